@@ -1,4 +1,4 @@
-"""The workbench for one wrong gradient: what happens if a line computes another value."""
+"""The workbench for one wrong gradient: it runs backward with other values, or other code, in a line."""
 
 import ast
 import warnings

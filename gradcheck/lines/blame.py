@@ -94,7 +94,7 @@ class Findings:
 def findings_on(scene):
     """Return the Findings on the Targets of a Scene.
 
-    Its verdicts are asked for only if a gradient seems wrong and may be at a kink.
+    Its verdicts are computed only if a gradient seems wrong and may be at a kink.
     """
     found = Findings(scene, {}, set())
     for target in scene.targets:

@@ -140,7 +140,7 @@ class _Probes(ast.NodeTransformer):
         return probes
 
     def assignment(self, kind, name, statement, anchor, is_own=True, *place):
-        """Return the statement of a probe for a name, at the line of `anchor`. Only local names are bound anew."""
+        """Return the statement of a probe for a name, at the line of `anchor`. Only local names are rebound."""
         probe = self._probe(kind, name, statement, ast.Name(name, ast.Load()), *place)
         node = ast.Assign([ast.Name(name, ast.Store())], probe) if is_own else ast.Expr(probe)
         for part in ast.walk(node):

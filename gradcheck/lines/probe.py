@@ -49,7 +49,7 @@ class Probe:
         return value if change is None else change(value)
 
     def part(self, site, value):
-        """Do the same at a part of an expression, if `running` asks for it."""
+        """Do the same at a part of an expression, if `running` includes it."""
         return self(site, value) if self.moved is None or site in self.moved else value
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""One draw of numbers: a forward pass, any number of backward passes with values replaced, and what they show."""
+"""One draw of numbers: a forward pass, backward passes with values replaced, and the findings."""
 
 import warnings
 

@@ -1,8 +1,8 @@
 """The true gradient at a name: the derivative of L = ⟨dy, y⟩ with respect to its value.
 
 It is computed by the complex step if the forward pass is complex-safe, which central differences verify, and otherwise
-by central differences. The inputs are not changed: the value is perturbed where it is computed, and everything computed
-from it changes accordingly. Other names may be held constant; the result is then the gradient along the paths that
+by central differences. The inputs are not changed: the value itself is perturbed, and everything computed from it
+changes accordingly. Other names may be held constant; the result is then the gradient along the paths that
 avoid them.
 """
 

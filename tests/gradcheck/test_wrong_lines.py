@@ -1,4 +1,4 @@
-"""The line that is wrong, in code of every form: what is found in each of these functions, and nothing else."""
+"""The wrong line is found in code of every form, and no right line is called wrong."""
 
 import functools
 import re
