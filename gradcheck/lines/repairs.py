@@ -38,7 +38,7 @@ class Mistake:
     """A mistake that may be at the line of an Event, with its sentence.
 
     With `expression` in the line, the gradient is right; it comes from the Edit `edit`, which replaces the whole line
-    if `is_whole`. Both are None for a mistake that was recognised in another way. `is_sure` is False if it may also be in
+    if `is_whole`. A mistake that was recognised in another way has neither. `is_sure` is False if it may also be in
     another line, and `is_of_helper` True if the edit replaces a name that may itself be wrong. `factor` is that by
     which the value differs, if the sentence says that it is a multiple.
     """
