@@ -84,6 +84,10 @@ def certify_call(call: Call, seed: int | None = None, randomize: bool = False) -
             problem = floats.problem or _nonlinear(call, floats)
         except GradientError as error:
             problem = str(error)
+        except ValueError as error:
+            if not hasattr(error, "backward"):  # it is about the inputs
+                raise
+            problem = f"backward raises {error_in_words(error)}"
         return Certificate(name, "refused", problem) if problem else _decide(name, seed, Sides(call, floats, rng))
 
 

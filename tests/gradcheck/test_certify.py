@@ -133,6 +133,7 @@ ATTACKS = {
     "an array that is not filled": square(lambda x, dy: 2 * x * dy + 0 * np.empty(x.shape)),
     "a gradient that is not finite": square(lambda x, dy: dy * np.nan),
     "a gradient of another shape": square(lambda x, dy: (2 * x * dy).sum(axis=0)),
+    "a backward that raises": square(lambda x, dy: dy @ x @ x),
     "a modified dy": changes_dy,
     "the inputs themselves": square(lambda x, dy: 2 * x * dy if np.array_equal(x, globals()["x"]) else dy),
 }
