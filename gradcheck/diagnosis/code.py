@@ -42,6 +42,7 @@ class Scope(Names):
             values.setdefault(re.sub(r"\W+", "_", name), value)
         super().__init__(values, (), (), lambda name: name == "dy")
         self.known = {**values, "np": np}
+        self.call = evidence.run.call
 
         self.all_axes = [ast.Constant(axis) for axis in (None, *range(evidence.given.ndim))]
 
@@ -53,6 +54,7 @@ class Scope(Names):
 
     def value(self, code, **others):
         """Return the value of code, or None if it raises."""
+        self.call.keep_to_time()  # large arrays take long
         try:
             expression = ast.parse(code, mode="eval") if isinstance(code, str) else ast.Expression(code)
             with np.errstate(all="ignore"):
