@@ -142,7 +142,7 @@ class Evidence:
             array[...] = before
 
     def gradient_by(self, backward, dy=None):
-        """Return this argument's gradient by a backward pass, by a new one if it is None, or None if it raises."""
+        """Run a backward pass, or a new one if it is None, and return this argument's gradient; None if it raises."""
         call, arguments = self.run.call, self.run.arguments
         try:
             backward = call.evaluate()[1] if backward is None else backward

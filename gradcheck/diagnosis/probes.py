@@ -1,7 +1,7 @@
 """Mistakes that the numbers of one run do not show: forward or backward is run again on something else.
 
 An operand is transposed, reversed or set to ones; the state that an earlier forward pass left is removed; and a name
-that was bound anew after backward was defined gets its former value. If the gradient is right then, this is the
+that was rebound after backward was defined gets its former value. If the gradient is right then, this is the
 mistake.
 """
 
@@ -138,7 +138,7 @@ def right_once_emptied(evidence):
 
 
 def captured_name_rebound(evidence):
-    """Detect a captured name that is bound anew after the closure, and report the name and the line.
+    """Detect a captured name that is rebound after the closure, and report the name and the line.
 
     A closure keeps the variable, not its value. If `x = norm(x)` follows `def backward`, backward reads the new value
     when it runs later. Forward is run again under a trace that records the value of each captured name at the line that
@@ -153,14 +153,14 @@ def captured_name_rebound(evidence):
     for function in _closures(backward, set()):
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             value, line = seen.get((function.__code__, name), (None, None))
-            if line is None:  # never bound anew, or defined several times and so ambiguous
+            if line is None:  # never rebound, or defined several times and so ambiguous
                 continue
             now, cell.cell_contents = cell.cell_contents, value
             again = evidence.gradient_by(backward)
             cell.cell_contents = now
             if again is not None and evidence.same(again, evidence.truth):
                 return (
-                    f"the name {name}, which {function.__name__} captures, is bound anew after it, in line {line}: "
+                    f"the name {name}, which {function.__name__} captures, is rebound after it, in line {line}: "
                     f"{function.__name__} reads the later value"
                 )
     return None
@@ -170,8 +170,8 @@ def captured_name_rebound(evidence):
 def _traced(seen):
     """Record in `seen` {(code of a closure, captured name): (value, line)}.
 
-    The value is that at the definition, and the line binds the name anew, or is None. A closure that is defined several
-    times is left out.
+    The value is that at the definition, and the line, which may be None, rebinds the name. A closure that is defined
+    several times is left out.
     """
 
     def trace_calls(frame, event, _):

@@ -84,7 +84,7 @@ CLIPPED_LATER = [  # instead of the gradient; `scale` is the factor of the gradi
     )
 ]
 USUAL = ("factor dropped", "term dropped", "sign flipped", "power changed")  # that come in twos
-TWINS = re.compile(r"\bm(?=_|\b)|\bv(?=_|\b)|(?<=beta)[12]| \*\* 2")  # what differs between m and v
+TWINS = re.compile(r"\bm(?=_|\b)|\bv(?=_|\b)|(?<=beta)[12]| \*\* 2")  # the differences between m and v
 EXCHANGED = ("beta1", "beta2"), ("theta", "g")
 
 
@@ -160,7 +160,7 @@ class Lines:
             yield Change(sentence, texts, tuple((self._name(i), KINDS["name replaced"]) for i in texts))
 
     def twins(self, changes):
-        """Yield the Changes that do to v and beta2 what another one does to m and beta1, together with that one."""
+        """Yield pairs of Changes that are the same but for v and beta2 in place of m and beta1."""
         alike = defaultdict(list)
         for change in changes:
             texts = [(self.texts[i], new) for i, new in change.lines.items()]

@@ -695,8 +695,8 @@ INSIDE = [
         Call(scaled_column_bias, normal(C, C, C), normal(C)),
         r"axis=\(1, 2\)\), .*axis=\(0, 1\)",
     ),
-    ("a captured name rebound", Call(rebound_input, X), r"The name x, .* is bound anew after it, in line \d+"),
-    ("a captured name rebound", Call(rebound_weights, X, normal(B, T, C, seed=1)), "The name h, .* is bound anew"),
+    ("a captured name rebound", Call(rebound_input, X), r"The name x, .* is rebound after it, in line \d+"),
+    ("a captured name rebound", Call(rebound_weights, X, normal(B, T, C, seed=1)), "The name h, .* is rebound"),
     ("accumulated twice", Call(Accumulating(Linear(C, F), "weight", lambda g: g + g), X), "weight.grad is 2 times"),
     ("accumulated twice", Call(Accumulating(LayerNorm(C), "beta", lambda g: g + g), X), "beta.grad is 2 times"),
 ]

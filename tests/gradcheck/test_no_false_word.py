@@ -249,7 +249,7 @@ def test_a_name_that_is_bound_anew_is_named_only_if_that_is_the_mistake():
     x = normal(5)
     sentence = said(rebinds, x, what="harmful")["x"]
     assert re.fullmatch(
-        r"The name t, which backward captures, is bound anew after it, in line \d+: backward reads .*", sentence
+        r"The name t, which backward captures, is rebound after it, in line \d+: backward reads .*", sentence
     )
     assert said(rebinds, x, what="beside another mistake")["x"].startswith("dx is 3 times")
 
