@@ -19,7 +19,7 @@ import re
 
 import numpy as np
 
-from gradcheck.lines.probe import close, is_real_array
+from gradcheck.lines.probe import OUTPUT, close, is_real_array
 from gradcheck.lines.quantities import GRADIENT, LENGTH, SLOPE, VALUE, WHOLE, quantities_of, without_ones
 from gradcheck.lines.source import PREFIXES, gradient_of, names_read
 from gradcheck.lines.targets import Target
@@ -157,13 +157,13 @@ class _Search:
         """Return True if equality with this quantity shows that a local is right.
 
         It does not if a typical mistake produces the same value. With a missing factor, a local often equals the
-        gradient of another name.
+        gradient of another name. Without its upstream gradient, it equals the derivative of the output.
         """
         quantity, name = self.quantities[label], self.scene.name(event)
         if quantity.kind == VALUE:
             return label == (VALUE, name) or (name not in self.known and not _changes(self.scene, event))
         if quantity.kind == SLOPE:
-            return bool(_pairs(name))
+            return bool(_pairs(name)) and quantity.by != OUTPUT
         if quantity.kind == LENGTH or "total" in label or self._is_scaled_next(event):
             return False
         of = self._known_gradient(name)
