@@ -44,7 +44,7 @@ FIRST_MOMENTS, SECOND_MOMENTS, UNMERGED, OWN = "optimizer.m.", "optimizer.v.", "
 def save_checkpoint(path, run, about: dict) -> None:
     """Write a Run to `path`, atomically.
 
-    Raises OSError if that fails; a previous file is then unchanged.
+    Raises OSError if the file cannot be written. An existing file is then unchanged.
     """
     own_arrays, own = run.own_state()
     arrays = {OWN + name: array for name, array in own_arrays.items()}
@@ -77,7 +77,7 @@ def trained_parameters(run) -> list[str]:
 
 
 def optimizer_states(run) -> dict:
-    """Return {parameter name: AdamW's state, [t, m, v] or None}."""
+    """Return AdamW's state by parameter name: [t, m, v], or None for a parameter without a gradient so far."""
     names = {id(parameter): name for name, parameter in run.lm.model.named_parameters()}
     every = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
     return {names[id(parameter)]: state for parameter, state in zip(every, run.optimizer.state, strict=True)}
@@ -101,7 +101,6 @@ class Checkpoint:
 
     @classmethod
     def from_archive(cls, archive: Archive) -> "Checkpoint":
-        """Read the description of an open archive."""
         path, training = archive.path, archive.description.get("training")
         if "training" not in archive.description:
             raise ArchiveError(f"{path}: has no state of a training run to resume")
@@ -115,11 +114,11 @@ class Checkpoint:
         return cls(Path(path), config, tokenizer, settings, training)
 
     def refuse(self, name: str, before, now) -> None:
-        """Raise ValueError for a difference from the interrupted run."""
+        """Raise a ValueError that says how `name` differs from the interrupted run."""
         raise ValueError(f"{self.path}: cannot resume: {name} was {before}, and now is {now}")
 
     def check_same(self, run) -> None:
-        """Raise ValueError, which names the difference, unless `run` continues the interrupted run."""
+        """Raise ValueError, which names the first difference, if `run` differs from the interrupted run."""
         tokenizer = run.lm.tokenizer
         self.check_fields(self.config, run.lm.model.config)
         if self.tokenizer.to_dict() != tokenizer.to_dict():
@@ -145,8 +144,9 @@ class Checkpoint:
     def restore(self, run) -> None:
         """Restore a Run to this checkpoint, or leave it unchanged on any error.
 
-        Raises ValueError, which names the difference, for another configuration, tokenizer, text or settings, and
-        ArchiveError for an inconsistent file. Warns if the environment differs, because the last bits may then differ.
+        Raises ValueError, which names the difference, if the configuration, tokenizer, text or settings differ. Raises
+        ArchiveError if the file is inconsistent. Warns if the environment differs, because the last bits of the result
+        may then differ.
         """
         self.check_same(run)
         arrays = run.ranks.from_first(lambda: self.read_arrays(run))
@@ -203,12 +203,11 @@ class Checkpoint:
 
 
 def arrays_under(prefix: str, arrays: dict) -> dict:
-    """Return the arrays whose names begin with `prefix`, under their names without it."""
+    """Return the arrays whose names begin with `prefix`. The prefix is removed from the names."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def data_in_words(described: dict) -> str:
-    """Return the name and the sizes of a run's data."""
     sizes = [f"{value:,} {name.replace('_', ' ')}" for name, value in described.items() if isinstance(value, int)]
     return f"{described['name']} ({', '.join(sizes)})" if sizes else described["name"]
 
@@ -221,9 +220,10 @@ def damaged(path, reason) -> ArchiveError:
 
 
 def check_state(training: dict, path, steps=math.inf) -> None:
-    """Raise ArchiveError, which names the section, unless the state of a run is valid.
+    """Raise ArchiveError, which names the section, unless the training state is valid.
 
-    path: the file, for the message. steps: number of steps of the run. `kind` and `settings` are checked by Settings.
+    The message begins with `path`. `steps` is the number of steps of the run. `kind` and `settings` are not checked
+    here, because Settings validates them.
     """
     try:
         for name, check in SECTIONS.items():
@@ -238,7 +238,7 @@ def check_state(training: dict, path, steps=math.inf) -> None:
 
 
 def check_last(name: str, record) -> None:
-    """Raise TypeError or ValueError unless `record` is a record of metrics or empty."""
+    """Raise TypeError or ValueError unless `record` is a record of metrics or an empty dictionary."""
     if dictionary(name, record):
         check_record(name, record)
 
@@ -252,7 +252,8 @@ def check_data(name: str, described) -> None:
 def check_generators(name: str, states) -> None:
     """Raise TypeError or ValueError unless the states of the generators are valid.
 
-    An even increment is invalid: all numbers could be equal, so rejection sampling might never end.
+    A state with an even increment is invalid. The generator could then return equal numbers forever, and rejection
+    sampling might never end.
     """
     for generator in ("batches", "dropout"):
         state, bits = dictionary(name, states).get(generator), np.random.PCG64()
@@ -265,7 +266,7 @@ def check_generators(name: str, states) -> None:
             raise ValueError(f"{name}: {generator}: not a valid state of a PCG64 generator")
 
 
-# {section: its check, as in values.py}
+# The function that validates each section. It takes (name, value), as those of values.py do.
 SECTIONS = {
     "step": partial(whole, least=0),
     "seconds": partial(number, least=0, below=math.inf),

@@ -1,8 +1,8 @@
 """The facts that determine the last bits of a result, apart from the program and its input.
 
 A sum of floating-point numbers depends on the order of its terms. The order depends on the matrix library, the vector
-width of the processor, the number of threads, replicas and ranks, and the functions that run as their twins in the
-engine. If all of these are equal, results are bit-identical.
+width of the processor, the number of threads, replicas and ranks, and the functions for which the faster version in
+fast/ is used. If all of these are equal, results are bit-identical.
 """
 
 import os
@@ -17,7 +17,7 @@ from minitransformer.training.ranks import world_size
 
 
 def environment() -> dict:
-    """Return versions, processor and threads, as a dictionary of strings."""
+    """Return the versions, the processor and the number of threads as a dictionary of strings."""
     edited = sorted(function.__name__ for function, form in forms_in_use().items() if form == "textbook")
     build = np.show_config(mode="dicts")
     blas = build.get("Build Dependencies", {}).get("blas", {})
@@ -35,6 +35,9 @@ def environment() -> dict:
 
 
 def forms_in_use() -> dict:
-    """Return {textbook function with a twin: the form in use, "twin" or "textbook"}."""
+    """Return a dictionary with an entry for each textbook function that has a faster version in fast/.
+
+    The value is "twin" if the faster version is in use, otherwise "textbook".
+    """
     load_engine()
     return {function: "textbook" if faster(function) is function else "twin" for function in TWINS}

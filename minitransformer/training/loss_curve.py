@@ -27,7 +27,7 @@ def draw_loss_curve(records, path, title="") -> None:
 
 
 def draw_training(axes, points) -> None:
-    """Draw the loss of every step, faintly, and its running mean."""
+    """Draw the loss of every step as a faint line, and its running mean."""
     if not points:
         return
     steps, losses = zip(*points, strict=True)

@@ -1,4 +1,4 @@
-"""The metrics of a run, as JSON lines: one object for each step and, if the run diverges, one for that.
+"""The metrics of a run, as JSON lines: one object for each step and, if the run diverges, one for the divergence.
 
     {"step": 250, "loss": 2.31, "lr": 0.00099, "grad_norm": 0.81, "val_loss": 2.35, "tokens": 192000, "seconds": 11.2}
 
@@ -36,16 +36,16 @@ NUMBERS_OR_NONE = ("safe", "unsafe", "margin", "preferred", "general_loss")  # N
 
 
 def read_metrics(path, last_step=None) -> list[dict]:
-    """Return the records in the file at `path`, or those up to `last_step`.
+    """Return the records in the file at `path`, or only those up to `last_step`.
 
-    An incomplete last line is ignored. Raises OSError for a file that cannot be read, ValueError for a line that is not
-    a record, with its number.
+    An incomplete last line is ignored. Raises OSError if the file cannot be read, and ValueError, with the line number,
+    if a line is not a record.
     """
     return read_records(path, last_step)[0]
 
 
 def check_record(name: str, record) -> None:
-    """Raise TypeError or ValueError, which names the key, unless `record` is a record."""
+    """Raise TypeError or ValueError, which names the key, unless `record` is a valid record of metrics."""
     whole(f"{name}: step", dictionary(name, record).get("step"), least=0)
     for key, value in record.items():
         if key in NUMBERS or (key in NUMBERS_OR_NONE and value is not None) or isinstance(value, float):
@@ -53,7 +53,7 @@ def check_record(name: str, record) -> None:
 
 
 def read_records(path, last_step=None):
-    """Return the records, as read_metrics does, and their size in the file in bytes."""
+    """Return the result of read_metrics and the number of bytes of these records in the file."""
     records, size = [], 0
     for number, line in enumerate(Path(path).read_bytes().splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):
@@ -74,8 +74,8 @@ def read_records(path, last_step=None):
 class MetricsFile:
     """The metrics of a current run, in a file and in the list `records`.
 
-    path        file to append to, or None for the list only
-    last_step   step after which the run resumes; later records are removed. None starts a new file
+    path        file to append to, or None to keep the records only in the list
+    last_step   step after which the run resumes. Later records are removed. None starts a new file
     """
 
     def __init__(self, path=None, last_step=None):
@@ -89,14 +89,14 @@ class MetricsFile:
         self.file.truncate(size)
 
     def append(self, record: dict) -> None:
-        """Append a record, unbuffered, so that it survives if the process is killed."""
+        """Append a record. It is written without buffering, so it is not lost if the process is killed."""
         self.records.append(record)
         if self.file is not None:
             with naming(self.path):
                 self.file.write(json.dumps(record).encode() + b"\n")
 
     def sync(self) -> None:
-        """Force the records to the disk, before a checkpoint refers to them."""
+        """Write the records to the disk with fsync. Called before a checkpoint is saved that refers to them."""
         if self.file is not None:
             with naming(self.path):
                 os.fsync(self.file.fileno())

@@ -21,7 +21,7 @@ class Observer:
     def record(self, record: dict) -> None:
         """Handle the metrics of a step (see metrics.py).
 
-        A record of an evaluation has a "val_loss" or a "margin".
+        If the model was evaluated after the step, the record has a "val_loss" or a "margin".
         """
 
     def sample(self, step: int, text: str) -> None:
@@ -34,11 +34,11 @@ class Observer:
         """
 
     def stop(self) -> None:
-        """Handle the end of the run: finished, interrupted or failed."""
+        """Handle the end of the run, whether it has finished, was interrupted or has failed."""
 
 
 def evaluation_in_words(record: dict, loss: float | None) -> str:
-    """Describe an evaluation on a text or on pairs, or return ""."""
+    """Return a description of the evaluation in a record, or "" for a record without one."""
     if "val_loss" in record:
         measured = f"validation loss {record['val_loss']:.4f}"
     elif None not in (record.get("margin"), record.get("general_loss")):
@@ -61,10 +61,10 @@ class ProgressBar(Observer):
     If standard error is not a terminal, only evaluations and samples are printed. If an evaluation has an "accuracy"
     for each task, the bar shows the mean.
 
-    name         name of the run in the message on resumption; "" for no message
-    evaluation   function of a record and the running mean of the loss that returns lines to print, or ""
-    written      function of a step and a sample that returns lines to print
-    file         file to which these lines are written (default: standard error)
+    name         name of the run, used in the message that a resumed run prints; "" prints no message
+    evaluation   function (record, running mean of the loss) that returns the text to print, or ""
+    written      function (step, sample) that returns the text to print
+    file         file to which this text is written (default: standard error)
     """
 
     SMOOTHING = 0.9  # weight of the past in the running mean of the loss
@@ -82,14 +82,12 @@ class ProgressBar(Observer):
         self.loss = self.right = None
 
     def start(self, step, steps):
-        """Draw the bar."""
         self.steps = steps
         self.move = self.bar.enter_context(self.narrator.progress("", "steps", total=steps, done=step))
         if self.name and step:
             self.narrator.say(f"{self.name}: resuming after step {step} of {steps}")
 
     def record(self, record):
-        """Advance the bar and print an evaluation above it."""
         if "accuracy" in record:
             self.right = fmean(record["accuracy"].values())
         if "loss" in record:
@@ -102,15 +100,13 @@ class ProgressBar(Observer):
             self.narrator.say(lines, self.file)
 
     def sample(self, step, text):
-        """Print the sample above the bar."""
         self.narrator.say(self.written(step, text), self.file, written=True)
 
     def stopping(self, folder):
-        """Announce the end of the run above the bar."""
+        """Print above the bar that the run stops after the current step."""
         with suppress(OSError, RuntimeError):  # impossible while another line is being written
             saving = "" if folder is None else ", then saving"
             self.narrator.say(f"finishing the step{saving}; Ctrl-C once more stops at once")
 
     def stop(self):
-        """Remove the bar."""
         self.bar.close()

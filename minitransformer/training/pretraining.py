@@ -5,7 +5,7 @@
         update the weights with the gradient of their loss
         at intervals: evaluate on held-out text, write a sample, save a checkpoint
 
-The loop is common to all kinds of runs (see run.py). This file defines a step and an evaluation.
+The loop is the same for all kinds of runs (see run.py). This file defines a step and an evaluation.
 """
 
 import hashlib
@@ -45,15 +45,16 @@ def pretrain(
     resume         continue from the checkpoint in `out`, which must have the same model, text and settings
     plot           draw loss.png when the run ends or is interrupted; warns if matplotlib is not installed
     observer       an Observer, which is called at each event, or None
-    about          a dictionary that JSON can represent, to store in the checkpoint
-    communicator   an MPI communicator (mpi4py), whose ranks all call this function with equal models, texts and
-                   settings. They train together (see ranks.py), but only the first rank reads and writes in `out`,
+    about          a JSON-serializable dictionary, which is stored in the checkpoint
+    communicator   an MPI communicator (mpi4py). All its ranks call this function with equal models, texts and
+                   settings, and train together (see ranks.py). Only the first rank reads and writes files in `out`,
                    draws, and calls its observer
 
-    Returns the records of the metrics (see metrics.py). Raises ValueError for a text that is too short, or a checkpoint
-    that is damaged (ArchiveError) or of another run; OSError if `out` cannot be written, or BlockingIOError if another
-    run uses it; TrainingDiverged, which leaves the last good checkpoint; and TrainingInterrupted (a KeyboardInterrupt)
-    at Ctrl-C, after the current step has been finished and saved. A second Ctrl-C stops immediately.
+    Returns the records of the metrics (see metrics.py). Raises ValueError if the text is too short or the checkpoint
+    belongs to another run, and ArchiveError (a ValueError) if the checkpoint is damaged. Raises OSError if `out` cannot
+    be written, and BlockingIOError if another run uses it. Raises TrainingDiverged if the loss or the gradient is not
+    finite; the last checkpoint is then kept. At Ctrl-C, the current step is finished and saved, and TrainingInterrupted
+    (a KeyboardInterrupt) is raised. A second Ctrl-C stops immediately.
     """
     run = Pretraining(lm, corpus, settings or Settings(), communicator)
     return run.carry_out(out=out, resume=resume, plot=plot, observer=observer, about=about)
@@ -62,9 +63,9 @@ def pretrain(
 class Pretraining(Run):
     """The training of the LanguageModel `lm` on `corpus`.
 
-    communicator: an MPI communicator, whose ranks train together (see ranks.py), or None. Raises ValueError for a
-    corpus that is shorter than the model's context, or a sample prompt without ids; MissingExtra for replicas without
-    threadpoolctl.
+    communicator: an MPI communicator, whose ranks train together (see ranks.py), or None. Raises ValueError if the
+    corpus is shorter than the model's context, or if the sample prompt has no ids. Raises MissingExtra if replicas are
+    used and threadpoolctl is not installed.
     """
 
     picture = LOSS_FILE
@@ -104,7 +105,7 @@ class Pretraining(Run):
     def draw(self, ids):
         """Draw the next step's batches, a list of (inputs, targets), from `ids`.
 
-        They are drawn in one call, so that batches too large for the memory fail at once.
+        All are drawn in one call, so that batches that do not fit in memory fail before the step begins.
         """
         number, size, context = self.settings.accumulate, self.settings.batch_size, self.lm.model.config.context
         inputs, targets = random_batch(ids, number * size, context, self.batch_rng)
@@ -112,7 +113,7 @@ class Pretraining(Run):
 
     @staticmethod
     def named_positions(batches) -> str:
-        """Return the first positions of the windows in batches drawn from Positions."""
+        """Return the start positions of the first windows as text. The batches were drawn from Positions."""
         starts = np.concatenate([inputs[:, 0] for inputs, _ in batches]).tolist()
         more = f" and {len(starts) - POSITIONS_NAMED} more" if len(starts) > POSITIONS_NAMED else ""
         return ", ".join(map(str, starts[:POSITIONS_NAMED])) + more
@@ -120,7 +121,7 @@ class Pretraining(Run):
     def evaluate(self) -> dict:
         """Return the loss on the validation split, or on its first `eval_tokens` tokens.
 
-        Returns an empty dictionary without a validation split. Raises TrainingDiverged for a loss that is not finite.
+        Returns an empty dictionary if there is no validation split. Raises TrainingDiverged if the loss is not finite.
         """
         ids = self.corpus.val_ids
         if not len(ids):
@@ -162,7 +163,7 @@ class Positions:
 
 
 def fingerprint(corpus: Corpus) -> str:
-    """Return a SHA-256 of the ids of both splits, which differs for different ids."""
+    """Return the SHA-256 of the ids of both splits, in hexadecimal."""
     digest = hashlib.sha256(f"{len(corpus.train_ids)} {len(corpus.val_ids)}".encode())
     for ids in (corpus.train_ids, corpus.val_ids):
         digest.update(np.ascontiguousarray(ids))

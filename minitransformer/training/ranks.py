@@ -50,7 +50,7 @@ PATIENCE = 2.0  # seconds that a failing rank waits for the other ranks to fail 
 
 
 class RanksDiffer(ValueError):  # noqa: N818
-    """The weights of the ranks are no longer equal, because some machine computes differently."""
+    """Raised if the weights of the ranks are no longer equal because their machines compute differently."""
 
 
 class Alone:
@@ -74,7 +74,7 @@ class Alone:
     def at_work_in(self, folder):
         """Exclude other runs from a folder inside a `with` block (see folders.py).
 
-        The first rank holds the lock. Its exceptions are those of folders.at_work_in; the others raise SystemExit.
+        The first rank holds the lock. If it raises an exception of folders.at_work_in, the others raise SystemExit.
         """
         with ExitStack() as first:
             self.from_first(lambda: first.enter_context(at_work_in(folder)))
@@ -85,7 +85,7 @@ class Alone:
         return mean_loss(model, ids, batch_size)
 
     def check_equal_weights(self, model) -> None:
-        """Raise RanksDiffer on every rank unless the weights of all are bit-identical."""
+        """Raise RanksDiffer on every rank unless all ranks have bit-identical weights."""
 
     def failing_together(self):
         """Return a context in which an exception ends all ranks, with one message."""
@@ -93,7 +93,7 @@ class Alone:
 
 
 class Together(Alone):
-    """The ranks of an MPI communicator. All must call the same methods in the same order."""
+    """The ranks of an MPI communicator. All ranks must call the same methods in the same order."""
 
     def __init__(self, communicator):
         self.communicator, self.first = communicator, communicator.rank == 0
@@ -101,8 +101,8 @@ class Together(Alone):
     def summed(self, array):
         """Return the sum of the ranks' arrays, bit-identical on every rank.
 
-        This function waits in Python, not in MPI, because Python handles signals only between its own instructions. A
-        signal must end a run that has lost a rank.
+        This function waits in Python, not in MPI, because Python cannot handle a signal during a call of MPI. A signal
+        must be able to end a run that waits for a lost rank.
         """
         total = np.empty_like(array)
         request = self.communicator.Iallreduce(array, total)
@@ -125,7 +125,7 @@ class Together(Alone):
         return (made or received)[0]
 
     def mean_loss(self, model, ids, batch_size):
-        """Return the mean loss. Each rank evaluates a range of whole contexts."""
+        """Return the mean loss. Each rank evaluates a share of the ids that consists of whole contexts."""
         rank, size, context = self.communicator.rank, self.communicator.size, model.config.context
         predicted = len(ids) - 1
         contexts = -(-predicted // context)
@@ -150,9 +150,9 @@ class Together(Alone):
     def failing_together(self):
         """Return a context in which an exception ends all ranks, with one message.
 
-        If all ranks raise an exception, only the first rank raises its own. The others raise SystemExit with status 0,
-        since mpirun might end the first rank before its message if another had a different status. If only this rank
-        raises an exception, the others would wait for it forever. MPI then ends them when this process ends.
+        If all ranks raise an exception, only the first rank raises its own. The others raise SystemExit with status 0.
+        With another status, mpirun might end the first rank before it has printed its message. If only this rank raises
+        an exception, the others would wait for it forever. MPI then ends them when this process ends.
         """
         apart = self.communicator.Dup()  # its messages cannot be confused with others
         try:
@@ -178,7 +178,7 @@ def all_arrive(communicator) -> bool:
 class ModelOnRanks:
     """A model or its Replicas on one of several ranks, with the interface that training_step needs.
 
-    All ranks must create one from models with equal weights, and take the same steps.
+    Every rank must create this object from a model with the same weights, and take the same steps.
     """
 
     def __init__(self, model, ranks: Together):
@@ -193,10 +193,10 @@ class ModelOnRanks:
     def loss(self, ids, targets, *, rng=None):
         """Return the mean cross-entropy of targets (B, T) in nats, and its backward.
 
-        Like Transformer.loss, with the same arguments on every rank. backward(dloss=1.0) may be called once. It adds
-        the gradients of the whole batch to those of the model's trained Parameters. `rng` turns dropout on; each rank
-        derives its own random numbers from it. Raises the exceptions of Transformer.loss, except that an empty batch
-        has a loss of 0.
+        Works like Transformer.loss and takes the same arguments on every rank. backward(dloss=1.0) may be called once.
+        It adds the gradients of the whole batch to those of the model's trained Parameters. `rng` turns dropout on, and
+        each rank derives its own random numbers from it. Raises the exceptions of Transformer.loss, except that an
+        empty batch has a loss of 0.
         """
         rank, size = self.ranks.communicator.rank, self.ranks.communicator.size
         own = slice(len(ids) * rank // size, len(ids) * (rank + 1) // size)
@@ -260,10 +260,13 @@ def world_size() -> int:
 
 
 def cores_of_a_rank() -> int:
-    """Return the number of cores for this process: those it is bound to, or its share."""
+    """Return the number of cores for this process.
+
+    It is the number of cores that the process is bound to, or its share of the machine's cores if that is smaller.
+    """
     return max(1, min(available_cores(), os.cpu_count() // environment_number(NEIGHBOURS_VARIABLES, 1)))
 
 
 def environment_number(names, otherwise: int) -> int:
-    """Return the first of these environment variables that is set, as an integer."""
+    """Return the value of the first of these environment variables that is set, or `otherwise`."""
     return next((int(os.environ[name]) for name in names if name in os.environ), otherwise)

@@ -1,7 +1,7 @@
-"""The command that made a model, as recorded in the model's file, with restrictions on its paths.
+"""The options of the command that made a model, read from the model's file.
 
-The file may come from a stranger, who could write any path into it. A device or a pipe may never end. It is therefore
-read only if the user names it on the command line, not if a file names it.
+The file may come from a stranger, who could write any path into it, for example that of a device that can be read
+without end. A device or a pipe is therefore read only if the user gives it on the command line.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from minitransformer.training.pretraining import fingerprint
 
 
 def load_with_training(path) -> tuple[LanguageModel, dict]:
-    """Load a model and the training state in its file, {} if it has none."""
+    """Load a model and its training state. The state is {} if the file contains none."""
     if is_pretrained(path):
         return LanguageModel.load(path), {}
     with open_archive(model_file(path)) as archive:
@@ -26,7 +26,7 @@ def load_with_training(path) -> tuple[LanguageModel, dict]:
 
 
 def remembered_text(path, training: dict):
-    """Return the text on which the model at `path` was trained, or None.
+    """Return the text on which the model at `path` was trained, or None if it is unknown or was standard input.
 
     Raises ArchiveError for an invalid entry, and the exceptions of TextFiles.
     """
@@ -39,12 +39,12 @@ def remembered_text(path, training: dict):
 
 
 def was_trained_on(training: dict, corpus: Corpus) -> bool:
-    """Return True if the training state has the fingerprint of this text."""
+    """Return True if the training state was saved by a run on this corpus."""
     return training.get("corpus", {}).get("sha256") == fingerprint(corpus)
 
 
 def remembered(training: dict) -> dict:
-    """Return the options in a training state by name; {} if no command wrote it."""
+    """Return the command's options in a training state, or {} if it was not written by a command."""
     about = training.get("about")
     return about if isinstance(about, dict) else {}
 
@@ -61,9 +61,9 @@ def remembered_texts(path, training: dict, name: str):
 
 
 def remembered_files(path, training: dict, name: str):
-    """Return remembered_texts that are paths, or raise ArchiveError.
+    """Return the entry `name`, one path or a list of paths, or None.
 
-    It is raised for an empty list, and for the path of a device or a pipe.
+    Raises ArchiveError for an empty list, an invalid path, and the path of a device or a pipe.
     """
     given = remembered_texts(path, training, name)
     if given is None:
@@ -79,26 +79,26 @@ def remembered_files(path, training: dict, name: str):
 
 
 def is_stream(file) -> bool:
-    """Return True for a device or a pipe, which may be endless or readable only once."""
+    """Return True for a device or a pipe. Reading it may never end, or may be possible only once."""
     file = Path(file)
     return file.exists() and not file.is_file() and not file.is_dir()
 
 
 def remembered_file(path, training: dict, name: str) -> str | None:
-    """Return remembered_files if it is a single path, or raise ArchiveError."""
+    """Return the entry `name`, a single path or None. Raises ArchiveError for anything else."""
     given = remembered_files(path, training, name)
     return given if given is None else checked(path, text, name, given)
 
 
 def paths(name: str, given):
-    """Return a list of paths, or raise ValueError if it is empty or invalid."""
+    """Return the list `given`. Raise ValueError if it is empty or contains an invalid path."""
     if not given or not all(given) or any("\0" in path for path in given):
         raise ValueError(f"{name} must be one or several paths, not {brief(given)}")
     return given
 
 
 def checked(path, check, name: str, given):
-    """Return check(name, given), as in values.py, or raise ArchiveError."""
+    """Validate a value with a function of values.py. Its TypeError or ValueError becomes an ArchiveError."""
     try:
         return check(f"about: {name}", given)
     except (TypeError, ValueError) as error:

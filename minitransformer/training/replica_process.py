@@ -37,8 +37,8 @@ class ReplicaLost(ChildProcessError):  # noqa: N818
 class SharedMemory:
     """Shared memory for the weights of `parameters`, and for up to two loads of gradients per replica.
 
-    loads: lists of indices of parameters, whose gradients are transferred together. A load has at most LOAD bytes or
-    consists of a single larger gradient.
+    loads: lists of parameter indices. The gradients of the parameters in a list are transferred together. They have at
+    most LOAD bytes together, unless the list consists of one larger gradient.
     """
 
     def __init__(self, parameters, replicas: int):
@@ -60,12 +60,12 @@ class SharedMemory:
         return list(self.arrays(range(len(self.kinds)), 0))
 
     def gradients(self, replica: int, n: int) -> list:
-        """Return pairs (index of a parameter, array of its gradient) for load n."""
+        """Return a pair (parameter index, array of its gradient) for each parameter of load n."""
         start = sum(self.sizes) + (self.rooms * replica + n % self.rooms) * self.room
         return list(zip(self.loads[n], self.arrays(self.loads[n], start), strict=True))
 
     def arrays(self, numbers, start: int):
-        """Yield arrays for these parameters, consecutively from byte `start`."""
+        """Yield the arrays of these parameters, which are stored one after another from byte `start`."""
         for i in numbers:
             shape, dtype = self.kinds[i]
             yield np.frombuffer(self.bytes, dtype, math.prod(shape), start).reshape(shape)
@@ -75,7 +75,7 @@ class SharedMemory:
 def replica(model):
     """Return a copy of `model` whose Parameters have no arrays.
 
-    Raises ValueError for a model with hooks, because these are functions of this process.
+    Raises ValueError for a model with hooks, because hooks exist only in this process.
     """
     hooked = [name for name, module in model.named_modules() if module.is_hooked]
     if hooked or model.is_hooked:
@@ -86,10 +86,10 @@ def replica(model):
 
 @contextmanager
 def without_the_program():
-    """Keep new processes from running the main program first, in a `with` block.
+    """Start processes inside a `with` block without running the main program in them.
 
-    They would do so to import its classes. A script that creates processes would then need a guard against creating
-    them again.
+    By default a new process runs the main program first, in order to import its classes. A script that creates
+    processes would then need a guard against creating them again.
     """
     program = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -100,10 +100,10 @@ def without_the_program():
 
 
 class ReplicaProcess:
-    """A process with a replica of `model`. It receives requests by `send` and returns answers by `receive`.
+    """A process with a replica of `model`. `send` sends it a request, and `receive` waits for its answer.
 
-    `memory` contains its weights and transfers its gradients. `number` is the index of the replica, from 0. The process
-    ends together with this process.
+    `memory` contains the weights and transfers the gradients. `number` is the index of the replica, from 0. The process
+    of the replica ends when this process ends.
     """
 
     def __init__(self, model, memory: SharedMemory, number: int):
@@ -121,7 +121,7 @@ class ReplicaProcess:
     def send(self, *request) -> None:
         """Request a call of a method of ReplicaWorker: its name, then its arguments.
 
-        It runs with this process's np.errstate, and with the same engine setting. Raises ReplicaLost.
+        The method runs with np.errstate and plain() as they are set in this process. Raises ReplicaLost.
         """
         try:
             self.pipe.send((np.geterr(), is_plain(), *request))
@@ -141,9 +141,9 @@ class ReplicaProcess:
     def gradients(self):
         """Yield pairs (index of a parameter, its gradient) after the answer to "backward".
 
-        The array of a parameter without a gradient has arbitrary contents. An array is valid until the next load,
-        because the process writes one load while the pairs of another are used. Raises ReplicaLost, or an exception of
-        the process.
+        If a parameter has no gradient, its array has arbitrary contents. An array is valid until the generator reaches
+        the next load, because the process then overwrites it. Raises ReplicaLost, or an exception that the process has
+        raised.
         """
         last = len(self.memory.loads) - 1
         for n in range(last + 1):
@@ -156,7 +156,7 @@ class ReplicaProcess:
     def lost(self) -> ReplicaLost:
         """Return a ReplicaLost that describes how the process ended."""
         self.process.join()
-        how = ending(self.process.exitcode, "for want of memory? fewer replicas need less")
+        how = ending(self.process.exitcode, "perhaps because the memory was full; fewer replicas need less")
         return ReplicaLost(f"the process of a replica {how}")
 
     def stop(self) -> None:
@@ -167,7 +167,7 @@ class ReplicaProcess:
 
 
 class ReplicaWorker:
-    """The loop body of a replica's process: each method answers one request."""
+    """The model in the process of a replica. Each method answers one kind of request."""
 
     def __init__(self, model, memory: SharedMemory, number: int):
         self.model, self.backward_of_loss = model, None
@@ -184,9 +184,9 @@ class ReplicaWorker:
         return loss
 
     def backward(self, dloss):
-        """Transfer the first load of gradients.
+        """Run the backward pass and transfer the first load of gradients.
 
-        Returns a list with True for each parameter that has a gradient.
+        Returns a list of booleans, True for each parameter that has a gradient.
         """
         parameters = self.model.parameters()
         for parameter in parameters:
@@ -198,7 +198,7 @@ class ReplicaWorker:
         return have_one
 
     def hand_over(self, n) -> None:
-        """Copy load n of the gradients to the shared memory and release it here."""
+        """Copy the gradients of load n to the shared memory, and release them in this process."""
         parameters = self.model.parameters()
         for i, gradient in self.memory.gradients(self.number, n):
             if parameters[i].grad is not None:

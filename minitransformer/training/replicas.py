@@ -35,15 +35,16 @@ class Replicas:
 
     The replicas follow all changes of the model's weights. They do not follow later changes of requires_grad, and a
     hook that is installed later is applied only to the first share. The processes end together with this object. They
-    do not run the main program, unless it defines classes of the model; it then needs the guard
+    do not run the main program, unless the main program defines classes of the model. It then needs the guard
     `if __name__ == "__main__":`.
 
-    Raises ValueError for a count below 1, or above 1 for a model with hooks, and MissingExtra without threadpoolctl.
+    Raises ValueError if count is below 1, or if it is above 1 and the model has hooks. Raises MissingExtra if
+    threadpoolctl is not installed.
     """
 
     def __init__(self, model, count: int):
         if count < 1:
-            raise ValueError(f"count must be at least 1, the model itself, not {count}")
+            raise ValueError(f"count must be at least 1, because the model itself is counted, not {count}")
         require("threadpoolctl", otherwise="train without replicas: --replicas 1")
         self.model, self.count = model, count
         self.memory = SharedMemory(model.parameters(), replicas=count - 1)
@@ -52,29 +53,26 @@ class Replicas:
         self.start()
 
     def start(self) -> None:
-        """Start new processes."""
         self.processes = [ReplicaProcess(self.model, self.memory, i) for i in range(self.count - 1)]
 
     def stop(self) -> None:
-        """Kill the processes; the next loss starts new ones."""
+        """Kill the processes. The next call of `loss` starts new ones."""
         self.losses += 1  # invalidates the backward of the previous loss
         while self.processes:
             self.processes.pop().stop()
 
     def parameters(self):
-        """Return the model's Parameters."""
         return self.model.parameters()
 
     def named_parameters(self):
-        """Yield the names and Parameters of the model."""
         return self.model.named_parameters()
 
     def loss(self, ids, targets, *, rng=None):
         """Return the mean cross-entropy of targets (B, T) in nats, and its backward.
 
-        Like Transformer.loss. backward(dloss=1.0) may be called once, before the next loss, and adds the gradients to
-        those of the model. `rng` turns dropout on; each share derives its own random numbers from it. Raises the
-        exceptions of Transformer.loss, and ReplicaLost if a process has ended.
+        Works like Transformer.loss. backward(dloss=1.0) adds the gradients to those of the model. It may be called
+        once, and only before the next call of `loss`. `rng` turns dropout on, and each share of the batch derives its
+        own random numbers from it. Raises the exceptions of Transformer.loss, and ReplicaLost if a process has ended.
         """
         number = self.begin_loss()
         n_shares = max(1, min(self.count, len(ids)))  # the model raises for an empty batch
@@ -114,7 +112,7 @@ class Replicas:
             raise
 
     def begin_loss(self) -> int:
-        """Prepare the processes for another loss, and return its number."""
+        """Prepare the processes for another call of `loss`, and return the number of this call."""
         if len(self.processes) < self.count - 1:
             self.start()
         self.share_weights()
@@ -122,16 +120,16 @@ class Replicas:
         return self.losses
 
     def share_weights(self) -> None:
-        """Move the weights to the shared memory if a Parameter has another array."""
+        """Copy the weights to the shared memory again if an array of a Parameter has been replaced."""
         for parameter, shared in zip(self.parameters(), self.weights, strict=True):
             if address(parameter.data) != address(shared):  # such as after loading a checkpoint
                 shared[...] = parameter.data
                 parameter.data = shared
 
     def side_by_side(self, own, request: str, jobs) -> list:
-        """Run own(*first job) here and `request` with the other jobs in the processes.
+        """Call own(*job) here for the first job, and send `request` with each other job to a process.
 
-        Returns the list of results. Raises the first exception among them, or ReplicaLost.
+        Returns the list of results. Raises the first exception that a call has raised, or ReplicaLost.
         """
         first, *rest = jobs
         processes = self.processes[: len(rest)]  # a small batch has fewer shares than processes
@@ -151,7 +149,6 @@ class Replicas:
 
 
 def answer_or_exception(function, arguments):
-    """Return function(*arguments), or the exception that it raises."""
     try:
         return function(*arguments)
     except Exception as error:
@@ -159,7 +156,6 @@ def answer_or_exception(function, arguments):
 
 
 def address(array) -> int:
-    """Return the memory address of an array."""
     return array.__array_interface__["data"][0]
 
 
@@ -171,7 +167,8 @@ def with_replicas(model, count: int):
 def replicas_that_pay(batch_size: int, cores: int | None = None) -> int:
     """Return the recommended number of replicas: one per core, at most the batch size.
 
-    cores: number of cores (default: all that this process may use). Without threadpoolctl, the number is 1.
+    `cores` is the number of cores (default: all that this process may use). Returns 1 if threadpoolctl is not
+    installed.
     """
     if importlib.util.find_spec("threadpoolctl") is None:
         return 1

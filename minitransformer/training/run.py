@@ -2,9 +2,9 @@
 
 A Run owns the model, its optimiser, its random generators, and the folder that it writes to: the model (model.npz,
 which is also the checkpoint), the metrics (metrics.jsonl) and, on request, a picture (loss.png). It can be stopped at
-any moment, by Ctrl-C or a kill, and resumed. The resumed run ends with weights that are bit-identical to those of an
-uninterrupted one, and with the same metrics except for the seconds. While it runs, no other run can write to the folder
-(see folders.py).
+any moment, by Ctrl-C or by killing the process, and then be resumed. The resumed run ends with weights that are
+bit-identical to those of an uninterrupted run. Its metrics are also the same, except for the seconds. While it runs, no
+other run can write to the folder (see folders.py).
 
 Batches and dropout have separate random generators, and every sample has a new one. Evaluations, samples and
 checkpoints therefore do not affect the training.
@@ -34,7 +34,10 @@ SAMPLE_TEMPERATURE = 0.8
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C stopped a run after `step` steps. `folder` contains its checkpoint, or is None."""
+    """Raised when Ctrl-C has stopped a run after `step` steps.
+
+    `folder` contains the checkpoint. It is None if the run does not write to a folder.
+    """
 
     def __init__(self, step: int, steps: int, folder: Path | None):
         kept = f"saved in {folder}" if folder else "nothing was saved"
@@ -84,13 +87,13 @@ class Run:
             raise ValueError(f"the sample prompt: {error}") from None
 
     def own_state(self) -> tuple[dict, dict]:
-        """Return the additional state for a checkpoint: {name: array}, and a dictionary that JSON can represent."""
+        """Return the additional state for a checkpoint: arrays by name, and a JSON-serializable dictionary."""
         return {}, {}
 
     def restore_own_state(self, arrays: dict, state: dict) -> None:
-        """Restore the result of own_state.
+        """Restore a state that own_state returned.
 
-        Raises KeyError, TypeError or ValueError for an invalid state, before anything is changed.
+        Raises KeyError, TypeError or ValueError for an invalid state, without changing the run.
         """
 
     @property
@@ -98,7 +101,6 @@ class Run:
         return self.step == self.settings.steps
 
     def set_learning_rate(self) -> float:
-        """Set the learning rate of the next step, and return it."""
         settings = self.settings
         lr = cosine_schedule(
             self.step, lr=settings.lr, min_lr=settings.final_lr, warmup=settings.warmup_steps, steps=settings.steps
@@ -136,7 +138,7 @@ class Run:
         return self.metrics.records
 
     def open_metrics(self, resume: bool) -> MetricsFile:
-        """Open the metrics. Unless the run is resumed, remove the files of an earlier run."""
+        """Open the metrics file. Unless the run is resumed, remove the files of an earlier run."""
         if self.folder is None:
             return MetricsFile()
         if not resume:  # an old model with new metrics would be a wrong checkpoint
@@ -158,7 +160,7 @@ class Run:
         self.save_picture()
 
     def write_down(self, metrics: dict, clock: float) -> None:
-        """Evaluate, sample and save after a step with these metrics, if that is due."""
+        """Record the metrics of a step, and evaluate, sample and save if the settings require it after this step."""
         settings = self.settings
 
         def due(every):
@@ -179,7 +181,7 @@ class Run:
             self.save()
 
     def sample(self) -> str:
-        """Return the prompt and its continuation; weights, seed and step determine it."""
+        """Return the prompt and its continuation, which is determined by the weights, the seed and the step."""
         rng = np.random.default_rng([self.settings.seed, self.step])
         new = stream(
             self.lm.model, self.sample_prompt, self.settings.sample_tokens, temperature=SAMPLE_TEMPERATURE, rng=rng
@@ -187,7 +189,7 @@ class Run:
         return self.lm.tokenizer.decode([*self.sample_prompt, *map(int, new)])
 
     def save(self) -> None:
-        """Save a checkpoint, after its metrics."""
+        """Write the metrics to disk, then save a checkpoint."""
         if self.folder is not None:
             self.metrics.sync()
             save_checkpoint(self.folder / MODEL_FILE, self, self.about)
@@ -198,12 +200,12 @@ class Run:
             self.draw_picture(self.metrics.records, self.folder / self.picture)
 
     def stop_soon(self) -> None:
-        """Stop after the current step. May be called at any point of it."""
+        """Stop after the current step. May be called at any point of the step."""
         self.interrupted = True
         self.observer.stopping(self.folder)
 
     def kept(self) -> str:
-        """Return the location of the last checkpoint in words."""
+        """Return a phrase that says where the last checkpoint is."""
         if self.folder is None or self.saved_step is None:
             return "nothing was saved"
         return f"the last good checkpoint, of step {self.saved_step}, is {self.folder / MODEL_FILE}"
@@ -211,10 +213,10 @@ class Run:
 
 @contextmanager
 def first_interrupt_waits(heard):
-    """Call heard() at the first SIGINT inside a `with` block; the second raises KeyboardInterrupt, as usual.
+    """Call heard() at the first SIGINT inside a `with` block. A second SIGINT raises KeyboardInterrupt, as usual.
 
-    The call may come in the middle of a step. In a thread other than the main thread, which receives all signals, the
-    block has no effect.
+    The call may come in the middle of a step. In other threads than the main thread, the context manager has no effect,
+    because only the main thread receives signals.
     """
 
     def request(signum, frame):

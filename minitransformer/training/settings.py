@@ -24,11 +24,11 @@ HUGE_BATCH = 10**9  # more than fits in memory, even with one token each
 @documented
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a run. The defaults are nanoGPT's numbers for a small model on a CPU.
+    """The settings of a run. The defaults are those of nanoGPT for a small model on a CPU.
 
     Two defaults differ from nanoGPT: embeddings have no weight decay, and the validation loss is measured on a fixed
     part of the text. The last bits of the result depend on the number of replicas (see replicas.py). Raises TypeError
-    for a number or a flag of the wrong type, ValueError for a setting out of range.
+    for a setting of the wrong type, ValueError for a setting out of range.
     """
 
     kind = "pretraining"  # the name of this kind of run in checkpoints
@@ -88,23 +88,21 @@ class Settings:
 
     @property
     def final_lr(self) -> float:
-        """Return min_lr or its default."""
         return self.lr / 10 if self.min_lr is None else self.min_lr
 
     @property
     def warmup_steps(self) -> int:
-        """Return warmup or its default."""
         return self.steps // 20 if self.warmup is None else self.warmup
 
     def to_dict(self) -> dict:
-        """Return the fields as a dictionary that JSON can represent."""
+        """Return the fields as a JSON-serializable dictionary."""
         return dataclasses.asdict(self)
 
 
 def settings_of_kind(kind: str, fields: dict) -> Settings:
-    """Return the Settings, or an instance of a subclass, that to_dict described.
+    """Return the Settings with the fields from to_dict, as an instance of the class of this kind.
 
-    Raises ValueError for an unknown kind, or one whose class has not been imported.
+    Raises ValueError for an unknown kind, or a kind whose class has not been imported.
     """
     classes = [Settings]
     for cls in classes:  # the list grows during the iteration

@@ -9,8 +9,8 @@ and the same holds for its gradient. The backward pass of each batch begins with
 up the gradients. Equal factors for all batches are right only if all n_i are equal. With padding they are not, and a
 token of a batch with few tokens would count more.
 
-**Divergence.** A step with a loss or gradient that is NaN or infinite makes every weight that it reaches NaN, which
-cannot be repaired. A gradient too large to be squared makes AdamW's v infinite, so its weight never changes again. Both
+**Divergence.** If a loss or a gradient is NaN or infinite, the step changes the weights that it reaches to NaN, which
+cannot be undone. A gradient too large to be squared makes AdamW's v infinite, so its weight never changes again. Both
 are checked before the step: when TrainingDiverged is raised, the weights are still valid.
 """
 
@@ -25,13 +25,13 @@ from minitransformer.text import IGNORE_INDEX
 class TrainingDiverged(ArithmeticError):  # noqa: N818
     """The loss or the gradient is not finite, or the gradient is too large to be squared.
 
-    If a step raises it, the weights are unchanged and the gradients are kept. If it is raised for the validation loss,
-    the step has been taken.
+    If a step raises this exception, the weights are unchanged and the gradients are kept. If the validation loss is not
+    finite, the exception is raised after the step has been taken.
 
-    loss        the loss of the step, or on the validation split
-    parameter   the name of the parameter with the largest gradient entry (a NaN counts as largest), or None for a
-                validation loss
-    gradient    that entry, or None
+    loss        the loss of the step, or the validation loss
+    parameter   the name of the parameter with the largest gradient entry, or None for a validation loss. A NaN counts
+                as the largest entry
+    gradient    the value of this entry, or None for a validation loss
     """
 
     def __init__(self, message, loss, parameter=None, gradient=None):
@@ -39,7 +39,7 @@ class TrainingDiverged(ArithmeticError):  # noqa: N818
         self.loss, self.parameter, self.gradient = loss, parameter, gradient
 
     def with_message(self, message):
-        """Return a copy with another message, for callers that can add information."""
+        """Return a copy with this message. A caller uses it to add information."""
         return TrainingDiverged(message, self.loss, self.parameter, self.gradient)
 
 
@@ -64,12 +64,14 @@ def training_step(model, optimizer, batches, *, clip=None, rng=None):
 
 
 def descend(model, optimizer, losses, *, clip=None):
-    """Update the parameters once with the gradient of Σ share · loss.
+    """Update the parameters once with the gradient of the weighted sum Σ share · loss.
 
-    losses: pairs (share, (loss, backward)), consumed one at a time. A generator thus keeps the activations of only one
-    loss in memory, if its backward releases them, as that of Transformer.loss does.
+    `losses` yields pairs (share, (loss, backward)). Each backward is called before the next pair is requested. With a
+    generator, only one loss therefore has its activations in memory, provided that its backward releases them. The
+    backward of Transformer.loss does.
 
-    Returns (the sum, norm of the gradient before clipping). clip and the exceptions are those of training_step.
+    Returns (weighted sum, norm of the gradient before clipping). The argument clip and the exceptions are those of
+    training_step.
     """
     loss = 0.0
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # checked below
@@ -88,12 +90,12 @@ def descend(model, optimizer, losses, *, clip=None):
 
 
 def can_be_squared(model, norm) -> bool:
-    """Return True if AdamW's v can represent the squares of a gradient of this norm."""
+    """Return True if the square of a gradient of this norm does not overflow in the dtype of the model."""
     return norm * norm <= float(np.finfo(model.parameters()[0].data.dtype).max)
 
 
 def largest_gradient(model):
-    """Return (name, entry) of the largest gradient entry; NaN counts as infinite."""
+    """Return the parameter name and the value of the largest gradient entry. NaN counts as infinite."""
     entries = {}
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:

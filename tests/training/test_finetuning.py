@@ -322,7 +322,7 @@ def test_a_row_that_cannot_be_used_is_named_by_file_and_line(tmp_path, line, err
 def test_a_row_of_a_list_is_named_by_its_number():
     with pytest.raises(ValueError, match='row 2: has no "safe"'):
         tuned(rows=[ROWS[0], {"prompt": "a"}], **QUICK)
-    with pytest.raises(ValueError, match="the dataset: has no rows"):
+    with pytest.raises(ValueError, match="the dataset has no rows"):
         tuned(rows=[], **QUICK)
 
 

@@ -172,7 +172,7 @@ def test_what_a_process_raises_leaves_the_replicas_in_order(replicas, rng):
     assert float(replicas.loss(ids, targets)[0]) == pytest.approx(float(model.loss(ids, targets)[0]), rel=1e-5)
 
 
-KILLED = "the process of a replica was ended by SIGKILL (for want of memory? fewer replicas need less)"
+KILLED = "the process of a replica was ended by SIGKILL (perhaps because the memory was full; fewer replicas need less)"
 
 
 SCRIPT = """
@@ -269,7 +269,7 @@ def test_a_batch_of_nothing_is_refused_as_the_model_refuses_it(replicas, rng):
 
 
 def test_less_than_one_replica_is_refused(model):
-    with pytest.raises(ValueError, match="count must be at least 1, the model itself, not 0"):
+    with pytest.raises(ValueError, match="count must be at least 1, because the model itself is counted, not 0"):
         Replicas(model, 0)
 
 

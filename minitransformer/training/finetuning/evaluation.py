@@ -45,7 +45,7 @@ class Evaluation:
         return math.exp(self.general_loss) if self.general_loss < 700 else math.inf
 
     def to_dict(self) -> dict:
-        """Return fields and perplexity for JSON; numbers that are not finite become None."""
+        """Return the fields and the perplexity as a JSON-serializable dictionary. Non-finite numbers become None."""
         fields = asdict(self) | {"perplexity": self.perplexity}
         return {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -54,7 +54,7 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Evaluation":
-        """Return the Evaluation that to_dict described.
+        """Return the Evaluation from the result of to_dict.
 
         Raises KeyError, TypeError or ValueError for invalid fields.
         """
@@ -96,7 +96,7 @@ def evaluate(lm: LanguageModel, held_out: list[Pair], general_ids, batch_size: i
 
 
 def complete(lm: LanguageModel, prompts, tokens: int, seed: int) -> tuple[tuple[str, str], ...]:
-    """Return (prompt, continuation) for each prompt; the seed determines the result."""
+    """Return a pair (prompt, continuation) for each prompt. Equal seeds give equal results."""
     streams = (
         lm.stream(prompt, tokens, temperature=COMPLETION_TEMPERATURE, rng=np.random.default_rng(seed))
         for prompt in prompts

@@ -1,4 +1,4 @@
-"""The picture of fine-tuning on pairs: likelihoods, margin, and perplexity on general text over the steps."""
+"""The picture of fine-tuning on pairs: likelihoods, margin, and perplexity on general text at each step."""
 
 import math
 
@@ -23,8 +23,8 @@ SAFE, UNSAFE, MARGIN, GENERAL = BLUE, VERMILION, GREEN, INK
 def draw_fine_tuning(records, path, title="", *, limit: float) -> None:
     """Draw the evaluations in the metrics' records as a PNG at `path`, atomically.
 
-    limit: growth of the perplexity beyond which a run counts as diverged. Raises MissingExtra without matplotlib,
-    OSError if the file cannot be written.
+    `limit` is the growth of the perplexity beyond which a run counts as diverged. Raises MissingExtra if matplotlib is
+    not installed, and OSError if the file cannot be written.
     """
     measured = [record for record in records if all(record.get(key) is not None for key in DRAWN)]
     steps = [record["step"] for record in measured]

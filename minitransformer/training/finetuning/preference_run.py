@@ -5,7 +5,7 @@ run, as the reference of direct preference optimisation and for the report. Sinc
 they are computed once before the first step and stored in checkpoints, so no second model is needed in memory.
 
 The run stops if it has diverged: if an evaluation finds that the perplexity on general text has grown beyond the limit,
-or if a step finds a loss or gradient that is not finite. `diverged` then contains a description.
+or if a step finds a loss or gradient that is not finite. `diverged` is then a sentence that gives the reason.
 """
 
 import hashlib
@@ -59,8 +59,8 @@ def fine_tune_for_safety(
     """Train the model of `lm`, in place, to prefer the safe response of each row.
 
     dataset       a file of JSON lines, "politeness", or a list of dictionaries (see preferences.py)
-    held_out      the rows for evaluation only: None (the rows marked so, or a fifth if none is marked), a fraction
-                  between 0 and 1, or another dataset
+    held_out      the rows that are used only for evaluation: a fraction between 0 and 1, or another dataset. By default
+                  the rows that are marked as held out, or a fifth of the prompts if no row is marked
     general_text  text to measure forgetting by its perplexity (default: the last tenth of the default corpus)
     prompts       prompts to complete before and after (default: the first three held-out ones)
     merge         merge low-rank adapters into the weights at the end. With False they stay in the model, and
@@ -71,14 +71,15 @@ def fine_tune_for_safety(
                   batch_size=8, seed=0, ...
 
     resume, plot, observer and about are as in pretrain. A run that is interrupted and resumed ends with weights that
-    are bit-identical to those of an uninterrupted run. It may be resumed with another `lm`, whose weights are replaced.
+    are bit-identical to those of an uninterrupted run. When a run is resumed, the weights of `lm` are replaced.
 
     Frozen parameters stay bit-identical, and requires_grad of all parameters is restored at the end. A run that
     diverges is stopped, with `diverged` and `verdict` in the report.
 
-    Returns a FineTuningReport. Raises ValueError or TypeError for an invalid row, with its location; ValueError for
-    settings out of range, or texts that the tokenizer cannot encode; OSError if a file cannot be read or written, or if
-    another run uses `out`; and TrainingInterrupted at Ctrl-C, after the current step has been saved.
+    Returns a FineTuningReport. Raises ValueError or TypeError if a row is invalid; the message has its location. Raises
+    ValueError if a setting is out of range or the tokenizer cannot encode a text. Raises OSError if a file cannot be
+    read or written, or if another run uses `out`. At Ctrl-C, the current step is finished and saved, and
+    TrainingInterrupted is raised.
     """
     asked = PreferenceSettings(**settings)
     data = preference_data(lm, dataset, held_out, general_text, prompts, asked)
@@ -107,7 +108,7 @@ class PreferenceData:
 
 
 def preference_data(lm, dataset, held_out, general_text, prompts, settings: PreferenceSettings) -> PreferenceData:
-    """Prepare the data of a run, before anything is changed."""
+    """Read, split and encode the data of a run."""
     train_rows, held_out_rows = split_held_out(read_preferences(dataset), held_out, settings.seed)
     context = lm.model.config.context
     pairs, held_out_pairs = (encode(rows, lm.tokenizer, context) for rows in (train_rows, held_out_rows))
@@ -149,7 +150,7 @@ class PreferenceRun(Run):
         self.tokens_trained = 0
 
     def remember_start(self) -> None:
-        """Measure the starting model."""
+        """Evaluate the starting model and store its log-likelihoods as the reference."""
         self.before = self.evaluation_with_completions()
         self.reference = log_likelihoods(self.lm.model, self.data.pairs, self.settings.batch_size)
 
@@ -164,8 +165,8 @@ class PreferenceRun(Run):
     def advance(self) -> dict:
         """Take one step, on batches of different pairs.
 
-        Returns loss, learning rate and norm of the gradient. If the loss or the gradient is not finite, no step is
-        taken, and `diverged` describes the reason.
+        Returns the loss, the learning rate and the norm of the gradient. If the loss or the gradient is not finite, no
+        step is taken, and `diverged` gives the reason.
         """
         lr = self.set_learning_rate()
         count, size = self.settings.accumulate, min(self.settings.batch_size, len(self.data.pairs))
@@ -197,7 +198,7 @@ class PreferenceRun(Run):
         return evaluate(self.lm, self.data.held_out, self.data.general_ids, self.settings.batch_size)
 
     def evaluation_with_completions(self) -> Evaluation:
-        """Return the current Evaluation with completions, if the model's loss is finite."""
+        """Return an Evaluation of the current model. It has completions if the model's loss is finite."""
         measured = self.evaluation()
         if not math.isfinite(measured.general_loss):
             return measured
@@ -206,7 +207,7 @@ class PreferenceRun(Run):
         )
 
     def evaluate(self) -> dict:
-        """Return an Evaluation as metrics, and set `diverged` if the limit is exceeded."""
+        """Return the metrics of an Evaluation, and set `diverged` if the perplexity has exceeded its limit."""
         now = self.evaluation()
         growth = math.exp(min(now.general_loss - self.before.general_loss, 700))
         if self.diverged is None and not growth <= self.settings.perplexity_limit:  # also True for NaN
@@ -250,7 +251,7 @@ class PreferenceRun(Run):
         self.reference, self.before, self.diverged, self.tokens_trained = reference, before, diverged, tokens
 
     def report_of(self, names, records) -> FineTuningReport:
-        """Return the report of the finished run, in which the parameters with these names were trained."""
+        """Return the report of the finished run. `names` are the trained parameters, `records` its metrics."""
         parameters = dict(self.lm.model.named_parameters())
         after = self.evaluation_with_completions()
         return FineTuningReport(

@@ -25,8 +25,8 @@ DEFAULT_HELD_OUT = 0.2
 class PreferenceRow:
     """A prompt with a safe and an unsafe response.
 
-    held_out   whether the row is for evaluation only, or None if the row does not define that
-    where      its file and line, for error messages
+    held_out   True if the row is used only for evaluation, or None if the row does not have this entry
+    where      the file and line of the row, for error messages
     """
 
     prompt: str
@@ -39,9 +39,9 @@ class PreferenceRow:
 def read_preferences(dataset) -> list[PreferenceRow]:
     """Return the rows of a dataset.
 
-    dataset: the path of a file of JSON lines, "politeness", or a list of dictionaries. Empty lines are ignored. Raises
-    OSError for a file that cannot be read, and ValueError or TypeError, which names the row, for a row that is not
-    JSON or in which a text is missing, empty or of another type.
+    `dataset` is the path of a file of JSON lines, "politeness", or a list of dictionaries. Empty lines are ignored.
+    Raises OSError if the file cannot be read. Raises ValueError or TypeError, which names the row, if a row is not JSON
+    or if a text in it is missing, empty or not a string.
     """
     if isinstance(dataset, (str, os.PathLike)):
         rows = list(rows_of_file(POLITENESS if dataset == "politeness" else dataset))
@@ -50,7 +50,7 @@ def read_preferences(dataset) -> list[PreferenceRow]:
         rows = [checked_row(row, f"row {number}") for number, row in enumerate(dataset, start=1)]
         name = "the dataset"
     if not rows:
-        raise ValueError(f"{name}: has no rows; at least one is needed")
+        raise ValueError(f"{name} has no rows; at least one is needed")
     return rows
 
 
@@ -90,9 +90,9 @@ def checked_row(row, where: str) -> PreferenceRow:
 def split_held_out(rows: list[PreferenceRow], held_out, seed: int) -> tuple[list[PreferenceRow], list[PreferenceRow]]:
     """Return (training rows, held-out rows).
 
-    held_out: None, a fraction, or another dataset. None uses the rows' own `held_out`, or a fraction of 0.2 if no row
-    has one. A fraction of the prompts is drawn with `seed`, so rows with the same prompt stay together. Raises
-    ValueError if one side would be empty.
+    `held_out` is None, a fraction, or another dataset. None selects the rows that are marked as held out, or a fraction
+    of 0.2 if no row has this mark. A fraction selects prompts at random with `seed`, so rows with the same prompt stay
+    together. Raises ValueError if one of the two lists would be empty.
     """
     if held_out is None and any(row.held_out is not None for row in rows):
         chosen = {row.prompt for row in rows if row.held_out}
@@ -117,7 +117,7 @@ def split_held_out(rows: list[PreferenceRow], held_out, seed: int) -> tuple[list
 
 @dataclass(frozen=True)
 class Pair:
-    """The ids (T,), int64, of a row."""
+    """The ids of a row: prompt, safe and unsafe response, each an int64 array (T,)."""
 
     prompt: np.ndarray
     safe: np.ndarray
@@ -150,9 +150,9 @@ def encode_row(row: PreferenceRow, tokenizer: Tokenizer, context: int) -> Pair:
 
 
 def batch_of(sequences) -> tuple[np.ndarray, np.ndarray]:
-    """Pad B (prompt, response) pairs of ids to a batch (inputs, targets), each (B, T).
+    """Combine B pairs (prompt, response) of ids into a batch (inputs, targets), each (B, T).
 
-    Only the response has targets. Rows are padded on the right to the longest, with targets of IGNORE_INDEX.
+    Targets outside of the response are IGNORE_INDEX. Shorter rows are padded on the right.
     """
     T = max(len(prompt) + len(response) for prompt, response in sequences) - 1
     inputs = np.zeros((len(sequences), T), np.int64)

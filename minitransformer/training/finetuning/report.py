@@ -55,11 +55,10 @@ class FineTuningReport:
 
     @property
     def perplexity_growth(self) -> float:
-        """Return the ratio of the perplexity on general text after and before."""
+        """Return the perplexity on general text after fine-tuning, divided by that before."""
         return self.after.perplexity / self.before.perplexity
 
     def to_dict(self) -> dict:
-        """Return the report as a dictionary that JSON can represent."""
         return vars(self) | {"before": self.before.to_dict(), "after": self.after.to_dict()}
 
     def __str__(self):

@@ -15,8 +15,8 @@ DEFAULT_LR, ADAPTERS_LR = 2e-4, 1e-3
 class FineTuningSettings(Settings):
     """The settings of fine-tuning: fewer steps and a lower learning rate than pretraining, and no weight decay.
 
-    Weight decay would pull the weights towards zero and away from the trained model. Adapters start with no effect, so
-    they allow a higher learning rate.
+    Weight decay would pull the weights towards zero and away from the trained model. Adapters allow a higher learning
+    rate, because they have no effect at the start.
     """
 
     kind = "fine-tuning on a text"
@@ -50,7 +50,10 @@ class FineTuningSettings(Settings):
 @documented
 @dataclass(frozen=True)
 class PreferenceSettings(FineTuningSettings):
-    """The settings of fine-tuning on pairs of responses. A batch has at most as many pairs as there are."""
+    """The settings of fine-tuning on pairs of responses.
+
+    If there are fewer pairs than batch_size, each batch contains all of them.
+    """
 
     kind = "fine-tuning on pairs of responses"
 

@@ -25,13 +25,13 @@ def fine_tune(
 ) -> list[dict[str, Any]]:
     """Train the model of `lm`, in place, on the next token of `text`.
 
-    text      a Corpus of the tokenizer's ids, or a text for tokenize_corpus, such as a str or TextFiles
+    text      a str, a TextFiles, or a Corpus that was encoded with the tokenizer of `lm`
     settings  a FineTuningSettings (default: FineTuningSettings())
-    merge     as in fine_tune_for_safety; all other options are those of pretrain
+    merge     see fine_tune_for_safety. All other options are those of pretrain
 
     Frozen parameters stay bit-identical, and requires_grad of all parameters is restored at the end. Returns the
-    records of the metrics (see metrics.py). Raises the exceptions of pretrain, and ValueError for parameters that the
-    model does not have.
+    records of the metrics (see metrics.py). Raises the exceptions of pretrain, and ValueError if the settings select
+    parameters that the model does not have.
     """
     settings = settings or FineTuningSettings()
     corpus = text if isinstance(text, Corpus) else tokenize_corpus(text, lm.tokenizer)

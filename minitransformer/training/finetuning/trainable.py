@@ -25,7 +25,7 @@ class LowRank:
 
     rank      rank of each adapter
     alpha     numerator of the scale alpha / rank
-    targets   names of Linears, in which * matches anything; by default those of queries and values, as in Hu et al.
+    targets   names of Linears, in which * matches anything (default: those of queries and values, as in Hu et al.)
     """
 
     rank: int = 4
@@ -45,9 +45,9 @@ Trainable = int | tuple[str, ...] | LowRank  # number of last blocks, names of p
 def checked(name: str, trainable) -> Trainable:
     """Validate and normalise the option `trainable`, called `name` in messages.
 
-    An int is a number of last blocks. A str or several are names of parameters, in which * matches anything. A LowRank
-    or the dictionary of its fields stands for adapters. Raises TypeError for another type, ValueError for an empty
-    selection.
+    An int is the number of last blocks to train. A str or a list of str contains names of parameters, in which *
+    matches anything. A LowRank, or a dictionary of its fields, selects adapters. Raises TypeError for another type and
+    ValueError for an empty selection.
     """
     if isinstance(trainable, dict):
         return LowRank(**trainable)
@@ -75,9 +75,9 @@ def in_words(trainable: Trainable) -> str:
 def training_only(model: Module, trainable: Trainable, *, seed: int = 0, merge: bool = True):
     """Train only the selected parameters of a Transformer inside a `with` block.
 
-    Yields the names of these parameters. At the end, requires_grad of all parameters is restored, and adapters are
-    merged unless `merge` is False; `seed` determines their initial values. Existing gradients are discarded. Raises
-    ValueError for a selection that the model does not have.
+    Yields the names of these parameters. `seed` determines the initial values of adapters. At the end, requires_grad of
+    all parameters is restored, and adapters are merged unless `merge` is False. Existing gradients are discarded.
+    Raises ValueError if the selection contains a block or a parameter that the model does not have.
     """
     before = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     adapted = []
@@ -114,7 +114,7 @@ def chosen_names(model: Module, trainable: int | tuple[str, ...]) -> list[str]:
 
 
 def below(model: Module, names) -> list[str]:
-    """Return the names of the modules below the lowest of the named parameters."""
+    """Return the names of the modules that lie entirely below the lowest of the named parameters."""
     order = [name for name, child in model.children() if name.startswith("blocks.")]
     embeddings = [name for name in ("embedding", "positional_embedding") if getattr(model, name) is not None]
     if any(name.startswith(tuple(f"{embedding}." for embedding in embeddings)) for name in names):
@@ -124,10 +124,10 @@ def below(model: Module, names) -> list[str]:
 
 
 def constant(y, backward):
-    """Replace an activation by a constant: a hook that drops the backward pass."""
+    """Treat an activation as a constant. This hook replaces its backward pass with no_gradient."""
     return y, no_gradient
 
 
 def no_gradient(dy):
-    """Return the gradient of a constant, zero."""
+    """Return the gradient of a constant, which is zero."""
     return np.zeros_like(dy)

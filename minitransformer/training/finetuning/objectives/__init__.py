@@ -9,8 +9,9 @@ In reading order:
     direct_preference.py     preference relative to the starting model          direct_preference
     paired_loss.py           an objective applied to a model                    PairedLoss
 
-Each of OBJECTIVES takes (safe_logits, safe_targets, unsafe_logits, unsafe_targets), and direct_preference also the
-log-likelihoods of the reference. It returns (loss, backward), where loss is the mean over the pairs, in nats.
+Each function in OBJECTIVES takes (safe_logits, safe_targets, unsafe_logits, unsafe_targets). direct_preference also
+takes the log-likelihoods of the reference. Each returns (loss, backward), where loss is the mean over the pairs, in
+nats.
 """
 
 from minitransformer.training.finetuning.objectives.direct_preference import direct_preference
@@ -20,7 +21,7 @@ from minitransformer.training.finetuning.objectives.softplus import softplus
 from minitransformer.training.finetuning.objectives.unbounded_difference import unbounded_difference
 from minitransformer.training.finetuning.objectives.unlikelihood import sequence_unlikelihood, unlikelihood
 
-# {name of an option: objective}
+# The objective for each value of the option --objective.
 OBJECTIVES = {"dpo": direct_preference, "unlikelihood": unlikelihood, "difference": unbounded_difference}
 
 __all__ = [
