@@ -1,10 +1,11 @@
-"""Diagnosis of a wrong gradient: recognise the mistake from the numbers, roughly from the most specific to the least.
+"""Recognise the mistake in a wrong gradient from its numbers.
 
 A checker that has both the given and the true gradient can report more than a verdict, because their difference shows
 the mistake: a sign, a second division by a size, the positions of a mask, a term that is constant along an axis. Each
 hypothesis makes an exact prediction (`dx is x.shape[1] times the correct gradient`). It is reported only if the
 prediction holds at every compared entry, to the precision of the oracle, and on a second draw of the inputs, with other
-values and lengths. If no hypothesis passes, no diagnosis is reported.
+values and lengths. The hypotheses are tried roughly from the most specific to the least. If none passes, no diagnosis
+is reported.
 """
 
 import contextlib
@@ -56,10 +57,11 @@ HYPOTHESES = (
 
 
 def what_is_wrong(run, step, findings, find):
-    """Yield a sentence for each Finding, empty if the gradient is right or no hypothesis explains it.
+    """Yield one sentence per Finding.
 
-    The function is run again. `step` is the ComplexStep of the Run, or None if the complex step does not apply.
-    `find(run)` returns (Findings, ComplexStep) of another Run.
+    The sentence is empty if the gradient is right or no hypothesis explains the mistake. The function is run again.
+    `step` is the ComplexStep of the Run, or None if the complex step does not apply. `find(run)` returns the Findings
+    and the ComplexStep of another Run.
     """
     elsewhere = functools.cache(lambda: _on_another_draw(run, find))
     for evidence in _evidence(run, step, findings):
@@ -67,7 +69,10 @@ def what_is_wrong(run, step, findings, find):
 
 
 def _first(evidence, elsewhere):
-    """Return the sentence of the first hypothesis that holds, on another draw as well, or an empty string."""
+    """Return the sentence of the first hypothesis that holds, or an empty string.
+
+    Hypotheses other than OBSERVATIONS must also hold on the other draw, whose Evidence `elsewhere()` returns.
+    """
     with np.errstate(all="ignore"):
         for hypothesis in HYPOTHESES:
             if hypothesis in OBSERVATIONS:
@@ -90,7 +95,7 @@ def _on_another_draw(run, find):
     try:
         for call in other_draws(run, rng):
             with np.errstate(all="ignore"), warnings.catch_warnings(), contextlib.suppress(Exception):
-                warnings.simplefilter("ignore")  # user code on sizes and numbers that it was not written for
+                warnings.simplefilter("ignore")  # user code may not be written for these sizes and numbers
                 other = run_under_watch(call, None, rng)
                 if np.isfinite(other.y).all():
                     findings, step = find(other)

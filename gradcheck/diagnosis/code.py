@@ -1,13 +1,13 @@
-"""Code that gives a wrong gradient: the table of mistakes, read from numbers alone.
+"""Find a mistake by searching for an expression that turns the given gradient into the true one.
 
-The shortest code of a gradient is its name. Each repair of the table (gradcheck/mistakes) that changes a name, such as
-`A` → `A * B`, is tried on the given gradient, with the arrays of the call in the other holes. If the result is the true
-gradient, the row's sentence describes the mistake. A repair that changes the true gradient into the given one shows
-the opposite mistake. Some gradients are recognised as longer code, such as `dy * x * (1 - x)`, and compared with the
-code of the same form that gives the true gradient.
+The source code of the function is not read. Each repair of the table of mistakes (gradcheck/mistakes) that changes a
+name, such as `A` → `A * B`, is applied to the given gradient A, with an array of the call for B. If the result is the
+true gradient, the row's sentence describes the mistake. If a repair turns the true gradient into the given one, the
+mistake is the opposite one. Some gradients are also recognised as longer expressions, such as `dy * x * (1 - x)`, and
+compared with the expression of the same form that gives the true gradient.
 
-All code must hold on two draws of the inputs with other values and, where the function allows it, other lengths. It
-contains names of the call, lengths and small numbers, but no number that was fitted.
+An expression must hold on two draws of the inputs, which differ in their values and, where the function allows it, in
+their lengths. It contains names of the call, lengths and small numbers, but no fitted number.
 """
 
 import ast
@@ -21,23 +21,23 @@ from gradcheck.mistakes import ROWS, Edit, Reader
 from gradcheck.mistakes.patterns import text_of
 from gradcheck.mistakes.repairing import FORMS, Names, repairs
 
-LARGEST = 4  # numerator or denominator of a fraction that is reported
+LARGEST = 4  # bound on the numerator and denominator of a reported fraction
 GRADIENT = "gradient_"  # the name of the given gradient in code
 RANKS = (1, 2, 3, 4)
 OF_A_SIZE = ("np.sqrt({})", "1 / np.sqrt({})", "{} ** 2", "1 / {} ** 2")
-OF_A_LENGTH = ("{0} / ({0} - 1)", "({0} - 1) / {0}")  # n − 1 for n
+OF_A_LENGTH = ("{0} / ({0} - 1)", "({0} - 1) / {0}")  # n − 1 in place of n
 OF_A_NUMBER = ("(1 - {})", "1 / (1 - {})")
 DERIVATIVES = ("{0}", "{0} * (1 - {0})", "2 * {0}", "0.5 / {0}", *FORMS)
 INVERSE = {(ast.dump(row.right), ast.dump(row.wrong)): row for row in ROWS if row.at == "expression"}
 
 
 class Scope(Names):
-    """The arrays and numbers of a call by name, for the holes of repairs."""
+    """The arrays and numbers of a call by name, which may fill the holes of repairs."""
 
     def __init__(self, evidence):
         named = [*evidence.arrays("fbiu"), ("y", evidence.y), ("dy", evidence.dy), *evidence.numbers()]
         self.spelling = {re.sub(r"\W+", "_", name): name for name, _ in named}
-        values = {re.sub(r"\W+", "_", evidence.name): evidence.array}  # its lengths are named first
+        values = {re.sub(r"\W+", "_", evidence.name): evidence.array}  # first: its lengths have precedence
         for name, value in named:
             values.setdefault(re.sub(r"\W+", "_", name), value)
         super().__init__(values, (), (), lambda name: name == "dy")
@@ -50,10 +50,10 @@ class Scope(Names):
         return self.all_axes
 
     def _list_factors(self, bound):
-        return [ast.Name(name, ast.Load()) for name in self.arrays]  # `factor` tries the numbers
+        return [ast.Name(name, ast.Load()) for name in self.arrays]  # numbers are tried by `factor`
 
     def value(self, code, **others):
-        """Return the value of code, or None if it raises."""
+        """Evaluate code and return the result, or None if it raises. `others` are further variables."""
         self.call.keep_to_time()  # large arrays take long
         try:
             expression = ast.parse(code, mode="eval") if isinstance(code, str) else ast.Expression(code)
@@ -63,12 +63,12 @@ class Scope(Names):
             return None
 
     def spelled(self, text):
-        """Return text with the names of the call."""
+        """Replace the variables in a text with the names of the call, which need not be identifiers."""
         return re.sub(r"\w+", lambda found: self.spelling.get(found[0], found[0]), text)
 
 
 def is_code_of(evidence, scope, code, target, **others):
-    """Return True if code gives an array, in shape and numbers."""
+    """Return True if code evaluates to an array with the shape and the entries of `target`."""
     value = scope.value(code, **others)
     return isinstance(value, np.ndarray) and value.shape == target.shape and evidence.same(value, target)
 
@@ -101,7 +101,7 @@ def factor(evidence, other):
 
 
 def _factors_in_words(found):
-    """Describe one or two (form, names of a quantity that no draw separates)."""
+    """Describe one or two factors (form, names), where all names have the same value on both draws."""
     shown = [form.format("n" if len(names) > 1 else names[0]) for form, names in found]
     several = next((names for _, names in found if len(names) > 1), [])
     which = f", with n = {' or '.join(several[:3])}" if several else ""
@@ -109,7 +109,10 @@ def _factors_in_words(found):
 
 
 def _numbers(here, elsewhere, name):
-    """Yield lists of (form, names of a quantity) that may be a factor, the plainest first."""
+    """Yield groups of candidates (form, names) for a factor, the plainest group first.
+
+    A form, such as `1 / {}`, has a place for a quantity. `names` are expressions for it: no draw distinguishes them.
+    """
     arrays = [(key, array) for key, array in here.values.items() if isinstance(array, np.ndarray) and key != "dy"]
     numbers = [[key] for key, value in here.values.items() if not isinstance(value, np.ndarray)]
     products = {1: {}, 2: {}}  # {(product of the lengths here, elsewhere): names}
@@ -190,5 +193,5 @@ def recognised(evidence, other):
 
 
 def close(a, b, evidence):
-    """Return True if two numbers are equal up to the oracle's resolution."""
+    """Return True if two numbers are equal up to 10 times the oracle's resolution, relative to b."""
     return abs(a - b) <= 10 * evidence.resolution * abs(b)

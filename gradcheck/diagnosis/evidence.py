@@ -50,7 +50,6 @@ class Evidence:
 
     @property
     def error(self):
-        """Return given − truth."""
         return self.given - self.truth
 
     @property
@@ -124,8 +123,9 @@ class Evidence:
     def again(self, dy=None, *, array=None, values=None, in_backward_alone=False):
         """Return this argument's gradient from a new forward and backward pass, or None if this is impossible.
 
-        `values` are written into an `array` (of an argument or an option) for this time. With `in_backward_alone` the
-        forward pass still uses the original values, so a different result shows that backward reads the array itself.
+        If `array` (an argument or option) is given, `values` are written into it, and it is restored afterwards. With
+        `in_backward_alone`, the forward pass still uses the original values, so that a different result shows that
+        backward reads the array itself.
         """
         if array is None:
             return self.gradient_by(None, dy)
@@ -142,7 +142,10 @@ class Evidence:
             array[...] = before
 
     def gradient_by(self, backward, dy=None):
-        """Run a backward pass, or a new one if it is None, and return this argument's gradient; None if it raises."""
+        """Run a backward pass and return this argument's gradient, or None if it raises.
+
+        If `backward` is None, a new forward pass is run first.
+        """
         call, arguments = self.run.call, self.run.arguments
         try:
             backward = call.evaluate()[1] if backward is None else backward
@@ -152,7 +155,7 @@ class Evidence:
             return None
 
     def output_with(self, array, values):
-        """Return y with other values in a writable array."""
+        """Run forward with `values` in a writable array, restore the array, and return y."""
         before = array.copy()
         try:
             array[...] = values
@@ -184,7 +187,8 @@ class Evidence:
     def exchanged(self, call):
         """Return copies of a Call in which the entries of each float input are permuted.
 
-        Without them, the entries under test might not include the values that a mistake affects, such as negative ones.
+        They are needed because a mistake may affect only some values, such as negative ones, and in the original Call
+        these may not be at the entries under test.
         """
         return [call.on([_exchanged(value, k) for value in call.inputs]) for k in range(REPEATS)]
 
@@ -228,13 +232,16 @@ def spread(array, shape):
 
 
 def joined(words):
-    """Return `a`, `a and b` or `a, b and c`."""
+    """Join words with commas and `and`, as in `a, b and c`."""
     words = list(words)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def listed(indices, n):
-    """Return `index 2 (the last)`, `indices 0 to 3` or `indices 0, 2` for some indices of an axis of length n."""
+    """Describe some indices of an axis of length n.
+
+    The result is, for example, `index 2 (the last)`, `indices 0 to 3` or `indices 0, 2`.
+    """
     first, last = int(indices[0]), int(indices[-1])
     if len(indices) == 1:
         return f"index {first}" + (" (the last)" if first == n - 1 else " (the first)" if first == 0 else "")
@@ -244,6 +251,6 @@ def listed(indices, n):
 
 
 def axes_of(axes):
-    """Return `axis 1` or `axes 0 and 2`."""
+    """Describe axes, as in `axis 1` or `axes 0 and 2`."""
     axes = sorted(axes)
     return f"axis {axes[0]}" if len(axes) == 1 else f"axes {joined(map(str, axes))}"

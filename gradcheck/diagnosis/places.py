@@ -1,11 +1,11 @@
-"""Mistakes at some places only: where a mask is False, at the last position, for a part of y, or for a leading axis.
+"""Detect mistakes at some places only: where a mask is False, at the last position, for a part of y or a leading axis.
 
 The wrong entries, the set W, are compared with each set S that has a simple description. S fits if it contains W but
 not all known entries, if W is at least half of S, and if the truth is zero at all other known entries of S. The
 smallest S that fits is reported. No set is reported if the truth is zero at every entry outside W, as it may be for a
-ReLU, because nothing then distinguishes W. Nor is one reported if the errors outside W are only moderately smaller, as
-when an ε was forgotten that affects some entries less. If other values of the inputs give wrong entries at another
-place, the sentence adds a note.
+ReLU, because nothing then distinguishes W. Nor is one reported if the errors outside W are only moderately smaller, for
+example because a missing ε affects some entries less. If other values of the inputs give wrong entries at another
+place, a note is added to the sentence.
 
 The truth at one dy does not distinguish the paths by which an argument reaches y. But a backward pass is linear in dy
 and can be run again, with a dy that is zero except at one place, or on a part of the inputs. Each time, one forward
@@ -22,7 +22,7 @@ from gradcheck.diagnosis.code import LARGEST
 from gradcheck.diagnosis.evidence import EXACT, HOLDS, joined, listed, spread, stream
 
 FEW = 16  # the longest axis whose indices are tried individually
-MANY = 512  # the largest number of entries, each of which needs one evaluation
+MANY = 512  # the largest number of entries; each needs one evaluation
 OUTPUTS = 8
 
 
@@ -183,7 +183,7 @@ def wrong_through_a_part_of_y(evidence):
 def is_right_elsewhere(evidence, **parts):
     """Return True if the right part of a gradient is not wrong for other values of the inputs.
 
-    The place then decides whether the gradient is right, and not the values.
+    If so, the position of an entry decides whether it is right, not the values of the inputs.
     """
     call = evidence.run.call
     return not any(evidence.is_right_for(other, **parts) is False for other in evidence.exchanged(call))
@@ -208,7 +208,7 @@ def _holds_for(evidence, dy, v, moved):
 def right_with_an_axis_less(evidence):
     """Detect a gradient that is right for x[0], which has one dimension less than x.
 
-    The leading axis is mishandled, or confused with another axis.
+    The mistake is then in the treatment of the leading axis, or an axis is counted from the wrong end.
     """
     call = evidence.run.call
     inputs = [value for value in call.inputs if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
@@ -230,7 +230,7 @@ def right_with_an_axis_less(evidence):
     if all(evidence.is_right_for(c.on(map(first, c.inputs), options)) for c in (call, *evidence.exchanged(call))):
         return (
             f"{evidence.label} is right for {joined([f'{name}[0]' for name in names])}, of {ndim - 1} "
-            f"dimension{'s' * (ndim > 2)}, and wrong for {ndim}: what becomes of the leading axis is wrong, "
+            f"dimension{'s' * (ndim > 2)}, and wrong for {ndim}: the leading axis is handled wrongly, "
             "or an axis is counted from the wrong end"
         )
     return None
@@ -262,9 +262,9 @@ def right_once_indices_differ(evidence):
 def right_when_summed(evidence):
     """Detect contributions to the gradient that are added at the wrong index of an axis.
 
-    For several outputs, the gradient of the output must have the right values along the axis up to their order. It is
-    not enough that the sums along the axis are right, because they may be right for another reason: the sums of a
-    gradient that passes through a layer norm are zero.
+    For several entries of y, the gradient of the entry must have the right values along the axis, up to their order. It
+    is not enough that the sums along the axis are right. For example, the gradient through a layer norm has the sum
+    zero, even if it is wrong.
     """
     step, shape = evidence.step, evidence.given.shape
     if step is None or evidence.small_share or not evidence.is_complete or not 1 < evidence.given.size <= MANY:

@@ -1,8 +1,8 @@
-"""Mistakes that the numbers of one run do not show: forward or backward is run again on something else.
+"""Detect mistakes by running forward or backward again after a change.
 
-An operand is transposed, reversed or set to ones; the state that an earlier forward pass left is removed; and a name
-that was rebound after backward was defined gets its former value. If the gradient is right then, this is the
-mistake.
+An operand is transposed, reversed or set to ones. The state that an earlier forward pass left is removed. A name that
+was rebound after the definition of backward gets its former value back. If the change makes the gradient right, it
+identifies the mistake.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from gradcheck.mistakes.draws import is_a_mask
 
 
 def operand_turned(evidence):
-    """Detect that backward reads an operand transposed where it should not be, or the reverse; or reversed.
+    """Detect an operand that backward should read transposed, not transposed, or reversed along an axis.
 
     The operand is changed after the forward pass, and in a second attempt before it, because backward may read a copy
     that forward saved. If the function reads W and its backward pass correctly reads Wᵀ, then the result of backward at
@@ -50,9 +50,9 @@ def right_once_all_ones(evidence):
 
     The usual test at initialisation, where a gain is 1, cannot detect this mistake. The array has to be a factor,
     because an array of ones can also hide other mistakes: if all attention keys are 1, then all weights are equal, and
-    a forgotten transpose has no effect. A mask is a factor, and so is an array in whose entries y is affine. Another
-    array is accepted if backward itself reads it, unless equal slices along an axis, with values of the array, already
-    make the gradient right.
+    a forgotten transpose has no effect. A mask is a factor, and so is an array in whose entries y is affine. Any other
+    array is accepted if backward itself reads it, unless the gradient is already right once all slices of the array
+    along some axis are equal.
     """
     if evidence.step is None or evidence.small_share:
         return None
@@ -132,7 +132,7 @@ def right_once_emptied(evidence):
         if again is not None and evidence.same(again, evidence.truth):
             return (
                 f"{evidence.label} is right once {name} is empty before forward: "
-                "backward reads what an earlier forward pass left there"
+                "backward reads entries that an earlier forward pass left there"
             )
     return None
 
@@ -170,8 +170,8 @@ def captured_name_rebound(evidence):
 def _traced(seen):
     """Record in `seen` {(code of a closure, captured name): (value, line)}.
 
-    The value is that at the definition, and the line, which may be None, rebinds the name. A closure that is defined
-    several times is left out.
+    `value` is the value of the name at the definition of the closure. `line` is the number of the line that rebinds the
+    name, or None. A closure that is defined several times is left out.
     """
 
     def trace_calls(frame, event, _):

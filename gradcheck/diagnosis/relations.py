@@ -33,8 +33,8 @@ def not_finite(evidence):
 def does_not_depend_on_dy(evidence):
     """Detect a gradient that is the same for another dy, because backward never reads dy.
 
-    Such a backward pass treats the function as the last one of the program. Doubling dy would not be a sufficient test:
-    dy / ‖dy‖ does not change, although backward reads dy.
+    Such a backward pass assumes a fixed dy, such as 1. Doubling dy would not be a sufficient test: a backward pass that
+    reads only dy / ‖dy‖ gives the same result.
     """
     again = evidence.again(evidence.dy * stream("another dy").uniform(2.0, 3.0, size=evidence.dy.shape))
     return f"{evidence.label} does not depend on dy" if again is not None and equal(again, evidence.given) else None
@@ -161,7 +161,10 @@ def only_the_diagonal(evidence):
 
 
 def constant_along_axes(evidence):
-    """Detect an error that is constant along some axes, and a truth that is not: the path through a sum is missing."""
+    """Detect an error that is constant along some axes, along which the truth varies.
+
+    Usually, the path through a sum is missing.
+    """
     error, truth, shape = evidence.error, evidence.truth, evidence.given.shape
     axes = [axis for axis in reversed(range(len(shape))) if shape[axis] > 1] if evidence.is_complete else []
     for along in itertools.chain.from_iterable(itertools.combinations(axes, n) for n in range(1, len(axes) + 1)):

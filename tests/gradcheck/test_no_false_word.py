@@ -117,7 +117,7 @@ def softmax(x, *, axis=-1, taken=1):
 
 def test_an_axis_that_is_counted_from_the_wrong_end_is_named():
     expected = (
-        "dx is right for x[0], of 2 dimensions, and wrong for 3: what becomes of the leading axis is wrong, "
+        "dx is right for x[0], of 2 dimensions, and wrong for 3: the leading axis is handled wrongly, "
         "or an axis is counted from the wrong end"
     )
     assert said(softmax, normal(2, 3, 4)) == {"x": expected}

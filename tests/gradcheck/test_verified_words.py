@@ -109,7 +109,7 @@ def test_state_that_an_earlier_forward_pass_left_is_named():
     saving(normal(4, seed=1), which=0)
     message = said(saving, normal(4), which=0)
     assert (
-        "dx is right once SAVED is empty before forward: backward reads what an earlier forward pass left there"
+        "dx is right once SAVED is empty before forward: backward reads entries that an earlier forward pass left there"
         in message
     )
 
