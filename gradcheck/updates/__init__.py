@@ -64,8 +64,9 @@ gradcheck/updates/calling.py). If the code fixes the value of a setting, pass th
 value must be passed to the check. If the code receives the gradients of all parameters at once, `max_norm` bounds their
 common norm. Otherwise it bounds the norm of each gradient.
 
-**The mistake** is named if the formula with one or two mistakes of the table in gradcheck/mistakes, or a mistake in the
-code around it, gives the same numbers, to nine digits of every step of two courses (gradcheck/updates/mistakes.py).
+**The mistake** is named if a changed formula gives the same numbers as the code, to nine digits, at every step of two
+random courses of steps. The change is one or two mistakes of the table in gradcheck/mistakes, or a mistake in the code
+around the formula (gradcheck/updates/mistakes.py).
 """
 
 import difflib
@@ -175,11 +176,14 @@ def _code(update):
     if isinstance(update, Code):
         return update
     if inspect.isclass(update):
-        raise TypeError(f"{update.__name__} is a class: see from_optimizer and from_object of gradcheck.updates")
+        raise TypeError(
+            f"check_update needs a function, but {update.__name__} is a class; wrap it with from_optimizer or "
+            "from_object of gradcheck.updates"
+        )
     if hasattr(update, "step"):
         raise TypeError(
-            f"{describe(update)} has its parameters already; pass its class, or a function that makes it from a list "
-            "of parameters, to from_optimizer of gradcheck.updates"
+            f"check_update creates the optimiser itself, but {describe(update)} has its parameters already; wrap its "
+            "class, or a function that creates it from a list of parameters, with from_optimizer of gradcheck.updates"
         )
     return OfFunction(checked("check_update", update))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradcheck.call import describe
 
-# Other names of the settings. A name that several settings share belongs to the first of them without a name yet.
+# Other names of the settings. A name listed for several settings goes to the first of them that has no name yet.
 SPELLINGS = {
     "lr": ("learning_rate", "eta", "step_size", "stepsize", "alpha"),
     "momentum": ("mu", "beta", "gamma", "rho"),
@@ -47,9 +47,9 @@ def options_of(values, arguments):
 class Code:
     """Code that can be run for a course of steps.
 
-    `take(course, options)` yields the list of the parameters' values after each step. The settings are arguments after
-    `before` others, and `takes_any` is True if the code takes settings of any name. `jointly` is True if the code
-    receives the gradients of all parameters at once, which it needs to clip them by their common norm.
+    `take(course, options)` yields the list of the parameters' values after each step. The arguments of `function` after
+    the first `before` ones may be settings. `takes_any` is True if the code takes settings of any name. `jointly` is
+    True if the code receives the gradients of all parameters at once, so that it can clip them by their common norm.
     """
 
     def __init__(self, function, take, before, jointly):
@@ -252,16 +252,16 @@ def from_steps(function: Callable[..., Any]) -> Code:
 
 
 def checked(adapter, function):
-    """Return a function. Raises TypeError if it cannot be called."""
+    """Return `function`. Raises TypeError if it cannot be called."""
     if not callable(function):
         raise TypeError(f"{adapter}: {describe(function)} cannot be called")
     return function
 
 
 def method_of(made, name, make):
-    """Return a method of an object that `make` made. Raises TypeError if there is none."""
+    """Return a method of `made`, an object created by `make`. Raises TypeError if it has no such method."""
     if not callable(getattr(made, name, None)):
-        raise TypeError(f"{name_of(make)} made {describe(made)}, which has no method {name}()")
+        raise TypeError(f"{name_of(make)} returned {describe(made)}, which has no method {name}()")
     return getattr(made, name)
 
 

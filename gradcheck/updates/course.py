@@ -1,4 +1,4 @@
-"""A random course of steps: run the code for it, and compute the correct θ′ of each step from the θ before it.
+"""Draw a random course of steps, run the code for it, and compute the correct θ′ of each step from the θ before it.
 
 The random inputs are chosen to distinguish the mistakes. The scales of the gradients' entries are spread geometrically
 from 0.003 (or from 30 ε if that is smaller) to 10, so that the position of ε in the formula has an effect. The code's
@@ -41,8 +41,8 @@ class Formula:
 
     `state` contains the names of the positional arguments after θ and g. `settings` is {name: default, or inspect's
     `empty`} of the keyword-only arguments, without t. `counts` is True if there is a keyword-only argument t. `clips`
-    is True for a formula with a mistake in its clipping: it receives the unclipped gradient and the arguments `scale`
-    and `max_norm`, and clips another quantity.
+    is True for a formula that clips another quantity than the gradient, which is a mistake. It receives the unclipped
+    gradient and the arguments `scale` and `max_norm`.
     """
 
     function: Callable
@@ -125,14 +125,17 @@ def walk(code, course, options):
             course.thetas.append([np.asarray(value).copy() for value in values])
             for i, (start, value) in enumerate(zip(course.starts, course.thetas[-1], strict=True)):
                 if value.shape != start.shape:
-                    return f"step {step}: parameter {i} becomes {value.shape}, and was {start.shape}"
+                    return f"step {step}: parameter {i} changes from shape {start.shape} to {value.shape}"
                 if value.dtype != np.float64:
-                    return f"step {step}: parameter {i} becomes {value.dtype}, and was float64"
+                    return f"step {step}: parameter {i} changes from float64 to {value.dtype}"
     return ""
 
 
 def clip_factors(gradients, max_norm, largest=1.0):
-    """Return an array of factors for each gradient that scale their common norm to max_norm, `largest` at most."""
+    """Return the factor that scales the gradients to the common norm max_norm, as one array per gradient.
+
+    The factor is at most `largest`.
+    """
     norm = np.sqrt(sum(np.sum(g**2) for g in gradients))
     return [np.full(g.shape, min(largest, max_norm / norm)) for g in gradients]
 
@@ -141,10 +144,10 @@ def clip_factors(gradients, max_norm, largest=1.0):
 class Habits:
     """The treatment of state, step counter and clipping around a formula. Any value but the default is a mistake.
 
-    `lost` contains the positions in the state of the arrays that are not kept for the next step, `ones` the positions
-    of those that begin at 1. With `shared`, all parameters use one state, one after the other. `count` is "steps",
-    "parameters" (t increases with each parameter) or "nothing" (t stays 1). `clip(gradients, max_norm)` returns the
-    factors of gradients.
+    `lost` contains the indices of the state arrays that are not kept for the next step, and `ones` the indices of those
+    that begin at 1. With `shared`, all parameters use one state, one after the other. `count` is "steps", "parameters"
+    (t increases with each parameter) or "nothing" (t stays 1). `clip(gradients, max_norm)` returns the factors by which
+    the gradients are multiplied.
     """
 
     lost: tuple = ()
@@ -187,7 +190,7 @@ def compare(formula, course):
 
 
 def agrees(formula, habits, course):
-    """Return True if a Formula with these habits gives the numbers of the code at every step.
+    """Return True if a Formula with these Habits gives the numbers of the code at every step.
 
     An entry that was finite before the step must be finite after it in both, or in neither. At least four entries must
     be finite, because entries that are not finite are little evidence.

@@ -1,8 +1,9 @@
-"""Name the mistake of a wrong update: the change of the formula, or of the code around it, that gives its numbers.
+"""Name the mistake in a wrong update, by finding a changed formula that gives the same numbers.
 
-A formula is changed by the table of gradcheck/mistakes and by the rows below, in the same notation, for mistakes that
-only optimisers have. A mistake is named if the changed formula gives the numbers of the update on two courses with
-other shapes and settings, to nine digits of every step. The plainest are tried first, two mistakes at once last.
+The changes are the rows of the table of gradcheck/mistakes, the rows below, which describe mistakes that only
+optimisers have, and mistakes in the code around the formula, such as a state that is not kept. A mistake is named if
+the changed formula gives the numbers of the update, to nine digits, at every step of two courses with different shapes
+and settings. The plainest changes are tried first, and two mistakes at once are tried last.
 """
 
 import ast
@@ -73,7 +74,7 @@ OF_UPDATES = [
     )
     for right, wrong in pairs
 ]
-CLIPPED_LATER = [  # instead of the gradient; `scale` is the factor of the gradient
+CLIPPED_LATER = [  # clips a quantity other than the gradient; `scale` is the factor that clips the gradient
     mistake(CLIPPING, right, wrong, sentence)
     for sentence, right, wrong in (
         ("m_hat is scaled, not the gradient", "lr * m_hat", "lr * scale * m_hat"),
@@ -83,16 +84,17 @@ CLIPPED_LATER = [  # instead of the gradient; `scale` is the factor of the gradi
         ("the step is clipped before lr", "theta - step", "theta - lr * clipped(step / lr, max_norm)"),
     )
 ]
-USUAL = ("factor dropped", "term dropped", "sign flipped", "power changed")  # that come in twos
+USUAL = ("factor dropped", "term dropped", "sign flipped", "power changed")  # two of them may occur together
 TWINS = re.compile(r"\bm(?=_|\b)|\bv(?=_|\b)|(?<=beta)[12]| \*\* 2")  # the differences between m and v
 EXCHANGED = ("beta1", "beta2"), ("theta", "g")
 
 
 @dataclass(frozen=True)
 class Change:
-    """A mistake in a formula: `lines` is {index of a statement: its wrong text}.
+    """A mistake in a formula, described by `sentence`.
 
-    `hints` contains (name that the statement assigns, sentence that quotes no code) for each statement.
+    `lines` maps the index of each changed statement to its wrong text. `hints` contains, for each changed statement,
+    the name that it assigns and a sentence that quotes no code. `row` is a Row of a table of mistakes, or None.
     """
 
     sentence: str
@@ -101,13 +103,13 @@ class Change:
     row: object = None
 
     def and_also(self, other):
-        """Return two Changes of different statements as one."""
+        """Combine two Changes of different statements."""
         sentences = dict.fromkeys(filter(None, (self.sentence, other.sentence)))
         return Change("; and ".join(sentences), self.lines | other.lines, self.hints + other.hints, self.row)
 
 
 class Lines:
-    """One of FORMULAS as a list of statements, each of which may be exchanged for a wrong one."""
+    """One of FORMULAS as a list of statements, each of which may be replaced with a wrong one."""
 
     def __init__(self, formula):
         self.formula = formula
@@ -120,7 +122,7 @@ class Lines:
         self.closure = SimpleNamespace(node=self.node, around=(), module=ast.parse("from numpy import sqrt"))
 
     def changed(self, change):
-        """Return the Formula with a Change."""
+        """Apply a Change and return the changed Formula."""
         codes = [_compiled(change.lines.get(i, text)) for i, text in enumerate(self.texts)]
 
         def function(theta, g, *state, **settings):
@@ -132,21 +134,21 @@ class Lines:
         return replace(self.formula, function=function, clips=change.row is not None and change.row.kind == CLIPPING)
 
     def planted(self, rows):
-        """Return a list of the Changes that some rows make."""
+        """Apply rows of the table of mistakes wherever they match, and return the list of Changes."""
         by_place = {at: [row for row in rows if row.at == at] for at in ("expression", "value", "statement", "pair")}
         found = {}
         for edit, _ in planted(self.closure, rows=by_place):
             i = next(k for k, s in enumerate(self.statements) if any(node is edit.old for node in ast.walk(s)))
             text = ast.unparse(exchanged(self.statements[i], edit.old, edit.new))
             if not _names(text) <= self.names:
-                continue  # a row for another formula
+                continue  # the row is for another formula
             hint = edit.sentence(NOBODY) or KINDS[edit.row.kind]
             change = Change(edit.sentence(Reader()), {i: text}, ((self._name(i), hint),), edit.row)
             found.setdefault((i, text), change)
         return list(found.values())
 
     def renamed(self):
-        """Yield the Changes that take two names for each other everywhere, or one for the other in one statement."""
+        """Yield Changes that exchange two names everywhere, or replace one with the other in one statement."""
         everywhere = range(len(self.texts))
         for a, b in EXCHANGED:
             yield from self._renaming({a: b, b: a}, everywhere, f"{a} and {b} are exchanged")
@@ -160,7 +162,7 @@ class Lines:
             yield Change(sentence, texts, tuple((self._name(i), KINDS["name replaced"]) for i in texts))
 
     def twins(self, changes):
-        """Yield pairs of Changes that are the same but for v and beta2 in place of m and beta1."""
+        """Combine Changes that make the same mistake in the line of m (or beta1) and in that of v (or beta2)."""
         alike = defaultdict(list)
         for change in changes:
             texts = [(self.texts[i], new) for i, new in change.lines.items()]
@@ -169,7 +171,7 @@ class Lines:
             yield from (a.and_also(b) for a, b in _pairs(group))
 
     def told(self, change):
-        """Return the sentence of a Change with the lines that it changes, unless these are many."""
+        """Return the sentence of a Change, followed by the changed lines unless there are more than two."""
         if len(change.lines) > 2:
             return change.sentence
         pairs = [(self.texts[i], text) for i, text in sorted(change.lines.items())]
@@ -199,16 +201,20 @@ KNOWN = {"__builtins__": {}, "abs": abs, "sqrt": np.sqrt, "clipped": clipped, "s
 
 
 def name_the_mistake(formula, courses, largest):
-    """Return (sentence, hints) on the mistake in a wrong update, both empty if it is not found.
+    """Return (sentence, hints) that describe the mistake in a wrong update, both empty if it is not found.
 
-    `formula` is a Formula of arrays, and `courses` are two Courses that the code has taken. `largest` is the largest
-    relative error of a step. The hints are (name that a line of the formula assigns, sentence that quotes no code).
+    `formula` is a Formula that takes arrays, and `courses` are two Courses that the code has taken. `largest` is the
+    largest relative error of a step. Each hint is a pair: the name that a line of the formula assigns, and a sentence
+    that quotes no code.
     """
     return next((found for found in _explanations(formula, courses, largest) if found[0]), ("", ()))
 
 
 def _explanations(formula, courses, largest):
-    """Yield (sentence, hints) of everything that explains the numbers, the plainest first. Sentences may be empty."""
+    """Yield (sentence, hints) for each kind of explanation, the plainest first.
+
+    The sentence is empty if no explanation of the kind gives the numbers.
+    """
     yield _alone(_still(courses[0]))
     habits = list(around(formula, courses[0]))
     lines = Lines(formula) if FORMULAS.get(formula.name) is formula.function else None

@@ -39,9 +39,9 @@ class UpdateReport:
     """The report on the code called `name`, checked against the formula called `formula`. `str(report)` is a table.
 
     `steps` contains the StepReports. `problems` describes faults found before any comparison, such as a change of a
-    parameter's shape. `diagnosis` is a sentence on the mistake, or empty if it is not known; `hints` tell it to a
-    student: (name that a line of the formula assigns, or "", sentence without code). `notes` describes the conditions
-    of the check, not faults.
+    parameter's shape. `diagnosis` is a sentence on the mistake, or empty if it is not known. `hints` describes
+    the mistake to a student, in pairs of the name that a line of the formula assigns (or "") and a sentence without
+    code. `notes` describes the conditions of the check, not faults.
     """
 
     name: str
