@@ -18,9 +18,9 @@ small mistake in one place, a *mutant*, and runs the checks. If they fail, the m
       + dx_hat = dy
       every check passes, although the gradients differ in layer_norm
 
-The mistakes are those typical of gradients derived by hand (gradcheck/mistakes/table.py), made in every function named
-`backward`, and the checks are the module's cases. `--command "pytest -x -q tests"` evaluates a test command instead,
-whichever checker it uses. The project's files are never changed: the command runs in copies.
+The mistakes are those typical of gradients derived by hand (gradcheck/mistakes/table.py). They are made in every
+function named `backward`. The checks are the module's cases. `--command "pytest -x -q tests"` evaluates a test command
+instead, whichever checker it uses. The project's files are never changed: the command runs in copies.
 
 **How to read the score.** It is killed / (killed + surviving). The number of mutants means little, but each survivor
 deserves attention:
@@ -35,10 +35,10 @@ runs the code.
 **Equivalent mutants** compute the same as the original: x * 1 for x, or `x >= 0` for `x > 0` if no input is 0. No check
 can kill them. None is excused by hand: a mutant counts as equivalent if, in every case that runs it and for several
 random draws of each, two calls of backward return the same gradients (to 1e-12 of the largest entry) and have the same
-effect on dy, the arguments and the parameters. Its certificate (gradcheck/certify) then shows that it is right for all
-inputs of the same shapes and decisions, or refuses it. This still depends on the cases: if no case
-has a mask that broadcasts, a mutant that breaks broadcasting is "equivalent". The mutants of a statement that no case
-runs count as surviving. `--equivalent` lists the equivalent mutants; read the list once.
+effect on dy, the arguments and the parameters. A certificate (gradcheck/certify) is then attempted: it may show that
+the mutant is right for all inputs of the same shapes and decisions, or refuse it. This still depends on the cases: if
+no case has a mask that broadcasts, a mutant that breaks broadcasting is "equivalent". The mutants of a statement that
+no case runs count as surviving. `--equivalent` lists the equivalent mutants; read the list once.
 
 **How it runs.** Every mutant runs in a separate process, in which the code of the mutated function is replaced, so that
 it cannot affect anything else if it crashes or hangs. It is tried on the cases that run the mutated statement, the

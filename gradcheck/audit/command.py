@@ -45,7 +45,7 @@ class TestCommand:
         self.arguments = shlex.split(command)
         if not self.arguments:
             raise CommandError("the command is empty")
-        for words in (1, 3):  # `pytest` or `python -m pytest`, of which one failed test is enough
+        for words in (1, 3):  # `pytest` or `python -m pytest`: stop at the first failed test
             if Path(self.arguments[0] if words == 1 else self.arguments[:3][-1]).name in ("pytest", "py.test"):
                 self.arguments.insert(words, "-x")
                 break
@@ -74,10 +74,7 @@ class TestCommand:
         self.folder.cleanup()
 
     def _not_copied(self, folder, names):
-        """Return the names in a folder that no test needs.
-
-        These are hidden files, caches and virtual environments.
-        """
+        """Return the names in a folder that are not copied: hidden files, caches and virtual environments."""
         paths = [Path(folder, name) for name in names]
         return [
             path.name
@@ -89,10 +86,10 @@ class TestCommand:
         ]
 
     def verify(self):
-        """Run the command without a mutant and with broken files; return its duration.
+        """Verify that the command tests the copy, and set the time limit. Return the command's duration in seconds.
 
-        The duration is that of the first run in seconds. Raises CommandError if the command fails without a mutant, or
-        passes although the audited files cannot be imported.
+        The command runs once without a mutant, and once with audited files that cannot be imported. Raises CommandError
+        if it fails in the first run, or passes in the second.
         """
         copy = self.copies[0]
         start = time.monotonic()
@@ -159,9 +156,9 @@ class TestCommand:
         return Outcome(SURVIVING)
 
     def _write(self, copy, path, source):
-        """Write a file of a copy, and delete its compiled versions.
+        """Write a source file of a copy and delete its .pyc files.
 
-        Python detects outdated ones only by size and by time in seconds.
+        Python compares only the size and the modification time in seconds, and might use an outdated .pyc file.
         """
         path = copy / path.relative_to(self.root)
         path.write_text(source, "utf-8")

@@ -112,19 +112,22 @@ def _audit(options, progress, start):
         audited = sorted({mutant.path for mutant in mutants})
         outside = [path for path in audited if not path.is_relative_to(root)]
         if outside:
-            raise AuditError(f"{outside[0]} is not in the current folder, of which the command gets a copy")
+            raise AuditError(
+                f"{outside[0]} is not in the current folder; --command runs in copies of the current folder, so all "
+                "audited files must be in it"
+            )
         with TestCommand(options.command, root, audited, min(jobs, len(mutants))) as command:
             outcomes = audit.by_command(command)
     progress.clear()
     try:
         return _report(options, mutants, outcomes, time.monotonic() - start)
-    finally:  # also when nobody reads the report
+    finally:  # even if the report cannot be printed
         if options.json:
             write_json(options.json, options.target, options.command, mutants, outcomes)
 
 
 def _load(options):
-    """Return the cases of the target, which may be none if there is a test command."""
+    """Return the cases of the target. With --command, a module without cases gives an empty list."""
     try:
         return load_cases(options.target)
     except ImportError as error:
@@ -134,7 +137,7 @@ def _load(options):
 
 
 def _select(options, files):
-    """Return the selected mutants, at least one, in the order of the source."""
+    """Return the mutants that the options select, in the order of the source. Raises AuditError if there is none."""
     mutants = [mutant for path in files for mutant in mutate(path, options.functions)]
     if not mutants:
         where = "the package" if options.all else "the files that its cases run"
@@ -153,7 +156,7 @@ def _select(options, files):
 
 
 def _meant(files):
-    """Return a hint with a function that may be a backward pass, and a pattern for it."""
+    """Return a hint that names a possible backward pass and the option that selects it, or an empty string."""
     for pattern in ("*_backward", "*backward*", "*grad*", "*acobian*", "*jac*", "*deriv*"):
         found = [closure.qualname for path in files for closure in find_closures(path, [pattern])]
         if found:
@@ -182,7 +185,7 @@ def _report(options, mutants, outcomes, seconds):
 
 
 def _cpu_seconds():
-    """Return the CPU time of this process and of its processes that have ended."""
+    """Return the CPU time of this process and of its child processes that have ended, in seconds."""
     return sum(os.times()[:4])
 
 

@@ -16,11 +16,11 @@ class AuditError(Exception):
 
 
 class Original:
-    """The results of the module without a mutant, for each case and each seed.
+    """The results of the module without a mutant.
 
-    `observed` are the results of its backward passes, and `lines` the lines of `files` that each case runs. `seconds`
-    is the CPU time of an observation for one seed: three draws, each with one forward and two backward passes, one of
-    them traced.
+    `observed` maps (case name, seed, variation) to the observed gradients and arrays. `lines` maps the name of a case
+    to the lines of `files` that it runs. `seconds` maps it to the CPU time of three observations with one seed: the
+    inputs as drawn, scaled and shifted, each with one forward and two backward passes. The first one is traced.
     """
 
     def __init__(self, target, cases, seeds, files, say):
@@ -30,18 +30,16 @@ class Original:
         self.observed, self.lines, self.seconds = originals(cases, seeds, files, say)
 
     def files_run(self):
-        """Return the names of all files of which a case runs at least one line."""
         return {path for lines in self.lines.values() for path, _ in lines}
 
     def cases_that_run(self, mutant):
-        """Return the names of the cases that run the mutated statement."""
         first, last = mutant.lines
         wanted = {(str(mutant.path), line) for line in range(first, last + 1)}
         return [case.name for case in self.cases if wanted & self.lines[case.name]]
 
 
 class Audit:
-    """An audit of some mutants of an Original, `jobs` at a time."""
+    """Tries mutants of an Original, `jobs` at a time."""
 
     def __init__(self, original, mutants, jobs, progress):
         self.original = original
@@ -65,10 +63,7 @@ class Audit:
         return [self._explained(outcomes[i], i, "every check passes") for i in range(len(self.mutants))]
 
     def _confirm(self, outcomes):
-        """Try survivors again in a new Python process that imports the mutant.
-
-        If a check fails there, the mutant counts as killed.
-        """
+        """Try survivors again in a new Python process that imports the mutant, and count those that fail as killed."""
         suspects = [i for i, outcome in outcomes.items() if outcome.status == SURVIVING and self.runs_in[i]]
         for i, confirmed in self._try("confirming survivors", suspects, ask=True, afresh=True).items():
             if confirmed.status == KILLED:
@@ -105,7 +100,7 @@ class Audit:
                 )
 
     def _run(self, trials, afresh=False):
-        """Yield (index, Outcome) for each Trial."""
+        """Yield (index of the Trial, Outcome) in the order in which the trials end."""
         if afresh or not FORKS:
             return self.pool.run([(run_afresh, (trial, self.original.target)) for trial in trials], afresh=True)
         return self.pool.run([(run_here, (trial, self.original.cases, self.functions)) for trial in trials])
@@ -131,18 +126,18 @@ class Audit:
         return Trial(self.mutants[i], draws, ask, expected)
 
     def _explained(self, outcome, i, what):
-        """Return an Outcome with a message for a survivor.
+        """Return the final Outcome of mutant i. A survivor gets a message that begins with `what`.
 
-        A mutant that no case runs is not equivalent.
+        A mutant that no case runs counts as surviving, never as equivalent.
         """
         if not self.runs_in[i] and outcome.status in (EQUIVALENT, SURVIVING):
-            without = f"{what}; without cases, none is equivalent"
+            without = f"{what}; equivalent mutants are not recognized, because the module has no cases"
             reason = "no case runs this statement" if self.original.cases else without
             return replace(outcome, status=SURVIVING, message=reason)
         if outcome.status != SURVIVING:
             return outcome
         if not outcome.differs_in:
-            return replace(outcome, message=f"{what}, although it is {outcome.by} that ends the cases")
+            return replace(outcome, message=f"{what}, although {outcome.by} ends the cases")
         where = _listed(outcome.differs_in)
         if outcome.only_varied:
             where = f"{where} for inputs other than those that the case draws"

@@ -1,4 +1,4 @@
-"""One mistake in one place of a source file, stored as an edit of its text."""
+"""A mutant: one mistake in one place of a source file, stored as an edit of its text."""
 
 import textwrap
 from dataclasses import dataclass, field
@@ -9,12 +9,13 @@ from gradcheck.mistakes.row import Edit
 
 @dataclass(frozen=True)
 class Mutant:
-    """One mistake: characters `start` to `end` of the file at `path` become `replacement`.
+    """A source file with one mistake: characters `start` to `end` of the file at `path` become `replacement`.
 
-    `source` is the text of the file, read before anything ran, since the file may be edited meanwhile. `codes` are
-    (first line, name) of the code objects that the mutant changes, outermost first. `lines` are the first and last line
-    of the mutated statement; a case that runs none of them is not affected. `edit` is the mistake, and `is_whole` is
-    True if it replaces the whole value of an assignment, or of a returned gradient.
+    `source` is the text of the file, read before anything ran, since the file may be edited meanwhile. `function` and
+    `kind` name the mutated function and the kind of mistake. `codes` lists (first line, name) of each code object that
+    the mutant changes, outermost first. `lines` holds the first and last line of the mutated statement; a case that
+    runs none of them is not affected. `edit` holds the old and the new node of the syntax tree. `is_whole` is True if
+    the edit replaces the whole value of an assignment, or of a returned gradient.
     """
 
     path: Path
@@ -32,18 +33,15 @@ class Mutant:
 
     @property
     def mutated_source(self):
-        """Return the text of the file with the mistake.
-
-        Every statement below it keeps its line number.
-        """
+        """Return the text of the file with the mistake. Later statements keep their line numbers."""
         lost = self.source.count("\n", self.start, self.end) - self.replacement.count("\n")
-        last = max(self.lines[1], self.source.count("\n", 0, self.end) + 1)  # of the statement
+        last = max(self.lines[1], self.source.count("\n", 0, self.end) + 1)  # last line of the statement
         below = sum(map(len, self.source.splitlines(keepends=True)[:last]))
         rest = self.source[self.end : below]
         return self.source[: self.start] + self.replacement + rest + "\n" * lost + self.source[below:]
 
     def difference(self):
-        """Return (removed lines, added lines), without their common indentation."""
+        """Return (removed lines, added lines), dedented."""
         source = self.source
         first = source.rfind("\n", 0, self.start) + 1
         last = source.find("\n", self.end)

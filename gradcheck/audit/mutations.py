@@ -1,7 +1,7 @@
-"""The mutants of a file: each has one mistake of the table (gradcheck/mistakes/table.py) in one place of one function.
+"""Create the mutants of a file: each has one mistake of gradcheck/mistakes/table.py in one place of one function.
 
-A mutant replaces one expression or statement of the syntax tree by another. It is stored as an edit of the source text,
-so that all other lines, including comments, are unchanged and its difference is readable.
+A mutant replaces one expression or statement of the syntax tree with another. It is stored as an edit of the source
+text, so that all other lines, including comments, are unchanged and its diff is readable.
 """
 
 import ast
@@ -16,9 +16,9 @@ ATOMS = (ast.Name, ast.Constant, ast.Call, ast.Attribute, ast.Subscript, ast.Tup
 
 
 def mutate(path, patterns=("backward",)):
-    """Return the Mutants of the functions of a file, in the order of the source.
+    """Return the Mutants of a file, in the order of the source.
 
-    Functions whose name matches one of the patterns are mutated.
+    The functions whose names match one of the patterns are mutated.
     """
     text = Text(read_source(path))
     closures = find_closures(path, patterns)
@@ -27,7 +27,7 @@ def mutate(path, patterns=("backward",)):
 
 
 def _mutants(closure, text, others):
-    """Return the Mutants of one function without duplicates."""
+    """Return the Mutants of one function, at most one for each mutated syntax tree."""
     trees, mutants = {text.function(text.source, closure.node)}, []
     for edit, place in planted(closure, others):
         start, end, replacement = text.replaced(edit, place)
@@ -53,7 +53,7 @@ def _mutants(closure, text, others):
 
 
 class Text:
-    """The text of a file, in which the code of nodes of its syntax tree can be replaced."""
+    """Source text, in which nodes of its syntax tree can be replaced."""
 
     def __init__(self, source):
         self.source = source
@@ -61,10 +61,7 @@ class Text:
         self.starts = list(itertools.accumulate((len(line) for line in self.lines), initial=0))
 
     def replaced(self, edit, place):
-        """Return (start, end, replacement) for an Edit.
-
-        The replacement includes the parentheses that the new code needs.
-        """
+        """Convert an Edit of the tree to (start, end, replacement) for the text, with parentheses where needed."""
         old, new = edit.old, edit.new
         start, end = self._offset(old.lineno, old.col_offset), self._offset(old.end_lineno, old.end_col_offset)
         text = ast.unparse(new)
@@ -80,9 +77,9 @@ class Text:
         return start, end, text
 
     def function(self, source, node):
-        """Return a function of a mutated source in a normal form.
+        """Return the syntax tree of a function in a mutated source, as a string.
 
-        Only lines of this function may differ from the original source.
+        `node` is the function in the original source. No line outside it may differ.
         """
         tail = len(self.lines) - node.end_lineno
         lines = source.splitlines(keepends=True)
@@ -90,9 +87,9 @@ class Text:
         return ast.dump(ast.parse(textwrap.dedent(text)))
 
     def _is_integer_before_an_attribute(self, new, end):
-        """Return True for `0` in `0.sum()`, which Python reads as a decimal number."""
+        """Return True if `new` is an integer before a dot, as in `0.sum()`, which Python would read as a float."""
         return isinstance(getattr(new, "value", None), int) and self.source[end : end + 1] == "."
 
     def _offset(self, line, column):
-        """Convert a position of the syntax tree, in bytes of UTF-8, to one in the source."""
+        """Convert a line and a column of the syntax tree, in bytes of UTF-8, to an index into the source."""
         return self.starts[line - 1] + len(self.lines[line - 1].encode()[:column].decode())

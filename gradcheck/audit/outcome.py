@@ -17,10 +17,10 @@ BY_GRADIENT, BY_EXCEPTION, BY_TIME, BY_CRASH, BY_COMMAND = (
 class Outcome:
     """The status of a mutant, with the reason.
 
-    A killed mutant has the cause `by`, and the `case` (the name of the case or test) and `seed` that killed it. An
-    equivalent one may be so `by` a certificate. For a survivor, `differs_in` names the cases in which its gradients
-    differ, and `only_varied` is True if they differ only for inputs that no case draws. `seconds` is the CPU time that
-    it took.
+    For a killed mutant, `by` is the cause, one of the BY_ constants, and `case` and `seed` are the name of the case and
+    the seed of the draw that killed it. For an equivalent mutant, `by` is BY_CERTIFICATE if all certificates succeeded.
+    For a surviving mutant, `differs_in` lists the names of the cases in which the gradients differ from the original,
+    and `only_varied` is True if they differ only for inputs that no case draws. `seconds` is the CPU time of the trial.
     """
 
     status: str

@@ -1,8 +1,8 @@
-"""Replace the original by a mutant: in the functions in memory, or when the file is imported.
+"""Replace the original with a mutant, either in the functions in memory or when the file is imported.
 
-The first way is fast. The code of a closure is a constant in the code of its outer function. If the outer function's
-`__code__` is replaced, all modules that have imported it use the mutated closure. The second way changes the source
-that an import compiles. It needs a new process, but relies only on Python's import.
+Replacing functions in memory is fast. The code of a closure is a constant in the code of its outer function. If the
+outer function's `__code__` is replaced, all modules that have imported it use the mutated closure. The other method
+changes the source that an import compiles. It needs a new process, but relies only on Python's import.
 """
 
 import gc
@@ -17,7 +17,7 @@ class PlantingError(Exception):
 
 
 def live_functions(mutants):
-    """Return {(path, line, name): functions} in memory whose code a mutant changes.
+    """Return the functions in memory whose code a mutant changes, as {(path, first line, name): functions}.
 
     Raises ValueError if the code in memory differs from the source.
     """
@@ -33,17 +33,17 @@ def live_functions(mutants):
             key = (os.path.realpath(code.co_filename), code.co_firstlineno, code.co_name)
             if key in wanted:
                 if code != written.get(key):
-                    raise ValueError(f"{key[0]} was changed while it was in use; start the audit again")
+                    raise ValueError(f"{key[0]} was edited after it was imported; start the audit again")
                 functions.setdefault(key, []).append(thing)
     return functions
 
 
 @contextmanager
 def planted(mutant, functions):
-    """Replace the original by a mutant within the `with` block.
+    """Replace the original with a mutant within the `with` block.
 
-    `functions` is the result of live_functions. Raises PlantingError if a function cannot be replaced, because the
-    function that created it does not hold the names that the mutant needs.
+    `functions` is the result of live_functions. Raises PlantingError if the code of a function cannot be replaced,
+    because its closure lacks variables that the mutant needs, or if there is no such function in memory.
     """
     path = str(mutant.path)
     codes = function_codes(compile(mutant.mutated_source, path, "exec", dont_inherit=True))
@@ -54,7 +54,7 @@ def planted(mutant, functions):
                 before.append((function, function.__code__))
                 function.__code__ = codes[line, name]
         if not before:
-            raise PlantingError(f"nothing in memory holds {mutant.function}")
+            raise PlantingError(f"no function in memory contains the code of {mutant.function}")
         yield
     except ValueError as error:
         if "free vars" not in str(error):

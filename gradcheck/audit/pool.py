@@ -18,26 +18,26 @@ from gradcheck.audit.outcome import BY_CRASH, BY_EXCEPTION, BY_TIME, KILLED, Out
 from gradcheck.stopping import signals_wait
 
 FORKS = sys.platform.startswith("linux")  # macOS has fork too, but its system libraries do not support it
-TO_START = 120.0  # seconds after which a new process must have sent its first message
-PATIENCE = 20  # ratio of wall-clock time to CPU time that a step may reach, since the machine may be busy
+TO_START = 120.0  # seconds within which a new process must send its first message
+PATIENCE = 20  # a step may take this many times its CPU time in wall-clock time, since the machine may be busy
 
 
 class Pool:
     """Runs tasks in separate processes, `jobs` at a time.
 
-    A task is a function and its arguments. It is called as `function(connection, *arguments)`, must call stopping.hear
-    to choose its signals, and must run its work through `answer`.
+    A task is a pair (function, arguments). The process calls `function(connection, *arguments)`. The function must call
+    stopping.hear to enable signals, and `answer` to do its work and to send the result.
     """
 
     def __init__(self, jobs):
         self.jobs = jobs
 
     def run(self, tasks, afresh=False):
-        """Yield (index, answer) for each task, in the order in which they end.
+        """Yield (index, answer) for each task, in the order in which the tasks end.
 
-        A task is taken from `tasks` only when it can start. With `afresh`, it runs in a new Python process, not in a
-        copy of this one. If a process crashes or exceeds its time limit, the answer is the Outcome of a mutant killed
-        in this way.
+        A task is taken from `tasks` only when it can start. If `afresh` is True, each task runs in a new Python process
+        instead of a copy of this one. If a process crashes or exceeds its time limit, the answer is an Outcome with the
+        status KILLED.
         """
         running = {}
         waiting = enumerate(tasks)
@@ -71,10 +71,10 @@ class Pool:
 
 
 def answer(connection, attempt):
-    """Send the result of `attempt(alive)` through a connection.
+    """Call `attempt(alive)` in a process of the Pool, and send the result through the connection.
 
-    This runs in a process of the Pool. `attempt` calls `alive(seconds)` before each step, with the CPU time that the
-    step may take. The call informs the Pool and, if the system supports it, sets a timer that ends the process.
+    `attempt` must call `alive(seconds)` before each step, where `seconds` is the CPU time that the step may take. The
+    call informs the Pool and, if the system supports it, sets a timer that ends the process.
     """
     if hasattr(signal, "SIGPROF"):
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
@@ -100,7 +100,8 @@ def _start(function, arguments, afresh):
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=function, args=(theirs, *arguments))
     with warnings.catch_warnings(), signals_wait():
-        # Python warns about forking with threads. Those of a BLAS, the usual ones, stop and restart around a fork.
+        # Python warns about a fork while threads run. Usually they belong to the BLAS library, which stops them before
+        # a fork and restarts them afterwards.
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
     theirs.close()
@@ -108,7 +109,7 @@ def _start(function, arguments, afresh):
 
 
 def _receive(connection, process, entry):
-    """Return the answer if it has arrived, or None after an intermediate message."""
+    """Return the answer if it has arrived. After an announced step, extend the deadline in `entry` and return None."""
     try:
         message = connection.recv()
     except EOFError:

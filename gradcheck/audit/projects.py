@@ -1,4 +1,4 @@
-"""Find the source files that belong to the project of a module, and those that are in memory."""
+"""Find the source files of the project to which a module belongs."""
 
 import importlib.util
 import os
@@ -10,7 +10,7 @@ STANDARD_LIBRARY = Path(os.path.realpath(os.__file__)).parent
 
 
 def top_level(target):
-    """Return the file or folder of the top-level module of a target of load_cases."""
+    """Return the folder of the package or the file of the module to which a target of load_cases belongs."""
     if target.endswith(".py"):
         return Path(os.path.realpath(target))
     spec = importlib.util.find_spec(target.partition(".")[0])
@@ -27,7 +27,8 @@ def package_files(target):
 def files_in_memory(target):
     """Return the imported source files of the target's project, sorted.
 
-    These are the files of its package, and files in the same directory and below that belong to no installed package.
+    The project consists of the target's package, and of all files in the directory of the package, or below it, that
+    are not part of an installed package.
     """
     top = top_level(target)
     files = {os.path.realpath(file) for module in list(sys.modules.values()) if (file := _source_file(module))}

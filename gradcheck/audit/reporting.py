@@ -14,10 +14,7 @@ EVERY = 10.0  # seconds between lines of progress if stderr is not a terminal
 
 
 class Progress:
-    """A line on stderr with the progress, the speed and the remaining time.
-
-    On a terminal the line is overwritten.
-    """
+    """Prints the progress, the speed and the remaining time to stderr, in one line that a terminal overwrites."""
 
     def __init__(self):
         self.terminal = sys.stderr.isatty()
@@ -25,7 +22,7 @@ class Progress:
         self.width = 0
 
     def say(self, text):
-        """Show a text, unless the previous one was shown very recently."""
+        """Show a text as the line of progress, unless the previous text was shown very recently."""
         now = time.monotonic()
         if now - self.last < (0.1 if self.terminal else EVERY):
             return
@@ -45,14 +42,14 @@ class Progress:
         say(f"note: {text}")
 
     def clear(self):
-        """Erase the line on the terminal."""
+        """Erase the line of progress from the terminal."""
         if self.terminal and self.width:
             sys.stderr.write(f"\r{'':<{self.width}}\r")
             sys.stderr.flush()
             self.width = 0
 
     def follow(self, what, results, total, hunting=True):
-        """Yield the (index, Outcome) pairs of `results`, and show the progress."""
+        """Yield the (index, Outcome) pairs of `results`, and show the progress. `hunting` also counts survivors."""
         start = time.monotonic()
         counts = Counter()
         for done, (index, outcome) in enumerate(results, 1):
@@ -69,7 +66,7 @@ class Progress:
 
 
 def summary(mutants, outcomes, footer):
-    """Return the report as text: a table by file, causes of death, and all survivors."""
+    """Return the report: a table with a row for each file, the causes that killed mutants, and the survivors."""
     lines = [*table(mutants, outcomes), ""]
     by = Counter(outcome.by for outcome in outcomes if outcome.status == KILLED)
     if by:
@@ -84,7 +81,7 @@ def summary(mutants, outcomes, footer):
 
 
 def table(mutants, outcomes):
-    """Return the lines of a table with a row for each file, and one for all."""
+    """Return the lines of a table with a row for each file and, if there are several files, a row of totals."""
     counts = {}
     for mutant, outcome in zip(mutants, outcomes, strict=True):
         counts.setdefault(shown(mutant.path), Counter())[outcome.status] += 1
@@ -102,10 +99,7 @@ def table(mutants, outcomes):
 
 
 def score(count):
-    """Return the mutation score, killed / (killed + surviving).
-
-    It is rounded down, so that 100 % means no survivor.
-    """
+    """Return the mutation score, killed / (killed + surviving), rounded down so that 100 % means no survivor."""
     possible = count[KILLED] + count[SURVIVING]
     if not possible:
         return "-"
@@ -113,7 +107,7 @@ def score(count):
 
 
 def describe(mutant):
-    """Return lines with the place of a mutant and its difference."""
+    """Return lines with the location of a mutant, the removed lines and the added lines."""
     removed, added = mutant.difference()
     return [
         f"{shown(mutant.path)}:{mutant.line}: {mutant.function}: {mutant.kind}",
@@ -123,13 +117,12 @@ def describe(mutant):
 
 
 def shown(path):
-    """Return a path relative to the current folder, if it is within it."""
+    """Return a path relative to the current folder if it lies within that folder, else unchanged."""
     here = os.path.realpath(os.getcwd())
     return os.path.relpath(path, here) if os.path.realpath(path).startswith(here + os.sep) else str(path)
 
 
 def write_json(file, target, command, mutants, outcomes):
-    """Write all results to a JSON file."""
     count = Counter(outcome.status for outcome in outcomes)
     results = []
     for mutant, outcome in zip(mutants, outcomes, strict=True):

@@ -1,15 +1,15 @@
 """Try a mutant on the cases: compare its gradients with the original's, and run the check if they differ.
 
 For every case that runs the mutated statement, and every seed, the gradients of the original and of the mutant are
-computed on the same random inputs. If they are the same, no check can distinguish them, and none is run. If they
-differ, `check_case` is run, and kills the mutant by raising. If no case shows a difference, its inputs may be special,
-such as γ = 1 or p = 0. Then the case is *varied*: its arrays, parameters and numbers get other random values, with the
-same shapes. A mutant is
+computed on the same random inputs. If the gradients are the same, no check can distinguish them, and none is run. If
+they differ, `check_case` is run, and the mutant is killed if it raises an exception. If no case shows a difference, the
+inputs of the cases may be special, such as γ = 1 or p = 0. Then the cases are *varied*: their arrays, parameters and
+numbers get other random values with the same shapes. A mutant is
 
-- **killed** if a check raises that passes without the mutant;
-- **surviving** if its gradients differ, if only for varied inputs, and every check passes; or if no case runs it;
-- **equivalent** if its gradients are the same for every case and seed, as drawn and varied, and if its certificate
-  (gradcheck/certify) is not refused. A certificate settles the question for all inputs of these shapes.
+- **killed** if a check fails that passes without the mutant;
+- **surviving** if its gradients differ, even if only for varied inputs, and every check passes, or if no case runs it;
+- **equivalent** if its gradients are the same for every case and seed, as drawn and varied, and no certificate
+  (gradcheck/certify) is refused. A certificate proves the gradients right for all inputs of these shapes.
 
 The comparison covers everything that a check could observe: the gradients of a first and a second call of backward (to
 1e-12 of the largest entry), their shapes and dtypes, and the effects on dy, the arguments and the parameters (exactly).
@@ -49,17 +49,17 @@ from gradcheck.stopping import hear
 SAME = 1e-12
 FEW, FEW_ATOL = 2, 1e-8
 VARIATIONS = ("scaled", "shifted")
-CERTIFIED, FOR_A_CERTIFICATE = 3, 60.0  # cases of a mutant that are certified; seconds of CPU for each
+CERTIFIED, FOR_A_CERTIFICATE = 3, 60.0  # number of cases of a mutant to certify; seconds of CPU for each
 
 
 @dataclass(frozen=True)
 class Trial:
     """A mutant, and the cases on which to try it.
 
-    `draws` holds (name of the case, seed, seconds of CPU for the comparison, seconds of CPU for the check). Without
-    a `mutant` the original is tried, which must pass. If `ask` is False, no checks are run, only the comparison.
-    `expected` holds the results of `observe` for the original, for each (name, seed, variation). Without it, only the
-    checks are run.
+    `mutant` is a Mutant, or None to try the original, which must pass. `draws` lists tuples of the name of a case, a
+    seed, and the limits of CPU seconds for the comparison and for the check. If `ask` is False, no check is run, only
+    the comparison. `expected` maps (name, seed, variation) to the result of `observe` for the original. If it is None,
+    only the checks are run.
     """
 
     mutant: object
@@ -69,10 +69,10 @@ class Trial:
 
 
 def observe(case, seed, variation=None):
-    """Return everything that a check can observe of a case's backward.
+    """Call a case's backward twice, and return everything that a check can observe.
 
-    The result is (gradients, arrays that backward must not change). The gradients are those of a first and then of a
-    second call; None stands for a missing one.
+    Returns (gradients, arrays that backward must not change). The gradients of the second call follow those of the
+    first. A missing gradient is None.
     """
     with ends_nothing():
         return _observe(case, seed, variation)
@@ -101,9 +101,10 @@ def _observe(case, seed, variation):
 
 
 def varied(call, variation, rng):
-    """Return a Call with other arrays, parameters, masks and floating-point numbers.
+    """Return a copy of a Call with other random arrays, masks and numbers; change the target's parameters in place.
 
-    "scaled" keeps signs and zeros, which some functions need; "shifted" does not.
+    The variation "scaled" multiplies values by random factors, which keeps the signs and zeros that some functions
+    need. "shifted" adds random numbers.
     """
 
     def vary(value):
@@ -123,9 +124,9 @@ def varied(call, variation, rng):
 
 
 def is_same(a, b):
-    """Return True if two observations are the same.
+    """Return True if two results of `observe` are equal.
 
-    Gradients may differ by 1e-12 of the largest entry in b; all other arrays must be identical.
+    Gradients may differ by 1e-12 of the largest entry of any gradient in b. All other arrays must be identical.
     """
     (gradients_a, others_a), (gradients_b, others_b) = a, b
     if [_kind(x) for x in gradients_a] != [_kind(y) for y in gradients_b]:
@@ -143,10 +144,10 @@ def _kind(array):
 def originals(cases, seeds, files, say):
     """Observe the original on all cases and seeds.
 
-    Returns ({(case, seed, variation): observation}, {case: lines run}, {case: seconds}). Lines are (file, line), only
-    of the given files and without those that only varied inputs run. There is no observation if the original raises on
-    varied inputs, or is not finite. `say` is called with the progress. Raises ValueError with the name of a case that
-    raises on inputs that are not varied.
+    Returns ({(case, seed, variation): observation}, {case: lines run}, {case: seconds}), with cases by name. The lines
+    are a set of (file, line) for the given files; lines that run only for varied inputs are not included. A variation
+    for which the original raises an exception or gives a gradient that is not finite has no observation. `say` is
+    called with the progress. Raises ValueError if a case raises an exception on the inputs that it draws.
     """
     observations, lines, seconds = {}, {}, {}
     for i, case in enumerate(cases):
@@ -170,10 +171,7 @@ def originals(cases, seeds, files, say):
 
 @contextlib.contextmanager
 def lines_run(files):
-    """Collect the lines of the given files that this thread runs in the `with` block.
-
-    Yields a set of (file, line).
-    """
+    """Yield a set, to which (file, line) of each line that this thread runs in the given files is added."""
     wanted = {str(path) for path in files}
     run = set()
 
@@ -197,9 +195,10 @@ real_path = functools.lru_cache(os.path.realpath)
 
 
 def try_mutant(trial, cases, functions, alive):
-    """Return the Outcome of a Trial, in a process made for it.
+    """Return the Outcome of a Trial. Runs in a separate process.
 
-    `alive(seconds)` is called before each step with the CPU time that the step may take.
+    `functions` is the result of live_functions, or None if nothing is to be replaced in memory. `alive(seconds)` is
+    called before each step with the CPU time that the step may take.
     """
     by_name = {case.name: case for case in cases}
     plant = contextlib.nullcontext() if functions is None else planted(trial.mutant, functions)
@@ -231,7 +230,7 @@ def try_mutant(trial, cases, functions, alive):
 
 
 def second_judgement(cases, alive):
-    """Return the Outcome of a mutant whose gradients are those of the original, by certificates of its first cases."""
+    """Certify a mutant on its first cases. It survives if one of them is refused, and is equivalent otherwise."""
     certificates = []
     for case in cases[:CERTIFIED]:
         alive(FOR_A_CERTIFICATE)
@@ -249,11 +248,11 @@ def _differs(case, seed, variation, expected):
 
 
 def ask(case, seed):
-    """Run a check. Return the Outcome if it kills, or None if it passes.
+    """Check a case with one seed. Return the Outcome if the check fails, or None if it passes.
 
-    A wrong gradient is usually wrong everywhere. Therefore the check first runs on a few entries of each argument,
-    which is no stricter and, for a whole model, ten times as fast. The complete check runs only if it passes. The
-    explanation of a wrong gradient is not computed.
+    A wrong gradient is usually wrong everywhere. Therefore the check first runs on a few entries of each argument. This
+    is no stricter than the complete check and, for a whole model, ten times as fast. The complete check runs only if
+    the first one passes. The mistake is not explained.
     """
     try:
         few = case.call(np.random.default_rng(seed))
@@ -267,7 +266,7 @@ def ask(case, seed):
 
 
 def run_here(connection, trial, cases, functions):
-    """Try a mutant in a forked process, which has everything in memory."""
+    """Try a mutant in a forked process, which shares the imported modules of its parent."""
     functions = None if trial.mutant is None else functions
     _settle()
     answer(connection, lambda alive: try_mutant(trial, cases, functions, alive))
@@ -286,5 +285,5 @@ def run_afresh(connection, trial, target):
 
 
 def _settle():
-    warnings.simplefilter("ignore")  # a mutant may divide by zero; the comparison of gradients detects it
-    hear(signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
+    warnings.simplefilter("ignore")  # a mutant may divide by zero, which the comparison of gradients detects
+    hear(signal.SIG_IGN)  # Ctrl-C reaches every process; the parent ends this one
