@@ -1,6 +1,6 @@
 """Certificates: decide whether a gradient is right as an identity, without a tolerance. See README.md.
 
-The module itself can be called, since `gradcheck.certify` is both its name and that of the function.
+The module is callable, because `gradcheck.certify` is the name of both this module and the public function.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""Arrays of Numbers that pass for arrays of floats.
+"""Arrays of Numbers that behave like arrays of floats.
 
-An `Array` has objects as entries and reports a floating dtype, so that a function's tests of its arguments succeed.
-NumPy computes with the objects through their operators. Ufuncs that objects lack are composed in FUNCTIONS. Within
-`standing_in`, functions such as np.zeros return an Array in place of an array of floats.
+An `Array` is an object array that reports a floating dtype, so that a function accepts it as an argument. NumPy
+computes with its entries through their operators. FUNCTIONS defines the ufuncs that NumPy does not support for objects.
+Within `standing_in`, functions such as np.zeros return an Array instead of an array of floats.
 """
 
 import sys
@@ -18,7 +18,7 @@ from numpy import array, asarray, empty_like  # `standing_in` replaces np
 from gradcheck.certify.scalar import CannotTell, Number, lift
 
 CREATORS = ("array", "asarray", "ascontiguousarray", "asanyarray", "zeros", "ones", "empty", "full", "eye", "identity")
-KEPT = ("numpy.", "scipy.", "gradcheck.certify.")  # modules that see NumPy itself
+KEPT = ("numpy.", "scipy.", "gradcheck.certify.")  # modules for which NumPy is not replaced
 HALF = Fraction(1, 2)
 FUNCTIONS = {
     "exp": Number.exp,
@@ -53,7 +53,7 @@ FUNCTIONS |= zip(("isnan", "isfinite", "isinf"), TESTS, strict=True)
 
 
 class Dtype:
-    """The dtype that an Array reports: float64 to a function that asks, object to NumPy."""
+    """The dtype that an Array reports: it behaves like float64 in Python code and like object in NumPy."""
 
     dtype = np.dtype(object)
 
@@ -71,7 +71,7 @@ DTYPE = Dtype()
 
 
 class Array(np.ndarray):
-    """An array of Numbers. An entry, or a sum over all entries, is an Array without axes."""
+    """An array of Numbers. A single entry, or a sum over all entries, is an Array of shape ()."""
 
     dtype = property(lambda self: DTYPE)
     real = property(lambda self: self)
@@ -80,10 +80,10 @@ class Array(np.ndarray):
     def __array_ufunc__(self, ufunc, method, *inputs, out=(), **options):
         function = FUNCTIONS.get(ufunc.__name__)
         if function is None and not any("O" in types for types in ufunc.types):
-            raise CannotTell(f"{ufunc.__name__} is an operation that these numbers lack")
+            raise CannotTell(f"certificates do not support the operation {ufunc.__name__}")
         if function is not None and method == "__call__":
             ufunc = np.frompyfunc(lambda *values: function(*map(lift, values)), ufunc.nin, 1)
-        if out and out[0].ndim:  # a result without axes is a new number, as it is in NumPy
+        if out and out[0].ndim:  # a result of shape () is a new number, as in NumPy
             options["out"] = tuple(map(bare, out))
         result = getattr(ufunc, method)(*map(bare, inputs), **options)
         if function in TESTS:
@@ -92,7 +92,7 @@ class Array(np.ndarray):
 
     def __array_function__(self, function, types, inputs, options):
         if function.__module__ in ("numpy.linalg", "numpy.fft"):
-            raise CannotTell(f"{function.__module__}.{function.__name__} is an operation that these numbers lack")
+            raise CannotTell(f"certificates do not support the operation {function.__module__}.{function.__name__}")
         return dressed(super().__array_function__(function, types, inputs, options))
 
     def __getitem__(self, key):
@@ -104,7 +104,7 @@ class Array(np.ndarray):
     def astype(self, dtype, **options):
         if is_floating(dtype):
             return self.copy()
-        raise CannotTell(f"it converts values to {np.dtype(dtype)}")
+        raise CannotTell(f"the function converts values to {np.dtype(dtype)}")
 
 
 def bare(value):
@@ -113,7 +113,7 @@ def bare(value):
 
 
 def entries(value):
-    """Return the Numbers of an array in a list."""
+    """Return a list of the entries of an array, as Numbers."""
     return [lift(a) for a in array(value, dtype=object).flat]
 
 
@@ -121,7 +121,7 @@ lift_entries = np.frompyfunc(lift, 1, 1)
 
 
 def dressed(value):
-    """Return Numbers, and arrays of objects, as Arrays. Other values are returned unchanged."""
+    """Convert Numbers and object arrays, also in a tuple or list, to Arrays. Return other values unchanged."""
     if type(value) in (tuple, list):
         return type(value)(map(dressed, value))
     if type(value) is Number:
@@ -136,12 +136,12 @@ def dressed(value):
 
 
 def is_floating(dtype):
-    """Return True for a floating dtype, or the Dtype of an Array."""
+    """Return True for a floating dtype, for object, and for the Dtype of an Array."""
     return dtype is DTYPE or (isinstance(dtype, (type, np.dtype, str)) and np.dtype(dtype).kind in "fO")
 
 
 def creator(create):
-    """Return a function like np.zeros that returns an Array in place of an array of floats."""
+    """Wrap a function such as np.zeros so that it returns an Array instead of an array of floats."""
 
     @wraps(create)
     def creates(*inputs, **options):
@@ -167,7 +167,7 @@ vars(numpy_of_arrays).update((name, creator(getattr(np, name))) for name in CREA
 
 
 def globals_of(target):
-    """Return the global names of the functions of a target: itself, those in closures, and methods of layers."""
+    """Return the `__globals__` of the target and of the functions in its closures, partials, lists and layers."""
     found, pending, seen = [], [target], set()
     while pending:
         thing = pending.pop()
@@ -191,9 +191,10 @@ def globals_of(target):
 
 @contextmanager
 def standing_in(target):
-    """Let Python modules, and the functions of a target, see `numpy_of_arrays` in place of NumPy in the `with` block.
+    """Replace NumPy with `numpy_of_arrays` within the `with` block.
 
-    Compiled modules still see NumPy: they write floats into the memory of a new array.
+    The names `np` and `numpy` are replaced in Python modules and in the globals of the target's functions. Compiled
+    modules still use NumPy, because they write floats into the memory of new arrays.
     """
     others = [module for name, module in sys.modules.items() if not f"{name}.".startswith(KEPT)]
     spaces = [getattr(module, "__dict__", {}) for module in others] + globals_of(target)

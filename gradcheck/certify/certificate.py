@@ -1,7 +1,7 @@
 """`certify` and `same`: decide whether two formulas are identical, without a tolerance.
 
-For a backward pass the formulas are the two sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩, with random dy and v. J v comes from the
-forward pass on numbers with a tangent v, Jᵀ dy from backward. README.md has the theorem and its proof.
+For a backward pass the formulas are the two sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩, with random dy and v. J v is computed by
+the forward pass on numbers with a tangent v, and Jᵀ dy by backward. README.md has the theorem and its proof.
 """
 
 import contextlib
@@ -25,18 +25,19 @@ from gradcheck.contract import run_backward, run_under_watch, with_zeros
 from gradcheck.report import GradientError
 
 ROUNDED = Decimal("1e-9")  # relative: a larger difference is not due to rounded constants
-CANCELLED = Decimal("1e-20")  # relative: a larger difference is not due to the digits that 60 digits lose
+CANCELLED = Decimal("1e-20")  # relative: a larger difference is not due to cancellation in 60 digits
 LIKE_FLOATS = 1e-9  # relative to the largest entry: the agreement of the digits with the result in float64
-PASSES = 4  # at most: a pass may find a root, whose square the next pass recognises
+PASSES = 4  # at most: a pass may find a root whose square the next pass recognises
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """The verdict on an identity: "certified", "refused" or "cannot tell"; it is true only if it is certified.
+    """The verdict on an identity: "certified", "refused" or "cannot tell". Its truth value is True if certified.
 
-    `reason` explains another verdict. A certificate holds for all inputs of the same shapes that take the same
-    `decisions` (comparisons of values that depend on the inputs), and is wrong with probability below 10^`exponent`.
-    `constants` are the floats that were read as another number than they are, as (float, reading).
+    `reason` explains a verdict other than "certified". A certificate holds for all inputs of the same shapes for which
+    comparisons of values have the same results. `decisions` is the number of these comparisons. The certificate is
+    wrong with probability below 10^`exponent`. `constants` lists the floats that stand for another number, such as
+    0.797… for √(2/π), as (float, number as text).
     """
 
     name: str
@@ -67,9 +68,8 @@ def certify(
 
     `target`, `inputs`, `randomize` and `options` are those of `check` or of `check_module`. The inputs select the
     shapes, and the region within which every comparison has the same result. Random numbers come from the operating
-    system, unless a `seed` makes them repeatable. While it runs, Python modules see another `np`, so other threads must
-    not use them. Raises TypeError or ValueError for a function that cannot be checked,
-    as `check` does.
+    system, unless a `seed` makes them repeatable. Meanwhile `np` is replaced in Python modules, so other threads must
+    not use them. Raises TypeError or ValueError for a function that cannot be checked, as `check` does.
     """
     return certify_call(Call(target, *inputs, **options), seed, randomize)
 
@@ -94,14 +94,15 @@ def certify_call(call: Call, seed: int | None = None, randomize: bool = False) -
 def same(f: Callable[..., Any], g: Callable[..., Any], /, *inputs: Any, seed: int | None = None) -> Certificate:
     """Decide whether two functions are identical: whether f(*inputs) = g(*inputs) for all inputs.
 
-    A function returns an array, several arrays, or (y, backward), of which y is compared. See `certify`.
+    Each function may return an array, a tuple of arrays, or (y, backward), of which only y is compared. For the inputs
+    and `seed`, see `certify`.
     """
     calls = [Call(f, *inputs).copy(), Call(g, *inputs).copy()]
     return _decide(f"{calls[0].name} = {calls[1].name}", seed, Values(calls))
 
 
 def _visit_elsewhere(call):
-    """Run forward and backward on other inputs, so that a result that is kept from there shows."""
+    """Run forward and backward on other inputs, to reveal a function that reuses results of an earlier call."""
     other = call.on(-value[::-1] if _is_array(value) and value.ndim else value for value in call.inputs)
     with contextlib.suppress(Exception), np.errstate(all="ignore"), state_kept(call.target):
         y, backward = other.evaluate()
@@ -109,7 +110,7 @@ def _visit_elsewhere(call):
 
 
 def _nonlinear(call, floats):
-    """Describe a gradient that is not finite, or not linear in dy, or return ""."""
+    """Describe the first gradient that is not finite or not linear in dy. Return "" if there is none."""
     larger = run_backward(call, call.evaluate()[1], -1000 * floats.dy, floats.arguments)
     larger = with_zeros(larger, floats.arguments)
     for argument, gradient, other in zip(floats.arguments, floats.gradients, larger, strict=True):
@@ -125,7 +126,7 @@ def _is_array(value):
 
 
 def _decide(name, seed, identity):
-    """Return the Certificate for an identity, an object with `pairs` and `culprit`."""
+    """Return the Certificate for an identity, which is an instance of Sides or Values."""
     run = Run(random.Random(seed), constants.random_prime(seed))
     try:
         with run.computing():
@@ -137,11 +138,11 @@ def _decide(name, seed, identity):
     except CannotTell as error:
         return Certificate(name, "cannot tell", str(error))
     except Exception as error:
-        return Certificate(name, "cannot tell", f"it does not run on these numbers: {error_in_words(error)}")
+        return Certificate(name, "cannot tell", f"the function does not run on exact numbers: {error_in_words(error)}")
 
 
 def _judge(name, run, pairs, identity):
-    """Return the Certificate for [(left, right, Σ|terms|)]."""
+    """Return the Certificate for pairs (left, right, Σ|terms|), where left and right are Numbers."""
     gap = max((abs(a.d - b.d) / size if a.d != b.d else Decimal(0) for a, b, size in pairs), default=Decimal(0))
     if gap <= EQUAL and all(a.v == b.v for a, b, _ in pairs):
         floats = sorted(x for x in run.constants if isinstance(x, float) and math.isfinite(x))
@@ -150,11 +151,11 @@ def _judge(name, run, pairs, identity):
     if gap > (ROUNDED if run.rounded else CANCELLED):
         return Certificate(name, "refused", identity.culprit(run, gap))
     if gap <= EQUAL:
-        reason = "the sides agree to 40 digits, but a relation between their parts is missing"
+        reason = "the two sides agree to 40 digits, but were not shown to be identical"
     elif run.rounded:
-        reason = f"the sides differ by {gap:.1e} of their size: a constant is rounded, or wrong in that digit"
+        reason = f"the two sides differ by {gap:.1e} of their size: a constant is rounded, or wrong in that digit"
     else:
-        reason = f"the sides differ by {gap:.1e} of their size: the other digits are lost to cancellation"
+        reason = f"the two sides differ by {gap:.1e} of their size: the other digits are lost to cancellation"
     return Certificate(name, "cannot tell", reason)
 
 
@@ -167,7 +168,7 @@ def error_exponent(run):
 
 
 class Sides:
-    """The identity ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ of a Call, whose digits must agree with its contract.Run in float64."""
+    """The identity ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ of a Call. `floats` is its contract.Run in float64, for comparison."""
 
     def __init__(self, call, floats, rng):
         self.call, self.floats, self.arguments = call.on(call.inputs), floats, floats.arguments
@@ -175,11 +176,11 @@ class Sides:
         self.directions = [rng.standard_normal(argument.array.shape) for argument in self.arguments]
 
     def pairs(self, run):
-        """Return [(⟨dy, J v⟩, ⟨Jᵀ dy, v⟩, Σ|terms|)] for one direction v through all arguments."""
+        """Return [(⟨dy, J v⟩, ⟨Jᵀ dy, v⟩, Σ|terms|)] for one random direction v in all arguments."""
         return [self._along(run, range(len(self.arguments)))]
 
     def culprit(self, run, gap):
-        """Return the first argument whose gradient differs, for the reason of a refusal."""
+        """Describe the first gradient for which the two sides differ."""
         for i, argument in enumerate(self.arguments):
             left, right, size = self._along(run, [i])
             if left.v != right.v and left.d != right.d:
@@ -203,7 +204,7 @@ class Sides:
 
     @contextlib.contextmanager
     def _symbols(self, run, tangents=None):
-        """Give the Call on Arrays within the `with` block, with the arrays in `tangents` as their tangents."""
+        """Yield the Call on Arrays of Numbers. `tangents` maps the index of an argument to its tangents."""
         arrays = [variables(run, i, argument.array) for i, argument in enumerate(self.arguments)]
         for i, tangent in (tangents or {}).items():
             for number, t in zip(entries(arrays[i]), entries(tangent), strict=True):
@@ -225,7 +226,7 @@ class Sides:
         values = np.array([float(a.d) for a in entries(array)])
         slack = LIKE_FLOATS * np.max(np.abs(expected), initial=0) + self.floats.rounding
         if values.size != expected.size or not np.all(np.abs(values - expected.ravel()) <= slack):
-            raise CannotTell(f"{label} on these numbers is unlike {label} in float64")
+            raise CannotTell(f"{label} computed with exact numbers differs from {label} computed in float64")
 
 
 class Values:
@@ -235,7 +236,7 @@ class Values:
         self.calls = calls
 
     def pairs(self, run):
-        """Return [(entry of one, entry of the other, size)]."""
+        """Return [(entry of the first result, entry of the second, larger absolute value)]."""
         results = []
         for call in self.calls:
             inputs = [variables(run, i, x) if _is_array(x) else x for i, x in enumerate(call.inputs)]
@@ -254,7 +255,7 @@ class Values:
 
 
 def variables(run, name, values):
-    """Return an Array of the given digits, whose field values are random, the same each time for a name."""
+    """Return an Array with the given digits. Its field values are random, but always the same for a name."""
     result = np.empty(values.shape, object)
     for i, x in enumerate(values.flat):
         v = run.element("variable", name, i).v

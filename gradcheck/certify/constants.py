@@ -1,11 +1,11 @@
 """The prime of a run, and the meaning of float constants.
 
-A float is the nearest neighbour of some number that its author meant. It is read as q · √r · π^(k/2), with q a simple
-fraction and r a small integer, if it is within 4e-15 of one: 0.7978845608028654 is √(2/π). Any other float is the
-binary fraction that it is.
+A float constant is usually a rounded form of the number that its author meant. It is read as q · √r · π^(k/2), with a
+simple fraction q and a small integer r, if it is within 4e-15 of such a number: 0.7978845608028654 is read as √(2/π).
+Any other float is read as its exact binary value.
 
 The prime is p = k · M − 1 with a random k, where M is 8 times the product of the odd PRIMES. By quadratic reciprocity
-each of PRIMES then has a square root modulo p, and because of p mod 4 = 3 it is a power.
+each of PRIMES then has a square root modulo p, and because p mod 4 = 3, the square root of a is a^((p + 1)/4).
 """
 
 import math
@@ -23,18 +23,21 @@ BITS, ATTEMPTS, ROUNDS = 320, 2**14, 160  # of k; numbers tried until one is pri
 
 @cache
 def random_prime(seed):
-    """Return a random prime k · M − 1. For None, the operating system draws it, once in a process."""
+    """Return a random prime k · M − 1. If the seed is None, it is drawn by the operating system, once per process."""
     rng = random.Random(seed)
     for _ in range(ATTEMPTS):
         n = M * rng.getrandbits(BITS) - 1
         if pow(2, n - 1, n) == 1 and all(pow(rng.randrange(2, n), n // 2, n) in (1, n - 1) for _ in range(ROUNDS)):
             return n
-    raise RuntimeError(f"none of {ATTEMPTS} random numbers is prime")
+    raise RuntimeError(f"none of {ATTEMPTS} random numbers is prime; try another seed")
 
 
 @cache
 def read(x):
-    """Return (q, r, k, is_known) with x = q · √r · π^(k/2), where r is a square-free product of PRIMES."""
+    """Return (q, r, k, is_known) with x = q · √r · π^(k/2), where r is a square-free product of PRIMES.
+
+    `is_known` is False if x is no simple number, but is read as its exact binary value.
+    """
     exact = Fraction(x)
     if exact.denominator <= 2**20 or not 1e-200 < abs(x) < 1e200:
         return exact, 1, 0, exact.denominator <= 2**20
@@ -74,7 +77,7 @@ def decimal_of(q, r=1, k=0):
 
 
 def in_words(x):
-    """Return the reading of a float, as "√(2/π)", or "" if it is the binary fraction itself."""
+    """Return the number for which a float stands, such as "√(2/π)", or "" if it is read as its exact binary value."""
     q, r, k, _ = read(x)
     if (r, k) == (1, 0):
         return "" if q == Fraction(x) else str(q)

@@ -1,11 +1,12 @@
-"""Functions that are not rational, as random elements of the field that respect the relations between them.
+"""Functions that are not rational: their values are random elements of the field that satisfy these relations.
 
     exp(a + b) = exp a · exp b     exp(c a) = (exp a)^c, c = ¼ … 4     exp(log a) = a     tanh through exp
     log|a b| = log|a| + log|b|     log|a^c| = c log|a|                 log(exp a) = a     cos² + sin² = 1
     √a = r with r² = a             √|a b| = √|a| √|b|                  √(a²) = |a|        erf, sin odd, cos even
 
-An argument is looked up by its field value. One that no relation connects to a known one gets a new random element.
-Every relation is true, so none makes a false identity look true. One that is missing can make a true one look false.
+An argument is looked up by its field value. If no relation connects an argument to a known one, the value of the
+function is a new random element. Every relation is true, so none makes a false identity look true. A relation that is
+missing can make a true identity look false.
 """
 
 import contextlib
@@ -23,14 +24,14 @@ QUARTERS = (1, 2, 3, 4, 6, 8, 12, 16)  # exp(a) is E⁴ for a random E, so exp(a
 
 
 class Denominator:
-    """A product of powers {atom: exponent}, and its size. The size of an atom is its last entry."""
+    """A product of powers, as {atom: exponent}, and its size. An atom is a tuple whose last entry is its size."""
 
     def __init__(self, powers):
         self.powers, self.size = powers, sum(atom[-1] * k for atom, k in powers.items())
 
 
 class Run:
-    """A point in a field: the random elements, by the field values of the functions' arguments."""
+    """A random point of the field: all random elements, found by the field values of the functions' arguments."""
 
     def __init__(self, rng, p):
         self.rng, self.p, self.root_of_pi = rng, p, rng.randrange(1, p)
@@ -43,7 +44,7 @@ class Run:
     def computing(self):
         """Compute in this Run within the `with` block."""
         collects, scalar.run = gc.isenabled(), self
-        gc.disable()  # it would visit every number again and again
+        gc.disable()  # the garbage collector would traverse all numbers repeatedly
         try:
             with decimal.localcontext(DIGITS):
                 yield
@@ -54,18 +55,18 @@ class Run:
 
     @property
     def known(self):
-        """Return the number of field values that a value may be equal to."""
+        """Return the number of known field values, to which a new value is compared."""
         return len(self.squares) + len(self.elements) + len(self.exps)
 
     def denominator(self, powers):
-        """Return the Denominator of {atom: exponent}, the same object each time."""
+        """Return the Denominator of {atom: exponent}. Equal powers give the same object."""
         key = frozenset(powers.items())
         if key not in self.denominators:
             self.denominators[key] = Denominator(powers)
         return self.denominators[key]
 
     def combined(self, a, b, how):
-        """Return the product of two Denominators, where `how` is operator.add, or their common multiple, for max."""
+        """Combine two Denominators to their product (`how` is operator.add) or least common multiple (`how` is max)."""
         if b is self.unit or a is self.unit:
             return a if b is self.unit else b
         if (a, b, how) not in self.combinations:
@@ -78,7 +79,7 @@ class Run:
         return self.denominator({(b.v, b.m, b.n): k})
 
     def element(self, *key, d=None, on=1):
-        """Return the Number that is the random element of a key."""
+        """Return the random element of a key as a Number with the digits d. The first call creates it."""
         if key not in self.elements:
             self.elements[key] = Number(d, self.rng.randrange(1, self.p), 1, self.unit, key[0], (), on)
         return self.elements[key]
@@ -89,11 +90,11 @@ class Run:
         return 0 if not a.v else v if a.v < self.p - a.v else self.p - v
 
     def decide(self, v):
-        """Record that the sign of a number with this field value is a decision."""
+        """Record that the sign of the number with the field value v was used in a comparison."""
         self.decisions.add(min(v % self.p, -v % self.p))
 
     def product(self, d, powers, op, args):
-        """Return the number with the digits d that is the product of the powers [(Number, exponent)]."""
+        """Return the product of [(Number, exponent)] as a Number with the digits d."""
         above, below, n, m = 1, 1, 0, self.unit
         for b, k in powers:
             if k < 0:
@@ -110,9 +111,9 @@ class Run:
         return self.product(u.d.exp(), self.exponential(u, 1), "exp", (u,))
 
     def exponential(self, u, scale):
-        """Return the powers of exp(scale · u), where the scale is an element of the field.
+        """Return exp(scale · u) as a list of (Number, exponent), where the scale is an element of the field.
 
-        The sum u is split into its terms, and constant factors are collected.
+        The sum u is split into its terms, and constant factors are multiplied into the scale.
         """
         quarters, others, pending = {}, [], [(u, scale)]
         while pending:
@@ -139,7 +140,7 @@ class Run:
         return [*quarters.items(), *others]
 
     def log(self, a):
-        """Return log a, the sum of the logarithms of the factors' absolute values."""
+        """Return log a as the sum of log |b| over the factors b of a."""
         if not a.d > 0 or not a.d.is_finite():
             return lift(float(a.d.ln()))
         total = lift(0)
@@ -160,14 +161,16 @@ class Run:
         if c.denominator == 1 and (a.v or c > 0):
             return self.product(a.d ** int(c), [(a, int(c))], "power", (a, c)) if c else lift(1)
         if a.v and not a.d:
-            raise CannotTell("it takes a root of a number that is zero at these inputs, but not at all others: a kink")
+            raise CannotTell(
+                "the function takes a root of a number that is zero at these inputs, but not at all others (a kink)"
+            )
         if not (a.v and a.d > 0 and a.d.is_finite()):
             return lift(0 if c > 0 and not a.v else float("nan" if a.v else "inf"))
         d = a.d.sqrt() ** int(2 * c) if c.denominator == 2 else a.d ** (decimal.Decimal(c.numerator) / c.denominator)
         return self.product(d, self.powers(a, c), "power", (a, c))
 
     def powers(self, a, c):
-        """Return the powers of a^c for a positive number a."""
+        """Return a^c for a positive number a, as a list of (Number, exponent)."""
         found = []
         for b, k in factors(a):
             if b.op == "exp":
@@ -177,7 +180,10 @@ class Run:
         return found
 
     def powers_of_factor(self, b, c):
-        """Return the powers of |b|^c. A root is a random element r, and from then on r² stands for its square."""
+        """Return |b|^c as a list of (Number, exponent).
+
+        A new root is a random element r, and from then on r² replaces its square (see scalar.make).
+        """
         if b.on and c % 2:
             self.decide(b.v)
         b = b if b.d > 0 else minus(b)

@@ -1,11 +1,12 @@
-"""A real number, computed twice: to 60 digits, and in a finite field.
+"""A real number, computed twice: to 60 decimal digits, and in a finite field.
 
-The digits decide every comparison. The field value is that of a formula at a random point: inputs, and functions that
-are not rational (relations.py), are random elements. Two formulas with equal values are the same formula, except with a
-probability that grows with their size: the degree, or the logarithm to base 2 of the sum of the coefficients' absolute
-values. `n` bounds the size of the numerator; the denominator `m` is a product of powers of the numbers divided by.
+The digits decide every comparison. The field value is the value of a formula at a random point, at which inputs, and
+functions that are not rational (relations.py), are random elements. Two formulas with equal field values are the same
+formula, except with a small probability, which grows with their size. The size is a bound on the degree and on the
+logarithm to base 2 of the sum of the coefficients' absolute values. `n` bounds the size of the numerator. The
+denominator `m` is a product of powers of divisors.
 
-A number may have a tangent, its derivative along a direction. Every operation applies the chain rule to it.
+A number may have a tangent, which is its derivative along a direction. Every operation applies the chain rule to it.
 """
 
 import decimal
@@ -17,20 +18,20 @@ import numpy as np
 
 from gradcheck.certify import constants
 
-EQUAL = decimal.Decimal("1e-40")  # relative: numbers closer than this are not told apart by their digits
-LOST = "a number that is not zero is zero in the field"
+EQUAL = decimal.Decimal("1e-40")  # relative: closer numbers are equal in their digits
+LOST = "a number that is not zero has the field value zero"
 
 INPUTS, DY = 1, 2
 
-run = None  # the Run (relations.py) that computes, set by certificate.py
+run = None  # the current Run (relations.py), set by Run.computing
 
 
 class CannotTell(Exception):  # noqa: N818 (it is a verdict, not an error)
-    """The function cannot be followed; the message gives the reason."""
+    """The function can be neither certified nor refused; the message gives the reason."""
 
 
 def both_sides(rule):
-    """Return the methods for a ∘ b and for b ∘ a, where b may be any number."""
+    """Return a binary operator's two methods, such as __add__ and __radd__. The other operand may be any number."""
 
     def forward(self, other):
         return NotImplemented if isinstance(other, np.ndarray) else rule(self, lift(other))
@@ -39,7 +40,7 @@ def both_sides(rule):
 
 
 def comparison(*signs):
-    """Return the method for a comparison that holds if the order of a and b is one of the signs."""
+    """Return the method of a comparison that is True if `order(a, b)` is one of the signs."""
     return lambda self, other: order(self, lift(other)) in signs
 
 
@@ -57,9 +58,10 @@ def _power(a, b):
 
 
 class Number:
-    """A real number: digits d, field value v, size n over a Denominator m, and the operation and operands it is from.
+    """A real number with its digits d and field value v.
 
-    `on` has a bit for each kind of variable that the number depends on: INPUTS, DY.
+    `n` is the size of its numerator and `m` its Denominator. `op` and `args` are the operation and the operands that
+    produced it. `on` has a bit for each kind of variable on which the number depends: INPUTS and DY.
     """
 
     __slots__ = ("args", "d", "m", "n", "on", "op", "tangent", "v")
@@ -69,7 +71,6 @@ class Number:
         self.tangent = None
 
     def moving(self, tangent):
-        """Set the tangent, and return the number."""
         self.tangent = tangent
         return self
 
@@ -93,7 +94,7 @@ class Number:
 
     def __float__(self):
         if self.on:
-            raise CannotTell("it converts a value that depends on the inputs to a float")
+            raise CannotTell("the function converts a value that depends on the inputs to a float")
         return float(self.d)
 
     def exp(self):
@@ -167,14 +168,14 @@ def multiply(a, b):
 def divide(a, b):
     if not b.v and b.d and b.d.is_finite():
         raise CannotTell(LOST)
-    is_regular = b.v and b.d.is_finite()  # neither a division by zero nor by infinity, for which 0 stands
+    is_regular = b.v and b.d.is_finite()  # the field value of a division by zero or infinity is 0
     v = a.v * pow(b.v, -1, run.p) % run.p if is_regular else 0
     m = run.combined(a.m, run.atom(b), operator.add)
     return make(a.d / b.d, v, a.n + b.m.size, m, "divide", (a, b), a.on | b.on)
 
 
 def make(d, v, n, m, op, args, on):
-    """Return a new Number. The square of a known root is expressed by the root."""
+    """Return a new Number. If it is the square of a known root, its field value is computed from the root."""
     run.created += 1
     if v in run.squares:
         v, n, m = run.squares[v], 2, run.unit
@@ -184,14 +185,14 @@ def make(d, v, n, m, op, args, on):
 
 
 def lift(value):
-    """Return the Number of a constant; a Number is returned unchanged."""
+    """Convert a constant to a Number. A Number is returned unchanged."""
     if type(value) is Number:
         return value
     if isinstance(value, (np.generic, np.ndarray)) and not np.ndim(value):
         return lift(value.item())
     value = float("nan") if value is None else value  # an entry of np.empty
     if not isinstance(value, numbers.Real):
-        raise CannotTell(f"it computes with a value of type {type(value).__name__}")
+        raise CannotTell(f"the function computes with a value of type {type(value).__name__}")
     if value not in run.constants:
         run.constants[value] = _constant(value)
     return run.constants[value]
@@ -220,8 +221,10 @@ def order(a, b):
         raise CannotTell(LOST)
     if a.v != b.v and on:
         if on & DY:
-            raise CannotTell("backward compares values that depend on dy, of which it must be a linear function")
+            raise CannotTell("backward compares values that depend on dy, but it must be linear in dy")
         if is_small:
-            raise CannotTell("two values that are compared are equal at these inputs, but not at all others: a tie")
+            raise CannotTell(
+                "the function compares two values that are equal at these inputs, but not at all others (a tie)"
+            )
         run.decide(a.v - b.v)
     return 0 if is_small else 1 if difference > 0 else -1
