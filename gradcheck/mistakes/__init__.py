@@ -1,14 +1,14 @@
-"""One grammar of mistakes: each is defined once, as an edit of code in both directions and a sentence.
+"""A table of mistakes in hand-written gradients. Each is an edit of code, in both directions, and a sentence.
 
-A mistake in a hand-written gradient is a small edit: a dropped factor, a flipped sign, a mean for a sum, a wrong axis,
-a forgotten transpose, one name for another. One row of the table is one such edit:
+Most mistakes are small edits: a dropped factor, a flipped sign, a mean for a sum, a wrong axis, a forgotten transpose,
+one name for another. Each row of the table defines one such edit:
 
     mistake("factor dropped", "A * B", "A", "{B:factor} is missing[ from {A}]", B="factors")
 
-Left is the right pattern, then the wrong one; capital letters are holes. The audit finds the right code and writes the
-wrong one. A repair finds the wrong code and writes the right one, with the holes that only the right side has filled
-from the names in scope. The sentence serves two readers. The code in those holes is the answer: a student reads
-"a factor" in its place, or a noun phrase of a glossary.
+The first pattern is the right code, and the second is the wrong code. Capital letters are holes, which match any code.
+The audit replaces right code with wrong code. A repair replaces wrong code with right code, and fills the holes that
+only the right pattern has, here B, with names in scope. The code in such a hole is the answer. The author of the code
+reads it in the sentence. A student reads "a factor" in its place, or a noun phrase from a glossary.
 """
 
 from gradcheck.mistakes.repairing import exchanged

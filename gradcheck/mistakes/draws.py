@@ -1,4 +1,4 @@
-"""Other inputs for the same function: a claim that holds on them too does not hold by chance."""
+"""Draw other inputs for the same function, to verify that a claim does not hold by chance."""
 
 import itertools
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 def other_draws(run, rng, sizes=(True, False), with_integers=False):
-    """Yield Calls like that of a Run on other arrays and numbers, the most different first.
+    """Yield Calls of a Run's function with other arrays and numbers, the most different first.
 
-    Whole numbers are varied only `with_integers`, since they may also be indices or sizes.
-    `sizes` says whether they are larger. Of a module the parameters are changed in place; the Run's arguments hold the
-    original ones.
+    `sizes` lists the values of `is_larger` to try (see `varied`). Integers are varied only if `with_integers` is True,
+    because they may be indices or sizes. The parameters of a module are changed in place, but the Run's arguments still
+    hold the original arrays.
     """
     for is_larger, is_signed in itertools.product(sizes, (True, False)):
         call = varied(run, rng, is_larger, is_signed, with_integers)
@@ -19,10 +19,11 @@ def other_draws(run, rng, sizes=(True, False), with_integers=False):
 
 
 def varied(run, rng, is_larger, is_signed, with_integers=False):
-    """Return the Call of a Run with other arrays and numbers; None if a module's sizes would have to change.
+    """Return a Call of a Run's function with other arrays and numbers, or None if a module's sizes would change.
 
-    Each length of an axis grows by 1, and keeps all of its indices. Entries are scaled, and get another sign if the
-    array has both; True and False are exchanged at some places.
+    Floats are scaled by random factors. With `is_larger`, every axis that is longer than 1 grows by 1: a random slice
+    is repeated, and the slices are permuted. With `is_signed`, arrays with entries of both signs get random signs,
+    masks are permuted, and random entries of boolean arrays are negated.
     """
     parameters = {id(a.parameter.data) for a in run.arguments if a.parameter is not None}
     if is_larger and parameters:
@@ -60,5 +61,5 @@ def varied(run, rng, is_larger, is_signed, with_integers=False):
 
 
 def is_a_mask(array):
-    """Return True for a floating-point array of zeros and one other number."""
+    """Return True for a floating-point array that contains only zeros and one positive number."""
     return array.dtype.kind == "f" and array.size > 1 and np.min(array) == 0 and len(np.unique(array)) == 2

@@ -1,11 +1,11 @@
-"""Patterns: Python code in which a capital letter, a hole, stands for any part.
+"""Match Python code with patterns, in which a capital letter (a hole) stands for any part.
 
 | pattern | matches |
 |---|---|
-| `A * B`, `A += B` | any product, any such statement; a letter that comes twice matches the same code twice |
-| `F(A, *R)` | a call with at least one argument; R holds the other arguments, keyword arguments included |
-| `F(*R, axis=K)` | a call with that keyword argument at any place |
-| `A.M(*R)` | any method; only `T` is not a hole there, since `A.T` is a transpose |
+| `A * B`, `A += B` | any product, any `+=`; a letter that occurs twice must match the same code both times |
+| `F(A, *R)` | a call with at least one argument; R matches the other arguments, keyword arguments included |
+| `F(*R, axis=K)` | a call with that keyword argument in any position |
+| `A.M(*R)` | any method; `T` after a dot is not a hole, because `A.T` is a transpose |
 | `np.exp(A)` | a function of NumPy, under any of the names in LIBRARIES |
 | `for A in B: ...` | a statement with any body |
 """
@@ -18,7 +18,10 @@ LIBRARIES = ("np", "numpy", "math", "scipy", "xp")
 
 @dataclass(frozen=True)
 class Rest:
-    """The arguments of a call that a pattern does not name; `places` are those of the keyword arguments it does."""
+    """The arguments of a call that a pattern does not name.
+
+    `places` maps the keywords that the pattern does name to their positions among the keyword arguments of the call.
+    """
 
     args: tuple
     keywords: tuple
@@ -29,13 +32,12 @@ class Rest:
 
 
 def parsed(text):
-    """Return the syntax tree of a pattern: an expression, or a statement."""
+    """Parse a pattern and return its syntax tree, which is an expression or a statement."""
     (statement,) = ast.parse(text).body
     return statement.value if isinstance(statement, ast.Expr) else statement
 
 
 def holes(pattern):
-    """Return the names of the holes of a pattern."""
     names = {node.id for node in ast.walk(pattern) if isinstance(node, ast.Name)}
     names |= {node.attr for node in ast.walk(pattern) if isinstance(node, ast.Attribute) and node.attr != "T"}
     return {name for name in names if is_hole(name)}
@@ -47,7 +49,10 @@ def is_hole(name):
 
 
 def match(pattern, node, bound):
-    """Return {hole: code} that makes a pattern equal to a node, with the holes already `bound`; or None."""
+    """Match a pattern with a node. Return {hole: code}, or None if they do not match.
+
+    `bound` is {hole: code} of earlier matches. A hole in it matches only the same code.
+    """
     if isinstance(pattern, ast.Name) and (is_hole(pattern.id) or pattern.id == "np"):
         return _bind(pattern.id, node, bound)
     if type(pattern) is not type(node):
@@ -115,7 +120,7 @@ def _match_call(pattern, node, bound):
 
 
 def build(pattern, bound):
-    """Return the code that a pattern stands for, with the holes filled. Nodes that fill them are not copied."""
+    """Fill the holes of a pattern with the code in `bound`, and return the result. Nodes in `bound` are not copied."""
     if isinstance(pattern, ast.Name) and pattern.id in bound:
         return bound[pattern.id]
     if isinstance(pattern, ast.Call):
@@ -147,7 +152,7 @@ def _build_call(pattern, bound):
 
 
 def same(a, b):
-    """Return True if two pieces of code are the same; True and 1 are not."""
+    """Return True if two pieces of code are identical. True and 1 differ."""
     if isinstance(a, ast.AST) and isinstance(b, ast.AST):
         return ast.dump(a) == ast.dump(b)
     return type(a) is type(b) and str(a) == str(b)
@@ -159,7 +164,7 @@ def text_of(code):
 
 
 def number_of(node):
-    """Return the number that a constant is, also a negative one; None for any other code, True and False included."""
+    """Return the value of a number, which may be negative, or None for other code, including True and False."""
     sign = 1
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         node, sign = node.operand, -1
@@ -168,5 +173,5 @@ def number_of(node):
 
 
 def is_number(node):
-    """Return True for a constant number, also a negative one."""
+    """Return True if the code is a number, which may be negative."""
     return number_of(node) is not None

@@ -1,4 +1,4 @@
-"""Making mistakes in right code: which places a function has, and which code may stand in its holes."""
+"""Make mistakes in right code: find the places of a function to change, and the code that may fill the holes."""
 
 import ast
 import builtins
@@ -24,10 +24,12 @@ UNTOUCHED = (ast.Raise, ast.Assert, ast.Import, ast.ImportFrom, ast.Global, ast.
 
 @dataclass(frozen=True)
 class Place:
-    """Where code stands: in a `parent`, in a statement of `lines` (first, last); `needs_atom` if an operator binds it.
+    """The place of a piece of code in a function.
 
-    `is_whole` marks the whole value of an assignment, or a gradient that is returned; `is_stored` code that is
-    assigned to. Of a pair, `elements` are (the whole tuple, two indices).
+    `parent` is the syntax node around the code, and `lines` are the first and last line of its statement. `needs_atom`
+    is True if the code is the operand of an operator, so that its replacement may need parentheses. `is_whole` is True
+    for the whole value of an assignment and for a gradient that is returned. `is_stored` is True for the target of an
+    assignment. For a pair of elements, `elements` is (the tuple, first index, second index).
     """
 
     parent: ast.AST
@@ -39,7 +41,7 @@ class Place:
 
 
 class Scope:
-    """The names that a function to be mutated can see, and the code that may fill a hole in it."""
+    """The names that are visible in a function to be mutated, and the code that may fill the holes of a pattern."""
 
     def __init__(self, closure):
         self.names, self.modules = module_names(closure.module)
@@ -53,7 +55,10 @@ class Scope:
     # The code that a hole may match
 
     def admits(self, kind, code, place):
-        """Return True if code of the function may fill a hole of a class; of classes for repairs anything may."""
+        """Return True if code of the function may fill a hole of the class `kind`.
+
+        Any code may fill a hole of a class that only repairs use.
+        """
         test = getattr(self, f"_is_{kind}", None)
         return test is None or test(code, place)
 
@@ -131,7 +136,7 @@ class Scope:
     _is_array = _is_names
 
     def _is_rebound(self, target, place):
-        """Return True if a name is bound before its assignment, so that the program may run without that."""
+        """Return True if the target of an assignment exists before it, so that code may run without the assignment."""
         names = [element.id for element in ast.walk(target) if isinstance(element, ast.Name)]
         outer = set().union(self.names, *self.around)
         is_bound = all(self.locals.get(name, target.lineno) < target.lineno or name in outer for name in names)
@@ -140,7 +145,10 @@ class Scope:
     # The code that may fill a hole
 
     def members(self, kind, bound, place):
-        """Return the code that may fill a hole of a class, given the other holes; nothing for classes of repairs."""
+        """Return the code that may fill a hole of the class `kind`, given the other holes.
+
+        No code may fill a hole of a class that only repairs use.
+        """
         list_members = getattr(self, f"_list_{kind}", None)
         return list_members(bound, place) if list_members else ()
 
@@ -157,7 +165,7 @@ class Scope:
         return [axis for axis in axes if not same(ast.parse(ast.unparse(axis)), ast.parse(ast.unparse(bound["K"])))]
 
     def _list_letters(self, bound, place):
-        """Return einsum's subscripts with the last two letters of one operand, or of the result, exchanged."""
+        """Return einsum subscripts in which the last two letters of one operand, or of the result, are exchanged."""
         subscripts = getattr(bound["S"], "value", None)
         parts = subscripts.replace(" ", "").replace("->", ",>").split(",") if isinstance(subscripts, str) else []
         found = []
@@ -172,12 +180,15 @@ class Scope:
         return [ast.Name(twin)] if twin else []
 
     def _twin(self, function):
-        """Return the name of the mean that goes with a sum of the module, or of the sum with a mean; or None."""
+        """Return the name in which `sum` and `mean` are exchanged, or None if the module has no such function.
+
+        For example, the twin of `masked_sum` is `masked_mean`.
+        """
         twin = "_".join(TWINS.get(word, word) for word in function.id.split("_"))
         return twin if twin in self.names else None
 
     def _list_names(self, bound, place):
-        """Return the names that may replace a name: the others of the scope that binds it."""
+        """Return the names that may replace a name: the other names of the scope that binds it."""
         node = bound["A"]
         is_called = isinstance(place.parent, ast.Call) and node is place.parent.func
         if node.id in self.locals:
@@ -190,18 +201,17 @@ class Scope:
         return [ast.Name(other) for other in others if other not in unfit and (other in self.called) == is_called]
 
     def _is_module(self, node):
-        """Return True for an imported module or a part of one, such as np.linalg and np.add."""
+        """Return True for an imported module or an attribute of one, such as np.linalg and np.add."""
         while isinstance(node, ast.Attribute):
             node = node.value
         return isinstance(node, ast.Name) and node.id in self.modules and node.id not in self.locals
 
 
 def planted(closure, others=(), rows=BY_PLACE):
-    """Yield (Edit, Place) for each mistake that can be made in a function; `others` are functions in it to leave out.
+    """Yield (Edit, Place) for each mistake that can be made in a function.
 
-    `rows` is {place: rows of the table}, all of them by default.
-
-    The signature of the function stays as it is, and so do `raise` and `assert`.
+    `others` are nested functions to leave out. `rows` maps each kind of place to rows of the table. By default it
+    contains all of them. The signature of the function is not changed, and neither are `raise` and `assert`.
     """
     scope = Scope(closure)
     for statement in closure.node.body:
@@ -212,7 +222,7 @@ def planted(closure, others=(), rows=BY_PLACE):
 
 
 def _places(statement, others):
-    """Yield (at, node, Place) for each place of a statement, and of the statements in it."""
+    """Yield (kind of place, node, Place) for each place in a statement and in the statements inside it."""
     if isinstance(statement, UNTOUCHED) or (isinstance(statement, FUNCTION) and statement in others):
         return
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
@@ -235,7 +245,7 @@ def _places(statement, others):
 
 
 def _expressions(node, outer):
-    """Yield ("expression", node, Place) for an expression and all inside it; `outer` is the Place of its parent."""
+    """Yield ("expression", node, Place) for an expression and its subexpressions. `outer` is the Place around it."""
     if isinstance(node, (ast.JoinedStr, ast.Lambda)):
         return
     parent = outer.parent
@@ -259,7 +269,7 @@ def _expressions(node, outer):
 
 
 def _wholes(statement, here):
-    """Yield (at, node, Place) for the values of a statement, the pairs of a tuple, and the test of an `if`."""
+    """Yield (kind of place, node, Place) for the values and pairs in a statement, or the test of an `if`."""
     value = getattr(statement, "value", None)
     if isinstance(statement, ast.Return) and value is not None:
         for gradient in value.elts if isinstance(value, ast.Tuple) else [value]:
@@ -280,7 +290,7 @@ def _pairs(node, here):
 
 
 def _of_the_tuple(edit, place):
-    """Return an Edit of a whole tuple for one of two of its elements."""
+    """Convert an Edit of a pair of elements into an Edit of the whole tuple."""
     whole, i, j = place.elements
     elements = list(whole.elts)
     elements[i], elements[j] = edit.new.elts
@@ -288,5 +298,5 @@ def _of_the_tuple(edit, place):
 
 
 def _last_name(function):
-    """Return the name of a function or method without the part before the dot."""
+    """Return the name of a function or method without the part before the last dot."""
     return function if isinstance(function, str) else getattr(function, "attr", getattr(function, "id", ""))

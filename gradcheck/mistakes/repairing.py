@@ -1,4 +1,4 @@
-"""Undoing mistakes in wrong code: which parts of a line may be changed, and which code in scope may fill the holes."""
+"""Undo mistakes in wrong code: find the parts of a line to change, and the code in scope that may fill the holes."""
 
 import ast
 import copy
@@ -12,7 +12,7 @@ from gradcheck.mistakes.table import ROWS
 
 AXES = (-1, -2, 0, 1, 2)
 SMALL = (2, 3, 4)
-LARGEST = 12  # a whole number, or the denominator of a fraction, that a repair may write
+LARGEST = 12  # bound on the numerator and denominator of a number that a repair may write
 POWERS = (1, 2, 3, -1, -2, 0.5, -0.5)
 ELEMENTARY = ("sin", "cos", "exp", "log", "tanh", "sqrt", "sign", "abs")
 FORMS = (
@@ -20,23 +20,26 @@ FORMS = (
     *("(1 - {} ** 2)", "np.sign({})", "np.cos({})", "np.sin({})", "(1 - np.tanh({}) ** 2)"),
 )
 REDUCTIONS = ("sum", "mean", "max", "min", "prod")
-LONGEST = 60  # characters of a part of a line that gets another factor or term
+LONGEST = 60  # characters of code to which a factor or term may be added
 REPAIRS = [row for row in ROWS if row.at in ("expression", "value")]
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a wrong line: the `whole` of it or not, and whether a factor or term may be added to it."""
+    """A part of a wrong line.
+
+    `is_whole` is True if it is the whole expression, and `is_arithmetic` if a factor or term may be added to it.
+    """
 
     is_whole: bool
     is_arithmetic: bool
 
 
 class Names:
-    """The names that a line could read, `values` being {name: value}, as a scope that fills the holes of repairs.
+    """The names in scope at a line, which may fill the holes of repairs.
 
-    The names that the line does read come first. `helpers` are names whose own lines are tried as well, and
-    `is_gradient(name)` tells the names of gradients.
+    `values` is {name: value}. The names in `read`, which the line reads, are tried first. `helpers` are names whose own
+    lines are repaired too. `is_gradient(name)` returns True if a name is that of a gradient.
     """
 
     def __init__(self, values, read, helpers, is_gradient):
@@ -52,12 +55,12 @@ class Names:
         self.lengths = [f"{n}.shape[{axis}]" for n in self.arrays for axis in range(-values[n].ndim, 0)]
 
     def admits(self, kind, code, part):
-        """Return True if a part of the line may fill a hole of a class."""
+        """Return True if a part of the line may fill a hole of the class `kind`."""
         test = getattr(self, f"_is_{kind}", None)
         return test is None or test(code)
 
     def members(self, kind, bound, part):
-        """Return the code that may fill a hole of a class, given the other holes."""
+        """Return the code that may fill a hole of the class `kind`, given the other holes."""
         list_members = getattr(self, f"_list_{kind}", None)
         return list_members(bound) if list_members else ()
 
@@ -109,7 +112,7 @@ class Names:
         return not code.args
 
     def _list_names(self, bound):
-        """Return the names of values of the same kind as that of one, those of the same shape first."""
+        """Return the names that may replace a name. Arrays of the same shape come first."""
         name = next(code for hole, code in bound.items() if hole in "AB").id
         if name in self.backwards:
             return [_name(other) for other in self.backwards if other != name]
@@ -136,7 +139,10 @@ class Names:
         return [name for name in ELEMENTARY if name not in bound.values()]
 
     def _list_numbers(self, bound):
-        """Return numbers near one: written as numbers if these are small, otherwise as multiples of it."""
+        """Return the numbers that may replace a number n, such as n + 1, and 2 n.
+
+        If n is not a plain number, the code of its multiples, such as `2 * 0.044715`, is added.
+        """
         n = number_of(bound["M"])
         others = dict.fromkeys([-n, 2 * n, n / 2, 3 * n, n / 3, n + 1, n - 1, n * n, 1 / n if n else 0])
         plain = [_number(other) for other in others if other != n and _is_plain(other)]
@@ -166,7 +172,10 @@ class Names:
 
 
 def repairs(expression, names, rank):
-    """Yield (Edit, repaired expression, whether it changes all of it) for each repair of a rank, the plainest first."""
+    """Yield (Edit, repaired expression, is_whole) for each repair of a rank, those of the outer parts first.
+
+    `is_whole` is True if the repair changes the whole expression.
+    """
     rows = [row for row in REPAIRS if row.rank == rank]
     for node in _nodes(expression):
         is_whole = node is expression
@@ -191,7 +200,7 @@ def exchanged(tree, node, new):
 
 
 def _nodes(expression):
-    """Return the nodes of an expression that may be exchanged, the outer ones first."""
+    """Return the nodes of an expression that may be replaced, the outer ones first."""
     inner = [n for n in ast.walk(expression) if isinstance(n, ast.expr) and not isinstance(n, (ast.Slice, ast.Starred))]
     hidden = set()
     for node in inner:
@@ -224,7 +233,7 @@ def _is_scalar(value):
 
 
 def _is_plain(number):
-    """Return True for a small whole number, and for a fraction with a small denominator."""
+    """Return True if a number is a fraction whose numerator and denominator are at most LARGEST."""
     return any(number * n == round(number * n) and abs(number * n) <= LARGEST for n in range(1, LARGEST + 1))
 
 

@@ -1,4 +1,4 @@
-"""One row of the table: a mistake as an edit of code, in both directions, and its sentence for two readers."""
+"""A row of the table of mistakes: an edit of code, in both directions, and a sentence for two readers."""
 
 import ast
 import re
@@ -8,19 +8,22 @@ from gradcheck.mistakes.patterns import build, holes, match, parsed, text_of
 
 SHOWN = re.compile(r"\{(\w+)(?::([^}]*))?\}")
 OPTIONAL = re.compile(r"\[([^\]]*)\]")
-WRONG = "wrong"  # in a sentence: all of the wrong code
-LONGEST = 60  # characters of a piece of code that a sentence quotes
+WRONG = "wrong"  # in a sentence, {wrong} stands for the whole wrong code
+LONGEST = 60  # largest number of characters of quoted code
 
 
 @dataclass(frozen=True)
 class Row:
-    """A mistake: `wrong` stands where `right` belongs, both of them patterns.
+    """A mistake: code of the pattern `wrong` stands where code of the pattern `right` belongs.
 
-    `at` says where: in an "expression", or for a whole "value" (the right-hand side of an assignment, or a gradient
-    that is returned), a "gradient", a "test", a "pair" of elements, a "statement". `rank` says how plain the repair is:
-    1 is the plainest. `classes` is {hole: class of the code that may fill it}. A hole that only `wrong` has is filled
-    from its class when the mistake is planted, and one that only `right` has when it is repaired. Without a class the
-    row is used in the other direction alone.
+    `kind` is a key of KINDS in table.py or another short name, and `sentence` is described in `mistake`. `at` is the
+    kind of place: "expression", "value" (the right-hand side of an assignment, or a gradient that is returned),
+    "gradient" (only the latter), "test" (the condition of an `if`), "pair" (two elements of a tuple) or "statement".
+    Repairs with a smaller `rank` are plainer, and are tried first.
+
+    `classes` maps holes to the class of the code that may fill them. A hole that only `wrong` has is filled from its
+    class when the mistake is made. A hole that only `right` has is filled when the mistake is repaired. If such a hole
+    has no class, the row is used in the other direction only.
     """
 
     kind: str
@@ -33,11 +36,11 @@ class Row:
     answer: frozenset = frozenset()  # the holes that only `right` has
 
     def planted(self, node, scope, place):
-        """Yield an Edit for each way of making the mistake in the right code of a place."""
+        """Yield an Edit for each way of making the mistake in a node of right code."""
         return self._edits(node, scope, place, self.right, self.wrong)
 
     def repaired(self, node, scope, place):
-        """Yield an Edit for each way in which the wrong code of a place may have been meant."""
+        """Yield an Edit for each way of undoing the mistake in a node of wrong code."""
         return self._edits(node, scope, place, self.wrong, self.right)
 
     def _edits(self, node, scope, place, old, new):
@@ -62,7 +65,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """A Row at one place: `new` in place of `old`, and {hole: code} of both."""
+    """A Row applied at one place, where `new` replaces `old`. `bound` is {hole: code} of both patterns."""
 
     row: Row
     old: ast.AST
@@ -70,10 +73,12 @@ class Edit:
     bound: dict
 
     def sentence(self, reader, is_whole=False):
-        """Return the sentence for a Reader; `is_whole` if the edit is of a whole value. None if it quotes hidden code.
+        """Return the sentence for a Reader, or None if it would quote hidden code.
 
-        A hole is shown as its text, or, if the reader may not see that, as the reader's own phrase for it, or as its
-        class. An optional part that names the rest of a value is left out if there is no rest, or if it is hidden.
+        A hole is shown as its code. If the reader may not see the code, the hole is shown as the reader's phrase for
+        it, or else as the noun that the sentence gives. An optional part of the sentence names the rest of a value. It
+        is left out if it would quote hidden code, or if there is no rest because the edit is of a whole value
+        (`is_whole`).
         """
         text = OPTIONAL.sub(lambda part: "" if is_whole else self._filled(part[1], reader) or "", self.row.sentence)
         return self._filled(text, reader)
@@ -107,12 +112,12 @@ class Reader:
         return True
 
     def phrase(self, code):
-        """Return a noun phrase for a piece of code, or None."""
+        """Return the noun phrase that describes a piece of code to this reader, or None."""
         return
 
 
 class Student(Reader):
-    """A reader to whom the answer is not shown. Code is quoted only if it stands in the student's own `text`.
+    """A reader to whom the answer is not shown. Code is quoted only if the student's own `text` contains it.
 
     `glossary` is {code: noun phrase}, such as {"gamma": "the gain γ"}.
     """
@@ -134,11 +139,15 @@ class Student(Reader):
 
 
 def mistake(kind, right, wrong, sentence, *, at="expression", rank=1, **classes):
-    """Return the Row of a mistake. Raises ValueError if its sentence would show an answer and names no class for it.
+    """Return the Row of a mistake.
 
-    In the sentence, `{B}` is the text of a hole, `{B:factor}` "the factor gamma", or "a factor" for a reader who may
-    not see the answer, and `{B:another array}` "gamma", or "another array". `{wrong}` is all of the wrong code. A part
-    in brackets, `[ of {A}]`, is left out for a whole value.
+    In the sentence, `{B}` is replaced with the code in the hole B. `{B:factor}` becomes "the factor gamma", or "a
+    factor" for a reader who may not see the answer. `{B:another array}` becomes "gamma", or "another array" for that
+    reader. `{wrong}` becomes the whole wrong code. A part in brackets, such as `[ of {A}]`, is left out for a whole
+    value.
+
+    Raises ValueError if the sentence names a hole that neither pattern has, or an answer without such a noun. An answer
+    is a hole that only `right` has.
     """
     right, wrong = parsed(right), parsed(wrong)
     answer = frozenset(holes(right) - holes(wrong))

@@ -1,4 +1,4 @@
-"""Finding what to mutate: every function of a given name in a source file, and the names it can see."""
+"""Find the functions to mutate in a source file, and the names that are visible in them."""
 
 import ast
 import fnmatch
@@ -12,7 +12,11 @@ OWN_SCOPE = (*FUNCTION, ast.Lambda, ast.ClassDef)
 
 @dataclass(frozen=True)
 class Closure:
-    """A function to mutate, with the functions around it, outermost first; all are syntax trees of one file."""
+    """A function to mutate.
+
+    `node`, `module` and the elements of `around` are syntax trees: of the function, of its file, and of the functions
+    that contain it, outermost first.
+    """
 
     path: Path
     qualname: str
@@ -22,12 +26,11 @@ class Closure:
 
     @property
     def line(self):
-        """Where it begins."""
         return self.node.lineno
 
     @property
     def codes(self):
-        """(first line, name) of its code object and of those that hold it, outermost first."""
+        """Return (first line, name) of the code objects of `around` and of the function itself."""
         return [(first_line(node), node.name) for node in (*self.around, self.node)]
 
 
@@ -38,9 +41,9 @@ def read_source(path):
 
 
 def find_closures(path, patterns):
-    """Return the Closures of a file whose name, or qualified name, fits one of the patterns (of fnmatch).
+    """Return the Closures of a file whose name or qualified name matches one of the fnmatch patterns.
 
-    One inside another is its own Closure, and no part of the outer. Raises SyntaxError if the file has a wrong one.
+    A nested function that matches is a separate Closure. Raises SyntaxError if the file cannot be parsed.
     """
     module = ast.parse(read_source(path), str(path))
     closures = []
@@ -62,12 +65,12 @@ def find_closures(path, patterns):
 
 
 def first_line(function):
-    """The line at which a function's code begins, as its code object has it: that of the first decorator."""
+    """Return the first line of a function, or of its first decorator, as in its code object."""
     return min([function.lineno, *(decorator.lineno for decorator in getattr(function, "decorator_list", ()))])
 
 
 def within(node):
-    """Yield what is inside a function or module, without what functions and classes in it have inside."""
+    """Yield the nodes inside a function or module, without the contents of nested functions and classes."""
     for child in ast.iter_child_nodes(node):
         yield child
         if not isinstance(child, OWN_SCOPE):
@@ -75,7 +78,7 @@ def within(node):
 
 
 def bound_names(function):
-    """Return {name: line of its first binding} of a function's own names, arguments included."""
+    """Return {name: line of its first binding} for the local names of a function, arguments included."""
     names = dict.fromkeys(argument_names(function), function.lineno)
     for node in within(function):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -93,13 +96,13 @@ def argument_names(function):
 
 
 def called_names(node):
-    """Return the names that are called somewhere in a tree, or are functions defined in it."""
+    """Return the names that are called in a syntax tree, and those of the functions defined in it."""
     called = {n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
     return called | {n.name for n in ast.walk(node) if isinstance(n, FUNCTION)}
 
 
 def module_names(module):
-    """Return (names bound at the top level of a module, those of them that are modules it imports)."""
+    """Return the set of names bound at the top level of a module, and the set of those bound by `import`."""
     names, modules = set(), set()
     for node in within(module):
         if isinstance(node, ast.Import):

@@ -1,9 +1,9 @@
-"""The table of mistakes: the right code, the wrong code, and the sentence. Capital letters are holes (patterns.py).
+"""The rows of the table of mistakes: right code, wrong code, and a sentence. Capital letters are holes (patterns.py).
 
-The audit makes a mistake by finding the right code and writing the wrong one; a repair is tried by finding the wrong
-code and writing the right one. The classes of holes are those of the scope that fills them: planting.py for the audit,
-repairing.py for a wrong line. A hole without a class, or with one that the scope does not list, is not filled, and the
-row is then used in the other direction alone. Code that two rows make is of the first row's kind.
+The audit makes a mistake by replacing right code with wrong code. A repair replaces wrong code with right code. Each
+direction has its own scope, which defines the classes of holes: planting.py for the audit, and repairing.py for
+repairs. A hole without a class, or with a class that the scope does not define, is not filled, and the row is then used
+in the other direction only. If two rows make the same code, the mistake has the kind of the first row.
 """
 
 import itertools
@@ -220,7 +220,7 @@ EXPRESSIONS = [
 ]
 
 ROWS = (*STATEMENTS, *EXPRESSIONS)
-KINDS = {  # a sentence that quotes no code, of each kind that is planted
+KINDS = {  # for each kind that is planted, a sentence that quotes no code
     "term dropped": "a term is missing",
     "factor dropped": "a factor is missing",
     "sign flipped": "a sign is wrong",
