@@ -15,7 +15,7 @@ from minitransformer.analysis.hooks import record_in_each_block, replaced_by
 
 
 def mean_head_outputs(model, ids):
-    """Return the mean output (L, H, D) of every head, before W_o, over ids (B, T)."""
+    """Return the output (L, H, D) of every head before W_o, averaged over ids (B, T)."""
     return record_in_each_block(model, ids, "attention.heads").mean(axis=(1, 3))
 
 
@@ -24,7 +24,7 @@ def without_heads(model, heads, outputs):
     """Replace the outputs of the given heads inside a `with` block.
 
     heads     (block, head) pairs
-    outputs   (L, H, D), as from mean_head_outputs; a head's output is the same at every position
+    outputs   (L, H, D), for example from mean_head_outputs; the same replacement is used at every position
     """
     hooks = {}
     for block in {block for block, _ in heads}:

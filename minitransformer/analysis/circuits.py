@@ -104,7 +104,6 @@ class Circuit:
         return float(diagonal / n - (self.matrix.sum() - diagonal) / (n * n - n))
 
     def to_dict(self) -> dict:
-        """Return the three scores as a dictionary that JSON can represent."""
         return {name: getattr(self, name) for name in ("on_diagonal", "eigenvalue_score", "contrast")}
 
 
@@ -136,7 +135,7 @@ def qk_circuit(model, head: tuple[int, int], previous: tuple[int, int], tokens, 
 
 
 def pointer_circuit(model, head: tuple[int, int], duplicate: tuple[int, int], positions: int) -> Circuit:
-    """Return the product (6) for the positions s = 0 … positions − 2, divided by √D.
+    """Return the pointer circuit (6) for the positions s = 0 … positions − 2.
 
     head, duplicate   (block, head) of the induction head and of the duplicate-token head, which must be in an earlier
                       block
@@ -146,7 +145,9 @@ def pointer_circuit(model, head: tuple[int, int], duplicate: tuple[int, int], po
     """
     check_earlier(head, duplicate)
     if model.positional_embedding is None:
-        raise ValueError("a pointer circuit needs positional embeddings in the stream; this model has rotary positions")
+        raise ValueError(
+            "pointer_circuit: the model needs positional embeddings (learned or sinusoidal), not rotary positions"
+        )
     P = model.positional_embedding(np.arange(positions))[0].astype(np.float64)
     query = projected(model, *head, "w_q", moved_by_head(model, *duplicate, P))  # (6)
     key = projected(model, *head, "w_k", P)  # (6)
@@ -156,14 +157,14 @@ def pointer_circuit(model, head: tuple[int, int], duplicate: tuple[int, int], po
 def check_earlier(head, other) -> None:
     if not other[0] < head[0]:
         raise ValueError(
-            f"the second head must be in an earlier block than head {head_name(head)}, not head {head_name(other)}"
+            f"head {head_name(other)} must be in an earlier block than the induction head, {head_name(head)}"
         )
 
 
 def projected(model, block: int, head: int, part: str, x):
     """Return the queries, keys or values (S, D) of a head for a stream x (S, C), before any rotation.
 
-    part: "w_q", "w_k" or "w_v". Several query heads may share one head of keys and values.
+    `part` is "w_q", "w_k" or "w_v". Several query heads may share one head of keys and values.
     """
     attention, config = model.blocks[block].attention, model.config
     index = head if part == "w_q" else head // (config.n_heads // config.kv_heads)
@@ -173,7 +174,7 @@ def projected(model, block: int, head: int, part: str, x):
 
 
 def moved_by_head(model, block: int, head: int, x):
-    """Return a head's output (S, C) when it attends to one position of x (S, C) alone."""
+    """Return the output (S, C) of a head for a stream x (S, C), if each position attends only to itself."""
     attention = model.blocks[block].attention
     W_o = attention.w_o.weight.data[head * attention.d_head : (head + 1) * attention.d_head]
     return projected(model, block, head, "w_v", x) @ W_o.astype(np.float64)
@@ -187,12 +188,11 @@ def folded_norm(norm):
 
 
 def embeddings(model, tokens):
-    """Return the embeddings E (S, C) in float64."""
     return model.embedding.weight.data[tokens].astype(np.float64)
 
 
 def turned(turn, x, distance: int):
-    """Rotate each row of x (S, D) as a query `distance` positions after its key."""
+    """Rotate queries x (S, D), one per row, as if each were `distance` positions after its key."""
     positions = np.full(len(x), distance)
     return apply(rotary, x, positions=positions, base=turn.base, layout=turn.layout, scaling=turn.scaling)[0]
 

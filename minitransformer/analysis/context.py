@@ -5,7 +5,7 @@
 Attention, averaged over heads and layers, is often drawn as if it were influence. It is not: a weight does not show
 which information is read from a position, and often the relevant information was moved to another position before.
 Each token is therefore shown with its attention, and with the decrease of the log-probability of the next token when
-it is ablated (see contributions.py). Their correlation is printed below.
+it is ablated (see contributions.py). The report also gives the correlation of the two.
 """
 
 import os
@@ -35,7 +35,7 @@ class ContextInfluence(Data):
     text               the text
     tokens             the n tokens up to and including the position, as strings
     position           n − 1
-    target             the next token of the text as a string, or at its end the model's most likely next token
+    target             the next token of the text as a string; at its end, the model's most likely next token
     target_id          the id of the target
     in_text            True if the target is part of the text
     probability        the probability of the target
@@ -86,8 +86,8 @@ def visualize_context_influence(
     position   index of the token after which the model predicts; a negative index counts from the end
     out        path of a PNG to draw (needs matplotlib), or None
     ablation   how a token is ablated, "hide" or "blank": see contributions.py
-    stream     where the report is printed (default: standard output). Tokens are shaded if the stream is a terminal,
-               unless the environment forbids colours (NO_COLOR, TERM=dumb); otherwise the report is a table with bars
+    stream     file to which the report is printed (default: standard output). On a terminal, tokens are shaded, unless
+               the environment forbids colours (NO_COLOR, TERM=dumb). Otherwise the report is a table with bars
 
     Returns a ContextInfluence. Costs n forward passes over n tokens, where n is the number of tokens up to the
     position, and a few more. Raises TypeError if the position is not an integer, IndexError if it is outside the text,
@@ -125,10 +125,12 @@ def context_influence(lm, text: str, position: int, *, ablation="hide") -> Conte
 
 
 def position_index(position, n_tokens: int) -> int:
-    """Return the index of the position counted from 0, or raise IndexError."""
+    """Convert a position, which may be negative, to an index from 0. Raises IndexError if it is out of range."""
     i = whole("position", position)
     if not -n_tokens <= i < n_tokens:
-        raise IndexError(f"position {i} is out of range: the text has {n_tokens} tokens, 0 … {n_tokens - 1}")
+        raise IndexError(
+            f"position must be from {-n_tokens} to {n_tokens - 1} for a text of {n_tokens} tokens, not {i}"
+        )
     return i + n_tokens if i < 0 else i
 
 
@@ -139,7 +141,6 @@ def headline(influence: ContextInfluence) -> str:
 
 
 def bars(influence: ContextInfluence):
-    """Return a table of the tokens with bars for their attention and ablation."""
     columns = [range(len(influence.tokens)), map(shown, influence.tokens)]
     for values in (influence.attention, influence.ablation):
         columns += [(f"{value:z.3f}" for value in values), ("█" * round(BAR * abs(s)) for s in strengths(values))]
@@ -158,7 +159,7 @@ def shaded_lines(influence: ContextInfluence, colours: int):
 
 
 def shaded_text(tokens, strength, inks, colours: int) -> str:
-    """Return the shaded tokens; a line ends where the text has a line break."""
+    """Return the shaded tokens as text. Line breaks in the tokens also end a line of the result."""
     text = ""
     for token, s in zip(tokens, strength, strict=True):
         text += painted(shown(token), inks[0] if s >= 0 else inks[1], abs(s), colours)

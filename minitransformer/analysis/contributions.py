@@ -51,7 +51,7 @@ from minitransformer.system.values import one_of
 
 ABLATIONS = ("hide", "blank")
 MEASURES = ("attention", "rollout", "value_weighted", "gradient_times_input")
-TOKENS_AT_ONCE = 4096  # tokens in one forward pass, in which each row has another position ablated
+TOKENS_AT_ONCE = 4096  # tokens in one forward pass, in which each row has a different position ablated
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class PositionContributions(Data):
 
     @property
     def correlations(self) -> dict:
-        """Return {measure: its Pearson and Spearman correlation with ablation}."""
+        """Return {measure: {"pearson": …, "spearman": …}}, the correlations of each measure with ablation."""
         return {name: correlations(getattr(self, name), self.ablation) for name in MEASURES}
 
 
@@ -89,10 +89,10 @@ def position_contributions(model, ids, target: int, *, ablation: str = "hide") -
     """Measure the contribution of each position of ids (n,) to predicting `target`.
 
     `ablation` is one of ABLATIONS. Costs n forward passes over n tokens and a few more. Raises ValueError for an
-    unknown ablation or a target outside the vocabulary, and the exceptions of `predict`.
+    unknown ablation or a target outside the vocabulary. Exceptions of `predict` are passed on.
     """
     if not 0 <= target < model.config.vocab_size:
-        raise ValueError(f"token {target} is out of range: the vocabulary has 0 … {model.config.vocab_size - 1}")
+        raise ValueError(f"target must be a token from 0 to {model.config.vocab_size - 1}, not {target}")
     ablated = ablated_log_probabilities(model, ids, target, ablation)
     log_probability = float(log_probabilities(model, ids[None])[0, target])
     weights = attention_weights(model, ids)
@@ -114,9 +114,9 @@ def log_probabilities(model, ids):
 
 
 def value_weighted_attention(model, ids, all_weights):
-    """Return the value-weighted attention ‖α_j v_j W_o^h‖ (L, H, n) of every head.
+    """Return the value-weighted attention ‖α_j v_j W_o^h‖ of every head, an array (L, H, n).
 
-    ids is (n,), and all_weights (L, H, n, n) are its attention weights.
+    `ids` is (n,), and `all_weights` (L, H, n, n) are its attention weights.
     """
     all_values = record_in_each_block(model, ids, "attention.v")
     lengths = []
@@ -128,7 +128,7 @@ def value_weighted_attention(model, ids, all_weights):
 
 
 def gradient_times_input(model, ids, target: int):
-    """Return ∂ log p(target) / ∂e_j · e_j (n,) for the embeddings e_j of ids (n,)."""
+    """Return the array (n,) of ∂ log p(target) / ∂e_j · e_j for the embeddings e_j of ids (n,)."""
 
     def dlogits(logits):
         log_p, backward = log_softmax(logits[-1])
@@ -143,7 +143,7 @@ def gradient_times_input(model, ids, target: int):
 
 
 def ablated_log_probabilities(model, ids, target: int, ablation: str = "hide"):
-    """Return log p(target) (n,) after ids (n,), with each position ablated in turn."""
+    """Return the array (n,) of log p(target) after ids (n,) with position 0, 1, … n − 1 ablated."""
     one_of("ablation", ablation, known=ABLATIONS)
     n = len(ids)
     mean = model.embedding.weight.data.mean(axis=0)
@@ -160,11 +160,11 @@ def ablated_log_probabilities(model, ids, target: int, ablation: str = "hide"):
 
 
 def hide(positions):
-    """Return a hook for attention weights that hides key positions[b] in row b.
+    """Return a hook for attention weights that hides the key at positions[b] in row b of the batch.
 
-    Queries after that position get weight zero on it, and their other weights are renormalised: w′ = w m / s with
-    s = Σ w m, for the mask m. The backward pass is that of a quotient: dw = m (dw′ − Σ w′ dw′) / s. If all
-    weights of a query were on that key, they become zero, as in layers/attention.py.
+    Later queries get weight zero on the hidden key, and their other weights are renormalised: w′ = w m / s with
+    s = Σ w m, for the mask m. The backward pass is that of a quotient: dw = m (dw′ − Σ w′ dw′) / s. If a query
+    attends only to the hidden key, all its weights become zero, as in layers/attention.py.
     """
 
     def hide_keys(weights, weights_backward):
@@ -186,21 +186,20 @@ def hide(positions):
 
 
 def correlations(measure, truth) -> dict:
-    """Return Pearson's and Spearman's correlation of two arrays (n,)."""
     return {"pearson": pearson(measure, truth), "spearman": pearson(ranks(measure), ranks(truth))}
 
 
 def ranks(x):
-    """Return the rank (n,), from 1, of each entry of x (n,).
+    """Return the rank of each entry of x (n,), counted from 1. Equal entries share their mean rank.
 
-    Equal entries share their mean rank. Gives the result of scipy.stats.rankdata, whose import takes about a second.
+    scipy.stats.rankdata gives the same result, but importing it takes about a second.
     """
     _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 def pearson(x, y) -> float:
-    """Return the correlation of x and y (n,), or NaN if either is constant or n < 3."""
+    """Return Pearson's correlation of x and y (n,), or NaN if either is constant or n < 3."""
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])

@@ -1,4 +1,4 @@
-"""Conversion of results to values that JSON can represent: dictionaries, lists, strings, numbers and None."""
+"""Conversion of results to JSON-serializable dictionaries, lists, strings, numbers and None."""
 
 import math
 from dataclasses import fields, is_dataclass
@@ -7,18 +7,18 @@ import numpy as np
 
 
 class Data:
-    """The base of dataclasses that hold results; `derived` names the properties to convert with the fields."""
+    """Base class for dataclasses of results. `derived` lists properties that `to_dict` adds to the fields."""
 
     derived: tuple[str, ...] = ()
 
     def to_dict(self) -> dict:
-        """Return the fields as a dictionary that JSON can represent; NaN becomes None."""
+        """Return the fields as a JSON-serializable dictionary. NaN becomes None."""
         names = [field.name for field in fields(self)]  # type: ignore[arg-type]
         return {name: as_data(getattr(self, name)) for name in (*names, *self.derived)}
 
 
 def as_data(value):
-    """Convert a value, and everything in it, to a value that JSON can represent.
+    """Convert a value, and recursively its contents, to a JSON-serializable value.
 
     An object with a to_dict method is converted by that method, any other dataclass by its fields. NaN becomes None.
     """

@@ -6,10 +6,11 @@
 
 Each part answers a different question. Its file states its limits:
 
-    attention, rollout   where each head looks, and where this leads through the layers    heads.py, rollout.py
-    contributions        the contribution of each position to the prediction               contributions.py
-    direct               the contribution of each component to the target's logit          residual.py
-    lens                 the prediction that the model would make after each layer         lens.py
+    attention            the attention weights of each head                            heads.py
+    rollout              attention followed through the layers                         rollout.py
+    contributions        the contribution of each position to the prediction           contributions.py
+    direct               the contribution of each component to the target's logit      residual.py
+    lens                 the prediction that the model would make after each layer     lens.py
 
 Only the ablation in `contributions` is an intervention; all other parts describe a single run. To find the activations
 that carry the difference between two prompts, see patching.py.
@@ -89,7 +90,7 @@ class InformationFlow(Data):
         return int(self.lens.answer_ranks[-1, -1])
 
     def to_dict(self) -> dict:
-        """Return the fields, probability and rank as a dictionary that JSON can represent."""
+        """Return the fields, probability and rank as a JSON-serializable dictionary."""
         data = super().to_dict()
         data["lens"]["top_tokens"] = data.pop("lens_tokens")
         return data
@@ -151,33 +152,41 @@ def trace_information_flow(
 
 
 def target_index(index, n_tokens: int) -> int:
-    """Return the index of the target, counted from 0 and at least 1."""
+    """Convert target_token_idx, which may be negative, to an index of at least 1.
+
+    Raises IndexError if it is out of range, and ValueError if it is the first token.
+    """
     i = whole("target_token_idx", index)
     if not -n_tokens <= i <= n_tokens:
         raise IndexError(
-            f"target_token_idx {i} is out of range: the text has {n_tokens} tokens, 0 … {n_tokens - 1}, "
-            f"and {n_tokens} selects the token after the text"
+            f"target_token_idx must be from {-n_tokens} to {n_tokens} for a text of {n_tokens} tokens, not {i} "
+            f"({n_tokens} selects the token after the text)"
         )
     i = i + n_tokens if i < 0 else i
     if i == 0:
-        raise ValueError("target_token_idx is 0, the text's first token; it must have at least one token before it")
+        raise ValueError(
+            f"target_token_idx {index} is the first token of the text, but the target must have a token before it"
+        )
     return i
 
 
 def prediction_at(lm, ids, index: int):
-    """Return the ids before `index`, the id at `index`, or the most likely one after the text, and whether it is in it.
+    """Return (ids before `index`, target, in_text).
 
-    Raises ValueError if the ids before it exceed the context.
+    The target is the id at `index`, and in_text is True. If `index` is the end of the text, the target is the most
+    likely next token, and in_text is False. Raises ValueError if more ids precede `index` than the context holds.
     """
     context = lm.model.config.context
     if index > context:
-        raise ValueError(f"the prediction has {index} tokens before it; the model's context holds at most {context}")
+        raise ValueError(
+            f"the predicted token has {index} tokens before it; the model's context holds at most {context}"
+        )
     in_text = index < len(ids)
     return ids[:index], int(ids[index]) if in_text else likeliest_next(lm, ids), in_text
 
 
 def likeliest_next(lm, ids) -> int:
-    """Return the most likely token after ids (n,) among those of the tokenizer."""
+    """Return the most likely next token after ids (n,). Ids that the tokenizer lacks are excluded."""
     return int(lm.model.predict(ids[None], last_only=True)[0, 0, : lm.tokenizer.vocab_size].argmax())
 
 
@@ -190,7 +199,10 @@ def headline_lines(flow: InformationFlow):
 
 
 def contribution_lines(flow: InformationFlow):
-    """Yield a table of the contributions, of the most important positions if many."""
+    """Yield a table of the contributions of the positions.
+
+    In a longer text, only the MOST_POSITIONS positions with the largest ablation are listed.
+    """
     contributions = flow.contributions
     n = len(flow.tokens)
     listed = np.sort(np.argsort(-np.abs(contributions.ablation), kind="stable")[:MOST_POSITIONS])
@@ -210,7 +222,7 @@ def contribution_lines(flow: InformationFlow):
 
 
 def lens_lines(flow: InformationFlow):
-    """Yield the logit lens at the last position."""
+    """Yield a table of the logit lens at the last position."""
     lens = flow.lens
     yield "prediction if the model stopped after a layer (logit lens), and the target's rank in it"
     rows = []

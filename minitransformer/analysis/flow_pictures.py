@@ -18,15 +18,16 @@ TITLES = {
     "ablation": "ablation,\nnats lost",
 }
 COMPONENTS, MOST_TOKENS = 14, 60  # limits of a picture
-FEWEST_COLUMNS, WIDEST = 9, 28  # of a patching map: columns, and the width of all maps in inches
+FEWEST_COLUMNS, WIDEST = 9, 28  # smallest number of columns of a patching map; largest width of all maps, in inches
 COLUMNS = 90  # characters in a line of shaded text
 CENTRED = {"ha": "center", "va": "center", "parse_math": False}
 
 
 def draw_flow(flow, path) -> None:
-    """Draw an InformationFlow, of its last MOST_TOKENS positions, as a PNG at `path`, written atomically.
+    """Draw an InformationFlow as a PNG at `path`, which is written atomically.
 
-    Raises MissingExtra without matplotlib, OSError if the file cannot be written; so do the other pictures.
+    Only the last MOST_TOKENS positions are drawn. Raises MissingExtra without matplotlib, and OSError if the file
+    cannot be written. The other functions that take a path raise the same exceptions.
     """
     heights = [
         1.5 + max(0.22 * min(len(flow.tokens), MOST_TOKENS), 2.0),
@@ -105,7 +106,7 @@ def draw_lens(figure, flow) -> None:
 
 
 def draw_patching(maps, path) -> None:
-    """Draw PatchingMaps as a PNG: the effects in the upper row, their estimates by attribution in the lower one."""
+    """Draw PatchingMaps as a PNG: the effects in the upper row, the estimates by attribution in the lower row."""
     columns = [max(effects.shape[1], FEWEST_COLUMNS) for effects in maps.effects.values()]
     width = min(3.2 + 0.24 * sum(columns), WIDEST)
     figure = new_figure(width, 2 * max(0.28 * len(maps.stages), 1.6) + 3)
@@ -172,7 +173,7 @@ def wrapped(tokens):
 
 
 def draw_shaded(axes, lines, strength, title, shades) -> None:
-    """Draw lines of tokens, shaded in one colour if positive and another if negative."""
+    """Draw lines of tokens, shaded by their strength: one colour for positive values, another for negative."""
     from matplotlib.patches import Rectangle
 
     for row, line in enumerate(lines):

@@ -89,7 +89,7 @@ def duplicate_token_score(weights, ids):
 
 
 def induction_score(weights, ids):
-    """Return the mean weight (...) of a query on the successors of its token.
+    """Return the mean weight (...) of a query on the tokens that follow earlier occurrences of its token.
 
     weights is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. A perfect induction
     head has score 1. Raises ValueError if no token occurs twice.
@@ -98,21 +98,21 @@ def induction_score(weights, ids):
 
 
 def mean_weight_on(targets, weights, score_name: str):
-    """Return the mean total weight on the targets (T, T) over queries that have any."""
+    """Return the total weight of a query on its targets (T, T), averaged over the queries that have targets."""
     queries = targets.any(axis=-1)
     if not queries.any():
-        raise ValueError(f"{score_name} needs a token that occurs twice")
+        raise ValueError(f"{score_name} needs ids with a token that occurs twice")
     return (weights * targets).sum(axis=-1)[..., queries].mean(axis=-1)
 
 
 def duplicate_targets(ids):
-    """Return a boolean (T, T), True where key k is an earlier token equal to query t."""
+    """Return a boolean array (T, T), True at [t, k] if key k is an earlier occurrence of query t's token."""
     ids = np.asarray(ids)
     return np.tril(ids[:, None] == ids[None, :], k=-1)
 
 
 def induction_targets(ids):
-    """Return a boolean (T, T), True where key k follows an earlier token equal to t."""
+    """Return a boolean array (T, T), True at [t, k] if key k follows an earlier occurrence of query t's token."""
     ids = np.asarray(ids)
     same = np.zeros((len(ids), len(ids)), bool)
     same[:, 1:] = ids[:, None] == ids[None, :-1]

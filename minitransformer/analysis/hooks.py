@@ -18,7 +18,7 @@ import numpy as np
 def record(model, ids, names) -> dict:
     """Return {name: activation} of a forward pass on ids (..., T).
 
-    See Module.hooked for the names. Raises KeyError for an unknown name, and the exceptions of `predict`.
+    See Module.hooked for the names. Raises KeyError for an unknown name. Exceptions of `predict` are passed on.
     """
     seen = {}
 
@@ -35,7 +35,7 @@ def record(model, ids, names) -> dict:
 
 
 def in_each_block(model, part: str = "") -> list[str]:
-    """Return the names of the activation `part` of every block, or of the blocks' outputs without a part."""
+    """Return the name of the activation `part` in every block, or of the block's output if `part` is empty."""
     return [f"blocks.{i}.{part}" if part else f"blocks.{i}" for i in range(model.config.n_layers)]
 
 
@@ -47,10 +47,10 @@ def record_in_each_block(model, ids, part: str, axis: int = 0):
 
 
 def record_gradients(model, ids, names, dlogits) -> tuple[dict, dict]:
-    """Return the named activations and their gradients of Σ dlogits · logits.
+    """Return two dictionaries {name: array}: the activations, and the gradients of Σ dlogits · logits at them.
 
-    dlogits has the logits' shape (..., T, V), or is a function of the logits that returns such an array. One backward
-    pass is run. The gradients of the model's Parameters do not change.
+    dlogits has the logits' shape (..., T, V), or is a function of the logits that returns such an array. One forward
+    and one backward pass are run. The gradients of the model's Parameters do not change.
     """
     seen, gradients = {}, {}
     hooks = {name: gradient_recorder(seen, gradients, name) for name in names}
@@ -76,10 +76,10 @@ def gradient_recorder(seen: dict, gradients: dict, name: str):
 
 
 def replaced_by(value, where=...):
-    """Return a hook that replaces the part `where` of an activation by `value`.
+    """Return a hook that replaces the part `where` of an activation with `value`.
 
     where   index of the replaced part (default: the whole activation)
-    value   a number or an array that can be assigned to that part; a constant, so the replaced part has no gradient
+    value   a number, or an array that can be assigned to that part. It is a constant, so no gradient passes through it
     """
 
     def replace(y, y_backward):
@@ -98,7 +98,6 @@ def replaced_by(value, where=...):
 
 @contextmanager
 def frozen(model):
-    """Freeze all Parameters of the model inside a `with` block."""
     parameters = model.parameters()
     before = [parameter.requires_grad for parameter in parameters]
     try:

@@ -33,7 +33,7 @@ from minitransformer.analysis.hooks import record, record_gradients, replaced_by
 from minitransformer.module import require_floating
 
 PER_HEAD = ("q", "k", "v", "heads", "weights")  # activations of shape (heads, T, ·); all others have shape (T, ·)
-TOKENS_AT_ONCE = 1024  # tokens in one forward pass, whose rows each have another patch
+TOKENS_AT_ONCE = 1024  # tokens in one forward pass, in which each row has a different patch
 
 
 def logit_difference(answer: int, other: int):
@@ -75,7 +75,7 @@ def site(name: str, position=None, head=None):
 
 
 def patch_effects(model, clean, corrupted, patches, metric):
-    """Return the effect (1) of each patch (P,), by running the model with each.
+    """Return the effects (1) of P patches, an array (P,). The model is run once for each patch.
 
     clean, corrupted   ids (T,)
     patches            P dictionaries {name of an activation: index}, with indices as from `site`, or ... for the whole
@@ -92,7 +92,7 @@ def patch_effects(model, clean, corrupted, patches, metric):
 
 
 def attribution_effects(model, clean, corrupted, patches, metric):
-    """Return the estimate (2) of each patch's effect (P,), normalised as in (1).
+    """Return the estimates (2) of the effects of P patches, an array (P,), normalised as in (1).
 
     Arguments and exceptions are those of patch_effects. Costs four forward passes and one backward pass. The estimates
     of the activations in one patch are added, which counts an effect twice if one activation passes it on to another.
@@ -105,9 +105,9 @@ def attribution_effects(model, clean, corrupted, patches, metric):
 
 
 def patched_metric(model, ids, values, patches, metric):
-    """Return the metric (P,) of ids (T,) under each patch.
+    """Return the metric of ids (T,) under each patch, an array (P,).
 
-    values: {name: clean activation}.
+    `values` is {name: clean activation}.
     """
     rows = max(TOKENS_AT_ONCE // len(ids), 1)
     metrics = []
@@ -120,7 +120,7 @@ def patched_metric(model, ids, values, patches, metric):
 
 
 def patch_rows(name, value, patches):
-    """Return a hook for an activation that applies each patch to its own row.
+    """Return a hook for an activation of a batch that applies patches[b] to row b.
 
     A patch copies its part of the clean activation `value` (...).
     """
@@ -132,9 +132,9 @@ def patch_rows(name, value, patches):
 
 
 def attributions(model, ids, values, patches, metric):
-    """Return Σ ∂metric/∂a · (values − a) (P,) over the sites of each patch.
+    """Return the sum of ∂metric/∂a · (values − a) over the sites of each patch, an array (P,).
 
-    a are the activations of ids (T,).
+    Here a is an activation of the model on ids (T,), and values is the clean one.
     """
 
     def dlogits(logits):
@@ -166,7 +166,7 @@ def check_lengths(clean, corrupted) -> None:
 
 
 def metric_range(model, clean, corrupted, metric):
-    """Return the different metrics of the corrupted and the clean prompt.
+    """Return the metric of the corrupted prompt, and that of the clean prompt.
 
     Raises ValueError if they are equal.
     """

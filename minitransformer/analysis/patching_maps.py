@@ -115,7 +115,7 @@ def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | Non
 
 
 def map_patches(model, T: int) -> dict:
-    """Return the patches of each map of PatchingMaps, as rows of single patches."""
+    """Return {name of a map: rows of patches}, with one patch for each entry of the map."""
     names = {
         "residual": ["embedding", *in_each_block(model)],
         "attention": in_each_block(model, "attention"),
@@ -131,7 +131,7 @@ def answer_ids(lm, clean, corrupted, answers):
         answer, other = likeliest_next(lm, clean), likeliest_next(lm, corrupted)
         if answer == other:
             text = shown(token_strings(lm.tokenizer, [answer])[0])
-            raise ValueError(f"the model answers both prompts with {text!r}; give answers=, two different tokens")
+            raise ValueError(f"the model answers both prompts with {text!r}; pass answers, a pair of different tokens")
         return answer, other
     if isinstance(answers, str) or len(answers) != 2:
         raise ValueError(f"answers must be a pair of tokens, for the clean and the corrupted prompt, not {answers!r}")
@@ -139,7 +139,7 @@ def answer_ids(lm, clean, corrupted, answers):
     for answer in answers:
         ids = lm.encode(answer)
         if len(ids) != 1:
-            raise ValueError(f"an answer must be a single token, but {answer!r} has {len(ids)}")
+            raise ValueError(f"answers: each must be a single token, but {answer!r} has {len(ids)} tokens")
         pair.append(int(ids[0]))
     if pair[0] == pair[1]:
         raise ValueError(f"answers must be two different tokens; both are {answers[0]!r}")
@@ -173,7 +173,6 @@ def map_lines(maps: PatchingMaps):
 
 
 def entry_name(maps: PatchingMaps, name: str, row: int, column: int) -> str:
-    """Return the name of one entry of a map."""
     if name == "heads":
         return f"head {row}.{column}"
     return f"{name.replace('_', '-')}, {maps.layers(name)[row]}, at {column} {maps.tokens_at(column)}"

@@ -21,7 +21,7 @@ def draw_attention(weights, labels, path, *, title="", notes=None, marked=None) 
     if the file cannot be written.
     """
     blocks, heads, T, _ = weights.shape
-    figure = new_figure(PANEL * heads + 0.9, PANEL * blocks + 1.2, dpi=110)  # a coarse one: pictures can be large
+    figure = new_figure(PANEL * heads + 0.9, PANEL * blocks + 1.2, dpi=110)  # coarse, because pictures can be large
     panels = figure.subplots(blocks, heads, sharex=True, sharey=True, squeeze=False)
     for (block, head), axes in np.ndenumerate(panels):
         image = draw_head(axes, weights[block, head], marked)

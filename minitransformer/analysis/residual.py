@@ -38,7 +38,7 @@ class Component:
     """A term of the sum in the residual stream.
 
     kind          one of KINDS
-    layer, head   its indices, or None if the kind has none
+    layer, head   indices of the block and the head, or None if the kind has none
     """
 
     kind: str
@@ -69,7 +69,6 @@ class DirectContributions:
     explained: str
 
     def to_dict(self) -> dict:
-        """Return the contributions as a dictionary that JSON can represent."""
         rows = zip(self.components, self.values.tolist(), strict=True)
         return {
             "explained": self.explained,
@@ -78,14 +77,14 @@ class DirectContributions:
         }
 
     def largest(self, most: int | None = None) -> list[tuple[str, float]]:
-        """Return (name, value) of the `most` largest components and the sum of the rest."""
+        """Return (name, value) of the `most` components with the largest magnitudes, and of the sum of the rest."""
         order = np.argsort(-np.abs(self.values), kind="stable")
         named = [(self.components[i].name, float(self.values[i])) for i in order[:most]]
         rest = order[len(named) :]
         return [*named, (f"{len(rest)} others together", float(self.values[rest].sum()))] if len(rest) else named
 
     def lines(self, most: int | None = None) -> list[str]:
-        """Return the largest components as lines of a table, and a line on its limits."""
+        """Return the largest components as the lines of a table, followed by a note on the limits."""
         rows = table([(name, f"{value:+z.3f}") for name, value in self.largest(most)])
         return [*rows, "Not shown: the effects of a component through later layers, which read it as well."]
 
@@ -118,11 +117,11 @@ def direct_contributions(model, ids, token: int, *, against="mean", position: in
 
 
 def logit_weights(model, token, against, dtype):
-    """Return the weights (V,) of the weighted sum of logits to explain, and its name."""
+    """Return the weights (V,) of the sum of logits that is explained, and a description of this sum."""
     vocab_size = model.config.vocab_size
     for i in (token, against):
         if isinstance(i, (int, np.integer)) and not 0 <= i < vocab_size:
-            raise ValueError(f"token {i} is out of range: the vocabulary has 0 … {vocab_size - 1}")
+            raise ValueError(f"token must be from 0 to {vocab_size - 1}, the ids of the vocabulary, not {i}")
     weights = np.zeros(vocab_size, dtype)
     weights[token] = 1
     if against is None:
@@ -143,7 +142,7 @@ def residual_parts(model, ids, position: int = -1):
     """
     T = len(ids)
     if not -T <= position < T:
-        raise IndexError(f"position {position} is out of range: ids has {T} tokens, {-T} … {T - 1}")
+        raise IndexError(f"position must be from {-T} to {T - 1} for {T} tokens, not {position}")
     positional = [] if model.positional_embedding is None else ["positional_embedding"]
     outputs = in_each_block(model, "attention.heads") + in_each_block(model, "feed_forward")
     seen = record(model, ids, ["embedding", *positional, *outputs])
@@ -162,7 +161,7 @@ def residual_parts(model, ids, position: int = -1):
 def head_output(attention, heads, head: int):
     """Return the output (T, C) of one of the heads (H, T, D), without the bias of w_o.
 
-    It calls w_o with all other heads set to zero, instead of slicing its weight, so it is valid for any affine w_o.
+    w_o is called with all other heads set to zero. Its weight is not sliced, so any affine w_o is supported.
     """
     alone = np.zeros_like(heads)
     alone[head] = heads[head]
@@ -175,10 +174,10 @@ def output_bias(attention, heads):
 
 
 def frozen_norm(norm, x):
-    """Return (transposed, bias) of the norm N(x) = r(x) A x + b with r held at r(x).
+    """Linearize a norm N(x) = r(x) A x + b by holding r constant. Return (transposed, bias).
 
-    x is one position (C,). transposed(d) is r(x) Aᵀ d for d (C,), and bias is b (C,). This calls the norm's backward
-    pass, so freeze the model before.
+    x is one position (C,). transposed(d) returns r(x) Aᵀ d for d (C,), and bias is b (C,). The norm's backward pass is
+    called, so the model must be frozen before.
     """
     bias, backward_at_zero = norm(np.zeros_like(x))
     y = norm(x)[0] - bias

@@ -10,7 +10,7 @@ CUBE = (0, 95, 135, 175, 215, 255)  # the levels of red, green and blue in a ter
 def terminal_colours(stream, environment) -> int:
     """Return the number of colours that a stream supports: 2²⁴, 256 or 0.
 
-    It is 0 if the stream is not a terminal, or if NO_COLOR (see https://no-color.org) or TERM=dumb is set.
+    The result is 0 if the stream is not a terminal, or if NO_COLOR (see https://no-color.org) or TERM=dumb is set.
     """
     if environment.get("NO_COLOR") or environment.get("TERM") == "dumb" or not stream.isatty():
         return 0
@@ -35,14 +35,17 @@ def strengths(values):
 
 
 def readable_on(background):
-    """Return black or white, whichever has more contrast (WCAG 2)."""
+    """Return black or white, whichever contrasts more with the background (WCAG 2)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in np.array(background) / 255]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return INK if (luminance + 0.05) ** 2 > 0.05 * 1.05 else PAPER
 
 
 def sgr(ground: int, colour, colours: int) -> str:
-    """Return the codes for a colour; `ground` is 38 for the foreground or 48 behind it."""
+    """Return the parameters of the escape sequence (SGR) that sets a colour.
+
+    `ground` is 38 for the text and 48 for the background.
+    """
     if colours > 256:
         return f"{ground};2;{';'.join(map(str, colour))}"
     red, green, blue = (int(np.argmin(np.abs(np.subtract(CUBE, c)))) for c in colour)

@@ -2,7 +2,10 @@
 
 
 def token_strings(tokenizer, ids) -> list[str]:
-    """Return the text of each id: escapes such as \\xe2 for incomplete UTF-8, "<id>" for an id without a token."""
+    """Return the text of each id.
+
+    Incomplete UTF-8 is written with escapes such as \\xe2, and an id that the tokenizer lacks as "<id>".
+    """
 
     def string_of(i):
         if i >= tokenizer.vocab_size:
@@ -15,6 +18,9 @@ def token_strings(tokenizer, ids) -> list[str]:
 
 
 def shown(token: str) -> str:
-    """Return a token on one line: "·" for a space, escapes such as \\n, "∅" if empty."""
+    """Return a token on one line, with every character visible.
+
+    A space is shown as "·", an unprintable character as an escape such as \\n, and an empty token as "∅".
+    """
     escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in token)
     return escaped.replace(" ", "·") or "∅"

@@ -117,13 +117,13 @@ def test_a_pointer_is_the_score_of_the_model_for_a_query_that_an_earlier_head_wr
 
 def test_without_positions_in_the_stream_there_is_no_pointer(rng):
     model = random_model(Config(vocab_size=5, context=4, d_model=8, n_heads=2, positions="rotary"), rng)
-    with pytest.raises(ValueError, match="needs positional embeddings"):
+    with pytest.raises(ValueError, match=r"needs positional embeddings .*, not rotary positions"):
         pointer_circuit(model, (1, 0), (0, 0), 4)
 
 
 def test_a_head_reads_only_what_earlier_blocks_wrote(rng):
     model = random_model(Config(vocab_size=5, context=4, d_model=8, n_heads=2), rng)
-    with pytest.raises(ValueError, match=r"earlier block than head 1\.0, not head 1\.1"):
+    with pytest.raises(ValueError, match=r"head 1\.1 must be in an earlier block than the induction head, 1\.0"):
         qk_circuit(model, (1, 0), (1, 1), np.arange(5))
 
 

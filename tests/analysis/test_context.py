@@ -134,8 +134,8 @@ def test_lines_of_the_text_are_lines_in_the_terminal_and_nothing_in_it_reaches_t
     "text, position, words",
     [
         ("", 0, "the text is empty"),
-        (TEXT, 10, "position 10 is out of range: the text has 10 tokens"),
-        (TEXT, -11, "position -11 is out of range"),
+        (TEXT, 10, "position must be from -10 to 9 for a text of 10 tokens, not 10"),
+        (TEXT, -11, "for a text of 10 tokens, not -11"),
         (TEXT, 1.5, "position must be an integer, not 1.5"),
         ("a" * 13, -1, "13 tokens .* at most 12"),
     ],

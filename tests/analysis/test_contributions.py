@@ -171,7 +171,7 @@ def test_what_cannot_be_ablated_or_predicted_is_refused(rng):
     model = random_model(Config(vocab_size=9, context=6, d_model=8, n_heads=2, dtype="float64"), rng)
     with pytest.raises(ValueError, match="unknown ablation 'remove'; known are hide, blank"):
         position_contributions(model, np.array([1, 2]), 3, ablation="remove")
-    with pytest.raises(ValueError, match="token 9 is out of range: the vocabulary has 0 … 8"):
+    with pytest.raises(ValueError, match="target must be a token from 0 to 8, not 9"):
         position_contributions(model, np.array([1, 2]), 9)
 
 

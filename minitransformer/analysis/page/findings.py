@@ -1,8 +1,8 @@
-"""The content of the page, as values that JSON can represent.
+"""The content of the page as JSON-serializable values.
 
-For each of the last positions of a text: the model's prediction, the attention of each head, and the contributions of
-each position (see contributions.py) and each component (see residual.py). For the whole text: the logit lens. All of
-them explain the token that follows in the text, or at its end the most likely next token.
+Each of the last positions of the text has the model's prediction, the attention of each head, and the contributions of
+each position (see contributions.py) and each component (see residual.py). The logit lens covers the whole text. All
+analyses explain the token that follows in the text. At the end of the text, they explain the most likely next token.
 """
 
 import numpy as np
@@ -80,7 +80,7 @@ def page_findings(
 def explain(lm, ids, target: int, weights, ablation: str) -> dict:
     """Explain the prediction of `target` after ids (n,).
 
-    weights: (L, H, n), the attention of the last position.
+    `weights` (L, H, n) is the attention of the last position.
     """
     contributions = position_contributions(lm.model, ids, target, ablation=ablation)
     direct = direct_contributions(lm.model, ids, target)
@@ -100,7 +100,7 @@ def explain(lm, ids, target: int, weights, ablation: str) -> dict:
 
 
 def maps(patching: PatchingMaps) -> dict:
-    """Return the patching maps: effects and their estimates, rows by columns.
+    """Return the effects and estimates of each patching map as nested lists, with labels for rows and columns.
 
     Maps over positions begin at the first token in which the prompts differ, because all effects before it are zero.
     """
@@ -126,15 +126,13 @@ def maps(patching: PatchingMaps) -> dict:
 
 
 def with_probabilities(lm, ids, probabilities):
-    """Return a [token, probability] pair for each of the ids."""
     return [[token, rounded(p)] for token, p in zip(names(lm, ids), probabilities, strict=True)]
 
 
 def names(lm, ids) -> list[str]:
-    """Return the readable form of each token."""
     return [shown(token) for token in token_strings(lm.tokenizer, ids)]
 
 
 def rounded(values):
-    """Return a number or nested lists of numbers, rounded to five decimals."""
+    """Round a number or an array to five decimals. Return a number or nested lists."""
     return np.round(np.asarray(values, np.float64), 5).tolist()
