@@ -9,12 +9,17 @@ It then shows a check in the style of the authors, which does not detect the mis
 gradcheck. The check and gradcheck run each time the exhibit is shown: the check passes on the wrong version, gradcheck
 fails on it, and gradcheck passes on the right version.
 
-The reasons recur: a dy of ones; a γ of one; a mask that masks nothing; axes of equal length; a tolerance as large as
-the mistake; a falling loss, since half of a gradient, or any gradient of the right sign, makes it fall; a layer checked
-only together with the one loss that hides its mistake; a test that compares only shapes. The authors were not careless,
-and their tests passed. The rules of gradcheck follow from this list: random inputs and parameters of order 1, a random
-dy, axes of different lengths, active masks and dropout, every input and every parameter compared entry by entry, in
-float64, with a tolerance between rounding errors and mistakes.
+The same reasons recur:
+
+- dy or γ consists of ones, a mask masks nothing, or axes have equal length.
+- The tolerance is as large as the mistake.
+- The test requires only that the loss falls. Half of a gradient, or any gradient of the right sign, makes it fall.
+- A layer is checked only together with the one loss that hides its mistake.
+- The test compares only shapes.
+
+The authors were not careless, and their tests passed. The rules of gradcheck follow from this list. Inputs, parameters
+and dy are random and of order 1, axes have different lengths, and masks and dropout are active. The gradients of all
+inputs and parameters are compared entry by entry, in float64, with a tolerance between rounding errors and mistakes.
 
 The rooms are softmax.py, normalization.py, attention.py, accumulation.py and elementwise.py. To add an exhibit, write
 the function with `if wrong: ... else: ...` around the lines that differ, and a check that passes. The listing, the run
@@ -71,7 +76,7 @@ def _parser():
 
 
 def find(key):
-    """Return the exhibit with a number (from 1) or name. Raises LookupError."""
+    """Return the exhibit with this number, from 1, or name. Raises LookupError if there is none."""
     if key.isdecimal():
         if len(key) < 9 and 1 <= int(key) <= len(EXHIBITS):
             return EXHIBITS[int(key) - 1]
@@ -84,9 +89,9 @@ def find(key):
 
 
 def catalogue(width=88):
-    """Return the list of exhibits by room."""
+    """Return a list of the exhibits, grouped by room, as text."""
     number = 0
-    lines = ["A museum of wrong gradients, each from a real project or a real question.", ""]
+    lines = ["Wrong gradients, each from a real project or a real question", ""]
     for room in ROOMS:
         lines += [*_wrap(inspect.getdoc(room), width), ""]
         for exhibit in room.EXHIBITS:
@@ -97,30 +102,30 @@ def catalogue(width=88):
 
 
 def page(exhibit, width=88):
-    """Return the page of one exhibit. Runs its check and gradcheck."""
+    """Run the check of an exhibit and gradcheck, and return the page of the exhibit as text."""
     number = EXHIBITS.index(exhibit) + 1
     heading = f"{number}. {exhibit.title}"
     lines = [heading, "═" * min(len(heading), width), ""]
     for source in exhibit.sources:
         lines += [f"  {source}", f"  {source.url}"]
     lines += ["", *_paragraphs(exhibit.function, width), ""]
-    lines += ["The code: − as it was, + as it should be", ""]
+    lines += ["The code: − wrong lines, + right lines", ""]
     lines += [f"  {mark} {line}".rstrip() for mark, line in listing(exhibit.function)]
     lines += ["", f"The check that missed it: {exhibit.check.__name__.replace('_', ' ')}", ""]
     lines += [f"    {line}".rstrip() for _, line in listing(exhibit.check)]
     lines += ["", f"  → {outcome(exhibit)}", "", *_paragraphs(exhibit.check, width), ""]
-    lines += ["What gradcheck says", ""]
+    lines += ["The report of gradcheck on the wrong version", ""]
     lines += _indented(exhibit.examine(wrong=True), width)
-    lines += ["", "and of the right version", ""]
+    lines += ["", "The report of gradcheck on the right version", ""]
     lines += _indented(exhibit.examine(wrong=False), width)
     return "\n".join(lines)
 
 
 def listing(function):
-    """Return the source of a function as (mark, line).
+    """Return the source of a function as a list of (mark, line).
 
-    The docstring and the argument `wrong` are left out. In each `if wrong: ... else: ...` the lines of the first block
-    are marked − and those of the second, if there is one, +.
+    The docstring and the argument `wrong` are left out. In each `if wrong: ... else: ...`, the lines of the first block
+    have the mark "−" and those of the second block, if there is one, "+". All other lines have the mark " ".
     """
     source = textwrap.dedent(inspect.getsource(function))
     lines = source.splitlines()

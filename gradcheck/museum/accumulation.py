@@ -95,7 +95,7 @@ def called_once(square):
 
 
 def used_twice(x, *, i, j, wrong):
-    """y = exp(x_i) · x_j, on a tape that assigns gradients. If i = j, the last path overwrites the first."""
+    """y = exp(x_i) · x_j. Gradients are assigned instead of added. If i = j, the last path overwrites the first."""
     e = np.exp(x[i])
 
     def backward(dy):
@@ -161,9 +161,10 @@ def returned_too_early(x, *, wrong):
 
 
 def the_model_converges(max_pool):
-    """The report itself says: "the model as-is still converges". There, only the first patch is trained.
+    """The report says: "the model as-is still converges". In its code, only the first patch is trained.
 
-    Here it is only the first channel. The check requires that the sum of the squared maxima falls, and it does.
+    In this exhibit, only the first channel is trained. The check requires that the sum of the squared maxima falls, and
+    it does.
     """
     x = np.random.default_rng(0).normal(size=(3, 4))
     losses = []

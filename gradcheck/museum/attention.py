@@ -77,7 +77,7 @@ def under_a_causal_mask(head):
 
 
 def attention_grouped(q, k, *, wrong):
-    """Interleaved head groups: query head h reads key head h mod K. Backward divides by the group size G instead.
+    """Interleaved head groups: query head h reads key head h mod K. Backward uses h mod G, with the group size G.
 
     The scores stand for the whole attention: q (H, T, D) times k (K, T, D), with H = K G.
     """
@@ -99,10 +99,7 @@ def attention_grouped(q, k, *, wrong):
 
 
 def with_as_many_groups_as_heads_in_each(attention):
-    """Four query heads share two key heads: K = G = 2, so that exchanging the two has no effect.
-
-    The two divisions agree exactly if the counts are equal.
-    """
+    """In the test, four query heads share two key heads, so K = G = 2, and exchanging K and G has no effect."""
     rng = np.random.default_rng(0)
     q, k = rng.normal(size=(4, 3, 5)), rng.normal(size=(2, 3, 5))
     dy = rng.normal(size=(4, 3, 3))
@@ -143,10 +140,10 @@ def shapes_and_finiteness(attention):
 
 
 def ring_attention_stale(q, *chunks, wrong):
-    """The keys arrive in chunks, one per iteration of a loop. Backward always reads the chunk saved first.
+    """The keys arrive in chunks, one per iteration of a loop. Backward reads only the first chunk.
 
     The values that a backward pass captures must still exist when it runs. A name that is bound again in each
-    iteration, or a buffer that is overwritten, no longer holds them.
+    iteration, or a buffer that is overwritten, has other values by then.
     """
     y = np.concatenate([q @ chunk.T for chunk in chunks], axis=1)
 

@@ -172,7 +172,7 @@ def same_direction(loss):
 def total_score(scores, *, wrong):
     """The backward pass of a log-sum-exp returns the probabilities and ignores dy.
 
-    If the loss was minus the score, the update ascended.
+    If the loss is minus the score, dy is −1, and an update with the wrong sign increases the loss.
     """
     e = np.exp(scores - scores.max())
     y = np.log(e.sum()) + scores.max()

@@ -27,18 +27,18 @@ class Source:
 
     @property
     def url(self):
-        """Return the address. That of a file includes the commit."""
+        """Return the address on GitHub. The address of a file includes the commit."""
         parts = (self.repository, PATHS[self.kind], self.commit, str(self.item))
         return "https://github.com/" + "/".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A wrong gradient.
+    """A wrong gradient, and a check that does not detect it.
 
-    `function(*inputs, ..., wrong)` is differentiable, with the mistake if `wrong`; its docstring describes the mistake.
-    `check(function)` is a check in the style of the authors: it passes on the wrong version, and its docstring explains
-    why. `draw(rng)` returns inputs and options for which the mistake shows.
+    `function(*inputs, ..., wrong)` is differentiable, and has the mistake if `wrong` is True. Its docstring describes
+    the mistake. `check(function)` is a check in the style of the authors. It passes on the wrong version, and its
+    docstring explains why. `draw(rng)` returns (inputs, options) for which gradcheck detects the mistake.
     """
 
     name: str
@@ -49,11 +49,10 @@ class Exhibit:
     draw: Callable
 
     def version(self, wrong):
-        """Return the differentiable function, with or without the mistake."""
         return partial(self.function, wrong=wrong)
 
     def examine(self, wrong, seed=0):
-        """Return gradcheck's Report on the function, with or without the mistake."""
+        """Check the function, with or without the mistake, and return gradcheck's Report."""
         inputs, options = self.draw(np.random.default_rng(seed))
         try:
             return check_call(Call(self.version(wrong), *inputs, **options), seed=seed, lines=False)
@@ -73,5 +72,5 @@ def numeric_gradient(loss, x, h=1e-5):
 
 
 def close(a, b, tolerance=1e-6):
-    """Assert that two gradients agree."""
+    """Raise AssertionError if two gradients differ by more than the tolerance."""
     np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
