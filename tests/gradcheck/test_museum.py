@@ -177,7 +177,7 @@ def test_the_catalogue_numbers_every_exhibit_in_order():
 
 def test_the_command_lists_shows_one_and_shows_all(capsys):
     assert main(["museum"]) == 0
-    assert capsys.readouterr().out.startswith("A museum of wrong gradients")
+    assert capsys.readouterr().out.startswith("Wrong gradients")
     assert main(["museum", "2"]) == 0
     by_number = capsys.readouterr().out
     assert main(["museum", EXHIBITS[1].name]) == 0
