@@ -33,13 +33,13 @@ def appendix(runs) -> list:
 
 
 def section(title, parts):
-    """Return a heading and its nonempty parts, or nothing if all are empty."""
+    """Return a section with its nonempty parts, or an empty list if all parts are empty."""
     parts = [part for part in parts if part]
     return [f'<section><h2>{title}</h2><div class="parts">', *parts, "</div></section>"] if parts else []
 
 
 def numbers_of(run):
-    """Return the inputs of a run whose values are shown with equations."""
+    """Return the inputs of the equations that are shown with values from a run."""
     given, names = run.given(), bases_in(*(side for s in run.statements for side in s.equation.sides))
     if not given:
         return ""
@@ -48,7 +48,7 @@ def numbers_of(run):
 
 
 def shown_on(run):
-    """Return "for" and the numbers of the equations whose shown values are from a run."""
+    """Return text that names the equations with values from a run, such as `for (3) to (5)`."""
     shown = [s.number for s in run.statements if s.shown_on is run]
     numbers = sorted({number for number in shown if number is not None})
     parts = [f"({number})" for number in numbers]
@@ -59,7 +59,7 @@ def shown_on(run):
 
 
 def given_array(label, value):
-    """Return the name and entries of an array, or its shape if it is large."""
+    """Format a named array: its entries, or its shape if it has more than LARGEST entries."""
     if np.size(value) <= LARGEST:
         return matrix(label, value, with_digits(3))
     return f'<span class="given">{label} {" × ".join(map(str, value.shape))} numbers</span>'
@@ -90,7 +90,10 @@ def saved_by(run):
 
 
 def row_of_saved(name, kept):
-    """Return a row for an array, or for backward functions that save numbers."""
+    """Return a table row for an array, or for backward functions that save arrays.
+
+    The row is "" if the functions save none.
+    """
     if isinstance(kept, np.ndarray):
         return row_of(escape(name), " × ".join(map(str, kept.shape)) or "1", kept.size)
     others = f"{len(kept)} functions" if isinstance(kept, list) else f"{escape(name.removesuffix('_backward'))}"
@@ -102,7 +105,10 @@ def row_of(*cells):
 
 
 def checks(reports: dict, cases) -> list:
-    """Return a table of the gradient checks {case: Report}, with details per argument, and of certificates."""
+    """Return the sections on gradient checks and on certificates.
+
+    `reports` is {name of a case: Report}.
+    """
     if not reports:
         return []
     certificates = [(case.name, certified(case)) for case in cases]
@@ -123,22 +129,22 @@ def checks(reports: dict, cases) -> list:
 
 
 def certified(case):
-    """Return the Certificate of a case, on the textbook."""
+    """Certify the textbook's code for a case, and return the Certificate."""
     with plain():
         return certify_call(case.call(np.random.default_rng(0)))
 
 
 def cells(name, report):
-    """Return the cells of a case: the number of comparisons and the result."""
+    """Return the cells of a case in the table of gradient checks."""
     worst = max((argument.worst_relative for argument in report.arguments), default=0.0)
     verdict = '<span class="equal">right</span>' if report.is_right else '<span class="different">WRONG</span>'
     return escape(name), len(report.arguments), f"{report.entries:,}", f"{worst:.1e}", verdict
 
 
 def checked(cases) -> dict:
-    """Check cases and return {name: Report}, also of wrong gradients.
+    """Check the gradients of cases and return {name: Report}.
 
-    Raises ValueError if a case cannot be checked.
+    A wrong gradient has a Report like a right one. Raises ValueError if a case cannot be checked.
     """
     reports = {}
     for case in cases:

@@ -27,7 +27,7 @@ def beliefs():
 def beliefs_page(results: list[Result], pictures: dict):
     """Return the body of a page of results.
 
-    `pictures` is {name of an experiment: file in the folder of the page}.
+    `pictures` maps the name of an experiment to a picture file in the folder of the page.
     """
     rows = "".join(map(row_of_result, results))
     heading = "<tr><th>belief</th><th>result</th><th>measured</th></tr>"

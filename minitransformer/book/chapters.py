@@ -8,7 +8,7 @@ PACKAGE = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Leaf:
-    """A page: its title, its name without .html, and a sentence on its content."""
+    """A page that is not a chapter: title, file name without .html, and a sentence on its content."""
 
     title: str
     page: str
@@ -17,7 +17,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A chapter: its title, its file, a sentence on its content, and names of museum exhibits."""
+    """A chapter: title, source file, a sentence on its content, and names of museum exhibits."""
 
     title: str
     file: str
@@ -30,7 +30,6 @@ class Chapter:
 
     @property
     def page(self) -> str:
-        """Return the name of the page, without .html."""
         return self.path.stem
 
 

@@ -38,6 +38,6 @@ def read_derivations(path, specimens, source: str | None = None) -> Derivations:
 
 
 def fits(remarks, specimen):
-    """Return True if the remarks name the variant of a specimen or no variant."""
+    """Return True if the remarks name the variant of the specimen, or no variant at all."""
     words = {word.strip("(),") for remark in remarks for word in remark.split()}
     return words.isdisjoint(specimen.variants) or specimen.variant in words

@@ -26,9 +26,11 @@ class NotExecuted(Exception):  # noqa: N818
 
 @dataclass
 class Surroundings:
-    """The values of names, `backwards` of functions, and `derivative(of, by)`.
+    """The values that are needed to evaluate an expression.
 
-    `ranges` are the ranges of indices given with an equation, and `at` the current values of indices.
+    `values` maps names to values, and `backwards` maps names of functions to their backward functions. `derivative(of,
+    by)` returns the derivative of the value named `of` with respect to the one named `by`. `ranges` are the ranges of
+    indices given with an equation, and `at` are the current values of indices.
     """
 
     values: dict
@@ -38,12 +40,15 @@ class Surroundings:
     at: dict = field(default_factory=dict)
 
     def with_indices(self, at):
-        """Return a copy with other values of these indices."""
+        """Return a copy in which these indices have the given values."""
         return replace(self, at={**self.at, **at})
 
 
 def both_sides(left, right, surroundings):
-    """Return the flattened values of both sides, for all values of the free indices."""
+    """Evaluate both sides of an equation for all values of the free indices.
+
+    Returns two flattened arrays. Raises NotExecuted if a side cannot be evaluated.
+    """
     free = {**index_ranges(left, surroundings), **index_ranges(right, surroundings)}
     bound = totalled(left) | totalled(right)
     names = [name for name in free if name not in bound or name in indices_of(left)]
@@ -73,12 +78,12 @@ def every_node(node):
 
 
 def totalled(node):
-    """Return the summation indices below a node."""
+    """Return the summation indices in an expression."""
     return {below.index for below in every_node(node) if isinstance(below, n.Total) and below.index}
 
 
 def indices_of(node):
-    """Return the free indices of a node, without summation indices."""
+    """Return the free indices of an expression, without summation indices."""
     if isinstance(node, n.Symbol):
         return set(node.subscript)
     below = set().union(*(indices_of(child) for child in n.children(node)), set())
@@ -86,7 +91,7 @@ def indices_of(node):
 
 
 def index_ranges(node, surroundings):
-    """Return {index: range} of a node, given by the lengths of the axes."""
+    """Return {index: range} for the indices of an expression, from the lengths of the axes."""
     found = {}
     for below in every_node(node):
         if isinstance(below, n.Symbol) and below.text not in surroundings.values and below.subscript:
@@ -112,9 +117,12 @@ def span_of(index, length, surroundings):
 
 
 def axes(letters, ndim):
-    """Return the axes that indices count: the first for positions, else the last ones."""
+    """Return the axis of each index.
+
+    The index of positions belongs to the first axis. The other indices belong to the last axes, in order.
+    """
     if len(letters) > ndim:
-        raise NotExecuted(f"{len(letters)} indices for an array of {ndim} axes")
+        raise NotExecuted(f"an array of {ndim} axes cannot have {len(letters)} indices")
     where = [ndim - len(letters) + k for k in range(len(letters))]
     if letters[0] == POSITIONS:
         where[0] = 0
@@ -162,7 +170,10 @@ def entry_of(array, letters, here):
 
 
 def without_kept_axis(value, here):
-    """Drop a last axis of length 1, which a sum keeps, in an equation of entries x_i."""
+    """Drop a last axis of length 1 if the equation has indices.
+
+    A sum keeps the last axis with length 1, but an equation of entries x_i needs a number.
+    """
     return value[..., 0] if here.at and np.ndim(value) > 1 and np.shape(value)[-1] == 1 else value
 
 
@@ -184,7 +195,7 @@ def beside(node, here):
         both = np.ndim(value) > 1 and (np.ndim(right) > 1 or np.shape(right) == np.shape(value)[-1:])
         alone = not both and not here.at
         if alone and np.ndim(value) and np.ndim(right) and np.size(value) > 1 and np.size(right) > 1:
-            raise NotExecuted("adjacent arrays that are not matrices: write a dot for their product")
+            raise NotExecuted("adjacent arrays must be matrices; write a dot for an elementwise product")
         value = value @ right if both else value * right
     return value
 
@@ -199,7 +210,7 @@ def total(node, here):
             raise NotExecuted(f"the index {node.index} of Σ has no range")
         return sum(evaluate(body, here.with_indices({node.index: k})) for k in span)
     if node.index not in KEPT:
-        raise NotExecuted(f"the index {node.index} of Σ does not occur")
+        raise NotExecuted(f"the index {node.index} of Σ does not occur in the summand")
     value = np.asarray(evaluate(body, here))
     return value.sum(axis=tuple(range(value.ndim - KEPT[node.index])))
 
@@ -246,12 +257,12 @@ def derivative(node, here):
         return np.diagonal(whole)
     whole = np.squeeze(whole)
     if len(letters) != whole.ndim:
-        raise NotExecuted(f"{len(letters)} indices for a derivative of {whole.ndim} axes")
+        raise NotExecuted(f"a derivative of {whole.ndim} axes must have as many indices, not {len(letters)}")
     return whole[tuple(place_of_index(letter, here) for letter in letters)]
 
 
 def base_text(node):
-    """Return the name of a derivative's numerator without indices, with its square."""
+    """Return the numerator of a derivative without indices, such as `y`, or `σ²` for a square."""
     return f"{node.base.text}²" if isinstance(node, n.Power) else node.base
 
 
@@ -266,7 +277,7 @@ def several(node, here):
 def from_first_to_last(node, here):
     first, last = int(evaluate(node.first, here)), int(evaluate(node.last, here))
     if last - first >= MOST:
-        raise NotExecuted(f"a range of more than {MOST:,} numbers")
+        raise NotExecuted(f"a range may have at most {MOST:,} numbers")
     return np.arange(first, last + 1)
 
 

@@ -24,7 +24,7 @@ def museum():
 
 
 def exhibit_of(exhibit):
-    """Return an exhibit: its story, code and sources, and the check that missed it."""
+    """Format an exhibit: its story, code and sources, and the check that missed it."""
     code = "".join(marked(mark, line) for mark, line in listing(exhibit.function))
     check = "".join(marked(" ", line) for _, line in listing(exhibit.check))
     sources = ", ".join(f'<a href="{escape(s.url)}">{escape(str(s))}</a>' for s in exhibit.sources)
@@ -38,12 +38,12 @@ def exhibit_of(exhibit):
 
 
 def paragraphs(function):
-    """Return the docstring of a function as paragraphs."""
+    """Format the docstring of a function as paragraphs."""
     return "".join(f"<p>{inline(' '.join(p.split()))}</p>" for p in inspect.getdoc(function).split("\n\n"))
 
 
 def marked(mark, line):
-    """Return a line of the wrong code (−), of the correction (+), or of both."""
+    """Format a line of code. `mark` is − for the wrong code, + for the correction, and a space for both."""
     kind = {"−": "was", "+": "is"}.get(mark, "both")
     indentation = len(line) - len(line.lstrip()) + 2
     return f'<span class="line {kind}" style="--in:{indentation}">{escape(f"{mark} {line}")}</span>'

@@ -1,7 +1,7 @@
 """The training step as a film: a page that steps through one_page.py, forward and then backward, line by line.
 
-Every number comes from a run of the code when the page is built, also with each of thirteen planted mistakes. The
-numbers that an entry depends on are found by changing each entry that its line reads and running the line again.
+Every number is computed when the page is built, for the correct code and for each of thirteen planted mistakes. To find
+the numbers that an entry depends on, each entry that its line reads is changed, and the line is run again.
 """
 
 import ast
@@ -31,7 +31,7 @@ DIFFERENT = 1e-9  # relative to the largest entry
 
 @dataclass(frozen=True)
 class Mistake:
-    """A mistake to plant: in place of the code `old`, `new`. `why` explains its consequence."""
+    """A mistake to plant: `new` replaces the code `old`. `why` explains the consequence."""
 
     title: str
     why: str
@@ -131,10 +131,11 @@ def weights(seed: int = 0) -> list:
 
 @dataclass(frozen=True)
 class Run:
-    """A run of one_page.py: the Steps forward and backward, all values by name, and the gradients that were checked.
+    """A run of one_page.py.
 
-    `wrong` are the weights whose gradient differs from the derivative of the loss, `error` the largest difference as a
-    share of the largest derivative.
+    `forward` and `back` are the Steps of the two passes. `values` maps names to arrays, and `scope` contains all
+    variables that a line may read. `wrong` lists the gradients that differ from the derivative of the loss. `error` is
+    the largest difference divided by the largest derivative.
     """
 
     forward: list
@@ -151,7 +152,10 @@ class Run:
 
 @cache
 def run(old: str = "", new: str = "") -> Run:
-    """Run one_page.py with `old`, which must occur once, replaced by `new`."""
+    """Run one_page.py with `old` replaced with `new`.
+
+    Raises LookupError if `old` does not occur exactly once.
+    """
     source, file = Path(one_page.__file__).read_text("utf-8"), f"one_page.py with {new!r}"
     if old:
         if source.count(old) != 1:
@@ -198,7 +202,11 @@ def reads(step, values) -> list:
 
 
 def dependence(step, played) -> dict:
-    """Return {made: {read: [for each entry that is read, the entries of `made` that change with it]}}."""
+    """Return the entries of each result of a line that depend on each entry that the line reads.
+
+    The result is {made: {read: lists}}. The list for an entry of `read` contains the flat indices of the entries of
+    `made` that change with it.
+    """
     code = compile(step.code, "<line>", "exec")
     found = {made: {} for made in step.arrays}
     for name in reads(step, played.values):
@@ -210,29 +218,29 @@ def dependence(step, played) -> dict:
             scope = played.scope | {name: changed}
             exec(code, scope)
             for made, array in step.arrays.items():
-                with np.errstate(invalid="ignore"):  # −∞ − −∞
+                with np.errstate(invalid="ignore"):  # −∞ − (−∞)
                     moved = ~np.isclose(scope[made], array, rtol=1e-12, atol=1e-14, equal_nan=True)
                 found[made][name].append(np.flatnonzero(moved).tolist())
     return found
 
 
 def differs(array, right) -> bool:
-    with np.errstate(invalid="ignore"):  # −∞ − −∞, which is no difference
+    with np.errstate(invalid="ignore"):  # −∞ − (−∞), which counts as equal
         return bool((np.abs(array - right) > DIFFERENT * np.abs(right[np.isfinite(right)]).max()).any())
 
 
 def axes_of(step) -> str:
-    """Return the axes in a line's comment: "NV" for `# 28  (N, V)`."""
+    """Return the axes in the comment of a line, such as NV for `# 28 (N, V)`."""
     return re.search(r"\(([A-Z1, ]*)\)", step.comment)[1].replace(", ", "")
 
 
 def numbers(array) -> list:
-    """Return the entries with three digits; None for −∞."""
+    """Return the entries rounded to three digits, with None in place of −∞."""
     return [float(f"{entry:.3g}") if np.isfinite(entry) else None for entry in np.ravel(array)]
 
 
 def film() -> dict:
-    """Return all that the page's script shows."""
+    """Return the data of the page's script as a JSON-serializable dictionary."""
     right = run()
     axes = {name: SHAPES.get(name, "C") for name in names()}
     axes |= {name: axes_of(step) for step in right.steps for name in step.arrays}
@@ -272,7 +280,7 @@ def mirrored(step) -> list[int]:
 
 
 def consequence(mistake) -> dict:
-    """Return a mistake with the values that differ, the first line that does, and the wrong gradients."""
+    """Return a mistake with the changed values, the first line that has one, and the wrong gradients."""
     right, played = run(), run(mistake.old, mistake.new)
     changed = [i for i, (a, b) in enumerate(zip(played.steps, right.steps, strict=True)) if a.code != b.code]
     different = {
@@ -325,7 +333,7 @@ def film_page() -> list:
 
 
 def line(i: int, shown: dict) -> str:
-    """Return a line of code as an item of the list."""
+    """Format a line of code as a list item."""
     number = f"← {', '.join(map(str, shown['mirrors']))}" if shown["mirrors"] else str(i + 1)
     way = "back" if shown["mirrors"] else "forward"
     return (

@@ -63,11 +63,15 @@ PARTS = (
     ("unembedding", "embedding", False),
     ("cross-entropy", "losses", False),
 )
-WIDTH, HEIGHT, GAP, LEFT = 150, 26, 16, 105  # of a box, in pixels; the space between boxes; the left edge of the boxes
+WIDTH, HEIGHT, GAP, LEFT = 150, 26, 16, 105  # of a box in pixels, the gap between boxes, and their left edge
 
 
 def front_page(leaves, equations: int, equal: int) -> list:
-    """Return the body of the front page. `equal` of the equations equal the values of their lines."""
+    """Return the body of the front page.
+
+    `equations` is the number of equations in the book, and `equal` the number of those that equal the values of their
+    lines of code.
+    """
     titles = {leaf.page: leaf.title for leaf in leaves}
     items = "".join(f"<li>{link(leaf.page, leaf.title)}<br>{escape(leaf.about)}</li>" for leaf in leaves)
     questions = "".join(
@@ -95,7 +99,7 @@ def link(page: str, title: str) -> str:
 
 
 def route(title: str, parts: tuple, titles: dict) -> str:
-    """Return a route as a list of its parts, with minutes."""
+    """Format a route through the book as a list of its parts, with minutes."""
     steps = "".join(
         f"<li>{', '.join(link(page, titles[page]) for page in pages)} ({minutes} min)</li>" for minutes, pages in parts
     )
@@ -103,7 +107,6 @@ def route(title: str, parts: tuple, titles: dict) -> str:
 
 
 def model() -> str:
-    """Return the picture of the whole model as SVG."""
     drawn, right = [], LEFT + WIDTH
     for i, (label, page, _) in enumerate(PARTS):
         y = 8 + i * (HEIGHT + GAP)

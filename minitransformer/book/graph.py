@@ -1,8 +1,9 @@
-"""The picture of a derivation, drawn from its equations: how values reach the output, and gradients return.
+"""The picture of a derivation, drawn from its equations: the paths of the values and of the gradients.
 
-A box holds a value with its shape and, if it has one, its gradient with the number of its equation. A dependency is
-drawn twice: down from each value to those whose equations read it, and up for the gradients. Nothing is placed by hand:
-the layers are the longest paths, and the order within a layer follows the mean of the neighbours.
+A box shows a value with its shape and, if the value has a gradient, the gradient with the number of its equation. A
+dependency is drawn twice: downwards from a value to the values whose equations read it, and upwards for the gradients.
+The layout is automatic: layers are determined by the longest paths, and the order within a layer follows the mean
+position of the neighbours.
 """
 
 import ast
@@ -28,7 +29,7 @@ class Value:
 
     number       of its equation, or None for an input
     sources      names of the values that its equation reads
-    gradient     number of its gradient's equation, 0 if the gradient has none, None if there is no gradient
+    gradient     number of its gradient's equation, 0 if the gradient has no equation, None without gradient
     is_saved     whether the equation of a gradient reads it
     is_derived   whether its gradient occurs in an equation
     """
@@ -43,7 +44,10 @@ class Value:
 
 
 def values_of(function: str, derivations) -> dict[str, Value]:
-    """Return {name: Value} of a function in the order of its equations; {} if it has no gradient with an equation."""
+    """Return {name: Value} of a function in the order of its equations.
+
+    The result is empty if no gradient of the function has an equation.
+    """
     runs = [run for run in derivations.runs if function in (run.specimen.function, *run.specimen.also)]
     arrays = {
         name: value for run in reversed(runs) for name, value in run.values.items() if isinstance(value, np.ndarray)
@@ -90,7 +94,7 @@ def values_of(function: str, derivations) -> dict[str, Value]:
 
 
 def assigned(equation, arrays) -> Iterator[tuple]:
-    """Yield (name, names that its right sides read) of each name on the left of an equation."""
+    """Yield (name, names on the right) for each name on the left of an equation."""
     left, right = equation.sides[0], equation.sides[1:]
     if isinstance(left, n.Several):
         for i, node in enumerate(left.of):
@@ -106,7 +110,10 @@ def unique(names) -> list:
 
 
 def names_in(nodes, arrays) -> Iterator[str]:
-    """Yield the names that expressions read, without functions, derivatives, and indices: x for `x_i`, but `W_o`."""
+    """Yield the names that expressions read, without functions, derivatives and indices.
+
+    The name in `x_i` is x. A subscript that belongs to the name, as in `W_o`, is kept.
+    """
     for node in nodes:
         if isinstance(node, n.Symbol):
             yield node.base if node.subscript and node.text not in arrays else node.text
@@ -117,12 +124,15 @@ def names_in(nodes, arrays) -> Iterator[str]:
 
 
 def label_of(equation, name: str) -> str:
-    """Return the label of a value: its name, with the square of `σ² = …`."""
+    """Return the label of a value: its name, or its square if the equation defines the square."""
     return f"{name}²" if isinstance(equation.sides[0], n.Power) else name
 
 
 def connect_by_code(node, found: dict) -> None:
-    """Connect the values without an equation by the code: `used` is assigned from the weights."""
+    """Add the sources of values without an equation, taken from the assignments in the code.
+
+    In attention, for example, the code assigns `used` from the weights.
+    """
     for statement in ast.walk(node):
         if isinstance(statement, ast.Assign):
             names = [name.id for target in statement.targets for name in ast.walk(target) if isinstance(name, ast.Name)]
@@ -133,7 +143,7 @@ def connect_by_code(node, found: dict) -> None:
 
 
 def ordered(values: dict) -> list:
-    """Return the names so that each follows its sources."""
+    """Return the names in topological order: each name follows its sources."""
     done: list = []
 
     def visit(name):
@@ -148,9 +158,10 @@ def ordered(values: dict) -> list:
 
 
 def predicted(values: dict, name: str) -> set:
-    """Return the gradients that the equation of a gradient must read: those of the values that read `name`.
+    """Return the names of the values whose gradients the equation for the gradient of `name` must read.
 
-    A value whose gradient occurs in no equation is replaced by the values that read it.
+    These are the values that read `name`. A value whose gradient occurs in no equation is replaced with the values that
+    read it.
     """
     found = set()
     for reader, value in values.items():
@@ -160,7 +171,10 @@ def predicted(values: dict, name: str) -> set:
 
 
 def layers_of(values: dict) -> dict:
-    """Return {name: layer}: the longest path from an input, and for an input the layer above its first reader."""
+    """Return {name: layer}.
+
+    The layer of a value is the length of the longest path from an input. An input is one layer above its first reader.
+    """
     layer: dict = {}
     for name in ordered(values):
         layer[name] = 1 + max((layer[source] for source in values[name].sources), default=-1)
@@ -199,7 +213,10 @@ def drawn(values: dict) -> str:
 
 
 def arranged(rows: list, chains: list, values: dict) -> dict:
-    """Return {place: x of its centre}. Orders each row by the mean of the neighbours, then moves the places to it."""
+    """Return {place: x coordinate of its centre}.
+
+    Each row is first ordered by the mean position of the neighbours. Each place is then moved towards that mean.
+    """
     neighbours: dict = {place: ([], []) for row in rows for place in row}
     for chain in chains:
         for above, below in pairwise(chain):
@@ -225,9 +242,9 @@ def arranged(rows: list, chains: list, values: dict) -> dict:
 
 
 def apart(wanted: list, widths: list) -> list:
-    """Return the centres nearest to the wanted ones from left to right at which boxes do not overlap."""
+    """Return the centres nearest to the wanted ones at which the boxes of a row do not overlap."""
     offsets = np.cumsum([0.0, *((a + b) / 2 + GAP for a, b in pairwise(widths))])
-    groups: list = []  # [sum, count] of what remains of `wanted` without the offsets, which must not decrease
+    groups: list = []  # [sum, count] of wanted − offsets; the means of successive groups must not decrease
     for value in np.subtract(wanted, offsets):
         groups.append([value, 1])
         while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
@@ -238,7 +255,7 @@ def apart(wanted: list, widths: list) -> list:
 
 
 def halves(values: dict, name) -> tuple[float, float]:
-    """Return the widths of the two parts of a box: of the value and of the gradient."""
+    """Return the widths of the two parts of a box: the value and the gradient."""
     value = values[name]
     of_value = max(LETTER * len(value.label) + 16, 6.2 * len(value.shape) + 12, 38)
     return of_value, 0.0 if value.gradient is None else max(LETTER * (len(value.label) + 1) + 14, 38)
@@ -273,7 +290,7 @@ def edge(chain: list, centres: dict, depth: dict, values: dict) -> str:
 
 
 def shift(chain, centres, values, place) -> float:
-    """Return how far an edge ends beside the middle of a box, towards its other end."""
+    """Return the distance between the end of an edge and the middle of a box, in the direction of its other end."""
     other = chain[1] if place == chain[0] else chain[-2]
     return max(-9.0, min(9.0, (centres[other] - centres[place]) / 8))
 
@@ -288,7 +305,6 @@ def curve(points: list) -> str:
 
 
 def box(name: str, values: dict, centre: float, y: float) -> str:
-    """Return the box of a value and its gradient."""
     value, (first, second) = values[name], halves(values, name)
     x = centre - (first + second) / 2
     parts = [part("forward" + " saved" * value.is_saved, value.label, value.shape, value.number, x, y, first)]
@@ -305,7 +321,7 @@ def box(name: str, values: dict, centre: float, y: float) -> str:
 
 
 def part(kind, label, below, number, x, y, width) -> str:
-    """Return one part of a box, which is highlighted with the equation of this number."""
+    """Return one part of a box. It is highlighted together with the equation of this number."""
     tie = f" e{number}" if number else ""
     base, _, subscript = label.partition("_")
     name = escape(base) + (f'<tspan class="sub" dy="3">{escape(subscript)}</tspan>' if subscript else "")

@@ -34,7 +34,7 @@ def handout(leaf, derivations, answers=False, exercises=()) -> list:
 
 
 def in_code(exercises=()):
-    """Return the commands that write the exercises and check those with these names."""
+    """Return the commands that write the exercises and check those with the given names."""
     start, *check = (
         f"<code>minitransformer learn {act}</code>" for act in ("start", *map("check {}".format, exercises))
     )
@@ -53,7 +53,7 @@ class Blanks(Words):
         self.answer = re.compile(rf"(?<!\w)({'|'.join(names)})(?!\w)[^.;]*=|=[^.;]*(?<!\w)({'|'.join(names)})(?!\w)")
 
     def passage(self, passage):
-        """Format a passage. Of a backward pass, only the left sides of equations are kept."""
+        """Format a passage. In a backward pass, only the left-hand sides of equations are kept."""
         mine = [s for s in self.derivations.statements if s.function == passage.function and s.is_of_gradient]
         if not mine:
             return super().passage(passage)
@@ -79,7 +79,7 @@ class Blanks(Words):
         return kept
 
     def equation(self, statement):
-        """Format an equation; of a backward pass, only its left side and a blank."""
+        """Format an equation. In a backward pass, a blank replaces its right-hand side."""
         if not statement.is_of_gradient:
             return super().equation(statement)
         left = mathml(statement.equation, self.names, only_left=True)
@@ -92,7 +92,7 @@ class Blanks(Words):
         return f"<div {tied}><div>{left}{remark}{blank}</div><span>({statement.number})</span></div>"
 
     def graph(self, function):
-        """Return "", because the paths are part of the answer, and so is the Jacobian."""
+        """Return "", because the graph and the Jacobian are part of the answer."""
         return ""
 
     jacobian = graph

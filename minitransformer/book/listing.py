@@ -22,9 +22,10 @@ def marks_of(source: str) -> dict:
 
 
 def listing(lines, numbers: dict, known: set, marks: dict) -> str:
-    """Format lines, (number in the file, text), without their common indentation.
+    """Format lines of code without their common indentation.
 
-    `numbers` is {line: numbers of its equations}. Those in `known` are on the page and are linked.
+    `lines` are (number in the file, text). `numbers` is {line: numbers of its equations}. The equations in `known` are
+    on the page, so their numbers become links.
     """
     shared = min((len(text) - len(text.lstrip()) for _, text in lines if text.strip()), default=0)
     return "".join(
@@ -38,7 +39,7 @@ def indentation(text):
 
 
 def one_line(at, markup, indented, equations):
-    """Return a line of code. The CSS variable `--in` is the indentation if it wraps."""
+    """Format a line of code. The CSS variable `--in` indents the rest of a wrapped line."""
     classes = "".join(f" e{number}" for number in equations)
     return (
         f'<span class="line{classes}" id="L{at}" style="--in:{max(indented, 0)}">'

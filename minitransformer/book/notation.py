@@ -65,7 +65,7 @@ NUMBERED = re.compile(r"(.*\S) {2,}\((\d{1,6})\) *")
 
 
 class NotationError(ValueError):
-    """A line is not an equation of this notation. `column` is the place, counted from 1."""
+    """A line is not an equation of this notation. `column` is where the error is, counted from 1."""
 
     def __init__(self, message, column):
         super().__init__(message)
@@ -91,7 +91,7 @@ class Symbol:
 
 
 def node(name: str, names: str, **defaults) -> Any:
-    """Return a class of nodes of a syntax tree, with fields of these names."""
+    """Create a class of nodes of a syntax tree. `names` are its fields, separated by spaces."""
     return make_dataclass(
         name, [(f, object, field(default=defaults.get(f, MISSING))) for f in names.split()], frozen=True
     )
@@ -120,7 +120,7 @@ Remark = node("Remark", "text")  # the text next to an equation
 
 @dataclass(frozen=True)
 class Equation:
-    """Expressions with = or another relation between each two."""
+    """Expressions that are joined by = or other relations."""
 
     sides: tuple
     relations: tuple
@@ -391,7 +391,10 @@ class Parser:
 
 
 def tokens(text, start):
-    """Split a line into [(kind, text, offset)]. Raises NotationError."""
+    """Split a line into [(kind, text, offset)].
+
+    Raises NotationError if the line is empty, has more than LONGEST tokens, or contains an unknown character.
+    """
     found, at = [], 0
     while at < len(text):
         match = TOKEN.match(text, at)
@@ -407,7 +410,7 @@ def tokens(text, start):
 
 
 def children(node):
-    """Yield the nodes directly below a node."""
+    """Yield the child nodes of a node."""
     for f in fields(node) if is_dataclass(node) else ():
         value = getattr(node, f.name)
         yield from (v for v in flat(value) if is_dataclass(v))

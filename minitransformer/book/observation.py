@@ -22,7 +22,7 @@ RETURNED = "return"
 
 @dataclass(frozen=True)
 class Frame:
-    """A returned call: local variables, names of the arguments, returned value, and line."""
+    """A call that has returned: local variables, names of the arguments, returned value, and line of the return."""
 
     names: dict
     given: tuple
@@ -32,8 +32,9 @@ class Frame:
 
 @dataclass(frozen=True)
 class Place:
-    """The place of an equation's value: a function's qualified name and a name in it, or RETURNED.
+    """The variable that contains the value of an equation, and the statement that assigns it.
 
+    `function` is the qualified name of the function. `name` is the variable, or RETURNED for the returned value.
     `first` and `last` are the first and last line of the statement.
     """
 
@@ -60,7 +61,7 @@ def resolved(file):
 
 @contextmanager
 def watched(path):
-    """Collect {qualified name: [Frame, …]} of a file's functions in a `with` block."""
+    """Record the calls of a file's functions in a `with` block as {qualified name: [Frame, …]}."""
     seen, wanted = {}, resolved(os.path.abspath(path))
 
     def profiler(frame, event, returned):
@@ -89,7 +90,7 @@ def parsed(source: str):
 def read_python(path, name=None) -> str:
     """Return the text of a Python file, in the encoding that its first lines declare, or else in UTF-8.
 
-    Raises OSError if it cannot be read, and ValueError, with its name and the place, if it is not valid Python.
+    Raises OSError if the file cannot be read. Raises ValueError, with the name and the line, if it is not valid Python.
     """
     name = name or path
     try:
@@ -113,7 +114,7 @@ def read_python(path, name=None) -> str:
 
 
 def functions(source: str):
-    """Yield (qualified name, node) of a file and its classes and functions, in order."""
+    """Yield (qualified name, node) for a file and for its classes and functions, in order."""
 
     def visit(node, name):
         for child in ast.iter_child_nodes(node):
@@ -136,7 +137,7 @@ def docstrings(source: str) -> list[Docstring]:
 
 
 def docstring_of(name, node, lines):
-    """Return the docstring of a function, class or file without common indentation."""
+    """Return the Docstring of a function, class or file, without common indentation."""
     quoted = node.body[0]
     first, *others = quoted.value.value.expandtabs().split("\n")
     before = len(lines[quoted.lineno - 1][: quoted.col_offset].expandtabs())
@@ -148,7 +149,7 @@ def docstring_of(name, node, lines):
 
 @lru_cache(maxsize=64)
 def places(source: str) -> dict[int, list[Place]]:
-    """Return {number: [Place, …]} of the lines that have an equation's number."""
+    """Return {number of an equation: [Place, …]} from the comments of the code."""
     numbers, found = numbers_of_lines(source), {}
     for function, node in functions(source):
         for statement in statements(node):

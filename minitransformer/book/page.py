@@ -47,7 +47,6 @@ def whole_page(title, body, numbers=(), navigation=""):
 
 
 def navigation(before, after):
-    """Return the links to the previous page, the contents, and the next page."""
     back = f'<a href="{before.page}.html">← {escape(before.title)}</a>' if before else ""
     on = f'<a href="{after.page}.html">{escape(after.title)} →</a>' if after else ""
     return f'<nav><span>{back}</span><span><a href="index.html">contents</a></span><span>{on}</span></nav>'
@@ -62,7 +61,7 @@ def docstring_page(title, text):
 
 
 def drawing(lines):
-    """Return lines as preformatted text."""
+    """Format lines as preformatted text."""
     return f'<pre class="drawing" tabindex="0">{escape(textwrap.dedent(chr(10).join(lines)))}</pre>'
 
 
@@ -172,7 +171,8 @@ class Words:
     def jacobian(self, function):
         """Return heat maps of the Jacobians of a function.
 
-        They are those that its specimens list, or else that of one position, unless `picture` has shown it already.
+        These are the Jacobians that its specimens list. If they list none, it is the Jacobian at one position, unless
+        `picture` has already shown it.
         """
         runs = [run for run in self.derivations.runs if run.specimen.function == function]
         named = "".join(

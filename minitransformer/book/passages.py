@@ -19,7 +19,7 @@ class Passage:
 
 
 def passages(source: str) -> list[Passage]:
-    """Return the passages of a file. Code without docstring belongs to the one before."""
+    """Return the passages of a file. Code without a docstring belongs to the preceding passage."""
     text, found = source.split("\n"), []
     starts = [(name, node) for name, node in functions(source) if ast.get_docstring(node) is not None]
     begins = [first_line(node, text) for _, node in starts] + [len(text) + 1]

@@ -38,10 +38,11 @@ GRADIENTS = "Gradients are those of a loss L: dy is ∂L/∂y, and dx is ∂L/�
 
 @dataclass(frozen=True)
 class Topic:
-    """The topic of a worksheet: its file, and draw(rng, level) → (Specimen, {name: given array}).
+    """The topic of a worksheet.
 
-    `names` explains the names of the forward pass, and `gradients` those of the backward pass. `skipped` are the
-    numbers of equations that are not questions.
+    `file` is the file of the derivation. `draw(rng, level)` returns (Specimen, {name: given array}). `names` explains
+    the names of the forward pass, and `gradients` those of the backward pass. `skipped` are the numbers of equations
+    that are not questions.
     """
 
     title: str
@@ -53,7 +54,7 @@ class Topic:
 
 
 def exactly(number) -> str:
-    """Return the exact form of a number: 3, 3/8, ln 2, 3/8 ln 2, ln 3 or −∞.
+    """Return the exact form of a number: a fraction, a multiple of ln 2, the logarithm of an integer, or −∞.
 
     Raises OddError for any other number.
     """
@@ -79,13 +80,13 @@ def with_unit(fraction, unit):
 
 
 def whole(rng, *shape, least=-3, most=3):
-    """Draw nonzero integers."""
+    """Draw an array of nonzero integers from `least` to `most`."""
     drawn = rng.integers(least, most, shape)
     return np.where(drawn >= 0, drawn + 1, drawn).astype(float)
 
 
 def logarithms(rng, rows, columns, total):
-    """Draw rows of logarithms of powers of two whose sum is in `total`."""
+    """Draw rows of logarithms of powers of two. The powers in a row have a sum that is in `total`."""
     powers = [p for p in combinations_with_replacement((1, 2, 4, 8), columns) if sum(p) in total]
     return np.log([rng.permutation(powers[rng.integers(len(powers))]) for _ in range(rows)]).astype(float)
 

@@ -19,7 +19,7 @@ from minitransformer.book.symbols import names_given, symbol_of, symbols_in, tex
 from minitransformer.module import plain
 
 STEP = 1e-30  # step size of the complex step
-LARGEST, WIDEST = 200, 12  # maximum size of an input to differentiate by, and of a position with a heat map
+LARGEST, WIDEST = 200, 12  # most entries of an input of a derivative, and of a position in a heat map
 BACKWARD = ".<locals>.backward"
 
 
@@ -62,7 +62,10 @@ class Run:
         return frame is not None and (place.name != RETURNED or place.first <= frame.line <= place.last)
 
     def local_variables(self):
-        """Return {name: value} of all frames. The frame with the most names goes first."""
+        """Return {name: value} of the variables in all frames.
+
+        A name that occurs in several frames has the value from the frame with the most names.
+        """
         return dict(ChainMap(*(frame.names for frame in sorted(self.frames.values(), key=lambda f: -len(f.names)))))
 
     def named_values(self, local):
@@ -85,7 +88,8 @@ class Run:
     def bind(self, nodes, places):
         """Assign values to the names on the left of the equations with one number.
 
-        A name has the value at the line that assigns it. The remaining names have the remaining lines in order.
+        A name has the value at the line that assigns it. Names without such a line get the values of the remaining
+        lines, in order.
         """
         rest = []
         for node in nodes:
@@ -114,7 +118,7 @@ class Run:
         return next((place for place in places if place.name in map(self.code_name, texts)), None)
 
     def give(self, node, place):
-        """Assign the value at a place to a name; its square root if the name is squared."""
+        """Assign the value at a place to a name. If the equation defines the square of the name, take the root."""
         value = self.value_at(place)
         if value is None:
             return
@@ -165,7 +169,7 @@ class Run:
         return shown, max(errors)
 
     def value_of(self, node):
-        """Return the full value of a name on the left, or of the first of several names."""
+        """Return the value, with all entries, of the name on the left, or of the first of several names."""
         node = node.of[0] if isinstance(node, n.Several) else node
         known = [text for text in texts_of(node) if text in self.values]
         if not known:
@@ -238,14 +242,14 @@ class Run:
 
 
 def belongs(function, specimen):
-    """Return True if a function is a specimen's or nested in it."""
+    """Return True if a function is one of a specimen's functions, or nested in one."""
     return function in (specimen.function, *specimen.also) or function.startswith(
         tuple(f"{name}.<locals>" for name in (specimen.function, *specimen.also))
     )
 
 
 def normal(shape):
-    """Return a random upstream gradient, the same for the same shape."""
+    """Return a random upstream gradient. The same shape always gives the same numbers."""
     return np.random.default_rng(7).normal(size=shape) if shape else 0.7
 
 
@@ -257,7 +261,7 @@ def saved(backward):
 
 
 def numbers_in(kept):
-    """Count the numbers that a backward, or a list of these, saves; each array once."""
+    """Count the numbers that a backward, or a list of backwards, saves. Each array is counted once."""
     seen, waiting, total = {}, [kept], 0
     while waiting:
         value = waiting.pop()

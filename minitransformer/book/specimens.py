@@ -49,21 +49,22 @@ NOT_EXECUTED = {
 
 
 def why_not_executed(file: str, line: str) -> str:
-    """Return why a line of a docstring is not executed, or an empty string."""
+    """Return the reason why a line of a docstring is not executed, or "" if it is."""
     return NOT_EXECUTED.get(file, {}).get(" ".join(line.split()), "")
 
 
 @dataclass(frozen=True)
 class Specimen:
-    """A call on which the equations of the function with the qualified name `function` are executed.
+    """A call of a function, on which the equations of the function are executed.
 
+    function    qualified name of the function
     names       {symbol: name in the code, or a function of the local variables that returns the value}
-    also        other functions whose lines have equations of this one
-    variant     of equations with remarks such as (mean) that name one of `variants`, only those that name this one
-                are executed
+    also        qualified names of other functions whose lines compute equations of this function
+    variant     an equation with a remark that names one of `variants`, such as (mean), is executed only if it names
+                this one
     explains    True: execute only equations without a number; False: only those with one; None: all
     letters     {length: name of an axis} for the picture of the shapes
-    shows       {(of, by): caption} of Jacobians to show that no equation defines; axes of length 1 are removed
+    shows       {(of, by): caption} of Jacobians that no equation defines; axes of length 1 are removed
     dy          the argument of backward; None: random numbers
     """
 
@@ -86,7 +87,9 @@ def normal(*shape, other=0):
 
 
 def on(call, inputs, sizes="", **fields):
-    """Return the Specimen of a call on arrays, or on random ones given by the letters of their axes.
+    """Return the Specimen of a call.
+
+    `inputs` are arrays, or the letters of the axes of random arrays:
 
         on(linear, "P I, I O, O", "P=3 I=4 O=2")
 
@@ -103,7 +106,7 @@ def on(call, inputs, sizes="", **fields):
 
 
 def value_of(function):
-    """Return a function that evaluates only the value of a differentiable function."""
+    """Return a function that calls a differentiable function and returns only y."""
     return lambda *inputs: function(*inputs)[0]
 
 
@@ -112,12 +115,12 @@ def constant(value):
 
 
 def values_of(**functions):
-    """Define symbols as the values of differentiable functions: softmax=softmax."""
+    """Define symbols as differentiable functions that return only y, as in `values_of(softmax=softmax)`."""
     return {symbol: constant(value_of(function)) for symbol, function in functions.items()}
 
 
 def parameters(**paths):
-    """Define symbols as parameters of the called module: W_up="up.weight"."""
+    """Define symbols as parameters of the called module, as in `parameters(W_up="up.weight")`."""
 
     def finder(path):
         return lambda local: dict(local["self"].named_parameters())[path].data
@@ -154,7 +157,7 @@ def randomized(module):
 
 
 def one_function():
-    """Return the specimen for y = f(x) in chapter zero: log_softmax.
+    """Return the specimen for y = f(x) in chapter zero, with log_softmax as f.
 
     Its Jacobian is not symmetric, so a missing transpose changes the result.
     """
@@ -190,7 +193,7 @@ def three_steps(**settings):
 
 
 def weights_of_steps(rate):
-    """Return a function that computes the weights of steps 1 … t in AdamW's average."""
+    """Return a function that computes the weight of each step, 1 to t, in a moving average of AdamW."""
 
     def weights(local):
         beta, t = local[rate], local["t"]
@@ -211,7 +214,7 @@ def specimens_of_cases(path, cases) -> list[Specimen]:
 
 
 def called_by(target):
-    """Return the function that is executed by a function, partial function or module."""
+    """Return the function that a call of a function, partial function or module executes."""
     while isinstance(target, partial):
         target = target.func
     if inspect.isroutine(target):

@@ -103,7 +103,7 @@ def is_range(part):
 
 
 def is_python(text):
-    """Return True for code. `dx = backward(dy)`, for example, is also an equation."""
+    """Return True if a line is valid Python, as is `dx = backward(dy)`, which is also a valid equation."""
     try:
         parsed(text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError):

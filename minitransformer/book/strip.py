@@ -24,10 +24,11 @@ def strip(film: dict) -> str:
 
 
 def lanes(back: list, count: int) -> list:
-    """Return (lane, first column, last column, whether it mirrors others too) for each line of backward.
+    """Return (lane, first column, last column, is_more) for each line of backward.
 
-    A gradient spans the longest run of the lines that it mirrors and no other gradient does. If there is none, or if
-    the line computes gradients of weights, it moves to the third lane.
+    A gradient spans the longest run of the forward lines that it mirrors and that no other gradient spans. If there is
+    no such line, or if the line computes gradients of weights, it is put in the third lane. `is_more` is True if it
+    mirrors more lines than it spans.
     """
     taken, found = {1: set(), 2: set()}, []
     is_read = {name for line in back for name in line["reads"]}
@@ -87,7 +88,7 @@ def arc(boxes: list, spans: list, source: int, target: int) -> str:
 
 
 def box(i: int, line: dict, place: tuple, y: float, is_more: bool, is_back: bool) -> str:
-    """Return the box of a line. A "+" says that it also mirrors lines that it does not span."""
+    """Format the box of a line. `is_more` adds a "+", because the line mirrors more lines than it spans."""
     x, width = place
     label = escape(" ".join(line["made"]))
     more = f'<text class="more" x="{x + width - 6:.0f}" y="{y + 9}">+</text>' if is_more else ""

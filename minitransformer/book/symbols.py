@@ -9,7 +9,7 @@ SHORT = {"eps": "ε", "lam": "λ"}
 
 
 def symbol_of(name: str) -> str:
-    """Return the symbol of a name: x̂ for x_hat, β₁ for beta1, dγ for dgamma."""
+    """Return the symbol of a name, such as x̂ for x_hat, β₁ for beta1 and dγ for dgamma."""
     stem = name.removesuffix("_hat")
     hat = "\u0302" if stem != name else ""
     word = stem.rstrip("0123456789")
@@ -22,7 +22,7 @@ def symbol_of(name: str) -> str:
 
 
 def greek(word: str) -> str:
-    """Return the Greek letter of a name, a capital one for a capitalized name, or ""."""
+    """Return the Greek letter with this name, or "". A capitalized name gives a capital letter."""
     size = "SMALL" if word.islower() else "CAPITAL"
     try:
         return SHORT.get(word) or unicodedata.lookup(f"GREEK {size} LETTER {word.upper()}")

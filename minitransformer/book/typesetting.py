@@ -190,7 +190,7 @@ def fenced(opening, markup, closing):
 
 
 def letters(text):
-    """Return the MathML of a subscript: single letters for indices, else one word."""
+    """Format a subscript: indices as single letters, any other subscript as one word."""
     if not text:
         return ""
     if set(text) <= set(n.INDICES):

@@ -51,7 +51,7 @@ def sheets(topic, *, seed: int, level: int, count: int) -> list[Sheet]:
 
 
 def worked_out(topic, specimen, given, level):
-    """Return the worksheet of a specimen. Raises OddError if a result is not short."""
+    """Return the worksheet of a specimen. Raises OddError if a result has no short exact form."""
     statements = read_derivations(PACKAGE / topic.file, [specimen]).statements
     asked = [(s, np.asarray(s.value)) for s in statements if s.number and s.shown_on and s.number not in topic.skipped]
     if any(s.verdict != EQUAL for s, _ in asked):
@@ -92,5 +92,5 @@ def question(statement, value, names, level, answers):
 
 
 def written(entry):
-    """Return a number as it is written by hand, and "yes" or "no" for a truth value."""
+    """Format a number as it is written by hand, and a truth value as "yes" or "no"."""
     return ("no", "yes")[int(entry)] if isinstance(entry, np.bool_) else exactly(entry)

@@ -36,17 +36,17 @@ STATIC = ("book.css", "book-math.woff2", "LICENSE-book-math.txt")
 
 @dataclass
 class Written:
-    """The paths of the written pages, the start page first, and a line for each error that they show."""
+    """The paths of the written pages, with the start page first, and one line for each error in them."""
 
     pages: list = field(default_factory=list)
     faults: list = field(default_factory=list)
 
 
 def write_pages(folder, pages, faults=()) -> Written:
-    """Write pages, {name: (title, body, equation numbers, links)}, with the style sheet and the font.
+    """Write pages with the style sheet and the font.
 
-    The last two of a page may be left out. Unprintable characters are escaped. Raises OSError if a file cannot be
-    written.
+    `pages` is {name: (title, body, equation numbers, navigation)}. The numbers and the navigation are optional.
+    Unprintable characters are escaped. Raises OSError if a file cannot be written.
     """
     contents = {name: files("minitransformer.book").joinpath("static", name).read_bytes() for name in STATIC}
     contents |= {f"{name}.html": printable(whole_page(*page)).encode() for name, page in pages.items()}
@@ -59,7 +59,7 @@ def write_pages(folder, pages, faults=()) -> Written:
 def write_book(folder, exercises, say=lambda text: None) -> Written:
     """Write the whole book: index.html, the chapters, the style sheet and the font.
 
-    `exercises` is {file of a chapter: names for `learn check`}. `say` is called with a line for each page. Raises
+    `exercises` is {file of a chapter: names of its exercises}. `say` is called with a line for each page. Raises
     OSError if a file cannot be written.
     """
     leaves, every = [*CHAPTERS, FILM, EXAMPLE, MUSEUM, BELIEFS, NOTATION], specimens()
@@ -108,7 +108,7 @@ def in_numbers(derivations):
 
 
 def unlisted(file, derivations):
-    """Return the equations that should equal their lines and do not."""
+    """Return the equations that differ from their lines or were not executed, except those in NOT_EXECUTED."""
     return [s for s in derivations.statements if s.verdict != EQUAL and not why_not_executed(file, s.text)]
 
 
@@ -121,7 +121,7 @@ def faults(file, statements, reports):
 def write_handout(name, folder, exercises, answers=False) -> Written:
     """Write the handout of a chapter or, with `answers`, its key.
 
-    `exercises` is as for write_book. Raises ValueError for an unknown chapter or one without a backward pass, and
+    `exercises` is the same as for write_book. Raises ValueError if the chapter is unknown or has no backward pass, and
     OSError if a file cannot be written.
     """
     leaf = named(name, {leaf.page: leaf for leaf in CHAPTERS}, "chapter")
@@ -147,8 +147,8 @@ def write_worksheets(name, folder, *, seed=0, level=2, count=1) -> Written:
 def write_beliefs(folder, results, pictures) -> Path:
     """Write the page of experiments on beliefs and return its path.
 
-    `results` are their Results and `pictures` {name of an experiment: file in the folder}. Raises OSError if a file
-    cannot be written.
+    `results` are the Results of the experiments, and `pictures` is {name of an experiment: file in the folder}. Raises
+    OSError if a file cannot be written.
     """
     return write_pages(folder, {"index": (BELIEFS.title, beliefs_page(results, pictures))}).pages[0]
 
@@ -165,12 +165,12 @@ def write_own(path, folder, say=lambda text: None) -> Written:
     """Write the page of a reader's file.
 
     Its equations are executed on the inputs of its CASES. `say` is called with a summary. Raises ValueError if the file
-    is not valid Python, has no equation, or cannot be run; NotationError, with line and column, for a numbered line
-    that is not an equation; and OSError.
+    is not valid Python, has no equation, or cannot be run. Raises NotationError, with line and column, for a numbered
+    line that is not an equation, and OSError if a file cannot be read or written.
     """
     path = Path(path)
     if not read_derivations(path, ()).statements:
-        raise ValueError(f"{path}: no equation in its docstrings; write one on an indented line that ends in (1)")
+        raise ValueError(f"{path}: its docstrings contain no equation; write one on an indented line that ends in (1)")
     cases = own_cases(path)
     try:
         reports = checked(cases)

@@ -75,19 +75,22 @@ def run(arguments) -> int:
 
 
 def require_options_that_go_together(arguments, settings):
-    """Raise ValueError for two documents, or for an option of a document that is not written."""
+    """Raise ValueError if two documents are requested.
+
+    Also raise it if an option belongs to a document that is not requested.
+    """
     documents = {"FILE": arguments.file, "--handout": arguments.handout, "--worksheet": arguments.worksheet}
     given = [name for name, value in documents.items() if value is not None]
     if len(given) > 1:
-        raise ValueError(f"{given[0]} and {given[1]} are two things: give one of them")
+        raise ValueError(f"{given[0]} and {given[1]} cannot be used together")
     if arguments.answers and arguments.handout is None:
-        raise ValueError("--answers is for --handout; a worksheet comes with its key")
+        raise ValueError("--answers can only be used together with --handout; --worksheet always writes a key")
     if settings and arguments.worksheet is None:
-        raise ValueError(f"--{next(iter(settings))} is for --worksheet")
+        raise ValueError(f"--{next(iter(settings))} can only be used together with --worksheet")
 
 
 def write(arguments, settings, narrator):
-    """Write the book, handout, worksheets or page of a file, and return the Written pages and faults."""
+    """Write the requested document and return a Written."""
     from minitransformer.book.writing import write_book, write_handout, write_own, write_worksheets
     from minitransformer.learn.exercises import names_by_file
 
