@@ -1,7 +1,7 @@
 """Adapters for functions with an explicit derivative instead of a backward pass.
 
-Optimisers use a gradient, filters and fits a Jacobian, and an activation has its f′. The derivative is a second
-function of the same arguments, or the function returns it together with the value:
+Optimisers use gradients, filters and least-squares fits use Jacobians, and activations have a derivative f′. The
+derivative is a second function of the same arguments, or the function returns it together with the value:
 
     check(from_value_and_gradient(rosenbrock, gradient_of_rosenbrock), x)
     check(from_derivative(np.tanh, lambda x: 1 - np.tanh(x) ** 2), x)
@@ -22,11 +22,11 @@ from gradcheck.report import GradientError, Report
 
 
 def from_value_and_gradient(function: Callable[..., Any], gradient: Callable[..., Any] | None = None) -> Differentiable:
-    """Return the differentiable function of a scalar function f(x) and its gradient.
+    """Return a differentiable function made from a scalar function f(x) and its gradient.
 
-        check(from_value_and_gradient(f, gradient), x)      two functions: scipy.optimize.check_grad(f, gradient, x)
-        check(from_value_and_gradient(f), x)                one, f(x) -> (value, gradient): minimize(f, x, jac=True)
-        check(from_value_and_gradient(loss), w, X=X, y=y)   one, and data without a gradient
+        check(from_value_and_gradient(f, gradient), x)      two functions, as for scipy.optimize.check_grad
+        check(from_value_and_gradient(f), x)                one function, as for minimize(f, x, jac=True)
+        check(from_value_and_gradient(loss), w, X=X, y=y)   the same, with data that has no gradient
 
     The gradient of a vector may be a list of numbers. For parameters in a dictionary or a list see from_nested.
 
@@ -42,7 +42,7 @@ def from_value_and_gradient(function: Callable[..., Any], gradient: Callable[...
         if np.size(value) != 1 or not isinstance(value, (float, np.generic, np.ndarray)):
             what = f"an array {value.shape}" if isinstance(value, np.ndarray) else describe(value)
             raise TypeError(
-                f"{_name(function)}: the value is {what}; it must be one floating-point number: if each entry has a "
+                f"{_name(function)}: the value is {what}; it must be one floating-point number. If each entry has a "
                 "derivative, see from_derivative, or from_jacobian, of gradcheck.adapters"
             )
 
@@ -50,24 +50,24 @@ def from_value_and_gradient(function: Callable[..., Any], gradient: Callable[...
 
 
 def from_derivative(function: Callable[..., Any], derivative: Callable[..., Any] | None = None) -> Differentiable:
-    """Return the differentiable function of an elementwise f(x) and its derivative.
+    """Return a differentiable function made from an elementwise function f(x) and its derivative.
 
-    The derivative has x's shape, and so has y = f(x).
+    y = f(x) and the derivative have x's shape.
 
         check(from_derivative(sigmoid, sigmoid_prime), x)           two functions
-        check(from_derivative(f), x)                                one, f(x) -> (y, derivative)
-        check(from_derivative(math.sin, math.cos), np.array(0.5))   a function of a number
+        check(from_derivative(f), x)                                one function that returns (y, derivative)
+        check(from_derivative(math.sin, math.cos), np.array(0.5))   functions of a number
 
-    Raises TypeError if an argument is not a function. If y does not have x's shape, the result raises ValueError; if
-    the derivative does not, backward raises GradientError.
+    Raises TypeError if an argument is not a function. The result raises ValueError if y does not have x's shape. Its
+    backward raises GradientError if the derivative does not have it.
     """
 
     def require(inputs, y):
         for name, x in _differentiable(function, inputs):
             if np.shape(y) != x.shape:
                 raise ValueError(
-                    f"{_name(function)}: y has shape {np.shape(y)}, but {name} has {x.shape}: if its entries depend on "
-                    "several entries of x, see from_jacobian of gradcheck.adapters"
+                    f"{_name(function)}: y must have the shape of {name}, {x.shape}, not {np.shape(y)}. If an entry of "
+                    f"y depends on several entries of {name}, see from_jacobian of gradcheck.adapters"
                 )
 
     def pulled_back(inputs, y, dy, derivative):
@@ -81,11 +81,11 @@ def from_derivative(function: Callable[..., Any], derivative: Callable[..., Any]
 
 
 def from_jacobian(function: Callable[..., Any], jacobian: Callable[..., Any] | None = None) -> Differentiable:
-    """Return the differentiable function of an array y = f(x) and its Jacobian.
+    """Return a differentiable function made from an array-valued function f(x) and its Jacobian.
 
-        check(from_jacobian(f, jacobian), x)                two functions: scipy.optimize.least_squares(f, x, jacobian)
-        check(from_jacobian(f), x)                          one, f(x) -> (y, J)
-        check(from_jacobian(motion, jacobian), x, u=u)      two, and a control without a Jacobian
+        check(from_jacobian(f, jacobian), x)                two functions, as for scipy.optimize.least_squares
+        check(from_jacobian(f), x)                          one function that returns (y, J)
+        check(from_jacobian(motion, jacobian), x, u=u)      two functions, and a control without a Jacobian
 
     J has a row for each entry of y and a column for each entry of x, or it has shape y.shape + x.shape. It may be a
     sparse matrix of SciPy. The index of a wrong entry of dx is that of the wrong column of J; `gradcheck.jacobian`
@@ -111,7 +111,8 @@ def from_jacobian(function: Callable[..., Any], jacobian: Callable[..., Any] | N
 def _adapted(function, derivative, what, require, pulled_back):
     """Return a function of the inputs and options that returns (y, backward).
 
-    `require(inputs, y)` raises for an invalid y; `pulled_back(inputs, y, dy, derivative)` returns the gradients.
+    `what` names the derivative in error messages. `require(inputs, y)` raises an exception if y is invalid.
+    `pulled_back(inputs, y, dy, derivative)` returns the gradients of the inputs.
     """
     for role, given in [("function", function), *([] if derivative is None else [(what, derivative)])]:
         if not callable(given):
@@ -138,7 +139,7 @@ def _adapted(function, derivative, what, require, pulled_back):
 
 
 def _each(function, inputs, derivative, what):
-    """Return (name, input, derivative as an array) for each input that has one."""
+    """Return a list of (name, input, derivative as an array) for the inputs that have a derivative."""
     arguments = _differentiable(function, inputs)
     if len(arguments) == 1 and not (isinstance(derivative, tuple) and len(derivative) == 1):
         derivative = (derivative,)
@@ -150,7 +151,7 @@ def _each(function, inputs, derivative, what):
 
 
 def _differentiable(function, inputs):
-    """Return (name, array) of the inputs that have a derivative, also complex ones."""
+    """Return a list of (name, array) for the inputs that have a derivative, including complex arrays."""
     names = Call(function, *inputs).input_names()
     return [
         (name, x) for name, x in zip(names, inputs, strict=True) if isinstance(x, np.ndarray) and x.dtype.kind in "fc"
@@ -164,7 +165,7 @@ def _as_array(derivative):
 
 
 def _scaled(gradient, dy):
-    """Multiply a gradient, also within dictionaries, lists and tuples, by a number."""
+    """Multiply a gradient by a number. The gradient may be nested in dictionaries, lists and tuples."""
     if isinstance(gradient, dict):
         return {key: _scaled(value, dy) for key, value in gradient.items()}
     if isinstance(gradient, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Hints that name the adapter in gradcheck.adapters for a function with another interface."""
+"""Hints for error messages about a function with another interface, which name a suitable adapter."""
 
 import numpy as np
 

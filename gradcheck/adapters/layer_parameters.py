@@ -14,7 +14,8 @@ it, since the report would not show that it was left unchecked. It is ignored on
 the array is not in the list. The list is `params` or `parameters`: a dictionary, a list, or a method that returns one.
 Every parameter in it must be found by the search.
 
-A place in a layer is a tuple of steps, each (".", name of an attribute) or ("[", key of an entry).
+A place is the path from the layer to an array or object, as a tuple. Each element is (".", name of an attribute) or
+("[", key of an entry).
 """
 
 import copy
@@ -35,7 +36,10 @@ HINT = "name the parameters and their gradients, as in from_layer(layer, {'W': '
 
 
 class Parameter:
-    """An array of a layer, which may be stored in several places, and the candidate places of its gradient."""
+    """A parameter of a layer.
+
+    `places` lists all places at which its array is stored, and `gradients` those at which its gradient may be stored.
+    """
 
     def __init__(self, layer, places, gradients):
         self.layer, self.places, self.gradients = layer, places, gradients
@@ -43,7 +47,6 @@ class Parameter:
 
     @property
     def data(self):
-        """Return the array in the layer."""
         return _get(self.layer, self.places[0])
 
     @data.setter
@@ -52,11 +55,10 @@ class Parameter:
             _put(self.layer, place, array)
 
     def gradient_in(self, layer):
-        """Return the gradient in a copy of the layer, or None."""
         return _first(layer, self.gradients)
 
     def clear_in(self, layer):
-        """Set the gradient in a copy of the layer to zeros, because backward may add to it."""
+        """Set the gradient in a copy of the layer to zeros, because backward may add to its earlier value."""
         for place in self.gradients:
             if isinstance(_get(layer, place), np.ndarray):
                 _put(layer, place, np.zeros_like(_get(layer, self.places[0])))
@@ -116,8 +118,9 @@ def named(layer, parameters):
 def refuse_late(layer, inputs, options):
     """Raise ValueError if forward creates a parameter.
 
-    It is recognised as an array with a gradient whose values do not depend on the inputs. Forward and backward run on
-    copies. If they raise, this function returns; the check will raise the same error.
+    Forward and backward are run on copies, with two different inputs. An array is a parameter if it has a gradient and
+    the same values for both inputs. If the run raises an exception, this function returns, because the check will raise
+    the same exception.
     """
     runs, random = [], GlobalRandom()
     for factor in (1.0, 0.75):
@@ -144,7 +147,7 @@ def refuse_late(layer, inputs, options):
 def _searched(layer):
     """Search a layer for arrays and objects.
 
-    Returns ({id: the places of an array}, {id: the array}, {place: an object}).
+    Returns three dictionaries: {id of an array: its places}, {id of an array: the array} and {place: object}.
     """
     places_of, arrays, objects, seen, pending = {}, {}, {}, set(), [((), layer)]
     while pending:
@@ -162,7 +165,7 @@ def _searched(layer):
 
 
 def _members(value):
-    """Return {step: value} for the entries of a container or attributes of an object."""
+    """Return {element of a place: value} for the entries of a container or the attributes of an object."""
     if isinstance(value, dict):
         return {("[", key): member for key, member in value.items()}
     if isinstance(value, CONTAINERS):
@@ -175,7 +178,7 @@ def _members(value):
 
 
 def _get(layer, place):
-    """Return the value at a place, or None."""
+    """Return the value at a place, or None if the place does not exist."""
     for kind, key in place:
         layer = getattr(layer, key, None) if kind == "." else _members(layer).get((kind, key))
     return layer
@@ -186,10 +189,7 @@ def _first(layer, places):
 
 
 def _put(holder, place, value):
-    """Store a value at a place, and return the holder.
-
-    A tuple is replaced by a new one.
-    """
+    """Store a value at a place, and return the holder, or its replacement if the holder is a tuple."""
     (kind, key), *rest = place
     if rest:
         value = _put(_get(holder, place[:1]), rest, value)
@@ -203,12 +203,15 @@ def _put(holder, place, value):
 
 
 def _owner(place):
-    """Return the place of the object whose attribute holds the array."""
+    """Return the place of the object whose attribute contains the array at a place."""
     return place[: max((i for i, (kind, _) in enumerate(place) if kind == "."), default=0)]
 
 
 def _name(place):
-    """Return the name of a parameter: `attention.w_q.W`, or `W` for layer.params["W"]."""
+    """Return the name of a parameter, which is its place as text without a dictionary such as `params`.
+
+    For example, layer.params["W"] has the name `W`.
+    """
     if isinstance(place[-1][1], str):
         place = [*(step for step in place[:-1] if step[1] not in GRADIENTS), place[-1]]
     if len(place) > 1 and place[-1][0] == "." and place[-1][1] in OBJECTS:
@@ -246,7 +249,7 @@ def _resolved(layer, name):
 
 
 def _gradients(layer, array, place):
-    """Return the places where the gradient of an array may be."""
+    """Return the places at which the gradient of an array may be stored."""
     *before, (kind, key) = place
     if any(name in GRADIENTS.values() for _, name in before):
         return []  # the array is a gradient
@@ -265,7 +268,7 @@ def _gradients(layer, array, place):
 
 
 def _may_be_gradient(layer, array, place):
-    """Return True if the place holds None, 0, or a value of the array's shape."""
+    """Return True if the place exists and has None, 0, or an array of the given array's shape."""
     members = _members(_get(layer, place[:-1]))
     if place[-1] not in members:
         return False
@@ -274,9 +277,9 @@ def _may_be_gradient(layer, array, place):
 
 
 def _refuse_two_gradients(layer, places, gradients):
-    """Raise ValueError if an array has two gradients, since the true one is either of them or their sum.
+    """Raise ValueError if an array has two gradients, since the true one may be either of them or their sum.
 
-    A layer around the first place may also keep a list of the parameters of the layers within it.
+    It is not an error if an outer layer also lists the parameters of the layers within it.
     """
     first, *others = places
     for other in others:
@@ -291,7 +294,7 @@ def _refuse_two_gradients(layer, places, gradients):
 
 
 def _listed(value):
-    """Return [(label, array)] of the parameters that a layer lists."""
+    """Return a list of (label, array) for the parameters that a layer lists."""
     for name in GRADIENTS:
         try:
             parameters = getattr(value, name, None)

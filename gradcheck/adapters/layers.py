@@ -36,9 +36,11 @@ def from_layer(layer: Any, parameters: Mapping[str, str] | None = None) -> Diffe
     """Return a module made from a layer with methods `forward` and `backward`.
 
     `layer.forward(*inputs, **options)` returns y, and `layer.backward(dy)` returns the gradients of the inputs. Pass
-    the result to `gradcheck.check_module` or to a Call. `parameters` maps the names of parameters to those of their
-    gradients. Both are attributes of the layer or keys of its dictionaries, with dots for layers within the layer. By
-    default they are found by the conventions described above. Pass `parameters={}` for a layer without parameters.
+    the result to `gradcheck.check_module` or to a Call.
+
+    `parameters` maps the names of parameters to those of their gradients. Both are attributes of the layer or keys of
+    its dictionaries, with dots for layers within the layer. By default they are found by the conventions described in
+    layer_parameters.py. Pass `parameters={}` for a layer without parameters.
 
     Raises TypeError if the layer has no forward or no backward, and ValueError if an array that looks like a parameter
     has no gradient, or if a named parameter is not a floating-point array. The result raises ValueError if forward
@@ -55,13 +57,12 @@ class _Layer:
 
     def __init__(self, layer, parameters):
         self.layer = layer
-        self.is_complete = parameters is not None  # if not, the first call tests whether forward creates others
+        self.is_complete = parameters is not None  # otherwise, the first call tests if forward creates parameters
         self.forward = layer.forward  # for the names of the inputs
         self.__name__ = type(layer).__name__
         self.parameters = find(layer) if parameters is None else named(layer, parameters)
 
     def named_parameters(self):
-        """Yield (name, parameter), under the names that the layer uses."""
         yield from self.parameters.items()
 
     def __call__(self, *inputs, **options):

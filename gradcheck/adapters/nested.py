@@ -32,7 +32,7 @@ NUMBERS = (np.ndarray, np.generic, float)
 
 
 def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
-    """Return (a differentiable function of arrays, array, …), for `check`.
+    """Return the arguments of `check` for a function with nested inputs: (a function of arrays, array, …).
 
     Call it as `check(*from_nested(function, *inputs))`. The arrays are the floating-point arrays in the inputs, in
     order, with names such as params['W1'] or layers[0]['b']. All other values in the inputs are constants. Pass options
@@ -45,7 +45,7 @@ def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
     named = dict(zip(call.input_names(), inputs, strict=True))
     places = {place: leaf for name, value in named.items() for place, leaf in _leaves(name, value) if _is_real(leaf)}
     if not places:
-        raise ValueError(f"{call.name}: none of its inputs holds a floating-point array")
+        raise ValueError(f"{call.name}: the inputs contain no floating-point array")
 
     @functools.wraps(function)
     def of_arrays(*arrays, **options):
@@ -83,7 +83,7 @@ def _is_real(leaf):
 
 
 def _items(name, value):
-    """Return {key: (place, item)} of a dictionary, list or tuple, or None for a leaf."""
+    """Return {key: (place, item)} for a dictionary, list or tuple, and None for any other value."""
     if isinstance(value, dict):
         return {key: (f"{name}[{key!r}]", item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -92,7 +92,7 @@ def _items(name, value):
 
 
 def _leaves(name, value):
-    """Yield (place, leaf) of every value that is not a dictionary, list or tuple."""
+    """Yield (place, leaf) for each nested value that is not itself a dictionary, list or tuple."""
     items = _items(name, value)
     if items is None:
         yield name, value
@@ -102,7 +102,7 @@ def _leaves(name, value):
 
 
 def _filled(name, value, by_place):
-    """Return a copy of a nested value with the leaves at some places replaced."""
+    """Return a copy of a nested value in which the leaves at the places in `by_place` are replaced."""
     items = _items(name, value)
     if items is None:
         return by_place.get(name, value)
@@ -113,7 +113,10 @@ def _filled(name, value, by_place):
 
 
 def _gradients(named, returned):
-    """Yield the gradient of each array in the inputs. Raises _Misplaced."""
+    """Yield the gradient of each array in the inputs.
+
+    `returned` is the result of backward. Raises _Misplaced if it does not have the structure of the inputs.
+    """
     wanted = {name: value for name, value in named.items() if any(_is_real(leaf) for _, leaf in _leaves(name, value))}
     if len(wanted) == 1:
         ((name, value),) = wanted.items()
@@ -135,9 +138,9 @@ def _is_like(gradient, value):
 
 
 def _found(name, value, gradient):
-    """Yield the gradient of each array in a value. Raises _Misplaced.
+    """Yield the gradient of each array in a nested value.
 
-    `gradient` must have the same structure as `value`.
+    Raises _Misplaced if `gradient` does not have the structure of `value`.
     """
     items = _items(name, value)
     if items is None:

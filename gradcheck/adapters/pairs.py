@@ -48,5 +48,4 @@ def from_pair(forward: Callable[..., tuple[Any, Any]], backward: Callable[..., A
 
 
 def listed_as_tuple(returned):
-    """Return a list of gradients as a tuple, anything else unchanged."""
     return tuple(returned) if isinstance(returned, list) else returned
