@@ -1,4 +1,4 @@
-"""Compare one gradient with ever finer central differences, for each entry and along a random direction."""
+"""Compare one gradient with ever finer central differences, entry by entry and along a random direction."""
 
 from dataclasses import replace
 
@@ -10,9 +10,10 @@ from gradcheck.refine.one_derivative import along_direction, along_entry, judge
 
 
 def refined(run, i, measurement, terms, rng):
-    """Return a Finding about argument i by central differences.
+    """Return a Finding about argument i by central differences with ever shorter steps.
 
-    Entries that the first estimates confirm keep their values. The direction is used if the entries are a sample.
+    Entries that the first estimates confirm keep their values. If the entries are a sample, a random direction through
+    the whole argument is compared as well.
     """
     finding = unexamined(measurement)
     verdicts, numeric, uncertainty = (a.copy() for a in (finding.verdicts, finding.numeric, finding.uncertainty))
@@ -28,11 +29,11 @@ def refined(run, i, measurement, terms, rng):
 
 
 def held_whole(verdicts, error, numeric, rtol):
-    """Return the verdicts, corrected so that the total error is within rtol.
+    """Return the verdicts, corrected if the total error exceeds rtol.
 
-    The total is the norm of the errors of all right entries, relative to the norm of the gradient. If it exceeds rtol,
-    the entries with more than an equal share of the limit become wrong. This is needed because atol alone permits large
-    relative errors of small gradients.
+    The total error is the norm of the errors of all right entries, relative to the norm of the gradient. If it exceeds
+    rtol, the entries with more than an equal share of the allowed error become wrong. This is needed because atol alone
+    permits large relative errors of small gradients.
     """
     error = np.maximum(error, 0.0)
     counted = (verdicts == RIGHT) & np.isfinite(error)

@@ -1,4 +1,4 @@
-"""Compare one gradient with the complex step: all entries together by the adjoint identity, then each if that fails."""
+"""Compare one gradient with the complex step: first all entries together, by the adjoint identity, then each entry."""
 
 from dataclasses import replace
 
@@ -12,12 +12,12 @@ from gradcheck.refine.by_central_differences import held_whole
 from gradcheck.refine.doubt import DIRECTIONS
 from gradcheck.refine.one_derivative import along_direction, along_entry, judge
 
-TINY = 1e-3 * EPSILON  # a saturated softmax changes its 1 by so little that backward, which uses the 1, ignores it
-LITTLE = 0.1  # of the largest entry: larger errors are not attributed to rounding
+TINY = 1e-3 * EPSILON  # relative to the outputs: backward uses rounded outputs, such as the 1 of a saturated softmax
+LITTLE = 0.1  # relative to the largest entry: a larger error is not attributed to rounding
 
 
 def by_complex_step(run, step, i, finding, terms, rng):
-    """Return the Finding with the complex step's verdicts where they are more precise.
+    """Return the Finding, with the verdicts of the complex step where it is more precise.
 
     Raises NotComplexSafe.
     """
@@ -29,9 +29,9 @@ def by_complex_step(run, step, i, finding, terms, rng):
 
 
 def _by_the_identity(run, step, i, finding, terms, rng):
-    """Return (the Finding, True if ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ for a random v).
+    """Return (finding, holds), where `holds` is True if the adjoint identity confirms the gradient.
 
-    v is zero at entries at a kink.
+    The identity is evaluated along a random direction that is zero at entries at a kink.
     """
     kinks = finding.entries[finding.verdicts == KINK]
     both = sides(run, step, i, rng, zero_at=kinks)
@@ -53,7 +53,7 @@ def _by_the_identity(run, step, i, finding, terms, rng):
 
 
 def _with_tolerance(run, step, i, both, kinks, terms, rng):
-    """Return (Sides, the allowed difference), for a sample of entries or none.
+    """Return (Sides, allowed difference), for a gradient whose entries are not all compared one by one.
 
     An error e contributes ⟨e, v⟩ to the difference, which may be small by chance. If the difference for one v is
     allowed, many directions are tried. The root mean square of the differences estimates the norm of e, and that of the
@@ -111,11 +111,11 @@ def _by_entries(run, step, i, finding, terms):
 
 
 def _opened(run, i, finding, error):
-    """Return the finding with small errors marked undecided if rounding explains them.
+    """Return the finding, with wrong verdicts changed to CANNOT_TELL if rounding explains all of the errors.
 
-    The complex step subtracts nothing, but the forward pass may: (10⁵ w)² − 10¹⁰ w² loses ten digits. The mean of the
-    values at opposite perturbations cancels true changes of the derivative, so its difference from the unperturbed
-    value measures rounding.
+    The complex step subtracts nothing, but the forward pass may: (10⁵ w)² − 10¹⁰ w² loses ten digits. Rounding is
+    measured at perturbed arguments. The mean of the values at opposite perturbations cancels true changes of the
+    derivative, so its difference from the unperturbed value is due to rounding.
     """
     wrong = finding.verdicts == WRONG
     if not wrong.any() or not np.max(error[wrong]) <= LITTLE * np.max(np.abs(finding.exact)):
@@ -133,10 +133,10 @@ def _opened(run, i, finding, error):
 
 
 def _along_entries(run, step, i, finding, shortened=1.0):
-    """Return the derivative of L with respect to each compared entry.
+    """Return (exact, lost), two arrays with a value for each compared entry.
 
-    Also return, for each entry, the contribution of outputs that change by less than their last digit, which central
-    differences cannot detect.
+    `exact` is the derivative of L. `lost` is the contribution of outputs that change by less than their last digit,
+    which central differences cannot detect.
     """
     shape = finding.argument.array.shape
     exact, lost = np.empty((2, len(finding.entries)))
@@ -163,7 +163,7 @@ def _beyond_rounding(run, i, finding, error, rtol):
 
 
 def _rounding_of_entries(run, i, finding):
-    """Return the difference that rounding explains at each entry (rounding.py)."""
+    """Return the difference that rounding explains at each entry (adjoint_identity.py)."""
     change = np.zeros(len(finding.entries))
     for gradients, step in nudged(run):
         values, _ = _along_entries(run, step, i, finding, SHORTENED)

@@ -1,4 +1,4 @@
-"""Decide if central differences alone can call a gradient right although none of its entries is wrong.
+"""Decide if central differences alone can call a gradient right, given that they find no wrong entry.
 
 They can if the error and their own uncertainty are both at most rtol of the norm of the gradient. If the entries are a
 sample, this must also hold along a random direction.
@@ -21,7 +21,7 @@ from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG, norm
 from gradcheck.refine.one_derivative import along_direction, along_entry, judge
 
 MOVES = 4
-ROUNDED = 32 * EPSILON  # of an output plus the mean of all: rounding after a large perturbation (3 ε was observed)
+ROUNDED = 32 * EPSILON  # relative to |y| + mean |y|: bound on rounding after a large perturbation (3 ε was observed)
 DIRECTIONS = 30  # enough to distinguish an error of 2e-6 of the norm from one of 1e-6
 
 
@@ -44,7 +44,7 @@ def surest(run, i, finding, terms):
 
 
 def doubt(run, i, finding, terms, rng):
-    """Return why central differences cannot confirm gradient i, or ""."""
+    """Return the reason why central differences cannot confirm gradient i, or ""."""
     what = f"the derivative along a random direction through all {finding.gradient.size} entries"
     if finding.direction_verdict == CANNOT_TELL:
         return f"{what} is beyond central differences: the output jumps, or varies on a scale shorter than their steps"
@@ -73,9 +73,9 @@ def doubt(run, i, finding, terms, rng):
 
 
 def _nothing_moves(finding, counted):
-    """Return True if the gradient and its true value are exactly zero.
+    """Return True if backward's gradient and the true one are exactly zero.
 
-    Entries at a kink are not included.
+    `counted` is a boolean array, False at the entries to ignore, which are at a kink.
     """
     given = finding.analytic[counted] if finding.is_complete else finding.gradient
     return not given.any() and not finding.truth[counted].any()
@@ -98,15 +98,15 @@ def _off_along_directions(run, i, finding, terms, rng):
 
 def _too_small(what, size, uncertainty):
     return (
-        f"{what} is {size:.2g}, and central differences, the only oracle that applies, know it to ±{uncertainty:.1g}; "
-        "its relative error may be large. Pass an atol to accept errors below it"
+        f"{what} is {size:.2g}, and central differences, the only oracle that applies, determine it only to "
+        f"±{uncertainty:.1g}; its relative error may be large. Pass an atol to accept errors below it"
     )
 
 
 def zero_to(run, i):
-    """Return the bound to which gradient i is zero, or None if it may not be zero.
+    """Return a bound on the entries of gradient i if it is zero, or None if it may not be zero.
 
-    Both the true gradient and backward's are within the bound.
+    The bound holds for the true gradient and for backward's.
     """
     array, gradient = run.arguments[i].array, run.gradients[i]
     scales, rng = scales_of(array), np.random.default_rng([i, MOVES])

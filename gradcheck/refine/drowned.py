@@ -5,9 +5,9 @@ larger: (10⁵ w)² − 10¹⁰ w² loses ten digits, a computation in float32 b
 steps of 2⁻²⁴ ≈ 6e-8 of its value, and np.round(y, 2) in steps of 0.01. An estimate with a short step may then be
 precise and wrong.
 
-Steps are detected by changing the arguments by 2⁻³⁴ of their values: most outputs stay equal. Other errors are measured
-by changing it by 2⁻⁴⁶, 2 · 2⁻⁴⁶, … of its value: over so short a distance the function is linear, so deviations from a
-line are rounding errors.
+To detect steps, the arguments are changed by 2⁻³⁴ of their values. If the output changes in steps, most of its entries
+stay equal. To measure other errors, the arguments are changed by 2⁻⁴⁶, 2 · 2⁻⁴⁶, … of their values. Over so short a
+distance the function is linear, so deviations from a line are rounding errors.
 """
 
 from dataclasses import replace
@@ -20,17 +20,16 @@ from gradcheck.judgement import CANNOT_TELL, WRONG
 
 STEPS = 2.0**-24
 FAR, NEAR = 16 * STEPS, STEPS / 1024
-LADDER = 16  # from NEAR, each change four times as large, to 1/16
+LADDER = 16  # number of changes; each is four times the previous one, from NEAR to 1/16
 SHORT, PLACES = 2.0**-46, 5
 
 
 def drowned(run, step, finding, measurement):
-    """Return the finding without the wrong verdicts that rounding may explain.
-
-    Raises NotComplexSafe if the output changes in steps, whose complex derivative is meaningless.
+    """Return the finding, with wrong verdicts changed to CANNOT_TELL where rounding may explain them.
 
     An error e of the output causes an error of Σ|dy e| / h in a difference, so the first estimates, with the longest
-    steps, decide. If the output changes in steps, the finer estimates are discarded.
+    steps, decide. If the output changes in steps, the finer estimates are discarded. In this case NotComplexSafe is
+    raised, unless `step` is None, because the complex derivative of a step function is meaningless.
     """
     if not finding.is_wrong:
         return finding
@@ -64,7 +63,8 @@ def drowned(run, step, finding, measurement):
 def _steps(forward):
     """Return the size of the step of each output, or None if most outputs do not change in steps.
 
-    It is the first change as the arguments change more and more. A smooth output changes at once, and by a last digit.
+    The size of a step is the first change of the output while the arguments change more and more. A smooth output
+    changes at once, by about its last digit.
     """
     with np.errstate(all="ignore"):
         here = forward(0.0)
@@ -84,7 +84,7 @@ def _steps(forward):
 def is_in_steps(evaluate):
     """Return True if evaluate(t) is a step function on a very small scale.
 
-    That is, most results are equal for a short relative perturbation t and differ for a long one.
+    This is the case if most results are unchanged by a very small relative perturbation t, but not by a larger one.
     """
     try:
         with np.errstate(all="ignore"):
@@ -96,9 +96,9 @@ def is_in_steps(evaluate):
 
 
 def moved(arrays, evaluate):
-    """Return a function of t that evaluates with each array entry changed by up to t.
+    """Return a function of t that calls `evaluate` at perturbed arrays.
 
-    The change is relative to the entry.
+    Each entry is multiplied by a factor between 1 + t/2 and 1 + t.
     """
     rng = np.random.default_rng([*b"single precision"])
     by = [rng.uniform(0.5, 1.0, array.shape) for array in arrays]
@@ -111,6 +111,6 @@ def moved(arrays, evaluate):
 
 
 def _jitter(forward):
-    """Return the deviation of each output from a line over a very short distance."""
+    """Return the deviation of each output from a line over a very short distance, as a measure of rounding."""
     outputs = np.stack([forward(k * SHORT) for k in range(PLACES)])
     return np.max(np.abs(np.diff(outputs, 2, axis=0)), axis=0)

@@ -19,17 +19,17 @@ from gradcheck.judgement import CANNOT_TELL, KINK, WRONG
 from gradcheck.refine.one_derivative import along_direction, judge
 
 SHORT = 2.0**-20  # of an entry's scale: over this distance a smooth curvature has a millionth of the effect of a kink
-BESIDE = 2.0**-28  # of an entry's scale: the distance at which ties are told apart
-PAIRS = 6  # of directions, since two of them may tell the same entries apart in the same order
-NEARBY, MANY = 16, 50  # points near ties, and the most entries that are compared there
-SLACK = 1e-4  # of the derivatives nearby, which are rounded and change between the points
-CLEAR = 1e-3  # of the largest kink of an entry: smaller second differences of an output are not kinks
+BESIDE = 2.0**-28  # of an entry's scale: size of the perturbations that break ties
+PAIRS = 6  # of directions; the two directions of one pair may break the ties in the same order
+NEARBY, MANY = 16, 50  # number of points near ties, and the largest number of entries that are compared there
+SLACK = 1e-4  # relative to the derivatives nearby: their rounding and their change between the points
+CLEAR = 1e-3  # relative to the largest second difference of an entry: smaller ones are not kinks
 
 
 def held_together(run, i, finding, terms):
     """Return the finding, with inconsistent gradients at kinks marked wrong.
 
-    Nothing is marked if other entries are wrong, since those may explain the inconsistency.
+    No gradient is marked if other entries are wrong, since those may explain the inconsistency.
     """
     array, gradient = run.arguments[i].array, run.gradients[i]
     kinks = finding.entries[finding.verdicts == KINK]
@@ -54,11 +54,13 @@ def held_together(run, i, finding, terms):
 
 
 def at_ties(run, step, i, finding):
-    """Return the finding without wrong verdicts on entries for which backward's derivative occurs nearby.
+    """Return the finding, with wrong verdicts withdrawn if backward's value is a derivative at a nearby input.
 
-    Of three equal entries, a sort assigns the middle rank to one, whose one-sided derivatives belong to the other two
-    ranks, and a median of equal entries changes with none of them alone. An entry with a kink is then at a kink, any
-    other undecided. Raises NotComplexSafe in the latter case, since the complex step takes one of the ranks.
+    Among tied entries, the true derivative need not lie between the one-sided ones. If a sort assigns the middle of
+    three ranks to one of three equal entries, the one-sided derivatives of this entry belong to the other two ranks. A
+    median of equal entries does not change if only one of them changes. In such cases,
+    an entry with a kink is judged to be at a kink, and any other entry to be undecided. Raises NotComplexSafe if an
+    entry is undecided, unless `step` is None, since the complex step takes one of the ranks.
     """
     array, wrong = run.arguments[i].array, np.flatnonzero(finding.verdicts == WRONG)
     scales, rng = scales_of(array), np.random.default_rng([i, NEARBY])
@@ -89,21 +91,21 @@ def at_ties(run, step, i, finding):
 
 
 def _is_bent(run, array, moves):
-    """Return True if some output does not change by the sum of its changes along two directions."""
+    """Return True if the change of an output along the sum of two directions is not the sum of its changes."""
     both, *single = (line_along(run.call, array, v)(1.0) - run.y for v in (moves[0] + moves[1], *moves))
     largest = max(np.max(np.abs(change), initial=0.0) for change in (both, *single))
     return bool(np.any(np.abs(both - sum(single)) > CLEAR * largest))
 
 
 def _slope(run, array, entry, factor):
-    """Return the derivative of the loss with respect to one entry, with a step of BESIDE / 64."""
+    """Return the derivative of the loss with respect to one entry, with a step of factor · BESIDE / 64."""
     h = factor * BESIDE / 64 * float(scales_of(array).flat[entry])
     line = line_along_entry(run.call, array, np.unravel_index(entry, array.shape))
     return float(np.sum(run.dy * (line(h) - line(-h)))) / (2 * h)
 
 
 def _kinked_outputs(run, array, entry):
-    """Return (the outputs with a kink at this entry, the slope of the loss across it)."""
+    """Return the outputs that have a kink at this entry, and the slope of the loss across the kink."""
     h = SHORT * float(scales_of(array).flat[entry])
     line = line_along_entry(run.call, array, np.unravel_index(entry, array.shape))
     forth, back = line(h), line(-h)
@@ -112,9 +114,9 @@ def _kinked_outputs(run, array, entry):
 
 
 def _groups(outputs):
-    """Return lists of the positions of entries with kinks at the same outputs.
+    """Return lists of entries, at least two in each, whose kinks affect the same outputs.
 
-    Each list has at least two positions.
+    `outputs` lists, for each entry, the outputs with a kink. The lists contain positions in `outputs`.
     """
     group_of, first = list(range(len(outputs))), {}
     for k, several in enumerate(outputs):

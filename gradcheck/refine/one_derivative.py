@@ -45,7 +45,7 @@ from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG
 
 REFINEMENT = 2**0.5 / 45
 ESTIMATES = 6  # at the last step, 3e-11 s, a jump of the slope is still five digits larger than rounding
-HIDDEN = 2.0**16  # rounding errors within a function may exceed those of y, which `noise` counts, by this factor
+HIDDEN = 2.0**16  # factor by which rounding errors within a function may exceed those of y, which `noise` estimates
 
 
 class Judgement(NamedTuple):
@@ -59,8 +59,8 @@ class Judgement(NamedTuple):
 def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
     """Return the Judgement on `analytic`, using as few of the estimates as possible.
 
-    A direction through several entries at different kinks has one-sided slopes between which backward's value need not
-    lie. For such a direction (`is_one_entry=False`) the verdict is only that there is a kink.
+    With `is_one_entry=False`, the line is a direction through several entries. If these are at different kinks,
+    backward's value need not lie between the one-sided slopes, so the verdict is only that there is a kink.
     """
     seen = []
     for latest in estimates:
@@ -123,7 +123,7 @@ def _are_smooth(before, last):
 def _is_denied(best, seen):
     """Return True if a finer estimate contradicts the best one by more than rounding.
 
-    Both one-sided derivatives must differ.
+    It contradicts the best one if both one-sided derivatives differ.
     """
     for finer in seen[seen.index(best) + 1 :]:
         change = min(abs(finer.left - best.left), abs(finer.right - best.right))  # a nearby jump changes only one
@@ -133,17 +133,17 @@ def _is_denied(best, seen):
 
 
 def _hidden(estimate):
-    """Return the largest rounding error of an estimate.
+    """Return a bound on the rounding error of an estimate.
 
-    It allows for rounding errors within the function of HIDDEN times those of y.
+    Rounding errors within the function may be HIDDEN times as large as those of y.
     """
     return HIDDEN * (estimate.noise + EPSILON * abs(estimate.value))
 
 
 def _slopes(seen):
-    """Return the estimates with clearly different one-sided derivatives, or None.
+    """Return the estimates whose one-sided derivatives clearly differ, or None if there is no kink.
 
-    The difference must stay the same as the step shrinks.
+    At a kink, the difference stays the same as the step shrinks.
     """
     clear = [e for e in seen[1:] if 20 * e.noise <= abs(e.right - e.left)]
     if len(clear) < 2:
@@ -156,7 +156,7 @@ def _slopes(seen):
 
 
 def _between(analytic, clear, rtol, atol):
-    """Return True if `analytic` lies between the slopes of each estimate."""
+    """Return True if `analytic` lies between the one-sided slopes of each estimate."""
     before = clear[-2]
     for here, neighbour in zip(clear, [*clear[1:], before], strict=True):
         low, high = sorted((here.left, here.right))
@@ -174,7 +174,7 @@ def estimates(line, y, dy, scale):
     """Yield ever finer Estimates of the derivative of ⟨dy, line(t)⟩ at t = 0.
 
     `scale` is the length s over which the function changes. Each estimate is computed only when the caller requests it.
-    An output that has changed with one step is taken to change with the next.
+    An output that has changed with one step is assumed to change with all shorter steps.
     """
     moved = np.zeros(y.shape, dtype=bool)
 
@@ -188,7 +188,7 @@ def estimates(line, y, dy, scale):
 
 
 def steps(scale):
-    """Yield the steps from the longest, which is the step of the first estimate."""
+    """Yield the step of each estimate, the longest first."""
     for k in range(ESTIMATES):
         yield step_of(scale, REFINEMENT**k)
 
@@ -204,8 +204,8 @@ def along_entry(run, i, entry, scale):
 
 
 def along_direction(run, i, v):
-    """Yield ever finer Estimates along v.
+    """Yield ever finer Estimates along v, an array of the shape of argument i.
 
-    v has the shape of argument i, and its entries have the scales of the argument's entries.
+    The entries of v have the scales of the argument's entries.
     """
     return estimates(line_along(run.call, run.arguments[i].array, v), run.y, run.dy, 1.0)

@@ -96,7 +96,7 @@ def test_what_cannot_be_told_says_why_and_what_to_do():
     with pytest.raises(
         GradientError,
         match=r"dinputs\[0\]: cannot tell: the norm of the gradient is \S+e-09, and central differences, the only "
-        r"oracle that applies, know it to ±\S+; .* Pass an atol to accept errors below",
+        r"oracle that applies, determine it only to ±\S+; .* Pass an atol to accept errors below",
     ):
         check_call(Call(small, *inputs))
     assert verdicts(small, *inputs, atol=1e-8) == ["right"]
