@@ -1,4 +1,4 @@
-"""`python -m gradcheck curve`, and the lesson that it shows without arguments."""
+"""The command `python -m gradcheck curve`, and the example that it shows without arguments."""
 
 from dataclasses import replace
 
@@ -33,7 +33,6 @@ LESSON = [
 
 
 def curve_parser():
-    """Return the parser of `python -m gradcheck curve`."""
     parser = Parser(
         "curve",
         "Plot the error of numerical derivatives against their step: truncation on one side, rounding\n"
@@ -46,13 +45,12 @@ def curve_parser():
         "MODULE:CASE, as for `python -m gradcheck`, or a MODULE with one case (default: softmax, right and wrong)",
     )
     parser.add_argument("--argument", metavar="NAME", help="perturb only this argument or parameter (default: all)")
-    parser.add_argument("--out", metavar="FILE", help="file of a picture to save, such as curve.png (needs matplotlib)")
+    parser.add_argument("--out", metavar="FILE", help="image file to save, such as curve.png (needs matplotlib)")
     parser.add_seed()
     return parser
 
 
 def main(argv):
-    """Run `python -m gradcheck curve` and return its exit status."""
     arguments = curve_parser().parse_args(argv)
     with unusable(GradientError):
         cases = LESSON if arguments.target is None else selected_cases(arguments.target)
@@ -70,7 +68,10 @@ def main(argv):
 
 
 def _measure(case, argument, seed):
-    """Return the Curve of a case. Other exceptions become a ValueError that names it."""
+    """Return the Curve of a case.
+
+    An exception that `measure` does not document becomes a ValueError that names the case.
+    """
     try:
         with ends_nothing():
             return replace(measure(case.call(np.random.default_rng(seed)), argument, seed), name=case.name)

@@ -1,4 +1,4 @@
-"""The step curve as text: a column is a fifth of a decade of h, and a row one decade of the error."""
+"""Draw the step curve as text. A column is a fifth of a decade of h, and a row is a decade of the error."""
 
 import math
 import textwrap
@@ -13,7 +13,7 @@ ROWS = TOP - BOTTOM + 1
 
 
 def draw(curve):
-    """Return the curve as text."""
+    """Return the curve as text with several lines."""
     grid = [[" "] * COLUMNS for _ in range(ROWS)]
     for method in (m for m in (FORWARD, CENTRAL, COMPLEX) if m in curve.derivatives):
         for h, error in zip(STEPS, curve.error(method), strict=True):
@@ -39,7 +39,7 @@ def draw(curve):
 
 
 def describe(curve, method):
-    """Describe the errors of one method: for large and small steps, and the lowest."""
+    """Describe the errors of one method: their order for large and for small steps, and the lowest error."""
     slope = curve.slope(method)
     truncation = f"truncation ∝ h^{slope:.2f}" if slope is not None else "no straight line of truncation"
     rounding = "no rounding" if method == COMPLEX else "rounding ∝ 1/h"

@@ -28,8 +28,8 @@ FORWARD, CENTRAL, COMPLEX = "forward differences", "central differences", "compl
 class Curve:
     """Numerical derivatives along one direction, for each method and each of STEPS.
 
-    `derivatives` maps a method to an array like STEPS; `analytic` is backward's ⟨dx, v⟩; `obstacle` says why there is
-    no complex step (None if there is one).
+    `derivatives` maps the name of a method to an array with a value for each step. `analytic` is backward's ⟨dx, v⟩.
+    `obstacle` says why there is no complex step, and is None if there is one.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Curve:
 
     @property
     def numeric(self):
-        """Return the best central difference: the one where neighbouring steps agree best."""
+        """Return the best central difference, which is the one where neighbouring steps agree best."""
         return _settle(self.derivatives[CENTRAL])[0]
 
     @property
     def size(self):
-        """Return the size that errors are relative to."""
+        """Return the magnitude of the derivative, by which errors are divided to become relative."""
         values = (abs(value) for value in (self.analytic, self.numeric) if math.isfinite(value))
         return max(np.finfo(np.float64).tiny, *values)
 
@@ -54,16 +54,16 @@ class Curve:
         return np.abs(self.derivatives[method] - self.analytic) / self.size
 
     def best(self, method):
-        """Return the smallest error and its step."""
+        """Return (the smallest error, its step)."""
         error = self.error(method)
         i = int(np.argmin(np.where(np.isfinite(error), error, np.inf)))
         return float(error[i]), float(STEPS[i])
 
     @property
     def height(self):
-        """Return the error of the best numerical derivative.
+        """Return the relative error of the best numerical derivative.
 
-        It is the bottom of the valley, or the height of the flat line.
+        This is the bottom of the valley if the gradient is right, and the height of the flat line if it is wrong.
         """
         return abs(self.numeric - self.analytic) / self.size
 
@@ -94,7 +94,6 @@ class Curve:
 
     @property
     def caption(self):
-        """Describe the picture in one sentence."""
         both = f"backward gives {self.analytic:.6g}, central differences {self.numeric:.6g}"
         if self.verdict == "right":
             lowest, step = self.best(CENTRAL)
@@ -113,7 +112,7 @@ class Curve:
 
     @property
     def notes(self):
-        """Return the sentences below the picture: why there is no complex step, if so, and the caption."""
+        """Return the sentences below the picture: the reason why there is no complex step, if any, and the caption."""
         obstacle = f"No complex step: the forward pass is not complex-safe ({self.obstacle})."
         return [obstacle, self.caption] if self.obstacle else [self.caption]
 
@@ -140,8 +139,8 @@ class Curve:
 def measure(call, argument=None, seed=0):
     """Return the Curve of a Call along a random direction.
 
-    The direction passes through all arguments, or only through the one named. Raises ValueError for an unknown
-    argument, and the same exceptions as `gradcheck.check`.
+    The direction passes through all arguments, or only through the one of the given name. Raises ValueError for an
+    unknown argument, and the same exceptions as `gradcheck.check`.
     """
     call = call.copy()
     rng = np.random.default_rng([seed, 1])
@@ -163,7 +162,7 @@ def measure(call, argument=None, seed=0):
 
 
 def _derivatives(run, direction):
-    """Return {method: derivatives}, and why there is no complex step, or None."""
+    """Return (derivatives, obstacle) of a Curve."""
     here = float(np.vdot(run.dy, run.y))
     ahead = np.array([_loss(run, direction, h) for h in STEPS])
     behind = np.array([_loss(run, direction, -h) for h in STEPS])
@@ -184,7 +183,6 @@ def _derivatives(run, direction):
 
 
 def _loss(run, direction, t):
-    """Return L(t) = ⟨dy, y(x + t v)⟩."""
     arrays = [run.arguments[i].array for i in direction]
     with displaced(arrays, [array + t * v for array, v in zip(arrays, direction.values(), strict=True)]):
         return float(np.sum(run.dy * run.call.evaluate()[0]))

@@ -1,4 +1,4 @@
-"""The step curve as a picture, in which the order of each branch is annotated. Needs matplotlib."""
+"""Draw the step curve as a picture in which the order of each branch is annotated. Needs matplotlib."""
 
 import io
 import math
