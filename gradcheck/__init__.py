@@ -18,14 +18,16 @@
 `backward(dy)` takes ∂L/∂y and returns ∂L/∂x for each floating-point array x among the positional arguments. If one of
 them is wrong, `check` raises a GradientError, which is an AssertionError.
 
-- `check(f, *inputs)`, `check_module(module, *inputs)` (also every parameter), `adjoint(model, *inputs)` (all entries at
-  once, with one forward pass), `jacobian(f, *inputs)` (the Jacobian matrix);
-- `steps(f, *inputs)`: the first wrong line of a backward pass;
-- `certify(f, *inputs)`: decides whether backward is right as an identity, for all inputs and without a tolerance;
-  `same(f, g, *inputs)`: whether two functions are identical (certify/README.md);
-- `from_pair`, `from_layer`, `from_value_and_gradient`, `from_derivative`, `from_jacobian`, `from_nested`: code with
-  other interfaces (gradcheck/adapters);
-- `check_update(adam, "adam")`: the steps of an optimiser, compared with a formula in plain scalars;
+- `check(f, *inputs)` checks the gradients of a function, and `check_module(module, *inputs)` also those of its
+  parameters;
+- `adjoint(model, *inputs)` checks all entries at once with one complex forward pass;
+- `jacobian(f, *inputs)` returns the Jacobian matrix;
+- `steps(f, *inputs)` finds the first wrong line of a backward pass;
+- `certify(f, *inputs)` decides whether backward is right as an identity, for all inputs and without a tolerance, and
+  `same(f, g, *inputs)` whether two functions are identical (certify/README.md);
+- `from_pair`, `from_layer`, `from_value_and_gradient`, `from_derivative`, `from_jacobian` and `from_nested` convert
+  code with other interfaces (gradcheck/adapters);
+- `check_update(adam, "adam")` compares the steps of an optimiser with a formula in plain scalars;
 - `Call`, `Case`, `load_cases`, `check_case`: tables of cases, for tests and for `python -m gradcheck MODULE`;
 - `python -m gradcheck --help`: the commands; the fixture `gradcheck` of pytest and its option `--gradcheck-report`
   (plugin.py); strategies for Hypothesis (strategies.py).
@@ -50,7 +52,7 @@ dy and the parameters are random unless you pass them, and a constant dy is refu
 README.md explains how to read a report, and compares gradcheck with other checkers.
 """
 
-TYPE_CHECKING = False  # type checkers treat it as True; importing `typing` would take longer than this whole module
+TYPE_CHECKING = False  # type checkers treat it as True; importing it from `typing` would be slow
 if TYPE_CHECKING:  # these names are loaded on first use: see __getattr__
     from gradcheck.adapters.derivatives import from_derivative, from_jacobian, from_value_and_gradient
     from gradcheck.adapters.layers import from_layer

@@ -22,7 +22,6 @@ COMMANDS = {
 
 
 def main(argv=None):
-    """Run the command line and return its exit status."""
     return run(lambda: _answer(sys.argv[1:] if argv is None else argv))
 
 

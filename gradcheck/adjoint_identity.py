@@ -12,9 +12,9 @@ one number: of ten million entries, a single wrong one changes (1) in about its 
 
 Rounding. A gradient may be exactly zero, such as that of the bias of the keys, which the softmax cancels. Both sides of
 (1) are then the remainders of terms that cancel, for example 1e-17 and −3e-17: a relative error of 400 % between two
-right answers. Another gradient may be small but not zero, for example because a factor of 1e-9 multiplies it. Its size
-does not distinguish the two cases, but a perturbation does. If the arguments change by 1e-15 of their size, a true
-gradient, however small, keeps about twelve digits, whereas a remainder of rounding becomes another number.
+right answers. Another gradient may be small but not zero, for example because a factor of 1e-9 multiplies it. The size
+of a gradient does not distinguish the two cases, but a perturbation does. If the arguments change by 1e-15 of their
+size, a true gradient, however small, keeps about twelve digits, whereas a remainder of rounding becomes another number.
 
 Therefore both sides are evaluated again at a few perturbed arguments, the complex step also with another step, and the
 changes estimate their rounding errors. Near a jump, or where a maximum has ties, the perturbation changes the gradient
@@ -34,14 +34,15 @@ RESOLVED = 1e-2  # error of the complex step, which subtracts nothing, as a frac
 NUDGE = 2.0**-50  # relative: four units of the last place
 PLACES = 3
 SHORTENED = 0.7  # factor of the step at the perturbed arguments, so that imaginary parts are rounded differently
-FACTOR = 10.0  # the changes at so few arguments are a sample of the error, not a bound
+FACTOR = 10.0  # the changes at PLACES perturbed arguments are a sample of the error, not a bound
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Both sides of (1) along v: `analytic` = ⟨Jᵀ dy, v⟩ and `exact` = ⟨dy, J v⟩.
+    """Both sides of (1): `analytic` = ⟨Jᵀ dy, v⟩ and `exact` = ⟨dy, J v⟩.
 
-    `size` is Σ|dx v|, and `rounding` the largest difference of the two sides that rounding explains.
+    `v` is the direction through one argument, or None for a direction through all arguments. `size` is Σ|dx v|, and
+    `rounding` is the largest difference of the two sides that rounding explains.
     """
 
     v: np.ndarray | None
@@ -52,7 +53,6 @@ class Sides:
 
     @property
     def gap(self):
-        """Return the absolute difference of the two sides."""
         return abs(self.analytic - self.exact)
 
     @property
@@ -64,8 +64,8 @@ class Sides:
 def sides(run, step, i, rng, *, zero_at=()):
     """Return the Sides along a random direction v through argument i.
 
-    v is 0 at the entries `zero_at`. All other entries have the same scale, so that the difference of the sides is
-    proportional to the norm of the error. Raises NotComplexSafe.
+    `zero_at` lists indices into the flat array, at which v is 0. All other entries of v have the same scale, so that
+    the difference of the sides is proportional to the norm of the error. Raises NotComplexSafe.
     """
     v = np.min(scales_of(run.arguments[i].array)) * rng.standard_normal(run.arguments[i].array.shape)
     v.flat[np.asarray(zero_at, dtype=np.intp)] = 0.0
@@ -79,8 +79,8 @@ def sides(run, step, i, rng, *, zero_at=()):
 def sides_of_all(run, step, rng):
     """Return the Sides along one random direction through all arguments.
 
-    Each argument is perturbed by its own scales, so the result has no `v`. One evaluation shows whether any
-    gradient is wrong. Raises NotComplexSafe.
+    If the two sides disagree, at least one gradient is wrong. Each entry is perturbed in proportion to its own scale.
+    Raises NotComplexSafe.
     """
     directions = {
         i: scales_of(argument.array) * rng.standard_normal(argument.array.shape)
@@ -111,7 +111,7 @@ def _rounding_along(run, i, v, exact):
 
 
 def nudged(run, *, mirrored=False):
-    """Return the gradients and the ComplexStep at a few perturbed arguments.
+    """Return a list of (gradients, ComplexStep), one pair for each perturbation of the arguments.
 
     If `mirrored`, each perturbation is followed by the opposite one.
     """

@@ -1,9 +1,9 @@
 """A Call: a function or a module with its parameters, together with its inputs and options.
 
 A check evaluates a Call hundreds of times, at perturbed and at complex arguments. Each evaluation starts in the same
-state: random generators, dictionaries and lists among the arguments are copied, NumPy's global random state is
-repeated, and the arrays of a module are restored. Otherwise a running mean would drift and become complex, and dropout
-would use another mask in each evaluation.
+state: random generators, dictionaries and lists among the arguments are copied, NumPy's global random state is reset,
+and the arrays of a module are restored. Otherwise a running mean would drift and become complex, and dropout would use
+a different mask in each evaluation.
 """
 
 import copy
@@ -22,7 +22,7 @@ import numpy as np
 Differentiable = Callable[..., tuple[Any, Callable[..., Any]]]
 
 STATEFUL = (np.random.Generator, np.random.RandomState, dict, list)
-STATELESS = frozenset({"numpy", *sys.stdlib_module_names})  # objects of these packages hold no state of a target
+STATELESS = frozenset({"numpy", *sys.stdlib_module_names})  # attributes of objects from these packages are not restored
 
 
 class Call:
@@ -32,18 +32,18 @@ class Call:
         Call(LayerNorm(5), x)
 
     The target returns (y, backward). `inputs` are its positional arguments; each floating-point array among them has a
-    gradient. `options` are its keyword arguments, which have none. A target with `named_parameters()`, or a method of
-    an object that has it, is a module: its parameters have gradients too.
+    gradient. `options` are its keyword arguments, which have none. A target that has a method `named_parameters()`, or
+    that is a method of such an object, is a module. Its parameters have gradients as well.
     """
 
     is_careful = False
-    argnums: Any = None  # positions of the inputs that have gradients; None: of all floating-point arrays
+    argnums: Any = None  # positions of the inputs that have gradients, or None for all floating-point arrays
     time_limit: Any = None  # see gradcheck/causes.py
     type_of_y: Any = np.ndarray  # set by the first evaluation
 
     def __init__(self, target: Callable[..., Any], /, *inputs: Any, **options: Any):
         if not callable(target):
-            hint = ": for an object with forward() and backward() see from_layer of gradcheck.adapters"
+            hint = "; for an object with forward() and backward() see from_layer of gradcheck.adapters"
             raise TypeError(
                 f"{describe(target)} cannot be called, so there is no gradient to check"
                 f"{hint if hasattr(target, 'backward') else ''}"
@@ -71,8 +71,8 @@ class Call:
     def input_names(self) -> list[str]:
         """Return one name for each input, from the signature of the target.
 
-        For a module, the signature is that of its `forward`. A target made by from_nested has the attribute
-        `names_of_inputs`, which is returned instead.
+        For a module, the signature of its `forward` is used. For a target made by from_nested, the names are those in
+        its attribute `names_of_inputs`.
         """
         if len(getattr(self.target, "names_of_inputs", ())) == len(self.inputs) > 0:
             return list(self.target.names_of_inputs)
@@ -87,7 +87,7 @@ class Call:
         return list(itertools.islice(itertools.chain(names, numbered), len(self.inputs)))
 
     def as_y(self, dy: Any) -> Any:
-        """Return the array dy, converted to a number if the target returns a number."""
+        """Return the array dy, or a number if the target returns a number."""
         return dy if issubclass(self.type_of_y, np.ndarray) else self.type_of_y(dy)
 
     def on(self, inputs: Iterable[Any], options: dict[str, Any] | None = None) -> Self:
@@ -105,7 +105,11 @@ class Call:
         return self.on(map(_copy_array, self.inputs), options)
 
     def only(self, argnums: int | Collection[int] | None) -> Self:
-        """Return this Call with the gradients of some inputs only, given by one position or several."""
+        """Return a copy of this Call in which only the inputs at `argnums` have gradients.
+
+        `argnums` is one position or a collection of positions. None selects all floating-point inputs. Raises
+        ValueError if a position is invalid or none is given, and TypeError if an input is not floating-point.
+        """
         other, count = copy.copy(self), len(self.inputs)
         if argnums is None:
             return other
@@ -116,7 +120,7 @@ class Call:
             if not _is_floating(self.inputs[n]):
                 raise TypeError(f"{self.name}: argnums: input {n} is {describe(self.inputs[n])}, not a float64 array")
         if not given:
-            raise ValueError(f"{self.name}: argnums must be positions of the {count} inputs, not empty")
+            raise ValueError(f"{self.name}: argnums is empty; give positions of the {count} inputs")
         other.argnums = {int(n) % count for n in given}
         return other
 
@@ -126,20 +130,27 @@ class Call:
         return [i for i in floating if self.argnums is None or i in self.argnums]
 
     def selected(self, gradients: Any) -> Any:
-        """Return the gradients of the differentiable inputs, if backward has returned those of all inputs."""
+        """Remove the gradients of inputs that are not selected.
+
+        If backward has returned one gradient for each floating-point input, return those of the inputs that `argnums`
+        selects. Otherwise return `gradients` unchanged.
+        """
         floating = [i for i, value in enumerate(self.inputs) if _is_floating(value)]
         if self.argnums is None or not isinstance(gradients, tuple) or len(gradients) != len(floating):
             return gradients
         return tuple(gradient for i, gradient in zip(floating, gradients, strict=True) if i in self.argnums)
 
     def careful(self) -> "Call":
-        """Return this Call on the same arrays, protected from changes by the function."""
+        """Return a Call on the same arrays that the function cannot modify, since it runs on copies."""
         other = copy.copy(self)
         other.__class__ = _Careful  # type: ignore[assignment]
         return other
 
     def evaluate(self) -> Any:
-        """Call the target and return its result, in the same state as in each earlier call."""
+        """Call the target and return its result.
+
+        Random generators, dictionaries and lists are in their initial state in every call.
+        """
         self.keep_to_time()
         inputs, options = self.inputs, self.options
         if self.has_state:
@@ -148,7 +159,7 @@ class Call:
             return self.target(*inputs, **options)
 
     def keep_to_time(self) -> None:
-        """Raise OutOfTime if the call belongs to an explanation that is out of time."""
+        """Raise OutOfTime if this Call belongs to an explanation whose time limit has passed."""
         if self.time_limit is not None:
             self.time_limit.keep()
 
@@ -182,7 +193,7 @@ def is_module(target):
 
 
 def parameters_of(target: Any) -> dict[str, Any]:
-    """Return {dotted name: parameter}, with tied parameters under their first name."""
+    """Return {dotted name: parameter}. A parameter with several names is listed once, under the first."""
     if not is_module(target):
         return {}
     unique = {}
@@ -192,7 +203,6 @@ def parameters_of(target: Any) -> dict[str, Any]:
 
 
 def _owner(target):
-    """Return the object that holds the parameters: the target, or the object that it is a method of."""
     return target if hasattr(target, "named_parameters") else getattr(target, "__self__", target)
 
 
@@ -226,8 +236,8 @@ def clear_gradients(module: Any) -> None:
 def borrowed(module: Any) -> Iterator[None]:
     """Make every parameter require its gradient within the `with` block.
 
-    At its end, also after an exception, the data, gradient and flag of every parameter are the same objects as before,
-    and all other arrays of the module have their values from before.
+    At the end of the block, also after an exception, the data, gradient and flag of every parameter are restored to the
+    same objects, and all other arrays of the module to their values.
     """
     before = [(p, p.data, p.grad, getattr(p, "requires_grad", None)) for p in parameters_of(module).values()]
     with state_kept(module):
@@ -245,7 +255,10 @@ def borrowed(module: Any) -> Iterator[None]:
 
 @contextmanager
 def prepared(call, seed=None):
-    """Borrow the parameters of a Call as float64 arrays, with random values if a seed is given."""
+    """Convert the parameters of a Call to float64 within the `with` block, and restore them at its end.
+
+    If a seed is given, the parameters have random values within the block.
+    """
     with borrowed(call.target):
         to_float64(call.target)
         if seed is not None:
@@ -254,7 +267,7 @@ def prepared(call, seed=None):
 
 
 def stream(seed, purpose):
-    """Return a random generator for one purpose.
+    """Return a random generator that depends on the seed and the purpose, a name.
 
     Its numbers differ from those of `default_rng(seed)`, from which the caller may have drawn the inputs.
     """
@@ -265,7 +278,7 @@ def stream(seed, purpose):
 
 
 class GlobalRandom:
-    """NumPy's global random state, repeated in each evaluation and restored afterwards."""
+    """Starts each evaluation in the same global random state of NumPy, and restores the state afterwards."""
 
     def __init__(self):
         self.state = None
@@ -287,9 +300,9 @@ class GlobalRandom:
 
 @contextmanager
 def state_kept(target):
-    """Restore a target's arrays and their contents after the `with` block.
+    """Restore the arrays of a target and their contents after the `with` block.
 
-    The search covers its attributes recursively. Parameters are not restored.
+    The arrays are found by a recursive search of the target's attributes. Parameters are not restored.
     """
     seen = {id(value) for parameter in parameters_of(target).values() for value in (parameter, parameter.data)}
     before = [(holder, _entries(holder)) for holder in _holders(_owner(target), seen)]
@@ -306,7 +319,10 @@ def state_kept(target):
 
 
 def _holders(owner, seen):
-    """Yield the dictionary of an object's attributes, and each container within it, once."""
+    """Yield each dictionary and list that is reachable from an object, once.
+
+    The attributes of an object are one such dictionary.
+    """
     pending = [owner]
     while pending:
         value = pending.pop()
@@ -321,7 +337,7 @@ def _holders(owner, seen):
 
 
 def _put_back(holder, was):
-    """Restore the entries of a dictionary or list that are or were arrays."""
+    """Restore those entries of a dictionary or list that are arrays now or were arrays before."""
     now = _entries(holder)
     for key in [*now, *(was.keys() - now.keys())]:
         if isinstance(now.get(key), np.ndarray) or isinstance(was.get(key), np.ndarray):
@@ -336,7 +352,7 @@ def _entries(holder):
 
 
 def _fresh(value):
-    """Copy a random generator, or a dictionary or list with its contents."""
+    """Return a copy of a random generator, dictionary or list, and any other value unchanged."""
     if not isinstance(value, STATEFUL):
         return value
     if not isinstance(value, (dict, list)):
@@ -359,7 +375,7 @@ def _is_floating(value):
 
 
 def describe(value):
-    """Describe a value for error messages, as `a list` or `an array of int64`."""
+    """Describe the type of a value for error messages, as `a list` or `an array of int64`."""
     if value is None:
         return "None"
     if type(value) is np.ndarray:

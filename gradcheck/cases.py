@@ -1,6 +1,6 @@
 """Tables of cases, for `python -m gradcheck MODULE` and for parametrised tests.
 
-A module lists its cases as an iterable `CASES`. A package may have a submodule `cases` that does:
+A module lists its cases in an iterable named `CASES`. A package may do so in its submodule `cases`:
 
     CASES = [
         Case("layer_norm", lambda rng: Call(layer_norm, rng.normal(size=(2, 3, 5)), rng.normal(size=5))),
@@ -36,10 +36,10 @@ class Case:
     draw: Callable[[np.random.Generator], Call]
 
     def call(self, rng: np.random.Generator) -> Call:
-        """Draw a Call, with random float64 parameters if it is of a module."""
+        """Draw a Call. If it calls a module, the parameters become random float64 arrays."""
         call = self.draw(rng)
         if not isinstance(call, Call):
-            raise TypeError(f"case {self.name!r}: draw(rng) returned {describe(call)}, not a Call")
+            raise TypeError(f"case {self.name!r}: draw(rng) must return a Call, not {describe(call)}")
         to_float64(call.target)
         randomize_parameters(call.target, rng)
         return call
@@ -48,7 +48,7 @@ class Case:
 def check_case(case: Case, seed: int = 0, *, explain: bool = True) -> Report:
     """Draw a case and check all of its gradients.
 
-    Returns a Report; raises the same exceptions as `check`. `explain` is passed to `check`.
+    Returns a Report; raises the same exceptions as `check`. `explain` has the same meaning as in `check`.
     """
     with ends_nothing():
         return check_call(case.call(np.random.default_rng(seed)), seed=seed, explain=explain)
@@ -62,11 +62,10 @@ def ends_nothing():
     except (Exception, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise RuntimeError(f"it raises {error!r}, which would end the program") from error
+        raise RuntimeError(f"{error!r} was raised, which would end the program") from error
 
 
 def error_in_words(error):
-    """Return the type and the message of an exception on one line."""
     return ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
 
 
@@ -101,23 +100,24 @@ def load_cases(target: str) -> list[Case]:
 
 
 def validated(cases, source):
-    """Return a table of Cases as a list.
+    """Return the entries of a table of Cases as a list.
 
-    Raises TypeError if an entry is not a Case, and ValueError if a name occurs twice.
+    Raises TypeError if the table is not iterable or an entry is not a Case, ValueError if a name occurs twice, and
+    ImportError if the table is empty. The message names the `source` of the table.
     """
     try:
         cases = list(cases)
     except TypeError as error:
-        raise TypeError(f"the CASES of {source} is a {type(cases).__name__}, not a list of gradcheck.Case") from error
+        raise TypeError(f"the CASES of {source} must be a list of gradcheck.Case, not {describe(cases)}") from error
     names = set()
     for case in cases:
         if not isinstance(case, Case):
-            raise TypeError(f"the CASES of {source} must be gradcheck.Case objects; one is a {type(case).__name__}")
+            raise TypeError(f"the CASES of {source} must contain only gradcheck.Case objects, not {describe(case)}")
         if case.name in names:
-            raise ValueError(f"the CASES of {source} name {case.name!r} twice")
+            raise ValueError(f"the CASES of {source} contain the name {case.name!r} twice")
         names.add(case.name)
     if not cases:
-        raise ImportError(f"the CASES of {source} is empty")
+        raise ImportError(f"the CASES of {source} are empty")
     return cases
 
 
@@ -136,8 +136,8 @@ def _import(name):
 def _import_file(path):
     if not path.is_file():
         raise ImportError(f"there is no file {str(path)!r}")
-    sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE` does, so that it can import its neighbours
-    name = f"_cases_of_{path.stem}"  # differs from the name of every other module
+    sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE` does, so that it can import files beside it
+    name = f"_cases_of_{path.stem}"  # must differ from the name of every other module
     spec = importlib.util.spec_from_file_location(name, path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
@@ -149,9 +149,9 @@ def _import_file(path):
 
 
 def line_in(path, error):
-    """Return the line of a file that raised an exception, as `, line 3`.
+    """Return the last line of a file in the traceback of an exception, as `, line 3`.
 
-    The text is empty if the exception was raised elsewhere.
+    If the file does not occur in the traceback, return "".
     """
     frames = [frame for e in (error, error.__cause__) if e for frame in traceback.extract_tb(e.__traceback__)]
     lines = [frame.lineno for frame in frames if frame.filename == str(path.absolute())]

@@ -1,4 +1,4 @@
-"""Explain a wrong gradient: a sentence on its values, and a table of the lines of its backward pass.
+"""Explain a wrong gradient by a sentence about its values and a table of the lines of its backward pass.
 
 `check` computes the explanation before it raises. The sentence is the result of a comparison of the wrong gradient with
 the true one (gradcheck/diagnosis). The lines are found by running forward and backward again with probes
@@ -21,12 +21,15 @@ LEAST = 5.0  # seconds that an explanation may take after a short check
 class OutOfTime(BaseException):
     """The time limit of an explanation has passed.
 
-    It is not an Exception, because the user's function might catch that.
+    This is not an Exception, because the user's function might catch an Exception.
     """
 
 
 class Explanation:
-    """The explanation of one failed check, which began at the time.monotonic() `began`."""
+    """The explanation of one failed check.
+
+    `began` is the value of time.monotonic() at the beginning of the check. The time limit depends on it.
+    """
 
     def __init__(self, began):
         now = time.monotonic()
@@ -52,7 +55,7 @@ class Explanation:
         """Return the table of the lines of backward as lines of text.
 
         The list is empty if no line is known to be wrong, or if the lines cannot be examined. If the examination raises
-        another error, the list holds one line that names it, so that the report itself is still printed.
+        another error, the list contains one line that names the error, so that the report itself is still printed.
         """
         call.time_limit = self
         try:

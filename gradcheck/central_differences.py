@@ -91,7 +91,7 @@ class Estimate:
     def allows(self, value):
         """Return True if another oracle's value is compatible with this estimate.
 
-        It may differ by ten times the uncertainty, plus rounding.
+        The two may differ by ten times the uncertainty, plus rounding.
         """
         return not abs(value - self.value) > 10 * self.uncertainty + 64 * EPSILON * abs(value)
 
@@ -99,9 +99,9 @@ class Estimate:
 def estimate(line, y, dy, h, ever_moved=False):
     """Return the Estimate of the derivative of ⟨dy, line(t)⟩ at t = 0 with the step h.
 
-    `line(t)` is the output (..., ) after a perturbation by t, and `y` = line(0). The values are NaN if an output is not
-    finite. Outputs that do not change have no rounding errors, unless `ever_moved` marks them as having changed with
-    another step.
+    `line(t)` returns the output after a perturbation by t, and `y` is line(0). The values are NaN if an output is not
+    finite. An output that does not change has no rounding error, unless the boolean array `ever_moved` says that it has
+    changed with another step.
     """
     with np.errstate(all="ignore"):
         forth, back, forth2, back2 = line(h), line(-h), line(2 * h), line(-2 * h)
@@ -118,7 +118,7 @@ def estimate(line, y, dy, h, ever_moved=False):
 
 
 def step_of(scale, shortened=1.0):
-    """Return the step h for an entry of that scale, times `shortened`."""
+    """Return the step h for an entry of a given scale, multiplied by `shortened`."""
     return scale * round(2**51 * RELATIVE_STEP * shortened) / 2**51  # (3)
 
 
@@ -132,12 +132,12 @@ def scales_of(array):
 
 
 def line_along_entry(call, array, index):
-    """Return line(t), the output of a call after array[index] has changed by t."""
+    """Return a function line(t) that returns the output of a call with t added to array[index]."""
     return line_along(call, array, 1.0, index)
 
 
 def line_along(call, array, v, index=...):
-    """Return line(t): the output of a call after array[index] has changed by t v.
+    """Return a function line(t) that returns the output of a call with t v added to array[index].
 
     By default, `index` selects all entries. The output is a copy.
     """
@@ -155,7 +155,7 @@ def line_along(call, array, v, index=...):
 
 @contextmanager
 def displaced(arrays, values):
-    """Give arrays other values within the `with` block."""
+    """Replace the contents of arrays within the `with` block, and restore them at its end."""
     before = [array.copy() for array in arrays]
     try:
         for array, value in zip(arrays, values, strict=True):

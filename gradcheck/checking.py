@@ -49,7 +49,8 @@ def check(
     rtol of its norm.
 
     `argnums` gives the positions of the inputs whose gradients are compared, by default of all floating-point arrays.
-    backward returns the gradients of these inputs, or of all. `raises=False` returns the Report even if it is wrong.
+    backward may return the gradients of these inputs, or of all. With `raises=False`, the Report is returned even if a
+    gradient is wrong.
 
     `oracles` selects the oracles: `"central"` (central differences along each entry), `"adjoint"` (the complex step
     along one random direction through each argument), `"complex"` (the complex step along each entry, if the direction
@@ -65,8 +66,9 @@ def check(
     seconds, whichever is longer; a forward or backward pass that has begun is not interrupted. `explain=False` raises
     at once, with the verdict alone. Printing the error runs nothing.
 
-    If the function has an option with one of these names, bind it beforehand: `functools.partial(function, seed=3)`.
-    A random generator among inputs or options is copied before each evaluation, so that dropout repeats itself.
+    An option of the function that has the same name as an option of `check` must be bound beforehand:
+    `functools.partial(function, seed=3)`. A random generator among inputs or options is copied before each evaluation,
+    so that dropout uses the same mask each time.
 
     Raises TypeError or ValueError if a check would be meaningless: float32 inputs, a constant `dy`, no floating-point
     input, or a function that is not deterministic.
@@ -203,7 +205,10 @@ def _checked(call, dy, terms, explain, randomize, lines):
 
 
 def _examined(call, dy, terms):
-    """Examine a Call. A ValueError that backward raises because of shapes becomes a GradientError that explains it."""
+    """Examine a Call.
+
+    If backward raises a ValueError because of shapes, raise a GradientError that explains it instead.
+    """
     try:
         return examine(call, dy, terms)
     except ValueError as error:

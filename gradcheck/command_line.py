@@ -10,7 +10,7 @@ import sys
 
 from gradcheck.stopping import INTERRUPTED, signals_raise
 
-OK, WRONG, USAGE, PIPE_CLOSED = 0, 1, 2, 141  # the last as a shell reports SIGPIPE
+OK, WRONG, USAGE, PIPE_CLOSED = 0, 1, 2, 141  # the last is the status by which a shell reports SIGPIPE
 OUTPUT_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 LONGEST, BEGINNING, END = 900, 600, 297  # characters of a message
 
@@ -29,7 +29,7 @@ def unusable(*others):
 
 
 class Parser(argparse.ArgumentParser):
-    """The parser of a command. Its error messages are one line, whatever the arguments contain."""
+    """The parser of a command. Each error message is one printable line."""
 
     def __init__(self, command, description, epilog=None):
         super().__init__(
@@ -40,16 +40,13 @@ class Parser(argparse.ArgumentParser):
         )
 
     def add_target(self, metavar, help, nargs="?"):
-        """Add the positional argument that names a module or a case."""
         self.add_argument("target", metavar=metavar, nargs=nargs, help=help)
 
     def add_seed(self, of="all random numbers", metavar="N"):
-        """Add the option --seed."""
         whole = whole_number(0, "a seed")
         self.add_argument("--seed", type=whole, default=0, metavar=metavar, help=f"seed of {of} (default: 0)")
 
     def error(self, message):
-        """Print the usage and the message, and exit with status 2."""
         super().error(one_line(message))
 
 
@@ -89,7 +86,7 @@ def _described(error):
 
 
 def _make_streams_usable():
-    """Replace closed standard streams, and make unencodable characters print as "?"."""
+    """Replace closed standard streams, and print "?" for characters that cannot be encoded."""
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
@@ -99,7 +96,7 @@ def _make_streams_usable():
 
 
 def printable(text, keep="\n\t"):
-    """Replace control characters and unprintable characters by escapes such as \\x1b."""
+    """Replace control characters and unprintable characters with escapes such as \\x1b."""
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in str(text))
 
 
@@ -110,12 +107,12 @@ def one_line(message):
 
 
 def show(text=""):
-    """Write lines to standard output without buffering."""
+    """Write lines to standard output, and flush it."""
     print(printable(text), flush=True)
 
 
 def say(message):
-    """Write a line to standard error. Errors of writing are ignored."""
+    """Write a line to standard error. Ignore errors of the output."""
     with contextlib.suppress(OSError):
         print(printable(message), file=sys.stderr, flush=True)
 
@@ -158,11 +155,11 @@ def whole_number(least, name, most=math.inf):
         with contextlib.suppress(ValueError):
             if least <= int(text) <= most:
                 return int(text)
-        raise argparse.ArgumentTypeError(f"{name} is {limits}, not {text}")
+        raise argparse.ArgumentTypeError(f"{name} must be {limits}, not {text}")
 
     return read
 
 
 def counted(n, noun):
-    """Return `1 case`, `2 cases` or `1,000 cases`."""
+    """Return a number and a noun, which becomes a plural unless the number is 1."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

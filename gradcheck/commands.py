@@ -1,4 +1,7 @@
-"""The commands `python -m gradcheck [MODULE]` and `python -m gradcheck steps MODULE`: one result for each case."""
+"""The commands that print one result for each case of a module: check, steps and certify.
+
+They are called as `python -m gradcheck [MODULE]`, `... steps MODULE` and `... certify MODULE`.
+"""
 
 import sys
 import time
@@ -47,7 +50,6 @@ other programs are busy. Set OPENBLAS_NUM_THREADS=1 to use one thread.
 
 Other commands, each of which has a --help:
 
-
   python -m gradcheck steps MODULE       find the wrong line of a backward pass
   python -m gradcheck certify MODULE     decide whether gradients are right as identities
   python -m gradcheck curve              plot the error of a finite difference against its step
@@ -84,7 +86,6 @@ Exit status: 0; 1 if a line or a gradient is wrong; 2 if there is nothing to exa
 
 
 def check_parser():
-    """Return the parser of `python -m gradcheck`."""
     parser = Parser(
         "", "Check hand-written gradients: every case that a module lists, against central differences.", CHECK_HELP
     )
@@ -97,7 +98,6 @@ def check_parser():
 
 
 def check(argv):
-    """Run `python -m gradcheck` and return its exit status."""
     parser = check_parser()
     arguments = parser.parse_args(argv)
     with unusable():
@@ -177,16 +177,14 @@ def _check(cases, seed):
 
 
 def steps_parser():
-    """Return the parser of `python -m gradcheck steps`."""
     parser = Parser("steps", "Examine each line of a backward pass, and find the first wrong one.", STEPS_HELP)
     parser.add_target("MODULE", "a module by name or as a .py file, as for `python -m gradcheck`", nargs=None)
-    parser.add_argument("--only", metavar="NAME", help="name of the only case to examine")
+    parser.add_argument("--only", metavar="NAME", help="examine only the case of that name")
     parser.add_seed()
     return parser
 
 
 def steps(argv):
-    """Run `python -m gradcheck steps` and return its exit status."""
     arguments = steps_parser().parse_args(argv)
     with unusable():
         only = "" if arguments.only is None else f":{arguments.only}"
@@ -229,7 +227,6 @@ Exit status: 0 if every case is certified, 1 if not, 2 if there is nothing to ce
 
 
 def certify(argv):
-    """Run `python -m gradcheck certify` and return its exit status."""
     from gradcheck.certify import certify_call
 
     parser = Parser(

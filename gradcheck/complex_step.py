@@ -49,14 +49,15 @@ class ComplexStep:
         self.moved = [argument.array.astype(np.complex128) for argument in arguments]
 
     def along(self, directions):
-        """Return J v, of y's shape. Raises NotComplexSafe.
+        """Return J v, an array of y's shape.
 
-        `directions` maps the position of an argument to its part of v; all other parts of v are zero.
+        `directions` maps the position of an argument to its part of v; all other parts of v are zero. Raises
+        NotComplexSafe.
         """
         return self._derivative(self.output(directions))
 
     def output(self, directions, h=STEP):
-        """Return y(x + ihv) without further checks. Raises NotComplexSafe if the function raises."""
+        """Return y(x + ihv) without testing it. Raises NotComplexSafe if the function raises."""
         for i, v in directions.items():
             self.moved[i].imag = h * v  # (1)
         try:
@@ -66,9 +67,9 @@ class ComplexStep:
                 self.moved[i].imag = 0.0
 
     def along_entry(self, i, index, scale):
-        """Return the derivative of y with respect to one entry of argument i.
+        """Return the derivative of y with respect to one entry of argument i, an array of y's shape.
 
-        It has y's shape. Raises NotComplexSafe.
+        `scale` multiplies the step. Raises NotComplexSafe.
         """
         moved = self.moved[i]
         here = moved[index]

@@ -1,4 +1,4 @@
-"""Read from a project's configuration the modules that `python -m gradcheck` checks by default.
+"""Read the list of the modules that `python -m gradcheck` checks by default from a project's configuration.
 
 In pyproject.toml:
 
@@ -16,7 +16,7 @@ import os
 import tomllib
 from pathlib import Path
 
-REPOSITORY = (".git", ".hg")  # one of them marks the root of a repository
+REPOSITORY = (".git", ".hg")  # a directory that contains one of these is the root of a repository
 KEY = "modules"
 TITLES = {"pyproject.toml": "tool.gradcheck", "setup.cfg": "tool:gradcheck"}
 
@@ -42,7 +42,7 @@ def configured_modules(start: str | os.PathLike[str] = ".") -> tuple[Path, list[
 
 
 def _table(path):
-    """Return gradcheck's table in a file, or None."""
+    """Return gradcheck's table in a configuration file, or None if it has none."""
     try:
         text = path.read_text("utf-8")
         if path.suffix == ".toml":
@@ -50,14 +50,13 @@ def _table(path):
             return tool.get("gradcheck") if isinstance(tool, dict) else None
         parser = configparser.RawConfigParser()
         parser.read_string(text, str(path))
-    except (configparser.Error, ValueError) as error:  # also of TOML and of UTF-8
+    except (configparser.Error, ValueError) as error:  # errors of TOML and of UTF-8 are ValueErrors
         raise ValueError(f"{path}: {error}") from error
     title = TITLES[path.name]
     return {key: value.split() for key, value in parser.items(title)} if parser.has_section(title) else None
 
 
 def _validated(table, where):
-    """Return the modules of a table. Raises ValueError if it is invalid."""
     if not isinstance(table, dict):
         raise ValueError(f"{where} must be a table, not {table!r}")
     unknown = sorted(set(table) - {KEY})

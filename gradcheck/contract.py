@@ -19,8 +19,8 @@ from gradcheck.call import Call, clear_gradients, describe, parameters_of
 from gradcheck.report import GradientError, Report
 
 REPEATS = 1e-12  # relative; two runs may differ by rounding if memory is aligned differently
-ROUNDING = 1e-12  # of Σ|dy y|: no rounding error of a gradient (of y's unit over x's) is larger
-NOTHING = 1e-50  # the complex step of a zero may leave an error below this: h² for a cube
+ROUNDING = 1e-12  # relative to Σ|dy y|: bound on the rounding error of a gradient times the scale of its argument
+NOTHING = 1e-50  # bound on the error of the complex step if the derivative is zero: for x³ at 0, it is h²
 NUMERIC = (np.ndarray, np.generic, float)
 
 
@@ -41,10 +41,10 @@ class Argument:
 class Run:
     """The result of one forward and one backward pass.
 
-    `y` is the output, `dy` = ∂L/∂y, and `gradients` are the results of backward, one for each of `arguments`. They are
-    zeros for the arguments that are `missing`, which are parameters without a gradient. `rounding` bounds the rounding
-    error of the derivative of L = ⟨dy, y⟩ with respect to an argument of scale 1. `problem` is the first fault, or
-    empty.
+    `y` is the output, `dy` is ∂L/∂y, and `gradients` are the results of backward, one for each of `arguments`.
+    `missing` has a boolean for each argument, which is True if backward has left a parameter without a gradient; its
+    gradient is then zeros. `rounding` bounds the rounding error of the derivative of L = ⟨dy, y⟩ with respect to an
+    argument of scale 1. `problem` describes the first violation of the contract, or is empty.
     """
 
     call: Call
@@ -113,8 +113,7 @@ def arguments_of(call):
             elif dtype.itemsize > 8:
                 obstacle = "some NumPy functions compute with lower precision"
             raise TypeError(
-                f"{call.name}: central differences need float64: in {dtype} {obstacle}; {name} is {dtype}, "
-                f"shape {array.shape}"
+                f"{call.name}: {name} {array.shape} must be float64, not {dtype}, because in {dtype} {obstacle}"
             )
         require_finite(call.name, name, array)
     if not arguments:
@@ -128,9 +127,9 @@ def arguments_of(call):
 
 
 def require_finite(name, what, array):
-    """Raise ValueError, with the index, if an array is not finite.
+    """Raise ValueError, with the first such index, if an array is not finite.
 
-    `name` is the name of the function. The message calls the array `what`.
+    `name` is the name of the function, and `what` the name of the array in the message.
     """
     if np.isfinite(array).all():
         return
@@ -156,8 +155,8 @@ def _forward(call):
         raise TypeError(f"{name} returned (y, {kind}); the second must be a function of dy; {hint}")
     if not isinstance(y, NUMERIC):
         raise TypeError(
-            f"{name}: y is {describe(y)}; it must be one float64 array or number: "
-            "check several outputs one at a time, or concatenated, as from_nested of gradcheck.adapters does"
+            f"{name}: y is {describe(y)}; it must be one float64 array or number. Check several "
+            "outputs one at a time, or concatenate them with from_nested of gradcheck.adapters"
         )
     call.type_of_y, y = type(y), np.asarray(y)
     if y.dtype != np.float64:
@@ -168,14 +167,16 @@ def _forward(call):
 
 
 def _adapters():
-    """Return the module of hints at adapters, which only an error needs."""
     from gradcheck.adapters import hints
 
     return hints
 
 
 def _fit_dy(name, dy, y):
-    """Return a copy of the caller's dy. Raises if it could not reveal a mistake."""
+    """Return a copy of the caller's dy as float64.
+
+    Raises TypeError or ValueError if it has another shape or type than y, is not finite, or could not reveal a mistake.
+    """
     dy = np.array(dy)
     if dy.dtype.kind not in "fiu":
         raise TypeError(f"{name}: dy is {dy.dtype}; it must be an array of real numbers")
@@ -208,7 +209,6 @@ def gradients_of(call, arguments, dy):
 
 
 def with_zeros(gradients, arguments):
-    """Return the gradients with each None replaced by zeros."""
     pairs = zip(gradients, arguments, strict=True)
     return [np.zeros(argument.array.shape) if gradient is None else gradient for gradient, argument in pairs]
 
@@ -226,8 +226,8 @@ def run_backward(call, backward, dy, arguments):
         if signature is None:
             raise
         raise TypeError(
-            f"{call.name}: backward takes {signature}; it must take dy alone: "
-            "for two functions that share a cache see from_pair of gradcheck.adapters"
+            f"{call.name}: backward takes {signature}; it must take dy alone. "
+            "For two functions that share a cache see from_pair of gradcheck.adapters"
         ) from error
     except ValueError as error:
         error.backward = backward  # checking.py explains it if it is about shapes
@@ -296,7 +296,6 @@ def _valid(call, argument, gradient, others):
 
 
 def fault(call, problem):
-    """Return the GradientError for a fault found before any gradient is compared."""
     return GradientError(Report(call.name, problems=(problem,)))
 
 
@@ -353,7 +352,7 @@ def _cause(call, dy, arguments):
 
 
 def _changed(arguments, before, after):
-    """Return (label, size of the change) of the first gradient that differs, or two empty texts."""
+    """Return (label, size of the change) of the first gradient that differs, or ("", "")."""
     for argument, a, b in zip(arguments, before, after, strict=True):
         if (a is None) != (b is None) or not (a is None or _same(a, b)):
             return argument.label, _difference(a, b)
@@ -368,7 +367,7 @@ def _same(a, b):
 
 def _difference(a, b):
     if a is None or b is None or a.shape != b.shape:
-        return "everything"
+        return "the whole gradient"
     return f"{np.nanmax(np.abs(a - b)):.2g}"
 
 
@@ -389,7 +388,6 @@ class _Watch:
                 self.add(argument.name, argument.array)
 
     def add(self, name, array):
-        """Store a copy of an array."""
         self.before.append((name, array, array.copy()))
 
     def change(self, culprit):

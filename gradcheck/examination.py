@@ -3,8 +3,8 @@
 Central differences (central_differences.py) need only a float64 forward pass and give the error of each entry. The
 adjoint identity (adjoint_identity.py) is a thousand times more precise and covers all entries together, but needs a
 complex-safe forward pass. The complex step cannot detect that a forward pass is not complex-safe: |z|², for example,
-silently gives another derivative. Therefore the two oracles are compared with each other. If the entries are a sample,
-they are also compared along the direction of the identity.
+silently gives another derivative. Therefore the two oracles are compared with each other. If only a
+sample of the entries is compared, the oracles are also compared along the direction of the identity.
 """
 
 import math
@@ -24,7 +24,11 @@ from gradcheck.report import ArgumentReport, Report
 
 @dataclass(frozen=True)
 class Examination:
-    """A Report, and its origin: the Run, a Finding for each gradient, and the ComplexStep if it applies."""
+    """A Report together with the data from which it was made.
+
+    `run` is the Run, `findings` has a Finding for each gradient, and `step` is the ComplexStep, or None if it does not
+    apply.
+    """
 
     report: Report
     run: Run
@@ -42,10 +46,12 @@ def examine(call, dy, terms):
 
 
 def find(run, terms):
-    """Return (a Finding for each gradient, the ComplexStep, notes for the reader).
+    """Return (findings, step, notes).
 
-    The ComplexStep is None if it was not selected or if the forward pass is not complex-safe. If this shows late, all
-    gradients are judged again without it. Raises ValueError if only the complex step was selected.
+    `findings` has a Finding for each gradient, and `notes` are sentences for the report. `step` is the ComplexStep, or
+    None if it was not selected or if the forward pass is not complex-safe. If this becomes known only after some
+    gradients have been judged, all of them are judged again without it. Raises ValueError if the forward pass is not
+    complex-safe and central differences were not selected.
     """
     rng, notes = stream(terms.seed, "entries"), []
     measurements = [_by_central_differences(run, i, terms, rng) for i in range(len(run.arguments))]
@@ -70,7 +76,10 @@ def find(run, terms):
 
 
 def _by_central_differences(run, i, terms, rng):
-    """Compare the gradient of argument i with central differences, if they were selected."""
+    """Return a Finding with the values of central differences for argument i.
+
+    It has no entries if central differences were not selected.
+    """
     measurement = nothing_known(run, i, terms.max_entries if "central" in terms.oracles else 0, rng)
     array = measurement.argument.array
     numeric, uncertainty = np.empty((2, len(measurement.entries)))
@@ -93,7 +102,6 @@ def _by_the_identity(run, step, i, measurement, terms, rng):
 
 
 def _judged(run, step, i, measurement, terms, rng):
-    """Return the Finding on the gradient of argument i. Raises NotComplexSafe."""
     finding = first_look(measurement, run, terms)
     if finding is None:
         from gradcheck.refine import look_closer
@@ -134,10 +142,11 @@ def _summary(finding, run, terms):
 
 
 def _worst(finding, run, terms):
-    """Return the largest errors and the entry that uses most of its tolerance.
+    """Return the fields of an ArgumentReport that describe the errors, as a dictionary.
 
-    Entries at a kink are left out. The relative error is |a − n| / (|n| + atol / rtol). It is the usual relative error
-    where n is large, stays finite where the true gradient is zero, and must not exceed rtol.
+    These are the largest errors and the entry that uses most of its tolerance. Entries at a kink are left out. The
+    relative error is |a − n| / (|n| + atol / rtol). It is the usual relative error where n is large, stays finite where
+    the true gradient is zero, and must not exceed rtol.
     """
     counted = finding.verdicts != KINK
     if not counted.any():

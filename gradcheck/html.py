@@ -30,9 +30,9 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 
 
 def report_html(report: "Report", look: Iterable[str] = ()) -> str:
-    """Return a Report as an HTML fragment: verdict, a row per argument, and messages.
+    """Return a Report as an HTML fragment: the verdict, a row for each argument, and the messages.
 
-    `look` holds lines of text on the lines of the backward pass; they are shown unchanged below the table.
+    `look` holds lines of text about the lines of backward, which are shown unchanged below the table.
     """
     doubts = [argument.verdict for argument in report.arguments if not argument.is_right]
     verdict = "WRONG" if report.problems or "WRONG" in doubts else "right" if report.is_right else doubts[0]

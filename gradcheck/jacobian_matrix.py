@@ -1,4 +1,4 @@
-"""The Jacobian as an explicit matrix, to look at.
+"""Compute the Jacobian of a function as an explicit matrix.
 
 J has the shape of y followed by that of x: J[i, j] = ∂y_i / ∂x_j for indices i into y and j into x. Each entry of x
 needs at least eight evaluations for central differences, and one for the complex step, so this is meant for small
@@ -16,7 +16,7 @@ from gradcheck.complex_step import ComplexStep, NotComplexSafe
 from gradcheck.contract import NUMERIC, arguments_of, require_finite
 from gradcheck.refine.one_derivative import steps
 
-AGREEMENT = 1e-4  # of the largest entry: the accuracy of central differences near a kink or with strong curvature
+AGREEMENT = 1e-4  # relative to the largest entry: accuracy of central differences near a kink or with strong curvature
 
 
 class Jacobian(np.ndarray[tuple[int, ...], np.dtype[np.float64]]):
@@ -52,10 +52,12 @@ def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> J
     """Return the numeric Jacobian of a function with respect to its input.
 
     With several floating-point inputs, return a tuple of one Jacobian for each. `function(*inputs, **options)` returns
-    y, or (y, backward), whose backward is not called. Each Jacobian is a float64 array of shape y.shape + x.shape that
-    records the oracle that computed it: the complex step if the forward pass is complex-safe, and central differences
-    otherwise. At a kink the two disagree, and central differences are returned, that is, the mean of both slopes. Where
-    the output jumps, central differences are NaN.
+    y, or (y, backward), whose backward is not called.
+
+    Each Jacobian is a float64 array of shape y.shape + x.shape. Its attribute `oracle` names the oracle that computed
+    it: the complex step if the forward pass is complex-safe, and central differences otherwise. At a kink the two
+    disagree, and central differences are returned, that is, the mean of both slopes. Where the output jumps, central
+    differences are NaN.
 
     Raises TypeError or ValueError as `check` does.
     """
@@ -65,7 +67,7 @@ def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> J
     y = np.array(returned) if isinstance(returned, NUMERIC) else None
     if y is None or y.dtype != np.float64:
         what = describe(returned) if y is None else y.dtype
-        raise TypeError(f"{call.name}: y is {what}; a Jacobian is of one float64 array or number")
+        raise TypeError(f"{call.name}: y must be one float64 array or number, not {what}")
     require_finite(call.name, "the output", y)
     step = ComplexStep(call, arguments, y)
     jacobians = tuple(_jacobian(call, step, arguments, i, y) for i in range(len(arguments)))

@@ -21,14 +21,14 @@ from gradcheck.contract import Argument
 
 ORACLES = ("central", "complex", "adjoint")
 RIGHT, WRONG, KINK, CANNOT_TELL = "right", "wrong", "at a kink", "cannot tell"
-SAMPLE = 200  # entries of a large argument; they validate the complex step, which then covers all entries together
+SAMPLE = 200  # entries of a large argument; they validate the complex step, which then checks all entries together
 
 
 class Terms:
     """The settings of a check, validated.
 
-    `oracles` is a tuple of the selected oracles. If `strict`, a gradient must also be right to rtol of its norm,
-    however small it is.
+    `oracles` is a tuple of the selected oracles. `strict` is True if the caller has not set atol; a gradient must then
+    also be right to rtol of its norm, however small it is.
     """
 
     def __init__(self, rtol=1e-6, atol=None, seed=0, max_entries=2000, oracles=None):
@@ -51,13 +51,12 @@ class Terms:
         named = ORACLES if oracles is None else (oracles,) if isinstance(oracles, str) else oracles
         unknown = [name for name in named if name not in ORACLES]
         if unknown or not named:
-            found = ", ".join(map(repr, unknown)) or "empty"
+            found = ", ".join(map(repr, unknown)) or "an empty list"
             raise ValueError(f"oracles must be among {', '.join(ORACLES)}, not {found}")
         self.rtol, self.atol, self.seed, self.max_entries = rtol, atol, seed, max_entries
         self.oracles = tuple(name for name in ORACLES if name in named)
 
     def with_central_differences_alone(self):
-        """Return these Terms for a forward pass that is not complex-safe."""
         other = copy.copy(self)
         other.oracles = ("central",)
         return other
@@ -69,9 +68,10 @@ class Terms:
 
 @dataclass(frozen=True)
 class Direction:
-    """The result along a random direction v through a whole argument.
+    """The derivatives along a random direction v through a whole argument, and the verdict.
 
-    `limit` is rtol ‖dx v‖, the largest allowed error of the derivative along v.
+    `analytic` is backward's value, and `numeric` is that of the oracle. `limit` is rtol ‖dx v‖, the largest allowed
+    error of the derivative along v.
     """
 
     analytic: float
@@ -93,8 +93,9 @@ class Finding:
 
     `verdicts` judge the entries (None before the first look). `exact` holds the complex step's values, or None.
     `doubt` says why the gradient as a whole cannot be called right although no entry is wrong, and is otherwise empty.
-    `zero_to` is the bound of a gradient that is zero up to rounding, or None. `together` is the pair (backward's, the
-    true) derivative along the direction in which entries at a kink move together, if only this one disagrees.
+    `zero_to` is the bound of a gradient that is zero up to rounding, or None. `together` is None unless entries at a
+    kink are right one by one, but wrong if they change together. It is then the pair (backward's, true) of derivatives
+    along the direction in which they change together.
     """
 
     argument: Argument
@@ -126,17 +127,17 @@ class Finding:
 
     @property
     def direction_verdict(self):
-        """Return the verdict on the direction, RIGHT if there is none."""
+        """Return the verdict on the direction, or RIGHT if no direction was compared."""
         return RIGHT if self.direction is None else self.direction.verdict
 
     @property
     def is_wrong(self):
-        """Return True if a comparison disagrees. Undecided ones do not count."""
+        """Return True if the direction or an entry is judged wrong."""
         return WRONG in (self.direction_verdict, *self.verdicts)
 
 
 def nothing_known(run, i, most, rng):
-    """Return a Finding about argument i without values of the oracles.
+    """Return a Finding about argument i that has no values of the oracles yet.
 
     Its entries are all entries of the argument, or a sample if there are more than `most`.
     """
@@ -149,7 +150,7 @@ def nothing_known(run, i, most, rng):
 
 
 def first_look(finding, run, terms):
-    """Return the Finding on a gradient, or None if the measurements do not confirm it."""
+    """Return the Finding that the gradient is right, or None if the measurements do not confirm it."""
     m, gap = finding, np.abs(finding.analytic - finding.numeric)
     if not is_sure(m, terms).all():
         return None
@@ -164,16 +165,17 @@ def first_look(finding, run, terms):
 
 
 def is_sure(finding, terms):
-    """Return for each entry whether precise central differences confirm it."""
+    """Return a boolean array, True for each entry that precise central differences confirm."""
     tolerance = terms.tolerance(finding.numeric)
     gap = np.abs(finding.analytic - finding.numeric)
     return (gap <= tolerance) & (finding.uncertainty <= tolerance)
 
 
 def beyond_uncertainty(finding, run):
-    """Return the error of each entry that uncertainty and rounding do not explain.
+    """Return the part of each entry's error that uncertainty and rounding do not explain.
 
-    If the true gradient is zero, both the gradient and its central differences are noise.
+    If the true gradient is zero, both backward's gradient and the central differences consist of rounding errors, which
+    do not count.
     """
     gap = np.abs(finding.analytic - finding.numeric)
     return np.maximum(gap - 10 * finding.uncertainty - run.rounding / finding.scales, 0.0)
@@ -189,12 +191,12 @@ def _is_known_as_a_whole(m, gap, terms):
 
 
 def unexamined(finding, direction=None):
-    """Return the Finding that every entry is right."""
+    """Return a copy of a Finding in which every entry is judged right."""
     verdicts = np.full(len(finding.entries), RIGHT, dtype=object)
     return replace(finding, verdicts=verdicts, direction=direction)
 
 
 def norm(values):
-    """Return ‖values‖, also if the squares would underflow."""
+    """Return ‖values‖. It is right even if the squares of the values underflow."""
     size = np.max(np.abs(values), initial=0.0)
     return float(size * np.linalg.norm(values / size)) if 0 < size < np.inf else float(size)

@@ -14,7 +14,7 @@ DEPTH = 3
 def cause(call, run_backward):
     """Describe entries that a Call removes from its state or adds to it, or return "".
 
-    `run_backward(backward)` runs a backward pass of the Call.
+    `run_backward(backward)` must run a backward pass of the Call.
     """
     _, backward = call.evaluate()
     reached = containers(backward) | containers(call.target)
@@ -32,7 +32,8 @@ def cause(call, run_backward):
     for name, container in containers(call.target).items():
         added = len(container) - before.get(name, len(container)) + taken.get(name, 0)
         if added > 0:
-            return f"each forward pass leaves {_entries(added)} in {name}, and backward also reads those of others"
+            left = f"each forward pass leaves {_entries(added)} in {name}"
+            return f"{left}, and backward also reads those of other passes"
     return ""
 
 
@@ -55,7 +56,7 @@ def containers(function):
 
 
 def _within(name, value):
-    """Yield (name, value) for a function's scope, an object or a container."""
+    """Yield (name, value) for each variable of a function, attribute of an object or entry of a container."""
     if inspect.ismethod(value):
         yield "self", value.__self__
         value = value.__func__

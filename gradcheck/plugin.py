@@ -14,16 +14,17 @@ A wrong gradient fails the test, and the failure shows the report. Both calls re
     pytest --gradcheck-report
 
 prints, after the tests, one line for each gradient that was compared through the fixture, the largest error first. Read
-it occasionally even if all tests pass: the error of a right gradient is 1e-8 or below, so one of 1e-7 deserves a look.
+the table occasionally even if all tests pass: the error of a right gradient is 1e-8 or below, so an error of 1e-7
+deserves attention.
 
     pytest --oracle certificate
 
-also certifies every function that the fixture checks (gradcheck/certify), adds the verdicts to the list, and fails the
-test of a function that is refused.
+also certifies every function that the fixture checks (gradcheck/certify) and adds the verdicts to the table. If a
+function is refused, its test fails.
 
 The fixture hides an imported module `gradcheck`. This does no harm, since all other names, such as `gradcheck.Call` or
-`gradcheck.GradientError`, are looked up in the package. The lines are stored in the reports of the tests, so that they
-also arrive from the workers of pytest-xdist. Disable the plugin with `-p no:gradcheck`.
+`gradcheck.GradientError`, are looked up in the package. The results are stored in the reports of the tests, so
+that the table also includes those of the workers of pytest-xdist. Disable the plugin with `-p no:gradcheck`.
 """
 
 from __future__ import annotations  # gradcheck is loaded when a test first uses the fixture
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from gradcheck.report import Report
 
 PROPERTY = "gradcheck"
-OF_CHECK = {"dy", "rtol", "atol", "max_entries", "oracles", "explain"}  # options that `certify` does not have
+OF_CHECK = {"dy", "rtol", "atol", "max_entries", "oracles", "explain"}  # options that `certify` does not accept
 
 
 def pytest_addoption(parser):
@@ -53,23 +54,23 @@ def pytest_addoption(parser):
     group.addoption(
         "--oracle",
         choices=["certificate"],
-        help="also certify every function that the fixture checks: a refused one fails, and the list has the verdicts",
+        help="also certify every function that the fixture checks, list the verdict, and fail the test if refused",
     )
 
 
 class Checker:
-    """The value of the fixture: `check` and `check_module`, with a record of each gradient."""
+    """The value of the fixture: calls `check` or `check_module`, and records each gradient that was compared."""
 
     def __init__(self, note, certifies):
         self._note, self._certifies = note, certifies
 
     def __call__(self, function: Differentiable, /, *inputs: Any, **options: Any) -> Report:
-        """Check a differentiable function by `gradcheck.check`."""
+        """Check a differentiable function with `gradcheck.check`."""
         __tracebackhide__ = True  # so that the traceback ends in the test
         return self._noted(gradcheck.check, function, inputs, options)
 
     def module(self, module: Differentiable, /, *inputs: Any, **options: Any) -> Report:
-        """Check a module with its parameters by `gradcheck.check_module`."""
+        """Check a module and its parameters with `gradcheck.check_module`."""
         __tracebackhide__ = True
         return self._noted(gradcheck.check_module, module, inputs, options)
 
@@ -94,7 +95,7 @@ class Checker:
 
 @pytest.fixture(name="gradcheck")
 def gradcheck_fixture(request):
-    """Return a Checker: `gradcheck(f, *inputs)`, `gradcheck.module(module, *inputs)`."""
+    """Check a function by `gradcheck(f, *inputs)` or a module by `gradcheck.module(module, *inputs)`."""
     notes = request.node.user_properties if lists_gradients(request.config) else []
 
     def note(report, certificate=None):
@@ -108,7 +109,10 @@ def lists_gradients(config):
 
 
 def rows(report, certificate=None):
-    """Return (function, argument, worst relative error, verdict) for each gradient."""
+    """Return (function, argument, worst relative error, verdict) for each gradient.
+
+    If there is a certificate, its verdict follows that of the check.
+    """
     more = "" if certificate is None else f", {certificate.verdict}"
     compared = [[report.name, a.name, float(a.worst_relative), a.verdict + more] for a in report.arguments]
     return compared or [[report.name, "", math.inf, "WRONG"]]
@@ -123,7 +127,7 @@ def pytest_terminal_summary(terminalreporter, config):
     for reports in terminalreporter.stats.values():
         for report in reports:
             notes = [value for name, value in getattr(report, "user_properties", ()) if name == PROPERTY]
-            if len(notes) > len(noted.get(report.nodeid, ())):  # those of a later phase include those of the earlier
+            if len(notes) > len(noted.get(report.nodeid, ())):  # a later phase includes the notes of the earlier ones
                 noted[report.nodeid] = notes
     table = [(error, verdict, name, argument, node) for node in noted for name, argument, error, verdict in noted[node]]
     terminalreporter.section("gradients")

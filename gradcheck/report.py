@@ -10,17 +10,22 @@ from typing import Any
 class ArgumentReport:
     """The result for the gradient of one argument or parameter.
 
-    `entries` of its `size` entries were compared one by one. If these are not all entries, `direction` is the pair
-    (backward's, the oracle's) of derivatives along one random direction through the whole argument, or None if it was
-    not compared. Entries `at_kink` count neither as right nor as wrong. For `cannot_tell` entries the oracle is not
-    precise enough; they are not called wrong, but the gradient is not called right. The worst entry is the one with the
-    largest ratio of error to tolerance.
+    `entries` is the number of entries that were compared one by one, of `size` in all. If these are not all entries,
+    `direction` is the pair (backward's, the oracle's) of derivatives along one random direction through the whole
+    argument, or None if it was not compared.
+
+    Entries `at_kink` count neither as right nor as wrong. For `cannot_tell` entries the oracle is not precise enough;
+    they are not called wrong, but the gradient is not called right. The worst entry is the one with the largest ratio
+    of error to tolerance.
 
     `oracle` names the source of `numeric`, `worst_uncertainty` is the uncertainty of `numeric`, and `uncertainty` the
     largest one of all entries. `doubt` says why the gradient as a whole cannot be called right although no entry is
     wrong, or is empty. If the output ignores the argument, so that the true gradient is zero, `zero_to` is the bound to
-    which central differences confirm it. `together` is the pair of derivatives in the direction that moves entries at a
-    kink together, if only this one disagrees. `diagnosis` is a sentence that names the mistake, or empty.
+    which central differences confirm it.
+
+    `together` is None unless entries at a kink are right one by one, but wrong if they change together. It is then the
+    pair of derivatives along the direction in which they change together. `diagnosis` is a sentence that names the
+    mistake, or empty.
     """
 
     name: str
@@ -71,7 +76,10 @@ class ArgumentReport:
 
     @property
     def extent(self) -> str:
-        """Return the number of checked entries: `24`, or `2000 of 65536 + direction`."""
+        """Return the number of compared entries, as text such as `24`.
+
+        If the entries are a sample, the text is `200 of 65536 + direction`, and if no entry was compared, `direction`.
+        """
         if not self.entries and self.size:
             return "direction"
         return str(self.entries) if self.entries == self.size else f"{self.entries} of {self.size} + direction"
@@ -87,7 +95,10 @@ class ArgumentReport:
         return tuple(f"{value:.1e}" if compared else "-" for value in values)
 
     def explain(self) -> str:
-        """Return one line that describes the error: the number of wrong entries, the worst one, and both values."""
+        """Return a line that describes the error.
+
+        It gives the number of wrong entries, and for the worst entry the values of backward and of the oracle.
+        """
         found = f"{self.label}: {self._error()}"
         return f"{found}. {self.diagnosis}" if self.diagnosis else found
 
@@ -159,7 +170,6 @@ class Report:
         raise KeyError(f"{self.name} has no argument {name!r}; it has {', '.join(a.name for a in self.arguments)}")
 
     def _repr_html_(self) -> str:
-        """Return the report as an HTML table for a notebook."""
         from gradcheck.html import report_html
 
         return report_html(self)
@@ -172,10 +182,10 @@ class Report:
 
 
 class GradientError(AssertionError):
-    """A gradient is wrong. The message names it and its error; `report` holds all results.
+    """A gradient is wrong. The message names the gradient and its error.
 
-    `report` is a Report, or an UpdateReport if the error comes from check_update. `lines` is the second part of the
-    explanation, on the lines of backward, as lines of text. Printing the error runs nothing.
+    `report` holds all results: a Report, or an UpdateReport if the error comes from check_update. `lines` is the second
+    part of the explanation, the table of the lines of backward, as lines of text. Printing the error runs nothing.
     """
 
     def __init__(self, report: Any, lines: Iterable[str] = ()):
@@ -197,7 +207,10 @@ class GradientError(AssertionError):
 
 
 def aligned(rows, alignments):
-    """Return rows of cells as lines of text; the cells after the last alignment ("<" or ">") are not padded."""
+    """Return a table as lines of text, from its rows of cells.
+
+    `alignments` has "<" or ">" for each of the first columns. The cells of the other columns are not padded.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     columns = [*zip(alignments, widths, strict=False)]
     columns += [("<", 0)] * (len(widths) - len(columns))
@@ -217,5 +230,5 @@ def told_apart(a, b):
     for digits in range(5, 18):
         if texts[0] != texts[1]:
             break
-        texts = f"{a:#.{digits}g}", f"{b:#.{digits}g}"  # with zeros at the end, so that both are as long
+        texts = f"{a:#.{digits}g}", f"{b:#.{digits}g}"  # with trailing zeros, so that both have the same length
     return texts

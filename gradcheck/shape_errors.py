@@ -21,7 +21,7 @@ ABOUT_SHAPES = re.compile(
     r"broadcast|core dimension|not aligned|reshape|must match exactly|sum of .* size|enough dimensions"
 )
 PRODUCTS = ("dot", "matmul")
-KINDS = ("transpose lost", "transpose added", "operands exchanged", "call dropped")  # of mistakes that change shapes
+KINDS = ("transpose lost", "transpose added", "operands exchanged", "call dropped")  # mistakes that change shapes
 
 
 def shape_problem(call, error):
@@ -41,7 +41,7 @@ def shape_problem(call, error):
 
 
 def _place(error):
-    """Return (frame, line) of the innermost call outside of NumPy and gradcheck.
+    """Return (frame, line) of the innermost call outside NumPy and gradcheck.
 
     If there is none, return (None, 0).
     """
@@ -98,7 +98,10 @@ def _evaluated(node, frame):
 
 
 def _verified(call, backward, node, frame):
-    """Return the mistake whose correction makes every gradient right, or ""."""
+    """Return the sentence that names the mistake, or "".
+
+    A mistake is named only if its correction makes every gradient right.
+    """
     from gradcheck.lines.instrument import planted
     from gradcheck.lines.source import source_of
 
@@ -135,7 +138,7 @@ def _corrected(node, frame):
 
 
 class _NamesOfAxes(Names):
-    """The names of a frame, with axes counted from the first."""
+    """The names of a frame, for arrays with any number of axes, which are counted from the first."""
 
     def _list_axes(self, bound):
         return [ast.Constant(axis) for axis in range(4)]

@@ -16,7 +16,7 @@ INTERRUPTED = 128 + signal.SIGINT
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has arrived. `status` is the exit status for it."""
+    """A signal has arrived. `status` is the exit status of the command."""
 
     def __init__(self, signum):
         super().__init__(SIGNALS[signum])
@@ -75,7 +75,7 @@ def hear(at_ctrl_c):
 def _handled(handler):
     """Call `handler` for each signal within the block, unless the signal is ignored.
 
-    Python handles signals only in the main thread.
+    In other threads than the main thread this has no effect, because Python handles signals only there.
     """
     before = {}
     try:

@@ -23,9 +23,9 @@ inputs of a gradient check should have
 - no special values, no symmetry, and not all entries equal;
 - axes of different lengths, so that a mistaken axis shows.
 
-Kinks need tests at the kink; these strategies are for all other tests. Arrays are generated from a random seed, which
-shrinks; their shapes shrink to the smallest that fails. Each failing example is explained, so `explain=False` makes
-shrinking faster.
+Functions with kinks need separate tests at the kinks. Arrays are generated from a random seed, which
+shrinks; their shapes shrink to the smallest that fails. Each failing example is explained, so shrinking is
+faster with `check(..., explain=False)`.
 
 This module needs the package hypothesis; `import gradcheck` does not.
 """
@@ -95,10 +95,10 @@ def _spread(n, rng):
 
 @st.composite
 def cotangents(draw: st.DrawFn, shape: Shape) -> NDArray[np.float64]:
-    """Draw values of dy = ∂L/∂y for an output of that shape.
+    """Draw values of dy = ∂L/∂y for an output of the given shape.
 
-    The entries are of order 1 and never 0 or 1. Several entries are not all equal and have both signs. With dy = ones
-    the gradients of softmax and layer norm are zero, and a backward that ignores dy may look right.
+    The entries are of order 1 and never 0 or 1. If there are several, they are not all equal, and some are negative.
+    With dy = ones the gradients of softmax and layer norm are zero, and a backward that ignores dy may look right.
     """
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
     dy = draw(well_conditioned(shape))
@@ -111,8 +111,8 @@ def cotangents(draw: st.DrawFn, shape: Shape) -> NDArray[np.float64]:
 def masks(draw: st.DrawFn, shape: Shape, empty_rows: bool = False) -> NDArray[np.bool_]:
     """Draw boolean masks, True where an entry counts. Rows run along the last axis.
 
-    Every row has a True. If `empty_rows`, rows without a True are drawn as well. If a row has more than one entry, at
-    least one entry of the mask is False, since a mask of ones tests nothing.
+    Every row has a True, unless `empty_rows` permits rows without one. If a row has more than one entry, at least one
+    entry of the mask is False, since a mask of ones tests nothing.
     """
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
     rng = draw(rngs())

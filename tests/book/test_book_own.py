@@ -157,7 +157,10 @@ def test_a_numbered_line_that_is_no_equation_is_told_with_its_column_in_the_file
         ),
         (edited(("y = x * x", "y = x * (1 / 0)")), "mine.py: case 'square': ZeroDivisionError: division by zero"),
         (edited(("CASES =", "1 / 0\nCASES =")), "cannot import mine.py, line 26: ZeroDivisionError: division by zero"),
-        (edited(("CASES = [", "CASES = [3, ")), "the CASES of mine.py must be gradcheck.Case objects; one is a int"),
+        (
+            edited(("CASES = [", "CASES = [3, ")),
+            "the CASES of mine.py must contain only gradcheck.Case objects, not an int",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read_or_run_is_one_line(written, content, line):

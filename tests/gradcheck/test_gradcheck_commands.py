@@ -115,7 +115,7 @@ def test_a_wrong_case_raises():
 
 
 def test_a_case_that_draws_no_call_is_refused():
-    with pytest.raises(TypeError, match=r"case 'two': draw\(rng\) returned a float, not a Call"):
+    with pytest.raises(TypeError, match=r"case 'two': draw\(rng\) must return a Call, not a float"):
         check_case(Case("two", lambda rng: rng.normal()))
 
 
@@ -141,11 +141,11 @@ def test_a_file_may_import_from_beside_itself_and_hides_no_module_of_its_name(wr
 
 def test_names_must_be_unique_and_entries_cases():
     case = Case("a", lambda rng: None)
-    with pytest.raises(ValueError, match="the CASES of mine name 'a' twice"):
+    with pytest.raises(ValueError, match="the CASES of mine contain the name 'a' twice"):
         validated([case, case], "mine")
-    with pytest.raises(TypeError, match=r"CASES of mine must be gradcheck\.Case objects; one is a tuple"):
+    with pytest.raises(TypeError, match=r"CASES of mine must contain only gradcheck\.Case objects, not a tuple"):
         validated([("a", None)], "mine")
-    with pytest.raises(TypeError, match=r"CASES of mine is a int, not a list of gradcheck\.Case"):
+    with pytest.raises(TypeError, match=r"CASES of mine must be a list of gradcheck\.Case, not an int"):
         validated(3, "mine")
 
 
@@ -243,15 +243,15 @@ def test_the_seed_decides_the_numbers(write, capsys):
         (["os"], "os lists no cases"),
         (["mine:softmx"], "mine has no case 'softmx'; the nearest is 'softmax'"),
         (["mine", "-k", "gelu"], "no case of mine has 'gelu' in its name"),
-        (["nothing"], "the CASES of nothing is empty"),
-        (["twice"], "the CASES of twice name 'a' twice"),
+        (["nothing"], "the CASES of nothing are empty"),
+        (["twice"], "the CASES of twice contain the name 'a' twice"),
         (["needy"], "cannot import needy: No module named 'a_missing_package'"),
         (["garbled"], "cannot import garbled: SyntaxError: "),
         (["garbled.py"], "cannot import garbled.py: SyntaxError: "),
-        (["exits"], "cannot import exits: RuntimeError: it raises SystemExit(3), which would end the program"),
+        (["exits"], "cannot import exits: RuntimeError: SystemExit(3) was raised, which would end the program"),
         (
             ["exits.py"],
-            "cannot import exits.py, line 1: RuntimeError: it raises SystemExit(3), which would end the program",
+            "cannot import exits.py, line 1: RuntimeError: SystemExit(3) was raised, which would end the program",
         ),
         (["two_lines.py"], "cannot import two_lines.py, line 1: ValueError: one two"),
     ],
@@ -284,7 +284,7 @@ def test_a_case_that_would_end_the_program_is_not_checked_and_the_next_one_is(wr
     assert main(["mine"]) == 1
     out, err = capsys.readouterr()
     assert err == "" and re.search(r"^right .* right$", out, re.MULTILINE)
-    assert out.endswith("1 not right:\n  ends: RuntimeError: it raises SystemExit(3), which would end the program\n")
+    assert out.endswith("1 not right:\n  ends: RuntimeError: SystemExit(3) was raised, which would end the program\n")
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_to_the_other_commands_it_is_a_line(command, end, write, capsys):
     write("mine.py", ENDS)
     assert main(command) == 2
     out, err = capsys.readouterr()
-    words = f"ends raises RuntimeError: it raises SystemExit(3), which would end the program{end}\n"
+    words = f"ends raises RuntimeError: SystemExit(3) was raised, which would end the program{end}\n"
     assert out == "" and err.endswith(f"gradcheck {command[0]}: {words}")
 
 
@@ -310,21 +310,21 @@ def test_too_little_memory_is_one_line(message, said, monkeypatch, capsys):
 
 def test_what_is_wrong_with_an_option_is_one_line_whatever_it_is(capsys):
     assert main(["--seed", "one\ntwo"]) == 2
-    assert capsys.readouterr().err.endswith("argument --seed: a seed is a whole number, 0 or more, not one two\n")
+    assert capsys.readouterr().err.endswith("argument --seed: a seed must be a whole number, 0 or more, not one two\n")
     assert main(["audit", "mine", "--draws", str(10**23)]) == 2
     said = capsys.readouterr().err
-    assert said.endswith(f"argument --draws: the number is a whole number from 1 to 10,000, not {10**23}\n")
+    assert said.endswith(f"argument --draws: the number must be a whole number from 1 to 10,000, not {10**23}\n")
 
 
 def test_a_negative_seed_is_bad_usage(capsys):
     assert main(["--seed", "-1"]) == 2
-    assert "a seed is a whole number, 0 or more, not -1" in capsys.readouterr().err
+    assert "a seed must be a whole number, 0 or more, not -1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [[], ["curve"], ["audit", "mine"]], ids=["check", "curve", "audit"])
 def test_a_seed_that_is_no_number_is_answered_without_the_names_of_our_functions(command, capsys):
     assert main([*command, "--seed", "x"]) == 2
-    assert "argument --seed: a seed is a whole number, 0 or more, not x" in capsys.readouterr().err
+    assert "argument --seed: a seed must be a whole number, 0 or more, not x" in capsys.readouterr().err
 
 
 def test_help_shows_a_module_that_works_as_it_is_printed(write, capsys):

@@ -47,7 +47,10 @@ FUNCTIONS = {  # kind of result: (the function, key words of the message)
     "a gradient": (lambda x: (x * x, 2 * x), r"\(y, ndarray\); the second must be a function of dy; .*from_derivative"),
     "a cache": (lambda x: (x, (x,)), r"\(y, tuple\); .* for a cache see from_pair"),
     "a list": (lambda x: ([1.0], lambda dy: dy), "y is a list; it must be one float64 array or number"),
-    "several": (lambda x: ((x, x), lambda dy: dy), "y is a tuple; .* one at a time, or concatenated, as from_nested"),
+    "several": (
+        lambda x: ((x, x), lambda dy: dy),
+        "y is a tuple; .* one at a time, or concatenate them with from_nested",
+    ),
     "booleans": (lambda x: (x > 0, lambda dy: dy), "y is bool, although every floating-point input is float64"),
     "float32": (lambda x: (x.astype(np.float32), lambda dy: dy), "y is float32, although"),
     "a wrong signature": (lambda x: (x, lambda dy, cache: dy), r"backward takes \(dy, cache\); .* from_pair"),
@@ -65,11 +68,15 @@ INPUTS = {
     "float32": (
         (X.astype(np.float32),),
         TypeError,
-        r"in float32 rounding .*x\[0\] is float32, shape \(2, 3\)",
+        r"x\[0\] \(2, 3\) must be float64, not float32, because in float32 rounding",
     ),
-    "float16": ((X.astype(np.float16),), TypeError, "float64: in float16 rounding errors"),
+    "float16": ((X.astype(np.float16),), TypeError, "must be float64, not float16, because in float16 rounding errors"),
     "longdouble": ((X.astype(np.longdouble),), TypeError, "some NumPy functions compute with lower precision"),
-    "complex": ((X + 1j,), TypeError, "float64: in complex128 the derivative along the real"),
+    "complex": (
+        (X + 1j,),
+        TypeError,
+        "must be float64, not complex128, because in complex128 the derivative along the real",
+    ),
     "integers": ((np.arange(3),), ValueError, r"nothing to differentiate: .*int64.*such as np\.array\(1\.5\)"),
     "a number": ((1.5,), ValueError, "nothing to differentiate: .*float"),
     "a list": (([1.0, 2.0],), ValueError, "nothing to differentiate: .*list"),
@@ -100,7 +107,7 @@ SETTINGS = {
     "seed 1.5": ({"seed": 1.5}, TypeError, r"seed must be a whole number of at least 0, not 1\.5"),
     "no seed": ({"seed": None}, TypeError, "seed must be a whole number of at least 0, not None"),
     "oracle": ({"oracles": "forward"}, ValueError, "oracles must be among central, complex, adjoint, not 'forward'"),
-    "no oracle": ({"oracles": ()}, ValueError, "oracles must be among .*, not empty"),
+    "no oracle": ({"oracles": ()}, ValueError, "oracles must be among .*, not an empty list"),
     "oracle 3": ({"oracles": 3}, TypeError, "oracles must be a name or a list of names, such as 'central', not 3"),
     "dy zeros": ({"dy": np.zeros((2, 3))}, ValueError, "dy is 0 everywhere.*softmax or a layer norm.*zeros would pass"),
     "dy constant": ({"dy": np.full((2, 3), -2.5)}, ValueError, r"dy is -2\.5 everywhere"),
@@ -136,7 +143,7 @@ def test_targets_that_are_not_what_is_checked_are_refused():
     with pytest.raises(TypeError, match="an array of float64 cannot be called"):
         check(X, X)
     for wrong in (check, check_module, adjoint):
-        with pytest.raises(TypeError, match=r"a Layer cannot be called.*: for an object with forward\(\).* from_layer"):
+        with pytest.raises(TypeError, match=r"a Layer cannot be called.*; for an object with forward\(\).* from_layer"):
             wrong(Layer(), X)
     with pytest.raises(TypeError, match=r"Scale has parameters, .*use check_module\(\)"):
         check(Scale(), X)

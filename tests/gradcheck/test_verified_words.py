@@ -101,7 +101,7 @@ def saving(x, *, which):
 def test_a_list_that_each_forward_pass_lengthens_is_named():
     SAVED.clear()
     message = said(saving, normal(4), which=-1)
-    assert "each forward pass leaves an entry in SAVED, and backward also reads those of others" in message
+    assert "each forward pass leaves an entry in SAVED, and backward also reads those of other passes" in message
 
 
 def test_state_that_an_earlier_forward_pass_left_is_named():
@@ -124,7 +124,7 @@ def test_a_backward_that_takes_a_cache_is_pointed_to_from_pair():
 
         return x @ w, backward
 
-    with pytest.raises(TypeError, match=r"backward takes \(dy, cache\); it must take dy alone: .*see from_pair"):
+    with pytest.raises(TypeError, match=r"backward takes \(dy, cache\); it must take dy alone\. .*see from_pair"):
         gradcheck.check(affine, normal(4, 3), normal(3, 2))
 
 
