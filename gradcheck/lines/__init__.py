@@ -1,6 +1,6 @@
-"""A backward pass line by line: `steps` finds the first local gradient that is wrong.
+"""Examine a backward pass line by line: `steps` finds the first local gradient that is wrong.
 
-The source is read, and a probe is inserted behind each assignment (instrument.py). A line is judged in this way:
+A probe is inserted into the source after each assignment (instrument.py). The lines are then judged in four steps:
 
 1. A name `dx` is followed by name: it is compared with ∂L/∂x if forward binds `x` once and the shapes agree. A name
    that holds the gradient along only some of the paths, to which others are added later, is recognised and ignored.
@@ -82,7 +82,7 @@ def lines_beside(report, call, *, seed, dy, randomize):
 
 
 def _examine(call, seed, dy, randomize, verdicts, answer, others=()):
-    """Return answer(scene, again): a Scene of the Call, and a function that returns Scenes of other draws."""
+    """Build the Scene of a Call and return answer(scene, again), where `again()` returns Scenes of other draws."""
     call = call.copy()
     with prepared(call, seed if randomize else None):
         returned = call.evaluate()

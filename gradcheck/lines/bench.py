@@ -1,4 +1,4 @@
-"""The workbench for one wrong gradient: it runs backward with other values, or other code, in a line."""
+"""Run backward with other values, or other code, at one line, to explain one wrong gradient."""
 
 import ast
 import warnings
@@ -11,7 +11,7 @@ from gradcheck.lines.source import closures, contents, names_read
 from gradcheck.lines.targets import is_array
 
 MOST_HELPERS = 6
-MOST_ENTRIES = 200  # of a local whose value is searched for
+MOST_ENTRIES = 200  # of a local whose true value is searched for
 STEPS = 4  # of the Gauss–Newton method
 NUDGE = 1e-6  # relative, of central differences
 SOLVED = 1e-7  # relative
@@ -21,8 +21,9 @@ SCATTER = "__gradcheck_scatter__"
 class Workbench:
     """One wrong Target of a Scene. Values and edits are tried at its line and at the lines of its helpers.
 
-    Helpers are the other names that the line reads, such as `scale = (dx_hat * x_hat).mean(...)`: of backward, or of
-    forward if only backward uses them. All gradients that are known are held at their true values.
+    A helper is another name that the line reads, such as `scale` after `scale = (dx_hat * x_hat).mean(...)`. It is
+    bound in backward, or in forward if only backward uses it. In every run, all known gradients are replaced with their
+    true values.
     """
 
     def __init__(self, scene, target):
@@ -82,9 +83,9 @@ class Workbench:
         return all(self.found.is_true(other, mended) for other in self.right)
 
     def solves(self, event, expression):
-        """Return True if the gradient of every input is right with an edit alone, and nothing held at the truth.
+        """Return True if an edit alone, without true values at other lines, makes the gradient of every input right.
 
-        Those of parameters are left out, because the line's first value leaves its own there too.
+        The gradients of parameters are left out, because the original line may already have written into them.
         """
         value = self._evaluated(event, expression, self._names(event, self.scene.plain, {}))
         if value is None:
@@ -96,18 +97,18 @@ class Workbench:
     def wrong_within(self, node):
         """Return the names of the backward passes called in a line that are wrong.
 
-        Forward contains `n, norm_backward = self.norm(x)`, and the line calls `norm_backward(dn)`. The call in forward
-        is a function of its arguments, so these are perturbed, and the changes of its outputs are compared with the
-        gradients that norm_backward returns.
+        For example, forward contains `n, norm_backward = self.norm(x)`, and the line calls `norm_backward(dn)`. The
+        arguments of the call in forward are perturbed, and the changes of its outputs are compared with the gradients
+        that norm_backward returns.
         """
         called = [n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
         return [name for name in dict.fromkeys(called) if name in self.closure and self._is_wrong_within(name)]
 
     def may_be_wrong(self, event):
-        """Return True if some value of a local makes the Target right, or if unknown.
+        """Return True if some value of a local makes the Target right, or if this is unknown.
 
-        A few Gauss–Newton steps search for the value. All values that the local has in a loop are solved for together.
-        A value with the shape of the gradient is tried too.
+        The value is searched for with a few Gauss–Newton steps. If the local is bound in a loop, its values in all
+        iterations are solved for together. A value with the shape of the gradient is tried too.
         """
         events = [e for e in self.base.events if e.site == event.site]
         is_one_array = all(is_real_array(e.value) for e in events) and len({np.shape(e.value) for e in events}) == 1

@@ -38,11 +38,11 @@ class Findings:
         return value is not None and self.scene.truth.same(value, self.truths[target], target.array)
 
     def undecided(self):
-        """Return the keys of gradients that may differ from those their names suggest."""
+        """Return the keys of the locals that may not hold the gradient that their name suggests."""
         return {t.key for t in self.parts | self.unknown if not t.is_final}
 
     def with_locals(self, truths):
-        """Return the Findings extended by locals followed by value, {Target: true value}."""
+        """Return new Findings that include locals followed by value. `truths` is {Target: true value} of these."""
         keys = {target.key for target in truths}
         kept = {t: truth for t, truth in self.truths.items() if t.is_final or t.key not in keys}
         more = Findings(self.scene, kept | truths, {t for t in self.wrong if t in kept})
@@ -94,7 +94,7 @@ class Findings:
 def findings_on(scene):
     """Return the Findings on the Targets of a Scene.
 
-    Its verdicts are computed only if a gradient seems wrong and may be at a kink.
+    The verdicts of a check are computed only if a gradient seems wrong and may be at a kink.
     """
     found = Findings(scene, {}, set())
     for target in scene.targets:

@@ -31,7 +31,7 @@ EQUAL = 1e-7  # relative
 
 
 def follow_by_value(scene, others):
-    """Extend the Targets and Findings of a Scene, and of the others, by locals that their values identify."""
+    """Add the locals that their values identify to the Targets and Findings of a Scene and of the others."""
     by_name = {t.key for t in scene.found.truths if t.key is not None} - scene.found.undecided()
     local = [e for e in scene.locals() if e.key not in by_name and _is_numeric(e.value) and not _is_start(scene, e)]
     if not local:
@@ -75,7 +75,10 @@ def _is_start(scene, event):
 
 
 class _Side:
-    """One of the Scenes with its quantities and the true values found so far, {key of an Event: value}."""
+    """One of the Scenes, with its quantities and the true values found so far.
+
+    `truths` is {key of an Event: true value}.
+    """
 
     def __init__(self, scene, names, local):
         self.scene, self.events = scene, {e.key: e for e in scene.plain.events}
@@ -95,7 +98,7 @@ class _Side:
         return {t for t in self.compared if t.key != key and self.scene.found.is_true(t, passed)}
 
     def mends(self, passed, key, truth):
-        """Return True if a value at an Event makes a gradient right that is wrong in a Passed, and none wrong."""
+        """Return True if the value `truth` makes a gradient right that is wrong in a Passed, and no right one wrong."""
         return truth is not None and self.right(passed, key) < self.right(self.backward({key: truth}), key)
 
     def extend(self, local, vouched):
@@ -127,7 +130,7 @@ class _Search:
         self.claimed = {k for k in self.labels if any(_fits(self.quantities[k], truth) for truth in truths)}
 
     def _common(self):
-        """Return the labels of the quantities on all sides; of the lengths, one label for each."""
+        """Return the labels of the quantities that all sides have, with one label for each length."""
         labels = {}
         for label, quantity in self.quantities.items():
             if all(label in side.quantities for side in self.sides):
@@ -183,10 +186,10 @@ class _Search:
         return any(self.scene.name(event) in names_read(product) for product in products)
 
     def find_mistake(self):
-        """Find the first wrong local, record its true value, and return True; or return False.
+        """Find the first wrong local and record its true value. Return False if there is none.
 
-        If its value is a quantity that its name allows, the local may be right, and the line of a later one wrong. The
-        first of these is then its rival.
+        If its value is a quantity that its name allows, the local may be right, and a later one wrong. The first such
+        local is then recorded as its rival.
         """
         found = self._mistakes()
         event, truths = next(found, (None, ()))
@@ -200,7 +203,7 @@ class _Search:
         return True
 
     def _mistakes(self):
-        """Yield each Event of a local that is not vouched for, with its true value on each side, if that mends it."""
+        """Yield (Event, true value on each side) for the locals whose replacement with a quantity mends a gradient."""
         passed = [side.backward() for side in self.sides]
         vouched = set(self.vouched())
         unknown = [e for e in self.local if e.key not in self.sides[0].truths]
@@ -258,7 +261,7 @@ def _pairs(name):
 
 
 def _truth(side, key, label):
-    """Return a quantity as the value of a local, or None if it cannot be."""
+    """Return the value that a local has if it equals a quantity, or None if it cannot equal it."""
     quantity, event = side.quantities[label], side.events.get(key)
     if event is None:
         return None

@@ -27,8 +27,8 @@ class Site:
 
     `kind` is "forward" or "backward" for a name, "return" for a value that backward returns, and "part" for a part of
     an expression. `value` is the expression whose value the probe receives, or None. If that is an element of a tuple,
-    `position` is its index and `count` the length of the tuple (0 if unknown). `is_written` is True if the name existed
-    before.
+    `position` is its index and `count` the length of the tuple (0 if unknown). `is_written` is True if the
+    statement modifies an existing value.
     """
 
     kind: str
@@ -73,13 +73,15 @@ def instrumented(source):
 def planted(source, tree, probe):
     """Insert the probes into the live functions within the `with` block.
 
-    Raises ValueError if none is found.
+    Raises ValueError if no live function contains the backward pass.
     """
     codes = codes_of(tree, source.file)
     before = [(function, function.__code__) for function in holders_of(source)]
     scopes = [function.__globals__ for function, _ in before]
     if not before:
-        raise ValueError(f"{source.name}: the function around its backward is no longer there")
+        raise ValueError(
+            f"{source.name}: the function that contains its backward no longer exists, so its lines cannot be run"
+        )
     try:
         for scope in scopes:
             scope[PROBE] = probe
@@ -94,13 +96,13 @@ def planted(source, tree, probe):
 
 
 class _Probes(ast.NodeTransformer):
-    """Inserts probes and lists their `sites`. `originals` has the original of each node by its id."""
+    """Inserts probes and lists their `sites`. `originals` maps the id of each copied node to the original node."""
 
     def __init__(self, originals):
         self.sites, self.originals, self.statement = [], originals, None
 
     def body(self, statements, kind, local):
-        """Return statements with a probe after each one that binds a name; `local` are the names of the function."""
+        """Insert a probe after each statement that binds a name. `local` are the local names of the function."""
         new = []
         for statement in statements:
             if isinstance(statement, OWN_SCOPE):
@@ -205,7 +207,7 @@ def _bound(statement):
 
 
 def _names(target, is_written=False):
-    """Return the names in a target; those of the arrays that it indexes, if they are written into."""
+    """Return the names in a target, including the arrays that it indexes if the statement writes into them."""
     while is_written and isinstance(target, ast.Subscript):
         target = target.value
     if isinstance(target, ast.Name):
@@ -216,6 +218,6 @@ def _names(target, is_written=False):
 
 
 def _walrus(node):
-    """Return the nodes `name := value` of an expression."""
+    """Return the assignment expressions `name := value` in an expression."""
     nodes = ast.walk(node) if isinstance(node, ast.expr) else ()
     return [n for n in nodes if isinstance(n, ast.NamedExpr)]

@@ -10,9 +10,10 @@ OUTPUT = "<output>"  # the site of the output of forward, if no name is bound to
 
 @dataclass(frozen=True)
 class Event:
-    """One call of the probe of a Site, the `nth` from 0.
+    """One call of the probe at a Site. `nth` counts the calls there from 0.
 
-    `value` is a copy of the value, `live` the value itself, and `left` the result of the recording's witness then.
+    `value` is a copy of the value, and `live` the value itself. `left` is the result of the recording's witness at that
+    time, or None.
     """
 
     site: int
@@ -28,7 +29,7 @@ class Event:
 
     @property
     def is_untouched(self):
-        """Return True if the value has not been modified since."""
+        """Return True if the value has not been modified since it was recorded."""
         return not isinstance(self.live, np.ndarray) or np.array_equal(self.value, self.live, equal_nan=True)
 
 
@@ -49,14 +50,15 @@ class Probe:
         return value if change is None else change(value)
 
     def part(self, site, value):
-        """Do the same at a part of an expression, if `running` includes it."""
+        """Record and return the value of a part of an expression in the same way, if `running` includes the part."""
         return self(site, value) if self.moved is None or site in self.moved else value
 
     @contextmanager
     def running(self, changes, witness=None, with_parts=False, is_recorded=True):
         """Apply changes, {key: function of the value}, within the `with` block, and yield a list of its Events.
 
-        Parts of expressions are recorded only if they are changed, or `with_parts`.
+        Parts of expressions are recorded only if they are changed, or if `with_parts` is True. `witness()` is called at
+        each Event, and its result is stored in `left`.
         """
         before = vars(self).copy()
         self.changes, self.events, self.counts, self.witness = changes, [] if is_recorded else None, {}, witness

@@ -186,7 +186,10 @@ def _bound_by(site):
 
 
 def _names_of(site):
-    """Return the names whose gradient is that of a part: the name that it is or views, and those bound to its value."""
+    """Return the names whose gradient equals that of a part.
+
+    These are the name that the part is or is a view of, and the names that are bound to its value.
+    """
     node = site.value
     while not isinstance(node, ast.Name):
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in VIEWS:
@@ -201,7 +204,7 @@ def _names_of(site):
 
 
 def _with_rows(label, array):
-    """Yield (label, array) for an array, and for its first row if all rows are equal, and so on for that."""
+    """Yield (label, array) for an array. If all its rows are equal, continue with the first row."""
     yield label, array
     while array.ndim and len(array) and close(array, np.broadcast_to(array[:1], array.shape), NEAR):
         array, label = array[0], (*label, "row")

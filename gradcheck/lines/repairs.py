@@ -1,4 +1,4 @@
-"""Name the mistake in a wrong line: the first explanation that fits, and that also fits on other draws.
+"""Name the mistake in a wrong line by the first explanation that fits on this draw and on the others.
 
 The plainest is tried first: an edit of the table of mistakes at the line or at one of its helpers, then a factor, a
 path, a function or a term that is missing. An edit is accepted only if the gradient is right with it.
@@ -24,10 +24,10 @@ from gradcheck.mistakes.row import Edit, Reader
 MOST_FITTING = 8  # edits that fit the first draw, of which one has to fit the second too
 MOST_PAIRS = 30  # of names that are held constant together
 MOST_RUNS = 2000  # runs of backward for all edits of helpers
-MORE_RUNS = 200  # of these, to find other lines that may hold the mistake
-MOST_TRIED, LEAST_TRIED = 2000, 150  # edits of the target's line, or of all helpers; at least for each of these
+MORE_RUNS = 200  # further runs, to find other lines that may contain the mistake
+MOST_TRIED, LEAST_TRIED = 2000, 150  # edits of the target's line, or of all helpers; edits of each helper
 MOST_SECONDS = 5.0  # of processor time, for all edits of one target of one rank
-EDITS_PER_LOOK = 32  # at the clock, because process_time is slow on some systems
+EDITS_PER_LOOK = 32  # edits between two looks at the clock, because process_time is slow on some systems
 MOST_IN_A_FRACTION = 4  # a factor with a larger number in it is not shown
 ANOTHER, FACTOR, FUNCTION, TERM = 1, 2, 3, 4  # the ranks of repairs
 REPLACED = "name replaced"
@@ -37,10 +37,11 @@ REPLACED = "name replaced"
 class Mistake:
     """A mistake that may be at the line of an Event, with its sentence.
 
-    With `expression` in the line, the gradient is right; it comes from the Edit `edit`, which replaces the whole line
-    if `is_whole`. A mistake that was recognised in another way has neither. `is_sure` is False if it may also be in
-    another line, and `is_of_helper` True if the edit replaces a name that may itself be wrong. `factor` is that by
-    which the value differs, if the sentence says that it is a multiple.
+    `expression` is a corrected expression for the line, which makes the gradient right, and `edit` is the Edit that
+    produces it. Either is None if the mistake was recognised in another way. `is_whole` is True if the edit replaces
+    the whole expression. `is_sure` is False if the mistake may also be in another line. `is_of_helper` is True if the
+    edit replaces a name that may itself be wrong. If the sentence says that the value is a multiple of the true one,
+    the true one is `factor` times the value.
     """
 
     event: Event
@@ -56,8 +57,8 @@ class Mistake:
 def mistakes(scene, again, target):
     """Return the simplest Mistakes that explain a wrong Target, one for each line.
 
-    A missing factor in another line counts as equally simple as one change in lines that may be right. `again()`
-    returns the Scenes of other draws.
+    If one change explains the Target, but only at lines of its helpers, a missing factor in another line counts as
+    equally simple. `again()` returns the Scenes of other draws.
     """
     bench, event = Workbench(scene, target), target.event
     site = scene.site(event)
@@ -101,7 +102,10 @@ def _verified(bench, others, search, found):
 
 
 def _holds(bench, search, mistake, is_all):
-    """Return True if a Mistake holds on another bench. If it `is_all` that is wrong, its edit must make all right."""
+    """Return True if a Mistake holds on another bench.
+
+    With `is_all`, its edit must also make the gradient of every input right without other replacements.
+    """
     if mistake.expression is None:
         if not is_real_array(bench.value) or not np.any(bench.value):
             return False
@@ -113,7 +117,10 @@ def _holds(bench, search, mistake, is_all):
 
 
 def _joined(found):
-    """Return one of the Mistakes of a line that no draw distinguishes, with both names if two differ in one name."""
+    """Combine the Mistakes of a line that no draw distinguishes into one.
+
+    If two differ in a single name, the sentence contains both names.
+    """
     first, *others = found
     for other in others:
         holes = _holes_that_differ(first.edit, other.edit)
@@ -132,14 +139,14 @@ def _holes_that_differ(a, b):
     return holes if all(isinstance(edit.bound[hole], ast.Name) for hole in holes for edit in (a, b)) else []
 
 
-# The searches: each returns the Mistakes that explain the Target of a bench on its numbers
+# The searches: each returns the Mistakes that explain the Target of a bench on one draw
 
 
 def _fitting(rank, bench, most_runs=MOST_RUNS):
     """Return the edits of a rank that fit: those at the Target's line first, then those at its helpers.
 
-    For each line the simplest come first, up to a maximum. For the last ranks, the search ends after the first line
-    that has one.
+    At most MOST_FITTING edits of each line are returned, the simplest first. With the rank FUNCTION or TERM, the search
+    ends after the first line with an edit that fits.
     """
     found, end, lines = [], time.process_time() + MOST_SECONDS, bench.lines()
     helpers = {bench.scene.name(e) for e in bench.helpers()}
@@ -206,7 +213,7 @@ def _covered(bench, names):
 
 
 def _scaled(bench):
-    """Recognise a value that is a multiple of the true one; the factor is named if it is a simple fraction."""
+    """Recognise a value that is a multiple of the true one. A factor that is a simple fraction is named."""
     value, truth = bench.value, bench.truth
     if bench.expression(bench.target.event) is None:
         return []
@@ -220,7 +227,7 @@ def _scaled(bench):
 
 
 def _left_out(bench):
-    """Recognise a gradient that lacks a value which backward computes, and does not read."""
+    """Recognise a gradient that lacks a term which backward computes but does not use."""
     scene, reads, own = bench.scene, bench.scene.reads, bench.target.event
     read = {e.key for before in reads.before.values() for e in before}
     place = {event.key: i for i, event in enumerate(scene.plain.events)}
@@ -233,7 +240,7 @@ def _left_out(bench):
             if place[event.key] > place[own.key]:
                 where = next((e for e in scene.plain.events if own in reads.before[e.key]), own)
             is_own = scene.name(own) == name
-            sentence = f"what {name} held before is left out" if is_own else f"{name} is computed and left out"
+            sentence = f"the earlier value of {name} is left out" if is_own else f"{name} is computed and left out"
             return [Mistake(where, sentence)]
     return []
 
@@ -258,7 +265,7 @@ SEARCHES = (_left_out, one_change, _scattered, _missing_path, one_factor, _scale
 
 
 def repaired_statement(site, expression):
-    """Return the text of a Site's statement with another expression, or ""."""
+    """Return the text of a Site's statement with another expression, or "" if there is none."""
     statement = site.statement
     if expression is None or site.value is None:
         return ""

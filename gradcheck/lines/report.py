@@ -13,7 +13,7 @@ class StepRow:
     """One gradient that backward computes.
 
     `name` is the name that it is bound to, `equation` the number in the comment at its line, such as "(6)", or empty,
-    and `line` its line number in the file. `verdict` is "right", "WRONG" (the line is wrong), "follows" (the error
+    and `line` is its line number in the file. `verdict` is "right", "WRONG" (the line is wrong), "follows" (the error
     comes from a line above), or "not followed"; `sentence` gives the reason, or is empty. If the sentence names a
     repair, `repair` is the corrected statement, and `edit` the edit of the table (gradcheck/mistakes), which also has a
     sentence for students; `is_whole` is True if it replaces the whole value.
@@ -72,6 +72,6 @@ class StepsReport:
 
 
 def joined(words, last_word="and"):
-    """Return `a`, `a and b` or `a, b and c`."""
+    """Join words with commas, and with `last_word` before the last one, as in `a, b and c`."""
     *first, last = words
     return f"{', '.join(first)} {last_word} {last}" if first else last

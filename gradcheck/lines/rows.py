@@ -1,4 +1,4 @@
-"""The rows of the report: a verdict on each Target, with the reason."""
+"""Build the rows of the report, each with the verdict on a Target and the reason."""
 
 import ast
 import re
@@ -17,8 +17,8 @@ from gradcheck.lines.source import is_gradient
 DRAWS = 2  # further draws on which a local is compared with quantities
 MOST_NAMED = 3  # lines that are named together with a line because any of them may be the wrong one
 EQUATION = re.compile(r"#\s*(\(\d+[a-z′']?\))")
-PARTIAL = "it is not all of that name's gradient, "
-UNDECIDED = f"{PARTIAL}and whether it is meant to be cannot be told"
+PARTIAL = "it is not the whole gradient of that name, "
+UNDECIDED = f"{PARTIAL}and may be a part of it or wrong"
 
 
 def report_on(scene, again):
@@ -105,7 +105,7 @@ def _verdict(scene, target, pinned):
     if not target.is_followed:
         return NOT_FOLLOWED, target.reason
     if target in found.parts:
-        return NOT_FOLLOWED, f"{PARTIAL}nor need it be: what is computed from it is right"
+        return NOT_FOLLOWED, f"{PARTIAL}nor need it be: the values computed from it are right"
     if target in found.elsewhere:
         return NOT_FOLLOWED, "these lines return the right values, and other code computes a wrong gradient from them"
     if scene.is_parameter(target) and target in found.at_fault:

@@ -20,11 +20,12 @@ PREFIXES, SUFFIXES = ("d", "d_", "grad_"), ("_grad", "_bar")  # of names that ho
 
 @dataclass(frozen=True)
 class Source:
-    """A backward pass, `inner`, and its forward pass, `outer`: syntax trees within `tree`, that of a file.
+    """The source of a backward pass.
 
-    `function` is the live backward pass; `is_whole` is True if it is the function that the target returned, and False
-    if that function only calls it. `lines` are the lines of the file. For two functions with a cache, neither of which
-    is defined within the other, `forward` is the live forward pass.
+    `inner` is the syntax tree of the backward pass, and `outer` that of its forward pass. Both are parts of `tree`,
+    that of the file. `lines` are the lines of the file. `function` is the live backward pass. `is_whole` is True if it
+    is the function that the target returned, and False if that function only calls it. If the two passes are separate
+    functions that share a cache, `forward` is the live forward pass.
     """
 
     file: str
@@ -38,7 +39,7 @@ class Source:
 
     @property
     def name(self):
-        """Return its name, that of the class for a method `forward` or `__call__`."""
+        """Return the name of the forward pass, or of its class if it is a method `forward` or `__call__`."""
         if self.forward is not None:
             return self.forward.__name__
         owner, _, name = self.function.__qualname__.rpartition(".<locals>.")[0].rpartition(".")
@@ -90,7 +91,10 @@ def _pair_within(target):
 
 
 def _node_of(function, lines):
-    """Return (tree, outer function or None, node) of a live function in its file, or three times None."""
+    """Return (tree, outer function or None, node) of a live function in its file.
+
+    All three are None if the function is not found or not unique.
+    """
     found = _functions_of("".join(lines)).get(_key(function.__code__), [])
     return found[0] if len(found) == 1 else (None, None, None)
 
@@ -103,7 +107,7 @@ def _refuse_stale(function, tree, name):
 
 
 def closures(function):
-    """Yield a function and all functions in its closure, the nearest first; bound functions are included."""
+    """Yield a function and all functions in its closure, the nearest first. Methods and partials are unwrapped."""
     pending, seen = [function], set()
     while pending:
         value = pending.pop(0)
@@ -128,7 +132,7 @@ def contents(function):
 
 
 def holders_of(source):
-    """Return the live functions whose code contains that of a Source: all objects in memory are searched."""
+    """Return the live functions whose code contains that of a Source, found among all objects in memory."""
     if source.forward is not None:
         return [source.forward, source.function]
     functions = [thing for thing in gc.get_objects() if type(thing) is types.FunctionType]

@@ -1,4 +1,4 @@
-"""The Targets of the comparison: each gradient that backward binds to a name or returns.
+"""List the Targets of the comparison: the gradients that backward binds to a name or returns.
 
 `dscores` is compared with ∂L/∂scores if forward binds the name `scores` once. The values that backward returns, and
 those that it leaves in parameters, are compared too. A name that cannot be followed has a reason instead.
@@ -80,13 +80,13 @@ def _named(scene, name, event, is_last):
     if others:
         reason = f"the forward pass binds {of}, or writes into it, more than once"
     elif not is_real_array(first.value):
-        reason = f"{of} is no array of floating-point numbers"
+        reason = f"{of} is not a floating-point array"
     elif not first.is_untouched:
         reason = f"the forward pass writes into {of} after it is bound"
     elif not is_real_array(event.value) or np.shape(event.value) != shape:
         reason = f"it does not have the shape of {of}, {shape}"
     elif not event.is_untouched:
-        reason = "it is written into where that is not seen"
+        reason = "it is modified, but not under this name"
     elif np.size(event.value) > MOST:
         reason = TOO_MANY
     return Target(name, event, first.key, first.value, key=event.key, reason=reason)
@@ -113,7 +113,7 @@ def _returned(scene, last):
             if (given == target.name or is_free) and bound.live is event.live and bound.is_untouched:
                 target.name, target.event, target.key = given, bound, bound.key
         if not is_real_array(target.event.value) and target.key is not None:
-            target.reason = "it is no array of floating-point numbers"
+            target.reason = "it is not a floating-point array"
         elif array.size > MOST:
             target.reason = TOO_MANY
         targets.append(target)
@@ -123,8 +123,8 @@ def _returned(scene, last):
 def _expected(scene):
     """Return (position, place, name, array) for each gradient that backward returns.
 
-    The position is that among the run's arguments, or None if other code passes the result on. The place is where the
-    forward pass is perturbed.
+    The position is the index among the run's arguments, or None if other code passes the result on. The place is
+    where the forward pass is perturbed.
     """
     if scene.source.is_whole:
         return [(i, i, a.name, a.array) for i, a in enumerate(scene.run.arguments) if a.parameter is None]
@@ -143,7 +143,7 @@ def is_array(value):
 
 
 def _is_read(scene, name):
-    """Return True if a line of backward computes with a name, the expressions that it returns included."""
+    """Return True if a line of backward, or an expression that it returns, computes with a name."""
     sites = [scene.site(event) for event in scene.plain.events]
     used = [site.value if site.kind == "return" else site.statement for site in sites]
     return any(name in names_read(node) for node in used if not isinstance(node, ast.Name))
@@ -191,7 +191,10 @@ class Reads:
         return [*read, *(n for name in read for n in self.helpers.get(name, ()))]
 
     def through(self, event, stops):
-        """Return the Events that one reads, directly or through others except those with a key in `stops`."""
+        """Return the Events that an Event reads, directly or through other Events.
+
+        Events with a key in `stops` are included but not followed further.
+        """
         found, pending = {}, list(self.before[event.key])
         while pending:
             other = pending.pop()

@@ -46,7 +46,7 @@ class Truth:
         return close(a, b, self.resolution, self.floor(array))
 
     def is_gradient(self, value, at, array, held=None):
-        """Return True if a value is the true gradient, along random directions, with {key: value} `held`."""
+        """Return True if a value is the true gradient, along random directions. `held` is as in `slopes`."""
         if not is_real_array(value) or np.shape(value) != np.shape(array) or not np.all(np.isfinite(value)):
             return False
         for _ in range(DIRECTIONS):
@@ -80,7 +80,7 @@ class Truth:
     def slopes(self, at, array, v, held=None, is_recorded=True):
         """Return (derivative of L, its uncertainty, {key: derivative of a value of forward}) along v at a place.
 
-        Raises NotComplexSafe.
+        The values in `held`, {key: value}, are kept constant. Raises NotComplexSafe if the complex step does not apply.
         """
         self.run.call.keep_to_time()
         changes = {key: _holding(value) for key, value in (held or {}).items()}
@@ -96,7 +96,7 @@ class Truth:
         return float(np.sum(self.run.dy * y)), 0.0, slopes
 
     def is_plain(self, at, array):
-        """Return True if the gradient is known exactly and there is no kink: then nothing else is right."""
+        """Return True if the gradient is known exactly and there is no kink, so that any other value is wrong."""
         if self.step is None:
             return False
         here, _ = self._by_differences(at, array, self.rng.standard_normal(np.shape(array)), {})
