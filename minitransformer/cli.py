@@ -85,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def command_list(summaries: dict) -> str:
-    """Return the commands in groups, with their summaries."""
+    """Return text that lists the commands in groups, with their summaries."""
     width = max(map(len, summaries))
     lines = []
     for title, names in commands.GROUPS.items():
@@ -125,11 +125,14 @@ def run_command(parser, argv) -> int:
 
 
 def too_large(error: MemoryError, command: str) -> str:
-    """Return NumPy's message about the array, the file of this package, and the options that need less memory."""
+    """Return a message about an array that does not fit into memory.
+
+    It contains NumPy's message, the file of this package, and the options that need less memory.
+    """
     package = Path(__file__).parent
     files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
     where = [file.relative_to(package).as_posix() for file in files if file.is_relative_to(package)][-1]
-    advice = f"; it takes less with {LESS_MEMORY[command]}" if command in LESS_MEMORY else ""
+    advice = f"; to use less memory, choose {LESS_MEMORY[command]}" if command in LESS_MEMORY else ""
     return f"{str(error) or 'there is not enough memory'}, in {where}{advice}"
 
 
@@ -145,12 +148,12 @@ def say_failure(error: BaseException) -> int:
 
 
 def describe(error: Exception) -> str:
-    """Return an exception's message in one line; for an OSError, the file and the reason."""
+    """Return an exception's message in one line. For an OSError, it contains the file and the reason."""
     if isinstance(error, EXPECTED):
         return described(error) or type(error).__name__
     return one_line(f"internal error, please report it: {type(error).__name__}: {error} (--traceback shows where)")
 
 
 def show_warning(message, category, filename, lineno, file=None, line=None):
-    """Print a warning in one line; replaces warnings.showwarning."""
+    """Print a warning in one line. This function replaces warnings.showwarning."""
     say(f"{PROGRAM}: warning: {one_line(message)}")

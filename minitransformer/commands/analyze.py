@@ -29,15 +29,15 @@ the loss of probability if an earlier token is ablated. Attention is not influen
 agreement with the ablation.
 
 The explanation of a token needs a forward pass for each earlier token, so --last limits the number of explained
-tokens. With --against, activation patching shows which activations carry the difference between two texts of as
-many tokens.
+tokens. With --against, activation patching shows which activations carry the difference between two texts with
+the same number of tokens.
 """
 
 
 def add_arguments(parser) -> None:
     model_argument(parser)
     option(parser, "--text", "the text, or - for standard input", metavar="TEXT", required=True)
-    option(parser, "--against", "a second text of as many tokens, for activation patching", metavar="TEXT")
+    option(parser, "--against", "a second text with the same number of tokens, for activation patching", metavar="TEXT")
     words = "the two next tokens to compare (default: the model's predictions)"
     parser.add_argument("--answers", nargs=2, metavar=("A", "B"), help=words)
     option(parser, "--last", "number of explained tokens, at the end of the text", 32, "N")
@@ -53,7 +53,7 @@ def run(arguments) -> int:
     from minitransformer.analysis.page import page_findings, write_page
 
     if arguments.answers is not None and arguments.against is None:
-        raise ValueError("--answers compares two texts: give the other one with --against")
+        raise ValueError("--answers can only be used together with --against")
     if not arguments.json:
         require_file_path(arguments.out)
     lm = LanguageModel.load(arguments.model)

@@ -53,7 +53,7 @@ def add_arguments(parser) -> None:
     measurement.add_argument("--against", nargs="+", choices=TORCH, default=[], metavar="ENGINE", help=words)
     switch(measurement, "--profile", "time of each file in a training step")
     switch(measurement, "--scaling", "growth of costs with size, and the exponents that theory expects")
-    switch(parser, "--plain", "textbook against engine, without replicas of the model")
+    switch(parser, "--plain", "compare the textbook with the engine, without replicas of the model")
     words = f"sizes to measure: {', '.join(SIZES)} (default: all)"
     parser.add_argument("--sizes", nargs="+", choices=SIZES, metavar="SIZE", help=words)
     option(parser, "--threads", "threads of every engine (default: one per core)", metavar="N", limits=PROCESSES)
@@ -87,13 +87,16 @@ def run(arguments) -> int:
 
 def settings_of(arguments) -> dict:
     if arguments.text is not None and not arguments.scaling:
-        raise ValueError("--text is for --scaling: the other measurements need no text")
+        raise ValueError("--text can only be used together with --scaling")
     if arguments.text is not None:
         require_long_text(arguments.text)
     if arguments.scaling and arguments.sizes:
-        raise ValueError("--sizes is not for --scaling, which has its own sizes")
+        raise ValueError("--sizes cannot be used together with --scaling, which has its own sizes")
     if arguments.plain and (arguments.profile or arguments.scaling):
-        raise ValueError("--plain is not for --profile and --scaling: for the textbook's, set MINITRANSFORMER_PLAIN=1")
+        raise ValueError(
+            "--plain cannot be used together with --profile or --scaling; to measure the textbook, set "
+            "MINITRANSFORMER_PLAIN=1"
+        )
     own = BARE if arguments.plain else (OURS, ENGINE) if arguments.against else (OURS,)
     given = {name: getattr(arguments, name) for name in FULL if getattr(arguments, name) is not None}
     settings = {
@@ -112,7 +115,7 @@ def settings_of(arguments) -> dict:
 
 
 def require_long_text(text: Path) -> None:
-    """Raise OSError unless `text` is a file, and ValueError unless it is UTF-8 and long enough for a fit."""
+    """Raise OSError unless `text` is a file, and ValueError unless it is UTF-8 and long enough for --scaling."""
     if text.is_dir():
         raise IsADirectoryError(f"{text}: is a folder, not a file")
     if not text.is_file():
@@ -120,7 +123,7 @@ def require_long_text(text: Path) -> None:
     needed = max(series.sizes[FEWEST - 1] for series in SERIES.values() if series.reads_text)
     if text.stat().st_size < needed:
         raise ValueError(
-            f"{text}: has {text.stat().st_size:,} bytes, and the fit of a growth needs at least {needed:,}"
+            f"{text}: has {text.stat().st_size:,} bytes, but needs at least {needed:,} to fit the growth of the costs"
         )
     for _ in TextFiles([text]):  # raises if the file is not UTF-8
         pass

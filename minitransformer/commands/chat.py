@@ -54,7 +54,9 @@ def run(arguments) -> int:
     try:
         conversation = Conversation(lm, arguments.system, **settings, rng=np.random.default_rng(arguments.seed))
     except ValueError as error:
-        raise ValueError(f"{arguments.model}: {error} (minitransformer generate continues a text)") from None
+        raise ValueError(
+            f"{arguments.model}: {error}. To continue a text with this model, use `minitransformer generate`"
+        ) from None
     if sys.stdin.isatty():
         talk(conversation, arguments.max_new_tokens)
     else:
@@ -63,7 +65,10 @@ def run(arguments) -> int:
 
 
 def talk(conversation, max_new_tokens) -> None:
-    """Read messages and write answers until Ctrl-D. A message that cannot be answered gives a warning."""
+    """Read messages and write answers until Ctrl-D.
+
+    If a message cannot be answered, a warning gives the reason.
+    """
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  gives input() the arrow keys
     while True:
@@ -98,7 +103,7 @@ def answer_lines(conversation, max_new_tokens) -> None:
 def lines_of_input():
     """Yield the lines of standard input that are not blank.
 
-    Raises ValueError, naming the line, for one that is not UTF-8 or longer than LONGEST_LINE.
+    Raises ValueError, with the number of the line, if a line is not UTF-8 or is longer than LONGEST_LINE.
     """
     for number, line in enumerate(iter(lambda: sys.stdin.buffer.readline(LONGEST_LINE + 1), b""), start=1):
         if len(line) > LONGEST_LINE:
@@ -113,7 +118,7 @@ def lines_of_input():
 
 
 def write(conversation, line, max_new_tokens) -> None:
-    """Write the answer to a line piece by piece; end its last line also after Ctrl-C."""
+    """Write the answer to a line piece by piece, and end its last line even after Ctrl-C."""
     forgotten, piece = conversation.forgotten, "\n"
     try:
         for piece in conversation.answer(line, max_new_tokens):

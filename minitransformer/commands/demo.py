@@ -36,7 +36,7 @@ Each part names the source file to read. The folder contains the pictures and th
 def add_arguments(parser) -> None:
     out_option(parser, "demo", "folder for the model and the pictures")
     seed_option(parser, "weights, batches and samples")
-    switch(parser, "--quick", "a few seconds: runs everything, and learns next to nothing")
+    switch(parser, "--quick", "run everything in a few seconds; the models learn almost nothing")
 
 
 def run(arguments) -> int:

@@ -26,7 +26,7 @@ def start(arguments) -> int:
     for name in added:
         show(f"{arguments.out / name}")
     if kept:
-        show(f"left as it is: {kept[0]}" if len(kept) == 1 else f"left as they are: {len(kept)} files that were there")
+        show(f"not overwritten: {kept[0]}" if len(kept) == 1 else f"not overwritten: {len(kept)} existing files")
     first = exercises[0].name
     show(f"\nBegin with {arguments.out / first}.py, then: minitransformer learn check {first}")
     return 0
@@ -49,10 +49,10 @@ def where(arguments) -> int:
 
 
 def check(arguments) -> int:
-    """Print verdicts; return 1 unless all are right."""
+    """Print the verdicts. Return 0 if all exercises are solved, else 1."""
     folder = workspace.found_folder(arguments.folder)
     if arguments.plot is not None and arguments.name is None:
-        raise ValueError("--plot draws one exercise: name it")
+        raise ValueError("--plot needs the NAME of one exercise")
     names = [arguments.name] if arguments.name else workspace.begun_in(folder)
     if not names:
         return where(arguments)
@@ -71,7 +71,7 @@ def hint(arguments) -> int:
         verdicts = (grader.verdict(folder, name) for name in names)
         verdict = next((verdict for verdict in verdicts if not verdict.is_solved), None)
     if verdict is None:
-        show("there is nothing to hint at: it is right")
+        show("no hint is needed: there is no mistake")
     else:
         show(folded(next_hint(folder, workspace.exercise_in(folder, verdict.name), verdict)))
     return 0
@@ -80,7 +80,7 @@ def hint(arguments) -> int:
 def watch(arguments) -> int:
     folder = workspace.found_folder(arguments.folder)
     where(arguments)
-    say(f"watching {folder}: what you save is checked; Ctrl-C ends")
+    say(f"watching {folder}: each saved exercise is checked; Ctrl-C ends")
     with Grader() as grader:
         for name in saved_files(folder):
             show()
@@ -101,17 +101,20 @@ def run(arguments) -> int:
     folder = workspace.found_folder(arguments.folder)
     solved = [verdict.name for verdict in verdicts_of(folder) if verdict.is_solved]
     if not solved:
-        raise ValueError("nothing is solved yet, and a model without anything of yours would prove nothing")
+        raise ValueError("no exercise is solved yet; the model needs at least one of your functions")
     settings = {"style": arguments.like, "steps": arguments.steps, "seed": arguments.seed}
     calls, written = running.train(folder, solved, **settings, say=say)
     used = [name for name, times in calls.items() if times]
-    show(f"yours in it: {', '.join(used) or 'nothing: no function that is solved belongs to this model'}")
+    show(f"your functions in this model: {', '.join(used) or 'none, because no solved exercise belongs to it'}")
     show_to_the_letter(written)
     return 0
 
 
 def collect(arguments) -> int:
-    """Grade submissions, and write or print their marks; after Ctrl-C, of those that were graded until then."""
+    """Grade submissions, and write or print their marks.
+
+    After Ctrl-C, the marks are those of the submissions that have been graded.
+    """
     own = [] if arguments.exercise is None else [read_toml(arguments.exercise)]
     exercises = {exercise.name: exercise for exercise in (*exercise_set(arguments.set or "all"), *own)}
     expected = {exercise.name for exercise in own} if arguments.set is None else set(exercises)
@@ -120,7 +123,7 @@ def collect(arguments) -> int:
     for path in filter(None, (arguments.csv, arguments.nbgrader, arguments.picture, journal)):
         require_file_path(path)
     if (loose := loose_files(folder)) and not arguments.quiet:
-        say(f"not graded, as in no folder: {', '.join(loose[:5])}{', …' if len(loose) > 5 else ''}")
+        say(f"not graded, because not in a student's folder: {', '.join(loose[:5])}{', …' if len(loose) > 5 else ''}")
     with Narrator(arguments.quiet).progress("grading", "submissions", total=total) as move:
         try:
             with closing(collected(folder, exercises, journal, again=arguments.again)) as graded:
@@ -150,7 +153,7 @@ def draw(rows, path) -> None:
 
     summary = marks.summary(rows)
     if not any(handed_in for _, _, handed_in, *_ in summary):
-        say(f"{path}: not drawn, as no exercise was handed in")
+        say(f"{path}: not drawn, because no exercise was handed in")
         return
     save(draw_class(summary), path)
     show_to_the_letter(path)
@@ -168,13 +171,16 @@ def verdicts_of(folder) -> list:
 
 
 def show_verdict(verdict) -> bool:
-    """Print a verdict; return True if the exercise is solved."""
+    """Print a verdict. Return True if the exercise is solved."""
     show(folded(str(verdict)))
     return verdict.is_solved
 
 
 def folded(text) -> str:
-    """Return lines folded to the width of the terminal, if there is one, each under where its words begin."""
+    """Wrap lines to the width of the terminal, if standard output is one.
+
+    The continuation of a line is indented to the column where its words begin.
+    """
     if not sys.stdout.isatty():
         return text
     width, lines = max(shutil.get_terminal_size().columns, 40), []

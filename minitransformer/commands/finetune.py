@@ -60,7 +60,7 @@ the model.
 
 DEFAULT_OUT = "runs/finetune"
 WRECKED = 1  # the exit status
-# The arguments, other than settings, that the checkpoint records: {name: (option, how it is read)}
+# The arguments, other than settings, that the checkpoint records: {name: (option, function that reads it)}
 REMEMBERED = {
     "model": ("MODEL", None),
     "data": ("--data", remembered_file),
@@ -140,33 +140,34 @@ def fine_tune_into_folder(arguments, narrator) -> int:
 def existing_fine_tuning(arguments) -> Checkpoint | None:
     """Return the checkpoint to resume from, or None for a new run.
 
-    Raises ValueError without a model, for the model's own folder, and for a run of pretraining.
+    Raises ValueError if no model is given, if the run would overwrite the model, or if the checkpoint is not of a
+    fine-tuning run.
     """
     path = arguments.out / MODEL_FILE
     if not arguments.resume:
         if arguments.model is None:
-            raise ValueError("which MODEL? give a model's file, or the folder that train wrote, or --resume")
+            raise ValueError("MODEL is missing: give a model's file or a folder that train wrote, or use --resume")
         if path.exists() and path.resolve() == model_file(arguments.model).resolve():
-            raise ValueError(f"--out {arguments.out} is where the model itself is: choose another folder")
+            raise ValueError(f"--out {arguments.out} is the folder of the model itself; choose another one")
     checkpoint = existing_run(arguments)
     if checkpoint is not None and not isinstance(checkpoint.settings, FineTuningSettings):
         kind = checkpoint.settings.kind
-        raise ValueError(f"{path}: cannot resume: it holds a run of {kind}; fine-tune it into another --out")
+        raise ValueError(f"{path}: cannot resume: the file contains a run of {kind}; fine-tune it with another --out")
     return checkpoint
 
 
 def given_about(arguments, checkpoint) -> dict:
     """Return the arguments that the checkpoint records in addition to the settings.
 
-    Raises ValueError without --data and --text, for a value other than the checkpoint's, and for an option of --data
-    without it.
+    Raises ValueError if --data and --text are both missing, if a value differs from the checkpoint's, or if an option
+    of --data is given without it.
     """
     given = {name: getattr(arguments, name) for name in REMEMBERED}
     if checkpoint is not None:
         before = recorded_arguments(checkpoint, arguments, {name: option for name, (option, _) in REMEMBERED.items()})
         if before.get("data") is None and before.get("text") is None:
             raise ValueError(
-                f"{checkpoint.path}: cannot resume: the run was not begun by this command, but by a program"
+                f"{checkpoint.path}: cannot resume: the run was started by a Python program, not by this command"
             )
         for name, (_, read) in REMEMBERED.items():
             if read is not None and given[name] is None:
@@ -174,18 +175,23 @@ def given_about(arguments, checkpoint) -> dict:
         return {name: before.get(name) for name in REMEMBERED}
     if given["data"] is None and given["text"] is None:
         raise ValueError(
-            "on what? give --data, pairs of responses, or --text; --data politeness comes with the program"
+            "the data is missing: give pairs of responses with --data, or files with --text (the package contains "
+            "--data politeness)"
         )
     if given["data"] is None:
         only_pairs = [flag_of(name) for name in ("beta", "objective", "perplexity_limit") if name in arguments]
         only_pairs += [REMEMBERED[name][0] for name in ("general", "held_out", "prompts") if given[name] is not None]
         if only_pairs:
-            raise ValueError(f"{only_pairs[0]} is for --data, not for --text")
+            raise ValueError(f"{only_pairs[0]} can only be used together with --data")
     return given
 
 
 def given_settings(arguments, about: dict, checkpoint) -> FineTuningSettings:
-    """Return the settings of the options, and otherwise the defaults or those of the checkpoint, which must agree."""
+    """Return the settings that the options give.
+
+    A setting without an option has its default or, when a run is resumed, its value in the checkpoint. Raises
+    ValueError if an option contradicts the checkpoint.
+    """
     kind = PreferenceSettings if about["data"] else FineTuningSettings
     given = given_fields(arguments, kind)
     with in_terms_of_options(kind):
@@ -196,11 +202,11 @@ def given_settings(arguments, about: dict, checkpoint) -> FineTuningSettings:
 
 
 def given_trainable(arguments):
-    """Return the trainable setting of the options, or None. Raises ValueError for an option that needs --lora."""
+    """Return the trainable setting of the options, or None. Raises ValueError if --lora is missing."""
     if arguments.lora is None:
         for name in ("alpha", "adapt"):
             if getattr(arguments, name) is not None:
-                raise ValueError(f"--{name} is for --lora")
+                raise ValueError(f"--{name} can only be used together with --lora")
         return arguments.last_blocks if arguments.parameters is None else arguments.parameters
     fields = {"rank": arguments.lora, "alpha": arguments.alpha, "targets": arguments.adapt}
     return LowRank(**{name: value for name, value in fields.items() if value is not None})

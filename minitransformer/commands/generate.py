@@ -53,7 +53,7 @@ def run(arguments) -> int:
     tokens, context = len(lm.encode(prompt)), lm.model.config.context
     if tokens > context:
         warnings.warn(
-            f"the prompt has {tokens} tokens, and the model sees the last {context} at most: its context", stacklevel=2
+            f"the prompt has {tokens} tokens; the model sees only the last {context}, its context", stacklevel=2
         )
     settings = {
         "temperature": 0 if arguments.greedy else arguments.temperature,
@@ -81,7 +81,7 @@ def kept(ids, written: list):
 
 
 def write(prompt, pieces) -> None:
-    """Write a prompt and its continuation piece by piece; end the line also after Ctrl-C."""
+    """Write a prompt and its continuation piece by piece, and end the line even after Ctrl-C."""
     try:
         show_to_the_letter(prompt, end="")
         for piece in pieces:
@@ -95,7 +95,7 @@ def write(prompt, pieces) -> None:
 def read_prompt() -> str:
     """Return standard input without its last line break, which `echo` adds.
 
-    Raises ValueError if it is not UTF-8 or longer than LONGEST_PROMPT.
+    Raises ValueError if the input is not UTF-8 or is longer than LONGEST_PROMPT.
     """
     data = sys.stdin.buffer.read(LONGEST_PROMPT + 1)
     if len(data) > LONGEST_PROMPT:

@@ -53,8 +53,8 @@ def run(arguments) -> int:
     corpus = tokenize_corpus(training_text(arguments, training), lm.tokenizer)
     if not was_trained_on(training, corpus):
         say(
-            "minitransformer: warning: the model's file does not say that it was trained on just this text: "
-            "what is called seen may not have been"
+            "minitransformer: warning: the model's file does not record that it was trained on exactly this text: "
+            "passages that are called seen may not have been seen"
         )
     rng = np.random.default_rng(arguments.seed)
     seen, held_out = (drawn(lm, ids, arguments.passages, rng) for ids in (corpus.train_ids, corpus.val_ids))
@@ -79,7 +79,7 @@ def training_text(arguments, training: dict):
     text = remembered_text(arguments.model, training)
     if text is not None:
         return text
-    raise ValueError(f"{arguments.model}: does not say which file it was trained on: give it with --text")
+    raise ValueError(f"{arguments.model}: does not record the training text; give it with --text")
 
 
 def drawn(lm, ids, number: int, rng) -> list:

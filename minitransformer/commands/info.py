@@ -1,4 +1,4 @@
-"""`minitransformer info`: the contents of a model's file; without one, this installation and its engine."""
+"""`minitransformer info`: the contents of a model's file or, without a file, this installation and its engine."""
 
 import json
 import re
@@ -44,7 +44,10 @@ def run(arguments) -> int:
 
 
 def installation_facts() -> dict:
-    """Return versions, threads, and the form, twin or textbook, in which each function with a twin runs."""
+    """Return versions, threads, and the form in which each function with a faster twin runs.
+
+    The form is "twin" or "textbook".
+    """
     return {
         "minitransformer": __version__,
         **environment(),
@@ -59,7 +62,7 @@ def installation_lines(facts: dict):
 
 
 def model_facts(path) -> dict:
-    """Return the facts about a model as JSON data."""
+    """Return the facts about a model as a JSON-serializable dictionary."""
     if is_pretrained(path):
         lm, training = LanguageModel.load(path), None
     else:
@@ -81,7 +84,10 @@ def model_facts(path) -> dict:
 
 
 def components(model) -> list[dict]:
-    """Return the name, shape, count and entries of each parameter, with those of all blocks combined."""
+    """Return the name, shape, number of occurrences and number of entries of each parameter.
+
+    Parameters with the same name in all blocks are combined.
+    """
     entries = {}
     for name, parameter in model.named_parameters():
         component = re.sub(r"^blocks\.\d+\.", "blocks.*.", name)
@@ -121,7 +127,7 @@ def fact_lines(facts: dict):
 
 def training_lines(facts: dict | None):
     if facts is None:
-        yield "training    the file says nothing of it"
+        yield "training    not recorded in the file"
         return
     corpus, last, best = facts["corpus"], facts["last"], facts["best"]
     yield f"training    step {facts['step']:,} of {facts['steps']:,}, {facts['seconds']:,.1f} s, on {corpus['name']}"

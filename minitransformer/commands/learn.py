@@ -1,4 +1,4 @@
-"""`minitransformer learn`: the backward passes as exercises, graded line by line. exercises.py has the verbs."""
+"""`minitransformer learn`: the backward passes as exercises, graded line by line. The verbs are in exercises.py."""
 
 from argparse import SUPPRESS, RawDescriptionHelpFormatter
 from importlib import import_module
@@ -49,10 +49,10 @@ The image is built once, in a copy of the repository (podman takes the same comm
 """
 
 COLLECT = """\
-The folder holds a folder for each student, with files as `learn start` makes them, under their usual variants
-(`softmax (1).py`, a notebook, a folder within the folder). Each folder gets a row. Marks are kept in a journal as they
-are found: after Ctrl-C the same command continues, and a folder is graded again only if its files, the exercises or
-this program have changed.
+The folder contains a folder for each student, with the files that `learn start` writes. Variants such as
+`softmax (1).py`, a notebook, or a folder within the folder are accepted. The table has a row for each student. Marks
+are saved to a journal one by one: after Ctrl-C the same command resumes, and a folder is graded again only if its
+files, the exercises or this program have changed.
 
 """
 
@@ -119,15 +119,20 @@ def run_options(parser) -> None:
 
 def collect_options(parser) -> None:
     parser.add_argument("submissions", type=Path, metavar="FOLDER", help="the folder of the students' folders")
-    option(parser, "--set", f"the exercises that were set: {SETS} (default: those handed in by anyone)", metavar="SET")
+    option(
+        parser,
+        "--set",
+        f"set of the exercises to grade: {SETS} (default: those that anyone has handed in)",
+        metavar="SET",
+    )
     for flag, metavar, words in (
         ("--exercise", "FILE", "TOML file of an exercise of your own"),
         ("--csv", "FILE", "file for the marks as a table"),
-        ("--nbgrader", "FILE", "file for the points in the form of `nbgrader export`"),
+        ("--nbgrader", "FILE", "file for the points in the format of `nbgrader export`"),
         ("--gradescope", "DIR", "directory for Gradescope's DIR/STUDENT/results.json"),
         ("--feedback", "DIR", "directory for DIR/STUDENT/feedback.txt"),
         ("--picture", "FILE", "PNG file for a picture of the summary"),
-        ("--journal", "FILE", "file of the marks found so far (default: FOLDER/.marks.jsonl)"),
+        ("--journal", "FILE", "file that keeps the marks between runs (default: FOLDER/.marks.jsonl)"),
     ):
         option(parser, flag, words, metavar=metavar, type=Path)
     switch(parser, "--summary", "show how many solved each exercise, and the commonest mistakes")
@@ -154,6 +159,9 @@ VERBS = {
 
 
 def run(arguments) -> int:
-    """Run the verb, or show the progress without one. The verbs are loaded here, because the exercises load slowly."""
+    """Run the verb. Without a verb, show the progress.
+
+    The verbs are imported here, because importing the exercises takes long.
+    """
     verbs = import_module("minitransformer.commands.exercises")
     return getattr(verbs, arguments.verb or "where")(arguments)

@@ -86,22 +86,22 @@ def run(arguments) -> int:
 
 
 def check_options(arguments) -> None:
-    """Raise ValueError for options that are out of range or exclude each other."""
+    """Raise ValueError if options are out of range or exclude each other."""
     if arguments.all and arguments.name is not None:
-        raise ValueError(f"--all and {arguments.name} are two things: give one of them")
+        raise ValueError(f"--all and {arguments.name} cannot be used together")
     for name, given in (("--predict", arguments.predict), ("--from", arguments.folder)):
         if given is not None and arguments.name is None:
-            raise ValueError(f"{name} is for one experiment: give its name")
+            raise ValueError(f"{name} needs the NAME of one experiment")
     if arguments.folder is not None and arguments.seeds is not None:
-        raise ValueError("--seeds is for models that are trained; with --from, they are there already")
+        raise ValueError("--seeds cannot be used together with --from, which reads models that are already trained")
 
 
 def check_choice(arguments, chosen) -> None:
-    """Raise ValueError for an option that the chosen experiment does not have."""
+    """Raise ValueError if the chosen experiment does not support an option."""
     if arguments.predict is not None:
         whole("--predict", arguments.predict, most=len(chosen[0].outcomes))
     if arguments.folder is not None and chosen[0].read is None:
-        raise ValueError(f"--from: {arguments.name} trains models of its own, and reads no others")
+        raise ValueError(f"--from: {arguments.name} always trains new models, and cannot read others")
 
 
 def listed(every) -> list[str]:
@@ -111,7 +111,7 @@ def listed(every) -> list[str]:
 
 
 def prediction(experiment, arguments, narrator) -> int | None:
-    """Introduce an experiment, and return the index of the predicted outcome, or None without a prediction."""
+    """Introduce an experiment. Return the index of the predicted outcome, or None without a prediction."""
     narrator.say(f"{introduction(experiment)}\n")
     if arguments.predict is not None:
         return arguments.predict - 1
@@ -129,7 +129,10 @@ def prediction(experiment, arguments, narrator) -> int | None:
 
 
 def measure(arguments, chosen, narrator) -> tuple[dict, dict]:
-    """Return {name: measurements} and {name: description of the seeds or of the folder that was read}."""
+    """Return {name: measurements} and {name: description}.
+
+    The description names the seeds, or the folder that was read.
+    """
     if arguments.folder is not None:
         (one,) = chosen
         return {one.name: one.read(arguments.folder)}, {one.name: f"{one.reads} in {arguments.folder}"}
@@ -141,7 +144,7 @@ def measure(arguments, chosen, narrator) -> tuple[dict, dict]:
         try:
             measured = measure_all(chosen, seeds, arguments.out, workers=arguments.workers, progress=progress)
         except KeyboardInterrupt:
-            words = f"interrupted: what was measured is in {arguments.out}; the same command goes on from there"
+            words = f"interrupted: the measurements so far are in {arguments.out}; the same command resumes from there"
             raise KeyboardInterrupt(words) from None
     return measured, {name: f"seeds {of[0]} to {of[-1]}" for name, of in seeds.items()}
 
@@ -157,7 +160,7 @@ def picture_of(experiment) -> str:
 
 
 def kept_results(folder: Path, every) -> dict:
-    """Return {name: Result} of earlier runs in this folder. Raises ValueError for a file of another format."""
+    """Return {name: Result} of earlier runs in this folder. Raises ValueError if the file is not valid."""
     path = folder / OUTCOMES_FILE
     try:
         kept = dictionary("outcomes", json.loads(path.read_bytes()))
@@ -165,11 +168,13 @@ def kept_results(folder: Path, every) -> dict:
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path}: is not of this command; delete it, or choose another --out ({error})") from None
+        raise ValueError(
+            f"{path}: was not written by this command; delete it, or choose another --out ({error})"
+        ) from None
 
 
 def write(folder: Path, results: dict) -> Path:
-    """Write the numbers and the page of all results in this folder; return the path of the page."""
+    """Write the numbers and the page of all results in this folder. Return the path of the page."""
     from minitransformer.book.writing import write_beliefs
     from minitransformer.experiments.misconceptions import NAMES
 

@@ -1,7 +1,7 @@
 """Options that several commands share, and options made from the fields of settings.
 
 `option` declares one option and adds the default to its help. `add_fields` declares an option for each field of a
-dataclass of settings (values.py). Such an option has the field's name, or the one in FLAGS, and is absent from the
+dataclass of settings (values.py). The option has the name of the field, or its name in FLAGS. It is absent from the
 arguments unless it is given, so the defaults are those of the dataclass or of the checkpoint that is resumed.
 `in_terms_of_options` rewrites errors that name fields.
 """
@@ -73,7 +73,7 @@ def seed_option(group, subject: str, **more) -> None:
 
 
 def run_options(group, default_out: str, picture: str) -> None:
-    """Add the options of a training run: its folder, its relation to a run in that folder, and its output."""
+    """Add the options of a training run: folder, --resume or --force, and output."""
     out_option(group, default_out, "folder of the run")
     existing = group.add_mutually_exclusive_group()
     switch(existing, "--resume", "resume the run in that folder")
@@ -87,14 +87,15 @@ def flag_of(name: str) -> str:
 
 
 def zero_is_none(cls, name: str) -> bool:
-    """Return True if the option's 0 stands for None: the field can be None, and that is not its default."""
+    """Return True if the option's 0 means None, because the field can be None but has another default."""
     return statements(cls)[name]["none"] is not None and cls.__dataclass_fields__[name].default is not None
 
 
 def add_fields(group, cls, names, **defaults) -> None:
     """Add an option for each of these fields of a dataclass of settings.
 
-    The help ends with the default: that in `defaults`, the field's, or the field's description of None.
+    The help ends with the default: the one in `defaults`, otherwise the field's. If it is None, its description is
+    shown.
     """
     for name in names:
         statement = statements(cls)[name]
@@ -109,14 +110,14 @@ def add_fields(group, cls, names, **defaults) -> None:
 
 
 def given_fields(arguments, cls) -> dict:
-    """Return the fields of a dataclass of settings that options have given."""
+    """Return {name: value} of the fields of a dataclass of settings that are given as options."""
     given = {name: value for name, value in vars(arguments).items() if name in statements(cls)}
     return {name: None if value == 0 and zero_is_none(cls, name) else value for name, value in given.items()}
 
 
 @contextmanager
 def in_terms_of_options(*classes):
-    """Within the block, errors that name a field of these dataclasses name its option instead.
+    """Within a `with` block, replace names of fields in error messages with those of the options.
 
     A field name that is an English word, such as positions, is replaced only at the beginning of a sentence.
     """

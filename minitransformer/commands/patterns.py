@@ -57,7 +57,7 @@ def add_arguments(parser) -> None:
     seed_option(parser, "the weights and all tasks")
     steps = parser.add_mutually_exclusive_group()
     option(steps, "--steps", "training steps of each model", PatternSettings.steps, "N")
-    words = "a few seconds: runs everything, and learns next to nothing"
+    words = "run everything in a few seconds; the models learn almost nothing"
     steps.add_argument("--quick", dest="steps", action="store_const", const=QUICK_STEPS, help=words)
     option(parser, "--positions", "kind of position encoding", "rotary", choices=("rotary", "learned"))
 
@@ -85,7 +85,7 @@ def learn_patterns(out: Path, settings: PatternSettings, positions: str, drawn: 
         show(f"{name}: {models[name].n_parameters():,} parameters, {settings.steps:,} steps\n\n{learned[name]}\n")
     moments = {name: moment_of_induction(records) for name, records in runs.items()}
     for name, moment in moments.items():
-        show(f"{name}: " + ("no head came to do induction" if moment is None else f"induction since step {moment}"))
+        show(f"{name}: " + ("no head learned induction" if moment is None else f"induction since step {moment}"))
     pictures = draw_pictures(models, runs, learned, out, seed) if drawn else []
     data = {
         "settings": settings.to_dict(),
@@ -105,7 +105,7 @@ def train(model, folder: Path, settings: PatternSettings, name: str) -> list[dic
         )
     except KeyboardInterrupt as interrupt:
         reason = str(interrupt) or "interrupted"
-        raise KeyboardInterrupt(f"{reason}; the same command goes on") from None
+        raise KeyboardInterrupt(f"{reason}; the same command resumes") from None
 
 
 def draw_pictures(models, runs, learned, out: Path, seed: int) -> list[str]:

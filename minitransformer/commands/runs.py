@@ -23,13 +23,16 @@ def existing_run(arguments) -> Checkpoint | None:
         return Checkpoint.read(path)
     if path.exists() and not arguments.force:
         raise FileExistsError(
-            f"{arguments.out}: holds a run already; --resume resumes it, --force overwrites it, or choose another --out"
+            f"{arguments.out}: already contains a run; --resume resumes it, --force overwrites it; or use another --out"
         )
     return None
 
 
 def chosen_settings(defaults: Settings, given: dict, checkpoint: Checkpoint | None) -> Settings:
-    """Return the given settings on top of the defaults, or of the checkpoint's, which they must not contradict."""
+    """Return the given settings, completed with the defaults or with those of the checkpoint.
+
+    Raises ValueError if a given setting differs from the checkpoint's.
+    """
     before = defaults if checkpoint is None else checkpoint.settings
     with in_terms_of_options(type(before)):
         settings = dataclasses.replace(before, **given)
@@ -39,9 +42,9 @@ def chosen_settings(defaults: Settings, given: dict, checkpoint: Checkpoint | No
 
 
 def recorded_arguments(checkpoint: Checkpoint, arguments, options: dict) -> dict:
-    """Return the arguments that a checkpoint records. `options` are the names of the options by argument.
+    """Return the arguments that a checkpoint records. `options` is {argument: name of its option}.
 
-    Raises ValueError for an argument that differs from the recorded one.
+    Raises ValueError if an argument differs from the recorded one.
     """
     before = remembered(checkpoint.training)
     for name, option in options.items():
@@ -52,13 +55,15 @@ def recorded_arguments(checkpoint: Checkpoint, arguments, options: dict) -> dict
 
 
 def refuse_to_overwrite(path: Path, about: dict, command: str) -> None:
-    """Raise FileExistsError if the file is a model that this command did not make and may have taken hours."""
+    """Raise FileExistsError if the file contains a model that this command did not train."""
     if path.exists() and Checkpoint.read(path).training.get("about") != about:
-        raise FileExistsError(f"{path}: holds a model that {command} did not make; choose another folder with --out")
+        raise FileExistsError(
+            f"{path}: contains a model that {command} did not train; choose another folder with --out"
+        )
 
 
 def how_to_resume(interrupt, command: str, out: Path, options: str = "") -> str:
-    """Return the reason of an interruption and the command that resumes the run, in one line."""
+    """Return one line with the reason of an interruption and the command that resumes the run."""
     reason = str(interrupt) or "interrupted"
     if not (out / MODEL_FILE).exists():
         return f"{reason}; nothing was saved"

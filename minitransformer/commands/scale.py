@@ -74,7 +74,7 @@ def sizes_of(text: str) -> list[int]:
     try:
         return [int(size) for size in text.split(",")]
     except ValueError:
-        raise ArgumentTypeError(f"sizes are integers with commas between them, not {text!r}") from None
+        raise ArgumentTypeError(f"must be integers separated by commas, not {text!r}") from None
 
 
 def run(arguments) -> int:
@@ -82,7 +82,7 @@ def run(arguments) -> int:
     from minitransformer.experiments.emergence.analysis import unique
 
     if arguments.dask and arguments.workers:
-        raise ValueError("--workers is for processes on this machine; with --dask, the cluster has its own")
+        raise ValueError("--workers cannot be used together with --dask, because the cluster determines the workers")
     drawn = can_draw()
     sizes, shapes, seeds, steps = chosen_family(arguments)
     runs = len(unique([*sizes, *shapes])) * seeds  # a shape may be one of the sizes
@@ -106,7 +106,7 @@ def run(arguments) -> int:
 
 
 def chosen_family(arguments) -> tuple:
-    """Return the Configs of the sizes and of the shapes, the number of seeds, and the steps."""
+    """Return the Configs of the sizes and of the shapes, the number of seeds, and the number of steps."""
     from minitransformer.experiments.emergence.analysis import SEEDS, STEPS
     from minitransformer.experiments.emergence.family import configuration, of_size
 
@@ -141,10 +141,10 @@ def executor_of(address: str | None):
 
 @contextmanager
 def reporting(total: int, out: Path):
-    """Yield a function progress(plan, outcome) that moves a bar, and writes a line for a run that fails or is retried.
+    """Yield a function progress(plan, outcome) that updates a bar and reports failed and retried runs.
 
-    The bar shows no remaining time, since the largest models come first. The message after Ctrl-C has the number of
-    finished runs.
+    The bar shows no remaining time, since the largest models come first. The message after Ctrl-C contains the number
+    of finished runs.
     """
     narrator, ended = Narrator(), []
     with narrator.progress("the largest models first", "runs", total=total, even=False) as move:
@@ -161,4 +161,4 @@ def reporting(total: int, out: Path):
             yield progress
         except KeyboardInterrupt:
             kept = f"{len(ended) - ended.count('failed')} of {total} runs are in {out}"
-            raise KeyboardInterrupt(f"interrupted: {kept}; the same command goes on from there") from None
+            raise KeyboardInterrupt(f"interrupted: {kept}; the same command resumes from there") from None

@@ -148,7 +148,7 @@ def train(arguments, ranks) -> None:
 
 
 def prepare(arguments, narrator):
-    """Return (Config, tokenizer, Corpus, Settings, about), with all arguments checked."""
+    """Check all arguments. Return (Config, tokenizer, Corpus, Settings, about)."""
     checkpoint = existing_run(arguments)
     config = given_config(arguments, checkpoint)
     settings = given_settings(arguments, checkpoint)
@@ -170,10 +170,11 @@ def prepare(arguments, narrator):
 
 
 def given_config(arguments, checkpoint) -> Config:
-    """Return the configuration of the options, and otherwise of the defaults or the checkpoint.
+    """Return the configuration that the options give.
 
-    The size of the vocabulary is the checkpoint's, or 1 until there is a tokenizer. Raises ValueError for an invalid
-    configuration, and for one that differs from the checkpoint's.
+    A field without an option has its default or, when a run is resumed, its value in the checkpoint. The size of the
+    vocabulary is the checkpoint's, or 1 until there is a tokenizer. Raises ValueError if the configuration is invalid
+    or differs from the checkpoint's.
     """
     with in_terms_of_options(Config):
         if checkpoint is None:
@@ -186,7 +187,11 @@ def given_config(arguments, checkpoint) -> Config:
 
 
 def given_settings(arguments, checkpoint) -> Settings:
-    """Return the settings of the options, and otherwise the defaults or those of the checkpoint, which must agree."""
+    """Return the settings that the options give.
+
+    A setting without an option has its default or, when a run is resumed, its value in the checkpoint. Raises
+    ValueError if an option contradicts the checkpoint.
+    """
     given = given_fields(arguments, Settings)
     before = Settings(**TRAINING_DEFAULTS) if checkpoint is None else checkpoint.settings
     beta1, beta2 = before.betas
@@ -198,14 +203,14 @@ def given_settings(arguments, checkpoint) -> Settings:
 
 
 def given_text(arguments, checkpoint) -> dict:
-    """Return the arguments that the checkpoint records in addition to the model's and the training's.
+    """Return the arguments that the checkpoint records in addition to the configuration and the settings.
 
-    Raises ValueError for a tokenizer other than the checkpoint's, and for a vocabulary size without bpe.
+    Raises ValueError if the tokenizer differs from the checkpoint's, or if a vocabulary size is given without bpe.
     """
     if checkpoint is None:
         kind = arguments.tokenizer or DEFAULT_TOKENIZER
         if arguments.vocab_size is not None and kind != "bpe":
-            raise ValueError(f"--vocab-size is for --tokenizer bpe; that of {kind} follows from the text")
+            raise ValueError(f"--vocab-size can only be used together with --tokenizer bpe, not with {kind}")
         vocab_size = arguments.vocab_size
         if kind == "bpe" and vocab_size is None:
             vocab_size = DEFAULT_VOCAB_SIZE
@@ -254,7 +259,7 @@ def summarise(narrator, records, out) -> None:
 
 
 def resumption(reason, out, about) -> str:
-    """Return the reason of an interruption and the command that resumes the run, in one line.
+    """Return one line with the reason of an interruption and the command that resumes the run.
 
     Standard input and pipes are not recorded, so the command names them.
     """
@@ -265,10 +270,10 @@ def resumption(reason, out, about) -> str:
 
 @contextmanager
 def explained_to_ranks(ranks, out, about):
-    """Within the block, warn of SIGTERM and explain how to resume, before the handler in place runs.
+    """Within a `with` block, warn when SIGTERM arrives, and give the command that resumes the run.
 
-    mpirun sends SIGTERM to all ranks if it is stopped or has lost one. The others cannot finish the step then, and
-    mpirun kills them a moment later.
+    The previous handler runs after the warning. mpirun sends SIGTERM to all ranks if it is stopped or has lost a rank.
+    The remaining ranks cannot finish the step then, and mpirun kills them a moment later.
     """
 
     def stop(signum, frame):

@@ -36,7 +36,7 @@ def run(arguments) -> int:
     ids, most = lm.encode(arguments.text), lm.model.config.context + 1
     if not 2 <= len(ids) <= most:
         raise ValueError(
-            f"the text has {counted(len(ids), 'token')}, and this model can be verified on 2 to {most:,}: "
+            f"the text has {counted(len(ids), 'token')}, but must have 2 to {most:,} for this model; "
             "choose another with --text"
         )
     start = time.perf_counter()

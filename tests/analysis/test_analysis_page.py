@@ -120,7 +120,7 @@ def test_the_command_prints_the_numbers_as_json(model_file, lm, capsys, tmp_path
     ("arguments", "message"),
     [
         (["--text", "abz"], "'z' (U+007A) at position 2"),
-        (["--text", "ab", "--answers", "a", "b"], "--answers compares two texts: give the other one with --against"),
+        (["--text", "ab", "--answers", "a", "b"], "--answers can only be used together with --against"),
         (["--text", "ab", "--against", "abc"], "tokens"),
     ],
 )

@@ -199,7 +199,7 @@ def test_a_model_that_holds_no_conversation_is_one_line(tmp_path, capsys, monkey
     assert chat(tmp_path, monkeypatch, b"Hi\n") == cli.FAILURE
     assert capsys.readouterr().err == (
         f"minitransformer: error: {tmp_path}: the model has no chat template: it was not trained to hold a "
-        "conversation (minitransformer generate continues a text)\n"
+        "conversation. To continue a text with this model, use `minitransformer generate`\n"
     )
 
 

@@ -149,7 +149,7 @@ def test_a_run_is_not_overwritten_unless_told_to(capsys, text, out):
     assert main(begin(text, out)) == 0
     before = (out / "model.npz").read_bytes()
     capsys.readouterr()
-    words = "error: .*run: holds a run already; --resume resumes it, --force overwrites it, or choose another --out"
+    words = "error: .*run: already contains a run; --resume resumes it, --force overwrites it; or use another --out"
     assert_one_line(capsys, main(begin(text, out, "--seed", "1")), 1, words)
     assert (out / "model.npz").read_bytes() == before
     assert main(begin(text, out, "--seed", "1", "--force")) == 0
@@ -268,7 +268,7 @@ def test_a_text_that_cannot_be_trained_on_is_one_line(capsys, text, out, content
         ("--steps 0", 1, "--steps must be at least 1, not 0"),
         ("--warmup 12", 1, "--warmup must be less than steps, 12, not 12"),
         ("--lr nan", 1, "--lr must be positive and finite, not nan"),
-        ("--vocab-size 300", 1, "--vocab-size is for --tokenizer bpe; that of char follows from the text"),
+        ("--vocab-size 300", 1, "--vocab-size can only be used together with --tokenizer bpe, not with char"),
         ("--tokenizer bpe --vocab-size 100", 1, "vocab_size must be at least 256"),
         ("--batch-size 4 --replicas 5", 1, r"--replicas must be at most --batch-size, 4, not 5"),
         (f"--steps {10**23}", 1, "--steps must be at most 1,000,000,000,000, not 10{23}"),
@@ -317,8 +317,14 @@ def test_a_run_that_diverges_is_one_line(monkeypatch, capsys, text, out):
 @pytest.mark.parametrize(
     "error, words",
     [
-        (MemoryError("Unable to allocate 3 TiB"), "error: Unable to allocate 3 TiB, in cli.py; it takes less with a "),
-        (MemoryError(), "error: there is not enough memory, in cli.py; it takes less with a smaller --batch-size, "),
+        (
+            MemoryError("Unable to allocate 3 TiB"),
+            "error: Unable to allocate 3 TiB, in cli.py; to use less memory, choose a ",
+        ),
+        (
+            MemoryError(),
+            "error: there is not enough memory, in cli.py; to use less memory, choose a smaller --batch-size, ",
+        ),
         (ValueError("two\nlines"), "error: two lines"),
         (KeyError("oops"), r"error: internal error, please report it: KeyError: 'oops' \(--traceback shows where\)"),
         (PermissionError(errno.EACCES, "Permission denied", "x"), "error: x: Permission denied"),
@@ -341,7 +347,7 @@ def test_whatever_goes_wrong_is_one_line(monkeypatch, capsys, error, words):
 def test_what_there_is_no_memory_for_is_named_with_its_shape_its_file_and_what_needs_less(capsys, text, out):
     status = main(begin(text, out, "--replicas", "1", *shlex.split(f"--accumulate {10**9} --batch-size {10**9}")))
     array = rf"6\.94 EiB for an array with shape \({10**18}, 1\) and data type int64, in text/batches\.py"
-    words = rf"error: Unable to allocate {array}; it takes less with a smaller --batch-size, .*--accumulate, "
+    words = rf"error: Unable to allocate {array}; to use less memory, choose a smaller --batch-size, .*--accumulate, "
     assert_one_line(capsys, status, 1, words)
 
 

@@ -233,10 +233,10 @@ def test_what_a_strangers_checkpoint_remembers_is_not_read_whatever_it_is(capsys
 def test_a_run_is_not_overwritten_unless_told_to_and_the_model_itself_never(capsys, folder):
     assert main(on_pairs(folder)) == 0
     capsys.readouterr()
-    assert_one_line(capsys, main(on_pairs(folder)), 1, "error: .*out: holds a run already; --resume resumes it")
+    assert_one_line(capsys, main(on_pairs(folder)), 1, "error: .*out: already contains a run; --resume resumes it")
     arguments = on_pairs(folder, "--force")
     arguments[arguments.index("--out") + 1] = str(folder / "base")
-    assert_one_line(capsys, main(arguments), 1, "--out .*base is where the model itself is: choose another folder")
+    assert_one_line(capsys, main(arguments), 1, "--out .*base is the folder of the model itself; choose another one")
     assert main(on_pairs(folder, "--force", "--seed", "1")) == 0
 
 
@@ -246,13 +246,15 @@ def test_what_pretraining_wrote_is_not_resumed_as_fine_tuning(capsys, folder):
     assert main([*command, *sizes]) == 0
     capsys.readouterr()
     status = main(["finetune", "--out", str(folder / "out"), "--resume", *PLAIN])
-    assert_one_line(capsys, status, 1, "cannot resume: it holds a run of pretraining; fine-tune it into another --out")
+    assert_one_line(
+        capsys, status, 1, "cannot resume: the file contains a run of pretraining; fine-tune it with another --out"
+    )
 
 
 def test_a_run_that_a_program_began_is_not_resumed_by_the_command(capsys, folder):
     fine_tune_for_safety(trained_lm(), ROWS, general_text=GENERAL, out=folder / "out", **SETTINGS)
     status = main(["finetune", "--out", str(folder / "out"), "--resume", *PLAIN])
-    assert_one_line(capsys, status, 1, "cannot resume: the run was not begun by this command, but by a program")
+    assert_one_line(capsys, status, 1, "cannot resume: the run was started by a Python program, not by this command")
 
 
 # Errors.
@@ -266,8 +268,8 @@ def test_a_run_that_a_program_began_is_not_resumed_by_the_command(capsys, folder
         (["--steps", "0"], 1, "--steps must be at least 1, not 0"),
         (["--batch-size", "0"], 1, "--batch-size must be at least 1, not 0"),
         (["--last-blocks", "7"], 1, "trainable: the model has 2 blocks, not 7"),
-        (["--alpha", "3"], 1, "--alpha is for --lora"),
-        (["--adapt", "*.w_q"], 1, "--adapt is for --lora"),
+        (["--alpha", "3"], 1, "--alpha can only be used together with --lora"),
+        (["--adapt", "*.w_q"], 1, "--adapt can only be used together with --lora"),
         (["--lora", "2"], 2, "argument --lora: not allowed with argument --last-blocks"),
         (["--text", "other.txt"], 2, "argument --text: not allowed with argument --data"),
         (["--held-out", "1.5"], 1, r"held_out must be a fraction between 0 and 1, or rows, not 1\.5"),
@@ -284,7 +286,9 @@ def test_options_that_cannot_be_are_one_line(capsys, folder, options, status, wo
 
 @pytest.mark.parametrize("option", [["--objective", "dpo"], ["--beta", "1"], ["--held-out", "0.3"], ["--prompt", "a"]])
 def test_options_of_pairs_are_refused_with_a_text(capsys, folder, option):
-    assert_one_line(capsys, main(on_text(folder, *option)), 1, f"error: {option[0]} is for --data, not for --text")
+    assert_one_line(
+        capsys, main(on_text(folder, *option)), 1, f"error: {option[0]} can only be used together with --data"
+    )
 
 
 def test_a_bad_row_is_one_line_that_names_it(capsys, folder):
@@ -296,8 +300,8 @@ def test_a_bad_row_is_one_line_that_names_it(capsys, folder):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["finetune"], "which MODEL"),
-        (["finetune", "base"], "on what"),
+        (["finetune"], "MODEL is missing"),
+        (["finetune", "base"], "the data is missing"),
         (["finetune", "--resume"], "there is no model.npz to resume from; begin without --resume"),
         (["finetune", "nowhere", "--data", "politeness"], "nowhere: there is no such file or folder"),
     ],

@@ -104,7 +104,7 @@ def test_a_prompt_longer_than_the_context_is_continued_with_a_warning(lm, folder
     assert generate(folder, "--max-new-tokens 4 --greedy", prompt=PROMPT * 3) == 0
     written = capsys.readouterr()
     assert written.out == lm.generate(PROMPT * 3, 4, temperature=0) + "\n"
-    words = "the prompt has 18 tokens, and the model sees the last 8 at most: its context"
+    words = "the prompt has 18 tokens; the model sees only the last 8, its context"
     assert written.err == f"minitransformer: warning: {words}\n"
 
 

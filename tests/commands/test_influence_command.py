@@ -17,7 +17,7 @@ from minitransformer.system.archive import save_archive
 from minitransformer.training import Settings, pretrain
 
 ASK = ["--prompt", "the cat", "a r", "--answer-tokens", "2", "--quiet"]
-WARNING = "what is called seen may not have been"
+WARNING = "passages that are called seen may not have been seen"
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_a_mistake_is_one_line(run, options, message, capsys):
 def test_a_model_that_does_not_know_its_text_asks_for_it(tmp_path, capsys):
     small_lm().save(tmp_path / "model.npz")
     assert main(["influence", str(tmp_path), *ASK]) == FAILURE
-    assert "does not say which file it was trained on: give it with --text" in capsys.readouterr().err
+    assert "does not record the training text; give it with --text" in capsys.readouterr().err
 
 
 def remembering(folder, run, **about):

@@ -54,7 +54,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_alike(whole, tmp_path, monkeypa
     assert main([*SHORT, "--out", str(tmp_path)]) == INTERRUPTED
     said = capsys.readouterr().err
     assert re.search(
-        r"^minitransformer: interrupted after step 3 of 6, saved in .*; the same command goes on$", said, re.M
+        r"^minitransformer: interrupted after step 3 of 6, saved in .*; the same command resumes$", said, re.M
     )
     assert not (tmp_path / "patterns.json").exists()
     assert main([*SHORT, "--out", str(tmp_path)]) == 0
@@ -68,7 +68,7 @@ def test_another_seed_gives_other_numbers_and_other_settings_are_not_resumed(who
     monkeypatch.setattr(patterns, "draw_pictures", lambda *_: [])
     assert main(["patterns", "--steps", "1", "--seed", "1", "--positions", "learned", "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
-    assert "two-blocks: no head came to do induction" in shown and "one-block: 114,112 parameters" not in shown
+    assert "two-blocks: no head learned induction" in shown and "one-block: 114,112 parameters" not in shown
     assert json.loads((tmp_path / "patterns.json").read_text())["positions"] == "learned"
     assert main([*SHORT, "--seed", "1", "--out", str(tmp_path)]) == FAILURE
     said = capsys.readouterr().err
@@ -81,6 +81,6 @@ def test_nobody_elses_model_is_overwritten(tmp_path, capsys):
     pretrain(small_lm(), small_corpus(), Settings(steps=2), out=tmp_path / "two-blocks")
     before = (tmp_path / "two-blocks" / MODEL_FILE).read_bytes()
     assert main([*SHORT, "--out", str(tmp_path)]) == FAILURE
-    words = "holds a model that this command did not make; choose another folder with --out"
+    words = "contains a model that this command did not train; choose another folder with --out"
     assert capsys.readouterr().err.endswith(f"two-blocks/{MODEL_FILE}: {words}\n")
     assert (tmp_path / "two-blocks" / MODEL_FILE).read_bytes() == before

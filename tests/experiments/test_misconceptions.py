@@ -280,11 +280,11 @@ def test_without_a_name_the_beliefs_are_listed(capsys):
     [
         ("weight", "unknown experiment 'weight'"),
         ("weight-decay --all", "--all and weight-decay"),
-        ("--all --predict 1", "--predict is for one experiment"),
-        ("--from runs", "--from is for one experiment"),
+        ("--all --predict 1", "--predict needs the NAME of one experiment"),
+        ("--from runs", "--from needs the NAME of one experiment"),
         ("weight-decay --predict 4", "--predict must be at most 3"),
-        ("weight-decay --from runs", "--from: weight-decay trains models of its own"),
-        ("weight-decay --from runs --seeds 3", "--seeds is for models that are trained"),
+        ("weight-decay --from runs", "--from: weight-decay always trains new models"),
+        ("weight-decay --from runs --seeds 3", "--seeds cannot be used together with --from"),
     ],
 )
 def test_options_that_exclude_each_other_are_refused_in_a_line(command, words, capsys, tmp_path):
@@ -342,6 +342,6 @@ def test_outcomes_of_something_else_are_refused_before_anything_is_measured(out,
     assert main(["misconceptions", "weight-decay", "--out", str(out)]) == 1
     said = capsys.readouterr().err
     assert said.startswith(
-        f"minitransformer: error: {out / 'outcomes.json'}: is not of this command; delete it, or choose"
+        f"minitransformer: error: {out / 'outcomes.json'}: was not written by this command; delete it, or choose"
     )
     assert (out / "outcomes.json").read_text() == text

@@ -186,7 +186,7 @@ def test_ctrl_c_ends_all_processes_and_says_in_one_line_how_to_go_on(tmp_path):
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    kept = f"0 of 2 runs are in {tmp_path}; the same command goes on from there"
+    kept = f"0 of 2 runs are in {tmp_path}; the same command resumes from there"
     assert said == f"minitransformer: interrupted: {kept}\n"
     wait_until(lambda: not any(is_alive(pid) for pid in workers))
 
@@ -342,7 +342,7 @@ def test_stopping_ends_processes_that_are_at_work():
         (["--workers", "-1"], "--workers must be at least 1, not -1"),
         (["--seed", "-1"], "--seed must be at least 0, not -1"),
         (["--steps", "3"], "steps must be at least 8, not 3"),
-        (["--dask", "tcp://127.0.0.1:1", "--workers", "2"], "--workers is for processes on this machine"),
+        (["--dask", "tcp://127.0.0.1:1", "--workers", "2"], "--workers cannot be used together with --dask"),
     ],
 )
 def test_options_that_cannot_be_are_one_line(capsys, tmp_path, options, words):

@@ -198,5 +198,5 @@ def test_the_commands_take_it_as_a_model(path, capsys):
     assert capsys.readouterr().out.startswith("cat")
     assert main(["info", str(path)]) == 0
     shown = capsys.readouterr().out
-    assert f"{path}: a language model of " in shown and "training    the file says nothing of it" in shown
+    assert f"{path}: a language model of " in shown and "training    not recorded in the file" in shown
     assert main(["verify", str(path), "--text", "a cat"]) == 0

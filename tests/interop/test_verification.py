@@ -172,8 +172,8 @@ def test_the_command_says_what_is_wrong_and_its_exit_status_does_too(tmp_path, c
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--text", "a"], "the text has 1 token, and this model can be verified on 2 to 9: choose another with --text"),
-        (["--text", "the cat sat"], "the text has 11 tokens, and this model can be verified on 2 to 9: choose another"),
+        (["--text", "a"], "the text has 1 token, but must have 2 to 9 for this model; choose another with --text"),
+        (["--text", "the cat sat"], "the text has 11 tokens, but must have 2 to 9 for this model; choose another"),
         (["--text", ""], "the text is empty"),
         (["--seed", "-1"], "--seed must"),
     ],
