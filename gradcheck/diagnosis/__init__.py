@@ -108,7 +108,7 @@ def _on_another_draw(run, find):
 
 
 def _evidence(run, step, findings):
-    """Return the Evidence of each Finding, with references to all of them in `others`."""
+    """Return the Evidence of each Finding. All of them are the `others` of each."""
     everything = [Evidence(run, step, finding, i) for i, finding in enumerate(findings)]
     for evidence in everything:
         evidence.others = everything

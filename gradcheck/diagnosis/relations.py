@@ -96,7 +96,6 @@ def exchanged(evidence):
 
 
 def equals_dy(evidence):
-    """Detect a gradient that equals dy, because the derivative of the function itself is skipped."""
     if evidence.given.shape == evidence.dy.shape and np.array_equal(evidence.given, evidence.dy):
         return f"{evidence.label} equals dy: the derivative of the function itself is skipped"
     return None
@@ -111,7 +110,7 @@ def rearranged(evidence):
 
 
 def _rearrangements(array):
-    """Yield (words for an array with the wrong order, the array with the right one)."""
+    """Yield (description of a wrong order, array in the right order) for each rearrangement of an array."""
     order, shape = tuple(range(array.ndim)), array.shape
     for axes in itertools.permutations(order) if array.ndim <= 5 else ():
         moved_axes = [axis for axis, source in enumerate(axes) if axis != source]
@@ -145,7 +144,7 @@ def matrix_not_transposed(evidence):
 
 
 def only_the_diagonal(evidence):
-    """Detect dx_i = ∂y_i/∂x_i · dy_i, as if x_i affected only y_i: `y * (1 - y) * dy` for a softmax."""
+    """Detect dx_i = ∂y_i/∂x_i · dy_i, as if x_i affected only y_i, such as `y * (1 - y) * dy` for a softmax."""
     if evidence.step is None or evidence.y.shape != evidence.given.shape or not 1 < evidence.given.size <= 256:
         return None
     try:
@@ -179,7 +178,7 @@ def constant_along_axes(evidence):
 
 
 def multiple_along_an_axis(evidence):
-    """Detect an error that is a multiple of an array along an axis, possibly plus a constant, and a truth that is not.
+    """Detect an error that is a multiple of an array along an axis, possibly plus a constant, while the truth is not.
 
     The array is y, exp(y) or an array of the call, centred or not. This is the form of a missing term.
     """

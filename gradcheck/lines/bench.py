@@ -50,7 +50,6 @@ class Workbench:
         return [*read[:MOST_HELPERS], *self._helpers_in_forward([own, *read])]
 
     def runs_once(self, event):
-        """Return True if the line of an Event was executed once."""
         events = self.scene.forward if self.scene.site(event).kind == "forward" else self.scene.plain.events
         return [e.site for e in events].count(event.site) == 1
 
@@ -63,7 +62,7 @@ class Workbench:
         return None if site.is_written and not site.is_overwritten else site.value
 
     def names(self, event):
-        """Return {name: value} of the names that a line could read: bound before it, or captured by backward."""
+        """Return {name: value} for the names visible at a line: those bound before it or captured by backward."""
         if event.key not in self.known_names:
             self.known_names[event.key] = self._names(event, self.base, self.held)
         return self.known_names[event.key]
@@ -180,7 +179,7 @@ class Workbench:
         return {}
 
     def _helpers_in_forward(self, events):
-        """Return the Events of forward whose values only backward reads: the output y does not change with them."""
+        """Return the Events of forward whose values only backward reads, so that y does not depend on them."""
         names, helpers = {name for event in events for name in self.scene.reads.names(event)}, {}
         pending = [name for name in self.scene.names if name in names]
         while pending:

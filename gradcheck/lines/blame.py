@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Findings:
-    """The results for the Targets of a Scene; the sets hold Targets.
+    """The results for the Targets of a Scene. All sets contain Targets.
 
     `wrong` are those whose value is not the truth. Among these, `at_fault` are those whose line is wrong, and `parts`
     hold a correct partial gradient. `unknown` are undecided; the `suspect` ones among them are meant to be the whole
@@ -33,7 +33,6 @@ class Findings:
     held: dict = field(default_factory=dict)
 
     def is_true(self, target, passed):
-        """Return True if a Target's value in a Passed is the true one."""
         value = passed.value(target)
         return value is not None and self.scene.truth.same(value, self.truths[target], target.array)
 

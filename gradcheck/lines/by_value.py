@@ -90,7 +90,7 @@ class _Side:
         self.truths = {}
 
     def backward(self, more=()):
-        """Run backward with true values for the gradients followed by name, and `more`."""
+        """Run backward with the known true values in place, and those of `more`, {key: value}."""
         return self.scene.backward({**self.held, **self.truths, **dict(more)})
 
     def right(self, passed, key):
@@ -116,7 +116,7 @@ class _Side:
 
 
 class _Search:
-    """The search for mistakes among the locals, each an Event of the first of the Scenes."""
+    """The search for mistakes among the locals, which are Events of the first Scene."""
 
     def __init__(self, sides, local):
         self.sides, self.local, self.scene = sides, local, sides[0].scene
@@ -150,7 +150,7 @@ class _Search:
         return any(self._vouches(label, event) for label in self._equal(event, values))
 
     def _equal(self, event, values):
-        """Yield the labels of the allowed quantities that a local equals; `values` has its value on each side."""
+        """Yield the labels of the allowed quantities that a local equals. `values` are its values on the sides."""
         pairs = list(zip(self.sides, values, strict=True)) if all(map(_is_numeric, values)) else []
         for label in self.allowed[self.scene.name(event)] if pairs else ():
             if all(_fits(side.quantities[label], value) for side, value in pairs):
@@ -174,7 +174,7 @@ class _Search:
         return quantity.kind == WHOLE or (is_meant and label not in self.claimed)
 
     def _is_scaled_next(self, event):
-        """Return True if the next line that binds the name scales its value: a factor may be missing in either line."""
+        """Return True if the next line that binds the name scales its value. A factor may be missing in either line."""
         events = [e for e in self.scene.locals() if self.scene.name(e) == self.scene.name(event)]
         later = [e for e in events[events.index(event) + 1 :] if e.site != event.site]
         if not later or self.scene.name(event) not in self.scene.reads.names(later[0]):

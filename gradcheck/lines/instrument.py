@@ -42,7 +42,7 @@ class Site:
 
     @property
     def is_overwritten(self):
-        """Return True if the whole array is overwritten, as by `dk[...] = ds @ q`."""
+        """Return True if the whole array is overwritten, for example by `dk[...] = ds @ q`."""
         target = self.statement.targets[0] if isinstance(self.statement, ast.Assign) else None
         return isinstance(target, ast.Subscript) and ast.unparse(target.slice) in ("...", ":")
 

@@ -24,7 +24,7 @@ class Event:
 
     @property
     def key(self):
-        """Return the identity of the Event: its Site and its count."""
+        """Return the pair (site, nth), which identifies the Event in every run."""
         return self.site, self.nth
 
     @property

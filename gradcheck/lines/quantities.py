@@ -180,7 +180,6 @@ class _Moved:
 
 
 def _bound_by(site):
-    """Return the names that the statement of a part binds."""
     targets = getattr(site.statement, "targets", ())
     return frozenset(name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name))
 
@@ -228,7 +227,6 @@ def _rows_of(shape):
 
 
 def without_ones(shape):
-    """Return a shape without the axes of length 1."""
     return tuple(n for n in shape if n != 1)
 
 

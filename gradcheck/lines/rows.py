@@ -46,7 +46,7 @@ def report_on(scene, again):
 
 
 def _still_wrong(scene, rows):
-    """Return a remark, in a tuple, on gradients that a correction of the first line leaves wrong."""
+    """Return a tuple with a remark on the gradients that stay wrong if the first line is corrected, or ()."""
     first = next((event for event, row in rows if row.verdict == WRONG), None)
     found = scene.found
     mended = next((t for t in found.truths if first is not None and t.key == first.key and not t.is_final), None)

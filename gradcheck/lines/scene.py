@@ -33,10 +33,10 @@ class Passed:
 class Scene:
     """A Call with its probes inserted, one dy, and the results of forward and backward.
 
-    `names` is {name: Events of forward}, `plain` the Passed without replacements, `targets` the gradients to compare,
-    `reads` the operands of each line, and `found` the Findings (blame.py). `runs` counts the backward passes that tried
-    a correction, and `settled` are the keys of the locals that need no examination, such as the length of an axis.
-    `rivals` is {key of a wrong local: Event of another one that may be the wrong one instead}.
+    `names` is {name: Events of forward}. `plain` is the Passed without replacements, `targets` are the gradients to
+    compare, `reads` contains the operands of each line, and `found` are the Findings (blame.py). `runs` counts the
+    backward passes that tried a correction. `settled` contains the keys of the locals that need no examination, such as
+    the length of an axis. `rivals` is {key of a wrong local: Event of another local that may be wrong instead}.
     `verdicts()` returns the verdict of a check on each argument.
     """
 
@@ -57,11 +57,9 @@ class Scene:
         self.found = findings_on(self)
 
     def site(self, event):
-        """Return the Site of an Event."""
         return self.sites[event.site]
 
     def name(self, event):
-        """Return the name that is bound at an Event."""
         return self.sites[event.site].name
 
     def locals(self):
@@ -69,7 +67,6 @@ class Scene:
         return [event for event in self.plain.events if self.site(event).kind == "backward"]
 
     def is_parameter(self, target):
-        """Return True if a Target is the gradient of a parameter."""
         return target.argument is not None and self.run.arguments[target.argument].parameter is not None
 
     def twin_of(self, target):
@@ -118,7 +115,7 @@ class Scene:
         return [0.0 if g is None else float(np.sum(np.abs(g))) for g in gradients]
 
     def _putting(self, key, value):
-        """Return a function that replaces a value, in place if backward has written into the array."""
+        """Return a function that replaces a computed value, in place if the line modifies an existing array."""
 
         def put(computed):
             if self.sites[key[0]].is_written and isinstance(computed, np.ndarray) and computed.flags.writeable:

@@ -19,7 +19,7 @@ TOO_MANY = f"it has more than {MOST:,} entries: take smaller arrays"
 
 @dataclass(eq=False)
 class Target:
-    """A gradient at an Event of backward, or one that backward returns; compared by identity.
+    """A gradient at an Event of backward, or one that backward returns. Targets are compared by identity.
 
     `at` is the place in the forward pass to perturb, and `array` the value there. `event` is that of the line after
     which the gradient exists; `key` is its key if the value can be replaced there, otherwise None. If `is_final`,
@@ -39,7 +39,6 @@ class Target:
 
     @property
     def is_followed(self):
-        """Return True if the gradient can be compared."""
         return not self.reason
 
 
@@ -61,7 +60,7 @@ def targets_of(scene):
 
 
 def _goes_on(scene, event, bound):
-    """Return True if the line of a value is executed again, in a loop, or if the next one writes into the value."""
+    """Return True if the line of a value is executed again in a loop, or if the name's next line writes into it."""
     later = [e for e in bound if scene.name(e) == scene.name(event)]
     after = later[later.index(event) + 1 :]
     return any(e.site == event.site for e in after) or scene.site(after[0]).is_written

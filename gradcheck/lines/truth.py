@@ -144,11 +144,11 @@ class Truth:
 
 
 def _scale(array):
-    """Return the scale of the entries of an array: a power of two. Infinite entries, as of masks, are left out."""
+    """Return the scale of the finite entries of an array, a power of two. Masks may contain infinite entries."""
     array = np.asarray(array, np.float64)
     return np.min(scales_of(np.where(np.isfinite(array), array, 0.0))) if array.size else 1.0
 
 
 def _holding(value):
-    """Return a function that holds a name at a value, which becomes complex if the name's value would be."""
+    """Return a function that replaces an array with `value`, which becomes complex if the array is complex."""
     return lambda now: value.astype(np.complex128) if np.iscomplexobj(now) and isinstance(now, np.ndarray) else value

@@ -44,7 +44,6 @@ def holes(pattern):
 
 
 def is_hole(name):
-    """Return True for a single capital letter."""
     return len(name) == 1 and name.isupper()
 
 
@@ -159,7 +158,6 @@ def same(a, b):
 
 
 def text_of(code):
-    """Return the text of the code in a hole."""
     return ast.unparse(code) if isinstance(code, ast.AST) else str(code)
 
 

@@ -55,12 +55,10 @@ class Names:
         self.lengths = [f"{n}.shape[{axis}]" for n in self.arrays for axis in range(-values[n].ndim, 0)]
 
     def admits(self, kind, code, part):
-        """Return True if a part of the line may fill a hole of the class `kind`."""
         test = getattr(self, f"_is_{kind}", None)
         return test is None or test(code)
 
     def members(self, kind, bound, part):
-        """Return the code that may fill a hole of the class `kind`, given the other holes."""
         list_members = getattr(self, f"_list_{kind}", None)
         return list_members(bound) if list_members else ()
 

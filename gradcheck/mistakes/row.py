@@ -108,7 +108,6 @@ class Reader:
     """A reader who may see everything: the author of the code."""
 
     def sees(self, code, *, is_answer):
-        """Return True if a piece of code may be quoted."""
         return True
 
     def phrase(self, code):
@@ -153,9 +152,13 @@ def mistake(kind, right, wrong, sentence, *, at="expression", rank=1, **classes)
     answer = frozenset(holes(right) - holes(wrong))
     for found in SHOWN.finditer(sentence):
         if found[1] not in {WRONG} | holes(right) | holes(wrong):
-            raise ValueError(f"{kind}: the sentence {sentence!r} names the hole {found[1]}, which neither side has")
+            raise ValueError(
+                f"{kind}: the sentence {sentence!r} names the hole {found[1]}, which is in neither pattern"
+            )
         if found[1] in answer and found[2] is None:
-            raise ValueError(f"{kind}: the sentence {sentence!r} shows the answer {found[1]} without a class")
+            raise ValueError(
+                f"{kind}: the sentence {sentence!r} shows the answer {found[1]}; add a noun: {{{found[1]}:factor}}"
+            )
     if any(isinstance(side, ast.stmt) for side in (right, wrong)):
         at = "statement"
     if at == "statement":

@@ -89,7 +89,6 @@ def bound_names(function):
 
 
 def argument_names(function):
-    """Return the names of all arguments of a function, in order."""
     a = function.args
     rest = [argument for argument in (a.vararg, a.kwarg) if argument is not None]
     return [argument.arg for argument in (*a.posonlyargs, *a.args, *a.kwonlyargs, *rest)]

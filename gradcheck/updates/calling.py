@@ -67,7 +67,9 @@ class Code:
         for name, default in self.after.items():
             if default is inspect.Parameter.empty and name not in found.values():
                 settings = ", ".join(known)
-                raise TypeError(f"{self.name} requires {name}, but the settings of {formula.name} are {settings}")
+                raise TypeError(
+                    f"{self.name} requires the argument {name}, but the settings of {formula.name} are {settings}"
+                )
         return found
 
 

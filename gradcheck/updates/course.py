@@ -54,7 +54,6 @@ class Formula:
 
 
 def read_formula(function):
-    """Return the Formula of a function."""
     parameters = inspect.signature(function).parameters.values()
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     settings = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -100,7 +99,6 @@ def draw_settings(names, given, rng):
 
 
 def draw_course(shapes, settings, jointly, rng):
-    """Draw a random Course for parameters of these shapes."""
     smallest = min(0.003, 30 * settings.get("eps", 1.0))
     starts = [rng.standard_normal(shape) for shape in shapes]
     sizes = [rng.permutation(np.geomspace(smallest, 10, start.size)).reshape(start.shape) for start in starts]

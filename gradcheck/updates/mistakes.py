@@ -103,7 +103,6 @@ class Change:
     row: object = None
 
     def and_also(self, other):
-        """Combine two Changes of different statements."""
         sentences = dict.fromkeys(filter(None, (self.sentence, other.sentence)))
         return Change("; and ".join(sentences), self.lines | other.lines, self.hints + other.hints, self.row)
 

@@ -15,7 +15,7 @@ COLUMNS: tuple[tuple[str, str, Callable[["StepReport"], str]], ...] = (
 
 @dataclass(frozen=True)
 class StepReport:
-    """The difference between the parameters after one step and the formula's result: a row of the report.
+    """A row of the report: the difference between the parameters after one step and the formula's result.
 
     `disagree` of the `entries` are wrong. `relative` is the largest error, divided by the distance that the formula
     moves the entry (plus a small multiple of the entry's size: see `_errors` in gradcheck/updates/course.py). `worst`
@@ -30,7 +30,7 @@ class StepReport:
 
     @property
     def verdict(self) -> str:
-        """The string "right", or "WRONG" if an entry disagrees."""
+        """Return "right", or "WRONG" if an entry disagrees."""
         return "WRONG" if self.disagree else "right"
 
 
@@ -54,7 +54,7 @@ class UpdateReport:
 
     @property
     def is_right(self) -> bool:
-        """True if there is no problem and every entry agrees with the formula after every step."""
+        """Return True if there is no problem and every entry agrees with the formula after every step."""
         return not self.problems and not any(step.disagree for step in self.steps)
 
     def failures(self) -> list[str]:
@@ -72,7 +72,6 @@ class UpdateReport:
         return f"{found}. {self.diagnosis}" if self.diagnosis else found
 
     def _repr_html_(self) -> str:
-        """Return the report as an HTML table, which notebooks display."""
         from gradcheck.html import table_html
 
         verdict = "right" if self.is_right else "WRONG"

@@ -541,7 +541,11 @@ def test_the_report_shows_the_first_step_that_is_wrong():
         (TypeError, "expected a pair (θ′, config)", lambda: check_update(from_config(lambda w, dw, c: w), "sgd")),
         (TypeError, "it takes no setting", lambda: check_update(from_config(lambda w, dw, c: (w, c)), "sgd")),
         (TypeError, "returned None, which has no", lambda: check_update(from_optimizer(lambda p, lr: None), "sgd")),
-        (TypeError, "requires decay", lambda: check_update(from_optimizer(lambda p, lr, decay: None), "sgd")),
+        (
+            TypeError,
+            "requires the argument decay",
+            lambda: check_update(from_optimizer(lambda p, lr, decay: None), "sgd"),
+        ),
         (TypeError, "yielded 1 parameters", lambda: check_update(from_steps(lambda p, g, lr: [p[:1]]), "sgd")),
         (TypeError, "yielded 1 times; expected", lambda: check_update(from_steps(lambda p, g, lr: [p]), "sgd")),
         (
