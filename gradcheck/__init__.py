@@ -109,7 +109,7 @@ _MODULES = {
     "adapters.pairs": ("from_pair",),
     "call": ("Call", "borrowed", "clear_gradients", "parameters_of", "randomize_parameters", "to_float64"),
     "cases": ("Case", "check_case", "load_cases"),
-    "certify": ("Certificate", "same"),  # and certify itself: the module can be called
+    "certify": ("Certificate", "same"),  # `certify` itself is a module that can be called
     "checking": ("check", "check_call", "check_module", "adjoint"),
     "html": ("report_html",),
     "jacobian_matrix": ("jacobian", "Jacobian"),

@@ -27,9 +27,10 @@ from gradcheck.report import Report
 
 @dataclass(frozen=True)
 class Case:
-    """A name, and a function `draw(rng)` that returns a Call on inputs drawn from a random generator.
+    """A named entry of a table of cases.
 
-    `draw` must create a new module each time, since `call` changes the parameters.
+    `draw(rng)` returns a Call on inputs drawn from a random generator. It must create a new module each time, since
+    `call` changes the parameters.
     """
 
     name: str

@@ -91,7 +91,7 @@ class Estimate:
     def allows(self, value):
         """Return True if another oracle's value is compatible with this estimate.
 
-        The two may differ by ten times the uncertainty, plus rounding.
+        The two may differ by up to ten times the uncertainty, plus rounding.
         """
         return not abs(value - self.value) > 10 * self.uncertainty + 64 * EPSILON * abs(value)
 
@@ -107,7 +107,7 @@ def estimate(line, y, dy, h, ever_moved=False):
         forth, back, forth2, back2 = line(h), line(-h), line(2 * h), line(-2 * h)
         moved = (forth2 != back2) | ever_moved
         rounding = EPSILON * np.abs(dy * y)
-        noise = float(np.sum(rounding, where=moved if moved.any() else True)) / h  # if none moved, all may be rounded
+        noise = float(np.sum(rounding, where=moved if moved.any() else True)) / h  # if none moved, rounding may hide it
         d1 = _inner(dy, forth - back) / (2 * h)  # (1)
         d2 = _inner(dy, forth2 - back2) / (4 * h)  # (1)
         value = (4 * d1 - d2) / 3  # (2)
@@ -125,7 +125,7 @@ def step_of(scale, shortened=1.0):
 def scales_of(array):
     """Return the scale s of each entry, a power of two.
 
-    It is the entry's own size, or the mean size of the array if that is larger, rounded up.
+    The scale is the entry's absolute value, or the mean absolute value of the array if that is larger, rounded up.
     """
     size = np.maximum(np.abs(array), np.mean(np.abs(array))) if array.size else np.abs(array)
     return np.where(size > 0, np.exp2(np.ceil(np.log2(np.where(size > 0, size, 1.0)))), 1.0)

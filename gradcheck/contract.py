@@ -186,15 +186,15 @@ def _fit_dy(name, dy, y):
     require_finite(name, "dy", dy)
     if dy.size > 1 and np.all(dy == dy.flat[0]):
         raise ValueError(
-            f"{name}: dy is {dy.flat[0]:g} everywhere, and checks too little: the outputs of a softmax or a layer norm "
-            "have a constant sum, whose gradient is zero, so a backward that returns zeros would pass. Omit dy to "
+            f"{name}: dy must not be constant, but is {dy.flat[0]:g} everywhere. The outputs of a softmax or a layer "
+            "norm have a constant sum, whose gradient is zero, so a backward that returns zeros would pass. Omit dy to "
             "use a random one"
         )
     if dy.size == 1 and dy.item() in (0, 1):
         kind = "returns zeros" if dy.item() == 0 else "ignores dy"
         raise ValueError(
-            f"{name}: dy is {dy.item():g}, and checks too little: a backward that {kind} would pass. Omit dy to use a "
-            "random one"
+            f"{name}: dy must be neither 0 nor 1, but is {dy.item():g}. A backward that {kind} would pass. Omit dy to "
+            "use a random one"
         )
     return dy
 
@@ -216,7 +216,7 @@ def with_zeros(gradients, arguments):
 def run_backward(call, backward, dy, arguments):
     """Run backward once, and return copies of the gradients of `arguments` in order.
 
-    A parameter without a gradient has None. Raises GradientError if the gradients are not valid.
+    The gradient of a parameter is None if backward has not set it. Raises GradientError if the gradients are not valid.
     """
     clear_gradients(call.target)
     try:
@@ -230,7 +230,7 @@ def run_backward(call, backward, dy, arguments):
             "For two functions that share a cache see from_pair of gradcheck.adapters"
         ) from error
     except ValueError as error:
-        error.backward = backward  # checking.py explains it if it is about shapes
+        error.backward = backward  # checking.py explains the error if it is about shapes
         raise
     inputs = [argument for argument in arguments if argument.parameter is None]
     if returned is None and not inputs:
@@ -307,7 +307,7 @@ def _repetition(call, backward, dy, arguments, gradients):
     try:
         again = run_backward(call, backward, dy, arguments)
     except RuntimeError:
-        return ""  # it may refuse a second call, but not return another gradient
+        return ""  # backward may refuse a second call, but must not return another gradient
     except Exception as error:
         reason = _cause(call, dy, arguments) or "a backward that may be called only once should raise RuntimeError"
         return f"a second backward(dy) raises {type(error).__name__}: {error}; {reason}"

@@ -41,10 +41,10 @@ def report_html(report: "Report", look: Iterable[str] = ()) -> str:
 
 
 def table_html(name, verdict, columns, rows, lines, text=""):
-    """Return a table with a name, a verdict, the rows and a list of messages.
+    """Return HTML with a name, a verdict, a table of the rows and a list of messages.
 
-    `columns` are (heading, alignment, function that returns the text for a row). Each row has an attribute `verdict`.
-    `text` is shown unchanged at the end.
+    `columns` is a list of (heading, alignment, function), where the function returns the text of a row's cell. Each row
+    has an attribute `verdict`. `text` is shown unchanged at the end.
     """
     parts = [f"<div><strong>{escape(name)}</strong> {_badge(verdict)}</div>"]
     if rows:

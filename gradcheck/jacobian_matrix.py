@@ -89,9 +89,10 @@ def _jacobian(call, step, arguments, i, y):
     try:
         exact = {index: step.along_entry(i, index, scales[index]) for index in columns}
         for index, numeric in columns.items():
-            gap = _largest(exact[index] - numeric)  # NaN, hence no contradiction, if numeric is unknown
+            gap = _largest(exact[index] - numeric)  # NaN if numeric is unknown; the comparison is then False
             if gap > AGREEMENT * max(_largest(numeric), _largest(exact[index]), 1e-8):
-                raise NotComplexSafe(f"in {argument.name} at {list(index)} central differences differ by {gap:.1g}")
+                where = f"in {argument.name} at {list(index)}"
+                raise NotComplexSafe(f"{where} the complex step and central differences differ by {gap:.1g}")
         columns, oracle = exact, "the complex step"
     except NotComplexSafe as error:
         reason = f"the forward pass is not complex-safe: {error}"
@@ -106,9 +107,9 @@ def _largest(values):
 def _column(call, array, index, y, scale):
     """Return the derivative of y with respect to one entry.
 
-    It is R of central_differences.py without the product with dy. The step is the first whose derivative the next step
-    confirms, to 1e-6 of the largest entry plus rounding (64 ε of each output, which allows for rounding errors within
-    the forward pass). If no step is confirmed, the column is NaN.
+    It is computed by equation (2) of central_differences.py, without the product with dy. The result is that of the
+    first step which the next step confirms, to 1e-6 of the largest entry plus 64 ε of each output. The latter allows
+    for rounding errors within the forward pass. If no step is confirmed, the column is NaN.
     """
     line = line_along_entry(call, array, index)
     before = unknown = np.full(y.shape, np.nan)

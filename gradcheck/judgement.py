@@ -91,11 +91,11 @@ class Finding:
     steps. `sides` are those of the adjoint identity, or None if it was not selected or does not apply. If the entries
     are a sample, `along` is the Estimate of the same derivative by central differences.
 
-    `verdicts` judge the entries (None before the first look). `exact` holds the complex step's values, or None.
-    `doubt` says why the gradient as a whole cannot be called right although no entry is wrong, and is otherwise empty.
-    `zero_to` is the bound of a gradient that is zero up to rounding, or None. `together` is None unless entries at a
-    kink are right one by one, but wrong if they change together. It is then the pair (backward's, true) of derivatives
-    along the direction in which they change together.
+    `verdicts` has a verdict for each entry, and is None before the gradient is judged. `exact` holds the complex step's
+    values, or None. `doubt` says why the gradient as a whole cannot be called right although no entry is wrong, and is
+    otherwise empty. `zero_to` is the bound of a gradient that is zero up to rounding, or None. `together` is None
+    unless entries at a kink are right one by one, but wrong if they change together. It is then the pair (backward's,
+    true) of derivatives along the direction in which they change together.
     """
 
     argument: Argument

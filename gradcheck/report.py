@@ -124,7 +124,7 @@ class ArgumentReport:
 
     def _obstacle(self):
         if not math.isfinite(self.numeric):
-            return ""  # the values show it
+            return ""  # the printed values show that it is not finite
         if math.isinf(self.worst_uncertainty):
             return ", but each finer step gives another value: the output varies on a scale shorter than the steps"
         if self.doubt:

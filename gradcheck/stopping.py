@@ -48,7 +48,7 @@ def signals_wait():
         if hasattr(signal, "pthread_sigmask"):  # new processes inherit the mask; Windows has none
             from multiprocessing import resource_tracker
 
-            resource_tracker.ensure_running()  # starting this helper of Python would lift the mask
+            resource_tracker.ensure_running()  # a later start of this process would unblock the signals
             before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             try:
                 yield

@@ -65,7 +65,7 @@ class Parameter:
 
 
 def find(layer):
-    """Return {name: Parameter} for a layer, by the conventions described above.
+    """Return {name: Parameter} for a layer, by the conventions described at the top of this file.
 
     Raises ValueError, with the name, for an array that has no gradient or two, and for a listed parameter that is not
     found.
@@ -262,7 +262,7 @@ def _gradients(layer, array, place):
         for mirror in [GRADIENTS[name]] if name in GRADIENTS else [p.format(name) for p in PATTERNS]:
             there = (*before[:i], (".", mirror), *before[i + 1 :])
             candidates.append([(*there, (kind, k)) for k in keys])
-            if name in GRADIENTS and not _get(layer, there):  # backward creates it
+            if name in GRADIENTS and not _get(layer, there):  # only backward creates the gradient
                 return candidates[-1]
     return next((several for several in candidates if any(_may_be_gradient(layer, array, p) for p in several)), [])
 
@@ -327,8 +327,8 @@ def _flattened(layer, label, value):
 def _is_passed_over(place, i, listed, places_of):
     """Return True if an enclosing layer lists its parameters without this array.
 
-    The list counts only if the layer holds the array itself, or if the list includes parameters of layers within it.
-    Arrays in a Python list never count as excluded, since forward may append to the same list.
+    Such a list counts only if that layer contains the array itself, or if the list includes parameters of inner layers.
+    An array in a Python list is never passed over, since forward may append arrays to the list.
     """
     owner = _owner(place)
     if any(kind == "[" and isinstance(key, int) for kind, key in place[len(owner) :]):

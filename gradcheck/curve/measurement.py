@@ -80,8 +80,8 @@ class Curve:
     def verdict(self):
         """Return `right`, `wrong`, `at a kink`, or `cannot tell`.
 
-        A wrong gradient is a flat line: neighbouring steps agree with each other a hundred times better than with
-        backward. At a kink, forward and central differences have flat lines of different heights.
+        The curve of a wrong gradient is a flat line: neighbouring steps agree with each other a hundred times better
+        than with backward. At a kink, forward and central differences have flat lines of different heights.
         """
         if not math.isfinite(self.analytic):
             return "wrong"
@@ -117,9 +117,10 @@ class Curve:
         return [obstacle, self.caption] if self.obstacle else [self.caption]
 
     def slope(self, method):
-        """Return the exponent p of a truncation error hᵖ, or None if it is unclear.
+        """Return the exponent p of a truncation error hᵖ, or None if no exponent fits.
 
-        It is fitted to the distance from the best numerical value, so that a wrong backward pass does not affect it.
+        The exponent is fitted to the distance from the best numerical value, so that a wrong backward pass does not
+        affect it.
         """
         best = self.derivatives[COMPLEX][-1] if COMPLEX in self.derivatives else self.numeric
         distance = np.abs(self.derivatives[method] - best)
@@ -132,7 +133,7 @@ class Curve:
             return None
         x, y = np.log10(STEPS[clear]), np.log10(distance[clear])
         power, height = np.polyfit(x, y, 1)
-        is_straight = np.max(np.abs(y - power * x - height)) < 0.2  # no kink within reach
+        is_straight = np.max(np.abs(y - power * x - height)) < 0.2  # otherwise the steps reach a kink
         return float(power) if is_straight else None
 
 
@@ -191,8 +192,8 @@ def _loss(run, direction, t):
 def _settle(derivatives):
     """Return the derivative where neighbouring steps agree best, and their difference.
 
-    Three in a row must agree, since two may agree by chance. Very short steps are excluded, since there x + h rounds to
-    x and all differences are zero.
+    Three successive values must agree, since two may agree by chance. Very short steps are excluded, since there x + h
+    rounds to x and all differences are zero.
     """
     gaps = np.abs(np.diff(derivatives))
     spreads = np.maximum(gaps[:-1], gaps[1:])

@@ -40,7 +40,7 @@ def save(curves, path):
 def _plot(axis, curve):
     for method in curve.derivatives:
         error = np.maximum(curve.error(method), FLOOR)
-        broad = method == COMPLEX  # it coincides with central differences where both are truncation
+        broad = method == COMPLEX  # so that it shows behind central differences where truncation dominates
         style = {"ms": 5, "lw": 3, "alpha": 0.55, "zorder": 1} if broad else {"ms": 3, "lw": 1.2}
         axis.loglog(STEPS, error, "o-", color=COLOURS[method], label=method, **style)
     if curve.verdict == "right":

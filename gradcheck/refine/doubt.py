@@ -47,7 +47,7 @@ def doubt(run, i, finding, terms, rng):
     """Return the reason why central differences cannot confirm gradient i, or ""."""
     what = f"the derivative along a random direction through all {finding.gradient.size} entries"
     if finding.direction_verdict == CANNOT_TELL:
-        return f"{what} is beyond central differences: the output jumps, or varies on a scale shorter than their steps"
+        return f"central differences cannot determine {what}: the output jumps, or varies on a scale below the steps"
     if finding.direction_verdict == KINK:
         return f"{what} jumps here, at a kink of at least one of them, so that only single entries can be checked"
     counted = finding.verdicts == RIGHT

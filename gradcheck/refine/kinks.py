@@ -20,9 +20,9 @@ from gradcheck.refine.one_derivative import along_direction, judge
 
 SHORT = 2.0**-20  # of an entry's scale: over this distance a smooth curvature has a millionth of the effect of a kink
 BESIDE = 2.0**-28  # of an entry's scale: size of the perturbations that break ties
-PAIRS = 6  # of directions; the two directions of one pair may break the ties in the same order
+PAIRS = 6  # number of pairs of directions; both directions of a pair may break ties in the same order
 NEARBY, MANY = 16, 50  # number of points near ties, and the largest number of entries that are compared there
-SLACK = 1e-4  # relative to the derivatives nearby: their rounding and their change between the points
+SLACK = 1e-4  # relative to the derivatives nearby: allowance for rounding and for changes between the points
 CLEAR = 1e-3  # relative to the largest second difference of an entry: smaller ones are not kinks
 
 
@@ -56,11 +56,12 @@ def held_together(run, i, finding, terms):
 def at_ties(run, step, i, finding):
     """Return the finding, with wrong verdicts withdrawn if backward's value is a derivative at a nearby input.
 
-    Among tied entries, the true derivative need not lie between the one-sided ones. If a sort assigns the middle of
-    three ranks to one of three equal entries, the one-sided derivatives of this entry belong to the other two ranks. A
-    median of equal entries does not change if only one of them changes. In such cases,
-    an entry with a kink is judged to be at a kink, and any other entry to be undecided. Raises NotComplexSafe if an
-    entry is undecided, unless `step` is None, since the complex step takes one of the ranks.
+    At ties, backward's value need not lie between the one-sided derivatives. If a sort assigns the middle of three
+    ranks to one of three equal entries, the one-sided derivatives of this entry belong to the other two ranks. A median
+    of equal entries does not change if only one of them changes.
+
+    In such cases, an entry with a kink is judged to be at a kink, and any other entry to be undecided. Raises
+    NotComplexSafe if an entry is undecided, unless `step` is None, since the complex step takes one of the ranks.
     """
     array, wrong = run.arguments[i].array, np.flatnonzero(finding.verdicts == WRONG)
     scales, rng = scales_of(array), np.random.default_rng([i, NEARBY])

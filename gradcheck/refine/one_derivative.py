@@ -93,7 +93,8 @@ def _judgement(verdict, estimate):
 def _settled(analytic, seen, rtol, atol):
     """Return True if another estimate cannot change the verdict.
 
-    The last two agree, and their uncertainty is below a quarter of the distance from `analytic`.
+    This is the case if the last two estimates agree with each other, and their uncertainty is below a quarter of the
+    distance from `analytic`.
     """
     last = seen[-1]
     if not math.isfinite(analytic):
@@ -126,7 +127,7 @@ def _is_denied(best, seen):
     It contradicts the best one if both one-sided derivatives differ.
     """
     for finer in seen[seen.index(best) + 1 :]:
-        change = min(abs(finer.left - best.left), abs(finer.right - best.right))  # a nearby jump changes only one
+        change = min(abs(finer.left - best.left), abs(finer.right - best.right))  # a jump nearby changes only one
         if change > max(4 * best.spread, _hidden(finer)):
             return True
     return False
