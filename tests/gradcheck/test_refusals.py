@@ -109,8 +109,12 @@ SETTINGS = {
     "oracle": ({"oracles": "forward"}, ValueError, "oracles must be among central, complex, adjoint, not 'forward'"),
     "no oracle": ({"oracles": ()}, ValueError, "oracles must be among .*, not an empty list"),
     "oracle 3": ({"oracles": 3}, TypeError, "oracles must be a name or a list of names, such as 'central', not 3"),
-    "dy zeros": ({"dy": np.zeros((2, 3))}, ValueError, "dy is 0 everywhere.*softmax or a layer norm.*zeros would pass"),
-    "dy constant": ({"dy": np.full((2, 3), -2.5)}, ValueError, r"dy is -2\.5 everywhere"),
+    "dy zeros": (
+        {"dy": np.zeros((2, 3))},
+        ValueError,
+        "dy must not be constant, but is 0 everywhere.*softmax or a layer norm.*zeros would pass",
+    ),
+    "dy constant": ({"dy": np.full((2, 3), -2.5)}, ValueError, r"but is -2\.5 everywhere"),
     "dy shape": ({"dy": normal(3, 2)}, ValueError, r"dy has shape \(3, 2\), but y has \(2, 3\)"),
     "dy complex": ({"dy": X * 1j}, TypeError, "dy is complex128; it must be an array of real numbers"),
     "dy NaN": ({"dy": X * np.nan}, ValueError, r"dy is not finite: nan at \[0, 0\] \(6 of 6 entries\)"),
@@ -126,7 +130,7 @@ def test_settings_that_mean_nothing_are_refused_in_one_line(name):
 
 @pytest.mark.parametrize("dy, reason", [(1, "ignores dy"), (0.0, "returns zeros")])
 def test_a_single_dy_of_one_or_zero_is_refused_with_the_reason(dy, reason):
-    with pytest.raises(ValueError, match=f"a backward that {reason} would pass"):
+    with pytest.raises(ValueError, match=f"A backward that {reason} would pass"):
         check(square, NUMBER, dy=dy)
     assert check(square, NUMBER, dy=0.7, seed=np.int64(3), max_entries=np.int64(2)).is_right
 
