@@ -1,21 +1,22 @@
-"""A sweep: many tasks on any executor, the result of each kept in a file when it finishes.
+"""A sweep runs many tasks on any executor and writes the result of each to a file when it finishes.
 
-Each result is one small JSON file, named after its task and a hash of everything that determines its numbers, and
-written atomically. A sweep loads the results in its folder and computes the others. So a sweep that was killed at any
-point continues with the missing results, and ends with the same numbers. There is no other state.
+Each result is one small JSON file, written atomically. Its name consists of the task's name and a hash of everything
+that determines its numbers. A sweep loads the results in its folder and computes the others. So a sweep that was killed
+at any point continues with the missing results, and ends with the same numbers. There is no other state.
 
 The executor is any concurrent.futures.Executor: the sweep's own processes (see workers.py), Dask's
 Client.get_executor(), mpi4py's MPIPoolExecutor, or another. Failures are handled as follows:
 
-    a task fails         (a loss diverges, for example) The others continue. Its name is reported at the end, and the
-                         next sweep tries it again.
-    a worker is lost     (killed, out of memory) Its task is tried again after all others, at most RETRIES times.
-    the executor breaks  as a process pool does when it loses a worker, together with all its futures. The sweep
-                         replaces its processes, and runs the interrupted tasks one at a time, until the one that broke
-                         the pool is known. A caller's executor stays broken, and the remaining tasks fail.
-    Ctrl-C, or worse     The finished results are on disk.
+    a task fails         For example, its loss diverges. The other tasks continue. The failure is reported at the end,
+                         and the next sweep tries the task again.
+    a worker is lost     It was killed, or it ran out of memory. Its task is tried again after all others, at most
+                         RETRIES times.
+    the executor breaks  A process pool that loses a worker breaks, and all its futures fail. The sweep starts new
+                         processes. It runs the interrupted tasks one at a time until it has found the task that broke
+                         the pool. A caller's executor stays broken, so the remaining tasks fail.
+    Ctrl-C or a crash    The finished results are on disk.
 
-The longest tasks begin first: otherwise the last one would run alone while the other cores wait.
+The longest tasks begin first, because otherwise the last one could run alone while the other cores wait.
 """
 
 import json
@@ -45,22 +46,26 @@ def sweep(
     folder=None,
     progress: Callable | None = None,
 ) -> tuple[dict, dict]:
-    """Compute the missing results. Return (results, failures) by key: dictionaries, and reasons.
+    """Run the tasks that have no result in the folder. Return (results, failures).
 
-    tasks      importable, picklable objects; two with the same key are one:
-                   name        "2x64, seed 0", for messages and the file
-                   key()       a hash of everything that determines the result
-                   seconds()   approximate time on one core, which determines the order
-                   run()       compute the result, a dictionary that JSON can hold
-                   accepts()   True for a dictionary from a file if it is such a result
+    results    {key: result, a dictionary}
+    failures   {key: the reason, a string}
+
+    tasks      importable, picklable objects. Tasks with equal keys are run once. Each task has
+                   name              such as "2x64, seed 0", for messages and the name of the file
+                   key()             a hash of everything that determines the result
+                   seconds()         approximate time on one core, which determines the order
+                   run()             compute the result, a JSON-serializable dictionary
+                   accepts(result)   True if a dictionary from a file is a result of this task
     executor   any concurrent.futures.Executor, which is not shut down; None: `workers` processes, each with one thread
                for its matrix products
-    workers    for executor None; None: one per core
-    folder     of the results' files, created if it does not exist; None: results are not kept
-    progress   called as progress(task, outcome) for each: "found", "trained", "failed" or "retried"
+    workers    number of processes without an executor; None: one per core
+    folder     directory of the result files, created if it does not exist; None: results are not written
+    progress   called as progress(task, outcome), where outcome is "found", "trained", "failed" or "retried"
 
-    Raises ValueError for a file in the folder that is not a result, OSError if the folder cannot be written,
-    BlockingIOError if another sweep uses it, and any exception of `progress`. Ctrl-C ends the sweep's own processes.
+    Raises ValueError for a file in the folder that is not a result, OSError if the folder cannot be written, and
+    BlockingIOError if another sweep uses it. Exceptions of `progress` are passed on. Ctrl-C ends the sweep's own
+    processes.
     """
     progress = progress or (lambda task, outcome: None)
     results, failures, todo = {}, {}, {}
@@ -83,7 +88,10 @@ def sweep(
 
 
 def outcomes(tasks: dict, executor: Executor | None, workers: int) -> Iterator:
-    """Run the tasks, by key. Yield (key, "trained", result), (key, "failed", reason) or (key, "retried", reason)."""
+    """Run the tasks, {key: task}. Yield (key, outcome, value) for each.
+
+    The outcome is "trained" with the result, or "failed" or "retried" with the reason.
+    """
     rounds = [sorted(tasks, key=lambda key: -tasks[key].seconds())]
     lost = Counter()
     while any(rounds):
@@ -112,7 +120,10 @@ def outcomes(tasks: dict, executor: Executor | None, workers: int) -> Iterator:
 
 
 def answers(executor: Executor, tasks: dict) -> Iterator:
-    """Run the tasks, by key, on an executor. Yield (key, result of `attempt` or an exception) as they finish."""
+    """Submit the tasks, {key: task}, to an executor. Yield (key, answer) as they finish.
+
+    The answer is the result of `attempt`, or an exception of the executor.
+    """
     futures = {}
     try:
         try:
@@ -129,10 +140,13 @@ def answers(executor: Executor, tasks: dict) -> Iterator:
 
 
 def attempt(task, key: str, without_engine: bool) -> tuple:
-    """Run a task on a worker. Return ("trained", result) or ("failed", reason); not every exception can be pickled."""
+    """Run a task on a worker. Return ("trained", result) or ("failed", reason).
+
+    Exceptions are returned as text because not every exception can be pickled.
+    """
     try:
         if task.key() != key:
-            return "failed", "the worker has another version of the program, or of the text"
+            return "failed", "the worker has another version of the program or of the text"
         with one_task_at_a_time, plain(without_engine):
             return "trained", task.run()
     except Exception as error:
@@ -144,7 +158,10 @@ def path_of(folder, task, key: str) -> Path:
 
 
 def kept(folder, task, key: str) -> dict | None:
-    """Return a result from the folder, or None if it has none. Raises ValueError for a file with other contents."""
+    """Load the result of a task from the folder, or return None if there is none.
+
+    Raises ValueError if the file is not a result of the task.
+    """
     if folder is None or not path_of(folder, task, key).exists():
         return None
     path = path_of(folder, task, key)
@@ -154,11 +171,11 @@ def kept(folder, task, key: str) -> dict | None:
             return result
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         pass
-    raise ValueError(f"{path}: is not the result of {task.name}; delete it, and it is computed again")
+    raise ValueError(f"{path}: not a result of {task.name}; delete the file to compute it again")
 
 
 def keep(folder, task, key: str, result: dict) -> dict:
-    """Write a result to the folder. Return it in the form of `kept`."""
+    """Write a result to the folder, unless it is None. Return the result as `kept` would load it."""
     text = json.dumps(result, indent=1)
     if folder is not None:
         write_atomically(path_of(folder, task, key), lambda file: file.write(text.encode()))

@@ -1,11 +1,11 @@
 """Worker processes: each runs one task at a time, with one thread of the matrix library.
 
-A matrix product of these sizes gains little from a second thread, while two models fully use a second core. So each
-process has one thread, and there are as many processes as cores (see cores.py, also for the guard that a program with
-processes needs). With one thread, a result has the same bits for any number of cores, on the same processor with the
-same libraries: see training/environment.py.
+Matrix products of these sizes are hardly faster with a second thread, whereas a second model makes full use of a second
+core. Therefore each process has one thread, and there is one process per core. A program that starts processes needs
+the guard that cores.py describes. With one thread, a result has the same bits for any number of cores, on the same
+processor with the same libraries: see training/environment.py.
 
-If the parent is killed, a worker would wait for ever for its next task. Therefore each worker watches its parent and
+If the parent is killed, a worker would wait forever for its next task. Therefore each worker watches its parent and
 ends with it.
 """
 
@@ -22,9 +22,9 @@ from minitransformer.training.environment import forms_in_use
 
 
 class WorkerProcesses(ProcessPoolExecutor):
-    """An executor of `count` processes, started on demand and killed at the end of its block.
+    """An executor with `count` processes, which start on demand and are killed at the end of the `with` block.
 
-    This process warns of edited functions of the textbook, so the others do not repeat it.
+    The parent process warns if functions of the textbook were edited. The workers do not repeat the warning.
     """
 
     def __init__(self, count: int):
@@ -41,7 +41,6 @@ class WorkerProcesses(ProcessPoolExecutor):
         return future
 
     def __exit__(self, *exception):
-        """Kill all processes."""
         for process in self.processes:
             process.kill()
         self.shutdown(cancel_futures=True)

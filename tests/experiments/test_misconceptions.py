@@ -238,7 +238,7 @@ def test_a_file_that_is_no_measurement_is_refused_by_name(tmp_path, text):
     one = EXPERIMENTS[0]
     path = put(tmp_path, one.name, 3, {})
     path.write_text(text, "latin-1")
-    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: .*delete it"):
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: .*delete the file"):
         measure_all([one], {one.name: [3]}, tmp_path)
 
 

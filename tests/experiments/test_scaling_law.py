@@ -161,4 +161,4 @@ def test_a_forecast_says_which_choices_lie_beyond_what_was_trained():
 
 def test_too_few_sizes_give_a_reason_instead_of_a_law():
     found, reason = f.forecast(runs_of(family(TRUTH)[:3]))
-    assert found is None and "at least 4 sizes, and there are 3" in reason
+    assert found is None and "at least 4 sizes, not 3" in reason

@@ -176,13 +176,13 @@ def test_a_run_that_diverges_says_at_which_step():
     [
         (TypeError, r"must be a list of names, such as \['copy', 'induction'\], not 'copy'", {"patterns": "copy"}),
         (TypeError, r"must be a list of names, such as \['copy', 'induction'\], not 3", {"patterns": 3}),
-        (ValueError, "there are no patterns to learn; known are copy, repeat", {"patterns": []}),
+        (ValueError, "patterns is empty; known patterns are copy, repeat", {"patterns": []}),
         (ValueError, "unknown pattern 'sort'; known are copy, repeat", {"patterns": ["sort"]}),
-        (ValueError, "repeat: longest must be at least 6, its shortest, not 5", {"longest": 5}),
+        (ValueError, "repeat: longest must be at least 6, not 5", {"longest": 5}),
         (TypeError, "longest must be an integer, not 7.5", {"longest": 7.5}),
         (ValueError, "steps must be at least 1, not 0", {"steps": 0}),
         (TypeError, "unexpected keyword argument 'stepz'", {"stepz": 3}),
-        (ValueError, "copy: needs a context of at least 42 for a length of 20, not 40", {"longest": 20}),
+        (ValueError, "copy needs a context of at least 42 for a length of 20, not 40", {"longest": 20}),
     ],
 )
 def test_settings_that_cannot_be_are_named(error, words, settings):

@@ -296,7 +296,7 @@ class Flaky:
 
 
 def test_a_worker_with_another_version_says_so_instead_of_training():
-    why = "the worker has another version of the program, or of the text"
+    why = "the worker has another version of the program or of the text"
     assert attempt(plan(), "another key", False) == ("failed", why)
 
 
@@ -319,7 +319,7 @@ def test_a_file_that_is_no_run_is_named(tmp_path):
     others = (json.dumps(run | {"key": "other"}), json.dumps(run | {"lengths": run["lengths"][1:]}), '{"key"', "[]")
     for text in others:
         path.write_text(text)
-        with pytest.raises(ValueError, match=f"{path.name}: is not the result of 2x4, seed 0; delete it"):
+        with pytest.raises(ValueError, match=f"{path.name}: not a result of 2x4, seed 0; delete the file"):
             sweep([plan()], executor=Flaky(0), folder=tmp_path)
 
 

@@ -114,7 +114,7 @@ def test_a_frozen_parameter_has_no_part(small):
     assert influence[0, 0] == pytest.approx(whole - products[0], rel=1e-10)
     for parameter in model.parameters():
         parameter.requires_grad = False
-    with pytest.raises(ValueError, match="every parameter of the model is frozen, so no passage can move it"):
+    with pytest.raises(ValueError, match="every parameter of the model is frozen; influence needs"):
         influences([(model, 1.0)], [answer], [example], lambda: None)
 
 
@@ -343,7 +343,7 @@ def test_the_same_seed_trains_the_same_model_and_checkpoints_are_moments_of_it(l
     np.testing.assert_array_equal(moments[-1][0].model.embedding.weight.data, whole)
     assert len(moments) == 3 and not np.array_equal(moments[0][0].model.embedding.weight.data, whole)
     assert [rate for _, rate in moments] == sorted((rate for _, rate in moments), reverse=True)
-    with pytest.raises(ValueError, match="7 checkpoints cannot be spread over 6 steps"):
+    with pytest.raises(ValueError, match="number must be from 1 to 6, the number of steps, not 7"):
         quick.checkpoints(passages, 1, 7)
 
 
@@ -411,27 +411,27 @@ def test_the_report_is_json_and_tells_what_is_not_shown(lm):
 @pytest.mark.parametrize(
     "prompts, options, words",
     [
-        ([], {}, "no prompts"),
+        ([], {}, "prompts is empty"),
         (["balu eats ", ""], {}, "prompt 1: the text is empty"),
-        ("b", {}, "prompt 0 has 1 token"),
-        ("b" * 20, {}, "prompt 0 has 20 tokens, .* 17 at most"),
-        ("balu", {"answer_tokens": 30}, "prompt 0 has 4 tokens, .* 0 at most"),
+        ("b", {}, "prompt 0 must have at least 2 tokens, not 1"),
+        ("b" * 20, {}, "prompt 0 must have at most 17 tokens, not 20"),
+        ("balu", {"answer_tokens": 30}, "prompt 0 must have at most 0 tokens, not 4"),
         ("BALU", {}, "prompt 0: unknown character 'B'"),
         ("balu", {"answer_tokens": 0}, "answer_tokens must be at least 1, not 0"),
         ("balu", {"remove": 0}, "remove must be at least 1, not 0"),
         ("balu", {"rank_by": "size"}, "unknown rank_by 'size'"),
         ("balu", {"false_alarm_rate": 0}, "false_alarm_rate must be .*, not 0"),
-        ("balu", {"training": []}, "training: there are no passages"),
-        ("balu", {"training": ["ab", "a"]}, "training: passage 1 has 1 tokens"),
+        ("balu", {"training": []}, "training is empty"),
+        ("balu", {"training": ["ab", "a"]}, "training: passage 1 must have at least 2 tokens, not 1"),
         ("balu", {"held_out": ["a" * 26]}, "held_out: passage 0 has 26 tokens, more than the 25"),
         ("balu", {"training": ["AB"]}, "training: passage 0: unknown character 'A'"),
-        ("balu", {"checkpoints": []}, "checkpoints is .*, and training is None"),
-        ("balu", {"train": TRAINING}, "train is .*, and training is None"),
-        ("balu", {"training": SEEN, "checkpoints": []}, "checkpoints: the list is empty"),
+        ("balu", {"checkpoints": []}, "checkpoints requires .*, but training is None"),
+        ("balu", {"train": TRAINING}, "train requires .*, but training is None"),
+        ("balu", {"training": SEEN, "checkpoints": []}, "checkpoints is empty"),
         ("balu", {"training": SEEN, "checkpoints": [(untrained(), 0)]}, "learning rate of checkpoint 0 .*, not 0"),
         ("balu", {"training": SEEN, "held_out": HELD_OUT[:18]}, "at least 19 .* 63 in training and 18 in held_out"),
-        ("balu", {"training": SEEN[:4], "train": TRAINING, "remove": 2}, "4 passages without 2 leave too few"),
-        ("balu", {"training": SEEN, "train": TRAINING, "seeds": ()}, "no seed"),
+        ("balu", {"training": SEEN[:4], "train": TRAINING, "remove": 2}, "at least 5 passages, not 4"),
+        ("balu", {"training": SEEN, "train": TRAINING, "seeds": ()}, "seeds is empty"),
         ([3], {}, "prompt 0 must be a str, not int"),
         ("balu", {"training": ["ab", 3]}, "training: passage 1 must be a str, not int"),
     ],
@@ -452,5 +452,5 @@ def test_a_checkpoint_that_sees_less_than_the_model_is_refused():
     from minitransformer import Transformer
 
     short = LanguageModel(Transformer(replace(little_facts.CONFIG, context=12)), TOKENIZER)
-    with pytest.raises(ValueError, match="the context of checkpoint 0 is 12, less than the model's, 24"):
+    with pytest.raises(ValueError, match="the context of checkpoint 0 must be at least the model's, 24, not 12"):
         analyze_training_influence(untrained(), "balu", training=SEEN, checkpoints=[(short, 1.0)])

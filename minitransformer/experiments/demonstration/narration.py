@@ -25,7 +25,10 @@ def heading(text: str) -> None:
 
 
 def see(picture: Path | None, content_shown: str, *sources: tuple[str, str]) -> None:
-    """Print a reference to a picture, if it was drawn, and to source files, pairs (file, contents)."""
+    """Print references to a picture and to source files.
+
+    `picture` is None if it was not drawn. `sources` are pairs (file, description of its contents).
+    """
     if picture is not None:
         say(f"  Look at {picture}: {content_shown}.")
     say("  Read")
@@ -45,7 +48,7 @@ def bar(fraction: float) -> str:
 
 
 def watcher() -> ProgressBar:
-    """Return a progress bar that prints a line for each evaluation, and samples as quotations."""
+    """Return a progress bar that prints one line per evaluation and quotes the samples."""
     losses = []
 
     def evaluation(record, training_loss):

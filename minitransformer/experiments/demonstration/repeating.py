@@ -27,7 +27,7 @@ INDUCTION_TITLE = (
     "A random sequence, twice. Outlined: the successor of the same symbol, where an induction head attends"
 )
 FULL_STEPS, QUICK_STEPS = 700, 20
-LONGEST = 16  # of the sequences in training
+LONGEST = 16  # length of the longest sequences in training
 SHORTEST, FIRST_LONGEST = 3, 8
 TOKENS = 1024  # in each batch
 LR = 1.5e-3  # the highest learning rate
@@ -65,7 +65,10 @@ def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> TinyTransf
 
 
 def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
-    """Train. Return the records of metrics: the loss of each step, and ten times the accuracy."""
+    """Train the model. Return one record of metrics per step.
+
+    Every record has the loss, and ten of them also have the accuracy.
+    """
     optimizer = AdamW(decay_groups(model, 0.1), betas=(0.9, 0.98))
     trained = with_replicas(model, replicas_that_pay(TOKENS // (2 * LONGEST)))
     rng = np.random.default_rng(seed)
@@ -87,10 +90,10 @@ def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
 
 
 def repeated_sequences(rng, progress: float):
-    """Draw (inputs, targets), about TOKENS in total, of random sequences that repeat until the row is full.
+    """Draw (inputs, targets) of about TOKENS tokens. Each row repeats a random sequence until the row is full.
 
-    `progress` of the training is from 0 to 1. In its first half, the greatest length grows from FIRST_LONGEST to
-    LONGEST, because short sequences, which repeat sooner and more often, are much easier to learn.
+    `progress` is the completed fraction of the training. In the first half of the training, the greatest length grows
+    from FIRST_LONGEST to LONGEST. Short sequences repeat sooner and more often, so they are much easier to learn.
     """
     longest = int(min(LONGEST, FIRST_LONGEST + (LONGEST - FIRST_LONGEST) * 2 * progress))
     T = 2 * longest
@@ -104,13 +107,13 @@ def repeated_sequences(rng, progress: float):
 
 
 def repeats(model, length: int) -> float:
-    """Return the share of right predictions of the repeated symbols of random sequences."""
+    """Return the accuracy on the repeated symbols of random sequences of a length."""
     inputs, targets = PATTERNS["induction"].sample(np.random.default_rng(1), 64, length)
     return accuracy(model.predict(inputs).argmax(axis=-1), targets)
 
 
 def with_predictions(model, inputs, targets) -> str:
-    """Return a row of symbols and, below it, the predictions of the repeated ones."""
+    """Return a line with a row of symbols, and below it a line with the model's predictions, as text."""
     predicted = np.where(targets[0] == IGNORE_INDEX, IGNORE_INDEX, model.predict(inputs[:1])[0].argmax(axis=-1))
     shown = [*inputs[0, 1:], targets[0, -1]]
     words = ["" if i == IGNORE_INDEX else spell([i]) for i in predicted]
@@ -119,7 +122,7 @@ def with_predictions(model, inputs, targets) -> str:
 
 
 def show_induction(model: TinyTransformer, out: Path, seed: int, drawn: bool) -> None:
-    """Name the heads that repeat, and draw them if `drawn`."""
+    """Print the scores of the heads, and draw their attention if `drawn`."""
     heading("4  The heads that repeat")
     inputs, _ = PATTERNS["induction"].sample(np.random.default_rng(seed), 1, 12)
     ids = inputs[0]
@@ -155,7 +158,11 @@ def show_induction(model: TinyTransformer, out: Path, seed: int, drawn: bool) ->
 
 
 def notable_scores(scores: dict) -> list:
-    """Return, for each head of {name: scores (L, H)}, the name and value of its highest score, if NOTABLE."""
+    """Return a note on each head as nested lists (L, H) of strings.
+
+    The note is the name and value of the head's highest score, or "" if this is below NOTABLE. `scores` is
+    {name: scores (L, H)}.
+    """
     blocks, heads = next(iter(scores.values())).shape
     notes = [[""] * heads for _ in range(blocks)]
     for block, head in np.ndindex(blocks, heads):

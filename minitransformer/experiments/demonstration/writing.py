@@ -25,7 +25,7 @@ ABOUT = {"command": "demo"}  # stored in the model's file
 class Lesson:
     """The size of the training."""
 
-    characters: int | None  # of the corpus; None: all
+    characters: int | None  # number of characters of the corpus to use; None: all
     vocab_size: int
     steps: int
     reports: int  # number of losses shown after the initial one

@@ -1,10 +1,10 @@
-"""Train a family of models, and report which abilities come with size, and whether suddenly.
+"""Train a family of models, and report which abilities appear with size, and whether they appear suddenly.
 
     report = analyze_emergent_capabilities([1_000, 10_000, 100_000], ["copy", "reverse"], out="runs/scale")
     print(report)
 
-Every model reads the same text and does the same exercises, of all capabilities at once, for the same number of steps.
-So a larger model has used more computation, but has seen no more data.
+Every model reads the same text and is trained on the exercises of all capabilities at once, for the same number of
+steps. So a larger model has used more computation, but has seen no more data.
 """
 
 import os
@@ -32,7 +32,7 @@ from minitransformer.training.settings import ENDLESS_STEPS
 STEPS = 600
 SEEDS = (0, 1, 2)
 FEWEST_STEPS = 8
-EQUAL = 1.15  # the largest factor between the numbers of parameters of shapes that are compared
+EQUAL = 1.15  # largest ratio of the numbers of parameters of two shapes that are compared
 
 
 def analyze_emergent_capabilities(
@@ -47,14 +47,14 @@ def analyze_emergent_capabilities(
     out: str | os.PathLike[str] | None = None,
     progress: Callable[..., object] | None = None,
 ) -> EmergenceReport:
-    """Train a family of models on small tasks and a text, and report which abilities come with size.
+    """Train a family of models on small tasks and a text, and report which abilities appear with size.
 
     model_sizes        integers (approximate numbers of parameters), dictionaries of Config's fields, or Configs: see
                        family.py
     capability_tests   names in CAPABILITIES, or Capability objects
     shapes             sizes, in the same forms, to compare at equal parameters: deeper against wider
     seeds              one run of each model per seed; intervals need at least 2
-    steps              of each run; at least 8
+    steps              number of steps of each run, at least 8
     executor, workers, progress   see ../sweep.py: separate processes unless an executor is given
     out                a folder for the finished runs, from which an interrupted sweep continues, and for
                        emergence.json, the report as data; None: nothing is kept
@@ -68,7 +68,7 @@ def analyze_emergent_capabilities(
     sizes, shapes = (unique(map(configuration, given)) for given in (model_sizes, shapes))
     capabilities, seeds = checked_capabilities(capability_tests), checked_seeds(seeds)
     if not sizes:
-        raise ValueError("model_sizes: at least one size is needed")
+        raise ValueError("model_sizes is empty; at least one size is needed")
     steps = whole("steps", steps, least=FEWEST_STEPS, most=ENDLESS_STEPS)
     parameters = [n_parameters(config) for config in shapes]
     if parameters and distance(min(parameters), max(parameters)) > EQUAL:
@@ -91,7 +91,10 @@ def analyze_emergent_capabilities(
 
 
 def unique(items) -> list:
-    """Return the items in order, without repetitions. They need not be hashable: a Config may hold a dictionary."""
+    """Return the items in order, without repetitions.
+
+    The items need not be hashable, because a Config may contain a dictionary.
+    """
     kept = []
     for item in items:
         if item not in kept:
@@ -100,22 +103,23 @@ def unique(items) -> list:
 
 
 def checked_capabilities(capability_tests) -> tuple[Capability, ...]:
-    """Return the Capability objects, after a check of their exercises.
+    """Return the tests as Capability objects.
 
-    Raises TypeError for another type, ValueError for an unknown or repeated name, or exercises that do not fit.
+    Raises TypeError unless `capability_tests` is a list of names and Capability objects. Raises ValueError if it is
+    empty, if a name is unknown or repeated, or for exercises that check_exercises refuses.
     """
     if isinstance(capability_tests, (str, Capability)):
-        raise TypeError(f"capability_tests must be a list, such as [{capability_tests!r}]")
+        raise TypeError(f"capability_tests must be a list, such as [{capability_tests!r}], not {capability_tests!r}")
     chosen = []
     for test in capability_tests:
         if isinstance(test, str):
             test = CAPABILITIES[one_of("capability_tests: test", test, known=CAPABILITIES)]
         if not isinstance(test, Capability):
-            raise TypeError(f"capability_tests: a test is a name or a Capability, not {test!r}")
+            raise TypeError(f"capability_tests: each test must be a name or a Capability, not {test!r}")
         chosen.append(test)
     names = [capability.name for capability in chosen]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"capability_tests: at least one test is needed, and each once, not {names}")
+        raise ValueError(f"capability_tests must contain at least one test and none twice, not {names}")
     for capability in chosen:
         check_exercises(capability)
     return tuple(chosen)
@@ -126,27 +130,34 @@ def check_exercises(capability: Capability) -> None:
     tokens, is_answer = capability.rows(np.asarray(capability.questions(np.random.default_rng(0), 100)))
     name, width = f"capability {capability.name}", tokens.shape[1]
     if width > CONTEXT + 1:
-        raise ValueError(f"{name}: a row may have {CONTEXT + 1} tokens, and this has {width}")
+        raise ValueError(f"{name}: a row must have at most {CONTEXT + 1} tokens, not {width}")
     if tokens.min() < 0 or tokens.max() >= VOCAB_SIZE:
-        raise ValueError(f"{name}: tokens must be from 0 to {VOCAB_SIZE - 1}: see alphabet.py")
+        raise ValueError(f"{name}: tokens must be from 0 to {VOCAB_SIZE - 1}, not {tokens.min()} to {tokens.max()}")
     if not (capability.test()[1] != IGNORE_INDEX).any(axis=1).all() or not np.any(is_answer):
-        raise ValueError(f"{name}: a row has no token to predict")
+        raise ValueError(f"{name}: every row must have a token to predict")
 
 
 def checked_seeds(seeds) -> list[int]:
-    """Return the seeds. Raises TypeError or ValueError unless they are distinct integers from 0, at least one."""
+    """Return the seeds as a list.
+
+    Raises TypeError unless they are integers, and ValueError if there are none, or if one is negative or repeated.
+    """
     seeds = [whole("seeds: each", seed, least=0) for seed in seeds]
     if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds: at least one is needed, and each once, not {seeds}")
+        raise ValueError(f"seeds must contain at least one seed and none twice, not {seeds}")
     return seeds
 
 
 def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:
-    """Return the report of the runs of each size and of each shape, and of the failures by name."""
+    """Return the EmergenceReport of a sweep.
+
+    by_size, by_shape   for each size or shape, the list of its runs
+    failures            {name of a run: reason}
+    """
     by_size = sorted((runs for runs in by_size if runs), key=lambda runs: runs[0]["parameters"])
     by_shape = [runs for runs in by_shape if runs]
     if not by_size:
-        raise ValueError(f"no model could be trained; the first failure is {next(iter(failures.items()))}")
+        raise ValueError(f"no model could be trained; the first failure: {': '.join(next(iter(failures.items())))}")
     law, reason = forecast(by_size)
     return EmergenceReport(
         names=tuple(runs[0]["name"].partition(",")[0] for runs in by_size),

@@ -4,8 +4,8 @@ Each size has a few runs that differ only in their seeds. A resample draws as ma
 each size. Any quantity is computed from the runs and from 1,000 resamples, and the middle 95 % of the latter is its
 interval.
 
-Limits: three runs have ten different resamples, so their interval stays within the spread of the three values,
-and is rather too narrow. One run has no interval. An interval does not include the variation of anything that all runs
+Limits: three runs have ten different resamples, so their interval stays within the range of the three values,
+and is usually too narrow. One run has no interval. An interval does not include the variation of anything that all runs
 share: the text, the tests, the recipe.
 """
 
@@ -16,13 +16,16 @@ LEVEL = 0.95
 
 
 def resampled_means(groups, rng):
-    """Return (means (S, ...), resampled means (RESAMPLES, S, ...)) of S groups of runs, arrays (n_s, ...)."""
+    """Return the means (S, ...) of S groups of runs, and their resampled means (RESAMPLES, S, ...).
+
+    Group s is an array (n_s, ...) with one entry per run.
+    """
     means = np.stack([group.mean(axis=0) for group in groups])
     draws = [group[rng.integers(len(group), size=(RESAMPLES, len(group)))].mean(axis=1) for group in groups]
     return means, np.stack(draws, axis=1)
 
 
 def interval(resamples):
-    """Return (..., 2), the ends of the middle LEVEL of the resamples (R, ...)."""
+    """Return the ends (..., 2) of the interval that contains the middle LEVEL of the resamples (R, ...)."""
     tail = (1 - LEVEL) / 2
     return np.moveaxis(np.quantile(resamples, [tail, 1 - tail], axis=0), 0, -1)

@@ -8,10 +8,10 @@ A capability is a distribution of questions, and a rule that turns a question an
     ADD 3 16  =  2                                modulo 17
     BRACKETS { } { [ ( ) …  =  ] }                close the open brackets, the last one first
 
-Training draws new random questions for every step, so hardly any question comes twice; but it would see all of the few
-pairs of numbers for addition. Hence one rule for all tasks: **a fifth of all questions, chosen by a hash of the
-question, is held out.** Training never draws one of them, and the test uses no others. Equivalent questions have one
-canonical form, so that 16 + 3 is held out if 3 + 16 is.
+Training draws new random questions for every step, so few questions occur twice. But addition has few pairs of numbers,
+and training would see all of them. Therefore one rule holds for all tasks: **a fifth of all questions, chosen by a hash
+of the question, is held out.** Training never draws one of them, and the test uses no others. Equivalent questions have
+one canonical form, so that 16 + 3 is held out if 3 + 16 is.
 
 Every test has a sharp score and a smooth one (Schaeffer et al., 2023):
 
@@ -42,11 +42,11 @@ TEST_QUESTIONS = 200
 MODULUS = 17
 LENGTH = 6  # of the copied and reversed sequences
 PERIODS = range(4, 9)  # of the repeating sequences
-OPEN = 4  # brackets left open, of 2 OPEN
+OPEN = 4  # number of brackets that are left open, of 2 OPEN opening ones
 
 
 def unchanged(questions):
-    """Return the questions: the canonical form if no two are equivalent."""
+    """Return the questions unchanged. This is the canonical form if no two questions are equivalent."""
     return questions
 
 
@@ -72,7 +72,7 @@ class Capability:
     chance: float = 0.0
 
     def is_held_out(self, questions):
-        """Return booleans (n,): True for a test question, which training never draws."""
+        """Return a boolean array (n,), True for test questions, which training never draws."""
         mixed = np.zeros(len(questions), np.uint64)
         for column in self.canonical(questions).T:  # the mixing step of SplitMix64 (Steele et al., 2014)
             mixed += column.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
@@ -86,11 +86,14 @@ class Capability:
         return as_exercise(*self.rows(self.draw(rng, n, held_out=False)))
 
     def test(self):
-        """Return (inputs, targets), each (n, CONTEXT), of TEST_QUESTIONS held-out questions, or all that exist."""
+        """Return (inputs, targets), each (n, CONTEXT), of TEST_QUESTIONS test questions, or of all if fewer exist."""
         return fixed_exercises(self)[0]
 
     def draw(self, rng, n: int, *, held_out: bool):
-        """Draw n test questions or n training questions. Raises ValueError if hardly any exist."""
+        """Draw n test questions if `held_out`, otherwise n training questions.
+
+        Raises ValueError if too few of 200 n random questions are of that kind.
+        """
         drawn, count = [], 0
         for _ in range(100):
             questions = np.asarray(self.questions(rng, 2 * n))
@@ -126,7 +129,7 @@ def exact_match(logits, targets) -> float:
 
 @cache
 def fixed_exercises(capability: Capability):
-    """Return the (inputs, targets) of a capability's test, and those of training questions."""
+    """Return two pairs (inputs, targets): those of a capability's test, and those of training questions."""
     questions = capability.draw(np.random.default_rng(0), 20 * TEST_QUESTIONS, held_out=True)
     first = np.sort(np.unique(questions, axis=0, return_index=True)[1])[:TEST_QUESTIONS]
     training = capability.training_batch(np.random.default_rng(0), TEST_QUESTIONS)
@@ -134,7 +137,10 @@ def fixed_exercises(capability: Capability):
 
 
 def as_exercise(tokens, is_answer):
-    """Return (inputs, targets), each (n, CONTEXT), of rows of tokens, padded with PAD and IGNORE_INDEX."""
+    """Return (inputs, targets), each (n, CONTEXT), of rows of tokens.
+
+    Inputs are padded with PAD, and targets with IGNORE_INDEX.
+    """
     n, width = tokens.shape
     inputs = np.full((n, a.CONTEXT), a.PAD)
     targets = np.full((n, a.CONTEXT), IGNORE_INDEX)
@@ -144,7 +150,10 @@ def as_exercise(tokens, is_answer):
 
 
 def question_and_answer(task, prompt, answer):
-    """Return (tokens, is_answer) of the rows: task, prompt (n, p), ANSWER, answer (n, m)."""
+    """Return (tokens, is_answer) of n rows.
+
+    Each row consists of the task's id, the prompt (n, p), ANSWER, and the answer (n, m).
+    """
     n = len(prompt)
     tokens = np.concatenate([np.full((n, 1), task), prompt, np.full((n, 1), a.ANSWER), answer], axis=1)
     is_answer = np.broadcast_to(np.arange(tokens.shape[1]) >= 2 + prompt.shape[1], tokens.shape)
@@ -152,31 +161,34 @@ def question_and_answer(task, prompt, answer):
 
 
 def letters(rng, n):
-    """Draw n sequences of letters, (n, LENGTH)."""
     return rng.choice(a.LETTERS, (n, LENGTH))
 
 
 def copy_rows(questions):
-    """Return the rows COPY x1 … xn = x1 … xn."""
+    """Return the rows of the copying task: COPY x1 … xn = x1 … xn."""
     return question_and_answer(a.COPY, questions, questions)
 
 
 def reverse_rows(questions):
-    """Return the rows REVERSE x1 … xn = xn … x1."""
+    """Return the rows of the reversing task: REVERSE x1 … xn = xn … x1."""
     return question_and_answer(a.REVERSE, questions, questions[:, ::-1])
 
 
 def units(rng, n, symbols=a.LETTERS):
-    """Draw n sequences of different symbols with lengths in PERIODS, padded with PAD to (n, longest)."""
+    """Draw n sequences of different symbols, an array (n, PERIODS[-1]).
+
+    The lengths are drawn from PERIODS. Shorter sequences are padded with PAD.
+    """
     drawn = rng.permuted(np.tile(symbols, (n, 1)), axis=1)[:, : PERIODS[-1]]
     period = rng.integers(PERIODS[0], PERIODS[-1] + 1, (n, 1))
     return np.where(np.arange(PERIODS[-1]) < period, drawn, a.PAD)
 
 
 def induction_rows(questions):
-    """Return the rows INDUCTION x1 … xn x1 … xn x1 …, twice the longest unit; the targets begin at the second x2.
+    """Return the rows of the induction task: INDUCTION x1 … xn x1 … xn x1 …
 
-    The row does not contain the unit's length; the second x1 reveals it.
+    After INDUCTION, a row has twice the length of the longest sequence. The targets begin at the second x2, because the
+    length n is not known before the second x1.
     """
     period = (questions != a.PAD).sum(axis=1, keepdims=True)
     positions = np.arange(2 * PERIODS[-1])
@@ -186,22 +198,24 @@ def induction_rows(questions):
 
 
 def number_pairs(rng, n):
-    """Draw n pairs of numbers, (n, 2)."""
     return rng.integers(0, MODULUS, (n, 2))
 
 
 def in_order(questions):
-    """Return pairs with the smaller number first: a + b and b + a are one question."""
+    """Return the pairs with the smaller number first, because a + b and b + a are equivalent questions."""
     return np.sort(questions, axis=1)
 
 
 def add_rows(questions):
-    """Return the rows ADD x y = (x + y) modulo MODULUS."""
+    """Return the rows of the addition task: ADD x y = (x + y) modulo MODULUS."""
     return question_and_answer(a.ADD, a.NUMBERS[questions], a.NUMBERS[questions.sum(axis=1, keepdims=True) % MODULUS])
 
 
 def orders(opens: int, closes: int, depth: int) -> int:
-    """Return the number of orders in which brackets can open and close, from a depth, without one too many closing.
+    """Count the orders of opening and closing brackets in which the depth never falls below 0.
+
+    opens, closes   numbers of the brackets that follow
+    depth           number of open brackets before them
 
     By reflection, the orders that reach depth −1 correspond to all orders from depth −2 − depth to the same end.
     """
@@ -215,9 +229,9 @@ ORDERS = np.array(
 
 
 def brackets(rng, n):
-    """Draw n beginnings of balanced words, (n, 3 OPEN): 2 OPEN brackets of random kinds open, and OPEN close.
+    """Draw n beginnings of balanced words, an array (n, 3 OPEN).
 
-    Every possible order is equally likely.
+    Each has 2 OPEN opening brackets of random kinds and OPEN closing brackets. Every valid order is equally likely.
     """
     words = np.empty((n, 3 * OPEN), int)
     stack = np.empty((n, 2 * OPEN), int)
@@ -235,7 +249,10 @@ def brackets(rng, n):
 
 
 def brackets_rows(questions):
-    """Return the rows BRACKETS beginning = the brackets that close the open ones, the last one first."""
+    """Return the rows of the bracket task: BRACKETS <beginning> = <closing>.
+
+    <closing> consists of the brackets that close the open ones of <beginning>, the last opened first.
+    """
     answers = np.empty((len(questions), OPEN), int)
     for row, answer in zip(questions, answers, strict=True):
         stack = []

@@ -1,11 +1,11 @@
-"""Pictures of a sweep. They need matplotlib, of the extra `app`.
+"""Pictures of a sweep. They need matplotlib, from the extra `app`.
 
     capabilities.png      each capability by size: the sharp score above, the smooth one below, jumps shaded
     scaling-law.png       the loss against parameters, and against characters of text, with the fitted law
-    compute-optimal.png   the law as a landscape, with the path of the lowest cost
-    shapes.png            deeper against wider, at equal parameters
+    compute-optimal.png   the loss of the law as contours, with the compute-optimal sizes
+    shapes.png            deeper models compared with wider ones, at equal parameters
 
-The colours are of viridis and pictures.py, which people with any colour vision can distinguish.
+The colours are those of viridis and pictures.py, which people with any colour vision can distinguish.
 """
 
 from pathlib import Path
@@ -35,8 +35,8 @@ LEGEND = {"frameon": False, "labelcolor": INK, "fontsize": 8}
 def draw_emergence(report: EmergenceReport, folder) -> list[Path]:
     """Draw a report's pictures in the folder, atomically, and return their paths.
 
-    The law's and the shapes' pictures are drawn if the report has them. Raises MissingExtra without matplotlib, OSError
-    if a picture cannot be written.
+    Pictures of the law and of the shapes are drawn only if the report contains them. Raises MissingExtra without
+    matplotlib, and OSError if a picture cannot be written.
     """
     figures = {"capabilities.png": capabilities_figure(report)}
     if report.law is not None:
@@ -88,7 +88,7 @@ def draw_score(axes, parameters, means, ends, colour) -> None:
 
 
 def law_figure(forecast):
-    """Draw the losses and the law against N, one line per D, and against D, one line per N."""
+    """Draw the losses and the law against N with one line per D, and against D with one line per N."""
     figure, panels = new_panels(1, 2, 5.2, 4.0, sharey=True)
     against_n, against_d = panels[0]
     points, law, prediction = forecast.points, forecast.law, forecast.prediction
@@ -112,7 +112,7 @@ def law_figure(forecast):
 
 
 def optimal_figure(forecast):
-    """Draw the law over N and D with the compute-optimal choices, and their N against the budget."""
+    """Draw the law over N and D with the compute-optimal choices, and the optimal N against the budget."""
     figure, panels = new_panels(1, 2, 5.2, 4.0)
     landscape, sizes = panels[0]
     law, points, choices = forecast.law, forecast.points, forecast.choices
@@ -138,7 +138,6 @@ def optimal_figure(forecast):
 
 
 def shapes_figure(shapes):
-    """Draw the loss and the exact scores of each shape."""
     figure, panels = new_panels(1, 2, 5.2, 3.8)
     losses, scores = panels[0]
     xs = np.arange(len(shapes))
@@ -170,7 +169,7 @@ def draw_values(axes, xs, values, colour, marker, name, **options) -> None:
 
 
 def viridis(count: int):
-    """Return `count` distinguishable colours, dark to light."""
+    """Return `count` distinguishable colours, from dark to light."""
     from matplotlib import colormaps
 
     return [colormaps["viridis"](x) for x in np.linspace(0, 0.88, count)]

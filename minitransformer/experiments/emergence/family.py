@@ -6,9 +6,9 @@ A size may be given as
     a dictionary    fields of Config, such as {"d_model": 64, "n_layers": 8}
     a Config        used as it is; its vocab_size and context must be at least those of alphabet.py
 
-An integer always gives 2 layers, so that along the family only the width changes; depth is a separate comparison, at
-equal parameters. All parameters are counted, including the embedding's: in the smallest models it is a third of them,
-and a law in the other parameters alone bends there (Pearce and Song, 2024).
+An integer always gives 2 layers, so that only the width changes within the family. Depth is compared separately, at
+equal parameters. All parameters are counted, including those of the embedding. In the smallest models they are a third,
+and there a law in the other parameters alone is not a power law (Pearce and Song, 2024).
 
 With tied embeddings, learned positions, biases and F = 4 C, a model of width C has
 
@@ -44,18 +44,20 @@ def configuration(size) -> Config:
         return configuration(Config(**({"vocab_size": VOCAB_SIZE, "context": CONTEXT} | size)))
     if isinstance(size, numbers.Integral) and not isinstance(size, bool):
         return of_size(int(size))
-    raise TypeError(f"model_sizes: a size is an integer, a dictionary or a Config, not {size!r}")
+    raise TypeError(f"model_sizes: each must be an integer, a dictionary or a Config, not {size!r}")
 
 
 def of_size(parameters: int, n_layers: int = LAYERS) -> Config:
-    """Return the model of `n_layers` layers whose number of parameters has the ratio nearest to 1.
+    """Return the Config with `n_layers` layers whose number of parameters is nearest to `parameters` by ratio.
 
-    Raises ValueError for fewer parameters than the narrowest model has, or more than MOST_PARAMETERS.
+    Raises ValueError if `parameters` is smaller than the narrowest model, or larger than MOST_PARAMETERS.
     """
     whole("model_sizes: each", parameters, most=MOST_PARAMETERS)
     least = count(2, n_layers)
     if parameters < least:
-        raise ValueError(f"model_sizes: {n_layers} layers have at least {least} parameters, not {parameters}")
+        raise ValueError(
+            f"model_sizes: {parameters} parameters are too few for {n_layers} layers; use at least {least}"
+        )
     below = 2
     for above in chain(range(2, NARROW, 2), count_from(NARROW, 4)):
         if count(above, n_layers) >= parameters:
@@ -66,25 +68,23 @@ def of_size(parameters: int, n_layers: int = LAYERS) -> Config:
 
 
 def of_width(width: int, n_layers: int) -> Config:
-    """Return the family's model of a width and a number of layers."""
     return Config(VOCAB_SIZE, CONTEXT, d_model=width, n_heads=2 if width < NARROW else 4, n_layers=n_layers)
 
 
 def count(width: int, n_layers: int) -> int:
-    """Return the number of parameters of the family's model of a width."""
+    """Return the number of parameters of the family's model with this width."""
     return n_layers * (12 * width**2 + 13 * width) + (VOCAB_SIZE + CONTEXT + 2) * width  # (1)
 
 
 def distance(one: int, other: int) -> float:
-    """Return the factor between two numbers, at least 1."""
+    """Return the ratio of the larger number to the smaller one."""
     return max(one, other) / min(one, other)
 
 
 def n_parameters(config: Config) -> int:
-    """Return the number of parameters of any model."""
     return Transformer(config).n_parameters()
 
 
 def shape_name(config: Config) -> str:
-    """Return a model's name: "2x64" for 2 layers of width 64."""
+    """Return the name of a model's shape, such as "2x64" for 2 layers of width 64."""
     return f"{config.n_layers}x{config.d_model}"

@@ -1,8 +1,8 @@
 """The scaling law of a family: its fit, a test by prediction, and the best size for a budget.
 
-**A prediction that can fail.** The law is fitted to all sizes except the largest, and predicts its loss. The
-simplest other prediction is the loss of the next smaller size. A law that does not come nearer than this has shown
-nothing. Then the law is fitted again, to all sizes.
+**A prediction that can fail.** The law is fitted to all sizes except the largest, and predicts the loss of the largest.
+The prediction is compared with the simplest one, the loss of the next smaller size. If the law is no nearer to the
+measured loss, it has shown nothing. Then the law is fitted again, to all sizes.
 
 Limits: this does not show that the law holds at ten times the size. The interval of the prediction is that of the
 seeds; if the law has the wrong form, the true loss may lie far outside.
@@ -27,18 +27,21 @@ class Prediction:
     characters: int  # D
     predicted: float  # by the law of the smaller sizes
     ends: tuple[float, float]  # the interval of `predicted`
-    no_better: float  # loss of the next smaller size
+    no_better: float  # loss of the next smaller size, for comparison
     measured: float  # mean over the runs
 
     @property
     def is_nearer(self) -> bool:
-        """True if the law was nearer than the loss of the next smaller size."""
+        """True if the law is nearer to the measured loss than the loss of the next smaller size is."""
         return abs(self.predicted - self.measured) < abs(self.no_better - self.measured)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The best size for a budget: C operations, N* parameters and D* characters with their intervals, and the loss."""
+    """The best size for a budget: N* parameters and D* characters with their intervals, and the loss.
+
+    The budget is a number of floating-point operations.
+    """
 
     budget: float
     parameters: float
@@ -62,9 +65,12 @@ class Forecast:
 
 
 def forecast(by_size) -> tuple[Forecast | None, str]:
-    """Return the Forecast of the runs of each size, in order of size, and ""; or None and the reason."""
+    """Return (the Forecast, ""), or (None, the reason) if there are too few sizes.
+
+    `by_size` is a list with the runs of each size, in ascending order of size.
+    """
     if len(by_size) < FEWEST_SIZES:
-        return None, f"a law with a size held out needs at least {FEWEST_SIZES} sizes, and there are {len(by_size)}"
+        return None, f"fitting it with one size held out needs at least {FEWEST_SIZES} sizes, not {len(by_size)}"
     groups = [[points_of(run) for run in runs] for runs in by_size]
     points = np.concatenate([points for runs in groups for points in runs])
     law = fit_scaling_law(*points.T)
@@ -88,7 +94,6 @@ def ends_of(values) -> tuple[float, float]:
 
 
 def predict_largest(groups) -> Prediction:
-    """Predict the final loss of the largest size from all others."""
     smaller = groups[:-1]
     law = fit_scaling_law(*np.concatenate([points for runs in smaller for points in runs]).T)
     N, D, _ = groups[-1][0][-1]
@@ -98,7 +103,10 @@ def predict_largest(groups) -> Prediction:
 
 
 def choice(law: ScalingLaw, laws, budget: float, points) -> Choice:
-    """Return the compute-optimal choice of a budget, by the law and by those of its resamples."""
+    """Return the compute-optimal Choice for a budget by `law`.
+
+    Its intervals come from `laws`, the laws of the resamples.
+    """
     N, D = law.optimal(budget)
     others = np.array([each.optimal(budget) for each in laws])
     lowest, highest = points[:, :2].min(axis=0), points[:, :2].max(axis=0)

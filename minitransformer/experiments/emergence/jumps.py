@@ -1,4 +1,4 @@
-"""Jumps: sizes at which a score more than doubles from a tenth of the size, beyond the variation over seeds.
+"""Jumps: sizes with a score of more than twice that at a tenth of the size, beyond the variation over seeds.
 
 s(N) is the mean score over the runs of a size, linear in log N between the trained sizes. At a trained size N, if N/10
 is within the family, the score
@@ -50,8 +50,9 @@ def find_jumps(parameters, exact, loglik, runs, chance: float = 0.0) -> tuple[Ju
     """Return the jumps of a capability, in order of size.
 
     parameters      (S,), ascending
-    exact, loglik   pairs (means (S,), resamples (R, S)) of resampled_means
+    exact, loglik   pairs (means (S,), resamples (R, S)), from resampled_means
     runs            (S,), number of runs of each size
+    chance          exact score of guessing
     """
     floor = max(FLOOR, 2 * chance)
     rise = rises(parameters, *exact, floor)
@@ -77,7 +78,7 @@ class Rise(NamedTuple):
 
 
 def rises(parameters, means, resamples, floor: float) -> dict[int, Rise]:
-    """Return {index of a size: its Rise} for each size with a tenth of it within the family."""
+    """Return {index of a size: its Rise} for every size N with N/10 inside the family."""
     log_n, found = np.log(parameters), {}
     for i, n in enumerate(parameters):
         if n / DECADE >= parameters[0]:

@@ -64,7 +64,7 @@ SECONDS_PER_STEP, SECONDS_PER_LAYER, FLOPS_PER_SECOND = 2e-3, 1.5e-3, 50e9
 
 @dataclass(frozen=True)
 class Plan:
-    """Determines the numbers of a run, up to the last bits, which environment() determines."""
+    """All that determines the results of a run, except for the last bits, which depend on environment()."""
 
     config: Config
     seed: int  # of the weights and the batches
@@ -73,11 +73,10 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """The run's name: "2x64, seed 0"."""
+        """The name of the run, such as "2x64, seed 0"."""
         return f"{shape_name(self.config)}, seed {self.seed}"
 
     def description(self) -> dict:
-        """Return the plan as a dictionary that JSON can hold."""
         return {
             "version": __version__,
             "config": self.config.to_dict(),
@@ -89,7 +88,7 @@ class Plan:
         }
 
     def key(self) -> str:
-        """Return a hash of the description: plans with equal numbers have equal keys."""
+        """Return a hash of the description. Plans with equal descriptions have equal keys."""
         return hashlib.sha256(json.dumps(self.description(), sort_keys=True).encode()).hexdigest()[:16]
 
     def lengths(self) -> list[int]:
@@ -104,7 +103,6 @@ class Plan:
         return run["key"] == self.key() and len(run["lengths"]) == len(self.lengths())
 
     def seconds(self) -> float:
-        """Return the approximate time of the run on one core."""
         rows = RECIPE["text_rows"] + RECIPE["exercise_rows"]
         flops = 6 * n_parameters(self.config) * rows * CONTEXT
         per_step = self.config.n_layers * SECONDS_PER_LAYER + SECONDS_PER_STEP + flops / FLOPS_PER_SECOND
@@ -123,13 +121,13 @@ class Trainee:
         self.lr = min(RECIPE["highest_lr"], RECIPE["lr_times_width"] / plan.config.d_model)
 
     def advance(self, step: int) -> None:
-        """Train up to a step, at the constant rate after the warm-up."""
+        """Train up to this step, at the constant rate after the warm-up."""
         warmup = int(RECIPE["warmup"] * self.plan.steps)
         while self.step < step:
             self.train(min(1.0, (self.step + 1) / (warmup + 1)))
 
     def cooled(self, length: int):
-        """Return a copy of the model, trained to the end of a run of this length with a falling rate."""
+        """Return a copy of the model, trained with a falling rate to the end of a run of this length."""
         trainee = copy.deepcopy(self)
         steps = length - trainee.step
         for left in range(steps, 0, -1):
@@ -163,7 +161,7 @@ def batch(rng, capabilities):
 
 
 def trained(plan: Plan):
-    """Return the model of a run's longest length, without its branches."""
+    """Train the model of a plan for all steps, without the shorter branches. Return it."""
     trainee = Trainee(plan)
     trainee.advance(before_cooldown(plan.steps))
     return trainee.cooled(plan.steps)
@@ -175,13 +173,16 @@ def before_cooldown(length: int) -> int:
 
 
 def train_one(plan: Plan) -> dict:
-    """Train and measure one model. Return its results as a dictionary that JSON can hold.
+    """Train and measure one model. Return the results as a JSON-serializable dictionary.
 
-        key, name, plan      identify the run
-        parameters           N
-        lengths              for each: steps; characters, D, the tokens of text; loss of the text, in nats per
-                             character; scores, {capability: {"exact": …, "loglik": …, "seen": …}}
-        seconds, environment the time and the machine, which may differ elsewhere
+        key, name, plan        identify the run
+        parameters             N
+        lengths                a list with a dictionary for each length:
+            steps              number of steps
+            characters         D, the number of tokens of the text
+            loss               loss of the text, in nats per character
+            scores             {capability: {"exact": …, "loglik": …, "seen": …}}
+        seconds, environment   the time and the machine, which may differ when the run is repeated
 
     Raises TrainingDiverged if a loss is not finite.
     """

@@ -1,4 +1,4 @@
-"""The text that every model of a family reads in addition to its exercises; its loss follows the scaling law.
+"""The text that every model of a family reads in addition to its exercises. The scaling law is fitted to its loss.
 
 It is the Python manual, which nearly every Python contains, in 27 characters: lower-case letters, and one space for
 everything between them. Windows of CONTEXT characters are drawn at random from the first nine tenths. The loss is
@@ -21,7 +21,7 @@ TEST_WINDOWS = 600
 
 @cache
 def text_ids():
-    """Return (training, test), the ids of the two parts of the text."""
+    """Return two arrays of ids: the training part and the test part of the text."""
     letters = re.sub("[^a-z]+", " ", default_corpus().lower()).encode()
     codes = np.frombuffer(letters, np.uint8).astype(np.int64)
     ids = np.where(codes == ord(" "), SPACE, codes - ord("a") + LETTERS[0])

@@ -29,7 +29,7 @@ class Curve:
     capability: str
     exact: np.ndarray  # (S,) of held-out questions, like loglik
     loglik: np.ndarray  # (S,)
-    seen: np.ndarray  # (S,) exact, of questions of the training
+    seen: np.ndarray  # (S,) exact score on training questions
     exact_ends: np.ndarray  # (S, 2) bootstrap intervals over the seeds
     loglik_ends: np.ndarray  # (S, 2)
     jumps: tuple[Jump, ...]
@@ -37,7 +37,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Shape:
-    """A model compared with others of equal size. loss, and exact of each capability: (mean, low, high)."""
+    """A model that is compared with others of about the same number of parameters.
+
+    `loss`, and the entry of `exact` for each capability, are (mean, low, high).
+    """
 
     n_layers: int
     d_model: int
@@ -69,13 +72,16 @@ class EmergenceReport(Data):
     failures: dict
 
     def to_dict(self) -> dict:
-        """Return everything except the runs, which have separate files, as a dictionary that JSON can hold."""
+        """Return the report as a JSON-serializable dictionary, without the runs, which have their own files."""
         data = super().to_dict() | {"environments": self.environments()}
         del data["runs"]
         return data
 
     def environments(self) -> list[dict]:
-        """Return the different environments of the runs; within one, a run is bit-identical when repeated."""
+        """Return the different environments of the runs.
+
+        A run that is repeated in the same environment is bit-identical.
+        """
         environments = []
         for run in self.runs:
             environment = {"engine": "on"} | run["environment"]  # old runs have no such entry: it was always on

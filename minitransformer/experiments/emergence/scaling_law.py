@@ -69,8 +69,8 @@ class ScalingLaw:
 def fit_scaling_law(N, D, L, starts=None) -> ScalingLaw:
     """Fit a law to losses L (M,) of models of N (M,) parameters after D (M,) tokens.
 
-    starts: laws to start the optimiser at; a grid of points by default.
-    Raises ValueError for fewer than 3 different N or D, which do not determine a law, or a number that is not positive.
+    `starts` is a list of laws at which the optimiser starts (default: a grid of points). Raises ValueError if there are
+    fewer than 3 different N or D, which do not determine a law, or if a number is not positive and finite.
     """
     from scipy.optimize import least_squares
 
@@ -80,7 +80,7 @@ def fit_scaling_law(N, D, L, starts=None) -> ScalingLaw:
             raise ValueError(f"fit_scaling_law: every {name} must be positive and finite")
     for name, values in (("N", N), ("D", D)):
         if len(np.unique(values)) < 3:
-            raise ValueError(f"fit_scaling_law: needs at least 3 different {name}, not {len(np.unique(values))}")
+            raise ValueError(f"fit_scaling_law needs at least 3 different {name}, not {len(np.unique(values))}")
     centres = np.log(N).mean(), np.log(D).mean()
     measured = np.log(N) - centres[0], np.log(D) - centres[1], np.log(L)
     lowest = np.log(L).min()
@@ -103,14 +103,14 @@ def log_terms(parameters, log_n, log_d):
 
 
 def errors(parameters, log_n, log_d, log_l):
-    """Return r (M,)."""
+    """Return the errors r (M,) of the logarithm of the law."""
     z = log_terms(parameters, log_n, log_d)
     highest = z.max(axis=0)
     return highest + np.log(np.exp(z - highest).sum(axis=0)) - log_l  # (3)
 
 
 def jacobian(parameters, log_n, log_d, log_l):
-    """Return ∂r (M, 5) with respect to the parameters."""
+    """Return the derivatives ∂r (M, 5) of the errors with respect to the parameters."""
     z = log_terms(parameters, log_n, log_d)
     terms = np.exp(z - z.max(axis=0))
     terms /= terms.sum(axis=0)
@@ -118,7 +118,7 @@ def jacobian(parameters, log_n, log_d, log_l):
 
 
 def grid(L):
-    """Return starting points: steep and flat, with much or little of the lowest loss irreducible."""
+    """Return starting points for the fit, with different exponents and different shares of E in the lowest loss."""
     size = np.log(max(np.median(L) - L.min(), 0.01 * L.min()))
     return [
         np.array([size, size, np.log(L.min() * share), alpha, beta])
@@ -135,9 +135,10 @@ def point(law: ScalingLaw, centres):
 
 
 def refits(law: ScalingLaw, groups, rng) -> list[ScalingLaw]:
-    """Return the laws of REFITS resamples of the runs. Each fit starts at `law`, the law of all runs.
+    """Return the laws that are fitted to REFITS resamples of the runs.
 
-    groups: for each size a list of runs, each an array (lengths, 3) of its (N, D, L).
+    Each fit starts at `law`, the law of all runs. `groups` contains, for each size, a list of runs. Each run is an
+    array (lengths, 3) of its N, D and L.
     """
     laws = []
     for _ in range(REFITS):

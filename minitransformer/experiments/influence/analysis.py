@@ -46,14 +46,14 @@ def analyze_training_influence(
     """Analyse each prompt's familiarity, and the influence of training passages on the model's answer.
 
     training          passages of the training set: a list of str, or one text, which is cut (passages.py)
-    held_out          passages of the same kind outside of it; both are needed for likely_seen_similar
+    held_out          passages of the same kind that were not in the training set; likely_seen_similar needs both
     checkpoints       pairs (LanguageModel or its path, learning rate), whose influences are added; by default the model
                       alone, with a learning rate of 1
-    answer_tokens     of the model's greedy continuation, which may end earlier
+    answer_tokens     greatest number of tokens of the answer, which is the model's greedy continuation
     rank_by           "influence", the inner product of gradients, or "cosine", without their lengths (tracin.py)
     false_alarm_rate  upper bound of the probability that an unseen text is flagged
-    train             train(passages, seed) trains again and returns a LanguageModel, for example a PassageTraining. It
-                      tests the ranking by training without the `remove` strongest proponents, for each of `seeds`
+    train             train(passages, seed) trains again and returns a LanguageModel, for example a PassageTraining. The
+                      ranking is tested by training without the `remove` strongest proponents, for each of `seeds`
     progress          called as progress(done, total), in passages, while gradients are computed
 
     The cost is a forward pass per passage of either kind, a forward and a backward pass per training passage and
@@ -69,15 +69,15 @@ def analyze_training_influence(
     number("false_alarm_rate", false_alarm_rate, above=0, below=1)
     whole("remove", remove, least=1)
     if training is None and (checkpoints is not None or train is not None):
-        option = "checkpoints is" if train is None else "train is"
-        raise ValueError(f"{option} for the influence of training passages, and training is None")
+        option = "checkpoints" if train is None else "train"
+        raise ValueError(f"{option} requires training passages, but training is None")
     seen = [] if training is None else as_passages(lm, training, "training")
     unseen = [] if held_out is None else as_passages(lm, held_out, "held_out")
     if train is not None:
         check_retraining(len(seen), remove, seeds)
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not prompts:
-        raise ValueError("there are no prompts")
+        raise ValueError("prompts is empty; at least one prompt is needed")
     questions = [question_of(lm, f"prompt {i}", prompt, answer_tokens) for i, prompt in enumerate(prompts)]
     flags = familiarity_flags(lm, questions, seen, unseen, false_alarm_rate)
     pairs = [] if not seen else [(lm, 1.0)] if checkpoints is None else checked_pairs(checkpoints)
@@ -108,7 +108,7 @@ def analyze_training_influence(
 
 
 class Question(NamedTuple):
-    """A prompt, its ids (n,), the ids of the model's answer, and the exercise of giving it."""
+    """A prompt, its ids (n,), the ids of the model's answer, and the Example of predicting the answer."""
 
     prompt: str
     ids: np.ndarray
@@ -117,7 +117,10 @@ class Question(NamedTuple):
 
 
 def question_of(lm, name: str, prompt: str, answer_tokens: int) -> Question:
-    """Return a prompt with the model's answer. Raises TypeError or ValueError for a prompt that is not answerable."""
+    """Return a prompt with the model's answer.
+
+    Raises TypeError unless it is a str, and ValueError if it is too short, too long, or cannot be encoded.
+    """
     if not isinstance(prompt, str):
         raise TypeError(f"{name} must be a str, not {type(prompt).__name__}")
     try:
@@ -125,20 +128,20 @@ def question_of(lm, name: str, prompt: str, answer_tokens: int) -> Question:
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     if len(ids) < 2:
-        raise ValueError(f"{name} has {len(ids)} token, and perplexity needs at least 2")
+        raise ValueError(f"{name} must have at least 2 tokens, not {len(ids)}")
     context = lm.model.config.context
     most = max(context + 1 - answer_tokens, 0)
     if len(ids) > most:
         raise ValueError(
-            f"{name} has {len(ids)} tokens, and with an answer of {answer_tokens} it may have {most} at most: "
-            f"the model's context is {context}"
+            f"{name} must have at most {most} tokens, not {len(ids)}, because the model's context is {context} "
+            f"and the answer has {answer_tokens} tokens"
         )
     answer_ids = own_answer(lm, ids, answer_tokens)
     return Question(prompt, ids, answer_ids, answer_after(ids, answer_ids))
 
 
 def familiarity_flags(lm, questions, seen, unseen, alpha: float) -> list[dict]:
-    """Return for each question whether it was likely seen, the p-value and the calibration."""
+    """Return, for each question, whether it was likely seen, its p-value and the calibration."""
     if not seen or not unseen:
         return [{"likely_seen_similar": None, "p_value": None, "calibration": None} for _ in questions]
     for asked in questions:  # before the passages are scored, which may take long
@@ -157,18 +160,24 @@ def familiarity_flags(lm, questions, seen, unseen, alpha: float) -> list[dict]:
 
 
 def checked_pairs(checkpoints) -> list:
-    """Return the pairs (model or path, learning rate) as a list. Raises ValueError without any, or for a bad rate."""
+    """Return the pairs (model or path, learning rate) as a list.
+
+    Raises ValueError if there are none, or if a learning rate is not positive.
+    """
     pairs = [
         (checkpoint, positive(f"checkpoints: the learning rate of checkpoint {i}", rate))
         for i, (checkpoint, rate) in enumerate(checkpoints)
     ]
     if not pairs:
-        raise ValueError("checkpoints: the list is empty; None stands for the model alone")
+        raise ValueError("checkpoints is empty; use None for the model alone")
     return pairs
 
 
 def passage_influences(lm, questions, seen, pairs, progress):
-    """Return (influence, cosine), each with an array (N,) of the seen passages for each question; None without any."""
+    """Return (influence, cosine), each with one entry per question.
+
+    An entry is an array (N,), with one value per seen passage, or None if there are no passages.
+    """
     if not seen:
         return 2 * ([None] * len(questions),)
     done, total = count(1), len(pairs) * len(seen)
@@ -184,15 +193,15 @@ def passage_influences(lm, questions, seen, pairs, progress):
 def models(lm, pairs):
     """Yield (model, learning rate) for each checkpoint, loaded on demand.
 
-    Raises ValueError for one with another tokenizer, or a shorter context, than `lm`.
+    Raises ValueError if a checkpoint has another tokenizer than `lm`, or a shorter context.
     """
     for i, (checkpoint, rate) in enumerate(pairs):
         loaded = LanguageModel.load(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint
         if loaded.tokenizer.to_dict() != lm.tokenizer.to_dict():
-            raise ValueError(f"checkpoints: the tokenizer of checkpoint {i} is not the model's")
+            raise ValueError(f"checkpoints: the tokenizer of checkpoint {i} differs from the model's")
         if loaded.model.config.context < lm.model.config.context:
             raise ValueError(
-                f"checkpoints: the context of checkpoint {i} is {loaded.model.config.context}, less than the model's, "
-                f"{lm.model.config.context}"
+                f"checkpoints: the context of checkpoint {i} must be at least the model's, {lm.model.config.context}, "
+                f"not {loaded.model.config.context}"
             )
         yield loaded.model, rate

@@ -83,7 +83,10 @@ class ScoredPassages:
     log_probabilities: list[np.ndarray]
 
     def beginnings(self, n: int):
-        """Return (mean log-probabilities, compressed bytes) of the first n tokens of the passages that have n."""
+        """Return the mean log-probabilities and the compressed sizes of the first n tokens of each passage.
+
+        Passages with fewer tokens are left out.
+        """
         long = [(p, scores) for p, scores in zip(self.passages, self.log_probabilities, strict=True) if len(p.ids) >= n]
         means = np.array([scores[: n - 1].mean() for _, scores in long])
         return means, np.array([compressed_bytes(self.tokenizer.decode(p.ids[:n])) for p, _ in long])
@@ -95,8 +98,8 @@ def require_enough(seen: list[Passage], held_out: list[Passage], tokens: int, al
     counts = [sum(len(passage.ids) >= tokens for passage in group) for group in (seen, held_out)]
     if min(counts) < least:
         raise ValueError(
-            f"to calibrate at a false-alarm rate of {alpha:.3g} takes at least {least} passages of either kind "
-            f"with {tokens} tokens or more, and there are {counts[0]} in training and {counts[1]} in held_out"
+            f"a false-alarm rate of {alpha:.3g} needs at least {least} passages of either kind with {tokens} tokens or "
+            f"more, but there are {counts[0]} in training and {counts[1]} in held_out"
         )
 
 
@@ -122,11 +125,11 @@ def calibrate(
 
 
 def threshold(held_out, alpha: float) -> float:
-    """Return t for held-out scores (n,)."""
+    """Return the threshold t (2) for held-out scores (n,)."""
     k = math.floor(alpha * (len(held_out) + 1) + 1e-9)  # (1); a product such as 0.1 · 30 may round below an integer
     return float(np.sort(held_out)[-k])  # (2)
 
 
 def p_value(score: float, held_out) -> float:
-    """Return the probability of a score at least as high for a text of the held-out kind, from their scores (n,)."""
+    """Return the p-value (3) of a score, given the held-out scores (n,)."""
     return (1 + int((held_out >= score).sum())) / (len(held_out) + 1)  # (3)

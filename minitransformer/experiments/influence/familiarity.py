@@ -33,7 +33,10 @@ from minitransformer.module import apply
 
 
 def token_log_probabilities(model, ids):
-    """Return log p (n − 1,), float64, of each of ids (n,) except the first, given those before; n − 1 ≤ context."""
+    """Return the log-probability of each of ids (n,) except the first, given the ids before it.
+
+    The result (n − 1,) is float64. n − 1 must be at most the model's context.
+    """
     losses, _ = apply(cross_entropy, model.predict(ids[None, :-1]), ids[None, 1:], reduction="none")
     return -losses[0].astype(np.float64)
 
@@ -44,7 +47,7 @@ def answer_loss(model, example) -> float:
 
 
 def own_answer(lm, ids, n_tokens: int):
-    """Return the model's greedy continuation of ids (n,): n_tokens ids, or fewer if the text ends."""
+    """Return the model's greedy continuation of ids (n,), which has n_tokens ids, or fewer if the text ends."""
     tokenizer = lm.tokenizer
     options = {"temperature": 0, "vocab_size": tokenizer.vocab_size, "stop": tokenizer.end_ids}
     return np.array(list(stream(lm.model, ids, n_tokens, **options)), np.int64)

@@ -26,15 +26,16 @@ class PromptInfluence(Data):
 
     prompt               as given
     tokens               number of tokens
-    perplexity           of its tokens except the first
+    perplexity           of all its tokens except the first
     answer, answer_ids   the model's greedy continuation, as text and ids
     confidence           geometric mean of the probabilities of the answer's tokens
     likely_seen_similar  True if the prompt is more familiar than the calibration's threshold; None without a
                          calibration. Reliable only if calibration.is_trustworthy
-    p_value              share of the held-out passages and the prompt that are at least as familiar
+    p_value              p-value of the familiarity, see calibration.py; None without a calibration
     calibration          see calibration.py; None if passages of either kind are missing
-    influence            (N,) of each passage on the answer, in nats, positive for proponents; None without passages
-    cosine               (N,) the same without the gradients' lengths, from −1 to 1
+    influence            (N,) influence of each passage on the answer, in nats, positive for proponents; None without
+                         passages
+    cosine               (N,) the same without the lengths of the gradients, from −1 to 1
     ranked_by            "influence" or "cosine"
     retraining           the test of the ranking; None without `train`
     """
@@ -55,7 +56,7 @@ class PromptInfluence(Data):
 
     @property
     def ranking(self) -> np.ndarray:
-        """Indices (N,) of the passages, from the strongest proponent to the strongest opponent."""
+        """The indices (N,) of the passages, from the strongest proponent to the strongest opponent."""
         return np.argsort(-getattr(self, self.ranked_by), kind="stable")
 
 

@@ -34,7 +34,7 @@ from minitransformer.transformer import Transformer
 
 @dataclass(frozen=True)
 class PassageTraining:
-    """A recipe that trains a model of a configuration on passages, each of them a row, when it is called.
+    """A training recipe. Calling it trains a new model on passages, one per row of a batch.
 
     The seed determines the initial weights and the batches. A cosine schedule of the learning rate ends at lr / 10.
     """
@@ -55,16 +55,21 @@ class PassageTraining:
         return LanguageModel(model, self.tokenizer)
 
     def checkpoints(self, passages: list[Passage], seed: int, number: int) -> list[tuple[LanguageModel, float]]:
-        """Return `number` evenly spaced models of a training, the last at its end, each with its learning rate."""
+        """Train once, and return `number` evenly spaced models, each with its learning rate.
+
+        The last one is the model at the end of the training.
+        """
         if not 1 <= number <= self.steps:
-            raise ValueError(f"PassageTraining: {number} checkpoints cannot be spread over {self.steps} steps")
+            raise ValueError(
+                f"PassageTraining: number must be from 1 to {self.steps}, the number of steps, not {number}"
+            )
         model = Transformer(self.config, seed)
         kept = {self.steps * (i + 1) // number for i in range(number)}
         rates = enumerate(self.learning_rates(model, passages, seed), start=1)
         return [(LanguageModel(deepcopy(model), self.tokenizer), rate) for step, rate in rates if step in kept]
 
     def learning_rates(self, model, passages, seed):
-        """Train the model; yield the learning rate after each step."""
+        """Train the model. Yield the learning rate after each step."""
         optimizer = AdamW(decay_groups(model, self.weight_decay), betas=(0.9, 0.99))
         batch_rng, dropout_rng = (np.random.default_rng([seed, stream]) for stream in range(2))
         inputs, targets = padded_rows(passages)
@@ -91,13 +96,13 @@ def padded_rows(passages):
 
 @dataclass(frozen=True, eq=False)
 class Retraining(Data):
-    """The loss of an answer after training again, in nats, mean over its tokens, for each seed.
+    """The loss of an answer after training again, for each seed. The loss is a mean over the answer's tokens, in nats.
 
     removed          indices of the removed passages
-    seeds            (S,) of the trainings
+    seeds            (S,) seeds of the trainings
     all_passages     (S,) loss after training on all passages
-    without          (S,) without the removed ones
-    without_random   (S,) without equally many random others
+    without          (S,) loss after training without the removed passages
+    without_random   (S,) loss after training without equally many random others
     """
 
     removed: list[int]
@@ -154,10 +159,11 @@ def retrain_without(
     train     train(passages, seed) returns a LanguageModel, deterministically; for example a PassageTraining
     passages  all passages of the training
     removed   indices of the passages to remove
-    answer    see answer_after in passages.py
-    seeds     three trainings for each; a seed also draws the random others
+    answer    the Example of predicting the answer, see answer_after in passages.py
+    seeds     each seed is used for three trainings, and to draw the random others
 
-    Raises ValueError for no index, one out of range or repeated, no seed, or not more others than removed.
+    Raises ValueError unless `removed` contains at least one index and only different, valid ones. Also raises
+    ValueError if there is no seed, or if there are not more other passages than removed ones.
     """
     removed, seeds, n = [int(i) for i in removed], [int(seed) for seed in seeds], len(passages)
     if not removed or len(set(removed)) < len(removed) or not all(0 <= i < n for i in removed):
@@ -177,8 +183,13 @@ def retrain_without(
 
 
 def check_retraining(passages: int, removed: int, seeds) -> None:
-    """Raise ValueError without seeds, or unless equally many others can be removed with some left."""
+    """Raise ValueError without seeds, or with too few passages.
+
+    As many random others as removed passages must exist, and at least one passage more.
+    """
     if passages <= 2 * removed:
-        raise ValueError(f"retraining: {passages} passages without {removed} leave too few to remove as many others")
+        raise ValueError(
+            f"retraining without {removed} passages needs at least {2 * removed + 1} passages, not {passages}"
+        )
     if not len(seeds):
-        raise ValueError("retraining: there is no seed to train with")
+        raise ValueError("seeds is empty; retraining needs at least one")

@@ -50,7 +50,7 @@ class Separation:
 
     @property
     def is_chance(self) -> bool:
-        """True if the interval includes 0.5, so the score may not distinguish the groups."""
+        """True if the interval includes 0.5, so that chance alone may explain the area."""
         return self.low <= 0.5 <= self.high
 
     def __str__(self):
@@ -58,7 +58,7 @@ class Separation:
 
 
 def separation(first, second) -> Separation:
-    """Return the separation of scores first (m,) from lower scores second (n,); m and n are at least 1."""
+    """Return the Separation of scores first (m,), expected to be higher, from scores second (n,); m, n ≥ 1."""
     m, n = len(first), len(second)
     area = float((ranks(np.concatenate([first, second]))[:m].sum() - m * (m + 1) / 2) / (m * n))  # (1)
     return Separation(area, lower_end(area, m, n), 1 - lower_end(1 - area, m, n))
@@ -71,7 +71,7 @@ def variance(theta: float, m: int, n: int) -> float:
 
 
 def lower_end(area: float, m: int, n: int) -> float:
-    """Return the smallest theta of the interval; the largest follows by symmetry."""
+    """Return the lower end of the interval. The upper end follows by symmetry."""
     z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     low, high = 0.0, area
     while high - low > 1e-9:

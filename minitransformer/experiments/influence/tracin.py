@@ -50,7 +50,10 @@ from minitransformer.optim import squared_norm
 
 @contextmanager
 def gradients_apart(model):
-    """Set gradients to None for a `with` block and restore them afterwards; yield the trainable parameters."""
+    """Set all gradients to None inside a `with` block and restore them afterwards.
+
+    Yields the trainable parameters.
+    """
     parameters = model.parameters()
     before = [parameter.grad for parameter in parameters]
     try:
@@ -79,18 +82,20 @@ def gradient_length(gradient) -> float:
 
 
 def influences(checkpoints, answers, examples, passage_done):
-    """Return (influence, cosine), each (A, N), of N training Examples on the Examples of A answers.
+    """Return the influence and the cosine of N training Examples on A answers, two arrays (A, N).
 
-    checkpoints   an iterable of (model, learning rate), of which one at a time is in memory
-    passage_done  called after each passage at each checkpoint
+    checkpoints    an iterable of (model, learning rate), of which only one at a time is kept in memory
+    answers        the Examples of predicting the answers
+    passage_done   called after each passage at each checkpoint
 
-    The influence is in nats, for learning rates of gradient descent. Raises ValueError if every parameter is frozen.
+    The influence is in nats, if the learning rates are those of gradient descent. Raises ValueError if every parameter
+    is frozen.
     """
     influence, cosine = np.zeros((2, len(answers), len(examples)))
     total = 0.0
     for model, learning_rate in checkpoints:
         if not any(parameter.requires_grad for parameter in model.parameters()):
-            raise ValueError("every parameter of the model is frozen, so no passage can move it")
+            raise ValueError("every parameter of the model is frozen; influence needs a trainable parameter")
         total += learning_rate
         of_answers = [loss_gradient(model, answer) for answer in answers]
         lengths = [gradient_length(gradient) for gradient in of_answers]

@@ -19,7 +19,6 @@ NAMES = (
 
 
 def experiment(name: str):
-    """Return the Experiment of a name in NAMES."""
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}").EXPERIMENT
 
 

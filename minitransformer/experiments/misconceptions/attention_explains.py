@@ -20,22 +20,30 @@ def measure(seed: int) -> dict:
 
 
 def read(folder) -> list[dict]:
-    """Return the results for the model of a finished run, on parts of its held-out text. Raises as finished_run."""
+    """Return the results for the model of a finished run, on parts of its held-out text.
+
+    Exceptions of finished_run are passed on. Raises ValueError if the context or the text is too short.
+    """
     lm, parts = finished_run(folder)
     if lm.model.config.context < TOKENS or len(parts[-1]) < TOKENS:
-        raise ValueError(f"{folder}: this takes passages of {TOKENS} tokens, and the model or its text holds fewer")
+        raise ValueError(
+            f"{folder}: the model's context and each part of its held-out text must have {TOKENS} tokens or more"
+        )
     return [agreement(lm, ids, np.random.default_rng(part)) for part, ids in enumerate(parts)]
 
 
 def agreement(lm, ids, rng) -> dict:
-    """Return the means of `compare` over PASSAGES of TOKENS, drawn from `ids`."""
+    """Return the means of the results of `compare` over PASSAGES random passages of TOKENS ids each."""
     starts = rng.integers(0, len(ids) - TOKENS + 1, PASSAGES)
     found = [compare(lm, ids[start : start + TOKENS].astype(np.int64)) for start in starts]
     return {name: np.mean([one[name] for one in found], axis=0).tolist() for name in found[0]}
 
 
 def compare(lm, ids) -> dict:
-    """Return rank correlations over a passage's tokens except the first and last, and the changes by attention."""
+    """Return the numbers and lists of the experiment for one passage.
+
+    The first and the last token are left out.
+    """
     model, answer = lm.model, likeliest_next(lm, ids)
     found = position_contributions(model, ids, answer)
     blanked = found.log_probability - ablated_log_probabilities(model, ids, answer, "blank")

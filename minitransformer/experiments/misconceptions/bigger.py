@@ -36,7 +36,7 @@ def measure(seed: int) -> dict:
 
 
 def text_of(rng):
-    """Return the text's statement about two numbers, (MODULUS, MODULUS): the larger one, or an error."""
+    """Return the text's statements (MODULUS, MODULUS) about two numbers: the larger of them, or an error."""
     said = np.maximum.outer(np.arange(MODULUS), np.arange(MODULUS))
     x, y = PAIRS[rng.permutation(len(PAIRS))[: len(PAIRS) // WRONG]].T
     said[x, y] = said[y, x] = (said[x, y] + rng.integers(1, MODULUS, len(x))) % MODULUS
@@ -49,7 +49,7 @@ def task_of(said) -> Capability:
 
 
 def rows(said, questions):
-    """Return (tokens, is_answer) of the rows: x y = the text's statement about them."""
+    """Return (tokens, is_answer) of rows `x y = <number>` with the number that the text states."""
     return question_and_answer(a.ADD, a.NUMBERS[questions], a.NUMBERS[said[questions[:, 0], questions[:, 1]]][:, None])
 
 

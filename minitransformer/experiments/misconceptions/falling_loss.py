@@ -61,7 +61,7 @@ def mistaken(function, right: str, wrong: str):
     """
     source = inspect.getsource(function)
     if source.count(right) != 1:
-        raise ValueError(f"{function.__name__} must hold {right!r} once, not {source.count(right)} times")
+        raise ValueError(f"{function.__name__} must contain {right!r} once, not {source.count(right)} times")
     names = dict(vars(sys.modules[function.__module__]))
     exec(source.replace(right, wrong), names)
     return names[function.__name__]
@@ -69,7 +69,10 @@ def mistaken(function, right: str, wrong: str):
 
 @contextmanager
 def in_place_of(function, other):
-    """Make every layer call `other` instead of a textbook function within the block, by registering it as the twin."""
+    """Inside a `with` block, make every layer call `other` instead of a function of the textbook.
+
+    `other` is registered as the function's twin.
+    """
     load_engine()
     before = dict(TWINS)
     try:
@@ -84,7 +87,10 @@ def in_place_of(function, other):
 
 
 def losses(seed: int, *, lr: float = LR) -> list[float]:
-    """Train; return the validation loss in nats per character, at the start and after each of LOOKS equal parts."""
+    """Train a model. Return its validation losses in nats per character.
+
+    The loss is measured before the training and after each of LOOKS equal parts of it.
+    """
     config = Config(VOCAB_SIZE, CONTEXT, d_model=WIDTH, n_heads=2, n_layers=2)
     model = rescaled(Transformer(config, seed))
     rng = np.random.default_rng((seed, 1))

@@ -50,7 +50,7 @@ def interval(values) -> Interval:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A possible outcome: the deciding number lies above `above`, and at most where the next outcome begins."""
+    """A possible outcome: the deciding number is above `above`, and at most the `above` of the next outcome."""
 
     above: float
     expected: str  # completes the question
@@ -60,19 +60,19 @@ class Outcome:
 class Experiment:
     """An experiment on a belief.
 
-    measure         measure(seed) returns {name: a number, or lists for the picture} that JSON can hold; it runs in a
-                    separate process with one thread
-    draw            draw(figure, measured) draws a list of these, one for each seed, into an empty figure of matplotlib
+    measure         measure(seed) returns a JSON-serializable dictionary of numbers, and of lists for the picture. It
+                    runs in a separate process with one thread
+    draw            draw(figure, measured) draws the results of all seeds, a list, into an empty figure of matplotlib
     seeds           number of seeds
     seconds         approximate time for all seeds on two cores
-    size            of the picture, in inches
+    size            size of the picture, in inches
     read            for experiments that also apply to a finished run: read(folder) returns a list of results in the
                     form of measure; numbers other than the deciding one may be missing
     reads           the command that made this folder: "scale" or "train"
-    page            the text; by default the page of measure's module
+    page            the text (default: the page of measure's module)
 
-    From the page come the attributes belief, method (paragraphs), question, outcomes, numbers {name: description},
-    does_not_show and sources.
+    The attributes belief, method (paragraphs), question, outcomes, numbers {name: description}, does_not_show and
+    sources are read from the page.
     """
 
     def __init__(
@@ -111,21 +111,24 @@ class Experiment:
         return next(iter(self.numbers))
 
     def intervals(self, measured: list[dict]) -> dict[str, Interval]:
-        """Return the interval of each number that was measured, from the results of all seeds."""
+        """Return {name: Interval} of the numbers that were measured, from the results of all seeds."""
         return {name: interval([one[name] for one in measured]) for name in self.numbers if name in measured[0]}
 
     def outcome(self, measured: list[dict]) -> Outcome | None:
-        """Return the outcome of the results of all seeds; None if its interval reaches into two ranges."""
+        """Return the outcome of the results of all seeds.
+
+        Returns None if the interval of the deciding number lies in more than one range.
+        """
         return self.outcome_at(self.intervals(measured)[self.decides])
 
     def outcome_at(self, found: Interval) -> Outcome | None:
-        """Return the outcome of an interval of the deciding number."""
+        """Return the outcome for an interval of the deciding number, or None if it lies in more than one range."""
         low, high = (sum(end > outcome.above for outcome in self.outcomes) for end in (found.low, found.high))
         return self.outcomes[low - 1] if low == high else None
 
 
 def entries(section: str) -> list[str]:
-    """Return the text before a list, and each entry of the list, on one line each."""
+    """Split a section at its list. Return the text before the list, and each entry, on one line each."""
     return list(map(joined, re.split(r"^- ", section, flags=re.M)))
 
 

@@ -28,7 +28,7 @@ def measure(seed: int) -> dict:
     model = trained(rng)
     direction = towards_colder(model, dialogues(rng, DIALOGUES))
     headers, speakers = beginnings(rng, DIALOGUES)
-    who = rng.integers(0, 2, DIALOGUES)  # is pushed
+    who = rng.integers(0, 2, DIALOGUES)  # the one who is pushed
     by_aim = np.where(who == WARMER, 1, -1)[:, None] * direction
     by_chance = of_same_length(by_aim, rng)
     found: dict = {"by_aim": [], "by_chance": [], "other_by_aim": []}
@@ -77,7 +77,7 @@ def trained(rng) -> Transformer:
 
 
 def is_turn_of_anybody(texts):
-    """Return booleans (rows, T): True at each name after which a temperature follows."""
+    """Return a boolean array (rows, T), True at each name that a temperature follows."""
     return (texts >= DEGREES) & (np.arange(texts.shape[1]) >= HEADER)
 
 
@@ -90,7 +90,7 @@ def towards_colder(model, texts):
 
 
 def of_same_length(pushes, rng):
-    """Return a random direction for each of pushes (rows, C), with the same length."""
+    """Return a random direction of the same length for each of `pushes` (rows, C)."""
     other = rng.normal(size=pushes.shape)
     lengths = [np.linalg.norm(array, axis=1, keepdims=True) for array in (pushes, other)]
     return (other * lengths[0] / lengths[1]).astype(pushes.dtype)
@@ -127,7 +127,7 @@ def turned_round(texts, speakers, who) -> float:
 
 
 def courses(model, headers, speakers, direction, rng) -> dict:
-    """Return the mean temperature by turn, with nobody pushed, and with one or the other pushed to change sides."""
+    """Return the mean temperatures by turn: without a push, and with either person pushed to change sides."""
     found = {}
     for name, who, sign in (("nobody", WARMER, 0), ("both_colder", WARMER, 1), ("both_warmer", COLDER, -1)):
         pushes = np.tile(sign * direction, (len(headers), 1))

@@ -36,7 +36,7 @@ def curves_of(parameters, scores) -> dict:
 
 
 def compared(both: dict) -> dict:
-    """Return the numbers of the curves of models that learn both exercises."""
+    """Return the deciding number and the largest steps of these curves, and the curves."""
     steps = {name: float(np.diff(rescaled(both[name])).max()) for name in ("strict", "smooth")}
     return {"gap": largest_gap(both), **steps, "both": both}
 
@@ -47,15 +47,16 @@ def largest_gap(curves: dict) -> float:
 
 
 def rescaled(values):
-    """Rescale values to [0, 1]; all zeros if they are equal."""
+    """Rescale values to [0, 1]. Equal values become zeros."""
     values = np.array(values)
     return (values - values.min()) / (np.ptp(values) or 1.0)
 
 
 def read(folder) -> list[dict]:
-    """Return the results of a `scale` folder, whose models learn all exercises, for each seed that has every size.
+    """Return the results of a `scale` folder for each seed that has a run of every size.
 
-    Raises ValueError if whole answers do not rise with size, or for fewer than two such seeds.
+    Its models learn all exercises. Raises ValueError if there are fewer than two such seeds, or if the strict score
+    hardly rises with size.
     """
     sizes = runs_by_size(folder, [COPY.name])
     seeds = sorted(set.intersection(*map(set, sizes)))
@@ -67,8 +68,8 @@ def read(folder) -> list[dict]:
     rise = np.mean([np.ptp(one["both"]["strict"]) for one in found])
     if rise < LEAST_RISE:
         raise ValueError(
-            f"{folder}: whole answers rise by {rise:.0%} with size, and below {LEAST_RISE:.0%} there is no leap to "
-            "explain: train larger models, or for more steps"
+            f"{folder}: the share of right answers must rise by at least {LEAST_RISE:.0%} with size, not {rise:.0%}; "
+            "train larger models, or for more steps"
         )
     return found
 

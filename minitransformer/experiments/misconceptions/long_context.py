@@ -20,21 +20,27 @@ def measure(seed: int) -> dict:
 
 
 def read(folder) -> list[dict]:
-    """Return the results for the model of a finished run, on parts of its held-out text. Raises as finished_run."""
+    """Return the results for the model of a finished run, on parts of its held-out text.
+
+    Exceptions of finished_run are passed on. Raises ValueError if the context or the text is too short.
+    """
     lm, parts = finished_run(folder)
     context = lm.model.config.context
     if context < LEAST_CONTEXT:
-        raise ValueError(f"{folder}: its model has a context of {context} tokens; this takes {LEAST_CONTEXT} or more")
+        raise ValueError(f"{folder}: the model's context must be at least {LEAST_CONTEXT} tokens, not {context}")
     if len(parts[-1]) <= context:
-        raise ValueError(f"{folder}: a part of the text held out has {len(parts[-1])} tokens, too few for {context}")
+        raise ValueError(
+            f"{folder}: each part of the held-out text must have more than {context} tokens, not {len(parts[-1])}"
+        )
     n = PASSAGES_OF_A_PART
     return [by_context(lm.model, ids, n, np.random.default_rng(part)) for part, ids in enumerate(parts)]
 
 
 def by_context(model, ids, passages: int, rng) -> dict:
-    """Return the losses at the token after each of some passages, by the length that is seen, and the numbers.
+    """Return the mean loss at the token after a passage, for each number of tokens seen, and the experiment's numbers.
 
-    ids: (N,), the text, with N greater than the model's context C. The passages have C tokens and random places.
+    The passages have as many tokens as the model's context, and start at random positions of `ids` (N,). N must exceed
+    the context.
     """
     C = model.config.context
     starts = rng.integers(0, len(ids) - C, (passages, 1))
@@ -60,7 +66,7 @@ def by_context(model, ids, passages: int, rng) -> dict:
 
 
 def nearest(context: int) -> list[int]:
-    """Return the lengths that are seen: 1, 2, 4, …, and an eighth, half and all of the context."""
+    """Return the numbers of tokens to show: 1, 2, 4, …, and an eighth, half and all of the context."""
     doubled = {2**k for k in range(context.bit_length())}
     return sorted(doubled | {context // 8, context // 2, context})
 
@@ -76,7 +82,7 @@ def losses_at_the_end(model, seen, target):
 
 
 def can_be_copied(seen, target):
-    """Return booleans (rows,): True if only the farther half of seen (rows, T) contains the target."""
+    """Return a boolean array (rows,), True if only the farther half of seen (rows, T) contains the target."""
     half = seen.shape[1] - seen.shape[1] // 2
     farther, nearer = ((part == target[:, None]).any(axis=1) for part in (seen[:, :half], seen[:, half:]))
     return farther & ~nearer

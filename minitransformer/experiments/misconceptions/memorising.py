@@ -31,7 +31,7 @@ def measure(seed: int) -> dict:
 
 
 def compared(repeating: dict, addition: dict) -> dict:
-    """Return the numbers of a model's scores in both exercises."""
+    """Return the numbers and lists of the experiment from a model's scores in both exercises."""
     return {
         "repeating": share(repeating["exact"], repeating["seen"]),
         "addition": share(addition["exact"], addition["seen"]),
@@ -46,17 +46,17 @@ def share(unseen: float, seen: float) -> float:
 
 
 def read(folder) -> list[dict]:
-    """Return the results of the largest models of a `scale` folder, without new letters.
+    """Return the results of the largest models of a `scale` folder, without the test of new letters.
 
-    Raises ValueError if they have not learned to continue the sequences of their training.
+    Raises ValueError if the models have not learned to continue the sequences of their training.
     """
     runs = runs_by_size(folder, ("induction", "addition"))[-1]
     scores = [run["lengths"][-1]["scores"] for run in runs.values()]
     seen = np.mean([one["induction"]["seen"] for one in scores])
     if seen < LEAST_SEEN:
         raise ValueError(
-            f"{folder}: its largest models continue {seen:.0%} of the sequences that they were trained on, and the "
-            f"comparison needs at least {LEAST_SEEN:.0%}: train larger models, or for more steps"
+            f"{folder}: the largest models must continue at least {LEAST_SEEN:.0%} of the sequences that they were "
+            f"trained on, not {seen:.0%}; train larger models, or for more steps"
         )
     return [compared(one["induction"], one["addition"]) for one in scores]
 

@@ -1,4 +1,4 @@
-"""Models that several experiments train, a reader of the Python manual among them, and models of finished runs."""
+"""Models that several experiments train, such as a reader of the Python manual, and models of finished runs."""
 
 import json
 from functools import cache
@@ -27,7 +27,7 @@ def train(model, draw_batch, *, steps: int, lr: float, min_lr: float, warmup: in
 
     draw_batch   draw_batch() returns the (inputs, targets) of a step
     look         look(step) is called after each step, from 1 to `steps`
-    options      of AdamW
+    options      arguments of AdamW
     """
     optimizer = AdamW(model.parameters(), **options)
     for step in range(steps):
@@ -56,27 +56,32 @@ def reader(seed: int, context: int = CONTEXT) -> LanguageModel:
 
 
 def finished_run(folder) -> tuple[LanguageModel, list]:
-    """Return the model that `train` wrote to a folder, and the ids of its held-out text in PARTS.
+    """Return the model that `train` wrote to a folder, and the ids of its held-out text, split into PARTS parts.
 
-    The parts replace the seeds. Their spread shows the effect of another text, but not of another training run.
-    Raises ValueError if the model's file does not name its text, or if the text has changed, and OSError.
+    The parts replace the seeds. Their spread shows the effect of another text, but not of another training run. Raises
+    ValueError if the model's file does not name its text, or if the text has changed. Raises OSError if a file cannot
+    be read.
     """
     lm, training = load_with_training(folder)
     text = remembered_text(folder, training)
     if text is None:
-        raise ValueError(f"{folder}: its model does not name the file it was trained on; minitransformer train does")
+        raise ValueError(
+            f"{folder}: the model does not name the file it was trained on; `minitransformer train` makes one that does"
+        )
     corpus = tokenize_corpus(text, lm.tokenizer)
     if not was_trained_on(training, corpus):
-        raise ValueError(f"{folder}: {corpus.name} has changed since the model was trained, so nothing is held out")
+        raise ValueError(
+            f"{folder}: {corpus.name} has changed since the model was trained, so its held-out part is unknown"
+        )
     return lm, np.array_split(corpus.val_ids, PARTS)
 
 
 def runs_by_size(folder, capabilities) -> list[dict]:
     """Return the runs of a finished sweep: for each size, smallest first, {seed: result of train_one}.
 
-    Only runs of the family count, with the greatest number of steps in the folder, and tested in all `capabilities`.
-    Raises ValueError for a folder without such runs, with a file that is not a run, or with only one seed of a size,
-    which has no interval; OSError for a file that cannot be read.
+    Only runs of the family are returned that have the greatest number of steps in the folder and were tested in all
+    `capabilities`. Raises ValueError if there are none, if a file is not a run, or if a size has only one seed and
+    therefore no interval. Raises OSError if a file cannot be read.
     """
     found = {}
     for path in sorted((Path(folder) / RUNS_FOLDER).glob("*.json")):
@@ -86,12 +91,14 @@ def runs_by_size(folder, capabilities) -> list[dict]:
             if run["plan"]["config"]["n_layers"] == LAYERS and is_tested(run, capabilities):
                 found.setdefault(whole("steps", steps), {}).setdefault(whole("size", size), {})[seed] = run
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
-            raise ValueError(f"{path}: is not a run of a sweep") from None
+            raise ValueError(f"{path}: not a run of a sweep") from None
     if not found:
-        raise ValueError(f"{folder}: holds no runs of `minitransformer scale` that test {' and '.join(capabilities)}")
+        raise ValueError(
+            f"{folder}: contains no runs of `minitransformer scale` that test {' and '.join(capabilities)}"
+        )
     sizes = [runs for _, runs in sorted(found[max(found)].items())]
     if min(map(len, sizes)) < 2:
-        raise ValueError(f"{folder}: has but one seed of a size, and no interval: scale needs --seeds 2 or more")
+        raise ValueError(f"{folder}: a size has only one seed; use `minitransformer scale` with --seeds 2 or more")
     return sizes
 
 

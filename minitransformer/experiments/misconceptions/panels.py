@@ -24,7 +24,10 @@ def draw_curve(axes, xs, rows, colour, name: str = "", **options) -> None:
 
 
 def draw_curves(axes, xs, measured, lines: dict, **options) -> None:
-    """Draw one curve for each entry {key of the results: (name, colour)}, and a legend; `options` are passed to it."""
+    """Draw a curve for each entry of `lines`, {key of the results: (name, colour)}, and a legend.
+
+    `options` are passed to the legend.
+    """
     for key, (name, colour) in lines.items():
         draw_curve(axes, xs, [one[key] for one in measured], colour, name)
     legend(axes, **options)
@@ -47,7 +50,10 @@ def draw_bars(axes, names, rows, colours) -> None:
 
 
 def draw_named_bars(axes, measured, bars: dict, scale: float = 1) -> None:
-    """Draw one bar for each entry {key of the results: (name, colour)}, of `scale` times the results."""
+    """Draw a bar for each entry of `bars`, {key of the results: (name, colour)}.
+
+    The results are multiplied by `scale`.
+    """
     names, colours = zip(*bars.values(), strict=True)
     draw_bars(axes, names, [[scale * one[key] for key in bars] for one in measured], colours)
 

@@ -59,7 +59,6 @@ class Inputs:
         return values[self.rng.integers(len(values))]
 
     def dropping(self, *shape):
-        """Draw the options of a dropout."""
         is_off = "no_dropout" in self.habits
         return {"keep": np.ones(shape, bool) if is_off else self.rng.random(shape) < 0.6, "p": 0.0 if is_off else 0.4}
 
@@ -68,7 +67,7 @@ class Inputs:
 
 
 def attention_call(d):
-    """Draw grouped heads, with a causal mask or none, and dropout on the weights."""
+    """Draw a call with grouped heads, a causal mask or none, and dropout on the weights."""
     dropping = d.dropping(B, 2, d.T, d.T)
     options = {
         "mask": d.one_of(causal_mask(d.T, d.T), None),
@@ -180,7 +179,7 @@ class Comparison:
         return cls(inputs, options, dy, as_tuple(backward(dy)), SAME, SAME)
 
     def passes(self, function) -> bool:
-        """Return True if a function gives the expected gradients and raises nothing."""
+        """Return True if a function returns the expected gradients without raising an exception."""
         with np.errstate(all="ignore"):
             try:
                 given = as_tuple(function(*self.inputs, **self.options)[1](self.dy.copy()))

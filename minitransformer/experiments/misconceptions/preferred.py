@@ -39,7 +39,7 @@ def teach(model, pairs, rng) -> None:
 
 
 class Watcher(Observer):
-    """Records the log-likelihoods of pairs of answers before the first step, and every EVERY steps."""
+    """Records per_token of each set of pairs before the first step, and every EVERY steps."""
 
     def __init__(self, model, sets):
         self.model, self.sets, self.seen = model, sets, []
@@ -50,7 +50,7 @@ class Watcher(Observer):
 
 
 def per_token(model, pairs) -> list[float]:
-    """Return the mean log-likelihood of a token of the preferred answers, and of a token of the others, in nats."""
+    """Return the mean log-likelihoods of a token, in nats: that of the preferred answers, and of the others."""
     tokens = sum(len(pair.safe) for pair in pairs), sum(len(pair.unsafe) for pair in pairs)
     return [float(found.sum() / count) for found, count in zip(log_likelihoods(model, pairs, 128), tokens, strict=True)]
 

@@ -25,7 +25,7 @@ class Result:
 
     @property
     def outcome(self) -> Outcome | None:
-        """The outcome; None if the seeds do not decide."""
+        """The outcome, or None if the seeds do not decide."""
         return self.experiment.outcome_at(self.decisive)
 
     @property
@@ -50,14 +50,13 @@ class Result:
         return f"{self.experiment.question} {self.outcome.expected}. {self.outcome.means}"
 
     def to_dict(self) -> dict:
-        """Return the result as a dictionary that JSON can hold."""
         numbers = {name: [one.mean, one.low, one.high] for name, one in self.intervals.items()}
         outcome = None if self.outcome is None else self.outcome.expected
         return {"seeds": self.seeds, "predicted": self.predicted, "outcome": outcome, "numbers": numbers}
 
     @classmethod
     def from_dict(cls, experiment: Experiment, kept: dict) -> "Result":
-        """Return the Result of a dictionary from to_dict. Raises ValueError for anything else."""
+        """Return the Result of a dictionary from to_dict. Raises ValueError for any other value."""
         try:
             numbers = {name: kept["numbers"][name] for name in (experiment.decides, *kept["numbers"])}
             intervals = {

@@ -1,7 +1,7 @@
 """Measure experiments once per seed, as a sweep (see ../sweep.py) whose results are kept in a folder.
 
-The key of a result is a hash of the version and the experiment's code. An experiment whose code has changed is
-measured again; one whose text has changed is not.
+The key of a result is a hash of the version and of the experiment's Python file. An experiment is measured again if its
+file has changed, but not if only its page has.
 """
 
 import hashlib
@@ -30,11 +30,11 @@ class Measurement:
 
     @property
     def name(self) -> str:
-        """The measurement's name: "leaps, seed 0"."""
+        """The name of the measurement, such as "leaps, seed 0"."""
         return f"{self.experiment}, seed {self.seed}"
 
     def key(self) -> str:
-        """Return a hash of the version, the measurement's name, and the experiment's code."""
+        """Return a hash of the version, the measurement's name, and the experiment's Python file."""
         code = inspect.getsource(sys.modules[experiment(self.experiment).module])
         return hashlib.sha256(f"{__version__} {self.name} {code}".encode()).hexdigest()[:12]
 
@@ -46,7 +46,7 @@ class Measurement:
         return experiment(self.experiment).measure(self.seed)
 
     def accepts(self, measured: dict) -> bool:
-        """Return True if a dictionary has a finite value of each number."""
+        """Return True if `measured` has a finite value for each number of the experiment."""
         return all(math.isfinite(measured[name]) for name in experiment(self.experiment).numbers)
 
 

@@ -54,9 +54,11 @@ def measure(seed: int) -> dict:
 
 
 def questions(rng, sort, n: int, *, part: bool, symbols=SEEN):
-    """Draw n questions of a sort, whose two rules differ if `part`. Return tokens (n, T) and the two answers.
+    """Draw n questions of a sort. Return tokens (n, T) and the answers by each of the sort's two rules.
 
-    sign  b d ! a c f e  =         with ! for the mark, before the marked letter
+    The two answers differ if `part`, and are equal otherwise. A row has this form, where ! is the mark before a letter:
+
+        sign  b d ! a c f e  =
     """
     first, second = (RULES[rule] for rule in sort)
     kept, count = [], 0
@@ -73,7 +75,7 @@ def questions(rng, sort, n: int, *, part: bool, symbols=SEEN):
 
 
 def as_tokens(sort, letters, places):
-    """Return the rows (n, LENGTH + 3) of questions: the sort's sign, the letters and the mark, ANSWER."""
+    """Return the rows (n, LENGTH + 3) of questions: the sign of the sort, the letters with the mark, ANSWER."""
     n = len(letters)
     marked = np.insert(letters.ravel(), np.arange(n) * LENGTH + places, MARK).reshape(n, LENGTH + 1)
     sign = np.full((n, 1), 2 + SORTS.index(sort))
@@ -96,15 +98,17 @@ def trained(seed: int, number: int):
 
 
 def as_targets(inputs, answers):
-    """Return targets of inputs (n, T): the answer at each row's last position, and nothing elsewhere."""
+    """Return targets for inputs (n, T): the answer at the last position of each row, and none elsewhere."""
     targets = np.full(inputs.shape, IGNORE_INDEX)
     targets[:, -1] = answers
     return targets
 
 
 def asked(models, inputs, first, second) -> dict:
-    """Return how often two models disagree, how often each follows the first rule, its loss by that rule, and the
-    mean probability of the given answers.
+    """Ask all models the same questions, and compare their answers.
+
+    Returns {"disagree": how often two models differ, "follow": how often each model answers by the first rule,
+    "losses": the loss of each model by that rule, "sure": mean probability of the given answers}.
     """
     logits = [model.predict(inputs)[:, -1] for model in models]
     given = [rows.argmax(axis=-1) for rows in logits]

@@ -47,7 +47,7 @@ def share(english: float, nonsense: float, shuffled: float) -> float:
 
 @cache
 def vocabulary() -> dict[str, int]:
-    """Return the number of each frequent word."""
+    """Return {word: number} of the most frequent words."""
     return {word: i for i, (word, _) in enumerate(Counter(words()).most_common(WORDS - 1), 1)}
 
 
@@ -57,7 +57,7 @@ def words() -> list[str]:
 
 @cache
 def parts():
-    """Return the numbers of the text's words: the first nine tenths, and the last tenth, which is held out."""
+    """Return the text as numbers of words, in two parts: the first nine tenths, and the held-out last tenth."""
     ids = np.array([vocabulary().get(word, 0) for word in words()])
     cut = len(ids) * 9 // 10
     return ids[:cut], ids[cut:]
@@ -73,7 +73,10 @@ def exchanged(ids, one: int, other: int):
 
 
 def trained(training, test, rng):
-    """Train a model on a text. Return it, and its loss on the test part at each look, in nats per word."""
+    """Train a model on a text.
+
+    Return the model, and its losses on the test part at each of `looks`, in nats per word.
+    """
     config = Config(WORDS, CONTEXT, WIDTH, HEADS, LAYERS, positions="rotary", tie_embeddings=False)
     model = Transformer(config, rng=rng)
     curve = []
@@ -93,14 +96,17 @@ def looks() -> list[int]:
 
 
 def losses(model, ids):
-    """Return the cross-entropy at each word of a text except the first, and these words, in windows of CONTEXT."""
+    """Return the cross-entropy at each word of a text except the first, and these words.
+
+    Both are arrays (windows, CONTEXT).
+    """
     n = (len(ids) - 1) // CONTEXT
     inputs, targets = (ids[k : k + n * CONTEXT].reshape(n, CONTEXT) for k in (0, 1))
     return apply(cross_entropy, model.predict(inputs), targets, reduction="none")[0], targets
 
 
 def surprise(model, ids, one: str, other: str) -> float:
-    """Return the increase of the loss at two words after they are exchanged in a text, in nats per occurrence."""
+    """Return the increase of the loss at two words if they are exchanged, in nats per occurrence."""
     pair = vocabulary()[one], vocabulary()[other]
     before, targets = losses(model, ids)
     after, _ = losses(model, exchanged(ids, *pair))

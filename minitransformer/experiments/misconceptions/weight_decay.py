@@ -26,7 +26,7 @@ def measure(seed: int) -> dict:
 
 
 def trained(seed: int, *, decoupled: float = 0.0, added: float = 0.0):
-    """Train a model. Return its matrices, and √v of each entry."""
+    """Train a model. Return its matrices, and √v for each of their entries."""
     model = Transformer(of_size(PARAMETERS), seed)
     rng = np.random.default_rng((seed, 1))
     matrices = [parameter for parameter in model.parameters() if parameter.data.ndim == 2]
@@ -40,7 +40,10 @@ def trained(seed: int, *, decoupled: float = 0.0, added: float = 0.0):
 
 
 def shrinkages(weights, decayed, sizes, parts: int = PARTS) -> list[float]:
-    """Return log(‖θ without decay‖ / ‖θ with decay‖) for parts of the matrices' entries, smallest gradients first."""
+    """Return log(‖θ without decay‖ / ‖θ with decay‖) for each of several parts of the matrices' entries.
+
+    The entries are sorted by `sizes`, the sizes of their gradients, and then divided into parts, smallest first.
+    """
     squares = np.zeros((2, parts))
     for without, with_decay, size in zip(weights, decayed, sizes, strict=True):
         for k, entries in enumerate(np.array_split(np.argsort(size, axis=None), parts)):

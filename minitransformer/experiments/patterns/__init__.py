@@ -1,4 +1,4 @@
-"""Simple patterns: exercises with known answers, and the attention heads with which a model learns them."""
+"""Simple patterns: exercises with known answers, and the attention heads that a model uses for them."""
 
 from minitransformer.experiments.patterns.learned import (
     InductionCircuit,

@@ -106,8 +106,8 @@ class InductionCircuit(Data):
 class LearnedPatterns(Data):
     """The results of analyze_learned_patterns.
 
-    accuracies    for each pattern, at the greatest trained length, and at a longer one if the pattern has any
-    scores        of every head, on random sequences that occur twice
+    accuracies    for each pattern, at the greatest trained length, and at a longer one if pattern and context allow it
+    scores        scores of every head, on random sequences that occur twice
     ablations     {name of a pattern: accuracy per token (L, H) without each head}
     whole         {name of a pattern: accuracy per token with every head, on the same rows}
     induction     the heads for induction; None if no head's score reaches NOTABLE
@@ -181,11 +181,12 @@ def analyze_learned_patterns(
     rows: int = 200,
     seed: int = 0,
 ) -> LearnedPatterns:
-    """Return LearnedPatterns of a Transformer: its accuracy on the simple patterns, and the heads involved.
+    """Measure a Transformer's accuracy on the simple patterns, and find the heads involved.
 
     patterns   names in PATTERNS; None: all
     longest    greatest trained length
-    rows       number of tasks per pattern and length, drawn from `seed`, with another generator than in training
+    rows       number of tasks per pattern and length
+    seed       seed of the tasks; equal seeds give other tasks than in training
 
     Raises ValueError for an unknown pattern, or a model whose vocabulary or context is too small.
     """
@@ -221,7 +222,11 @@ def check_analysable(model, names, longest, rows) -> None:
 
 
 def lengths(model, names, longest: int):
-    """Yield (name, length): the greatest trained length, and 1.5 times as much if pattern and context allow."""
+    """Yield (name, length) for each length to measure.
+
+    These are the greatest trained length, and 1.5 times this length, or less if the pattern or the context does not
+    allow it.
+    """
     for name in names:
         trained = greatest_length(name, longest)
         longer = min(trained + (trained + 1) // 2, PATTERNS[name].longest_within(model.config.context))
@@ -251,7 +256,7 @@ def tokens_right(model, inputs, targets) -> float:
 
 
 def without_each(model, inputs, targets):
-    """Return the accuracy per token (L, H) without each head."""
+    """Return the accuracy per token without each head, an array (L, H)."""
     outputs = mean_head_outputs(model, inputs)
     left = np.empty(outputs.shape[:2])
     for head in np.ndindex(left.shape):
@@ -299,7 +304,7 @@ def induction_circuit(model, scores: HeadScores, repeated, inputs, targets, long
 
 
 def moment_of_induction(records) -> int | None:
-    """Return the first evaluated step at which a head's induction score reached NOTABLE; None if it never did."""
+    """Return the first evaluated step at which a head's induction score reached NOTABLE, or None."""
     for record in records:
         if "heads" in record and np.max(record["heads"]["induction"]) >= NOTABLE:
             return record["step"]

@@ -1,4 +1,4 @@
-"""Pictures of the learning of simple patterns. They need matplotlib, of the extra `app`."""
+"""Pictures of the learning of simple patterns. They need matplotlib, from the extra `app`."""
 
 import numpy as np
 
@@ -24,8 +24,8 @@ LINES = [("#1f5a94", "-"), ("#d1730e", "--")]  # colour and stroke
 def draw_moment(runs: dict, path) -> None:
     """Draw the highest induction score, the accuracy on "induction" and the loss of one or two runs by step.
 
-    runs: {name: records of train_on_simple_patterns}. A line through all panels marks the moment of induction, if a run
-    has one. Raises MissingExtra without matplotlib, OSError if the file cannot be written.
+    `runs` is {name: records of train_on_simple_patterns}. A vertical line marks the moment of induction, if a run has
+    one. Raises MissingExtra without matplotlib, and OSError if the file cannot be written.
     """
     figure = new_figure(8, 7.5)
     panels = figure.subplots(3, 1, sharex=True)
@@ -56,7 +56,7 @@ def draw_moment(runs: dict, path) -> None:
 
 
 def draw_heads(learned: LearnedPatterns, path) -> None:
-    """Draw tables of every head's scores and of the tokens of each pattern that are right without it."""
+    """Draw a table of every head's scores, and a table of the accuracy on each pattern without each head."""
     scores = {"previous": learned.scores.previous_token, "duplicate": learned.scores.duplicate_token}
     scores["induction"] = learned.scores.induction
     heads = [head_name(head) for head in np.ndindex(scores["induction"].shape)]
@@ -88,7 +88,6 @@ def draw_table(axes, columns: dict, rows, form: str, colours: str) -> None:
 
 
 def draw_circuits(induction: InductionCircuit, path) -> None:
-    """Draw the matrices of an induction head's circuits."""
     symbols = [spell([symbol]) for symbol in SYMBOLS]
     positions = range(0 if induction.pointer is None else len(induction.pointer.matrix))
     drawn = [

@@ -46,7 +46,10 @@ def start_attention(model) -> None:
 
 
 def keys_as_queries(attention, config) -> None:
-    """Scale the queries, and give each key–value head the weights of the first query head that uses it."""
+    """Scale the queries, and initialize the keys with the weights of queries.
+
+    Each key–value head gets the weights of the first query head that uses it.
+    """
     C, K, D = config.d_model, config.kv_heads, config.head_width
     query = attention.w_q.weight
     # A normalized stream has unit variance, so weights of deviation s make queries of variance C s², and q · q / √D is

@@ -1,12 +1,12 @@
-"""Training on the simple patterns: exercises with known answers, drawn again for every step, instead of a text.
+"""Training on the simple patterns: exercises with known answers, which are drawn anew for every step.
 
     model = TinyTransformer(seed=0)
     records = train_on_simple_patterns(model)
 
 Every step draws new rows of each pattern. All rows of a pattern have one length, so none needs padding. Few long rows
-occur twice, so memorising does not help, and a procedure does. (`count` has only 1,380 rows, and training sees all of
-them, including those of the evaluation.) The accuracy on rows of another generator, and the heads' attention to them,
-are measured regularly, so the records show when the model finds a procedure.
+occur twice, so memorising them does not help, but learning a procedure does. (`count` has only 1,380 rows, and training
+sees all of them, including those of the evaluation.) The accuracy on rows of another generator, and the attention of
+the heads to them, are measured regularly, so the records show when the model finds a procedure.
 
 Short tasks repeat their symbols sooner and teach more, so there are more rows of them: each pattern has about the same
 number of tokens in a step at every length. An untrained model gets a prepared start: see starting_attention.py.
@@ -43,11 +43,15 @@ KEPT_APART = 1  # added to the seed, so that the rows of the evaluation differ f
 
 
 def known_patterns(name: str, patterns) -> tuple[str, ...]:
-    """Return the names as a tuple. Raises TypeError unless it is a list, ValueError if empty or a name is unknown."""
+    """Return the names as a tuple.
+
+    Raises TypeError if `patterns` is a string or not iterable, and ValueError if it is empty or contains an unknown
+    name.
+    """
     if isinstance(patterns, str) or not isinstance(patterns, Iterable):
         raise TypeError(f"{name} must be a list of names, such as ['copy', 'induction'], not {patterns!r}")
     if not patterns:
-        raise ValueError(f"there are no patterns to learn; known are {', '.join(PATTERNS)}")
+        raise ValueError(f"{name} is empty; known patterns are {', '.join(PATTERNS)}")
     return tuple(one_of("pattern", pattern, known=PATTERNS) for pattern in patterns)
 
 
@@ -81,7 +85,7 @@ class PatternSettings(Settings):
         for name in self.patterns:
             if self.longest < PATTERNS[name].shortest:
                 shortest = PATTERNS[name].shortest
-                raise ValueError(f"{name}: longest must be at least {shortest}, its shortest, not {self.longest}")
+                raise ValueError(f"{name}: longest must be at least {shortest}, not {self.longest}")
 
     @property
     def widest(self) -> int:
@@ -111,10 +115,10 @@ def train_on_simple_patterns(
 ) -> list[dict[str, Any]]:
     """Train a Transformer, in place, on the patterns of text/patterns.py. Return the records of metrics.
 
-    model      with a vocabulary of at least 1000 and a context for the longest task, such as TinyTransformer(seed)
+    model      needs a vocabulary of at least 1000 and a context that fits the longest task, as TinyTransformer has
     patterns   names of the patterns to learn; None: all of PATTERNS
-    out, resume, plot, about   a folder for the model and its metrics, as in `pretrain`
-    observer   receives the events; None: a progress bar if standard error is a terminal
+    out, resume, plot, about   as in `pretrain`; `out` is a folder for the model and its metrics
+    observer   receives the events of the training; None: a progress bar if standard error is a terminal
     settings   any field of PatternSettings by name: steps, longest, seed, lr, …
 
     The first block of an untrained model is prepared first: see starting_attention.py. The records are those of
@@ -153,7 +157,6 @@ class PatternRun(Run):
 
     @property
     def tokens(self) -> int:
-        """Number of tokens of the training so far."""
         return self.trained_tokens
 
     def advance(self) -> dict:
@@ -177,7 +180,7 @@ class PatternRun(Run):
         return pattern.sample(self.batch_rng, rows, length)
 
     def evaluate(self) -> dict:
-        """Return loss, accuracy and heads' scores on the rows of the evaluation. Raises TrainingDiverged."""
+        """Return loss, accuracy and the heads' scores on the rows for evaluation. Raises TrainingDiverged."""
         total, answers, right = 0.0, 0, {}
         for name in self.settings.patterns:
             inputs, targets = self.exercises[name]
@@ -186,7 +189,7 @@ class PatternRun(Run):
             total += float(apply(cross_entropy, logits, targets, reduction="sum")[0])
             answers += int(np.count_nonzero(targets >= 0))
         if not math.isfinite(total):
-            raise TrainingDiverged(f"step {self.step}: the loss of the rows kept apart is {total}", total)
+            raise TrainingDiverged(f"step {self.step}: the loss of the evaluation is {total}", total)
         scores = head_scores(self.lm.model, self.repeated)
         return {"val_loss": total / answers, "accuracy": right, "heads": scores.to_dict()}
 
@@ -195,7 +198,6 @@ class PatternRun(Run):
         return self.exercises[self.settings.patterns[0]][0][0, :1]
 
     def describe_data(self) -> dict:
-        """Return the patterns' names and a fingerprint of their rows."""
         digest = hashlib.sha256()
         for name in self.settings.patterns:
             for array in self.exercises[name]:
@@ -204,11 +206,10 @@ class PatternRun(Run):
         return {"name": f"simple patterns ({names}), up to {self.settings.longest} long", "sha256": digest.hexdigest()}
 
     def own_state(self):
-        """Return the number of tokens, which depends on the lengths that were drawn."""
+        """Return the number of tokens. It depends on the lengths that were drawn, so it cannot be computed."""
         return {}, {"tokens": self.trained_tokens}
 
     def restore_own_state(self, arrays, state):
-        """Restore the state of own_state."""
         self.trained_tokens = whole("tokens", state["tokens"], least=0)
 
     def draw_picture(self, records, path) -> None:
@@ -225,16 +226,16 @@ def check_model(model, settings: PatternSettings) -> None:
         width = PATTERNS[name].width(length)
         if width > config.context:
             needed = f"a context of at least {width} for a length of {length}, not {config.context}"
-            raise ValueError(f"{name}: needs {needed}; choose a smaller `longest`")
+            raise ValueError(f"{name} needs {needed}; choose a smaller `longest`")
 
 
 def is_untrained(model) -> bool:
-    """Return True if the final norm's gains have their initial value 1; the first step changes each of them."""
+    """Return True if the gains of the final norm have their initial value 1. The first step changes them all."""
     return bool((model.ln_final.gamma.data == 1).all())
 
 
 def quiet_bar(name: str = "") -> ProgressBar:
-    """Return a progress bar without a line for each evaluation, of which there are many."""
+    """Return a progress bar that does not print a line for each of the many evaluations."""
     return ProgressBar(name=name, evaluation=lambda record, loss: "")
 
 
