@@ -57,7 +57,6 @@ class Sides:
 
     @property
     def agree(self):
-        """Return True if the identity holds up to rounding."""
         return self.gap <= self.rounding
 
 

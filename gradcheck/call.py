@@ -147,10 +147,7 @@ class Call:
         return other
 
     def evaluate(self) -> Any:
-        """Call the target and return its result.
-
-        Random generators, dictionaries and lists are in their initial state in every call.
-        """
+        """Call the target and return its result, starting from the same state in every call."""
         self.keep_to_time()
         inputs, options = self.inputs, self.options
         if self.has_state:
@@ -255,10 +252,7 @@ def borrowed(module: Any) -> Iterator[None]:
 
 @contextmanager
 def prepared(call, seed=None):
-    """Convert the parameters of a Call to float64 within the `with` block, and restore them at its end.
-
-    If a seed is given, the parameters have random values within the block.
-    """
+    """Make the parameters of a Call float64 within the `with` block, and random if a seed is given."""
     with borrowed(call.target):
         to_float64(call.target)
         if seed is not None:

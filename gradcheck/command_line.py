@@ -107,7 +107,6 @@ def one_line(message):
 
 
 def show(text=""):
-    """Write lines to standard output, and flush it."""
     print(printable(text), flush=True)
 
 

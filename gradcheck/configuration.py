@@ -42,7 +42,6 @@ def configured_modules(start: str | os.PathLike[str] = ".") -> tuple[Path, list[
 
 
 def _table(path):
-    """Return gradcheck's table in a configuration file, or None if it has none."""
     try:
         text = path.read_text("utf-8")
         if path.suffix == ".toml":

@@ -345,7 +345,6 @@ def _dependence(call, dy, arguments, gradients):
 
 
 def _cause(call, dy, arguments):
-    """Describe state that the function leaves behind, or return ""."""
     from gradcheck.leftovers import cause
 
     return cause(call, lambda backward: run_backward(call, backward, dy.copy(), arguments))

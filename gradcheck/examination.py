@@ -119,7 +119,6 @@ def _both_sides(together):
 
 
 def _summary(finding, run, terms):
-    """Return the ArgumentReport of a Finding, without a diagnosis."""
     verdicts, direction = finding.verdicts, finding.direction
     tried = {} if direction is None else {"direction_oracle": direction.oracle}
     return ArgumentReport(

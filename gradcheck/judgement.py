@@ -127,7 +127,6 @@ class Finding:
 
     @property
     def direction_verdict(self):
-        """Return the verdict on the direction, or RIGHT if no direction was compared."""
         return RIGHT if self.direction is None else self.direction.verdict
 
     @property

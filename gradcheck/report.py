@@ -200,7 +200,6 @@ class GradientError(AssertionError):
         return "\n  ".join([first, *others, *self.lines])
 
     def _render_traceback_(self) -> list[str]:
-        """Publish the report as a table in a notebook, and return the lines below it."""
         from gradcheck.html import lines_below_the_table
 
         return lines_below_the_table(self)

@@ -294,7 +294,6 @@ def _refuse_two_gradients(layer, places, gradients):
 
 
 def _listed(value):
-    """Return a list of (label, array) for the parameters that a layer lists."""
     for name in GRADIENTS:
         try:
             parameters = getattr(value, name, None)

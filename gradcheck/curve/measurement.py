@@ -61,10 +61,7 @@ class Curve:
 
     @property
     def height(self):
-        """Return the relative error of the best numerical derivative.
-
-        This is the bottom of the valley if the gradient is right, and the height of the flat line if it is wrong.
-        """
+        """Return the relative error of the best numerical derivative."""
         return abs(self.numeric - self.analytic) / self.size
 
     @property

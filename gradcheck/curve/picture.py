@@ -56,7 +56,6 @@ def _plot(axis, curve):
 
 
 def _annotate_branches(axis, curve):
-    """Write the order of each branch next to it."""
     for method, law, power, h in (
         (FORWARD, "∝ h", 1, 1e-2),
         (FORWARD, "∝ 1/h", -1, 1e-11),
