@@ -36,7 +36,10 @@ class PackageCalls:
             self.sentence = f"{self.line_above(frame)} {frame.f_globals['__name__']}.{code.co_qualname}"
 
     def line_above(self, frame):
-        """Return "line N calls" for the current line of the learner's file, or "it is"."""
+        """Return "line N calls" for the innermost line of the learner's file in the call stack.
+
+        Returns "it is" if no line of the file is being executed.
+        """
         while frame is not None:
             if frame.f_code.co_filename == self.path:
                 return f"line {frame.f_lineno} calls"

@@ -26,7 +26,7 @@ class Attempt:
         self.package, self.has_lists = package, False
 
     def run_once(self):
-        """Run forward and backward on the first case, and record if they return lists."""
+        """Run forward and backward on the first case, and record whether they return lists."""
         call, _ = self.call(self.exercise.cases()[0], SEEDS[0])
         dy = cotangent(call, SEEDS[0])
         result = call.evaluate()
@@ -65,7 +65,7 @@ class Attempt:
         return Verdict(name, SOLVED, level, remarks=tuple(self.remarks()))
 
     def partial(self, failure) -> Verdict:
-        """Return the Verdict on a file with blanks: a Row for each blank and gradient."""
+        """Return the Verdict on a file with blanks. It has a Row for each blank and each gradient."""
         found = {row.name: row for row in self.blank}
         if failure is not None and not failure.report.problems:
             for row in rows_by_gradients(failure, self.numbers):
@@ -76,7 +76,7 @@ class Attempt:
 
     @property
     def numbers(self):
-        """Return {name: "(6)"} of the numbered lines; empty if the file has no derivation."""
+        """Return {name: equation number} of the numbered lines, or {} if the file has no derivation."""
         return equation_numbers(self.exercise) if self.level < 2 else {}
 
     def tried(self, case, seed):
@@ -108,7 +108,10 @@ class Attempt:
         return [*calls, *filter(None, [self.wider()])]
 
     def call(self, case, seed, target=None):
-        """Return the Call of the learner's function, or of another, for a case, and {name: value} of its arguments."""
+        """Return (Call, {name of an argument: value}) of a case.
+
+        The Call is that of `target`, by default the learner's function.
+        """
         target = target or self.target
         call = case.draw(np.random.default_rng(seed))
         arguments = dict(zip(call.input_names(), call.inputs, strict=True)) | call.options

@@ -73,7 +73,7 @@ def warm() -> Grader:
 
 
 def check(name: str, folder=None) -> Verdict:
-    """Grade an exercise. `print` shows the Verdict as a table, and so does a notebook.
+    """Grade an exercise and return its Verdict, which `print` and notebooks show as a table.
 
     `folder` contains the exercise's file (default: ./learn, else the current folder). Raises ValueError if there is no
     exercise of that name, and FileNotFoundError if the folder contains no exercises.
@@ -82,7 +82,7 @@ def check(name: str, folder=None) -> Verdict:
 
 
 def plot(name: str, folder=None):
-    """Plot f′, the learner's and the true one, for relu, silu or gelu.
+    """Plot the derivative of relu, silu or gelu: the learner's and the true one.
 
     A notebook displays the result. Its attribute `figure` is the matplotlib figure.
 

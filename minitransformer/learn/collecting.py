@@ -39,10 +39,10 @@ GRADER_FAILED = "the grader failed, please report it"
 
 @dataclass(frozen=True)
 class Graded:
-    """One exercise of a submission: its Verdict, the file that was graded, and how long that took.
+    """One exercise of a submission: its Verdict, the file that was graded, and the time that grading took.
 
-    `numbers` are the numbers of the equations of its backward pass, {name: "(6)"}, `worth` its points, and `others` the
-    files that were not chosen.
+    `numbers` is {name: equation number} for the lines of backward. `worth` is the maximum number of points, and
+    `others` are the files that were not chosen.
     """
 
     verdict: Verdict
@@ -54,7 +54,7 @@ class Graded:
 
     @property
     def lines(self) -> dict:
-        """Return {name: verdict} of the numbered lines; for several rows, the worst."""
+        """Return {name: verdict} of the numbered lines. The worst verdict counts if a line has several."""
         if self.verdict.is_solved:
             return dict.fromkeys(self.numbers, "right")
         found = {}
@@ -68,7 +68,7 @@ class Graded:
         """Return the points: all if solved, otherwise in proportion to the numbered lines.
 
         A line earns its share if it is right, or if its only error comes from another numbered line, which earns none.
-        Other exercises, such as a refused one, have no points.
+        An exercise with another status, for example a refused one, earns no points.
         """
         if self.verdict.is_solved:
             return self.worth
@@ -83,7 +83,7 @@ class Graded:
 
 @dataclass(frozen=True)
 class Submission:
-    """A student's folder: its name and its Graded exercises, or the reason why there is none.
+    """A student's folder: its name and its Graded exercises, or the reason why it could not be graded.
 
     `worth` is the maximum number of points, and `seconds` the duration of the grading.
     """
@@ -127,7 +127,7 @@ def submissions(folder) -> list[Path]:
     """
     found = sorted(path for path in Path(folder).iterdir() if path.is_dir())
     if not found:
-        raise ValueError(f"{folder}: contains no folder; collect grades a folder that contains one for each student")
+        raise ValueError(f"{folder}: contains no folder; it must contain one folder for each student")
     return found
 
 
@@ -188,7 +188,7 @@ def read_journal(path) -> dict:
 
 
 def open_journal(path):
-    """Open a journal for appending, and end a last line that was cut off."""
+    """Open a journal for appending. If its last line was cut off, end it with a line break."""
     file = open(path, "a+b")  # noqa: SIM115
     with suppress(OSError):  # it is empty
         file.seek(-1, os.SEEK_END)

@@ -37,7 +37,7 @@ def cut(exercise: Exercise, level: int) -> str:
 
 
 def without_citations(text):
-    """Return the text of an exercise in which no sentence cites an equation that was cut out."""
+    """Replace references to equations that were cut out, such as (6), with "the equations of backward"."""
     kept = {number for line in text.split("\n") for number in re.findall(r" {2}\((\d+)\) *$", line)}
 
     def cited(match):
@@ -61,7 +61,7 @@ def header(exercise, level):
 
 @dataclass(frozen=True)
 class Edit:
-    """Replace lines `first` to `last` of a file by `lines`."""
+    """Replace lines `first` to `last` of a file with `lines`."""
 
     first: int
     last: int
@@ -69,7 +69,7 @@ class Edit:
 
 
 class File:
-    """A source file without types and argument checks, with its statements by the names they bind."""
+    """A source file without types and argument checks. `nodes` maps names to the statements that bind them."""
 
     def __init__(self, source: str):
         self.source = without_checks(untyped(source))
@@ -78,7 +78,7 @@ class File:
         self.nodes = {name: node for node in self.body for name in names_bound(node)}
 
     def needed(self, target) -> set:
-        """Return the names that a function needs, including its own and indirect ones."""
+        """Return the names that a function needs directly or indirectly, including its own."""
         return names_needed(self.source, self.body, target)
 
     def taken(self, exercise, level) -> list[str]:
@@ -152,7 +152,7 @@ class File:
         return [" " * statement.col_offset + left + BLANK + (f"  # {number}" if number else "")]
 
     def forward_gone(self, node):
-        """Return the Edit that blanks the forward pass, except backward and the return."""
+        """Return the Edit that blanks the forward pass up to the definition of backward."""
         function = next((f for f in node.body if getattr(f, "name", "") == "forward"), node)
         inner = next(s for s in function.body if isinstance(s, ast.FunctionDef))
         first = function.body[1] if docstring_of(function) else function.body[0]
@@ -183,7 +183,7 @@ def inside(edit, other):
 
 
 def names_needed(source: str, body, target: str) -> set:
-    """Return the names of a module that a function needs, including its own and indirect ones.
+    """Return the names of a module that a function needs directly or indirectly, including its own.
 
     Blocks that run only if the file is the main program are ignored.
     """
@@ -211,7 +211,7 @@ def names_in(node) -> set:
 
 
 def names_bound(node):
-    """Yield the names that a module-level statement binds, also in its branches."""
+    """Yield the names that a module-level statement binds, including those in its branches."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         yield node.name
         return
@@ -263,7 +263,7 @@ def statements_of(function):
 
 
 def is_an_answer(statement) -> bool:
-    """Return True if a statement's right-hand side is more than names or a number."""
+    """Return True if the right-hand side of a statement contains more than names and constants."""
     if not isinstance(statement, (ast.Assign, ast.Expr, ast.Return)) or statement.value is None:
         return False
     parts = statement.value.elts if isinstance(statement.value, ast.Tuple) else [statement.value]
@@ -276,7 +276,7 @@ def summary_of(function):
 
 
 def task_of(node, function):
-    """Yield the lines of the docstring that replaces a derivation by the task."""
+    """Yield the lines of the docstring that replaces the derivation and states the task."""
     (dy, *others) = [argument.arg for argument in function.args.args]
     given = listed([dy, *others])
     gradients = gradients_of(node, function)

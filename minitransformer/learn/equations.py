@@ -14,7 +14,7 @@ NO_WORDS = re.compile(
 
 
 def equation_numbers(exercise) -> dict:
-    """Return {name: "(6)"} of the numbered lines of an exercise's backward."""
+    """Return {name: equation number} for the numbered lines of an exercise's backward pass."""
     found = {}
     text = cut(exercise, 0)
     lines = text.split("\n")
@@ -33,8 +33,8 @@ def equation_numbers(exercise) -> dict:
 def rows_by_steps(failure, numbers, student):
     """Return (Rows, remarks) with one Row for each line of backward.
 
-    There are no Rows if gradcheck cannot follow the code or finds no wrong line. `numbers`, {name: "(6)"}, supplies the
-    equation numbers of lines without one.
+    There are no Rows if gradcheck cannot follow the code or finds no wrong line. `numbers` is {name: equation number},
+    for lines without a number in the code.
     """
     from gradcheck import steps_of_call  # only needed for a wrong gradient
 
@@ -56,7 +56,7 @@ def rows_by_steps(failure, numbers, student):
 
 
 def sentence_for(student, row) -> str:
-    """Return the sentence of a row of gradcheck's without the repair of the line."""
+    """Return the sentence of a row of gradcheck's report, without the repaired code."""
     return row.sentence if row.edit is None else row.edit.sentence(student, row.is_whole) or KINDS[row.edit.row.kind]
 
 
@@ -71,7 +71,7 @@ def rows_by_gradients(failure, numbers) -> list[Row]:
 
 
 def in_words(argument) -> str:
-    """Describe a wrong gradient: the mistake if known, else how much of it is wrong."""
+    """Describe a wrong gradient: the mistake if it is known, otherwise the number of wrong entries."""
     if argument.diagnosis:
         return argument.diagnosis
     if argument.disagree:

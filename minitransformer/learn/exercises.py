@@ -1,4 +1,4 @@
-"""The exercises, in the order of the map: functions of the textbook and the cases they are graded on."""
+"""The exercises, in reading order: functions of the textbook and the cases on which they are graded."""
 
 import difflib
 from collections.abc import Callable
@@ -41,7 +41,6 @@ class Exercise:
 
     @property
     def module(self) -> str:
-        """Return the dotted name of the module that the exercise is cut from."""
         return ".".join((PACKAGE.name, *self.source.relative_to(PACKAGE).with_suffix("").parts))
 
     @property

@@ -93,7 +93,7 @@ def gradients_of(call, dy, labels) -> dict:
 
 
 def in_words(rows, said, by_value) -> list[Row]:
-    """Return Rows in which the first wrong one describes the mistake.
+    """Return the Rows, with a sentence on the mistake in the first wrong one.
 
     `said` is {gradient: gradcheck's sentence on it}. See Failure.explained for the order of preference.
     """

@@ -46,7 +46,7 @@ NEEDED_LATER = (  # imported once, before the first request, so that no child ha
 
 
 def grade(path, name: str):
-    """Yield one or two Verdicts on a file: the second also explains the mistake."""
+    """Yield a Verdict on a file and, for some mistakes, a second one that also explains the mistake."""
     path = Path(path)
     exercise = exercise_in(path.parent, name)
     if not path.is_file():
@@ -126,9 +126,9 @@ def defined(module, exercise, tree, level):
 
 
 def slopes(path, name: str) -> dict:
-    """Return {"x", "yours", "true"}, lists of derivatives of an elementwise function.
+    """Return the derivatives of an elementwise function as {"x": list, "yours": list, "true": list}.
 
-    The true ones are central differences of the learner's forward pass. Raises Fault if the code fails.
+    The true derivatives are central differences of the learner's forward pass. Raises Fault if the code fails.
     """
     path, exercise = Path(path), exercise_in(Path(path).parent, name)
     x = np.linspace(-4, 4, 401)

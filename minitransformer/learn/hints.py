@@ -19,7 +19,7 @@ STATE = ".hints.json"  # the number of hints given for each line; without it, hi
 
 @dataclass(frozen=True)
 class Line:
-    """A line to write: its number, the name it assigns, the forward lines it mirrors, its equation."""
+    """A line to write: its number, the name that it assigns, the forward lines that it mirrors, and its equation."""
 
     number: str
     name: str
@@ -93,7 +93,7 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
 
 
 def chosen(lines, row) -> Line:
-    """Return the Line that a Row describes, or the first Line if there is no row."""
+    """Return the Line that a Row describes, or the first Line if there is no Row."""
     if row is None or row.name == "backward":
         return lines[0]
     for line in lines:
@@ -105,7 +105,7 @@ def chosen(lines, row) -> Line:
 
 
 def remembered(folder) -> dict:
-    """Return {line: number of hints given}; empty if the file is missing or invalid."""
+    """Return {line: number of hints given}. It is empty if the file is missing or invalid."""
     try:
         found = json.loads(read_regular(Path(folder) / STATE, MOST_BYTES)[0])
         return {str(key): int(value) for key, value in found.items() if int(value) >= 0}

@@ -22,7 +22,7 @@ class Fault(Exception):  # noqa: N818
 
 
 def loaded(path, text):
-    """Run a file as a module. It can import modules from its folder. Raises Fault."""
+    """Run a file, which may import modules from its folder, as a module. Raises Fault if it fails."""
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     name = f"learn_{path.stem}"
@@ -41,7 +41,7 @@ class NumpyNames:
         self.modules = {module: dict(vars(module)) for module in (np, np.linalg, np.random)}
 
     def changes(self) -> str:
-        """Return a sentence on the first name of NumPy that the code has replaced, or ""."""
+        """Return a sentence about the first NumPy attribute that the code has replaced, or ""."""
         for module, names in self.modules.items():
             for name, value in names.items():
                 if vars(module).get(name) is not value:
@@ -54,7 +54,7 @@ class NumpyNames:
 
 
 class faults:  # noqa: N801 — it is used as a function
-    """Within the block, convert exceptions of a file's code to Faults that name the line."""
+    """Within a `with` block, convert exceptions of a file's code to Faults that name the line."""
 
     def __init__(self, path, *, at_module_level=False):
         self.path, self.at_module_level = path, at_module_level

@@ -7,7 +7,7 @@ import numpy as np
 from gradcheck import GradientError, check_call
 from minitransformer.learn.loading import Fault
 
-ENTRIES = 200  # of each argument that are compared one by one, if a gradient is wrong
+ENTRIES = 200  # the number of entries of each argument that are compared if a gradient is wrong
 
 
 def looked_at(call, dy, seed, **how):
@@ -54,7 +54,7 @@ def is_pair(result):
 
 
 def as_promised(function):
-    """Wrap a function so that backward returns tuples, with zeros for blank gradients."""
+    """Wrap a function so that its backward returns a tuple instead of a list, and zeros for blank gradients."""
 
     @functools.wraps(function)
     def filled(*inputs, **options):
@@ -68,7 +68,7 @@ def as_promised(function):
 
 
 def with_zeros(backward, arrays, *dy):
-    """Return backward(dy), with tuples for lists and zeros for blank gradients."""
+    """Return backward(*dy), converted from a list to a tuple, with zeros for blank gradients."""
     gradients = backward(*dy)
     gradients = tuple(gradients) if isinstance(gradients, list) else gradients
     given = gradients if isinstance(gradients, tuple) else (gradients,)

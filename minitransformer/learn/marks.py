@@ -16,9 +16,9 @@ NBGRADER += ("raw_score", "late_submission_penalty", "score", "max_score")
 
 
 def write(rows, csv=None, nbgrader=None, gradescope=None, feedback=None) -> list:
-    """Write the marks of Submissions to the given files and folders, and return those.
+    """Write the marks of Submissions to the given files and folders, and return their paths.
 
-    `csv` and `nbgrader` are files; `gradescope` and `feedback` are folders that get a folder for each student.
+    `csv` and `nbgrader` are files. `gradescope` and `feedback` are folders, which get a subfolder for each student.
     """
     texts = {path: text(rows) for path, text in ((csv, marks), (nbgrader, nbgrader_table)) if path is not None}
     for folder, name, text in ((gradescope, "results.json", results), (feedback, "feedback.txt", letter)):
@@ -58,7 +58,7 @@ def columns(found):
 
 
 def remarks(graded) -> list[str]:
-    """Return the remarks of the Verdict, and those on the package and on other files."""
+    """Return the remarks of the Verdict and remarks on calls of the package and on files that were not graded."""
     uses = [f"uses the package's answer: {graded.verdict.uses_package}"] * bool(graded.verdict.uses_package)
     return [*uses, *graded.verdict.remarks, *not_graded(graded)]
 
@@ -146,7 +146,7 @@ def points_in_words(submission) -> str:
 
 
 def summary(found) -> list[tuple]:
-    """Return (name, solved, submitted, commonest mistake, its count) of each exercise."""
+    """Return [(name, solved, submitted, commonest mistake, its count), …], one for each exercise."""
     rows = []
     for column in columns(found):
         verdicts = [graded.verdict for graded in column]

@@ -13,15 +13,16 @@ MAGIC = re.compile(r"^[ \t]*(?:[%!?].*|[\w.]+\?+[ \t]*)$", re.MULTILINE)
 def sources_of_notebook(content: bytes, exercises):
     """Yield (exercise, source) for each exercise that a notebook solves.
 
-    The notebook must define the exercise's function, with a function inside it unless it is an update. The source
-    contains the last definition of the function, and the imports, functions and constants that it needs, in the order
-    of the cells. Nothing else in the notebook is run, and magic commands are removed. Raises Unreadable.
+    The notebook must define the exercise's function. Unless the exercise is an update, the function must contain
+    another one. The source contains the last definition of the function, and the imports, functions and constants that
+    it needs, in the order of the cells. Nothing else in the notebook is run, and magic commands are removed. Raises
+    Unreadable if the content is not a notebook or its code cannot be parsed.
     """
     try:
         cells = json.loads(content)["cells"]
         texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Unreadable(f"is not a notebook: {type(error).__name__}") from None
+        raise Unreadable(f"is not a notebook: {type(error).__name__}: {error}") from None
     text = "\n".join(cell for cell in (MAGIC.sub("", text) for text in texts) if is_python(cell))
     try:
         file = File(text)
@@ -35,7 +36,7 @@ def sources_of_notebook(content: bytes, exercises):
                 top = [f'"""{header[1]}"""'] if header else []
                 yield name, "\n".join(top + ["\n".join(file.lines[start(n) : n.end_lineno]) for n in kept]).encode()
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise Unreadable(f"cannot be parsed: {type(error).__name__}") from None
+        raise Unreadable(f"cannot be parsed: {str(error) or type(error).__name__}") from None
 
 
 def start(node) -> int:

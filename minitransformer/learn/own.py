@@ -49,7 +49,6 @@ class OwnExercise(Exercise):
         return [Case(entry["name"], lambda rng, entry=entry: self.drawn(entry, rng)) for entry in self.about["cases"]]
 
     def drawn(self, entry, rng):
-        """Return a Call with random inputs. Grading replaces its placeholder function."""
         inputs = [rng.normal(size=shape) for shape in entry["inputs"].values()]
         return Call(placeholder(self.target), *inputs, **entry.get("options", {}))
 

@@ -20,7 +20,7 @@ class Shown:
 
 
 def draw_slopes(name, x, yours, true):
-    """Plot f′ over x: backward(1), and the true derivative. Raises MissingExtra."""
+    """Plot the learner's f′, which is backward(1), and the true one. Raises MissingExtra without matplotlib."""
     figure = new_figure(6, 3.6)
     axes = figure.subplots()
     axes.plot(x, true, color=BLUE, linewidth=4, alpha=0.4, label="true, by central differences of the forward pass")
@@ -34,7 +34,7 @@ def draw_slopes(name, x, yours, true):
 def draw_class(rows):
     """Plot the number of solutions and of the commonest mistake for each exercise.
 
-    `rows` is the result of marks.summary. Raises MissingExtra.
+    `rows` is the result of marks.summary. Raises MissingExtra without matplotlib.
     """
     figure = new_figure(9, 1 + 0.42 * len(rows))
     axes = figure.subplots()

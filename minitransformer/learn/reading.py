@@ -27,7 +27,7 @@ def read_regular(path, most: int) -> tuple[bytes, float]:
 
 
 def require_regular(status, most):
-    """Raise Unreadable unless a stat result is that of a regular file of this size."""
+    """Raise Unreadable unless a stat result is that of a regular file of at most `most` bytes."""
     if not stat.S_ISREG(status.st_mode):
         raise Unreadable(f"is {KINDS.get(stat.filemode(status.st_mode)[0], 'a device')}, not a regular file")
     if status.st_size > most:

@@ -39,7 +39,7 @@ def source_of(path) -> str:
 
 
 def level_of(tree) -> tuple[int | None, str]:
-    """Return (level, version) from the first line of an exercise, or (None, "")."""
+    """Return (level, version) from the first line of an exercise, or (None, "") if it does not give them."""
     match = HEADER.match(ast.get_docstring(tree) or "")
     return (int(match[2]), match[3]) if match else (None, "")
 
@@ -99,10 +99,7 @@ def imported(tree):
 
 
 def refuse_calls_of_forward(exercise, target, used):
-    """Raise Refusal if the exercise calls its own forward pass.
-
-    A difference quotient would do so.
-    """
+    """Raise Refusal if the exercise calls its own forward pass, as a difference quotient would."""
     for node in (inner for statement in used for inner in ast.walk(statement)):
         if isinstance(node, ast.Name) and node.id == exercise.target and isinstance(node.ctx, ast.Load):
             raise Refusal(f"line {node.lineno} calls {exercise.target} itself: {ONE_PASS}")
@@ -123,7 +120,10 @@ def is_of_self(node):
 
 
 def plain_text(node, *, without_backward=False) -> str:
-    """Return the source of a statement without types and docstrings or, if asked, the body of backward."""
+    """Return the source of a statement without types and docstrings.
+
+    With `without_backward`, the body of backward is also removed.
+    """
     node = ast.parse(untyped(ast.unparse(node))).body[0]
     for inner in ast.walk(node):
         if isinstance(inner, ast.FunctionDef):
@@ -156,7 +156,7 @@ def blanks(tree) -> list[tuple[int, str]]:
 
 
 def read_while_blank(tree, line, left) -> str:
-    """Return the name of a blank that is read at a line, or an empty string."""
+    """Return the name of a blank whose value a line reads, or ""."""
     names = {name for _, targets in left for name in targets.split(", ")}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.lineno == line and node.id in names and isinstance(node.ctx, ast.Load):

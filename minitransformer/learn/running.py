@@ -26,7 +26,7 @@ CHARACTERS, CONTEXT, BATCH = 40_000, 32, 12
 
 @contextmanager
 def in_use(folder, names):
-    """Replace the package's functions by the learner's within a `with` block.
+    """Replace the package's functions with the learner's within a `with` block.
 
     The faster versions of the package's functions are switched off in the block.
 

@@ -27,9 +27,9 @@ IN_A_COPY = ("copy", "of", "final", "fixed", "new")  # words that mark a copy, n
 class Submitted:
     """The file of one exercise in a submission.
 
-    `file` is its path in the submission, `content` its source, `others` the paths that were not chosen, and `modules`
-    the (name, content) of the Python files in the same folder, which it may import. If no file could be read, `trouble`
-    is the reason.
+    `file` is its path in the submission, and `content` its source. `others` are the paths that were not chosen.
+    `modules` are the (name, content) of the Python files in the same folder, which the file may import. If no file
+    could be read, `trouble` is the reason.
     """
 
     file: str
@@ -57,14 +57,16 @@ def submitted_in(place, exercises) -> dict[str, Submitted]:
     if not found:
         names = [path.relative_to(place).as_posix() for path in (*python, *others)]
         more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-        raise Unreadable(f"no exercise among the files {', '.join(names[:3])}{more}" if names else "no file in it")
+        raise Unreadable(
+            f"no exercise among the files {', '.join(names[:3])}{more}" if names else "the folder contains no file"
+        )
     return found
 
 
 def files_below(place) -> tuple[list[Path], list[Path]]:
     """Return (Python files and notebooks, other files) below a folder.
 
-    Raises Unreadable if the folder cannot be read or contains MOST_ENTRIES files.
+    Raises Unreadable if the folder cannot be read or contains at least MOST_ENTRIES files.
     """
     python, others, todo, seen = [], [], [(place, 0)], 0
     for folder, depth in todo:

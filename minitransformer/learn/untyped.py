@@ -4,7 +4,7 @@ import ast
 import copy
 
 LONGEST = 120  # characters of a line
-CHECKS = ("check_", "require_")  # the names of functions that check arguments begin so
+CHECKS = ("check_", "require_")  # prefixes of the functions that check arguments
 
 
 def untyped(source: str) -> str:
@@ -37,7 +37,7 @@ def is_check(node) -> bool:
 def types_of(node) -> list:
     """Return the annotations of an assignment or signature.
 
-    A function whose body is on the same line as its signature is left as it is.
+    The list is empty for a function whose body is on the same line as its signature.
     """
     if isinstance(node, ast.AnnAssign):
         return [node.annotation]
@@ -48,7 +48,7 @@ def types_of(node) -> list:
 
 
 def assignment(node, source: str) -> list[str]:
-    """Return the lines of an assignment without annotation; none if it has no value."""
+    """Return the lines of an assignment without its annotation. The list is empty if it has no value."""
     if node.value is None:
         return []
     target, value = (ast.get_source_segment(source, part) for part in (node.target, node.value))

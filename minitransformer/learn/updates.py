@@ -12,7 +12,8 @@ from minitransformer.learn.equations import equation_numbers
 from minitransformer.learn.verdict import BEGUN, FOLLOWS, SOLVED, WRONG, Row, Verdict
 
 OTHERWISE = "its value differs from the equation's"
-NAMES = {"theta": "decayed", "step": "theta_new", "root": "theta_new", "the result": "theta_new"}  # of its formula
+# {name in gradcheck's formula: name in the exercise}
+NAMES = {"theta": "decayed", "step": "theta_new", "root": "theta_new", "the result": "theta_new"}
 SETTINGS = {"lr": 0.3, "betas": (0.8, 0.95), "eps": 0.1, "weight_decay": 0.2, "t": 3}
 
 
@@ -46,8 +47,8 @@ def drawn() -> dict:
 def rows_of_names(exercise, function, numbers) -> list[Row]:
     """Return a Row for each name that an equation assigns.
 
-    A name whose value differs from the reference is WRONG, unless its equation reads another such name, from which it
-    then follows. The list is empty if the function lacks one of the names or if no value differs.
+    A name is WRONG if its value differs from the reference. If its equation reads another name with a different value,
+    it FOLLOWS from that name instead. The list is empty if the function lacks one of the names or if no value differs.
     """
     arrays = drawn().values()
     expected, found = (names_at_return(f, arrays) for f in (exercise.reference, function))

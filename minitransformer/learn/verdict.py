@@ -16,7 +16,7 @@ USES_PACKAGE = "uses the package's answer"
 
 @dataclass(frozen=True)
 class Row:
-    """The verdict on one line: its equation's number, its name, a word, and the reason."""
+    """The verdict on one line: equation number, name, a word such as WRONG, and the reason."""
 
     equation: str
     name: str
@@ -29,9 +29,9 @@ class Verdict:
     """The result of grading an exercise. `str(verdict)` is a table, and notebooks display one.
 
     `status` is one of the constants above. `sentence` is the main reason if the exercise is not solved. `rows` are the
-    verdicts on its lines, `remarks` further observations that are not errors, and `printed` the first characters of the
-    code's output. If the code calls the package's own function, so that the answer is not the learner's,
-    `uses_package` names the line; otherwise it is empty.
+    verdicts on its lines. `remarks` are further observations that are not errors, and `printed` is the beginning of the
+    code's output. If the code calls the package's own function, so that the answer is not the learner's, `uses_package`
+    names the line. Otherwise it is empty.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Verdict:
 
     @property
     def mistake(self) -> str:
-        """Return a sentence on the mistake and on use of the package, or an empty string."""
+        """Return a sentence on the mistake and on calls of the package's function, or ""."""
         row, found = self.first_wrong, self.sentence
         if not found and row is not None:
             found = f"{row.equation} {row.name}: {row.sentence}".strip(" :")
@@ -92,11 +92,9 @@ class Verdict:
         return f"<p><b>{escape(self.lines()[0])}</b></p><table>{cells}</table>{said}"
 
     def to_json(self) -> dict:
-        """Return the Verdict as a JSON-serializable dictionary."""
         return asdict(self)
 
     @staticmethod
     def from_json(found: dict) -> "Verdict":
-        """Return the Verdict of a dictionary that `to_json` returned."""
         rows = tuple(Row(**row) for row in found["rows"])
         return Verdict(**{**found, "rows": rows, "remarks": tuple(found["remarks"])})

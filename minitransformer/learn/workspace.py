@@ -38,7 +38,7 @@ def test_its_gradients_are_right(name):
 PAGE_TEXT = """\
 # Derive it yourself
 
-Each file in this folder is a function of the textbook without its backward pass. Replace each `...` by your code, in
+Each file in this folder is a function of the textbook without its backward pass. Replace each `...` with your code, in
 any style, and do not change the forward pass. Begin with {first}.
 
     minitransformer learn               show your progress and the next exercise
@@ -72,8 +72,8 @@ because the exercises are cut from its source. No command of `learn` shows them.
 def start(folder, exercises, level: int) -> tuple[list[str], list[str]]:
     """Write the missing files of a learner's folder.
 
-    Returns the names of (added, existing) files. Raises OSError if a file cannot be written, and ValueError for a
-    teacher's exercise at level 3, which has no reference for the result of its forward pass.
+    Returns (names of the added files, names of the existing files). Raises OSError if a file cannot be written, and
+    ValueError for a teacher's exercise at level 3, which has no reference for the result of its forward pass.
     """
     own = [exercise for exercise in exercises if isinstance(exercise, OwnExercise)]
     if own and level == 3:
@@ -97,7 +97,7 @@ def start(folder, exercises, level: int) -> tuple[list[str], list[str]]:
 
 
 def found_folder(folder=None) -> Path:
-    """Find the learner's folder: the given one, or else ./learn or the current one.
+    """Return the learner's folder: the given one, or else ./learn or the current folder.
 
     Raises FileNotFoundError if it contains no exercise.
     """
@@ -112,7 +112,7 @@ def found_folder(folder=None) -> Path:
 
 
 def exercises_in(folder) -> list[str]:
-    """Return the names of the exercises in a folder, the teacher's last."""
+    """Return the names of the exercises in a folder, with a teacher's exercises last."""
     return [name for name in known_in(folder) if (Path(folder) / f"{name}.py").is_file()]
 
 
@@ -127,7 +127,6 @@ def known_in(folder) -> dict:
 
 
 def begun_in(folder) -> list[str]:
-    """Return the names of the exercises in a folder that are begun."""
     return [name for name in exercises_in(folder) if is_begun(folder, exercise_in(folder, name))]
 
 

@@ -260,7 +260,7 @@ def odd_submissions() -> dict:
     for words, content in TEXTS.items():
         found[words] = writes("softmax.py", content), ANY
     found |= {
-        "nothing": (lambda folder: None, "no file in it"),
+        "nothing": (lambda folder: None, "the folder contains no file"),
         "a letter": (writes("letter.txt", "sorry"), "no exercise among the files letter.txt"),
         "an archive": (writes("softmax.zip", b"PK"), "among the files softmax.zip"),
         "a pipe": (fifo("softmax.py"), "softmax.py is a named pipe, not a regular file"),

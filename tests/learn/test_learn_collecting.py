@@ -90,9 +90,9 @@ def test_marks_are_a_table_with_levels_points_equations_mistakes_files_and_secon
     assert emmy["layer_norm: mistake"].startswith("(6) dx_hat: ")
     assert emmy["layer_norm: file"] == "work/LayerNorm (1).py"
     assert 0 < float(emmy["layer_norm: seconds"]) <= float(emmy["seconds"])
-    assert (grace["reason"], grace["points"], grace["softmax"]) == ("no file in it", "0.0", "not there")
+    assert (grace["reason"], grace["points"], grace["softmax"]) == ("the folder contains no file", "0.0", "not there")
     said = capsys.readouterr()
-    assert "grace: not graded: no file in it\nlayer_norm    1 of 2   1 time: (6) dx_hat: " in said.out
+    assert "grace: not graded: the folder contains no file\nlayer_norm    1 of 2   1 time: (6) dx_hat: " in said.out
     assert said.err == ""  # it is not a terminal
 
 
@@ -169,7 +169,11 @@ def test_each_student_gets_a_page_that_can_be_read(marked):
 
 def test_gradescopes_results_have_the_documented_fields_and_types(marked):
     # https://gradescope-autograders.readthedocs.io/en/latest/specs/
-    for name, status, output in (("ada", "passed", "1 of 1"), ("emmy", "failed", "0 of 1"), ("grace", "failed", "no ")):
+    for name, status, output in (
+        ("ada", "passed", "1 of 1"),
+        ("emmy", "failed", "0 of 1"),
+        ("grace", "failed", "the folder contains no file"),
+    ):
         results = json.loads((marked / f"out/{name}/results.json").read_text())
         (test,) = results.pop("tests")
         assert results.keys() == {"score", "execution_time", "output", "output_format"}
@@ -431,12 +435,12 @@ def test_ctrl_c_keeps_the_marks_and_the_same_command_grades_the_others(signum, s
 def test_a_folder_without_folders_and_files_in_none_are_named(folder, capsys):
     put(folder, "softmax.py")
     assert cli.main(["learn", "collect", str(folder)]) == 1
-    assert "collect grades a folder that contains one for each student" in capsys.readouterr().err
+    assert "it must contain one folder for each student" in capsys.readouterr().err
     assert cli.main(["learn", "collect", str(folder / "typo")]) == 1
     assert capsys.readouterr().err == f"minitransformer: error: {folder / 'typo'}: No such file or directory\n"
     put(folder, "ada/softmax.py")
     assert cli.main(["learn", "collect", str(folder)]) == 0
-    assert capsys.readouterr().err == "not graded, as in no folder: softmax.py\n"
+    assert capsys.readouterr().err == "not graded, because not in a student's folder: softmax.py\n"
 
 
 @needs_posix

@@ -39,7 +39,10 @@ residual_mid_backward: the residual's backward""",
 
 
 def glossary_of(component):
-    """Return {code: noun phrase} for a component; "rotary" and "gelu" are those of their textbook functions."""
+    """Return {code: noun phrase} for a component.
+
+    The exercises "rotary" and "gelu" have the noun phrases of their textbook functions.
+    """
     names = {"rotary": ("turned",), "gelu": ("gelu_exact", "gelu_tanh")}.get(component, (component,))
     entries = "; ".join([DY, *(GLOSSARY.get(name, DY) for name in names)]).split(";")
     return dict(entry.strip().split(": ") for entry in entries)

@@ -1,11 +1,13 @@
-"""Mistakes of learners beyond a single edit of the textbook's line: wrong code and a sentence.
+"""Typical mistakes of learners that are more than a single edit of the textbook's line: wrong code and a sentence.
 
-In the code, V is the right value of the statement. It may use every name that the textbook's function knows there.
+In the wrong code, V stands for the right value of the statement. The code may use every name that is defined at that
+place of the textbook's function.
+
 **To add a mistake**, add a line `wrong code → sentence` under its component and statement. The sentence may follow on
 the next line, with a deeper indentation.
 """
 
-# Of each gradient: {wrong code: sentence}
+# Mistakes in any gradient: {wrong code: sentence}
 ANY = {
     "V / {dy}.size": "it is divided by the number of entries",
     "V / ({dy}.size // {dy}.shape[-1])": "it is divided by the number of positions: a mean in place of the sum",
@@ -39,7 +41,7 @@ ANY = {
     "V - V.mean()": "it is centred: its mean is subtracted",
     "{dy}": "it is the upstream gradient itself",
 }
-# Of each gradient: {(names that it reads, the code in their place): sentence}
+# Mistakes in the names that any gradient reads: {(names, the code that replaces one of them): sentence}
 INSTEAD = {
     (("dy", "x", "x_hat", "ids", "used", "dloss"), "{}[:1]"): "only the first of the batch is counted",
     (("dy", "x", "x_hat", "ids", "used", "dloss"), "{}[-1:]"): "only the last of the batch is counted",
@@ -63,7 +65,7 @@ INSTEAD = {
     (("v",), "k"): "the keys stand in place of the values",
 }
 
-# Longer code in the table below.
+# Abbreviations of code in the table below.
 LONGER = {
     "{MEAN}": ".mean(axis=-1, keepdims=True)",
     "{OVER_POSITIONS}": ".mean(axis=-2, keepdims=True)",
@@ -306,7 +308,7 @@ block: dx
 
 
 def read(table: str) -> dict:
-    """Return {component: {statement: {wrong code: sentence}}} of a table."""
+    """Convert a table to {component: {statement: {wrong code: sentence}}}."""
     for name, code in LONGER.items():
         table = table.replace(name, code)
     found, current = {}, []

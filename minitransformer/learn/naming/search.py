@@ -1,4 +1,4 @@
-"""Which mistake a learner's numbers are those of."""
+"""Find the mistakes that explain a learner's wrong gradients."""
 
 import functools
 import inspect
@@ -25,13 +25,20 @@ from minitransformer.learn.naming.textbook import (
     with_statement,
 )
 
-DIGITS = {8: 1e-9, 4: 1e-5}  # of the largest entry, by the size of an entry in bytes
-NOISE = 1e-2  # of these digits, of the largest entry of all gradients: one that should be zero has but its rounding
+DIGITS = {8: 1e-9, 4: 1e-5}  # tolerance relative to the largest entry, by the size of an entry in bytes
+# A gradient that should be 0 contains rounding errors. The tolerance is at least NOISE times the one for the largest
+# entry of all gradients.
+NOISE = 1e-2
 
 
 @dataclass(frozen=True)
 class Guess:
-    """A mistake: its place, such as `(7) dx: `, its sentence for a student, and how the textbook is run with it."""
+    """A possible mistake.
+
+    `place` is a prefix such as `(7) dx: `, and `sentence(student)` returns a sentence on the mistake. `code` is the
+    code of the textbook's function with the mistake. If `inner` is given, `code` is that of the function `inner`, which
+    the textbook's function calls.
+    """
 
     place: str
     sentence: object  # a function of the Student
@@ -40,13 +47,16 @@ class Guess:
 
 
 def named(component, draws, student, *, planted):
-    """Return [sentence on a mistake that explains a wrong gradient], the one that explains the most first.
+    """Return sentences on the mistakes that explain a wrong gradient, with the best explanation first.
 
-    `draws` are (arguments, wrong, dy) of several cases: {name: value} of the inputs and options, of a composition with
-    its module as "self"; {"dx": array, ...}, all that backward returned, and a module's parameters under their dotted
-    names; the upstream gradient. A mistake is named if it explains the first draw and contradicts none; of two that
-    explain as much, both are. With `planted` the mistakes are those of gradcheck's table, made in the textbook's
-    backward, otherwise the learners' own.
+    `draws` is an iterable of (arguments, wrong, dy), one for each case. `arguments` maps names to inputs and options;
+    for a composition, "self" is its module. `wrong` maps names such as "dx" to the gradients that backward returned,
+    and the dotted names of a module's parameters to their gradients. `dy` is the upstream gradient.
+
+    A mistake is named if it explains gradients of the first draw and agrees with all other draws. With `planted`, the
+    mistakes are those of gradcheck's table, planted in the textbook's backward pass. Otherwise they are typical
+    mistakes of learners. If exactly two of these are the best explanation, and have the same place, one sentence names
+    both.
     """
     first, *others = (Search.on(component, *draw) for draw in draws)
     if first is None:
@@ -66,7 +76,7 @@ def named(component, draws, student, *, planted):
 
 
 class Search:
-    """A learner's gradients and the right ones; `bad` are the names of the wrong ones."""
+    """The learner's gradients of one draw, and the right ones. `bad` are the names of the wrong gradients."""
 
     def __init__(self, textbook, wrong):
         self.textbook, self.truth = textbook, textbook.truth
@@ -76,14 +86,18 @@ class Search:
 
     @classmethod
     def on(cls, component, arguments, wrong, dy):
-        """Return the Search of a draw; None where the textbook's function cannot be run on it, or has no source."""
+        """Return the Search of a draw, or None if the textbook's function has no source or cannot be run on it."""
         try:
             return cls(Textbook(component, arguments, dy), wrong)
         except (KeyError, TypeError, OSError, DoesNotFitError):
             return None
 
     def explained(self, guess):
-        """Return the gradients that a Guess explains; None if it changes another one differently from the learner."""
+        """Return the names of the gradients that a Guess explains.
+
+        Returns None if the Guess cannot be run, or if it gives another value than the learner's for a gradient that it
+        changes.
+        """
         try:
             gradients = self.textbook.run(guess.code, guess.inner)
         except DoesNotFitError:
@@ -95,7 +109,10 @@ class Search:
         return changed if all(self._same(name, gradients[name]) for name in changed & self.given.keys()) else None
 
     def agrees(self, guess, names):
-        """Return True if a Guess that explains some gradients of another draw explains those of this one as well."""
+        """Return True if a Guess explains the wrong gradients of this draw that are in `names`.
+
+        `names` are the gradients that it explains in another draw.
+        """
         explained = self.explained(guess)
         return explained is not None and names & self.bad <= explained
 
@@ -109,7 +126,7 @@ class Search:
 
 
 def own(function, component):
-    """Yield a Guess for each of the learners' own mistakes, those of the component first."""
+    """Yield a Guess for each typical mistake of learners, beginning with those of the component."""
     for name, mistakes in OWN.get(component, {}).items():
         for wrong, sentence in mistakes.items() if name in statements(function) else ():
             yield Guess(place_of(function, name), lambda _, s=sentence: s, with_statement(function, name, wrong))
@@ -127,7 +144,10 @@ def own(function, component):
 
 
 def made(function, component):
-    """Yield a Guess for each mistake of gradcheck's table in the backward pass of a function, and of one it calls."""
+    """Yield a Guess for each mistake of gradcheck's table.
+
+    The mistakes are planted in the backward pass of the function, and in that of a function that it calls.
+    """
     for place, mutant, code in compiled_mutants(function):
         yield Guess(place, functools.partial(in_words, mutant), code)
     inner = INSIDE.get(function)
@@ -137,7 +157,10 @@ def made(function, component):
 
 @functools.cache
 def compiled_mutants(function):
-    """Return (place, Mutant, code) for each mutant of a function's backward, or of all of it if it has none."""
+    """Return [(place, Mutant, code), …] for the mutants of a function's backward pass.
+
+    If the function has no backward pass, the mutants are those of the whole function.
+    """
     text, first = source_of(function)
     backward = f"{function.__qualname__}.<locals>.backward"
     pattern = backward if "def backward" in text else function.__qualname__
@@ -149,7 +172,11 @@ def compiled_mutants(function):
 
 
 def place_in(mutant):
-    """Return `(7) dx: ` for the statement of a mutant; of one without a number, `on the way to (7), shift: `."""
+    """Return a prefix that names the statement of a mutant: its equation number and variable, as in `(7) dx: `.
+
+    For a statement without a number, the next number is given, as in `shift, on the way to (7): `. The prefix is "" if
+    the statement is not an assignment.
+    """
     lines = mutant.source.splitlines()
     statement = re.match(r" *([\w, ]+?) = ", lines[mutant.lines[0] - 1])
     if statement is None:
@@ -162,17 +189,23 @@ def place_in(mutant):
 
 
 def in_words(mutant, student):
-    """Return the sentence on a mutant for a Student; the kind of the mistake if that would quote code he has not."""
+    """Return the sentence on a mutant for a Student.
+
+    If that sentence would quote code that the Student does not have, return the kind of the mistake.
+    """
     return mutant.edit.sentence(student, mutant.is_whole) or KINDS[mutant.kind]
 
 
 def digits_of(array):
-    """Return the share of its largest entry to which a learner's array is compared; 0 if it cannot be."""
+    """Return the relative tolerance for a learner's array, or 0 if it is neither float32 nor float64."""
     return DIGITS.get(array.dtype.itemsize, 0.0) if array.dtype.kind == "f" else 0.0
 
 
 def equal(a, b, digits, floor=0.0):
-    """Return True if two arrays are equal at all entries, to `digits` of the largest of the second, or to `floor`."""
+    """Return True if two arrays have the same shape, finite entries at the same places, and equal entries.
+
+    The tolerance is `digits` times the largest finite entry of `b`, or `floor` if that is larger.
+    """
     if a.shape != np.shape(b):
         return False
     finite = np.isfinite(b)

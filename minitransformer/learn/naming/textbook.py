@@ -1,4 +1,4 @@
-"""A textbook function on the arguments of one run, in float64, with another statement in its backward pass."""
+"""Run a textbook function in float64, with a statement of its backward pass replaced."""
 
 import ast
 import copy
@@ -35,20 +35,21 @@ FUNCTIONS = {
     "gated_feed_forward": GatedFeedForward.forward,
     "block": TransformerBlock.forward,
 }
-# Functions that a textbook function calls, and a learner may write out.
+# Functions that a textbook function calls. A learner may write their code in place of the call.
 INSIDE = {attention: softmax, swiglu: silu, MultiHeadAttention.forward: projections}
 ADDED = {"np": np, "math": math, "merge": merge}  # names that a mistake may use, whatever the file imports
 
 
 class DoesNotFitError(Exception):
-    """A mistake that cannot be made with these inputs: shapes do not fit, or something is not there."""
+    """A mistake cannot be made with these inputs, because shapes do not match or a name is missing."""
 
 
 class Textbook:
-    """A component's function on the arguments of one run; `truth` is {gradient: value}.
+    """A component's function with the arguments of one run.
 
-    `arguments` are {name: value} of the inputs and options, of a composition with its module as "self". Raises KeyError
-    for a component that is not known, and TypeError for arguments that it does not take.
+    `truth` maps names to the right gradients. `arguments` maps names to inputs and options; for a composition, "self"
+    is its module. Raises KeyError if the component is unknown, and TypeError if its function does not take the
+    arguments.
     """
 
     def __init__(self, component, arguments, dy):
@@ -68,9 +69,9 @@ class Textbook:
         self.truth = self.run(compiled(ast.unparse(tree_of(self.function))))
 
     def run(self, code, inner=None):
-        """Return {gradient: value} with other code of the function, or of the `inner` one that it calls.
+        """Run the function with other code, and return {name: gradient}.
 
-        Raises DoesNotFitError where the code raises.
+        `code` replaces the function, or the function `inner` that it calls. Raises DoesNotFitError if the code raises.
         """
         names = {**self.function.__globals__, **ADDED}
         exec(code, names)
@@ -104,13 +105,13 @@ class Textbook:
 
 
 def angles(x, positions, base=10000.0, layout="half", scaling=None):
-    """Return the arguments of `turned` for those of rotary, which only finds the angles."""
+    """Convert the arguments of `rotary` to those of `turned`, which takes the cosines and sines of the angles."""
     cos, sin = cos_and_sin(positions, x.shape[-1], base, scaling, np.float64)
     return {"x": x, "cos": cos, "sin": sin, "layout": layout}
 
 
 def in_float64(value):
-    """Return a floating-point array, or a copy of a module, in float64; anything else as it is."""
+    """Convert an array of real numbers, or a copy of a module, to float64. Return other values unchanged."""
     if hasattr(value, "named_parameters"):
         value = copy.deepcopy(value)
         to_float64(value)
@@ -132,13 +133,16 @@ def tree_of(function):
 
 @functools.cache
 def compiled(text):
-    """Return the code of a text; cached, since a search runs it on several cases."""
+    """Compile source text. The result is cached, because a search runs it on several cases."""
     return compile(text, "<a mistake>", "exec")
 
 
 @functools.cache
 def statements(function):
-    """Return {name: statement} of the gradients that backward assigns, and of a call that it returns."""
+    """Return {name: statement} of the assignments in a function's backward pass.
+
+    A returned call has the name "return". A call such as np.add.at has the name of its first argument.
+    """
     backwards = [n for n in ast.walk(tree_of(function)) if isinstance(n, ast.FunctionDef) and n.name == "backward"]
     found = {}
     for statement in ast.walk(backwards[0]) if backwards else ():
@@ -153,14 +157,17 @@ def statements(function):
 
 @functools.cache
 def with_statement(function, name, wrong):
-    """Return the code of a function in which a statement's value is another expression; V is the right one."""
+    """Return the code of a function with the value of a statement replaced. V stands for the right value."""
     value = ast.unparse(statements(function)[name].value)
     return with_value(function, name, re.sub(r"\bV\b", lambda _: f"({value})", wrong))
 
 
 @functools.cache
 def renamed(function, name, names, wrong):
-    """Return the code of a function in which some names of a statement are other expressions: {} is the name."""
+    """Return the code of a function in which an expression replaces some names of a statement.
+
+    In the expression `wrong`, {} stands for the name. Raises DoesNotFitError if the statement reads none of the names.
+    """
     value = statements(function)[name].value
     read = {n.id for n in ast.walk(value) if isinstance(n, ast.Name)} & set(names)
     if not read:
@@ -170,7 +177,7 @@ def renamed(function, name, names, wrong):
 
 
 def with_value(function, name, code):
-    """Return the code of a function in which the value of a statement is given as text."""
+    """Return the code of a function in which the expression `code` replaces the value of a statement."""
     tree = exchanged(tree_of(function), statements(function)[name].value, ast.parse(code, mode="eval").body)
     return compiled(ast.unparse(ast.fix_missing_locations(tree)))
 
@@ -182,7 +189,7 @@ def name_of_dy(function):
 
 @functools.cache
 def place_of(function, name):
-    """Return `(7) dx: ` for a statement with an equation number, or `dx: `."""
+    """Return the place of a statement as a prefix: `(7) dx: `, or `dx: ` without an equation number."""
     statement = statements(function).get(name)
     line = source_of(function)[0].splitlines()[statement.end_lineno - 1] if statement is not None else ""
     found = re.search(r"# (\(\d+\))", line)
