@@ -66,7 +66,6 @@ class OneLineParser(Parser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
     options = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
     modules = {name: importlib.import_module(f"minitransformer.commands.{name}") for name in commands.NAMES}
     description = DESCRIPTION + command_list({name: command.HELP for name, command in modules.items()})
@@ -85,7 +84,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def command_list(summaries: dict) -> str:
-    """Return text that lists the commands in groups, with their summaries."""
     width = max(map(len, summaries))
     lines = []
     for title, names in commands.GROUPS.items():
@@ -107,7 +105,6 @@ def main(argv=None) -> int:
 
 
 def run_command(parser, argv) -> int:
-    """Parse `argv`, run the command, and return its exit status."""
     try:
         arguments = parser.parse_args(argv)
     except SystemExit as stop:  # argparse has printed the reason

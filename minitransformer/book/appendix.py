@@ -144,7 +144,7 @@ def cells(name, report):
 def checked(cases) -> dict:
     """Check the gradients of cases and return {name: Report}.
 
-    A wrong gradient has a Report like a right one. Raises ValueError if a case cannot be checked.
+    Cases with wrong gradients have Reports, too. Raises ValueError if a case cannot be checked.
     """
     reports = {}
     for case in cases:

@@ -22,7 +22,7 @@ def read_derivations(path, specimens, source: str | None = None) -> Derivations:
 
     The equations are taken from the docstrings of `source` if it is given, and otherwise from the file. Raises OSError
     if the file cannot be read, ValueError if it is not valid Python, and NotationError for a numbered line that is not
-    an equation. The messages contain the line.
+    an equation. The error messages contain the line number.
     """
     code = read_python(path)
     found, numbered = statements(source or code, Path(path).name), places(code)

@@ -28,9 +28,9 @@ class NotExecuted(Exception):  # noqa: N818
 class Surroundings:
     """The values that are needed to evaluate an expression.
 
-    `values` maps names to values, and `backwards` maps names of functions to their backward functions. `derivative(of,
-    by)` returns the derivative of the value named `of` with respect to the one named `by`. `ranges` are the ranges of
-    indices given with an equation, and `at` are the current values of indices.
+    `values` maps names to values, and `backwards` maps names of functions to their backward functions. `ranges` are the
+    ranges of indices given with an equation, and `at` are the current values of indices. `derivative(of, by)` returns
+    the derivative of one named value with respect to another.
     """
 
     values: dict

@@ -202,7 +202,7 @@ def reads(step, values) -> list:
 
 
 def dependence(step, played) -> dict:
-    """Return the entries of each result of a line that depend on each entry that the line reads.
+    """Find the entries that a line computes from each entry that it reads.
 
     The result is {made: {read: lists}}. The list for an entry of `read` contains the flat indices of the entries of
     `made` that change with it.
@@ -280,7 +280,7 @@ def mirrored(step) -> list[int]:
 
 
 def consequence(mistake) -> dict:
-    """Return a mistake with the changed values, the first line that has one, and the wrong gradients."""
+    """Return a mistake with its consequences: changed values, the first such line, and wrong gradients."""
     right, played = run(), run(mistake.old, mistake.new)
     changed = [i for i, (a, b) in enumerate(zip(played.steps, right.steps, strict=True)) if a.code != b.code]
     different = {
@@ -333,7 +333,6 @@ def film_page() -> list:
 
 
 def line(i: int, shown: dict) -> str:
-    """Format a line of code as a list item."""
     number = f"← {', '.join(map(str, shown['mirrors']))}" if shown["mirrors"] else str(i + 1)
     way = "back" if shown["mirrors"] else "forward"
     return (

@@ -99,7 +99,6 @@ def link(page: str, title: str) -> str:
 
 
 def route(title: str, parts: tuple, titles: dict) -> str:
-    """Format a route through the book as a list of its parts, with minutes."""
     steps = "".join(
         f"<li>{', '.join(link(page, titles[page]) for page in pages)} ({minutes} min)</li>" for minutes, pages in parts
     )

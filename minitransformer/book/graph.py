@@ -334,7 +334,7 @@ def part(kind, label, below, number, x, y, width) -> str:
 
 
 def in_words(values: dict) -> str:
-    """Return the text alternative: the sources of each value, and the gradients from which each gradient comes."""
+    """Return the text alternative: the sources of each value, and the terms of each gradient."""
     forward = [f"{v.label} from {', '.join(v.sources)}" for v in values.values() if v.sources]
     back = []
     for name, value in values.items():

@@ -80,7 +80,6 @@ class Symbol:
 
     @property
     def base(self):
-        """Return the name without its subscript."""
         return self.text.partition("_")[0]
 
     @property
@@ -157,7 +156,6 @@ def parse_line(text: str) -> Line:
 
 
 def is_numbered(text: str) -> bool:
-    """Return True if a line ends in the number of an equation."""
     return NUMBERED.fullmatch(text) is not None
 
 
@@ -284,14 +282,12 @@ class Parser:
         return factors[0] if len(factors) == 1 else Beside(tuple(factors))
 
     def begins_factor(self):
-        """Return True if the next token begins a factor."""
         kind, text = self.kind(), self.peek()
         if kind == "name":
             return text not in WORDS
         return kind == "number" or text in ("(", "√", "Σ", "[", "∞") or (text == "‖" and not self.within_norm)
 
     def total(self):
-        """Parse a sum with an optional index."""
         self.take("Σ")
         index = ""
         if self.adjacent() and self.peek() == "_":
@@ -384,7 +380,6 @@ class Parser:
         return Derivative(of, Symbol(self.take().removeprefix("∂")))
 
     def with_powers(self, node):
-        """Parse the powers after a name."""
         while self.adjacent() and self.peek() in SUPERSCRIPTS:
             node = Power(node, Number(SUPERSCRIPTS[self.take()]))
         return node
@@ -410,7 +405,6 @@ def tokens(text, start):
 
 
 def children(node):
-    """Yield the child nodes of a node."""
     for f in fields(node) if is_dataclass(node) else ():
         value = getattr(node, f.name)
         yield from (v for v in flat(value) if is_dataclass(v))

@@ -53,7 +53,6 @@ def navigation(before, after):
 
 
 def docstring_page(title, text):
-    """Return the body of a page that shows only a docstring."""
     body = [f"<h1>{escape(title)}</h1>"]
     for kind, content in blocks(inspect.cleandoc(text)):
         body.append(f"<p>{inline(content)}</p>" if kind == "prose" else drawing(content))
@@ -61,7 +60,6 @@ def docstring_page(title, text):
 
 
 def drawing(lines):
-    """Format lines as preformatted text."""
     return f'<pre class="drawing" tabindex="0">{escape(textwrap.dedent(chr(10).join(lines)))}</pre>'
 
 

@@ -69,7 +69,6 @@ class Run:
         return dict(ChainMap(*(frame.names for frame in sorted(self.frames.values(), key=lambda f: -len(f.names)))))
 
     def named_values(self, local):
-        """Yield (symbol, value) for the symbols that the specimen defines."""
         for symbol, how in self.specimen.names.items():
             yield symbol, how(local) if callable(how) else local.get(how)
 
@@ -86,10 +85,10 @@ class Run:
         return frame.returned if place.name == RETURNED else frame.names.get(place.name)
 
     def bind(self, nodes, places):
-        """Assign values to the names on the left of the equations with one number.
+        """Assign values to the names on the left sides of the equations that share a number.
 
-        A name has the value at the line that assigns it. Names without such a line get the values of the remaining
-        lines, in order.
+        A name gets the value that a line with this number assigns to it. The remaining names get the values of the
+        remaining lines, in order.
         """
         rest = []
         for node in nodes:
@@ -178,7 +177,7 @@ class Run:
         return value**2 if isinstance(node, n.Power) else value
 
     def given(self):
-        """Return {symbol: value} of the inputs of the equations shown on this run."""
+        """Return {symbol: value} of the inputs of the equations whose values are shown from this run."""
         shown = [s for s in self.statements if s.shown_on is self]
         made = {text for s in shown for node in names_given(s.equation) for text in texts_of(node)}
         used = [text for s in shown for symbol in symbols_in(*s.equation.sides) for text in texts_of(symbol)]

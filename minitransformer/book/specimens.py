@@ -49,7 +49,7 @@ NOT_EXECUTED = {
 
 
 def why_not_executed(file: str, line: str) -> str:
-    """Return the reason why a line of a docstring is not executed, or "" if it is."""
+    """Return the reason why a line of a docstring is not executed, or "" if it is executed."""
     return NOT_EXECUTED.get(file, {}).get(" ".join(line.split()), "")
 
 

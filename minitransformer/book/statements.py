@@ -15,9 +15,9 @@ EQUAL, DIFFERENT = "equal", "different"
 class Statement:
     """An equation in a docstring, and the results of executing it.
 
-    `errors` has an entry for each specimen on which the equation could be executed, relative to the largest entry.
-    `value` is its left side on the first of these specimens, and `shown_on` the Run of that specimen. `reasons` are the
-    reasons why it could not be executed on the others.
+    `errors` contains an error, relative to the largest entry, for each specimen on which the equation could be
+    executed. `value` is its left side on the first of these specimens, and `shown_on` the Run of that specimen.
+    `reasons` explain why it could not be executed on the others.
     """
 
     text: str
@@ -98,12 +98,14 @@ def statements_of(text, function, at, physical, file):
 
 
 def is_range(part):
-    """Return True if a part of a line is the range of an index."""
     return isinstance(part, n.Equation) and isinstance(part.sides[0], n.Symbol) and isinstance(part.sides[-1], n.Range)
 
 
 def is_python(text):
-    """Return True if a line is valid Python, as is `dx = backward(dy)`, which is also a valid equation."""
+    """Return True if a line is valid Python.
+
+    A line such as `dx = backward(dy)` is both valid Python and an equation.
+    """
     try:
         parsed(text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError):

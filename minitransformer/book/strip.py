@@ -48,7 +48,6 @@ def lanes(back: list, count: int) -> list:
 
 
 def longest_run(columns: list) -> list:
-    """Return the longest run of consecutive numbers."""
     runs = []
     for column in sorted(columns):
         if runs and column == runs[-1][-1] + 1:

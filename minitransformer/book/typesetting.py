@@ -26,8 +26,8 @@ MINUS = '<mo form="prefix">−</mo>'
 def mathml(equation: n.Equation, names=(), *, only_left=False) -> str:
     """Return the <math> elements of an equation, or of its left side if `only_left`.
 
-    A gradient of one of the `names` is typeset as d and the name. The part from a second = on is a separate element, so
-    that a browser can break the line before it.
+    A gradient of one of the `names` is typeset as d and the name. Each relation after the first begins a separate
+    element, so that a browser can break the line before it.
     """
     setter = Setter(frozenset(names))
     sides = [setter.set(side) for side in equation.sides]

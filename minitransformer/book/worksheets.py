@@ -19,7 +19,7 @@ TRIES = 200  # draws in a row without a new sheet
 
 @dataclass(frozen=True)
 class Sheet:
-    """A worksheet: the given arrays, and the [(Statement, array)] to compute, in order."""
+    """A worksheet. `given` is {name: array}, and `asked` lists (Statement, array to compute) in order."""
 
     given: dict
     asked: list
@@ -28,8 +28,8 @@ class Sheet:
 def sheets(topic, *, seed: int, level: int, count: int) -> list[Sheet]:
     """Return `count` different worksheets of a topic.
 
-    All results are short exact numbers, and the gradients are checked. Raises ValueError if there are fewer worksheets
-    of this level.
+    All results are short exact numbers, and the gradients are checked. Raises ValueError if the level has fewer than
+    `count` different worksheets.
     """
     rng, found, seen, misses = np.random.default_rng(seed), [], set(), 0
     while len(found) < count:

@@ -90,7 +90,6 @@ def require_options_that_go_together(arguments, settings):
 
 
 def write(arguments, settings, narrator):
-    """Write the requested document and return a Written."""
     from minitransformer.book.writing import write_book, write_handout, write_own, write_worksheets
     from minitransformer.learn.exercises import names_by_file
 

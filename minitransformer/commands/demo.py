@@ -59,7 +59,6 @@ def run(arguments) -> int:
 
 
 def finish(out: Path, seconds: float, drawn: bool) -> None:
-    """Name the written files and the next commands to try."""
     pictures = (LOSS_FILE, writing.ATTENTION_FILE, repeating.INDUCTION_LOSS_FILE, repeating.INDUCTION_FILE)
     pictures = pictures if drawn else ()
     heading(f"Done, in {seconds:.0f} seconds")

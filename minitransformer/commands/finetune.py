@@ -202,7 +202,10 @@ def given_settings(arguments, about: dict, checkpoint) -> FineTuningSettings:
 
 
 def given_trainable(arguments):
-    """Return the trainable setting of the options, or None. Raises ValueError if --lora is missing."""
+    """Return the trainable setting of the options, or None.
+
+    Raises ValueError if --alpha or --adapt is given without --lora.
+    """
     if arguments.lora is None:
         for name in ("alpha", "adapt"):
             if getattr(arguments, name) is not None:

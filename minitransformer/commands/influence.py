@@ -73,7 +73,7 @@ def run(arguments) -> int:
 
 
 def training_text(arguments, training: dict):
-    """Return the text of --text or of the recorded files. Raises ValueError if neither exists."""
+    """Return the text of --text or of the recorded files. Raises ValueError if there is neither."""
     if arguments.text is not None:
         return TextFiles(arguments.text)
     text = remembered_text(arguments.model, training)

@@ -38,7 +38,7 @@ KINDS = {
 def option(group, flag: str, words: str, default=None, metavar: str | None = None, *, limits=None, **more) -> None:
     """Add an option that takes a value of the default's type, with the default at the end of its help.
 
-    `limits` are those of `whole`, such as {"least": 1}. `check_limits` enforces them.
+    `limits` are keyword arguments of `whole`, such as {"least": 1}. `check_limits` enforces them.
     """
     if default is not None:
         more = {"type": type(default), **more}
