@@ -1,4 +1,4 @@
-"""The command line that all commands share: options, terminal output and exit status."""
+"""Functions that all commands share: options, terminal output and exit status."""
 
 import argparse
 import contextlib

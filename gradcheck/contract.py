@@ -6,8 +6,8 @@ none, which counts as zeros. Neither modifies an argument, a parameter, y or dy.
 gradients, or raises RuntimeError if backward has discarded its activations. The values that forward has saved are not
 affected by a later forward pass on other inputs.
 
-If the function cannot be checked at all, TypeError or ValueError is raised; if backward returns no valid gradients,
-GradientError. Any other violation is a problem of the report, and the gradients are still compared.
+TypeError or ValueError is raised if the function cannot be checked at all, and GradientError if backward returns no
+valid gradients. Any other violation is a problem of the report, and the gradients are still compared.
 """
 
 import inspect

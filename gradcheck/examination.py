@@ -3,8 +3,8 @@
 Central differences (central_differences.py) need only a float64 forward pass and give the error of each entry. The
 adjoint identity (adjoint_identity.py) is a thousand times more precise and covers all entries together, but needs a
 complex-safe forward pass. The complex step cannot detect that a forward pass is not complex-safe: |z|², for example,
-silently gives another derivative. Therefore the two oracles are compared with each other. If only a
-sample of the entries is compared, the oracles are also compared along the direction of the identity.
+silently gives another derivative. Therefore the two oracles are compared with each other. If only a sample of the
+entries is compared, the oracles are also compared along the direction of the identity.
 """
 
 import math

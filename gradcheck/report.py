@@ -1,4 +1,4 @@
-"""The result of a check: a Report, and the GradientError that carries it if a gradient is wrong."""
+"""The result of a check: a Report, and the GradientError that contains it if a gradient is wrong."""
 
 import math
 from collections.abc import Iterable

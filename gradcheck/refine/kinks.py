@@ -4,9 +4,9 @@ At a maximum of four equal entries each entry has slopes 0 and 1, and its gradie
 four change together, the maximum changes with them, smoothly, so their gradients must add up to 1. A backward that
 passes the whole gradient to each of them, or to none, is wrong, although no single entry shows it.
 
-Entries belong together if their kinks affect the same outputs; the ReLUs of two entries do not. The entries of a group
-are changed together, once by equal amounts and once by amounts that change the loss equally. If that direction also has
-a kink, it decides nothing.
+Entries form a group if their kinks affect the same outputs, which is not so for the ReLUs of two entries. The entries
+of a group are changed together, once by equal amounts and once by amounts that change the loss equally. If such a
+direction also has a kink, it decides nothing.
 """
 
 from dataclasses import replace
