@@ -42,7 +42,8 @@ def _turned(array):
     long = [axis for axis, n in enumerate(array.shape) if n > 1]
     for axes in [*itertools.combinations(long, 1), *itertools.combinations(long, 2)]:
         along = axes_of(axes)
-        yield f"reversed along {along}, or should: the adjoint of a correlation is a convolution", np.flip(array, axes)
+        words = f"reversed along {along}, or not reversed where it should be"
+        yield f"{words} (the adjoint of a correlation is a convolution)", np.flip(array, axes)
 
 
 def right_once_all_ones(evidence):

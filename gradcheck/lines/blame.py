@@ -17,7 +17,7 @@ class Findings:
     """The results for the Targets of a Scene. All sets contain Targets.
 
     `wrong` are those whose value is not the truth. Among these, `at_fault` are those whose line is wrong, and `parts`
-    hold a correct partial gradient. `unknown` are undecided; the `suspect` ones among them are meant to be the whole
+    hold a correct partial gradient. `unknown` are undecided. The `suspect` ones among them are meant to be the whole
     gradient, but read undecided values. `elsewhere` are wrong although all lines are right. `truths` is {Target: the
     true gradient}, and `held` is {key: value} of the values that replace those of backward.
     """

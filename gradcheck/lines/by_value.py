@@ -3,12 +3,12 @@
 `dxmu1`, `dzdv` or `tmp` is not named after the gradient of a name in the forward pass. If a returned gradient is wrong,
 the value of each such local is compared with the quantities of the forward pass (quantities.py), on at least two draws:
 
-1. The name restricts the quantities. `dx2` may be a gradient of x; `dzdv` the derivative of z with respect to v; a name
-   without the prefix of a gradient may be any quantity.
+1. The name restricts the quantities. `dx2` may be a gradient of x, and `dzdv` may be the derivative of z with respect
+   to v. A name without the prefix of a gradient may be any quantity.
 2. A local that equals a quantity on every draw is right.
-3. The others are tried in the order of the program. The first one for which a quantity, in place of its value, makes a
-   wrong gradient right and no right one wrong, on every draw, is wrong, and the quantity is its true value. The search
-   is repeated with that value in place, for up to three mistakes.
+3. The other locals are tried in the order of the program: the value is replaced with each quantity in turn. If this
+   makes a wrong gradient right and no right one wrong, on every draw, the local is wrong, and the quantity is its true
+   value. The search is repeated with that value in place, for up to three mistakes.
 
 blame.py then judges the lines of these locals in the same way as all others.
 """

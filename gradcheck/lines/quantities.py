@@ -4,10 +4,10 @@ Let e be a part of the forward pass, such as the `x` in `x - mu`, A a name that 
 backward pass computes with
 
 - the value of e, the lengths of the axes, and their reciprocals;
-- ∂L/∂e, which is the gradient along the paths through this part alone; sums of these over several occurrences of one
-  name; and totals over an axis;
+- ∂L/∂e, which is the gradient along the paths through this part alone, its sums over several occurrences of a name,
+  and its totals over an axis;
 - ∂A/∂e where A depends on e elementwise, or where each entry of A sums a row of entries of e;
-- ∂A/∂e · ∂L/∂A, the term before it is summed over the axes along which e was broadcast.
+- ∂A/∂e · ∂L/∂A, which is the gradient before the sum over the axes along which e was broadcast.
 
 A quantity whose entries are all 0 or ±1 is excluded, because too many values equal it by chance.
 """
@@ -35,8 +35,8 @@ VIEWS = ("T", "mT", "reshape", "transpose", "swapaxes", "ravel", "squeeze")
 class Quantity:
     """An array that a local may hold, of one `kind`.
 
-    `of` are the names whose gradient it is, or with respect to which A is differentiated. `by` is the name A, or empty.
-    `within` are the names bound by the statement that contains it.
+    For a gradient, `of` are the names whose gradient it is. For a derivative ∂A/∂e, `of` are the names of e, and `by`
+    is the name A, which is otherwise empty. `within` are the names bound by the statement that contains e.
     """
 
     kind: str

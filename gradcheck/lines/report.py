@@ -12,11 +12,11 @@ RIGHT, WRONG, FOLLOWS, NOT_FOLLOWED = "right", "WRONG", "follows", "not followed
 class StepRow:
     """One gradient that backward computes.
 
-    `name` is the name that it is bound to, `equation` the number in the comment at its line, such as "(6)", or empty,
-    and `line` is its line number in the file. `verdict` is "right", "WRONG" (the line is wrong), "follows" (the error
-    comes from a line above), or "not followed"; `sentence` gives the reason, or is empty. If the sentence names a
-    repair, `repair` is the corrected statement, and `edit` the edit of the table (gradcheck/mistakes), which also has a
-    sentence for students; `is_whole` is True if it replaces the whole value.
+    `name` is the name that it is bound to. `equation` is the number in the comment at its line, such as "(6)", or
+    empty. `line` is its line number in the file. `verdict` is "right", "WRONG" (the line is wrong), "follows" (the
+    error comes from a line above), or "not followed". `sentence` gives the reason, or is empty. If the mistake can be
+    corrected, `repair` is the corrected statement, and `edit` is the edit of the table (gradcheck/mistakes), which also
+    has a sentence for students. `is_whole` is True if the edit replaces the whole value.
     """
 
     name: str

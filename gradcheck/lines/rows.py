@@ -64,8 +64,8 @@ def _still_wrong(scene, rows):
 def _pinned(scene, again):
     """Return {Target: Mistake} for each wrong Target whose mistake is known.
 
-    A line that other lines read is accepted only if it explains the errors of all of them. If several lines may hold
-    the mistake, the one that explains the most Targets is chosen; in a tie, all are named.
+    A mistake in a line that other lines read is accepted only if it explains the errors of all of them. If several
+    lines may contain the mistake, the one that explains the most Targets is chosen. In a tie, all are named.
     """
     found = scene.found
     at_fault = found.at_fault | found.suspect | {target for target in found.unknown if target.is_final}

@@ -21,8 +21,8 @@ TOO_MANY = f"it has more than {MOST:,} entries: take smaller arrays"
 class Target:
     """A gradient at an Event of backward, or one that backward returns. Targets are compared by identity.
 
-    `at` is the place in the forward pass to perturb, and `array` the value there. `event` is that of the line after
-    which the gradient exists; `key` is its key if the value can be replaced there, otherwise None. If `is_final`,
+    `at` is the place in the forward pass to perturb, and `array` the value there. `event` is the Event of the line that
+    completes the gradient. `key` is its key if the value can be replaced there, and otherwise None. If `is_final`,
     backward returns the gradient, and `argument` is the position of its argument in the run. If `outside`, other code
     computes it from the results of backward. `reason` says why it cannot be followed, or is empty.
     """

@@ -1,9 +1,8 @@
 """The true gradient at a name: the derivative of L = ⟨dy, y⟩ with respect to its value.
 
 It is computed by the complex step if the forward pass is complex-safe, which central differences verify, and otherwise
-by central differences. The inputs are not changed: the value itself is perturbed, and everything computed from it
-changes accordingly. Other names may be held constant; the result is then the gradient along the paths that
-avoid them.
+by central differences. The inputs are not changed. Instead, the value itself is perturbed, and everything computed from
+it changes accordingly. If other names are held constant, the result is the gradient along the paths that avoid them.
 """
 
 import numpy as np
@@ -22,7 +21,7 @@ SMOOTH = 1e-4  # bound on the relative difference of the one-sided derivatives o
 class Truth:
     """The derivatives at the places of a Run's forward pass, under a Probe.
 
-    A place `at` is the key of an Event or the position of an argument; `array` is the value there.
+    A place `at` is the key of an Event or the position of an argument, and `array` is the value there.
     """
 
     def __init__(self, run, probe, forward, rng):

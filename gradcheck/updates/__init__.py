@@ -114,7 +114,7 @@ def check_update(
     `update` is a function `update(theta, g, *state, **settings)`, or the result of one of the adapters below for code
     with another interface. All arrays passed to it are float64. `formula` is the name of one of FORMULAS, or a function
     of scalars with positional arguments θ, g and the state, and keyword-only arguments t and the settings. `settings`
-    are values of settings under the formula's names; the other settings of the code are drawn at random. Settings
+    are values of settings under the formula's names. The other settings of the code are drawn at random. Settings
     that the code does not take have the formula's default. `seed` determines every random number. With `explain=False`,
     a wrong step is reported without a search for the mistake.
 
