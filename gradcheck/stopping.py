@@ -1,8 +1,8 @@
 """The signals that end a command: Ctrl-C, SIGTERM (`kill`) and SIGHUP (a closed terminal).
 
 Each signal raises an exception at the current point of the command, so that its processes end and its temporary files
-are removed. The exit status is 128 plus the number of the signal, as in a shell. A signal that is ignored when the command
-begins, as SIGHUP is under `nohup`, stays ignored.
+are removed. The exit status is 128 plus the number of the signal, as in a shell. A signal that is ignored when the
+command begins, as SIGHUP is under `nohup`, stays ignored.
 """
 
 import contextlib

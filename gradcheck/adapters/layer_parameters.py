@@ -11,8 +11,8 @@ An array is a parameter if it has a gradient by one of these conventions:
 
 An array without a gradient (a running mean, or a parameter whose dW only backward creates) raises an error that names
 the array, since the report would not show that it was not checked. It is ignored only if the layer lists its parameters
-and the array is not in the list. The list is `params` or `parameters`: a dictionary, a list, or a method that returns one.
-Every parameter in it must be found by the search.
+and the array is not in the list. The list is `params` or `parameters`: a dictionary, a list, or a method that returns
+one. Every parameter in it must be found by the search.
 
 A place is the path from the layer to an array or object, as a tuple. Each element is (".", name of an attribute) or
 ("[", key of an entry).

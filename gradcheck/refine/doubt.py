@@ -6,8 +6,8 @@ sample, this must also hold along a random direction.
 Central differences also recognise a gradient that is zero because the output ignores its argument, such as the bias of
 the keys before a softmax. They determine it to about 1e-11 of the output, and cannot distinguish it from a small
 gradient that is not zero. A large perturbation distinguishes the two: if all entries change by their own size and no
-output changes by more than its rounding, the slope over that distance is bounded by rounding. In addition, backward's result must be
-zero, or a remainder of terms that cancel, which becomes another number when the arguments are perturbed
+output changes by more than its rounding, the slope over that distance is bounded by rounding. In addition, backward's
+result must be zero, or a remainder of terms that cancel, which becomes another number when the arguments are perturbed
 (adjoint_identity.py).
 """
 
