@@ -30,20 +30,20 @@ TURNS = 3
 SETTLE = 0.25  # seconds between turns, for the threads of the previous engine to fall asleep
 DECODING_SHARE = 0.25  # of the seconds of a turn of training steps
 TOLERANCE = 1e-4  # of the first losses, in float32
-ALSO_DECODING = (*BARE, "torch")  # as well as the first engine; the others decode like one of these
+ALSO_DECODING = (*BARE, "torch")  # in addition to the first engine; the others decode like one of these
 TIMED = {
     "steps": "step",
     "decode": "decode",
     "prompt": "prompt",
-}  # questions asked in turns: their names in the results
+}  # {question asked in turns: its name in the results}
 
 
 def measure_size(size, engines, *, threads: int, rounds: int, seconds: float, progress) -> dict:
     """Measure the engines at one size; the first must be of this package.
 
-    seconds is the time of each engine's training steps in a turn; progress(words) reports the progress. Returns
-    {"rounds": [{engine: {question: answer}}, …], "facts", "versions"}, where the answers in turns are lists.
-    Raises EngineError if a process fails or an engine's losses differ from those of the first.
+    In each turn, an engine takes training steps for `seconds`. `progress(words)` is called to report the progress.
+    Returns {"rounds": [{engine: {question: answer}}, …], "facts", "versions"}. A question that is asked in turns has a
+    list of answers. Raises EngineError if a process fails or an engine's losses differ from those of the first.
     """
     raw = {"rounds": [], "versions": {}}
     for number in range(rounds):
@@ -60,11 +60,11 @@ def measure_size(size, engines, *, threads: int, rounds: int, seconds: float, pr
 
 
 def measure_round(running: dict, size, number: int, seconds: float, progress) -> dict:
-    """Return {engine: {question: answer}} of one round."""
+    """Measure one round and return {engine: {question: answer}}."""
     first = next(iter(running))
     decoding = {name: engine for name, engine in running.items() if name == first or name in ALSO_DECODING}
     if first == OURS:
-        decoding.pop(ENGINE, None)  # decodes like the first
+        decoding.pop(ENGINE, None)  # decodes like the first engine
     answers = {name: {} for name in running}
 
     def in_turns(engines, question, **arguments):
@@ -90,16 +90,18 @@ def measure_round(running: dict, size, number: int, seconds: float, progress) ->
 
 
 def require_equal_losses(losses: dict) -> None:
-    """Raise EngineError unless all engines have the losses of the first, since else they train different models."""
+    """Raise EngineError if an engine's losses differ from those of the first, and so do their models."""
     first, *others = losses
     for name in others:
         for theirs, ours in zip(losses[name], losses[first], strict=True):
             if not math.isclose(theirs, ours, rel_tol=TOLERANCE):
-                raise EngineError(f"{name} computes a loss of {theirs:.6g} and {first} {ours:.6g}: not the same model")
+                raise EngineError(
+                    f"{name} computes a loss of {theirs:.6g}, but {first} computes {ours:.6g}: the models differ"
+                )
 
 
 def collect(raw: dict, sizes: dict) -> dict:
-    """Return the results of a run for JSON from {name of a size: result of measure_size}."""
+    """Return the JSON-serializable results of a run. `raw` is {name of a size: result of measure_size}."""
     answers = [answer for measured in raw.values() for of_round in measured["rounds"] for answer in of_round.values()]
     limits = {kind: max(answer["limits"][kind] for answer in answers) for kind in ("flops", "bandwidth")}
     turns = [turn for answer in answers for question in TIMED for turn in answer.get(question, [])]
@@ -117,7 +119,7 @@ def collect(raw: dict, sizes: dict) -> dict:
 
 
 def engine_results(answers: list, facts: dict, limits: dict) -> dict:
-    """Return the results of one engine at one size from its answers in each round."""
+    """Return the results of one engine at one size. `answers` is a list of {question: answer}, one per round."""
 
     def summarized(question):
         return summary([seconds for answer in answers for turn in answer[question] for seconds in turn["times"]])
@@ -144,7 +146,7 @@ def engine_results(answers: list, facts: dict, limits: dict) -> dict:
 
 
 def ratios(ours: list, theirs: list) -> dict:
-    """Return the ratios theirs / ours: of times in pairs, of memory by the medians."""
+    """Return the ratios theirs / ours: of times from pairs of turns, of memory from the medians of the rounds."""
     found = {
         name: paired_ratio(turn_medians(ours, question), turn_medians(theirs, question))
         for question, name in TIMED.items()
@@ -155,7 +157,7 @@ def ratios(ours: list, theirs: list) -> dict:
 
 
 def turn_medians(answers: list, question: str) -> list[list[float]]:
-    """Return the median time of each turn, in a list for each round."""
+    """Return the median time of each turn, as one list per round."""
     return [[median(turn["times"]) for turn in answer[question]] for answer in answers]
 
 

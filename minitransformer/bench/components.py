@@ -8,7 +8,8 @@ NumPy's time belongs to the calling file. The time is recorded with
     component  the file, without its folder
     direction  "backward" below a function whose name ends in "backward", "update" in the optimizer, else "forward"
 
-The events cost time, most for small functions, so the report shows the duration of a step with and without them.
+The profiler itself takes time, especially in small functions, so the report shows the duration of a step with and
+without it.
 """
 
 import sys
@@ -24,7 +25,11 @@ DIRECTIONS = ("forward", "backward", "update")
 
 
 class Location(NamedTuple):
-    """The key of a running function's time, and `page`, the innermost component other than the framework."""
+    """The location of a running function.
+
+    The first three fields are the key under which its time is recorded. `page` is the innermost component other than
+    the framework.
+    """
 
     inside: str
     component: str
@@ -33,7 +38,10 @@ class Location(NamedTuple):
 
 
 class ComponentClock:
-    """Record `seconds`, {(inside, component, direction): time}, within a `with` block."""
+    """Measure the time of each component within a `with` block.
+
+    The result is the attribute `seconds`, {(inside, component, direction): time}.
+    """
 
     def __enter__(self):
         self.seconds = defaultdict(float)
@@ -63,7 +71,7 @@ class ComponentClock:
         self.last = now
 
     def location(self, code) -> Location:
-        """Return the location of a function that the innermost one calls."""
+        """Return the Location of a function that is called by the innermost running function."""
         caller = self.stack[-1]
         if code not in self.known:
             path = Path(code.co_filename)
@@ -78,7 +86,7 @@ class ComponentClock:
 
 
 def by_component(seconds: dict) -> list[dict]:
-    """Return rows of component, inside and the seconds in each direction, in descending order of the total."""
+    """Return a row for each component and caller, with the seconds in each direction, the largest total first."""
     rows = {}
     for (inside, component, direction), spent in seconds.items():
         inside = "" if component == FRAMEWORK else inside
@@ -88,5 +96,5 @@ def by_component(seconds: dict) -> list[dict]:
 
 
 def total(row: dict) -> float:
-    """Return the seconds of a row in all directions."""
+    """Return the sum of the seconds of a row over all directions."""
     return sum(row[direction] for direction in DIRECTIONS)

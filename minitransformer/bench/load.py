@@ -14,7 +14,7 @@ import os
 import time
 from contextlib import contextmanager
 
-QUIET = 0.05  # cores
+QUIET = 0.05  # cores used by other processes, above which a turn counts as disturbed
 SHORTEST = 0.5  # seconds; the clock is too coarse for a shorter turn
 
 
@@ -62,8 +62,9 @@ def busy_time() -> float | None:
 def summed_load(loads: list) -> dict:
     """Summarize the load of several turns as {"mean", "greatest", "disturbed", "turns"}.
 
-    The mean weighs each turn by its length. Turns shorter than SHORTEST are ignored if there are longer ones. Without
-    /proc/stat, all but "turns" are None.
+    "mean" is weighted by the length of the turns. "disturbed" is the number of turns in which other processes used more
+    than QUIET cores. Turns shorter than SHORTEST are ignored if there are longer ones. Without /proc/stat, all values
+    except "turns" are None.
     """
     long_enough = [load for load in loads if load["seconds"] >= SHORTEST] or loads
     known = [load for load in long_enough if load["others"] is not None]

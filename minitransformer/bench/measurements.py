@@ -1,6 +1,7 @@
 """The three measurements of `bench`: the comparison of engines, the profile of a step, and the growth of costs.
 
-Each returns (results for JSON, lines to print, name of the results' file, function that draws the picture or None).
+Each returns (JSON-serializable results, lines to print, name of the file for the results, function that draws the
+picture or None).
 """
 
 import platform
@@ -18,20 +19,22 @@ from minitransformer.system.narrator import Narrator
 
 
 def compare(settings: dict):
-    """Compare the engines at the sizes."""
+    """Compare the engines at each size."""
     sizes = {name: SIZES[name] for name in settings["sizes"]}
     options = {key: settings[key] for key in ("engines", "threads", "rounds", "seconds")}
     raw = {}
     for name, size in sizes.items():
         raw[name] = measure_size(size, **options, progress=lambda words, name=name: say(name, words))
-        say(name, report.step_summary(collect({name: raw[name]}, sizes)["sizes"][name]))  # in case the next size fails
+        say(
+            name, report.step_summary(collect({name: raw[name]}, sizes)["sizes"][name])
+        )  # now, in case the next size fails
     results = machine(settings) | collect(raw, sizes)
     picture = pictures.draw_ratios if len(settings["engines"]) > 1 else None
     return results, with_machine(results, report.comparison_lines(results)), "bench.json", picture
 
 
 def profile(settings: dict):
-    """Measure the time of each file in a training step at the sizes."""
+    """Measure the time of each file in a training step at each size."""
     results = machine(settings) | {"profiles": {}, "versions": {}}
     lines = []
     for name in settings["sizes"]:
@@ -45,7 +48,7 @@ def profile(settings: dict):
 
 
 def scaling(settings: dict):
-    """Measure the growth of each cost."""
+    """Measure how each cost grows with its size."""
     results = machine(settings) | {"series": {}, "versions": {}}
     loads = []
     for name, series in SERIES.items():
@@ -66,17 +69,17 @@ def scaling(settings: dict):
 
 
 def machine(settings: dict) -> dict:
-    """Return the settings and the names of the processor, the system and the Python version."""
+    """Return the settings with the names of the processor and the system, and the version of Python, added."""
     return settings | {"processor": processor(), "system": platform.platform(), "python": platform.python_version()}
 
 
 def with_machine(results: dict, lines: list[str]) -> list[str]:
-    """Return the lines between those of the machine and of its load."""
+    """Return the lines, with a description of the machine before them and of its load after them."""
     return [report.machine_line(results), "", *lines, "", *report.load_lines(results["load"])]
 
 
 def processor() -> str:
-    """Return the processor's name, as far as the system reports it."""
+    """Return the name of the processor, or only its architecture if the system reports no name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
@@ -86,5 +89,4 @@ def processor() -> str:
 
 
 def say(subject: str, words: str) -> None:
-    """Report the progress on standard error."""
     Narrator().say(f"{subject}: {words}")

@@ -1,7 +1,7 @@
 """The peak of resident memory during a call, in this process and its children.
 
 Resident memory includes the freed arrays that the allocator keeps and the scratch space of the matrix library. Free
-memory is returned to the system before the call, so that each call is charged for all the memory it needs.
+memory is returned to the system before the call, so that the peak includes all the memory that the call needs.
 
 Linux records the highest resident size of a process (VmHWM) and resets it when "5" is written to
 /proc/<pid>/clear_refs. On other systems the peak is unknown: ru_maxrss covers the whole life of a process.
@@ -31,7 +31,7 @@ def peak_above(call) -> int | None:
 
 
 def give_back_free_memory() -> None:
-    """Return glibc's free memory to the system. Other C libraries are left alone."""
+    """Return glibc's free memory to the system. Do nothing with another C library."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError, TypeError):  # another C library, or Windows

@@ -1,10 +1,11 @@
 """This package as an engine, with the training step of `train` and the decoding of `generate`.
 
-If threadpoolctl is installed and the batch is large enough, replicas of the model share it in a training step, one per
-thread and each in a process. Otherwise, and in decoding, the matrix library has all threads. Every engine has
+If threadpoolctl is installed and the batch is large enough, a training step divides it among replicas of the model.
+There is one replica for each thread, in a separate process. Otherwise, and in decoding, the matrix library uses all
+threads. Every engine has the methods
 
     training_step(ids, targets) -> loss     forward, loss, backward, clipping, AdamW
-    stream(ids, n)                          yield the n likeliest tokens one by one, with a key–value cache
+    stream(ids, n)                          yield n tokens, each the likeliest, with a key–value cache
     restart_replicas()                      free the memory that replicas keep between steps
     random(*shape), multiply(a, b, out)     float32 arrays of the engine's library, and their product
 """
@@ -23,12 +24,12 @@ CLIP = 1.0
 
 
 class NumPyEngine:
-    """A model of this package and its optimizer. Up to `threads` processes share a batch."""
+    """A model of this package and its optimizer. Up to `threads` processes divide a batch among them."""
 
     def __init__(self, config, seed: int = 0, threads: int = 1):
         self.threads = threads
         self.model = Transformer(config, seed)
-        self.trained = {1: self.model}  # by the number of replicas
+        self.trained = {1: self.model}  # {number of replicas: model}
         self.optimizer = AdamW(self.model.parameters(), lr=LEARNING_RATE)
 
     def training_step(self, ids, targets) -> float:
@@ -40,11 +41,11 @@ class NumPyEngine:
         return loss
 
     def stream(self, ids, n: int):
-        """Yield n tokens after ids (T,)."""
+        """Yield n tokens that continue ids (T,), each the likeliest."""
         yield from decoding(stream(self.model, ids, n, temperature=0))
 
     def restart_replicas(self):
-        """Replace the processes of the replicas by new ones, which have read the weights and nothing else."""
+        """Replace the processes of the replicas with new ones, which hold only the weights."""
         for count in self.trained.keys() - {1}:
             self.trained[count].stop()
             one_token_each = np.zeros((count, 1), int)

@@ -18,11 +18,11 @@ from minitransformer.system.pictures import (
 
 STYLES = tuple(zip((BLUE, VERMILION, GREEN, PURPLE), ("o", "s", "D", "^"), strict=True))
 COLUMNS = 4  # panels in a row
-DECADE = 10**0.55  # half the height of a panel, at least, so that a constant cost looks constant
+DECADE = 10**0.55  # a panel covers at least middle / DECADE to middle · DECADE, so that a constant cost looks constant
 
 
 def draw_ratios(results: dict, folder, subtitle: str) -> None:
-    """Draw the ratios of training steps to those of the first engine, with intervals, as ratios.png."""
+    """Draw the time of a training step of each engine relative to the first engine, with intervals: ratios.png."""
     sizes = results["sizes"]
     first, *rivals = results["engines"]
     figure = new_figure(max(1.6 * len(sizes), 7), 4.2)
@@ -51,7 +51,7 @@ def draw_ratios(results: dict, folder, subtitle: str) -> None:
 
 
 def draw_scaling(results: dict, folder, subtitle: str) -> None:
-    """Draw each cost against its size with the fitted line as scaling.png."""
+    """Draw each cost against its size, with the fitted line: scaling.png."""
     series = results["series"]
     rows, columns = -(-len(series) // COLUMNS), min(COLUMNS, len(series))
     figure = new_figure(3.4 * columns, 2.7 * rows)
@@ -66,7 +66,7 @@ def draw_scaling(results: dict, folder, subtitle: str) -> None:
 
 
 def draw_growth(axes, series, growth: dict) -> None:
-    """Draw one cost against its size."""
+    """Draw the points and the fitted line of one cost."""
     fit = growth["fit"]
     scale, unit = (2**20, "MiB") if series.unit == "bytes" else (1e-3, "ms")
     (point_colour, marker), (line_colour, _) = STYLES[:2]

@@ -19,13 +19,16 @@ OWN = f"from minitransformer import tune_process; tune_process(); {RIVAL}"
 
 
 class EngineError(ChildProcessError):
-    """An engine's process failed at a question, which the message names."""
+    """An engine's process failed to answer a question. The message names the question."""
 
 
 class EngineProcess:
-    """`with EngineProcess("torch", threads=2) as engine: engine.ask("steps", seconds=1.0)`.
+    """An engine in a separate process, which runs during a `with` block:
 
-    The process ends with the block, or when this process ends. Raises EngineError if it fails.
+        with EngineProcess("torch", threads=2) as engine:
+            answer = engine.ask("steps", seconds=1.0)
+
+    The process ends at the end of the block, or when this process ends. `ask` raises EngineError if it fails.
     """
 
     def __init__(self, engine: str, threads: int):
@@ -43,20 +46,20 @@ class EngineProcess:
             stderr=self.errors,
             text=True,
             env=os.environ | limits | {"PYTHONPATH": path} | BARE.get(self.engine, {}),
-            start_new_session=True,  # Ctrl-C reaches this process, which then ends the other
+            start_new_session=True,  # Ctrl-C then reaches only this process, which ends the other
         )
         return self
 
     def __exit__(self, *error):
         self.process.kill()
         self.process.wait()
-        with suppress(BrokenPipeError):  # a question that was never read
+        with suppress(BrokenPipeError):  # the process did not read the last question
             self.process.stdin.close()
         self.process.stdout.close()
         self.errors.close()
 
     def ask(self, question: str, **arguments):
-        """Return the result of the Worker method named `question`."""
+        """Call the Worker method named `question` in the process and return its result."""
         try:
             print(json.dumps({"ask": question, "arguments": arguments}), file=self.process.stdin, flush=True)
         except BrokenPipeError:
@@ -66,20 +69,20 @@ class EngineProcess:
             raise self.failure(question)
         answer = json.loads(line)
         if "error" in answer:
-            raise EngineError(f"the engine {self.engine} failed at {question!r}: {answer['error']}")
+            raise EngineError(f"the engine {self.engine} failed to answer {question!r}: {answer['error']}")
         return answer["answer"]
 
     def failure(self, question: str) -> EngineError:
-        """Return an error with the exit status and the last line of the process's standard error."""
-        how = ending(self.process.wait(), "for want of memory?")
+        """Return an EngineError with the exit status and the last line of standard error of the process that ended."""
+        how = ending(self.process.wait(), "perhaps there was not enough memory")
         self.errors.seek(0)
         lines = self.errors.read().strip().splitlines()
         last = f": {lines[-1]}" if lines else ""
-        return EngineError(f"the process of the engine {self.engine} {how} at {question!r}{last}")
+        return EngineError(f"the process of the engine {self.engine} {how} while answering {question!r}{last}")
 
 
 def require_engines(engines) -> None:
-    """Raise MissingExtra, with the command that installs it, if an engine needs PyTorch and it is not installed."""
+    """Raise MissingExtra if an engine needs PyTorch and it is not installed."""
     if any(engine in TORCH for engine in engines) and find_spec("torch") is None:
         raise MissingExtra(
             'torch is not installed: install it with pip install "minitransformer[parity]"', name="torch"

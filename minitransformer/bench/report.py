@@ -8,9 +8,10 @@ from minitransformer.system.tables import table
 
 
 def ruled(header: str, rows: list[list[str]]) -> list[str]:
-    """Return the lines of a table with a rule below the header, whose columns are separated by "|".
+    """Return the lines of a table with a rule below the header.
 
-    The first two columns are aligned left. Columns without a cell are left out.
+    `header` contains the names of the columns, separated by "|". The first two columns are aligned left. Columns in
+    which every cell is empty are left out.
     """
     columns = [column for column in zip(header.split("|"), *rows, strict=True) if any(column[1:])]
     columns = [(name, "─" * max(map(len, (name, *cells))), *cells) for name, *cells in columns]
@@ -64,7 +65,7 @@ def comparison_lines(results: dict) -> list[str]:
 
 
 def ratio_lines(results: dict) -> list[str]:
-    """Explain the ratios and compare the peaks of memory, if there are several engines."""
+    """Return lines that explain the ratios and compare the peaks of memory. One engine alone has none."""
     first, *others = results["engines"]
     if not others:
         return []
@@ -84,7 +85,7 @@ def ratio_lines(results: dict) -> list[str]:
 
 
 def ratio_cells(size: dict, engine: str, question: str) -> list[str]:
-    """Return the cells of a ratio and its interval, empty for the first engine."""
+    """Return the cells of a ratio and its interval. Those of the first engine are empty."""
     if engine not in size["ratios"]:
         return ["", ""]
     ratio = size["ratios"][engine][question]
@@ -93,7 +94,7 @@ def ratio_cells(size: dict, engine: str, question: str) -> list[str]:
 
 
 def step_summary(size: dict) -> str:
-    """Return the times of a training step at one size in a line."""
+    """Return one line with the time of a training step of each engine at one size."""
     return "; ".join(
         f"{engine} {milliseconds(measured['step']['median'])} ms a step"
         + (f", ratio {size['ratios'][engine]['step']['ratio']:.2f}" if engine in size["ratios"] else "")
@@ -102,7 +103,7 @@ def step_summary(size: dict) -> str:
 
 
 def load_lines(load: dict) -> list[str]:
-    """Report whether other processes disturbed the measurement."""
+    """Return lines that state whether other processes disturbed the measurement."""
     if load["mean"] is None:
         return ["The load of other processes is unknown on this system. Close other programs while you measure."]
     if not load["disturbed"]:
@@ -124,7 +125,7 @@ def machine_line(results: dict) -> str:
 
 
 def profile_lines(name: str, profile: dict) -> list[str]:
-    """Return the table of the time of each file in a training step."""
+    """Return a table with the time of each file in a training step at the size `name`."""
     rows = profile["rows"]
     step = sum(map(total, rows))
     cells = [
@@ -176,7 +177,7 @@ def milliseconds(seconds: float) -> str:
 
 
 def spread(summary: dict) -> str:
-    """Format the quartiles of some times in milliseconds."""
+    """Format the quartiles of a summary of times in milliseconds."""
     return f"{milliseconds(summary['lower'])} – {milliseconds(summary['upper'])}"
 
 

@@ -1,14 +1,14 @@
 """The series of `bench --scaling`: one cost against one size, with the exponent that theory expects.
 
-Per token, a model of width C, depth L and T positions multiplies with weights of ∝ L C² numbers and attends to T
+For each token, a model of width C, depth L and T positions multiplies by a number of weights ∝ L C² and attends to T
 positions in each block. So the time of a training step is
 
     ∝ batch,  ∝ depth,  ∝ C² once products dominate,  ∝ T, and ∝ T² once attention dominates
 
-The memory of its activations is ∝ batch, depth, T and C, and ∝ C² once the gradients of the weights dominate; attention
-that keeps its T × T weights needs T², attention in blocks does not. Decoding a token with a cache has a constant cost
-plus that of reading the cached positions; without a cache, each token costs as much as the whole text. Byte-pair
-encoding should be linear in the text, in training and in use.
+The memory of its activations is ∝ batch, depth, T and C, and ∝ C² once the gradients of the weights dominate. Attention
+that keeps its T × T weights needs memory ∝ T²; attention in blocks does not. Decoding a token with a cache has a
+constant cost plus the cost of reading the cached positions. Without a cache, each token costs as much as the whole
+text. Byte-pair encoding should be linear in the length of the text, in training and in use.
 """
 
 from collections.abc import Callable
@@ -29,16 +29,17 @@ from minitransformer.transformer import Transformer
 
 ENOUGH = 0.3  # seconds spent on a point
 FEWEST = 3  # measurements of a point
-SLACK = 0.15  # tolerance of an exponent outside the expected range
+SLACK = 0.15  # distance from the expected range that is still accepted
 UNCERTAIN = 0.4  # an exponent with a wider margin has no verdict
 VOCABULARY = 2000  # of the tokenizer
 
 
 @dataclass(frozen=True)
 class Series:
-    """A cost `measure(n)` in `unit` against a size n, and the range `low` to `high` of its expected exponent.
+    """A cost as a function of a size n, and the range `low` to `high` of its expected exponent.
 
-    If `reads_text`, the cost is `measure(text)` for the first n bytes of a text. `quick` are the sizes of a quick run.
+    `measure(n)` returns the cost in `unit`. If `reads_text` is True, `measure(text)` is called instead, with the first
+    n bytes of a text. `sizes` lists the values of n, and `quick` those of a quick run.
     """
 
     title: str
@@ -53,7 +54,7 @@ class Series:
 
     @property
     def expected(self) -> str:
-        """The expected range in words."""
+        """The expected range of the exponent as text."""
         if self.low == self.high:
             return f"{self.high}"
         return f"{self.low} to {self.high}" if self.low else f"at most {self.high}"
@@ -81,7 +82,7 @@ def step_memory(**sizes) -> int:
     """Return the peak of memory of a training step. Raises OSError if the system does not record it."""
     peak = peak_above(step_of(**sizes))
     if peak is None:
-        raise OSError("the memory of a step is not measured on this system: it needs Linux's /proc")
+        raise OSError("the memory of a step can only be measured on Linux, since it is read from /proc")
     return peak
 
 
@@ -97,7 +98,7 @@ def attention_seconds(T: int) -> float:
 
 
 def token_seconds(T: int, use_cache: bool = True) -> float:
-    """Return the time of a new token after T others."""
+    """Return the time to generate a token after T others."""
     new = 8
     model = Transformer(Config(64, context=T + new, d_model=256, n_heads=8, n_layers=4))
     return min(token_times(stream(model, np.zeros(T, int), new, temperature=0, use_cache=use_cache))[1:])
@@ -121,7 +122,7 @@ def doubling(first: int, last: int) -> tuple:
 
 
 def of_step(title, measure, variable, low, high, sizes, quick, unit="s", **fixed) -> Series:
-    """Return the series of a training step against one of step_of's arguments, the others fixed."""
+    """Return the Series of a training step against one argument of step_of. All others are fixed."""
     name = "T" if variable == "length" else variable
     return Series(title, name, low, high, lambda n: measure(**{variable: n}, **fixed), sizes, quick, unit)
 
@@ -150,7 +151,11 @@ SERIES = {
 
 
 def measure_series(name: str, quick: bool, text: str | None = None) -> list:
-    """Return the points (n, cost) of a series, up to the length of the file `text` or the default corpus."""
+    """Measure a series and return its points (n, cost).
+
+    A series that reads a text uses the file `text`, or the default corpus if it is None. Sizes beyond the length of the
+    text are left out.
+    """
     series = SERIES[name]
     sizes = series.quick if quick else series.sizes
     if not series.reads_text:

@@ -22,12 +22,12 @@ class Size:
 
     @property
     def tokens(self) -> int:
-        """B · T, the tokens of a training step."""
+        """The number of tokens of a training step, B · T."""
         return self.batch * self.length
 
     @property
     def decoded(self) -> int:
-        """The new tokens of one turn of decoding."""
+        """The number of new tokens of one turn of decoding."""
         return min(MOST_DECODED, self.config.context - SHORT_PROMPT)
 
     @classmethod

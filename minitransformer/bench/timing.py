@@ -32,7 +32,7 @@ def fastest(call, fewest: int, enough: float = 0.0) -> float:
 
 
 def token_times(tokens) -> list[float]:
-    """Return the time of each token of a stream."""
+    """Consume a stream of tokens and return the time of each."""
     marks = [time.perf_counter()]
     for _ in tokens:
         marks.append(time.perf_counter())
@@ -40,14 +40,19 @@ def token_times(tokens) -> list[float]:
 
 
 def machine_limits(engine, squares=SQUARES, shape=MATRIX) -> dict:
-    """Return the highest FLOP/s of a square product and bytes/s of a read, with the engine's library in float32."""
+    """Measure the limits of the machine in float32, with the engine's library.
+
+    Returns {"flops": highest FLOP/s of a square matrix product, "bandwidth": highest bytes/s of a memory read}.
+    """
 
     def product_seconds(rows, inner, columns):
         a, b, out = engine.random(rows, inner), engine.random(inner, columns), engine.random(rows, columns)
         return fastest(lambda: engine.multiply(a, b, out), REPEATS)
 
     rows, columns = shape
-    read = min(product_seconds(rows, columns, 1), product_seconds(1, rows, columns))  # the faster order of reading
+    read = min(
+        product_seconds(rows, columns, 1), product_seconds(1, rows, columns)
+    )  # the faster one of the two orders of reading
     return {
         "flops": max(2 * n**3 / product_seconds(n, n, n) for n in squares),
         "bandwidth": 4 * rows * columns / read,

@@ -33,7 +33,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def stream(self, ids, n: int):
-        """Yield n tokens after ids (T,)."""
+        """Yield n tokens that continue ids (T,), each the likeliest."""
         caches = self.model.new_caches()
         new, start = torch.from_numpy(ids)[None], 0
         for _ in range(n):
@@ -43,7 +43,7 @@ class TorchEngine:
             yield int(new)
 
     def restart_replicas(self):
-        """Do nothing, since PyTorch uses threads."""
+        """Do nothing, because PyTorch uses threads instead of replicas."""
 
     def random(self, *shape):
         """Return a float32 tensor of uniform numbers."""

@@ -1,6 +1,6 @@
 """The same model in idiomatic PyTorch, with copies of the weights of a model of this package.
 
-It has one product for q, k and v, scaled_dot_product_attention, and PyTorch's own norms, activations and cross-entropy.
+It uses one product for q, k and v, scaled_dot_product_attention, and PyTorch's norms, activations and cross-entropy.
 A test compares the loss and every gradient. Dropout, sinusoidal positions, relu and scaled rotary positions are not
 supported, since no named size has them.
 """
@@ -27,7 +27,7 @@ class TorchBlock(nn.Module):
         self.gate = linear(feed_forward.gate) if config.feed_forward == "swiglu" else None
 
     def forward(self, x, turn, cache, start: int):
-        """Map x (B, T, C) to the same shape; turn is (cos, sin) or None, cache (keys, values) or None."""
+        """Apply the block to x (B, T, C). `turn` is (cos, sin) or None, and `cache` is (keys, values) or None."""
         x = x + self.attend(self.norm1(x), turn, cache, start)
         h = self.norm2(x)
         if self.gate is not None:
@@ -56,7 +56,7 @@ class TorchTransformer(nn.Module):
         config = model.config
         if config.dropout or config.positions == "sinusoidal" or config.feed_forward == "relu" or config.rope_scaling:
             raise ValueError(
-                "the model in PyTorch has no dropout, sinusoidal positions, relu or scaled rotary positions"
+                "TorchTransformer does not support dropout, sinusoidal positions, relu or scaled rotary positions"
             )
         self.config = config
         self.embedding = nn.Embedding.from_pretrained(tensor(model.embedding.weight), freeze=False)
@@ -76,7 +76,7 @@ class TorchTransformer(nn.Module):
             self.register_buffer("sin", angles.sin().float())
 
     def hidden(self, ids, caches=None, start: int = 0):
-        """Return the output of the final norm (B, T, C) for ids (B, T), the first of which is position `start`."""
+        """Return the output of the final norm (B, T, C) for ids (B, T). The first ids have the position `start`."""
         T = ids.shape[-1]
         x, turn = self.embedding(ids), None
         if self.positions is not None:
@@ -93,11 +93,11 @@ class TorchTransformer(nn.Module):
         return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
     def last_logits(self, ids, caches, start):
-        """Return the logits (V,) after the last of ids (1, T), the first of which is position `start`."""
+        """Return the logits (V,) after the last of ids (1, T). The first id has the position `start`."""
         return self.head(self.hidden(ids, caches, start)[0, -1])
 
     def new_caches(self):
-        """Return empty keys and values of one sequence for each block."""
+        """Return (keys, values) for each block: buffers for one sequence."""
         shape = 1, self.config.kv_heads, self.config.context, self.config.head_width
         return [(torch.empty(shape), torch.empty(shape)) for _ in self.blocks]
 
@@ -114,7 +114,7 @@ def tensor(*parameters):
 
 
 def norm(ours):
-    """Return PyTorch's norm with a copy of the weights of ours."""
+    """Convert an RMSNorm or LayerNorm of this package to PyTorch. The weights are copied."""
     kind = nn.RMSNorm if isinstance(ours, RMSNorm) else nn.LayerNorm
     theirs = kind(len(ours.gamma.data), eps=ours.eps)
     theirs.weight = nn.Parameter(tensor(ours.gamma))
@@ -124,9 +124,9 @@ def norm(ours):
 
 
 def linear(*ours):
-    """Return an nn.Linear with a copy of the weights of one Linear, or of several side by side.
+    """Convert a Linear of this package, or several as one with their outputs side by side, to an nn.Linear.
 
-    PyTorch's matrices are (out, in).
+    The weights are copied and transposed, since PyTorch stores them as (out, in).
     """
     weight = tensor(*(one.weight for one in ours)).T.contiguous()
     theirs = nn.Linear(*reversed(weight.shape), bias=ours[0].bias is not None)

@@ -36,7 +36,11 @@ ABOUT = {
 
 
 class Worker:
-    """The questions are the public methods. All but `prepare` and `growth` need a `prepare` first."""
+    """Answers questions about one engine.
+
+    Each public method answers the question of its name. All methods except `prepare` and `growth` require an earlier
+    call of `prepare`.
+    """
 
     def __init__(self, engine: str):
         self.name = engine
@@ -71,7 +75,7 @@ class Worker:
         return {"times": times, "load": load}
 
     def memory(self) -> int | None:
-        """Return the peak of a training step above the level before it."""
+        """Return the peak of memory in a training step above the level before it, or None if it is unknown."""
         batch = self._batch()
         self.engine.restart_replicas()
         return memory.peak_above(lambda: self.engine.training_step(*batch))
@@ -81,7 +85,10 @@ class Worker:
         return machine_limits(self.engine)
 
     def facts(self) -> dict:
-        """Return the parameters, the FLOP of a training step and the bytes read for a token, of our engines only."""
+        """Return the number of parameters, the FLOP of a training step, and the bytes read to decode a token.
+
+        The engine must be one of this package.
+        """
         model, config = self.engine.model, self.size.config
         cached = 2 * config.n_layers * config.kv_heads * config.head_width * 4
         # A token reads one row of an embedding table, but all of it if the table is tied to the unembedding.
@@ -94,7 +101,7 @@ class Worker:
         }
 
     def profile(self, seconds: float) -> dict:
-        """Return the time of each file in a training step, and that of the step with and without the profiler.
+        """Return the time of each file in a training step, and the time of a step with and without the profiler.
 
         The profiler follows one thread, so the step runs without replicas.
         """
@@ -137,7 +144,6 @@ class Worker:
 
 
 def build(name: str, config, seed: int):
-    """Return the engine of this name."""
     if name == OURS:
         return NumPyEngine(config, seed, threads=int(os.environ.get(THREAD_VARIABLES[0], 1)))
     if name in BARE:
@@ -148,7 +154,7 @@ def build(name: str, config, seed: int):
 
 
 def versions() -> dict:
-    """Return the versions of NumPy, its matrix library, and PyTorch if it is loaded."""
+    """Return the versions of NumPy, of its matrix library and, if it is loaded, of PyTorch."""
     version_of = {"NumPy": np.__version__, "BLAS": environment()["BLAS"]}
     if "torch" in sys.modules:
         version_of["PyTorch"] = sys.modules["torch"].__version__

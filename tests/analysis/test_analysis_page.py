@@ -133,7 +133,7 @@ def test_the_command_says_what_is_wrong_in_one_line(model_file, arguments, messa
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("nowhere/page.html", "nowhere/page.html: there is no such folder to write to"),
+        ("nowhere/page.html", "nowhere/page.html: its folder does not exist"),
         (".", ".: is a folder, not a file to write"),
     ],
 )
