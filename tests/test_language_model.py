@@ -266,7 +266,7 @@ W_Q = "parameters.blocks.0.attention.w_q.weight"
         (describe(tokenizer=None), "its description does not make a model"),
         (describe(tokenizer={"kind": "word"}), "does not make a model .*unknown kind of tokenizer 'word'"),
         (describe(tokenizer={"kind": "char"}), "does not make a model .*'characters' is missing"),
-        (configure(eps=10**400), r"does not make a model \(Config: eps must be at most 1.8e\+308 in size"),
+        (configure(eps=10**400), r"does not make a model \(Config: eps must be at most 1.8e\+308 in absolute value"),
         (
             configure(context=10**400),
             "does not make a model .*context must be at most 9,223,372,036,854,775,807, not 10000",

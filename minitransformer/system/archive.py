@@ -1,9 +1,8 @@
-"""Archives: files of named arrays and a description, written whole or not at all, and read without running anything.
+"""Archives: files of named arrays and a description, written atomically, and read without executing code.
 
-An archive is a NumPy `.npz` file, so `numpy.load` opens it too. One member, `description`, holds JSON: a format
-name, a version, and whatever else describes the arrays. A crash or a full disk at any moment of writing leaves the
-old file as it was (see files.py). Reading never unpickles, reads only the requested arrays, and verifies their
-checksums.
+An archive is a NumPy `.npz` file, so `numpy.load` opens it too. Its member `description` contains JSON with the name of
+the format, a version, and a description of the arrays. A crash or a full disk during writing leaves the old file
+unchanged (see files.py). Reading never unpickles, reads only the requested arrays, and verifies their checksums.
 """
 
 import contextlib
@@ -24,25 +23,25 @@ from minitransformer.system.printable import one_line
 FORMAT = "minitransformer"
 VERSION = 1
 
-LONGEST_DESCRIPTION = 1 << 25  # bytes; with a vocabulary of all the characters of Unicode it has 13 million
-MOST_INFLATION = 100  # weights deflate much less; an archive made to fill the memory deflates 1,000 times
-LONGEST_HEADER = 1000  # bytes, of which NumPy writes 118
+LONGEST_DESCRIPTION = 1 << 25  # bytes; a description with all characters of Unicode as its vocabulary has 13 million
+MOST_INFLATION = 100  # ratio of uncompressed to compressed size; weights have much less, a malicious file has 1,000
+LONGEST_HEADER = 1000  # bytes; NumPy writes 118
 MAGIC = b"\x93NUMPY\x01\x00"
 HEADER = re.compile(rb"\{'descr': '([<>|][biufc]\d+)', 'fortran_order': (?:True|False), 'shape': \(([\d, ]*)\), \} *\n")
 
 
 class ArchiveError(ValueError):
-    """A file that is not an archive of this kind, or is damaged. Its message is one printable line."""
+    """A file is damaged, or is not an archive of minitransformer. The message is one printable line."""
 
     def __init__(self, message):
         super().__init__(one_line(message))
 
 
 def save_archive(path, arrays: dict, description: dict) -> None:
-    """Write arrays (name → ndarray) and a description that JSON can hold to `path`, atomically.
+    """Write arrays, as {name: array}, and a JSON-serializable description to `path`, atomically.
 
-    Raises OSError, naming the file, where it cannot be written, ValueError for a description that is too long to be
-    read again; the previous file is then unchanged.
+    Raises OSError, which names the file, if it cannot be written, and ValueError if the description is too long to be
+    read again. The previous file is then unchanged.
     """
     path = Path(path)
     text = json.dumps({"format": FORMAT, "version": VERSION, **description}).encode()
@@ -72,14 +71,14 @@ class ZipWriter(zipfile.ZipFile):
 
 
 def read_bounded(path) -> bytes:
-    """Return the bytes of a configuration file. Raises OSError, or ArchiveError if it is too long.
+    """Return the bytes of a configuration file. Raises OSError if it cannot be read, ArchiveError if it is too long.
 
-    An untrusted folder can hold a link to a device that never ends.
+    The limit protects against links to endless devices in an untrusted folder.
     """
     with open(path, "rb") as file:
         content = file.read(LONGEST_DESCRIPTION + 1)
     if len(content) > LONGEST_DESCRIPTION:
-        raise ArchiveError(f"{path}: has more than the {LONGEST_DESCRIPTION:,} bytes that are read of such a file")
+        raise ArchiveError(f"{path}: is longer than the limit of {LONGEST_DESCRIPTION:,} bytes for such a file")
     return content
 
 
@@ -87,7 +86,7 @@ def read_bounded(path) -> bytes:
 def open_archive(path):
     """Yield the Archive at `path`, open within the block.
 
-    Raises OSError for a file that cannot be read, ArchiveError for one that is truncated, damaged or of another kind.
+    Raises OSError if the file cannot be read, and ArchiveError if it is truncated, damaged or of another kind.
     """
     with open(path, "rb") as file:
         if not zipfile.is_zipfile(file):
@@ -106,14 +105,15 @@ class Header:
 class Archive:
     """An open archive: its `description`, and its arrays, which are read on demand.
 
-    An archive may be untrusted. So a header must have exactly the form that NumPy writes, and agree with the length of
-    its member; callers compare headers with the expected ones before they read arrays; and all arrays that are read at
-    once have at most MOST_INFLATION times the length of the file, whatever members claim, repeat or share.
+    An archive may be untrusted. Therefore a header must have exactly the form that NumPy writes, and agree with the
+    length of its member. Callers compare headers with the expected ones before they read arrays. All arrays that are
+    read at once have at most MOST_INFLATION times the length of the file, even if members claim wrong lengths or share
+    their contents.
     """
 
     def __init__(self, path, file):
         self.path = path
-        self.header = cache(self.header)  # needed twice: for the comparison, and for reading
+        self.header = cache(self.header)  # called twice: before reading, and for reading
         with self.damage("the list of its members"):
             self.size = os.fstat(file.fileno()).st_size
             self.zip = zipfile.ZipFile(file)
@@ -121,7 +121,7 @@ class Archive:
         self.description = self.read_description()
 
     def named_members(self) -> dict:
-        """Return {name of an array: its entry in the zip file}, or {} for a foreign archive."""
+        """Return {name of an array: its entry in the zip file}, or {} if there is no description."""
         entries = self.zip.infolist()
         members = {entry.filename.removesuffix(".npy"): entry for entry in entries}
         if "description.npy" not in self.zip.NameToInfo:
@@ -130,13 +130,13 @@ class Archive:
             if not entry.filename.endswith(".npy"):
                 raise ValueError(f"the member {entry.filename!r} is not an array")
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError(f"the member {entry.filename!r} is compressed in a way that NumPy never does")
+                raise ValueError(f"the member {entry.filename!r} uses a compression that NumPy does not write")
         if len(members) != len(entries):
             raise ValueError("two of its members have the same name")
         return members
 
     def read_description(self) -> dict:
-        """Return the description. Raises ArchiveError unless this program wrote it."""
+        """Read the description and remove it from the members. Raises ArchiveError if its format is not ours."""
         description = None
         if self.members:
             size = self.members["description"].file_size
@@ -156,11 +156,11 @@ class Archive:
         return description
 
     def under(self, prefix: str) -> dict:
-        """Return {name without the prefix: name} of the arrays whose names begin with `prefix`."""
+        """Return {name without the prefix: name} for the arrays whose names begin with `prefix`."""
         return {name.removeprefix(prefix): name for name in self.members if name.startswith(prefix)}
 
     def header(self, name: str) -> Header:
-        """Return the Header of an array. Raises ArchiveError unless it agrees with the length of the member."""
+        """Return the Header of an array. Raises ArchiveError if it does not agree with the length of the member."""
         entry = self.members[name]
         with self.damage(name), self.zip.open(entry) as member:
             start = member.read(len(MAGIC) + 2)
@@ -175,14 +175,16 @@ class Archive:
         return Header(dtype, shape)
 
     def read(self, names) -> dict:
-        """Return {name: array} of arrays of these names.
+        """Return {name: array} for these names.
 
-        Each member is read to its end, so that its checksum covers the header too: one wrong bit there can make a
-        smaller array that looks right.
+        Each member is read to its end, so that its checksum is verified. The checksum covers the header too, in which a
+        wrong bit can describe a smaller array that looks right.
         """
         claimed = sum(self.members[name].file_size for name in names)
         if claimed > MOST_INFLATION * self.size:
-            raise ArchiveError(f"{self.path}: damaged: {self.size:,} bytes claim to hold {claimed:,} of arrays")
+            raise ArchiveError(
+                f"{self.path}: damaged: a file of {self.size:,} bytes cannot contain arrays of {claimed:,} bytes"
+            )
         return {name: self.array(name) for name in names}
 
     def array(self, name: str) -> np.ndarray:
@@ -199,7 +201,7 @@ class Archive:
         try:
             yield
         except MemoryError:
-            raise MemoryError(f"{self.path}: there is no memory for {what}") from None
+            raise MemoryError(f"{self.path}: there is not enough memory for {what}") from None
         except Exception as error:
             reason = f"{what}: {str(error) or type(error).__name__}"
             raise ArchiveError(f"{self.path}: damaged, or not an archive of minitransformer ({reason})") from None

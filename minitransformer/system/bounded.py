@@ -1,21 +1,22 @@
-"""Run other people's code in processes with limits on time, memory and number.
+"""Run other people's code in processes, with limits on time, memory and the number of processes.
 
     process = Bounded("minitransformer.learn.grading", megabytes=1000)
     answer = process.ask({"file": "softmax.py"}, seconds=10)
 
-The module is run with `python -m` and calls serve(answers). This server imports once and runs no foreign code. For each
-request it forks a child in a new session, and at the end of the request it kills the child's process group and all of
-the child's descendants. On Linux these include processes that called `setsid`, since the server adopts them
-(PR_SET_CHILD_SUBREAPER). A request ends when Python code in it forks more than MOST times, which each process counts
-before it forks, or when the server sees more than MOST processes, however they were started. Without `fork`, as on
-Windows, a server answers one request directly and is then replaced.
+The module is run with `python -m` as a server, and calls serve(answers). The server imports its modules once and runs
+no foreign code itself. For each request it forks a child in a new session. At the end of the request it kills the
+child's process group and all descendants of the child. On Linux these include processes that called `setsid`, because
+the server adopts them (PR_SET_CHILD_SUBREAPER). A request also ends if its Python code forks more than MOST times,
+which each process counts before it forks, or if the server finds more than MOST processes, however they were started.
+Without `fork`, as on Windows, a server answers one request itself and is then replaced.
 
-`answers(request)` is a generator. Each answer replaces the one before it, so a verdict can precede its explanation, and
-a Note says which part of the work comes next. Each line from a child begins with a random word that belongs to its
+`answers(request)` is a generator. Each answer replaces the previous one, so a verdict can precede its explanation. A
+Note names the part of the work that comes next. Each line from a child begins with a random word that belongs to its
 request; any other line is ignored. Output that the code prints is discarded unless it is captured.
 
-The limits contain accidents: an endless loop, too large an array, `sys.exit`, a crash, a process left behind. They are
-no sandbox, because the code runs with the user's rights: it can read and write the user's files and use the network.
+The limits contain accidents, such as an endless loop, an array that is too large, `sys.exit`, a crash, or a process
+left behind. They are no sandbox, because the code runs with the user's rights. It can read and write the user's files
+and use the network.
 """
 
 import contextlib
@@ -43,11 +44,11 @@ except ImportError:  # Windows has no such limits
 FORKS = hasattr(os, "fork")
 ROOT = Path(__file__).parents[2]
 START = 60  # seconds until a server must be ready
-GRACE = 5  # seconds that killing everything may take
+GRACE = 5  # seconds within which all processes must be killed
 LARGEST = 100 * 2**20  # bytes of a file that a request may write
 MOST = 64  # processes of one request
 TOO_MANY = f"it started more than {MOST} processes"
-LOOK = 0.01  # seconds between two counts of them
+LOOK = 0.01  # seconds between two counts of the processes
 LONGEST = 2**26  # bytes of a line
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 
@@ -61,13 +62,13 @@ class Ended(ChildProcessError):  # noqa: N818
 
 
 class Note(str):
-    """The part of the work that comes next, such as "in the code at module level": the end of an Ended's message."""
+    """The part of the work that comes next, such as "in the code at module level". An Ended's message ends with it."""
 
     __slots__ = ()
 
 
 class Bounded:
-    """Answer each request in a separate process. Use it in a `with` block, or call `end`."""
+    """Answers each request in a separate process. Use it in a `with` block, or call `end` at the end."""
 
     def __init__(self, module: str, *, megabytes: int):
         self.module, self.megabytes = module, megabytes
@@ -83,14 +84,14 @@ class Bounded:
         """Return the last answer to a request.
 
         The first answer must arrive within `seconds`, and the last one within `more` seconds after the first. Raises
-        Ended, with the latest answer so far, if the time is over or the code ends its process.
+        Ended, with the latest answer so far, if the time is exceeded or the code ends its process.
         """
         if self.process is None:
             self.begin()
         asked = {"word": secrets.token_hex(16), "request": request, "seconds": seconds + more}
         answer, note, allowed = None, "", seconds
         try:
-            with contextlib.suppress(OSError):  # the server is gone, which `received` reports
+            with contextlib.suppress(OSError):  # the server has ended, which `received` reports
                 self.process.stdin.write(json.dumps(asked).encode() + b"\n")
             deadline = time.monotonic() + allowed
             while True:
@@ -139,7 +140,7 @@ class Bounded:
             raise Ended(reason or f"its server was not ready within {START} seconds")
 
     def received(self, word, deadline):
-        """Return (kind, value) of the next line that begins with a word; ("late", None) after the deadline."""
+        """Return (kind, value) of the next line that begins with `word`, or ("late", None) after the deadline."""
         while True:
             try:
                 line = self.lines.get(timeout=max(deadline - time.monotonic(), 0))
@@ -154,7 +155,7 @@ class Bounded:
                 return message
 
     def end(self):
-        """End the server, which ends whatever it has started."""
+        """End the server, which ends all processes that it has started."""
         process, self.process = self.process, None
         if process is None:
             return
@@ -167,7 +168,7 @@ class Bounded:
 
 
 def gather(stream, lines):
-    """Put each line of a stream into a queue, and b"" at its end."""
+    """Put each line of a stream into the queue `lines`, and b"" at the end of the stream."""
     with io.BufferedReader(stream) as buffered:
         for line in buffered:
             lines.put(line)
@@ -200,12 +201,12 @@ def serve(answers) -> None:
 
 
 def send(pipe, word, kind, value=None):
-    """Write a line: the word of a request, and a kind with its value in JSON."""
+    """Write a line with the word of a request, and [kind, value] in JSON."""
     os.write(pipe, f"\n{word}{json.dumps([kind, value])}\n".encode())
 
 
 def read(line, word):
-    """Return [kind, value] of a line that begins with a word, or None for any other or a damaged line."""
+    """Return [kind, value] of a line that begins with `word`. Return None for any other line or a damaged one."""
     if line.startswith(word.encode()):
         with contextlib.suppress(ValueError):
             return json.loads(line[len(word) :])
@@ -213,7 +214,7 @@ def read(line, word):
 
 
 def answer_all(answers, asked, pipe):
-    """Send each answer to a request; a copy of this process, forked by the code, sends none."""
+    """Send each answer to a request. A copy of this process that the code has forked sends none, but exits."""
     me = os.getpid()
     for value in answers(asked["request"]):
         if os.getpid() != me:
@@ -222,7 +223,7 @@ def answer_all(answers, asked, pipe):
 
 
 def in_a_child(answers, asked, requests, out):
-    """Answer a request in a child, then kill its processes. Return the reason of an early end, or None."""
+    """Answer a request in a child, then kill its processes. Return the reason if it ended early, else None."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -256,17 +257,17 @@ def be_the_child(answers, asked, pipe):
 
 
 def relayed(pipe, child, word, requests, out):
-    """Relay a child's answers until the last one. Return the reason if the last one never came, or None."""
+    """Relay a child's answers. Return None after the last one, or the reason why it never arrived."""
     status, rest = None, b""
     while True:
         readable, _, _ = select.select([pipe, requests], [], [], LOOK)
         if requests in readable:
-            raise SystemExit  # whoever asked is gone, or does not wait any longer
+            raise SystemExit  # the caller has ended, or has closed the pipe
         if status is None:
             status = status_of(child)
         data = os.read(pipe, 2**16) if pipe in readable else b""
         *lines, rest = (rest + data).split(b"\n")
-        rest = rest[:LONGEST]  # no answer is as long
+        rest = rest[:LONGEST]  # no answer is this long
         for line in lines:
             message = read(line, word)
             if message is not None and message[0] == "end":
@@ -288,7 +289,7 @@ def status_of(child):
 
 
 def end_all(group):
-    """Kill a process group, and every process below this one until there is none."""
+    """Kill a process group, then all descendants of this process, until none is left."""
     deadline = time.monotonic() + GRACE
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
@@ -305,7 +306,7 @@ def end_all(group):
 
 
 def descendants() -> list[int]:
-    """Return the processes below this one, as far as the system lists them in /proc."""
+    """Return the process ids of all descendants of this process. Without /proc, return an empty list."""
     found, pending = [], [os.getpid()]
     while pending:
         tasks = f"/proc/{pending.pop()}/task"
@@ -318,15 +319,15 @@ def descendants() -> list[int]:
 
 
 def control(option, value):
-    """Set a property of this process, on Linux only."""
+    """Call prctl(option, value) for this process. Does nothing on systems other than Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, int(value), 0, 0, 0)
 
 
 def limit_forks(asked, pipe):
-    """End the request at the fork after the MOST-th of this process and its children, which share one count.
+    """End the request if this process and its children together fork more than MOST times.
 
-    Each of them is killed when the process that has forked it ends, so that none outlives a server that is killed.
+    On Linux, each child is killed when its parent ends, so that none outlives a server that is killed.
     """
     left, filled = os.pipe()
     os.write(filled, bytes(MOST))
@@ -343,13 +344,13 @@ def limit_forks(asked, pipe):
 
 
 def limit_memory(megabytes):
-    """Limit the memory that this process may allocate in addition, if the system has such a limit."""
+    """Limit the memory that this process may allocate beyond its present memory. Do nothing without /proc."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         limit(resource.RLIMIT_AS, int(statm.read_text().split()[0]) * resource.getpagesize() + megabytes * 2**20)
 
 
 def limit(which, most):
-    """Lower a limit of this process and its children."""
+    """Lower a resource limit of this process and its children to at most `most`."""
     hard = resource.getrlimit(which)[1]
     resource.setrlimit(which, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))

@@ -1,14 +1,15 @@
-"""The number of cores, and work that is spread over them: in threads, or in processes of one thread each.
+"""The number of cores, and work that is divided among them: in threads, or in processes of one thread each.
 
 **Threads** share all arrays, and NumPy releases the interpreter's lock while it computes. Between two computations a
-thread needs the lock, and waking a thread costs some 50 µs, so threads pay only where single computations take long.
-While our threads compute, threadpoolctl limits the matrix library to one thread for each of them; without
-threadpoolctl there is one thread.
+thread needs the lock, and waking a thread takes about 50 µs. So threads save time only if single computations take
+long. While our threads compute, threadpoolctl limits the matrix library to one thread for each of them. Without
+threadpoolctl there is only one thread.
 
-**Processes** have a lock each. The matrix library reads its number of threads from the environment when NumPy is
-imported, so the variables are set before a process is started, and restored afterwards. A process is started by
-`spawn`, not `fork`: a fork would inherit locks that the parent's threads hold, and its thread count. A program that
-starts such processes needs the usual guard, `if __name__ == "__main__":`, except for replicas, which do not run it.
+**Processes** each have their own lock. The matrix library reads its number of threads from the environment when NumPy
+is imported, so the variables are set before a process is started, and restored afterwards. A process is started by
+`spawn`, not `fork`, because a fork would inherit the number of threads, and locks that the parent's threads hold. A
+program that starts such processes needs the usual guard, `if __name__ == "__main__":`, unless they are replicas, which
+do not run the program.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ from functools import cache
 
 from minitransformer.system.tuning import tune_process
 
-ENOUGH_FOR_THREADS = 1 << 20  # entries of arrays; with fewer, waking a thread costs more than it gains
+ENOUGH_FOR_THREADS = 1 << 20  # entries of arrays; with fewer, waking a thread takes longer than the time saved
 MOST_PROCESSES = 1024  # the largest number of processes or threads that an option accepts
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -37,7 +38,7 @@ def available_cores() -> int:
 
 @cache
 def matrix_library():
-    """Return the controller of the matrix library's threads; None without threadpoolctl."""
+    """Return the controller of the matrix library's threads, or None without threadpoolctl."""
     if importlib.util.find_spec("threadpoolctl") is None:
         return None
     from threadpoolctl import ThreadpoolController
@@ -51,14 +52,14 @@ def pool() -> ThreadPoolExecutor:
 
 @cache
 def pool_of(process: int) -> ThreadPoolExecutor:
-    """Return new threads for the process of this number: a forked process has none of its parent's."""
+    """Return the thread pool of the process with this id. A forked process needs new threads."""
     return ThreadPoolExecutor(available_cores(), thread_name_prefix="minitransformer")
 
 
 def threads() -> int:
-    """Return the number of threads that may compute at the same time: as many as the matrix library has now.
+    """Return the number of threads that may compute at the same time: as many as the matrix library may use now.
 
-    So OPENBLAS_NUM_THREADS limits all computations, and within `side_by_side` there is one.
+    So OPENBLAS_NUM_THREADS limits all computations. Within `side_by_side` the number is 1.
     """
     if matrix_library() is None:
         return 1
@@ -68,8 +69,9 @@ def threads() -> int:
 def side_by_side(function, jobs) -> list:
     """Return [function(job) for job in jobs], computed by `threads()` threads under the caller's np.errstate.
 
-    The calling thread is one of them. The matrix library has one thread for each, so the bits do not depend on the
-    number of threads. After an exception no further job is started, and it is raised when all threads have stopped.
+    The calling thread is one of them. The matrix library uses one thread for each job, so the results are bit-identical
+    for any number of threads. After an exception no further job is started. The exception is raised when all threads
+    have stopped.
     """
     jobs = list(jobs)
     count = min(threads(), len(jobs))
@@ -82,7 +84,7 @@ def side_by_side(function, jobs) -> list:
             for i in waiting:
                 results[i] = function(jobs[i])
         finally:
-            list(waiting)  # after an exception, there are no more
+            list(waiting)  # after an exception, this drops the remaining jobs
 
     with matrix_library().limit(limits=1):
         others = [pool().submit(contextvars.copy_context().run, work) for _ in range(count - 1)]
@@ -96,10 +98,10 @@ def side_by_side(function, jobs) -> list:
 
 
 def decoding(ids):
-    """Yield each of the ids of a generated text. After the first, the matrix library has one thread.
+    """Yield each of the ids of a generated text. After the first id, limit the matrix library to one thread.
 
-    The first id follows from the whole prompt, in large products that threads share well. Every other one takes
-    hundreds of products of one row. On a busy machine, threads would wait for each other at each of these.
+    The first id requires large products over the whole prompt, in which several threads save time. Every other id
+    requires hundreds of products of one row. On a busy machine, threads would wait for each other at each of them.
     """
     with contextlib.ExitStack() as until_the_end:
         for number, token in enumerate(ids):
@@ -113,7 +115,7 @@ def decoding(ids):
 
 @contextlib.contextmanager
 def one_thread_each():
-    """Give processes that start in a `with` block one thread of the matrix library."""
+    """Limit the matrix library to one thread in processes that are started within the `with` block."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
@@ -127,7 +129,7 @@ def one_thread_each():
 
 
 def ending(status: int, advice: str) -> str:
-    """Describe the end of a process from its exit status, with `advice` if it was killed, as for lack of memory."""
+    """Describe the end of a process from its exit status. `advice` is added if it was ended by SIGKILL."""
     if status >= 0:
         return f"ended with status {status}"
     name = signal.Signals(-status).name
@@ -135,7 +137,7 @@ def ending(status: int, advice: str) -> str:
 
 
 def begin() -> None:
-    """Prepare a worker process: it is tuned, leaves Ctrl-C to its parent, and ends with the parent."""
+    """Prepare a worker process: tune it, ignore Ctrl-C, and end it when its parent ends."""
     tune_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()

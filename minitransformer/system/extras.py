@@ -1,8 +1,9 @@
 """Optional packages.
 
-All commands run on NumPy and SciPy. Without matplotlib they draw no pictures, without tqdm a plain line shows the
-progress, and without threadpoolctl training uses one process. Ranks, a cluster and other people's models need an
-extra, and so do options and functions that only draw. They raise MissingExtra, which a command prints in one line.
+All commands run with NumPy and SciPy alone. Without matplotlib they draw no pictures, without tqdm they show the
+progress in a plain line, and without threadpoolctl training uses one process. Ranks, a cluster and other people's
+models need an extra, and so do options and functions that only draw. Without it they raise MissingExtra, which a
+command prints in one line.
 """
 
 import importlib

@@ -1,9 +1,9 @@
-"""Files that are written completely or not at all, also by several processes at once, and keep their mode.
+"""Files that are written atomically, also by several processes at once, and keep their mode.
 
 A file is written to a temporary file in the same folder, under an unpredictable name, then flushed to the disk and
 renamed. A crash or a full disk at any moment leaves the previous file unchanged. If several processes write one file at
-once, each writes a separate temporary file, and the last one renamed stays. The next run in the folder removes the
-temporary files of a process that was killed (see folders.py).
+once, each writes a separate temporary file, and the last one that is renamed remains. The next run in the folder
+removes the temporary files of a process that was killed (see folders.py).
 """
 
 import contextlib
@@ -20,16 +20,16 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY_START, TEMPORARY_END = ".minitransformer-", ".tmp"
-NOT_A_FILE = "is a device or a pipe, which a file would replace"
-LOCKED_BYTE = 1 << 30  # Windows makes a locked byte unreadable, so this one lies behind the contents
+NOT_A_FILE = "is a device or a pipe, not a regular file"
+LOCKED_BYTE = 1 << 30  # beyond the contents, because Windows makes a locked byte unreadable
 
 
 def write_atomically(path, write) -> None:
     """Call write(file) on a temporary binary file in the same folder, flush it to the disk and rename it to `path`.
 
-    If `path` is a link that the system follows, its target is written. A new file gets the mode that the umask leaves;
-    a replaced file keeps its mode (see take_after). Raises OSError, naming the file, if it cannot be written, or if
-    `path` is a device. The previous file is then unchanged, and the temporary file removed.
+    If `path` is a link that the system follows, its target is replaced. A new file gets the default mode, as determined
+    by the umask. A replaced file keeps its mode (see take_after). Raises OSError, which names the file, if it cannot be
+    written, or if `path` is a device. The previous file is then unchanged, and the temporary file is removed.
     """
     path = Path(path)
     try:
@@ -38,7 +38,7 @@ def write_atomically(path, write) -> None:
             raise OSError(errno.EINVAL, NOT_A_FILE)
         path = Path(os.path.realpath(path))
         temporary = path.with_name(f"{TEMPORARY_START}{os.urandom(8).hex()}{TEMPORARY_END}")
-        mode = 0o600 if before else 0o666  # until take_after, nobody else may read it
+        mode = 0o600 if before else 0o666  # until take_after, only the owner may read it
         file = open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode))  # noqa: SIM115
         try:
             with file:
@@ -60,7 +60,7 @@ def write_atomically(path, write) -> None:
 def status(path) -> os.stat_result | None:
     """Return os.stat of `path`, or None if there is no file.
 
-    Raises OSError for a link that the system does not follow, such as another user's in a folder that all may write to.
+    Raises OSError for a link that the system does not follow, such as a link of another user in /tmp.
     """
     try:
         return os.stat(path)
@@ -69,10 +69,10 @@ def status(path) -> os.stat_result | None:
 
 
 def take_after(file, before: os.stat_result | None) -> None:
-    """Give an open file the mode of the file that it will replace, and if allowed its owner and group.
+    """Give an open file the mode of the file that it will replace and, if allowed, its owner and group.
 
-    If the group cannot be set, the group's permissions become those of all others. Does nothing for None, or on
-    Windows.
+    `before` is the status of the old file. If the group cannot be set, the group gets the permissions of all others.
+    Does nothing if `before` is None, or on Windows.
     """
     if before is None or fcntl is None:
         return
@@ -87,7 +87,10 @@ def take_after(file, before: os.stat_result | None) -> None:
 
 
 def lock(file) -> bool:
-    """Lock an open file until it is closed. Return False if it is locked. Raise OSError if there are no locks."""
+    """Lock an open file until it is closed. Return True if that succeeds.
+
+    Returns False if another process has locked it. Raises OSError if the file system has no locks.
+    """
     try:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -103,7 +106,7 @@ def lock(file) -> bool:
 
 @contextlib.contextmanager
 def naming(path):
-    """Within the block, add the name of the file to an OSError of a write."""
+    """Add the name of the file to an OSError that is raised within the block."""
     try:
         yield
     except OSError as error:
@@ -111,11 +114,11 @@ def naming(path):
 
 
 def require_file_path(path) -> None:
-    """Raise OSError, before the work begins, if a file cannot be written to `path`: a folder, a device, no parent."""
+    """Raise OSError if `path` is a folder or a device, or its folder does not exist. Called before work begins."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder, not a file to write")
     if path.exists() and not path.is_file():
         raise OSError(f"{path}: {NOT_A_FILE}")
     if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no such folder to write to")
+        raise FileNotFoundError(f"{path}: its folder does not exist")

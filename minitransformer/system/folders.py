@@ -1,8 +1,8 @@
 """Folders in which one run at a time works.
 
-A run locks a file in its folder with a lock of the operating system, which ends with the process, also after kill -9.
-Spawned processes, such as replicas, do not inherit the lock, and forked ones release it. The file is removed at the
-end of the run. A file that is left over is not locked, and is used again.
+A run locks a file in its folder. The lock belongs to the operating system and ends with the process, even after
+kill -9. Spawned processes, such as replicas, do not inherit the lock, and forked ones release it. The file is removed
+at the end of the run. If it is left over, it is not locked, and the next run uses it again.
 """
 
 import contextlib
@@ -20,19 +20,19 @@ from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, lock, s
 
 LOCK_FILE = ".minitransformer.lock"
 
-_held = ContextVar("held", default=frozenset())  # the folders that this thread has locked: see `own`
-_lock_files = set()  # the open ones of all threads
+_held = ContextVar("held", default=frozenset())  # the keys of the folders that this thread has locked (see `own`)
+_lock_files = set()  # the open lock files of all threads
 
 
 @contextlib.contextmanager
 def at_work_in(folder):
-    """Within the block, lock a folder against other runs. It is created if it does not exist; None does nothing.
+    """Lock a folder against other runs within the block. Create it if it does not exist. None does nothing.
 
     First, the temporary files of processes that were killed are removed. At the end, a folder that was created here and
-    is still empty is removed. The same thread may enter a block for the same folder again inside of it.
+    is still empty is removed. Blocks for the same folder may be nested in one thread.
 
-    Raises BlockingIOError, naming the process, if another run is at work there, and OSError, naming the folder, if
-    files cannot be written there. If the file system has no locks, a warning says that other runs are not kept out.
+    Raises BlockingIOError, which names the process, if another run works in the folder, and OSError, which names the
+    folder, if files cannot be written there. If the file system has no locks, a warning is given.
     """
     if folder is None or own(folder) in _held.get():
         yield
@@ -51,18 +51,18 @@ def at_work_in(folder):
             _lock_files.discard(file)
             release(file, folder)
     finally:
-        with contextlib.suppress(OSError):  # there is something in it
+        with contextlib.suppress(OSError):  # it is not empty
             for place in missing:
                 place.rmdir()
 
 
 def own(folder) -> tuple:
-    """Return the key of a folder among the locked ones. It has the process id, since a forked process holds no lock."""
+    """Return the key of a locked folder. It includes the process id, because a forked process has no lock."""
     return os.getpid(), os.path.realpath(folder)
 
 
 def take(folder: Path):
-    """Create a folder, lock it and remove left-over files. Return the lock file; raise the exceptions of at_work_in."""
+    """Create a folder, lock it and remove left-over files. Return the lock file. Raises as at_work_in does."""
     while True:
         file = open_lock_file(folder)
         try:
@@ -77,7 +77,7 @@ def take(folder: Path):
                 raise BlockingIOError(errno.EWOULDBLOCK, busy, str(folder))
         if is_at(file, folder / LOCK_FILE):
             break
-        file.close()  # its owner has removed it meanwhile
+        file.close()  # the previous owner has just removed it
     try:
         file.truncate(0)
         file.write(f"{os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
@@ -89,7 +89,7 @@ def take(folder: Path):
 
 
 def open_lock_file(folder: Path):
-    """Create a folder and open its lock file, without locking it. Raise OSError, naming the obstacle."""
+    """Create a folder and open its lock file, without locking it. Raises OSError, which names the path."""
     path = folder / LOCK_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,12 +105,15 @@ def open_lock_file(folder: Path):
 
 
 def without_links(path, flags: int) -> int:
-    """Open a file, for `open`, without following a link: the name is known, so anybody could have created a link."""
+    """Open a file without following a link, as an opener for `open`.
+
+    The name of the lock file is known, so another user could have created a link in its place.
+    """
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def cannot_write(place: Path, error: OSError) -> OSError:
-    """Return an error of the same type that names the path."""
+    """Return an error of the same type as `error`, with the path in its message."""
     return type(error)(error.errno, f"cannot write there: {error.strerror}", str(place))
 
 
@@ -120,7 +123,7 @@ def is_at(file, path: Path) -> bool:
 
 
 def who(file) -> str:
-    """Return the process and the time that a lock file states, or an empty text."""
+    """Return the process and the time that are stored in a lock file as text, or an empty text."""
     file.seek(0)
     written = re.fullmatch(rb"(\d+) since ([-: \d]+)\n", file.read(100))
     return f" (process {written[1].decode()}, since {written[2].decode()})" if written else ""
@@ -128,16 +131,19 @@ def who(file) -> str:
 
 def release(file, folder: Path) -> None:
     """Remove a lock file, unless Windows or a fork prevents it, and release the lock."""
-    with contextlib.suppress(OSError, ValueError), file:  # Windows removes no open file; a fork has closed it
+    with (
+        contextlib.suppress(OSError, ValueError),
+        file,
+    ):  # Windows does not remove open files; a forked process has closed the file
         if is_at(file, folder / LOCK_FILE):
             os.unlink(folder / LOCK_FILE)
 
 
 def sweep_up(folder: Path) -> None:
-    """Remove temporary files of processes that were killed, but none that is being written."""
+    """Remove the temporary files of processes that were killed. Files that are being written are locked and stay."""
     for leftover in folder.glob(f"{TEMPORARY_START}*{TEMPORARY_END}"):
         with contextlib.suppress(OSError):
-            if leftover.is_dir():  # of a run, and there is no other at work
+            if leftover.is_dir():  # it belongs to an earlier run, since only this run is at work
                 shutil.rmtree(leftover)
             elif leftover.is_file() and is_free(leftover):
                 leftover.unlink()
@@ -150,7 +156,7 @@ def is_free(path: Path) -> bool:
 
 
 def let_go() -> None:
-    """Release all locks, in a forked process: they belong to the parent and must end with it."""
+    """Close all lock files. Called in a forked process, since the locks belong to its parent and must end with it."""
     for file in _lock_files:
         file.close()
     _lock_files.clear()
@@ -158,6 +164,6 @@ def let_go() -> None:
 
 @cache
 def let_go_after_forks() -> None:
-    """Register let_go, once. A process that locks no folder has no hook."""
+    """Register let_go for forked processes, at the first lock of a folder."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=let_go)

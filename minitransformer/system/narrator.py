@@ -24,9 +24,9 @@ class Narrator:
         self.above_bars: Callable[..., AbstractContextManager] = nullcontext
 
     def say(self, text: str, file=None, *, written: bool = False) -> None:
-        """Write lines, above the bar if there is one, to `file` or standard error.
+        """Write lines to `file` or standard error, above the bar if there is one.
 
-        Control characters are escaped; in text `written` by a model, only on a terminal.
+        Control characters are escaped. In text that a model has `written`, they are escaped only on a terminal.
         """
         if self.quiet:
             return
@@ -36,10 +36,10 @@ class Narrator:
 
     @contextmanager
     def progress(self, description: str, unit: str, *, total: int | None = None, done: int = 0, even: bool = True):
-        """Yield a function progress(done, total, description=…) that moves a bar, which is drawn within the block.
+        """Draw a bar within the block, and yield the function progress(done, total, description=…) that updates it.
 
-        A total of None is unknown. The description stays until another is given. With `even`, each unit takes about as
-        long as the next, so the bar shows the rate and the remaining time.
+        None means that the total is unknown. The default of `description` is the one given here. If `even` is True, all
+        units take about the same time, so the bar also shows the rate and the remaining time.
         """
         if self.quiet or not sys.stderr.isatty():
             yield lambda done, total, description="": None
@@ -70,14 +70,14 @@ class Narrator:
 
 
 class PlainLine:
-    """A line on the terminal that shows a count and the time so far, and is overwritten by the next."""
+    """A line on the terminal with a count and the elapsed time, which the next line overwrites."""
 
     def __init__(self, unit: str):
         self.unit, self.terminal = unit, sys.stderr
         self.start, self.shown, self.width = time.monotonic(), -EVERY, 0
 
     def show(self, description: str, done: int, total: int | None) -> None:
-        """Write the line, unless the one before it was written only just now."""
+        """Write the line, unless less than EVERY seconds have passed since the previous one."""
         now = time.monotonic()
         if now - self.shown < EVERY:
             return
@@ -96,6 +96,6 @@ class PlainLine:
 
     @contextmanager
     def hidden(self, file):
-        """Within the block, other lines may be written to the terminal; the next count is below them."""
+        """Clear the line, so that other lines can be written within the block. `file` is not used."""
         self.clear()
         yield

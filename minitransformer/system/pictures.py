@@ -1,7 +1,7 @@
 """The common style of all pictures, and the functions that create and save one. They need matplotlib (extra `app`).
 
-A command that draws pictures in addition to other work calls can_draw first, and without matplotlib does the rest. A
-function that only draws raises MissingExtra.
+A command that draws pictures in addition to other work first calls can_draw, and skips the pictures if the result is
+False. A function that only draws raises MissingExtra.
 """
 
 import warnings
@@ -16,7 +16,7 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e
 
 
 def can_draw() -> bool:
-    """Return True if matplotlib is installed; otherwise warn that no picture is drawn."""
+    """Return True if matplotlib is installed. Otherwise warn that no picture is drawn, and return False."""
     try:
         require("matplotlib")
     except MissingExtra as error:
@@ -64,7 +64,7 @@ def with_grid(axes) -> None:
 
 
 def without_frame(axes) -> None:
-    """Style a panel for maps: no frame, and labels in the colour of the text."""
+    """Style a panel that shows an image: no frame, and tick labels in the colour of the text."""
     axes.spines[:].set_visible(False)
     axes.tick_params(colors=INK)
 

@@ -1,15 +1,15 @@
 """Escape the control characters of untrusted text: names in files, paths, messages of other programs, generated text.
 
-A terminal obeys some characters instead of showing them. "\\x1b]0;…\\x07" sets the title of its window; others move the
-cursor or reverse the direction of writing, so that a line appears to have other contents. They are shown as Python's
-escapes.
+A terminal executes some characters instead of showing them. For example, "\\x1b]0;…\\x07" sets the title of its window.
+Others move the cursor or reverse the direction of writing, so that a line appears to have other contents. They are
+shown as Python's escape sequences.
 """
 
 import re
 
 # Control characters (C0, DEL, C1), line separators, changes of the direction of writing, halves of UTF-16 pairs.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-LONGEST, BEGINNING = 900, 600  # characters of a message and of its kept beginning
+LONGEST, BEGINNING = 900, 600  # characters: of a whole message, and of the beginning of a shortened one
 
 
 def printable(text, keep: str = "\n\t") -> str:
@@ -25,8 +25,8 @@ def printable(text, keep: str = "\n\t") -> str:
 def one_line(message) -> str:
     """Return a message as one printable line of at most LONGEST characters.
 
-    A quotation from a file can have a million characters. The middle of a long line is therefore left out: the reason
-    is at its beginning or its end.
+    A quotation from a file can have a million characters. Therefore the middle of a long line is left out. The reason
+    of an error is usually at the beginning or the end.
     """
     line = printable(" ".join(str(message).split()))
     return line if len(line) <= LONGEST else f"{line[:BEGINNING]} … {line[BEGINNING + 3 - LONGEST :]}"

@@ -19,15 +19,17 @@ import stat
 import sys
 
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the terminal was closed"}
-SIGNALS = {getattr(signal, name): words for name, words in WORDS.items() if hasattr(signal, name)}  # Windows has two
+SIGNALS = {
+    getattr(signal, name): words for name, words in WORDS.items() if hasattr(signal, name)
+}  # Windows has only two
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: also ends a program that continues after Ctrl-C, such as `chat`."""
+    """SIGTERM or SIGHUP has arrived. It also ends a program that continues after Ctrl-C, such as `chat`."""
 
 
 def leave_when_stopped(program):
-    """Install handlers that exit at once: they print one line with the program's name, and clean nothing up."""
+    """Install handlers that print one line with the program's name and exit at once, without cleaning up."""
 
     def leave(signum, frame):
         if sys.stderr is not None:
@@ -46,7 +48,7 @@ def heeded():
 
 @contextlib.contextmanager
 def signals_raise(came):
-    """Within the block, raise KeyboardInterrupt at each of the signals, and append SIGTERM and SIGHUP to `came`.
+    """Raise KeyboardInterrupt within the block at each of the signals. Append SIGTERM and SIGHUP to `came`.
 
     If a handler for Ctrl-C is installed within the block, SIGTERM and SIGHUP call it instead.
     """
@@ -54,7 +56,7 @@ def signals_raise(came):
     def stop(signum, frame):
         came.append(signum)
         if SIGNALS[signum] == WORDS["SIGHUP"]:
-            signal.signal(signum, signal.SIG_IGN)  # the shell sends it a second time
+            signal.signal(signum, signal.SIG_IGN)  # the shell may send it a second time
             forget_terminal()
         at_ctrl_c = signal.getsignal(signal.SIGINT)
         if callable(at_ctrl_c) and at_ctrl_c is not signal.default_int_handler:
@@ -68,9 +70,9 @@ def signals_raise(came):
 
 @contextlib.contextmanager
 def handled(handlers):
-    """Within the block, call handlers[signal](signal, frame) at each of the signals that is not ignored.
+    """Call handlers[signal](signal, frame) within the block for each signal, unless it is ignored.
 
-    Only the main thread receives signals: in another, the block changes nothing.
+    Only the main thread receives signals. In another thread, the block has no effect.
     """
     before = {}
     try:
@@ -84,7 +86,7 @@ def handled(handlers):
 
 
 def forget_terminal():
-    """Redirect the standard streams of a closed terminal to the null device: writing to them would fail."""
+    """Redirect the standard streams of a closed terminal to the null device, since writing to them would fail."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         with contextlib.suppress(OSError):  # it is closed
@@ -94,11 +96,11 @@ def forget_terminal():
 
 @contextlib.contextmanager
 def birth(*unheard):
-    """Within the block, start a child process that never receives the signals `unheard`.
+    """Let child processes that are started within the block never receive the signals `unheard`.
 
-    Signals that arrive meanwhile are delivered to this process at the end of the block. A child whose imports are
-    interrupted, or whose parent is interrupted while it sends the first request, would end with a traceback. Windows
-    has no signal masks: there the signals are only delayed.
+    Signals that arrive within the block are delivered to this process at its end. Otherwise a child whose imports are
+    interrupted, or whose parent is interrupted while it sends the first request, would end with a traceback. On
+    Windows, which has no signal masks, the signals are only delayed.
     """
     came = []
     with handled(dict.fromkeys(SIGNALS, lambda signum, frame: came.append(signum))):

@@ -12,7 +12,7 @@ import traceback
 from minitransformer.system.printable import one_line, printable, to_the_letter
 from minitransformer.system.stopping import signals_raise
 
-# The subject of a system error that names no file. EBADF is a stream that is opened in the other direction.
+# The subject of a system error without a file name. EBADF: a stream is read but was opened for writing, or the reverse.
 WITHOUT_A_NAME = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO), "the output"),
     errno.EBADF: "standard input or output",
@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
             super()._print_message(message, file)
 
     def exit(self, status=0, message=None):
-        """End with a message, in which control characters that were typed are escaped."""
+        """Exit with a message. Control characters from the command line are escaped in it."""
         super().exit(status, message and printable(message))
 
 
@@ -51,7 +51,7 @@ def written_out(answer, say_failure):
             status = answer()
             sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
-        sys.excepthook = say_traceback  # if it is raised again
+        sys.excepthook = say_traceback  # used if the exception is raised again
         status = say_failure(error)
         if came and isinstance(error, KeyboardInterrupt):
             status = 128 + came[0]
@@ -70,23 +70,23 @@ def show(text="", end="\n"):
 
 
 def show_to_the_letter(text, end="\n"):
-    """Write a text that a program may read to standard output and flush it; escape it only on a terminal."""
+    """Write a text to standard output and flush it. Escape it only on a terminal, since a program may read it."""
     print(to_the_letter(text, sys.stdout), end=end, flush=True)
 
 
 def say(message):
-    """Write a line to standard error, if that can be written."""
+    """Write a line to standard error. Do nothing if that fails."""
     with contextlib.suppress(OSError):
         print(printable(message), file=sys.stderr, flush=True)
 
 
 def say_traceback(kind, error, trace):
-    """Print an exception's traceback, as sys.excepthook does, but escaped."""
+    """Print a traceback as sys.excepthook does, with control characters escaped."""
     say("".join(traceback.format_exception(kind, error, trace)).rstrip())
 
 
 def described(error):
-    """Return the message of an exception in one line; of an OSError, the file and the reason."""
+    """Return the message of an exception in one line. That of an OSError is the file and the reason."""
     if not isinstance(error, OSError) or not error.strerror:
         return one_line(error)
     subject = error.filename or WITHOUT_A_NAME.get(error.errno)
@@ -99,7 +99,7 @@ def error_in_words(error):
 
 
 def make_streams_usable():
-    """Replace closed standard streams (`>&-`), which are None in Python, and let all of them write any character."""
+    """Replace closed standard streams, which are None in Python, and let all of them encode any character."""
     codecs.register_error(QUESTION_MARK, question_mark)
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:
@@ -114,7 +114,7 @@ QUESTION_MARK = "minitransformer.question_mark"
 
 
 def question_mark(error):
-    """Encode as "?" a character that the encoding does not have, but the bytes of a file's name as they are."""
+    """Encode characters that the encoding lacks as "?", and undecodable bytes of file names as these bytes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     codes = map(ord, error.object[error.start : error.end])
@@ -122,7 +122,7 @@ def question_mark(error):
 
 
 def whole_number(least, option):
-    """Return a type for argparse: an integer from `least` on. `option` begins the message about all others."""
+    """Return a type for argparse that accepts integers from `least` on. Its error message begins with `option`."""
 
     def read(text):
         with contextlib.suppress(ValueError):

@@ -1,16 +1,16 @@
 """Settings of the whole process that make training and generation faster: `minitransformer.tune_process()`.
 
-Importing this package changes nothing in the process. The commands, the processes of replicas and the benchmark call
-this function first, and so can a program of yours.
+Importing this package changes no settings of the process. The commands, the processes of replicas and the benchmark
+call this function first. Your program can do the same.
 
-**Memory.** A training step allocates and frees the same large arrays over and over. By default glibc maps every array
-above a threshold, unmaps it when it is freed, and the kernel then faults its pages in again, zeroed, at the
-next use: on two cores that took a fifth of the tiny model's training step. The threshold cannot be raised above 32 MB,
-but mapping can be forbidden altogether, which makes a step of GPT-2, whose embedding takes 154 MB, 1.06 times as fast.
-The price is that freed memory stays with the process.
+**Memory.** A training step allocates and frees the same large arrays repeatedly. By default glibc maps every array
+above a threshold and unmaps it when it is freed. At the next use the kernel must provide zeroed pages again, which took
+a fifth of the tiny model's training step on two cores. The threshold cannot be raised above 32 MB, but mapping can be
+disabled altogether. This makes a step of GPT-2, whose embedding takes 154 MB, 1.06 times as fast. The disadvantage is
+that the process keeps freed memory.
 
-**Threads.** After a product, the threads of OpenBLAS wait for the next one in a loop, by default for some 25 ms, and
-keep other threads of the process from their core. With 3 ms, GPT-2 reads a prompt of 1,000 tokens in 0.9 of the time.
+**Threads.** After a product, the threads of OpenBLAS wait actively for the next one, by default for about 25 ms, and
+occupy cores that other threads of the process need. With 3 ms, GPT-2 reads a prompt of 1,000 tokens in 0.9 of the time.
 """
 
 import ctypes
@@ -24,19 +24,18 @@ WAIT = "23"  # OpenBLAS's threads wait for 2²³ ticks of the processor's clock
 
 
 def tune_process() -> None:
-    """Tune this process for speed: malloc keeps freed memory, OpenBLAS's threads wait less.
+    """Tune this process for speed: malloc keeps freed memory, and OpenBLAS's threads wait for a shorter time.
 
-    Settings that the system does not have are skipped: the first needs glibc, the second NumPy's OpenBLAS. OpenBLAS
-    reads its setting, the environment variable OPENBLAS_THREAD_TIMEOUT, when NumPy is imported, so call this function
-    before the first import of NumPy to have both. A value that is already set is kept. Child processes inherit the
-    variable; nothing else in the process changes.
+    Settings that the system does not have are skipped. The first one requires glibc, the second one NumPy's OpenBLAS.
+    OpenBLAS reads the environment variable OPENBLAS_THREAD_TIMEOUT when NumPy is imported, so this function must be
+    called before the first import of NumPy. A value that is already set is kept. Child processes inherit the variable.
     """
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", WAIT)
     keep_freed_memory()
 
 
 def keep_freed_memory() -> bool:
-    """Forbid malloc to map and trim. Return True if the C library accepted every setting."""
+    """Disable mapping and trimming in malloc. Return True if the C library accepted every setting."""
     if not sys.platform.startswith("linux"):
         return False
     try:

@@ -2,9 +2,9 @@
 
     k = whole("logit_lens: k", k, least=1)
 
-returns k as a plain Python number (NumPy's scalars would turn float32 into float64, and JSON has none), or raises
-ValueError with `logit_lens: k must be at least 1, not 0`. A dataclass of settings declares the check with the meaning
-of the field:
+returns k as a Python number, or raises ValueError with the message `logit_lens: k must be at least 1, not 0`. NumPy's
+scalars are converted because they would turn float32 into float64 and cannot be stored as JSON. A dataclass of settings
+declares the check together with the meaning of a field:
 
     steps: int = setting(2000, "updates of the weights", whole, least=1)
 
@@ -32,7 +32,7 @@ IN_WORDS = {"more than 0": "positive", "more than -inf": "a number", "less than 
 
 
 def whole(name: str, value, *, least=-math.inf, most=math.inf) -> int:
-    """Return an integer as an int. Raises TypeError for another type, ValueError outside `least` … `most`."""
+    """Return an integer as an int. Raises TypeError for another type, ValueError if not in [least, most]."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, not {brief(value)}")
     if value < least:
@@ -43,16 +43,18 @@ def whole(name: str, value, *, least=-math.inf, most=math.inf) -> int:
 
 
 def number(name: str, value, **limits) -> float:
-    """Return a number as a float. Raises TypeError for another type, ValueError outside of `limits`, or for NaN.
+    """Return a number as a float. `limits` are keywords of LIMITS, such as `least=0, below=1`.
 
-    `limits` are keywords of LIMITS, such as `least=0, below=1`.
+    Raises TypeError for another type, and ValueError for a number outside of the limits or, with limits, for NaN.
     """
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, not {brief(value)}")
     try:
         value = float(value)
     except OverflowError:
-        raise ValueError(f"{name} must be at most {sys.float_info.max:.2g} in size, as floating point is") from None
+        raise ValueError(
+            f"{name} must be at most {sys.float_info.max:.2g} in absolute value, the limit of float64"
+        ) from None
     if not all(LIMITS[kind][0](value, limit) for kind, limit in limits.items()):
         words = [f"{LIMITS[kind][1]} {limit:g}" for kind, limit in limits.items()]
         raise ValueError(f"{name} must be {' and '.join(IN_WORDS.get(word, word) for word in words)}, not {value}")
@@ -100,23 +102,27 @@ def one_of(name: str, value, *, known) -> str:
 
 
 def brief(value) -> str:
-    """Return repr(value), shortened to its beginning and its end if it is long."""
+    """Return repr(value). If it is long, its middle is left out."""
     short = reprlib.Repr()
     short.maxstring = short.maxlong = short.maxother = MOST_SHOWN
     return short.repr(value)
 
 
 def setting(default, means: str, check, *, none: str | None = None, **limits):
-    """Return a dataclass field with a default, a meaning, and its check, called as check(name, value, **limits).
+    """Return a dataclass field with a default, a meaning and a check.
 
-    If `none` is given, the field may be None, and `none` describes that value.
+    check_fields calls check(name, value, **limits). If `none` is given, the field may be None, and `none` describes the
+    meaning of None.
     """
     metadata = {"means": means, "check": partial(check, **limits), "none": none}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def statements(cls) -> dict:
-    """Return {field: metadata} of a dataclass of settings. A subclass may change only the default of a field."""
+    """Return {field: metadata} of a dataclass of settings.
+
+    The metadata of a base class is used for a field whose default a subclass overrides.
+    """
     return {
         name: field.metadata
         for base in reversed(cls.__mro__)
@@ -126,7 +132,10 @@ def statements(cls) -> dict:
 
 
 def check_fields(settings) -> None:
-    """Convert and check each field of a frozen dataclass. Raises TypeError or ValueError, naming class and field."""
+    """Convert and check each field of a frozen dataclass.
+
+    Raises TypeError or ValueError. The message names the class and the field.
+    """
     for name, said in statements(type(settings)).items():
         value = getattr(settings, name)
         if value is not None or said["none"] is None:

@@ -1,3 +1,3 @@
-"""The version of the package, as its metadata has it too."""
+"""The version of the package, which is also in its metadata."""
 
 __version__ = "0.2.0"

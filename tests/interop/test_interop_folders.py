@@ -320,7 +320,7 @@ def test_a_link_to_what_never_ends_is_not_followed_to_its_end(tmp_path, name, mo
     monkeypatch.setattr(archive, "LONGEST_DESCRIPTION", 10**5)
     (tmp_path / name).unlink(missing_ok=True)
     (tmp_path / name).symlink_to("/dev/zero")
-    refused(tmp_path, "has more than the 100,000 bytes that are read of such a file", name)
+    refused(tmp_path, "is longer than the limit of 100,000 bytes for such a file", name)
 
 
 def test_a_chat_template_that_is_no_text_is_named(tmp_path):
