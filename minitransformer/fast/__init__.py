@@ -1,8 +1,8 @@
 """The engine: twins of textbook functions, which take less time or memory. README.md lists them with their gains.
 
-The number after a line is that of the textbook's equation that it computes. The paths of attention have further
-equations. A twin takes arrays of float32 or of float64. Complex arrays, which only checks use, are computed by the
-textbook.
+The number in the comment after a line is the number of the textbook's equation that the line computes. The paths of
+attention have equations of their own. A twin takes arrays of float32 or of float64. Complex arrays, which only checks
+use, are computed by the textbook.
 
 A name such as fast.attention is the function; its file is import_module("minitransformer.fast.attention").
 """

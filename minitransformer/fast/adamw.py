@@ -1,13 +1,13 @@
 """AdamW in place, on every core.
 
-A part of a parameter's rows stays in the processor's cache from the first line to the last, and only one line makes a
-new array. Two cores, which share the parts of all parameters, take 0.6 of the time of one, unless there are too few to
-wake a thread for. Nothing is multiplied beforehand: to scale all gradients takes a third of the time of this step. And
-(4) to (6) are worked out as
+The rows of a parameter are updated in parts, which stay in the processor's cache from the first line to the last. Only
+one line allocates a new array. If there are enough entries for threads, two cores divide the parts of all parameters
+and take 0.6 of the time of one core. The gradients are not scaled in a separate pass, which would take a third of the
+time of this step. (4) to (6) are computed as
 
     θ′ = decayed − lr √c₂ / c₁ · m′ / (√v′ + ε √c₂),   c₁ = 1 − β₁ᵗ,  c₂ = 1 − β₂ᵗ
 
-which is the same with fewer operations for each entry (Kingma and Ba, section 2).
+which gives the same result with fewer operations for each entry (Kingma and Ba, section 2).
 """
 
 import math
@@ -21,7 +21,7 @@ from minitransformer.system.cores import ENOUGH_FOR_THREADS, side_by_side
 
 @twin_of(textbook.adamw_in_place, "e8da5aa3c57f")
 def adamw_in_place(moves, gradient_scale=1.0):
-    """Take a step of AdamW for every (theta, g, m, v, settings) of `moves`: changes θ, m and v in place."""
+    """Take a step of AdamW for every (theta, g, m, v, settings) in `moves`. θ, m and v are changed in place."""
 
     def update(move):
         update_part(*move, gradient_scale)
@@ -34,7 +34,7 @@ def adamw_in_place(moves, gradient_scale=1.0):
 
 
 def update_part(theta, g, m, v, settings, gradient_scale=1.0):
-    """Take the step for some of a parameter's entries: changes θ, m and v in place. `g` counts gradient_scale times."""
+    """Take a step for some entries of a parameter. θ, m and v are changed in place; g is scaled by gradient_scale."""
     t, lr, (beta1, beta2) = settings["t"], settings["lr"], settings["betas"]
     root_c2 = math.sqrt(1 - beta2**t)
     theta *= 1 - lr * settings["weight_decay"]  # (1)

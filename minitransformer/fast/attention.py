@@ -1,11 +1,12 @@
-"""Attention by the path that suits the length of the sequence.
+"""Attention, computed by the path that suits the length of the sequence.
 
-Longer sequences take other paths to the same result: a few queries at a time, which need not look at keys that the mask
-forbids (see query_blocks.py), and at last blocks of queries and keys that never hold all weights at once (see
-blocked_attention.py). With many weights, some heads are computed in one thread and the others in another (see
-head_groups.py). `on_weights` needs all weights, and so all pairs at once, whatever the length. If a key or
-value that the mask hides from all queries is not finite, the textbook may give NaN and the paths for longer sequences
-finite numbers, because they skip keys that no query may see.
+Short sequences compute all pairs of a query and a key at once. Longer sequences process a few queries at a time, and
+skip keys that the mask forbids (see query_blocks.py). Very long sequences process blocks of queries and keys, without
+all weights in memory (see blocked_attention.py). If there are many weights, the heads are divided among threads (see
+head_groups.py). `on_weights` needs all weights, so it always takes the first path.
+
+The result is the same, with one exception. If a key or value that the mask hides from all queries is not finite, the
+textbook may return NaN, whereas the paths for longer sequences return finite numbers, because they skip such keys.
 """
 
 import math
@@ -21,17 +22,17 @@ from minitransformer.fast.softmax import softmax
 from minitransformer.layers import attention as textbook
 from minitransformer.layers.attention import group_heads, ungroup_heads
 
-# Pairs of a query and a key from which on
-MEDIUM = 192 * 192  # it is faster to take a few queries at a time, if there is a mask, and
-VERY_LONG = 1024 * 1024  # the weights would take about as much memory as all else that a layer saves.
-MANY = 1 << 19  # weights of all heads and sequences, from which on it is faster to take the heads side by side
+MEDIUM = 192 * 192  # pairs of a query and a key; with more, and a mask, a few queries at a time are faster
+VERY_LONG = 1024 * 1024  # pairs; with more, the weights take as much memory as everything else that a layer saves
+MANY = 1 << 19  # weights of all heads and sequences; with more, it is faster to divide the heads among threads
 
 
 @twin_of(textbook.causal_mask, "43068838ca8d")
 def causal_mask(Tq: int, Tk: int):
     """Return the causal mask (Tq, Tk) as a read-only view of Tq + Tk booleans.
 
-    Each row begins one boolean before the one above it. A long sequence needs this: Tq · Tk booleans are too many.
+    Each row begins one boolean before the row above it. For a long sequence, Tq · Tk booleans would take too much
+    memory.
     """
     allowed_then_not = np.arange(Tq + Tk) < Tk
     allowed_then_not.flags.writeable = False
@@ -61,7 +62,7 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
 
 
 def all_at_once(q, k, v, *, mask, scale, on_weights=None):
-    """Attend with all pairs of a query and a key at once, in place. attention() has checked the arguments.
+    """Compute attention for all pairs of a query and a key at once. attention() has checked the arguments.
 
     Saved for backward, with R = H/K · Tq rows for each key–value head: q_grouped (..., K, R, D), k (..., K, Tk, D),
     v (..., K, Tk, Dv), weights_grouped (..., K, R, Tk), and the arrays that softmax and on_weights save.

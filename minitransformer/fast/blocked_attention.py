@@ -1,11 +1,11 @@
 """Attention in blocks, for very long sequences: the result of layers/attention.py, without all T² weights in memory.
 
-An average of values weighted by a softmax can be taken piece by piece, if one keeps for each query the largest score
-so far, m, the sum of the exponentials so far, l, and the weighted sum of the values so far, o, the last two measured
-from m (Milakov and Gimelshein, 2018; Dao et al., 2022).
+An average of values weighted by a softmax can be computed block by block (Milakov and Gimelshein, 2018; Dao et al.,
+2022). For each query, m is the largest score so far, l the sum of the exponentials so far, and o the weighted sum of
+the values so far. The exponentials in l and o are those of the scores minus m.
 
-Forward, for a block of queries q, over the blocks of keys k and values v in turn, with the scale s; at first m = −∞,
-l = 0, o = 0:
+Forward, for a block of queries q and the scale s. Start with m = −∞, l = 0 and o = 0. For each block of keys k and
+values v in turn:
 
     scores = (s q) kᵀ, −∞ where the mask is False               (1)
     m′ = max(m, largest of the scores)                          (2)
@@ -17,10 +17,11 @@ m′ = −∞ is replaced by 0 in (3), and c = 0. After the last block,
 
     y = o / l    λ = m + log l                                  (5)
 
-A query that may see nothing ends with m = −∞ and l = 0; 0 and 1 in their place give it y = 0, as in layers/softmax.py.
+A query that may attend to no key ends with m = −∞ and l = 0. They are replaced by 0 and 1, so that y = 0 as in
+layers/softmax.py.
 
-Backward. The weights are gone, but λ, the logarithm of the softmax's denominator, is enough to have them back, with
-the scores of (1) computed again, block by block:
+Backward. The weights were not saved. They are computed again, block by block, from the scores of (1) and from λ, the
+logarithm of the softmax's denominator:
 
     weights = exp(scores − λ)                                   (6)
 
@@ -29,15 +30,15 @@ be computed from y: with dweights = dy vᵀ, for query i and channels d,
 
     δ_i = Σ_j weights_ij Σ_d dy_id v_jd = Σ_d dy_id Σ_j weights_ij v_jd = Σ_d dy_id y_id        (7)
 
-So each block can be processed separately, and adds its share to the sums that layers/attention.py computes at once:
+So each block can be processed separately, and is added to the sums that layers/attention.py computes at once:
 
     dv += weightsᵀ dy    dscores = weights · (dy vᵀ − δ)        (8)
     dq += s · dscores k    dk += dscoresᵀ (s q)                 (9)
 
-The price is one product more, (1) a second time. The gain is memory that grows with T instead of T² (a mask takes T²
-booleans, except a causal one, a view of 2 T). A block that the mask forbids as a whole is skipped: under a causal mask,
-nearly half of them. So this takes 0.6 of the time of attention all at once over 2,048 positions, and 1.1 times that of
-query_blocks.py, which keeps all weights of the other half.
+The cost is one additional product, since (1) is computed twice. The advantage is memory that grows with T instead of T²
+(except for a mask of T² booleans; a causal mask is a view of 2 T). A block that the mask forbids completely is skipped;
+under a causal mask this is nearly half of the blocks. Over 2,048 positions this takes 0.6 of the time of attention that
+computes all pairs at once, and 1.1 times the time of query_blocks.py, which saves the weights of the remaining blocks.
 """
 
 import numpy as np
@@ -51,9 +52,9 @@ QUERIES = KEYS = 256  # in a block
 def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
     """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
 
-    The arguments are those of attention(), which checks them, and comes here where sequences are very long. `queries`
-    and `keys` are the sizes of a block. The query heads that share a key–value head are treated as one head with more
-    queries, as in layers/attention.py.
+    attention() checks the arguments and calls this function for very long sequences. `queries` and `keys` are the
+    numbers of queries and of keys in a block. The query heads that share a key–value head are treated as one head with
+    more queries, as in layers/attention.py.
 
     Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), mask (..., Tq, Tk) or None,
     y (..., H, Tq, Dv), and λ (..., H, Tq, 1).
@@ -66,11 +67,11 @@ def blocked_attention(q, k, v, *, mask=None, scale, queries=QUERIES, keys=KEYS):
     key_blocks = [slice(start, min(start + keys, Tk)) for start in range(0, Tk, keys)]
 
     def rows_of(x, rows):
-        """Return the rows of a block of x (..., H, Tq, n), those of heads in a group together: (..., K, G·rows, n)."""
+        """Return some rows of x (..., H, Tq, n), with the heads of a group together, as (..., K, G·rows, n)."""
         return group_heads(x[..., rows, :], K)
 
     def blocks_seen_by(q_rows, rows):
-        """Yield (columns, scores (..., K, G·rows, columns)) for each block of keys of which the queries may see any."""
+        """Yield (columns, scores (..., K, G·rows, columns)) for each block of keys that the mask does not forbid."""
         for columns in key_blocks:
             seen = None if mask is None else mask[..., rows, columns]
             if seen is not None and not seen.any():

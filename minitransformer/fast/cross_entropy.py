@@ -1,7 +1,9 @@
-"""Cross-entropy without an array of coefficients: the target's is taken out of the row, and the rest is one number.
+"""Cross-entropy without an array of coefficients.
 
-Of the arrays as large as the logits, which at a vocabulary of 50,257 outweigh a small model, there are two: the
-exponentials, and the gradient (three with label smoothing). It takes 0.29 of the time.
+Without label smoothing, only the target of a row has a coefficient other than 0, so one number per row is stored. The
+coefficients of label smoothing are the same in every row. Only two arrays are as large as the logits, the exponentials
+and the gradient; with label smoothing there are three. With a vocabulary of 50,257 such an array is larger than a small
+model. This takes 0.29 of the time.
 """
 
 import numpy as np
@@ -15,8 +17,8 @@ from minitransformer.layers.softmax import finite_max
 def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
     """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
 
-    Saved for backward, of P positions: e (P, V) = exp(x − m), total (P,) its sum, from which p = e / total, at_target
-    (P,), each row and its target, kept (P,), own (P,), and smoothing (V,) or None.
+    Saved for backward, with P positions: e (P, V) = exp(x − m), its sum total (P,), for p = e / total, the indices
+    at_target of each row and its target, kept (P,), own (P,), and smoothing (V,) or None.
     """
     textbook.check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction)
     shape, V = logits.shape, logits.shape[-1]
@@ -33,7 +35,7 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
     own = (1 - label_smoothing) * target_weight  # (1)
     smoothing = class_weight * (label_smoothing / V) if label_smoothing else None  # (1)
     shifted = rows - finite_max(rows, -1)
-    # A coefficient of 0 counts as 0 whatever the logit is: 0 · ∞ would be NaN.
+    # A product with a coefficient of 0 is 0 for any logit; computed, 0 · ∞ would be NaN.
     at_target_shifted = np.where(own == 0, 0, shifted[at_target])
     smoothed_shifted = np.where(smoothing == 0, 0, shifted) @ smoothing if label_smoothing else None
     e = np.exp(shifted, out=shifted)
@@ -51,7 +53,7 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
     loss = losses.reshape(targets.shape) if reduction == "none" else losses.sum() * share  # (4)
 
     def backward(dloss=1.0):
-        per_position = np.asarray(dloss, real).reshape(-1) * share  # one for each position, or one for all (6)
+        per_position = np.asarray(dloss, real).reshape(-1) * share  # one entry per position, or one entry for all (6)
         at_target_coefficient = own * per_position
         coefficient_sum = at_target_coefficient
         if smoothing is not None:

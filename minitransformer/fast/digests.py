@@ -1,13 +1,13 @@
-"""The registration of twins, and the check that the textbook still is the one they were verified against.
+"""The registration of twins, and the check that the textbook has not changed since they were verified.
 
-A twin must compute the same as its textbook function. Its tests compare the two, so they hold for the textbook function
-as it was when they were run. Hence a twin is registered with a digest of that source: of the function, and of the
-functions, classes, constants and imports of this package that it uses, directly or through others. The digest is taken
-from the syntax tree without docstrings and annotations, so comments, formatting and types do not matter.
+A twin must give the same results as its textbook function. Tests compare the two, so they are valid only for the source
+of the textbook function at that time. Therefore a twin is registered with a digest of that source. The digest includes
+the function, and all functions, classes, constants and imports of this package that it uses, directly or indirectly. It
+is computed from the syntax tree without docstrings and annotations, so comments, formatting and types do not matter.
 
 When a function is called for the first time, its digest is computed again. If it differs, somebody has edited the
-textbook: the textbook function then runs instead of the twin, and one warning names it. Without source files, as in
-an installation of compiled files alone, nothing can have been edited.
+textbook. Then the textbook function runs instead of the twin, and one warning names it. If there are no source files,
+as in an installation of compiled files alone, the textbook counts as not edited.
 """
 
 import ast
@@ -21,8 +21,8 @@ from pathlib import Path
 from minitransformer.module import TWINS, EditedTextbook
 
 PACKAGE = "minitransformer"
-VERIFIED = {}  # {textbook function: (digest, further textbook classes that the twin imitates)}
-EDITED = {}  # {textbook function that has been called: whether it has been edited}
+VERIFIED = {}  # {textbook function: (digest, classes of the textbook whose computation the twin repeats)}
+EDITED = {}  # {textbook function that has been called: True if it has been edited}
 CHECKING = threading.Lock()
 UNIMPORTANT = ("annotation", "returns", "type_comment", "kind", "type_params")
 
@@ -30,8 +30,9 @@ UNIMPORTANT = ("annotation", "returns", "type_comment", "kind", "type_params")
 def twin_of(function, digest: str, imitates=()):
     """Return a decorator that registers the engine's twin of a textbook function.
 
-    function: the textbook function. digest: the digest of the source that the twin was verified against.
-    imitates: classes that the textbook function calls through its arguments, and whose computation the twin repeats.
+    function   the textbook function
+    digest     digest of the source of the textbook function for which the twin was verified
+    imitates   classes that the textbook function calls through its arguments, and whose computation the twin repeats
     """
 
     def register(twin):
@@ -43,9 +44,9 @@ def twin_of(function, digest: str, imitates=()):
 
 
 def is_edited(function) -> bool:
-    """Return True if the source of a textbook function differs from the verified one, at first with a warning."""
+    """Return True if the source of a textbook function differs from the verified one. Warn the first time."""
     if function not in EDITED:
-        with CHECKING:  # threads that call a function for the first time at once get one warning
+        with CHECKING:  # only one warning if several threads call a function for the first time
             if function not in EDITED:
                 edited = function in VERIFIED and digest_of(function) not in (None, VERIFIED[function][0])
                 if edited:
@@ -60,7 +61,7 @@ def is_edited(function) -> bool:
 
 
 def digest_of(function) -> str | None:
-    """Return the digest of a registered textbook function's present source; None if there is no source file."""
+    """Return the digest of the current source of a registered textbook function, or None without a source file."""
     starts = [function, *VERIFIED[function][1]]
     if not source_of(function.__module__):
         return None
@@ -76,10 +77,10 @@ def digest_of(function) -> str | None:
 
 @cache
 def source_of(module: str) -> dict:
-    """Return the statements at the top level of a module by the names that they bind; {} without a source file.
+    """Return the statements at the top level of a module, by the names that they bind. {} without a source file.
 
-    Each is {name: [(text of the statement, (module, name) of everything in this package that it uses)]}. A name that
-    several statements bind, as an import and a definition further down, has all of them.
+    The result is {name: [(text of a statement, {(module, name) of each object of this package that it uses})]}. The
+    list of a name contains all statements that bind it, for example an import and a later definition.
     """
     file = Path(find_spec(module).origin)
     found = {}
@@ -99,7 +100,7 @@ def source_of(module: str) -> dict:
 
 
 def bound(statement) -> set:
-    """Return the names that a statement binds, or whose attributes or items it assigns, also within `if` or `try`."""
+    """Return the names that a statement binds, or to whose attributes or items it assigns, also in `if` or `try`."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {statement.name}
     names = set()
@@ -117,12 +118,12 @@ def bound(statement) -> set:
 
 
 def bound_by(alias) -> str:
-    """Return the name that a part of an import statement binds: np for `numpy as np`, scipy for `scipy.special`."""
+    """Return the name that an alias in an import binds, such as np for `numpy as np` or scipy for `scipy.special`."""
     return alias.asname or alias.name.partition(".")[0]
 
 
 def text_and_names(definition) -> tuple[str, frozenset]:
-    """Return a text of a syntax tree, the same in every version of Python, and the names that occur in it."""
+    """Convert a syntax tree to a text that does not depend on the version of Python. Return (text, names in it)."""
     words, names = [], set()
 
     def visit(node):
@@ -150,6 +151,6 @@ def text_and_names(definition) -> tuple[str, frozenset]:
 
 
 def without_docstring(node, body):
-    """Return the body of a definition without its docstring, or any other body as it is."""
+    """Return the body of a definition without its docstring, or any other body unchanged."""
     is_definition = isinstance(node, ast.FunctionDef | ast.ClassDef)
     return body[1:] if is_definition and ast.get_docstring(node, clean=False) is not None else body

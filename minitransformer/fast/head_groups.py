@@ -1,16 +1,17 @@
-"""Attention of some heads in one thread, and of the others in another.
+"""Attention with the heads divided into groups, which are computed in threads.
 
-Heads do not see each other. Let the key–value heads be cut into groups g, each with the query heads that it serves:
+Heads are independent of each other. Let the key–value heads be divided into groups g, each with its query heads:
 
     y_g = attention(q_g, k_g, v_g)                  (1)
     y = y_1, y_2, … side by side                    (2)
 
-Backward. An entry of q, k or v reaches y within its own group alone, so the gradients are put together as y is:
+Backward. An entry of q, k or v affects only the y of its own group, so the gradients are concatenated as y is:
 
     dq_g, dk_g, dv_g = attention's backward of dy_g             (3)
 
-On two cores, causal attention of 12 heads over 1,000 positions takes 0.8 of the time that it takes undivided; that of
-6 heads over 256, in a batch of 4, 0.87, and its backward 0.7. With a tenth as many weights, it takes longer.
+On two cores, causal attention of 12 heads over 1,000 positions takes 0.8 of the time of undivided attention. Attention
+of 6 heads over 256 positions, in a batch of 4, takes 0.87 of the time, and its backward 0.7. With a tenth as many
+weights, it takes longer than undivided attention.
 
 Saved for backward: only the arrays that attention saves.
 """
@@ -21,9 +22,10 @@ from minitransformer.system.cores import side_by_side, threads
 
 
 def in_head_groups(q, k, v, *, attention, mask=None, groups=None, **options):
-    """Return attention(q, k, v, mask=mask, **options), computed in `groups` of heads; None: one for each thread.
+    """Return attention(q, k, v, mask=mask, **options), computed in groups of heads.
 
-    The shapes are those of attention(), in whose place there may be any function of q, k and v that keeps heads apart.
+    `attention` may be any function with the shapes of attention() in which heads are independent. `groups` is the
+    number of groups. The default is one for each thread.
     """
     kv_heads = k.shape[-3]
     count = min(threads() if groups is None else groups, kv_heads)

@@ -1,9 +1,10 @@
-"""A product of a matrix with all positions at once.
+"""Linear maps of all positions in one matrix product.
 
-With three axes, NumPy makes a small product for each sequence of a batch. As one matrix of all positions, x takes one
-large product, which the matrix library shares among the cores; the bias is added in place, and its gradient is a
-product with ones (see sums.py). Forward and backward take 0.53 of the time for 16 × 64 positions of 64 features, 0.85
-for 4 × 256 of 384; with one sequence in a batch, as long.
+For an array with three axes, NumPy computes a small product for each sequence of a batch. If x is reshaped to one
+matrix of all positions, there is one large product, which the matrix library divides among the cores. The bias is added
+in place, and its gradient is a product with ones (see sums.py). Forward and backward take 0.53 of the time for 16 × 64
+positions of 64 features, and 0.85 for 4 × 256 positions of 384 features. With one sequence in a batch, no time is
+saved.
 """
 
 from minitransformer.fast.digests import twin_of
@@ -16,7 +17,7 @@ from minitransformer.layers.linear import rows
 def linear(x, weight, bias=None):
     """Map x (..., I) to y (..., O), with weight (I, O) and bias (O,) or None.
 
-    Saved for backward, of P positions: x_rows (P, I), weight (I, O).
+    Saved for backward, with P positions: x_rows (P, I), weight (I, O).
     """
     textbook.check_arguments(x, weight, bias)
     x_shape, x_rows, has_bias = x.shape, rows(x), bias is not None

@@ -1,13 +1,13 @@
-"""The blocks for one new position, without calling the layers: the path that decoding takes for each token.
+"""The blocks for one new position, without calling the layers. Decoding takes this path for each token.
 
-One row times a matrix takes as long as it takes to read the matrix, and in a small model less than to call the layers:
-each of them looks up its twin, checks its arguments, and makes a backward pass that nobody calls. Here the same sums
-stand one below the other. One position has nothing later to be kept from, so there is no mask, and its heads are one
-row renumbered: the G query heads that share a key–value head are G rows of one product. A token takes 0.48 of the time
-at the size `tiny`, 0.44 at `nano`.
+The product of one row with a matrix takes as long as reading the matrix. In a small model this is less than the time to
+call the layers, each of which looks up its twin, checks its arguments, and creates a backward pass that is never
+called. Here the same computations are written out in one place. The newest position may attend to all others, so there
+is no mask. The G query heads that share a key–value head are G rows of one product. A token takes 0.48 of the time at
+the size `tiny`, and 0.44 at `nano`.
 
-q, k and v stay three products: one product with a packed copy of the three matrices would save two calls of a
-microsecond, and the copy, a sixth of a GPT-2's weights, would have to follow whatever changes them.
+q, k and v remain three products. One product with a packed copy of the three matrices would save two calls, each of a
+microsecond. But the copy, a sixth of the weights of GPT-2, would have to be updated whenever the weights change.
 
 A block with a hook, an adapter or a layer of another class runs as in the textbook, and so do several positions at
 once.
@@ -30,9 +30,9 @@ from minitransformer.layers.rms_norm import RMSNorm
 from minitransformer.module import ENGINE_DTYPES, faster
 
 
-@twin_of(textbook.through_blocks, "28474514812f", imitates=(TransformerBlock, Rotary))
+@twin_of(textbook.through_blocks, "79446355550d", imitates=(TransformerBlock, Rotary))
 def through_blocks(blocks, x, *, mask, positions, cache):
-    """Apply the blocks, one after another, to x (..., T, C). A KeyValueCache is extended."""
+    """Apply the blocks, one after another, to x (..., T, C). If `cache` is a KeyValueCache, it is extended."""
     alone = cache is not None and x.shape[-2] == 1 and {x.dtype} in ENGINE_DTYPES and mask.all()
     for i, block in enumerate(blocks):
         layer_cache = None if cache is None else cache.layers[i]
@@ -44,7 +44,7 @@ def through_blocks(blocks, x, *, mask, positions, cache):
 
 
 def is_what_it_looks(block, dtype) -> bool:
-    """Return True for a block of the standard classes, with weights of this dtype and without hooks."""
+    """Return True if a block consists of the standard classes, with weights of this dtype and without hooks."""
     attention, feed_forward = block.attention, block.feed_forward
     if type(attention) is not MultiHeadAttention or type(feed_forward) not in (FeedForward, GatedFeedForward):
         return False
@@ -64,7 +64,7 @@ def is_what_it_looks(block, dtype) -> bool:
 
 
 def straight_through(block, x, batch, positions, cache):
-    """Apply a block to one position x (P, C) of each sequence in a batch of the shape `batch`."""
+    """Apply a block to x (P, C), one position of each sequence in a batch. `batch` is the shape of the batch."""
     r = x + attended(block.attention, normalized(block.norm1, x), batch, positions, cache)
     return r + fed_forward(block.feed_forward, normalized(block.norm2, r))
 
@@ -85,7 +85,7 @@ def mapped(linear, x):
 
 
 def attended(attention, x, batch, positions, cache):
-    """Apply a MultiHeadAttention to x (P, C), which attends to itself and to all positions in the cache."""
+    """Apply a MultiHeadAttention to x (P, C). Each position attends to itself and to all positions in the cache."""
     D = attention.d_head
     q, k, v = (mapped(w, x).reshape(*batch, -1, 1, D) for w in (attention.w_q, attention.w_k, attention.w_v))
     turn = attention.rotary

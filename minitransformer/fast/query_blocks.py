@@ -1,36 +1,36 @@
-"""Attention of a few queries at a time, to no more keys than they may see.
+"""Attention of a few queries at a time, which skips keys that the mask forbids for all of them.
 
-Queries do not see each other. Let them be cut into blocks b, and let f_b be the first key that any query of the block
-may see, and l_b the first after the last of them. All keys but f_b … l_b − 1 would get the weight 0, so, with the part
-of the mask that belongs to these queries and keys,
+Queries are independent of each other. Let them be divided into blocks b. Let f_b be the first key to which a query of
+the block may attend, and l_b − 1 the last one. All keys outside f_b … l_b − 1 have the weight 0. Therefore, with the
+part of the mask for these queries and keys,
 
     y_b = attention(q_b, k[f_b : l_b], v[f_b : l_b])            (1)
     y = y_1 above y_2 above …                       (2)
 
-Backward. A query reaches y in its own block alone, but a key in every block that sees it:
+Backward. A query affects y only in its own block, but a key affects y in every block that attends to it:
 
     dq_b, dk_b, dv_b = attention's backward of dy_b             (3)
     dk[f_b : l_b] += dk_b    dv[f_b : l_b] += dv_b              (4)
 
-Under a causal mask the first block has few keys and only the last one all of them: with eight blocks, 9/16 of the
-scores are left to compute and to keep. Over 1,000 positions this takes 0.6 of the time of undivided attention, over 256
-no more or less, by the machine. Unlike attention in blocks of queries *and* keys (see blocked_attention.py), it has all
-keys of a query at hand, and so needs no running softmax, and no second look in backward: as long as the weights are not
-too large it is the faster one.
+Under a causal mask the first block has few keys, and only the last block has all of them. With eight blocks, 9/16 of
+the scores are computed and saved. Over 1,000 positions this takes 0.6 of the time of undivided attention. Over 256
+positions it takes about the same time, depending on the machine. Unlike attention in blocks of queries *and* keys (see
+blocked_attention.py), each block has all keys of its queries. So it needs no running softmax, and backward does not
+compute the scores again. It is the faster method as long as the weights fit into memory.
 
 Saved for backward: k (..., K, Tk, D), v (..., K, Tk, Dv), and the arrays that attention saves for each block.
 """
 
 import numpy as np
 
-FEWEST = 64  # queries in a block, for products that are large enough
+FEWEST = 64  # queries in a block; with fewer, the products are too small to be efficient
 
 
 def in_query_blocks(q, k, v, *, attention, mask, queries=None, **options):
-    """Return attention(q, k, v, mask=mask, **options), computed for `queries` at a time; None: an eighth, at least 64.
+    """Return attention(q, k, v, mask=mask, **options), computed for a few queries at a time.
 
-    The shapes are those of attention(), in whose place there may be any function of q, k and v that keeps queries
-    apart.
+    `attention` may be any function with the shapes of attention() in which queries are independent. `queries` is the
+    number of queries in a block. The default is an eighth of all queries, but at least FEWEST.
     """
     Tq, Tk = q.shape[-2], k.shape[-2]
     queries = max(FEWEST, -(-Tq // 8)) if queries is None else queries
@@ -60,6 +60,9 @@ def in_query_blocks(q, k, v, *, attention, mask, queries=None, **options):
 
 
 def keys_seen(mask):
-    """Return the slice from the first to the last key that a mask (..., Tk) allows anywhere; of none, the first key."""
+    """Return the slice from the first to the last key that a mask (..., Tk) allows for any query.
+
+    If it allows none, return the slice of the first key.
+    """
     seen = np.flatnonzero(mask.any(axis=tuple(range(mask.ndim - 1))))
     return slice(seen[0], seen[-1] + 1) if seen.size else slice(0, 1)

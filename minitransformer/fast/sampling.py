@@ -1,9 +1,9 @@
 """Top-p without a sort of the whole vocabulary.
 
-Only the likeliest tokens can be kept, so only those are sorted. Which they are is guessed: all that are at least a
-quarter as likely as the likeliest, or else a sixteenth, and so on, until together they reach top_p. The kept
-probabilities have the bits of the whole sort, which for 50,257 tokens takes a fifth of the time of all else in a token
-of GPT-2: this takes 0.06 of it.
+Only the likeliest tokens can be kept, so only these are sorted. First all tokens are tried that are at least a quarter
+as likely as the likeliest token, then a sixteenth, and so on, until their sum reaches top_p. The kept probabilities are
+bit-identical to those of a complete sort. For 50,257 tokens, a complete sort takes a fifth of the time of everything
+else in a token of GPT-2. This function takes 0.06 of the time of the sort.
 """
 
 import numpy as np
@@ -11,14 +11,14 @@ import numpy as np
 from minitransformer import generation as textbook
 from minitransformer.fast.digests import twin_of
 
-LARGE = 1024  # tokens; several rows of a smaller vocabulary are sorted together in less time
-ROUNDING = 1e-9  # by which the sum of the likeliest must exceed top_p, so that no order of adding makes it less
-TRIES = 12  # each with a quarter of the border before
+LARGE = 1024  # tokens; with a smaller vocabulary, sorting several rows together is faster
+ROUNDING = 1e-9  # by how much the sum must exceed top_p, so that no order of addition rounds it to less
+TRIES = 12  # each with a quarter of the previous threshold
 
 
 @twin_of(textbook.keep_top_p, "859ba6ee9121")
 def keep_top_p(p, top_p):
-    """Set to 0 those of each row of p (..., V) that are not needed to reach top_p, taking the likeliest first."""
+    """Keep the likeliest entries of each row of p (..., V) until their sum reaches top_p. Set all others to 0."""
     if p.size > p.shape[-1] < LARGE:
         return textbook.keep_top_p(p, top_p)
     kept = np.zeros_like(p)
@@ -32,7 +32,10 @@ def keep_top_p(p, top_p):
 
 
 def reaching(row, total):
-    """Return in rising order the indexes of all entries of row (V,) above a border, which sum to `total`; else all."""
+    """Return the increasing indices of the largest entries of row (V,), with a sum of at least `total`.
+
+    These are all entries above a threshold. If no threshold gives the sum, the indices of all entries are returned.
+    """
     border = row.max()
     for _ in range(TRIES):
         border = border / 4

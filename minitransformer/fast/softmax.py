@@ -1,9 +1,9 @@
-"""Softmax in place, without the largest entry unless it is needed.
+"""Softmax in place, which computes the largest entry of each row only if it is needed.
 
-Over short rows the largest entry takes longer to find than all the rest, so first the cheap guess m = 0 is tried, which
-is as good as any while no exponential overflows and no row vanishes: attention's softmax over 64 keys is then about
-twice as fast. The guess is judged for the array as a whole, so a row with huge entries changes how the others are
-rounded. In float16, where exp overflows at 12, it is not tried.
+In short rows, finding the largest entry m takes longer than everything else. Therefore m = 0 is tried first. It is
+sufficient if no exponential overflows and no row of exponentials vanishes. The softmax of attention over 64 keys is
+then about twice as fast. The choice is made for the whole array, so a row with huge entries affects the rounding in all
+other rows. In float16, where exp overflows at 12, m = 0 is not tried.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from minitransformer.module import require_floating
 
 @twin_of(textbook.softmax, "8944119ea148")
 def softmax(x, *, axis=-1):
-    """Turn x into weights y, of x's shape, that are not negative and sum to 1 along `axis`; a row of −∞ gives zeros.
+    """Return weights y of x's shape that are not negative and sum to 1 along `axis`. A row of −∞ gives zeros.
 
     Saved for backward: y (...).
     """
@@ -33,7 +33,7 @@ def softmax(x, *, axis=-1):
 
 
 def exponentials(x, axis):
-    """Return e of (1) and its sum along `axis`, kept as an axis of length 1; for a row of −∞, zeros and 1."""
+    """Return e of (1) and its sum along `axis`, which has length 1 in the sum. A row of −∞ gives zeros and 1."""
     if x.size and x.dtype != np.float16 and x.max() < 60:
         e = np.exp(x)
         total = axis_sum(e, axis)

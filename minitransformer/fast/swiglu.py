@@ -1,7 +1,7 @@
-"""SwiGLU's product in blocks (see elementwise.py), which saves its two inputs and nothing else.
+"""SwiGLU's product in blocks (see elementwise.py), which saves only its two inputs.
 
-silu(g) and its slope are worked out again in backward: to keep silu(g) and σ took a quarter more memory for a Llama's
-whole training step, and no less time, since an array that is not written need not be read.
+Backward computes silu(g) and its slope again. Saving silu(g) and σ took a quarter more memory in the training step of a
+Llama, and no less time, because these arrays must then be written and read.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from minitransformer.layers import feed_forward as textbook
 
 @twin_of(textbook.swiglu, "86fee3d21a5d")
 def swiglu(g, u):
-    """Return silu(g) · u, for g and u of one shape. Saved for backward: g (...), u (...)."""
+    """Return silu(g) · u for g and u of the same shape. Saved for backward: g (...), u (...)."""
     textbook.check_arguments(g, u)
 
     def gated(g, u):
@@ -30,7 +30,7 @@ def swiglu(g, u):
 
 
 def logistic(x):
-    """Return σ at x."""
+    """Return the logistic function σ at x."""
     sigma = np.tanh(0.5 * x)
     sigma += 1
     sigma *= 0.5
@@ -38,7 +38,7 @@ def logistic(x):
 
 
 def silu_slope(x, sigma):
-    """Return the slope of SiLU at x, where the logistic function is sigma."""
+    """Return the derivative of SiLU at x. `sigma` is the logistic function at x."""
     slope = 1 - sigma
     slope *= x
     slope += 1
