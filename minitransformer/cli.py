@@ -59,8 +59,6 @@ environment, every command runs on the plain formulas of the textbook.
 
 
 class OneLineParser(Parser):
-    """A parser whose errors are one line."""
-
     def error(self, message):
         self.exit(USAGE, f"{PROGRAM}: error: {one_line(message)} (see {self.prog} --help)\n")
 

@@ -66,7 +66,6 @@ def given_array(label, value):
 
 
 def function_name(run, what=""):
-    """Return a paragraph with the name of the run's function and the given text."""
     name = f"<code>{escape(run.specimen.function)}</code> " if run.specimen.function else ""
     return f'<p class="of">{name}{what}</p>'
 
@@ -129,7 +128,6 @@ def checks(reports: dict, cases) -> list:
 
 
 def certified(case):
-    """Certify the textbook's code for a case, and return the Certificate."""
     with plain():
         return certify_call(case.call(np.random.default_rng(0)))
 

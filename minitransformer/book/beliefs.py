@@ -46,7 +46,6 @@ def row_of_result(result: Result):
 
 
 def section(result: Result, picture: str | None):
-    """Return the section of an experiment: method, possible outcomes, and results."""
     experiment = result.experiment
     means = "".join(f"<li>{inline(f'*{outcome.expected}*: {outcome.means}')}</li>" for outcome in experiment.outcomes)
     numbers = "".join(row_of(inline(experiment.numbers[name]), str(one)) for name, one in result.intervals.items())

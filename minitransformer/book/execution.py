@@ -40,7 +40,6 @@ class Surroundings:
     at: dict = field(default_factory=dict)
 
     def with_indices(self, at):
-        """Return a copy in which these indices have the given values."""
         return replace(self, at={**self.at, **at})
 
 

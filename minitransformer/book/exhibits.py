@@ -15,7 +15,6 @@ def exhibits(names):
 
 
 def museum():
-    """Return the body of the museum's page, with all exhibits by room."""
     body = ["<h1>The museum of wrong gradients</h1>"]
     for room in ROOMS:
         shown = "".join(map(exhibit_of, room.EXHIBITS))
@@ -24,7 +23,6 @@ def museum():
 
 
 def exhibit_of(exhibit):
-    """Format an exhibit: its story, code and sources, and the check that missed it."""
     code = "".join(marked(mark, line) for mark, line in listing(exhibit.function))
     check = "".join(marked(" ", line) for _, line in listing(exhibit.check))
     sources = ", ".join(f'<a href="{escape(s.url)}">{escape(str(s))}</a>' for s in exhibit.sources)

@@ -275,7 +275,6 @@ def film() -> dict:
 
 
 def mirrored(step) -> list[int]:
-    """Return the numbers of the lines that a line of backward mirrors."""
     return [int(number) for number in re.findall(r"\d+", step.comment)]
 
 

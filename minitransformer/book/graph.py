@@ -186,7 +186,6 @@ def layers_of(values: dict) -> dict:
 
 
 def drawn(values: dict) -> str:
-    """Return the picture of values as SVG, with a text alternative."""
     layer = layers_of(values)
     chains = {}  # {(source, reader): the source, a place in each layer between, the reader}
     for reader, value in values.items():

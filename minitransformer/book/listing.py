@@ -61,5 +61,4 @@ def coloured(text, marks, known, start):
 
 
 def to_equation(match, known):
-    """Return the number of an equation, linked if the equation is on the page."""
     return f'<a href="#eq-{match[1]}">{match[0]}</a>' if int(match[1]) in known else match[0]

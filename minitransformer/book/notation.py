@@ -203,11 +203,9 @@ class Parser:
         return text
 
     def fail(self, message):
-        """Raise NotationError at the next token."""
         raise NotationError(message, self.next()[2] + 1)
 
     def equation(self):
-        """Parse expressions with relations between them."""
         sides, relations = [self.several()], []
         while self.peek() in RELATIONS:
             relations.append(self.take())
@@ -219,7 +217,6 @@ class Parser:
         return Equation(tuple(sides), tuple(relations))
 
     def several(self):
-        """Parse expressions separated by commas."""
         first = self.choice()
         if self.peek() != ",":
             return first
@@ -244,14 +241,12 @@ class Parser:
         return Where(value, condition, self.sum())
 
     def condition(self):
-        """Parse a comparison or a truth value."""
         left = self.sum()
         if self.peek() not in RELATIONS:
             return Condition(left)
         return Condition(left, self.take(), self.sum())
 
     def sum(self):
-        """Parse terms separated by + and −."""
         sign = -1 if self.peek() == "−" and self.take() else 1
         terms = [(sign, self.term())]
         while self.peek() in ("+", "−"):
@@ -324,7 +319,6 @@ class Parser:
         return node
 
     def arguments(self):
-        """Parse `(a, b)`."""
         self.take("(")
         return self.entries(")")
 

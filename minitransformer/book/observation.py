@@ -137,7 +137,6 @@ def docstrings(source: str) -> list[Docstring]:
 
 
 def docstring_of(name, node, lines):
-    """Return the Docstring of a function, class or file, without common indentation."""
     quoted = node.body[0]
     first, *others = quoted.value.value.expandtabs().split("\n")
     before = len(lines[quoted.lineno - 1][: quoted.col_offset].expandtabs())

@@ -150,7 +150,6 @@ def after_blocks(local):
 
 
 def randomized(module):
-    """Set the parameters of a module to random float64 numbers, and return the module."""
     for k, (_, parameter) in enumerate(module.named_parameters()):
         parameter.data = np.random.default_rng(k).normal(size=parameter.data.shape)
     return module
@@ -203,7 +202,6 @@ def weights_of_steps(rate):
 
 
 def specimens_of_cases(path, cases) -> list[Specimen]:
-    """Return a specimen for each Case that calls a function or module of a file."""
     found = []
     for case in cases:
         call = case.call(np.random.default_rng(0))

@@ -53,7 +53,6 @@ class Statement:
 
     @property
     def is_of_gradient(self) -> bool:
-        """Return True for a numbered equation of a backward pass."""
         return self.number is not None and self.function.endswith("backward")
 
 

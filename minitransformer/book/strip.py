@@ -10,7 +10,6 @@ LETTER, GAP, HEIGHT, LANES = 7.6, 4, 24, (76, 126, 180)  # in units of the drawi
 
 
 def strip(film: dict) -> str:
-    """Return the drawing of film() as SVG."""
     lines, count = film["lines"], film["forward"]
     spans = [(0, i, i, False) for i in range(count)] + lanes(lines[count:], count)
     boxes = placed([(lane, first, last) for lane, first, last, _ in spans], [" ".join(line["made"]) for line in lines])
@@ -69,7 +68,6 @@ def placed(spans: list, labels: list) -> list:
 
 
 def arc(boxes: list, spans: list, source: int, target: int) -> str:
-    """Return the curve from the box of one line to that of another."""
     (lane, *_), (end_lane, *_) = spans[source], spans[target]
     x0, x1 = (boxes[i][0] + boxes[i][1] / 2 for i in (source, target))
     bend = min(10 + abs(x1 - x0) / 6, 68)

@@ -90,7 +90,6 @@ def worked_page(seed: int = 0) -> list:
 
 
 def step_in_words():
-    """Return the settings of AdamW and an explanation of its first step."""
     settings = {p.name: p.default for p in inspect.signature(one_page.adamw).parameters.values()}
     return (
         f"The learning rate is {LR}, the weight decay of matrices {settings['decay']}, and ε = {settings['eps']:g}. At "

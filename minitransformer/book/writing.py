@@ -95,7 +95,6 @@ def chapter(title, file, derivations, reports, cases, museum_names=()):
 
 
 def in_numbers(derivations):
-    """Return a sentence on the number of equations and the results of executing them."""
     verdicts = [s.verdict for s in derivations.statements]
     equal, different = verdicts.count(EQUAL), verdicts.count(DIFFERENT)
     rest = len(verdicts) - equal - different

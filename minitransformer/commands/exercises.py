@@ -171,7 +171,6 @@ def verdicts_of(folder) -> list:
 
 
 def show_verdict(verdict) -> bool:
-    """Print a verdict. Return True if the exercise is solved."""
     show(folded(str(verdict)))
     return verdict.is_solved
 

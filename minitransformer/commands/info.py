@@ -62,7 +62,6 @@ def installation_lines(facts: dict):
 
 
 def model_facts(path) -> dict:
-    """Return the facts about a model as a JSON-serializable dictionary."""
     if is_pretrained(path):
         lm, training = LanguageModel.load(path), None
     else:

@@ -86,7 +86,6 @@ def run(arguments) -> int:
 
 
 def check_options(arguments) -> None:
-    """Raise ValueError if options are out of range or exclude each other."""
     if arguments.all and arguments.name is not None:
         raise ValueError(f"--all and {arguments.name} cannot be used together")
     for name, given in (("--predict", arguments.predict), ("--from", arguments.folder)):

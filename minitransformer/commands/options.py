@@ -49,7 +49,6 @@ def option(group, flag: str, words: str, default=None, metavar: str | None = Non
 
 
 def check_limits(parser, arguments) -> None:
-    """Raise ValueError for a number outside of the limits of its option."""
     for action in parser._actions:
         value, limits = getattr(arguments, action.dest, None), getattr(action, "limits", None)
         if value is not None and limits is not None:

@@ -232,7 +232,6 @@ def names_read(node, scopes) -> set:
 
 
 def globals_read(scope):
-    """Yield the global names that a scope and its nested scopes read."""
     for symbol in scope.get_symbols():
         if symbol.is_global() and symbol.is_referenced():
             yield symbol.get_name()

@@ -64,7 +64,6 @@ def remarks(graded) -> list[str]:
 
 
 def not_graded(graded) -> list[str]:
-    """Return a list with a remark on the files that were not graded, if there are any."""
     return [f"not graded, because less complete or older: {', '.join(graded.others)}"] * bool(graded.others)
 
 

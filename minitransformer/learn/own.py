@@ -54,8 +54,6 @@ class OwnExercise(Exercise):
 
 
 def placeholder(name):
-    """Return a function of this name that raises NotImplementedError."""
-
     def missing(*inputs, **options):
         raise NotImplementedError(f"the source of {name} is not available")
 
