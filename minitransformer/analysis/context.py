@@ -66,7 +66,7 @@ class ContextInfluence(Data):
         return "\n".join([headline(self), *shaded_lines(self, colours), *footnotes(self)])
 
     def draw(self, path) -> None:
-        """Draw both shaded texts as a PNG. Raises MissingExtra without matplotlib."""
+        """Draw the text twice as a PNG, shaded by attention and by ablation. Raises MissingExtra without matplotlib."""
         from minitransformer.analysis.flow_pictures import draw_context
 
         draw_context(self, path)
@@ -148,7 +148,7 @@ def bars(influence: ContextInfluence):
 
 
 def shaded_lines(influence: ContextInfluence, colours: int):
-    """Yield the text shaded by attention and then by ablation, each after a legend."""
+    """Yield the lines of the text shaded by attention, and then by ablation. A legend precedes each."""
     yield f"attention, {painted('most', SHADES['attention'], 1, colours)} {influence.attention.max():.3f}"
     yield shaded_text(
         influence.tokens, strengths(influence.attention), (SHADES["attention"], SHADES["attention"]), colours

@@ -81,7 +81,6 @@ class InformationFlow(Data):
 
     @property
     def probability(self) -> float:
-        """Return the probability of the target."""
         return float(np.exp(self.contributions.log_probability))
 
     @property

@@ -46,7 +46,7 @@ def draw_flow(flow, path) -> None:
 
 
 def draw_contributions(figure, flow) -> None:
-    """Draw one column of bars over the last positions for each measure."""
+    """Draw a panel for each measure, with one bar for each of the last positions."""
     contributions = flow.contributions
     tokens = [f"{t}  {shown(token)}" for t, token in enumerate(flow.tokens)][-MOST_TOKENS:]
     columns = figure.subplots(1, len(TITLES), sharey=True)
@@ -128,7 +128,7 @@ def draw_patching(maps, path) -> None:
 
 
 def draw_map(axes, maps, name, values, title):
-    """Draw one map, with layers upwards, and return its image."""
+    """Draw one map with the first layer at the bottom. Return its image."""
     image = axes.imshow(values, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto", origin="lower")
     stages = maps.layers(name)
     labels = range(values.shape[1]) if name == "heads" else [maps.tokens_at(t) for t in range(values.shape[1])]

@@ -39,7 +39,7 @@ def attention_weights(model, ids):
 
 @dataclass(frozen=True)
 class HeadScores(Data):
-    """Three scores of every head, each (L, H), from 0 to 1."""
+    """Three scores of every head, each an array (L, H) of values from 0 to 1."""
 
     previous_token: np.ndarray
     duplicate_token: np.ndarray

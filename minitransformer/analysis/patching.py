@@ -148,7 +148,11 @@ def attributions(model, ids, values, patches, metric):
 
 
 def names_of(patches) -> list[str]:
-    """Return the names of the patched activations, each once, or raise ValueError."""
+    """Return the names of the patched activations, without repetitions.
+
+    Raises ValueError if there are no patches, or if positional_embedding, which is the same for both prompts, is
+    patched.
+    """
     if not len(patches):
         raise ValueError("patches is empty; give at least one patch, such as {'blocks.0': ...}")
     names = list(dict.fromkeys(name for patch in patches for name in patch))

@@ -18,7 +18,7 @@ def terminal_colours(stream, environment) -> int:
 
 
 def painted(text: str, ink, strength: float, colours: int) -> str:
-    """Return text in black or white on a background between paper and ink."""
+    """Return escape sequences for a text in black or white on a background between paper and ink."""
     background = mixed(ink, strength)
     return f"\x1b[{sgr(48, background, colours)};{sgr(38, readable_on(background), colours)}m{text}\x1b[0m"
 

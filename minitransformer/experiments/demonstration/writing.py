@@ -23,8 +23,6 @@ ABOUT = {"command": "demo"}  # stored in the model's file
 
 @dataclass(frozen=True)
 class Lesson:
-    """The size of the training."""
-
     characters: int | None  # number of characters of the corpus to use; None: all
     vocab_size: int
     steps: int

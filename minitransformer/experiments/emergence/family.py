@@ -34,7 +34,8 @@ NARROW = 16  # models below this width have 2 heads and any even width; the othe
 def configuration(size) -> Config:
     """Return the Config of a size in any of its three forms.
 
-    Raises TypeError for another type, ValueError for a number that is too small, and the exceptions of Config.
+    Raises TypeError for another type, and ValueError for a number that is too small. Exceptions of Config are passed
+    on.
     """
     if isinstance(size, Config):
         for name, least in (("vocab_size", VOCAB_SIZE), ("context", CONTEXT)):

@@ -84,7 +84,7 @@ def forecast(by_size) -> tuple[Forecast | None, str]:
 
 
 def points_of(run: dict) -> np.ndarray:
-    """Return (lengths, 3): the N, D and loss of a run at each of its lengths."""
+    """Return an array (lengths, 3) with the N, D and loss of a run at each of its lengths."""
     return np.array([[run["parameters"], length["characters"], length["loss"]] for length in run["lengths"]])
 
 

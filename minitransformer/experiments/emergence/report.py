@@ -24,7 +24,10 @@ Limits
 
 @dataclass(frozen=True)
 class Curve:
-    """The scores of one capability by size, means over the runs, after the last step (see capabilities.py)."""
+    """The scores of one capability for each of S sizes.
+
+    They are means over the runs of a size, measured after the last step (see capabilities.py).
+    """
 
     capability: str
     exact: np.ndarray  # (S,) of held-out questions, like loglik
@@ -54,12 +57,13 @@ class Shape:
 class EmergenceReport(Data):
     """The results of a sweep. print(report) shows them in tables.
 
-    names, parameters   of each size, smallest first
-    curves              one Curve per capability
-    law, no_law         a Forecast (see forecast.py), or None and the reason
-    shapes              deeper against wider, shallowest first
-    runs                the results of train_one of every run
-    failures            {name of a run: reason}
+    names         name of each size, smallest first
+    parameters    number of parameters of each size
+    curves        one Curve per capability
+    law, no_law   a Forecast (see forecast.py) and "", or None and the reason
+    shapes        the shapes that are compared at equal parameters, shallowest first
+    runs          the results of train_one of every run
+    failures      {name of a run: reason}
     """
 
     names: tuple[str, ...]

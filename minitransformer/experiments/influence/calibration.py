@@ -106,7 +106,10 @@ def require_enough(seen: list[Passage], held_out: list[Passage], tokens: int, al
 def calibrate(
     seen: ScoredPassages, held_out: ScoredPassages, tokens: int, alpha: float
 ) -> tuple[Calibration, np.ndarray]:
-    """Return the Calibration for texts of `tokens` tokens, and the held-out scores (n,); see require_enough."""
+    """Return the Calibration for texts of `tokens` tokens, and the held-out scores (n,).
+
+    There must be enough passages: see require_enough.
+    """
     seen_scores, seen_bytes = seen.beginnings(tokens)
     scores, held_out_bytes = held_out.beginnings(tokens)
     t = threshold(scores, alpha)

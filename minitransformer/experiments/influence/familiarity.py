@@ -42,7 +42,7 @@ def token_log_probabilities(model, ids):
 
 
 def answer_loss(model, example) -> float:
-    """Return the mean cross-entropy in nats of an Example's targets that are not ignored."""
+    """Return the mean cross-entropy of an Example in nats. Ignored targets do not count."""
     return float(apply(cross_entropy, model.predict(example.inputs[None]), example.targets[None])[0])
 
 

@@ -113,7 +113,7 @@ def flag_lines(prompt: PromptInfluence, report: TrainingInfluence):
 
 
 def doubts(calibration: Calibration):
-    """Yield the reasons against relying on the flag."""
+    """Yield the reasons why the flag is not reliable."""
     if calibration.separation.is_chance:
         yield "familiarity does not separate seen from held-out passages better than chance"
     elif not calibration.separation.better_than_chance:

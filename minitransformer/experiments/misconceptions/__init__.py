@@ -23,5 +23,4 @@ def experiment(name: str):
 
 
 def experiments() -> list:
-    """Return every Experiment in the order of NAMES."""
     return [experiment(name) for name in NAMES]

@@ -11,7 +11,7 @@ from minitransformer.experiments.misconceptions.panels import draw_curves, draw_
 from minitransformer.system.pictures import BLUE, GREEN, INK, ORANGE, VERMILION, label
 
 PASSAGES, TOKENS = 60, 32
-GROUPS = 10  # of a passage's tokens, by their attention, for the picture
+GROUPS = 10  # number of groups of a passage's tokens, sorted by attention, for the picture
 
 
 def measure(seed: int) -> dict:
@@ -68,7 +68,7 @@ def rank_correlation(measure, truth) -> float:
 
 
 def by_attention(values, attention) -> list[float]:
-    """Return the means of values (n,) over GROUPS of positions, in increasing order of attention."""
+    """Sort values (n,) by increasing attention. Return the means of GROUPS consecutive parts."""
     return [float(group.mean()) for group in np.array_split(values[np.argsort(attention)], GROUPS)]
 
 

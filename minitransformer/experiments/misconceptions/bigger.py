@@ -54,7 +54,10 @@ def rows(said, questions):
 
 
 def answers(model, task, said) -> dict:
-    """Return how often a model repeats an error and states the truth, and its probability of an error."""
+    """Return shares of right and wrong answers of a model, and its mean probability of an error.
+
+    The errors are the pairs on which the text is wrong.
+    """
     inputs, _ = as_exercise(*task.rows(PAIRS))
     probabilities = softmax(model.predict(inputs)[:, 1 + PAIRS.shape[1]])[0]
     answer, text = probabilities.argmax(axis=-1), a.NUMBERS[said[PAIRS[:, 0], PAIRS[:, 1]]]

@@ -105,7 +105,7 @@ def losses(seed: int, *, lr: float = LR) -> list[float]:
 
 
 def frequencies_loss() -> float:
-    """Return the loss of predicting the letters' frequencies everywhere, in nats per character."""
+    """Return the loss of predicting each letter by its frequency alone, in nats per character."""
     training, test = text_ids()
     counts = np.bincount(training, minlength=VOCAB_SIZE)
     return float(-np.log(counts[test] / counts.sum()).mean())

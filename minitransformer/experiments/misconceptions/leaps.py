@@ -24,7 +24,7 @@ def measure(seed: int) -> dict:
 
 
 def copying(seed: int, sizes, exercises) -> dict:
-    """Train models of these sizes in the exercises, and return their curves in copying."""
+    """Train models of these sizes on the exercises. Return the curves of their scores in copying."""
     configs = [of_size(size) for size in sizes]
     scores = [COPY.scores(trained(Plan(config, seed, STEPS, exercises))) for config in configs]
     return curves_of([n_parameters(config) for config in configs], scores)

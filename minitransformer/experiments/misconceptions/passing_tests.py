@@ -29,14 +29,14 @@ TESTS = {"careful": (), **{habit: (habit,) for habit in HABITS}, "all": HABITS}
 SAMPLE = 700  # mutants, about half of all
 DRAWS = 20  # inputs on which a mutant is compared with the textbook
 SMALL = 0.02  # the size of small numbers
-RELATIVE, ABSOLUTE = 1e-6, 1e-4  # tolerances, of a test and of one with small numbers
+RELATIVE, ABSOLUTE = 1e-6, 1e-4  # tolerance of a test, and of a test with small numbers
 SAME = 1e-12
 B, C, F, V = 2, 4, 5, 7  # batch, channels, hidden width, vocabulary
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Draws the inputs of a test with some habits."""
+    """The random inputs of a test that has some of HABITS."""
 
     rng: np.random.Generator
     habits: tuple

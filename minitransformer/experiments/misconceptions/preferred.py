@@ -56,7 +56,10 @@ def per_token(model, pairs) -> list[float]:
 
 
 def changes(lm, rows, sets, seed: int) -> list[list[float]]:
-    """Train on preferences. Return the changes of per_token of each set of pairs, every EVERY steps."""
+    """Train on preferences. Return the changes of per_token since the start, for each set of pairs.
+
+    They are measured every EVERY steps.
+    """
     watcher = Watcher(lm.model, sets)
     settings: dict = {
         "steps": PREFERENCE_STEPS,

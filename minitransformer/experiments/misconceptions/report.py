@@ -16,8 +16,6 @@ OUTCOMES_FILE = "outcomes.json"
 
 @dataclass(frozen=True)
 class Result:
-    """The result of one experiment."""
-
     experiment: Experiment
     intervals: dict[str, Interval]  # {name of a number: its Interval}
     seeds: str  # "seeds 0 to 4"
@@ -30,7 +28,6 @@ class Result:
 
     @property
     def decisive(self) -> Interval:
-        """The interval of the deciding number."""
         return self.intervals[self.experiment.decides]
 
     @property

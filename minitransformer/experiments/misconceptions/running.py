@@ -23,7 +23,7 @@ MEASURED_FOLDER = "measured"
 
 @dataclass(frozen=True)
 class Measurement:
-    """One measurement: a task of the sweep."""
+    """A task of the sweep: one experiment with one seed."""
 
     experiment: str
     seed: int
@@ -59,7 +59,7 @@ def measure_all(
     workers    number of processes; None: one per core
     progress   called as progress(done, total, name) for each result
 
-    Raises RuntimeError, naming experiment and seed, if a measurement fails, and the exceptions of `sweep`.
+    Raises RuntimeError, which names experiment and seed, if a measurement fails. Exceptions of `sweep` are passed on.
     """
     tasks = [Measurement(one.name, seed) for one in experiments for seed in seeds[one.name]]
     done = count(1)

@@ -13,7 +13,7 @@ from minitransformer.transformer import Transformer
 
 PARAMETERS, STEPS, ROWS, LR = 40_000, 400, 32, 3e-3
 DECOUPLED, ADDED = 0.5, 0.001  # λ
-PARTS = 10  # of the entries, for the picture
+PARTS = 10  # number of parts of the entries, for the picture
 
 
 def measure(seed: int) -> dict:
@@ -42,7 +42,7 @@ def trained(seed: int, *, decoupled: float = 0.0, added: float = 0.0):
 def shrinkages(weights, decayed, sizes, parts: int = PARTS) -> list[float]:
     """Return log(‖θ without decay‖ / ‖θ with decay‖) for each of several parts of the matrices' entries.
 
-    The entries are sorted by `sizes`, the sizes of their gradients, and then divided into parts, smallest first.
+    The entries are sorted by `sizes`, the typical sizes of their gradients, and then divided into parts.
     """
     squares = np.zeros((2, parts))
     for without, with_decay, size in zip(weights, decayed, sizes, strict=True):

@@ -77,10 +77,11 @@ class InductionCircuit(Data):
                      no earlier block
     score, score_without_feeder   induction score of `head`; NaN without a feeder
     whole            accuracy per token on the pattern "induction", with every head
-    without_head, without_heads, without_feeder   the same without them; NaN without a feeder
-    others           size of the sets for comparison: as many heads as `heads`, or all that are neither among them nor
-                     the feeder
-    without_others   mean accuracy without such a set; NaN if there are no others
+    without_head, without_heads, without_feeder   the same without `head`, `heads` or the feeder; NaN if there is no
+                     feeder to remove
+    others           number of other heads that are removed together for comparison: as many as `heads`, or all if
+                     there are fewer. The feeder does not count as another head
+    without_others   mean accuracy without so many other heads; NaN if there are no others
     ov               the head's circuit over the symbols
     qk, pointer      the two circuits through the feeder, over symbols and over positions; None without a feeder, and
                      the second also without positions in the stream

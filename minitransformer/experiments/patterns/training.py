@@ -194,7 +194,7 @@ class PatternRun(Run):
         return {"val_loss": total / answers, "accuracy": right, "heads": scores.to_dict()}
 
     def first_ids(self):
-        """Return the first token of a task of the first pattern."""
+        """Return the first token of a row of the first pattern, as an array (1,)."""
         return self.exercises[self.settings.patterns[0]][0][0, :1]
 
     def describe_data(self) -> dict:
