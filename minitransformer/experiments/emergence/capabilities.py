@@ -103,7 +103,9 @@ class Capability:
             if count >= n:
                 return np.concatenate(drawn)[:n]
         sort = "a test" if held_out else "training"
-        raise ValueError(f"capability {self.name}: of {200 * n} questions drawn, only {count} are for {sort}")
+        raise ValueError(
+            f"capability {self.name}: of {200 * n} questions drawn, only {count} are for {sort}; {n} are needed"
+        )
 
     def fingerprint(self) -> str:
         """Return a hash of the test and of a training batch, which identifies the exercises."""

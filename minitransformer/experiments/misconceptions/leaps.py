@@ -61,7 +61,9 @@ def read(folder) -> list[dict]:
     sizes = runs_by_size(folder, [COPY.name])
     seeds = sorted(set.intersection(*map(set, sizes)))
     if len(seeds) < 2:
-        raise ValueError(f"{folder}: fewer than two seeds have a run of every size; scale trains the missing runs")
+        raise ValueError(
+            f"{folder}: fewer than two seeds have a run of every size; `minitransformer scale` trains the others"
+        )
     parameters = [next(iter(runs.values()))["parameters"] for runs in sizes]
     scores = [[runs[seed]["lengths"][-1]["scores"][COPY.name] for runs in sizes] for seed in seeds]
     found = [compared(curves_of(parameters, of_seed)) for of_seed in scores]

@@ -189,7 +189,7 @@ class PatternRun(Run):
             total += float(apply(cross_entropy, logits, targets, reduction="sum")[0])
             answers += int(np.count_nonzero(targets >= 0))
         if not math.isfinite(total):
-            raise TrainingDiverged(f"step {self.step}: the loss of the evaluation is {total}", total)
+            raise TrainingDiverged(f"step {self.step}: the evaluation loss is {total}", total)
         scores = head_scores(self.lm.model, self.repeated)
         return {"val_loss": total / answers, "accuracy": right, "heads": scores.to_dict()}
 
