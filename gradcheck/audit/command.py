@@ -195,7 +195,7 @@ class TestCommand:
         return process.returncode, output.decode("utf-8", "replace")
 
     def _environment(self, copy):
-        """Return environment variables with which a process imports a copy of the project."""
+        """Return the environment of a process that must import the copy instead of the original project."""
         folders = [copy]
         for entry in sys.path:
             entry = Path(os.path.realpath(entry))

@@ -35,7 +35,6 @@ written.
 
 
 def main(argv=None):
-    """Run the command line and return its exit status."""
     options = _parser().parse_args(argv)
     progress = Progress()
     start = time.monotonic()

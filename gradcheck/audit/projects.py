@@ -10,7 +10,7 @@ STANDARD_LIBRARY = Path(os.path.realpath(os.__file__)).parent
 
 
 def top_level(target):
-    """Return the folder of the package or the file of the module to which a target of load_cases belongs."""
+    """Return the folder of the top-level package, or the file of the top-level module, of a target of load_cases."""
     if target.endswith(".py"):
         return Path(os.path.realpath(target))
     spec = importlib.util.find_spec(target.partition(".")[0])
@@ -19,7 +19,6 @@ def top_level(target):
 
 
 def package_files(target):
-    """Return all source files of the target's package, sorted."""
     top = top_level(target)
     return sorted(top.rglob("*.py")) if top.is_dir() else [top]
 

@@ -14,7 +14,7 @@ EVERY = 10.0  # seconds between lines of progress if stderr is not a terminal
 
 
 class Progress:
-    """Prints the progress, the speed and the remaining time to stderr, in one line that a terminal overwrites."""
+    """Prints the progress, the speed and the remaining time to stderr. On a terminal the line is overwritten."""
 
     def __init__(self):
         self.terminal = sys.stderr.isatty()

@@ -171,7 +171,7 @@ def originals(cases, seeds, files, say):
 
 @contextlib.contextmanager
 def lines_run(files):
-    """Yield a set, to which (file, line) of each line that this thread runs in the given files is added."""
+    """Collect the lines that this thread runs in the given files within the block. Yields a set of (file, line)."""
     wanted = {str(path) for path in files}
     run = set()
 
@@ -230,7 +230,7 @@ def try_mutant(trial, cases, functions, alive):
 
 
 def second_judgement(cases, alive):
-    """Certify a mutant on its first cases. It survives if one of them is refused, and is equivalent otherwise."""
+    """Certify a mutant on its first cases. It survives if a certificate is refused, and is equivalent otherwise."""
     certificates = []
     for case in cases[:CERTIFIED]:
         alive(FOR_A_CERTIFICATE)

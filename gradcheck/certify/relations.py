@@ -42,7 +42,7 @@ class Run:
 
     @contextlib.contextmanager
     def computing(self):
-        """Compute in this Run within the `with` block."""
+        """Make this the current Run, and set the precision of decimals, within the `with` block."""
         collects, scalar.run = gc.isenabled(), self
         gc.disable()  # the garbage collector would traverse all numbers repeatedly
         try:
@@ -85,7 +85,7 @@ class Run:
         return self.elements[key]
 
     def odd(self, name, a):
-        """Return the field value of an odd function of a."""
+        """Return the field value of the odd function `name` at a."""
         v = self.element(name, min(a.v, self.p - a.v)).v
         return 0 if not a.v else v if a.v < self.p - a.v else self.p - v
 
@@ -241,7 +241,7 @@ def error_function(x):
 
 
 def cosine_and_sine(x):
-    """Return (cos x, sin x) by their series."""
+    """Return (cos x, sin x), computed by their power series."""
     with decimal.localcontext() as context:
         context.prec += 30
         x = x.remainder_near(2 * PI)

@@ -46,7 +46,6 @@ OK, USAGE = 0, 2
 
 
 def main(argv=None):
-    """Run `python -m gradcheck museum` and return its exit status."""
     arguments = _parser().parse_args(argv)
     width = min(shutil.get_terminal_size((88, 24)).columns, 100)
     if arguments.all:

@@ -90,7 +90,7 @@ def measure_round(running: dict, size, number: int, seconds: float, progress) ->
 
 
 def require_equal_losses(losses: dict) -> None:
-    """Raise EngineError if an engine's losses differ from those of the first, and so do their models."""
+    """Raise EngineError if the losses of an engine differ from those of the first engine."""
     first, *others = losses
     for name in others:
         for theirs, ours in zip(losses[name], losses[first], strict=True):

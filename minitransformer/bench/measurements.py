@@ -69,7 +69,7 @@ def scaling(settings: dict):
 
 
 def machine(settings: dict) -> dict:
-    """Return the settings with the names of the processor and the system, and the version of Python, added."""
+    """Return the settings together with the processor, the system and the version of Python."""
     return settings | {"processor": processor(), "system": platform.platform(), "python": platform.python_version()}
 
 

@@ -5,9 +5,10 @@ There is one replica for each thread, in a separate process. Otherwise, and in d
 threads. Every engine has the methods
 
     training_step(ids, targets) -> loss     forward, loss, backward, clipping, AdamW
-    stream(ids, n)                          yield n tokens, each the likeliest, with a key–value cache
+    stream(ids, n)                          yield n tokens that continue ids (T,), each the likeliest, with a cache
     restart_replicas()                      free the memory that replicas keep between steps
-    random(*shape), multiply(a, b, out)     float32 arrays of the engine's library, and their product
+    random(*shape)                          return a float32 array of uniform numbers
+    multiply(a, b, out)                     write a @ b into out
 """
 
 import numpy as np
@@ -33,7 +34,6 @@ class NumPyEngine:
         self.optimizer = AdamW(self.model.parameters(), lr=LEARNING_RATE)
 
     def training_step(self, ids, targets) -> float:
-        """Update the weights once and return the loss."""
         count = replicas_that_pay(len(ids), self.threads)
         if count not in self.trained:
             self.trained[count] = with_replicas(self.model, count)
@@ -41,7 +41,6 @@ class NumPyEngine:
         return loss
 
     def stream(self, ids, n: int):
-        """Yield n tokens that continue ids (T,), each the likeliest."""
         yield from decoding(stream(self.model, ids, n, temperature=0))
 
     def restart_replicas(self):
@@ -52,9 +51,7 @@ class NumPyEngine:
             self.trained[count].loss(one_token_each, one_token_each)
 
     def random(self, *shape):
-        """Return a float32 array of uniform numbers."""
         return np.random.default_rng(0).random(shape, dtype=np.float32)
 
     def multiply(self, a, b, out):
-        """Write a @ b into out."""
         np.matmul(a, b, out=out)

@@ -74,7 +74,6 @@ def step_of(batch=4, length=64, width=128, depth=2):
 
 
 def step_seconds(**sizes) -> float:
-    """Return the time of a training step."""
     return fastest(step_of(**sizes), FEWEST, ENOUGH)
 
 
@@ -105,7 +104,6 @@ def token_seconds(T: int, use_cache: bool = True) -> float:
 
 
 def bpe_training_seconds(text: str) -> float:
-    """Return the time to learn a vocabulary from a text."""
     return fastest(lambda: BPETokenizer.train(text, VOCABULARY), FEWEST, ENOUGH)
 
 

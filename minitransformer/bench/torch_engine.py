@@ -23,7 +23,6 @@ class TorchEngine:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, **settings)
 
     def training_step(self, ids, targets) -> float:
-        """Update the weights once and return the loss."""
         loss = self.mean_loss(torch.from_numpy(ids), torch.from_numpy(targets))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
@@ -33,7 +32,6 @@ class TorchEngine:
 
     @torch.inference_mode()
     def stream(self, ids, n: int):
-        """Yield n tokens that continue ids (T,), each the likeliest."""
         caches = self.model.new_caches()
         new, start = torch.from_numpy(ids)[None], 0
         for _ in range(n):
@@ -46,10 +44,8 @@ class TorchEngine:
         """Do nothing, because PyTorch uses threads instead of replicas."""
 
     def random(self, *shape):
-        """Return a float32 tensor of uniform numbers."""
         return torch.rand(*shape)
 
     @torch.inference_mode()
     def multiply(self, a, b, out):
-        """Write a @ b into out."""
         torch.mm(a, b, out=out)

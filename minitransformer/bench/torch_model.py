@@ -35,7 +35,6 @@ class TorchBlock(nn.Module):
         return x + self.down(functional.gelu(self.up(h), approximate=self.approximate))
 
     def attend(self, x, turn, cache, start):
-        """Apply causal attention to x (B, T, C)."""
         B, T, _ = x.shape
         qkv = self.qkv(x).view(B, T, -1, self.head_width).transpose(1, 2)
         q, k, v = qkv.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
@@ -97,7 +96,7 @@ class TorchTransformer(nn.Module):
         return self.head(self.hidden(ids, caches, start)[0, -1])
 
     def new_caches(self):
-        """Return (keys, values) for each block: buffers for one sequence."""
+        """Return empty buffers (keys, values) for each block, for one sequence."""
         shape = 1, self.config.kv_heads, self.config.context, self.config.head_width
         return [(torch.empty(shape), torch.empty(shape)) for _ in self.blocks]
 

@@ -124,7 +124,6 @@ class Worker:
         }
 
     def growth(self, name: str, quick: bool, text: str | None = None) -> dict:
-        """Measure one series of scaling.py."""
         with watched() as load:
             points = scaling.measure_series(name, quick, text)
         return {"points": points, "load": load, "versions": versions()}
@@ -162,7 +161,6 @@ def versions() -> dict:
 
 
 def main(engine: str) -> None:
-    """Answer questions until standard input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # keeps the output of libraries apart from the answers
     worker = Worker(engine)

@@ -47,5 +47,4 @@ def exponentials(x, axis):
 
 
 def axis_sum(x, axis):
-    """Return x.sum(axis=axis, keepdims=True)."""
     return feature_sum(x.swapaxes(axis, -1)).swapaxes(axis, -1)

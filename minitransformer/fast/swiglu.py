@@ -30,7 +30,6 @@ def swiglu(g, u):
 
 
 def logistic(x):
-    """Return the logistic function σ at x."""
     sigma = np.tanh(0.5 * x)
     sigma += 1
     sigma *= 0.5

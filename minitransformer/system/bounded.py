@@ -62,7 +62,7 @@ class Ended(ChildProcessError):  # noqa: N818
 
 
 class Note(str):
-    """The part of the work that comes next, such as "in the code at module level". An Ended's message ends with it."""
+    """The part of the work that comes next, such as "in the code at module level". It ends the message of Ended."""
 
     __slots__ = ()
 

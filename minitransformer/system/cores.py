@@ -144,6 +144,5 @@ def begin() -> None:
 
 
 def end_with_parent() -> None:
-    """Wait for the end of the parent process, then exit."""
     multiprocessing.parent_process().join()
     os._exit(1)

@@ -150,7 +150,6 @@ def sweep_up(folder: Path) -> None:
 
 
 def is_free(path: Path) -> bool:
-    """Return True if no process has locked a file."""
     with open(path, "rb") as file:
         return lock(file)
 

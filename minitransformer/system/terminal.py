@@ -134,5 +134,5 @@ def whole_number(least, option):
 
 
 def counted(n, noun):
-    """Return `1 case`, `2 cases` or `1,000 cases`."""
+    """Return the number n with the noun in the singular or plural: `1 case`, `1,000 cases`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -66,21 +66,18 @@ finite = partial(number, above=-math.inf, below=math.inf)
 
 
 def true_or_false(name: str, value) -> bool:
-    """Return a bool. Raises TypeError for another type."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {brief(value)}")
     return value
 
 
 def text(name: str, value) -> str:
-    """Return a str. Raises TypeError for another type."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a text, not {brief(value)}")
     return value
 
 
 def dictionary(name: str, value) -> dict:
-    """Return a dict. Raises TypeError for another type."""
     if not isinstance(value, dict):
         raise TypeError(f"{name} must be a dictionary, not {brief(value)}")
     return value
