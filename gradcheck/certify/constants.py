@@ -36,7 +36,7 @@ def random_prime(seed):
 def read(x):
     """Return (q, r, k, is_known) with x = q · √r · π^(k/2), where r is a square-free product of PRIMES.
 
-    `is_known` is False if x is no simple number, but is read as its exact binary value.
+    `is_known` is False if x is not close to a simple number of this form, and is read as its exact binary value.
     """
     exact = Fraction(x)
     if exact.denominator <= 2**20 or not 1e-200 < abs(x) < 1e200:

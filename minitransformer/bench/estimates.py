@@ -36,8 +36,8 @@ def summary(values) -> dict:
 def paired_ratio(ours, theirs) -> dict:
     """Return theirs / ours and its 95 % interval. `ours` and `theirs` are lists of rounds, each a list of turns.
 
-    The keys are "ratio", "low", "high" and "rounds"; a single round has no interval, so low and high are None. Raises
-    ValueError unless both have the same number of turns in each round, and at least one round.
+    The keys are "ratio", "low", "high" and "rounds". A single round has no interval, so low and high are None. Raises
+    ValueError if there is no round, or if the engines have different numbers of turns in a round.
     """
     if not ours or [len(turns) for turns in ours] != [len(turns) for turns in theirs]:
         raise ValueError("both engines must have the same number of turns in each round, and at least one round")
@@ -55,8 +55,8 @@ def fit_exponent(points) -> dict:
     """Fit the power law to the upper half of points (n, cost), or to FEWEST points if that is more.
 
     Returns {"exponent", "margin", "constant", "points"}. "margin" is half the width of the exponent's 95 % interval.
-    "points" is the number of fitted points.
-    Raises ValueError for fewer than FEWEST points, or if a size or cost is not positive.
+    "points" is the number of fitted points. Raises ValueError for fewer than FEWEST points, or if a size or cost is not
+    positive.
     """
     points = sorted(points)
     if len(points) < FEWEST:

@@ -22,7 +22,8 @@ SHORTEST = 0.5  # seconds; the clock is too coarse for a shorter turn
 def watched():
     """Yield a dictionary that receives {"seconds", "cores", "others"} when the block ends.
 
-    cores is the average number of cores that this process and its children used. others is None without /proc/stat.
+    "cores" is the average number of cores that this process and its children used, and "others" that of all other
+    processes, or None without /proc/stat.
     """
     load = {}
     wall, own, busy = time.perf_counter(), own_time(), busy_time()

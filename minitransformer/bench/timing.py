@@ -23,7 +23,7 @@ def seconds_of(call, *arguments) -> float:
 def fastest(call, fewest: int, enough: float = 0.0) -> float:
     """Return the shortest time of at least `fewest` calls that take at least `enough` seconds together.
 
-    The shortest time leaves out the warm-up and most disturbances, which only add time.
+    The shortest time is least affected by the warm-up and by disturbances, which only add time.
     """
     times = []
     while len(times) < fewest or sum(times) < enough:

@@ -26,7 +26,7 @@ _lock_files = set()  # the open lock files of all threads
 
 @contextlib.contextmanager
 def at_work_in(folder):
-    """Lock a folder against other runs within the block. Create it if it does not exist. None does nothing.
+    """Lock a folder against other runs within the block, and create it if necessary. Do nothing if it is None.
 
     First, the temporary files of processes that were killed are removed. At the end, a folder that was created here and
     is still empty is removed. Blocks for the same folder may be nested in one thread.
