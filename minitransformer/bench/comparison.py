@@ -28,8 +28,8 @@ from minitransformer.bench.worker import BARE, ENGINE, OURS
 
 TURNS = 3
 SETTLE = 0.25  # seconds between turns, for the threads of the previous engine to fall asleep
-DECODING_SHARE = 0.25  # of the seconds of a turn of training steps
-TOLERANCE = 1e-4  # of the first losses, in float32
+DECODING_SHARE = 0.25  # time of a turn of decoding, as a share of that of a turn of training steps
+TOLERANCE = 1e-4  # relative difference of the first losses, in float32
 ALSO_DECODING = (*BARE, "torch")  # in addition to the first engine; the others decode like one of these
 TIMED = {
     "steps": "step",

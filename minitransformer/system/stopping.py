@@ -109,7 +109,7 @@ def birth(*unheard):
         else:
             from multiprocessing import resource_tracker
 
-            resource_tracker.ensure_running()  # Python's own helper, whose start would lift the mask
+            resource_tracker.ensure_running()  # starting this helper of Python would lift the mask
             before = signal.pthread_sigmask(signal.SIG_BLOCK, unheard)
             try:
                 yield
