@@ -11,7 +11,8 @@ PROGRAM = "minitransformer"
 def main() -> int:
     """Run the command of sys.argv. Return the exit status.
 
-    The imports take a moment, so signals are handled before them, and the process is tuned before NumPy is loaded.
+    The imports take a moment, so the signal handlers are installed before them. The process is tuned before NumPy is
+    loaded.
     """
     leave_when_stopped(PROGRAM)
     tune_process()

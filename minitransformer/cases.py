@@ -1,13 +1,13 @@
 """One case for each differentiable function and module: the inputs of every check.
 
-A case has a name and draws a call: the function or module, its inputs and its options. The sizes mostly differ
-from each other, so that an axis mistaken for another shows; B > 1, T ≥ 3; inputs and parameters are of order 1 and
-random, so that no γ is 1 and no bias 0; dropout is on in some, and tied weights are tied.
+A case has a name and draws a call: the function or module, its inputs and its options. Most sizes differ from each
+other, so that a check fails if two axes are confused. B is greater than 1, and T is at least 3. Inputs and parameters
+are random and of order 1, so no γ is 1 and no bias is 0. Some cases have dropout, and some have tied weights.
 
     python -m gradcheck minitransformer    checks every case by central differences and prints a table
 
-A component added here is gradient-checked, property-tested and held against its peers without another line; and if it
-has a twin in the engine, so is that.
+The tests check the gradient and the properties of every component in this file, and compare it with other
+implementations. If a component has a faster version in fast/, they check that version as well.
 """
 
 from functools import wraps
@@ -61,26 +61,26 @@ LLAMA3 = {
 
 
 def normal(rng, *shape):
-    """Independent standard normal numbers, float64."""
+    """Return an array of independent standard normal numbers, float64."""
     return rng.normal(size=shape)
 
 
 def ids(rng, *shape):
-    """Ids below V in which one occurs at least twice, so that a gradient has to be summed."""
+    """Return random ids below V. At least one occurs twice, so its gradients must be summed."""
     drawn = rng.integers(0, V, size=shape)
     drawn.flat[-1] = drawn.flat[0]
     return drawn
 
 
 def targets(rng, *shape):
-    """Targets below V, the first of them ignored."""
+    """Return random targets below V, of which the first is the ignored index."""
     drawn = rng.integers(0, V, size=shape)
     drawn.flat[0] = -100
     return drawn
 
 
 def mask_with_empty_row(rng):
-    """A random mask (B, H, TQ, TK) in which the last query of the first head may attend to nothing."""
+    """Return a random mask (B, H, TQ, TK) in which the last query of the first head may attend to no key."""
     mask = rng.random((B, H, TQ, TK)) < 0.6
     mask[..., 0] = True
     mask[:, 0, -1] = False
@@ -88,22 +88,22 @@ def mask_with_empty_row(rng):
 
 
 def preference_pairs(rng):
-    """Logits and targets of a batch of safe responses, and of the unsafe ones, which are longer."""
+    """Return logits and targets of safe responses, and of unsafe responses, which are longer."""
     return normal(rng, B, 3, V), targets(rng, B, 3), normal(rng, B, T, V), targets(rng, B, T)
 
 
 def references(rng, size):
-    """Log-likelihoods of both responses of `size` pairs under a reference: the options of direct_preference."""
+    """Return the options of direct_preference: log-likelihoods of `size` pairs under the reference."""
     return {"reference_safe": normal(rng, size), "reference_unsafe": normal(rng, size)}
 
 
 def qkv(rng, heads, kv_heads):
-    """Queries, keys and values; the values are wider than the keys."""
+    """Return random queries, keys and values. The values have one channel more than the keys."""
     return normal(rng, B, heads, TQ, D), normal(rng, B, kv_heads, TK, D), normal(rng, B, kv_heads, TK, D + 1)
 
 
 def dropout_on_weights(rng):
-    """A differentiable function for attention's on_weights: dropout with a fixed mask."""
+    """Return an argument `on_weights` for attention: dropout with a fixed mask."""
     keep = rng.random((B, H, TQ, TK)) < 0.7
 
     def on_weights(weights):
@@ -113,7 +113,7 @@ def dropout_on_weights(rng):
 
 
 class AttentionAfterCachedPast(Module):
-    """Self-attention of new positions to themselves and to keys and values computed before, which are constants."""
+    """Self-attention of new positions with a key–value cache, whose contents are constants."""
 
     def __init__(self, rng):
         self.attention = MultiHeadAttention(C, H, K, D)
@@ -126,7 +126,7 @@ class AttentionAfterCachedPast(Module):
 
 
 class LearnedQueries(Module):
-    """Attention from queries that are learned: `apply` keeps the Parameter's gradient and returns the inputs' two."""
+    """Attention whose queries are a Parameter. Its backward returns only the gradients of keys and values."""
 
     def __init__(self, rng):
         self.q = Parameter(normal(rng, B, H, TQ, D))
@@ -136,7 +136,7 @@ class LearnedQueries(Module):
 
 
 class Recomputed(Module):
-    """A module that keeps its input alone, and finds the rest again in backward."""
+    """A module that saves only its input and recomputes its activations in backward."""
 
     def __init__(self, module):
         self.module = module
@@ -146,7 +146,7 @@ class Recomputed(Module):
 
 
 class Hooked(Module):
-    """A module with a hook on some of its activations, or on each: backward must include the effect of the hook."""
+    """A module with a hook on the named activations (default: all). Backward must include the effect of the hook."""
 
     def __init__(self, module, hook, names=None):
         self.module = module
@@ -158,7 +158,7 @@ class Hooked(Module):
 
 
 def shrink(y, backward):
-    """A hook: y and its gradient times 0.8. Times 2, the softmax would saturate."""
+    """Multiply y by 0.8. This is a hook; a factor of 2 would saturate the softmax."""
 
     def shrunk_backward(dy):
         return backward(0.8 * dy)
@@ -168,13 +168,13 @@ def shrink(y, backward):
 
 @wraps(one_page)
 def one_page_loss(*weights, **options):
-    """The one page as a function of its weights: (loss, backward), without the logits."""
+    """Return (loss, backward) of one_page.gpt, without the logits."""
     loss, _, backward = one_page(*weights, **options)
     return loss, backward
 
 
 def one_page_weights(rng):
-    """Weights for the one page, of width 8 and with a feed-forward layer of 7."""
+    """Return random weights for one_page.gpt, with width 8 and hidden width 7."""
 
     def norm():
         return [normal(rng, 8), normal(rng, 8)]
@@ -185,13 +185,13 @@ def one_page_weights(rng):
 
 
 def gpt2(**fields):
-    """A GPT-2-like model of two blocks: layer norm, learned positions, GELU, biases, tied head, dropout."""
+    """Return a GPT-2-like model of two blocks: layer norm, learned positions, GELU, biases, tied head, dropout."""
     settings = {"d_model": 6, "n_heads": 2, "n_layers": 2, "d_ff": 8, "dropout": 0.2, "dtype": "float64"}
     return Transformer(Config(vocab_size=V, context=7, **settings | fields))
 
 
 def llama(**fields):
-    """A Llama-like model of two blocks: RMS norm, rotary, SwiGLU, grouped heads, no biases, untied head."""
+    """Return a Llama-like model of two blocks: RMS norm, rotary, SwiGLU, grouped heads, no biases, untied head."""
     settings = {
         "d_model": 6,
         "n_heads": 4,
@@ -411,8 +411,10 @@ ONE_PAGE = Case(
 
 
 def twin_of_case(case):
-    """The case of a textbook function for its twin in the engine. Complex arrays get the textbook's function, as in
-    `apply`: the complex step judges the engine's backward by the textbook's forward.
+    """Return the case of a textbook function with its twin, the faster version in fast/, as the target.
+
+    As in `apply`, complex arrays are passed to the textbook function. The complex step therefore compares the backward
+    of the twin with the forward of the textbook function.
     """
 
     def draw(rng):
@@ -429,7 +431,10 @@ def twin_of_case(case):
 
 
 def engine_cases():
-    """Each twin on the inputs of its textbook function, and the engine's ways of attention; none if fast/ is gone."""
+    """Return the cases of fast/: each twin with the inputs of its textbook function, and the variants of attention.
+
+    The list is empty if the folder fast/ does not exist.
+    """
     load_engine()
     if not TWINS:
         return []

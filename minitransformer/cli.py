@@ -1,8 +1,8 @@
 """The command line: `minitransformer COMMAND`, or `python -m minitransformer COMMAND`.
 
 An error becomes one line on standard error and an exit status: 2 for invalid options, 130 for Ctrl-C, 143 for SIGTERM,
-129 for a closed terminal, and 1 for everything else, such as a full disk. If the reader of the output ends, the status
-is 141 without a line. `--traceback` shows the traceback instead.
+129 for a closed terminal, and 1 for everything else, such as a full disk. If the program that reads the output ends,
+the status is 141 and nothing is printed. `--traceback` shows the traceback instead of the line.
 """
 
 import argparse
@@ -132,7 +132,7 @@ def too_large(error: MemoryError, command: str) -> str:
 
 
 def say_failure(error: BaseException) -> int:
-    """Report an error in one line, except for a closed pipe, and return the exit status."""
+    """Report an error in one line and return the exit status. A closed pipe is not reported."""
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
     if isinstance(error, KeyboardInterrupt):

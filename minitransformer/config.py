@@ -1,4 +1,4 @@
-"""The sizes and choices that make a transformer."""
+"""The configuration of a transformer: its sizes and the kinds of its layers."""
 
 import dataclasses
 import math
@@ -29,7 +29,7 @@ MOST_WEIGHTS = 10**13  # in float32 40 TB
 
 
 def plain_scaling(name: str, scaling: dict) -> dict:
-    """Return a rope_scaling with plain Python numbers. Raises the exceptions of check_scaling."""
+    """Convert the NumPy numbers in a rope_scaling to Python numbers. Raises the exceptions of check_scaling."""
     check_scaling(scaling)
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in scaling.items()}
 
@@ -37,10 +37,10 @@ def plain_scaling(name: str, scaling: dict) -> dict:
 @documented
 @dataclass(frozen=True)
 class Config:
-    """The sizes and choices that make a Transformer.
+    """The configuration of a Transformer: its sizes and the kinds of its layers.
 
-    In the derivations' letters vocab_size is V, d_model C, n_heads H, n_layers L, d_ff F, n_kv_heads K, and d_head D.
-    Raises ValueError for one that cannot be, TypeError for a number, a flag or a dictionary of the wrong type.
+    The derivations write V for vocab_size, C for d_model, H for n_heads, L for n_layers, F for d_ff, K for n_kv_heads
+    and D for d_head. Raises TypeError for a field of the wrong type, and ValueError for a value that is not allowed.
     """
 
     vocab_size: int = setting(MISSING, "the number of different tokens", size)
@@ -85,12 +85,12 @@ class Config:
             raise ValueError(f"Config: sinusoidal positions need an even d_model, not {self.d_model}")
         if self.fewest_weights > MOST_WEIGHTS:
             raise ValueError(
-                f"Config: the weights of a model of these sizes are more than {MOST_WEIGHTS:,}, and cannot be held"
+                f"Config: a model of these sizes has more than {MOST_WEIGHTS:,} weights, which do not fit in memory"
             )
 
     @property
     def hidden_width(self) -> int:
-        """F: d_ff, or its default."""
+        """Return F, which is d_ff or its default."""
         if self.d_ff is not None:
             return self.d_ff
         if self.feed_forward == "swiglu":
@@ -99,21 +99,21 @@ class Config:
 
     @property
     def kv_heads(self) -> int:
-        """K: n_kv_heads, or its default."""
+        """Return K, which is n_kv_heads or its default."""
         return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
 
     @property
     def head_width(self) -> int:
-        """D: d_head, or its default."""
+        """Return D, which is d_head or its default."""
         return self.d_model // self.n_heads if self.d_head is None else self.d_head
 
     @property
     def fewest_weights(self) -> int:
-        """The number of entries of all matrices, except an untied unembedding."""
+        """Return the number of entries of all matrices, without an untied unembedding."""
         rows = self.vocab_size + (self.context if self.positions == "learned" else 0)
         heads = 2 * (self.n_heads + self.kv_heads) * self.head_width
         return rows * self.d_model + self.n_layers * self.d_model * (heads + 2 * self.hidden_width)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a dictionary that JSON can hold; Config(**dictionary) restores them."""
+        """Return the fields as a JSON-serializable dictionary. Config(**dictionary) restores them."""
         return dataclasses.asdict(self)

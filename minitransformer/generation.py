@@ -1,16 +1,16 @@
 """Generation: choose the next token from the logits, append it, repeat.
 
-**The key–value cache.** Causal attention never changes a key or value once computed: those of earlier positions do
-not depend on later ones. Keeping them, each new token costs the work of one position instead of T, though its query
-still reads all keys.
+**The key–value cache.** With causal attention, the keys and values of earlier positions do not depend on later ones, so
+they never change. If they are stored, only the new position is computed for each new token, instead of all T positions.
+Its query still reads all keys.
 
-**Past the context.** When the context is full, the oldest half is dropped and the rest computed again: every remaining
-token has another position, and above the first block its key and value depend on the dropped tokens. Where
-the window starts depends on the number of tokens alone, with or without a cache, so both see the same window at every
-step.
+**Past the context.** When the context is full, the oldest half is dropped and the rest is computed again. This is
+necessary because every remaining token has another position, and above the first block its key and value depend on the
+dropped tokens. The start of the window depends only on the number of tokens. With and without a cache, the model
+therefore sees the same window at every step.
 
-**The end.** A model that was trained on separate texts, or on turns of a conversation, ends each with a token of its
-own: to go on after that is to begin another text.
+**The end.** A model that was trained on separate texts, or on turns of a conversation, marks the end of each with a
+special token. Tokens generated after it would belong to another text.
 """
 
 from collections.abc import Iterable, Iterator
@@ -32,8 +32,8 @@ LEAST_ROOM = 256  # positions
 class LayerCache:
     """The keys and values (B, K, positions, D) that one block has computed.
 
-    The arrays they stand in have room for more, and twice as much whenever that is used up: a long context takes memory
-    only as it fills.
+    The arrays have room for more positions. When they are full, they are replaced with arrays of twice the length, so
+    the memory grows with the number of positions and is not allocated for the whole context at once.
     """
 
     def __init__(self, context: int):
@@ -43,7 +43,7 @@ class LayerCache:
         self.values: Any = None
 
     def append(self, k: Array, v: Array) -> tuple[Array, Array]:
-        """Add the keys and values (..., K, T, D) of new positions; return those of all positions so far, as views."""
+        """Append the keys and values (..., K, T, D) of new positions. Return views of those of all positions so far."""
         start, self.length = self.length, self.length + k.shape[-2]
         if self.keys is None or self.length > self.keys.shape[-2]:
             self.keys, self.values = self.with_room(self.keys, k), self.with_room(self.values, v)
@@ -52,9 +52,10 @@ class LayerCache:
         return self.keys[..., : self.length, :], self.values[..., : self.length, :]
 
     def with_room(self, before, new):
-        """Return an array with room for twice as many positions as now, at most the context, that begins with `before`.
+        """Return a larger array that begins with the contents of `before`.
 
-        Its dtype and leading axes are those of `new` (..., K, T, D).
+        It has room for twice the current number of positions, but at most for the context. Its dtype and leading axes
+        are those of `new` (..., K, T, D).
         """
         room = min(max(2 * self.length, LEAST_ROOM), self.context)
         array = np.empty((*new.shape[:-2], room, new.shape[-1]), new.dtype)
@@ -64,18 +65,18 @@ class LayerCache:
 
 
 class KeyValueCache:
-    """The memory of model.predict(ids, cache=cache) of earlier positions: one LayerCache for each block."""
+    """The keys and values of earlier positions for model.predict(ids, cache=cache), in one LayerCache per block."""
 
     def __init__(self, config: Config):
         self.layers = [LayerCache(config.context) for _ in range(config.n_layers)]
 
     @property
     def length(self) -> int:
-        """The number of positions it holds."""
+        """Return the number of positions in the cache."""
         return self.layers[0].length
 
     def truncate(self, length: int) -> None:
-        """Forget all positions from `length` on: another continuation may follow the ones before."""
+        """Remove all positions from `length` on, so that another continuation can follow."""
         for layer in self.layers:
             layer.length = length
 
@@ -91,14 +92,16 @@ def generate(
     use_cache: bool = True,
     stop: Iterable[int] = (),
 ) -> NDArray[np.int64]:
-    """Return ids (T,) or (B, T), integers, followed by max_new_tokens generated ones or fewer, as int64.
+    """Return the integers `ids` (T,) or (B, T), followed by at most max_new_tokens generated ids, as int64.
 
-    `temperature` 0 is greedy; `top_k` is None or the number of likeliest tokens to keep, `top_p` None or the
-    probability that those kept must reach. `rng` is a numpy Generator; without one, a new one seeded with 0.
-    `use_cache=False` recomputes every position at every step, and gives the same but for rounding. `stop` holds ids:
-    after one of them is generated nothing follows; in a batch, the row repeats it until all rows have come to one.
-    Raises ValueError for settings out of range, an empty prompt or ids out of range, TypeError for a top_k or ids that
-    are not integers (an empty list's are floats).
+    A `temperature` of 0 always chooses the likeliest token. `top_k` is the number of likeliest tokens to choose from,
+    and `top_p` the probability that the tokens to choose from must reach together; None disables either. `rng` is a
+    numpy Generator (default: a new one seeded with 0). `use_cache=False` recomputes every position at every step. The
+    result is the same up to rounding. `stop` contains ids that end the generation. In a batch, a row that has ended
+    repeats its last id until all rows have ended.
+
+    Raises ValueError for settings out of range, an empty prompt or ids out of range, and TypeError if top_k or the ids
+    are not integers.
     """
     ids = np.asarray(ids)
     new = list(stream(model, ids, max_new_tokens, temperature, top_k, top_p, rng, use_cache, stop))
@@ -118,11 +121,12 @@ def stream(
     vocab_size: int | None = None,
     cache: KeyValueCache | None = None,
 ) -> Iterator[NDArray[np.int64]]:
-    """Yield the tokens of `generate` one step at a time, each () or (B,). The settings are checked before the first.
+    """Yield the generated tokens of each step, as an array () or (B,). Settings are as in `generate`.
 
-    Only ids below `vocab_size` are chosen, all unless given: a model may have room for more than its tokenizer knows.
-    `cache` is None or a KeyValueCache that already holds the first positions of `ids`, not all of them. It is extended
-    by the others and by all tokens but the last, as long as the context is not full.
+    They are checked before the first step. Only ids below `vocab_size` are generated (default: all), because a model
+    may have more ids than its tokenizer. `cache` is None or a KeyValueCache with the first positions of `ids`, but not
+    all of them. The other positions and all generated tokens but the last are appended to it, as long as the context is
+    not full.
     """
     ids = np.asarray(ids)
     check_ids(ids, model.config.vocab_size)
@@ -136,7 +140,7 @@ def stream(
 
 
 def steps(model, ids, max_new_tokens, how, use_cache, stop, vocab_size, cache):
-    """The generator behind `stream`; `how` holds the settings of `sample`."""
+    """Yield the tokens of `stream`, whose arguments have been checked. `how` contains the settings of `sample`."""
     context = model.config.context
     cached_start = None if cache is None else 0
     stopped = np.zeros(ids.shape[:-1], bool)
@@ -151,13 +155,16 @@ def steps(model, ids, max_new_tokens, how, use_cache, stop, vocab_size, cache):
         token = np.where(stopped, ids[..., -1], sample(logits[..., -1, :vocab_size], **how))
         ids = np.concatenate([ids, token[..., None]], axis=-1)
         yield token
-        stopped = np.isin(token, stop)  # a row that has stopped repeats its stop, and so remains stopped
+        stopped = np.isin(token, stop)  # a row that has ended repeats its last id, so this stays True for it
         if stopped.all():
             return
 
 
 def window_start(length: int, context: int) -> int:
-    """Return where the window over `length` tokens starts: 0 while they fit, then each time half a context later."""
+    """Return the first position of the window over `length` tokens.
+
+    It is 0 while the tokens fit in the context. Whenever they no longer fit, it moves by half a context.
+    """
     if length <= context:
         return 0
     half = max(context // 2, 1)
@@ -171,19 +178,19 @@ def sample(logits, *, temperature, top_k, top_p, rng):
 
         p = softmax(z / τ)                              (1)
 
-    τ → 0 is greedy: always the likeliest. Top-k keeps the k likeliest tokens (Fan et al., 2018); top-p the smallest set
-    of the likeliest whose probabilities, after top-k, reach top_p (nucleus sampling, Holtzman et al., 2020). One
-    uniform number u per row, from 0 to the sum of the kept probabilities, then picks the first token whose cumulative
-    probability exceeds u.
+    A temperature of 0 always chooses the likeliest token. Top-k keeps the k likeliest tokens (Fan et al., 2018). Top-p
+    keeps the smallest set of likeliest tokens whose probabilities, after top-k, sum to at least top_p (nucleus
+    sampling, Holtzman et al., 2020). For each row, a number u is drawn uniformly between 0 and the sum of the kept
+    probabilities. The result is the first token whose cumulative probability exceeds u.
 
     Raises ValueError for logits that are not finite.
     """
     if not np.isfinite(logits).all():
-        raise ValueError("generate: the logits are not finite; the model's weights may be")
+        raise ValueError("generate: the logits are not finite; check the weights of the model for NaN or infinity")
     if temperature == 0:
         return logits.argmax(axis=-1)
     z = logits.astype(np.float64)
-    shifted = z - z.max(axis=-1, keepdims=True)  # changes no p, and lets a tiny temperature give −∞, and p = 0, not +∞
+    shifted = z - z.max(axis=-1, keepdims=True)  # p stays the same, and a tiny temperature gives −∞ instead of +∞
     with np.errstate(over="ignore"):
         p, _ = apply(softmax, keep_top_k(shifted / temperature, top_k))  # (1)
     if top_p is not None:
@@ -194,7 +201,10 @@ def sample(logits, *, temperature, top_k, top_p, rng):
 
 
 def keep_top_k(z, top_k):
-    """Set all but the top_k largest of each row of z (..., V) to −∞; equal ones at the border stay. None keeps all."""
+    """Set all entries of z (..., V) to −∞, except the top_k largest of each row.
+
+    Entries equal to the smallest kept entry are also kept. With top_k None, all entries are kept.
+    """
     if top_k is None or top_k >= z.shape[-1]:
         return z
     border = np.partition(z, -top_k, axis=-1)[..., -top_k, None]
@@ -202,17 +212,17 @@ def keep_top_k(z, top_k):
 
 
 def keep_top_p(p, top_p):
-    """Set to 0 those of each row of p (..., V) that are not needed to reach top_p, taking the likeliest first."""
+    """Keep the largest entries of each row of p (..., V) until their sum reaches top_p, and set the others to 0."""
     order = np.argsort(-p, axis=-1, kind="stable")
     ranked = np.take_along_axis(p, order, axis=-1)
-    before = ranked.cumsum(axis=-1) - ranked  # the probability of all that are likelier
+    before = ranked.cumsum(axis=-1) - ranked  # the sum of all larger probabilities
     kept = np.empty_like(p)
     np.put_along_axis(kept, order, np.where(before < top_p, ranked, 0), axis=-1)
     return kept
 
 
 def check_sampling(temperature, top_k, top_p):
-    """Raise TypeError or ValueError, naming the setting, unless the sampling settings are in range."""
+    """Raise TypeError or ValueError, which names the setting, if a sampling setting is invalid."""
     number("generate: temperature", temperature, least=0, below=np.inf)
     if top_k is not None:
         whole("generate: top_k", top_k, least=1)

@@ -1,4 +1,4 @@
-"""A language model: a transformer with the tokenizer it was trained with. Text in, logits and text out."""
+"""A language model: a transformer with its tokenizer. It maps text to logits, and continues text."""
 
 import math
 import os
@@ -19,13 +19,16 @@ from minitransformer.text import Tokenizer, sequential_blocks, tokenizer_from_di
 from minitransformer.transformer import Transformer
 
 KIND = "language model"
-PARAMETERS = "parameters."  # the prefix of the names of their arrays
-MODEL_FILE = "model.npz"  # in a folder that training writes to
-MOST_MISSING = 10**7  # weights; a file that lacks no more is compared name by name
+PARAMETERS = "parameters."  # prefix of the names of the Parameters' arrays in a file
+MODEL_FILE = "model.npz"  # name of the model's file in the folder of a training run
+MOST_MISSING = 10**7  # weights; if a file lacks more, it is rejected before the model is created
 
 
 class LanguageModel:
-    """`model` is a Transformer, `tokenizer` any of text/. Raises ValueError where their vocabularies do not fit."""
+    """A Transformer `model` with a `tokenizer` of text/.
+
+    Raises ValueError if the tokenizer has more tokens than the model.
+    """
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer):
         check_vocabulary(tokenizer, model.config)
@@ -33,45 +36,46 @@ class LanguageModel:
         self.tokenizer = tokenizer
 
     def logits(self, text: str) -> Array:
-        """Return the logits (T, V) after each of the T tokens of the text. It must fit the model's context."""
+        """Return the logits (T, V) after each of the T tokens of a text, which must fit in the model's context."""
         return self.model.predict(self.encode(text))
 
     def encode(self, text: str) -> NDArray[np.int64]:
-        """Return the ids (T,) of a text, after the token that begins every text where the model was trained with one.
+        """Return the ids (T,) of a text.
 
-        Raises ValueError for a text without tokens.
+        If the model was trained with a token at the beginning of every text, the ids start with it. Raises ValueError
+        if there are no ids.
         """
         ids = self.tokenizer.encode(text)
         if self.tokenizer.bos_id is not None:
             ids = np.concatenate([[self.tokenizer.bos_id], ids])
         if not len(ids):
-            raise ValueError("the text is empty: there is nothing to predict from")
+            raise ValueError("the text is empty; a prediction needs at least one token")
         return ids
 
     def generate(self, prompt: str, max_new_tokens: int = 50, **settings: Any) -> str:
-        """Return the prompt and its continuation; the settings are those of generation.generate."""
+        """Return the prompt followed by its continuation. The settings are those of generation.generate."""
         return prompt + "".join(self.stream(prompt, max_new_tokens, **settings))
 
     def stream(self, prompt: str, max_new_tokens: int = 50, **settings: Any) -> Iterator[str]:
-        """Yield the continuation piece by piece. A character of several tokens comes when its last token does."""
+        """Yield the continuation in pieces. A character of several tokens is yielded with the last of them."""
         return self.tokenizer.decode_stream(self.stream_ids(prompt, max_new_tokens, **settings))
 
     def stream_ids(self, prompt: str, max_new_tokens: int = 50, **settings: Any) -> Iterator[int]:
-        """Yield the ids of the continuation one by one, up to the token that ends a text, which is left out."""
+        """Yield the ids of the continuation one by one. The token that ends a text is not yielded."""
         end_ids = self.tokenizer.end_ids
         settings = {"vocab_size": self.tokenizer.vocab_size, "stop": end_ids, **settings}
         ids = stream(self.model, self.encode(prompt), max_new_tokens, **settings)
         return (int(i) for i in ids if i not in end_ids)
 
     def perplexity(self, text: str) -> float:
-        """Return exp of the mean cross-entropy in nats of each token after the first, given those before it.
+        """Return the exponential of the mean cross-entropy (in nats) of all tokens but the first.
 
-        A text longer than the context is cut into blocks, each of which starts without a past. Raises ValueError for a
-        text of fewer than two tokens.
+        Each token is predicted from the tokens before it. A text longer than the context is divided into blocks that
+        are predicted independently. Raises ValueError if the text has fewer than two tokens.
         """
         ids = self.encode(text)
         if len(ids) < 2:
-            raise ValueError(f"perplexity needs at least 2 tokens, and the text has {len(ids)}")
+            raise ValueError(f"perplexity needs at least 2 tokens, but the text has {len(ids)}")
         return math.exp(mean_loss(self.model, ids))
 
     def save(
@@ -80,7 +84,10 @@ class LanguageModel:
         extra_arrays: dict[str, Any] | None = None,
         extra_description: dict[str, Any] | None = None,
     ) -> None:
-        """Write model, configuration and tokenizer to one file, atomically; training adds its own state to it."""
+        """Write the model, its configuration and its tokenizer to one file, atomically.
+
+        `extra_arrays` and `extra_description` are stored in the same file. Checkpoints use them for the training state.
+        """
         arrays = {PARAMETERS + name: p.data for name, p in self.model.named_parameters()}
         description = {
             "kind": KIND,
@@ -92,13 +99,13 @@ class LanguageModel:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "LanguageModel":
-        """Read a file that `save` wrote, or the folder of a training run, whose checkpoint is such a file.
+        """Load a file written by `save`, or the checkpoint in the folder of a training run.
 
-        A GGUF file, or a folder of the Hugging Face layout, is read by interop.load_pretrained, in float32.
-        Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or does not fit together.
+        A GGUF file, or a folder in the Hugging Face layout, is read by interop.load_pretrained, in float32. Raises
+        OSError if the file cannot be read, and ArchiveError if it is damaged or inconsistent.
         """
         if is_pretrained(path):
-            from minitransformer.interop import load_pretrained  # it returns an object of this class
+            from minitransformer.interop import load_pretrained  # imported here, because it imports this module
 
             return load_pretrained(path)
         with open_archive(model_file(path)) as archive:
@@ -106,7 +113,7 @@ class LanguageModel:
 
     @classmethod
     def from_archive(cls, archive: Archive) -> "LanguageModel":
-        """Build the model from an open archive, after a comparison of every parameter's name, shape and dtype."""
+        """Load the model from an open archive, after checking the name, shape and dtype of every parameter."""
         config, tokenizer = described_model(archive)
         stored = archive.under(PARAMETERS)
         try:
@@ -122,8 +129,11 @@ class LanguageModel:
 
 
 def mean_loss(model, ids, batch_size: int = 8) -> float:
-    """Return the mean cross-entropy in nats of ids (T,), all but the first, predicted in blocks of the context."""
-    context = min(model.config.context, len(ids) - 1)  # a block of 8,192 for a text of 100 would be mostly filling
+    """Return the mean cross-entropy (in nats) of all ids (T,) but the first.
+
+    The ids are divided into blocks as long as the context, which are predicted independently.
+    """
+    context = min(model.config.context, len(ids) - 1)  # a longer block would consist mostly of padding
     total = 0.0
     for inputs, targets in sequential_blocks(ids, context, batch_size):
         total += float(apply(cross_entropy, model.predict(inputs), targets, reduction="sum")[0])
@@ -131,31 +141,31 @@ def mean_loss(model, ids, batch_size: int = 8) -> float:
 
 
 def described_model(archive: Archive) -> tuple[Config, Tokenizer]:
-    """Return the configuration and the tokenizer of the model in an archive. Raises ArchiveError if it has none."""
+    """Return the Config and the tokenizer of the model in an archive. Raises ArchiveError if it contains none."""
     description = archive.description
     if description.get("kind") != KIND:
-        raise ArchiveError(f"{archive.path}: holds no language model")
+        raise ArchiveError(f"{archive.path}: the file contains no language model")
     try:
         config = Config(**dictionary("config", description.get("config")))
         tokenizer = tokenizer_from_dict(description.get("tokenizer"))
         check_vocabulary(tokenizer, config)
     except (TypeError, ValueError) as error:
-        raise ArchiveError(f"{archive.path}: its description does not make a model ({error})") from None
+        raise ArchiveError(f"{archive.path}: its description does not define a model ({error})") from None
     return config, tokenizer
 
 
 def unset_model(config: Config, shapes: list[tuple]) -> Transformer:
-    """Return a Transformer with read-only zeros for matrices, to be filled from a file with arrays of these shapes.
+    """Return model_without_values(config), for a file that contains arrays of these shapes.
 
-    Raises ValueError if the configuration claims more blocks than there are arrays, or far more weights than there are
-    numbers. A file of a few bytes can claim a model that would exhaust the memory.
+    Raises ValueError if the configuration has more blocks than the file has arrays, or many more weights than the file
+    has numbers. Otherwise a file of a few bytes could require a model that exhausts the memory.
     """
     if config.n_layers > len(shapes):
-        raise ValueError(f"the configuration says {config.n_layers:,} blocks, and the file has {len(shapes):,} arrays")
+        raise ValueError(f"the configuration has {config.n_layers:,} blocks, but the file only {len(shapes):,} arrays")
     stored = sum(map(math.prod, shapes))
     if config.fewest_weights > stored + MOST_MISSING:
         raise ValueError(
-            f"the configuration says {config.fewest_weights:,} weights or more, and the file has {stored:,} numbers"
+            f"the configuration has at least {config.fewest_weights:,} weights, but the file only {stored:,} numbers"
         )
     return model_without_values(config)
 
@@ -163,14 +173,14 @@ def unset_model(config: Config, shapes: list[tuple]) -> Transformer:
 def model_without_values(config: Config) -> Transformer:
     """Return a Transformer whose matrices are read-only zeros that take no memory.
 
-    A reader compares names and shapes with the file before it allocates anything, and then fills one Parameter after
-    the other. Drawing random weights first would take as long as reading them.
+    The reader of a file compares names and shapes with those of this model before it allocates memory, and then sets
+    one Parameter after another. Drawing random weights first would take as long as reading the file.
     """
     return Transformer(config, rng=Unset())  # type: ignore[arg-type]
 
 
 class Unset:
-    """A random generator whose draws, by normal(…).astype(dtype), are the same zero in memory for every entry."""
+    """A replacement for a numpy Generator: normal(…).astype(dtype) is an array of zeros that share their memory."""
 
     def normal(self, mean, std, shape):
         self.shape = shape
@@ -181,20 +191,24 @@ class Unset:
 
 
 def check_vocabulary(tokenizer: Tokenizer, config: Config) -> None:
-    """Raise ValueError for a tokenizer with more tokens than the model."""
+    """Raise ValueError if the tokenizer has more tokens than the model."""
     if tokenizer.vocab_size > config.vocab_size:
-        raise ValueError(f"the tokenizer has {tokenizer.vocab_size} tokens and the model only {config.vocab_size}")
+        raise ValueError(f"the tokenizer has {tokenizer.vocab_size} tokens, but the model has only {config.vocab_size}")
 
 
 def check_parameters(archive: Archive, stored: dict, parameters: dict) -> None:
-    """Raise ArchiveError unless the archive's arrays `stored`, {parameter: name}, fit the model's Parameters."""
+    """Raise ArchiveError unless the stored arrays have the names, shapes and dtypes of the model's Parameters.
+
+    `stored` maps the name of each Parameter in the archive to the name of its array. `parameters` maps the name of each
+    Parameter of the model to the Parameter.
+    """
     for name, parameter in parameters.items():
         if name not in stored:
             raise ArchiveError(f"{archive.path}: the file lacks parameter {name}")
         header, data = archive.header(stored[name]), parameter.data
         if (header.dtype, header.shape) != (data.dtype, data.shape):
             raise ArchiveError(
-                f"{archive.path}: parameter {name} is {header.dtype} {header.shape}, the configuration says "
+                f"{archive.path}: parameter {name} is {header.dtype} {header.shape}, but the configuration requires "
                 f"{data.dtype} {data.shape}"
             )
     for name in stored.keys() - parameters.keys():
@@ -202,9 +216,10 @@ def check_parameters(archive: Archive, stored: dict, parameters: dict) -> None:
 
 
 def is_pretrained(path) -> bool:
-    """Whether `path` is a model that others wrote: a GGUF file, or a folder with a config.json and no model of ours.
+    """Return True if `path` is a model in a format of other programs, for interop.load_pretrained.
 
-    A file is taken for one by its first four bytes, those of a GGUF file, or by the names .gguf and .safetensors.
+    This is a folder that contains config.json but not model.npz, a file with the suffix .gguf or .safetensors, or a
+    file that starts with the bytes of the GGUF format.
     """
     path = Path(path)
     if path.is_dir():
@@ -218,17 +233,18 @@ def is_pretrained(path) -> bool:
 
 
 def model_file(path) -> Path:
-    """Return the path of a model's file, given the file itself or the folder that training wrote it to.
+    """Return the path of a model's file, given this file or the folder of a training run.
 
-    Raises FileNotFoundError for a folder that holds no model, or a path that does not exist, OSError for a device.
+    Raises FileNotFoundError if the path does not exist or the folder contains no model, and OSError for a device or a
+    pipe.
     """
     path = Path(path)
     if path.is_dir():
         if not (path / MODEL_FILE).exists():
-            raise FileNotFoundError(f"{path}: the folder holds no {MODEL_FILE}, the file that train writes")
+            raise FileNotFoundError(f"{path}: the folder contains no {MODEL_FILE}, the file that train writes")
         return path / MODEL_FILE
     if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file or folder; minitransformer train makes a model")
+        raise FileNotFoundError(f"{path}: no such file or folder; to train a model, use `minitransformer train`")
     if not path.is_file():
-        raise OSError(f"{path}: is a device or a pipe, not a model's file")
+        raise OSError(f"{path}: expected the file of a model, found a device or a pipe")
     return path

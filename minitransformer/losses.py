@@ -1,9 +1,9 @@
 """Cross-entropy of the next token, fused with the softmax.
 
-Invariant to a shift of the logits, so that its gradient sums to zero at every position.
+It is invariant to a shift of the logits, so its gradient sums to zero at every position.
 
-Decided where conventions differ: the mean over no position at all (all ignored, or of weight 0) is 0 with a zero
-gradient, where PyTorch gives NaN: an all-padding batch should not end a training run. The ignored index may lie outside
+Conventions differ in one case. If all positions are ignored or have weight 0, the mean is 0 here, with a zero gradient.
+PyTorch returns NaN. A batch that consists of padding should not end a training run. The ignored index may lie outside
 the vocabulary.
 """
 
@@ -16,7 +16,7 @@ from minitransformer.layers.softmax import log_softmax
 from minitransformer.module import Array, require_floating
 
 REDUCTIONS = ("mean", "sum", "none")
-Loss = np.floating[Any] | Array  # one number, or with the reduction "none" one for each position
+Loss = np.floating[Any] | Array  # a scalar, or an array with one loss per position for reduction "none"
 
 
 def cross_entropy(
@@ -30,8 +30,8 @@ def cross_entropy(
 ) -> tuple[Loss, Callable[..., Array]]:
     """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
 
-    For one position with logits x (V,), target t, class weights w and label smoothing ε; [c = t] is 1 for the target
-    and 0 for other classes, so that without options the coefficients a are just that:
+    For one position with logits x (V,), target t, class weights w and label smoothing ε. [c = t] is 1 for the target
+    and 0 for other classes. Without options, the coefficients a are equal to [c = t]:
 
         a_c = w_c ((1 − ε) [c = t] + ε / V)             (1)
         z = log_softmax(x)                              (2)
@@ -41,16 +41,16 @@ def cross_entropy(
 
         L = Σ_n ℓ_n / Σ_n w[t_n]  (mean)    L = Σ_n ℓ_n  (sum)    L = ℓ  (none)      (4)
 
-    The mean divides by the weights of the *targets*, not by the number of positions nor by the sum of all class
-    weights, and label smoothing changes nothing in that. Backward needs the probabilities:
+    The mean divides by the sum of the weights of the *targets*, not by the number of positions or the sum of all class
+    weights. This is the same with label smoothing. Backward needs the probabilities:
 
         p = exp(z)                                      (5)
 
     The unit is the nat, because the logarithm is natural. The loss is a scalar, or (...) for reduction "none", where
-    ignored positions have 0 and dloss is (...). `weight` (V,) holds one weight for each class. Raises TypeError for
-    logits that are not floating-point or targets that are not integers, ValueError for shapes that do not fit, targets
-    out of range, an unknown reduction, or a label smoothing outside 0 … 1. Saved for backward: p (..., V), a (..., V),
-    kept (...).
+    ignored positions have 0 and dloss is (...). `weight` (V,) contains one weight for each class. Raises TypeError for
+    logits that are not floating-point or targets that are not integers. Raises ValueError for inconsistent shapes,
+    targets out of range, an unknown reduction, or a label smoothing outside 0 … 1. Saved for backward: p (..., V), a
+    (..., V), kept (...).
     """
     check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction)
     V, dtype = logits.shape[-1], logits.real.dtype
@@ -79,12 +79,14 @@ def cross_entropy(
 
             A = Σ_c a_c    dx_j = (A p_j − a_j) · dℓ        (7)
 
-        Without options A p − a is p − onehot(t): the predicted distribution minus the true one. Fusing the two
-        functions gives this without a division. Through log and softmax apart it would begin with −a/p: 0/0 where
-        another class's p underflows, and −∞ where the target's does, just where the model is most wrong.
+        Without options A p − a is p − onehot(t): the predicted distribution minus the true one. Because the two
+        functions are fused, no division is needed. With separate backward passes of log and softmax, the first step
+        would be −a/p. This is 0/0 if the p of another class underflows, and −∞ if the target's p does, where the model
+        is most wrong.
 
-        The gradient of an ignored position is zero, if its logits are finite, but it must not count in the mean either:
-        dividing by all positions scales the gradient by a factor that a check without ignored positions never sees.
+        The gradient of an ignored position is zero if its logits are finite. The position must not be counted in the
+        mean either. Division by the number of all positions would scale the gradient by a wrong factor, and a check
+        without ignored positions would not find this mistake.
         """
         dlosses = np.where(kept, np.asarray(dloss, dtype) * share, 0)  # (6) ← Σ_n ℓ_n (4)
         A = a.sum(axis=-1, keepdims=True)  # (7)
@@ -95,7 +97,7 @@ def cross_entropy(
 
 
 def check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction):
-    """Raise TypeError or ValueError, naming the argument, unless the arguments of cross_entropy fit together."""
+    """Raise TypeError or ValueError, which names the argument, unless the arguments of cross_entropy are valid."""
     if not isinstance(targets, np.ndarray) or targets.dtype.kind not in "iu":
         kind = f"dtype {targets.dtype}" if isinstance(targets, np.ndarray) else type(targets).__name__
         raise TypeError(f"cross_entropy: targets must be an array of integers, not {kind}")

@@ -1,4 +1,4 @@
-"""Chapter zero, the chain rule; then parameters, modules and hooks: the whole framework.
+"""Chapter zero: the chain rule, followed by parameters, modules and hooks, which are the whole framework.
 
 **One function.** Let y = f(x), and let L be a number, the loss, that depends on x only through y. Every derivation here
 writes dy for ∂L/∂y, of y's shape, and dx for ∂L/∂x, of x's: dy_i is the growth of L for each unit that y_i grows. Now
@@ -81,8 +81,8 @@ the real part, which is x itself. Hence `.real` in these files: `x.real > 0`, `x
 
 **The textbook and the engine.** The functions of layers/, losses.py and optim.py have the form of their derivations.
 A function whose plain form is slow has a twin in fast/, of the same name and contract, which `faster` returns and
-`apply` calls. A function that you edit runs as you wrote it, and a warning says so. `minitransformer.plain()` and the
-environment variable MINITRANSFORMER_PLAIN=1 turn the engine off.
+`apply` calls. If you edit a function, your version runs instead of the twin, and a warning says so.
+`minitransformer.plain()` and the environment variable MINITRANSFORMER_PLAIN=1 turn the engine off.
 """
 
 import difflib
@@ -108,10 +108,11 @@ Hook = Callable[[Array, Backward[Any]], tuple[Array, Backward[Any]]]
 
 
 class Parameter:
-    """An array that is learned.
+    """A learned array.
 
-    `data` is the array; `grad`, of the same shape, is None until the first gradient arrives; a parameter with
-    `requires_grad = False` is frozen: it collects no gradient, while its layer still passes gradients on to the inputs.
+    `data` is the array. `grad` is the accumulated gradient, of the same shape, or None if there has been no gradient.
+    A parameter with `requires_grad = False` is frozen: it accumulates no gradient, but its layer still computes the
+    gradients of its inputs.
     """
 
     def __init__(self, data: Array):
@@ -120,7 +121,10 @@ class Parameter:
         self.requires_grad = True
 
     def accumulate(self, grad: Array) -> None:
-        """Add `grad` to the gradient. The first is kept as it is and may be shared, so nobody writes into `.grad`."""
+        """Add `grad` to the gradient.
+
+        The first gradient is stored without a copy and may be shared. Code must therefore never write into `.grad`.
+        """
         if self.requires_grad:
             self.grad = grad if self.grad is None else self.grad + grad
 
@@ -129,14 +133,14 @@ class Parameter:
 
 
 def is_differentiable(value: object) -> TypeGuard[Array]:
-    """Whether a positional argument receives a gradient: real or complex arrays do; ids, masks and None do not."""
+    """Return True for a real or complex floating-point array. Ids, masks and None have no gradient."""
     return isinstance(value, np.ndarray) and value.dtype.kind in "fc"
 
 
 def require_floating(function, **arrays):
-    """Raise TypeError unless each array, if it is not None, holds real or complex floating-point numbers.
+    """Raise TypeError unless each array is None or has a real or complex floating-point dtype.
 
-    The message has the name of the `function` that needs them and the name of the argument.
+    The message contains `function`, the name of the caller, and the name of the argument.
     """
     for name, array in arrays.items():
         dtype = getattr(array, "dtype", type(array).__name__)
@@ -145,7 +149,7 @@ def require_floating(function, **arrays):
 
 
 def identity(x: Array) -> tuple[Array, Backward[Array]]:
-    """Return (x, backward) with backward(dy) = dy: for the place of a function that is not there."""
+    """Return (x, backward) with backward(dy) = dy. Used in place of a function that is optional."""
 
     def backward(dy):
         return dy
@@ -153,28 +157,31 @@ def identity(x: Array) -> tuple[Array, Backward[Array]]:
     return x, backward
 
 
-TWINS = {}  # the engine's twin of each textbook function that has one, filled by load_engine
-ENGINE_DTYPES = [{np.dtype(np.float32)}, {np.dtype(np.float64)}]  # a twin takes arrays that all have one of these
+TWINS = {}  # {textbook function: its twin in fast/}, filled by load_engine
+ENGINE_DTYPES = [
+    {np.dtype(np.float32)},
+    {np.dtype(np.float64)},
+]  # the arrays of a call must have one of these
 _plain = ContextVar("plain", default=os.environ.get("MINITRANSFORMER_PLAIN", "0") not in ("", "0"))
 
 
 class EditedTextbook(UserWarning):
-    """A function of the textbook has been edited, so it runs in place of its twin."""
+    """Warning: a textbook function has been edited, so it is used instead of its twin."""
 
 
 @cache
 def load_engine():
-    """Fill TWINS. Return the function that tells whether a textbook function has been edited (fast/digests.py)."""
+    """Fill TWINS. Return is_edited of fast/digests.py, which returns True for an edited textbook function."""
     if find_spec("minitransformer.fast") is None:
         return TWINS.get  # there is no twin to replace
     return import_module("minitransformer.fast").is_edited
 
 
 def faster(function):
-    """Return the engine's twin of a textbook function, or the function if it has none or the engine is off.
+    """Return the twin of a textbook function, or the function itself if it has no twin or the engine is off.
 
-    The twin of a function whose source has been edited since the twin was verified is not used. In a
-    partial(function, ...) the function is replaced. A twin takes arrays of ENGINE_DTYPES.
+    The function itself is also returned if its source has been edited since the twin was verified. For a
+    partial(function, ...), the function within it is replaced. A twin accepts only arrays of ENGINE_DTYPES.
     """
     if _plain.get():
         return function
@@ -186,16 +193,16 @@ def faster(function):
 
 
 def is_plain() -> bool:
-    """Whether the engine is off."""
+    """Return True if the engine is off."""
     return _plain.get()
 
 
 @contextmanager
 def plain(on: bool = True) -> Iterator[None]:
-    """Run everything within the block on the textbook, without the engine; with it again for `on` False.
+    """Turn the engine off inside a `with` block, so that only textbook functions run. If `on` is False, turn it on.
 
-    Holds for one thread, and for the threads and processes that train or analyse for it. A
-    generator, such as generation's `stream`, has the setting of whoever asks it for the next token.
+    The setting applies to the current thread, and to the threads and processes that it uses for training or analysis. A
+    generator, such as generation's `stream`, uses the setting of the code that requests the next item.
     """
     token = _plain.set(on)
     try:
@@ -209,19 +216,22 @@ def apply(
 ) -> tuple[Array, Callable[..., Any]]:
     """Call a differentiable function, or its faster twin, on arrays and Parameters.
 
-    Returns (y, backward). backward(dy) accumulates the Parameters' gradients and returns the arrays': one bare, several
-    as a tuple, none as None. The closure keeps the Parameters but not the input arrays: `function` itself saves
-    the arrays that it needs. Complex arrays get the textbook's function: a check by the complex step then judges the
-    engine's backward by the textbook's forward. So do half precision and mixed dtypes, which are nobody's hot path.
+    Returns (y, backward). backward(dy) accumulates the gradients of the Parameters and returns those of the arrays: one
+    gradient, a tuple of several, or None. The closure keeps the Parameters but not the input arrays, because `function`
+    saves the arrays that it needs.
 
-    backward raises ValueError for a dy that does not have the shape of y: one that merely broadcasts to it would give
-    gradients, and wrong ones.
+    The textbook function is used for complex arrays, so the complex step compares the backward of a twin with the
+    forward of the textbook function. It is also used for half precision and mixed dtypes, which the twins do not
+    support.
+
+    backward raises ValueError if dy does not have the shape of y. A dy that only broadcasts to this shape would give
+    wrong gradients.
     """
     arrays = [value.data if isinstance(value, Parameter) else value for value in inputs]
     dtypes = {array.dtype for array in arrays if is_differentiable(array)}
     run = faster(function) if dtypes in ENGINE_DTYPES else function
     y, function_backward = run(*arrays, **options)
-    # For each gradient that function_backward returns, in order: the Parameter it belongs to, or None for an input.
+    # The Parameter of each gradient that function_backward returns, in order. None stands for an input array.
     owners = [
         value if isinstance(value, Parameter) else None
         for value, array in zip(inputs, arrays, strict=True)
@@ -230,7 +240,7 @@ def apply(
     del arrays
     y_shape, name = np.shape(y), getattr(function, "__name__", repr(function))
 
-    def backward(*dy):  # none for a loss, whose dloss is 1 unless given
+    def backward(*dy):  # empty for a loss, whose backward has the default dloss=1.0
         if dy and np.shape(dy[0]) != y_shape:
             raise ValueError(f"the backward of {name}: dy {np.shape(dy[0])} must have the shape of y, {y_shape}")
         gradients = function_backward(*dy)
@@ -254,15 +264,15 @@ def apply(
 class Module:
     """A named tree of Parameters and Modules.
 
-    A subclass assigns them as attributes (a list of Modules is a level of the tree too) and defines
-    `forward(*inputs, **options) -> (y, backward)`, with y one array. Call the module itself, not `forward`: only
-    the call applies the hooks.
+    A subclass assigns Parameters, Modules and lists of Modules as attributes. It defines
+    `forward(*inputs, **options) -> (y, backward)`, where y is one array. Call the module itself, not `forward`, because
+    only the call applies the hooks.
     """
 
     _hooks: tuple[Hook, ...] = ()
 
     def __call__(self, *inputs: Array, **options: Any) -> tuple[Array, Backward[Any]]:
-        """Run forward, then each hook on its result. Returns (y, backward)."""
+        """Run forward and apply the hooks to its result. Return (y, backward)."""
         y, backward = self.forward(*inputs, **options)
         for hook in self._hooks:
             y, backward = hook(y, backward)
@@ -274,7 +284,7 @@ class Module:
 
     @property
     def is_hooked(self) -> bool:
-        """Whether a hook is installed on this very module."""
+        """Return True if a hook is installed on this module. Modules below it are not considered."""
         return bool(self._hooks)
 
     def children(self) -> Iterator[tuple[str, "Parameter | Module"]]:
@@ -296,7 +306,7 @@ class Module:
                     yield f"{name}.{inner}", module
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Yield (dotted name, Parameter), each Parameter once: one that is tied appears under its first name."""
+        """Yield (dotted name, Parameter) for each Parameter. A tied Parameter is yielded once, with its first name."""
         seen = set()
         for name, parameter in self._all_parameters():
             if id(parameter) not in seen:
@@ -312,7 +322,7 @@ class Module:
                     yield f"{name}.{inner}", parameter
 
     def parameters(self) -> list[Parameter]:
-        """Return the Parameters as a list, each once."""
+        """Return a list of the Parameters. A tied Parameter is contained once."""
         return [parameter for _, parameter in self.named_parameters()]
 
     @contextmanager
@@ -332,8 +342,8 @@ class Module:
 
                 return np.zeros_like(y), ablated_backward
 
-        Hooks stack on those already there, and are taken off again at the end, also after an exception.
-        Raises KeyError for a name that does not exist, naming the nearest that does.
+        New hooks are applied after those that are already installed. They are removed at the end, also after an
+        exception. Raises KeyError for an unknown name; the message contains the most similar name.
         """
         modules = dict(self.named_modules())
         for name in hooks:
@@ -352,7 +362,7 @@ class Module:
 
 
 class Identity(Module):
-    """A module that changes nothing: it gives a name, and so a place for hooks, to an activation no layer produces."""
+    """A module that returns its input. It gives a name to an activation, so that a hook can be installed on it."""
 
     def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Return (x, backward) with backward(dy) = dy."""

@@ -21,17 +21,17 @@ EPS, ROOT, CUBE = 1e-5, math.sqrt(2 / math.pi), 0.044715
 
 
 def mean(x):
-    """Return the mean of each row, kept as an axis of length 1."""
+    """Return the mean of each row, with an axis of length 1 in place of the last axis."""
     return x.mean(axis=1, keepdims=True)
 
 
 def split(x, B, H):
-    """Make heads (B, H, T, D) of rows (B·T, H·D)."""
+    """Reshape rows (B·T, H·D) to heads (B, H, T, D)."""
     return x.reshape(B, -1, H, x.shape[1] // H).swapaxes(1, 2)
 
 
 def merge(x):
-    """Make rows (B·T, H·D) of heads (B, H, T, D)."""
+    """Reshape heads (B, H, T, D) to rows (B·T, H·D)."""
     return x.swapaxes(1, 2).reshape(x.shape[0] * x.shape[2], -1)
 
 
@@ -120,7 +120,7 @@ def gpt(E, P, g1, b1, Wq, Wk, Wv, Wo, g2, b2, W1, W2, g3, b3, *, ids, targets, H
 
 
 def adamw(theta, g, m, v, *, t, lr=2e-3, beta1=0.9, beta2=0.99, eps=1e-8, decay=0.1):
-    """Return a weight and its averages m and v after step t = 1, 2, … with gradient g; only matrices decay."""
+    """Return a weight and its averages m and v after step t = 1, 2, … with gradient g. Only matrices decay."""
     decayed = theta - lr * decay * theta if theta.ndim > 1 else theta
     m_new = beta1 * m + (1 - beta1) * g
     v_new = beta2 * v + (1 - beta2) * g**2
@@ -130,7 +130,7 @@ def adamw(theta, g, m, v, *, t, lr=2e-3, beta1=0.9, beta2=0.99, eps=1e-8, decay=
 
 
 def initial(V, rng, *, T=64, C=64, F=256):
-    """Return weights for gpt, float32: matrices from N(0, 0.02²), Wo and W2 of half that variance; g = 1, b = 0."""
+    """Return float32 weights for gpt: g = 1, b = 0, matrices from N(0, 0.02²), Wo and W2 with half the variance."""
     E, P, Wq, Wk, Wv, W1 = (rng.normal(0, 0.02, shape) for shape in [(V, C), (T, C), *[(C, C)] * 3, (C, F)])
     Wo, W2 = (rng.normal(0, 0.02 / math.sqrt(2), shape) for shape in [(C, C), (F, C)])
     g, b = np.ones(C), np.zeros(C)
@@ -138,7 +138,7 @@ def initial(V, rng, *, T=64, C=64, F=256):
 
 
 def sample(weights, ids, n, rng, *, H, temperature=0.8):
-    """Return ids followed by n more, each drawn from the model's prediction after the last T."""
+    """Return ids followed by n more, each drawn from the model's prediction given the last T ids."""
     E, P, *others = weights
     for _ in range(n):
         seen = np.array([ids[-len(P) :]])
@@ -174,5 +174,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # where a terminal lacks a letter
+    sys.stdout.reconfigure(errors="replace")  # replaces characters that the terminal cannot print
     main()

@@ -1,7 +1,7 @@
 """AdamW, gradient clipping and the learning-rate schedule.
 
-A model learns by moving every parameter against its gradient. AdamW does so at a pace that does not depend on the
-gradient's scale; clipping limits the effect of a single bad batch; the schedule begins and ends gently.
+A model learns by moving every parameter against its gradient. The steps of AdamW do not depend on the scale of the
+gradient. Clipping limits the effect of a single bad batch. The schedule begins and ends with small learning rates.
 """
 
 import math
@@ -35,8 +35,8 @@ def adamw(
     """Return θ′, m′ and v′ after step t = 1, 2, … of AdamW (Kingma and Ba, 2015; Loshchilov and Hutter, 2019, with the
     decay multiplied by lr, as in PyTorch).
 
-    For a parameter θ with gradient g, and m and v as the step before left them, all of one shape; both begin at 0.
-    `betas` are β₁ and β₂, `eps` is ε and `weight_decay` λ.
+    For a parameter θ with gradient g, and the averages m and v after the previous step, all of the same shape. Both
+    averages begin at 0. `betas` are β₁ and β₂, `eps` is ε, and `weight_decay` is λ.
 
         decayed = θ − lr · λ · θ                        (1)
         m′ = β₁ m + (1 − β₁) g                          (2)
@@ -51,22 +51,22 @@ def adamw(
 
         m′ = (1 − β₁) Σ_k β₁^(t−k) g_k,   k = 1 … t
 
-    whose weights add up to (1 − β₁)(1 + β₁ + … + β₁^(t−1)) = 1 − β₁ᵗ: less than 1, and least at first. Divided by that
-    sum they are those of a true average, m̂ = Σ_k a_k g_k with a_k = (1 − β₁) β₁^(t−k) / (1 − β₁ᵗ), which on average is
-    the mean gradient, if that does not change from step to step; likewise v̂ = Σ_k b_k g_k², with β₂. At t = 1 they are
-    g and g².
+    The weights in this sum add up to (1 − β₁)(1 + β₁ + … + β₁^(t−1)) = 1 − β₁ᵗ, which is less than 1, and smallest at
+    the first step. Divided by it they are the weights of an average, m̂ = Σ_k a_k g_k with a_k = (1 − β₁) β₁^(t−k) /
+    (1 − β₁ᵗ). Its expectation is the mean gradient, if that does not change from step to step. Likewise v̂ = Σ_k b_k
+    g_k², with β₂. At t = 1, m̂ and v̂ are g and g².
 
-    How far an entry moves. Not by the gradient's scale, which cancels in m̂ / √v̂, unless it is as small as ε: by about
-    lr in a step while g keeps its sign and size, by less where it changes its sign. And never far more: by the
-    inequality of Cauchy and Schwarz
+    How far an entry moves. The scale of the gradient cancels in m̂ / √v̂, unless it is as small as ε. An entry moves by
+    about lr in each step while g keeps its sign and size, and by less if g changes its sign. It never moves much
+    farther: by the inequality of Cauchy and Schwarz
 
         m̂² = (Σ_k (a_k/√b_k) · √b_k g_k)² ≤ Σ_k a_k²/b_k · Σ_k b_k g_k² = Σ_k a_k²/b_k · v̂
 
     and the first sum is 1 at t = 1 and, as t grows, tends to (1 − β₁)² / ((1 − β₂)(1 − β₁²/β₂)) where β₁² < β₂. With
     the β of AdamW's defaults its root rises to 7.27: no step moves an entry by more than 7.28 lr, and the decay.
 
-    The decay (1) is decoupled: were λθ added to g instead, (6) would divide it by √v̂ as well, and entries with large
-    gradients would decay least.
+    The decay (1) is decoupled from the gradient. If λθ were added to g instead, (6) would also divide it by √v̂, and
+    entries with large gradients would decay least.
     """
     beta1, beta2 = betas
     decayed = theta - lr * weight_decay * theta  # (1)
@@ -79,18 +79,19 @@ def adamw(
 
 
 def adamw_in_place(moves, gradient_scale=1.0):
-    """Take a step of AdamW for every (theta, g, m, v, settings) of `moves`: changes θ, m and v in place;
-    each has one axis or more. `settings` are the options of adamw; each g counts gradient_scale times.
+    """Take a step of AdamW for every tuple (theta, g, m, v, settings) in `moves`. Change θ, m and v in place.
+
+    The arrays have at least one axis. `settings` are the options of adamw. Each g is multiplied by gradient_scale.
     """
     for theta, g, m, v, settings in moves:
         theta[...], m[...], v[...] = adamw(theta, gradient_scale * g, m, v, **settings)
 
 
 def some_rows_at_a_time(shape):
-    """Yield indexes that cut an array of this shape along its first axis, into parts of about PART entries.
+    """Yield indices that divide an array of this shape along its first axis into parts of about PART entries.
 
-    The update of an entry depends on no other entry, so the temporary arrays of a formula need not be as large as the
-    largest table.
+    The update of an entry does not depend on other entries. Updating one part at a time keeps the temporary arrays
+    small.
     """
     if not shape:
         yield np.newaxis
@@ -103,10 +104,12 @@ def some_rows_at_a_time(shape):
 class AdamW:
     """Adam with decoupled weight decay.
 
-    `parameters` is a list of Parameters, or of groups as in PyTorch: dictionaries with "params" and, where they
-    differ from the defaults, "lr", "betas", "eps", "weight_decay". The groups, in `param_groups`, may be changed
-    between steps. Raises ValueError for no parameters, one given twice, or a setting out of range, TypeError for a
-    parameter that is not a Parameter, or a setting that is not a number.
+    `parameters` is a list of Parameters, or of groups as in PyTorch. A group is a dictionary with the entry "params".
+    It may also have the entries "lr", "betas", "eps" and "weight_decay", which replace the arguments of the same name.
+    The groups are stored in `param_groups` and may be changed between steps.
+
+    Raises TypeError if a parameter is not a Parameter or a setting is not a number. Raises ValueError if there are no
+    parameters, if one is given twice, or if a setting is out of range.
     """
 
     def __init__(
@@ -119,7 +122,7 @@ class AdamW:
     ):
         defaults: dict[str, Any] = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         if isinstance(parameters, (Module, Parameter)):
-            raise TypeError("AdamW: give a list of Parameters, such as model.parameters()")
+            raise TypeError("AdamW: parameters must be a list of Parameters, such as model.parameters()")
         entries: list[Any] = list(parameters)
         groups = entries if entries and isinstance(entries[0], dict) else [{"params": entries}]
         if not all(isinstance(group, dict) and "params" in group for group in groups):
@@ -131,14 +134,14 @@ class AdamW:
         if not every:
             raise ValueError("AdamW: there are no parameters to optimise")
         if len({id(parameter) for parameter in every}) < len(every):
-            raise ValueError("AdamW: a parameter is given twice; a tied one belongs in one group, once")
-        # For each parameter, in order: [t, m, v] once it has had a gradient.
+            raise ValueError("AdamW: a Parameter is given twice; a tied Parameter must be in one group only")
+        # [t, m, v] for each parameter, in order, or None if it has not had a gradient yet.
         self.state: list[Any] = [None] * len(every)
 
     def step(self, gradient_scale: float = 1.0) -> None:
-        """Move every parameter that has a gradient, in place, as if all gradients were gradient_scale times as large.
+        """Update every parameter that has a gradient, in place, with the gradient multiplied by gradient_scale.
 
-        With clipping_scale, gradients are clipped on the way.
+        With the result of clipping_scale, the step uses the clipped gradients.
         """
         index, moves = 0, []
         for group in self.param_groups:
@@ -156,7 +159,7 @@ class AdamW:
         faster(adamw_in_place)(moves, gradient_scale)
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Set all gradients to None."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
@@ -177,9 +180,10 @@ def check_group(group, defaults):
 
 
 def averaging_rates(name: str, betas) -> tuple[float, float]:
-    """Return β₁ and β₂ as a tuple, also from a list, which is all that JSON has.
+    """Return β₁ and β₂ as a tuple. A list is accepted, because JSON has no tuples.
 
-    Raises TypeError, naming them, unless they are two numbers, ValueError for one that is not from 0 up to 1.
+    Raises TypeError unless `betas` contains two numbers, and ValueError unless both are at least 0 and less than 1. The
+    messages contain `name`.
     """
     if not isinstance(betas, (tuple, list)) or len(betas) != 2:
         raise TypeError(f"{name} must be two numbers, not {betas!r}")
@@ -190,10 +194,10 @@ def averaging_rates(name: str, betas) -> tuple[float, float]:
 def decay_groups(model: "Transformer", weight_decay: float, *, embeddings: bool = False) -> list[dict[str, Any]]:
     """Return two parameter groups: matrices with weight decay; gains, biases and, by default, embeddings without.
 
-    Decay limits how far an output can grow with its input. A bias multiplies nothing; a gain multiplies normalized
-    values and would be drawn to 0, not to 1. A rare token's row of the embedding gets a gradient seldom, but would
-    decay at every step. A tied table, which as the unembedding gets one at every step, is left alone as well. nanoGPT
-    decays all that has two axes, positions too: `embeddings=True`.
+    Decay limits how much an output can grow with its input. A bias multiplies nothing, and a gain multiplies normalized
+    values and would be drawn to 0, not to 1. The embedding of a rare token seldom receives a gradient, but would decay
+    at every step. A tied table has no decay either, although it receives a gradient as the unembedding at every step.
+    With `embeddings=True`, all arrays with two axes decay, including positions, as in nanoGPT.
     """
     tables = {id(model.embedding.weight)}
     positions = model.positional_embedding
@@ -207,12 +211,12 @@ def decay_groups(model: "Transformer", weight_decay: float, *, embeddings: bool 
 
 
 def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
-    """Scale all gradients together, so that their direction stays (Pascanu et al., 2013). Returns the norm before.
+    """Scale all gradients by the same factor (Pascanu et al., 2013). Return the norm before scaling.
 
         g′ = g · min(1, max_norm / ‖g‖),   ‖g‖² over all parameters        (7)
 
-    Replaces each `.grad`, never writes into it. A norm that is not finite is returned and nothing is changed: the
-    caller decides. Raises ValueError unless max_norm is positive.
+    Each `.grad` is replaced with a new array. If the norm is not finite, it is returned and the gradients are not
+    changed, so that the caller can decide. Raises ValueError unless max_norm is positive.
     """
     parameters = list(parameters)
     norm = grad_norm(parameters)
@@ -225,32 +229,32 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
 
 
 def grad_norm(parameters: Iterable[Parameter]) -> float:
-    """Return the common Euclidean norm of all gradients."""
+    """Return the Euclidean norm of all gradients together."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     return math.sqrt(sum(map(squared_norm, gradients)))
 
 
 def clipping_scale(norm: float, max_norm: float) -> float:
-    """Return the factor that scales a gradient of this norm to max_norm; 1 if the norm is smaller or not finite.
+    """Return the factor that scales a gradient of this norm to max_norm. 1 if the norm is smaller or not finite.
 
     Raises ValueError unless max_norm is positive.
     """
     if not max_norm > 0:
-        raise ValueError(f"the norm to clip at must be positive, not {max_norm}")
+        raise ValueError(f"max_norm must be positive, not {max_norm}")
     return float(max_norm) / norm if max_norm < norm < math.inf else 1.0  # (7)
 
 
 def squared_norm(x) -> float:
-    """Return the sum of the squares of x; in float64 where it overflows."""
+    """Return the sum of the squares of x. It is computed in float64 if it overflows otherwise."""
     total = float(np.vdot(x, x))
     return total if math.isfinite(total) else float(np.vdot(x.astype(np.float64), x.astype(np.float64)))
 
 
 def cosine_schedule(step: int, *, lr: float, min_lr: float, warmup: int, steps: int) -> float:
-    """Return the learning rate of step t = 0, 1, … `steps` − 1; min_lr from there on. warmup must not exceed steps.
+    """Return the learning rate of step t = 0, 1, …, `steps` − 1, and min_lr for later steps.
 
     Linear warm-up for w = `warmup` steps, while m and v are poor estimates, then half a cosine from lr down to min_lr
-    at step S = `steps` (Loshchilov and Hutter, 2017):
+    at step S = `steps` (Loshchilov and Hutter, 2017). warmup must not exceed steps.
 
         lr_t = lr · (t + 1) / (w + 1)                             for t < w           (8)
         lr_t = min_lr + (lr − min_lr) · (1 + cos(π (t − w)/(S − w))) / 2              (9)

@@ -1,9 +1,9 @@
 """The decoder-only transformer: ids in, logits out.
 
-A position sees itself and all earlier ones, so each of the T rows of logits predicts the token after it, and one pass
-trains on all of them.
+A position sees itself and all earlier positions. Each of the T rows of logits predicts the token after its position, so
+one pass trains on all of them.
 
-GPT-2 and Llama, here of TinyLlama's sizes, are both just a `Config`:
+GPT-2 and Llama, here with the sizes of TinyLlama, differ only in their `Config`:
 
     gpt2 = Config(vocab_size=50257, context=1024, d_model=768, n_heads=12, n_layers=12, feed_forward="gelu_tanh")
     tiny_llama = Config(vocab_size=32000, context=2048, d_model=2048, n_heads=32, n_kv_heads=4, n_layers=22, d_ff=5632,
@@ -36,16 +36,16 @@ INITIAL_STD = 0.02
 class Transformer(Module):
     """A decoder-only transformer.
 
-    Initialised as nanoGPT does and Transformers' GPT-2: weights from N(0, 0.02²), biases 0, gains 1, and the two
-    projections of each block that add to the residual stream drawn with 1/√(2L) of that deviation. (OpenAI's own code
-    draws the positions with 0.01 and does not scale, though the paper says that it does.)
+    The weights are initialised as in nanoGPT and in Transformers' GPT-2: weights from N(0, 0.02²), biases 0, gains 1.
+    The two projections of each block that add to the residual stream are drawn with 1/√(2L) times this standard
+    deviation. (OpenAI's own code draws the positions with 0.01 and does not scale, though the paper says that it does.)
 
-    Why 1/√(2L). After L blocks the stream is the embedding plus 2L outputs. Let these be independent at the start, each
-    of variance v: variances of independent terms add, to 2L v. Weights c times as large make an output's variance c² v,
-    so with c = 1/√(2L) the sum has variance v, however many blocks there are.
+    Why 1/√(2L). After L blocks the stream is the embedding plus 2L outputs. Suppose that these are independent at the
+    start, each of variance v. Variances of independent terms add, to 2L v. Weights multiplied by c give outputs of
+    variance c² v, so with c = 1/√(2L) the sum has variance v, however many blocks there are.
 
-    The same seed gives the same weights, in float32 the rounded ones of float64. They come from `rng` instead if one
-    is given.
+    The same seed gives the same weights. Those in float32 are the rounded weights of float64. If `rng` is given, the
+    weights are drawn from it instead.
 
     Hooks: `embedding` (B, T, C), `positional_embedding` (T, C), `blocks.i` and those of TransformerBlock, `ln_final`,
     `lm_head`.
@@ -99,11 +99,11 @@ class Transformer(Module):
             h = blocks(x)   (L of them, under the causal mask)        (2)
             logits = lm_head(ln_final(h))                             (3)
 
-        Rotary models leave the second term of (1) out and turn queries and keys instead. With tied embeddings, (1) and
-        (3) read one Parameter, which accumulates both gradients.
+        Rotary models omit the second term of (1) and rotate queries and keys instead. With tied embeddings, (1) and (3)
+        read the same Parameter, which accumulates both gradients.
 
-        Raises TypeError for ids that are not integers, ValueError for ids out of range, an empty sequence, or one
-        longer than the context.
+        Raises TypeError for ids that are not integers, and ValueError for ids out of range or a sequence that is empty
+        or longer than the context.
         """
         x, backwards = self.up_to_head(ids, rng)
         logits, lm_head_backward = self.lm_head(x)  # (3)
@@ -127,11 +127,11 @@ class Transformer(Module):
     ) -> tuple[Loss, Callable[..., None]]:
         """Return the mean cross-entropy in nats of predicting targets (B, T) from ids (B, T), and its backward.
 
-        `options` are those of cross_entropy. Made for training: backward(dloss=1.0) drops each layer's saved
-        activations as soon as they are used. This lowers the peak of memory, by 10 to 40 % in models of the benchmark's
-        sizes, but a second call raises RuntimeError. `recompute` lowers the peak further, for up to a third more time,
-        by running each block's forward again in backward (see layers/recomputation.py). Raises the exceptions of
-        forward and cross_entropy.
+        `options` are those of cross_entropy. backward(dloss=1.0) releases the saved activations of each layer as soon
+        as they are used. This reduces the peak memory by 10 to 40 % for models of the benchmark's sizes, but a second
+        call of backward raises RuntimeError. `recompute` reduces the peak further and takes up to a third more time,
+        because backward runs the forward pass of each block again (see layers/recomputation.py). Raises the exceptions
+        of forward and cross_entropy.
         """
         x, backwards = self.up_to_head(ids, rng, recompute)
         loss, head_backwards = head_and_loss(x, self.lm_head, targets, **options)
@@ -139,7 +139,9 @@ class Transformer(Module):
 
         def backward(dloss=1.0):
             if not backwards:
-                raise RuntimeError("the backward of model.loss runs only once: its activations are freed as it goes")
+                raise RuntimeError(
+                    "the backward of model.loss can be called only once, because it releases its activations"
+                )
             dy = dloss
             while backwards:
                 dy = backwards.pop()(dy)
@@ -149,9 +151,9 @@ class Transformer(Module):
     def predict(self, ids: Array, *, cache: "KeyValueCache | None" = None, last_only: bool = False) -> Array:
         """Return logits (B, T, V) without saving arrays for a backward pass.
 
-        `cache`, a KeyValueCache, holds the positions before ids and is extended by them. With `last_only`
-        the result is (B, 1, V), for the last position only, as generation needs it: this saves the product of every
-        other position with the vocabulary. Raises the exceptions of forward.
+        `cache` is a KeyValueCache with the positions before ids, to which those of ids are appended. With `last_only`,
+        only the logits of the last position are computed, for generation, and the result is (B, 1, V). Raises the
+        exceptions of forward.
         """
         start = 0 if cache is None else cache.length
         x = self.embed(ids, start, None)[0]
@@ -187,8 +189,8 @@ class Transformer(Module):
         x, dropout_backward = self.dropout(e if p is None else e + p, rng=rng)  # (1)
 
         def backward(dx):
-            """With e the tokens' rows and p the positions', x = dropout(e + p). The positions' rows are shared by the
-            batch, so their gradient is summed over it:
+            """With the rows e of the tokens and p of the positions, x = dropout(e + p). All sequences of the batch
+            share the rows of the positions, so their gradient is summed over the batch:
 
                 de = dropoutᵀ(dx)    dp = Σ_batch de                      (4)
 
@@ -203,7 +205,10 @@ class Transformer(Module):
         return x, backward
 
     def check_length(self, ids: Array, start: int) -> None:
-        """Raise unless ids is an array of sequences that are not empty and fit the context, where positions end."""
+        """Raise TypeError or ValueError unless `ids` is an array (B, T) of sequences that fit in the context.
+
+        `start` is the position of the first id.
+        """
         if not isinstance(ids, np.ndarray):
             raise TypeError(f"ids must be an array of integers, not {type(ids).__name__}")
         shape = ids.shape
@@ -211,24 +216,25 @@ class Transformer(Module):
             raise ValueError(f"ids must be (batch, positions) with at least one of each, not {shape}")
         if start + shape[-1] > self.config.context:
             before = f" after {start} cached" if start else ""
-            raise ValueError(f"a sequence of {shape[-1]} tokens{before} is past the context of {self.config.context}")
+            raise ValueError(f"a sequence of {shape[-1]} tokens{before} exceeds the context of {self.config.context}")
 
     def mask_and_positions(self, ids: Array, start: int) -> tuple[Array, Array]:
-        """Return the causal mask and the positions of ids that begin at position `start`."""
+        """Return the causal mask and the positions of ids, of which the first has position `start`."""
         T = ids.shape[-1]
         return faster(causal_mask)(T, start + T), np.arange(start, start + T)
 
     def n_parameters(self) -> int:
-        """Return the number of learned numbers, tied ones counted once."""
+        """Return the number of learned scalars. Tied parameters are counted once."""
         return sum(parameter.data.size for parameter in self.parameters())
 
     def flops_per_token(self, T: int | None = None) -> int:
         """Return the floating-point operations of one training step, forward and backward, per token.
 
-        `T` is the length of the sequences; the context unless given. Counts the matrix products, a multiplication and
-        an addition each (of adapters none): 2 for each weight forward and twice that backward (the gradients of the
-        input and of the weight); and for attention, whose scores and averages take 2·T·D each per head, all T² scores,
-        masked or not (Kaplan et al., 2020; Chowdhery et al., 2022).
+        `T` is the length of the sequences (default: the context). Only matrix products are counted, except those of
+        adapters. Each weight takes 2 operations in the forward pass, a multiplication and an addition, and 4 in the
+        backward pass, for the gradients of the input and of the weight. In attention, the scores and the averages take
+        2·T·D operations each per head and token in the forward pass, because all T² scores are counted, including
+        masked ones (Kaplan et al., 2020; Chowdhery et al., 2022).
         """
         T = self.config.context if T is None else T
         weights = sum(
@@ -241,7 +247,7 @@ class Transformer(Module):
 
 
 def through_blocks(blocks, x, *, mask, positions, cache):
-    """Apply the blocks, one after another, to x (..., T, C). A KeyValueCache is extended."""
+    """Apply the blocks in order to x (..., T, C). The keys and values are appended to `cache`, if given."""
     for i, block in enumerate(blocks):
         layer_cache = None if cache is None else cache.layers[i]
         x = block(x, mask=mask, positions=positions, cache=layer_cache)[0]
@@ -258,7 +264,7 @@ def head_and_loss(x, lm_head, targets, **options):
 class TinyTransformer(Transformer):
     """The model for the simple patterns: width 64, 4 heads, 2 layers, a vocabulary of 1000, a context of 128.
 
-    Any field of Config can be given another value by name.
+    Keyword arguments override fields of the Config.
     """
 
     def __init__(self, seed: int = 0, **fields: Any):

@@ -146,7 +146,7 @@ def test_a_cache_grows_with_what_it_holds_and_keeps_it(rng):
 def test_a_cache_that_is_full_says_so(model):
     cache, context = KeyValueCache(model.config), model.config.context
     model.predict(np.zeros((1, context - 1), int), cache=cache)
-    with pytest.raises(ValueError, match=f"2 tokens after {context - 1} cached is past the context of {context}"):
+    with pytest.raises(ValueError, match=f"2 tokens after {context - 1} cached exceeds the context of {context}"):
         model.predict(np.zeros((1, 2), int), cache=cache)
 
 
@@ -215,7 +215,7 @@ def test_a_shift_of_all_logits_changes_no_choice(rng, shift):
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("temperature", [0, 1])
 def test_logits_that_are_not_finite_are_an_error_and_not_a_token(bad, temperature):
-    with pytest.raises(ValueError, match="the logits are not finite; the model's weights may be"):
+    with pytest.raises(ValueError, match="the logits are not finite"):
         generate(Fixed([0.0, bad, 1.0]), np.array([0]), 1, temperature)
 
 

@@ -141,24 +141,24 @@ def test_a_vocabulary_with_room_to_spare_says_only_tokens_that_there_are(rng, ne
 
 def test_a_model_with_too_small_a_vocabulary_is_refused():
     model = Transformer(Config(vocab_size=255, context=4))
-    with pytest.raises(ValueError, match="the tokenizer has 256 tokens and the model only 255"):
+    with pytest.raises(ValueError, match="the tokenizer has 256 tokens, but the model has only 255"):
         LanguageModel(model, ByteTokenizer())
 
 
 @pytest.mark.parametrize("method", ["logits", "generate", "stream", "perplexity"])
 def test_an_empty_text_is_refused(lm, method):
-    with pytest.raises(ValueError, match="the text is empty: there is nothing to predict from"):
+    with pytest.raises(ValueError, match="the text is empty; a prediction needs at least one token"):
         getattr(lm, method)("")
 
 
 def test_a_text_of_one_token_has_no_perplexity(lm):
-    with pytest.raises(ValueError, match="perplexity needs at least 2 tokens, and the text has 1"):
+    with pytest.raises(ValueError, match="perplexity needs at least 2 tokens, but the text has 1"):
         lm.perplexity("t")
 
 
 def test_a_text_past_the_context_has_no_logits_but_a_continuation():
     lm = language_model(TOKENIZERS["char"])
-    with pytest.raises(ValueError, match="a sequence of 17 tokens is past the context of 16"):
+    with pytest.raises(ValueError, match="a sequence of 17 tokens exceeds the context of 16"):
         lm.logits(TEXT[:17])
     assert lm.generate(TEXT[:17], 3).startswith(TEXT[:17])
 
@@ -199,7 +199,7 @@ def test_a_folder_stands_for_the_model_in_it(tmp_path):
     lm.save(tmp_path / "model.npz")
     np.testing.assert_array_equal(LanguageModel.load(tmp_path).logits("the cat"), lm.logits("the cat"))
     (tmp_path / "model.npz").unlink()
-    with pytest.raises(FileNotFoundError, match=r"the folder holds no model\.npz"):
+    with pytest.raises(FileNotFoundError, match=r"the folder contains no model\.npz"):
         LanguageModel.load(tmp_path)
 
 
@@ -253,29 +253,35 @@ W_Q = "parameters.blocks.0.attention.w_q.weight"
     [
         (drop(W_Q), "the file lacks parameter blocks.0.attention.w_q.weight"),
         (put("parameters.blocks.7.extra", np.zeros(3)), "the file has an unknown parameter blocks.7.extra"),
-        (put(W_Q, np.zeros((8, 7))), r"w_q.weight is float64 \(8, 7\), the configuration says float64 \(8, 8\)"),
-        (put(W_Q, np.zeros((8, 8), np.float32)), r"w_q.weight is float32 \(8, 8\), the configuration says float64"),
-        (configure(dtype="float32"), "is float64 .* the configuration says float32"),
+        (
+            put(W_Q, np.zeros((8, 7))),
+            r"w_q.weight is float64 \(8, 7\), .* requires float64 \(8, 8\)",
+        ),
+        (
+            put(W_Q, np.zeros((8, 8), np.float32)),
+            r"w_q.weight is float32 \(8, 8\), .* requires float64",
+        ),
+        (configure(dtype="float32"), "is float64 .* but the configuration requires float32"),
         (configure(n_layers=3), "the file lacks parameter blocks.2"),
         (configure(tie_embeddings=False), "the file lacks parameter lm_head.weight"),
-        (configure(n_heads=3), r"its description does not make a model \(.*n_heads 3 does not divide d_model 8"),
-        (configure(norm="batch_norm"), "does not make a model .*unknown norm 'batch_norm'"),
-        (configure(colour="red"), "its description does not make a model .*colour"),
-        (configure(vocab_size=200), r"the tokenizer has 256 tokens and the model only 200|configuration says"),
-        (describe(config=None), "its description does not make a model"),
-        (describe(tokenizer=None), "its description does not make a model"),
-        (describe(tokenizer={"kind": "word"}), "does not make a model .*unknown kind of tokenizer 'word'"),
-        (describe(tokenizer={"kind": "char"}), "does not make a model .*'characters' is missing"),
-        (configure(eps=10**400), r"does not make a model \(Config: eps must be at most 1.8e\+308 in absolute value"),
+        (configure(n_heads=3), r"its description does not define a model \(.*n_heads 3 does not divide d_model 8"),
+        (configure(norm="batch_norm"), "does not define a model .*unknown norm 'batch_norm'"),
+        (configure(colour="red"), "its description does not define a model .*colour"),
+        (configure(vocab_size=200), r"the tokenizer has 256 tokens, but the model has only 200|configuration has"),
+        (describe(config=None), "its description does not define a model"),
+        (describe(tokenizer=None), "its description does not define a model"),
+        (describe(tokenizer={"kind": "word"}), "does not define a model .*unknown kind of tokenizer 'word'"),
+        (describe(tokenizer={"kind": "char"}), "does not define a model .*'characters' is missing"),
+        (configure(eps=10**400), r"does not define a model \(Config: eps must be at most 1.8e\+308 in absolute value"),
         (
             configure(context=10**400),
-            "does not make a model .*context must be at most 9,223,372,036,854,775,807, not 10000",
+            "does not define a model .*context must be at most 9,223,372,036,854,775,807, not 10000",
         ),
         (
             describe(config="x" * 10**6),
-            r"does not make a model \(config must be a dictionary, not 'x{90,99}\.\.\.x{90,99}'\)",
+            r"does not define a model \(config must be a dictionary, not 'x{90,99}\.\.\.x{90,99}'\)",
         ),
-        (describe(tokenizer=["char"]), r"does not make a model \(tokenizer must be a dictionary, not \['char'\]\)"),
+        (describe(tokenizer=["char"]), r"does not define a model \(tokenizer must be a dictionary, not \['char'\]\)"),
         (describe(tokenizer={"kind": ["char"]}), r"unknown kind of tokenizer \['char'\]"),
         (describe(tokenizer={"kind": "none", "vocab_size": -5}), "vocab_size must be at least 1, not -5"),
         (describe(tokenizer={"kind": "char", "characters": "a\ud800"}), "'.ud800' at position 1 is a lone surrogate"),
@@ -287,7 +293,7 @@ W_Q = "parameters.blocks.0.attention.w_q.weight"
             describe(tokenizer={"kind": "bpe", "tokens": ["a"], "merges": [], "special_tokens": {"\udfff": 0}}),
             "'.udfff' at position 0 is a lone surrogate",
         ),
-        (describe(kind="picture"), "holds no language model"),
+        (describe(kind="picture"), "contains no language model"),
     ],
 )
 def test_a_file_whose_contents_do_not_fit_together_is_refused_in_words(change, words, tmp_path):
@@ -301,15 +307,18 @@ def test_a_file_whose_contents_do_not_fit_together_is_refused_in_words(change, w
     "fields, words",
     [
         ({"n_layers": 3}, "the file lacks parameter blocks.2.norm1.gamma"),
-        ({"n_layers": 10**4}, r"the configuration says 10,000 blocks, and the file has \d\d arrays"),
-        ({"d_model": 100}, r"embedding.weight is float64 \(256, 8\), the configuration says float64 \(256, 100\)"),
-        ({"d_model": 10**5}, r"says 240,02\d,\d{3},\d{3} weights or more, and the file has \d,\d{3} numbers"),
+        ({"n_layers": 10**4}, r"the configuration has 10,000 blocks, but the file only \d\d arrays"),
+        (
+            {"d_model": 100},
+            r"embedding.weight is float64 \(256, 8\), .* requires float64 \(256, 100\)",
+        ),
+        ({"d_model": 10**5}, r"at least 240,02\d,\d{3},\d{3} weights, but the file only \d,\d{3} numbers"),
         ({"d_ff": 10**5}, r"feed_forward.up.weight is float64 \(8, 32\), .* float64 \(8, 10{5}\)"),
         (
             {"d_ff": 10**9},
-            r"says 32,000,00\d,\d{3} weights or more, and the file has \d,\d{3} numbers",
+            r"at least 32,000,00\d,\d{3} weights, but the file only \d,\d{3} numbers",
         ),
-        ({"context": 3 * 10**7}, r"says 240,00\d,\d{3} weights or more, and the file has \d,\d{3} numbers"),
+        ({"context": 3 * 10**7}, r"at least 240,00\d,\d{3} weights, but the file only \d,\d{3} numbers"),
     ],
 )
 def test_a_file_that_claims_more_than_it_has_is_refused_in_little_memory(fields, words, tmp_path):

@@ -167,8 +167,8 @@ def test_a_seed_in_place_of_a_generator_is_refused_whether_or_not_there_is_dropo
 @pytest.mark.parametrize(
     "words, call",
     [
-        ("give a list of Parameters, such as model.parameters()", lambda p: AdamW(p)),
-        ("give a list of Parameters, such as model.parameters()", lambda p: AdamW(TinyTransformer(d_model=8))),
+        ("a list of Parameters, such as model.parameters()", lambda p: AdamW(p)),
+        ("a list of Parameters, such as model.parameters()", lambda p: AdamW(TinyTransformer(d_model=8))),
         ("must be a dictionary with 'params'", lambda p: AdamW([{"lr": 1.0}])),
         ("betas must be two numbers", lambda p: AdamW([p], betas=(0.9,))),
         ("betas must be two numbers", lambda p: AdamW([p], betas=0.9)),

@@ -191,8 +191,8 @@ def test_it_finds_the_minimum_of_a_badly_scaled_bowl():
     "arguments, error, words",
     [
         (lambda p: ([],), ValueError, "AdamW: there are no parameters to optimise"),
-        (lambda p: ([p, p],), ValueError, "a parameter is given twice; a tied one belongs in one group, once"),
-        (lambda p: ([{"params": [p]}, {"params": [p]}],), ValueError, "a parameter is given twice"),
+        (lambda p: ([p, p],), ValueError, "a Parameter is given twice; a tied Parameter"),
+        (lambda p: ([{"params": [p]}, {"params": [p]}],), ValueError, "a Parameter is given twice"),
         (lambda p: ([{"params": [p], "momentum": 1}],), ValueError, "unknown setting 'momentum' in a parameter group"),
         (lambda p: ([p.data],), TypeError, r"params must be Parameters, such as model.parameters\(\)"),
         (lambda p: ([p], -1), ValueError, "lr must be at least 0, not -1"),
@@ -280,7 +280,7 @@ def test_clipping_follows_the_dtype_and_takes_gradients_in_any_order_of_memory()
 
 @pytest.mark.parametrize("max_norm", [0, -1.0, math.nan])
 def test_a_norm_to_clip_at_that_cannot_be_is_named(max_norm):
-    with pytest.raises(ValueError, match=f"the norm to clip at must be positive, not {max_norm}"):
+    with pytest.raises(ValueError, match=f"max_norm must be positive, not {max_norm}"):
         clip_grad_norm([], max_norm)
 
 

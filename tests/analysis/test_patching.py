@@ -180,7 +180,7 @@ def test_the_maps_are_told_in_words_and_as_json(repeating_model, tmp_path):
         ("abc", "abd", ("d", "d"), "two different tokens"),
         ("abc", "abd", "de", "a pair of tokens, .* not 'de'"),
         ("abc", "abc", ("d", "e"), "on both prompts"),
-        ("a" * 33, "b" * 33, ("d", "e"), "33 tokens is past the context of 32"),
+        ("a" * 33, "b" * 33, ("d", "e"), "33 tokens exceeds the context of 32"),
     ],
 )
 def test_prompts_that_cannot_be_compared_are_refused(repeating_model, clean, corrupted, answers, words):

@@ -244,7 +244,7 @@ def test_so_does_a_pipe_that_has_a_name(monkeypatch, tmp_path, text, out, capsys
     "content, words",
     [
         (None, "text.txt: No such file or directory"),
-        (b"", "text.txt: is empty"),
+        (b"", "text.txt is empty"),
         (b"a cat", r"text.txt: the training split has 4 tokens, but a context of 8 needs at least 9"),
         (b"a cat sat on the mat " * 3 + b"\xff!", "text.txt: not UTF-8 text: byte 0xff at position 63"),
     ],
@@ -439,12 +439,12 @@ def test_infos_numbers_add_up(capsys, tmp_path):
 
 
 def test_info_of_what_is_no_model_is_one_line(capsys, tmp_path):
-    assert_one_line(capsys, main(["info", str(tmp_path / "none")]), 1, "error: .*none: there is no such file or folder")
+    assert_one_line(capsys, main(["info", str(tmp_path / "none")]), 1, "error: .*none: no such file or folder")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")  # to open it would wait for somebody who writes
-        words = "error: .*pipe: is a device or a pipe, not a model's file"
+        words = "error: .*pipe: expected the file of a model, found a device or a pipe"
         assert_one_line(capsys, main(["info", str(tmp_path / "pipe")]), 1, words)
-    assert_one_line(capsys, main(["info", str(tmp_path)]), 1, "error: .*: the folder holds no model.npz")
+    assert_one_line(capsys, main(["info", str(tmp_path)]), 1, "error: .*: the folder contains no model.npz")
     path = tmp_path / "model.npz"
     path.write_text("not a model")
     assert_one_line(

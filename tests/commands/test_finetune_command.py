@@ -303,7 +303,7 @@ def test_a_bad_row_is_one_line_that_names_it(capsys, folder):
         (["finetune"], "MODEL is missing"),
         (["finetune", "base"], "the data is missing"),
         (["finetune", "--resume"], "there is no model.npz to resume from; begin without --resume"),
-        (["finetune", "nowhere", "--data", "politeness"], "nowhere: there is no such file or folder"),
+        (["finetune", "nowhere", "--data", "politeness"], "nowhere: no such file or folder"),
     ],
 )
 def test_what_is_missing_is_one_line(capsys, tmp_path, monkeypatch, arguments, words):

@@ -302,10 +302,10 @@ def test_a_configuration_that_is_no_json_object_is_refused(llama, content):
 @pytest.mark.parametrize(
     "field, value, words",
     [
-        ("num_hidden_layers", 10**4, r"the configuration says 10,000 blocks, and the file has \d\d arrays"),
+        ("num_hidden_layers", 10**4, r"the configuration has 10,000 blocks, but the file only \d\d arrays"),
         ("num_hidden_layers", 3, "the tensor layers.2.input_layernorm.weight is missing"),
-        ("vocab_size", 10**11, "the configuration says .* weights or more"),
-        ("hidden_size", 4 * 10**5, "the configuration says .* weights or more"),
+        ("vocab_size", 10**11, "the configuration has at least .* weights"),
+        ("hidden_size", 4 * 10**5, "the configuration has at least .* weights"),
     ],
 )
 def test_a_configuration_that_claims_more_than_there_is_allocates_nothing(llama, field, value, words):
@@ -415,7 +415,7 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path):
     lm.model = random_model(replace(lm.model.config, vocab_size=100))
     lm.tokenizer = NoTokenizer(100)
     save_pretrained(lm, tmp_path)
-    refused(tmp_path, "the tokenizer has 256 tokens and the model only 100")
+    refused(tmp_path, "the tokenizer has 256 tokens, but the model has only 100")
 
 
 # Models that cannot be saved.

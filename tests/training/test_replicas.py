@@ -151,7 +151,7 @@ def test_a_backward_after_another_loss_is_refused(model, rng):
 def test_a_second_backward_is_refused_as_the_model_refuses_it(replicas, rng):
     _, backward = replicas.loss(*batch(rng))
     backward()
-    with pytest.raises(RuntimeError, match="runs only once"):
+    with pytest.raises(RuntimeError, match="can be called only once"):
         backward()
 
 

@@ -80,7 +80,7 @@ def test_a_clip_that_is_not_positive_is_refused_and_nothing_moves(clip):
     lm = small_lm()
     before = {name: array.copy() for name, array in weights(lm).items()}
     batch = random_batch(small_corpus().train_ids, 3, 8, np.random.default_rng(0))
-    with pytest.raises(ValueError, match=f"the norm to clip at must be positive, not {clip}"):
+    with pytest.raises(ValueError, match=f"max_norm must be positive, not {clip}"):
         training_step(lm.model, AdamW(lm.model.parameters()), [batch], clip=clip)
     assert_same_weights(lm, before)
 
