@@ -1,6 +1,6 @@
-"""The layers, one component per file: the derivation, the function, the module.
+"""The layers, one component per file, each with its derivation, its function and its module.
 
-README.md in the folder above has the reading order.
+README.md in the folder above lists them in reading order.
 """
 
 from minitransformer.layers import (

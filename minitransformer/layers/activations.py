@@ -28,8 +28,8 @@ def relu(x: Array) -> tuple[Array, Backward[Array]]:
 
             dx = 0 where x ≤ 0, else dy                     (2)
 
-        At x = 0 the two one-sided derivatives differ, 0 and 1: it is a kink, where (2) chooses 0, as everyone does. A
-        finite difference that steps across it sees neither, and a check must know that.
+        At x = 0 the two one-sided derivatives are 0 and 1. (2) chooses 0 at this kink, as is usual. A finite difference
+        across it gives neither of them, so a check must treat such entries separately.
         """
         dx = np.where(off, 0, dy)  # (2) ← 0 where x ≤ 0, else x (1)
         return dx
@@ -43,7 +43,7 @@ def silu(x: Array) -> tuple[Array, Backward[Array]]:
         σ = 1 / (1 + exp(−x)) = (1 + tanh(x/2)) / 2     (3)
         y = x · σ                                       (4)
 
-    The form with tanh cannot overflow; it loses the digits of a σ that is tiny compared with 1. Raises TypeError for an
+    The form with tanh cannot overflow, but loses digits if σ is tiny compared with 1. Raises TypeError for an
     x that is not floating-point. Saved for backward: x (...), σ (...).
     """
     require_floating("silu", x=x)
@@ -66,9 +66,9 @@ def silu(x: Array) -> tuple[Array, Backward[Array]]:
 def gelu(x: Array, *, approximate: str = "none") -> tuple[Array, Backward[Array]]:
     """Return x times the normal distribution function at x (Hendrycks and Gimpel, 2016).
 
-    Exact for "none"; for "tanh" the approximation that GPT-2 was trained with. The two differ by at most 5e-4, so
-    weights survive being moved between them, and a check at a loose tolerance cannot tell one backward from the other.
-    Raises TypeError for an x that is not floating-point, ValueError for another name.
+    "none" computes the exact function, "tanh" the approximation that GPT-2 was trained with. The two differ by at most
+    5e-4, so a model works with either of them, and a check with a loose tolerance cannot distinguish their backward
+    passes. Raises TypeError for an x that is not floating-point, and ValueError for another value of `approximate`.
     """
     check_arguments(x, approximate)
     return gelu_exact(x) if approximate == "none" else gelu_tanh(x)
@@ -107,7 +107,7 @@ def gelu_exact(x: Array) -> tuple[Array, Backward[Array]]:
 
             dx = dy · y′                                    (10)
 
-        and nothing of x or Φ is kept.
+        and neither x nor Φ is needed.
         """
         dx = dy * slope  # (10) ← x · Φ (7), Φ (6)
         return dx

@@ -1,16 +1,17 @@
 """Scaled dot-product attention (Vaswani et al., 2017), with masks and grouped heads.
 
 Each query takes an average of the values, each weighted by how well that value's key fits the query. A query that may
-see nothing gets zeros (see softmax.py). Attention is invariant to a bias b added to every key: it adds s q bᵀ to all
-scores of a query, and the softmax ignores such a shift.
+attend to no key gets zeros (see softmax.py). Attention is invariant to a bias b added to every key: it adds s q bᵀ to
+all scores of a query, and the softmax ignores such a shift.
 
-**Grouped heads** (Ainslie et al., 2023): K key–value heads serve H = G·K query heads, those of a group being
-neighbours. The G query heads of a group see the same keys, so they are one head with G·Tq queries: a reshape, and the
-products (5) and (7) also sum dk and dv over the group. G = 1 is ordinary attention, K = 1 multi-query
+**Grouped heads** (Ainslie et al., 2023): H = G·K query heads share K key–value heads, and those of a group are
+neighbours. The G query heads of a group use the same keys, so a reshape turns them into one head with G·Tq queries. The
+products (5) and (7) then also sum dk and dv over the group. G = 1 is ordinary attention, K = 1 multi-query
 attention.
 
 Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), used (..., H, Tq, Tk), and the weights,
-which softmax saves. These two are the largest where Tq and Tk exceed D; without on_weights they are one array.
+which softmax saves. `used` and the weights are the largest if Tq and Tk exceed D. Without on_weights they are the same
+array.
 """
 
 import math
@@ -26,7 +27,8 @@ from minitransformer.module import Array, Arrays, Backward, identity, require_fl
 def causal_mask(Tq: int, Tk: int) -> NDArray[np.bool_]:
     """Return a boolean mask (Tq, Tk), True where a query may attend: to the keys up to its own position.
 
-    The last query stands at the last key; with Tq < Tk the queries are the last Tq positions, as in cached decoding.
+    The last query is at the position of the last key. If Tq < Tk, the queries are at the last Tq positions, as in
+    cached decoding.
     """
     return np.tri(Tq, Tk, Tk - Tq, dtype=bool)
 
@@ -58,9 +60,8 @@ def attention(
     let the largest weight take nearly everything, where by (6) hardly a gradient passes.
 
     H is a multiple of K: query head h reads key–value head h // (H/K). `mask` is boolean, True = may attend, and
-    broadcasts to (..., H, Tq, Tk).
-    Raises ValueError if the shapes do not fit, TypeError for q, k or v that are not floating-point or a mask that is
-    not boolean.
+    broadcasts to (..., H, Tq, Tk). Raises ValueError if the shapes are inconsistent, and TypeError if q, k or v is not
+    floating-point or the mask is not boolean.
     """
     check_arguments(q, k, v, mask)
     H, K = q.shape[-3], k.shape[-3]
@@ -105,19 +106,19 @@ def attention(
 
 
 def group_heads(x, K):
-    """Return x (..., H, Tq, n) with the query heads of each group as one head: (..., K, G·Tq, n)."""
+    """Combine the query heads of each group in x (..., H, Tq, n) into one head. Return an array (..., K, G·Tq, n)."""
     *batch, H, Tq, n = x.shape
     return x.reshape(*batch, K, H // K * Tq, n)
 
 
 def ungroup_heads(x, H):
-    """Return x (..., K, G·Tq, n) with H separate query heads: (..., H, Tq, n), the inverse of group_heads."""
+    """Reshape x (..., K, G·Tq, n) to H query heads, (..., H, Tq, n). This is the inverse of group_heads."""
     *batch, K, rows, n = x.shape
     return x.reshape(*batch, H, K * rows // H, n)
 
 
 def check_arguments(q, k, v, mask):
-    """Raise ValueError, naming the shapes, unless q, k, v and the mask fit; TypeError for a dtype that does not."""
+    """Raise ValueError if a shape of q, k, v or the mask is wrong, and TypeError if a dtype is wrong."""
     require_floating("attention", q=q, k=k, v=v)
     if min(q.ndim, k.ndim, v.ndim) < 3:
         raise ValueError(f"attention: q {q.shape}, k {k.shape}, v {v.shape} must be (..., heads, positions, channels)")

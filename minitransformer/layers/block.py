@@ -1,7 +1,7 @@
 """The pre-norm transformer block (Radford et al., 2019; Xiong et al., 2020).
 
-The direct path carries dy to the bottom of the model unchanged, however deep: this is why residual networks train, and
-why a block whose inner backward is zero still seems to learn.
+The direct path carries dy to the bottom of the model unchanged, at any depth. This is the reason why residual networks
+can be trained, and why a model still seems to learn if the backward pass within a block returns zero.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -25,10 +25,10 @@ FEED_FORWARDS = (*ACTIVATIONS, "swiglu")
 
 
 class TransformerBlock(Module):
-    """One layer of a transformer. `norm` is a key of NORMS, `feed_forward` one of FEED_FORWARDS.
+    """One block of a transformer. `norm` is a key of NORMS, and `feed_forward` is one of FEED_FORWARDS.
 
-    Hooks: `attention`, `residual_mid` (r), `feed_forward`, and those of MultiHeadAttention. The first and third hold
-    the values before dropout.
+    Hooks: `attention`, `residual_mid` (r), `feed_forward`, and those of MultiHeadAttention. `attention` and
+    `feed_forward` are the values before dropout.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class TransformerBlock(Module):
     ) -> tuple[Array, Backward[Array]]:
         """Map x (..., T, C) to the same shape; the options are those of MultiHeadAttention.
 
-        Two residual steps, each reading a normalized copy of the stream (x plus all outputs added so far) and adding to
-        it,
+        Each of two residual steps computes its output from a normalized copy of the stream (x plus all outputs added so
+        far), and adds it to the stream:
 
             r = x + attention(norm1(x))                     (1)
             y = r + feed_forward(norm2(r))                  (2)

@@ -1,7 +1,7 @@
-"""Dropout (Srivastava et al., 2014): during training, set each entry to zero with probability p and enlarge the rest.
+"""Dropout (Srivastava et al., 2014): during training, set each entry to zero with probability p and scale the others.
 
-The mask is an argument, drawn outside: a function of x alone would be a different function at each call, and could
-not be checked. A check with p = 0 misses a backward that forgets the mask.
+The mask is an argument and is drawn by the caller. If the function drew it, it would be a different function of x at
+each call and could not be checked. A check with p = 0 does not detect a backward pass that omits the mask.
 """
 
 import numpy as np
@@ -11,11 +11,11 @@ from minitransformer.module import Array, Backward, Module, apply, identity, req
 
 
 def dropout(x: Array, *, keep: NDArray[np.bool_], p: float) -> tuple[Array, Backward[Array]]:
-    """Zero x where keep, boolean and of x's shape, is False; divide the rest by 1 − p. Returns y, of x's shape.
+    """Set x to zero where the boolean array `keep` is False, and divide the rest by 1 − p. Returns y, of x's shape.
 
         y = x · keep / (1 − p)                          (1)
 
-    The division keeps the expectation of y equal to x, so that nothing has to change when dropout is off.
+    The division keeps the expectation of y equal to x, so no factor is needed when dropout is off.
 
     Raises TypeError for an x that is not floating-point, ValueError unless 0 ≤ p < 1 and keep is a boolean array of x's
     shape. Saved for backward: keep (...), one byte an entry.
@@ -52,7 +52,7 @@ def check_probability(p):
 
 
 class Dropout(Module):
-    """Dropout whose mask is drawn from the generator passed to the call; without one it is the identity."""
+    """Dropout. The mask is drawn from the generator passed to the call. Without a generator, it is the identity."""
 
     def __init__(self, p: float):
         check_probability(p)

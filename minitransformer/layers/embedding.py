@@ -1,8 +1,8 @@
-"""Embedding: a table with one row for each token; and its mirror image, the unembedding.
+"""Embedding, a table with one row for each token, and its counterpart, the unembedding.
 
 With tied embeddings (Press and Wolf, 2017) both have the same Parameter. It then reaches the loss along two paths, and
-its gradient is the sum of (2) and (5): the first is zero outside the rows that were read, the second is dense. Dropping
-either still trains, which is why it goes unnoticed.
+its gradient is the sum of (2) and (5): the first is zero outside the rows that were read, the second is dense. A
+model still learns if one of the two is omitted, so this mistake is easily overlooked.
 """
 
 import numpy as np
@@ -21,8 +21,8 @@ def embedding(ids: Array, weight: Array) -> tuple[Array, Backward[Array]]:
 
     This is the linear map of a one-hot vector, 1 at the id and 0 elsewhere: y = onehot(id) W, without its zeros.
 
-    Raises TypeError for ids that are not integers or a weight that is not floating-point, ValueError for ids outside
-    0 … V−1. Saved for backward: ids (...).
+    Raises TypeError for ids that are not integers or a weight that is not floating-point, and ValueError for ids
+    outside 0 … V−1. Saved for backward: ids (...).
     """
     check_arguments(ids, weight)
     V, C = weight.shape
@@ -39,9 +39,9 @@ def embedding(ids: Array, weight: Array) -> tuple[Array, Backward[Array]]:
 
         This is dW = onehot(id)ᵀ dy, as for any linear map.
 
-        Rows that no position read get zero. An id that occurs twice gets both: `dW[ids] = dy` keeps only the last, and
-        `dW[ids] += dy` as well, because NumPy reads all rows before it writes any. Ids are integers and have no
-        gradient.
+        The gradient of a row that no position reads is zero. If an id occurs twice, both gradients must be added.
+        `dW[ids] = dy` keeps only the last one, and so does `dW[ids] += dy`, because NumPy reads all rows before it
+        writes any. Ids are integers and have no gradient.
         """
         dweight = np.zeros((V, C), dy.dtype)
         np.add.at(dweight, ids, dy)  # (2) ← W[id_p] (1)
@@ -51,7 +51,7 @@ def embedding(ids: Array, weight: Array) -> tuple[Array, Backward[Array]]:
 
 
 def check_arguments(ids, weight):
-    """Raise TypeError unless weight (V, C) is floating-point and ids fit it (see check_ids)."""
+    """Raise TypeError unless weight (V, C) is floating-point. Check the ids with check_ids."""
     require_floating("embedding", weight=weight)
     check_ids(ids, len(weight))
 
@@ -97,7 +97,7 @@ def unembedding(x: Array, weight: Array) -> tuple[Array, Backward[Arrays]]:
 
 
 def check_width(x, weight):
-    """Raise TypeError for arrays that are not floating-point, ValueError where x does not fit weight (V, C)."""
+    """Raise TypeError for arrays that are not floating-point, ValueError unless the last axis of x is C."""
     require_floating("unembedding", x=x, weight=weight)
     width = weight.shape[1]
     if x.ndim == 0 or x.shape[-1] != width:
@@ -105,7 +105,7 @@ def check_width(x, weight):
 
 
 class Embedding(Module):
-    """A learned table (V, C), drawn from N(0, std²); also of learned positions, whose ids are 0, 1, 2, …"""
+    """A learned table (V, C), drawn from N(0, std²). Learned positions use it with the ids 0, 1, 2, …"""
 
     def __init__(
         self,
@@ -120,16 +120,16 @@ class Embedding(Module):
         self.weight = Parameter(rng.normal(0, std, (vocab_size, d_model)).astype(dtype))
 
     def forward(self, ids: Array) -> tuple[Array, Backward[None]]:
-        """Look up ids (...) to give (..., C)."""
+        """Return the rows (..., C) of ids (...)."""
         return apply(embedding, ids, self.weight)
 
 
 class Unembedding(Module):
-    """Logits (..., V) from x (..., C). `weight` is a Parameter (V, C): the embedding's own one ties the two."""
+    """Logits (..., V) of x (..., C). `weight` is a Parameter (V, C), which is the embedding's own if they are tied."""
 
     def __init__(self, weight: Parameter):
         self.weight = weight
 
     def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
-        """Compare x (..., C) with every row, to give (..., V)."""
+        """Return the logits (..., V) of x (..., C)."""
         return apply(unembedding, x, self.weight)

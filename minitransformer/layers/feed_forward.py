@@ -1,7 +1,7 @@
 """Feed-forward layers: the same function at each position, independently of all others.
 
-The gated layer has three matrices instead of two: with F = 8/3 C they are as large as those of the plain one with
-F = 4 C.
+The gated layer has three matrices instead of two. With F = 8/3 C they have as many entries together as those of the
+plain layer with F = 4 C.
 """
 
 from functools import partial
@@ -70,7 +70,7 @@ class FeedForward(Module):
 
 
 def swiglu(g: Array, u: Array) -> tuple[Array, Backward[Arrays]]:
-    """Return silu(g) · u, for g and u of one shape.
+    """Return silu(g) · u, for g and u of the same shape.
 
         a = silu(g)                                     (7)
         p = a · u                                       (8)
@@ -99,7 +99,7 @@ def swiglu(g: Array, u: Array) -> tuple[Array, Backward[Arrays]]:
 
 
 def check_arguments(g, u):
-    """Raise TypeError unless g and u are floating-point, ValueError unless they have one shape."""
+    """Raise TypeError unless g and u are floating-point, ValueError if their shapes differ."""
     require_floating("swiglu", g=g, u=u)
     if g.shape != u.shape:
         raise ValueError(f"swiglu: g {g.shape} and u {u.shape} must have the same shape")
@@ -127,7 +127,7 @@ class GatedFeedForward(Module):
     def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Map x (..., C) to (..., C) (Shazeer, 2020).
 
-        One projection decides how much of the other passes:
+        One projection determines how much of the other is passed on:
 
             g = x W_gate    u = x W_up                      (11)
             p = silu(g) · u                                 (12)

@@ -1,6 +1,6 @@
 """Layer normalization over the feature axis (Ba, Kiros and Hinton, 2016).
 
-Invariant to a shift of x and, as ε → 0, to a change of its scale by a positive factor.
+It is invariant to a shift of x and, as ε → 0, to a multiplication of x by a positive factor.
 
 Saved for backward: x̂ (..., C), r (..., 1), γ (C,).
 """
@@ -22,8 +22,8 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
         x̂  = (x − μ) · r                                (4)
         y  = γ · x̂ + β                                  (5)
 
-    Raises TypeError for an array that is not floating-point, ValueError if x has no features, or gamma or beta
-    is not one number for each.
+    Raises TypeError for an array that is not floating-point. Raises ValueError if x has no features, or if gamma or
+    beta does not have one entry for each feature.
     """
     check_arguments(x, gamma, beta)
     mu = x.mean(axis=-1, keepdims=True)  # (1) (..., 1)
@@ -54,8 +54,8 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
             dx = r · (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))     (7)
 
         The two means remove the components to which the layer is invariant. As mean(x̂) = 0, the sum of y over the
-        features is constant for γ = 1: under dy = 1 dx is zero, and a backward that returns zeros, or forgets the
-        second mean, passes.
+        features is constant for γ = 1. With dy = 1, dx is therefore zero, and a check does not detect a backward pass
+        that returns zeros or omits the second mean.
         """
         positions = tuple(range(dy.ndim - 1))
         dbeta = dy.sum(axis=positions)  # (6) ← + β (5)
@@ -70,7 +70,7 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
 
 
 def check_arguments(x, gamma, beta):
-    """Raise TypeError unless all are floating-point, ValueError unless x has features that gamma and beta fit."""
+    """Raise TypeError unless all are floating-point, ValueError if x has no features or a shape is wrong."""
     require_floating("layer_norm", x=x, gamma=gamma, beta=beta)
     if x.ndim == 0 or gamma.shape != x.shape[-1:] or beta.shape != x.shape[-1:]:
         raise ValueError(

@@ -1,6 +1,6 @@
 """Linear map over the last axis.
 
-A layer that is applied at many positions collects the sum of their gradients, never the mean.
+If a layer is applied at many positions, the gradients of its weights are the sum over the positions, not the mean.
 
 Saved for backward: x (..., I), weight (I, O).
 """
@@ -18,8 +18,8 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, B
 
         y = x W + b                                     (1)
 
-    Raises TypeError for an array that is not floating-point, ValueError if the last axis of x is not I, or the bias not
-    (O,).
+    Raises TypeError for an array that is not floating-point, and ValueError if the last axis of x is not I or the bias
+    is not (O,).
     """
     check_arguments(x, weight, bias)
     has_bias = bias is not None
@@ -44,7 +44,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, B
             db = Σ_p dy                                     (4)
 
         The shapes alone almost determine these: dy is (positions, O), W is (I, O), and only dy Wᵀ has the shape of x.
-        Where I = O they do not: then W in place of Wᵀ fits as well, and only a check with values tells them apart.
+        If I = O, dy W has the shape of x too, and only a check of the values distinguishes the two.
         """
         dx = dy @ weight.T  # (2) ← x W (1)
         dweight = rows(x).T @ rows(dy)  # (3) ← x W (1)
@@ -62,7 +62,7 @@ def rows(x):
 
 
 def check_arguments(x, weight, bias):
-    """Raise TypeError for arrays that are not floating-point, ValueError if they do not fit weight (I, O)."""
+    """Raise TypeError for arrays that are not floating-point, ValueError if x or bias does not match weight (I, O)."""
     require_floating("linear", x=x, weight=weight, bias=bias)
     features_in, features_out = weight.shape
     if x.ndim == 0 or x.shape[-1] != features_in:
@@ -72,7 +72,7 @@ def check_arguments(x, weight, bias):
 
 
 class Linear(Module):
-    """A linear map with learned weight (I, O), drawn from N(0, std²), and bias (O,), zero, or none."""
+    """A linear map with a learned weight (I, O), drawn from N(0, std²), and a bias (O,), initially zero, or none."""
 
     def __init__(
         self,

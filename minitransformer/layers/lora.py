@@ -2,8 +2,8 @@
 2021).
 
 An adapted layer gives x W + b + y, in which W and b are frozen by fine-tuning, and y = s · x A B is
-the correction: A (I, R) and B (R, O) hold R (I + O) numbers, learned in place of I · O. R is the rank; α, a setting,
-gives the scale s = α / R, so that the learning rate found for one R is meant to suit another.
+the correction. A (I, R) and B (R, O) have R (I + O) entries, which are learned instead of I · O. R is the rank. The
+setting α gives the scale s = α / R, with the intention that a learning rate found for one R also suits another.
 
 Only the product A B counts: A M and M⁻¹ B, for any invertible M (R, R), are the same layer. Hence the two gradients
 are tied, Aᵀ dA = dB Bᵀ, both being s · hᵀ dy Bᵀ with h = x A.
@@ -25,15 +25,15 @@ from minitransformer.module import Array, Arrays, Backward, Module, Parameter, a
 
 
 def low_rank(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tuple[Array, Backward[Arrays]]:
-    """Map x (..., I) to scale · x @ a @ b, with a (I, R) and b (R, O), R far smaller than both. Returns y (..., O).
+    """Map x (..., I) to scale · x @ a @ b, with a (I, R) and b (R, O), where R is small. Returns y (..., O).
 
     For each position separately, with A and B for a and b (here no bias), and s the scale:
 
         h = x A                                         (1)
         y = s · h B                                     (2)
 
-    Raises TypeError for an array that is not floating-point, ValueError if the last axis of x is not I, or the two
-    matrices do not share R.
+    Raises TypeError for an array that is not floating-point, and ValueError if the last axis of x is not I or the rows
+    of b are not R.
     Saved for backward: x (..., I), h (..., R), a (I, R), b (R, O).
     """
     check_arguments(x, a, b)
@@ -62,7 +62,7 @@ def low_rank(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tuple[Array
 
 
 def check_arguments(x, a, b):
-    """Raise TypeError for arrays that are not floating-point, ValueError where x, a (I, R) and b (R, O) do not fit."""
+    """Raise TypeError for arrays that are not floating-point, ValueError if the shapes are inconsistent."""
     require_floating("low_rank", x=x, a=a, b=b)
     features_in, rank = a.shape
     if x.ndim == 0 or x.shape[-1] != features_in:
@@ -72,9 +72,10 @@ def check_arguments(x, a, b):
 
 
 class LowRankLinear(Module):
-    """A Linear, whose weight (I, O) and bias it shares, with adapters a (I, R), from N(0, 1/I), and b (R, O), zero.
+    """A Linear with adapters a (I, R), drawn from N(0, 1/I), and b (R, O), which starts at zero.
 
-    `alpha` / `rank` scales the correction. Raises ValueError for a rank that is not from 1 to min(I, O).
+    It shares the weight (I, O) and the bias of the Linear. The correction is multiplied by `alpha` / `rank`. Raises
+    ValueError for a rank that is not from 1 to min(I, O).
     """
 
     def __init__(self, layer: Linear, rank: int, alpha: float, *, rng: np.random.Generator | None = None):
@@ -113,8 +114,8 @@ class LowRankLinear(Module):
 def add_adapters(model: Module, patterns, rank: int, alpha: float, *, rng=None) -> list[str]:
     """Replace every Linear of the model whose dotted name matches a pattern by a LowRankLinear.
 
-    A pattern is a name in which * stands for anything: "*.attention.w_q". Returns the names of the adapted layers.
-    Raises ValueError for a pattern that no Linear matches, or a rank that does not fit; the model is then unchanged.
+    In a pattern, such as "*.attention.w_q", * matches anything. Returns the names of the adapted layers. Raises
+    ValueError, without changing the model, if no Linear matches a pattern or if the rank is out of range.
     """
     rng = rng if rng is not None else np.random.default_rng(0)
     linears = {name: (linear, put) for name, linear, put in slots(model, Linear)}
@@ -131,7 +132,7 @@ def add_adapters(model: Module, patterns, rank: int, alpha: float, *, rng=None) 
 
 
 def merge_adapters(model: Module) -> None:
-    """Replace every LowRankLinear of the model by a Linear with the adapters merged into its weight."""
+    """Replace every LowRankLinear of the model with a Linear into whose weight the adapters are merged."""
     for _, layer, put in slots(model, LowRankLinear):
         layer.weight.data = layer.merged_weight()
         put(unadapted(layer, layer.weight))
@@ -139,7 +140,7 @@ def merge_adapters(model: Module) -> None:
 
 @contextmanager
 def merged(model: Module):
-    """Within the block, replace the adapted layers by merged ones, as merge_adapters does."""
+    """Merge all adapters, as merge_adapters does, inside a `with` block. Restore them at the end."""
     adapted = slots(model, LowRankLinear)
     try:
         for _, layer, put in adapted:
@@ -157,9 +158,9 @@ def unmerged_parameters(model: Module) -> dict:
 
 
 def slots(model: Module, kind: type):
-    """Return (dotted name, module, put) of every module of exactly this kind below the model.
+    """Return (dotted name, module, put) for every module of exactly this class below the model.
 
-    put(other) replaces it, as an attribute of its parent or an entry of a list attribute.
+    put(other) replaces the module with another one, in the attribute or the list that contains it.
     """
     parents = [("", model), *((f"{name}.", module) for name, module in model.named_modules())]
     return [
@@ -171,7 +172,7 @@ def slots(model: Module, kind: type):
 
 
 def put_in_slot(parent: Module, attribute: str, module: Module) -> None:
-    """Replace the child "attribute", or "attribute.i" of a list, by a module."""
+    """Replace a child of `parent`. `attribute` is its name, or "name.i" for entry i of a list."""
     name, _, index = attribute.partition(".")
     if index:
         getattr(parent, name)[int(index)] = module
@@ -180,7 +181,7 @@ def put_in_slot(parent: Module, attribute: str, module: Module) -> None:
 
 
 def unadapted(layer: LowRankLinear, weight: Parameter) -> Linear:
-    """Return a Linear of this weight, and of the layer's bias."""
+    """Return a Linear with this weight and the bias of the layer."""
     d_in, d_out = weight.data.shape
     linear_layer = Linear(d_in, d_out, bias=False)
     linear_layer.weight, linear_layer.bias = weight, layer.bias

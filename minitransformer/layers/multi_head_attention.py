@@ -3,8 +3,9 @@
 W_q and W_k decide which positions a head reads, W_v and W_o which directions it copies from there (Elhage et al.,
 2021).
 
-The layer is invariant to the bias of W_k, which shifts all scores of a query alike, unless rotary positions turn it by
-a different angle at each key. Its gradient is zero up to rounding; a purely relative comparison would report an error.
+The layer is invariant to the bias of W_k, which shifts all scores of a query by the same amount, unless rotary
+positions turn it by a different angle at each key. The gradient of this bias is zero up to rounding, so a purely
+relative comparison would report an error.
 """
 
 from collections.abc import Callable
@@ -28,10 +29,10 @@ class MultiHeadAttention(Module):
 
     d_head is C / H unless given. `rotary` is a Rotary module, or None for a model that adds its positions to x.
     `std` and `residual_std` are the deviations of the initial weights: of W_q, W_k and W_v, and of W_o.
-    Raises ValueError for heads that do not divide the width or key–value heads that do not divide the heads.
+    Raises ValueError if H does not divide C, or K does not divide H.
 
-    Hooks: `q` and `k` (..., heads, T, D) as they are compared, turned if they are, and `v`; `weights` (..., H, T, Tk)
-    after the softmax; `heads` (..., H, T, D), each head's output before W_o.
+    Hooks: `q` and `k` (..., heads, T, D), after the rotation if there is one, and `v`; `weights` (..., H, T, Tk) after
+    the softmax; `heads` (..., H, T, D), the output of each head before W_o.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class MultiHeadAttention(Module):
         rng: np.random.Generator | None = None,
         cache: "LayerCache | None" = None,
     ) -> tuple[Array, Backward[Array]]:
-        """Let each position of x (..., T, C) attend to those the mask allows (all, without one).
+        """Let each position of x (..., T, C) attend to the positions that the mask allows (default: all).
 
         With H heads of D channels:
 
@@ -89,10 +90,9 @@ class MultiHeadAttention(Module):
 
         A bias is added to each product if the layer has biases. `split` makes heads of D features each, H for q
         and K for k and v, and `merge` is its inverse; both only renumber entries, so each is the other's backward.
-        Rotary positions, if any, turn q and k between (1) and (2). `positions` (T,) are for them; unless given they
-        count from 0, or from where the cache ends. `rng` turns dropout of the weights on. `cache`, one layer's
-        key–value cache, puts the keys and values of earlier positions before those of x; they are constants to
-        backward.
+        Rotary positions, if any, turn q and k between (1) and (2), by the `positions` (T,). By default these count from
+        0, or from the end of the cache. `rng` turns dropout of the weights on. `cache` is the key–value cache of one
+        layer. Its keys and values of earlier positions precede those of x and are constants in backward.
         """
         T = x.shape[-2]
         start = 0 if cache is None else cache.length
@@ -129,7 +129,7 @@ class MultiHeadAttention(Module):
     def as_heads(
         self, xw: Array, named: Module, positions: Array, rotary: Rotary | None
     ) -> tuple[Array, Backward[Array]]:
-        """Make heads (..., heads, T, D) of xw (..., T, heads · D), turned by `rotary` if given; hooked by `named`."""
+        """Split xw (..., T, heads · D) into heads (..., heads, T, D), and apply `rotary`, if given, and `named`."""
         by_head = split(xw, self.d_head)
         turned, rotary_backward = identity(by_head) if rotary is None else rotary(by_head, positions=positions)
         y, named_backward = named(turned)
@@ -140,7 +140,7 @@ class MultiHeadAttention(Module):
         return y, backward
 
     def on_weights(self, rng: np.random.Generator | None) -> Callable[[Array], tuple[Array, Backward[Array]]] | None:
-        """Return the function that attention applies to its weights, the hook and then dropout, or None."""
+        """Return the function that attention applies to its weights (the hooks, then dropout), or None."""
         if not self.weights.is_hooked and (rng is None or self.dropout.p == 0):
             return None
 
@@ -179,11 +179,11 @@ def projections(x, w_q, w_k, w_v):
 
 
 def split(x, d_head):
-    """Renumber x (..., T, heads · D) as (..., heads, T, D); a view, not a copy. Its backward is merge."""
+    """Return a view of x (..., T, heads · D) with shape (..., heads, T, D). Its backward is merge."""
     return x.reshape(*x.shape[:-1], -1, d_head).swapaxes(-2, -3)
 
 
 def merge(x):
-    """Renumber x (..., heads, T, D) as (..., T, heads · D): the inverse of split, and its backward is split."""
+    """Return x (..., heads, T, D) with shape (..., T, heads · D), the inverse of split. Its backward is split."""
     x = x.swapaxes(-2, -3)
     return x.reshape(*x.shape[:-2], -1)

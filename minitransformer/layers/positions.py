@@ -1,10 +1,10 @@
-"""Positions: attention takes its keys in no order, and only the causal mask hints at one: where each token stands has
-to be told.
+"""Positions: attention does not depend on the order of its keys, except through the causal mask, so the model needs the
+position of each token.
 
 **Learned** positions (GPT-2) are an embedding of the numbers 0, 1, 2, …, added to that of the tokens: see embedding.py.
-**Sinusoidal** positions are a fixed table, added in the same place. **Rotary** positions turn queries and keys instead,
-by angles whose difference is all that a score sees (queries, keys and scores: see attention.py, which may be read
-first): nothing is added to the values.
+**Sinusoidal** positions are a fixed table, added in the same place. **Rotary** positions turn queries and keys instead.
+A score then depends only on the difference of two angles (for queries, keys and scores see attention.py, which may be
+read first). The values do not change.
 """
 
 import math
@@ -33,15 +33,15 @@ def frequencies(channels: int, base: float = 10000.0, scaling: dict[str, Any] | 
 
         ω′ = ω / s                                      (2)
 
-    {"rope_type": "llama3"} (Llama 3.1) does so only with pairs that the model cannot have learned to read as circles,
-    since in its original context of N positions they made too few of them:
+    {"rope_type": "llama3"} (Llama 3.1) does so only with pairs that turned too few circles in the model's original
+    context of N positions:
 
         circles = N ω / 2π                              (3)
         keep = min(1, max(0, (circles − low) / (high − low)))     (4)
         ω′ = keep · ω + (1 − keep) · ω / s              (5)
 
-    Pairs of `high` circles and more stay as they are, keep = 1; pairs of `low` and fewer turn s times as slowly,
-    keep = 0; between them (5) passes from one to the other. Here s is "factor", N "original_max_position_embeddings",
+    Pairs with at least `high` circles do not change, because keep = 1. Pairs with at most `low` circles turn s times as
+    slowly, because keep = 0. Between them, (5) interpolates. Here s is "factor", N "original_max_position_embeddings",
     low "low_freq_factor" and high "high_freq_factor".
     """
     omega = base ** (-np.arange(0, channels, 2) / channels)  # (1) (C/2,)
@@ -69,8 +69,8 @@ def sinusoidal_rows(positions, C: int):
 
         P[t, 2i] = sin(t ω_i)    P[t, 2i+1] = cos(t ω_i)          (6)
 
-    A step of one position turns pair i by the angle ω_i, wherever it is taken; nothing is learned and no gradient is
-    needed.
+    From one position to the next, pair i turns by the angle ω_i, the same everywhere. Nothing is learned, so no
+    gradient is needed.
     """
     if C % 2:
         raise ValueError(f"sinusoidal positions need an even number of channels, not {C}")
@@ -79,7 +79,7 @@ def sinusoidal_rows(positions, C: int):
 
 
 def check_scaling(scaling):
-    """Raise TypeError or ValueError unless `frequencies` knows the scaling; None is allowed."""
+    """Raise TypeError or ValueError unless the scaling is None or one that `frequencies` supports."""
     if scaling is None:
         return
     if not isinstance(scaling, dict):
@@ -105,10 +105,10 @@ def rotary(
 ) -> tuple[Array, Backward[Array]]:
     """Turn each pair of channels of x (..., T, D) by the angle t ω of its position t (Su et al., 2021).
 
-    `positions` (T,) holds the position of each row, any integers; ω is that of (1) for D channels, and `scaling` is
-    described at `frequencies`. Returns y, of x's shape. Saved for backward: the arrays that `turned` saves.
-    Raises TypeError for an x that is not floating-point, ValueError for fewer than two axes, an odd D, an unknown
-    layout, positions that are not one for each row, or a scaling that is not known.
+    `positions` (T,) contains the position of each row. It may have any integers. ω is that of (1) for D channels. See
+    `frequencies` for `scaling`. Returns y, of x's shape. Saved for backward: the arrays that `turned` saves. Raises
+    TypeError for an x that is not floating-point. Raises ValueError for fewer than two axes, an odd D, an unknown
+    layout, an unknown scaling, or positions that are not one for each row.
     """
     check_arguments(x, positions, layout, scaling)
     cos, sin = cos_and_sin(positions, x.shape[-1], base, scaling, x.real.dtype)
@@ -116,7 +116,7 @@ def rotary(
 
 
 def cos_and_sin(positions, D, base, scaling, dtype):
-    """Return cos t ω and sin t ω (T, D/2) of positions t (T,), worked out in float64, in `dtype`."""
+    """Return cos t ω and sin t ω (T, D/2) of positions t (T,), computed in float64 and converted to `dtype`."""
     angles = np.asarray(positions)[:, None] * frequencies(D, float(base), scaling)
     return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
 
@@ -138,7 +138,7 @@ def turned(x, *, cos, sin, layout):
                  = │cos (t−u)ω  −sin (t−u)ω│ = R_{t−u}
                    │sin (t−u)ω   cos (t−u)ω│
 
-    so the scores see the difference of the positions alone. Saved for backward: cos (T, D/2), sin (T, D/2).
+    so the scores depend only on the difference of the positions. Saved for backward: cos (T, D/2), sin (T, D/2).
     """
     a, b = pairs(x, layout)
     a_turned = a * cos - b * sin  # (7) (..., T, D/2)
@@ -155,9 +155,8 @@ def turned(x, *, cos, sin, layout):
             db = db′ · cos − da′ · sin                      (10)
 
         The transpose of a rotation is the rotation by the opposite angle: the gradient is turned back. Rotation keeps
-        every length, so ‖dx‖ = ‖dy‖, though also if it is turned the wrong way. At position 0
-        the angle is zero, and a backward that turns the wrong way looks right: a check with that position alone
-        misses it.
+        every length, so ‖dx‖ = ‖dy‖, but this is also true for a rotation in the wrong direction. At position 0
+        the angle is zero, so a check with only this position does not detect the wrong direction.
         """
         da_turned, db_turned = pairs(dy, layout)
         da = da_turned * cos + db_turned * sin  # (9) ← a · cos (7), a · sin (8)
@@ -171,24 +170,24 @@ def turned(x, *, cos, sin, layout):
 def pairs(x, layout):
     """Return the first and the second channels of all pairs of x (..., D), each (..., D/2).
 
-    Which channels form a pair is a convention, and weights trained with one are useless with the other: `interleaved`
-    pairs neighbours (0, 1), (2, 3), … as in the paper; `half` pairs channel i with i + D/2, as Llama's weights on the
-    Hugging Face hub do, because halves are contiguous. One is the other after a permutation of the channels, the same
-    for queries and keys, so a model trained from scratch cannot tell them apart.
+    There are two conventions for the channels of a pair, and weights trained with one cannot be used with the other.
+    `interleaved` pairs neighbours (0, 1), (2, 3), … as in the paper. `half` pairs channel i with i + D/2, as in Llama's
+    weights on the Hugging Face hub, because halves are contiguous. The two differ only by a permutation of the
+    channels, which is the same for queries and keys. For a model trained from scratch they are therefore equivalent.
     """
     half = x.shape[-1] // 2
     return (x[..., :half], x[..., half:]) if layout == "half" else (x[..., 0::2], x[..., 1::2])
 
 
 def joined(a, b, layout):
-    """Return the array (..., D) whose pairs are a and b (..., D/2): the inverse of pairs."""
+    """Return the array (..., D) whose pairs are a and b (..., D/2). This is the inverse of pairs."""
     if layout == "half":
         return np.concatenate([a, b], axis=-1)
     return np.stack([a, b], axis=-1).reshape(*a.shape[:-1], 2 * a.shape[-1])
 
 
 def check_arguments(x, positions, layout, scaling):
-    """Raise TypeError or ValueError unless the arguments of rotary fit together."""
+    """Raise TypeError or ValueError unless the arguments of rotary are valid."""
     require_floating("rotary", x=x)
     if x.ndim < 2:
         raise ValueError(f"rotary: x {x.shape} must be (..., positions, channels)")
@@ -203,7 +202,7 @@ def check_arguments(x, positions, layout, scaling):
 
 
 def fixed_rows(positions, *, channels, dtype):
-    """Return the rows y (T, C) of positions (T,) in the table of (6), and a backward that gives no gradient.
+    """Return the rows y (T, C) of positions (T,) in the table of (6), and a backward that returns no gradient.
 
     Saved for backward: nothing.
     """

@@ -1,7 +1,7 @@
 """Root-mean-square normalization over the feature axis (Zhang and Sennrich, 2019).
 
-It is layer normalization without the centring and without a shift: it costs less and, its authors found, trains as
-well; Llama uses it. As ε → 0, it is invariant to a change of the scale of x by a positive factor.
+It is layer normalization without centring and without a shift. It costs less and, as its authors found, trains equally
+well. Llama uses it. As ε → 0, it is invariant to a multiplication of x by a positive factor.
 
 Saved for backward: x̂ (..., C), r (..., 1), γ (C,).
 """
@@ -21,8 +21,8 @@ def rms_norm(x: Array, gamma: Array, *, eps: float = 1e-5) -> tuple[Array, Backw
         x̂ = x · r                                       (2)
         y = γ · x̂                                       (3)
 
-    Raises TypeError for an array that is not floating-point, ValueError if x has no features, or gamma is not one
-    number for each.
+    Raises TypeError for an array that is not floating-point, and ValueError if x has no features or gamma does not have
+    one entry for each feature.
     """
     check_arguments(x, gamma)
     mean_square = (x**2).mean(axis=-1, keepdims=True)
@@ -46,8 +46,8 @@ def rms_norm(x: Array, gamma: Array, *, eps: float = 1e-5) -> tuple[Array, Backw
             dx = r · (dx̂ − x̂ · mean(dx̂ · x̂))                (5)
 
         The subtracted mean removes the component to which the layer is invariant, so that, as ε → 0, dx is orthogonal
-        to x. Unlike layer normalization it does not ignore a shift, so dx does not sum to zero; a backward copied from
-        there, with its first mean, is wrong here.
+        to x. Unlike layer normalization, it is not invariant to a shift, so dx does not sum to zero. The first mean in
+        the backward pass of layer normalization would be wrong here.
         """
         dgamma = (dy * x_hat).sum(axis=tuple(range(dy.ndim - 1)))  # (4) ← γ · x̂ (3)
         dx_hat = dy * gamma  # (4) ← γ · x̂ (3)
@@ -59,7 +59,7 @@ def rms_norm(x: Array, gamma: Array, *, eps: float = 1e-5) -> tuple[Array, Backw
 
 
 def check_arguments(x, gamma):
-    """Raise TypeError unless both are floating-point, ValueError unless x has features that gamma fits."""
+    """Raise TypeError unless both are floating-point, ValueError if x has no features or gamma has another shape."""
     require_floating("rms_norm", x=x, gamma=gamma)
     if x.ndim == 0 or gamma.shape != x.shape[-1:]:
         raise ValueError(f"rms_norm: gamma {gamma.shape} must be one number for each feature of x {x.shape}")

@@ -21,8 +21,8 @@ def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
     Subtracting m changes nothing, since it cancels in (2), and keeps every exponent at most 0: without it, exp
     overflows at x = 89 in float32. As it cancels, m is a constant in the derivative as well.
 
-    A row of −∞, the scores of a query that may attend to nothing, has no finite m and, with any other m, a sum of
-    zero. It is given m = 0 and a divisor of 1, so that y = 0, and by (3) dx = 0.
+    A row of −∞, the scores of a query that may attend to no key, has no finite m and, with any other m, a sum of zero.
+    For such a row, m is 0 and the divisor is 1, so that y = 0, and by (3) dx = 0.
 
     Raises TypeError for an x that is not floating-point. Saved for backward: y (...).
     """
@@ -41,8 +41,8 @@ def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
 
             dx = y · (dy − Σ y · dy)                        (3)
 
-        The subtracted sum removes what softmax ignores. For dy = 1, the gradient of a sum that is always 1, dx is zero:
-        under it, a backward that returns zeros passes.
+        The subtracted sum removes what softmax ignores. For dy = 1, the gradient of a sum that is always 1, dx is zero.
+        A check with this dy does not detect a backward pass that returns zeros.
         """
         mean_dy = (y * dy).sum(axis=axis, keepdims=True)
         dx = y * (dy - mean_dy)  # (3) ← e / Σ e (2), e (1)
@@ -79,19 +79,19 @@ def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
 
 
 def finite_max(x, axis):
-    """Return the largest entry along `axis`, kept as an axis of length 1, or 0 for a row that has only −∞."""
+    """Return the largest entry along `axis`, or 0 for a row of −∞. The axis is kept with length 1."""
     largest = x.real.max(axis=axis, keepdims=True)
     return np.where(largest == -np.inf, 0, largest)
 
 
 def sum_or_one(e, axis):
-    """Return the sum along `axis`, kept as an axis of length 1; a sum of 0 becomes 1."""
+    """Return the sum along `axis`, or 1 if it is 0. The axis is kept with length 1."""
     total = e.sum(axis=axis, keepdims=True)
     return np.where(total == 0, 1, total)
 
 
 class Softmax(Module):
-    """Softmax along an axis; it has no parameters."""
+    """Softmax along an axis, without parameters."""
 
     def __init__(self, axis: int = -1):
         self.axis = axis
