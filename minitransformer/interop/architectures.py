@@ -57,7 +57,7 @@ class StoredTensor:
     heads: int = 0
 
 
-# Each component here and in the files, without the last part of its name (.weight or .bias); − if they have none.
+# The name of each component here and in the files, without the suffix .weight or .bias. − if a file has none.
 NAMES = """
 ours                  GPT-2, hub   Llama, hub                GGUF
 embedding             wte          embed_tokens              token_embd
@@ -78,7 +78,7 @@ lm_head               lm_head      lm_head                   output
 
 
 def names(column: int, *, without: str) -> dict:
-    """Return {our name: name in the files of a column of NAMES}, without the components in `without`."""
+    """Return a column of NAMES as a dictionary {our name: name in the file}, except the components in `without`."""
     rows = [line.split() for line in NAMES.splitlines()[2:]]
     return {row[0]: row[column] for row in rows if row[column] != "−" and row[0] not in without.split()}
 
@@ -108,7 +108,7 @@ def tensors(model: Transformer, layout: Layout):
 
 
 def stored_tensor(name, held, components, config: Config, layout: Layout) -> StoredTensor:
-    """Return the tensor that contains the Parameters `held`, pairs (name, shape)."""
+    """Return the StoredTensor of the Parameters `held`, which are pairs (name, shape)."""
     parameters, shapes = zip(*held, strict=True)
     shape = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
     transposed = layout.transposed and len(shape) == 2 and components not in TABLES

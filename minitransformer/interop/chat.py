@@ -43,7 +43,7 @@ def render_chat(tokenizer, messages, add_generation_prompt=True) -> str:
     add_generation_prompt   if True, the text ends with the beginning of the assistant's next message
 
     Raises ValueError if there is no chat template, or if it rejects the conversation or exceeds its limits of time and
-    memory; MissingExtra if the extra `interop` is not installed.
+    memory. Raises MissingExtra if the extra `interop` is not installed.
     """
     require("jinja2", extra="interop")
     require_template(tokenizer)
@@ -62,7 +62,7 @@ def require_template(tokenizer):
 
 
 def check_messages(messages):
-    """Raise ValueError unless each message has a role and a content and fits in JSON."""
+    """Raise ValueError unless each message has a role and a content, and JSON can represent it."""
     for message in messages:
         if not isinstance(message, dict) or not all(isinstance(message.get(key), str) for key in ("role", "content")):
             raise ValueError(f"a message must be a dict with a role and a content, both str, not {message!r}")
@@ -103,7 +103,7 @@ def encode_chat(tokenizer, messages, add_generation_prompt=True):
 class Conversation:
     """A conversation with a model. `messages` is its history.
 
-    system     the first message, which gives the model its instructions; without it the template may add its own
+    system     the first message, with instructions for the model. If it is None, the template may add its own
     settings   temperature, top_k, top_p and rng, as in generation.generate
 
     A key–value cache keeps the tokens that the next turn has in common with the previous one. If the conversation
@@ -125,8 +125,8 @@ class Conversation:
     def answer(self, content: str, max_new_tokens: int = 512):
         """Add a message of the user and yield the answer piece by piece.
 
-        If the caller stops early, the history contains the part that was yielded. Raises ValueError if the message
-        cannot be encoded or leaves no room for an answer in the context.
+        If the caller stops before the end, the history contains the part that was yielded. Raises ValueError if the
+        message cannot be encoded or leaves no room for an answer in the context.
         """
         self.messages.append({"role": "user", "content": content})
         try:
@@ -143,7 +143,7 @@ class Conversation:
             self.messages.append({"role": "assistant", "content": "".join(said)})
 
     def ids_that_fit(self, max_new_tokens):
-        """Return the ids of the conversation, after forgetting old turns if necessary.
+        """Return the ids of the conversation. If there are too many, remove the oldest turns first.
 
         The ids leave room for an answer of max_new_tokens or a quarter of the context, whichever is less. If the last
         message alone is too long for that, they leave room for at least one token.
@@ -188,7 +188,7 @@ class Conversation:
 
 
 def common_length(one, other) -> int:
-    """Return the number of ids at the beginning that two sequences have in common."""
+    """Return the length of the longest common prefix of two sequences of ids."""
     length = min(len(one), len(other))
     same = np.asarray(one[:length]) == np.asarray(other[:length])
     return length if same.all() else int(same.argmin())

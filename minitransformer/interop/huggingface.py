@@ -35,7 +35,7 @@ BUFFERS = {
 
 
 def load_folder(folder, dtype: str):
-    """Return the Transformer and the tokenizer, or None, in a folder."""
+    """Return the Transformer and the tokenizer in a folder. The tokenizer is None if there is none."""
     from minitransformer.interop.tokenizers import tokenizer_from_folder
 
     require("safetensors", extra="interop")
@@ -75,7 +75,7 @@ class SafetensorsFolder:
 
 
 def weight_files(folder: Path) -> list[tuple[Path, set]]:
-    """Return (file, tensors that it must contain according to the index) pairs."""
+    """Return pairs (file, names of the tensors that it must contain according to the index)."""
     if (folder / WEIGHTS_FILE).exists():
         return [(folder / WEIGHTS_FILE, set())]
     if (folder / INDEX_FILE).exists():
@@ -122,7 +122,7 @@ class SafetensorsFile:
     def __init__(self, path: Path):
         from safetensors import SafetensorError, safe_open
 
-        with open(path, "rb"):  # raises an OSError with the file's name, which safe_open's lacks
+        with open(path, "rb"):  # raises an OSError with the name of the file, unlike safe_open
             pass
         try:
             self.file = safe_open(path, framework="numpy")
@@ -146,9 +146,9 @@ class SafetensorsFile:
 
     @cached_property
     def bfloat16_bits(self) -> dict:
-        """Return the bfloat16 tensors as memory-mapped uint16; NumPy lacks bfloat16.
+        """Return the bfloat16 tensors as memory-mapped uint16, because NumPy has no bfloat16.
 
-        The reader has already checked the positions in the header.
+        The reader of safetensors has already checked the positions in the header.
         """
         with open(self.path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -161,5 +161,5 @@ class SafetensorsFile:
 
 
 def widened(bits):
-    """Convert bfloat16, given as uint16, to float32, whose upper half it is."""
+    """Convert bfloat16 numbers, given as uint16, to float32. They are the upper 16 bits of a float32."""
     return (bits.astype(np.uint32) << 16).view(np.float32)

@@ -18,8 +18,8 @@ def load_pretrained(path, dtype: str = "float32") -> LanguageModel:
     The tokenizer comes from the same files. Without one, the model still accepts ids, and text raises ValueError. No
     code from the files is executed.
 
-    Raises OSError for files that are missing or cannot be read, ArchiveError (a ValueError) for damaged or unsupported
-    ones, and MissingExtra if the extra `interop` is not installed.
+    Raises OSError if a file is missing or cannot be read, and ArchiveError (a ValueError) if a file is damaged or
+    unsupported. Raises MissingExtra if the extra `interop` is not installed.
     """
     path = Path(path)
     model, tokenizer = load_folder(path, dtype) if path.is_dir() else load_gguf(path, dtype)

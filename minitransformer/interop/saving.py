@@ -25,9 +25,9 @@ def save_pretrained(lm: LanguageModel, folder) -> None:
     With learned positions the model becomes a GPT-2, with rotary positions a Llama. A tokenizer is written if
     Transformers has one of its kind. All files are written under temporary names first and then moved to their places.
 
-    Raises ValueError, which names the field of Config, for a model that these architectures cannot express; OSError if
-    a file cannot be written, or BlockingIOError if another run uses the folder, in both cases without changing its
-    files; and MissingExtra if the extra `interop` is not installed.
+    Raises ValueError, which names the field of Config, if these architectures cannot express the model. Raises OSError
+    if a file cannot be written, and BlockingIOError if another run uses the folder. In both cases its files do not
+    change. Raises MissingExtra if the extra `interop` is not installed.
     """
     require("safetensors", extra="interop")
     folder = Path(folder)
@@ -48,7 +48,7 @@ def save_pretrained(lm: LanguageModel, folder) -> None:
 
 
 def special_ids(tokenizer) -> dict:
-    """Return the entries bos_token_id and eos_token_id of config.json, or null."""
+    """Return the entries bos_token_id and eos_token_id of config.json. A missing token is None."""
     end_ids = list(tokenizer.end_ids)
     return {
         "bos_token_id": tokenizer.bos_id,
@@ -75,12 +75,12 @@ def write_weights(model, architecture: str, path: Path) -> None:
 
 
 def stored_name(tensor: StoredTensor, architecture: str) -> str:
-    """Return the full name; all tensors except the unembedding have a prefix."""
+    """Return the name of a tensor in the file. All names except that of the unembedding have a prefix."""
     return tensor.name if tensor.name.startswith("lm_head") else PREFIXES[architecture] + tensor.name
 
 
 def stored_array(tensor: StoredTensor, parameters: dict, config: Config):
-    """Return the array in the file's layout; zeros for a bias that the model lacks."""
+    """Return the array in the layout of the file. A bias that the model lacks is an array of zeros."""
     if not all(name in parameters for name in tensor.parameters):
         return np.zeros(tensor.shape, config.dtype)
     outputs_last = np.concatenate([parameters[name].data for name in tensor.parameters], axis=-1)

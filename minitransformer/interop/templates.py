@@ -1,6 +1,7 @@
 """Chat templates, rendered in a separate process with limits of time and memory (see bounded.py).
 
-A template is a program, and a short one can use any amount of memory or time: 'a' * 10**10, or nested loops. Jinja's
+A template is a program, and even a short program can use any amount of memory or time, for example with 'a' * 10**10 or
+nested loops. Jinja's
 sandbox prevents access to files and to Python, but limits only the length of a range. (Transformers renders templates
 in its own process, without limits.) The process is kept for later requests.
 """
@@ -24,14 +25,14 @@ turn = threading.Lock()
 
 @functools.cache
 def process_for(pid: int) -> Bounded:
-    """Return the process that renders templates for the process with this id; a forked child has its own."""
+    """Return the process that renders templates for the process `pid`. A forked child thus gets its own."""
     process = Bounded("minitransformer.interop.templates", megabytes=MEBIBYTES)
     atexit.register(process.end)
     return process
 
 
 def render(template: str, names: dict) -> str:
-    """Render a template with the given names, whose values JSON can represent.
+    """Render a template with `names`, a JSON-serializable dictionary of its variables.
 
     Raises ValueError, with the reason, if the template fails or exceeds a limit.
     """
@@ -80,5 +81,5 @@ def environment():
 
 
 if __name__ == "__main__":
-    environment()  # once, so that no child has to import Jinja
+    environment()  # here, so that no child process has to import Jinja
     serve(answers)

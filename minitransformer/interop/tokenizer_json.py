@@ -27,15 +27,15 @@ LLAMA3_EXPRESSION = (
 
 
 def byte_level(use_regex):
-    """Return the step that spells bytes in GPT-2's alphabet.
+    """Return the step that writes bytes in GPT-2's alphabet.
 
-    use_regex: first split by GPT-2's expression.
+    If use_regex is True, the step first splits the text with GPT-2's expression.
     """
     return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": use_regex}
 
 
 def split_step(expression):
-    """Return the step that makes every match a word."""
+    """Return the step in which every match of the expression becomes a word."""
     return {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
 
 
@@ -48,7 +48,7 @@ SPLITTINGS = {
 }
 CHARACTERS = split_step(r"[\s\S]")
 STEPS = {"normalizer", "pre_tokenizer", "model", "post_processor", "decoder"}
-DAMAGE = AttributeError, IndexError, KeyError, TypeError  # from reading an entry that is missing or of the wrong type
+DAMAGE = AttributeError, IndexError, KeyError, TypeError  # raised if an entry is missing or has the wrong type
 # Options of the model step that change its tokens; they are off if null, false or "".
 UNSUPPORTED = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
 
@@ -168,7 +168,7 @@ def to_tokenizer_json(tokenizer):
 def char_parts(tokenizer):
     """Return the steps for a CharTokenizer.
 
-    The unknown token does not exist, so an unknown character is an error there too.
+    The token for unknown characters does not exist, so an unknown character is also an error in Transformers.
     """
     vocab = {character: i for i, character in enumerate(tokenizer.characters)}
     return {

@@ -7,7 +7,7 @@ Apart from tokens, merges and the splitting into words, the files define four at
     chat_template   the template that writes a conversation as text
     token_names     {name: text} of special tokens, with names that the template uses
 
-They are spread over several places, and no model uses all of them. The end_ids are collected from all places.
+They are stored in several places, and no model uses all of these. The end_ids are collected from all places.
 """
 
 from contextlib import contextmanager
@@ -49,7 +49,7 @@ END_TEXTS = {"<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<|
 
 @contextmanager
 def errors_name(path):
-    """Convert an exception about contents to an ArchiveError that names the file."""
+    """Convert an exception about the contents of a file to an ArchiveError that names the file."""
     try:
         yield
     except ArchiveError:  # already names its file
@@ -110,7 +110,7 @@ def from_two_files(folder, config):
 
 
 def first_token(tokenizer, config):
-    """Return the id before every text; tokenizer_config.json takes precedence."""
+    """Return the id of the token before every text, or None. tokenizer_config.json takes precedence."""
     for option in ("add_eos_token", "add_prefix_space"):
         if config.get(option):
             raise ValueError(f"{option} {config[option]!r} is not supported")
@@ -125,7 +125,7 @@ def first_token(tokenizer, config):
 
 
 def text_of(token):
-    """Return the text of a token in tokenizer_config.json, a str, an object or None."""
+    """Return the text of a token in tokenizer_config.json. The entry is a str, an object with the text, or null."""
     text = token["content"] if isinstance(token, dict) else token
     if not isinstance(text, str | None):
         raise ValueError(f"expected the text of a token, found {text!r}")
@@ -160,7 +160,7 @@ def chat_template(folder, config):
 
 
 def end_ids(tokenizer, folder, config):
-    """Return the sorted ids of all eos tokens in the files that are in the vocabulary."""
+    """Return the sorted ids of all eos tokens that the files define and the vocabulary contains."""
     ends = {*tokenizer.end_ids}
     with errors_name(folder / TOKENIZER_CONFIG_FILE):
         ends.add(id_of(tokenizer, config.get("eos_token")))
@@ -172,7 +172,7 @@ def end_ids(tokenizer, folder, config):
 
 
 def tokenizer_from_gguf(reader):
-    """Return the tokenizer in a GGUF file, or None, given gguf's GGUFReader of it.
+    """Return the tokenizer in a GGUF file, or None if there is none. `reader` is a GGUFReader of gguf.
 
     Raises ArchiveError, a ValueError, for damaged or unsupported metadata.
     """
@@ -186,7 +186,7 @@ def contents(reader, name):
 
 
 def from_metadata(get):
-    """Return the tokenizer in the metadata; get(name) returns a field's value or None."""
+    """Return the tokenizer in the metadata. get(name) returns the value of a field, or None."""
     kind, pre = get("ggml.model"), get("ggml.pre")
     if kind in (None, "none", "no_vocab"):
         return None
@@ -228,9 +228,9 @@ def names_in_metadata(get, spelled):
 
 
 def first_token_of_metadata(get, splitting):
-    """Return the id before every text, or None.
+    """Return the id of the token before every text, or None.
 
-    Without a setting, only Llama 3 has one, as in llama.cpp.
+    If the metadata do not say whether there is one, only a Llama 3 has it, as in llama.cpp.
     """
     added = get("ggml.add_bos_token")
     if not (splitting == "llama3" if added is None else added):
@@ -243,8 +243,8 @@ def first_token_of_metadata(get, splitting):
 def save_tokenizer(tokenizer, folder):
     """Write a tokenizer as the two JSON files that Transformers' AutoTokenizer loads.
 
-    A NoTokenizer is not written. If token_names has no eos_token, it is the first of end_ids. Raises OSError if a file
-    cannot be written, ValueError for a tokenizer that the format cannot express.
+    For a NoTokenizer, nothing is written. If token_names has no eos_token, the first of end_ids is used. Raises OSError
+    if a file cannot be written, and ValueError if the format cannot express the tokenizer.
     """
     folder = Path(folder)
     if isinstance(tokenizer, NoTokenizer):

@@ -1,11 +1,11 @@
 """The gradient of a whole trained model, verified at its own weights: part by part, every parameter.
 
 The tests check each component on small random inputs. This module checks one trained model with its actual sizes and
-weights: heads of 64 channels, gains far from 1, a token that is a thousand times as likely as the next. It takes one
-forward pass for each part of the model, however many parameters the part has.
+weights: heads of 64 channels, gains far from 1, a token that is a thousand times as likely as the next. It needs one
+forward pass for each part of the model, whatever the number of its parameters.
 
-Let L(θ) be the loss on a text, g_p the gradient that backward gives of each parameter tensor p of the part, and v a
-direction through them. If the gradient is right, these two are equal:
+Let L(θ) be the loss on a text, g_p the gradient from backward for each parameter tensor p of the part, and v a
+direction in the space of these parameters. If the gradient is right, the following two numbers are equal:
 
     claimed  = Σ ⟨g_p, v_p⟩                         (1)
     measured = Im L(θ + ihv) / h                    (2)
@@ -15,16 +15,16 @@ the direction
 
     v_p = n_p / max(‖g_p‖, f ‖g‖),   n_p from N(0, 1)         (3)
 
-with ‖g‖ over the part, so that each tensor has the same share in (1), about 1, however small its gradient is compared
-with the others: for an error of relative size e in any of them, claimed and measured differ by about e. The floor,
-f = 1e-4, is for gradients that are zero up to rounding, such as that of a key bias without rotary positions.
+with ‖g‖ over the part. Each tensor then contributes about 1 to (1), even if its gradient is small compared with the
+others. If the gradient of one tensor has an error of relative size e, claimed and measured differ by about e. The floor
+f = 1e-4 is for gradients that are zero up to rounding, such as that of a key bias without rotary positions.
 
-Only the part that is perturbed is complex, and the rest is float64: a model of 135 million parameters takes 3.7 GB, and
-all of them are verified in half a minute of one core.
+Only the perturbed part is complex, and the rest is float64. A model of 135 million parameters takes 3.7 GB, and its
+gradient is verified in half a minute on one core.
 
-Limits: errors that cancel in (1) are not detected; in a random direction that has probability zero. An error below the
-tolerance, relative to its tensor, is not detected either. And the check holds at one point: another text reads other
-rows of the embedding, at other values.
+Limits: errors that cancel in (1) are not detected, but for a random direction this has probability zero. An error below
+the tolerance, relative to its tensor, is not detected either. The check holds only for the given text and weights:
+another text reads other rows of the embedding.
 """
 
 import math
@@ -44,7 +44,7 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Part:
-    """The result for one part of the model: name, number of parameters, norm of the gradient, (1) and (2)."""
+    """The result for one part of the model. `claimed` is (1), `measured` is (2), and `norm` that of the gradient."""
 
     name: str
     parameters: int
@@ -54,12 +54,12 @@ class Part:
 
     @property
     def miss(self) -> float:
-        """|claimed − measured|, roughly the relative error of the part's gradient."""
+        """Return |claimed − measured|, which is about the relative error of the part's gradient."""
         return abs(self.claimed - self.measured)
 
     @property
     def is_right(self) -> bool:
-        """True if the miss is within the tolerance; False for NaN."""
+        """Return True if the difference `miss` is within the tolerance. NaN gives False."""
         return self.miss <= TOLERANCE
 
     def __str__(self):
@@ -69,7 +69,7 @@ class Part:
 
 
 def line_of(*cells) -> str:
-    """Return one line of the table. Lines are printed as results arrive."""
+    """Return one line of the table. Columns have fixed widths, because lines are printed one at a time."""
     (line,) = table([cells], indent=0, least=(22, 13, 10, 16, 16, 7))
     return line
 
@@ -79,7 +79,7 @@ HEADER = line_of("part", "parameters", "‖gradient‖", "claimed", "measured", 
 
 @dataclass(frozen=True)
 class Verification:
-    """The result for a model: loss in nats, number of predicted tokens, parts, and wrong tensors."""
+    """The result for a model: the loss in nats, the number of predicted tokens, all parts, and the wrong tensors."""
 
     loss: float
     tokens: int
@@ -88,11 +88,10 @@ class Verification:
 
     @property
     def is_right(self) -> bool:
-        """True if every part is right."""
+        """Return True if every part is right."""
         return all(part.is_right for part in self.parts)
 
     def to_dict(self) -> dict:
-        """Return the result as JSON types."""
         return asdict(self) | {"is_right": self.is_right, "tolerance": TOLERANCE}
 
     def summary(self) -> str:
@@ -107,7 +106,7 @@ class Verification:
         count = sum(not part.is_right for part in self.parts)
         outcome = f"the gradient is wrong in {count} of {len(self.parts)} parts"
         if not self.wrong:
-            return f"{outcome}, though no tensor by itself is further off than is allowed"
+            return f"{outcome}, but each of its tensors, tested alone, is within the tolerance"
         return "\n".join([f"{outcome}; tensor by tensor:", HEADER, *map(str, self.wrong)])
 
     def __str__(self):
@@ -117,12 +116,12 @@ class Verification:
 def verify_gradient(model, ids, seed: int = 0, on_part=lambda part: None) -> Verification:
     """Verify the gradient of the mean cross-entropy of ids (T,), each predicted from those before it.
 
-    `seed` decides the directions; `on_part` is called with each Part as soon as it is measured. In a wrong part, each
-    tensor is then tested separately. The model's parameters and gradients are restored. Raises ValueError for fewer
-    than two ids, and the exceptions of model.loss.
+    `seed` determines the directions. `on_part` is called with each Part as soon as it is measured. If a part is wrong,
+    each of its tensors is tested separately. The model's parameters and gradients are restored. Raises ValueError if
+    there are fewer than two ids, and the exceptions of model.loss.
     """
     if len(ids) < 2:
-        raise ValueError(f"a gradient needs at least 2 tokens, to predict one from the other, and there are {len(ids)}")
+        raise ValueError(f"a gradient needs at least 2 tokens, to predict one from the other, but there are {len(ids)}")
     inputs, targets = ids[None, :-1], ids[None, 1:]
     rng = np.random.default_rng(seed)
     with borrowed(model):
@@ -142,7 +141,7 @@ def verify_gradient(model, ids, seed: int = 0, on_part=lambda part: None) -> Ver
 
 
 def parts_of(model) -> dict:
-    """Return {part: {name: Parameter}}: one part for each block and for each module outside of the blocks."""
+    """Return {part: {name: Parameter}}. Each block is a part, and so is each module outside of the blocks."""
     parts = {}
     for name, parameter in model.named_parameters():
         words = name.split(".")
@@ -152,9 +151,9 @@ def parts_of(model) -> dict:
 
 
 def examine(name, moved: dict, part: dict, model, inputs, targets, rng) -> Part:
-    """Measure (1) and (2) for the tensors `moved`, {name: Parameter}: all of a part, or one of them.
+    """Compute (1) and (2) for the tensors `moved`, {name: Parameter}, which are all tensors of `part` or one of them.
 
-    The whole part becomes complex, because a complex bias cannot be added in place to a real product.
+    All tensors of the part become complex, because a complex bias cannot be added in place to a real product.
     """
     gradients = {n: np.zeros(()) if p.grad is None else p.grad for n, p in part.items()}
     norms = {n: float(np.linalg.norm(gradient)) for n, gradient in gradients.items()}

@@ -9,7 +9,7 @@ A language model predicts the next token at every position, so one window of T +
 
 import numpy as np
 
-IGNORE_INDEX = -100  # cross_entropy ignores this target; PyTorch's convention
+IGNORE_INDEX = -100  # cross_entropy ignores positions with this target, as in PyTorch
 
 
 def random_batch(ids, batch_size, context, rng):
@@ -27,7 +27,7 @@ def random_batch(ids, batch_size, context, rng):
 
 
 def sequential_blocks(ids, context, batch_size):
-    """Yield (inputs, targets) in order; every id but the first is a target once.
+    """Yield (inputs, targets) in order. Every id except the first is a target exactly once.
 
     Both have shape (≤ batch_size, context) and dtype int64. The last block is padded on the right with inputs of 0 and
     targets of IGNORE_INDEX. The padding has no effect, because a causal model's earlier positions do not see it. Raises

@@ -11,7 +11,7 @@ With the merges  1: e s   2: l o   3: es t   4: lo w  learned from "low lower ne
 
     lowest   →   l o w e s t   →   l o w es t   →   lo w es t   →   lo w est   →   low est
 
-so a word that the training text did not contain is written with two tokens. Decoding joins the bytes of the ids.
+This word does not occur in the training text, but needs only two tokens. Decoding joins the bytes of the tokens.
 """
 
 import os
@@ -52,10 +52,10 @@ class BPETokenizer(ByteLevelTokenizer):
     tokens           list of bytes; token i has id i
     merges           pairs of bytes, in the order in which they were learned
     splitting        rule that splits a text into words: "gpt2", "llama3" or "smollm2" (see splitting.py)
-    special_tokens   {text: id} of special tokens, such as GPT-2's "<|endoftext|>" between two texts. They decode to
-                     their text, but are encoded from it only if `encode` is called with allow_special. Default: all
-                     tokens that are neither a byte nor the result of a merge
-    ignore_merges    if True, a word that is a token gets this token, even if its merges lead to others, as in Llama 3
+    special_tokens   {text: id} of special tokens, such as GPT-2's "<|endoftext|>" between two texts. They are decoded
+                     to their text, but the text is encoded as the special token only if `encode` is called with
+                     allow_special (default: all tokens that are neither a byte nor the result of a merge)
+    ignore_merges    if True, a word that is itself a token is encoded as this token without merging, as in Llama 3
     bos_id, end_ids, chat_template, token_names   see Tokenizer
 
     A vocabulary may lack bytes: SmolLM2's lacks those that its training text did not contain. `encode` then raises
@@ -124,11 +124,11 @@ class BPETokenizer(ByteLevelTokenizer):
     ) -> Self:
         """Learn a vocabulary of `vocab_size` tokens from a str or an iterable of str.
 
-        The first 256 ids are the bytes; the others follow in the order in which they were learned. If the text has no
+        The first 256 ids are the bytes. The others follow in the order in which they were learned. If the text has no
         more pairs to merge, the vocabulary is smaller than `vocab_size`. After each merge, progress is called as
-        progress(tokens so far, vocab_size). Memory grows with the number of different words and the longest sequence
-        without white space, not with the text; for ordinary text it is bounded (see count_words). Raises ValueError
-        for a vocab_size below 256 and for lone surrogates.
+        progress(tokens so far, vocab_size). The required memory depends on the number of different words and on the
+        longest sequence without white space, not on the length of the text (see count_words). Raises ValueError if
+        vocab_size is below 256 or the text contains a lone surrogate.
         """
         if vocab_size < 256:
             raise ValueError(f"vocab_size must be at least 256, the number of bytes, not {vocab_size}")
@@ -174,9 +174,9 @@ class BPETokenizer(ByteLevelTokenizer):
         )
 
     def split_at_special_tokens(self, text: str) -> list[str]:
-        """Split a text into ordinary text and special tokens, which alternate.
+        """Split a text at its special tokens. Return a list in which ordinary text and special tokens alternate.
 
-        The list starts and ends with ordinary text, possibly empty. If several special tokens match at one position,
+        The list starts and ends with ordinary text, which may be empty. If several special tokens match at a position,
         the longest is used.
         """
         return self._special_pattern.split(text)
@@ -219,7 +219,7 @@ class BPETokenizer(ByteLevelTokenizer):
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
-        """Return the tokenizer that `to_dict` described."""
+        """Return the tokenizer from the result of `to_dict`."""
         tokens, merges = stored(content, "tokens", list), stored(content, "merges", list)
         if not all(isinstance(spelled, str) for spelled in (*tokens, *merges)):
             raise ValueError("not a tokenizer of kind 'bpe': its tokens and merges must be strings")
@@ -228,14 +228,14 @@ class BPETokenizer(ByteLevelTokenizer):
 
 
 def without_merge(tokens, merges):
-    """Return {text: id} of tokens that are neither a byte nor the result of a merge."""
+    """Return {text: id} for the tokens that are neither a byte nor the result of a merge."""
     made = {left + right for left, right in merges}
     rest = {token: i for i, token in enumerate(tokens) if len(token) != 1 and token not in made}
     return {token.decode("utf-8", "replace"): i for token, i in rest.items()}
 
 
 def ids_of_text(tokens, special_tokens):
-    """Return {token: id} of all tokens that are not special, or raise ValueError."""
+    """Return {token: id} for all tokens that are not special. Raises ValueError if a token occurs twice."""
     special = set(special_tokens.values())
     text = [(token, i) for i, token in enumerate(tokens) if i not in special]
     ids = dict(text)

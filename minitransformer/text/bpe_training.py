@@ -8,8 +8,9 @@ and replace the pair by it everywhere. Repeat:
     merge 2       es t      9 times                  n e w est    w i d est
     merge 3       l o       7 times (5 + 2)          lo w   lo w e r
 
-The order of the merges is the whole result, because encoding applies them in the same order. Ties go to the pair with
-the smallest ids, the left id first, so the same text always gives the same tokenizer. (No two merges give the same
+The result is the list of merges in this order, because encoding applies them in the same order. If several pairs are
+equally frequent, the pair with the smallest left id is merged, and among these the pair with the smallest right id. The
+same text thus always gives the same tokenizer. (No two merges give the same
 token, as "a" + "bc" and "ab" + "c" would: the same sequence of bytes goes through the same merges wherever it occurs,
 unless a merge crosses one of its ends.)
 
@@ -41,11 +42,11 @@ ENOUGH = 2**23  # bytes in all different words; each byte needs about 50 bytes o
 
 
 def count_words(pieces, splitting="gpt2"):
-    """Return a Counter of the words in `pieces`, which consist of whole words.
+    """Return a Counter of the words in `pieces`, which consist of whole words (see splitting.py).
 
-    See splitting.py for words. Counting stops when the different words have ENOUGH bytes together, at a word that does
-    not depend on the division into pieces. Ordinary text of 100 MB stays below this limit. Text that rarely repeats a
-    word reaches it, but more of such text would hardly change the merges. The limit bounds the memory.
+    Counting stops when the different words have ENOUGH bytes together, which bounds the memory. The word at which it
+    stops does not depend on the division into pieces. Ordinary text of 100 MB stays below the limit. Text that rarely
+    repeats a word reaches the limit, but more of such text would hardly change the merges.
     """
     counts, size = Counter(), 0
     for piece in pieces:
@@ -119,7 +120,7 @@ class PairIndex:
             self.counts[pair] -= self.weights[position]
 
     def most_frequent(self):
-        """Return the most frequent pair, or None; the smallest ids win a tie."""
+        """Return the most frequent pair, or None if there is no pair. Of equally frequent pairs, the smallest."""
         while self.heap:
             count, pair = self.heap[0]
             if -count == self.counts[pair]:
@@ -131,7 +132,7 @@ class PairIndex:
         return None
 
     def merge(self, pair, merged):
-        """Replace `pair` by the symbol `merged` everywhere, from left to right."""
+        """Replace every occurrence of `pair` with the symbol `merged`, from left to right."""
         symbols, following, preceding = self.symbols, self.following, self.preceding
         arisen = set()
         for position in sorted(set(self.positions.pop(pair))):

@@ -29,9 +29,9 @@ from minitransformer.text.tokenizer import Tokenizer, concatenate
 class ByteLevelTokenizer(Tokenizer):
     """A tokenizer in which every token stands for a sequence of bytes.
 
-    A subclass also defines `_bytes_of(ids)`. Bytes to encode are converted to a str in which invalid UTF-8 is written
-    as surrogates (the error handler "surrogateescape", PEP 383), so bytes and text share the same code. For this
-    reason, surrogates in a text are rejected first.
+    A subclass also defines `_bytes_of(ids)`. Bytes to encode are converted to a str in which surrogates stand for
+    invalid UTF-8 (the error handler "surrogateescape", PEP 383), so the same code encodes bytes and text. For this
+    reason, a text that contains surrogates is rejected first.
     """
 
     def encode(self, text: str | bytes | bytearray) -> NDArray[np.int64]:
@@ -45,7 +45,7 @@ class ByteLevelTokenizer(Tokenizer):
         return super().encode(text)
 
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[NDArray[np.int64]]:
-        """Yield arrays of ids for the chunks; joined, they are the ids of the whole text."""
+        """Yield an array of ids for each chunk. Together they are the ids of the whole text."""
         return self._encode_escaped(without_surrogates(chunks))
 
     def _encode_escaped(self, chunks):
@@ -60,11 +60,11 @@ class ByteLevelTokenizer(Tokenizer):
         return self._bytes_of(self.check_ids(ids))
 
     def decode(self, ids: ArrayLike) -> str:
-        """Return the text of `ids`; invalid UTF-8 becomes U+FFFD."""
+        """Return the text of `ids`. Invalid UTF-8 becomes U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", "replace")
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Yield text for single ids, each character when its last byte has arrived."""
+        """Yield the text of `ids` in pieces. Each character is yielded when its last byte has been read."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for i in ids:
             if text := decoder.decode(self.decode_bytes([i])):
@@ -105,5 +105,5 @@ class ByteTokenizer(ByteLevelTokenizer):
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
-        """Return a ByteTokenizer; all are equal."""
+        """Return a ByteTokenizer. The content is ignored, because all ByteTokenizers are equal."""
         return cls()

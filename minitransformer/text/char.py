@@ -18,7 +18,7 @@ from minitransformer.text.tokenizer import Tokenizer, stored
 
 
 class CharTokenizer(Tokenizer):
-    """One id for each character; id i stands for characters[i].
+    """A tokenizer with one id for each character. Id i stands for characters[i].
 
     characters: the vocabulary, stored as a str in order of code point. Raises ValueError if it is empty or contains a
     lone surrogate.
@@ -66,7 +66,7 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
-        """Return the tokenizer that `to_dict` described."""
+        """Return the tokenizer from the result of `to_dict`."""
         return cls(stored(content, "characters", str))
 
 

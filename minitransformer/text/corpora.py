@@ -82,17 +82,17 @@ class TextFiles:
             if not stat.S_ISREG(status.st_mode):
                 return str(path), self._spooled(file, path)
         if status.st_size == 0:
-            raise ValueError(f"{path}: is empty")
+            raise ValueError(f"{path} is empty")
         return str(path), path
 
     def _spooled(self, stream, name):
-        """Copy a binary stream to a temporary file that exists as long as this object."""
+        """Copy a binary stream to a temporary file, which is removed together with this object."""
         file = tempfile.TemporaryFile()  # noqa: SIM115
         weakref.finalize(self, file.close)
         with naming(f"the temporary copy of {name}"):
             shutil.copyfileobj(stream, file, CHUNK)
         if file.tell() == 0:
-            raise ValueError(f"{name}: is empty")
+            raise ValueError(f"{name} is empty")
         return file
 
 
@@ -136,7 +136,7 @@ class Corpus:
 def tokenize_corpus(text, tokenizer, *, name=None, validation=0.1, progress=None):
     """Encode `text` into a training and a validation split.
 
-    text         a str, a TextFiles, or another iterable of str that can be read several times
+    text         a str, a TextFiles, or another iterable of str that can be iterated several times
     validation   fraction of the characters, at the end of the text, that are used for validation; 0 ≤ validation < 1
     progress     called as progress(done, total), in characters, after each chunk
     name         name of the corpus in messages (default: the name of a TextFiles)
@@ -152,7 +152,7 @@ def tokenize_corpus(text, tokenizer, *, name=None, validation=0.1, progress=None
 
     def encoded(start, stop):
         chunks = slice_characters(chunks_of(text), start, stop)
-        ids = bytearray()  # grows in place, so that memory never holds the ids twice
+        ids = bytearray()  # is extended in place, so that the ids are never in memory twice
         for piece in tokenizer.encode_chunks(reported(chunks, start, total, progress)):
             ids += piece.astype(dtype).tobytes()
         return np.frombuffer(ids, dtype)

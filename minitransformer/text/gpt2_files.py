@@ -19,7 +19,7 @@ CHARACTER_TO_BYTE = {character: byte for byte, character in BYTE_TO_CHARACTER.it
 
 
 def spell(token):
-    """Write bytes in GPT-2's alphabet."""
+    """Return bytes as a str in GPT-2's alphabet."""
     return "".join(map(BYTE_TO_CHARACTER.__getitem__, token))
 
 
@@ -64,7 +64,7 @@ def in_order_of_id(vocabulary):
 
 
 def token_bytes(spelled):
-    """Return the bytes of a token; an added token outside the alphabet is UTF-8."""
+    """Return the bytes of a token. An added token with other characters than GPT-2's alphabet becomes UTF-8."""
     in_alphabet = all(character in CHARACTER_TO_BYTE for character in spelled)
     return unspell(spelled) if in_alphabet else spelled.encode("utf-8")
 

@@ -9,7 +9,7 @@ class WordCache(dict):
 
     ids             {token: id}, with tokens as bytes
     merges          as in apply_merges
-    ignore_merges   if True, a word that is a token gets this token, even if its merges lead to others
+    ignore_merges   if True, a word that is itself a token is encoded as this token without merging
 
     Texts repeat their words, so the cache makes encoding 14 times as fast as merging every word (16 MB/s instead of
     1.1 MB/s for Shakespeare and a vocabulary of 1,000). Words longer than LONGEST rarely occur twice and are not

@@ -17,7 +17,7 @@ WORD = re.compile(r"\S+")
 
 
 class PatternTokenizer(Tokenizer):
-    """One id for each word of patterns.py; ids without a word are written "?" with their number."""
+    """A tokenizer with one id for each word of patterns.py. Unused ids are decoded as "?" and the id."""
 
     kind = "patterns"
     vocab_size = VOCAB_SIZE
@@ -59,5 +59,5 @@ class PatternTokenizer(Tokenizer):
 
     @classmethod
     def from_dict(cls, content):
-        """Return a PatternTokenizer; all are equal."""
+        """Return a PatternTokenizer. The content is ignored, because all PatternTokenizers are equal."""
         return cls()

@@ -40,9 +40,9 @@ class Pattern:
     """A simple pattern.
 
     name, description   for messages and lists
-    rows                function (rng, batch_size, length) that draws (tokens, is_answer): tokens (B, T + 1) int64, and
-                        a boolean array that broadcasts to this shape and is True for tokens that follow from those
-                        before them
+    rows                function (rng, batch_size, length) that draws (tokens, is_answer). tokens is (B, T + 1) int64.
+                        is_answer is a boolean array that broadcasts to this shape, and is True for tokens that follow
+                        from the tokens before them
     stretch, extra      a task of a given length takes T = stretch · length + extra positions
     shortest, longest   allowed lengths (longest None: without limit)
     """
@@ -81,7 +81,7 @@ class Pattern:
 
 
 def question_and_answer(task, prompt, answer):
-    """Build rows of task, prompt (B, n), ANSWER, answer (B, m) and END.
+    """Concatenate rows: the task, prompt (B, n), ANSWER, answer (B, m), and END.
 
     Returns (tokens, is_answer).
     """
@@ -91,7 +91,7 @@ def question_and_answer(task, prompt, answer):
 
 
 def column(token, rows):
-    """Return a column (B, 1) of one token, for the rows of an array (B, n)."""
+    """Return a column (B, 1) that contains one token B times. B is the number of rows in `rows`."""
     return np.full((len(rows), 1), token)
 
 
@@ -101,25 +101,25 @@ def distinct_symbols(rng, batch_size, count):
 
 
 def copy_rows(rng, batch_size, length):
-    """Draw rows COPY x1 … xn = x1 … xn END."""
+    """Draw rows of the form COPY x1 … xn = x1 … xn END."""
     prompt = rng.choice(SYMBOLS, (batch_size, length))
     return question_and_answer(COPY, prompt, prompt)
 
 
 def reverse_rows(rng, batch_size, length):
-    """Draw rows REVERSE x1 … xn = xn … x1 END."""
+    """Draw rows of the form REVERSE x1 … xn = xn … x1 END."""
     prompt = rng.choice(SYMBOLS, (batch_size, length))
     return question_and_answer(REVERSE, prompt, prompt[:, ::-1])
 
 
 def add_rows(rng, batch_size, length):
-    """Draw rows ADD a1 … an = s END, where s is the sum modulo MODULUS."""
+    """Draw rows of the form ADD a1 … an = s END, where s is the sum of a1 … an modulo MODULUS."""
     addends = rng.integers(0, MODULUS, (batch_size, length))
     return question_and_answer(ADD, NUMBERS[addends], NUMBERS[addends.sum(axis=1, keepdims=True) % MODULUS])
 
 
 def count_rows(rng, batch_size, length):
-    """Draw rows COUNT a a+1 … of `length` numbers, of which the first is random."""
+    """Draw rows of the form COUNT a a+1 … with `length` numbers, of which the first is random."""
     first = rng.integers(0, len(NUMBERS) - length + 1, (batch_size, 1))
     numbers = NUMBERS[first + np.arange(length)]
     tokens = np.concatenate([column(COUNT, numbers), numbers], axis=1)
@@ -127,7 +127,7 @@ def count_rows(rng, batch_size, length):
 
 
 def repeat_rows(rng, batch_size, length):
-    """Draw rows REPEAT x y z x y z x … of `length` symbols.
+    """Draw rows of the form REPEAT x y z x y z x … with `length` symbols.
 
     A unit of one to four different symbols is repeated. The first repeated symbol shows the length of the unit, so only
     the symbols after it can be predicted.
@@ -141,7 +141,7 @@ def repeat_rows(rng, batch_size, length):
 
 
 def induction_rows(rng, batch_size, length):
-    """Draw rows INDUCTION x1 … xn x1 … xn: different random symbols, repeated once.
+    """Draw rows of the form INDUCTION x1 … xn x1 … xn, with different random symbols x1 … xn.
 
     Nothing marks the beginning of the second half. After its first symbol, every symbol can be predicted from the first
     half.

@@ -54,13 +54,13 @@ _LAST_CUT = {name: re.compile(rf"(?s:.*)[^{WHITE_SPACE}](?=[{cut}])") for name, 
 
 
 def split_words(text, splitting="gpt2"):
-    """Split `text` into words by a rule of EXPRESSIONS; joined, they are the text."""
+    """Split `text` into words by a rule of EXPRESSIONS. The concatenated words are the text."""
     return word_pattern(splitting, text.isascii()).findall(text)
 
 
 @functools.cache
 def word_pattern(splitting, ascii_only):
-    """Compile a rule's expression for all of Unicode or, without a scan, for ASCII."""
+    """Compile the expression of a rule for all of Unicode, or for ASCII only, which needs no scan."""
     letters, numbers = ("a-zA-Z", "0-9") if ascii_only else unicode_classes("L", "N")
     classes = {"L": letters, "N": numbers, "S": WHITE_SPACE}
     return re.compile(re.sub("[LNS]", lambda name: classes[name[0]], EXPRESSIONS[splitting]))

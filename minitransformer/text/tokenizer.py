@@ -54,14 +54,14 @@ class Tokenizer:
         return concatenate(self.encode_chunks(chunks_of(text)))
 
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[NDArray[np.int64]]:
-        """Yield arrays of ids for the chunks; joined, they are the ids of the whole text."""
+        """Yield an array of ids for each chunk. Together they are the ids of the whole text."""
         start = 0
         for chunk in chunks:
             yield self._encode(chunk, start)
             start += len(chunk)
 
     def _encode(self, text: str, start: int) -> NDArray[np.int64]:
-        """Return the ids of `text`; `start` is its position, for error messages."""
+        """Return the ids of `text`. `start` is the position of the text, for error messages."""
         raise NotImplementedError(f"{type(self).__name__} does not define _encode")
 
     def decode(self, ids: ArrayLike) -> str:
@@ -69,12 +69,12 @@ class Tokenizer:
         raise NotImplementedError(f"{type(self).__name__} does not define decode")
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Yield text for single ids as soon as it is certain; joined, it is decode(ids)."""
+        """Yield the text of `ids` in pieces, each as soon as it is certain. Together they are decode(ids)."""
         for i in ids:
             yield self.decode([i])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a dictionary that JSON can represent, for `from_dict`."""
+        """Return a JSON-serializable dictionary for `from_dict`."""
         raise NotImplementedError(f"{type(self).__name__} does not define to_dict")
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -97,7 +97,7 @@ class Tokenizer:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
-        """Return the tokenizer that `to_dict` described."""
+        """Return the tokenizer from the result of `to_dict`."""
         raise NotImplementedError(f"{cls.__name__} does not define from_dict")
 
     def check_ids(self, ids: ArrayLike) -> NDArray[np.integer[Any]]:
@@ -120,8 +120,8 @@ class Tokenizer:
 class NoTokenizer(Tokenizer):
     """The tokenizer of a model whose files contain none: `vocab_size` ids without text.
 
-    Only the empty text can be encoded; any other, and decoding, raise ValueError. Raises TypeError if vocab_size is not
-    an integer, ValueError if it is below 1.
+    Only the empty text can be encoded. Encoding another text and decoding raise ValueError. The constructor raises
+    TypeError if vocab_size is not an integer, and ValueError if it is below 1.
     """
 
     kind = "none"
@@ -133,24 +133,21 @@ class NoTokenizer(Tokenizer):
         return self.decode(())
 
     def decode(self, ids):
-        """Raise ValueError."""
         raise ValueError(
             "the model has no tokenizer, so it reads and writes only ids (lm.model); for text, add a tokenizer: "
             "LanguageModel(lm.model, tokenizer)"
         )
 
     def to_dict(self):
-        """Return the kind and the number of ids."""
         return {"kind": self.kind, "vocab_size": self.vocab_size}
 
     @classmethod
     def from_dict(cls, content):
-        """Return the NoTokenizer that `to_dict` described."""
         return cls(stored(content, "vocab_size", int))
 
 
 def tokenizer_from_dict(content):
-    """Return the tokenizer that `to_dict` of any subclass described, or raise TypeError or ValueError."""
+    """Return a tokenizer of any kind from the result of its `to_dict`. Raises TypeError or ValueError."""
     classes = [Tokenizer]
     for cls in classes:  # the list grows during the iteration
         classes += cls.__subclasses__()

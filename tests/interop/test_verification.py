@@ -142,7 +142,7 @@ def test_a_gradient_that_is_zero_but_for_rounding_is_not_called_wrong():
 
 
 def test_fewer_than_two_tokens_have_no_loss():
-    with pytest.raises(ValueError, match=r"a gradient needs at least 2 tokens, .* and there are 1"):
+    with pytest.raises(ValueError, match=r"a gradient needs at least 2 tokens, .* but there are 1"):
         verify_gradient(random_model(GPT2), IDS[:1])
 
 

@@ -102,10 +102,10 @@ def test_files_that_cannot_be_read_are_named(tmp_path, write, monkeypatch):
         TextFiles([tmp_path / "nothing.txt"])
     with pytest.raises(IsADirectoryError, match="Is a directory: "):
         TextFiles([tmp_path])
-    with pytest.raises(ValueError, match=r"empty\.txt: is empty"):
+    with pytest.raises(ValueError, match=r"empty\.txt is empty"):
         TextFiles([write("something"), write("", "empty.txt")])
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO()))
-    with pytest.raises(ValueError, match="standard input: is empty"):
+    with pytest.raises(ValueError, match="standard input is empty"):
         TextFiles(["-"])
     with pytest.raises(ValueError, match="paths is empty; give at least one text file"):
         TextFiles([])
