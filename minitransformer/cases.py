@@ -61,7 +61,6 @@ LLAMA3 = {
 
 
 def normal(rng, *shape):
-    """Return an array of independent standard normal numbers, float64."""
     return rng.normal(size=shape)
 
 

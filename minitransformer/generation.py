@@ -222,7 +222,6 @@ def keep_top_p(p, top_p):
 
 
 def check_sampling(temperature, top_k, top_p):
-    """Raise TypeError or ValueError, which names the setting, if a sampling setting is invalid."""
     number("generate: temperature", temperature, least=0, below=np.inf)
     if top_k is not None:
         whole("generate: top_k", top_k, least=1)

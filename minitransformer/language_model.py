@@ -191,7 +191,6 @@ class Unset:
 
 
 def check_vocabulary(tokenizer: Tokenizer, config: Config) -> None:
-    """Raise ValueError if the tokenizer has more tokens than the model."""
     if tokenizer.vocab_size > config.vocab_size:
         raise ValueError(f"the tokenizer has {tokenizer.vocab_size} tokens, but the model has only {config.vocab_size}")
 

@@ -30,8 +30,8 @@ def cross_entropy(
 ) -> tuple[Loss, Callable[..., Array]]:
     """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
 
-    For one position with logits x (V,), target t, class weights w and label smoothing ε. [c = t] is 1 for the target
-    and 0 for other classes. Without options, the coefficients a are equal to [c = t]:
+    For one position with logits x (V,), target t, class weights w and label smoothing ε, where [c = t] is 1 for the
+    target and 0 for other classes (without options, a_c is [c = t]):
 
         a_c = w_c ((1 − ε) [c = t] + ε / V)             (1)
         z = log_softmax(x)                              (2)
@@ -97,7 +97,6 @@ def cross_entropy(
 
 
 def check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction):
-    """Raise TypeError or ValueError, which names the argument, unless the arguments of cross_entropy are valid."""
     if not isinstance(targets, np.ndarray) or targets.dtype.kind not in "iu":
         kind = f"dtype {targets.dtype}" if isinstance(targets, np.ndarray) else type(targets).__name__
         raise TypeError(f"cross_entropy: targets must be an array of integers, not {kind}")

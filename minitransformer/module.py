@@ -171,7 +171,7 @@ class EditedTextbook(UserWarning):
 
 @cache
 def load_engine():
-    """Fill TWINS. Return is_edited of fast/digests.py, which returns True for an edited textbook function."""
+    """Fill TWINS and return the function is_edited of fast/digests.py, which detects edited textbook functions."""
     if find_spec("minitransformer.fast") is None:
         return TWINS.get  # there is no twin to replace
     return import_module("minitransformer.fast").is_edited

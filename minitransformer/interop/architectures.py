@@ -8,8 +8,8 @@ The four kinds of files describe the same models with four differences:
     pairing       a rotary pair consists of the channels i and i + D/2 of a head here and on the hub; in llama.cpp it is
                   the neighbours 2i and 2i + 1, so its files store the rows of W_q and W_k in a different order
 
-A Layout holds the conventions of one kind of file. `tensors` yields every tensor that the file of a given model must
-contain, with its shape. Reading and writing both use it.
+A Layout describes the conventions of one kind of file. `tensors` yields every tensor that the file of a given model
+must contain, with its shape. Reading and writing both use it.
 """
 
 from dataclasses import dataclass

@@ -107,7 +107,7 @@ class Conversation:
     settings   temperature, top_k, top_p and rng, as in generation.generate
 
     A key–value cache keeps the tokens that the next turn has in common with the previous one. If the conversation
-    exceeds the context, the oldest turns are forgotten until it fills at most half of the context, or only the last
+    exceeds the context, the oldest turns are removed until it fills at most half of the context, or only the last
     message remains. Raises ValueError for a model without a chat template.
     """
 
@@ -115,9 +115,9 @@ class Conversation:
         self.lm = lm
         self.settings = settings
         self.messages = [] if system is None else [{"role": "system", "content": system}]
-        self.kept = len(self.messages)  # number of messages at the beginning that are never forgotten
-        self.forgotten = 0  # number of messages
-        self.generated = 0  # number of tokens
+        self.kept = len(self.messages)  # number of messages at the beginning that are never removed
+        self.forgotten = 0  # number of messages that have been removed
+        self.generated = 0  # number of tokens generated so far
         self.cache = KeyValueCache(lm.model.config)
         self.read = []  # the ids whose keys and values the cache holds
         require_template(lm.tokenizer)
@@ -188,7 +188,6 @@ class Conversation:
 
 
 def common_length(one, other) -> int:
-    """Return the length of the longest common prefix of two sequences of ids."""
     length = min(len(one), len(other))
     same = np.asarray(one[:length]) == np.asarray(other[:length])
     return length if same.all() else int(same.argmin())

@@ -53,7 +53,7 @@ class SafetensorsFolder:
     def __init__(self, folder: Path, architecture: str):
         self.path = folder
         self.shapes = {}
-        self.tensors = {}  # name → the file that holds the tensor, and its name there
+        self.tensors = {}  # {name: (file with the tensor, name of the tensor in it)}
         for path, promised in weight_files(folder):
             file = SafetensorsFile(path)
             for stored in promised - file.names:

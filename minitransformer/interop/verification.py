@@ -44,7 +44,7 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Part:
-    """The result for one part of the model. `claimed` is (1), `measured` is (2), and `norm` that of the gradient."""
+    """The result for one part of the model: `claimed` is (1), `measured` (2), and `norm` the gradient's norm."""
 
     name: str
     parameters: int

@@ -75,7 +75,6 @@ def gelu(x: Array, *, approximate: str = "none") -> tuple[Array, Backward[Array]
 
 
 def check_arguments(x, approximate):
-    """Raise TypeError unless x is floating-point, ValueError unless `approximate` names a form of GELU."""
     require_floating("gelu", x=x)
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', not {approximate!r}")
@@ -87,8 +86,8 @@ def gelu_exact(x: Array) -> tuple[Array, Backward[Array]]:
         Φ = (1 + erf(x/√2)) / 2                         (6)
         y = x · Φ                                       (7)
 
-    and, while Φ is at hand, the slope that backward needs. φ = Φ′ is the density of the normal distribution, so by the
-    product rule
+    The slope y′, which backward needs, is also computed here, because Φ is available. φ = Φ′ is the density of the
+    normal distribution, so by the product rule
 
         φ = exp(−x²/2) / √(2π)                          (8)
         y′ = Φ + x · φ                                  (9)

@@ -118,7 +118,6 @@ def ungroup_heads(x, H):
 
 
 def check_arguments(q, k, v, mask):
-    """Raise ValueError if a shape of q, k, v or the mask is wrong, and TypeError if a dtype is wrong."""
     require_floating("attention", q=q, k=k, v=v)
     if min(q.ndim, k.ndim, v.ndim) < 3:
         raise ValueError(f"attention: q {q.shape}, k {k.shape}, v {v.shape} must be (..., heads, positions, channels)")

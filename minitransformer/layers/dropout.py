@@ -38,7 +38,6 @@ def dropout(x: Array, *, keep: NDArray[np.bool_], p: float) -> tuple[Array, Back
 
 
 def check_arguments(x, keep, p):
-    """Raise TypeError unless x is floating-point, ValueError unless 0 ≤ p < 1 and keep is boolean, of x's shape."""
     require_floating("dropout", x=x)
     check_probability(p)
     if keep.shape != x.shape or keep.dtype != np.bool_:
@@ -46,7 +45,6 @@ def check_arguments(x, keep, p):
 
 
 def check_probability(p):
-    """Raise ValueError unless 0 ≤ p < 1."""
     if not 0 <= p < 1:
         raise ValueError(f"the dropout probability must be at least 0 and less than 1, not {p}")
 

@@ -51,7 +51,6 @@ def embedding(ids: Array, weight: Array) -> tuple[Array, Backward[Array]]:
 
 
 def check_arguments(ids, weight):
-    """Raise TypeError unless weight (V, C) is floating-point. Check the ids with check_ids."""
     require_floating("embedding", weight=weight)
     check_ids(ids, len(weight))
 
@@ -97,7 +96,6 @@ def unembedding(x: Array, weight: Array) -> tuple[Array, Backward[Arrays]]:
 
 
 def check_width(x, weight):
-    """Raise TypeError for arrays that are not floating-point, ValueError unless the last axis of x is C."""
     require_floating("unembedding", x=x, weight=weight)
     width = weight.shape[1]
     if x.ndim == 0 or x.shape[-1] != width:

@@ -83,7 +83,7 @@ def swiglu(g: Array, u: Array) -> tuple[Array, Backward[Arrays]]:
     p = a * u  # (8)
 
     def backward(dp):
-        """A product sends its gradient to both factors, to each times the other.
+        """The gradient of each factor is that of the product, multiplied by the other factor.
 
         Entry by entry ∂p/∂a = u and ∂p/∂u = a, and g is reached through a, so
 
@@ -99,7 +99,6 @@ def swiglu(g: Array, u: Array) -> tuple[Array, Backward[Arrays]]:
 
 
 def check_arguments(g, u):
-    """Raise TypeError unless g and u are floating-point, ValueError if their shapes differ."""
     require_floating("swiglu", g=g, u=u)
     if g.shape != u.shape:
         raise ValueError(f"swiglu: g {g.shape} and u {u.shape} must have the same shape")

@@ -70,7 +70,6 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
 
 
 def check_arguments(x, gamma, beta):
-    """Raise TypeError unless all are floating-point, ValueError if x has no features or a shape is wrong."""
     require_floating("layer_norm", x=x, gamma=gamma, beta=beta)
     if x.ndim == 0 or gamma.shape != x.shape[-1:] or beta.shape != x.shape[-1:]:
         raise ValueError(

@@ -62,7 +62,6 @@ def rows(x):
 
 
 def check_arguments(x, weight, bias):
-    """Raise TypeError for arrays that are not floating-point, ValueError if x or bias does not match weight (I, O)."""
     require_floating("linear", x=x, weight=weight, bias=bias)
     features_in, features_out = weight.shape
     if x.ndim == 0 or x.shape[-1] != features_in:

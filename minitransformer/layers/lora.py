@@ -62,7 +62,6 @@ def low_rank(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tuple[Array
 
 
 def check_arguments(x, a, b):
-    """Raise TypeError for arrays that are not floating-point, ValueError if the shapes are inconsistent."""
     require_floating("low_rank", x=x, a=a, b=b)
     features_in, rank = a.shape
     if x.ndim == 0 or x.shape[-1] != features_in:
@@ -181,7 +180,6 @@ def put_in_slot(parent: Module, attribute: str, module: Module) -> None:
 
 
 def unadapted(layer: LowRankLinear, weight: Parameter) -> Linear:
-    """Return a Linear with this weight and the bias of the layer."""
     d_in, d_out = weight.data.shape
     linear_layer = Linear(d_in, d_out, bias=False)
     linear_layer.weight, linear_layer.bias = weight, layer.bias

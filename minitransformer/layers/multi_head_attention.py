@@ -88,8 +88,8 @@ class MultiHeadAttention(Module):
             heads = attention(q, k, v)                      (2)
             y = merge(heads) W_o                            (3)
 
-        A bias is added to each product if the layer has biases. `split` makes heads of D features each, H for q
-        and K for k and v, and `merge` is its inverse; both only renumber entries, so each is the other's backward.
+        A bias is added to each product if the layer has biases. `split` makes heads of D features each, H for q and K
+        for k and v, and `merge` is its inverse. Both only rearrange entries, so each is the backward of the other.
         Rotary positions, if any, turn q and k between (1) and (2), by the `positions` (T,). By default these count from
         0, or from the end of the cache. `rng` turns dropout of the weights on. `cache` is the key–value cache of one
         layer. Its keys and values of earlier positions precede those of x and are constants in backward.

@@ -187,7 +187,6 @@ def joined(a, b, layout):
 
 
 def check_arguments(x, positions, layout, scaling):
-    """Raise TypeError or ValueError unless the arguments of rotary are valid."""
     require_floating("rotary", x=x)
     if x.ndim < 2:
         raise ValueError(f"rotary: x {x.shape} must be (..., positions, channels)")

@@ -59,7 +59,6 @@ def rms_norm(x: Array, gamma: Array, *, eps: float = 1e-5) -> tuple[Array, Backw
 
 
 def check_arguments(x, gamma):
-    """Raise TypeError unless both are floating-point, ValueError if x has no features or gamma has another shape."""
     require_floating("rms_norm", x=x, gamma=gamma)
     if x.ndim == 0 or gamma.shape != x.shape[-1:]:
         raise ValueError(f"rms_norm: gamma {gamma.shape} must be one number for each feature of x {x.shape}")

@@ -200,9 +200,9 @@ class BPETokenizer(ByteLevelTokenizer):
         return b"".join(map(self.tokens.__getitem__, ids.tolist()))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a dictionary that JSON can represent.
+        """Return a JSON-serializable dictionary.
 
-        Tokens and merges are spelled as in GPT-2's files.
+        Tokens and merges are written as in GPT-2's files.
         """
         return {
             "kind": self.kind,

@@ -120,7 +120,7 @@ class PairIndex:
             self.counts[pair] -= self.weights[position]
 
     def most_frequent(self):
-        """Return the most frequent pair, or None if there is no pair. Of equally frequent pairs, the smallest."""
+        """Return the most frequent pair, or None if there is none. Of several, return the one with the smallest ids."""
         while self.heap:
             count, pair = self.heap[0]
             if -count == self.counts[pair]:

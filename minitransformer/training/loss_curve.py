@@ -56,7 +56,6 @@ def draw_validation(axes, points) -> None:
 
 
 def running_mean(values, span: int) -> list[float]:
-    """Return the mean of each sequence of `span` consecutive values."""
     total = sum(values[:span])
     means = [total / span]
     for leaving, entering in zip(values, values[span:], strict=False):

@@ -91,9 +91,7 @@ class Replicas:
 
         def backward(dloss=1.0):
             if number != self.losses:
-                raise RuntimeError(
-                    "backward was called too late: its activations were released by stop() or by another loss"
-                )
+                raise RuntimeError("backward was called too late: stop() or another loss has released its activations")
             jobs = [(dloss * weight,) for weight in weights]
             _, *have_gradients = self.side_by_side(own_backward, "backward", jobs)
             for process, has_gradient in zip(self.processes, have_gradients, strict=False):

@@ -129,5 +129,4 @@ def constant(y, backward):
 
 
 def no_gradient(dy):
-    """Return the gradient of a constant, which is zero."""
     return np.zeros_like(dy)
