@@ -66,9 +66,10 @@ def silu(x: Array) -> tuple[Array, Backward[Array]]:
 def gelu(x: Array, *, approximate: str = "none") -> tuple[Array, Backward[Array]]:
     """Return x times the normal distribution function at x (Hendrycks and Gimpel, 2016).
 
-    "none" computes the exact function, "tanh" the approximation that GPT-2 was trained with. The two differ by at most
-    5e-4, so a model works with either of them, and a check with a loose tolerance cannot distinguish their backward
-    passes. Raises TypeError for an x that is not floating-point, and ValueError for another value of `approximate`.
+    "none" computes the exact function, "tanh" the approximation that GPT-2 was trained with.
+    The two differ by at most 5e-4, so a model works with either of them, and a check with a loose tolerance cannot
+    distinguish their backward passes. Raises TypeError for an x that is not floating-point, and ValueError for another
+    value of `approximate`.
     """
     check_arguments(x, approximate)
     return gelu_exact(x) if approximate == "none" else gelu_tanh(x)

@@ -141,10 +141,10 @@ def test_a_backward_after_another_loss_is_refused(model, rng):
     replicas = Replicas(model, 2)
     _, backward = replicas.loss(*batch(rng))
     _, other_backward = replicas.loss(*batch(rng))
-    with pytest.raises(RuntimeError, match="its activations were released"):
+    with pytest.raises(RuntimeError, match="has released its activations"):
         backward()
     replicas.stop()
-    with pytest.raises(RuntimeError, match="its activations were released"):
+    with pytest.raises(RuntimeError, match="has released its activations"):
         other_backward()
 
 
