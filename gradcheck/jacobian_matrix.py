@@ -107,9 +107,9 @@ def _largest(values):
 def _column(call, array, index, y, scale):
     """Return the derivative of y with respect to one entry.
 
-    It is computed by central differences (see central_differences.py), without the product with dy. The result is that of the
-    first step which the next step confirms, to 1e-6 of the largest entry plus 64 ε of each output. The latter allows
-    for rounding errors within the forward pass. If no step is confirmed, the column is NaN.
+    It is computed by central differences (see central_differences.py), without the product with dy. The result is that
+    of the first step which the next step confirms, to 1e-6 of the largest entry plus 64 ε of each output. The latter
+    allows for rounding errors within the forward pass. If no step is confirmed, the column is NaN.
     """
     line = line_along_entry(call, array, index)
     before = unknown = np.full(y.shape, np.nan)
