@@ -17,8 +17,8 @@ from minitransformer.layers.softmax import finite_max
 def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
     """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
 
-    Saved for backward, with P positions: e (P, V) = exp(x − m), its sum total (P,), for p = e / total, the indices
-    at_target of each row and its target, kept (P,), own (P,), and smoothing (V,) or None.
+    Saved for backward, with P positions: e (P, V) = exp(x − m), its sum total (P,), for p = e / total, the index
+    arrays at_target (P,) of the targets' entries, kept (P,), own (P,), and smoothing (V,) or None.
     """
     textbook.check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction)
     shape, V = logits.shape, logits.shape[-1]
