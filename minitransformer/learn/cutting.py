@@ -37,7 +37,7 @@ def cut(exercise: Exercise, level: int) -> str:
 
 
 def without_citations(text):
-    """Replace references to equations that were cut out, such as (6), with "the equations of backward"."""
+    """Replace references to equations that were cut out, such as `(6)`, with "the equations of backward"."""
     kept = {number for line in text.split("\n") for number in re.findall(r" {2}\((\d+)\) *$", line)}
 
     def cited(match):
