@@ -226,16 +226,20 @@ Exit status: 0 if every case is certified, 1 if not, 2 if there is nothing to ce
 """
 
 
-def certify(argv):
-    from gradcheck.certify import certify_call
-
+def certify_parser():
     parser = Parser(
         "certify", "Decide whether the gradients of a module's cases are right as identities.", CERTIFY_HELP
     )
     parser.add_target("MODULE", "MODULE or MODULE:NAME, the module by name or as a .py file", nargs=None)
     parser.add_seed()
     parser.add_argument("-k", metavar="SUBSTRING", help="only cases whose name contains SUBSTRING, ignoring case")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def certify(argv):
+    from gradcheck.certify import certify_call
+
+    arguments = certify_parser().parse_args(argv)
     with unusable():
         cases = _of_all([arguments.target], arguments.k)
     width = max(len("component"), *(len(case.name) for case in cases))

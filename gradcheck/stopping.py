@@ -6,7 +6,9 @@ command begins, as SIGHUP is under `nohup`, stays ignored.
 """
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the terminal was closed"}
@@ -25,15 +27,32 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def signals_raise():
-    """Raise Stopped when a signal arrives within the `with` block."""
+    """Raise Stopped when a signal arrives within the `with` block.
+
+    Python ignores an exception in some places, such as a finalizer. Stopped is then raised again a moment later.
+    """
+    before = sys.unraisablehook
 
     def stop(signum, frame):
         if signum != signal.SIGINT:
             signal.signal(signum, signal.SIG_IGN)  # a shell may send SIGHUP twice
         raise Stopped(signum)
 
+    def ignored(unraisable):
+        if isinstance(unraisable.exc_value, Stopped):
+            signum = unraisable.exc_value.status - 128
+            if signum != signal.SIGINT:
+                signal.signal(signum, stop)
+            threading.Timer(0.01, os.kill, (os.getpid(), signum)).start()
+        else:
+            before(unraisable)
+
     with _handled(stop):
-        yield
+        sys.unraisablehook = ignored
+        try:
+            yield
+        finally:
+            sys.unraisablehook = before
 
 
 @contextlib.contextmanager

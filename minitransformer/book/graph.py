@@ -350,11 +350,14 @@ CAPTION = (
 )
 
 
-def picture_of(function: str, derivations) -> str:
-    """Return the picture of a function's derivation with its caption, or "" if it has no gradient with an equation."""
+def picture_of(function: str, derivations, explained: bool = True) -> str:
+    """Return the picture of a function's derivation, with a caption that explains it if `explained`.
+
+    Returns "" for a function without equations of gradients, and for one with a single input and no value between it
+    and the output.
+    """
     values = values_of(function, derivations)
-    return (
-        f'<figure class="graph-figure"><div class="scroll" tabindex="0">{drawn(values)}</div>{CAPTION}</figure>'
-        if values
-        else ""
-    )
+    if len(values) < 3:
+        return ""
+    caption = CAPTION if explained else ""
+    return f'<figure class="graph-figure"><div class="scroll" tabindex="0">{drawn(values)}</div>{caption}</figure>'

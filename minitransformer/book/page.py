@@ -82,7 +82,7 @@ class Words:
         for line, numbers in self.numbers.items():
             for number in numbers:
                 self.line_of.setdefault(number, line)
-        self.anchored, self.pictured = set(), set()
+        self.anchored, self.pictured, self.has_graph = set(), set(), False
 
     def passages(self):
         """Return the passages as HTML. Those without equations are printed in two columns."""
@@ -164,7 +164,10 @@ class Words:
         return figure(matrix, left, f" for one {both}" if both else " at one position")
 
     def graph(self, function):
-        return picture_of(function, self.derivations)
+        """Return the picture of a derivation. The first one on a page has a caption."""
+        picture = picture_of(function, self.derivations, explained=not self.has_graph)
+        self.has_graph = self.has_graph or bool(picture)
+        return picture
 
     def jacobian(self, function):
         """Return heat maps of the Jacobians of a function.

@@ -21,7 +21,7 @@ from test_campaign_files import render
 import gradcheck.__main__
 from gradcheck import museum
 from gradcheck.audit import command_line as audit
-from gradcheck.commands import check_parser, steps_parser
+from gradcheck.commands import certify_parser, check_parser, steps_parser
 from gradcheck.curve.command import curve_parser
 from minitransformer import cli, commands
 
@@ -54,12 +54,16 @@ SOUND = {
     "minitransformer": "",
     "gradcheck": " mine.py",
     "gradcheck steps": " mine.py",
+    "gradcheck certify": " mine.py",
     "gradcheck curve": " mine.py",
     "gradcheck audit": " mine.py --sample 2 --jobs 1 --draws 1",
     "gradcheck museum": " 1",
 }
 # Commands that exit with 1 if they succeed and their result is negative.
-FOUND = ("minitransformer finetune", "minitransformer verify", "minitransformer scale", "gradcheck", "gradcheck steps")
+FOUND = (
+    *("minitransformer finetune", "minitransformer verify", "minitransformer scale"),
+    *("gradcheck", "gradcheck steps", "gradcheck certify"),
+)
 
 FILES = {
     "empty": b"",
@@ -107,6 +111,7 @@ def parser_of(command) -> argparse.ArgumentParser:
     program, *words = command.split()
     if program == "gradcheck":
         parsers = {"curve": curve_parser, "audit": audit._parser, "museum": museum._parser, "steps": steps_parser}
+        parsers["certify"] = certify_parser
         return parsers.get(command.split()[-1], check_parser)()
     parser = cli.build_parser()
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
@@ -171,7 +176,7 @@ def place(sound, tmp_path_factory):
 
 def test_every_command_is_tried():
     names = [f"minitransformer {name}" for name in commands.NAMES]
-    assert {*SOUND} == {*MAIN, *names, *(f"gradcheck {name}" for name in gradcheck.__main__.COMMANDS)}
+    assert {*SOUND} == {*MAIN, *names, *(f"gradcheck {name}".strip() for name in gradcheck.__main__.COMMANDS)}
 
 
 @pytest.mark.parametrize("command", SOUND)

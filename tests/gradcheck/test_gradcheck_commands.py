@@ -6,12 +6,13 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gradcheck import Call, Case, GradientError, check_case, commands, load_cases
+from gradcheck import Call, Case, GradientError, check_case, command_line, commands, load_cases
 from gradcheck.__main__ import main
 from gradcheck.cases import validated
 from gradcheck.command_line import write_file
@@ -497,3 +498,27 @@ def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, monkeypatch, fails
         write_file(path, b"newer")
     assert caught.value.filename == str(path)
     assert os.listdir(tmp_path) == ["file"] and path.read_bytes() == b"older"
+
+
+class StoppedAtItsEnd:
+    """An object whose finalizer, in which Python ignores exceptions, receives a signal."""
+
+    def __init__(self, signum):
+        self.signum = signum
+
+    def __del__(self):
+        signal.raise_signal(self.signum)
+        sum(range(10))  # the handler runs here
+
+
+@pytest.mark.parametrize("signum", ["SIGINT", "SIGTERM"])
+def test_a_signal_in_a_finalizer_ends_the_command_as_well(capsys, signum):
+    def command():
+        StoppedAtItsEnd(getattr(signal, signum))
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            pass
+        return 0
+
+    assert command_line.run(command) == 128 + getattr(signal, signum)
+    assert re.fullmatch(r"gradcheck: (interrupted|terminated)\n", capsys.readouterr().err)
