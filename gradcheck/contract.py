@@ -283,7 +283,7 @@ def _valid(call, argument, gradient, others):
     if gradient is None and argument.parameter is not None:
         return None
     if not isinstance(gradient, NUMERIC):
-        raise fault(call, f"{argument.label} is {describe(gradient)}, not an array {argument.array.shape}")
+        raise fault(call, f"{argument.label} is {describe(gradient)}, not an array of shape {argument.array.shape}")
     array = np.array(gradient)
     if array.shape != argument.array.shape:
         from gradcheck.shape_hints import shape_hint

@@ -79,7 +79,7 @@ class Run:
         return self.denominator({(b.v, b.m, b.n): k})
 
     def element(self, *key, d=None, on=1):
-        """Return the random element of a key as a Number with the digits d. The first call creates it."""
+        """Return the random number that belongs to a key, with the decimal value d. The first call draws it."""
         if key not in self.elements:
             self.elements[key] = Number(d, self.rng.randrange(1, self.p), 1, self.unit, key[0], (), on)
         return self.elements[key]

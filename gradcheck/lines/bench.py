@@ -22,8 +22,8 @@ class Workbench:
     """One wrong Target of a Scene. Values and edits are tried at its line and at the lines of its helpers.
 
     A helper is another name that the line reads, such as `scale` after `scale = (dx_hat * x_hat).mean(...)`. It is
-    bound in backward, or in forward if only backward uses it. In every run, all known gradients are replaced with their
-    true values.
+    assigned in backward. A name that is assigned in forward also counts, if forward itself does not use it. In every
+    run, all known gradients are replaced with their true values.
     """
 
     def __init__(self, scene, target):

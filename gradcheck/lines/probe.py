@@ -34,7 +34,7 @@ class Event:
 
 
 class Probe:
-    """A function probe(site, value) that returns the value, or its replacement within `running`."""
+    """A function probe(site, value). It returns the value; in a `with probe.running(...)` block, its replacement."""
 
     def __init__(self):
         self.changes, self.events, self.counts, self.witness = {}, None, {}, None

@@ -95,7 +95,7 @@ def argument_names(function):
 
 
 def called_names(node):
-    """Return the names that are called in a syntax tree, and those of the functions defined in it."""
+    """Return the set of names of all functions that a syntax tree calls or defines."""
     called = {n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
     return called | {n.name for n in ast.walk(node) if isinstance(n, FUNCTION)}
 

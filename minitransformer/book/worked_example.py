@@ -23,7 +23,7 @@ LR = 0.1
 
 @dataclass(frozen=True)
 class Step:
-    """A statement of the step: its code, its comment, and {name: array} of its results."""
+    """One statement of the training step: its code, its comment, and its results as {name: array}."""
 
     code: str
     comment: str

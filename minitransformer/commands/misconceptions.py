@@ -173,7 +173,7 @@ def kept_results(folder: Path, every) -> dict:
 
 
 def write(folder: Path, results: dict) -> Path:
-    """Write the numbers and the page of all results in this folder. Return the path of the page."""
+    """Write the numbers and the HTML page of the results to a folder. Return the path of the page."""
     from minitransformer.book.writing import write_beliefs
     from minitransformer.experiments.misconceptions import NAMES
 

@@ -231,5 +231,5 @@ class Rotary(Module):
         self.base, self.layout, self.scaling = base, layout, scaling
 
     def forward(self, x: Array, *, positions: Array) -> tuple[Array, Backward[Array]]:
-        """Turn x (..., T, D) by its positions (T,)."""
+        """Rotate each vector of x (..., T, D) by the angles of its position, given in `positions` (T,)."""
         return apply(rotary, x, positions=positions, base=self.base, layout=self.layout, scaling=self.scaling)

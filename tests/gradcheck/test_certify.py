@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from right_functions import STYLES
 
 import gradcheck
 from gradcheck.call import Call
@@ -16,11 +17,10 @@ from gradcheck.certify.certificate import Sides
 from gradcheck.certify.relations import Run
 from gradcheck.certify.scalar import CannotTell
 from gradcheck.contract import run_under_watch
-from minitransformer import one_page, optim, plain
+from minitransformer import Config, Transformer, one_page, optim, plain
 from minitransformer.cases import FUNCTIONS, MODULES, ONE_PAGE
 from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.layers.softmax import log_softmax, softmax
-from tests.support.other_styles import STYLES
 
 x = np.random.default_rng(0).normal(size=(2, 3))
 
@@ -267,6 +267,24 @@ def test_adamw_is_the_same_on_one_page():
         return one_page.adamw(theta, g, m, v * v, **options)
 
     assert gradcheck.same(textbook, on_one_page, x, x + 1, x - 1, x + 2)
+
+
+def test_the_transformer_is_the_same_on_one_page():
+    rng, ids = np.random.default_rng(0), np.array([[0, 3, 1]])
+    sizes = {"context": 3, "d_model": 4, "n_heads": 2, "n_layers": 1, "d_ff": 6, "bias": False, "dtype": "float64"}
+    model = Transformer(Config(5, feed_forward="gelu_tanh", **sizes))
+    theta = [rng.normal(size=parameter.data.shape) for parameter in model.parameters()]
+
+    def textbook(*theta):
+        for parameter, array in zip(model.parameters(), theta, strict=True):
+            parameter.data = array
+        with plain():
+            return model.loss(ids, ids)[0]
+
+    def on_one_page(*theta):
+        return one_page.gpt(*theta, ids=ids, targets=ids, H=2)[0]
+
+    assert gradcheck.same(textbook, on_one_page, *theta)
 
 
 def test_import_gradcheck_does_not_load_certificates():

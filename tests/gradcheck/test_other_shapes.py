@@ -398,7 +398,7 @@ def test_a_nested_call_is_a_case():
             "the gradient of params['b'] is an array of float64, not a list as params['b'] is",
         ),
         (lambda dy: {"a": dy, "b": [dy, dy[:2]]}, "dparams['b'][1] has shape (2,), but params['b'][1] has (3,)"),
-        (lambda dy: {"a": dy, "b": [dy, None]}, "dparams['b'][1] is None, not an array (3,)"),
+        (lambda dy: {"a": dy, "b": [dy, None]}, "dparams['b'][1] is None, not an array of shape (3,)"),
         (lambda dy: ({"a": dy, "b": [dy, dy]}, dy), "the gradient of params is a tuple, not a dictionary"),
     ],
 )

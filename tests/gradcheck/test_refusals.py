@@ -163,7 +163,7 @@ GRADIENTS = {  # of x + w, whose gradients are dy and dy
     "none": (lambda dy: None, "backward returned nothing, expected a tuple of 2: one for x, w"),
     "a list": (lambda dy: [dy, dy], "backward returned a list, expected a tuple of 2"),
     "a dictionary": (lambda dy: {"x": dy, "w": dy}, "backward returned a dict, expected a tuple of 2"),
-    "None for w": (lambda dy: (dy, None), r"dw is None, not an array \(2, 3\)"),
+    "None for w": (lambda dy: (dy, None), r"dw is None, not an array of shape \(2, 3\)"),
     "a shape": (lambda dy: (dy, dy.sum(axis=0)), r"dw has shape \(3,\), but w has \(2, 3\)"),
     "float32": (lambda dy: (dy, dy.astype(np.float32)), "dw is float32, but w is float64"),
     "NaN": (lambda dy: (dy, dy * np.nan), "dw: 6 of 6 entries disagree.*: backward gives nan, central"),

@@ -103,7 +103,7 @@ def runs_by_size(folder, capabilities) -> list[dict]:
 
 
 def is_tested(run: dict, capabilities) -> bool:
-    """Return True if a run was tested in all capabilities. Raises the exceptions that runs_by_size handles."""
+    """Return True if a run was tested on all capabilities. Raises KeyError, TypeError or ValueError for a bad file."""
     scores = run["lengths"][-1]["scores"]
     for test in scores.values():
         for name in ("exact", "loglik", "seen"):

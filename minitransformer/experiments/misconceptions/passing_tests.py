@@ -49,7 +49,7 @@ class Inputs:
         return self.rng.normal(size=shape) * (SMALL if "small" in self.habits else 1.0)
 
     def parameter(self, start, *shape):
-        """Draw a parameter whose initial value is `start`."""
+        """Return a parameter: all entries `start` if the author tests with initial values, otherwise random numbers."""
         return np.full(shape, float(start)) if "start" in self.habits else self.normal(*shape)
 
     def whole(self, below, *shape):

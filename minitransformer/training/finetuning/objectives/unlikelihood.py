@@ -19,11 +19,12 @@ def unlikelihood(
 
     The mean is over B pairs, and backward takes dloss=1.0.
 
-    With ℓ the log-likelihood of a response, the y of log_likelihood.py, u of (4), and Σ running over positions:
+    Let ℓ be the log-likelihood of a response (y in log_likelihood.py) and u = −log(1 − p) the penalty of an unsafe
+    token (equation 4, further down). The sum runs over positions:
 
         L = mean(−ℓ_safe + Σ u)                         (1)
 
-    Neither term can fall below 0, its value if p = 1 for every safe token and p = 0 for every unsafe token.
+    Both terms are at least 0. They are 0 if p = 1 for every safe token and p = 0 for every unsafe token.
 
     Logits (B, T, V) with integer targets (B, T), IGNORE_INDEX outside the response. Raises the exceptions of
     cross_entropy.
