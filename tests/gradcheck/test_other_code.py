@@ -224,9 +224,7 @@ def test_a_jump_that_no_sample_meets_is_no_evidence_against_the_gradient():
         return x + (x.real >= 0), lambda dy: dy
 
     for atol in (None, 1e-8):
-        with pytest.raises(
-            GradientError, match=r"cannot tell: the derivative along a random direction .* all 200"
-        ) as e:
+        with pytest.raises(GradientError, match=r"cannot tell: .* along a random direction .* all 200") as e:
             check(step, x, oracles="central", max_entries=3, atol=atol)
         assert e.value.report["x"].verdict == "CANNOT TELL"
     assert check(step, x, max_entries=3).is_right  # by the complex step, which never crosses it
