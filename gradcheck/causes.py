@@ -1,4 +1,4 @@
-"""Explain a wrong gradient by a sentence about its values and a table of the lines of its backward pass.
+"""Explain a wrong gradient with a sentence about its values and a table of the lines of its backward pass.
 
 `check` computes the explanation before it raises. The sentence is the result of a comparison of the wrong gradient with
 the true one (gradcheck/diagnosis). The lines are found by running forward and backward again with probes

@@ -35,7 +35,7 @@ MESSAGES = [{"role": "user", "content": "what is it?"}, {"role": "assistant", "c
 
 
 def refused(read, path, names=None, errors=REFUSED):
-    """Return (the result of read() or None, faults). An error that names `path` is no fault."""
+    """Return (the result of read() or None, faults). An error that names `path` is allowed."""
     try:
         return read(), []
     except errors as error:

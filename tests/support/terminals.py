@@ -1,4 +1,4 @@
-"""A stream in the place of a terminal."""
+"""A stream that replaces a terminal."""
 
 import io
 
