@@ -57,17 +57,6 @@ def smollm2_path():
     return path
 
 
-@pytest.fixture
-def campaign(request, tmp_path):
-    """The trials of a campaign (see campaign.py), as many as the options say."""
-    from campaign import Campaign
-
-    option = request.config.getoption
-    return Campaign(
-        request.node.nodeid, tmp_path, option("campaign"), option("campaign_seed"), option("campaign_trial")
-    )
-
-
 @pytest.fixture(scope="session")
 def sound(tmp_path_factory):
     """A folder with a small sound file of each kind that is read. Leave it as it is."""
@@ -78,17 +67,6 @@ def sound(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sound")
     save_sound_files(folder)
     return folder
-
-
-def pytest_addoption(parser):
-    """Add the options of campaigns."""
-    group = parser.getgroup(
-        "campaign", "random trials, of the slow tests in tests/campaigns and of the mistakes in test_learn.py"
-    )
-    of_all = {"type": int, "metavar": "N"}
-    group.addoption("--campaign", default=1, help="N times as many; 100: 10,000 damaged files", **of_all)
-    group.addoption("--campaign-seed", default=0, help="which ones (default: 0)", **of_all)
-    group.addoption("--campaign-trial", help="this one alone of a test, as its failure says", **of_all)
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ def counted():
         "test functions": len(tests),
         "of these, properties of random inputs": sum("given(" in decorators for _, decorators in tests),
         "of these, comparisons with PyTorch": sum("torch" in names for names in arguments),
-        "of these, random campaigns": sum("campaign" in names for names in arguments),
+        "of these, random campaigns": sum("trials(" in decorators for _, decorators in tests),
         "numbered equations, each with its line of code": sum(
             len(EQUATION.findall(path.read_text("utf-8"))) for path in textbook
         ),

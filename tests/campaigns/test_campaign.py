@@ -6,29 +6,15 @@ import sys
 import time
 import zipfile
 
-import campaign as campaigns
+import forked
 import pytest
 import test_campaign_files
-import test_campaign_kills
-from campaign import Campaign, Forked, Limits, complaints_about_end, complaints_about_line, in_a_process
-from small_runs import TEXT, small_lm
+from forked import Forked, Limits, complaints_about_end, complaints_about_line, in_a_process
+from small_runs import small_lm
 
 from minitransformer import LanguageModel
-from minitransformer.system import archive
 
 slow = pytest.mark.slow
-Failed = pytest.fail.Exception
-
-
-def red(words):
-    """Expect a campaign to fail with these words among others."""
-    return pytest.raises(Failed, match=words)
-
-
-@pytest.fixture
-def campaign(tmp_path):
-    """A campaign that is the same whatever the options say, twice as long as in CI."""
-    return Campaign("planted", tmp_path, times=2, seed=0, only=None)
 
 
 # Messages.
@@ -55,25 +41,6 @@ def test_a_line_that_says_what_is_wrong_with_which_file_is_not():
     assert complaints_about_line("model.npz: damaged (Unsupported 'x' is not iterable)", ["model.npz"]) == []
 
 
-def test_a_failure_names_the_command_that_tries_the_trial_again(campaign):
-    with red(r"3 of 12 trials went wrong \(seed 0\)") as failure:
-        for trial in campaign.trials(6):
-            trial.about = f"number {trial.number}"
-            if trial.number in (7, 9, 11):
-                trial.complain(f"{trial.folder}/model.npz: {trial.number} 'things' are wrong")
-    assert "3 ×  model.npz: 7 'things' are wrong" in str(failure.value)
-    assert "trial 7, also 9, 11: number 7" in str(failure.value)
-    assert "pytest -m slow 'planted' --campaign-seed 0 --campaign-trial 7" in str(failure.value)
-
-
-def test_a_trial_alone_has_the_same_random_numbers(tmp_path):
-    every = Campaign("test", tmp_path, times=2, seed=3, only=None)
-    drawn = [trial.random.random() for trial in every.trials(4)]
-    (alone,) = Campaign("test", tmp_path, times=1, seed=3, only=5).trials(4)
-    assert alone.random.random() == drawn[5]
-    assert len({*drawn}) == 8
-
-
 # Processes.
 
 
@@ -87,7 +54,7 @@ def endless():
 @pytest.mark.parametrize(
     "work, limits, words",
     [
-        (lambda: [len(b"x" * 50_000_000)], {"memory": 20 * campaigns.MEGABYTE}, "too much memory: 4"),
+        (lambda: [len(b"x" * 50_000_000)], {"memory": 20 * forked.MEGABYTE}, "too much memory: 4"),
         (
             endless,
             {"seconds": 1},
@@ -101,8 +68,8 @@ def endless():
 def test_a_process_that_takes_too_much_or_leaves_others_behind_is_complained_of(monkeypatch, work, limits, words):
     b"x" * 100_000_000  # noqa: B018  memory that is free again in this process, and might be at hand for the other
     process = Forked(work, limits=Limits(**limits))
-    assert process.is_over(campaigns.PATIENCE)
-    monkeypatch.setattr(campaigns, "PATIENCE", 1)  # with those who are left behind
+    assert process.is_over(forked.PATIENCE)
+    monkeypatch.setattr(forked, "PATIENCE", 1)  # with those who are left behind
     complaints = process.wait().complaints()
     assert any(complaint.startswith(words) for complaint in complaints), complaints
 
@@ -149,18 +116,3 @@ def test_a_model_that_is_half_loaded_is_noticed(sound, monkeypatch):
     monkeypatch.setattr(filling, "fill", lambda tensor, parameters, source: None)
     (first, *_) = test_campaign_files.read_folder(sound / "gpt2" / "config.json")
     assert first == "half loaded: embedding.weight"
-
-
-@slow
-def test_a_checkpoint_that_is_written_in_place_is_noticed(campaign, tmp_path_factory, monkeypatch):
-    def write_in_place(path, write):
-        with open(path, "wb") as file:
-            write(file)
-
-    monkeypatch.setattr(archive, "write_atomically", write_in_place)
-    start = tmp_path_factory.mktemp("start")
-    (start / "book.txt").write_text(TEXT)
-    with red("half written: "):
-        test_campaign_kills.test_a_run_that_is_ended_at_any_moments_and_resumed_ends_as_if_it_had_not_been(
-            campaign, start, tmp_path_factory, "pretraining"
-        )

@@ -11,10 +11,14 @@ import os
 import shutil
 import signal
 from functools import partial
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
 
 import pytest
-from campaign import MAIN, MEGABYTE, Forked, Limits, called, complaints_about_end, copied
 from damage import BOMBS, EVIL
+from forked import MAIN, MEGABYTE, Forked, Limits, called, complaints_about_end, copied, trials
+from hypothesis import given, note, strategies as st
 from small_chats import chat_tokenizer
 from test_campaign_files import render
 
@@ -28,8 +32,6 @@ from minitransformer import cli, commands
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 LIMITS = Limits(memory=1200 * MEGABYTE, seconds=20)  # how large an array is, is the user's to say
-COUNT, COUNT_OF_DEAR_ONES = 1.6, 0.5  # trials of each command
-DEAR = ("patterns", "scale", "demo", "bench", "fetch", "audit")  # which takes seconds even to do little
 A_MOMENT = 3  # seconds of work between Ctrl-C and the end
 
 # Ordinary arguments of each command, with which it ends soon. "" stands for positional arguments.
@@ -179,45 +181,44 @@ def test_every_command_is_tried():
     assert {*SOUND} == {*MAIN, *names, *(f"gradcheck {name}".strip() for name in gradcheck.__main__.COMMANDS)}
 
 
+@trials(1)
+@given(seed=st.integers(0, 2**32))
 @pytest.mark.parametrize("command", SOUND)
-def test_a_command_does_what_is_typed_or_says_in_one_line_why_not(campaign, place, command, monkeypatch):
-    monkeypatch.setenv("PIP_NO_INDEX", "1")  # nothing is fetched from anywhere
-    monkeypatch.setenv("XDG_CACHE_HOME", str(campaign.folder / "cache"))
-    parser = parser_of(command)
-    for trial in campaign.trials(COUNT_OF_DEAR_ONES if command.endswith(DEAR) else COUNT):
-        folder = trial.folder / "place"
-        shutil.copytree(place, folder)
+def test_a_command_does_what_is_typed_or_says_in_one_line_why_not(place, command, monkeypatch, seed):
+    random = Random(seed)
+    program, *words = command.split()
+    words += arguments(command, parser_of(command), random)
+    note(f"{program} {' '.join(map(repr, words))}")
+    with TemporaryDirectory() as temporary:
+        monkeypatch.setenv("PIP_NO_INDEX", "1")  # nothing is fetched from anywhere
+        monkeypatch.setenv("XDG_CACHE_HOME", f"{temporary}/cache")
+        folder = Path(shutil.copytree(place, f"{temporary}/place"))
         os.mkfifo(folder / "fifo")
         (folder / "loop").symlink_to("loop")
-        program, *words = command.split()
-        words += arguments(command, parser, trial.random)
-        trial.about = f"{program} {' '.join(map(repr, words))}"
-        process = Forked(
-            partial(called, words, program), folder=folder, stdin=trial.random.choice(STDIN), limits=LIMITS
-        )
-        interrupted = interrupt(process, trial)
+        process = Forked(partial(called, words, program), folder=folder, stdin=random.choice(STDIN), limits=LIMITS)
+        interrupted, complaints = interrupt(process, random)
         ended = process.wait()
-        trial.complain(*ended.complaints(), *complaints_about_end(ended))
-        trial.complain(*complaints_about_status(command, ended, interrupted))
+    complaints += ended.complaints() + complaints_about_end(ended)
+    assert complaints + complaints_about_status(command, ended, interrupted) == []
 
 
-def interrupt(process, trial) -> bool:
-    """Send Ctrl-C to a process that still runs after a moment, and again if it does not end. Return True if so.
+def interrupt(process, random) -> tuple[bool, list[str]]:
+    """Send Ctrl-C to a process that still runs after a moment, and again if it does not end.
 
-    The first must at once end it or be answered, the second end it.
+    Return whether it was sent, and the faults: the first must at once end it or be answered, the second end it.
     """
-    if process.is_over(trial.random.uniform(0.2, 3)):
-        return False
+    if process.is_over(random.uniform(0.2, 3)):
+        return False, []
     process.send(signal.SIGINT)
-    before = process.said()
+    before, complaints = process.said(), []
     if not process.is_over_soon(A_MOMENT):
         if process.said() == before:
-            trial.complain(f"no answer to Ctrl-C after {A_MOMENT} s of work")
+            complaints.append(f"no answer to Ctrl-C after {A_MOMENT} s of work")
         process.send(signal.SIGINT)
         if not process.is_over_soon(A_MOMENT):
-            trial.complain(f"still at work {A_MOMENT} s after the second Ctrl-C")
+            complaints.append(f"still at work {A_MOMENT} s after the second Ctrl-C")
             process.send(signal.SIGKILL)
-    return True
+    return True, complaints
 
 
 def complaints_about_status(command, ended, interrupted) -> list[str]:
@@ -232,10 +233,12 @@ def complaints_about_status(command, ended, interrupted) -> list[str]:
     return said
 
 
-def test_ctrl_c_ends_a_chat_template_that_takes_long(campaign):
-    for trial in campaign.trials(0.5):
-        trial.about = trial.random.choice(BOMBS).replace("N", str(10**9))
-        tokenizer = chat_tokenizer(chat_template=trial.about)
-        process = Forked(partial(render, tokenizer), limits=LIMITS)
-        interrupt(process, trial)
-        trial.complain(*process.wait().complaints())
+@trials(1)
+@given(seed=st.integers(0, 2**32))
+def test_ctrl_c_ends_a_chat_template_that_takes_long(seed):
+    random = Random(seed)
+    template = random.choice(BOMBS).replace("N", str(10**9))
+    note(template)
+    process = Forked(partial(render, chat_tokenizer(chat_template=template)), limits=LIMITS)
+    _, complaints = interrupt(process, random)
+    assert complaints + process.wait().complaints() == []

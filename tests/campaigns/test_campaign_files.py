@@ -11,11 +11,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
 
 import damage
 import numpy as np
 import pytest
-from campaign import MEGABYTE, Limits, called, complaints_about_end, complaints_about_line, copied, in_a_process
+from forked import (
+    MEGABYTE,
+    Limits,
+    called,
+    complaints_about_end,
+    complaints_about_line,
+    copied,
+    faults,
+    in_a_process,
+    trials,
+)
+from hypothesis import given, note, strategies as st
 from small_chats import chat_tokenizer
 
 from minitransformer import BPETokenizer, ByteTokenizer, LanguageModel
@@ -228,31 +241,33 @@ KINDS = {
     "a chat template": Kind("template.jinja", damage.template, read_template, memory=RENDERING),
 }
 OTHERS = ("book.txt", "small.npz", "encoder.json", "vocab.bpe")  # which are there as well
-COUNT = 3  # of trials with each
 
 
+@trials(3)
+@given(seed=st.integers(0, 2**32))
 @pytest.mark.parametrize("name", KINDS)
-def test_a_damaged_file_is_read_whole_or_refused_in_one_line(campaign, sound, finished, name):
-    kind = KINDS[name]
-    original, limits = (sound / kind.file).read_bytes(), Limits(memory=kind.memory)
-    for trial in campaign.trials(COUNT):
-        copied({kind.file.partition("/")[0], *OTHERS}, sound, trial.folder)
-        inside = trial.random.random() < 0.7
-        content, trial.about = (kind.inside if inside else damage.bytes_of_any_file)(original, trial.random)
-        path = trial.folder / kind.file
+def test_a_damaged_file_is_read_whole_or_refused_in_one_line(sound, finished, name, seed):
+    kind, random = KINDS[name], Random(seed)
+    inside = random.random() < 0.7
+    content, about = (kind.inside if inside else damage.bytes_of_any_file)((sound / kind.file).read_bytes(), random)
+    note(about)
+    same = kind.sealed and not inside
+    limits = Limits(memory=kind.memory)
+    with TemporaryDirectory() as folder:
+        path = copied({kind.file.partition("/")[0], *OTHERS}, sound, Path(folder)) / kind.file
         path.write_bytes(content)
-        same = kind.sealed and not inside
-        if kind.read is None or (kind.commands and trial.random.random() < 0.25):
-            command = trial.random.choice(kind.commands).format(kind.given or kind.file)
-            trial.about = f"{command}: {trial.about}"
-            ended = in_a_process(partial(called, command), folder=trial.folder, limits=limits)
+        if kind.read is None or (kind.commands and random.random() < 0.25):
+            command = random.choice(kind.commands).format(kind.given or kind.file)
+            note(command)
+            ended = in_a_process(partial(called, command), folder=folder, limits=limits)
             names = [path.name, kind.given or kind.file] if must_be_named(kind, path, ended.err) else []
-            trial.complain(*ended.complaints(), *complaints_about_end(ended, names))
+            complaints = [*ended.complaints(), *complaints_about_end(ended, names)]
             if ended.status == 0 and "--resume" in command:
-                trial.complain(*not_finished(trial.folder / kind.given, finished[kind.given] if same else None))
+                complaints += not_finished(Path(folder) / kind.given, finished[kind.given] if same else None)
         else:
             expected = LanguageModel.load(sound / kind.file) if same else None
-            trial.judge(in_a_process(partial(kind.read, path, expected), limits=limits))
+            complaints = faults(in_a_process(partial(kind.read, path, expected), limits=limits))
+    assert complaints == []
 
 
 def must_be_named(kind, path, line) -> bool:

@@ -16,13 +16,17 @@ import sys
 import time
 from functools import cache, partial
 from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
 
 import pytest
-from campaign import Ended, Forked, Limits, called, complaints_about_end, copied
+from forked import Ended, Forked, Limits, called, complaints_about_end, copied, trials
+from hypothesis import given, note, strategies as st
 from small_pairs import ROWS
 from small_runs import TEXT, assert_same_weights, small_lm, without_seconds
 
 from minitransformer import LanguageModel, cli
+from minitransformer.system import archive
 from minitransformer.system.archive import ArchiveError
 from minitransformer.training.checkpoints import Checkpoint
 
@@ -30,14 +34,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 SMALL = "--layers 1 --heads 2 --width 8 --context 8 --dropout 0.1 --batch-size 4 --sample-every 0 --checkpoint-every 1"
 TUNING = "--steps 6 --batch-size 3 --checkpoint-every 1 --eval-every 3"
-RUNS = {  # the command, and how many lives
-    "pretraining": (f"train --text book.txt --steps 8 --eval-every 3 --replicas 1 {SMALL}", 1),
-    "pretraining by replicas": (f"train --text book.txt --steps 5 --eval-every 2 --replicas 2 {SMALL}", 0.25),
-    "fine-tuning on a text": (f"finetune trained.npz --text book.txt {TUNING} --last-blocks 1", 1),
-    "fine-tuning on pairs": (
-        f"finetune trained.npz --data pairs.txt --general book.txt --lora 2 --prompt cat {TUNING}",
-        0.5,
-    ),
+RUNS = {
+    "pretraining": f"train --text book.txt --steps 8 --eval-every 3 --replicas 1 {SMALL}",
+    "pretraining by replicas": f"train --text book.txt --steps 5 --eval-every 2 --replicas 2 {SMALL}",
+    "fine-tuning on a text": f"finetune trained.npz --text book.txt {TUNING} --last-blocks 1",
+    "fine-tuning on pairs": f"finetune trained.npz --data pairs.txt --general book.txt --lora 2 --prompt cat {TUNING}",
 }
 TO_FOLDER = "--out run --quiet --no-plot"
 
@@ -102,92 +103,95 @@ def calls_of(command):
     return [watched(command, both), anywhere.count, in_writing.count]
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_a_run_that_is_ended_at_any_moments_and_resumed_ends_as_if_it_had_not_been(
-    campaign, start, tmp_path_factory, name
-):
-    command, count = RUNS[name]
-    whole = cache(lambda: undisturbed(command, copied(os.listdir(start), start, tmp_path_factory.mktemp("whole"))))
-    for trial in campaign.trials(count):
-        expected, calls, seconds = whole()
-        copied(os.listdir(start), start, trial.folder)
-        ended, kills = None, trial.random.randrange(1, 6)
+@pytest.fixture(scope="module")
+def whole(start, tmp_path_factory):
+    """undisturbed() of the run of a name."""
+    return cache(
+        lambda name: undisturbed(RUNS[name], copied(os.listdir(start), start, tmp_path_factory.mktemp("whole")))
+    )
+
+
+def lives(name, start, whole, random):
+    """Run a command that is ended at random moments, and resumed until it is over. Returns its lives and the faults."""
+    command, (expected, calls, seconds) = RUNS[name], whole(name)
+    with TemporaryDirectory() as temporary:
+        folder, story, complaints = copied(os.listdir(start), start, Path(temporary)), [], []
+        kills = random.randrange(1, 6)
         for life in range(kills + 1):
-            resumes = (trial.folder / "run" / "model.npz").exists()
+            resumes = (folder / "run" / "model.npz").exists()
             words = f"{command.split()[0]} {TO_FOLDER} --resume" if resumes else f"{command} {TO_FOLDER}"
-            end = trial.random.choice(ENDS) if life < kills else left_alone
-            ended, about = end(words, trial, calls, seconds)
-            trial.about += f"{'resumed, ' if resumes else ''}{about}: {ended.status}; "
-            trial.complain(*what_is_left(trial.folder / "run", resumes))
+            end = random.choice(ENDS) if life < kills else left_alone
+            ended, about, found = end(words, folder, random, calls, seconds)
+            story.append(f"{'resumed, ' if resumes else ''}{about}: {ended.status}")
+            complaints += found + what_is_left(folder / "run", resumes)
             if ended.status == 0:
-                break
-        if ended.status != 0:
-            trial.complain(f"never over: {ended.err.strip()}")
-        else:
-            trial.complain(*ends_otherwise(trial.folder / "run", expected / "run"))
+                return story, complaints + ends_otherwise(folder / "run", expected / "run")
+        return story, [*complaints, f"never over: {ended.err.strip()}"]
 
 
-# How a life ends. Each returns how the process ended, and in words how that came.
+@trials(1)
+@given(seed=st.integers(0, 2**32))
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_that_is_ended_at_any_moments_and_resumed_ends_as_if_it_had_not_been(start, whole, name, seed):
+    story, complaints = lives(name, start, whole, Random(seed))
+    assert complaints == [], story
 
 
-def left_alone(command, trial, calls, seconds) -> tuple[Ended, str]:
-    """Nothing happens."""
-    ended = Forked(partial(called, command), folder=trial.folder).wait()
-    trial.complain(*ended.complaints())
-    return ended, "left alone"
+# How a life ends. Each returns how the process ended, in words how that came, and the faults.
 
 
-def killed(command, trial, calls, seconds) -> tuple[Ended, str]:
+def left_alone(command, folder, random, calls, seconds) -> tuple[Ended, str, list]:
+    ended = Forked(partial(called, command), folder=folder).wait()
+    return ended, "left alone", ended.complaints()
+
+
+def killed(command, folder, random, calls, seconds) -> tuple[Ended, str, list]:
     """It is killed at one of its calls."""
-    where, moment = a_moment(trial, calls)
-    ended = Forked(partial(watched, command, Calls(where, {moment}, signal.SIGKILL)), folder=trial.folder).wait()
-    trial.complain(*ended.complaints(signal.SIGKILL))
+    where, moment = a_moment(random, calls)
+    ended = Forked(partial(watched, command, Calls(where, {moment}, signal.SIGKILL)), folder=folder).wait()
+    complaints = ended.complaints(signal.SIGKILL)
     if ended.status not in (0, -signal.SIGKILL):
-        trial.complain(f"the exit status {ended.status} of one that was killed: {ended.err.strip()}")
-    return ended, f"killed at call {moment:,} {' or '.join(where)}"
+        complaints.append(f"the exit status {ended.status} of one that was killed: {ended.err.strip()}")
+    return ended, f"killed at call {moment:,} {' or '.join(where)}", complaints
 
 
-def a_moment(trial, calls) -> tuple:
+def a_moment(random, calls) -> tuple:
     """Draw a call: where the calls are that count, and which of them it is."""
-    where = trial.random.choice((ANYWHERE, IN_WRITING))
-    return where, trial.random.randrange(calls[where])
+    where = random.choice((ANYWHERE, IN_WRITING))
+    return where, random.randrange(calls[where])
 
 
-def killed_by_the_clock(command, trial, calls, seconds) -> tuple[Ended, str]:
+def killed_by_the_clock(command, folder, random, calls, seconds) -> tuple[Ended, str, list]:
     """It is killed after some time."""
-    delay = trial.random.uniform(0, seconds)
-    process = Forked(partial(called, command), folder=trial.folder)
+    delay = random.uniform(0, seconds)
+    process = Forked(partial(called, command), folder=folder)
     process.is_over(delay)
     process.send(signal.SIGKILL)
     ended = process.wait()
-    trial.complain(*ended.complaints(signal.SIGKILL))
-    return ended, f"killed after {delay:.3f} s"
+    return ended, f"killed after {delay:.3f} s", ended.complaints(signal.SIGKILL)
 
 
-def stopped(number, status, command, trial, calls, seconds) -> tuple[Ended, str]:
+def stopped(number, status, command, folder, random, calls, seconds) -> tuple[Ended, str, list]:
     """It gets a signal at one of its calls, and sometimes a second one soon after."""
-    where, moment = a_moment(trial, calls)
-    moments = {moment, moment + int(10 ** trial.random.uniform(1, 4))} if trial.random.random() < 0.3 else {moment}
-    ended = Forked(partial(watched, command, Calls(where, moments, number)), folder=trial.folder).wait()
+    where, moment = a_moment(random, calls)
+    moments = {moment, moment + int(10 ** random.uniform(1, 4))} if random.random() < 0.3 else {moment}
+    ended = Forked(partial(watched, command, Calls(where, moments, number)), folder=folder).wait()
     complaints = [*ended.complaints(number), *complaints_about_end(ended)]
     if ended.status not in (0, status):
         complaints.append(f"the exit status {ended.status}")
     for step in re.findall(r"after step (\d+)", ended.err):
-        saved = Checkpoint.read(trial.folder / "run" / "model.npz").training["step"]
+        saved = Checkpoint.read(folder / "run" / "model.npz").training["step"]
         if saved != int(step):
             complaints.append(f"step {saved} was saved, and it says: {ended.err.strip()}")
-    trial.complain(*(f"{number.name}: {words}" for words in complaints))
-    return ended, f"{number.name} at call {', '.join(map(str, sorted(moments)))} {' or '.join(where)}"
+    return ended, f"{number.name} at call {', '.join(map(str, sorted(moments)))} {' or '.join(where)}", complaints
 
 
-def out_of_disk(command, trial, calls, seconds) -> tuple[Ended, str]:
+def out_of_disk(command, folder, random, calls, seconds) -> tuple[Ended, str, list]:
     """No file may have more than some bytes."""
-    most = trial.random.choice((0, 1, 100, 1000, trial.random.randrange(60_000)))
-    limits = Limits(file=most)
-    ended = Forked(partial(called, command), folder=trial.folder, limits=limits).wait()
+    most = random.choice((0, 1, 100, 1000, random.randrange(60_000)))
+    ended = Forked(partial(called, command), folder=folder, limits=Limits(file=most)).wait()
     complaints = [*ended.complaints(), *complaints_about_end(ended, ["run", "replicas"])]
-    trial.complain(*(f"no more disk: {words}" for words in complaints))
-    return ended, f"files of {most:,} bytes at most"
+    return ended, f"files of {most:,} bytes at most", complaints
 
 
 ENDS = (
@@ -231,6 +235,16 @@ def ends_otherwise(folder, expected) -> list[str]:
     return complaints
 
 
+def test_a_checkpoint_that_is_written_in_place_is_noticed(start, whole, monkeypatch):
+    def write_in_place(path, write):
+        with open(path, "wb") as file:
+            write(file)
+
+    monkeypatch.setattr(archive, "write_atomically", write_in_place)
+    found = [fault for seed in range(4) for fault in lives("pretraining", start, whole, Random(seed))[1]]
+    assert any(fault.startswith("half written: ") for fault in found)
+
+
 # From the first moment: while Python imports the package.
 
 SCRIPT = """
@@ -261,14 +275,15 @@ def scripts():
             yield name, *target.split(":")
 
 
-def test_ctrl_c_is_one_line_from_the_first_moment(campaign):
-    for trial in campaign.trials(2):
-        name, module, function = trial.random.choice(list(scripts()))
-        calls = int(10 ** trial.random.uniform(2.7, 5.8))
-        trial.about = f"{name}, Ctrl-C at call {calls:,}"
-        script = trial.folder / name
-        script.write_text(SCRIPT.format(calls=calls, module=module, function=function))
-        environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
-        done = subprocess.run([sys.executable, script, *WORDS[name]], env=environment, capture_output=True, text=True)
-        if (done.returncode, done.stderr) not in [(0, ""), (cli.INTERRUPTED, f"{name}: interrupted\n")]:
-            trial.complain(f"the exit status {done.returncode}: {done.stderr[-200:]}")
+@trials(2)
+@given(seed=st.integers(0, 2**32))
+def test_ctrl_c_is_one_line_from_the_first_moment(tmp_path, seed):
+    random = Random(seed)
+    name, module, function = random.choice(list(scripts()))
+    calls = int(10 ** random.uniform(2.7, 5.8))
+    note(f"{name}, Ctrl-C at call {calls:,}")
+    script = tmp_path / name
+    script.write_text(SCRIPT.format(calls=calls, module=module, function=function))
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    done = subprocess.run([sys.executable, script, *WORDS[name]], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) in [(0, ""), (cli.INTERRUPTED, f"{name}: interrupted\n")]

@@ -7,6 +7,7 @@ import re
 from functools import cache
 
 import pytest
+from hypothesis import settings
 from other_styles import BODIES
 from typical_mistakes import MISTAKES
 
@@ -20,6 +21,8 @@ from minitransformer.learn.exercises import EXERCISES, LEVELS, SETS, named_exerc
 from minitransformer.learn.untyped import types_of, untyped
 from minitransformer.learn.updates import OTHERWISE
 from minitransformer.learn.workspace import PAGE_TEXT, begun_in, exercises_in, start
+
+THOROUGH = settings.default.max_examples > 100  # --hypothesis-profile=thorough
 
 
 def slow(parameters):
@@ -113,8 +116,8 @@ MANY = [pytest.param(e, 4, id=f"{e.name}-many", marks=pytest.mark.slow) for e in
 
 
 @pytest.mark.parametrize("exercise, most", [*QUICK, *MANY])
-def test_near_misses_are_wrong_and_each_has_a_sentence_that_holds_no_answer(exercise, most, graded, request):
-    texts = list(itertools.islice(near_misses(exercise), most * request.config.getoption("campaign")))
+def test_near_misses_are_wrong_and_each_has_a_sentence_that_holds_no_answer(exercise, most, graded):
+    texts = list(itertools.islice(near_misses(exercise), most * (10 if THOROUGH else 1)))
     verdicts = [graded(exercise, text) for text in texts]
     wrong = [verdict for verdict in verdicts if not verdict.is_solved]
     assert all(verdict.mistake for verdict in wrong)
@@ -124,8 +127,8 @@ def test_near_misses_are_wrong_and_each_has_a_sentence_that_holds_no_answer(exer
 
 
 @pytest.mark.slow
-def test_of_a_hundred_typical_mistakes_nearly_all_are_named(graded, request):
-    unnamed, sample = [], MISTAKES if request.config.getoption("campaign") > 1 else MISTAKES[::3]
+def test_of_a_hundred_typical_mistakes_nearly_all_are_named(graded):
+    unnamed, sample = [], MISTAKES if THOROUGH else MISTAKES[::3]
     for name, right, wrong in sample:
         text = solution(named_exercise(name), 1)
         assert right in text, (name, right)

@@ -5,7 +5,7 @@ import itertools
 import textwrap
 
 import pytest
-from test_learn import near_misses, solution
+from test_learn import THOROUGH, near_misses, solution
 from typical_mistakes import MISTAKES
 
 import gradcheck
@@ -54,7 +54,7 @@ def repairs_that_do_not_solve(name, texts, folder, reported):
 
 
 QUICK = ("linear", "softmax", "layer_norm", "dropout", "swiglu")
-MUTANTS = 4  # of each exercise; ten times as many in a campaign
+MUTANTS = 40 if THOROUGH else 4  # of each exercise
 EACH = [e.name if e.name in QUICK else pytest.param(e.name, marks=pytest.mark.slow) for e in EXERCISES]
 
 
@@ -68,8 +68,7 @@ def test_every_named_repair_of_a_typical_mistake_solves_the_exercise(name, tmp_p
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_every_named_repair_of_a_mutant_solves_the_exercise(name, tmp_path, reported, request):
-    most = MUTANTS * (10 if request.config.getoption("campaign") > 1 else 1)
-    texts = itertools.islice(near_misses(named_exercise(name)), most)
+def test_every_named_repair_of_a_mutant_solves_the_exercise(name, tmp_path, reported):
+    texts = itertools.islice(near_misses(named_exercise(name)), MUTANTS)
     _, false = repairs_that_do_not_solve(name, texts, tmp_path, reported)
     assert not false

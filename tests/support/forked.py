@@ -1,17 +1,11 @@
-"""Campaigns: many random trials, each in a separate process with limits. A failure prints the command to repeat it.
+"""Processes with limits, forked from the test, and the faults of their messages and of their end.
 
-    for trial in campaign.trials(8):                                    # 8, times --campaign
-        path = damaged(trial.random, trial.folder)
-        trial.judge(in_a_process(lambda: read(path)))
+    path = damaged(random, folder)
+    ended = in_a_process(lambda: read(path))
+    assert ended.complaints() == []
 
-The loop fails at its end with all that was found, the like of it counted together, and for each the command that tries
-one of them alone. The tests that use this are in tests/campaigns. They are slow tests, and short ones. At length,
-which takes some hours:
-
-    pytest -m slow tests/campaigns --campaign 100            10,000 files, 2,000 command lines, 500 kills
-    pytest -m slow tests/campaigns --campaign 100 --campaign-seed 1                       as many others
-
-A process is forked, so all imports and patches of the test apply in it too.
+A process is forked, so all imports and patches of the test apply in it too. `trials(n)` decides how many examples a
+test draws: n in CI, as many more as the profile of Hypothesis asks for elsewhere.
 """
 
 import contextlib
@@ -20,7 +14,6 @@ import faulthandler
 import json
 import mmap
 import os
-import random
 import re
 import select
 import shlex
@@ -31,11 +24,11 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
 
 import gradcheck.__main__
 from minitransformer import cli
@@ -48,6 +41,15 @@ if not hasattr(os, "pidfd_open"):
 MEGABYTE = 1 << 20
 STREAMS, ANSWER = ("stdout", "stderr", "answer"), 3
 PATIENCE = 60  # seconds for the work of milliseconds, on a busy machine
+
+
+def trials(count: float):
+    """Return settings for so many examples in CI, and 25 times as many with the profile "thorough"; none is shrunk."""
+    return settings(
+        max_examples=max(round(count * settings.default.max_examples / 10), 1),
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,12 @@ def in_a_process(work, **options) -> Ended:
     return Forked(work, **options).wait()
 
 
+def faults(ended) -> list[str]:
+    """Return the faults that the work of a process answered, and those of its end."""
+    failed = ended.status >= 0 and not isinstance(ended.answer, list)
+    return [*(ended.answer or ()), *ended.complaints(), *([f"failed: {last_line(ended.err)}"] if failed else [])]
+
+
 MAIN = {"minitransformer": cli.main, "gradcheck": gradcheck.__main__.main}
 
 
@@ -352,80 +360,3 @@ def is_printable(line: str) -> bool:
 def last_line(text: str) -> str:
     """Return the last line of a text."""
     return text.strip().rpartition("\n")[2]
-
-
-@dataclass
-class Trial:
-    """One trial: its random numbers, its folder, and its faults. `about` describes it."""
-
-    number: int
-    random: random.Random
-    folder: Path
-    about: str = ""
-    complaints: list = field(default_factory=list)
-
-    def complain(self, *words) -> None:
-        """Record faults."""
-        self.complaints += [said.replace(f"{self.folder}/", "") for said in words]
-
-    def judge(self, ended: Ended) -> None:
-        """Record the faults in the answer and the resources of a process."""
-        if isinstance(ended.answer, list):
-            self.complain(*ended.answer)
-        elif ended.status >= 0:
-            self.complain(f"failed in the trial itself, status {ended.status}: {last_line(ended.err)}")
-        self.complain(*ended.complaints())
-
-
-class Campaign:
-    """The trials of one test, by the options of pytest: how many times as many, which seed, and which one alone."""
-
-    def __init__(self, test: str, folder: Path, times: int, seed: int, only: int | None):
-        self.test, self.folder, self.times, self.seed, self.only = test, folder, times, seed, only
-
-    def random(self, number) -> random.Random:
-        """Return the random numbers of a trial."""
-        return random.Random(f"{self.seed} {self.test} {number}")
-
-    def trials(self, count: float):
-        """Yield `count` trials, times --campaign, and then fail with their faults, if there are any."""
-        failed, done = [], 0
-        for number in range(int(count * self.times)) if self.only is None else [self.only]:
-            folder = self.folder / f"trial-{number}"
-            folder.mkdir()
-            trial = Trial(number, self.random(number), folder)
-            yield trial
-            done += 1
-            if trial.complaints:
-                failed.append(trial)
-            if self.only is None:
-                shutil.rmtree(folder)
-        if failed:
-            pytest.fail(self.report(failed, done), pytrace=False)
-
-    def report(self, failed: list[Trial], done: int) -> str:
-        """Return the faults by kind, the most frequent first, and the command that repeats the first of each."""
-        alike = defaultdict(list)
-        for trial in failed:
-            for complaint in trial.complaints:
-                alike[essence(complaint)].append((trial, complaint))
-        lines = [f"{len(failed)} of {done} trials went wrong (seed {self.seed})"]
-        for found in sorted(alike.values(), key=len, reverse=True):
-            trial, complaint = found[0]
-            others = f", also {', '.join(str(t.number) for t, _ in found[1:6])}" if found[1:] else ""
-            lines += ["", f"{len(found)} ×  {shortened(complaint)}"]
-            lines += [f"    trial {trial.number}{others}: {shortened(trial.about)}"] if trial.about else []
-            lines += [f"    pytest -m slow '{self.test}' --campaign-seed {self.seed} --campaign-trial {trial.number}"]
-        return "\n".join(lines)
-
-
-def shortened(words: str, most=600) -> str:
-    """Return words that can be shown on a terminal, not too many of them."""
-    words = words if words.isprintable() else ascii(words)
-    return words if len(words) <= most else f"{words[:most]} …"
-
-
-def essence(complaint: str) -> str:
-    """Return the kind of a fault: its message without paths, quotations and numbers."""
-    words = re.sub(r"\S*/\S*", "/", shortened(complaint))
-    return re.sub(r"\d+", "N", re.sub(r"'[^']*'|\"[^\"]*\"|\(.*", "…", words))[:90]
