@@ -3,8 +3,7 @@
 Each rule is a function from source to a list of faults. It is applied to the whole of minitransformer, and is itself
 tested on examples: some break it, and some do not.
 
-Shared memory is followed through names, views and the results of layers. It is not followed into called helpers: the
-tests of behaviour in test_function_rules.py see these.
+test_function_rules.py runs every function on arrays that cannot be written to.
 """
 
 import ast
@@ -143,44 +142,6 @@ def mutated(node):
     return []
 
 
-def is_shared(value, protected):
-    """Return True if an expression may share memory with a protected name or with the result of a backward."""
-    match value:
-        case ast.IfExp(body=body, orelse=orelse):
-            return is_shared(body, protected) or is_shared(orelse, protected)
-        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name.endswith("backward"):
-            return True  # the backward of an identity returns dy itself
-    return root(value) in protected
-
-
-def follow(node, protected):
-    """Update the protected names with the targets of an assignment."""
-    if not isinstance(node, ast.Assign):
-        return
-    for target in node.targets:
-        pairs = [(target, node.value)]
-        if isinstance(target, ast.Tuple):
-            last = target.elts[-1]
-            if isinstance(last, ast.Name) and last.id.endswith("backward"):
-                protected.update(names_of(target))  # y may be the layer's own x, or saved by it
-                continue
-            if isinstance(node.value, ast.Tuple):
-                pairs = list(zip(target.elts, node.value.elts, strict=True))
-        for part, value in pairs:
-            change = protected.update if is_shared(value, protected) else protected.difference_update
-            change(names_of(part))
-
-
-def writes_into(function, protected, changes=written):
-    """Yield (line, name) of each write into protected memory in a function's scope, under any name."""
-    protected = set(protected)
-    for node in within(function):
-        for name in changes(node):
-            if name in protected:
-                yield node.lineno, name
-        follow(node, protected)
-
-
 # The rules.
 
 
@@ -194,26 +155,6 @@ def changes_after_backward(tree):
             if getattr(node, "lineno", 0) >= first and node is not backward:
                 for name in {*rebound(node), *written(node), *mutated(node)} & captured(backward):
                     yield f"{function_name}, line {node.lineno}: {name} changes after {backward.name} captured it"
-
-
-def changes_in_backward(tree):
-    """backward changes none of its captured names, its arguments and the results of other backwards."""
-    for function_name, _, backward in differentiable(tree):
-        own = captured(backward) | parameters(backward)
-        for scope in ast.walk(backward):
-            if isinstance(scope, FUNCTION):
-                protected = own if scope is backward else own - parameters(scope)
-                for line, name in writes_into(scope, protected, lambda node: [*written(node), *mutated(node)]):
-                    yield f"{function_name}, line {line}: {backward.name} writes into {name}"
-            elif isinstance(scope, (ast.Nonlocal, ast.Global)):
-                yield f"{function_name}, line {scope.lineno}: {backward.name} rebinds {', '.join(scope.names)}"
-
-
-def writes_into_arguments(tree):
-    """A differentiable function writes neither into its arguments nor into the results of layers."""
-    for function_name, function, _ in differentiable(tree):
-        for line, name in writes_into(function, parameters(function)):
-            yield f"{function_name}, line {line}: writes into {name}"
 
 
 def backwards_without_def(tree):
@@ -301,20 +242,15 @@ def forward_names(function):
 
 RULES = [
     changes_after_backward,
-    changes_in_backward,
-    writes_into_arguments,
     backwards_without_def,
     positional_options,
     complex_unsafe,
     not_plain,
 ]
 
-# Rule 3 of the design: the backward of model.loss drops each layer's closure as it goes, and so runs only once.
 EXCEPTIONS = {
     ("first_steps.py", complex_unsafe): ["check: abs"],  # no forward pass: it compares real gradients
     ("one_page.py", complex_unsafe): ["sample: .max not of .real"],  # no forward pass: it draws from real logits
-    ("transformer.py", changes_in_backward): ["Transformer.loss: backward writes into backwards"],
-    ("hooks.py", changes_in_backward): ["gradient_recorder.record_both: recording_backward writes into gradients"],
 }
 
 # Rules of forward passes do not apply elsewhere: the optimiser, the sampler and the engine see real numbers only.
@@ -368,13 +304,10 @@ def test_the_source_keeps_the_rule(rule):
 
 
 def test_a_breach_is_listed_with_its_file_and_so_is_an_exception_that_is_not_needed():
-    bad = "def f(x):\n    def backward(dy):\n        return dy\n    x += 1\n    return x, backward\n"
-    (breach,) = breaches(writes_into_arguments, {Path("layers/bad.py"): bad})
-    assert breach.startswith("layers/bad.py: f, line 4: ")
-    assert breaches(complex_unsafe, {Path("training/elsewhere.py"): "def f(x):\n    return abs(x)\n"}) == []
-    assert breaches(changes_in_backward, {Path("transformer.py"): "x = 1\n"}) == [
-        "transformer.py: not needed: Transformer.loss: backward writes into backwards"
-    ]
+    bad = "def f(x):\n    return abs(x)\n"
+    assert breaches(complex_unsafe, {Path("layers/bad.py"): bad}) == ["layers/bad.py: f, line 2: abs"]
+    assert breaches(complex_unsafe, {Path("training/elsewhere.py"): bad}) == []
+    assert breaches(complex_unsafe, {Path("first_steps.py"): "x = 1\n"}) == ["first_steps.py: not needed: check: abs"]
 
 
 FUNCTION_OF_X = """
@@ -407,19 +340,6 @@ BROKEN = {
         *("np.copyto(saved, x)", "np.add.at(saved, 0, 1)", "del saved", "saved, other = x, x", "[saved, *others] = x"),
         *("for saved in x: pass", "with x as saved: pass", "y = (saved := x)", "saved.append(1)", "def saved(): pass"),
     ],
-    (changes_in_backward, "inside"): [
-        *("saved[0] = 1", "saved.T[0] += dy", "np.multiply(dy, saved, out=saved)", "np.multiply(dy, saved, saved)"),
-        *("dx = dy * 2; np.divmod(dy, 2, out=(saved, dx))", "dx = saved; dx *= dy", "a, dx = dy, saved; dx -= 1"),
-        *("dx = saved.swapaxes(0, 1); dx[0] = 0", "dx = saved if option else w; dx += dy", "dy *= 2"),
-        *("dx = dy.reshape(-1); dx *= 2", "dx = inner_backward(dy); dx += 1", "dx = np.exp(saved, out=dy)"),
-        *("nonlocal saved; saved = dy", "names.append(dy)", "names.pop()", "np.add.at(saved, 0, dy)", "saved.sort()"),
-        *("self.cache = dy", "def fill(part): saved[part] = 0"),
-    ],
-    (writes_into_arguments, "before"): [
-        *("x += 1", "x[0] = 1", "rows = x.reshape(-1, 2); rows *= 2", "a, b = x[0], w[0]; b -= 1", "w.sort()"),
-        *("np.exp(x, out=x)", "x = np.exp(x, out=x)", "np.copyto(w, x)", "y, layer_backward = layer(x); y *= 2"),
-        "self.saved = x",
-    ],
     (backwards_without_def, "after"): [
         *("return saved, lambda dy: dy", "my_backward = lambda dy: dy; return saved, my_backward"),
         "def gradient(dy): return dy; return saved, gradient",
@@ -445,15 +365,6 @@ BROKEN = {
 KEPT = {
     (changes_after_backward, "after"): [
         *("y = saved + 1", "total += 1", "y = saved; y = y + 1", "np.exp(saved, out=w)"),
-    ],
-    (changes_in_backward, "inside"): [
-        *("dx = dy * saved; dx *= 2", "dy = dy * 2; dy += saved", "dx = np.empty_like(dy); dx[0] = saved"),
-        *("dx = saved; dx = dx + 1; dx += 1", "dx = np.multiply(dy, saved); np.exp(dx, out=dx)", "w.accumulate(dy)"),
-        *("dx = (dy @ saved).reshape(x.shape); dx *= 2", "dx = dy.copy(); dx.fill(0)", "parts = []; parts.append(dy)"),
-    ],
-    (writes_into_arguments, "before"): [
-        *("saved += 1", "x = x * 1; x += 1", "rows = x.reshape(-1, 2) * 2; rows *= 2", "np.exp(x, out=saved)"),
-        *("y, layer_backward = layer(x); y = y + 1; y *= 2", "y, total = helper(x); y /= total"),
     ],
     (backwards_without_def, "after"): [
         *("return saved, inner_backward", "key = lambda i: i; return saved, backward"),
