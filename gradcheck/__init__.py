@@ -26,7 +26,8 @@ them is wrong, `check` raises a GradientError, which is an AssertionError.
 - `certify(f, *inputs)` decides whether backward is right as an identity, for all inputs and without a tolerance, and
   `same(f, g, *inputs)` whether two functions are identical (certify/README.md);
 - `from_pair`, `from_layer`, `from_value_and_gradient`, `from_derivative`, `from_jacobian` and `from_nested` convert
-  code with other interfaces (gradcheck/adapters);
+  code with other interfaces, `from_torch` and `from_jax` gradients written by hand in PyTorch and JAX
+  (gradcheck/adapters);
 - `check_update(adam, "adam")` compares the steps of an optimiser with a formula in plain scalars;
 - `Call`, `Case`, `load_cases`, `check_case`: tables of cases, for tests and for `python -m gradcheck MODULE`;
 - `python -m gradcheck --help`: the commands; the fixture `gradcheck` of pytest and its option `--gradcheck-report`
@@ -55,6 +56,7 @@ README.md explains how to read a report, and compares gradcheck with other check
 TYPE_CHECKING = False  # type checkers treat it as True; importing it from `typing` would be slow
 if TYPE_CHECKING:  # these names are loaded on first use: see __getattr__
     from gradcheck.adapters.derivatives import from_derivative, from_jacobian, from_value_and_gradient
+    from gradcheck.adapters.frameworks import from_jax, from_torch
     from gradcheck.adapters.layers import from_layer
     from gradcheck.adapters.nested import from_nested
     from gradcheck.adapters.pairs import from_pair
@@ -85,6 +87,8 @@ __all__ = [
     "from_value_and_gradient",
     "from_derivative",
     "from_jacobian",
+    "from_torch",
+    "from_jax",
     "Call",
     "Case",
     "check_case",
@@ -104,6 +108,7 @@ __all__ = [
 
 _MODULES = {
     "adapters.derivatives": ("from_derivative", "from_jacobian", "from_value_and_gradient"),
+    "adapters.frameworks": ("from_jax", "from_torch"),
     "adapters.layers": ("from_layer",),
     "adapters.nested": ("from_nested",),
     "adapters.pairs": ("from_pair",),

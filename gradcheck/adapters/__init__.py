@@ -9,11 +9,23 @@ interfaces, so that it can be checked without rewriting:
     check(from_derivative(np.tanh, derivative), x)                  an elementwise function and f′
     check(from_jacobian(motion, jacobian), state, control=u)        a function and its Jacobian
     check(*from_nested(network, params, x))                         dictionaries, several outputs (nested.py)
+    check(from_torch(Scale), x, w)                                  a torch.autograd.Function or an nn.Module
+    check(from_jax(softmax), x)                                     a function with jax.custom_vjp (frameworks.py)
 """
 
 from gradcheck.adapters.derivatives import from_derivative, from_jacobian, from_value_and_gradient
+from gradcheck.adapters.frameworks import from_jax, from_torch
 from gradcheck.adapters.layers import from_layer
 from gradcheck.adapters.nested import from_nested
 from gradcheck.adapters.pairs import from_pair
 
-__all__ = ["from_derivative", "from_jacobian", "from_layer", "from_nested", "from_pair", "from_value_and_gradient"]
+__all__ = [
+    "from_derivative",
+    "from_jacobian",
+    "from_jax",
+    "from_layer",
+    "from_nested",
+    "from_pair",
+    "from_torch",
+    "from_value_and_gradient",
+]

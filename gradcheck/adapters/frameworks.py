@@ -1,0 +1,266 @@
+"""Adapters for gradients that are written by hand in PyTorch and JAX.
+
+    class Scale(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            ctx.save_for_backward(x, w)
+            return x * w
+
+        @staticmethod
+        def backward(ctx, dy):
+            x, w = ctx.saved_tensors
+            return dy * w, (dy * x).sum(dim=0)
+
+    gradcheck.check(from_torch(Scale), x, w)
+    gradcheck.check_module(from_torch(network), x)        an nn.Module, with all of its parameters
+    gradcheck.check(from_jax(softmax), x)                 a function with jax.custom_vjp
+
+The inputs are NumPy arrays. The framework itself calls the backward pass, so its rules for shapes, None and types
+apply. Several outputs become one y, the vector of all their entries. No framework is imported before an adapter is
+called.
+"""
+
+import functools
+import inspect
+from typing import Any
+
+import numpy as np
+
+from gradcheck.call import Differentiable, describe
+
+
+def from_torch(function: Any, *, dtype: Any = np.float64) -> Differentiable:
+    """Return a differentiable function, or a module, made from PyTorch code.
+
+    `function` is a subclass of torch.autograd.Function, an nn.Module, or a function of tensors. Floating-point arrays
+    become tensors of type `dtype`, whose gradients are checked. Integer arrays become tensors without a gradient, and
+    other values are passed on. Each forward pass draws the same numbers from PyTorch's generator, and buffers of a
+    module, such as a running mean, keep their values.
+
+    The first backward pass also compares each gradient with two others: that of a call in which no other input requires
+    a gradient (`ctx.needs_input_grad`), and that of inputs and dy that are not contiguous in memory.
+
+    Raises TypeError if `function` is none of these. The result raises ValueError if PyTorch refuses a gradient, for
+    example because of its shape, and if one of the two comparisons fails.
+    """
+    import torch
+
+    if isinstance(function, torch.nn.Module):
+        return _TorchModule(function, dtype)
+    if not callable(function):
+        raise TypeError(
+            f"from_torch: function is {describe(function)}; it must be a torch.autograd.Function, an nn.Module, or a "
+            "function of tensors"
+        )
+    has_rule = isinstance(function, type) and issubclass(function, torch.autograd.Function)
+    if not has_rule:
+        return _TorchFunction(function, inspect.signature(function), function.__name__, dtype)
+    signature = inspect.signature(function.forward)
+    if function.setup_context is torch.autograd.Function.setup_context:
+        signature = signature.replace(parameters=list(signature.parameters.values())[1:])  # without ctx
+
+    def apply(*inputs, **options):
+        bound = signature.bind(*inputs, **options)
+        bound.apply_defaults()
+        return function.apply(*bound.args)
+
+    return _TorchFunction(apply, signature, function.__name__, dtype)
+
+
+class _TorchFunction:
+    """A function of tensors as a function of arrays."""
+
+    def __init__(self, function, signature, name, dtype):
+        self.function, self.__signature__, self.__name__, self.dtype = function, signature, name, dtype
+        self.is_compared = False
+
+    def __call__(self, *inputs, **options):
+        y, gradients_of = self.evaluate(inputs, options, lambda name: True)
+
+        def backward(dy):
+            before = np.array(dy)
+            gradients = gradients_of(dy)
+            if not self.is_compared:
+                self.is_compared = True
+                self.compare(inputs, options, gradients, before)
+            return self.returned(gradients)
+
+        return y, backward
+
+    def leaves(self, inputs):
+        """Return {name: floating-point array}, the arrays that have gradients."""
+        names = list(self.__signature__.parameters)
+        return {
+            names[i] if i < len(names) - 1 or len(names) == len(inputs) else f"input {i}": value
+            for i, value in enumerate(inputs)
+            if _is_real(value)
+        }
+
+    def returned(self, gradients):
+        """Return the gradients of the inputs from those of all leaves."""
+        return tuple(gradients.values())
+
+    def call(self, tensors, inputs, options):
+        """Call the function, with tensors in place of the arrays that have gradients."""
+        rest = iter(tensors.values())
+        return self.function(*[next(rest) if _is_real(value) else value for value in inputs], **options)
+
+    def evaluate(self, inputs, options, requires_grad):
+        """Return y, and a function from dy to {name of a leaf: its gradient or None}."""
+        import torch
+
+        def tensor(value, wanted=False):
+            if not isinstance(value, np.ndarray):
+                return value
+            if value.dtype.kind == "c":
+                raise TypeError(f"{self.__name__}: complex arrays are not passed to PyTorch")
+            if not _is_real(value):
+                return torch.tensor(value)
+            value = value.astype(self.dtype, copy=not value.flags.writeable)  # in the same memory, to see it change
+            return torch.from_numpy(value).requires_grad_(wanted)
+
+        leaves = {name: tensor(value, requires_grad(name)) for name, value in self.leaves(inputs).items()}
+        others = [value if _is_real(value) else tensor(value) for value in inputs]
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            returned = self.call(leaves, others, {name: tensor(value) for name, value in options.items()})
+        parts = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+        if not all(isinstance(part, torch.Tensor) for part in parts):
+            raise TypeError(f"{self.__name__} must return a tensor or a tuple of tensors, not {describe(returned)}")
+        parts = [part for part in parts if part.is_floating_point()]
+        y, cotangents_of = _as_one([part.detach().numpy() for part in parts])
+
+        def gradients_of(dy):
+            wanted = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
+            pairs = zip(parts, cotangents_of(dy), strict=True)
+            used = {
+                part: torch.from_numpy(np.asarray(dpart, self.dtype)) for part, dpart in pairs if part.requires_grad
+            }
+            if not used:
+                return dict.fromkeys(wanted)
+            try:
+                found = torch.autograd.grad(
+                    list(used), list(wanted.values()), list(used.values()), allow_unused=True, retain_graph=True
+                )
+            except RuntimeError as error:
+                raise ValueError(f"{self.__name__}: PyTorch refuses the backward pass: {error}") from error
+            arrays = [None if gradient is None else gradient.numpy().astype(np.float64) for gradient in found]
+            return dict(zip(wanted, arrays, strict=True))
+
+        return y, gradients_of
+
+    def compare(self, inputs, options, gradients, dy):
+        """Raise ValueError if a gradient depends on which inputs require one, or on the layout in memory."""
+        for name, gradient in gradients.items():
+            _, gradients_of = self.evaluate(inputs, options, lambda other, name=name: other == name)
+            if not _equal(gradients_of(dy.copy())[name], gradient):
+                raise ValueError(
+                    f"{self.__name__}: the gradient of {name} differs if no other input requires a gradient: see "
+                    "ctx.needs_input_grad"
+                )
+        spread = [_spread(value) if _is_real(value) else value for value in inputs]
+        _, gradients_of = self.evaluate(spread, options, lambda name: True)
+        for name, gradient in gradients_of(_spread(dy)).items():
+            if not _equal(gradient, gradients[name]):
+                raise ValueError(
+                    f"{self.__name__}: the gradient of {name} differs if the inputs and dy are not contiguous in memory"
+                )
+
+
+class _TorchModule(_TorchFunction):
+    """An nn.Module as a module with parameters that gradcheck can replace."""
+
+    def __init__(self, module, dtype):
+        super().__init__(module, inspect.signature(module.forward), type(module).__name__, dtype)
+        self.parameters = {name: _Parameter(value.detach().numpy()) for name, value in module.named_parameters()}
+
+    def named_parameters(self):
+        yield from self.parameters.items()
+
+    def leaves(self, inputs):
+        return super().leaves(inputs) | {name: parameter.data for name, parameter in self.parameters.items()}
+
+    def call(self, tensors, inputs, options):
+        import torch
+
+        module, given = self.function, {name: tensors[name] for name in self.parameters}
+        buffers = {
+            name: value.to(next(iter(tensors.values())).dtype).clone() if value.is_floating_point() else value.clone()
+            for name, value in module.named_buffers()
+        }
+        rest = iter(tensors[name] for name in tensors if name not in given)
+        arguments = tuple(next(rest) if _is_real(value) else value for value in inputs)
+        return torch.func.functional_call(module, given | buffers, arguments, options)
+
+    def returned(self, gradients):
+        for name, parameter in self.parameters.items():
+            gradient = gradients.pop(name)
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        return tuple(gradients.values())
+
+
+class _Parameter:
+    def __init__(self, data):
+        self.data, self.grad = data, None
+
+
+def from_jax(function: Any, *, dtype: Any = np.float64) -> Differentiable:
+    """Return a differentiable function made from a JAX function, usually one with jax.custom_vjp.
+
+    Floating-point arrays among the positional arguments are converted to `dtype`, in double precision if it is float64,
+    and have gradients. The outputs may form a tuple or a dictionary. The result raises the exceptions of JAX.
+    """
+    import jax
+
+    @functools.wraps(function)
+    def on_arrays(*inputs, **options):
+        floating = [i for i, value in enumerate(inputs) if _is_real(value)]
+        if any(isinstance(value, np.ndarray) and value.dtype.kind == "c" for value in inputs):
+            raise TypeError(f"{on_arrays.__name__}: complex arrays are not passed to JAX")
+
+        def of_floating(*arrays):
+            every = list(inputs)
+            for i, array in zip(floating, arrays, strict=True):
+                every[i] = array
+            return [part for part in jax.tree_util.tree_leaves(function(*every, **options)) if part.dtype.kind == "f"]
+
+        with jax.enable_x64(np.dtype(dtype) == np.float64):
+            parts, vjp = jax.vjp(of_floating, *(inputs[i].astype(dtype) for i in floating))
+            y, cotangents_of = _as_one([np.asarray(part) for part in parts])
+
+        def backward(dy):
+            with jax.enable_x64(np.dtype(dtype) == np.float64):
+                gradients = vjp([np.asarray(dpart, dtype) for dpart in cotangents_of(dy)])
+            return tuple(np.asarray(gradient, np.float64) for gradient in gradients)
+
+        return y, backward
+
+    return on_arrays
+
+
+def _as_one(parts):
+    """Return the only array, or the vector of all entries, and a function from dy to the dy of each part."""
+    if len(parts) == 1:
+        return np.asarray(parts[0], np.float64), lambda dy: [dy]
+    ends = np.cumsum([part.size for part in parts])[:-1]
+
+    def cotangents_of(dy):
+        return [piece.reshape(part.shape) for piece, part in zip(np.split(dy, ends), parts, strict=True)]
+
+    return np.concatenate([np.ravel(part) for part in parts]).astype(np.float64), cotangents_of
+
+
+def _is_real(value):
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def _spread(array):
+    """Return an equal array whose neighbours in memory are two entries apart."""
+    return np.repeat(array[..., None], 2, axis=-1)[..., 0]
+
+
+def _equal(gradient, other):
+    if gradient is None or other is None:
+        return gradient is other
+    return gradient.shape == other.shape and np.allclose(gradient, other, rtol=1e-6, atol=1e-9)
