@@ -22,20 +22,14 @@ from dataclasses import asdict
 from statistics import median
 
 from minitransformer.bench.estimates import paired_ratio, summary
-from minitransformer.bench.load import summed_load
-from minitransformer.bench.process import EngineError, EngineProcess
-from minitransformer.bench.worker import BARE, ENGINE, OURS
+from minitransformer.bench.worker import BARE, ENGINE, OURS, EngineError, EngineProcess
 
 TURNS = 3
 SETTLE = 0.25  # seconds between turns, for the threads of the previous engine to fall asleep
 DECODING_SHARE = 0.25  # time of a turn of decoding, as a share of that of a turn of training steps
 TOLERANCE = 1e-4  # relative difference of the first losses, in float32
 ALSO_DECODING = (*BARE, "torch")  # in addition to the first engine; the others decode like one of these
-TIMED = {
-    "steps": "step",
-    "decode": "decode",
-    "prompt": "prompt",
-}  # {question asked in turns: its name in the results}
+TIMED = {"steps": "step", "decode": "decode", "prompt": "prompt"}  # {question asked in turns: its name in the results}
 
 
 def measure_size(size, engines, *, threads: int, rounds: int, seconds: float, progress) -> dict:
@@ -45,38 +39,37 @@ def measure_size(size, engines, *, threads: int, rounds: int, seconds: float, pr
     Returns {"rounds": [{engine: {question: answer}}, …], "facts", "versions"}. A question that is asked in turns has a
     list of answers. Raises EngineError if a process fails or an engine's losses differ from those of the first.
     """
-    raw = {"rounds": [], "versions": {}}
+    measured = {"rounds": [], "versions": {}}
     for number in range(rounds):
         progress(f"round {number + 1} of {rounds}: starting {', '.join(engines)}")
         with contextlib.ExitStack() as stack:
             running = {name: stack.enter_context(EngineProcess(name, threads)) for name in engines}
-            prepared = {name: engine.ask("prepare", size=asdict(size)) for name, engine in running.items()}
+            prepared = {name: engine.ask("prepare", size=size) for name, engine in running.items()}
             require_equal_losses({name: answer["losses"] for name, answer in prepared.items()})
             for answer in prepared.values():
-                raw["versions"].update(answer["versions"])
-            raw["facts"] = running[engines[0]].ask("facts")
-            raw["rounds"].append(measure_round(running, size, number, seconds, progress))
-    return raw
+                measured["versions"] |= answer["versions"]
+            measured["facts"] = running[engines[0]].ask("facts")
+            measured["rounds"].append(measure_round(running, size, number, seconds, progress))
+    return measured
 
 
 def measure_round(running: dict, size, number: int, seconds: float, progress) -> dict:
     """Measure one round and return {engine: {question: answer}}."""
     first = next(iter(running))
-    decoding = {name: engine for name, engine in running.items() if name == first or name in ALSO_DECODING}
-    if first == OURS:
-        decoding.pop(ENGINE, None)  # decodes like the first engine
+    decoding = [name for name in running if name == first or name in ALSO_DECODING]
+    if first == OURS and ENGINE in decoding:
+        decoding.remove(ENGINE)  # decodes like the first engine
     answers = {name: {} for name in running}
 
-    def in_turns(engines, question, **arguments):
+    def in_turns(names, question, **arguments):
         for turn in range(TURNS):
-            names = list(engines)
             begin = (number + turn) % len(names)  # a different engine begins each turn
             for name in names[begin:] + names[:begin]:
                 time.sleep(SETTLE)
-                answers[name].setdefault(question, []).append(engines[name].ask(question, **arguments))
+                answers[name].setdefault(question, []).append(running[name].ask(question, **arguments))
 
     progress("  training steps")
-    in_turns(running, "steps", seconds=seconds)
+    in_turns(list(running), "steps", seconds=seconds)
     progress("  decoding")
     in_turns(decoding, "decode", seconds=seconds * DECODING_SHARE)
     if size.prompt is not None:
@@ -104,8 +97,7 @@ def collect(raw: dict, sizes: dict) -> dict:
     """Return the JSON-serializable results of a run. `raw` is {name of a size: result of measure_size}."""
     answers = [answer for measured in raw.values() for of_round in measured["rounds"] for answer in of_round.values()]
     limits = {kind: max(answer["limits"][kind] for answer in answers) for kind in ("flops", "bandwidth")}
-    turns = [turn for answer in answers for question in TIMED for turn in answer.get(question, [])]
-    results = {"limits": limits, "load": summed_load([turn["load"] for turn in turns]), "versions": {}, "sizes": {}}
+    results = {"limits": limits, "versions": {}, "sizes": {}}
     for name, measured in raw.items():
         results["versions"] |= measured["versions"]
         engines = {engine: [of_round[engine] for of_round in measured["rounds"]] for engine in measured["rounds"][0]}
@@ -120,28 +112,22 @@ def collect(raw: dict, sizes: dict) -> dict:
 
 def engine_results(answers: list, facts: dict, limits: dict) -> dict:
     """Return the results of one engine at one size. `answers` is a list of {question: answer}, one per round."""
-
-    def summarized(question):
-        return summary([seconds for answer in answers for turn in answer[question] for seconds in turn["times"]])
-
-    step = summarized("steps")
-    loads = [turn["load"] for answer in answers for turn in answer["steps"]]
     result = {
-        "step": step,
-        "turns": turn_medians(answers, "steps"),
-        "tokens_per_second": facts["batch"] * facts["length"] / step["median"],  # (1)
-        "memory": known_median([answer["memory"] for answer in answers]),
-        "cores": sum(load["cores"] * load["seconds"] for load in loads) / sum(load["seconds"] for load in loads),
-        "of_peak": facts["flops"] / (step["median"] * limits["flops"]),  # (2)
+        name: summary([seconds for answer in answers for turn in answer[question] for seconds in turn])
+        for question, name in TIMED.items()
+        if question in answers[0]
     }
-    if "decode" in answers[0]:
-        token = summarized("decode")
-        result["decode"] = token | {
-            "tokens_per_second": 1 / token["median"],
-            "of_bandwidth": facts["bytes_per_token"] / (token["median"] * limits["bandwidth"]),  # (3)
-        }
-    if "prompt" in answers[0]:
-        result["prompt"] = summarized("prompt")
+    seconds = result["step"]["median"]
+    result |= {
+        "turns": turn_medians(answers, "steps"),
+        "tokens_per_second": facts["batch"] * facts["length"] / seconds,  # (1)
+        "memory": known_median([answer["memory"] for answer in answers]),
+        "of_peak": facts["flops"] / (seconds * limits["flops"]),  # (2)
+    }
+    if "decode" in result:
+        per_second = 1 / result["decode"]["median"]
+        of_bandwidth = facts["bytes_per_token"] * per_second / limits["bandwidth"]  # (3)
+        result["decode"] |= {"tokens_per_second": per_second, "of_bandwidth": of_bandwidth}
     return result
 
 
@@ -158,7 +144,7 @@ def ratios(ours: list, theirs: list) -> dict:
 
 def turn_medians(answers: list, question: str) -> list[list[float]]:
     """Return the median time of each turn, as one list per round."""
-    return [[median(turn["times"]) for turn in answer[question]] for answer in answers]
+    return [[median(turn) for turn in answer[question]] for answer in answers]
 
 
 def known_median(values: list):

@@ -16,7 +16,6 @@ import sys
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import NamedTuple
 
 PACKAGE = Path(__file__).resolve().parent.parent
 FRAMEWORK = "module"  # calls every component, so it does not identify a caller
@@ -24,29 +23,17 @@ OUTSIDE = "(outside)"
 DIRECTIONS = ("forward", "backward", "update")
 
 
-class Location(NamedTuple):
-    """The location of a running function.
-
-    The first three fields are the key under which its time is recorded. `page` is the innermost component other than
-    the framework.
-    """
-
-    inside: str
-    component: str
-    direction: str
-    page: str
-
-
 class ComponentClock:
     """Measure the time of each component within a `with` block.
 
-    The result is the attribute `seconds`, {(inside, component, direction): time}.
+    The result is the attribute `seconds`, {(inside, component, direction): time}. An entry of the stack of running
+    functions is that key, then the innermost component other than the framework.
     """
 
     def __enter__(self):
         self.seconds = defaultdict(float)
         self.known = {}  # code object: (component or None, True for a backward pass)
-        self.stack = [Location("", OUTSIDE, "forward", OUTSIDE)]
+        self.stack = [("", OUTSIDE, "forward", OUTSIDE)]
         self.last = time.perf_counter()
         sys.setprofile(self.event)
         return self
@@ -56,7 +43,6 @@ class ComponentClock:
         self.record()
 
     def event(self, frame, event, argument):
-        """Record the time since the last event, then update the stack of running functions."""
         if event == "call":
             self.record()
             self.stack.append(self.location(frame.f_code))
@@ -70,19 +56,19 @@ class ComponentClock:
         self.seconds[self.stack[-1][:3]] += now - self.last
         self.last = now
 
-    def location(self, code) -> Location:
-        """Return the Location of a function that is called by the innermost running function."""
-        caller = self.stack[-1]
+    def location(self, code) -> tuple:
+        """Return the entry of the stack for a function that the innermost running function calls."""
+        inside, _, direction, page = self.stack[-1]
         if code not in self.known:
             path = Path(code.co_filename)
             component = path.stem if path.is_relative_to(PACKAGE) else None
             self.known[code] = component, code.co_name.endswith("backward")
         component, is_backward = self.known[code]
         if component is None:  # Python code outside the package: its time belongs to the caller
-            return caller
-        direction = "backward" if is_backward else "update" if component == "optim" else caller.direction
-        inside = caller.inside if component in (FRAMEWORK, caller.page) else caller.page
-        return Location(inside, component, direction, caller.page if component == FRAMEWORK else component)
+            return self.stack[-1]
+        direction = "backward" if is_backward else "update" if component == "optim" else direction
+        inside = inside if component in (FRAMEWORK, page) else page
+        return inside, component, direction, page if component == FRAMEWORK else component
 
 
 def by_component(seconds: dict) -> list[dict]:

@@ -3,20 +3,9 @@
 import math
 
 from minitransformer.bench.scaling import SERIES
-from minitransformer.system.pictures import (
-    BLUE,
-    GREEN,
-    INK,
-    PURPLE,
-    VERMILION,
-    headline,
-    label,
-    new_figure,
-    save,
-    with_grid,
-)
+from minitransformer.system.pictures import BLUE, GREEN, INK, VERMILION, headline, label, new_figure, save, with_grid
 
-STYLES = tuple(zip((BLUE, VERMILION, GREEN, PURPLE), ("o", "s", "D", "^"), strict=True))
+STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "D"))
 COLUMNS = 4  # panels in a row
 DECADE = 10**0.55  # a panel covers at least middle / DECADE to middle · DECADE, so that a constant cost looks constant
 
@@ -28,17 +17,17 @@ def draw_ratios(results: dict, folder, subtitle: str) -> None:
     figure = new_figure(max(1.6 * len(sizes), 7), 4.2)
     axes = figure.add_subplot()
     for index, rival in enumerate(rivals):
+        steps = [size["ratios"][rival]["step"] for size in sizes.values()]
         offset = (index - (len(rivals) - 1) / 2) * 0.6 / len(rivals)
+        places, ratios = [column + offset for column in range(len(sizes))], [step["ratio"] for step in steps]
+        below = [step["ratio"] - (step["low"] or step["ratio"]) for step in steps]
+        above = [(step["high"] or step["ratio"]) - step["ratio"] for step in steps]
         colour, marker = STYLES[index % len(STYLES)]
-        for column, size in enumerate(sizes.values()):
-            step = size["ratios"][rival]["step"]
-            x, y = column + offset, step["ratio"]
-            error = None if step["low"] is None else [[y - step["low"]], [step["high"] - y]]
-            name = rival if column == 0 else None
-            axes.errorbar(x, y, error, linestyle="none", capsize=4, label=name, color=colour, marker=marker)
-            axes.annotate(
-                f"{y:.2f}", (x, y), xytext=(7, 0), textcoords="offset points", va="center", color=INK, fontsize=8
-            )
+        how = {"linestyle": "none", "capsize": 4, "color": colour, "marker": marker}
+        axes.errorbar(places, ratios, [below, above], label=rival, **how)
+        for x, y in zip(places, ratios, strict=True):
+            beside = {"xytext": (7, 0), "textcoords": "offset points", "va": "center"}
+            axes.annotate(f"{y:.2f}", (x, y), color=INK, fontsize=8, **beside)
     axes.axhline(1, color=INK, linewidth=1)
     axes.set_xticks(range(len(sizes)), sizes)
     axes.set_xlim(-0.5, len(sizes) - 0.5)
@@ -66,18 +55,15 @@ def draw_scaling(results: dict, folder, subtitle: str) -> None:
 
 
 def draw_growth(axes, series, growth: dict) -> None:
-    """Draw the points and the fitted line of one cost."""
     fit = growth["fit"]
     scale, unit = (2**20, "MiB") if series.unit == "bytes" else (1e-3, "ms")
-    (point_colour, marker), (line_colour, _) = STYLES[:2]
     sizes, costs = zip(*growth["points"], strict=True)
     upper = sizes[-fit["points"] :]
-    fitted = [fit["constant"] * n ** fit["exponent"] / scale for n in upper]
-    axes.loglog(sizes, [cost / scale for cost in costs], marker, color=point_colour, markersize=4)
-    axes.loglog(upper, fitted, color=line_colour, linewidth=1.6)
+    axes.loglog(sizes, [cost / scale for cost in costs], "o", color=BLUE, markersize=4)
+    axes.loglog(upper, [fit["constant"] * n ** fit["exponent"] / scale for n in upper], color=VERMILION, linewidth=1.6)
     label(axes, series.title, series.variable, unit, size=9)
     words = f"exponent {fit['exponent']:.2f} ± {fit['margin']:.2f}\nexpected {series.expected}"
-    axes.text(0.04, 0.95, words, transform=axes.transAxes, va="top", fontsize=8, color=line_colour)
+    axes.text(0.04, 0.95, words, transform=axes.transAxes, va="top", fontsize=8, color=VERMILION)
     shown = sizes[-1 :: -max(len(sizes) // 3, 1)]
     axes.set_xticks(shown, [f"{n:,}" for n in shown])
     middle = math.sqrt(math.prod(axes.get_ylim()))

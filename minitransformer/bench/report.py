@@ -1,10 +1,86 @@
-"""The tables that `bench` prints, each with an explanation of its columns."""
+"""The measurements of `bench`, and the tables that it prints, each with an explanation of its columns.
 
+A measurement returns (JSON-serializable results, lines to print, name of the file for the results, function that draws
+the picture or None).
+"""
+
+import platform
+from contextlib import suppress
+from pathlib import Path
+
+from minitransformer.bench import pictures
+from minitransformer.bench.comparison import collect, measure_size
 from minitransformer.bench.components import DIRECTIONS, total
-from minitransformer.bench.load import QUIET
-from minitransformer.bench.scaling import SERIES
-from minitransformer.bench.worker import ABOUT
+from minitransformer.bench.estimates import fit_exponent
+from minitransformer.bench.scaling import SERIES, verdict
+from minitransformer.bench.sizes import SIZES
+from minitransformer.bench.worker import ABOUT, OURS, EngineProcess
+from minitransformer.system.narrator import Narrator
 from minitransformer.system.tables import table
+
+
+def compare(settings: dict):
+    """Compare the engines at each size."""
+    sizes = {name: SIZES[name] for name in settings["sizes"]}
+    options = {key: settings[key] for key in ("engines", "threads", "rounds", "seconds")}
+    raw = {}
+    for name, size in sizes.items():
+        raw[name] = measure_size(size, **options, progress=lambda words, name=name: say(name, words))
+        say(name, step_summary(collect({name: raw[name]}, sizes)["sizes"][name]))  # now, in case the next size fails
+    results = machine(settings) | collect(raw, sizes)
+    picture = pictures.draw_ratios if len(settings["engines"]) > 1 else None
+    return results, [machine_line(results), "", *comparison_lines(results)], "bench.json", picture
+
+
+def profile(settings: dict):
+    """Measure the time of each file in a training step at each size."""
+    results = machine(settings) | {"profiles": {}, "versions": {}}
+    lines = []
+    for name in settings["sizes"]:
+        say(name, "profile")
+        with EngineProcess(OURS, settings["threads"]) as engine:
+            results["versions"] |= engine.ask("prepare", size=SIZES[name])["versions"]
+            results["profiles"][name] = engine.ask("profile", seconds=settings["seconds"])
+        lines += ["", *profile_lines(name, results["profiles"][name])]
+    return results, [machine_line(results), *lines], "profile.json", None
+
+
+def scaling(settings: dict):
+    """Measure how each cost grows with its size."""
+    results = machine(settings) | {"series": {}, "versions": {}}
+    for name, series in SERIES.items():
+        say("scaling", f"{series.title} against {series.variable}")
+        with EngineProcess(OURS, settings["threads"]) as engine:
+            answer = engine.ask("growth", name=name, quick=settings["quick"])
+        fit = fit_exponent(answer["points"])
+        results["series"][name] = {
+            "points": answer["points"],
+            "fit": fit,
+            "expected": [series.low, series.high],
+            "verdict": verdict(series, fit),
+        }
+        results["versions"] |= answer["versions"]
+    return results, [machine_line(results), "", *scaling_lines(results)], "scaling.json", pictures.draw_scaling
+
+
+def machine(settings: dict) -> dict:
+    """Return the settings together with the processor, the system and the version of Python."""
+    processor = platform.processor() or platform.machine()
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return settings | {"processor": processor, "system": platform.platform(), "python": platform.python_version()}
+
+
+def machine_line(results: dict) -> str:
+    """Return the processor, the threads and the versions in one line."""
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    threads = f"{results['threads']} thread{'s' * (results['threads'] > 1)}"
+    return f"{results['processor']}; {threads}; Python {results['python']}, {versions}; float32"
+
+
+def say(subject: str, words: str) -> None:
+    Narrator().say(f"{subject}: {words}")
 
 
 def ruled(header: str, rows: list[list[str]]) -> list[str]:
@@ -18,50 +94,61 @@ def ruled(header: str, rows: list[list[str]]) -> list[str]:
     return table(zip(*columns, strict=True), "<<>", indent=0)
 
 
+# {key of the results: (title, {further column: cell of (results of the engine, facts of the size)}, notes)}
+TABLES = {
+    "step": (
+        "Training: forward, loss, backward, clipping, AdamW",
+        {
+            "tokens/s": lambda measured, size: f"{measured['tokens_per_second']:,.0f}",
+            "memory": lambda measured, size: mebibytes(measured["memory"]),
+            "of peak": lambda measured, size: percent(measured["of_peak"]),
+        },
+        """\
+  ms         median; the quartiles enclose the middle half of all steps
+  memory     peak of resident memory during a step, above the level before it
+  of peak    FLOP of products per second of the step, as a share of the fastest product here: {flops:,.0f} GFLOP/s""",
+    ),
+    "decode": (
+        "Decoding a token: one sequence, with a key–value cache",
+        {
+            "tokens/s": lambda measured, size: f"{measured['decode']['tokens_per_second']:,.0f}",
+            "of bandwidth": lambda measured, size: percent(measured["decode"]["of_bandwidth"]),
+        },
+        """\
+  of bandwidth  bytes of weights and cached keys and values per second, as a share of the fastest read here:
+                {bandwidth:,.0f} GB/s (above 100 %: the weights fit into the processor's caches)""",
+    ),
+    "prompt": (
+        "A long prompt: the time to the first new token",
+        {"prompt": lambda measured, size: f"{size['prompt']:,}"},
+        "",
+    ),
+}
+
+
 def comparison_lines(results: dict) -> list[str]:
     """Return the tables of training, decoding and long prompts."""
-    training, decoding, prompts = [], [], []
-    for name, size in results["sizes"].items():
-        for engine, measured in size["engines"].items():
-            beginning = ["" if engine in size["ratios"] else name, engine]
-            step, token, prompt = measured["step"], measured.get("decode"), measured.get("prompt")
-            cells = [milliseconds(step["median"]), spread(step), f"{measured['tokens_per_second']:,.0f}"]
-            cells += [mebibytes(measured["memory"]), f"{measured['cores']:.2f}"]
-            cells += [percent(measured["of_peak"])]
-            training.append([*beginning, *cells, *ratio_cells(size, engine, "step")])
-            if token:
-                cells = [f"{token['tokens_per_second']:,.0f}", milliseconds(token["median"]), spread(token)]
-                cells += [percent(token["of_bandwidth"])]
-                decoding.append([*beginning, *cells, *ratio_cells(size, engine, "decode")])
-            if prompt:
-                quartiles = f"{prompt['lower']:.3f} – {prompt['upper']:.3f}"
-                cells = [f"{size['prompt']:,}", f"{prompt['median']:.3f}", quartiles]
-                prompts.append([*beginning, *cells, *ratio_cells(size, engine, "prompt")])
-    limits = {kind: f"{rate / 1e9:,.0f} G" for kind, rate in results["limits"].items()}
-    lines = [
-        "Training: forward, loss, backward, clipping, AdamW",
-        "",
-        *ruled("size|runs on|ms a step|quartiles|tokens/s|memory|cores|of peak|ratio|95 %", training),
-        "",
-        "  ms a step  median; the quartiles enclose the middle half of all steps",
-        "  memory     peak of resident memory during a step, above the level before it",
-        "  cores      average number of busy cores, including threads that wait actively",
-        "  of peak    FLOP of products per second of the step, as a share of the fastest product here:"
-        f" {limits['flops']}FLOP/s",
-        *ratio_lines(results),
-        "",
-        "Decoding: one sequence, with a key–value cache",
-        "",
-        *ruled("size|runs on|tokens/s|ms a token|quartiles|of bandwidth|ratio|95 %", decoding),
-        "",
-        "  of bandwidth  bytes of weights and cached keys and values per second, as a share of the fastest read here:"
-        f" {limits['bandwidth']}B/s",
-        "                (above 100 %: the weights fit into the processor's caches, and memory does not limit)",
-    ]
-    if prompts:
-        header = "size|runs on|prompt|s to the first new token|quartiles|ratio|95 %"
-        lines += ["", "A long prompt, read before the first new token", "", *ruled(header, prompts)]
-    return lines
+    lines = []
+    limits = {kind: rate / 1e9 for kind, rate in results["limits"].items()}
+    for key, (title, columns, notes) in TABLES.items():
+        rows = [
+            [
+                "" if engine in size["ratios"] else name,
+                engine,
+                *times(measured[key]),
+                *(cell(measured, size) for cell in columns.values()),
+                *ratio_cells(size, engine, key),
+            ]
+            for name, size in results["sizes"].items()
+            for engine, measured in size["engines"].items()
+            if key in measured
+        ]
+        if rows:
+            header = "|".join(["size", "runs on", "ms", "quartiles", *columns, "ratio", "95 %"])
+            lines += [title, "", *ruled(header, rows), "", *notes.format(**limits).splitlines()]
+            lines += ratio_lines(results) if key == "step" else []
+            lines += [""]
+    return lines[:-1]
 
 
 def ratio_lines(results: dict) -> list[str]:
@@ -100,28 +187,6 @@ def step_summary(size: dict) -> str:
         + (f", ratio {size['ratios'][engine]['step']['ratio']:.2f}" if engine in size["ratios"] else "")
         for engine, measured in size["engines"].items()
     )
-
-
-def load_lines(load: dict) -> list[str]:
-    """Return lines that state whether other processes disturbed the measurement."""
-    if load["mean"] is None:
-        return ["The load of other processes is unknown on this system. Close other programs while you measure."]
-    if not load["disturbed"]:
-        return [
-            f"The machine was quiet: other processes used {load['mean']:.2f} cores, {load['greatest']:.2f} at most."
-        ]
-    return [
-        f"THE MACHINE WAS NOT QUIET: other processes used {load['mean']:.2f} cores on average, {load['greatest']:.2f} "
-        f"at most, and more than {QUIET} in {load['disturbed']} of {load['turns']} turns.",
-        "The times are too long and the ratios uncertain. Close other programs, and repeat.",
-    ]
-
-
-def machine_line(results: dict) -> str:
-    """Return the processor, the threads and the versions in one line."""
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    threads = f"{results['threads']} thread{'s' * (results['threads'] > 1)}"
-    return f"{results['processor']}; {threads}; Python {results['python']}, {versions}; float32"
 
 
 def profile_lines(name: str, profile: dict) -> list[str]:
@@ -176,9 +241,9 @@ def milliseconds(seconds: float) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def spread(summary: dict) -> str:
-    """Format the quartiles of a summary of times in milliseconds."""
-    return f"{milliseconds(summary['lower'])} – {milliseconds(summary['upper'])}"
+def times(summary: dict) -> list[str]:
+    """Return the cells of the median and the quartiles of times, in milliseconds."""
+    return [milliseconds(summary["median"]), f"{milliseconds(summary['lower'])} – {milliseconds(summary['upper'])}"]
 
 
 def mebibytes(size: float | None) -> str:
@@ -189,6 +254,5 @@ def mebibytes(size: float | None) -> str:
     return f"{value:,.0f} MiB" if value >= 10 else f"{value:.1f} MiB"
 
 
-def percent(share: float | None) -> str:
-    """Format a share in per cent, or – if it is unknown."""
-    return "–" if share is None else f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.1f} %"
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.1f} %"

@@ -8,7 +8,7 @@ positions in each block. So the time of a training step is
 The memory of its activations is ∝ batch, depth, T and C, and ∝ C² once the gradients of the weights dominate. Attention
 that keeps its T × T weights needs memory ∝ T²; attention in blocks does not. Decoding a token with a cache has a
 constant cost plus the cost of reading the cached positions. Without a cache, each token costs as much as the whole
-text. Byte-pair encoding should be linear in the length of the text, in training and in use.
+text.
 """
 
 from collections.abc import Callable
@@ -17,29 +17,25 @@ from functools import partial
 
 import numpy as np
 
-from minitransformer.bench.memory import peak_above
 from minitransformer.bench.numpy_engine import NumPyEngine
-from minitransformer.bench.timing import fastest, seconds_of, token_times
+from minitransformer.bench.timing import fastest, peak_above, token_times
 from minitransformer.config import Config
 from minitransformer.generation import stream
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.module import apply, faster
-from minitransformer.text import BPETokenizer, TextFiles, default_corpus
 from minitransformer.transformer import Transformer
 
 ENOUGH = 0.3  # seconds spent on a point
 FEWEST = 3  # measurements of a point
 SLACK = 0.15  # distance from the expected range that is still accepted
 UNCERTAIN = 0.4  # an exponent with a wider margin has no verdict
-VOCABULARY = 2000  # of the tokenizer
 
 
 @dataclass(frozen=True)
 class Series:
     """A cost as a function of a size n, and the range `low` to `high` of its expected exponent.
 
-    `measure(n)` returns the cost in `unit`. If `reads_text` is True, `measure(text)` is called instead, with the first
-    n bytes of a text. `sizes` lists the values of n, and `quick` those of a quick run.
+    `measure(n)` returns the cost in `unit`. `sizes` lists the values of n, and `quick` those of a quick run.
     """
 
     title: str
@@ -50,7 +46,6 @@ class Series:
     sizes: tuple
     quick: tuple
     unit: str = "s"
-    reads_text: bool = False
 
     @property
     def expected(self) -> str:
@@ -65,12 +60,8 @@ def step_of(batch=4, length=64, width=128, depth=2):
     config = Config(64, context=length, d_model=width, n_heads=max(width // 32, 1), n_layers=depth)
     engine = NumPyEngine(config)
     ids, targets = np.random.default_rng(0).integers(0, 64, (2, batch, length))
-
-    def step():
-        engine.training_step(ids, targets)
-
-    step()
-    return step
+    engine.training_step(ids, targets)
+    return lambda: engine.training_step(ids, targets)
 
 
 def step_seconds(**sizes) -> float:
@@ -89,11 +80,7 @@ def attention_seconds(T: int) -> float:
     """Return the time of causal attention over T positions, forward and backward."""
     q, k, v, dy = np.random.default_rng(0).normal(size=(4, 1, 4, T, 32)).astype(np.float32)
     mask = faster(causal_mask)(T, T)
-
-    def both_passes():
-        apply(attention, q, k, v, mask=mask)[1](dy)
-
-    return fastest(both_passes, FEWEST, ENOUGH)
+    return fastest(lambda: apply(attention, q, k, v, mask=mask)[1](dy), FEWEST, ENOUGH)
 
 
 def token_seconds(T: int, use_cache: bool = True) -> float:
@@ -101,17 +88,6 @@ def token_seconds(T: int, use_cache: bool = True) -> float:
     new = 8
     model = Transformer(Config(64, context=T + new, d_model=256, n_heads=8, n_layers=4))
     return min(token_times(stream(model, np.zeros(T, int), new, temperature=0, use_cache=use_cache))[1:])
-
-
-def bpe_training_seconds(text: str) -> float:
-    return fastest(lambda: BPETokenizer.train(text, VOCABULARY), FEWEST, ENOUGH)
-
-
-def bpe_encoding_seconds(text: str) -> float:
-    """Return the time to encode a text with a vocabulary learned from its beginning."""
-    trained = BPETokenizer.train(text[:100_000], VOCABULARY)
-    fresh = [BPETokenizer(trained.tokens, trained.merges) for _ in range(FEWEST)]  # without cached words
-    return min(seconds_of(tokenizer.encode, text) for tokenizer in fresh)
 
 
 def doubling(first: int, last: int) -> tuple:
@@ -127,7 +103,7 @@ def of_step(title, measure, variable, low, high, sizes, quick, unit="s", **fixed
 
 step_time = partial(of_step, "training step", step_seconds)
 memory = partial(of_step, "memory of a step", step_memory, unit="bytes")
-TEXT = {"sizes": doubling(2**14, 2**24), "quick": doubling(2**13, 2**16), "reads_text": True}
+uncached = partial(token_seconds, use_cache=False)
 LONG, SHORT = doubling(64, 8192), doubling(32, 256)
 SERIES = {
     "attention-length": Series("attention, both ways", "T", 2, 2, attention_seconds, LONG, SHORT),
@@ -140,26 +116,8 @@ SERIES = {
     "memory-width": memory("width", 1, 2, doubling(64, 2048), doubling(64, 512)),
     "memory-depth": memory("depth", 1, 1, doubling(1, 32), doubling(2, 16)),
     "token-cached": Series("new token, with cache", "T", 0, 1, token_seconds, doubling(64, 4096), SHORT),
-    "token-uncached": Series(
-        "new token, no cache", "T", 1, 2, partial(token_seconds, use_cache=False), doubling(64, 2048), SHORT
-    ),
-    "bpe-training": Series("BPE training", "bytes", 0, 1, bpe_training_seconds, **TEXT),
-    "bpe-encoding": Series("BPE encoding", "bytes", 0, 1, bpe_encoding_seconds, **TEXT),
+    "token-uncached": Series("new token, no cache", "T", 1, 2, uncached, doubling(64, 2048), SHORT),
 }
-
-
-def measure_series(name: str, quick: bool, text: str | None = None) -> list:
-    """Measure a series and return its points (n, cost).
-
-    A series that reads a text uses the file `text`, or the default corpus if it is None. Sizes beyond the length of the
-    text are left out.
-    """
-    series = SERIES[name]
-    sizes = series.quick if quick else series.sizes
-    if not series.reads_text:
-        return [(n, series.measure(n)) for n in sizes]
-    data = "".join(default_corpus() if text is None else TextFiles([text])).encode("utf-8")
-    return [(n, series.measure(data[:n].decode("utf-8", "ignore"))) for n in sizes if n <= len(data)]
 
 
 def verdict(series: Series, fit: dict) -> str:

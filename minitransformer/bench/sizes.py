@@ -22,18 +22,12 @@ class Size:
 
     @property
     def tokens(self) -> int:
-        """The number of tokens of a training step, B · T."""
         return self.batch * self.length
 
     @property
     def decoded(self) -> int:
         """The number of new tokens of one turn of decoding."""
         return min(MOST_DECODED, self.config.context - SHORT_PROMPT)
-
-    @classmethod
-    def from_dict(cls, fields: dict) -> "Size":
-        """Restore a Size from dataclasses.asdict(size)."""
-        return cls(**fields | {"config": Config(**fields["config"])})
 
 
 LLAMA = {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "bias": False}

@@ -1,12 +1,23 @@
-"""The time of calls, and the fastest matrix product and memory read of this machine.
+"""The time and the peak memory of calls, and the fastest matrix product and memory read of this machine.
 
 A training step consists mostly of matrix products, so the speed of large square products bounds it. Decoding one
 sequence reads every weight once per token, so the speed at which memory is read bounds it; a product of a vector with a
 matrix that is much larger than the caches measures that speed.
+
+Resident memory includes the freed arrays that the allocator keeps and the scratch space of the matrix library. Linux
+records the highest resident size of a process (VmHWM) and resets it when "5" is written to /proc/<pid>/clear_refs. On
+other systems the peak is unknown. The peaks of several processes are added, and shared memory counts once for each
+process that touches it, so the sum is an upper bound.
 """
 
+import contextlib
+import ctypes
+import gc
+import multiprocessing
+import os
 import time
 from itertools import pairwise
+from pathlib import Path
 
 SQUARES = (512, 1024, 2048)
 MATRIX = (4096, 8192)  # 128 MiB of float32
@@ -14,7 +25,6 @@ REPEATS = 4
 
 
 def seconds_of(call, *arguments) -> float:
-    """Return the time of one call in seconds."""
     start = time.perf_counter()
     call(*arguments)
     return time.perf_counter() - start
@@ -50,10 +60,35 @@ def machine_limits(engine, squares=SQUARES, shape=MATRIX) -> dict:
         return fastest(lambda: engine.multiply(a, b, out), REPEATS)
 
     rows, columns = shape
-    read = min(
-        product_seconds(rows, columns, 1), product_seconds(1, rows, columns)
-    )  # the faster one of the two orders of reading
+    read = min(product_seconds(rows, columns, 1), product_seconds(1, rows, columns))  # the better order of reading
     return {
         "flops": max(2 * n**3 / product_seconds(n, n, n) for n in squares),
         "bandwidth": 4 * rows * columns / read,
     }
+
+
+def peak_above(call) -> int | None:
+    """Run call() and return its peak in bytes above the level before it, or None if the system does not record it.
+
+    Free memory is returned to the system first, so that the peak includes all the memory that the call needs.
+    """
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library than glibc, or Windows
+        ctypes.CDLL(None).malloc_trim(0)
+    processes = [Path(f"/proc/{child.pid}") for child in (multiprocessing.active_children())]
+    processes.append(Path(f"/proc/{os.getpid()}"))
+    try:
+        before = [resident(process, "VmRSS") for process in processes]
+        for process in processes:
+            (process / "clear_refs").write_text("5")
+    except OSError:
+        call()
+        return None
+    call()
+    return sum(resident(process, "VmHWM") - level for process, level in zip(processes, before, strict=True))
+
+
+def resident(process: Path, kind: str) -> int:
+    """Return the current (VmRSS) or highest (VmHWM) resident memory of a process in bytes. Raises OSError."""
+    sizes = [line.split() for line in (process / "status").read_text().splitlines() if line.startswith(f"{kind}:")]
+    return int(sizes[0][1]) * 1024

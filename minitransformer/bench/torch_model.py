@@ -14,8 +14,6 @@ from minitransformer.layers.rms_norm import RMSNorm
 
 
 class TorchBlock(nn.Module):
-    """Attention and feed-forward, each after its norm."""
-
     def __init__(self, config, block):
         super().__init__()
         attention, feed_forward = block.attention, block.feed_forward
@@ -113,7 +111,6 @@ def tensor(*parameters):
 
 
 def norm(ours):
-    """Convert an RMSNorm or LayerNorm of this package to PyTorch. The weights are copied."""
     kind = nn.RMSNorm if isinstance(ours, RMSNorm) else nn.LayerNorm
     theirs = kind(len(ours.gamma.data), eps=ours.eps)
     theirs.weight = nn.Parameter(tensor(ours.gamma))
@@ -123,10 +120,7 @@ def norm(ours):
 
 
 def linear(*ours):
-    """Convert a Linear of this package, or several as one with their outputs side by side, to an nn.Linear.
-
-    The weights are copied and transposed, since PyTorch stores them as (out, in).
-    """
+    """Convert Linears of this package to one nn.Linear with their outputs side by side. Its weight is (out, in)."""
     weight = tensor(*(one.weight for one in ours)).T.contiguous()
     theirs = nn.Linear(*reversed(weight.shape), bias=ours[0].bias is not None)
     theirs.weight = nn.Parameter(weight)

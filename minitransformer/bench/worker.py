@@ -1,22 +1,23 @@
-"""The process that measures one engine: it reads questions as lines of JSON and answers each with a line of JSON.
+"""An engine in a separate process, and the questions that it answers.
 
-Between questions it sleeps, so that the other engine has the processor. All values are in seconds and bytes.
+Between questions the process sleeps, so that the other engine has the processor. All values are in seconds and bytes.
 """
 
-import json
+import multiprocessing
 import os
 import sys
 from statistics import mean, median
 
 import numpy as np
 
-from minitransformer.bench import memory, scaling
+from minitransformer.bench import scaling
 from minitransformer.bench.components import ComponentClock, by_component
-from minitransformer.bench.load import watched
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.bench.sizes import SHORT_PROMPT, Size
-from minitransformer.bench.timing import machine_limits, seconds_of, token_times
-from minitransformer.system.cores import THREAD_VARIABLES
+from minitransformer.bench.timing import machine_limits, peak_above, seconds_of, token_times
+from minitransformer.system.cores import THREAD_VARIABLES, begin, ending, environment_of_processes
+from minitransformer.system.extras import require
+from minitransformer.system.stopping import SIGNALS, birth
 from minitransformer.training.environment import environment
 
 WARM_UP = 3  # steps, which allocate memory, create the optimizer's state and run compilers
@@ -35,6 +36,66 @@ ABOUT = {
 }
 
 
+class EngineError(ChildProcessError):
+    """An engine's process failed to answer a question. The message names the question."""
+
+
+class EngineProcess:
+    """An engine in a separate process, which runs during a `with` block:
+
+    with EngineProcess("torch", threads=2) as engine:
+        answer = engine.ask("steps", seconds=1.0)
+    """
+
+    def __init__(self, engine: str, threads: int):
+        self.engine = engine
+        self.variables = dict.fromkeys(THREAD_VARIABLES, str(threads)) | BARE.get(engine, {})
+
+    def __enter__(self):
+        spawn = multiprocessing.get_context("spawn")
+        self.pipe, other_end = spawn.Pipe()
+        self.process = spawn.Process(target=answer_questions, args=(other_end, self.engine))
+        with environment_of_processes(self.variables), birth(*SIGNALS):  # Ctrl-C is for this process, which kills it
+            self.process.start()
+        other_end.close()
+        return self
+
+    def __exit__(self, *exception):
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+    def ask(self, question: str, **arguments):
+        """Call the Worker method named `question` in the process and return its result. Raises EngineError."""
+        try:
+            self.pipe.send((question, arguments))
+            error, answer = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            how = ending(self.process.exitcode, "perhaps there was not enough memory")
+            raise EngineError(f"the process of the engine {self.engine} {how} while answering {question!r}") from None
+        if error:
+            raise EngineError(f"the engine {self.engine} failed to answer {question!r}: {error}")
+        return answer
+
+
+def answer_questions(pipe, engine: str) -> None:
+    """Answer each question with (error, None) or (None, answer), until the other end of the pipe is closed."""
+    if engine not in TORCH:  # PyTorch's process has its own settings
+        begin()
+    os.dup2(2, 1)  # keeps the output of libraries apart from the results of the command
+    worker = Worker(engine)
+    while True:
+        try:
+            question, arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            pipe.send((None, getattr(worker, question)(**arguments)))
+        except Exception as error:
+            pipe.send((f"{type(error).__name__}: {error}", None))
+
+
 class Worker:
     """Answers questions about one engine.
 
@@ -45,43 +106,37 @@ class Worker:
     def __init__(self, engine: str):
         self.name = engine
 
-    def prepare(self, size: dict, seed: int = 0) -> dict:
+    def prepare(self, size: Size, seed: int = 0) -> dict:
         """Build the model and warm up. Return the losses of the first steps and the versions."""
-        self.size = Size.from_dict(size)
+        self.size = size
         self.rng = np.random.default_rng(seed)  # every engine draws the same batches in the same order
-        self.engine = build(self.name, self.size.config, seed)
+        self.engine = build(self.name, size.config, seed)
         losses = [self.engine.training_step(*self._batch()) for _ in range(WARM_UP)]
         self.decode(seconds=0.0)
         return {"losses": losses, "versions": versions()}
 
-    def steps(self, seconds: float) -> dict:
-        """Take training steps for about `seconds`, and at least FEWEST. Return their times and the load."""
+    def steps(self, seconds: float) -> list[float]:
+        """Take training steps for about `seconds`, and at least FEWEST. Return their times."""
         return self._timed_steps(self.engine.training_step, seconds)
 
-    def decode(self, seconds: float) -> dict:
+    def decode(self, seconds: float) -> list[float]:
         """Decode after a short prompt, repeatedly for about `seconds`. Return the time of each token but the first."""
-        ids = self._ids(SHORT_PROMPT)
-        times = []
-        with watched() as load:
-            while not times or sum(times) < seconds:
-                times += token_times(self.engine.stream(ids, self.size.decoded))[1:]
-        return {"times": times, "load": load}
+        ids, times = self._ids(SHORT_PROMPT), []
+        while not times or sum(times) < seconds:
+            times += token_times(self.engine.stream(ids, self.size.decoded))[1:]
+        return times
 
-    def prompt(self) -> dict:
-        """Read the long prompt. Return the time to the first new token and the load."""
-        ids = self._ids(self.size.prompt)
-        with watched() as load:
-            times = token_times(self.engine.stream(ids, 1))
-        return {"times": times, "load": load}
+    def prompt(self) -> list[float]:
+        """Read the long prompt. Return the time to the first new token."""
+        return token_times(self.engine.stream(self._ids(self.size.prompt), 1))
 
     def memory(self) -> int | None:
         """Return the peak of memory in a training step above the level before it, or None if it is unknown."""
         batch = self._batch()
         self.engine.restart_replicas()
-        return memory.peak_above(lambda: self.engine.training_step(*batch))
+        return peak_above(lambda: self.engine.training_step(*batch))
 
     def limits(self) -> dict:
-        """Return the highest FLOP/s and bytes/s of the engine's library on this machine."""
         return machine_limits(self.engine)
 
     def facts(self) -> dict:
@@ -116,17 +171,13 @@ class Worker:
 
         profiled = self._timed_steps(profiled_step, seconds)
         means = {key: mean(clock.get(key, 0.0) for clock in clocks) for key in set().union(*clocks)}
-        return {
-            "rows": by_component(means),
-            "with_profiler": median(profiled["times"]),
-            "without": median(without["times"]),
-            "load": without["load"],
-        }
+        return {"rows": by_component(means), "with_profiler": median(profiled), "without": median(without)}
 
-    def growth(self, name: str, quick: bool, text: str | None = None) -> dict:
-        with watched() as load:
-            points = scaling.measure_series(name, quick, text)
-        return {"points": points, "load": load, "versions": versions()}
+    def growth(self, name: str, quick: bool) -> dict:
+        """Measure a series of scaling.py. Return its points (n, cost) and the versions."""
+        series = scaling.SERIES[name]
+        points = [(n, series.measure(n)) for n in (series.quick if quick else series.sizes)]
+        return {"points": points, "versions": versions()}
 
     def _ids(self, *shape):
         return self.rng.integers(0, self.size.config.vocab_size, shape)
@@ -134,12 +185,11 @@ class Worker:
     def _batch(self):
         return self._ids(2, self.size.batch, self.size.length)
 
-    def _timed_steps(self, step, seconds: float) -> dict:
+    def _timed_steps(self, step, seconds: float) -> list[float]:
         times = []
-        with watched() as load:
-            while len(times) < FEWEST or sum(times) < seconds:
-                times.append(seconds_of(step, *self._batch()))
-        return {"times": times, "load": load}
+        while len(times) < FEWEST or sum(times) < seconds:
+            times.append(seconds_of(step, *self._batch()))
+        return times
 
 
 def build(name: str, config, seed: int):
@@ -147,6 +197,7 @@ def build(name: str, config, seed: int):
         return NumPyEngine(config, seed, threads=int(os.environ.get(THREAD_VARIABLES[0], 1)))
     if name in BARE:
         return NumPyEngine(config, seed)
+    require("torch", extra="parity")
     from minitransformer.bench.torch_engine import TorchEngine
 
     return TorchEngine(config, seed, **TORCH[name])
@@ -158,16 +209,3 @@ def versions() -> dict:
     if "torch" in sys.modules:
         version_of["PyTorch"] = sys.modules["torch"].__version__
     return version_of
-
-
-def main(engine: str) -> None:
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # keeps the output of libraries apart from the answers
-    worker = Worker(engine)
-    for line in sys.stdin:
-        question = json.loads(line)
-        try:
-            answer = {"answer": getattr(worker, question["ask"])(**question["arguments"])}
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)

@@ -114,18 +114,22 @@ def decoding(ids):
 
 
 @contextlib.contextmanager
-def one_thread_each():
-    """Limit the matrix library to one thread in processes that are started within the `with` block."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+def environment_of_processes(variables: dict):
+    """Set environment variables for processes that are started within the `with` block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
         for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
+            del os.environ[name]
+            if value is not None:
                 os.environ[name] = value
+
+
+def one_thread_each():
+    """Limit the matrix library to one thread in processes that are started within the `with` block."""
+    return environment_of_processes(dict.fromkeys(THREAD_VARIABLES, "1"))
 
 
 def ending(status: int, advice: str) -> str:
