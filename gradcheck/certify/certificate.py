@@ -4,7 +4,6 @@ For a backward pass the formulas are the two sides of ⟨dy, J v⟩ = ⟨Jᵀ dy
 the forward pass on numbers with a tangent v, and Jᵀ dy by backward. README.md has the theorem and its proof.
 """
 
-import contextlib
 import math
 import random
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from gradcheck.cases import error_in_words
 from gradcheck.certify import constants, scalar
 from gradcheck.certify.arrays import Array, entries, standing_in
 from gradcheck.certify.relations import Run
-from gradcheck.certify.scalar import EQUAL, CannotTell, add, lift, make, multiply
+from gradcheck.certify.scalar import EQUAL, CannotTell, Number, add, lift, multiply
 from gradcheck.contract import run_backward, run_under_watch, with_zeros
 from gradcheck.report import GradientError
 
@@ -53,8 +52,8 @@ class Certificate:
     def __str__(self) -> str:
         if not self:
             return f"{self.verdict}: {self.reason}"
-        decisions = {0: "", 1: " that take the same decision"}.get(
-            self.decisions, f" that take the same {self.decisions} decisions"
+        decisions = (
+            f" that take the same {self.decisions} decision{'s' * (self.decisions > 1)}" if self.decisions else ""
         )
         line = f"certified: for all inputs of these shapes{decisions}; wrong with probability < 1e{self.exponent}"
         read = ", ".join(f"{value!r} read as {reading}" for value, reading in self.constants)
@@ -78,17 +77,19 @@ def certify_call(call: Call, seed: int | None = None, randomize: bool = False) -
     """Decide whether the backward pass of a Call is right. See `certify`."""
     call, name, rng = call.copy(), call.name, np.random.default_rng(seed)
     with prepared(call, int(rng.integers(2**32)) if randomize else None):
-        _visit_elsewhere(call)
         try:
             floats = run_under_watch(call, None, rng)
-            problem = floats.problem or _nonlinear(call, floats)
+            is_finite = all(np.isfinite(gradient).all() for gradient in floats.gradients)
+            problem = floats.problem or ("" if is_finite else "a gradient is not finite")
         except GradientError as error:
             problem = str(error)
         except ValueError as error:
             if not hasattr(error, "backward"):  # it is about the inputs
                 raise
             problem = f"backward raises {error_in_words(error)}"
-        return Certificate(name, "refused", problem) if problem else _decide(name, seed, Sides(call, floats, rng))
+        if not problem:
+            return _decide(name, seed, sides(call, floats, rng), floats.arguments)
+    return Certificate(name, "refused", problem)
 
 
 def same(f: Callable[..., Any], g: Callable[..., Any], /, *inputs: Any, seed: int | None = None) -> Certificate:
@@ -98,58 +99,40 @@ def same(f: Callable[..., Any], g: Callable[..., Any], /, *inputs: Any, seed: in
     and `seed`, see `certify`.
     """
     calls = [Call(f, *inputs).copy(), Call(g, *inputs).copy()]
-    return _decide(f"{calls[0].name} = {calls[1].name}", seed, Values(calls))
-
-
-def _visit_elsewhere(call):
-    """Run forward and backward on other inputs, to reveal a function that reuses results of an earlier call."""
-    other = call.on(-value[::-1] if _is_array(value) and value.ndim else value for value in call.inputs)
-    with contextlib.suppress(Exception), np.errstate(all="ignore"), state_kept(call.target):
-        y, backward = other.evaluate()
-        backward(call.as_y(np.ones(np.shape(y))))
-
-
-def _nonlinear(call, floats):
-    """Describe the first gradient that is not finite or not linear in dy. Return "" if there is none."""
-    larger = run_backward(call, call.evaluate()[1], -1000 * floats.dy, floats.arguments)
-    larger = with_zeros(larger, floats.arguments)
-    for argument, gradient, other in zip(floats.arguments, floats.gradients, larger, strict=True):
-        if not np.isfinite(gradient).all():
-            return f"{argument.label} is not finite"
-        if np.max(np.abs(other + 1000 * gradient), initial=0) > 1e-6 * np.max(np.abs(other), initial=0) + 1e-9:
-            return f"{argument.label} is not linear in dy"
-    return ""
+    return _decide(f"{calls[0].name} = {calls[1].name}", seed, values(calls))
 
 
 def _is_array(value):
     return isinstance(value, np.ndarray) and value.dtype.kind == "f"
 
 
-def _decide(name, seed, identity):
-    """Return the Certificate for an identity, which is an instance of Sides or Values."""
+def _decide(name, seed, pairs, arguments=()):
+    """Return the Certificate for the identity of pairs(run), see `sides` and `values`."""
     run = Run(random.Random(seed), constants.random_prime(seed))
     try:
-        with run.computing():
-            for _ in range(PASSES):
-                known, pairs = run.known, identity.pairs(run)
-                if all(a.v == b.v for a, b, _ in pairs) or run.known == known:
-                    break
-            return _judge(name, run, pairs, identity)
+        with run.computing(), standing_in():
+            return _judge(name, run, pairs, arguments)
     except CannotTell as error:
         return Certificate(name, "cannot tell", str(error))
     except Exception as error:
         return Certificate(name, "cannot tell", f"the function does not run on exact numbers: {error_in_words(error)}")
 
 
-def _judge(name, run, pairs, identity):
-    """Return the Certificate for pairs (left, right, Σ|terms|), where left and right are Numbers."""
-    gap = max((abs(a.d - b.d) / size if a.d != b.d else Decimal(0) for a, b, size in pairs), default=Decimal(0))
-    if gap <= EQUAL and all(a.v == b.v for a, b, _ in pairs):
-        floats = sorted(x for x in run.constants if isinstance(x, float) and math.isfinite(x))
-        readings = tuple((x, constants.in_words(x)) for x in floats if constants.in_words(x))
+def _judge(name, run, pairs, arguments):
+    for _ in range(PASSES):
+        known, compared = run.known, pairs(run)
+        is_identity = all(a.v == b.v for a, b, _ in compared)
+        if is_identity or run.known == known:
+            break
+    gap = gap_of(compared)
+    if gap <= EQUAL and is_identity:
+        words = {x: constants.in_words(x) for x in run.constants if isinstance(x, float) and math.isfinite(x)}
+        readings = tuple((x, words[x]) for x in sorted(words) if words[x])
         return Certificate(name, "certified", "", len(run.decisions), error_exponent(run), readings)
     if gap > (ROUNDED if run.rounded else CANCELLED):
-        return Certificate(name, "refused", identity.culprit(run, gap))
+        wrong = (argument.label for i, argument in enumerate(arguments) if gap_of(pairs(run, [i])) > EQUAL)
+        where = next(wrong, "the results" if not arguments else "the sum")
+        return Certificate(name, "refused", f"{where}: the sides of the identity differ by {gap:.1e}")
     if gap <= EQUAL:
         reason = "the two sides agree to 40 digits, but were not shown to be identical"
     elif run.rounded:
@@ -157,6 +140,11 @@ def _judge(name, run, pairs, identity):
     else:
         reason = f"the two sides differ by {gap:.1e} of their size: the other digits are lost to cancellation"
     return Certificate(name, "cannot tell", reason)
+
+
+def gap_of(pairs):
+    """Return the largest relative difference of the digits in pairs (left, right, Σ|terms|)."""
+    return max((abs(a.d - b.d) / size for a, b, size in pairs if a.d != b.d), default=Decimal(0))
 
 
 def error_exponent(run):
@@ -167,81 +155,55 @@ def error_exponent(run):
     return math.ceil(max(point, prime) + math.log10(2))
 
 
-class Sides:
-    """The identity ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ of a Call. `floats` is its contract.Run in float64, for comparison."""
+def sides(call, floats, rng):
+    """Return a function pairs(run, chosen) for the identity ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ of a Call.
 
-    def __init__(self, call, floats, rng):
-        self.call, self.floats, self.arguments = call.on(call.inputs), floats, floats.arguments
-        self.call.type_of_y = np.ndarray
-        self.directions = [rng.standard_normal(argument.array.shape) for argument in self.arguments]
+    It returns [(left side, right side, Σ|terms|)] for a random direction v in the chosen arguments (default: all).
+    `floats` is the contract.Run of the Call in float64, to which the digits are compared.
+    """
+    call, arguments = call.on(call.inputs), floats.arguments
+    call.type_of_y = np.ndarray
+    directions = [rng.standard_normal(argument.array.shape) for argument in arguments]
 
-    def pairs(self, run):
-        """Return [(⟨dy, J v⟩, ⟨Jᵀ dy, v⟩, Σ|terms|)] for one random direction v in all arguments."""
-        return [self._along(run, range(len(self.arguments)))]
+    def on_numbers(run, vs):
+        """Evaluate the Call on Numbers. `vs` maps the index of an argument to its tangents."""
+        arrays = {id(a.array): variables(run, i, a.array, tangents=vs.get(i, ())) for i, a in enumerate(arguments)}
+        for argument in arguments:
+            if argument.parameter is not None:
+                argument.parameter.data = arrays[id(argument.array)]
+        with state_kept(call.target):
+            return call.on(arrays.get(id(value), value) for value in call.inputs).evaluate()
 
-    def culprit(self, run, gap):
-        """Describe the first gradient for which the two sides differ."""
-        for i, argument in enumerate(self.arguments):
-            left, right, size = self._along(run, [i])
-            if left.v != right.v and left.d != right.d:
-                return f"{argument.label}: the sides of the identity differ by {abs(left.d - right.d) / size:.1e}"
-        return f"the sides of the identity differ by {gap:.1e}"
-
-    def _along(self, run, chosen):
-        vs = {i: variables(run, ("v", i), self.directions[i]) for i in chosen}
-        dy = variables(run, "dy", self.floats.dy)
-        with self._symbols(run) as call:
-            y, backward = call.evaluate()
-            gradients = with_zeros(run_backward(call, backward, dy.copy(), self.arguments), self.arguments)
-        self._compare("y", y, self.floats.y)
-        for argument, gradient, expected in zip(self.arguments, gradients, self.floats.gradients, strict=True):
-            self._compare(argument.label, gradient, expected)
-        with self._symbols(run, vs) as call:
-            tangents = [lift(0) if a.tangent is None else a.tangent for a in entries(call.evaluate()[0])]
+    def pairs(run, chosen=None):
+        chosen = range(len(arguments)) if chosen is None else chosen
+        vs = [entries(variables(run, ("v", i), v)) for i, v in enumerate(directions)]
+        dy = variables(run, "dy", floats.dy, scalar.DY)
+        y, backward = on_numbers(run, {})
+        gradients = with_zeros(run_backward(call, backward, dy.copy(), arguments), arguments)
+        expected = [floats.y, *floats.gradients]
+        for label, array, numbers in zip(["y", *(a.label for a in arguments)], expected, [y, *gradients], strict=True):
+            values = np.array([float(a.d) for a in entries(numbers)])
+            slack = LIKE_FLOATS * np.max(np.abs(array), initial=0) + floats.rounding
+            if values.size != array.size or not np.all(np.abs(values - array.ravel()) <= slack):
+                raise CannotTell(f"{label} computed with exact numbers differs from {label} computed in float64")
+        moving, _ = on_numbers(run, {i: vs[i] for i in chosen})
+        tangents = [Number(*(a.tangent or (Decimal(0), 0, 0)), "tangent") for a in entries(moving)]
         left = list(map(multiply, entries(dy), tangents))
-        right = [multiply(a, b) for i in chosen for a, b in zip(entries(gradients[i]), entries(vs[i]), strict=True)]
-        return reduce(add, left, lift(0)), reduce(add, right, lift(0)), sum(abs(term.d) for term in left + right)
+        right = [term for i in chosen for term in map(multiply, entries(gradients[i]), vs[i])]
+        size = sum(abs(term.d) for term in left + right)
+        return [(reduce(add, left, lift(0)), reduce(add, right, lift(0)), size)]
 
-    @contextlib.contextmanager
-    def _symbols(self, run, tangents=None):
-        """Yield the Call on Arrays of Numbers. `tangents` maps the index of an argument to its tangents."""
-        arrays = [variables(run, i, argument.array) for i, argument in enumerate(self.arguments)]
-        for i, tangent in (tangents or {}).items():
-            for number, t in zip(entries(arrays[i]), entries(tangent), strict=True):
-                number.tangent = t
-        pairs = list(zip(self.arguments, arrays, strict=True))
-        by_identity = {id(argument.array): array for argument, array in pairs}
-        try:
-            for argument, array in pairs:
-                if argument.parameter is not None:
-                    argument.parameter.data = array
-            with state_kept(self.call.target), standing_in(self.call.target):
-                yield self.call.on(by_identity.get(id(value), value) for value in self.call.inputs)
-        finally:
-            for argument, _ in pairs:
-                if argument.parameter is not None:
-                    argument.parameter.data = argument.array
-
-    def _compare(self, label, array, expected):
-        values = np.array([float(a.d) for a in entries(array)])
-        slack = LIKE_FLOATS * np.max(np.abs(expected), initial=0) + self.floats.rounding
-        if values.size != expected.size or not np.all(np.abs(values - expected.ravel()) <= slack):
-            raise CannotTell(f"{label} computed with exact numbers differs from {label} computed in float64")
+    return pairs
 
 
-class Values:
-    """The identity of the results of two Calls, entry by entry."""
+def values(calls):
+    """Return a function pairs(run), for the identity of the results of two Calls, entry by entry."""
 
-    def __init__(self, calls):
-        self.calls = calls
-
-    def pairs(self, run):
-        """Return [(entry of the first result, entry of the second, larger absolute value)]."""
+    def pairs(run):
         results = []
-        for call in self.calls:
+        for call in calls:
             inputs = [variables(run, i, x) if _is_array(x) else x for i, x in enumerate(call.inputs)]
-            with standing_in(call.target):
-                result = call.on(inputs).evaluate()
+            result = call.on(inputs).evaluate()
             is_pair = isinstance(result, tuple) and len(result) == 2 and callable(result[1])
             results.append(result[:1] if is_pair else result if isinstance(result, tuple) else (result,))
         shapes = [[np.shape(part) for part in result] for result in results]
@@ -250,16 +212,14 @@ class Values:
         left, right = ([a for part in result for a in entries(part)] for result in results)
         return [(a, b, max(abs(a.d), abs(b.d))) for a, b in zip(left, right, strict=True)]
 
-    def culprit(self, run, gap):
-        return f"the results differ by {gap:.1e}"
+    return pairs
 
 
-def variables(run, name, values):
+def variables(run, name, array, on=scalar.INPUTS, tangents=()):
     """Return an Array with the given digits. Its field values are random, but always the same for a name."""
-    result = np.empty(values.shape, object)
-    for i, x in enumerate(values.flat):
-        v = run.element("variable", name, i).v
-        result.flat[i] = make(
-            Decimal(float(x)), v, 1, run.unit, "variable", (), scalar.DY if name == "dy" else scalar.INPUTS
-        )
+    result = np.empty(array.shape, object)
+    for i, x in enumerate(array.flat):
+        result.flat[i] = Number(Decimal(float(x)), run.element("variable", name, i).v, 1, "variable", (), on)
+    for a, t in zip(result.flat, tangents, strict=False):
+        a.on, a.tangent = on | scalar.MOVING, (t.d, t.v, t.size)
     return result.view(Array)

@@ -13,21 +13,14 @@ import contextlib
 import decimal
 import gc
 from fractions import Fraction
-from operator import add
+from functools import cache
 
 from gradcheck.certify import scalar
-from gradcheck.certify.constants import PI, element, root_of
-from gradcheck.certify.scalar import CannotTell, Number, divide, lift, make, minus, multiply, plus
+from gradcheck.certify.constants import PI, has_root
+from gradcheck.certify.scalar import CannotTell, Number, digits, lift, multiply
 
 DIGITS = decimal.Context(prec=60, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
 QUARTERS = (1, 2, 3, 4, 6, 8, 12, 16)  # exp(a) is E⁴ for a random E, so exp(a · k/4) is E^k
-
-
-class Denominator:
-    """A product of powers, as {atom: exponent}, and its size. An atom is a tuple whose last entry is its size."""
-
-    def __init__(self, powers):
-        self.powers, self.size = powers, sum(atom[-1] * k for atom, k in powers.items())
 
 
 class Run:
@@ -36,8 +29,8 @@ class Run:
     def __init__(self, rng, p):
         self.rng, self.p, self.root_of_pi = rng, p, rng.randrange(1, p)
         self.constants, self.decisions, self.rounded, self.created, self.largest = {}, set(), False, 0, 0
-        self.squares, self.elements, self.exps, self.denominators, self.combinations = {}, {}, {}, {}, {}
-        self.unit = self.denominator({})
+        self.squares, self.elements, self.exps = {}, {}, {}
+        self.raised = cache(lambda v, k: pow(v, k, p))
         self.multiples = {s * k * pow(4, -1, p) % p: s * k for k in QUARTERS for s in (1, -1)}
 
     @contextlib.contextmanager
@@ -58,30 +51,13 @@ class Run:
         """Return the number of known field values, to which a new value is compared."""
         return len(self.squares) + len(self.elements) + len(self.exps)
 
-    def denominator(self, powers):
-        """Return the Denominator of {atom: exponent}. Equal powers give the same object."""
-        key = frozenset(powers.items())
-        if key not in self.denominators:
-            self.denominators[key] = Denominator(powers)
-        return self.denominators[key]
-
-    def combined(self, a, b, how):
-        """Combine two Denominators to their product (`how` is operator.add) or least common multiple (`how` is max)."""
-        if b is self.unit or a is self.unit:
-            return a if b is self.unit else b
-        if (a, b, how) not in self.combinations:
-            powers = a.powers | {atom: how(a.powers.get(atom, 0), k) for atom, k in b.powers.items()}
-            self.combinations[a, b, how] = self.denominator(powers)
-        return self.combinations[a, b, how]
-
-    def atom(self, b, k=1):
-        """Return the Denominator that is the k-th power of the numerator of b."""
-        return self.denominator({(b.v, b.m, b.n): k})
+    def residue(self, q):
+        return q.numerator * pow(q.denominator, -1, self.p) % self.p
 
     def element(self, *key, d=None, on=1):
         """Return the random number that belongs to a key, with the decimal value d. The first call draws it."""
         if key not in self.elements:
-            self.elements[key] = Number(d, self.rng.randrange(1, self.p), 1, self.unit, key[0], (), on)
+            self.elements[key] = Number(d, self.rng.randrange(1, self.p), 1, key[0], (), on)
         return self.elements[key]
 
     def odd(self, name, a):
@@ -89,26 +65,12 @@ class Run:
         v = self.element(name, min(a.v, self.p - a.v)).v
         return 0 if not a.v else v if a.v < self.p - a.v else self.p - v
 
-    def decide(self, v):
-        """Record that the sign of the number with the field value v was used in a comparison."""
-        self.decisions.add(min(v % self.p, -v % self.p))
-
     def product(self, d, powers, op, args):
         """Return the product of [(Number, exponent)] as a Number with the digits d."""
-        above, below, n, m = 1, 1, 0, self.unit
+        v, size = 1, 0
         for b, k in powers:
-            if k < 0:
-                below, n, more = below * pow(b.v, -k, self.p) % self.p, n - k * b.m.size, self.atom(b, -k)
-            else:
-                above, n = above * pow(b.v, k, self.p) % self.p, n + k * b.n
-                more = self.denominator({atom: k * i for atom, i in b.m.powers.items()})
-            m = self.combined(m, more, add)
-        return make(d, above * pow(below, -1, self.p) % self.p, n, m, op, args, args[0].on)
-
-    def exp(self, u):
-        if not u.d.is_finite():
-            return lift(float(u.d.exp()))
-        return self.product(u.d.exp(), self.exponential(u, 1), "exp", (u,))
+            v, size = v * self.raised(b.v, k) % self.p, size + abs(k) * b.size
+        return Number(d, v, size, op, args, args[0].on)
 
     def exponential(self, u, scale):
         """Return exp(scale · u) as a list of (Number, exponent), where the scale is an element of the field.
@@ -122,12 +84,10 @@ class Run:
             if not key:
                 continue
             if key not in self.exps:
-                if a.op in ("add", "subtract"):
-                    pending += [(x, c), (y, c if a.op == "add" else -c)]
+                if a.op == "add":
+                    pending += [(x, c), (y, c)]
                 elif a.op == "multiply" and not (x.on and y.on):
                     pending.append((y, c * x.v) if not x.on else (x, c * y.v))
-                elif a.op == "divide" and not y.on:
-                    pending.append((x, c * pow(y.v, -1, self.p)))
                 elif a.op == "log" and c % self.p in self.multiples:
                     others += self.powers(x, Fraction(self.multiples[c % self.p], 4))
                 else:
@@ -139,88 +99,90 @@ class Run:
                 quarters[e] = quarters.get(e, 0) + k
         return [*quarters.items(), *others]
 
+    def exp(self, u):
+        if not u.d.is_finite():
+            return lift(float(u.d.exp()))
+        return self.product(u.d.exp(), self.exponential(u, 1), "exp", (u,))
+
     def log(self, a):
         """Return log a as the sum of log |b| over the factors b of a."""
         if not a.d > 0 or not a.d.is_finite():
             return lift(float(a.d.ln()))
-        total = lift(0)
+        terms = []
         for b, c in factors(a):
             first = b
             while first.op == "add":
                 first = first.args[0]
             if first.op == "exp":  # log(exp u + …) = u + log(1 + …)
-                total = plus(total, multiply(lift(c), first.args[0]))
-                b = divide(b, first)
+                terms.append((first.args[0], c))
+                b = multiply(b, self.power(first, -1))
             if b.v not in (1, self.p - 1):
-                leaf = self.element("log", min(b.v, self.p - b.v), d=abs(b.d).ln(), on=b.on)
-                total = plus(total, multiply(lift(c), leaf))
-        return make(a.d.ln(), total.v, total.n, total.m, "log", (a,), a.on)
+                terms.append((self.element("log", min(b.v, self.p - b.v), d=abs(b.d).ln(), on=b.on), c))
+        v = sum(b.v * self.residue(c) for b, c in terms) % self.p
+        return Number(a.d.ln(), v, sum(b.size + 32 for b, c in terms), "log", (a,), a.on)
 
     def power(self, a, c):
-        """Return a^c for a Fraction c."""
-        if c.denominator == 1 and (a.v or c > 0):
-            return self.product(a.d ** int(c), [(a, int(c))], "power", (a, c)) if c else lift(1)
-        if a.v and not a.d:
+        """Return a^c for an integer or a Fraction c."""
+        if not c:
+            return lift(1)
+        if a.v and not a.d and (c < 0 or c.denominator > 1):
             raise CannotTell(
                 "the function takes a root of a number that is zero at these inputs, but not at all others (a kink)"
             )
-        if not (a.v and a.d > 0 and a.d.is_finite()):
-            return lift(0 if c > 0 and not a.v else float("nan" if a.v else "inf"))
-        d = a.d.sqrt() ** int(2 * c) if c.denominator == 2 else a.d ** (decimal.Decimal(c.numerator) / c.denominator)
+        if not a.d.is_finite() or not (a.d > 0 or (a.d and c.denominator == 1) or (a.v and c > 0)):
+            return lift(float(a.d ** digits(c)))
+        if c.denominator == 1:
+            return self.product(1 / a.d if c == -1 else a.d ** int(c), [(a, int(c))], "power", (a, c))
+        d = a.d.sqrt() ** int(2 * c) if c.denominator == 2 else a.d ** digits(c)
         return self.product(d, self.powers(a, c), "power", (a, c))
 
     def powers(self, a, c):
         """Return a^c for a positive number a, as a list of (Number, exponent)."""
         found = []
         for b, k in factors(a):
+            k *= c
             if b.op == "exp":
-                found += self.exponential(b.args[0], element(k * c, 1, 0, 1, self.p))
-            else:
-                found += self.powers_of_factor(b, k * c)
+                found += self.exponential(b.args[0], self.residue(k))
+                continue
+            b = abs(b)
+            while k.denominator % 2 == 0:
+                b, k = self.root(b), 2 * k
+            whole, rest = divmod(k, 1)
+            found.append((b, int(whole)))
+            if rest:
+                found.append((self.element("power", b.v, rest), 1))
         return found
 
-    def powers_of_factor(self, b, c):
-        """Return |b|^c as a list of (Number, exponent).
-
-        A new root is a random element r, and from then on r² replaces its square (see scalar.make).
-        """
-        if b.on and c % 2:
-            self.decide(b.v)
-        b = b if b.d > 0 else minus(b)
-        while c.denominator % 2 == 0:
-            parts = root_of(b.args[0]) if b.op == "constant" and b.args else None
-            if parts is None:
-                root = self.element("root", b.v, d=b.d.sqrt(), on=b.on)
-                square = root.v**2 % self.p
-                self.squares[b.v], self.squares[self.p - b.v] = square, self.p - square
-                self.elements["root", square] = root
-            else:
-                v = element(*parts, 0, 1, self.p)
-                root = Number(b.d.sqrt(), v, b.n, self.denominator({("root", b.m, b.m.size): 1}), "root", (), 0)
-            b, c = root, 2 * c
-        whole, rest = divmod(c, 1)
-        return [(b, int(whole))] + ([(self.element("power", b.v, rest), 1)] if rest else [])
+    def root(self, a):
+        """Return √a, by default a random element r. From then on r² replaces its square (see scalar.Number)."""
+        if a.op == "constant" and a.args and has_root(a.args[0]):
+            return Number(a.d.sqrt(), pow(a.v, (self.p + 1) // 4, self.p), a.size, "constant")
+        r = self.element("root", a.v, d=a.d.sqrt(), on=a.on)
+        square = r.v**2 % self.p
+        self.squares[a.v], self.squares[self.p - a.v] = square, self.p - square
+        self.elements["root", square] = r
+        return r
 
     def erf(self, a):
         if not a.d.is_finite():
-            return lift(float(error_function(a.d)))
-        return make(error_function(a.d), self.odd("erf", a), 1, self.unit, "erf", (a,), a.on)
+            return lift(1 if a.d > 0 else -1)
+        return Number(error_function(a.d), self.odd("erf", a), 1, "erf", (a,), a.on)
 
     def turn(self, a):
         """Return (cos a, sin a) = (1 − t², 2t) / (1 + t²) with t = tan(a/2)."""
         t = self.odd("tan", a)
-        below, m = pow(1 + t * t, -1, self.p), self.denominator({("turn", t, 3): 1})
+        below = pow(1 + t * t, -1, self.p)
         pairs = zip(cosine_and_sine(a.d), (1 - t * t, 2 * t), strict=True)
-        return [make(d, v * below % self.p, 3, m, "turn", (a,), a.on) for d, v in pairs]
+        return [Number(d, v * below % self.p, 3, "turn", (a,), a.on) for d, v in pairs]
 
 
 def factors(a):
-    """Return [(b, c)] with |a| = Π |b|^c, where no b is a product, a quotient or a power."""
+    """Return [(b, c)] with |a| = Π |b|^c, where no b is a product or a power."""
     found, pending = [], [(a, Fraction(1))]
     while pending:
         b, c = pending.pop()
-        if b.op in ("multiply", "divide"):
-            pending += [(b.args[0], c), (b.args[1], c if b.op == "multiply" else -c)]
+        if b.op == "multiply":
+            pending += [(b.args[0], c), (b.args[1], c)]
         elif b.op == "power":
             pending.append((b.args[0], c * b.args[1]))
         else:
@@ -228,25 +190,25 @@ def factors(a):
     return found
 
 
+def series(term, ratio):
+    """Return the sum of a series with this first term, in which ratio(k) is the k-th term ÷ the one before."""
+    total, k = term, 0
+    while abs(term) > decimal.Decimal("1e-70"):
+        k += 1
+        term *= ratio(k)
+        total += term
+    return total
+
+
 def error_function(x):
     """Return erf x = 2/√π · exp(−x²) · Σ_k 2^k x^(2k+1) / (1 · 3 · … · (2k+1))."""
     if abs(x) > 12:  # it differs from ±1 by less than 1e-63
         return decimal.Decimal(1).copy_sign(x)
-    term, total, k = x, x, 0
-    while abs(term) > abs(total) * decimal.Decimal("1e-62"):
-        k += 1
-        term *= 2 * x * x / (2 * k + 1)
-        total += term
-    return 2 / PI.sqrt() * (-x * x).exp() * total
+    return 2 / PI.sqrt() * (-x * x).exp() * series(x, lambda k: 2 * x * x / (2 * k + 1))
 
 
 def cosine_and_sine(x):
     """Return (cos x, sin x), computed by their power series."""
-    with decimal.localcontext() as context:
-        context.prec += 30
-        x = x.remainder_near(2 * PI)
-        term, sums = decimal.Decimal(1), [decimal.Decimal(0), decimal.Decimal(0)]
-        for k in range(100):
-            sums[k % 2] += term if k % 4 < 2 else -term
-            term *= x / (k + 1)
-    return +sums[0], +sums[1]
+    x = x.remainder_near(2 * PI)
+    cosine = series(decimal.Decimal(1), lambda k: -x * x / (2 * k * (2 * k - 1)))
+    return cosine, series(x, lambda k: -x * x / (2 * k * (2 * k + 1)))

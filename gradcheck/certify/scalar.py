@@ -2,41 +2,89 @@
 
 The digits decide every comparison. The field value is the value of a formula at a random point, at which inputs, and
 functions that are not rational (relations.py), are random elements. Two formulas with equal field values are the same
-formula, except with a small probability, which grows with their size. The size is a bound on the degree and on the
-logarithm to base 2 of the sum of the coefficients' absolute values. `n` bounds the size of the numerator. The
-denominator `m` is a product of powers of divisors.
+formula, except with a small probability, which grows with their size. The size bounds the degrees of the numerator and
+of the denominator, and the logarithm to base 2 of the sum of their coefficients' absolute values.
 
-A number may have a tangent, which is its derivative along a direction. Every operation applies the chain rule to it.
+Every operation is + · or a power, or a function of relations.py. If an operand has a tangent (its derivative along a
+direction), `differentiable` applies the chain rule.
 """
 
 import decimal
 import numbers
-import operator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
-from gradcheck.certify import constants
+from gradcheck.certify.constants import PI, read
 
 EQUAL = decimal.Decimal("1e-40")  # relative: closer numbers are equal in their digits
-LOST = "a number that is not zero has the field value zero"
+INPUTS, DY, MOVING = 1, 2, 4
 
-INPUTS, DY = 1, 2
-
-run = None  # the current Run (relations.py), set by Run.computing
+run: Any = None  # the current Run (relations.py), set by Run.computing
 
 
 class CannotTell(Exception):  # noqa: N818 (it is a verdict, not an error)
     """The function can be neither certified nor refused; the message gives the reason."""
 
 
-def both_sides(rule):
+def differentiable(slopes):
+    """Extend a function of Numbers to tangents. `slopes(y, *inputs)` returns ∂y/∂x for each input x."""
+
+    def extended(function):
+        def apply(*inputs):
+            y = function(*inputs)
+            if y.on & MOVING:
+                d, v, size = decimal.Decimal(0), 0, 0
+                for slope, x in zip(slopes(y, *inputs), inputs, strict=False):
+                    if x.tangent:
+                        d += slope.d * x.tangent[0]
+                        v += slope.v * x.tangent[1]
+                        size += slope.size + x.tangent[2] + 1
+                y.tangent = d, v % run.p, size
+            return y
+
+        return apply
+
+    return extended
+
+
+@differentiable(lambda y, a, b: (lift(1), lift(1)))
+def add(a, b):
+    d, v = a.d + b.d, (a.v + b.v) % run.p
+    if not v and d.is_finite():
+        d = decimal.Decimal(0)
+    return Number(d, v, a.size + b.size + 1, "add", (a, b), a.on | b.on)
+
+
+@differentiable(lambda y, a, b: (b, a))
+def multiply(a, b):
+    return Number(a.d * b.d, a.v * b.v % run.p, a.size + b.size, "multiply", (a, b), a.on | b.on)
+
+
+@differentiable(lambda y, a, b: [multiply(b, run.power(a, b.args[0] - 1))])
+def rational_power(a, b):
+    return run.power(a, b.args[0])
+
+
+def power(a, b):
+    return rational_power(a, b) if b.op == "constant" and b.args else exp(multiply(b, log(a)))
+
+
+exp = differentiable(lambda y, a: [y])(lambda a: run.exp(a))
+log = differentiable(lambda y, a: [run.power(a, -1)])(lambda a: run.log(a))
+erf = differentiable(lambda y, a: [lift(2 / np.sqrt(np.pi)) * run.exp(-a * a)])(lambda a: run.erf(a))
+sin = differentiable(lambda y, a: [run.turn(a)[0]])(lambda a: run.turn(a)[1])
+cos = differentiable(lambda y, a: [-run.turn(a)[1]])(lambda a: run.turn(a)[0])
+
+
+def operator(rule):
     """Return a binary operator's two methods, such as __add__ and __radd__. The other operand may be any number."""
 
-    def forward(self, other):
+    def method(self, other):
         return NotImplemented if isinstance(other, np.ndarray) else rule(self, lift(other))
 
-    return forward, lambda self, other: rule(lift(other), self)
+    return method, lambda self, other: rule(lift(other), self)
 
 
 def comparison(*signs):
@@ -44,47 +92,35 @@ def comparison(*signs):
     return lambda self, other: order(self, lift(other)) in signs
 
 
-def _quotient(a, b):
-    y = divide(a, b)
-    slope = plus(a.tangent, minus(times(b.tangent, y)))
-    return y.moving(None if slope is None else divide(slope, b))
-
-
-def _power(a, b):
-    if not (b.op == "constant" and b.args):
-        return (b * a.log()).exp()
-    y = run.power(a, b.args[0])
-    return y if a.tangent is None else y.moving(multiply(multiply(b, run.power(a, b.args[0] - 1)), a.tangent))
-
-
 class Number:
-    """A real number with its digits d and field value v.
+    """A real number with its digits d, field value v and size.
 
-    `n` is the size of its numerator and `m` its Denominator. `op` and `args` are the operation and the operands that
-    produced it. `on` has a bit for each kind of variable on which the number depends: INPUTS and DY.
+    `op` and `args` are the operation and the operands that produced it. `on` has a bit for each kind of variable on
+    which the number depends: INPUTS, DY, and MOVING for inputs with a tangent. `tangent` is (d, v, size) or None. If
+    the field value is that of the square of a known root, it is computed from the root.
     """
 
-    __slots__ = ("args", "d", "m", "n", "on", "op", "tangent", "v")
+    __slots__ = ("args", "d", "on", "op", "size", "tangent", "v")
 
-    def __init__(self, d, v, n, m, op, args, on):
-        self.d, self.v, self.n, self.m, self.op, self.args, self.on = d, v, n, m, op, args, on
-        self.tangent = None
+    def __init__(self, d, v, size, op, args=(), on=0):
+        run.created += 1
+        if v in run.squares:
+            v, size = run.squares[v], 2
+        if size > run.largest:
+            run.largest = size
+        self.d, self.v, self.size, self.op, self.args, self.on, self.tangent = d, v, size, op, args, on, None
 
-    def moving(self, tangent):
-        self.tangent = tangent
-        return self
-
-    __add__, __radd__ = both_sides(lambda a, b: add(a, b).moving(plus(a.tangent, b.tangent)))
-    __sub__, __rsub__ = both_sides(lambda a, b: add(a, b, -1).moving(plus(a.tangent, minus(b.tangent))))
-    __mul__, __rmul__ = both_sides(lambda a, b: multiply(a, b).moving(plus(times(a.tangent, b), times(b.tangent, a))))
-    __truediv__, __rtruediv__ = both_sides(_quotient)
-    __pow__, __rpow__ = both_sides(_power)
+    __add__, __radd__ = operator(add)
+    __sub__, __rsub__ = operator(lambda a, b: add(a, -b))
+    __mul__, __rmul__ = operator(multiply)
+    __truediv__, __rtruediv__ = operator(lambda a, b: multiply(a, rational_power(b, lift(-1))))
+    __pow__, __rpow__ = operator(power)
     __lt__, __gt__, __le__, __ge__ = comparison(-1), comparison(1), comparison(-1, 0), comparison(1, 0)
     __eq__, __ne__ = comparison(0), comparison(-1, 1, None)
     __hash__ = object.__hash__
 
     def __neg__(self):
-        return minus(self).moving(minus(self.tangent))
+        return multiply(lift(-1), self)
 
     def __abs__(self):
         return -self if self < 0 else self
@@ -97,91 +133,8 @@ class Number:
             raise CannotTell("the function converts a value that depends on the inputs to a float")
         return float(self.d)
 
-    def exp(self):
-        y = run.exp(self)
-        return y.moving(times(self.tangent, y))
-
-    def log(self):
-        return run.log(self).moving(None if self.tangent is None else divide(self.tangent, self))
-
-    def sqrt(self):
-        return self ** Fraction(1, 2)
-
-    def tanh(self):
-        e = (2 * self).exp()
-        return (e - 1) / (e + 1) if e.d.is_finite() else lift(1)
-
-    def erf(self):
-        density = multiply(lift(2 / np.sqrt(np.pi)), run.exp(minus(multiply(self, self))))
-        return run.erf(self).moving(times(self.tangent, density))
-
-    def sin(self):
-        cosine, sine = run.turn(self)
-        return sine.moving(times(self.tangent, cosine))
-
-    def cos(self):
-        cosine, sine = run.turn(self)
-        return cosine.moving(minus(times(self.tangent, sine)))
-
     def conjugate(self):
         return self
-
-
-# Tangents, where None stands for zero.
-
-
-def plus(s, t):
-    return t if s is None else s if t is None else add(s, t)
-
-
-def minus(t):
-    return None if t is None else multiply(lift(-1), t)
-
-
-def times(t, a):
-    return None if t is None else multiply(t, a)
-
-
-# Operations on values, without tangents. A rational constant is a constant again if both operands are.
-
-
-def add(a, b, sign=1):
-    if a.op == b.op == "constant" and a.args and b.args:
-        return lift(a.args[0] + sign * b.args[0])
-    d, v = (a.d + b.d if sign == 1 else a.d - b.d), (a.v + sign * b.v) % run.p
-    if not v and d and d.is_finite():
-        if abs(d) > EQUAL * abs(a.d):
-            raise CannotTell(LOST)
-        d = decimal.Decimal(0)
-    m = a.m if a.m is b.m else run.combined(a.m, b.m, max)
-    n = m.size + max(a.n - a.m.size, b.n - b.m.size) + 1
-    return make(d, v, n, m, "add" if sign == 1 else "subtract", (a, b), a.on | b.on)
-
-
-def multiply(a, b):
-    if a.op == b.op == "constant" and a.args and b.args:
-        return lift(a.args[0] * b.args[0])
-    m = run.combined(a.m, b.m, operator.add)
-    return make(a.d * b.d, a.v * b.v % run.p, a.n + b.n, m, "multiply", (a, b), a.on | b.on)
-
-
-def divide(a, b):
-    if not b.v and b.d and b.d.is_finite():
-        raise CannotTell(LOST)
-    is_regular = b.v and b.d.is_finite()  # the field value of a division by zero or infinity is 0
-    v = a.v * pow(b.v, -1, run.p) % run.p if is_regular else 0
-    m = run.combined(a.m, run.atom(b), operator.add)
-    return make(a.d / b.d, v, a.n + b.m.size, m, "divide", (a, b), a.on | b.on)
-
-
-def make(d, v, n, m, op, args, on):
-    """Return a new Number. If it is the square of a known root, its field value is computed from the root."""
-    run.created += 1
-    if v in run.squares:
-        v, n, m = run.squares[v], 2, run.unit
-    if n + m.size > run.largest:
-        run.largest = n + m.size
-    return Number(d, v, n, m, op, args, on)
 
 
 def lift(value):
@@ -194,31 +147,32 @@ def lift(value):
     if not isinstance(value, numbers.Real):
         raise CannotTell(f"the function computes with a value of type {type(value).__name__}")
     if value not in run.constants:
-        run.constants[value] = _constant(value)
+        run.constants[value] = constant(value)
     return run.constants[value]
 
 
-def _constant(value):
+def constant(value):
+    """Return the Number for which a constant stands. If it is rational, its args are (the fraction,)."""
     if isinstance(value, float) and not np.isfinite(value):
-        return Number(decimal.Decimal(value), 0, 0, run.unit, "constant", (), 0)
-    q, r, k, is_known = constants.read(value) if isinstance(value, float) else (Fraction(value), 1, 0, True)
-    run.rounded |= not is_known
-    v = constants.element(q, r, k, run.root_of_pi, run.p)
-    if q and not v:
-        raise CannotTell(LOST)
-    n, below = (q.numerator * r).bit_length() + max(k, 0), q.denominator.bit_length() + max(-k, 0)
-    m = run.unit if k == 0 and q.denominator == 1 else run.denominator({("constant", q.denominator, k, below): 1})
-    return Number(constants.decimal_of(q, r, k), v, n, m, "constant", (q,) if (r, k) == (1, 0) else (), 0)
+        return Number(decimal.Decimal(value), 0, 0, "constant")
+    meaning = read(value) if isinstance(value, float) else (Fraction(value), Fraction(1), 0)
+    run.rounded |= meaning is None
+    q, s, k = meaning or (Fraction(value), Fraction(1), 0)
+    d = digits(q) if (s, k) == (1, 0) else digits(q) * digits(s).sqrt() * PI.sqrt() ** k
+    v = run.residue(q) * pow(run.residue(s), (run.p + 1) // 4, run.p) * pow(run.root_of_pi, k, run.p) % run.p
+    size = sum(n.bit_length() for f in (q, s) for n in (f.numerator, f.denominator)) + abs(k)
+    return Number(d, v, size, "constant", (q,) if (s, k) == (1, 0) else ())
+
+
+def digits(q):
+    return decimal.Decimal(q.numerator) / q.denominator
 
 
 def order(a, b):
     """Return -1, 0 or 1 for a < b, a = b or a > b, and None if one is NaN. Raises CannotTell at a tie."""
     if not (a.d.is_finite() and b.d.is_finite()):
         return None if a.d.is_nan() or b.d.is_nan() else (a.d > b.d) - (a.d < b.d)
-    difference = a.d - b.d
-    is_small, on = abs(difference) <= EQUAL * max(abs(a.d), abs(b.d)), a.on | b.on
-    if a.v == b.v and not is_small:
-        raise CannotTell(LOST)
+    is_small, on = abs(a.d - b.d) <= EQUAL * max(abs(a.d), abs(b.d)), a.on | b.on
     if a.v != b.v and on:
         if on & DY:
             raise CannotTell("backward compares values that depend on dy, but it must be linear in dy")
@@ -226,5 +180,5 @@ def order(a, b):
             raise CannotTell(
                 "the function compares two values that are equal at these inputs, but not at all others (a tie)"
             )
-        run.decide(a.v - b.v)
-    return 0 if is_small else 1 if difference > 0 else -1
+        run.decisions.add(min((a.v - b.v) % run.p, (b.v - a.v) % run.p))
+    return 0 if is_small else 1 if a.d > b.d else -1
