@@ -70,14 +70,14 @@ def signals_raise(came):
 
 @contextlib.contextmanager
 def handled(handlers):
-    """Call handlers[signal](signal, frame) within the block for each signal, unless it is ignored.
+    """Call handlers[signal](signal, frame) within the block for each signal in `handlers`, unless it is ignored.
 
     Only the main thread receives signals. In another thread, the block has no effect.
     """
     before = {}
     try:
         with contextlib.suppress(ValueError):  # another thread
-            for signum in heeded():
+            for signum in handlers.keys() & heeded():
                 before[signum] = signal.signal(signum, handlers[signum])
         yield
     finally:

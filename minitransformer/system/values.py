@@ -148,3 +148,11 @@ def documented(cls):
         lines.append(f"{name:<17} {said['means']}{choices}{f'; None: {none}' if none else ''}")
     cls.__doc__ = "\n".join(lines)
     return cls
+
+
+def kinds(base) -> dict:
+    """Return {kind: class} of the imported subclasses of `base`, and `base` itself, that have a `kind`."""
+    classes = [base]
+    for cls in classes:  # the list grows during the iteration
+        classes += cls.__subclasses__()
+    return {cls.kind: cls for cls in classes if cls.kind is not None}

@@ -20,10 +20,14 @@ def random_batch(ids, batch_size, context, rng):
 
     The start of each window is uniformly random. Raises ValueError if `ids` is shorter than context + 1.
     """
+    windows = ids[random_starts(ids, batch_size, context, rng) + np.arange(context + 1)].astype(np.int64)
+    return windows[:, :-1], windows[:, 1:]
+
+
+def random_starts(ids, batch_size, context, rng):
+    """Draw the positions (batch_size, 1) at which random windows of context + 1 ids begin. Raises as random_batch."""
     check_length(ids, context)
-    starts = rng.integers(0, len(ids) - context, size=(batch_size, 1))
-    positions = starts + np.arange(context)
-    return ids[positions].astype(np.int64), ids[positions + 1].astype(np.int64)
+    return rng.integers(0, len(ids) - context, size=(batch_size, 1))
 
 
 def sequential_blocks(ids, context, batch_size):

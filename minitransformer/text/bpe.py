@@ -34,17 +34,6 @@ from minitransformer.text.merging import WordCache
 from minitransformer.text.splitting import EXPRESSIONS, split_words, whole_words
 from minitransformer.text.tokenizer import concatenate, stored
 
-# Optional entries of a tokenizer's file and their types; files of older versions have none of them.
-OPTIONS = {
-    "splitting": str,
-    "special_tokens": dict,
-    "ignore_merges": bool,
-    "bos_id": (int, NoneType),
-    "end_ids": list,
-    "chat_template": (str, NoneType),
-    "token_names": dict,
-}
-
 
 class BPETokenizer(ByteLevelTokenizer):
     """Byte-level BPE that splits and merges exactly as GPT-2, Llama 3 or SmolLM2 does.
@@ -64,6 +53,16 @@ class BPETokenizer(ByteLevelTokenizer):
     """
 
     kind = "bpe"
+    # Optional entries of a tokenizer's file; files of older versions have none of them.
+    fields = {  # noqa: RUF012
+        "splitting": str,
+        "special_tokens": dict,
+        "ignore_merges": bool,
+        "bos_id": (int, NoneType),
+        "end_ids": list,
+        "chat_template": (str, NoneType),
+        "token_names": dict,
+    }
 
     def __init__(
         self,
@@ -78,17 +77,12 @@ class BPETokenizer(ByteLevelTokenizer):
         chat_template: str | None = None,
         token_names: Mapping[str, str] | None = None,
     ):
-        self.tokens = list(tokens)
-        self.merges = list(merges)
-        self.splitting = splitting
+        self.tokens, self.merges = list(tokens), list(merges)
         if special_tokens is None:
             special_tokens = without_merge(self.tokens, self.merges)
-        self.special_tokens = dict(special_tokens)
-        self.ignore_merges = ignore_merges
-        self.bos_id = bos_id
-        self.end_ids = tuple(end_ids)
-        self.chat_template = chat_template
-        self.token_names = dict(token_names or {})
+        self.special_tokens, self.token_names = dict(special_tokens), dict(token_names or {})
+        self.splitting, self.ignore_merges = splitting, ignore_merges
+        self.bos_id, self.end_ids, self.chat_template = bos_id, tuple(end_ids), chat_template
         self._check_options()
         ids = ids_of_text(self.tokens, self.special_tokens)
         for token in chain.from_iterable((left, right, left + right) for left, right in self.merges):
@@ -100,7 +94,6 @@ class BPETokenizer(ByteLevelTokenizer):
         self._special_pattern = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
 
     def _check_options(self):
-        """Raise ValueError or TypeError for an option that is not allowed."""
         if not self.tokens:
             raise ValueError("tokens is empty; a vocabulary needs at least one token")
         if self.splitting not in EXPRESSIONS:
@@ -200,30 +193,19 @@ class BPETokenizer(ByteLevelTokenizer):
         return b"".join(map(self.tokens.__getitem__, ids.tolist()))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-serializable dictionary.
-
-        Tokens and merges are written as in GPT-2's files.
-        """
-        return {
-            "kind": self.kind,
+        """Return a JSON-serializable dictionary, with tokens and merges as in GPT-2's files."""
+        return super().to_dict() | {
             "tokens": [spell(token) for token in self.tokens],
             "merges": [f"{spell(left)} {spell(right)}" for left, right in self.merges],
-            "splitting": self.splitting,
-            "special_tokens": self.special_tokens,
-            "ignore_merges": self.ignore_merges,
-            "bos_id": self.bos_id,
             "end_ids": list(self.end_ids),
-            "chat_template": self.chat_template,
-            "token_names": self.token_names,
         }
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
-        """Return the tokenizer from the result of `to_dict`."""
         tokens, merges = stored(content, "tokens", list), stored(content, "merges", list)
         if not all(isinstance(spelled, str) for spelled in (*tokens, *merges)):
             raise ValueError("not a tokenizer of kind 'bpe': its tokens and merges must be strings")
-        options = {name: stored(content, name, expected) for name, expected in OPTIONS.items() if name in content}
+        options = {name: stored(content, name, expected) for name, expected in cls.fields.items() if name in content}
         return cls(map(unspell, tokens), map(parse_merge, merges), **options)
 
 

@@ -10,9 +10,8 @@ and replace the pair by it everywhere. Repeat:
 
 The result is the list of merges in this order, because encoding applies them in the same order. If several pairs are
 equally frequent, the pair with the smallest left id is merged, and among these the pair with the smallest right id. The
-same text thus always gives the same tokenizer. (No two merges give the same
-token, as "a" + "bc" and "ab" + "c" would: the same sequence of bytes goes through the same merges wherever it occurs,
-unless a merge crosses one of its ends.)
+same text thus always gives the same tokenizer. (No two merges give the same token, as "a" + "bc" and "ab" + "c" would:
+the same sequence of bytes goes through the same merges wherever it occurs, unless a merge crosses one of its ends.)
 
 A direct implementation recounts every pair for every merge, at a cost of merges × text. This one counts every pair only
 once:
@@ -41,23 +40,18 @@ GAP = -1
 ENOUGH = 2**23  # bytes in all different words; each byte needs about 50 bytes of memory
 
 
-def count_words(pieces, splitting="gpt2"):
+def count_words(pieces, splitting):
     """Return a Counter of the words in `pieces`, which consist of whole words (see splitting.py).
 
-    Counting stops when the different words have ENOUGH bytes together, which bounds the memory. The word at which it
-    stops does not depend on the division into pieces. Ordinary text of 100 MB stays below the limit. Text that rarely
-    repeats a word reaches the limit, but more of such text would hardly change the merges.
+    Counting stops when the different words have ENOUGH bytes together, which bounds the memory. Ordinary text of 100 MB
+    stays below the limit. Text that rarely repeats a word reaches the limit, but more of such text would hardly change
+    the merges.
     """
     counts, size = Counter(), 0
     for piece in pieces:
-        words = split_words(piece, splitting)
-        new = sum(len(word.encode("utf-8")) for word in set(words) - counts.keys())
-        if size + new < ENOUGH:
-            counts.update(words)
-            size += new
-            continue
-        for word in words:
-            size += 0 if word in counts else len(word.encode("utf-8"))
+        for word in split_words(piece, splitting):
+            if word not in counts:
+                size += len(word.encode("utf-8"))
             counts[word] += 1
             if size >= ENOUGH:
                 return counts
@@ -90,60 +84,50 @@ class PairIndex:
     """All words as one array of symbols, with the count and the positions of every pair of neighbours."""
 
     def __init__(self, words):
-        self.symbols = array("i", [GAP])
-        self.weights = array("q", [0])  # frequency of the word at each position
+        self.symbols, self.weights = array("i", [GAP]), array("q", [0])  # a weight is the frequency of the word
         for word, weight in words:
-            self.symbols.extend(word)
-            self.symbols.append(GAP)
+            self.symbols.extend((*word, GAP))
             self.weights.extend([weight] * (len(word) + 1))
         self.following = array("i", range(1, len(self.symbols) + 1))
         self.preceding = array("i", range(-1, len(self.symbols) - 1))
-        self.counts = Counter()
-        self.positions = defaultdict(lambda: array("i"))
+        self.counts, self.positions = Counter(), defaultdict(lambda: array("i"))
         for position in range(len(self.symbols) - 1):
             self._add(position)
         self.heap = [(-count, pair) for pair, count in self.counts.items()]
         heapq.heapify(self.heap)
 
-    def _add(self, position):
-        """Count the pair that begins at `position` and return it; None at a gap."""
-        pair = self.symbols[position], self.symbols[self.following[position]]
-        if GAP in pair:
-            return None
-        self.counts[pair] += self.weights[position]
-        self.positions[pair].append(position)
-        return pair
+    def _pair(self, position):
+        return self.symbols[position], self.symbols[self.following[position]]
 
-    def _remove(self, position):
-        pair = self.symbols[position], self.symbols[self.following[position]]
+    def _add(self, position):
+        pair = self._pair(position)
         if GAP not in pair:
-            self.counts[pair] -= self.weights[position]
+            self.counts[pair] += self.weights[position]
+            self.positions[pair].append(position)
 
     def most_frequent(self):
         """Return the most frequent pair, or None if there is none. Of several, return the one with the smallest ids."""
         while self.heap:
             count, pair = self.heap[0]
             if -count == self.counts[pair]:
-                return pair if count else None
-            if self.counts[pair]:
-                heapq.heapreplace(self.heap, (-self.counts[pair], pair))
-            else:
-                heapq.heappop(self.heap)
+                return pair if count < 0 else None
+            heapq.heapreplace(self.heap, (-self.counts[pair], pair))
         return None
 
     def merge(self, pair, merged):
         """Replace every occurrence of `pair` with the symbol `merged`, from left to right."""
-        symbols, following, preceding = self.symbols, self.following, self.preceding
-        arisen = set()
+        following, preceding, arisen = self.following, self.preceding, set()
         for position in sorted(set(self.positions.pop(pair))):
-            right = following[position]
-            if (symbols[position], symbols[right]) != pair:
+            if self._pair(position) != pair:
                 continue  # broken up earlier, or overlapped by the occurrence just merged, as in "aaa"
+            right = following[position]
             before, after = preceding[position], following[right]
             for broken in (before, position, right):
-                self._remove(broken)
-            symbols[position], symbols[right] = merged, GAP
+                self.counts[self._pair(broken)] -= self.weights[broken]
+            self.symbols[position], self.symbols[right] = merged, GAP
             following[position], preceding[after] = after, position
-            arisen.update((self._add(before), self._add(position)))
-        for new in arisen - {None}:
+            for new in (before, position):
+                self._add(new)
+                arisen.add(self._pair(new))
+        for new in arisen:  # a pair with GAP has a count of at most 0 and is never chosen
             heapq.heappush(self.heap, (-self.counts[new], new))

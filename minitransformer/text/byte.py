@@ -17,7 +17,7 @@ UTF-8 encoding, so `encode` raises ValueError for it.
 
 import codecs
 from collections.abc import Iterable, Iterator
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -99,11 +99,3 @@ class ByteTokenizer(ByteLevelTokenizer):
 
     def _bytes_of(self, ids):
         return ids.astype(np.uint8).tobytes()
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind}
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Self:
-        """Return a ByteTokenizer. The content is ignored, because all ByteTokenizers are equal."""
-        return cls()

@@ -7,14 +7,14 @@ training text: an unknown character raises ValueError, because a silent "unknown
 """
 
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from minitransformer.text.byte import without_surrogates
 from minitransformer.text.chunks import chunks_of
-from minitransformer.text.tokenizer import Tokenizer, stored
+from minitransformer.text.tokenizer import Tokenizer
 
 
 class CharTokenizer(Tokenizer):
@@ -25,6 +25,7 @@ class CharTokenizer(Tokenizer):
     """
 
     kind = "char"
+    fields = {"characters": str}  # noqa: RUF012
 
     def __init__(self, characters: Iterable[str]):
         if not characters:
@@ -60,14 +61,6 @@ class CharTokenizer(Tokenizer):
     def decode(self, ids: ArrayLike) -> str:
         """Return the text of `ids`, a sequence or 1-D array of integers below vocab_size."""
         return self._code_points[self.check_ids(ids)].tobytes().decode("utf-32-le")
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "characters": self.characters}
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Self:
-        """Return the tokenizer from the result of `to_dict`."""
-        return cls(stored(content, "characters", str))
 
 
 def code_points(text):

@@ -53,10 +53,7 @@ def read_encoder(path):
 
 
 def in_order_of_id(vocabulary):
-    """Return the keys of {token: id} in order of id.
-
-    Raises ValueError unless the ids are 0 … V − 1.
-    """
+    """Return the keys of {token: id} in order of id. Raises ValueError unless the ids are 0 … V − 1."""
     ids = vocabulary.values()
     if any(type(i) is not int for i in ids) or sorted(ids) != list(range(len(ids))):
         raise ValueError(f"expected the ids 0 to {len(ids) - 1}, each an integer and each once")
@@ -75,22 +72,20 @@ def read_merges(path, tokens):
     Raises ValueError, which names the file and the line, for a line that is not two tokens separated by a space, or if
     one of the two tokens or their concatenation is not in `tokens`.
     """
-    known = set(tokens)
-    merges = []
-    content = read_bounded(path)
+    known, merges = set(tokens), []
     try:
-        text = content.decode().replace("\r\n", "\n").replace("\r", "\n")
+        lines = read_bounded(path).decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a merges file: not UTF-8 text ({error})") from None
-    for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
+    for number, line in enumerate(lines, start=1):
         if number == 1 and line.startswith("#version"):
             continue
         try:
             left, right = parse_merge(line)
+            for token in (left, right, left + right):
+                if token not in known:
+                    raise ValueError(f"the merge {line!r} needs {spell(token)!r}, which has no id")
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from None
-        for token in (left, right, left + right):
-            if token not in known:
-                raise ValueError(f"{path}, line {number}: the merge {line!r} needs {spell(token)!r}, which has no id")
         merges.append((left, right))
     return merges

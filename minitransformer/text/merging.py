@@ -19,7 +19,7 @@ class WordCache(dict):
     MOST = 2**17
     LONGEST = 64
 
-    def __init__(self, ids, merges, ignore_merges=False):
+    def __init__(self, ids, merges, ignore_merges):
         super().__init__()
         self.byte_ids = {token[0]: i for token, i in ids.items() if len(token) == 1}
         self.merges = merges
@@ -27,20 +27,20 @@ class WordCache(dict):
 
     def __missing__(self, word):
         data = word.encode("utf-8", "surrogateescape")
-        ids = (self.whole[data],) if data in self.whole else self._merged(word, data)
+        if data in self.whole:
+            ids = (self.whole[data],)
+        else:
+            try:
+                symbols = [self.byte_ids[byte] for byte in data]
+            except KeyError as error:
+                missing = f"0x{error.args[0]:02x}"
+                raise ValueError(f"this vocabulary has no token for the byte {missing}, which {word!r} needs") from None
+            ids = tuple(apply_merges(symbols, self.merges))
         if len(word) <= self.LONGEST:
             if len(self) >= self.MOST:
                 self.clear()
             self[word] = ids
         return ids
-
-    def _merged(self, word, data):
-        try:
-            symbols = [self.byte_ids[byte] for byte in data]
-        except KeyError as error:
-            byte = error.args[0]
-            raise ValueError(f"this vocabulary has no token for the byte 0x{byte:02x}, which {word!r} needs") from None
-        return tuple(apply_merges(symbols, self.merges))
 
 
 def apply_merges(symbols, merges):

@@ -20,15 +20,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from minitransformer.system.archive import ArchiveError, read_bounded
 from minitransformer.system.files import write_atomically
-from minitransformer.system.values import brief, dictionary, whole
+from minitransformer.system.values import brief, dictionary, kinds, whole
 from minitransformer.text.chunks import chunks_of
 
 
 class Tokenizer:
     """A mapping between text and ids 0 … vocab_size − 1.
 
-    A subclass defines `kind`, `vocab_size`, `_encode`, `decode`, `to_dict` and `from_dict`. The tokenizer of a model
-    from elsewhere may also have
+    A subclass defines `kind`, `vocab_size`, `_encode`, `decode`, and `fields`: the names and types of the arguments of
+    its constructor, which are also attributes. The tokenizer of a model from elsewhere may also have
 
     bos_id          the id at the beginning of every text. `encode` does not add it; LanguageModel.encode does
     end_ids         ids that end a text, or a turn of a conversation; generation stops at them
@@ -37,6 +37,7 @@ class Tokenizer:
     """
 
     kind: str | None = None
+    fields: dict[str, Any] = {}  # noqa: RUF012
     bos_id: int | None = None
     end_ids: tuple[int, ...] = ()
     chat_template: str | None = None
@@ -75,7 +76,7 @@ class Tokenizer:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-serializable dictionary for `from_dict`."""
-        raise NotImplementedError(f"{type(self).__name__} does not define to_dict")
+        return {"kind": self.kind} | {name: getattr(self, name) for name in self.fields}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokenizer to a JSON file, atomically."""
@@ -89,16 +90,17 @@ class Tokenizer:
         """
         content = read_json(path)
         try:
-            if content.get("kind") != cls.kind:
-                raise ValueError(f"expected a tokenizer of kind {cls.kind!r}, found kind {content.get('kind')!r}")
-            return cls.from_dict(content)
+            tokenizer = tokenizer_from_dict(content)
+            if not isinstance(tokenizer, cls):
+                raise ValueError(f"expected a tokenizer of kind {cls.kind!r}, found kind {tokenizer.kind!r}")
         except (TypeError, ValueError) as error:
             raise ArchiveError(f"{path}: {error}") from None
+        return tokenizer
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
         """Return the tokenizer from the result of `to_dict`."""
-        raise NotImplementedError(f"{cls.__name__} does not define from_dict")
+        return cls(**{name: stored(content, name, expected) for name, expected in cls.fields.items()})
 
     def check_ids(self, ids: ArrayLike) -> NDArray[np.integer[Any]]:
         """Return `ids` as a 1-D integer array, or raise TypeError or ValueError."""
@@ -125,6 +127,7 @@ class NoTokenizer(Tokenizer):
     """
 
     kind = "none"
+    fields = {"vocab_size": int}  # noqa: RUF012
 
     def __init__(self, vocab_size):
         self.vocab_size = whole("NoTokenizer: vocab_size", vocab_size, least=1)
@@ -138,36 +141,18 @@ class NoTokenizer(Tokenizer):
             "LanguageModel(lm.model, tokenizer)"
         )
 
-    def to_dict(self):
-        return {"kind": self.kind, "vocab_size": self.vocab_size}
-
-    @classmethod
-    def from_dict(cls, content):
-        return cls(stored(content, "vocab_size", int))
-
 
 def tokenizer_from_dict(content):
     """Return a tokenizer of any kind from the result of its `to_dict`. Raises TypeError or ValueError."""
-    classes = [Tokenizer]
-    for cls in classes:  # the list grows during the iteration
-        classes += cls.__subclasses__()
-    kinds = {cls.kind: cls for cls in classes if cls.kind is not None}
-    kind = dictionary("tokenizer", content).get("kind")
-    if not isinstance(kind, str) or kind not in kinds:
-        raise ValueError(f"unknown kind of tokenizer {kind!r}: expected one of {', '.join(sorted(kinds))}")
-    return kinds[kind].from_dict(content)
+    known, kind = kinds(Tokenizer), dictionary("tokenizer", content).get("kind")
+    if not isinstance(kind, str) or kind not in known:
+        raise ValueError(f"unknown kind of tokenizer {kind!r}: expected one of {', '.join(sorted(known))}")
+    return known[kind].from_dict(content)
 
 
 def load_tokenizer(path):
-    """Load a tokenizer of any kind from a file written by `save`.
-
-    Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or not a tokenizer.
-    """
-    content = read_json(path)
-    try:
-        return tokenizer_from_dict(content)
-    except (TypeError, ValueError) as error:
-        raise ArchiveError(f"{path}: {error}") from None
+    """Load a tokenizer of any kind from a file written by `save`. Raises the exceptions of Tokenizer.load."""
+    return Tokenizer.load(path)
 
 
 def concatenate(pieces):

@@ -38,6 +38,7 @@ from minitransformer.training.environment import environment
 from minitransformer.training.metrics import check_record
 from minitransformer.training.settings import Settings, settings_of_kind
 
+PROGRESS = ("step", "seconds", "last", "best")  # attributes of a Run
 FIRST_MOMENTS, SECOND_MOMENTS, UNMERGED, OWN = "optimizer.m.", "optimizer.v.", "unmerged.", "own."
 
 
@@ -53,11 +54,7 @@ def save_checkpoint(path, run, about: dict) -> None:
     for name, state in optimizer_states(run).items():
         if state is not None:
             steps[name], arrays[FIRST_MOMENTS + name], arrays[SECOND_MOMENTS + name] = state
-    training = {
-        "step": run.step,
-        "seconds": run.seconds,
-        "last": run.last,
-        "best": run.best,
+    training = {name: getattr(run, name) for name in PROGRESS} | {
         "kind": run.settings.kind,
         "settings": run.settings.to_dict(),
         "trained": trained_parameters(run),
@@ -114,7 +111,6 @@ class Checkpoint:
         return cls(Path(path), config, tokenizer, settings, training)
 
     def refuse(self, name: str, before, now) -> None:
-        """Raise a ValueError that says how `name` differs from the interrupted run."""
         raise ValueError(f"{self.path}: cannot resume: {name} was {before}, and now is {now}")
 
     def check_same(self, run) -> None:
@@ -163,34 +159,33 @@ class Checkpoint:
         run.optimizer.state = [[steps[name], m[name], v[name]] if name in m else None for name in optimizer_states(run)]
         states = self.training["random"]
         run.batch_rng.bit_generator.state, run.dropout_rng.bit_generator.state = states["batches"], states["dropout"]
-        for name in ("step", "seconds", "last", "best"):
+        for name in PROGRESS:
             setattr(run, name, self.training[name])
+        run.tokens = run.last.get("tokens", 0)
         self.warn_of_environment()
 
     def read_arrays(self, run) -> dict:
-        """Read and validate the arrays that the run needs.
+        """Read the arrays that the run needs, as {name in the file: array}.
 
-        Returns {name in the file: array}. Raises OSError, or ArchiveError for an array that is missing or has the wrong
-        shape or dtype.
+        Raises OSError, or ArchiveError for an array that is missing or has the wrong shape or dtype.
         """
         steps = self.training["optimizer_steps"]
         with open_archive(self.path) as archive:
             stored = archive.under(PARAMETERS) | archive.under(UNMERGED)
             check_parameters(archive, stored, dict(run.lm.model.named_parameters()))
-            averages = []
-            for name in filter(steps.__contains__, optimizer_states(run)):
-                for average in (FIRST_MOMENTS + name, SECOND_MOMENTS + name):
-                    if average not in archive.members:
-                        raise damaged(self.path, f"{average} is missing")
-                    if archive.header(average) != archive.header(stored[name]):
-                        raise ArchiveError(
-                            f"{self.path}: the optimiser's averages of {name} differ from it in shape or dtype"
-                        )
-                    averages.append(average)
+            averages = {
+                prefix + name: stored[name]
+                for name in filter(steps.__contains__, optimizer_states(run))
+                for prefix in (FIRST_MOMENTS, SECOND_MOMENTS)
+            }
+            for average, parameter in averages.items():
+                if average not in archive.members:
+                    raise damaged(self.path, f"{average} is missing")
+                if archive.header(average) != archive.header(parameter):
+                    raise damaged(self.path, f"{average} differs from {parameter} in shape or dtype")
             return archive.read([*stored.values(), *averages, *archive.under(OWN).values()])
 
     def warn_of_environment(self) -> None:
-        """Warn if the current environment is not the one of the checkpoint."""
         before = {"engine": "on"} | self.training["environment"]  # older versions could not turn the engine off
         differing = [
             f"{name} was {before.get(name)}, and now is {now}"
@@ -220,10 +215,9 @@ def damaged(path, reason) -> ArchiveError:
 
 
 def check_state(training: dict, path, steps=math.inf) -> None:
-    """Raise ArchiveError, which names the section, unless the training state is valid.
+    """Raise ArchiveError, which names the file and the section, unless the training state is valid.
 
-    The message begins with `path`. `steps` is the number of steps of the run. `kind` and `settings` are not checked
-    here, because Settings validates them.
+    `steps` is the number of steps of the run. `kind` and `settings` are not checked here, because Settings does that.
     """
     try:
         for name, check in SECTIONS.items():
@@ -238,13 +232,11 @@ def check_state(training: dict, path, steps=math.inf) -> None:
 
 
 def check_last(name: str, record) -> None:
-    """Raise TypeError or ValueError unless `record` is a record of metrics or an empty dictionary."""
-    if dictionary(name, record):
+    if record != {}:
         check_record(name, record)
 
 
 def check_data(name: str, described) -> None:
-    """Raise TypeError unless `described` has the entries of describe_data."""
     for part in ("name", "sha256"):
         text(f"{name}: {part}", dictionary(name, described).get(part))
 

@@ -35,9 +35,6 @@ def environment() -> dict:
 
 
 def forms_in_use() -> dict:
-    """Return a dictionary with an entry for each textbook function that has a faster version in fast/.
-
-    The value is "twin" if the faster version is in use, otherwise "textbook".
-    """
+    """Return {textbook function with a faster version in fast/: "twin" if that is in use, else "textbook"}."""
     load_engine()
     return {function: "textbook" if faster(function) is function else "twin" for function in TWINS}

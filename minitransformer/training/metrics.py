@@ -44,14 +44,6 @@ def read_metrics(path, last_step=None) -> list[dict]:
     return read_records(path, last_step)[0]
 
 
-def check_record(name: str, record) -> None:
-    """Raise TypeError or ValueError, which names the key, unless `record` is a valid record of metrics."""
-    whole(f"{name}: step", dictionary(name, record).get("step"), least=0)
-    for key, value in record.items():
-        if key in NUMBERS or (key in NUMBERS_OR_NONE and value is not None) or isinstance(value, float):
-            finite(f"{name}: {key}", value)
-
-
 def read_records(path, last_step=None):
     """Return the result of read_metrics and the number of bytes of these records in the file."""
     records, size = [], 0
@@ -71,6 +63,14 @@ def read_records(path, last_step=None):
     return records, size
 
 
+def check_record(name: str, record) -> None:
+    """Raise TypeError or ValueError, which names the key, unless `record` is a valid record of metrics."""
+    whole(f"{name}: step", dictionary(name, record).get("step"), least=0)
+    for key, value in record.items():
+        if key in NUMBERS or (key in NUMBERS_OR_NONE and value is not None) or isinstance(value, float):
+            finite(f"{name}: {key}", value)
+
+
 class MetricsFile:
     """The metrics of a current run, in a file and in the list `records`.
 
@@ -79,10 +79,9 @@ class MetricsFile:
     """
 
     def __init__(self, path=None, last_step=None):
-        self.path, self.records, self.file = path, [], None
+        self.path, self.records, self.file, size = path, [], None, 0
         if path is None:
             return
-        size = 0
         if last_step is not None and Path(path).exists():
             self.records, size = read_records(path, last_step)
         self.file = open(path, "ab", buffering=0)  # noqa: SIM115
@@ -97,9 +96,8 @@ class MetricsFile:
 
     def sync(self) -> None:
         """Write the records to the disk with fsync. Called before a checkpoint is saved that refers to them."""
-        if self.file is not None:
-            with naming(self.path):
-                os.fsync(self.file.fileno())
+        with naming(self.path):
+            os.fsync(self.file.fileno())
 
     def close(self) -> None:
         if self.file is not None:

@@ -1,8 +1,4 @@
-"""Observers of a training run.
-
-A run calls an Observer at each event and prints nothing. The class Observer ignores all events. ProgressBar shows them
-on the terminal.
-"""
+"""Observers of a training run: a run calls an Observer at each event and prints nothing itself."""
 
 import math
 from collections.abc import Callable
@@ -38,7 +34,6 @@ class Observer:
 
 
 def evaluation_in_words(record: dict, loss: float | None) -> str:
-    """Return a description of the evaluation in a record, or "" for a record without one."""
     if "val_loss" in record:
         measured = f"validation loss {record['val_loss']:.4f}"
     elif None not in (record.get("margin"), record.get("general_loss")):
@@ -51,7 +46,6 @@ def evaluation_in_words(record: dict, loss: float | None) -> str:
 
 
 def sample_in_words(step: int, text: str) -> str:
-    """Return a sample, indented under a heading."""
     return "\n".join([f"step {step:>5}, a sample:", *(f"    {line}" for line in text.splitlines())])
 
 
@@ -79,7 +73,7 @@ class ProgressBar(Observer):
     ):
         self.name, self.evaluation, self.written, self.file = name, evaluation, written, file
         self.narrator, self.bar = Narrator(), ExitStack()
-        self.loss = self.right = None
+        self.loss, self.right = None, ""
 
     def start(self, step, steps):
         self.steps = steps
@@ -89,21 +83,18 @@ class ProgressBar(Observer):
 
     def record(self, record):
         if "accuracy" in record:
-            self.right = fmean(record["accuracy"].values())
+            self.right = f" right {fmean(record['accuracy'].values()):.0%}"
         if "loss" in record:
-            before = self.loss if self.loss is not None else record["loss"]
+            before = record["loss"] if self.loss is None else self.loss
             self.loss = self.SMOOTHING * before + (1 - self.SMOOTHING) * record["loss"]
-            right = "" if self.right is None else f" right {self.right:.0%}"
-            self.move(record["step"], self.steps, f"loss {self.loss:.3f}{right}")
-        lines = self.evaluation(record, self.loss)
-        if lines:
+            self.move(record["step"], self.steps, f"loss {self.loss:.3f}{self.right}")
+        if lines := self.evaluation(record, self.loss):
             self.narrator.say(lines, self.file)
 
     def sample(self, step, text):
         self.narrator.say(self.written(step, text), self.file, written=True)
 
     def stopping(self, folder):
-        """Print above the bar that the run stops after the current step."""
         with suppress(OSError, RuntimeError):  # impossible while another line is being written
             saving = "" if folder is None else ", then saving"
             self.narrator.say(f"finishing the step{saving}; Ctrl-C once more stops at once")

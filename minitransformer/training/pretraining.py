@@ -5,7 +5,7 @@
         update the weights with the gradient of their loss
         at intervals: evaluate on held-out text, write a sample, save a checkpoint
 
-The loop is the same for all kinds of runs (see run.py). This file defines a step and an evaluation.
+The loop is the same for all kinds of runs (see run.py). This file defines an update and an evaluation.
 """
 
 import hashlib
@@ -14,10 +14,10 @@ import math
 import numpy as np
 
 from minitransformer.language_model import LanguageModel
-from minitransformer.text import Corpus, random_batch
+from minitransformer.text import Corpus, random_starts
 from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
 from minitransformer.training.observer import Observer
-from minitransformer.training.ranks import ModelOnRanks, Together
+from minitransformer.training.ranks import ModelOnRanks, Ranks
 from minitransformer.training.replicas import with_replicas
 from minitransformer.training.run import Run
 from minitransformer.training.settings import Settings
@@ -61,12 +61,7 @@ def pretrain(
 
 
 class Pretraining(Run):
-    """The training of the LanguageModel `lm` on `corpus`.
-
-    communicator: an MPI communicator, whose ranks train together (see ranks.py), or None. Raises ValueError if the
-    corpus is shorter than the model's context, or if the sample prompt has no ids. Raises MissingExtra if replicas are
-    used and threadpoolctl is not installed.
-    """
+    """The training of the LanguageModel `lm` on `corpus`. Arguments and exceptions are those of pretrain."""
 
     picture = LOSS_FILE
     shares_batches = True
@@ -78,45 +73,21 @@ class Pretraining(Run):
         self.fingerprint = fingerprint(corpus)
         self.trained = with_replicas(lm.model, settings.replicas)
         if communicator is not None:
-            self.ranks = Together(communicator)
+            self.ranks = Ranks(communicator)
             self.trained = ModelOnRanks(self.trained, self.ranks)
 
-    @property
-    def tokens(self) -> int:
-        return self.step * self.settings.accumulate * self.settings.batch_size * self.lm.model.config.context
-
-    def advance(self) -> dict:
-        """Take one step and return its metrics, or raise TrainingDiverged."""
-        settings = self.settings
-        lr = self.set_learning_rate()
-        before = self.batch_rng.bit_generator.state
+    def update(self):
+        settings, ids, context = self.settings, self.corpus.train_ids, self.lm.model.config.context
+        starts = random_starts(ids, settings.accumulate * settings.batch_size, context, self.batch_rng)
+        windows = ids[starts + np.arange(context + 1)].astype(np.int64)
+        batches = [(batch[:, :-1], batch[:, 1:]) for batch in np.split(windows, settings.accumulate)]
+        clip, rng = settings.clip, self.dropout_rng
         try:
-            batches = self.draw(self.corpus.train_ids)
-            loss, norm = training_step(self.trained, self.optimizer, batches, clip=settings.clip, rng=self.dropout_rng)
+            return *training_step(self.trained, self.optimizer, batches, clip=clip, rng=rng), len(starts) * context
         except TrainingDiverged as error:
-            self.batch_rng.bit_generator.state = before
-            where = self.named_positions(self.draw(Positions(len(self.corpus.train_ids))))
-            raise error.with_message(
-                f"step {self.step + 1}: {error}; its batch is the windows at tokens {where}"
-            ) from None
-        self.step += 1
-        return {"loss": loss, "lr": lr, "grad_norm": norm}
-
-    def draw(self, ids):
-        """Draw the next step's batches, a list of (inputs, targets), from `ids`.
-
-        All are drawn in one call, so that batches that do not fit in memory fail before the step begins.
-        """
-        number, size, context = self.settings.accumulate, self.settings.batch_size, self.lm.model.config.context
-        inputs, targets = random_batch(ids, number * size, context, self.batch_rng)
-        return list(zip(np.split(inputs, number), np.split(targets, number), strict=True))
-
-    @staticmethod
-    def named_positions(batches) -> str:
-        """Return the start positions of the first windows as text. The batches were drawn from Positions."""
-        starts = np.concatenate([inputs[:, 0] for inputs, _ in batches]).tolist()
-        more = f" and {len(starts) - POSITIONS_NAMED} more" if len(starts) > POSITIONS_NAMED else ""
-        return ", ".join(map(str, starts[:POSITIONS_NAMED])) + more
+            where = ", ".join(map(str, starts[:POSITIONS_NAMED, 0]))
+            more = f" and {len(starts) - POSITIONS_NAMED} more" if len(starts) > POSITIONS_NAMED else ""
+            raise error.with_message(f"{error}; its batch is the windows at tokens {where}{more}") from None
 
     def evaluate(self) -> dict:
         """Return the loss on the validation split, or on its first `eval_tokens` tokens.
@@ -147,19 +118,6 @@ class Pretraining(Run):
 
     def draw_picture(self, records, path) -> None:
         draw_loss_curve(records, path, f"training on {self.corpus.name}")
-
-
-class Positions:
-    """The ids 0, 1, 2, …, computed when indexed. A batch drawn from them contains the positions of its tokens."""
-
-    def __init__(self, length: int):
-        self.length = length
-
-    def __len__(self):
-        return self.length
-
-    def __getitem__(self, positions):
-        return positions
 
 
 def fingerprint(corpus: Corpus) -> str:

@@ -20,8 +20,6 @@ stay bit-identical without being sent. The order of the sum depends on the numbe
 may therefore give different last bits, whereas the same number always gives the same bits. Only the first rank writes
 files, prints and draws.
 
-A run accesses everything that depends on the ranks through its `ranks`: Alone for one process, Together for several.
-
 All gradients are sent in one message after the backward pass. Sending parts of them earlier would gain little: the
 gradient of a tied embedding, often the largest, is complete only at the end, and on one machine all messages of a step
 took at most a tenth of its time (nanoGPT's CPU size).
@@ -32,7 +30,7 @@ import importlib
 import os
 import time
 import zlib
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
@@ -40,7 +38,7 @@ from minitransformer.language_model import mean_loss
 from minitransformer.system.cores import available_cores
 from minitransformer.system.extras import MissingExtra, require
 from minitransformer.system.folders import at_work_in
-from minitransformer.text import IGNORE_INDEX
+from minitransformer.training.step import token_shares
 
 # Environment variables that MPI sets in each process: those of Open MPI, then of MPICH and its derivatives.
 RANK_VARIABLES = "OMPI_COMM_WORLD_RANK", "PMI_RANK"
@@ -53,22 +51,51 @@ class RanksDiffer(ValueError):  # noqa: N818
     """Raised if the weights of the ranks are no longer equal because their machines compute differently."""
 
 
-class Alone:
-    """The ranks of a run with a single process."""
+class Ranks:
+    """The ranks of an MPI communicator, of which this process is one. With None, this process is the only rank.
 
-    communicator = None
-    first = True  # True for the rank that writes, prints and draws
+    All ranks must call the same methods in the same order. `first` is True for the rank that writes, prints and draws.
+    """
+
+    def __init__(self, communicator=None):
+        self.communicator = communicator
+        self.rank, self.size = (communicator.rank, communicator.size) if communicator is not None else (0, 1)
+        self.first = self.rank == 0
+
+    def summed(self, array):
+        """Return the sum of the ranks' arrays, bit-identical on every rank.
+
+        This function waits in Python, not in MPI, because Python cannot handle a signal during a call of MPI. A signal
+        must be able to end a run that waits for a lost rank.
+        """
+        if self.communicator is None:
+            return array
+        total = np.empty_like(array)
+        request = self.communicator.Iallreduce(array, total)
+        while not request.Test():
+            time.sleep(0)
+        return total
 
     def any(self, flag: bool) -> bool:
         """Return True on every rank if `flag` is true on any."""
-        return flag
+        return bool(self.summed(np.array([float(flag)]))[0])
 
     def from_first(self, make):
         """Call make() on the first rank only, and return its result on every rank.
 
         Raises the exception of make() on the first rank, and SystemExit on the others.
         """
-        return make()
+        if self.communicator is None:
+            return make()
+        made = []
+        try:
+            if self.first:
+                made.append(make())
+        finally:  # after an exception, too, the others must receive an answer
+            received = self.communicator.bcast(made)
+        if not received:
+            raise SystemExit(0)
+        return (made or received)[0]
 
     @contextmanager
     def at_work_in(self, folder):
@@ -81,64 +108,23 @@ class Alone:
             yield
 
     def mean_loss(self, model, ids, batch_size: int) -> float:
-        """Return mean_loss(model, ids, batch_size) on every rank."""
-        return mean_loss(model, ids, batch_size)
-
-    def check_equal_weights(self, model) -> None:
-        """Raise RanksDiffer on every rank unless all ranks have bit-identical weights."""
-
-    def failing_together(self):
-        """Return a context in which an exception ends all ranks, with one message."""
-        return nullcontext()
-
-
-class Together(Alone):
-    """The ranks of an MPI communicator. All ranks must call the same methods in the same order."""
-
-    def __init__(self, communicator):
-        self.communicator, self.first = communicator, communicator.rank == 0
-
-    def summed(self, array):
-        """Return the sum of the ranks' arrays, bit-identical on every rank.
-
-        This function waits in Python, not in MPI, because Python cannot handle a signal during a call of MPI. A signal
-        must be able to end a run that waits for a lost rank.
-        """
-        total = np.empty_like(array)
-        request = self.communicator.Iallreduce(array, total)
-        while not request.Test():
-            time.sleep(0)
-        return total
-
-    def any(self, flag):
-        return bool(self.summed(np.array([float(flag)]))[0])
-
-    def from_first(self, make):
-        made = []
-        try:
-            if self.first:
-                made.append(make())
-        finally:  # after an exception, too, the others must receive an answer
-            received = self.communicator.bcast(made)
-        if not received:
-            raise SystemExit(0)
-        return (made or received)[0]
-
-    def mean_loss(self, model, ids, batch_size):
-        """Return the mean loss. Each rank evaluates a share of the ids that consists of whole contexts."""
-        rank, size, context = self.communicator.rank, self.communicator.size, model.config.context
-        predicted = len(ids) - 1
+        """Return mean_loss(model, ids, batch_size) on every rank. Each evaluates a share of the contexts."""
+        if self.communicator is None:
+            return mean_loss(model, ids, batch_size)
+        context, predicted = model.config.context, len(ids) - 1
         contexts = -(-predicted // context)
-        start, stop = (min(contexts * r // size * context, predicted) for r in (rank, rank + 1))
+        start, stop = (min(contexts * r // self.size * context, predicted) for r in (self.rank, self.rank + 1))
         own = mean_loss(model, ids[start : stop + 1], batch_size) * (stop - start) if start < stop else 0.0
         return float(self.summed(np.array([own]))[0]) / predicted
 
-    def check_equal_weights(self, model):
-        checksum = 0
+    def check_equal_weights(self, model) -> None:
+        """Raise RanksDiffer on every rank unless all ranks have bit-identical weights."""
+        if self.communicator is None:
+            return
+        checksums = np.zeros(self.size, np.uint64)
         for parameter in model.parameters():
-            checksum = zlib.crc32(np.ascontiguousarray(parameter.data), checksum)
-        checksums = np.zeros(self.communicator.size, np.uint64)
-        checksums[self.communicator.rank] = checksum
+            data = np.ascontiguousarray(parameter.data)
+            checksums[self.rank] = zlib.crc32(data, int(checksums[self.rank]))
         differing = np.flatnonzero(np.diff(self.summed(checksums))) + 1
         if len(differing):
             raise RanksDiffer(
@@ -154,6 +140,9 @@ class Together(Alone):
         With another status, mpirun might end the first rank before it has printed its message. If only this rank raises
         an exception, the others would wait for it forever. MPI then ends them when this process ends.
         """
+        if self.communicator is None:
+            yield
+            return
         apart = self.communicator.Dup()  # its messages cannot be confused with others
         try:
             yield
@@ -181,14 +170,9 @@ class ModelOnRanks:
     Every rank must create this object from a model with the same weights, and take the same steps.
     """
 
-    def __init__(self, model, ranks: Together):
+    def __init__(self, model, ranks: Ranks):
         self.model, self.ranks = model, ranks
-
-    def parameters(self):
-        return self.model.parameters()
-
-    def named_parameters(self):
-        return self.model.named_parameters()
+        self.parameters, self.named_parameters = model.parameters, model.named_parameters
 
     def loss(self, ids, targets, *, rng=None):
         """Return the mean cross-entropy of targets (B, T) in nats, and its backward.
@@ -198,13 +182,13 @@ class ModelOnRanks:
         each rank derives its own random numbers from it. Raises the exceptions of Transformer.loss, except that an
         empty batch has a loss of 0.
         """
-        rank, size = self.ranks.communicator.rank, self.ranks.communicator.size
-        own = slice(len(ids) * rank // size, len(ids) * (rank + 1) // size)
+        rank, size = self.ranks.rank, self.ranks.size
+        target_shares = np.array_split(targets, size)
+        own_ids, own_targets = np.array_split(ids, size)[rank], target_shares[rank]
         own_rng = None if rng is None else np.random.default_rng(int(rng.integers(2**63, size=size)[rank]))
-        weight = counted(targets[own]) / max(counted(targets), 1)
-        part, part_backward = 0.0, None
-        if own.start < own.stop:  # with fewer sequences than ranks, some ranks have none
-            part, part_backward = self.model.loss(ids[own], targets[own], rng=own_rng)
+        weight, part, part_backward = token_shares(target_shares)[rank], 0.0, None
+        if len(own_ids):  # with fewer sequences than ranks, some ranks have none
+            part, part_backward = self.model.loss(own_ids, own_targets, rng=own_rng)
         loss = float(self.ranks.summed(np.array([weight * float(part)]))[0])  # (1)
 
         def backward(dloss=1.0):
@@ -225,21 +209,16 @@ class ModelOnRanks:
         return loss, backward
 
 
-def counted(targets) -> int:
-    """Return the number of targets (B, T) that are not ignored."""
-    return int(np.count_nonzero(targets != IGNORE_INDEX))
-
-
 # Processes started by mpirun.
 
 
-def world() -> Alone:
-    """Return the ranks that mpirun started: Together, or Alone if there is only one.
+def world() -> Ranks:
+    """Return the ranks that mpirun started, or this process alone without mpirun.
 
     Divides the cores of a machine among its ranks. Raises MissingExtra without mpi4py or threadpoolctl.
     """
     if world_size() == 1:
-        return Alone()
+        return Ranks()
     try:
         for package in ("mpi4py", "threadpoolctl"):
             require(package, extra="mpi", otherwise="do without mpirun")
@@ -249,7 +228,7 @@ def world() -> Alone:
         raise
     from threadpoolctl import threadpool_limits
 
-    ranks = Together(importlib.import_module("mpi4py.MPI").COMM_WORLD)
+    ranks = Ranks(importlib.import_module("mpi4py.MPI").COMM_WORLD)
     threadpool_limits(cores_of_a_rank())
     return ranks
 
@@ -260,13 +239,9 @@ def world_size() -> int:
 
 
 def cores_of_a_rank() -> int:
-    """Return the number of cores for this process.
-
-    It is the number of cores that the process is bound to, or its share of the machine's cores if that is smaller.
-    """
+    """Return the number of cores that the process is bound to, or its share of the machine's cores if that is less."""
     return max(1, min(available_cores(), os.cpu_count() // environment_number(NEIGHBOURS_VARIABLES, 1)))
 
 
 def environment_number(names, otherwise: int) -> int:
-    """Return the value of the first of these environment variables that is set, or `otherwise`."""
     return next((int(os.environ[name]) for name in names if name in os.environ), otherwise)

@@ -49,57 +49,42 @@ def remembered(training: dict) -> dict:
     return about if isinstance(about, dict) else {}
 
 
-def remembered_texts(path, training: dict, name: str):
-    """Return the entry `name` in a training state: None, a str or a list of str.
+def remembered_texts(path, training: dict, name: str, *, several: bool = True):
+    """Return the entry `name` of the options: None, a str or, if `several`, a list of str.
 
     Raises ArchiveError for anything else.
     """
     given = remembered(training).get(name)
-    if not isinstance(given, str | None):
-        checked(path, texts, name, given)
+    try:
+        if given is not None and not (several and isinstance(given, str)):
+            (texts if several else text)(f"about: {name}", given)
+    except TypeError as error:
+        raise damaged(path, error) from None
     return given
 
 
-def remembered_files(path, training: dict, name: str):
-    """Return the entry `name`, one path or a list of paths, or None.
+def remembered_files(path, training: dict, name: str, *, several: bool = True):
+    """Return the entry `name`, one path or, if `several`, a list of paths, or None.
 
-    Raises ArchiveError for an empty list, an invalid path, and the path of a device or a pipe.
+    Raises ArchiveError for anything else, an empty list, an invalid path, and the path of a device or a pipe.
     """
-    given = remembered_texts(path, training, name)
+    given = remembered_texts(path, training, name, several=several)
     if given is None:
         return None
-    files = checked(path, paths, name, [given] if isinstance(given, str) else given)
-    for file in files:
-        if is_stream(file):
-            option = f"--{name.replace('_', '-')}"
-            raise ArchiveError(
-                f"{path}: its entry {name} is {file}, a device or a pipe; to read it, give it with {option}"
-            )
+    files = [given] if isinstance(given, str) else given
+    if not files or not all(files) or any("\0" in file for file in files):
+        raise damaged(path, f"about: {name} must be one or several paths, not {brief(given)}")
+    for file in filter(is_stream, files):
+        option = f"--{name.replace('_', '-')}"
+        raise ArchiveError(f"{path}: its entry {name} is {file}, a device or a pipe; to read it, give it with {option}")
     return given
+
+
+def remembered_file(path, training: dict, name: str) -> str | None:
+    return remembered_files(path, training, name, several=False)
 
 
 def is_stream(file) -> bool:
     """Return True for a device or a pipe. Reading it may never end, or may be possible only once."""
     file = Path(file)
     return file.exists() and not file.is_file() and not file.is_dir()
-
-
-def remembered_file(path, training: dict, name: str) -> str | None:
-    """Return the entry `name`, a single path or None. Raises ArchiveError for anything else."""
-    given = remembered_files(path, training, name)
-    return given if given is None else checked(path, text, name, given)
-
-
-def paths(name: str, given):
-    """Return the list `given`. Raise ValueError if it is empty or contains an invalid path."""
-    if not given or not all(given) or any("\0" in path for path in given):
-        raise ValueError(f"{name} must be one or several paths, not {brief(given)}")
-    return given
-
-
-def checked(path, check, name: str, given):
-    """Validate a value with a function of values.py. Its TypeError or ValueError becomes an ArchiveError."""
-    try:
-        return check(f"about: {name}", given)
-    except (TypeError, ValueError) as error:
-        raise damaged(path, error) from None

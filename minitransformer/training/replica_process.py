@@ -1,7 +1,7 @@
 """A replica of a model in a separate process, and the memory that it shares with the model.
 
 Weights and gradients are too large to be sent at every step, so they are in shared memory. One part of this memory
-contains the weights, which only the main process changes. Another part transfers the gradients of the replicas to the
+contains the weights, which only the main process changes. Another part transfers the gradients of a replica to the
 model, a few MB at a time, so that only the model needs memory for a whole set of them. The gradients within a replica
 reuse the memory of the activations that are no longer needed. With shared memory for whole sets, a step of a model of
 10 million parameters took 1.15 times as much memory. A pipe transfers only small data: a share of a batch, and its
@@ -35,7 +35,7 @@ class ReplicaLost(ChildProcessError):  # noqa: N818
 
 
 class SharedMemory:
-    """Shared memory for the weights of `parameters`, and for up to two loads of gradients per replica.
+    """Shared memory for the weights of `parameters`, and for one load of gradients per replica.
 
     loads: lists of parameter indices. The gradients of the parameters in a list are transferred together. They have at
     most LOAD bytes together, unless the list consists of one larger gradient.
@@ -44,32 +44,31 @@ class SharedMemory:
     def __init__(self, parameters, replicas: int):
         self.kinds = [(parameter.data.shape, parameter.data.dtype) for parameter in parameters]
         self.sizes = [-(-parameter.data.nbytes // ALIGNMENT) * ALIGNMENT for parameter in parameters]
-        self.loads = []
-        for i in range(len(self.sizes)):
-            if self.loads and sum(self.sizes[j] for j in (*self.loads[-1], i)) <= LOAD:
-                self.loads[-1].append(i)
-            else:
-                self.loads.append([i])
-        self.room = max((sum(self.sizes[i] for i in load) for load in self.loads), default=0)
-        self.rooms = min(len(self.loads), 2)
-        size = sum(self.sizes) + self.rooms * self.room * replicas
+        self.loads = [[]]
+        for i, size in enumerate(self.sizes):
+            if self.loads[-1] and sum(self.sizes[j] for j in self.loads[-1]) + size > LOAD:
+                self.loads.append([])
+            self.loads[-1].append(i)
+        self.room = max(sum(self.sizes[i] for i in load) for load in self.loads)
+        size = sum(self.sizes) + self.room * replicas
         with naming(f"the file of {size:,} bytes that {replicas + 1} replicas share (one needs none)"):
             self.bytes = multiprocessing.get_context("spawn").RawArray(ctypes.c_char, max(size, 1))
 
     def weights(self) -> list:
-        return list(self.arrays(range(len(self.kinds)), 0))
+        return self.arrays(range(len(self.kinds)), 0)
 
     def gradients(self, replica: int, n: int) -> list:
-        """Return a pair (parameter index, array of its gradient) for each parameter of load n."""
-        start = sum(self.sizes) + (self.rooms * replica + n % self.rooms) * self.room
-        return list(zip(self.loads[n], self.arrays(self.loads[n], start), strict=True))
+        """Return the arrays for the gradients of load n."""
+        return self.arrays(self.loads[n], sum(self.sizes) + self.room * replica)
 
-    def arrays(self, numbers, start: int):
-        """Yield the arrays of these parameters, which are stored one after another from byte `start`."""
+    def arrays(self, numbers, start: int) -> list:
+        """Return the arrays of these parameters, which are stored one after another from byte `start`."""
+        found = []
         for i in numbers:
             shape, dtype = self.kinds[i]
-            yield np.frombuffer(self.bytes, dtype, math.prod(shape), start).reshape(shape)
+            found.append(np.frombuffer(self.bytes, dtype, math.prod(shape), start).reshape(shape))
             start += self.sizes[i]
+        return found
 
 
 def replica(model):
@@ -129,29 +128,26 @@ class ReplicaProcess:
             raise self.lost() from None
 
     def receive(self):
-        """Return the answer to the previous request: a result, or an exception.
-
-        Raises ReplicaLost.
-        """
+        """Return the answer to the previous request. Raises its exception, or ReplicaLost."""
         try:
-            return self.pipe.recv()
+            answer = self.pipe.recv()
         except (EOFError, OSError):
             raise self.lost() from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-    def gradients(self):
-        """Yield pairs (index of a parameter, its gradient) after the answer to "backward".
+    def gradients(self, parameters):
+        """Yield pairs (Parameter, its gradient) after the answer to "backward", for those that have one.
 
-        If a parameter has no gradient, its array has arbitrary contents. An array is valid until the generator reaches
-        the next load, because the process then overwrites it. Raises ReplicaLost, or an exception that the process has
-        raised.
+        An array is valid until the next load is requested. Raises ReplicaLost.
         """
-        last = len(self.memory.loads) - 1
-        for n in range(last + 1):
-            if n < last:
-                self.send("hand_over", n + 1)
-            yield from self.memory.gradients(self.number, n)
-            if n < last and isinstance(answer := self.receive(), Exception):
-                raise answer
+        for n, load in enumerate(self.memory.loads):
+            self.send("hand_over", n)
+            have_one = self.receive()
+            for i, gradient in zip(load, self.memory.gradients(self.number, n), strict=True):
+                if i in have_one:
+                    yield parameters[i], gradient
 
     def lost(self) -> ReplicaLost:
         """Return a ReplicaLost that describes how the process ended."""
@@ -184,26 +180,19 @@ class ReplicaWorker:
         return loss
 
     def backward(self, dloss):
-        """Run the backward pass and transfer the first load of gradients.
-
-        Returns a list of booleans, True for each parameter that has a gradient.
-        """
-        parameters = self.model.parameters()
-        for parameter in parameters:
+        for parameter in self.model.parameters():
             parameter.grad = None
         self.backward_of_loss(dloss)
-        have_one = [parameter.grad is not None for parameter in parameters]
-        if parameters:
-            self.hand_over(0)
-        return have_one
 
-    def hand_over(self, n) -> None:
-        """Copy the gradients of load n to the shared memory, and release them in this process."""
-        parameters = self.model.parameters()
-        for i, gradient in self.memory.gradients(self.number, n):
+    def hand_over(self, n):
+        """Move the gradients of load n to the shared memory. Return the indices of the parameters that have one."""
+        parameters, have_one = self.model.parameters(), []
+        for i, shared in zip(self.memory.loads[n], self.memory.gradients(self.number, n), strict=True):
             if parameters[i].grad is not None:
-                gradient[...] = parameters[i].grad
+                shared[...] = parameters[i].grad
                 parameters[i].grad = None
+                have_one.append(i)
+        return have_one
 
 
 def work(pipe, model, memory, number) -> None:

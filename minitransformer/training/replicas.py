@@ -26,8 +26,8 @@ import numpy as np
 
 from minitransformer.system.cores import available_cores, matrix_library
 from minitransformer.system.extras import require
-from minitransformer.text import IGNORE_INDEX
 from minitransformer.training.replica_process import ReplicaProcess, SharedMemory
+from minitransformer.training.step import token_shares
 
 
 class Replicas:
@@ -78,8 +78,7 @@ class Replicas:
         n_shares = max(1, min(self.count, len(ids)))  # the model raises for an empty batch
         id_shares, target_shares = np.array_split(ids, n_shares), np.array_split(targets, n_shares)
         seeds = [None] * n_shares if rng is None else rng.integers(2**63, size=n_shares).tolist()
-        counts = [np.count_nonzero(share != IGNORE_INDEX) for share in target_shares]
-        weights = [float(count / max(sum(counts), 1)) for count in counts]
+        weights = token_shares(target_shares)
 
         def own_loss(own_ids, own_targets, seed):
             own_rng = None if seed is None else np.random.default_rng(seed)
@@ -92,44 +91,32 @@ class Replicas:
         def backward(dloss=1.0):
             if number != self.losses:
                 raise RuntimeError("backward was called too late: stop() or another loss has released its activations")
-            jobs = [(dloss * weight,) for weight in weights]
-            _, *have_gradients = self.side_by_side(own_backward, "backward", jobs)
-            for process, has_gradient in zip(self.processes, have_gradients, strict=False):
-                self.add_gradients(process, has_gradient)
+            self.side_by_side(own_backward, "backward", [(dloss * weight,) for weight in weights])
+            try:
+                for process in self.processes[: n_shares - 1]:
+                    for parameter, gradient in process.gradients(self.parameters()):
+                        parameter.accumulate(gradient if parameter.grad is not None else gradient.copy())  # (1)
+            except BaseException:  # such as Ctrl-C or ReplicaLost
+                self.stop()
+                raise
 
         return loss, backward
-
-    def add_gradients(self, process, has_gradient) -> None:
-        """Add the gradients of a replica to those of the model. Raises ReplicaLost."""
-        parameters = self.parameters()
-        try:
-            for i, gradient in process.gradients():
-                if has_gradient[i]:
-                    parameter = parameters[i]
-                    parameter.accumulate(gradient if parameter.grad is not None else gradient.copy())  # (1)
-        except BaseException:  # such as Ctrl-C or ReplicaLost
-            self.stop()
-            raise
 
     def begin_loss(self) -> int:
         """Prepare the processes for another call of `loss`, and return the number of this call."""
         if len(self.processes) < self.count - 1:
             self.start()
-        self.share_weights()
-        self.losses += 1
-        return self.losses
-
-    def share_weights(self) -> None:
-        """Copy the weights to the shared memory again if an array of a Parameter has been replaced."""
         for parameter, shared in zip(self.parameters(), self.weights, strict=True):
             if address(parameter.data) != address(shared):  # such as after loading a checkpoint
                 shared[...] = parameter.data
                 parameter.data = shared
+        self.losses += 1
+        return self.losses
 
     def side_by_side(self, own, request: str, jobs) -> list:
         """Call own(*job) here for the first job, and send `request` with each other job to a process.
 
-        Returns the list of results. Raises the first exception that a call has raised, or ReplicaLost.
+        Returns the list of results. After an exception, which may be that of a process, all processes are replaced.
         """
         first, *rest = jobs
         processes = self.processes[: len(rest)]  # a small batch has fewer shares than processes
@@ -137,22 +124,11 @@ class Replicas:
             for process, job in zip(processes, rest, strict=True):
                 process.send(request, *job)
             with matrix_library().limit(limits=1):
-                answers = [answer_or_exception(own, first)]
-            answers += [process.receive() for process in processes]
+                answer = own(*first)
+            return [answer, *(process.receive() for process in processes)]
         except BaseException:  # such as Ctrl-C or ReplicaLost: do not wait for the other answers
             self.stop()
             raise
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
-
-
-def answer_or_exception(function, arguments):
-    try:
-        return function(*arguments)
-    except Exception as error:
-        return error
 
 
 def address(array) -> int:

@@ -12,9 +12,7 @@ checkpoints therefore do not affect the training.
 
 import math
 import signal
-import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +21,11 @@ from minitransformer.generation import stream
 from minitransformer.language_model import MODEL_FILE, LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
 from minitransformer.system.pictures import can_draw
+from minitransformer.system.stopping import handled
 from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
 from minitransformer.training.metrics import METRICS_FILE, MetricsFile
 from minitransformer.training.observer import Observer
-from minitransformer.training.ranks import Alone
+from minitransformer.training.ranks import Ranks
 from minitransformer.training.settings import Settings
 from minitransformer.training.step import TrainingDiverged
 
@@ -50,9 +49,9 @@ class Run:
 
     A subclass, such as Pretraining or PreferenceRun, defines
 
-        advance()                     take one step and return its metrics, or raise TrainingDiverged
+        update()                      update the weights once; return the loss, the gradient's norm, and the number of
+                                      tokens. Raises TrainingDiverged
         evaluate()                    return the metrics of an evaluation, without any effect on later steps
-        tokens                        number of tokens trained on so far
         first_ids()                   ids at the beginning of samples without a prompt
         describe_data()               {"name": …, "sha256": fingerprint, and sizes, such as "rows": 12}
         draw_picture(records, path)   draw the metrics' records
@@ -64,7 +63,7 @@ class Run:
     picture = ""  # name of the file that `draw_picture` writes
     report = None  # name of the file of a final report, if there is one
     shares_batches = False  # True if `settings.replicas` may exceed 1
-    ranks = Alone()  # the ranks that train together (see ranks.py)
+    ranks = Ranks()  # the ranks that train together (see ranks.py)
 
     def __init__(self, lm: LanguageModel, settings: Settings):
         if settings.replicas > 1 and not self.shares_batches:
@@ -74,17 +73,16 @@ class Run:
         self.optimizer = AdamW(groups, lr=settings.lr, betas=settings.betas)
         batch_seed, dropout_seed = np.random.SeedSequence(settings.seed).spawn(2)
         self.batch_rng, self.dropout_rng = np.random.default_rng(batch_seed), np.random.default_rng(dropout_seed)
-        self.sample_prompt = self.first_ids() if settings.sample_prompt is None else self.prompt_ids()
-        self.step = 0
-        self.seconds = 0.0
-        self.last = {}  # the last record (see metrics.py)
-        self.best = {}  # the record with the lowest val_loss
-
-    def prompt_ids(self):
         try:
-            return self.lm.encode(self.settings.sample_prompt)
+            self.sample_prompt = (
+                self.first_ids() if settings.sample_prompt is None else lm.encode(settings.sample_prompt)
+            )
         except ValueError as error:
             raise ValueError(f"the sample prompt: {error}") from None
+        self.step, self.seconds = 0, 0.0
+        self.tokens = 0  # trained on so far
+        self.last = {}  # the last record (see metrics.py)
+        self.best = {}  # the record with the lowest val_loss
 
     def own_state(self) -> tuple[dict, dict]:
         """Return the additional state for a checkpoint: arrays by name, and a JSON-serializable dictionary."""
@@ -99,15 +97,6 @@ class Run:
     @property
     def finished(self) -> bool:
         return self.step == self.settings.steps
-
-    def set_learning_rate(self) -> float:
-        settings = self.settings
-        lr = cosine_schedule(
-            self.step, lr=settings.lr, min_lr=settings.final_lr, warmup=settings.warmup_steps, steps=settings.steps
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        return lr
 
     def carry_out(self, *, out=None, resume=False, plot=False, observer=None, about=None) -> list[dict]:
         """Take the remaining steps and return the records of the metrics.
@@ -128,7 +117,7 @@ class Run:
             self.metrics = self.open_metrics(resume)
             try:
                 self.observer.start(self.step, self.settings.steps)
-                with first_interrupt_waits(self.stop_soon):
+                with handled({signal.SIGINT: self.stop_soon}):
                     self.take_steps(begun=resume)
             except TrainingDiverged as error:
                 raise error.with_message(f"{error}; {self.kept()}") from None
@@ -158,6 +147,20 @@ class Run:
                 raise TrainingInterrupted(self.step, self.settings.steps, self.folder)
             self.write_down(self.advance(), clock)
         self.save_picture()
+
+    def advance(self) -> dict:
+        """Take one step and return its metrics, or raise TrainingDiverged."""
+        s = self.settings
+        lr = cosine_schedule(self.step, lr=s.lr, min_lr=s.final_lr, warmup=s.warmup_steps, steps=s.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        try:
+            loss, norm, tokens = self.update()
+        except TrainingDiverged as error:
+            raise error.with_message(f"step {self.step + 1}: {error}") from None
+        self.step += 1
+        self.tokens += tokens
+        return {"loss": loss, "lr": lr, "grad_norm": norm}
 
     def write_down(self, metrics: dict, clock: float) -> None:
         """Record the metrics of a step, and evaluate, sample and save if the settings require it after this step."""
@@ -199,8 +202,9 @@ class Run:
         if self.plot:
             self.draw_picture(self.metrics.records, self.folder / self.picture)
 
-    def stop_soon(self) -> None:
-        """Stop after the current step. May be called at any point of the step."""
+    def stop_soon(self, signum, frame) -> None:
+        """Handle the first Ctrl-C, at any point of a step: stop after the step. The second one stops at once."""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         self.interrupted = True
         self.observer.stopping(self.folder)
 
@@ -209,25 +213,3 @@ class Run:
         if self.folder is None or self.saved_step is None:
             return "nothing was saved"
         return f"the last good checkpoint, of step {self.saved_step}, is {self.folder / MODEL_FILE}"
-
-
-@contextmanager
-def first_interrupt_waits(heard):
-    """Call heard() at the first SIGINT inside a `with` block. A second SIGINT raises KeyboardInterrupt, as usual.
-
-    The call may come in the middle of a step. In other threads than the main thread, the context manager has no effect,
-    because only the main thread receives signals.
-    """
-
-    def request(signum, frame):
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        heard()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, request)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -9,6 +9,7 @@ from minitransformer.system.cores import MOST_PROCESSES
 from minitransformer.system.values import (
     check_fields,
     documented,
+    kinds,
     number,
     positive,
     setting,
@@ -77,8 +78,7 @@ class Settings:
         check_fields(self)
         where = type(self).__name__
         if self.replicas > self.batch_size:
-            most = self.batch_size
-            raise ValueError(f"{where}: replicas must be at most batch_size, {most}, not {self.replicas}")
+            raise ValueError(f"{where}: replicas must be at most batch_size, {self.batch_size}, not {self.replicas}")
         if self.warmup_steps >= self.steps:
             raise ValueError(f"{where}: warmup must be less than steps, {self.steps}, not {self.warmup}")
         if not 0 <= self.final_lr <= self.lr:
@@ -104,10 +104,7 @@ def settings_of_kind(kind: str, fields: dict) -> Settings:
 
     Raises ValueError for an unknown kind, or a kind whose class has not been imported.
     """
-    classes = [Settings]
-    for cls in classes:  # the list grows during the iteration
-        classes += cls.__subclasses__()
-    by_kind = {cls.kind: cls for cls in classes}
-    if kind not in by_kind:
-        raise ValueError(f"unknown kind of run {kind!r}: expected one of {', '.join(by_kind)}")
-    return by_kind[kind](**fields)
+    known = kinds(Settings)
+    if kind not in known:
+        raise ValueError(f"unknown kind of run {kind!r}: expected one of {', '.join(known)}")
+    return known[kind](**fields)

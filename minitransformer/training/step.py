@@ -39,7 +39,7 @@ class TrainingDiverged(ArithmeticError):  # noqa: N818
         self.loss, self.parameter, self.gradient = loss, parameter, gradient
 
     def with_message(self, message):
-        """Return a copy with this message. A caller uses it to add information."""
+        """Return a copy with this message."""
         return TrainingDiverged(message, self.loss, self.parameter, self.gradient)
 
 
@@ -53,14 +53,15 @@ def training_step(model, optimizer, batches, *, clip=None, rng=None):
     Returns (loss, norm of the gradient before clipping). Raises TrainingDiverged, before any update, if the loss or the
     norm is not finite or the gradient is too large to be squared, and ValueError for a clip that is not positive.
     """
-    counts = [int(np.count_nonzero(targets != IGNORE_INDEX)) for _, targets in batches]
-    total = max(sum(counts), 1)
+    shares = token_shares([targets for _, targets in batches])
+    losses = ((n, model.loss(*batch, rng=rng)) for n, batch in zip(shares, batches, strict=True))  # (1)
+    return descend(model, optimizer, losses, clip=clip)
 
-    def losses():
-        for (inputs, targets), count in zip(batches, counts, strict=True):
-            yield count / total, model.loss(inputs, targets, rng=rng)  # (1)
 
-    return descend(model, optimizer, losses(), clip=clip)
+def token_shares(targets) -> list[float]:
+    """Return the factors n_i / n of (1) for a list of arrays of targets."""
+    counts = [int(np.count_nonzero(array != IGNORE_INDEX)) for array in targets]
+    return [count / max(sum(counts), 1) for count in counts]
 
 
 def descend(model, optimizer, losses, *, clip=None):
@@ -80,18 +81,14 @@ def descend(model, optimizer, losses, *, clip=None):
             loss += float(part) * share  # (1)
         norm = grad_norm(model.parameters())
     scale = 1.0 if clip is None else clipping_scale(norm, clip)
-    if not (math.isfinite(loss) and math.isfinite(norm) and can_be_squared(model, norm * scale)):
+    clipped, most = norm * scale, float(np.finfo(model.parameters()[0].data.dtype).max)
+    if not (math.isfinite(loss) and math.isfinite(norm) and clipped * clipped <= most):
         parameter, gradient = largest_gradient(model)
         message = f"the loss is {loss:.4g} and the largest gradient {gradient:.4g}, in {parameter}"
         raise TrainingDiverged(message, loss, parameter, gradient)
     optimizer.step(gradient_scale=scale)
     optimizer.zero_grad()
     return loss, norm
-
-
-def can_be_squared(model, norm) -> bool:
-    """Return True if the square of a gradient of this norm does not overflow in the dtype of the model."""
-    return norm * norm <= float(np.finfo(model.parameters()[0].data.dtype).max)
 
 
 def largest_gradient(model):

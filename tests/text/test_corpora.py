@@ -63,12 +63,6 @@ def test_the_default_corpus_is_the_language_reference_and_says_so():
     assert "pydoc_data.topics" in DEFAULT_CORPUS and "Python 3." in DEFAULT_CORPUS
 
 
-def test_a_python_without_the_default_corpus_is_told_what_to_do(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
-    with pytest.raises(FileNotFoundError, match=r"built without pydoc_data\.topics.*give a text file instead"):
-        default_corpus()
-
-
 @pytest.mark.usefixtures("small_chunks")
 def test_files_come_one_after_another_and_as_often_as_asked(write):
     first, second = write("né日🙂\r\n", "a.txt"), write("\x00x e\u0301", "b.txt")
@@ -77,13 +71,6 @@ def test_files_come_one_after_another_and_as_often_as_asked(write):
     assert all(text) and len(list(text)) > 1
     assert text.name == f"{first}, {second}"
     assert "".join(TextFiles(first)) == "né日🙂\r\n"
-
-
-def test_standard_input_can_be_read_twice(monkeypatch, write):
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO("né日".encode())))
-    text = TextFiles(["-", write(" file")])
-    assert "".join(text) == "né日 file" == "".join(text)
-    assert text.name.startswith("standard input, ")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -181,11 +168,6 @@ def test_progress_is_told_in_characters_up_to_the_last(write):
     assert len(seen) > 10
 
 
-def test_a_text_that_can_be_read_only_once_is_refused():
-    with pytest.raises(TypeError, match="text is an iterator, which can be read only once; pass a str, a list of str"):
-        tokenize_corpus(iter(["ab", "c"]), ByteTokenizer())
-
-
 @pytest.mark.parametrize("validation", [-0.1, 1, 1.5, float("nan")])
 def test_a_validation_fraction_out_of_range_is_refused(validation):
     with pytest.raises(ValueError, match="validation must be at least 0 and less than 1, not"):
@@ -240,23 +222,6 @@ def test_a_random_batch_holds_contiguous_windows_and_targets_one_later(n, contex
     assert inputs.min() >= 100 and targets.max() < 100 + n
 
 
-def test_random_batches_reach_every_place_and_follow_the_seed():
-    ids = np.arange(10)
-    inputs, targets = random_batch(ids, 1000, 3, np.random.default_rng(0))
-    assert set(inputs[:, 0]) == set(range(7)) and targets.max() == 9
-    again, _ = random_batch(ids, 1000, 3, np.random.default_rng(0))
-    np.testing.assert_array_equal(again, inputs)
-    other, _ = random_batch(ids, 1000, 3, np.random.default_rng(1))
-    assert (other != inputs).any()
-
-
-def test_a_random_batch_of_the_shortest_text_is_the_text():
-    inputs, targets = random_batch(np.array([5, 6, 7]), 2, 2, np.random.default_rng(0))
-    assert inputs.tolist() == [[5, 6]] * 2 and targets.tolist() == [[6, 7]] * 2
-    with pytest.raises(ValueError, match="the text has 3 tokens, but a context of 3 needs at least 4"):
-        random_batch(np.array([5, 6, 7]), 2, 3, np.random.default_rng(0))
-
-
 @given(n=st.integers(2, 60), context=st.integers(1, 7), batch_size=st.integers(1, 4))
 def test_sequential_blocks_ask_for_every_token_but_the_first_exactly_once(n, context, batch_size):
     ids = np.random.default_rng(n).permutation(np.arange(n, dtype=np.uint16) + 1)  # each id once: it tells its place
@@ -274,9 +239,3 @@ def test_sequential_blocks_ask_for_every_token_but_the_first_exactly_once(n, con
         assert (np.diff(counted.astype(int), axis=1) <= 0).all()  # padding stands on the right only
     assert asked == ids[1:].tolist()
     assert all(len(inputs) == batch_size for inputs, _ in batches[:-1])
-
-
-@pytest.mark.parametrize("n", [0, 1])
-def test_nothing_to_predict_is_refused(n):
-    with pytest.raises(ValueError, match=f"ids has {n} tokens; at least 2 are needed"):
-        list(sequential_blocks(np.zeros(n, np.uint8), 3, 2))

@@ -1,10 +1,8 @@
 """Checkpoints: their contents, invalid ones, and crashes."""
 
-import copy
 import errno
-import json
-import math
 import os
+import re
 import warnings
 from dataclasses import replace
 
@@ -13,12 +11,12 @@ import pytest
 from archives import load_archive
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, small_corpus, small_lm, weights, without_seconds
 
-from minitransformer import CharTokenizer, LanguageModel
+from minitransformer import LanguageModel
 from minitransformer.module import is_plain, plain
 from minitransformer.system.archive import ArchiveError, save_archive
 from minitransformer.text import Corpus
 from minitransformer.training import pretrain
-from minitransformer.training.checkpoints import SECTIONS, Checkpoint, check_state
+from minitransformer.training.checkpoints import Checkpoint, check_state
 
 FINISHED = replace(SETTINGS, steps=5)
 
@@ -64,32 +62,19 @@ def test_a_finished_run_has_nothing_left_to_resume(finished):
 
 
 @pytest.mark.parametrize(
-    "fields, words",
+    "fields, settings, words",
     [
-        ({"d_model": 16}, "d_model was 8, and now is 16"),
-        ({"n_heads": 4}, "n_heads was 2, and now is 4"),
-        ({"dropout": 0.2}, "dropout was 0.1, and now is 0.2"),
-        ({"dtype": "float64"}, "dtype was float32, and now is float64"),
+        ({"d_model": 16}, {}, "d_model was 8, and now is 16"),
+        ({"dtype": "float64"}, {}, "dtype was float32, and now is float64"),
+        ({"text": TEXT.replace("k", "Z")}, {}, r"the tokenizer was char \(14 tokens\), and now is another char \(14"),
+        ({}, {"steps": 6}, "steps was 5, and now is 6"),
+        ({}, {"betas": (0.9, 0.999)}, r"betas was \(0.9, 0.99\), and now is \(0.9, 0.999\)"),
+        ({}, {"clip": None}, "clip was 1.0, and now is None"),
     ],
 )
-def test_another_configuration_is_refused(finished, fields, words):
+def test_another_model_and_other_settings_are_refused(finished, fields, settings, words):
     with pytest.raises(ValueError, match=f"model.npz: cannot resume: {words}"):
-        resume(finished, small_lm(**fields))
-
-
-@pytest.mark.parametrize(
-    "fields, words",
-    [
-        ({"lr": 0.02}, "lr was 0.01, and now is 0.02"),
-        ({"steps": 6}, "steps was 5, and now is 6"),
-        ({"seed": 1}, "seed was 0, and now is 1"),
-        ({"betas": (0.9, 0.999)}, r"betas was \(0.9, 0.99\), and now is \(0.9, 0.999\)"),
-        ({"clip": None}, "clip was 1.0, and now is None"),
-    ],
-)
-def test_other_settings_are_refused(finished, fields, words):
-    with pytest.raises(ValueError, match=f"model.npz: cannot resume: {words}"):
-        resume(finished, settings=replace(FINISHED, **fields))
+        resume(finished, small_lm(**fields), settings=replace(FINISHED, **settings))
 
 
 @pytest.mark.parametrize("place, cut", [(700, 0), (-1, 0), (None, 9)], ids=["a letter", "the last letter", "the cut"])
@@ -103,23 +88,11 @@ def test_another_text_is_refused_though_only_one_letter_or_the_split_differs(fin
         resume(finished, corpus=other)
 
 
-def test_another_tokenizer_is_refused(finished):
-    lm = small_lm()
-    lm.tokenizer = CharTokenizer("".join(sorted(set(TEXT)))[:-1] + "Z")
-    with pytest.raises(
-        ValueError, match=r"the tokenizer was char \(14 tokens\), and now is another char \(14 tokens\)"
-    ):
-        resume(finished, lm)
-
-
-def test_a_model_without_training_state_cannot_be_resumed(tmp_path):
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"model\.npz"):
+        resume(tmp_path)
     small_lm().save(tmp_path / "model.npz")
     with pytest.raises(ArchiveError, match=r"contains no training run to resume"):
-        resume(tmp_path)
-
-
-def test_a_missing_checkpoint_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"model\.npz"):
         resume(tmp_path)
 
 
@@ -156,8 +129,8 @@ def with_array(name, *what):
         (lambda arrays, d: d["training"].update(own=[]), "own must be a dictionary"),
         (lambda arrays, d: d["training"]["corpus"].pop("sha256"), "corpus: sha256 must be a text"),
         (without("optimizer.m.ln_final.beta"), "its training state is damaged .*ln_final.beta"),
-        (with_array("optimizer.v.ln_final.beta", 3, np.float32), "the optimiser's averages of ln_final.beta differ"),
-        (with_array("optimizer.m.ln_final.beta", 8), "the optimiser's averages of ln_final.beta differ"),
+        (with_array("optimizer.v.ln_final.beta", 3, np.float32), r"optimizer.v.ln_final.beta differs from parameters"),
+        (with_array("optimizer.m.ln_final.beta", 8), r"optimizer.m.ln_final.beta differs from parameters"),
         (with_array("parameters.ln_final.gamma", 9, np.float32), "parameter ln_final.gamma is"),
         (without("parameters.ln_final.beta"), "lacks parameter ln_final.beta"),
         (None, r"damaged.*optimizer\.v\.ln_final\.beta.*CRC"),
@@ -176,19 +149,7 @@ def test_a_checkpoint_whose_parts_do_not_fit_is_refused_and_changes_nothing(fini
     assert_same_weights(lm, before)
 
 
-ODD = [None, True, -1, 0.5, math.nan, math.inf, 10**400, "", [], {}, [[]], {"a": 1}]
 # Valid values of the parts.
-HARMLESS = {
-    "seconds": [0.5, 10**300],
-    "last": [{}],
-    "best": [{}],
-    "trained": [[]],
-    "optimizer_steps": [{}, {"a": 1}],
-    "own": [{}, {"a": 1}],
-    "environment": [{}, {"a": 1}],
-}
-
-
 @pytest.fixture(scope="module")
 def saved_training(tmp_path_factory):
     """The state in a checkpoint of a run of 5 steps."""
@@ -197,75 +158,61 @@ def saved_training(tmp_path_factory):
     return Checkpoint.read(folder / "model.npz").training
 
 
-@pytest.mark.parametrize("part", SECTIONS)
-def test_a_part_of_a_training_state_that_cannot_be_is_named(saved_training, part):
-    check_state(saved_training, "model.npz", 5)
-    without = {name: value for name, value in saved_training.items() if name != part}
-    for training in (without, *(without | {part: value} for value in ODD if value not in HARMLESS.get(part, []))):
-        with pytest.raises(ArchiveError, match=rf"^model\.npz: its training state is damaged \({part}[: ]") as caught:
-            check_state(training, "model.npz", 5)
-        assert "\n" not in str(caught.value)
-    for value in HARMLESS.get(part, []):
-        check_state(saved_training | {part: value}, "model.npz", 5)
+GENERATOR = {"bit_generator": "PCG64", "state": {"state": 1, "inc": 1}, "has_uint32": 0, "uinteger": 0}
+
+
+def generators(**fields):
+    """Return random states of which the second differs in `fields`."""
+    return {"random": {"batches": GENERATOR, "dropout": GENERATOR | {"state": {"state": 1, "inc": 1} | fields}}}
 
 
 @pytest.mark.parametrize(
     "fields, words",
     [
         ({"step": 6}, "step must be at most 5, not 6"),
-        ({"step": 4.5}, "step must be an integer, not 4.5"),
+        ({"step": -1}, "step must be at least 0, not -1"),
         ({"step": 4}, r"optimizer_steps: \S+ must be at most 4, not 5"),
+        ({"seconds": -0.5}, "seconds must be at least 0 and finite, not -0.5"),
+        ({"seconds": 10**400}, "seconds must be at most 1.8e"),
+        ({"last": None}, "last must be a dictionary, not None"),
         ({"last": {"step": "5"}}, "last: step must be an integer, not '5'"),
         ({"best": {"step": 5, "val_loss": "low"}}, "best: val_loss must be a number, not 'low'"),
-        ({"best": {"step": 5, "val_loss": 10**400}}, "best: val_loss must be at most 1.8e"),
         ({"corpus": {"name": 3, "sha256": ""}}, "corpus: name must be a text, not 3"),
         ({"trained": ["a", 3]}, "trained must be a list of texts"),
         ({"optimizer_steps": {"a": 0}}, "optimizer_steps: a must be at least 1, not 0"),
+        ({"environment": []}, "environment must be a dictionary, not "),
+        ({"random": {}}, "random: batches: not a valid state of a PCG64 generator"),
+        *((generators(state=value), "random: dropout: not a valid") for value in (None, 0.5, -1, 2**128, "1")),
+        (generators(inc=2), "random: dropout: not a valid"),  # drawing until one fits may never end
     ],
 )
 def test_a_training_state_is_checked_to_its_leaves(saved_training, fields, words):
-    with pytest.raises(ArchiveError, match=rf"model\.npz: its training state is damaged \({words}"):
+    check_state(saved_training | {"last": {}, "best": {}, **generators()}, "model.npz", 5)
+    with pytest.raises(ArchiveError, match=rf"^model\.npz: its training state is damaged \({words}"):
         check_state(saved_training | fields, "model.npz", 5)
 
 
-NO_STATES = [None, 0.5, -1, 2**128, 10**400, "1", []]
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"NumPy": "1.0", "threads": "64 cores"}, r"NumPy was 1\.0, and now is .*; threads was 64 cores, and now"),
+        ({"engine": "of steam"}, "engine was of steam, and now is o"),
+        ({}, None),
+        (None, None),  # written before the engine could be turned off
+    ],
+)
+def test_another_environment_is_warned_of_in_one_line(finished, change, words):
+    def edit(arrays, description):
+        environment = description["training"]["environment"]
+        environment.pop("engine") if change is None else environment.update(change)
 
-
-@pytest.mark.parametrize("field, value", [*(("state", value) for value in NO_STATES), *(("inc", 0), ("inc", 0.5))])
-def test_a_random_state_that_no_generator_of_ours_can_have_is_refused(saved_training, field, value):
-    """Of an even inc the numbers can be all the same, and drawing until one fits never ends."""
-    states = copy.deepcopy(saved_training["random"])
-    states["dropout"]["state"][field] = value
-    with pytest.raises(ArchiveError, match=r"\(random: dropout: not a valid state of a PCG64 generator\)"):
-        check_state(saved_training | {"random": states}, "model.npz", 5)
-
-
-def test_another_environment_is_warned_of_in_one_line(finished):
-    def change(arrays, description):
-        description["training"]["environment"].update(NumPy="1.0", threads="64 cores")
-
-    rewrite(finished / "model.npz", change)
-    with pytest.warns(UserWarning, match=r"last bits .* may differ .*NumPy was 1\.0, and now is .*; threads was 64 c"):
+    rewrite(finished / "model.npz", edit)
+    with warnings.catch_warnings(record=True) as caught, plain(is_plain() and change is not None):
+        warnings.simplefilter("always")
         resume(finished)
-
-
-def test_going_on_without_the_engine_is_warned_of(finished):
-    here, other = ("off", "on") if is_plain() else ("on", "off")
-    with plain(not is_plain()), pytest.warns(UserWarning, match=f"engine was {here}, and now is {other}"):
-        resume(finished)
-
-
-def without_a_word_of_the_engine(arrays, description):
-    del description["training"]["environment"]["engine"]  # as before it could be off
-
-
-@pytest.mark.parametrize("change", [None, without_a_word_of_the_engine], ids=["written now", "written before"])
-def test_the_same_environment_is_not_warned_of(finished, change):
-    if change is not None:
-        rewrite(finished / "model.npz", change)
-    with warnings.catch_warnings(), plain(is_plain() and change is None):
-        warnings.simplefilter("error")
-        resume(finished)
+    assert len(caught) == (words is not None)
+    for warning in caught:
+        assert re.search(f"last bits .* may differ .*{words}", str(warning.message))
 
 
 # Failures.
@@ -299,10 +246,3 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch, functio
     records = pretrain(resumed, small_corpus(), SETTINGS, out=tmp_path, resume=True)
     assert without_seconds(records) == without_seconds(pretrain(whole, small_corpus(), SETTINGS))
     assert_same_weights(resumed, whole)
-
-
-def test_the_description_is_json_with_the_settings_and_the_fingerprint(finished):
-    training = load_archive(finished / "model.npz")[1]["training"]
-    assert training["settings"] == json.loads(json.dumps(FINISHED.to_dict()))
-    assert training["corpus"]["training_tokens"] == len(small_corpus().train_ids)
-    assert training["last"]["step"] == 5 and training["best"]["val_loss"] <= training["last"]["val_loss"]

@@ -10,7 +10,6 @@ from small_pairs import GENERAL, ROWS, trained_lm
 from small_runs import TEXT, assert_same_weights, small_lm, weights, without_seconds
 
 from minitransformer import CharTokenizer, LanguageModel, cross_entropy
-from minitransformer.layers.lora import LowRankLinear, merge_adapters
 from minitransformer.text import tokenize_corpus
 from minitransformer.training import (
     FineTuningSettings,
@@ -22,10 +21,8 @@ from minitransformer.training import (
     pretrain,
 )
 from minitransformer.training.finetuning.evaluation import evaluate, log_likelihoods
-from minitransformer.training.finetuning.preference_run import PreferenceRun, preference_data
 from minitransformer.training.finetuning.preferences import (
     POLITENESS,
-    batch_of,
     encode,
     read_preferences,
     split_held_out,
@@ -38,7 +35,6 @@ QUICK = {"trainable": 1, "steps": 6, "lr": 1e-3, "batch_size": 4, "eval_every": 
 
 
 def tuned(lm=None, rows=ROWS, **options):
-    """Fine-tune a model, the trained one unless given; return (model, report)."""
     lm = lm if lm is not None else trained_lm()
     return lm, fine_tune_for_safety(lm, rows, **({"general_text": GENERAL} | options))
 
@@ -75,15 +71,6 @@ def test_a_loss_that_is_not_finite_is_reported_and_leaves_the_model_as_it_was():
     assert report.to_dict()["after"]["perplexity"] is None
 
 
-def test_a_step_that_is_not_taken_is_said_to_leave_the_model_as_it_was(monkeypatch):
-    lm = trained_lm()
-    monkeypatch.setattr("minitransformer.training.step.can_be_squared", lambda *arguments: False)
-    _, report = tuned(lm, **QUICK)
-    assert report.diverged and report.steps == 0 and report.perplexity_growth == 1
-    assert "DIVERGED: at step 1 the loss is" in report.verdict and "as it was before that step" in report.verdict
-    assert_same_weights(lm, trained_lm())
-
-
 # Trainable parameters.
 
 SPECS = [1, 2, "blocks.1.attention.*", ["ln_final.*", "*.w_o.bias"], LowRank(2), LowRank(3, 2.0, ("blocks.1.*",))]
@@ -92,7 +79,6 @@ SPECS_OF_A_PLAIN_RUN = [spec if i % 2 else pytest.param(spec, marks=pytest.mark.
 
 
 def allowed(trainable):
-    """Whether a parameter of that name may change."""
     if isinstance(trainable, LowRank):
         tails = ("w_q.weight", "w_v.weight") if trainable.rank == 2 else ("weight",)
         return lambda name: name.startswith(("blocks.0", "blocks.1")[trainable.rank - 2 :]) and name.endswith(tails)
@@ -123,27 +109,6 @@ def test_what_is_not_trained_stays_to_the_bit_and_all_are_frozen_or_not_as_befor
     now = dict(lm.model.named_parameters())
     assert {name: parameter.requires_grad for name, parameter in now.items()} == found
     assert all(now[name] is parameter and parameter.grad is None for name, parameter in parameters.items())
-
-
-def test_a_failure_leaves_every_parameter_frozen_or_not_as_it_was():
-    model = small_lm(n_layers=2).model
-    model.embedding.weight.requires_grad = False
-    with pytest.raises(ZeroDivisionError), training_only(model, 1):
-        raise ZeroDivisionError
-    assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["embedding.weight"]
-
-
-def test_adapters_may_be_kept_and_merged_later(rng):
-    kept, merged = trained_lm(), trained_lm()
-    options = QUICK | {"trainable": LowRank(2)}
-    tuned(kept, merge=False, **options)
-    tuned(merged, **options)
-    before = weights(trained_lm())
-    now = weights(kept)
-    assert isinstance(kept.model.blocks[0].attention.w_q, LowRankLinear)
-    assert all(now[name].tobytes() == array.tobytes() for name, array in before.items())
-    merge_adapters(kept.model)
-    assert_same_weights(kept, merged)
 
 
 @pytest.mark.parametrize("trainable", [1, 2, ("ln_final.*",)])
@@ -215,22 +180,10 @@ def test_the_report_is_of_the_model_before_and_after_on_the_rows_held_out():
     assert f"{report.after.margin:10.3f}" in shown and "'the cat'" in shown and "Not shown:" in shown
 
 
-def test_without_prompts_nothing_is_completed():
-    _, report = tuned(prompts=[], **QUICK)
-    assert report.before.completions == report.after.completions == ()
-
-
 def test_the_report_is_json(tmp_path):
     _, report = tuned(out=tmp_path, **QUICK)
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(report.to_dict()))
     assert [record["step"] for record in report.records if "margin" in record] == [0, 3, 6]
-
-
-def test_general_text_is_the_end_of_the_default_corpus_unless_given(monkeypatch):
-    text = TEXT * 2
-    monkeypatch.setattr("minitransformer.training.finetuning.preference_run.default_corpus", lambda: text)
-    _, report = tuned(general_text=None, **QUICK)
-    assert report.before.perplexity == pytest.approx(trained_lm().perplexity(text[int(len(text) * 0.9) :]), rel=1e-6)
 
 
 def test_the_first_loss_is_that_of_the_starting_model_on_the_rows_drawn():
@@ -250,12 +203,6 @@ def test_dropout_is_on_in_training_and_off_in_evaluation():
     safe, unsafe = log_likelihoods(same.model, encode(read_preferences(ROWS), same.tokenizer, 24), 8)
     assert report.records[0]["margin"] == pytest.approx((safe - unsafe).mean(), rel=1e-6)
     assert report.records[1]["loss"] != pytest.approx(math.log(2), rel=1e-3)  # which it is without dropout
-
-
-def test_a_batch_asks_for_the_response_alone():
-    inputs, targets = batch_of([(np.array([1, 2]), np.array([3])), (np.array([4]), np.array([5, 6, 7]))])
-    assert inputs.tolist() == [[1, 2, 0], [4, 5, 6]]
-    assert targets.tolist() == [[-100, 3, -100], [5, 6, 7]]
 
 
 def test_accumulated_batches_are_averaged():
@@ -319,21 +266,6 @@ def test_a_row_that_cannot_be_used_is_named_by_file_and_line(tmp_path, line, err
     assert_same_weights(lm, before)
 
 
-def test_a_row_of_a_list_is_named_by_its_number():
-    with pytest.raises(ValueError, match='row 2: has no "safe"'):
-        tuned(rows=[ROWS[0], {"prompt": "a"}], **QUICK)
-    with pytest.raises(ValueError, match="the dataset has no rows"):
-        tuned(rows=[], **QUICK)
-
-
-def test_a_row_fits_whose_last_token_is_only_predicted_and_one_more_does_not():
-    row = {"prompt": "a cat sat on the", "safe": " mat and ", "unsafe": " ate"}
-    assert len(row["prompt"] + row["safe"]) == 25
-    assert len(encode(read_preferences([row]), trained_lm().tokenizer, 24)) == 1
-    with pytest.raises(ValueError, match='"prompt" and "safe" have 26 tokens together'):
-        encode(read_preferences([row | {"safe": " mat and a"}]), trained_lm().tokenizer, 24)
-
-
 def test_held_out_rows_are_those_marked_or_a_fraction_of_the_prompts_or_another_dataset(tmp_path):
     rows = read_preferences(ROWS)
     marked = read_preferences([row | {"held_out": i < 4} for i, row in enumerate(ROWS)])
@@ -348,17 +280,6 @@ def test_held_out_rows_are_those_marked_or_a_fraction_of_the_prompts_or_another_
     assert split_held_out(rows, ROWS[:3], 0)[0] == rows
 
 
-@pytest.mark.parametrize("held_out, words", [(0.0, "a fraction between 0 and 1"), (1.5, "a fraction between 0 and 1")])
-def test_a_fraction_out_of_range_is_refused(held_out, words):
-    with pytest.raises(ValueError, match=f"held_out must be {words}, or rows, not {held_out}"):
-        split_held_out(read_preferences(ROWS), held_out, 0)
-
-
-def test_one_prompt_alone_leaves_nothing_to_evaluate():
-    with pytest.raises(ValueError, match="2 rows with 1 different prompts, of which 1 are held out"):
-        split_held_out(read_preferences(ROWS[:1] * 2), None, 0)
-
-
 # Bad input.
 
 
@@ -369,7 +290,6 @@ def test_one_prompt_alone_leaves_nothing_to_evaluate():
         ({"beta": 0}, ValueError, "beta must be positive and finite, not 0"),
         ({"perplexity_limit": 1.0}, ValueError, "perplexity_limit must be more than 1, not 1.0"),
         ({"perplexity_limit": "2"}, TypeError, "perplexity_limit must be a number, not '2'"),
-        ({"steps": 0}, ValueError, "steps must be at least 1, not 0"),
         ({"trainable": 0}, ValueError, "trainable .a number of last blocks. must be at least 1, not 0"),
         ({"trainable": 3}, ValueError, "trainable: the model has 2 blocks, not 3"),
         ({"trainable": []}, ValueError, "trainable is empty"),
@@ -381,6 +301,14 @@ def test_one_prompt_alone_leaves_nothing_to_evaluate():
         ({"general_text": "a"}, ValueError, "the general text: perplexity needs at least 2 tokens, but it has 1"),
         ({"prompts": ["a", ""]}, ValueError, "the text is empty"),
         ({"resume": True}, ValueError, "resume and plot need a folder"),
+        ({"held_out": 1.5}, ValueError, "held_out must be a fraction between 0 and 1, or rows, not 1.5"),
+        ({"held_out": 0.0}, ValueError, "held_out must be a fraction between 0 and 1, or rows, not 0.0"),
+        ({"rows": ROWS[:1] * 2}, ValueError, "2 rows with 1 different prompts, of which 1 are held out"),
+        ({"rows": [ROWS[0], {"prompt": "a"}]}, ValueError, 'row 2: has no "safe"'),
+        ({"rows": []}, ValueError, "the dataset has no rows"),
+        ({"trainable": {"rank": 0}}, ValueError, "rank must be at least 1, not 0"),
+        ({"trainable": {"alpha": 0}}, ValueError, "alpha must be positive, not 0"),
+        ({"trainable": {"targets": [3]}}, TypeError, "LowRank: targets must be a list of texts, not "),
     ],
 )
 def test_what_cannot_be_is_refused_and_the_model_is_left_alone(options, error, words):
@@ -390,18 +318,6 @@ def test_what_cannot_be_is_refused_and_the_model_is_left_alone(options, error, w
         tuned(lm, **(QUICK | options))
     assert_same_weights(lm, before)
     assert all(parameter.requires_grad for parameter in lm.model.parameters())
-
-
-def test_adapters_out_of_range_are_refused():
-    with pytest.raises(ValueError, match="rank must be at least 1, not 0"):
-        LowRank(0)
-    with pytest.raises(TypeError, match=r"rank must be an integer, not 1\.5"):
-        LowRank(1.5)
-    with pytest.raises(ValueError, match="alpha must be positive, not 0"):
-        LowRank(1, 0)
-    for targets in (3, [3], None):
-        with pytest.raises(TypeError, match="LowRank: targets must be a list of texts, not "):
-            LowRank(targets=targets)
 
 
 def test_adapters_learn_faster_unless_told_how_fast():
@@ -458,44 +374,3 @@ def test_the_picture_is_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     tuned(out=tmp_path, plot=True, **QUICK)
     assert (tmp_path / "finetuning.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-
-
-# Fine-tuning in a checkpoint.
-
-
-@pytest.fixture(scope="module")
-def begun():
-    """A run on pairs that has measured its starting model."""
-    lm, settings = small_lm(context=24), PreferenceSettings(batch_size=4)
-    run = PreferenceRun(lm, preference_data(lm, ROWS, None, GENERAL, ["the cat"], settings), settings)
-    run.remember_start()
-    return run
-
-
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        (lambda arrays, state: state.pop("before"), "before"),
-        (lambda arrays, state: state.update(before=[]), r"before must be a dictionary, not \[\]"),
-        (lambda arrays, state: state["before"].pop("margin"), "margin"),
-        (lambda arrays, state: state["before"].update(margin="wide"), "margin must be a number, not 'wide'"),
-        (lambda arrays, state: state["before"].update(safe=10**400), "safe must be at most 1.8e"),
-        (lambda arrays, state: state["before"].update(completions=3), "completions must be a list, not 3"),
-        (lambda arrays, state: state["before"].update(completions=[["a"]]), "completions must be pairs"),
-        (lambda arrays, state: state["before"].update(completions=[["a", 3]]), "completions must be a list of texts"),
-        (lambda arrays, state: state.update(tokens=-1), "tokens must be at least 0, not -1"),
-        (lambda arrays, state: state.update(diverged=True), "diverged must be a text, not True"),
-        (lambda arrays, state: arrays.pop("reference_safe"), "reference_safe"),
-        (lambda arrays, state: arrays.update(reference_unsafe=np.zeros(3)), "reference has shape"),
-        (lambda arrays, state: arrays.update(reference_unsafe=arrays["reference_safe"] > 0), "reference has shape"),
-    ],
-)
-def test_what_is_remembered_of_the_start_is_checked_before_anything_is_changed(begun, change, words):
-    arrays, state = begun.own_state()
-    state = json.loads(json.dumps(state))
-    begun.restore_own_state(arrays, state)
-    before = begun.reference, begun.before, begun.diverged, begun.tokens_trained
-    change(arrays, state)
-    with pytest.raises((KeyError, TypeError, ValueError), match=words):
-        begun.restore_own_state(arrays, state)
-    assert (begun.reference, begun.before, begun.diverged, begun.tokens_trained) == before

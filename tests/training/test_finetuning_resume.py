@@ -1,11 +1,10 @@
 """Fine-tuning that was interrupted at any moment and resumed ends as if it had not been, in every bit."""
 
-import os
 import signal
 from dataclasses import replace
 
+import numpy as np
 import pytest
-import small_runs
 from archives import load_archive
 from small_pairs import GENERAL, ROWS, trained_lm
 from small_runs import TEXT, At, assert_same_weights, fail, small_lm, weights, without_seconds
@@ -25,17 +24,14 @@ TRAINABLE = [1, LowRank(2), ("ln_final.*", "blocks.0.*")]
 
 
 def start_lm():
-    """Return the model that fine-tuning starts from, dropout on."""
     return trained_lm(dropout=0.1)
 
 
 def blank_lm():
-    """Return a model of the same kind with other weights."""
     return small_lm(context=24, d_model=16, n_layers=2, dropout=0.1, seed=5)
 
 
 def on_pairs(lm, trainable, **options):
-    """Fine-tune on pairs; return the metrics' records and the report."""
     merge = options.pop("merge", True)
     fields = OPTIONS | {"trainable": trainable} | options
     report = fine_tune_for_safety(lm, ROWS, general_text=GENERAL, merge=merge, **fields)
@@ -43,7 +39,6 @@ def on_pairs(lm, trainable, **options):
 
 
 def on_text(lm, trainable, **options):
-    """Fine-tune on a text; return the metrics' records and None."""
     settings = FineTuningSettings(**OPTIONS, trainable=trainable)
     return fine_tune(lm, TEXT, settings, **options), None
 
@@ -98,9 +93,6 @@ def test_ctrl_c_finishes_the_step_and_saves(tmp_path, whole, tune, trainable):
     assert str(raised.value) == f"interrupted after step 5 of 7, saved in {tmp_path}"
     assert not (tmp_path / "report.json").exists()
     assert_ends_alike(tmp_path, whole, tune, trainable)
-
-
-FOLDERS = os.pathsep.join(os.path.dirname(file) for file in (__file__, small_runs.__file__))
 
 
 def test_a_run_that_diverged_is_over_and_stays_so(tmp_path):
@@ -171,6 +163,10 @@ def test_pretraining_does_not_go_on_where_parameters_were_frozen(tmp_path):
     "change, words",
     [
         (lambda arrays, d: d["training"]["own"].pop("before"), "its training state is damaged .*before"),
+        (lambda arrays, d: d["training"]["own"]["before"].update(margin="wide"), "margin must be a number, not 'wide'"),
+        (lambda arrays, d: d["training"]["own"]["before"].update(completions=[["a"]]), "completions must be a list of"),
+        (lambda arrays, d: d["training"]["own"].update(diverged=True), "diverged must be a text, not True"),
+        (lambda arrays, d: arrays.update({"own.reference_unsafe": np.zeros(3)}), "reference must have dtype float64"),
         (lambda arrays, d: arrays.pop("own.reference_safe"), "its training state is damaged .*reference_safe"),
         (lambda arrays, d: d["training"].update(kind="cooking"), "its training state is damaged .*cooking"),
     ],

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,92 +27,65 @@ from minitransformer.system import folders
 from minitransformer.training import pretrain, ranks as ranks_module, read_metrics
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.environment import environment
-from minitransformer.training.ranks import Alone, ModelOnRanks, RanksDiffer, Together, cores_of_a_rank, world
+from minitransformer.training.ranks import ModelOnRanks, Ranks, RanksDiffer, cores_of_a_rank, world
 from minitransformer.training.replicas import Replicas
 
 # Ranks that are threads.
-
-
-class ThreadRank:
-    """The part of an mpi4py communicator that this package uses, for ranks that are threads.
-
-    notes: what each rank has said so far, a list of lists. All say as much; who waits for one that is lost is told.
-    """
-
-    def __init__(self, rank, notes, lost):
-        self.rank, self.size, self.notes, self.lost = rank, len(notes), notes, lost
-        self.apart = None
-
-    def say(self, note):
-        """Send a value. Return a request whose `said` then holds the values of all ranks."""
-        self.notes[self.rank].append(copy.deepcopy(note))
-        return Request(self, len(self.notes[self.rank]) - 1)
-
-    def bcast(self, note):
-        """Return the value of the first rank."""
-        request = self.say(note)
-        while not request.Test():
-            time.sleep(0)
-        return copy.deepcopy(request.said[0])
-
-    def Iallreduce(self, array, total):  # noqa: N802
-        """Begin to write the sum of everybody's arrays to `total`."""
-        return self.say(array).then(lambda arrays: np.sum(arrays, axis=0, out=total))
-
-    def Ibarrier(self):  # noqa: N802
-        """Begin to wait for everybody."""
-        return self.say(None)
-
-    def Dup(self):  # noqa: N802
-        """Return the same ranks, for other notes."""
-        return ThreadRank(self.rank, self.apart, self.lost)
-
-    def Abort(self, status):  # noqa: N802
-        """End all."""
-
-
-class Request:
-    """A value from each rank, and the action after the last has sent it."""
-
-    def __init__(self, communicator, number):
-        self.communicator, self.number = communicator, number
-        self.act = list
-
-    def then(self, act):
-        """Call act(values) at the end."""
-        self.act = act
-        return self
-
-    def Test(self):  # noqa: N802
-        """Whether all have said it."""
-        notes, number = self.communicator.notes, self.number
-        lost = bool(self.communicator.lost)  # before, and so after its last words
-        if all(len(said) > number for said in notes):
-            self.said = [said[number] for said in notes]
-            self.act(self.said)
-            return True
-        if lost:
-            raise RankLostError
-        return False
 
 
 class RankLostError(Exception):
     """A rank has failed, and the others wait for it."""
 
 
+class ThreadRank:
+    """The part of an mpi4py communicator that this package uses, for ranks that are threads.
+
+    said: the values that each rank has sent so far. arrived: the ranks at the barrier. lost: ranks that have failed.
+    """
+
+    def __init__(self, rank, said, arrived, lost):
+        self.rank, self.size, self.said, self.arrived, self.lost = rank, len(said), said, arrived, lost
+
+    def exchange(self, value):
+        """Return the values of all ranks, of which this one sends `value`."""
+        number = len(self.said[self.rank])
+        self.said[self.rank].append(copy.deepcopy(value))
+        while True:
+            lost = bool(self.lost)  # read first, and so after its last words
+            if all(len(values) > number for values in self.said):
+                return [copy.deepcopy(values[number]) for values in self.said]
+            if lost:
+                raise RankLostError
+            time.sleep(0)
+
+    def bcast(self, value):
+        return self.exchange(value)[0]
+
+    def Iallreduce(self, array, total):  # noqa: N802
+        np.sum(self.exchange(array), axis=0, out=total)
+        return SimpleNamespace(Test=lambda: True)
+
+    def Ibarrier(self):  # noqa: N802
+        self.arrived.append(self.rank)
+        return SimpleNamespace(Test=lambda: len(self.arrived) == self.size)
+
+    def Dup(self):  # noqa: N802
+        return self
+
+    def Abort(self, status):  # noqa: N802
+        pass
+
+
 def on_ranks(size, function):
     """Return the result or the exception of function(communicator) on each of `size` ranks."""
-    notes, apart = ([[] for _ in range(size)] for _ in range(2))
-    results, lost = [None] * size, []
+    said, results, arrived, lost = [[] for _ in range(size)], [None] * size, [], []
 
     def run(rank):
-        communicator = ThreadRank(rank, notes, lost)
-        communicator.apart = apart
         try:
-            results[rank] = function(communicator)
+            results[rank] = function(ThreadRank(rank, said, arrived, lost))
         except BaseException as error:
             results[rank] = error
-            lost.append(True)  # nobody waits for this one
+            lost.append(rank)
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
     for thread in threads:
@@ -152,7 +125,7 @@ def test_any_number_of_ranks_has_the_loss_and_gradients_of_one_process(config, r
 
     def on_rank(communicator):
         own = copy.deepcopy(model)
-        return gradients(own, ModelOnRanks(own, Together(communicator)), batches)
+        return gradients(own, ModelOnRanks(own, Ranks(communicator)), batches)
 
     alone = copy.deepcopy(model)
     losses, expected = gradients(alone, alone, batches)
@@ -177,7 +150,7 @@ def test_a_rank_may_have_replicas(rng):
 
     def on_rank(communicator):
         own = copy.deepcopy(model)
-        return gradients(own, ModelOnRanks(Replicas(own, 2), Together(communicator)), batches)
+        return gradients(own, ModelOnRanks(Replicas(own, 2), Ranks(communicator)), batches)
 
     for shared_losses, shared in together(2, on_rank):
         assert shared_losses == pytest.approx(losses, rel=1e-12)
@@ -190,7 +163,7 @@ def test_each_rank_drops_other_entries_and_the_same_ones_again(rng):
 
     def on_rank(communicator, seed):
         spy, generator = Spy(), np.random.default_rng(seed)
-        loss, _ = ModelOnRanks(spy, Together(communicator)).loss(ids, targets, rng=generator)
+        loss, _ = ModelOnRanks(spy, Ranks(communicator)).loss(ids, targets, rng=generator)
         return spy.drawn, loss, generator.random()
 
     one, two = together(2, functools.partial(on_rank, seed=1))
@@ -203,8 +176,9 @@ def test_each_rank_drops_other_entries_and_the_same_ones_again(rng):
 class Spy:
     """In a model's place: remembers the random number that dropout would begin with, and has it for a loss."""
 
+    parameters = named_parameters = None
+
     def loss(self, ids, targets, *, rng):
-        """Remember it."""
         self.drawn = rng.random()
         return self.drawn, None
 
@@ -214,14 +188,14 @@ def test_an_evaluation_in_shares_is_the_whole(rng, tokens):
     model = small_lm(dtype="float64").model
     ids = rng.integers(0, 14, tokens + 1)
     expected = mean_loss(model, ids, 3)
-    assert Alone().mean_loss(model, ids, 3) == expected
-    assert together(3, lambda c: Together(c).mean_loss(model, ids, 3)) == [pytest.approx(expected, rel=1e-12)] * 3
+    assert Ranks().mean_loss(model, ids, 3) == expected
+    assert together(3, lambda c: Ranks(c).mean_loss(model, ids, 3)) == [pytest.approx(expected, rel=1e-12)] * 3
 
 
 # Whole runs.
 
 
-def run_on(size, out, *, resume=False, dropout=0.0, act=None, settings=SETTINGS, seed=0):
+def run_on(size, out, *, resume=False, dropout=0.0, act=None, seed=0):
     """Pretrain on `size` ranks, each with a folder in `out`; act is (step, action of the first rank there)."""
 
     def on_rank(communicator):
@@ -229,7 +203,7 @@ def run_on(size, out, *, resume=False, dropout=0.0, act=None, settings=SETTINGS,
         observer = At(*act) if act and communicator.rank == 0 else None
         folder = out / str(communicator.rank)
         options = {"out": folder, "resume": resume, "observer": observer, "communicator": communicator}
-        return lm, without_seconds(pretrain(lm, small_corpus(), settings, **options))
+        return lm, without_seconds(pretrain(lm, small_corpus(), SETTINGS, **options))
 
     return together(size, on_rank)
 
@@ -291,7 +265,7 @@ def test_where_another_run_is_at_work_the_first_rank_says_so_and_the_others_leav
 
 def failing(communicator, who):
     """Fail on the ranks in `who`, and wait on the others for longer than failures are waited for."""
-    with Together(communicator).failing_together():
+    with Ranks(communicator).failing_together():
         if communicator.rank in who:
             fail()
         time.sleep(0.2)
@@ -321,9 +295,9 @@ def test_a_failure_that_the_others_do_not_share_ends_them(monkeypatch):
 def test_without_mpirun_a_process_is_alone(monkeypatch):
     for name in (*ranks_module.SIZE_VARIABLES, *ranks_module.RANK_VARIABLES):
         monkeypatch.delenv(name, raising=False)
-    assert type(world()) is Alone
+    assert world().communicator is None
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "1")
-    assert type(world()) is Alone
+    assert world().communicator is None and world().first
     assert "ranks" not in environment()["threads"]
 
 
@@ -440,9 +414,3 @@ def test_ctrl_c_on_any_rank_ends_all_after_the_same_step(tmp_path):
     assert read_metrics(tmp_path / "out" / "metrics.jsonl")[-1]["step"] == step
     assert errors.count("minitransformer: ") == 1
     assert f"minitransformer: interrupted after step {step} of 1000000, saved in out; go on with: " in errors
-
-
-def test_a_setting_of_the_run_is_the_whole_batch(tmp_path):
-    """Tokens are counted once, however many ranks share them."""
-    settings = replace(SETTINGS, accumulate=2)
-    assert [records[-1]["tokens"] for _, records in run_on(3, tmp_path, settings=settings)] == [12 * 2 * 3 * 8] * 3

@@ -152,25 +152,13 @@ class PatternRun(Run):
             for name in settings.patterns
         }
         self.repeated = random_sequences_twice(rng, settings.longest, ROWS_OF_A_LENGTH)
-        self.trained_tokens = 0
         super().__init__(LanguageModel(model, PatternTokenizer()), settings)
 
-    @property
-    def tokens(self) -> int:
-        return self.trained_tokens
-
-    def advance(self) -> dict:
-        """Take one step. Return its loss, learning rate and gradient norm. Raises TrainingDiverged."""
-        lr = self.set_learning_rate()
+    def update(self):
         batches = [self.draw(name) for name in self.settings.patterns]
         model, clip = self.lm.model, self.settings.clip
-        try:
-            loss, norm = training_step(model, self.optimizer, batches, clip=clip, rng=self.dropout_rng)
-        except TrainingDiverged as error:
-            raise error.with_message(f"step {self.step + 1}: {error}") from None
-        self.step += 1
-        self.trained_tokens += sum(inputs.size for inputs, _ in batches)
-        return {"loss": loss, "lr": lr, "grad_norm": norm}
+        loss, norm = training_step(model, self.optimizer, batches, clip=clip, rng=self.dropout_rng)
+        return loss, norm, sum(inputs.size for inputs, _ in batches)
 
     def draw(self, name: str):
         """Draw rows (inputs, targets) of a pattern with a random length."""
@@ -204,13 +192,6 @@ class PatternRun(Run):
                 digest.update(np.ascontiguousarray(array))
         names = ", ".join(self.settings.patterns)
         return {"name": f"simple patterns ({names}), up to {self.settings.longest} long", "sha256": digest.hexdigest()}
-
-    def own_state(self):
-        """Return the number of tokens. It depends on the lengths that were drawn, so it cannot be computed."""
-        return {}, {"tokens": self.trained_tokens}
-
-    def restore_own_state(self, arrays, state):
-        self.trained_tokens = whole("tokens", state["tokens"], least=0)
 
     def draw_picture(self, records, path) -> None:
         draw_loss_curve(records, path, "training on simple patterns")

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from minitransformer.language_model import LanguageModel, mean_loss
-from minitransformer.system.values import number, texts
+from minitransformer.system.values import brief, number, texts
 from minitransformer.training.finetuning.objectives import sequence_log_likelihood
 from minitransformer.training.finetuning.preferences import Pair, batch_of
 
@@ -58,16 +58,12 @@ class Evaluation:
 
         Raises KeyError, TypeError or ValueError for invalid fields.
         """
-        numbers = {field: fields[field] for field in cls.__dataclass_fields__ if field != "completions"}
+        numbers = {name: fields[name] for name in cls.__dataclass_fields__ if name != "completions"}
+        numbers = {name: math.nan if value is None else number(name, value) for name, value in numbers.items()}
         completions = fields["completions"]
-        if not isinstance(completions, list):
-            raise TypeError(f"completions must be a list, not {completions!r}")
-        if any(len(texts("completions", pair)) != 2 for pair in completions):
-            raise ValueError("completions must be pairs of a prompt and its continuation")
-        return cls(
-            **{key: math.nan if value is None else number(key, value) for key, value in numbers.items()},
-            completions=tuple(map(tuple, completions)),
-        )
+        if not isinstance(completions, list) or any(len(texts("completions", pair)) != 2 for pair in completions):
+            raise TypeError(f"completions must be a list of pairs of texts, not {brief(completions)}")
+        return cls(**numbers, completions=tuple(map(tuple, completions)))
 
 
 def log_likelihoods(model, pairs: list[Pair], batch_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -97,8 +93,9 @@ def evaluate(lm: LanguageModel, held_out: list[Pair], general_ids, batch_size: i
 
 def complete(lm: LanguageModel, prompts, tokens: int, seed: int) -> tuple[tuple[str, str], ...]:
     """Return a pair (prompt, continuation) for each prompt. Equal seeds give equal results."""
-    streams = (
-        lm.stream(prompt, tokens, temperature=COMPLETION_TEMPERATURE, rng=np.random.default_rng(seed))
-        for prompt in prompts
-    )
-    return tuple((prompt, "".join(pieces)) for prompt, pieces in zip(prompts, streams, strict=True))
+
+    def continuation(prompt):
+        rng = np.random.default_rng(seed)
+        return "".join(lm.stream(prompt, tokens, temperature=COMPLETION_TEMPERATURE, rng=rng))
+
+    return tuple((prompt, continuation(prompt)) for prompt in prompts)

@@ -30,38 +30,33 @@ def draw_fine_tuning(records, path, title="", *, limit: float) -> None:
     steps = [record["step"] for record in measured]
     figure = new_figure(11, 3.8)
     responses, margin, general = panels = figure.subplots(1, 3)
+
+    def draw(axes, values, colour, marker="o", name=None):
+        axes.plot(steps, values, color=colour, marker=marker, markersize=3.5, linewidth=1.6, label=name)
+
     for axes in panels:
         with_grid(axes)
-    for key, colour, marker in (("safe", SAFE, "o"), ("unsafe", UNSAFE, "s")):
-        draw_line(responses, steps, [record[key] for record in measured], colour, marker, key)
+    draw(responses, [record["safe"] for record in measured], SAFE, "o", "safe")
+    draw(responses, [record["unsafe"] for record in measured], UNSAFE, "s", "unsafe")
     label(responses, "held-out responses", "steps", "log-likelihood of a response, nats")
     responses.legend(frameon=False, labelcolor=INK)
 
     margin.axhline(0, color=INK, linewidth=0.8)
-    draw_line(margin, steps, [record["margin"] for record in measured], MARGIN, "o", "margin")
+    draw(margin, [record["margin"] for record in measured], MARGIN)
     label(margin, "margin: safe − unsafe", "steps", "nats")
 
     perplexities = [math.exp(min(record["general_loss"], 700)) for record in measured]
-    draw_line(general, steps, perplexities, GENERAL, "o", "perplexity")
+    draw(general, perplexities, GENERAL)
     general.set_yscale("log")
     general.yaxis.set_major_formatter("{x:g}")
     general.yaxis.set_minor_formatter("{x:g}")
     if perplexities and math.isfinite(limit):
-        general.axhline(limit * perplexities[0], color=UNSAFE, linewidth=1.2, linestyle="--")
-        general.annotate(
-            f"limit: {limit:g} times the first",
-            (steps[0], limit * perplexities[0]),
-            xytext=(2, -11),
-            textcoords="offset points",
-            color=UNSAFE,
-            fontsize=8,
-        )
+        height, words = limit * perplexities[0], f"limit: {limit:g} times the first"
+        general.axhline(height, color=UNSAFE, linewidth=1.2, linestyle="--")
+        place = {"xytext": (2, -11), "textcoords": "offset points"}
+        general.annotate(words, (steps[0], height), color=UNSAFE, fontsize=8, **place)
     general.grid(which="minor", color=GRID, linewidth=0.7)
     general.tick_params(labelsize=7, which="minor")
     label(general, "forgetting", "steps", "perplexity on general text (log scale)")
     headline(figure, title)
     save(figure, path)
-
-
-def draw_line(axes, steps, values, colour, marker, name):
-    axes.plot(steps, values, color=colour, marker=marker, markersize=3.5, linewidth=1.6, label=name)

@@ -22,7 +22,7 @@ import numpy as np
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.files import write_atomically
 from minitransformer.system.folders import at_work_in
-from minitransformer.system.values import dictionary, text, whole
+from minitransformer.system.values import dictionary, text
 from minitransformer.text import DEFAULT_CORPUS, default_corpus
 from minitransformer.training.finetuning.evaluation import Evaluation, complete, evaluate, log_likelihoods
 from minitransformer.training.finetuning.objectives import OBJECTIVES, PairedLoss, direct_preference
@@ -31,6 +31,7 @@ from minitransformer.training.finetuning.preferences import Pair, batch_of, enco
 from minitransformer.training.finetuning.report import REPORT_FILE, FineTuningReport, verdict_of
 from minitransformer.training.finetuning.settings import PreferenceSettings
 from minitransformer.training.finetuning.trainable import in_words, training_only
+from minitransformer.training.metrics import NUMBERS_OR_NONE
 from minitransformer.training.observer import Observer
 from minitransformer.training.run import Run
 from minitransformer.training.step import TrainingDiverged, descend
@@ -38,7 +39,7 @@ from minitransformer.training.step import TrainingDiverged, descend
 COMPLETION_TOKENS = 40
 PROMPTS_SHOWN = 3
 DEFAULT_GENERAL_PART = 0.1  # the end of the default corpus, which is the validation split of `train`
-RECORDED = ("safe", "unsafe", "margin", "preferred", "general_loss")  # fields of an Evaluation in the metrics
+REFERENCE = "reference_safe", "reference_unsafe"  # names of arrays in a checkpoint
 
 
 def fine_tune_for_safety(
@@ -116,23 +117,21 @@ def preference_data(lm, dataset, held_out, general_text, prompts, settings: Pref
         prompts = list(dict.fromkeys(row.prompt for row in held_out_rows))[:PROMPTS_SHOWN]
     for prompt in prompts:
         lm.encode(prompt)
-    name = str(dataset) if isinstance(dataset, (str, os.PathLike)) else "the given rows"
-    return PreferenceData(name, pairs, held_out_pairs, general_ids(lm, general_text, settings), tuple(prompts))
-
-
-def general_ids(lm, text: str | None, settings: PreferenceSettings):
-    name = "the general text"
-    if text is None:
-        text = default_corpus()
-        text = text[int(len(text) * (1 - DEFAULT_GENERAL_PART)) :]
-        name = f"the general text, by default {DEFAULT_CORPUS}"
+    where = "the general text"
+    if general_text is None:
+        general_text = default_corpus()
+        general_text = general_text[int(len(general_text) * (1 - DEFAULT_GENERAL_PART)) :]
+        where = f"the general text, by default {DEFAULT_CORPUS}"
     try:
-        ids = lm.tokenizer.encode(text)
+        ids = lm.tokenizer.encode(general_text)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise ValueError(f"{where}: {error}") from None
     if len(ids) < 2:
-        raise ValueError(f"{name}: perplexity needs at least 2 tokens, but it has {len(ids)}")
-    return ids if settings.eval_tokens is None else ids[: settings.eval_tokens + 1]
+        raise ValueError(f"{where}: perplexity needs at least 2 tokens, but it has {len(ids)}")
+    if settings.eval_tokens is not None:
+        ids = ids[: settings.eval_tokens + 1]
+    name = str(dataset) if isinstance(dataset, (str, os.PathLike)) else "the given rows"
+    return PreferenceData(name, pairs, held_out_pairs, ids, tuple(prompts))
 
 
 class PreferenceRun(Run):
@@ -147,7 +146,6 @@ class PreferenceRun(Run):
         self.before = None  # the Evaluation of the starting model
         self.reference = None  # its log-likelihoods (N,) of the safe and the unsafe training responses
         self.diverged = None  # or a description of the divergence
-        self.tokens_trained = 0
 
     def remember_start(self) -> None:
         """Evaluate the starting model and store its log-likelihoods as the reference."""
@@ -158,33 +156,27 @@ class PreferenceRun(Run):
     def finished(self) -> bool:
         return super().finished or self.diverged is not None
 
-    @property
-    def tokens(self) -> int:
-        return self.tokens_trained
-
     def advance(self) -> dict:
-        """Take one step, on batches of different pairs.
+        """Take one step and return its metrics. If it diverges, no step is taken, and `diverged` gives the reason."""
+        try:
+            return super().advance()
+        except TrainingDiverged as error:
+            self.optimizer.zero_grad()
+            self.diverged = f"at {error}"
+            return {}
 
-        Returns the loss, the learning rate and the norm of the gradient. If the loss or the gradient is not finite, no
-        step is taken, and `diverged` gives the reason.
-        """
-        lr = self.set_learning_rate()
+    def update(self):
+        """Update the weights once, on batches of different pairs."""
         count, size = self.settings.accumulate, min(self.settings.batch_size, len(self.data.pairs))
         batches = [self.batch_rng.choice(len(self.data.pairs), size, replace=False) for _ in range(count)]
         losses = ((1 / count, self.loss_of(chosen)) for chosen in batches)
-        try:
-            loss, norm = descend(self.lm.model, self.optimizer, losses, clip=self.settings.clip)
-        except TrainingDiverged as error:
-            self.optimizer.zero_grad()
-            self.diverged = f"at step {self.step + 1} {error}"
-            return {}
-        self.step += 1
-        return {"loss": loss, "lr": lr, "grad_norm": norm}
+        loss, norm = descend(self.lm.model, self.optimizer, losses, clip=self.settings.clip)
+        pairs = [self.data.pairs[i] for chosen in batches for i in chosen]
+        return loss, norm, sum(len(pair.safe) + len(pair.unsafe) for pair in pairs)
 
     def loss_of(self, chosen):
         """Return (loss, backward) for the training pairs with these indices."""
         pairs = [self.data.pairs[i] for i in chosen]
-        self.tokens_trained += sum(len(pair.safe) + len(pair.unsafe) for pair in pairs)
         inputs, targets = batch_of(
             [(pair.prompt, pair.safe) for pair in pairs] + [(pair.prompt, pair.unsafe) for pair in pairs]
         )
@@ -215,7 +207,7 @@ class PreferenceRun(Run):
                 f"after step {self.step} the perplexity on general text is {now.perplexity:.4g}, {growth:.3g} times "
                 f"the {self.before.perplexity:.4g} before, beyond the limit of {self.settings.perplexity_limit:g} times"
             )
-        return {key: value for key, value in now.to_dict().items() if key in RECORDED}
+        return {key: value for key, value in now.to_dict().items() if key in NUMBERS_OR_NONE}
 
     def first_ids(self):
         """Return the first prompt to complete, or the first held-out one."""
@@ -233,22 +225,18 @@ class PreferenceRun(Run):
         return {"name": self.data.name, **counts, "sha256": digest.hexdigest()}
 
     def own_state(self) -> tuple[dict, dict]:
-        safe, unsafe = self.reference
-        state = {"before": self.before.to_dict(), "diverged": self.diverged, "tokens": self.tokens_trained}
-        return {"reference_safe": safe, "reference_unsafe": unsafe}, state
+        arrays = dict(zip(REFERENCE, self.reference, strict=True))
+        return arrays, {"before": self.before.to_dict(), "diverged": self.diverged}
 
     def restore_own_state(self, arrays: dict, state: dict) -> None:
-        reference = arrays["reference_safe"], arrays["reference_unsafe"]
-        for likelihoods in reference:
-            if likelihoods.dtype != np.float64 or likelihoods.shape != (len(self.data.pairs),):
-                raise ValueError(
-                    f"reference has shape {likelihoods.shape} and dtype {likelihoods.dtype}; "
-                    f"expected ({len(self.data.pairs)},) and float64"
-                )
+        reference = tuple(arrays[name] for name in REFERENCE)
+        expected = np.dtype(np.float64), (len(self.data.pairs),)
+        for found in ((array.dtype, array.shape) for array in reference):
+            if found != expected:
+                raise ValueError(f"reference must have dtype {expected[0]} and shape {expected[1]}, not {found}")
         before = Evaluation.from_dict(dictionary("before", state["before"]))
-        tokens = whole("tokens", state["tokens"], least=0)
         diverged = None if state["diverged"] is None else text("diverged", state["diverged"])
-        self.reference, self.before, self.diverged, self.tokens_trained = reference, before, diverged, tokens
+        self.reference, self.before, self.diverged = reference, before, diverged
 
     def report_of(self, names, records) -> FineTuningReport:
         """Return the report of the finished run. `names` are the trained parameters, `records` its metrics."""

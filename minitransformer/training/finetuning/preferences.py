@@ -44,34 +44,29 @@ def read_preferences(dataset) -> list[PreferenceRow]:
     or if a text in it is missing, empty or not a string.
     """
     if isinstance(dataset, (str, os.PathLike)):
-        rows = list(rows_of_file(POLITENESS if dataset == "politeness" else dataset))
-        name = str(dataset)
+        name = POLITENESS if dataset == "politeness" else Path(dataset)
+        lines = name.read_bytes().splitlines()
+        rows = [row_of_line(line, f"{name}: line {i}") for i, line in enumerate(lines, start=1) if line.strip()]
     else:
-        rows = [checked_row(row, f"row {number}") for number, row in enumerate(dataset, start=1)]
-        name = "the dataset"
+        name, rows = "the dataset", [checked_row(row, f"row {i}") for i, row in enumerate(dataset, start=1)]
     if not rows:
         raise ValueError(f"{name} has no rows; at least one is needed")
     return rows
 
 
-def rows_of_file(path):
-    for number, line in enumerate(Path(path).read_bytes().splitlines(), start=1):
-        where = f"{path}: line {number}"
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode())
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{where}: not UTF-8 text: byte 0x{line[error.start]:02x}") from None
-        except (ValueError, RecursionError) as error:  # for very long numbers or deeply nested brackets
-            raise ValueError(f"{where}: {error}") from None
-        yield checked_row(row, where)
+def row_of_line(line: bytes, where: str) -> PreferenceRow:
+    try:
+        row = json.loads(line.decode())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: not UTF-8 text: byte 0x{line[error.start]:02x}") from None
+    except (ValueError, RecursionError) as error:  # for very long numbers or deeply nested brackets
+        raise ValueError(f"{where}: {error}") from None
+    return checked_row(row, where)
 
 
 def checked_row(row, where: str) -> PreferenceRow:
-    """Validate a row. Raises TypeError or ValueError, which names its location."""
     if isinstance(row, PreferenceRow):
         return row
     if not isinstance(row, dict):
@@ -129,24 +124,23 @@ def encode(rows: list[PreferenceRow], tokenizer: Tokenizer, context: int) -> lis
 
     Raises ValueError, which names the row, for a text that the tokenizer cannot encode or that exceeds the context.
     """
-    return [encode_row(row, tokenizer, context) for row in rows]
-
-
-def encode_row(row: PreferenceRow, tokenizer: Tokenizer, context: int) -> Pair:
-    ids = {}
-    for key in TEXTS:
-        try:
-            ids[key] = tokenizer.encode(getattr(row, key))
-        except ValueError as error:
-            raise ValueError(f'{row.where}: "{key}": {error}') from None
-    for key in TEXTS[1:]:
-        tokens = len(ids["prompt"]) + len(ids[key])
-        if tokens - 1 > context:  # the last token is not an input
-            raise ValueError(
-                f'{row.where}: "prompt" and "{key}" have {tokens} tokens together; a context of {context} allows '
-                f"{context + 1}"
-            )
-    return Pair(**ids)
+    pairs = []
+    for row in rows:
+        ids = {}
+        for key in TEXTS:
+            try:
+                ids[key] = tokenizer.encode(getattr(row, key))
+            except ValueError as error:
+                raise ValueError(f'{row.where}: "{key}": {error}') from None
+        for key in TEXTS[1:]:
+            tokens = len(ids["prompt"]) + len(ids[key])
+            if tokens - 1 > context:  # the last token is not an input
+                raise ValueError(
+                    f'{row.where}: "prompt" and "{key}" have {tokens} tokens together; a context of {context} allows '
+                    f"{context + 1}"
+                )
+        pairs.append(Pair(**ids))
+    return pairs
 
 
 def batch_of(sequences) -> tuple[np.ndarray, np.ndarray]:
