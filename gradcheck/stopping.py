@@ -47,62 +47,15 @@ def signals_raise():
         else:
             before(unraisable)
 
-    with _handled(stop):
-        sys.unraisablehook = ignored
-        try:
-            yield
-        finally:
-            sys.unraisablehook = before
-
-
-@contextlib.contextmanager
-def signals_wait():
-    """Delay signals that arrive within the `with` block until its end.
-
-    A process started in the block receives no signals until it calls `hear`. Otherwise a signal would raise an
-    exception before its work has begun, and end it with a traceback.
-    """
-    came = []
-    with _handled(lambda signum, frame: came.append(signum)):
-        if hasattr(signal, "pthread_sigmask"):  # new processes inherit the mask; Windows has none
-            from multiprocessing import resource_tracker
-
-            resource_tracker.ensure_running()  # a later start of this process would unblock the signals
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-            try:
-                yield
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        else:
-            yield
-    for signum in came:
-        signal.raise_signal(signum)
-
-
-def hear(at_ctrl_c):
-    """Enable the signals in a process that was started in signals_wait.
-
-    Ctrl-C calls `at_ctrl_c`; the other signals end the process.
-    """
-    for signum in SIGNALS:
-        signal.signal(signum, at_ctrl_c if signum == signal.SIGINT else signal.SIG_DFL)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-
-
-@contextlib.contextmanager
-def _handled(handler):
-    """Call `handler` for each signal within the block, unless the signal is ignored.
-
-    In other threads than the main thread this has no effect, because Python handles signals only there.
-    """
-    before = {}
+    handlers = {}
     try:
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():  # Python handles signals only there
             for signum in SIGNALS:
                 if signal.getsignal(signum) not in (signal.SIG_IGN, None):
-                    before[signum] = signal.signal(signum, handler)
+                    handlers[signum] = signal.signal(signum, stop)
+        sys.unraisablehook = ignored
         yield
     finally:
-        for signum, handler_before in before.items():
-            signal.signal(signum, handler_before)
+        sys.unraisablehook = before
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)

@@ -16,10 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from gradcheck.audit.outcome import BY_COMMAND, BY_TIME, KILLED, SURVIVING, Outcome
+from gradcheck.audit.trials import BY_COMMAND, BY_TIME, KILLED, SURVIVING, Outcome
 from gradcheck.mistakes.sources import read_source
 
 SHORTEST_LIMIT = 60.0  # seconds; the limit is at least PATIENCE times the duration without a mutant
@@ -31,124 +31,93 @@ class CommandError(ValueError):
     """The command does not test the code: it fails without a mutant, or imports other files."""
 
 
-class TestCommand:
-    """A test command, and copies of the project in which it runs.
+@contextlib.contextmanager
+def copies_of(root, count):
+    """Yield copies of a directory without hidden files, caches and virtual environments, which are then deleted."""
+    with tempfile.TemporaryDirectory(prefix="gradcheck-audit-") as folder:
 
-    Use it in a `with` block, at the end of which the copies are deleted. `root` is the directory to copy, in which the
-    command runs; `files` are the audited files within it.
+        def not_copied(within, names):
+            paths = [Path(within, name) for name in names]
+            caches = [p.name for p in paths if p.name.startswith(".") or p.name in ("__pycache__", "node_modules")]
+            return caches + [p.name for p in paths if (p / "pyvenv.cfg").exists() or p == Path(folder).resolve()]
+
+        copies = [Path(os.path.realpath(folder), str(i), root.name or "root") for i in range(count)]
+        try:
+            for copy in copies:
+                shutil.copytree(root, copy, ignore=not_copied, symlinks=True)
+        except shutil.Error as error:  # its message lists every file that could not be copied
+            raise CommandError(f"cannot copy the project: {error.args[0][0][2]}") from None
+        yield copies
+
+
+class TestCommand:
+    """A test command that runs in copies of the directory `root`. `files` are the audited files within it.
+
+    The command is verified: it runs once without a mutant, and once with audited files that cannot be imported. Raises
+    CommandError if it fails in the first run, or passes in the second.
     """
 
     __test__ = False  # pytest would collect it because of its name
 
-    def __init__(self, command, root, files, jobs):
-        self.command = command
+    def __init__(self, command, root, files, copies):
+        self.command, self.root, self.files, self.copies = command, Path(root), files, copies
         self.arguments = shlex.split(command)
         if not self.arguments:
             raise CommandError("the command is empty")
         for words in (1, 3):  # `pytest` or `python -m pytest`: stop at the first failed test
-            if Path(self.arguments[0] if words == 1 else self.arguments[:3][-1]).name in ("pytest", "py.test"):
+            if Path(self.arguments[:words][-1]).name in ("pytest", "py.test"):
                 self.arguments.insert(words, "-x")
                 break
-        self.root = Path(root)
-        self.files = files
-        self.jobs = jobs
-        self.limit = None
-        self.running = set()
-        self.stopped = False
+        self.limit, self.running = None, set()
+        self._verify(copies[0])
 
-    def __enter__(self):
-        self.folder = tempfile.TemporaryDirectory(prefix="gradcheck-audit-")
-        try:
-            folder = os.path.realpath(self.folder.name)
-            self.copies = [Path(folder, str(i), self.root.name or "root") for i in range(self.jobs)]
-            for copy in self.copies:
-                shutil.copytree(self.root, copy, ignore=self._not_copied, symlinks=True)
-        except BaseException as error:
-            self.folder.cleanup()
-            if isinstance(error, shutil.Error):  # its message lists every file that could not be copied
-                raise CommandError(f"cannot copy the project: {error.args[0][0][2]}") from None
-            raise
-        return self
+    def run(self, mutants):
+        """Yield the Outcome of each mutant, where one runs in each copy at a time."""
+        free = queue.SimpleQueue()
+        for copy in self.copies:
+            free.put(copy)
 
-    def __exit__(self, *_):
-        self.folder.cleanup()
+        def attempt(mutant):
+            copy = free.get()
+            try:
+                return self._try(copy, mutant)
+            finally:
+                free.put(copy)
 
-    def _not_copied(self, folder, names):
-        """Return the names in a folder that are not copied: hidden files, caches and virtual environments."""
-        paths = [Path(folder, name) for name in names]
-        return [
-            path.name
-            for path in paths
-            if path.name.startswith(".")
-            or path.name in ("__pycache__", "node_modules")
-            or (path / "pyvenv.cfg").exists()
-            or path == Path(self.folder.name).resolve()
-        ]
+        with ThreadPoolExecutor(len(self.copies)) as executor:
+            try:
+                yield from executor.map(attempt, mutants)
+            finally:
+                self.limit = 0  # a command that a thread starts now ends at once
+                for process in list(self.running):
+                    _end(process)
 
-    def verify(self):
-        """Verify that the command tests the copy, and set the time limit. Return the command's duration in seconds.
-
-        The command runs once without a mutant, and once with audited files that cannot be imported. Raises CommandError
-        if it fails in the first run, or passes in the second.
-        """
-        copy = self.copies[0]
+    def _verify(self, copy):
+        """Verify that the command tests the copy, and set the time limit."""
         start = time.monotonic()
         status, output = self._run(copy)
-        seconds = time.monotonic() - start
         if status != 0:
             raise CommandError(
                 f"the command fails without any mutant, with exit status {status}, so its failures prove nothing:\n"
-                f"  {self.command}\n{_tail(output)}"
+                f"  {self.command}\n{_tail(output, 15)}"
             )
-        self.limit = max(SHORTEST_LIMIT, PATIENCE * seconds)
+        self.limit = max(SHORTEST_LIMIT, PATIENCE * (time.monotonic() - start))
         for path in self.files:
             self._write(copy, path, BROKEN)
-        try:
-            status, _ = self._run(copy)
-        finally:
-            for path in self.files:
-                self._write(copy, path, read_source(path))
+        status, _ = self._run(copy)
+        for path in self.files:
+            self._write(copy, path, read_source(path))
         if status == 0:
             names = ", ".join(str(path.relative_to(self.root)) for path in self.files)
             raise CommandError(
                 f"the command passes although {names} cannot be imported: it does not test the copy of the project "
                 f"that mutants are written into\n  {self.command}"
             )
-        return seconds
-
-    def run(self, mutants):
-        """Yield (index, Outcome) for each mutant, in the order in which they end."""
-        free = queue.SimpleQueue()
-        for copy in self.copies:
-            free.put(copy)
-
-        def attempt(index):
-            copy = free.get()
-            try:
-                return index, self._try(copy, mutants[index])
-            finally:
-                free.put(copy)
-
-        executor = ThreadPoolExecutor(self.jobs)
-        pending = {executor.submit(attempt, index) for index in range(len(mutants))}
-        try:
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        finally:
-            self.stopped = True
-            executor.shutdown(wait=False, cancel_futures=True)
-            for process in list(self.running):
-                _end(process)
-            executor.shutdown()
 
     def _try(self, copy, mutant):
         self._write(copy, mutant.path, mutant.mutated_source)
-        try:
-            status, output = self._run(copy)
-        finally:
-            self._write(copy, mutant.path, mutant.source)
+        status, output = self._run(copy)
+        self._write(copy, mutant.path, mutant.source)
         if status is None:
             return Outcome(KILLED, BY_TIME)
         if status != 0:
@@ -166,26 +135,16 @@ class TestCommand:
             compiled.unlink()
 
     def _run(self, copy):
-        """Run the command in a copy, and return (exit status, output).
-
-        The exit status None means that the time limit was exceeded.
-        """
+        """Run the command in a copy, and return (exit status, output), or (None, "") if the time limit is exceeded."""
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         try:
             process = subprocess.Popen(
-                self.arguments,
-                cwd=copy,
-                env=self._environment(copy),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+                self.arguments, cwd=copy, env=self._environment(copy), start_new_session=True, **pipes
             )
         except OSError as error:
             raise CommandError(f"cannot run {self.arguments[0]!r}: {error.strerror}") from error
         self.running.add(process)
         try:
-            if self.stopped:
-                _end(process)
             output, _ = process.communicate(timeout=self.limit)
         except subprocess.TimeoutExpired:
             return None, ""
@@ -196,22 +155,15 @@ class TestCommand:
 
     def _environment(self, copy):
         """Return the environment of a process that must import the copy instead of the original project."""
-        folders = [copy]
-        for entry in sys.path:
-            entry = Path(os.path.realpath(entry))
-            if entry.is_relative_to(self.root) and (copy / entry.relative_to(self.root)).is_dir():
-                folders.append(copy / entry.relative_to(self.root))
+        within = [Path(os.path.realpath(entry)) for entry in sys.path]
+        within = [copy / entry.relative_to(self.root) for entry in within if entry.is_relative_to(self.root)]
         before = os.environ.get("PYTHONPATH")
-        python_path = [*dict.fromkeys(map(str, folders)), *([before] if before else [])]
+        folders = [*dict.fromkeys(map(str, [copy, *filter(Path.is_dir, within)])), *([before] if before else [])]
         # `python` and `pytest` must be those of this environment, even if it is not activated.
         programs = [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
-        return {
-            "OPENBLAS_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(python_path),
-            "PATH": os.pathsep.join(programs),
-        }
+        one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        paths = {"PYTHONPATH": os.pathsep.join(folders), "PATH": os.pathsep.join(programs)}
+        return {**one_thread, **os.environ, **paths}
 
 
 def _end(process):
@@ -226,5 +178,5 @@ def _end(process):
     process.wait()
 
 
-def _tail(output, lines=15):
+def _tail(output, lines):
     return "\n".join(f"  {line}" for line in output.strip().splitlines()[-lines:])

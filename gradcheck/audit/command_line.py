@@ -1,22 +1,26 @@
 """`python -m gradcheck audit`: its options, and the steps of an audit."""
 
+import importlib.util
 import os
 import random
 import shlex
 import time
 from collections import Counter
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
 
-from gradcheck.audit.command import CommandError, TestCommand
-from gradcheck.audit.course import Audit, AuditError, Original
+from gradcheck.audit.command import CommandError, TestCommand, copies_of
 from gradcheck.audit.mutations import mutate
-from gradcheck.audit.outcome import BY_CERTIFICATE, EQUIVALENT, KILLED, SURVIVING
-from gradcheck.audit.projects import files_in_memory, package_files
 from gradcheck.audit.reporting import Progress, describe, score, summary, write_json
+from gradcheck.audit.trials import BY_CERTIFICATE, EQUIVALENT, KILLED, SURVIVING, AuditError, Outcome, Trials
 from gradcheck.cases import load_cases
 from gradcheck.command_line import Parser, counted, one_line, say, show, whole_number
 from gradcheck.mistakes.sources import find_closures
 
 ALL_KILLED, SOME_SURVIVE, USAGE = 0, 1, 2
+NOT_AUDITED = ("site-packages", "dist-packages")
+STANDARD_LIBRARY, OURS = Path(os.path.realpath(os.__file__)).parent, Path(os.path.realpath(__file__)).parents[1]
 
 EPILOG = """\
 Each mutant is one mistake in one place of a function named `backward`: a term dropped, a sign flipped, a transpose
@@ -37,10 +41,9 @@ written.
 def main(argv=None):
     options = _parser().parse_args(argv)
     progress = Progress()
-    start = time.monotonic()
     try:
-        return _audit(options, progress, start)
-    except (AuditError, ImportError, TypeError, ValueError) as error:
+        return _audit(options, progress, time.monotonic())
+    except (AuditError, BrokenProcessPool, ImportError, TypeError, ValueError) as error:
         progress.clear()
         words = error if isinstance(error, CommandError) else one_line(error)  # a CommandError has several lines
         say(f"gradcheck audit: {words}")
@@ -92,37 +95,31 @@ def _audit(options, progress, start):
     if options.json and not os.path.isdir(os.path.dirname(os.path.abspath(options.json))):
         raise AuditError(f"--json {options.json}: its folder does not exist")
     cases = _load(options)
-    loaded = files_in_memory(options.target)
-    original = Original(options.target, cases, range(options.draws), loaded, progress.say)
-    in_use = [path for path in loaded if str(path) in original.files_run()]
-    mutants = _select(options, package_files(options.target) if options.all or not cases else in_use)
+    top = _top_level(options.target)
+    trials = Trials(cases, range(options.draws), lambda path: _belongs(Path(path), top), progress.say)
+    if cases and not options.all:
+        files = sorted(map(Path, trials.files_run()))
+    else:
+        files = sorted(top.rglob("*.py")) if top.is_dir() else [top]
+    mutants = _select(options, files)
     if options.list:
         progress.clear()
         for mutant in mutants:
             show("\n".join(describe(mutant)))
         show(counted(len(mutants), "mutant"))
         return ALL_KILLED
-    jobs = options.jobs or _cores()
-    audit = Audit(original, mutants, jobs, progress)
-    if options.command is None:
-        outcomes = audit.by_checks()
-    else:
-        root = os.path.realpath(os.getcwd())
-        audited = sorted({mutant.path for mutant in mutants})
-        outside = [path for path in audited if not path.is_relative_to(root)]
-        if outside:
-            raise AuditError(
-                f"{outside[0]} is not in the current folder; --command runs in copies of the current folder, so all "
-                "audited files must be in it"
-            )
-        with TestCommand(options.command, root, audited, min(jobs, len(mutants))) as command:
-            outcomes = audit.by_command(command)
+    by = _by_checks if options.command is None else _by_command
+    outcomes = by(options, trials, mutants, options.jobs or _cores(), progress)
+    tried = [pair for pair in zip(mutants, outcomes, strict=True) if pair[1] is not None]
     progress.clear()
+    if len(tried) < len(mutants):
+        needed = "a variable that its function does not capture"
+        progress.note(f"{counted(len(mutants) - len(tried), 'mutant')} left out, because each needs {needed}")
     try:
-        return _report(options, mutants, outcomes, time.monotonic() - start)
+        return _report(options, tried, time.monotonic() - start)
     finally:  # even if the report cannot be printed
         if options.json:
-            write_json(options.json, options.target, options.command, mutants, outcomes)
+            write_json(options.json, options.target, options.command, tried)
 
 
 def _load(options):
@@ -133,6 +130,21 @@ def _load(options):
         if options.command is None or "lists no cases" not in str(error):
             raise
         return []
+
+
+def _top_level(target):
+    """Return the folder of the top-level package, or the file of the top-level module, of a target of load_cases."""
+    if target.endswith(".py"):
+        return Path(os.path.realpath(target))
+    spec = importlib.util.find_spec(target.partition(".")[0])
+    where = spec.submodule_search_locations
+    return Path(os.path.realpath(next(iter(where)) if where else spec.origin))
+
+
+def _belongs(path, top):
+    """Return True if a file is in the target's package, or below its directory and not in an installed package."""
+    foreign = set(NOT_AUDITED) & set(path.parts) or path.is_relative_to(STANDARD_LIBRARY) or path.is_relative_to(OURS)
+    return path.suffix == ".py" and (path.is_relative_to(top) or (path.is_relative_to(top.parent) and not foreign))
 
 
 def _select(options, files):
@@ -163,29 +175,78 @@ def _meant(files):
     return ""
 
 
-def _report(options, mutants, outcomes, seconds):
-    count = Counter(outcome.status for outcome in outcomes)
-    certified = sum(outcome.by == BY_CERTIFICATE for outcome in outcomes)
+def _by_checks(options, trials, mutants, jobs, progress):
+    """Return the Outcome of every mutant, tried on the module's cases."""
+    names = sorted({name for mutant in mutants for name in trials.cases_that_run(mutant)})
+    for i, name in enumerate(names, 1):
+        progress.say(f"checking without a mutant: {i} of {len(names)}")
+        trials.verify(name, trials.seeds[0])
+    outcomes = progress.follow("trying mutants", trials.run(mutants, jobs), len(mutants))
+    return [_explained(o, m, trials, "every check passes") for m, o in zip(mutants, outcomes, strict=True)]
+
+
+def _by_command(options, trials, mutants, jobs, progress):
+    """Return the Outcome of every mutant, tried on a test command.
+
+    Mutants that are equivalent in the cases are excluded, since no test can distinguish them from the original.
+    """
+    root = os.path.realpath(os.getcwd())
+    audited = sorted({mutant.path for mutant in mutants})
+    outside = [path for path in audited if not path.is_relative_to(root)]
+    if outside:
+        raise AuditError(
+            f"{outside[0]} is not in the current folder; --command runs in copies of the current folder, so all "
+            "audited files must be in it"
+        )
+    progress.say("running the command without a mutant")
+    with copies_of(Path(root), min(jobs, len(mutants))) as copies:
+        command = TestCommand(options.command, root, audited, copies)
+        compared = trials.run(mutants, jobs, with_checks=False)
+        outcomes = progress.follow("comparing with the original", compared, len(mutants))
+        left = [i for i, outcome in enumerate(outcomes) if outcome is None or outcome.status != EQUIVALENT]
+        results = progress.follow("running the command", command.run([mutants[i] for i in left]), len(left))
+    for i, result in zip(left, results, strict=True):
+        seen = outcomes[i] or Outcome(SURVIVING)
+        if seen.status == KILLED:  # before its gradients could be compared
+            seen = Outcome(SURVIVING, message=f"{seen.by} ends the cases")
+        outcomes[i] = result if result.status == KILLED else seen
+    return [_explained(o, m, trials, "the command passes") for m, o in zip(mutants, outcomes, strict=True)]
+
+
+def _explained(outcome, mutant, trials, what):
+    """Complete the message of a survivor, which begins with `what`.
+
+    A mutant that no case runs survives, and is never equivalent.
+    """
+    if outcome is None or outcome.status == KILLED:
+        return outcome
+    if not trials.cases:
+        reason = f"{what}; equivalent mutants are not recognized, because the module has no cases"
+        return replace(outcome, message=reason)
+    if not trials.cases_that_run(mutant):
+        return Outcome(SURVIVING, message="no case runs this statement")
+    although = f", although {outcome.message}" if outcome.message else ""
+    return replace(outcome, message=f"{what}{although}") if outcome.status == SURVIVING else outcome
+
+
+def _report(options, tried, seconds):
+    count = Counter(outcome.status for _, outcome in tried)
+    certified = sum(outcome.by == BY_CERTIFICATE for _, outcome in tried)
     judge = shlex.quote(options.command) if options.command else f"the cases of {options.target}"
-    functions = len({(mutant.path, mutant.function, mutant.codes) for mutant in mutants})
+    functions = len({(mutant.path, mutant.function) for mutant, _ in tried})
     footer = (
-        f"{counted(len(mutants), 'mutant')} of {counted(functions, 'function')}, judged by {judge}: "
+        f"{counted(len(tried), 'mutant')} of {counted(functions, 'function')}, judged by {judge}: "
         f"{count[KILLED]:,} killed, {count[EQUIVALENT]:,} equivalent ({certified:,} certified), "
         f"{count[SURVIVING]:,} surviving; "
-        f"score {score(count)}, in {seconds:.0f} s ({_cpu_seconds():.0f} s of CPU)"
+        f"score {score(count)}, in {seconds:.0f} s ({sum(os.times()[:4]):.0f} s of CPU)"
     )
     if options.equivalent:
-        for mutant, outcome in zip(mutants, outcomes, strict=True):
+        for mutant, outcome in tried:
             if outcome.status == EQUIVALENT:
                 show("equivalent: " + "\n".join(describe(mutant)))
         show()
-    show(summary(mutants, outcomes, footer))
+    show(summary(tried, footer))
     return SOME_SURVIVE if count[SURVIVING] else ALL_KILLED
-
-
-def _cpu_seconds():
-    """Return the CPU time of this process and of its child processes that have ended, in seconds."""
-    return sum(os.times()[:4])
 
 
 def _cores():

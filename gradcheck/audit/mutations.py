@@ -1,18 +1,69 @@
-"""Create the mutants of a file: each has one mistake of gradcheck/mistakes/table.py in one place of one function.
+"""The mutants of a file: each has one mistake of gradcheck/mistakes/table.py in one place of one function.
 
-A mutant replaces one expression or statement of the syntax tree with another. It is stored as an edit of the source
-text, so that all other lines, including comments, are unchanged and its diff is readable.
+A mutant is stored as an edit of the source text, so that all other lines, including comments, are unchanged and its
+difference is readable.
 """
 
 import ast
 import itertools
 import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from gradcheck.audit.mutant import Mutant
 from gradcheck.mistakes.planting import planted
+from gradcheck.mistakes.row import Edit
 from gradcheck.mistakes.sources import find_closures, read_source
 
 ATOMS = (ast.Name, ast.Constant, ast.Call, ast.Attribute, ast.Subscript, ast.Tuple, ast.List)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A source file with one mistake: characters `start` to `end` of the file at `path` become `replacement`.
+
+    `source` is the text of the file, read before anything ran, since the file may be edited meanwhile. `function` is
+    the qualified name of the mutated function. `lines` holds the first and last line of the mutated statement; a case
+    that runs none of them is not affected. `edit` holds the old and the new node of the syntax tree. `is_whole` is True
+    if the edit replaces the whole value of an assignment, or of a returned gradient.
+    """
+
+    path: Path
+    source: str = field(repr=False)
+    function: str
+    lines: tuple
+    start: int
+    end: int
+    replacement: str
+    edit: Edit = field(repr=False)
+    is_whole: bool = False
+
+    @property
+    def kind(self):
+        return self.edit.row.kind
+
+    @property
+    def line(self):
+        return self.edit.old.lineno
+
+    @property
+    def mutated_source(self):
+        """Return the text of the file with the mistake. Later statements keep their line numbers."""
+        lost = self.source.count("\n", self.start, self.end) - self.replacement.count("\n")
+        last = max(self.lines[1], self.source.count("\n", 0, self.end) + 1)  # last line of the statement
+        below = sum(map(len, self.source.splitlines(keepends=True)[:last]))
+        rest = self.source[self.end : below]
+        return self.source[: self.start] + self.replacement + rest + "\n" * lost + self.source[below:]
+
+    def difference(self):
+        """Return (removed lines, added lines), dedented."""
+        source = self.source
+        first = source.rfind("\n", 0, self.start) + 1
+        last = source.find("\n", self.end)
+        last = len(source) if last < 0 else last
+        before, after = source[first:last], source[first : self.start] + self.replacement + source[self.end : last]
+        both = textwrap.dedent(f"{before}\n{after}").splitlines()
+        n = len(before.splitlines())
+        return both[:n], both[n:]
 
 
 def mutate(path, patterns=("backward",)):
@@ -20,76 +71,49 @@ def mutate(path, patterns=("backward",)):
 
     The functions whose names match one of the patterns are mutated.
     """
-    text = Text(read_source(path))
-    closures = find_closures(path, patterns)
+    source, closures = read_source(path), find_closures(path, patterns)
     nested = {closure.node for closure in closures}
-    return [mutant for closure in closures for mutant in _mutants(closure, text, nested - {closure.node})]
+    return [mutant for closure in closures for mutant in _mutants(closure, source, nested - {closure.node})]
 
 
-def _mutants(closure, text, others):
+def _mutants(closure, source, others):
     """Return the Mutants of one function, at most one for each mutated syntax tree."""
-    trees, mutants = {text.function(text.source, closure.node)}, []
+    lines = source.splitlines(keepends=True)
+    starts = list(itertools.accumulate(map(len, lines), initial=0))
+    first, below = closure.node.lineno - 1, len(lines) - closure.node.end_lineno
+
+    def offset(line, column):  # of the syntax tree, in bytes of UTF-8
+        return starts[line - 1] + len(lines[line - 1].encode()[:column].decode())
+
+    def tree(text):  # of the function, outside of which no line differs
+        inside = text.splitlines(keepends=True)
+        return ast.dump(ast.parse(textwrap.dedent("".join(inside[first : len(inside) - below]))))
+
+    trees, mutants = {tree(source)}, []
     for edit, place in planted(closure, others):
-        start, end, replacement = text.replaced(edit, place)
-        mutant = Mutant(
-            path=closure.path,
-            source=text.source,
-            function=closure.qualname,
-            codes=tuple(closure.codes),
-            kind=edit.row.kind,
-            line=edit.old.lineno,
-            lines=place.lines,
-            start=start,
-            end=end,
-            replacement=replacement,
-            edit=edit,
-            is_whole=place.is_whole,
-        )
-        tree = text.function(mutant.mutated_source, closure.node)
-        if tree not in trees:
-            trees.add(tree)
+        old = edit.old
+        start, end = offset(old.lineno, old.col_offset), offset(old.end_lineno, old.end_col_offset)
+        change = _in_text(source, start, end, edit.new, place)
+        mutant = Mutant(closure.path, source, closure.qualname, place.lines, *change, edit, place.is_whole)
+        mutated = tree(mutant.mutated_source)
+        if mutated not in trees:
+            trees.add(mutated)
             mutants.append(mutant)
     return mutants
 
 
-class Text:
-    """Source text, in which nodes of its syntax tree can be replaced."""
-
-    def __init__(self, source):
-        self.source = source
-        self.lines = source.splitlines(keepends=True)
-        self.starts = list(itertools.accumulate((len(line) for line in self.lines), initial=0))
-
-    def replaced(self, edit, place):
-        """Convert an Edit of the tree to (start, end, replacement) for the text, with parentheses where needed."""
-        old, new = edit.old, edit.new
-        start, end = self._offset(old.lineno, old.col_offset), self._offset(old.end_lineno, old.end_col_offset)
-        text = ast.unparse(new)
-        if place.elements and isinstance(place.parent, ast.Assign):
-            text = text.removeprefix("(").removesuffix(")")
-        if place.needs_atom:
-            in_parentheses = self.source[start - 1 : start] == "(" and self.source[end : end + 1] == ")"
-            is_atom = isinstance(new, ATOMS) and not self._is_integer_before_an_attribute(new, end + in_parentheses)
-            if in_parentheses and is_atom:
-                start, end = start - 1, end + 1
-            elif not in_parentheses and not is_atom:
-                text = f"({text})"
-        return start, end, text
-
-    def function(self, source, node):
-        """Return the syntax tree of a function in a mutated source, as a string.
-
-        `node` is the function in the original source. No line outside it may differ.
-        """
-        tail = len(self.lines) - node.end_lineno
-        lines = source.splitlines(keepends=True)
-        text = "".join(lines[node.lineno - 1 : len(lines) - tail])
-        return ast.dump(ast.parse(textwrap.dedent(text)))
-
-    def _is_integer_before_an_attribute(self, new, end):
-        """Return True if `new` is an integer before a dot, as in `0.sum()`, which Python would read as a float."""
-        return isinstance(getattr(new, "value", None), int) and self.source[end : end + 1] == "."
-
-    def _offset(self, line, column):
-        """Convert a line and a column of the syntax tree, in bytes of UTF-8, to an index into the source."""
-        return self.starts[line - 1] + len(self.lines[line - 1].encode()[:column].decode())
+def _in_text(source, start, end, new, place):
+    """Return (start, end, text) that put a node in the place of a part of the source, in parentheses where needed."""
+    text = ast.unparse(new)
+    if place.elements and isinstance(place.parent, ast.Assign):
+        text = text.removeprefix("(").removesuffix(")")
+    if place.needs_atom:
+        in_parentheses = source[start - 1 : start] == "(" and source[end : end + 1] == ")"
+        before_an_attribute = source[end + in_parentheses : end + in_parentheses + 1] == "."
+        # Python would read the integer of `0.sum()` as a float.
+        is_atom = isinstance(new, ATOMS) and not (before_an_attribute and isinstance(getattr(new, "value", None), int))
+        if in_parentheses and is_atom:
+            start, end = start - 1, end + 1
+        elif not in_parentheses and not is_atom:
+            text = f"({text})"
+    return start, end, text

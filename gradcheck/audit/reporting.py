@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 
-from gradcheck.audit.outcome import EQUIVALENT, KILLED, SURVIVING
+from gradcheck.audit.trials import EQUIVALENT, KILLED, SURVIVING
 from gradcheck.command_line import printable, say, write_file
 
 EVERY = 10.0  # seconds between lines of progress if stderr is not a terminal
@@ -48,62 +48,55 @@ class Progress:
             sys.stderr.flush()
             self.width = 0
 
-    def follow(self, what, results, total, hunting=True):
-        """Yield the (index, Outcome) pairs of `results`, and show the progress. `hunting` also counts survivors."""
-        start = time.monotonic()
-        counts = Counter()
-        for done, (index, outcome) in enumerate(results, 1):
-            counts[outcome.status] += 1
-            rate = done / max(time.monotonic() - start, 1e-9)
-            left = (total - done) / rate
-            survivors = f", {counts[SURVIVING]} surviving" if hunting and counts[SURVIVING] else ""
-            bar = "#" * (20 * done // total)
+    def follow(self, what, outcomes, total):
+        """Return a list of Outcomes that are computed one after another, and show the progress meanwhile."""
+        start, found, surviving = time.monotonic(), [], 0
+        for outcome in outcomes:
+            found.append(outcome)
+            surviving += outcome is not None and outcome.status == SURVIVING
+            rate = len(found) / max(time.monotonic() - start, 1e-9)
+            left = int((total - len(found)) / rate)
+            bar = "#" * (20 * len(found) // total)
+            survivors = f", {surviving} surviving" if surviving else ""
             self.say(
-                f"{what} [{bar:<20}] {done:,} of {total:,}, {rate:.1f} a second, "
-                f"{int(left) // 60}:{int(left) % 60:02d} left{survivors}"
+                f"{what} [{bar:<20}] {len(found):,} of {total:,}, {rate:.1f} a second, "
+                f"{left // 60}:{left % 60:02d} left{survivors}"
             )
-            yield index, outcome
+        return found
 
 
-def summary(mutants, outcomes, footer):
-    """Return the report: a table with a row for each file, the causes that killed mutants, and the survivors."""
-    lines = [*table(mutants, outcomes), ""]
-    by = Counter(outcome.by for outcome in outcomes if outcome.status == KILLED)
-    if by:
-        lines.append("Killed by " + ", ".join(f"{cause}: {n:,}" for cause, n in by.most_common()) + ".")
-    survivors = [pair for pair in zip(mutants, outcomes, strict=True) if pair[1].status == SURVIVING]
-    for mutant, outcome in survivors:
-        lines += ["", *describe(mutant), f"  {outcome.message}"]
-    if survivors:
-        lines.append("")
-    lines.append(footer)
-    return "\n".join(lines)
+def summary(tried, footer):
+    """Return the report on (Mutant, Outcome) pairs.
 
-
-def table(mutants, outcomes):
-    """Return the lines of a table with a row for each file and, if there are several files, a row of totals."""
+    It contains a table with a row for each file and, if there are several files, a row of totals, then the causes that
+    killed mutants, and the survivors.
+    """
     counts = {}
-    for mutant, outcome in zip(mutants, outcomes, strict=True):
+    for mutant, outcome in tried:
         counts.setdefault(shown(mutant.path), Counter())[outcome.status] += 1
-    names = list(counts)
-    if len(names) > 1:
+    if len(counts) > 1:
         counts["all"] = sum(counts.values(), Counter())
-    width = max(len("file"), *map(len, counts))
+    width = max(map(len, ["file", *counts]))
     lines = [f"{'file':<{width}}  mutants  killed  equivalent  surviving    score"]
     for name, count in counts.items():
         lines.append(
             f"{name:<{width}}  {count.total():>7,}  {count[KILLED]:>6,}  {count[EQUIVALENT]:>10,}  "
             f"{count[SURVIVING]:>9,}  {score(count):>7}"
         )
-    return lines
+    lines.append("")
+    by = Counter(outcome.by for _, outcome in tried if outcome.status == KILLED)
+    if by:
+        lines.append("Killed by " + ", ".join(f"{cause}: {n:,}" for cause, n in by.most_common()) + ".")
+    survivors = [pair for pair in tried if pair[1].status == SURVIVING]
+    for mutant, outcome in survivors:
+        lines += ["", *describe(mutant), f"  {outcome.message}"]
+    return "\n".join([*lines, *([""] if survivors else []), footer])
 
 
 def score(count):
     """Return the mutation score, killed / (killed + surviving), rounded down so that 100 % means no survivor."""
     possible = count[KILLED] + count[SURVIVING]
-    if not possible:
-        return "-"
-    return f"{1000 * count[KILLED] // possible / 10:.1f} %"
+    return f"{1000 * count[KILLED] // possible / 10:.1f} %" if possible else "-"
 
 
 def describe(mutant):
@@ -122,32 +115,20 @@ def shown(path):
     return os.path.relpath(path, here) if os.path.realpath(path).startswith(here + os.sep) else str(path)
 
 
-def write_json(file, target, command, mutants, outcomes):
-    count = Counter(outcome.status for outcome in outcomes)
-    results = []
-    for mutant, outcome in zip(mutants, outcomes, strict=True):
-        removed, added = mutant.difference()
-        results.append(
-            {
-                "file": shown(mutant.path),
-                "line": mutant.line,
-                "function": mutant.function,
-                "kind": mutant.kind,
-                "removed": removed,
-                "added": added,
-                "status": outcome.status,
-                "by": outcome.by,
-                "case": outcome.case,
-                "seed": outcome.seed,
-                "message": outcome.message,
-                "differs_in": list(outcome.differs_in),
-            }
-        )
+def write_json(file, target, command, tried):
+    count = Counter(outcome.status for _, outcome in tried)
     data = {
         "target": target,
         "command": command,
-        "mutants": len(mutants),
+        "mutants": len(tried),
         **{status: count[status] for status in (KILLED, EQUIVALENT, SURVIVING)},
-        "results": results,
+        "results": [_result(mutant, outcome) for mutant, outcome in tried],
     }
     write_file(file, f"{json.dumps(data, indent=1, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace"))
+
+
+def _result(mutant, outcome):
+    removed, added = mutant.difference()
+    of_mutant = {"file": shown(mutant.path), "line": mutant.line, "function": mutant.function, "kind": mutant.kind}
+    names = ("status", "by", "case", "seed", "message", "differs_in")
+    return {**of_mutant, "removed": removed, "added": added, **{name: getattr(outcome, name) for name in names}}

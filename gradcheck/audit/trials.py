@@ -17,68 +17,309 @@ The comparison covers everything that a check could observe: the gradients of a 
 
 import contextlib
 import functools
+import gc
+import io
 import itertools
+import multiprocessing
 import os
 import signal
 import sys
 import time
+import types
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck.audit.outcome import (
-    BY_CERTIFICATE,
-    BY_EXCEPTION,
-    BY_GRADIENT,
-    EQUIVALENT,
-    KILLED,
-    SURVIVING,
-    UNPLANTABLE,
-    Outcome,
-)
-from gradcheck.audit.planting import PlantingError, plant_at_import, planted
-from gradcheck.audit.pool import answer
 from gradcheck.call import Call, clear_gradients, parameters_of
-from gradcheck.cases import check_case, ends_nothing, error_in_words, load_cases
+from gradcheck.cases import check_case, ends_nothing, error_in_words
 from gradcheck.certify import certify_call
 from gradcheck.checking import check_call
 from gradcheck.report import GradientError
-from gradcheck.stopping import hear
 
+KILLED, EQUIVALENT, SURVIVING = "killed", "equivalent", "surviving"
+BY_GRADIENT, BY_EXCEPTION, BY_TIME, BY_COMMAND = "a wrong gradient", "an exception", "the time limit", "the command"
+BY_CERTIFICATE = "a certificate"
 SAME = 1e-12
 FEW, FEW_ATOL = 2, 1e-8
 VARIATIONS = ("scaled", "shifted")
+LEAST, PATIENCE = 5.0, 20  # a step may take these seconds of CPU, plus this multiple of the slowest one without mutant
 CERTIFIED, FOR_A_CERTIFICATE = 3, 60.0  # number of cases of a mutant to certify; seconds of CPU for each
+FORKS = sys.platform.startswith("linux")  # macOS has fork too, but its system libraries do not support it
+
+real_path = functools.lru_cache(os.path.realpath)
+
+
+class AuditError(Exception):
+    """The target cannot be audited; the message gives the reason."""
+
+
+class TimeIsUp(KeyboardInterrupt):
+    """A step of a trial has exceeded its time limit. No handler of Exception stops it."""
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A mutant, and the cases on which to try it.
+class Outcome:
+    """The status of a mutant, with the reason.
 
-    `mutant` is a Mutant, or None to try the original, which must pass. `draws` lists tuples of the name of a case, a
-    seed, and the limits of CPU seconds for the comparison and for the check. If `ask` is False, no check is run, only
-    the comparison. `expected` maps (name, seed, variation) to the result of `observe` for the original. If it is None,
-    only the checks are run.
+    For a killed mutant, `by` is the cause, one of the BY_ constants, and `case` and `seed` are the name of the case and
+    the seed of the draw that killed it. For an equivalent mutant, `by` is BY_CERTIFICATE if all certificates succeeded.
+    For a surviving mutant, `differs_in` lists the names of the cases in which the gradients differ from the original.
     """
 
-    mutant: object
-    draws: tuple
-    ask: bool = True
-    expected: dict | None = None
+    status: str
+    by: str = ""
+    case: str = ""
+    seed: int = 0
+    message: str = ""
+    differs_in: tuple = ()
 
 
+class Trials:
+    """The cases on which mutants are tried, and the results of the original on them.
+
+    `observed` maps (case name, seed, variation) to the result of `observe`. A variation for which the original raises
+    an exception or gives a gradient that is not finite is left out. `lines` maps the name of a case to the lines that
+    it runs, as a set of (file, line), in the files for which `is_audited(path)` is True. Lines that run only for varied
+    inputs are not included. `say` is called with the progress.
+
+    Raises ValueError if a case raises an exception on the inputs that it draws.
+    """
+
+    def __init__(self, cases, seeds, is_audited, say):
+        self.cases, self.seeds = {case.name: case for case in cases}, seeds
+        self.observed, self.lines, self.slowest, self.verified = {}, {}, 0.0, {}
+        for i, (name, case) in enumerate(self.cases.items()):
+            say(f"running the cases without a mutant: {i + 1} of {len(cases)}")
+            start = time.process_time()
+            with lines_run(is_audited) as self.lines[name]:
+                for seed in seeds:
+                    try:
+                        self.observed[name, seed, None] = observe(case, seed)
+                    except Exception as error:
+                        raise ValueError(f"{name} raises {error_in_words(error)}, without any mutant") from error
+            for seed, variation in itertools.product(seeds, VARIATIONS):
+                with quiet(), contextlib.suppress(Exception):
+                    gradients, others = observe(case, seed, variation)
+                    if all(gradient is None or np.isfinite(gradient).all() for gradient in gradients):
+                        self.observed[name, seed, variation] = gradients, others
+            self.slowest = max(self.slowest, (time.process_time() - start) / len(seeds))
+
+    def files_run(self):
+        return {path for lines in self.lines.values() for path, _ in lines}
+
+    def cases_that_run(self, mutant):
+        """Return the names of the cases that run a mutated statement, those with the fastest checks first."""
+        first, last = mutant.lines
+        wanted = {(str(mutant.path), line) for line in range(first, last + 1)}
+        names = [name for name, lines in self.lines.items() if wanted & lines]
+        return sorted(names, key=lambda name: self.verified.get((name, self.seeds[0]), 0.0))
+
+    def verify(self, name, seed):
+        """Run a check without a mutant, unless it has been run. Raises AuditError if it fails."""
+        if (name, seed) in self.verified:
+            return
+        start = time.process_time()
+        with quiet():
+            outcome = ask(self.cases[name], seed)
+        if outcome is not None:
+            raise AuditError(
+                f"the check of {name!r} fails without any mutant (seed {seed}), so its failures prove nothing: "
+                f"{outcome.message}"
+            )
+        self.verified[name, seed] = time.process_time() - start
+        self.slowest = max(self.slowest, self.verified[name, seed])
+
+    def run(self, mutants, jobs, with_checks=True):
+        """Yield the Outcome of each mutant, `jobs` at a time. It is None if the mutant cannot be made in memory.
+
+        Without checks, a mutant whose gradients differ survives. Forked processes share the imported modules of this
+        one. On systems that cannot fork, the mutants are tried in this process.
+        """
+        global _attempt
+        functions = live_functions({str(mutant.path) for mutant in mutants})
+
+        def _attempt(i):
+            return self._outcome(mutants[i], functions, with_checks)
+
+        if jobs == 1 or not FORKS:
+            yield from map(_attempt, range(len(mutants)))
+            return
+        context = multiprocessing.get_context("fork")
+        with warnings.catch_warnings(), ProcessPoolExecutor(jobs, context, _ignore_ctrl_c) as executor:
+            # Python warns about a fork while threads run. Usually they belong to the BLAS library, which stops them
+            # before a fork and restarts them afterwards.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                yield from executor.map(_forked, range(len(mutants)))
+            except BaseException:
+                for process in multiprocessing.active_children():
+                    process.kill()
+                raise
+
+    def _outcome(self, mutant, functions, with_checks):
+        names = self.cases_that_run(mutant)
+        if not names:
+            return Outcome(SURVIVING)
+        try:
+            with quiet(), planted(mutant, functions):
+                outcome = self._judged(names, with_checks)
+        except PlantingError:
+            return None
+        except TimeIsUp:
+            outcome = Outcome(KILLED, BY_TIME)
+        with quiet():
+            if self._differs(names[0], self.seeds[0]):
+                raise AuditError(
+                    f"{mutant.path}:{mutant.line}: a mutant changes values in memory that remain changed after it; "
+                    "no case may depend on such values"
+                )
+        if outcome.case:
+            self.verify(outcome.case, outcome.seed)
+        return outcome
+
+    def _judged(self, names, with_checks):
+        differs_in = {}
+        for seed, name in itertools.product(self.seeds, names):
+            if self._differs(name, seed):
+                differs_in[name] = None
+                with limited(LEAST + PATIENCE * self.slowest):
+                    outcome = ask(self.cases[name], seed) if with_checks else _surviving([name])
+                if outcome is not None:
+                    return outcome
+        if differs_in:
+            return _surviving(differs_in)
+        for name, seed, variation in self.observed:
+            if variation is not None and name in names and self._differs(name, seed, variation):
+                return _surviving([name], " for inputs other than those that the case draws")
+        return self._certified(names[:CERTIFIED])
+
+    def _differs(self, name, seed, variation=None):
+        try:
+            with limited(LEAST + PATIENCE * self.slowest):
+                return not is_same(observe(self.cases[name], seed, variation), self.observed[name, seed, variation])
+        except Exception:
+            return True
+
+    def _certified(self, names):
+        """Certify a mutant on some cases. It survives if a certificate is refused, and is equivalent otherwise."""
+        verdicts = []
+        for name in names:
+            with limited(FOR_A_CERTIFICATE):
+                verdicts.append(certify_call(self.cases[name].call(np.random.default_rng(0))))
+            if verdicts[-1].verdict == "refused":
+                return _surviving([name])
+        return Outcome(EQUIVALENT, BY_CERTIFICATE if all(verdicts) else "")
+
+
+def _forked(i):
+    return _attempt(i)  # set before the fork, because its cases cannot be sent to another process
+
+
+def _ignore_ctrl_c():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+
+
+def _surviving(names, where=""):
+    shown = ", ".join(map(repr, list(names)[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return Outcome(SURVIVING, message=f"the gradients differ in {shown}{where}", differs_in=tuple(names))
+
+
+@contextlib.contextmanager
+def quiet():
+    """Discard the output and the warnings of user code. The comparison of gradients detects a division by zero."""
+    nowhere = io.StringIO()
+    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def limited(seconds):
+    """Raise TimeIsUp within the block after so many seconds of CPU. On Windows there is no limit."""
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_):
+        raise TimeIsUp
+
+    before = signal.signal(signal.SIGPROF, stop)
+    try:
+        signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)  # again after a second, if Python ignores the exception
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+# The mutant in place of the original
+
+
+class PlantingError(Exception):
+    """The code of a function in memory cannot be replaced by the mutated code."""
+
+
+def live_functions(paths):
+    """Return the functions in memory that are defined in some files, as {path: functions}."""
+    functions = {}
+    for thing in gc.get_objects():
+        if type(thing) is types.FunctionType:  # isinstance would read `__class__`, and some objects then emit a warning
+            functions.setdefault(real_path(thing.__code__.co_filename), []).append(thing)
+    return {path: functions.get(path, []) for path in paths}
+
+
+@contextlib.contextmanager
+def planted(mutant, functions):
+    """Replace the original with a mutant within the `with` block.
+
+    The code of a closure is a constant in the code of its outer function. If the outer function's `__code__` is
+    replaced, all modules that have imported it use the mutated closure. `functions` is the result of live_functions.
+    Raises PlantingError if the code of a function cannot be replaced, because its closure lacks variables that the
+    mutant needs, or if there is no such function in memory.
+    """
+    path, before = str(mutant.path), []
+    names = set(itertools.accumulate(mutant.function.split(".<locals>."), "{}.<locals>.{}".format))
+    codes = function_codes(compile(mutant.mutated_source, path, "exec", dont_inherit=True))
+    try:
+        for function in functions[path]:
+            code = function.__code__
+            key = code.co_firstlineno, code.co_qualname
+            if key in codes and code.co_qualname in names:
+                before.append((function, code))
+                try:
+                    function.__code__ = codes[key]
+                except ValueError as error:
+                    raise PlantingError(str(error)) from error
+        if not before:
+            raise PlantingError(f"no function in memory contains the code of {mutant.function}")
+        yield
+    finally:
+        for function, code in before:
+            function.__code__ = code
+
+
+def function_codes(code):
+    """Return {(first line, qualified name): code} of all code objects within a code object."""
+    codes = {}
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            codes[constant.co_firstlineno, constant.co_qualname] = constant
+            codes |= function_codes(constant)
+    return codes
+
+
+# What a check can observe
+
+
+@ends_nothing()
 def observe(case, seed, variation=None):
     """Call a case's backward twice, and return everything that a check can observe.
 
     Returns (gradients, arrays that backward must not change). The gradients of the second call follow those of the
     first. A missing gradient is None.
     """
-    with ends_nothing():
-        return _observe(case, seed, variation)
-
-
-def _observe(case, seed, variation):
     call = case.call(np.random.default_rng(seed))
     if variation is not None:
         call = varied(call, variation, np.random.default_rng([seed, *variation.encode()]))
@@ -141,38 +382,9 @@ def _kind(array):
     return None if array is None else (array.shape, array.dtype)
 
 
-def originals(cases, seeds, files, say):
-    """Observe the original on all cases and seeds.
-
-    Returns ({(case, seed, variation): observation}, {case: lines run}, {case: seconds}), with cases by name. The lines
-    are a set of (file, line) for the given files; lines that run only for varied inputs are not included. A variation
-    for which the original raises an exception or gives a gradient that is not finite has no observation. `say` is
-    called with the progress. Raises ValueError if a case raises an exception on the inputs that it draws.
-    """
-    observations, lines, seconds = {}, {}, {}
-    for i, case in enumerate(cases):
-        say(f"running the cases without a mutant: {i + 1} of {len(cases)}")
-        start = time.process_time()
-        with lines_run(files) as lines[case.name]:
-            for seed in seeds:
-                try:
-                    observations[case.name, seed, None] = observe(case, seed)
-                except Exception as error:
-                    raise ValueError(f"{case.name} raises {error_in_words(error)}, without any mutant") from error
-        for seed, variation in itertools.product(seeds, VARIATIONS):
-            with np.errstate(all="ignore"), warnings.catch_warnings(), contextlib.suppress(Exception):
-                warnings.simplefilter("ignore")
-                observation = observe(case, seed, variation)
-                if all(gradient is None or np.isfinite(gradient).all() for gradient in observation[0]):
-                    observations[case.name, seed, variation] = observation
-        seconds[case.name] = (time.process_time() - start) / len(seeds)
-    return observations, lines, seconds
-
-
 @contextlib.contextmanager
-def lines_run(files):
-    """Collect the lines that this thread runs in the given files within the block. Yields a set of (file, line)."""
-    wanted = {str(path) for path in files}
+def lines_run(is_audited):
+    """Collect the lines that this thread runs within the block, in audited files. Yields a set of (file, line)."""
     run = set()
 
     def trace_lines(frame, event, _):
@@ -181,7 +393,7 @@ def lines_run(files):
         return trace_lines
 
     def trace_calls(frame, event, _):
-        return trace_lines if real_path(frame.f_code.co_filename) in wanted else None
+        return trace_lines if is_audited(real_path(frame.f_code.co_filename)) else None
 
     before = sys.gettrace()
     sys.settrace(trace_calls)
@@ -189,62 +401,6 @@ def lines_run(files):
         yield run
     finally:
         sys.settrace(before)
-
-
-real_path = functools.lru_cache(os.path.realpath)
-
-
-def try_mutant(trial, cases, functions, alive):
-    """Return the Outcome of a Trial. Runs in a separate process.
-
-    `functions` is the result of live_functions, or None if nothing is to be replaced in memory. `alive(seconds)` is
-    called before each step with the CPU time that the step may take.
-    """
-    by_name = {case.name: case for case in cases}
-    plant = contextlib.nullcontext() if functions is None else planted(trial.mutant, functions)
-    differs_in = {}
-    try:
-        with plant:
-            for name, seed, to_look, to_check in trial.draws:
-                if trial.expected is not None:
-                    alive(to_look)
-                    if not _differs(by_name[name], seed, None, trial.expected[name, seed, None]):
-                        continue
-                    differs_in[name] = None
-                if not trial.ask:
-                    return Outcome(SURVIVING, differs_in=(name,))
-                alive(to_check)
-                outcome = ask(by_name[name], seed)
-                if outcome is not None:
-                    return outcome
-            if not differs_in and trial.expected is not None:
-                to_look = {name: seconds for name, _, seconds, _ in trial.draws}
-                for (name, seed, variation), expected in trial.expected.items():
-                    alive(to_look[name])
-                    if variation is not None and _differs(by_name[name], seed, variation, expected):
-                        return Outcome(SURVIVING, differs_in=(name,), only_varied=True)
-                return second_judgement([by_name[name] for name in to_look], alive)
-    except PlantingError as error:
-        return Outcome(UNPLANTABLE, message=str(error))
-    return Outcome(SURVIVING if differs_in or trial.expected is None else EQUIVALENT, differs_in=tuple(differs_in))
-
-
-def second_judgement(cases, alive):
-    """Certify a mutant on its first cases. It survives if a certificate is refused, and is equivalent otherwise."""
-    certificates = []
-    for case in cases[:CERTIFIED]:
-        alive(FOR_A_CERTIFICATE)
-        certificates.append(certify_call(case.call(np.random.default_rng(0))))
-        if certificates[-1].verdict == "refused":
-            return Outcome(SURVIVING, differs_in=(case.name,), message=f"{case.name}: {certificates[-1]}")
-    return Outcome(EQUIVALENT, BY_CERTIFICATE if all(certificates) else "")
-
-
-def _differs(case, seed, variation, expected):
-    try:
-        return not is_same(observe(case, seed, variation), expected)
-    except Exception:
-        return True
 
 
 def ask(case, seed):
@@ -255,35 +411,12 @@ def ask(case, seed):
     the first one passes. The mistake is not explained.
     """
     try:
-        few = case.call(np.random.default_rng(seed))
-        check_call(few, seed=seed, max_entries=FEW, atol=FEW_ATOL, explain=False)
-        check_case(case, seed=seed, explain=False)
+        with ends_nothing():
+            few = case.call(np.random.default_rng(seed))
+            check_call(few, seed=seed, max_entries=FEW, atol=FEW_ATOL, explain=False)
+            check_case(case, seed=seed, explain=False)
     except GradientError as error:
         return Outcome(KILLED, BY_GRADIENT, case.name, seed, " ".join(str(error).split()))
     except Exception as error:
         return Outcome(KILLED, BY_EXCEPTION, case.name, seed, f"{type(error).__name__}: {error}")
     return None
-
-
-def run_here(connection, trial, cases, functions):
-    """Try a mutant in a forked process, which shares the imported modules of its parent."""
-    functions = None if trial.mutant is None else functions
-    _settle()
-    answer(connection, lambda alive: try_mutant(trial, cases, functions, alive))
-
-
-def run_afresh(connection, trial, target):
-    """Try a mutant in a new process that imports the mutant instead of the original."""
-
-    def attempt(alive):
-        if trial.mutant is not None:
-            plant_at_import(trial.mutant)
-        return try_mutant(trial, load_cases(target), None, alive)
-
-    _settle()
-    answer(connection, attempt)
-
-
-def _settle():
-    warnings.simplefilter("ignore")  # a mutant may divide by zero, which the comparison of gradients detects
-    hear(signal.SIG_IGN)  # Ctrl-C reaches every process; the parent ends this one
