@@ -12,7 +12,6 @@ from importlib import import_module
 from gradcheck.command_line import USAGE, Unusable, one_line, run, say
 
 COMMANDS = {
-    "": ("commands", "check"),
     "steps": ("commands", "steps"),
     "certify": ("commands", "certify"),
     "curve": ("curve", "main"),
@@ -29,10 +28,10 @@ def _answer(argv):
     with contextlib.suppress(FileNotFoundError):  # the current directory has been deleted
         if os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())  # `python -m` adds it, a console script does not
-    command = argv[0] if argv and argv[0] in COMMANDS else ""
-    module, function = COMMANDS[command]
+    command, *rest = argv if argv and argv[0] in COMMANDS else ["", *argv]
+    module, function = COMMANDS.get(command, ("commands", "check"))
     try:
-        return getattr(import_module(f"gradcheck.{module}"), function)(argv[1:] if command else argv)
+        return getattr(import_module(f"gradcheck.{module}"), function)(rest)
     except SystemExit as stop:  # argparse has printed the reason
         return stop.code
     except Unusable as error:

@@ -21,7 +21,7 @@ changes estimate their rounding errors. Near a jump, or where a maximum has ties
 as well; therefore the estimate is limited to a multiple of ε Σ|dy y|.
 """
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,8 +37,7 @@ SHORTENED = 0.7  # factor of the step at the perturbed arguments, so that imagin
 FACTOR = 10.0  # the changes at PLACES perturbed arguments are a sample of the error, not a bound
 
 
-@dataclass(frozen=True)
-class Sides:
+class Sides(NamedTuple):
     """Both sides of (1): `analytic` = ⟨Jᵀ dy, v⟩ and `exact` = ⟨dy, J v⟩.
 
     `v` is the direction through one argument, or None for a direction through all arguments. `size` is Σ|dx v|, and
@@ -60,18 +59,19 @@ class Sides:
         return self.gap <= self.rounding
 
 
-def sides(run, step, i, rng, *, zero_at=()):
-    """Return the Sides along a random direction v through argument i.
+def sides(finding, *, zero_at=()):
+    """Return the Sides along a random direction v through the argument of a Finding.
 
     `zero_at` lists indices into the flat array, at which v is 0. All other entries of v have the same scale, so that
     the difference of the sides is proportional to the norm of the error. Raises NotComplexSafe.
     """
-    v = np.min(scales_of(run.arguments[i].array)) * rng.standard_normal(run.arguments[i].array.shape)
+    run, i, array = finding.run, finding.position, finding.array
+    v = np.min(scales_of(array)) * finding.rng.standard_normal(array.shape)
     v.flat[np.asarray(zero_at, dtype=np.intp)] = 0.0
-    both = _sides(run, step, {i: v}, v)
+    both = _sides(run, finding.step, {i: v}, v)
     most = RESOLVED * run.rounding
     if not both.agree and both.gap <= both.rounding + most:
-        return replace(both, rounding=both.rounding + min(most, _rounding_along(run, i, v, both.exact)))
+        return both._replace(rounding=both.rounding + min(most, _rounding_along(run, i, v, both.exact)))
     return both
 
 
@@ -81,10 +81,8 @@ def sides_of_all(run, step, rng):
     If the two sides disagree, at least one gradient is wrong. Each entry is perturbed in proportion to its own scale.
     Raises NotComplexSafe.
     """
-    directions = {
-        i: scales_of(argument.array) * rng.standard_normal(argument.array.shape)
-        for i, argument in enumerate(run.arguments)
-    }
+    arrays = [argument.array for argument in run.arguments]
+    directions = {i: scales_of(array) * rng.standard_normal(array.shape) for i, array in enumerate(arrays)}
     return _sides(run, step, directions, None)
 
 

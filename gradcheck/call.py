@@ -12,6 +12,7 @@ import inspect
 import itertools
 import pickle
 import sys
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Self
@@ -23,6 +24,10 @@ Differentiable = Callable[..., tuple[Any, Callable[..., Any]]]
 
 STATEFUL = (np.random.Generator, np.random.RandomState, dict, list)
 STATELESS = frozenset({"numpy", *sys.stdlib_module_names})  # attributes of objects from these packages are not restored
+
+
+class OutOfTime(BaseException):
+    """The deadline of a Call has passed. This is not an Exception, because the function might catch an Exception."""
 
 
 class Call:
@@ -38,7 +43,7 @@ class Call:
 
     is_careful = False
     argnums: Any = None  # positions of the inputs that have gradients, or None for all floating-point arrays
-    time_limit: Any = None  # see gradcheck/causes.py
+    deadline: float | None = None  # a value of time.monotonic(), after which `evaluate` raises OutOfTime
     type_of_y: Any = np.ndarray  # set by the first evaluation
 
     def __init__(self, target: Callable[..., Any], /, *inputs: Any, **options: Any):
@@ -114,20 +119,20 @@ class Call:
         if argnums is None:
             return other
         given: Any = tuple(argnums) if isinstance(argnums, Collection) and not isinstance(argnums, str) else (argnums,)
+        if not given or any(not isinstance(n, (int, np.integer)) or not -count <= n < count for n in given):
+            raise ValueError(f"{self.name}: argnums must be positions of the {count} inputs, not {argnums!r}")
         for n in given:
-            if not isinstance(n, (int, np.integer)) or not -count <= n < count:
-                raise ValueError(f"{self.name}: argnums must be positions of the {count} inputs, not {n!r}")
-            if not _is_floating(self.inputs[n]):
+            if not is_floating(self.inputs[n]):
                 raise TypeError(f"{self.name}: argnums: input {n} is {describe(self.inputs[n])}, not a float64 array")
-        if not given:
-            raise ValueError(f"{self.name}: argnums is empty; give positions of the {count} inputs")
         other.argnums = {int(n) % count for n in given}
         return other
 
     def differentiable(self) -> list[int]:
         """Return the positions of the inputs that have gradients."""
-        floating = [i for i, value in enumerate(self.inputs) if _is_floating(value)]
-        return [i for i in floating if self.argnums is None or i in self.argnums]
+        return [i for i in self._floating() if self.argnums is None or i in self.argnums]
+
+    def _floating(self) -> list[int]:
+        return [i for i, value in enumerate(self.inputs) if is_floating(value)]
 
     def selected(self, gradients: Any) -> Any:
         """Remove the gradients of inputs that are not selected.
@@ -135,7 +140,7 @@ class Call:
         If backward has returned one gradient for each floating-point input, return those of the inputs that `argnums`
         selects. Otherwise return `gradients` unchanged.
         """
-        floating = [i for i, value in enumerate(self.inputs) if _is_floating(value)]
+        floating = self._floating()
         if self.argnums is None or not isinstance(gradients, tuple) or len(gradients) != len(floating):
             return gradients
         return tuple(gradient for i, gradient in zip(floating, gradients, strict=True) if i in self.argnums)
@@ -156,9 +161,9 @@ class Call:
             return self.target(*inputs, **options)
 
     def keep_to_time(self) -> None:
-        """Raise OutOfTime if this Call belongs to an explanation whose time limit has passed."""
-        if self.time_limit is not None:
-            self.time_limit.keep()
+        """Raise OutOfTime if the deadline has passed."""
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise OutOfTime
 
 
 class _Careful(Call):
@@ -301,15 +306,14 @@ def state_kept(target):
     seen = {id(value) for parameter in parameters_of(target).values() for value in (parameter, parameter.data)}
     before = [(holder, _entries(holder)) for holder in _holders(_owner(target), seen)]
     arrays = [a for _, was in before for a in was.values() if isinstance(a, np.ndarray) and id(a) not in seen]
-    contents = [array.copy() for array in arrays]
+    contents = [(array, array.copy()) for array in arrays if array.flags.writeable]
     try:
         yield
     finally:
         for holder, was in before:
             _put_back(holder, was)
-        for array, content in zip(arrays, contents, strict=True):
-            if array.flags.writeable:
-                array[...] = content
+        for array, content in contents:
+            array[...] = content
 
 
 def _holders(owner, seen):
@@ -364,7 +368,7 @@ def _copy_array(value):
     return value.astype(native, order="K", copy=True)
 
 
-def _is_floating(value):
+def is_floating(value):
     return isinstance(value, np.ndarray) and value.dtype.kind in "fc"
 
 

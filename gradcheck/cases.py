@@ -97,19 +97,16 @@ def load_cases(target: str) -> list[Case]:
             module = _import(name)
     if not hasattr(module, "CASES"):
         raise ImportError(f"{target} lists no cases: it has no CASES, and no submodule `cases` with one")
-    return validated(module.CASES, target)
+    return _validated(module.CASES, target)
 
 
-def validated(cases, source):
-    """Return the entries of a table of Cases as a list.
-
-    Raises TypeError if the table is not iterable or an entry is not a Case, ValueError if a name occurs twice, and
-    ImportError if the table is empty. The message names the `source` of the table.
-    """
+def _validated(cases, source):
     try:
         cases = list(cases)
     except TypeError as error:
         raise TypeError(f"the CASES of {source} must be a list of gradcheck.Case, not {describe(cases)}") from error
+    if not cases:
+        raise ImportError(f"the CASES of {source} are empty")
     names = set()
     for case in cases:
         if not isinstance(case, Case):
@@ -117,8 +114,6 @@ def validated(cases, source):
         if case.name in names:
             raise ValueError(f"the CASES of {source} contain the name {case.name!r} twice")
         names.add(case.name)
-    if not cases:
-        raise ImportError(f"the CASES of {source} are empty")
     return cases
 
 
@@ -145,15 +140,7 @@ def _import_file(path):
         with ends_nothing():
             spec.loader.exec_module(module)
     except Exception as error:
-        raise ImportError(f"cannot import {path}{line_in(path, error)}: {error_in_words(error)}") from error
+        frames = [frame for e in (error, error.__cause__) if e for frame in traceback.extract_tb(e.__traceback__)]
+        lines = [f", line {frame.lineno}" for frame in frames if frame.filename == str(path.absolute())]
+        raise ImportError(f"cannot import {path}{''.join(lines[-1:])}: {error_in_words(error)}") from error
     return module
-
-
-def line_in(path, error):
-    """Return the last line of a file in the traceback of an exception, as `, line 3`.
-
-    If the file does not occur in the traceback, return "".
-    """
-    frames = [frame for e in (error, error.__cause__) if e for frame in traceback.extract_tb(e.__traceback__)]
-    lines = [frame.lineno for frame in frames if frame.filename == str(path.absolute())]
-    return f", line {lines[-1]}" if lines else ""

@@ -57,7 +57,7 @@ most 1.74.
 
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -65,8 +65,7 @@ RELATIVE_STEP = 3**0.5 * 2.0**-11
 EPSILON = np.finfo(np.float64).eps
 
 
-@dataclass(frozen=True)
-class Estimate:
+class Estimate(NamedTuple):
     """One estimate of the derivative along a line.
 
     `value` is the derivative, and `left` and `right` are the one-sided derivatives. `spread` bounds the truncation

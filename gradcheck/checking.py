@@ -2,25 +2,28 @@
 
 A check has four steps: run forward and backward and detect side effects (contract.py), compare each gradient with the
 oracles (examination.py), judge the measurements (judgement.py), and write the report (report.py). These modules suffice
-for a right gradient. If they do not confirm a gradient, gradcheck/refine examines it again, and if it is not right,
-gradcheck/causes.py explains it. Neither is imported before it is needed.
+for a right gradient. If they do not confirm a gradient, gradcheck/refine examines it again. A gradient that is not
+right is explained by a sentence about its values (gradcheck/diagnosis) and by a table of the lines of its backward pass
+(gradcheck/lines). None of these is imported before it is needed.
 
 Invalid arguments raise TypeError or ValueError. A wrong gradient or a faulty backward pass raises GradientError.
 """
 
 import time
 from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from gradcheck.call import Call, Differentiable, is_module, prepared
-from gradcheck.contract import fault
-from gradcheck.examination import examine
+from gradcheck.call import Call, Differentiable, OutOfTime, is_module, prepared
+from gradcheck.examination import examine, find
 from gradcheck.judgement import Terms
-from gradcheck.report import GradientError, Report
+from gradcheck.report import GradientError, Report, fault
 
 MAX_ENTRIES = 2000
+LEAST = 5.0  # seconds that an explanation may take after a short check
 
 
 def check(
@@ -76,18 +79,7 @@ def check(
     call = Call(function, *inputs, **options)
     if is_module(function):
         raise TypeError(f"{call.name} has parameters, whose gradients check() does not compare: use check_module()")
-    return check_call(
-        call,
-        dy=dy,
-        rtol=rtol,
-        atol=atol,
-        seed=seed,
-        max_entries=max_entries,
-        oracles=oracles,
-        argnums=argnums,
-        explain=explain,
-        raises=raises,
-    )
+    return _check(call, dy, Terms(rtol, atol, seed, max_entries, oracles), argnums, explain, raises)
 
 
 def check_module(
@@ -121,19 +113,7 @@ def check_module(
     call = Call(module, *inputs, **options)
     if not is_module(module):
         raise TypeError(f"{call.name} has no named_parameters(), so it is not a module: use check()")
-    return check_call(
-        call,
-        dy=dy,
-        rtol=rtol,
-        atol=atol,
-        seed=seed,
-        max_entries=max_entries,
-        oracles=oracles,
-        argnums=argnums,
-        explain=explain,
-        raises=raises,
-        randomize=randomize,
-    )
+    return _check(call, dy, Terms(rtol, atol, seed, max_entries, oracles), argnums, explain, raises, randomize)
 
 
 def adjoint(
@@ -157,7 +137,7 @@ def adjoint(
     is not complex-safe.
     """
     call = Call(target, *inputs, **options)
-    return check_call(call, dy=dy, seed=seed, oracles=("adjoint",), explain=explain, randomize=randomize)
+    return _check(call, dy, Terms(seed=seed, oracles="adjoint"), explain=explain, randomize=randomize)
 
 
 def check_call(
@@ -175,31 +155,29 @@ def check_call(
     randomize: bool = False,
     lines: bool = True,
 ) -> Report:
-    """Check a Call of a function or of a module, for `check` and `check_module`.
+    """Check a Call of a function or of a module, like `check` and `check_module`.
 
     `lines=False` leaves the lines of backward out of the explanation.
     """
-    terms = Terms(rtol, atol, seed, max_entries, oracles)
+    return _check(call, dy, Terms(rtol, atol, seed, max_entries, oracles), argnums, explain, raises, randomize, lines)
+
+
+def _check(call, dy, terms, argnums=None, explain=True, raises=True, randomize=False, lines=True):
+    began, call, found = time.monotonic(), call.only(argnums).copy(), []
     try:
-        return _checked(call.only(argnums).copy(), dy, terms, explain, randomize, lines)
+        with prepared(call, terms.seed if randomize else None):
+            examination = _examined(call, dy, terms)
+            report, seconds = examination.report, max(LEAST, time.monotonic() - began)
+            if explain and not report.is_right:
+                call.deadline = time.monotonic() + seconds
+                report = _diagnosed(examination, terms)
     except GradientError as error:
         if raises:
             raise
         return error.report
-
-
-def _checked(call, dy, terms, explain, randomize, lines):
-    began = time.monotonic()
-    with prepared(call, terms.seed if randomize else None):
-        examination = _examined(call, dy, terms)
-        report, explanation = examination.report, None
-        if explain and not report.is_right:
-            from gradcheck.causes import Explanation
-
-            explanation = Explanation(began)
-            report = explanation.with_sentences(examination, terms)
-    if not report.is_right:
-        found = explanation.lines(report, call, dy, terms.seed, randomize) if explanation and lines else ()
+    if raises and not report.is_right:
+        if explain and lines:
+            found = _lines(report, call, dy, terms.seed, randomize, seconds)
         raise GradientError(report, found)
     return report
 
@@ -217,4 +195,38 @@ def _examined(call, dy, terms):
         problem = shape_problem(call, error)
         if not problem:
             raise
-        raise fault(call, problem) from error
+        raise fault(call.name, problem) from error
+
+
+def _diagnosed(examination, terms):
+    """Return the report of an Examination with a diagnosis of each wrong gradient, if one is known."""
+    from gradcheck.diagnosis import what_is_wrong
+
+    report, run, findings, step = examination
+    arguments = list(report.arguments)
+    with suppress(OutOfTime):
+        for i, sentence in enumerate(what_is_wrong(run, step, findings, lambda other: find(other, terms)[:2])):
+            arguments[i] = replace(arguments[i], diagnosis=sentence)
+    return replace(report, arguments=tuple(arguments))
+
+
+def _lines(report, call, dy, seed, randomize, seconds):
+    """Return the table of the lines of backward as lines of text, or a line that says why it is incomplete.
+
+    The list is empty if no line is known to be wrong, or if the lines cannot be examined.
+    """
+    from gradcheck.lines import lines_beside
+
+    try:
+        found = lines_beside(report, call, dy=dy, seed=seed, randomize=randomize)
+    except (TypeError, ValueError):
+        return []
+    except OutOfTime:
+        return [
+            f"(the explanation is incomplete: it stopped after {seconds:.0f} s; "
+            "gradcheck.steps has no time limit, and smaller arrays need less time)"
+        ]
+    except Exception as error:
+        message = " ".join(str(error).split())
+        return [f"(the lines of backward could not be examined: {type(error).__name__}: {message})"]
+    return str(found).split("\n") if found is not None and found.first_wrong else []

@@ -2,17 +2,21 @@
 
 import argparse
 import contextlib
-import errno
 import math
 import os
 import shutil
+import signal
 import sys
-
-from gradcheck.stopping import INTERRUPTED, signals_raise
+import threading
 
 OK, WRONG, USAGE, PIPE_CLOSED = 0, 1, 2, 141  # the last is the status by which a shell reports SIGPIPE
-OUTPUT_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-LONGEST, BEGINNING, END = 900, 600, 297  # characters of a message
+
+
+SIGNALS = {
+    "SIGINT": "interrupted",
+    "SIGTERM": "terminated",
+    "SIGHUP": "the terminal was closed",
+}  # Windows has no SIGHUP
 
 
 class Unusable(Exception):  # noqa: N818 (it is a message, not a fault of the program)
@@ -32,12 +36,8 @@ class Parser(argparse.ArgumentParser):
     """The parser of a command. Each error message is one printable line."""
 
     def __init__(self, command, description, epilog=None):
-        super().__init__(
-            prog=f"python -m gradcheck {command}".rstrip(),
-            description=description,
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        prog, as_written = f"python -m gradcheck {command}".rstrip(), argparse.RawDescriptionHelpFormatter
+        super().__init__(prog=prog, description=description, epilog=epilog, formatter_class=as_written)
 
     def add_target(self, metavar, help, nargs="?"):
         self.add_argument("target", metavar=metavar, nargs=nargs, help=help)
@@ -50,24 +50,55 @@ class Parser(argparse.ArgumentParser):
         super().error(one_line(message))
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal has arrived. The exit status is 128 plus its number, as in a shell."""
+
+    def __init__(self, signum):
+        super().__init__(SIGNALS[signal.Signals(signum).name])
+        self.status = 128 + signum
+
+
+@contextlib.contextmanager
+def _signals_raise():
+    """Raise Stopped when a signal arrives within the block, so that temporary files are removed.
+
+    A signal that is ignored, as SIGHUP is under `nohup`, stays ignored.
+    """
+    before = {}
+    try:
+        if threading.current_thread() is threading.main_thread():  # Python handles signals only there
+            for signum in (getattr(signal, name) for name in SIGNALS if hasattr(signal, name)):
+                if signal.getsignal(signum) not in (signal.SIG_IGN, None):
+                    before[signum] = signal.signal(signum, _stop)
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _stop(signum, frame):
+    raise Stopped(signum)
+
+
 def run(command):
     """Call command(), and return its exit status after all output is written.
 
-    An output that cannot be written, a lack of memory, and a signal (stopping.py) each become one line on standard
-    error and an exit status. A closed pipe (`| head`) becomes an exit status without a message.
+    An output that cannot be written, a lack of memory, and a signal each become one line on standard error and an exit
+    status. A closed pipe (`| head`) becomes an exit status without a message.
     """
     _make_streams_usable()
     try:
-        with signals_raise():
+        with _signals_raise():
             status = command()
             sys.stdout.flush()
     except BrokenPipeError:
         status = PIPE_CLOSED
     except KeyboardInterrupt as error:
         say(f"gradcheck: {one_line(error) or 'interrupted'}")
-        status = getattr(error, "status", INTERRUPTED)
+        status = getattr(error, "status", 130)
     except (OSError, MemoryError) as error:
-        say(f"gradcheck: {_described(error)}")
+        what = f"{error.filename or 'the output'}: {error.strerror}" if getattr(error, "strerror", None) else error
+        say(f"gradcheck: {one_line(what) or 'there is not enough memory'}")
         status = USAGE
     finally:
         for stream in (sys.stdout, sys.stderr):
@@ -76,13 +107,6 @@ def run(command):
             except (OSError, KeyboardInterrupt):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # so that the interpreter's exit is silent
     return status
-
-
-def _described(error):
-    if not isinstance(error, OSError) or not error.strerror:
-        return one_line(error) or "there is not enough memory"
-    file = error.filename or ("the output" if error.errno in OUTPUT_FAILS else None)
-    return one_line(error.strerror if file is None else f"{file}: {error.strerror}")
 
 
 def _make_streams_usable():
@@ -101,9 +125,9 @@ def printable(text, keep="\n\t"):
 
 
 def one_line(message):
-    """Return a message as one printable line, without the middle if it is very long."""
+    """Return a message as one printable line, without its middle if it is very long."""
     line = printable(" ".join(str(message).split()))
-    return line if len(line) <= LONGEST else f"{line[:BEGINNING]} … {line[-END:]}"
+    return line if len(line) <= 900 else f"{line[:600]} … {line[-297:]}"
 
 
 def show(text=""):
@@ -144,10 +168,7 @@ def write_file(path, content):
 
 
 def whole_number(least, name, most=math.inf):
-    """Return an argparse type for integers from `least` to `most`.
-
-    Its error message begins with `name`.
-    """
+    """Return an argparse type for integers from `least` to `most`, whose error message begins with `name`."""
     limits = f"a whole number, {least} or more" if most == math.inf else f"a whole number from {least} to {most:,}"
 
     def read(text):

@@ -1,18 +1,29 @@
-"""The commands that print one result for each case of a module: check, steps and certify.
+"""The commands that print one result for each case of a module, and the configuration of the modules.
 
-They are called as `python -m gradcheck [MODULE]`, `... steps MODULE` and `... certify MODULE`.
+They are called as `python -m gradcheck [MODULE]`, `... steps MODULE` and `... certify MODULE`. Without a MODULE, the
+modules are those that the project's configuration names, in pyproject.toml:
+
+    [tool.gradcheck]
+    modules = ["my_layers", "my_package.cases", "more/layers.py"]
+
+or in setup.cfg, separated by spaces or lines:
+
+    [tool:gradcheck]
+    modules = my_layers
 """
 
+import configparser
 import sys
 import time
+import tomllib
 from collections import defaultdict
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from gradcheck.cases import check_case, ends_nothing, error_in_words, selected_cases
 from gradcheck.command_line import OK, USAGE, WRONG, Parser, Unusable, counted, say, show, unusable
-from gradcheck.configuration import configured_modules
 from gradcheck.lines import steps_of_call
 from gradcheck.report import GradientError
 
@@ -41,12 +52,9 @@ The configuration is `modules = ["mine"]` under [tool.gradcheck] in pyproject.to
 [tool:gradcheck] in setup.cfg. The current directory and its parents are searched, up to the root of a repository.
 
 Each row shows one gradient: the number of entries that were compared with central differences in float64, the worst
-error |a - n| / (|n| + 0.01), which must not exceed 1e-6, and the verdict. If the forward pass accepts complex numbers,
-the complex step also checks all entries together. "at a kink" means that the two one-sided derivatives differ (as for
-ReLU at 0) and the gradient lies between them. Diagnoses of wrong gradients and notes follow the table.
-
-A check consists of many small matrix products, which do not become faster with several threads, and much slower while
-other programs are busy. Set OPENBLAS_NUM_THREADS=1 to use one thread.
+error |a - n| / (|n| + 0.01), which must not exceed 1e-6, and the verdict. "at a kink" means that the two one-sided
+derivatives differ (as for ReLU at 0) and the gradient lies between them. Set OPENBLAS_NUM_THREADS=1 if other programs
+are busy: the many small products of a check gain nothing from several threads.
 
 Other commands, each of which has a --help:
 
@@ -84,11 +92,26 @@ such as # (6). For a single function, without a list of cases: print(gradcheck.s
 Exit status: 0; 1 if a line or a gradient is wrong; 2 if there is nothing to examine.
 """
 
+CERTIFY_HELP = """\
+A check compares numbers with a tolerance. A certificate decides whether backward is the adjoint of the derivative of
+forward as an identity, for all inputs of the same shapes that take the same decisions (gradcheck/certify/README.md).
+
+  component  verdict    wrong with probability  decisions  seconds
+  softmax    certified                 < 1e-76         60      0.1
+
+  certified    the identity holds, and the probability that this is wrong is below the bound
+  refused      backward is wrong; the reason follows
+  cannot tell  neither has been shown; the reason follows
+
+Exit status: 0 if every case is certified, 1 if not, 2 if there is nothing to certify.
+"""
+
+TITLES = {"pyproject.toml": "tool.gradcheck", "setup.cfg": "tool:gradcheck"}
+
 
 def check_parser():
-    parser = Parser(
-        "", "Check hand-written gradients: every case that a module lists, against central differences.", CHECK_HELP
-    )
+    about = "Check hand-written gradients: every case that a module lists, against central differences."
+    parser = Parser("", about, CHECK_HELP)
     parser.add_target(
         "TARGET", "MODULE or MODULE:NAME, the module by name or as a .py file (default: the configured modules)"
     )
@@ -107,15 +130,110 @@ def check(argv):
         show(parser.format_help())
         say("gradcheck: there is nothing to check: name a module, or list modules in the project's configuration")
         return USAGE
-    return _check(cases, arguments.seed)
+    width = _width(cases)
+
+    def row(component, argument, entries, error, verdict):
+        show(f"{component:<{width}}  {argument:<36}  {entries:>7}  {error:>11}  {verdict}")
+
+    row("component", "argument", "entries", "worst error", "verdict")
+    start, failures, lines, notes, gradients, entries = time.perf_counter(), [], [], defaultdict(list), 0, 0
+    for case in cases:
+        try:
+            report = check_case(case, seed=arguments.seed)
+        except GradientError as error:
+            report = error.report
+            failures += [f"{case.name}: {line}" for line in report.failures()]
+            lines += error.lines
+        except Exception as error:
+            row(case.name, "", "", "", "NOT CHECKED")
+            failures.append(f"{case.name}: {error_in_words(error)}")
+            continue
+        for argument in report.arguments:
+            row(case.name, argument.name, argument.extent, f"{argument.worst_relative:.1e}", argument.verdict)
+        if report.problems:
+            row(case.name, "", "", "", "WRONG")
+        for note in report.notes:
+            notes[note].append(case.name)
+        gradients += len(report.arguments)
+        entries += report.entries
+    counts = f"{counted(len(cases), 'component')}, {counted(gradients, 'gradient')}, {entries:,} entries"
+    verdict = f"{len(failures)} not right:" if failures else "all right"
+    show(f"\n{counts} checked in {time.perf_counter() - start:.1f} s: {verdict}")
+    for line in [*failures, *lines]:
+        show(f"  {line}")
+    for note, names in notes.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        show(f"note: {', '.join(names[:3])}{more}: {note}")
+    return WRONG if failures else OK
 
 
-def _configured():
-    """Return the configured modules, if any. The directory of the configuration is added to sys.path."""
-    folder, modules = configured_modules() or ("", [])
-    if modules and str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    return modules
+def steps_parser():
+    parser = Parser("steps", "Examine each line of a backward pass, and find the first wrong one.", STEPS_HELP)
+    parser.add_target("MODULE", "a module by name or as a .py file, as for `python -m gradcheck`", nargs=None)
+    parser.add_argument("--only", metavar="NAME", help="examine only the case of that name")
+    parser.add_seed()
+    return parser
+
+
+def steps(argv):
+    arguments = steps_parser().parse_args(argv)
+    with unusable():
+        cases = selected_cases(f"{arguments.target}{'' if arguments.only is None else f':{arguments.only}'}")
+    reports = []
+    for case in cases:
+        try:
+            with ends_nothing():
+                report = steps_of_call(case.call(np.random.default_rng(arguments.seed)), seed=arguments.seed)
+        except (TypeError, ValueError) as error:
+            show(f"{case.name}: not examined: {' '.join(str(error).split())}\n")
+        except Exception as error:
+            show(f"{case.name}: not examined: it raises {error_in_words(error)}\n")
+        else:
+            reports.append(report)
+            show(f"{case.name}\n{report}\n")
+    wrong, refused = sum(not report.passed for report in reports), len(cases) - len(reports)
+    rows = sum(len(report.rows) for report in reports)
+    verdict = f"{counted(wrong, 'function')} with a wrong gradient" if wrong else "all right"
+    left = f", {counted(refused, 'function')} not examined" if refused else ""
+    show(f"{counted(rows, 'gradient')} in {counted(len(reports), 'function')}: {verdict}{left}")
+    return USAGE if not reports else WRONG if wrong else OK
+
+
+def certify_parser():
+    about = "Decide whether the gradients of a module's cases are right as identities."
+    parser = Parser("certify", about, CERTIFY_HELP)
+    parser.add_target("MODULE", "MODULE or MODULE:NAME, the module by name or as a .py file", nargs=None)
+    parser.add_seed()
+    parser.add_argument("-k", metavar="SUBSTRING", help="only cases whose name contains SUBSTRING, ignoring case")
+    return parser
+
+
+def certify(argv):
+    from gradcheck.certify import certify_call
+
+    arguments = certify_parser().parse_args(argv)
+    with unusable():
+        cases = _of_all([arguments.target], arguments.k)
+    width, certified = _width(cases), 0
+    show(f"{'component':<{width}}  verdict      wrong with probability  decisions  seconds")
+    for case in cases:
+        start = time.perf_counter()
+        try:
+            with ends_nothing():
+                found = certify_call(case.call(np.random.default_rng(arguments.seed)))
+        except Exception as error:
+            show(f"{case.name:<{width}}  cannot tell  {error_in_words(error)}")
+            continue
+        certified += bool(found)
+        seconds = time.perf_counter() - start
+        rest = f"{f'< 1e{found.exponent}':>22}  {found.decisions:>9,}  {seconds:>7.1f}" if found else found.reason
+        show(f"{case.name:<{width}}  {found.verdict:<11}  {rest}")
+    show(f"{certified} of {counted(len(cases), 'component')} certified")
+    return OK if certified == len(cases) else WRONG
+
+
+def _width(cases):
+    return max(len("component"), *(len(case.name) for case in cases))
 
 
 def _of_all(targets, substring):
@@ -135,129 +253,47 @@ def _of_all(targets, substring):
     return cases
 
 
-def _check(cases, seed):
-    width = max(len("component"), *(len(case.name) for case in cases))
-
-    def row(component, argument, entries, error, verdict):
-        show(f"{component:<{width}}  {argument:<36}  {entries:>7}  {error:>11}  {verdict}")
-
-    row("component", "argument", "entries", "worst error", "verdict")
-    start = time.perf_counter()
-    failures, looks, notes = [], [], defaultdict(list)
-    gradients = entries = 0
-    for case in cases:
-        try:
-            report = check_case(case, seed=seed)
-        except GradientError as error:
-            report = error.report
-            failures += [f"{case.name}: {line}" for line in report.failures()]
-            looks += error.lines
-        except Exception as error:
-            row(case.name, "", "", "", "NOT CHECKED")
-            failures.append(f"{case.name}: {error_in_words(error)}")
-            continue
-        for argument in report.arguments:
-            row(case.name, argument.name, argument.extent, f"{argument.worst_relative:.1e}", argument.verdict)
-        for note in report.notes:
-            notes[note].append(case.name)
-        if report.problems:
-            row(case.name, "", "", "", "WRONG")
-        gradients += len(report.arguments)
-        entries += report.entries
-    seconds = time.perf_counter() - start
-    counts = f"{counted(len(cases), 'component')}, {counted(gradients, 'gradient')}, {entries:,} entries"
-    verdict = f"{len(failures)} not right:" if failures else "all right"
-    show(f"\n{counts} checked in {seconds:.1f} s: {verdict}")
-    for line in [*failures, *looks]:
-        show(f"  {line}")
-    for note, names in notes.items():
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        show(f"note: {', '.join(names[:3])}{more}: {note}")
-    return WRONG if failures else OK
+# The configuration
 
 
-def steps_parser():
-    parser = Parser("steps", "Examine each line of a backward pass, and find the first wrong one.", STEPS_HELP)
-    parser.add_target("MODULE", "a module by name or as a .py file, as for `python -m gradcheck`", nargs=None)
-    parser.add_argument("--only", metavar="NAME", help="examine only the case of that name")
-    parser.add_seed()
-    return parser
+def _configured():
+    """Return the modules of the nearest configuration, or []. Its directory is added to sys.path.
+
+    The current directory and its parents are searched, up to the root of a repository. pyproject.toml takes precedence.
+    Files (.py) among the modules are relative to the directory.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        for name in TITLES:
+            modules = _modules(folder / name)
+            if modules is not None:
+                if str(folder) not in sys.path:
+                    sys.path.insert(0, str(folder))
+                return [str(folder / module) if module.endswith(".py") else module for module in modules]
+        if any((folder / root).exists() for root in (".git", ".hg")):
+            break
+    return []
 
 
-def steps(argv):
-    arguments = steps_parser().parse_args(argv)
-    with unusable():
-        only = "" if arguments.only is None else f":{arguments.only}"
-        cases = selected_cases(f"{arguments.target}{only}")
-    reports = []
-    for case in cases:
-        try:
-            with ends_nothing():
-                report = steps_of_call(case.call(np.random.default_rng(arguments.seed)), seed=arguments.seed)
-        except (TypeError, ValueError) as error:
-            show(f"{case.name}: not examined: {' '.join(str(error).split())}\n")
-        except Exception as error:
-            show(f"{case.name}: not examined: it raises {error_in_words(error)}\n")
+def _modules(path):
+    """Return the modules that a file names, or None if it names none. Raises ValueError if it is not as above."""
+    title = TITLES[path.name]
+    if not path.is_file():
+        return None
+    try:
+        if path.suffix == ".toml":
+            table = tomllib.loads(path.read_text("utf-8"))
+            for key in title.split("."):
+                table = table.get(key) if isinstance(table, dict) else None
         else:
-            reports.append(report)
-            show(f"{case.name}\n{report}\n")
-    wrong, refused = sum(not report.passed for report in reports), len(cases) - len(reports)
-    rows = sum(len(report.rows) for report in reports)
-    verdict = f"{counted(wrong, 'function')} with a wrong gradient" if wrong else "all right"
-    left = f", {counted(refused, 'function')} not examined" if refused else ""
-    show(f"{counted(rows, 'gradient')} in {counted(len(reports), 'function')}: {verdict}{left}")
-    if not reports:
-        return USAGE
-    return WRONG if wrong else OK
-
-
-CERTIFY_HELP = """\
-A check compares numbers with a tolerance. A certificate decides whether backward is the adjoint of the derivative of
-forward as an identity, for all inputs of the same shapes that take the same decisions (gradcheck/certify/README.md).
-
-  component  verdict    wrong with probability  decisions  seconds
-  softmax    certified                 < 1e-76         60      0.1
-
-  certified    the identity holds, and the probability that this is wrong is below the bound
-  refused      backward is wrong; the reason follows
-  cannot tell  neither has been shown; the reason follows
-
-Exit status: 0 if every case is certified, 1 if not, 2 if there is nothing to certify.
-"""
-
-
-def certify_parser():
-    parser = Parser(
-        "certify", "Decide whether the gradients of a module's cases are right as identities.", CERTIFY_HELP
-    )
-    parser.add_target("MODULE", "MODULE or MODULE:NAME, the module by name or as a .py file", nargs=None)
-    parser.add_seed()
-    parser.add_argument("-k", metavar="SUBSTRING", help="only cases whose name contains SUBSTRING, ignoring case")
-    return parser
-
-
-def certify(argv):
-    from gradcheck.certify import certify_call
-
-    arguments = certify_parser().parse_args(argv)
-    with unusable():
-        cases = _of_all([arguments.target], arguments.k)
-    width = max(len("component"), *(len(case.name) for case in cases))
-    show(f"{'component':<{width}}  verdict      wrong with probability  decisions  seconds")
-    certified = 0
-    for case in cases:
-        start = time.perf_counter()
-        try:
-            with ends_nothing():
-                certificate = certify_call(case.call(np.random.default_rng(arguments.seed)))
-        except Exception as error:
-            show(f"{case.name:<{width}}  cannot tell  {error_in_words(error)}")
-            continue
-        certified += bool(certificate)
-        bound, decisions = f"< 1e{certificate.exponent}", f"{certificate.decisions:,}"
-        rest = (
-            f"{bound:>22}  {decisions:>9}  {time.perf_counter() - start:>7.1f}" if certificate else certificate.reason
-        )
-        show(f"{case.name:<{width}}  {certificate.verdict:<11}  {rest}")
-    show(f"{certified} of {counted(len(cases), 'component')} certified")
-    return OK if certified == len(cases) else WRONG
+            parser = configparser.RawConfigParser()
+            parser.read_string(path.read_text("utf-8"), str(path))
+            table = {key: value.split() for key, value in parser.items(title)} if parser.has_section(title) else None
+    except (configparser.Error, ValueError) as error:  # errors of TOML and of UTF-8 are ValueErrors
+        raise ValueError(f"{path}: {error}") from error
+    if table is None:
+        return None
+    modules = table.get("modules") if isinstance(table, dict) and set(table) <= {"modules"} else None
+    if not modules or not isinstance(modules, list) or not all(isinstance(name, str) and name for name in modules):
+        raise ValueError(f'{path}: [{title}] must have one key, as in modules = ["my_layers"], not {table!r}')
+    return modules

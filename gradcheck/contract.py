@@ -15,13 +15,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck.call import Call, clear_gradients, describe, parameters_of
-from gradcheck.report import GradientError, Report
+from gradcheck.call import Call, clear_gradients, describe, is_floating, parameters_of
+from gradcheck.report import fault
 
 REPEATS = 1e-12  # relative; two runs may differ by rounding if memory is aligned differently
 ROUNDING = 1e-12  # relative to Σ|dy y|: bound on the rounding error of a gradient times the scale of its argument
 NOTHING = 1e-50  # bound on the error of the complex step if the derivative is zero: for x³ at 0, it is h²
 NUMERIC = (np.ndarray, np.generic, float)
+ADAPTERS = (
+    "for a cache see from_pair, for a value and its gradient see from_value_and_gradient, for a derivative see "
+    "from_derivative, for a Jacobian see from_jacobian, of gradcheck.adapters"
+)
 
 
 @dataclass
@@ -120,8 +124,7 @@ def arguments_of(call):
         kinds = [value.dtype.name if isinstance(value, np.ndarray) else type(value).__name__ for value in call.inputs]
         raise ValueError(
             f"{call.name}: nothing to differentiate: no positional input is a floating-point array "
-            f"({', '.join(kinds) or 'there are none'}); pass float64 arrays, such as np.array(1.5)"
-            f"{_adapters().for_nested(call.inputs)}"
+            f"({', '.join(kinds) or 'there are none'}); pass float64 arrays, such as np.array(1.5){_if_nested(call)}"
         )
     return arguments
 
@@ -131,15 +134,14 @@ def require_finite(name, what, array):
 
     `name` is the name of the function, and `what` the name of the array in the message.
     """
-    if np.isfinite(array).all():
-        return
     bad = np.argwhere(~np.isfinite(array))
-    index = tuple(int(i) for i in bad[0])
-    where = f" at {list(index)}" if index else ""
-    raise ValueError(
-        f"{name}: {what} is not finite: {array[index]}{where} ({len(bad)} of {array.size} entries); "
-        "choose inputs at which it is finite"
-    )
+    if len(bad):
+        index = tuple(bad[0].tolist())
+        where = f" at {list(index)}" if index else ""
+        raise ValueError(
+            f"{name}: {what} is not finite: {array[index]}{where} ({len(bad)} of {array.size} entries); "
+            "choose inputs at which it is finite"
+        )
 
 
 def _forward(call):
@@ -147,12 +149,11 @@ def _forward(call):
     result, name = call.evaluate(), call.name
     if not (isinstance(result, tuple) and len(result) == 2):
         what = f"a tuple of {len(result)}" if isinstance(result, tuple) else describe(result)
-        hint = _adapters().for_no_pair(result)
-        raise TypeError(f"{name} returned {what}; a differentiable function returns a pair (y, backward){hint}")
+        raise TypeError(f"{name} returned {what}; a differentiable function returns a pair (y, backward); {ADAPTERS}")
     y, backward = result
     if not callable(backward):
-        kind, hint = type(backward).__name__, _adapters().for_no_backward(y, backward)
-        raise TypeError(f"{name} returned (y, {kind}); the second must be a function of dy; {hint}")
+        kind = type(backward).__name__
+        raise TypeError(f"{name} returned (y, {kind}); the second must be a function of dy; {ADAPTERS}")
     if not isinstance(y, NUMERIC):
         raise TypeError(
             f"{name}: y is {describe(y)}; it must be one float64 array or number. Check several "
@@ -166,10 +167,9 @@ def _forward(call):
     return y, backward
 
 
-def _adapters():
-    from gradcheck.adapters import hints
-
-    return hints
+def _if_nested(call):
+    is_nested = any(isinstance(value, (dict, list, tuple)) for value in call.inputs)
+    return "; for arrays in a dict, list or tuple see from_nested of gradcheck.adapters" if is_nested else ""
 
 
 def _fit_dy(name, dy, y):
@@ -239,7 +239,7 @@ def run_backward(call, backward, dy, arguments):
         returned = (returned,)
     returned = call.selected(returned)
     if not isinstance(returned, tuple) or len(returned) != len(inputs):
-        raise fault(call, _wrong_number(call, returned, inputs))
+        raise fault(call.name, _wrong_number(call, returned, inputs))
     supply = iter(returned)
     pairs = [(a, next(supply) if a.parameter is None else a.parameter.grad) for a in arguments]
     return [_valid(call, argument, gradient, pairs) for argument, gradient in pairs]
@@ -259,20 +259,18 @@ def _signature_without_dy(backward):
 
 
 def _wrong_number(call, returned, inputs):
-    names = ", ".join(argument.name for argument in inputs) or "no input"
-    hint = _adapters().for_nested(call.inputs)
-    if not isinstance(returned, tuple):
-        what = "nothing" if returned is None else describe(returned)
+    expected, none_for = str(len(inputs)), ""
+    if isinstance(returned, tuple):
+        found = "1 gradient" if len(returned) == 1 else f"{len(returned)} gradients"
+        given = zip(call.input_names(), call.inputs, strict=True)
+        others = [f"{name} ({describe(value)})" for name, value in given if not is_floating(value)]
+        if others and len(returned) > len(inputs):
+            none_for = f", and none for {', '.join(others)}"
+    else:
+        found = "nothing" if returned is None else describe(returned)
         expected = "an array" if len(inputs) == 1 else f"a tuple of {len(inputs)}"
-        return f"backward returned {what}, expected {expected}: one for {names}{hint}"
-    count = "1 gradient" if len(returned) == 1 else f"{len(returned)} gradients"
-    others = [
-        f"{name} ({describe(value)})"
-        for name, value in zip(call.input_names(), call.inputs, strict=True)
-        if not (isinstance(value, np.ndarray) and value.dtype.kind == "f")
-    ]
-    none_for = f", and none for {', '.join(others)}" if others and len(returned) > len(inputs) else ""
-    return f"backward returned {count}, expected {len(inputs)}: one for {names}{none_for}{hint}"
+    names = ", ".join(argument.name for argument in inputs) or "no input"
+    return f"backward returned {found}, expected {expected}: one for {names}{none_for}{_if_nested(call)}"
 
 
 def _valid(call, argument, gradient, others):
@@ -280,23 +278,36 @@ def _valid(call, argument, gradient, others):
 
     `others` lists every (argument, gradient) of the same backward pass.
     """
+    label, wanted = argument.label, argument.array.shape
     if gradient is None and argument.parameter is not None:
         return None
     if not isinstance(gradient, NUMERIC):
-        raise fault(call, f"{argument.label} is {describe(gradient)}, not an array of shape {argument.array.shape}")
+        raise fault(call.name, f"{label} is {describe(gradient)}, not an array of shape {wanted}")
     array = np.array(gradient)
-    if array.shape != argument.array.shape:
-        from gradcheck.shape_hints import shape_hint
-
-        shapes = f"{argument.label} has shape {array.shape}, but {argument.name} has {argument.array.shape}"
-        raise fault(call, f"{shapes}{shape_hint(argument, array.shape, others)}")
+    if array.shape != wanted:
+        reason = _reason_of_shape(argument, array.shape, others)
+        raise fault(call.name, f"{label} has shape {array.shape}, but {argument.name} has {wanted}{reason}")
     if array.dtype.newbyteorder("=") != np.float64:
-        raise fault(call, f"{argument.label} is {array.dtype}, but {argument.name} is float64")
+        raise fault(call.name, f"{label} is {array.dtype}, but {argument.name} is float64")
     return array.astype(np.float64, copy=False)
 
 
-def fault(call, problem):
-    return GradientError(Report(call.name, problems=(problem,)))
+def _reason_of_shape(argument, shape, others):
+    """Return the one simple explanation of a wrong shape, such as a transpose, or ""."""
+    wanted = argument.array.shape
+    for other, gradient in others:
+        if other is not argument and np.shape(gradient) == wanted and other.array.shape == shape:
+            return f": {argument.label} and {other.label} are returned in each other's place"
+    if sorted(shape) == sorted(wanted):
+        return f": the shape of {argument.name} transposed"
+    padded = (1,) * (len(shape) - len(wanted)) + wanted
+    axes = [i for i, (n, m) in enumerate(zip(padded, shape, strict=False)) if n != m]
+    if axes and len(padded) == len(shape) and all(padded[i] == 1 for i in axes):
+        listed = f"{'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}"
+        return f": not summed over {listed}, along which {argument.name} is broadcast"
+    if [n for n in shape if n != 1] == [n for n in wanted if n != 1]:
+        return ": an axis of length 1 is kept or lost (keepdims)"
+    return ""
 
 
 # Side effects
@@ -324,7 +335,7 @@ def _dependence(call, dy, arguments, gradients):
     before = y.copy()
     try:
         with np.errstate(all="ignore"):
-            call.on(map(_elsewhere, call.inputs)).evaluate()
+            call.on(0.75 * value if is_floating(value) else value for value in call.inputs).evaluate()
     except Exception:  # the function may refuse these inputs
         return ""
     if not np.array_equal(y, before, equal_nan=True):
@@ -370,21 +381,13 @@ def _difference(a, b):
     return f"{np.nanmax(np.abs(a - b)):.2g}"
 
 
-def _elsewhere(value):
-    return 0.75 * value if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
-
-
 class _Watch:
     """Detects arrays that are modified in place."""
 
     def __init__(self, call, arguments):
-        self.before = []
-        for name, value in [*zip(call.input_names(), call.inputs, strict=True), *call.options.items()]:
-            if isinstance(value, np.ndarray):
-                self.add(name, value)
-        for argument in arguments:
-            if argument.parameter is not None:
-                self.add(argument.name, argument.array)
+        named = [*zip(call.input_names(), call.inputs, strict=True), *call.options.items()]
+        named += [(argument.name, argument.array) for argument in arguments if argument.parameter is not None]
+        self.before = [(name, value, value.copy()) for name, value in named if isinstance(value, np.ndarray)]
 
     def add(self, name, array):
         self.before.append((name, array, array.copy()))

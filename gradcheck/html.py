@@ -1,8 +1,4 @@
-"""A report in a notebook or on another page: an HTML table, readable on a light and a dark background.
-
-Notebooks display a Report in this form. For other pages, `report_html(report)` returns a fragment with inline styles.
-It loads no other files, and all names are escaped.
-"""
+"""A report in a notebook or on another page: an HTML table, readable on a light and a dark background."""
 
 import os
 import traceback
@@ -30,7 +26,7 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 
 
 def report_html(report: "Report", look: Iterable[str] = ()) -> str:
-    """Return a Report as an HTML fragment: the verdict, a row for each argument, and the messages.
+    """Return a Report as an HTML fragment with inline styles: the verdict, a row for each argument, and the messages.
 
     `look` holds lines of text about the lines of backward, which are shown unchanged below the table.
     """
@@ -48,10 +44,11 @@ def table_html(name, verdict, columns, rows, lines, text=""):
     """
     parts = [f"<div><strong>{escape(name)}</strong> {_badge(verdict)}</div>"]
     if rows:
-        headings = [(heading, alignment) for heading, alignment, _ in columns] + [("verdict", "left")]
-        header = "".join(f'<th style="{CELL}{alignment}">{heading}</th>' for heading, alignment in headings)
-        body = "".join(_row(row, columns) for row in rows)
-        parts.append(f'<table style="{TABLE}"><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>')
+        styles = [f'style="{CELL}{alignment}"' for _, alignment, _ in columns] + [f'style="{CELL}left"']
+        head = _row("th", styles, [*(heading for heading, *_ in columns), "verdict"])
+        cells = ([*(escape(cell(row)) for *_, cell in columns), _badge(row.verdict)] for row in rows)
+        body = "".join(_row("td", styles, row) for row in cells)
+        parts.append(f'<table style="{TABLE}"><thead>{head}</thead><tbody>{body}</tbody></table>')
     if lines:
         items = "".join(f"<li>{escape(line)}</li>" for line in lines)
         parts.append(f'<ul style="margin:0.3em 0;padding-left:1.2em">{items}</ul>')
@@ -60,9 +57,8 @@ def table_html(name, verdict, columns, rows, lines, text=""):
     return f'<div class="gradcheck-report">{"".join(parts)}</div>'
 
 
-def _row(row, columns):
-    cells = "".join(f'<td style="{CELL}{align}">{escape(show(row))}</td>' for _, align, show in columns)
-    return f'<tr>{cells}<td style="{CELL}left">{_badge(row.verdict)}</td></tr>'
+def _row(kind, styles, cells):
+    return f"<tr>{''.join(f'<{kind} {s}>{cell}</{kind}>' for s, cell in zip(styles, cells, strict=True))}</tr>"
 
 
 def _badge(verdict):

@@ -26,9 +26,9 @@ class Jacobian(np.ndarray[tuple[int, ...], np.dtype[np.float64]]):
     is the name of x.
     """
 
-    name: str
-    oracle: str
-    reason: str
+    name: str = ""
+    oracle: str = ""
+    reason: str = ""
 
     def __new__(cls, values, name, oracle, reason=""):
         jacobian = np.asarray(values).view(cls)
@@ -36,8 +36,7 @@ class Jacobian(np.ndarray[tuple[int, ...], np.dtype[np.float64]]):
         return jacobian
 
     def __array_finalize__(self, source):
-        for attribute in ("name", "oracle", "reason"):
-            setattr(self, attribute, getattr(source, attribute, ""))
+        vars(self).update(getattr(source, "__dict__", {}))
 
 
 @overload

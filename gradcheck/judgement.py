@@ -11,13 +11,11 @@ estimate. gradcheck/refine examines it further.
 
 import copy
 import numbers
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from gradcheck.adjoint_identity import Sides
-from gradcheck.central_differences import Estimate, scales_of
-from gradcheck.contract import Argument
+from gradcheck.central_differences import line_along_entry, scales_of
 
 ORACLES = ("central", "complex", "adjoint")
 RIGHT, WRONG, KINK, CANNOT_TELL = "right", "wrong", "at a kink", "cannot tell"
@@ -34,18 +32,14 @@ class Terms:
     def __init__(self, rtol=1e-6, atol=None, seed=0, max_entries=2000, oracles=None):
         self.strict, atol = atol is None, 1e-8 if atol is None else atol
         for name, value in (("rtol", rtol), ("atol", atol)):
-            if not isinstance(value, numbers.Real):
-                raise TypeError(f"{name} must be a number, not {value!r}")
-        if not (rtol >= 0 and atol >= 0):
-            raise ValueError(f"rtol and atol must not be negative, not {rtol} and {atol}")
-        if not isinstance(max_entries, numbers.Integral) or isinstance(max_entries, bool):
-            raise TypeError(f"max_entries must be a whole number, not {max_entries!r}")
-        if max_entries < 1:
-            raise ValueError(f"max_entries must be at least 1, not {max_entries}")
-        is_whole = isinstance(seed, numbers.Integral) and not isinstance(seed, bool)
-        if not is_whole or seed < 0:
-            kind = ValueError if is_whole else TypeError
-            raise kind(f"seed must be a whole number of at least 0, not {seed!r}")
+            is_number = isinstance(value, numbers.Real)
+            if not is_number or not value >= 0:
+                raise (ValueError if is_number else TypeError)(f"{name} must be a number of at least 0, not {value!r}")
+        for name, value, least in (("max_entries", max_entries, 1), ("seed", seed, 0)):
+            is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+            if not is_whole or value < least:
+                kind = ValueError if is_whole else TypeError
+                raise kind(f"{name} must be a whole number of at least {least}, not {value!r}")
         if oracles is not None and not isinstance(oracles, (str, tuple, list, set)):
             raise TypeError(f"oracles must be a name or a list of names, such as {ORACLES[0]!r}, not {oracles!r}")
         named = ORACLES if oracles is None else (oracles,) if isinstance(oracles, str) else oracles
@@ -66,8 +60,7 @@ class Terms:
         return self.atol + self.rtol * np.abs(numeric)
 
 
-@dataclass(frozen=True)
-class Direction:
+class Direction(NamedTuple):
     """The derivatives along a random direction v through a whole argument, and the verdict.
 
     `analytic` is backward's value, and `numeric` is that of the oracle. `limit` is rtol ‖dx v‖, the largest allowed
@@ -82,43 +75,52 @@ class Direction:
     limit: float = 0.0
 
 
-@dataclass(frozen=True)
 class Finding:
-    """One gradient, the values of the oracles, and the verdicts.
+    """One gradient of a Run, the values of the oracles, and the verdicts.
 
     `entries` are sorted indices into the flat array. For each of them, `analytic` is backward's value, `numeric` and
-    `uncertainty` are the value of central differences and its estimated error, and `scales` are the scales of the
-    steps. `sides` are those of the adjoint identity, or None if it was not selected or does not apply. If the entries
-    are a sample, `along` is the Estimate of the same derivative by central differences.
+    `uncertainty` are the value of central differences and its estimated error, `scales` are the scales of the steps,
+    and `verdicts` are the verdicts. These arrays are replaced, never modified in place.
 
-    `verdicts` has a verdict for each entry, and is None before the gradient is judged. `exact` holds the complex step's
-    values, or None. `doubt` says why the gradient as a whole cannot be called right although no entry is wrong, and is
-    otherwise empty. `zero_to` is the bound of a gradient that is zero up to rounding, or None. `together` is None
-    unless entries at a kink are right one by one, but wrong if they change together. It is then the pair (backward's,
-    true) of derivatives along the direction in which they change together.
+    `step` is the ComplexStep, or None if it does not apply. `exact` holds its values, or None. `sides` are those of the
+    adjoint identity, or None if it was not evaluated. If the entries are a sample, `along` is the Estimate of the same
+    derivative by central differences. `doubt` says why the gradient as a whole cannot be called right although no entry
+    is wrong, and is otherwise empty. `zero_to` is the bound of a gradient that is zero up to rounding, or None.
+    `together` is None unless entries at a kink are right one by one, but wrong if they change together. It is then the
+    pair (backward's, true) of derivatives along the direction in which they change together.
     """
 
-    argument: Argument
-    gradient: np.ndarray
-    missing: bool
-    entries: np.ndarray
-    analytic: np.ndarray
-    scales: np.ndarray
-    numeric: np.ndarray
-    uncertainty: np.ndarray
-    sides: Sides | None = None
-    along: Estimate | None = None
-    verdicts: np.ndarray | None = None
-    exact: np.ndarray | None = None
-    direction: Direction | None = None
-    doubt: str = ""
-    zero_to: float | None = None
-    together: tuple | None = None
+    step = exact = sides = along = direction = zero_to = together = None
+    doubt = ""
+
+    def __init__(self, run, position, terms, rng):
+        self.run, self.position, self.terms, self.rng = run, position, terms, rng
+        self.argument, self.gradient, self.missing = (s[position] for s in (run.arguments, run.gradients, run.missing))
+        self.array = self.argument.array
+        self.take(terms.max_entries if "central" in terms.oracles else 0)
+
+    def take(self, most):
+        """Select the entries to compare: all of them, or a sample if there are more than `most`. Nothing is known."""
+        size = self.array.size
+        is_small = size <= most
+        self.entries = np.arange(size) if is_small else np.sort(self.rng.choice(size, min(most, SAMPLE), replace=False))
+        self.analytic = self.gradient.ravel()[self.entries]
+        self.scales = scales_of(self.array).ravel()[self.entries]
+        self.numeric, self.uncertainty = np.full(len(self.entries), np.nan), np.full(len(self.entries), np.inf)
+        self.verdicts = np.full(len(self.entries), RIGHT, dtype=object)
+
+    def index(self, k):
+        """Return the index of compared entry k into the argument."""
+        return tuple(int(i) for i in np.unravel_index(self.entries[k], self.array.shape))
+
+    def line(self, k):
+        """Return the function line(t) along compared entry k."""
+        return line_along_entry(self.run.call, self.array, self.index(k))
 
     @property
     def is_complete(self):
         """Return True if every entry of the argument was compared."""
-        return len(self.entries) == self.argument.array.size
+        return len(self.entries) == self.array.size
 
     @property
     def truth(self):
@@ -134,65 +136,35 @@ class Finding:
         """Return True if the direction or an entry is judged wrong."""
         return WRONG in (self.direction_verdict, *self.verdicts)
 
+    @property
+    def gap(self):
+        return np.abs(self.analytic - self.numeric)
 
-def nothing_known(run, i, most, rng):
-    """Return a Finding about argument i that has no values of the oracles yet.
+    @property
+    def is_sure(self):
+        """Return a boolean array, True for each entry that precise central differences confirm."""
+        return np.maximum(self.gap, self.uncertainty) <= self.terms.tolerance(self.numeric)
 
-    Its entries are all entries of the argument, or a sample if there are more than `most`.
-    """
-    array, gradient = run.arguments[i].array, run.gradients[i]
-    size = array.size
-    entries = np.arange(size) if size <= most else np.sort(rng.choice(size, min(most, SAMPLE), replace=False))
-    analytic, scales = gradient.ravel()[entries], scales_of(array).ravel()[entries]
-    numeric, uncertainty = np.full(len(entries), np.nan), np.full(len(entries), np.inf)
-    return Finding(run.arguments[i], gradient, run.missing[i], entries, analytic, scales, numeric, uncertainty)
+    @property
+    def unexplained(self):
+        """Return the part of each entry's error that uncertainty and rounding do not explain.
 
+        If the true gradient is zero, both backward's gradient and the central differences consist of rounding errors,
+        which do not count.
+        """
+        return np.maximum(self.gap - 10 * self.uncertainty - self.run.rounding / self.scales, 0.0)
 
-def first_look(finding, run, terms):
-    """Return the Finding that the gradient is right, or None if the measurements do not confirm it."""
-    m, gap = finding, np.abs(finding.analytic - finding.numeric)
-    if not is_sure(m, terms).all():
-        return None
-    if terms.strict and norm(beyond_uncertainty(m, run)) > terms.rtol * norm(m.numeric):
-        return None
-    if m.sides is None:
-        is_enough = terms.oracles == ("central",) or not m.gradient.size
-        return unexamined(m) if is_enough and _is_known_as_a_whole(m, gap, terms) else None
-    if not m.sides.agree or (m.along is not None and not m.along.allows(m.sides.exact)):
-        return None
-    return unexamined(m, None if m.is_complete else Direction(m.sides.analytic, m.sides.exact, "the complex step"))
-
-
-def is_sure(finding, terms):
-    """Return a boolean array, True for each entry that precise central differences confirm."""
-    tolerance = terms.tolerance(finding.numeric)
-    gap = np.abs(finding.analytic - finding.numeric)
-    return (gap <= tolerance) & (finding.uncertainty <= tolerance)
-
-
-def beyond_uncertainty(finding, run):
-    """Return the part of each entry's error that uncertainty and rounding do not explain.
-
-    If the true gradient is zero, both backward's gradient and the central differences consist of rounding errors, which
-    do not count.
-    """
-    gap = np.abs(finding.analytic - finding.numeric)
-    return np.maximum(gap - 10 * finding.uncertainty - run.rounding / finding.scales, 0.0)
-
-
-def _is_known_as_a_whole(m, gap, terms):
-    """Return True if central differences confirm the gradient to rtol of its norm."""
-    if not m.is_complete:
-        return False
-    if not terms.strict or not (m.gradient.any() or m.numeric.any()):  # both are exactly zero
-        return True
-    return max(norm(gap), norm(m.uncertainty)) <= terms.rtol * norm(m.numeric)
-
-
-def unexamined(finding, direction=None):
-    """Return a copy of a Finding in which every entry is judged right."""
-    verdicts = np.full(len(finding.entries), RIGHT, dtype=object)
-    return replace(finding, verdicts=verdicts, direction=direction)
+    def is_confirmed(self):
+        """Return True if the measurements show that the gradient is right."""
+        limit = self.terms.rtol * norm(self.numeric)
+        if not self.is_sure.all() or (self.terms.strict and norm(self.unexplained) > limit):
+            return False
+        if self.sides is not None:
+            return self.sides.agree and (self.along is None or self.along.allows(self.sides.exact))
+        if not self.is_complete or (self.terms.oracles != ("central",) and self.gradient.size):
+            return False
+        is_zero = not (self.gradient.any() or self.numeric.any())
+        return is_zero or not self.terms.strict or max(norm(self.gap), norm(self.uncertainty)) <= limit
 
 
 def norm(values):

@@ -64,9 +64,8 @@ def _within(name, value):
         scope = inspect.getclosurevars(value)
         yield from scope.nonlocals.items()
         yield from ((n, v) for n, v in scope.globals.items() if not inspect.ismodule(v))
-    elif isinstance(value, dict):
-        yield from ((f"{name}[{key!r}]", held) for key, held in value.items())
-    elif isinstance(value, (list, tuple)):
-        yield from ((f"{name}[{i}]", held) for i, held in enumerate(value))
+    elif isinstance(value, (dict, list, tuple)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        yield from ((f"{name}[{key!r}]", held) for key, held in items)
     elif hasattr(value, "__dict__") and not inspect.isclass(value) and name:
         yield from ((f"{name}.{key}", held) for key, held in vars(value).items())

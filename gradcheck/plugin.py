@@ -11,16 +11,9 @@ For a module it calls `gradcheck.module`, which is `check_module`:
 
 A wrong gradient fails the test, and the failure shows the report. Both calls return the Report.
 
-    pytest --gradcheck-report
-
-prints, after the tests, one line for each gradient that was compared through the fixture, the largest error first. Read
-the table occasionally even if all tests pass: the error of a right gradient is 1e-8 or below, so an error of 1e-7
-deserves attention.
-
-    pytest --oracle certificate
-
-also certifies every function that the fixture checks (gradcheck/certify) and adds the verdicts to the table. If a
-function is refused, its test fails.
+    pytest --gradcheck-report       prints a line for each gradient that was compared through the fixture. Read it
+                                    occasionally: an error of 1e-7 deserves attention even if all tests pass
+    pytest --oracle certificate     also certifies every function that the fixture checks (gradcheck/certify)
 
 The fixture hides an imported module `gradcheck`. This does no harm, since all other names, such as `gradcheck.Call` or
 `gradcheck.GradientError`, are looked up in the package. The results are stored in the reports of the tests, so
@@ -81,11 +74,12 @@ class Checker:
         except gradcheck.GradientError as error:
             self._note(error.report)
             raise error.with_traceback(None) from None
-        certificate = None
-        if self._certifies:
-            certificate = gradcheck.certify(target, *inputs, **{k: v for k, v in options.items() if k not in OF_CHECK})
-        self._note(report, certificate)
-        if certificate is not None and certificate.verdict == "refused":
+        if not self._certifies:
+            self._note(report)
+            return report
+        certificate = gradcheck.certify(target, *inputs, **{k: v for k, v in options.items() if k not in OF_CHECK})
+        self._note(report, f", {certificate.verdict}")
+        if certificate.verdict == "refused":
             raise AssertionError(f"{report.name}: {certificate}")
         return report
 
@@ -96,30 +90,22 @@ class Checker:
 @pytest.fixture(name="gradcheck")
 def gradcheck_fixture(request):
     """Check a function by `gradcheck(f, *inputs)` or a module by `gradcheck.module(module, *inputs)`."""
-    notes = request.node.user_properties if lists_gradients(request.config) else []
 
-    def note(report, certificate=None):
-        notes.extend((PROPERTY, row) for row in rows(report, certificate))
+    def note(report, certified=""):
+        if _lists_gradients(request.config):
+            rows = [[report.name, a.name, float(a.worst_relative), a.verdict + certified] for a in report.arguments]
+            rows = rows or [[report.name, "", math.inf, "WRONG"]]
+            request.node.user_properties.extend((PROPERTY, row) for row in rows)
 
     return Checker(note, certifies=request.config.getoption("oracle") == "certificate")
 
 
-def lists_gradients(config):
+def _lists_gradients(config):
     return config.getoption("gradcheck_report") or config.getoption("oracle") is not None
 
 
-def rows(report, certificate=None):
-    """Return (function, argument, worst relative error, verdict) for each gradient.
-
-    If there is a certificate, its verdict follows that of the check.
-    """
-    more = "" if certificate is None else f", {certificate.verdict}"
-    compared = [[report.name, a.name, float(a.worst_relative), a.verdict + more] for a in report.arguments]
-    return compared or [[report.name, "", math.inf, "WRONG"]]
-
-
 def pytest_terminal_summary(terminalreporter, config):
-    if not lists_gradients(config):
+    if not _lists_gradients(config):
         return
     from gradcheck.report import aligned
 

@@ -54,7 +54,6 @@ class ArgumentReport:
 
     @property
     def size(self) -> int:
-        """Return the number of entries of the argument."""
         return math.prod(self.shape)
 
     @property
@@ -99,40 +98,31 @@ class ArgumentReport:
 
         It gives the number of wrong entries, and for the worst entry the values of backward and of the oracle.
         """
-        found = f"{self.label}: {self._error()}"
-        return f"{found}. {self.diagnosis}" if self.diagnosis else found
+        return f"{self.label}: {self._error()}{f'. {self.diagnosis}' if self.diagnosis else ''}"
 
     def _error(self):
         note = " (backward left no gradient, which counts as zeros)" if self.missing else ""
         entries = f"of {self.entries} {'' if self.entries == self.size else 'sampled '}entries"
-        both = _both(self.analytic, self.numeric, self.oracle)
-        where = "" if self.worst_index is None else f"at {list(self.worst_index)}: {both}"
         if self.together:
-            return (
-                f"{self.disagree} {entries} disagree: each alone may be right at a kink, but as they move together "
-                f"{_both(*self.together, 'central differences')}"
-            )
+            both = _both(*self.together, "central differences")
+            alone = "each alone may be right at a kink, but as they move together"
+            return f"{self.disagree} {entries} disagree: {alone} {both}"
+        where = f"at {list(self.worst_index or ())}: {_both(self.analytic, self.numeric, self.oracle)}"
         if self.disagree:
             return f"{self.disagree} {entries} disagree{note}; worst {where}"
         if self.direction_disagrees and self.direction is not None:
             agreeing = f"all {self.entries} sampled entries agree, but " if self.entries else ""
             direction = f"a random direction through all {self.size} does not{'' if self.entries else ' agree'}"
             return f"{agreeing}{direction}{note}: {_both(*self.direction, self.direction_oracle)}"
-        if self.cannot_tell:
-            return f"cannot tell at {self.cannot_tell} {entries}; for one {where}{self._obstacle()}"
-        return f"cannot tell: {self.doubt}"
-
-    def _obstacle(self):
-        if not math.isfinite(self.numeric):
-            return ""  # the printed values show that it is not finite
-        if math.isinf(self.worst_uncertainty):
-            return ", but each finer step gives another value: the output varies on a scale shorter than the steps"
-        if self.doubt:
-            return f", but {self.doubt}"
-        return (
-            f", but may be off by {self.worst_uncertainty:.1g}: the output jumps here, or its rounding errors hide "
-            "the change"
+        if not self.cannot_tell:
+            return f"cannot tell: {self.doubt}"
+        obstacle = self.doubt or (
+            f"may be off by {self.worst_uncertainty:.1g}: the output jumps here, or its rounding errors hide the change"
         )
+        if math.isinf(self.worst_uncertainty):
+            obstacle = "each finer step gives another value: the output varies on a scale shorter than the steps"
+        is_shown = not math.isfinite(self.numeric)  # the printed values show that the output is not finite
+        return f"cannot tell at {self.cannot_tell} {entries}; for one {where}{'' if is_shown else f', but {obstacle}'}"
 
 
 @dataclass(frozen=True)
@@ -203,6 +193,11 @@ class GradientError(AssertionError):
         from gradcheck.html import lines_below_the_table
 
         return lines_below_the_table(self)
+
+
+def fault(name, problem):
+    """Return the GradientError about a function whose gradients cannot be compared."""
+    return GradientError(Report(name, problems=(problem,)))
 
 
 def aligned(rows, alignments):

@@ -13,8 +13,7 @@
         mask = data.draw(strategies.masks((3, 5), empty_rows=True))
         check(masked_softmax, scores, mask=mask)
 
-The arrays that Hypothesis draws by default are unsuitable for gradient checks, since many entries are 0, 1 or huge. A
-maximum has a kink at ties, a ReLU has one at 0, a quotient has a pole at 0, and most functions overflow at 1e300. The
+The arrays that Hypothesis draws by default are unsuitable for gradient checks, since many entries are 0, 1 or huge. The
 inputs of a gradient check should have
 
 - entries of order 1, so that the terms of a formula have similar sizes and a missing term shows;
@@ -23,11 +22,8 @@ inputs of a gradient check should have
 - no special values, no symmetry, and not all entries equal;
 - axes of different lengths, so that a mistaken axis shows.
 
-Functions with kinks need separate tests at the kinks. Arrays are generated from a random seed, which
-shrinks; their shapes shrink to the smallest that fails. Each failing example is explained, so shrinking is
-faster with `check(..., explain=False)`.
-
-This module needs the package hypothesis; `import gradcheck` does not.
+Arrays are generated from a random seed; their shapes shrink to the smallest that fails. Each failing example is
+explained, so shrinking is faster with `check(..., explain=False)`. Only this module needs the package hypothesis.
 """
 
 import numpy as np

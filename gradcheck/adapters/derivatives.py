@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.call import Call, Differentiable, describe
-from gradcheck.report import GradientError, Report
+from gradcheck.call import Call, Differentiable, describe, is_floating
+from gradcheck.report import fault
 
 
 def from_value_and_gradient(function: Callable[..., Any], gradient: Callable[..., Any] | None = None) -> Differentiable:
@@ -33,20 +33,15 @@ def from_value_and_gradient(function: Callable[..., Any], gradient: Callable[...
     Raises TypeError if an argument is not a function. The result raises TypeError if the value is not a number.
     """
 
-    def pulled_back(inputs, value, dy, derivative):
-        if any(isinstance(x, (dict, list, tuple)) for x in inputs):
-            return _scaled(derivative, dy.item())  # from_nested flattens it
-        return _bare(_scaled(d, dy.item()) for _, _, d in _each(function, inputs, derivative, "gradient"))
-
-    def require(inputs, value):
-        if np.size(value) != 1 or not isinstance(value, (float, np.generic, np.ndarray)):
-            what = f"an array {value.shape}" if isinstance(value, np.ndarray) else describe(value)
+    def require(y, inputs):
+        if np.size(y) != 1 or not isinstance(y, (float, np.generic, np.ndarray)):
+            what = f"an array {y.shape}" if isinstance(y, np.ndarray) else describe(y)
             raise TypeError(
                 f"{_name(function)}: the value is {what}; it must be one floating-point number. If each entry has a "
                 "derivative, see from_derivative, or from_jacobian, of gradcheck.adapters"
             )
 
-    return _adapted(function, gradient, "gradient", require, pulled_back)
+    return _adapted(function, gradient, "gradient", require, lambda name, x, y, d, dy: dy.item() * d)
 
 
 def from_derivative(function: Callable[..., Any], derivative: Callable[..., Any] | None = None) -> Differentiable:
@@ -62,22 +57,20 @@ def from_derivative(function: Callable[..., Any], derivative: Callable[..., Any]
     backward raises GradientError if the derivative does not have it.
     """
 
-    def require(inputs, y):
-        for name, x in _differentiable(function, inputs):
+    def require(y, inputs):
+        for name, x in inputs.items():
             if np.shape(y) != x.shape:
                 raise ValueError(
                     f"{_name(function)}: y must have the shape of {name}, {x.shape}, not {np.shape(y)}. If an entry of "
                     f"y depends on several entries of {name}, see from_jacobian of gradcheck.adapters"
                 )
 
-    def pulled_back(inputs, y, dy, derivative):
-        each = _each(function, inputs, derivative, "derivative")
-        for name, x, d in each:
-            if d.shape != x.shape:
-                raise _fault(function, f"the derivative for {name} has shape {d.shape}, but {name} has {x.shape}")
-        return _bare(dy.astype(d.dtype) * d for _, _, d in each)
+    def product(name, x, y, d, dy):
+        if d.shape != x.shape:
+            raise fault(_name(function), f"the derivative for {name} has shape {d.shape}, but {name} has {x.shape}")
+        return dy.astype(d.dtype) * d
 
-    return _adapted(function, derivative, "derivative", require, pulled_back)
+    return _adapted(function, derivative, "derivative", require, product)
 
 
 def from_jacobian(function: Callable[..., Any], jacobian: Callable[..., Any] | None = None) -> Differentiable:
@@ -94,28 +87,25 @@ def from_jacobian(function: Callable[..., Any], jacobian: Callable[..., Any] | N
     Raises TypeError if an argument is not a function. Backward raises GradientError if J has another shape.
     """
 
-    def pulled_back(inputs, y, dy, derivative):
-        gradients = []
-        for name, x, j in _each(function, inputs, derivative, "Jacobian"):
-            rows, columns = np.size(y), x.size
-            if j.shape not in ((rows, columns), (*np.shape(y), *x.shape)):
-                wanted = f"{(rows, columns)}: a row for each entry of y, a column for each of {name}"
-                transposed = "; it is transposed" if j.shape == (columns, rows) else ""
-                raise _fault(function, f"the Jacobian for {name} has shape {j.shape}, not {wanted}{transposed}")
-            gradients.append((dy.ravel().astype(j.dtype) @ j.reshape(rows, columns)).reshape(x.shape))
-        return _bare(gradients)
+    def product(name, x, y, j, dy):
+        rows, columns = np.size(y), x.size
+        if j.shape not in ((rows, columns), (*np.shape(y), *x.shape)):
+            wanted = f"{(rows, columns)}: a row for each entry of y, a column for each of {name}"
+            transposed = "; it is transposed" if j.shape == (columns, rows) else ""
+            raise fault(_name(function), f"the Jacobian for {name} has shape {j.shape}, not {wanted}{transposed}")
+        return (dy.ravel().astype(j.dtype) @ j.reshape(rows, columns)).reshape(x.shape)
 
-    return _adapted(function, jacobian, "Jacobian", lambda inputs, y: None, pulled_back)
+    return _adapted(function, jacobian, "Jacobian", lambda y, inputs: None, product)
 
 
-def _adapted(function, derivative, what, require, pulled_back):
+def _adapted(function, derivative, what, require, product):
     """Return a function of the inputs and options that returns (y, backward).
 
-    `what` names the derivative in error messages. `require(inputs, y)` raises an exception if y is invalid.
-    `pulled_back(inputs, y, dy, derivative)` returns the gradients of the inputs.
+    `what` names the derivative in error messages. `require(y, {name: input})` raises an exception if y is invalid.
+    `product(name, input, y, derivative, dy)` returns the gradient of one input.
     """
-    for role, given in [("function", function), *([] if derivative is None else [(what, derivative)])]:
-        if not callable(given):
+    for role, given in {"function": function, what: derivative}.items():
+        if not (callable(given) or (given is None and role == what)):
             raise TypeError(f"the {role} is {describe(given)}; it must be a function")
 
     @functools.wraps(function)
@@ -126,36 +116,29 @@ def _adapted(function, derivative, what, require, pulled_back):
                 returned = f"a tuple of {len(y)}" if isinstance(y, tuple) else describe(y)
                 raise TypeError(f"{_name(function)} returned {returned}; expected a pair of its value and the {what}")
             y, beside = y
-        require(inputs, y)
+        named = zip(Call(function, *inputs).input_names(), inputs, strict=True)
+        arrays = {name: x for name, x in named if is_floating(x)}
+        require(y, arrays)
 
         def backward(dy):
-            given = beside if derivative is None else derivative(*inputs, **options)
-            return pulled_back(inputs, y, np.asarray(dy), given)
+            given, dy = beside if derivative is None else derivative(*inputs, **options), np.asarray(dy)
+            if what == "gradient" and any(isinstance(x, (dict, list, tuple)) for x in inputs):
+                return _scaled(given, dy.item())  # from_nested flattens it
+            if len(arrays) == 1 and not (isinstance(given, tuple) and len(given) == 1):
+                given = (given,)
+            count = len(given) if isinstance(given, (tuple, list)) else 1
+            if count != len(arrays) or not isinstance(given, (tuple, list)):
+                wanted = f"{len(arrays)} {what}s in a tuple, one for each of {', '.join(arrays)}"
+                problem = f"there must be {wanted}, not {count}; pass other arrays as keyword arguments"
+                raise fault(_name(function), problem)
+            pairs = zip(arrays.items(), given, strict=True)
+            gradients = tuple(product(name, x, y, _as_array(d), dy) for (name, x), d in pairs)
+            return gradients[0] if len(gradients) == 1 else gradients
 
         return y, backward
 
     y_and_backward.__name__ = _name(function)
     return y_and_backward
-
-
-def _each(function, inputs, derivative, what):
-    """Return a list of (name, input, derivative as an array) for the inputs that have a derivative."""
-    arguments = _differentiable(function, inputs)
-    if len(arguments) == 1 and not (isinstance(derivative, tuple) and len(derivative) == 1):
-        derivative = (derivative,)
-    count = len(derivative) if isinstance(derivative, (tuple, list)) else 1
-    if not isinstance(derivative, (tuple, list)) or count != len(arguments):
-        wanted = f"{len(arguments)} {what}s in a tuple, one for each of {', '.join(name for name, _ in arguments)}"
-        raise _fault(function, f"there must be {wanted}, not {count}; pass other arrays as keyword arguments")
-    return [(name, x, _as_array(d)) for (name, x), d in zip(arguments, derivative, strict=True)]
-
-
-def _differentiable(function, inputs):
-    """Return a list of (name, array) for the inputs that have a derivative, including complex arrays."""
-    names = Call(function, *inputs).input_names()
-    return [
-        (name, x) for name, x in zip(names, inputs, strict=True) if isinstance(x, np.ndarray) and x.dtype.kind in "fc"
-    ]
 
 
 def _as_array(derivative):
@@ -165,21 +148,12 @@ def _as_array(derivative):
 
 
 def _scaled(gradient, dy):
-    """Multiply a gradient by a number. The gradient may be nested in dictionaries, lists and tuples."""
+    """Multiply a gradient, which may be nested in dictionaries, lists and tuples, by a number."""
     if isinstance(gradient, dict):
         return {key: _scaled(value, dy) for key, value in gradient.items()}
     if isinstance(gradient, (list, tuple)):
         return type(gradient)(_scaled(value, dy) for value in gradient)
     return dy * _as_array(gradient)
-
-
-def _bare(gradients):
-    gradients = tuple(gradients)
-    return gradients[0] if len(gradients) == 1 else gradients
-
-
-def _fault(function, problem):
-    return GradientError(Report(_name(function), problems=(problem,)))
 
 
 def _name(function):

@@ -36,10 +36,7 @@ HINT = "name the parameters and their gradients, as in from_layer(layer, {'W': '
 
 
 class Parameter:
-    """A parameter of a layer.
-
-    `places` lists all places at which its array is stored, and `gradients` those at which its gradient may be stored.
-    """
+    """A parameter of a layer, with the places of its array, and those at which its gradient may be stored."""
 
     def __init__(self, layer, places, gradients):
         self.layer, self.places, self.gradients = layer, places, gradients
@@ -65,11 +62,7 @@ class Parameter:
 
 
 def find(layer):
-    """Return {name: Parameter} for a layer, by the conventions described at the top of this file.
-
-    Raises ValueError, with the name, for an array that has no gradient or two, and for a listed parameter that is not
-    found.
-    """
+    """Return {name: Parameter} for a layer. Raises ValueError for an array that is not paired with one gradient."""
     places_of, arrays, objects = _searched(layer)
     listed = {place: _listed(value) for place, value in objects.items()}
     beside = {place: _gradients(layer, arrays[i], place) for i, places in places_of.items() for place in places}
@@ -87,10 +80,8 @@ def find(layer):
                 "If it is left over from an earlier call, clear it, or pass a layer that has not run",
             )
     known = {id(parameter.data) for parameter in found.values()}
-    for label, array in (pair for several in listed.values() for pair in several):
-        if id(array) not in known:
-            problem = f"{label} is listed as a parameter, but no attribute holds it with a gradient; {HINT}"
-            raise _refusal(layer, problem)
+    for label in (label for several in listed.values() for label, array in several if id(array) not in known):
+        raise _refusal(layer, f"{label} is listed as a parameter, but no attribute holds it with a gradient; {HINT}")
     return found
 
 
@@ -103,24 +94,20 @@ def named(layer, parameters):
     places_of, *_ = _searched(layer)
     found = {}
     for name, gradient in parameters.items():
-        place = _resolved(layer, name)
+        *before, (kind, _) = place = _resolved(layer, name)
         array = _get(layer, place)
         if not _is_real_array(array):
             raise _refusal(layer, f"{name} is {describe(array)}, not a floating-point array")
-        *before, (kind, _) = place
         there = (*((k, GRADIENTS.get(key, key)) for k, key in before), (kind, gradient))
-        found[name] = Parameter(
-            layer, places_of.get(id(array), [place]), [_resolved(layer, gradient) if "." in gradient else there]
-        )
+        there = _resolved(layer, gradient) if "." in gradient else there
+        found[name] = Parameter(layer, places_of.get(id(array), [place]), [there])
     return found
 
 
 def refuse_late(layer, inputs, options):
-    """Raise ValueError if forward creates a parameter.
+    """Raise ValueError if forward creates a parameter: an array that has a gradient and is the same for two inputs.
 
-    Forward and backward are run on copies, with two different inputs. An array is a parameter if it has a gradient and
-    the same values for both inputs. If the run raises an exception, this function returns, because the check will raise
-    the same exception.
+    Forward and backward are run on copies. The check will raise the same exceptions as they do.
     """
     runs, random = [], GlobalRandom()
     for factor in (1.0, 0.75):
@@ -134,9 +121,8 @@ def refuse_late(layer, inputs, options):
         runs.append(run)
     places_of, arrays, _ = _searched(runs[0])
     for i, (place, *_) in places_of.items():
-        if _is_real_array(_get(layer, place)) or not np.array_equal(arrays[i], _get(runs[1], place)):
-            continue
-        if isinstance(_first(runs[0], _gradients(runs[0], arrays[i], place)), np.ndarray):
+        is_new = not _is_real_array(_get(layer, place)) and np.array_equal(arrays[i], _get(runs[1], place))
+        if is_new and isinstance(_first(runs[0], _gradients(runs[0], arrays[i], place)), np.ndarray):
             problem = f"forward creates {_shown(place)}, which has a gradient; run it once before the check, and {HINT}"
             raise _refusal(layer, problem)
 
@@ -145,10 +131,7 @@ def refuse_late(layer, inputs, options):
 
 
 def _searched(layer):
-    """Search a layer for arrays and objects.
-
-    Returns three dictionaries: {id of an array: its places}, {id of an array: the array} and {place: object}.
-    """
+    """Return three dictionaries: {id of an array: its places}, {id of an array: the array} and {place: object}."""
     places_of, arrays, objects, seen, pending = {}, {}, {}, set(), [((), layer)]
     while pending:
         place, value = pending.pop(0)
@@ -203,15 +186,12 @@ def _put(holder, place, value):
 
 
 def _owner(place):
-    """Return the place of the object whose attribute contains the array at a place."""
+    """Return the place of the object that has an attribute with the array at a place."""
     return place[: max((i for i, (kind, _) in enumerate(place) if kind == "."), default=0)]
 
 
 def _name(place):
-    """Return the name of a parameter, which is its place as text without a dictionary such as `params`.
-
-    For example, layer.params["W"] has the name `W`.
-    """
+    """Return a place as text without a dictionary such as `params`: layer.params["W"] has the name `W`."""
     if isinstance(place[-1][1], str):
         place = [*(step for step in place[:-1] if step[1] not in GRADIENTS), place[-1]]
     if len(place) > 1 and place[-1][0] == "." and place[-1][1] in OBJECTS:
@@ -227,10 +207,7 @@ def _shown(place):
 
 
 def _resolved(layer, name):
-    """Return the place of a dotted name.
-
-    Entries of a layer's dictionary of parameters may be named by their keys alone.
-    """
+    """Return the place of a dotted name. Entries of a dictionary such as `params` may be named by their keys alone."""
     place = ()
     for key in re.split(r"[.\[\]]+", name.rstrip("]")):
         here = _get(layer, place)
@@ -282,10 +259,10 @@ def _refuse_two_gradients(layer, places, gradients):
     It is not an error if an outer layer also lists the parameters of the layers within it.
     """
     first, *others = places
+    own = _first(layer, gradients[first])
     for other in others:
         is_around = _owner(first)[: len(_owner(other))] == _owner(other) != _owner(first)
-        theirs = _first(layer, gradients[other])
-        if not is_around and (theirs is None or theirs is not _first(layer, gradients[first])):
+        if not is_around and (own is None or own is not _first(layer, gradients[other])):
             both = f"{_shown(first)} and {_shown(other)}"
             raise _refusal(layer, f"{both} are the same array, but have two gradients; {HINT}")
 
@@ -294,6 +271,7 @@ def _refuse_two_gradients(layer, places, gradients):
 
 
 def _listed(value):
+    """Return the pairs (label, array) of the list of parameters of an object, if it has one."""
     for name in GRADIENTS:
         try:
             parameters = getattr(value, name, None)

@@ -15,9 +15,6 @@
 
     gradcheck.check_module(from_layer(Affine(w, b)), x)
 
-Parameters are found in the layer and in the layers within it by the usual conventions (layer_parameters.py). If your
-code follows another convention, name the parameters: `from_layer(block, {"first.W": "first.gradient_of_W"})`.
-
 Each forward pass runs on a copy of the layer, and each backward pass on a copy of that copy. The layer, including its
 random state, is therefore unchanged, and backward may consume the cache. As a consequence, mistakes that need two
 forward calls on the same layer before backward are not detected.
@@ -28,7 +25,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from gradcheck.adapters.layer_parameters import find, named, refuse_late
-from gradcheck.adapters.pairs import listed_as_tuple
 from gradcheck.call import Differentiable
 
 
@@ -39,8 +35,8 @@ def from_layer(layer: Any, parameters: Mapping[str, str] | None = None) -> Diffe
     the result to `gradcheck.check_module` or to a Call.
 
     `parameters` maps the names of parameters to those of their gradients. Both are attributes of the layer or keys of
-    its dictionaries, with dots for layers within the layer. By default they are found by the conventions described in
-    layer_parameters.py. Pass `parameters={}` for a layer without parameters.
+    its dictionaries, with dots for layers within the layer, as in {"first.W": "first.gradient_of_W"}. By default they
+    are found by the conventions described in layer_parameters.py. Pass {} for a layer without parameters.
 
     Raises TypeError if the layer has no forward or no backward, and ValueError if an array that looks like a parameter
     has no gradient, or if a named parameter is not a floating-point array. The result raises ValueError if forward
@@ -53,8 +49,6 @@ def from_layer(layer: Any, parameters: Mapping[str, str] | None = None) -> Diffe
 
 
 class _Layer:
-    """A stateful layer as a module: it has named parameters, and a call returns (y, backward)."""
-
     def __init__(self, layer, parameters):
         self.layer = layer
         self.is_complete = parameters is not None  # otherwise, the first call tests if forward creates parameters
@@ -78,9 +72,8 @@ class _Layer:
                 parameter.clear_in(layer)
             dx = layer.backward(dy)
             for parameter in self.parameters.values():
-                gradient = parameter.gradient_in(layer)
-                if gradient is not None:
+                if (gradient := parameter.gradient_in(layer)) is not None:
                     parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
-            return listed_as_tuple(dx)
+            return tuple(dx) if isinstance(dx, list) else dx
 
         return y, backward

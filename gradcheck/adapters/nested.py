@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from gradcheck.call import Call, describe
-from gradcheck.report import GradientError, Report
+from gradcheck.report import fault
 
 NUMBERS = (np.ndarray, np.generic, float)
 
@@ -43,7 +43,7 @@ def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
     """
     call = Call(function, *inputs)
     named = dict(zip(call.input_names(), inputs, strict=True))
-    places = {place: leaf for name, value in named.items() for place, leaf in _leaves(name, value) if _is_real(leaf)}
+    places = {place: leaf for name, value in named.items() for place, leaf in _arrays(name, value)}
     if not places:
         raise ValueError(f"{call.name}: the inputs contain no floating-point array")
 
@@ -65,7 +65,7 @@ def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
             try:
                 gradients = tuple(_gradients(named, backward(_filled("y", outputs, dys))))
             except _Misplaced as problem:
-                raise GradientError(Report(call.name, problems=(str(problem),))) from None
+                raise fault(call.name, str(problem)) from None
             return gradients[0] if len(gradients) == 1 else gradients
 
         return y, backward_of_arrays
@@ -78,17 +78,12 @@ class _Misplaced(Exception):  # noqa: N818 (it is turned into a GradientError)
     """The gradients do not have the structure of the inputs."""
 
 
-def _is_real(leaf):
-    return isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f"
-
-
 def _items(name, value):
     """Return {key: (place, item)} for a dictionary, list or tuple, and None for any other value."""
-    if isinstance(value, dict):
-        return {key: (f"{name}[{key!r}]", item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return {i: (f"{name}[{i}]", item) for i, item in enumerate(value)}
-    return None
+    if not isinstance(value, (dict, list, tuple)):
+        return None
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    return {key: (f"{name}[{key!r}]", item) for key, item in pairs}
 
 
 def _leaves(name, value):
@@ -99,6 +94,10 @@ def _leaves(name, value):
     else:
         for place, item in items.values():
             yield from _leaves(place, item)
+
+
+def _arrays(name, value):
+    return [(p, leaf) for p, leaf in _leaves(name, value) if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f"]
 
 
 def _filled(name, value, by_place):
@@ -117,12 +116,11 @@ def _gradients(named, returned):
 
     `returned` is the result of backward. Raises _Misplaced if it does not have the structure of the inputs.
     """
-    wanted = {name: value for name, value in named.items() if any(_is_real(leaf) for _, leaf in _leaves(name, value))}
+    wanted = {name: value for name, value in named.items() if _arrays(name, value)}
     if len(wanted) == 1:
-        ((name, value),) = wanted.items()
-        is_wrapped = isinstance(returned, tuple) and len(returned) == 1 and _is_like(returned[0], value)
-        yield from _found(name, value, returned[0] if is_wrapped else returned)
-        return
+        (value,) = wanted.values()
+        is_wrapped = isinstance(returned, tuple) and len(returned) == 1 and _kind(returned[0]) == _kind(value)
+        returned = returned if is_wrapped else (returned,)
     if not isinstance(returned, (tuple, list)) or len(returned) != len(wanted):
         count = len(returned) if isinstance(returned, (tuple, list)) else 1
         raise _Misplaced(f"backward returned {count} gradients, expected {len(wanted)}: one for {', '.join(wanted)}")
@@ -130,11 +128,8 @@ def _gradients(named, returned):
         yield from _found(name, value, gradient)
 
 
-def _is_like(gradient, value):
-    """Return True if both are dictionaries, both are sequences, or both are neither."""
-    return [isinstance(gradient, kind) for kind in (dict, (list, tuple))] == [
-        isinstance(value, kind) for kind in (dict, (list, tuple))
-    ]
+def _kind(value):
+    return "a dictionary" if isinstance(value, dict) else "a list" if isinstance(value, (list, tuple)) else "a leaf"
 
 
 def _found(name, value, gradient):
@@ -146,21 +141,18 @@ def _found(name, value, gradient):
     if items is None:
         yield gradient
         return
-    with_arrays = {key: each for key, each in items.items() if any(_is_real(leaf) for _, leaf in _leaves(*each))}
-    kind, text = (dict, "a dictionary") if isinstance(value, dict) else ((list, tuple), "a list")
-    if not isinstance(gradient, kind):
-        raise _Misplaced(f"the gradient of {name} is {describe(gradient)}, not {text} as {name} is")
+    with_arrays = {key: each for key, each in items.items() if _arrays(*each)}
+    if _kind(gradient) != _kind(value):
+        raise _Misplaced(f"the gradient of {name} is {describe(gradient)}, not {_kind(value)} as {name} is")
     if isinstance(value, dict):
-        keys = {key: key if key in gradient else f"d{key}" for key in with_arrays}
-        missing = [items[key][0] for key, its_key in keys.items() if its_key not in gradient]
+        keys = [key if key in gradient else f"d{key}" for key in with_arrays]
+        missing = [place for key, (place, _) in zip(keys, with_arrays.values(), strict=True) if key not in gradient]
         if missing:
             listed = ", ".join(map(repr, gradient)) or "none"
             raise _Misplaced(f"there is no gradient of {missing[0]}: the keys of the gradient are {listed}")
-    elif len(gradient) == len(items):
-        keys = {i: i for i in with_arrays}
-    elif len(gradient) == len(with_arrays):
-        keys = {i: k for k, i in enumerate(with_arrays)}
+    elif len(gradient) in (len(items), len(with_arrays)):
+        keys = [*with_arrays] if len(gradient) == len(items) else range(len(with_arrays))
     else:
         raise _Misplaced(f"the gradient of {name} has {len(gradient)} entries, expected {len(with_arrays)}")
-    for key, (place, item) in with_arrays.items():
-        yield from _found(place, item, gradient[keys[key]])
+    for key, (place, item) in zip(keys, with_arrays.values(), strict=True):
+        yield from _found(place, item, gradient[key])

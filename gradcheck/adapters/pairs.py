@@ -1,16 +1,13 @@
 """An adapter for a pair of functions with a cache, as in many courses.
 
-    def affine_forward(x, w, b):
-        return x @ w + b, (x, w)
+def affine_forward(x, w, b):
+    return x @ w + b, (x, w)
 
-    def affine_backward(dout, cache):
-        x, w = cache
-        return dout @ w.T, x.T @ dout, dout.sum(axis=0)
+def affine_backward(dout, cache):
+    x, w = cache
+    return dout @ w.T, x.T @ dout, dout.sum(axis=0)
 
-    gradcheck.check(from_pair(affine_forward, affine_backward), x, w, b)
-
-`backward(dy, cache)` returns one gradient for each floating-point input, in order. Several gradients form a tuple or a
-list.
+gradcheck.check(from_pair(affine_forward, affine_backward), x, w, b)
 """
 
 import functools
@@ -23,9 +20,9 @@ from gradcheck.call import Differentiable, describe
 def from_pair(forward: Callable[..., tuple[Any, Any]], backward: Callable[..., Any]) -> Differentiable:
     """Return a differentiable function made from `forward` and `backward`.
 
-    `forward(*inputs, **options)` returns (y, cache), and `backward(dy, cache)` returns the gradients. Pass the result
-    to `gradcheck.check` or to a Call. Raises TypeError if one of the two is not a function. The result raises TypeError
-    if forward does not return a pair.
+    `forward(*inputs, **options)` returns (y, cache), and `backward(dy, cache)` returns one gradient for each
+    floating-point input, in order; several form a tuple or a list. Pass the result to `gradcheck.check` or to a Call.
+    Raises TypeError if one of the two is not a function. The result raises TypeError if forward does not return a pair.
     """
     for role, given, signature in (("forward", forward, "the inputs"), ("backward", backward, "(dy, cache)")):
         if not callable(given):
@@ -40,12 +37,9 @@ def from_pair(forward: Callable[..., tuple[Any, Any]], backward: Callable[..., A
         y, cache = returned
 
         def backward_of_cache(dy):
-            return listed_as_tuple(backward(dy, cache))
+            gradients = backward(dy, cache)
+            return tuple(gradients) if isinstance(gradients, list) else gradients
 
         return y, backward_of_cache
 
     return function
-
-
-def listed_as_tuple(returned):
-    return tuple(returned) if isinstance(returned, list) else returned

@@ -1,12 +1,7 @@
-"""The step curve: the error of a numerical derivative as a function of its step.
-
-In a notebook: `curve = measure(Call(function, x))`, then `print(draw(curve))`, or `save([curve], "c.png")`. README.md
-explains the picture.
-"""
+"""The step curve: the error of a numerical derivative as a function of its step (see README.md)."""
 
 from gradcheck.curve.command import LESSON, main, softmax
-from gradcheck.curve.drawing import draw
+from gradcheck.curve.drawing import draw, save
 from gradcheck.curve.measurement import CENTRAL, COMPLEX, FORWARD, STEPS, Curve, measure
-from gradcheck.curve.picture import save
 
 __all__ = ["measure", "Curve", "draw", "save", "main", "softmax", "LESSON", "STEPS", "FORWARD", "CENTRAL", "COMPLEX"]

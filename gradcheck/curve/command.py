@@ -7,9 +7,8 @@ import numpy as np
 from gradcheck.call import Call
 from gradcheck.cases import Case, ends_nothing, error_in_words, selected_cases
 from gradcheck.command_line import OK, WRONG, Parser, Unusable, show, unusable
-from gradcheck.curve.drawing import draw
+from gradcheck.curve.drawing import draw, save
 from gradcheck.curve.measurement import measure
-from gradcheck.curve.picture import save
 from gradcheck.report import GradientError
 
 
@@ -52,30 +51,23 @@ def curve_parser():
 
 def main(argv):
     arguments = curve_parser().parse_args(argv)
+    target, curves = arguments.target, []
     with unusable(GradientError):
-        cases = LESSON if arguments.target is None else selected_cases(arguments.target)
-        if arguments.target is not None and len(cases) > 1:
-            example = f"'{arguments.target}:{cases[0].name}'"
-            raise Unusable(f"{arguments.target} has {len(cases)} cases; name one, as in {example}")
-        curves = [_measure(case, arguments.argument, arguments.seed) for case in cases]
+        cases = LESSON if target is None else selected_cases(target)
+        if target is not None and len(cases) > 1:
+            raise Unusable(f"{target} has {len(cases)} cases; name one, as in '{target}:{cases[0].name}'")
+        for case in cases:
+            try:
+                with ends_nothing():
+                    call = case.call(np.random.default_rng(arguments.seed))
+                    curves.append(replace(measure(call, arguments.argument, arguments.seed), name=case.name))
+            except (TypeError, ValueError, GradientError):
+                raise
+            except Exception as error:
+                raise Unusable(f"{case.name} raises {error_in_words(error)}") from error
         if arguments.out is not None:
             save(curves, arguments.out)
     show("\n\n\n".join(draw(curve) for curve in curves))
     if arguments.out is not None:
         show(f"\n  The picture was saved to {arguments.out}.")
-    is_wrong = arguments.target is not None and curves[0].verdict == "wrong"
-    return WRONG if is_wrong else OK
-
-
-def _measure(case, argument, seed):
-    """Return the Curve of a case.
-
-    An exception that `measure` does not document becomes a ValueError that names the case.
-    """
-    try:
-        with ends_nothing():
-            return replace(measure(case.call(np.random.default_rng(seed)), argument, seed), name=case.name)
-    except (TypeError, ValueError, GradientError):
-        raise
-    except Exception as error:
-        raise ValueError(f"{case.name} raises {error_in_words(error)}") from error
+    return WRONG if target is not None and curves[0].verdict == "wrong" else OK

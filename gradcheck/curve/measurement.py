@@ -17,7 +17,8 @@ import numpy as np
 from gradcheck.call import prepared
 from gradcheck.central_differences import displaced
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
-from gradcheck.contract import fault, run_under_watch
+from gradcheck.contract import run_under_watch
+from gradcheck.report import fault
 
 STEPS = np.logspace(-1, -16, 61)
 AGREES = 1e-6  # the relative error that the best step must reach, as in gradcheck.check
@@ -40,14 +41,13 @@ class Curve:
 
     @property
     def numeric(self):
-        """Return the best central difference, which is the one where neighbouring steps agree best."""
+        """The best central difference."""
         return _settle(self.derivatives[CENTRAL])[0]
 
     @property
     def size(self):
-        """Return the magnitude of the derivative, by which errors are divided to become relative."""
-        values = (abs(value) for value in (self.analytic, self.numeric) if math.isfinite(value))
-        return max(np.finfo(np.float64).tiny, *values)
+        """The magnitude of the derivative, by which errors are divided to become relative."""
+        return max(np.finfo(np.float64).tiny, *(abs(v) for v in (self.analytic, self.numeric) if math.isfinite(v)))
 
     def error(self, method):
         """Return |numeric − analytic| / size for each step."""
@@ -61,17 +61,15 @@ class Curve:
 
     @property
     def height(self):
-        """Return the relative error of the best numerical derivative."""
+        """The relative error of the best numerical derivative."""
         return abs(self.numeric - self.analytic) / self.size
 
     @property
     def one_sided(self):
-        """Return the derivatives to the left and to the right, or None if they are equal."""
+        """The derivatives to the left and to the right, or None if they are equal."""
         right, uncertainty = _settle(self.derivatives[FORWARD])
-        jump = 2 * abs(right - self.numeric)
-        if jump <= max(1e-4 * self.size, 100 * uncertainty):
-            return None
-        return 2 * self.numeric - right, right
+        is_smooth = 2 * abs(right - self.numeric) <= max(1e-4 * self.size, 100 * uncertainty)
+        return None if is_smooth else (2 * self.numeric - right, right)
 
     @property
     def verdict(self):
@@ -91,15 +89,16 @@ class Curve:
 
     @property
     def caption(self):
+        verdict = self.verdict
         both = f"backward gives {self.analytic:.6g}, central differences {self.numeric:.6g}"
-        if self.verdict == "right":
+        if verdict == "right":
             lowest, step = self.best(CENTRAL)
             return f"Right along this direction: central differences come as close as {lowest:.0e}, at h = {step:.0e}."
-        if not math.isfinite(self.analytic):
-            return f"Wrong: {both}."
-        if self.verdict == "wrong":
-            return f"Wrong: a flat line at {self.height:.1e}, whatever the method and the step: {both}."
-        if self.verdict == "at a kink":
+        if verdict == "wrong":
+            is_line = math.isfinite(self.analytic)
+            flat = f"a flat line at {self.height:.1e}, whatever the method and the step: " if is_line else ""
+            return f"Wrong: {flat}{both}."
+        if verdict == "at a kink":
             left, right = (f"{slope:.6g}" for slope in self.one_sided)
             return (
                 f"At a kink: the slope is {left} to the left, {right} to the right, and backward gives "
@@ -109,9 +108,9 @@ class Curve:
 
     @property
     def notes(self):
-        """Return the sentences below the picture: the reason why there is no complex step, if any, and the caption."""
-        obstacle = f"No complex step: the forward pass is not complex-safe ({self.obstacle})."
-        return [obstacle, self.caption] if self.obstacle else [self.caption]
+        """Return the sentences below the picture."""
+        obstacle = [f"No complex step: the forward pass is not complex-safe ({self.obstacle})."]
+        return [*(obstacle if self.obstacle else ()), self.caption]
 
     def slope(self, method):
         """Return the exponent p of a truncation error hᵖ, or None if no exponent fits.
@@ -120,8 +119,7 @@ class Curve:
         affect it.
         """
         best = self.derivatives[COMPLEX][-1] if COMPLEX in self.derivatives else self.numeric
-        distance = np.abs(self.derivatives[method] - best)
-        doubt = 1e-13 * self.size
+        distance, doubt = np.abs(self.derivatives[method] - best), 1e-13 * self.size
         if method != COMPLEX:
             rounding = (STEPS >= 1e-12) & (STEPS <= 1e-9)
             doubt = 30 * np.median(distance[rounding] * STEPS[rounding]) / STEPS + doubt
@@ -140,12 +138,11 @@ def measure(call, argument=None, seed=0):
     The direction passes through all arguments, or only through the one of the given name. Raises ValueError for an
     unknown argument, and the same exceptions as `gradcheck.check`.
     """
-    call = call.copy()
-    rng = np.random.default_rng([seed, 1])
+    call, rng = call.copy(), np.random.default_rng([seed, 1])
     with prepared(call), np.errstate(all="ignore"):
         run = run_under_watch(call, None, rng)
         if run.problem:
-            raise fault(call, run.problem)
+            raise fault(call.name, run.problem)
         names = [a.name for a in run.arguments]
         if argument is not None and argument not in names:
             near = difflib.get_close_matches(argument, names, n=1, cutoff=0.0)[0]
@@ -162,18 +159,14 @@ def measure(call, argument=None, seed=0):
 def _derivatives(run, direction):
     """Return (derivatives, obstacle) of a Curve."""
     here = float(np.vdot(run.dy, run.y))
-    ahead = np.array([_loss(run, direction, h) for h in STEPS])
-    behind = np.array([_loss(run, direction, -h) for h in STEPS])
-    forward = (ahead - here) / STEPS  # (1)
-    central = (ahead - behind) / (2 * STEPS)  # (2)
-    derivatives = {FORWARD: forward, CENTRAL: central}
-    step = ComplexStep(run.call, run.arguments, run.y)
+    ahead, behind = (np.array([_loss(run, direction, side * h) for h in STEPS]) for side in (1, -1))
+    forward, central = (ahead - here) / STEPS, (ahead - behind) / (2 * STEPS)  # (1), (2)
+    derivatives, step = {FORWARD: forward, CENTRAL: central}, ComplexStep(run.call, run.arguments, run.y)
     try:
         complex_step = np.array([np.sum(run.dy * step.output(direction, h).imag) for h in STEPS]) / STEPS  # (3)
     except NotComplexSafe as reason:
         return derivatives, str(reason)
-    (right, _), (numeric, spread) = _settle(derivatives[FORWARD]), _settle(derivatives[CENTRAL])
-    exact = complex_step[-1]
+    exact, (right, _), (numeric, spread) = complex_step[-1], _settle(forward), _settle(central)
     jump = abs(right - numeric)  # at a kink the complex step gives one of the two slopes
     if not abs(exact - numeric) <= jump + 1e-5 * max(abs(exact), abs(numeric)) + 10 * spread:
         return derivatives, f"complex numbers give {exact:.6g}, central differences {numeric:.6g}"

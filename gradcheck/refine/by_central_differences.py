@@ -1,31 +1,46 @@
-"""Compare one gradient with ever finer central differences, entry by entry and along a random direction."""
+"""Compare one gradient with ever finer central differences, and decide if they suffice to call it right.
 
-from dataclasses import replace
+They suffice if the error and their own uncertainty are both at most rtol of the norm of the gradient. If the entries
+are a sample, this must also hold along a random direction.
+
+Central differences also recognise a gradient that is zero because the output ignores its argument, such as the bias of
+the keys before a softmax. They determine it to about 1e-11 of the output, and cannot distinguish it from a small
+gradient that is not zero. A large perturbation distinguishes the two: if all entries change by their own size and no
+output changes by more than its rounding, the slope over that distance is bounded by rounding. In addition, backward's
+result must be zero, or a remainder of terms that cancel, which becomes another number when the arguments are perturbed
+(adjoint_identity.py).
+"""
 
 import numpy as np
 
-from gradcheck.central_differences import scales_of
-from gradcheck.judgement import RIGHT, WRONG, Direction, beyond_uncertainty, is_sure, norm, unexamined
+from gradcheck.adjoint_identity import FACTOR, nudged
+from gradcheck.central_differences import EPSILON, line_along, scales_of
+from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG, Direction, norm
 from gradcheck.refine.one_derivative import along_direction, along_entry, judge
 
+MOVES = 4
+ROUNDED = 32 * EPSILON  # relative to |y| + mean |y|: bound on rounding after a large perturbation (3 ε was observed)
+DIRECTIONS = 30  # enough to distinguish an error of 2e-6 of the norm from one of 1e-6
 
-def refined(run, i, measurement, terms, rng):
-    """Return a Finding about argument i by central differences with ever shorter steps.
+
+def compare(finding):
+    """Judge each entry of a Finding by central differences with ever shorter steps.
 
     Entries that the first estimates confirm keep their values. If the entries are a sample, a random direction through
     the whole argument is compared as well.
     """
-    finding = unexamined(measurement)
-    verdicts, numeric, uncertainty = (a.copy() for a in (finding.verdicts, finding.numeric, finding.uncertainty))
-    analytic, scales = finding.analytic, finding.scales
-    for k in np.flatnonzero(~is_sure(finding, terms)):
-        refined_estimates = along_entry(run, i, int(finding.entries[k]), scales[k])
-        verdicts[k], numeric[k], uncertainty[k] = judge(float(analytic[k]), refined_estimates, terms.rtol, terms.atol)
-    finding = replace(finding, verdicts=verdicts, numeric=numeric, uncertainty=uncertainty)
+    terms = finding.terms
+    unsure = np.flatnonzero(~finding.is_sure)
+    columns = finding.verdicts.copy(), finding.numeric.copy(), finding.uncertainty.copy()
+    for k in unsure:
+        found = judge(float(finding.analytic[k]), along_entry(finding, k), terms.rtol, terms.atol)
+        for column, value in zip(columns, found, strict=True):
+            column[k] = value
+    finding.verdicts, finding.numeric, finding.uncertainty = columns
     if terms.strict:
-        verdicts = held_whole(verdicts, beyond_uncertainty(finding, run), numeric, terms.rtol)
-    direction = None if finding.is_complete else _direction(run, i, finding, terms, rng)
-    return replace(finding, verdicts=verdicts, direction=direction)
+        finding.verdicts = held_whole(finding.verdicts, finding.unexplained, finding.numeric, terms.rtol)
+    if not finding.is_complete:
+        finding.direction = _direction(finding)
 
 
 def held_whole(verdicts, error, numeric, rtol):
@@ -44,20 +59,114 @@ def held_whole(verdicts, error, numeric, rtol):
     return np.where(counted & (error > share), WRONG, verdicts)
 
 
-def _direction(run, i, measurement, terms, rng):
+def _direction(finding):
     """Compare the derivative along one random direction v through the whole argument.
 
     The tolerances of the entries add up in quadrature, as independent errors do: ‖(atol + rtol |dx|) v‖.
     """
-    gradient = measurement.gradient
-    v = scales_of(measurement.argument.array) * rng.standard_normal(gradient.shape)
-    analytic = float(np.vdot(gradient, v))
-    allowed = norm(terms.tolerance(gradient) * v)
-    judgement = judge(analytic, along_direction(run, i, v), 0.0, allowed, is_one_entry=False)
-    return Direction(
-        analytic,
-        judgement.numeric,
-        verdict=judgement.verdict,
-        uncertainty=judgement.uncertainty,
-        limit=terms.rtol * norm(gradient * v),
+    gradient, terms = finding.gradient, finding.terms
+    v = scales_of(finding.array) * finding.rng.standard_normal(gradient.shape)
+    analytic, allowed = float(np.vdot(gradient, v)), norm(terms.tolerance(gradient) * v)
+    verdict, numeric, uncertainty = judge(analytic, along_direction(finding, v), 0.0, allowed, is_one_entry=False)
+    limit = terms.rtol * norm(gradient * v)
+    return Direction(analytic, numeric, verdict=verdict, uncertainty=uncertainty, limit=limit)
+
+
+def make_surest(finding):
+    """Replace the values of a Finding by the most precise estimates that can be obtained.
+
+    Only entries whose first estimate was sufficient for atol, but not for rtol of the norm, are estimated again.
+    """
+    counted = finding.verdicts == RIGHT
+    if _nothing_moves(finding, counted):
+        return
+    share = finding.terms.rtol * norm(finding.numeric[counted]) / max(np.sum(counted), 1) ** 0.5
+    numeric, uncertainty = finding.numeric.copy(), finding.uncertainty.copy()
+    for k in np.flatnonzero(counted & (uncertainty > share)):
+        best = min(along_entry(finding, k), key=lambda estimate: estimate.uncertainty)
+        if best.uncertainty < uncertainty[k]:
+            numeric[k], uncertainty[k] = best.value, best.uncertainty
+    finding.numeric, finding.uncertainty = numeric, uncertainty
+
+
+def doubt(finding):
+    """Return the reason why central differences cannot confirm a gradient, or ""."""
+    what = f"the derivative along a random direction through all {finding.gradient.size} entries"
+    if finding.direction_verdict == CANNOT_TELL:
+        return f"central differences cannot determine {what}: the output jumps, or varies on a scale below the steps"
+    if finding.direction_verdict == KINK:
+        return f"{what} jumps here, at a kink of at least one of them, so that only single entries can be checked"
+    counted, direction = finding.verdicts == RIGHT, finding.direction
+    if _nothing_moves(finding, counted):
+        return ""
+    size = norm(finding.truth[counted])
+    limit = finding.terms.rtol * size
+    known_to = 0.0 if finding.exact is not None else norm(finding.uncertainty[counted])
+    known_to = max(norm((finding.analytic - finding.truth)[counted]), known_to)
+    if counted.any() and not known_to <= limit:
+        return _too_small("the norm of the gradient", size, known_to)
+    if direction is None or direction.verdict == WRONG:
+        return ""
+    if not direction.uncertainty <= max(direction.limit, limit):
+        return _too_small("its derivative along a random direction", abs(direction.numeric), direction.uncertainty)
+    if abs(direction.analytic - direction.numeric) <= direction.uncertainty:
+        return ""
+    share = _off_along_directions(finding)
+    if share <= finding.terms.rtol:
+        return ""
+    return f"along random directions through all entries its error is {share:.1g} of its norm"
+
+
+def _nothing_moves(finding, counted):
+    """Return True if backward's gradient and the true one are exactly zero.
+
+    `counted` is a boolean array, False at the entries to ignore, which are at a kink.
+    """
+    given = finding.analytic[counted] if finding.is_complete else finding.gradient
+    return not given.any() and not finding.truth[counted].any()
+
+
+def _off_along_directions(finding):
+    """Return the error along many random directions, relative to the gradient's norm.
+
+    A single direction may show a large or a small error by chance.
+    """
+    gaps, products = [], []
+    for _ in range(DIRECTIONS):
+        v = np.min(scales_of(finding.array)) * finding.rng.standard_normal(finding.gradient.shape)
+        analytic, size = float(np.vdot(finding.gradient, v)), norm(finding.gradient * v)
+        allowed = finding.terms.rtol * size
+        _, numeric, uncertainty = judge(analytic, along_direction(finding, v), 0.0, allowed, is_one_entry=False)
+        gaps.append(abs(analytic - numeric) - uncertainty)
+        products.append(size)
+    return norm(np.maximum(gaps, 0.0)) / norm(products)
+
+
+def _too_small(what, size, uncertainty):
+    return (
+        f"{what} is {size:.2g}, and central differences, the only oracle that applies, determine it only to "
+        f"±{uncertainty:.1g}; its relative error may be large. Pass an atol to accept errors below it"
     )
+
+
+def zero_to(finding):
+    """Return a bound on the entries of a gradient if it is zero, or None if it may not be zero.
+
+    The bound holds for the true gradient and for backward's.
+    """
+    run, array, gradient = finding.run, finding.array, finding.gradient
+    scales, rng = scales_of(array), np.random.default_rng([finding.position, MOVES])
+    rounded = ROUNDED * (np.abs(run.y) + np.mean(np.abs(run.y)))
+    for _ in range(MOVES):
+        with np.errstate(all="ignore"):
+            change = line_along(run.call, array, scales * rng.standard_normal(array.shape))(1.0) - run.y
+        if not np.all(np.abs(change) <= rounded):
+            return None
+    known_to, largest = float(norm(run.dy * rounded) / np.min(scales)), float(np.max(np.abs(gradient)))
+    if largest > known_to:
+        return None
+    if largest:
+        changes = [np.max(np.abs(gradients[finding.position] - gradient)) for gradients, _ in nudged(run)]
+        if largest > FACTOR * max(changes):
+            return None
+    return known_to

@@ -10,8 +10,6 @@ stay equal. To measure other errors, the arguments are changed by 2⁻⁴⁶, 2 
 distance the function is linear, so deviations from a line are rounding errors.
 """
 
-from dataclasses import replace
-
 import numpy as np
 
 from gradcheck.central_differences import RELATIVE_STEP, displaced
@@ -24,15 +22,17 @@ LADDER = 16  # number of changes; each is four times the previous one, from NEAR
 SHORT, PLACES = 2.0**-46, 5
 
 
-def drowned(run, step, finding, measurement):
-    """Return the finding, with wrong verdicts changed to CANNOT_TELL where rounding may explain them.
+def drowned(finding, first):
+    """Change wrong verdicts to CANNOT_TELL where rounding may explain them.
 
-    An error e of the output causes an error of Σ|dy e| / h in a difference, so the first estimates, with the longest
-    steps, decide. If the output changes in steps, the finer estimates are discarded. In this case NotComplexSafe is
-    raised, unless `step` is None, because the complex derivative of a step function is meaningless.
+    An error e of the output causes an error of Σ|dy e| / h in a difference, so the values `first` of the first
+    estimates, with the longest steps, decide. If the output changes in steps, the finer estimates are discarded. In
+    this case NotComplexSafe is raised, unless the complex step does not apply anyway, because the complex derivative of
+    a step function is meaningless.
     """
     if not finding.is_wrong:
-        return finding
+        return
+    run = finding.run
     forward = moved([argument.array for argument in run.arguments], lambda: run.call.evaluate()[0])
     steps = _steps(forward)
     if steps is not None:
@@ -41,23 +41,20 @@ def drowned(run, step, finding, measurement):
         doubt = f"the output changes in steps of {np.max(steps):.1g}"
         if STEPS / 8 < size < 8 * STEPS:
             doubt = "the output changes in steps of 6e-8 of its value, as if part of it were computed in float32"
-        if step is not None:
+        if finding.step is not None:
             raise NotComplexSafe(doubt)
     else:
         error = float(np.sum(np.abs(run.dy) * _jitter(forward)))
         doubt = f"rounding errors within the forward pass are as large as {error:.1g} in the loss"
     uncertainty = 4 * error / (RELATIVE_STEP * finding.scales)
     judged = finding.verdicts == WRONG if steps is None else np.ones(len(finding.entries), bool)
-    is_open = judged & (np.abs(finding.analytic - measurement.numeric) <= uncertainty)
+    is_open = judged & (np.abs(finding.analytic - first) <= uncertainty)
     if steps is None and not is_open.any():
-        return finding
-    return replace(
-        finding,
-        verdicts=np.where(is_open, CANNOT_TELL, np.where(judged, WRONG, finding.verdicts)),
-        numeric=np.where(judged, measurement.numeric, finding.numeric),
-        uncertainty=np.where(judged, uncertainty, finding.uncertainty),
-        doubt=doubt,
-    )
+        return
+    finding.verdicts = np.where(is_open, CANNOT_TELL, np.where(judged, WRONG, finding.verdicts))
+    finding.numeric = np.where(judged, first, finding.numeric)
+    finding.uncertainty = np.where(judged, uncertainty, finding.uncertainty)
+    finding.doubt = doubt
 
 
 def _steps(forward):

@@ -40,7 +40,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradcheck.central_differences import EPSILON, estimate, line_along, line_along_entry, step_of
+from gradcheck.central_differences import EPSILON, estimate, line_along, step_of
 from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG
 
 REFINEMENT = 2**0.5 / 45
@@ -67,34 +67,30 @@ def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
         seen.append(latest)
         tolerance = atol + rtol * abs(latest.value)
         if abs(analytic - latest.value) <= tolerance and latest.uncertainty <= tolerance:
-            return _judgement(RIGHT, latest)
+            return Judgement(RIGHT, latest.value, latest.uncertainty)
         if _settled(analytic, seen, rtol, atol):
-            return _judgement(WRONG, latest)
+            return Judgement(WRONG, latest.value, latest.uncertainty)
     best = min(seen, key=lambda estimate: estimate.uncertainty)
+    verdict, uncertainty = CANNOT_TELL, best.uncertainty
+    gap, tolerance = abs(analytic - best.value), atol + rtol * abs(best.value)
     slopes = _slopes(seen)
     if slopes is not None:
-        is_allowed = not is_one_entry or _between(analytic, slopes, rtol, atol)
-        return _judgement(KINK if is_allowed else WRONG, best)
-    if _is_denied(best, seen):
-        return Judgement(CANNOT_TELL, best.value, math.inf)
-    gap = abs(analytic - best.value)
-    tolerance = atol + rtol * abs(best.value)
-    if gap <= tolerance and best.uncertainty <= 100 * tolerance:
-        return _judgement(RIGHT, best)
-    if math.isfinite(best.value) and not gap <= max(tolerance, 4 * best.spread, 4 * best.noise):
-        return _judgement(WRONG, best)
-    return _judgement(CANNOT_TELL, best)
-
-
-def _judgement(verdict, estimate):
-    return Judgement(verdict, estimate.value, estimate.uncertainty)
+        verdict = KINK if not is_one_entry or _between(analytic, slopes, rtol, atol) else WRONG
+    elif _is_denied(best, seen):
+        uncertainty = math.inf
+    elif gap <= tolerance and best.uncertainty <= 100 * tolerance:
+        verdict = RIGHT
+    elif math.isfinite(best.value) and not gap <= max(tolerance, 4 * best.spread, 4 * best.noise):
+        verdict = WRONG
+    return Judgement(verdict, best.value, uncertainty)
 
 
 def _settled(analytic, seen, rtol, atol):
     """Return True if another estimate cannot change the verdict.
 
-    This is the case if the last two estimates agree with each other, and their uncertainty is below a quarter of the
-    distance from `analytic`.
+    This is the case if the last two estimates agree with each other, their uncertainty is below a quarter of the
+    distance from `analytic`, and both are typical of a smooth function: the spread is then of second order in the step,
+    the difference of the one-sided derivatives of third, and the error of the value of fourth. Rounding is allowed for.
     """
     last = seen[-1]
     if not math.isfinite(analytic):
@@ -103,29 +99,15 @@ def _settled(analytic, seen, rtol, atol):
     if len(seen) < 2 or gap <= atol + rtol * abs(last.value):
         return False
     before = seen[-2]
-    noise = max(before.noise, last.noise)
-    if not max(before.spread, last.spread, noise, abs(before.value - last.value)) <= gap / 4:
+    change = abs(before.value - last.value)
+    if not max(before.spread, last.spread, before.noise, last.noise, change) <= gap / 4:
         return False
-    return _are_smooth(before, last)
-
-
-def _are_smooth(before, last):
-    """Return True if two successive estimates are typical of a smooth function.
-
-    For a smooth function the spread is of second order in the step, the difference of the one-sided derivatives of
-    third, and the error of the value of fourth. Rounding is allowed for.
-    """
-    hidden = _hidden(last)
-    differences = [(abs(e.right - e.left), e.spread) for e in (before, last)]
-    differences.append((abs(before.value - last.value), before.spread))
-    return all(difference <= max(spread / 4, hidden) for difference, spread in differences)
+    differences = [(abs(e.right - e.left), e.spread) for e in (before, last)] + [(change, before.spread)]
+    return all(difference <= max(spread / 4, _hidden(last)) for difference, spread in differences)
 
 
 def _is_denied(best, seen):
-    """Return True if a finer estimate contradicts the best one by more than rounding.
-
-    It contradicts the best one if both one-sided derivatives differ.
-    """
+    """Return True if both one-sided derivatives of a finer estimate contradict the best one by more than rounding."""
     for finer in seen[seen.index(best) + 1 :]:
         change = min(abs(finer.left - best.left), abs(finer.right - best.right))  # a jump nearby changes only one
         if change > max(4 * best.spread, _hidden(finer)):
@@ -150,16 +132,13 @@ def _slopes(seen):
     if len(clear) < 2:
         return None
     before, last = clear[-2:]
-    jump = abs(last.right - last.left)
-    if max(abs(before.left - last.left), abs(before.right - last.right)) > jump / 10:
-        return None
-    return clear
+    change = max(abs(before.left - last.left), abs(before.right - last.right))
+    return None if change > abs(last.right - last.left) / 10 else clear
 
 
 def _between(analytic, clear, rtol, atol):
     """Return True if `analytic` lies between the one-sided slopes of each estimate."""
-    before = clear[-2]
-    for here, neighbour in zip(clear, [*clear[1:], before], strict=True):
+    for here, neighbour in zip(clear, [*clear[1:], clear[-2]], strict=True):
         low, high = sorted((here.left, here.right))
         drift = abs(here.left - neighbour.left) + abs(here.right - neighbour.right)
         slack = atol + rtol * max(abs(low), abs(high)) + drift
@@ -168,14 +147,11 @@ def _between(analytic, clear, rtol, atol):
     return True
 
 
-# Estimates
-
-
 def estimates(line, y, dy, scale):
-    """Yield ever finer Estimates of the derivative of ⟨dy, line(t)⟩ at t = 0.
+    """Yield ever finer Estimates of the derivative of ⟨dy, line(t)⟩ at t = 0, each when it is requested.
 
-    `scale` is the length s over which the function changes. Each estimate is computed only when the caller requests it.
-    An output that has changed with one step is assumed to change with all shorter steps.
+    `scale` is the length s over which the function changes. An output that has changed with one step is assumed to
+    change with all shorter steps.
     """
     moved = np.zeros(y.shape, dtype=bool)
 
@@ -194,19 +170,11 @@ def steps(scale):
         yield step_of(scale, REFINEMENT**k)
 
 
-def along_entry(run, i, entry, scale):
-    """Yield ever finer Estimates along one entry of argument i.
-
-    `entry` is an index into the flat array.
-    """
-    array = run.arguments[i].array
-    line = line_along_entry(run.call, array, np.unravel_index(entry, array.shape))
-    return estimates(line, run.y, run.dy, float(scale))
+def along_entry(finding, k):
+    """Return ever finer Estimates along compared entry k of a Finding."""
+    return estimates(finding.line(k), finding.run.y, finding.run.dy, float(finding.scales[k]))
 
 
-def along_direction(run, i, v):
-    """Yield ever finer Estimates along v, an array of the shape of argument i.
-
-    The entries of v have the scales of the argument's entries.
-    """
-    return estimates(line_along(run.call, run.arguments[i].array, v), run.y, run.dy, 1.0)
+def along_direction(finding, v):
+    """Return ever finer Estimates along v, an array of the argument's shape and with the scales of its entries."""
+    return estimates(line_along(finding.run.call, finding.array, v), finding.run.y, finding.run.dy, 1.0)

@@ -37,11 +37,10 @@ NEEDED_LATER = (  # imported once, before the first request, so that no child ha
     "minitransformer.cases",
     "minitransformer.learn.naming",
     "gradcheck.refine",
-    "gradcheck.causes",
+    "gradcheck.diagnosis",
+    "gradcheck.lines",
     "gradcheck.leftovers",
     "gradcheck.shape_errors",
-    "gradcheck.shape_hints",
-    "gradcheck.adapters.hints",
 )
 
 

@@ -670,7 +670,7 @@ def test_a_wrong_gradient_that_argnums_leaves_out_does_not_count_and_others_do()
 
 @pytest.mark.parametrize(
     "argnums, message",
-    [(2, "argnums .* not 2"), (1, "input 1 .* int"), ("x", "argnums .* 'x'"), ((), "argnums .*empty")],
+    [(2, "argnums .* not 2"), (1, "input 1 .* int"), ("x", "argnums .* 'x'"), ((), r"argnums .* not \(\)")],
 )
 def test_argnums_that_select_no_floating_point_input_are_refused(argnums, message):
     with pytest.raises((TypeError, ValueError), match=message):

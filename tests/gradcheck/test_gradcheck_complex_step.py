@@ -367,7 +367,7 @@ def test_without_the_identity_a_sample_is_no_proof(seed):
 def test_names_and_counts_that_are_none_are_refused():
     with pytest.raises(TypeError, match=r"oracles must be .*'central', not 3"):
         check(cubic, normal(2), normal(2), oracles=3)
-    with pytest.raises(TypeError, match="max_entries must be a whole number, not True"):
+    with pytest.raises(TypeError, match="max_entries must be a whole number of at least 1, not True"):
         check(cubic, normal(2), normal(2), max_entries=True)
 
 

@@ -468,7 +468,7 @@ def test_a_fault_of_the_look_hides_nothing_that_is_known_without(monkeypatch):
     def fail(*_, **__):
         raise AttributeError("no such thing")
 
-    monkeypatch.setattr("gradcheck.causes.lines_beside", fail)
+    monkeypatch.setattr("gradcheck.lines.lines_beside", fail)
     with pytest.raises(gradcheck.GradientError) as caught:
         gradcheck.check(in_two_parts, normal(4, 3), normal(3, 5), normal(5, 2), normal(5, 2), mistake="last")
     first, last = str(caught.value).splitlines()
