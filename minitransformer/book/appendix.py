@@ -7,8 +7,7 @@ import numpy as np
 
 from gradcheck import GradientError, check_case, report_html
 from gradcheck.certify import certify_call
-from minitransformer.book.matrices import board, matrix, with_digits
-from minitransformer.book.pictures import picture_of_shapes
+from minitransformer.book.pictures import board, matrix, picture_of_shapes, with_digits
 from minitransformer.book.run import BACKWARD, numbers_in, saved
 from minitransformer.book.symbols import bases_in
 from minitransformer.book.typesetting import name_set
@@ -19,10 +18,7 @@ LARGEST = 60  # size of an array up to which all entries are shown
 
 
 def appendix(runs) -> list:
-    """Return the sections on inputs, shapes and saved arrays.
-
-    Shapes and saved arrays are shown for the first run of each function.
-    """
+    """Return the sections on inputs, shapes and saved arrays."""
     first = {run.specimen.function: run for run in reversed(runs)}
     once = [run for run in runs if run is first[run.specimen.function]]
     return [
@@ -33,13 +29,11 @@ def appendix(runs) -> list:
 
 
 def section(title, parts):
-    """Return a section with its nonempty parts, or an empty list if all parts are empty."""
     parts = [part for part in parts if part]
     return [f'<section><h2>{title}</h2><div class="parts">', *parts, "</div></section>"] if parts else []
 
 
 def numbers_of(run):
-    """Return the inputs of the equations that are shown with values from a run."""
     given, names = run.given(), bases_in(*(side for s in run.statements for side in s.equation.sides))
     if not given:
         return ""
@@ -59,7 +53,6 @@ def shown_on(run):
 
 
 def given_array(label, value):
-    """Format a named array: its entries, or its shape if it has more than LARGEST entries."""
     if np.size(value) <= LARGEST:
         return matrix(label, value, with_digits(3))
     return f'<span class="given">{label} {" × ".join(map(str, value.shape))} numbers</span>'
@@ -71,7 +64,6 @@ def function_name(run, what=""):
 
 
 def shapes_of(run):
-    """Return a picture of the arrays of the forward and the backward pass."""
     function = run.specimen.function
     rows = {"forward": run.arrays(function), "backward": run.arrays(function + BACKWARD)}
     if not any(rows.values()):
@@ -80,7 +72,6 @@ def shapes_of(run):
 
 
 def saved_by(run):
-    """Return a table of the values that backward uses from the forward pass."""
     rows = "".join(row_of_saved(name, kept) for name, kept in saved(run.handed_back()).items())
     if not rows:
         return ""
@@ -89,10 +80,6 @@ def saved_by(run):
 
 
 def row_of_saved(name, kept):
-    """Return a table row for an array, or for backward functions that save arrays.
-
-    The row is "" if the functions save none.
-    """
     if isinstance(kept, np.ndarray):
         return row_of(escape(name), " × ".join(map(str, kept.shape)) or "1", kept.size)
     others = f"{len(kept)} functions" if isinstance(kept, list) else f"{escape(name.removesuffix('_backward'))}"
@@ -104,10 +91,7 @@ def row_of(*cells):
 
 
 def checks(reports: dict, cases) -> list:
-    """Return the sections on gradient checks and on certificates.
-
-    `reports` is {name of a case: Report}.
-    """
+    """Return the sections on gradient checks and on certificates."""
     if not reports:
         return []
     certificates = [(case.name, certified(case)) for case in cases]
@@ -133,7 +117,6 @@ def certified(case):
 
 
 def cells(name, report):
-    """Return the cells of a case in the table of gradient checks."""
     worst = max((argument.worst_relative for argument in report.arguments), default=0.0)
     verdict = '<span class="equal">right</span>' if report.is_right else '<span class="different">WRONG</span>'
     return escape(name), len(report.arguments), f"{report.entries:,}", f"{worst:.1e}", verdict
@@ -157,7 +140,6 @@ def checked(cases) -> dict:
 
 @cache
 def cases_by_file() -> dict:
-    """Return {file relative to the package: cases of its functions and modules}."""
     found = {}
     for case in CASES:
         found.setdefault(file_of(case.draw(np.random.default_rng(0)).target), []).append(case)
@@ -165,7 +147,6 @@ def cases_by_file() -> dict:
 
 
 def file_of(target):
-    """Return the path, relative to the package, of the file that defines a target."""
     while isinstance(target, partial):
         target = target.func
     owner = target if hasattr(target, "__name__") else type(target)

@@ -1,11 +1,108 @@
-"""Read a file, execute its equations on specimens, and compare each with the value at its line of code."""
+"""The equations in the docstrings of a file, executed and compared with the values at their lines of code."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from minitransformer.book.observation import places, read_python
+import numpy as np
+
+from minitransformer.book import notation as n
+from minitransformer.book.observation import docstrings, parsed, places, read_python
 from minitransformer.book.run import Run, belongs
-from minitransformer.book.statements import Statement, statements
+
+TOLERANCE = 1e-10  # relative to the largest entry
+EQUAL, DIFFERENT = "equal", "different"
+
+
+@dataclass
+class Statement:
+    """An equation in a docstring, and the results of executing it.
+
+    `errors` contains an error, relative to the largest entry, for each specimen on which the equation could be
+    executed. `value` is its left side on the first of these specimens, and `shown_on` the Run of that specimen.
+    `reasons` explain why it could not be executed on the others.
+    """
+
+    text: str
+    equation: n.Equation
+    number: int | None
+    function: str
+    line: int
+    remarks: tuple
+    ranges: tuple
+    value: object = None
+    shown_on: object = None
+    errors: list = field(default_factory=list)
+    reasons: list = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        if self.errors:
+            return EQUAL if max(self.errors) <= TOLERANCE else DIFFERENT
+        return self.reasons[-1] if self.reasons else "no example runs it"
+
+    @property
+    def in_words(self) -> str:
+        if self.verdict not in (EQUAL, DIFFERENT):
+            return f"not executed: {self.verdict}"
+        if self.verdict == EQUAL:
+            return "equal to its line"
+        worst = max(self.errors)
+        if np.isfinite(worst):
+            return f"differs from its line by {worst:.3g} of the largest entry"
+        return f"does not hold{': ' * bool(self.reasons)}{', '.join(self.reasons)}"
+
+    @property
+    def is_of_gradient(self) -> bool:
+        return self.number is not None and self.function.endswith("backward")
+
+
+def statements(source: str, file: str) -> list[Statement]:
+    """Return the equations in the docstrings of a file, in order.
+
+    Raises NotationError, with file, line and column, for a numbered line that is not an equation.
+    """
+    physical, found = source.split("\n"), []
+    for docstring in docstrings(source):
+        for k, text in enumerate(docstring.text.split("\n")):
+            if text.startswith("    "):
+                at = min(docstring.first + k, docstring.last)
+                found += statements_of(text, docstring.function, at, physical[at - 1], file)
+    return found
+
+
+def statements_of(text, function, at, physical, file):
+    """Return the equations in a line of a docstring."""
+    try:
+        line = n.parse_line(text.strip())
+    except n.NotationError as error:
+        if not n.is_numbered(text):
+            return []
+        column = error.column + len(physical) - len(physical.lstrip())
+        raise n.NotationError(f"{file}, line {at}, column {column}: {error}", column) from None
+    if line.number is None and is_python(text):
+        return []
+    equations, found = [part for part in line.parts if isinstance(part, n.Equation)], []
+    ranges = tuple(e for e in equations if isinstance(e.sides[0], n.Symbol) and isinstance(e.sides[-1], n.Range))
+    for part in line.parts:
+        if part in equations and part not in ranges:
+            found.append(Statement(text.strip(), part, line.number, function, at, (), ranges))
+        elif isinstance(part, n.Remark) and found:
+            found[-1].remarks += (part.text,)
+    if found and isinstance(line.parts[0], n.Remark):
+        found[0].remarks = (line.parts[0].text, *found[0].remarks)
+    return found
+
+
+def is_python(text):
+    """Return True if a line is valid Python.
+
+    A line such as `dx = backward(dy)` is both valid Python and an equation.
+    """
+    try:
+        parsed(text.strip())
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 @dataclass

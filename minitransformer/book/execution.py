@@ -77,7 +77,6 @@ def every_node(node):
 
 
 def totalled(node):
-    """Return the summation indices in an expression."""
     return {below.index for below in every_node(node) if isinstance(below, n.Total) and below.index}
 
 
@@ -90,7 +89,6 @@ def indices_of(node):
 
 
 def index_ranges(node, surroundings):
-    """Return {index: range} for the indices of an expression, from the lengths of the axes."""
     found = {}
     for below in every_node(node):
         if isinstance(below, n.Symbol) and below.text not in surroundings.values and below.subscript:
@@ -116,10 +114,7 @@ def span_of(index, length, surroundings):
 
 
 def axes(letters, ndim):
-    """Return the axis of each index.
-
-    The index of positions belongs to the first axis. The other indices belong to the last axes, in order.
-    """
+    """Return the axis of each index."""
     if len(letters) > ndim:
         raise NotExecuted(f"an array of {ndim} axes cannot have {len(letters)} indices")
     where = [ndim - len(letters) + k for k in range(len(letters))]
@@ -169,10 +164,7 @@ def entry_of(array, letters, here):
 
 
 def without_kept_axis(value, here):
-    """Drop a last axis of length 1 if the equation has indices.
-
-    A sum keeps the last axis with length 1, but an equation of entries x_i needs a number.
-    """
+    """Drop a last axis of length 1 if the equation has indices."""
     return value[..., 0] if here.at and np.ndim(value) > 1 and np.shape(value)[-1] == 1 else value
 
 
@@ -261,7 +253,6 @@ def derivative(node, here):
 
 
 def base_text(node):
-    """Return the numerator of a derivative without indices, such as `y`, or `σ²` for a square."""
     return f"{node.base.text}²" if isinstance(node, n.Power) else node.base
 
 

@@ -1,10 +1,24 @@
-"""Pages of the museum of wrong gradients: wrong code of real projects, its correction, and the check that missed it."""
+"""Pages about errors of others: the museum of wrong gradients, and beliefs about language models.
+
+The chapter on beliefs shows the authors' measurements. `minitransformer misconceptions` writes a page of the reader's
+measurements, with pictures.
+"""
 
 import inspect
 from html import escape
 
 from gradcheck.museum import ROOMS, find, listing, outcome
+from minitransformer.book.appendix import row_of
+from minitransformer.book.chapters import BELIEFS
 from minitransformer.book.prose import inline
+from minitransformer.experiments.misconceptions.report import Result, recorded
+
+OPENING = (
+    "Common beliefs about language models, each tested by an experiment of two minutes. Each section first describes "
+    "the measurement and the meaning of each outcome: predict the outcome before you read the result. The intervals "
+    "are 95 % confidence intervals of the mean over the seeds. Small models can show that a belief does not hold for "
+    "every model, but not that it holds for none."
+)
 
 
 def exhibits(names):
@@ -29,19 +43,62 @@ def exhibit_of(exhibit):
     missed = exhibit.check.__name__.replace("_", " ")
     return (
         f'<section class="exhibit"><div class="story"><h3 id="{exhibit.name}">{escape(exhibit.title)}</h3>'
-        f"{paragraphs(exhibit.function)}<p>Found in {sources}.</p></div><pre>{code}</pre>"
+        f"{story(exhibit.function)}<p>Found in {sources}.</p></div><pre>{code}</pre>"
         f'<p class="story">The check that missed it, {escape(missed)}; {escape(outcome(exhibit))}:</p>'
-        f"<pre>{check}</pre>{paragraphs(exhibit.check)}</section>"
+        f"<pre>{check}</pre>{story(exhibit.check)}</section>"
     )
 
 
-def paragraphs(function):
-    """Format the docstring of a function as paragraphs."""
-    return "".join(f"<p>{inline(' '.join(p.split()))}</p>" for p in inspect.getdoc(function).split("\n\n"))
+def story(function):
+    return paragraphs(" ".join(part.split()) for part in inspect.getdoc(function).split("\n\n"))
 
 
 def marked(mark, line):
-    """Format a line of code. `mark` is − for the wrong code, + for the correction, and a space for both."""
     kind = {"−": "was", "+": "is"}.get(mark, "both")
     indentation = len(line) - len(line.lstrip()) + 2
     return f'<span class="line {kind}" style="--in:{indentation}">{escape(f"{mark} {line}")}</span>'
+
+
+def beliefs():
+    command = inline("To run the experiments yourself and to plot the results: `minitransformer misconceptions`.")
+    return [*beliefs_page(recorded(), {}), f"<p>{command}</p>"]
+
+
+def beliefs_page(results: list[Result], pictures: dict):
+    """Return the body of a page of results."""
+    rows = "".join(map(row_of_result, results))
+    heading = "<tr><th>belief</th><th>result</th><th>measured</th></tr>"
+    return [
+        f'<h1>{BELIEFS}</h1><p class="legend">{OPENING}</p>',
+        f'<div class="scroll" tabindex="0"><table>{heading}{rows}</table></div>',
+        *(section(result, pictures.get(result.experiment.name)) for result in results),
+    ]
+
+
+def row_of_result(result: Result):
+    experiment = result.experiment
+    outcome = "the seeds do not decide" if result.outcome is None else result.outcome.expected
+    link = f'<a href="#{experiment.name}">{inline(experiment.belief)}</a>'
+    return row_of(link, inline(f"{experiment.question} … {outcome}"), f"{result.decisive}, {escape(result.seeds)}")
+
+
+def section(result: Result, picture: str | None):
+    experiment = result.experiment
+    means = "".join(f"<li>{inline(f'*{outcome.expected}*: {outcome.means}')}</li>" for outcome in experiment.outcomes)
+    numbers = "".join(row_of(inline(experiment.numbers[name]), str(one)) for name, one in result.intervals.items())
+    said = [*experiment.method, f"**Predict:** {experiment.question} …"]
+    came = [f"**Result**, with {result.seeds}:"]
+    after = [result.found, f"**Not shown:** {experiment.does_not_show}"]
+    after = [f"You expected: {result.expected}.", *after] if result.expected else after
+    drawn = (
+        f'<img src="{escape(picture)}" alt="{escape(experiment.belief)} Plot of the measurements.">' if picture else ""
+    )
+    return (
+        f'<section class="belief" id="{experiment.name}"><h2>{inline(experiment.belief)}</h2>{paragraphs(said)}'
+        f"<ul>{means}</ul>{paragraphs(came)}{drawn}<table>{numbers}</table>{paragraphs(after)}"
+        f'<p class="legend">{"; ".join(map(escape, experiment.sources))}.</p></section>'
+    )
+
+
+def paragraphs(texts):
+    return "".join(f"<p>{inline(text)}</p>" for text in texts)

@@ -7,19 +7,15 @@ the numbers that an entry depends on, each entry that its line reads is changed,
 import ast
 import json
 import re
-import types
 from dataclasses import dataclass
 from functools import cache
 from html import escape
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 
-from minitransformer import one_page
-from minitransformer.book.observation import watched
 from minitransformer.book.strip import strip
-from minitransformer.book.worked_example import names, steps
+from minitransformer.book.worked_example import NAMES, Played, played
 
 WORD, LETTERS = "banan", "abdens"
 T, C, F, H = len(WORD) - 1, 4, 8, 2
@@ -29,125 +25,74 @@ SHAPES = {"E": "VC", "P": "TC", "W1": "CF", "W2": "FC", **dict.fromkeys(("Wq", "
 DIFFERENT = 1e-9  # relative to the largest entry
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """A mistake to plant: `new` replaces the code `old`. `why` explains the consequence."""
-
-    title: str
-    why: str
-    old: str
-    new: str
-
-
-MISTAKES = [
-    Mistake(
-        "The target is not subtracted",
-        "Every logit is pushed down, that of the right letter too. Nothing tells the model which letter was right.",
-        "dz = (np.exp(logp) - Y) * (dloss / N)",
-        "dz = np.exp(logp) * (dloss / N)",
-    ),
-    Mistake(
-        "The mean over positions is forgotten",
-        "The loss is a mean over N positions. All gradients are N times too large, in the right direction.",
-        "(dloss / N)",
-        "dloss",
-    ),
-    Mistake(
-        "Layer norm: γ is forgotten",
-        "The gradient of n3 is passed on as that of h3. With γ = 1, as at the start of training, nothing differs.",
-        "dh3 = dn3 * g3",
-        "dh3 = dn3",
-    ),
-    Mistake(
-        "Layer norm: the path through the variance is forgotten",
-        "y also changes the standard deviation that divides it. Without that path, a component along h3 remains.",
-        "dy = r3 * (dh3 - mean(dh3) - h3 * mean(dh3 * h3))",
-        "dy = r3 * (dh3 - mean(dh3))",
-    ),
-    Mistake(
-        "GELU: the path through u is forgotten",
-        "f = u · p is a product, and p depends on u too. Here only the factor p is in the slope's place.",
-        "du = df * p + dp",
-        "du = dp",
-    ),
-    Mistake(
-        "The residual's direct path is forgotten",
-        "r also reaches y beside the layer. Every gradient before it misses that path.",
-        "dr = dy + r2",
-        "dr = r2",
-    ),
-    Mistake(
-        "Softmax: the common sum is forgotten",
-        "Each weight is divided by the sum of its row, so each score lowers all other weights of the row.",
-        "ds = w * (dw - (w * dw).sum(axis=3, keepdims=True))",
-        "ds = w * dw",
-    ),
-    Mistake(
-        "The scale 1/√D is forgotten in backward",
-        "The scores were divided by √D. The gradients of queries and keys are √D times too large.",
-        "dc = ds / math.sqrt(D)",
-        "dc = ds",
-    ),
-    Mistake(
-        "The gradient of the keys is not transposed",
-        "A key gathers its gradient from the queries that attend to it, a column of dc, not a row. The sizes agree.",
-        "dc.swapaxes(2, 3) @ qh",
-        "dc @ qh",
-    ),
-    Mistake(
-        "The gradient of the values is not transposed",
-        "A value gathers its gradient from the positions that attend to it, a column of w. The sizes agree here too.",
-        "dvh = w.swapaxes(2, 3) @ dah",
-        "dvh = w @ dah",
-    ),
-    Mistake(
-        "Only the path through the queries is kept",
-        "n1 is read three times, by queries, keys and values. Its gradient is the sum of the three paths.",
-        "dn1 = dq @ Wq.T + dk @ Wk.T + dv @ Wv.T",
-        "dn1 = dq @ Wq.T",
-    ),
-    Mistake(
-        "A tied embedding loses half of its gradient",
-        "E is read at the bottom and, transposed, at the top. Only the bottom counts here.",
-        "dE = X.T @ dx + dz.T @ n3",
-        "dE = X.T @ dx",
-    ),
-    Mistake(
-        "The mask is forgotten",
-        "Each position sees the letters that it should predict. Backward is right for this forward pass.",
-        "s = np.where(np.tri(T, dtype=bool), c / math.sqrt(D), -np.inf)",
-        "s = c / math.sqrt(D)",
-    ),
-]
+# A title, the consequence, and the right code → the mistake
+TABLE = """
+The target is not subtracted
+    Every logit is pushed down, that of the right letter too. Nothing tells the model which letter was right.
+    dz = (np.exp(logp) - Y) * (dloss / N) → dz = np.exp(logp) * (dloss / N)
+The mean over positions is forgotten
+    The loss is a mean over N positions. All gradients are N times too large, in the right direction.
+    (dloss / N) → dloss
+Layer norm: γ is forgotten
+    The gradient of n3 is passed on as that of h3. With γ = 1, as at the start of training, nothing differs.
+    dh3 = dn3 * g3 → dh3 = dn3
+Layer norm: the path through the variance is forgotten
+    y also changes the standard deviation that divides it. Without that path, a component along h3 remains.
+    dy = r3 * (dh3 - mean(dh3) - h3 * mean(dh3 * h3)) → dy = r3 * (dh3 - mean(dh3))
+GELU: the path through u is forgotten
+    f = u · p is a product, and p depends on u too. Here only the factor p is in the slope's place.
+    du = df * p + dp → du = dp
+The residual's direct path is forgotten
+    r also reaches y beside the layer. Every gradient before it misses that path.
+    dr = dy + r2 → dr = r2
+Softmax: the common sum is forgotten
+    Each weight is divided by the sum of its row, so each score lowers all other weights of the row.
+    ds = w * (dw - (w * dw).sum(axis=3, keepdims=True)) → ds = w * dw
+The scale 1/√D is forgotten in backward
+    The scores were divided by √D. The gradients of queries and keys are √D times too large.
+    dc = ds / math.sqrt(D) → dc = ds
+The gradient of the keys is not transposed
+    A key gathers its gradient from the queries that attend to it, a column of dc, not a row. The sizes agree.
+    dc.swapaxes(2, 3) @ qh → dc @ qh
+The gradient of the values is not transposed
+    A value gathers its gradient from the positions that attend to it, a column of w. The sizes agree here too.
+    dvh = w.swapaxes(2, 3) @ dah → dvh = w @ dah
+Only the path through the queries is kept
+    n1 is read three times, by queries, keys and values. Its gradient is the sum of the three paths.
+    dn1 = dq @ Wq.T + dk @ Wk.T + dv @ Wv.T → dn1 = dq @ Wq.T
+A tied embedding loses half of its gradient
+    E is read at the bottom and, transposed, at the top. Only the bottom counts here.
+    dE = X.T @ dx + dz.T @ n3 → dE = X.T @ dx
+The mask is forgotten
+    Each position sees the letters that it should predict. Backward is right for this forward pass.
+    s = np.where(np.tri(T, dtype=bool), c / math.sqrt(D), -np.inf) → s = c / math.sqrt(D)
+"""
+MISTAKES = [[line.strip() for line in entry.split("\n")] for entry in re.split(r"\n(?! )", TABLE.strip())]
 
 
 def weights(seed: int = 0) -> list:
-    """Return float64 weights for one_page.gpt, with two decimals."""
     rng = np.random.default_rng(seed)
     sizes = {"V": len(LETTERS), "T": T, "C": C, "F": F}
-    drawn = {name: rng.normal(0, 0.7, [sizes[axis] for axis in SHAPES.get(name, "C")]) for name in names()}
+    drawn = {name: rng.normal(0, 0.7, [sizes[axis] for axis in SHAPES.get(name, "C")]) for name in NAMES}
     return [np.round(w / 4 + (name[0] == "g") if w.ndim == 1 else w, 2) for name, w in drawn.items()]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of one_page.py.
+    """A run of one_page.py, and {name: array} of its weights and results.
 
-    `forward` and `back` are the Steps of the two passes. `values` maps names to arrays, and `scope` contains all
-    variables that a line may read. `wrong` lists the gradients that differ from the derivative of the loss. `error` is
-    the largest difference divided by the largest derivative.
+    `wrong` lists the gradients that differ from the derivative of the loss. `error` is the largest difference divided
+    by the largest derivative.
     """
 
-    forward: list
-    back: list
+    played: Played
     values: dict
-    scope: dict
     wrong: list
     error: float
 
     @property
     def steps(self) -> list:
-        return [*self.forward, *self.back]
+        return [*self.played.forward, *self.played.back]
 
 
 @cache
@@ -156,31 +101,14 @@ def run(old: str = "", new: str = "") -> Run:
 
     Raises LookupError if `old` does not occur exactly once.
     """
-    source, file = Path(one_page.__file__).read_text("utf-8"), f"one_page.py with {new!r}"
-    if old:
-        if source.count(old) != 1:
-            raise LookupError(f"{old!r} occurs {source.count(old)} times in one_page.py, not once")
-        source = source.replace(old, new)
-    module = types.ModuleType("one_page_of_the_film")
-    exec(compile(source, file, "exec"), module.__dict__)
     theta, options = weights(), {"ids": IDS[:, :-1], "targets": IDS[:, 1:], "H": H}
-    with watched(file) as seen:
-        gradients = module.gpt(*theta, **options)[2]()
-    scope = seen["gpt"][-1].names | seen["gpt.<locals>.backward"][-1].names
-    function = next(node for node in ast.parse(source).body if getattr(node, "name", "") == "gpt")
-    within = next(node for node in function.body if isinstance(node, ast.FunctionDef))
-    forward, back = (steps(part.body, source.splitlines(), scope) for part in (function, within))
-    values = {name: array for step in [*forward, *back] for name, array in step.arrays.items()}
-    values |= dict(zip(names(), theta, strict=True))
-
-    def loss(*changed):
-        return module.gpt(*changed, **options)[0]
-
-    truth = derivatives(loss, theta)
+    made = played(theta, old, new, **options)
+    values = {name: array for step in (*made.forward, *made.back) for name, array in step.arrays.items()}
+    truth = derivatives(lambda *changed: made.module.gpt(*changed, **options)[0], theta)
     largest = max(np.abs(true).max() for true in truth)
-    errors = {f"d{n}": np.abs(g - true).max() for n, g, true in zip(names(), gradients, truth, strict=True)}
+    errors = {f"d{n}": np.abs(g - true).max() for n, g, true in zip(NAMES, made.gradients, truth, strict=True)}
     wrong = [name for name, error in errors.items() if error > DIFFERENT * largest]
-    return Run(forward, back, values, module.__dict__ | scope, wrong, float(max(errors.values()) / largest))
+    return Run(made, values | dict(zip(NAMES, theta, strict=True)), wrong, float(max(errors.values()) / largest))
 
 
 def derivatives(loss, theta, h: float = 1e-30) -> list:
@@ -195,31 +123,30 @@ def derivatives(loss, theta, h: float = 1e-30) -> list:
 
 
 def reads(step, values) -> list:
-    """Return the names of the arrays that a line reads, in the order of the code."""
     value = ast.parse(step.code).body[0].value
     loaded = sorted((node.lineno, node.col_offset, node.id) for node in ast.walk(value) if isinstance(node, ast.Name))
     return [name for name in dict.fromkeys(name for *_, name in loaded) if name in values]
 
 
-def dependence(step, played) -> dict:
+def dependence(step, right) -> dict:
     """Find the entries that a line computes from each entry that it reads.
 
     The result is {made: {read: lists}}. The list for an entry of `read` contains the flat indices of the entries of
     `made` that change with it.
     """
-    code = compile(step.code, "<line>", "exec")
+    code, scope = compile(step.code, "<line>", "exec"), vars(right.played.module) | right.played.scope
     found = {made: {} for made in step.arrays}
-    for name in reads(step, played.values):
+    for name in reads(step, right.values):
         for made in found:
             found[made][name] = []
-        for at in np.ndindex(played.values[name].shape):
-            changed = played.values[name].copy()
+        for at in np.ndindex(right.values[name].shape):
+            changed = right.values[name].copy()
             changed[at] = 0.73 * changed[at] + 0.21 if np.isfinite(changed[at]) else 0.21
-            scope = played.scope | {name: changed}
-            exec(code, scope)
+            after = scope | {name: changed}
+            exec(code, after)
             for made, array in step.arrays.items():
                 with np.errstate(invalid="ignore"):  # −∞ − (−∞)
-                    moved = ~np.isclose(scope[made], array, rtol=1e-12, atol=1e-14, equal_nan=True)
+                    moved = ~np.isclose(after[made], array, rtol=1e-12, atol=1e-14, equal_nan=True)
                 found[made][name].append(np.flatnonzero(moved).tolist())
     return found
 
@@ -227,11 +154,6 @@ def dependence(step, played) -> dict:
 def differs(array, right) -> bool:
     with np.errstate(invalid="ignore"):  # −∞ − (−∞), which counts as equal
         return bool((np.abs(array - right) > DIFFERENT * np.abs(right[np.isfinite(right)]).max()).any())
-
-
-def axes_of(step) -> str:
-    """Return the axes in the comment of a line, such as NV for `# 28 (N, V)`."""
-    return re.search(r"\(([A-Z1, ]*)\)", step.comment)[1].replace(", ", "")
 
 
 def numbers(array) -> list:
@@ -242,16 +164,18 @@ def numbers(array) -> list:
 def film() -> dict:
     """Return the data of the page's script as a JSON-serializable dictionary."""
     right = run()
-    axes = {name: SHAPES.get(name, "C") for name in names()}
-    axes |= {name: axes_of(step) for step in right.steps for name in step.arrays}
+    axes = {name: SHAPES.get(name, "C") for name in NAMES}
+    for step in right.steps:  # the comment is such as `# 28 (N, V)` or `# ← 31, 30, 29  (N, V)`
+        shape = re.search(r"\(([A-Z1, ]*)\)", step.comment)[1].replace(", ", "")
+        axes |= dict.fromkeys(step.arrays, shape)
     places = {name: i for i, step in enumerate(right.steps) for name in step.arrays}
     lines = []
     for step in right.steps:
-        read = reads(step, right.values)
+        read, is_back = reads(step, right.values), step in right.played.back
         lines.append(
             {
                 "code": step.code,
-                "mirrors": mirrored(step) if step in right.back else [],
+                "mirrors": [int(number) for number in re.findall(r"\d+", step.comment)] if is_back else [],
                 "made": list(step.arrays),
                 "reads": read,
                 "from": sorted({places[name] for name in read if name in places}),
@@ -266,39 +190,32 @@ def film() -> dict:
         }
         for name, array in right.values.items()
     }
-    return {
-        "lines": lines,
-        "forward": len(right.forward),
-        "values": values,
-        "mistakes": list(map(consequence, MISTAKES)),
-    }
+    mistakes = [consequence(right, *mistake) for mistake in MISTAKES]
+    return {"lines": lines, "forward": len(right.played.forward), "values": values, "mistakes": mistakes}
 
 
-def mirrored(step) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", step.comment)]
-
-
-def consequence(mistake) -> dict:
+def consequence(right, title, why, edit) -> dict:
     """Return a mistake with its consequences: changed values, the first such line, and wrong gradients."""
-    right, played = run(), run(mistake.old, mistake.new)
-    changed = [i for i, (a, b) in enumerate(zip(played.steps, right.steps, strict=True)) if a.code != b.code]
+    wrong = run(*edit.split(" → "))
+    both = list(zip(wrong.steps, right.steps, strict=True))
+    (line,) = (i for i, (a, b) in enumerate(both) if a.code != b.code)
     different = {
         name: numbers(array)
-        for step, as_it_should in zip(played.steps, right.steps, strict=True)
+        for step, as_it_should in both
         for name, array in step.arrays.items()
         if differs(array, as_it_should.arrays[name])
     }
-    first = [i for i, step in enumerate(right.steps) if different.keys() & step.arrays.keys()]
+    first, *others = (i for i, step in enumerate(right.steps) if different.keys() & step.arrays.keys())
     return {
-        "title": mistake.title,
-        "why": mistake.why,
-        "line": changed[0],
-        "code": played.steps[changed[0]].code,
+        "title": title,
+        "why": why,
+        "line": line,
+        "code": wrong.steps[line].code,
         "values": different,
-        "first": first[0],
-        "others": len(first) - 1,
-        "wrong": played.wrong,
-        "error": float(f"{played.error:.2g}"),
+        "first": first,
+        "others": len(others),
+        "wrong": wrong.wrong,
+        "error": float(f"{wrong.error:.2g}"),
     }
 
 
@@ -309,7 +226,7 @@ def film_page() -> list:
     style, script = (static.joinpath(f"film.{kind}").read_text("utf-8") for kind in ("css", "js"))
     data = json.dumps(shown, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     lines = "".join(map(line, range(len(shown["lines"])), shown["lines"]))
-    options = "".join(f'<option value="{i}">{escape(m.title)}</option>' for i, m in enumerate(MISTAKES))
+    options = "".join(f'<option value="{i}">{escape(title)}</option>' for i, (title, *_) in enumerate(MISTAKES))
     return [
         f"<style>{style}</style>",
         "<h1>One training step, line by line</h1>",

@@ -124,7 +124,6 @@ def names_in(nodes, arrays) -> Iterator[str]:
 
 
 def label_of(equation, name: str) -> str:
-    """Return the label of a value: its name, or its square if the equation defines the square."""
     return f"{name}²" if isinstance(equation.sides[0], n.Power) else name
 
 
@@ -143,7 +142,6 @@ def connect_by_code(node, found: dict) -> None:
 
 
 def ordered(values: dict) -> list:
-    """Return the names in topological order: each name follows its sources."""
     done: list = []
 
     def visit(name):
@@ -171,10 +169,6 @@ def predicted(values: dict, name: str) -> set:
 
 
 def layers_of(values: dict) -> dict:
-    """Return {name: layer}.
-
-    The layer of a value is the length of the longest path from an input. An input is one layer above its first reader.
-    """
     layer: dict = {}
     for name in ordered(values):
         layer[name] = 1 + max((layer[source] for source in values[name].sources), default=-1)
@@ -265,7 +259,6 @@ def width_of(values: dict, place) -> float:
 
 
 def edge(chain: list, centres: dict, depth: dict, values: dict) -> str:
-    """Return the curve of a dependency downwards, and that of its gradient upwards."""
     source, reader = chain[0], chain[-1]
     curves = []
     for kind, part in (("forward", 0), ("back", 1)):
@@ -289,13 +282,11 @@ def edge(chain: list, centres: dict, depth: dict, values: dict) -> str:
 
 
 def shift(chain, centres, values, place) -> float:
-    """Return the distance between the end of an edge and the middle of a box, in the direction of its other end."""
     other = chain[1] if place == chain[0] else chain[-2]
     return max(-9.0, min(9.0, (centres[other] - centres[place]) / 8))
 
 
 def curve(points: list) -> str:
-    """Return a path through points that leaves and enters each vertically."""
     path = "M{:.0f} {:.0f}".format(*points[0])
     for (x0, y0), (x1, y1) in pairwise(points):
         middle = (y0 + y1) / 2
@@ -320,7 +311,6 @@ def box(name: str, values: dict, centre: float, y: float) -> str:
 
 
 def part(kind, label, below, number, x, y, width) -> str:
-    """Return one part of a box. It is highlighted together with the equation of this number."""
     tie = f" e{number}" if number else ""
     base, _, subscript = label.partition("_")
     name = escape(base) + (f'<tspan class="sub" dy="3">{escape(subscript)}</tspan>' if subscript else "")

@@ -4,9 +4,9 @@ import re
 from collections import Counter
 from html import escape
 
+from minitransformer.book.listing import Passage, passages
 from minitransformer.book.observation import docstrings
 from minitransformer.book.page import Words, is_shown
-from minitransformer.book.passages import Passage, passages
 from minitransformer.book.symbols import names_given, texts_of
 from minitransformer.book.typesetting import mathml
 
@@ -34,7 +34,6 @@ def handout(leaf, derivations, answers=False, exercises=()) -> list:
 
 
 def in_code(exercises=()):
-    """Return the commands that write the exercises and check those with the given names."""
     start, *check = (
         f"<code>minitransformer learn {act}</code>" for act in ("start", *map("check {}".format, exercises))
     )
@@ -53,33 +52,28 @@ class Blanks(Words):
         self.answer = re.compile(rf"(?<!\w)({'|'.join(names)})(?!\w)[^.;]*=|=[^.;]*(?<!\w)({'|'.join(names)})(?!\w)")
 
     def passage(self, passage):
-        """Format a passage. In a backward pass, only the left-hand sides of equations are kept."""
+        """Format a passage. A backward pass keeps only left-hand sides, and def, class and return lines."""
         mine = [s for s in self.derivations.statements if s.function == passage.function and s.is_of_gradient]
         if not mine:
             return super().passage(passage)
         kept = "\n\n".join(dict.fromkeys(f"    {statement.text}" for statement in mine))
-        lines = tuple((at, self.without_answer(at, line)) for at, line in passage.lines if self.is_kept(at, line))
-        return f'<div class="blanks">{super().passage(Passage(passage.function, kept, lines))}</div>'
+        lines = []
+        for at, line in passage.lines:
+            if self.numbers.get(at):
+                begins = re.match(r" *(?:return\b|[\w, ]+=(?!=)|)", line)[0] + " " * 6
+                blank = begins + f"# {' '.join(f'({number})' for number in self.numbers[at])}"
+                marks = [mark for mark in self.marks[at] if mark[1] <= len(begins)]
+                self.marks[at] = [*marks, (len(begins), len(blank), "comment")]
+                lines.append((at, blank))
+            elif line.lstrip().startswith(("def ", "return ", "class ")):
+                lines.append((at, line))
+        return f'<div class="blanks">{super().passage(Passage(passage.function, kept, tuple(lines)))}</div>'
 
     def block(self, kind, content, function):
         """Format a block, but omit a paragraph that contains the value of a gradient."""
         return "" if kind == "prose" and self.answer.search(content) else super().block(kind, content, function)
 
-    def is_kept(self, at, line):
-        """Return True for a line with a number, and for a def, class or return line."""
-        return bool(self.numbers.get(at)) or line.lstrip().startswith(("def ", "return ", "class "))
-
-    def without_answer(self, at, line):
-        """Return a line of code. If it has a number, its right-hand side is removed."""
-        if not self.numbers.get(at):
-            return line
-        begins = re.match(r" *(?:return\b|[\w, ]+=(?!=)|)", line)[0] + " " * 6
-        kept = begins + f"# {' '.join(f'({number})' for number in self.numbers[at])}"
-        self.marks[at] = [*(m for m in self.marks[at] if m[1] <= len(begins)), (len(begins), len(kept), "comment")]
-        return kept
-
     def equation(self, statement):
-        """Format an equation. In a backward pass, a blank replaces its right-hand side."""
         if not statement.is_of_gradient:
             return super().equation(statement)
         left = mathml(statement.equation, self.names, only_left=True)
@@ -91,11 +85,9 @@ class Blanks(Words):
         remark = f'<span class="remark">{remarks}</span>' * bool(remarks)
         return f"<div {tied}><div>{left}{remark}{blank}</div><span>({statement.number})</span></div>"
 
-    def graph(self, function):
-        """Return "", because the graph and the Jacobian are part of the answer."""
+    def pictures(self, function):
+        """Return "", because the graph and the Jacobians are part of the answer."""
         return ""
-
-    jacobian = graph
 
 
 def rooms(asked, source):

@@ -1,14 +1,39 @@
-"""Format Python code as HTML with line numbers, syntax colours, and links to the equations."""
+"""Python code as HTML: passages of a file, with line numbers, syntax colours, and links to the equations."""
 
 import io
 import keyword
 import re
 import tokenize
+from dataclasses import dataclass
 from html import escape
+
+from minitransformer.book.observation import docstrings
 
 KINDS = {tokenize.COMMENT: "comment", tokenize.STRING: "string", tokenize.NUMBER: "number"}
 FAR_BEHIND = re.compile(r"(?<=\S) {3,}$")  # the blanks before a comment that is aligned with others
 TAGGED = re.compile(r"\((\d{1,6})\)")
+FORMATTER = re.compile(r" *# fmt: (on|off)$")
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A docstring and the code up to the next one. `lines` are (number in the file, text)."""
+
+    function: str  # its qualified name, or "" for the docstring of the file
+    docstring: str
+    lines: tuple
+
+
+def passages(source: str) -> list[Passage]:
+    """Return the passages of a file. Code without a docstring belongs to the preceding passage."""
+    text, quoted, found = source.split("\n"), docstrings(source), []
+    for this, behind in zip(quoted, [*(after.begins for after in quoted[1:]), len(text) + 1], strict=True):
+        numbers = [*range(this.begins, this.first), *range(this.last + 1, behind)]
+        lines = [(n, text[n - 1]) for n in numbers if not FORMATTER.match(text[n - 1])]
+        lines = [(n, line) for n, line in lines if line.strip() or n != this.last + 1]
+        filled = [k for k, (_, line) in enumerate(lines) if line.strip()]
+        found.append(Passage(this.function, this.text, tuple(lines[filled[0] : filled[-1] + 1] if filled else ())))
+    return found
 
 
 def marks_of(source: str) -> dict:
@@ -25,40 +50,27 @@ def listing(lines, numbers: dict, known: set, marks: dict) -> str:
     """Format lines of code without their common indentation.
 
     `lines` are (number in the file, text). `numbers` is {line: numbers of its equations}. The equations in `known` are
-    on the page, so their numbers become links.
+    on the page, so their numbers become links. The CSS variable `--in` indents the rest of a wrapped line.
     """
     shared = min((len(text) - len(text.lstrip()) for _, text in lines if text.strip()), default=0)
-    return "".join(
-        one_line(at, coloured(text, marks.get(at, ()), known, shared), indentation(text) - shared, numbers.get(at, ()))
-        for at, text in lines
-    )
-
-
-def indentation(text):
-    return len(text) - len(text.lstrip(" "))
-
-
-def one_line(at, markup, indented, equations):
-    """Format a line of code. The CSS variable `--in` indents the rest of a wrapped line."""
-    classes = "".join(f" e{number}" for number in equations)
-    return (
-        f'<span class="line{classes}" id="L{at}" style="--in:{max(indented, 0)}">'
-        f'<a class="at" href="#L{at}">{at}</a>{markup}</span>'
-    )
+    made = ""
+    for at, text in lines:
+        classes = "".join(f" e{number}" for number in numbers.get(at, ()))
+        indented = max(len(text) - len(text.lstrip(" ")) - shared, 0)
+        made += (
+            f'<span class="line{classes}" id="L{at}" style="--in:{indented}">'
+            f'<a class="at" href="#L{at}">{at}</a>{coloured(text, marks.get(at, ()), known, shared)}</span>'
+        )
+    return made
 
 
 def coloured(text, marks, known, start):
-    """Return a line from column `start` on, with colours and links to equations."""
     markup, at = "", start
     for first, behind, kind in marks:
         before, inner = text[at:first], escape(text[first:behind])
         if kind == "comment":
             before = FAR_BEHIND.sub("  ", before)
-            inner = TAGGED.sub(lambda match: to_equation(match, known), inner)
+            inner = TAGGED.sub(lambda m: f'<a href="#eq-{m[1]}">{m[0]}</a>' if int(m[1]) in known else m[0], inner)
         markup += f'{escape(before)}<span class="{kind}">{inner}</span>'
         at = behind
     return markup + escape(text[at:])
-
-
-def to_equation(match, known):
-    return f'<a href="#eq-{match[1]}">{match[0]}</a>' if int(match[1]) in known else match[0]

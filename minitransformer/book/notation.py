@@ -173,7 +173,6 @@ class Parser:
         self.within_norm = False
 
     def next(self):
-        """Return the next token as (kind, text, offset), skipping blanks."""
         at = self.at
         while at < len(self.tokens) and self.tokens[at][0] == "blank":
             at += 1
@@ -187,7 +186,6 @@ class Parser:
         return self.next()[0]
 
     def adjacent(self):
-        """Return True if the next token follows without a blank."""
         return self.at < len(self.tokens) and self.tokens[self.at][0] != "blank"
 
     def take(self, expected=None):
@@ -255,7 +253,6 @@ class Parser:
         return terms[0][1] if len(terms) == 1 and sign == 1 else Sum(tuple(terms))
 
     def term(self):
-        """Parse factors separated by · and /."""
         node = self.beside()
         while self.peek() in ("·", "/"):
             node = Dot(node, self.fraction()) if self.take() == "·" else Fraction(node, self.beside())
@@ -293,7 +290,6 @@ class Parser:
         return Total(index, self.term())
 
     def factor(self):
-        """Parse a factor with its powers, indices and arguments."""
         node = self.primary()
         while self.adjacent():
             text = self.peek()
@@ -331,7 +327,6 @@ class Parser:
         return tuple(entries)
 
     def primary(self):
-        """Parse a number, a name, a root, or an expression in brackets."""
         kind, text = self.kind(), self.peek()
         if kind == "number":
             return Number(self.take())
@@ -380,10 +375,7 @@ class Parser:
 
 
 def tokens(text, start):
-    """Split a line into [(kind, text, offset)].
-
-    Raises NotationError if the line is empty, has more than LONGEST tokens, or contains an unknown character.
-    """
+    """Split a line into [(kind, text, offset)]."""
     found, at = [], 0
     while at < len(text):
         match = TOKEN.match(text, at)
@@ -405,7 +397,6 @@ def children(node):
 
 
 def flat(value):
-    """Yield the entries of nested tuples."""
     if isinstance(value, tuple):
         for entry in value:
             yield from flat(entry)

@@ -46,12 +46,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Docstring:
-    """A docstring, the qualified name of its function ("" for the file), and its lines."""
+    """A docstring, the qualified name of its function ("" for the file), and its lines in the file.
+
+    `begins` is the first line of the definition, including decorators and a comment above.
+    """
 
     function: str
     text: str
     first: int
     last: int
+    begins: int
 
 
 @cache
@@ -114,8 +118,6 @@ def read_python(path, name=None) -> str:
 
 
 def functions(source: str):
-    """Yield (qualified name, node) for a file and for its classes and functions, in order."""
-
     def visit(node, name):
         for child in ast.iter_child_nodes(node):
             if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
@@ -132,18 +134,20 @@ def functions(source: str):
 
 @lru_cache(maxsize=64)
 def docstrings(source: str) -> list[Docstring]:
-    lines = source.split("\n")
-    return [docstring_of(name, node, lines) for name, node in functions(source) if ast.get_docstring(node) is not None]
-
-
-def docstring_of(name, node, lines):
-    quoted = node.body[0]
-    first, *others = quoted.value.value.expandtabs().split("\n")
-    before = len(lines[quoted.lineno - 1][: quoted.col_offset].expandtabs())
-    margin = min([before, *(len(line) - len(line.lstrip()) for line in others if line.strip())])
-    text = "\n".join([first.lstrip(), *(line[margin:] for line in others)])
-    skipped = text[: len(text) - len(text.lstrip())].count("\n")
-    return Docstring(name, "\n".join(text.split("\n")[skipped:]).rstrip(), quoted.lineno + skipped, quoted.end_lineno)
+    lines, found = source.split("\n"), []
+    for name, node in functions(source):
+        if ast.get_docstring(node) is None:
+            continue
+        begins = min([getattr(node, "lineno", 1), *(d.lineno for d in getattr(node, "decorator_list", ()))])
+        while name and lines[begins - 2].strip().startswith("#"):
+            begins -= 1
+        quoted = node.body[0]
+        first, *others = quoted.value.value.expandtabs().split("\n")
+        before = len(lines[quoted.lineno - 1][: quoted.col_offset].expandtabs())
+        margin = min([before, *(len(line) - len(line.lstrip()) for line in others if line.strip())])
+        text = "\n".join([first.lstrip(), *(line[margin:] for line in others)]).rstrip()
+        found.append(Docstring(name, text, quoted.lineno, quoted.end_lineno, begins))
+    return found
 
 
 @lru_cache(maxsize=64)
@@ -160,7 +164,6 @@ def places(source: str) -> dict[int, list[Place]]:
 
 
 def statements(node):
-    """Yield the statements of a function, without nested functions and classes."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.Expr)):
             yield child

@@ -8,16 +8,14 @@ from itertools import groupby
 import numpy as np
 
 from minitransformer.book import notation as n
+from minitransformer.book.derivations import EQUAL
 from minitransformer.book.graph import picture_of
-from minitransformer.book.listing import listing, marks_of
-from minitransformer.book.matrices import with_digits
+from minitransformer.book.listing import listing, marks_of, passages
 from minitransformer.book.observation import numbers_of_lines
-from minitransformer.book.passages import passages
-from minitransformer.book.pictures import heat_map
+from minitransformer.book.pictures import heat_map, with_digits
 from minitransformer.book.prose import blocks, inline
 from minitransformer.book.run import BACKWARD, WIDEST, is_numeric
 from minitransformer.book.specimens import why_not_executed
-from minitransformer.book.statements import EQUAL
 from minitransformer.book.symbols import bases_in
 from minitransformer.book.typesetting import mathml
 
@@ -78,10 +76,7 @@ class Words:
         self.names = bases_in(*(side for s in derivations.statements for side in s.equation.sides))
         self.known = {s.number for s in derivations.statements if s.number is not None}
         self.numbers, self.marks = numbers_of_lines(derivations.source), marks_of(derivations.source)
-        self.line_of = {}
-        for line, numbers in self.numbers.items():
-            for number in numbers:
-                self.line_of.setdefault(number, line)
+        self.line_of = {n: line for line, numbers in reversed(self.numbers.items()) for n in numbers}
         self.anchored, self.pictured, self.has_graph = set(), set(), False
 
     def passages(self):
@@ -94,11 +89,8 @@ class Words:
         return body
 
     def passage(self, passage):
-        """Format a docstring and its code side by side."""
         words = "".join(self.block(kind, content, passage.function) for kind, content in blocks(passage.docstring))
-        words += self.graph(passage.function)
-        if passage.function.endswith(BACKWARD):
-            words += self.jacobian(passage.function.removesuffix(BACKWARD))
+        words += self.pictures(passage.function)
         if not passage.lines or not passage.function:
             return f'<div class="passage whole"><div class="words">{words}</div></div>'
         code = listing(passage.lines, self.numbers, self.known, self.marks)
@@ -106,24 +98,25 @@ class Words:
         return f'<div class="{side}"><div class="words">{words}</div><pre>{code}</pre></div>'
 
     def block(self, kind, content, function):
-        """Format a paragraph, or the equations of an indented block."""
         if kind == "prose":
             return f"<p>{inline(content)}</p>"
         if not any((function, line.strip()) in self.of for line in content):
             return drawing(content)
-        return "".join(self.equations(line.strip(), function) for line in content if line.strip())
-
-    def equations(self, text, function):
-        return "".join(map(self.equation, self.of.get((function, text), ()))) or drawing([text])
+        lines = [line.strip() for line in content if line.strip()]
+        return "".join("".join(map(self.equation, self.of.get((function, t), ()))) or drawing([t]) for t in lines)
 
     def equation(self, statement):
         remarks = " ".join(map(escape, statement.remarks))
         ranges = "".join(f",&ensp;{mathml(part, self.names)}" for part in statement.ranges)
+        number = ""
+        if statement.number is not None:
+            line, tag = self.line_of.get(statement.number), f"({statement.number})"
+            number = f'<a class="number" href="#L{line}">{tag}</a>' if line else f'<span class="number">{tag}</span>'
         return (
             f'<div {self.tied("equation", statement)}><div><span class="formula">'
             f"{mathml(statement.equation, self.names)}{ranges}</span>"
-            f'<span class="remark">{remarks}</span>{self.value(statement)}</div>{self.number(statement)}</div>'
-            f"{self.picture(statement)}"
+            f'<span class="remark">{remarks}</span>{self.value(statement)}</div>{number}</div>'
+            f"{self.heat_map(statement)}"
         )
 
     def tied(self, classes, statement):
@@ -134,47 +127,43 @@ class Words:
         self.anchored.add(statement.number)
         return f'class="{classes} e{statement.number}"{anchor}'
 
-    def number(self, statement):
-        """Format the number of an equation, with a link to its line."""
-        if statement.number is None:
-            return ""
-        line = self.line_of.get(statement.number)
-        tag = f"({statement.number})"
-        return f'<a class="number" href="#L{line}">{tag}</a>' if line else f'<span class="number">{tag}</span>'
-
     def value(self, statement):
-        """Format the value of an equation, or the reason why it has none."""
         if statement.verdict == EQUAL:
             return f'<span class="value equal">= {entries(statement.value)}</span>'
         reason = why_not_executed(self.file, statement.text)
         words = f"not executed: {reason}" if reason else statement.in_words
         return f'<span class="value{" different" * bool(statement.errors)}">{escape(words)}</span>'
 
-    def picture(self, statement):
-        """Return a heat map of the Jacobian whose entries an equation defines, or ""."""
+    def heat_map(self, statement):
+        """Return a heat map of the Jacobian whose entries an equation defines, or "".
+
+        Indices that both names have are fixed at 0.
+        """
         left, run = statement.equation.sides[0], statement.shown_on
         if run is None or not isinstance(left, n.Derivative) or not isinstance(left.of, n.Symbol):
             return ""
-        rows, columns = left.of.subscript, left.by.subscript
-        matrix = matrix_of(run.jacobian(left.of.base, left.by.base), rows, columns)
-        if matrix is None:
+        letters, matrix = left.of.subscript + left.by.subscript, run.jacobian(left.of.base, left.by.base)
+        both = [letter for letter in left.of.subscript if letter in left.by.subscript]
+        if matrix.ndim != len(letters) or len(set(left.of.subscript)) - len(both) != 1:
+            return ""
+        matrix = matrix[tuple(0 if letter in both else slice(None) for letter in letters)]
+        if matrix.ndim != 2 or max(matrix.shape) > WIDEST:
             return ""
         self.pictured.add(run.specimen.function)
-        both = ", ".join(f"<i>{letter}</i>" for letter in rows if letter in columns)
-        return figure(matrix, left, f" for one {both}" if both else " at one position")
+        names = ", ".join(f"<i>{letter}</i>" for letter in both)
+        return figure(matrix, left, f" for one {names}" if both else " at one position")
 
-    def graph(self, function):
-        """Return the picture of a derivation. The first one on a page has a caption."""
-        picture = picture_of(function, self.derivations, explained=not self.has_graph)
-        self.has_graph = self.has_graph or bool(picture)
-        return picture
+    def pictures(self, function):
+        """Return the graph of a function and, for a backward pass, the Jacobians of its forward pass.
 
-    def jacobian(self, function):
-        """Return heat maps of the Jacobians of a function.
-
-        These are the Jacobians that its specimens list. If they list none, it is the Jacobian at one position, unless
-        `picture` has already shown it.
+        The latter are those that the specimens list. If they list none, it is the Jacobian at one position, unless an
+        equation has already shown it.
         """
+        graph = picture_of(function, self.derivations, explained=not self.has_graph)
+        self.has_graph = self.has_graph or bool(graph)
+        if not function.endswith(BACKWARD):
+            return graph
+        function = function.removesuffix(BACKWARD)
         runs = [run for run in self.derivations.runs if run.specimen.function == function]
         named = "".join(
             figure(np.squeeze(run.jacobian(of, by)), entry(of, "i", by, "j"), said=f". {words}")
@@ -182,25 +171,12 @@ class Words:
             for (of, by), words in run.specimen.shows.items()
         )
         if named:
-            return f'<div class="maps">{named}</div>'
-        for run in runs:
-            name = run.name_of_output()
-            if name and function not in self.pictured:
-                self.pictured.add(function)
-                return figure(run.jacobian(name, "x"), entry(name, "i", "x", "j"), " at one position")
-        return ""
-
-
-def matrix_of(jacobian, rows, columns):
-    """Return a Jacobian as a matrix.
-
-    The letters `rows` and `columns` name its axes. Letters in both are fixed at index 0. Returns None if the result is
-    not a matrix, or too large for a picture.
-    """
-    if jacobian.ndim != len(rows + columns):
-        return None
-    matrix = jacobian[tuple(0 if letter in rows and letter in columns else slice(None) for letter in rows + columns)]
-    return matrix if matrix.ndim == 2 and len(set(rows) - set(columns)) == 1 and max(matrix.shape) <= WIDEST else None
+            return f'{graph}<div class="maps">{named}</div>'
+        run, name = next(((run, run.name_of_output()) for run in runs if run.name_of_output()), (None, ""))
+        if not name or function in self.pictured:
+            return graph
+        self.pictured.add(function)
+        return graph + figure(run.jacobian(name, "x"), entry(name, "i", "x", "j"), " at one position")
 
 
 def entry(of, i, by, j):
@@ -208,14 +184,8 @@ def entry(of, i, by, j):
 
 
 def figure(matrix, derivative, where="", said=""):
-    """Return a heat map of a Jacobian with a caption that explains rows and columns."""
-    row, column = (
-        next(letter for letter in mine if letter not in other)
-        for mine, other in (
-            (derivative.of.subscript, derivative.by.subscript),
-            (derivative.by.subscript, derivative.of.subscript),
-        )
-    )
+    rows, columns = derivative.of.subscript, derivative.by.subscript
+    (row,), (column,) = set(rows) - set(columns), set(columns) - set(rows)
     caption = mathml(n.Equation((derivative,), ()))
     return (
         f"<figure>{heat_map(matrix, derivative.of.base, derivative.by.base)}<figcaption>{caption}{where}: "
@@ -224,7 +194,6 @@ def figure(matrix, derivative, where="", said=""):
 
 
 def entries(value):
-    """Format the first entries of an array and its shape."""
     if not is_numeric(value):
         return "its line"
     value = np.asarray(value)

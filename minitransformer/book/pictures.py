@@ -1,4 +1,4 @@
-"""Pictures of a run as SVG: its arrays as rectangles to scale, and a small Jacobian as a heat map."""
+"""Arrays as HTML tables between vertical bars and, as SVG, to scale; a small Jacobian as a heat map."""
 
 from html import escape
 
@@ -7,6 +7,41 @@ import numpy as np
 CELL = 14  # pixels for an entry of an array
 GAP = 22
 RED, BLUE = "#b3261e", "#1f5fa8"
+
+
+def matrix(label: str, array, show, kind: str = "matrix") -> str:
+    """Return an array as a label and a table. `show` converts an entry to text."""
+    array = np.asarray(array)
+    rows = array.reshape(int(np.prod(array.shape[:-1])), array.shape[-1]) if array.ndim else array.reshape(1, 1)
+    cells = "".join(f"<tr>{''.join(f'<td>{show(entry)}</td>' for entry in row)}</tr>" for row in rows)
+    return f'<span class="given">{label}<table class="{kind}">{cells}</table></span>'
+
+
+def board(matrices) -> str:
+    return f'<div class="board">{"".join(matrices)}</div>'
+
+
+def with_decimals(decimals: int):
+    def show(number):
+        if not np.isfinite(number):
+            return infinite(number)
+        text = f"{number:.{decimals}f}"
+        return "0" if not float(text) else text.replace("-", "−")
+
+    return show
+
+
+def with_digits(digits: int):
+    def show(entry):
+        if isinstance(entry, (bool, np.bool_)):
+            return ("no", "yes")[int(entry)]
+        return f"{float(entry) + 0.0:.{digits}g}".replace("-", "−") if np.isfinite(entry) else infinite(entry)
+
+    return show
+
+
+def infinite(number):
+    return "NaN" if np.isnan(number) else ("−∞" if number < 0 else "∞")
 
 
 def picture_of_shapes(rows: dict, letters: dict) -> str:
@@ -26,7 +61,6 @@ def picture_of_shapes(rows: dict, letters: dict) -> str:
 
 
 def row_of_shapes(arrays, letters, y):
-    """Return (SVG elements, width, height) of a row of arrays. Its upper edge is at y."""
     parts, x, tall = [], 70, 0
     for name, shape in arrays:
         rows, columns = (1, 1, *shape)[-2:]
@@ -42,7 +76,6 @@ def row_of_shapes(arrays, letters, y):
 
 
 def rectangle(x, y, wide, tall, front):
-    """Return a rectangle for an array, with lines between its entries if `front`."""
     lines = ""
     if front:
         lines = "".join(f"M{x + CELL * k} {y}v{tall}" for k in range(1, wide // CELL))
@@ -52,10 +85,7 @@ def rectangle(x, y, wide, tall, front):
 
 
 def heat_map(matrix, of: str, by: str) -> str:
-    """Return an SVG of a Jacobian of `of` with respect to `by`.
-
-    Positive entries are red, negative ones blue.
-    """
+    """Return an SVG of a Jacobian of `of` with respect to `by`."""
     size, left, top = 34, 32, 24
     scale = np.abs(matrix).max(initial=0) or 1
     parts = [label(left + size * (j + 0.5), 15, by, j) for j in range(matrix.shape[1])]
@@ -67,7 +97,6 @@ def heat_map(matrix, of: str, by: str) -> str:
 
 
 def entry(x, y, size, value, scale):
-    """Return a square whose opacity is proportional to the magnitude of its value."""
     strength = abs(value) / scale
     number = "0" if abs(value) < 5e-3 else f"{value:.2f}".replace("-", "−")
     kind = "entry strong" if strength > 0.5 else "entry"

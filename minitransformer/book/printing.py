@@ -23,7 +23,6 @@ def browser() -> str:
 
 
 def print_pages(program: str, pages) -> None:
-    """Print each page to a .pdf in its folder. Raises OSError if this fails."""
     with tempfile.TemporaryDirectory() as profile:
         for page in pages:
             print_page(program, Path(page).resolve(), profile)

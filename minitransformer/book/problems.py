@@ -13,14 +13,14 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from minitransformer import optim
-from minitransformer.book.specimens import REDUCTIONS, constant, on, values_of
+from minitransformer.book.specimens import REDUCTIONS, on
 from minitransformer.layers.activations import relu
 from minitransformer.layers.attention import attention
 from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.layers.linear import linear
 from minitransformer.layers.positions import turned
 from minitransformer.layers.rms_norm import rms_norm
-from minitransformer.layers.softmax import log_softmax, softmax
+from minitransformer.layers.softmax import softmax
 from minitransformer.losses import cross_entropy
 
 LN2 = np.log(2)
@@ -80,13 +80,11 @@ def with_unit(fraction, unit):
 
 
 def whole(rng, *shape, least=-3, most=3):
-    """Draw an array of nonzero integers from `least` to `most`."""
     drawn = rng.integers(least, most, shape)
     return np.where(drawn >= 0, drawn + 1, drawn).astype(float)
 
 
 def logarithms(rng, rows, columns, total):
-    """Draw rows of logarithms of powers of two. The powers in a row have a sum that is in `total`."""
     powers = [p for p in combinations_with_replacement((1, 2, 4, 8), columns) if sum(p) in total]
     return np.log([rng.permutation(powers[rng.integers(len(powers))]) for _ in range(rows)]).astype(float)
 
@@ -98,8 +96,8 @@ def rows_for(level):
 def draw_linear(rng, level):
     rows = rows_for(level)
     x, weight, bias, dy = whole(rng, rows, 3), whole(rng, 3, 2), whole(rng, 2), whole(rng, rows, 2)
-    names = {"W": "weight", "b": "bias"}
-    return on(linear, (x, weight, bias), names=names, dy=dy), {"x": x, "W": weight, "b": bias, "dy": dy}
+    specimen = on(linear, (x, weight, bias), names="W = weight; b = bias", dy=dy)
+    return specimen, {"x": x, "W": weight, "b": bias, "dy": dy}
 
 
 def draw_relu(rng, level):
@@ -111,14 +109,14 @@ def draw_softmax(rng, level):
     x = logarithms(rng, 2, 4, {8, 16})
     dy = whole(rng, *x.shape)
     m = x.max(-1, keepdims=True)
-    return on(softmax, (x,), names={"m": constant(m)}, dy=dy), {"x": x, "m": m, "dy": dy}
+    return on(softmax, (x,), known={"m": m}, dy=dy), {"x": x, "m": m, "dy": dy}
 
 
 def draw_cross_entropy(rng, level):
     x = logarithms(rng, rows_for(level), 4, {8, 16})
     t = rng.integers(4, size=len(x))
-    names = {"x": "logits", "t": "targets", "ε": "smooth", "ignored": "ignore_index", "dL": "dloss"}
-    names |= values_of(log_softmax=log_softmax)
+    names = "x = logits; t = targets; ε = smooth; ignored = ignore_index; dL = dloss; "
+    names += "log_softmax = value_of(log_softmax)"
     specimen = on(cross_entropy, (x, t), names=names, dy=1.0, variant="mean", variants=REDUCTIONS)
     return specimen, {"x": x, "t": t, "a": np.eye(4)[t], "w": np.ones(4), "dL": np.array(1.0)}
 
@@ -131,8 +129,8 @@ def draw_attention(rng, level):
     mask = np.tri(queries, 2, 2 - queries, dtype=bool)
     if len({tuple(row) for row in k[0]}) == 1 or not q.any(axis=-1).all():
         raise OddError("a query has the same score for all keys")
-    names = values_of(softmax=softmax) | {"mask": constant(mask)}
-    specimen = on(attention, (q, k, v), options={"mask": mask, "scale": 1.0}, names=names, dy=dy)
+    options, names = {"mask": mask, "scale": 1.0}, "softmax = value_of(softmax)"
+    specimen = on(attention, (q, k, v), "", names, {"mask": mask}, options=options, dy=dy)
     return specimen, {"q": q[0], "k": k[0], "v": v[0], "s": np.array(1.0), "mask": mask, "dy": dy[0]}
 
 
@@ -161,8 +159,8 @@ def draw_rotary(rng, level):
     quarters = rng.integers(0, 4, (3, pairs))
     cos, sin = np.array([1.0, 0, -1, 0])[quarters], np.array([0.0, 1, 0, -1])[quarters]
     x, dy = whole(rng, 3, 2 * pairs), whole(rng, 3, 2 * pairs)
-    names = {"da′": "da_turned", "db′": "db_turned"}
-    specimen = on(turned, (x,), options={"cos": cos, "sin": sin, "layout": "half"}, names=names, dy=dy)
+    options = {"cos": cos, "sin": sin, "layout": "half"}
+    specimen = on(turned, (x,), names="da′ = da_turned; db′ = db_turned", options=options, dy=dy)
     given = {"a": x[:, :pairs], "b": x[:, pairs:], "cos": cos, "sin": sin}
     return specimen, given | {"da′": dy[:, :pairs], "db′": dy[:, pairs:]}
 
@@ -172,8 +170,8 @@ def draw_adamw(rng, level):
     theta, g = whole(rng, size, least=-6, most=6), whole(rng, size, least=-4, most=4)
     settings = {"t": 1, "lr": 0.5, "betas": (0.5, 0.75), "eps": 1.0, "weight_decay": 0.25}
     zero = np.zeros(size)
-    names = {"λ": "weight_decay"}
-    specimen = on(optim.adamw, (theta, g, zero, zero), options=settings, names=names, explains=False)
+    state = theta, g, zero, zero
+    specimen = on(optim.adamw, state, names="λ = weight_decay", options=settings, explains=False)
     given = {"θ": theta, "g": g, "m": zero, "v": zero, "t": np.array(1), "lr": np.array(0.5)}
     return specimen, given | {"λ": np.array(0.25), "ε": np.array(1.0), "β₁": np.array(0.5), "β₂": np.array(0.75)}
 

@@ -27,7 +27,6 @@ def blocks(text: str):
 
 
 def block(kind, lines):
-    """Join the lines of a paragraph, or strip blank lines from an indented block."""
     if kind == "prose":
         return kind, " ".join(map(str.strip, lines)).strip()
     while not lines[-1].strip():

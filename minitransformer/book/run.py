@@ -34,7 +34,8 @@ class Run:
         self.places = {number: [place for place in found if self.was_run(place)] for number, found in numbered.items()}
         local = self.local_variables()
         self.values = {**local, **{symbol_of(name): value for name, value in local.items()}}
-        self.values |= {symbol: value for symbol, value in self.named_values(local) if value is not None}
+        named = {symbol: specimen.value(symbol, local) for symbol in specimen.names}
+        self.values |= {symbol: value for symbol, value in named.items() if value is not None}
         self.place_of = {}
         for number, places in self.places.items():
             group = [s.equation for s in statements if s.number == number]
@@ -44,10 +45,7 @@ class Run:
         self.surroundings = Surroundings(self.values, backwards, self.jacobian)
 
     def observe(self, inputs, backward=False):
-        """Run the call and return the frames of the file's functions.
-
-        If `backward`, also run the backward pass on the specimen's dy, or on random numbers.
-        """
+        """Run the call and return the frames of the file's functions."""
         with plain(), watched(self.path) as seen:
             returned = self.specimen.call(*inputs, **self.specimen.options)
             if backward and isinstance(returned, tuple) and len(returned) == 2 and callable(returned[1]):
@@ -57,23 +55,14 @@ class Run:
         return seen
 
     def was_run(self, place):
-        """Return True if the function of a place was run and reached its return statement."""
         frame = self.frames.get(place.function)
         return frame is not None and (place.name != RETURNED or place.first <= frame.line <= place.last)
 
     def local_variables(self):
-        """Return {name: value} of the variables in all frames.
-
-        A name that occurs in several frames has the value from the frame with the most names.
-        """
+        """Return {name: value} of the variables in all frames."""
         return dict(ChainMap(*(frame.names for frame in sorted(self.frames.values(), key=lambda f: -len(f.names)))))
 
-    def named_values(self, local):
-        for symbol, how in self.specimen.names.items():
-            yield symbol, how(local) if callable(how) else local.get(how)
-
     def code_name(self, symbol):
-        """Return the name that the specimen gives for a symbol or gradient, or None."""
         names = self.specimen.names
         found = names.get(symbol)
         if found is None and symbol.startswith("d") and isinstance(names.get(symbol[1:]), str):
@@ -85,11 +74,7 @@ class Run:
         return frame.returned if place.name == RETURNED else frame.names.get(place.name)
 
     def bind(self, nodes, places):
-        """Assign values to the names on the left sides of the equations that share a number.
-
-        A name gets the value that a line with this number assigns to it. The remaining names get the values of the
-        remaining lines, in order.
-        """
+        """Assign values to the names on the left sides of the equations that share a number."""
         rest = []
         for node in nodes:
             place = self.place_that_assigns(node, places)
@@ -106,10 +91,7 @@ class Run:
                 self.give(node, place)
 
     def place_that_assigns(self, node, places):
-        """Return the first place that assigns the name of a node, or None.
-
-        The name in the code corresponds to the node's symbol, or is given by the specimen.
-        """
+        """Return the first place that assigns the name of a node, or None."""
         texts = texts_of(node)
         for place in places:
             if symbol_of(place.name) in texts:
@@ -122,7 +104,7 @@ class Run:
         if value is None:
             return
         text = texts_of(node)[-1] if np.ndim(value) else texts_of(node)[0]
-        if callable(self.specimen.names.get(text)):
+        if not str(self.specimen.names.get(text, "_")).isidentifier():  # the specimen defines it
             return
         squared = isinstance(node, n.Power)
         self.values[text] = np.sqrt(value) if squared else value
@@ -152,7 +134,6 @@ class Run:
                 statement.value, statement.shown_on = sides if value is None else value, self
 
     def sides_and_error(self, statement):
-        """Return (left side, largest error relative to the largest entry) of an equation."""
         sides, relations = statement.equation.sides, statement.equation.relations
         spans = {part.sides[0].text: evaluate(part.sides[1], self.surroundings) for part in statement.ranges}
         here = replace(self.surroundings, ranges=spans)
@@ -168,7 +149,6 @@ class Run:
         return shown, max(errors)
 
     def value_of(self, node):
-        """Return the value, with all entries, of the name on the left, or of the first of several names."""
         node = node.of[0] if isinstance(node, n.Several) else node
         known = [text for text in texts_of(node) if text in self.values]
         if not known:
@@ -177,7 +157,6 @@ class Run:
         return value**2 if isinstance(node, n.Power) else value
 
     def given(self):
-        """Return {symbol: value} of the inputs of the equations whose values are shown from this run."""
         shown = [s for s in self.statements if s.shown_on is self]
         made = {text for s in shown for node in names_given(s.equation) for text in texts_of(node)}
         used = [text for s in shown for symbol in symbols_in(*s.equation.sides) for text in texts_of(symbol)]
@@ -188,7 +167,6 @@ class Run:
         }
 
     def arrays(self, function):
-        """Return [(symbol, shape)] of a function's arguments and numbered arrays."""
         frame = self.frames.get(function)
         if frame is None:
             return []
@@ -202,11 +180,10 @@ class Run:
         return list(found.items())
 
     def symbol_for(self, name):
-        said = [symbol for symbol, how in self.specimen.names.items() if how == name]
+        said = [symbol for symbol, code in self.specimen.names.items() if str(code) == name]
         return said[0] if said else symbol_of(name)
 
     def handed_back(self):
-        """Return the backward that the function of the specimen returned, or None."""
         frame = self.frames.get(self.specimen.function)
         last = frame.returned[-1] if frame and isinstance(frame.returned, tuple) and frame.returned else None
         return last if inspect.isfunction(last) else None
@@ -225,7 +202,7 @@ class Run:
         frame = self.frames.get(self.specimen.function)
         unnumbered = Place(self.specimen.function, of, 0, 0) if frame and of in frame.names else None
         place, names = self.place_of.get(of, unnumbered), list(inspect.signature(self.specimen.call).parameters)
-        wanted = [k for k, name in enumerate(names) if self.specimen.names.get(by, by) in (name, symbol_of(name))]
+        wanted = [k for k, name in enumerate(names) if str(self.specimen.names.get(by, by)) in (name, symbol_of(name))]
         if place is None or not wanted:
             raise NotExecuted(f"∂{of}/∂{by} must be a derivative of a forward value with respect to an input")
         inputs, x = list(self.specimen.inputs), self.specimen.inputs[wanted[0]]
@@ -241,26 +218,22 @@ class Run:
 
 
 def belongs(function, specimen):
-    """Return True if a function is one of a specimen's functions, or nested in one."""
     return function in (specimen.function, *specimen.also) or function.startswith(
         tuple(f"{name}.<locals>" for name in (specimen.function, *specimen.also))
     )
 
 
 def normal(shape):
-    """Return a random upstream gradient. The same shape always gives the same numbers."""
     return np.random.default_rng(7).normal(size=shape) if shape else 0.7
 
 
 def saved(backward):
-    """Return {name: value} of the arrays, functions and lists that a backward saves."""
     cells = zip(backward.__code__.co_freevars, backward.__closure__ or (), strict=True) if backward else ()
     kept = {name: cell.cell_contents for name, cell in cells if cell != CellType()}
     return {name: value for name, value in kept.items() if isinstance(value, (np.ndarray, FunctionType, list))}
 
 
 def numbers_in(kept):
-    """Count the numbers that a backward, or a list of backwards, saves. Each array is counted once."""
     seen, waiting, total = {}, [kept], 0
     while waiting:
         value = waiting.pop()
@@ -275,15 +248,11 @@ def numbers_in(kept):
 
 
 def is_numeric(value):
-    """Return True for a number, and for an array of numbers or truth values."""
     return isinstance(value, (int, float, np.ndarray, np.generic)) and np.asarray(value).dtype.kind in "fiub"
 
 
 def relative_error(left, right):
-    """Return the largest difference of two vectors, relative to the largest entry.
-
-    Infinite entries are equal only to themselves, and not used as the scale.
-    """
+    """Return the largest difference of two vectors, relative to the largest entry."""
     if left.size == 1 or right.size == 1:
         left, right = np.broadcast_arrays(left, right)
     if left.shape != right.shape:

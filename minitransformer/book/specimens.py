@@ -28,7 +28,7 @@ from minitransformer.layers.multi_head_attention import MultiHeadAttention, merg
 from minitransformer.layers.positions import cos_and_sin, frequencies, sinusoidal_positions, turned
 from minitransformer.layers.recomputation import recomputed
 from minitransformer.layers.rms_norm import rms_norm
-from minitransformer.layers.softmax import finite_max, log_softmax, softmax
+from minitransformer.layers.softmax import log_softmax, softmax
 from minitransformer.losses import cross_entropy
 from minitransformer.module import Parameter
 from minitransformer.transformer import Transformer
@@ -49,7 +49,6 @@ NOT_EXECUTED = {
 
 
 def why_not_executed(file: str, line: str) -> str:
-    """Return the reason why a line of a docstring is not executed, or "" if it is executed."""
     return NOT_EXECUTED.get(file, {}).get(" ".join(line.split()), "")
 
 
@@ -58,7 +57,7 @@ class Specimen:
     """A call of a function, on which the equations of the function are executed.
 
     function    qualified name of the function
-    names       {symbol: name in the code, or a function of the local variables that returns the value}
+    names       {symbol: its value, or a string with code that is evaluated with the local variables of the call}
     also        qualified names of other functions whose lines compute equations of this function
     variant     an equation with a remark that names one of `variants`, such as (mean), is executed only if it names
                 this one
@@ -81,28 +80,36 @@ class Specimen:
     shows: dict = field(default_factory=dict)
     dy: object = None
 
+    def value(self, symbol, local):
+        """Return the value of a symbol in `names`, given the local variables, or None."""
+        code = self.names[symbol]
+        if not isinstance(code, str):
+            return code
+        return local.get(code) if code.isidentifier() else eval(code, globals(), local)
+
 
 def normal(*shape, other=0):
     return np.random.default_rng([*shape, *[other] * bool(other)]).normal(size=shape)
 
 
-def on(call, inputs, sizes="", **fields):
+def on(call, inputs, sizes="", names="", known=None, **fields):
     """Return the Specimen of a call.
 
     `inputs` are arrays, or the letters of the axes of random arrays:
 
-        on(linear, "P I, I O, O", "P=3 I=4 O=2")
+        on(linear, "P I, I O, O", "P=3 I=4 O=2", "W = weight; b = bias")
 
-    `sizes` are the lengths of the axes, for the random arrays and for the picture of the shapes.
+    `sizes` are the lengths of the axes, for the random arrays and for the picture of the shapes. `names` are entries
+    of Specimen.names as text, and `known` are values.
     """
     lengths = {letter: int(length) for letter, length in (size.split("=") for size in sizes.split())}
     if isinstance(inputs, str):
         shapes = [tuple(lengths[letter] for letter in letters.split()) for letters in inputs.split(",")]
         inputs = [normal(*shape, other=shapes[:k].count(shape)) for k, shape in enumerate(shapes)]
+    names = dict(name.split(" = ", 1) for name in names.split("; ") if name) | (known or {})
     letters = {length: letter for letter, length in lengths.items()}
-    return Specimen(
-        **{"function": called_by(call).__qualname__, "letters": letters} | fields, call=call, inputs=(*inputs,)
-    )
+    function = fields.pop("function", called_by(call).__qualname__)
+    return Specimen(function, call, (*inputs,), names=names, letters=letters, **fields)
 
 
 def value_of(function):
@@ -110,40 +117,14 @@ def value_of(function):
     return lambda *inputs: function(*inputs)[0]
 
 
-def constant(value):
-    return lambda local: value
-
-
-def values_of(**functions):
-    """Define symbols as differentiable functions that return only y, as in `values_of(softmax=softmax)`."""
-    return {symbol: constant(value_of(function)) for symbol, function in functions.items()}
-
-
-def parameters(**paths):
-    """Define symbols as parameters of the called module, as in `parameters(W_up="up.weight")`."""
-
-    def finder(path):
-        return lambda local: dict(local["self"].named_parameters())[path].data
-
-    return {symbol: finder(path) for symbol, path in paths.items()}
-
-
-def weight_of(name, local):
-    return local[name].weight.data
-
-
-def submodules(*names):
+def applied(*names):
     """Define symbols as functions that apply submodules of the called module."""
-
-    def finder(name):
-        return lambda local: value_of(getattr(local["self"], name))
-
-    return {name: finder(name) for name in names}
+    return "; ".join(f"{name} = value_of(self.{name})" for name in names)
 
 
-def after_blocks(local):
-    model, x = local["self"], local["self"].embed(local["ids"], 0, None)[0]
-    mask, positions = model.mask_and_positions(local["ids"], 0)
+def after_blocks(model, ids):
+    x = model.embed(ids, 0, None)[0]
+    mask, positions = model.mask_and_positions(ids, 0)
     for block in model.blocks:
         x = block(x, mask=mask, positions=positions)[0]
     return x
@@ -156,28 +137,25 @@ def randomized(module):
 
 
 def one_function():
-    """Return the specimen for y = f(x) in chapter zero, with log_softmax as f.
+    """Return the specimen for y = f(x) in chapter zero.
 
-    Its Jacobian is not symmetric, so a missing transpose changes the result.
+    The function is log_softmax. Its Jacobian is not symmetric, so a missing transpose changes the result.
     """
     x, dy = normal(4), normal(4, 4)[0]
     y, backward = log_softmax(x)
     jacobian = jacobian_of(log_softmax, x)
     names = {"x": x, "y": y, "J": jacobian, "dx": backward(dy), "dy": dy, "∂y/∂x": jacobian}
-    return Specimen("", tuple, (), names={symbol: constant(value) for symbol, value in names.items()})
+    return Specimen("", tuple, (), names=names)
 
 
 def two_paths():
-    """Return the specimen for an x that is used twice: by log_softmax and layer_norm."""
-
     def normalized(x):
         return layer_norm(x, normal(4, other=1), normal(4, other=2))
 
     x, dy_f, dy_g = normal(4), normal(4, 4)[0], normal(4, 4)[1]
     dx = log_softmax(x)[1](dy_f) + normalized(x)[1](dy_g)[0]
     jacobians = {"J_f": jacobian_of(log_softmax, x), "J_g": jacobian_of(normalized, x)}
-    names = jacobians | {"dx": dx, "dy_f": dy_f, "dy_g": dy_g}
-    return Specimen("", tuple, (), names={symbol: constant(value) for symbol, value in names.items()})
+    return Specimen("", tuple, (), names=jacobians | {"dx": dx, "dy_f": dy_f, "dy_g": dy_g})
 
 
 def jacobian_of(function, x):
@@ -185,20 +163,14 @@ def jacobian_of(function, x):
 
 
 def three_steps(**settings):
-    """Run three steps of AdamW from m = v = 0, with the gradients g_1, g_2, g_3."""
     theta, m, v = np.ones(1), np.zeros(1), np.zeros(1)
     for t, g in enumerate(normal(3, 1), start=1):
         theta, m, v = optim.adamw(theta, g, m, v, t=t, **settings)
 
 
-def weights_of_steps(rate):
-    """Return a function that computes the weight of each step, 1 to t, in a moving average of AdamW."""
-
-    def weights(local):
-        beta, t = local[rate], local["t"]
-        return np.array([(1 - beta) * beta ** (t - k) / (1 - beta**t) for k in range(1, t + 1)])
-
-    return weights
+def weights_of_steps(beta, t):
+    """Return the weight of each step, 1 to t, in a moving average of AdamW."""
+    return np.array([(1 - beta) * beta ** (t - k) / (1 - beta**t) for k in range(1, t + 1)])
 
 
 def specimens_of_cases(path, cases) -> list[Specimen]:
@@ -221,38 +193,25 @@ def called_by(target):
 
 
 def of_positions() -> list[Specimen]:
-    width, angle = {"C": "channels", "ω": "omega"}, "The position is 20, and each pair is two adjacent channels."
-    stretched = width | {"s": lambda local: local["scaling"]["factor"]}
+    width, gradients = "C = channels; ω = omega", "da′ = da_turned; db′ = db_turned"
     llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
     llama3["original_max_position_embeddings"] = 64
-    old_context = {"N": lambda local: local["scaling"]["original_max_position_embeddings"]}
     cos, sin = cos_and_sin([20], 6, 10000.0, None, float)
-    gradients = {"da′": "da_turned", "db′": "db_turned"}
     rotation = (
-        f"{angle} Each pair is rotated, and the entries between pairs are 0. The first pair has made more than three "
-        "turns, and the last has hardly moved"
+        "The position is 20, and each pair is two adjacent channels. Each pair is rotated, and the entries between "
+        "pairs are 0. The first pair has made more than three turns, and the last has hardly moved"
     )
+    half = {"cos": np.cos(normal(3, 2)), "sin": np.sin(normal(3, 2)), "layout": "half"}
+    interleaved = {"cos": cos, "sin": sin, "layout": "interleaved"}
+    stretched = f"{width}; s = scaling['factor']"
+    of_context = f"{stretched}; N = scaling['original_max_position_embeddings']"
     return [
         on(frequencies, (8,), names=width),
         on(frequencies, (8, 10000.0, {"rope_type": "linear", "factor": 3.0}), names=stretched),
-        on(frequencies, (8, 10.0, llama3), names=stretched | old_context),
-        on(
-            sinusoidal_positions, (3, 4), function="sinusoidal_rows", names={"ω": lambda local: frequencies(local["C"])}
-        ),
-        on(
-            turned,
-            "T D",
-            "T=3 D/2=2 D=4",
-            options={"cos": np.cos(normal(3, 2)), "sin": np.sin(normal(3, 2)), "layout": "half"},
-            names=gradients,
-        ),
-        on(
-            turned,
-            (normal(1, 6),),
-            options={"cos": cos, "sin": sin, "layout": "interleaved"},
-            names=gradients,
-            shows={("y", "x"): rotation},
-        ),
+        on(frequencies, (8, 10.0, llama3), names=of_context),
+        on(sinusoidal_positions, (3, 4), function="sinusoidal_rows", names="ω = frequencies(C)"),
+        on(turned, "T D", "T=3 D/2=2 D=4", gradients, options=half),
+        on(turned, (normal(1, 6),), "", gradients, options=interleaved, shows={("y", "x"): rotation}),
     ]
 
 
@@ -265,62 +224,51 @@ def of_attention() -> list[Specimen]:
         "A key affects the outputs of all queries that see it. Each row sums to 0, because adding the same bias to "
         "every key does not change the output"
     )
-    by_value = "The entries are the attention weights. Each row sums to 1"
+    shows = {("y", "q"): by_query, ("y", "k"): by_key}
+    shows["y", "v"] = "The entries are the attention weights. Each row sums to 1"
+    visible = [normal(1, 4, 1, other=333 + k) for k in range(3)]  # no entry is too small to be visible
+    sizes, mask = "H=2 Tq=3 Tk=5 D=4 Dv=6", {"mask": normal(3, 5) > -0.5}
     return [
-        on(
-            attention,
-            "H Tq D, H Tk D, H Tk Dv",
-            "H=2 Tq=3 Tk=5 D=4 Dv=6",
-            options={"mask": normal(3, 5) > -0.5},
-            names=values_of(softmax=softmax),
-        ),
-        on(
-            attention,
-            [normal(1, 4, 1, other=333 + k) for k in range(3)],  # no entry is too small to be visible
-            options={"mask": causal_mask(4, 4)},
-            names=values_of(softmax=softmax),
-            shows={("y", "q"): by_query, ("y", "k"): by_key, ("y", "v"): by_value},
-        ),
+        on(attention, "H Tq D, H Tk D, H Tk Dv", sizes, "softmax = value_of(softmax)", options=mask),
+        on(attention, visible, "", "softmax = value_of(softmax)", options={"mask": causal_mask(4, 4)}, shows=shows),
     ]
 
 
 def of_feed_forward() -> list[Specimen]:
-    by_gate = "The diagonal is <i>u</i> · silu′(<i>g</i>), for <i>g</i> = −6, −1, 1, 3"
-    by_factor = "The diagonal is silu(<i>g</i>). Where <i>g</i> is far below 0, the gate is nearly closed"
-    gate = np.array([-6.0, -1.0, 1.0, 3.0])
-    plain = parameters(W_up="up.weight", b_up="up.bias", W_down="down.weight", b_down="down.bias")
-    gated = parameters(W_gate="gate.weight", W_up="up.weight", W_down="down.weight")
-    activation = {"f": lambda local: value_of(local["self"].activation)}
-    names = values_of(silu=silu)
+    shows = {("p", "g"): "The diagonal is <i>u</i> · silu′(<i>g</i>), for <i>g</i> = −6, −1, 1, 3"}
+    shows["p", "u"] = "The diagonal is silu(<i>g</i>). Where <i>g</i> is far below 0, the gate is nearly closed"
+    gate, silu_too = np.array([-6.0, -1.0, 1.0, 3.0]), "silu = value_of(silu)"
+    up_and_down = "W_up = self.up.weight.data; W_down = self.down.weight.data"
+    plain = f"{up_and_down}; b_up = self.up.bias.data; b_down = self.down.bias.data; f = value_of(self.activation)"
+    gated = f"{up_and_down}; W_gate = self.gate.weight.data; {silu_too}"
     return [
-        on(randomized(FeedForward(4, 5)), "P C", "P=3 C=4 F=5", names=plain | activation),
-        on(swiglu, "P F, P F", "P=3 F=4", names=names),
-        on(swiglu, (gate, normal(4, other=1)), names=names, shows={("p", "g"): by_gate, ("p", "u"): by_factor}),
-        on(randomized(GatedFeedForward(4, 5)), "P C", "P=3 C=4 F=5", names=gated | names),
+        on(randomized(FeedForward(4, 5)), "P C", "P=3 C=4 F=5", plain),
+        on(swiglu, "P F, P F", "P=3 F=4", silu_too),
+        on(swiglu, (gate, normal(4, other=1)), "", silu_too, shows=shows),
+        on(randomized(GatedFeedForward(4, 5)), "P C", "P=3 C=4 F=5", gated),
     ]
 
 
 def of_cross_entropy() -> list[Specimen]:
-    def upstream(local):
-        return np.where(local["kept"], local["dloss"], 0) if local["reduction"] == "none" else local["dloss"]
-
-    names = {"x": "logits", "t": "targets", "ε": "smooth", "ignored": "ignore_index", "dL": upstream}
-    names |= {"dz": lambda local: -local["a"] * local["dlosses"][..., None]} | values_of(log_softmax=log_softmax)
-    settings = {"weight": np.abs(normal(6)), "label_smoothing": 0.1}
+    names = (
+        "x = logits; t = targets; ε = smooth; ignored = ignore_index; dz = -a * dlosses[..., None]; "
+        "dL = np.where(kept, dloss, 0) if reduction == 'none' else dloss; log_softmax = value_of(log_softmax)"
+    )
+    settings, targets = {"weight": np.abs(normal(6)), "label_smoothing": 0.1}, np.array([2, 3, 0])
     return [
         on(
             cross_entropy,
             (logits, targets),
             "P=3 V=6" if reduction == "mean" else "",
+            names,
             options=settings | {"reduction": reduction, "ignore_index": ignored},
-            names=names,
             variant=reduction,
             variants=REDUCTIONS,
         )
         for reduction, ignored, logits, targets in (
-            ("mean", -100, normal(3, 6), np.array([2, 3, 0])),
-            ("sum", -100, normal(3, 6), np.array([2, 3, 0])),
-            ("none", 3, normal(3, 6), np.array([2, 3, 0])),
+            ("mean", -100, normal(3, 6), targets),
+            ("sum", -100, normal(3, 6), targets),
+            ("none", 3, normal(3, 6), targets),
             ("sum", -100, normal(6), np.array(2)),
         )
     ]
@@ -329,36 +277,31 @@ def of_cross_entropy() -> list[Specimen]:
 def of_optimizers() -> list[Specimen]:
     settings = {"lr": 0.1, "betas": (0.9, 0.8), "eps": 0.3, "weight_decay": 0.4}
     state = normal(4), normal(4, other=1), normal(4, other=2) / 10, normal(4, other=3) ** 2
-    history = {"a": weights_of_steps("beta1"), "b": weights_of_steps("beta2"), "g": constant(normal(3, 1)[:, 0])}
+    average = {"names": "a = weights_of_steps(beta1, t); b = weights_of_steps(beta2, t)"}
+    average["known"] = {"g": normal(3, 1)[:, 0]}
     clipped, unclipped = Parameter(normal(4)), Parameter(normal(4))
     clipped.grad = unclipped.grad = normal(4)
-    clipping = {"g": constant(normal(4)), "g′": lambda local: local["parameters"][0].grad}
-    schedule = {"lr": 0.5, "min_lr": 0.1, "warmup": 4, "steps": 9}
-    letters = {"t": "step", "w": "warmup", "S": "steps"}
+    schedule, letters = {"lr": 0.5, "min_lr": 0.1, "warmup": 4, "steps": 9}, "t = step; w = warmup; S = steps"
     return [
-        on(optim.adamw, state, "n=4", options={"t": 3} | settings, names={"λ": "weight_decay"}, explains=False),
-        on(three_steps, (), function="adamw", options=settings, names=history, explains=True),
-        on(optim.clip_grad_norm, ([clipped], 0.3), names=clipping),
-        on(optim.clip_grad_norm, ([unclipped], 30.0), names=clipping),
-        on(optim.cosine_schedule, (2,), options=schedule, names=letters),
-        on(optim.cosine_schedule, (6,), options=schedule, names=letters),
-    ]
-
-
-def of_low_rank() -> list[Specimen]:
-    names = {"A": "a", "B": "b", "dA": "da", "dB": "db"}
-    merged = parameters(A="a", B="b", W="weight") | {"s": lambda local: local["self"].scale}
-    adapted = randomized(LowRankLinear(Linear(4, 3), 2, 3.0))
-    return [
-        on(low_rank, "P I, I R, R O", "P=3 I=4 R=2 O=5", options={"scale": 0.7}, names=names),
-        on(adapted.merged_weight, (), names=merged),
+        on(optim.adamw, state, "n=4", "λ = weight_decay", options={"t": 3} | settings, explains=False),
+        on(three_steps, (), function="adamw", options=settings, explains=True, **average),
+        *(
+            on(optim.clip_grad_norm, ([of], most), "", "g′ = parameters[0].grad", {"g": normal(4)})
+            for of, most in ((clipped, 0.3), (unclipped, 30.0))
+        ),
+        *(on(optim.cosine_schedule, (step,), "", letters, options=schedule) for step in (2, 6)),
     ]
 
 
 def specimens() -> dict[str, list[Specimen]]:
     """Return {file relative to the package: its specimens}."""
-    width = {"C": lambda local: local["x"].shape[-1]}
+    width, weight_and_bias = "C = x.shape[-1]", "W = weight; b = bias"
     block = randomized(TransformerBlock(4, 2, 5))
+    heads = randomized(MultiHeadAttention(4, 2, d_head=5, bias=False))
+    of_heads = "; ".join(f"W_{c} = self.w_{c}.weight.data" for c in "qkvo")
+    tiny = Transformer(Config(6, context=5, d_model=4, n_heads=2, n_layers=1, dtype="float64"))
+    parts = ("embedding", "positional_embedding", "lm_head", "ln_final")
+    choice = {"temperature": 0.7, "top_k": None, "top_p": None, "rng": np.random.default_rng(0)}
     return {
         "first_steps.py": [
             on(first_steps.expression, (2.0, -3.0, 10.0), dy=1.0),
@@ -368,42 +311,38 @@ def specimens() -> dict[str, list[Specimen]]:
         ],
         "module.py": [one_function(), two_paths()],
         "layers/linear.py": [
-            on(linear, "P I, I O, O", "P=3 I=4 O=2", names={"W": "weight", "b": "bias"}),
-            on(linear, "I, I O, O", "I=4 O=2", names={"W": "weight", "b": "bias"}, explains=True),
+            on(linear, "P I, I O, O", "P=3 I=4 O=2", weight_and_bias),
+            on(linear, "I, I O, O", "I=4 O=2", weight_and_bias, explains=True),
         ],
         "layers/embedding.py": [
-            on(embedding, (np.array([3, 1, 3]), normal(6, 4)), "P=3 V=6 C=4", names={"W": "weight", "id": "ids"}),
-            on(unembedding, "P C, V C", "P=3 V=6 C=4", names={"W": "weight"}),
+            on(embedding, (np.array([3, 1, 3]), normal(6, 4)), "P=3 V=6 C=4", "W = weight; id = ids"),
+            on(unembedding, "P C, V C", "P=3 V=6 C=4", "W = weight"),
         ],
         "layers/positions.py": of_positions(),
         "layers/layer_norm.py": [
-            on(layer_norm, "P C, C, C", "P=3 C=4", names=width),
-            on(layer_norm, "C, C, C", "C=5", names=width),
+            on(layer_norm, "P C, C, C", "P=3 C=4", width),
+            on(layer_norm, "C, C, C", "C=5", width),
         ],
-        "layers/rms_norm.py": [
-            on(rms_norm, "P C, C", "P=3 C=4", names=width),
-            on(rms_norm, "C, C", "C=5", names=width),
-        ],
+        "layers/rms_norm.py": [on(rms_norm, "P C, C", "P=3 C=4", width), on(rms_norm, "C, C", "C=5", width)],
         "layers/softmax.py": [
-            on(function, inputs, "P=3 n=4", names={"m": lambda local: finite_max(local["x"], -1)})
+            on(function, inputs, "P=3 n=4", "m = x.max(axis=-1, keepdims=True)")
             for function in (softmax, log_softmax)
             for inputs in ("P n", "n")
         ],
         "layers/attention.py": of_attention(),
         "layers/multi_head_attention.py": [
             on(
-                randomized(MultiHeadAttention(4, 2, d_head=5, bias=False)),
+                heads,
                 "T C",
                 "H=2 T=3 C=4 D=5 H·D=10",
-                names=parameters(W_q="w_q.weight", W_k="w_k.weight", W_v="w_v.weight", W_o="w_o.weight")
-                | {"split": constant(lambda x: split(x, 5)), "merge": constant(merge)}
-                | values_of(attention=attention),
+                f"{of_heads}; attention = value_of(attention)",
+                {"split": lambda x: split(x, 5), "merge": merge},
             ),
             on(
                 projections,
                 (normal(3, 4), *(randomized(Linear(4, width)) for width in (6, 2, 5))),
                 "T=3 C=4",
-                names={f"W_{c}": partial(weight_of, f"w_{c}") for c in "qkv"},
+                "W_q = w_q.weight.data; W_k = w_k.weight.data; W_v = w_v.weight.data",
             ),
         ],
         "layers/activations.py": [
@@ -416,39 +355,34 @@ def specimens() -> dict[str, list[Specimen]]:
         ],
         "layers/feed_forward.py": of_feed_forward(),
         "layers/block.py": [
-            on(block, "T C", "T=3 C=4", names=submodules("norm1", "attention", "norm2", "feed_forward"))
+            on(block, "T C", "T=3 C=4", applied("norm1", "attention", "norm2", "feed_forward")),
         ],
         "transformer.py": [
             on(
-                randomized(Transformer(Config(6, context=5, d_model=4, n_heads=2, n_layers=1, dtype="float64"))),
+                randomized(tiny),
                 (np.array([[3, 1, 3], [0, 5, 2]]),),
                 "B=2 T=3 C=4 V=6",
-                names=submodules("embedding", "positional_embedding", "lm_head", "ln_final")
-                | {"T": lambda local: local["ids"].shape[-1], "h": after_blocks},
+                f"{applied(*parts)}; T = ids.shape[-1]; h = after_blocks(self, ids)",
                 also=("Transformer.embed", "Transformer.up_to_head"),
             )
         ],
         "losses.py": of_cross_entropy(),
         "optim.py": of_optimizers(),
-        "generation.py": [
+        "generation.py": [on(sample, "B V", "B=2 V=5", "τ = temperature; softmax = value_of(softmax)", options=choice)],
+        "layers/lora.py": [
+            on(low_rank, "P I, I R, R O", "P=3 I=4 R=2 O=5", "A = a; B = b; dA = da; dB = db", options={"scale": 0.7}),
             on(
-                sample,
-                "B V",
-                "B=2 V=5",
-                options={"temperature": 0.7, "top_k": None, "top_p": None, "rng": np.random.default_rng(0)},
-                names={"τ": "temperature"} | values_of(softmax=softmax),
-            )
+                randomized(LowRankLinear(Linear(4, 3), 2, 3.0)).merged_weight,
+                (),
+                names="A = self.a.data; B = self.b.data; W = self.weight.data; s = self.scale",
+            ),
         ],
-        "layers/lora.py": of_low_rank(),
         "layers/recomputation.py": [
             on(
                 recomputed,
                 (block, normal(3, 4)),
+                names="f = value_of(module); fᵀ = module(x)[1]",
                 function="",
-                names={
-                    "f": lambda local: value_of(local["module"]),
-                    "fᵀ": lambda local: local["module"](local["x"])[1],
-                },
                 also=("recomputed",),
             )
         ],

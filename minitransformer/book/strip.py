@@ -85,7 +85,6 @@ def arc(boxes: list, spans: list, source: int, target: int) -> str:
 
 
 def box(i: int, line: dict, place: tuple, y: float, is_more: bool, is_back: bool) -> str:
-    """Format the box of a line. `is_more` adds a "+", because the line mirrors more lines than it spans."""
     x, width = place
     label = escape(" ".join(line["made"]))
     more = f'<text class="more" x="{x + width - 6:.0f}" y="{y + 9}">+</text>' if is_more else ""

@@ -22,7 +22,6 @@ def symbol_of(name: str) -> str:
 
 
 def greek(word: str) -> str:
-    """Return the Greek letter with this name, or "". A capitalized name gives a capital letter."""
     size = "SMALL" if word.islower() else "CAPITAL"
     try:
         return SHORT.get(word) or unicodedata.lookup(f"GREEK {size} LETTER {word.upper()}")

@@ -38,7 +38,6 @@ def mathml(equation: n.Equation, names=(), *, only_left=False) -> str:
 
 
 def name_set(text: str, names=(), after: str = "") -> str:
-    """Return the <math> element of a name and the operator `after`, if given."""
     return f"<math>{row(Setter(frozenset(names)).symbol(n.Symbol(text)) + (operator(after) if after else ''))}</math>"
 
 
@@ -49,7 +48,6 @@ class Setter:
         self.names = names
 
     def set(self, node, within=RANGE):
-        """Return the MathML of a node, in parentheses if its precedence is below `within`."""
         markup = getattr(self, type(node).__name__.lower())(node)
         return fenced("(", markup, ")") if LEVEL.get(type(node), FACTOR) < within else markup
 
@@ -64,13 +62,11 @@ class Setter:
         return f"<msub>{row(markup)}{row(letters(subscript))}</msub>" if subscript else markup
 
     def without_d(self, text):
-        """Return the name whose gradient `text` is, or `text` if it is not a gradient."""
         rest = text[1:].rstrip("′")
         is_gradient = text.startswith("d") and (rest in self.names or len(with_digits_apart(rest)[0]) == 1)
         return text[1:] if is_gradient else text
 
     def name(self, text):
-        """Return the MathML of a name without subscript: letters, hat, digits, primes."""
         if self.without_d(text) != text:
             return f"<mi>d</mi>{self.name(text[1:])}"
         stem = text.rstrip("′")
@@ -190,7 +186,6 @@ def fenced(opening, markup, closing):
 
 
 def letters(text):
-    """Format a subscript: indices as single letters, any other subscript as one word."""
     if not text:
         return ""
     if set(text) <= set(n.INDICES):

@@ -6,19 +6,23 @@ pass, the loss, the backward pass and a step of AdamW are computed by one_page.p
 
 import ast
 import inspect
+import types
 from dataclasses import dataclass
 from functools import partial
 from html import escape
+from pathlib import Path
 
 import numpy as np
 
 from minitransformer import one_page
-from minitransformer.book.matrices import board, matrix, with_decimals
 from minitransformer.book.observation import watched
+from minitransformer.book.pictures import board, matrix, with_decimals
 
 V, T, C, F, H = 5, 2, 4, 4, 1
 IDS, TARGETS = np.array([[3, 1]]), np.array([[1, 4]])
 LR = 0.1
+GPT = inspect.signature(one_page.gpt).parameters.values()
+NAMES = [p.name for p in GPT if p.kind is p.POSITIONAL_OR_KEYWORD]  # of the weights
 
 
 @dataclass(frozen=True)
@@ -30,34 +34,35 @@ class Step:
     arrays: dict
 
 
-def weights(seed: int = 0) -> list:
-    """Return float64 weights for one_page.gpt, rounded to one decimal."""
-    rng = np.random.default_rng(seed)
-    shapes = [(V, C), (T, C), (C,), (C,), *[(C, C)] * 4, (C,), (C,), (C, F), (F, C), (C,), (C,)]
-    drawn = [rng.integers(-5, 6, shape) / 10 for shape in shapes]
-    for gain in (2, 8, 12):
-        drawn[gain] = 1 + drawn[gain] / 5
-    return [np.round(w, 1) for w in drawn]
+@dataclass(frozen=True)
+class Played:
+    """A run of one_page.py: its module, the Steps of both passes, the gradients, and all variables."""
+
+    module: types.ModuleType
+    forward: list
+    back: list
+    gradients: tuple
+    scope: dict
 
 
-def names() -> list:
-    parameters = inspect.signature(one_page.gpt).parameters.values()
-    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+def played(theta, old: str = "", new: str = "", **options) -> Played:
+    """Run one_page.py with the code `old` replaced with `new`.
 
-
-def worked(theta) -> tuple[list[Step], list[Step], list]:
-    """Return (forward steps, backward steps, [(name, θ, gradient, θ′), …])."""
-    with watched(one_page.__file__) as seen:
-        _, _, backward = one_page.gpt(*theta, ids=IDS, targets=TARGETS, H=H)
-        gradients = backward()
-    forward_names, backward_names = seen["gpt"][-1].names, seen["gpt.<locals>.backward"][-1].names
-    function = ast.parse(inspect.getsource(one_page.gpt)).body[0]
+    Raises LookupError if `old` does not occur exactly once.
+    """
+    source, file = Path(one_page.__file__).read_text("utf-8"), f"one_page.py with {new!r}"
+    if old and source.count(old) != 1:
+        raise LookupError(f"{old!r} occurs {source.count(old)} times in one_page.py, not once")
+    source = source.replace(old, new) if old else source
+    module = types.ModuleType("one_page_of_the_book")
+    exec(compile(source, file, "exec"), module.__dict__)
+    with watched(file) as seen:
+        gradients = module.gpt(*theta, **options)[2]()
+    scope = seen["gpt"][-1].names | seen["gpt.<locals>.backward"][-1].names
+    function = next(node for node in ast.parse(source).body if getattr(node, "name", "") == "gpt")
     within = next(node for node in function.body if isinstance(node, ast.FunctionDef))
-    lines = inspect.getsource(one_page.gpt).splitlines()
-    forward, back = steps(function.body, lines, forward_names), steps(within.body, lines, backward_names)
-    step = partial(one_page.adamw, m=0.0, v=0.0, t=1, lr=LR)
-    moved = [(n, w, g, step(w, g)[0]) for n, w, g in zip(names(), theta, gradients, strict=True)]
-    return forward, back, moved
+    forward, back = (steps(part.body, source.splitlines(), scope) for part in (function, within))
+    return Played(module, forward, back, gradients, scope)
 
 
 def steps(body, lines, values):
@@ -70,36 +75,46 @@ def steps(body, lines, values):
     return found
 
 
+def weights(seed: int = 0) -> list:
+    """Return float64 weights for one_page.gpt, rounded to one decimal."""
+    rng = np.random.default_rng(seed)
+    shapes = [(V, C), (T, C), (C,), (C,), *[(C, C)] * 4, (C,), (C,), (C, F), (F, C), (C,), (C,)]
+    drawn = [rng.integers(-5, 6, shape) / 10 for shape in shapes]
+    for gain in (2, 8, 12):
+        drawn[gain] = 1 + drawn[gain] / 5
+    return [np.round(w, 1) for w in drawn]
+
+
+def worked(theta) -> tuple[list[Step], list[Step], list]:
+    """Return (forward steps, backward steps, [(name, θ, gradient, θ′), …])."""
+    run, step = played(theta, ids=IDS, targets=TARGETS, H=H), partial(one_page.adamw, m=0.0, v=0.0, t=1, lr=LR)
+    moved = [(n, w, g, step(w, g)[0]) for n, w, g in zip(NAMES, theta, run.gradients, strict=True)]
+    return run.forward, run.back, moved
+
+
 def worked_page(seed: int = 0) -> list:
     theta = weights(seed)
     forward, back, moved = worked(theta)
+    settings = {p.name: p.default for p in inspect.signature(one_page.adamw).parameters.values()}
     return [
         "<h1>One training step, every number</h1>",
         f"<p>The inputs are the ids {IDS[0].tolist()}, and the targets {TARGETS[0].tolist()}: T = {T} positions, width "
         f"C = {C}, {H} head, F = {F}, and a vocabulary of V = {V}. The lines, names and numbers are those of "
         "one_page.py. Each row is a position. The weights are</p>",
-        board(named(name, w, decimals=1) for name, w in zip(names(), theta, strict=True)),
+        board(named(name, w, decimals=1) for name, w in zip(NAMES, theta, strict=True)),
         "<h2>Forward</h2>",
         steps_in_columns(forward),
         "<h2>Backward, from the last line to the first</h2>",
         steps_in_columns(back),
         "<h2>The first step of AdamW</h2>",
-        f"<p>{step_in_words()}</p>",
+        f"<p>The learning rate is {LR}, the weight decay of matrices {settings['decay']}, and ε = {settings['eps']:g}. "
+        "At t = 1, with m = v = 0, the corrected averages are the gradient g and its square. After the decay, each "
+        f"weight therefore changes by {LR} g / (|g| + ε), which is nearly {LR} unless g is close to 0.</p>",
         board(f"<div>{named(f'd{name}', g)}{named(f'{name}′', new)}</div>" for name, _, g, new in moved),
     ]
 
 
-def step_in_words():
-    settings = {p.name: p.default for p in inspect.signature(one_page.adamw).parameters.values()}
-    return (
-        f"The learning rate is {LR}, the weight decay of matrices {settings['decay']}, and ε = {settings['eps']:g}. At "
-        "t = 1, with m = v = 0, the corrected averages are the gradient g and its square. After the decay, each weight "
-        f"therefore changes by {LR} g / (|g| + ε), which is nearly {LR} unless g is close to 0."
-    )
-
-
 def named(name, array, decimals=3):
-    """Return an array with its name, without decimals if all entries are integers."""
     label = f"<var>{escape(name)}</var>" if name else ""
     return matrix(label, array, with_decimals(0 if np.array_equal(array, np.round(array)) else decimals))
 

@@ -7,10 +7,9 @@ import numpy as np
 
 import gradcheck
 from minitransformer.book.chapters import PACKAGE
-from minitransformer.book.derivations import read_derivations
-from minitransformer.book.matrices import board, matrix
+from minitransformer.book.derivations import EQUAL, read_derivations
+from minitransformer.book.pictures import board, matrix
 from minitransformer.book.problems import FORWARD_ALONE, LEVELS, WITHOUT_EQUATIONS, OddError, exactly
-from minitransformer.book.statements import EQUAL
 from minitransformer.book.symbols import bases_in
 from minitransformer.book.typesetting import mathml, name_set
 
@@ -51,7 +50,6 @@ def sheets(topic, *, seed: int, level: int, count: int) -> list[Sheet]:
 
 
 def worked_out(topic, specimen, given, level):
-    """Return the worksheet of a specimen. Raises OddError if a result has no short exact form."""
     statements = read_derivations(PACKAGE / topic.file, [specimen]).statements
     asked = [(s, np.asarray(s.value)) for s in statements if s.number and s.shown_on and s.number not in topic.skipped]
     if any(s.verdict != EQUAL for s, _ in asked):
@@ -67,7 +65,6 @@ def worked_out(topic, specimen, given, level):
 
 
 def worksheet_page(topic, made, *, seed, level, answers) -> list:
-    """Return the body of a page of worksheets or keys, each on a separate sheet."""
     body = []
     for k, sheet in enumerate(made, start=1):
         statements = [statement for statement, _ in sheet.asked]
@@ -92,5 +89,4 @@ def question(statement, value, names, level, answers):
 
 
 def written(entry):
-    """Format a number as it is written by hand, and a truth value as "yes" or "no"."""
     return ("no", "yes")[int(entry)] if isinstance(entry, np.bool_) else exactly(entry)

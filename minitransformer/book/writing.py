@@ -13,17 +13,15 @@ from pathlib import Path
 from gradcheck import load_cases
 from minitransformer.book import notation
 from minitransformer.book.appendix import appendix, cases_by_file, checked, checks
-from minitransformer.book.beliefs import beliefs, beliefs_page
-from minitransformer.book.chapters import BELIEFS, CHAPTERS, EXAMPLE, FILM, MUSEUM, NOTATION
-from minitransformer.book.derivations import read_derivations
-from minitransformer.book.exhibits import exhibits, museum
+from minitransformer.book.chapters import BELIEFS, CHAPTERS, LEAVES
+from minitransformer.book.derivations import DIFFERENT, EQUAL, read_derivations
+from minitransformer.book.exhibits import beliefs, beliefs_page, exhibits, museum
 from minitransformer.book.film import film_page
 from minitransformer.book.front import front_page
 from minitransformer.book.handout import handout, in_code
 from minitransformer.book.page import LEGEND, Words, docstring_page, navigation, whole_page
 from minitransformer.book.problems import TOPICS
 from minitransformer.book.specimens import specimens, specimens_of_cases, why_not_executed
-from minitransformer.book.statements import DIFFERENT, EQUAL
 from minitransformer.book.worked_example import worked_page
 from minitransformer.book.worksheets import sheets, worksheet_page
 from minitransformer.system.files import write_atomically
@@ -62,14 +60,13 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
     `exercises` is {file of a chapter: names of its exercises}. `say` is called with a line for each page. Raises
     OSError if a file cannot be written.
     """
-    leaves, every = [*CHAPTERS, FILM, EXAMPLE, MUSEUM, BELIEFS, NOTATION], specimens()
-    notes = partial(docstring_page, NOTATION.title, notation.__doc__)
-    bodies = {FILM: film_page, EXAMPLE: worked_page, MUSEUM: museum, BELIEFS: beliefs, NOTATION: notes}
-    pages, found, counts = {"index": None}, [], []
-    for before, leaf, after in zip([None, *leaves], leaves, [*leaves[1:], None], strict=False):
+    every, bodies = specimens(), {"film": film_page, "worked_example": worked_page, "museum": museum}
+    bodies |= {"misconceptions": beliefs, "notation": partial(docstring_page, LEAVES[-1].title, notation.__doc__)}
+    pages, found, verdicts = {"index": None}, [], []
+    for before, leaf, after in zip([None, *LEAVES], LEAVES, [*LEAVES[1:], None], strict=False):
         said, numbers = f"{leaf.page}.html", ()
-        if leaf in bodies:
-            body = bodies[leaf]()
+        if leaf.page in bodies:
+            body = bodies[leaf.page]()
         else:
             derivations = read_derivations(leaf.path, every.get(leaf.file, []))
             cases = cases_by_file().get(leaf.file, [])
@@ -78,16 +75,15 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
             if names := exercises.get(leaf.file):
                 body.append(f"<p>To derive it yourself, {in_code(names)}.</p>")
             found += faults(leaf.file, unlisted(leaf.file, derivations), reports)
-            counts.append((len(derivations.statements), sum(s.verdict == EQUAL for s in derivations.statements)))
+            verdicts += [s.verdict for s in derivations.statements]
             said += f": {in_numbers(derivations)}"
         pages[leaf.page] = (leaf.title, body, numbers, navigation(before, after))
         say(said)
-    pages["index"] = ("minitransformer, the book", front_page(leaves, *map(sum, zip(*counts, strict=True))))
+    pages["index"] = ("minitransformer, the book", front_page(LEAVES, len(verdicts), verdicts.count(EQUAL)))
     return write_pages(folder, pages, found)
 
 
 def chapter(title, file, derivations, reports, cases, museum_names=()):
-    """Return (body, equation numbers) of a page. `reports` are the gradient checks of its cases."""
     words = Words(file, derivations)
     legend = f'<p class="legend">{LEGEND}</p>' if derivations.statements else ""
     body = [f"<h1>{escape(title)}</h1>{legend}", *words.passages(), *appendix(derivations.runs)]
@@ -97,22 +93,16 @@ def chapter(title, file, derivations, reports, cases, museum_names=()):
 def in_numbers(derivations):
     verdicts = [s.verdict for s in derivations.statements]
     equal, different = verdicts.count(EQUAL), verdicts.count(DIFFERENT)
-    rest = len(verdicts) - equal - different
-    parts = [
-        f"{equal} equal to their lines",
-        f"{different} different" * bool(different),
-        f"{rest} not executed" * bool(rest),
-    ]
-    return f"{counted(len(verdicts), 'equation')}, {', '.join(filter(None, parts))}"
+    counts = {"equal to their lines": equal, "different": different, "not executed": len(verdicts) - equal - different}
+    parts = [f"{count} {words}" for words, count in counts.items() if count or words.startswith("equal")]
+    return f"{counted(len(verdicts), 'equation')}, {', '.join(parts)}"
 
 
 def unlisted(file, derivations):
-    """Return the equations that differ from their lines or were not executed, except those in NOT_EXECUTED."""
     return [s for s in derivations.statements if s.verdict != EQUAL and not why_not_executed(file, s.text)]
 
 
 def faults(file, statements, reports):
-    """Return an error line for each given equation and for each wrong gradient."""
     found = [f"{file}, line {s.line}: {s.text}: {s.in_words}" for s in statements]
     return [one_line(fault) for fault in found + [f"{file}: {x}" for r in reports.values() for x in r.failures()]]
 
@@ -149,11 +139,10 @@ def write_beliefs(folder, results, pictures) -> Path:
     `results` are the Results of the experiments, and `pictures` is {name of an experiment: file in the folder}. Raises
     OSError if a file cannot be written.
     """
-    return write_pages(folder, {"index": (BELIEFS.title, beliefs_page(results, pictures))}).pages[0]
+    return write_pages(folder, {"index": (BELIEFS, beliefs_page(results, pictures))}).pages[0]
 
 
 def named(name, known, what):
-    """Return known[name]. Raises ValueError, with the nearest name, if it is missing."""
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
         raise ValueError(f"there is no {what} {name!r}; the nearest is {near[0]!r}")
@@ -167,10 +156,14 @@ def write_own(path, folder, say=lambda text: None) -> Written:
     is not valid Python, has no equation, or cannot be run. Raises NotationError, with line and column, for a numbered
     line that is not an equation, and OSError if a file cannot be read or written.
     """
-    path = Path(path)
+    path, cases = Path(path), []
     if not read_derivations(path, ()).statements:
         raise ValueError(f"{path}: its docstrings contain no equation; write one on an indented line that ends in (1)")
-    cases = own_cases(path)
+    try:
+        cases = load_cases(str(path))
+    except ImportError as error:
+        if not str(error).startswith(f"{path} lists no cases"):
+            raise ValueError(str(error)) from error
     try:
         reports = checked(cases)
         derivations = read_derivations(path, specimens_of_cases(path, cases))
@@ -183,13 +176,3 @@ def write_own(path, folder, say=lambda text: None) -> Written:
     if not cases:
         say(f"{path} has no CASES, so its equations are not executed")
     return written
-
-
-def own_cases(path):
-    """Return the cases of a file, if any. Raises ValueError if it cannot be imported."""
-    try:
-        return load_cases(str(path))
-    except ImportError as error:
-        if str(error).startswith(f"{path} lists no cases"):
-            return []
-        raise ValueError(str(error)) from error

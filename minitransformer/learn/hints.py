@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from minitransformer.book.statements import statements
+from minitransformer.book.derivations import statements
 from minitransformer.learn.cutting import File, functions_within, statements_of
 from minitransformer.learn.reading import read_regular
 from minitransformer.learn.verdict import Verdict

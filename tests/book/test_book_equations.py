@@ -13,11 +13,10 @@ from test_derivations import TEXTBOOK, equations
 
 from minitransformer.book import notation as n
 from minitransformer.book.chapters import CHAPTERS, PACKAGE
-from minitransformer.book.derivations import read_derivations
+from minitransformer.book.derivations import EQUAL, is_python, read_derivations
 from minitransformer.book.observation import docstrings
 from minitransformer.book.run import belongs
 from minitransformer.book.specimens import NOT_EXECUTED, why_not_executed
-from minitransformer.book.statements import EQUAL, is_python
 
 FILES = list(SPECIMENS)
 

@@ -10,10 +10,10 @@ import pytest
 from small_book import derivations, every_chapter, write_unchecked
 
 from minitransformer.book.chapters import CHAPTERS, PACKAGE
+from minitransformer.book.derivations import EQUAL
 from minitransformer.book.handout import handout
+from minitransformer.book.listing import passages
 from minitransformer.book.page import Words
-from minitransformer.book.passages import passages
-from minitransformer.book.statements import EQUAL
 from minitransformer.book.typesetting import mathml
 from minitransformer.cli import main
 from minitransformer.learn.exercises import EXERCISES

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minitransformer import AdamW, Config, Transformer, one_page
-from minitransformer.book.worked_example import IDS, LR, TARGETS, C, F, H, T, V, names, weights, worked, worked_page
+from minitransformer.book.worked_example import IDS, LR, NAMES, TARGETS, C, F, H, T, V, weights, worked, worked_page
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_every_line_of_the_one_page_is_worked_out():
     forward, backward, moved = worked(weights())
     assert [int(step.comment.partition("(")[0]) for step in forward] == list(range(1, 32))
     lines = Path(one_page.__file__).read_text("utf-8").count("# ←")
-    assert len(backward) == lines and [name for name, *_ in moved] == names()
+    assert len(backward) == lines and [name for name, *_ in moved] == NAMES
 
 
 def test_the_weights_have_one_decimal():

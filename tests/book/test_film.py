@@ -10,7 +10,7 @@ import pytest
 from gradcheck import check
 from minitransformer import one_page
 from minitransformer.book.film import IDS, MISTAKES, H, film, film_page, run, weights
-from minitransformer.book.worked_example import names
+from minitransformer.book.worked_example import NAMES
 from minitransformer.book.writing import write_pages
 
 
@@ -34,7 +34,7 @@ def test_the_numbers_are_those_of_the_one_page(shown):
     gradients = backward()
     assert shown["values"]["loss"]["data"] == [pytest.approx(loss, rel=5e-3)]
     np.testing.assert_allclose(shown["values"]["z"]["data"], z.ravel(), rtol=5e-3)
-    for name, gradient in zip(names(), gradients, strict=True):
+    for name, gradient in zip(NAMES, gradients, strict=True):
         np.testing.assert_allclose(shown["values"][f"d{name}"]["data"], gradient.ravel(), rtol=5e-3, atol=1e-15)
 
 
@@ -60,16 +60,16 @@ def test_a_number_depends_on_those_from_which_it_is_computed(shown, made, entry,
     assert [i for i, entries in enumerate(changed) if entry in entries] == expected
 
 
-@pytest.mark.parametrize("mistake", MISTAKES, ids=[mistake.title for mistake in MISTAKES])
-def test_the_first_difference_is_at_the_planted_line_and_a_check_finds_all_but_the_mask(shown, mistake):
-    found = next(m for m in shown["mistakes"] if m["title"] == mistake.title)
-    assert found["first"] == found["line"] and mistake.new in found["code"]
+@pytest.mark.parametrize("title, edit", [(title, edit) for title, _, edit in MISTAKES])
+def test_the_first_difference_is_at_the_planted_line_and_a_check_finds_all_but_the_mask(shown, title, edit):
+    found = next(m for m in shown["mistakes"] if m["title"] == title)
+    assert found["first"] == found["line"] and edit.partition(" → ")[2] in found["code"]
     assert set(shown["lines"][found["line"]]["made"]) & set(found["values"])
-    if "mask" in mistake.title:
+    if "mask" in title:
         assert found["wrong"] == [] and "loss" in found["values"]
     else:
         assert found["wrong"] and found["error"] > 0.01 and "loss" not in found["values"]
-        assert set(found["wrong"]) == {f"d{name}" for name in names()} & set(found["values"])
+        assert set(found["wrong"]) == {f"d{name}" for name in NAMES} & set(found["values"])
 
 
 def test_the_one_page_itself_has_no_wrong_gradient():

@@ -12,7 +12,7 @@ from other_styles import BODIES
 from typical_mistakes import MISTAKES
 
 from gradcheck.audit.mutations import mutate
-from minitransformer.book.statements import statements
+from minitransformer.book.derivations import statements
 from minitransformer.commands import exercises as verbs, learn as command
 from minitransformer.learn.checking import Grader
 from minitransformer.learn.cutting import File, cut, docstring_of, functions_within, statements_of
