@@ -49,21 +49,18 @@ def both_sides(left, right, surroundings):
     Returns two flattened arrays. Raises NotExecuted if a side cannot be evaluated.
     """
     free = {**index_ranges(left, surroundings), **index_ranges(right, surroundings)}
-    bound = totalled(left) | totalled(right)
+    bound = {node.index for side in (left, right) for node in every_node(side) if isinstance(node, n.Total)}
     names = [name for name in free if name not in bound or name in indices_of(left)]
     if math.prod(len(free[name]) for name in names) > MOST:
         raise NotExecuted(f"its indices have more than {MOST:,} combinations of values")
-    rows = [
-        (evaluate(left, here), evaluate(right, here))
-        for at in itertools.product(*(free[name] for name in names))
-        for here in [surroundings.with_indices(dict(zip(names, at, strict=True)))]
-    ]
-    if not rows:
+    values = ([], [])
+    for at in itertools.product(*(free[name] for name in names)):
+        here = surroundings.with_indices(dict(zip(names, at, strict=True)))
+        for side, found in zip((left, right), values, strict=True):
+            found += map(np.ravel, parts(evaluate(side, here)))
+    if not values[0]:
         raise NotExecuted("an index has no range")
-    return tuple(
-        np.concatenate([np.concatenate([np.ravel(part) for part in parts(side)]) for side in sides])
-        for sides in zip(*rows, strict=True)
-    )
+    return tuple(map(np.concatenate, values))
 
 
 def parts(value):
@@ -74,10 +71,6 @@ def every_node(node):
     yield node
     for child in n.children(node):
         yield from every_node(child)
-
-
-def totalled(node):
-    return {below.index for below in every_node(node) if isinstance(below, n.Total) and below.index}
 
 
 def indices_of(node):
@@ -97,20 +90,14 @@ def index_ranges(node, surroundings):
             shape = np.shape(surroundings.values[below.base])
             for letter, axis in zip(below.subscript, axes(below.subscript, len(shape)), strict=True):
                 if letter not in surroundings.values:
-                    found[letter] = span_of(letter, shape[axis], surroundings)
+                    found[letter] = surroundings.ranges.get(letter, range(shape[axis]))
+                    if len(found[letter]) != shape[axis]:
+                        raise ValueError(f"{letter} has {len(found[letter])} values, but its axis {shape[axis]}")
         if isinstance(below, n.Entry):
             for entry, length in zip(below.at, np.shape(surroundings.values.get(below.of.text, ())), strict=False):
                 if isinstance(entry, n.Symbol) and entry.text not in surroundings.values and not entry.subscript:
                     found[entry.text] = range(length)
     return found
-
-
-def span_of(index, length, surroundings):
-    """Return the values of an index along an axis: 0, 1, … unless its range is given."""
-    span = surroundings.ranges.get(index, range(length))
-    if len(span) != length:
-        raise ValueError(f"the index {index} has {len(span)} values, but its axis has length {length}")
-    return span
 
 
 def axes(letters, ndim):
@@ -128,10 +115,9 @@ def evaluate(node, here):
 
     Raises NotExecuted if it cannot be evaluated.
     """
-    worker = WORKERS.get(type(node))
-    if worker is None:
+    if type(node) not in WORKERS:
         raise NotExecuted(f"a {type(node).__name__.lower()} has no value")
-    return worker(node, here)
+    return WORKERS[type(node)](node, here)
 
 
 def number(node, here):
@@ -241,19 +227,16 @@ def holds(node, here):
 def derivative(node, here):
     if here.derivative is None:
         raise NotExecuted("derivatives are not available")
-    whole = here.derivative(base_text(node.of), node.by.base if indexed(node.by, here) else node.by.text)
     of = node.of.base if isinstance(node.of, n.Power) else node.of
-    letters = (of.subscript if indexed(of, here) else "") + (node.by.subscript if indexed(node.by, here) else "")
+    value = of.base if of is node.of else f"{of.text}²"
+    whole = here.derivative(value, node.by.base if indexed(node.by, here) else node.by.text)
+    letters = "".join(name.subscript for name in (of, node.by) if indexed(name, here))
     if not letters and whole.ndim == 2:  # an elementwise function
         return np.diagonal(whole)
     whole = np.squeeze(whole)
     if len(letters) != whole.ndim:
         raise NotExecuted(f"a derivative of {whole.ndim} axes must have as many indices, not {len(letters)}")
     return whole[tuple(place_of_index(letter, here) for letter in letters)]
-
-
-def base_text(node):
-    return f"{node.base.text}²" if isinstance(node, n.Power) else node.base
 
 
 def indexed(node, here):

@@ -9,6 +9,7 @@ position of the neighbours.
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from html import escape
 from itertools import pairwise
 
@@ -42,6 +43,12 @@ class Value:
     is_derived: bool = False
     shape: str = ""
 
+    @property
+    def halves(self) -> tuple[float, float]:
+        """Return the widths of the two parts of a box: the value and the gradient."""
+        of_value = max(LETTER * len(self.label) + 16, 6.2 * len(self.shape) + 12, 38)
+        return of_value, 0.0 if self.gradient is None else max(LETTER * (len(self.label) + 1) + 14, 38)
+
 
 def values_of(function: str, derivations) -> dict[str, Value]:
     """Return {name: Value} of a function in the order of its equations.
@@ -64,13 +71,19 @@ def values_of(function: str, derivations) -> dict[str, Value]:
     known = {name for _, name, _ in forward} | set(gradients) | {name for name in arrays if arrays[name].ndim}
     found: dict[str, Value] = {}
     for s, name, reads in forward:
-        value = found.setdefault(name, Value(label_of(s.equation, name)))
+        value = found.setdefault(name, Value(name + "²" * isinstance(s.equation.sides[0], n.Power)))
         value.number = value.number or s.number
         value.sources += [r for r in reads if r in known and r not in (*value.sources, name)]
     for name in [source for value in found.values() for source in value.sources]:
         found.setdefault(name, Value(name))
     node = dict(functions(derivations.source))[function]
-    connect_by_code(node, found)
+    for statement in (inner for inner in ast.walk(node) if isinstance(inner, ast.Assign)):
+        # The sources of a value without an equation, such as `used` in attention, are in the code.
+        names = [part.id for part in ast.walk(statement.targets[0]) if isinstance(part, ast.Name)]
+        value = found.get(symbol_of(names[0])) if names else None
+        if value is not None and value.number is None:
+            read = [symbol_of(part.id) for part in ast.walk(statement.value) if isinstance(part, ast.Name)]
+            value.sources += [name for name in read if found.get(name) not in (None, value)]
     arguments = {symbol_of(argument.arg) for argument in node.args.args}
     letters = {length: letter for run in reversed(runs) for length, letter in run.specimen.letters.items()}
     for name, value in found.items():
@@ -78,16 +91,13 @@ def values_of(function: str, derivations) -> dict[str, Value]:
         value.is_derived = name in gradients or f"d{name}" in read_back
         if name in arrays:
             value.shape = " × ".join(letters.get(length, str(length)) for length in arrays[name].shape)
-    order = ordered(found)
-    inputs = {name for name in arguments & found.keys() if name in arrays and arrays[name].dtype.kind == "f"}
-    from_input = inputs | {name for name in found if found[name].is_derived}
+    order, derived = ordered(found), {name for name in found if found[name].is_derived}
+    from_input = derived | {name for name in arguments & arrays.keys() if arrays[name].dtype.kind == "f"}
     for name in order:
-        if from_input & set(found[name].sources):
-            from_input.add(name)
-    to_output = {name for name in found if found[name].is_derived}
+        from_input |= {name} if from_input & set(found[name].sources) else set()
+    to_output = set(derived)
     for name in reversed(order):
-        if name in to_output:
-            to_output |= set(found[name].sources)
+        to_output |= set(found[name].sources) if name in to_output else set()
     for name in from_input & to_output:
         found[name].gradient = gradients[name].number if name in gradients else 0
     return found
@@ -123,36 +133,9 @@ def names_in(nodes, arrays) -> Iterator[str]:
             yield from names_in(n.children(node), arrays)
 
 
-def label_of(equation, name: str) -> str:
-    return f"{name}²" if isinstance(equation.sides[0], n.Power) else name
-
-
-def connect_by_code(node, found: dict) -> None:
-    """Add the sources of values without an equation, taken from the assignments in the code.
-
-    In attention, for example, the code assigns `used` from the weights.
-    """
-    for statement in ast.walk(node):
-        if isinstance(statement, ast.Assign):
-            names = [name.id for target in statement.targets for name in ast.walk(target) if isinstance(name, ast.Name)]
-            read = [symbol_of(part.id) for part in ast.walk(statement.value) if isinstance(part, ast.Name)]
-            value = found.get(symbol_of(names[0])) if names else None
-            if value is not None and value.number is None:
-                value.sources += [name for name in read if found.get(name) not in (None, value)]
-
-
 def ordered(values: dict) -> list:
-    done: list = []
-
-    def visit(name):
-        if name not in done:
-            for source in values[name].sources:
-                visit(source)
-            done.append(name)
-
-    for name in values:
-        visit(name)
-    return done
+    """Return the names, each after its sources."""
+    return list(TopologicalSorter({name: value.sources for name, value in values.items()}).static_order())
 
 
 def predicted(values: dict, name: str) -> set:
@@ -247,43 +230,28 @@ def apart(wanted: list, widths: list) -> list:
     return list(levels + offsets)
 
 
-def halves(values: dict, name) -> tuple[float, float]:
-    """Return the widths of the two parts of a box: the value and the gradient."""
-    value = values[name]
-    of_value = max(LETTER * len(value.label) + 16, 6.2 * len(value.shape) + 12, 38)
-    return of_value, 0.0 if value.gradient is None else max(LETTER * (len(value.label) + 1) + 14, 38)
-
-
 def width_of(values: dict, place) -> float:
-    return sum(halves(values, place)) if isinstance(place, str) else 10.0
+    return sum(values[place].halves) if isinstance(place, str) else 10.0
 
 
 def edge(chain: list, centres: dict, depth: dict, values: dict) -> str:
+    """Return the curve of a dependency downwards, and that of its gradient upwards."""
     source, reader = chain[0], chain[-1]
+    has_gradient = None not in (values[source].gradient, values[reader].gradient)
     curves = []
-    for kind, part in (("forward", 0), ("back", 1)):
-        if kind == "back" and None in (values[source].gradient, values[reader].gradient):
-            continue
+    for part, kind in enumerate(["forward", "back"] if has_gradient else ["forward"]):
         points = []
         for place in chain:
-            x, y = centres[place], depth[place] * ROW + 4
+            x, y, ends = centres[place] + (4 if part else -4), depth[place] * ROW + 4, (6, HEIGHT - 6)
             if place in (source, reader):
-                first, second = halves(values, place)
-                x += first / 2 if part else -second / 2
-                x += shift(chain, centres, values, place)
-            else:
-                x += 4 if part else -4
-            ends = {source: [y + HEIGHT], reader: [y]}.get(place, [y + 6, y + HEIGHT - 6])
-            points += [(x, end) for end in ends]
-        points = points if part == 0 else points[::-1]
+                first, second = values[place].halves
+                other, ends = (chain[1], (HEIGHT,)) if place == source else (chain[-2], (0,))
+                towards = max(-9.0, min(9.0, (centres[other] - centres[place]) / 8))
+                x = centres[place] + (first / 2 if part else -second / 2) + towards
+            points += [(x, y + end) for end in ends]
         head = "m-3 5l3 -5l3 5" if part else "m-3 -5l3 5l3 -5"  # an arrowhead: every curve ends vertically
-        curves.append(f'<path class="{kind}" d="{curve(points)}{head}"/>')
+        curves.append(f'<path class="{kind}" d="{curve(points[::-1] if part else points)}{head}"/>')
     return "".join(curves)
-
-
-def shift(chain, centres, values, place) -> float:
-    other = chain[1] if place == chain[0] else chain[-2]
-    return max(-9.0, min(9.0, (centres[other] - centres[place]) / 8))
 
 
 def curve(points: list) -> str:
@@ -295,7 +263,7 @@ def curve(points: list) -> str:
 
 
 def box(name: str, values: dict, centre: float, y: float) -> str:
-    value, (first, second) = values[name], halves(values, name)
+    value, (first, second) = values[name], values[name].halves
     x = centre - (first + second) / 2
     parts = [part("forward" + " saved" * value.is_saved, value.label, value.shape, value.number, x, y, first)]
     if second:

@@ -173,11 +173,7 @@ class Parser:
         self.within_norm = False
 
     def next(self):
-        at = self.at
-        while at < len(self.tokens) and self.tokens[at][0] == "blank":
-            at += 1
-        _, text, where = self.tokens[-1]
-        return self.tokens[at] if at < len(self.tokens) else ("end", "", where + len(text))
+        return self.tokens[self.at]
 
     def peek(self):
         return self.next()[1]
@@ -186,17 +182,16 @@ class Parser:
         return self.next()[0]
 
     def adjacent(self):
-        return self.at < len(self.tokens) and self.tokens[self.at][0] != "blank"
+        """Return True if the next token follows without a blank."""
+        return self.next()[3]
 
     def take(self, expected=None):
         """Consume the next token and return its text. Fail if it is not the expected one."""
-        kind, text, _ = self.next()
+        kind, text, *_ = self.next()
         if kind == "end":
             self.fail(f"the line ends where {expected or 'something'} is expected")
         if expected is not None and text != expected:
             self.fail(f"{expected!r} is expected, not {text!r}")
-        while not self.adjacent():
-            self.at += 1
         self.at += 1
         return text
 
@@ -215,14 +210,15 @@ class Parser:
         return Equation(tuple(sides), tuple(relations))
 
     def several(self):
-        first = self.choice()
-        if self.peek() != ",":
-            return first
-        entries = [first]
+        entries = self.listed()
+        return entries[0] if len(entries) == 1 else Several(entries)
+
+    def listed(self):
+        entries = [self.choice()]
         while self.peek() == ",":
             self.take()
             entries.append(self.choice())
-        return Several(tuple(entries))
+        return tuple(entries)
 
     def choice(self):
         """Parse `value where condition, else otherwise`, a range, or a sum."""
@@ -268,8 +264,8 @@ class Parser:
 
     def beside(self):
         """Parse adjacent factors. The last may be a sum, which takes the rest of the term."""
-        factors = [self.total() if self.peek() == "Σ" else self.factor()]
-        while self.begins_factor():
+        factors = []
+        while not factors or self.begins_factor():
             factors.append(self.total() if self.peek() == "Σ" else self.factor())
         return factors[0] if len(factors) == 1 else Beside(tuple(factors))
 
@@ -296,7 +292,7 @@ class Parser:
             if text == "ᵀ":
                 self.take()
                 called = isinstance(node, Symbol) and self.adjacent() and self.peek() == "("
-                node = Call(node, self.arguments(), transposed=True) if called else Transpose(node)
+                node = Call(node, self.enclosed(), transposed=True) if called else Transpose(node)
             elif text in SUPERSCRIPTS:
                 exponent = SUPERSCRIPTS[self.take()]
                 node = Power(node, Number(exponent) if exponent.isdigit() else Symbol(exponent))
@@ -304,27 +300,20 @@ class Parser:
                 self.take()
                 node = Power(node, self.primary())
             elif text == "(" and isinstance(node, Symbol):
-                node = Call(node, self.arguments())
+                node = Call(node, self.enclosed())
             elif text == "[" and isinstance(node, Symbol):
-                self.take()
-                node = Entry(node, self.entries("]"))
+                node = Entry(node, self.enclosed("[", "]"))
             else:
                 break
         if isinstance(node, Symbol) and node.text in PREFIX_FUNCTIONS and self.begins_factor():
             return Call(node, (self.total() if self.peek() == "Σ" else self.factor(),))
         return node
 
-    def arguments(self):
-        self.take("(")
-        return self.entries(")")
-
-    def entries(self, closing):
-        entries = [self.choice()]
-        while self.peek() == ",":
-            self.take()
-            entries.append(self.choice())
+    def enclosed(self, opening="(", closing=")"):
+        self.take(opening)
+        entries = self.listed()
         self.take(closing)
-        return tuple(entries)
+        return entries
 
     def primary(self):
         kind, text = self.kind(), self.peek()
@@ -362,32 +351,30 @@ class Parser:
 
     def derivative(self):
         """Parse `∂y_i/∂x_j`."""
-        of = self.with_powers(Symbol(self.take().removeprefix("∂")))
+        of = Symbol(self.take().removeprefix("∂"))
+        while self.adjacent() and self.peek() in SUPERSCRIPTS:
+            of = Power(of, Number(SUPERSCRIPTS[self.take()]))
         self.take("/")
         if not self.peek().startswith("∂"):
             self.fail("∂ is expected in the denominator of a derivative")
         return Derivative(of, Symbol(self.take().removeprefix("∂")))
 
-    def with_powers(self, node):
-        while self.adjacent() and self.peek() in SUPERSCRIPTS:
-            node = Power(node, Number(SUPERSCRIPTS[self.take()]))
-        return node
-
 
 def tokens(text, start):
-    """Split a line into [(kind, text, offset)]."""
-    found, at = [], 0
+    """Split a line into [(kind, text, offset, whether no blank precedes it), …], which ends in a token "end"."""
+    found, at, is_adjacent = [], 0, True
     while at < len(text):
         match = TOKEN.match(text, at)
         if match is None:
             raise NotationError(f"{text[at]!r} is not a character of this notation", start + at + 1)
-        found.append((match.lastgroup, match[0], start + at))
-        at = match.end()
+        if match.lastgroup != "blank":
+            found.append((match.lastgroup, match[0], start + at, is_adjacent))
+        at, is_adjacent = match.end(), match.lastgroup != "blank"
     if not found:
         raise NotationError("the equation is empty", start + 1)
     if len(found) > LONGEST:
         raise NotationError(f"an equation may have at most {LONGEST} tokens, not {len(found)}", start + 1)
-    return found
+    return [*found, ("end", "", found[-1][2] + len(found[-1][1]), False)]
 
 
 def children(node):

@@ -5,6 +5,7 @@ normalization have an integer root mean square. Rotary positions rotate by right
 result is drawn again.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -40,8 +41,8 @@ GRADIENTS = "Gradients are those of a loss L: dy is ∂L/∂y, and dx is ∂L/�
 class Topic:
     """The topic of a worksheet.
 
-    `file` is the file of the derivation. `draw(rng, level)` returns (Specimen, {name: given array}). `names` explains
-    the names of the forward pass, and `gradients` those of the backward pass. `skipped` are the numbers of equations
+    `draw(rng, rows, level)` returns (Specimen, {name: given array}). `names` explains
+    the names of the forward pass, and `gradients` those of the backward pass. `skipped` are numbers of equations
     that are not questions.
     """
 
@@ -65,18 +66,12 @@ def exactly(number) -> str:
     for unit, name in ((1.0, ""), (LN2, "ln 2")):
         fraction = Fraction(float(number / unit)).limit_denominator(LARGEST_DENOMINATOR)
         if abs(float(fraction) * unit - number) < 1e-9 and abs(fraction.numerator) <= LARGEST_NUMERATOR:
-            return with_unit(fraction, name)
+            text = f"{fraction} {name}".strip() if fraction else "0"
+            return re.sub("^(−?)1 (?=ln)", r"\1", text.replace("-", "−"))
     whole = np.exp(min(abs(number), 9))
     if abs(whole - round(whole)) < 1e-9 and whole < LARGEST_DENOMINATOR:
         return f"{'−' if number < 0 else ''}ln {round(whole)}"
     raise OddError(f"{number} has no short exact form")
-
-
-def with_unit(fraction, unit):
-    sign, size = "−" if fraction < 0 else "", abs(fraction)
-    if not unit or not fraction:
-        return f"{sign}{size}"
-    return f"{sign}{unit}" if size == 1 else f"{sign}{size} {unit}"
 
 
 def whole(rng, *shape, least=-3, most=3):
@@ -89,31 +84,26 @@ def logarithms(rng, rows, columns, total):
     return np.log([rng.permutation(powers[rng.integers(len(powers))]) for _ in range(rows)]).astype(float)
 
 
-def rows_for(level):
-    return 1 if level == FORWARD_ALONE else 2
-
-
-def draw_linear(rng, level):
-    rows = rows_for(level)
+def draw_linear(rng, rows, level):
     x, weight, bias, dy = whole(rng, rows, 3), whole(rng, 3, 2), whole(rng, 2), whole(rng, rows, 2)
     specimen = on(linear, (x, weight, bias), names="W = weight; b = bias", dy=dy)
     return specimen, {"x": x, "W": weight, "b": bias, "dy": dy}
 
 
-def draw_relu(rng, level):
-    x, dy = whole(rng, rows_for(level), 4), whole(rng, rows_for(level), 4)
+def draw_relu(rng, rows, level):
+    x, dy = whole(rng, rows, 4), whole(rng, rows, 4)
     return on(relu, (x,), dy=dy), {"x": x, "dy": dy}
 
 
-def draw_softmax(rng, level):
+def draw_softmax(rng, rows, level):
     x = logarithms(rng, 2, 4, {8, 16})
     dy = whole(rng, *x.shape)
     m = x.max(-1, keepdims=True)
     return on(softmax, (x,), known={"m": m}, dy=dy), {"x": x, "m": m, "dy": dy}
 
 
-def draw_cross_entropy(rng, level):
-    x = logarithms(rng, rows_for(level), 4, {8, 16})
+def draw_cross_entropy(rng, rows, level):
+    x = logarithms(rng, rows, 4, {8, 16})
     t = rng.integers(4, size=len(x))
     names = "x = logits; t = targets; ε = smooth; ignored = ignore_index; dL = dloss; "
     names += "log_softmax = value_of(log_softmax)"
@@ -121,12 +111,12 @@ def draw_cross_entropy(rng, level):
     return specimen, {"x": x, "t": t, "a": np.eye(4)[t], "w": np.ones(4), "dL": np.array(1.0)}
 
 
-def draw_attention(rng, level):
-    queries, width = (1, 1) if level == FORWARD_ALONE else (2, 1 if level == 2 else 2)
-    q = rng.integers(0, 2, (1, queries, width)).astype(float)
+def draw_attention(rng, rows, level):
+    width = 2 if level == WITHOUT_EQUATIONS else 1
+    q = rng.integers(0, 2, (1, rows, width)).astype(float)
     k = LN2 * rng.integers(-1, 2, (1, 2, width))
-    v, dy = whole(rng, 1, 2, 2), whole(rng, 1, queries, 2)
-    mask = np.tri(queries, 2, 2 - queries, dtype=bool)
+    v, dy = whole(rng, 1, 2, 2), whole(rng, 1, rows, 2)
+    mask = np.tri(rows, 2, 2 - rows, dtype=bool)
     if len({tuple(row) for row in k[0]}) == 1 or not q.any(axis=-1).all():
         raise OddError("a query has the same score for all keys")
     options, names = {"mask": mask, "scale": 1.0}, "softmax = value_of(softmax)"
@@ -134,46 +124,45 @@ def draw_attention(rng, level):
     return specimen, {"q": q[0], "k": k[0], "v": v[0], "s": np.array(1.0), "mask": mask, "dy": dy[0]}
 
 
-def draw_layer_norm(rng, level):
-    deviations = [
-        d for d in combinations_with_replacement(range(-5, 6), 4) if sum(d) == 0 and sum(np.square(d)) in (16, 36)
-    ]
-    chosen = [rng.permutation(deviations[rng.integers(len(deviations))]) for _ in range(rows_for(level))]
-    x = np.array(chosen) + rng.integers(-3, 4, (len(chosen), 1)).astype(float)
+def choices(rng, rows, entries, squares, total=None):
+    """Draw permuted rows of 4 entries whose sum of squares is in `squares`, and whose sum is `total` if given."""
+    found = [d for d in combinations_with_replacement(entries, 4) if sum(np.square(d)) in squares]
+    found = [d for d in found if total is None or sum(d) == total]
+    return np.array([rng.permutation(found[rng.integers(len(found))]) for _ in range(rows)])
+
+
+def draw_layer_norm(rng, rows, level):
+    x = choices(rng, rows, range(-5, 6), (16, 36), total=0) + rng.integers(-3, 4, (rows, 1)).astype(float)
     gamma, beta, dy = whole(rng, 4), whole(rng, 4), whole(rng, *x.shape)
     specimen = on(layer_norm, (x, gamma, beta), options={"eps": 0.0}, dy=dy)
     return specimen, {"x": x, "γ": gamma, "β": beta, "ε": np.array(0.0), "dy": dy}
 
 
-def draw_rms_norm(rng, level):
-    rows = [d for d in combinations_with_replacement(range(1, 8), 4) if sum(np.square(d)) in (16, 36, 64, 100)]
-    chosen = [rng.permutation(rows[rng.integers(len(rows))]) for _ in range(rows_for(level))]
-    x = np.array(chosen) * rng.choice([-1.0, 1.0], (len(chosen), 4))
+def draw_rms_norm(rng, rows, level):
+    x = choices(rng, rows, range(1, 8), (16, 36, 64, 100)) * rng.choice([-1.0, 1.0], (rows, 4))
     gamma, dy = whole(rng, 4), whole(rng, *x.shape)
     given = {"x": x, "γ": gamma, "ε": np.array(0.0), "dy": dy}
     return on(rms_norm, (x, gamma), options={"eps": 0.0}, dy=dy), given
 
 
-def draw_rotary(rng, level):
-    pairs = 1 if level == FORWARD_ALONE else 2
-    quarters = rng.integers(0, 4, (3, pairs))
+def draw_rotary(rng, rows, level):
+    quarters = rng.integers(0, 4, (3, rows))
     cos, sin = np.array([1.0, 0, -1, 0])[quarters], np.array([0.0, 1, 0, -1])[quarters]
-    x, dy = whole(rng, 3, 2 * pairs), whole(rng, 3, 2 * pairs)
+    x, dy = whole(rng, 3, 2 * rows), whole(rng, 3, 2 * rows)
     options = {"cos": cos, "sin": sin, "layout": "half"}
     specimen = on(turned, (x,), names="da′ = da_turned; db′ = db_turned", options=options, dy=dy)
-    given = {"a": x[:, :pairs], "b": x[:, pairs:], "cos": cos, "sin": sin}
-    return specimen, given | {"da′": dy[:, :pairs], "db′": dy[:, pairs:]}
+    parts = [x[:, :rows], x[:, rows:], cos, sin, dy[:, :rows], dy[:, rows:]]
+    return specimen, dict(zip(("a", "b", "cos", "sin", "da′", "db′"), parts, strict=True))
 
 
-def draw_adamw(rng, level):
-    size = 1 if level == FORWARD_ALONE else 2
-    theta, g = whole(rng, size, least=-6, most=6), whole(rng, size, least=-4, most=4)
+def draw_adamw(rng, rows, level):
+    theta, g, zero = whole(rng, rows, least=-6, most=6), whole(rng, rows, least=-4, most=4), np.zeros(rows)
     settings = {"t": 1, "lr": 0.5, "betas": (0.5, 0.75), "eps": 1.0, "weight_decay": 0.25}
-    zero = np.zeros(size)
     state = theta, g, zero, zero
     specimen = on(optim.adamw, state, names="λ = weight_decay", options=settings, explains=False)
-    given = {"θ": theta, "g": g, "m": zero, "v": zero, "t": np.array(1), "lr": np.array(0.5)}
-    return specimen, given | {"λ": np.array(0.25), "ε": np.array(1.0), "β₁": np.array(0.5), "β₂": np.array(0.75)}
+    numbers = {"t": 1, "lr": 0.5, "λ": 0.25, "ε": 1.0, "β₁": 0.5, "β₂": 0.75}
+    given = {"θ": theta, "g": g, "m": zero, "v": zero}
+    return specimen, given | {name: np.array(number) for name, number in numbers.items()}
 
 
 ROWS = "Each row of x is a position."

@@ -36,7 +36,7 @@ def sheets(topic, *, seed: int, level: int, count: int) -> list[Sheet]:
             raise ValueError(f"{topic.title}: level {level} has only {len(found)} different worksheets, not {count}")
         misses += 1
         try:
-            specimen, given = topic.draw(rng, level)
+            specimen, given = topic.draw(rng, 1 if level == FORWARD_ALONE else 2, level)
             if level == FORWARD_ALONE:
                 given = {name: array for name, array in given.items() if not name.startswith("d")}
             numbers = tuple(array.tobytes() for array in given.values())
