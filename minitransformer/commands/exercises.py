@@ -1,15 +1,18 @@
 """The verbs of `minitransformer learn`. Each takes the parsed arguments and returns the exit status."""
 
+import json
 import re
 import shutil
 import sys
 import textwrap
 from contextlib import closing
+from dataclasses import asdict
 
 from minitransformer.book.writing import write_handout
 from minitransformer.learn import marks, running, workspace
 from minitransformer.learn.checking import Grader
 from minitransformer.learn.collecting import JOURNAL, collected, completed, loose_files, submissions
+from minitransformer.learn.derivations import files
 from minitransformer.learn.exercises import exercise_set, named_exercise, names_by_file
 from minitransformer.learn.hints import next_hint
 from minitransformer.learn.own import read_toml
@@ -157,6 +160,50 @@ def draw(rows, path) -> None:
         return
     save(draw_class(summary), path)
     show_to_the_letter(path)
+
+
+def derive(arguments) -> int:
+    """Write the file of a derivation, or judge one. Return 0 if it is complete and right, else 1."""
+    if arguments.check is not None:
+        return judge(arguments.check, as_json=arguments.json)
+    if arguments.json:
+        raise ValueError("--json can only be used together with --check")
+    if arguments.name is None:
+        show(f"derivations: {', '.join(files.names())}")
+        show("\nBegin with: minitransformer learn derive softmax")
+        return 0
+    text, path = files.text_of(arguments.name), arguments.out / f"{arguments.name}.txt"
+    if path.exists():
+        show(f"not overwritten: {path}")
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+        show_to_the_letter(path)
+    show(f"\nWrite your equations below the header, then: minitransformer learn derive --check {path}")
+    return 0
+
+
+def judge(path, as_json) -> int:
+    from minitransformer.learn.derivations.judging import judged
+
+    derivation = files.read(path)
+    judgements, missing = judged(derivation)
+    wrong = [judgement for judgement in judgements if judgement.verdict not in ("holds", "defines")]
+    if as_json:
+        show_to_the_letter(json.dumps([asdict(judgement) for judgement in judgements], ensure_ascii=False, indent=1))
+        return 1 if wrong or missing else 0
+    texts = dict(derivation.lines)
+    for judgement in judgements:
+        show(f"{judgement.line:>4}  {judgement.verdict:<13}  {texts[judgement.line].strip()}")
+        if judgement.remark:
+            show(textwrap.fill(judgement.remark, 100, initial_indent=" " * 21, subsequent_indent=" " * 21))
+    if wrong:
+        show(f"\nlook at line {wrong[0].line} first")
+    elif missing:
+        show(f"\nnot complete: {', '.join(missing)} in closed form")
+    else:
+        show("\ncomplete and right")
+    return 1 if wrong or missing else 0
 
 
 def handout(arguments) -> int:

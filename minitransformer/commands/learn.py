@@ -57,7 +57,17 @@ files, the exercises or this program have changed.
 """
 
 
-VERB_NOTES = {"check": LIMITS, "collect": COLLECT + LIMITS}
+DERIVE = """\
+`derive NAME` writes a file with the forward equations. Below them, write equations, one on each line, with words
+between them. `--check FILE` says of each equation whether it holds, for which numbers it does not, or why it cannot be
+decided. The exit status is 0 if every equation holds and each gradient that is asked is given in closed form, and 1
+otherwise.
+
+The notation is that of the book; dx/dy, sum_i, *, @, x.T, xhat and LaTeX are accepted as well. Equalities are judged,
+not reasons. To write an exercise of your own, see learn/derivations/README.md.
+"""
+
+VERB_NOTES = {"check": LIMITS, "collect": COLLECT + LIMITS, "derive": DERIVE}
 VERB_EXAMPLES = (
     "minitransformer learn start --set attention --level 0",
     "minitransformer learn start --level 2 --out another",
@@ -70,6 +80,8 @@ VERB_EXAMPLES = (
     "minitransformer learn collect submissions --set first --csv marks.csv --summary",
     "minitransformer learn collect submissions --gradescope results",
     "minitransformer learn handout layer_norm",
+    "minitransformer learn derive softmax",
+    "minitransformer learn derive --check derivations/softmax.txt",
 )
 
 
@@ -145,6 +157,13 @@ def handout_options(parser) -> None:
     out_option(parser, "handouts", "directory of the handout")
 
 
+def derive_options(parser) -> None:
+    parser.add_argument("name", nargs="?", metavar="NAME", help="name of a derivation (default: list them)")
+    out_option(parser, "derivations", "directory of the file")
+    option(parser, "--check", "text file of a derivation to judge", metavar="FILE", type=Path)
+    switch(parser, "--json", "print the verdicts as JSON")
+
+
 # {verb: (summary, options)}
 VERBS = {
     "start": ("write the exercises, and keep existing files", start_options),
@@ -154,6 +173,7 @@ VERBS = {
     "progress": ("print a table of all exercises", folder_option),
     "run": ("train a small model with your functions, and print its text", run_options),
     "collect": ("grade the folders of a class", collect_options),
+    "derive": ("write a derivation as text, judged line by line", derive_options),
     "handout": ("write a chapter of the book without the answers", handout_options),
 }
 

@@ -1,0 +1,343 @@
+"""Arrays of 130-digit decimals whose axes have labels, and the values of expressions in them.
+
+In `y_i (δ_ij − y_j)` the axes are labelled by the indices, in `y · dy` by the letters with which the inputs were
+declared. Products and sums align their operands by label. A matrix product needs equal labels on the axes that it sums
+over, so that a forgotten transpose is noticed even if the sizes agree.
+"""
+
+import decimal
+import functools
+import itertools
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from minitransformer.book import notation as n
+
+DIGITS = 130
+ZERO, ONE = decimal.Decimal(0), decimal.Decimal(1)
+
+
+class Undecided(Exception):  # noqa: N818
+    """An expression cannot be evaluated. The message gives the reason."""
+
+
+class Unequal(Exception):  # noqa: N818
+    """The axes of two expressions do not fit, so they cannot be equal. The message says why."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """Decimals with a label for each axis.
+
+    `is_ordered` is False if the labels come from indices, as in `x_i w_ij`; then the order of the axes has no meaning.
+    """
+
+    values: np.ndarray
+    labels: tuple = ()
+    is_ordered: bool = True
+
+    def along(self, labels):
+        """Return the values with these axes; those that the array lacks have length 1."""
+        values = np.transpose(self.values, [self.labels.index(label) for label in labels if label in self.labels])
+        missing = tuple(at for at, label in enumerate(labels) if label not in self.labels)
+        return np.expand_dims(values, missing)
+
+
+def number(value):
+    return Array(np.array(decimal.Decimal(value), dtype=object))
+
+
+def combined(function, a, b):
+    """Apply a function of two numbers to two arrays that are aligned by their labels."""
+    first, second = (a, b) if len(a.labels) >= len(b.labels) else (b, a)
+    labels = first.labels + tuple(label for label in second.labels if label not in first.labels)
+    try:
+        values = np.asarray(function(a.along(labels), b.along(labels)), dtype=object)
+    except decimal.DecimalException as error:
+        raise Undecided("a quotient or a power is not defined for these numbers") from error
+    return Array(values, labels, (a.is_ordered or not a.labels) and (b.is_ordered or not b.labels))
+
+
+def summed(a, label):
+    if label not in a.labels:
+        raise Undecided(f"the index {label} of Σ does not occur in the summand")
+    at = a.labels.index(label)
+    values = np.asarray(np.sum(a.values, axis=at), dtype=object)
+    return Array(values, a.labels[:at] + a.labels[at + 1 :], a.is_ordered)
+
+
+def matrix_product(a, b):
+    if len(a.labels) == len(b.labels) == 1:
+        raise Undecided("two vectors along different axes side by side: write indices")
+    if a.labels[-1] != b.labels[max(len(b.labels) - 2, 0)]:
+        raise Unequal(
+            f"a matrix product of ({', '.join(a.labels)}) and ({', '.join(b.labels)}) sums over {a.labels[-1]} on the "
+            f"left and {b.labels[max(len(b.labels) - 2, 0)]} on the right: is a transpose missing?"
+        )
+    return summed(combined(np.multiply, a, b), a.labels[-1])
+
+
+# Functions of a number
+
+
+@functools.cache
+def pi():
+    """Return π, by the iteration of Gauss and Legendre."""
+    a, b, t, p = ONE, 1 / decimal.Decimal(2).sqrt(), decimal.Decimal("0.25"), ONE
+    for _ in range(8):
+        a, b, t, p = (a + b) / 2, (a * b).sqrt(), t - p * ((a - b) / 2) ** 2, 2 * p
+    return (a + b) ** 2 / (4 * t)
+
+
+def series(first, ratio):
+    """Return the sum of a series, given its first term and the ratio of term k to the one before."""
+    term = total = first
+    for k in range(1, 1000):
+        term *= ratio(k)
+        total += term
+        if abs(term) < decimal.Decimal(10) ** -DIGITS:
+            return total
+    raise Undecided("a number is too large")
+
+
+def erf(x):
+    return 2 / pi().sqrt() * (-x * x).exp() * series(x, lambda k: 2 * x * x / (2 * k + 1))
+
+
+def sigmoid(x):
+    return 1 / (1 + (-x).exp())
+
+
+FUNCTIONS = {
+    "exp": lambda x: x.exp(),
+    "log": lambda x: x.ln(),
+    "tanh": lambda x: 2 * sigmoid(2 * x) - 1,
+    "erf": erf,
+    "sin": lambda x: series(x, lambda k: -x * x / (2 * k * (2 * k + 1))),
+    "cos": lambda x: series(ONE, lambda k: -x * x / (2 * k * (2 * k - 1))),
+    "σ": sigmoid,
+}
+RELATIONS = (np.equal, np.not_equal, np.less_equal, np.less, np.greater_equal, np.greater)
+COMPARISONS = dict(zip("=≠≤<≥>", RELATIONS, strict=True))
+
+
+def applied(function, a):
+    try:
+        return replace(a, values=np.asarray(np.frompyfunc(function, 1, 1)(a.values), dtype=object))
+    except decimal.DecimalException as error:
+        raise Undecided("a number is outside of a function's domain") from error
+
+
+# Expressions
+
+
+@dataclass
+class Scope:
+    """The values that an expression may use.
+
+    `values` maps names to Arrays, and `sizes` labels to lengths. `derivative(of, by)` returns ∂of/∂by, with the axes of
+    both. `axis_of` maps each index of the equation to the label of the axis along which it counts.
+    """
+
+    values: dict
+    sizes: dict
+    derivative: object = None
+    axis_of: dict = field(default_factory=dict)
+
+
+def name_of(node, values):
+    """Return (name, letters) of a name: σ² is one if σ² has a value, and x_i is x with the index i if x has one."""
+    if isinstance(node, n.Power) and isinstance(node.base, n.Symbol) and isinstance(node.exponent, n.Number):
+        base, _, letters = node.base.text.partition("_")
+        if node.exponent.text == "2" and f"{base}²" in values:
+            return f"{base}²", letters
+    if isinstance(node, n.Symbol):
+        if node.text in values:
+            return node.text, ""
+        base, _, letters = node.text.partition("_")
+        if base in values:
+            return base, letters
+    return None
+
+
+def indexed(array, letters, scope, name):
+    """Return an array with its last axes labelled by index letters. Equal letters select the diagonal."""
+    if len(letters) > len(array.labels):
+        raise Undecided(f"{name} has {len(array.labels)} axes, so it cannot have the {len(letters)} indices {letters}")
+    if not letters:
+        return array
+    kept = array.labels[: len(array.labels) - len(letters)]
+    for letter, label in zip(letters, array.labels[len(kept) :], strict=True):
+        if scope.axis_of.setdefault(letter, label) != label:
+            raise Undecided(f"the index {letter} counts along two axes, {scope.axis_of[letter]} and {label}")
+    values, labels = array.values, [*kept, *letters]
+    for letter in sorted(set(letters)):
+        while labels.count(letter) > 1:
+            first, second = [at for at, label in enumerate(labels) if label == letter][:2]
+            values = np.moveaxis(np.diagonal(values, axis1=first, axis2=second), -1, first)
+            del labels[second]
+    return Array(values, tuple(labels), False)
+
+
+def evaluate(node, scope) -> Array:
+    """Return the value of an expression. Raises Undecided, or Unequal if its axes do not fit."""
+    found = name_of(node, scope.values)
+    if found:
+        name, letters = found
+        return indexed(scope.values[name], letters, scope, name)
+    worker = WORKERS.get(type(node))
+    if worker is None:
+        raise Undecided(f"a {type(node).__name__.lower()} has no value here")
+    return worker(node, scope)
+
+
+def literal(node, scope):
+    if node.text == "∞":
+        raise Undecided("∞ has no digits")
+    return number("0.5" if node.text == "½" else node.text)
+
+
+def symbol(node, scope):
+    if node.text == "π":
+        return number(pi())
+    base, _, letters = node.text.partition("_")
+    if base == "δ" and len(letters) == 2:
+        return compared(np.equal, *(counter(letter, scope) for letter in letters))
+    raise Undecided(f"{node.text} has no value")
+
+
+def counter(letter, scope):
+    """Return the values 0, 1, … of an index."""
+    if letter not in scope.axis_of:
+        raise Undecided(f"the index {letter} belongs to no axis")
+    span = [decimal.Decimal(k) for k in range(scope.sizes[scope.axis_of[letter]])]
+    return Array(np.array(span, dtype=object), (letter,), False)
+
+
+def compared(relation, a, b):
+    return combined(lambda x, y: np.where(relation(x, y), ONE, ZERO), a, b)
+
+
+def added(node, scope):
+    (sign, first), *rest = node.terms
+    total = combined(np.multiply, number(sign), evaluate(first, scope))
+    for sign, term in rest:
+        total = combined(np.add if sign > 0 else np.subtract, total, evaluate(term, scope))
+    return total
+
+
+def beside(node, scope):
+    """Multiply adjacent factors: as matrices if both are written without indices, and entry by entry otherwise.
+
+    Vectors along one axis are multiplied entry by entry, `yᵀ dy` is their inner product.
+    """
+    product = evaluate(node.factors[0], scope)
+    for before, factor in itertools.pairwise(node.factors):
+        right = evaluate(factor, scope)
+        is_plain = product.labels and right.labels and product.is_ordered and right.is_ordered
+        if not is_plain or (product.labels == right.labels and len(right.labels) == 1):
+            is_inner = is_plain and isinstance(before, n.Transpose)
+            if is_plain and isinstance(factor, n.Transpose):
+                raise Undecided("an outer product of two vectors: write it with indices")
+            product = combined(np.multiply, product, right)
+            product = summed(product, product.labels[0]) if is_inner else product
+        else:
+            product = matrix_product(product, right)
+    return product
+
+
+def power(node, scope):
+    if node.base == n.Symbol("e") and name_of(node.base, scope.values) is None:
+        return applied(FUNCTIONS["exp"], evaluate(node.exponent, scope))
+    return combined(np.power, evaluate(node.base, scope), evaluate(node.exponent, scope))
+
+
+def transposed(node, scope):
+    a = evaluate(node.of, scope)
+    if len(a.labels) < 2:
+        return a
+    *rest, second, last = a.labels
+    return Array(np.swapaxes(a.values, -1, -2), (*rest, last, second), a.is_ordered)
+
+
+def total(node, scope):
+    """Sum over each letter below Σ, or over the last axis if there is none."""
+    a = evaluate(node.of, scope)
+    if not a.labels:
+        raise Undecided("Σ of a number: it has no axis left to sum over")
+    return functools.reduce(summed, node.index or a.labels[-1], a)
+
+
+def norm_squared(a):
+    return functools.reduce(summed, a.labels, combined(np.multiply, a, a))
+
+
+def call(node, scope):
+    name, _, letters = node.function.text.partition("_")
+    if name_of(node.function, scope.values) and len(node.arguments) == 1:  # y_i (1 − y_i) without the blank
+        return beside(n.Beside((node.function, *node.arguments)), scope)
+    arguments = [evaluate(argument, scope) for argument in node.arguments]
+    if node.transposed or name.startswith("d"):
+        raise Undecided(f"the function {name} is unknown")
+    if name in ("max", "min") and len(arguments) == 2:
+        return combined(np.maximum if name == "max" else np.minimum, *arguments)
+    if len(arguments) != 1:
+        raise Undecided(f"{name} takes one argument here, not {len(arguments)}")
+    if name == "mean":
+        (a,) = arguments
+        if not a.labels:
+            raise Undecided("the mean of a number: it has no axis left")
+        for label in letters or a.labels[-1]:
+            a = combined(np.divide, summed(a, label), number(a.values.shape[a.labels.index(label)]))
+        return a
+    if name not in FUNCTIONS:
+        raise Undecided(f"the function {name} is unknown; known are {', '.join([*FUNCTIONS, 'mean', 'max', 'min'])}")
+    return applied(FUNCTIONS[name], arguments[0])
+
+
+def condition(node, scope):
+    """Return 1 where a condition such as i = j or x > 0 holds, and 0 elsewhere."""
+    if node.relation not in COMPARISONS:
+        raise Undecided("a condition needs a relation such as =, < or >")
+    sides = (node.left, node.right)
+    are_indices = all(isinstance(side, n.Symbol) and side.text not in scope.values for side in sides)
+    values = [counter(side.text, scope) if are_indices else evaluate(side, scope) for side in sides]
+    return compared(COMPARISONS[node.relation], *values)
+
+
+def derivative(node, scope):
+    """Return ∂of/∂by. Without indices, that of an elementwise function has the axes of `of`."""
+    (of, i), (by, j) = (name_of(part, scope.values) or (None, "") for part in (node.of, node.by))
+    if of is None and node.of == n.Symbol("L"):  # the loss
+        return evaluate(n.Symbol(f"d{node.by.text}"), scope)
+    if scope.derivative is None or of is None or by is None:
+        raise Undecided("a derivative of, or with respect to, a name without a value")
+    whole, name = scope.derivative(of, by), f"∂{of}/∂{by}"
+    above, below = scope.values[of].labels, scope.values[by].labels
+    if len(i) == len(above) and len(j) == len(below):
+        return indexed(whole, i + j, scope, name)
+    if not i + j and above == below:
+        diagonal = indexed(whole, "".join(above) * 2, replace(scope, axis_of={}), name)
+        if abs(whole.values).sum() == abs(diagonal.values).sum():  # an elementwise function
+            return replace(diagonal, is_ordered=True)
+    raise Undecided(f"{name} has {len(above) + len(below)} axes and needs as many indices")
+
+
+WORKERS = {
+    n.Number: literal,
+    n.Symbol: symbol,
+    n.Sum: added,
+    n.Dot: lambda node, scope: combined(np.multiply, evaluate(node.left, scope), evaluate(node.right, scope)),
+    n.Beside: beside,
+    n.Fraction: lambda node, scope: combined(np.divide, evaluate(node.above, scope), evaluate(node.below, scope)),
+    n.Power: power,
+    n.Transpose: transposed,
+    n.Root: lambda node, scope: applied(lambda x: x.sqrt(), evaluate(node.of, scope)),
+    n.Norm: lambda node, scope: applied(lambda x: x.sqrt(), norm_squared(evaluate(node.of, scope))),
+    n.Total: total,
+    n.Call: call,
+    n.Condition: condition,
+    n.Indicator: lambda node, scope: condition(node.condition, scope),
+    n.Derivative: derivative,
+}

@@ -1,0 +1,106 @@
+"""The file of a derivation: a header, the forward equations, and the student's lines.
+
+    exercise softmax
+    given x_i
+        e = exp(x)
+        S = Σ e
+        y = e / S
+    asked dx
+
+    ∂y_i/∂x_j = y_i (δ_ij − y_j)
+    …
+
+`given x_pi, W_io, ε` names the inputs, with a letter for each axis; ε is a number. `where Σ_i T_i = 1` is a condition
+on an input. The last forward equation gives the output y, whose gradient dy is given; if it is called L, it is a loss
+and dL is 1. `asked dx, dW` lists the gradients to derive. Below, words may stand between the equations.
+"""
+
+import decimal
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from minitransformer.book import notation
+from minitransformer.learn.derivations.arrays import DIGITS, Undecided, Unequal
+from minitransformer.learn.derivations.judging import DRAWS
+from minitransformer.learn.derivations.translation import readings, translated
+from minitransformer.learn.derivations.world import Forward, World
+
+FOLDER = Path(__file__).parent / "exercises"
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """An exercise and the student's lines as (number of the line, text)."""
+
+    name: str
+    forward: Forward
+    asked: list
+    lines: list
+
+
+def names() -> list[str]:
+    """Return the names of the exercises, in the order in which they are meant to be solved."""
+    return [re.sub(r"^\d+_", "", path.stem) for path in sorted(FOLDER.glob("*.txt"))]
+
+
+def text_of(name: str) -> str:
+    """Return the text of an exercise's file. Raises ValueError if the name is unknown."""
+    for path in FOLDER.glob("*.txt"):
+        if re.sub(r"^\d+_", "", path.stem) == name:
+            return path.read_text("utf-8")
+    raise ValueError(f"no derivation is called {name!r}; the derivations are {', '.join(names())}")
+
+
+def read(path: Path) -> Derivation:
+    """Read a derivation from a file. Raises ValueError, which names the line, if the header is not valid."""
+    name, inputs, conditions, definitions, asked = "", {}, [], [], []
+    lines = path.read_text("utf-8").splitlines()
+    for at, line in enumerate(lines, 1):
+        key, _, rest = line.strip().partition(" ")
+        try:
+            if key == "exercise":
+                name = rest.strip()
+            elif key == "given":
+                inputs |= dict(map(_input, filter(None, re.split(r"[\s,]+", translated(rest)))))
+            elif key == "where":
+                conditions.append(next(iter(readings(translated(rest)))))
+            elif key == "asked":
+                asked = [word.removeprefix("d") for word in re.split(r"[\s,]+", translated(rest)) if word]
+                break
+            elif line.strip() and not line.startswith("#"):
+                definitions.append(_definition(translated(line)))
+        except (ValueError, notation.NotationError) as error:
+            raise ValueError(f"{path}: line {at}: {error}") from None
+    else:
+        raise ValueError(f"{path}: no line begins with 'asked'")
+    if not (inputs and definitions):
+        raise ValueError(f"{path}: the header must have a line 'given' and at least one forward equation")
+    forward = Forward(inputs, conditions, definitions)
+    try:
+        with decimal.localcontext(prec=DIGITS):
+            values = World.drawn(forward, *DRAWS[0]).values
+    except (Undecided, Unequal) as error:
+        raise ValueError(f"{path}: the forward equations cannot be evaluated: {error}") from None
+    if unknown := [each for each in asked if each not in values]:
+        raise ValueError(
+            f"{path}: asked d{unknown[0]}, but the forward pass has no {unknown[0]}; it has {', '.join(values)}"
+        )
+    return Derivation(name, forward, asked, list(enumerate(lines, 1))[at:])
+
+
+def _input(text):
+    name, _, letters = text.partition("_")
+    if len(set(letters)) != len(letters):
+        raise ValueError(f"{text}: the axes need different letters")
+    return name, tuple(letters)
+
+
+def _definition(text):
+    equation = next(iter(readings(text)))
+    left, *others = equation.sides
+    base = left.base if isinstance(left, notation.Power) else left
+    if equation.relations != ("=",) or not isinstance(base, notation.Symbol):
+        raise ValueError(f"a forward equation has the form y = …, not {text}")
+    name = base.text.partition("_")[0]
+    return name if base is left else f"{name}²", others[0]

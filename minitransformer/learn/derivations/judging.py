@@ -1,0 +1,341 @@
+"""Decide each line of a derivation: it holds, defines a name, does not hold, or cannot be decided.
+
+A line holds if its sides agree to 40 digits on two draws of random numbers, whose sizes differ. This judges equalities,
+not reasons: a true line that does not follow from the one before it holds all the same.
+
+A derivative ∂A/∂B has two readings: the total derivative, and the derivative of A's own equation with all other names
+held fixed. Each line keeps the readings in which it holds, for the lines after it. In the same way a letter such as C
+that has no value is the length of an axis.
+"""
+
+import itertools
+import math
+import unicodedata
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from minitransformer.book import notation as n
+from minitransformer.learn.derivations import arrays
+from minitransformer.learn.derivations.arrays import (
+    Array,
+    Scope,
+    Undecided,
+    Unequal,
+    decimal,
+    evaluate,
+    name_of,
+    number,
+)
+from minitransformer.learn.derivations.translation import equations, readings
+from minitransformer.learn.derivations.world import PARTIAL, TOTAL, World
+
+HOLDS, DEFINES, FALSE, UNDECIDED = "holds", "defines", "does not hold", "cannot tell"
+EQUAL = decimal.Decimal("1e-40")
+DRAWS = ((0, (3, 4, 2, 5)), (1, (4, 2, 5, 3)))  # (seed, lengths of the axes)
+EXAMPLES = ((1, (1,)), (1, (1, 2)), (1, (-1, 1)), (2, (1, 2)), (2, (2, -1, 1)), (3, (1, 2, 3)))  # (length, entries)
+MOST = 6  # derivatives and lengths of one line whose readings are tried
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on a line of a file."""
+
+    line: int
+    verdict: str
+    remark: str = ""
+
+
+def judged(derivation) -> tuple[list[Judgement], list[str]]:
+    """Judge the lines of a Derivation (files.py). Returns the judgements, and the gradients that are missing.
+
+    A gradient is missing unless a line gives it in closed form: without derivatives, and without gradients that have no
+    closed form themselves.
+    """
+    with decimal.localcontext(prec=arrays.DIGITS):
+        judge, found, before = Judge(derivation.forward), [], ""
+        for line, text in derivation.lines:
+            for equation in equations(text):
+                equation = f"{before} {equation}" if equation.startswith("=") else equation
+                before = equation.partition("=")[0].strip()
+                verdict, remark = judge.verdict(equation)
+                if "".join(equation.split()) not in "".join(unicodedata.normalize("NFD", text).split()):
+                    remark = "; ".join(filter(None, [f"read as {equation}", remark]))
+                found.append(Judgement(line, verdict, remark))
+    return found, [f"d{name}" for name in derivation.asked if f"d{name}" not in judge.closed]
+
+
+class Judge:
+    """Judges lines in order.
+
+    `alive` maps each derivative, as a pair of names, and each letter of a length to its possible readings. `closed` has
+    the gradients in closed form.
+    """
+
+    def __init__(self, forward):
+        self.forward, self.alive, self.closed = forward, {}, {f"d{forward.output}"}
+        self.worlds = [World.drawn(forward, *draw) for draw in DRAWS]
+
+    def verdict(self, text):
+        """Return (verdict, remark) of an equation in the notation."""
+        try:
+            parses = readings(text)
+            first = next(iter(parses))
+            if set(first.relations) != {"="}:
+                return UNDECIDED, "only equations are judged"
+            new = self.new_name(first.sides[0])
+            if new is None or len(first.sides) > 2:
+                rest = parses if new is None else {n.Equation(p.sides[1:], p.relations[1:]): parses[p] for p in parses}
+                verdict, remark = self.decided(rest)
+                if new is None or verdict != HOLDS:
+                    return verdict, remark
+            self.define(*new, first.sides[1])
+            return DEFINES, ""
+        except n.NotationError as error:
+            return UNDECIDED, f"column {error.column}: {error}"
+        except Undecided as reason:
+            return UNDECIDED, str(reason)
+
+    # Definitions
+
+    def new_name(self, side):
+        """Return (name, letters) if a side is a name without a value, otherwise None."""
+        base = side.base if isinstance(side, n.Power) and side.exponent == n.Number("2") else side
+        if not isinstance(base, n.Symbol) or name_of(side, self.worlds[0]):
+            return None
+        name, _, letters = base.text.partition("_")
+        return (name, letters) if base is side else (f"{name}²", "")
+
+    def define(self, name, letters, expression):
+        """Give a name to an expression. It becomes a part of the forward pass if that contains the expression."""
+        plain = self.without_indices(expression)
+
+        def routed(node):
+            """Replace the expression by the name; that of 1/X also in a quotient by X."""
+            if not is_dataclass(node):
+                return node
+            if self.without_indices(node) == plain:
+                return n.Symbol(name)
+            if isinstance(node, n.Fraction) and self.without_indices(n.Fraction(n.Number("1"), node.below)) == plain:
+                return n.Dot(routed(node.above), n.Symbol(name))
+            return rebuilt(node, routed)
+
+        definitions = [(known, routed(node)) for known, node in self.forward.definitions]
+        changed = [at for at, pair in enumerate(self.forward.definitions) if definitions[at] != pair]
+        if changed:
+            definitions.insert(changed[0], (name, plain))
+            if self.reroute(replace(self.forward, definitions=definitions)):
+                return
+        values = []
+        for world in self.worlds:
+            scope = self.scope(world, {})
+            infer_axes(expression, scope)
+            value = evaluate(expression, scope)
+            labels = tuple(letters) or value.labels
+            if set(value.labels) - set(labels):
+                raise Undecided(f"{name} has no index {', '.join(set(value.labels) - set(labels))}")
+            shape = [world.sizes[scope.axis_of.get(label, label)] for label in labels]
+            axes = tuple(scope.axis_of.get(label, label) for label in labels)
+            values.append(Array(np.broadcast_to(value.along(labels), shape), axes))
+        for world, value in zip(self.worlds, values, strict=True):
+            world.locals[name] = value
+
+    def reroute(self, forward):
+        """Use other equations for the same forward pass. Return False if their values are not the same."""
+        try:
+            worlds = [World(forward, w.sizes, w.inputs, lambda shape, w=w: w.dy.values) for w in self.worlds]
+        except (Undecided, Unequal):
+            return False
+        for new, old in zip(worlds, self.worlds, strict=True):
+            if not all(close(new.values[name], value) for name, value in old.values.items()):
+                return False
+            new.locals = old.locals
+        self.forward, self.worlds = forward, worlds
+        return True
+
+    def without_indices(self, node):
+        found = name_of(node, self.worlds[0])
+        return n.Symbol(found[0]) if found and found[1] else rebuilt(node, self.without_indices)
+
+    # Equations
+
+    def decided(self, parses):
+        """Return (verdict, remark) of an equation in its parses, {parse: remark on its strokes}."""
+        failures = []
+        for equation, said in parses.items():
+            choices = self.choices(equation)
+            holding, found = self.holding(equation, choices)
+            if not holding and any(isinstance(side, n.Derivative) for side in equation.sides):
+                choices = {key: [TOTAL, PARTIAL] if isinstance(key, tuple) else choices[key] for key in choices}
+                holding, _ = self.holding(equation, choices)  # a line that says anew what a derivative is
+            if holding:
+                words = [said] if said else []
+                for key, possible in choices.items():
+                    self.alive[key] = [each for each in possible if any(chosen[key] == each for chosen in holding)]
+                    if len(self.alive[key]) < min(len(possible), 2):
+                        what = f"∂{key[0]}/∂{key[1]} is" if isinstance(key, tuple) else f"{key} is the length of"
+                        words.append(f"{what} {self.alive[key][0]}")
+                self.close(equation)
+                return HOLDS, "; ".join(words)
+            failures += found
+        wrong = next((failure for failure in failures if not isinstance(failure, Undecided)), None)
+        if wrong is None:
+            raise failures[0]
+        return FALSE, str(wrong)
+
+    def choices(self, equation):
+        """Return {pair of a derivative, or letter of a length: its possible readings}."""
+        found, known = {}, self.worlds[0]
+        for node in every_node(equation):
+            if isinstance(node, n.Derivative):
+                pair = tuple((name_of(part, known) or ("",))[0] for part in (node.of, node.by))
+                if "" not in pair:
+                    found[pair] = self.alive.get(pair, [TOTAL, PARTIAL])
+            elif isinstance(node, n.Symbol) and node.text not in known and node.text in {*"ABCDEFGHKMNPQRTVn"}:
+                found[node.text] = self.alive.get(node.text, self.forward.labels)
+        return dict(itertools.islice(found.items(), MOST))
+
+    def holding(self, equation, choices):
+        """Return the readings {key: reading} in which an equation holds, and the failures of the others."""
+        holding, failures = [], []
+        for chosen in itertools.product(*choices.values()):
+            readings_of = dict(zip(choices, chosen, strict=True))
+            try:
+                found = [self.difference(equation, world, readings_of) for world in self.worlds]
+            except (Undecided, Unequal) as failure:
+                failures.append(failure)
+                continue
+            if any(found):
+                failures.append(self.example(equation, readings_of) or next(filter(None, found))[2])
+            else:
+                holding.append(readings_of)
+        return holding, failures
+
+    def scope(self, world, readings_of):
+        lengths = {key: number(world.sizes[label]) for key, label in readings_of.items() if isinstance(key, str)}
+        return Scope(
+            world.with_names(lengths),
+            world.sizes,
+            lambda of, by: world.derivative(of, by, readings_of.get((of, by), TOTAL)),
+        )
+
+    def difference(self, equation, world, readings_of):
+        """Return the first two sides that differ, as (left, right, remark), or None if all are equal."""
+        scope = self.scope(world, readings_of)
+        for side in equation.sides:
+            infer_axes(side, scope)
+        for left, right in itertools.pairwise([evaluate(side, scope) for side in equation.sides]):
+            left, right, remark = fitted(left, right, scope)
+            if not close(left, right):
+                return left, right, remark
+        return None
+
+    def example(self, equation, readings_of):
+        """Describe the smallest numbers for which the sides of an equation differ. Return None if there are none."""
+        for length, entries in EXAMPLES:
+            cycle = itertools.cycle(map(decimal.Decimal, entries))
+            draw = partial(in_turn, cycle)
+            try:
+                world = World.on(self.forward, dict.fromkeys(self.forward.labels, length), draw)
+                found = self.difference(equation, world, readings_of)
+            except (Undecided, Unequal):
+                continue
+            if found:
+                given = world.inputs | ({} if self.forward.output == "L" else {f"d{self.forward.output}": world.dy})
+                numbers = ", ".join(f"{name} = {shown(value)}" for name, value in given.items())
+                left, right, remark = found
+                begin = f"{remark}; " if remark else ""
+                return f"{begin}{numbers}: the left is {shown(left)}, the right {shown(right)}"
+        return None
+
+    def close(self, equation):
+        """Record the gradients for which an equation gives a closed form."""
+        for side, other in itertools.permutations(equation.sides, 2):
+            found = name_of(side, self.worlds[0])
+            if found and self.is_closed(other, found[0]):
+                self.closed.add(found[0])
+
+    def is_closed(self, node, name):
+        found, world = name_of(node, self.worlds[0]), self.worlds[0]
+        if found:
+            is_known = found[0] in world.values or found[0] in world.locals or found[0] in self.closed
+            return found[0] != name and is_known
+        return not isinstance(node, n.Derivative) and all(self.is_closed(child, name) for child in n.children(node))
+
+
+def fitted(left, right, scope):
+    """Return both sides with the same axes, and a remark on an index that only one of them has.
+
+    Raises Unequal if one is the transpose of the other.
+    """
+    if left.is_ordered and right.is_ordered and left.labels != right.labels and {*left.labels} == {*right.labels}:
+        axes = [", ".join(side.labels) for side in (left, right)]
+        raise Unequal(f"the axes of the left are ({axes[0]}), those of the right ({axes[1]}): a transpose is missing")
+    sides = [left, right]
+    for k, other in ((0, right), (1, left)):
+        if sides[k].is_ordered and not other.is_ordered:  # only the other side has indices
+            new = {scope.axis_of.get(i): i for i in other.labels if i not in sides[k].labels}
+            labels = [label if label in other.labels else new.get(label, label) for label in sides[k].labels]
+            sides[k] = replace(sides[k], labels=tuple(labels))
+    left, right = sides
+    labels = left.labels + tuple(label for label in right.labels if label not in left.labels)
+    remark = ""
+    if len(labels) > len(left.labels):
+        free = labels[len(left.labels)]
+        remark = f"{free} is free on the right side only: is a Σ_{free} missing?"
+    elif len(labels) > len(right.labels):
+        remark = f"{next(i for i in labels if i not in right.labels)} is free on the left side only"
+    return Array(left.along(labels), labels), Array(right.along(labels), labels), remark
+
+
+def close(a, b):
+    left, right = a.values, b.values
+    entries = [*np.ravel(left), *np.ravel(right)]
+    if not all(entry.is_finite() for entry in entries):
+        raise Undecided("a number is not finite")
+    return bool(np.all(abs(left - right) <= EQUAL * max([arrays.ONE, *map(abs, entries)])))
+
+
+def infer_axes(node, scope):
+    """Find the axes along which the indices of an expression count."""
+    found = name_of(node, scope.values)
+    if found:
+        name, letters = found
+        labels = scope.values[name].labels
+        for letter, label in zip(letters, labels[max(len(labels) - len(letters), 0) :], strict=False):
+            scope.axis_of.setdefault(letter, label)
+    else:
+        for child in n.children(node):
+            infer_axes(child, scope)
+
+
+def every_node(node):
+    yield node
+    for child in n.children(node):
+        yield from every_node(child)
+
+
+def rebuilt(node, change):
+    """Return a node with changed parts."""
+    if isinstance(node, tuple):
+        return tuple(rebuilt(part, change) if isinstance(part, tuple) else change(part) for part in node)
+    if not is_dataclass(node) or isinstance(node, n.Symbol):
+        return node
+    parts = {f.name: getattr(node, f.name) for f in fields(node)}
+    return type(node)(**{name: change(p) if is_dataclass(p) else rebuilt(p, change) for name, p in parts.items()})
+
+
+def in_turn(cycle, shape):
+    return np.array([next(cycle) for _ in range(math.prod(shape))], dtype=object).reshape(shape)
+
+
+def shown(a):
+    """Return numbers with three digits: `(1, 0.37)`."""
+
+    def text(entry):
+        if isinstance(entry, list):
+            return f"({', '.join(map(text, entry))})"
+        return format(float(entry), ".3g").replace("-", "−")
+
+    return text(a.values.tolist())

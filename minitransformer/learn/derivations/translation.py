@@ -1,0 +1,164 @@
+"""Read an equation as a student types it: from the keyboard, from LaTeX, or in the notation of the book.
+
+    sum_i dy_i * dy_i/dx_j        Σ_i dy_i · ∂y_i/∂x_j
+    \\frac{1}{C} \\sum_i x_i      (1)/(C) Σ_i x_i
+    dxhat = dy * gamma            dx̂ = dy · γ
+
+A stroke is read in several ways, and the first reading in which the line holds is taken: a stroke without blanks
+divides one factor by the next, one between blanks divides by all that follows in its term, and the book's own rule.
+"""
+
+import re
+import unicodedata
+
+from minitransformer.book import notation
+
+# Each row is a sign of the notation and what may be typed for it.
+NAMES = """\
+α alpha, β beta, γ gamma, δ delta, ε epsilon varepsilon eps, θ theta, λ lambda, μ mu, π pi, σ sigma, φ phi, ω omega, \
+∞ infty, Σ sum, log ln, √ sqrt"""
+TYPED = """\
+^ **, · * × ∗ ⋅ ∙ • ⊙ ∘ \\cdot \\times \\odot, − - – —, Σ ∑ \\sum, ∂ \\partial, √ \\sqrt, ≤ <= \\leq, ≥ >= \\geq, \
+≠ != \\neq, = ==, μ µ, ε ϵ, log \\ln, T \\top, _ @ \\, \\; \\! \\quad \\left \\right $ &"""
+GREEK = {other: row.split()[0] for row in NAMES.split(", ") for other in row.split()[1:]}
+SIGNS = {other: row.split()[0].replace("_", " ") for row in TYPED.split(", ") for other in row.split()[1:]}
+SIGN = re.compile("|".join(re.escape(sign) for sign in sorted(SIGNS, key=len, reverse=True)))
+FUNCTIONS = {"exp", "log", "tanh", "erf", "sin", "cos", "mean", "max", "min"}
+SMALL_WORDS = "a an and as by for from if in is it of or so that the this to we where which with since because"
+ARROWS = ("⇒", "=>", "→", "∴", ":")
+
+
+def equations(line: str) -> list[str]:
+    """Return the equations in a line of text, in the notation; none if the line has only words."""
+    parts = [without_words(translated(part)) for part in re.split(r"(?<=\S) {3,}(?![= ])|;|\t", line.strip())]
+    return [part for part in parts if "=" in part and not re.fullmatch(r"[a-z] = [a-z]|\(.*", part)]
+
+
+def without_words(text: str) -> str:
+    """Remove English words before an equation, and two or more after it."""
+    tokens = text.split()
+    plain = [token.strip(",.:()").lower() for token in tokens]
+    small = [word in SMALL_WORDS.split() for word in plain]
+    is_word = [
+        small[at] or (word.isascii() and word.isalpha() and len(word) > 2 and word not in FUNCTIONS)
+        for at, word in enumerate(plain)
+    ]
+    begin, end = 0, len(tokens)
+    while begin < end - 1 and (is_word[begin] or tokens[begin] in ARROWS) and tokens[begin + 1] not in "=·+−/":
+        begin += 1
+    for at in range(tokens.index("=") if "=" in tokens else end, end - 1):
+        if is_word[at] and is_word[at + 1] and (small[at] or small[at + 1] or len(plain[at]) > 4):
+            end = at
+            break
+    return " ".join(tokens[begin:end]).strip(" .,:")
+
+
+def translated(line: str) -> str:
+    """Return a line in the notation of the book."""
+    text = unicodedata.normalize("NFD", line.strip())
+    text = re.sub(r"^(?:\(\d+\)|\d+[.)])\s+|\s+\(\d+\)\s*$", "", text)
+    text = re.sub(r"\\(?:mathrm|text|mathbf|operatorname|boldsymbol)\s*\{([^{}]*)\}", r"\1", text)
+    text = re.sub(r"\\(?:wide)?hat\s*\{?\s*(\\?\w+)\s*\}?", lambda m: f"{m[1].lstrip(chr(92))}hat", text)
+    text = re.sub(r"\\sqrt\s*\{", r"√{", text)
+    while (plain := re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", fraction, text)) != text:
+        text = plain
+    text = SIGN.sub(lambda match: SIGNS[match[0]], text)
+    text = re.sub(r"_\{\s*([\w,\s]+?)\s*\}", lambda m: "_" + re.sub(r"[\s,]", "", m[1]), text)
+    text = re.sub(r"\.sum\(\)|\.T\b|\^\{?T\}?(?!\w)|\^⊤", lambda m: "ᵀ" if m[0] != ".sum()" else m[0], text)
+    text = re.sub(
+        r"[⁻]?[⁰¹⁴⁵⁶⁷⁸⁹]+|⁻[²³]", lambda m: f"^({unicodedata.normalize('NFKD', m[0])})".replace("-", "−"), text
+    )
+    text = text.replace("{", "(").replace("}", ")")
+    text = re.sub(r"\^\s*\(?\s*([23])\s*\)?(?![\d./])", lambda m: "²³"[int(m[1]) - 2], text)
+    text = re.sub(r"\^\s*(−?[\d.]+)", r"^(\1)", text)
+    text = re.sub(r"\bsum(?=[_\s(])", "Σ", text)
+    text = re.sub(r"\bln(?=\W)", "log", text)
+    text = re.sub(r"\bsqrt\s*(?=\()", "√", text)
+    text = re.sub(r"\b(?:sigmoid|logistic)(?=\()", "σ", text)
+    text = re.sub(r"[1𝟙]\[|[1𝟙]_\(", "[", text)
+    text = re.sub(r"⟨([^⟨⟩,]*),([^⟨⟩]*)⟩", r"(Σ (\1) · (\2))", text)
+    text = re.sub(r"∂\s+(?=[\\\w])", "∂", text)
+    text = re.sub(r"\\?[A-Za-z]+(?:_hat|hat)?\d?(?:_\w+)?", word, text)
+    text = re.sub(r"(?<![\w∂])d(\w\u0302?\w*)/d(?=\w)", r"∂\1/∂", text)
+    text = re.sub(r"(∂[\w\u0302²]+)\s*/\s*(?=∂)", r"\1/", text)
+    return " ".join(re.sub(r" *· *", " · ", text).split())
+
+
+def fraction(match) -> str:
+    above, below = match[1].strip(), match[2].strip()
+    if re.match(r"\\?(?:partial|∂)|d\w", above) and re.match(r"\\?(?:partial|∂)|d\w", below):
+        return f"{above}/{below}"
+    return f"(({above})/({below}))"
+
+
+def word(match) -> str:
+    """Return a name with its Greek letters, hat and index: `dgamma_i`, `xhat`, `delta_ij`, `\\mu`."""
+    text = match[0].lstrip("\\")
+    name, _, index = text.replace("_hat", "hat").partition("_")
+    index = f"_{index}" if index else ""
+    begin = ""
+    if name[0] == "d" and (name[1:].removesuffix("hat").rstrip("2") in GREEK or name.endswith("hat")):
+        begin, name = "d", name[1:]
+    hat = "\u0302" if name.endswith("hat") and name != "hat" else ""
+    name = name.removesuffix("hat") if hat else name
+    square = "²" if name.endswith("2") and name[:-1] in GREEK else ""
+    name = name.removesuffix("2") if square else name
+    return begin + GREEK.get(name, name) + hat + square + index
+
+
+# Readings of the strokes
+
+
+class Strokes(notation.Parser):
+    """Reads a stroke without blanks as one that divides a factor by the next: `1/C Σ x` is (1/C) Σ x."""
+
+    divides_by_all = True  # a stroke between blanks divides by the rest of its term, or else by the next factor
+
+    def factor(self):
+        node = super().factor()
+        while self.adjacent() and self.peek() == "/" and self.tokens[self.at + 1 :] and not self.blank_follows():
+            self.take()
+            node = notation.Fraction(node, super().factor())
+        return node
+
+    def blank_follows(self):
+        return self.tokens[self.at + 1][0] == "blank"
+
+    def term(self):
+        node = self.beside()
+        while self.peek() in ("·", "/"):
+            if self.take() == "·":
+                node = notation.Dot(node, self.beside())
+            elif self.divides_by_all:
+                node = notation.Fraction(node, self.term())
+            else:
+                node = notation.Fraction(node, self.factor())
+                node = notation.Beside((node, self.beside())) if self.begins_factor() else node
+        return node
+
+
+class NextFactor(Strokes):
+    divides_by_all = False
+
+
+PARSERS = {
+    Strokes: "",
+    notation.Parser: "a stroke divides by the factors side by side that follow it",
+    NextFactor: "a stroke divides by the next factor only",
+}
+
+
+def readings(text: str) -> dict:
+    """Return {parse of an equation: remark on its strokes}, the likeliest first.
+
+    Raises NotationError if the text cannot be parsed.
+    """
+    found, error = {}, None
+    for parser, remark in PARSERS.items():
+        try:
+            found.setdefault(parser(text, 0).equation(), remark)
+        except notation.NotationError as fault:
+            error = error or fault
+    if not found:
+        raise error or AssertionError
+    return found

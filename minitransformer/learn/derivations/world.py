@@ -1,0 +1,154 @@
+"""The forward pass of a derivation on random numbers, its gradients, and its derivatives.
+
+A gradient dX, and a derivative ∂A/∂B, is the central difference with a step of 1e-40 in numbers of 130 digits. It has
+80 digits.
+"""
+
+import copy
+import itertools
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from minitransformer.book import notation as n
+from minitransformer.learn.derivations import arrays
+from minitransformer.learn.derivations.arrays import Array, Scope, Undecided, decimal, evaluate, name_of
+
+STEP = decimal.Decimal("1e-40")
+TOTAL, PARTIAL = "the total derivative", "the derivative with the other names held fixed"
+
+
+@dataclass
+class Forward:
+    """The forward pass of an exercise: inputs {name: labels}, conditions on them, and equations (name, expression)."""
+
+    inputs: dict
+    conditions: list
+    definitions: list
+
+    @property
+    def output(self):
+        return self.definitions[-1][0]
+
+    @property
+    def labels(self):
+        return list(dict.fromkeys(label for labels in self.inputs.values() for label in labels))
+
+
+class World:
+    """The forward pass on one draw of numbers. Indexing gives the value of a name or of a gradient such as `dx`."""
+
+    def __init__(self, forward, sizes, values, upstream=None):
+        self.forward, self.sizes, self.inputs = forward, sizes, values
+        self.locals, self.gradients, self.derivatives = {}, {}, {}
+        self.values = self.computed({})
+        y = self.values[forward.output]
+        if forward.output == "L":  # a loss, whose gradient is one
+            upstream = lambda shape: np.ones(shape, int)  # noqa: E731
+        self.dy = Array(np.array(upstream(y.values.shape), dtype=object) * arrays.ONE, y.labels)
+
+    @classmethod
+    def drawn(cls, forward, seed, lengths):
+        """Draw the numbers. They are positive if the forward pass needs that."""
+        sizes = dict(zip(forward.labels, itertools.cycle(lengths)))
+        for lowest in (-1.5, 0.25):
+            rng = np.random.default_rng(seed)
+
+            def draw(shape, rng=rng, lowest=lowest):
+                digits = rng.integers(0, 10, (*shape, 60)).astype(str)
+                text = np.apply_along_axis("".join, -1, digits) if digits.size else digits
+                return np.frompyfunc(lambda t: decimal.Decimal(lowest) + decimal.Decimal(f"1.{t}"), 1, 1)(text)
+
+            try:
+                return cls.on(forward, sizes, draw)
+            except Undecided:
+                if lowest > 0:
+                    raise
+        raise AssertionError
+
+    @classmethod
+    def on(cls, forward, sizes, draw):
+        """Return a World whose inputs, and upstream gradient, are draw(shape)."""
+        values = {
+            name: Array(np.asarray(draw(tuple(sizes[label] for label in labels)), dtype=object), labels)
+            for name, labels in forward.inputs.items()
+        }
+        for condition in forward.conditions:
+            values = satisfying(condition, values, sizes)
+        return cls(forward, sizes, values, draw)
+
+    def computed(self, given):
+        """Return {name: value} of the forward pass, in which the values of `given` replace those of its equations."""
+        values = self.inputs | {name: value for name, value in given.items() if name in self.inputs}
+        for name, expression in self.forward.definitions:
+            values[name] = given.get(name) or evaluate(expression, Scope(values, self.sizes))
+        return values
+
+    def __contains__(self, name):
+        return name in self.values or name in self.locals or (name[0] == "d" and name[1:] in self.values)
+
+    def __getitem__(self, name):
+        if name in self.values:
+            return self.values[name]
+        if name in self.locals:
+            return self.locals[name]
+        if name not in self.gradients:
+            self.gradients[name] = self.gradient(name[1:])
+        return self.gradients[name]
+
+    def with_names(self, values):
+        """Return the same World with the values of further names."""
+        other = copy.copy(self)
+        other.locals = self.locals | values
+        return other
+
+    def gradient(self, name):
+        """Return ∂L/∂name for L = ⟨dy, y⟩."""
+        if name == self.forward.output:
+            return self.dy
+        slopes = self.slopes(name, lambda given: self.computed(given)[self.forward.output])
+        value = self.values[name]
+        totals = [np.sum(slope * self.dy.along(self.values[self.forward.output].labels)) for slope in slopes]
+        return Array(np.array(totals, dtype=object).reshape(value.values.shape), value.labels)
+
+    def derivative(self, of, by, reading):
+        """Return ∂of/∂by with the axes of both, in one of the two readings."""
+        if (of, by, reading) not in self.derivatives:
+            if of not in self.values or by not in self.values:
+                raise Undecided(f"∂{of}/∂{by}: {of if of not in self.values else by} is not in the forward pass")
+            expressions = dict(self.forward.definitions)
+
+            def moved(given):
+                if reading == TOTAL or of not in expressions:
+                    return self.computed(given)[of]
+                return evaluate(expressions[of], Scope(self.values | given, self.sizes))
+
+            slopes = self.slopes(by, moved)
+            above, below = self.values[of], self.values[by]
+            whole = np.stack([slope.reshape(above.values.shape) for slope in slopes], axis=-1)
+            whole = whole.reshape(above.values.shape + below.values.shape)
+            self.derivatives[of, by, reading] = Array(whole, (*above.labels, *below.labels))
+        return self.derivatives[of, by, reading]
+
+    def slopes(self, name, function):
+        """Yield the derivative of an array with respect to each entry of the value of a name."""
+        value = self.values[name]
+        for at in np.ndindex(value.values.shape):
+            moved = []
+            for step in (STEP, -STEP):
+                values = value.values.copy()
+                values[at] += step
+                moved.append(function({name: replace(value, values=values)}).values)
+            yield np.asarray((moved[0] - moved[1]) / (2 * STEP), dtype=object)
+
+
+def satisfying(condition, values, sizes):
+    """Scale the input in a condition such as Σ_i T_i = 1 so that it holds."""
+    left, right = condition.sides
+    if not (isinstance(left, n.Total) and (found := name_of(left.of, values))):
+        raise ValueError("a condition has the form Σ_i T_i = 1")
+    scope = Scope(values, sizes)
+    factor = arrays.combined(np.divide, evaluate(right, scope), evaluate(left, scope))
+    name, letters = found
+    scaled = arrays.combined(np.multiply, arrays.indexed(values[name], letters, scope, name), factor)
+    return values | {name: Array(scaled.along(letters or values[name].labels), values[name].labels)}

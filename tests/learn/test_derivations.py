@@ -1,0 +1,225 @@
+"""Derivations judged line by line: right lines hold, and a false step is found on its line."""
+
+import json
+
+import pytest
+
+from minitransformer import cli
+from minitransformer.learn.derivations.files import names, read, text_of
+from minitransformer.learn.derivations.judging import judged
+
+RIGHT = {
+    "silu": """
+        ∂s_i/∂x_i = s_i (1 − s_i)
+        ∂y_i/∂x_i = s_i + x_i s_i (1 − s_i)
+        so dx = dy * s * (1 + x * (1 - s))
+    """,
+    "linear": """
+        y_po = Σ_i x_pi W_io + b_o
+        ∂y_po/∂b_o = 1
+        dW_io = sum_p x_pi dy_po
+        dW = x.T @ dy        (8)
+        dx = dy Wᵀ
+        dx_pi = \\sum_{o} dy_{po} W_{io}
+        db_o = Σ_p dy_po
+        db = Σ_p dy
+    """,
+    "softmax": """
+        First the Jacobian, where i = j contributes twice:
+        ∂y_i/∂x_j = y_i (δ_ij − y_j)
+        dx_j = Σ_i dy_i ∂y_i/∂x_j
+             = y_j dy_j − y_j Σ_i y_i dy_i
+        dx = y · (dy − Σ y · dy)
+    """,
+    "cross_entropy": """
+        dp = −T / p
+        ∂p_i/∂z_j = p_i (1[i=j] - p_j)
+        dz_j = Σ_i (−T_i/p_i) p_i (δ_ij − p_j) = −T_j + p_j Σ_i T_i
+        dz = p − T
+    """,
+    "layer_norm": """
+        dβ = dy;  dgamma = dy * xhat;  dxhat = dy * gamma
+        \\frac{\\partial \\mu}{\\partial x_i} = \\frac{1}{C}
+        ∂v/∂x_i = 2 (x_i − μ)/C
+        dr = Σ dx̂ · (x − μ)
+        dv = −½ r³ dr
+        dx_i = dx̂_i r + dv · 2 (x_i − μ)/C − (1/C) Σ_j dx̂_j r
+        dx = r · (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))
+    """,
+    "rms_norm": """
+        dγ = dy · x̂
+        dx̂ = dy · γ
+        dx_i = r dx̂_i − r x̂_i/C Σ_j dx̂_j x̂_j
+        dx = r · (dx̂ − x̂ · mean(dx̂ · x̂))
+    """,
+    "attention": """
+        dv = wᵀ dy
+        dw = dy vᵀ
+        ds_pt = w_pt (dw_pt − Σ_u w_pu dw_pu)
+        ds = w · (dw − Σ w · dw)
+        dq = a ds k
+        dk = a dsᵀ q
+    """,
+}
+# (derivation, line that is right, false step, words of the remark)
+FALSE = [
+    ("silu", "∂s_i/∂x_i = s_i (1 − s_i)", "∂s_i/∂x_i = s_i (1 + s_i)", "the left is"),
+    ("silu", "so dx = dy * s * (1 + x * (1 - s))", "dx = dy * s * x * (1 - s)", "x = (1), dy = (1)"),
+    ("linear", "dW_io = sum_p x_pi dy_po", "dW_io = x_pi dy_po", "is a Σ_p missing?"),
+    ("linear", "dW = x.T @ dy", "dW = dy.T @ x", "a transpose is missing"),
+    ("linear", "dx = dy Wᵀ", "dx = dy W", "sums over o on the left and i on the right"),
+    ("linear", "db = Σ_p dy", "db = dy", "is a Σ_p missing?"),
+    ("softmax", "∂y_i/∂x_j = y_i (δ_ij − y_j)", "∂y_i/∂x_j = y_i (1 − y_j)", "the left is"),
+    ("softmax", "dx_j = Σ_i dy_i ∂y_i/∂x_j", "dx_j = Σ_i dy_j ∂y_i/∂x_j", "the left is"),
+    (
+        "softmax",
+        "= y_j dy_j − y_j Σ_i y_i dy_i",
+        "= y_j dy_j + y_j Σ_i y_i dy_i",
+        "x = (1), dy = (1): the left is (0), the right (2)",
+    ),
+    ("softmax", "dx = y · (dy − Σ y · dy)", "dx = y · dy", "the left is"),
+    ("cross_entropy", "dp = −T / p", "dp = T / p", "the left is"),
+    ("cross_entropy", "dz = p − T", "dz = T − p", "the left is"),
+    ("layer_norm", "∂v/∂x_i = 2 (x_i − μ)/C", "∂v/∂x_i = (x_i − μ)/C", "the left is"),
+    ("layer_norm", "dv = −½ r³ dr", "dv = −½ r² dr", "the left is"),
+    ("layer_norm", "− (1/C) Σ_j dx̂_j r", "", "the left is"),
+    ("layer_norm", "− x̂ · mean(dx̂ · x̂))", "− mean(dx̂ · x̂))", "the left is"),
+    ("rms_norm", "dx̂ = dy · γ", "dx̂ = dy", "the left is"),
+    ("attention", "dw = dy vᵀ", "dw = dy v", "is a transpose missing?"),
+    ("attention", "ds = w · (dw − Σ w · dw)", "ds = w · (dw − Σ_p w · dw)", "the left is"),
+    ("attention", "dk = a dsᵀ q", "dk = a qᵀ ds", "a transpose is missing"),
+]
+
+
+@pytest.fixture
+def judgement(tmp_path):
+    """Judge lines below the header of an exercise. Returns the judgements, and the gradients that are missing."""
+
+    def judge(header, lines):
+        path = tmp_path / "derivation.txt"
+        path.write_text(header + lines, "utf-8")
+        return judged(read(path))
+
+    return judge
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_line_of_a_right_derivation_holds_and_it_is_complete(judgement, name):
+    found, missing = judgement(text_of(name), RIGHT[name])
+    assert [line for line in found if line.verdict != "holds"] == []
+    assert missing == [] and len(found) >= 3
+
+
+@pytest.mark.parametrize("name, right, wrong, words", FALSE)
+def test_a_false_step_does_not_hold_and_is_the_only_line_that_does_not(judgement, name, right, wrong, words):
+    text = text_of(name) + RIGHT[name]
+    assert text.count(right) == 1
+    found, _ = judgement("", text.replace(right, wrong))
+    place = text.partition(right)[0].count("\n") + 1
+    assert [(line.line, words in line.remark) for line in found if line.verdict == "does not hold"] == [(place, True)]
+
+
+def test_words_may_stand_around_an_equation_and_between_equations(judgement):
+    lines = """
+    We need the sum over i, since x_j reaches every y_i; the case i = j is special.
+    By the chain rule, dx_j = Σ_i dy_i ∂y_i/∂x_j by definition of dx.
+    (1) Insert: ∂y_i/∂x_j = y_i (δ_ij − y_j)
+    Hence dx = y · (dy − Σ y · dy), which is the result.
+    """
+    found, missing = judgement(text_of("softmax"), lines)
+    assert [(line.line - 7, line.verdict) for line in found] == [(3, "holds"), (4, "holds"), (5, "holds")]
+    assert missing == []
+
+
+def test_the_smallest_numbers_for_which_a_line_fails_are_shown(judgement):
+    found, _ = judgement("exercise\ngiven x_i\n    y = x²\nasked dx\n", "dx = −2 x · dy")
+    assert found[0].remark == "x = (1), dy = (1): the left is (2), the right (−2)"
+
+
+@pytest.mark.parametrize("line", ["dx = dx", "dx_j = Σ_i dy_i ∂y_i/∂x_j", "dx = de · e"])
+def test_a_line_without_a_closed_form_holds_and_completes_nothing(judgement, line):
+    found, missing = judgement(text_of("softmax"), line)
+    assert [each.verdict for each in found] == ["holds"] and missing == ["dx"]
+
+
+def test_a_derivative_keeps_the_reading_that_a_line_has_decided(judgement):
+    partial, total = "∂y_i/∂e_j = δ_ij/S", "∂y_i/∂e_j = δ_ij/S − e_i/S²"
+    chain = "de_j = Σ_i dy_i ∂y_i/∂e_j"
+    mixed = "de_j = Σ_i dy_i ∂y_i/∂e_j − (1/S²) Σ_i dy_i e_i"
+    verdicts = {
+        (first, second): judgement(text_of("softmax"), f"{first}\n{second}")[0][1].verdict
+        for first in (partial, total)
+        for second in (chain, mixed)
+    }
+    assert verdicts == {
+        (partial, chain): "does not hold",
+        (partial, mixed): "holds",
+        (total, chain): "holds",
+        (total, mixed): "does not hold",
+    }
+
+
+def test_a_name_that_the_student_defines_becomes_a_part_of_the_forward_pass(judgement):
+    found, _ = judgement(text_of("layer_norm"), "c = x − μ\ndc = r dx̂ + (2/C) c dv\ndv = −½ r³ Σ dx̂ · c\ndc = r dx̂")
+    assert [line.verdict for line in found] == ["defines", "holds", "holds", "does not hold"]
+
+
+def test_a_stroke_is_read_so_that_the_line_holds_with_a_remark_if_that_is_not_its_first_reading(judgement):
+    header = "exercise\ngiven x_i, a, b\n    y = x · a/b\nasked dx\n"
+    found, _ = judgement(header, "dx = dy a / b\ndx = a / b dy\ndx = a/b dy\ndx = b / a dy")
+    assert [line.verdict for line in found] == ["holds", "holds", "holds", "does not hold"]
+    assert [line.remark for line in found[:3]] == ["", "a stroke divides by the next factor only", ""]
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("dx = y ? dy", "column 8: '?' is not a character of this notation"),
+        ("dx = foo(x)", "the function foo is unknown"),
+        ("dx = q · dy", "q has no value"),
+        ("dx_ij = y_i", "x has 1 axes, so it cannot have the 2 indices ij"),
+        ("dx ≤ y = dy", "only equations are judged"),
+    ],
+)
+def test_what_cannot_be_decided_is_told_with_its_reason(judgement, line, words):
+    ((found,), missing) = judgement(text_of("softmax"), line)
+    assert found.verdict == "cannot tell" and words in found.remark and missing == ["dx"]
+
+
+@pytest.mark.parametrize(
+    "header, words",
+    [
+        ("given x_i\n    y = x²\n", "no line begins with 'asked'"),
+        ("asked dx\n", "must have a line 'given' and at least one forward equation"),
+        ("given x_i\n    y = x ²²²?\nasked dx\n", "line 2: '?' is not a character"),
+        ("given x_ii\n    y = x\nasked dx\n", "line 1: x_ii: the axes need different letters"),
+        ("given x_i\n    y = x · u\nasked dx\n", "the forward equations cannot be evaluated: u has no value"),
+        ("given x_i\n    y = x²\nasked dz\n", "asked dz, but the forward pass has no z; it has x, y"),
+    ],
+)
+def test_a_header_that_is_not_valid_is_refused_with_the_file(judgement, header, words):
+    with pytest.raises(ValueError, match=r"derivation\.txt: ") as refused:
+        judgement(header, "")
+    assert words in str(refused.value)
+
+
+def test_the_command_writes_a_file_and_judges_it(tmp_path, capsys):
+    def run(*arguments):
+        status = cli.main(["learn", "derive", *map(str, arguments)])
+        return status, capsys.readouterr().out
+
+    assert "softmax" in run()[1]
+    path = tmp_path / "softmax.txt"
+    assert run("softmax", "--out", tmp_path)[0] == 0
+    assert run("--check", path) == (1, "\nnot complete: dx in closed form\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write("dx = y * (dy - sum(y * dy))\n")
+    assert "not overwritten" in run("softmax", "--out", tmp_path)[1]
+    status, out = run("--check", path)
+    assert status == 0 and out.endswith("complete and right\n")
+    status, out = run("--check", path, "--json")
+    assert status == 0
+    assert json.loads(out) == [{"line": 8, "verdict": "holds", "remark": "read as dx = y · (dy − Σ(y · dy))"}]
+    path.write_text(path.read_text("utf-8").replace("* (dy", "* (1 + dy"), "utf-8")
+    status, out = run("--check", path)
+    assert status == 1 and "look at line 8 first" in out
