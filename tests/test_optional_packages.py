@@ -1,4 +1,4 @@
-"""Every command goes to its end without the optional packages: a note instead of a picture, and no bar."""
+"""Every command goes to its end without the optional packages: a note instead of a picture."""
 
 import os
 import re
@@ -11,13 +11,13 @@ import pytest
 from small_runs import TEXT, small_corpus, small_lm
 
 from minitransformer import cli
-from minitransformer.commands import bench
+from minitransformer.bench import report
 from minitransformer.experiments.misconceptions.running import Measurement
 from minitransformer.experiments.sweep import keep
 from minitransformer.system import cores
 from minitransformer.training import Settings, pretrain
 
-OPTIONAL = ("matplotlib", "tqdm", "threadpoolctl", "mpi4py")
+OPTIONAL = ("matplotlib", "threadpoolctl", "mpi4py")
 NOTE = (
     "minitransformer: warning: no picture is drawn: matplotlib is not installed: "
     'install it with pip install "minitransformer[app]"\n'
@@ -68,8 +68,7 @@ DRAWING = [
 
 @pytest.mark.parametrize("command, written", DRAWING)
 def test_a_command_that_draws_goes_to_its_end_with_one_note(command, written, folder, bare, monkeypatch, capsys):
-    monkeypatch.setattr(bench, "require_engines", lambda engines: None)
-    monkeypatch.setattr(bench, "compare", lambda settings: ({"sizes": {}}, ["a line"], "bench.json", pytest.fail))
+    monkeypatch.setattr(report, "compare", lambda settings: ({"sizes": {}}, ["a line"], "bench.json", pytest.fail))
     assert cli.main(command.split()) == 0
     out, err = capsys.readouterr()
     assert err.count("warning") == 1 and NOTE in err
@@ -93,7 +92,7 @@ SILENT = [
 
 @pytest.mark.parametrize("command", SILENT)
 def test_a_command_that_draws_nothing_says_nothing_of_pictures(command, folder, bare, monkeypatch, capsys):
-    monkeypatch.setattr(bench, "compare", lambda settings: ({"sizes": {}}, ["a line"], "bench.json", None))
+    monkeypatch.setattr(report, "compare", lambda settings: ({"sizes": {}}, ["a line"], "bench.json", None))
     assert cli.main(command.split()) == 0
     err = capsys.readouterr().err
     assert "matplotlib" not in err and not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", err)
@@ -115,7 +114,7 @@ sys.exit(main())
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a terminal of Unix")
-def test_a_run_on_a_terminal_shows_a_plain_line(folder):
+def test_a_run_on_a_terminal_shows_a_bar(folder):
     import pty
 
     ours, theirs = pty.openpty()
@@ -132,4 +131,4 @@ def test_a_run_on_a_terminal_shows_a_plain_line(folder):
         os.close(ours)
     shown = shown.decode()
     assert process.returncode == 0, shown
-    assert re.search(r"\r\d+ of 60 steps, 0:\d\d", shown) and NOTE.strip() in shown
+    assert re.search(r"\| \d+/60 \[00:", shown) and NOTE.strip() in shown

@@ -9,11 +9,10 @@ import contextlib
 import json
 import math
 import os
-import re
 import zipfile
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,8 +25,6 @@ VERSION = 1
 LONGEST_DESCRIPTION = 1 << 25  # bytes; a description with all characters of Unicode as its vocabulary has 13 million
 MOST_INFLATION = 100  # ratio of uncompressed to compressed size; weights have much less, a malicious file has 1,000
 LONGEST_HEADER = 1000  # bytes; NumPy writes 118
-MAGIC = b"\x93NUMPY\x01\x00"
-HEADER = re.compile(rb"\{'descr': '([<>|][biufc]\d+)', 'fortran_order': (?:True|False), 'shape': \(([\d, ]*)\), \} *\n")
 
 
 class ArchiveError(ValueError):
@@ -61,10 +58,7 @@ def write_members(file, members: dict) -> None:
 
 
 class ZipWriter(zipfile.ZipFile):
-    """A zip file that is not closed when it is garbage-collected.
-
-    After Ctrl-C in the middle of a member, zipfile cannot close the file, and its own error would hide the interrupt.
-    """
+    """A zip file that is not closed after Ctrl-C in the middle of a member, because that would raise another error."""
 
     def __del__(self):
         pass
@@ -94,10 +88,7 @@ def open_archive(path):
         yield Archive(path, file)
 
 
-@dataclass(frozen=True)
-class Header:
-    """The dtype and shape of an array, read without its contents."""
-
+class Header(NamedTuple):
     dtype: np.dtype
     shape: tuple[int, ...]
 
@@ -105,10 +96,9 @@ class Header:
 class Archive:
     """An open archive: its `description`, and its arrays, which are read on demand.
 
-    An archive may be untrusted. Therefore a header must have exactly the form that NumPy writes, and agree with the
-    length of its member. Callers compare headers with the expected ones before they read arrays. All arrays that are
-    read at once have at most MOST_INFLATION times the length of the file, even if members claim wrong lengths or share
-    their contents.
+    An archive may be untrusted. Therefore a header must agree with the length of its member. Callers compare headers
+    with the expected ones before they read arrays. All arrays that are read at once have at most MOST_INFLATION times
+    the length of the file, even if members claim wrong lengths or share their contents.
     """
 
     def __init__(self, path, file):
@@ -117,23 +107,13 @@ class Archive:
         with self.damage("the list of its members"):
             self.size = os.fstat(file.fileno()).st_size
             self.zip = zipfile.ZipFile(file)
-            self.members = self.named_members()
+            entries = self.zip.infolist() if "description.npy" in self.zip.NameToInfo else []
+            self.members = {entry.filename.removesuffix(".npy"): entry for entry in entries}
+            if len(self.members) != len(entries):
+                raise ValueError("two of its members have the same name")
+            if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
+                raise ValueError("a member uses a compression that NumPy does not write")  # zipfile does not bound it
         self.description = self.read_description()
-
-    def named_members(self) -> dict:
-        """Return {name of an array: its entry in the zip file}, or {} if there is no description."""
-        entries = self.zip.infolist()
-        members = {entry.filename.removesuffix(".npy"): entry for entry in entries}
-        if "description.npy" not in self.zip.NameToInfo:
-            return {}
-        for entry in entries:
-            if not entry.filename.endswith(".npy"):
-                raise ValueError(f"the member {entry.filename!r} is not an array")
-            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError(f"the member {entry.filename!r} uses a compression that NumPy does not write")
-        if len(members) != len(entries):
-            raise ValueError("two of its members have the same name")
-        return members
 
     def read_description(self) -> dict:
         """Read the description and remove it from the members. Raises ArchiveError if its format is not ours."""
@@ -163,14 +143,12 @@ class Archive:
         """Return the Header of an array. Raises ArchiveError if it does not agree with the length of the member."""
         entry = self.members[name]
         with self.damage(name), self.zip.open(entry) as member:
-            start = member.read(len(MAGIC) + 2)
-            said = member.read(min(int.from_bytes(start[len(MAGIC) :], "little"), LONGEST_HEADER))
-            match = HEADER.fullmatch(said)
-            if not start.startswith(MAGIC) or not match:
+            if np.lib.format.read_magic(member) != (1, 0):
                 raise ValueError("its header is not that of an array of numbers")
-            dtype = np.dtype(match[1].decode())
-            shape = tuple(int(length) for length in match[2].split(b",") if length)
-            if len(start) + len(said) + math.prod(shape) * dtype.itemsize != entry.file_size:
+            shape, _, dtype = np.lib.format.read_array_header_1_0(member, LONGEST_HEADER)
+            if dtype.kind not in "biufc" or min(shape, default=0) < 0:
+                raise ValueError("its header is not that of an array of numbers")
+            if member.tell() + math.prod(shape) * dtype.itemsize != entry.file_size:
                 raise ValueError(f"{dtype} {shape} does not fit its {entry.file_size:,} bytes")
         return Header(dtype, shape)
 
@@ -188,8 +166,8 @@ class Archive:
         return {name: self.array(name) for name in names}
 
     def array(self, name: str) -> np.ndarray:
-        header = self.header(name)
-        with self.damage(f"{name}, {header.dtype} {header.shape}"), self.zip.open(self.members[name]) as member:
+        dtype, shape = self.header(name)
+        with self.damage(f"{name}, {dtype} {shape}"), self.zip.open(self.members[name]) as member:
             return np.lib.format.read_array(member, allow_pickle=False)
 
     @contextlib.contextmanager

@@ -6,9 +6,9 @@
 The module is run with `python -m` as a server, and calls serve(answers). The server imports its modules once and runs
 no foreign code itself. For each request it forks a child in a new session. At the end of the request it kills the
 child's process group and all descendants of the child. On Linux these include processes that called `setsid`, because
-the server adopts them (PR_SET_CHILD_SUBREAPER). A request also ends if its Python code forks more than MOST times,
-which each process counts before it forks, or if the server finds more than MOST processes, however they were started.
-Without `fork`, as on Windows, a server answers one request itself and is then replaced.
+the server adopts them (PR_SET_CHILD_SUBREAPER). A request also ends if the server finds MOST processes of it, and
+Python code can fork only MOST times, which each process counts before it forks. Without `fork`, as on Windows, a server
+answers one request itself and is then replaced.
 
 `answers(request)` is a generator. Each answer replaces the previous one, so a verdict can precede its explanation. A
 Note names the part of the work that comes next. Each line from a child begins with a random word that belongs to its
@@ -47,7 +47,7 @@ START = 60  # seconds until a server must be ready
 GRACE = 5  # seconds within which all processes must be killed
 LARGEST = 100 * 2**20  # bytes of a file that a request may write
 MOST = 64  # processes of one request
-TOO_MANY = f"it started more than {MOST} processes"
+TOO_MANY = f"it started {MOST} processes"
 LOOK = 0.01  # seconds between two counts of the processes
 LONGEST = 2**26  # bytes of a line
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
@@ -86,37 +86,37 @@ class Bounded:
         The first answer must arrive within `seconds`, and the last one within `more` seconds after the first. Raises
         Ended, with the latest answer so far, if the time is exceeded or the code ends its process.
         """
-        if self.process is None:
-            self.begin()
-        asked = {"word": secrets.token_hex(16), "request": request, "seconds": seconds + more}
-        answer, note, allowed = None, "", seconds
+        word, answer, note, is_done, allowed = secrets.token_hex(16), None, "", False, seconds
+        asked = {"word": word, "request": request, "seconds": seconds + more}
         try:
+            if self.process is None:
+                self.begin()
             with contextlib.suppress(OSError):  # the server has ended, which `received` reports
                 self.process.stdin.write(json.dumps(asked).encode() + b"\n")
             deadline = time.monotonic() + allowed
-            while True:
-                kind, value = self.received(asked["word"], deadline)
+            while (message := self.received(word, deadline))[0] not in ("end", "late"):
+                kind, value = message
                 if kind == "answer":
                     if answer is None:
                         allowed, deadline = more, time.monotonic() + more
                     answer, note = value, ""
                 elif kind == "note":
                     note = value
-                else:
-                    break
+                is_done = is_done or kind == "done"
         except BaseException:
             self.end()
             raise
+        kind, reason = message
         if kind == "late" or not FORKS:
             self.end()
         if kind == "late":
-            value = f"it did not end within {allowed:g} seconds"
-        if value or answer is None:
-            raise Ended(", ".join(filter(None, [value or "its answer was lost", note])), answer)
+            reason = f"it did not end within {allowed:g} seconds"
+        if not is_done:
+            raise Ended(", ".join(filter(None, [reason, note])), answer)
         return answer
 
     def begin(self):
-        """Start a server and wait until it is ready."""
+        """Start a server and wait until it is ready. Raises Ended if it is not."""
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
         word = secrets.token_hex(16)
@@ -130,13 +130,8 @@ class Bounded:
         )
         self.lines = queue.SimpleQueue()
         threading.Thread(target=gather, args=(self.process.stdout, self.lines), daemon=True).start()
-        try:
-            kind, reason = self.received(word, time.monotonic() + START)
-        except BaseException:
-            self.end()
-            raise
+        kind, reason = self.received(word, time.monotonic() + START)
         if kind != "ready":
-            self.end()
             raise Ended(reason or f"its server was not ready within {START} seconds")
 
     def received(self, word, deadline):
@@ -150,9 +145,9 @@ class Bounded:
                 process = self.process
                 self.end()
                 return "end", how_it_ended(process.returncode)
-            message = read(line, word)
-            if message is not None:
-                return message
+            if line.startswith(word.encode()):
+                with contextlib.suppress(ValueError):  # a damaged line
+                    return json.loads(line[len(word) :])
 
     def end(self):
         """End the server, which ends all processes that it has started."""
@@ -168,9 +163,9 @@ class Bounded:
 
 
 def gather(stream, lines):
-    """Put each line of a stream into the queue `lines`, and b"" at the end of the stream."""
+    """Put each line of a stream, of at most LONGEST bytes, into the queue `lines`, and b"" at the end."""
     with io.BufferedReader(stream) as buffered:
-        for line in buffered:
+        for line in iter(partial(buffered.readline, LONGEST), b""):
             lines.put(line)
     lines.put(b"")
 
@@ -202,15 +197,9 @@ def serve(answers) -> None:
 
 def send(pipe, word, kind, value=None):
     """Write a line with the word of a request, and [kind, value] in JSON."""
-    os.write(pipe, f"\n{word}{json.dumps([kind, value])}\n".encode())
-
-
-def read(line, word):
-    """Return [kind, value] of a line that begins with `word`. Return None for any other line or a damaged one."""
-    if line.startswith(word.encode()):
-        with contextlib.suppress(ValueError):
-            return json.loads(line[len(word) :])
-    return None
+    line = f"\n{word}{json.dumps([kind, value])}\n".encode()
+    while line:
+        line = line[os.write(pipe, line) :]
 
 
 def answer_all(answers, asked, pipe):
@@ -220,20 +209,23 @@ def answer_all(answers, asked, pipe):
         if os.getpid() != me:
             os._exit(0)
         send(pipe, asked["word"], "note" if isinstance(value, Note) else "answer", value)
+    send(pipe, asked["word"], "done")
 
 
 def in_a_child(answers, asked, requests, out):
-    """Answer a request in a child, then kill its processes. Return the reason if it ended early, else None."""
-    reading, writing = os.pipe()
+    """Answer a request in a child, then kill its processes. Return how it ended."""
     child = os.fork()
     if child == 0:
-        be_the_child(answers, asked, writing)
-    os.close(writing)
+        be_the_child(answers, asked, out)
     try:
-        return relayed(reading, child, asked["word"], requests, out)
+        while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+            if select.select([requests], [], [], LOOK)[0]:
+                raise SystemExit  # the caller has ended, or has closed the pipe
+            if len(descendants()) >= MOST:
+                return TOO_MANY
+        return how_it_ended(os.waitstatus_to_exitcode(ended[1]))
     finally:
         end_all(child)
-        os.close(reading)
 
 
 def be_the_child(answers, asked, pipe):
@@ -244,48 +236,18 @@ def be_the_child(answers, asked, pipe):
         control(SET_PDEATHSIG, signal.SIGKILL)
         os.closerange(3, pipe)
         os.closerange(pipe + 1, 2**16)
-        limit_memory(int(sys.argv[1]))
+        statm = Path("/proc/self/statm")
+        if statm.exists():  # the memory is limited beyond that of the server
+            pages = int(statm.read_text().split()[0])
+            limit(resource.RLIMIT_AS, pages * resource.getpagesize() + int(sys.argv[1]) * 2**20)
         limit(resource.RLIMIT_CPU, int(2 * asked["seconds"] + 2))
         limit(resource.RLIMIT_CORE, 0)
         limit(resource.RLIMIT_FSIZE, LARGEST)
-        limit_forks(asked, pipe)
+        limit_forks()
         answer_all(answers, asked, pipe)
-        send(pipe, asked["word"], "end")
         status = 0
     finally:
         os._exit(status)
-
-
-def relayed(pipe, child, word, requests, out):
-    """Relay a child's answers. Return None after the last one, or the reason why it never arrived."""
-    status, rest = None, b""
-    while True:
-        readable, _, _ = select.select([pipe, requests], [], [], LOOK)
-        if requests in readable:
-            raise SystemExit  # the caller has ended, or has closed the pipe
-        if status is None:
-            status = status_of(child)
-        data = os.read(pipe, 2**16) if pipe in readable else b""
-        *lines, rest = (rest + data).split(b"\n")
-        rest = rest[:LONGEST]  # no answer is this long
-        for line in lines:
-            message = read(line, word)
-            if message is not None and message[0] == "end":
-                return message[1]
-            if message is not None:
-                os.write(out, line + b"\n")
-        if not data and status is not None:
-            return how_it_ended(status)
-        if len(descendants()) > MOST:
-            return TOO_MANY
-        if not data and pipe in readable:
-            time.sleep(LOOK)  # the child has closed its end and is about to exit
-
-
-def status_of(child):
-    """Return a child's return code as `subprocess` defines it, or None while it runs."""
-    found, status = os.waitpid(child, os.WNOHANG)
-    return os.waitstatus_to_exitcode(status) if found else None
 
 
 def end_all(group):
@@ -324,8 +286,8 @@ def control(option, value):
         ctypes.CDLL(None).prctl(option, int(value), 0, 0, 0)
 
 
-def limit_forks(asked, pipe):
-    """End the request if this process and its children together fork more than MOST times.
+def limit_forks():
+    """Let this process and its children together fork at most MOST times. A further fork waits for the end.
 
     On Linux, each child is killed when its parent ends, so that none outlives a server that is killed.
     """
@@ -334,20 +296,12 @@ def limit_forks(asked, pipe):
     os.close(filled)
 
     def count():
-        with contextlib.suppress(OSError):  # the code has closed its files, or the server has ended the request
+        with contextlib.suppress(OSError):  # the code has closed its files
             if os.read(left, 1):
                 return
-            send(pipe, asked["word"], "end", TOO_MANY)
-        time.sleep(START)  # until the server ends this process
+        time.sleep(START)
 
     os.register_at_fork(before=count, after_in_child=partial(control, SET_PDEATHSIG, signal.SIGKILL))
-
-
-def limit_memory(megabytes):
-    """Limit the memory that this process may allocate beyond its present memory. Do nothing without /proc."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        limit(resource.RLIMIT_AS, int(statm.read_text().split()[0]) * resource.getpagesize() + megabytes * 2**20)
 
 
 def limit(which, most):

@@ -14,7 +14,6 @@ do not run the program.
 
 import contextlib
 import contextvars
-import importlib.util
 import multiprocessing
 import os
 import signal
@@ -39,15 +38,11 @@ def available_cores() -> int:
 @cache
 def matrix_library():
     """Return the controller of the matrix library's threads, or None without threadpoolctl."""
-    if importlib.util.find_spec("threadpoolctl") is None:
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
         return None
-    from threadpoolctl import ThreadpoolController
-
     return ThreadpoolController().select(user_api="blas")
-
-
-def pool() -> ThreadPoolExecutor:
-    return pool_of(os.getpid())
 
 
 @cache
@@ -87,7 +82,7 @@ def side_by_side(function, jobs) -> list:
             list(waiting)  # after an exception, this drops the remaining jobs
 
     with matrix_library().limit(limits=1):
-        others = [pool().submit(contextvars.copy_context().run, work) for _ in range(count - 1)]
+        others = [pool_of(os.getpid()).submit(contextvars.copy_context().run, work) for _ in range(count - 1)]
         try:
             work()
         finally:

@@ -1,9 +1,8 @@
 """Optional packages.
 
-All commands run with NumPy and SciPy alone. Without matplotlib they draw no pictures, without tqdm they show the
-progress in a plain line, and without threadpoolctl training uses one process. Ranks, a cluster and other people's
-models need an extra, and so do options and functions that only draw. Without it they raise MissingExtra, which a
-command prints in one line.
+All commands run with NumPy and SciPy alone. Without matplotlib they draw no pictures, and without threadpoolctl they
+train in one process. Ranks, a cluster and other people's models need an extra, and so do options and functions that
+only draw. Without it they raise MissingExtra, which a command prints in one line.
 """
 
 import importlib

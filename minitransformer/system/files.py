@@ -15,13 +15,10 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # Windows
-    import msvcrt
-
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY_START, TEMPORARY_END = ".minitransformer-", ".tmp"
 NOT_A_FILE = "is a device or a pipe, not a regular file"
-LOCKED_BYTE = 1 << 30  # beyond the contents, because Windows makes a locked byte unreadable
 
 
 def write_atomically(path, write) -> None:
@@ -76,30 +73,25 @@ def take_after(file, before: os.stat_result | None) -> None:
     """
     if before is None or fcntl is None:
         return
+    for owner, group in ((-1, before.st_gid), (before.st_uid, -1)):
+        with contextlib.suppress(OSError):
+            os.fchown(file.fileno(), owner, group)
     mode = stat.S_IMODE(before.st_mode) & 0o777
-    with contextlib.suppress(OSError):
-        os.fchown(file.fileno(), -1, before.st_gid)
     if os.fstat(file.fileno()).st_gid != before.st_gid:
         mode = mode & 0o707 | (mode & 0o007) << 3
     with contextlib.suppress(OSError):
         os.fchmod(file.fileno(), mode)
-        os.fchown(file.fileno(), before.st_uid, -1)
 
 
 def lock(file) -> bool:
-    """Lock an open file until it is closed. Return True if that succeeds.
+    """Lock an open file or a descriptor until it is closed. Return False if another process has locked it.
 
-    Returns False if another process has locked it. Raises OSError if the file system has no locks.
+    Raises OSError if the file system has no locks. Windows needs none, since it does not remove open files.
     """
     try:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            position = os.lseek(file.fileno(), 0, os.SEEK_CUR)
-            os.lseek(file.fileno(), LOCKED_BYTE, os.SEEK_SET)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            os.lseek(file.fileno(), position, os.SEEK_SET)
-    except (BlockingIOError, PermissionError):  # the second on Windows
+    except BlockingIOError:
         return False
     return True
 

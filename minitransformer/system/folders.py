@@ -1,27 +1,21 @@
 """Folders in which one run at a time works.
 
-A run locks a file in its folder. The lock belongs to the operating system and ends with the process, even after
-kill -9. Spawned processes, such as replicas, do not inherit the lock, and forked ones release it. The file is removed
-at the end of the run. If it is left over, it is not locked, and the next run uses it again.
+A run locks its folder. The lock belongs to the operating system and ends with the process, even after kill -9. Spawned
+processes, such as replicas, do not inherit it. Where a folder cannot be locked, as on Windows, nothing keeps two runs
+apart.
 """
 
 import contextlib
 import errno
 import os
-import re
 import shutil
-import time
 import warnings
 from contextvars import ContextVar
-from functools import cache
 from pathlib import Path
 
-from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, lock, status
+from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, lock
 
-LOCK_FILE = ".minitransformer.lock"
-
-_held = ContextVar("held", default=frozenset())  # the keys of the folders that this thread has locked (see `own`)
-_lock_files = set()  # the open lock files of all threads
+_held = ContextVar("held", default=frozenset())  # the paths of the folders that this thread has locked
 
 
 @contextlib.contextmanager
@@ -31,112 +25,57 @@ def at_work_in(folder):
     First, the temporary files of processes that were killed are removed. At the end, a folder that was created here and
     is still empty is removed. Blocks for the same folder may be nested in one thread.
 
-    Raises BlockingIOError, which names the process, if another run works in the folder, and OSError, which names the
-    folder, if files cannot be written there. If the file system has no locks, a warning is given.
+    Raises BlockingIOError if another run works in the folder, and OSError, which names the folder, if files cannot be
+    written there. If the file system has no locks, a warning is given.
     """
-    if folder is None or own(folder) in _held.get():
+    if folder is None or os.path.realpath(folder) in _held.get():
         yield
         return
     folder = Path(folder)
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
-        file = take(folder)
-        let_go_after_forks()
-        _lock_files.add(file)
-        _held.set(_held.get() | {own(folder)})
-        try:
-            yield
-        finally:
-            _held.set(_held.get() - {own(folder)})
-            _lock_files.discard(file)
-            release(file, folder)
+        with locked(folder):
+            _held.set(_held.get() | {os.path.realpath(folder)})
+            try:
+                yield
+            finally:
+                _held.set(_held.get() - {os.path.realpath(folder)})
     finally:
         with contextlib.suppress(OSError):  # it is not empty
             for place in missing:
                 place.rmdir()
 
 
-def own(folder) -> tuple:
-    """Return the key of a locked folder. It includes the process id, because a forked process has no lock."""
-    return os.getpid(), os.path.realpath(folder)
-
-
-def take(folder: Path):
-    """Create a folder, lock it and remove left-over files. Return the lock file. Raises as at_work_in does."""
-    while True:
-        file = open_lock_file(folder)
+@contextlib.contextmanager
+def locked(folder: Path):
+    """Create a folder, lock it within the block, and remove left-over files. Raises as at_work_in does."""
+    with contextlib.ExitStack() as stack:
         try:
-            free = lock(file)
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except FileExistsError:
+            raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(folder)) from None
         except OSError as error:
-            nobody = "nothing keeps another run from writing there at the same time"
-            warnings.warn(f"{folder}: its file system has no locks ({error.strerror}): {nobody}", stacklevel=5)
-            return file
-        if not free:
-            with file:
-                busy = f"another run{who(file)} is at work here; wait for its end, or choose another folder"
-                raise BlockingIOError(errno.EWOULDBLOCK, busy, str(folder))
-        if is_at(file, folder / LOCK_FILE):
-            break
-        file.close()  # the previous owner has just removed it
+            raise type(error)(error.errno, f"cannot write there: {error.strerror}", str(folder)) from None
+        if os.name != "nt":
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            lock_folder(descriptor, folder)
+        yield
+
+
+def lock_folder(descriptor: int, folder: Path) -> None:
     try:
-        file.truncate(0)
-        file.write(f"{os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+        is_ours = lock(descriptor)
     except OSError as error:
-        release(file, folder)
-        raise cannot_write(folder, error) from None
+        nobody = "nothing keeps another run from writing there at the same time"
+        warnings.warn(f"{folder}: its file system has no locks ({error.strerror}): {nobody}", stacklevel=7)
+        return
+    if not is_ours:
+        busy = "another run is at work here; wait for its end, or choose another folder"
+        raise BlockingIOError(errno.EWOULDBLOCK, busy, str(folder))
     sweep_up(folder)
-    return file
-
-
-def open_lock_file(folder: Path):
-    """Create a folder and open its lock file, without locking it. Raises OSError, which names the path."""
-    path = folder / LOCK_FILE
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+b", buffering=0, opener=without_links)  # noqa: SIM115
-        if os.fstat(file.fileno()).st_nlink > 1:
-            with file:
-                raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
-        return file
-    except FileExistsError:
-        raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(folder)) from None
-    except OSError as error:
-        raise cannot_write(path if os.path.lexists(path) else folder, error) from None
-
-
-def without_links(path, flags: int) -> int:
-    """Open a file without following a link, as an opener for `open`.
-
-    The name of the lock file is known, so another user could have created a link in its place.
-    """
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
-
-
-def cannot_write(place: Path, error: OSError) -> OSError:
-    """Return an error of the same type as `error`, with the path in its message."""
-    return type(error)(error.errno, f"cannot write there: {error.strerror}", str(place))
-
-
-def is_at(file, path: Path) -> bool:
-    now = status(path)
-    return now is not None and os.path.samestat(os.fstat(file.fileno()), now)
-
-
-def who(file) -> str:
-    """Return the process and the time that are stored in a lock file as text, or an empty text."""
-    file.seek(0)
-    written = re.fullmatch(rb"(\d+) since ([-: \d]+)\n", file.read(100))
-    return f" (process {written[1].decode()}, since {written[2].decode()})" if written else ""
-
-
-def release(file, folder: Path) -> None:
-    """Remove a lock file, unless Windows or a fork prevents it, and release the lock."""
-    with (
-        contextlib.suppress(OSError, ValueError),
-        file,
-    ):  # Windows does not remove open files; a forked process has closed the file
-        if is_at(file, folder / LOCK_FILE):
-            os.unlink(folder / LOCK_FILE)
 
 
 def sweep_up(folder: Path) -> None:
@@ -152,17 +91,3 @@ def sweep_up(folder: Path) -> None:
 def is_free(path: Path) -> bool:
     with open(path, "rb") as file:
         return lock(file)
-
-
-def let_go() -> None:
-    """Close all lock files. Called in a forked process, since the locks belong to its parent and must end with it."""
-    for file in _lock_files:
-        file.close()
-    _lock_files.clear()
-
-
-@cache
-def let_go_after_forks() -> None:
-    """Register let_go for forked processes, at the first lock of a folder."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=let_go)

@@ -1,19 +1,14 @@
-"""Progress on standard error: lines of text, and below them a bar during long work.
-
-The bar is drawn only on a terminal. It is tqdm's, or without tqdm a plain line with the count and the time.
-"""
+"""Progress on standard error: lines of text, and below them a bar during long work. Only a terminal shows the bar."""
 
 import shutil
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 from minitransformer.system.printable import printable, to_the_letter
 
-HOW_FAR = "{desc} {percentage:3.0f}% |{bar}| {n:,}/{total:,} [{elapsed}"
-LAYOUT = HOW_FAR + ", {remaining} left, {rate_fmt}]"
-EVERY = 0.1  # seconds between two plain lines
+EVERY = 0.1  # seconds between two states of a bar
+WIDTH = 20  # characters of a bar
 
 
 class Narrator:
@@ -21,7 +16,7 @@ class Narrator:
 
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
-        self.above_bars: Callable[..., AbstractContextManager] = nullcontext
+        self.bar: Bar | None = None
 
     def say(self, text: str, file=None, *, written: bool = False) -> None:
         """Write lines to `file` or standard error, above the bar if there is one.
@@ -31,8 +26,9 @@ class Narrator:
         if self.quiet:
             return
         file = file or sys.stderr
-        with self.above_bars(file):
-            print(to_the_letter(text, file) if written else printable(text), file=file, flush=True)
+        if self.bar is not None:
+            self.bar.clear()
+        print(to_the_letter(text, file) if written else printable(text), file=file, flush=True)
 
     @contextmanager
     def progress(self, description: str, unit: str, *, total: int | None = None, done: int = 0, even: bool = True):
@@ -44,47 +40,38 @@ class Narrator:
         if self.quiet or not sys.stderr.isatty():
             yield lambda done, total, description="": None
             return
+        outer, self.bar = self.bar, Bar(unit, done, even)
+        bar = self.bar
+        bar.show(done, total, description)
         try:
-            from tqdm import tqdm
-        except ImportError:
-            line = PlainLine(unit)
-            self.above_bars = line.hidden
-            line.show(description, done, total)
-            try:
-                yield lambda done, total, description=description: line.show(description, done, total)
-            finally:
-                line.clear()
-            return
-        layout = LAYOUT if even else HOW_FAR + "]"
-        how = {"unit": f" {unit}", "unit_scale": True, "dynamic_ncols": True, "leave": False, "file": sys.stderr}
-        how["bar_format"] = None if total is None else layout
-        with tqdm(desc=printable(description, keep=""), total=total, initial=done, **how) as bar:
-            self.above_bars = tqdm.external_write_mode
-
-            def progress(done, total, description=description):
-                bar.set_description_str(printable(description, keep=""), refresh=False)
-                bar.total, bar.bar_format = total, None if total is None or done > total else layout
-                bar.update(done - bar.n)
-
-            yield progress
+            yield lambda done, total, description=description: bar.show(done, total, description)
+        finally:
+            bar.clear()
+            self.bar = outer
 
 
-class PlainLine:
-    """A line on the terminal with a count and the elapsed time, which the next line overwrites."""
+class Bar:
+    """A line on the terminal that the next line overwrites. `first` is the count at the beginning."""
 
-    def __init__(self, unit: str):
-        self.unit, self.terminal = unit, sys.stderr
+    def __init__(self, unit: str, first: int, even: bool):
+        self.unit, self.first, self.even, self.terminal = unit, first, even, sys.stderr
         self.start, self.shown, self.width = time.monotonic(), -EVERY, 0
 
-    def show(self, description: str, done: int, total: int | None) -> None:
+    def show(self, done: int, total: int | None, description: str) -> None:
         """Write the line, unless less than EVERY seconds have passed since the previous one."""
         now = time.monotonic()
         if now - self.shown < EVERY:
             return
-        self.shown = now
-        counted = f"{done:,} {self.unit}" if total is None else f"{done:,} of {total:,} {self.unit}"
-        minutes, seconds = divmod(int(now - self.start), 60)
-        text = printable(f"{description}: " if description else "", keep="") + f"{counted}, {minutes}:{seconds:02d}"
+        self.shown, seconds = now, now - self.start
+        rate = (done - self.first) / seconds if self.even and seconds > 0 else 0
+        times = [clock(seconds)]
+        if not total or done > total:
+            counted = f"{done:,} {self.unit}"
+        else:
+            counted = f"{done / total:4.0%} |{'#' * (WIDTH * done // total):<{WIDTH}}| {done:,}/{total:,}"
+            times += [f"{clock((total - done) / rate)} left"] if rate > 0 else []
+        times += [f"{rate:,.1f} {self.unit}/s"] if rate > 0 else []
+        text = f"{printable(description, keep='')} {counted} [{', '.join(times)}]".strip()
         text = text[: shutil.get_terminal_size().columns - 1]
         print(f"\r{text:<{self.width}}", end="", file=self.terminal, flush=True)
         self.width = len(text)
@@ -94,8 +81,8 @@ class PlainLine:
             print(f"\r{'':{self.width}}\r", end="", file=self.terminal, flush=True)
             self.width, self.shown = 0, -EVERY
 
-    @contextmanager
-    def hidden(self, file):
-        """Clear the line, so that other lines can be written within the block. `file` is not used."""
-        self.clear()
-        yield
+
+def clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes:02d}:{seconds:02d}"

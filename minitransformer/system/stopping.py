@@ -19,9 +19,7 @@ import stat
 import sys
 
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the terminal was closed"}
-SIGNALS = {
-    getattr(signal, name): words for name, words in WORDS.items() if hasattr(signal, name)
-}  # Windows has only two
+SIGNALS = {getattr(signal, name): words for name, words in WORDS.items() if hasattr(signal, name)}  # Windows has two
 
 
 class Stopped(KeyboardInterrupt):

@@ -1,7 +1,6 @@
 """The output of commands, their errors in one line, and their exit status once all output is written."""
 
 import argparse
-import codecs
 import contextlib
 import errno
 import io
@@ -99,26 +98,17 @@ def error_in_words(error):
 
 
 def make_streams_usable():
-    """Replace closed standard streams, which are None in Python, and let all of them encode any character."""
-    codecs.register_error(QUESTION_MARK, question_mark)
+    """Replace closed standard streams, which are None in Python, and let all of them encode any character.
+
+    Undecodable bytes of file names are written as they are, and a character that the encoding lacks as "?".
+    """
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, os.fdopen(nowhere, mode, encoding="utf-8", closefd=False))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
-            stream.reconfigure(errors=QUESTION_MARK)
-
-
-QUESTION_MARK = "minitransformer.question_mark"
-
-
-def question_mark(error):
-    """Encode characters that the encoding lacks as "?", and undecodable bytes of file names as these bytes."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    codes = map(ord, error.object[error.start : error.end])
-    return b"".join(bytes([code - 0xDC00]) if 0xDC80 <= code <= 0xDCFF else b"?" for code in codes), error.end
+            stream.reconfigure(errors="surrogateescape" if stream.encoding.lower() == "utf-8" else "replace")
 
 
 def whole_number(least, option):

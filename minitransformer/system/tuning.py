@@ -16,6 +16,7 @@ occupy cores that other threads of the process need. With 3 ms, GPT-2 reads a pr
 import ctypes
 import os
 import sys
+from contextlib import suppress
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # from malloc.h
 KEEP = 1 << 30  # bytes that may stay free at the top of the heap
@@ -31,17 +32,8 @@ def tune_process() -> None:
     called before the first import of NumPy. A value that is already set is kept. Child processes inherit the variable.
     """
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", WAIT)
-    keep_freed_memory()
-
-
-def keep_freed_memory() -> bool:
-    """Disable mapping and trimming in malloc. Return True if the C library accepted every setting."""
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:  # musl has no mallopt
-        return False
-    settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, KEEP), (M_TOP_PAD, GROW))
-    accepted = [mallopt(name, value) == 1 for name, value in settings]
-    return all(accepted)
+    if sys.platform.startswith("linux"):
+        with suppress(AttributeError):  # musl has no mallopt
+            mallopt = ctypes.CDLL(None).mallopt
+            for name, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, KEEP), (M_TOP_PAD, GROW)):
+                mallopt(name, value)

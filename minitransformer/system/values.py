@@ -31,15 +31,15 @@ MOST_SHOWN = 200  # characters of a value in a message; a value from a file may 
 IN_WORDS = {"more than 0": "positive", "more than -inf": "a number", "less than inf": "finite"}
 
 
-def whole(name: str, value, *, least=-math.inf, most=math.inf) -> int:
-    """Return an integer as an int. Raises TypeError for another type, ValueError if not in [least, most]."""
+def whole(name: str, value, **limits) -> int:
+    """Return an integer as an int. `limits` are keywords of LIMITS, such as `least=0, most=1`.
+
+    Raises TypeError for another type, and ValueError for an integer outside of the limits.
+    """
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, not {brief(value)}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {brief(int(value))}")
-    if value > most:
-        raise ValueError(f"{name} must be at most {most:,}, not {brief(int(value))}")
-    return int(value)
+    violated = {kind: limit for kind, limit in limits.items() if not LIMITS[kind][0](value, limit)}
+    return within(name, int(value), violated)
 
 
 def number(name: str, value, **limits) -> float:
@@ -50,14 +50,18 @@ def number(name: str, value, **limits) -> float:
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, not {brief(value)}")
     try:
-        value = float(value)
+        return within(name, float(value), limits)
     except OverflowError:
         raise ValueError(
             f"{name} must be at most {sys.float_info.max:.2g} in absolute value, the limit of float64"
         ) from None
+
+
+def within(name: str, value, limits: dict):
     if not all(LIMITS[kind][0](value, limit) for kind, limit in limits.items()):
-        words = [f"{LIMITS[kind][1]} {limit:g}" for kind, limit in limits.items()]
-        raise ValueError(f"{name} must be {' and '.join(IN_WORDS.get(word, word) for word in words)}, not {value}")
+        words = [f"{LIMITS[kind][1]} {limit:,}" for kind, limit in limits.items()]
+        allowed = " and ".join(IN_WORDS.get(word, word) for word in words)
+        raise ValueError(f"{name} must be {allowed}, not {brief(value)}")
     return value
 
 
@@ -65,22 +69,22 @@ positive = partial(number, above=0, below=math.inf)
 finite = partial(number, above=-math.inf, below=math.inf)
 
 
-def true_or_false(name: str, value) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {brief(value)}")
+def of_type(name: str, value, kind: type, words: str):
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be {words}, not {brief(value)}")
     return value
+
+
+def true_or_false(name: str, value) -> bool:
+    return of_type(name, value, bool, "True or False")
 
 
 def text(name: str, value) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a text, not {brief(value)}")
-    return value
+    return of_type(name, value, str, "a text")
 
 
 def dictionary(name: str, value) -> dict:
-    if not isinstance(value, dict):
-        raise TypeError(f"{name} must be a dictionary, not {brief(value)}")
-    return value
+    return of_type(name, value, dict, "a dictionary")
 
 
 def texts(name: str, value):

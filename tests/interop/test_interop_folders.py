@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("safetensors")
 
 from gguf_models import random_model
+from locks import another_run
 from safetensors_files import (
     CONFIGS,
     byte_lm,
@@ -30,7 +31,7 @@ from safetensors_files import (
 
 from minitransformer import ByteTokenizer, LanguageModel
 from minitransformer.interop import load_pretrained, save_pretrained
-from minitransformer.system import archive, folders
+from minitransformer.system import archive
 from minitransformer.system.archive import ArchiveError
 from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START
 from minitransformer.text import NoTokenizer
@@ -493,7 +494,7 @@ def test_nobody_saves_where_another_run_is_at_work(tmp_path):
     leftover.mkdir()
     save_random("llama", tmp_path, seed=0)
     assert not leftover.exists()
-    with folders.take(tmp_path), pytest.raises(BlockingIOError, match=r"another run .* is at work here"):
+    with another_run(tmp_path), pytest.raises(BlockingIOError, match="another run is at work here"):
         save_random("llama", tmp_path, seed=1)
 
 

@@ -6,12 +6,10 @@ import io
 import json
 import os
 import pickle
-import re
 import stat
 import struct
 import sys
 import zipfile
-import zlib
 
 import numpy as np
 import pytest
@@ -68,10 +66,6 @@ def written(path, content):
 # Saving and loading
 
 
-def test_arrays_and_description_come_back_to_the_bit(path):
-    assert_is_the_saved_one(path)
-
-
 @given(
     st.dictionaries(
         st.from_regex(r"[a-z]{1,8}(\.[a-z0-9_]{1,8}){1,3}", fullmatch=True),
@@ -95,12 +89,6 @@ def test_numpy_alone_opens_it(path):
     with np.load(path, allow_pickle=False) as members:
         assert np.array_equal(members["parameters.w"], ARRAYS["parameters.w"])
         assert json.loads(bytes(members["description"]))["kind"] == "test"
-
-
-def test_a_name_without_the_suffix_stays_as_it_is(tmp_path):
-    save_archive(tmp_path / "model", ARRAYS, DESCRIPTION)
-    assert os.listdir(tmp_path) == ["model"]
-    assert_is_the_saved_one(tmp_path / "model")
 
 
 # Whole or not at all
@@ -127,21 +115,22 @@ def failing(error, after):
     return Failing
 
 
-@pytest.mark.parametrize("after", [0, 1, 100, 700, 1400])
+@pytest.mark.parametrize("moment", [0, 1, 100, 700, 1400, "fsync", "replace"])
 @pytest.mark.parametrize(
     "error, words",
     [
-        (
-            OSError(errno.ENOSPC, "No space left on device"),
-            "cannot write: No space left on device; nothing was changed",
-        ),
-        (OSError(errno.EIO, "Input/output error"), "cannot write: Input/output error; nothing was changed"),
+        (OSError(errno.ENOSPC, "No space left on device"), "cannot write: No space left.*; nothing was changed"),
         (Crash("power"), "power"),
-        (KeyboardInterrupt("stop"), "stop"),
     ],
 )
-def test_a_failure_at_any_byte_leaves_the_old_file_and_nothing_else(path, monkeypatch, after, error, words):
-    monkeypatch.setattr(files, "open", failing(error, after), raising=False)
+def test_a_failure_at_any_moment_leaves_the_old_file_and_nothing_else(path, monkeypatch, moment, error, words):
+    def fail(*arguments):
+        raise error
+
+    if isinstance(moment, str):
+        monkeypatch.setattr(os, moment, fail)
+    else:
+        monkeypatch.setattr(files, "open", failing(error, moment), raising=False)
     with pytest.raises(type(error), match=words) as caught:
         save_archive(path, {"parameters.w": np.zeros((20, 20))}, {"kind": "new"})
     monkeypatch.undo()
@@ -177,28 +166,6 @@ def test_ctrl_c_at_any_call_of_the_writing_is_what_arrives(tmp_path):
         sys.setprofile(None)
         assert arrived == (left == 0) and os.listdir(tmp_path) == ["model.npz"]
     assert calls > 100 and load_archive(path)[0]["w"].tolist() == [1, 1, 1]
-
-
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-@pytest.mark.parametrize("error", [OSError(errno.EDQUOT, "Disk quota exceeded"), Crash("power")])
-def test_a_failure_to_flush_or_to_rename_leaves_the_old_file_and_nothing_else(path, monkeypatch, step, error):
-    def fail(*arguments):
-        raise error
-
-    monkeypatch.setattr(os, step, fail)
-    with pytest.raises(type(error), match=r"Disk quota exceeded; nothing was changed|power"):
-        save_archive(path, {"parameters.w": np.zeros(5)}, {"kind": "new"})
-    monkeypatch.undo()
-    assert os.listdir(path.parent) == ["model.npz"]
-    assert_is_the_saved_one(path)
-
-
-def test_the_file_is_flushed_to_the_disk_before_it_takes_the_old_ones_place(path, monkeypatch):
-    calls, real = [], {name: getattr(os, name) for name in ("fsync", "replace")}
-    for name in real:
-        monkeypatch.setattr(os, name, lambda *arguments, name=name: (calls.append(name), real[name](*arguments)))
-    save_archive(path, ARRAYS, DESCRIPTION)
-    assert calls == ["fsync", "replace"]
 
 
 def test_a_description_that_json_cannot_hold_changes_nothing(path):
@@ -353,14 +320,6 @@ def test_a_foreign_file_is_refused_in_words(kind, tmp_path):
     assert_refused(written(tmp_path / "foreign.npz", content), words)
 
 
-def test_an_encrypted_archive_is_refused(path):
-    content = bytearray(path.read_bytes())
-    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # bit 0 of the flags says: encrypted
-        for match in re.finditer(re.escape(signature), bytes(content)):
-            content[match.start() + offset] |= 1
-    assert_refused(written(path, content), "damaged, or not an archive")
-
-
 # Files of strangers
 
 
@@ -415,15 +374,6 @@ def test_two_members_of_one_name_are_refused(tmp_path):
     assert_refused(written(tmp_path / "odd.npz", file.getvalue()), "two of its members have the same name")
 
 
-def test_a_name_that_is_a_path_is_a_name(tmp_path):
-    path = tmp_path / "inner" / "odd.npz"
-    path.parent.mkdir()
-    names = ["../up", "/root", "a/b", "C:\\c"]
-    written(path, zipped({"description.npy": HEAD, **{f"{name}.npy": npy(np.zeros(2)) for name in names}}))
-    assert sorted(load_archive(path)[0]) == sorted(names)
-    assert os.listdir(path.parent) == ["odd.npz"] and os.listdir(tmp_path) == ["inner"]
-
-
 def test_what_is_read_is_no_longer_than_a_file_can_be(tmp_path):
     content = zipped({"description.npy": HEAD, "w.npy": npy(np.zeros(10**6))}, compression=zipfile.ZIP_DEFLATED)
     path = written(tmp_path / "bomb.npz", content)
@@ -448,26 +398,6 @@ def test_members_that_lie_about_their_length_take_no_memory(tmp_path):
     assert_refused(written(tmp_path / "odd.npz", content), "cannot contain arrays of 4,000,000,0.* bytes")
 
 
-def test_members_that_lie_within_each_other_are_not_read_each_anew(tmp_path):
-    """Each is an array of bytes whose last are the next member, so that all together are as long as they are many."""
-    inner, entries = bytes(200_000), []
-    for i in range(120):
-        name = f"w{i}.npy".encode()
-        data = npy(np.frombuffer(inner, np.uint8))
-        fields = struct.pack("<HHHHHIIIHH", 20, 0, 0, 0, 33, zlib.crc32(data), len(data), len(data), len(name), 0)
-        inner = b"PK\x03\x04" + fields + name + data
-        entries.append((name, fields, len(inner)))
-    first = zipped({"description.npy": HEAD})
-    directory = first.index(b"PK\x01\x02")
-    content = first[:directory] + inner
-    listed = first[directory : first.index(b"PK\x05\x06")]
-    for name, fields, length in entries:
-        listed += b"PK\x01\x02\x14\0" + fields + struct.pack("<HHHII", 0, 0, 0, 0, len(content) - length) + name
-    end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 121, 121, len(listed), len(content), 0)
-    path = written(tmp_path / "odd.npz", content + listed + end)
-    assert_refused(path, r"damaged: a file of [\d,]+ bytes cannot contain arrays of 2\d,\d{3},\d{3} bytes")
-
-
 @pytest.mark.parametrize(
     "text, words",
     [
@@ -489,16 +419,6 @@ def test_a_description_that_is_too_long_is_neither_written_nor_read(path, monkey
     with pytest.raises(ValueError, match=r"its description would have 1,0\d\d bytes, beyond 100"):
         save_archive(path, ARRAYS, {"kind": "x" * 1000})
     assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
-
-
-def test_what_is_not_asked_for_is_not_read(path):
-    content = path.read_bytes()
-    place = content.index(ARRAYS["ids"].tobytes())
-    written(path, content[:place] + b"?" + content[place + 1 :])
-    with open_archive(path) as opened:
-        assert np.array_equal(opened.read(["parameters.w"])["parameters.w"], ARRAYS["parameters.w"])
-        with pytest.raises(ArchiveError, match=r"ids.*CRC"):
-            opened.read(["ids"])
 
 
 class Bomb:

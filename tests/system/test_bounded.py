@@ -153,13 +153,6 @@ for number in range(256):
     assert process.ask(ONE, seconds=20) == "done"
 
 
-def test_a_copy_of_the_process_gives_no_answer(process):
-    code = (
-        "import os, time\ndef answers():\n    copy = os.fork() == 0\n    time.sleep(0.3 * (not copy))\n    yield copy\n"
-    )
-    assert process.ask(code, seconds=20) is False
-
-
 def test_code_that_closes_every_file_is_told_at_once(process):
     begun = time.monotonic()
     with pytest.raises(Ended, match="it ended its process with status 1"):
@@ -195,14 +188,6 @@ def test_code_that_ends_or_stops_its_server_is_ended_too_and_the_next_request_ha
         process.ask(code, seconds=1)
     assert started() == []
     assert process.ask(ONE, seconds=20) == "done"
-
-
-def test_code_that_kills_its_server_leaves_no_process_behind(process, started):
-    code = "\nimport signal\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: note()\n    time.sleep(1000)"
-    code = f"{started.note}{code}\ntime.sleep(0.3)\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(1000)"
-    with pytest.raises(Ended, match=r"^it ended its process: SIGKILL$"):
-        process.ask(code, seconds=5)
-    assert started() == []
 
 
 def test_memory_is_limited_besides_what_the_server_has(process):

@@ -20,26 +20,16 @@ def three_threads(monkeypatch):
     cores.pool_of.cache_clear()
     monkeypatch.setattr(cores, "available_cores", lambda: 3)
     yield
-    cores.pool().shutdown()
+    cores.pool_of(os.getpid()).shutdown()
     cores.pool_of.cache_clear()
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
-def test_each_job_is_done_once_and_the_results_stand_in_the_order_of_the_jobs(three_threads, count):
-    done = []
-
-    def work(job):
-        time.sleep(0.001 * (job % 3))
-        done.append(job)
-        return -job
-
-    assert side_by_side(work, iter(range(count))) == [-job for job in range(count)]
-    assert sorted(done) == list(range(count))
-
-
-def test_jobs_run_at_the_same_time(three_threads):
+def test_jobs_run_at_the_same_time_each_once_and_in_order(three_threads):
     together = threading.Barrier(3, timeout=60)  # whoever waits here alone waits in vain
     assert sorted(side_by_side(lambda job: together.wait(), range(3))) == [0, 1, 2]
+    done = []
+    assert side_by_side(lambda job: done.append(job) or -job, iter(range(50))) == [-job for job in range(50)]
+    assert sorted(done) == list(range(50))
 
 
 def test_an_exception_waits_until_all_threads_have_stopped(three_threads):
@@ -106,7 +96,6 @@ def test_a_forked_process_has_threads_of_its_own():
 def test_without_threadpoolctl_there_is_one(monkeypatch):
     cores.matrix_library.cache_clear()
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    monkeypatch.setattr(cores.importlib.util, "find_spec", lambda name: None)
     assert threads() == 1
     monkeypatch.undo()
     cores.matrix_library.cache_clear()
@@ -128,7 +117,6 @@ import numpy as np
 from minitransformer.system import stopping
 from minitransformer import AdamW, TinyTransformer, tune_process
 from minitransformer.system import cores
-from minitransformer.system import tuning
 from minitransformer.training import training_step
 model = TinyTransformer(vocab_size=20)
 ids = np.arange(8).reshape(2, 4)
@@ -136,7 +124,6 @@ loss, _ = training_step(model, AdamW(model.parameters()), [(ids, ids)])
 with stopping.birth(*stopping.SIGNALS):
     assert cores.available_cores() == os.cpu_count()
 tune_process()
-assert tuning.keep_freed_memory() is False
 assert cores.ending(3, "why") == "ended with status 3" and cores.ending(-15, "why") == "was ended by SIGTERM"
 print(f"{loss:.2f}")
 """
@@ -146,9 +133,3 @@ def test_what_other_systems_do_not_have_is_not_needed():
     run = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert 2 < float(run.stdout) < 3  # a guess among 20 is 3.0, and tied embeddings like to repeat
-
-
-def test_a_process_that_was_killed_is_told_apart_from_one_that_ended():
-    assert cores.ending(0, "why") == "ended with status 0"
-    assert cores.ending(-9, "for want of memory?") == "was ended by SIGKILL (for want of memory?)"
-    assert cores.ending(-15, "for want of memory?") == "was ended by SIGTERM"

@@ -1,6 +1,5 @@
 """Files keep the mode that they had, and nobody can foresee, lead astray or disturb how they are written."""
 
-import errno
 import io
 import os
 import stat
@@ -20,7 +19,7 @@ from minitransformer.experiments.workers import WorkerProcesses
 from minitransformer.system import files
 from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, take_after, write_atomically
 from minitransformer.text import TextFiles
-from minitransformer.training import Settings, pretrain
+from minitransformer.training import pretrain
 from minitransformer.training.replicas import Replicas
 
 needs_modes = pytest.mark.skipif(os.name == "nt", reason="needs modes, owners and groups")
@@ -122,14 +121,6 @@ def test_a_file_that_is_written_again_keeps_its_mode_and_meanwhile_nobody_else_c
 
 
 @needs_modes
-@pytest.mark.parametrize("mask, expected", [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
-def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path, mask, expected):
-    with umask(mask):
-        write_atomically(tmp_path / "model.npz", writing(b"new"))
-    assert mode(tmp_path / "model.npz") == oct(expected)
-
-
-@needs_modes
 def test_all_files_of_a_run_have_one_mode_and_the_next_run_leaves_it_to_them(tmp_path):
     settings = replace(SETTINGS, steps=2)
     with umask(0o027):
@@ -142,19 +133,6 @@ def test_all_files_of_a_run_have_one_mode_and_the_next_run_leaves_it_to_them(tmp
         path.chmod(0o600)
     pretrain(small_lm(), small_corpus(), settings, out=tmp_path, resume=True)
     assert {mode(path) for path in tmp_path.iterdir()} == {oct(0o600)}
-
-
-@needs_modes
-def test_all_files_of_a_run_that_takes_the_place_of_another_are_new(tmp_path):
-    pretrain(small_lm(), small_corpus(), Settings(steps=1), out=tmp_path)
-    (tmp_path / "victim").write_bytes(b"precious")
-    for name in ("metrics.jsonl", "model.npz"):
-        (tmp_path / name).unlink()
-        (tmp_path / name).symlink_to(tmp_path / "victim")
-    with umask(0o027):
-        pretrain(small_lm(), small_corpus(), Settings(steps=1), out=tmp_path)
-    assert {mode(tmp_path / name) for name in ("metrics.jsonl", "model.npz")} == {oct(0o640)}
-    assert (tmp_path / "victim").read_bytes() == b"precious"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
@@ -212,10 +190,3 @@ def test_a_file_that_only_the_program_knows_is_named_where_it_cannot_be_written(
     with no_file_larger_than(0), pytest.raises(OSError, match="cannot write: File too large") as caught:
         WRITERS[name]()
     assert cli.describe(caught.value) == f"{name}: cannot write: File too large"
-
-
-def test_an_error_is_said_to_be_the_outputs_only_where_it_can_be():
-    none = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
-    assert cli.describe(none) == "No usable temporary directory found in ['/tmp']"
-    assert cli.describe(OSError(errno.EMFILE, "Too many open files")) == "this machine: Too many open files"
-    assert cli.describe(OSError(errno.EFBIG, "File too large")) == "the output: File too large"

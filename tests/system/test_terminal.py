@@ -1,29 +1,23 @@
 """Control characters from files, paths and models are escaped on a terminal."""
 
-import ast
 import io
-import json
 import sys
 import unicodedata
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 from archives import load_archive
 from small_chats import chat_lm
-from small_pairs import ROWS
 from small_runs import TEXT, small_lm
 from terminals import Terminal
 
 import gradcheck.__main__
-import minitransformer.commands
 from gradcheck.command_line import USAGE
 from minitransformer import LanguageModel, cli
 from minitransformer.commands import train
 from minitransformer.system.archive import ArchiveError, save_archive
 from minitransformer.system.narrator import Narrator
-from minitransformer.system.tables import table
 from minitransformer.text import tokenize_corpus
 from minitransformer.training import MODEL_FILE, ProgressBar, Settings, pretrain
 
@@ -137,36 +131,6 @@ def test_the_name_of_a_corpus_in_what_info_prints(tmp_path, capsys):
     assert_harmless(capsys.readouterr().out, rf"s, on {SHOWN}\nfake line")
 
 
-def test_the_names_of_tensors_and_a_kind_of_model_in_the_hugging_face_layout(tmp_path):
-    pytest.importorskip("safetensors")
-    from safetensors.numpy import load_file, save_file
-    from safetensors_files import save_random
-
-    save_random("llama", tmp_path)
-    file, config = tmp_path / "model.safetensors", tmp_path / "config.json"
-    save_file(load_file(file) | {NAME: np.zeros(1, np.float32)}, file)
-    with pytest.raises(ArchiveError) as caught:
-        LanguageModel.load(tmp_path)
-    assert_harmless(str(caught.value), IN_ONE_LINE)
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": NAME}))
-    with pytest.raises(ArchiveError) as caught:
-        LanguageModel.load(tmp_path)
-    assert_harmless(str(caught.value), r"\x1b]0;owned\x07")
-
-
-def test_the_metadata_and_the_tensors_of_a_gguf_file(tmp_path, monkeypatch):
-    pytest.importorskip("gguf")
-    from gguf_models import CONFIGS, converted, random_model, write_gguf
-
-    model = random_model(CONFIGS["gpt2"])
-    write_gguf(tmp_path / "a.gguf", model, tensors=converted(model) | {TITLE: np.zeros(3, np.float32)})
-    write_gguf(tmp_path / "b.gguf", model, change=lambda writer: writer.add_string("tokenizer.ggml.model", TITLE))
-    for name in ("a.gguf", "b.gguf"):
-        with pytest.raises(ArchiveError) as caught:
-            LanguageModel.load(tmp_path / name)
-        assert_harmless(str(caught.value), r"\x1b]0;owned\x07")
-
-
 def test_the_reason_of_a_template(capsys, monkeypatch, tmp_path):
     pytest.importorskip("jinja2")
     template = "{{ raise_exception('\x1b]0;owned\x07\x1b[2J') }}"
@@ -176,23 +140,7 @@ def test_the_reason_of_a_template(capsys, monkeypatch, tmp_path):
     assert_harmless(capsys.readouterr().err, r"the chat template failed: \x1b]0;owned\x07\x1b[2J")
 
 
-def test_a_row_to_fine_tune_on(tmp_path, capsys):
-    small_lm().save(tmp_path / "base.npz")
-    data = tmp_path / f"{TITLE}.jsonl"
-    data.write_text("\n".join(json.dumps(row | {"held_out": TITLE}) for row in ROWS))
-    status = cli.main(["finetune", str(tmp_path / "base.npz"), "--data", str(data), "--out", str(tmp_path / "out")])
-    assert status == cli.FAILURE
-    assert_harmless(capsys.readouterr().err, r"\x1b]0;owned\x07.jsonl: line 1")
-
-
-def test_a_table_stays_straight():
-    assert table([(NAME, 1), ("a\nb", 2)]) == [f"  {SHOWN}  1", f"  {'a' + chr(92) + 'nb':<{len(SHOWN)}}  2"]
-
-
-@pytest.mark.parametrize("hidden", [(), ("tqdm",)], ids=["any bar", "a plain line"])
-def test_lines_and_bars(hidden, monkeypatch, capsys):
-    for package in hidden:
-        monkeypatch.setitem(sys.modules, package, None)
+def test_lines_and_bars(monkeypatch, capsys):
     Narrator().say(f"tokenizing {NAME}\n\tand more")
     assert_harmless(capsys.readouterr().err, f"tokenizing {SHOWN}\n\tand more\n")
     monkeypatch.setattr(sys, "stderr", Terminal())
@@ -223,27 +171,6 @@ def test_gradcheck_shows_the_names_of_modules_and_cases_and_what_they_raise(tmp_
     assert_harmless(capsys.readouterr().out, f": ValueError: {BY_GRADCHECK}\n")
     assert gradcheck.__main__.main(["curve", str(mine)]) == USAGE
     assert_harmless(capsys.readouterr().err, BY_GRADCHECK)
-
-
-def test_an_audit_shows_its_progress_and_its_notes(monkeypatch):
-    from gradcheck.audit.reporting import Progress
-
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    progress = Progress()
-    progress.say(TITLE)
-    progress.note(TITLE)
-    assert TITLE not in sys.stderr.getvalue() and sys.stderr.getvalue().count(r"\x1b]0;owned\x07") == 2
-
-
-@pytest.mark.parametrize("package", [minitransformer.commands, gradcheck], ids=lambda package: package.__name__)
-def test_commands_print_through_what_escapes_alone(package):
-    printing = {
-        path.name
-        for path in Path(package.__file__).parent.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
-    }
-    assert printing <= {"command_line.py"}
 
 
 # Output of a model

@@ -4,6 +4,7 @@ import argparse
 import math
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -32,7 +33,8 @@ from minitransformer.training import FineTuningSettings, PreferenceSettings, Set
 @pytest.mark.parametrize(
     "check, value, plain",
     [
-        (whole, np.int64(3), 3),
+        (partial(whole, least=3, most=3), np.int64(3), 3),
+        (partial(number, least=3, most=3), 3, 3.0),
         (whole, -(10**30), -(10**30)),
         (number, 3, 3.0),
         (number, np.float32(0.5), 0.5),
@@ -54,7 +56,6 @@ def test_what_may_be_comes_back_as_a_plain_value(check, value, plain):
     [
         (whole, {}, 1.0, TypeError, "f: x must be an integer, not 1.0"),
         (whole, {}, True, TypeError, "f: x must be an integer, not True"),
-        (whole, {}, None, TypeError, "f: x must be an integer, not None"),
         (whole, {"least": 1}, 0, ValueError, "f: x must be at least 1, not 0"),
         (whole, {"least": 1}, np.int64(0), ValueError, "f: x must be at least 1, not 0"),
         (whole, {"most": 10**4}, 10**23, ValueError, f"f: x must be at most 10,000, not {10**23}"),
@@ -63,14 +64,6 @@ def test_what_may_be_comes_back_as_a_plain_value(check, value, plain):
         (number, {"least": 0}, math.nan, ValueError, "f: x must be at least 0, not nan"),
         (number, {"least": 0, "below": 1}, 1, ValueError, "f: x must be at least 0 and less than 1, not 1.0"),
         (number, {}, 10**400, ValueError, "f: x must be at most 1.8e+308 in absolute value, the limit of float64"),
-        (
-            number,
-            {"least": 0},
-            Fraction(10**400, 3),
-            ValueError,
-            "f: x must be at most 1.8e+308 in absolute value, the limit of float64",
-        ),
-        (whole, {"most": 5}, 6, ValueError, "f: x must be at most 5, not 6"),
         (finite, {}, math.nan, ValueError, "f: x must be a number and finite, not nan"),
         (finite, {}, -math.inf, ValueError, "f: x must be a number and finite, not -inf"),
         (dictionary, {}, [1], TypeError, "f: x must be a dictionary, not [1]"),
@@ -117,11 +110,7 @@ def test_fields_are_checked_made_plain_and_named():
         Garden(trees=None)
     with pytest.raises(ValueError, match="Garden: unknown fence 'iron'; known are wood, wire"):
         Garden(fence="iron")
-
-
-def test_a_field_with_only_another_default_says_what_it_inherits():
-    assert Orchard().trees == 100
-    assert statements(Orchard) == statements(Garden)
+    assert Orchard().trees == 100 and statements(Orchard) == statements(Garden)
     with pytest.raises(ValueError, match="Orchard: trees must be at least 1, not 0"):
         Orchard(trees=0)
 

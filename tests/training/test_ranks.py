@@ -17,13 +17,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from locks import another_run
 from small_runs import SETTINGS, TEXT, At, assert_same_weights, fail, small_corpus, small_lm, without_seconds
 from strategies import configs, random_ids, random_model, rngs
 
 from minitransformer import LanguageModel
 from minitransformer.cli import main
 from minitransformer.language_model import mean_loss
-from minitransformer.system import folders
 from minitransformer.training import pretrain, ranks as ranks_module, read_metrics
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.environment import environment
@@ -256,11 +256,11 @@ def test_where_another_run_is_at_work_the_first_rank_says_so_and_the_others_leav
     def on_rank(communicator):
         pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, communicator=communicator)
 
-    with folders.take(tmp_path):
+    with another_run(tmp_path):
         first, *others = on_ranks(3, on_rank)
     assert isinstance(first, BlockingIOError) and "is at work here" in str(first)
     assert [repr(other) for other in others] == ["SystemExit(0)"] * 2
-    assert os.listdir(tmp_path) == [folders.LOCK_FILE]
+    assert os.listdir(tmp_path) == []
 
 
 def failing(communicator, who):
