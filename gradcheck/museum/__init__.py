@@ -21,26 +21,26 @@ The authors were not careless, and their tests passed. The rules of gradcheck fo
 and dy are random and of order 1, axes have different lengths, and masks and dropout are active. The gradients of all
 inputs and parameters are compared entry by entry, in float64, with a tolerance between rounding errors and mistakes.
 
-The rooms are softmax.py, normalization.py, attention.py, accumulation.py and elementwise.py. To add an exhibit, write
-the function with `if wrong: ... else: ...` around the lines that differ, and a check that passes. The listing, the run
-and the tests are derived from them (exhibit.py).
+The rooms are softmax.py, normalization.py, attention.py, accumulation.py and elementwise.py; exhibit.py states how to
+add an exhibit. The listing, the run and the tests are derived from it.
 """
 
-import ast
 import difflib
 import inspect
-import re
 import shutil
 import textwrap
 
 from gradcheck.command_line import Parser, one_line, say, show
 from gradcheck.museum import accumulation, attention, elementwise, normalization, softmax
-from gradcheck.museum.exhibit import numeric_gradient
+from gradcheck.museum.exhibit import Exhibit, listing, numeric_gradient, url
 
-__all__ = ["EXHIBITS", "ROOMS", "catalogue", "find", "listing", "main", "numeric_gradient", "outcome", "page"]
+__all__ = ["EXHIBITS", "ROOMS", "catalogue", "find", "listing", "main", "numeric_gradient", "outcome", "page", "url"]
 
-ROOMS = (softmax, normalization, attention, accumulation, elementwise)
-EXHIBITS = tuple(exhibit for room in ROOMS for exhibit in room.EXHIBITS)
+ROOMS = {
+    room: [thing for thing in vars(room).values() if isinstance(thing, Exhibit)]
+    for room in (softmax, normalization, attention, accumulation, elementwise)
+}
+EXHIBITS = tuple(exhibit for exhibits in ROOMS.values() for exhibit in exhibits)
 
 OK, USAGE = 0, 2
 
@@ -91,9 +91,9 @@ def catalogue(width=88):
     """Return a list of the exhibits, grouped by room, as text."""
     number = 0
     lines = ["Wrong gradients, each from a real project or a real question", ""]
-    for room in ROOMS:
+    for room, exhibits in ROOMS.items():
         lines += [*_wrap(inspect.getdoc(room), width), ""]
-        for exhibit in room.EXHIBITS:
+        for exhibit in exhibits:
             number += 1
             lines.append(f"  {number:>2}  {exhibit.name:<22} {exhibit.title}")
         lines.append("")
@@ -106,47 +106,17 @@ def page(exhibit, width=88):
     heading = f"{number}. {exhibit.title}"
     lines = [heading, "═" * min(len(heading), width), ""]
     for source in exhibit.sources:
-        lines += [f"  {source}", f"  {source.url}"]
-    lines += ["", *_paragraphs(exhibit.function, width), ""]
+        lines += [f"  {source}", f"  {url(source)}"]
+    lines += ["", *_paragraphs(exhibit.function, width)[2:], ""]
     lines += ["The code: − wrong lines, + right lines", ""]
     lines += [f"  {mark} {line}".rstrip() for mark, line in listing(exhibit.function)]
     lines += ["", f"The check that missed it: {exhibit.check.__name__.replace('_', ' ')}", ""]
     lines += [f"    {line}".rstrip() for _, line in listing(exhibit.check)]
-    lines += ["", f"  → {outcome(exhibit)}", "", *_paragraphs(exhibit.check, width), ""]
-    lines += ["The report of gradcheck on the wrong version", ""]
-    lines += _indented(exhibit.examine(wrong=True), width)
-    lines += ["", "The report of gradcheck on the right version", ""]
-    lines += _indented(exhibit.examine(wrong=False), width)
+    lines += ["", f"  → {outcome(exhibit)}", "", *_paragraphs(exhibit.check, width)]
+    for version in ("wrong", "right"):
+        lines += ["", f"The report of gradcheck on the {version} version", ""]
+        lines += _indented(exhibit.examine(version == "wrong"), width)
     return "\n".join(lines)
-
-
-def listing(function):
-    """Return the source of a function as a list of (mark, line).
-
-    The docstring and the argument `wrong` are left out. In each `if wrong: ... else: ...`, the lines of the first block
-    have the mark "−" and those of the second block, if there is one, "+". All other lines have the mark " ".
-    """
-    source = textwrap.dedent(inspect.getsource(function))
-    lines = source.splitlines()
-    tree = ast.parse(source).body[0]
-    marks = dict.fromkeys(range(1, len(lines) + 1), " ")
-    shift = {}
-    docstring = tree.body[0]
-    for number in range(docstring.lineno, docstring.end_lineno + 1):
-        del marks[number]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "wrong":
-            for mark, block in (("−", node.body), ("+", node.orelse)):
-                for statement in block:
-                    for number in range(statement.lineno, statement.end_lineno + 1):
-                        marks[number], shift[number] = mark, 4
-            del marks[node.lineno]
-            if node.orelse:
-                del marks[node.orelse[0].lineno - 1]
-    listed = [(mark, lines[number - 1][shift.get(number, 0) :]) for number, mark in marks.items()]
-    if not listed[1][1]:
-        del listed[1]
-    return [(listed[0][0], re.sub(r"(, \*)?, wrong\)", ")", listed[0][1])), *listed[1:]]
 
 
 def outcome(exhibit):

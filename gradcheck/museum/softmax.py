@@ -2,28 +2,27 @@
 
 import numpy as np
 
-from gradcheck.museum.exhibit import Exhibit, Source, close, numeric_gradient
+from gradcheck.museum.exhibit import check_numerically, close, exhibit, numeric_gradient
 
 
-def softmax_identity(x, *, wrong):
-    """The layer passes the gradient through unchanged, as if softmax were the identity.
+@exhibit("explosion/thinc, issue 901; pjreddie/darknet, pull request 96", (3, 4))
+def softmax_identity(x):
+    """A softmax whose backward pass is the identity.
 
-    This is meant for a single loss, whose gradient is given with respect to the logits. With any other next layer, for
-    example in attention, the result is not a gradient.
+    The layer passes the gradient through unchanged, as if softmax were the identity. This is meant for a single loss,
+    whose gradient is given with respect to the logits. With any other next layer, for example in attention, the result
+    is not a gradient.
     """
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     y = e / e.sum(axis=-1, keepdims=True)
 
     def backward(dy):
-        if wrong:
-            dx = dy.copy()
-        else:
-            dx = y * (dy - (dy * y).sum(axis=-1, keepdims=True))
-        return dx
+        return y * (dy - (dy * y).sum(axis=-1, keepdims=True))  # wrong: return dy.copy()
 
     return y, backward
 
 
+@softmax_identity.missed_by
 def the_loss_and_the_layer_together(softmax):
     """Layer and loss are checked as a pair, in which two mistakes cancel.
 
@@ -32,84 +31,74 @@ def the_loss_and_the_layer_together(softmax):
     """
     x, t = np.random.default_rng(0).normal(size=5), np.eye(5)[2]
     p, backward = softmax(x)
-    dx = backward(p - t)
-    close(dx, numeric_gradient(lambda x: -np.log(softmax(x)[0] @ t), x))
+    close(backward(p - t), numeric_gradient(lambda x: -np.log(softmax(x)[0] @ t), x))
 
 
-def softmax_diagonal(x, *, wrong):
-    """Backward uses only the diagonal of the Jacobian, y (1 − y), as if softmax were elementwise.
+@exhibit("deeplearning4j/libnd4j, issue 440", (3, 4))
+def softmax_diagonal(x):
+    """A softmax differentiated entry by entry.
 
-    Each output depends on every input, because it is divided by their sum.
+    Backward uses only the diagonal of the Jacobian, y (1 − y), as if softmax were elementwise. Each output depends on
+    every input, because it is divided by their sum.
     """
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     y = e / e.sum(axis=-1, keepdims=True)
 
     def backward(dy):
-        if wrong:
-            dx = dy * y * (1 - y)
-        else:
-            dx = y * (dy - (dy * y).sum(axis=-1, keepdims=True))
-        return dx
+        return y * (dy - (dy * y).sum(axis=-1, keepdims=True))  # wrong: return dy * y * (1 - y)
 
     return y, backward
 
 
+@softmax_diagonal.missed_by
 def each_output_by_its_own_input(softmax):
     """The report mentions no test. This one is an obvious choice: output i against input i.
 
     It tests only the diagonal of the Jacobian, which is right.
     """
     x = np.random.default_rng(0).normal(size=5)
-    _, backward = softmax(x)
     for i in range(5):
-        dy = np.eye(5)[i]
         numeric = numeric_gradient(lambda x, i=i: softmax(x)[0][i], x)
-        close(backward(dy)[i], numeric[i])
+        close(softmax(x)[1](np.eye(5)[i])[i], numeric[i])
 
 
-def log_softmax_plus(x, *, wrong):
-    """The backward pass adds the softmax to dy, instead of subtracting Σ dy times the softmax.
+@exhibit("mlpack/mlpack, issue 2360; mlpack/mlpack, issue 3468", (3, 4))
+def log_softmax(x):
+    """A log-softmax that is right for one loss.
 
-    With y = x − log Σ exp(x), every input also reaches each output through the logarithm, with weight −softmax(x).
+    The backward pass adds the softmax to dy, instead of subtracting Σ dy times the softmax. With y = x − log Σ exp(x),
+    every input also reaches each output through the logarithm, with weight −softmax(x).
     """
     shifted = x - x.max(axis=-1, keepdims=True)
     y = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
     def backward(dy):
-        if wrong:
-            dx = np.exp(y) + dy
-        else:
-            dx = dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)
-        return dx
+        return dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)  # wrong: return np.exp(y) + dy
 
     return y, backward
 
 
+@log_softmax.missed_by
 def under_the_negative_log_likelihood(log_softmax):
     """The dy of a negative log-likelihood is always −1 at the target and 0 elsewhere.
 
     Its sum is −1, the only value for which the two formulas agree. Networks train, and their tests pass.
     """
-    x, target = np.random.default_rng(0).normal(size=5), 2
-    _, backward = log_softmax(x)
-    dy = np.zeros(5)
-    dy[target] = -1
-    close(backward(dy), numeric_gradient(lambda x: -log_softmax(x)[0][target], x))
+    check_numerically(log_softmax, (5,), dy=-np.eye(5)[2])
 
 
-def softmax_in_place(x, *, wrong):
-    """The gradient is written into dy, to save an allocation.
+@exhibit("NVIDIA/apex, issue 1430; NVIDIA/apex, issue 1587", (3, 4))
+def softmax_in_place(x):
+    """A softmax that overwrites the gradient it was given.
 
-    dy belongs to the caller. In a residual block the same array is also the gradient of the other branch.
+    The gradient is written into dy, to save an allocation. dy belongs to the caller. In a residual block the same array
+    is also the gradient of the other branch.
     """
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     y = e / e.sum(axis=-1, keepdims=True)
 
     def backward(dy):
-        if wrong:
-            dx = dy
-        else:
-            dx = dy.copy()
+        dx = dy.copy()  # wrong: dx = dy
         dx -= (dy * y).sum(axis=-1, keepdims=True)
         dx *= y
         return dx
@@ -117,84 +106,30 @@ def softmax_in_place(x, *, wrong):
     return y, backward
 
 
+@softmax_in_place.missed_by
 def what_is_returned(softmax):
     """The returned gradient is right. The test does not compare dy with its value before the call."""
-    rng = np.random.default_rng(0)
-    x, dy = rng.normal(size=(3, 4)), rng.normal(size=(3, 4))
-    numeric = numeric_gradient(lambda x: (dy * softmax(x)[0]).sum(), x)
-    close(softmax(x)[1](dy.copy()), numeric)
+    check_numerically(softmax, (3, 4))
 
 
-def log_sum_exp_unshifted(x, *, wrong):
-    """Forward subtracts the maximum before taking exponentials. Backward does not.
+@exhibit("FluxML/NNlib.jl, issue 68", 800 + np.array([[0.3, -1.2, 0.8, 0.1], [1.5, -0.4, 0.2, -2.1]]))
+def log_sum_exp(x):
+    """A log-sum-exp without the shift, in the backward pass only.
 
-    exp(800) overflows, and ∞ / ∞ is NaN.
+    Forward subtracts the maximum before taking exponentials. Backward does not. exp(800) overflows, and ∞ / ∞ is NaN.
     """
     top = x.max(axis=-1, keepdims=True)
     y = np.log(np.exp(x - top).sum(axis=-1)) + top[..., 0]
 
     def backward(dy):
         with np.errstate(over="ignore", invalid="ignore"):
-            if wrong:
-                e = np.exp(x)
-            else:
-                e = np.exp(x - top)
+            e = np.exp(x - top)  # wrong: e = np.exp(x)
             return dy[..., None] * e / e.sum(axis=-1, keepdims=True)
 
     return y, backward
 
 
+@log_sum_exp.missed_by
 def at_logits_of_order_one(log_sum_exp):
     """The inputs of the test are standard normal. No exponential of such a number is large."""
-    rng = np.random.default_rng(0)
-    x, dy = rng.normal(size=(3, 4)), rng.normal(size=3)
-    close(log_sum_exp(x)[1](dy), numeric_gradient(lambda x: dy @ log_sum_exp(x)[0], x))
-
-
-def rows(rng):
-    """Return x (3, 4)."""
-    return (rng.normal(size=(3, 4)),), {}
-
-
-EXHIBITS = [
-    Exhibit(
-        "softmax-identity",
-        "A softmax whose backward pass is the identity",
-        (Source("explosion/thinc", "issue", 901), Source("pjreddie/darknet", "pull request", 96)),
-        softmax_identity,
-        the_loss_and_the_layer_together,
-        rows,
-    ),
-    Exhibit(
-        "softmax-diagonal",
-        "A softmax differentiated entry by entry",
-        (Source("deeplearning4j/libnd4j", "issue", 440),),
-        softmax_diagonal,
-        each_output_by_its_own_input,
-        rows,
-    ),
-    Exhibit(
-        "log-softmax",
-        "A log-softmax that is right for one loss",
-        (Source("mlpack/mlpack", "issue", 2360), Source("mlpack/mlpack", "issue", 3468)),
-        log_softmax_plus,
-        under_the_negative_log_likelihood,
-        rows,
-    ),
-    Exhibit(
-        "softmax-in-place",
-        "A softmax that overwrites the gradient it was given",
-        (Source("NVIDIA/apex", "issue", 1430), Source("NVIDIA/apex", "issue", 1587)),
-        softmax_in_place,
-        what_is_returned,
-        rows,
-    ),
-    Exhibit(
-        "log-sum-exp",
-        "A log-sum-exp without the shift, in the backward pass only",
-        (Source("FluxML/NNlib.jl", "issue", 68),),
-        log_sum_exp_unshifted,
-        at_logits_of_order_one,
-        lambda rng: ((rng.normal(size=(3, 4)) + 800.0,), {}),
-    ),
-]
+    check_numerically(log_sum_exp, (3, 4))

@@ -7,7 +7,7 @@ measurements, with pictures.
 import inspect
 from html import escape
 
-from gradcheck.museum import ROOMS, find, listing, outcome
+from gradcheck.museum import ROOMS, find, listing, outcome, url
 from minitransformer.book.appendix import row_of
 from minitransformer.book.chapters import BELIEFS
 from minitransformer.book.prose import inline
@@ -30,8 +30,8 @@ def exhibits(names):
 
 def museum():
     body = ["<h1>The museum of wrong gradients</h1>"]
-    for room in ROOMS:
-        shown = "".join(map(exhibit_of, room.EXHIBITS))
+    for room, exhibits in ROOMS.items():
+        shown = "".join(map(exhibit_of, exhibits))
         body.append(f'<h2>{inline(" ".join(inspect.getdoc(room).split()))}</h2><div class="exhibits">{shown}</div>')
     return body
 
@@ -39,18 +39,19 @@ def museum():
 def exhibit_of(exhibit):
     code = "".join(marked(mark, line) for mark, line in listing(exhibit.function))
     check = "".join(marked(" ", line) for _, line in listing(exhibit.check))
-    sources = ", ".join(f'<a href="{escape(s.url)}">{escape(str(s))}</a>' for s in exhibit.sources)
+    sources = ", ".join(f'<a href="{escape(url(source))}">{escape(source)}</a>' for source in exhibit.sources)
     missed = exhibit.check.__name__.replace("_", " ")
     return (
         f'<section class="exhibit"><div class="story"><h3 id="{exhibit.name}">{escape(exhibit.title)}</h3>'
-        f"{story(exhibit.function)}<p>Found in {sources}.</p></div><pre>{code}</pre>"
+        f"{story(exhibit.function, 1)}<p>Found in {sources}.</p></div><pre>{code}</pre>"
         f'<p class="story">The check that missed it, {escape(missed)}; {escape(outcome(exhibit))}:</p>'
         f"<pre>{check}</pre>{story(exhibit.check)}</section>"
     )
 
 
-def story(function):
-    return paragraphs(" ".join(part.split()) for part in inspect.getdoc(function).split("\n\n"))
+def story(function, first=0):
+    """Format the docstring of a function as paragraphs, from the given one on."""
+    return paragraphs(" ".join(part.split()) for part in inspect.getdoc(function).split("\n\n")[first:])
 
 
 def marked(mark, line):

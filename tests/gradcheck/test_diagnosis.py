@@ -5,14 +5,13 @@ function of (its gradients, dy, its inputs); or one written out here, where the 
 """
 
 import re
-from functools import partial
 
 import numpy as np
 import pytest
 
 from gradcheck import Call, GradientError, check, check_case
 from gradcheck.checking import check_call
-from gradcheck.museum.normalization import layer_norm_two_dimensions
+from gradcheck.museum import find
 from minitransformer import (
     LayerNorm,
     Linear,
@@ -621,7 +620,7 @@ INSIDE = [
     ),
     (
         "the leading axis mishandled",
-        Call(partial(layer_norm_two_dimensions, wrong=True), X, normal(C)),
+        Call(find("layer-norm-rank").version(wrong=True), X, normal(C)),
         r"right for x\[0\], of 2 dimensions",
     ),
     ("the leading axis mishandled", Call(rms_of_the_first_rows, X), r"right for x\[0\], of 2 dimensions"),
