@@ -3,7 +3,33 @@
 Needs the extra `interop`: safetensors, gguf, and jinja2 for chat templates.
 """
 
-from minitransformer.interop.loading import load_pretrained
+from pathlib import Path
+
+from minitransformer.interop.gguf_file import load_gguf
+from minitransformer.interop.huggingface import load_folder
 from minitransformer.interop.saving import save_pretrained
+from minitransformer.language_model import LanguageModel
+from minitransformer.system.archive import ArchiveError
+from minitransformer.text import NoTokenizer
 
 __all__ = ["load_pretrained", "save_pretrained"]
+
+
+def load_pretrained(path, dtype: str = "float32") -> LanguageModel:
+    """Load a GPT-2 or a Llama from a Hugging Face folder or a GGUF file.
+
+    path    a folder in the layout of the Hugging Face hub, or a GGUF file
+    dtype   "float32" or "float64", to which the weights are converted
+
+    The tokenizer comes from the same files. Without one, the model still accepts ids, and text raises ValueError. No
+    code from the files is executed.
+
+    Raises OSError if a file is missing or cannot be read, and ArchiveError (a ValueError) if a file is damaged or
+    unsupported. Raises MissingExtra if the extra `interop` is not installed.
+    """
+    path = Path(path)
+    model, tokenizer = load_folder(path, dtype) if path.is_dir() else load_gguf(path, dtype)
+    try:
+        return LanguageModel(model, tokenizer or NoTokenizer(model.config.vocab_size))
+    except ValueError as error:
+        raise ArchiveError(f"{path}: {error}") from None

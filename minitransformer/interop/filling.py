@@ -11,6 +11,8 @@ the header with the length of the file, so a false header cannot cause a large a
 allocated and filled a few rows at a time, so the peak memory is little more than the model.
 """
 
+import math
+
 import numpy as np
 
 from minitransformer.config import Config
@@ -28,21 +30,8 @@ def load_model(source, config: Config, layout: Layout) -> Transformer:
         model = unset_model(config, list(source.shapes.values()))
     except ValueError as error:
         raise ArchiveError(f"{source.path}: {error}") from None
-    plan = checked_plan(source, model, layout)
-    parameters = dict(model.named_parameters())
+    plan = list(tensors(model, layout))
     for tensor in plan:
-        fill(tensor, parameters, source)
-    return model
-
-
-def checked_plan(source, model: Transformer, layout: Layout) -> list[StoredTensor]:
-    """Return the tensors to read.
-
-    Raises ArchiveError for a tensor that is missing, unexpected, or of the wrong shape.
-    """
-    plan = []
-    unexpected = set(source.shapes)
-    for tensor in tensors(model, layout):
         if tensor.name not in source.shapes:
             raise ArchiveError(f"{source.path}: the tensor {tensor.name} is missing")
         shape = source.shapes[tensor.name]
@@ -50,26 +39,29 @@ def checked_plan(source, model: Transformer, layout: Layout) -> list[StoredTenso
             raise ArchiveError(
                 f"{source.path}: the tensor {tensor.name} has shape {shape}; the configuration requires {tensor.shape}"
             )
-        unexpected.discard(tensor.name)
-        plan.append(tensor)
-    if model.config.tie_embeddings:
-        discard_tied_head(source, layout, unexpected)
+    unexpected = source.shapes.keys() - {tensor.name for tensor in plan}
+    if config.tie_embeddings:
+        unexpected.discard(tied_head(source, layout))
     if unexpected:
         raise ArchiveError(f"{source.path}: unexpected tensor {min(unexpected)}, which the configuration does not use")
-    return plan
+    parameters = dict(model.named_parameters())
+    for tensor in plan:
+        fill(tensor, parameters, source)
+    return model
 
 
-def discard_tied_head(source, layout: Layout, unexpected: set) -> None:
-    """Remove a tied model's unembedding from `unexpected` if it equals the embedding."""
+def tied_head(source, layout: Layout) -> str:
+    """Return the name of a tied model's unembedding. If it is stored, it must equal the embedding."""
     embedding, head = (f"{layout.components[name]}.weight" for name in ("embedding", "lm_head"))
-    if head not in unexpected:
-        return
-    if source.shapes[head] != source.shapes[embedding] or not all(
-        np.array_equal(source.read(head, rows, slice(None)), source.read(embedding, rows, slice(None)))
-        for rows in some_rows(source.shapes[head])
+    if head in source.shapes and (
+        source.shapes[head] != source.shapes[embedding]
+        or not all(
+            np.array_equal(source.read(head, rows, slice(None)), source.read(embedding, rows, slice(None)))
+            for rows in some_rows(source.shapes[head])
+        )
     ):
         raise ArchiveError(f"{source.path}: the configuration ties {head} to {embedding}, but they differ")
-    unexpected.discard(head)
+    return head
 
 
 def fill(tensor: StoredTensor, parameters: dict, source) -> None:
@@ -97,7 +89,6 @@ def fill(tensor: StoredTensor, parameters: dict, source) -> None:
 
 def some_rows(shape):
     """Yield slices of rows, with about NUMBERS_AT_ONCE numbers each, that cover an array of this shape."""
-    row = max(int(np.prod(shape[1:])), 1)
-    step = max(NUMBERS_AT_ONCE // row, 1)
+    step = max(NUMBERS_AT_ONCE // max(math.prod(shape[1:]), 1), 1)
     for start in range(0, shape[0], step):
         yield slice(start, min(start + step, shape[0]))

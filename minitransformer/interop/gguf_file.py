@@ -16,10 +16,19 @@ import numpy as np
 from minitransformer.config import Config
 from minitransformer.interop.architectures import LAYOUTS
 from minitransformer.interop.filling import load_model
+from minitransformer.interop.tokenizers import tokenizer_from_gguf
 from minitransformer.system.archive import ArchiveError
 from minitransformer.system.extras import require
 
 MAGIC = b"GGUF"
+# {field of Config: key of the metadata}
+SIZES = {
+    "context": "context_length",
+    "d_model": "embedding_length",
+    "n_layers": "block_count",
+    "n_heads": "attention.head_count",
+    "d_ff": "feed_forward_length",
+}
 ROTARY_FACTORS = "rope_freqs.weight"
 MOST_ITEMS = 1 << 21  # items in a list of metadata; no known vocabulary has two million tokens
 # Exceptions from reading a damaged file.
@@ -28,17 +37,16 @@ DAMAGE = (ValueError, KeyError, IndexError, TypeError, OverflowError, Arithmetic
 
 def load_gguf(path, dtype: str):
     """Return the Transformer and the tokenizer in a GGUF file. The tokenizer is None if there is none."""
-    from minitransformer.interop.tokenizers import tokenizer_from_gguf
-
     reader = open_gguf(path)
     try:
-        architecture, config = read_metadata(reader, dtype)
+        metadata = Metadata(reader)
+        config = metadata.config(dtype)
     except (TypeError, ValueError) as error:
         raise ArchiveError(f"{path}: {error}") from None
-    tokenizer = tokenizer_from_gguf(reader)
-    source = GGUFTensors(path, reader)
-    del reader  # the lists of metadata have one array per token: a quarter of the memory of a small model
-    return load_model(source, config, LAYOUTS[architecture, "gguf"]), tokenizer
+    tokenizer, source = tokenizer_from_gguf(reader), GGUFTensors(path, reader)
+    layout = LAYOUTS[metadata.architecture, "gguf"]
+    del reader, metadata  # the lists of metadata have one array per token: a quarter of the memory of a small model
+    return load_model(source, config, layout), tokenizer
 
 
 def open_gguf(path):
@@ -90,12 +98,6 @@ def bounded_reader():
     return BoundedReader
 
 
-def read_metadata(reader, dtype: str) -> tuple[str, Config]:
-    """Return the architecture and the Config, or raise ValueError or TypeError."""
-    metadata = Metadata(reader)
-    return metadata.architecture, metadata.config(dtype)
-
-
 class Metadata:
     """The model's metadata in a GGUF file. Raises ValueError or TypeError for an unsupported value."""
 
@@ -108,7 +110,7 @@ class Metadata:
             raise ValueError(
                 f"the architecture {self.architecture!r} is not supported; supported are {', '.join(CONFIGS)}"
             )
-        self.tensors = {tensor.name for tensor in reader.tensors}
+        self.shapes = {tensor.name: tensor.shape for tensor in reader.tensors}
         self.unread = {name for name in reader.fields if name.startswith(f"{self.architecture}.")}
 
     def get(self, key, default=None):
@@ -136,21 +138,17 @@ class Metadata:
             raise ValueError(f"{self.architecture}.{key} {actual!r} is not supported, only {value!r}")
 
     def config(self, dtype) -> Config:
-        fields = CONFIGS[self.architecture](self)
+        sizes = {ours: self.take(key) for ours, key in SIZES.items()}
+        fields = CONFIGS[self.architecture](self, sizes)
         self.take("vocab_size", 0)  # redundant, because the embedding has one row for each token
-        shapes = {tensor.name: tensor.shape for tensor in self.reader.tensors}
         for name in ("token_embd.weight", "blk.0.ffn_up.weight"):
-            if name not in shapes:
+            if name not in self.shapes:
                 raise ValueError(f"the tensor {name} is missing")
         config = Config(
-            vocab_size=int(shapes["token_embd.weight"][-1]),
-            context=self.take("context_length"),
-            d_model=self.take("embedding_length"),
-            n_layers=self.take("block_count"),
-            n_heads=self.take("attention.head_count"),
-            d_ff=self.take("feed_forward_length"),
-            tie_embeddings="output.weight" not in self.tensors,
+            vocab_size=int(self.shapes["token_embd.weight"][-1]),
+            tie_embeddings="output.weight" not in self.shapes,
             dtype=dtype,
+            **sizes,
             **fields,
         )
         if self.unread:
@@ -159,9 +157,8 @@ class Metadata:
         return config
 
 
-def gpt2_fields(metadata: Metadata) -> dict:
-    heads = metadata.take("attention.head_count")
-    metadata.insist("attention.head_count_kv", heads)
+def gpt2_fields(metadata: Metadata, sizes: dict) -> dict:
+    metadata.insist("attention.head_count_kv", sizes["n_heads"])
     return {
         "norm": "layer_norm",
         "feed_forward": "gelu_tanh",
@@ -171,23 +168,22 @@ def gpt2_fields(metadata: Metadata) -> dict:
     }
 
 
-def llama_fields(metadata: Metadata) -> dict:
+def llama_fields(metadata: Metadata, sizes: dict) -> dict:
     metadata.insist("expert_count", 0)
     metadata.insist("expert_used_count", 0)
     metadata.insist("tensor_data_layout", "Meta AI original pth")  # interleaved
-    if ROTARY_FACTORS in metadata.tensors:
+    if ROTARY_FACTORS in metadata.shapes:
         raise ValueError(f"the rotary factors in {ROTARY_FACTORS} are not supported")
-    heads, width = metadata.take("attention.head_count"), metadata.take("embedding_length")
-    d_head = metadata.take("attention.key_length", width // max(heads, 1))
+    d_head = metadata.take("attention.key_length", sizes["d_model"] // max(sizes["n_heads"], 1))
     metadata.insist("attention.value_length", d_head)
     metadata.insist("rope.dimension_count", d_head)
     return {
-        "n_kv_heads": metadata.take("attention.head_count_kv", heads),
+        "n_kv_heads": metadata.take("attention.head_count_kv", sizes["n_heads"]),
         "d_head": d_head,
         "norm": "rms_norm",
         "feed_forward": "swiglu",
         "positions": "rotary",
-        "bias": "blk.0.attn_q.bias" in metadata.tensors,
+        "bias": "blk.0.attn_q.bias" in metadata.shapes,
         "eps": metadata.take("attention.layer_norm_rms_epsilon"),
         "rope_base": metadata.take("rope.freq_base", 10000.0),
         "rope_scaling": linear_scaling(metadata),

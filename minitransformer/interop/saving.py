@@ -64,19 +64,14 @@ def write_weights(model, architecture: str, path: Path) -> None:
     config, parameters = model.config, dict(model.named_parameters())
     # GPT-2 always has biases.
     written = model_without_values(dataclasses.replace(config, bias=True)) if architecture == "gpt2" else model
-    arrays = {
-        stored_name(tensor, architecture): stored_array(tensor, parameters, config)
-        for tensor in tensors(written, LAYOUTS[architecture, "huggingface"])
-    }
+    arrays = {}
+    for tensor in tensors(written, LAYOUTS[architecture, "huggingface"]):
+        prefix = "" if tensor.name.startswith("lm_head") else PREFIXES[architecture]
+        arrays[prefix + tensor.name] = stored_array(tensor, parameters, config)
     try:
         save_file(arrays, path, metadata={"format": "pt"})
     except SafetensorError as error:
         raise OSError(f"{path}: cannot write: {error}") from None
-
-
-def stored_name(tensor: StoredTensor, architecture: str) -> str:
-    """Return the name of a tensor in the file. All names except that of the unembedding have a prefix."""
-    return tensor.name if tensor.name.startswith("lm_head") else PREFIXES[architecture] + tensor.name
 
 
 def stored_array(tensor: StoredTensor, parameters: dict, config: Config):

@@ -1,9 +1,8 @@
 """Chat templates, rendered in a separate process with limits of time and memory (see bounded.py).
 
 A template is a program, and even a short program can use any amount of memory or time, for example with 'a' * 10**10 or
-nested loops. Jinja's
-sandbox prevents access to files and to Python, but limits only the length of a range. (Transformers renders templates
-in its own process, without limits.) The process is kept for later requests.
+nested loops. Jinja's sandbox prevents access to files and to Python, but limits only the length of a range.
+(Transformers renders templates in its own process, without limits.) The process is kept for later requests.
 """
 
 import atexit
@@ -50,13 +49,13 @@ def answers(request):
     """Answer a request {"template": …, "names": …} of bounded.py with {"text": …} or {"error": …}."""
     try:
         text = environment().from_string(request["template"]).render(request["names"])
+        if len(text) > LENGTH_LIMIT:
+            raise ValueError(f"it writes more than {LENGTH_LIMIT:,} characters")
+        yield {"text": text}
     except MemoryError:
         yield {"error": f"it takes more than {MEBIBYTES:,} MiB of memory"}
     except Exception as error:  # the template is foreign code and can raise anything
         yield {"error": str(error)[:REASON_LIMIT] or type(error).__name__}
-    else:
-        fits = len(text) <= LENGTH_LIMIT
-        yield {"text": text} if fits else {"error": f"it writes more than {LENGTH_LIMIT:,} characters"}
 
 
 @functools.cache

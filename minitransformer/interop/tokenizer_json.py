@@ -39,89 +39,76 @@ def split_step(expression):
     return {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
 
 
-DIGITS = {"type": "Digits", "individual_digits": True}
 # The steps of each splitting, in several variants; the first is the one that is written.
 SPLITTINGS = {
     "gpt2": [[byte_level(True)], [split_step(GPT2_EXPRESSION), byte_level(False)]],
-    "smollm2": [[DIGITS, byte_level(True)]],
+    "smollm2": [[{"type": "Digits", "individual_digits": True}, byte_level(True)]],
     "llama3": [[split_step(LLAMA3_EXPRESSION), byte_level(False)]],
 }
 CHARACTERS = split_step(r"[\s\S]")
-STEPS = {"normalizer", "pre_tokenizer", "model", "post_processor", "decoder"}
-DAMAGE = AttributeError, IndexError, KeyError, TypeError  # raised if an entry is missing or has the wrong type
 # Options of the model step that change its tokens; they are off if null, false or "".
 UNSUPPORTED = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
 
 
 def from_tokenizer_json(content):
-    """Return the tokenizer in a tokenizer.json, or raise ValueError."""
-    try:
-        for step in STEPS & content.keys():
-            if content[step] is not None:
-                dictionary(step, content[step])
-        if content.get("normalizer") is not None:
-            raise ValueError(f"the normalizer {content['normalizer']['type']} is not supported")
-        if content["model"].get("type") == "WordLevel" and content["pre_tokenizer"] == CHARACTERS:
-            return char_tokenizer(content)
-        return bpe_tokenizer(content)
-    except DAMAGE as error:
-        raise ValueError(f"not a tokenizer.json, or a damaged one ({type(error).__name__}: {error})") from None
+    """Return the tokenizer in a tokenizer.json. Raises ValueError if it is not supported.
 
-
-def read_part(content, name, read):
-    """Parse one section of the file. Error messages name the section."""
-    try:
-        return read(content.get(name))
-    except DAMAGE as error:
-        raise ValueError(f"{name}: not a tokenizer.json, or a damaged one ({type(error).__name__}: {error})") from None
+    A missing entry or one of the wrong type may raise AttributeError, IndexError, KeyError or TypeError.
+    """
+    for step in ("normalizer", "pre_tokenizer", "model", "post_processor", "decoder"):
+        dictionary(step, content.get(step) or {})
+    if content.get("normalizer"):
+        raise ValueError(f"the normalizer {content['normalizer']['type']} is not supported")
+    if content["model"].get("type") == "WordLevel" and content["pre_tokenizer"] == CHARACTERS:
+        return char_tokenizer(content)
+    return bpe_tokenizer(content)
 
 
 def bpe_tokenizer(content):
-    model = content["model"]
+    model, decoder = content["model"], content.get("decoder") or {"type": "ByteLevel"}
     if model.get("type", "BPE") != "BPE":
         raise ValueError(f"the model {model['type']} is not supported, only BPE")
     for option in UNSUPPORTED:
         if model.get(option):
             raise ValueError(f"the model's {option} {model[option]!r} is not supported")
-    if content.get("decoder") is not None and content["decoder"].get("type") != "ByteLevel":
-        raise ValueError(f"the decoder {content['decoder']['type']} is not supported, only ByteLevel")
-    dictionary("vocab", model["vocab"])
-    special = read_part(content, "added_tokens", special_tokens)
-    spelled = in_order_of_id(model["vocab"] | special)
+    if decoder.get("type") != "ByteLevel":
+        raise ValueError(f"the decoder {decoder['type']} is not supported, only ByteLevel")
+    special = special_tokens(content.get("added_tokens") or [])
+    spelled = in_order_of_id(dictionary("vocab", model["vocab"]) | special)
     return BPETokenizer(
         [token.encode() if token in special else token_bytes(token) for token in spelled],
         [parse_merge(merge if isinstance(merge, str) else " ".join(merge)) for merge in model["merges"]],
-        splitting=read_part(content, "pre_tokenizer", splitting_of),
+        splitting=splitting_of(steps_of(content.get("pre_tokenizer"), "pretokenizers")),
         special_tokens=special,
         ignore_merges=bool(model.get("ignore_merges", False)),
-        bos_id=read_part(content, "post_processor", first_of_template),
+        bos_id=first_of_template(steps_of(content.get("post_processor"), "processors")),
     )
 
 
+def steps_of(step, name) -> list:
+    """Return the steps of a Sequence, which has them under `name`, or the step alone; none for null."""
+    return [] if not step else step[name] if step["type"] == "Sequence" else [step]
+
+
 def special_tokens(added):
-    for token in added or []:
+    for token in added:
         for option in ("single_word", "lstrip", "rstrip"):
             if token.get(option):
                 raise ValueError(f"the added token {token['content']!r} has {option}, which is not supported")
-    return {token["content"]: token["id"] for token in added or []}
+    return {token["content"]: token["id"] for token in added}
 
 
-def splitting_of(step):
-    """Return the name of the splitting that a pre_tokenizer performs."""
-    steps = step["pretokenizers"] if step and step["type"] == "Sequence" else [step] if step else []
+def splitting_of(steps):
+    """Return the name of the splitting that the steps of a pre_tokenizer perform."""
     # In older files ByteLevel lacks use_regex, with the default true. Other options do not change the words.
-    canonical = [byte_level(s.get("use_regex", True)) if is_plain_byte_level(s) else s for s in steps]
+    plain = {"type": "ByteLevel", "add_prefix_space": False}
+    canonical = [byte_level(s.get("use_regex", True)) if s | plain == s else s for s in steps]
     for name, known in SPLITTINGS.items():
         if canonical in known:
             return name
     raise ValueError(
         f"the pre_tokenizer {steps_in_words(steps)} is not supported, only those of GPT-2, SmolLM2 and Llama 3"
     )
-
-
-def is_plain_byte_level(step):
-    """Return True if a step is ByteLevel and adds no space before the text."""
-    return step.get("type") == "ByteLevel" and step.get("add_prefix_space") is False
 
 
 def steps_in_words(steps):
@@ -131,12 +118,11 @@ def steps_in_words(steps):
     return f"{words[:300]} …" if len(words) > 300 else words or "none"
 
 
-def first_of_template(step):
-    """Return the id that a post_processor adds before the text, or None.
+def first_of_template(steps):
+    """Return the id that the steps of a post_processor add before the text, or None.
 
-    Raises ValueError if it adds any other token.
+    Raises ValueError if they add any other token.
     """
-    steps = step["processors"] if step and step["type"] == "Sequence" else [step] if step else []
     templates = [s for s in steps if s["type"] != "ByteLevel"]  # ByteLevel changes only offsets
     if not templates:
         return None
@@ -159,31 +145,17 @@ def char_tokenizer(content):
 
 
 def to_tokenizer_json(tokenizer):
-    """Return the content of a tokenizer.json for a BPETokenizer or a CharTokenizer."""
-    parts = char_parts(tokenizer) if isinstance(tokenizer, CharTokenizer) else bpe_parts(tokenizer)
-    first = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None}
-    return first | parts
-
-
-def char_parts(tokenizer):
-    """Return the steps for a CharTokenizer.
-
-    The token for unknown characters does not exist, so an unknown character is also an error in Transformers.
-    """
-    vocab = {character: i for i, character in enumerate(tokenizer.characters)}
-    return {
-        "pre_tokenizer": CHARACTERS,
-        "post_processor": None,
-        "decoder": {"type": "Fuse"},
-        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "<unknown>"},
-    }
-
-
-def bpe_parts(tokenizer):
-    """Return the steps for a BPETokenizer.
+    """Return the content of a tokenizer.json for a BPETokenizer or a CharTokenizer.
 
     Raises ValueError if a special token has the spelling of another token.
     """
+    content = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None}
+    if isinstance(tokenizer, CharTokenizer):
+        # The token for unknown characters does not exist, so an unknown character is also an error in Transformers.
+        vocab = {character: i for i, character in enumerate(tokenizer.characters)}
+        model = {"type": "WordLevel", "vocab": vocab, "unk_token": "<unknown>"}
+        steps = {"pre_tokenizer": CHARACTERS, "post_processor": None, "decoder": {"type": "Fuse"}}
+        return content | steps | {"model": model}
     special = {i: text for text, i in tokenizer.special_tokens.items()}
     spelled = [special.get(i, spell(token)) for i, token in enumerate(tokenizer.tokens)]
     vocab = {token: i for i, token in enumerate(spelled)}
@@ -191,19 +163,15 @@ def bpe_parts(tokenizer):
         raise ValueError("a special token is spelled like another token, which tokenizer.json cannot express")
     options = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     steps = SPLITTINGS[tokenizer.splitting][0]
-    return {
+    return content | {
         "added_tokens": [{"id": i, "content": text, **options} for i, text in sorted(special.items())],
         "pre_tokenizer": steps[0] if len(steps) == 1 else {"type": "Sequence", "pretokenizers": steps},
         "post_processor": None if tokenizer.bos_id is None else template(spelled[tokenizer.bos_id], tokenizer.bos_id),
         "decoder": byte_level(True),
         "model": {
             "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
+            **dict.fromkeys(("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix")),
+            **dict.fromkeys(("fuse_unk", "byte_fallback"), False),
             "ignore_merges": tokenizer.ignore_merges,
             "vocab": vocab,
             "merges": [f"{spell(left)} {spell(right)}" for left, right in tokenizer.merges],

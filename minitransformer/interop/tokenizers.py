@@ -11,7 +11,6 @@ They are stored in several places, and no model uses all of these. The end_ids a
 """
 
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from minitransformer.interop.tokenizer_json import from_tokenizer_json, to_tokenizer_json
@@ -35,6 +34,7 @@ GGUF_SPLITTINGS = {
     "llama-v3": "llama3",
 }
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5  # kinds of token in a GGUF file
+SPECIAL = UNKNOWN, CONTROL, USER_DEFINED
 # {name of a special token in a template: key of its id in a GGUF file}
 TOKEN_NAMES = {
     "bos_token": "ggml.bos_token_id",
@@ -42,7 +42,6 @@ TOKEN_NAMES = {
     "unk_token": "ggml.unknown_token_id",
     "pad_token": "ggml.padding_token_id",
 }
-SPECIAL = UNKNOWN, CONTROL, USER_DEFINED
 # Control tokens that llama.cpp recognises by name as the end of a text or a turn.
 END_TEXTS = {"<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>"}
 
@@ -69,9 +68,8 @@ def tokenizer_from_folder(path):
     folder = Path(path)
     config = read_if_there(folder / TOKENIZER_CONFIG_FILE)
     if (folder / TOKENIZER_FILE).exists():
-        content = read_json(folder / TOKENIZER_FILE)
         with errors_name(folder / TOKENIZER_FILE):
-            tokenizer = from_tokenizer_json(content)
+            tokenizer = from_tokenizer_json(read_json(folder / TOKENIZER_FILE))
     elif all((folder / name).exists() for name in GPT2_FILES):
         tokenizer = from_two_files(folder, config)
     elif (folder / SENTENCEPIECE_FILE).exists():
@@ -84,7 +82,11 @@ def tokenizer_from_folder(path):
             tokenizer.chat_template = chat_template(folder, config)
             texts = {name: text_of(config.get(name)) for name in TOKEN_NAMES}
             tokenizer.token_names = {name: text for name, text in texts.items() if text is not None}
-        tokenizer.end_ids = end_ids(tokenizer, folder, config)
+            ends = {*tokenizer.end_ids, id_of(tokenizer, config.get("eos_token"))}
+        for name in CONFIG_FILES:
+            ids = read_if_there(folder / name).get("eos_token_id")
+            ends.update(i for i in (ids if isinstance(ids, list) else [ids]) if type(i) is int)
+        tokenizer.end_ids = tuple(sorted(i for i in ends - {None} if 0 <= i < tokenizer.vocab_size))
     return tokenizer
 
 
@@ -147,28 +149,15 @@ def chat_template(folder, config):
     If tokenizer_config.json has a list of templates, the one named "default" is used.
     """
     if (folder / TEMPLATE_FILE).exists():
-        content = read_bounded(folder / TEMPLATE_FILE)
         with errors_name(folder / TEMPLATE_FILE):
-            return content.decode()
+            return read_bounded(folder / TEMPLATE_FILE).decode()
     template = config.get("chat_template")
     if isinstance(template, list):
-        template = {entry["name"]: entry["template"] for entry in map(partial(dictionary, "chat_template"), template)}
-        template = template.get("default")
+        entries = [dictionary("chat_template", entry) for entry in template]
+        template = {entry["name"]: entry["template"] for entry in entries}.get("default")
     if not isinstance(template, str | None):
         raise ValueError(f"chat_template must be text, not {brief(template)}")
     return template
-
-
-def end_ids(tokenizer, folder, config):
-    """Return the sorted ids of all eos tokens that the files define and the vocabulary contains."""
-    ends = {*tokenizer.end_ids}
-    with errors_name(folder / TOKENIZER_CONFIG_FILE):
-        ends.add(id_of(tokenizer, config.get("eos_token")))
-    for name in CONFIG_FILES:
-        ids = read_if_there(folder / name).get("eos_token_id")
-        with errors_name(folder / name):
-            ends.update(i for i in (ids if isinstance(ids, list) else [ids]) if type(i) is int)
-    return tuple(sorted(i for i in ends - {None} if 0 <= i < tokenizer.vocab_size))
 
 
 def tokenizer_from_gguf(reader):
@@ -176,13 +165,13 @@ def tokenizer_from_gguf(reader):
 
     Raises ArchiveError, a ValueError, for damaged or unsupported metadata.
     """
+
+    def get(name):
+        field = reader.get_field(f"tokenizer.{name}")
+        return None if field is None else field.contents()
+
     with errors_name(reader.data.filename):
-        return from_metadata(lambda name: contents(reader, f"tokenizer.{name}"))
-
-
-def contents(reader, name):
-    field = reader.get_field(name)
-    return None if field is None else field.contents()
+        return from_metadata(get)
 
 
 def from_metadata(get):
@@ -196,14 +185,19 @@ def from_metadata(get):
         raise ValueError(f"the pre-tokenizer {pre!r} is not supported; supported are {', '.join(GGUF_SPLITTINGS)}")
     if get("ggml.add_eos_token"):
         raise ValueError("tokenizer.ggml.add_eos_token is not supported")
-    for name in ("tokens", "token_type", "merges"):
+    splitting, added = GGUF_SPLITTINGS[pre], get("ggml.add_bos_token")
+    begins = splitting == "llama3" if added is None else added  # as in llama.cpp
+    for name in ("tokens", "token_type", "merges", *(["bos_token_id"] if begins else [])):
         if get(f"ggml.{name}") is None:
             raise ValueError(f"not a tokenizer, or damaged (tokenizer.ggml.{name} is missing)")
     spelled, kinds = get("ggml.tokens"), get("ggml.token_type")
     if len(spelled) != len(kinds) or not {*kinds} <= {NORMAL, UNUSED, *SPECIAL}:
         raise ValueError("tokenizer.ggml.token_type must have one known type for each token")
     special = {text: i for i, (text, kind) in enumerate(zip(spelled, kinds, strict=True)) if kind in SPECIAL}
-    splitting = GGUF_SPLITTINGS[pre]
+    named = {name: get(field) for name, field in TOKEN_NAMES.items() if get(field) is not None}
+    for name, i in named.items():
+        if not 0 <= i < len(spelled):
+            raise ValueError(f"the {name} has the id {i}; ids run from 0 to {len(spelled) - 1}")
     named_ends = {get(f"ggml.{name}_token_id") for name in ("eos", "eot", "eom")} - {None}
     return BPETokenizer(
         [text.encode() if kind in SPECIAL else token_bytes(text) for text, kind in zip(spelled, kinds, strict=True)],
@@ -211,33 +205,11 @@ def from_metadata(get):
         splitting=splitting,
         special_tokens=special,
         ignore_merges=splitting == "llama3",
-        bos_id=first_token_of_metadata(get, splitting),
+        bos_id=get("ggml.bos_token_id") if begins else None,
         end_ids=sorted(named_ends | {special[text] for text in END_TEXTS & special.keys()}),
         chat_template=get("chat_template"),
-        token_names=names_in_metadata(get, spelled),
+        token_names={name: spelled[i] for name, i in named.items()},
     )
-
-
-def names_in_metadata(get, spelled):
-    """Return {name: text} of the special tokens that a template may use."""
-    ids = {name: get(field) for name, field in TOKEN_NAMES.items() if get(field) is not None}
-    for name, i in ids.items():
-        if not 0 <= i < len(spelled):
-            raise ValueError(f"the {name} has the id {i}; ids run from 0 to {len(spelled) - 1}")
-    return {name: spelled[i] for name, i in ids.items()}
-
-
-def first_token_of_metadata(get, splitting):
-    """Return the id of the token before every text, or None.
-
-    If the metadata do not say whether there is one, only a Llama 3 has it, as in llama.cpp.
-    """
-    added = get("ggml.add_bos_token")
-    if not (splitting == "llama3" if added is None else added):
-        return None
-    if get("ggml.bos_token_id") is None:
-        raise ValueError("a token precedes every text, but tokenizer.ggml.bos_token_id is missing")
-    return get("ggml.bos_token_id")
 
 
 def save_tokenizer(tokenizer, folder):
@@ -246,20 +218,15 @@ def save_tokenizer(tokenizer, folder):
     For a NoTokenizer, nothing is written. If token_names has no eos_token, the first of end_ids is used. Raises OSError
     if a file cannot be written, and ValueError if the format cannot express the tokenizer.
     """
-    folder = Path(folder)
     if isinstance(tokenizer, NoTokenizer):
         return
     if isinstance(tokenizer, ByteTokenizer):  # equals byte-level BPE without merges
         tokenizer = BPETokenizer([bytes([byte]) for byte in range(256)], [])
     content = to_tokenizer_json(tokenizer)
     texts = {i: text for text, i in content["model"]["vocab"].items()}
+    named = {"bos_token": texts.get(tokenizer.bos_id), "eos_token": texts.get(next(iter(tokenizer.end_ids), None))}
+    named |= tokenizer.token_names | {"chat_template": tokenizer.chat_template}
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-    if tokenizer.bos_id is not None:
-        config["bos_token"] = texts[tokenizer.bos_id]
-    if tokenizer.end_ids:
-        config["eos_token"] = texts[tokenizer.end_ids[0]]
-    config |= tokenizer.token_names
-    if tokenizer.chat_template is not None:
-        config["chat_template"] = tokenizer.chat_template
-    write_json(folder / TOKENIZER_FILE, content)
-    write_json(folder / TOKENIZER_CONFIG_FILE, config)
+    config |= {name: text for name, text in named.items() if text is not None}
+    write_json(Path(folder) / TOKENIZER_FILE, content)
+    write_json(Path(folder) / TOKENIZER_CONFIG_FILE, config)

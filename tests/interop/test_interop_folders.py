@@ -3,9 +3,6 @@
 import json
 import os
 import pickle
-import stat
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 
@@ -58,14 +55,12 @@ def refused(folder, words, file=""):
 
 @pytest.fixture
 def llama(tmp_path):
-    """A folder with a small Llama."""
     save_random("llama", tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def gpt2(tmp_path):
-    """A folder with a small GPT-2."""
     save_random("gpt2", tmp_path)
     return tmp_path
 
@@ -74,9 +69,10 @@ def gpt2(tmp_path):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.filterwarnings("ignore:written without the dropout")
 def test_a_model_comes_back_to_the_bit(tmp_path, name):
     model = save_random(name, tmp_path)
+    if model.config.tie_embeddings != (model.config.positions == "rotary"):
+        edit_config(tmp_path, tie_word_embeddings=...)  # a GPT-2 is tied unless it says otherwise, a Llama is not
     loaded = load_pretrained(tmp_path, model.config.dtype).model
     filled_in = {field: getattr(loaded.config, field) for field in ("d_ff", "d_head", "n_kv_heads")}
     assert loaded.config == replace(model.config, **filled_in)
@@ -94,15 +90,6 @@ def test_the_tokenizer_is_saved_beside_the_model_and_comes_back(tmp_path):
     assert LanguageModel.load(tmp_path / "new" / "folder").perplexity("a cat") == loaded.perplexity("a cat")
 
 
-def test_a_gpt2_without_biases_is_saved_with_biases_of_zero(tmp_path):
-    model = random_model(replace(CONFIGS["gpt2"], bias=False))
-    save_pretrained(LanguageModel(model, NoTokenizer(29)), tmp_path)
-    loaded = load_pretrained(tmp_path).model
-    ids = np.arange(12)[None]
-    assert loaded.config.bias and not loaded.blocks[0].attention.w_q.bias.data.any()
-    np.testing.assert_allclose(loaded.predict(ids), model.predict(ids), rtol=1e-6, atol=1e-6)
-
-
 @pytest.mark.parametrize("dtype, rtol", [("F64", 0), ("F32", 0), ("F16", 2**-10), ("BF16", 2**-7)])
 @pytest.mark.parametrize("name", ["gpt2", "llama grouped, biased, untied"])
 def test_every_floating_point_dtype_is_read(tmp_path, name, dtype, rtol):
@@ -116,15 +103,9 @@ def test_every_floating_point_dtype_is_read(tmp_path, name, dtype, rtol):
     assert_same(model, loaded, rtol)
 
 
-def test_bfloat16_is_the_upper_half_of_float32(tmp_path):
-    model = save_random("llama", tmp_path)
-    edit_tensors(tmp_path, lambda tensors: None, "BF16")
-    for parameter in model.parameters():
-        parameter.data = (parameter.data.view(np.uint32) & 0xFFFF0000).view(np.float32)
-    assert_same(model, load_pretrained(tmp_path).model)
-    header, data = header_and_data(tmp_path / WEIGHTS)
-    write_raw(tmp_path / WEIGHTS, header | {"__metadata__": {"dtype": "BF16"}}, data)
-    assert_same(model, load_pretrained(tmp_path).model)
+def test_a_gpt2_without_biases_is_saved_with_biases_of_zero(tmp_path):
+    save_pretrained(LanguageModel(random_model(replace(CONFIGS["gpt2"], bias=False)), NoTokenizer(29)), tmp_path)
+    assert not load_pretrained(tmp_path).model.blocks[0].attention.w_q.bias.data.any()
 
 
 @pytest.mark.parametrize("name, prefix", [("gpt2", "transformer."), ("llama", "model.")])
@@ -185,17 +166,14 @@ def test_missing_fields_mean_what_they_mean_to_transformers(llama):
     assert (config.kv_heads, config.eps, config.rope_base, config.bias) == (4, 1e-6, 10000.0, False)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama grouped, biased, untied"])
-def test_without_a_word_on_it_a_gpt2_is_tied_and_a_llama_is_not(tmp_path, name):
-    model = save_random(name, tmp_path)
-    edit_config(tmp_path, tie_word_embeddings=...)
-    assert_same(model, load_pretrained(tmp_path).model)
-
-
-def test_dropout_that_a_config_cannot_express_is_left_out_and_said(gpt2):
+def test_dropout_that_the_other_side_cannot_express_is_left_out_and_said(gpt2, tmp_path):
     edit_config(gpt2, attn_pdrop=0.2)
     with pytest.warns(UserWarning, match="read without dropout.*attn_pdrop 0.2"):
         assert load_pretrained(gpt2).model.config.dropout == 0
+    model = random_model(replace(CONFIGS["llama"], dropout=0.1))
+    with pytest.warns(UserWarning, match=r"written without the dropout of 0\.1"):
+        save_pretrained(LanguageModel(model, NoTokenizer(29)), tmp_path / "llama")
+    assert load_pretrained(tmp_path / "llama").model.config.dropout == 0
 
 
 # Unsupported features are refused by name.
@@ -275,11 +253,6 @@ def test_weights_that_are_no_finite_numbers_are_refused(llama, number):
     refused(llama, "the tensor norm.weight contains a value that is not a finite float32")
 
 
-def test_integers_for_weights_are_refused(llama):
-    edit_tensors(llama, lambda t: None, "I32")
-    refused(llama, "the tensor .* is I32; supported are F64, F32, F16, BF16", WEIGHTS)
-
-
 # Files that are damaged or something else.
 
 
@@ -322,12 +295,6 @@ def test_a_link_to_what_never_ends_is_not_followed_to_its_end(tmp_path, name, mo
     (tmp_path / name).unlink(missing_ok=True)
     (tmp_path / name).symlink_to("/dev/zero")
     refused(tmp_path, "is longer than the limit of 100,000 bytes for such a file", name)
-
-
-def test_a_chat_template_that_is_no_text_is_named(tmp_path):
-    save_pretrained(byte_lm(), tmp_path)
-    (tmp_path / "chat_template.jinja").write_bytes(b"\xff")
-    refused(tmp_path, "can't decode byte 0xff", "chat_template.jinja")
 
 
 @pytest.mark.parametrize(
@@ -386,15 +353,6 @@ def test_shards_lie_in_the_folder_whatever_the_index_says(tmp_path, name):
     refused(tmp_path / "folder", "is not the name of a safetensors file in the folder", INDEX)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the names of files do not follow the locale")
-def test_a_shard_whose_name_this_system_cannot_have_is_refused(llama):
-    shard(llama, 1, weight_map={"model.norm.weight": "Ā.safetensors"})
-    code = f"from minitransformer.interop import load_pretrained; load_pretrained({str(llama)!r})"
-    ascii_names = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ascii_names)
-    assert "is not the name of a safetensors file in the folder" in run.stderr.splitlines()[-1]
-
-
 def test_an_index_that_does_not_fit_its_shards_is_refused(llama):
     weight_map = shard(llama, 2)
     first, second = sorted(set(weight_map.values()))
@@ -408,15 +366,6 @@ def test_an_index_that_does_not_fit_its_shards_is_refused(llama):
     (llama / first).unlink()
     with pytest.raises(FileNotFoundError, match=first):
         load_pretrained(llama)
-
-
-def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path):
-    lm = byte_lm()
-    save_pretrained(lm, tmp_path)
-    lm.model = random_model(replace(lm.model.config, vocab_size=100))
-    lm.tokenizer = NoTokenizer(100)
-    save_pretrained(lm, tmp_path)
-    refused(tmp_path, "the tokenizer has 256 tokens, but the model has only 100")
 
 
 # Models that cannot be saved.
@@ -435,6 +384,10 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path):
             "norm 'layer_norm' cannot be written: with rotary positions the model becomes a Llama",
         ),
         ({"positions": "rotary", "norm": "rms_norm"}, "feed_forward 'gelu' cannot be written: with rotary positions"),
+        (
+            {"positions": "rotary", "norm": "rms_norm", "feed_forward": "swiglu", "n_heads": 3, "d_head": 4},
+            "n_heads 3 cannot be written: in a Llama it divides d_model 8",
+        ),
     ],
 )
 def test_what_transformers_cannot_express_is_refused_by_name_and_nothing_is_written(tmp_path, fields, words):
@@ -442,19 +395,6 @@ def test_what_transformers_cannot_express_is_refused_by_name_and_nothing_is_writ
     with pytest.raises(ValueError, match=words):
         save_pretrained(lm, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_heads_that_do_not_divide_the_width_are_no_llama(tmp_path):
-    model = random_model(replace(CONFIGS["llama"], n_heads=5, d_head=4))
-    with pytest.raises(ValueError, match="n_heads 5 cannot be written: in a Llama it divides d_model 12"):
-        save_pretrained(LanguageModel(model, NoTokenizer(29)), tmp_path)
-
-
-def test_the_dropout_of_a_llama_is_left_out_and_said(tmp_path):
-    model = random_model(replace(CONFIGS["llama"], dropout=0.1))
-    with pytest.warns(UserWarning, match=r"written without the dropout of 0\.1"):
-        save_pretrained(LanguageModel(model, NoTokenizer(29)), tmp_path)
-    assert load_pretrained(tmp_path).model.config.dropout == 0
 
 
 def test_saving_replaces_what_was_there_or_where_it_fails_leaves_it(tmp_path, monkeypatch):
@@ -470,23 +410,6 @@ def test_saving_replaces_what_was_there_or_where_it_fails_leaves_it(tmp_path, mo
     with pytest.raises(OSError, match="No space left"):
         save_random("llama", tmp_path, seed=2)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-@pytest.mark.skipif(os.name == "nt", reason="needs modes")
-def test_the_files_have_one_mode_that_of_the_umask_and_keep_another(tmp_path):
-    def modes():
-        return {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-
-    before = os.umask(0o027)
-    try:
-        save_random("llama", tmp_path, seed=0)
-    finally:
-        os.umask(before)
-    assert modes() == {0o640}
-    for path in tmp_path.iterdir():
-        path.chmod(0o600)
-    save_random("llama", tmp_path, seed=1)
-    assert modes() == {0o600}
 
 
 def test_nobody_saves_where_another_run_is_at_work(tmp_path):

@@ -111,4 +111,5 @@ def shard(folder, count, **index):
 
 def byte_lm(**fields):
     """Return a small language model on bytes that save_pretrained can write."""
-    return LanguageModel(random_model(Config(256, 12, d_model=8, n_heads=2, n_layers=1, **fields)), ByteTokenizer())
+    sizes = {"vocab_size": 256, "context": 12, "d_model": 8, "n_heads": 2, "n_layers": 1}
+    return LanguageModel(random_model(Config(**sizes | fields)), ByteTokenizer())
