@@ -10,7 +10,6 @@ is reported.
 
 import contextlib
 import functools
-import inspect
 import warnings
 
 import numpy as np
@@ -20,22 +19,12 @@ from gradcheck.diagnosis import code, places, probes, relations
 from gradcheck.diagnosis.evidence import Evidence, stream
 from gradcheck.mistakes.draws import other_draws
 
-OBSERVATIONS = (  # these describe the numbers of this draw only, so they are not tested on another
+HYPOTHESES = (
     relations.identically_zero,
     relations.not_finite,
     relations.works_in_float32,
     relations.does_not_depend_on_dy,
     probes.captured_name_rebound,
-    places.wrong_on_a_slice,
-    relations.not_linear_in_dy,
-    places.right_once_indices_differ,
-    places.right_when_summed,
-    places.wrong_through_a_part_of_y,
-    places.right_with_an_axis_less,
-    relations.off_by_little,
-)
-HYPOTHESES = (
-    *OBSERVATIONS[:5],
     probes.right_once_emptied,
     relations.exchanged,
     code.factor,
@@ -50,10 +39,20 @@ HYPOTHESES = (
     relations.matrix_not_transposed,
     relations.multiple_along_an_axis,
     probes.right_once_all_ones,
-    *OBSERVATIONS[6:11],
+    relations.not_linear_in_dy,
+    places.right_once_indices_differ,
+    places.right_when_summed,
+    places.wrong_through_a_part_of_y,
+    places.right_with_an_axis_less,
     relations.factors_wrong,
     relations.off_by_little,
 )
+ALIKE = {  # these must give the same sentence on another draw; the others describe this draw, or use both draws
+    *(probes.right_once_emptied, relations.exchanged, relations.rearranged, relations.equals_dy),
+    *(relations.only_the_diagonal, relations.constant_along_axes, probes.operand_turned),
+    *(relations.matrix_not_transposed, relations.multiple_along_an_axis, probes.right_once_all_ones),
+    relations.factors_wrong,
+}
 
 
 def what_is_wrong(run, step, findings, find):
@@ -64,26 +63,17 @@ def what_is_wrong(run, step, findings, find):
     and the ComplexStep of another Run.
     """
     elsewhere = functools.cache(lambda: _on_another_draw(run, find))
-    for evidence in _evidence(run, step, findings):
-        yield _first(evidence, elsewhere) if evidence.is_wrong else ""
+    for evidence in _evidence(run, step, findings, elsewhere):
+        yield _first(evidence) if evidence.is_wrong else ""
 
 
-def _first(evidence, elsewhere):
-    """Return the sentence of the first hypothesis that holds, or an empty string.
-
-    Hypotheses other than OBSERVATIONS must also hold on the other draw, whose Evidence `elsewhere()` returns.
-    """
+def _first(evidence):
+    """Return the sentence of the first hypothesis that holds, or an empty string."""
     with np.errstate(all="ignore"):
         for hypothesis in HYPOTHESES:
-            if hypothesis in OBSERVATIONS:
-                sentence = hypothesis(evidence)
-            elif len(inspect.signature(hypothesis).parameters) > 1:
-                other = elsewhere()[evidence.position] if elsewhere() else None
-                sentence = hypothesis(evidence, other) if other is not None else None
-            else:
-                sentence = hypothesis(evidence)
-                if sentence and not (elsewhere() and hypothesis(elsewhere()[evidence.position]) == sentence):
-                    continue
+            sentence = hypothesis(evidence)
+            if sentence and hypothesis in ALIKE and not (evidence.twin and hypothesis(evidence.twin) == sentence):
+                continue
             if sentence:
                 return sentence[0].upper() + sentence[1:] if sentence.startswith("the ") else sentence
     return ""
@@ -99,7 +89,7 @@ def _on_another_draw(run, find):
                 other = run_under_watch(call, None, rng)
                 if np.isfinite(other.y).all():
                     findings, step = find(other)
-                    return _evidence(other, step, findings)
+                    return _evidence(other, step, findings, list)
     finally:
         for argument in run.arguments:
             if argument.parameter is not None:
@@ -107,9 +97,7 @@ def _on_another_draw(run, find):
     return []
 
 
-def _evidence(run, step, findings):
-    """Return the Evidence of each Finding. All of them are the `others` of each."""
-    everything = [Evidence(run, step, finding, i) for i, finding in enumerate(findings)]
-    for evidence in everything:
-        evidence.others = everything
+def _evidence(run, step, findings, elsewhere):
+    everything = []
+    everything += [Evidence(run, step, findings, i, everything, elsewhere) for i in range(len(findings))]
     return everything

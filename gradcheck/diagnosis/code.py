@@ -35,15 +35,16 @@ class Scope(Names):
     """The arrays and numbers of a call by name, which may fill the holes of repairs."""
 
     def __init__(self, evidence):
-        named = [*evidence.arrays("fbiu"), ("y", evidence.y), ("dy", evidence.dy), *evidence.numbers()]
-        self.spelling = {re.sub(r"\W+", "_", name): name for name, _ in named}
-        values = {re.sub(r"\W+", "_", evidence.name): evidence.array}  # first: its lengths have precedence
-        for name, value in named:
-            values.setdefault(re.sub(r"\W+", "_", name), value)
+        call = evidence.run.call
+        numbers = [(name, value) for name, value in call.options.items() if isinstance(value, (int, float, np.number))]
+        numbers = [(name, float(value)) for name, value in numbers if not isinstance(value, (bool, np.bool_))]
+        named = [(evidence.name, evidence.array), *evidence.arrays("fbiu"), ("y", evidence.y), ("dy", evidence.dy)]
+        self.spelling, values = {}, {}  # the first name is the argument's: its lengths have precedence
+        for name, value in [*named, *numbers]:
+            values.setdefault(variable(name), value)
+            self.spelling[variable(name)] = name
         super().__init__(values, (), (), lambda name: name == "dy")
-        self.known = {**values, "np": np}
-        self.call = evidence.run.call
-
+        self.evidence, self.known, self.keep_to_time = evidence, {**values, "np": np}, call.keep_to_time
         self.all_axes = [ast.Constant(axis) for axis in (None, *range(evidence.given.ndim))]
 
     def _list_axes(self, bound):
@@ -54,7 +55,7 @@ class Scope(Names):
 
     def value(self, code, **others):
         """Evaluate code and return the result, or None if it raises. `others` are further variables."""
-        self.call.keep_to_time()  # large arrays take long
+        self.keep_to_time()  # large arrays take long
         try:
             expression = ast.parse(code, mode="eval") if isinstance(code, str) else ast.Expression(code)
             with np.errstate(all="ignore"):
@@ -62,53 +63,56 @@ class Scope(Names):
         except Exception:  # code that is tried at random may fail in any way
             return None
 
+    def gives(self, code, target, **others):
+        """Return True if code evaluates to an array with the shape and the entries of `target`."""
+        value = self.value(code, **others)
+        return isinstance(value, np.ndarray) and value.shape == target.shape and self.evidence.same(value, target)
+
     def spelled(self, text):
         """Replace the variables in a text with the names of the call, which need not be identifiers."""
         return re.sub(r"\w+", lambda found: self.spelling.get(found[0], found[0]), text)
 
 
-def is_code_of(evidence, scope, code, target, **others):
-    """Return True if code evaluates to an array with the shape and the entries of `target`."""
-    value = scope.value(code, **others)
-    return isinstance(value, np.ndarray) and value.shape == target.shape and evidence.same(value, target)
+def variable(name):
+    return re.sub(r"\W+", "_", name)
 
 
-def factor(evidence, other):
+def factor(evidence):
     """Detect given = c · truth, with c written as an expression of small numbers, lengths and options of the call."""
-    c, there = evidence.ratio(evidence.given, evidence.truth), other.ratio(other.given, other.truth)
+    other, label = evidence.twin, evidence.label
+    c, there = (e.ratio(e.given, e.truth) if e else None for e in (evidence, other))
     if c is None or there is None:
         return None
-    label = evidence.label
-    if close(c, -1.0, evidence) and close(there, -1.0, other):
+    tolerance = 10 * evidence.resolution
+
+    def is_factor(a, b):
+        return abs(c - a) <= tolerance * abs(a) and abs(there - b) <= tolerance * abs(b)
+
+    if is_factor(-1.0, -1.0):
         return f"{label} has its sign flipped"
-    if evidence.dy.size == 1 and close(c, evidence.dy.item(), evidence) and close(there, other.dy.item(), other):
+    if evidence.dy.size == 1 and is_factor(evidence.dy.item(), other.dy.item()):
         return f"{label} is dy times the correct gradient: it is multiplied by dy once too often"
     truth = np.abs(evidence.truth[evidence.known])
-    is_constant = close(c, there, evidence) and np.sum(truth > 1e-6 * np.max(truth)) > 1
+    is_constant = abs(c - there) <= tolerance * abs(there) and np.sum(truth > 1e-6 * np.max(truth)) > 1
     fraction = Fraction(c).limit_denominator(LARGEST)
-    is_small = abs(fraction.numerator) <= LARGEST and close(c, float(fraction), evidence)
+    is_small = abs(fraction.numerator) <= LARGEST and abs(c - fraction) <= tolerance * abs(fraction)
     here, elsewhere = Scope(evidence), Scope(other)
-    for k, candidates in enumerate(_numbers(here, elsewhere, evidence.name)):
-        found = [(str(fraction), [""])] if k == 0 and is_constant and is_small else []
+    found = [(str(fraction), [""])] if is_constant and is_small else []
+    for candidates in _numbers(here, elsewhere, variable(evidence.name)):
         for form, names in candidates:
             values = [scope.value(form.format(names[0])) for scope in (here, elsewhere)]
             is_possible = None not in values and np.isfinite(values).all() and min(values) > 0 and values[0] != 1
-            if is_possible and close(c, values[0], evidence) and close(there, values[1], other):
+            if is_possible and is_factor(*values):
                 found.append((form, [here.spelled(name) for name in names]))
         if found:
-            return f"{label} is {_factors_in_words(found[:2])}"
+            shown = [form.format("n" if len(names) > 1 else names[0]) for form, names in found[:2]]
+            several = next((names for _, names in found[:2] if len(names) > 1), [])
+            which = f", with n = {' or '.join(several[:3])}" if several else ""
+            return f"{label} is {' or '.join(shown)} times the correct gradient{which}"
     return f"{label} is off by a constant factor" if is_constant else None
 
 
-def _factors_in_words(found):
-    """Describe one or two factors (form, names), where all names have the same value on both draws."""
-    shown = [form.format("n" if len(names) > 1 else names[0]) for form, names in found]
-    several = next((names for _, names in found if len(names) > 1), [])
-    which = f", with n = {' or '.join(several[:3])}" if several else ""
-    return f"{' or '.join(shown)} times the correct gradient{which}"
-
-
-def _numbers(here, elsewhere, name):
+def _numbers(here, elsewhere, own):
     """Yield groups of candidates (form, names) for a factor, the plainest group first.
 
     A form, such as `1 / {}`, has a place for a quantity. `names` are expressions for it: no draw distinguishes them.
@@ -117,21 +121,19 @@ def _numbers(here, elsewhere, name):
     numbers = [[key] for key, value in here.values.items() if not isinstance(value, np.ndarray)]
     products = {1: {}, 2: {}}  # {(product of the lengths here, elsewhere): names}
     for key, array in sorted(arrays, key=lambda named: named[0] == "y"):
-        for axes in (axes for n in range(1, array.ndim + 1) for axes in itertools.combinations(range(array.ndim), n)):
+        for axes in _subsets(range(array.ndim)):
             sizes = tuple(int(np.prod(np.take(scope.values[key].shape, axes))) for scope in (here, elsewhere))
             text = " * ".join(f"{key}.shape[{axis}]" for axis in axes)
             names = products[min(len(axes), 2)].setdefault(sizes, [])
             if sizes[0] > 1 and not (names and key == "y"):
                 names.append(f"({text})" if len(axes) > 1 else text)
     lengths, several = ([names for names in found.values() if names] for found in products.values())
-    several = [names[:1] for names in several]
     conditions = [
         key if array.dtype.kind == "b" else f"({key} >= 0)" for key, array in arrays if array.dtype.kind in "bi"
     ]
     conditions = [condition for condition in conditions if 0 < here.value(f"{condition}.mean()") < 1]
     counts = [[f"{condition}.{count}()"] for condition in conditions for count in ("sum", "mean")]
-    quantities = [*lengths, *numbers, *counts, *several]
-    own = re.sub(r"\W+", "_", name)
+    quantities = [*lengths, *numbers, *counts, *(names[:1] for names in several)]
     yield itertools.product(("{}", "1 / {}"), quantities)
     yield itertools.product(("{}", "1 / {}"), [[f"(y.size / {own}.size)"]] if own in here.values else [])
     yield [
@@ -142,25 +144,25 @@ def _numbers(here, elsewhere, name):
     ]
 
 
-def edited(evidence, other):
+def _subsets(axes):
+    return [subset for n in range(1, len(axes) + 1) for subset in itertools.combinations(axes, n)]
+
+
+def edited(evidence):
     """Detect given and truth that differ by one edit of the table, such as a missing factor or a missing mean."""
-    here, there = Scope(evidence), Scope(other)
-    directions = [("given", "truth")] + [("truth", "given")] * (evidence.is_complete and other.is_complete)
-
-    def fits(code, start, end):
-        return all(
-            is_code_of(e, scope, code, getattr(e, end), **{GRADIENT: getattr(e, start)})
-            for e, scope in ((evidence, here), (other, there))
-        )
-
+    if evidence.twin is None:
+        return None
+    here, *_ = scopes = Scope(evidence), Scope(evidence.twin)
+    directions = [("given", "truth")] + [("truth", "given")] * (evidence.is_complete and evidence.twin.is_complete)
     for rank in RANKS:
         found = {}
         for edit, code, _ in repairs(ast.Name(GRADIENT, ast.Load()), here, rank):
+            inverse = INVERSE.get((ast.dump(edit.row.wrong), ast.dump(edit.row.right)))
             for start, end in directions:
-                row = (
-                    edit.row if start == "given" else INVERSE.get((ast.dump(edit.row.wrong), ast.dump(edit.row.right)))
-                )
-                if row is not None and fits(code, start, end):
+                row = edit.row if start == "given" else inverse
+                if row is not None and all(
+                    s.gives(code, getattr(s.evidence, end), **{GRADIENT: getattr(s.evidence, start)}) for s in scopes
+                ):
                     sentence = Edit(row, edit.old, edit.new, edit.bound).sentence(Reader())
                     place = "" if GRADIENT in sentence else f" in {evidence.label}"
                     others = tuple(text_of(code) for hole, code in edit.bound.items() if hole != "A")
@@ -170,28 +172,23 @@ def edited(evidence, other):
     return None
 
 
-def recognised(evidence, other):
+def recognised(evidence):
     """Detect two gradients of the same form, such as dy · F(x) and dy · F(y), or sums over different axes."""
-    if evidence.known.sum() < 2:
+    other = evidence.twin
+    if other is None or evidence.known.sum() < 2:
         return None
     here, there = Scope(evidence), Scope(other)
     alike = [name for name in (*here.arrays, "y") if here.values[name].shape == evidence.dy.shape and name != "dy"]
-    families = [[f"dy * {form.format(name)}" for name in dict.fromkeys(alike)] for form in DERIVATIVES]
-    axes = [axes for n in range(1, evidence.dy.ndim + 1) for axes in itertools.combinations(range(evidence.dy.ndim), n)]
-    axes = [a[0] if len(a) == 1 else a for a in axes]
-    for summand in ("dy", *(f"(dy * {name})" for name in dict.fromkeys(alike))):
-        families.append([f"{summand}.sum(axis={a})" for a in axes])
+    alike = dict.fromkeys(alike)
+    families = [[f"dy * {form.format(name)}" for name in alike] for form in DERIVATIVES]
+    axes = [a[0] if len(a) == 1 else a for a in _subsets(range(evidence.dy.ndim))]
+    families += [[f"{d}.sum(axis={a})" for a in axes] for d in ("dy", *(f"(dy * {name})" for name in alike))]
     for family in families:
-        given = [code for code in family if is_code_of(evidence, here, code, evidence.given)]
-        right = [code for code in family if given and is_code_of(evidence, here, code, evidence.truth)]
+        given = [code for code in family if here.gives(code, evidence.given)]
+        right = [code for code in family if given and here.gives(code, evidence.truth)]
         for one, two in itertools.product(given, right):
-            if is_code_of(other, there, one, other.given) and is_code_of(other, there, two, other.truth):
+            if there.gives(one, other.given) and there.gives(two, other.truth):
                 return f"{evidence.label} equals {here.spelled(one)}, and the correct gradient is {here.spelled(two)}"
-        if given and given[0].startswith("dy.sum") and is_code_of(other, there, given[0], other.given):
+        if given and given[0].startswith("dy.sum") and there.gives(given[0], other.given):
             return f"{evidence.label} equals {given[0]}: the derivative of the function itself is skipped"
     return None
-
-
-def close(a, b, evidence):
-    """Return True if two numbers are equal up to 10 times the oracle's resolution, relative to b."""
-    return abs(a - b) <= 10 * evidence.resolution * abs(b)

@@ -18,35 +18,40 @@ REPEATS = 3
 class Evidence:
     """The gradient of one argument, `given`, and the true gradient, `truth`.
 
-    `truth` is NaN at entries that were not compared or whose true value is not known.
+    `truth` is NaN at entries that were not compared or whose true value is not known to a millionth of the largest
+    entry, as at a kink. `size` is the largest true entry. `is_complete` is True if the truth is known at all entries,
+    and `is_told` if it is known at all compared entries. `others` are the Evidence of all arguments of the Run.
+    `elsewhere()` returns the same list for another draw of the inputs, which is empty if there is none.
     """
 
-    def __init__(self, run, step, finding, position):
-        self.run = run
-        self.step = step
-        self.position = position
-        self.name = finding.argument.name
-        self.label = finding.argument.label
-        self.array = finding.argument.array
-        self.is_parameter = finding.argument.parameter is not None
-        self.is_wrong = finding.is_wrong
-        self.given = finding.gradient
-        self.dy = run.dy
-        self.y = run.y
+    def __init__(self, run, step, findings, position, others, elsewhere):
+        finding = findings[position]
+        self.run, self.step, self.position = run, step, position
+        self.others, self.elsewhere = others, elsewhere
+        self.name, self.label, self.array = finding.argument.name, finding.argument.label, finding.argument.array
+        self.is_wrong, self.given, self.dy, self.y = finding.is_wrong, finding.gradient, run.dy, run.y
+        if finding.exact is not None:
+            is_sharp = np.isfinite(finding.exact)
+        else:
+            largest = np.max(np.abs(finding.numeric), initial=0.0, where=np.isfinite(finding.numeric))
+            is_sharp = finding.uncertainty <= 1e-6 * largest
+        known = (finding.verdicts != KINK) & (finding.verdicts != CANNOT_TELL) & is_sharp
         truth = np.full(self.given.size, np.nan)
-        known = (finding.verdicts != KINK) & (finding.verdicts != CANNOT_TELL) & _is_sharp(finding)
         truth[finding.entries[known]] = finding.truth[known]
         self.truth = truth.reshape(self.given.shape)
         self.known = np.isfinite(self.truth)
-        self.is_complete = bool(self.known.all())
-        self.is_told = bool(known.all())  # the truth is known at every compared entry
+        self.is_complete, self.is_told = bool(self.known.all()), bool(known.all())
+        self.size = np.max(np.abs(self.truth[self.known]), initial=0.0)
         uncertainty = finding.uncertainty[known]
         if finding.exact is not None or not len(uncertainty):
             self.resolution = EXACT
         else:
-            size = np.max(np.abs(self.truth[self.known]), initial=0.0)
-            self.resolution = max(APPROXIMATE, 10 * float(np.max(uncertainty)) / max(size, 1e-300))
-        self.others = []
+            self.resolution = max(APPROXIMATE, 10 * float(np.max(uncertainty)) / max(self.size, 1e-300))
+
+    @property
+    def twin(self):
+        """Return the Evidence of the same argument on another draw of the inputs, or None."""
+        return self.elsewhere()[self.position] if self.elsewhere() else None
 
     @property
     def error(self):
@@ -58,20 +63,15 @@ class Evidence:
 
         Otherwise the mistake is at a kink or in entries that were not compared, and its kind cannot be determined.
         """
-        error, truth = np.abs(self.error[self.known]), np.abs(self.truth[self.known])
-        return bool(np.any(~(error <= self.resolution * np.max(truth, initial=0.0))))
+        return bool(np.any(~(np.abs(self.error[self.known]) <= self.resolution * self.size)))
 
     @property
     def small_share(self):
         """Return the largest error divided by the largest entry, or 0 if it is not small or too little is known."""
-        error, truth = np.abs(self.error[self.known]), np.abs(self.truth[self.known])
-        if (
-            not self.is_told
-            or not self.is_wrong_where_known
-            or np.sum(truth > SMALL * np.max(truth, initial=0.0)) < FEW
-        ):
+        is_enough = np.sum(np.abs(self.truth[self.known]) > SMALL * self.size) >= FEW
+        if not self.is_told or not self.is_wrong_where_known or not is_enough:
             return 0.0
-        share = float(np.max(error) / np.max(truth))
+        share = float(np.max(np.abs(self.error[self.known])) / self.size)
         return share if share <= SMALL else 0.0
 
     def same(self, a, b, where=None):
@@ -101,24 +101,15 @@ class Evidence:
 
     def wrong(self):
         """Return a mask of the entries that are known to be wrong, by more than 100 times the resolution."""
-        size = np.max(np.abs(self.truth[self.known]), initial=0.0)
-        return self.known & ~(np.abs(self.error) <= 100 * self.resolution * size)
+        return self.known & ~(np.abs(self.error) <= 100 * self.resolution * self.size)
 
     def arrays(self, kinds="f"):
         """Yield (name, array) for each input, option and parameter that is an array with a dtype of these kinds."""
         call = self.run.call
-        for name, value in [*zip(call.input_names(), call.inputs, strict=True), *call.options.items()]:
+        parameters = [(a.name, a.array) for a in self.run.arguments if a.parameter is not None]
+        for name, value in [*zip(call.input_names(), call.inputs, strict=True), *call.options.items(), *parameters]:
             if isinstance(value, np.ndarray) and value.dtype.kind in kinds:
                 yield name, value
-        for argument in self.run.arguments:
-            if argument.parameter is not None and argument.array.dtype.kind in kinds:
-                yield argument.name, argument.array
-
-    def numbers(self):
-        """Yield (name, number) for each option that is a number."""
-        for name, value in self.run.call.options.items():
-            if isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_)):
-                yield name, float(value)
 
     def again(self, dy=None, *, array=None, values=None, in_backward_alone=False):
         """Return this argument's gradient from a new forward and backward pass, or None if this is impossible.
@@ -142,10 +133,7 @@ class Evidence:
             array[...] = before
 
     def gradient_by(self, backward, dy=None):
-        """Run a backward pass and return this argument's gradient, or None if it raises.
-
-        If `backward` is None, a new forward pass is run first.
-        """
+        """Return this argument's gradient by a backward pass, or by a new one if it is None, or None if it raises."""
         call, arguments = self.run.call, self.run.arguments
         try:
             backward = call.evaluate()[1] if backward is None else backward
@@ -153,15 +141,6 @@ class Evidence:
             return with_zeros(gradients, arguments)[self.position]
         except Exception:  # user code may fail under such a probe, and then there is no evidence
             return None
-
-    def output_with(self, array, values):
-        """Run forward with `values` in a writable array, restore the array, and return y."""
-        before = array.copy()
-        try:
-            array[...] = values
-            return np.array(self.run.call.evaluate()[0])
-        finally:
-            array[...] = before
 
     def is_right_for(self, call, *, outputs=True, entries=True):
         """Return True if this argument's gradient is right on another Call of the function.
@@ -184,13 +163,19 @@ class Evidence:
             return None
         return bool(abs(np.vdot(given, v) - exact) <= HOLDS * size)
 
-    def exchanged(self, call):
-        """Return copies of a Call in which the entries of each float input are permuted.
+    def exchanged(self):
+        """Return copies of the Call in which the entries of each float input are permuted.
 
         They are needed because a mistake may affect only some values, such as negative ones, and in the original Call
         these may not be at the entries under test.
         """
-        return [call.on([_exchanged(value, k) for value in call.inputs]) for k in range(REPEATS)]
+
+        def permuted(value, k):
+            is_float = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+            return stream(f"exchange {k}").permutation(value.ravel()).reshape(value.shape) if is_float else value
+
+        call = self.run.call
+        return [call.on([permuted(value, k) for value in call.inputs]) for k in range(REPEATS)]
 
 
 def equal(a, b):
@@ -204,23 +189,6 @@ def stream(purpose):
     Inputs are often drawn from `default_rng(0)`, and a direction must not equal an input.
     """
     return np.random.default_rng([*b"diagnosis", *purpose.encode()])
-
-
-def _exchanged(value, k):
-    if not (isinstance(value, np.ndarray) and value.dtype.kind == "f"):
-        return value
-    return stream(f"exchange {k}").permutation(value.ravel()).reshape(value.shape)
-
-
-def _is_sharp(finding):
-    """Return a mask of the entries whose truth is known to a millionth of the largest entry.
-
-    It excludes, for example, a kink at which backward is wrong.
-    """
-    if finding.exact is not None:
-        return np.isfinite(finding.exact)
-    size = np.max(np.abs(finding.numeric), initial=0.0, where=np.isfinite(finding.numeric))
-    return finding.uncertainty <= 1e-6 * size
 
 
 def spread(array, shape):
@@ -238,10 +206,7 @@ def joined(words):
 
 
 def listed(indices, n):
-    """Describe some indices of an axis of length n.
-
-    The result is, for example, `index 2 (the last)`, `indices 0 to 3` or `indices 0, 2`.
-    """
+    """Describe indices of an axis of length n: `index 2 (the last)`, `indices 0 to 3` or `indices 0, 2`."""
     first, last = int(indices[0]), int(indices[-1])
     if len(indices) == 1:
         return f"index {first}" + (" (the last)" if first == n - 1 else " (the first)" if first == 0 else "")

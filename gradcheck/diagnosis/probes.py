@@ -79,10 +79,7 @@ def right_once_all_ones(evidence):
 
 
 def _is_right_for_equal_slices(evidence, array, values):
-    """Yield for each axis whether the gradient is right once all slices of the array along it are equal.
-
-    Every slice is replaced by the first. An array of a single dimension yields nothing.
-    """
+    """Yield for each axis of several whether the gradient is right once all slices along it equal the first."""
     for axis in range(array.ndim if array.ndim > 1 else 0):
         if array.shape[axis] > 1:
             array[...] = np.take(values, [0], axis)
@@ -101,12 +98,17 @@ def _is_a_gain(evidence, array):
 
     Each entry of y is then an affine function of the one entry of the array that is broadcast to it.
     """
-    factor = stream("factors").uniform(0.5, 2.0, array.shape)
+    before, factor = array.copy(), stream("factors").uniform(0.5, 2.0, array.shape)
     try:
-        without, other = (evidence.output_with(array, values) for values in (0 * array, factor * array))
+        array[...] = 0 * before
+        without = np.array(evidence.run.call.evaluate()[0])
+        array[...] = factor * before
+        other = evidence.run.call.evaluate()[0]
         expected = without + np.broadcast_to(factor, evidence.y.shape) * (evidence.y - without)
     except Exception:  # the user's function fails on these values, or the array is not broadcast to y
         return False
+    finally:
+        array[...] = before
     return bool(np.max(np.abs(other - expected)) <= EXACT * np.max(np.abs(expected)))
 
 
@@ -142,20 +144,19 @@ def captured_name_rebound(evidence):
     """Detect a captured name that is rebound after the closure, and report the name and the line.
 
     A closure keeps the variable, not its value. If `x = norm(x)` follows `def backward`, backward reads the new value
-    when it runs later. Forward is run again under a trace that records the value of each captured name at the line that
-    defines the closure, and the line after which it changes. Backward then runs with the recorded value.
+    when it runs later. Forward is run again under a trace. Backward then runs with the value that the name had at the
+    line that defines the closure.
     """
-    seen = {}
+    logs = []
     try:
-        with _traced(seen):
+        with _traced(logs):
             _, backward = evidence.run.call.evaluate()
     except Exception:  # the user's function ran before, so an exception now does not explain the gradient
         return None
     for function in _closures(backward, set()):
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            value, line = seen.get((function.__code__, name), (None, None))
-            if line is None:  # never rebound, or defined several times and so ambiguous
-                continue
+        name, value, line = next(_rebound(function, logs), ("", None, 0))
+        if name:
+            cell = function.__closure__[function.__code__.co_freevars.index(name)]
             now, cell.cell_contents = cell.cell_contents, value
             again = evidence.gradient_by(backward)
             cell.cell_contents = now
@@ -167,36 +168,37 @@ def captured_name_rebound(evidence):
     return None
 
 
-@contextmanager
-def _traced(seen):
-    """Record in `seen` {(code of a closure, captured name): (value, line)}.
+def _rebound(function, logs):
+    """Yield (name, value at the definition, line that rebinds it) for names that a function captures.
 
-    `value` is the value of the name at the definition of the closure. `line` is the number of the line that rebinds the
-    name, or None. A closure that is defined several times is left out.
+    A function that is defined several times is left out.
     """
+    code = function.__code__
+    logs = [log for outer, log in logs if code in outer.co_consts]
+    events = [(i, log) for log in logs for i, (line, _) in enumerate(log) if line == code.co_firstlineno]
+    for i, log in events if len(events) == 1 else ():
+        for name in code.co_freevars:
+            held = [(line, names.get(name, i)) for line, names in log[i:]]
+            later = next((k for k, (_, value) in enumerate(held) if value is not held[0][1]), None)
+            if later is not None and name in log[i][1]:
+                yield name, held[0][1], held[later - 1][0]
+
+
+@contextmanager
+def _traced(logs):
+    """Append (code, [(line, local names), …]) to `logs` for each call of a function that defines a closure."""
 
     def trace_calls(frame, event, _):
-        inner = [c for c in frame.f_code.co_consts if isinstance(c, types.CodeType) and c.co_freevars]
-        defined, last = {}, frame.f_lineno
+        if not any(isinstance(c, types.CodeType) and c.co_freevars for c in frame.f_code.co_consts):
+            return None
+        log = []
+        logs.append((frame.f_code, log))
 
         def trace_lines(frame, event, _):
-            nonlocal last
-            held = frame.f_locals
-            for key, value in defined.items():
-                if key in seen and held.get(key[1], value) is not value and seen[key][1] is None:
-                    seen[key] = value, last
-            for code in inner if event == "line" else ():
-                if code.co_firstlineno == frame.f_lineno:
-                    for key in [(code, name) for name in code.co_freevars if name in held]:
-                        if key in seen:
-                            seen.pop(key)
-                        elif key not in defined:
-                            defined[key] = held[key[1]]
-                            seen[key] = held[key[1]], None
-            last = frame.f_lineno
+            log.append((frame.f_lineno, dict(frame.f_locals)))
             return trace_lines
 
-        return trace_lines if inner else None
+        return trace_lines
 
     before = sys.gettrace()
     sys.settrace(trace_calls)

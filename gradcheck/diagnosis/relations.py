@@ -8,23 +8,14 @@ from gradcheck.complex_step import NotComplexSafe
 from gradcheck.diagnosis.evidence import EXACT, axes_of, equal, spread, stream
 from gradcheck.refine.drowned import is_in_steps, moved
 
-# Observations: true of the numbers of this draw
+# Observations, true of the numbers of this draw
 
 
 def identically_zero(evidence):
-    """Detect a gradient that is zero everywhere.
-
-    It passes every check whose true gradient is zero, such as that of a softmax for dy = 1.
-    """
     return None if evidence.given.any() else f"{evidence.label} is zero everywhere"
 
 
 def not_finite(evidence):
-    """Detect NaN and infinite entries.
-
-    NaN results from 0 · inf, inf − inf and 0 / 0: for example, in a row that is completely masked, or from a norm of
-    zero.
-    """
     bad = ~np.isfinite(evidence.given)
     kind = "NaN" if np.isnan(evidence.given).any() else "infinite"
     return f"{evidence.label} is {kind} at {np.sum(bad)} of {bad.size} entries" if bad.any() else None
@@ -41,10 +32,6 @@ def does_not_depend_on_dy(evidence):
 
 
 def not_linear_in_dy(evidence):
-    """Detect a gradient that is not linear in dy.
-
-    Every vector–Jacobian product is linear, so backward(2 dy) = 2 backward(dy) must hold.
-    """
     again = evidence.again(2 * evidence.dy)
     if again is None or equal(again, 2 * evidence.given):
         return None
@@ -68,7 +55,6 @@ def works_in_float32(evidence):
 
 
 def off_by_little(evidence):
-    """Detect a small error whose cause is not known."""
     if not evidence.small_share:
         return None
     where = "" if evidence.is_complete else " where it was compared"
@@ -110,7 +96,6 @@ def rearranged(evidence):
 
 
 def _rearrangements(array):
-    """Yield (description of a wrong order, array in the right order) for each rearrangement of an array."""
     order, shape = tuple(range(array.ndim)), array.shape
     for axes in itertools.permutations(order) if array.ndim <= 5 else ():
         moved_axes = [axis for axis, source in enumerate(axes) if axis != source]
@@ -164,12 +149,13 @@ def constant_along_axes(evidence):
 
     Usually, the path through a sum is missing.
     """
-    error, truth, shape = evidence.error, evidence.truth, evidence.given.shape
-    axes = [axis for axis in reversed(range(len(shape))) if shape[axis] > 1] if evidence.is_complete else []
-    for along in itertools.chain.from_iterable(itertools.combinations(axes, n) for n in range(1, len(axes) + 1)):
-        if evidence.same(error, error.mean(axis=along, keepdims=True)) and not evidence.same(
-            truth, truth.mean(axis=along, keepdims=True)
-        ):
+    axes = [axis for axis in reversed(range(evidence.given.ndim)) if evidence.given.shape[axis] > 1]
+
+    def is_constant(array, along):
+        return evidence.same(array, array.mean(axis=along, keepdims=True))
+
+    for along in (a for n in range(1, len(axes) + 1) for a in itertools.combinations(axes, n)):
+        if evidence.is_complete and is_constant(evidence.error, along) and not is_constant(evidence.truth, along):
             return (
                 f"{evidence.label} is off by a constant along {axes_of(along)}: a sum or mean over it, or the path "
                 "through one, is missing or wrong"
@@ -196,8 +182,8 @@ def multiple_along_an_axis(evidence):
                 else:
                     words = (
                         f"a multiple of {name} along axis {axis}: a term {name} * sum(...) over it, or with another "
+                        "factor that is constant along it, is"
                     )
-                    words += "factor that is constant along it, is"
                 return f"{label} is off by {words} missing or wrong"
     return None
 
@@ -206,12 +192,13 @@ def factors_wrong(evidence):
     """Detect a wrong factor before the right terms of a gradient, such as 1/σ, a mean or a sum.
 
     Along an axis, given and truth are linear combinations of the same terms with different factors. The terms are dy
-    (or dy times an array), an array of the call, and possibly a constant. So the derivation has the right terms, and
-    one of the factors before them is wrong. Every term must be present in both.
+    (or dy times an array), an array of the call, and possibly a constant. Every term must be present in both.
     """
     if not evidence.is_complete or evidence.dy.shape != evidence.given.shape:
         return None
-    for axis, (text, d) in itertools.product(reversed(range(evidence.given.ndim)), _weighted(evidence)):
+    factors = [(f"dy * {name}", spread(a, evidence.dy.shape)) for name, a in (("y", evidence.y), *evidence.arrays())]
+    weighted = [("dy", evidence.dy), *((text, evidence.dy * p) for text, p in factors if p is not None)]
+    for axis, (text, d) in itertools.product(reversed(range(evidence.given.ndim)), weighted):
         for name, p in _profiles(evidence, axis):
             for columns, also in (([d, p], " and "), ([d, np.ones_like(p), p], ", a constant and ")):
                 enough = evidence.given.shape[axis] >= len(columns) + 2
@@ -222,15 +209,6 @@ def factors_wrong(evidence):
                         "but not the right factors before them, such as 1/σ, a mean or a sum"
                     )
     return None
-
-
-def _weighted(evidence):
-    """Yield (text, array) for dy, dy · y, and dy times each array of the call."""
-    yield "dy", evidence.dy
-    for name, array in [("y", evidence.y), *evidence.arrays()]:
-        p = spread(array, evidence.dy.shape)
-        if p is not None:
-            yield f"dy * {name}", evidence.dy * p
 
 
 def _profiles(evidence, axis):

@@ -4,12 +4,6 @@ A model still trains with a wrong update, only worse: a loss curve does not show
 `check_update` runs the code for a few steps with random gradients and settings, and compares the parameters after each
 step with the formula:
 
-    def adam(w, dw, m, v, t, lr, beta1, beta2, eps):
-        m = beta1 * m + (1 - beta1) * dw
-        v = beta2 * v + (1 - beta2) * dw**2
-        m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
-        return w - lr * m_hat / np.sqrt(v_hat + eps), m, v
-
     gradcheck.check_update(adam, "adam")
 
 raises a GradientError whose message ends with `ε is inside the root: …`, with the line of the formula and the
@@ -28,35 +22,14 @@ entry:
 The state is the positional arguments after θ and g (here m), and is 0 before the first step. A keyword-only argument
 `t` counts the steps from 1.
 
-**The code** may have one of five interfaces.
+**The code** may have one of five interfaces: a function of the parameter, its gradient, the state and the settings,
+which returns θ′, or θ′ followed by the new state, or None if it changes them in place; or one of
 
-A function of the parameter, its gradient, the state and the settings. It returns θ′, or θ′ followed by the new state,
-or None if it changes them in place:
-
-    check_update(adam, "adam")
-
-A function that keeps its settings and state in a dictionary, `w, config = adam(w, dw, config)`:
-
-    check_update(from_config(adam), "adam")
-
-A class whose objects have a method `step()` and are created from a list of parameters with `.data` and `.grad`:
-
-    check_update(from_optimizer(AdamW), "adamw")
-
-A class whose objects have a method `update(w, dw)`. There is one object for each parameter, or one for all of them if
-parameters and gradients are stored in dictionaries or lists:
-
-    check_update(from_object(Adam), "adam")
-    check_update(from_object(Adam, dict), "adam")
-
-Any other code, wrapped in a generator that takes lists of arrays and yields the parameters after each step:
-
-    def steps(parameters, gradients, lr):
-        for gradient in gradients:
-            my_step(parameters, gradient, lr)
-            yield parameters
-
-    check_update(from_steps(steps), "sgd")
+    from_config(adam)         w, config = adam(w, dw, config), with the settings and the state in a dictionary
+    from_optimizer(AdamW)     a class that takes a list of parameters with .data and .grad, with a method step()
+    from_object(Adam)         a class with a method update(w, dw), with one object for each parameter
+    from_object(Adam, dict)   the same with one object for a dictionary (or list) of parameters and of gradients
+    from_steps(steps)         a generator that takes lists of arrays and yields the parameters after each step
 
 Settings are passed under the code's own names for them (`learning_rate`, `betas`, `epsilon`, `wd`, …; see SPELLINGS in
 gradcheck/updates/calling.py). If the code fixes the value of a setting, pass that value to the check:
@@ -91,7 +64,7 @@ from gradcheck.updates.calling import (
     from_steps,
     options_of,
 )
-from gradcheck.updates.course import SHAPES, compare, draw_course, draw_settings, entry_by_entry, read_formula, walk
+from gradcheck.updates.course import SHAPES, compare, draw_course, draw_settings, read_formula, walk
 from gradcheck.updates.formulas import FORMULAS
 from gradcheck.updates.report import UpdateReport
 
@@ -136,7 +109,7 @@ def check_update(
         values = draw_settings(names, settings, rng)
         course = draw_course(shapes, unheard | values, code.jointly, rng)
         fault = walk(code, course, options_of(values, arguments))
-        steps = () if fault else tuple(compare(entry_by_entry(rule), course))
+        steps = () if fault else tuple(compare(rule, course))
         notes = (f"by the formula of {rule.name}, with {_said(values, arguments)}",)
         return course, UpdateReport(code.name, rule.name, steps, (fault,) if fault else (), notes=notes)
 
@@ -151,15 +124,13 @@ def check_update(
                 another = walked(others)[0]
             except Exception:  # the code mixes up arrays of different shapes, such as the states of two parameters
                 another = walked(SHAPES[0])[0]
-            formula = rule if FORMULAS.get(rule.name) is rule.function else entry_by_entry(rule)
             largest = max(step.relative for step in report.steps)
-            diagnosis, hints = name_the_mistake(formula, (course, another), largest)
+            diagnosis, hints = name_the_mistake(rule, (course, another), largest)
             raise GradientError(replace(report, diagnosis=diagnosis, hints=hints))
     return report
 
 
 def _formula(formula):
-    """Return the Formula of a name or function. Raises ValueError for an unknown name, TypeError for another object."""
     if isinstance(formula, str):
         if formula not in FORMULAS:
             near = difflib.get_close_matches(formula, FORMULAS, n=1)
@@ -168,11 +139,10 @@ def _formula(formula):
         formula = FORMULAS[formula]
     elif not callable(formula):
         raise TypeError(f"the formula is {describe(formula)}; it must be a name or a function of scalars")
-    return read_formula(formula)
+    return read_formula(formula, formula in FORMULAS.values())
 
 
 def _code(update):
-    """Return an adapter for the code. Raises TypeError if the user must choose one, or if it cannot be called."""
     if isinstance(update, Code):
         return update
     if inspect.isclass(update):
@@ -189,7 +159,6 @@ def _code(update):
 
 
 def _refuse(settings, rule):
-    """Raise TypeError for an unknown setting or a value that is not a number, ValueError if it is not finite."""
     for name, value in settings.items():
         if name not in (*rule.settings, "max_norm"):
             raise TypeError(f"{name} is not a setting of {rule.name}; its settings are {', '.join(rule.settings)}")
@@ -211,18 +180,13 @@ def _arguments(code, rule, settings):
             if code.takes_any:
                 arguments[name] = name
             elif name not in settings:
+                taken = ", ".join(dict.fromkeys(arguments.values())) or "no setting"
+                state = f"; its state is taken to be {', '.join(code.state)}" if code.state else ""
                 raise TypeError(
-                    f"{code.name} takes no {name}, which the formula of {rule.name} needs"
-                    f"{_understood(code, arguments)}; if the code fixes its value, pass that value: "
-                    f"check_update(..., {name}=...)"
+                    f"{code.name} takes no {name}, which the formula of {rule.name} needs (it takes {taken}{state}); "
+                    f"if the code fixes its value, pass that value: check_update(..., {name}=...)"
                 )
     return arguments
-
-
-def _understood(code, arguments):
-    """Describe the settings and the state that the code was found to take."""
-    state = f"; its state is taken to be {', '.join(code.state)}" if code.state else ""
-    return f" (it takes {', '.join(dict.fromkeys(arguments.values())) or 'no setting'}{state})"
 
 
 def _said(values, arguments):

@@ -26,7 +26,6 @@ PAIR = "betas"  # one name for two settings
 
 
 def spelled(wanted, names):
-    """Return {setting: its name} for the wanted settings that are found among the names."""
     found = {setting: setting for setting in wanted if setting in names}
     for setting in wanted:
         free = [n for n in SPELLINGS.get(setting, ()) if n in names and (n == PAIR or n not in found.values())]
@@ -36,7 +35,6 @@ def spelled(wanted, names):
 
 
 def options_of(values, arguments):
-    """Return the values of the settings under the code's names for them."""
     options = {}
     for setting, name in arguments.items():
         value = values[setting]
@@ -52,8 +50,8 @@ class Code:
     True if the code receives the gradients of all parameters at once, so that it can clip them by their common norm.
     """
 
-    def __init__(self, function, take, before, jointly):
-        self.take, self.jointly, self.state = take, jointly, ()
+    def __init__(self, function, take, before, jointly=True):
+        self.function, self.take, self.jointly, self.state = function, take, jointly, ()
         parameters = list(inspect.signature(function).parameters.values())
         self.takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
         named = [p for p in parameters[before:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -77,8 +75,7 @@ class OfFunction(Code):
     """A function `update(theta, g, *state, **settings)` that returns θ′ and the new state, or changes them in place."""
 
     def __init__(self, function):
-        super().__init__(function, by_parameter(self._stepper), before=2, jointly=False)
-        self.function = function
+        super().__init__(function, by_parameter(self._stepper), 2, jointly=False)
 
     def arguments(self, formula):
         """Find the settings, t and the state among the arguments after θ and g."""
@@ -111,8 +108,8 @@ class OfConfig(Code):
     """A function `update(w, dw, config) -> (w, config)` that keeps its settings and state in a dictionary."""
 
     def __init__(self, function):
-        super().__init__(function, by_parameter(self._stepper), before=2, jointly=False)
-        self.function, self.takes_any = function, False
+        super().__init__(function, by_parameter(self._stepper), 2, jointly=False)
+        self.takes_any = False
 
     def arguments(self, formula):
         """Find the settings among the keys that the function looks up in an empty dictionary or adds to it."""
@@ -192,7 +189,7 @@ def from_optimizer(
             step()
             yield [held.data for held in parameters]
 
-    return Code(checked("from_optimizer", make), take, before=1, jointly=True)
+    return Code(checked("from_optimizer", make), take, 1)
 
 
 def from_object(
@@ -213,22 +210,19 @@ def from_object(
         update = method_of(make(**options), method, make)
         return lambda theta, g, t: update(theta, g)
 
+    def held(arrays):
+        copies = [array.copy() for array in arrays]
+        return copies if container is list else {str(i): copy for i, copy in enumerate(copies)}
+
     def take(course, options):
-        update = method_of(make(**options), method, make)
-        keys = [str(i) if container is dict else i for i in range(len(course.starts))]
-
-        def held(arrays):
-            copies = [array.copy() for array in arrays]
-            return copies if container is list else dict(zip(keys, copies, strict=True))
-
-        thetas = held(course.starts)
+        update, thetas = method_of(make(**options), method, make), held(course.starts)
         for gradients in course.gradients:
             returned = update(thetas, held(gradients))
             thetas = thetas if returned is None else returned
-            yield [thetas[key] for key in keys]
+            yield thetas if container is list else [thetas[str(i)] for i in range(len(gradients))]
 
-    jointly = container is not None
-    return Code(checked("from_object", make), take if jointly else by_parameter(stepper), before=0, jointly=jointly)
+    checked("from_object", make)
+    return Code(make, by_parameter(stepper), 0, jointly=False) if container is None else Code(make, take, 0)
 
 
 def from_steps(function: Callable[..., Any]) -> Code:
@@ -250,11 +244,10 @@ def from_steps(function: Callable[..., Any]) -> Code:
         if count != expected:
             raise TypeError(f"{name_of(function)} yielded {count} times; expected once after each of {expected} steps")
 
-    return Code(checked("from_steps", function), take, before=2, jointly=True)
+    return Code(checked("from_steps", function), take, 2)
 
 
 def checked(adapter, function):
-    """Return `function`. Raises TypeError if it cannot be called."""
     if not callable(function):
         raise TypeError(f"{adapter}: {describe(function)} cannot be called")
     return function
@@ -268,7 +261,6 @@ def method_of(made, name, make):
 
 
 def name_of(function):
-    """Return the name of a function or class, also within functools.partial."""
     while isinstance(function, functools.partial):
         function = function.func
     return getattr(function, "__name__", type(function).__name__)

@@ -13,7 +13,7 @@ does not make the next one wrong, so the first wrong step can be identified.
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -37,7 +37,7 @@ EXACT, ROUNDING = 1e-9, 1e-13  # largest error allowed, relative to the step and
 
 @dataclass(frozen=True)
 class Formula:
-    """A function of scalars, `formula(theta, g, *state, **settings)`, and the properties of its signature.
+    """A function `formula(theta, g, *state, **settings)` of arrays, and the properties of its signature.
 
     `state` contains the names of the positional arguments after θ and g. `settings` is {name: default, or inspect's
     `empty`} of the keyword-only arguments, without t. `counts` is True if there is a keyword-only argument t. `clips`
@@ -53,27 +53,27 @@ class Formula:
     clips: bool = False
 
 
-def read_formula(function):
+def read_formula(function, takes_arrays):
+    """Return the Formula of a function of scalars. If it does not take arrays, it is called for each entry."""
     parameters = inspect.signature(function).parameters.values()
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     settings = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    counts = settings.pop("t", None) is not None
-    return Formula(function, getattr(function, "__name__", "the formula"), tuple(positional[2:]), settings, counts)
+    counts, name, state = (
+        settings.pop("t", None) is not None,
+        getattr(function, "__name__", "the formula"),
+        positional[2:],
+    )
 
-
-def entry_by_entry(formula):
-    """Return a Formula whose function takes arrays and calls the function of `formula` for each entry."""
-
-    def of_arrays(theta, *others, **settings):
+    def entry_by_entry(theta, *others, **settings):
         entries = zip(theta.flat, *(array.flat for array in others), strict=True)
-        returned = [formula.function(*scalars, **settings) for scalars in entries]
+        returned = [function(*scalars, **settings) for scalars in entries]
         rows = [row if isinstance(row, tuple) else (row,) for row in returned]
         if any(len(row) != len(others) for row in rows):
-            expected = ", ".join(["θ′", *(f"the new {name}" for name in formula.state)])
-            raise TypeError(f"{formula.name} returned {len(rows[0])} values; expected {len(others)}: {expected}")
+            expected = ", ".join(["θ′", *(f"the new {name}" for name in state)])
+            raise TypeError(f"{name} returned {len(rows[0])} values; expected {len(others)}: {expected}")
         return tuple(np.array(column, float).reshape(theta.shape) for column in zip(*rows, strict=True))
 
-    return replace(formula, function=of_arrays)
+    return Formula(function if takes_arrays else entry_by_entry, name, state, settings, counts)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,6 @@ class Course:
 
 
 def draw_settings(names, given, rng):
-    """Return {name: value} of the settings: the given value, or a random one if there is none."""
     return {name: given[name] if name in given else rng.uniform(*RANGES.get(name, ANOTHER)) for name in names}
 
 
@@ -182,9 +181,18 @@ def follow(formula, course, habits=Habits()):
 
 def compare(formula, course):
     """Compare the parameters after each step with a Formula. Returns a list of StepReports."""
+    reports = []
     with np.errstate(all="ignore"):
         steps = zip(course.thetas, course.thetas[1:], follow(formula, course), strict=False)
-        return [_compared(number, *step) for number, step in enumerate(steps, start=1)]
+        for number, (before, after, expected) in enumerate(steps, start=1):
+            errors = [_errors(*three) for three in zip(before, after, expected, strict=True)]
+            flat = np.concatenate(errors, axis=None)
+            worst = max(range(len(errors)), key=lambda i: np.max(errors[i]))
+            index = np.unravel_index(np.argmax(errors[worst]), errors[worst].shape)
+            moved, right = (float(array[worst][index] - before[worst][index]) for array in (after, expected))
+            place = (worst, tuple(map(int, index)), moved, right)
+            reports.append(StepReport(number, flat.size, int(np.sum(flat > EXACT)), float(np.max(flat)), place))
+    return reports
 
 
 def agrees(formula, habits, course):
@@ -207,16 +215,6 @@ def agrees(formula, habits, course):
                     return False
                 finite += np.sum(known)
     return finite >= 4
-
-
-def _compared(step, before, after, expected):
-    errors = [_errors(*three) for three in zip(before, after, expected, strict=True)]
-    flat = np.concatenate(errors, axis=None)
-    worst = max(range(len(errors)), key=lambda i: np.max(errors[i]))
-    index = np.unravel_index(np.argmax(errors[worst]), errors[worst].shape)
-    moved, right = (float(array[worst][index] - before[worst][index]) for array in (after, expected))
-    place = (worst, tuple(map(int, index)), moved, right)
-    return StepReport(step, flat.size, int(np.sum(flat > EXACT)), float(np.max(flat)), place)
 
 
 def _errors(theta, given, right):

@@ -89,22 +89,28 @@ TWINS = re.compile(r"\bm(?=_|\b)|\bv(?=_|\b)|(?<=beta)[12]| \*\* 2")  # the diff
 EXCHANGED = ("beta1", "beta2"), ("theta", "g")
 
 
+def clipped(array, max_norm):
+    return clip_factors([array], max_norm)[0] * array
+
+
+KNOWN = {"__builtins__": {}, "abs": abs, "sqrt": np.sqrt, "clipped": clipped, "scale": 1.0, "max_norm": 1.0}
+
+
 @dataclass(frozen=True)
 class Change:
-    """A mistake in a formula, described by `sentence`.
+    """One or two mistakes in a formula, described by `sentence`.
 
-    `lines` maps the index of each changed statement to its wrong text. `hints` contains, for each changed statement,
-    the name that it assigns and a sentence that quotes no code. `row` is a Row of a table of mistakes, or None.
+    `lines` maps the index of each changed statement to (its wrong text, a sentence that quotes no code). `kind` is the
+    kind of the first mistake.
     """
 
     sentence: str
     lines: dict
-    hints: tuple
-    row: object = None
+    kind: str
 
     def and_also(self, other):
-        sentences = dict.fromkeys(filter(None, (self.sentence, other.sentence)))
-        return Change("; and ".join(sentences), self.lines | other.lines, self.hints + other.hints, self.row)
+        sentences = dict.fromkeys([self.sentence, other.sentence])
+        return Change("; and ".join(sentences), self.lines | other.lines, self.kind)
 
 
 class Lines:
@@ -112,17 +118,16 @@ class Lines:
 
     def __init__(self, formula):
         self.formula = formula
-        self.node = ast.parse(inspect.getsource(formula.function)).body[0]
-        self.statements = self.node.body[1:]  # without the docstring
-        self.texts = [ast.unparse(statement) for statement in self.statements]
-        self.names = (
-            _names(ast.unparse(self.node)) | KNOWN.keys() | {*formula.settings, *formula.state, "theta", "g", "t"}
-        )
-        self.closure = SimpleNamespace(node=self.node, around=(), module=ast.parse("from numpy import sqrt"))
+        node = ast.parse(inspect.getsource(formula.function)).body[0]
+        self.closure = SimpleNamespace(node=node, around=(), module=ast.parse("from numpy import sqrt"))
+        self.statements = node.body[1:]  # without the docstring
+        self.texts = list(map(ast.unparse, self.statements))
+        self.names = {*_names(node), *KNOWN, *formula.settings, *formula.state, "theta", "g", "t"}
 
     def changed(self, change):
         """Apply a Change and return the changed Formula."""
-        codes = [_compiled(change.lines.get(i, text)) for i, text in enumerate(self.texts)]
+        wrong = {i: text for i, (text, _) in change.lines.items()}
+        codes = [_compiled(wrong.get(i, text)) for i, text in enumerate(self.texts)]
 
         def function(theta, g, *state, **settings):
             names = {**KNOWN, "theta": theta, "g": g, **dict(zip(self.formula.state, state, strict=True)), **settings}
@@ -130,7 +135,7 @@ class Lines:
                 exec(code, names)
             return names["returned"]
 
-        return replace(self.formula, function=function, clips=change.row is not None and change.row.kind == CLIPPING)
+        return replace(self.formula, function=function, clips=change.kind == CLIPPING)
 
     def planted(self, rows):
         """Apply rows of the table of mistakes wherever they match, and return the list of Changes."""
@@ -138,12 +143,11 @@ class Lines:
         found = {}
         for edit, _ in planted(self.closure, rows=by_place):
             i = next(k for k, s in enumerate(self.statements) if any(node is edit.old for node in ast.walk(s)))
-            text = ast.unparse(exchanged(self.statements[i], edit.old, edit.new))
-            if not _names(text) <= self.names:
-                continue  # the row is for another formula
-            hint = edit.sentence(NOBODY) or KINDS[edit.row.kind]
-            change = Change(edit.sentence(Reader()), {i: text}, ((self._name(i), hint),), edit.row)
-            found.setdefault((i, text), change)
+            statement = exchanged(self.statements[i], edit.old, edit.new)
+            text = ast.unparse(statement)
+            if _names(statement) <= self.names:  # otherwise the row is for another formula
+                hint = edit.sentence(NOBODY) or KINDS[edit.row.kind]
+                found.setdefault((i, text), Change(edit.sentence(Reader()), {i: (text, hint)}, edit.row.kind))
         return list(found.values())
 
     def renamed(self):
@@ -156,15 +160,15 @@ class Lines:
 
     def _renaming(self, names, indices, sentence):
         texts = {i: re.sub(r"\w+", lambda found: names.get(found[0], found[0]), self.texts[i]) for i in indices}
-        texts = {i: text for i, text in texts.items() if text != self.texts[i]}
-        if texts:
-            yield Change(sentence, texts, tuple((self._name(i), KINDS["name replaced"]) for i in texts))
+        lines = {i: (text, KINDS["name replaced"]) for i, text in texts.items() if text != self.texts[i]}
+        if lines:
+            yield Change(sentence, lines, "name replaced")
 
     def twins(self, changes):
         """Combine Changes that make the same mistake in the line of m (or beta1) and in that of v (or beta2)."""
         alike = defaultdict(list)
         for change in changes:
-            texts = [(self.texts[i], new) for i, new in change.lines.items()]
+            texts = [(self.texts[i], new) for i, (new, _) in change.lines.items()]
             alike[TWINS.sub("", str(texts))].append(change)
         for group in alike.values():
             yield from (a.and_also(b) for a, b in _pairs(group))
@@ -173,13 +177,14 @@ class Lines:
         """Return the sentence of a Change, followed by the changed lines unless there are more than two."""
         if len(change.lines) > 2:
             return change.sentence
-        pairs = [(self.texts[i], text) for i, text in sorted(change.lines.items())]
+        pairs = [(self.texts[i], text) for i, (text, _) in sorted(change.lines.items())]
         quoted = [f"without `{old}`" if new == "pass" else f"`{new}` in place of `{old}`" for old, new in pairs]
         return f"{change.sentence}: {' and '.join(quoted)}"
 
-    def _name(self, i):
-        statement = self.statements[i]
-        return statement.targets[0].id if isinstance(statement, ast.Assign) else "the result"
+    def hints(self, change):
+        """Return pairs of the name that a changed statement assigns, and a sentence that quotes no code."""
+        targets = [(self.statements[i], hint) for i, (_, hint) in change.lines.items()]
+        return tuple((s.targets[0].id if isinstance(s, ast.Assign) else "the result", hint) for s, hint in targets)
 
 
 @functools.cache
@@ -187,70 +192,56 @@ def _compiled(text):
     return compile(text.replace("return ", "returned = "), "<formula>", "exec")
 
 
-def _names(text):
-    return {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
-
-
-def clipped(array, max_norm):
-    """Return the array, scaled down to the norm max_norm if its norm is larger."""
-    return clip_factors([array], max_norm)[0] * array
-
-
-KNOWN = {"__builtins__": {}, "abs": abs, "sqrt": np.sqrt, "clipped": clipped, "scale": 1.0, "max_norm": 1.0}
-
-
-def name_the_mistake(formula, courses, largest):
-    """Return (sentence, hints) that describe the mistake in a wrong update, both empty if it is not found.
-
-    `formula` is a Formula that takes arrays, and `courses` are two Courses that the code has taken. `largest` is the
-    largest relative error of a step. Each hint is a pair: the name that a line of the formula assigns, and a sentence
-    that quotes no code.
-    """
-    return next((found for found in _explanations(formula, courses, largest) if found[0]), ("", ()))
-
-
-def _explanations(formula, courses, largest):
-    """Yield (sentence, hints) for each kind of explanation, the plainest first.
-
-    The sentence is empty if no explanation of the kind gives the numbers.
-    """
-    yield _alone(_still(courses[0]))
-    habits = list(around(formula, courses[0]))
-    lines = Lines(formula) if FORMULAS.get(formula.name) is formula.function else None
-    own = [*lines.planted(OF_UPDATES), *lines.renamed()] if lines else []
-    singles = [*own, *lines.planted(ROWS)] if lines else []
-
-    def first(changes, habit=NONE, prefix=""):
-        change = next((c for c in changes if _fits(lines.changed(c), habit, courses)), None)
-        return (prefix + lines.told(change), change.hints) if change else ("", ())
-
-    around_it = next((sentence for sentence, habit in habits if _fits(formula, habit, courses)), "")
-    sentence, hints = first(singles)
-    yield "; or ".join(filter(None, (around_it, sentence))), hints or (("", around_it),)
-    yield first(lines.twins(singles)) if lines else ("", ())
-    if lines and courses[0].max_norm is not None:
-        yield first(lines.planted(CLIPPED_LATER))
-    yield _alone(_in_proportion(formula, courses))
-    yield _alone("errors this small may come from float32 or from a rounded constant" if largest < SMALL else "")
-    yield _nowhere_finite(formula, courses), ()
-    usual = own + [change for change in singles if change.row and change.row.kind in USUAL]
-    yield first(
-        (a.and_also(b) for a, b in _pairs(usual)),
-    )
-    for sentence, habit in habits:
-        yield first(usual, habit, prefix=f"{sentence}; and ")
+def _names(tree):
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def _pairs(changes):
     return ((a, b) for a, b in itertools.combinations(changes, 2) if not a.lines.keys() & b.lines.keys())
 
 
-def _alone(sentence):
-    return sentence, (("", sentence),)
+def name_the_mistake(formula, courses, largest):
+    """Return (sentence, hints) that describe the mistake in a wrong update, both empty if it is not found.
+
+    `courses` are two Courses that the code has taken. `largest` is the largest relative error of a step. Each hint is a
+    pair: the name that a line of the formula assigns, and a sentence that quotes no code.
+    """
+    found = next((found for found in _explanations(formula, courses, largest) if found[0]), ("", ()))
+    return found[0], found[1] or (("", found[0]),) if found[0] else ()
 
 
-def _fits(formula, habit, courses):
-    return all(agrees(formula, habit, course) for course in courses)
+def _explanations(formula, courses, largest):
+    """Yield (sentence, hints) for each kind of explanation, the plainest first.
+
+    The sentence is empty if no explanation of the kind gives the numbers. The hints are empty if they are the sentence.
+    """
+    yield _still(courses[0]), ()
+    lines = Lines(formula) if FORMULAS.get(formula.name) is formula.function else None
+    own = [*lines.planted(OF_UPDATES), *lines.renamed()] if lines else []
+    singles = [*own, *lines.planted(ROWS)] if lines else []
+    habits = list(around(formula, courses[0]))
+
+    def fits(changed, habit):
+        return all(agrees(changed, habit, course) for course in courses)
+
+    def first(changes, habit=NONE, prefix=""):
+        change = next((change for change in changes if fits(lines.changed(change), habit)), None)
+        return (prefix + lines.told(change), lines.hints(change)) if change else ("", ())
+
+    around_it = next((sentence for sentence, habit in habits if fits(formula, habit)), "")
+    sentence, hints = first(singles)
+    yield "; or ".join(filter(None, (around_it, sentence))), hints or (("", around_it),)
+    if lines:
+        yield first(lines.twins(singles))
+        yield first(lines.planted(CLIPPED_LATER) if courses[0].max_norm is not None else ())
+    yield _in_proportion(formula, courses), ()
+    yield "errors this small may come from float32 or from a rounded constant" if largest < SMALL else "", ()
+    if formula.counts and not np.isfinite(np.concatenate(courses[0].thetas[1], axis=None)).any():
+        yield "no entry is finite after the first step, as if t began at 0, where 1 - beta1 ** t is 0", ()
+    usual = own + [change for change in singles if change.kind in USUAL]
+    yield first(a.and_also(b) for a, b in _pairs(usual))
+    for sentence, habit in habits:
+        yield first(usual, habit, prefix=f"{sentence}; and ")
 
 
 def around(formula, course):
@@ -291,21 +282,12 @@ def _in_proportion(formula, courses):
     ratios = []
     with np.errstate(all="ignore"):
         for course in courses:
-            moves = zip(course.thetas, course.thetas[1:], follow(formula, course), strict=False)
-            given, right = (
-                np.concatenate([a - b for step in moves for a, b in zip(step[k], step[0], strict=True)], None)
-                for moves, k in zip(itertools.tee(moves), (1, 2), strict=True)
-            )
+            steps = course.thetas[:-1], course.thetas[1:], list(follow(formula, course))
+            before, after, right = (np.concatenate([np.ravel(a) for step in s for a in step]) for s in steps)
+            given, right = after - before, right - before
             ratios.append(float(np.vdot(given, right) / np.vdot(right, right)))
             if not np.all(np.abs(given - ratios[-1] * right) <= 100 * EXACT * np.abs(given)) or not ratios[-1]:
                 return ""
     fraction = Fraction(ratios[0]).limit_denominator(LARGEST)
     is_plain = abs(fraction.numerator) <= LARGEST and np.allclose(ratios, float(fraction), rtol=100 * EXACT, atol=0)
     return f"each step is {fraction if is_plain else 'a constant'} times the correct step"
-
-
-def _nowhere_finite(formula, courses):
-    """Return a sentence if no entry is finite after the first step, or an empty string."""
-    if not formula.counts or np.isfinite(np.concatenate(courses[0].thetas[1], axis=None)).any():
-        return ""
-    return "no entry is finite after the first step, as if t began at 0, where 1 - beta1 ** t is 0"

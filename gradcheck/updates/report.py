@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gradcheck.report import told_apart
+from gradcheck.report import aligned, told_apart
 
 COLUMNS: tuple[tuple[str, str, Callable[["StepReport"], str]], ...] = (
     ("step", "right", lambda step: str(step.step)),
@@ -78,13 +78,9 @@ class UpdateReport:
         return table_html(self.name, verdict, COLUMNS, self.steps, self._lines())
 
     def __str__(self) -> str:
-        rows = [[*(show(step) for *_, show in COLUMNS), step.verdict] for step in self.steps]
-        header = [*(name for name, *_ in COLUMNS), "verdict"]
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        table = (
-            ["  ".join([" ", *map(str.rjust, row[:-1], widths), row[-1]]) for row in (header, *rows)] if rows else []
-        )
-        return "\n".join([self.name, *table, *self._lines()])
+        header = [" ", *(name for name, *_ in COLUMNS), "verdict"]
+        rows = [[" ", *(show(step) for *_, show in COLUMNS), step.verdict] for step in self.steps]
+        return "\n".join([self.name, *(aligned([header, *rows], "<>>>") if rows else []), *self._lines()])
 
     def _lines(self):
         return [*(f"note: {note}" for note in self.notes), *self.failures()]

@@ -577,20 +577,6 @@ def unscaled_dropout(x, *, keep, p):
     return x * keep / (1 - p), lambda dy: dy * keep
 
 
-def two_entries(x, *, i, j, function):
-    """y = function(x_i) · x_j, whose second path overwrites the first where i = j."""
-    e = function(x[i])
-
-    def backward(dy):
-        dx = np.zeros_like(x)
-        slope = {np.exp: e, np.tanh: 1 - e * e, np.square: 2 * x[i]}[function]
-        dx[i] = dy * slope * x[j]
-        dx[j] = dy * e
-        return dx
-
-    return e * x[j], backward
-
-
 def logistic(x):
     return 1 / (1 + np.exp(-x))
 
@@ -641,9 +627,7 @@ INSIDE = [
         Call(normalized_with_another_scale, normal(B, F), axis=-1, centred=True, scale=lambda r: r * r),
         "right terms along axis 1, dy, a constant and a multiple of y",
     ),
-    ("two paths into one entry", Call(two_entries, X[0, 0], i=1, j=1, function=np.exp), "right once i and j differ"),
     ("a size forgotten or applied twice", Call(unscaled_dropout, X, keep=KEEP, p=0.4), r"\(1 - p\) times"),
-    ("two paths into one entry", Call(two_entries, X[0, 1], i=2, j=2, function=np.tanh), "right once i and j differ"),
     ("the diagonal alone", Call(entry_by_entry, X), "diagonal of the Jacobian"),
     ("the diagonal alone", Call(entry_by_entry, X[0], axis=0), "diagonal of the Jacobian"),
     ("a factor missing or too many", Call(bypassing, X, normal(C)), r"dy\.sum\(axis=\(0, 1\)\): the derivative"),
