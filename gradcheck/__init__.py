@@ -22,6 +22,8 @@ them is wrong, `check` raises a GradientError, which is an AssertionError.
   parameters;
 - `adjoint(model, *inputs)` checks all entries at once with one complex forward pass;
 - `jacobian(f, *inputs)` returns the Jacobian matrix;
+- `check_jvp`, `check_hvp`, `check_hessian`, `check_adjoint_operator` and `taylor` are for forward mode, second
+  derivatives and linear operators (operators.py);
 - `steps(f, *inputs)` finds the first wrong line of a backward pass;
 - `certify(f, *inputs)` decides whether backward is right as an identity, for all inputs and without a tolerance, and
   `same(f, g, *inputs)` whether two functions are identical (certify/README.md);
@@ -67,6 +69,7 @@ if TYPE_CHECKING:  # these names are loaded on first use: see __getattr__
     from gradcheck.html import report_html
     from gradcheck.jacobian_matrix import Jacobian, jacobian
     from gradcheck.lines import steps, steps_of_call
+    from gradcheck.operators import Taylor, check_adjoint_operator, check_hessian, check_hvp, check_jvp, taylor
     from gradcheck.report import ArgumentReport, GradientError, Report
     from gradcheck.updates import check_update
 
@@ -78,6 +81,12 @@ __all__ = [
     "same",
     "Certificate",
     "check_update",
+    "check_jvp",
+    "check_hvp",
+    "check_hessian",
+    "check_adjoint_operator",
+    "taylor",
+    "Taylor",
     "jacobian",
     "Jacobian",
     "steps",
@@ -119,6 +128,7 @@ _MODULES = {
     "html": ("report_html",),
     "jacobian_matrix": ("jacobian", "Jacobian"),
     "lines": ("steps", "steps_of_call"),
+    "operators": ("Taylor", "check_adjoint_operator", "check_hessian", "check_hvp", "check_jvp", "taylor"),
     "report": ("Report", "ArgumentReport", "GradientError"),
     "updates": ("check_update",),
 }

@@ -147,8 +147,8 @@ class Call:
 
     def careful(self) -> "Call":
         """Return a Call on the same arrays that the function cannot modify, since it runs on copies."""
-        other = copy.copy(self)
-        other.__class__ = _Careful  # type: ignore[assignment]
+        other = _Careful.__new__(_Careful)
+        vars(other).update(vars(self))
         return other
 
     def evaluate(self) -> Any:

@@ -1,0 +1,219 @@
+"""Checks of forward mode, of second derivatives, and of linear operators with their adjoints.
+
+    check_jvp(f, jvp, x)                        jvp((x,), (v,)) = J v, as in JAX
+    check_hvp(f, gradient, hvp, x)              hvp(x, v) = H v, as for scipy.optimize.minimize(..., hessp=...)
+    check_hessian(f, gradient, hessian, x)      hessian(x) = H
+    check_adjoint_operator(A, AT, x)            ⟨A v, w⟩ = ⟨v, AT w⟩; also a scipy.sparse.linalg.LinearOperator
+    print(taylor(f, gradient, x))               the remainders of Taylor's formula, their rates, and a verdict
+
+A product J v is compared column by column: with the unit vectors as tangents it gives the Jacobian, which `check`
+compares with its oracles, and on random tangents it must be linear.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradcheck.adapters.derivatives import from_jacobian, from_value_and_gradient
+from gradcheck.call import Call, describe, is_floating
+from gradcheck.checking import check
+from gradcheck.report import Report, fault
+
+
+def check_jvp(function: Callable[..., Any], jvp: Callable[..., Any], /, *inputs: Any, **terms: Any) -> Report:
+    """Check a Jacobian-vector product of a function f(*inputs).
+
+    `jvp(inputs, tangents)` takes two tuples, and returns the tangent of y, or the pair of y and its tangent, as jax.jvp
+    does. The tangent of an input that is no floating-point array is None. `terms` are options of `check`.
+
+    Returns a Report, in which the gradient of an input is dy times the Jacobian that jvp computes. Raises GradientError
+    if an entry is wrong, if jvp is not linear in the tangents, or if the tangent does not have the shape of y.
+    """
+    name = Call(jvp).name
+
+    def product(inputs, tangents, y):
+        dy = jvp(inputs, tangents)
+        dy = np.asarray(dy[1] if isinstance(dy, tuple) and len(dy) == 2 else dy)
+        if dy.shape != np.shape(y):
+            raise fault(name, f"the tangent has shape {dy.shape}, but y has {np.shape(y)}")
+        return dy
+
+    def jacobians(*inputs):
+        y, found, rng = function(*inputs), [], np.random.default_rng(0)
+        for i, value in enumerate(inputs):
+            if is_floating(value):
+                zeros = [np.zeros_like(other) if is_floating(other) else None for other in inputs]
+                columns = []
+                for at in np.ndindex(value.shape):
+                    unit = np.zeros_like(value)
+                    unit[at] = 1
+                    columns.append(product(inputs, (*zeros[:i], unit, *zeros[i + 1 :]), y).ravel())
+                found.append(np.array(columns).T.reshape(np.size(y), value.size))
+        tangents = tuple(rng.standard_normal(value.shape) if is_floating(value) else None for value in inputs)
+        flat = [tangent.ravel() for tangent in tangents if tangent is not None]
+        expected = sum(jacobian @ tangent for jacobian, tangent in zip(found, flat, strict=True))
+        given = product(inputs, tangents, y).ravel()
+        if not np.allclose(given, expected, rtol=1e-9, atol=1e-9 * (1 + np.abs(expected).max(initial=0))):
+            worst = int(np.abs(given - expected).argmax())
+            raise fault(
+                name,
+                f"it is not linear in the tangents: for a random tangent it gives {given[worst]:.4g}, and the sum over "
+                f"the unit vectors is {expected[worst]:.4g}",
+            )
+        return found[0] if len(found) == 1 else tuple(found)
+
+    return check(from_jacobian(function, jacobians), *inputs, **terms)
+
+
+def check_hvp(
+    function: Callable[..., Any], gradient: Callable[..., Any], hvp: Callable[..., Any], x: np.ndarray, /, **terms: Any
+) -> Report:
+    """Check the gradient of a scalar function f(x), and then its Hessian-vector product.
+
+    `hvp(x, v)` returns H v. `terms` are options of `check`. Returns the Report on H v, whose argument is x. Raises
+    GradientError if the gradient or a product is wrong.
+    """
+    check(from_value_and_gradient(function, gradient), x, **terms)
+    return check_jvp(gradient, _of_tuples(hvp), x, **terms)
+
+
+def check_hessian(
+    function: Callable[..., Any],
+    gradient: Callable[..., Any],
+    hessian: Callable[..., Any],
+    x: np.ndarray,
+    /,
+    **terms: Any,
+) -> Report:
+    """Check the gradient of a scalar function f(x), and then its Hessian.
+
+    `hessian(x)` returns a matrix with a row and a column for each entry of x. `terms` are options of `check`. Returns
+    the Report on the Hessian, whose argument is x. Raises GradientError if the gradient or an entry is wrong.
+    """
+    check(from_value_and_gradient(function, gradient), x, **terms)
+    return check(from_jacobian(gradient, hessian), x, **terms)
+
+
+def _of_tuples(hvp):
+    def jvp(inputs, tangents):
+        return hvp(inputs[0], tangents[0])
+
+    jvp.__name__ = Call(hvp).name
+    return jvp
+
+
+def check_adjoint_operator(
+    operator: Any, adjoint: Callable[..., Any] | None = None, x: Any = None, /, *, rtol: float = 1e-9
+) -> float:
+    """Check that a linear operator and its adjoint satisfy ⟨A v, w⟩ = ⟨v, A* w⟩ and are linear.
+
+    `operator` and `adjoint` are functions of an array. Only the shape and the dtype of x, float64 or complex128, are
+    used: those of the operator's domain. A scipy.sparse.linalg.LinearOperator needs neither `adjoint` nor x. The inner
+    product is ⟨a, b⟩ = Σ conj(a) b, so the adjoint of a complex matrix is its conjugate transpose.
+
+    Returns the largest relative error over five random pairs. Raises GradientError if it exceeds `rtol`, or if one of
+    the two is not linear, and TypeError if an argument is missing.
+    """
+    if adjoint is None and x is None and hasattr(operator, "rmatvec"):
+        name, x = type(operator).__name__, np.empty(operator.shape[1], operator.dtype)
+        forward, adjoint = operator.matvec, operator.rmatvec
+    elif callable(operator) and callable(adjoint) and is_floating(x):
+        name, forward = Call(operator).name, operator
+    else:
+        raise TypeError(
+            f"check_adjoint_operator takes (operator, adjoint, x) or a LinearOperator, not ({describe(operator)}, "
+            f"{describe(adjoint)}, {describe(x)})"
+        )
+    rng, worst = np.random.default_rng(0), 0.0
+
+    def drawn(like):
+        array = rng.standard_normal(like.shape)
+        return array + 1j * rng.standard_normal(like.shape) if like.dtype.kind == "c" else array
+
+    for _ in range(5):
+        v, v2 = drawn(x), drawn(x)
+        y = np.asarray(forward(v))
+        w, w2 = drawn(y), drawn(y)
+        z = np.asarray(adjoint(w))
+        if z.shape != x.shape:
+            raise fault(name, f"the adjoint returns shape {z.shape}, but the operator takes {x.shape}")
+        for function, a, b, result, what in ((forward, v, v2, y, "operator"), (adjoint, w, w2, z, "adjoint")):
+            both, other = np.asarray(function(a + 2 * b)), np.asarray(function(b))
+            if not np.allclose(both, result + 2 * other, rtol=rtol, atol=rtol * np.abs(both).max(initial=1)):
+                raise fault(name, f"the {what} is not linear: f(a + 2 b) differs from f(a) + 2 f(b)")
+        left, right = np.vdot(y, w), np.vdot(v, z)
+        scale = np.linalg.norm(y) * np.linalg.norm(w) + np.linalg.norm(v) * np.linalg.norm(z)
+        worst = max(worst, float(abs(left - right) / scale) if scale else 0.0)
+        if worst > rtol:
+            raise fault(name, f"⟨A v, w⟩ = {left:.6g}, but ⟨v, A* w⟩ = {right:.6g}: the adjoint is wrong")
+    return worst
+
+
+@dataclass(frozen=True)
+class Taylor:
+    """The remainders of Taylor's formula along a random direction.
+
+    `remainders[k]` are |f(x + h v) − T_k(h)| for the steps h, where T_k is Taylor's polynomial of order k. `rates[k]`
+    is the observed order of the remainder, or None if it is at the level of rounding. `verdicts` are those of `check`
+    for the gradient and the Hessian-vector product.
+    """
+
+    steps: tuple
+    remainders: tuple
+    rates: tuple
+    verdicts: tuple
+
+    def __str__(self) -> str:
+        orders = range(len(self.remainders))
+        lines = ["    step h" + "".join(f"   remainder {k}" for k in orders)]
+        for at, h in enumerate(self.steps):
+            lines.append(f"{h:10.1e}" + "".join(f"{self.remainders[k][at]:14.2e}" for k in orders))
+        rates = ["rounding" if rate is None else f"{rate:.2f}" for rate in self.rates]
+        lines.append("observed  " + "".join(f"{rate:>14}" for rate in rates))
+        lines.append("expected  " + "".join(f"{k + 1:>14}" for k in orders))
+        lines.append("verdict   " + "".join(f"{verdict:>14}" for verdict in self.verdicts))
+        return "\n".join(lines)
+
+
+def taylor(
+    function: Callable[..., Any],
+    gradient: Callable[..., Any],
+    x: np.ndarray,
+    /,
+    hvp: Callable[..., Any] | None = None,
+    *,
+    seed: int = 0,
+) -> Taylor:
+    """Return the remainders of Taylor's formula of a scalar function f(x), with their rates and verdicts.
+
+    The remainder of order k falls as h^(k+1) if the derivatives up to order k are right. The rate can also mislead, for
+    example if f is nearly quadratic, so the verdicts come from `check` and check_hvp, which compare every entry.
+    """
+    v = np.random.default_rng(seed).standard_normal(x.shape)
+    v *= max(float(np.linalg.norm(x)), 1.0) / float(np.linalg.norm(v))
+    value, steps = float(function(x)), tuple(2.0**-k for k in range(2, 16))
+    terms = [value, float(np.vdot(gradient(x), v)), *([float(np.vdot(v, hvp(x, v))) / 2] if hvp else [])]
+    change = [float(function(x + h * v)) for h in steps]
+    remainders = tuple(
+        tuple(abs(f - sum(c * h**j for j, c in enumerate(terms[: k + 1]))) for f, h in zip(change, steps, strict=True))
+        for k in range(len(terms))
+    )
+    rounding = 64 * np.finfo(float).eps * max(abs(value), *map(abs, change))
+    reports = [check(from_value_and_gradient(function, gradient), x, raises=False, explain=False)]
+    if hvp:
+        reports.append(check_jvp(gradient, _of_tuples(hvp), x, raises=False, explain=False))
+    verdicts = ("", *(report.arguments[0].verdict for report in reports))
+    return Taylor(steps, remainders, tuple(_rate(steps, r, rounding) for r in remainders), verdicts)
+
+
+def _rate(steps, remainders, rounding):
+    """Return the slope of the remainders above the level of rounding, or None if fewer than three are."""
+    above = [(math.log2(h), math.log2(r)) for h, r in zip(steps, remainders, strict=True) if r > rounding]
+    if len(above) < 3:
+        return None
+    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(above)]
+    return float(np.median(slopes[-4:]))
