@@ -13,6 +13,10 @@
         mask = data.draw(strategies.masks((3, 5), empty_rows=True))
         check(masked_softmax, scores, mask=mask)
 
+    @given(strategies.compositions([softmax, tanh, product]), strategies.well_conditioned((3, 4)))
+    def test_sums_over_paths(composition, x):
+        check(composition, x)
+
 The arrays that Hypothesis draws by default are unsuitable for gradient checks, since many entries are 0, 1 or huge. The
 inputs of a gradient check should have
 
@@ -26,6 +30,10 @@ Arrays are generated from a random seed; their shapes shrink to the smallest tha
 explained, so shrinking is faster with `check(..., explain=False)`. Only this module needs the package hypothesis.
 """
 
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,7 +42,7 @@ try:
 except ImportError as error:
     raise ImportError("gradcheck.strategies needs hypothesis: pip install hypothesis") from error
 
-__all__ = ["cotangents", "masks", "rngs", "shapes", "well_conditioned"]
+__all__ = ["Composition", "compositions", "cotangents", "masks", "rngs", "shapes", "well_conditioned"]
 
 Shape = tuple[int, ...] | st.SearchStrategy[tuple[int, ...]]
 LOW, HIGH = 0.25, 2.0  # the range of absolute values
@@ -124,3 +132,60 @@ def masks(draw: st.DrawFn, shape: Shape, empty_rows: bool = False) -> NDArray[np
     if empty_rows:
         rows[rng.random(len(rows)) < draw(st.sampled_from([0.0, 0.3, 1.0]))] = False
     return mask
+
+
+class Composition:
+    """A graph of differentiable functions of arrays of one shape.
+
+    `steps` are pairs of a function and the numbers of the values that it reads: 0 is x, and k is the result of step k.
+    y is the sum of the values that no step reads. The gradient of a value that several steps read is the sum over them.
+    """
+
+    def __init__(self, steps: Sequence[tuple[Callable[..., Any], tuple[int, ...]]]):
+        self.steps = tuple(steps)
+        read = {at for _, arguments in self.steps for at in arguments}
+        self.ends = [k for k in range(len(self.steps) + 1) if k not in read]
+
+    def __repr__(self) -> str:
+        names = ["x", *(f"h{k}" for k in range(1, len(self.steps) + 1))]
+        lines = [
+            f"{names[k]} = {getattr(function, '__name__', function)}({', '.join(names[at] for at in arguments)})"
+            for k, (function, arguments) in enumerate(self.steps, 1)
+        ]
+        return "; ".join([*lines, f"y = {' + '.join(names[k] for k in self.ends)}"])
+
+    def __call__(self, x: NDArray[np.float64]) -> tuple[Any, Callable[..., Any]]:
+        values, backwards = [x], []
+        for function, arguments in self.steps:
+            value, backward = function(*(values[at] for at in arguments))
+            values.append(value)
+            backwards.append(backward)
+        y = sum(values[k] for k in self.ends)
+
+        def backward_through_all(dy):
+            gradients = [dy if k in self.ends else np.zeros_like(dy) for k in range(len(values))]
+            for k in reversed(range(1, len(values))):
+                returned = backwards[k - 1](gradients[k])
+                parts = returned if isinstance(returned, tuple) else (returned,)
+                for at, part in zip(self.steps[k - 1][1], parts, strict=True):
+                    gradients[at] = gradients[at] + part
+            return gradients[0]
+
+        return y, backward_through_all
+
+
+@st.composite
+def compositions(draw: st.DrawFn, functions: Sequence[Callable[..., Any]], max_steps: int = 6) -> Composition:
+    """Draw a Composition of the functions: chains, values that several steps read, and sums.
+
+    Each function takes one or more arrays, its positional parameters without a default, and returns (y, backward) with
+    y of their shape. A failing composition shrinks to few steps, and its repr is the program.
+    """
+    steps: list[tuple[Callable[..., Any], tuple[int, ...]]] = []
+    for k in range(draw(st.integers(1, max_steps))):
+        function = draw(st.sampled_from(list(functions)))
+        parameters = inspect.signature(function).parameters.values()
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        arity = sum(p.kind in kinds and p.default is inspect.Parameter.empty for p in parameters)
+        steps.append((function, tuple(draw(st.integers(0, k)) for _ in range(arity))))
+    return Composition(steps)

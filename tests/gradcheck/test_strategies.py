@@ -10,7 +10,7 @@ from verdicts import check
 
 import gradcheck
 from gradcheck import GradientError, strategies
-from minitransformer import attention, layer_norm, relu, softmax
+from minitransformer import attention, gelu, layer_norm, relu, silu, softmax
 
 
 @given(strategies.shapes())
@@ -147,3 +147,42 @@ except ImportError as error:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "gradcheck.strategies needs hypothesis: pip install hypothesis\n"
     assert not hasattr(gradcheck, "hypothesis")
+
+
+def product(a, b):
+    return a * b, lambda dy: (dy * b, dy * a)
+
+
+def norm(x):
+    y, backward = layer_norm(x, np.linspace(1, 2, x.shape[-1]), np.zeros(x.shape[-1]))
+    return y, lambda dy: backward(dy)[0]
+
+
+PARTS = [softmax, silu, gelu, norm, product]
+
+
+@given(strategies.compositions(PARTS), strategies.well_conditioned((3, 4)))
+def test_random_graphs_of_the_functions_of_the_textbook_have_right_gradients(composition, x):
+    check(composition, x)
+
+
+def test_a_function_that_is_wrong_in_a_graph_is_found_and_shrinks_to_one_step():
+    def forgets(x):
+        return x * x, lambda dy: dy * x
+
+    def is_wrong(composition):
+        return not gradcheck.check(composition, np.array([[0.5, -1.2, 2.0]]), raises=False, explain=False).is_right
+
+    wrong = find(strategies.compositions([silu, product, forgets]), is_wrong)
+    assert repr(wrong) == "h1 = forgets(x); y = h1"
+
+
+def test_a_value_that_two_steps_read_has_the_sum_of_their_gradients():
+    composition = strategies.Composition([(silu, (0,)), (product, (1, 1)), (silu, (1,))])
+    assert repr(composition) == "h1 = silu(x); h2 = product(h1, h1); h3 = silu(h1); y = h2 + h3"
+    x, dy = np.array([0.3, -1.0]), np.array([1.5, 0.5])
+    h, h_backward = silu(x)
+    s, s_backward = silu(h)
+    y, backward = composition(x)
+    np.testing.assert_allclose(y, h * h + s, rtol=1e-14)
+    np.testing.assert_allclose(backward(dy), h_backward(2 * h * dy + s_backward(dy)), rtol=1e-13)
