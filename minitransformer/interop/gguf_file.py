@@ -31,6 +31,12 @@ SIZES = {
 }
 ROTARY_FACTORS = "rope_freqs.weight"
 MOST_ITEMS = 1 << 21  # items in a list of metadata; no known vocabulary has two million tokens
+# {beginning of another file: hint in the message}
+HINTS = {
+    b"PK": ": a zip archive, such as a wheel, a model of minitransformer (LanguageModel.load) or a pickle of PyTorch",
+    b"\x80": ": a pickle, which can execute code when it is read",
+    b"": "; for a model in the Hugging Face layout, give the folder that contains config.json",
+}
 # Exceptions from reading a damaged file.
 DAMAGE = (ValueError, KeyError, IndexError, TypeError, OverflowError, ArithmeticError, RecursionError, MemoryError)
 
@@ -55,23 +61,13 @@ def open_gguf(path):
     with open(path, "rb") as file:
         start = file.read(4)
     if start != MAGIC:
-        raise ArchiveError(f"{path}: not a GGUF file{also_known(start)}")
+        hints = [hint for beginning, hint in HINTS.items() if start.startswith(beginning)]
+        raise ArchiveError(f"{path}: not a GGUF file{hints[0]}")
     try:
         with np.errstate(all="raise"):
             return bounded_reader()(path)
     except DAMAGE as error:
         raise ArchiveError(f"{path}: a damaged or truncated GGUF file ({str(error) or type(error).__name__})") from None
-
-
-def also_known(start: bytes) -> str:
-    """Return a hint, for an error message, on the format of a file that begins with the bytes `start`."""
-    if start.startswith(b"PK"):
-        return (
-            ": a zip archive, such as a wheel, a model of minitransformer (LanguageModel.load) or a pickle of PyTorch"
-        )
-    if start.startswith(b"\x80"):
-        return ": a pickle, which can execute code when it is read"
-    return "; for a model in the Hugging Face layout, give the folder that contains config.json"
 
 
 def bounded_reader():

@@ -73,7 +73,6 @@ class SafetensorsFolder:
 
 
 def weight_files(folder: Path) -> dict:
-    """Return {file: names of the tensors that it must contain according to the index}."""
     if (folder / WEIGHTS_FILE).exists():
         return {folder / WEIGHTS_FILE: set()}
     index = folder / INDEX_FILE

@@ -48,7 +48,6 @@ def save_pretrained(lm: LanguageModel, folder) -> None:
 
 
 def special_ids(tokenizer) -> dict:
-    """Return the entries bos_token_id and eos_token_id of config.json. A missing token is None."""
     end_ids = list(tokenizer.end_ids)
     return {
         "bos_token_id": tokenizer.bos_id,
@@ -57,7 +56,6 @@ def special_ids(tokenizer) -> dict:
 
 
 def write_weights(model, architecture: str, path: Path) -> None:
-    """Write the Parameters to a safetensors file under their names in Transformers."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 

@@ -35,7 +35,6 @@ def byte_level(use_regex):
 
 
 def split_step(expression):
-    """Return the step in which every match of the expression becomes a word."""
     return {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
 
 
@@ -112,7 +111,6 @@ def splitting_of(steps):
 
 
 def steps_in_words(steps):
-    """Return the types and options of steps as text, shortened if long."""
     options = [[f"{name}={value!r}" for name, value in step.items() if name != "type"] for step in steps]
     words = ", ".join(f"{step.get('type')}({', '.join(o)})" for step, o in zip(steps, options, strict=True))
     return f"{words[:300]} …" if len(words) > 300 else words or "none"

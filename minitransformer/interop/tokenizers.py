@@ -91,7 +91,6 @@ def tokenizer_from_folder(path):
 
 
 def read_if_there(path):
-    """Return the JSON object in a file, or {} if the file does not exist."""
     return read_json(path) if path.exists() else {}
 
 

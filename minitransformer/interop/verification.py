@@ -88,14 +88,12 @@ class Verification:
 
     @property
     def is_right(self) -> bool:
-        """Return True if every part is right."""
         return all(part.is_right for part in self.parts)
 
     def to_dict(self) -> dict:
         return asdict(self) | {"is_right": self.is_right, "tolerance": TOLERANCE}
 
     def summary(self) -> str:
-        """Return the result in a few sentences."""
         numbers = sum(part.parameters for part in self.parts)
         worst = max(part.miss for part in self.parts)
         if self.is_right:

@@ -51,23 +51,17 @@ class CharTokenizer(Tokenizer):
         ids = np.searchsorted(self._code_points, points)
         known = self._code_points[np.minimum(ids, self.vocab_size - 1)] == points
         if not known.all():
-            at = int(known.argmin())
+            at, more = int(known.argmin()), self.vocab_size - 60
             raise ValueError(
-                f"unknown character {text[at]!r} (U+{points[at]:04X}) at position {start + at}: "
-                f"this vocabulary has {self.vocab_size} characters, {abbreviated(self.characters)}"
+                f"unknown character {text[at]!r} (U+{points[at]:04X}) at position {start + at}: this vocabulary has "
+                f"{self.vocab_size} characters, {self.characters[:60]!r}{f' and {more} more' if more > 0 else ''}"
             )
         return ids
 
     def decode(self, ids: ArrayLike) -> str:
-        """Return the text of `ids`, a sequence or 1-D array of integers below vocab_size."""
         return self._code_points[self.check_ids(ids)].tobytes().decode("utf-32-le")
 
 
 def code_points(text):
     """Return the code points of a str, including lone surrogates, as a uint32 array."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-
-
-def abbreviated(characters):
-    """Return the repr of a vocabulary, shortened to about one line."""
-    return repr(characters) if len(characters) <= 80 else f"{characters[:60]!r} and {len(characters) - 60} more"

@@ -64,7 +64,14 @@ class TextFiles:
         paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
         if not paths:
             raise ValueError("paths is empty; give at least one text file")
-        self._sources = [self._source(path) for path in paths]
+        self._sources = []  # pairs (name, the path or a temporary copy)
+        for path in paths:
+            name = "standard input" if path == "-" else str(path)
+            with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
+                regular = path != "-" and stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+                self._sources.append((name, path if regular else self._spooled(file, name)))
+                if regular and not os.path.getsize(path):
+                    raise ValueError(f"{name} is empty")
         self.name = ", ".join(name for name, _ in self._sources)
 
     def __iter__(self):
@@ -72,18 +79,6 @@ class TextFiles:
             with nullcontext(source) if hasattr(source, "read") else open(source, "rb") as file:
                 file.seek(0)
                 yield from decode_utf8(file, name)
-
-    def _source(self, path):
-        """Return (name, source); the source is the path or a temporary copy."""
-        if path == "-":
-            return "standard input", self._spooled(sys.stdin.buffer, "standard input")
-        with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                return str(path), self._spooled(file, path)
-        if status.st_size == 0:
-            raise ValueError(f"{path} is empty")
-        return str(path), path
 
     def _spooled(self, stream, name):
         """Copy a binary stream to a temporary file, which is removed together with this object."""
@@ -99,19 +94,17 @@ class TextFiles:
 def decode_utf8(file, name):
     """Yield the text of a binary file in chunks that never divide a character."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    start = 0  # position in the file of the first byte that is not decoded yet
-    while True:
+    start, data = 0, None  # start: position in the file of the first byte that is not decoded yet
+    while data != b"":
         data = file.read(CHUNK)
         try:
             text = decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
             byte, position = error.object[error.start], start + error.start
             raise ValueError(f"{name}: not UTF-8 text: byte 0x{byte:02x} at position {position}") from None
+        start = file.tell() - len(decoder.getstate()[0])
         if text:
             yield text
-        if not data:
-            return
-        start = file.tell() - len(decoder.getstate()[0])
 
 
 @dataclass(frozen=True)
@@ -163,9 +156,8 @@ def tokenize_corpus(text, tokenizer, *, name=None, validation=0.1, progress=None
 
 def reported(chunks, start, total, progress):
     """Yield the chunks and call progress(characters so far, total) after each."""
-    done = start
     for chunk in chunks:
         yield chunk
-        done += len(chunk)
+        start += len(chunk)
         if progress is not None:
-            progress(done, total)
+            progress(start, total)

@@ -81,18 +81,15 @@ class Pattern:
 
 
 def question_and_answer(task, prompt, answer):
-    """Concatenate rows: the task, prompt (B, n), ANSWER, answer (B, m), and END.
-
-    Returns (tokens, is_answer).
-    """
-    parts = [column(task, prompt), prompt, column(ANSWER, prompt), answer, column(END, prompt)]
-    tokens = np.concatenate(parts, axis=1)
+    """Return the rows: the task, prompt (B, n), ANSWER, answer (B, m), and END, as (tokens, is_answer)."""
+    tokens = joined(task, prompt, ANSWER, answer, END)
     return tokens, np.arange(tokens.shape[1]) >= 2 + prompt.shape[1]
 
 
-def column(token, rows):
-    """Return a column (B, 1) that contains one token B times. B is the number of rows in `rows`."""
-    return np.full((len(rows), 1), token)
+def joined(*parts):
+    """Concatenate arrays (B, n) along the last axis. A number stands for a column of this token."""
+    rows = next(len(part) for part in parts if not isinstance(part, int))
+    return np.concatenate([np.full((rows, 1), part) if isinstance(part, int) else part for part in parts], axis=1)
 
 
 def distinct_symbols(rng, batch_size, count):
@@ -121,9 +118,7 @@ def add_rows(rng, batch_size, length):
 def count_rows(rng, batch_size, length):
     """Draw rows of the form COUNT a a+1 … with `length` numbers, of which the first is random."""
     first = rng.integers(0, len(NUMBERS) - length + 1, (batch_size, 1))
-    numbers = NUMBERS[first + np.arange(length)]
-    tokens = np.concatenate([column(COUNT, numbers), numbers], axis=1)
-    return tokens, np.arange(length + 1) >= 2
+    return joined(COUNT, NUMBERS[first + np.arange(length)]), np.arange(length + 1) >= 2
 
 
 def repeat_rows(rng, batch_size, length):
@@ -133,11 +128,9 @@ def repeat_rows(rng, batch_size, length):
     the symbols after it can be predicted.
     """
     period = rng.integers(1, 5, (batch_size, 1))
-    positions = np.arange(length)
     unit = distinct_symbols(rng, batch_size, 4)
-    symbols = np.take_along_axis(unit, positions % period, axis=1)
-    tokens = np.concatenate([column(REPEAT, symbols), symbols], axis=1)
-    return tokens, np.arange(length + 1) >= period + 2
+    symbols = np.take_along_axis(unit, np.arange(length) % period, axis=1)
+    return joined(REPEAT, symbols), np.arange(length + 1) >= period + 2
 
 
 def induction_rows(rng, batch_size, length):
@@ -147,8 +140,7 @@ def induction_rows(rng, batch_size, length):
     half.
     """
     symbols = distinct_symbols(rng, batch_size, length)
-    tokens = np.concatenate([column(INDUCTION, symbols), symbols, symbols], axis=1)
-    return tokens, np.arange(2 * length + 1) >= length + 2
+    return joined(INDUCTION, symbols, symbols), np.arange(2 * length + 1) >= length + 2
 
 
 _ALL = [

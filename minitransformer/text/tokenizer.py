@@ -122,8 +122,7 @@ class Tokenizer:
 class NoTokenizer(Tokenizer):
     """The tokenizer of a model whose files contain none: `vocab_size` ids without text.
 
-    Only the empty text can be encoded. Encoding another text and decoding raise ValueError. The constructor raises
-    TypeError if vocab_size is not an integer, and ValueError if it is below 1.
+    Only the empty text can be encoded. Encoding another text and decoding raise ValueError.
     """
 
     kind = "none"
@@ -168,7 +167,6 @@ def stored(content, name, expected):
 
 
 def write_json(path, content):
-    """Write `content` as JSON to `path`, atomically. Raises OSError if that fails."""
     write_atomically(path, lambda file: file.write(json.dumps(content).encode()))
 
 

@@ -92,7 +92,6 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path) -> "Checkpoint":
-        """Read a file. Raises OSError or ArchiveError."""
         with open_archive(path) as archive:
             return cls.from_archive(archive)
 
@@ -198,7 +197,6 @@ class Checkpoint:
 
 
 def arrays_under(prefix: str, arrays: dict) -> dict:
-    """Return the arrays whose names begin with `prefix`. The prefix is removed from the names."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 

@@ -41,6 +41,5 @@ def draw_loss_curve(records, path, title="") -> None:
 
 
 def columns(records, key: str) -> tuple[list, list]:
-    """Return the steps and the values of the records that have this key."""
     having = [record for record in records if key in record]
     return [record["step"] for record in having], [record[key] for record in having]

@@ -234,7 +234,6 @@ def world() -> Ranks:
 
 
 def world_size() -> int:
-    """Return the number of processes that mpirun started, or 1 without mpirun."""
     return environment_number(SIZE_VARIABLES, 1)
 
 

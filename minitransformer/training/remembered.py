@@ -39,7 +39,6 @@ def remembered_text(path, training: dict):
 
 
 def was_trained_on(training: dict, corpus: Corpus) -> bool:
-    """Return True if the training state was saved by a run on this corpus."""
     return training.get("corpus", {}).get("sha256") == fingerprint(corpus)
 
 

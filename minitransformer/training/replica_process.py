@@ -58,7 +58,6 @@ class SharedMemory:
         return self.arrays(range(len(self.kinds)), 0)
 
     def gradients(self, replica: int, n: int) -> list:
-        """Return the arrays for the gradients of load n."""
         return self.arrays(self.loads[n], sum(self.sizes) + self.room * replica)
 
     def arrays(self, numbers, start: int) -> list:
@@ -150,7 +149,6 @@ class ReplicaProcess:
                     yield parameters[i], gradient
 
     def lost(self) -> ReplicaLost:
-        """Return a ReplicaLost that describes how the process ended."""
         self.process.join()
         how = ending(self.process.exitcode, "perhaps because the memory was full; fewer replicas need less")
         return ReplicaLost(f"the process of a replica {how}")

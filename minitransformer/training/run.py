@@ -136,7 +136,6 @@ class Run:
         return MetricsFile(self.folder / METRICS_FILE, self.step if resume else None)
 
     def take_steps(self, *, begun: bool) -> None:
-        """Take the remaining steps, or raise TrainingInterrupted after Ctrl-C."""
         clock = time.perf_counter() - self.seconds
         if not begun:
             self.write_down({}, clock)
@@ -192,7 +191,6 @@ class Run:
         return self.lm.tokenizer.decode([*self.sample_prompt, *map(int, new)])
 
     def save(self) -> None:
-        """Write the metrics to disk, then save a checkpoint."""
         if self.folder is not None:
             self.metrics.sync()
             save_checkpoint(self.folder / MODEL_FILE, self, self.about)
@@ -209,7 +207,6 @@ class Run:
         self.observer.stopping(self.folder)
 
     def kept(self) -> str:
-        """Return a phrase that says where the last checkpoint is."""
         if self.folder is None or self.saved_step is None:
             return "nothing was saved"
         return f"the last good checkpoint, of step {self.saved_step}, is {self.folder / MODEL_FILE}"

@@ -39,7 +39,6 @@ class TrainingDiverged(ArithmeticError):  # noqa: N818
         self.loss, self.parameter, self.gradient = loss, parameter, gradient
 
     def with_message(self, message):
-        """Return a copy with this message."""
         return TrainingDiverged(message, self.loss, self.parameter, self.gradient)
 
 

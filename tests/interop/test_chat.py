@@ -43,13 +43,6 @@ def test_smollm2s_template_writes_chatml_with_its_default_system_message():
     )
 
 
-def test_llama3s_template_writes_headers_after_its_first_token():
-    assert render_chat(TOKENIZERS["llama3"], says(" Hi \n")) == (
-        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
-        "<|start_header_id|>assistant<|end_header_id|>\n\n"
-    )
-
-
 # Features of templates: control of loops, white space, JSON, the time, other names.
 LANGUAGE = """\
 {%- for message in messages %}
@@ -152,13 +145,9 @@ def impatient(monkeypatch):
 
 TOO_LARGE = [
     "{{ ('a' * 3000000000) | length }}",
-    "{{ 'a' | center(10 ** 10) }}",
     "{{ '%10000000000d' % 1 }}",
-    "{{ '{:10000000000}'.format(1) }}",
     "{{ [0] * 10 ** 10 }}",
-    "{{ 'a\n' | indent(10 ** 10) }}",
     "{{ messages | tojson(indent=10 ** 10) }}",
-    "{{ ('a' * 10 ** 5).replace('', 'a' * 10 ** 5) }}",
     pytest.param(
         "{% set s = namespace(t='a') %}{% for i in range(40) %}{% set s.t = s.t + s.t %}{% endfor %}",
         marks=pytest.mark.slow,

@@ -1,11 +1,4 @@
-"""SmolLM2-135M-Instruct, a real model: it answers, agrees with Transformers, and our tools work on it.
-
-Its file is the one that the environment variable MINITRANSFORMER_SMOLLM2 names, or the one that `minitransformer fetch
-smollm2` has put into the cache; where there is neither, these tests are skipped.
-"""
-
-import os
-from pathlib import Path
+"""SmolLM2-135M-Instruct, a real model: it answers, agrees with Transformers, and our tools work on it."""
 
 import numpy as np
 import pytest
@@ -16,7 +9,6 @@ pytest.importorskip("gguf")
 from minitransformer import generate
 from minitransformer.analysis.hooks import record, replaced_by
 from minitransformer.interop import load_pretrained, save_pretrained
-from minitransformer.interop.fetching import MODELS, cache_folder
 
 PROMPTS = [
     "The capital of France is",
@@ -42,51 +34,24 @@ well fixed in the minds of the surrounding families, that he is considered as th
 of their daughters.
 
 "My dear Mr. Bennet," said his lady to him one day, "have you heard that Netherfield Park is let at last?"
-
-Mr. Bennet replied that he had not.
-
-"But it is," returned she; "for Mrs. Long has just been here, and she told me all about it."
-
-Mr. Bennet made no answer.
-
-"Do not you want to know who has taken it?" cried his wife, impatiently.
-
-"You want to tell me, and I have no objection to hearing it."
-
-This was invitation enough.
-
-"Why, my dear, you must know, Mrs. Long says that Netherfield is taken by a young man of large fortune from the north of
-England; that he came down on Monday in a chaise and four to see the place, and was so much delighted with it that he
-agreed with Mr. Morris immediately; that he is to take possession before Michaelmas, and some of his servants are to be
-in the house by the end of next week."
 """  # Jane Austen, Pride and Prejudice, 1813
 
 
 @pytest.fixture(scope="module")
-def path():
-    """The model's file."""
-    named = os.environ.get("MINITRANSFORMER_SMOLLM2")
-    path = Path(named) if named else cache_folder() / MODELS["smollm2"].file_name
-    if not path.exists():
-        pytest.skip("SmolLM2 is not here: minitransformer fetch smollm2, or MINITRANSFORMER_SMOLLM2, names its file")
-    return path
-
-
-@pytest.fixture(scope="module")
-def lm(path):
+def lm(smollm2_path):
     """The model, in float32."""
-    return load_pretrained(path)
+    return load_pretrained(smollm2_path)
 
 
 @pytest.fixture(scope="module")
-def theirs(torch, path):
+def theirs(torch, smollm2_path):
     """The model as Transformers reads the same file."""
     pytest.importorskip("accelerate")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         transformers = import_transformers()
         return transformers.AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True
+            smollm2_path.parent, gguf_file=smollm2_path.name, dtype=torch.float32, local_files_only=True
         ).eval()
 
 

@@ -1,6 +1,5 @@
 """Fine-tuning: trainable parameters, measurements, and the damage by the unbounded objective."""
 
-import copy
 import json
 import math
 
@@ -9,7 +8,7 @@ import pytest
 from small_pairs import GENERAL, ROWS, trained_lm
 from small_runs import TEXT, assert_same_weights, small_lm, weights, without_seconds
 
-from minitransformer import CharTokenizer, LanguageModel, cross_entropy
+from minitransformer import CharTokenizer, cross_entropy
 from minitransformer.text import tokenize_corpus
 from minitransformer.training import (
     FineTuningSettings,
@@ -180,12 +179,6 @@ def test_the_report_is_of_the_model_before_and_after_on_the_rows_held_out():
     assert f"{report.after.margin:10.3f}" in shown and "'the cat'" in shown and "Not shown:" in shown
 
 
-def test_the_report_is_json(tmp_path):
-    _, report = tuned(out=tmp_path, **QUICK)
-    assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(report.to_dict()))
-    assert [record["step"] for record in report.records if "margin" in record] == [0, 3, 6]
-
-
 def test_the_first_loss_is_that_of_the_starting_model_on_the_rows_drawn():
     rows = ROWS[:4]
     lm, start = trained_lm(), trained_lm()
@@ -194,22 +187,6 @@ def test_the_first_loss_is_that_of_the_starting_model_on_the_rows_drawn():
     assert report.records[1]["loss"] == pytest.approx((unsafe - safe).mean(), rel=1e-4)
     _, report = tuned(trained_lm(), rows, held_out=ROWS[4:], **(QUICK | {"steps": 1}))
     assert report.records[1]["loss"] == pytest.approx(math.log(2), rel=1e-4)
-
-
-@pytest.mark.slow
-def test_dropout_is_on_in_training_and_off_in_evaluation():
-    lm, same = trained_lm(dropout=0.1), trained_lm(dropout=0.1)
-    _, report = tuned(lm, held_out=ROWS, **QUICK)
-    safe, unsafe = log_likelihoods(same.model, encode(read_preferences(ROWS), same.tokenizer, 24), 8)
-    assert report.records[0]["margin"] == pytest.approx((safe - unsafe).mean(), rel=1e-6)
-    assert report.records[1]["loss"] != pytest.approx(math.log(2), rel=1e-3)  # which it is without dropout
-
-
-def test_accumulated_batches_are_averaged():
-    rows = {"rows": ROWS[:4], "held_out": ROWS[4:]}  # a whole batch, so three of them have the mean of one
-    one, three = (tuned(**rows, **(QUICK | {"steps": 1, "accumulate": n}))[1].records[1] for n in (1, 3))
-    assert three["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-4)
-    assert three["tokens"] == 3 * one["tokens"]
 
 
 # Rows.
@@ -320,11 +297,6 @@ def test_what_cannot_be_is_refused_and_the_model_is_left_alone(options, error, w
     assert all(parameter.requires_grad for parameter in lm.model.parameters())
 
 
-def test_adapters_learn_faster_unless_told_how_fast():
-    assert (PreferenceSettings().lr, PreferenceSettings(trainable=LowRank()).lr) == (2e-4, 1e-3)
-    assert PreferenceSettings(trainable=LowRank(), lr=0.5).lr == 0.5
-
-
 @pytest.mark.parametrize("trainable", SPECS, ids=str)
 @pytest.mark.parametrize("kind", [FineTuningSettings, PreferenceSettings])
 def test_settings_survive_json(kind, trainable):
@@ -335,14 +307,6 @@ def test_settings_survive_json(kind, trainable):
 # On a text.
 
 
-@pytest.mark.parametrize("trainable", [1, LowRank(2, 8.0, ("*.attention.w_?", "*.feed_forward.*"))], ids=str)
-def test_fine_tuning_on_a_text_learns_it(trainable):
-    text = "the oat cake sat on the oat cake and " * 40
-    lm = trained_lm()
-    records = fine_tune(lm, text, FineTuningSettings(steps=60, batch_size=8, lr=1e-2, trainable=trainable))
-    assert records[-1]["val_loss"] < 0.8 * records[0]["val_loss"]
-
-
 def test_fine_tuning_all_of_a_model_on_a_text_is_pretraining_gone_on_with():
     one, other = trained_lm(), trained_lm()
     settings = FineTuningSettings(steps=5, batch_size=3, trainable="*")
@@ -351,22 +315,6 @@ def test_fine_tuning_all_of_a_model_on_a_text_is_pretraining_gone_on_with():
     fields = {name: value for name, value in settings.to_dict().items() if name != "trainable"}
     assert without_seconds(pretrain(other, corpus, Settings(**fields))) == without_seconds(records)
     assert_same_weights(one, other)
-
-
-def test_the_same_seed_gives_the_same_and_another_does_not():
-    runs = [tuned(seed=seed, **(QUICK | {"trainable": LowRank(2)}))[0] for seed in (0, 0, 1)]
-    assert_same_weights(runs[0], runs[1])
-    with pytest.raises(AssertionError, match="differs"):
-        assert_same_weights(runs[0], runs[2])
-
-
-def test_the_model_in_the_folder_is_the_one_in_memory(tmp_path):
-    for trainable in (1, LowRank(2)):
-        lm, _ = tuned(out=tmp_path, **(QUICK | {"trainable": trainable}))
-        assert_same_weights(LanguageModel.load(tmp_path), lm)
-    lm = copy.deepcopy(lm)
-    lm.save(tmp_path / "again.npz")
-    assert_same_weights(LanguageModel.load(tmp_path / "again.npz"), lm)
 
 
 @pytest.mark.slow

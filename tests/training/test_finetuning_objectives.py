@@ -8,7 +8,6 @@ from hypothesis import given, strategies as st
 
 from minitransformer.training.finetuning.objectives import (
     OBJECTIVES,
-    PairedLoss,
     direct_preference,
     sequence_log_likelihood,
     sequence_unlikelihood,
@@ -106,32 +105,12 @@ def push(objective, logit, **options):
     return float(loss), float(backward()[1][0, 0, 0])
 
 
-def test_the_plain_difference_falls_for_ever_and_pushes_hardest_when_nothing_is_left_to_do():
-    loss, gradient = push(unbounded_difference, -1000.0)
-    assert loss == pytest.approx(-1000, rel=1e-6) and gradient == pytest.approx(1, rel=1e-6)
-    assert push(unbounded_difference, -10000.0)[0] == pytest.approx(-10000, rel=1e-6)
-
-
 def test_the_bounded_objectives_stop_at_zero_and_their_push_dies_away():
     at_zero = {"reference_safe": np.zeros(1), "reference_unsafe": np.zeros(1), "beta": 0.1}
     for objective, options in ((unlikelihood, {}), (direct_preference, at_zero)):
         losses, gradients = zip(*(push(objective, -x, **options) for x in (0.0, 10.0, 100.0, 10000.0)), strict=True)
         assert sorted(losses, reverse=True) == list(losses) and losses[-1] == pytest.approx(0, abs=1e-6)
         assert all(gradient >= 0 for gradient in gradients) and gradients[-1] == pytest.approx(0, abs=1e-6)
-
-
-def test_a_paired_loss_is_the_objective_of_both_halves(rng):
-    class Table:
-        def __call__(self, ids, rng=None):
-            return logits[ids], seen.append
-
-    logits, seen = rng.normal(size=(9, V)), []
-    ids, targets = rng.integers(0, 9, (2 * B, T)), rng.integers(0, V, (2 * B, T))
-    loss, backward = PairedLoss(Table(), unlikelihood)(ids, targets)
-    expected, expected_backward = unlikelihood(logits[ids[:B]], targets[:B], logits[ids[B:]], targets[B:])
-    assert loss == expected
-    backward(2.0)
-    np.testing.assert_array_equal(seen[0], np.concatenate(expected_backward(2.0)))
 
 
 def test_targets_that_do_not_fit_are_refused(rng):

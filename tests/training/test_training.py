@@ -347,12 +347,6 @@ def test_the_loss_curve_is_a_picture(tmp_path):
     assert (tmp_path / "other.png").read_bytes() != drawn
 
 
-@pytest.mark.parametrize("title", ["$x^{$", "本を読む", "a" * 300, ""])
-def test_any_title_can_be_drawn(tmp_path, title):
-    pytest.importorskip("matplotlib")
-    draw_loss_curve([{"step": 0, "val_loss": 2.0}, {"step": 1, "loss": 2.0}], tmp_path / "loss.png", title)
-
-
 def test_the_bar_shows_rate_loss_and_time_left_and_keeps_what_was_said(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     pretrain(small_lm(), small_corpus(), replace(SETTINGS, steps=60), observer=ProgressBar())

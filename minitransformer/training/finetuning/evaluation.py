@@ -67,7 +67,6 @@ class Evaluation:
 
 
 def log_likelihoods(model, pairs: list[Pair], batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the log-likelihoods (N,) of the safe and the unsafe responses, in nats."""
     both = []
     for responses in ([(pair.prompt, pair.safe) for pair in pairs], [(pair.prompt, pair.unsafe) for pair in pairs]):
         batches = [batch_of(responses[i : i + batch_size]) for i in range(0, len(responses), batch_size)]

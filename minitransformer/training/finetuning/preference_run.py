@@ -148,7 +148,6 @@ class PreferenceRun(Run):
         self.diverged = None  # or a description of the divergence
 
     def remember_start(self) -> None:
-        """Evaluate the starting model and store its log-likelihoods as the reference."""
         self.before = self.evaluation_with_completions()
         self.reference = log_likelihoods(self.lm.model, self.data.pairs, self.settings.batch_size)
 
@@ -166,7 +165,6 @@ class PreferenceRun(Run):
             return {}
 
     def update(self):
-        """Update the weights once, on batches of different pairs."""
         count, size = self.settings.accumulate, min(self.settings.batch_size, len(self.data.pairs))
         batches = [self.batch_rng.choice(len(self.data.pairs), size, replace=False) for _ in range(count)]
         losses = ((1 / count, self.loss_of(chosen)) for chosen in batches)
@@ -175,7 +173,6 @@ class PreferenceRun(Run):
         return loss, norm, sum(len(pair.safe) + len(pair.unsafe) for pair in pairs)
 
     def loss_of(self, chosen):
-        """Return (loss, backward) for the training pairs with these indices."""
         pairs = [self.data.pairs[i] for i in chosen]
         inputs, targets = batch_of(
             [(pair.prompt, pair.safe) for pair in pairs] + [(pair.prompt, pair.unsafe) for pair in pairs]
@@ -210,7 +207,6 @@ class PreferenceRun(Run):
         return {key: value for key, value in now.to_dict().items() if key in NUMBERS_OR_NONE}
 
     def first_ids(self):
-        """Return the first prompt to complete, or the first held-out one."""
         return self.lm.encode(self.data.prompts[0]) if self.data.prompts else self.data.held_out[0].prompt
 
     def describe_data(self) -> dict:
@@ -239,7 +235,6 @@ class PreferenceRun(Run):
         self.reference, self.before, self.diverged = reference, before, diverged
 
     def report_of(self, names, records) -> FineTuningReport:
-        """Return the report of the finished run. `names` are the trained parameters, `records` its metrics."""
         parameters = dict(self.lm.model.named_parameters())
         after = self.evaluation_with_completions()
         return FineTuningReport(

@@ -55,7 +55,6 @@ class FineTuningReport:
 
     @property
     def perplexity_growth(self) -> float:
-        """Return the perplexity on general text after fine-tuning, divided by that before."""
         return self.after.perplexity / self.before.perplexity
 
     def to_dict(self) -> dict:
