@@ -55,103 +55,42 @@ dy and the parameters are random unless you pass them, and a constant dy is refu
 README.md explains how to read a report, and compares gradcheck with other checkers.
 """
 
-TYPE_CHECKING = False  # type checkers treat it as True; importing it from `typing` would be slow
-if TYPE_CHECKING:  # these names are loaded on first use: see __getattr__
-    from gradcheck.adapters.derivatives import from_derivative, from_jacobian, from_value_and_gradient
-    from gradcheck.adapters.frameworks import from_jax, from_torch
-    from gradcheck.adapters.layers import from_layer
-    from gradcheck.adapters.nested import from_nested
-    from gradcheck.adapters.pairs import from_pair
-    from gradcheck.call import Call, borrowed, clear_gradients, parameters_of, randomize_parameters, to_float64
-    from gradcheck.cases import Case, check_case, load_cases
-    from gradcheck.certify import Certificate, certify, same
-    from gradcheck.checking import adjoint, check, check_call, check_module
-    from gradcheck.html import report_html
-    from gradcheck.jacobian_matrix import Jacobian, jacobian
-    from gradcheck.lines import steps, steps_of_call
-    from gradcheck.operators import Taylor, check_adjoint_operator, check_hessian, check_hvp, check_jvp, taylor
-    from gradcheck.report import ArgumentReport, GradientError, Report
-    from gradcheck.updates import check_update
-
-__all__ = [
-    "check",
-    "check_module",
-    "adjoint",
-    "certify",
-    "same",
-    "Certificate",
-    "check_update",
-    "check_jvp",
-    "check_hvp",
-    "check_hessian",
-    "check_adjoint_operator",
-    "taylor",
-    "Taylor",
-    "jacobian",
-    "Jacobian",
-    "steps",
-    "from_pair",
-    "from_layer",
-    "from_nested",
-    "from_value_and_gradient",
-    "from_derivative",
-    "from_jacobian",
-    "from_torch",
-    "from_jax",
-    "Call",
-    "Case",
-    "check_case",
-    "load_cases",
-    "check_call",
-    "steps_of_call",
-    "parameters_of",
-    "randomize_parameters",
-    "to_float64",
-    "clear_gradients",
-    "borrowed",
-    "Report",
-    "ArgumentReport",
-    "GradientError",
-    "report_html",
-]
-
-_MODULES = {
-    "adapters.derivatives": ("from_derivative", "from_jacobian", "from_value_and_gradient"),
-    "adapters.frameworks": ("from_jax", "from_torch"),
-    "adapters.layers": ("from_layer",),
-    "adapters.nested": ("from_nested",),
-    "adapters.pairs": ("from_pair",),
-    "call": ("Call", "borrowed", "clear_gradients", "parameters_of", "randomize_parameters", "to_float64"),
-    "cases": ("Case", "check_case", "load_cases"),
-    "certify": ("Certificate", "same"),  # `certify` itself is a module that can be called
-    "checking": ("check", "check_call", "check_module", "adjoint"),
-    "html": ("report_html",),
+_PUBLIC = {  # {module: its public names}; __init__.pyi tells type checkers the same
+    "checking": ("check", "check_module", "adjoint", "check_call"),
+    "certify": ("certify", "same", "Certificate"),
+    "updates": ("check_update",),
+    "operators": ("check_jvp", "check_hvp", "check_hessian", "check_adjoint_operator", "taylor", "Taylor"),
     "jacobian_matrix": ("jacobian", "Jacobian"),
     "lines": ("steps", "steps_of_call"),
-    "operators": ("Taylor", "check_adjoint_operator", "check_hessian", "check_hvp", "check_jvp", "taylor"),
+    "adapters.pairs": ("from_pair",),
+    "adapters.layers": ("from_layer",),
+    "adapters.nested": ("from_nested",),
+    "adapters.derivatives": ("from_value_and_gradient", "from_derivative", "from_jacobian"),
+    "adapters.frameworks": ("from_torch", "from_jax"),
+    "cases": ("Case", "check_case", "load_cases"),
+    "call": ("Call", "parameters_of", "randomize_parameters", "to_float64", "clear_gradients", "borrowed"),
     "report": ("Report", "ArgumentReport", "GradientError"),
-    "updates": ("check_update",),
+    "html": ("report_html",),
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
 
-if not TYPE_CHECKING:  # a type checker that sees __getattr__ accepts any name
+__all__ = list(_MODULE_OF)
 
-    def __getattr__(name):
-        """Load a public name or a submodule on first use.
 
-        pytest imports every package that has a plugin, so the import of this package must be fast.
-        """
-        from importlib import import_module
-        from importlib.util import find_spec
+def __getattr__(name):
+    """Load a public name or a submodule on first use.
 
-        if name in _MODULE_OF:
-            value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-        elif not name.startswith("_") and find_spec(f"{__name__}.{name}"):
-            value = import_module(f"{__name__}.{name}")
-        else:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals()[name] = value
-        return value
+    pytest imports every package that has a plugin, so the import of this package must be fast.
+    """
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    module = _MODULE_OF.get(name, name)
+    if name.startswith("_") or (name not in _MODULE_OF and not find_spec(f"{__name__}.{name}")):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = import_module(f"{__name__}.{module}")
+    globals()[name] = value if module == name else getattr(value, name)  # the module `certify` can be called
+    return globals()[name]
 
 
 def __dir__():

@@ -41,7 +41,7 @@ class Call:
     that is a method of such an object, is a module. Its parameters have gradients as well.
     """
 
-    is_careful = False
+    is_careful = False  # if True, forward and backward run on copies of all arrays, which they may modify
     argnums: Any = None  # positions of the inputs that have gradients, or None for all floating-point arrays
     deadline: float | None = None  # a value of time.monotonic(), after which `evaluate` raises OutOfTime
     type_of_y: Any = np.ndarray  # set by the first evaluation
@@ -74,11 +74,7 @@ class Call:
         return getattr(target, "__name__", type(target).__name__)
 
     def input_names(self) -> list[str]:
-        """Return one name for each input, from the signature of the target.
-
-        For a module, the signature of its `forward` is used. For a target made by from_nested, the names are those in
-        its attribute `names_of_inputs`.
-        """
+        """Return one name for each input, from the signature of the target or of its `forward`, or from from_nested."""
         if len(getattr(self.target, "names_of_inputs", ())) == len(self.inputs) > 0:
             return list(self.target.names_of_inputs)
         try:
@@ -102,10 +98,7 @@ class Call:
         return other
 
     def copy(self) -> Self:
-        """Return a Call on copies of the arrays.
-
-        An array that was passed twice becomes two arrays.
-        """
+        """Return a Call on copies of the arrays. An array that was passed twice becomes two arrays."""
         options = {name: _copy_array(value) for name, value in self.options.items()}
         return self.on(map(_copy_array, self.inputs), options)
 
@@ -145,20 +138,42 @@ class Call:
             return gradients
         return tuple(gradient for i, gradient in zip(floating, gradients, strict=True) if i in self.argnums)
 
-    def careful(self) -> "Call":
-        """Return a Call on the same arrays that the function cannot modify, since it runs on copies."""
-        other = _Careful.__new__(_Careful)
-        vars(other).update(vars(self))
+    def careful(self) -> Self:
+        other = copy.copy(self)
+        other.is_careful = True
         return other
 
     def evaluate(self) -> Any:
         """Call the target and return its result, starting from the same state in every call."""
         self.keep_to_time()
+        if not self.is_careful:
+            return self._evaluate()
+        with self._copied_parameters():
+            y, backward = self.copy()._evaluate()
+
+        def careful_backward(dy):
+            with self._copied_parameters():
+                return backward(dy)
+
+        return y, careful_backward
+
+    def _evaluate(self):
         inputs, options = self.inputs, self.options
         if self.has_state:
             inputs, options = tuple(map(_fresh, inputs)), {name: _fresh(value) for name, value in options.items()}
         with self.random.repeated() if self.random.is_drawn else nullcontext():
             return self.target(*inputs, **options)
+
+    @contextmanager
+    def _copied_parameters(self):
+        before = [(parameter, parameter.data) for parameter in parameters_of(self.target).values()]
+        try:
+            for parameter, data in before:
+                parameter.data = data.copy()
+            yield
+        finally:
+            for parameter, data in before:
+                parameter.data = data
 
     def keep_to_time(self) -> None:
         """Raise OutOfTime if the deadline has passed."""
@@ -166,31 +181,10 @@ class Call:
             raise OutOfTime
 
 
-class _Careful(Call):
-    """A Call of a function that modifies its arguments: forward and backward run on copies of all arrays."""
-
-    is_careful = True
-
-    def evaluate(self):
-        y, backward = self._on_copies(lambda: Call.evaluate(self.copy()))
-        return y, lambda dy: self._on_copies(lambda: backward(dy))
-
-    def _on_copies(self, function):
-        before = [(parameter, parameter.data) for parameter in parameters_of(self.target).values()]
-        try:
-            for parameter, data in before:
-                parameter.data = data.copy()
-            return function()
-        finally:
-            for parameter, data in before:
-                parameter.data = data
-
-
 # Modules and their parameters
 
 
 def is_module(target):
-    """Return True if the target, or the object that it is a method of, has parameters."""
     return hasattr(_owner(target), "named_parameters")
 
 
@@ -279,13 +273,11 @@ def stream(seed, purpose):
 class GlobalRandom:
     """Starts each evaluation in the same global random state of NumPy, and restores the state afterwards."""
 
-    def __init__(self):
-        self.state = None
-        self.is_drawn = True  # set by the first use
+    state = None
+    is_drawn = True  # set by the first use
 
     @contextmanager
     def repeated(self):
-        """Start the `with` block in the random state of the first such block."""
         before = np.random.get_state(legacy=False)  # noqa: NPY002 (others draw from it)
         is_first, self.state = self.state is None, self.state or before
         np.random.set_state(self.state)  # noqa: NPY002
@@ -299,10 +291,7 @@ class GlobalRandom:
 
 @contextmanager
 def state_kept(target):
-    """Restore the arrays of a target and their contents after the `with` block.
-
-    The arrays are found by a recursive search of the target's attributes. Parameters are not restored.
-    """
+    """Restore the arrays in the attributes of a target, and their contents, except those of parameters."""
     seen = {id(value) for parameter in parameters_of(target).values() for value in (parameter, parameter.data)}
     before = [(holder, _entries(holder)) for holder in _holders(_owner(target), seen)]
     arrays = [a for _, was in before for a in was.values() if isinstance(a, np.ndarray) and id(a) not in seen]
@@ -317,10 +306,7 @@ def state_kept(target):
 
 
 def _holders(owner, seen):
-    """Yield each dictionary and list that is reachable from an object, once.
-
-    The attributes of an object are one such dictionary.
-    """
+    """Yield each dictionary and list that is reachable from an object, once. Its attributes are such a dictionary."""
     pending = [owner]
     while pending:
         value = pending.pop()
@@ -350,7 +336,6 @@ def _entries(holder):
 
 
 def _fresh(value):
-    """Return a copy of a random generator, dictionary or list, and any other value unchanged."""
     if not isinstance(value, STATEFUL):
         return value
     if not isinstance(value, (dict, list)):

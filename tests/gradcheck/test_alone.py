@@ -156,7 +156,7 @@ def test_it_installs_and_works_where_there_is_numpy_alone(tmp_path):
     for archive in (own, whole):
         with ZipFile(archive) as opened:
             packed = {name for name in opened.namelist() if name.startswith("gradcheck/")}
-        assert packed == files | {"gradcheck/py.typed"}
+        assert packed == files | {"gradcheck/py.typed", "gradcheck/__init__.pyi"}
 
     venv.create(environment, with_pip=True)
     python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from numpy.testing import assert_allclose
-from verdicts import check
+from verdicts import check, verdict, verdicts
 
 import gradcheck
 from gradcheck import GradientError
@@ -142,57 +142,47 @@ def logits_loss(logits, *, targets, bug=None):
 
 def draw(function, rng):
     """Random inputs and options for one of the functions above."""
-    normal = rng.standard_normal
-    mask = np.tri(T, dtype=bool)
-    return {
-        softmax: lambda: ((normal((3, T)),), {}),
-        layer_norm: lambda: ((normal((2, 3, 5)), normal(5), normal(5)), {}),
-        attention: lambda: (
-            (normal((2, T, 3)), normal((2, T, 3)), normal((2, T, 5))),
-            {"mask": mask, "keep": rng.permuted(np.tile([True, False, True, True], (2, T, 1)), axis=-1)},
-        ),
-        tied: lambda: ((normal((7, 3)),), {"ids": np.array([2, 5, 2, 0])}),
-        linear: lambda: ((normal((4, 4)), normal((4, 4)), normal(4)), {}),
-        logits_loss: lambda: ((normal((5, 7)),), {"targets": np.array([3, -1, 0, 6, 3])}),
-    }[function]()
+    mask, keep = np.tri(T, dtype=bool), rng.permuted(np.tile([True, False, True, True], (2, T, 1)), axis=-1)
+    shapes, options = {
+        softmax: ([(3, T)], {}),
+        layer_norm: ([(2, 3, 5), 5, 5], {}),
+        attention: ([(2, T, 3), (2, T, 3), (2, T, 5)], {"mask": mask, "keep": keep}),
+        tied: ([(7, 3)], {"ids": np.array([2, 5, 2, 0])}),
+        linear: ([(4, 4), (4, 4), 4], {}),
+        logits_loss: ([(5, 7)], {"targets": np.array([3, -1, 0, 6, 3])}),
+    }[function]
+    return [rng.standard_normal(shape) for shape in shapes], options
 
 
-FUNCTIONS = [softmax, layer_norm, attention, tied, linear, logits_loss]
-
-BUGS = [
-    (attention, "dK not transposed", {"k"}),
-    (attention, "dropout ignored", {"q", "k", "v"}),
-    (attention, "zeros", {"q", "k", "v"}),
-    (attention, "mask forgotten", {"q", "k"}),
-    (attention, "scale forgotten", {"q", "k"}),
-    (layer_norm, "gamma outside the means", {"x"}),
-    (layer_norm, "shift forgotten", {"x"}),
-    (layer_norm, "scale forgotten", {"x"}),
-    (layer_norm, "mean for sum", {"beta"}),
-    (layer_norm, "exchanged", {"gamma", "beta"}),
-    (tied, "head dropped", {"embedding"}),
-    (tied, "embedding dropped", {"embedding"}),
-    (tied, "repeated ids overwritten", {"embedding"}),
-    (softmax, "without the Jacobian", {"x"}),
-    (softmax, "zeros", {"x"}),
-    (softmax, "missing term", {"x"}),
-    (softmax, "wrong axis", {"x"}),
-    (softmax, "mean for sum", {"x"}),
-    (softmax, "sign flipped", {"x"}),
-    (linear, "dy ignored", {"x", "weight", "bias"}),
-    (linear, "transposed product", {"x"}),
-    (linear, "dW transposed", {"weight"}),
-    (linear, "wrong axis", {"bias"}),
-    (logits_loss, "dloss ignored", {"logits"}),
-    (logits_loss, "ignored targets counted", {"logits"}),
-    (logits_loss, "averaged over ignored targets", {"logits"}),
-]
+BUGS = {  # function: {bug: the arguments whose gradient it makes wrong}
+    attention: {
+        "dK not transposed": "k",
+        "dropout ignored": "q k v",
+        "zeros": "q k v",
+        "mask forgotten": "q k",
+        "scale forgotten": "q k",
+    },
+    layer_norm: {
+        "gamma outside the means": "x",
+        "shift forgotten": "x",
+        "scale forgotten": "x",
+        "mean for sum": "beta",
+        "exchanged": "gamma beta",
+    },
+    tied: dict.fromkeys(["head dropped", "embedding dropped", "repeated ids overwritten"], "embedding"),
+    softmax: dict.fromkeys(
+        ["without the Jacobian", "zeros", "missing term", "wrong axis", "mean for sum", "sign flipped"], "x"
+    ),
+    linear: {"dy ignored": "x weight bias", "transposed product": "x", "dW transposed": "weight", "wrong axis": "bias"},
+    logits_loss: dict.fromkeys(["dloss ignored", "ignored targets counted", "averaged over ignored targets"], "logits"),
+}
+PLANTED = [(function, bug, wrong) for function, bugs in BUGS.items() for bug, wrong in bugs.items()]
 
 
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))]
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+@pytest.mark.parametrize("function", BUGS, ids=lambda function: function.__name__)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_right_gradient_passes(function, seed):
     inputs, options = draw(function, np.random.default_rng(seed))
@@ -202,13 +192,12 @@ def test_the_right_gradient_passes(function, seed):
     assert [argument.entries for argument in report.arguments] == [array.size for array in inputs]
 
 
-@pytest.mark.parametrize("function, bug, wrong", BUGS, ids=[f"{function.__name__}: {bug}" for function, bug, _ in BUGS])
+@pytest.mark.parametrize("function, bug, wrong", PLANTED, ids=[f"{f.__name__}: {bug}" for f, bug, _ in PLANTED])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_planted_bug_is_caught_in_the_arguments_it_affects_and_in_no_other(function, bug, wrong, seed):
     inputs, options = draw(function, np.random.default_rng(seed))
-    with pytest.raises(GradientError) as caught:
-        check(function, *inputs, seed=seed, bug=bug, **options)
-    assert {argument.name for argument in caught.value.report.arguments if not argument.is_right} == wrong
+    found = verdicts(function, *inputs, seed=seed, bug=bug, **options)
+    assert [name for name, verdict in found.items() if verdict != "right"] == wrong.split()
 
 
 def test_gamma_outside_the_means_cannot_be_seen_at_gamma_one():
@@ -233,8 +222,7 @@ def test_a_softmax_backward_of_zeros_under_a_nearly_constant_dy_is_beyond_centra
 def test_a_checker_one_and_a_half_times_the_truth_calls_right_gradients_wrong(monkeypatch):
     inner = gradcheck.central_differences._inner
     monkeypatch.setattr(gradcheck.central_differences, "_inner", lambda a, b: 1.5 * inner(a, b))
-    with pytest.raises(GradientError):
-        check(softmax, np.random.default_rng(0).standard_normal((3, T)))
+    assert verdict(softmax, np.random.default_rng(0).standard_normal((3, T))) == "WRONG"
 
 
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 3))
@@ -270,7 +258,5 @@ def test_random_polynomial_maps_are_always_called_right(shape, seed):
 @given(shapes, seeds, st.floats(1e-4, 1e4), st.sampled_from([1.0, -1.0]))
 def test_random_polynomial_maps_with_one_entry_off_are_always_called_wrong_there(shape, seed, error, sign):
     function, x = random_map(shape, np.random.default_rng(seed))
-    with pytest.raises(GradientError) as caught:
-        check(function, x, seed=seed, error=sign * error)
-    argument = caught.value.report["x"]
+    argument = check(function, x, seed=seed, error=sign * error, raises=False)["x"]
     assert argument.disagree == 1 and argument.worst_index == (len(x) - 1,) and argument.at_kink == 0

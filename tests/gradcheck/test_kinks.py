@@ -1,22 +1,11 @@
-"""At a kink that several entries share (a maximum of equals, a pool), their gradients must agree with each other."""
+"""Kinks that several entries share, ties, and outputs that change in steps."""
 
 import numpy as np
 import pytest
-from verdicts import check, check_call, check_case
+from verdicts import check, check_call, check_case, normal, verdict
 
 from gradcheck import Call, GradientError
 from minitransformer.cases import CASES
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def verdict(function, x, **options):
-    try:
-        return check(function, x, **options)["x"].verdict
-    except GradientError as error:
-        return error.report["x"].verdict
 
 
 def maximum(share, extreme=np.max, of=lambda x: x):
@@ -110,39 +99,17 @@ def pool(x, *, to_all=False):
 def test_a_pool_with_overlapping_windows_over_equals_is_seen_through():
     x = np.array([1.0, 3.0, 3.0, 3.0, 0.0, 2.0])
     assert verdict(pool, x).startswith("right, ")
-    assert verdict(pool, x, to_all=True) == "WRONG"
-    assert verdict(pool, np.zeros(6), to_all=True) == "WRONG"
-
-
-def relu(x, *, at_zero=0.0):
-    return np.maximum(x, 0), lambda dy: dy * np.where(x == 0, at_zero, x > 0)
+    assert verdict(pool, x, to_all=True) == verdict(pool, np.zeros(6), to_all=True) == "WRONG"
 
 
 @pytest.mark.parametrize("at_zero", [0.0, 0.3, 1.0])
 def test_kinks_of_their_own_do_not_have_to_hold_together(at_zero):
+    def relu(x):
+        return np.maximum(x, 0), lambda dy: dy * np.where(x == 0, at_zero, x > 0)
+
     for seed in range(3):
         x = np.where(normal(4, 5, seed=seed) > 0.3, 0.0, normal(4, 5, seed=seed + 50))
-        assert verdict(relu, x, at_zero=at_zero, seed=seed).startswith("right")
-    assert verdict(relu, np.zeros(6), at_zero=at_zero) == "right, 6 at a kink"
-
-
-def test_a_sort_of_equals_keeps_the_sum_of_the_gradients():
-    def sort(x, *, lost=False):
-        order = np.argsort(x, kind="stable")
-
-        def backward(dy):
-            dx = np.zeros_like(x)
-            dx[order] = dy
-            if lost:
-                dx[1] = dx[3]
-            return dx
-
-        return x[order], backward
-
-    x = np.array([2.0, 1.0, -1.0, 1.0])
-    assert verdict(sort, x) == "right, 2 at a kink"
-    wrong = [verdict(sort, x, lost=True, seed=seed) for seed in range(2)]
-    assert set(wrong) == {"WRONG"}
+        assert verdict(relu, x, seed=seed).startswith("right")
 
 
 def test_a_distance_of_equals_may_be_given_anything_that_is_the_same_for_both():
@@ -200,3 +167,37 @@ def test_rounding_errors_of_a_large_constant_are_no_ties(large):
         return large + np.sin(x), lambda dy: 1.5 * np.cos(x) * dy
 
     assert verdict(beside, np.array([0.3, 0.3, -1.0])) == "WRONG"
+
+
+# Steps of the output
+
+
+def rounded(decimals, factor=1.0):
+    return lambda x: (np.round(x**2, decimals), lambda dy: factor * 2 * x * dy)
+
+
+@pytest.mark.parametrize("decimals", [2, 3, 4, 5, 6, 7, 8])
+def test_the_gradient_of_the_function_that_is_rounded_is_not_called_wrong(decimals):
+    for seed in range(3):
+        report = check(rounded(decimals), normal(6, seed=seed), seed=seed, raises=False)
+        assert report["x"].verdict == "CANNOT TELL"
+        assert "the output changes in steps of" in report["x"].explain()
+
+
+@pytest.mark.parametrize("decimals, expected", [(2, "CANNOT TELL"), (6, "WRONG"), (8, "WRONG"), (12, "WRONG")])
+def test_an_error_larger_than_the_steps_explain_is_wrong(decimals, expected):
+    assert verdict(rounded(decimals, factor=2.0), normal(6)) == expected
+
+
+def test_a_large_constant_beside_the_function_is_no_step():
+    def beside(x):
+        return 1e6 + np.abs(np.sin(x)), lambda dy: np.where(x > 0, 1.5, 1.0) * np.sign(np.sin(x)) * np.cos(x) * dy
+
+    report = check(beside, np.array([1.0, -1.2, 0.7, -0.4]), raises=False)
+    assert (report["x"].disagree, report["x"].cannot_tell) == (2, 0)
+
+
+def test_a_gradient_of_zeros_and_a_straight_through_estimate_of_plateaus_are_told_apart():
+    x = np.array([0.3, 1.4, -2.2])
+    assert verdict(lambda x: (np.round(x), lambda dy: np.zeros_like(x)), x).startswith("right")
+    assert verdict(lambda x: (np.sign(x), lambda dy: dy), x) == "WRONG"

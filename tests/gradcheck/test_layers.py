@@ -4,15 +4,10 @@ import copy
 
 import numpy as np
 import pytest
-from verdicts import check_case, check_module
+from verdicts import check_case, check_module, normal
 
-from gradcheck import Call, Case, GradientError
+from gradcheck import Call, Case
 from gradcheck.adapters import from_layer
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
-
 
 X = normal(4, 3)
 
@@ -84,23 +79,22 @@ def names(report):
     return [argument.name for argument in report.arguments]
 
 
-def wrong_ones(layer, *inputs):
-    with pytest.raises(GradientError) as caught:
-        check_module(from_layer(layer), *inputs)
-    return [argument.name for argument in caught.value.report.arguments if not argument.is_right]
+def wrong_ones(layer, parameters=None):
+    report = check_module(from_layer(layer, parameters), X, raises=False)
+    return [argument.name for argument in report.arguments if not argument.is_right]
 
 
 def test_the_parameters_of_layers_within_a_layer_are_checked_under_dotted_names():
     report = check_module(from_layer(Residual(3)), X)
     assert names(report) == ["x", "first.W", "first.b", "second.W", "second.b"]
-    assert wrong_ones(Residual(3, wrong=True), X) == ["second.W"]
+    assert wrong_ones(Residual(3, wrong=True)) == ["second.W"]
 
 
 @pytest.mark.parametrize("kept", [list, tuple, lambda layers: {f"layer{i}": layer for i, layer in enumerate(layers)}])
 def test_layers_are_found_in_lists_tuples_and_dictionaries_and_within_those_in_them(kept):
     inner = Sequence(Tanh(), Map(4, 2, wrong=True), kept=kept)
     prefix = "layers.layer" if kept not in (list, tuple) else "layers."
-    assert wrong_ones(Sequence(Map(3, 4), inner, kept=kept), X) == [f"{prefix}1.{prefix}1.W"]
+    assert wrong_ones(Sequence(Map(3, 4), inner, kept=kept)) == [f"{prefix}1.{prefix}1.W"]
     right = Sequence(Map(3, 4), Sequence(Tanh(), Map(4, 2), kept=kept), kept=kept)
     assert names(check_module(from_layer(right), X))[1:3] == [f"{prefix}0.W", f"{prefix}0.b"]
 
@@ -139,57 +133,42 @@ def to(name):
     return lambda layer, gradient: setattr(layer, name, gradient)
 
 
+def of(gain):
+    return {"gain": gain}
+
+
+ONES = np.ones(3)
 KEPT = {  # as what: (the value, how the gradient is put, the attributes, the name)
-    "an object": (lambda s: s.gain.data, lambda s, g: setattr(s.gain, "grad", g), {"gain": Own(np.ones(3))}, "gain"),
-    "a list of objects": (
-        lambda s: s.own[0].data,
-        lambda s, g: setattr(s.own[0], "grad", g),
-        {"own": [Own(np.ones(3))]},
-        "own[0]",
-    ),
-    "grad_": (lambda s: s.gain, to("grad_gain"), {"gain": np.ones(3), "grad_gain": None}, "gain"),
-    "g": (lambda s: s.W, to("Wg"), {"W": np.ones(3), "Wg": np.zeros(3)}, "W"),
-    "a dictionary of gradients": (
-        lambda s: s.gain,
-        into("grads", "gain"),
-        {"gain": np.ones(3), "grads": {"gain": 0}},
-        "gain",
-    ),
-    "lists side by side": (
-        lambda s: s.gains[0],
-        into("dgains", 0),
-        {"gains": [np.ones(3)], "dgains": [None]},
-        "gains[0]",
-    ),
-    "a tuple": (lambda s: s.params[0], into("grads", 0), {"params": (np.ones(3),), "grads": [None]}, "params[0]"),
+    "an object": (lambda s: s.gain.data, lambda s, g: setattr(s.gain, "grad", g), of(Own(ONES)), "gain"),
+    "objects": (lambda s: s.own[0].data, lambda s, g: setattr(s.own[0], "grad", g), {"own": [Own(ONES)]}, "own[0]"),
+    "grad_": (lambda s: s.gain, to("grad_gain"), {"gain": ONES.copy(), "grad_gain": None}, "gain"),
+    "g": (lambda s: s.W, to("Wg"), {"W": ONES.copy(), "Wg": np.zeros(3)}, "W"),
+    "a dictionary of gradients": (lambda s: s.gain, into("grads", "gain"), of(ONES) | {"grads": of(0)}, "gain"),
+    "lists side by side": (lambda s: s.a[0], into("da", 0), {"a": [ONES.copy()], "da": [None]}, "a[0]"),
+    "a tuple": (lambda s: s.params[0], into("grads", 0), {"params": (ONES.copy(),), "grads": [None]}, "params[0]"),
     "nested dictionaries": (
         lambda s: s.params["norm"]["gain"],
         lambda s, g: s.grads["norm"].__setitem__("gain", g),
-        {"params": {"norm": {"gain": np.ones(3)}}, "grads": {"norm": {"gain": None}}},
+        {"params": {"norm": of(ONES.copy())}, "grads": {"norm": of(None)}},
         "norm['gain']",
     ),
-    "one dictionary": (
-        lambda s: s.layer["gain"],
-        into("layer", "dgain"),
-        {"layer": {"gain": np.ones(3), "dgain": None}},
-        "layer['gain']",
-    ),
+    "one dictionary": (lambda s: s.d["gain"], into("d", "dgain"), {"d": of(ONES) | {"dgain": None}}, "d['gain']"),
     "gradients that backward creates": (
         lambda s: s.params["gain"],
         into("grads", "dgain"),
-        {"params": {"gain": np.ones(3)}, "grads": {}},
+        {"params": of(ONES.copy()), "grads": {}},
         "gain",
     ),
     "float32 gradients that add up": (
         lambda s: s.parameters["gain"],
         lambda s, g: s.gradients.__setitem__("gain", s.gradients["gain"] + g),
-        {"parameters": {"gain": np.ones(3, np.float32)}, "gradients": {"gain": np.full(3, 100, np.float32)}},
+        {"parameters": of(np.ones(3, np.float32)), "gradients": of(np.full(3, 100, np.float32))},
         "gain",
     ),
     "arrays that backward writes into": (
         lambda s: s.params[0],
         lambda s, g: s.grads[0].__setitem__(..., g),
-        {"params": [np.ones(3)], "grads": [np.zeros(3)]},
+        {"params": [ONES.copy()], "grads": [np.zeros(3)]},
         "params[0]",
     ),
 }
@@ -200,7 +179,7 @@ def test_a_parameter_is_found_however_it_is_kept(kept):
     value, gradient, attributes, name = KEPT[kept]
     report = check_module(from_layer(Scale(value, gradient, **attributes)), X)
     assert names(report) == ["x", name]
-    assert wrong_ones(Scale(value, gradient, wrong=True, **attributes), X) == [name]
+    assert wrong_ones(Scale(value, gradient, wrong=True, **attributes)) == [name]
 
 
 @pytest.mark.parametrize(
@@ -226,8 +205,7 @@ def test_dotted_names_say_where_parameters_and_gradients_are():
 
     named = {"layers.0.W": "dW", "layers.0.b": "layers.0.db", "layers.1.weights": "layers.1.gradients.dLdW"}
     assert names(check_module(from_layer(layer(), named), X)) == ["x", *named]
-    with pytest.raises(GradientError, match=r"layers\.1\.weights\.grad: 3 of 3 entries disagree"):
-        check_module(from_layer(layer(wrong=True), named), X)
+    assert wrong_ones(layer(wrong=True), named) == ["layers.1.weights"]
 
 
 class Listing(Sequence):
@@ -244,7 +222,7 @@ class Listing(Sequence):
 def test_a_list_of_the_parameters_of_all_layers_names_none_of_them_twice():
     expected = ["x", "layers.0.W", "layers.0.b", "layers.1.W", "layers.1.b"]
     assert names(check_module(from_layer(Listing(Map(3, 4), Map(4, 2))), X)) == expected
-    assert wrong_ones(Listing(Map(3, 4), Map(4, 2, wrong=True)), X) == ["layers.1.W"]
+    assert wrong_ones(Listing(Map(3, 4), Map(4, 2, wrong=True))) == ["layers.1.W"]
 
 
 def test_an_array_that_two_layers_share_is_refused_for_its_two_gradients():
@@ -267,25 +245,21 @@ class Positions:
         return dy
 
 
-def test_a_layer_that_lists_its_parameters_has_no_others():
+def test_a_layer_that_lists_its_parameters_has_no_others_but_the_list_says_nothing_of_the_layers_within():
     class Model(Sequence):
         def params(self):
             return {f"map.{name}": getattr(self.layers[0], name) for name in ("W", "b")}
 
-    layers = Map(3, 2), Positions(normal(2))
-    assert names(check_module(from_layer(Model(*layers)), X)) == ["x", "layers.0.W", "layers.0.b"]
-    with pytest.raises(ValueError, match=r"Sequence: layers\.1\.table looks like a parameter"):
-        from_layer(Sequence(*layers))
-
-
-def test_a_list_of_its_own_parameters_says_nothing_of_the_layers_within():
     class Outer(Sequence):
         def __init__(self, *layers):
             super().__init__(*layers)
             self.params, self.grads = {"shift": np.zeros(2)}, {}
 
-    with pytest.raises(ValueError, match=r"Outer: layers\.1\.table looks like a parameter"):
-        from_layer(Outer(Map(3, 2), Positions(normal(2))))
+    layers = Map(3, 2), Positions(normal(2))
+    assert names(check_module(from_layer(Model(*layers)), X)) == ["x", "layers.0.W", "layers.0.b"]
+    for kind in (Sequence, Outer):
+        with pytest.raises(ValueError, match=rf"{kind.__name__}: layers\.1\.table looks like a parameter"):
+            from_layer(kind(*layers))
 
 
 def test_a_parameter_that_is_listed_and_not_found_is_refused():
@@ -361,31 +335,10 @@ def test_a_cache_that_backward_consumes_is_there_for_every_backward():
             self.x = self.stack.pop()
             return super().backward(dy)
 
-    assert check_module(from_layer(Consuming()), X).is_right
-
-
-def test_what_an_earlier_call_has_left_in_a_list_is_named():
-    class Queue(Map):
-        """Reads the first entry of its queue, which an earlier call left there."""
-
-        def __init__(self):
-            self.params, self.grads = {"W": normal(3, 2), "b": np.zeros(2)}, {}
-            self.queue = []
-
-        def forward(self, x):
-            self.queue.append(x)
-            return x @ self.params["W"] + self.params["b"]
-
-        def backward(self, dy):
-            self.grads["W"], self.grads["b"] = self.queue[0].T @ dy, dy.sum(axis=0)
-            return dy @ self.params["W"].T
-
-    layer = Queue()
+    layer = Consuming()
     assert check_module(from_layer(layer), X).is_right
-    layer.forward(normal(4, 3, seed=1))
-    with pytest.raises(
-        ValueError, match=r"Queue: queue\[0\] looks like a parameter.* or pass a layer that has not run"
-    ):
+    layer.forward(X)
+    with pytest.raises(ValueError, match=r"stack\[0\] looks like a parameter.* or pass a layer that has not run"):
         from_layer(layer)
 
 
@@ -404,8 +357,6 @@ def test_a_layer_and_its_gradients_are_left_as_they_were():
 def test_a_layer_without_parameters_is_checked_for_its_input_and_makes_a_case():
     assert names(check_module(from_layer(Tanh()), normal(3))) == ["x"]
     assert check_case(Case("map", lambda rng: Call(from_layer(Map(3, 2)), rng.normal(size=(4, 3))))).is_right
-    with pytest.raises(GradientError):
-        check_case(Case("map", lambda rng: Call(from_layer(Map(3, 2, wrong=True)), rng.normal(size=(4, 3)))))
 
 
 def test_a_layer_with_a_random_state_of_its_own_repeats_itself():

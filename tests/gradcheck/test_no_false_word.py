@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from verdicts import normal
 
 from gradcheck import GradientError, check
 from gradcheck.report import _both
@@ -14,10 +15,6 @@ from minitransformer import gelu, linear
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch):
     monkeypatch.setattr("gradcheck.checking.LEAST", 300.0)  # seconds, for a busy machine
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape)
 
 
 def said(function, *inputs, seed=0, **options):

@@ -7,6 +7,7 @@ from collections import namedtuple
 import numpy as np
 import pytest
 from scipy import optimize, sparse
+from verdicts import normal, verdicts
 
 from gradcheck import Call, Case, GradientError, check, check_case
 from gradcheck.adapters import (
@@ -18,15 +19,54 @@ from gradcheck.adapters import (
 )
 
 
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
-
-
 def said_of(function, *inputs, **options):
     """Return the diagnosis of a wrong gradient."""
     with pytest.raises(GradientError) as caught:
         check(function, *inputs, **options)
     return str(caught.value)
+
+
+# Pairs with a cache
+
+
+def affine_forward(x, w, b):
+    return x @ w + b, (x, w)
+
+
+def affine_backward(dout, cache):
+    x, w = cache
+    return dout @ w.T, x.T @ dout, dout.sum(axis=0)
+
+
+def affine_backward_wrong(dout, cache):
+    return [*affine_backward(dout, cache)[:2], dout.mean(axis=0)]
+
+
+def dropout_forward(x, dropout_param, *, factor=1):
+    rng = np.random.default_rng(dropout_param["seed"])
+    mask = factor * (rng.random(x.shape) < dropout_param["p"]) / dropout_param["p"]
+    return x * mask, (dropout_param, mask)
+
+
+def test_a_pair_is_checked_with_the_names_of_its_inputs_and_each_call_keeps_its_cache():
+    x, w, b = normal(4, 3), normal(3, 2, seed=1), normal(2, seed=2)
+    function = from_pair(affine_forward, affine_backward)
+    report = check(function, x, w, b)
+    assert report.name == "affine_forward" and [a.name for a in report.arguments] == ["x", "w", "b"]
+    assert "db: 2 of 2 entries disagree" in said_of(from_pair(affine_forward, affine_backward_wrong), x, w, b)
+    (_, first), (_, second) = function(x, w, b), function(2 * x, w, b)
+    np.testing.assert_array_equal(2 * first(w[:1] * x[:, :1])[1], second(w[:1] * x[:, :1])[1])
+
+
+def test_settings_of_a_pair_may_be_positional_or_keywords():
+    function = from_pair(dropout_forward, lambda dout, cache: dout * cache[1])
+    assert check(function, normal(3, 4), {"p": 0.7, "seed": 0}, factor=3).is_right
+
+
+@pytest.mark.parametrize("returned, what", [(np.ones(3), "an array of float64"), ((1, 2, 3), "a tuple of 3")])
+def test_a_forward_that_returns_no_pair_is_refused(returned, what):
+    with pytest.raises(TypeError, match=rf"<lambda> returned {what}; expected a pair \(y, cache\)"):
+        check(from_pair(lambda x: returned, affine_backward), normal(3))
 
 
 # A value and its gradient
@@ -53,13 +93,11 @@ def logistic_loss(w, *, X, y, mean=True):
 
 def softmax_loss(x, *, y, shifted=True):
     """A course's: (loss, dx) for scores x (N, C) and labels y (N,)."""
-    scores = x - x.max(axis=1, keepdims=True)
-    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    n = len(y)
-    loss = -np.log(probabilities[np.arange(n), y]).sum() / n
-    dx = probabilities.copy()
-    dx[np.arange(n), y] -= 1 if shifted else 0
-    return loss, dx / n
+    scores, rows = x - x.max(axis=1, keepdims=True), np.arange(len(y))
+    dx = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    loss = -np.log(dx[rows, y]).mean()
+    dx[rows, y] -= 1 if shifted else 0
+    return loss, dx / len(y)
 
 
 DATA = {"X": normal(6, 3, seed=1), "y": np.array([0, 1, 1, 0, 1, 0])}
@@ -103,7 +141,7 @@ def test_several_inputs_have_several_gradients_and_numbers_may_be_plain():
         return math.hypot(a, b), (a / math.hypot(a, b), b / math.hypot(a, b))
 
     a, b = np.array(1.5), np.array(-0.5)
-    assert [argument.verdict for argument in check(from_value_and_gradient(distance), a, b).arguments] == ["right"] * 2
+    assert verdicts(from_value_and_gradient(distance), a, b) == {"a": "right", "b": "right"}
     wrong = from_value_and_gradient(lambda a, b: (float(a * b), (float(a), float(b))))
     assert "da and db are returned in each other's place" in said_of(wrong, a, b)
 
@@ -115,14 +153,7 @@ def test_the_gradient_of_a_vector_may_be_a_list_of_numbers():
     assert check(from_value_and_gradient(f, lambda x: [2 * x[0], 3]), normal(2)).is_right
     assert check(from_value_and_gradient(f, lambda x: (np.array([2 * x[0], 3.0]),)), normal(2)).is_right
     assert "1 of 2 entries disagree" in said_of(from_value_and_gradient(f, lambda x: [x[0], 3]), normal(2))
-
-
-@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
-def test_a_value_may_be_an_array_of_one_number_and_a_gradient_a_matrix_of_the_old_kind():
-    def quadratic(x):
-        return x.T @ x, 2 * np.matrix(x)
-
-    assert check(from_value_and_gradient(quadratic), normal(3, 1)).is_right
+    assert check(from_value_and_gradient(lambda x: (x.T @ x, 2 * x)), normal(3, 1)).is_right
 
 
 # The derivative of each entry
@@ -165,11 +196,6 @@ def test_a_function_may_return_its_derivative_beside_its_value():
     assert "dx is 1/2 times" in said_of(wrong, normal(5))
 
 
-def test_a_function_of_two_arrays_entry_by_entry():
-    both = from_derivative(lambda a, b: a * np.sin(b), lambda a, b: (np.sin(b), a * np.cos(b)))
-    assert len(check(both, normal(3), normal(3, seed=1)).arguments) == 2
-
-
 def test_what_joins_entries_has_no_derivative_of_each():
     with pytest.raises(ValueError, match=r"y must have the shape of x, \(2, 3\), not \(2,\)\. .* see from_jacobian"):
         check(from_derivative(lambda x: x.sum(axis=1), lambda x: np.ones(2)), normal(2, 3))
@@ -178,70 +204,48 @@ def test_what_joins_entries_has_no_derivative_of_each():
 # Jacobians
 
 
-def motion(x, u, *, dt=0.1):
-    """A robot's: state (x, y, heading, speed) as a column, control (speed, turn)."""
-    heading = x[2, 0]
-    return np.array(
-        [
-            [x[0, 0] + dt * u[0] * np.cos(heading)],
-            [x[1, 0] + dt * u[0] * np.sin(heading)],
-            [heading + dt * u[1]],
-            [u[0]],
-        ]
-    )
+def motion(x, u):
+    """A robot's: state (place, heading) as a column, control (speed, turn)."""
+    return np.array([[x[0, 0] + u[0] * np.cos(x[1, 0])], [x[1, 0] + u[1]]])
 
 
-def jacobian_of_motion(x, u, *, dt=0.1, sign=1):
-    heading, v = x[2, 0], u[0]
-    by_x = np.array(
-        [[1, 0, -dt * v * np.sin(heading), 0], [0, 1, sign * dt * v * np.cos(heading), 0], [0, 0, 1, 0], [0, 0, 0, 0.0]]
-    )
-    by_u = np.array([[dt * np.cos(heading), 0], [dt * np.sin(heading), 0], [0, dt], [1, 0]])
-    return by_x, by_u
+def jacobian_of_motion(x, u, *, sign=-1):
+    c, s = np.cos(x[1, 0]), np.sin(x[1, 0])
+    return np.array([[1, sign * u[0] * s], [0, 1]]), np.array([[c, 0], [0, 1]])
 
 
 def test_a_robots_motion_has_a_jacobian_by_state_and_by_control():
-    report = check(from_jacobian(motion, jacobian_of_motion), normal(4, 1), normal(2))
-    assert [(a.name, a.verdict) for a in report.arguments] == [("x", "right"), ("u", "right")]
-    wrong = from_jacobian(motion, lambda x, u: jacobian_of_motion(x, u, sign=-1))
-    assert "dx: 1 of 4 entries disagree; worst at [2, 0]" in said_of(wrong, normal(4, 1), normal(2))
-
-
-def test_what_there_is_no_jacobian_for_goes_by_keyword():
+    x, u = normal(2, 1), normal(2)
+    assert verdicts(from_jacobian(motion, jacobian_of_motion), x, u) == {"x": "right", "u": "right"}
+    wrong = from_jacobian(motion, lambda x, u: jacobian_of_motion(x, u, sign=1))
+    assert "dx: 1 of 2 entries disagree; worst at [1, 0]" in said_of(wrong, x, u)
     by_state = from_jacobian(lambda x, *, u: motion(x, u), lambda x, *, u: jacobian_of_motion(x, u)[0])
-    assert check(by_state, normal(4, 1), u=normal(2)).is_right
-    message = (
-        "there must be 2 Jacobians in a tuple, one for each of x, u, not 1; pass other arrays as keyword arguments"
-    )
-    assert message in said_of(from_jacobian(motion, lambda x, u: jacobian_of_motion(x, u)[0]), normal(4, 1), normal(2))
+    assert check(by_state, x, u=u).is_right
+    message = "there must be 2 Jacobians in a tuple, one for each of x, u, not 1; pass other arrays as keyword"
+    assert message in said_of(from_jacobian(motion, lambda x, u: jacobian_of_motion(x, u)[0]), x, u)
 
 
-A, T = normal(3, 4), np.arange(5.0)
+A = normal(3, 4)
 
 
-@pytest.mark.parametrize(
-    "f, jacobian, x",
-    [
-        (lambda x: A @ x, lambda x: A, normal(4)),
-        (lambda x: A @ x, lambda x: A.tolist(), normal(4)),
-        (lambda x: A @ x, lambda x: sparse.csr_array(A), normal(4)),
-        (
-            lambda x: np.outer(x, x),
-            lambda x: np.einsum("ik,j->ijk", np.eye(3), x) + np.einsum("jk,i->ijk", np.eye(3), x),
-            normal(3),
-        ),
-        (lambda x: float(x @ x), lambda x: 2 * x, normal(3)),
-        (lambda x: float(x @ x), lambda x: 2 * x[None], normal(3)),
-        (lambda x: x**2, lambda x: np.diag(2 * x), normal(3)),
-        (lambda x: np.array([x, 2 * x]), lambda x: [[1], [2]], np.array(0.3)),
-        (
-            lambda p: p[0] * np.exp(-p[1] * T),
-            lambda p: np.stack([np.exp(-p[1] * T), -p[0] * T * np.exp(-p[1] * T)], 1),
-            normal(2),
-        ),
-    ],
-)
-def test_a_jacobian_may_be_a_matrix_or_have_the_shapes_of_y_and_x(f, jacobian, x):
+JACOBIANS = {
+    "a matrix": (lambda x: A @ x, lambda x: A, normal(4)),
+    "lists": (lambda x: A @ x, lambda x: A.tolist(), normal(4)),
+    "a sparse matrix": (lambda x: A @ x, lambda x: sparse.csr_array(A), normal(4)),
+    "the shapes of y and x": (
+        lambda x: np.outer(x, x),
+        lambda x: np.einsum("ik,j->ijk", np.eye(3), x) + np.einsum("jk,i->ijk", np.eye(3), x),
+        normal(3),
+    ),
+    "a vector": (lambda x: float(x @ x), lambda x: 2 * x, normal(3)),
+    "a row": (lambda x: float(x @ x), lambda x: 2 * x[None], normal(3)),
+    "a column": (lambda x: np.array([x, 2 * x]), lambda x: [[1], [2]], np.array(0.3)),
+}
+
+
+@pytest.mark.parametrize("name", JACOBIANS)
+def test_a_jacobian_may_be_a_matrix_or_have_the_shapes_of_y_and_x(name):
+    f, jacobian, x = JACOBIANS[name]
     assert check(from_jacobian(f, jacobian), x).is_right
     assert check(from_jacobian(lambda x: (f(x), jacobian(x))), x).is_right
 
@@ -316,8 +320,10 @@ NAMES = ["params['W1']", "params['b1']", "params['W2']"]
 
 
 def test_parameters_in_a_dictionary_are_called_by_their_places():
-    report = check(*from_nested(network, PARAMS, normal(5, 3)))
+    before = {name: array.copy() for name, array in PARAMS.items()}
+    report = check_case(Case("network", lambda rng: Call(*from_nested(network, PARAMS, rng.normal(size=(5, 3))))))
     assert [a.name for a in report.arguments] == [*NAMES, "x"]
+    assert all(np.array_equal(PARAMS[name], before[name]) for name in PARAMS)
     for name in PARAMS:
         assert said_of(*from_nested(network, PARAMS, normal(5, 3)), wrong=name).startswith(
             f"network: dparams['{name}']: "
@@ -370,20 +376,6 @@ def test_a_list_of_parameters_and_a_list_of_gradients():
     assert len(check(*from_nested(right, [normal(3), "a name", normal(3, seed=1)])).arguments) == 2
     wrong = from_pair(forward, lambda dy, w: [dy * w[0], dy * w[2]])
     assert "dweights[0]: 3 of 3 entries disagree" in said_of(*from_nested(wrong, [normal(3), None, normal(3, seed=1)]))
-
-
-def test_nothing_that_was_given_is_changed():
-    params = {name: array.copy() for name, array in PARAMS.items()}
-    check(*from_nested(network, params, normal(5, 3)))
-    assert all(np.array_equal(params[name], PARAMS[name]) for name in PARAMS)
-
-
-def test_a_nested_call_is_a_case():
-    def draw(rng):
-        params = {name: rng.normal(size=array.shape) for name, array in PARAMS.items()}
-        return Call(*from_nested(network, params, rng.normal(size=(5, 3))))
-
-    assert check_case(Case("network", draw)).is_right
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,13 @@
-"""State: a check restores the state and the random generators of a function."""
+"""State: a check restores the state and the random generators of a function, and names what the function changes."""
 
 import functools
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from verdicts import normal
 
 from gradcheck import GradientError, adjoint, check, check_module, jacobian
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
 
 
 def centre(x, state, *, in_place=False, wrong=False):
@@ -22,34 +19,26 @@ def centre(x, state, *, in_place=False, wrong=False):
     else:
         state["running"] = 0.9 * state["running"] + 0.1 * mean
     state["calls"].append(x.sum())
-
-    def backward(dy):
-        return dy if wrong else dy - dy.mean(axis=0)
-
-    return x - mean, backward
+    return x - mean, lambda dy: dy if wrong else dy - dy.mean(axis=0)
 
 
-def keyed(x, *, state, in_place):
-    return centre(x, state, in_place=in_place)
+WAYS = {
+    "positional": lambda x, state, in_place: check(centre, x, state, in_place=in_place),
+    "partial": lambda x, state, in_place: check(
+        functools.partial(lambda x, *, state: centre(x, state, in_place=in_place), state=state), x
+    ),
+    "wrong": lambda x, state, in_place: check(centre, x, state, in_place=in_place, wrong=True, raises=False),
+    "jacobian": lambda x, state, in_place: jacobian(centre, x, state, in_place=in_place),
+    "adjoint": lambda x, state, in_place: in_place or adjoint(centre, x, state),  # a complex mean does not go into it
+}
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-@pytest.mark.parametrize("way", ["positional", "partial", "wrong", "adjoint", "jacobian"])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_dictionary_among_the_arguments_is_what_it_was(way, in_place):
     running = normal(3, seed=1)
     before, state = running.copy(), {"running": running, "calls": []}
-    x = normal(4, 3)
-    if way == "positional":
-        assert check(centre, x, state, in_place=in_place).is_right
-    elif way == "partial":
-        assert check(functools.partial(keyed, state=state, in_place=in_place), x).is_right
-    elif way == "wrong":
-        with pytest.raises(GradientError):
-            check(centre, x, state, in_place=in_place, wrong=True)
-    elif way == "jacobian":
-        assert jacobian(centre, x, state, in_place=in_place).shape == (4, 3, 4, 3)
-    elif not in_place:
-        assert adjoint(centre, x, state).is_right
+    WAYS[way](normal(4, 3), state, in_place)
     assert state["running"] is running and state["calls"] == []
     assert_array_equal(running, before)
 
@@ -72,17 +61,19 @@ class Parameter:
 class Centre:
     """The same times a scale, as a module: its state is in its attributes, and within."""
 
-    def __init__(self, in_place=False):
+    def __init__(self, in_place=False, culprit=None):
         self.scale = Parameter(np.ones(3))
         self.running = normal(3, seed=1)
         self.state = {"means": [normal(3, seed=2)], "n": 0}
         self.lazy = None
-        self.in_place = in_place
+        self.in_place, self.culprit = in_place, culprit
 
     def named_parameters(self):
         yield "scale", self.scale
 
     def __call__(self, x):
+        if self.culprit == "forward":
+            self.scale.data += 1.0
         mean = x.mean(axis=0)
         if self.in_place:
             self.running[...] = 0.9 * self.running + 0.1 * mean
@@ -95,7 +86,10 @@ class Centre:
 
         def backward(dy):
             self.scale.grad = (dy * (x - mean)).sum(axis=0)
-            return dy * scale - (dy * scale).mean(axis=0)
+            dx = dy * scale - (dy * scale).mean(axis=0)
+            if self.culprit == "backward":
+                self.scale.data -= 0.1 * self.scale.grad
+            return dx
 
         return (x - mean) * scale, backward
 
@@ -128,10 +122,20 @@ def test_an_object_that_is_called_keeps_no_complex_array_either():
     assert check(squares, normal(3)).is_right and squares.largest is None
 
 
-def drop(x, p=0.5):
-    """Dropout with a mask from NumPy's global random state."""
-    keep = (np.random.rand(*x.shape) < p) / p  # noqa: NPY002
+# Random states
+
+
+def drop(x, *, rng=np.random):
+    """Dropout with a mask from a random state, by default NumPy's global one."""
+    keep = 2 * (rng.random(x.shape) < 0.5)
     return x * keep, lambda dy: dy * keep
+
+
+@pytest.mark.parametrize("kind", [np.random.default_rng, lambda seed: np.random.RandomState(seed)])
+def test_a_random_generator_is_copied_so_that_dropout_repeats(kind):
+    rng = kind(0)
+    assert check(drop, normal(5, 6), rng=rng).is_right
+    assert rng.random() == kind(0).random()
 
 
 def test_the_global_random_state_is_each_time_the_same_and_afterwards_what_it_was():
@@ -140,19 +144,6 @@ def test_the_global_random_state_is_each_time_the_same_and_afterwards_what_it_wa
     np.random.seed(3)  # noqa: NPY002
     assert check(drop, normal(5, 6)).is_right
     assert_array_equal(np.random.rand(2), expected)  # noqa: NPY002
-
-
-def test_a_random_state_of_the_older_kind_is_copied_too():
-    def dropped(x, *, rng):
-        keep = rng.rand(*x.shape) < 0.5
-        return x * keep, lambda dy: dy * keep
-
-    rng = np.random.RandomState(0)
-    assert check(dropped, normal(5, 6), rng=rng).is_right
-    assert rng.rand() == np.random.RandomState(0).rand()
-
-
-def test_a_backward_that_draws_from_the_global_state_is_still_at_fault():
     with pytest.raises(GradientError, match=r"a second backward.* or draws random numbers"):
         check(lambda x: (x, lambda dy: dy * np.random.rand(*dy.shape)), normal(3))  # noqa: NPY002
 
@@ -167,25 +158,33 @@ class Faulty:
         self.fault, self.factor = fault, factor
         self.saved = None
 
-    def forward(self, x, w):
+    def forward(self, x, w, *, mask):
         if self.fault == "forward changed x in place":
             x += 1.0
         if self.fault == "forward changed w in place":
             w[...] = w + 1.0
+        if self.fault == "forward changed mask in place: 1 entries":
+            mask[0] = False
         t = np.tanh(x)
         self.saved = t
-        pending = [t]
+        pending, total, calls = [t], np.zeros_like(x), []
 
         def backward(dy):
             shared = self.saved if "another forward pass" in self.fault else t
             if "KeyError" in self.fault:
                 shared = {"t": pending.pop()}["t"] if pending else {}["t"]
             gradients = dy * w * (1 - shared**2), self.factor * dy * shared
-            if self.fault == "backward changed dy in place":
+            if self.fault == "backward changed dy in place" or (
+                calls and self.fault.startswith("a second backward ch")
+            ):
                 dy *= 2
+            calls.append(1)
             if self.fault == "backward changed w in place":
                 w[...] = w - 0.1 * gradients[1]
-            if "another gradient" in self.fault:
+            if "dx: a second" in self.fault:
+                np.add(total, gradients[0], out=total)
+                return total, gradients[1]
+            if "returns another gradient" in self.fault:
                 t[...] = 0.0
             return gradients
 
@@ -197,9 +196,12 @@ class Faulty:
 FAULTS = [
     "forward changed x in place",
     "forward changed w in place",
+    "forward changed mask in place: 1 entries",
     "backward changed dy in place",
     "backward changed w in place",
+    "a second backward changed dy in place",
     r"a second backward\(dy\) returns another gradient",
+    r"dx: a second backward\(dy\) returns another gradient",
     r"a second backward\(dy\) raises KeyError: 't'; backward removes an entry from pending",
     r"another forward pass before backward\(dy\) changes it",
 ]
@@ -208,36 +210,17 @@ FAULTS = [
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_said_and_the_numbers_are_compared(fault):
     inputs = normal(3, 4), normal(3, 4, seed=1)
-    with pytest.raises(GradientError, match=f"Faulty: .*{fault}") as caught:
-        check(Faulty(fault, 1.0), *inputs)
-    report = caught.value.report
-    assert len(report.problems) == 1 and not report.is_right
-    assert [argument.verdict for argument in report.arguments] == ["right", "right"]
-    with pytest.raises(GradientError, match=rf"(?s)Faulty:.*{fault}.*dw: 12 of 12 .* dw is 3 times") as caught:
-        check(Faulty(fault, 3.0), *inputs)
-    assert [argument.verdict for argument in caught.value.report.arguments] == ["right", "WRONG"]
+    for factor, expected in ((1.0, ["right", "right"]), (3.0, ["right", "WRONG"])):
+        wrong = "dw: 12 of 12 .* dw is 3 times" if factor > 1 else ""
+        with pytest.raises(GradientError, match=f"(?s)Faulty:.*{fault}.*{wrong}") as caught:
+            check(Faulty(fault, factor), *inputs, mask=np.ones(3, bool))
+        report = caught.value.report
+        assert len(report.problems) == 1 and not report.is_right
+        assert [argument.verdict for argument in report.arguments] == expected
 
 
-def test_a_parameter_that_forward_or_backward_changes_is_said_and_its_gradient_compared():
-    class Careless(Centre):
-        def __init__(self, culprit):
-            super().__init__()
-            self.culprit = culprit
-
-        def __call__(self, x):
-            if self.culprit == "forward":
-                self.scale.data += 1.0
-            y, right = super().__call__(x)
-
-            def backward(dy):
-                dx = right(dy)
-                if self.culprit == "backward":
-                    self.scale.data -= 0.1 * self.scale.grad
-                return dx
-
-            return y, backward
-
-    for culprit in ("forward", "backward"):
-        with pytest.raises(GradientError, match=f"Careless: {culprit} changed scale in place: 3 entries") as caught:
-            check_module(Careless(culprit), normal(4, 3))
-        assert [argument.verdict for argument in caught.value.report.arguments] == ["right", "right"]
+@pytest.mark.parametrize("culprit", ["forward", "backward"])
+def test_a_parameter_that_forward_or_backward_changes_is_said_and_its_gradient_compared(culprit):
+    with pytest.raises(GradientError, match=f"Centre: {culprit} changed scale in place: 3 entries") as caught:
+        check_module(Centre(culprit=culprit), normal(4, 3))
+    assert [argument.verdict for argument in caught.value.report.arguments] == ["right", "right"]
