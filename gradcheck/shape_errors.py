@@ -128,20 +128,14 @@ def _is_right(call):
 def _corrected(node, frame):
     """Yield (sentence, operation that does not raise) for each repair of the operation and of its operands."""
     parts = [node.value] if isinstance(node, ast.AugAssign) else [node, *_operands(node)]
-    names = _NamesOfAxes(frame.f_locals, (), (), lambda name: False)
+    names = Names(frame.f_locals, (), (), lambda name: False)
+    names.lists["axes"] = lambda bound: [ast.Constant(axis) for axis in range(4)]  # of arrays with any number of axes
     for rank, part in itertools.product((1, 2), parts):
         for edit, code, _ in repairs(part, names, rank):
             if edit.row.kind in KINDS:
                 corrected = exchanged(node, part, code)
                 if isinstance(node, ast.AugAssign) or _evaluated(corrected, frame) is not None:
                     yield edit.sentence(Reader()), corrected
-
-
-class _NamesOfAxes(Names):
-    """The names of a frame, for arrays with any number of axes, which are counted from the first."""
-
-    def _list_axes(self, bound):
-        return [ast.Constant(axis) for axis in range(4)]
 
 
 def _position(node):

@@ -45,13 +45,9 @@ class Scope(Names):
             self.spelling[variable(name)] = name
         super().__init__(values, (), (), lambda name: name == "dy")
         self.evidence, self.known, self.keep_to_time = evidence, {**values, "np": np}, call.keep_to_time
-        self.all_axes = [ast.Constant(axis) for axis in (None, *range(evidence.given.ndim))]
-
-    def _list_axes(self, bound):
-        return self.all_axes
-
-    def _list_factors(self, bound):
-        return [ast.Name(name, ast.Load()) for name in self.arrays]  # numbers are tried by `factor`
+        axes = [ast.Constant(axis) for axis in (None, *range(evidence.given.ndim))]
+        # numbers are tried by `factor`
+        self.lists |= {"axes": lambda bound: axes, "factors": self.lists["arrays"]}
 
     def value(self, code, **others):
         """Evaluate code and return the result, or None if it raises. `others` are further variables."""

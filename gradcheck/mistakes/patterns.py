@@ -50,104 +50,81 @@ def is_hole(name):
 def match(pattern, node, bound):
     """Match a pattern with a node. Return {hole: code}, or None if they do not match.
 
-    `bound` is {hole: code} of earlier matches. A hole in it matches only the same code.
+    `bound` is {hole: code} of earlier matches, or None if there is none. A hole in it matches only the same code.
     """
-    if isinstance(pattern, ast.Name) and (is_hole(pattern.id) or pattern.id == "np"):
-        return _bind(pattern.id, node, bound)
+    if bound is None:
+        return None
+    if isinstance(pattern, ast.Name) and pattern.id == "np":
+        return _bind("np", node, bound) if isinstance(node, ast.Name) and node.id in LIBRARIES else None
+    hole = pattern.id if isinstance(pattern, ast.Name) else pattern
+    if isinstance(hole, str) and is_hole(hole) and hole != "T" and isinstance(node, (ast.AST, type(pattern))):
+        return _bind(hole, node, bound)
+    if isinstance(pattern, list):
+        if [ast.unparse(part) for part in pattern] == ["..."]:
+            return bound
+        if not isinstance(node, list) or len(pattern) != len(node):
+            return None
+        for part, value in zip(pattern, node, strict=True):
+            bound = match(part, value, bound)
+        return bound
     if type(pattern) is not type(node):
         return None
+    if not isinstance(pattern, ast.AST):
+        return bound if pattern == node else None
     if isinstance(pattern, ast.Call):
         return _match_call(pattern, node, bound)
     for field in pattern._fields:
-        if field in ("ctx", "type_comment", "kind"):
-            continue
-        bound = _match_field(getattr(pattern, field), getattr(node, field), bound)
-        if bound is None:
-            return None
+        if field not in ("ctx", "type_comment", "kind"):
+            bound = match(getattr(pattern, field), getattr(node, field), bound)
     return bound
 
 
-def _bind(name, node, bound):
-    if name == "np" and not (isinstance(node, ast.Name) and node.id in LIBRARIES):
-        return None
+def _bind(name, code, bound):
     if name in bound:
-        return bound if same(bound[name], node) else None
-    return {**bound, name: node}
-
-
-def _match_field(part, value, bound):
-    if isinstance(part, list):
-        if [ast.unparse(p) for p in part] == ["..."]:
-            return bound
-        if len(part) != len(value):
-            return None
-        for p, v in zip(part, value, strict=True):
-            bound = match(p, v, bound)
-            if bound is None:
-                return None
-        return bound
-    if isinstance(part, ast.AST):
-        return match(part, value, bound) if isinstance(value, ast.AST) else None
-    if isinstance(part, str) and is_hole(part) and part != "T" and isinstance(value, str):
-        return _bind(part, value, bound)
-    return bound if type(part) is type(value) and part == value else None
+        return bound if same(bound[name], code) else None
+    return {**bound, name: code}
 
 
 def _match_call(pattern, node, bound):
-    bound = match(pattern.func, node.func, bound)
     named = [argument for argument in pattern.args if not isinstance(argument, ast.Starred)]
     rest = next((argument.value.id for argument in pattern.args if isinstance(argument, ast.Starred)), None)
-    if bound is None or len(node.args) < len(named) or (rest is None and len(node.args) > len(named)):
+    given, more = node.args[: len(named)], node.args[len(named) :]
+    bound = match(named, given, match(pattern.func, node.func, bound))
+    if any(isinstance(argument, ast.Starred) for argument in given):
         return None
-    if any(isinstance(argument, ast.Starred) for argument in node.args[: len(named)]):
-        return None
-    for p, v in zip(named, node.args, strict=False):
-        bound = match(p, v, bound)
-        if bound is None:
-            return None
     others, places = list(node.keywords), {}
     for keyword in pattern.keywords:
-        given = next((k for k in others if k.arg == keyword.arg), None)
-        bound = None if given is None else match(keyword.value, given.value, bound)
-        if bound is None:
+        found = next((k for k in others if k.arg == keyword.arg), None)
+        if found is None:
             return None
-        places[keyword.arg] = node.keywords.index(given)
-        others.remove(given)
+        bound = match(keyword.value, found.value, bound)
+        places[keyword.arg] = node.keywords.index(found)
+        others.remove(found)
     if rest is None:
-        return bound if not others else None
-    return _bind(rest, Rest(tuple(node.args[len(named) :]), tuple(others), places), bound)
+        return None if more or others else bound
+    return None if bound is None else _bind(rest, Rest(tuple(more), tuple(others), places), bound)
 
 
 def build(pattern, bound):
     """Fill the holes of a pattern with the code in `bound`, and return the result. Nodes in `bound` are not copied."""
+    if isinstance(pattern, list):
+        return [build(part, bound) for part in pattern]
+    if not isinstance(pattern, ast.AST):
+        return pattern
     if isinstance(pattern, ast.Name) and pattern.id in bound:
         return bound[pattern.id]
     if isinstance(pattern, ast.Call):
-        return _build_call(pattern, bound)
-    fields = {}
-    for field, value in ast.iter_fields(pattern):
-        if isinstance(value, list):
-            fields[field] = [build(v, bound) if isinstance(v, ast.AST) else v for v in value]
-        elif isinstance(value, ast.AST):
-            fields[field] = build(value, bound)
-        else:
-            fields[field] = bound[value] if field == "attr" and value in bound else value
+        rest = next((bound[a.value.id] for a in pattern.args if isinstance(a, ast.Starred)), Rest((), (), {}))
+        arguments = [build(a, bound) for a in pattern.args if not isinstance(a, ast.Starred)]
+        keywords = list(rest.keywords)
+        for keyword in pattern.keywords:
+            place = rest.places.get(keyword.arg, len(keywords))
+            keywords.insert(place, ast.keyword(keyword.arg, build(keyword.value, bound)))
+        return ast.Call(build(pattern.func, bound), [*arguments, *rest.args], keywords)
+    fields = {field: build(value, bound) for field, value in ast.iter_fields(pattern)}
+    if "attr" in fields:
+        fields["attr"] = bound.get(fields["attr"], fields["attr"])
     return type(pattern)(**fields, lineno=0, col_offset=0) if fields else type(pattern)()
-
-
-def _build_call(pattern, bound):
-    arguments, keywords, rest = [], [], None
-    for argument in pattern.args:
-        if isinstance(argument, ast.Starred):
-            rest = bound.get(argument.value.id)
-            arguments += rest.args
-            keywords += rest.keywords
-        else:
-            arguments.append(build(argument, bound))
-    for keyword in pattern.keywords:
-        place = rest.places.get(keyword.arg, len(keywords)) if rest else len(keywords)
-        keywords.insert(place, ast.keyword(keyword.arg, build(keyword.value, bound)))
-    return ast.Call(build(pattern.func, bound), arguments, keywords)
 
 
 def same(a, b):

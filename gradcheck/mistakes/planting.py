@@ -5,7 +5,7 @@ import builtins
 import itertools
 from dataclasses import dataclass, replace
 
-from gradcheck.mistakes.patterns import is_number, number_of, same
+from gradcheck.mistakes.patterns import is_number, number_of
 from gradcheck.mistakes.row import Edit
 from gradcheck.mistakes.sources import FUNCTION, argument_names, bound_names, called_names, module_names
 from gradcheck.mistakes.table import ROWS
@@ -13,6 +13,7 @@ from gradcheck.mistakes.table import ROWS
 TWINS = {"sum": "mean", "mean": "sum", "nansum": "nanmean", "nanmean": "nansum"}
 TRANSPOSES = ("swapaxes", "transpose", "moveaxis")
 PRODUCTS = ("dot", "matmul", "outer", "inner", "tensordot")
+TURNED = ("T", "mT", *TRANSPOSES)
 ABOUT_AN_ARRAY = ("shape", "dtype", "ndim", "size")
 OPERATORS = (ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Attribute, ast.Subscript, ast.Call, ast.IfExp)
 NOT_ARITHMETIC = (
@@ -41,7 +42,12 @@ class Place:
 
 
 class Scope:
-    """The names that are visible in a function to be mutated, and the code that may fill the holes of a pattern."""
+    """The names that are visible in a function to be mutated, and the code that may fill the holes of a pattern.
+
+    `tests` maps the name of a class to a function that returns True if code of the function at a Place may fill a hole
+    of that class. Any code may fill a hole of another class. `lists` maps the name of a class to a function that
+    returns the code that may fill a hole, given the other holes. No code may fill a hole of another class.
+    """
 
     def __init__(self, closure):
         self.names, self.modules = module_names(closure.module)
@@ -51,146 +57,75 @@ class Scope:
         arguments = [name for name in argument_names(closure.node) if name not in ("self", "cls")]
         self.dy = arguments[0] if arguments else None
         self.unfit = {"self", "cls", closure.node.name, *(function.name for function in closure.around)}
-
-    # The code that a hole may match
+        self.tests = {
+            "unplanted": lambda code, place: False,
+            "positive": lambda code, place: False,
+            "reduction": lambda code, place: isinstance(code, (str, ast.Name)),
+            "named": lambda code, place: isinstance(code, (str, ast.Name)),
+            "names": lambda code, place: isinstance(code, ast.Name),
+            "array": lambda code, place: isinstance(code, ast.Name),
+            "numbers": lambda code, place: is_number(code),
+            "expression": lambda code, place: not isinstance(code, ast.Constant),
+            "arithmetic": lambda code, place: not isinstance(code, NOT_ARITHMETIC) and _is_no_text(code),
+            "unturned": lambda code, place: _last_name(code) not in TURNED and not self._is_module(code),
+            "entries": lambda code, place: getattr(code, "attr", "") not in ABOUT_AN_ARRAY and not place.is_stored,
+            "value": lambda code, place: not self._is_module(code),
+            "product": lambda code, place: _last_name(code) in PRODUCTS and self._is_of_a_module(code),
+            "transpose": lambda code, place: code in TRANSPOSES,
+            "keywords": lambda code, place: not code.args,
+            "einsum": lambda code, place: _last_name(code) == "einsum",
+            "backward": lambda code, place: "backward" in _last_name(code),
+            "backwards": lambda code, place: "backward" in _last_name(code),
+            "function": lambda code, place: not _is_special(_last_name(code)) and self._is_of_a_module(code),
+            "method": lambda code, place: "backward" not in code and code not in TRANSPOSES,
+            "sum_or_mean": lambda code, place: bool(_words(code) & {"sum", "mean"}),
+            "lone_sum": lambda code, place: "sum" in _words(code) and not self._twins(code),
+            "lone_mean": lambda code, place: "mean" in _words(code) and not self._twins(code),
+            "dy": lambda code, place: getattr(code, "id", None) == self.dy and not _is_read_about(place),
+            "rebound": lambda code, place: self._is_rebound(code),
+        }
+        self.lists = {
+            "dy": lambda bound, place: [ast.Name(self.dy)] if self.dy is not None else [],
+            "numbers": lambda bound, place: _other_numbers(number_of(bound["N"])),
+            "axes": lambda bound, place: _other_axes(bound["K"]),
+            "letters": lambda bound, place: _other_subscripts(bound["S"]),
+            "twin": lambda bound, place: self._twins(bound["F"]),
+            "names": lambda bound, place: self._other_names(bound["A"], place.parent),
+        }
 
     def admits(self, kind, code, place):
-        """Return True if code of the function may fill a hole of the class `kind`.
+        return kind not in self.tests or self.tests[kind](code, place)
 
-        Any code may fill a hole of a class that only repairs use.
-        """
-        test = getattr(self, f"_is_{kind}", None)
-        return test is None or test(code, place)
+    def members(self, kind, bound, place):
+        return self.lists[kind](bound, place) if kind in self.lists else ()
 
-    def _is_unplanted(self, code, place):
-        return False
+    def _is_module(self, node):
+        """Return True for an imported module or an attribute of one, such as np.linalg and np.add."""
+        while isinstance(node, ast.Attribute):
+            node = node.value
+        return isinstance(node, ast.Name) and node.id in self.modules and node.id not in self.locals
 
-    _is_positive = _is_unplanted
+    def _is_of_a_module(self, function):
+        return not isinstance(function, ast.Attribute) or self._is_module(function.value)
 
-    def _is_reduction(self, code, place):
-        return isinstance(code, (str, ast.Name))
-
-    _is_named = _is_reduction
-
-    def _is_numbers(self, code, place):
-        return is_number(code)
-
-    def _is_expression(self, code, place):
-        return not isinstance(code, ast.Constant)
-
-    def _is_arithmetic(self, code, place):
-        return not isinstance(code, NOT_ARITHMETIC) and (not isinstance(code, ast.Constant) or is_number(code))
-
-    def _is_unturned(self, code, place):
-        name = getattr(code.func if isinstance(code, ast.Call) else code, "attr", "")
-        return name not in ("T", "mT", *TRANSPOSES) and not self._is_module(code)
-
-    def _is_entries(self, code, place):
-        is_about = isinstance(code, ast.Attribute) and code.attr in ABOUT_AN_ARRAY
-        return not is_about and not place.is_stored
-
-    def _is_value(self, code, place):
-        return not self._is_module(code)
-
-    def _is_product(self, code, place):
-        return _last_name(code) in PRODUCTS and (isinstance(code, (str, ast.Name)) or self._is_module(code.value))
-
-    def _is_transpose(self, code, place):
-        return code in TRANSPOSES
-
-    def _is_keywords(self, code, place):
-        return not code.args
-
-    def _is_einsum(self, code, place):
-        return _last_name(code) == "einsum"
-
-    def _is_backward(self, code, place):
-        return "backward" in _last_name(code)
-
-    _is_backwards = _is_backward
-
-    def _is_function(self, code, place):
-        name = _last_name(code)
-        is_special = "backward" in name or name in TRANSPOSES or hasattr(builtins, name)
-        return not is_special and (not isinstance(code, ast.Attribute) or self._is_module(code.value))
-
-    def _is_method(self, code, place):
-        return "backward" not in code and code not in TRANSPOSES
-
-    def _is_sum_or_mean(self, code, place):
-        return isinstance(code, ast.Name) and any(word in code.id.split("_") for word in ("sum", "mean"))
-
-    def _is_lone_sum(self, code, place):
-        return self._is_sum_or_mean(code, place) and "sum" in code.id.split("_") and not self._twin(code)
-
-    def _is_lone_mean(self, code, place):
-        return self._is_sum_or_mean(code, place) and "mean" in code.id.split("_") and not self._twin(code)
-
-    def _is_dy(self, code, place):
-        is_about = isinstance(place.parent, ast.Attribute) and place.parent.attr in ABOUT_AN_ARRAY
-        return isinstance(code, ast.Name) and code.id == self.dy and not is_about
-
-    def _is_names(self, code, place):
-        return isinstance(code, ast.Name)
-
-    _is_array = _is_names
-
-    def _is_rebound(self, target, place):
+    def _is_rebound(self, target):
         """Return True if the target of an assignment exists before it, so that code may run without the assignment."""
         names = [element.id for element in ast.walk(target) if isinstance(element, ast.Name)]
         outer = set().union(self.names, *self.around)
         is_bound = all(self.locals.get(name, target.lineno) < target.lineno or name in outer for name in names)
         return is_bound or not isinstance(target, (ast.Name, ast.Tuple))
 
-    # The code that may fill a hole
-
-    def members(self, kind, bound, place):
-        """Return the code that may fill a hole of the class `kind`, given the other holes.
-
-        No code may fill a hole of a class that only repairs use.
-        """
-        list_members = getattr(self, f"_list_{kind}", None)
-        return list_members(bound, place) if list_members else ()
-
-    def _list_dy(self, bound, place):
-        return [ast.Name(self.dy)] if self.dy is not None else []
-
-    def _list_numbers(self, bound, place):
-        n = number_of(bound["N"])
-        others = (n + 1, n - 1) if isinstance(n, int) else (2 * n, 0.0) if n else (1.0,)
-        return [ast.Constant(other) for other in others]
-
-    def _list_axes(self, bound, place):
-        axes = [ast.Constant(axis) for axis in (-2, -1, 0, 1)] + getattr(bound["K"], "elts", [])
-        return [axis for axis in axes if not same(ast.parse(ast.unparse(axis)), ast.parse(ast.unparse(bound["K"])))]
-
-    def _list_letters(self, bound, place):
-        """Return einsum subscripts in which the last two letters of one operand, or of the result, are exchanged."""
-        subscripts = getattr(bound["S"], "value", None)
-        parts = subscripts.replace(" ", "").replace("->", ",>").split(",") if isinstance(subscripts, str) else []
-        found = []
-        for i, part in enumerate(parts):
-            if part[-2:].isalpha() and len(part) >= 2:
-                changed = [*parts[:i], part[:-2] + part[-1] + part[-2], *parts[i + 1 :]]
-                found.append(ast.Constant(",".join(changed).replace(",>", "->")))
-        return found
-
-    def _list_twin(self, bound, place):
-        twin = self._twin(bound["F"])
-        return [ast.Name(twin)] if twin else []
-
-    def _twin(self, function):
-        """Return the name in which `sum` and `mean` are exchanged, or None if the module has no such function.
+    def _twins(self, function):
+        """Return the name in which `sum` and `mean` are exchanged, if the module has such a function.
 
         For example, the twin of `masked_sum` is `masked_mean`.
         """
         twin = "_".join(TWINS.get(word, word) for word in function.id.split("_"))
-        return twin if twin in self.names else None
+        return [ast.Name(twin)] if twin in self.names else []
 
-    def _list_names(self, bound, place):
+    def _other_names(self, node, parent):
         """Return the names that may replace a name: the other names of the scope that binds it."""
-        node = bound["A"]
-        is_called = isinstance(place.parent, ast.Call) and node is place.parent.func
+        is_called = isinstance(parent, ast.Call) and node is parent.func
         if node.id in self.locals:
             others = [other for other, line in self.locals.items() if line < node.lineno]
         else:
@@ -200,11 +135,49 @@ class Scope:
         unfit = {node.id, *self.unfit}
         return [ast.Name(other) for other in others if other not in unfit and (other in self.called) == is_called]
 
-    def _is_module(self, node):
-        """Return True for an imported module or an attribute of one, such as np.linalg and np.add."""
-        while isinstance(node, ast.Attribute):
-            node = node.value
-        return isinstance(node, ast.Name) and node.id in self.modules and node.id not in self.locals
+
+def _last_name(function):
+    """Return the name of a function or method without the part before the last dot."""
+    function = function.func if isinstance(function, ast.Call) else function
+    return function if isinstance(function, str) else getattr(function, "attr", getattr(function, "id", ""))
+
+
+def _words(code):
+    return set(code.id.split("_")) if isinstance(code, ast.Name) else set()
+
+
+def _is_no_text(code):
+    return not isinstance(code, ast.Constant) or is_number(code)
+
+
+def _is_special(name):
+    return "backward" in name or name in TRANSPOSES or hasattr(builtins, name)
+
+
+def _is_read_about(place):
+    return isinstance(place.parent, ast.Attribute) and place.parent.attr in ABOUT_AN_ARRAY
+
+
+def _other_numbers(n):
+    others = (n + 1, n - 1) if isinstance(n, int) else (2 * n, 0.0) if n else (1.0,)
+    return [ast.Constant(other) for other in others]
+
+
+def _other_axes(axis):
+    axes = [ast.Constant(other) for other in (-2, -1, 0, 1)] + getattr(axis, "elts", [])
+    return [other for other in axes if ast.unparse(other) != ast.unparse(axis)]
+
+
+def _other_subscripts(code):
+    """Return einsum subscripts in which the last two letters of one operand, or of the result, are exchanged."""
+    subscripts = getattr(code, "value", None)
+    parts = subscripts.replace(" ", "").replace("->", ",>").split(",") if isinstance(subscripts, str) else []
+    found = []
+    for i, part in enumerate(parts):
+        if part[-2:].isalpha() and len(part) >= 2:
+            changed = [*parts[:i], part[:-2] + part[-1] + part[-2], *parts[i + 1 :]]
+            found.append(ast.Constant(",".join(changed).replace(",>", "->")))
+    return found
 
 
 def planted(closure, others=(), rows=BY_PLACE):
@@ -295,8 +268,3 @@ def _of_the_tuple(edit, place):
     elements = list(whole.elts)
     elements[i], elements[j] = edit.new.elts
     return Edit(edit.row, whole, ast.Tuple(elements), edit.bound)
-
-
-def _last_name(function):
-    """Return the name of a function or method without the part before the last dot."""
-    return function if isinstance(function, str) else getattr(function, "attr", getattr(function, "id", ""))

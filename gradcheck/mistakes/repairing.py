@@ -3,7 +3,6 @@
 import ast
 import copy
 import itertools
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,152 +20,113 @@ FORMS = (
 )
 REDUCTIONS = ("sum", "mean", "max", "min", "prod")
 LONGEST = 60  # characters of code to which a factor or term may be added
+TOTALS = tuple(f"{{}}.sum(axis={axis}, keepdims=True)" for axis in AXES)
 REPAIRS = [row for row in ROWS if row.at in ("expression", "value")]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a wrong line.
-
-    `is_whole` is True if it is the whole expression, and `is_arithmetic` if a factor or term may be added to it.
-    """
-
-    is_whole: bool
-    is_arithmetic: bool
 
 
 class Names:
     """The names in scope at a line, which may fill the holes of repairs.
 
     `values` is {name: value}. The names in `read`, which the line reads, are tried first. `helpers` are names whose own
-    lines are repaired too. `is_gradient(name)` returns True if a name is that of a gradient.
+    lines are repaired too. `is_gradient(name)` returns True if a name is that of a gradient. `tests` and `lists` define
+    the classes of holes, as in planting.py.
     """
 
     def __init__(self, values, read, helpers, is_gradient):
-        self.values, self.all_helpers, self.is_gradient = values, helpers, is_gradient
+        self.values, self.is_gradient = values, is_gradient
         self.helpers = set(filter(is_gradient, helpers))
         order = [*(n for n in read if n in values), *(n for n in reversed(values) if n not in read)]
         kinds = {n: values[n].dtype.kind for n in order if isinstance(values[n], np.ndarray) and values[n].ndim}
         self.arrays = [n for n, kind in kinds.items() if kind == "f"]
-        self.masks = [n for n, kind in kinds.items() if kind == "b"]
+        masks = [n for n, kind in kinds.items() if kind == "b"]
         self.backwards = [n for n in order if callable(values[n]) and "backward" in n]
-        self.axes = [n for n in order if _is_whole_number(values[n]) and "axis" in n]
-        self.scalars = [n for n in order if _is_scalar(values[n]) and values[n] not in (0, 1, -1)]
-        self.lengths = [f"{n}.shape[{axis}]" for n in self.arrays for axis in range(-values[n].ndim, 0)]
+        axes = [n for n in order if _is_number(values[n], (int, np.integer)) and "axis" in n]
+        scalars = [n for n in order if _is_number(values[n]) and values[n] not in (0, 1, -1)]
+        lengths = [f"{n}.shape[{axis}]" for n in self.arrays for axis in range(-values[n].ndim, 0)]
 
-    def admits(self, kind, code, part):
-        test = getattr(self, f"_is_{kind}", None)
-        return test is None or test(code)
+        def is_gradient_code(code):
+            is_name = _id(code) in self.arrays and is_gradient(code.id)
+            return is_name or _id(getattr(code, "func", None)) in self.backwards
 
-    def members(self, kind, bound, part):
-        list_members = getattr(self, f"_list_{kind}", None)
-        return list_members(bound) if list_members else ()
+        self.tests = {
+            "names": lambda code: _id(code) in (*self.arrays, *self.backwards),
+            "array": lambda code: _id(code) in self.arrays,
+            "positive": lambda code: _id(code) in self.arrays,
+            "gradient": is_gradient_code,
+            "mask": lambda code: _id(code) in masks,
+            "expression": lambda code: not isinstance(code, ast.Constant),
+            "numbers": lambda code: is_number(code) and not isinstance(number_of(code), complex),
+            "number": lambda code: is_number(code) and not isinstance(number_of(code), complex),
+            "computed": lambda code: isinstance(code, (ast.BinOp, ast.Call)) and len(ast.unparse(code)) <= LONGEST,
+            "value": lambda code: _id(code) not in LIBRARIES,
+            "reduction": lambda code: (code if isinstance(code, str) else _id(code)) in REDUCTIONS,
+            "all_axes": lambda rest: not any(keyword.arg in ("axis", "axes") for keyword in rest.keywords),
+            "named": lambda code: isinstance(code, (str, ast.Name)),
+            "elementary": lambda code: code in ELEMENTARY,
+            "summable": lambda code: not any(_id(n) in helpers for n in ast.walk(code)),
+            "keywords": lambda rest: not rest.args,
+        }
+        self.lists = {
+            "names": self._other_names,
+            "arrays": lambda bound: map(_name, self.arrays),
+            "masks": lambda bound: map(_name, masks),
+            "backwards": lambda bound: map(_name, self.backwards),
+            "axes": lambda bound: _other_axes([*map(_name, axes), *map(_number, AXES), ast.Constant(None)], bound),
+            "powers": lambda bound: map(_number, POWERS),
+            "elementary": lambda bound: [name for name in ELEMENTARY if name not in bound.values()],
+            "numbers": lambda bound: _other_numbers(number_of(bound["M"])),
+            "factors": lambda bound: [
+                *map(_name, [*self.arrays, *scalars]),
+                *map(_number, SMALL),
+                *map(_code, lengths),
+            ],
+            "lengths": lambda bound: map(_code, lengths),
+            "functions": self._functions,
+            "forms": lambda bound: _forms(_bound_name(bound)),
+            "terms": self._terms,
+        }
 
-    def _is_names(self, code):
-        return isinstance(code, ast.Name) and (code.id in self.arrays or code.id in self.backwards)
+    def admits(self, kind, code, place):
+        return kind not in self.tests or self.tests[kind](code)
 
-    def _is_array(self, code):
-        return isinstance(code, ast.Name) and code.id in self.arrays
+    def members(self, kind, bound, place):
+        return self.lists[kind](bound) if kind in self.lists else ()
 
-    _is_positive = _is_array
-
-    def _is_gradient(self, code):
-        is_name = isinstance(code, ast.Name) and code.id in self.arrays and self.is_gradient(code.id)
-        return is_name or getattr(getattr(code, "func", None), "id", "") in self.backwards
-
-    def _is_mask(self, code):
-        return isinstance(code, ast.Name) and code.id in self.masks
-
-    def _is_expression(self, code):
-        return not isinstance(code, ast.Constant)
-
-    def _is_numbers(self, code):
-        return is_number(code) and not isinstance(number_of(code), complex)
-
-    _is_number = _is_numbers
-
-    def _is_computed(self, code):
-        return isinstance(code, (ast.BinOp, ast.Call)) and len(ast.unparse(code)) <= LONGEST
-
-    def _is_value(self, code):
-        return not (isinstance(code, ast.Name) and code.id in LIBRARIES)
-
-    def _is_reduction(self, code):
-        return (code if isinstance(code, str) else getattr(code, "id", "")) in REDUCTIONS
-
-    def _is_all_axes(self, rest):
-        return not any(keyword.arg in ("axis", "axes") for keyword in rest.keywords)
-
-    def _is_named(self, code):
-        return isinstance(code, (str, ast.Name))
-
-    def _is_elementary(self, code):
-        return code in ELEMENTARY
-
-    def _is_summable(self, code):
-        return not any(isinstance(n, ast.Name) and n.id in self.all_helpers for n in ast.walk(code))
-
-    def _is_keywords(self, code):
-        return not code.args
-
-    def _list_names(self, bound):
+    def _other_names(self, bound):
         """Return the names that may replace a name. Arrays of the same shape come first."""
-        name = next(code for hole, code in bound.items() if hole in "AB").id
+        name = _bound_name(bound)
         if name in self.backwards:
             return [_name(other) for other in self.backwards if other != name]
         others = [other for other in self.arrays if other != name]
         return map(_name, sorted(others, key=lambda n: self.values[n].shape != self.values[name].shape))
 
-    def _list_arrays(self, bound):
-        return map(_name, self.arrays)
+    def _functions(self, bound):
+        forms = [(n, f) for n in self.arrays for f in ((*TOTALS, *FORMS) if self.is_gradient(n) else FORMS)]
+        return [_code(form.format(name)) for name, form in forms]
 
-    def _list_masks(self, bound):
-        return map(_name, self.masks)
-
-    def _list_backwards(self, bound):
-        return map(_name, self.backwards)
-
-    def _list_axes(self, bound):
-        axes = [*map(_name, self.axes), *map(_number, AXES), ast.Constant(None)]
-        return [axis for axis in axes if "L" not in bound or not same(axis, bound["L"])]
-
-    def _list_powers(self, bound):
-        return map(_number, POWERS)
-
-    def _list_elementary(self, bound):
-        return [name for name in ELEMENTARY if name not in bound.values()]
-
-    def _list_numbers(self, bound):
-        """Return the numbers that may replace a number n, such as n + 1, and 2 n.
-
-        If n is not a plain number, the code of its multiples, such as `2 * 0.044715`, is added.
-        """
-        n = number_of(bound["M"])
-        others = dict.fromkeys([-n, 2 * n, n / 2, 3 * n, n / 3, n + 1, n - 1, n * n, 1 / n if n else 0])
-        plain = [_number(other) for other in others if other != n and _is_plain(other)]
-        if _is_plain(n):
-            return plain
-        return [*plain, *(_expression(form.format(n)) for form in ("-{}", "2 * {}", "{} / 2", "3 * {}", "{} / 3"))]
-
-    def _list_factors(self, bound):
-        return [*map(_name, [*self.arrays, *self.scalars]), *map(_number, SMALL), *map(_expression, self.lengths)]
-
-    def _list_lengths(self, bound):
-        return map(_expression, self.lengths)
-
-    def _list_functions(self, bound):
-        totals = [f"{{}}.sum(axis={axis}, keepdims=True)" for axis in AXES]
-        forms = [(n, f) for n in self.arrays for f in ((*totals, *FORMS) if self.is_gradient(n) else FORMS)]
-        return [_expression(form.format(name)) for name, form in forms]
-
-    def _list_forms(self, bound):
-        name = next(code for hole, code in bound.items() if hole in "AB").id
-        totals = [f"{name}.sum(axis={axis}, keepdims=True)" for axis in AXES]
-        return map(_expression, [*(form.format(name) for form in FORMS[:9]), *totals])
-
-    def _list_terms(self, bound):
+    def _terms(self, bound):
         pairs = itertools.combinations_with_replacement(self.arrays, 2)
         return [*map(_name, self.arrays), *(ast.BinOp(_name(a), ast.Mult(), _name(b)) for a, b in pairs)]
+
+
+def _other_axes(axes, bound):
+    return [axis for axis in axes if "L" not in bound or not same(axis, bound["L"])]
+
+
+def _other_numbers(n):
+    """Return the numbers that may replace a number n, such as n + 1, and 2 n.
+
+    If n is not a plain number, the code of its multiples, such as `2 * 0.044715`, is added.
+    """
+    others = dict.fromkeys([-n, 2 * n, n / 2, 3 * n, n / 3, n + 1, n - 1, n * n, 1 / n if n else 0])
+    plain = [_number(other) for other in others if other != n and _is_plain(other)]
+    if _is_plain(n):
+        return plain
+    return [*plain, *(_code(form.format(n)) for form in ("-{}", "2 * {}", "{} / 2", "3 * {}", "{} / 3"))]
+
+
+def _forms(name):
+    return [_code(form.format(name)) for form in (*FORMS[:9], *TOTALS)]
 
 
 def repairs(expression, names, rank):
@@ -177,13 +137,12 @@ def repairs(expression, names, rank):
     rows = [row for row in REPAIRS if row.rank == rank]
     for node in _nodes(expression):
         is_whole = node is expression
-        part = Part(is_whole, _is_arithmetic(node) and (is_whole or getattr(node, "id", "") not in names.helpers))
-        for row in rows:
-            is_possible = rank == 1 or part.is_arithmetic or is_number(node)
-            if (row.at == "value" and not is_whole) or not is_possible:
-                continue
-            for edit in row.repaired(node, names, part):
-                yield edit, exchanged(expression, node, edit.new), is_whole
+        # Repairs of higher ranks add a factor or term.
+        is_arithmetic = _is_arithmetic(node) and (is_whole or _id(node) not in names.helpers)
+        if rank == 1 or is_arithmetic or is_number(node):
+            for row in rows:
+                for edit in row.repaired(node, names, None) if row.at != "value" or is_whole else ():
+                    yield edit, exchanged(expression, node, edit.new), is_whole
 
 
 def exchanged(tree, node, new):
@@ -211,28 +170,30 @@ def _nodes(expression):
 
 
 def _is_readable(node):
-    is_library = isinstance(node, ast.Name) and node.id in LIBRARIES
-    return not is_library and isinstance(getattr(node, "ctx", ast.Load()), ast.Load)
+    return _id(node) not in LIBRARIES and isinstance(getattr(node, "ctx", ast.Load()), ast.Load)
 
 
 def _is_arithmetic(node):
-    is_constant = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in LIBRARIES
-    return is_constant or (
-        isinstance(node, (ast.BinOp, ast.UnaryOp, ast.Name, ast.Call)) and len(ast.unparse(node)) <= LONGEST
-    )
+    is_constant = isinstance(node, ast.Attribute) and _id(node.value) in LIBRARIES
+    is_short = isinstance(node, (ast.BinOp, ast.UnaryOp, ast.Name, ast.Call)) and len(ast.unparse(node)) <= LONGEST
+    return is_constant or is_short
 
 
-def _is_whole_number(value):
-    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
-
-
-def _is_scalar(value):
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_))
+def _is_number(value, types=(int, float, np.number)):
+    return isinstance(value, types) and not isinstance(value, (bool, np.bool_))
 
 
 def _is_plain(number):
     """Return True if a number is a fraction whose numerator and denominator are at most LARGEST."""
     return any(number * n == round(number * n) and abs(number * n) <= LARGEST for n in range(1, LARGEST + 1))
+
+
+def _id(node):
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _bound_name(bound):
+    return next(code for hole, code in bound.items() if hole in "AB").id
 
 
 def _name(name):
@@ -244,9 +205,9 @@ def _number(value):
     if isinstance(value, float):
         n = next((n for n in range(2, LARGEST + 1) if value * n == round(value * n)), None)
         if n is not None and value not in (0.5, -0.5, 0.25, 1.5, 2.5):
-            return _expression(f"{round(value * n)} / {n}")
-    return _expression(repr(value))
+            return _code(f"{round(value * n)} / {n}")
+    return _code(repr(value))
 
 
-def _expression(text):
+def _code(text):
     return ast.parse(text, mode="eval").body

@@ -47,19 +47,16 @@ class Row:
         bound = match(old, node, {})
         if bound is None:
             return
-        if not all(scope.admits(self.classes[hole], bound[hole], place) for hole in self.classes if hole in bound):
-            return
-        for filled in self._filled(sorted(holes(new) - bound.keys()), bound, scope, place):
-            yield Edit(self, node, build(new, filled), filled)
+        if all(scope.admits(self.classes[hole], code, place) for hole, code in bound.items() if hole in self.classes):
+            for filled in self._filled(sorted(holes(new) - bound.keys()), bound, scope, place):
+                yield Edit(self, node, build(new, filled), filled)
 
     def _filled(self, missing, bound, scope, place):
         if not missing:
             yield bound
             return
         hole, *others = missing
-        if hole not in self.classes:
-            return
-        for code in scope.members(self.classes[hole], bound, place):
+        for code in scope.members(self.classes[hole], bound, place) if hole in self.classes else ():
             yield from self._filled(others, {**bound, hole: code}, scope, place)
 
 
@@ -112,7 +109,6 @@ class Reader:
 
     def phrase(self, code):
         """Return the noun phrase that describes a piece of code to this reader, or None."""
-        return
 
 
 class Student(Reader):
@@ -159,8 +155,6 @@ def mistake(kind, right, wrong, sentence, *, at="expression", rank=1, **classes)
             raise ValueError(
                 f"{kind}: the sentence {sentence!r} shows the answer {found[1]}; add a noun: {{{found[1]}:factor}}"
             )
-    if any(isinstance(side, ast.stmt) for side in (right, wrong)):
-        at = "statement"
-    if at == "statement":
-        right = ast.Expr(right) if isinstance(right, ast.expr) else right
+    if at == "statement" or any(isinstance(side, ast.stmt) for side in (right, wrong)):
+        at, right = "statement", ast.Expr(right) if isinstance(right, ast.expr) else right
     return Row(kind, right, wrong, sentence, at, rank, classes, answer)

@@ -24,15 +24,6 @@ class Closure:
     around: tuple
     module: ast.Module
 
-    @property
-    def line(self):
-        return self.node.lineno
-
-    @property
-    def codes(self):
-        """Return (first line, name) of the code objects of `around` and of the function itself."""
-        return [(first_line(node), node.name) for node in (*self.around, self.node)]
-
 
 def read_source(path):
     """Return the text of a source file, in the encoding that it declares."""
@@ -61,7 +52,7 @@ def find_closures(path, patterns):
                 visit(child, qualname, around)
 
     visit(module, "", ())
-    return sorted(closures, key=lambda closure: closure.line)
+    return sorted(closures, key=lambda closure: closure.node.lineno)
 
 
 def first_line(function):
