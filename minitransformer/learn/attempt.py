@@ -1,29 +1,63 @@
 """Test a learner's function on each case of its exercise."""
 
-from dataclasses import replace
-from functools import partial
+import functools
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradcheck import randomize_parameters, to_float64
-from minitransformer.learn.equations import blank_rows, equation_numbers, rows_by_gradients
-from minitransformer.learn.failing import Failure, remark_on
-from minitransformer.learn.loading import Fault, faults
-from minitransformer.learn.looking import as_promised, cotangent, in_front, is_single, looked_at, single
+from gradcheck import Call, GradientError, Report, check_call, randomize_parameters, to_float64
+from minitransformer.learn.explaining import blank_rows, equation_numbers, explained, rows_by_gradients
+from minitransformer.learn.loading import Fault, cotangent, faults, is_pair
 from minitransformer.learn.verdict import BEGUN, SOLVED, WRONG, Verdict
 
 SEEDS = (0, 1)  # of the draws of each case
+ENTRIES = 200  # the number of entries of each argument that are compared if a gradient is wrong
 LARGE = 1000  # factor for extreme inputs; exp overflows beyond 709
 THOROUGH = {"oracles": None, "max_entries": 4}  # for a forward pass that may treat complex numbers differently
 
 
+@dataclass
+class Failure:
+    """A failing case: its name, the Call, its inputs and options, the upstream gradient, and gradcheck's report."""
+
+    case: str
+    call: Call
+    arguments: dict
+    dy: np.ndarray
+    seed: int
+    report: Report
+
+
+def looked_at(call, dy, seed, **how):
+    """Return None if every gradient is right, else gradcheck's Report.
+
+    By default only the adjoint identity is tested, which is fast and covers all entries at once. A forward pass that
+    does not accept complex numbers is checked with the default oracles. `how` is passed to gradcheck.check_call.
+    """
+    how = {"oracles": ("adjoint",), "explain": False, "max_entries": ENTRIES} | how
+    try:
+        check_call(call, dy=dy, seed=seed, **how)
+    except GradientError as error:
+        return error.report
+    except ValueError:  # the forward pass does not accept complex numbers, or the call is invalid
+        if how["oracles"] is None:
+            raise
+        return looked_at(call, dy, seed, **how | {"oracles": None})
+    return None
+
+
 class Attempt:
-    """The test of a learner's function. `blank` are the Rows of the remaining blanks."""
+    """The test of a learner's function. `blank` are the Rows of the remaining blanks.
+
+    `numbers` is {name: equation number} of the numbered lines. It is empty if the file has no derivation.
+    """
 
     def __init__(self, exercise, path, target, level, left, package):
         self.exercise, self.path, self.target, self.level = exercise, path, target, level
         self.blank = tuple(row for row in blank_rows(exercise, left) if row.equation or row.name == "backward")
         self.package, self.has_lists = package, False
+        self.is_class = isinstance(exercise.reference, type)
+        self.numbers = equation_numbers(exercise) if level < 2 else {}
 
     def run_once(self):
         """Run forward and backward on the first case, and record whether they return lists."""
@@ -36,24 +70,39 @@ class Attempt:
         """Yield a Verdict and, if the function is wrong, a second one with an explanation."""
         right, wrong = [], []
         for seed in SEEDS:
-            for case in self.exercise.cases():
+            for case in self.exercise.cases() if not wrong else ():
                 failure = self.tried(case, seed)
                 (right if failure is None else wrong).append(failure or case.name)
-            if wrong:
-                break
         if not wrong:
             yield self.without_failure()
             return
         failure = max(wrong, key=lambda failure: len(failure.call.options))  # options make mistakes distinguishable
-        remark = remark_on(right, [failure.case for failure in wrong])
-        first = self.partial(failure) if self.blank else failure.verdict(self, remark)
+        names = dict.fromkeys(failure.case for failure in wrong)
+        right = [name for name in dict.fromkeys(right) if name not in names]
+        remarks = (f"right on {'; '.join(right)}. Wrong on {'; '.join(names)}",) if right else ()
+        first = self.partial(failure) if self.blank else self.verdict_on(failure, remarks)
         yield first
         try:
             with faults(self.path):
-                failure.look_closer(explain=not self.blank)
-                yield self.partial(failure) if self.blank else failure.explained(self, remark)
+                if not self.is_class:  # entry by entry: slow for a module, whose lines tell more
+                    how = {"oracles": None, "explain": not self.blank, "lines": False}
+                    failure.report = looked_at(failure.call, failure.dy, failure.seed, **how) or failure.report
+                if self.blank:
+                    yield self.partial(failure)
+                elif failure.report.problems:
+                    yield self.verdict_on(failure, remarks)
+                else:
+                    rows, found = explained(self, failure)
+                    yield Verdict(self.exercise.name, WRONG, self.level, rows=tuple(rows), remarks=(*found, *remarks))
         except Fault as fault:
             yield replace(first, remarks=(*first.remarks, f"the explanation failed: {fault}"))
+
+    def verdict_on(self, failure, remarks) -> Verdict:
+        """Return a Verdict without an explanation: the breach of contract, or the wrong gradients."""
+        name, level = self.exercise.name, self.level
+        if failure.report.problems:
+            return Verdict(name, WRONG, level, failure.report.problems[0])
+        return Verdict(name, WRONG, level, rows=tuple(rows_by_gradients(failure.report, self.numbers)), remarks=remarks)
 
     def without_failure(self) -> Verdict:
         name, level = self.exercise.name, self.level
@@ -68,16 +117,10 @@ class Attempt:
         """Return the Verdict on a file with blanks. It has a Row for each blank and each gradient."""
         found = {row.name: row for row in self.blank}
         if failure is not None and not failure.report.problems:
-            for row in rows_by_gradients(failure, self.numbers):
-                found.setdefault(row.name, row)
-        order = [*self.numbers, *found]
+            found = {row.name: row for row in rows_by_gradients(failure.report, self.numbers)} | found
+        order = [*self.numbers, *(row.name for row in self.blank), *found]
         rows = tuple(sorted(found.values(), key=lambda row: order.index(row.name)))
         return Verdict(self.exercise.name, BEGUN, self.level, rows=rows)
-
-    @property
-    def numbers(self):
-        """Return {name: equation number} of the numbered lines, or {} if the file has no derivation."""
-        return equation_numbers(self.exercise) if self.level < 2 else {}
 
     def tried(self, case, seed):
         """Test one case. Return None if it is right, else a Failure."""
@@ -94,29 +137,23 @@ class Attempt:
         except Fault as fault:
             fault.args = (f"{fault} ({case.name})",)
             raise
-        return (
-            None if report is None else Failure(case.name, call, arguments, dy, seed, report, lambda: self.others(case))
-        )
+        return None if report is None else Failure(case.name, call, arguments, dy, seed, report)
 
-    def others(self, case):
+    def others(self, case_name):
         """Return (Call, arguments) of further cases, for verifying an explanation.
 
         They are the other cases, this case with other random inputs, and the first case with an additional axis.
         """
-        cases = self.exercise.cases()
-        calls = [self.call(other, 2 if other.name == case.name else SEEDS[0]) for other in cases]
+        calls = [self.call(case, 2 if case.name == case_name else SEEDS[0]) for case in self.exercise.cases()]
         return [*calls, *filter(None, [self.wider()])]
 
     def call(self, case, seed, target=None):
-        """Return (Call, {name of an argument: value}) of a case.
-
-        The Call is that of `target`, by default the learner's function.
-        """
+        """Return (Call, {name of an argument: value}) of a case, by default for the learner's function."""
         target = target or self.target
         call = case.draw(np.random.default_rng(seed))
-        arguments = dict(zip(call.input_names(), call.inputs, strict=True)) | call.options
         if self.exercise.make is not None:
             call = self.exercise.make(call)
+        arguments = dict(zip(call.input_names(), call.inputs, strict=True)) | call.options
         if self.is_class:
             to_float64(call.target)
             randomize_parameters(call.target, np.random.default_rng(seed + 100))
@@ -128,37 +165,32 @@ class Attempt:
             call.target = as_promised(target) if self.blank or self.has_lists else target
         return call, arguments
 
-    @property
-    def is_class(self):
-        return isinstance(self.exercise.reference, type)
-
-    def with_another_axis(self) -> str:
-        """Test an additional leading axis. Return a sentence on the failure, or ""."""
-        wider, _ = self.wider() or (None, None)
-        if wider is None:
-            return ""
-        x = self.call(self.exercise.cases()[0], 0)[0].inputs[0]
-        try:
-            with faults(self.path):
-                if looked_at(wider, cotangent(wider, 0), 0) is None:
-                    return ""
-                how = ""
-        except Fault as fault:
-            how = f" ({fault})"
-        return f"right for shape {x.shape}, wrong for {wider.inputs[0].shape}: allow any number of leading axes{how}"
-
     def wider(self):
-        """Return (Call, arguments) of the first case with an additional leading axis.
-
-        Returns None for classes and for teachers' exercises, which need not accept one.
-        """
+        """Return (Call, arguments) of the first case with an additional leading axis."""
         if self.is_class or self.exercise.given:
             return None
         call, arguments = self.call(self.exercise.cases()[0], 0)
         x = call.inputs[0]
-        options = {name: in_front(value, x) for name, value in call.options.items()}
-        arguments = {name: in_front(value, x) for name, value in arguments.items()}
-        return call.on([in_front(value, x) for value in call.inputs], options), arguments
+
+        def widened(value):
+            is_like = isinstance(value, np.ndarray) and value.ndim >= 2 and value.shape[0] == x.shape[0]
+            return value[None] if is_like else value
+
+        return on_changed(call, widened), {name: widened(value) for name, value in arguments.items()}
+
+    def with_another_axis(self) -> str:
+        """Test an additional leading axis. Return a sentence on the failure, or ""."""
+        if not (wider := self.wider()):
+            return ""
+        how = ""
+        try:
+            with faults(self.path):
+                if looked_at(wider[0], cotangent(wider[0], 0), 0) is None:
+                    return ""
+        except Fault as fault:
+            how = f" ({fault})"
+        shape = wider[0].inputs[0].shape
+        return f"right for shape {shape[1:]}, wrong for {shape}: allow any number of leading axes{how}"
 
     def compare_forward(self, case, seed):
         """Raise Fault if y differs from the package's.
@@ -171,7 +203,10 @@ class Attempt:
         different = ~np.isclose(y, expected, rtol=1e-9, atol=1e-12, equal_nan=True)
         if different.any():
             raise Fault(f"forward: {different.sum()} of {y.size} entries of y are wrong")
-        for inputs, change in self.extremes():
+        extremes = {f"{LARGE:,} times as large": lambda x: LARGE * x}
+        if "−∞" in (self.exercise.reference.__doc__ or ""):
+            extremes["of which some entries are −∞"] = with_infinities
+        for inputs, change in extremes.items():
             try:
                 with faults(self.path):
                     expected, y = self.both(case, seed, change)
@@ -185,38 +220,34 @@ class Attempt:
                     f"{y[lost][0]}, where a stable formula gives finite numbers"
                 )
 
-    def extremes(self):
-        """Yield (description, function of an array) for extreme inputs.
-
-        Infinite inputs are included if the docstring of the forward pass mentions −∞.
-        """
-        yield f"{LARGE:,} times as large", lambda x: LARGE * x
-        if "−∞" in (self.exercise.reference.__doc__ or ""):
-            yield "of which some entries are −∞", with_infinities
-
     def both(self, case, seed, change):
         """Return [the package's y, the learner's y] after applying `change` to the inputs."""
         calls = [self.call(case, seed, target)[0] for target in (self.exercise.reference, self.target)]
         with np.errstate(all="ignore"):
-            return [np.asarray(call.on(map(partial(changed, change), call.inputs)).evaluate()[0]) for call in calls]
+            inputs = [[change(x) if is_real(x) else x for x in call.inputs] for call in calls]
+            return [np.asarray(call.on(x).evaluate()[0]) for call, x in zip(calls, inputs, strict=True)]
 
     def remarks(self):
         """Yield a remark for each gradient that is not float32 although the inputs are."""
         if self.is_class:
             return
         call, _ = self.call(self.exercise.cases()[0], 0)
-        call = call.on([single(value) for value in call.inputs], {k: single(v) for k, v in call.options.items()})
+        call = on_changed(call, lambda value: value.astype(np.float32) if is_real(value) else value)
         y, backward = call.evaluate()
         gradients = backward(np.asarray(y, np.float32)) if np.ndim(y) else backward()
         gradients = gradients if isinstance(gradients, tuple) else (gradients,)
-        names = [f"d{name}" for name, value in zip(call.input_names(), call.inputs) if is_single(value)]  # noqa: B905
+        names = [f"d{name}" for name, value in zip(call.input_names(), call.inputs) if is_real(value)]  # noqa: B905
         for name, gradient in zip(names, gradients, strict=True):
             if getattr(gradient, "dtype", None) != np.float32:
                 yield f"for float32 inputs {name} is {gradient.dtype}: a value of another dtype enters its computation"
 
 
-def changed(change, value):
-    return change(value) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
+def on_changed(call, change):
+    return call.on(map(change, call.inputs), {name: change(value) for name, value in call.options.items()})
+
+
+def is_real(value):
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
 
 
 def with_infinities(x):
@@ -225,3 +256,26 @@ def with_infinities(x):
     x[..., :1] = -np.inf
     x.reshape(-1, x.shape[-1])[:1] = -np.inf
     return x
+
+
+def as_promised(function):
+    """Wrap a function so that its backward returns a tuple instead of a list, and zeros for blank gradients."""
+
+    @functools.wraps(function)
+    def filled(*inputs, **options):
+        result = function(*inputs, **options)
+        if not is_pair(result):
+            return result
+        shapes = [value.shape for value in inputs if isinstance(value, np.ndarray) and value.dtype.kind in "fc"]
+
+        def backward(*dy):
+            gradients = result[1](*dy)
+            if gradients is ... and len(shapes) == 1:
+                return np.zeros(shapes[0])
+            if not isinstance(gradients, (tuple, list)) or len(gradients) != len(shapes):
+                return tuple(gradients) if isinstance(gradients, list) else gradients
+            return tuple(np.zeros(shape) if g is ... else g for g, shape in zip(gradients, shapes, strict=True))
+
+        return result[0], backward
+
+    return filled

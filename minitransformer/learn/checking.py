@@ -2,6 +2,7 @@
 
 import atexit
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from minitransformer.learn.verdict import FAILED, Verdict
@@ -12,11 +13,7 @@ SECONDS, EXPLANATION, MEGABYTES = 20, 60, 1000
 
 
 class Grader:
-    """Grade files in a separate process (bounded.py). Use it in a `with` block.
-
-    A file without a verdict after `seconds` fails. A mistake is explained if that takes at most `explanation` seconds
-    more.
-    """
+    """Grade files in a separate process (bounded.py). Use it in a `with` block."""
 
     def __init__(self, seconds: float = SECONDS, explanation: float = EXPLANATION):
         self.process = Bounded("minitransformer.learn.grading", megabytes=MEGABYTES)
@@ -32,10 +29,9 @@ class Grader:
         """Grade an exercise in a folder. Raises ValueError if there is no such exercise."""
         exercise_in(folder, name)
         path = (Path(folder) / f"{name}.py").absolute()
+        request = {"file": str(path), "name": name}
         try:
-            return Verdict.from_json(
-                self.process.ask({"file": str(path), "name": name}, self.seconds, self.explanation)
-            )
+            return Verdict.from_json(self.process.ask(request, self.seconds, self.explanation))
         except Ended as end:
             if end.answer is None:
                 return Verdict(name, FAILED, sentence=f"{path.name}: {end}")
@@ -43,10 +39,7 @@ class Grader:
             return replace(verdict, remarks=(*verdict.remarks, f"the explanation is missing: {end}"))
 
     def slopes(self, folder, name: str):
-        """Plot the derivative of an elementwise function: the learner's and the true one.
-
-        Raises ValueError if the function is not elementwise or the code fails, and MissingExtra without matplotlib.
-        """
+        """Plot the derivative of an elementwise function: the learner's and the true one."""
         from minitransformer.learn.pictures import ENTRY_BY_ENTRY, draw_slopes
 
         if name not in ENTRY_BY_ENTRY:
@@ -61,15 +54,12 @@ class Grader:
         return draw_slopes(name, **found)
 
 
-_warm = []  # the Grader that `check` and `plot` share
-
-
+@cache
 def warm() -> Grader:
-    """Return the shared Grader, whose process is kept until the program ends."""
-    if not _warm:
-        _warm.append(Grader())
-        atexit.register(_warm[0].process.end)
-    return _warm[0]
+    """Return the Grader of `check` and `plot`, whose process is kept until the program ends."""
+    grader = Grader()
+    atexit.register(grader.process.end)
+    return grader
 
 
 def check(name: str, folder=None) -> Verdict:

@@ -9,7 +9,6 @@ again.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -22,8 +21,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from minitransformer.learn.checking import Grader
-from minitransformer.learn.equations import equation_numbers
 from minitransformer.learn.exercises import Exercise
+from minitransformer.learn.explaining import equation_numbers
 from minitransformer.learn.own import ENDING, OwnExercise, graded_by
 from minitransformer.learn.reading import Unreadable
 from minitransformer.learn.refusing import HEADER
@@ -39,11 +38,7 @@ GRADER_FAILED = "the grader failed, please report it"
 
 @dataclass(frozen=True)
 class Graded:
-    """One exercise of a submission: its Verdict, the file that was graded, and the time that grading took.
-
-    `numbers` is {name: equation number} for the lines of backward. `worth` is the maximum number of points, and
-    `others` are the files that were not chosen.
-    """
+    """One exercise of a submission: its Verdict, the file that was graded, and the time that grading took."""
 
     verdict: Verdict
     numbers: dict
@@ -54,7 +49,6 @@ class Graded:
 
     @property
     def lines(self) -> dict:
-        """Return {name: verdict} of the numbered lines. The worst verdict counts if a line has several."""
         if self.verdict.is_solved:
             return dict.fromkeys(self.numbers, "right")
         found = {}
@@ -65,11 +59,7 @@ class Graded:
 
     @property
     def points(self) -> float:
-        """Return the points: all if solved, otherwise in proportion to the numbered lines.
-
-        A line earns its share if it is right, or if its only error comes from another numbered line, which earns none.
-        An exercise with another status, for example a refused one, earns no points.
-        """
+        """Return the points: all if solved, otherwise in proportion to the numbered lines."""
         if self.verdict.is_solved:
             return self.worth
         if self.verdict.status not in (WRONG, BEGUN) or not self.numbers:
@@ -83,10 +73,7 @@ class Graded:
 
 @dataclass(frozen=True)
 class Submission:
-    """A student's folder: its name and its Graded exercises, or the reason why it could not be graded.
-
-    `worth` is the maximum number of points, and `seconds` the duration of the grading.
-    """
+    """A student's folder: its name and its Graded exercises, or the reason why it could not be graded."""
 
     name: str
     graded: tuple = ()
@@ -111,20 +98,13 @@ class Submission:
 
 
 def ungraded(exercise: Exercise, verdict: Verdict) -> Graded:
-    """Return a Graded without a file.
-
-    The exercise is worth the `points` in its TOML file, or by default one point for each numbered line.
-    """
+    """Return a Graded without a file. By default, an exercise is worth one point for each numbered line."""
     numbers = equation_numbers(exercise)
-    about = getattr(exercise, "about", {})
-    return Graded(verdict, numbers, float(about.get("points", len(numbers) or 1)))
+    return Graded(verdict, numbers, float(getattr(exercise, "about", {}).get("points", len(numbers) or 1)))
 
 
 def submissions(folder) -> list[Path]:
-    """Return the subfolders, and links to folders, sorted by name.
-
-    Raises ValueError if there is none.
-    """
+    """Return the subfolders, and links to folders, sorted by name. Raises ValueError if there is none."""
     found = sorted(path for path in Path(folder).iterdir() if path.is_dir())
     if not found:
         raise ValueError(f"{folder}: contains no folder; it must contain one folder for each student")
@@ -136,9 +116,7 @@ def loose_files(folder) -> list[str]:
 
 
 def collected(folder, exercises, journal, *, again=False):
-    """Grade the submissions in a folder, and yield each Submission as it is graded.
-
-    One submission per core is graded at a time.
+    """Grade the submissions in a folder, one per core at a time, and yield each Submission as it is graded.
 
     exercises: {name: Exercise} of the exercises to grade.
     journal: a file to which each Submission is added. Unchanged submissions are read from it.
@@ -146,13 +124,13 @@ def collected(folder, exercises, journal, *, again=False):
 
     Raises ValueError if the folder contains no folder, and OSError if the journal cannot be written.
     """
-    places = submissions(folder)
-    kept = {} if again else read_journal(journal)
+    places, kept = submissions(folder), {} if again else read_journal(journal)
     graders = [Grader() for _ in range(max(2, available_cores()))]  # code that sleeps does not keep the others waiting
     free, stop = SimpleQueue(), threading.Event()
     for grader in graders:
         free.put(grader)
-    with open_journal(journal) as lines, ThreadPoolExecutor(len(graders)) as pool:
+    with open(journal, "ab") as lines, ThreadPoolExecutor(len(graders)) as pool:
+        lines.write(b"\n" * bool(lines.tell()))  # after a last line that a crash cut off
         futures = [pool.submit(submission_in, place, exercises, kept, free, stop) for place in places]
         try:
             for future in as_completed(futures):
@@ -173,10 +151,7 @@ def collected(folder, exercises, journal, *, again=False):
 
 
 def read_journal(path) -> dict:
-    """Read a journal as {(name, digest): Submission}.
-
-    Invalid lines, such as one cut off by a crash, are ignored.
-    """
+    """Read a journal as {(name, digest): Submission}. Invalid lines, such as one cut off by a crash, are ignored."""
     kept = {}
     with suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
@@ -187,20 +162,10 @@ def read_journal(path) -> dict:
     return kept
 
 
-def open_journal(path):
-    """Open a journal for appending. If its last line was cut off, end it with a line break."""
-    file = open(path, "a+b")  # noqa: SIM115
-    with suppress(OSError):  # it is empty
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            file.write(b"\n")
-    return file
-
-
 def submission_in(place, exercises, kept, free, stop) -> Submission:
-    """Grade a folder, or return its Submission in `kept` if it is unchanged.
+    """Grade a folder with one of the `free` Graders, or return its Submission in `kept` if it is unchanged.
 
-    `free` is a queue of idle Graders. Nothing is graded once `stop` is set.
+    Nothing is graded once `stop` is set.
     """
     grader = free.get()
     try:
@@ -224,7 +189,6 @@ def submission_in(place, exercises, kept, free, stop) -> Submission:
 
 
 def digest_of(found, exercises) -> str:
-    """Return a digest of everything that the marks of a submission depend on."""
     parts = [__version__]
     for name in sorted(found):
         exercise, file = exercises[name], replace(found[name], modified=0.0)
@@ -233,25 +197,21 @@ def digest_of(found, exercises) -> str:
 
 
 def graded_file(grader, exercise, submitted) -> Graded:
-    """Grade a copy of one file in an empty folder."""
-    began = time.monotonic()
-    if submitted.trouble:
+    began, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="minitransformer-"))
+    try:
+        for name, content in (*submitted.modules, (f"{exercise.name}.py", submitted.content)):
+            (folder / name).write_bytes(content)
+        if isinstance(exercise, OwnExercise):  # overwrites a file of this name by the student
+            header = HEADER.search(submitted.content[:1000].decode("utf-8", "replace"))
+            text = graded_by(exercise, min(int(header[2]), 2) if header else 1)
+            (folder / f"{exercise.name}{ENDING}").write_text(text, "utf-8")
         verdict = Verdict(exercise.name, FAILED, sentence=submitted.trouble)
-    else:
-        folder = Path(tempfile.mkdtemp(prefix="minitransformer-"))
-        try:
-            for name, content in (*submitted.modules, (f"{exercise.name}.py", submitted.content)):
-                (folder / name).write_bytes(content)
-            if isinstance(exercise, OwnExercise):  # overwrites a file of this name by the student
-                header = HEADER.search(submitted.content[:1000].decode("utf-8", "replace"))
-                level = min(int(header[2]), 2) if header else 1
-                (folder / f"{exercise.name}{ENDING}").write_text(graded_by(exercise, level), "utf-8")
-            verdict = grader.verdict(folder, exercise.name)
-        except Exception as error:
-            verdict = Verdict(exercise.name, FAILED, sentence=f"{GRADER_FAILED}: {error_in_words(error)}")
-        finally:
-            with suppress(RecursionError):  # from very deeply nested folders
-                shutil.rmtree(folder, ignore_errors=True)
+        verdict = verdict if submitted.trouble else grader.verdict(folder, exercise.name)
+    except Exception as error:
+        verdict = Verdict(exercise.name, FAILED, sentence=f"{GRADER_FAILED}: {error_in_words(error)}")
+    finally:
+        with suppress(RecursionError):  # from very deeply nested folders
+            shutil.rmtree(folder, ignore_errors=True)
     seconds = round(time.monotonic() - began, 2)
     return replace(ungraded(exercise, verdict), file=submitted.file, others=submitted.others, seconds=seconds)
 

@@ -12,6 +12,7 @@ AdamW has no backward pass. Its exercise is the update.
 """
 
 import ast
+import copy
 import re
 import symtable
 import textwrap
@@ -19,28 +20,24 @@ from dataclasses import dataclass
 from functools import cache
 
 from minitransformer.learn.exercises import LEVELS, PACKAGE, Exercise
-from minitransformer.learn.untyped import untyped, without_checks
 from minitransformer.system.version import __version__
 
 NUMBERS = re.compile(r"#\s*((?:\(\d+\)[, ]*)+)")
 RAISES = re.compile(r"\s*Raises [^\n]*(?:\n(?!\s*\n)[^\n]*?)*?(?=\s*Saved for backward|\s*\n\s*\n|\s*\"\"\")")
 BLANK = "..."
+LONGEST = 120  # characters of a line
+CHECKS = ("check_", "require_")  # prefixes of the functions that check arguments
 
 
 @cache
 def cut(exercise: Exercise, level: int) -> str:
     if exercise.given:
         return exercise.given
-    source = exercise.source.read_text("utf-8")
-    text = "\n".join([header(exercise, level), *File(source).taken(exercise, level)]).rstrip() + "\n"
-    return without_citations(text)
+    lines = [header(exercise, level), *File(exercise.source.read_text("utf-8")).taken(exercise, level)]
+    text = "\n".join(lines).rstrip() + "\n"
+    kept = set(re.findall(r" {2}\((\d+)\) *$", text, re.MULTILINE))
 
-
-def without_citations(text):
-    """Replace references to equations that were cut out, such as `(6)`, with "the equations of backward"."""
-    kept = {number for line in text.split("\n") for number in re.findall(r" {2}\((\d+)\) *$", line)}
-
-    def cited(match):
+    def cited(match):  # an equation that was cut out has no number
         return match[0] if match[2] in kept else f"{match[1]} the equations of backward"
 
     return re.sub(r"\b(by|in|from|From) \((\d+)\)", cited, text)
@@ -61,24 +58,73 @@ def header(exercise, level):
 
 @dataclass(frozen=True)
 class Edit:
-    """Replace lines `first` to `last` of a file with `lines`."""
-
     first: int
     last: int
     lines: list
+
+
+def edited(lines, edits) -> list[str]:
+    lines = list(lines)
+    for edit in sorted(edits, key=lambda e: e.first, reverse=True):
+        lines[edit.first - 1 : edit.last] = edit.lines
+    return lines
+
+
+def bare(source: str) -> str:
+    """Return a source file without types and argument checks. A check that is alone in its block stays."""
+    edits = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.AnnAssign):
+            edits.append(Edit(node.lineno, node.end_lineno, without_type(node, source)))
+        elif isinstance(node, ast.FunctionDef) and node.body[0].lineno > node.lineno:
+            parameters = [inner.annotation for inner in ast.walk(node.args) if isinstance(inner, ast.arg)]
+            if any((*parameters, node.returns)):
+                edits.append(Edit(node.lineno, node.body[0].lineno - 1, signature(node, source)))
+        block = node.body if isinstance(getattr(node, "body", None), list) else []
+        checks = [Edit(statement.lineno, statement.end_lineno, []) for statement in block if is_check(statement)]
+        edits += checks if len(checks) < len(block) else []
+    return "\n".join(edited(source.split("\n"), edits))
+
+
+def is_check(node) -> bool:
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and getattr(call.func, "id", "").startswith(CHECKS)
+
+
+def without_type(node, source: str) -> list[str]:
+    """Return the lines of an assignment without its annotation. The list is empty if it has no value."""
+    if node.value is None:
+        return []
+    target, value = (ast.get_source_segment(source, part) for part in (node.target, node.value))
+    behind = source.split("\n")[node.end_lineno - 1].encode()[node.end_col_offset :].decode()
+    return f"{' ' * node.col_offset}{target} = {value}{behind}".split("\n")
+
+
+def signature(function, source: str) -> list[str]:
+    """Return the lines of a signature without types, on one line if they fit."""
+    arguments, indent = copy.deepcopy(function.args), " " * function.col_offset
+    for parameter in ast.walk(arguments):
+        if isinstance(parameter, ast.arg):
+            parameter.annotation = None
+    for defaults in (arguments.defaults, arguments.kw_defaults):  # written as they are in the source
+        defaults[:] = [value and ast.Name(ast.get_source_segment(source, value)) for value in defaults]
+    line = f"{indent}def {function.name}({ast.unparse(arguments)}):"
+    if len(line) <= LONGEST:
+        return [line]
+    entries = ast.unparse(arguments).split(", ")
+    return [f"{indent}def {function.name}(", *(f"{indent}    {entry}," for entry in entries), f"{indent}):"]
 
 
 class File:
     """A source file without types and argument checks. `nodes` maps names to the statements that bind them."""
 
     def __init__(self, source: str):
-        self.source = without_checks(untyped(source))
+        self.source = bare(source)
         self.lines = self.source.split("\n")
         self.body = ast.parse(self.source).body
         self.nodes = {name: node for node in self.body for name in names_bound(node)}
 
     def needed(self, target) -> set:
-        """Return the names that a function needs directly or indirectly, including its own."""
         return names_needed(self.source, self.body, target)
 
     def taken(self, exercise, level) -> list[str]:
@@ -90,109 +136,74 @@ class File:
         imports, constants, functions = [], [], []
         for node in self.body:
             if isinstance(node, (ast.Import, ast.ImportFrom)):
-                imports += self.import_of(node, names)
+                node.names = [alias for alias in node.names if (alias.asname or alias.name) in names]
+                imports += ast.unparse(node).split("\n") if node.names else []
             elif names.isdisjoint(names_bound(node)):
                 continue
             elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                functions += ["", "", *self.edited(node, self.edits(node, exercise, level))]
+                lines = edited(self.lines, self.edits(node, exercise, level) if level is not None else ())
+                functions += ["", "", *lines[node.lineno - 1 : node.end_lineno + len(lines) - len(self.lines)]]
             else:
                 constants += self.lines[node.lineno - 1 : node.end_lineno]
         return [*imports, *([""] * bool(constants)), *constants, *functions]
 
-    def import_of(self, node, names):
-        kept = [alias for alias in node.names if (alias.asname or alias.name) in names]
-        if not kept:
-            return []
-        return ast.unparse(type(node)(**{**dict(ast.iter_fields(node)), "names": kept})).split("\n")
-
-    def edits(self, node, exercise, level):
+    def edits(self, node, exercise, level) -> list[Edit]:
         """Return the Edits that turn a function or class into the exercise's version."""
-        found, is_target = [], node.name == exercise.target
-        if level is None:
-            return found
-        if exercise.is_update and is_target:
-            return self.hollow(node, level, summary_of(node))
+        if exercise.is_update and node.name == exercise.target:
+            summary = ast.get_docstring(node).split("\n\n")[0]
+            return self.hollow(node, level, f'"""{summary}\n\nYou derive the equations.\n"""')
+        found = []
         for function in functions_within(node):
-            if function.name == "backward" and self.is_numbered(function):
-                found += self.hollow(function, level, [*task_of(node, function)])
+            if function.name == "backward" and any(map(self.number_of, statements_of(function))):
+                found += self.hollow(function, level, task_of(function))
             elif docstring_of(function):
                 found += self.without_raises(function)
-        if level == 3 and is_target:
-            found = [e for e in found if not any(inside(e, gone) for gone in self.forward_gone(node))]
-            found += self.forward_gone(node)
+        if level == 3 and node.name == exercise.target:  # blank the forward pass up to the definition of backward
+            function = next((f for f in node.body if getattr(f, "name", "") == "forward"), node)
+            last = next(s for s in function.body if isinstance(s, ast.FunctionDef)).lineno - 1
+            first = function.body[1] if docstring_of(function) else function.body[0]
+            found = [edit for edit in found if not first.lineno <= edit.first <= edit.last <= last]
+            found.append(Edit(first.lineno, last, [" " * first.col_offset + BLANK, ""]))
         return found
 
-    def is_numbered(self, function):
-        return any(self.number_of(node) for node in statements_of(function))
-
     def number_of(self, node) -> str:
-        """Return the equation numbers in the comment after a statement, or ""."""
         match = NUMBERS.search(self.lines[node.end_lineno - 1][node.end_col_offset - 1 :])
         return match[1].strip(", ") if match else ""
 
-    def hollow(self, function, level, task):
+    def hollow(self, function, level, task) -> list[Edit]:
         """Return the Edits that blank a function at a level. `task` replaces a derivation."""
         if level == 0:
             return [Edit(s.lineno, s.end_lineno, self.blanked(s)) for s in statements_of(function) if is_an_answer(s)]
-        body = function.body[1:] if docstring_of(function) else function.body
-        indent = " " * function.body[0].col_offset
+        docstring, body = function.body[0], function.body[bool(docstring_of(function)) :]
+        indent = " " * docstring.col_offset
         gone = [Edit(body[0].lineno, body[-1].end_lineno, [indent + BLANK])]
         if level >= 2 and docstring_of(function):
-            text = textwrap.indent("\n".join(task), indent).split("\n")
-            gone.append(Edit(function.body[0].lineno, function.body[0].end_lineno, [line.rstrip() for line in text]))
+            gone.append(Edit(docstring.lineno, docstring.end_lineno, textwrap.indent(task, indent).split("\n")))
         return gone
 
     def blanked(self, statement):
-        number = self.number_of(statement)
-        left = {
-            ast.Assign: lambda: f"{ast.unparse(statement.targets[0]).strip('()')} = ",
-            ast.Return: lambda: "return ",
-            ast.Expr: lambda: "",
-        }[type(statement)]()
+        left, number = "", self.number_of(statement)
+        if isinstance(statement, ast.Assign):
+            left = f"{ast.unparse(statement.targets[0]).strip('()')} = "
+        elif isinstance(statement, ast.Return):
+            left = "return "
         return [" " * statement.col_offset + left + BLANK + (f"  # {number}" if number else "")]
 
-    def forward_gone(self, node):
-        """Return the Edit that blanks the forward pass up to the definition of backward."""
-        function = next((f for f in node.body if getattr(f, "name", "") == "forward"), node)
-        inner = next(s for s in function.body if isinstance(s, ast.FunctionDef))
-        first = function.body[1] if docstring_of(function) else function.body[0]
-        return [Edit(first.lineno, inner.lineno - 1, [" " * first.col_offset + BLANK, ""])]
-
-    def without_raises(self, function):
-        """Return the Edit that removes the exceptions from a docstring.
-
-        An exercise has no checks, so it does not raise them.
-        """
+    def without_raises(self, function) -> list[Edit]:
+        """Return the Edit that removes the exceptions from a docstring, because an exercise has no checks."""
         node = function.body[0]
-        lines = self.lines[node.lineno - 1 : node.end_lineno]
-        text = "\n".join(lines)
-        shorter = RAISES.sub("", text)
-        indent = " " * function.body[0].col_offset
-        shorter = re.sub(r"(?<=\S)\s*(Saved for backward)", rf"\n\n{indent}\1", shorter)
+        text = "\n".join(self.lines[node.lineno - 1 : node.end_lineno])
+        shorter = re.sub(r"(?<=\S)\s*(Saved for backward)", rf"\n\n{' ' * node.col_offset}\1", RAISES.sub("", text))
         return [Edit(node.lineno, node.end_lineno, shorter.split("\n"))] if shorter != text else []
-
-    def edited(self, node, edits):
-        lines = list(self.lines)
-        for edit in sorted(edits, key=lambda e: e.first, reverse=True):
-            lines[edit.first - 1 : edit.last] = edit.lines or []
-        return lines[node.lineno - 1 : node.end_lineno + len(lines) - len(self.lines)]
-
-
-def inside(edit, other):
-    return other.first <= edit.first and edit.last <= other.last
 
 
 def names_needed(source: str, body, target: str) -> set:
-    """Return the names of a module that a function needs directly or indirectly, including its own.
-
-    Blocks that run only if the file is the main program are ignored.
-    """
+    """Return the names of a module that a function needs directly or indirectly, including its own."""
     scopes = {scope.get_name(): scope for scope in symtable.symtable(source, "", "exec").get_children()}
     binding = {}
     for node in body:
-        if not is_main_block(node):
-            for name in names_bound(node):
-                binding.setdefault(name, []).append(node)
+        for name in names_bound(node) if not is_main_block(node) else ():
+            binding.setdefault(name, []).append(node)
     found, todo = set(), [target]
     while todo:
         name = todo.pop()
@@ -224,7 +235,6 @@ def names_bound(node):
 
 
 def names_read(node, scopes) -> set:
-    """Return the names of the module that a statement reads. `scopes` are the symbol tables of its functions."""
     if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return names_in(node)
     outside = [*node.decorator_list, node.args if isinstance(node, ast.FunctionDef) else ast.Tuple(node.bases)]
@@ -261,38 +271,28 @@ def statements_of(function):
             yield node
 
 
+def parts_of(value) -> list:
+    return value.elts if isinstance(value, ast.Tuple) else [value]
+
+
 def is_an_answer(statement) -> bool:
     """Return True if the right-hand side of a statement contains more than names and constants."""
     if not isinstance(statement, (ast.Assign, ast.Expr, ast.Return)) or statement.value is None:
         return False
-    parts = statement.value.elts if isinstance(statement.value, ast.Tuple) else [statement.value]
-    return not all(isinstance(part, (ast.Name, ast.Constant)) for part in parts)
+    return not all(isinstance(part, (ast.Name, ast.Constant)) for part in parts_of(statement.value))
 
 
-def summary_of(function):
-    """Return a docstring with the first paragraph of the function's docstring."""
-    return f'"""{ast.get_docstring(function).split(chr(10) * 2)[0]}\n\nYou derive the equations.\n"""'.split("\n")
-
-
-def task_of(node, function):
-    """Yield the lines of the docstring that replaces the derivation and states the task."""
-    (dy, *others) = [argument.arg for argument in function.args.args]
-    given = listed([dy, *others])
-    gradients = gradients_of(node, function)
-    yield f'"""Return {listed(gradients)} for {given}, where dX denotes ∂L/∂X and has the shape of X.'
-    yield ""
-    yield "Derive it from the equations of the forward pass. There may be any number of leading axes."
-    yield '"""'
-
-
-def gradients_of(node, function):
-    """Return the names in the longest return statement of a backward pass, or ["dx"]."""
-    found = []
-    for statement in statements_of(function):
+def task_of(backward) -> str:
+    """Return the docstring that replaces a derivation and states the task."""
+    gradients = []  # the names in the longest return statement
+    for statement in statements_of(backward):
         if isinstance(statement, ast.Return):
-            parts = statement.value.elts if isinstance(statement.value, ast.Tuple) else [statement.value]
-            found = max(found, [p.id for p in parts if isinstance(p, ast.Name)], key=len)
-    return found or ["dx"]
+            gradients = max(gradients, [p.id for p in parts_of(statement.value) if isinstance(p, ast.Name)], key=len)
+    given = listed([argument.arg for argument in backward.args.args])
+    return (
+        f'"""Return {listed(gradients or ["dx"])} for {given}, where dX denotes ∂L/∂X and has the shape of X.\n\n'
+        'Derive it from the equations of the forward pass. There may be any number of leading axes.\n"""'
+    )
 
 
 def listed(names):

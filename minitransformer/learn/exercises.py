@@ -36,7 +36,6 @@ class Exercise:
 
     @property
     def reference(self):
-        """Return the function or class that the exercise is cut from."""
         return getattr(import_module(self.module), self.target)
 
     @property
@@ -45,7 +44,6 @@ class Exercise:
 
     @property
     def is_update(self) -> bool:
-        """Return True for a step of an optimiser, which has no backward pass."""
         return self.target == "adamw"
 
     def cases(self) -> list[Case]:
@@ -68,38 +66,40 @@ def gelu_tanh_call(call):
     return Call(gelu_tanh, *call.inputs)
 
 
-def of_layers(name, title, file, target=None, prefix=None, make=None):
-    return Exercise(name, title, PACKAGE / "layers" / f"{file}.py", target or name, prefix or name, make)
+# name | title | file: target | prefix of the cases
+TABLE = """
+linear | a product with a matrix | layers/linear.py
+embedding | looking up the rows of a table | layers/embedding.py
+unembedding | the product with the same table | layers/embedding.py
+rotary | pairs of channels, rotated by their position | layers/positions.py: turned
+layer_norm | layer normalization | layers/layer_norm.py
+rms_norm | layer normalization without the mean | layers/rms_norm.py
+softmax | weights that sum to one | layers/softmax.py
+log_softmax | the logarithm of softmax | layers/softmax.py
+attention | scaled dot-product attention | layers/attention.py
+multi_head_attention | several heads side by side | layers/multi_head_attention.py: MultiHeadAttention
+relu | the slope is 1 or 0 | layers/activations.py
+silu | a product rule | layers/activations.py
+gelu | a chain rule within a product rule | layers/activations.py: gelu_tanh | gelu, tanh
+dropout | noise that trains | layers/dropout.py
+feed_forward | two maps and an activation | layers/feed_forward.py: FeedForward
+swiglu | a gated activation | layers/feed_forward.py
+gated_feed_forward | three maps | layers/feed_forward.py: GatedFeedForward
+block | two residual steps | layers/block.py: TransformerBlock
+cross_entropy | the loss | losses.py
+adamw | a step of the optimiser | optim.py
+"""
 
 
-EXERCISES = (
-    of_layers("linear", "a product with a matrix", "linear"),
-    of_layers("embedding", "looking up the rows of a table", "embedding"),
-    of_layers("unembedding", "the product with the same table", "embedding"),
-    of_layers("rotary", "pairs of channels, rotated by their position", "positions", "turned", "rotary", turned_call),
-    of_layers("layer_norm", "layer normalization", "layer_norm"),
-    of_layers("rms_norm", "layer normalization without the mean", "rms_norm"),
-    of_layers("softmax", "weights that sum to one", "softmax"),
-    of_layers("log_softmax", "the logarithm of softmax", "softmax"),
-    of_layers("attention", "scaled dot-product attention", "attention"),
-    of_layers(
-        "multi_head_attention",
-        "several heads side by side",
-        "multi_head_attention",
-        "MultiHeadAttention",
-        "MultiHeadAttention",
-    ),
-    of_layers("relu", "the slope is 1 or 0", "activations"),
-    of_layers("silu", "a product rule", "activations"),
-    of_layers("gelu", "a chain rule within a product rule", "activations", "gelu_tanh", "gelu, tanh", gelu_tanh_call),
-    of_layers("dropout", "noise that trains", "dropout"),
-    of_layers("feed_forward", "two maps and an activation", "feed_forward", "FeedForward", "FeedForward"),
-    of_layers("swiglu", "a gated activation", "feed_forward"),
-    of_layers("gated_feed_forward", "three maps", "feed_forward", "GatedFeedForward", "GatedFeedForward"),
-    of_layers("block", "two residual steps", "block", "TransformerBlock", "TransformerBlock"),
-    Exercise("cross_entropy", "the loss", PACKAGE / "losses.py", "cross_entropy", "cross_entropy"),
-    Exercise("adamw", "a step of the optimiser", PACKAGE / "optim.py", "adamw", "adamw"),
-)
+def read(line: str) -> Exercise:
+    name, title, place, *prefix = line.split(" | ")
+    file, _, target = place.partition(": ")
+    prefix = prefix or [target if target[:1].isupper() else name]
+    make = {"rotary": turned_call, "gelu": gelu_tanh_call}.get(name)
+    return Exercise(name, title, PACKAGE / file, target or name, *prefix, make)
+
+
+EXERCISES = tuple(map(read, TABLE.strip().split("\n")))
 SETS = {
     "all": tuple(exercise.name for exercise in EXERCISES),
     "first": ("linear", "relu", "softmax", "layer_norm"),
@@ -112,12 +112,10 @@ SETS = {
 
 
 def named_exercise(name: str) -> Exercise:
-    """Return the exercise of that name. Raises ValueError if there is none."""
     return looked_up(name, {exercise.name: exercise for exercise in EXERCISES}, "exercise")
 
 
 def names_by_file() -> dict[str, list[str]]:
-    """Return {path relative to the package: names of the exercises cut from it}."""
     found = {}
     for exercise in EXERCISES:
         found.setdefault(exercise.source.relative_to(PACKAGE).as_posix(), []).append(exercise.name)
@@ -125,12 +123,10 @@ def names_by_file() -> dict[str, list[str]]:
 
 
 def exercise_set(name: str) -> list[Exercise]:
-    """Return the exercises of a set. Raises ValueError for an unknown name."""
     return [named_exercise(member) for member in looked_up(name, SETS, "set of exercises")]
 
 
 def looked_up(name, known, what):
-    """Return known[name]. Raises ValueError, with a suggestion, if it is missing."""
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1)

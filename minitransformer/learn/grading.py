@@ -6,6 +6,7 @@ the learner's y is compared with it. Grading runs in a separate process with a t
 
 import ast
 import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -13,20 +14,20 @@ from pathlib import Path
 import numpy as np
 
 from minitransformer.book.observation import parsed
-from minitransformer.learn.answers import INSIDE, PackageCalls
 from minitransformer.learn.attempt import Attempt
 from minitransformer.learn.cutting import cut
-from minitransformer.learn.equations import blank_rows
-from minitransformer.learn.loading import Fault, NumpyNames, Printed, faults, loaded
-from minitransformer.learn.refusing import (
-    Refusal,
-    blanks,
-    is_untouched,
-    level_of,
-    read_while_blank,
-    refuse_other_tasks,
-    source_of,
+from minitransformer.learn.explaining import blank_rows
+from minitransformer.learn.loading import (
+    INSIDE,
+    Fault,
+    PackageCalls,
+    Printed,
+    faults,
+    functions_of_numpy,
+    loaded,
+    replaced,
 )
+from minitransformer.learn.refusing import Refusal, blanks, is_untouched, level_of, refuse_other_tasks, source_of
 from minitransformer.learn.updates import graded_update
 from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, Verdict
 from minitransformer.learn.workspace import exercise_in
@@ -47,29 +48,25 @@ NEEDED_LATER = (  # imported once, before the first request, so that no child ha
 def grade(path, name: str):
     """Yield a Verdict on a file and, for some mistakes, a second one that also explains the mistake."""
     path = Path(path)
-    exercise = exercise_in(path.parent, name)
+    exercise, level = exercise_in(path.parent, name), None
     if not path.is_file():
         yield Verdict(name, MISSING, sentence=f"{path.name} does not exist: `minitransformer learn start` adds it")
         return
     try:
         text = source_of(path)
         tree = parsed(text)
-    except Refusal as refusal:
-        yield Verdict(name, FAILED, sentence=str(refusal))
-        return
-    level, version = level_of(tree)
-    if exercise.given:
-        level = 1 if level is None else level
-    elif level is None or version != __version__:
-        level = 3
-    given = ast.parse(cut(exercise, level))
-    if is_untouched(tree, given):
-        yield Verdict(name, UNTOUCHED, level)
-        return
-    try:
+        level, version = level_of(tree)
+        if exercise.given:
+            level = 1 if level is None else level
+        elif level is None or version != __version__:
+            level = 3
+        given = ast.parse(cut(exercise, level))
+        if is_untouched(tree, given):
+            yield Verdict(name, UNTOUCHED, level)
+            return
         refuse_other_tasks(exercise, text, tree, given, level)
     except Refusal as refusal:
-        yield Verdict(name, REFUSED, level, str(refusal))
+        yield Verdict(name, FAILED if level is None else REFUSED, level, str(refusal))
         return
     yield from tried(exercise, path, text, tree, level)
 
@@ -77,15 +74,15 @@ def grade(path, name: str):
 def tried(exercise, path, text, tree, level):
     """Yield Verdicts on the gradients of a file, with the beginning of its output."""
     printed, left = Printed(), blanks(tree)
-    numpy, package = NumpyNames(path), PackageCalls(exercise, path)
+    numpy, package = functions_of_numpy(), PackageCalls(exercise, path)
     try:
         with faults(path):
             yield Note("in the code at module level")
-            with printed:
+            with redirect_stdout(printed):
                 module = loaded(path, text)
             yield Note("")
             target = defined(module, exercise, tree, level)
-            with printed:
+            with redirect_stdout(printed):
                 if exercise.is_update:
                     found = [graded_update(exercise, target, level, left, package)]
                 else:
@@ -93,17 +90,19 @@ def tried(exercise, path, text, tree, level):
                     attempt.run_once()
                     found = attempt.verdicts()
             for verdict in found:
-                numpy.refuse_changes()
-                yield replace(verdict, printed=printed.text, uses_package=package.sentence)
+                if sentence := replaced(numpy, path):
+                    raise Fault(sentence)
+                yield replace(verdict, printed=printed.getvalue(), uses_package=package.sentence)
     except Fault as fault:
-        sentence = numpy.changes() or str(fault)
-        blank, status = read_while_blank(tree, fault.line, left), BEGUN if left else FAILED
-        if blank:
-            sentence = f"line {fault.line} reads {blank}, which is still blank"
+        sentence, names = replaced(numpy, path) or str(fault), {name for _, some in left for name in some.split(", ")}
+        at_the_line = (n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.lineno == fault.line)
+        blank = next((n.id for n in at_the_line if n.id in names and isinstance(n.ctx, ast.Load)), None)
         if fault.line in dict(left):
             sentence = f"line {fault.line} is still blank"
-        verdict = Verdict(exercise.name, status, level, sentence, blank_rows(exercise, left))
-        yield replace(verdict, printed=printed.text, uses_package=package.sentence)
+        elif blank:
+            sentence = f"line {fault.line} reads {blank}, which is still blank"
+        verdict = Verdict(exercise.name, BEGUN if left else FAILED, level, sentence, blank_rows(exercise, left))
+        yield replace(verdict, printed=printed.getvalue(), uses_package=package.sentence)
 
 
 def defined(module, exercise, tree, level):
@@ -125,13 +124,9 @@ def defined(module, exercise, tree, level):
 
 
 def slopes(path, name: str) -> dict:
-    """Return the derivatives of an elementwise function as {"x": list, "yours": list, "true": list}.
-
-    The true derivatives are central differences of the learner's forward pass. Raises Fault if the code fails.
-    """
+    """Return the derivatives of an elementwise function as {"x": list, "yours": list, "true": list}."""
     path, exercise = Path(path), exercise_in(Path(path).parent, name)
-    x = np.linspace(-4, 4, 401)
-    h = 1e-5
+    x, h = np.linspace(-4, 4, 401), 1e-5
     with faults(path):
         function = getattr(loaded(path, source_of(path)), exercise.target)
         yours = np.broadcast_to(np.asarray(function(x)[1](np.ones_like(x)), np.float64), x.shape)
@@ -140,10 +135,7 @@ def slopes(path, name: str) -> dict:
 
 
 def answers(request):
-    """Answer a request {"file": …, "name": …} of bounded.py.
-
-    Yields Verdicts as dictionaries or, if the request has a true "slopes", the result of `slopes`.
-    """
+    """Answer a request {"file": …, "name": …} of bounded.py."""
     try:
         if request.get("slopes"):
             yield slopes(request["file"], request["name"])

@@ -23,21 +23,16 @@ class Line:
 
     number: str
     name: str
-    mirrors: str
-    equation: str
+    mirrors: str = ""
+    equation: str = ""
 
-    def rungs(self, where: str):
-        """Return the hints for the line in order. Each begins with its place, `where`."""
-        letter = self.name[1:] if self.name.startswith("d") else ""
-        reads = (
-            f"which lines of the forward pass read {letter}? Each is one path of the gradient"
-            if letter
-            else "which values does it depend on?"
-        )
-        found = [f"{where}: {reads}"]
+    def rungs(self) -> list[str]:
+        found, letter = ["which values does it depend on?"], self.name[1:] if self.name.startswith("d") else ""
+        if letter:
+            found = [f"which lines of the forward pass read {letter}? Each is one path of the gradient"]
         if self.mirrors:
-            found.append(f"{where}: it goes back through {self.mirrors}; add the contributions of all paths")
-        return [*found, *([f"{where}: the equation is {self.equation}"] * bool(self.equation))]
+            found.append(f"it goes back through {self.mirrors}; add the contributions of all paths")
+        return found + [f"the equation is {self.equation}"] * bool(self.equation)
 
 
 @cache
@@ -45,30 +40,22 @@ def lines_of(exercise) -> list[Line]:
     source = exercise.given or exercise.source.read_text("utf-8")
     file, found = File(source), []
     equations = [s for s in statements(source, exercise.source.name) if s.number is not None]
-    for name in file.needed(exercise.target):
-        node = file.nodes.get(name)
-        for function in functions_within(node) if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else ():
-            if function.name != "backward" and not (exercise.is_update and function is node):
-                continue
-            for statement in statements_of(function):
-                number = file.number_of(statement)
-                if number:
-                    comment = file.lines[statement.end_lineno - 1].rpartition("#")[2]
-                    targets = [ast.unparse(t).strip("()") for t in getattr(statement, "targets", ())]
-                    found.append(
-                        Line(number, ", ".join(targets), comment.partition("←")[2].strip(), equation(equations, number))
-                    )
+    nodes = [file.nodes[name] for name in file.needed(exercise.target)]
+    for function in (f for node in nodes if hasattr(node, "body") for f in functions_within(node)):
+        if function.name != ("adamw" if exercise.is_update else "backward"):
+            continue
+        for statement in statements_of(function):
+            number = file.number_of(statement)
+            if number:
+                comment = file.lines[statement.end_lineno - 1].rpartition("#")[2]
+                name = ", ".join(ast.unparse(t).strip("()") for t in getattr(statement, "targets", ()))
+                wanted = {int(n) for n in re.findall(r"\d+", number)}
+                texts = dict.fromkeys(re.sub(r"\s+", " ", s.text) for s in equations if s.number in wanted)
+                found.append(Line(number, name, comment.partition("←")[2].strip(), "; ".join(texts)))
     return sorted(found, key=lambda line: int(re.search(r"\d+", line.number)[0]))
 
 
-def equation(equations, number):
-    wanted = {int(n) for n in re.findall(r"\d+", number)}
-    texts = dict.fromkeys(re.sub(r"\s+", " ", s.text) for s in equations if s.number in wanted)
-    return "; ".join(texts)
-
-
 def next_hint(folder, exercise, verdict: Verdict) -> str:
-    """Return the next hint for the line that a Verdict points to, and record it."""
     if verdict.sentence and all(row.verdict != "blank" for row in verdict.rows):
         return verdict.sentence
     lines = lines_of(exercise)
@@ -83,13 +70,14 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
             where += f", on the way to {line.number} {line.name}".rstrip()
     elif row is not None and row.sentence:
         where += f", {row.sentence}"
-    rungs = line.rungs(where)
+    rungs = line.rungs()
     climbed = remembered(folder)
     key = f"{exercise.name} {line.number} {line.name}"
     at = min(climbed.get(key, 0), len(rungs) - 1)
-    remember(folder, climbed | {key: at + 1})
+    state = json.dumps(climbed | {key: at + 1}, indent=0).encode()
+    write_atomically(Path(folder) / STATE, lambda file: file.write(state))
     last = " (the last hint for this line)" if at == len(rungs) - 1 else ""
-    return f"hint {at + 1} of {len(rungs)}: {rungs[at]}{last}"
+    return f"hint {at + 1} of {len(rungs)}: {where}: {rungs[at]}{last}"
 
 
 def chosen(lines, row) -> Line:
@@ -100,7 +88,7 @@ def chosen(lines, row) -> Line:
         if row.name in line.name.split(", ") and (not row.equation or row.equation == line.number):
             return line
     if row.verdict == "blank" and not row.equation:
-        return Line("", row.name, "", "")
+        return Line("", row.name)
     return next((line for line in lines if line.number == row.equation), lines[-1])
 
 
@@ -111,7 +99,3 @@ def remembered(folder) -> dict:
         return {str(key): int(value) for key, value in found.items() if int(value) >= 0}
     except (ValueError, AttributeError, TypeError, RecursionError):
         return {}
-
-
-def remember(folder, climbed):
-    write_atomically(Path(folder) / STATE, lambda file: file.write(json.dumps(climbed, indent=0).encode()))

@@ -1,7 +1,8 @@
-"""Run a learner's file as a module, and describe an exception in one line."""
+"""Run a learner's file as a module: describe its exceptions, and detect what it must not do."""
 
 import contextlib
 import io
+import os
 import sys
 import traceback
 import types
@@ -9,8 +10,11 @@ import types
 import numpy as np
 
 from gradcheck import GradientError
+from minitransformer.learn.exercises import PACKAGE
+from minitransformer.module import faster
 from minitransformer.system.terminal import error_in_words
 
+INSIDE = f"{PACKAGE}{os.sep}"
 MOST_PRINTED = 500  # characters
 MOST_SAID = 500  # characters of an exception
 
@@ -33,67 +37,85 @@ def loaded(path, text):
     return module
 
 
-class NumpyNames:
-    """Detect whether a learner's code replaces a function of NumPy."""
-
-    def __init__(self, path):
-        self.path = path
-        self.modules = {module: dict(vars(module)) for module in (np, np.linalg, np.random)}
-
-    def changes(self) -> str:
-        """Return a sentence about the first NumPy attribute that the code has replaced, or ""."""
-        for module, names in self.modules.items():
-            for name, value in names.items():
-                if vars(module).get(name) is not value:
-                    return f"{self.path.name} replaces {module.__name__}.{name}, which the grader needs"
-        return ""
-
-    def refuse_changes(self):
-        if self.changes():
-            raise Fault(self.changes())
-
-
-class faults:  # noqa: N801 — it is used as a function
+@contextlib.contextmanager
+def faults(path, *, at_module_level=False):
     """Within a `with` block, convert exceptions of a file's code to Faults that name the line."""
-
-    def __init__(self, path, *, at_module_level=False):
-        self.path, self.at_module_level = path, at_module_level
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if error is None or isinstance(error, (Fault, GradientError, GeneratorExit)):
-            return False
-        lines = [n for frame, n in traceback.walk_tb(trace) if frame.f_code.co_filename == str(self.path)]
-        where = f"{self.path.name}, line {lines[-1]}: " if lines else ""
-        if lines and self.at_module_level:
-            called = f", called at line {lines[0]}" if len(lines) > 1 else ""
-            where = f"{self.path.name}, line {lines[-1]}{called}, at module level: "
+    try:
+        yield
+    except (Fault, GradientError, GeneratorExit):
+        raise
+    except BaseException as error:
+        lines = [n for frame, n in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
         words = error_in_words(error)
         words = words if len(words) <= MOST_SAID else f"{words[:MOST_SAID]} …"
         if not lines:  # raised by gradcheck for an invalid call, or else by an error of this package
             refused = isinstance(error, (TypeError, ValueError))
-            words = str(error) if refused else f"internal error, please report it: {words}"
-        fault = Fault(where + words)
-        fault.line = lines[-1] if lines else None
+            raise Fault(str(error) if refused else f"internal error, please report it: {words}") from None
+        where = f"{path.name}, line {lines[-1]}"
+        if at_module_level:
+            where += f", called at line {lines[0]}" * (len(lines) > 1) + ", at module level"
+        fault = Fault(f"{where}: {words}")
+        fault.line = lines[-1]
         raise fault from None
 
 
-class Printed(io.TextIOBase):
-    """Within a `with` block, replace standard output and keep the first MOST_PRINTED characters."""
+def cotangent(call, seed):
+    result = call.evaluate()
+    if not is_pair(result):
+        raise Fault(f"{call.name} must return the pair (y, backward), where backward is a function")
+    return np.random.default_rng([seed, 7]).standard_normal(np.shape(result[0]))
 
-    def __init__(self):
-        self.text = ""
-        self.redirection = contextlib.redirect_stdout(self)
+
+def is_pair(result):
+    return isinstance(result, (tuple, list)) and len(result) == 2 and callable(result[1])
+
+
+class Printed(io.StringIO):
+    """A standard output that keeps the first MOST_PRINTED characters."""
 
     def write(self, text):
-        self.text += text[: MOST_PRINTED - len(self.text)]
+        super().write(text[: MOST_PRINTED - self.tell()])
         return len(text)
 
+
+def functions_of_numpy() -> dict:
+    """Return {(module, name): value} of the names of NumPy that the grader needs."""
+    return {(module, name): value for module in (np, np.linalg, np.random) for name, value in vars(module).items()}
+
+
+def replaced(before: dict, path) -> str:
+    """Return a sentence on a name of NumPy that the code has replaced since `before`, or ""."""
+    for (module, name), value in before.items():
+        if vars(module).get(name) is not value:
+            return f"{path.name} replaces {module.__name__}.{name}, which the grader needs"
+    return ""
+
+
+class PackageCalls:
+    """Within a `with` block, detect calls of the package's version of the exercise, however the code obtained it.
+
+    Calls of its function and of its backward are both detected. `sentence` names the first call and its line, or is
+    empty.
+    """
+
+    def __init__(self, exercise, path):
+        self.path, self.sentence = str(path), ""
+        self.names = {exercise.name, exercise.target, faster(exercise.reference).__name__}
+
     def __enter__(self):
-        self.redirection.__enter__()
+        sys.setprofile(self.look)
         return self
 
     def __exit__(self, *exception):
-        return self.redirection.__exit__(*exception)
+        sys.setprofile(None)
+
+    def look(self, frame, event, argument):
+        code, where = frame.f_code, "it is"
+        if event != "call" or self.sentence or not code.co_filename.startswith(INSIDE):
+            return
+        if code.co_qualname.partition(".")[0] in self.names:
+            found = f"{frame.f_globals['__name__']}.{code.co_qualname}"
+            while frame is not None and where == "it is":
+                where = f"line {frame.f_lineno} calls" if frame.f_code.co_filename == self.path else where
+                frame = frame.f_back
+            self.sentence = f"{where} {found}"

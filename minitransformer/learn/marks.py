@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from csv import writer
 
-from minitransformer.learn.verdict import MISSING
+from minitransformer.learn.verdict import MISSING, USES_PACKAGE
 from minitransformer.system.files import write_atomically
 from minitransformer.system.printable import LONGEST, one_line, printable
 from minitransformer.system.terminal import counted
@@ -16,10 +16,7 @@ NBGRADER += ("raw_score", "late_submission_penalty", "score", "max_score")
 
 
 def write(rows, csv=None, nbgrader=None, gradescope=None, feedback=None) -> list:
-    """Write the marks of Submissions to the given files and folders, and return their paths.
-
-    `csv` and `nbgrader` are files. `gradescope` and `feedback` are folders, which get a subfolder for each student.
-    """
+    """Write the marks of Submissions to the given files and folders, and return their paths."""
     texts = {path: text(rows) for path, text in ((csv, marks), (nbgrader, nbgrader_table)) if path is not None}
     for folder, name, text in ((gradescope, "results.json", results), (feedback, "feedback.txt", letter)):
         if folder is not None:
@@ -31,10 +28,7 @@ def write(rows, csv=None, nbgrader=None, gradescope=None, feedback=None) -> list
 
 
 def marks(found) -> str:
-    """Return a CSV table with a row per Submission and a column per equation.
-
-    Every Submission must have the same exercises.
-    """
+    """Return a CSV table with a row per Submission and a column per equation."""
     header = ["submission", "reason", "points", "of", "solved", "seconds"]
     for each, *_ in columns(found):
         name = each.verdict.name
@@ -58,8 +52,7 @@ def columns(found):
 
 
 def remarks(graded) -> list[str]:
-    """Return the remarks of the Verdict and remarks on calls of the package and on files that were not graded."""
-    uses = [f"uses the package's answer: {graded.verdict.uses_package}"] * bool(graded.verdict.uses_package)
+    uses = [f"{USES_PACKAGE}: {graded.verdict.uses_package}"] * bool(graded.verdict.uses_package)
     return [*uses, *graded.verdict.remarks, *not_graded(graded)]
 
 
@@ -75,10 +68,7 @@ def table(rows) -> str:
 
 
 def cell(value):
-    """Return a number unchanged, and a text as one line that is not a formula.
-
-    An apostrophe is put before a text that a spreadsheet would evaluate as a formula.
-    """
+    """Return a number unchanged, and a text as one line, after an apostrophe if it looks like a formula."""
     if not isinstance(value, str):
         return value
     line = short(printable(value, keep=""))
@@ -90,10 +80,7 @@ def short(line: str) -> str:
 
 
 def nbgrader_table(found) -> str:
-    """Return the table of `nbgrader export`, with a row for each exercise and student.
-
-    https://nbgrader.readthedocs.io/en/stable/user_guide/creating_and_grading_assignments.html
-    """
+    """Return the table of `nbgrader export`, with a row for each exercise and student."""
     rows = [NBGRADER]
     for column in columns(found):
         for submission, graded in zip(found, column, strict=True):
@@ -103,27 +90,14 @@ def nbgrader_table(found) -> str:
 
 
 def results(submission) -> str:
-    """Return Gradescope's results.json of a Submission, with a test per exercise.
-
-    https://gradescope-autograders.readthedocs.io/en/latest/specs/
-    """
-    tests = [
-        {
-            "name": graded.verdict.name,
-            "score": graded.points,
-            "max_score": graded.worth,
-            "status": "passed" if graded.verdict.is_solved else "failed",
-            "output": printable("\n".join(said(graded))),
-        }
-        for graded in submission.graded
-    ]
-    found = {
-        "score": submission.points,
-        "execution_time": submission.seconds,
-        "output": printable(submission.reason or points_in_words(submission)),
-        "output_format": "text",
-        "tests": tests,
-    }
+    """Return Gradescope's results.json of a Submission, with a test per exercise."""
+    tests = []
+    for graded in submission.graded:
+        test = {"name": graded.verdict.name, "score": graded.points, "max_score": graded.worth}
+        test |= {"status": "passed" if graded.verdict.is_solved else "failed"}
+        tests.append(test | {"output": printable("\n".join(said(graded)))})
+    found = {"score": submission.points, "execution_time": submission.seconds, "output_format": "text", "tests": tests}
+    found |= {"output": printable(submission.reason or points_in_words(submission))}
     return json.dumps(found, indent=1) + "\n"
 
 

@@ -23,6 +23,7 @@ are passed as given. `learn start --exercise swish.toml` writes two files: the e
 import json
 import tomllib
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from gradcheck import Call, Case
@@ -36,29 +37,27 @@ NEEDED = {"name": str, "title": str, "source": str, "function": str, "cases": li
 
 @dataclass(frozen=True)
 class OwnExercise(Exercise):
-    """An exercise that a teacher has added. `about` is the content of its TOML file."""
+    """An exercise that a teacher has added. `about` is the content of its TOML file.
+
+    A learner does not have the original function, so the reference is a placeholder.
+    """
 
     about: dict = field(default_factory=dict, compare=False)
 
     @property
     def reference(self):
-        """Return a placeholder for the original function, which a learner does not have."""
-        return placeholder(self.target)
+        def missing(*inputs, **options):
+            raise NotImplementedError(f"the source of {self.target} is not available")
+
+        missing.__name__ = self.target
+        return missing
 
     def cases(self):
-        return [Case(entry["name"], lambda rng, entry=entry: self.drawn(entry, rng)) for entry in self.about["cases"]]
+        return [Case(entry["name"], partial(self.drawn, entry)) for entry in self.about["cases"]]
 
     def drawn(self, entry, rng):
         inputs = [rng.normal(size=shape) for shape in entry["inputs"].values()]
-        return Call(placeholder(self.target), *inputs, **entry.get("options", {}))
-
-
-def placeholder(name):
-    def missing(*inputs, **options):
-        raise NotImplementedError(f"the source of {name} is not available")
-
-    missing.__name__ = name
-    return missing
+        return Call(self.reference, *inputs, **entry.get("options", {}))
 
 
 def read_toml(path) -> OwnExercise:
@@ -92,13 +91,11 @@ def refuse(path, about):
 
 
 def graded_by(exercise, level) -> str:
-    """Return the content of the `.exercise` file: the cases and the original text."""
     about = {key: exercise.about[key] for key in ("name", "title", "function", "cases")}
     return json.dumps({"about": about, "given": cut(exercise, level)}, indent=1, ensure_ascii=False) + "\n"
 
 
 def own_exercises(folder) -> list[OwnExercise]:
-    """Return the exercises of the valid `.exercise` files in a folder."""
     found = []
     for path in sorted(Path(folder).glob(f"*{ENDING}")):
         try:

@@ -32,10 +32,7 @@ def draw_slopes(name, x, yours, true):
 
 
 def draw_class(rows):
-    """Plot the number of solutions and of the commonest mistake for each exercise.
-
-    `rows` is the result of marks.summary. Raises MissingExtra without matplotlib.
-    """
+    """Plot the number of solutions and of the commonest mistake for each exercise."""
     figure = new_figure(9, 1 + 0.42 * len(rows))
     axes = figure.subplots()
     for k, (_, solved, of, mistake, times) in enumerate(rows):

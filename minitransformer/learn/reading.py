@@ -11,11 +11,7 @@ class Unreadable(ValueError):  # noqa: N818
 
 
 def read_regular(path, most: int) -> tuple[bytes, float]:
-    """Return (content, modification time) of a regular file of at most `most` bytes.
-
-    Raises Unreadable for any other file. Named pipes and devices, which could block, are not opened. The kind and size
-    are checked again after opening, in case the file has been replaced.
-    """
+    """Return (content, modification time) of a regular file of at most `most` bytes."""
     try:
         require_regular(os.lstat(path), most)
         flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
@@ -27,7 +23,6 @@ def read_regular(path, most: int) -> tuple[bytes, float]:
 
 
 def require_regular(status, most):
-    """Raise Unreadable unless a stat result is that of a regular file of at most `most` bytes."""
     if not stat.S_ISREG(status.st_mode):
         raise Unreadable(f"is {KINDS.get(stat.filemode(status.st_mode)[0], 'a device')}, not a regular file")
     if status.st_size > most:

@@ -26,28 +26,35 @@ CHARACTERS, CONTEXT, BATCH = 40_000, 32, 12
 
 @contextmanager
 def in_use(folder, names):
-    """Replace the package's functions with the learner's within a `with` block.
-
-    The faster versions of the package's functions are switched off in the block.
+    """Replace the package's functions with the learner's, and switch off their faster versions, in a `with` block.
 
     Yields {name: number of calls}, which is updated as the functions are called.
     """
     calls, undo = dict.fromkeys(names, 0), []
-    mine = {name: of_learner(folder, name) for name in names}
+    mine = {name: counting(calls, name, of_learner(folder, name)) for name in names}
     try:
         for name in names:
-            exercise = named_exercise(name)
-            reference, counted = exercise.reference, counting(calls, name, mine[name])
+            reference = named_exercise(name).reference
             if isinstance(reference, type):
                 undo.append((functools.partial(setattr, reference), "forward", reference.forward))
-                reference.forward = counted
-            else:
-                undo += put_in_place(reference, counted)
+                reference.forward = mine[name]
+                continue
+            for held in list(namespaces()):
+                for key in [key for key, value in held.items() if value is reference]:
+                    undo.append((held.__setitem__, key, reference))
+                    held[key] = mine[name]
         with plain():
             yield calls
     finally:
         for put, key, before in reversed(undo):
             put(key, before)
+
+
+def namespaces():
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("minitransformer.", "learn_")) and not name.startswith("minitransformer.learn"):
+            yield vars(module)
+            yield from [value for value in vars(module).values() if type(value) is dict]
 
 
 def of_learner(folder, name):
@@ -57,29 +64,12 @@ def of_learner(folder, name):
 
 
 def counting(calls, name, function):
-
     @functools.wraps(function)
     def counted(*inputs, **options):
         calls[name] += 1
         return function(*inputs, **options)
 
     return counted
-
-
-def put_in_place(reference, mine):
-    """Replace a function of the package in every module and module-level dictionary.
-
-    Returns a list of (setter, key, value) that restore the original references.
-    """
-    undo = []
-    for name, module in list(sys.modules.items()):
-        if name.startswith(("minitransformer.", "learn_")) and not name.startswith("minitransformer.learn"):
-            for held in (vars(module), *(value for value in vars(module).values() if type(value) is dict)):
-                for key, value in list(held.items()):
-                    if value is reference:
-                        held[key] = mine
-                        undo.append((held.__setitem__, key, reference))
-    return undo
 
 
 def train(folder, names, *, style, steps, seed, say) -> tuple[dict, str]:

@@ -41,10 +41,7 @@ class Submitted:
 
 
 def submitted_in(place, exercises) -> dict[str, Submitted]:
-    """Return {exercise: Submitted} of a submission's folder.
-
-    Raises Unreadable if the folder contains no exercise or too many files.
-    """
+    """Return {exercise: Submitted} of a submission's folder."""
     place = Path(place)
     python, others = files_below(place)
     if len(python) > MOST_READ:
@@ -64,35 +61,29 @@ def submitted_in(place, exercises) -> dict[str, Submitted]:
 
 
 def files_below(place) -> tuple[list[Path], list[Path]]:
-    """Return (Python files and notebooks, other files) below a folder.
+    """Return (Python files and notebooks, other files) below a folder."""
+    python, others, seen = [], [], 0
 
-    Raises Unreadable if the folder cannot be read or contains at least MOST_ENTRIES files.
-    """
-    python, others, todo, seen = [], [], [(place, 0)], 0
-    for folder, depth in todo:
-        try:
-            with os.scandir(folder) as entries:
-                listed = sorted(islice(entries, MOST_ENTRIES), key=lambda entry: entry.name)
-        except OSError as error:
-            if depth == 0:
-                raise Unreadable(f"the folder cannot be read: {error.strerror}") from None
-            continue
-        seen += len(listed)
+    def failed(error):
+        if Path(error.filename) == place:
+            raise Unreadable(f"the folder cannot be read: {error.strerror}")
+
+    for at, folders, files in os.walk(place, onerror=failed):
+        at, real = Path(at), {name for name in folders if not os.path.islink(os.path.join(at, name))}
+        seen += len(folders) + len(files)
         if seen >= MOST_ENTRIES:
             raise Unreadable(f"the folder contains more than {MOST_ENTRIES:,} files")
-        for entry in listed:
-            is_folder, is_hidden = entry.is_dir(follow_symlinks=False), entry.name.startswith(".")
-            if is_folder and depth < DEEPEST and not is_hidden and entry.name not in SKIPPED:
-                todo.append((Path(entry.path), depth + 1))
-            if FILE_NAME.fullmatch(entry.name) and not is_hidden:
-                python.append(Path(entry.path))
-            elif not is_folder:
-                others.append(Path(entry.path))
+        for name in sorted((*folders, *files)):
+            if FILE_NAME.fullmatch(name) and not name.startswith("."):
+                python.append(at / name)
+            elif name not in real:
+                others.append(at / name)
+        is_deepest = len(at.relative_to(place).parts) == DEEPEST
+        folders[:] = sorted(n for n in real if not (is_deepest or n.startswith(".") or n in SKIPPED))
     return python, others
 
 
 def sources_in(path, place, exercises):
-    """Yield (exercise, Submitted) for each exercise that a file contains."""
     match = FILE_NAME.fullmatch(path.name)
     file, ending = path.relative_to(place).as_posix(), match[2].lower()
     name, is_exact = exercise_named(match[1], exercises)
@@ -117,8 +108,7 @@ def exercise_named(stem, exercises) -> tuple[str | None, bool]:
     """Return (exercise, is_exact) for the name of a file without its ending.
 
     The exercise is the one with the longest name contained in the file's name, or None. `is_exact` is True if the rest
-    of the name consists of numbers and words that mark a copy. Names are compared word by word; case and separators are
-    ignored.
+    consists of numbers and words that mark a copy. Case and separators are ignored.
     """
     words = [word.lower() for word in WORD.findall(stem)]
     if not words or {words[0], words[-1]} & {"test", "tests"}:

@@ -53,7 +53,6 @@ class Verdict:
 
     @property
     def mistake(self) -> str:
-        """Return a sentence on the mistake and on calls of the package's function, or ""."""
         row, found = self.first_wrong, self.sentence
         if not found and row is not None:
             found = f"{row.equation} {row.name}: {row.sentence}".strip(" :")
@@ -62,22 +61,19 @@ class Verdict:
     @property
     def sentences(self) -> list[str]:
         uses = f"{USES_PACKAGE}: {self.uses_package}" if self.uses_package else ""
-        return [sentence for sentence in (self.sentence, uses, *self.remarks) if sentence]
+        printed = (f"it prints: {line}" for line in self.printed.splitlines())
+        return [sentence for sentence in (self.sentence, uses, *self.remarks, *printed) if sentence]
 
     def lines(self) -> list[str]:
-        head = f"{self.name}: {self.status}"
+        found = [f"{self.name}: {self.status}"]
         if self.status == SOLVED and self.level is not None:
-            head = f"{self.name}: right (level {self.level})"
-        found = [head]
+            found = [f"{self.name}: right (level {self.level})"]
         wide = max((len(row.name) for row in self.rows), default=0)
         numbers = max((len(row.equation) for row in self.rows), default=0)
         for row in self.rows:
-            said = (
-                f"{row.verdict}{'' if row.verdict == FOLLOWS else ':'} {row.sentence}" if row.sentence else row.verdict
-            )
+            said = f"{row.verdict}{':' * (row.verdict != FOLLOWS)} {row.sentence}" if row.sentence else row.verdict
             found.append(f"   {row.equation:>{numbers}} {row.name:<{wide}}  {said}")
-        found += [f"   {sentence}" for sentence in self.sentences]
-        return found + [f"   it prints: {line}" for line in self.printed.splitlines()]
+        return [*found, *(f"   {sentence}" for sentence in self.sentences)]
 
     def __str__(self):
         return "\n".join(self.lines())
@@ -87,8 +83,7 @@ class Verdict:
             "<tr>" + "".join(f'<td style="text-align:left">{escape(text)}</td>' for text in values) + "</tr>"
             for values in ((row.equation, row.name, row.verdict, row.sentence) for row in self.rows)
         )
-        sentences = [*self.sentences, *(f"it prints: {line}" for line in self.printed.splitlines())]
-        said = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+        said = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.sentences)
         return f"<p><b>{escape(self.lines()[0])}</b></p><table>{cells}</table>{said}"
 
     def to_json(self) -> dict:

@@ -24,7 +24,6 @@ def saved_files(folder, look=time.sleep):
 
 
 def times(folder) -> dict:
-    """Return {exercise: (time of the last change, size)} of the files in a folder."""
     found = {}
     for name in exercises_in(folder):
         try:

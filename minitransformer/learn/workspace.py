@@ -112,17 +112,14 @@ def found_folder(folder=None) -> Path:
 
 
 def exercises_in(folder) -> list[str]:
-    """Return the names of the exercises in a folder, with a teacher's exercises last."""
     return [name for name in known_in(folder) if (Path(folder) / f"{name}.py").is_file()]
 
 
 def exercise_in(folder, name: str) -> Exercise:
-    """Return the exercise of that name. Raises ValueError if there is none."""
     return looked_up(name, known_in(folder), "exercise")
 
 
 def known_in(folder) -> dict:
-    """Return {name: Exercise} of the package and of the `.exercise` files in a folder."""
     return {exercise.name: exercise for exercise in (*EXERCISES, *own_exercises(folder))}
 
 
@@ -131,7 +128,6 @@ def begun_in(folder) -> list[str]:
 
 
 def is_begun(folder, exercise) -> bool:
-    """Return True if the file of an exercise was changed or is not valid Python."""
     try:
         tree = parsed(source_of(Path(folder) / f"{exercise.name}.py"))
     except Refusal:

@@ -15,10 +15,9 @@ from gradcheck.audit.mutations import mutate
 from minitransformer.book.derivations import statements
 from minitransformer.commands import exercises as verbs, learn as command
 from minitransformer.learn.checking import Grader
-from minitransformer.learn.cutting import File, cut, docstring_of, functions_within, statements_of
-from minitransformer.learn.equations import NO_WORDS
+from minitransformer.learn.cutting import File, bare, cut, docstring_of, functions_within, statements_of
 from minitransformer.learn.exercises import EXERCISES, LEVELS, SETS, named_exercise
-from minitransformer.learn.untyped import types_of, untyped
+from minitransformer.learn.explaining import NO_WORDS
 from minitransformer.learn.updates import OTHERWISE
 from minitransformer.learn.workspace import PAGE_TEXT, begun_in, exercises_in, start
 
@@ -218,7 +217,8 @@ def test_no_docstring_of_a_page_or_a_function_is_left_empty():
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
 def test_an_exercise_shows_no_types(exercise):
-    assert not any(types_of(node) for node in ast.walk(ast.parse(cut(exercise, 0))))
+    nodes = list(ast.walk(ast.parse(cut(exercise, 0))))
+    assert not any(getattr(node, "annotation", None) or getattr(node, "returns", None) for node in nodes)
 
 
 def test_a_file_that_still_has_types_from_an_earlier_version_is_graded_like_one_without(graded):
@@ -256,5 +256,5 @@ def f(a, /, b="x: int", *rest, eps=1e-5, **options):
 
 
 def test_types_are_left_out_of_signatures_and_assignments_and_nothing_else_is():
-    assert untyped(TYPED) == UNTYPED
-    assert untyped(UNTYPED.replace("n: int = 0", "n=0")) == UNTYPED.replace("n: int = 0", "n=0")
+    assert bare(TYPED) == UNTYPED
+    assert bare(UNTYPED.replace("n: int = 0", "n=0")) == UNTYPED.replace("n: int = 0", "n=0")

@@ -558,7 +558,7 @@ def test_the_commands_tell_where_a_learner_is(folder, capsys):
     out = capsys.readouterr().out
     assert out.startswith("layer_norm: not right yet\n")
     assert out.endswith("softmax: right (level 0)\n")
-    assert "(6) dbeta   WRONG: a mean over all positions stands in place of the sum" in out
+    assert "(6) dbeta   WRONG: it is divided by the number of positions: a mean in place of the sum" in out
 
 
 @pytest.mark.slow

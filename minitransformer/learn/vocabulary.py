@@ -1,12 +1,48 @@
-"""Typical mistakes of learners that are more than a single edit of the textbook's line: wrong code and a sentence.
+"""Words for learners: noun phrases for code, and typical mistakes that are more than one edit of the textbook's line.
 
-In the wrong code, V stands for the right value of the statement. The code may use every name that is defined at that
-place of the textbook's function.
+In the wrong code of a mistake, V stands for the right value of the statement. The code may use every name that is
+defined at that place of the textbook's function.
 
-**To add a mistake**, add a line `wrong code → sentence` under its component and statement. The sentence may follow on
+**To add a mistake**, add a line `wrong code → sentence` under its exercise and statement. The sentence may follow on
 the next line, with a deeper indentation.
 """
 
+# Noun phrases for the names of each backward pass. A student reads them in place of an answer.
+DY = "dy: the upstream gradient; dz: the upstream gradient; dp: the upstream gradient; dloss: the upstream gradient"
+NORM = """gamma: the gain γ; x_hat: the normalized x̂; dx_hat: the gradient of x̂; r: the scale 1/σ;
+shift: the path through the mean; scale: the mean of dx̂ · x̂; x_hat * scale: the path through r;
+beta: the bias β; mu: the mean μ; eps: ε; positions: the positions"""
+GLOSSARY = {
+    "linear": "weight: the matrix W; weight.T: the transpose of W; bias: the bias; rows(dy): dy",
+    "embedding": "ids: the indices; dweight: the gradient of the table",
+    "unembedding": "weight: the table W; rows(x): x; rows(dy): dy",
+    "layer_norm": f"{NORM}; x_hat * scale: the path through the variance",
+    "rms_norm": NORM,
+    "softmax": "mean_dy: the weighted sum of dy; y: the output y; dy - mean_dy: the difference",
+    "log_softmax": "np.exp(z): softmax's output; z: the output z",
+    "attention": """s: the scale; used: the weights after dropout; weights: the weights; k: the keys; q: the queries;
+v: the values; dused: the gradient of the weights after dropout; dweights: the gradient of the weights;
+dscores: the gradient of the scores; softmax_backward: softmax's backward;
+on_weights_backward: dropout's backward""",
+    "relu": "off: the mask; np.where(off, 0, dy): the masked gradient",
+    "silu": "sigma: the logistic function σ; 1 - sigma: the slope of σ; x * (1 - sigma): the path through σ",
+    "gelu": "u_slope: the slope of u; Phi: Φ; c: √(2/π); x * 2 * Phi * (1 - Phi) * u_slope: the path through Φ",
+    "swiglu": "a: the gate silu(g); u: the factor u; da: the gradient of a; silu_backward: silu's backward",
+    "dropout": "keep: the mask; scale: the scale of the kept entries",
+    "cross_entropy": """a: the weighted targets; p: the probabilities; A: the sum of the targets; A * p: the first term;
+dlosses: the gradient of the losses; share: the share of each loss; kept: the mask of ignored targets""",
+    "rotary": "cos: the cosine; sin: the sine; da: the first halves; db: the second halves",
+    "multi_head_attention": """w_o_backward: W_o's backward; heads_backward: the heads' backward;
+dxv: the path through v; attention_backward: attention's backward; dxq: the path through q; dxk: the path through k""",
+    "feed_forward": """down_backward: W_down's backward; activation_backward: the activation's backward;
+up_backward: W_up's backward""",
+    "gated_feed_forward": """gate_backward(dg): the path through the gate; up_backward(du): the path through W_up;
+swiglu_backward: swiglu's backward; down_backward: W_down's backward""",
+    "block": """dr: the direct path; norm1_backward: norm1's backward; norm2_backward: norm2's backward;
+attention_backward: attention's backward; feed_forward_backward: feed_forward's backward;
+dropout1_backward: the dropout after attention; dropout2_backward: the dropout after feed_forward;
+residual_mid_backward: the residual's backward""",
+}
 # Mistakes in any gradient: {wrong code: sentence}
 ANY = {
     "V / {dy}.size": "it is divided by the number of entries",
@@ -83,8 +119,6 @@ linear: dweight
     x.reshape(x.shape[-1], -1) @ rows(dy) → x is reshaped, which does not transpose it
     rows(x.swapaxes(0, -2)).T @ rows(dy) → batch and sequence are exchanged in one of the two
     rows(np.ones_like(x)).T @ rows(dy) → x is not in it: every row is the sum of dy
-linear: dbias
-    rows(dy).mean(axis=0) * dy.shape[0] → a mean over each sequence stands in place of the sum
 unembedding: dweight
     dy.reshape(dy.shape[-1], -1) @ rows(x) → dy is reshaped, which does not transpose it
     np.outer(rows(dy).sum(axis=0), rows(x).sum(axis=0)) → the sums come before the product
@@ -92,11 +126,10 @@ embedding: dweight
     np.add.at(dweight, ids, dy / ids.size) → a mean over all positions stands in place of the sum
     np.add.at(dweight, ids, dy / ids.shape[0]) → it is divided by the size of the batch
     np.add.at(dweight, ids, dy / C ** 0.5) → it is divided by the root of the number of channels
-    np.add.at(dweight, ids, weight[ids]) → the output is added up in place of dy
     np.add.at(dweight, ids, 2 * dy) → it counts twice
     np.add.at(dweight, ids, 0 * dy + 1) → dy is taken for ones: it counts how often a row is read
     np.maximum.at(dweight, ids, dy) → a row that is read twice has the largest of its gradients, not the sum
-turned: dx
+rotary: dx
     joined(db, da, layout) → the first and the second of each pair are exchanged in the end
     dy * np.concatenate([cos, cos], axis=-1) → the sine is left out
     joined(da_turned * cos - db_turned * sin, db_turned * cos + da_turned * sin, layout) →
@@ -104,7 +137,7 @@ turned: dx
     joined(da_turned * sin - db_turned * cos, db_turned * sin + da_turned * cos, layout) → sine and cosine are exchanged
     joined(da, db, 'half' if layout == 'interleaved' else 'interleaved') →
         pairs are taken in one layout and put back in the other
-turned: da_turned, db_turned
+rotary: da_turned, db_turned
     pairs(dy, 'half' if layout == 'interleaved' else 'interleaved') →
         pairs are taken in the other layout and put back in this one
     pairs(dy, 'half') → pairs are taken in the layout half, whatever is given
@@ -112,11 +145,9 @@ turned: da_turned, db_turned
 layer_norm, rms_norm: dx_hat
     dy * gamma ** 2 → the gain γ stands there twice
     dy * (1 + gamma) → 1 + γ stands in place of γ
-    dy * gamma / x.shape[-1] → it is divided by the number of features
 layer_norm, rms_norm: dgamma
     (V / gamma) → it is divided by γ
     (dy * gamma * x_hat).sum(axis=tuple(range(dy.ndim - 1))) → it is multiplied by γ: y stands in place of x̂
-    (dy * x_hat).mean(axis=0).sum(axis=tuple(range(dy.ndim - 2))) → a mean over the batch stands for the sum
     (dy * x_hat * r).sum(axis=tuple(range(dy.ndim - 1))) → it is multiplied by 1/σ once more
 layer_norm: dx
     r * dx_hat → mean and variance are taken for constants: both of their paths are missing
@@ -141,7 +172,6 @@ layer_norm: dx
         the means run over the positions, not over the features
 layer_norm: dbeta
     V * gamma → it is multiplied by γ
-    dy.mean(axis=positions) → a mean over all positions stands in place of the sum
 rms_norm: dx
     r * dx_hat → the path through the mean square is missing: it is taken for a constant
     r * (dx_hat - dx_hat{MEAN} - x_hat * scale) → the mean of dx̂ is subtracted as well, as in layer normalization
@@ -191,7 +221,6 @@ attention: dscores
         the weights after dropout stand in place of those before it
     V / s → the scale is forgotten in dq and in dk
     s * V → the scale stands there twice in dq and in dk
-    V.swapaxes(-1, -2) → it is transposed in dq and in dk
 attention: dweights
     on_weights_backward(on_weights_backward(dused)) → the gradient of dropout is taken twice
 attention: dq
@@ -200,8 +229,6 @@ attention: dq
 attention: dk
     s * V → the scale stands there twice
     V / q.shape[-1] ** 0.5 / s → the scale is 1/√D, whatever is given
-attention: dv
-    V / dy.shape[-2] → it is a mean over the queries, not a sum
 relu: dx
     np.where(dy <= 0, 0, dy) → it is stopped where dy ≤ 0, not where x ≤ 0
     np.where(off | (dy <= 0), 0, dy) → it is stopped where dy ≤ 0 as well as where x ≤ 0
@@ -209,7 +236,7 @@ relu: dx
     dy * y → y stands in place of the slope
     np.where(off, -dy, dy) → it is −dy where x ≤ 0
     np.where(off, 0.01 * dy, dy) → it is 0.01 · dy where x ≤ 0, as in a leaky ReLU
-silu, gelu_exact, gelu_tanh: dx
+silu, gelu: dx
     dy * (0.5 * (1 + np.tanh(0.851 * x))) * (1 + 1.702 * x * (1 - 0.5 * (1 + np.tanh(0.851 * x)))) →
         the slope is that of the form x · σ(1.702 x)
     dy * (x > 0) → the slope is that of ReLU
@@ -223,24 +250,16 @@ silu: dx
     dy * (sigma + x * (1 - sigma ** 2)) → the slope of σ is taken as that of tanh
     dy * y * (1 - y) → it is the logistic function's slope, at its own output
     dy * sigma + x * sigma * (1 - sigma) → dy multiplies the direct path alone
-gelu_exact, gelu_tanh: dx
+gelu: dx
     dy * (0.5 * (1 + np.tanh(0.5 * x))) * (1 + x * (1 - 0.5 * (1 + np.tanh(0.5 * x)))) → the slope is that of SiLU
     dy * Phi → the path through Φ is missing
-gelu_exact: dx
-    dy * x * phi → the direct path is missing
-    dy * (Phi + phi) → the density is not multiplied by x
-    dy * (Phi - x * phi) → the sign of the path through Φ is wrong
-    dy * (Phi + x * np.exp(-0.5 * x * x)) → 1/√(2π) is missing in the density
-    dy * (Phi + x * np.exp(-x * x) / math.sqrt(2 * math.pi)) → the density has exp(−x²), not exp(−x²/2)
-    dy * (Phi + x * Phi * (1 - Phi)) → the density is taken as Φ (1 − Φ), as if Φ were logistic
-gelu_tanh: dx
     dy * (Phi + x * {DENSITY}) → the slope of Φ is that of the exact form
     dy * (Phi + 2 * x * Phi * (1 - Phi)) → the chain rule ends at u: its slope is missing
     dy * (Phi + 0.5 * x * u_slope) → the slope of tanh is missing
     dy * (Phi + 0.5 * x * (1 - Phi ** 2) * u_slope) → the slope of tanh is taken at Φ
     dy * (Phi + 2 * x * Phi * (1 - Phi) * u) → u stands in place of its slope
     dy * (Phi + x * (1 - np.tanh(u) ** 2)) → the slope of u and a factor ½ are missing
-gelu_tanh: u_slope
+gelu: u_slope
     c * (1 + 0.044715 * x * x) → the 3 of the cube's derivative is missing
     c + 3 * 0.044715 * x * x → √(2/π) multiplies the 1 alone, not the cube's derivative
 swiglu: dg
@@ -261,7 +280,6 @@ cross_entropy: dlogits
     (a - A * p) * dlosses[..., None] → the sign is wrong: target minus prediction
     V * p → it is multiplied by the probabilities once more
     V * p * (1 - p) → it is multiplied by p (1 − p)
-    V / logits.shape[-1] → it is divided by the number of classes
 cross_entropy: dlosses
     np.where(kept, np.asarray(dloss, dtype) / targets.size, 0) →
         the mean is over all positions: ignored ones are counted
@@ -275,11 +293,8 @@ feed_forward: dh
     da * a → the activation itself stands in place of its slope
     da * (h > 0) → the activation's slope is that of ReLU
     activation_backward(activation_backward(da)) → the activation's slope is taken twice
-feed_forward: dx
-    up_backward(dh) + dy → dy is added, as the block's residual would
 gated_feed_forward: dx
     gate_backward(du) + up_backward(dg) → the two are exchanged: each goes through the other's matrix
-    (gate_backward(dg) + up_backward(du)) / 2 → the paths are averaged, not added
 multi_head_attention: dheads
     w_o_backward(dy).reshape(heads.shape) → the heads are cut without exchanging them with the positions
 multi_head_attention: return
@@ -293,22 +308,18 @@ multi_head_attention: dxq, dxk, dxv
 block: dr
     residual_mid_backward(norm2_backward(feed_forward_backward(dropout2_backward(dy)))) →
         the direct path past feed_forward is missing
-    dy + norm2_backward(feed_forward_backward(dropout2_backward(dy))) + dy → the direct path counts twice
-    (dy + norm2_backward(feed_forward_backward(dropout2_backward(dy)))) / 2 → the paths are averaged, not added
     residual_mid_backward(dy + feed_forward_backward(norm2_backward(dropout2_backward(dy)))) →
         the order is wrong: norm2's backward comes first
     residual_mid_backward(norm2_backward(dy + feed_forward_backward(dropout2_backward(dy)))) →
         the direct path goes through norm2 as well
 block: dx
-    dr + norm1_backward(attention_backward(dropout1_backward(dr))) + dy → dy is added once more
     dr + attention_backward(norm1_backward(dropout1_backward(dr))) → the order is wrong: norm1's backward comes first
     norm1_backward(dr + attention_backward(dropout1_backward(dr))) → the direct path goes through norm1 as well
-    (dr + norm1_backward(attention_backward(dropout1_backward(dr)))) / 2 → the paths are averaged, not added
 """
 
 
 def read(table: str) -> dict:
-    """Convert a table to {component: {statement: {wrong code: sentence}}}."""
+    """Convert a table to {exercise: {statement: {wrong code: sentence}}}."""
     for name, code in LONGER.items():
         table = table.replace(name, code)
     found, current = {}, []
@@ -318,9 +329,15 @@ def read(table: str) -> dict:
             for mistakes in current:
                 mistakes[wrong] = sentence
         else:
-            components, statement = line.split(": ")
-            current = [found.setdefault(one, {}).setdefault(statement, {}) for one in components.split(", ")]
+            exercises, statement = line.split(": ")
+            current = [found.setdefault(one, {}).setdefault(statement, {}) for one in exercises.split(", ")]
     return found
 
 
 OWN = read(TABLE)
+
+
+def glossary_of(exercise: str) -> dict:
+    """Return {code: noun phrase} for an exercise."""
+    entries = f"{DY}; {GLOSSARY.get(exercise, DY)}".split(";")
+    return dict(entry.strip().split(": ") for entry in entries)

@@ -1,0 +1,126 @@
+"""Verdicts on the lines of a wrong backward pass or, if it cannot be followed, on its gradients."""
+
+import ast
+import re
+
+import numpy as np
+
+from gradcheck import clear_gradients, parameters_of
+from gradcheck.mistakes import KINDS, Student
+from minitransformer.learn.cutting import cut
+from minitransformer.learn.loading import cotangent
+from minitransformer.learn.refusing import blanks
+from minitransformer.learn.verdict import Row
+from minitransformer.learn.vocabulary import GLOSSARY, glossary_of
+
+NO_WORDS = re.compile(
+    r"\d+ of \d+ entries are wrong$|its entries are wrong$|given the true gradients|the mistake is within|"
+    r"it is [\d/-]+ times the correct gradient|$"
+)
+
+
+def equation_numbers(exercise) -> dict:
+    """Return {name: equation number} for the numbered lines of an exercise's backward pass."""
+    text, found = cut(exercise, 0), {}
+    for line, name in blanks(ast.parse(text)):
+        _, mark, number = text.split("\n")[line - 1].rpartition("#")
+        if mark and name != "return":
+            found[name] = number.strip()
+    return found
+
+
+def blank_rows(exercise, left) -> tuple:
+    numbers = equation_numbers(exercise)
+    nameless = "..." if "" in numbers else exercise.target if exercise.is_update else "backward"
+    return tuple(Row(numbers.get(name, ""), name or nameless, "blank", f"line {line}") for line, name in left)
+
+
+def rows_by_gradients(report, numbers) -> list[Row]:
+    rows = []
+    for a in report.arguments:
+        counted = f"{a.disagree} of {a.entries} entries are wrong" if a.disagree else ""
+        words = "" if a.is_right else a.diagnosis or counted or a.doubt or "its entries are wrong"
+        rows.append(Row(numbers.get(a.label, ""), a.label, "right" if a.is_right else "WRONG", words))
+    order = [*numbers, *(row.name for row in rows)]
+    return sorted(rows, key=lambda row: order.index(row.name))
+
+
+def rows_by_steps(failure, others, numbers, student):
+    """Return (Rows, remarks) with one Row for each line of backward."""
+    from gradcheck import steps_of_call  # only needed for a wrong gradient
+
+    try:
+        report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy, others=[call for call, _ in others])
+    except (TypeError, ValueError):
+        return [], ()
+    rows = []
+    for row in report.rows if report.first_wrong is not None else ():
+        edit = row.edit  # the student does not see the repaired code
+        words = row.sentence if edit is None else edit.sentence(student, row.is_whole) or KINDS[edit.row.kind]
+        rows.append(Row(row.equation or numbers.get(row.name, ""), row.name, row.verdict, words))
+    of_names = [row for row in rows if not row.name.endswith(".grad")]
+    return of_names if any(row.verdict == "WRONG" for row in of_names) else rows, tuple(report.remarks)
+
+
+def explained(attempt, failure):
+    """Return (Rows, remarks) that explain the first wrong line of a Failure.
+
+    The sentence on that line is the first available of these: a typical mistake of learners, the verified repair of
+    the line, a mistake planted in the textbook's line, and gradcheck's sentence on the gradient.
+    """
+    exercise, others = attempt.exercise, attempt.others(failure.case)
+    student = Student(attempt.path.read_text("utf-8"), glossary_of(exercise.name))
+    of_gradients = rows_by_gradients(failure.report, attempt.numbers)
+    rows, remarks = rows_by_steps(failure, others, attempt.numbers, student)
+    rows = rows or of_gradients
+    first = next((k for k, row in enumerate(rows) if row.verdict == "WRONG"), None)
+    if first is not None:
+        row, told = rows[first], [rows[first].sentence]
+        told += [other.sentence for other in of_gradients if other.name == row.name]
+        is_line_right = any(other.name == row.name and other.verdict == "right" for other in rows[:first])
+        known = []
+        if is_line_right:  # the mistake is in the order of the gradients that are returned
+            told.reverse()
+        elif exercise.name in GLOSSARY:
+            known = named_by_value(exercise, failure, others, student, planted=False)
+        words = [sentence for sentence in known if row.name in names_in(sentence) or not names_in(sentence)]
+        words = next((sentence for sentence in (*words, *told) if not NO_WORDS.match(sentence)), "")
+        if not words and not known and exercise.name in GLOSSARY:
+            known = named_by_value(exercise, failure, others, student, planted=True)
+        words = words or next(iter(known), row.sentence)
+        words = re.sub(rf"^(?:\(\d+\) )?(?:\w+, )*{re.escape(row.name)}(?:, \w+)*: ", "", words)
+        words = re.sub(rf"^{re.escape(row.name)} (?=does )", "it ", words)
+        rows = [*rows[:first], Row(row.equation, row.name, row.verdict, words), *rows[first + 1 :]]
+    names = {row.name for row in rows}  # a right gradient may have another name in the code
+    rows += [r for r in of_gradients if r.equation and r.verdict == "right" and r.name not in names]
+    return rows, remarks
+
+
+def named_by_value(exercise, failure, others, student, *, planted) -> list[str]:
+    """Return sentences on mistakes that reproduce the learner's numbers on all cases."""
+    from minitransformer.learn.naming import named  # slow to import, and only needed for a wrong gradient
+
+    labels = [argument.label for argument in failure.report.arguments]
+    draws = [(failure.arguments, gradients_of(failure.call, failure.dy, labels), failure.dy)]
+    for call, arguments in others:
+        try:
+            dy = cotangent(call, failure.seed)
+            draws.append((arguments, gradients_of(call, dy, labels), dy))
+        except Exception:  # the learner's code raises on this case, which then cannot be compared
+            continue
+    return named(exercise, draws, student, planted=planted)
+
+
+def gradients_of(call, dy, labels) -> dict:
+    """Return {name: gradient} of the finite gradients of a Call. The names of parameters are dotted."""
+    parameters = parameters_of(call.target)
+    clear_gradients(call.target)
+    gradients = call.evaluate()[1](dy)
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    found = dict(zip(labels, gradients)) | {name: p.grad for name, p in parameters.items()}  # noqa: B905
+    return {name: value for name, value in found.items() if value is not None and np.isfinite(value).all()}
+
+
+def names_in(sentence: str) -> set:
+    """Return the names before the first colon of a sentence such as `(15) dg, du: …`."""
+    return set(re.findall(r"[^\W\d]\w*", sentence.partition(": ")[0])) if ": " in sentence else set()

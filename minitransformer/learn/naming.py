@@ -1,0 +1,303 @@
+"""Explain a wrong gradient by the mistake that produces it, found by the numbers alone.
+
+The textbook's function is run in float64 with one mistake in its backward pass. If the result equals the learner's
+numbers in every gradient that the mistake changes, on every case, the learner made this mistake, however it was
+written. The mistakes are those of gradcheck/mistakes and typical mistakes of learners (vocabulary.py).
+"""
+
+import ast
+import copy
+import functools
+import inspect
+import math
+import re
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gradcheck import to_float64
+from gradcheck.audit import mutate
+from gradcheck.mistakes import KINDS, exchanged
+from minitransformer.learn.vocabulary import ANY, INSTEAD, OWN
+from minitransformer.module import plain
+
+DIGITS = {8: 1e-9, 4: 1e-5}  # tolerance relative to the largest entry, by the size of an entry in bytes
+# A gradient that should be 0 contains rounding errors. The tolerance is at least NOISE times the one for the largest
+# entry of all gradients.
+NOISE = 1e-2
+# Functions that a textbook function calls. A learner may write their code in place of the call.
+INSIDE = {"attention": "softmax", "swiglu": "silu", "MultiHeadAttention.forward": "projections"}
+ADDED = {"np": np, "math": math}  # names that a mistake may use, whatever the file imports
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A possible mistake.
+
+    `place` is a prefix such as `(7) dx: `, and `sentence(student)` returns a sentence on the mistake. `code` is the
+    code of the textbook's function with the mistake. If `inner` is given, `code` is that of the function `inner`, which
+    the textbook's function calls.
+    """
+
+    place: str
+    sentence: object  # a function of the Student
+    code: object
+    inner: str | None = None
+
+
+def named(exercise, draws, student, *, planted):
+    """Return sentences on the mistakes that explain a wrong gradient, with the best explanation first.
+
+    `draws` is an iterable of (arguments, wrong, dy), one for each case. `arguments` maps names to inputs and options;
+    for a composition, "self" is its module. `wrong` maps names such as "dx" to the gradients that backward returned,
+    and the dotted names of a module's parameters to their gradients. `dy` is the upstream gradient.
+
+    A mistake is named if it explains gradients of the first draw and agrees with all other draws. With `planted`, the
+    mistakes are those of gradcheck's table, planted in the textbook's backward pass. Otherwise they are typical
+    mistakes of learners. If exactly two of these are the best explanation, and have the same place, one sentence names
+    both.
+    """
+    first, *others = (Search.on(exercise, *draw) for draw in draws)
+    if first is None:
+        return []
+    others, source = [other for other in others if other is not None], first.textbook.source
+    found = []
+    for guess in (made(source) if planted else own(source, exercise.name)) if first.bad else ():
+        explained = first.explained(guess)
+        if explained and all(other.agrees(guess, explained) for other in others):
+            found.append((len(explained), guess))
+    found.sort(key=lambda pair: -pair[0])
+    most = [guess for n, guess in found if n == found[0][0]]
+    if not planted and len(most) == 2 and most[0].place == most[1].place:
+        return [f"{most[0].place}{most[0].sentence(student)}, or {most[1].sentence(student)}"]
+    return list(dict.fromkeys(guess.place + guess.sentence(student) for _, guess in found))
+
+
+class Search:
+    """The learner's gradients of one draw, and the right ones. `bad` are the names of the wrong gradients."""
+
+    def __init__(self, textbook, wrong):
+        self.textbook, self.truth = textbook, textbook.truth
+        self.given = {name: np.asarray(wrong[name]) for name in self.truth if name in wrong}
+        self.largest = max((np.max(np.abs(value), initial=0.0) for value in self.truth.values()), default=0.0)
+        self.bad = {name for name in self.given if self._is_wrong(name)}
+
+    @classmethod
+    def on(cls, exercise, arguments, wrong, dy):
+        """Return the Search of a draw, or None if the textbook's function cannot be run on it."""
+        try:
+            return cls(Textbook(exercise, arguments, dy), wrong)
+        except (TypeError, OSError, DoesNotFitError):
+            return None
+
+    def explained(self, guess):
+        """Return the names of the gradients that a Guess explains."""
+        try:
+            gradients = self.textbook.run(guess.code, guess.inner)
+        except DoesNotFitError:
+            return None
+        floor = NOISE * DIGITS[8] * self.largest
+        if any(gradients[name].shape != self.truth[name].shape for name in gradients):
+            return None
+        changed = {n for n, g in gradients.items() if not equal(g, self.truth[n], DIGITS[8], floor)}
+        return changed if all(self._same(name, gradients[name]) for name in changed & self.given.keys()) else None
+
+    def agrees(self, guess, names):
+        """Return True if a Guess explains the wrong gradients in `names`, those that it explains in another draw."""
+        explained = self.explained(guess)
+        return explained is not None and names & self.bad <= explained
+
+    def _is_wrong(self, name):
+        given, truth = self.given[name], self.truth[name]
+        return given.shape == truth.shape and given.size > 1 and digits_of(given) and not self._same(name, truth)
+
+    def _same(self, name, value):
+        digits = digits_of(self.given[name])
+        return equal(self.given[name], value, digits, NOISE * digits * self.largest)
+
+
+def own(source, exercise: str):
+    def guess(name, code, sentence):
+        return Guess(source.place_of(name), lambda _: sentence, source.with_value(name, code))
+
+    right = {name: ast.unparse(statement.value) for name, statement in source.statements.items()}
+    for name, mistakes in OWN.get(exercise, {}).items():
+        for wrong, sentence in mistakes.items():
+            yield guess(name, re.sub(r"\bV\b", lambda _, name=name: f"({right[name]})", wrong), sentence)
+    for name in [name for name in right if name.startswith("d") and "," not in name]:
+        for wrong, sentence in ANY.items():
+            code = re.sub(r"\bV\b", lambda _, name=name: f"({right[name]})", wrong.format(dy=source.dy))
+            yield guess(name, code, sentence)
+        value = source.statements[name].value
+        for (names, wrong), sentence in INSTEAD.items():
+            read = {n.id for n in ast.walk(value) if isinstance(n, ast.Name)} & set(names)
+            if read:
+                pattern = rf"(?<![\w.])({'|'.join(read)})(?!\w)"
+                code = re.sub(pattern, lambda m, wrong=wrong: f"({wrong.format(m[1])})", right[name])
+                yield guess(name, code, sentence)
+
+
+def made(source):
+    function = source.function
+    for place, mutant, code in compiled_mutants(function):
+        yield Guess(place, functools.partial(in_words, mutant), code)
+    name = INSIDE.get(function.__qualname__)
+    for place, mutant, code in compiled_mutants(function.__globals__[name]) if name else ():
+        yield Guess(f"{name}'s {place}", functools.partial(in_words, mutant), code, name)
+
+
+@functools.cache
+def compiled_mutants(function):
+    """Return [(place, Mutant, code), …] for the mutants of a function's backward pass."""
+    lines, first = inspect.getsourcelines(function)
+    backward = f"{function.__qualname__}.<locals>.backward"
+    pattern = backward if "def backward" in "".join(lines) else function.__qualname__
+    found = []
+    for mutant in mutate(Path(inspect.getsourcefile(function)), (pattern,)):
+        kept = mutant.mutated_source.splitlines(keepends=True)[first - 1 : first - 1 + len(lines)]
+        found.append((place_in(mutant), mutant, compiled(textwrap.dedent("".join(kept)))))
+    return found
+
+
+def place_in(mutant):
+    """Return a prefix that names the statement of a mutant: its equation number and variable, as in `(7) dx: `.
+
+    For a statement without a number, the next number is given, as in `shift, on the way to (7): `. The prefix is "" if
+    the statement is not an assignment.
+    """
+    lines = mutant.source.splitlines()
+    statement = re.match(r" *([\w, ]+?) = ", lines[mutant.lines[0] - 1])
+    if statement is None:
+        return ""
+    number = re.search(r"# (\(\d+\))", lines[mutant.lines[1] - 1])
+    if number:
+        return f"{number[1]} {statement[1]}: "
+    later = re.search(r"# (\(\d+\))", "\n".join(lines[mutant.lines[0] :]))
+    return f"{statement[1]}, on the way to {later[1]}: " if later else f"{statement[1]}: "
+
+
+def in_words(mutant, student):
+    return mutant.edit.sentence(student, mutant.is_whole) or KINDS[mutant.kind]
+
+
+def digits_of(array):
+    """Return the relative tolerance for a learner's array, or 0 if it is neither float32 nor float64."""
+    return DIGITS.get(array.dtype.itemsize, 0.0) if array.dtype.kind == "f" else 0.0
+
+
+def equal(a, b, digits, floor=0.0):
+    """Return True if two arrays have the same shape, finite entries at the same places, and equal entries.
+
+    The tolerance is `digits` times the largest finite entry of `b`, or `floor` if that is larger.
+    """
+    finite = np.isfinite(b)
+    if a.shape != np.shape(b) or not np.array_equal(np.isfinite(a), finite):
+        return False
+    size = np.max(np.abs(b), initial=0.0, where=finite)
+    return bool(np.max(np.abs(a - b), initial=0.0, where=finite) <= max(digits * size, floor))
+
+
+class DoesNotFitError(Exception):
+    """A mistake cannot be made with these inputs, because shapes do not match or a name is missing."""
+
+
+class Textbook:
+    """The function of an exercise, or the forward of its class, with the arguments of one run.
+
+    `truth` maps names to the right gradients. `arguments` maps names to inputs and options; for a composition, "self"
+    is its module. Raises TypeError if the function does not take the arguments.
+    """
+
+    def __init__(self, exercise, arguments, dy):
+        arguments, reference = {name: in_float64(value) for name, value in arguments.items()}, exercise.reference
+        self.dy = np.asarray(in_float64(dy))
+        if isinstance(reference, type):  # a learner's class has its own forward and backward
+            arguments["self"].__class__ = reference
+        self.source = source_of(reference.forward if isinstance(reference, type) else reference)
+        self.function = self.source.function
+        self.bound = inspect.signature(self.function).bind(**arguments)
+        self.bound.apply_defaults()
+        self.truth = self.run(self.source.code)
+
+    def run(self, code, inner=None):
+        """Run the function with other code, and return {name: gradient}.
+
+        `code` replaces the function, or the function `inner` that it calls. Raises DoesNotFitError if the code raises.
+        """
+        names = {**self.function.__globals__, **ADDED}
+        exec(code, names)
+        if inner is not None:
+            names = {**self.function.__globals__, inner: names[inner]}
+            exec(self.source.code, names)
+        try:
+            with plain(), np.errstate(all="ignore"):
+                return self._gradients(names[self.function.__name__])
+        except (ValueError, TypeError, IndexError, ArithmeticError, KeyError, AttributeError, NameError) as error:
+            raise DoesNotFitError(str(error)) from error
+
+    def _gradients(self, function):
+        module = self.bound.arguments.get("self")
+        parameters = dict(module.named_parameters()) if module is not None else {}
+        for parameter in parameters.values():
+            parameter.grad = None
+        arguments = {name: copy.deepcopy(x) if name == "rng" else x for name, x in self.bound.arguments.items()}
+        given = function(**arguments)[1](self.dy)
+        given = given if isinstance(given, tuple) else (given,)
+        names = [
+            f"d{p.name}"
+            for p in self.bound.signature.parameters.values()
+            if p.kind != p.KEYWORD_ONLY and getattr(arguments.get(p.name), "dtype", None) == np.float64
+        ]
+        gradients = dict(zip(names, map(np.asarray, given), strict=True))
+        return gradients | {name: p.grad for name, p in parameters.items() if p.grad is not None}
+
+
+def in_float64(value):
+    if hasattr(value, "named_parameters"):
+        value = copy.deepcopy(value)
+        to_float64(value)
+    elif isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        value = value.astype(np.float64)
+    return value
+
+
+@functools.cache
+def compiled(text):
+    return compile(text, "<a mistake>", "exec")
+
+
+class Source:
+    """The source of a function. `statements` are {name: statement} of the assignments in its backward pass.
+
+    A returned call has the name "return". A call such as np.add.at has the name of its first argument. `dy` is the name
+    of the upstream gradient.
+    """
+
+    def __init__(self, function):
+        self.function, self.text = function, textwrap.dedent(inspect.getsource(function))
+        self.tree, self.statements = ast.parse(self.text), {}
+        self.code = compiled(ast.unparse(self.tree))
+        self.dy = re.search(r"def backward\((\w*)|$", self.text)[1] or "dy"
+        backwards = [n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef) and n.name == "backward"]
+        for statement in ast.walk(backwards[0]) if backwards else ():
+            if isinstance(statement, ast.Assign):
+                self.statements[ast.unparse(statement.targets[0]).strip("()")] = statement
+            elif isinstance(statement, ast.Return) and isinstance(statement.value, ast.Call):
+                self.statements["return"] = statement
+            elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+                self.statements[ast.unparse(statement.value.args[0])] = statement  # np.add.at(dweight, ids, dy)
+
+    def with_value(self, name, code):
+        """Return the code of the function in which the expression `code` replaces the value of a statement."""
+        tree = exchanged(self.tree, self.statements[name].value, ast.parse(code, mode="eval").body)
+        return compiled(ast.unparse(ast.fix_missing_locations(tree)))
+
+    def place_of(self, name):
+        """Return the place of a statement as a prefix: `(7) dx: `, or `dx: ` without an equation number."""
+        found = re.search(r"# (\(\d+\))", self.text.splitlines()[self.statements[name].end_lineno - 1])
+        return f"{found[1]} {name}: " if found else "" if name == "return" else f"{name}: "
+
+
+source_of = functools.cache(Source)
