@@ -66,40 +66,33 @@ class OneLineParser(Parser):
 def build_parser() -> argparse.ArgumentParser:
     options = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
     modules = {name: importlib.import_module(f"minitransformer.commands.{name}") for name in commands.NAMES}
-    description = DESCRIPTION + command_list({name: command.HELP for name, command in modules.items()})
+    width = max(map(len, modules))
+    description = DESCRIPTION  # it lists the commands, because argparse cannot group them
+    for title, names in commands.GROUPS.items():
+        description += "\n".join([title, *(f"    {name:<{width}}  {modules[name].HELP}" for name in names), "", ""])
     usage = f"{PROGRAM} [-h] [-V] COMMAND ..."
-    parser = OneLineParser(prog=PROGRAM, usage=usage, description=description, epilog=EPILOG, **options)
+    parser = OneLineParser(prog=PROGRAM, usage=usage, description=description[:-1], epilog=EPILOG, **options)
     parser.add_argument("-V", "--version", action="version", version=f"{PROGRAM} {__version__}")
-    # The description lists the commands, because argparse cannot group them.
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", prog=PROGRAM, help=argparse.SUPPRESS)
     for name, command in modules.items():
         description = f"{command.HELP[0].upper()}{command.HELP[1:]}.\n\nexamples:\n{command.EXAMPLES}"
         subparser = subparsers.add_parser(name, description=description, epilog=command.NOTES, **options)
+        subparser.set_defaults(run=command.run, parser=subparser)
         command.add_arguments(subparser)
         subparser.add_argument(TRACEBACK, action="store_true", help="show the traceback of an error")
-        subparser.set_defaults(run=command.run, parser=subparser)
     return parser
-
-
-def command_list(summaries: dict) -> str:
-    width = max(map(len, summaries))
-    lines = []
-    for title, names in commands.GROUPS.items():
-        lines += [title, *(f"    {name:<{width}}  {summaries[name]}" for name in names), ""]
-    return "\n".join(lines)
 
 
 def main(argv=None) -> int:
     """Run the command in `argv`, by default sys.argv[1:], and return its exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = build_parser()
 
     def failed(error):
         if TRACEBACK in argv and not isinstance(error, BrokenPipeError):
             raise error
         return say_failure(error)
 
-    return written_out(lambda: run_command(parser, argv), failed)
+    return written_out(lambda: run_command(build_parser(), argv), failed)
 
 
 def run_command(parser, argv) -> int:
@@ -120,10 +113,7 @@ def run_command(parser, argv) -> int:
 
 
 def too_large(error: MemoryError, command: str) -> str:
-    """Return a message about an array that does not fit into memory.
-
-    It contains NumPy's message, the file of this package, and the options that need less memory.
-    """
+    """Return NumPy's message about an array, with the file of this package and the options that need less memory."""
     package = Path(__file__).parent
     files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
     where = [file.relative_to(package).as_posix() for file in files if file.is_relative_to(package)][-1]

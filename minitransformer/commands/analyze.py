@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from minitransformer.commands.generate import read_prompt
+from minitransformer.commands.generate import prompt_of
 from minitransformer.commands.options import model_argument, option, switch
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.files import require_file_path
@@ -57,7 +57,7 @@ def run(arguments) -> int:
     if not arguments.json:
         require_file_path(arguments.out)
     lm = LanguageModel.load(arguments.model)
-    text = read_prompt() if arguments.text == "-" else arguments.text
+    text = prompt_of(arguments.text)
     patching = None
     if arguments.against is not None:
         answers = None if arguments.answers is None else tuple(arguments.answers)

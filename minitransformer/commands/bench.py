@@ -1,6 +1,5 @@
 """`minitransformer bench`: the speed and memory of training and decoding. bench/README.md describes the method."""
 
-import json
 from pathlib import Path
 
 from minitransformer.bench import report
@@ -8,7 +7,7 @@ from minitransformer.bench.sizes import SIZES
 from minitransformer.bench.worker import ABOUT, BARE, ENGINE, OURS, TORCH
 from minitransformer.commands.options import PROCESSES, option, switch
 from minitransformer.system.cores import available_cores
-from minitransformer.system.files import require_file_path, write_atomically
+from minitransformer.system.files import require_file_path, write_json
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.pictures import can_draw
 from minitransformer.system.terminal import show
@@ -69,9 +68,8 @@ def run(arguments) -> int:
         try:
             show("\n".join(lines))
         finally:  # also if standard output is closed
-            text = json.dumps(results, indent=1) + "\n"
             for path in filter(None, (arguments.json, arguments.out and arguments.out / filename)):
-                write_atomically(path, lambda file: file.write(text.encode()))
+                write_json(path, results)
             if is_drawn and draw is not None:
                 draw(results, arguments.out, report.machine_line(results))
     return 0

@@ -1,12 +1,11 @@
 """`minitransformer book`: the derivations as pages, made from the sources, typeset and executed."""
 
-from argparse import SUPPRESS
 from pathlib import Path
 
-from minitransformer.commands.options import option, out_option, switch
+from minitransformer.commands.options import option, out_option, refuse_without, switch
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
-from minitransformer.system.terminal import counted, say, show_to_the_letter, whole_number
+from minitransformer.system.terminal import counted, say, show_to_the_letter
 
 # The help of all commands must not load the book. A test compares these with book/problems.py.
 TOPICS = "linear, softmax, cross_entropy, attention, layer_norm, rms_norm, relu, rotary, adamw"
@@ -46,16 +45,16 @@ def add_arguments(parser) -> None:
     switch(classes, "--answers", "with --handout: its key")
     option(classes, "--worksheet", f"a page to fill in by hand, and its key: {TOPICS}", metavar="TOPIC")
     levels = ", ".join(f"{level} {words}" for level, words in LEVELS.items())
-    for name, kind, words in (
-        ("level", {"type": int, "choices": tuple(LEVELS)}, f"{levels} (default: 2)"),
-        ("count", {"type": whole_number(1, "--count"), "metavar": "N"}, "number of different worksheets (default: 1)"),
-        ("seed", {"type": whole_number(0, "--seed"), "metavar": "N"}, "seed of the numbers (default: 0)"),
-    ):
-        classes.add_argument(f"--{name}", default=SUPPRESS, help=f"with --worksheet: {words}", **kind)
+    option(classes, "--level", f"with --worksheet: {levels} (default: 2)", type=int, choices=tuple(LEVELS))
+    words = "with --worksheet: number of different worksheets (default: 1)"
+    option(classes, "--count", words, metavar="N", limits={"least": 1})
+    words = "with --worksheet: seed of the numbers (default: 0)"
+    option(classes, "--seed", words, metavar="N", limits={"least": 0})
 
 
 def run(arguments) -> int:
-    settings = {name: value for name, value in vars(arguments).items() if name in ("level", "count", "seed")}
+    settings = {name: getattr(arguments, name) for name in ("level", "count", "seed")}
+    settings = {name: value for name, value in settings.items() if value is not None}
     require_options_that_go_together(arguments, settings)
 
     from minitransformer.book.printing import browser, print_pages
@@ -75,18 +74,13 @@ def run(arguments) -> int:
 
 
 def require_options_that_go_together(arguments, settings):
-    """Raise ValueError if two documents are requested.
-
-    Also raise it if an option belongs to a document that is not requested.
-    """
     documents = {"FILE": arguments.file, "--handout": arguments.handout, "--worksheet": arguments.worksheet}
     given = [name for name, value in documents.items() if value is not None]
     if len(given) > 1:
         raise ValueError(f"{given[0]} and {given[1]} cannot be used together")
-    if arguments.answers and arguments.handout is None:
-        raise ValueError("--answers can only be used together with --handout; --worksheet always writes a key")
-    if settings and arguments.worksheet is None:
-        raise ValueError(f"--{next(iter(settings))} can only be used together with --worksheet")
+    handout = "--handout; --worksheet always writes a key"
+    refuse_without(arguments.handout is not None, handout, answers=arguments.answers)
+    refuse_without(arguments.worksheet is not None, "--worksheet", **settings)
 
 
 def write(arguments, settings, narrator):

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from minitransformer.commands.generate import say_rate
+from minitransformer.commands.generate import decoded, say_rate
 from minitransformer.commands.options import MODEL, option, seed_option
 from minitransformer.generation import check_sampling
 from minitransformer.interop.chat import Conversation
@@ -94,27 +94,14 @@ def talk(conversation, max_new_tokens) -> None:
 
 
 def answer_lines(conversation, max_new_tokens) -> None:
-    for number, line in enumerate(lines_of_input()):
-        if number > 0:
-            show(BETWEEN_ANSWERS)
-        write(conversation, line, max_new_tokens)
-
-
-def lines_of_input():
-    """Yield the lines of standard input that are not blank.
-
-    Raises ValueError, with the number of the line, if a line is not UTF-8 or is longer than LONGEST_LINE.
-    """
+    is_first = True
     for number, line in enumerate(iter(lambda: sys.stdin.buffer.readline(LONGEST_LINE + 1), b""), start=1):
-        if len(line) > LONGEST_LINE:
-            raise ValueError(f"standard input, line {number}: has more than {LONGEST_LINE:,} bytes")
-        try:
-            text = line.decode().rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            byte = line[error.start]
-            raise ValueError(f"standard input, line {number}: not UTF-8 text: byte 0x{byte:02x}") from None
+        text = decoded(line, LONGEST_LINE, f"standard input, line {number}")
         if text.strip():
-            yield text
+            if not is_first:
+                show(BETWEEN_ANSWERS)
+            is_first = False
+            write(conversation, text, max_new_tokens)
 
 
 def write(conversation, line, max_new_tokens) -> None:

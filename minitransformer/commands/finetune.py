@@ -4,20 +4,21 @@ import math
 
 from minitransformer.commands.options import (
     add_fields,
-    flag_of,
     given_fields,
     in_terms_of_options,
     model_argument,
     option,
+    refuse_without,
     run_options,
+    several,
 )
-from minitransformer.commands.runs import chosen_settings, existing_run, how_to_resume, recorded_arguments
+from minitransformer.commands.runs import chosen_settings, existing_run, how_to_resume, recorded_arguments, run_keywords
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import show
 from minitransformer.text import TextFiles, tokenize_corpus
-from minitransformer.training import FineTuningSettings, LowRank, Observer, PreferenceSettings, ProgressBar
+from minitransformer.training import FineTuningSettings, LowRank, PreferenceSettings
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.finetuning import fine_tune, fine_tune_for_safety
 from minitransformer.training.remembered import remembered_file, remembered_files, remembered_texts
@@ -75,7 +76,7 @@ def add_arguments(parser) -> None:
     model_argument(parser, nargs="?", help="a model's file, or a folder that train wrote (not needed with --resume)")
     source = parser.add_mutually_exclusive_group()
     option(source, "--data", "pairs of responses: a file of JSON lines, or politeness", metavar="FILE")
-    source.add_argument("--text", nargs="+", metavar="FILE", help="UTF-8 files, for plain training")
+    several(source, "--text", "UTF-8 files, for plain training", "FILE")
     run_options(parser, DEFAULT_OUT, "picture")
 
     pairs = parser.add_argument_group("with --data")
@@ -83,19 +84,18 @@ def add_arguments(parser) -> None:
     words = "pairs for evaluation only: a fraction of them, or a file (default: the marked pairs, or a fifth)"
     option(pairs, "--held-out", words, metavar="X")
     words = "files of a general text for the perplexity (default: the text that comes with Python)"
-    pairs.add_argument("--general", nargs="+", metavar="FILE", help=words)
+    several(pairs, "--general", words, "FILE")
     words = "prompt to complete before and after; repeatable"
-    pairs.add_argument("--prompt", action="append", dest="prompts", metavar="TEXT", help=words)
+    option(pairs, "--prompt", words, action="append", dest="prompts", metavar="TEXT")
 
     group = parser.add_argument_group("trained parameters")
     which = group.add_mutually_exclusive_group()
     option(which, "--last-blocks", "number of trained blocks, from the last (default: 2)", metavar="N", type=int)
-    words = 'names of the trained parameters, * for anything: "blocks.3.*"'
-    which.add_argument("--parameters", nargs="+", metavar="NAME", help=words)
+    several(which, "--parameters", 'names of the trained parameters, * for anything: "blocks.3.*"', "NAME")
     option(which, "--lora", "rank of low-rank adapters, merged at the end", metavar="RANK", type=int)
     option(group, "--alpha", f"with --lora: its scale (default: {LowRank.alpha:g})", metavar="X", type=float)
     words = f"with --lora: names of the linear maps, * for anything (default: {' '.join(LowRank.targets)})"
-    group.add_argument("--adapt", nargs="+", metavar="NAME", help=words)
+    several(group, "--adapt", words, "NAME")
 
     training = parser.add_argument_group("training")
     of_pairs = {
@@ -108,30 +108,18 @@ def add_arguments(parser) -> None:
 
 
 def run(arguments) -> int:
+    narrator = Narrator(arguments.quiet)
     with at_work_in(arguments.out):
-        return fine_tune_into_folder(arguments, Narrator(arguments.quiet))
-
-
-def fine_tune_into_folder(arguments, narrator) -> int:
-    """Fine-tune, and return the exit status. The caller has locked the folder."""
-    checkpoint = existing_fine_tuning(arguments)
-    about = given_about(arguments, checkpoint)
-    settings = given_settings(arguments, about, checkpoint)
-    lm = LanguageModel.load(about["model"] if checkpoint is None else arguments.out)
-    narrator.say(f"fine-tuning {about['model']} on {about['data'] or ', '.join(about['text'])}, into {arguments.out}")
-    if checkpoint is not None:
-        narrator.say(f"resuming after step {checkpoint.training['step']} of {settings.steps}")
-    options = {
-        "out": arguments.out,
-        "resume": arguments.resume,
-        "plot": not arguments.no_plot,
-        "observer": Observer() if arguments.quiet else ProgressBar(),
-        "about": about,
-    }
-    try:
-        report = (on_pairs if about["data"] else on_text)(lm, about, settings, options, narrator)
-    except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(how_to_resume(interrupt, "finetune", arguments.out)) from None
+        checkpoint = existing_fine_tuning(arguments)
+        about = given_about(arguments, checkpoint)
+        settings = given_settings(arguments, about, checkpoint)
+        lm = LanguageModel.load(about["model"] if checkpoint is None else arguments.out)
+        source = about["data"] or ", ".join(about["text"])
+        narrator.say(f"fine-tuning {about['model']} on {source}, into {arguments.out}")
+        if checkpoint is not None:
+            narrator.say(f"resuming after step {checkpoint.training['step']} of {settings.steps}")
+        with how_to_resume("finetune", arguments.out):
+            report = (on_pairs if about["data"] else on_text)(lm, about, settings, arguments, narrator)
     show(report)
     narrator.say(f"the model is {arguments.out / MODEL_FILE}; generate --model {arguments.out} writes text")
     return WRECKED if getattr(report, "diverged", False) else 0
@@ -178,20 +166,13 @@ def given_about(arguments, checkpoint) -> dict:
             "the data is missing: give pairs of responses with --data, or files with --text (the package contains "
             "--data politeness)"
         )
-    if given["data"] is None:
-        only_pairs = [flag_of(name) for name in ("beta", "objective", "perplexity_limit") if name in arguments]
-        only_pairs += [REMEMBERED[name][0] for name in ("general", "held_out", "prompts") if given[name] is not None]
-        if only_pairs:
-            raise ValueError(f"{only_pairs[0]} can only be used together with --data")
+    only_pairs = {name: getattr(arguments, name, None) for name in ("beta", "objective", "perplexity_limit")}
+    only_pairs |= {"general": given["general"], "held_out": given["held_out"], "sample_prompt": given["prompts"]}
+    refuse_without(given["data"] is not None, "--data", **only_pairs)
     return given
 
 
 def given_settings(arguments, about: dict, checkpoint) -> FineTuningSettings:
-    """Return the settings that the options give.
-
-    A setting without an option has its default or, when a run is resumed, its value in the checkpoint. Raises
-    ValueError if an option contradicts the checkpoint.
-    """
     kind = PreferenceSettings if about["data"] else FineTuningSettings
     given = given_fields(arguments, kind)
     with in_terms_of_options(kind):
@@ -202,20 +183,15 @@ def given_settings(arguments, about: dict, checkpoint) -> FineTuningSettings:
 
 
 def given_trainable(arguments):
-    """Return the trainable setting of the options, or None.
-
-    Raises ValueError if --alpha or --adapt is given without --lora.
-    """
+    """Return the trainable setting of the options, or None."""
+    refuse_without(arguments.lora is not None, "--lora", alpha=arguments.alpha, adapt=arguments.adapt)
     if arguments.lora is None:
-        for name in ("alpha", "adapt"):
-            if getattr(arguments, name) is not None:
-                raise ValueError(f"--{name} can only be used together with --lora")
         return arguments.last_blocks if arguments.parameters is None else arguments.parameters
     fields = {"rank": arguments.lora, "alpha": arguments.alpha, "targets": arguments.adapt}
     return LowRank(**{name: value for name, value in fields.items() if value is not None})
 
 
-def on_pairs(lm, about, settings, options, narrator):
+def on_pairs(lm, about, settings, arguments, narrator):
     general = None if about["general"] is None else "".join(TextFiles(about["general"]))
     held_out = about["held_out"]
     if held_out is not None:
@@ -223,16 +199,18 @@ def on_pairs(lm, about, settings, options, narrator):
             held_out = float(held_out)
         except ValueError:  # a file
             narrator.say(f"evaluating on {held_out}")
-    options |= vars(settings) | {"held_out": held_out, "general_text": general, "prompts": about["prompts"]}
-    return fine_tune_for_safety(lm, about["data"], **options)
+    keywords = run_keywords(arguments, about) | vars(settings)
+    return fine_tune_for_safety(
+        lm, about["data"], held_out=held_out, general_text=general, prompts=about["prompts"], **keywords
+    )
 
 
-def on_text(lm, about, settings, options, narrator) -> str:
+def on_text(lm, about, settings, arguments, narrator) -> str:
     text = TextFiles(about["text"])
     narrator.say(f"tokenizing {text.name}")
     with narrator.progress("tokenizing", "characters") as progress:
         corpus = tokenize_corpus(text, lm.tokenizer, progress=progress)
-    records = fine_tune(lm, corpus, settings, **options)
+    records = fine_tune(lm, corpus, settings, **run_keywords(arguments, about))
     losses = [record["val_loss"] for record in records if "val_loss" in record]
     if not losses:
         return f"{settings.steps} steps on {text.name}"

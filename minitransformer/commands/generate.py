@@ -3,6 +3,7 @@
 import sys
 import time
 import warnings
+from itertools import chain
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     lm = LanguageModel.load(arguments.model)
-    prompt = read_prompt() if arguments.prompt == "-" else arguments.prompt
+    prompt = prompt_of(arguments.prompt)
     tokens, context = len(lm.encode(prompt)), lm.model.config.context
     if tokens > context:
         warnings.warn(
@@ -63,27 +64,22 @@ def run(arguments) -> int:
         "use_cache": not arguments.no_cache,
     }
     start = time.perf_counter()
-    written = []  # the ids, which may be fewer than --max-new-tokens
+    written = 0  # tokens, which may be fewer than --max-new-tokens
     for i in range(arguments.samples):
-        ids = lm.stream_ids(prompt, arguments.max_new_tokens, **settings)
         if i > 0:
             show(BETWEEN_SAMPLES)
-        write(prompt, lm.tokenizer.decode_stream(kept(decoding(ids), written)))
+        ids = []
+        new = (ids.append(token) or token for token in lm.stream_ids(prompt, arguments.max_new_tokens, **settings))
+        write(chain([prompt], lm.tokenizer.decode_stream(decoding(new))))
+        written += len(ids)
     if sys.stderr.isatty():
-        say_rate(len(written), time.perf_counter() - start)
+        say_rate(written, time.perf_counter() - start)
     return 0
 
 
-def kept(ids, written: list):
-    for i in ids:
-        written.append(i)
-        yield i
-
-
-def write(prompt, pieces) -> None:
-    """Write a prompt and its continuation piece by piece, and end the line even after Ctrl-C."""
+def write(pieces) -> None:
+    """Write a text piece by piece, and end the line even after Ctrl-C."""
     try:
-        show_to_the_letter(prompt, end="")
         for piece in pieces:
             show_to_the_letter(piece, end="")
     except KeyboardInterrupt:
@@ -92,19 +88,23 @@ def write(prompt, pieces) -> None:
     show()
 
 
-def read_prompt() -> str:
-    """Return standard input without its last line break, which `echo` adds.
+def prompt_of(given: str) -> str:
+    """Return a text from the command line. If it is -, return standard input without its last line break."""
+    return decoded(sys.stdin.buffer.read(LONGEST_PROMPT + 1), LONGEST_PROMPT) if given == "-" else given
 
-    Raises ValueError if the input is not UTF-8 or is longer than LONGEST_PROMPT.
+
+def decoded(data: bytes, longest: int, where: str = "standard input") -> str:
+    """Return bytes from standard input as text, without the last line break.
+
+    Raises ValueError, which names the place, if they are not UTF-8 or are more than `longest`.
     """
-    data = sys.stdin.buffer.read(LONGEST_PROMPT + 1)
-    if len(data) > LONGEST_PROMPT:
-        raise ValueError(f"standard input: has more than {LONGEST_PROMPT:,} bytes, too many for a prompt")
+    if len(data) > longest:
+        raise ValueError(f"{where}: has more than {longest:,} bytes")
     try:
         return data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         byte = data[error.start]
-        raise ValueError(f"standard input: not UTF-8 text: byte 0x{byte:02x} at position {error.start}") from None
+        raise ValueError(f"{where}: not UTF-8 text: byte 0x{byte:02x} at position {error.start}") from None
 
 
 def say_rate(tokens: int, seconds: float) -> None:

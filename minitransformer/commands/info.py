@@ -37,22 +37,16 @@ def run(arguments) -> int:
     if arguments.model is None:
         facts, described = installation_facts(), installation_lines
     else:
-        facts, described = model_facts(arguments.model), fact_lines
+        facts, described = model_facts(arguments.model), model_lines
     lines = [json.dumps(facts)] if arguments.json else described(facts)
     show("\n".join(printable(line, keep="") for line in lines))
     return 0
 
 
 def installation_facts() -> dict:
-    """Return versions, threads, and the form in which each function with a faster twin runs.
-
-    The form is "twin" or "textbook".
-    """
-    return {
-        "minitransformer": __version__,
-        **environment(),
-        "twins": {f"{function.__module__}.{function.__name__}": form for function, form in forms_in_use().items()},
-    }
+    """Return versions, threads, and for each function with a faster twin "twin" or "textbook", whichever runs."""
+    forms = {f"{function.__module__}.{function.__name__}": form for function, form in forms_in_use().items()}
+    return {"minitransformer": __version__, **environment(), "twins": forms}
 
 
 def installation_lines(facts: dict):
@@ -62,48 +56,38 @@ def installation_lines(facts: dict):
 
 
 def model_facts(path) -> dict:
+    training = None
     if is_pretrained(path):
-        lm, training = LanguageModel.load(path), None
+        lm = LanguageModel.load(path)
     else:
         path = model_file(path)
         with open_archive(path) as archive:
             lm = LanguageModel.from_archive(archive)
-            training = training_facts(Checkpoint.from_archive(archive)) if "training" in archive.description else None
+            if "training" in archive.description:
+                checkpoint = Checkpoint.from_archive(archive)
+                training = {name: checkpoint.training[name] for name in ("step", "seconds", "last", "best", "corpus")}
+                training |= {"steps": checkpoint.settings.steps, "settings": checkpoint.settings.to_dict()}
     model, tokenizer = lm.model, lm.tokenizer
+    components = {}  # parameters with the same name in all blocks are combined
+    for name, parameter in model.named_parameters():
+        component = re.sub(r"^blocks\.\d+\.", "blocks.*.", name)
+        entry = components.setdefault(component, {"name": component, "shape": list(parameter.data.shape), "times": 0})
+        entry["times"] += 1
+        entry["parameters"] = entry["times"] * parameter.data.size
     return {
         "file": str(path),
         "config": model.config.to_dict(),
         "parameters": model.n_parameters(),
         "bytes": sum(parameter.data.nbytes for parameter in model.parameters()),
         "flops_per_token": model.flops_per_token(),
-        "components": components(model),
+        "components": list(components.values()),
         "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size},
         "training": training,
     }
 
 
-def components(model) -> list[dict]:
-    """Return the name, shape, number of occurrences and number of entries of each parameter.
-
-    Parameters with the same name in all blocks are combined.
-    """
-    entries = {}
-    for name, parameter in model.named_parameters():
-        component = re.sub(r"^blocks\.\d+\.", "blocks.*.", name)
-        entry = entries.setdefault(component, {"name": component, "shape": list(parameter.data.shape), "times": 0})
-        entry["times"] += 1
-        entry["parameters"] = entry["times"] * parameter.data.size
-    return list(entries.values())
-
-
-def training_facts(checkpoint: Checkpoint) -> dict:
-    state = checkpoint.training
-    facts = {name: state[name] for name in ("step", "seconds", "last", "best", "corpus")}
-    return facts | {"steps": checkpoint.settings.steps, "settings": checkpoint.settings.to_dict()}
-
-
-def fact_lines(facts: dict):
-    total = facts["parameters"]
+def model_lines(facts: dict):
+    total, tokenizer, training = facts["parameters"], facts["tokenizer"], facts["training"]
     yield f"{facts['file']}: a language model of {total:,} parameters"
     yield ""
     yield "configuration"
@@ -120,16 +104,12 @@ def fact_lines(facts: dict):
     yield ""
     yield f"memory      {facts['bytes'] / 2**20:,.2f} MiB of weights"
     yield f"work        {facts['flops_per_token'] / 1e6:,.2f} MFLOP to train on a token, a third of it to predict one"
-    yield f"tokenizer   {facts['tokenizer']['kind']}, {facts['tokenizer']['vocab_size']:,} tokens"
-    yield from training_lines(facts["training"])
-
-
-def training_lines(facts: dict | None):
-    if facts is None:
+    yield f"tokenizer   {tokenizer['kind']}, {tokenizer['vocab_size']:,} tokens"
+    if training is None:
         yield "training    not recorded in the file"
         return
-    corpus, last, best = facts["corpus"], facts["last"], facts["best"]
-    yield f"training    step {facts['step']:,} of {facts['steps']:,}, {facts['seconds']:,.1f} s, on {corpus['name']}"
+    last, best, of_steps = training["last"], training["best"], f"step {training['step']:,} of {training['steps']:,}"
+    yield f"training    {of_steps}, {training['seconds']:,.1f} s, on {training['corpus']['name']}"
     if "loss" in last:
         yield f"            training loss {last['loss']:.4f} at step {last['step']:,}"
     if "val_loss" in best:

@@ -5,7 +5,6 @@ from importlib import import_module
 from pathlib import Path
 
 from minitransformer.commands.options import option, out_option, seed_option, switch
-from minitransformer.system.terminal import whole_number
 
 # The help of all commands must not load the exercises. A test compares these with the package.
 SETS = "all, first, attention, norms, activations, loss, composition"
@@ -94,6 +93,7 @@ def add_arguments(parser) -> None:
         how = {"epilog": VERB_NOTES.get(verb), "formatter_class": RawDescriptionHelpFormatter}
         added = verbs.add_parser(verb, help=words, description=description, **how)
         add_options(added)
+        added.set_defaults(parser=added)
         switch(added, "--traceback", "show the traceback of an error", default=SUPPRESS)
 
 
@@ -124,8 +124,8 @@ def hint_options(parser) -> None:
 
 def run_options(parser) -> None:
     option(parser, "--like", "family of the model", "gpt", choices=("gpt", "llama"))
-    option(parser, "--steps", "training steps", 1000, "N", type=whole_number(1, "--steps"))
-    seed_option(parser, "the model", type=whole_number(0, "--seed"))
+    option(parser, "--steps", "training steps", 1000, "N", limits={"least": 1})
+    seed_option(parser, "the model")
     folder_option(parser)
 
 

@@ -1,18 +1,17 @@
 """`minitransformer misconceptions`: beliefs about language models, tested by experiments."""
 
-import contextlib
 import json
 import sys
 from pathlib import Path
 
 from minitransformer.commands.options import PROCESSES, option, out_option, seed_option, switch
 from minitransformer.experiments.misconceptions.report import OUTCOMES_FILE, Result, introduction
-from minitransformer.system.files import write_atomically
+from minitransformer.system.files import write_json
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.pictures import can_draw, new_figure, save
 from minitransformer.system.tables import table
-from minitransformer.system.terminal import show, show_to_the_letter, whole_number
+from minitransformer.system.terminal import show, show_to_the_letter
 from minitransformer.system.values import dictionary, one_of, whole
 
 HELP = "test beliefs about language models by experiments of two minutes: predict, then see"
@@ -45,8 +44,8 @@ SEEDS = {"least": 2, "most": 1000}
 def add_arguments(parser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="name of an experiment (default: list all)")
     switch(parser, "--all", "run all experiments")
-    prediction = {"type": whole_number(1, "--predict"), "metavar": "N"}
-    option(parser, "--predict", "number of the outcome that you predict (default: the command asks)", **prediction)
+    words = "number of the outcome that you predict (default: the command asks)"
+    option(parser, "--predict", words, metavar="N", limits={"least": 1})
     out_option(parser, "misconceptions", "folder for the page, the pictures and the numbers")
     words = "folder of a finished scale or train to read (default: train new models)"
     option(parser, "--from", words, metavar="FOLDER", dest="folder", type=Path)
@@ -61,7 +60,10 @@ def run(arguments) -> int:
 
     check_options(arguments)
     if arguments.name is None and not arguments.all:
-        show("\n".join(listed(experiments())))
+        rows = [("name", "the belief", "about")]
+        rows += [(one.name, one.belief, f"{one.seconds} s") for one in experiments()]
+        show("\n".join(table(rows, "<<>", indent=0)))
+        show("\nminitransformer misconceptions NAME tests one, --all all of them.")
         return 0
     chosen = experiments() if arguments.all else [experiment(one_of("experiment", arguments.name, known=NAMES))]
     check_choice(arguments, chosen)
@@ -73,11 +75,13 @@ def run(arguments) -> int:
         measured, seeds = measure(arguments, chosen, narrator)
         for one in chosen:
             results[one.name] = Result(one, one.intervals(measured[one.name]), seeds[one.name], predicted[one.name])
+            picture = arguments.out / picture_of(one)
+            picture.unlink(missing_ok=True)  # from an earlier run
             if drawn:
-                draw(one, measured[one.name], arguments.out)
-            else:
-                (arguments.out / picture_of(one)).unlink(missing_ok=True)  # from an earlier run
-        page = write(arguments.out, results)
+                figure = new_figure(*one.size)
+                one.draw(figure, measured[one.name])
+                save(figure, picture)
+        page = write(arguments.out, [results[name] for name in NAMES if name in results])
     if not arguments.quiet:
         show("\n\n".join(str(results[one.name]) for one in chosen) + "\n")
     narrator.say("open in a browser:")
@@ -103,12 +107,6 @@ def check_choice(arguments, chosen) -> None:
         raise ValueError(f"--from: {arguments.name} always trains new models, and cannot read others")
 
 
-def listed(every) -> list[str]:
-    rows = [("name", "the belief", "about")]
-    rows += [(one.name, one.belief, f"{one.seconds} s") for one in every]
-    return [*table(rows, "<<>", indent=0), "", "minitransformer misconceptions NAME tests one, --all all of them."]
-
-
 def prediction(experiment, arguments, narrator) -> int | None:
     """Introduce an experiment. Return the index of the predicted outcome, or None without a prediction."""
     narrator.say(f"{introduction(experiment)}\n")
@@ -119,19 +117,16 @@ def prediction(experiment, arguments, narrator) -> int | None:
     choices = [str(n) for n in range(1, len(experiment.outcomes) + 1)]
     answer = None
     while answer not in ("", *choices):
-        with contextlib.suppress(EOFError):
+        try:
             answer = input(f"What do you expect? {', '.join(choices[:-1])} or {choices[-1]} (Enter: nothing) ").strip()
-            continue
-        answer = ""
+        except EOFError:
+            answer = ""
     narrator.say("")
     return int(answer) - 1 if answer else None
 
 
 def measure(arguments, chosen, narrator) -> tuple[dict, dict]:
-    """Return {name: measurements} and {name: description}.
-
-    The description names the seeds, or the folder that was read.
-    """
+    """Return {name: measurements} and {name: description of the seeds, or of the folder that was read}."""
     if arguments.folder is not None:
         (one,) = chosen
         return {one.name: one.read(arguments.folder)}, {one.name: f"{one.reads} in {arguments.folder}"}
@@ -146,12 +141,6 @@ def measure(arguments, chosen, narrator) -> tuple[dict, dict]:
             words = f"interrupted: the measurements so far are in {arguments.out}; the same command resumes from there"
             raise KeyboardInterrupt(words) from None
     return measured, {name: f"seeds {of[0]} to {of[-1]}" for name, of in seeds.items()}
-
-
-def draw(experiment, measured, folder: Path) -> None:
-    figure = new_figure(*experiment.size)
-    experiment.draw(figure, measured)
-    save(figure, folder / picture_of(experiment))
 
 
 def picture_of(experiment) -> str:
@@ -172,14 +161,11 @@ def kept_results(folder: Path, every) -> dict:
         ) from None
 
 
-def write(folder: Path, results: dict) -> Path:
+def write(folder: Path, results: list) -> Path:
     """Write the numbers and the HTML page of the results to a folder. Return the path of the page."""
     from minitransformer.book.writing import write_beliefs
-    from minitransformer.experiments.misconceptions import NAMES
 
-    results = {name: results[name] for name in NAMES if name in results}
-    data = json.dumps({name: result.to_dict() for name, result in results.items()}, indent=1) + "\n"
-    write_atomically(folder / OUTCOMES_FILE, lambda file: file.write(data.encode()))
-    pictures = {name: picture_of(one.experiment) for name, one in results.items()}
+    write_json(folder / OUTCOMES_FILE, {result.experiment.name: result.to_dict() for result in results})
+    pictures = {result.experiment.name: picture_of(result.experiment) for result in results}
     drawn = {name: picture for name, picture in pictures.items() if (folder / picture).exists()}
-    return write_beliefs(folder, results.values(), drawn)
+    return write_beliefs(folder, results, drawn)

@@ -59,6 +59,11 @@ def switch(group, flag: str, words: str, **more) -> None:
     group.add_argument(flag, action="store_true", help=words, **more)
 
 
+def several(group, flag: str, words: str, metavar: str, **more) -> None:
+    """Add an option that takes one or several values."""
+    group.add_argument(flag, nargs="+", metavar=metavar, help=words, **more)
+
+
 def model_argument(parser, **more) -> None:
     parser.add_argument("model", **{"metavar": "MODEL", "help": MODEL, **more})
 
@@ -67,8 +72,8 @@ def out_option(group, default: str, words: str = "folder for the results") -> No
     option(group, "--out", words, Path(default), "FOLDER")
 
 
-def seed_option(group, subject: str, **more) -> None:
-    option(group, "--seed", f"seed of {subject}", 0, "N", limits={"least": 0}, **more)
+def seed_option(group, subject: str) -> None:
+    option(group, "--seed", f"seed of {subject}", 0, "N", limits={"least": 0})
 
 
 def run_options(group, default_out: str, picture: str) -> None:
@@ -79,6 +84,13 @@ def run_options(group, default_out: str, picture: str) -> None:
     switch(existing, "--force", "overwrite the run in that folder")
     switch(group, "--no-plot", f"draw no {picture}")
     switch(group, "--quiet", "print only the result, warnings and errors")
+
+
+def refuse_without(condition, needed: str, **given) -> None:
+    """Raise ValueError for an option in `given` that has a value, unless `condition` holds."""
+    for name, value in given.items():
+        if value is not None and value is not False and not condition:
+            raise ValueError(f"{flag_of(name)} can only be used together with {needed}")
 
 
 def flag_of(name: str) -> str:
@@ -93,8 +105,7 @@ def zero_is_none(cls, name: str) -> bool:
 def add_fields(group, cls, names, **defaults) -> None:
     """Add an option for each of these fields of a dataclass of settings.
 
-    The help ends with the default: the one in `defaults`, otherwise the field's. If it is None, its description is
-    shown.
+    The help ends with the default: the one in `defaults`, otherwise the field's, or the description of None.
     """
     for name in names:
         statement = statements(cls)[name]
@@ -115,22 +126,19 @@ def given_fields(arguments, cls) -> dict:
 
 
 @contextmanager
-def in_terms_of_options(*classes):
-    """Within a `with` block, replace names of fields in error messages with those of the options.
+def in_terms_of_options(cls):
+    """Within a `with` block, replace names of the fields of a class in error messages with those of the options.
 
     A field name that is an English word, such as positions, is replaced only at the beginning of a sentence.
     """
     try:
         yield
     except (TypeError, ValueError) as error:
-        message = str(error)
-        for cls in classes:
-            message = message.removeprefix(f"{cls.__name__}: ")
-        names = {name for cls in classes for name in statements(cls)}
+        message = str(error).removeprefix(f"{cls.__name__}: ")
 
         def flag(match):
             name, before = match[0], message[: match.start()]
             begins = not before or before.endswith(": ")
-            return flag_of(name) if name in names and ("_" in name or begins) else name
+            return flag_of(name) if name in statements(cls) and ("_" in name or begins) else name
 
         raise type(error)(re.sub(r"(?<![\w/.-])\w+(?![\w/.-])", flag, message)) from None

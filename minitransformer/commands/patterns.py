@@ -1,6 +1,5 @@
 """`minitransformer patterns`: two tiny models that learn simple patterns, and the induction head of one."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from minitransformer.commands.options import option, out_option, seed_option
 from minitransformer.commands.runs import refuse_to_overwrite
 from minitransformer.experiments.patterns.training import PatternSettings, quiet_bar, train_on_simple_patterns
-from minitransformer.system.files import write_atomically
+from minitransformer.system.files import write_json
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.pictures import can_draw
 from minitransformer.system.terminal import show
@@ -130,7 +129,3 @@ def draw_pictures(models, runs, learned, out: Path, seed: int) -> list[str]:
         return pictures
     draw_circuits(two.induction, out / CIRCUITS_FILE)
     return [*pictures, CIRCUITS_FILE]
-
-
-def write_json(path: Path, data: dict) -> None:
-    write_atomically(path, lambda file: file.write(json.dumps(data, indent=1).encode() + b"\n"))

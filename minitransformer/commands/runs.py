@@ -2,10 +2,11 @@
 
 import dataclasses
 import shlex
+from contextlib import contextmanager
 from pathlib import Path
 
 from minitransformer.commands.options import in_terms_of_options
-from minitransformer.training import MODEL_FILE, Settings
+from minitransformer.training import MODEL_FILE, Observer, ProgressBar, Settings
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.remembered import remembered
 
@@ -54,6 +55,17 @@ def recorded_arguments(checkpoint: Checkpoint, arguments, options: dict) -> dict
     return before
 
 
+def run_keywords(arguments, about: dict) -> dict:
+    """Return the keyword arguments that the functions of all runs share."""
+    return {
+        "out": arguments.out,
+        "resume": arguments.resume,
+        "plot": not arguments.no_plot,
+        "observer": Observer() if arguments.quiet else ProgressBar(),
+        "about": about,
+    }
+
+
 def refuse_to_overwrite(path: Path, about: dict, command: str) -> None:
     """Raise FileExistsError if the file contains a model that this command did not train."""
     if path.exists() and Checkpoint.read(path).training.get("about") != about:
@@ -62,9 +74,12 @@ def refuse_to_overwrite(path: Path, about: dict, command: str) -> None:
         )
 
 
-def how_to_resume(interrupt, command: str, out: Path, options: str = "") -> str:
-    """Return one line with the reason of an interruption and the command that resumes the run."""
-    reason = str(interrupt) or "interrupted"
-    if not (out / MODEL_FILE).exists():
-        return f"{reason}; nothing was saved"
-    return f"{reason}; go on with: minitransformer {command} --out {shlex.quote(str(out))} --resume{options}"
+@contextmanager
+def how_to_resume(command: str, out: Path, options: str = ""):
+    """Within a `with` block, add the command that resumes the run to the message of Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        words = f"go on with: minitransformer {command} --out {shlex.quote(str(out))} --resume{options}"
+        words = words if (out / MODEL_FILE).exists() else "nothing was saved"
+        raise KeyboardInterrupt(f"{str(interrupt) or 'interrupted'}; {words}") from None

@@ -55,13 +55,7 @@ def add_arguments(parser) -> None:
     out_option(parser, "runs/scale", "folder of the runs, which the command resumes")
     words = f"sizes in parameters, without the comparison of shapes (default: {','.join(map(str, SIZES))})"
     option(parser, "--sizes", words, metavar="N,N,…", type=sizes_of)
-    option(
-        parser,
-        "--seeds",
-        "runs of each model (default: 3; --quick: 2)",
-        metavar="N",
-        limits=RUNS,
-    )
+    option(parser, "--seeds", "runs of each model (default: 3; --quick: 2)", metavar="N", limits=RUNS)
     option(parser, "--steps", "steps of each run (default: 600; --quick: 24)", metavar="N", type=int)
     option(parser, "--workers", "number of processes (default: one per core)", metavar="N", limits=PROCESSES)
     words = "address of a Dask scheduler whose workers train (default: processes on this machine)"
@@ -79,12 +73,18 @@ def sizes_of(text: str) -> list[int]:
 
 def run(arguments) -> int:
     from minitransformer.experiments.emergence import analyze_emergent_capabilities, draw_emergence
-    from minitransformer.experiments.emergence.analysis import unique
+    from minitransformer.experiments.emergence.analysis import SEEDS, STEPS, unique
+    from minitransformer.experiments.emergence.family import configuration, of_size
 
     if arguments.dask and arguments.workers:
         raise ValueError("--workers cannot be used together with --dask, because the cluster determines the workers")
     drawn = can_draw()
-    sizes, shapes, seeds, steps = chosen_family(arguments)
+    quick = arguments.quick
+    layers, parameters = (QUICK_SHAPES, QUICK_SHAPE_PARAMETERS) if quick else (SHAPES, SHAPE_PARAMETERS)
+    sizes = [configuration(size) for size in arguments.sizes or (QUICK_SIZES if quick else SIZES)]
+    shapes = [] if arguments.sizes else [of_size(parameters, n_layers) for n_layers in layers]
+    seeds = arguments.seeds or (QUICK_SEEDS if quick else len(SEEDS))
+    steps = (QUICK_STEPS if quick else STEPS) if arguments.steps is None else arguments.steps
     runs = len(unique([*sizes, *shapes])) * seeds  # a shape may be one of the sizes
     with at_work_in(arguments.out):
         with executor_of(arguments.dask) as executor, reporting(runs, arguments.out) as progress:
@@ -103,20 +103,6 @@ def run(arguments) -> int:
     if pictures:
         show(f"\nPictures: {', '.join(map(str, pictures))}")
     return 1 if report.failures else 0
-
-
-def chosen_family(arguments) -> tuple:
-    """Return the Configs of the sizes and of the shapes, the number of seeds, and the number of steps."""
-    from minitransformer.experiments.emergence.analysis import SEEDS, STEPS
-    from minitransformer.experiments.emergence.family import configuration, of_size
-
-    quick = arguments.quick
-    layers, parameters = (QUICK_SHAPES, QUICK_SHAPE_PARAMETERS) if quick else (SHAPES, SHAPE_PARAMETERS)
-    sizes = [configuration(size) for size in arguments.sizes or (QUICK_SIZES if quick else SIZES)]
-    shapes = [] if arguments.sizes else [of_size(parameters, n_layers) for n_layers in layers]
-    seeds = arguments.seeds or (QUICK_SEEDS if quick else len(SEEDS))
-    steps = (QUICK_STEPS if quick else STEPS) if arguments.steps is None else arguments.steps
-    return sizes, shapes, seeds, steps
 
 
 @contextmanager

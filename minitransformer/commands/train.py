@@ -3,14 +3,21 @@
 import argparse
 import dataclasses
 import shlex
-import signal
 import statistics
 import warnings
 from contextlib import contextmanager
 from itertools import pairwise
 
-from minitransformer.commands.options import add_fields, given_fields, in_terms_of_options, option, run_options
-from minitransformer.commands.runs import chosen_settings, existing_run, how_to_resume, recorded_arguments
+from minitransformer.commands.options import (
+    add_fields,
+    given_fields,
+    in_terms_of_options,
+    option,
+    refuse_without,
+    run_options,
+    several,
+)
+from minitransformer.commands.runs import chosen_settings, existing_run, how_to_resume, recorded_arguments, run_keywords
 from minitransformer.config import Config
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.narrator import Narrator
@@ -26,7 +33,7 @@ from minitransformer.text import (
     reported,
     tokenize_corpus,
 )
-from minitransformer.training import MODEL_FILE, Observer, ProgressBar, Settings, pretrain
+from minitransformer.training import MODEL_FILE, Settings, pretrain
 from minitransformer.training.ranks import cores_of_a_rank, world, world_size
 from minitransformer.training.remembered import is_stream, remembered_files
 from minitransformer.training.replicas import replicas_that_pay
@@ -83,7 +90,7 @@ TRAINING_DEFAULTS = {"sample_every": 500}
 def add_arguments(parser) -> None:
     files = parser.add_argument_group("text and folder")
     words = f"UTF-8 files, or - for standard input; the last tenth is held out (default: {DEFAULT_CORPUS})"
-    files.add_argument("--text", nargs="+", metavar="FILE", help=words)
+    several(files, "--text", words, "FILE")
     run_options(files, DEFAULT_OUT, "loss.png")
 
     tokens = parser.add_argument_group("tokenizer")
@@ -117,34 +124,17 @@ def run(arguments) -> int:
         arguments.quiet = arguments.no_plot = True
         warnings.simplefilter("ignore")
     with ranks.failing_together(), ranks.at_work_in(arguments.out):
-        train(arguments, ranks)
-    return 0
-
-
-def train(arguments, ranks) -> None:
-    """Train as one of the ranks. Only the first reads, writes and prints."""
-    narrator = Narrator(arguments.quiet)
-    config, tokenizer, corpus, settings, about = ranks.from_first(lambda: prepare(arguments, narrator))
-    try:
+        narrator = Narrator(arguments.quiet)
+        config, tokenizer, corpus, settings, about = ranks.from_first(lambda: prepare(arguments, narrator))
         lm = LanguageModel(Transformer(config, settings.seed), tokenizer)
         announce(narrator, lm, corpus, settings, arguments.out)
-        with explained_to_ranks(ranks, arguments.out, about):
-            records = pretrain(
-                lm,
-                corpus,
-                settings,
-                out=arguments.out,
-                resume=arguments.resume,
-                plot=not arguments.no_plot,
-                observer=Observer() if arguments.quiet else ProgressBar(),
-                about=about,
-                communicator=ranks.communicator,
-            )
-    except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(resumption(interrupt, arguments.out, about)) from None
-    if ranks.first:
-        summarise(narrator, records, arguments.out)
-        show_to_the_letter(arguments.out / MODEL_FILE)
+        keywords = run_keywords(arguments, about) | {"communicator": ranks.communicator}
+        with resumable(arguments.out, about):
+            records = pretrain(lm, corpus, settings, **keywords)
+        if ranks.first:
+            summarise(narrator, records, arguments.out)
+            show_to_the_letter(arguments.out / MODEL_FILE)
+    return 0
 
 
 def prepare(arguments, narrator):
@@ -155,7 +145,7 @@ def prepare(arguments, narrator):
     about = given_text(arguments, checkpoint)
     text = TextFiles(about["text"]) if about["text"] else default_corpus()
     name = getattr(text, "name", DEFAULT_CORPUS)
-    try:
+    with resumable(arguments.out, about):
         if checkpoint is None:
             tokenizer = make_tokenizer(about, text, name, narrator)
             config = dataclasses.replace(config, vocab_size=tokenizer.vocab_size)
@@ -165,33 +155,24 @@ def prepare(arguments, narrator):
         narrator.say(f"tokenizing {name}")
         with narrator.progress("tokenizing", "characters") as progress:
             return config, tokenizer, tokenize_corpus(text, tokenizer, name=name, progress=progress), settings, about
-    except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(resumption(interrupt, arguments.out, about)) from None
 
 
 def given_config(arguments, checkpoint) -> Config:
-    """Return the configuration that the options give.
+    """Return the configuration that the options give, completed with the defaults or with that of the checkpoint.
 
-    A field without an option has its default or, when a run is resumed, its value in the checkpoint. The size of the
-    vocabulary is the checkpoint's, or 1 until there is a tokenizer. Raises ValueError if the configuration is invalid
-    or differs from the checkpoint's.
+    The size of the vocabulary is the checkpoint's, or 1 until there is a tokenizer. Raises ValueError if the
+    configuration is invalid or differs from the checkpoint's.
     """
     with in_terms_of_options(Config):
         if checkpoint is None:
             return Config(**(MODEL_DEFAULTS | given_fields(arguments, Config) | {"vocab_size": 1}))
-        same = {"vocab_size": checkpoint.config.vocab_size}
-        checkpoint.check_fields(
-            checkpoint.config, dataclasses.replace(checkpoint.config, **(given_fields(arguments, Config) | same))
-        )
-        return checkpoint.config
+        before = checkpoint.config
+        given = given_fields(arguments, Config) | {"vocab_size": before.vocab_size}
+        checkpoint.check_fields(before, dataclasses.replace(before, **given))
+        return before
 
 
 def given_settings(arguments, checkpoint) -> Settings:
-    """Return the settings that the options give.
-
-    A setting without an option has its default or, when a run is resumed, its value in the checkpoint. Raises
-    ValueError if an option contradicts the checkpoint.
-    """
     given = given_fields(arguments, Settings)
     before = Settings(**TRAINING_DEFAULTS) if checkpoint is None else checkpoint.settings
     beta1, beta2 = before.betas
@@ -209,8 +190,7 @@ def given_text(arguments, checkpoint) -> dict:
     """
     if checkpoint is None:
         kind = arguments.tokenizer or DEFAULT_TOKENIZER
-        if arguments.vocab_size is not None and kind != "bpe":
-            raise ValueError(f"--vocab-size can only be used together with --tokenizer bpe, not with {kind}")
+        refuse_without(kind == "bpe", f"--tokenizer bpe, not with {kind}", vocab_size=arguments.vocab_size)
         vocab_size = arguments.vocab_size
         if kind == "bpe" and vocab_size is None:
             vocab_size = DEFAULT_VOCAB_SIZE
@@ -258,36 +238,13 @@ def summarise(narrator, records, out) -> None:
     narrator.say(f"finished after {last.get('step', 0):,} steps{loss}{pace}; generate --model {out} writes text")
 
 
-def resumption(reason, out, about) -> str:
-    """Return one line with the reason of an interruption and the command that resumes the run.
+@contextmanager
+def resumable(out, about):
+    """Within a `with` block, add the command that resumes the run to the message of Ctrl-C.
 
     Standard input and pipes are not recorded, so the command names them.
     """
     given = [about["text"]] if isinstance(about["text"], str) else about["text"] or []
     text = f" --text {shlex.join(given)}" if any(file == "-" or is_stream(file) for file in given) else ""
-    return how_to_resume(reason, "train", out, text)
-
-
-@contextmanager
-def explained_to_ranks(ranks, out, about):
-    """Within a `with` block, warn when SIGTERM arrives, and give the command that resumes the run.
-
-    The previous handler runs after the warning. mpirun sends SIGTERM to all ranks if it is stopped or has lost a rank.
-    The remaining ranks cannot finish the step then, and mpirun kills them a moment later.
-    """
-
-    def stop(signum, frame):
-        if ranks.first:
-            reason = "a process of this run was lost, or mpirun was stopped"
-            warnings.warn(resumption(reason, out, about), stacklevel=1)
-        before(signum, frame)
-
-    before = signal.getsignal(signal.SIGTERM)
-    if ranks.communicator is None or not callable(before):
+    with how_to_resume("train", out, text):
         yield
-        return
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -8,6 +8,7 @@ removes the temporary files of a process that was killed (see folders.py).
 
 import contextlib
 import errno
+import json
 import os
 import stat
 from pathlib import Path
@@ -52,6 +53,12 @@ def write_atomically(path, write) -> None:
     except OSError as error:
         reason = f"{error.strerror or error}; nothing was changed"
         raise type(error)(error.errno, f"cannot write: {reason}", str(path)) from error
+
+
+def write_json(path, data) -> None:
+    """Write JSON-serializable data with write_atomically."""
+    content = json.dumps(data, indent=1).encode() + b"\n"
+    write_atomically(path, lambda file: file.write(content))
 
 
 def status(path) -> os.stat_result | None:

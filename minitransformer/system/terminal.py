@@ -111,18 +111,6 @@ def make_streams_usable():
             stream.reconfigure(errors="surrogateescape" if stream.encoding.lower() == "utf-8" else "replace")
 
 
-def whole_number(least, option):
-    """Return a type for argparse that accepts integers from `least` on. Its error message begins with `option`."""
-
-    def read(text):
-        with contextlib.suppress(ValueError):
-            if int(text) >= least:
-                return int(text)
-        raise argparse.ArgumentTypeError(f"{option} is a whole number, {least} or more, not {text}")
-
-    return read
-
-
 def counted(n, noun):
     """Return the number n with the noun in the singular or plural: `1 case`, `1,000 cases`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 import warnings
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from small_runs import TEXT, At, assert_same_weights, small_lm, without_seconds
 
 from minitransformer import LanguageModel
 from minitransformer.cli import LESS_MEMORY, build_parser, describe, main
-from minitransformer.commands import train
+from minitransformer.commands import runs, train
 from minitransformer.training import Settings
 from minitransformer.training.checkpoints import Checkpoint
 
@@ -59,11 +58,6 @@ def aloud(arguments):
 # Help.
 
 
-def test_the_version_is_printed(capsys):
-    assert main(["--version"]) == 0
-    assert re.fullmatch(r"minitransformer \d+\.\d+\.\d+\n", capsys.readouterr().out)
-
-
 def test_the_command_line_loads_no_extra_and_nothing_that_is_slow_to_load():
     slow = "{'matplotlib', 'scipy.special', 'gradcheck.checking', 'unittest', 'asyncio'}"
     code = f"import sys, minitransformer.cli as c; c.build_parser(); print(*{slow} & set(sys.modules))"
@@ -86,18 +80,6 @@ def test_train_writes_a_model_its_metrics_and_a_picture(capsys, text, out):
     assert len(without_seconds(out / "metrics.jsonl")) == 13
     lm = LanguageModel.load(out / "model.npz")
     assert lm.generate("cat", 5).startswith("cat")
-
-
-@pytest.mark.slow
-def test_several_files_and_standard_input_are_one_text(monkeypatch, tmp_path, text, out):
-    half = len(TEXT) // 2
-    (tmp_path / "first.txt").write_text(TEXT[:half])
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT[half:].encode())))
-    assert main(begin(text, out)) == 0
-    assert (
-        main(["train", "--text", str(tmp_path / "first.txt"), "-", "--out", str(tmp_path / "b"), *SMALL, *PLAIN]) == 0
-    )
-    assert_same_weights(LanguageModel.load(out / "model.npz"), LanguageModel.load(tmp_path / "b" / "model.npz"))
 
 
 @pytest.mark.parametrize("kind, vocab_size", [pytest.param("byte", 256, marks=pytest.mark.slow), ("bpe", 270)])
@@ -156,16 +138,11 @@ def test_a_run_is_not_overwritten_unless_told_to(capsys, text, out):
     assert load_archive(out / "model.npz")[1]["training"]["settings"]["seed"] == 1
 
 
-def test_resume_needs_a_run(capsys, text, out):
-    words = "error: .*run: there is no model.npz to resume from; begin without --resume"
-    assert_one_line(capsys, main(begin(text, out, "--resume")), 1, words)
-
-
 @pytest.fixture
 def interrupted(monkeypatch, capsys, text, out):
     """Train until Ctrl-C at step 7, and return the line on standard error."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr(train, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))
+    monkeypatch.setattr(runs, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))
     assert main(begin(text, out, "--dropout", "0.1")) == 130
     signal.signal(signal.SIGINT, before)
     monkeypatch.undo()
@@ -184,13 +161,6 @@ def test_ctrl_c_is_one_line_that_says_how_to_go_on(interrupted, tmp_path, text, 
     assert main(begin(text, tmp_path / "whole", "--dropout", "0.1")) == 0
     assert_same_weights(LanguageModel.load(out / "model.npz"), LanguageModel.load(tmp_path / "whole" / "model.npz"))
     assert without_seconds(out / "metrics.jsonl") == without_seconds(tmp_path / "whole" / "metrics.jsonl")
-
-
-def test_the_whole_command_may_be_repeated_to_resume(interrupted, capsys, text, out):
-    assert main(aloud(begin(text, out, "--dropout", "0.1", "--resume"))) == 0
-    said = capsys.readouterr().err
-    assert "resuming after step 7 of 12" in said and "training a tokenizer" not in said  # the checkpoint has it
-    assert Checkpoint.read(out / "model.npz").training["step"] == 12
 
 
 OTHER_OPTIONS = [
@@ -217,24 +187,11 @@ def test_resuming_with_another_text_is_refused(capsys, interrupted, text, out):
 
 def test_resuming_standard_input_asks_for_it_again(monkeypatch, capsys, out):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
-    monkeypatch.setattr(train, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))
+    monkeypatch.setattr(runs, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     assert main(begin("-", out)) == 130
     signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err.endswith(f"go on with: minitransformer train --out {out} --resume --text -\n")
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
-def test_so_does_a_pipe_that_has_a_name(monkeypatch, tmp_path, text, out, capsys):
-    pipe = tmp_path / "a pipe"
-    os.mkfifo(pipe)
-    writing = threading.Thread(target=lambda: pipe.write_bytes(text.read_bytes()))
-    writing.start()
-    monkeypatch.setattr(train, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))
-    assert main(begin(pipe, out)) == 130
-    writing.join()
-    command = f"minitransformer train --out {out} --resume --text '{pipe}'"
-    assert capsys.readouterr().err.endswith(f"go on with: {command}\n")
 
 
 # Errors.
@@ -277,31 +234,23 @@ def test_a_text_that_cannot_be_trained_on_is_one_line(capsys, text, out, content
         (f"--width {10**9}", 1, "a model of these sizes has more than 10,000,000,000,000 weights"),
         (f"--ff {10**4000}", 1, r"--ff must be at most 9,223,372,036,854,775,807, not 10{90,99}\.\.\.0{90,99}"),
         ("--prompt Q", 1, "the sample prompt: unknown character 'Q'"),
+        ("--out text.txt", 1, "text.txt: is a file, not a folder"),
+        ("--out none --resume", 1, "none: there is no model.npz to resume from; begin without --resume"),
         ("--bogus", 2, r"unrecognized arguments: --bogus \(see minitransformer --help\)"),
         ("--resume --force", 2, "argument --force: not allowed with argument --resume"),
     ],
 )
-def test_options_that_cannot_be_are_one_line(capsys, text, out, options, status, words):
+def test_options_that_cannot_be_are_one_line(capsys, monkeypatch, text, out, options, status, words):
+    monkeypatch.chdir(text.parent)
     assert_one_line(capsys, main(begin(text, out, *shlex.split(options))), status, f"error: .*({words})")
     assert not (out / "model.npz").exists()
-
-
-def test_an_unknown_command_is_one_line(capsys):
-    assert_one_line(capsys, main(["tarin"]), 2, "error: argument COMMAND: invalid choice: 'tarin'")
-
-
-def test_a_file_in_the_folders_place_is_one_line_before_any_work(capsys, text, out):
-    out.write_text("a file")
-    assert_one_line(capsys, main(aloud(begin(text, out))), 1, "error: .*run: is a file, not a folder")
-    status = main(aloud(begin(text, out / "below")))
-    assert_one_line(capsys, status, 1, "error: .*below: cannot write there: Not a directory")
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(monkeypatch, capsys, text, out):
     def full(*arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(train, "Observer", lambda: At(8, lambda: monkeypatch.setattr(os, "replace", full)))
+    monkeypatch.setattr(runs, "Observer", lambda: At(8, lambda: monkeypatch.setattr(os, "replace", full)))
     status = main(begin(text, out, "--checkpoint-every", "5"))
     assert_one_line(capsys, status, 1, "error: .*model.npz: cannot write: No space left on device; nothing was changed")
     assert Checkpoint.read(out / "model.npz").training["step"] == 5
@@ -357,14 +306,6 @@ def test_the_options_that_need_less_memory_are_the_commands_own():
         assert set(re.findall(r"--[\w-]+", words)) <= set(parser._option_string_actions)
 
 
-def test_ctrl_c_before_training_is_one_line(monkeypatch, capsys, text, out):
-    def interrupt(*arguments, **options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(train, "tokenize_corpus", interrupt)
-    assert_one_line(capsys, main(begin(text, out)), 130, "interrupted; nothing was saved")
-
-
 def test_a_warning_is_one_line(monkeypatch, capsys):
     def run(arguments):
         warnings.warn("something\nis odd", stacklevel=1)
@@ -400,15 +341,6 @@ def test_sigint_ends_the_process_with_130_and_one_line(text, out):
         shown, said = process.communicate(timeout=60)
     assert (process.returncode, shown) == (130, "")
     assert re.fullmatch(r"minitransformer: interrupted after step \d+ of 100000, saved in .* --resume\n", said)
-
-
-@pytest.mark.slow
-def test_a_reader_that_stops_reading_is_no_error(tmp_path):
-    small_lm().save(tmp_path / "model.npz")
-    with started("info", tmp_path) as process:
-        process.stdout.close()
-        assert process.wait(timeout=60) == 141
-        assert process.stderr.read() == ""
 
 
 # Information about a model.

@@ -15,7 +15,7 @@ from small_runs import TEXT, At, assert_same_weights, weights, without_seconds
 
 from minitransformer import LanguageModel
 from minitransformer.cli import main
-from minitransformer.commands import finetune
+from minitransformer.commands import runs
 from minitransformer.system.archive import save_archive
 from minitransformer.training import FineTuningSettings, LowRank, PreferenceSettings, fine_tune, fine_tune_for_safety
 from minitransformer.training.checkpoints import Checkpoint
@@ -82,18 +82,6 @@ def test_on_a_text_it_does_what_the_library_does_and_prints_the_losses(capsys, f
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["metrics.jsonl", "model.npz"]
 
 
-@pytest.mark.slow
-def test_with_progress_and_a_picture(capsys, folder):
-    pytest.importorskip("matplotlib")
-    assert main([argument for argument in on_pairs(folder) if argument not in PLAIN]) == 0
-    said = capsys.readouterr().err
-    for words in ("fine-tuning ", "pairs.jsonl, into", "step     6: training loss", "margin", "generate --model"):
-        assert words in said
-    assert (folder / "out" / "finetuning.png").read_bytes()[:4] == b"\x89PNG"
-    assert main([argument for argument in on_text(folder, "--force") if argument not in PLAIN]) == 0
-    assert (folder / "out" / "loss.png").exists() and "validation loss" in capsys.readouterr().err
-
-
 def test_every_option_reaches_the_settings(folder):
     options = """--objective unlikelihood --beta 0.3 --perplexity-limit 9 --lora 3 --alpha 2 --adapt *.w_o *.w_k
         --steps 5 --batch-size 2 --lr 0.01 --min-lr 0.002 --warmup 1 --weight-decay 0.1 --clip 0
@@ -148,7 +136,7 @@ def test_a_wrecked_model_is_said_in_words_and_by_the_exit_status(capsys, folder)
 def interrupt(monkeypatch, capsys, arguments):
     """Run until Ctrl-C at step 3, and return the line on standard error."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr(finetune, "Observer", lambda: At(3, lambda: signal.raise_signal(signal.SIGINT)))
+    monkeypatch.setattr(runs, "Observer", lambda: At(3, lambda: signal.raise_signal(signal.SIGINT)))
     try:
         assert main(arguments) == 130
     finally:
@@ -284,24 +272,13 @@ def test_options_that_cannot_be_are_one_line(capsys, folder, options, status, wo
     assert not (folder / "out" / "model.npz").exists()
 
 
-@pytest.mark.parametrize("option", [["--objective", "dpo"], ["--beta", "1"], ["--held-out", "0.3"], ["--prompt", "a"]])
-def test_options_of_pairs_are_refused_with_a_text(capsys, folder, option):
-    assert_one_line(
-        capsys, main(on_text(folder, *option)), 1, f"error: {option[0]} can only be used together with --data"
-    )
-
-
-def test_a_bad_row_is_one_line_that_names_it(capsys, folder):
-    with open(folder / "pairs.jsonl", "a") as file:
-        file.write('{"prompt": "a cat"}\n')
-    assert_one_line(capsys, main(on_pairs(folder)), 1, r'error: .*pairs\.jsonl: line 31: has no "safe"')
-
-
 @pytest.mark.parametrize(
     "arguments, words",
     [
         (["finetune"], "MODEL is missing"),
         (["finetune", "base"], "the data is missing"),
+        (["finetune", "base", "--text", "a.txt", "--beta", "0"], "--beta can only be used together with --data"),
+        (["finetune", "base", "--text", "a.txt", "--prompt", "a"], "--prompt can only be used together with --data"),
         (["finetune", "--resume"], "there is no model.npz to resume from; begin without --resume"),
         (["finetune", "nowhere", "--data", "politeness"], "nowhere: no such file or folder"),
     ],

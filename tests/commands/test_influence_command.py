@@ -80,12 +80,6 @@ def test_a_mistake_is_one_line(run, options, message, capsys):
     assert message in said and said.count("\n") == 1
 
 
-def test_a_model_that_does_not_know_its_text_asks_for_it(tmp_path, capsys):
-    small_lm().save(tmp_path / "model.npz")
-    assert main(["influence", str(tmp_path), *ASK]) == FAILURE
-    assert "does not record the training text; give it with --text" in capsys.readouterr().err
-
-
 def remembering(folder, run, **about):
     """Copy the model of a run to a folder, with something else to remember."""
     arrays, description = load_archive(run / "model.npz")
@@ -106,12 +100,3 @@ def test_a_device_or_a_pipe_is_not_read_because_a_file_remembers_it(run, tmp_pat
     assert capsys.readouterr().err.endswith(said)
     assert main(["train", "--out", str(folder), "--resume", "--quiet", "--no-plot"]) == FAILURE
     assert capsys.readouterr().err.endswith(said)
-
-
-@pytest.mark.parametrize("text", [[], "", [""], ["book.txt", ""], "a\0b"])
-@pytest.mark.parametrize("command", [["influence", *ASK], ["train", "--resume", "--quiet", "--no-plot", "--out"]])
-def test_a_text_to_remember_that_names_no_file_is_refused(run, tmp_path, text, command, capsys):
-    folder = str(remembering(tmp_path, run, text=text))
-    assert main([*command, folder]) == FAILURE
-    said = "model.npz: its training state is damaged (about: text must be one or several paths, not "
-    assert capsys.readouterr().err.startswith(f"minitransformer: error: {folder}/{said}")

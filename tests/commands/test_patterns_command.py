@@ -4,12 +4,12 @@ import json
 import re
 
 import pytest
-from small_runs import assert_same_weights, small_corpus, small_lm, without_seconds
+from small_runs import assert_same_weights, without_seconds
 
 from minitransformer import LanguageModel
 from minitransformer.cli import FAILURE, INTERRUPTED, main
 from minitransformer.commands import patterns
-from minitransformer.training import MODEL_FILE, Settings, TrainingInterrupted, pretrain
+from minitransformer.training import TrainingInterrupted
 
 pytestmark = pytest.mark.slow  # trains models again and again
 
@@ -75,12 +75,3 @@ def test_another_seed_gives_other_numbers_and_other_settings_are_not_resumed(who
     assert re.fullmatch(r"minitransformer: error: .*model.npz: cannot resume: positions was learned, .*\n", said)
     assert main([*SHORT, "--steps", "7", "--out", str(whole)]) == FAILURE
     assert "cannot resume: steps was 6, and now is 7" in capsys.readouterr().err
-
-
-def test_nobody_elses_model_is_overwritten(tmp_path, capsys):
-    pretrain(small_lm(), small_corpus(), Settings(steps=2), out=tmp_path / "two-blocks")
-    before = (tmp_path / "two-blocks" / MODEL_FILE).read_bytes()
-    assert main([*SHORT, "--out", str(tmp_path)]) == FAILURE
-    words = "contains a model that this command did not train; choose another folder with --out"
-    assert capsys.readouterr().err.endswith(f"two-blocks/{MODEL_FILE}: {words}\n")
-    assert (tmp_path / "two-blocks" / MODEL_FILE).read_bytes() == before
