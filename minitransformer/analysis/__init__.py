@@ -7,6 +7,7 @@ from minitransformer.analysis.contributions import PositionContributions, positi
 from minitransformer.analysis.flow import InformationFlow, trace_information_flow
 from minitransformer.analysis.heads import (
     HeadScores,
+    attention_rollout,
     attention_weights,
     duplicate_token_score,
     head_scores,
@@ -19,7 +20,6 @@ from minitransformer.analysis.patching import attribution_effects, logit_differe
 from minitransformer.analysis.patching_maps import PatchingMaps, patch_prompts
 from minitransformer.analysis.pictures import draw_attention
 from minitransformer.analysis.residual import DirectContributions, direct_contributions
-from minitransformer.analysis.rollout import attention_rollout
 from minitransformer.analysis.tokens import shown, token_strings
 
 __all__ = [

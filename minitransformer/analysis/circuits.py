@@ -1,18 +1,16 @@
 """The QK and OV circuits of an induction head, computed from the weights alone (Elhage et al., 2021).
 
-A head does two independent things. W_q and W_k determine the position that it attends to, and they enter only as a
-product with each other. W_v and W_o determine the vector that it copies from there, and they also enter only as a
-product. Each of the two products is therefore a matrix between tokens, which shows the head's effect for all tokens of
-the vocabulary at once, without running the model.
+W_q and W_k determine the position that a head attends to, and they enter only as a product. W_v and W_o determine the
+vector that it copies from there, and they also enter only as a product. Each product is a matrix between tokens, which
+shows the head's effect for all tokens of the vocabulary at once, without running the model.
 
 Let E (S, C) be the embeddings of S tokens and U (S, C) their rows of the unembedding. A norm of the stream x is
 N(x) = r(x) · (x A) + β, with A a fixed matrix: the gain γ, and for layer normalization the centring,
 
     A = (I − 1/C) diag(γ)      RMS norm: A = diag(γ)          (1)
 
-and r(x) > 0 one number for each position, the inverse of its standard deviation or root mean square. We fold A into the
-weights and omit r(x) and the biases. Below, A belongs to the first norm of the head's block, A_p to the first norm of
-head p's block, and A_f to the final norm.
+and r(x) > 0 one number for each position. We fold A into the weights and omit r(x) and the biases. Below, A belongs to
+the first norm of the head's block, A_p to the first norm of head p's block, and A_f to the final norm.
 
 **OV: the effect of attending to a token.** If head h attends to a position that holds only a token's embedding, it maps
 that embedding through W_v and W_o to the end of the stream, where the unembedding turns it into logits:
@@ -23,50 +21,44 @@ Entry [a, b] is the effect of attending to token a on the logit of token b. A he
 on the diagonal.
 
 **QK: the position attended to, with the help of an earlier head.** An induction head at token a looks for the position
-after an earlier a. There are two known ways in which a head p of an earlier block can make this possible. Each is
-described by a matrix.
+after an earlier a. There are two known ways in which a head p of an earlier block can make this possible.
 
-*Through the previous token* (K-composition). The stream at the wanted position does not contain the token before it,
-until a previous-token head p copies it there through W_v and W_o. The key at that position then matches the query of
-that token:
+*Through the previous token* (K-composition). A previous-token head p copies the token before a position into its
+stream, through W_v and W_o. The key at that position then matches the query of that token:
 
     query of a = E A W_q^h      key of "after b" = (E A_p W_v^p W_o^p) A W_k^h          (3)
     QK = query keyᵀ / √D                            (4)
 
-Entry [a, b] is the score with which a query at token a attends to a position after token b. With rotary positions,
-query and key are rotated, and their product depends on the distance between them. The mean over several distances δ is
+Entry [a, b] is the score with which a query at token a attends to a position after token b. With rotary positions, the
+product depends on the distance between query and key. The mean over several distances δ is
 
     query of a, turned: the mean over δ of R_δ (E A W_q^h)          (5)
 
 against a key at position 0.
 
-*Through a pointer* (Q-composition). This needs a model that adds positional embeddings P (T, C), learned or sinusoidal,
-to the stream. A duplicate-token head p attends to the earlier a, at position s, and copies its positional embedding
-P_s. From it the induction head computes a query for position s + 1:
+*Through a pointer* (Q-composition). This needs a model that adds positional embeddings P (T, C) to the stream. A
+duplicate-token head p attends to the earlier a, at position s, and copies its positional embedding P_s. From it the
+induction head computes a query for position s + 1:
 
     query of "a was at s" = (P A_p W_v^p W_o^p) A W_q^h      key of k = P A W_k^h       (6)
 
 Their product, divided by √D, has one row for each s and one column for each k ≥ 1. Entry [s, s] is therefore the score
 with which a token that also occurred at position s attends to position s + 1. Another head may use the same pointer to
-attend to s − 1. This matrix describes one head and does not show which of the two a given head will learn.
+attend to s − 1.
 
-**Scores.** Three scores measure how far such a matrix M (S, S) maps each token to itself. The first is the fraction of
-rows with their largest entry on the diagonal, 1/S by chance. The second is Elhage et al.'s copying score over the
-eigenvalues λ of M,
+**Scores.** Three scores measure how far such a matrix M (S, S) maps each token to itself: the fraction of rows with
+their largest entry on the diagonal, 1/S by chance; Elhage et al.'s copying score over the eigenvalues λ of M,
 
     Σ λ / Σ |λ|                                     (7)
 
-It is 1 if all eigenvalues are positive, as for a positive multiple of the identity, −1 if all are negative, and about 0
-by chance. The third is the contrast of the diagonal, its mean minus the mean of all other entries. The first two do not
-depend on the scale of M, so they can be 1 for a head whose output is negligible. The third depends on the scale, so it
-tells which of two heads matters more.
+which is 1 for a positive multiple of the identity, −1 for a negative one, and about 0 by chance; and the contrast of
+the diagonal, its mean minus the mean of all other entries. Only the third depends on the scale of M, so it tells which
+of two heads matters more.
 
-Limits. The factor r(x) is omitted. In OV it scales each row, which changes neither the signs nor the order of the
-entries within a row. In QK it scales each *column*, which may change the order within a row. Two QK matrices cannot be
-compared by size, because their omitted factors differ. Each matrix describes one path of many: the embedding also
-reaches the head through the layers between, and the head's output also reaches the logits through later blocks.
-Finally, a circuit shows a possible mechanism. Whether the head uses it is shown only by running the model and ablating
-the head (see experiments/patterns/).
+Limits. The factor r(x) is omitted. In OV it scales each row, which does not change the order of its entries. In QK it
+scales each *column*, which may change the order within a row. Each matrix describes one path of many: the embedding
+also reaches the head through the layers between, and the head's output also reaches the logits through later blocks. A
+circuit shows a possible mechanism. Whether the head uses it is shown only by ablating it (see experiments/patterns/).
 """
 
 from dataclasses import dataclass
@@ -115,11 +107,9 @@ def ov_circuit(model, block: int, head: int, tokens) -> Circuit:
 
 
 def qk_circuit(model, head: tuple[int, int], previous: tuple[int, int], tokens, distances=(0,)) -> Circuit:
-    """Return the QK circuit (4) between `tokens` and the positions after them.
+    """Return the QK circuit (4) between `tokens` (S,) and the positions after them.
 
-    head, previous   (block, head) of the induction head and of the previous-token head, which must be in an earlier
-                     block
-    tokens           (S,) ids
+    head, previous   (block, head) of the induction head and of the previous-token head
     distances        the distances from key to query to average over; they have no effect without rotary positions
 
     Raises ValueError unless `previous` is in an earlier block.
@@ -137,8 +127,7 @@ def qk_circuit(model, head: tuple[int, int], previous: tuple[int, int], tokens, 
 def pointer_circuit(model, head: tuple[int, int], duplicate: tuple[int, int], positions: int) -> Circuit:
     """Return the pointer circuit (6) for the positions s = 0 … positions − 2.
 
-    head, duplicate   (block, head) of the induction head and of the duplicate-token head, which must be in an earlier
-                      block
+    head, duplicate   (block, head) of the induction head and of the duplicate-token head
     positions         T, the number of positional embeddings to use
 
     Raises ValueError unless `duplicate` is in an earlier block, or if the model uses rotary positions.
@@ -162,10 +151,7 @@ def check_earlier(head, other) -> None:
 
 
 def projected(model, block: int, head: int, part: str, x):
-    """Return the queries, keys or values (S, D) of a head for a stream x (S, C), before any rotation.
-
-    `part` is "w_q", "w_k" or "w_v". Several query heads may share one head of keys and values.
-    """
+    """Return the queries, keys or values (S, D) of a head, by `part`, for a stream x (S, C), before any rotation."""
     attention, config = model.blocks[block].attention, model.config
     index = head if part == "w_q" else head // (config.n_heads // config.kv_heads)
     columns = slice(index * attention.d_head, (index + 1) * attention.d_head)
@@ -198,5 +184,4 @@ def turned(turn, x, distance: int):
 
 
 def head_name(head: tuple[int, int]) -> str:
-    """Return the usual name of a head, such as 1.3 for head 3 of blocks.1."""
     return f"{head[0]}.{head[1]}"

@@ -17,12 +17,11 @@ import numpy as np
 
 from minitransformer.analysis.contributions import position_contributions
 from minitransformer.analysis.data import Data
-from minitransformer.analysis.flow import ABLATED, prediction_at
+from minitransformer.analysis.flow import ABLATED, index_from_0, prediction_at
 from minitransformer.analysis.shading import SHADES, painted, strengths, terminal_colours
 from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.tables import table
-from minitransformer.system.values import whole
 
 BAR = 20  # characters in the longest bar
 NOT_SHOWN = "Attention shows where the position looks, not which information it reads there or where that came from."
@@ -67,7 +66,7 @@ class ContextInfluence(Data):
 
     def draw(self, path) -> None:
         """Draw the text twice as a PNG, shaded by attention and by ablation. Raises MissingExtra without matplotlib."""
-        from minitransformer.analysis.flow_pictures import draw_context
+        from minitransformer.analysis.pictures import draw_context
 
         draw_context(self, path)
 
@@ -81,18 +80,16 @@ def visualize_context_influence(
     ablation: str = "hide",
     stream: TextIO | None = None,
 ) -> ContextInfluence:
-    """Show how the prediction after one token of a text depends on the tokens so far.
+    """Show how the prediction after one token of a text depends on the tokens so far. Return a ContextInfluence.
 
     position   index of the token after which the model predicts; a negative index counts from the end
     out        path of a PNG to draw (needs matplotlib), or None
     ablation   how a token is ablated, "hide" or "blank": see contributions.py
-    stream     file to which the report is printed (default: standard output). On a terminal, tokens are shaded, unless
-               the environment forbids colours (NO_COLOR, TERM=dumb). Otherwise the report is a table with bars
+    stream     file to which the report is printed (default: standard output), shaded on a terminal unless the
+               environment forbids colours (NO_COLOR, TERM=dumb), otherwise as a table with bars
 
-    Returns a ContextInfluence. Costs n forward passes over n tokens, where n is the number of tokens up to the
-    position, and a few more. Raises TypeError if the position is not an integer, IndexError if it is outside the text,
-    ValueError for an empty text, a position beyond the context or an unknown ablation, and MissingExtra or OSError if
-    the PNG cannot be drawn or written.
+    Costs about n forward passes over the n tokens up to the position. Raises TypeError, IndexError or ValueError for a
+    position without a prediction, and MissingExtra or OSError if the PNG cannot be drawn or written.
     """
     influence = context_influence(lm, text, position, ablation=ablation)
     if out is not None:
@@ -106,7 +103,7 @@ def visualize_context_influence(
 def context_influence(lm, text: str, position: int, *, ablation="hide") -> ContextInfluence:
     """Compute a ContextInfluence without showing it; see visualize_context_influence."""
     ids = lm.encode(text)
-    index = position_index(position, len(ids))
+    index = index_from_0("position", position, len(ids), len(ids) - 1)
     seen, target, in_text = prediction_at(lm, ids, index + 1)
     contributions = position_contributions(lm.model, seen, target, ablation=ablation)
     return ContextInfluence(
@@ -122,16 +119,6 @@ def context_influence(lm, text: str, position: int, *, ablation="hide") -> Conte
         ablated_by=ablation,
         **contributions.correlations["attention"],
     )
-
-
-def position_index(position, n_tokens: int) -> int:
-    """Convert a position, which may be negative, to an index from 0. Raises IndexError if it is out of range."""
-    i = whole("position", position)
-    if not -n_tokens <= i < n_tokens:
-        raise IndexError(
-            f"position must be from {-n_tokens} to {n_tokens - 1} for a text of {n_tokens} tokens, not {i}"
-        )
-    return i + n_tokens if i < 0 else i
 
 
 def headline(influence: ContextInfluence) -> str:
@@ -150,20 +137,17 @@ def bars(influence: ContextInfluence):
 def shaded_lines(influence: ContextInfluence, colours: int):
     """Yield the lines of the text shaded by attention, and then by ablation. A legend precedes each."""
     yield f"attention, {painted('most', SHADES['attention'], 1, colours)} {influence.attention.max():.3f}"
-    yield shaded_text(
-        influence.tokens, strengths(influence.attention), (SHADES["attention"], SHADES["attention"]), colours
-    )
+    yield shaded_text(influence.tokens, influence.attention, ("attention", "attention"), colours)
     lost, gained = (painted(name, SHADES[name], 1, colours) for name in ("lost", "gained"))
     yield f"ablation, {lost} or {gained}, at most {np.abs(influence.ablation).max():.3f} nats"
-    yield shaded_text(influence.tokens, strengths(influence.ablation), (SHADES["lost"], SHADES["gained"]), colours)
+    yield shaded_text(influence.tokens, influence.ablation, ("lost", "gained"), colours)
 
 
-def shaded_text(tokens, strength, inks, colours: int) -> str:
+def shaded_text(tokens, values, shades, colours: int) -> str:
     """Return the shaded tokens as text. Line breaks in the tokens also end a line of the result."""
     text = ""
-    for token, s in zip(tokens, strength, strict=True):
-        text += painted(shown(token), inks[0] if s >= 0 else inks[1], abs(s), colours)
-        text += "\n" * token.endswith("\n")
+    for token, s in zip(tokens, strengths(values), strict=True):
+        text += painted(shown(token), SHADES[shades[int(s < 0)]], abs(s), colours) + "\n" * token.endswith("\n")
     return text.removesuffix("\n")
 
 

@@ -5,7 +5,7 @@ measured by
 
 (a) **attention**, the weight from the last position to j, averaged over all heads and layers. It shows where the model
     looked, not which information it read there (Jain and Wallace, 2019). Its rollout follows the weights through the
-    layers (see rollout.py);
+    layers (see heads.py);
 
 (b) **value-weighted attention**, the norm of the vector that is moved, ‖α_j v_j W_o^h‖, averaged over heads and layers
     (Kobayashi et al., 2020). A head that rests on a token whose value vector is nearly zero moves nearly nothing;
@@ -18,9 +18,8 @@ measured by
 
 Attention and (b) describe one step, from the last position, and have no sign. Rollout and (c) follow all layers, but
 (c) only to first order: when the model is certain, log p is flat, and (c) is nearly zero even for the important
-positions. Each estimate is judged by its correlation with (d) over the positions. Pearson's correlation is
-dominated by the few important positions; in Spearman's, the order of the many unimportant ones counts as much. Both use
-the sign of (d), which is negative if a token speaks against y.
+positions. Each estimate is judged by its correlation with (d). Pearson's correlation is dominated by the few important
+positions; in Spearman's, the order of the many unimportant ones counts as much.
 
 **Two kinds of ablation**, because "without position j" can have several meanings:
 
@@ -30,11 +29,10 @@ the sign of (d), which is negative if a token speaks against y.
 `blank`   The embedding of j's token is replaced by the mean of all embeddings. Other positions can still attend to j
           and read the information that it has collected from elsewhere, but not its token.
 
-`hide` is the default. It removes the position from the flow of information and adds nothing instead; with rotary
-positions, hiding the first token is equivalent to deleting it. Its disadvantage is that a head may attend to that token
-when it has nothing to do (an attention sink, Xiao et al., 2024). Such a head then has to look elsewhere, which changes
-the loss too. `blank` keeps the sink, but puts a vector there that the model has never seen. Neither shows two positions
-with the same information: if one is hidden, the other still provides it. The decreases therefore need not add up.
+`hide` is the default. It removes the position from the flow of information and adds nothing instead. Its disadvantage
+is that a head may attend to that token when it has nothing to do (an attention sink, Xiao et al., 2024), and then has
+to look elsewhere, which changes the loss too. `blank` keeps the sink, but puts a vector there that the model has never
+seen. Neither shows two positions with the same information: if one is hidden, the other still provides it.
 """
 
 from dataclasses import dataclass
@@ -42,10 +40,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from minitransformer.analysis.data import Data
-from minitransformer.analysis.heads import attention_weights
+from minitransformer.analysis.heads import attention_rollout, attention_weights
 from minitransformer.analysis.hooks import in_each_block, record_gradients, record_in_each_block, replaced_by
 from minitransformer.analysis.residual import head_output
-from minitransformer.analysis.rollout import attention_rollout
 from minitransformer.layers.softmax import log_softmax
 from minitransformer.system.values import one_of
 
@@ -109,15 +106,11 @@ def position_contributions(model, ids, target: int, *, ablation: str = "hide") -
 
 
 def log_probabilities(model, ids):
-    """Return the log-probabilities (B, V) of the token after the last of ids (B, n)."""
     return log_softmax(model.predict(ids, last_only=True)[:, 0])[0]
 
 
 def value_weighted_attention(model, ids, all_weights):
-    """Return the value-weighted attention ‖α_j v_j W_o^h‖ of every head, an array (L, H, n).
-
-    `ids` is (n,), and `all_weights` (L, H, n, n) are its attention weights.
-    """
+    """Return ‖α_j v_j W_o^h‖ of every head (L, H, n) for ids (n,) and their attention weights (L, H, n, n)."""
     all_values = record_in_each_block(model, ids, "attention.v")
     lengths = []
     for block, weights, v in zip(model.blocks, all_weights, all_values, strict=True):
@@ -190,10 +183,7 @@ def correlations(measure, truth) -> dict:
 
 
 def ranks(x):
-    """Return the rank of each entry of x (n,), counted from 1. Equal entries share their mean rank.
-
-    scipy.stats.rankdata gives the same result, but importing it takes about a second.
-    """
+    """Return the ranks of x (n,), from 1, as scipy.stats.rankdata does, whose import takes about a second."""
     _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 

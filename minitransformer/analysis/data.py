@@ -18,10 +18,7 @@ class Data:
 
 
 def as_data(value):
-    """Convert a value, and recursively its contents, to a JSON-serializable value.
-
-    An object with a to_dict method is converted by that method, any other dataclass by its fields. NaN becomes None.
-    """
+    """Convert a value and its contents, by their to_dict if any, to JSON-serializable values. NaN becomes None."""
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if is_dataclass(value):

@@ -7,7 +7,7 @@
 Each part answers a different question. Its file states its limits:
 
     attention            the attention weights of each head                            heads.py
-    rollout              attention followed through the layers                         rollout.py
+    rollout              attention followed through the layers                         heads.py
     contributions        the contribution of each position to the prediction           contributions.py
     direct               the contribution of each component to the target's logit      residual.py
     lens                 the prediction that the model would make after each layer     lens.py
@@ -22,10 +22,9 @@ import numpy as np
 
 from minitransformer.analysis.contributions import MEASURES, PositionContributions, position_contributions
 from minitransformer.analysis.data import Data
-from minitransformer.analysis.heads import attention_weights
+from minitransformer.analysis.heads import attention_rollout, attention_weights
 from minitransformer.analysis.lens import LogitLens, logit_lens
 from minitransformer.analysis.residual import DirectContributions, direct_contributions
-from minitransformer.analysis.rollout import attention_rollout
 from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.tables import table
@@ -85,24 +84,22 @@ class InformationFlow(Data):
 
     @property
     def rank(self) -> int:
-        """Return the rank of the target among all tokens by probability, from 1."""
         return int(self.lens.answer_ranks[-1, -1])
 
     def to_dict(self) -> dict:
-        """Return the fields, probability and rank as a JSON-serializable dictionary."""
         data = super().to_dict()
         data["lens"]["top_tokens"] = data.pop("lens_tokens")
         return data
 
     def __str__(self):
         direct = f"contributions to {self.direct.explained}: {self.direct.total:+z.3f}, the sum of"
-        contributions = [direct, *self.direct.lines(MOST_COMPONENTS)]
-        sections = headline_lines(self), contribution_lines(self), contributions, lens_lines(self)
+        components = [direct, *self.direct.lines(MOST_COMPONENTS)]
+        sections = headline_lines(self), contribution_lines(self), components, lens_lines(self)
         return "\n\n".join("\n".join(section) for section in sections)
 
     def draw(self, path) -> None:
         """Draw contributions, components and logit lens as a PNG. Raises MissingExtra without matplotlib."""
-        from minitransformer.analysis.flow_pictures import draw_flow
+        from minitransformer.analysis.pictures import draw_flow
 
         draw_flow(self, path)
 
@@ -123,12 +120,15 @@ def trace_information_flow(
                        tokens selects the token after the text: the model's most likely next token
     ablation           how a position is ablated, "hide" or "blank": see contributions.py
 
-    Costs n forward passes over n tokens, where n is the number of tokens before the target, and a few more. Raises
-    TypeError if the index is not an integer, IndexError if it is outside the text, and ValueError if no token or more
-    tokens than the context precede the target, if the text is empty, or for an unknown ablation.
+    Costs about n forward passes over the n tokens before the target. Raises TypeError, IndexError or ValueError for an
+    index without a prediction, and ValueError for an empty text or an unknown ablation.
     """
     ids = lm.encode(text)
-    index = target_index(target_token_idx, len(ids))
+    index = index_from_0("target_token_idx", target_token_idx, len(ids), len(ids))
+    if index == 0:
+        raise ValueError(
+            f"target_token_idx {target_token_idx} is the first token, but the target must have a token before it"
+        )
     before, target, in_text = prediction_at(lm, ids, index)
     target_text = token_strings(lm.tokenizer, [target])[0]
     weights = attention_weights(lm.model, before)
@@ -150,31 +150,16 @@ def trace_information_flow(
     )
 
 
-def target_index(index, n_tokens: int) -> int:
-    """Convert target_token_idx, which may be negative, to an index of at least 1.
-
-    Raises IndexError if it is out of range, and ValueError if it is the first token.
-    """
-    i = whole("target_token_idx", index)
-    if not -n_tokens <= i <= n_tokens:
-        raise IndexError(
-            f"target_token_idx must be from {-n_tokens} to {n_tokens} for a text of {n_tokens} tokens, not {i} "
-            f"({n_tokens} selects the token after the text)"
-        )
-    i = i + n_tokens if i < 0 else i
-    if i == 0:
-        raise ValueError(
-            f"target_token_idx {index} is the first token of the text, but the target must have a token before it"
-        )
-    return i
+def index_from_0(name: str, index, n_tokens: int, most: int) -> int:
+    """Convert an index of at most `most`, which may be negative, to one from 0. Raises IndexError out of range."""
+    i = whole(name, index)
+    if not -n_tokens <= i <= most:
+        raise IndexError(f"{name} must be from {-n_tokens} to {most} for a text of {n_tokens} tokens, not {i}")
+    return i + n_tokens if i < 0 else i
 
 
 def prediction_at(lm, ids, index: int):
-    """Return (ids before `index`, target, in_text).
-
-    The target is the id at `index`, and in_text is True. If `index` is the end of the text, the target is the most
-    likely next token, and in_text is False. Raises ValueError if more ids precede `index` than the context holds.
-    """
+    """Return (ids before `index`, target, in_text). At the end of the text, the target is the likeliest next token."""
     context = lm.model.config.context
     if index > context:
         raise ValueError(
@@ -198,10 +183,6 @@ def headline_lines(flow: InformationFlow):
 
 
 def contribution_lines(flow: InformationFlow):
-    """Yield a table of the contributions of the positions.
-
-    In a longer text, only the MOST_POSITIONS positions with the largest ablation are listed.
-    """
     contributions = flow.contributions
     n = len(flow.tokens)
     listed = np.sort(np.argsort(-np.abs(contributions.ablation), kind="stable")[:MOST_POSITIONS])
@@ -209,9 +190,8 @@ def contribution_lines(flow: InformationFlow):
     yield f"contribution of each position to the target{which}"
     rows = [("", *TITLES.values())]
     for t in listed:
-        rows.append(
-            (f"{t:>5} {shown(flow.tokens[t])}", *(f"{getattr(contributions, name)[t]:z.3f}" for name in TITLES))
-        )
+        values = (f"{getattr(contributions, name)[t]:z.3f}" for name in TITLES)
+        rows.append((f"{t:>5} {shown(flow.tokens[t])}", *values))
     for kind in ("pearson", "spearman"):
         agree = (f"{contributions.correlations[name][kind]:.2f}" for name in MEASURES)
         rows.append((f"{kind.capitalize()} with ablation", *agree, ""))
@@ -221,7 +201,6 @@ def contribution_lines(flow: InformationFlow):
 
 
 def lens_lines(flow: InformationFlow):
-    """Yield a table of the logit lens at the last position."""
     lens = flow.lens
     yield "prediction if the model stopped after a layer (logit lens), and the target's rank in it"
     rows = []

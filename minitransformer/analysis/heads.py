@@ -17,6 +17,14 @@ such a head depends only on the distance, its weights on N different distances s
 sequences of N different lengths is at most 1/N. For this reason, `head_scores` takes sequences of many lengths. The
 circuit of a head shows which vector it moves (circuits.py), and its ablation shows whether anything depends on it
 (ablation.py).
+
+**Rollout** (Abnar and Zuidema, 2020) follows attention through the layers. A position of layer l combines the positions
+of layer l − 1 that it attends to, and so on down to the tokens. Let Ā_l be the mean weights of layer l's heads. If the
+residual path is counted as half of each position's stream, then R[i, j] is the share of token j in position i:
+
+    A_l = ½ Ā_l + ½ I,      R = A_L ⋯ A_2 A_1         (1)
+
+Only weights are counted. Values, W_o, feed-forward layers and the true size of the residual path are ignored.
 """
 
 from dataclasses import dataclass
@@ -31,10 +39,18 @@ from minitransformer.text import PATTERNS
 def attention_weights(model, ids):
     """Return the attention weights (..., L, H, T, T) of every head for ids (..., T).
 
-    weights[..., l, h, t, :] are the weights of query t on the keys 0 … t and sum to 1. They are recorded by hooks on
-    `blocks.i.attention.weights`.
+    weights[..., l, h, t, :] are the weights of query t on the keys 0 … t and sum to 1.
     """
     return record_in_each_block(model, ids, "attention.weights", axis=-4)
+
+
+def attention_rollout(weights):
+    """Return the rollout R (T, T) of attention weights (L, H, T, T)."""
+    identity = np.eye(weights.shape[-1], dtype=weights.dtype)
+    rollout = identity
+    for layer in weights.mean(axis=1):
+        rollout = (0.5 * layer + 0.5 * identity) @ rollout  # (1)
+    return rollout
 
 
 @dataclass(frozen=True)
@@ -60,11 +76,7 @@ def head_scores(model, batches) -> HeadScores:
 
 
 def random_sequences_twice(rng, longest: int, rows: int) -> list:
-    """Return one batch for head_scores of each length from longest // 2 to longest.
-
-    Each batch has `rows` rows of the pattern "induction" (see text/patterns.py): different random symbols, repeated
-    once.
-    """
+    """Return a batch of `rows` random sequences that occur twice, for each length from longest // 2 to longest."""
     pattern = PATTERNS["induction"]
     return [pattern.sample(rng, rows, length)[0] for length in range(max(longest // 2, pattern.shortest), longest + 1)]
 
@@ -82,8 +94,8 @@ def previous_token_score(weights):
 def duplicate_token_score(weights, ids):
     """Return the mean weight (...) of a query on earlier occurrences of its token.
 
-    weights is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. A perfect
-    duplicate-token head has score 1. Raises ValueError if no token occurs twice.
+    weights is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. Raises ValueError if
+    no token occurs twice.
     """
     return mean_weight_on(duplicate_targets(ids), weights, "a duplicate-token score")
 
@@ -91,14 +103,13 @@ def duplicate_token_score(weights, ids):
 def induction_score(weights, ids):
     """Return the mean weight (...) of a query on the tokens that follow earlier occurrences of its token.
 
-    weights is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. A perfect induction
-    head has score 1. Raises ValueError if no token occurs twice.
+    weights is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. Raises ValueError if
+    no token occurs twice.
     """
     return mean_weight_on(induction_targets(ids), weights, "an induction score")
 
 
 def mean_weight_on(targets, weights, score_name: str):
-    """Return the total weight of a query on its targets (T, T), averaged over the queries that have targets."""
     queries = targets.any(axis=-1)
     if not queries.any():
         raise ValueError(f"{score_name} needs ids with a token that occurs twice")

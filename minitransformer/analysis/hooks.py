@@ -16,26 +16,15 @@ import numpy as np
 
 
 def record(model, ids, names) -> dict:
-    """Return {name: activation} of a forward pass on ids (..., T).
-
-    See Module.hooked for the names. Raises KeyError for an unknown name. Exceptions of `predict` are passed on.
-    """
-    seen = {}
-
-    def recorder(name):
-        def record_value(y, backward):
-            seen[name] = y
-            return y, backward
-
-        return record_value
-
-    with model.hooked({name: recorder(name) for name in names}):
+    """Return {name: activation} of a forward pass on ids (..., T). Raises KeyError for an unknown name."""
+    seen: dict = {}
+    with model.hooked({name: gradient_recorder(seen, {}, name) for name in names}):
         model.predict(ids)
     return seen
 
 
 def in_each_block(model, part: str = "") -> list[str]:
-    """Return the name of the activation `part` in every block, or of the block's output if `part` is empty."""
+    """Return the name of the activation `part` in every block (default: the block's output)."""
     return [f"blocks.{i}.{part}" if part else f"blocks.{i}" for i in range(model.config.n_layers)]
 
 
@@ -52,16 +41,16 @@ def record_gradients(model, ids, names, dlogits) -> tuple[dict, dict]:
     dlogits has the logits' shape (..., T, V), or is a function of the logits that returns such an array. One forward
     and one backward pass are run. The gradients of the model's Parameters do not change.
     """
-    seen, gradients = {}, {}
-    hooks = {name: gradient_recorder(seen, gradients, name) for name in names}
-    with frozen(model), model.hooked(hooks):
+    seen: dict = {}
+    gradients: dict = {}
+    with frozen(model), model.hooked({name: gradient_recorder(seen, gradients, name) for name in names}):
         logits, backward = model(ids)
         backward(dlogits(logits) if callable(dlogits) else dlogits)
     return seen, gradients
 
 
 def gradient_recorder(seen: dict, gradients: dict, name: str):
-    """Return a hook that stores the activation and its gradient under `name`."""
+    """Return a hook that stores the activation, and in a backward pass its gradient, under `name`."""
 
     def record_both(y, backward):
         seen[name] = y

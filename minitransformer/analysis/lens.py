@@ -85,5 +85,5 @@ def residual_stream(model, ids):
     blocks = in_each_block(model)
     positional = [] if model.positional_embedding is None else ["positional_embedding"]
     seen = record(model, ids, ["embedding", *positional, *blocks])
-    start = sum((seen[name] for name in positional), seen["embedding"])
+    start = sum(seen[name] for name in ("embedding", *positional))
     return ("embedding", *blocks), np.stack([start, *(seen[name] for name in blocks)])

@@ -85,7 +85,6 @@ def patch_effects(model, clean, corrupted, patches, metric):
     Costs P + 3 forward passes. Raises ValueError if the prompts differ in length or have the same metric, and KeyError
     for an unknown name.
     """
-    check_lengths(clean, corrupted)
     low, high = metric_range(model, clean, corrupted, metric)
     values = record(model, clean, names_of(patches))
     return (patched_metric(model, corrupted, values, patches, metric) - low) / (high - low)  # (1)
@@ -97,18 +96,13 @@ def attribution_effects(model, clean, corrupted, patches, metric):
     Arguments and exceptions are those of patch_effects. Costs four forward passes and one backward pass. The estimates
     of the activations in one patch are added, which counts an effect twice if one activation passes it on to another.
     """
-    check_lengths(clean, corrupted)
     low, high = metric_range(model, clean, corrupted, metric)
     values = record(model, clean, names_of(patches))
-    changes = attributions(model, corrupted, values, patches, metric)  # (2)
-    return changes / (high - low)  # (1)
+    return attributions(model, corrupted, values, patches, metric) / (high - low)  # (2), (1)
 
 
 def patched_metric(model, ids, values, patches, metric):
-    """Return the metric of ids (T,) under each patch, an array (P,).
-
-    `values` is {name: clean activation}.
-    """
+    """Return the metric of ids (T,) under each patch, an array (P,). `values` is {name: clean activation}."""
     rows = max(TOKENS_AT_ONCE // len(ids), 1)
     metrics = []
     for start in range(0, len(patches), rows):
@@ -120,10 +114,7 @@ def patched_metric(model, ids, values, patches, metric):
 
 
 def patch_rows(name, value, patches):
-    """Return a hook for an activation of a batch that applies patches[b] to row b.
-
-    A patch copies its part of the clean activation `value` (...).
-    """
+    """Return a hook that copies the part patches[b][name] of the clean activation `value` to row b of a batch."""
     where = np.zeros((len(patches), *value.shape), bool)
     for row, patch in zip(where, patches, strict=True):
         if name in patch:
@@ -132,10 +123,7 @@ def patch_rows(name, value, patches):
 
 
 def attributions(model, ids, values, patches, metric):
-    """Return the sum of ∂metric/∂a · (values − a) over the sites of each patch, an array (P,).
-
-    Here a is an activation of the model on ids (T,), and values is the clean one.
-    """
+    """Return Σ ∂metric/∂a · (values − a) over the sites of each patch, for the activations a of ids (T,): (P,)."""
 
     def dlogits(logits):
         gradient = np.zeros_like(logits)
@@ -148,11 +136,7 @@ def attributions(model, ids, values, patches, metric):
 
 
 def names_of(patches) -> list[str]:
-    """Return the names of the patched activations, without repetitions.
-
-    Raises ValueError if there are no patches, or if positional_embedding, which is the same for both prompts, is
-    patched.
-    """
+    """Return the names of the patched activations, without repetitions. Raises ValueError for invalid patches."""
     if not len(patches):
         raise ValueError("patches is empty; give at least one patch, such as {'blocks.0': ...}")
     names = list(dict.fromkeys(name for patch in patches for name in patch))
@@ -170,10 +154,8 @@ def check_lengths(clean, corrupted) -> None:
 
 
 def metric_range(model, clean, corrupted, metric):
-    """Return the metric of the corrupted prompt, and that of the clean prompt.
-
-    Raises ValueError if they are equal.
-    """
+    """Return the metric of the corrupted and of the clean prompt. Raises ValueError if they cannot be compared."""
+    check_lengths(clean, corrupted)
     low, high = (float(metric(model.predict(ids[None], last_only=True)[0, 0])[0]) for ids in (corrupted, clean))
     if low == high:
         raise ValueError(f"the metric is {low:.4g} on both prompts; it must differ between them")

@@ -13,18 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minitransformer.analysis import patching
 from minitransformer.analysis.contributions import pearson
 from minitransformer.analysis.data import Data
 from minitransformer.analysis.flow import likeliest_next
 from minitransformer.analysis.hooks import in_each_block
-from minitransformer.analysis.patching import (
-    attribution_effects,
-    check_lengths,
-    logit_difference,
-    metric_range,
-    patch_effects,
-    site,
-)
 from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.system.tables import table
 
@@ -69,7 +62,6 @@ class PatchingMaps(Data):
         return " / ".join(dict.fromkeys(map(shown, both)))
 
     def layers(self, name: str) -> tuple[str, ...]:
-        """Return the names of the rows of a map."""
         return self.stages if name == "residual" else self.stages[1:]
 
     def __str__(self):
@@ -77,7 +69,7 @@ class PatchingMaps(Data):
 
     def draw(self, path) -> None:
         """Draw the maps as a PNG at `path`. Raises MissingExtra without matplotlib."""
-        from minitransformer.analysis.flow_pictures import draw_patching
+        from minitransformer.analysis.pictures import draw_patching
 
         draw_patching(self, path)
 
@@ -90,10 +82,10 @@ def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | Non
     context or have the same answer, and if an answer is not a single token.
     """
     ids, other_ids = lm.encode(clean), lm.encode(corrupted)
-    check_lengths(ids, other_ids)
+    patching.check_lengths(ids, other_ids)
     answer, other = answer_ids(lm, ids, other_ids, answers)
-    metric = logit_difference(answer, other)
-    low, high = metric_range(lm.model, ids, other_ids, metric)
+    metric = patching.logit_difference(answer, other)
+    low, high = patching.metric_range(lm.model, ids, other_ids, metric)
     patches = map_patches(lm.model, len(ids))
     flat = [patch for rows in patches.values() for row in rows for patch in row]
 
@@ -109,8 +101,8 @@ def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | Non
         clean_metric=high,
         corrupted_metric=low,
         stages=("embedding", *in_each_block(lm.model)),
-        effects=mapped(patch_effects(lm.model, ids, other_ids, flat, metric)),
-        attributions=mapped(attribution_effects(lm.model, ids, other_ids, flat, metric)),
+        effects=mapped(patching.patch_effects(lm.model, ids, other_ids, flat, metric)),
+        attributions=mapped(patching.attribution_effects(lm.model, ids, other_ids, flat, metric)),
     )
 
 
@@ -121,9 +113,11 @@ def map_patches(model, T: int) -> dict:
         "attention": in_each_block(model, "attention"),
         "feed_forward": in_each_block(model, "feed_forward"),
     }
-    patches = {kind: [[{name: site(name, t)} for t in range(T)] for name in rows] for kind, rows in names.items()}
+    patches = {
+        kind: [[{name: patching.site(name, t)} for t in range(T)] for name in rows] for kind, rows in names.items()
+    }
     outputs, heads = in_each_block(model, "attention.heads"), range(model.config.n_heads)
-    return patches | {"heads": [[{name: site(name, head=head)} for head in heads] for name in outputs]}
+    return patches | {"heads": [[{name: patching.site(name, head=head)} for head in heads] for name in outputs]}
 
 
 def answer_ids(lm, clean, corrupted, answers):
@@ -157,22 +151,15 @@ def map_lines(maps: PatchingMaps):
         [(name, f"{metric:+.3f}", " ".join(map(shown, tokens))) for name, metric, tokens in prompts], "<><"
     )
     yield ""
-    rows: list[tuple[str, ...]] = [
-        ("fraction of the difference restored by one clean activation", "effect", "estimate")
-    ]
+    rows: list[tuple] = [("fraction of the difference restored by one clean activation", "effect", "estimate")]
     for name, effects in maps.effects.items():
         order = np.argsort(-np.abs(effects), axis=None, kind="stable")[:SHOWN]
         for row, column in zip(*np.unravel_index(order, effects.shape), strict=True):
-            values = (f"{grid[row, column]:z.2f}" for grid in (effects, maps.attributions[name]))
-            rows.append((f"  {entry_name(maps, name, row, column)}", *values))
+            where = f"{name.replace('_', '-')}, {maps.layers(name)[row]}, at {column} {maps.tokens_at(column)}"
+            entry = f"head {row}.{column}" if name == "heads" else where
+            rows.append((f"  {entry}", *(f"{grid[row, column]:z.2f}" for grid in (effects, maps.attributions[name]))))
     yield from table(rows, indent=0)
     yield ""
     agreement = ", ".join(f"{name} {value:.2f}" for name, value in maps.agreement.items())
     yield f"Correlation of the estimates with the effects: {agreement}."
     yield "Not shown: information in both prompts, and whether a patched activation is necessary."
-
-
-def entry_name(maps: PatchingMaps, name: str, row: int, column: int) -> str:
-    if name == "heads":
-        return f"head {row}.{column}"
-    return f"{name.replace('_', '-')}, {maps.layers(name)[row]}, at {column} {maps.tokens_at(column)}"

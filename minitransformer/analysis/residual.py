@@ -47,7 +47,6 @@ class Component:
 
     @property
     def name(self) -> str:
-        """Return the usual name, such as "head 1.3" for head 3 of blocks.1."""
         if self.layer is None:
             return self.kind
         return f"{self.kind} {self.layer}" if self.head is None else f"{self.kind} {self.layer}.{self.head}"
@@ -70,11 +69,8 @@ class DirectContributions:
 
     def to_dict(self) -> dict:
         rows = zip(self.components, self.values.tolist(), strict=True)
-        return {
-            "explained": self.explained,
-            "total": self.total,
-            "components": [asdict(component) | {"name": component.name, "value": value} for component, value in rows],
-        }
+        components = [asdict(component) | {"name": component.name, "value": value} for component, value in rows]
+        return {"explained": self.explained, "total": self.total, "components": components}
 
     def largest(self, most: int | None = None) -> list[tuple[str, float]]:
         """Return (name, value) of the `most` components with the largest magnitudes, and of the sum of the rest."""
@@ -84,7 +80,6 @@ class DirectContributions:
         return [*named, (f"{len(rest)} others together", float(self.values[rest].sum()))] if len(rest) else named
 
     def lines(self, most: int | None = None) -> list[str]:
-        """Return the largest components as the lines of a table, followed by a note on the limits."""
         rows = table([(name, f"{value:+z.3f}") for name, value in self.largest(most)])
         return [*rows, "Not shown: the effects of a component through later layers, which read it as well."]
 
@@ -117,7 +112,6 @@ def direct_contributions(model, ids, token: int, *, against="mean", position: in
 
 
 def logit_weights(model, token, against, dtype):
-    """Return the weights (V,) of the sum of logits that is explained, and a description of this sum."""
     vocab_size = model.config.vocab_size
     for i in (token, against):
         if isinstance(i, (int, np.integer)) and not 0 <= i < vocab_size:
@@ -135,11 +129,7 @@ def logit_weights(model, token, against, dtype):
 
 
 def residual_parts(model, ids, position: int = -1):
-    """Return the N components and their outputs (N, C) at one position.
-
-    The outputs sum to the input of the final norm, the activation `blocks.{L−1}`. Raises IndexError for a position
-    outside ids.
-    """
+    """Return the N components and their outputs (N, C) at one position, whose sum is the input of the final norm."""
     T = len(ids)
     if not -T <= position < T:
         raise IndexError(f"position must be from {-T} to {T - 1} for {T} tokens, not {position}")
@@ -159,10 +149,7 @@ def residual_parts(model, ids, position: int = -1):
 
 
 def head_output(attention, heads, head: int):
-    """Return the output (T, C) of one of the heads (H, T, D), without the bias of w_o.
-
-    w_o is called with all other heads set to zero. Its weight is not sliced, so any affine w_o is supported.
-    """
+    """Return the output (T, C) of one of the heads (H, T, D), without the bias, for any affine w_o."""
     alone = np.zeros_like(heads)
     alone[head] = heads[head]
     return attention.w_o(merge(alone))[0] - output_bias(attention, heads)
@@ -174,10 +161,9 @@ def output_bias(attention, heads):
 
 
 def frozen_norm(norm, x):
-    """Linearize a norm N(x) = r(x) A x + b by holding r constant. Return (transposed, bias).
+    """Linearize a norm N(x) = r(x) A x + b at x (C,) by holding r constant. Return (transposed, bias).
 
-    x is one position (C,). transposed(d) returns r(x) Aᵀ d for d (C,), and bias is b (C,). The norm's backward pass is
-    called, so the model must be frozen before.
+    transposed(d) returns r(x) Aᵀ d. The norm's backward pass is called, so the model must be frozen before.
     """
     bias, backward_at_zero = norm(np.zeros_like(x))
     y = norm(x)[0] - bias

@@ -8,10 +8,7 @@ CUBE = (0, 95, 135, 175, 215, 255)  # the levels of red, green and blue in a ter
 
 
 def terminal_colours(stream, environment) -> int:
-    """Return the number of colours that a stream supports: 2²⁴, 256 or 0.
-
-    The result is 0 if the stream is not a terminal, or if NO_COLOR (see https://no-color.org) or TERM=dumb is set.
-    """
+    """Return 2²⁴, 256, or 0 without a terminal, or where NO_COLOR (https://no-color.org) or TERM=dumb is set."""
     if environment.get("NO_COLOR") or environment.get("TERM") == "dumb" or not stream.isatty():
         return 0
     return 2**24 if environment.get("COLORTERM") in ("truecolor", "24bit") else 256
@@ -42,10 +39,7 @@ def readable_on(background):
 
 
 def sgr(ground: int, colour, colours: int) -> str:
-    """Return the parameters of the escape sequence (SGR) that sets a colour.
-
-    `ground` is 38 for the text and 48 for the background.
-    """
+    """Return the parameters of the escape sequence that sets the colour of the text (38) or the background (48)."""
     if colours > 256:
         return f"{ground};2;{';'.join(map(str, colour))}"
     red, green, blue = (int(np.argmin(np.abs(np.subtract(CUBE, c)))) for c in colour)

@@ -1,8 +1,8 @@
 """A sweep runs many tasks on any executor and writes the result of each to a file when it finishes.
 
-Each result is one small JSON file, written atomically. Its name consists of the task's name and a hash of everything
-that determines its numbers. A sweep loads the results in its folder and computes the others. So a sweep that was killed
-at any point continues with the missing results, and ends with the same numbers. There is no other state.
+Each result is one small JSON file, written atomically. Its name contains a hash of everything that determines its
+numbers. A sweep loads the results in its folder and computes the others. So a sweep that was killed at any point
+continues with the missing results, and ends with the same numbers.
 
 The executor is any concurrent.futures.Executor: the sweep's own processes (see workers.py), Dask's
 Client.get_executor(), mpi4py's MPIPoolExecutor, or another. Failures are handled as follows:
@@ -16,7 +16,7 @@ Client.get_executor(), mpi4py's MPIPoolExecutor, or another. Failures are handle
                          the pool. A caller's executor stays broken, so the remaining tasks fail.
     Ctrl-C or a crash    The finished results are on disk.
 
-The longest tasks begin first, because otherwise the last one could run alone while the other cores wait.
+The longest tasks begin first, so that the last one does not run alone while the other cores wait.
 """
 
 import json
@@ -46,10 +46,7 @@ def sweep(
     folder=None,
     progress: Callable | None = None,
 ) -> tuple[dict, dict]:
-    """Run the tasks that have no result in the folder. Return (results, failures).
-
-    results    {key: result, a dictionary}
-    failures   {key: the reason, a string}
+    """Run the tasks that have no result in the folder. Return (results, failures): {key: a dictionary}, {key: reason}.
 
     tasks      importable, picklable objects. Tasks with equal keys are run once. Each task has
                    name              such as "2x64, seed 0", for messages and the name of the file
@@ -57,22 +54,19 @@ def sweep(
                    seconds()         approximate time on one core, which determines the order
                    run()             compute the result, a JSON-serializable dictionary
                    accepts(result)   True if a dictionary from a file is a result of this task
-    executor   any concurrent.futures.Executor, which is not shut down; None: `workers` processes, each with one thread
-               for its matrix products
+    executor   any concurrent.futures.Executor, which is not shut down; None: `workers` processes
     workers    number of processes without an executor; None: one per core
     folder     directory of the result files, created if it does not exist; None: results are not written
     progress   called as progress(task, outcome), where outcome is "found", "trained", "failed" or "retried"
 
     Raises ValueError for a file in the folder that is not a result, OSError if the folder cannot be written, and
-    BlockingIOError if another sweep uses it. Exceptions of `progress` are passed on. Ctrl-C ends the sweep's own
-    processes.
+    BlockingIOError if another sweep uses it. Exceptions of `progress` are passed on.
     """
     progress = progress or (lambda task, outcome: None)
     results, failures, todo = {}, {}, {}
     with at_work_in(folder):
         for key, task in {task.key(): task for task in tasks}.items():
-            result = kept(folder, task, key)
-            if result is None:
+            if (result := kept(folder, task, key)) is None:
                 todo[key] = task
             else:
                 results[key] = result
@@ -88,10 +82,7 @@ def sweep(
 
 
 def outcomes(tasks: dict, executor: Executor | None, workers: int) -> Iterator:
-    """Run the tasks, {key: task}. Yield (key, outcome, value) for each.
-
-    The outcome is "trained" with the result, or "failed" or "retried" with the reason.
-    """
+    """Run the tasks. Yield (key, "trained", the result) or (key, "failed" or "retried", the reason) for each."""
     rounds = [sorted(tasks, key=lambda key: -tasks[key].seconds())]
     lost = Counter()
     while any(rounds):
@@ -120,10 +111,7 @@ def outcomes(tasks: dict, executor: Executor | None, workers: int) -> Iterator:
 
 
 def answers(executor: Executor, tasks: dict) -> Iterator:
-    """Submit the tasks, {key: task}, to an executor. Yield (key, answer) as they finish.
-
-    The answer is the result of `attempt`, or an exception of the executor.
-    """
+    """Submit the tasks. As they finish, yield (key, the result of `attempt`, or an exception of the executor)."""
     futures = {}
     try:
         try:
@@ -140,10 +128,7 @@ def answers(executor: Executor, tasks: dict) -> Iterator:
 
 
 def attempt(task, key: str, without_engine: bool) -> tuple:
-    """Run a task on a worker. Return ("trained", result) or ("failed", reason).
-
-    Exceptions are returned as text because not every exception can be pickled.
-    """
+    """Run a task on a worker. Exceptions are returned as text, since not every exception can be pickled."""
     try:
         if task.key() != key:
             return "failed", "the worker has another version of the program or of the text"
@@ -158,10 +143,7 @@ def path_of(folder, task, key: str) -> Path:
 
 
 def kept(folder, task, key: str) -> dict | None:
-    """Load the result of a task from the folder, or return None if there is none.
-
-    Raises ValueError if the file is not a result of the task.
-    """
+    """Load the result of a task, or return None if there is none. Raises ValueError if the file is not a result."""
     if folder is None or not path_of(folder, task, key).exists():
         return None
     path = path_of(folder, task, key)

@@ -1,12 +1,9 @@
 """Worker processes: each runs one task at a time, with one thread of the matrix library.
 
 Matrix products of these sizes are hardly faster with a second thread, whereas a second model makes full use of a second
-core. Therefore each process has one thread, and there is one process per core. A program that starts processes needs
-the guard that cores.py describes. With one thread, a result has the same bits for any number of cores, on the same
-processor with the same libraries: see training/environment.py.
-
-If the parent is killed, a worker would wait forever for its next task. Therefore each worker watches its parent and
-ends with it.
+core. With one thread, a result has the same bits for any number of cores, on the same processor with the same
+libraries: see training/environment.py. A program that starts processes needs the guard that cores.py describes. Each
+worker watches its parent and ends with it.
 """
 
 import multiprocessing
@@ -47,6 +44,5 @@ class WorkerProcesses(ProcessPoolExecutor):
 
 
 def begin_quietly() -> None:
-    """Prepare a worker process, without warnings of edited functions."""
     begin()
     warnings.simplefilter("ignore", EditedTextbook)

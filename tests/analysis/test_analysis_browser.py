@@ -111,16 +111,6 @@ def test_everything_can_be_done_from_the_keyboard(page, findings):
     assert "the attention of head 0.1" in summary(page)
 
 
-def test_the_lens_and_the_bars_show_the_numbers(page, findings):
-    table = page.find_element("id", "lens")
-    rows = table.find_elements("css selector", "tbody tr")
-    for row, cells in zip(rows, findings["lens"]["cells"], strict=True):
-        assert [cell.text for cell in row.find_elements("tag name", "td")] == [top[0][0] for top in cells]
-    values = [value.text for value in page.find_elements("css selector", "#predictions .value")]
-    shares = [100 * p for _, p in findings["positions"][-1]["predictions"]]
-    assert [float(value.removesuffix(" %")) for value in values] == pytest.approx(shares, abs=0.5)
-
-
 def test_it_is_dark_where_dark_is_preferred(page):
     def background(scheme):
         page.execute_cdp_cmd(

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from minitransformer import CharTokenizer, Config, LanguageModel, Transformer
 from minitransformer.analysis import attention_weights, logit_lens, patch_prompts, trace_information_flow
 from minitransformer.analysis.page import page_findings, render_page
 from minitransformer.cli import main
-from minitransformer.commands import analyze
 
 TEXT = "abba cab </script>"
 
@@ -93,27 +91,6 @@ def test_the_command_writes_the_page_and_says_where(model_file, tmp_path, capsys
     )
     assert capsys.readouterr() == ("", f"{out}: open it in a browser\n")
     assert "Activations that carry the difference" in out.read_text("utf-8")
-
-
-def test_the_examples_of_its_help_work_on_a_model_of_letters(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    examples = [
-        shlex.split(line)[1:] for line in analyze.EXAMPLES.splitlines() if " runs/book " in line and "|" not in line
-    ]
-    letters = CharTokenizer.train("".join(text for example in examples for text in example))
-    config = Config(letters.vocab_size, context=64, d_model=8, n_heads=2)
-    LanguageModel(Transformer(config, seed=0), letters).save(tmp_path / "book.npz")
-    for example in (example for example in examples if "<" not in example):
-        assert main(["book.npz" if word == "runs/book" else word for word in example]) == 0
-        assert capsys.readouterr().err == "analysis.html: open it in a browser\n"
-    assert any("--against" in example for example in examples)
-
-
-def test_the_command_prints_the_numbers_as_json(model_file, lm, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert main(["analyze", model_file, "--text", "abcab", "--last", "2", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == page_findings(lm, "abcab", last=2)
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

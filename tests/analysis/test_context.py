@@ -12,7 +12,7 @@ from terminals import Terminal
 from minitransformer import CharTokenizer, Config, LanguageModel, visualize_context_influence
 from minitransformer.analysis import attention_weights, context_influence, position_contributions
 from minitransformer.analysis.context import shaded_text
-from minitransformer.analysis.shading import painted, readable_on, terminal_colours
+from minitransformer.analysis.shading import painted, terminal_colours
 
 TEXT = "qwertyqwer"
 PAINTED = re.compile(r"\x1b\[48;(2;\d+;\d+;\d+|5;\d+);38;(2;\d+;\d+;\d+|5;\d+)m(.*?)\x1b\[0m")
@@ -89,11 +89,9 @@ def test_in_a_terminal_each_token_has_a_background_of_its_strength(lm):
 @pytest.mark.parametrize(
     "variables, terminal, colours",
     [
-        ({}, True, 2**24),
-        ({"COLORTERM": "24bit"}, True, 2**24),
+        ({"NO_COLOR": ""}, True, 2**24),
         ({"COLORTERM": ""}, True, 256),
         ({"NO_COLOR": "1"}, True, 0),
-        ({"NO_COLOR": ""}, True, 2**24),
         ({"TERM": "dumb"}, True, 0),
         ({}, False, 0),
     ],
@@ -109,19 +107,8 @@ def test_a_terminal_of_256_colours_gets_the_nearest_of_them():
     assert painted("x", (33, 102, 172), 1, 256) == "\x1b[48;5;25;38;5;231mx\x1b[0m"
 
 
-def test_letters_are_black_or_white_whichever_has_more_contrast(rng):
-    def luminance(colour):
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in colour)]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    for colour in rng.integers(0, 256, (100, 3)).tolist():
-        black, white = (luminance(colour) + 0.05) / 0.05, 1.05 / (luminance(colour) + 0.05)
-        assert readable_on(colour) == ((0, 0, 0) if black > white else (255, 255, 255))
-        assert max(black, white) > 4.5
-
-
 def test_lines_of_the_text_are_lines_in_the_terminal_and_nothing_in_it_reaches_the_terminal_raw(lm):
-    text = shaded_text(["a", "\n", "b\x1b[2J", "\n"], np.array([1.0, 0, 0.5, 0]), ((0, 0, 0), (0, 0, 0)), 256)
+    text = shaded_text(["a", "\n", "b\x1b[2J", "\n"], np.array([1.0, 0, 0.5, 0]), ("lost", "gained"), 256)
     assert [[cell[2] for cell in PAINTED.findall(line)] for line in text.split("\n")] == [
         ["a", r"\n"],
         [r"b\x1b[2J", r"\n"],
@@ -135,7 +122,6 @@ def test_lines_of_the_text_are_lines_in_the_terminal_and_nothing_in_it_reaches_t
     [
         ("", 0, "the text is empty"),
         (TEXT, 10, "position must be from -10 to 9 for a text of 10 tokens, not 10"),
-        (TEXT, -11, "for a text of 10 tokens, not -11"),
         (TEXT, 1.5, "position must be an integer, not 1.5"),
         ("a" * 13, -1, "13 tokens .* at most 12"),
     ],

@@ -1,10 +1,8 @@
 """Contributions of positions: estimates against their definitions, and against ablation by a mask."""
 
-import json
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from repeated_letters import LETTERS
 from strategies import configs, random_ids, random_model, rngs
 
@@ -41,12 +39,6 @@ def test_to_hide_a_position_is_to_run_the_model_under_a_mask_without_it(config, 
         assert found[-1] == pytest.approx(log_p(model, ids, target), abs=1e-9)
 
 
-@given(configs(positions="rotary"), rngs)
-def test_with_rotary_positions_to_hide_the_first_token_is_to_leave_it_away(config, rng):
-    model, ids = random_model(config, rng), random_ids(config, rng, config.context)
-    assert ablated_log_probabilities(model, ids, 1)[0] == pytest.approx(log_p(model, ids[1:], 1), abs=1e-9)
-
-
 @given(configs(), rngs)
 def test_to_blank_a_position_is_to_give_its_token_the_mean_of_all_embeddings(config, rng):
     model, ids = random_model(config, rng), random_ids(config, rng, config.context)
@@ -72,14 +64,6 @@ def test_a_query_whose_every_weight_is_hidden_gets_zeros():
     hidden, backward = hide(np.array([0]))(weights, lambda dy: dy)
     assert hidden.tolist() == [[[[1.0, 0.0], [0.0, 0.0]]]]
     assert backward(np.ones_like(weights))[0, 0, 1].tolist() == [0, 0]
-
-
-def test_positions_ablated_a_few_at_a_time_are_those_ablated_at_once(monkeypatch, rng):
-    config = Config(vocab_size=9, context=7, d_model=8, n_heads=2, dtype="float64")
-    model, ids = random_model(config, rng), random_ids(config, rng, 7)
-    at_once = ablated_log_probabilities(model, ids, 3)
-    monkeypatch.setattr("minitransformer.analysis.contributions.TOKENS_AT_ONCE", 20)  # two rows, and one that is left
-    np.testing.assert_allclose(ablated_log_probabilities(model, ids, 3), at_once, atol=1e-12)
 
 
 @given(configs(), rngs)
@@ -145,26 +129,6 @@ def test_correlations_are_those_of_scipy_and_nan_where_there_are_none(rng):
     assert correlations(x, y)["spearman"] == pytest.approx(stats.spearmanr(x, y)[0])
     for nothing in (correlations(np.ones(5), np.arange(5.0)), correlations(np.arange(2.0), np.arange(2.0))):
         assert np.isnan(list(nothing.values())).all()
-
-
-@given(configs(), rngs)
-@settings(max_examples=20)
-def test_contributions_keep_the_dtype_of_the_model(config, rng):
-    model, ids = random_model(config, rng), random_ids(config, rng, config.context)
-    for dtype in ("float64", "float32"):
-        for parameter in model.parameters():
-            parameter.data = parameter.data.astype(dtype)
-        if config.positions == "sinusoidal":
-            model.positional_embedding.dtype = dtype
-        found = position_contributions(model, ids, 1)
-        for name in ("attention", "rollout", "value_weighted", "gradient_times_input", "ablation"):
-            assert getattr(found, name).shape == (config.context,) and getattr(found, name).dtype == dtype, name
-    weights = attention_weights(model, ids)
-    assert found.attention[0] == pytest.approx(weights[:, :, -1, 0].mean(), abs=1e-6)
-    assert found.log_probability == pytest.approx(log_p(model, ids, 1), abs=1e-5)
-    lost = found.log_probability - ablated_log_probabilities(model, ids, 1)
-    np.testing.assert_allclose(found.ablation, lost, atol=1e-6)
-    json.loads(json.dumps(found.to_dict(), allow_nan=False))
 
 
 def test_what_cannot_be_ablated_or_predicted_is_refused(rng):

@@ -5,11 +5,9 @@ import pytest
 from hypothesis import given
 from strategies import configs, random_ids, random_model, rngs
 
-from minitransformer import Config
 from minitransformer.analysis import (
     attention_weights,
     duplicate_token_score,
-    head_scores,
     induction_score,
     induction_targets,
     previous_token_score,
@@ -66,17 +64,6 @@ def test_sequences_without_a_score_are_refused():
     for score in (induction_score, duplicate_token_score):
         with pytest.raises(ValueError, match="a token that occurs twice"):
             score(np.ones((3, 3)), [1, 2, 3])
-
-
-def test_the_scores_of_a_model_are_means_over_all_rows_of_batches_of_several_lengths(rng):
-    model = random_model(Config(vocab_size=4, context=9, d_model=8, n_heads=2, n_layers=2), rng)
-    batches = [rng.integers(0, 4, (rows, T)) for rows, T in ((1, 6), (3, 9))]
-    scores = head_scores(model, batches)
-    pairs = [(attention_weights(model, row), row) for batch in batches for row in batch]
-    assert np.allclose(scores.previous_token, np.mean([previous_token_score(w) for w, _ in pairs], axis=0))
-    assert np.allclose(scores.duplicate_token, np.mean([duplicate_token_score(w, row) for w, row in pairs], axis=0))
-    assert np.allclose(scores.induction, np.mean([induction_score(w, row) for w, row in pairs], axis=0))
-    assert scores.to_dict()["induction"] == scores.induction.tolist()
 
 
 def test_a_head_that_looks_a_fixed_distance_back_scores_at_most_one_over_the_number_of_lengths(rng):

@@ -33,20 +33,12 @@ def shown(tmp_path_factory):
     return folder, subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def png_size(path):
-    """Return (width, height) of a PNG file."""
-    header = path.read_bytes()[:24]
-    assert header.startswith(b"\x89PNG\r\n\x1a\n")
-    return int.from_bytes(header[16:20]), int.from_bytes(header[20:24])
-
-
 @slow
 def test_it_leaves_the_model_the_metrics_and_the_pictures(shown):
     folder, text = shown
     assert sorted(path.name for path in folder.iterdir()) == sorted([*PICTURES, "metrics.jsonl", "model.npz"])
     for picture in PICTURES:
-        width, height = png_size(folder / picture)
-        assert width > 800 and height > 500
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
         assert f"Look at {folder / picture}: " in text
 
 
@@ -59,15 +51,6 @@ def test_it_shows_samples_of_the_same_prompt_and_the_loss_falling(shown):
     losses = [float(loss) for loss in re.findall(r"step +\d+   loss (\d+\.\d+)  █", text)]
     assert len(losses) == 3 and losses[0] > losses[-1]
     assert abs(losses[0] - np.log(writing.QUICK.vocab_size)) < 0.1  # as the text says of guessing
-
-
-@slow
-def test_it_shows_what_the_tiny_model_predicts_before_and_after(shown):
-    rows = re.findall(r"sequence (.*)\n +predicted (.*)", shown[1])
-    assert len(rows) == 2 and rows[0][0] == rows[1][0] and rows[0][1] != rows[1][1]
-    sequence = rows[0][0].split()
-    assert sequence[:8] == sequence[8:] and len(set(sequence)) == 8
-    assert len(rows[0][1].split()) == 7  # the first to come again cannot be known
 
 
 @slow

@@ -1,14 +1,13 @@
 """Emergence: the tasks and their held-out questions, the family, a run and its branches, jumps, and the report."""
 
 import dataclasses
-import itertools
 import json
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from minitransformer import Config, Transformer, analyze_emergent_capabilities, generate
+from minitransformer import Config, Transformer, analyze_emergent_capabilities
 from minitransformer.experiments.emergence import (
     CAPABILITIES,
     Capability,
@@ -19,7 +18,6 @@ from minitransformer.experiments.emergence import (
     family,
     jumps,
     one_run,
-    report,
 )
 from minitransformer.experiments.emergence.analysis import make_report
 from minitransformer.experiments.emergence.one_run import Plan, train_one, trained
@@ -85,27 +83,12 @@ def test_no_question_of_the_test_is_ever_trained_on(name):
     """By the rows themselves: not one that was drawn for training is one of the test."""
     capability = CAPABILITIES[name]
     asked = {tuple(row) for row in capability.test()[0].tolist()}
-    inputs, _ = capability.training_batch(np.random.default_rng(1), 5_000)
-    assert asked.isdisjoint({tuple(row) for row in inputs.tolist()})
+    trained = {tuple(row) for row in capability.training_batch(np.random.default_rng(1), 5_000)[0].tolist()}
+    assert asked.isdisjoint(trained)
+    if name == "addition":  # the order of the two numbers does not matter
+        pairs = [{frozenset(row[1:3]) for row in rows} for rows in (asked, trained)]
+        assert pairs[0].isdisjoint(pairs[1]) and len(pairs[0] | pairs[1]) == 17 * 18 // 2
     assert len(asked) == len(capability.test()[0]) == (200 if name != "addition" else 45)
-
-
-def test_of_two_numbers_to_add_neither_order_is_trained_on_if_one_is_held_out():
-    def pairs(inputs):
-        return {frozenset(row[1:3]) for row in inputs.tolist()}
-
-    capability = CAPABILITIES["addition"]
-    trained = pairs(capability.training_batch(np.random.default_rng(0), 20_000)[0])
-    tested = pairs(capability.test()[0])
-    assert trained.isdisjoint(tested)
-    assert len(trained | tested) == 17 * 18 // 2
-
-
-@pytest.mark.parametrize("opens, closes, depth", [(3, 2, 0), (2, 3, 1), (4, 4, 0), (0, 2, 3), (1, 3, 1)])
-def test_the_orders_of_brackets_are_as_many_as_there_are(opens, closes, depth):
-    words = set(itertools.permutations([1] * opens + [-1] * closes))
-    possible = [word for word in words if min(itertools.accumulate(word, initial=depth)) >= 0]
-    assert capabilities.orders(opens, closes, depth) == len(possible)
 
 
 def test_every_order_of_brackets_is_equally_likely():
@@ -150,29 +133,7 @@ def test_the_sharp_score_counts_whole_answers_and_the_smooth_one_each_token():
     assert scores["loglik"] == pytest.approx(0.99 * np.log(0.7) + 0.01 * log_p_of_wrong)
 
 
-def test_exact_is_what_greedy_writing_gets_right():
-    """Half of the answers are the greedy output of a random model, each token after its own; half are not."""
-    model = Transformer(Config(a.VOCAB_SIZE, a.CONTEXT, d_model=16, n_layers=1), seed=0)
-    for parameter in model.parameters():
-        parameter.data = 10 * parameter.data
-    questions = capabilities.letters(np.random.default_rng(0), 20)
-    tokens, is_answer = capabilities.copy_rows(questions)
-    written = np.stack([generate(model, row[:8], 6, temperature=0)[-6:] for row in tokens])
-    tokens[::2, 8:] = written[::2]
-    inputs, targets = capabilities.as_exercise(tokens, is_answer)
-    right = (written == tokens[:, 8:]).all(axis=1)
-    assert right[::2].all() and not right.all()
-    assert capabilities.exact_match(model.predict(inputs), targets) == right.mean()
-
-
 # The family.
-
-
-@pytest.mark.parametrize("width, layers", [(2, 1), (10, 3), (16, 2), (60, 5)])
-def test_the_number_of_parameters_is_that_of_the_model(width, layers):
-    config = family.of_width(width, layers)
-    assert family.count(width, layers) == Transformer(config).n_parameters()
-    assert config.n_layers == layers and config.n_heads == (2 if width < 16 else 4)
 
 
 @given(parameters=st.integers(400, 5_000_000), layers=st.integers(1, 3))
@@ -180,7 +141,8 @@ def test_an_integer_makes_the_nearest_width(parameters, layers):
     found = family.of_size(parameters, layers)
     widths = [*range(2, 16, 2), *range(16, 1000, 4)]
     best = min(widths, key=lambda width: abs(np.log(family.count(width, layers) / parameters)))
-    assert found.d_model == best and found.n_layers == layers
+    assert (found.d_model, found.n_layers, found.n_heads) == (best, layers, 2 if best < 16 else 4)
+    assert best > 100 or Transformer(found).n_parameters() == family.count(best, layers)
 
 
 def test_a_size_is_an_integer_a_dictionary_or_a_config():
@@ -206,16 +168,12 @@ def test_the_same_plan_gives_the_same_numbers_and_another_seed_others():
     assert numbers(one) == numbers(again) and one["key"] == again["key"]
     assert one["lengths"][-1]["loss"] != other["lengths"][-1]["loss"]
     assert json.loads(json.dumps(one)) == one
+    assert one["lengths"][-1]["scores"]["copy"] == CAPABILITIES["copy"].scores(trained(Plan(TINY, 0, 8, ALL)))
+    inputs, _ = one_run.batch(np.random.default_rng(0), ALL)
+    assert set(inputs[:14].ravel()) <= {a.SPACE, *a.LETTERS}
+    assert np.bincount(inputs[14:, 0]).tolist() == [0, 0, 10, 10, 10, 10, 10]
     read = [(length["steps"], length["characters"]) for length in one["lengths"]]
     assert read == [(steps, steps * 14 * a.CONTEXT) for steps in (1, 2, 4, 8)]  # 14 windows of text in each step
-
-
-@pytest.mark.slow
-def test_a_branch_of_a_long_run_is_the_end_of_a_short_one():
-    long, short = (train_one(Plan(TINY, 0, steps, ALL)) for steps in (16, 8))
-    assert [length["steps"] for length in long["lengths"]] == [2, 4, 8, 16]
-    assert [length["steps"] for length in short["lengths"]] == [1, 2, 4, 8]
-    assert long["lengths"][:3] == short["lengths"][1:]
 
 
 def test_the_learning_rate_stays_and_then_falls_to_nothing_in_each_branch(monkeypatch):
@@ -247,13 +205,6 @@ def test_a_new_model_has_outputs_of_a_size_that_does_not_depend_on_the_width():
         assert all(parameter.data.dtype == np.float32 for parameter in model.parameters())
         logits = model.predict(CAPABILITIES["copy"].test()[0])
         assert logits.std() == pytest.approx(1, rel=0.2)
-
-
-def test_a_batch_is_text_and_as_many_exercises_of_each_capability():
-    inputs, targets = one_run.batch(np.random.default_rng(0), ALL)
-    assert inputs.shape == targets.shape == (64, a.CONTEXT)
-    assert set(inputs[:14].ravel()) <= {a.SPACE, *a.LETTERS}
-    assert np.bincount(inputs[14:, 0]).tolist() == [0, 0, 10, 10, 10, 10, 10]
 
 
 def test_the_key_depends_on_all_that_determines_the_numbers(monkeypatch):
@@ -304,53 +255,15 @@ def test_neighbouring_sizes_are_one_jump_at_the_largest_rise_and_others_are_seve
     assert [jump.flagged for jump in found] == [(10_000,), (100_000,)]
 
 
-def test_what_guessing_gets_right_is_no_jump():
-    exact = [0, 0, 0, 0, 0.3, 0.3]
-    assert jumps_of(exact, np.log([0.1] * 6))
-    assert jumps_of(exact, np.log([0.1] * 6), chance=1 / 12) == ()
+def test_guessing_noise_and_a_single_run_make_no_jump():
+    exact, loglik = [0, 0, 0, 0, 0.3, 0.3], np.log([0.1] * 6)
+    assert jumps_of(exact, loglik) and not jumps_of(exact, loglik, chance=1 / 12)
+    assert not jumps_of(exact, loglik, noise=0.3) and not jumps_of(exact, loglik, runs=1)
 
 
-def test_one_run_shows_no_jump():
-    assert jumps_of([0, 0, 0, 0, 1, 1], np.log([0.1] * 6), runs=1) == ()
-
-
-@pytest.mark.slow
-@given(seed=seeds)
-def test_the_rule_is_the_one_that_is_written_down(seed):
-    """By a loop: interpolate every resample in log N, and interpolate at each size separately."""
-    rng = np.random.default_rng(seed)
-    values = np.sort(rng.uniform(0, 1, (3, 6)), axis=1).T  # sizes, runs
-    means, resamples = bootstrap.resampled_means(list(values), rng)
-    found = jumps.find_jumps(SIZES, (means, resamples), (np.log(means), np.log(resamples)), [3] * 6)
-    expected = []
-    for i, N in enumerate(SIZES):
-        if SIZES[0] > N / 10:
-            continue
-        excess = []
-        for sample in [means, *resamples]:
-            j = max(k for k in range(6) if SIZES[k] <= N / 10)
-            weight = np.log(N / 10 / SIZES[j]) / np.log(SIZES[j + 1] / SIZES[j])
-            tenth = (1 - weight) * sample[j] + weight * sample[j + 1]
-            excess.append(sample[i] - 2 * max(tenth, 0.05))
-        if excess[0] > 0 and np.quantile(excess[1:], 0.025) > 0:
-            expected.append(N)
-    assert [N for jump in found for N in jump.flagged] == expected
-
-
-@given(seed=seeds)
-def test_an_interval_is_the_middle_of_the_resamples(seed):
-    rng = np.random.default_rng(seed)
-    groups = [rng.normal(size=(n, 2)) for n in (3, 1, 4)]
-    means, resamples = bootstrap.resampled_means(groups, rng)
-    assert means.shape == (3, 2) and resamples.shape == (bootstrap.RESAMPLES, 3, 2)
-    np.testing.assert_allclose(means, [group.mean(axis=0) for group in groups])
-    for s, group in enumerate(groups):  # each run is as likely as another: the variance of a mean of n draws
-        error = group.std(axis=0) / np.sqrt(len(group))
-        assert (abs(resamples[:, s].mean(axis=0) - means[s]) <= 6 * error / np.sqrt(bootstrap.RESAMPLES) + 1e-12).all()
-        np.testing.assert_allclose(resamples[:, s].std(axis=0), error, rtol=0.2, atol=1e-12)
-    ends = bootstrap.interval(resamples)
-    inside = (ends[..., 0] <= resamples) & (resamples <= ends[..., 1])
-    assert (inside.mean(axis=0) >= 0.95).all()
+def test_the_excess_is_over_twice_the_score_at_a_tenth_of_the_size_interpolated_in_its_logarithm():
+    (jump, *_) = jumps_of([0, 0.2, 0.3, 0.9, 0.9, 1.0], np.log([0.1] * 6))
+    assert (jump.before, jump.after, jump.excess) == (pytest.approx(0.2), 0.9, pytest.approx((0.5, 0.5)))
 
 
 # The report.
@@ -390,19 +303,13 @@ def test_a_report_says_whose_jump_it_is_what_failed_and_what_it_does_not_show(fo
     assert "which does not: the metric may be the reason" in text
     assert "Limits\n" in text
     assert "1 run failed\n  2x4, seed 7: it diverged" in text
+    data = json.loads(json.dumps(found.to_dict()))
+    assert data["parameters"] == list(found.parameters) and "runs" not in data
+    assert data["law"]["law"]["alpha"] == found.law.law.alpha
+    assert data["environments"] == [{"engine": "on", "processor": "made up"}]
     assert "error of this as a prediction" in text
     assert [shape.n_layers for shape in found.shapes] == [1, 4]
     assert max(len(line) for line in text.splitlines()) < 150
-
-
-def test_a_report_is_data_too(found, tmp_path):
-    found.save(tmp_path)
-    data = json.loads((tmp_path / report.REPORT_FILE).read_text())
-    assert data == found.to_dict()
-    assert data["parameters"] == list(found.parameters) and "runs" not in data
-    assert [curve["capability"] for curve in data["curves"]] == list(CAPABILITIES)
-    assert data["law"]["law"]["alpha"] == found.law.law.alpha
-    assert data["environments"] == [{"engine": "on", "processor": "made up"}]
 
 
 @pytest.mark.slow
@@ -438,14 +345,12 @@ def far_rows(questions):
         ("not 'small'", {"model_sizes": ["small"]}),
         ("not True", {"model_sizes": [True]}),
         ("10 parameters are too few for 2 layers; use at least 316", {"model_sizes": [10]}),
-        ("at most 1,000,000,000,000, not 10{30}", {"model_sizes": [10**30]}),
         ("vocab_size must be at least 64, not 9", {"model_sizes": [Config(9, 18)]}),
         ("context must be at least 18, not 4", {"model_sizes": [{"context": 4}]}),
         ("unknown test 'chess'; known are copy, reverse", {"capability_tests": ["chess"]}),
         (r"must be a list, such as \['copy'\]", {"capability_tests": "copy"}),
         ("not 3", {"capability_tests": [3]}),
         ("none twice", {"capability_tests": ["copy", "copy"]}),
-        ("at least one test and none twice", {"capability_tests": []}),
         ("at most 19 tokens, not 20", {"capability_tests": [Capability("far", "too long", far, far_rows)]}),
         ("steps must be at least 8, not 7", {"steps": 7}),
         ("at least one seed and none twice", {"seeds": []}),
@@ -456,11 +361,3 @@ def far_rows(questions):
 def test_an_argument_that_cannot_be_used_is_refused_before_the_training(words, arguments):
     with pytest.raises((ValueError, TypeError), match=words):
         analyze_emergent_capabilities(**({"model_sizes": [1_000]} | arguments))
-
-
-# Functions for other modules.
-
-
-def test_a_run_without_its_branches_ends_with_the_same_model():
-    plan = Plan(family.of_size(900), 3, 16, (CAPABILITIES["copy"],))
-    assert CAPABILITIES["copy"].scores(trained(plan)) == train_one(plan)["lengths"][-1]["scores"]["copy"]

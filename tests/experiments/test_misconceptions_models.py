@@ -22,7 +22,7 @@ def run(tmp_path_factory):
 
 
 def test_a_finished_run_gives_its_model_and_the_text_it_held_out_in_parts(run):
-    lm, parts = finished_run(run)
+    lm, parts = finished_run(run, 2)
     assert np.array_equal(np.concatenate(parts), small_corpus().val_ids)
     assert len(parts) == 5
     assert lm.model.n_parameters() == small_lm().model.n_parameters()
@@ -35,7 +35,7 @@ def test_a_run_whose_text_has_changed_holds_nothing_out(run):
         with pytest.raises(
             ValueError, match=f"{re.escape(str(run))}: .*text.txt has changed since the model was trained"
         ):
-            finished_run(run)
+            finished_run(run, 2)
     finally:
         path.write_text(TEXT)
 
@@ -43,7 +43,7 @@ def test_a_run_whose_text_has_changed_holds_nothing_out(run):
 def test_a_model_that_does_not_know_its_text_is_refused(tmp_path):
     small_lm().save(tmp_path / "model.npz")
     with pytest.raises(ValueError, match="does not name the file it was trained on"):
-        finished_run(tmp_path)
+        finished_run(tmp_path, 2)
 
 
 def test_attention_of_a_finished_run_is_measured_on_each_part(run, monkeypatch):

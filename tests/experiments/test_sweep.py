@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,6 @@ from minitransformer.cli import main
 from minitransformer.experiments.emergence import CAPABILITIES, Capability, capabilities, family
 from minitransformer.experiments.emergence.one_run import Plan
 from minitransformer.experiments.sweep import RETRIES, attempt, sweep
-from minitransformer.experiments.workers import WorkerProcesses
-from minitransformer.module import plain
 from minitransformer.system.cores import THREAD_VARIABLES
 
 pytestmark = pytest.mark.slow  # many processes, and models that they train
@@ -194,15 +192,10 @@ def test_ctrl_c_ends_all_processes_and_says_in_one_line_how_to_go_on(tmp_path):
 # Workers that are lost, models that fail.
 
 
-def in_a_worker():
-    """Whether this is a process that was spawned to work."""
-    return multiprocessing.parent_process() is not None
-
-
 def dying_once(rng, n):
     """Draw as copy does; the first time on a worker, while there is a flag, die."""
     flag = os.environ.get(FLAG)
-    if in_a_worker() and flag and os.path.exists(flag):
+    if multiprocessing.parent_process() and flag and os.path.exists(flag):
         os.unlink(flag)
         os.kill(os.getpid(), signal.SIGKILL)
     return capabilities.letters(rng, n)
@@ -210,7 +203,7 @@ def dying_once(rng, n):
 
 def dying(rng, n):
     """Draw as copy does; on a worker, die."""
-    if in_a_worker():
+    if multiprocessing.parent_process():
         time.sleep(0.3)  # so that others have begun
         os.kill(os.getpid(), signal.SIGKILL)
     return capabilities.letters(rng, n)
@@ -218,7 +211,7 @@ def dying(rng, n):
 
 def failing(rng, n):
     """Draw as copy does; on a worker, fail."""
-    if in_a_worker():
+    if multiprocessing.parent_process():
         raise ArithmeticError("out of\nnumbers")
     return capabilities.letters(rng, n)
 
@@ -247,13 +240,6 @@ def test_a_model_that_kills_every_worker_is_given_up_and_no_other_is_blamed():
     assert failures[plans[1].key()] == "ArithmeticError: out of numbers"
     assert [outcome for seed, outcome in outcomes if seed == 0].count("retried") == RETRIES
     assert {(1, "trained"), (2, "trained")} < set(outcomes)
-
-
-@pytest.mark.parametrize("workers", [1, None])
-def test_without_the_engine_so_are_the_workers(workers):
-    with plain(), ThreadPoolExecutor(1) as executor:
-        runs, _ = sweep([plan()], **({"executor": executor} if workers is None else {"workers": workers}))
-    assert runs[plan().key()]["environment"]["engine"] == "off"
 
 
 class Broken:
@@ -312,26 +298,6 @@ def test_the_largest_models_begin_first():
     assert begun == sorted(begun, reverse=True) and len(set(begun)) == 3
 
 
-def test_a_file_that_is_no_run_is_named(tmp_path):
-    sweep([plan()], executor=Flaky(0), folder=tmp_path)
-    (path,) = (path for path in tmp_path.iterdir() if path.suffix == ".json")
-    run = json.loads(path.read_bytes())
-    others = (json.dumps(run | {"key": "other"}), json.dumps(run | {"lengths": run["lengths"][1:]}), '{"key"', "[]")
-    for text in others:
-        path.write_text(text)
-        with pytest.raises(ValueError, match=f"{path.name}: not a result of 2x4, seed 0; delete the file"):
-            sweep([plan()], executor=Flaky(0), folder=tmp_path)
-
-
-def test_stopping_ends_processes_that_are_at_work():
-    with WorkerProcesses(1) as workers:
-        future = workers.submit(time.sleep, 600)
-        wait_until(future.running)
-    assert len(workers.processes) == 1
-    assert all(not process.is_alive() for process in workers.processes)
-    assert not future.done() or future.cancelled() or isinstance(future.exception(), BrokenExecutor)
-
-
 # The command.
 
 
@@ -339,8 +305,6 @@ def test_stopping_ends_processes_that_are_at_work():
     "options, words",
     [
         (["--seeds", "0"], "--seeds must be at least 1, not 0"),
-        (["--workers", "-1"], "--workers must be at least 1, not -1"),
-        (["--seed", "-1"], "--seed must be at least 0, not -1"),
         (["--steps", "3"], "steps must be at least 8, not 3"),
         (["--dask", "tcp://127.0.0.1:1", "--workers", "2"], "--workers cannot be used together with --dask"),
     ],

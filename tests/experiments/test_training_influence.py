@@ -4,7 +4,6 @@ import json
 import math
 import re
 from dataclasses import replace
-from statistics import NormalDist
 
 import little_facts
 import numpy as np
@@ -13,18 +12,18 @@ from hypothesis import given, strategies as st
 from little_facts import PLANTED, RARE, TOKENIZER, TRAINING, seen_and_held_out, untrained
 from strategies import random_ids, random_model
 
-from minitransformer import ByteTokenizer, CharTokenizer, Config, LanguageModel, analyze_training_influence
-from minitransformer.experiments.influence import (
-    answer_after,
-    as_passages,
-    retrain_without,
-    separation,
+from minitransformer import (
+    ByteTokenizer,
+    CharTokenizer,
+    Config,
+    LanguageModel,
+    Transformer,
+    analyze_training_influence,
 )
-from minitransformer.experiments.influence.calibration import ScoredPassages, p_value, threshold
-from minitransformer.experiments.influence.familiarity import own_answer, token_log_probabilities
-from minitransformer.experiments.influence.passages import Example, next_tokens
-from minitransformer.experiments.influence.retraining import padded_rows
-from minitransformer.experiments.influence.tracin import influences, inner_product, loss_gradient
+from minitransformer.experiments.influence import as_passages, retrain_without, separation
+from minitransformer.experiments.influence.calibration import beginnings, p_value, threshold
+from minitransformer.experiments.influence.passages import next_tokens, token_log_probabilities
+from minitransformer.experiments.influence.tracin import influences, loss_gradient
 from minitransformer.text import IGNORE_INDEX
 
 SEEN, HELD_OUT = seen_and_held_out()
@@ -46,72 +45,44 @@ def small(rng):
     """A float64 model with random parameters, all of which matter, and three examples of unequal length for it."""
     config = Config(vocab_size=7, context=6, d_model=8, n_heads=2, n_layers=2, dtype="float64")
     model = random_model(config, rng)
-    examples = [Example(random_ids(config, rng, n), random_ids(config, rng, n)) for n in (4, 6, 3)]
-    examples[0].targets[:2] = IGNORE_INDEX
-    return model, examples
-
-
-def loss_of(model, example):
-    return model.loss(example.inputs[None], example.targets[None])[0]
+    exercises = [(random_ids(config, rng, n)[None], random_ids(config, rng, n)[None]) for n in (4, 6, 3)]
+    exercises[0][1][0, :2] = IGNORE_INDEX
+    return model, exercises
 
 
 # Gradients
 
 
-def flat_gradient(model, example):
+def flat_gradient(model, exercise):
     """The oracle: one long row of all gradients, collected by hand."""
     for parameter in model.parameters():
         parameter.grad = None
-    model.loss(example.inputs[None], example.targets[None])[1]()
+    model.loss(*exercise)[1]()
     return np.concatenate([parameter.grad.ravel() for parameter in model.parameters()])
 
 
-def test_influence_and_cosine_are_products_of_the_flattened_gradients(small):
-    model, (answer, *examples) = small
-    for parameter in model.parameters():
-        parameter.grad = np.ones_like(parameter.data)  # of whoever was here before
-    influence, cosine = influences([(model, 0.3)], [answer, examples[0]], examples, lambda: None)
-    for a, of in enumerate([answer, examples[0]]):
-        g = flat_gradient(model, of)
-        for z, example in enumerate(examples):
-            h = flat_gradient(model, example)
-            assert influence[a, z] == pytest.approx(0.3 * (g * h).sum(), rel=1e-12)
-            assert cosine[a, z] == pytest.approx((g * h).sum() / np.sqrt((g * g).sum() * (h * h).sum()), rel=1e-12)
-
-
-def test_a_step_on_a_passage_changes_the_answers_loss_by_its_influence_and_the_error_falls_quadratically(small):
-    model, (answer, example, _) = small
-    influence, _ = influences([(model, 1.0)], [answer], [example], lambda: None)
-    gradient, before = loss_gradient(model, example), loss_of(model, answer)
-    start = [parameter.data for parameter in model.parameters()]
-
-    def error(eta):
-        for parameter, data, g in zip(model.parameters(), start, gradient, strict=True):
-            parameter.data = data - eta * g
-        return abs(loss_of(model, answer) - before + eta * influence[0, 0])
-
-    etas = np.array([1e-4, 1e-5])
-    errors = np.array([error(eta) for eta in etas])
-    assert errors[0] < 0.1 * etas[0] * abs(influence[0, 0])
-    assert np.log10(errors[0] / errors[1]) == pytest.approx(2, abs=0.05)
-
-
-def test_checkpoints_add_up_by_their_learning_rates_and_cosines_are_averaged_by_them(small, rng):
+def test_influence_and_cosine_are_products_of_the_flattened_gradients_added_by_learning_rate(small, rng):
     model, (answer, *examples) = small
     other = random_model(model.config, rng)
-    (i1, c1), (i2, c2) = (influences([(m, 1.0)], [answer], examples, lambda: None) for m in (model, other))
-    influence, cosine = influences([(model, 0.3), (other, 0.1)], [answer], examples, lambda: None)
-    np.testing.assert_allclose(influence, 0.3 * i1 + 0.1 * i2, rtol=1e-12)
-    np.testing.assert_allclose(cosine, 0.75 * c1 + 0.25 * c2, rtol=1e-12)
+    for parameter in model.parameters():
+        parameter.grad = np.ones_like(parameter.data)  # of whoever was here before
+    influence, cosine = influences([(model, 0.3), (other, 0.1)], [answer, examples[0]], examples, lambda: None)
+    for a, of in enumerate([answer, examples[0]]):
+        for z, example in enumerate(examples):
+            pairs = [(flat_gradient(m, of), flat_gradient(m, example)) for m in (model, other)]
+            products = np.array([g @ h for g, h in pairs])
+            cosines = products / [np.linalg.norm(g) * np.linalg.norm(h) for g, h in pairs]
+            assert influence[a, z] == pytest.approx([0.3, 0.1] @ products, rel=1e-12)
+            assert cosine[a, z] == pytest.approx([0.75, 0.25] @ cosines, rel=1e-12)
 
 
 def test_a_frozen_parameter_has_no_part(small):
     model, (answer, example, _) = small
-    whole = inner_product(loss_gradient(model, answer), loss_gradient(model, example))
-    products = [(a * b).sum() for a, b in zip(loss_gradient(model, answer), loss_gradient(model, example), strict=True)]
+    whole, _ = influences([(model, 1.0)], [answer], [example], lambda: None)
+    first = np.vdot(*(loss_gradient(model, exercise)[0] for exercise in (answer, example)))
     model.parameters()[0].requires_grad = False
-    influence, _ = influences([(model, 1.0)], [answer], [example], lambda: None)
-    assert influence[0, 0] == pytest.approx(whole - products[0], rel=1e-10)
+    without, _ = influences([(model, 1.0)], [answer], [example], lambda: None)
+    assert without[0, 0] == pytest.approx(whole[0, 0] - first, rel=1e-10)
     for parameter in model.parameters():
         parameter.requires_grad = False
     with pytest.raises(ValueError, match="every parameter of the model is frozen; influence needs"):
@@ -127,7 +98,7 @@ def test_parameters_gradients_and_freezing_are_left_as_they_were(lm):
     try:
         analyze_training_influence(lm, "balu eats ", training=SEEN[:4], answer_tokens=4)
         with pytest.raises(ValueError):  # halfway through
-            loss_gradient(lm.model, Example(np.array([0, 99]), np.array([0, 0])))
+            loss_gradient(lm.model, (np.array([[0, 99]]), np.array([[0, 0]])))
         for parameter, (data, copy, grad, requires_grad) in zip(parameters, before, strict=True):
             assert parameter.data is data and parameter.grad is grad and parameter.requires_grad == requires_grad
             np.testing.assert_array_equal(data, copy)
@@ -152,30 +123,20 @@ def test_perplexity_answer_and_confidence_are_what_the_model_says_token_by_token
     assert found.confidence == pytest.approx(product ** (1 / 4), rel=1e-4)
     assert found.tokens == 10 and found.influence is None and found.calibration is None
 
-
-def test_an_answer_ends_with_the_token_that_ends_a_text(lm):
     class Ending(CharTokenizer):
         end_ids = (TOKENIZER.encode(".")[0],)
 
     ending = LanguageModel(lm.model, Ending(TOKENIZER.characters))
-    ids = ending.encode(f"{PLANTED} eats ")
-    assert TOKENIZER.decode(own_answer(ending, ids, 12)) == f"{RARE}."
-
-
-def test_the_exercise_of_an_answer_counts_its_tokens_alone():
-    example = answer_after(np.array([1, 2, 3]), np.array([4, 5]))
-    assert example.inputs.tolist() == [1, 2, 3, 4]
-    assert example.targets.tolist() == [IGNORE_INDEX, IGNORE_INDEX, 4, 5]
+    assert analyze_training_influence(ending, f"{PLANTED} eats ", answer_tokens=12).prompts[0].answer == f"{RARE}."
 
 
 def test_the_beginnings_of_passages_score_as_if_they_ended_there(lm):
     passages = as_passages(lm, SEEN[:6], "seen")
-    log_p = [token_log_probabilities(lm.model, passage.ids) for passage in passages]
-    means, lengths = ScoredPassages(TOKENIZER, passages, log_p).beginnings(18)
+    scored = [(passage.ids, token_log_probabilities(lm.model, passage.ids)) for passage in passages]
+    means, _ = beginnings(lm, scored, 18)
     long = [passage for passage in passages if len(passage.ids) >= 18]
-    assert 0 < len(long) < 6 and len(means) == len(lengths) == len(long)
-    for mean, passage in zip(means, long, strict=True):
-        assert mean == pytest.approx(-math.log(lm.perplexity(passage.text[:18])), rel=1e-4)
+    expected = [-math.log(lm.perplexity(passage.text[:18])) for passage in long]
+    assert 0 < len(long) < 6 and means == pytest.approx(expected, rel=1e-4)
 
 
 scores = st.lists(st.integers(0, 6), min_size=1, max_size=12)
@@ -202,14 +163,6 @@ def test_the_interval_excludes_half_exactly_where_mann_and_whitneys_test_rejects
     assert found.area == pytest.approx(test.statistic / (m * n))
     assert found.is_chance == (test.pvalue >= 0.05)
     assert found.better_than_chance == (test.pvalue < 0.05 and found.area > 0.5)
-
-
-@pytest.mark.parametrize("area", [0.5, 0.7, 0.9, 0.97])
-def test_the_interval_holds_the_true_area_about_95_times_in_100(rng, area):
-    shift = NormalDist().inv_cdf(area) * 2**0.5
-    found = [separation(rng.normal(shift, size=25), rng.normal(size=40)) for _ in range(1000)]
-    covered = np.mean([s.low <= area <= s.high for s in found])
-    assert 0.93 <= covered <= 0.99  # near 1 it is on the wide side
 
 
 @pytest.mark.parametrize("alpha, n", [(0.05, 19), (0.05, 47), (0.1, 29), (0.25, 3)])
@@ -240,14 +193,6 @@ def test_a_model_that_knows_its_training_by_heart_tells_it_from_what_was_held_ou
     assert "not reliable" not in str(found)
 
 
-def test_a_model_that_has_not_learned_says_that_its_flag_is_not_to_be_trusted():
-    found = analyze_training_influence(untrained(), "balu eats ", training=SEEN, held_out=HELD_OUT)
-    calibration = found.prompts[0].calibration
-    assert calibration.separation.is_chance and not calibration.is_trustworthy
-    assert isinstance(found.prompts[0].likely_seen_similar, bool)
-    assert "not reliable: familiarity does not separate seen from held-out passages better than chance" in str(found)
-
-
 def test_passages_of_another_kind_are_noticed_without_the_model(lm):
     other = ["".join(np.random.default_rng(i).choice(list("abcdefghij"), 20)) for i in range(40)]
     found = analyze_training_influence(lm, "aa aa aa aa aa aa", training=["aa aa aa aa aa aa aa"] * 20, held_out=other)
@@ -255,12 +200,9 @@ def test_passages_of_another_kind_are_noticed_without_the_model(lm):
     assert calibration.blind.better_than_chance
     assert calibration.separation.better_than_chance and not calibration.is_trustworthy
     assert "the compressed length alone separates the two (area 1.00" in str(found)
-
-
-def test_held_out_passages_that_are_more_familiar_are_noticed(lm):
-    found = analyze_training_influence(lm, "balu eats ", training=HELD_OUT, held_out=SEEN)
-    assert "the held-out passages are more familiar than the seen ones: they are not of the same kind" in str(found)
-    assert not found.prompts[0].calibration.is_trustworthy
+    untaught = analyze_training_influence(untrained(), "balu eats ", training=SEEN, held_out=HELD_OUT)
+    assert untaught.prompts[0].calibration.separation.is_chance
+    assert "not reliable: familiarity does not separate seen from held-out passages better than chance" in str(untaught)
 
 
 @pytest.mark.parametrize(
@@ -328,7 +270,7 @@ def test_what_is_removed_is_not_trained_on_and_as_many_others_are_not(lm):
         assert everything[1] == list(range(10)) and without[1] == [0, 2, 3, 5, 6, 7, 8, 9]
         assert len(at_random[1]) == 8 and {1, 4} <= set(at_random[1])
     assert seen[2][1] != seen[5][1]
-    loss = float(loss_of(lm.model, answer))
+    loss = float(lm.model.loss(*answer)[0])
     np.testing.assert_allclose([found.all_passages, found.without, found.without_random], loss, rtol=1e-5)
     assert found.difference == 0 and json.loads(json.dumps(found.to_dict()))["removed"] == [1, 4]
 
@@ -343,15 +285,8 @@ def test_the_same_seed_trains_the_same_model_and_checkpoints_are_moments_of_it(l
     np.testing.assert_array_equal(moments[-1][0].model.embedding.weight.data, whole)
     assert len(moments) == 3 and not np.array_equal(moments[0][0].model.embedding.weight.data, whole)
     assert [rate for _, rate in moments] == sorted((rate for _, rate in moments), reverse=True)
-    with pytest.raises(ValueError, match="number must be from 1 to 6, the number of steps, not 7"):
+    with pytest.raises(ValueError, match="number must be at most 6, not 7"):
         quick.checkpoints(passages, 1, 7)
-
-
-def test_rows_of_unequal_length_are_filled_up_with_targets_that_do_not_count(lm):
-    passages = as_passages(lm, ["abc", "ab"], "seen")
-    inputs, targets = padded_rows(passages)
-    assert inputs.tolist() == [TOKENIZER.encode("ab").tolist(), [TOKENIZER.encode("a")[0], 0]]
-    assert targets.tolist() == [TOKENIZER.encode("bc").tolist(), [TOKENIZER.encode("b")[0], IGNORE_INDEX]]
 
 
 def test_a_checkpoint_may_be_a_file_and_progress_is_told(lm, tmp_path):
@@ -381,15 +316,11 @@ def test_a_text_is_cut_into_passages_that_the_model_can_be_asked_for_at_once():
     class Beginning(ByteTokenizer):
         bos_id = 7
 
-    beginning = LanguageModel(untrained_bytes(), Beginning())
+    config = Config(vocab_size=256, context=12, d_model=8, n_heads=2, n_layers=1)
+    beginning = LanguageModel(random_model(config, np.random.default_rng(0)), Beginning())
     pieces = as_passages(beginning, "aé" * 20, "training")
     assert {int(piece.ids[0]) for piece in pieces} == {7} and {len(piece.ids) for piece in pieces[:-1]} == {13}
     assert as_passages(lm, passages[:2], "training") == passages[:2]
-
-
-def untrained_bytes(context=12):
-    config = Config(vocab_size=256, context=context, d_model=8, n_heads=2, n_layers=1)
-    return random_model(config, np.random.default_rng(0))
 
 
 def test_the_report_is_json_and_tells_what_is_not_shown(lm):
@@ -413,12 +344,9 @@ def test_the_report_is_json_and_tells_what_is_not_shown(lm):
     [
         ([], {}, "prompts is empty"),
         (["balu eats ", ""], {}, "prompt 1: the text is empty"),
-        ("b", {}, "prompt 0 must have at least 2 tokens, not 1"),
         ("b" * 20, {}, "prompt 0 must have at most 17 tokens, not 20"),
-        ("balu", {"answer_tokens": 30}, "prompt 0 must have at most 0 tokens, not 4"),
         ("BALU", {}, "prompt 0: unknown character 'B'"),
         ("balu", {"answer_tokens": 0}, "answer_tokens must be at least 1, not 0"),
-        ("balu", {"remove": 0}, "remove must be at least 1, not 0"),
         ("balu", {"rank_by": "size"}, "unknown rank_by 'size'"),
         ("balu", {"false_alarm_rate": 0}, "false_alarm_rate must be .*, not 0"),
         ("balu", {"training": []}, "training is empty"),
@@ -426,7 +354,6 @@ def test_the_report_is_json_and_tells_what_is_not_shown(lm):
         ("balu", {"held_out": ["a" * 26]}, "held_out: passage 0 has 26 tokens, more than the 25"),
         ("balu", {"training": ["AB"]}, "training: passage 0: unknown character 'A'"),
         ("balu", {"checkpoints": []}, "checkpoints requires .*, but training is None"),
-        ("balu", {"train": TRAINING}, "train requires .*, but training is None"),
         ("balu", {"training": SEEN, "checkpoints": []}, "checkpoints is empty"),
         ("balu", {"training": SEEN, "checkpoints": [(untrained(), 0)]}, "learning rate of checkpoint 0 .*, not 0"),
         ("balu", {"training": SEEN, "held_out": HELD_OUT[:18]}, "at least 19 .* 63 in training and 18 in held_out"),
@@ -442,15 +369,14 @@ def test_an_argument_that_cannot_be_used_is_named_in_one_line(prompts, options, 
     assert "\n" not in str(error.value)
 
 
-def test_a_checkpoint_with_another_tokenizer_is_refused():
-    other = LanguageModel(untrained_bytes(), ByteTokenizer())
-    with pytest.raises(ValueError, match="the tokenizer of checkpoint 0"):
+@pytest.mark.parametrize(
+    "change, tokenizer, words",
+    [
+        ({"context": 12}, TOKENIZER, "at least the model's, 24, not 12"),
+        ({"vocab_size": 256}, ByteTokenizer(), "tokenizer"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_the_model_is_refused(change, tokenizer, words):
+    other = LanguageModel(Transformer(replace(little_facts.CONFIG, **change)), tokenizer)
+    with pytest.raises(ValueError, match=f"checkpoint 0.*{words}|{words} of checkpoint 0"):
         analyze_training_influence(untrained(), "balu", training=SEEN, checkpoints=[(other, 1)])
-
-
-def test_a_checkpoint_that_sees_less_than_the_model_is_refused():
-    from minitransformer import Transformer
-
-    short = LanguageModel(Transformer(replace(little_facts.CONFIG, context=12)), TOKENIZER)
-    with pytest.raises(ValueError, match="the context of checkpoint 0 must be at least the model's, 24, not 12"):
-        analyze_training_influence(untrained(), "balu", training=SEEN, checkpoints=[(short, 1.0)])

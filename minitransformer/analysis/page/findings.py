@@ -58,30 +58,20 @@ def page_findings(
         }
         if progress is not None:
             progress(len(positions), len(explained))
+    layers = zip(lens.top_ids[..., :3], lens.top_probabilities[..., :3], strict=True)
+    cells = [[with_probabilities(lm, *cell) for cell in zip(*layer, strict=True)] for layer in layers]
     return {
         "model": {"parameters": model.n_parameters(), "layers": len(weights), "heads": weights.shape[1]},
         "tokens": names(lm, ids),
         "positions": positions,
         "ablation": ablation,
-        "lens": {
-            "layers": list(lens.layers),
-            "cells": [
-                [
-                    with_probabilities(lm, lens.top_ids[row, i], lens.top_probabilities[row, i])[:3]
-                    for i in range(len(ids))
-                ]
-                for row in range(len(lens.layers))
-            ],
-        },
+        "lens": {"layers": list(lens.layers), "cells": cells},
         "patching": None if patching is None else maps(patching),
     }
 
 
 def explain(lm, ids, target: int, weights, ablation: str) -> dict:
-    """Explain the prediction of `target` after ids (n,).
-
-    `weights` (L, H, n) is the attention of the last position.
-    """
+    """Explain the prediction of `target` after ids (n,), whose last position has the attention `weights` (L, H, n)."""
     contributions = position_contributions(lm.model, ids, target, ablation=ablation)
     direct = direct_contributions(lm.model, ids, target)
     written = [[name, rounded(value)] for name, value in direct.largest(COMPONENTS)]
@@ -100,29 +90,18 @@ def explain(lm, ids, target: int, weights, ablation: str) -> dict:
 
 
 def maps(patching: PatchingMaps) -> dict:
-    """Return the effects and estimates of each patching map as nested lists, with labels for rows and columns.
-
-    Maps over positions begin at the first token in which the prompts differ, because all effects before it are zero.
-    """
+    """Return the patching maps as nested lists, from the first token in which the prompts differ."""
     both = list(zip(patching.clean_tokens, patching.corrupted_tokens, strict=True))
     start = next(i for i, (clean, corrupted) in enumerate(both) if clean != corrupted)
     tokens = [patching.tokens_at(t) for t in range(start, len(both))]
-    heads = [f"head {i}" for i in range(patching.effects["heads"].shape[1])]
-    return {
-        "answer": shown(patching.answer),
-        "other": shown(patching.other),
-        "maps": [
-            {
-                "name": name.replace("_", "-"),
-                "rows": list(patching.layers(name)),
-                "columns": columns,
-                "effects": rounded(effects[:, -len(columns) :]),
-                "estimates": rounded(patching.attributions[name][:, -len(columns) :]),
-            }
-            for name, effects in patching.effects.items()
-            for columns in [heads if name == "heads" else tokens]
-        ],
-    }
+    found = []
+    for name, effects in patching.effects.items():
+        columns = [f"head {i}" for i in range(effects.shape[1])] if name == "heads" else tokens
+        last = (slice(None), slice(-len(columns), None))
+        numbers = {"effects": rounded(effects[last]), "estimates": rounded(patching.attributions[name][last])}
+        title, rows = name.replace("_", "-"), list(patching.layers(name))
+        found.append({"name": title, "rows": rows, "columns": columns, **numbers})
+    return {"answer": shown(patching.answer), "other": shown(patching.other), "maps": found}
 
 
 def with_probabilities(lm, ids, probabilities):

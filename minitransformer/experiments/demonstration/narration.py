@@ -12,7 +12,6 @@ WIDTH, BAR = 96, 40  # characters of a line and of the longest bar
 
 
 def say(text: str = "") -> None:
-    """Print lines, with replacements for characters that the terminal cannot show."""
     print(printable(text), flush=True)
 
 
@@ -25,10 +24,7 @@ def heading(text: str) -> None:
 
 
 def see(picture: Path | None, content_shown: str, *sources: tuple[str, str]) -> None:
-    """Print references to a picture and to source files.
-
-    `picture` is None if it was not drawn. `sources` are pairs (file, description of its contents).
-    """
+    """Print references to a picture, unless it is None, and to source files, pairs (file, contents)."""
     if picture is not None:
         say(f"  Look at {picture}: {content_shown}.")
     say("  Read")

@@ -4,13 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer.analysis import (
-    attention_weights,
-    draw_attention,
-    induction_score,
-    induction_targets,
-    previous_token_score,
-)
+from minitransformer import analysis
 from minitransformer.experiments.demonstration.narration import heading, paragraph, say, see, watcher
 from minitransformer.experiments.patterns.learned import NOTABLE
 from minitransformer.experiments.patterns.starting_attention import start_attention
@@ -65,10 +59,7 @@ def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> TinyTransf
 
 
 def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
-    """Train the model. Return one record of metrics per step.
-
-    Every record has the loss, and ten of them also have the accuracy.
-    """
+    """Train the model. Return one record of metrics per step; ten of them have the accuracy."""
     optimizer = AdamW(decay_groups(model, 0.1), betas=(0.9, 0.98))
     trained = with_replicas(model, replicas_that_pay(TOKENS // (2 * LONGEST)))
     rng = np.random.default_rng(seed)
@@ -92,8 +83,8 @@ def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
 def repeated_sequences(rng, progress: float):
     """Draw (inputs, targets) of about TOKENS tokens. Each row repeats a random sequence until the row is full.
 
-    `progress` is the completed fraction of the training. In the first half of the training, the greatest length grows
-    from FIRST_LONGEST to LONGEST. Short sequences repeat sooner and more often, so they are much easier to learn.
+    `progress` is the completed fraction of the training, in whose first half the greatest length grows from
+    FIRST_LONGEST to LONGEST. Short sequences repeat sooner and more often, so they are much easier to learn.
     """
     longest = int(min(LONGEST, FIRST_LONGEST + (LONGEST - FIRST_LONGEST) * 2 * progress))
     T = 2 * longest
@@ -126,17 +117,13 @@ def show_induction(model: TinyTransformer, out: Path, seed: int, drawn: bool) ->
     heading("4  The heads that repeat")
     inputs, _ = PATTERNS["induction"].sample(np.random.default_rng(seed), 1, 12)
     ids = inputs[0]
-    weights = attention_weights(model, ids)
-    previous, induction = previous_token_score(weights), induction_score(weights, ids)
+    weights = analysis.attention_weights(model, ids)
+    previous, induction = analysis.previous_token_score(weights), analysis.induction_score(weights, ids)
     if drawn:
-        draw_attention(
-            weights,
-            [spell([i]) for i in ids],
-            out / INDUCTION_FILE,
-            title=INDUCTION_TITLE,
-            notes=notable_scores({"previous token": previous, "induction": induction}),
-            marked=induction_targets(ids),
-        )
+        labels, marked = [spell([i]) for i in ids], analysis.induction_targets(ids)
+        notes = notable_scores({"previous token": previous, "induction": induction})
+        path = out / INDUCTION_FILE
+        analysis.draw_attention(weights, labels, path, title=INDUCTION_TITLE, notes=notes, marked=marked)
     rows = [(f"{b}.{h}", f"{previous[b, h]:.2f}", f"{induction[b, h]:.2f}") for b, h in np.ndindex(previous.shape)]
     say("\n".join(table([("head", "previous token", "induction"), *rows], indent=4)))
     first, second = (np.unravel_index(score.argmax(), score.shape) for score in (previous, induction))
@@ -158,15 +145,11 @@ def show_induction(model: TinyTransformer, out: Path, seed: int, drawn: bool) ->
 
 
 def notable_scores(scores: dict) -> list:
-    """Return a note on each head as nested lists (L, H) of strings.
-
-    The note is the name and value of the head's highest score, or "" if this is below NOTABLE. `scores` is
-    {name: scores (L, H)}.
-    """
+    """Return the name and value of each head's highest score in {name: scores (L, H)}, or "" if it is below NOTABLE."""
     blocks, heads = next(iter(scores.values())).shape
-    notes = [[""] * heads for _ in range(blocks)]
-    for block, head in np.ndindex(blocks, heads):
-        score, name = max((score[block, head], name) for name, score in scores.items())
-        if score >= NOTABLE:
-            notes[block][head] = f"{name} {score:.2f}"
-    return notes
+
+    def note(head):
+        score, name = max((values[head], name) for name, values in scores.items())
+        return f"{name} {score:.2f}" if score >= NOTABLE else ""
+
+    return [[note((block, head)) for head in range(heads)] for block in range(blocks)]

@@ -66,7 +66,9 @@ def analyze_emergent_capabilities(
     could be trained; and the exceptions of `sweep`.
     """
     sizes, shapes = (unique(map(configuration, given)) for given in (model_sizes, shapes))
-    capabilities, seeds = checked_capabilities(capability_tests), checked_seeds(seeds)
+    capabilities = checked_capabilities(capability_tests)
+    seeds = [whole("seeds: each", seed, least=0) for seed in seeds]
+    check_different("seeds", "seed", seeds)
     if not sizes:
         raise ValueError("model_sizes is empty; at least one size is needed")
     steps = whole("steps", steps, least=FEWEST_STEPS, most=ENDLESS_STEPS)
@@ -91,11 +93,8 @@ def analyze_emergent_capabilities(
 
 
 def unique(items) -> list:
-    """Return the items in order, without repetitions.
-
-    The items need not be hashable, because a Config may contain a dictionary.
-    """
-    kept = []
+    """Return the items in order, without repetitions. A Config is not hashable if it contains a dictionary."""
+    kept: list = []
     for item in items:
         if item not in kept:
             kept.append(item)
@@ -103,11 +102,7 @@ def unique(items) -> list:
 
 
 def checked_capabilities(capability_tests) -> tuple[Capability, ...]:
-    """Return the tests as Capability objects.
-
-    Raises TypeError unless `capability_tests` is a list of names and Capability objects. Raises ValueError if it is
-    empty, if a name is unknown or repeated, or for exercises that check_exercises refuses.
-    """
+    """Return the tests as Capability objects. Raises TypeError or ValueError for an invalid list or capability."""
     if isinstance(capability_tests, (str, Capability)):
         raise TypeError(f"capability_tests must be a list, such as [{capability_tests!r}], not {capability_tests!r}")
     chosen = []
@@ -117,52 +112,43 @@ def checked_capabilities(capability_tests) -> tuple[Capability, ...]:
         if not isinstance(test, Capability):
             raise TypeError(f"capability_tests: each test must be a name or a Capability, not {test!r}")
         chosen.append(test)
-    names = [capability.name for capability in chosen]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"capability_tests must contain at least one test and none twice, not {names}")
+    check_different("capability_tests", "test", [capability.name for capability in chosen])
     for capability in chosen:
-        check_exercises(capability)
+        tokens, is_answer = capability.rows(np.asarray(capability.questions(np.random.default_rng(0), 100)))
+        name, width = f"capability {capability.name}", tokens.shape[1]
+        if width > CONTEXT + 1:
+            raise ValueError(f"{name}: a row must have at most {CONTEXT + 1} tokens, not {width}")
+        if tokens.min() < 0 or tokens.max() >= VOCAB_SIZE:
+            raise ValueError(f"{name}: tokens must be from 0 to {VOCAB_SIZE - 1}, not {tokens.min()} to {tokens.max()}")
+        if not (capability.test()[1] != IGNORE_INDEX).any(axis=1).all() or not np.any(is_answer):
+            raise ValueError(f"{name}: every row must have a token to predict")
     return tuple(chosen)
 
 
-def check_exercises(capability: Capability) -> None:
-    """Raise ValueError unless the exercises are in the alphabet, fit the context, and each has a target."""
-    tokens, is_answer = capability.rows(np.asarray(capability.questions(np.random.default_rng(0), 100)))
-    name, width = f"capability {capability.name}", tokens.shape[1]
-    if width > CONTEXT + 1:
-        raise ValueError(f"{name}: a row must have at most {CONTEXT + 1} tokens, not {width}")
-    if tokens.min() < 0 or tokens.max() >= VOCAB_SIZE:
-        raise ValueError(f"{name}: tokens must be from 0 to {VOCAB_SIZE - 1}, not {tokens.min()} to {tokens.max()}")
-    if not (capability.test()[1] != IGNORE_INDEX).any(axis=1).all() or not np.any(is_answer):
-        raise ValueError(f"{name}: every row must have a token to predict")
-
-
-def checked_seeds(seeds) -> list[int]:
-    """Return the seeds as a list.
-
-    Raises TypeError unless they are integers, and ValueError if there are none, or if one is negative or repeated.
-    """
-    seeds = [whole("seeds: each", seed, least=0) for seed in seeds]
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds must contain at least one seed and none twice, not {seeds}")
-    return seeds
+def check_different(name: str, kind: str, values: list) -> None:
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"{name} must contain at least one {kind} and none twice, not {values}")
 
 
 def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:
-    """Return the EmergenceReport of a sweep.
-
-    by_size, by_shape   for each size or shape, the list of its runs
-    failures            {name of a run: reason}
-    """
+    """Return the EmergenceReport of a sweep from the lists of the runs of each size and shape."""
     by_size = sorted((runs for runs in by_size if runs), key=lambda runs: runs[0]["parameters"])
     by_shape = [runs for runs in by_shape if runs]
     if not by_size:
         raise ValueError(f"no model could be trained; the first failure: {': '.join(next(iter(failures.items())))}")
     law, reason = forecast(by_size)
+    parameters = [runs[0]["parameters"] for runs in by_size]
+    means, resamples = resampled_means([scores_of(runs, capabilities) for runs in by_size], np.random.default_rng(0))
+    ends = interval(resamples)
+    curves = []
+    for i, capability in enumerate(capabilities):
+        exact, loglik = ((means[:, i, k], resamples[:, :, i, k]) for k in (0, 1))
+        jumps = find_jumps(parameters, exact, loglik, list(map(len, by_size)), capability.chance)
+        curves.append(Curve(capability.name, *means[:, i].T, ends[:, i, 0], ends[:, i, 1], jumps))
     return EmergenceReport(
         names=tuple(runs[0]["name"].partition(",")[0] for runs in by_size),
-        parameters=tuple(runs[0]["parameters"] for runs in by_size),
-        curves=tuple(curve(capability, by_size) for capability in capabilities),
+        parameters=tuple(parameters),
+        curves=tuple(curves),
         law=law,
         no_law=reason,
         shapes=compared(by_shape, capabilities) if by_shape else (),
@@ -171,34 +157,21 @@ def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:
     )
 
 
-def curve(capability: Capability, by_size) -> Curve:
-    """Return the scores of a capability by size, and their jumps."""
-    parameters = [runs[0]["parameters"] for runs in by_size]
-    scores = [np.array([final_scores(run, capability) for run in runs]) for runs in by_size]
-    means, resamples = resampled_means(scores, np.random.default_rng(0))
-    exact, loglik = ((means[:, i], resamples[:, :, i]) for i in (0, 1))
-    jumps = find_jumps(parameters, exact, loglik, [len(runs) for runs in by_size], capability.chance)
-    ends = interval(resamples)
-    return Curve(capability.name, *means.T, ends[:, 0], ends[:, 1], jumps)
-
-
-def final_scores(run: dict, capability: Capability) -> list[float]:
-    scores = run["lengths"][-1]["scores"][capability.name]
-    return [scores["exact"], scores["loglik"], scores["seen"]]
+def scores_of(runs, capabilities):
+    """Return the final scores of the runs, an array (runs, capabilities, 3): exact, loglik and seen."""
+    last = [[run["lengths"][-1]["scores"][capability.name] for capability in capabilities] for run in runs]
+    return np.array([[[score[name] for name in ("exact", "loglik", "seen")] for score in scores] for scores in last])
 
 
 def compared(by_shape, capabilities) -> tuple[Shape, ...]:
-    """Return the shapes, shallowest first, with their final losses and exact scores."""
-    columns = [
-        np.array([[run["lengths"][-1]["loss"], *(final_scores(run, c)[0] for c in capabilities)] for run in runs])
-        for runs in by_shape
-    ]
-    means, resamples = resampled_means(columns, np.random.default_rng(0))
+    exact = [scores_of(runs, capabilities)[..., 0] for runs in by_shape]
+    losses = [[[run["lengths"][-1]["loss"]] for run in runs] for runs in by_shape]
+    means, resamples = resampled_means(list(map(np.hstack, zip(losses, exact, strict=True))), np.random.default_rng(0))
     shapes = []
     for runs, values, ends in zip(by_shape, means, interval(resamples), strict=True):
         config, parameters = runs[0]["plan"]["config"], runs[0]["parameters"]
         loss, *scores = [(value, *end) for value, end in zip(values, ends, strict=True)]
-        exact = dict(zip((c.name for c in capabilities), scores, strict=True))
+        scores = dict(zip((capability.name for capability in capabilities), scores, strict=True))
         seconds = float(np.mean([run["seconds"] for run in runs]))
-        shapes.append(Shape(config["n_layers"], config["d_model"], parameters, loss, exact, seconds))
+        shapes.append(Shape(config["n_layers"], config["d_model"], parameters, loss, scores, seconds))
     return tuple(sorted(shapes, key=lambda shape: shape.n_layers))

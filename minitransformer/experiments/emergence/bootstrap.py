@@ -16,10 +16,7 @@ LEVEL = 0.95
 
 
 def resampled_means(groups, rng):
-    """Return the means (S, ...) of S groups of runs, and their resampled means (RESAMPLES, S, ...).
-
-    Group s is an array (n_s, ...) with one entry per run.
-    """
+    """Return the means (S, ...) of S arrays of runs (n_s, ...), and their resampled means (RESAMPLES, S, ...)."""
     means = np.stack([group.mean(axis=0) for group in groups])
     draws = [group[rng.integers(len(group), size=(RESAMPLES, len(group)))].mean(axis=1) for group in groups]
     return means, np.stack(draws, axis=1)

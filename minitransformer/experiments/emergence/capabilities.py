@@ -26,7 +26,6 @@ leap of `exact`. A test does not show the ability for longer questions, which no
 """
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -45,11 +44,6 @@ PERIODS = range(4, 9)  # of the repeating sequences
 OPEN = 4  # number of brackets that are left open, of 2 OPEN opening ones
 
 
-def unchanged(questions):
-    """Return the questions unchanged. This is the canonical form if no two questions are equivalent."""
-    return questions
-
-
 @dataclass(frozen=True)
 class Capability:
     """One task.
@@ -58,7 +52,8 @@ class Capability:
     questions           questions(rng, n) draws an integer array (n, m) of n questions
     rows                rows(questions) returns (tokens, is_answer), both (n, T + 1): ids of alphabet.py, and booleans
                         that mark the tokens to predict
-    canonical           canonical(questions) returns (n, k), with equal rows for equivalent questions
+    canonical           canonical(questions) returns (n, k), with equal rows for equivalent questions (default: the
+                        questions themselves)
     chance              exact score of guessing among the answers of the right form
 
     The functions must be importable from a module, because other processes use them.
@@ -68,7 +63,7 @@ class Capability:
     description: str
     questions: Callable
     rows: Callable
-    canonical: Callable = unchanged
+    canonical: Callable = np.asarray
     chance: float = 0.0
 
     def is_held_out(self, questions):
@@ -90,10 +85,7 @@ class Capability:
         return fixed_exercises(self)[0]
 
     def draw(self, rng, n: int, *, held_out: bool):
-        """Draw n test questions if `held_out`, otherwise n training questions.
-
-        Raises ValueError if too few of 200 n random questions are of that kind.
-        """
+        """Draw n test questions if `held_out`, otherwise n training questions. Raises ValueError if too rare."""
         drawn, count = [], 0
         for _ in range(100):
             questions = np.asarray(self.questions(rng, 2 * n))
@@ -139,10 +131,7 @@ def fixed_exercises(capability: Capability):
 
 
 def as_exercise(tokens, is_answer):
-    """Return (inputs, targets), each (n, CONTEXT), of rows of tokens.
-
-    Inputs are padded with PAD, and targets with IGNORE_INDEX.
-    """
+    """Return padded (inputs, targets), each (n, CONTEXT), of rows of tokens."""
     n, width = tokens.shape
     inputs = np.full((n, a.CONTEXT), a.PAD)
     targets = np.full((n, a.CONTEXT), IGNORE_INDEX)
@@ -152,10 +141,7 @@ def as_exercise(tokens, is_answer):
 
 
 def question_and_answer(task, prompt, answer):
-    """Return (tokens, is_answer) of n rows.
-
-    Each row consists of the task's id, the prompt (n, p), ANSWER, and the answer (n, m).
-    """
+    """Return (tokens, is_answer) of n rows: the task's id, the prompt (n, p), ANSWER, and the answer (n, m)."""
     n = len(prompt)
     tokens = np.concatenate([np.full((n, 1), task), prompt, np.full((n, 1), a.ANSWER), answer], axis=1)
     is_answer = np.broadcast_to(np.arange(tokens.shape[1]) >= 2 + prompt.shape[1], tokens.shape)
@@ -167,34 +153,27 @@ def letters(rng, n):
 
 
 def copy_rows(questions):
-    """Return the rows of the copying task: COPY x1 … xn = x1 … xn."""
     return question_and_answer(a.COPY, questions, questions)
 
 
 def reverse_rows(questions):
-    """Return the rows of the reversing task: REVERSE x1 … xn = xn … x1."""
     return question_and_answer(a.REVERSE, questions, questions[:, ::-1])
 
 
 def units(rng, n, symbols=a.LETTERS):
-    """Draw n sequences of different symbols, an array (n, PERIODS[-1]).
-
-    The lengths are drawn from PERIODS. Shorter sequences are padded with PAD.
-    """
+    """Draw n sequences of different symbols (n, PERIODS[-1]), with lengths from PERIODS and padded with PAD."""
     drawn = rng.permuted(np.tile(symbols, (n, 1)), axis=1)[:, : PERIODS[-1]]
     period = rng.integers(PERIODS[0], PERIODS[-1] + 1, (n, 1))
     return np.where(np.arange(PERIODS[-1]) < period, drawn, a.PAD)
 
 
 def induction_rows(questions):
-    """Return the rows of the induction task: INDUCTION x1 … xn x1 … xn x1 …
+    """Return the rows of the induction task: INDUCTION x1 … xn x1 … xn x1 …, of twice the longest sequence's length.
 
-    After INDUCTION, a row has twice the length of the longest sequence. The targets begin at the second x2, because the
-    length n is not known before the second x1.
+    The targets begin at the second x2, because the length n is not known before the second x1.
     """
     period = (questions != a.PAD).sum(axis=1, keepdims=True)
-    positions = np.arange(2 * PERIODS[-1])
-    symbols = np.take_along_axis(questions, positions % period, axis=1)
+    symbols = np.take_along_axis(questions, np.arange(2 * PERIODS[-1]) % period, axis=1)
     tokens = np.concatenate([np.full((len(symbols), 1), a.INDUCTION), symbols], axis=1)
     return tokens, np.arange(tokens.shape[1]) >= period + 2
 
@@ -209,55 +188,31 @@ def in_order(questions):
 
 
 def add_rows(questions):
-    """Return the rows of the addition task: ADD x y = (x + y) modulo MODULUS."""
     return question_and_answer(a.ADD, a.NUMBERS[questions], a.NUMBERS[questions.sum(axis=1, keepdims=True) % MODULUS])
 
 
-def orders(opens: int, closes: int, depth: int) -> int:
-    """Count the orders of opening and closing brackets in which the depth never falls below 0.
-
-    opens, closes   numbers of the brackets that follow
-    depth           number of open brackets before them
-
-    By reflection, the orders that reach depth −1 correspond to all orders from depth −2 − depth to the same end.
-    """
-    too_many = math.comb(opens + closes, closes - depth - 1) if closes > depth else 0
-    return math.comb(opens + closes, closes) - too_many
-
-
-ORDERS = np.array(
-    [[[orders(o, c, d) for d in range(2 * OPEN + 2)] for c in range(OPEN + 1)] for o in range(2 * OPEN + 1)]
-)
-
-
 def brackets(rng, n):
-    """Draw n beginnings of balanced words, an array (n, 3 OPEN).
-
-    Each has 2 OPEN opening brackets of random kinds and OPEN closing brackets. Every valid order is equally likely.
-    """
+    """Draw n beginnings (n, 3 OPEN) of balanced words, in which all valid orders are equally likely."""
+    is_opening = np.empty((0, 3 * OPEN), bool)
+    while len(is_opening) < n:
+        orders = rng.permuted(np.tile(np.arange(3 * OPEN) < 2 * OPEN, (2 * n, 1)), axis=1)
+        never_below = (np.cumsum(np.where(orders, 1, -1), axis=1) >= 0).all(axis=1)
+        is_opening = np.concatenate([is_opening, orders[never_below]])[:n]
     words = np.empty((n, 3 * OPEN), int)
-    stack = np.empty((n, 2 * OPEN), int)
-    everyone, depth, opens = np.arange(n), np.zeros(n, int), np.full(n, 2 * OPEN)
-    for position in range(3 * OPEN):
-        closes = 3 * OPEN - position - opens
-        after_opening = np.where(opens > 0, ORDERS[opens - 1, closes, depth + 1], 0)
-        is_opening = rng.random(n) * ORDERS[opens, closes, depth] < after_opening
-        kind = np.where(is_opening, rng.integers(len(a.OPENING), size=n), stack[everyone, depth - 1])
-        words[:, position] = np.where(is_opening, a.OPENING[kind], a.CLOSING[kind])
-        stack[everyone[is_opening], depth[is_opening]] = kind[is_opening]
-        depth += np.where(is_opening, 1, -1)
-        opens -= is_opening
+    for word, opening, kinds in zip(words, is_opening, rng.integers(len(a.OPENING), size=words.shape), strict=True):
+        stack: list[int] = []
+        for position, kind in enumerate(kinds):
+            if opening[position]:
+                stack.append(kind)
+            word[position] = a.OPENING[kind] if opening[position] else a.CLOSING[stack.pop()]
     return words
 
 
 def brackets_rows(questions):
-    """Return the rows of the bracket task: BRACKETS <beginning> = <closing>.
-
-    <closing> consists of the brackets that close the open ones of <beginning>, the last opened first.
-    """
+    """Return the rows of the bracket task. The answer closes the open brackets, the last opened first."""
     answers = np.empty((len(questions), OPEN), int)
     for row, answer in zip(questions, answers, strict=True):
-        stack = []
+        stack: list[int] = []
         for bracket in row:
             if bracket in a.OPENING:
                 stack.append(a.CLOSING[bracket - a.OPENING[0]])

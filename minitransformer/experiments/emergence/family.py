@@ -19,7 +19,7 @@ table of V tokens, that of T positions, and the last norm.
 """
 
 import numbers
-from itertools import chain, count as count_from
+from bisect import bisect_left
 
 from minitransformer.config import Config
 from minitransformer.experiments.emergence.alphabet import CONTEXT, VOCAB_SIZE
@@ -29,14 +29,11 @@ from minitransformer.transformer import Transformer
 LAYERS = 2
 MOST_PARAMETERS = 10**12
 NARROW = 16  # models below this width have 2 heads and any even width; the others 4 heads and multiples of 4
+WIDTHS = [*range(2, NARROW, 2), *range(NARROW, 400_000, 4)]
 
 
 def configuration(size) -> Config:
-    """Return the Config of a size in any of its three forms.
-
-    Raises TypeError for another type, and ValueError for a number that is too small. Exceptions of Config are passed
-    on.
-    """
+    """Return the Config of a size in any of its three forms. Raises TypeError or ValueError for any other size."""
     if isinstance(size, Config):
         for name, least in (("vocab_size", VOCAB_SIZE), ("context", CONTEXT)):
             whole(f"model_sizes: {name}", getattr(size, name), least=least)
@@ -49,23 +46,16 @@ def configuration(size) -> Config:
 
 
 def of_size(parameters: int, n_layers: int = LAYERS) -> Config:
-    """Return the Config with `n_layers` layers whose number of parameters is nearest to `parameters` by ratio.
-
-    Raises ValueError if `parameters` is smaller than the narrowest model, or larger than MOST_PARAMETERS.
-    """
+    """Return the Config with `n_layers` layers and the nearest number of parameters. Raises ValueError out of range."""
     whole("model_sizes: each", parameters, most=MOST_PARAMETERS)
-    least = count(2, n_layers)
+    least = count(WIDTHS[0], n_layers)
     if parameters < least:
         raise ValueError(
             f"model_sizes: {parameters} parameters are too few for {n_layers} layers; use at least {least}"
         )
-    below = 2
-    for above in chain(range(2, NARROW, 2), count_from(NARROW, 4)):
-        if count(above, n_layers) >= parameters:
-            break
-        below = above
-    width = min((below, above), key=lambda width: distance(count(width, n_layers), parameters))
-    return of_width(width, n_layers)
+    above = bisect_left(WIDTHS, parameters, key=lambda width: count(width, n_layers))
+    nearest = min(WIDTHS[max(above - 1, 0) : above + 1], key=lambda width: distance(count(width, n_layers), parameters))
+    return of_width(nearest, n_layers)
 
 
 def of_width(width: int, n_layers: int) -> Config:
@@ -73,7 +63,6 @@ def of_width(width: int, n_layers: int) -> Config:
 
 
 def count(width: int, n_layers: int) -> int:
-    """Return the number of parameters of the family's model with this width."""
     return n_layers * (12 * width**2 + 13 * width) + (VOCAB_SIZE + CONTEXT + 2) * width  # (1)
 
 
@@ -84,8 +73,3 @@ def distance(one: int, other: int) -> float:
 
 def n_parameters(config: Config) -> int:
     return Transformer(config).n_parameters()
-
-
-def shape_name(config: Config) -> str:
-    """Return the name of a model's shape, such as "2x64" for 2 layers of width 64."""
-    return f"{config.n_layers}x{config.d_model}"

@@ -38,10 +38,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Choice:
-    """The best size for a budget: N* parameters and D* characters with their intervals, and the loss.
-
-    The budget is a number of floating-point operations.
-    """
+    """The best size for a budget of floating-point operations: N* and D* with their intervals, and the loss."""
 
     budget: float
     parameters: float
@@ -65,10 +62,7 @@ class Forecast:
 
 
 def forecast(by_size) -> tuple[Forecast | None, str]:
-    """Return (the Forecast, ""), or (None, the reason) if there are too few sizes.
-
-    `by_size` is a list with the runs of each size, in ascending order of size.
-    """
+    """Return (Forecast, "") from the runs of each size, smallest first, or (None, the reason)."""
     if len(by_size) < FEWEST_SIZES:
         return None, f"fitting it with one size held out needs at least {FEWEST_SIZES} sizes, not {len(by_size)}"
     groups = [[points_of(run) for run in runs] for runs in by_size]
@@ -103,10 +97,7 @@ def predict_largest(groups) -> Prediction:
 
 
 def choice(law: ScalingLaw, laws, budget: float, points) -> Choice:
-    """Return the compute-optimal Choice for a budget by `law`.
-
-    Its intervals come from `laws`, the laws of the resamples.
-    """
+    """Return the compute-optimal Choice by `law`. Its intervals come from `laws`, those of the resamples."""
     N, D = law.optimal(budget)
     others = np.array([each.optimal(budget) for each in laws])
     lowest, highest = points[:, :2].min(axis=0), points[:, :2].max(axis=0)

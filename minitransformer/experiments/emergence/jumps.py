@@ -21,7 +21,6 @@ between two trained sizes. A rise that takes more than a decade is not a jump he
 
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
 
 import numpy as np
 
@@ -58,32 +57,23 @@ def find_jumps(parameters, exact, loglik, runs, chance: float = 0.0) -> tuple[Ju
     rise = rises(parameters, *exact, floor)
     smooth = rises(parameters, *(np.exp(values) for values in loglik), floor)
     several = np.asarray(runs) > 1
-    flagged = [i for i in rise if rise[i].jumps and several[: i + 1].all()]
+    flagged = [i for i in rise if rise[i][3] and several[: i + 1].all()]
     jumps = []
     for _, neighbours in groupby(enumerate(flagged), key=lambda pair: pair[1] - pair[0]):
         group = [i for _, i in neighbours]
-        i = max(group, key=lambda i: rise[i].after - rise[i].before)
+        i = max(group, key=lambda i: rise[i][1] - rise[i][0])
         sizes = tuple(int(parameters[j]) for j in group)
         jumps.append(Jump(int(parameters[i]), *rise[i][:3], sizes, *smooth[i]))
     return tuple(jumps)
 
 
-class Rise(NamedTuple):
-    """The scores s(N/10) and s(N), the interval of the excess (1), and whether it is a jump."""
-
-    before: float
-    after: float
-    excess: tuple[float, float]
-    jumps: bool
-
-
-def rises(parameters, means, resamples, floor: float) -> dict[int, Rise]:
-    """Return {index of a size: its Rise} for every size N with N/10 inside the family."""
+def rises(parameters, means, resamples, floor: float) -> dict[int, tuple]:
+    """Return {index of each size N with N/10 in the family: (s(N/10), s(N), interval of (1), whether it jumps)}."""
     log_n, found = np.log(parameters), {}
     for i, n in enumerate(parameters):
         if n / DECADE >= parameters[0]:
             before = [np.interp(log_n[i] - np.log(DECADE), log_n, scores) for scores in (means, *resamples)]
             excess = np.append(means[i], resamples[:, i]) - 2 * np.maximum(before, floor)  # (1)
             low, high = map(float, interval(excess[1:]))
-            found[i] = Rise(float(before[0]), float(means[i]), (low, high), bool(excess[0] > 0 and low > 0))
+            found[i] = float(before[0]), float(means[i]), (low, high), bool(excess[0] > 0 and low > 0)
     return found

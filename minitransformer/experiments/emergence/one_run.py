@@ -35,7 +35,7 @@ import numpy as np
 from minitransformer.config import Config
 from minitransformer.experiments.emergence.alphabet import CONTEXT
 from minitransformer.experiments.emergence.capabilities import Capability
-from minitransformer.experiments.emergence.family import n_parameters, shape_name
+from minitransformer.experiments.emergence.family import n_parameters
 from minitransformer.experiments.emergence.prose import text_batch, text_fingerprint, text_loss
 from minitransformer.optim import AdamW, decay_groups
 from minitransformer.system.version import __version__
@@ -58,9 +58,6 @@ RECIPE = {
     "clip": 1.0,
 }
 
-# For one core whose matrix products run at 100 GFLOP/s. Only the order in which models begin depends on them.
-SECONDS_PER_STEP, SECONDS_PER_LAYER, FLOPS_PER_SECOND = 2e-3, 1.5e-3, 50e9
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -73,8 +70,7 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """The name of the run, such as "2x64, seed 0"."""
-        return f"{shape_name(self.config)}, seed {self.seed}"
+        return f"{self.config.n_layers}x{self.config.d_model}, seed {self.seed}"
 
     def description(self) -> dict:
         return {
@@ -88,25 +84,20 @@ class Plan:
         }
 
     def key(self) -> str:
-        """Return a hash of the description. Plans with equal descriptions have equal keys."""
         return hashlib.sha256(json.dumps(self.description(), sort_keys=True).encode()).hexdigest()[:16]
 
     def lengths(self) -> list[int]:
-        """Return the numbers of steps at which the run is measured."""
         return [round(fraction * self.steps) for fraction in RECIPE["lengths"]]
 
     def run(self) -> dict:
         return train_one(self)
 
     def accepts(self, run: dict) -> bool:
-        """Return True if a dictionary is the result of train_one for this plan."""
         return run["key"] == self.key() and len(run["lengths"]) == len(self.lengths())
 
     def seconds(self) -> float:
-        rows = RECIPE["text_rows"] + RECIPE["exercise_rows"]
-        flops = 6 * n_parameters(self.config) * rows * CONTEXT
-        per_step = self.config.n_layers * SECONDS_PER_LAYER + SECONDS_PER_STEP + flops / FLOPS_PER_SECOND
-        return per_step * self.steps * (1 + RECIPE["cooldown"] * sum(RECIPE["lengths"][:-1]))
+        flops = 6 * n_parameters(self.config) * (RECIPE["text_rows"] + RECIPE["exercise_rows"]) * CONTEXT
+        return self.steps * (2e-3 + 1.5e-3 * self.config.n_layers + flops / 50e9)  # on one core, approximately
 
 
 class Trainee:
@@ -120,22 +111,18 @@ class Trainee:
         self.step = 0
         self.lr = min(RECIPE["highest_lr"], RECIPE["lr_times_width"] / plan.config.d_model)
 
-    def advance(self, step: int) -> None:
-        """Train up to this step, at the constant rate after the warm-up."""
+    def branch(self, length: int):
+        """Train up to the branch of a run of this length. Return a copy of the model at the end of the branch."""
         warmup = int(RECIPE["warmup"] * self.plan.steps)
-        while self.step < step:
+        steps = max(round(RECIPE["cooldown"] * length), 1)
+        while self.step < length - steps:
             self.train(min(1.0, (self.step + 1) / (warmup + 1)))
-
-    def cooled(self, length: int):
-        """Return a copy of the model, trained with a falling rate to the end of a run of this length."""
         trainee = copy.deepcopy(self)
-        steps = length - trainee.step
         for left in range(steps, 0, -1):
             trainee.train(left / steps)
         return trainee.model
 
     def train(self, fraction: float) -> None:
-        """Take one step at this fraction of the learning rate."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * fraction
         training_step(self.model, self.optimizer, [batch(self.rng, self.plan.capabilities)], clip=RECIPE["clip"])
@@ -152,7 +139,6 @@ def rescaled(model):
 
 
 def batch(rng, capabilities):
-    """Draw the (inputs, targets) of a step: text, and exercises of every capability."""
     each = max(RECIPE["exercise_rows"] // len(capabilities), 1)
     parts = [text_batch(rng, RECIPE["text_rows"])]
     parts += [capability.training_batch(rng, each) for capability in capabilities]
@@ -162,14 +148,7 @@ def batch(rng, capabilities):
 
 def trained(plan: Plan):
     """Train the model of a plan for all steps, without the shorter branches. Return it."""
-    trainee = Trainee(plan)
-    trainee.advance(before_cooldown(plan.steps))
-    return trainee.cooled(plan.steps)
-
-
-def before_cooldown(length: int) -> int:
-    """Return the step at which the rate of a run of this length begins to fall."""
-    return length - max(round(RECIPE["cooldown"] * length), 1)
+    return Trainee(plan).branch(plan.steps)
 
 
 def train_one(plan: Plan) -> dict:
@@ -177,11 +156,8 @@ def train_one(plan: Plan) -> dict:
 
         key, name, plan        identify the run
         parameters             N
-        lengths                a list with a dictionary for each length:
-            steps              number of steps
-            characters         D, the number of tokens of the text
-            loss               loss of the text, in nats per character
-            scores             {capability: {"exact": …, "loglik": …, "seen": …}}
+        lengths                for each length: steps; characters, D; loss of the text in nats per character; scores,
+                               {capability: {"exact": …, "loglik": …, "seen": …}}
         seconds, environment   the time and the machine, which may differ when the run is repeated
 
     Raises TrainingDiverged if a loss is not finite.
@@ -189,8 +165,7 @@ def train_one(plan: Plan) -> dict:
     start = time.perf_counter()
     trainee, measured = Trainee(plan), []
     for steps in plan.lengths():
-        trainee.advance(before_cooldown(steps))
-        model = trainee.cooled(steps)
+        model = trainee.branch(steps)
         scores = {capability.name: capability.scores(model) for capability in plan.capabilities}
         characters = steps * RECIPE["text_rows"] * CONTEXT
         measured.append({"steps": steps, "characters": characters, "loss": text_loss(model), "scores": scores})

@@ -24,10 +24,7 @@ Limits
 
 @dataclass(frozen=True)
 class Curve:
-    """The scores of one capability for each of S sizes.
-
-    They are means over the runs of a size, measured after the last step (see capabilities.py).
-    """
+    """The scores of one capability for each of S sizes: means over the runs, after the last step."""
 
     capability: str
     exact: np.ndarray  # (S,) of held-out questions, like loglik
@@ -40,10 +37,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Shape:
-    """A model that is compared with others of about the same number of parameters.
-
-    `loss`, and the entry of `exact` for each capability, are (mean, low, high).
-    """
+    """A model that is compared with others of about the same size. Losses and exact scores are (mean, low, high)."""
 
     n_layers: int
     d_model: int
@@ -82,11 +76,8 @@ class EmergenceReport(Data):
         return data
 
     def environments(self) -> list[dict]:
-        """Return the different environments of the runs.
-
-        A run that is repeated in the same environment is bit-identical.
-        """
-        environments = []
+        """Return the different environments of the runs. In one environment, a repeated run is bit-identical."""
+        environments: list[dict] = []
         for run in self.runs:
             environment = {"engine": "on"} | run["environment"]  # old runs have no such entry: it was always on
             if environment not in environments:
@@ -107,8 +98,7 @@ class EmergenceReport(Data):
             )
         if self.failures:
             lines = [f"  {name}: {why}" for name, why in self.failures.items()]
-            several = "runs" if len(lines) > 1 else "run"
-            parts.append("\n".join([f"{len(lines)} {several} failed", *lines]))
+            parts.append("\n".join([f"{len(lines)} {'runs' if len(lines) > 1 else 'run'} failed", *lines]))
         return "\n\n".join(part for part in parts if part)
 
     def scores_table(self) -> str:
@@ -119,18 +109,16 @@ class EmergenceReport(Data):
         rows = []
         for curve in self.curves:
             rows += [[""] * 7, [curve.capability, "parameters", "exact", "", "loglik", "seen", ""]]
-            columns = curve.exact, curve.exact_ends, curve.loglik, curve.seen
-            for name, n, exact, ends, loglik, seen in zip(self.names, self.parameters, *columns, strict=True):
-                flagged = "jump" if any(n in jump.flagged for jump in curve.jumps) else ""
-                shown = f"{exact:.3f}", f"{ends[0]:.3f} … {ends[1]:.3f}", f"{loglik:.3f}", f"{seen:.3f}"
-                rows.append([name, f"{n:,}", *shown, flagged])
+            flagged = {n for jump in curve.jumps for n in jump.flagged}
+            for i, n in enumerate(self.parameters):
+                numbers = f"{curve.exact[i]:.3f}", interval(curve.exact_ends[i], ".3f"), f"{curve.loglik[i]:.3f}"
+                rows.append([self.names[i], f"{n:,}", *numbers, f"{curve.seen[i]:.3f}", "jump" if n in flagged else ""])
         return "\n".join([*lines, *table(rows, "<>>>>><")])
 
     def jumps_table(self) -> str:
         rows = []
         for curve in self.curves:
-            if not curve.jumps:
-                rows.append((curve.capability, "none"))
+            rows += [] if curve.jumps else [(curve.capability, "none")]
             for jump in curve.jumps:
                 smooth_too = "which jumps too" if jump.smooth_jumps else "which does not: the metric may be the reason"
                 scores = f"at {jump.parameters:,}, from {jump.before:.2f} to {jump.after:.2f}"
@@ -143,13 +131,8 @@ class EmergenceReport(Data):
         if self.law is None:
             return f"Scaling law: none; {self.no_law}"
         forecast, prediction = self.law, self.law.prediction
-        lines = ["Scaling law of the text's loss in nats per character, L = E + A/N^alpha + B/D^beta"]
-        lines += table(
-            (name, f"{getattr(forecast.law, name):.4g}", f"{low:.4g} … {high:.4g}")
-            for name, (low, high) in forecast.ends.items()
-        )
-        if forecast.points[:, 2].min() > 100 * forecast.law.E:
-            lines.append("  E cannot be distinguished from 0: these runs are too short, or too small")
+        law, ends = forecast.law, forecast.ends
+        constants = [(name, f"{getattr(law, name):.4g}", interval(ends[name], ".4g")) for name in ends]
         predicted, measured, before = prediction.predicted, prediction.measured, prediction.no_better
         rows = [
             ("predicted", f"{predicted:.4f}", interval(prediction.ends, ".4f")),
@@ -158,21 +141,24 @@ class EmergenceReport(Data):
         ]
         choices = [("C", "N*", "interval", "D*", "interval", "loss", "")]
         for c in forecast.choices:
-            N = f"{c.parameters:.3g}", interval(c.parameters_ends)
-            D = f"{c.characters:.3g}", interval(c.characters_ends)
+            N, D = f"{c.parameters:.3g}", f"{c.characters:.3g}"
+            sizes = N, interval(c.parameters_ends), D, interval(c.characters_ends)
             note = "" if c.measured_range else "beyond the trained range"
-            choices.append((f"{c.budget:.1e}", *N, *D, f"{c.loss:.3f}", note))
-        better = "nearer" if prediction.is_nearer else "no nearer"
-        lines += [
+            choices.append((f"{c.budget:.1e}", *sizes, f"{c.loss:.3f}", note))
+        lines = [
+            "Scaling law of the text's loss in nats per character, L = E + A/N^alpha + B/D^beta",
+            *table(constants),
             f"  typical error of the fit {forecast.error:.1%}",
             "",
             f"The largest size, {prediction.parameters:,}, predicted from the smaller ones",
             *table(rows, "<"),
-            f"  the law was {better} than the loss of the size before",
+            f"  the law was {'nearer' if prediction.is_nearer else 'no nearer'} than the loss of the size before",
             "",
             "Compute-optimal: the best N and D for C = 6 N D operations",
             *table(choices, ">><><><"),
         ]
+        if forecast.points[:, 2].min() > 100 * law.E:
+            lines.insert(6, "  E cannot be distinguished from 0: these runs are too short, or too small")
         return "\n".join(lines)
 
     def shapes_table(self) -> str:

@@ -70,7 +70,7 @@ def fit_scaling_law(N, D, L, starts=None) -> ScalingLaw:
     """Fit a law to losses L (M,) of models of N (M,) parameters after D (M,) tokens.
 
     `starts` is a list of laws at which the optimiser starts (default: a grid of points). Raises ValueError if there are
-    fewer than 3 different N or D, which do not determine a law, or if a number is not positive and finite.
+    fewer than 3 different N or D, or if a number is not positive and finite.
     """
     from scipy.optimize import least_squares
 
@@ -97,13 +97,12 @@ def fit_scaling_law(N, D, L, starts=None) -> ScalingLaw:
 
 
 def log_terms(parameters, log_n, log_d):
-    """Return z (3, M) at the parameters (log A, log B, log E, α, β)."""
     a, b, e, alpha, beta = parameters
     return np.stack([a - alpha * log_n, b - beta * log_d, np.full_like(log_n, e)])  # (2)
 
 
 def errors(parameters, log_n, log_d, log_l):
-    """Return the errors r (M,) of the logarithm of the law."""
+    """Return the errors r (M,) at the parameters (log A, log B, log E, α, β)."""
     z = log_terms(parameters, log_n, log_d)
     highest = z.max(axis=0)
     return highest + np.log(np.exp(z - highest).sum(axis=0)) - log_l  # (3)
@@ -135,10 +134,9 @@ def point(law: ScalingLaw, centres):
 
 
 def refits(law: ScalingLaw, groups, rng) -> list[ScalingLaw]:
-    """Return the laws that are fitted to REFITS resamples of the runs.
+    """Return the laws of REFITS resamples of the runs. Each fit starts at `law`, the law of all runs.
 
-    Each fit starts at `law`, the law of all runs. `groups` contains, for each size, a list of runs. Each run is an
-    array (lengths, 3) of its N, D and L.
+    `groups` contains, for each size, a list of runs: arrays (lengths, 3) of N, D and L.
     """
     laws = []
     for _ in range(REFITS):

@@ -18,12 +18,12 @@ from typing import NamedTuple
 import numpy as np
 
 from minitransformer.analysis.tokens import token_strings
-from minitransformer.experiments.influence.calibration import ScoredPassages, calibrate, p_value, require_enough
-from minitransformer.experiments.influence.familiarity import answer_loss, own_answer, token_log_probabilities
-from minitransformer.experiments.influence.passages import Example, answer_after, as_passages, next_tokens
+from minitransformer.experiments.influence import passages as p
+from minitransformer.experiments.influence.calibration import familiarity_flags
 from minitransformer.experiments.influence.report import RANKINGS, PromptInfluence, TrainingInfluence
 from minitransformer.experiments.influence.retraining import check_retraining, retrain_without
 from minitransformer.experiments.influence.tracin import influences
+from minitransformer.generation import stream
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.values import number, one_of, positive, whole
 
@@ -71,25 +71,38 @@ def analyze_training_influence(
     if training is None and (checkpoints is not None or train is not None):
         option = "checkpoints" if train is None else "train"
         raise ValueError(f"{option} requires training passages, but training is None")
-    seen = [] if training is None else as_passages(lm, training, "training")
-    unseen = [] if held_out is None else as_passages(lm, held_out, "held_out")
+    seen = [] if training is None else p.as_passages(lm, training, "training")
+    unseen = [] if held_out is None else p.as_passages(lm, held_out, "held_out")
     if train is not None:
         check_retraining(len(seen), remove, seeds)
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not prompts:
         raise ValueError("prompts is empty; at least one prompt is needed")
     questions = [question_of(lm, f"prompt {i}", prompt, answer_tokens) for i, prompt in enumerate(prompts)]
-    flags = familiarity_flags(lm, questions, seen, unseen, false_alarm_rate)
-    pairs = [] if not seen else [(lm, 1.0)] if checkpoints is None else checked_pairs(checkpoints)
-    measures = passage_influences(lm, questions, seen, pairs, progress)
+    flags = familiarity_flags(lm, [asked.ids for asked in questions], seen, unseen, false_alarm_rate)
+    pairs = [] if not seen else [(lm, 1.0)] if checkpoints is None else list(checkpoints)
+    if seen and not pairs:
+        raise ValueError("checkpoints is empty; use None for the model alone")
+    for i, (_, rate) in enumerate(pairs):
+        positive(f"checkpoints: the learning rate of checkpoint {i}", rate)
+    done, total = count(1), len(pairs) * len(seen)
+
+    def passage_done():
+        if progress is not None:
+            progress(next(done), total)
+
+    measures: Sequence = 2 * ([None] * len(questions),)
+    if seen:
+        answers = [asked.exercise for asked in questions]
+        measures = influences(models(lm, pairs), answers, list(map(p.next_tokens, seen)), passage_done)
     analysed = [
         PromptInfluence(
             prompt=asked.prompt,
             tokens=len(asked.ids),
-            perplexity=math.exp(-token_log_probabilities(lm.model, asked.ids).mean()),
+            perplexity=math.exp(-p.token_log_probabilities(lm.model, asked.ids).mean()),
             answer="".join(token_strings(lm.tokenizer, asked.answer_ids)),
             answer_ids=asked.answer_ids.tolist(),
-            confidence=math.exp(-answer_loss(lm.model, asked.exercise)),
+            confidence=math.exp(-p.answer_loss(lm.model, asked.exercise)),
             **flag,
             influence=influence,
             cosine=cosine,
@@ -103,24 +116,21 @@ def analyze_training_influence(
             replace(prompt, retraining=retrain_without(train, seen, prompt.ranking[:remove], asked.exercise, seeds))
             for prompt, asked in zip(analysed, questions, strict=True)
         ]
-    texts, rates = [passage.text for passage in seen], [rate for _, rate in pairs]
+    texts, rates = [passage.text for passage in seen], [float(rate) for _, rate in pairs]
     return TrainingInfluence(prompts=tuple(analysed), passages=texts, held_out=len(unseen), learning_rates=rates)
 
 
 class Question(NamedTuple):
-    """A prompt, its ids (n,), the ids of the model's answer, and the Example of predicting the answer."""
+    """A prompt, its ids (n,), the ids of the model's answer, and the exercise of predicting the answer."""
 
     prompt: str
     ids: np.ndarray
     answer_ids: np.ndarray
-    exercise: Example
+    exercise: tuple
 
 
 def question_of(lm, name: str, prompt: str, answer_tokens: int) -> Question:
-    """Return a prompt with the model's answer.
-
-    Raises TypeError unless it is a str, and ValueError if it is too short, too long, or cannot be encoded.
-    """
+    """Return a prompt with the model's greedy answer of `answer_tokens` ids, or fewer if the text ends."""
     if not isinstance(prompt, str):
         raise TypeError(f"{name} must be a str, not {type(prompt).__name__}")
     try:
@@ -136,65 +146,13 @@ def question_of(lm, name: str, prompt: str, answer_tokens: int) -> Question:
             f"{name} must have at most {most} tokens, not {len(ids)}, because the model's context is {context} "
             f"and the answer has {answer_tokens} tokens"
         )
-    answer_ids = own_answer(lm, ids, answer_tokens)
-    return Question(prompt, ids, answer_ids, answer_after(ids, answer_ids))
-
-
-def familiarity_flags(lm, questions, seen, unseen, alpha: float) -> list[dict]:
-    """Return, for each question, whether it was likely seen, its p-value and the calibration."""
-    if not seen or not unseen:
-        return [{"likely_seen_similar": None, "p_value": None, "calibration": None} for _ in questions]
-    for asked in questions:  # before the passages are scored, which may take long
-        require_enough(seen, unseen, len(asked.ids), alpha)
-    scored = [
-        ScoredPassages(lm.tokenizer, group, [token_log_probabilities(lm.model, passage.ids) for passage in group])
-        for group in (seen, unseen)
-    ]
-    flags = []
-    for asked in questions:
-        calibration, held_out = calibrate(*scored, len(asked.ids), alpha)
-        score = float(token_log_probabilities(lm.model, asked.ids).mean())
-        flag = {"likely_seen_similar": score > calibration.threshold, "p_value": p_value(score, held_out)}
-        flags.append(flag | {"calibration": calibration})
-    return flags
-
-
-def checked_pairs(checkpoints) -> list:
-    """Return the pairs (model or path, learning rate) as a list.
-
-    Raises ValueError if there are none, or if a learning rate is not positive.
-    """
-    pairs = [
-        (checkpoint, positive(f"checkpoints: the learning rate of checkpoint {i}", rate))
-        for i, (checkpoint, rate) in enumerate(checkpoints)
-    ]
-    if not pairs:
-        raise ValueError("checkpoints is empty; use None for the model alone")
-    return pairs
-
-
-def passage_influences(lm, questions, seen, pairs, progress):
-    """Return (influence, cosine), each with one entry per question.
-
-    An entry is an array (N,), with one value per seen passage, or None if there are no passages.
-    """
-    if not seen:
-        return 2 * ([None] * len(questions),)
-    done, total = count(1), len(pairs) * len(seen)
-
-    def passage_done():
-        if progress is not None:
-            progress(next(done), total)
-
-    exercises = [asked.exercise for asked in questions]
-    return influences(models(lm, pairs), exercises, list(map(next_tokens, seen)), passage_done)
+    options = {"temperature": 0, "vocab_size": lm.tokenizer.vocab_size, "stop": lm.tokenizer.end_ids}
+    answer_ids = np.array(list(stream(lm.model, ids, answer_tokens, **options)), np.int64)
+    return Question(prompt, ids, answer_ids, p.answer_after(ids, answer_ids))
 
 
 def models(lm, pairs):
-    """Yield (model, learning rate) for each checkpoint, loaded on demand.
-
-    Raises ValueError if a checkpoint has another tokenizer than `lm`, or a shorter context.
-    """
+    """Yield (model, learning rate) for each checkpoint, loaded on demand and compared with `lm`."""
     for i, (checkpoint, rate) in enumerate(pairs):
         loaded = LanguageModel.load(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint
         if loaded.tokenizer.to_dict() != lm.tokenizer.to_dict():

@@ -1,10 +1,16 @@
-"""Passages: pieces of text as ids, and the prediction exercises made from them."""
+"""Passages: pieces of text as ids, the prediction exercises made from them, and a model's losses on them.
+
+An exercise is a pair (inputs, targets) of arrays of one row (1, n). Some targets may be ignored.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.text import IGNORE_INDEX, chunks_of
+from minitransformer.losses import cross_entropy
+from minitransformer.module import apply
+from minitransformer.text import chunks_of
+from minitransformer.training.finetuning.preferences import batch_of
 
 LONGEST = 256  # predicted tokens of a piece; the influence of a longer piece would be harder to locate
 
@@ -15,14 +21,6 @@ class Passage:
 
     text: str
     ids: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """An exercise: predict targets (n,) from inputs (n,). Some targets may be ignored."""
-
-    inputs: np.ndarray
-    targets: np.ndarray
 
 
 def as_passages(lm, given, name: str) -> list[Passage]:
@@ -66,11 +64,9 @@ def as_passage(lm, item, name: str) -> Passage:
 
 
 def cut(lm, ids) -> list[Passage]:
-    """Cut the ids (N,) of a text into consecutive passages.
+    """Cut the ids (N,) of a text into consecutive passages of at most LONGEST + 1 tokens that fit the model's context.
 
-    The last passage may be shorter than the others. A remainder that is too short to predict a token is left out. A
-    passage has at most LONGEST + 1 tokens and fits the model's context. It includes the token that begins every text,
-    if the tokenizer has one.
+    Each includes the token that begins every text, if there is one. A remainder of one token is left out.
     """
     tokenizer = lm.tokenizer
     begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
@@ -81,14 +77,23 @@ def cut(lm, ids) -> list[Passage]:
     return [Passage(tokenizer.decode(piece), np.concatenate([begin, piece]).astype(np.int64)) for piece in pieces]
 
 
-def next_tokens(passage: Passage) -> Example:
-    """Return the Example of predicting every token of a passage except the first from the tokens before it."""
-    return Example(passage.ids[:-1], passage.ids[1:])
+def next_tokens(*passages: Passage):
+    """Return one row for each passage: predict every token except the first from the tokens before it."""
+    return batch_of([(passage.ids[:1], passage.ids[1:]) for passage in passages])
 
 
-def answer_after(prompt_ids, answer_ids) -> Example:
-    """Return the Example of predicting an answer after a prompt. Targets in the prompt are ignored."""
-    ids = np.concatenate([prompt_ids, answer_ids]).astype(np.int64)
-    targets = ids[1:].copy()
-    targets[: len(prompt_ids) - 1] = IGNORE_INDEX
-    return Example(ids[:-1], targets)
+def answer_after(prompt_ids, answer_ids):
+    """Return the exercise of predicting an answer after a prompt. Targets in the prompt are ignored."""
+    return batch_of([(prompt_ids, answer_ids)])
+
+
+def answer_loss(model, exercise) -> float:
+    """Return the mean cross-entropy of an exercise in nats."""
+    inputs, targets = exercise
+    return float(apply(cross_entropy, model.predict(inputs), targets)[0])
+
+
+def token_log_probabilities(model, ids):
+    """Return the log-probabilities (n − 1,), float64, of ids (n,) except the first, each given the ids before it."""
+    losses, _ = apply(cross_entropy, model.predict(ids[None, :-1]), ids[None, 1:], reduction="none")
+    return -losses[0].astype(np.float64)

@@ -82,11 +82,21 @@ class TrainingInfluence(Data):
 
 def prompt_lines(prompt: PromptInfluence, report: TrainingInfluence):
     yield f"{abridged(prompt.prompt)} -> {abridged(prompt.answer)}"
-    yield (
-        f"  {prompt.tokens} tokens, perplexity {prompt.perplexity:.2f}; confidence in the answer "
-        f"{prompt.confidence:.1%}"
-    )
-    yield from flag_lines(prompt, report)
+    confidence = f"confidence in the answer {prompt.confidence:.1%}"
+    yield f"  {prompt.tokens} tokens, perplexity {prompt.perplexity:.2f}; {confidence}"
+    calibration = prompt.calibration
+    if calibration is None:
+        given = {"training": report.passages, "held-out": report.held_out}
+        missing = " and ".join(name for name, is_given in given.items() if not is_given)
+        yield f"  likely seen similar: unknown; a threshold needs {missing} passages for its calibration"
+    else:
+        more = f"p = {prompt.p_value:.3f} against {calibration.n_held_out} unseen passages"
+        yield f"  likely seen similar: {'yes' if prompt.likely_seen_similar else 'no'} ({more})"
+        yield (
+            f"  of {calibration.n_seen} seen passages, the threshold finds {calibration.found:.0%}, with "
+            f"{calibration.false_alarms:.0%} false alarms; area under the curve {calibration.separation}"
+        )
+        yield from (f"  not reliable: {doubt}" for doubt in doubts(calibration))
     if prompt.influence is not None:
         yield from passage_lines(prompt, report.passages)
     if prompt.retraining is not None:
@@ -96,24 +106,7 @@ def prompt_lines(prompt: PromptInfluence, report: TrainingInfluence):
         yield f"  by the gradients of {n} checkpoint{'s' * (n > 1)}; not tested by training again without proponents"
 
 
-def flag_lines(prompt: PromptInfluence, report: TrainingInfluence):
-    calibration = prompt.calibration
-    if calibration is None:
-        given = {"training": bool(report.passages), "held-out": bool(report.held_out)}
-        missing = " and ".join(name for name, is_given in given.items() if not is_given)
-        yield f"  likely seen similar: unknown; a threshold needs {missing} passages for its calibration"
-        return
-    more = f"p = {prompt.p_value:.3f} against {calibration.n_held_out} unseen passages"
-    yield f"  likely seen similar: {'yes' if prompt.likely_seen_similar else 'no'} ({more})"
-    yield (
-        f"  of {calibration.n_seen} seen passages, the threshold finds {calibration.found:.0%}, with "
-        f"{calibration.false_alarms:.0%} false alarms; area under the curve {calibration.separation}"
-    )
-    yield from (f"  not reliable: {doubt}" for doubt in doubts(calibration))
-
-
 def doubts(calibration: Calibration):
-    """Yield the reasons why the flag is not reliable."""
     if calibration.separation.is_chance:
         yield "familiarity does not separate seen from held-out passages better than chance"
     elif not calibration.separation.better_than_chance:
@@ -130,11 +123,9 @@ def passage_lines(prompt: PromptInfluence, passages: list[str]):
         rows.append((f"{title}, by {prompt.ranked_by}", "influence", "cosine", ""))
         for i in listed:
             rows.append((f"  {i}", f"{prompt.influence[i]:+.3g}", f"{prompt.cosine[i]:+.2f}", abridged(passages[i])))
-        if not listed:
-            rows.append(("  none", "", "", ""))
+        rows += [] if listed else [("  none", "", "", "")]
     return table(rows, "<>><")
 
 
 def abridged(text: str) -> str:
-    """Return the beginning of a text in one line."""
     return "".join(map(shown, text[:LONGEST_TEXT])) + "…" * (len(text) > LONGEST_TEXT)

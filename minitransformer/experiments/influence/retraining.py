@@ -22,12 +22,12 @@ import numpy as np
 
 from minitransformer.analysis.data import Data
 from minitransformer.config import Config
-from minitransformer.experiments.influence.familiarity import answer_loss
-from minitransformer.experiments.influence.passages import Example, Passage, next_tokens
+from minitransformer.experiments.influence.passages import Passage, answer_loss, next_tokens
 from minitransformer.language_model import LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
 from minitransformer.system.tables import table
-from minitransformer.text import IGNORE_INDEX, Tokenizer
+from minitransformer.system.values import whole
+from minitransformer.text import Tokenizer
 from minitransformer.training.step import training_step
 from minitransformer.transformer import Transformer
 
@@ -49,49 +49,25 @@ class PassageTraining:
 
     def __call__(self, passages: list[Passage], seed: int) -> LanguageModel:
         """Train a new LanguageModel on these passages. Raises TrainingDiverged."""
-        model = Transformer(self.config, seed)
-        for _ in self.learning_rates(model, passages, seed):
-            pass
-        return LanguageModel(model, self.tokenizer)
+        return self.checkpoints(passages, seed, 1)[0][0]
 
     def checkpoints(self, passages: list[Passage], seed: int, number: int) -> list[tuple[LanguageModel, float]]:
-        """Train once, and return `number` evenly spaced models, each with its learning rate.
-
-        The last one is the model at the end of the training.
-        """
-        if not 1 <= number <= self.steps:
-            raise ValueError(
-                f"PassageTraining: number must be from 1 to {self.steps}, the number of steps, not {number}"
-            )
+        """Train once, and return `number` evenly spaced models with their learning rates. The last is the final one."""
+        whole("PassageTraining: number", number, least=1, most=self.steps)
+        kept, found = {self.steps * (i + 1) // number for i in range(number)}, []
         model = Transformer(self.config, seed)
-        kept = {self.steps * (i + 1) // number for i in range(number)}
-        rates = enumerate(self.learning_rates(model, passages, seed), start=1)
-        return [(LanguageModel(deepcopy(model), self.tokenizer), rate) for step, rate in rates if step in kept]
-
-    def learning_rates(self, model, passages, seed):
-        """Train the model. Yield the learning rate after each step."""
         optimizer = AdamW(decay_groups(model, self.weight_decay), betas=(0.9, 0.99))
         batch_rng, dropout_rng = (np.random.default_rng([seed, stream]) for stream in range(2))
-        inputs, targets = padded_rows(passages)
+        inputs, targets = next_tokens(*passages)
         for step in range(self.steps):
             rate = cosine_schedule(step, lr=self.lr, min_lr=self.lr / 10, warmup=self.steps // 20, steps=self.steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             chosen = batch_rng.integers(len(passages), size=self.batch_size)
-            batch = inputs[chosen], targets[chosen]
-            training_step(model, optimizer, [batch], clip=self.clip, rng=dropout_rng)
-            yield rate
-
-
-def padded_rows(passages):
-    """Return inputs and targets (N, T) of all passages, padded on the right with ignored targets."""
-    longest = max(len(passage.ids) for passage in passages) - 1
-    inputs = np.zeros((len(passages), longest), np.int64)
-    targets = np.full((len(passages), longest), IGNORE_INDEX, np.int64)
-    for row, example in enumerate(map(next_tokens, passages)):
-        inputs[row, : len(example.inputs)] = example.inputs
-        targets[row, : len(example.targets)] = example.targets
-    return inputs, targets
+            training_step(model, optimizer, [(inputs[chosen], targets[chosen])], clip=self.clip, rng=dropout_rng)
+            if step + 1 in kept:
+                found.append((LanguageModel(deepcopy(model), self.tokenizer), rate))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,44 +102,40 @@ class Retraining(Data):
         n, seeds = len(self.removed), len(self.seeds)
         worse = int((self.without > self.without_random).sum())
         uncertain = f" ± {self.standard_error:.3f} (standard error)" if seeds > 1 else ""
-        lines = [
-            f"the answer's loss in nats, trained again ({seeds} seed{'s' * (seeds > 1)}; mean ± standard deviation)",
-            *table(
-                [
-                    ("on all passages", spread(self.all_passages)),
-                    (f"without the {n} of most influence", spread(self.without)),
-                    (f"without {n} others at random", spread(self.without_random)),
-                ],
-                "<",
-            ),
-            f"the last two differ by {self.difference:+.3f}{uncertain}; those of most influence are missed more "
-            f"in {worse} of {seeds}",
+        losses = {
+            "on all passages": self.all_passages,
+            f"without the {n} of most influence": self.without,
+            f"without {n} others at random": self.without_random,
+        }
+        rows = [
+            (name, f"{one.mean():.3f}" + (f" ± {one.std(ddof=1):.3f}" if seeds > 1 else ""))
+            for name, one in losses.items()
         ]
-        return "\n".join(lines)
-
-
-def spread(losses) -> str:
-    """Return the mean of losses (S,) and, for more than one, their standard deviation, as text."""
-    return f"{losses.mean():.3f}" + (f" ± {losses.std(ddof=1):.3f}" if len(losses) > 1 else "")
+        return "\n".join(
+            [
+                f"the answer's loss, nats, trained again ({seeds} seed{'s' * (seeds > 1)}; mean ± standard deviation)",
+                *table(rows, "<"),
+                f"the last two differ by {self.difference:+.3f}{uncertain}; those of most influence are missed more "
+                f"in {worse} of {seeds}",
+            ]
+        )
 
 
 def retrain_without(
     train: Callable[[list[Passage], int], LanguageModel],
     passages: list[Passage],
     removed,
-    answer: Example,
+    answer,
     seeds=(0, 1, 2),
 ) -> Retraining:
     """Train again without some passages, and without equally many others, and compare the loss of an answer.
 
     train     train(passages, seed) returns a LanguageModel, deterministically; for example a PassageTraining
-    passages  all passages of the training
     removed   indices of the passages to remove
-    answer    the Example of predicting the answer, see answer_after in passages.py
+    answer    the exercise of predicting the answer, see answer_after in passages.py
     seeds     each seed is used for three trainings, and to draw the random others
 
-    Raises ValueError unless `removed` contains at least one index and only different, valid ones. Also raises
-    ValueError if there is no seed, or if there are not more other passages than removed ones.
+    Raises ValueError unless `removed` contains different, valid indices, fewer than the others, and there is a seed.
     """
     removed, seeds, n = [int(i) for i in removed], [int(seed) for seed in seeds], len(passages)
     if not removed or len(set(removed)) < len(removed) or not all(0 <= i < n for i in removed):
@@ -183,10 +155,7 @@ def retrain_without(
 
 
 def check_retraining(passages: int, removed: int, seeds) -> None:
-    """Raise ValueError without seeds, or with too few passages.
-
-    As many random others as removed passages must exist, and at least one passage more.
-    """
+    """Raise ValueError without seeds, or unless there are more other passages than removed ones."""
     if passages <= 2 * removed:
         raise ValueError(
             f"retraining without {removed} passages needs at least {2 * removed + 1} passages, not {passages}"

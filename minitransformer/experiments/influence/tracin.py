@@ -41,36 +41,25 @@ retraining.py tests it.
 """
 
 import math
-from contextlib import contextmanager
 
 import numpy as np
 
 from minitransformer.optim import squared_norm
 
 
-@contextmanager
-def gradients_apart(model):
-    """Set all gradients to None inside a `with` block and restore them afterwards.
-
-    Yields the trainable parameters.
-    """
+def loss_gradient(model, exercise) -> list:
+    """Return ∇ℓ of an exercise, one array per trainable parameter. The model's own gradients do not change."""
     parameters = model.parameters()
     before = [parameter.grad for parameter in parameters]
     try:
         for parameter in parameters:
             parameter.grad = None
-        yield [parameter for parameter in parameters if parameter.requires_grad]
+        _, backward = model.loss(*exercise)
+        backward()
+        return [parameter.grad for parameter in parameters if parameter.requires_grad]
     finally:
         for parameter, grad in zip(parameters, before, strict=True):
             parameter.grad = grad
-
-
-def loss_gradient(model, example) -> list:
-    """Return ∇ℓ of an Example: one array per trainable parameter, in the order of model.parameters()."""
-    with gradients_apart(model) as trained:
-        _, backward = model.loss(example.inputs[None], example.targets[None])
-        backward()
-        return [parameter.grad for parameter in trained]
 
 
 def inner_product(first, second) -> float:
@@ -81,17 +70,16 @@ def gradient_length(gradient) -> float:
     return math.sqrt(sum(squared_norm(array) for array in gradient))
 
 
-def influences(checkpoints, answers, examples, passage_done):
-    """Return the influence and the cosine of N training Examples on A answers, two arrays (A, N).
+def influences(checkpoints, answers, exercises, passage_done):
+    """Return the influence, in nats, and the cosine of N training exercises on A answers, two arrays (A, N).
 
     checkpoints    an iterable of (model, learning rate), of which only one at a time is kept in memory
-    answers        the Examples of predicting the answers
+    answers        the exercises of predicting the answers
     passage_done   called after each passage at each checkpoint
 
-    The influence is in nats, if the learning rates are those of gradient descent. Raises ValueError if every parameter
-    is frozen.
+    Raises ValueError if every parameter is frozen.
     """
-    influence, cosine = np.zeros((2, len(answers), len(examples)))
+    influence, cosine = np.zeros((2, len(answers), len(exercises)))
     total = 0.0
     for model, learning_rate in checkpoints:
         if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -99,8 +87,8 @@ def influences(checkpoints, answers, examples, passage_done):
         total += learning_rate
         of_answers = [loss_gradient(model, answer) for answer in answers]
         lengths = [gradient_length(gradient) for gradient in of_answers]
-        for z, example in enumerate(examples):
-            gradient = loss_gradient(model, example)
+        for z, exercise in enumerate(exercises):
+            gradient = loss_gradient(model, exercise)
             length = gradient_length(gradient)
             for a, (of_answer, answer_length) in enumerate(zip(of_answers, lengths, strict=True)):
                 product = inner_product(gradient, of_answer)

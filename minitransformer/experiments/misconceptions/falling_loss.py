@@ -11,18 +11,16 @@ from minitransformer.config import Config
 from minitransformer.experiments.emergence.alphabet import CONTEXT, VOCAB_SIZE
 from minitransformer.experiments.emergence.one_run import rescaled
 from minitransformer.experiments.emergence.prose import text_batch, text_ids, text_loss
-from minitransformer.experiments.misconceptions.form import Experiment
+from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import train
-from minitransformer.experiments.misconceptions.panels import draw_bars, draw_curve, draw_curves, panels_of
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.embedding import unembedding
 from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.module import TWINS, is_plain, load_engine, plain
-from minitransformer.system.pictures import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION, label
 from minitransformer.transformer import Transformer
 
 WIDTH = 36
-STEPS, ROWS, LR, WARMUP = 400, 32, 7e-3, 30
+STEPS, ROWS, LR = 400, 32, 7e-3
 LOOKS = 8  # evaluations during training
 SLOWER = 3  # the factor by which the smaller learning rate is too small
 
@@ -46,19 +44,18 @@ def measure(seed: int) -> dict:
     for name, mistake in MISTAKES.items():
         with in_place_of(mistake[0], mistaken(*mistake)):
             curves[name] = losses(seed)
-    start, end = frequencies_loss(), curves["right"][-1]
+    training, test = text_ids()
+    counts = np.bincount(training, minlength=VOCAB_SIZE)
+    start, end = float(-np.log(counts[test] / counts.sum()).mean()), curves["right"][-1]  # from letter frequencies
     shares = {name: (start - curve[-1]) / (start - end) for name, curve in curves.items() if name != "right"}
     found = {"share": float(np.mean([shares[name] for name in MISTAKES])), **shares}
     rng = np.random.default_rng((seed, 2))
     caught = sum(is_caught(mistaken(*mistake), *calls(rng)[name]) for name, mistake in MISTAKES.items())
-    return found | {"caught": caught, "curves": curves, "frequencies": start}
+    return found | {"caught": caught, "curves": curves | {"letter frequencies": LOOKS * [start]}}
 
 
 def mistaken(function, right: str, wrong: str):
-    """Return a copy of a function with one expression of its source replaced.
-
-    Raises ValueError unless the source contains `right` exactly once.
-    """
+    """Return a copy of a function in whose source one expression, which must occur once, is replaced."""
     source = inspect.getsource(function)
     if source.count(right) != 1:
         raise ValueError(f"{function.__name__} must contain {right!r} once, not {source.count(right)} times")
@@ -69,10 +66,7 @@ def mistaken(function, right: str, wrong: str):
 
 @contextmanager
 def in_place_of(function, other):
-    """Inside a `with` block, make every layer call `other` instead of a function of the textbook.
-
-    `other` is registered as the function's twin.
-    """
+    """Inside a `with` block, make every layer call `other`, as its twin, instead of a textbook function."""
     load_engine()
     before = dict(TWINS)
     try:
@@ -87,28 +81,19 @@ def in_place_of(function, other):
 
 
 def losses(seed: int, *, lr: float = LR) -> list[float]:
-    """Train a model. Return its validation losses in nats per character.
-
-    The loss is measured before the training and after each of LOOKS equal parts of it.
-    """
+    """Train a model. Return its validation losses after each of LOOKS equal parts of the training."""
     config = Config(VOCAB_SIZE, CONTEXT, d_model=WIDTH, n_heads=2, n_layers=2)
     model = rescaled(Transformer(config, seed))
     rng = np.random.default_rng((seed, 1))
-    found = [text_loss(model)]
+    found: list[float] = []
 
     def look(step):
         if step * LOOKS % STEPS < LOOKS:
             found.append(text_loss(model))
 
-    train(model, lambda: text_batch(rng, ROWS), steps=STEPS, lr=lr, min_lr=0.0, warmup=WARMUP, look=look)
+    plain_adamw: dict = {"clip": None, "betas": (0.9, 0.999), "decay": 0.01}
+    train(model, lambda: text_batch(rng, ROWS), STEPS, lr, look=look, **plain_adamw)
     return found
-
-
-def frequencies_loss() -> float:
-    """Return the loss of predicting each letter by its frequency alone, in nats per character."""
-    training, test = text_ids()
-    counts = np.bincount(training, minlength=VOCAB_SIZE)
-    return float(-np.log(counts[test] / counts.sum()).mean())
 
 
 def calls(rng) -> dict:
@@ -129,24 +114,10 @@ def is_caught(function, inputs, options) -> bool:
     return False
 
 
-def draw(figure, measured) -> None:
-    curves, shares = panels_of(figure, 2, width_ratios=(3, 2))
-    steps = np.linspace(0, STEPS, LOOKS + 1)[1:]
-    after_start = [{name: curve[1:] for name, curve in one["curves"].items()} for one in measured]
-    lines = {
-        "transpose": ("dK, no transpose", BLUE),
-        "gamma": ("γ after the means", ORANGE),
-        "tied": ("half of a tied gradient", VERMILION),
-        "slower": (f"right, rate / {SLOWER}", PURPLE),
-    }
-    draw_curve(curves, steps, [one["right"] for one in after_start], INK, "right", linewidth=3.5)
-    curves.axhline(measured[0]["frequencies"], color=GREEN, linewidth=1.2, linestyle="--", label="letter frequencies")
-    draw_curves(curves, steps, after_start, lines, frameon=True, framealpha=1, edgecolor="white")
-    label(curves, "The loss falls", "step", "validation loss (nats per character)")
-    rows = [[one[name] for name in lines] for one in measured]
-    draw_bars(shares, ["dK", "γ", "tied", f"rate / {SLOWER}"], rows, [colour for _, colour in lines.values()])
-    shares.axhline(1, color=INK, linewidth=1)
-    label(shares, "Fall compared with right gradients", "", "share")
-
-
-EXPERIMENT = Experiment(measure, draw, seconds=45)
+LOSS, NAMES = "validation loss (nats per character)", (*MISTAKES, "slower")
+XS = [STEPS * k / LOOKS for k in range(1, LOOKS + 1)]
+PANELS = [
+    Panel("The loss falls", ("right", *NAMES, "letter frequencies"), "step", LOSS, within="curves", xs=XS, width=1.5),
+    Panel("Fall compared with right gradients", NAMES, y="share", level=1),
+]
+EXPERIMENT = Experiment(measure, PANELS, seconds=45)

@@ -15,13 +15,16 @@ of anything that all seeds share: the text, the model's size, the recipe.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
 import numpy as np
 
+from minitransformer.system.pictures import BLUE, GREEN, INK, ORANGE, PURPLE, VERMILION, label, with_grid
+
 LEVEL = 0.95
+COLOURS = (BLUE, VERMILION, ORANGE, GREEN, PURPLE, INK)
 
 
 @dataclass(frozen=True)
@@ -57,53 +60,110 @@ class Outcome:
     means: str
 
 
+@dataclass(frozen=True)
+class Panel:
+    """A panel of a picture: a bar for each number, or a curve for each list, as means with intervals over the seeds.
+
+    keys     keys of the results, which also name the bars and curves; keys that a finished run lacks are left out
+    within   key of a dictionary in the results that contains `keys` (default: the results themselves)
+    xs       x of the curves' points, or the key of such a list, whose axis is logarithmic; None for bars
+    scale    factor of the numbers
+    level    height of a horizontal line
+    """
+
+    title: str
+    keys: Sequence[str]
+    x: str = ""
+    y: str = ""
+    within: str = ""
+    xs: Sequence | str | None = None
+    scale: float = 1
+    level: float | None = None
+    ylim: tuple = ()
+    width: float = 1  # relative to the other panels
+
+    def draw(self, axes, measured: list[dict]) -> None:
+        with_grid(axes)
+        label(axes, self.title, self.x, self.y)
+        measured = [one[self.within] if self.within else one for one in measured]
+        keys = [key for key in self.keys if key in measured[0]]
+        rows = {key: self.scale * np.array([one[key] for one in measured]) for key in keys}
+        if self.xs is None:
+            self.draw_bars(axes, rows)
+        else:
+            self.draw_curves(axes, measured[0][self.xs] if isinstance(self.xs, str) else self.xs, rows)
+        if self.level is not None:
+            axes.axhline(self.level, color=INK, linewidth=0.8, linestyle="--")
+        if self.ylim:
+            axes.set_ylim(*self.ylim)
+
+    def draw_bars(self, axes, rows: dict) -> None:
+        names = [key.replace("_", "\n").replace(" ", "\n") for key in rows]
+        for x, (values, colour) in enumerate(zip(rows.values(), COLOURS + COLOURS, strict=False)):
+            found = interval(values)
+            reach = [[found.mean - found.low], [found.high - found.mean]]
+            axes.bar(x, found.mean, 0.6, yerr=reach, color=colour, alpha=0.75, capsize=3, ecolor=INK)
+            axes.plot(np.full(len(values), x), values, ".", color=INK, markersize=3)
+        axes.set_xticks(range(len(names)), names, fontsize=7)
+
+    def draw_curves(self, axes, xs, rows: dict) -> None:
+        for (key, values), colour in zip(rows.items(), COLOURS, strict=False):
+            means, low, high = np.array([(one.mean, one.low, one.high) for one in map(interval, values.T)]).T
+            axes.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
+            axes.plot(xs, means, "o-", color=colour, label=key.replace("_", " "), linewidth=1.6, markersize=3.5)
+        axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+        if isinstance(self.xs, str):
+            axes.set_xscale("log")
+            axes.set_xticks(xs, [f"{x:,}" for x in xs])
+            axes.minorticks_off()
+
+
 class Experiment:
     """An experiment on a belief.
 
-    measure         measure(seed) returns a JSON-serializable dictionary of numbers, and of lists for the picture. It
-                    runs in a separate process with one thread
-    draw            draw(figure, measured) draws the results of all seeds, a list, into an empty figure of matplotlib
-    seeds           number of seeds
-    seconds         approximate time for all seeds on two cores
-    size            size of the picture, in inches
-    read            for experiments that also apply to a finished run: read(folder) returns a list of results in the
-                    form of measure; numbers other than the deciding one may be missing
-    reads           the command that made this folder: "scale" or "train"
-    page            the text (default: the page of measure's module)
+    measure   measure(seed) returns a JSON-serializable dictionary of numbers, and of lists for the picture. It runs in
+              a separate process with one thread
+    panels    the panels of the picture, from left to right
+    seconds   approximate time for all seeds on two cores
+    read      for experiments that also apply to a finished run: read(folder) returns a list of results in the form of
+              measure; numbers other than the deciding one may be missing
+    reads     the command that made this folder: "scale" or "train"
+    page      the text (default: the page of measure's module)
 
     The attributes belief, method (paragraphs), question, outcomes, numbers {name: description}, does_not_show and
     sources are read from the page.
     """
 
+    seeds = 5
+    size = (8, 3.4)  # of the picture, in inches
+
     def __init__(
         self,
         measure: Callable[[int], dict],
-        draw: Callable,
+        panels: Sequence[Panel],
         *,
-        seeds: int = 5,
-        seconds: int = 60,
-        size: tuple[float, float] = (8, 3.2),
+        seconds: int,
         read: Callable | None = None,
         reads: str = "",
         page: str | None = None,
     ):
-        self.measure, self.draw, self.seeds, self.seconds, self.size = measure, draw, seeds, seconds, size
-        self.read, self.reads = read, reads
+        self.measure, self.panels, self.seconds, self.read, self.reads = measure, panels, seconds, read, reads
         self.module = measure.__module__
         stem = self.module.rpartition(".")[2]
         self.name = stem.replace("_", "-")
         if page is None:
             page = resources.files(__package__).joinpath(f"{stem}.md").read_text("utf-8")
         opening, *sections = re.split(r"^## (.+)\n", page, flags=re.M)
-        text = dict(zip(sections[::2], sections[1::2], strict=True))
+        text = dict(zip(sections[::2], map(entries, sections[1::2]), strict=True))
         belief, *method = opening.strip().split("\n\n")
-        self.belief, self.method = belief.removeprefix("# "), list(map(joined, method))
-        question, *outcomes = entries(text["Predict"])
+        self.belief, self.method = belief.removeprefix("# "), [" ".join(part.split()) for part in method]
+        question, *outcomes = text["Predict"]
         self.question = question.removesuffix(" …")
-        self.outcomes = tuple(map(outcome_of, outcomes))
-        self.numbers = dict(re.fullmatch("`(.+?)`: (.+)", entry).groups() for entry in entries(text["Numbers"])[1:])
-        self.does_not_show = joined(text["Not shown"])
-        self.sources = tuple(entries(text["Sources"])[1:])
+        found = [re.fullmatch(r"above (\S+), \*(.+?)\*: (.+)", entry).groups() for entry in outcomes]
+        self.outcomes = tuple(Outcome(float(above), expected, means) for above, expected, means in found)
+        self.numbers = dict(re.fullmatch("`(.+?)`: (.+)", entry).groups() for entry in text["Numbers"][1:])
+        (self.does_not_show,) = text["Not shown"]
+        self.sources = tuple(text["Sources"][1:])
 
     @property
     def decides(self) -> str:
@@ -114,28 +174,20 @@ class Experiment:
         """Return {name: Interval} of the numbers that were measured, from the results of all seeds."""
         return {name: interval([one[name] for one in measured]) for name in self.numbers if name in measured[0]}
 
-    def outcome(self, measured: list[dict]) -> Outcome | None:
-        """Return the outcome of the results of all seeds.
-
-        Returns None if the interval of the deciding number lies in more than one range.
-        """
-        return self.outcome_at(self.intervals(measured)[self.decides])
-
-    def outcome_at(self, found: Interval) -> Outcome | None:
+    def outcome(self, found: Interval) -> Outcome | None:
         """Return the outcome for an interval of the deciding number, or None if it lies in more than one range."""
         low, high = (sum(end > outcome.above for outcome in self.outcomes) for end in (found.low, found.high))
         return self.outcomes[low - 1] if low == high else None
 
+    def draw(self, figure, measured: list[dict]) -> None:
+        """Draw the results of all seeds into an empty figure of matplotlib."""
+        widths = [panel.width for panel in self.panels]
+        for axes, panel in zip(
+            figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0], self.panels, strict=True
+        ):
+            panel.draw(axes, measured)
+
 
 def entries(section: str) -> list[str]:
     """Split a section at its list. Return the text before the list, and each entry, on one line each."""
-    return list(map(joined, re.split(r"^- ", section, flags=re.M)))
-
-
-def outcome_of(entry: str) -> Outcome:
-    above, expected, means = re.fullmatch(r"above (\S+), \*(.+?)\*: (.+)", entry).groups()
-    return Outcome(float(above), expected, means)
-
-
-def joined(text: str) -> str:
-    return " ".join(text.split())
+    return [" ".join(entry.split()) for entry in re.split(r"^- ", section, flags=re.M)]

@@ -4,12 +4,10 @@ import numpy as np
 
 from minitransformer.analysis.hooks import record
 from minitransformer.config import Config
-from minitransformer.experiments.misconceptions.form import Experiment
+from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import train
-from minitransformer.experiments.misconceptions.panels import draw_curves, panels_of
 from minitransformer.experiments.patterns.starting_attention import start_attention
 from minitransformer.generation import sample
-from minitransformer.system.pictures import BLUE, GREEN, INK, VERMILION, label
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.transformer import Transformer
 
@@ -34,13 +32,12 @@ def measure(seed: int) -> dict:
     found: dict = {"by_aim": [], "by_chance": [], "other_by_aim": []}
     for strength in STRENGTHS:
         aimed, chance = (continued(model, headers, speakers, who, strength * push, rng) for push in (by_aim, by_chance))
-        found["by_aim"].append(turned_round(aimed, speakers, who))
-        found["by_chance"].append(turned_round(chance, speakers, who))
-        found["other_by_aim"].append(turned_round(aimed, speakers, 1 - who))
-        if strength == 1:
-            found |= {"difference": found["by_aim"][-1] - found["by_chance"][-1], "pushed": found["by_aim"][-1]}
-            found |= {"chance": found["by_chance"][-1], "other": found["other_by_aim"][-1]}
-    return found | {"alone": found["by_aim"][0], **courses(model, headers, speakers, direction, rng)}
+        shares = (aimed, who), (chance, who), (aimed, 1 - who)
+        for curve, (texts, person) in zip(found.values(), shares, strict=True):
+            curve.append(turned_round(texts, speakers, person))
+    pushed, chance, other = (curve[STRENGTHS.index(1.0)] for curve in found.values())
+    found |= {"difference": pushed - chance, "pushed": pushed, "chance": chance, "other": other}
+    return found | {"alone": found["by_aim"][0]}
 
 
 def beginnings(rng, rows: int):
@@ -72,8 +69,7 @@ def trained(rng) -> Transformer:
         ids = dialogues(rng, ROWS)
         return ids[:, :-1], np.where(is_turn_of_anybody(ids)[:, :-1], ids[:, 1:], IGNORE_INDEX)
 
-    schedule: dict = {"steps": STEPS, "lr": LR, "min_lr": LR / 20, "warmup": STEPS // 20}
-    return train(model, draw_batch, **schedule, clip=1.0, betas=(0.9, 0.98), weight_decay=0.1)
+    return train(model, draw_batch, STEPS, LR, LR / 20, STEPS // 20)
 
 
 def is_turn_of_anybody(texts):
@@ -103,20 +99,12 @@ def continued(model, headers, speakers, who, pushes, rng):
     for speaker in speakers.T:
         texts = np.column_stack([texts, headers[rows, speaker]])
         where = is_turn_of_anybody(texts) & (texts == headers[rows, who][:, None])
-        with model.hooked({BETWEEN: pushed(where[..., None] * pushes[:, None])}):
+        push = (where[..., None] * pushes[:, None]).astype(model.config.dtype)
+        with model.hooked({BETWEEN: lambda y, backward, push=push: (y + push, backward)}):
             logits = model.predict(texts, last_only=True)[:, 0, :DEGREES]
         said = sample(logits, temperature=1.0, top_k=None, top_p=None, rng=rng)
         texts = np.column_stack([texts, said])
     return texts
-
-
-def pushed(push):
-    """Return a hook that adds `push` to an activation."""
-
-    def add(y, backward):
-        return y + push.astype(y.dtype), backward
-
-    return add
 
 
 def turned_round(texts, speakers, who) -> float:
@@ -126,36 +114,6 @@ def turned_round(texts, speakers, who) -> float:
     return float(np.mean(moved * np.where(who == WARMER, 1, -1) < 0))
 
 
-def courses(model, headers, speakers, direction, rng) -> dict:
-    """Return the mean temperatures by turn: without a push, and with either person pushed to change sides."""
-    found = {}
-    for name, who, sign in (("nobody", WARMER, 0), ("both_colder", WARMER, 1), ("both_warmer", COLDER, -1)):
-        pushes = np.tile(sign * direction, (len(headers), 1))
-        texts = continued(model, headers, speakers, np.full(len(headers), who), pushes, rng)
-        found[name] = texts[:, HEADER - 1 :: 2].mean(axis=0).tolist()
-    return found
-
-
-def draw(figure, measured) -> None:
-    shares, degrees = panels_of(figure, 2)
-    lines = {
-        "by_aim": ("the pushed one, along the aims", VERMILION),
-        "by_chance": ("the pushed one, at random", BLUE),
-        "other_by_aim": ("the other, along the aims", GREEN),
-    }
-    draw_curves(shares, STRENGTHS, measured, lines, loc="upper left")
-    shares.set_ylim(-0.03, 1.5)
-    shares.set_yticks(np.linspace(0, 1, 6))
-    label(shares, "Who reverses", "length of the push (1: the difference of aims)", "share of dialogues")
-    lines = {
-        "both_warmer": ("pushed: the one who wants it colder", VERMILION),
-        "nobody": ("nobody is pushed", INK),
-        "both_colder": ("pushed: the one who wants it warmer", BLUE),
-    }
-    draw_curves(degrees, range(TURNS + 1), measured, lines, loc="upper left")
-    degrees.set_ylim(0, DEGREES + 12)
-    degrees.set_yticks(range(0, DEGREES + 1, 5))
-    label(degrees, "The temperature in the dialogues", "turn", "mean temperature (degrees)")
-
-
-EXPERIMENT = Experiment(measure, draw, seconds=40)
+LINES, X = ("by_aim", "by_chance", "other_by_aim"), "length of the push (1: the difference of aims)"
+PANELS = [Panel("Who reverses", LINES, X, "share of dialogues", xs=STRENGTHS)]
+EXPERIMENT = Experiment(measure, PANELS, seconds=40)

@@ -7,10 +7,8 @@ import numpy as np
 from minitransformer.experiments.emergence.capabilities import CAPABILITIES
 from minitransformer.experiments.emergence.family import n_parameters, of_size
 from minitransformer.experiments.emergence.one_run import Plan, trained
-from minitransformer.experiments.misconceptions.form import Experiment
+from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import runs_by_size
-from minitransformer.experiments.misconceptions.panels import legend, panels_of, size_axis
-from minitransformer.system.pictures import BLUE, VERMILION, label
 
 SIZES, STEPS = (1_000, 2_500, 6_000, 15_000, 40_000), 500
 SIZES_ALONE = (320, 820, 1_500, 2_500, 6_000)
@@ -20,7 +18,7 @@ LEAST_RISE = 0.5  # a finished family whose strict score rises by less has no le
 
 def measure(seed: int) -> dict:
     both, alone = copying(seed, SIZES, (COPY, REVERSE)), copying(seed, SIZES_ALONE, (COPY,))
-    return compared(both) | {"gap_alone": largest_gap(alone), "alone": alone}
+    return compared(both) | {"gap_alone": compared(alone)["gap"], "alone": alone}
 
 
 def copying(seed: int, sizes, exercises) -> dict:
@@ -36,28 +34,15 @@ def curves_of(parameters, scores) -> dict:
 
 
 def compared(both: dict) -> dict:
-    """Return the deciding number and the largest steps of these curves, and the curves."""
-    steps = {name: float(np.diff(rescaled(both[name])).max()) for name in ("strict", "smooth")}
-    return {"gap": largest_gap(both), **steps, "both": both}
-
-
-def largest_gap(curves: dict) -> float:
-    """Return the largest difference between the two scores, each rescaled to [0, 1]."""
-    return float((rescaled(curves["smooth"]) - rescaled(curves["strict"])).max())
-
-
-def rescaled(values):
-    """Rescale values to [0, 1]. Equal values become zeros."""
-    values = np.array(values)
-    return (values - values.min()) / (np.ptp(values) or 1.0)
+    """Return the largest difference of the two scores, each rescaled to [0, 1], their largest steps, and the curves."""
+    strict, smooth = (np.array(both[name]) for name in ("strict", "smooth"))
+    strict, smooth = ((values - values.min()) / (np.ptp(values) or 1.0) for values in (strict, smooth))
+    gap, *steps = (smooth - strict).max(), np.diff(strict).max(), np.diff(smooth).max()
+    return {"gap": float(gap), "strict": float(steps[0]), "smooth": float(steps[1]), "both": both}
 
 
 def read(folder) -> list[dict]:
-    """Return the results of a `scale` folder for each seed that has a run of every size.
-
-    Its models learn all exercises. Raises ValueError if there are fewer than two such seeds, or if the strict score
-    hardly rises with size.
-    """
+    """Return the results of a `scale` folder, whose models learn all exercises, for each seed with all sizes."""
     sizes = runs_by_size(folder, [COPY.name])
     seeds = sorted(set.intersection(*map(set, sizes)))
     if len(seeds) < 2:
@@ -76,19 +61,9 @@ def read(folder) -> list[dict]:
     return found
 
 
-def draw(figure, measured) -> None:
-    titles = {"both": "Copying six letters, learned with reversing", "alone": "Copying, learned alone"}
-    titles = {name: title for name, title in titles.items() if name in measured[0]}
-    scores = {"smooth": ("probability of a right letter", BLUE), "strict": ("whole answers right", VERMILION)}
-    for axes, (name, title) in zip(panels_of(figure, len(titles), sharey=True), titles.items(), strict=True):
-        sizes = measured[0][name]["parameters"]
-        for score, (title_of_score, colour) in scores.items():
-            rows = np.transpose([one[name][score] for one in measured])
-            lines = axes.plot(sizes, rows, "o-", color=colour, linewidth=1.2, markersize=3, alpha=0.7)
-            lines[0].set_label(title_of_score)
-        label(axes, title, "", "score; one line per seed" if name == "both" else "")
-        size_axis(axes, sizes)
-    legend(axes, loc="lower right")
-
-
-EXPERIMENT = Experiment(measure, draw, seconds=60, read=read, reads="scale")
+TITLES = {"both": "Copying six letters, learned with reversing", "alone": "Copying, learned alone"}
+PANELS = [
+    Panel(title, ("smooth", "strict"), "parameters", "score", within=name, xs="parameters", ylim=(-0.05, 1.05))
+    for name, title in TITLES.items()
+]
+EXPERIMENT = Experiment(measure, PANELS, seconds=60, read=read, reads="scale")

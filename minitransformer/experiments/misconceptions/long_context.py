@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from minitransformer.experiments.misconceptions.form import Experiment
+from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import finished_run, manual, reader
-from minitransformer.experiments.misconceptions.panels import draw_curve, draw_named_bars, panels_of
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
-from minitransformer.system.pictures import BLUE, INK, ORANGE, VERMILION, label
 
 CONTEXT, LEAST_CONTEXT = 128, 16
 PASSAGES, PASSAGES_OF_A_PART = 1000, 300  # the model of a finished run may be much larger
@@ -15,38 +13,30 @@ AT_ONCE = 100  # passages per forward pass
 
 
 def measure(seed: int) -> dict:
-    _, corpus = manual()
-    return by_context(reader(seed, CONTEXT).model, corpus.val_ids, PASSAGES, np.random.default_rng((seed, 1)))
+    model, ids = reader(seed, CONTEXT).model, manual()[1].val_ids
+    return by_context(model, ids, PASSAGES, np.random.default_rng((seed, 1)))
 
 
 def read(folder) -> list[dict]:
-    """Return the results for the model of a finished run, on parts of its held-out text.
-
-    Exceptions of finished_run are passed on. Raises ValueError if the context or the text is too short.
-    """
-    lm, parts = finished_run(folder)
-    context = lm.model.config.context
-    if context < LEAST_CONTEXT:
-        raise ValueError(f"{folder}: the model's context must be at least {LEAST_CONTEXT} tokens, not {context}")
+    lm, parts = finished_run(folder, LEAST_CONTEXT)
+    context, n = lm.model.config.context, PASSAGES_OF_A_PART
     if len(parts[-1]) <= context:
         raise ValueError(
             f"{folder}: each part of the held-out text must have more than {context} tokens, not {len(parts[-1])}"
         )
-    n = PASSAGES_OF_A_PART
     return [by_context(lm.model, ids, n, np.random.default_rng(part)) for part, ids in enumerate(parts)]
 
 
 def by_context(model, ids, passages: int, rng) -> dict:
-    """Return the mean loss at the token after a passage, for each number of tokens seen, and the experiment's numbers.
+    """Return the experiment's numbers and the mean loss after a passage, for each number of tokens seen.
 
-    The passages have as many tokens as the model's context, and start at random positions of `ids` (N,). N must exceed
-    the context.
+    The passages have the length of the model's context, and start at random positions of `ids` (N,), which is longer.
     """
     C = model.config.context
     starts = rng.integers(0, len(ids) - C, (passages, 1))
     drawn = ids[starts + np.arange(C + 1)].astype(np.int64)
     seen, target = drawn[:, :-1], drawn[:, -1]
-    lengths = nearest(C)
+    lengths = sorted({2**k for k in range(C.bit_length())} | {C // 8, C // 2, C})
     losses = {n: losses_at_the_end(model, seen[:, C - n :], target) for n in lengths}
     means = {n: float(losses[n].mean()) for n in lengths}
     far = C - C // 8
@@ -61,14 +51,8 @@ def by_context(model, ids, passages: int, rng) -> dict:
         "left_out": means[C // 8] - means[C],
         "copied": float((losses[C // 2] - losses[C])[copied].mean()) if copied.any() else 0.0,
         "lengths": lengths,
-        "losses": list(means.values()),
+        "loss": list(means.values()),
     }
-
-
-def nearest(context: int) -> list[int]:
-    """Return the numbers of tokens to show: 1, 2, 4, …, and an eighth, half and all of the context."""
-    doubled = {2**k for k in range(context.bit_length())}
-    return sorted(doubled | {context // 8, context // 2, context})
 
 
 def losses_at_the_end(model, seen, target):
@@ -88,19 +72,11 @@ def can_be_copied(seen, target):
     return farther & ~nearer
 
 
-def draw(figure, measured) -> None:
-    curve, bars = panels_of(figure, 2, width_ratios=(1.3, 1))
-    lengths = measured[0]["lengths"]
-    draw_curve(curve, lengths, [one["losses"] for one in measured], BLUE)
-    curve.axvline(lengths[-1] // 8, color=INK, linewidth=0.8, linestyle=":")
-    curve.set_xscale("log", base=2)
-    curve.set_xticks(lengths, map(str, lengths))
-    curve.minorticks_off()
-    label(curve, "Loss by context (dotted: its eighth)", "nearest tokens seen", "loss at the next token (nats)")
-    names = {"left_out": ("left out", BLUE), "shuffled": ("in random\norder", ORANGE)}
-    draw_named_bars(bars, measured, names | {"replaced": ("from another\npassage", VERMILION)})
-    bars.axhline(0, color=INK, linewidth=0.8)
-    label(bars, "The other seven eighths", "", "increase of the loss (nats)")
-
-
-EXPERIMENT = Experiment(measure, draw, seconds=60, read=read, reads="train")
+FAR, INCREASE = ("left_out", "shuffled", "replaced"), "increase of the loss (nats)"
+PANELS = [
+    Panel(
+        "Loss by context", ("loss",), "nearest tokens seen", "loss at the next token (nats)", xs="lengths", width=1.3
+    ),
+    Panel("The farther seven eighths", FAR, y=INCREASE, level=0),
+]
+EXPERIMENT = Experiment(measure, PANELS, seconds=60, read=read, reads="train")

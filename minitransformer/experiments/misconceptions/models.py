@@ -22,14 +22,12 @@ STEPS, TOKENS = 500, 768  # TOKENS per step
 PARTS = 5  # parts of a finished run's held-out text, in place of seeds
 
 
-def train(model, draw_batch, *, steps: int, lr: float, min_lr: float, warmup: int, clip=None, look=None, **options):
-    """Train with AdamW on `steps` batches, with a cosine schedule of the learning rate.
+def train(model, draw_batch, steps, lr, min_lr=0.0, warmup=30, *, look=None, clip=1.0, betas=(0.9, 0.98), decay=0.1):
+    """Train with AdamW on `steps` batches from draw_batch(), with a cosine schedule. Return the model.
 
-    draw_batch   draw_batch() returns the (inputs, targets) of a step
-    look         look(step) is called after each step, from 1 to `steps`
-    options      arguments of AdamW
+    look(step) is called after each step, from 1 to `steps`.
     """
-    optimizer = AdamW(model.parameters(), **options)
+    optimizer = AdamW(model.parameters(), betas=betas, weight_decay=decay)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = cosine_schedule(step, lr=lr, min_lr=min_lr, warmup=warmup, steps=steps)
         training_step(model, optimizer, [draw_batch()], clip=clip)
@@ -55,12 +53,11 @@ def reader(seed: int, context: int = CONTEXT) -> LanguageModel:
     return lm
 
 
-def finished_run(folder) -> tuple[LanguageModel, list]:
+def finished_run(folder, least: int) -> tuple[LanguageModel, list]:
     """Return the model that `train` wrote to a folder, and the ids of its held-out text, split into PARTS parts.
 
     The parts replace the seeds. Their spread shows the effect of another text, but not of another training run. Raises
-    ValueError if the model's file does not name its text, or if the text has changed. Raises OSError if a file cannot
-    be read.
+    ValueError if the held-out text is unknown, or if the context or a part has fewer than `least` tokens.
     """
     lm, training = load_with_training(folder)
     text = remembered_text(folder, training)
@@ -73,23 +70,32 @@ def finished_run(folder) -> tuple[LanguageModel, list]:
         raise ValueError(
             f"{folder}: {corpus.name} has changed since the model was trained, so its held-out part is unknown"
         )
-    return lm, np.array_split(corpus.val_ids, PARTS)
+    parts = np.array_split(corpus.val_ids, PARTS)
+    if min(lm.model.config.context, len(parts[-1])) < least:
+        raise ValueError(
+            f"{folder}: the model's context and each part of its held-out text must have {least} tokens or more, not "
+            f"{lm.model.config.context} and {len(parts[-1])}"
+        )
+    return lm, parts
 
 
 def runs_by_size(folder, capabilities) -> list[dict]:
     """Return the runs of a finished sweep: for each size, smallest first, {seed: result of train_one}.
 
-    Only runs of the family are returned that have the greatest number of steps in the folder and were tested in all
-    `capabilities`. Raises ValueError if there are none, if a file is not a run, or if a size has only one seed and
-    therefore no interval. Raises OSError if a file cannot be read.
+    Only runs of the family are returned that have the greatest number of steps and were tested in all `capabilities`.
+    Raises ValueError if there are none, if a file is not a run, or if a size has only one seed.
     """
-    found = {}
+    found: dict = {}
     for path in sorted((Path(folder) / RUNS_FOLDER).glob("*.json")):
         try:
             run = json.loads(path.read_bytes())
-            steps, size, seed = run["plan"]["steps"], run["parameters"], run["plan"]["seed"]
-            if run["plan"]["config"]["n_layers"] == LAYERS and is_tested(run, capabilities):
-                found.setdefault(whole("steps", steps), {}).setdefault(whole("size", size), {})[seed] = run
+            plan, scores = run["plan"], run["lengths"][-1]["scores"]
+            for score in scores.values():
+                for name in ("exact", "loglik", "seen"):
+                    number(name, score[name])
+            if plan["config"]["n_layers"] == LAYERS and scores.keys() >= set(capabilities):
+                of_steps = found.setdefault(whole("steps", plan["steps"]), {})
+                of_steps.setdefault(whole("size", run["parameters"]), {})[plan["seed"]] = run
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
             raise ValueError(f"{path}: not a run of a sweep") from None
     if not found:
@@ -100,12 +106,3 @@ def runs_by_size(folder, capabilities) -> list[dict]:
     if min(map(len, sizes)) < 2:
         raise ValueError(f"{folder}: a size has only one seed; use `minitransformer scale` with --seeds 2 or more")
     return sizes
-
-
-def is_tested(run: dict, capabilities) -> bool:
-    """Return True if a run was tested on all capabilities. Raises KeyError, TypeError or ValueError for a bad file."""
-    scores = run["lengths"][-1]["scores"]
-    for test in scores.values():
-        for name in ("exact", "loglik", "seen"):
-            number(name, test[name])
-    return all(name in scores for name in capabilities)

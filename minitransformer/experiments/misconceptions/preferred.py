@@ -4,11 +4,9 @@ import copy
 
 import numpy as np
 
-from minitransformer.experiments.misconceptions.form import Experiment
+from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import reader
-from minitransformer.experiments.misconceptions.panels import draw_curve, legend, panels_of
 from minitransformer.optim import AdamW
-from minitransformer.system.pictures import BLUE, INK, VERMILION, label
 from minitransformer.training import Observer, fine_tune_for_safety, training_step
 from minitransformer.training.finetuning.evaluation import log_likelihoods
 from minitransformer.training.finetuning.preferences import batch_of, encode, read_preferences, split_held_out
@@ -16,6 +14,7 @@ from minitransformer.training.finetuning.preferences import batch_of, encode, re
 BATCH = 8
 PLAIN_STEPS, LR = 80, 1e-3
 PREFERENCE_STEPS, EVERY = 100, 10
+LINES = ("polite, trained on", "rude, trained on", "polite, held out", "rude, held out")
 
 
 def measure(seed: int) -> dict:
@@ -27,7 +26,8 @@ def measure(seed: int) -> dict:
     taught, alone = (changes(model, rows[0], sets, seed) for model in (lm, untaught))
     found = {"preferred": taught[-1][0], "unpreferred": taught[-1][1], "held_out": taught[-1][2]}
     found |= {"untaught": alone[-1][0], "untaught_held_out": alone[-1][2]}
-    return found | {"taught_curves": taught, "untaught_curves": alone}
+    curves = {"taught_curves": taught, "untaught_curves": alone}
+    return found | {name: dict(zip(LINES, np.transpose(rows).tolist(), strict=True)) for name, rows in curves.items()}
 
 
 def teach(model, pairs, rng) -> None:
@@ -56,10 +56,7 @@ def per_token(model, pairs) -> list[float]:
 
 
 def changes(lm, rows, sets, seed: int) -> list[list[float]]:
-    """Train on preferences. Return the changes of per_token since the start, for each set of pairs.
-
-    They are measured every EVERY steps.
-    """
+    """Train on preferences. Return the changes of per_token since the start, for each set of pairs, at every look."""
     watcher = Watcher(lm.model, sets)
     settings: dict = {
         "steps": PREFERENCE_STEPS,
@@ -72,20 +69,10 @@ def changes(lm, rows, sets, seed: int) -> list[list[float]]:
     return (np.array(watcher.seen) - watcher.seen[0]).tolist()
 
 
-def draw(figure, measured) -> None:
-    panels = panels_of(figure, 2, sharey=True)
-    lines = [("polite, trained on", BLUE, "-"), ("rude, trained on", VERMILION, "-")]
-    lines += [("polite, held out", BLUE, ":"), ("rude, held out", VERMILION, ":")]
-    titles = {"taught_curves": "After plain training on polite answers", "untaught_curves": "Without it"}
-    steps = range(0, PREFERENCE_STEPS + 1, EVERY)
-    for axes, (key, title) in zip(panels, titles.items(), strict=True):
-        for k, (name, colour, style) in enumerate(lines):
-            rows = [[seen[k] for seen in one[key]] for one in measured]
-            draw_curve(axes, steps, rows, colour, name, linestyle=style, markersize=2)
-        axes.axhline(0, color=INK, linewidth=0.8)
-        label(axes, title, "steps of preference training")
-    panels[0].set_ylabel("change of log-likelihood, nats per token", color=INK, fontsize=9)
-    legend(panels[0], loc="lower left")
-
-
-EXPERIMENT = Experiment(measure, draw, seconds=50)
+X, Y = "steps of preference training", "change of log-likelihood, nats per token"
+TITLES = {"taught_curves": "After plain training on polite answers", "untaught_curves": "Without it"}
+PANELS = [
+    Panel(title, LINES, X, Y, within=name, xs=range(0, PREFERENCE_STEPS + 1, EVERY), level=0)
+    for name, title in TITLES.items()
+]
+EXPERIMENT = Experiment(measure, PANELS, seconds=50)

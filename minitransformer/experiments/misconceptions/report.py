@@ -24,7 +24,7 @@ class Result:
     @property
     def outcome(self) -> Outcome | None:
         """The outcome, or None if the seeds do not decide."""
-        return self.experiment.outcome_at(self.decisive)
+        return self.experiment.outcome(self.decisive)
 
     @property
     def decisive(self) -> Interval:
@@ -41,7 +41,6 @@ class Result:
 
     @property
     def found(self) -> str:
-        """The outcome as a sentence."""
         if self.outcome is None:
             return f"The seeds do not decide: {self.experiment.decides} is {self.decisive}."
         return f"{self.experiment.question} {self.outcome.expected}. {self.outcome.means}"
@@ -55,13 +54,9 @@ class Result:
     def from_dict(cls, experiment: Experiment, kept: dict) -> "Result":
         """Return the Result of a dictionary from to_dict. Raises ValueError for any other value."""
         try:
-            numbers = {name: kept["numbers"][name] for name in (experiment.decides, *kept["numbers"])}
-            intervals = {
-                name: Interval(*(finite(name, end) for end in numbers[name]))
-                for name in experiment.numbers
-                if name in numbers
-            }
-            predicted = kept["predicted"]
+            numbers, predicted = kept["numbers"], kept["predicted"]
+            known = [name for name in experiment.numbers if name in numbers or name == experiment.decides]
+            intervals = {name: Interval(*(finite(name, end) for end in numbers[name])) for name in known}
             if predicted is not None:
                 whole("predicted", predicted, least=0, most=len(experiment.outcomes) - 1)
             return cls(experiment, intervals, text("seeds", kept["seeds"]), predicted)

@@ -30,23 +30,19 @@ class Measurement:
 
     @property
     def name(self) -> str:
-        """The name of the measurement, such as "leaps, seed 0"."""
         return f"{self.experiment}, seed {self.seed}"
 
     def key(self) -> str:
-        """Return a hash of the version, the measurement's name, and the experiment's Python file."""
         code = inspect.getsource(sys.modules[experiment(self.experiment).module])
         return hashlib.sha256(f"{__version__} {self.name} {code}".encode()).hexdigest()[:12]
 
     def seconds(self) -> float:
-        one = experiment(self.experiment)
-        return one.seconds / one.seeds
+        return experiment(self.experiment).seconds / Experiment.seeds
 
     def run(self) -> dict:
         return experiment(self.experiment).measure(self.seed)
 
     def accepts(self, measured: dict) -> bool:
-        """Return True if `measured` has a finite value for each number of the experiment."""
         return all(math.isfinite(measured[name]) for name in experiment(self.experiment).numbers)
 
 

@@ -7,18 +7,16 @@ import numpy as np
 from minitransformer.config import Config
 from minitransformer.experiments.emergence.alphabet import ANSWER, LETTERS, VOCAB_SIZE
 from minitransformer.experiments.emergence.one_run import rescaled
-from minitransformer.experiments.misconceptions.form import Experiment
+from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import train
-from minitransformer.experiments.misconceptions.panels import draw_named_bars, panels_of
 from minitransformer.layers.softmax import softmax
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
-from minitransformer.system.pictures import BLUE, GREEN, INK, ORANGE, VERMILION, label
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.transformer import Transformer
 
 MODELS = 4
-STEPS, EACH, LR, WARMUP, WIDTH = 450, 10, 8e-3, 30, 32  # EACH: rows of each sort in a batch
+STEPS, EACH, LR, WIDTH = 450, 10, 8e-3, 32  # EACH: rows of each sort in a batch
 TEST = 300  # questions of each sort
 LENGTH = 6  # letters in a question
 SEEN, UNSEEN = LETTERS[:-LENGTH], LETTERS[-LENGTH:]
@@ -35,26 +33,26 @@ SORTS = list(combinations(RULES, 2))
 def measure(seed: int) -> dict:
     models = [trained(seed, number) for number in range(MODELS)]
     rng = np.random.default_rng((seed, 9))
-    answered = {sort: asked(models, *questions(rng, sort, TEST, part=False)) for sort in SORTS}
-    silent = {sort: asked(models, *questions(rng, sort, TEST, part=True)) for sort in SORTS}
-    unseen = {sort: asked(models, *questions(rng, sort, TEST, part=False, symbols=UNSEEN)) for sort in SORTS}
-    found = {
-        name: float(np.mean([one["disagree"] for one in sorts.values()]))
-        for name, sorts in (("silent", silent), ("answered", answered), ("unseen", unseen))
+    kinds = {"answered": (False, SEEN), "silent": (True, SEEN), "unseen": (False, UNSEEN)}
+    asked_by_kind = {
+        kind: [asked(models, *questions(rng, sort, TEST, part=part, symbols=symbols)) for sort in SORTS]
+        for kind, (part, symbols) in kinds.items()
     }
-    losses = np.mean([one["losses"] for one in answered.values()], axis=0)
+    answered, silent = asked_by_kind["answered"], asked_by_kind["silent"]
+    found = {kind: float(np.mean([one["disagree"] for one in sorts])) for kind, sorts in asked_by_kind.items()}
+    losses = np.mean([one["losses"] for one in answered], axis=0)
     return {
         "difference": found["silent"] - found["answered"],
         **found,
-        "right": float(np.mean([one["follow"] for one in answered.values()])),
+        "right": float(np.mean([one["follow"] for one in answered])),
         "loss_gap": float(losses.max() - losses.min()),
-        "sure": float(np.mean([one["sure"] for one in silent.values()])),
-        "follow": [one["follow"] for one in silent.values()],
+        "sure": float(np.mean([one["sure"] for one in silent])),
+        "spread": {" ".join(sort): float(np.ptp(one["follow"])) for sort, one in zip(SORTS, silent, strict=True)},
     }
 
 
 def questions(rng, sort, n: int, *, part: bool, symbols=SEEN):
-    """Draw n questions of a sort. Return tokens (n, T) and the answers by each of the sort's two rules.
+    """Draw n questions of a sort. Return tokens (n, LENGTH + 3) and the answers by each of the sort's two rules.
 
     The two answers differ if `part`, and are equal otherwise. A row has this form, where ! is the mark before a letter:
 
@@ -71,15 +69,10 @@ def questions(rng, sort, n: int, *, part: bool, symbols=SEEN):
         kept.append((letters[fits], places[fits]))
         count += int(fits.sum())
     letters, places = (np.concatenate(parts)[:n] for parts in zip(*kept, strict=True))
-    return as_tokens(sort, letters, places), first(letters, places), second(letters, places)
-
-
-def as_tokens(sort, letters, places):
-    """Return the rows (n, LENGTH + 3) of questions: the sign of the sort, the letters with the mark, ANSWER."""
-    n = len(letters)
     marked = np.insert(letters.ravel(), np.arange(n) * LENGTH + places, MARK).reshape(n, LENGTH + 1)
-    sign = np.full((n, 1), 2 + SORTS.index(sort))
-    return np.concatenate([sign, marked, np.full((n, 1), ANSWER)], axis=1)
+    tokens = np.pad(marked, [(0, 0), (1, 1)], constant_values=ANSWER)
+    tokens[:, 0] = 2 + SORTS.index(sort)
+    return tokens, first(letters, places), second(letters, places)
 
 
 def trained(seed: int, number: int):
@@ -91,25 +84,15 @@ def trained(seed: int, number: int):
     def draw_batch():
         batch = [questions(rng, sort, EACH, part=False)[:2] for sort in SORTS]
         inputs, answers = (np.concatenate(parts) for parts in zip(*batch, strict=True))
-        return inputs, as_targets(inputs, answers)
+        targets = np.full(inputs.shape, IGNORE_INDEX)
+        targets[:, -1] = answers
+        return inputs, targets
 
-    schedule: dict = {"steps": STEPS, "lr": LR, "min_lr": 0.0, "warmup": WARMUP}
-    return train(model, draw_batch, **schedule, clip=1.0, betas=(0.9, 0.98), weight_decay=0.1)
-
-
-def as_targets(inputs, answers):
-    """Return targets for inputs (n, T): the answer at the last position of each row, and none elsewhere."""
-    targets = np.full(inputs.shape, IGNORE_INDEX)
-    targets[:, -1] = answers
-    return targets
+    return train(model, draw_batch, STEPS, LR)
 
 
 def asked(models, inputs, first, second) -> dict:
-    """Ask all models the same questions, and compare their answers.
-
-    Returns {"disagree": how often two models differ, "follow": how often each model answers by the first rule,
-    "losses": the loss of each model by that rule, "sure": mean probability of the given answers}.
-    """
+    """Ask all models the same questions, and compare their answers with each other and with the first rule."""
     logits = [model.predict(inputs)[:, -1] for model in models]
     given = [rows.argmax(axis=-1) for rows in logits]
     return {
@@ -120,20 +103,16 @@ def asked(models, inputs, first, second) -> dict:
     }
 
 
-def draw(figure, measured) -> None:
-    disagreement, rules = panels_of(figure, 2, width_ratios=(2, 5))
-    kinds = {"answered": ("as in\ntraining", BLUE), "silent": ("the rules\ndiffer", ORANGE)}
-    draw_named_bars(disagreement, measured, kinds | {"unseen": ("new\nletters", GREEN)}, scale=100)
-    label(disagreement, "Different answers", "", "% of the questions")
-    places = np.add.outer(np.linspace(-0.3, 0.3, len(measured)), range(len(SORTS)))
-    follow = 100 * np.array([one["follow"] for one in measured])  # (seeds, sorts, models)
-    rules.vlines(places, follow.min(axis=-1), follow.max(axis=-1), color=INK, linewidth=0.8)
-    for number in range(MODELS):
-        rules.plot(places.ravel(), follow[..., number].ravel(), "o", color=VERMILION, markersize=3, alpha=0.8)
-    rules.set_xticks(range(len(SORTS)), [f"{first}\n(or {second})" for first, second in SORTS])
-    label(rules, "Where the rules differ: answers by the upper one (one line per seed)")
-    for axes in (disagreement, rules):
-        axes.set_ylim(-4, 104)
-
-
-EXPERIMENT = Experiment(measure, draw, seconds=40, size=(8, 3.6))
+KINDS, PAIRS = ("answered", "silent", "unseen"), [" ".join(sort) for sort in SORTS]
+PERCENT: dict = {"scale": 100, "y": "% of the questions", "ylim": (-4, 104)}
+PANELS = [
+    Panel("Different answers", KINDS, **PERCENT, width=2),
+    Panel(
+        "Where the rules differ: range over the models of answers by the first",
+        PAIRS,
+        within="spread",
+        **PERCENT,
+        width=5,
+    ),
+]
+EXPERIMENT = Experiment(measure, PANELS, seconds=40)

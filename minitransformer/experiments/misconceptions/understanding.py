@@ -7,19 +7,17 @@ from functools import cache, partial
 import numpy as np
 
 from minitransformer.config import Config
-from minitransformer.experiments.misconceptions.form import Experiment
+from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import train
-from minitransformer.experiments.misconceptions.panels import draw_bars, draw_curve, legend, panels_of
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
-from minitransformer.system.pictures import BLUE, GREEN, ORANGE, VERMILION, label
 from minitransformer.text import default_corpus, random_batch
 from minitransformer.transformer import Transformer
 
 WORDS = 512  # the most frequent words have the numbers from 1; every other word is number 0
 CONTEXT, WIDTH, LAYERS, HEADS = 16, 32, 1, 4
 STEPS, ROWS, LR = 400, 64, 3e-3
-LOOKS = 5  # evaluations during training
+LOOKS = [STEPS * k // 5 for k in range(1, 6)]  # the steps of the evaluations during training
 EXCHANGES = (("true", "false"), ("and", "or"), ("is", "not"))
 
 
@@ -35,14 +33,10 @@ def measure(seed: int) -> dict:
         "nonsense": trained(*nonsense, np.random.default_rng((seed, 2)))[1],
         "shuffled": trained(*shuffled, np.random.default_rng((seed, 3)))[1],
     }
-    found = {f"{name}_curve": curve for name, curve in curves.items()}
-    found |= {name: curve[-1] for name, curve in curves.items()}
-    found |= {f"{one}_{other}": surprise(model, english[1], one, other) for one, other in EXCHANGES}
-    return found | {"share": share(found["english"], found["nonsense"], found["shuffled"])}
-
-
-def share(english: float, nonsense: float, shuffled: float) -> float:
-    return (nonsense - english) / (shuffled - english)
+    last = {name: curve[-1] for name, curve in curves.items()}
+    share = (last["nonsense"] - last["english"]) / (last["shuffled"] - last["english"])
+    surprises = {f"{one}_{other}": surprise(model, english[1], one, other) for one, other in EXCHANGES}
+    return {"share": share, **last, **surprises, "curves": curves}
 
 
 @cache
@@ -68,61 +62,40 @@ def in_random_order(ids, rng):
     return rng.permuted(ids[: len(ids) // CONTEXT * CONTEXT].reshape(-1, CONTEXT), axis=1).ravel()
 
 
-def exchanged(ids, one: int, other: int):
-    return np.where(ids == one, other, np.where(ids == other, one, ids))
-
-
 def trained(training, test, rng):
-    """Train a model on a text.
-
-    Return the model, and its losses on the test part at each of `looks`, in nats per word.
-    """
+    """Train a model on a text. Return it, and its losses on the test part at LOOKS, in nats per word."""
     config = Config(WORDS, CONTEXT, WIDTH, HEADS, LAYERS, positions="rotary", tie_embeddings=False)
     model = Transformer(config, rng=rng)
     curve = []
 
     def look(step):
-        if step in looks():
+        if step in LOOKS:
             curve.append(float(losses(model, test)[0].mean()))
 
     draw_batch = partial(random_batch, training, ROWS, CONTEXT, rng)
-    schedule: dict = {"steps": STEPS, "lr": LR, "min_lr": LR / 20, "warmup": STEPS // 20}
-    train(model, draw_batch, **schedule, clip=1.0, look=look, betas=(0.9, 0.99), weight_decay=0.1)
+    train(model, draw_batch, STEPS, LR, LR / 20, STEPS // 20, look=look, betas=(0.9, 0.99))
     return model, curve
 
 
-def looks() -> list[int]:
-    return [STEPS * (k + 1) // LOOKS for k in range(LOOKS)]
-
-
 def losses(model, ids):
-    """Return the cross-entropy at each word of a text except the first, and these words.
-
-    Both are arrays (windows, CONTEXT).
-    """
+    """Return the cross-entropy at each word of a text except the first, and these words: arrays (windows, CONTEXT)."""
     n = (len(ids) - 1) // CONTEXT
     inputs, targets = (ids[k : k + n * CONTEXT].reshape(n, CONTEXT) for k in (0, 1))
     return apply(cross_entropy, model.predict(inputs), targets, reduction="none")[0], targets
 
 
-def surprise(model, ids, one: str, other: str) -> float:
+def surprise(model, ids, *pair: str) -> float:
     """Return the increase of the loss at two words if they are exchanged, in nats per occurrence."""
-    pair = vocabulary()[one], vocabulary()[other]
+    one, other = (vocabulary()[word] for word in pair)
     before, targets = losses(model, ids)
-    after, _ = losses(model, exchanged(ids, *pair))
-    return float((after - before)[np.isin(targets, pair)].mean())
+    after, _ = losses(model, np.where(ids == one, other, np.where(ids == other, one, ids)))
+    return float((after - before)[np.isin(targets, (one, other))].mean())
 
 
-def draw(figure, measured) -> None:
-    curves, bars = panels_of(figure, 2)
-    lines = (("shuffled", "words in random order", VERMILION, "-"), ("english", "English", BLUE, "-"))
-    for name, title, colour, style in (*lines, ("nonsense", "nonsense", ORANGE, "--")):
-        draw_curve(curves, looks(), [one[f"{name}_curve"] for one in measured], colour, title, linestyle=style)
-    legend(curves)
-    label(curves, "The models of the three texts", "training step", "loss on held-out text (nats per word)")
-    names = [f"{one} \N{LEFT RIGHT ARROW} {other}" for one, other in EXCHANGES]
-    draw_bars(bars, names, [[one[f"{a}_{b}"] for a, b in EXCHANGES] for one in measured], GREEN)
-    label(bars, "Cost of exchanging two words", "the words", "increase of the loss at each (nats)")
-
-
-EXPERIMENT = Experiment(measure, draw, seconds=40)
+TEXTS, LOSS = ("shuffled", "english", "nonsense"), "loss on held-out text (nats per word)"
+PAIRS = [f"{one}_{other}" for one, other in EXCHANGES]
+PANELS = [
+    Panel("The models of the three texts", TEXTS, "training step", LOSS, within="curves", xs=LOOKS),
+    Panel("Cost of exchanging two words", PAIRS, y="increase of the loss at each (nats)"),
+]
+EXPERIMENT = Experiment(measure, PANELS, seconds=40)

@@ -4,10 +4,8 @@ import numpy as np
 
 from minitransformer.experiments.emergence.family import of_size
 from minitransformer.experiments.emergence.prose import text_batch
-from minitransformer.experiments.misconceptions.form import Experiment
-from minitransformer.experiments.misconceptions.panels import draw_curve, legend, panels_of
+from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.optim import AdamW
-from minitransformer.system.pictures import BLUE, ORANGE, label
 from minitransformer.training import training_step
 from minitransformer.transformer import Transformer
 
@@ -18,10 +16,11 @@ PARTS = 10  # number of parts of the entries, for the picture
 
 def measure(seed: int) -> dict:
     weights, sizes = trained(seed)
-    decoupled, added = trained(seed, decoupled=DECOUPLED)[0], trained(seed, added=ADDED)[0]
-    found = {"adamw_parts": shrinkages(weights, decoupled, sizes), "l2_parts": shrinkages(weights, added, sizes)}
-    quarters = {name: shrinkages(weights, decayed, sizes, 4) for name, decayed in (("adamw", decoupled), ("l2", added))}
-    found |= {name: parts[-1] - parts[0] for name, parts in quarters.items()}
+    decayed = {"adamw": trained(seed, decoupled=DECOUPLED)[0], "l2": trained(seed, added=ADDED)[0]}
+    found: dict = {}
+    for name, matrices in decayed.items():
+        quarters, tenths = (shrinkages(weights, matrices, sizes, parts) for parts in (4, PARTS))
+        found |= {name: quarters[-1] - quarters[0], f"{name}_tenths": (np.array(tenths) - np.mean(tenths)).tolist()}
     return found | {"difference": found["l2"] - found["adamw"]}
 
 
@@ -39,11 +38,8 @@ def trained(seed: int, *, decoupled: float = 0.0, added: float = 0.0):
     return [matrix.data for matrix in matrices], [np.sqrt(v) for _, _, v in optimizer.state]
 
 
-def shrinkages(weights, decayed, sizes, parts: int = PARTS) -> list[float]:
-    """Return log(‖θ without decay‖ / ‖θ with decay‖) for each of several parts of the matrices' entries.
-
-    The entries are sorted by `sizes`, the typical sizes of their gradients, and then divided into parts.
-    """
+def shrinkages(weights, decayed, sizes, parts: int) -> list[float]:
+    """Return log(‖θ without decay‖ / ‖θ with decay‖) for `parts` of the entries, sorted by `sizes`."""
     squares = np.zeros((2, parts))
     for without, with_decay, size in zip(weights, decayed, sizes, strict=True):
         for k, entries in enumerate(np.array_split(np.argsort(size, axis=None), parts)):
@@ -51,16 +47,6 @@ def shrinkages(weights, decayed, sizes, parts: int = PARTS) -> list[float]:
     return (0.5 * np.log(squares[0] / squares[1])).tolist()
 
 
-def draw(figure, measured) -> None:
-    (axes,) = panels_of(figure, 1)
-    tenths = range(1, PARTS + 1)
-    for name, title, colour in (("adamw_parts", "AdamW", BLUE), ("l2_parts", "Adam with L2", ORANGE)):
-        rows = np.array([one[name] for one in measured])
-        draw_curve(axes, tenths, rows - rows.mean(axis=1, keepdims=True), colour, title)
-    axes.set_xticks(tenths)
-    legend(axes)
-    y = "log(length without / with decay), minus its mean"
-    label(axes, "Shrinkage by decay", "tenth of the weights, by the size of their gradients", y)
-
-
-EXPERIMENT = Experiment(measure, draw, seconds=30)
+X, Y = "tenth of the weights, by the size of their gradients", "log(length without / with decay), minus its mean"
+PANELS = [Panel("Shrinkage by decay", ("adamw_tenths", "l2_tenths"), X, Y, xs=range(1, PARTS + 1))]
+EXPERIMENT = Experiment(measure, PANELS, seconds=30)

@@ -33,17 +33,16 @@ from minitransformer.analysis.ablation import mean_head_outputs, without_heads
 from minitransformer.analysis.circuits import Circuit, head_name, ov_circuit, pointer_circuit, qk_circuit
 from minitransformer.analysis.data import Data
 from minitransformer.analysis.heads import HeadScores, head_scores, random_sequences_twice
-from minitransformer.experiments.patterns.training import greatest_length
+from minitransformer.experiments.patterns.training import check_vocabulary, greatest_length
 from minitransformer.system.tables import table
 from minitransformer.system.values import one_of, whole
 from minitransformer.text import PATTERNS, accuracy, right_rows
-from minitransformer.text.patterns import SYMBOLS, VOCAB_SIZE
+from minitransformer.text.patterns import SYMBOLS
 from minitransformer.transformer import Transformer
 
 NOTABLE = 0.5  # a head is named after the target of at least half of its attention
 ABLATION_ROWS = 64
 SCORE_ROWS = 8  # of each length
-NORMAL_95 = 1.959964  # 95 % of a normal distribution lies within this number of standard deviations
 
 
 @dataclass(frozen=True)
@@ -126,10 +125,9 @@ class LearnedPatterns(Data):
     def accuracy_lines(self):
         rows = [("pattern", "length", "answers right (95 %)", "tokens right (95 %)", "")]
         for entry in self.accuracies:
-            answers = percent_and_interval(entry.answers, entry.answers_interval)
-            tokens = percent_and_interval(entry.tokens, entry.tokens_interval)
-            longer = "" if entry.trained else "longer than any in training"
-            rows.append((entry.pattern, entry.length, answers, tokens, longer))
+            measured = (entry.answers, entry.answers_interval), (entry.tokens, entry.tokens_interval)
+            shown = (f"{fraction:.1%} ({low:.1%} to {high:.1%})" for fraction, (low, high) in measured)
+            rows.append((entry.pattern, entry.length, *shown, "" if entry.trained else "longer than any in training"))
         return table(rows, "<>>><", indent=0)
 
     def head_lines(self):
@@ -148,17 +146,15 @@ class LearnedPatterns(Data):
             best = self.scores.induction.max()
             yield f"No head does induction: the highest score is {best:.2f}, below {NOTABLE}."
             return
-        yield f"Head {head_name(induction.head)} does induction. Tokens of that pattern that are right"
-        rows = [("with every head", induction.whole), (f"without {head_name(induction.head)}", induction.without_head)]
+        head, feeder = head_name(induction.head), induction.feeder and head_name(induction.feeder)
+        yield f"Head {head} does induction. Tokens of that pattern that are right"
+        rows = {"with every head": induction.whole, f"without {head}": induction.without_head}
         if len(induction.heads) > 1:
-            rows.append((f"without {', '.join(map(head_name, induction.heads))}", induction.without_heads))
-        if induction.feeder is not None:
-            rows.append((f"without {head_name(induction.feeder)}, which feeds it", induction.without_feeder))
-        if not math.isnan(induction.without_others):
-            rows.append((f"without {induction.others} of the others, mean", induction.without_others))
-        yield from table((what, f"{right:.0%}") for what, right in rows)
-        if induction.feeder is not None:
-            head, feeder = head_name(induction.head), head_name(induction.feeder)
+            rows[f"without {', '.join(map(head_name, induction.heads))}"] = induction.without_heads
+        rows[f"without {feeder}, which feeds it"] = induction.without_feeder
+        rows[f"without {induction.others} of the others, mean"] = induction.without_others
+        yield from table((what, f"{right:.0%}") for what, right in rows.items() if not math.isnan(right))
+        if feeder:
             scores = f"from {induction.score:.2f} to {induction.score_without_feeder:.2f}"
             yield f"Without {feeder}, the induction score of {head} falls {scores}."
         yield "Its weights, by circuit: share of tokens mapped to themselves, and contrast of the diagonal"
@@ -194,7 +190,11 @@ def analyze_learned_patterns(
     names = tuple(PATTERNS) if patterns is None else tuple(patterns)
     check_analysable(model, names, longest, rows)
     rng = np.random.default_rng([seed, *b"analysis"])
-    accuracies = [measured(model, rng, name, length, longest, rows) for name, length in lengths(model, names, longest)]
+    accuracies = []
+    for name in names:
+        trained = greatest_length(name, longest)
+        longer = min(trained + (trained + 1) // 2, PATTERNS[name].longest_within(model.config.context))
+        accuracies += [measured(model, rng, name, length, longest, rows) for length in sorted({trained, longer})]
     exercises = {
         name: PATTERNS[name].sample(rng, ABLATION_ROWS, greatest_length(name, longest))
         for name in dict.fromkeys((*names, "induction"))
@@ -212,28 +212,13 @@ def analyze_learned_patterns(
 def check_analysable(model, names, longest, rows) -> None:
     for name in names:
         one_of("pattern", name, known=PATTERNS)
-    if model.config.vocab_size < VOCAB_SIZE:
-        raise ValueError(f"the patterns need a vocabulary of at least {VOCAB_SIZE}, not {model.config.vocab_size}")
+    check_vocabulary(model)
     for name in (*names, "induction"):
         within = PATTERNS[name].longest_within(model.config.context)
         if not PATTERNS[name].shortest <= greatest_length(name, longest) <= within:
             limits = f"from {PATTERNS[name].shortest} to {within} for a context of {model.config.context}"
             raise ValueError(f"{name}: longest must be {limits}, not {longest}")
     whole("rows", rows, least=1)
-
-
-def lengths(model, names, longest: int):
-    """Yield (name, length) for each length to measure.
-
-    These are the greatest trained length, and 1.5 times this length, or less if the pattern or the context does not
-    allow it.
-    """
-    for name in names:
-        trained = greatest_length(name, longest)
-        longer = min(trained + (trained + 1) // 2, PATTERNS[name].longest_within(model.config.context))
-        yield name, trained
-        if longer > trained:
-            yield name, longer
 
 
 def measured(model, rng, name: str, length: int, longest: int, rows: int) -> PatternAccuracy:
@@ -246,10 +231,10 @@ def measured(model, rng, name: str, length: int, longest: int, rows: int) -> Pat
 
 def wilson_interval(fraction: float, n: int) -> tuple[float, float]:
     """Return the 95 % confidence interval (low, high) of a probability from the fraction of n successful trials."""
-    z = NORMAL_95
-    centre = (fraction + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(fraction * (1 - fraction) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    from scipy.stats import binomtest
+
+    low, high = binomtest(round(fraction * n), n).proportion_ci(method="wilson")
+    return float(low), float(high)
 
 
 def tokens_right(model, inputs, targets) -> float:
@@ -310,7 +295,3 @@ def moment_of_induction(records) -> int | None:
         if "heads" in record and np.max(record["heads"]["induction"]) >= NOTABLE:
             return record["step"]
     return None
-
-
-def percent_and_interval(fraction: float, interval: tuple[float, float]) -> str:
-    return f"{fraction:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"

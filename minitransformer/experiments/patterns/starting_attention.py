@@ -34,10 +34,7 @@ OWN_SCORE = 6.5
 
 
 def start_attention(model) -> None:
-    """Prepare the first block of an untrained Transformer.
-
-    A model with rotary positions and without biases is not changed.
-    """
+    """Prepare the first block of an untrained Transformer, unless it has rotary positions and no biases."""
     attention = model.blocks[0].attention
     if attention.rotary is None:
         keys_as_queries(attention, model.config)
@@ -46,10 +43,7 @@ def start_attention(model) -> None:
 
 
 def keys_as_queries(attention, config) -> None:
-    """Scale the queries, and initialize the keys with the weights of queries.
-
-    Each key–value head gets the weights of the first query head that uses it.
-    """
+    """Scale the queries, and give each key–value head the weights of the first query head that uses it."""
     C, K, D = config.d_model, config.kv_heads, config.head_width
     query = attention.w_q.weight
     # A normalized stream has unit variance, so weights of deviation s make queries of variance C s², and q · q / √D is

@@ -43,11 +43,6 @@ KEPT_APART = 1  # added to the seed, so that the rows of the evaluation differ f
 
 
 def known_patterns(name: str, patterns) -> tuple[str, ...]:
-    """Return the names as a tuple.
-
-    Raises TypeError if `patterns` is a string or not iterable, and ValueError if it is empty or contains an unknown
-    name.
-    """
     if isinstance(patterns, str) or not isinstance(patterns, Iterable):
         raise TypeError(f"{name} must be a list of names, such as ['copy', 'induction'], not {patterns!r}")
     if not patterns:
@@ -86,11 +81,6 @@ class PatternSettings(Settings):
             if self.longest < PATTERNS[name].shortest:
                 shortest = PATTERNS[name].shortest
                 raise ValueError(f"{name}: longest must be at least {shortest}, not {self.longest}")
-
-    @property
-    def widest(self) -> int:
-        """The number of positions of the widest task."""
-        return max(PATTERNS[name].width(self.greatest_length(name)) for name in self.patterns)
 
     def greatest_length(self, name: str) -> int:
         return greatest_length(name, self.longest)
@@ -133,8 +123,10 @@ def train_on_simple_patterns(
     if patterns is not None:
         settings["patterns"] = patterns
     run = PatternRun(model, PatternSettings(**settings))
-    observer = progress_on_a_terminal() if observer is None else observer
-    if not resume and is_untrained(model):
+    if observer is None:
+        observer = quiet_bar() if sys.stderr.isatty() else Observer()
+    is_untrained = (model.ln_final.gamma.data == 1).all()  # the first step changes all gains of the final norm
+    if not resume and is_untrained:
         start_attention(model)
     return run.carry_out(out=out, resume=resume, plot=plot, observer=observer, about=about)
 
@@ -161,14 +153,13 @@ class PatternRun(Run):
         return loss, norm, sum(inputs.size for inputs, _ in batches)
 
     def draw(self, name: str):
-        """Draw rows (inputs, targets) of a pattern with a random length."""
+        """Draw rows (inputs, targets) of a pattern with a random length, about as many tokens for every length."""
         pattern, settings = PATTERNS[name], self.settings
         length = int(self.batch_rng.integers(pattern.shortest, settings.greatest_length(name) + 1))
-        rows = settings.batch_size * settings.widest // pattern.width(length)
-        return pattern.sample(self.batch_rng, rows, length)
+        widest = max(PATTERNS[other].width(settings.greatest_length(other)) for other in settings.patterns)
+        return pattern.sample(self.batch_rng, settings.batch_size * widest // pattern.width(length), length)
 
     def evaluate(self) -> dict:
-        """Return loss, accuracy and the heads' scores on the rows for evaluation. Raises TrainingDiverged."""
         total, answers, right = 0.0, 0, {}
         for name in self.settings.patterns:
             inputs, targets = self.exercises[name]
@@ -182,7 +173,6 @@ class PatternRun(Run):
         return {"val_loss": total / answers, "accuracy": right, "heads": scores.to_dict()}
 
     def first_ids(self):
-        """Return the first token of a row of the first pattern, as an array (1,)."""
         return self.exercises[self.settings.patterns[0]][0][0, :1]
 
     def describe_data(self) -> dict:
@@ -198,10 +188,8 @@ class PatternRun(Run):
 
 
 def check_model(model, settings: PatternSettings) -> None:
-    """Raise ValueError for a model whose vocabulary or context is too small for the patterns."""
     config = model.config
-    if config.vocab_size < VOCAB_SIZE:
-        raise ValueError(f"the patterns need a vocabulary of at least {VOCAB_SIZE}, not {config.vocab_size}")
+    check_vocabulary(model)
     for name in (*settings.patterns, "induction"):  # the last to score heads on
         length = settings.greatest_length(name)
         width = PATTERNS[name].width(length)
@@ -210,16 +198,11 @@ def check_model(model, settings: PatternSettings) -> None:
             raise ValueError(f"{name} needs {needed}; choose a smaller `longest`")
 
 
-def is_untrained(model) -> bool:
-    """Return True if the gains of the final norm have their initial value 1. The first step changes them all."""
-    return bool((model.ln_final.gamma.data == 1).all())
+def check_vocabulary(model) -> None:
+    if model.config.vocab_size < VOCAB_SIZE:
+        raise ValueError(f"the patterns need a vocabulary of at least {VOCAB_SIZE}, not {model.config.vocab_size}")
 
 
 def quiet_bar(name: str = "") -> ProgressBar:
     """Return a progress bar that does not print a line for each of the many evaluations."""
     return ProgressBar(name=name, evaluation=lambda record, loss: "")
-
-
-def progress_on_a_terminal() -> Observer:
-    """Return a progress bar if standard error is a terminal, else a silent observer."""
-    return quiet_bar() if sys.stderr.isatty() else Observer()

@@ -8,7 +8,6 @@ from strategies import random_model
 
 from minitransformer import ByteTokenizer, Config, LanguageModel, trace_information_flow, visualize_context_influence
 from minitransformer.analysis import patch_prompts
-from minitransformer.analysis.flow_pictures import COLUMNS, wrapped
 from minitransformer.analysis.shading import SHADES
 from minitransformer.system.extras import MissingExtra
 
@@ -27,7 +26,6 @@ def pixels(path):
 
 
 def count(picture, colour):
-    """How many pixels have exactly this colour."""
     return int((picture == colour).all(axis=-1).sum())
 
 
@@ -66,18 +64,6 @@ def test_context_is_drawn_in_the_shades_of_the_terminal(lm, tmp_path):
     largest = found.ablation[np.abs(found.ablation).argmax()]
     assert count(picture, SHADES["lost" if largest > 0 else "gained"]) > 100
     assert count(picture, SHADES["gained" if largest > 0 else "lost"]) == 0
-
-
-def test_a_text_is_broken_where_it_breaks_and_where_the_picture_ends():
-    tokens = ["ab", r"\n", *["wxyz"] * 50, "x" * 200, "end"]
-    lines = wrapped(tokens)
-    assert [token for line in lines for *_, token in line] == tokens
-    assert [i for line in lines for i, *_ in line] == list(range(len(tokens)))
-    assert [token for *_, token in lines[0]] == ["ab", r"\n"]
-    for line in lines:
-        widths = [len(token) for *_, token in line]
-        assert [column for _, column, _ in line] == [0, *np.cumsum(widths)[:-1]]
-        assert sum(widths) <= COLUMNS or len(line) == 1
 
 
 def test_without_matplotlib_it_is_said_how_to_get_it(lm, tmp_path, monkeypatch):
