@@ -13,7 +13,7 @@ from minitransformer.config import Config
 from minitransformer.generation import stream
 from minitransformer.losses import cross_entropy
 from minitransformer.module import Array, apply
-from minitransformer.system.archive import Archive, ArchiveError, open_archive, save_archive
+from minitransformer.system.archive import Archive, ArchiveError, errors_name, open_archive, save_archive
 from minitransformer.system.values import dictionary
 from minitransformer.text import Tokenizer, sequential_blocks, tokenizer_from_dict
 from minitransformer.transformer import Transformer
@@ -116,10 +116,8 @@ class LanguageModel:
         """Load the model from an open archive, after checking the name, shape and dtype of every parameter."""
         config, tokenizer = described_model(archive)
         stored = archive.under(PARAMETERS)
-        try:
+        with errors_name(archive.path):
             model = unset_model(config, [archive.header(name).shape for name in stored.values()])
-        except ValueError as error:
-            raise ArchiveError(f"{archive.path}: {error}") from None
         parameters = dict(model.named_parameters())
         check_parameters(archive, stored, parameters)
         arrays = archive.read(stored.values())

@@ -9,7 +9,7 @@ from minitransformer.interop.gguf_file import load_gguf
 from minitransformer.interop.huggingface import load_folder
 from minitransformer.interop.saving import save_pretrained
 from minitransformer.language_model import LanguageModel
-from minitransformer.system.archive import ArchiveError
+from minitransformer.system.archive import errors_name
 from minitransformer.text import NoTokenizer
 
 __all__ = ["load_pretrained", "save_pretrained"]
@@ -29,7 +29,5 @@ def load_pretrained(path, dtype: str = "float32") -> LanguageModel:
     """
     path = Path(path)
     model, tokenizer = load_folder(path, dtype) if path.is_dir() else load_gguf(path, dtype)
-    try:
+    with errors_name(path):
         return LanguageModel(model, tokenizer or NoTokenizer(model.config.vocab_size))
-    except ValueError as error:
-        raise ArchiveError(f"{path}: {error}") from None

@@ -11,7 +11,7 @@ the target format has no such dropout, the model is read or written without drop
 import warnings
 
 from minitransformer.config import Config, size
-from minitransformer.system.archive import ArchiveError
+from minitransformer.system.archive import errors_name
 from minitransformer.system.values import positive, true_or_false
 from minitransformer.text.tokenizer import read_json
 
@@ -60,7 +60,7 @@ def read_config(path, dtype: str) -> tuple[str, Config]:
     Raises ArchiveError for an unsupported value, with the name of the field.
     """
     content = read_json(path)
-    try:
+    with errors_name(path):
         architecture = content.get("model_type")
         if not isinstance(architecture, str) or architecture not in SIZES:
             raise ValueError(f"the architecture {architecture!r} is not supported; supported are {', '.join(SIZES)}")
@@ -77,8 +77,6 @@ def read_config(path, dtype: str) -> tuple[str, Config]:
                 raise ValueError(f"the field {theirs!r} is missing")
         fields = gpt2_fields(content) if architecture == "gpt2" else llama_fields(content)
         return architecture, Config(**sizes, **fields, dtype=dtype)
-    except (TypeError, ValueError) as error:
-        raise ArchiveError(f"{path}: {error}") from None
 
 
 def gpt2_fields(content: dict) -> dict:

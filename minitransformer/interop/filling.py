@@ -18,7 +18,7 @@ import numpy as np
 from minitransformer.config import Config
 from minitransformer.interop.architectures import Layout, StoredTensor, interleaved_rows, tensors
 from minitransformer.language_model import unset_model
-from minitransformer.system.archive import ArchiveError
+from minitransformer.system.archive import ArchiveError, errors_name
 from minitransformer.transformer import Transformer
 
 NUMBERS_AT_ONCE = 1 << 18  # numbers to read and convert at a time: large enough to be fast, small compared with a model
@@ -26,10 +26,8 @@ NUMBERS_AT_ONCE = 1 << 18  # numbers to read and convert at a time: large enough
 
 def load_model(source, config: Config, layout: Layout) -> Transformer:
     """Return a Transformer with the tensors of a source. Raises ArchiveError if they do not match the Config."""
-    try:
+    with errors_name(source.path):
         model = unset_model(config, list(source.shapes.values()))
-    except ValueError as error:
-        raise ArchiveError(f"{source.path}: {error}") from None
     plan = list(tensors(model, layout))
     for tensor in plan:
         if tensor.name not in source.shapes:

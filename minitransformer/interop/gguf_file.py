@@ -17,7 +17,7 @@ from minitransformer.config import Config
 from minitransformer.interop.architectures import LAYOUTS
 from minitransformer.interop.filling import load_model
 from minitransformer.interop.tokenizers import tokenizer_from_gguf
-from minitransformer.system.archive import ArchiveError
+from minitransformer.system.archive import ArchiveError, errors_name
 from minitransformer.system.extras import require
 
 MAGIC = b"GGUF"
@@ -44,12 +44,9 @@ DAMAGE = (ValueError, KeyError, IndexError, TypeError, OverflowError, Arithmetic
 def load_gguf(path, dtype: str):
     """Return the Transformer and the tokenizer in a GGUF file. The tokenizer is None if there is none."""
     reader = open_gguf(path)
-    try:
+    with errors_name(path):
         metadata = Metadata(reader)
-        config = metadata.config(dtype)
-    except (TypeError, ValueError) as error:
-        raise ArchiveError(f"{path}: {error}") from None
-    tokenizer, source = tokenizer_from_gguf(reader), GGUFTensors(path, reader)
+        config, tokenizer, source = metadata.config(dtype), tokenizer_from_gguf(reader), GGUFTensors(path, reader)
     layout = LAYOUTS[metadata.architecture, "gguf"]
     del reader, metadata  # the lists of metadata have one array per token: a quarter of the memory of a small model
     return load_model(source, config, layout), tokenizer

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minitransformer.config import Config
-from minitransformer.interop.architectures import LAYOUTS, StoredTensor, tensors
+from minitransformer.interop.architectures import LAYOUTS, tensors
 from minitransformer.interop.configurations import CONFIG_FILE, write_config
 from minitransformer.interop.huggingface import PREFIXES, WEIGHTS_FILE
 from minitransformer.interop.tokenizers import save_tokenizer
@@ -31,7 +30,9 @@ def save_pretrained(lm: LanguageModel, folder) -> None:
     """
     require("safetensors", extra="interop")
     folder = Path(folder)
-    content = write_config(lm.model.config) | special_ids(lm.tokenizer)
+    ends = list(lm.tokenizer.end_ids)
+    ids = {"bos_token_id": lm.tokenizer.bos_id, "eos_token_id": ends if len(ends) > 1 else next(iter(ends), None)}
+    content = write_config(lm.model.config) | ids
     beside = {"dir": folder, "prefix": TEMPORARY_START, "suffix": TEMPORARY_END}
     with at_work_in(folder), tempfile.TemporaryDirectory(**beside) as temporary:
         temporary = Path(temporary)
@@ -47,14 +48,6 @@ def save_pretrained(lm: LanguageModel, folder) -> None:
             os.replace(path, folder / path.name)
 
 
-def special_ids(tokenizer) -> dict:
-    end_ids = list(tokenizer.end_ids)
-    return {
-        "bos_token_id": tokenizer.bos_id,
-        "eos_token_id": end_ids if len(end_ids) > 1 else next(iter(end_ids), None),
-    }
-
-
 def write_weights(model, architecture: str, path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -65,16 +58,11 @@ def write_weights(model, architecture: str, path: Path) -> None:
     arrays = {}
     for tensor in tensors(written, LAYOUTS[architecture, "huggingface"]):
         prefix = "" if tensor.name.startswith("lm_head") else PREFIXES[architecture]
-        arrays[prefix + tensor.name] = stored_array(tensor, parameters, config)
+        array = np.zeros(tensor.shape[::-1] if tensor.transposed else tensor.shape, config.dtype)  # a missing bias
+        if all(name in parameters for name in tensor.parameters):
+            array = np.concatenate([parameters[name].data for name in tensor.parameters], axis=-1)
+        arrays[prefix + tensor.name] = np.ascontiguousarray(array.T) if tensor.transposed else array
     try:
         save_file(arrays, path, metadata={"format": "pt"})
     except SafetensorError as error:
         raise OSError(f"{path}: cannot write: {error}") from None
-
-
-def stored_array(tensor: StoredTensor, parameters: dict, config: Config):
-    """Return the array in the layout of the file. A bias that the model lacks is an array of zeros."""
-    if not all(name in parameters for name in tensor.parameters):
-        return np.zeros(tensor.shape, config.dtype)
-    outputs_last = np.concatenate([parameters[name].data for name in tensor.parameters], axis=-1)
-    return np.ascontiguousarray(outputs_last.T) if tensor.transposed else outputs_last

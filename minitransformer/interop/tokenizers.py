@@ -10,11 +10,10 @@ Apart from tokens, merges and the splitting into words, the files define four at
 They are stored in several places, and no model uses all of these. The end_ids are collected from all places.
 """
 
-from contextlib import contextmanager
 from pathlib import Path
 
 from minitransformer.interop.tokenizer_json import from_tokenizer_json, to_tokenizer_json
-from minitransformer.system.archive import ArchiveError, read_bounded
+from minitransformer.system.archive import ArchiveError, errors_name, read_bounded
 from minitransformer.system.values import brief, dictionary
 from minitransformer.text import BPETokenizer, ByteTokenizer, NoTokenizer
 from minitransformer.text.gpt2_files import parse_merge, token_bytes
@@ -44,19 +43,6 @@ TOKEN_NAMES = {
 }
 # Control tokens that llama.cpp recognises by name as the end of a text or a turn.
 END_TEXTS = {"<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>"}
-
-
-@contextmanager
-def errors_name(path):
-    """Convert an exception about the contents of a file to an ArchiveError that names the file."""
-    try:
-        yield
-    except ArchiveError:  # already names its file
-        raise
-    except ValueError as error:
-        raise ArchiveError(f"{path}: {error}") from None
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise ArchiveError(f"{path}: not a tokenizer, or damaged ({type(error).__name__}: {error})") from None
 
 
 def tokenizer_from_folder(path):
@@ -162,19 +148,13 @@ def chat_template(folder, config):
 def tokenizer_from_gguf(reader):
     """Return the tokenizer in a GGUF file, or None if there is none. `reader` is a GGUFReader of gguf.
 
-    Raises ArchiveError, a ValueError, for damaged or unsupported metadata.
+    Raises ValueError for unsupported metadata. A missing field or one of the wrong type may raise TypeError.
     """
 
     def get(name):
         field = reader.get_field(f"tokenizer.{name}")
         return None if field is None else field.contents()
 
-    with errors_name(reader.data.filename):
-        return from_metadata(get)
-
-
-def from_metadata(get):
-    """Return the tokenizer in the metadata. get(name) returns the value of a field, or None."""
     kind, pre = get("ggml.model"), get("ggml.pre")
     if kind in (None, "none", "no_vocab"):
         return None
@@ -188,7 +168,7 @@ def from_metadata(get):
     begins = splitting == "llama3" if added is None else added  # as in llama.cpp
     for name in ("tokens", "token_type", "merges", *(["bos_token_id"] if begins else [])):
         if get(f"ggml.{name}") is None:
-            raise ValueError(f"not a tokenizer, or damaged (tokenizer.ggml.{name} is missing)")
+            raise ValueError(f"damaged (tokenizer.ggml.{name} is missing)")
     spelled, kinds = get("ggml.tokens"), get("ggml.token_type")
     if len(spelled) != len(kinds) or not {*kinds} <= {NORMAL, UNUSED, *SPECIAL}:
         raise ValueError("tokenizer.ggml.token_type must have one known type for each token")

@@ -28,7 +28,7 @@ another text reads other rows of the embedding.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -89,9 +89,6 @@ class Verification:
     @property
     def is_right(self) -> bool:
         return all(part.is_right for part in self.parts)
-
-    def to_dict(self) -> dict:
-        return asdict(self) | {"is_right": self.is_right, "tolerance": TOLERANCE}
 
     def summary(self) -> str:
         numbers = sum(part.parameters for part in self.parts)

@@ -34,6 +34,19 @@ class ArchiveError(ValueError):
         super().__init__(one_line(message))
 
 
+@contextlib.contextmanager
+def errors_name(path):
+    """Convert an exception about the contents of a file, within the block, to an ArchiveError that names the file."""
+    try:
+        yield
+    except ArchiveError:  # already names its file
+        raise
+    except (TypeError, ValueError) as error:
+        raise ArchiveError(f"{path}: {error}") from None
+    except (AttributeError, IndexError, KeyError) as error:
+        raise ArchiveError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+
+
 def save_archive(path, arrays: dict, description: dict) -> None:
     """Write arrays, as {name: array}, and a JSON-serializable description to `path`, atomically.
 

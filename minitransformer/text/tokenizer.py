@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minitransformer.system.archive import ArchiveError, read_bounded
+from minitransformer.system.archive import ArchiveError, errors_name, read_bounded
 from minitransformer.system.files import write_atomically
 from minitransformer.system.values import brief, dictionary, kinds, whole
 from minitransformer.text.chunks import chunks_of
@@ -88,14 +88,11 @@ class Tokenizer:
 
         Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or not such a tokenizer.
         """
-        content = read_json(path)
-        try:
-            tokenizer = tokenizer_from_dict(content)
+        with errors_name(path):
+            tokenizer = tokenizer_from_dict(read_json(path))
             if not isinstance(tokenizer, cls):
                 raise ValueError(f"expected a tokenizer of kind {cls.kind!r}, found kind {tokenizer.kind!r}")
-        except (TypeError, ValueError) as error:
-            raise ArchiveError(f"{path}: {error}") from None
-        return tokenizer
+            return tokenizer
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:

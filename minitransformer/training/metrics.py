@@ -24,10 +24,8 @@ resumed run removes both.
 """
 
 import json
-import os
 from pathlib import Path
 
-from minitransformer.system.files import naming
 from minitransformer.system.values import dictionary, finite, whole
 
 METRICS_FILE = "metrics.jsonl"
@@ -69,36 +67,3 @@ def check_record(name: str, record) -> None:
     for key, value in record.items():
         if key in NUMBERS or (key in NUMBERS_OR_NONE and value is not None) or isinstance(value, float):
             finite(f"{name}: {key}", value)
-
-
-class MetricsFile:
-    """The metrics of a current run, in a file and in the list `records`.
-
-    path        file to append to, or None to keep the records only in the list
-    last_step   step after which the run resumes. Later records are removed. None starts a new file
-    """
-
-    def __init__(self, path=None, last_step=None):
-        self.path, self.records, self.file, size = path, [], None, 0
-        if path is None:
-            return
-        if last_step is not None and Path(path).exists():
-            self.records, size = read_records(path, last_step)
-        self.file = open(path, "ab", buffering=0)  # noqa: SIM115
-        self.file.truncate(size)
-
-    def append(self, record: dict) -> None:
-        """Append a record. It is written without buffering, so it is not lost if the process is killed."""
-        self.records.append(record)
-        if self.file is not None:
-            with naming(self.path):
-                self.file.write(json.dumps(record).encode() + b"\n")
-
-    def sync(self) -> None:
-        """Write the records to the disk with fsync. Called before a checkpoint is saved that refers to them."""
-        with naming(self.path):
-            os.fsync(self.file.fileno())
-
-    def close(self) -> None:
-        if self.file is not None:
-            self.file.close()

@@ -10,9 +10,12 @@ Batches and dropout have separate random generators, and every sample has a new 
 checkpoints therefore do not affect the training.
 """
 
+import json
 import math
+import os
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +23,11 @@ import numpy as np
 from minitransformer.generation import stream
 from minitransformer.language_model import MODEL_FILE, LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
+from minitransformer.system.files import naming
 from minitransformer.system.pictures import can_draw
 from minitransformer.system.stopping import handled
 from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
-from minitransformer.training.metrics import METRICS_FILE, MetricsFile
+from minitransformer.training.metrics import METRICS_FILE, read_records
 from minitransformer.training.observer import Observer
 from minitransformer.training.ranks import Ranks
 from minitransformer.training.settings import Settings
@@ -114,26 +118,34 @@ class Run:
             if resume:
                 self.ranks.from_first(lambda: Checkpoint.read(self.folder / MODEL_FILE)).restore(self)
             self.saved_step = self.step if resume else None
-            self.metrics = self.open_metrics(resume)
-            try:
-                self.observer.start(self.step, self.settings.steps)
-                with handled({signal.SIGINT: self.stop_soon}):
-                    self.take_steps(begun=resume)
-            except TrainingDiverged as error:
-                raise error.with_message(f"{error}; {self.kept()}") from None
-            finally:
-                self.observer.stop()
-                self.metrics.close()
-        return self.metrics.records
+            with self.open_metrics(resume) as self.metrics:
+                try:
+                    self.observer.start(self.step, self.settings.steps)
+                    with handled({signal.SIGINT: self.stop_soon}):
+                        self.take_steps(begun=resume)
+                except TrainingDiverged as error:
+                    raise error.with_message(f"{error}; {self.kept()}") from None
+                finally:
+                    self.observer.stop()
+        return self.records
 
-    def open_metrics(self, resume: bool) -> MetricsFile:
-        """Open the metrics file. Unless the run is resumed, remove the files of an earlier run."""
+    def open_metrics(self, resume: bool):
+        """Read the records of a run that is resumed, or remove the files of an earlier run. Return the open file.
+
+        Later records than that of the checkpoint are removed. Without a folder, the records are only in memory.
+        """
+        self.records, size = [], 0
         if self.folder is None:
-            return MetricsFile()
+            return nullcontext()
+        path = self.folder / METRICS_FILE
         if not resume:  # an old model with new metrics would be a wrong checkpoint
             for name in filter(None, (MODEL_FILE, METRICS_FILE, self.picture, self.report)):
                 (self.folder / name).unlink(missing_ok=True)
-        return MetricsFile(self.folder / METRICS_FILE, self.step if resume else None)
+        elif path.exists():
+            self.records, size = read_records(path, self.step)
+        file = open(path, "ab", buffering=0)  # noqa: SIM115 -- unbuffered, so that a killed process loses no record
+        file.truncate(size)
+        return file
 
     def take_steps(self, *, begun: bool) -> None:
         clock = time.perf_counter() - self.seconds
@@ -174,7 +186,10 @@ class Run:
         self.last = record
         if record.get("val_loss", math.inf) < self.best.get("val_loss", math.inf):
             self.best = record
-        self.metrics.append(record)
+        self.records.append(record)
+        if self.folder is not None:
+            with naming(self.metrics.name):
+                self.metrics.write(json.dumps(record).encode() + b"\n")
         self.observer.record(record)
         if settings.sample_every and due(settings.sample_every):
             self.observer.sample(self.step, self.sample())
@@ -192,13 +207,14 @@ class Run:
 
     def save(self) -> None:
         if self.folder is not None:
-            self.metrics.sync()
+            with naming(self.metrics.name):
+                os.fsync(self.metrics.fileno())  # before the checkpoint that refers to these records
             save_checkpoint(self.folder / MODEL_FILE, self, self.about)
             self.saved_step = self.step
 
     def save_picture(self) -> None:
         if self.plot:
-            self.draw_picture(self.metrics.records, self.folder / self.picture)
+            self.draw_picture(self.records, self.folder / self.picture)
 
     def stop_soon(self, signum, frame) -> None:
         """Handle the first Ctrl-C, at any point of a step: stop after the step. The second one stops at once."""

@@ -63,11 +63,7 @@ def test_transformers_writes_the_same_text_and_the_same_ids(kind, tmp_path):
 
     content = st.text(max_size=20) | st.sampled_from(['naïve <b> & "q"', " \n x \n", "日本 🙂"])
 
-    @given(
-        contents=st.lists(content, min_size=1),
-        system=st.none() | st.text(max_size=5),
-        prompt=st.booleans(),
-    )
+    @given(contents=st.lists(content, min_size=1), system=st.none() | st.text(max_size=5), prompt=st.booleans())
     def agrees(contents, system, prompt):
         messages = says(*contents, system=system)
         text = theirs.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)

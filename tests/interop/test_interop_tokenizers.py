@@ -11,7 +11,7 @@ from transformers_models import import_transformers
 from minitransformer import BPETokenizer, ByteTokenizer, CharTokenizer
 from minitransformer.interop.tokenizer_json import from_tokenizer_json, to_tokenizer_json
 from minitransformer.interop.tokenizers import save_tokenizer, tokenizer_from_folder, tokenizer_from_gguf
-from minitransformer.system.archive import ArchiveError
+from minitransformer.system.archive import ArchiveError, errors_name
 from minitransformer.text import NoTokenizer, default_corpus
 
 TEXT = default_corpus()[:30_000] + "\n".join(text[:200] for text in HARD_TEXTS) * 3
@@ -138,7 +138,7 @@ def test_whether_a_token_begins_every_text_is_what_the_configuration_says_last(f
         ({"add_prefix_space": True}, "add_prefix_space True is not supported"),
         ({"chat_template": 5}, "chat_template must be text, not 5"),
         ({"eos_token": 5}, "expected the text of a token, found 5"),
-        ({"bos_token": {"text": "a"}}, "not a tokenizer, or damaged .*content"),
+        ({"bos_token": {"text": "a"}}, "damaged .*content"),
     ],
 )
 def test_a_configuration_that_is_not_supported_is_named(folder, config, words):
@@ -191,19 +191,19 @@ TEMPLATES = [
             (["post_processor"], value, r"the post_processor TemplateProcessing\(single=.* is not")
             for value in TEMPLATES[:3]
         ),
-        (["post_processor"], TEMPLATES[3], r"not a tokenizer, or damaged \(KeyError: 'SpecialToken'\)"),
+        (["post_processor"], TEMPLATES[3], r"damaged \(KeyError: 'SpecialToken'\)"),
         (["added_tokens", 0, "lstrip"], True, r"the added token '<\|start\|>' has lstrip, which is not supported"),
         (["added_tokens", 0, "id"], 900, "expected the ids 0 to 803, each an integer and each once"),
         (["model", "vocab", "a"], ..., "expected the ids 0 to 802, each an integer and each once"),
         (["model", "merges", 3], "a", "expected two tokens with one space between them, found 'a'"),
         (["model", "merges", 3], ["a b", "c"], "expected two tokens with one space between them, found 'a b c'"),
         (["model", "merges", 3], "q zzz", "the token 'zzz' has no id"),
-        (["pre_tokenizer"], 3, r"or damaged \(TypeError: pre_tokenizer must be a dictionary, not 3\)"),
-        (["model", "vocab"], 3, r"or damaged \(TypeError: vocab must be a dictionary, not 3\)"),
-        (["pre_tokenizer", "type"], ..., r"not a tokenizer, or damaged \(KeyError: 'type'"),
-        (["added_tokens"], [3], r"not a tokenizer, or damaged \(AttributeError"),
-        (["model"], ..., r"not a tokenizer, or damaged \(KeyError: 'model'\)"),
-        (["model", "vocab"], ["a"], r"not a tokenizer, or damaged \(TypeError"),
+        (["pre_tokenizer"], 3, "pre_tokenizer must be a dictionary, not 3"),
+        (["model", "vocab"], 3, "vocab must be a dictionary, not 3"),
+        (["pre_tokenizer", "type"], ..., r"damaged \(KeyError: 'type'"),
+        (["added_tokens"], [3], r"damaged \(AttributeError"),
+        (["model"], ..., r"damaged \(KeyError: 'model'\)"),
+        (["model", "vocab"], ["a"], "vocab must be a dictionary, not "),
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(folder, tokenizer, path, value, words):
@@ -283,7 +283,8 @@ def read_gguf(fields, path, template=TEMPLATE):
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
-    return tokenizer_from_gguf(gguf.GGUFReader(path))
+    with errors_name(path):
+        return tokenizer_from_gguf(gguf.GGUFReader(path))
 
 
 def test_the_metadata_of_a_gguf_file_hold_the_same_tokenizer(tokenizer, tmp_path):
@@ -306,9 +307,9 @@ def test_the_metadata_of_a_gguf_file_hold_the_same_tokenizer(tokenizer, tmp_path
         ("token_type", [1, 3], r"tokenizer\.ggml\.token_type must have one known type for each token"),
         ("token_type", [6] * 804, r"tokenizer\.ggml\.token_type must have one known type for each token"),
         ("bos_token_id", None, r"tokenizer\.ggml\.bos_token_id is missing"),
-        ("token_type", None, r"not a tokenizer, or damaged \(tokenizer\.ggml\.token_type is missing\)"),
-        ("tokens", None, r"not a tokenizer, or damaged \(tokenizer\.ggml\.tokens is missing\)"),
-        ("merges", None, r"not a tokenizer, or damaged \(tokenizer\.ggml\.merges is missing\)"),
+        ("token_type", None, r"damaged \(tokenizer\.ggml\.token_type is missing\)"),
+        ("tokens", None, r"damaged \(tokenizer\.ggml\.tokens is missing\)"),
+        ("merges", None, r"damaged \(tokenizer\.ggml\.merges is missing\)"),
         ("merges", ["a"], "expected two tokens with one space between them, found 'a'"),
         ("eos_token_id", 99_999, "the eos_token has the id 99999; ids .* 0 to 803"),
         ("eot_token_id", 99_999, "a special token has the id 99999; ids .* 0 to 803"),

@@ -7,13 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, strategies as st
 
-from minitransformer.text import (
-    BPETokenizer,
-    ByteTokenizer,
-    CharTokenizer,
-    load_tokenizer,
-    tokenizer_from_dict,
-)
+from minitransformer.text import BPETokenizer, ByteTokenizer, CharTokenizer, load_tokenizer, tokenizer_from_dict
 
 TRAINING_TEXT = (
     "the cat sat on the mat, the rat sat on the cat. Überall naïve façades: 日本語 日本 🙂🙂 don't we'll 12 1234\n\n  x"

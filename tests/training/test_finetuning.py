@@ -20,12 +20,7 @@ from minitransformer.training import (
     pretrain,
 )
 from minitransformer.training.finetuning.evaluation import evaluate, log_likelihoods
-from minitransformer.training.finetuning.preferences import (
-    POLITENESS,
-    encode,
-    read_preferences,
-    split_held_out,
-)
+from minitransformer.training.finetuning.preferences import POLITENESS, encode, read_preferences, split_held_out
 from minitransformer.training.finetuning.trainable import chosen_names, training_only
 
 # At these settings the objectives differ in being bounded alone.

@@ -24,10 +24,7 @@ class FineTuningSettings(Settings):
     steps: int = 200
     batch_size: int = setting(12, "windows of the text, or pairs, per batch", whole, least=1, most=HUGE_BATCH)
     lr: float | None = setting(
-        None,
-        "the highest learning rate",
-        positive,
-        none=f"{DEFAULT_LR:g}; for adapters {ADAPTERS_LR:g}",
+        None, "the highest learning rate", positive, none=f"{DEFAULT_LR:g}; for adapters {ADAPTERS_LR:g}"
     )
     weight_decay: float = 0.0
     eval_every: int = 20
@@ -60,10 +57,7 @@ class PreferenceSettings(FineTuningSettings):
     batch_size: int = 8
     eval_tokens: int | None = 10_000
     objective: str = setting(
-        "dpo",
-        "minimised objective (see objectives/): dpo and unlikelihood are bounded",
-        one_of,
-        known=OBJECTIVES,
+        "dpo", "minimised objective (see objectives/): dpo and unlikelihood are bounded", one_of, known=OBJECTIVES
     )
     beta: float = setting(0.1, "with dpo: penalty for the distance to the starting model", positive)
     perplexity_limit: float = setting(

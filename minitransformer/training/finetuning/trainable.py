@@ -114,13 +114,11 @@ def chosen_names(model: Module, trainable: int | tuple[str, ...]) -> list[str]:
 
 
 def below(model: Module, names) -> list[str]:
-    """Return the names of the modules that lie entirely below the lowest of the named parameters."""
-    order = [name for name, child in model.children() if name.startswith("blocks.")]
+    """Return the names of the embeddings and blocks below the lowest one with a parameter in `names`."""
     embeddings = [name for name in ("embedding", "positional_embedding") if getattr(model, name) is not None]
-    if any(name.startswith(tuple(f"{embedding}." for embedding in embeddings)) for name in names):
-        return []
-    heights = [order.index(block) for name in names for block in order if name.startswith(f"{block}.")]
-    return [*embeddings, *order[: min(heights, default=len(order))]]
+    order = embeddings + [name for name, _ in model.children() if name.startswith("blocks.")]
+    lowest = (i for i, module in enumerate(order) if any(name.startswith(f"{module}.") for name in names))
+    return order[: next(lowest, len(order))]
 
 
 def constant(y, backward):
