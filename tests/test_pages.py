@@ -100,7 +100,7 @@ ELSEWHERE = {
     r"minitransformer bench": "the slow tests of bench, in smaller sizes",
     r"minitransformer (train|generate|analyze|finetune|patterns)": "the tests of these commands, in fewer steps",
     r"minitransformer misconceptions --all": "test_misconceptions, with one seed",
-    r"minitransformer learn (watch|collect)": "the tests of learn",
+    r"minitransformer learn (watch|collect|derive)": "the tests of learn",
     r"minitransformer book --out": "the tests of the book",
     r"docker|mkdir class|cp -r submission|mv results|minitransformer book my_layers": "by hand",
 }
