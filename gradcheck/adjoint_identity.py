@@ -38,10 +38,9 @@ FACTOR = 10.0  # the changes at PLACES perturbed arguments are a sample of the e
 
 
 class Sides(NamedTuple):
-    """Both sides of (1): `analytic` = ⟨Jᵀ dy, v⟩ and `exact` = ⟨dy, J v⟩.
+    """Both sides of (1) along v: `analytic` = ⟨Jᵀ dy, v⟩ and `exact` = ⟨dy, J v⟩.
 
-    `v` is the direction through one argument, or None for a direction through all arguments. `size` is Σ|dx v|, and
-    `rounding` is the largest difference of the two sides that rounding explains.
+    `size` is Σ|dx v|, and `rounding` is the largest difference of the two sides that rounding explains.
     """
 
     v: np.ndarray | None
@@ -95,10 +94,7 @@ def _sides(run, step, directions, v):
 
 
 def _rounding_along(run, i, v, exact):
-    """Return the largest difference of ⟨dx, v⟩ and `exact` that rounding explains.
-
-    dx is the gradient of argument i, and `exact` the value of the complex step.
-    """
+    """Return the largest difference of ⟨dx, v⟩ and the complex step's value that rounding explains."""
     changes = []
     for gradients, step in nudged(run):
         changes.append(abs(float(np.sum(run.dy * step.along({i: SHORTENED * v}))) / SHORTENED - exact))
@@ -108,13 +104,8 @@ def _rounding_along(run, i, v, exact):
 
 
 def nudged(run, *, mirrored=False):
-    """Return a list of (gradients, ComplexStep), one pair for each perturbation of the arguments.
-
-    If `mirrored`, each perturbation is followed by the opposite one.
-    """
-    arrays = [argument.array for argument in run.arguments]
-    rng = np.random.default_rng(0)
-    places = []
+    """Return (gradients, ComplexStep) at perturbed arguments, and if `mirrored` also at the opposite ones."""
+    arrays, rng, places = [argument.array for argument in run.arguments], np.random.default_rng(0), []
     for _ in range(PLACES):
         nudges = [NUDGE * rng.choice((-1.0, 1.0), size=array.shape) for array in arrays]
         for side in (1, -1) if mirrored else (1,):

@@ -27,11 +27,7 @@ from gradcheck.report import Report
 
 @dataclass(frozen=True)
 class Case:
-    """A named entry of a table of cases.
-
-    `draw(rng)` returns a Call on inputs drawn from a random generator. It must create a new module each time, since
-    `call` changes the parameters.
-    """
+    """A named entry of a table of cases. `draw(rng)` returns a Call on random inputs, of a new module each time."""
 
     name: str
     draw: Callable[[np.random.Generator], Call]
@@ -47,10 +43,7 @@ class Case:
 
 
 def check_case(case: Case, seed: int = 0, *, explain: bool = True) -> Report:
-    """Draw a case and check all of its gradients.
-
-    Returns a Report; raises the same exceptions as `check`. `explain` has the same meaning as in `check`.
-    """
+    """Draw a case and check all of its gradients. Returns a Report and raises the same exceptions as `check`."""
     with ends_nothing():
         return check_call(case.call(np.random.default_rng(seed)), seed=seed, explain=explain)
 

@@ -5,8 +5,6 @@ oracles (examination.py), judge the measurements (judgement.py), and write the r
 for a right gradient. If they do not confirm a gradient, gradcheck/refine examines it again. A gradient that is not
 right is explained by a sentence about its values (gradcheck/diagnosis) and by a table of the lines of its backward pass
 (gradcheck/lines). None of these is imported before it is needed.
-
-Invalid arguments raise TypeError or ValueError. A wrong gradient or a faulty backward pass raises GradientError.
 """
 
 import time
@@ -133,8 +131,7 @@ def adjoint(
     argument separately, so that the report names the wrong gradients. To find the wrong entries, call `check` on the
     component that computes them.
 
-    Returns a Report and raises the same exceptions as `check`. Raises ValueError, with the reason, if the forward pass
-    is not complex-safe.
+    Raises the same exceptions as `check`, and ValueError if the forward pass is not complex-safe.
     """
     call = Call(target, *inputs, **options)
     return _check(call, dy, Terms(seed=seed, oracles="adjoint"), explain=explain, randomize=randomize)
@@ -183,10 +180,7 @@ def _check(call, dy, terms, argnums=None, explain=True, raises=True, randomize=F
 
 
 def _examined(call, dy, terms):
-    """Examine a Call.
-
-    If backward raises a ValueError because of shapes, raise a GradientError that explains it instead.
-    """
+    """Examine a Call. An error about shapes in backward becomes a GradientError that explains it."""
     try:
         return examine(call, dy, terms)
     except ValueError as error:
@@ -211,10 +205,7 @@ def _diagnosed(examination, terms):
 
 
 def _lines(report, call, dy, seed, randomize, seconds):
-    """Return the table of the lines of backward as lines of text, or a line that says why it is incomplete.
-
-    The list is empty if no line is known to be wrong, or if the lines cannot be examined.
-    """
+    """Return the lines of the table of backward, a line that says why it is incomplete, or [] if no line is wrong."""
     from gradcheck.lines import lines_beside
 
     try:

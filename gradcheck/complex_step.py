@@ -36,10 +36,9 @@ class NotComplexSafe(Exception):  # noqa: N818 (it reports a property of the for
 
 
 class ComplexStep:
-    """The complex step for one call.
+    """The complex step for one call with these contract.Arguments, whose output is y for real arguments.
 
-    `arguments` is a list of contract.Argument, whose arrays are inputs of the call or the data of parameters. All of
-    them become complex together, since `y += bias` fails if only one is. `y` is the output for real arguments.
+    All arguments become complex together, since `y += bias` fails if only one is.
     """
 
     def __init__(self, call, arguments, y):
@@ -49,11 +48,7 @@ class ComplexStep:
         self.moved = [argument.array.astype(np.complex128) for argument in arguments]
 
     def along(self, directions):
-        """Return J v, an array of y's shape.
-
-        `directions` maps the position of an argument to its part of v; all other parts of v are zero. Raises
-        NotComplexSafe.
-        """
+        """Return J v. `directions` maps the position of an argument to its part of v. Raises NotComplexSafe."""
         return self._derivative(self.output(directions))
 
     def output(self, directions, h=STEP):
@@ -67,10 +62,7 @@ class ComplexStep:
                 self.moved[i].imag = 0.0
 
     def along_entry(self, i, index, scale):
-        """Return the derivative of y with respect to one entry of argument i, an array of y's shape.
-
-        `scale` multiplies the step. Raises NotComplexSafe.
-        """
+        """Return the derivative of y with respect to one entry of argument i. Raises NotComplexSafe."""
         moved = self.moved[i]
         here = moved[index]
         moved[index] = here + 1j * STEP * scale

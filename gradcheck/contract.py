@@ -11,7 +11,8 @@ valid gradients. Any other violation is a problem of the report, and the gradien
 """
 
 import inspect
-from dataclasses import dataclass
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,27 +29,21 @@ ADAPTERS = (
 )
 
 
-@dataclass
-class Argument:
-    """An array that has a gradient: an input, or a parameter's data.
-
-    `label` is the name of the gradient in messages.
-    """
+class Argument(NamedTuple):
+    """An array that has a gradient: an input, or a parameter's data. `label` is the name of the gradient."""
 
     name: str
     label: str
     array: np.ndarray
-    parameter: object = None
+    parameter: Any = None
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """The result of one forward and one backward pass.
 
-    `y` is the output, `dy` is ∂L/∂y, and `gradients` are the results of backward, one for each of `arguments`.
-    `missing` has a boolean for each argument, which is True if backward has left a parameter without a gradient; its
-    gradient is then zeros. `rounding` bounds the rounding error of the derivative of L = ⟨dy, y⟩ with respect to an
-    argument of scale 1. `problem` describes the first violation of the contract, or is empty.
+    `gradients` has the result of backward for each of `arguments`, and `missing` a boolean that is True if backward has
+    left a parameter without a gradient, which is then zeros. `rounding` bounds the rounding error of the derivative of
+    L = ⟨dy, y⟩ with respect to an argument of scale 1. `problem` describes the first violation of the contract.
     """
 
     call: Call
@@ -97,28 +92,23 @@ def run_under_watch(call, dy, rng, problem=""):
 
 
 def arguments_of(call):
-    """Return the Arguments of a call, inputs first.
-
-    Raises TypeError or ValueError if they cannot be checked.
-    """
+    """Return the Arguments of a call, inputs first. Raises TypeError or ValueError if they cannot be checked."""
     names = call.input_names()
     arguments = [Argument(names[i], f"d{names[i]}", call.inputs[i]) for i in call.differentiable()]
     for name, parameter in parameters_of(call.target).items():
         if parameter.data.dtype.kind in "fc":
             arguments.append(Argument(name, f"{name}.grad", parameter.data, parameter))
-    for argument in arguments:
-        name, array, dtype = argument.name, argument.array, argument.array.dtype
+    for name, _, array, _ in arguments:
         if isinstance(array, (np.ma.MaskedArray, np.matrix)):
             raise TypeError(f"{call.name}: {name} is {describe(array)}; it must be a plain array; use np.asarray")
-        if dtype != np.float64:
+        if array.dtype != np.float64:
             obstacle = "rounding errors are as large as the errors to be found"
-            if dtype.kind == "c":
-                obstacle = "the derivative along the real line does not determine the gradient"
-            elif dtype.itemsize > 8:
+            if array.dtype.itemsize > 8:
                 obstacle = "some NumPy functions compute with lower precision"
-            raise TypeError(
-                f"{call.name}: {name} {array.shape} must be float64, not {dtype}, because in {dtype} {obstacle}"
-            )
+            if array.dtype.kind == "c":
+                obstacle = "the derivative along the real line does not determine the gradient"
+            must = f"{name} {array.shape} must be float64, not {array.dtype}"
+            raise TypeError(f"{call.name}: {must}, because in {array.dtype} {obstacle}")
         require_finite(call.name, name, array)
     if not arguments:
         kinds = [value.dtype.name if isinstance(value, np.ndarray) else type(value).__name__ for value in call.inputs]
@@ -130,10 +120,7 @@ def arguments_of(call):
 
 
 def require_finite(name, what, array):
-    """Raise ValueError, with the first such index, if an array is not finite.
-
-    `name` is the name of the function, and `what` the name of the array in the message.
-    """
+    """Raise ValueError, with the first such index, if the array `what` of the function `name` is not finite."""
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
         index = tuple(bad[0].tolist())
@@ -161,9 +148,7 @@ def _forward(call):
         )
     call.type_of_y, y = type(y), np.asarray(y)
     if y.dtype != np.float64:
-        raise TypeError(
-            f"{name}: y is {y.dtype}, although every floating-point input is float64; it must be float64 too"
-        )
+        raise TypeError(f"{name}: y is {y.dtype}, although every floating-point input is float64; it must be too")
     return y, backward
 
 
@@ -173,10 +158,7 @@ def _if_nested(call):
 
 
 def _fit_dy(name, dy, y):
-    """Return a copy of the caller's dy as float64.
-
-    Raises TypeError or ValueError if it has another shape or type than y, is not finite, or could not reveal a mistake.
-    """
+    """Return a copy of the caller's dy as float64, if it has y's shape, is finite, and can reveal a mistake."""
     dy = np.array(dy)
     if dy.dtype.kind not in "fiu":
         raise TypeError(f"{name}: dy is {dy.dtype}; it must be an array of real numbers")
@@ -184,18 +166,17 @@ def _fit_dy(name, dy, y):
         raise ValueError(f"{name}: dy has shape {dy.shape}, but y has {y.shape}")
     dy = dy.astype(np.float64)
     require_finite(name, "dy", dy)
+    problem = ""
     if dy.size > 1 and np.all(dy == dy.flat[0]):
-        raise ValueError(
-            f"{name}: dy must not be constant, but is {dy.flat[0]:g} everywhere. The outputs of a softmax or a layer "
-            "norm have a constant sum, whose gradient is zero, so a backward that returns zeros would pass. Omit dy to "
-            "use a random one"
+        problem = (
+            f"not be constant, but is {dy.flat[0]:g} everywhere. The outputs of a softmax or a layer norm have a "
+            "constant sum, whose gradient is zero, so a backward that returns zeros would pass"
         )
     if dy.size == 1 and dy.item() in (0, 1):
         kind = "returns zeros" if dy.item() == 0 else "ignores dy"
-        raise ValueError(
-            f"{name}: dy must be neither 0 nor 1, but is {dy.item():g}. A backward that {kind} would pass. Omit dy to "
-            "use a random one"
-        )
+        problem = f"be neither 0 nor 1, but is {dy.item():g}. A backward that {kind} would pass"
+    if problem:
+        raise ValueError(f"{name}: dy must {problem}. Omit dy to use a random one")
     return dy
 
 
@@ -222,13 +203,8 @@ def run_backward(call, backward, dy, arguments):
     try:
         returned = backward(call.as_y(dy))
     except TypeError as error:
-        signature = _signature_without_dy(backward)
-        if signature is None:
-            raise
-        raise TypeError(
-            f"{call.name}: backward takes {signature}; it must take dy alone. "
-            "For two functions that share a cache see from_pair of gradcheck.adapters"
-        ) from error
+        _require_dy_alone(call, backward, error)
+        raise
     except ValueError as error:
         error.backward = backward  # checking.py explains the error if it is about shapes
         raise
@@ -245,17 +221,15 @@ def run_backward(call, backward, dy, arguments):
     return [_valid(call, argument, gradient, pairs) for argument, gradient in pairs]
 
 
-def _signature_without_dy(backward):
-    """Return the signature of a backward that does not take one argument, or None."""
-    try:
+def _require_dy_alone(call, backward, error):
+    signature = None
+    with suppress(ValueError, TypeError):  # some functions have no signature
         signature = inspect.signature(backward)
-    except ValueError:  # it has no signature
-        return None
-    try:
         signature.bind(None)
-    except TypeError:
-        return signature
-    return None
+        return
+    if signature is not None:
+        hint = "For two functions that share a cache see from_pair of gradcheck.adapters"
+        raise TypeError(f"{call.name}: backward takes {signature}; it must take dy alone. {hint}") from error
 
 
 def _wrong_number(call, returned, inputs):
@@ -274,10 +248,7 @@ def _wrong_number(call, returned, inputs):
 
 
 def _valid(call, argument, gradient, others):
-    """Return a copy of a gradient, or raise GradientError.
-
-    `others` lists every (argument, gradient) of the same backward pass.
-    """
+    """Return a copy of a gradient, or raise GradientError. `others` lists every (argument, gradient) of the pass."""
     label, wanted = argument.label, argument.array.shape
     if gradient is None and argument.parameter is not None:
         return None
@@ -376,9 +347,8 @@ def _same(a, b):
 
 
 def _difference(a, b):
-    if a is None or b is None or a.shape != b.shape:
-        return "the whole gradient"
-    return f"{np.nanmax(np.abs(a - b)):.2g}"
+    is_whole = a is None or b is None or a.shape != b.shape
+    return "the whole array" if is_whole else f"{np.nanmax(np.abs(a - b)):.2g}"
 
 
 class _Watch:

@@ -40,11 +40,10 @@ def examine(call, dy, terms):
 
 
 def find(run, terms):
-    """Return (findings, step, notes): a Finding for each gradient, the ComplexStep, and sentences for the report.
+    """Return a Finding for each gradient, the ComplexStep or None if it does not apply, and sentences for the report.
 
-    `step` is None if it was not selected or if the forward pass is not complex-safe. If this becomes known only after
-    some gradients have been judged, all of them are judged again without it. Raises ValueError if the forward pass is
-    not complex-safe and central differences were not selected.
+    If it becomes known only after some gradients have been judged that the forward pass is not complex-safe, all of
+    them are judged again without it. Raises ValueError if central differences were not selected.
     """
     rng, notes = stream(terms.seed, "entries"), []
     findings = [Finding(run, i, terms, rng) for i in range(len(run.arguments))]

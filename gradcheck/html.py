@@ -37,10 +37,9 @@ def report_html(report: "Report", look: Iterable[str] = ()) -> str:
 
 
 def table_html(name, verdict, columns, rows, lines, text=""):
-    """Return HTML with a name, a verdict, a table of the rows and a list of messages.
+    """Return HTML with a name, a verdict, a table of rows that have a verdict, a list of messages, and a text.
 
-    `columns` is a list of (heading, alignment, function), where the function returns the text of a row's cell. Each row
-    has an attribute `verdict`. `text` is shown unchanged at the end.
+    `columns` is a list of (heading, alignment, function), where the function returns the text of a row's cell.
     """
     parts = [f"<div><strong>{escape(name)}</strong> {_badge(verdict)}</div>"]
     if rows:

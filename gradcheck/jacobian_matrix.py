@@ -20,11 +20,7 @@ AGREEMENT = 1e-4  # relative to the largest entry: accuracy of central differenc
 
 
 class Jacobian(np.ndarray[tuple[int, ...], np.dtype[np.float64]]):
-    """An array of shape y.shape + x.shape that records its origin.
-
-    `oracle` is "the complex step" or "central differences", `reason` says why the complex step was not used, and `name`
-    is the name of x.
-    """
+    """An array of shape y.shape + x.shape with the name of x, the oracle, and why it was not the complex step."""
 
     name: str = ""
     oracle: str = ""
@@ -48,25 +44,21 @@ def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> J
 
 
 def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> Jacobian | tuple[Jacobian, ...]:
-    """Return the numeric Jacobian of a function with respect to its input.
+    """Return the numeric Jacobian of a function, a float64 array of shape y.shape + x.shape.
 
     With several floating-point inputs, return a tuple of one Jacobian for each. `function(*inputs, **options)` returns
-    y, or (y, backward), whose backward is not called.
-
-    Each Jacobian is a float64 array of shape y.shape + x.shape. Its attribute `oracle` names the oracle that computed
-    it: the complex step if the forward pass is complex-safe, and central differences otherwise. At a kink the two
-    disagree, and central differences are returned, that is, the mean of both slopes. Where the output jumps, central
-    differences are NaN.
+    y, or (y, backward), whose backward is not called. The complex step computes it if the forward pass is complex-safe,
+    and central differences otherwise. At a kink the two disagree, and central differences are returned, that is, the
+    mean of both slopes. Where the output jumps, central differences are NaN.
 
     Raises TypeError or ValueError as `check` does.
     """
     call = _ValueOnly(function, *inputs, **options).copy()
     arguments = arguments_of(call)
     returned = call.evaluate()[0]
-    y = np.array(returned) if isinstance(returned, NUMERIC) else None
-    if y is None or y.dtype != np.float64:
-        what = describe(returned) if y is None else y.dtype
-        raise TypeError(f"{call.name}: y must be one float64 array or number, not {what}")
+    if not isinstance(returned, NUMERIC) or np.asarray(returned).dtype != np.float64:
+        raise TypeError(f"{call.name}: y must be one float64 array or number, not {describe(returned)}")
+    y = np.array(returned)
     require_finite(call.name, "the output", y)
     step = ComplexStep(call, arguments, y)
     jacobians = tuple(_jacobian(call, step, arguments, i, y) for i in range(len(arguments)))
@@ -104,11 +96,10 @@ def _largest(values):
 
 
 def _column(call, array, index, y, scale):
-    """Return the derivative of y with respect to one entry.
+    """Return the derivative of y with respect to one entry, by central differences (central_differences.py).
 
-    It is computed by central differences (see central_differences.py), without the product with dy. The result is that
-    of the first step which the next step confirms, to 1e-6 of the largest entry plus 64 ε of each output. The latter
-    allows for rounding errors within the forward pass. If no step is confirmed, the column is NaN.
+    It is that of the first step which the next step confirms, to 1e-6 of the largest entry plus 64 ε of each output, or
+    NaN if there is none.
     """
     line = line_along_entry(call, array, index)
     before = unknown = np.full(y.shape, np.nan)

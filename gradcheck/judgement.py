@@ -61,11 +61,7 @@ class Terms:
 
 
 class Direction(NamedTuple):
-    """The derivatives along a random direction v through a whole argument, and the verdict.
-
-    `analytic` is backward's value, and `numeric` is that of the oracle. `limit` is rtol ‖dx v‖, the largest allowed
-    error of the derivative along v.
-    """
+    """The derivatives along a random direction v through a argument. `limit` is the allowed error, rtol ‖dx v‖."""
 
     analytic: float
     numeric: float

@@ -15,9 +15,8 @@ A wrong gradient fails the test, and the failure shows the report. Both calls re
                                     occasionally: an error of 1e-7 deserves attention even if all tests pass
     pytest --oracle certificate     also certifies every function that the fixture checks (gradcheck/certify)
 
-The fixture hides an imported module `gradcheck`. This does no harm, since all other names, such as `gradcheck.Call` or
-`gradcheck.GradientError`, are looked up in the package. The results are stored in the reports of the tests, so
-that the table also includes those of the workers of pytest-xdist. Disable the plugin with `-p no:gradcheck`.
+The fixture hides an imported module `gradcheck`, but all other names, such as `gradcheck.Call`, are looked up in the
+package. The results are stored in the reports of the tests, so that the table includes those of pytest-xdist's workers.
 """
 
 from __future__ import annotations  # gradcheck is loaded when a test first uses the fixture

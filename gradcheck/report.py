@@ -10,22 +10,15 @@ from typing import Any
 class ArgumentReport:
     """The result for the gradient of one argument or parameter.
 
-    `entries` is the number of entries that were compared one by one, of `size` in all. If these are not all entries,
-    `direction` is the pair (backward's, the oracle's) of derivatives along one random direction through the whole
-    argument, or None if it was not compared.
+    Of `size` entries, `entries` were compared one by one: `disagree` are wrong, `at_kink` count neither as right nor as
+    wrong, and for `cannot_tell` the oracle is not precise enough. The worst entry is the one with the largest ratio of
+    error to tolerance; `analytic` is backward's value, `numeric` that of `oracle`, and `worst_uncertainty` the
+    uncertainty of `numeric`. `uncertainty` is the largest one of all entries.
 
-    Entries `at_kink` count neither as right nor as wrong. For `cannot_tell` entries the oracle is not precise enough;
-    they are not called wrong, but the gradient is not called right. The worst entry is the one with the largest ratio
-    of error to tolerance.
-
-    `oracle` names the source of `numeric`, `worst_uncertainty` is the uncertainty of `numeric`, and `uncertainty` the
-    largest one of all entries. `doubt` says why the gradient as a whole cannot be called right although no entry is
-    wrong, or is empty. If the output ignores the argument, so that the true gradient is zero, `zero_to` is the bound to
-    which central differences confirm it.
-
-    `together` is None unless entries at a kink are right one by one, but wrong if they change together. It is then the
-    pair of derivatives along the direction in which they change together. `diagnosis` is a sentence that names the
-    mistake, or empty.
+    `direction` is None or the pair (backward's, the oracle's) of derivatives along one random direction through the
+    whole argument, and `together` the same for entries at a kink that are right one by one, but wrong if they change
+    together. `doubt` says why the gradient as a whole cannot be called right although no entry is wrong. `zero_to` is
+    None, or the bound to which a gradient is confirmed to be zero. `diagnosis` is a sentence that names the mistake.
     """
 
     name: str
@@ -63,10 +56,7 @@ class ArgumentReport:
 
     @property
     def verdict(self) -> str:
-        """Return `right` (possibly with a note), `WRONG` or `CANNOT TELL`.
-
-        The notes are `right, N at a kink` and `right (zero to ±u)`.
-        """
+        """Return `right`, `right, N at a kink`, `right (zero to ±u)`, `WRONG` or `CANNOT TELL`."""
         if not self.is_right:
             return "WRONG" if self.disagree or self.direction_disagrees else "CANNOT TELL"
         if self.zero_to is not None:
@@ -75,29 +65,20 @@ class ArgumentReport:
 
     @property
     def extent(self) -> str:
-        """Return the number of compared entries, as text such as `24`.
-
-        If the entries are a sample, the text is `200 of 65536 + direction`, and if no entry was compared, `direction`.
-        """
+        """Return the number of compared entries, as `24`, `200 of 65536 + direction`, or `direction` for none."""
         if not self.entries and self.size:
             return "direction"
         return str(self.entries) if self.entries == self.size else f"{self.entries} of {self.size} + direction"
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """Return the worst absolute and relative error and the uncertainty, as text.
-
-        Each is `-` if no entry was compared.
-        """
+        """Return the worst absolute and relative error and the uncertainty, as text, or `-` if none was compared."""
         compared = self.entries or not self.size
         values = (self.worst_absolute, self.worst_relative, self.uncertainty)
         return tuple(f"{value:.1e}" if compared else "-" for value in values)
 
     def explain(self) -> str:
-        """Return a line that describes the error.
-
-        It gives the number of wrong entries, and for the worst entry the values of backward and of the oracle.
-        """
+        """Return a line with the number of wrong entries and both values of the worst one."""
         return f"{self.label}: {self._error()}{f'. {self.diagnosis}' if self.diagnosis else ''}"
 
     def _error(self):
@@ -129,8 +110,8 @@ class ArgumentReport:
 class Report:
     """The result for one function or module. `str(report)` is a table.
 
-    `problems` are faults found before any comparison, such as a gradient of the wrong shape or an input modified in
-    place. `notes` describe how the gradients were checked, and are not faults.
+    `problems` are faults such as a gradient of the wrong shape or an input modified in place. `notes` describe how the
+    gradients were checked, and are not faults.
     """
 
     name: str
@@ -196,18 +177,13 @@ class GradientError(AssertionError):
 
 
 def fault(name, problem):
-    """Return the GradientError about a function whose gradients cannot be compared."""
     return GradientError(Report(name, problems=(problem,)))
 
 
 def aligned(rows, alignments):
-    """Return a table as lines of text, from its rows of cells.
-
-    `alignments` has "<" or ">" for each of the first columns. The cells of the other columns are not padded.
-    """
+    """Return a table as lines of text. `alignments` has "<" or ">" for each of the first columns; others are left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    columns = [*zip(alignments, widths, strict=False)]
-    columns += [("<", 0)] * (len(widths) - len(columns))
+    columns = list(zip(alignments.ljust(len(widths), "<"), widths, strict=True))
     return ["  ".join(f"{cell:{a}{w}}" for cell, (a, w) in zip(row, columns, strict=True)).rstrip() for row in rows]
 
 

@@ -9,10 +9,9 @@ An array is a parameter if it has a gradient by one of these conventions:
     layer.W, layer.grads["W"]
     layer.W.data, layer.W.grad                              a parameter object; also value
 
-An array without a gradient (a running mean, or a parameter whose dW only backward creates) raises an error that names
-the array, since the report would not show that it was not checked. It is ignored only if the layer lists its parameters
-and the array is not in the list. The list is `params` or `parameters`: a dictionary, a list, or a method that returns
-one. Every parameter in it must be found by the search.
+An array without a gradient, such as a running mean, raises an error that names it, since the report would not show
+that it was not checked. It is ignored only if the layer lists its parameters in `params` or `parameters` (a dictionary,
+a list, or a method that returns one) without it. Every parameter in the list must be found by the search.
 
 A place is the path from the layer to an array or object, as a tuple. Each element is (".", name of an attribute) or
 ("[", key of an entry).
@@ -86,10 +85,9 @@ def find(layer):
 
 
 def named(layer, parameters):
-    """Return {name: Parameter} for names given by the caller.
+    """Return {name: Parameter} for a dictionary such as {"W": "dW", "attention.w_q.W": "dW"}.
 
-    `parameters` is a dictionary such as {"W": "dW", "attention.w_q.W": "dW"}. A gradient's name without a dot refers to
-    the object that holds the parameter. Raises ValueError if a name does not refer to an array.
+    A gradient's name without a dot refers to the object that has the parameter. Raises ValueError if there is no array.
     """
     places_of, *_ = _searched(layer)
     found = {}
@@ -148,7 +146,6 @@ def _searched(layer):
 
 
 def _members(value):
-    """Return {element of a place: value} for the entries of a container or the attributes of an object."""
     if isinstance(value, dict):
         return {("[", key): member for key, member in value.items()}
     if isinstance(value, CONTAINERS):

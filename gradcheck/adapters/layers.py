@@ -15,9 +15,8 @@
 
     gradcheck.check_module(from_layer(Affine(w, b)), x)
 
-Each forward pass runs on a copy of the layer, and each backward pass on a copy of that copy. The layer, including its
-random state, is therefore unchanged, and backward may consume the cache. As a consequence, mistakes that need two
-forward calls on the same layer before backward are not detected.
+Each forward pass runs on a copy of the layer, and each backward pass on a copy of that copy. The layer is therefore
+unchanged, backward may consume the cache, and mistakes that need two forward calls before backward are not detected.
 """
 
 import copy
@@ -39,8 +38,7 @@ def from_layer(layer: Any, parameters: Mapping[str, str] | None = None) -> Diffe
     are found by the conventions described in layer_parameters.py. Pass {} for a layer without parameters.
 
     Raises TypeError if the layer has no forward or no backward, and ValueError if an array that looks like a parameter
-    has no gradient, or if a named parameter is not a floating-point array. The result raises ValueError if forward
-    creates parameters that did not exist before.
+    has no gradient, or a named one is not a floating-point array. The result does so if forward creates parameters.
     """
     for method in ("forward", "backward"):
         if not callable(getattr(layer, method, None)):

@@ -87,7 +87,6 @@ def _items(name, value):
 
 
 def _leaves(name, value):
-    """Yield (place, leaf) for each nested value that is not itself a dictionary, list or tuple."""
     items = _items(name, value)
     if items is None:
         yield name, value
@@ -101,7 +100,7 @@ def _arrays(name, value):
 
 
 def _filled(name, value, by_place):
-    """Return a copy of a nested value in which the leaves at the places in `by_place` are replaced."""
+    """Return a copy of a nested value with other leaves at the places in `by_place`."""
     items = _items(name, value)
     if items is None:
         return by_place.get(name, value)
@@ -112,10 +111,7 @@ def _filled(name, value, by_place):
 
 
 def _gradients(named, returned):
-    """Yield the gradient of each array in the inputs.
-
-    `returned` is the result of backward. Raises _Misplaced if it does not have the structure of the inputs.
-    """
+    """Yield the gradient of each array in the inputs from the result of backward. Raises _Misplaced."""
     wanted = {name: value for name, value in named.items() if _arrays(name, value)}
     if len(wanted) == 1:
         (value,) = wanted.values()
@@ -133,10 +129,7 @@ def _kind(value):
 
 
 def _found(name, value, gradient):
-    """Yield the gradient of each array in a nested value.
-
-    Raises _Misplaced if `gradient` does not have the structure of `value`.
-    """
+    """Yield the gradient of each array in a nested value. Raises _Misplaced if they have different structures."""
     items = _items(name, value)
     if items is None:
         yield gradient

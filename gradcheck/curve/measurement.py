@@ -29,8 +29,7 @@ FORWARD, CENTRAL, COMPLEX = "forward differences", "central differences", "compl
 class Curve:
     """Numerical derivatives along one direction, for each method and each of STEPS.
 
-    `derivatives` maps the name of a method to an array with a value for each step. `analytic` is backward's ⟨dx, v⟩.
-    `obstacle` says why there is no complex step, and is None if there is one.
+    `analytic` is backward's ⟨dx, v⟩. `obstacle` says why there is no complex step, and is None if there is one.
     """
 
     name: str
@@ -75,8 +74,7 @@ class Curve:
     def verdict(self):
         """Return `right`, `wrong`, `at a kink`, or `cannot tell`.
 
-        The curve of a wrong gradient is a flat line: neighbouring steps agree with each other a hundred times better
-        than with backward. At a kink, forward and central differences have flat lines of different heights.
+        If it is wrong, neighbouring steps agree with each other a hundred times better than with backward.
         """
         if not math.isfinite(self.analytic):
             return "wrong"
@@ -113,11 +111,7 @@ class Curve:
         return [*(obstacle if self.obstacle else ()), self.caption]
 
     def slope(self, method):
-        """Return the exponent p of a truncation error hᵖ, or None if no exponent fits.
-
-        The exponent is fitted to the distance from the best numerical value, so that a wrong backward pass does not
-        affect it.
-        """
+        """Return the exponent p of the truncation error hᵖ from the best numerical value, or None if none fits."""
         best = self.derivatives[COMPLEX][-1] if COMPLEX in self.derivatives else self.numeric
         distance, doubt = np.abs(self.derivatives[method] - best), 1e-13 * self.size
         if method != COMPLEX:
@@ -133,10 +127,9 @@ class Curve:
 
 
 def measure(call, argument=None, seed=0):
-    """Return the Curve of a Call along a random direction.
+    """Return the Curve of a Call along a random direction through all arguments, or the one of the given name.
 
-    The direction passes through all arguments, or only through the one of the given name. Raises ValueError for an
-    unknown argument, and the same exceptions as `gradcheck.check`.
+    Raises ValueError for an unknown argument, and the same exceptions as `gradcheck.check`.
     """
     call, rng = call.copy(), np.random.default_rng([seed, 1])
     with prepared(call), np.errstate(all="ignore"):
@@ -180,10 +173,9 @@ def _loss(run, direction, t):
 
 
 def _settle(derivatives):
-    """Return the derivative where neighbouring steps agree best, and their difference.
+    """Return the derivative where three neighbouring steps agree best, and their difference.
 
-    Three successive values must agree, since two may agree by chance. Very short steps are excluded, since there x + h
-    rounds to x and all differences are zero.
+    Very short steps are excluded, since there x + h rounds to x and all differences are zero.
     """
     gaps = np.abs(np.diff(derivatives))
     spreads = np.maximum(gaps[:-1], gaps[1:])

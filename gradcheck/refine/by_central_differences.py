@@ -44,11 +44,10 @@ def compare(finding):
 
 
 def held_whole(verdicts, error, numeric, rtol):
-    """Return the verdicts, corrected if the total error exceeds rtol.
+    """Return the verdicts, with WRONG for large errors if the norm of all errors exceeds rtol of that of the gradient.
 
-    The total error is the norm of the errors of all right entries, relative to the norm of the gradient. If it exceeds
-    rtol, the entries with more than an equal share of the allowed error become wrong. This is needed because atol alone
-    permits large relative errors of small gradients.
+    An error is large if it exceeds an equal share of the allowed error. This is needed because atol alone permits large
+    relative errors of small gradients.
     """
     error = np.maximum(error, 0.0)
     counted = (verdicts == RIGHT) & np.isfinite(error)
@@ -118,19 +117,13 @@ def doubt(finding):
 
 
 def _nothing_moves(finding, counted):
-    """Return True if backward's gradient and the true one are exactly zero.
-
-    `counted` is a boolean array, False at the entries to ignore, which are at a kink.
-    """
+    """Return True if backward's gradient and the true one are exactly zero at the counted entries."""
     given = finding.analytic[counted] if finding.is_complete else finding.gradient
     return not given.any() and not finding.truth[counted].any()
 
 
 def _off_along_directions(finding):
-    """Return the error along many random directions, relative to the gradient's norm.
-
-    A single direction may show a large or a small error by chance.
-    """
+    """Return the error along many random directions, relative to the gradient's norm. One may mislead by chance."""
     gaps, products = [], []
     for _ in range(DIRECTIONS):
         v = np.min(scales_of(finding.array)) * finding.rng.standard_normal(finding.gradient.shape)
@@ -150,10 +143,7 @@ def _too_small(what, size, uncertainty):
 
 
 def zero_to(finding):
-    """Return a bound on the entries of a gradient if it is zero, or None if it may not be zero.
-
-    The bound holds for the true gradient and for backward's.
-    """
+    """Return a bound on the entries of the true gradient and of backward's, or None if it may not be zero."""
     run, array, gradient = finding.run, finding.array, finding.gradient
     scales, rng = scales_of(array), np.random.default_rng([finding.position, MOVES])
     rounded = ROUNDED * (np.abs(run.y) + np.mean(np.abs(run.y)))

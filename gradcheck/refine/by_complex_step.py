@@ -135,8 +135,7 @@ def _along_entries(finding, step, shortened=1.0):
 def _beyond_rounding(finding, error):
     """Return the part of the error that rounding does not explain.
 
-    Rounding is measured only if the result depends on it, since that is slow: at perturbed arguments, as in
-    adjoint_identity.py.
+    Rounding is measured at perturbed arguments, but only if the result depends on it, since that is slow.
     """
     counted = (finding.verdicts == RIGHT) & np.isfinite(error)
     limit = finding.terms.rtol * norm(finding.exact[counted])
@@ -155,10 +154,7 @@ def _beyond_rounding(finding, error):
 
 
 def _verify_complex_safety(finding, exact, lost):
-    """Raise NotComplexSafe if the complex step contradicts central differences.
-
-    The difference must exceed the tolerance plus ten times the uncertainty.
-    """
+    """Raise NotComplexSafe if it contradicts central differences by the tolerance plus ten times the uncertainty."""
     terms, atol = finding.terms, finding.terms.atol
     if terms.strict and len(exact):
         atol = min(atol, terms.rtol * norm(exact) / len(exact) ** 0.5)

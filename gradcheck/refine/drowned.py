@@ -58,10 +58,9 @@ def drowned(finding, first):
 
 
 def _steps(forward):
-    """Return the size of the step of each output, or None if most outputs do not change in steps.
+    """Return the first change of each output while the arguments change more and more, or None if most are smooth.
 
-    The size of a step is the first change of the output while the arguments change more and more. A smooth output
-    changes at once, by about its last digit.
+    A smooth output changes at once, by about its last digit.
     """
     with np.errstate(all="ignore"):
         here = forward(0.0)
@@ -79,10 +78,7 @@ def _steps(forward):
 
 
 def is_in_steps(evaluate):
-    """Return True if evaluate(t) is a step function on a very small scale.
-
-    This is the case if most results are unchanged by a very small relative perturbation t, but not by a larger one.
-    """
+    """Return True if most results are unchanged by a very small relative perturbation t, but not by a larger one."""
     try:
         with np.errstate(all="ignore"):
             here, near, far = evaluate(0.0), evaluate(NEAR), evaluate(FAR)
@@ -93,10 +89,7 @@ def is_in_steps(evaluate):
 
 
 def moved(arrays, evaluate):
-    """Return a function of t that calls `evaluate` at perturbed arrays.
-
-    Each entry is multiplied by a factor between 1 + t/2 and 1 + t.
-    """
+    """Return a function of t that calls `evaluate` with each entry multiplied by a factor between 1 + t/2 and 1 + t."""
     rng = np.random.default_rng([*b"single precision"])
     by = [rng.uniform(0.5, 1.0, array.shape) for array in arrays]
 

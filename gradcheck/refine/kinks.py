@@ -25,10 +25,7 @@ CLEAR = 1e-3  # relative to the largest second difference of an entry: smaller o
 
 
 def held_together(finding):
-    """Mark inconsistent gradients at kinks as wrong.
-
-    No gradient is marked if other entries are wrong, since those may explain the inconsistency.
-    """
+    """Mark inconsistent gradients at kinks as wrong, unless other entries are wrong, which may explain them."""
     kinks, terms = np.flatnonzero(finding.verdicts == KINK), finding.terms
     if len(kinks) < 2 or finding.is_wrong:
         return
@@ -110,15 +107,11 @@ def _kinked_outputs(finding, k):
 
 
 def _groups(outputs):
-    """Return lists of entries, at least two in each, whose kinks affect the same outputs.
-
-    `outputs` lists, for each entry, the outputs with a kink. The lists contain positions in `outputs`.
-    """
-    group_of, first = list(range(len(outputs))), {}
+    """Return lists of positions in `outputs`, at least two in each, that have an output in common."""
+    groups = []
     for k, several in enumerate(outputs):
-        for output in several.tolist():
-            other, mine = group_of[first.setdefault(output, k)], group_of[k]
-            if other != mine:
-                group_of = [other if group == mine else group for group in group_of]
-    groups = [[k for k, group in enumerate(group_of) if group == g] for g in sorted(set(group_of))]
-    return [group for group in groups if len(group) > 1]
+        own = set(several.tolist())
+        joined = [group for group in groups if group[1] & own]
+        groups = [group for group in groups if group not in joined]
+        groups.append(([k, *(i for members, _ in joined for i in members)], own.union(*(seen for _, seen in joined))))
+    return [sorted(members) for members, _ in groups if len(members) > 1]

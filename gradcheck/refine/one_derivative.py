@@ -1,9 +1,8 @@
 """Decide if one derivative is right, wrong, at a kink, or beyond the precision of central differences.
 
 A backward pass claims that the derivative along a line is a. An oracle yields ever finer estimates n of it, each with
-its uncertainty. Usually the first estimate is precise and agrees with a. If it does not, either a is wrong or the
-estimate is: the step may reach across the kink of a ReLU, or be too long for the function. Finer estimates distinguish
-these cases.
+its uncertainty. If the first one does not agree with a, either a is wrong or the step is too long, or reaches across
+the kink of a ReLU. Finer estimates distinguish these cases.
 
 - **Right**: an estimate agrees, |a − n| ≤ atol + rtol |n|, and its uncertainty is within the same tolerance. If no
   estimate is so precise, the most precise one must agree, with an uncertainty of at most a hundred times the tolerance.
@@ -23,16 +22,14 @@ A smooth function is never mistaken for a kink: the difference of its one-sided 
 32,000 from one estimate to the next, until it reaches the rounding noise, which grows instead.
 
 The first estimate is that of central_differences.py, whose step is suitable if the function changes on the scale of the
-entry. Near a kink or a pole, or where logits are in the thousands, it changes on a shorter scale. Therefore each
-further estimate has a step 45 / √2 ≈ 32 times shorter than the previous one.
+entry. Near a kink or a pole it changes on a shorter scale, so each further step is 45 / √2 ≈ 32 times shorter.
 
 A step may also span many periods of the function: that of sin(x) at a million spans 140. If it spanned a whole number
 of periods, as for x mod 1 and a step of 512, the outputs would be equal, and the estimate would be a precise 0. For
 this reason the first step and the ratio of the steps contain roots, which are not multiples of any usual period. The
 error that a wave of amplitude A leaves is then ±A / h, which grows from step to step like rounding errors but is far
-larger, so that it is recognised. Two limits remain if the complex step does not apply. A wave of amplitude less than
-1e-11 of y is treated as rounding, so a gradient that includes its slope is called wrong. And a gradient that ignores a
-wave is called right if A / h at the first step is within the tolerance, however large the slope of the wave.
+larger, so that it is recognised. If the complex step does not apply, a wave of amplitude below 1e-11 of y is treated as
+rounding, and a gradient that ignores a wave is right if A / h at the first step is within the tolerance.
 """
 
 import math
@@ -49,8 +46,6 @@ HIDDEN = 2.0**16  # factor by which rounding errors within a function may exceed
 
 
 class Judgement(NamedTuple):
-    """The verdict on one derivative, the oracle's value, and its uncertainty."""
-
     verdict: str
     numeric: float
     uncertainty: float
@@ -116,18 +111,11 @@ def _is_denied(best, seen):
 
 
 def _hidden(estimate):
-    """Return a bound on the rounding error of an estimate.
-
-    Rounding errors within the function may be HIDDEN times as large as those of y.
-    """
     return HIDDEN * (estimate.noise + EPSILON * abs(estimate.value))
 
 
 def _slopes(seen):
-    """Return the estimates whose one-sided derivatives clearly differ, or None if there is no kink.
-
-    At a kink, the difference stays the same as the step shrinks.
-    """
+    """Return the estimates whose one-sided derivatives differ by an amount that does not shrink, or None."""
     clear = [e for e in seen[1:] if 20 * e.noise <= abs(e.right - e.left)]
     if len(clear) < 2:
         return None
