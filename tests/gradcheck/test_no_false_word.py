@@ -8,7 +8,6 @@ import pytest
 from verdicts import normal
 
 from gradcheck import GradientError, check
-from gradcheck.report import _both
 from minitransformer import gelu, linear
 
 
@@ -136,47 +135,10 @@ def test_less_of_the_values_is_not_taken_for_fewer_dimensions():
     assert "dimension" not in said(absolute, x, normal(3, 3, seed=1))["x"]
 
 
-def test_two_options_that_happen_to_be_equal_are_not_taken_for_two_paths():
-    def scaled_softmax(x, *, axis, times):
-        y, right = softmax(x, axis=axis, taken=2)
-        return times * y, lambda dy: times * right(dy)
-
-    assert "differ" not in said(scaled_softmax, normal(2, 3, 4), axis=1, times=1)["x"]
-
-
 def test_a_term_that_is_missing_is_not_said_to_be_right():
     x, gamma = normal(2, 6, seed=4), normal(6, seed=5)
     for dx in ("r * (-m - h * s)", "d"):
         assert "right terms" not in said(norm_with, x, gamma, dx=dx)["x"]
-
-
-def test_an_error_of_two_terms_is_not_said_to_come_from_means():
-    def cosine(a, b, *, right=False):
-        na, nb = (np.sqrt((t * t).sum(axis=-1, keepdims=True)) for t in (a, b))
-        y = (a * b / (na * nb)).sum(axis=-1)
-
-        def backward(dy):
-            d = dy[..., None]
-            return d * (nb / nb - y[..., None] * a / na) / na, d * (a / na - y[..., None] * b / nb) / nb
-
-        return y, backward
-
-    sentence = said(cosine, normal(3, 5), normal(3, 5, seed=1))["a"]
-    assert "a constant and a multiple of b along axis 1" in sentence
-
-
-def test_a_factor_of_two_lines_is_not_said_to_be_a_term_of_a_sum():
-    def inner(x, w):
-        y = (x * w).sum(axis=-1)
-        return np.tanh(y), lambda dy: ((dy * (1 - y * y))[:, None] * w, (dy * (1 - np.tanh(y) ** 2))[:, None] * x)
-
-    assert "Σ over it" not in said(inner, normal(3, 4), normal(3, 4, seed=1))["x"]
-
-    def pooled(x):
-        y = np.tanh(x.mean(axis=1))
-        return y, lambda dy: np.repeat((dy * (1 - y))[:, None], x.shape[1], axis=1) / x.shape[1]
-
-    assert "constant along axis 1" not in said(pooled, normal(2, 3, 4))["x"]
 
 
 def test_a_sign_is_not_said_to_be_an_exchange_where_one_gradient_is_minus_the_other():
@@ -269,13 +231,6 @@ def test_a_place_that_is_another_for_other_values_is_said_to_be_so():
 # Errors so small that they look like a false alarm
 
 
-def test_the_values_are_shown_with_as_many_digits_each():
-    assert _both(0.067209, 0.0672087, "central differences") == (
-        "backward gives 0.0672090, central differences give 0.0672087"
-    )
-    assert _both(1.75, 1.5, "central differences").startswith("backward gives 1.75, ")
-
-
 def test_a_rounded_constant_is_thought_of():
     def rounded(x):
         c = (2 / np.pi) ** 0.5
@@ -301,7 +256,9 @@ def single(function, *inputs, where):
 
 
 @pytest.mark.parametrize("where", ["dy", "saved"])
-@pytest.mark.parametrize("function, shapes", [(gelu, [(3, 4)]), (linear, [(4, 3), (3, 5), (5,)])])
+@pytest.mark.parametrize(
+    "function, shapes", [(gelu, [(3, 4)]), (linear, [(4, 3), (3, 5), (5,)])], ids=["gelu", "linear"]
+)
 def test_float32_in_backward_is_said_to_be_so(function, shapes, where):
     inputs = [normal(*shape, seed=3) for shape in shapes]
     sentences = said(functools.partial(single, function, where=where), *inputs, rtol=1e-9, atol=1e-10)
