@@ -151,8 +151,10 @@ class Trials:
             # Python warns about a fork while threads run. Usually they belong to the BLAS library, which stops them
             # before a fork and restarts them afterwards.
             warnings.simplefilter("ignore", DeprecationWarning)
+            outcomes = [executor.submit(_forked, i) for i in range(len(mutants))]
             try:
-                yield from executor.map(_forked, range(len(mutants)))
+                for outcome in outcomes:
+                    yield outcome.result()
             except BaseException:
                 for process in multiprocessing.active_children():
                     process.kill()
