@@ -1,12 +1,11 @@
 """Ablation of attention heads: run the model without them and measure the loss. This tests the head scores of heads.py.
 
-A head's output is replaced by its mean over the rows and positions of a batch. Zero would be a poor replacement: the
-head may never produce it, so later layers could respond in a way that they never do otherwise. The mean gives later
-layers their usual input and removes only the part that differs from position to position. If the loss rises, the model
-depends on that part.
+A head's output is replaced by its mean over the rows and positions of a batch. Zero would be a poor replacement, since
+the head may never produce it. The mean gives later layers their usual input and removes only the part that differs from
+position to position. If the loss rises, the model depends on that part.
 
-Limits: an ablation does not show whether the model could have learned the task without the head. An unchanged loss does
-not show that the head is idle, because another head may do the same; only the ablation of both would reveal it.
+An unchanged loss does not show that the head is idle, because another head may do the same; only the ablation of both
+would reveal it.
 """
 
 from contextlib import contextmanager

@@ -24,15 +24,13 @@ positions; in Spearman's, the order of the many unimportant ones counts as much.
 **Two kinds of ablation**, because "without position j" can have several meanings:
 
 `hide`    No later position attends to j, in any layer and head, and the remaining weights are renormalised. This equals
-          a mask on j, since softmax over fewer scores is softmax over all scores, renormalised. The last position
-          cannot be hidden, because the prediction is made there. It is blanked instead.
+          a mask on j. The last position is blanked instead, because the prediction is made there.
 `blank`   The embedding of j's token is replaced by the mean of all embeddings. Other positions can still attend to j
           and read the information that it has collected from elsewhere, but not its token.
 
-`hide` is the default. It removes the position from the flow of information and adds nothing instead. Its disadvantage
-is that a head may attend to that token when it has nothing to do (an attention sink, Xiao et al., 2024), and then has
-to look elsewhere, which changes the loss too. `blank` keeps the sink, but puts a vector there that the model has never
-seen. Neither shows two positions with the same information: if one is hidden, the other still provides it.
+`hide`, the default, adds nothing to the flow of information. But a head that attends to that token when it has nothing
+to do (an attention sink, Xiao et al., 2024) has to look elsewhere, which changes the loss too. `blank` keeps the sink,
+but puts a vector there that the model has never seen. Neither shows two positions with the same information.
 """
 
 from dataclasses import dataclass
@@ -47,7 +45,14 @@ from minitransformer.layers.softmax import log_softmax
 from minitransformer.system.values import one_of
 
 ABLATIONS = ("hide", "blank")
-MEASURES = ("attention", "rollout", "value_weighted", "gradient_times_input")
+TITLES = {  # of the measures, and of the ablation
+    "attention": "attention",
+    "rollout": "rollout",
+    "value_weighted": "value-wtd",
+    "gradient_times_input": "grad×input",
+    "ablation": "ablation",
+}
+MEASURES = tuple(TITLES)[:-1]
 TOKENS_AT_ONCE = 4096  # tokens in one forward pass, in which each row has a different position ablated
 
 

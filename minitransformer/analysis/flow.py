@@ -4,23 +4,16 @@
     print(flow)
     flow.draw("flow.png")
 
-Each part answers a different question. Its file states its limits:
-
-    attention            the attention weights of each head                            heads.py
-    rollout              attention followed through the layers                         heads.py
-    contributions        the contribution of each position to the prediction           contributions.py
-    direct               the contribution of each component to the target's logit      residual.py
-    lens                 the prediction that the model would make after each layer     lens.py
-
-Only the ablation in `contributions` is an intervention; all other parts describe a single run. To find the activations
-that carry the difference between two prompts, see patching.py.
+Each part answers a different question, and its file states its limits: attention and rollout (heads.py), contributions
+of positions (contributions.py), direct contributions of components (residual.py), and the logit lens (lens.py). Only
+the ablation in `contributions` is an intervention; all other parts describe a single run.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from minitransformer.analysis.contributions import MEASURES, PositionContributions, position_contributions
+from minitransformer.analysis.contributions import MEASURES, TITLES, PositionContributions, position_contributions
 from minitransformer.analysis.data import Data
 from minitransformer.analysis.heads import attention_rollout, attention_weights
 from minitransformer.analysis.lens import LogitLens, logit_lens
@@ -32,13 +25,6 @@ from minitransformer.system.values import whole
 
 LENS_TOKENS = 5
 MOST_POSITIONS, MOST_COMPONENTS, LONGEST_TEXT = 24, 10, 70  # limits of the report; the last in characters
-TITLES = {
-    "attention": "attention",
-    "rollout": "rollout",
-    "value_weighted": "value-wtd",
-    "gradient_times_input": "grad×input",
-    "ablation": "ablation",
-}
 ABLATED = {
     "hide": "no later position attends to it; the last is blanked",
     "blank": "the mean of all embeddings replaces its embedding",

@@ -3,24 +3,20 @@
 A **previous-token head** attends from each position to the one before. A **duplicate-token head** attends to earlier
 occurrences of the same token. An **induction head** (Elhage et al., 2021; Olsson et al., 2022) finds an earlier
 occurrence of the current token and attends to the token after it: in A B … A it finds B, and the model predicts that B
-follows again. It needs a previous-token head in an earlier layer, which writes into each position the token before it.
-A model with one layer therefore cannot do this. A trained model with two layers can repeat a sequence of random tokens
-that it has never seen.
+follows again. It needs a previous-token head in an earlier layer, so a model with one layer cannot do this.
 
     tokens    the  cat  sat  …  the          key          query
               ^^^  ^^^            |          the    <---  the      a duplicate-token head
               ─────────<──────────┘          cat    <---  the      the induction head
 
 A score is a mean of attention weights, so it shows only where a head looks. In a sequence of n tokens repeated once, a
-head that always looks n − 1 positions back, without regard to the tokens, is a perfect induction head. If the weight of
-such a head depends only on the distance, its weights on N different distances sum to at most 1, so its mean score over
-sequences of N different lengths is at most 1/N. For this reason, `head_scores` takes sequences of many lengths. The
-circuit of a head shows which vector it moves (circuits.py), and its ablation shows whether anything depends on it
-(ablation.py).
+head that always looks n − 1 positions back is a perfect induction head. If the weight of such a head depends only on
+the distance, its mean score over sequences of N different lengths is at most 1/N. For this reason, `head_scores` takes
+sequences of many lengths.
 
-**Rollout** (Abnar and Zuidema, 2020) follows attention through the layers. A position of layer l combines the positions
-of layer l − 1 that it attends to, and so on down to the tokens. Let Ā_l be the mean weights of layer l's heads. If the
-residual path is counted as half of each position's stream, then R[i, j] is the share of token j in position i:
+**Rollout** (Abnar and Zuidema, 2020) follows attention through the layers. Let Ā_l be the mean weights of layer l's
+heads. If the residual path is counted as half of each position's stream, then R[i, j] is the share of token j in
+position i:
 
     A_l = ½ Ā_l + ½ I,      R = A_L ⋯ A_2 A_1         (1)
 

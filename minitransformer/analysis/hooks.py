@@ -1,8 +1,7 @@
 """Hooks that record and replace activations.
 
-Recorded activations describe a run, but do not show their effect. The effect of an activation is found by replacing it
-and running the rest of the model again. Attention and gradients are therefore compared with such replacements (see
-contributions.py and patching_maps.py).
+Recorded activations describe a run, but do not show their effect. That is found by replacing an activation and running
+the rest of the model again.
 
     seen = record(model, ids, ["blocks.0.attention.weights", "blocks.1"])
 

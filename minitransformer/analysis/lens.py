@@ -1,12 +1,11 @@
 """The logit lens (nostalgebraist, 2020): the prediction that the model would make if it stopped after each layer.
 
-Every layer adds to the residual stream. The final norm and the unembedding turn the last stream into logits. The lens
-applies them to the stream after every layer, as if no layers followed. After the last layer the result is the model's
-own prediction.
+The final norm and the unembedding, which turn the last stream into logits, are applied to the stream after every layer,
+as if no layers followed. After the last layer the result is the model's own prediction.
 
-The lens does not show which information a layer has, only the part that is already written in the directions that the
-unembedding reads. Early layers may use other directions. The lens then shows meaningless tokens, while a lens trained
-for that layer may still show the prediction (Belrose et al., 2023).
+The lens shows only the information that is already written in the directions that the unembedding reads. Early layers
+may use other directions: the lens then shows meaningless tokens, while a lens trained for that layer may still show the
+prediction (Belrose et al., 2023).
 """
 
 from dataclasses import dataclass

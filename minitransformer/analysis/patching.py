@@ -1,30 +1,28 @@
 """Activation patching: find the activations that carry the difference between two prompts.
 
 (Vig et al., 2020; Meng et al., 2022.) A clean and a corrupted prompt have the same number of tokens and differ only in
-the tokens under study, such as "The nurse said that she" and "The king said that he". The model answers them
-differently. It then reads the corrupted prompt while one of its activations is replaced by its value on the clean
-prompt. The more of the clean answer this restores, the more of the difference that activation carries. With a metric m
-of the logits, and its value m_* under the patch, the normalised effect is
+the tokens under study, such as "The nurse said that she" and "The king said that he". The model reads the corrupted
+prompt while one of its activations is replaced by its value on the clean prompt. The more of the clean answer this
+restores, the more of the difference that activation carries. With a metric m of the logits, and its value m_* under the
+patch, the normalised effect is
 
     effect = (m_* − m_corrupted) / (m_clean − m_corrupted)            (1)
 
-It is 0 if the patch changes nothing and 1 if it restores the clean prompt's value; values below 0 and above 1 are
-possible. The metric is the logit of the clean prompt's answer minus the logit of the corrupted prompt's answer, after
-the last token. It is linear in the logits and does not change if a constant is added to all of them.
+It is 0 if the patch changes nothing and 1 if it restores the clean prompt's value. The metric is the logit of the clean
+prompt's answer minus the logit of the corrupted prompt's answer, after the last token. It is linear in the logits and
+does not change if a constant is added to all of them.
 
 **Attribution patching** (Nanda, 2023) estimates all effects at once. For an activation a, to first order,
 
     m_* − m_corrupted ≈ ∂m/∂a · (a_clean − a_corrupted)               (2)
 
 with the gradient at the corrupted prompt. This costs four forward passes and one backward pass for any number of
-activations, whereas patching costs one forward pass for each. The error of (2) is of second order in the size of the
-patch, so the estimate is good for small patches. It can be far off for large ones, such as the embedding of another
-word, a saturated attention, or a normalization whose scale the patch changes. The reports therefore show both.
+activations. The error of (2) is of second order in the size of the patch. It can be far off for large patches, such as
+the embedding of another word, a saturated attention, or a normalization whose scale the patch changes.
 
 Limits. An effect near 1 shows that the patch is sufficient on this pair of prompts. It does not show that the
 activation is necessary, or that the same holds for other prompts. Effects need not add up to 1, because each layer
-passes on the contribution of the layers before it, and several heads may do the same. Information that both prompts
-share is invisible, even if the answer depends on it, because there the activations do not differ.
+passes on the contribution of the layers before it. Information that both prompts share is invisible.
 """
 
 import numpy as np

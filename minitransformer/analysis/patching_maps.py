@@ -86,12 +86,12 @@ def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | Non
     answer, other = answer_ids(lm, ids, other_ids, answers)
     metric = patching.logit_difference(answer, other)
     low, high = patching.metric_range(lm.model, ids, other_ids, metric)
-    patches = map_patches(lm.model, len(ids))
-    flat = [patch for rows in patches.values() for row in rows for patch in row]
 
-    def mapped(effects):
-        numbers = iter(effects.tolist())
-        return {name: np.array([[next(numbers) for _ in row] for row in rows]) for name, rows in patches.items()}
+    def mapped(effects_of):
+        patches = map_patches(lm.model, len(ids))
+        effects = {kind: effects_of(lm.model, ids, other_ids, flat, metric) for kind, flat in patches.items()}
+        columns = dict.fromkeys(effects, len(ids)) | {"heads": lm.model.config.n_heads}
+        return {kind: effects[kind].reshape(-1, columns[kind]) for kind in effects}
 
     return PatchingMaps(
         clean_tokens=token_strings(lm.tokenizer, ids),
@@ -101,43 +101,40 @@ def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | Non
         clean_metric=high,
         corrupted_metric=low,
         stages=("embedding", *in_each_block(lm.model)),
-        effects=mapped(patching.patch_effects(lm.model, ids, other_ids, flat, metric)),
-        attributions=mapped(patching.attribution_effects(lm.model, ids, other_ids, flat, metric)),
+        effects=mapped(patching.patch_effects),
+        attributions=mapped(patching.attribution_effects),
     )
 
 
 def map_patches(model, T: int) -> dict:
-    """Return {name of a map: rows of patches}, with one patch for each entry of the map."""
+    """Return {name of a map: patches}, with one patch for each entry of the map, row by row."""
     names = {
         "residual": ["embedding", *in_each_block(model)],
         "attention": in_each_block(model, "attention"),
         "feed_forward": in_each_block(model, "feed_forward"),
     }
     patches = {
-        kind: [[{name: patching.site(name, t)} for t in range(T)] for name in rows] for kind, rows in names.items()
+        kind: [{name: patching.site(name, t)} for name in rows for t in range(T)] for kind, rows in names.items()
     }
     outputs, heads = in_each_block(model, "attention.heads"), range(model.config.n_heads)
-    return patches | {"heads": [[{name: patching.site(name, head=head)} for head in heads] for name in outputs]}
+    return patches | {"heads": [{name: patching.site(name, head=head)} for name in outputs for head in heads]}
 
 
-def answer_ids(lm, clean, corrupted, answers):
+def answer_ids(lm, clean, corrupted, answers) -> list[int]:
     if answers is None:
-        answer, other = likeliest_next(lm, clean), likeliest_next(lm, corrupted)
-        if answer == other:
-            text = shown(token_strings(lm.tokenizer, [answer])[0])
-            raise ValueError(f"the model answers both prompts with {text!r}; pass answers, a pair of different tokens")
-        return answer, other
-    if isinstance(answers, str) or len(answers) != 2:
+        pair = [likeliest_next(lm, ids) for ids in (clean, corrupted)]
+    elif isinstance(answers, str) or len(answers) != 2:
         raise ValueError(f"answers must be a pair of tokens, for the clean and the corrupted prompt, not {answers!r}")
-    pair = []
-    for answer in answers:
-        ids = lm.encode(answer)
-        if len(ids) != 1:
-            raise ValueError(f"answers: each must be a single token, but {answer!r} has {len(ids)} tokens")
-        pair.append(int(ids[0]))
+    else:
+        encoded = [lm.encode(answer) for answer in answers]
+        for answer, ids in zip(answers, encoded, strict=True):
+            if len(ids) != 1:
+                raise ValueError(f"answers: each must be a single token, but {answer!r} has {len(ids)} tokens")
+        pair = [int(ids[0]) for ids in encoded]
     if pair[0] == pair[1]:
-        raise ValueError(f"answers must be two different tokens; both are {answers[0]!r}")
-    return tuple(pair)
+        text = shown(token_strings(lm.tokenizer, pair)[0])
+        raise ValueError(f"both prompts have the answer {text!r}; pass answers, a pair of two different tokens")
+    return pair
 
 
 def map_lines(maps: PatchingMaps):

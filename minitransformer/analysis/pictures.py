@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minitransformer.analysis.contributions import MEASURES
+from minitransformer.analysis.contributions import MEASURES, TITLES
 from minitransformer.analysis.shading import SHADES, mixed, readable_on, strengths
 from minitransformer.analysis.tokens import shown
 from minitransformer.system import pictures as p
@@ -10,13 +10,6 @@ from minitransformer.system import pictures as p
 FUTURE, STRIPE = "#f0f0f0", "#e45756"
 PANEL = 3.1  # inches of a head's panel
 ESTIMATE, TRUTH, NEGATIVE = "#4c78a8", "#e66101", "#5e3c99"
-TITLES = {
-    "attention": "attention",
-    "rollout": "attention rollout",
-    "value_weighted": "value-weighted\nattention",
-    "gradient_times_input": "gradient × input,\nnats",
-    "ablation": "ablation,\nnats lost",
-}
 COMPONENTS, MOST_TOKENS = 14, 60  # limits of a picture
 FEWEST_COLUMNS, WIDEST = 9, 28  # smallest number of columns of a patching map; largest width of all maps, in inches
 COLUMNS = 90  # characters in a line of shaded text

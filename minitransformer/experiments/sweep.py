@@ -7,14 +7,11 @@ continues with the missing results, and ends with the same numbers.
 The executor is any concurrent.futures.Executor: the sweep's own processes (see workers.py), Dask's
 Client.get_executor(), mpi4py's MPIPoolExecutor, or another. Failures are handled as follows:
 
-    a task fails         For example, its loss diverges. The other tasks continue. The failure is reported at the end,
-                         and the next sweep tries the task again.
-    a worker is lost     It was killed, or it ran out of memory. Its task is tried again after all others, at most
-                         RETRIES times.
+    a task fails         The others continue. The failure is reported at the end, and the next sweep tries it again.
+    a worker is lost     Its task is tried again after all others, at most RETRIES times.
     the executor breaks  A process pool that loses a worker breaks, and all its futures fail. The sweep starts new
                          processes. It runs the interrupted tasks one at a time until it has found the task that broke
                          the pool. A caller's executor stays broken, so the remaining tasks fail.
-    Ctrl-C or a crash    The finished results are on disk.
 
 The longest tasks begin first, so that the last one does not run alone while the other cores wait.
 """

@@ -29,15 +29,8 @@ class Outer(Data):
 
 
 def test_fields_arrays_and_their_containers_become_data_and_nan_becomes_none():
-    found = Outer(
-        (Inner(np.array([[1.5, 2.0]], np.float32)),), {"x": np.float32("nan"), "y": (True, "text")}, np.int64(3)
-    )
-    expected = {
-        "inner": [{"values": [[1.5, 2.0]], "missing": None}],
-        "by_name": {"x": None, "y": [True, "text"]},
-        "whole": 3,
-        "absent": None,
-        "twice": 6,
-    }
+    found = Outer((Inner(np.array([[1.5, 2.0]])),), {"x": np.float32("nan"), "y": (True, "text")}, np.int64(3))
+    inner, by_name = {"values": [[1.5, 2.0]], "missing": None}, {"x": None, "y": [True, "text"]}
+    expected = {"inner": [inner], "by_name": by_name, "whole": 3, "absent": None, "twice": 6}
     assert found.to_dict() == as_data(found) == expected
     assert json.loads(json.dumps(as_data([found]), allow_nan=False)) == [expected]

@@ -93,7 +93,7 @@ def test_json_holds_all_of_it(flow):
     np.testing.assert_array_equal(stored["attention"], flow.attention)
     assert stored["contributions"]["ablation"] == flow.contributions.ablation.tolist()
     assert stored["lens"]["top_tokens"] == flow.lens_tokens
-    assert [row["name"] for row in stored["direct"]["components"][:4]] == ["token", "position", "head 0.0", "head 0.1"]
+    assert stored["direct"]["components"][:4] == ["token", "position", "head 0.0", "head 0.1"]
     shortest = trace_information_flow(untrained(), "ab", 1)  # a correlation over one position does not exist
     stored = json.loads(json.dumps(shortest.to_dict(), allow_nan=False))
     assert stored["contributions"]["correlations"]["attention"] == {"pearson": None, "spearman": None}

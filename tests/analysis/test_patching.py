@@ -42,7 +42,7 @@ def two_prompts(config, rng):
 def test_the_last_position_of_the_last_layer_carries_all_and_every_other_nothing(config, rng):
     model, clean, corrupted = two_prompts(config, rng)
     clean[-1] = (corrupted[-1] + 1) % 9
-    patches = map_patches(model, config.context)["residual"][-1]
+    patches = map_patches(model, config.context)["residual"][-config.context :]
     effects = patch_effects(model, clean, corrupted, patches, METRIC)
     np.testing.assert_allclose(effects, np.eye(config.context)[-1], atol=1e-7)
     slopes = attribution_effects(model, clean, corrupted, patches, METRIC)
@@ -136,7 +136,7 @@ def test_on_a_trained_model_the_copied_place_is_found_by_its_layers(repeating_mo
     "clean, corrupted, answers, words",
     [
         ("abc", "abcd", None, "the clean prompt has 3, the corrupted prompt has 4"),
-        ("abcdabc", "abcdabc", None, "answers both prompts with 'd'"),
+        ("abcdabc", "abcdabc", None, "both prompts have the answer 'd'"),
         ("abc", "abd", ("d", "ee"), "'ee' has 2"),
         ("abc", "abd", ("d", "d"), "two different tokens"),
         ("abc", "abc", ("d", "e"), "on both prompts"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from minitransformer.experiments.emergence import (
     CAPABILITIES,
     Capability,
     alphabet as a,
-    bootstrap,
     capabilities,
     draw_emergence,
     family,
@@ -102,32 +102,25 @@ def test_every_order_of_brackets_is_equally_likely():
 # The scores.
 
 
-class Rigged:
-    """A model that gives a probability of p to each right token, and is wrong outright where told."""
+def rigged(capability, wrong=()):
+    """Return a model that gives a probability of 0.7 to each right token, and is wrong in some rows of the test."""
+    (inputs, targets), (_, seen) = capabilities.fixed_exercises(capability)
 
-    def __init__(self, capability, p, wrong=()):
-        self.answers = {}
-        for k, (inputs, targets) in enumerate(capabilities.fixed_exercises(capability)):
-            for i, (x, t) in enumerate(zip(inputs, targets, strict=True)):
-                self.answers[x.tobytes()] = np.maximum(t, 0), k == 0 and i in wrong
-        self.p = p
-
-    def predict(self, ids):
-        rest = np.log((1 - self.p) / (a.VOCAB_SIZE - 1))
-        logits = np.full((*ids.shape, a.VOCAB_SIZE), rest)
-        for row, x in zip(logits, ids, strict=True):
-            answer, is_wrong = self.answers[x.tobytes()]
-            row[np.arange(len(answer)), answer] = np.log(self.p)
-            if is_wrong:
-                row[:, 50] = 10.0
+    def predict(ids):
+        logits = np.full((*ids.shape, a.VOCAB_SIZE), np.log(0.3 / (a.VOCAB_SIZE - 1)))
+        right = np.maximum(targets if ids is inputs else seen, 0)[..., None]
+        np.put_along_axis(logits, right, np.log(0.7), axis=-1)
+        logits[list(wrong) if ids is inputs else [], :, 50] = 10.0
         return logits
+
+    return SimpleNamespace(predict=predict)
 
 
 def test_the_sharp_score_counts_whole_answers_and_the_smooth_one_each_token():
     capability = CAPABILITIES["reverse"]
-    scores = capability.scores(Rigged(capability, 0.7))
+    scores = capability.scores(rigged(capability))
     assert scores == {"exact": 1.0, "loglik": pytest.approx(np.log(0.7)), "seen": 1.0}
-    scores = capability.scores(Rigged(capability, 0.7, wrong={3, 5}))
+    scores = capability.scores(rigged(capability, wrong=[3, 5]))
     assert scores["exact"] == 198 / 200 and scores["seen"] == 1.0
     log_p_of_wrong = np.log(0.7) - np.log(1 - 0.3 / 63 + np.exp(10))  # of the six right tokens in such a row
     assert scores["loglik"] == pytest.approx(0.99 * np.log(0.7) + 0.01 * log_p_of_wrong)
@@ -237,7 +230,7 @@ def jumps_of(exact, loglik, noise=0.0, runs=3, chance=0.0):
     rng = np.random.default_rng(0)
     shift = noise * np.linspace(-1, 1, runs) if runs > 1 else np.zeros(1)
     groups = [np.array([[e + d, value + d] for d in shift]) for e, value in zip(exact, loglik, strict=True)]
-    means, resamples = bootstrap.resampled_means(groups, rng)
+    means, resamples = jumps.resampled_means(groups, rng)
     exact, loglik = ((means[:, i], resamples[:, :, i]) for i in (0, 1))
     return jumps.find_jumps(SIZES, exact, loglik, [runs] * len(SIZES), chance)
 

@@ -76,19 +76,12 @@ def test_the_accuracies_and_what_is_left_without_a_head_equal_loops(two_blocks):
         assert entry.tokens == np.mean(np.concatenate(right)) and entry.answers == np.mean([all(row) for row in right])
         assert entry.answers_interval == wilson_interval(entry.answers, 20)
     inputs, targets = PATTERNS["repeat"].sample(drawn, 64, 16)
-    known = targets != IGNORE_INDEX
-    for block, head in np.ndindex(2, 4):
-        name = f"blocks.{block}.attention.heads"
-        average = record(model, inputs, [name])[name][:, head].reshape(-1, 16).mean(axis=0)
-
-        def replace(y, backward, head=head, average=average):
-            y = y.copy()
-            y[:, head] = average
-            return y, backward
-
-        with model.hooked({name: replace}):
+    outputs = mean_head_outputs(model, inputs)
+    for head in np.ndindex(2, 4):
+        with without_heads(model, [head], outputs):
             predicted = model.predict(inputs).argmax(axis=-1)
-        assert np.isclose(learned.ablations["repeat"][block, head], np.mean((predicted == targets)[known]), atol=2e-3)
+        right = np.mean((predicted == targets)[targets != IGNORE_INDEX])
+        assert np.isclose(learned.ablations["repeat"][head], right, atol=2e-3)
     assert np.ptp(learned.ablations["repeat"]) > 0.1  # some heads matter more than others
 
 

@@ -344,7 +344,7 @@ def test_the_report_is_json_and_tells_what_is_not_shown(lm):
     [
         ([], {}, "prompts is empty"),
         (["balu eats ", ""], {}, "prompt 1: the text is empty"),
-        ("b" * 20, {}, "prompt 0 must have at most 17 tokens, not 20"),
+        ("b" * 20, {}, "prompt 0 must have from 2 to 17 tokens, not 20"),
         ("BALU", {}, "prompt 0: unknown character 'B'"),
         ("balu", {"answer_tokens": 0}, "answer_tokens must be at least 1, not 0"),
         ("balu", {"rank_by": "size"}, "unknown rank_by 'size'"),

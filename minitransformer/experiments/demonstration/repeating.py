@@ -121,7 +121,7 @@ def show_induction(model: TinyTransformer, out: Path, seed: int, drawn: bool) ->
     previous, induction = analysis.previous_token_score(weights), analysis.induction_score(weights, ids)
     if drawn:
         labels, marked = [spell([i]) for i in ids], analysis.induction_targets(ids)
-        notes = notable_scores({"previous token": previous, "induction": induction})
+        notes = [[f"induction {score:.2f}" if score >= NOTABLE else "" for score in row] for row in induction]
         path = out / INDUCTION_FILE
         analysis.draw_attention(weights, labels, path, title=INDUCTION_TITLE, notes=notes, marked=marked)
     rows = [(f"{b}.{h}", f"{previous[b, h]:.2f}", f"{induction[b, h]:.2f}") for b, h in np.ndindex(previous.shape)]
@@ -142,14 +142,3 @@ def show_induction(model: TinyTransformer, out: Path, seed: int, drawn: bool) ->
         ("analysis/heads.py", "induction heads, and the meaning of the scores"),
         ("layers/positions.py", "how a head can find the preceding token"),
     )
-
-
-def notable_scores(scores: dict) -> list:
-    """Return the name and value of each head's highest score in {name: scores (L, H)}, or "" if it is below NOTABLE."""
-    blocks, heads = next(iter(scores.values())).shape
-
-    def note(head):
-        score, name = max((values[head], name) for name, values in scores.items())
-        return f"{name} {score:.2f}" if score >= NOTABLE else ""
-
-    return [[note((block, head)) for head in range(heads)] for block in range(blocks)]

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from minitransformer.experiments.emergence.alphabet import CONTEXT, VOCAB_SIZE
-from minitransformer.experiments.emergence.bootstrap import interval, resampled_means
 from minitransformer.experiments.emergence.capabilities import CAPABILITIES, Capability
 from minitransformer.experiments.emergence.family import configuration, distance, n_parameters
 from minitransformer.experiments.emergence.forecast import forecast
-from minitransformer.experiments.emergence.jumps import find_jumps
+from minitransformer.experiments.emergence.jumps import find_jumps, interval, resampled_means
 from minitransformer.experiments.emergence.one_run import RUNS_FOLDER, Plan
 from minitransformer.experiments.emergence.report import Curve, EmergenceReport, Shape
 from minitransformer.experiments.sweep import sweep

@@ -8,10 +8,9 @@ A capability is a distribution of questions, and a rule that turns a question an
     ADD 3 16  =  2                                modulo 17
     BRACKETS { } { [ ( ) …  =  ] }                close the open brackets, the last one first
 
-Training draws new random questions for every step, so few questions occur twice. But addition has few pairs of numbers,
-and training would see all of them. Therefore one rule holds for all tasks: **a fifth of all questions, chosen by a hash
-of the question, is held out.** Training never draws one of them, and the test uses no others. Equivalent questions have
-one canonical form, so that 16 + 3 is held out if 3 + 16 is.
+One rule holds for all tasks: **a fifth of all questions, chosen by a hash of the question, is held out.** Training
+never draws one of them, and the test uses no others. Equivalent questions have one canonical form, so that 16 + 3 is
+held out if 3 + 16 is.
 
 Every test has a sharp score and a smooth one (Schaeffer et al., 2023):
 

@@ -1,14 +1,10 @@
 """A family: models that differ only in size, from a thousand parameters to a few million.
 
-A size may be given as
-
-    an integer      the approximate number of parameters: the model of 2 layers with the nearest width
-    a dictionary    fields of Config, such as {"d_model": 64, "n_layers": 8}
-    a Config        used as it is; its vocab_size and context must be at least those of alphabet.py
-
-An integer always gives 2 layers, so that only the width changes within the family. Depth is compared separately, at
-equal parameters. All parameters are counted, including those of the embedding. In the smallest models they are a third,
-and there a law in the other parameters alone is not a power law (Pearce and Song, 2024).
+A size is an integer, the approximate number of parameters, which selects the model of 2 layers with the nearest width;
+or a dictionary of Config's fields, such as {"d_model": 64, "n_layers": 8}; or a Config, whose vocab_size and context
+must be at least those of alphabet.py. Only the width changes within the family. Depth is compared separately, at equal
+parameters. All parameters are counted, including those of the embedding. In the smallest models they are a third, and
+there a law in the other parameters alone is not a power law (Pearce and Song, 2024).
 
 With tied embeddings, learned positions, biases and F = 4 C, a model of width C has
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minitransformer.experiments.emergence.bootstrap import interval
+from minitransformer.experiments.emergence.jumps import interval
 from minitransformer.experiments.emergence.scaling_law import ScalingLaw, fit_scaling_law, refits
 
 FEWEST_SIZES = 4

@@ -6,14 +6,18 @@ is within the family, the score
     jumps if   s(N) − 2 max(s(N/10), floor) > 0          (1)
 
 and the lower end of the bootstrap interval of this difference is positive too. The floor is 0.05, or twice the chance
-of a guess if that is more: a rise from 0.00 to 0.01 more than doubles the score, and is noise. A size with only one run
-has no interval and is never flagged. Neighbouring flagged sizes are one jump, described by the size with the largest
-rise.
+of a guess if that is more: a rise from 0.00 to 0.01 is noise. A size with only one run is never flagged. Neighbouring
+flagged sizes are one jump, described by the size with the largest rise.
 
-The same rule is applied to the smooth score. A log-likelihood ℓ cannot double; the probability exp(ℓ) can, which is the
-geometric mean of the probabilities of the right answers' tokens. If it more than doubles too, the models gained an
-ability in that decade. If it does not, they had improved before, and **the jump may be due to the metric alone**: an
-answer of m tokens is right with about pᵐ, which turns a smooth rise of p into a leap (Schaeffer et al., 2023).
+The same rule is applied to the smooth score, the geometric mean exp(ℓ) of the probabilities of the right answers'
+tokens. If it more than doubles too, the models gained an ability in that decade. If it does not, they had improved
+before, and **the jump may be due to the metric alone**: an answer of m tokens is right with about pᵐ, which turns a
+smooth rise of p into a leap (Schaeffer et al., 2023).
+
+**Intervals** come from the bootstrap over runs (Efron, 1979). A resample draws as many runs as there are, with
+replacement, separately at each size. Any quantity is computed from 1,000 resamples, and the middle 95 % is its
+interval. Three runs have ten different resamples, so their interval is usually too narrow. An interval does not include
+the variation of anything that all runs share: the text, the tests, the recipe.
 
 Limits: a jump may move to another size with more steps, another learning rate or other questions, and nothing is known
 between two trained sizes. A rise that takes more than a decade is not a jump here.
@@ -24,10 +28,23 @@ from itertools import groupby
 
 import numpy as np
 
-from minitransformer.experiments.emergence.bootstrap import interval
-
 DECADE = 10
 FLOOR = 0.05
+RESAMPLES = 1000
+LEVEL = 0.95
+
+
+def resampled_means(groups, rng):
+    """Return the means (S, ...) of S arrays of runs (n_s, ...), and their resampled means (RESAMPLES, S, ...)."""
+    means = np.stack([group.mean(axis=0) for group in groups])
+    draws = [group[rng.integers(len(group), size=(RESAMPLES, len(group)))].mean(axis=1) for group in groups]
+    return means, np.stack(draws, axis=1)
+
+
+def interval(resamples):
+    """Return the ends (..., 2) of the interval that contains the middle LEVEL of the resamples (R, ...)."""
+    tail = (1 - LEVEL) / 2
+    return np.moveaxis(np.quantile(resamples, [tail, 1 - tail], axis=0), 0, -1)
 
 
 @dataclass(frozen=True)

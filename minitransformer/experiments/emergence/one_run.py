@@ -2,25 +2,22 @@
 
 Each step reads 14 windows of text and 50 exercises, equally many of each capability, in one batch. The loss as a
 function of the number of tokens needs runs of several lengths. The intermediate loss of a long run is not that of a
-shorter run, because its learning rate has not decayed yet; this bent the exponents of Kaplan et al. (2020), as Hoffmann
-et al. (2022) found. Therefore the rate stays constant after the warm-up. To measure a run of length m, a copy of the
-model branches off at 0.8 m and takes the last 0.2 m steps with the rate falling linearly to 0, while the original
-continues (Hägele et al., 2024):
+shorter run, because its learning rate has not decayed yet (Hoffmann et al., 2022). Therefore the rate stays constant
+after the warm-up. To measure a run of length m, a copy of the model branches off at 0.8 m and takes the last 0.2 m
+steps with the rate falling linearly to 0, while the original continues (Hägele et al., 2024):
 
     rate   ┌────────────────────────┐     the run of length S
           /        ╲       ╲         ╲
          /          ╲       ╲         ╲   its branches end as runs of length S/4, S/2, …
          └──────────┴───────┴─────────┴── steps
 
-Four lengths cost 1.175 runs instead of 1.875. They share their beginning and so are not independent; intervals resample
-whole runs.
+Four lengths cost 1.175 runs instead of 1.875. They share their beginning, so intervals resample whole runs.
 
 Two settings must change with the width, or a part of the family does not train. GPT-2 draws all weights with a standard
 deviation of 0.02. Here a matrix has 1/√(its inputs), matrices that write to the stream divide this by √(2L) as in
-GPT-2, and a table has 1/√C. At 0.02 a block of width 8 adds next to nothing: after 400 steps such a model had only
-learned letter frequencies, 2.84 nats, and with this initialization it reaches 2.5. The learning rate falls as 0.25/C,
-from at most 0.02, because the best rate for one width is too high for a wider model (Yang et al., 2021). Both were
-chosen by a few runs of the widths 8, 24 and 64, and the results of a family depend on them.
+GPT-2, and a table has 1/√C. At 0.02 a block of width 8 adds next to nothing. The learning rate falls as 0.25/C, from at
+most 0.02, because the best rate for one width is too high for a wider model (Yang et al., 2021). Both were chosen by a
+few runs of the widths 8, 24 and 64, and the results of a family depend on them.
 """
 
 import copy

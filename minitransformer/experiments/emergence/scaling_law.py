@@ -13,11 +13,10 @@ measurement: quadratic within δ and linear beyond, so that an outlier has no mo
     r = log Σ exp(z) − log L                        (3)
     ∂r = Σ softmax(z) ∂z                            (4)
 
-δ is 0.01, ten times theirs, because small runs differ by about this much between seeds. There are local minima, so the
-optimiser starts at many points and the best result is kept. It is a least-squares optimiser, which uses that r is
-nearly linear in the parameters: 50 times as fast as L-BFGS here, with the same result. It must run to convergence: the
-original fit stopped early, and its intervals were too narrow (Besiroglu et al., 2024). log N and log D are centred,
-because otherwise log A and α are nearly collinear.
+δ is 0.01, because small runs differ by about this much between seeds. There are local minima, so a least-squares
+optimiser starts at many points and the best result is kept. It must run to convergence: the original fit stopped early,
+and its intervals were too narrow (Besiroglu et al., 2024). log N and log D are centred, because otherwise log A and α
+are nearly collinear.
 
 **The compute-optimal choice.** Training takes about 6 operations per parameter and token, C = 6 N D. Insert D = C/(6N)
 into (1): a larger N lowers the second term and, through D, raises the third. At the best N they balance: the derivative
@@ -28,8 +27,6 @@ is zero:
 
     N* = (α A / (β B))^(1/(α+β)) · (C/6)^(β/(α+β))        (5)
     D* = C / (6 N*)                                 (6)
-
-So N* grows as C^(β/(α+β)): with α = β, as fast as D*. And α A/N*^α = β B/D*^β for every budget.
 
 Limits: the law is a description and not a mechanism, and beyond the measured sizes and tokens it is a guess. The
 exponents belong to this text, this context, and this recipe.

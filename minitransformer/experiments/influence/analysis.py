@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import count
 from os import PathLike
-from typing import NamedTuple
 
 import numpy as np
 
@@ -60,9 +59,9 @@ def analyze_training_influence(
     checkpoint, and with `train` three trainings per prompt and seed; the memory is a copy of the parameters per prompt.
     The model's parameters and their gradients do not change.
 
-    Raises ValueError for no prompts, a prompt of fewer than two tokens or too long for an answer, passages that are
-    missing, too short, too long or too few to calibrate with, settings out of range, and checkpoints of another
-    tokenizer; TypeError for prompts that are not text; OSError for a checkpoint that cannot be read.
+    Raises ValueError for prompts and passages that are missing, too short, too long or too few to calibrate with,
+    settings out of range, and checkpoints of another tokenizer; TypeError for prompts that are not text; OSError for a
+    checkpoint that cannot be read.
     """
     whole("answer_tokens", answer_tokens, least=1)
     one_of("rank_by", rank_by, known=RANKINGS)
@@ -78,8 +77,17 @@ def analyze_training_influence(
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not prompts:
         raise ValueError("prompts is empty; at least one prompt is needed")
-    questions = [question_of(lm, f"prompt {i}", prompt, answer_tokens) for i, prompt in enumerate(prompts)]
-    flags = familiarity_flags(lm, [asked.ids for asked in questions], seen, unseen, false_alarm_rate)
+    asked = [p.as_passage(lm, prompt, f"prompt {i}") for i, prompt in enumerate(prompts)]
+    context = lm.model.config.context
+    for i, prompt in enumerate(asked):
+        if not 2 <= len(prompt.ids) <= context + 1 - answer_tokens:
+            raise ValueError(
+                f"prompt {i} must have from 2 to {context + 1 - answer_tokens} tokens, not {len(prompt.ids)}, because "
+                f"the model's context is {context} and the answer has {answer_tokens} tokens"
+            )
+    answers = [greedy_answer(lm, prompt.ids, answer_tokens) for prompt in asked]
+    exercises = [p.answer_after(prompt.ids, answer) for prompt, answer in zip(asked, answers, strict=True)]
+    flags = familiarity_flags(lm, [prompt.ids for prompt in asked], seen, unseen, false_alarm_rate)
     pairs = [] if not seen else [(lm, 1.0)] if checkpoints is None else list(checkpoints)
     if seen and not pairs:
         raise ValueError("checkpoints is empty; use None for the model alone")
@@ -91,64 +99,40 @@ def analyze_training_influence(
         if progress is not None:
             progress(next(done), total)
 
-    measures: Sequence = 2 * ([None] * len(questions),)
+    measures: Sequence = 2 * ([None] * len(asked),)
     if seen:
-        answers = [asked.exercise for asked in questions]
-        measures = influences(models(lm, pairs), answers, list(map(p.next_tokens, seen)), passage_done)
+        measures = influences(models(lm, pairs), exercises, list(map(p.next_tokens, seen)), passage_done)
     analysed = [
         PromptInfluence(
-            prompt=asked.prompt,
-            tokens=len(asked.ids),
-            perplexity=math.exp(-p.token_log_probabilities(lm.model, asked.ids).mean()),
-            answer="".join(token_strings(lm.tokenizer, asked.answer_ids)),
-            answer_ids=asked.answer_ids.tolist(),
-            confidence=math.exp(-p.answer_loss(lm.model, asked.exercise)),
+            prompt=prompt.text,
+            tokens=len(prompt.ids),
+            perplexity=math.exp(-p.token_log_probabilities(lm.model, prompt.ids).mean()),
+            answer="".join(token_strings(lm.tokenizer, answer)),
+            answer_ids=answer.tolist(),
+            confidence=math.exp(-p.answer_loss(lm.model, exercise)),
             **flag,
             influence=influence,
             cosine=cosine,
             ranked_by=rank_by,
             retraining=None,
         )
-        for asked, flag, influence, cosine in zip(questions, flags, *measures, strict=True)
+        for prompt, answer, exercise, flag, influence, cosine in zip(
+            asked, answers, exercises, flags, *measures, strict=True
+        )
     ]
     if train is not None:
         analysed = [
-            replace(prompt, retraining=retrain_without(train, seen, prompt.ranking[:remove], asked.exercise, seeds))
-            for prompt, asked in zip(analysed, questions, strict=True)
+            replace(prompt, retraining=retrain_without(train, seen, prompt.ranking[:remove], exercise, seeds))
+            for prompt, exercise in zip(analysed, exercises, strict=True)
         ]
     texts, rates = [passage.text for passage in seen], [float(rate) for _, rate in pairs]
     return TrainingInfluence(prompts=tuple(analysed), passages=texts, held_out=len(unseen), learning_rates=rates)
 
 
-class Question(NamedTuple):
-    """A prompt, its ids (n,), the ids of the model's answer, and the exercise of predicting the answer."""
-
-    prompt: str
-    ids: np.ndarray
-    answer_ids: np.ndarray
-    exercise: tuple
-
-
-def question_of(lm, name: str, prompt: str, answer_tokens: int) -> Question:
-    """Return a prompt with the model's greedy answer of `answer_tokens` ids, or fewer if the text ends."""
-    if not isinstance(prompt, str):
-        raise TypeError(f"{name} must be a str, not {type(prompt).__name__}")
-    try:
-        ids = lm.encode(prompt)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
-    if len(ids) < 2:
-        raise ValueError(f"{name} must have at least 2 tokens, not {len(ids)}")
-    context = lm.model.config.context
-    most = max(context + 1 - answer_tokens, 0)
-    if len(ids) > most:
-        raise ValueError(
-            f"{name} must have at most {most} tokens, not {len(ids)}, because the model's context is {context} "
-            f"and the answer has {answer_tokens} tokens"
-        )
+def greedy_answer(lm, ids, answer_tokens: int):
+    """Return the model's continuation of ids (n,), of `answer_tokens` ids, or fewer if the text ends."""
     options = {"temperature": 0, "vocab_size": lm.tokenizer.vocab_size, "stop": lm.tokenizer.end_ids}
-    answer_ids = np.array(list(stream(lm.model, ids, answer_tokens, **options)), np.int64)
-    return Question(prompt, ids, answer_ids, p.answer_after(ids, answer_ids))
+    return np.array(list(stream(lm.model, ids, answer_tokens, **options)), np.int64)
 
 
 def models(lm, pairs):

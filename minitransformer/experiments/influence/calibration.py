@@ -2,12 +2,10 @@
 
 The familiarity of a text is the mean log-probability of its tokens except the first, each given those before it;
 exp(−familiarity) is its perplexity. A text from the training set tends to be more familiar than another one (Yeom et
-al., 2018; Carlini et al., 2021). This is a weak sign, because an easy text is familiar in any case. Carlini et al.
-divide by the length to which zlib compresses the text. For a small model and passages of Shakespeare this gained at
-most 0.007 of the area under the curve for 16 characters and lost up to 0.03 for 65, so the score here is not divided.
+al., 2018; Carlini et al., 2021). This is a weak sign, because an easy text is familiar in any case.
 
-Let a score be higher for texts that were seen, and let n texts of the same kind be held out. A text is classified as
-seen if its score exceeds the k-th highest held-out score, with
+Let n texts of the same kind be held out. A text is classified as seen if it is more familiar than the k-th most
+familiar of them, with
 
     k = ⌊α (n + 1)⌋                                 (1)
     t = the k-th highest held-out score             (2)
@@ -15,22 +13,18 @@ seen if its score exceeds the k-th highest held-out score, with
 Reason: if the text were unseen and of the same kind, its rank among the n + 1 would be uniformly distributed, and it
 exceeds t only in the first k ranks. So an unseen text is classified as seen with probability at most α, for any model,
 score and n (conformal prediction: Vovk, Gammerman and Shafer, 2005). Likewise, its p-value is the share of the n + 1
-that score at least as high:
+that score at least as high, and p ≤ α is equivalent to a score above t:
 
     p = (1 + number of held-out scores at least as high) / (n + 1)        (3)
 
-and p ≤ α is equivalent to a score above t. The threshold does not use the seen texts, so fitting does not improve the
-share of them that it finds, or the area under the curve. False alarms are limited rather than misses, because an attack
-that is right about few texts with certainty succeeds, and one that is right about half of them does not (Carlini et
-al., 2022).
+The threshold does not use the seen texts, so fitting does not improve the share of them that it finds. False alarms are
+limited rather than misses, because an attack that is right about few texts with certainty succeeds (Carlini et al.,
+2022). Familiarity depends on the length, so passages are cut to the length of the text in question.
 
-Familiarity depends on the length of a text, so both kinds of passages are cut to the length of the text in question.
-
-Limits. The caller guarantees that the texts are "of the same kind". A later chapter, another speaker or another year
-differs from the seen texts in more ways, and the score may detect these (Duan et al., 2024). One sign of this can be
-checked: if the compressed length, which does not depend on the model, also separates the two (`blind`), the separation
-by the score is not evidence of membership. The guarantee is for one text at a time: of a hundred unseen texts, a share
-of α is flagged.
+Limits. The caller guarantees that the texts are "of the same kind". A later chapter or another year differs from the
+seen texts in more ways, and the score may detect these (Duan et al., 2024). One sign of this can be checked: if the
+compressed length, which does not depend on the model, also separates the two (`blind`), the separation by the score is
+not evidence of membership. The guarantee is for one text at a time: of a hundred unseen texts, a share of α is flagged.
 """
 
 import math

@@ -1,17 +1,11 @@
 """The test of a ranking: training again without the passages that it names.
 
-    train again, from the same initial weights and with the same seed,
-        on all passages
-        without the removed ones
-        without equally many others, drawn at random
-
-and compare the loss of the answer. If the named passages taught it, its loss is higher without them than without the
-others. The difference of the second and the third training is the effect beyond that of fewer passages. It varies
-between seeds, so there are several, and each is compared with the same seed.
+Train again, from the same initial weights and with the same seed, on all passages, without the removed ones, and
+without equally many others, drawn at random. If the named passages taught the answer, its loss is higher without them
+than without the others. The difference varies between seeds, so there are several, each compared with the same seed.
 
 Limits: the test does not identify the important ones of the removed passages. Nor does it show that the remaining ones
-had no effect: if two passages teach the same fact, either can be removed without loss. With few seeds, the standard
-error is uncertain too.
+had no effect: if two passages teach the same fact, either can be removed without loss.
 """
 
 from collections.abc import Callable

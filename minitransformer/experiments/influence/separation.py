@@ -7,8 +7,7 @@ the lowest of all m + n,
     A = (Σ ranks of the first − m (m + 1)/2) / (m n)                                        (1)
 
 which is Mann and Whitney's U divided by the number of pairs. If the true area were θ, and the scores exponentially
-distributed, the variance of A would be (Hanley and McNeil; m and n are replaced by their mean where they differ, so
-that the order of the groups does not matter)
+distributed, the variance of A would be (with m and n replaced by their mean where they differ)
 
     V(θ) = θ (1 − θ)/(m n) · [1 + N ((1 − θ)/(2 − θ) + θ/(1 + θ))],   N = (m + n)/2 − 1     (2)
 
@@ -16,10 +15,9 @@ and the interval contains every θ from which A is not too far (Newcombe, 2006, 
 
     |A − θ| ≤ z √V(θ)                                                                       (3)
 
-It has two advantages over DeLong's and the bootstrap. It uses the variance at θ rather than at A, as Wilson's interval
-does. So it stays within [0, 1], and does not shrink to a point at A = 1, as the other two do. And at θ = ½ the variance
-is (m + n + 1)/(12 m n), that of U for equal groups, for any distribution of the scores: **the interval excludes 0.5
-exactly when Mann and Whitney's test rejects chance.**
+As in Wilson's interval, the variance is that at θ rather than at A. So the interval stays within [0, 1] and does not
+shrink to a point at A = 1. And at θ = ½ the variance is (m + n + 1)/(12 m n), that of U for equal groups, for any
+distribution of the scores: **the interval excludes 0.5 exactly when Mann and Whitney's test rejects chance.**
 
 Limits: passages count as independent draws. Neighbours in one text are not, and the interval is then too narrow.
 """

@@ -4,8 +4,7 @@
     print(learned)
 
 **Accuracy** is measured on new rows of each pattern, at the greatest trained length and at one and a half times this
-length, which training never shows. Whole answers and single tokens are counted. Intervals are Wilson's (1927) at 95 %.
-The tokens of one row are not independent, so those of n rows count as n: the intervals are rather too wide.
+length. Intervals are Wilson's (1927) at 95 %. The tokens of one row are not independent, so those of n rows count as n.
 
 **Heads.** Every head has scores (heads.py), and for every pattern the accuracy without it (ablation.py), which tests
 the scores. An induction head has a score of at least NOTABLE. Its *feeder* is the head of an earlier block whose
@@ -13,14 +12,10 @@ ablation lowers this score most: usually a previous-token head in a model with r
 duplicate-token head in a model with positions in the stream. Then follow its circuits (circuits.py), and the accuracy
 without all induction heads, compared with that without equally many heads that are neither induction heads nor feeder.
 
-**Time.** `moment_of_induction` finds, in the records of training, the first evaluation with a head's score of at least
-NOTABLE.
-
-Limits. New rows are not always unseen: `count` has fewer than a hundred rows of each length, all of them in the
-training, and `add` has fewer than ten thousand sums of two numbers, so both can be memorised. A high accuracy does not
-reveal the procedure: a model of one layer exceeds chance on several patterns by attending to a typical distance or to
-earlier symbols. The scores are measured on random sequences that occur twice, of many lengths (see heads.py); the
-heads' roles in the other patterns are shown only by the ablations.
+Limits. New rows are not always unseen: `count` has fewer than a hundred rows of each length, and `add` fewer than ten
+thousand sums of two numbers, so both can be memorised. A high accuracy does not reveal the procedure: a model of one
+layer exceeds chance on several patterns by attending to a typical distance or to earlier symbols. The scores are
+measured on random sequences that occur twice; the heads' roles in other patterns are shown only by the ablations.
 """
 
 import math
@@ -33,7 +28,7 @@ from minitransformer.analysis.ablation import mean_head_outputs, without_heads
 from minitransformer.analysis.circuits import Circuit, head_name, ov_circuit, pointer_circuit, qk_circuit
 from minitransformer.analysis.data import Data
 from minitransformer.analysis.heads import HeadScores, head_scores, random_sequences_twice
-from minitransformer.experiments.patterns.training import check_vocabulary, greatest_length
+from minitransformer.experiments.patterns.training import check_fits, greatest_length
 from minitransformer.system.tables import table
 from minitransformer.system.values import one_of, whole
 from minitransformer.text import PATTERNS, accuracy, right_rows
@@ -68,19 +63,17 @@ class PatternAccuracy:
 
 @dataclass(frozen=True)
 class InductionCircuit(Data):
-    """The heads with which a model does induction, and the accuracy without them.
+    """The heads with which a model does induction, and the accuracy without them; NaN if there are none to remove.
 
     head             (block, head) with the highest induction score
     heads            all heads with a score of at least NOTABLE
-    feeder           (block, head) of an earlier block whose ablation lowers the score of `head` most; None if there is
-                     no earlier block
-    score, score_without_feeder   induction score of `head`; NaN without a feeder
+    feeder           (block, head) of an earlier block whose ablation lowers the score of `head` most, or None
+    score, score_without_feeder   induction score of `head`
     whole            accuracy per token on the pattern "induction", with every head
-    without_head, without_heads, without_feeder   the same without `head`, `heads` or the feeder; NaN if there is no
-                     feeder to remove
+    without_head, without_heads, without_feeder   the same without `head`, `heads` or the feeder
     others           number of other heads that are removed together for comparison: as many as `heads`, or all if
                      there are fewer. The feeder does not count as another head
-    without_others   mean accuracy without so many other heads; NaN if there are no others
+    without_others   mean accuracy without so many other heads
     ov               the head's circuit over the symbols
     qk, pointer      the two circuits through the feeder, over symbols and over positions; None without a feeder, and
                      the second also without positions in the stream
@@ -188,7 +181,10 @@ def analyze_learned_patterns(
     Raises ValueError for an unknown pattern, or a model whose vocabulary or context is too small.
     """
     names = tuple(PATTERNS) if patterns is None else tuple(patterns)
-    check_analysable(model, names, longest, rows)
+    for name in names:
+        one_of("pattern", name, known=PATTERNS)
+    check_fits(model, names, longest)
+    whole("rows", rows, least=1)
     rng = np.random.default_rng([seed, *b"analysis"])
     accuracies = []
     for name in names:
@@ -200,25 +196,13 @@ def analyze_learned_patterns(
         for name in dict.fromkeys((*names, "induction"))
     }
     ablations = {name: without_each(model, *exercises[name]) for name in names}
-    whole = {name: tokens_right(model, *exercises[name]) for name in names}
+    accurate = {name: tokens_right(model, *exercises[name]) for name in names}
     repeated = random_sequences_twice(rng, longest, SCORE_ROWS)
     scores = head_scores(model, repeated)
     induction = None
     if scores.induction.max() >= NOTABLE:
         induction = induction_circuit(model, scores, repeated, *exercises["induction"], longest)
-    return LearnedPatterns(tuple(accuracies), scores, ablations, whole, induction)
-
-
-def check_analysable(model, names, longest, rows) -> None:
-    for name in names:
-        one_of("pattern", name, known=PATTERNS)
-    check_vocabulary(model)
-    for name in (*names, "induction"):
-        within = PATTERNS[name].longest_within(model.config.context)
-        if not PATTERNS[name].shortest <= greatest_length(name, longest) <= within:
-            limits = f"from {PATTERNS[name].shortest} to {within} for a context of {model.config.context}"
-            raise ValueError(f"{name}: longest must be {limits}, not {longest}")
-    whole("rows", rows, least=1)
+    return LearnedPatterns(tuple(accuracies), scores, ablations, accurate, induction)
 
 
 def measured(model, rng, name: str, length: int, longest: int, rows: int) -> PatternAccuracy:

@@ -75,13 +75,6 @@ class PatternSettings(Settings):
     patterns: tuple[str, ...] = setting(tuple(PATTERNS), "names in PATTERNS to learn", known_patterns)
     longest: int = setting(16, "greatest length to train on; some patterns have a lower limit", whole)
 
-    def __post_init__(self):
-        super().__post_init__()
-        for name in self.patterns:
-            if self.longest < PATTERNS[name].shortest:
-                shortest = PATTERNS[name].shortest
-                raise ValueError(f"{name}: longest must be at least {shortest}, not {self.longest}")
-
     def greatest_length(self, name: str) -> int:
         return greatest_length(name, self.longest)
 
@@ -137,7 +130,7 @@ class PatternRun(Run):
     picture = LOSS_FILE
 
     def __init__(self, model, settings: PatternSettings):
-        check_model(model, settings)
+        check_fits(model, settings.patterns, settings.longest)
         rng = np.random.default_rng([settings.seed, KEPT_APART])
         self.exercises = {
             name: PATTERNS[name].sample(rng, EVALUATION_ROWS, settings.greatest_length(name))
@@ -187,20 +180,17 @@ class PatternRun(Run):
         draw_loss_curve(records, path, "training on simple patterns")
 
 
-def check_model(model, settings: PatternSettings) -> None:
-    config = model.config
-    check_vocabulary(model)
-    for name in (*settings.patterns, "induction"):  # the last to score heads on
-        length = settings.greatest_length(name)
-        width = PATTERNS[name].width(length)
-        if width > config.context:
-            needed = f"a context of at least {width} for a length of {length}, not {config.context}"
-            raise ValueError(f"{name} needs {needed}; choose a smaller `longest`")
-
-
-def check_vocabulary(model) -> None:
-    if model.config.vocab_size < VOCAB_SIZE:
-        raise ValueError(f"the patterns need a vocabulary of at least {VOCAB_SIZE}, not {model.config.vocab_size}")
+def check_fits(model, names, longest: int) -> None:
+    """Raise ValueError unless the model can read the patterns, and "induction", on which heads are scored."""
+    vocab_size, context = model.config.vocab_size, model.config.context
+    if vocab_size < VOCAB_SIZE:
+        raise ValueError(f"the patterns need a vocabulary of at least {VOCAB_SIZE}, not {vocab_size}")
+    for name in (*names, "induction"):
+        least, most = PATTERNS[name].shortest, PATTERNS[name].longest_within(context)
+        if not least <= greatest_length(name, longest) <= most:
+            raise ValueError(
+                f"{name}: longest must be from {least} to {most} for a context of {context}, not {longest}"
+            )
 
 
 def quiet_bar(name: str = "") -> ProgressBar:
