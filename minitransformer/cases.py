@@ -10,7 +10,8 @@ The tests check the gradient and the properties of every component in this file,
 implementations. If a component has a faster version in fast/, they check that version as well.
 """
 
-from functools import wraps
+from functools import partial, wraps
+from typing import Any
 
 import numpy as np
 
@@ -79,36 +80,30 @@ def targets(rng, *shape):
 
 
 def mask_with_empty_row(rng):
-    """Return a random mask (B, H, TQ, TK) in which the last query of the first head may attend to no key."""
+    """Return an option of attention: a random mask in which the last query of the first head may attend to no key."""
     mask = rng.random((B, H, TQ, TK)) < 0.6
     mask[..., 0] = True
     mask[:, 0, -1] = False
-    return mask
+    return {"mask": mask}
 
 
-def preference_pairs(rng):
-    """Return logits and targets of safe responses, and of unsafe responses, which are longer."""
-    return normal(rng, B, 3, V), targets(rng, B, 3), normal(rng, B, T, V), targets(rng, B, T)
+def references(rng):
+    """Return the options of direct_preference: log-likelihoods of B pairs under the reference."""
+    return {"reference_safe": normal(rng, B), "reference_unsafe": normal(rng, B)}
 
 
-def references(rng, size):
-    """Return the options of direct_preference: log-likelihoods of `size` pairs under the reference."""
-    return {"reference_safe": normal(rng, size), "reference_unsafe": normal(rng, size)}
-
-
-def qkv(rng, heads, kv_heads):
-    """Return random queries, keys and values. The values have one channel more than the keys."""
-    return normal(rng, B, heads, TQ, D), normal(rng, B, kv_heads, TK, D), normal(rng, B, kv_heads, TK, D + 1)
+def class_weights(rng):
+    return {"weight": rng.random(V) + 0.5}
 
 
 def dropout_on_weights(rng):
-    """Return an argument `on_weights` for attention: dropout with a fixed mask."""
+    """Return an option of attention: dropout of its weights with a fixed mask."""
     keep = rng.random((B, H, TQ, TK)) < 0.7
 
     def on_weights(weights):
         return dropout(weights, keep=keep, p=0.3)
 
-    return on_weights
+    return {"on_weights": on_weights}
 
 
 class AttentionAfterCachedPast(Module):
@@ -191,213 +186,168 @@ def gpt2(**fields):
 
 def llama(**fields):
     """Return a Llama-like model of two blocks: RMS norm, rotary, SwiGLU, grouped heads, no biases, untied head."""
-    settings = {
-        "d_model": 6,
-        "n_heads": 4,
-        "n_kv_heads": 2,
-        "d_head": 8,
-        "n_layers": 2,
-        "d_ff": 9,
-        "norm": "rms_norm",
-        "feed_forward": "swiglu",
-        "positions": "rotary",
-        "bias": False,
-        "tie_embeddings": False,
-        "dtype": "float64",
-    }
-    return Transformer(Config(vocab_size=V, context=7, **settings | fields))
+    settings = {"d_model": 6, "n_heads": 4, "n_kv_heads": 2, "d_head": 8, "n_layers": 2, "d_ff": 9, "bias": False}
+    settings |= {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "tie_embeddings": False}
+    return Transformer(Config(vocab_size=V, context=7, dtype="float64", **settings | fields))
 
 
+def case(name, target, *inputs, drawn=None, **options):
+    """Return a Case of a function.
+
+    An input is a shape, for an array of `normal`, or a function of the random generator. `drawn`, if given, draws
+    further options.
+    """
+
+    def draw(rng):
+        arrays = [normal(rng, *one) if isinstance(one, tuple) else one(rng) for one in inputs]
+        return Call(target, *arrays, **options, **(drawn(rng) if drawn else {}))
+
+    return Case(name, draw)
+
+
+def module(name, make, *inputs, **options):
+    """Return a Case of a module, which make(rng) creates. The other arguments are those of `case`."""
+    return Case(name, lambda rng: case(name, make(rng), *inputs, **options).draw(rng))
+
+
+def shapes_of(heads, kv_heads):
+    """Return the shapes of queries, keys and values. The values have one channel more than the keys."""
+    return (B, heads, TQ, D), (B, kv_heads, TK, D), (B, kv_heads, TK, D + 1)
+
+
+def some_ids(rng):
+    return ids(rng, B, T)
+
+
+def some_targets(rng):
+    return targets(rng, B, T)
+
+
+def dropping(rng):
+    """Return the option of a module with dropout."""
+    return {"rng": rng.spawn(1)[0]}
+
+
+LLAMA: dict[str, Any] = {"n_kv_heads": K, "d_head": 8, "norm": "rms_norm", "feed_forward": "swiglu", "bias": False}
+X, LOGITS, SQUARE, CAUSAL = (B, T, C), (B, T, V), (B, H, T, T), causal_mask(TQ, TK)
+LOSS = cross_entropy, LOGITS, some_targets
+PAIRS = (B, 3, V), lambda rng: targets(rng, B, 3), LOGITS, some_targets  # the unsafe responses are longer
 FUNCTIONS = [
-    Case("linear", lambda rng: Call(linear, normal(rng, B, T, C), normal(rng, C, F), normal(rng, F))),
-    Case("linear, no bias", lambda rng: Call(linear, normal(rng, B, T, C), normal(rng, C, F))),
-    Case("linear, square", lambda rng: Call(linear, normal(rng, B, T, C), normal(rng, C, C), normal(rng, C))),
-    Case("low_rank", lambda rng: Call(low_rank, normal(rng, B, T, C), normal(rng, C, 3), normal(rng, 3, F), scale=0.7)),
-    Case("low_rank, square", lambda rng: Call(low_rank, normal(rng, B, T, C), normal(rng, C, C), normal(rng, C, C))),
-    Case("embedding", lambda rng: Call(embedding, ids(rng, B, T), normal(rng, V, C))),
-    Case("unembedding", lambda rng: Call(unembedding, normal(rng, B, T, C), normal(rng, V, C))),
-    Case("rotary, half", lambda rng: Call(rotary, normal(rng, B, H, T, C), positions=np.arange(3, 3 + T), base=100.0)),
-    Case(
+    case("linear", linear, X, (C, F), (F,)),
+    case("linear, no bias", linear, X, (C, F)),
+    case("linear, square", linear, X, (C, C), (C,)),
+    case("low_rank", low_rank, X, (C, 3), (3, F), scale=0.7),
+    case("low_rank, square", low_rank, X, (C, C), (C, C)),
+    case("embedding", embedding, some_ids, (V, C)),
+    case("unembedding", unembedding, X, (V, C)),
+    case("rotary, half", rotary, (B, H, T, C), positions=np.arange(3, 3 + T), base=100.0),
+    case(
         "rotary, interleaved",
-        lambda rng: Call(rotary, normal(rng, B, H, T, C), positions=rng.permutation(9)[:T], layout="interleaved"),
+        rotary,
+        (B, H, T, C),
+        drawn=lambda rng: {"positions": rng.permutation(9)[:T]},
+        layout="interleaved",
     ),
-    Case("rotary, scaled", lambda rng: Call(rotary, normal(rng, B, H, T, C), positions=np.arange(T), scaling=LLAMA3)),
-    Case("layer_norm", lambda rng: Call(layer_norm, normal(rng, B, T, C), normal(rng, C), normal(rng, C))),
-    Case(
-        "layer_norm, ε = 0.5",
-        lambda rng: Call(layer_norm, normal(rng, B, T, C), normal(rng, C), normal(rng, C), eps=0.5),
-    ),
-    Case("rms_norm", lambda rng: Call(rms_norm, normal(rng, B, T, C), normal(rng, C))),
-    Case("rms_norm, ε = 0.5", lambda rng: Call(rms_norm, normal(rng, B, T, C), normal(rng, C), eps=0.5)),
-    Case("softmax", lambda rng: Call(softmax, normal(rng, B, T, C))),
-    Case("softmax, axis 1", lambda rng: Call(softmax, normal(rng, B, T, C), axis=1)),
-    Case("log_softmax", lambda rng: Call(log_softmax, normal(rng, B, T, C))),
-    Case("log_softmax, axis 1", lambda rng: Call(log_softmax, normal(rng, B, T, C), axis=1)),
-    Case("attention", lambda rng: Call(attention, *qkv(rng, H, H))),
-    Case("attention, square", lambda rng: Call(attention, *(normal(rng, B, H, T, T) for _ in range(3)))),
-    Case("attention, causal", lambda rng: Call(attention, *qkv(rng, H, H), mask=causal_mask(TQ, TK))),
-    Case("attention, masked row", lambda rng: Call(attention, *qkv(rng, H, H), mask=mask_with_empty_row(rng))),
-    Case("attention, grouped", lambda rng: Call(attention, *qkv(rng, H, K), mask=mask_with_empty_row(rng), scale=0.7)),
-    Case("attention, dropout", lambda rng: Call(attention, *qkv(rng, H, K), on_weights=dropout_on_weights(rng))),
-    Case("relu", lambda rng: Call(relu, normal(rng, B, T, C))),
-    Case("silu", lambda rng: Call(silu, normal(rng, B, T, C))),
-    Case("swiglu", lambda rng: Call(swiglu, normal(rng, B, T, F), normal(rng, B, T, F))),
-    Case("gelu", lambda rng: Call(gelu, normal(rng, B, T, C))),
-    Case("gelu, tanh", lambda rng: Call(gelu, normal(rng, B, T, C), approximate="tanh")),
-    Case("dropout", lambda rng: Call(dropout, normal(rng, B, T, C), keep=rng.random((B, T, C)) < 0.7, p=0.3)),
-    Case("cross_entropy", lambda rng: Call(cross_entropy, normal(rng, B, T, V), targets(rng, B, T))),
-    Case(
-        "cross_entropy, sum", lambda rng: Call(cross_entropy, normal(rng, B, T, V), targets(rng, B, T), reduction="sum")
-    ),
-    Case(
-        "cross_entropy, none",
-        lambda rng: Call(cross_entropy, normal(rng, B, T, V), targets(rng, B, T), reduction="none"),
-    ),
-    Case(
-        "cross_entropy, weighted, smoothed",
-        lambda rng: Call(
-            cross_entropy, normal(rng, B, T, V), targets(rng, B, T), weight=rng.random(V) + 0.5, label_smoothing=0.2
-        ),
-    ),
-    Case(
-        "cross_entropy, none, weighted, smoothed",
-        lambda rng: Call(
-            cross_entropy,
-            normal(rng, B, T, V),
-            targets(rng, B, T),
-            weight=rng.random(V) + 0.5,
-            label_smoothing=0.2,
-            reduction="none",
-        ),
-    ),
-    Case(
-        "sequence_log_likelihood",
-        lambda rng: Call(sequence_log_likelihood, normal(rng, B, T, V), targets(rng, B, T)),
-    ),
-    Case("sequence_unlikelihood", lambda rng: Call(sequence_unlikelihood, normal(rng, B, T, V), targets(rng, B, T))),
-    Case("softplus", lambda rng: Call(softplus, normal(rng, B, T, C))),
-    Case("unbounded_difference", lambda rng: Call(unbounded_difference, *preference_pairs(rng))),
-    Case("unlikelihood", lambda rng: Call(unlikelihood, *preference_pairs(rng))),
-    Case(
-        "direct_preference", lambda rng: Call(direct_preference, *preference_pairs(rng), **references(rng, B), beta=0.6)
-    ),
-    Case("logit_difference", lambda rng: Call(logit_difference(2, 4), normal(rng, B, V))),
+    case("rotary, scaled", rotary, (B, H, T, C), positions=np.arange(T), scaling=LLAMA3),
+    case("layer_norm", layer_norm, X, (C,), (C,)),
+    case("layer_norm, ε = 0.5", layer_norm, X, (C,), (C,), eps=0.5),
+    case("rms_norm", rms_norm, X, (C,)),
+    case("rms_norm, ε = 0.5", rms_norm, X, (C,), eps=0.5),
+    case("softmax", softmax, X),
+    case("softmax, axis 1", softmax, X, axis=1),
+    case("log_softmax", log_softmax, X),
+    case("log_softmax, axis 1", log_softmax, X, axis=1),
+    case("attention", attention, *shapes_of(H, H)),
+    case("attention, square", attention, SQUARE, SQUARE, SQUARE),
+    case("attention, causal", attention, *shapes_of(H, H), mask=CAUSAL),
+    case("attention, masked row", attention, *shapes_of(H, H), drawn=mask_with_empty_row),
+    case("attention, grouped", attention, *shapes_of(H, K), drawn=mask_with_empty_row, scale=0.7),
+    case("attention, dropout", attention, *shapes_of(H, K), drawn=dropout_on_weights),
+    case("relu", relu, X),
+    case("silu", silu, X),
+    case("swiglu", swiglu, (B, T, F), (B, T, F)),
+    case("gelu", gelu, X),
+    case("gelu, tanh", gelu, X, approximate="tanh"),
+    case("dropout", dropout, X, drawn=lambda rng: {"keep": rng.random(X) < 0.7}, p=0.3),
+    case("cross_entropy", *LOSS),
+    case("cross_entropy, sum", *LOSS, reduction="sum"),
+    case("cross_entropy, none", *LOSS, reduction="none"),
+    case("cross_entropy, weighted, smoothed", *LOSS, drawn=class_weights, label_smoothing=0.2),
+    case("cross_entropy, none, weighted, smoothed", *LOSS, drawn=class_weights, label_smoothing=0.2, reduction="none"),
+    case("sequence_log_likelihood", sequence_log_likelihood, LOGITS, some_targets),
+    case("sequence_unlikelihood", sequence_unlikelihood, LOGITS, some_targets),
+    case("softplus", softplus, X),
+    case("unbounded_difference", unbounded_difference, *PAIRS),
+    case("unlikelihood", unlikelihood, *PAIRS),
+    case("direct_preference", direct_preference, *PAIRS, drawn=references, beta=0.6),
+    case("logit_difference", logit_difference(2, 4), (B, V)),
 ]
 
+SEEN = {"mask": causal_mask(T, T)}
+block, heads = partial(TransformerBlock, C, 2, F), partial(MultiHeadAttention, C, 2)
 MODULES = [
-    Case("Linear", lambda rng: Call(Linear(C, F), normal(rng, B, T, C))),
-    Case("LowRankLinear", lambda rng: Call(LowRankLinear(Linear(C, F), 3, 2.0), normal(rng, B, T, C))),
-    Case("Embedding", lambda rng: Call(Embedding(V, C), ids(rng, B, T))),
-    Case("Unembedding", lambda rng: Call(Unembedding(Parameter(normal(rng, V, C))), normal(rng, B, T, C))),
-    Case("Rotary", lambda rng: Call(Rotary(base=100.0), normal(rng, B, H, T, C), positions=np.arange(T))),
-    Case("LayerNorm", lambda rng: Call(LayerNorm(C), normal(rng, B, T, C))),
-    Case("RMSNorm", lambda rng: Call(RMSNorm(C), normal(rng, B, T, C))),
-    Case("Softmax", lambda rng: Call(Softmax(axis=1), normal(rng, B, T, C))),
-    Case("Dropout", lambda rng: Call(Dropout(0.3), normal(rng, B, T, C), rng=rng.spawn(1)[0])),
-    Case("Dropout, recomputed", lambda rng: Call(Recomputed(Dropout(0.3)), normal(rng, B, T, C), rng=rng.spawn(1)[0])),
-    Case("Identity", lambda rng: Call(Identity(), normal(rng, B, T, C))),
-    Case(
-        "MultiHeadAttention, causal, dropout",
-        lambda rng: Call(
-            MultiHeadAttention(C, 2, dropout=0.3), normal(rng, B, T, C), mask=causal_mask(T, T), rng=rng.spawn(1)[0]
-        ),
-    ),
-    Case(
+    module("Linear", lambda rng: Linear(C, F), X),
+    module("LowRankLinear", lambda rng: LowRankLinear(Linear(C, F), 3, 2.0), X),
+    module("Embedding", lambda rng: Embedding(V, C), some_ids),
+    module("Unembedding", lambda rng: Unembedding(Parameter(normal(rng, V, C))), X),
+    module("Rotary", lambda rng: Rotary(base=100.0), (B, H, T, C), positions=np.arange(T)),
+    module("LayerNorm", lambda rng: LayerNorm(C), X),
+    module("RMSNorm", lambda rng: RMSNorm(C), X),
+    module("Softmax", lambda rng: Softmax(axis=1), X),
+    module("Dropout", lambda rng: Dropout(0.3), X, drawn=dropping),
+    module("Dropout, recomputed", lambda rng: Recomputed(Dropout(0.3)), X, drawn=dropping),
+    module("Identity", lambda rng: Identity(), X),
+    module("MultiHeadAttention, causal, dropout", lambda rng: heads(dropout=0.3), X, drawn=dropping, **SEEN),
+    module(
         "MultiHeadAttention, grouped, rotary",
-        lambda rng: Call(
-            MultiHeadAttention(C, H, K, 8, bias=False, rotary=Rotary(100.0)),
-            normal(rng, B, T, C),
-            mask=causal_mask(T, T),
-        ),
+        lambda rng: MultiHeadAttention(C, H, K, 8, bias=False, rotary=Rotary(100.0)),
+        X,
+        **SEEN,
     ),
-    Case(
-        "MultiHeadAttention, cached past",
-        lambda rng: Call(AttentionAfterCachedPast(rng), normal(rng, B, T, C)),
+    module("MultiHeadAttention, cached past", AttentionAfterCachedPast, X),
+    module("apply, learned queries", LearnedQueries, *shapes_of(H, H)[1:]),
+    module("FeedForward", lambda rng: FeedForward(C, F), X),
+    module("FeedForward, tanh", lambda rng: FeedForward(C, F, "gelu_tanh"), X),
+    module("FeedForward, ReLU", lambda rng: FeedForward(C, F, "relu"), X),
+    module("GatedFeedForward", lambda rng: GatedFeedForward(C, F, bias=True), X),
+    module("TransformerBlock, GPT-2-like", lambda rng: block(dropout=0.2), X, drawn=dropping, **SEEN),
+    module(
+        "TransformerBlock, Llama-like", lambda rng: TransformerBlock(C, H, F, rotary=Rotary(100.0), **LLAMA), X, **SEEN
     ),
-    Case("apply, learned queries", lambda rng: Call(LearnedQueries(rng), *qkv(rng, H, H)[1:])),
-    Case("FeedForward", lambda rng: Call(FeedForward(C, F), normal(rng, B, T, C))),
-    Case("FeedForward, tanh", lambda rng: Call(FeedForward(C, F, "gelu_tanh"), normal(rng, B, T, C))),
-    Case("FeedForward, ReLU", lambda rng: Call(FeedForward(C, F, "relu"), normal(rng, B, T, C))),
-    Case("GatedFeedForward", lambda rng: Call(GatedFeedForward(C, F, bias=True), normal(rng, B, T, C))),
-    Case(
-        "TransformerBlock, GPT-2-like",
-        lambda rng: Call(
-            TransformerBlock(C, 2, F, dropout=0.2), normal(rng, B, T, C), mask=causal_mask(T, T), rng=rng.spawn(1)[0]
-        ),
-    ),
-    Case(
-        "TransformerBlock, Llama-like",
-        lambda rng: Call(
-            TransformerBlock(
-                C,
-                H,
-                F,
-                n_kv_heads=K,
-                d_head=8,
-                norm="rms_norm",
-                feed_forward="swiglu",
-                bias=False,
-                rotary=Rotary(100.0),
-            ),
-            normal(rng, B, T, C),
-            mask=causal_mask(T, T),
-        ),
-    ),
-    Case(
-        "TransformerBlock, hooked",
-        lambda rng: Call(Hooked(TransformerBlock(C, 2, F), shrink), normal(rng, B, T, C), mask=causal_mask(T, T)),
-    ),
-    Case(
-        "TransformerBlock, recorded",
-        lambda rng: Call(
-            Hooked(TransformerBlock(C, 2, F), gradient_recorder({}, {}, "any")),
-            normal(rng, B, T, C),
-            mask=causal_mask(T, T),
-        ),
-    ),
-    Case(
+    module("TransformerBlock, hooked", lambda rng: Hooked(block(), shrink), X, **SEEN),
+    module("TransformerBlock, recorded", lambda rng: Hooked(block(), gradient_recorder({}, {}, "any")), X, **SEEN),
+    module(
         "TransformerBlock, partly replaced",
-        lambda rng: Call(
-            Hooked(TransformerBlock(C, 2, F), replaced_by(0.3, (..., 1))),
-            normal(rng, B, T, C),
-            mask=causal_mask(T, T),
-        ),
+        lambda rng: Hooked(block(), replaced_by(0.3, (..., 1))),
+        X,
+        **SEEN,
     ),
-    Case(
-        "MultiHeadAttention, hidden keys",
-        lambda rng: Call(Hooked(MultiHeadAttention(C, 2), hide([0, 2]), ["weights"]), normal(rng, B, T, C)),
+    module("MultiHeadAttention, hidden keys", lambda rng: Hooked(heads(), hide([0, 2]), ["weights"]), X),
+    module(
+        "MultiHeadAttention, hidden keys, causal", lambda rng: Hooked(heads(), hide([1, 3]), ["weights"]), X, **SEEN
     ),
-    Case(
-        "MultiHeadAttention, hidden keys, causal",
-        lambda rng: Call(
-            Hooked(MultiHeadAttention(C, 2), hide([1, 3]), ["weights"]), normal(rng, B, T, C), mask=causal_mask(T, T)
-        ),
-    ),
-    Case("Transformer, GPT-2-like", lambda rng: Call(gpt2(), ids(rng, B, T), rng=rng.spawn(1)[0])),
-    Case(
-        "Transformer, GPT-2-like, sinusoidal",
-        lambda rng: Call(gpt2(positions="sinusoidal", n_layers=1), ids(rng, B, T)),
-    ),
-    Case(
+    module("Transformer, GPT-2-like", lambda rng: gpt2(), some_ids, drawn=dropping),
+    module("Transformer, GPT-2-like, sinusoidal", lambda rng: gpt2(positions="sinusoidal", n_layers=1), some_ids),
+    module(
         "Transformer.loss, GPT-2-like",
-        lambda rng: Call(gpt2().loss, ids(rng, B, T), targets(rng, B, T), rng=rng.spawn(1)[0], label_smoothing=0.1),
+        lambda rng: gpt2().loss,
+        some_ids,
+        some_targets,
+        drawn=dropping,
+        label_smoothing=0.1,
     ),
-    Case(
-        "Transformer.loss, recomputed",
-        lambda rng: Call(gpt2().loss, ids(rng, B, T), targets(rng, B, T), rng=rng.spawn(1)[0], recompute=True),
+    module(
+        "Transformer.loss, recomputed", lambda rng: gpt2().loss, some_ids, some_targets, drawn=dropping, recompute=True
     ),
-    Case("Transformer, two leading axes", lambda rng: Call(gpt2(n_layers=1), ids(rng, B, 3, T))),
-    Case("Transformer, Llama-like", lambda rng: Call(llama(), ids(rng, B, T))),
-    Case("Transformer, Llama-like, tied", lambda rng: Call(llama(tie_embeddings=True, n_layers=1), ids(rng, B, T))),
-    Case(
+    module("Transformer, two leading axes", lambda rng: gpt2(n_layers=1), lambda rng: ids(rng, B, 3, T)),
+    module("Transformer, Llama-like", lambda rng: llama(), some_ids),
+    module("Transformer, Llama-like, tied", lambda rng: llama(tie_embeddings=True, n_layers=1), some_ids),
+    module(
         "PairedLoss, direct preference",
-        lambda rng: Call(
-            PairedLoss(gpt2(n_layers=1), direct_preference),
-            ids(rng, 2 * B, T),
-            targets(rng, 2 * B, T),
-            rng=rng.spawn(1)[0],
-            **references(rng, B),
-        ),
+        lambda rng: PairedLoss(gpt2(n_layers=1), direct_preference),
+        lambda rng: ids(rng, 2 * B, T),
+        lambda rng: targets(rng, 2 * B, T),
+        drawn=lambda rng: dropping(rng) | references(rng),
     ),
 ]
 
@@ -442,33 +392,16 @@ def engine_cases():
     from minitransformer.fast.query_blocks import in_query_blocks
 
     rng = np.random.default_rng(0)
+    shapes, masked = shapes_of(H, K), {"drawn": mask_with_empty_row}
     return [
         *(twin_of_case(case) for case in FUNCTIONS if case.draw(rng).target in TWINS),
-        Case(
-            "blocked_attention",
-            lambda rng: Call(
-                blocked_attention, *qkv(rng, H, K), mask=mask_with_empty_row(rng), scale=0.7, queries=2, keys=2
-            ),
+        case("blocked_attention", blocked_attention, *shapes, **masked, scale=0.7, queries=2, keys=2),
+        case(
+            "blocked_attention, causal", blocked_attention, *shapes_of(H, H), mask=CAUSAL, scale=0.6, queries=2, keys=2
         ),
-        Case(
-            "blocked_attention, causal",
-            lambda rng: Call(
-                blocked_attention, *qkv(rng, H, H), mask=causal_mask(TQ, TK), scale=0.6, queries=2, keys=2
-            ),
-        ),
-        Case("blocked_attention, unmasked", lambda rng: Call(blocked_attention, *qkv(rng, H, H), scale=0.6, keys=2)),
-        Case(
-            "in_head_groups",
-            lambda rng: Call(
-                in_head_groups, *qkv(rng, H, K), attention=attention, mask=mask_with_empty_row(rng), scale=0.7, groups=2
-            ),
-        ),
-        Case(
-            "in_query_blocks",
-            lambda rng: Call(
-                in_query_blocks, *qkv(rng, H, K), attention=attention, mask=causal_mask(TQ, TK), scale=0.7, queries=2
-            ),
-        ),
+        case("blocked_attention, unmasked", blocked_attention, *shapes_of(H, H), scale=0.6, keys=2),
+        case("in_head_groups", in_head_groups, *shapes, **masked, attention=attention, scale=0.7, groups=2),
+        case("in_query_blocks", in_query_blocks, *shapes, attention=attention, mask=CAUSAL, scale=0.7, queries=2),
     ]
 
 

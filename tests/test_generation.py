@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from strategies import configs, random_ids, random_model, rngs
 
 from minitransformer import Config, KeyValueCache, generate
-from minitransformer.generation import LayerCache, sample, stream, window_start
+from minitransformer.generation import LayerCache, sample, stream
 
 FAMILIES = {
     "gpt2": Config(vocab_size=11, context=8, d_model=12, n_heads=3, feed_forward="gelu_tanh", dtype="float64"),
@@ -112,11 +112,6 @@ def test_the_cache_changes_no_token(config, rng, prompt, new, temperature, batch
     assert np.array_equal(cached, uncached)
 
 
-@given(st.integers(1, 40), st.integers(1, 9))
-def test_a_full_context_drops_its_oldest_half(length, context):
-    assert window_start(length, context) == windows(length, context)
-
-
 def test_the_cache_spares_the_work_of_earlier_positions(model):
     widths = []
 
@@ -198,20 +193,6 @@ def test_top_k_of_one_and_a_vanishing_temperature_are_greedy(model, rng):
     assert np.array_equal(generate(model, ids, 12, temperature=1e-6, rng=rng), greedy)
 
 
-def test_a_temperature_too_small_to_divide_by_is_greedy():
-    rows = np.array([[-2.0, 1.0, 3.0, 2.0], [5.0, -1.0, 3.0, 0.0]])
-    tokens = sample(rows, temperature=5e-324, top_k=None, top_p=None, rng=np.random.default_rng(0))
-    assert tokens.tolist() == [2, 0]
-
-
-@given(rngs, st.floats(-1e4, 1e4))
-def test_a_shift_of_all_logits_changes_no_choice(rng, shift):
-    rows = rng.normal(size=(50, 6))
-    settings = {"temperature": 0.9, "top_k": 4, "top_p": 0.9}
-    first, second = (sample(x, **settings, rng=np.random.default_rng(1)) for x in (rows, rows + shift))
-    assert (first != second).sum() <= 1  # rounding of the shift may move a border past a number
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("temperature", [0, 1])
 def test_logits_that_are_not_finite_are_an_error_and_not_a_token(bad, temperature):
@@ -222,13 +203,6 @@ def test_logits_that_are_not_finite_are_an_error_and_not_a_token(bad, temperatur
 # Seeds and batches
 
 
-def test_the_same_seed_gives_the_same_tokens_and_another_seed_others(model):
-    prompt = np.array([1, 2])
-    first, again, other = (generate(model, prompt, 40, rng=np.random.default_rng(seed)) for seed in (5, 5, 6))
-    assert np.array_equal(first, again) and not np.array_equal(first, other)
-    assert np.array_equal(generate(model, prompt, 40), generate(model, prompt, 40, rng=np.random.default_rng(0)))
-
-
 @given(configs(), rngs, st.integers(1, 8), st.integers(0, 8))
 def test_a_batch_equals_a_loop_when_greedy(config, rng, prompt, new):
     model = random_model(config, rng)
@@ -237,25 +211,13 @@ def test_a_batch_equals_a_loop_when_greedy(config, rng, prompt, new):
     assert np.array_equal(batch, [generate(model, row, new, temperature=0) for row in ids])
 
 
-def test_a_row_of_a_batch_draws_its_own_numbers():
-    tokens = generate(Fixed(np.zeros(50)), np.zeros((2, 1), int), 20, rng=np.random.default_rng(0))
-    assert not np.array_equal(tokens[0], tokens[1])
-
-
 def test_the_stream_yields_the_tokens_of_generate_one_by_one(model, rng):
     ids = random_ids(model.config, rng, 2, 3)
     tokens = list(stream(model, ids, 10, rng=np.random.default_rng(4)))
     assert [token.shape for token in tokens] == [(2,)] * 10
     whole = generate(model, ids, 10, rng=np.random.default_rng(4))
     assert np.array_equal(np.stack(tokens, axis=1), whole[:, 3:])
-
-
-def test_the_stream_does_no_step_before_it_is_asked(model):
-    recorded = Recorded(model)
-    tokens = stream(recorded, np.array([1, 2]), 10)
-    assert len(recorded.seen) == 0
-    next(tokens)
-    assert len(recorded.seen) == 1
+    assert not np.array_equal(whole, generate(model, ids, 10, rng=np.random.default_rng(5)))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.uint64])
@@ -304,10 +266,6 @@ def test_invalid_ids_are_named_before_the_first_token(begin, ids, error, words):
         begin(Fixed([0.0, 1.0]), ids)
 
 
-def test_a_list_of_ids_will_do():
-    assert generate(Fixed([0.0, 1.0]), [0, 1], 2, temperature=0).tolist() == [0, 1, 1, 1]
-
-
 # Where it stops
 
 
@@ -333,21 +291,6 @@ def test_after_a_stop_nothing_follows_and_nothing_before_it_changes(config, rng,
     assert stopped.shape[1] - prompt == max(lengths, default=0)
 
 
-def test_rows_that_stop_at_different_steps_wait_for_the_last():
-    class Counting:
-        """Each row continues to count up from its last token."""
-
-        config = Config(vocab_size=10, context=16)
-
-        def predict(self, ids, *, cache=None, last_only=False):
-            if cache is not None:
-                cache.layers[0].length += ids.shape[-1]
-            return np.eye(10)[(ids + 1) % 10]
-
-    ids = generate(Counting(), np.array([[5], [3], [6]]), 9, temperature=0, stop=[7, 9])
-    assert ids.tolist() == [[5, 6, 7, 7, 7], [3, 4, 5, 6, 7], [6, 7, 7, 7, 7]]
-
-
 def test_a_prompt_that_ends_with_a_stop_is_continued_and_no_stop_means_none():
     model = Fixed([0.0, 3.0, 1.0])
     assert generate(model, np.array([0, 1]), 3, temperature=0, stop=[1]).tolist() == [0, 1, 1]
@@ -371,16 +314,3 @@ def test_a_cache_of_the_first_positions_changes_no_token(config, rng, data):
     expected = generate(model, ids[:prompt], new, 1.0, rng=np.random.default_rng(3))
     seen = [int(i) for i in stream(model, ids[:prompt], new, 1.0, rng=np.random.default_rng(3), cache=cache)]
     assert seen == expected[prompt:].tolist()
-
-
-def test_a_given_cache_holds_all_but_the_last_token_afterwards(model, rng):
-    ids = random_ids(model.config, rng, 4)
-    cache = KeyValueCache(model.config)
-    looked_at = Recorded(model)
-    first = [int(i) for i in stream(looked_at, ids, 2, temperature=0, cache=cache)]
-    assert cache.length == 5  # four of the prompt, and the first of two tokens
-    longer = np.array([*ids, *first, 3])
-    list(stream(looked_at, longer, 1, temperature=0, cache=cache))
-    assert cache.length == 7
-    full = model(longer[None])[0][0, -1]
-    assert np.allclose(looked_at.seen[-1], full, rtol=1e-9, atol=1e-9 * abs(full).max())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minitransformer import Config, Transformer
-from minitransformer.analysis.hooks import frozen, record, record_gradients, replaced_by
+from minitransformer.analysis.hooks import record, record_gradients, replaced_by
 
 NAMES = [
     "embedding",
@@ -75,15 +75,3 @@ def test_recording_gradients_leaves_those_of_the_parameters_alone(model, ids, rn
     assert [p.requires_grad for p in model.parameters()] == [
         p is not model.embedding.weight for p in model.parameters()
     ]
-
-
-def test_freezing_ends_with_the_block_also_after_an_exception(model):
-    with pytest.raises(ZeroDivisionError), frozen(model):
-        assert not any(p.requires_grad for p in model.parameters())
-        raise ZeroDivisionError
-    assert all(p.requires_grad for p in model.parameters())
-
-
-def test_an_unknown_activation_is_named_with_its_nearest(model, ids):
-    with pytest.raises(KeyError, match=r"'blocks\.0\.atention'; the nearest is 'blocks\.0\.attention'"):
-        record(model, ids, ["blocks.0.atention"])

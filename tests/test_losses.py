@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 from strategies import batch_shapes, rngs, sizes
 
-from minitransformer import cross_entropy, log_softmax, softmax
+from minitransformer import cross_entropy
 
 
 @st.composite
@@ -75,13 +75,6 @@ def test_its_gradient_sums_to_zero_over_the_vocabulary(call):
     assert np.allclose(dlogits.sum(axis=-1), 0, atol=1e-13)
 
 
-@given(calls(), st.floats(-1e3, 1e3))
-def test_it_ignores_a_shift_of_the_logits(call, shift):
-    _, logits, targets, options = call
-    expected = cross_entropy(logits, targets, **options)[0]
-    assert np.allclose(cross_entropy(logits + shift, targets, **options)[0], expected, atol=1e-9)
-
-
 @given(calls())
 def test_ignored_positions_change_nothing_and_have_no_gradient(call):
     rng, logits, targets, options = call
@@ -90,25 +83,6 @@ def test_ignored_positions_change_nothing_and_have_no_gradient(call):
     other = logits + 10 * rng.normal(size=logits.shape) * ignored[..., None]
     assert np.array_equal(cross_entropy(other, targets, **options)[0], loss)
     assert not backward()[ignored].any()
-
-
-def test_without_options_it_is_minus_log_softmax_and_its_gradient_what_was_said_minus_what_was_true(rng):
-    logits, targets = rng.normal(size=(2, 3, 5)), rng.integers(0, 5, size=(2, 3))
-    loss, backward = cross_entropy(logits, targets)
-    one_hot = np.eye(5)[targets]
-    assert loss == pytest.approx(-(one_hot * log_softmax(logits)[0]).sum() / 6)
-    assert np.allclose(backward(), (softmax(logits)[0] - one_hot) / 6)
-    assert np.allclose(backward(3.0), 3 * backward())
-
-
-def test_equal_logits_cost_the_logarithm_of_the_vocabulary():
-    assert cross_entropy(np.zeros((2, 7)), np.array([0, 3]))[0] == pytest.approx(np.log(7))
-
-
-def test_the_mean_divides_by_the_weights_of_the_targets(rng):
-    logits, weight = rng.normal(size=(2, 3)), np.array([1.0, 10.0, 100.0])
-    one, two = (cross_entropy(logits[i : i + 1], np.array([t]))[0] for i, t in [(0, 0), (1, 1)])
-    assert cross_entropy(logits, np.array([0, 1]), weight=weight)[0] == pytest.approx((1 * one + 10 * two) / 11)
 
 
 @pytest.mark.parametrize("options", [{}, {"reduction": "sum"}, {"label_smoothing": 0.1}])

@@ -22,13 +22,12 @@ from dataclasses import asdict
 from statistics import median
 
 from minitransformer.bench.estimates import paired_ratio, summary
-from minitransformer.bench.worker import BARE, ENGINE, OURS, EngineError, EngineProcess
+from minitransformer.bench.worker import EngineError, EngineProcess
 
 TURNS = 3
 SETTLE = 0.25  # seconds between turns, for the threads of the previous engine to fall asleep
 DECODING_SHARE = 0.25  # time of a turn of decoding, as a share of that of a turn of training steps
 TOLERANCE = 1e-4  # relative difference of the first losses, in float32
-ALSO_DECODING = (*BARE, "torch")  # in addition to the first engine; the others decode like one of these
 TIMED = {"steps": "step", "decode": "decode", "prompt": "prompt"}  # {question asked in turns: its name in the results}
 
 
@@ -54,14 +53,9 @@ def measure_size(size, engines, *, threads: int, rounds: int, seconds: float, pr
 
 
 def measure_round(running: dict, size, number: int, seconds: float, progress) -> dict:
-    """Measure one round and return {engine: {question: answer}}."""
-    first = next(iter(running))
-    decoding = [name for name in running if name == first or name in ALSO_DECODING]
-    if first == OURS and ENGINE in decoding:
-        decoding.remove(ENGINE)  # decodes like the first engine
-    answers = {name: {} for name in running}
+    answers, names = {name: {} for name in running}, list(running)
 
-    def in_turns(names, question, **arguments):
+    def in_turns(question, **arguments):
         for turn in range(TURNS):
             begin = (number + turn) % len(names)  # a different engine begins each turn
             for name in names[begin:] + names[:begin]:
@@ -69,12 +63,12 @@ def measure_round(running: dict, size, number: int, seconds: float, progress) ->
                 answers[name].setdefault(question, []).append(running[name].ask(question, **arguments))
 
     progress("  training steps")
-    in_turns(list(running), "steps", seconds=seconds)
+    in_turns("steps", seconds=seconds)
     progress("  decoding")
-    in_turns(decoding, "decode", seconds=seconds * DECODING_SHARE)
+    in_turns("decode", seconds=seconds * DECODING_SHARE)
     if size.prompt is not None:
         progress(f"  a prompt of {size.prompt} tokens")
-        in_turns(decoding, "prompt")
+        in_turns("prompt")
     progress("  memory, limits of the machine")
     for name, engine in running.items():
         time.sleep(SETTLE)
@@ -124,10 +118,9 @@ def engine_results(answers: list, facts: dict, limits: dict) -> dict:
         "memory": known_median([answer["memory"] for answer in answers]),
         "of_peak": facts["flops"] / (seconds * limits["flops"]),  # (2)
     }
-    if "decode" in result:
-        per_second = 1 / result["decode"]["median"]
-        of_bandwidth = facts["bytes_per_token"] * per_second / limits["bandwidth"]  # (3)
-        result["decode"] |= {"tokens_per_second": per_second, "of_bandwidth": of_bandwidth}
+    per_second = 1 / result["decode"]["median"]
+    of_bandwidth = facts["bytes_per_token"] * per_second / limits["bandwidth"]  # (3)
+    result["decode"] |= {"tokens_per_second": per_second, "of_bandwidth": of_bandwidth}
     return result
 
 
@@ -143,10 +136,8 @@ def ratios(ours: list, theirs: list) -> dict:
 
 
 def turn_medians(answers: list, question: str) -> list[list[float]]:
-    """Return the median time of each turn, as one list per round."""
     return [[median(turn) for turn in answer[question]] for answer in answers]
 
 
 def known_median(values: list):
-    """Return the median, or None if a value is None."""
     return None if None in values else median(values)

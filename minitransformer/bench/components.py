@@ -51,7 +51,6 @@ class ComponentClock:
             self.stack.pop()
 
     def record(self):
-        """Add the time since the last event to the running function."""
         now = time.perf_counter()
         self.seconds[self.stack[-1][:3]] += now - self.last
         self.last = now
@@ -82,5 +81,4 @@ def by_component(seconds: dict) -> list[dict]:
 
 
 def total(row: dict) -> float:
-    """Return the sum of the seconds of a row over all directions."""
     return sum(row[direction] for direction in DIRECTIONS)

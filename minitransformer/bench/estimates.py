@@ -28,7 +28,6 @@ FEWEST = 4  # points of a fit
 
 
 def summary(values) -> dict:
-    """Return the median, the lower and upper quartile, and the count of some values."""
     lower, middle, upper = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
     return {"median": middle, "lower": lower, "upper": upper, "count": len(values)}
 
@@ -36,11 +35,8 @@ def summary(values) -> dict:
 def paired_ratio(ours, theirs) -> dict:
     """Return theirs / ours and its 95 % interval. `ours` and `theirs` are lists of rounds, each a list of turns.
 
-    The keys are "ratio", "low", "high" and "rounds". A single round has no interval, so low and high are None. Raises
-    ValueError if there is no round, or if the engines have different numbers of turns in a round.
+    The keys are "ratio", "low", "high" and "rounds". Low and high are None for a single round.
     """
-    if not ours or [len(turns) for turns in ours] != [len(turns) for turns in theirs]:
-        raise ValueError("both engines must have the same number of turns in each round, and at least one round")
     pairs = [zip(a_turns, b_turns, strict=True) for a_turns, b_turns in zip(ours, theirs, strict=True)]
     x = [mean(math.log(b / a) for a, b in turns) for turns in pairs]  # (1)
     centre, n = mean(x), len(x)
@@ -55,14 +51,9 @@ def fit_exponent(points) -> dict:
     """Fit the power law to the upper half of points (n, cost), or to FEWEST points if that is more.
 
     Returns {"exponent", "margin", "constant", "points"}. "margin" is half the width of the exponent's 95 % interval.
-    "points" is the number of fitted points. Raises ValueError for fewer than FEWEST points, or if a size or cost is not
-    positive.
+    "points" is the number of fitted points. Sizes and costs must be positive.
     """
     points = sorted(points)
-    if len(points) < FEWEST:
-        raise ValueError(f"fitting an exponent requires at least {FEWEST} points, not {len(points)}")
-    if not all(n > 0 and cost > 0 for n, cost in points):
-        raise ValueError("fitting an exponent requires positive sizes and costs")
     upper = points[-max(FEWEST, math.ceil(len(points) / 2)) :]
     (p, log_c), covariance = np.polyfit(*np.log(upper).T, 1, cov=True)  # (3)
     margin = student(len(upper) - 2) * math.sqrt(covariance[0, 0])
@@ -70,7 +61,6 @@ def fit_exponent(points) -> dict:
 
 
 def student(freedom: int) -> float:
-    """Return the 0.975 quantile of Student's distribution with `freedom` degrees of freedom."""
     from scipy.special import stdtrit  # this import takes half of the start-up time of a command
 
     return float(stdtrit(freedom, 0.975))

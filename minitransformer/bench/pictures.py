@@ -11,7 +11,6 @@ DECADE = 10**0.55  # a panel covers at least middle / DECADE to middle · DECADE
 
 
 def draw_ratios(results: dict, folder, subtitle: str) -> None:
-    """Draw the time of a training step of each engine relative to the first one, and save it as ratios.png."""
     sizes = results["sizes"]
     first, *rivals = results["engines"]
     figure = new_figure(max(1.6 * len(sizes), 7), 4.2)
@@ -40,7 +39,6 @@ def draw_ratios(results: dict, folder, subtitle: str) -> None:
 
 
 def draw_scaling(results: dict, folder, subtitle: str) -> None:
-    """Draw each cost against its size, with the fitted line, and save it as scaling.png."""
     series = results["series"]
     rows, columns = -(-len(series) // COLUMNS), min(COLUMNS, len(series))
     figure = new_figure(3.4 * columns, 2.7 * rows)

@@ -20,7 +20,6 @@ from minitransformer.system.tables import table
 
 
 def compare(settings: dict):
-    """Compare the engines at each size."""
     sizes = {name: SIZES[name] for name in settings["sizes"]}
     options = {key: settings[key] for key in ("engines", "threads", "rounds", "seconds")}
     raw = {}
@@ -33,7 +32,6 @@ def compare(settings: dict):
 
 
 def profile(settings: dict):
-    """Measure the time of each file in a training step at each size."""
     results = machine(settings) | {"profiles": {}, "versions": {}}
     lines = []
     for name in settings["sizes"]:
@@ -46,7 +44,6 @@ def profile(settings: dict):
 
 
 def scaling(settings: dict):
-    """Measure how each cost grows with its size."""
     results = machine(settings) | {"series": {}, "versions": {}}
     for name, series in SERIES.items():
         say("scaling", f"{series.title} against {series.variable}")
@@ -64,7 +61,6 @@ def scaling(settings: dict):
 
 
 def machine(settings: dict) -> dict:
-    """Return the settings together with the processor, the system and the version of Python."""
     processor = platform.processor() or platform.machine()
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
@@ -73,7 +69,6 @@ def machine(settings: dict) -> dict:
 
 
 def machine_line(results: dict) -> str:
-    """Return the processor, the threads and the versions in one line."""
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     threads = f"{results['threads']} thread{'s' * (results['threads'] > 1)}"
     return f"{results['processor']}; {threads}; Python {results['python']}, {versions}; float32"
@@ -127,7 +122,6 @@ TABLES = {
 
 
 def comparison_lines(results: dict) -> list[str]:
-    """Return the tables of training, decoding and long prompts."""
     lines = []
     limits = {kind: rate / 1e9 for kind, rate in results["limits"].items()}
     for key, (title, columns, notes) in TABLES.items():
@@ -172,7 +166,6 @@ def ratio_lines(results: dict) -> list[str]:
 
 
 def ratio_cells(size: dict, engine: str, question: str) -> list[str]:
-    """Return the cells of a ratio and its interval. Those of the first engine are empty."""
     if engine not in size["ratios"]:
         return ["", ""]
     ratio = size["ratios"][engine][question]
@@ -181,7 +174,6 @@ def ratio_cells(size: dict, engine: str, question: str) -> list[str]:
 
 
 def step_summary(size: dict) -> str:
-    """Return one line with the time of a training step of each engine at one size."""
     return "; ".join(
         f"{engine} {milliseconds(measured['step']['median'])} ms a step"
         + (f", ratio {size['ratios'][engine]['step']['ratio']:.2f}" if engine in size["ratios"] else "")
@@ -216,7 +208,6 @@ def profile_lines(name: str, profile: dict) -> list[str]:
 
 
 def scaling_lines(results: dict) -> list[str]:
-    """Return the table of exponents."""
     rows = []
     for name, growth in results["series"].items():
         series, fit, (largest, cost) = SERIES[name], growth["fit"], growth["points"][-1]
@@ -242,12 +233,10 @@ def milliseconds(seconds: float) -> str:
 
 
 def times(summary: dict) -> list[str]:
-    """Return the cells of the median and the quartiles of times, in milliseconds."""
     return [milliseconds(summary["median"]), f"{milliseconds(summary['lower'])} – {milliseconds(summary['upper'])}"]
 
 
 def mebibytes(size: float | None) -> str:
-    """Format a size in MiB, or – if it is unknown."""
     if size is None:
         return "–"
     value = size / 2**20

@@ -49,7 +49,6 @@ class Series:
 
     @property
     def expected(self) -> str:
-        """The expected range of the exponent as text."""
         if self.low == self.high:
             return f"{self.high}"
         return f"{self.low} to {self.high}" if self.low else f"at most {self.high}"
@@ -77,14 +76,12 @@ def step_memory(**sizes) -> int:
 
 
 def attention_seconds(T: int) -> float:
-    """Return the time of causal attention over T positions, forward and backward."""
     q, k, v, dy = np.random.default_rng(0).normal(size=(4, 1, 4, T, 32)).astype(np.float32)
     mask = faster(causal_mask)(T, T)
     return fastest(lambda: apply(attention, q, k, v, mask=mask)[1](dy), FEWEST, ENOUGH)
 
 
 def token_seconds(T: int, use_cache: bool = True) -> float:
-    """Return the time to generate a token after T others."""
     new = 8
     model = Transformer(Config(64, context=T + new, d_model=256, n_heads=8, n_layers=4))
     return min(token_times(stream(model, np.zeros(T, int), new, temperature=0, use_cache=use_cache))[1:])

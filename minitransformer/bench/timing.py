@@ -42,7 +42,6 @@ def fastest(call, fewest: int, enough: float = 0.0) -> float:
 
 
 def token_times(tokens) -> list[float]:
-    """Consume a stream of tokens and return the time of each."""
     marks = [time.perf_counter()]
     for _ in tokens:
         marks.append(time.perf_counter())

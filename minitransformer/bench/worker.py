@@ -127,7 +127,6 @@ class Worker:
         return times
 
     def prompt(self) -> list[float]:
-        """Read the long prompt. Return the time to the first new token."""
         return token_times(self.engine.stream(self._ids(self.size.prompt), 1))
 
     def memory(self) -> int | None:
@@ -204,7 +203,6 @@ def build(name: str, config, seed: int):
 
 
 def versions() -> dict:
-    """Return the versions of NumPy, of its matrix library and, if it is loaded, of PyTorch."""
     version_of = {"NumPy": np.__version__, "BLAS": environment()["BLAS"]}
     if "torch" in sys.modules:
         version_of["PyTorch"] = sys.modules["torch"].__version__

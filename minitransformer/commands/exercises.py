@@ -52,7 +52,6 @@ def where(arguments) -> int:
 
 
 def check(arguments) -> int:
-    """Print the verdicts. Return 0 if all exercises are solved, else 1."""
     folder = workspace.found_folder(arguments.folder)
     if arguments.plot is not None and arguments.name is None:
         raise ValueError("--plot needs the NAME of one exercise")

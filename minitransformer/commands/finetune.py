@@ -183,7 +183,6 @@ def given_settings(arguments, about: dict, checkpoint) -> FineTuningSettings:
 
 
 def given_trainable(arguments):
-    """Return the trainable setting of the options, or None."""
     refuse_without(arguments.lora is not None, "--lora", alpha=arguments.alpha, adapt=arguments.adapt)
     if arguments.lora is None:
         return arguments.last_blocks if arguments.parameters is None else arguments.parameters

@@ -89,7 +89,6 @@ def write(pieces) -> None:
 
 
 def prompt_of(given: str) -> str:
-    """Return a text from the command line. If it is -, return standard input without its last line break."""
     return decoded(sys.stdin.buffer.read(LONGEST_PROMPT + 1), LONGEST_PROMPT) if given == "-" else given
 
 

@@ -73,7 +73,6 @@ def run(arguments) -> int:
 
 
 def training_text(arguments, training: dict):
-    """Return the text of --text or of the recorded files. Raises ValueError if there is neither."""
     if arguments.text is not None:
         return TextFiles(arguments.text)
     text = remembered_text(arguments.model, training)
@@ -83,7 +82,6 @@ def training_text(arguments, training: dict):
 
 
 def drawn(lm, ids, number: int, rng) -> list:
-    """Return at most `number` random passages of a text's ids, in the order of the text."""
     from minitransformer.experiments.influence.passages import cut
 
     pieces = cut(lm, ids)

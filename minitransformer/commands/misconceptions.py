@@ -100,7 +100,6 @@ def check_options(arguments) -> None:
 
 
 def check_choice(arguments, chosen) -> None:
-    """Raise ValueError if the chosen experiment does not support an option."""
     if arguments.predict is not None:
         whole("--predict", arguments.predict, most=len(chosen[0].outcomes))
     if arguments.folder is not None and chosen[0].read is None:
@@ -126,7 +125,6 @@ def prediction(experiment, arguments, narrator) -> int | None:
 
 
 def measure(arguments, chosen, narrator) -> tuple[dict, dict]:
-    """Return {name: measurements} and {name: description of the seeds, or of the folder that was read}."""
     if arguments.folder is not None:
         (one,) = chosen
         return {one.name: one.read(arguments.folder)}, {one.name: f"{one.reads} in {arguments.folder}"}
@@ -162,7 +160,6 @@ def kept_results(folder: Path, every) -> dict:
 
 
 def write(folder: Path, results: list) -> Path:
-    """Write the numbers and the HTML page of the results to a folder. Return the path of the page."""
     from minitransformer.book.writing import write_beliefs
 
     write_json(folder / OUTCOMES_FILE, {result.experiment.name: result.to_dict() for result in results})

@@ -60,7 +60,6 @@ def switch(group, flag: str, words: str, **more) -> None:
 
 
 def several(group, flag: str, words: str, metavar: str, **more) -> None:
-    """Add an option that takes one or several values."""
     group.add_argument(flag, nargs="+", metavar=metavar, help=words, **more)
 
 
@@ -77,7 +76,6 @@ def seed_option(group, subject: str) -> None:
 
 
 def run_options(group, default_out: str, picture: str) -> None:
-    """Add the options of a training run: folder, --resume or --force, and output."""
     out_option(group, default_out, "folder of the run")
     existing = group.add_mutually_exclusive_group()
     switch(existing, "--resume", "resume the run in that folder")

@@ -72,7 +72,6 @@ def run(arguments) -> int:
 
 
 def learn_patterns(out: Path, settings: PatternSettings, positions: str, drawn: bool) -> None:
-    """Train and analyse the models, print the findings, and draw them if `drawn`."""
     from minitransformer.experiments.patterns import analyze_learned_patterns, moment_of_induction
 
     seed = settings.seed

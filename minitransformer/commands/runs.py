@@ -56,7 +56,6 @@ def recorded_arguments(checkpoint: Checkpoint, arguments, options: dict) -> dict
 
 
 def run_keywords(arguments, about: dict) -> dict:
-    """Return the keyword arguments that the functions of all runs share."""
     return {
         "out": arguments.out,
         "resume": arguments.resume,

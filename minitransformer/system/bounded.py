@@ -171,7 +171,6 @@ def gather(stream, lines):
 
 
 def how_it_ended(status):
-    """Describe the end of a process from its return code, as `subprocess` defines it."""
     if status < 0:
         names = {number.value: number.name for number in signal.Signals}
         return f"it ended its process: {names.get(-status, f'signal {-status}')}"
@@ -229,7 +228,6 @@ def in_a_child(answers, asked, requests, out):
 
 
 def be_the_child(answers, asked, pipe):
-    """Answer a request within limits, and exit."""
     status = 1
     try:
         os.setsid()
@@ -305,6 +303,5 @@ def limit_forks():
 
 
 def limit(which, most):
-    """Lower a resource limit of this process and its children to at most `most`."""
     hard = resource.getrlimit(which)[1]
     resource.setrlimit(which, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))

@@ -56,7 +56,6 @@ def write_atomically(path, write) -> None:
 
 
 def write_json(path, data) -> None:
-    """Write JSON-serializable data with write_atomically."""
     content = json.dumps(data, indent=1).encode() + b"\n"
     write_atomically(path, lambda file: file.write(content))
 

@@ -44,19 +44,16 @@ def save(figure, path) -> None:
 
 
 def headline(figure, text: str, size: int = 11) -> None:
-    """Add a title at the upper left of a figure or subfigure."""
     figure.suptitle(text, x=0.01, ha="left", color=INK, fontsize=size, parse_math=False)
 
 
 def label(axes, title: str = "", x: str = "", y: str = "", size: int = 10) -> None:
-    """Set a panel's title, in this font size, and its axis labels, one point smaller."""
     axes.set_title(title, loc="left", color=INK, fontsize=size, parse_math=False)
     axes.set_xlabel(x, color=INK, fontsize=size - 1)
     axes.set_ylabel(y, color=INK, fontsize=size - 1)
 
 
 def with_grid(axes) -> None:
-    """Style a panel for curves: a faint grid, and no frame above and on the right."""
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -64,7 +61,6 @@ def with_grid(axes) -> None:
 
 
 def without_frame(axes) -> None:
-    """Style a panel that shows an image: no frame, and tick labels in the colour of the text."""
     axes.spines[:].set_visible(False)
     axes.tick_params(colors=INK)
 

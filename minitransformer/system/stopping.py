@@ -40,7 +40,6 @@ def leave_when_stopped(program):
 
 
 def heeded():
-    """Return the signals that are not ignored."""
     return [signum for signum in SIGNALS if signal.getsignal(signum) not in (signal.SIG_IGN, None)]
 
 

@@ -29,7 +29,6 @@ class Parser(argparse.ArgumentParser):
             super()._print_message(message, file)
 
     def exit(self, status=0, message=None):
-        """Exit with a message. Control characters from the command line are escaped in it."""
         super().exit(status, message and printable(message))
 
 
@@ -64,7 +63,6 @@ def written_out(answer, say_failure):
 
 
 def show(text="", end="\n"):
-    """Write lines to standard output and flush it, with control characters escaped."""
     print(printable(text), end=end, flush=True)
 
 
@@ -80,7 +78,6 @@ def say(message):
 
 
 def say_traceback(kind, error, trace):
-    """Print a traceback as sys.excepthook does, with control characters escaped."""
     say("".join(traceback.format_exception(kind, error, trace)).rstrip())
 
 
@@ -93,12 +90,11 @@ def described(error):
 
 
 def error_in_words(error):
-    """Return the type and the message of an exception, in one line."""
     return ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
 
 
 def make_streams_usable():
-    """Replace closed standard streams, which are None in Python, and let all of them encode any character.
+    """Open standard streams that the shell has closed, and let all of them encode any character.
 
     Undecodable bytes of file names are written as they are, and a character that the encoding lacks as "?".
     """

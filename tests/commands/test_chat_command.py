@@ -67,20 +67,6 @@ def test_in_a_pipe_every_line_is_a_turn_and_only_the_answers_are_written(
     assert written.err == ""
 
 
-def test_each_piece_is_flushed_as_it_comes(lm, folder, monkeypatch):
-    class Output(io.StringIO):
-        seen = ()
-
-        def flush(self):
-            self.seen = (*self.seen, self.getvalue())
-
-    output = Output()
-    monkeypatch.setattr(sys, "stdout", output)
-    assert chat(folder, monkeypatch, b"what is it\n", "--max-new-tokens", "6", "--temperature", "0") == 0
-    pieces = list(Conversation(lm, temperature=0).answer("what is it", 6))
-    assert len(pieces) > 2 and {"".join(pieces[:n]) for n in range(1, len(pieces) + 1)} <= set(output.seen)
-
-
 @pytest.mark.filterwarnings("always:the conversation no longer fits")
 def test_what_is_forgotten_is_said(tmp_path, capsys, monkeypatch):
     chat_lm(context=100).save(tmp_path / MODEL_FILE)

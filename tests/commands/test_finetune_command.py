@@ -11,7 +11,7 @@ import pytest
 from archives import load_archive
 from one_line import assert_one_line
 from small_pairs import GENERAL, ROWS, trained_lm
-from small_runs import TEXT, At, assert_same_weights, weights, without_seconds
+from small_runs import TEXT, At, assert_same_weights, without_seconds
 
 from minitransformer import LanguageModel
 from minitransformer.cli import main
@@ -94,32 +94,6 @@ def test_every_option_reaches_the_settings(folder):
         eval_every=2, eval_tokens=None,
         checkpoint_every=1, seed=5,
     )  # fmt: skip
-
-
-@pytest.mark.slow
-def test_parameters_by_name_and_the_other_options_of_pairs(capsys, folder):
-    arguments = without(on_pairs(folder), "--last-blocks")
-    more = [
-        "--parameters",
-        "ln_final.*",
-        "blocks.1.norm1.*",
-        "--held-out",
-        "0.5",
-        "--prompt",
-        "the cat",
-        "--prompt",
-        "a",
-    ]
-    assert main([*arguments, *more]) == 0
-    shown = capsys.readouterr().out
-    assert "trained: ln_final.*, blocks.1.norm1.*, 64 parameters" in shown and "on 15 held-out prompts" in shown
-    assert "'the cat'\n  before" in shown and "'a'\n  before" in shown
-    before, after = weights(trained_lm()), weights(LanguageModel.load(folder / "out"))
-    moved = {name for name in before if before[name].tobytes() != after[name].tobytes()}
-    assert moved == {"ln_final.gamma", "ln_final.beta", "blocks.1.norm1.gamma", "blocks.1.norm1.beta"}
-    other = ["--held-out", str(folder / "pairs.jsonl"), "--force"]
-    assert main(on_pairs(folder, *other)) == 0
-    assert "on 30 held-out prompts" in capsys.readouterr().out
 
 
 def test_a_wrecked_model_is_said_in_words_and_by_the_exit_status(capsys, folder):
@@ -237,12 +211,6 @@ def test_what_pretraining_wrote_is_not_resumed_as_fine_tuning(capsys, folder):
     assert_one_line(
         capsys, status, 1, "cannot resume: the file contains a run of pretraining; fine-tune it with another --out"
     )
-
-
-def test_a_run_that_a_program_began_is_not_resumed_by_the_command(capsys, folder):
-    fine_tune_for_safety(trained_lm(), ROWS, general_text=GENERAL, out=folder / "out", **SETTINGS)
-    status = main(["finetune", "--out", str(folder / "out"), "--resume", *PLAIN])
-    assert_one_line(capsys, status, 1, "cannot resume: the run was started by a Python program, not by this command")
 
 
 # Errors.

@@ -201,21 +201,6 @@ def ended(command, folder, unbuffered=False, stdout=subprocess.DEVNULL, stderr=s
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("unbuffered", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    "command",
-    [
-        f"minitransformer info {RUN}",
-        "gradcheck museum",
-        pytest.param("minitransformer --version", marks=pytest.mark.slow),
-    ],
-)
-def test_nothing_is_added_as_the_interpreter_exits(command, unbuffered, output, folder):
-    with unwritable(output) as stream:
-        status, said = ended(command, folder, unbuffered, stdout=stream)
-    assert_ended(output, command.split()[0], status, said)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(

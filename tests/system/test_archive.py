@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import stat
-import struct
 import sys
 import zipfile
 
@@ -83,12 +82,6 @@ def test_any_arrays_and_descriptions_come_back(tmp_path_factory, arrays, descrip
     loaded, fields = load_archive(path)
     assert_equal(loaded, arrays)
     assert {name: fields[name] for name in description} == description
-
-
-def test_numpy_alone_opens_it(path):
-    with np.load(path, allow_pickle=False) as members:
-        assert np.array_equal(members["parameters.w"], ARRAYS["parameters.w"])
-        assert json.loads(bytes(members["description"]))["kind"] == "test"
 
 
 # Whole or not at all
@@ -168,13 +161,6 @@ def test_ctrl_c_at_any_call_of_the_writing_is_what_arrives(tmp_path):
     assert calls > 100 and load_archive(path)[0]["w"].tolist() == [1, 1, 1]
 
 
-def test_a_description_that_json_cannot_hold_changes_nothing(path):
-    with pytest.raises(TypeError, match="not JSON serializable"):
-        save_archive(path, ARRAYS, {"bad": {1, 2}})
-    assert os.listdir(path.parent) == ["model.npz"]
-    assert_is_the_saved_one(path)
-
-
 @pytest.mark.parametrize(
     "name, error, words",
     [
@@ -198,15 +184,6 @@ def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path):
     with pytest.raises(OSError, match=r"cannot write: is a device or a pipe.*; nothing was changed"):
         save_archive(tmp_path / "pipe", ARRAYS, DESCRIPTION)
     assert os.listdir(tmp_path) == ["pipe"] and stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
-
-
-def test_through_a_link_the_file_is_written_that_it_leads_to(path, tmp_path):
-    link = tmp_path / "elsewhere" / "link.npz"
-    link.parent.mkdir()
-    link.symlink_to(path)
-    save_archive(link, {"x": np.ones(3)}, {})
-    assert link.is_symlink() and load_archive(path)[0]["x"].tolist() == [1, 1, 1]
-    assert os.listdir(link.parent) == ["link.npz"]
 
 
 # Read without running anything, and never wrongly
@@ -382,22 +359,6 @@ def test_what_is_read_is_no_longer_than_a_file_can_be(tmp_path):
         assert opened.header("w") == Header(np.dtype(float), (10**6,))
 
 
-def test_members_that_lie_about_their_length_take_no_memory(tmp_path):
-    shape = (10**12,)
-    length = struct.pack("<I", 2**32 - 1)
-    said = header(PLAIN.replace(b"3", str(shape[0]).encode()))
-    content = bytearray(zipped({"description.npy": HEAD, "w.npy": said}))
-    entry = content.rindex(b"PK\x01\x02")
-    extra = struct.pack("<HHQ", 1, 8, len(said) + 4 * shape[0])  # the length, where 32 bits do not hold it
-    end = content.index(b"w.npy", entry) + len("w.npy")
-    content[entry + 24 : entry + 28], content[entry + 30 : entry + 32] = length, struct.pack("<H", len(extra))
-    content[end:end] = extra
-    directory = content.rindex(b"PK\x05\x06")
-    size = struct.unpack_from("<I", content, directory + 12)[0]
-    struct.pack_into("<I", content, directory + 12, size + len(extra))
-    assert_refused(written(tmp_path / "odd.npz", content), "cannot contain arrays of 4,000,000,0.* bytes")
-
-
 @pytest.mark.parametrize(
     "text, words",
     [
@@ -448,14 +409,3 @@ def test_nothing_is_ever_unpickled(tmp_path):
         assert not exploded.exists()
     pickle.loads(files["whole"])
     assert exploded.exists(), "the bomb itself must work, or this test shows nothing"
-
-
-@pytest.mark.parametrize(
-    "name, error", [("missing.npz", FileNotFoundError), ("folder", IsADirectoryError), ("file/x", NotADirectoryError)]
-)
-def test_a_path_without_a_file_is_named(tmp_path, name, error):
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(error) as caught:
-        load_archive(tmp_path / name)
-    assert str(caught.value.filename) == str(tmp_path / name)

@@ -7,19 +7,17 @@ import sys
 import tempfile
 import threading
 from contextlib import contextmanager
-from dataclasses import replace
 from multiprocessing import heap
 from types import SimpleNamespace
 
 import pytest
-from small_runs import SETTINGS, small_corpus, small_lm
+from small_runs import small_lm
 
 from minitransformer import cli
 from minitransformer.experiments.workers import WorkerProcesses
 from minitransformer.system import files
 from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, take_after, write_atomically
 from minitransformer.text import TextFiles
-from minitransformer.training import pretrain
 from minitransformer.training.replicas import Replicas
 
 needs_modes = pytest.mark.skipif(os.name == "nt", reason="needs modes, owners and groups")
@@ -118,21 +116,6 @@ def test_a_file_that_is_written_again_keeps_its_mode_and_meanwhile_nobody_else_c
         write_atomically(path, lambda file: look(file) or file.write(b"new"))
     assert mode(path) == oct(before) and path.read_bytes() == b"new"
     assert len(seen) == 2 and all(moment & 0o077 & ~before == 0 for moment in seen)
-
-
-@needs_modes
-def test_all_files_of_a_run_have_one_mode_and_the_next_run_leaves_it_to_them(tmp_path):
-    settings = replace(SETTINGS, steps=2)
-    with umask(0o027):
-        pretrain(small_lm(), small_corpus(), settings, out=tmp_path)
-    assert {path.name: mode(path) for path in tmp_path.iterdir()} == {
-        "metrics.jsonl": oct(0o640),
-        "model.npz": oct(0o640),
-    }
-    for path in tmp_path.iterdir():
-        path.chmod(0o600)
-    pretrain(small_lm(), small_corpus(), settings, out=tmp_path, resume=True)
-    assert {mode(path) for path in tmp_path.iterdir()} == {oct(0o600)}
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")

@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,28 +88,6 @@ def test_sigterm_is_heard_where_ctrl_c_is_ignored_as_in_the_background_of_a_scri
     monkeypatch.setattr(info, "run", lambda arguments: signal.raise_signal(signal.SIGTERM))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     assert cli.main(["info", "run"]) == 143
-
-
-def test_a_terminal_that_is_closed_is_said_twice_and_heard_once(monkeypatch):
-    """The shell forwards the signals that it receives."""
-
-    def work(arguments):
-        try:
-            signal.raise_signal(signal.SIGHUP)
-        finally:
-            signal.raise_signal(signal.SIGHUP)
-
-    monkeypatch.setattr(info, "run", work)
-    assert cli.main(["info", "run"]) == 129
-
-
-def test_a_command_in_another_thread_leaves_signals_alone(monkeypatch):
-    before, seen = handlers(), []
-    monkeypatch.setattr(info, "run", lambda arguments: seen.append(handlers()) or 0)
-    thread = threading.Thread(target=cli.main, args=(["info", "run"],))
-    thread.start()
-    thread.join()
-    assert seen == [before]
 
 
 def test_sigterm_ends_a_conversation_where_ctrl_c_only_stops_the_answer(tmp_path, monkeypatch, capsys):

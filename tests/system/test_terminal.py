@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from archives import load_archive
 from small_chats import chat_lm
-from small_runs import TEXT, small_lm
+from small_runs import small_lm
 from terminals import Terminal
 
 import gradcheck.__main__
@@ -18,8 +18,7 @@ from minitransformer import LanguageModel, cli
 from minitransformer.commands import train
 from minitransformer.system.archive import ArchiveError, save_archive
 from minitransformer.system.narrator import Narrator
-from minitransformer.text import tokenize_corpus
-from minitransformer.training import MODEL_FILE, ProgressBar, Settings, pretrain
+from minitransformer.training import MODEL_FILE
 
 TITLE = "\x1b]0;owned\x07"  # sets the title of many a terminal's window
 NAME = f"{TITLE}\x7f\x9b2J\r\u2028\u202eтекст 👩‍💻"
@@ -124,13 +123,6 @@ def test_the_name_of_an_array(tmp_path, capsys):
     assert_harmless(capsys.readouterr().err, IN_ONE_LINE)
 
 
-def test_the_name_of_a_corpus_in_what_info_prints(tmp_path, capsys):
-    corpus = tokenize_corpus(TEXT, small_lm().tokenizer, name=f"{NAME}\nfake line")
-    pretrain(small_lm(), corpus, Settings(steps=1, sample_every=0), out=tmp_path)
-    assert cli.main(["info", str(tmp_path)]) == 0
-    assert_harmless(capsys.readouterr().out, rf"s, on {SHOWN}\nfake line")
-
-
 def test_the_reason_of_a_template(capsys, monkeypatch, tmp_path):
     pytest.importorskip("jinja2")
     template = "{{ raise_exception('\x1b]0;owned\x07\x1b[2J') }}"
@@ -188,10 +180,3 @@ def test_what_a_model_writes_is_shown_on_a_terminal_and_goes_elsewhere_as_it_is(
     monkeypatch.setattr(sys, "stdout", stream())
     assert cli.main(["generate", "--model", str(tmp_path), "--prompt", "cat"]) == 0
     assert sys.stdout.getvalue() == f"cat{shown}.\n"
-
-
-@pytest.mark.parametrize("stream, shown", [(io.StringIO, TITLE), (Terminal, r"\x1b]0;owned\x07")], ids=KINDS)
-def test_so_is_what_it_writes_in_between(stream, shown, monkeypatch):
-    monkeypatch.setattr(sys, "stderr", stream())
-    ProgressBar().sample(5, f"a {TITLE}")
-    assert sys.stderr.getvalue() == f"step     5, a sample:\n    a {shown}\n"
