@@ -103,10 +103,9 @@ class Call:
         return self.on(map(_copy_array, self.inputs), options)
 
     def only(self, argnums: int | Collection[int] | None) -> Self:
-        """Return a copy of this Call in which only the inputs at `argnums` have gradients.
+        """Return a copy of this Call in which only the inputs at `argnums` have gradients; None selects all.
 
-        `argnums` is one position or a collection of positions. None selects all floating-point inputs. Raises
-        ValueError if a position is invalid or none is given, and TypeError if an input is not floating-point.
+        Raises ValueError if a position is invalid or none is given, and TypeError if an input is not floating-point.
         """
         other, count = copy.copy(self), len(self.inputs)
         if argnums is None:
@@ -128,11 +127,7 @@ class Call:
         return [i for i, value in enumerate(self.inputs) if is_floating(value)]
 
     def selected(self, gradients: Any) -> Any:
-        """Remove the gradients of inputs that are not selected.
-
-        If backward has returned one gradient for each floating-point input, return those of the inputs that `argnums`
-        selects. Otherwise return `gradients` unchanged.
-        """
+        """Remove the gradients of inputs that `argnums` does not select, if backward has returned those of all."""
         floating = self._floating()
         if self.argnums is None or not isinstance(gradients, tuple) or len(gradients) != len(floating):
             return gradients
@@ -210,10 +205,9 @@ def to_float64(module: Any) -> None:
 
 
 def randomize_parameters(module: Any, rng: np.random.Generator) -> None:
-    """Replace the values of every floating-point parameter by random values.
+    """Replace the values of every floating-point parameter by standard normal ones. Each keeps its dtype.
 
-    Vectors are drawn from the standard normal distribution. Matrices (fan_in, ...) are drawn from it and divided by
-    √fan_in, so that activations stay of order 1 at any depth. Each parameter keeps its dtype.
+    Matrices (fan_in, ...) are divided by √fan_in, so that activations stay of order 1 at any depth.
     """
     for parameter in parameters_of(module).values():
         data = parameter.data
@@ -232,8 +226,8 @@ def clear_gradients(module: Any) -> None:
 def borrowed(module: Any) -> Iterator[None]:
     """Make every parameter require its gradient within the `with` block.
 
-    At the end of the block, also after an exception, the data, gradient and flag of every parameter are restored to the
-    same objects, and all other arrays of the module to their values.
+    At its end the data, gradient and flag of every parameter are restored to the same objects, and all other arrays of
+    the module to their values.
     """
     before = [(p, p.data, p.grad, getattr(p, "requires_grad", None)) for p in parameters_of(module).values()]
     with state_kept(module):
@@ -260,10 +254,7 @@ def prepared(call, seed=None):
 
 
 def stream(seed, purpose):
-    """Return a random generator that depends on the seed and the purpose, a name.
-
-    Its numbers differ from those of `default_rng(seed)`, from which the caller may have drawn the inputs.
-    """
+    """Return a random generator other than `default_rng(seed)`, from which the caller may have drawn the inputs."""
     return np.random.default_rng([seed, *purpose.encode()])
 
 

@@ -10,13 +10,7 @@ import sys
 import threading
 
 OK, WRONG, USAGE, PIPE_CLOSED = 0, 1, 2, 141  # the last is the status by which a shell reports SIGPIPE
-
-
-SIGNALS = {
-    "SIGINT": "interrupted",
-    "SIGTERM": "terminated",
-    "SIGHUP": "the terminal was closed",
-}  # Windows has no SIGHUP
+SIGNALS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the terminal was closed"}
 
 
 class Unusable(Exception):  # noqa: N818 (it is a message, not a fault of the program)
@@ -64,12 +58,10 @@ def _signals_raise():
 
     A signal that is ignored, as SIGHUP is under `nohup`, stays ignored.
     """
-    before = {}
+    names = SIGNALS if threading.current_thread() is threading.main_thread() else ()  # Python handles them only there
+    signals = [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has no SIGHUP
+    before = {s: signal.signal(s, _stop) for s in signals if signal.getsignal(s) not in (signal.SIG_IGN, None)}
     try:
-        if threading.current_thread() is threading.main_thread():  # Python handles signals only there
-            for signum in (getattr(signal, name) for name in SIGNALS if hasattr(signal, name)):
-                if signal.getsignal(signum) not in (signal.SIG_IGN, None):
-                    before[signum] = signal.signal(signum, _stop)
         yield
     finally:
         for signum, handler in before.items():

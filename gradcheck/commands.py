@@ -69,9 +69,8 @@ or the output could not be written. With neither a module nor a configuration, t
 """
 
 STEPS_HELP = """\
-A check finds that a gradient is wrong, but not in which line. This command examines each line of `backward`. It
-compares the value of dx with the true gradient of the variable x of the forward pass. A line is wrong if its value
-differs although every gradient that it reads is replaced by the true one.
+This command compares the value of each dx in `backward` with the true gradient of the variable x of the forward pass.
+A line is wrong if its value differs although every gradient that it reads is replaced by the true one.
 
   attention.backward: 1 of 3 gradients right
      (5) dv        right
@@ -83,8 +82,7 @@ differs although every gradient that it reads is replaced by the true one.
   right         the value is the true gradient
   WRONG         the line is wrong; the mistake is named if its correction has been verified on two draws
   follows       the value is wrong because the line reads a wrong value; the line itself is right
-  not followed  the value cannot be compared, for the reason given; or it is only a part of that gradient, which
-                right code may compute as well
+  not followed  the value cannot be compared, or is only a part of that gradient, which right code may compute as well
 
 `backward` must be defined within the forward pass. The number in front comes from a comment at the end of the line,
 such as # (6). For a single function, without a list of cases: print(gradcheck.steps(f, *inputs)).
@@ -112,9 +110,8 @@ TITLES = {"pyproject.toml": "tool.gradcheck", "setup.cfg": "tool:gradcheck"}
 def check_parser():
     about = "Check hand-written gradients: every case that a module lists, against central differences."
     parser = Parser("", about, CHECK_HELP)
-    parser.add_target(
-        "TARGET", "MODULE or MODULE:NAME, the module by name or as a .py file (default: the configured modules)"
-    )
+    target = "MODULE or MODULE:NAME, the module by name or as a .py file (default: the configured modules)"
+    parser.add_target("TARGET", target)
     parser.add_seed()
     parser.add_argument("-k", metavar="SUBSTRING", help="check only cases whose name contains SUBSTRING, ignoring case")
     return parser

@@ -287,13 +287,10 @@ def _reason_of_shape(argument, shape, others):
 def _repetition(call, backward, dy, arguments, gradients):
     """Describe a difference between two calls of backward(dy), or return ""."""
     try:
-        again = run_backward(call, backward, dy, arguments)
-    except RuntimeError:
-        return ""  # backward may refuse a second call, but must not return another gradient
+        label, difference = _again(call, backward, dy, arguments, gradients)
     except Exception as error:
         reason = _cause(call, dy, arguments) or "a backward that may be called only once should raise RuntimeError"
         return f"a second backward(dy) raises {type(error).__name__}: {error}; {reason}"
-    label, difference = _changed(arguments, gradients, again)
     if not label:
         return ""
     reason = _cause(call, dy, arguments) or "backward changes what forward saved for it, or draws random numbers"
@@ -311,33 +308,34 @@ def _dependence(call, dy, arguments, gradients):
         return ""
     if not np.array_equal(y, before, equal_nan=True):
         return f"another forward pass overwrites y: {np.sum(y != before)} entries"
-    try:
-        label, difference = _changed(arguments, gradients, run_backward(call, backward, dy, arguments))
-    except RuntimeError:
-        return ""
+    label, difference = _again(call, backward, dy, arguments, gradients)
     if not label:
         return ""
     reason = _cause(call, dy, arguments)
-    anew = _changed(arguments, gradients, run_backward(call, call.evaluate()[1], dy, arguments))
-    if anew[0] == label:  # the cause is not the forward pass in between: every later run differs
+    anew, by = _again(call, call.evaluate()[1], dy, arguments, gradients)
+    if anew == label:  # the cause is not the forward pass in between: every later run differs
         because = f": {reason}" if reason else ""
-        return f"{label}: another run of forward and backward changes it, by up to {anew[1]}{because}"
+        return f"{label}: another run of forward and backward changes it, by up to {by}{because}"
     reason = reason or "backward reads values saved by the later forward pass"
     return f"{label}: another forward pass before backward(dy) changes it, by up to {difference}: {reason}"
+
+
+def _again(call, backward, dy, arguments, before):
+    """Return (label, size of the change) of the first gradient that another run of backward changes, or ("", "")."""
+    try:
+        after = run_backward(call, backward, dy, arguments)
+    except RuntimeError:
+        return "", ""  # backward may refuse a second call, but must not return another gradient
+    for argument, a, b in zip(arguments, before, after, strict=True):
+        if (a is None) != (b is None) or not (a is None or _same(a, b)):
+            return argument.label, _difference(a, b)
+    return "", ""
 
 
 def _cause(call, dy, arguments):
     from gradcheck.leftovers import cause
 
     return cause(call, lambda backward: run_backward(call, backward, dy.copy(), arguments))
-
-
-def _changed(arguments, before, after):
-    """Return (label, size of the change) of the first gradient that differs, or ("", "")."""
-    for argument, a, b in zip(arguments, before, after, strict=True):
-        if (a is None) != (b is None) or not (a is None or _same(a, b)):
-            return argument.label, _difference(a, b)
-    return "", ""
 
 
 def _same(a, b):

@@ -54,7 +54,10 @@ def find(run, terms):
         try:
             if terms.oracles == ("adjoint",):
                 together = sides_of_all(run, step, rng)
-                notes.append(_both_sides(together))
+                share = min(together.gap / max(together.size, np.finfo(float).tiny), 1.0)
+                both = f"backward gives {together.analytic:.15g}, the complex step gives {together.exact:.15g}"
+                difference = f"the difference is {share:.1e} of Σ|dx v|"
+                notes.append(f"the adjoint identity through all arguments: {both}; {difference}")
                 if together.agree:
                     return findings, step, notes
             return _judged(findings, terms, step), step, notes
@@ -94,14 +97,6 @@ def _judged(findings, terms, step=None):
     return findings
 
 
-def _both_sides(together):
-    share = min(together.gap / max(together.size, np.finfo(float).tiny), 1.0)
-    return (
-        f"the adjoint identity through all arguments: backward gives {together.analytic:.15g}, the complex step gives "
-        f"{together.exact:.15g}; the difference is {share:.1e} of Σ|dx v|"
-    )
-
-
 def _summary(finding):
     verdicts, direction = finding.verdicts, finding.direction
     found = {} if direction is None else {"direction": direction[:2], "direction_oracle": direction.oracle}
@@ -134,8 +129,9 @@ def _worst(finding):
     if not counted.any():
         return {}
     terms, numeric, uncertainty, oracle = finding.terms, finding.numeric, finding.uncertainty, "central differences"
-    if _only_complex_step_shows_it(finding):
-        numeric, oracle = finding.exact, "the complex step"
+    agrees = (finding.gap <= terms.tolerance(numeric)) | np.isinf(uncertainty)
+    if finding.exact is not None and ("central" not in terms.oracles or np.all(agrees[finding.verdicts == WRONG])):
+        numeric, oracle = finding.exact, "the complex step"  # only it shows the error
         uncertainty = RESOLVED * finding.run.rounding / finding.scales + 1e-13 * np.abs(numeric)
     error = np.where(counted, np.abs(finding.analytic - numeric), 0.0)
     error[np.isnan(error)] = math.inf
@@ -155,15 +151,3 @@ def _worst(finding):
         "worst_uncertainty": float(uncertainty[worst]),
         "oracle": oracle,
     }
-
-
-def _only_complex_step_shows_it(finding):
-    """Return True if the report should show the complex step's values.
-
-    This is the case if central differences were not selected, or do not show the error. Otherwise the report shows
-    central differences, because they are easier to reproduce.
-    """
-    if finding.exact is None:
-        return False
-    agrees = (finding.gap <= finding.terms.tolerance(finding.numeric)) | np.isinf(finding.uncertainty)
-    return "central" not in finding.terms.oracles or bool(np.all(agrees[finding.verdicts == WRONG]))

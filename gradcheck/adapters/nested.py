@@ -42,6 +42,7 @@ def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
     GradientError if the gradients do not have the structure of the inputs.
     """
     call = Call(function, *inputs)
+    refused = functools.partial(fault, call.name)
     named = dict(zip(call.input_names(), inputs, strict=True))
     places = {place: leaf for name, value in named.items() for place, leaf in _arrays(name, value)}
     if not places:
@@ -62,20 +63,13 @@ def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
             cuts = np.cumsum([part.size for part in parts.values()])[:-1]
             pieces = zip(parts.items(), np.split(np.ravel(dy), cuts), strict=True)
             dys = {place: piece.reshape(part.shape) for (place, part), piece in pieces}
-            try:
-                gradients = tuple(_gradients(named, backward(_filled("y", outputs, dys))))
-            except _Misplaced as problem:
-                raise fault(call.name, str(problem)) from None
+            gradients = tuple(_gradients(named, backward(_filled("y", outputs, dys)), refused))
             return gradients[0] if len(gradients) == 1 else gradients
 
         return y, backward_of_arrays
 
     of_arrays.names_of_inputs = tuple(places)  # type: ignore[attr-defined]
     return of_arrays, *places.values()
-
-
-class _Misplaced(Exception):  # noqa: N818 (it is turned into a GradientError)
-    """The gradients do not have the structure of the inputs."""
 
 
 def _items(name, value):
@@ -110,8 +104,11 @@ def _filled(name, value, by_place):
     return value._make(filled.values()) if hasattr(value, "_make") else type(value)(filled.values())
 
 
-def _gradients(named, returned):
-    """Yield the gradient of each array in the inputs from the result of backward. Raises _Misplaced."""
+def _gradients(named, returned, refused):
+    """Yield the gradient of each array in the inputs from the result of backward.
+
+    `refused(problem)` returns the error if the gradients do not have the structure of the inputs.
+    """
     wanted = {name: value for name, value in named.items() if _arrays(name, value)}
     if len(wanted) == 1:
         (value,) = wanted.values()
@@ -119,33 +116,32 @@ def _gradients(named, returned):
         returned = returned if is_wrapped else (returned,)
     if not isinstance(returned, (tuple, list)) or len(returned) != len(wanted):
         count = len(returned) if isinstance(returned, (tuple, list)) else 1
-        raise _Misplaced(f"backward returned {count} gradients, expected {len(wanted)}: one for {', '.join(wanted)}")
+        raise refused(f"backward returned {count} gradients, expected {len(wanted)}: one for {', '.join(wanted)}")
     for (name, value), gradient in zip(wanted.items(), returned, strict=True):
-        yield from _found(name, value, gradient)
+        yield from _found(name, value, gradient, refused)
 
 
 def _kind(value):
     return "a dictionary" if isinstance(value, dict) else "a list" if isinstance(value, (list, tuple)) else "a leaf"
 
 
-def _found(name, value, gradient):
-    """Yield the gradient of each array in a nested value. Raises _Misplaced if they have different structures."""
+def _found(name, value, gradient, refused):
     items = _items(name, value)
     if items is None:
         yield gradient
         return
     with_arrays = {key: each for key, each in items.items() if _arrays(*each)}
     if _kind(gradient) != _kind(value):
-        raise _Misplaced(f"the gradient of {name} is {describe(gradient)}, not {_kind(value)} as {name} is")
+        raise refused(f"the gradient of {name} is {describe(gradient)}, not {_kind(value)} as {name} is")
     if isinstance(value, dict):
         keys = [key if key in gradient else f"d{key}" for key in with_arrays]
         missing = [place for key, (place, _) in zip(keys, with_arrays.values(), strict=True) if key not in gradient]
         if missing:
             listed = ", ".join(map(repr, gradient)) or "none"
-            raise _Misplaced(f"there is no gradient of {missing[0]}: the keys of the gradient are {listed}")
+            raise refused(f"there is no gradient of {missing[0]}: the keys of the gradient are {listed}")
     elif len(gradient) in (len(items), len(with_arrays)):
         keys = [*with_arrays] if len(gradient) == len(items) else range(len(with_arrays))
     else:
-        raise _Misplaced(f"the gradient of {name} has {len(gradient)} entries, expected {len(with_arrays)}")
+        raise refused(f"the gradient of {name} has {len(gradient)} entries, expected {len(with_arrays)}")
     for key, (place, item) in zip(keys, with_arrays.values(), strict=True):
-        yield from _found(place, item, gradient[key])
+        yield from _found(place, item, gradient[key], refused)

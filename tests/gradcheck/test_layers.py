@@ -182,22 +182,6 @@ def test_a_parameter_is_found_however_it_is_kept(kept):
     assert wrong_ones(Scale(value, gradient, wrong=True, **attributes)) == [name]
 
 
-@pytest.mark.parametrize(
-    "attributes, name",
-    [
-        ({"weights": np.ones(3), "gradients": {}}, "weights"),  # as gradients["dLdW"]
-        ({"weights": [np.ones(3)], "updates": [None]}, r"weights\[0\]"),
-        ({"gain": Own(np.ones(3)), "table": np.ones(3)}, "table"),
-        ({"cache": {"x": np.ones(3)}}, r"cache\['x'\]"),
-    ],
-)
-def test_what_may_be_a_parameter_and_has_no_gradient_beside_it_is_refused_by_its_dotted_name(attributes, name):
-    inner = Scale(None, None, **attributes)
-    message = rf"Sequence: layers\.1\.{name} looks like a parameter, but has no gradient; .*if there are none"
-    with pytest.raises(ValueError, match=message):
-        from_layer(Sequence(Map(3, 3), inner))
-
-
 def test_dotted_names_say_where_parameters_and_gradients_are():
     def layer(wrong=False):
         inner = Scale(lambda s: s.weights, into("gradients", "dLdW"), wrong, weights=np.ones(3), gradients={})
@@ -225,18 +209,11 @@ def test_a_list_of_the_parameters_of_all_layers_names_none_of_them_twice():
     assert wrong_ones(Listing(Map(3, 4), Map(4, 2, wrong=True))) == ["layers.1.W"]
 
 
-def test_an_array_that_two_layers_share_is_refused_for_its_two_gradients():
-    first, second = Map(3, 3), Map(3, 3)
-    second.W = first.W
-    with pytest.raises(ValueError, match=r"layers\.0\.W and layers\.1\.W are the same array, but have two gradients"):
-        from_layer(Sequence(first, second))
-
-
 class Positions:
     """A table that is added, and no parameter."""
 
-    def __init__(self, table):
-        self.table = table
+    def __init__(self):
+        self.table = normal(2)
 
     def forward(self, x):
         return x + self.table
@@ -245,64 +222,40 @@ class Positions:
         return dy
 
 
-def test_a_layer_that_lists_its_parameters_has_no_others_but_the_list_says_nothing_of_the_layers_within():
-    class Model(Sequence):
-        def params(self):
-            return {f"map.{name}": getattr(self.layers[0], name) for name in ("W", "b")}
+class Model(Sequence):
+    """Lists the parameters of its first layer."""
 
-    class Outer(Sequence):
-        def __init__(self, *layers):
-            super().__init__(*layers)
-            self.params, self.grads = {"shift": np.zeros(2)}, {}
-
-    layers = Map(3, 2), Positions(normal(2))
-    assert names(check_module(from_layer(Model(*layers)), X)) == ["x", "layers.0.W", "layers.0.b"]
-    for kind in (Sequence, Outer):
-        with pytest.raises(ValueError, match=rf"{kind.__name__}: layers\.1\.table looks like a parameter"):
-            from_layer(kind(*layers))
+    def params(self):
+        return {f"map.{name}": getattr(self.layers[0], name) for name in ("W", "b")}
 
 
-def test_a_parameter_that_is_listed_and_not_found_is_refused():
-    class Model(Sequence):
-        def parameters(self):
-            return [layer.W.copy() for layer in self.layers]
+class Outer(Sequence):
+    """Lists only its own parameters, and says nothing of the layers within."""
 
-    with pytest.raises(
-        ValueError, match=r"Model: parameters\[0\] is listed as a parameter, but no attribute holds it with a grad"
-    ):
-        from_layer(Model(Map(3, 3)))
+    def __init__(self, *layers):
+        super().__init__(*layers)
+        self.params, self.grads = {"shift": np.zeros(2)}, {}
 
 
-def test_layers_that_make_their_parameters_in_the_first_forward_pass_are_refused():
-    class Late(Map):
-        def __init__(self):
-            self.W = self.x = None
-            self.parameters = {"W": None}
+class Copies(Sequence):
+    def parameters(self):
+        return [layer.W.copy() for layer in self.layers]
 
-    class Later(Sequence):
-        def params(self):
-            return {"W": self.made.W}
 
-    with pytest.raises(
-        ValueError, match=r"Late: parameters\['W'\] is None, not a floating-point array; if the layer creates"
-    ):
-        from_layer(Sequence(Late()))
-    with pytest.raises(
-        ValueError, match=r"Later: params raises AttributeError: .*; if the layer creates its parameters"
-    ):
-        from_layer(Later(Tanh()))
+class Later(Sequence):
+    def params(self):
+        return {"W": self.made.W}
 
 
 class Lazy(Map):
     """Made to measure in the first forward pass."""
 
-    def __init__(self, wrong=False):
+    def __init__(self):
         self.W = self.b = None
-        self.n_out, self.wrong = 2, wrong
 
     def forward(self, x):
         if self.W is None:
-            super().__init__(x.shape[-1], self.n_out, self.wrong)
+            super().__init__(x.shape[-1], 2)
         self.h = super().forward(x)
         return self.h
 
@@ -311,47 +264,83 @@ class Lazy(Map):
         return super().backward(self.dh)
 
 
+class Consuming(Map):
+    def __init__(self):
+        super().__init__(3, 2)
+        self.stack = []
+
+    def forward(self, x):
+        self.stack.append(x)
+        return x @ self.W + self.b
+
+    def backward(self, dy):
+        self.x = self.stack.pop()
+        return super().backward(dy)
+
+
+def after_forward(layer):
+    layer.forward(X)
+    return layer
+
+
+def within(**attributes):
+    return Sequence(Map(3, 3), Scale(None, None, **attributes))
+
+
+def sharing():
+    first, second = Map(3, 3), Map(3, 3)
+    second.W = first.W
+    return Sequence(first, second)
+
+
+UNPAIRED = r" looks like a parameter, but has no gradient; .*if there are none"
+REFUSED = {  # the layer, and words of the message
+    "its gradient has another name": (lambda: within(weights=ONES, gradients={}), rf"layers\.1\.weights{UNPAIRED}"),
+    "in another list": (lambda: within(weights=[ONES], updates=[None]), rf"layers\.1\.weights\[0\]{UNPAIRED}"),
+    "a table": (lambda: within(gain=Own(ONES), table=np.ones(3)), rf"layers\.1\.table{UNPAIRED}"),
+    "a cache": (lambda: within(cache={"x": ONES}), rf"layers\.1\.cache\['x'\]{UNPAIRED}"),
+    "a cache of an earlier call": (
+        lambda: after_forward(Consuming()),
+        r"stack\[0\] looks like a parameter.* If it is left over from an earlier call, .* a layer that has not run",
+    ),
+    "a table of a layer within": (lambda: Outer(Map(3, 2), Positions()), rf"Outer: layers\.1\.table{UNPAIRED}"),
+    "two gradients": (sharing, r"layers\.0\.W and layers\.1\.W are the same array, but have two gradients"),
+    "not found": (lambda: Copies(Map(3, 3)), r"Copies: parameters\[0\] is listed as .*, but no attribute holds it"),
+    "made later": (lambda: Later(Tanh()), "Later: params raises AttributeError: .*; if the layer creates its para"),
+    "None": (lambda: within(parameters={"W": None}), r"parameters\['W'\] is None, not a .*; if the layer creates"),
+    "integers": (lambda: within(params={"W": np.arange(3)}), r"params\['W'\] is an array of int64, not a floating"),
+    "no backward": (lambda: type("Half", (), {"forward": None})(), r"Half has no method forward\(\)"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_may_be_a_parameter_and_has_not_exactly_one_gradient_is_refused_by_its_dotted_name(name):
+    layer, message = REFUSED[name]
+    with pytest.raises((TypeError, ValueError), match=message):
+        from_layer(layer())
+
+
+def test_a_layer_that_lists_its_parameters_has_no_others():
+    assert names(check_module(from_layer(Model(Map(3, 2), Positions())), X)) == ["x", "layers.0.W", "layers.0.b"]
+
+
 def test_parameters_that_forward_makes_are_not_passed_over():
     with pytest.raises(ValueError, match=r"Sequence: forward creates layers\.0\.W, which has a gradient; run it once"):
-        check_module(from_layer(Sequence(Lazy(wrong=True))), X)
-    layer = Lazy()
-    layer.forward(X)
-    with pytest.raises(ValueError, match=r"Lazy: [xh] looks like .* If it is left over from an earlier call"):
-        from_layer(layer)
-    assert names(check_module(from_layer(layer, {"W": "dW", "b": "db"}), X)) == ["x", "W", "b"]
+        check_module(from_layer(Sequence(Lazy())), X)
+    assert names(check_module(from_layer(after_forward(Lazy()), {"W": "dW", "b": "db"}), X)) == ["x", "W", "b"]
 
 
-def test_a_cache_that_backward_consumes_is_there_for_every_backward():
-    class Consuming(Map):
-        def __init__(self):
-            super().__init__(3, 2)
-            self.stack = []
-
-        def forward(self, x):
-            self.stack.append(x)
-            return x @ self.W + self.b
-
-        def backward(self, dy):
-            self.x = self.stack.pop()
-            return super().backward(dy)
-
-    layer = Consuming()
-    assert check_module(from_layer(layer), X).is_right
-    layer.forward(X)
-    with pytest.raises(ValueError, match=r"stack\[0\] looks like a parameter.* or pass a layer that has not run"):
-        from_layer(layer)
+# State and names
 
 
-# State and refusals
-
-
-def test_a_layer_and_its_gradients_are_left_as_they_were():
+def test_a_layer_and_its_gradients_are_left_as_they_were_and_backward_may_consume_its_cache():
     value, gradient, attributes, _ = KEPT["float32 gradients that add up"]
     layer = Scale(value, gradient, **attributes)
     gain, gradients = layer.parameters["gain"], layer.gradients
     assert check_module(from_layer(layer), X).name == "Scale"
     assert layer.parameters["gain"] is gain and gain.dtype == np.float32 and np.all(gain == 1)
     assert layer.gradients is gradients and np.all(gradients["gain"] == 100) and not hasattr(layer, "x")
+    assert check_module(from_layer(Consuming()), X).is_right
 
 
 def test_a_layer_without_parameters_is_checked_for_its_input_and_makes_a_case():
@@ -374,36 +363,15 @@ def test_a_layer_with_a_random_state_of_its_own_repeats_itself():
     assert check_module(from_layer(Dropout()), normal(3, 4)).is_right
 
 
-def unpaired(**attributes):
-    """A weight whose gradient appears only in backward, and a buffer that has none."""
-    return Scale(lambda s: s.W, to("dW"), running_mean=np.zeros(3), W=np.ones(3), **attributes)
-
-
 def test_parameters_can_be_named_also_by_the_keys_of_a_dictionary():
-    with pytest.raises(ValueError, match="Scale: running_mean looks like a parameter, but has no gradient"):
-        from_layer(unpaired())
-    assert names(check_module(from_layer(unpaired(), {"W": "dW"}), X)) == ["x", "W"]
-    assert names(check_module(from_layer(unpaired(), {}), X)) == ["x"]
+    # A weight whose gradient appears only in backward, a buffer that has none, and a number.
+    layer = Scale(lambda s: s.W, to("dW"), running_mean=np.zeros(3), W=np.ones(3), v=1.0)
+    with pytest.raises(ValueError, match=f"Scale: running_mean{UNPAIRED}"):
+        from_layer(layer)
+    with pytest.raises(ValueError, match="Scale: v is a float, not a floating-point array"):
+        from_layer(layer, {"v": "dv"})
+    assert names(check_module(from_layer(layer, {"W": "dW"}), X)) == ["x", "W"]
+    assert names(check_module(from_layer(layer, {}), X)) == ["x"]
     value, gradient, attributes, _ = copy.deepcopy(KEPT["float32 gradients that add up"])
     attributes["parameters"]["running_mean"] = np.zeros(2)
-    layer = Scale(value, gradient, **attributes)
-    with pytest.raises(ValueError, match=r"parameters\['running_mean'\] looks like a parameter"):
-        from_layer(layer)
-    assert names(check_module(from_layer(layer, {"gain": "gain"}), X)) == ["x", "gain"]
-
-
-@pytest.mark.parametrize("value, what", [(None, "None"), (np.arange(3), "an array of int64"), (1.0, "a float")])
-def test_a_name_that_is_no_parameter_and_a_layer_that_is_not_initialized_are_refused(value, what):
-    with pytest.raises(ValueError, match=f"Scale: v is {what}, not a floating-point array"):
-        from_layer(unpaired(v=value), {"v": "dv"})
-    with pytest.raises(ValueError, match=rf"parameters\['W'\] is {what}, not a .*; if the layer creates"):
-        from_layer(Scale(None, None, parameters={"W": value}, gradients={}))
-
-
-def test_an_object_without_the_two_methods_is_refused():
-    class Half:
-        def forward(self, x):
-            return x
-
-    with pytest.raises(TypeError, match=r"Half has no method backward\(\)"):
-        from_layer(Half())
+    assert names(check_module(from_layer(Scale(value, gradient, **attributes), {"gain": "gain"}), X)) == ["x", "gain"]
