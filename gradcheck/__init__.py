@@ -65,6 +65,7 @@ _PUBLIC = {  # {module: its public names}; __init__.pyi tells type checkers the 
     "adapters.pairs": ("from_pair",),
     "adapters.layers": ("from_layer",),
     "adapters.nested": ("from_nested",),
+    "adapters.complex_numbers": ("from_complex",),
     "adapters.derivatives": ("from_value_and_gradient", "from_derivative", "from_jacobian"),
     "adapters.frameworks": ("from_torch", "from_jax"),
     "cases": ("Case", "check_case", "load_cases"),

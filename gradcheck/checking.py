@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from gradcheck.call import Call, Differentiable, OutOfTime, is_module, prepared
@@ -67,6 +68,9 @@ def check(
     seconds, whichever is longer; a forward or backward pass that has begun is not interrupted. `explain=False` raises
     at once, with the verdict alone. Printing the error runs nothing.
 
+    Complex arrays are compared by their real and imaginary parts, with dz = ∂L/∂Re z + i ∂L/∂Im z as in PyTorch. For
+    the convention of JAX, see gradcheck.adapters.from_complex.
+
     An option of the function that has the same name as an option of `check` must be bound beforehand:
     `functools.partial(function, seed=3)`. A random generator among inputs or options is copied before each evaluation,
     so that dropout uses the same mask each time.
@@ -74,9 +78,14 @@ def check(
     Raises TypeError or ValueError if a check would be meaningless: float32 inputs, a constant `dy`, no floating-point
     input, or a function that is not deterministic.
     """
-    call = Call(function, *inputs, **options)
     if is_module(function):
-        raise TypeError(f"{call.name} has parameters, whose gradients check() does not compare: use check_module()")
+        name = Call(function).name
+        raise TypeError(f"{name} has parameters, whose gradients check() does not compare: use check_module()")
+    if hasattr(function, "convention") or any(np.iscomplexobj(value) for value in inputs):
+        from gradcheck.adapters.complex_numbers import as_real
+
+        function, inputs, dy, argnums = as_real(function, inputs, dy, argnums)
+    call = Call(function, *inputs, **options)
     return _check(call, dy, Terms(rtol, atol, seed, max_entries, oracles), argnums, explain, raises)
 
 

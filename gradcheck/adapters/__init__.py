@@ -10,9 +10,11 @@ interfaces, so that it can be checked without rewriting:
     check(from_jacobian(motion, jacobian), state, control=u)        a function and its Jacobian
     check(*from_nested(network, params, x))                         dictionaries, several outputs (nested.py)
     check(from_torch(Scale), x, w)                                  a torch.autograd.Function or an nn.Module
+    check(from_complex(f, convention="jax"), z)                     complex gradients (complex_numbers.py)
     check(from_jax(softmax), x)                                     a function with jax.custom_vjp (frameworks.py)
 """
 
+from gradcheck.adapters.complex_numbers import from_complex
 from gradcheck.adapters.derivatives import from_derivative, from_jacobian, from_value_and_gradient
 from gradcheck.adapters.frameworks import from_jax, from_torch
 from gradcheck.adapters.layers import from_layer
@@ -20,6 +22,7 @@ from gradcheck.adapters.nested import from_nested
 from gradcheck.adapters.pairs import from_pair
 
 __all__ = [
+    "from_complex",
     "from_derivative",
     "from_jacobian",
     "from_jax",

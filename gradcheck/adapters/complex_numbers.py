@@ -1,0 +1,89 @@
+"""Complex inputs and outputs: a function of complex arrays as one of their real and imaginary parts.
+
+    check(f, z)                                     z complex128; the gradient is that of PyTorch
+    check(from_complex(f, convention="jax"), z)     the gradient is that of JAX
+
+For a real loss L and z = a + ib, the two conventions are
+
+    torch   dz = ∂L/∂a + i ∂L/∂b     the direction of steepest ascent; also dy is ∂L/∂Re y + i ∂L/∂Im y
+    jax     dz = ∂L/∂a − i ∂L/∂b     its conjugate; dy likewise. For a holomorphic f, dz = f′(z) dy
+
+Every function of complex numbers is covered, holomorphic or not, since only real derivatives are compared. The report
+has a row for the real part and one for the imaginary part of each complex input.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from gradcheck.call import Call, Differentiable, is_floating
+from gradcheck.report import fault
+
+CONVENTIONS = {"torch": 1, "jax": -1}  # the sign of the imaginary parts of dy and dz
+
+
+def from_complex(function: Differentiable, *, convention: str = "torch") -> Differentiable:
+    """Return a function whose complex gradients `check` reads by a convention, "torch" or "jax".
+
+    It is needed only for "jax", and for a complex y of real inputs. Raises ValueError if the convention is unknown.
+    """
+    if convention not in CONVENTIONS:
+        raise ValueError(f"convention must be {' or '.join(map(repr, CONVENTIONS))}, not {convention!r}")
+
+    @functools.wraps(function)
+    def with_convention(*inputs, **options):
+        return function(*inputs, **options)
+
+    with_convention.convention = convention  # type: ignore[attr-defined]
+    return with_convention
+
+
+def as_real(function: Any, inputs: tuple[Any, ...], dy: Any, argnums: Any) -> tuple[Any, tuple[Any, ...], Any, Any]:
+    """Return (function, inputs, dy, argnums) of a check of the real and imaginary parts."""
+    sign, name = CONVENTIONS[getattr(function, "convention", "torch")], Call(function).name
+    parts: list[Any] = []
+    names: list[str] = []
+    places: list[list[int]] = []
+    for label, value in zip(Call(function, *inputs).input_names(), inputs, strict=True):
+        places.append([len(parts), len(parts) + 1] if _has_parts(value) else [len(parts)])
+        parts += [value.real.copy(), value.imag.copy()] if _has_parts(value) else [value]
+        names += [f"{label}.real", f"{label}.imag"] if _has_parts(value) else [label]
+    floating = [i for i, value in enumerate(inputs) if is_floating(value)]
+
+    @functools.wraps(function)
+    def of_parts(*real, **options):
+        if any(isinstance(part, np.ndarray) and part.dtype.kind == "c" for part in real):
+            raise TypeError(f"{name} is a function of complex numbers")
+        whole = [real[at[0]] + 1j * real[at[1]] if len(at) > 1 else real[at[0]] for at in places]
+        y, backward = function(*whole, **options)
+        has_parts = np.iscomplexobj(y)
+
+        def backward_of_parts(dy):
+            dy = dy[0] + sign * 1j * dy[1] if has_parts else dy
+            returned = backward(dy)
+            gradients = returned if isinstance(returned, tuple) else (returned,)
+            if len(gradients) != len(floating):
+                return gradients
+            found = []
+            for i, gradient in zip(floating, gradients, strict=True):
+                if len(places[i]) > 1:
+                    found += [np.real(gradient).copy(), sign * np.imag(gradient)]
+                elif np.iscomplexobj(gradient) and np.any(np.imag(gradient)):
+                    raise fault(name, f"the gradient of the real input {names[places[i][0]]} has an imaginary part")
+                else:
+                    found.append(np.real(gradient))
+            return tuple(found)
+
+        return np.stack([np.real(y), np.imag(y)]) if has_parts else y, backward_of_parts
+
+    of_parts.names_of_inputs = names  # type: ignore[attr-defined]
+    if argnums is not None:
+        chosen = [argnums] if isinstance(argnums, (int, np.integer)) else argnums
+        valid = all(isinstance(n, (int, np.integer)) and -len(inputs) <= n < len(inputs) for n in chosen)
+        argnums = [at for n in chosen for at in places[n]] if valid else argnums
+    return of_parts, tuple(parts), np.stack([np.real(dy), np.imag(dy)]) if np.iscomplexobj(dy) else dy, argnums
+
+
+def _has_parts(value):
+    return isinstance(value, np.ndarray) and value.dtype.kind == "c"
