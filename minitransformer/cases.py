@@ -387,20 +387,12 @@ def engine_cases():
     load_engine()
     if not TWINS:
         return []
-    from minitransformer.fast.blocked_attention import blocked_attention
-    from minitransformer.fast.head_groups import in_head_groups
     from minitransformer.fast.query_blocks import in_query_blocks
 
     rng = np.random.default_rng(0)
-    shapes, masked = shapes_of(H, K), {"drawn": mask_with_empty_row}
+    shapes = shapes_of(H, K)
     return [
         *(twin_of_case(case) for case in FUNCTIONS if case.draw(rng).target in TWINS),
-        case("blocked_attention", blocked_attention, *shapes, **masked, scale=0.7, queries=2, keys=2),
-        case(
-            "blocked_attention, causal", blocked_attention, *shapes_of(H, H), mask=CAUSAL, scale=0.6, queries=2, keys=2
-        ),
-        case("blocked_attention, unmasked", blocked_attention, *shapes_of(H, H), scale=0.6, keys=2),
-        case("in_head_groups", in_head_groups, *shapes, **masked, attention=attention, scale=0.7, groups=2),
         case("in_query_blocks", in_query_blocks, *shapes, attention=attention, mask=CAUSAL, scale=0.7, queries=2),
     ]
 

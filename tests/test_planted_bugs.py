@@ -151,9 +151,9 @@ CANARIES = [
     ),
     Bug(
         "a block's share of dk overwrites the others",
-        *("fast/blocked_attention.py", "blocked_attention", "dk"),
-        "dk[..., columns, :] += ",
-        "dk[..., columns, :] = ",
+        *("fast/query_blocks.py", "in_query_blocks", "dk"),
+        "dk[..., keys, :] += ",
+        "dk[..., keys, :] = ",
     ),
     Bug(
         "the engine's GELU has a wrong constant",

@@ -19,7 +19,7 @@ from minitransformer.fast.digests import twin_of
 from minitransformer.system.cores import ENOUGH_FOR_THREADS, side_by_side
 
 
-@twin_of(textbook.adamw_in_place, "e8da5aa3c57f")
+@twin_of(textbook.adamw_in_place, "5dcd9b605b3f")
 def adamw_in_place(moves, gradient_scale=1.0):
     """Take a step of AdamW for every (theta, g, m, v, settings) in `moves`. θ, m and v are changed in place."""
 

@@ -1,22 +1,19 @@
 """Attention, computed by the path that suits the length of the sequence.
 
 Short sequences compute all pairs of a query and a key at once. Longer sequences process a few queries at a time, and
-skip keys that the mask forbids (see query_blocks.py). Very long sequences process blocks of queries and keys, without
-all weights in memory (see blocked_attention.py). If there are many weights, the heads are divided among threads (see
-head_groups.py). `on_weights` needs all weights, so it always takes the first path.
+skip keys that the mask forbids (see query_blocks.py). Very long sequences compute the weights of each block again in
+backward instead of saving them, so that memory grows with the length and not with its square. `on_weights` needs all
+weights, so it always takes the first path.
 
 The result is the same, with one exception. If a key or value that the mask hides from all queries is not finite, the
 textbook may return NaN, whereas the paths for longer sequences return finite numbers, because they skip such keys.
 """
 
 import math
-from functools import partial
 
 import numpy as np
 
-from minitransformer.fast.blocked_attention import blocked_attention
 from minitransformer.fast.digests import twin_of
-from minitransformer.fast.head_groups import in_head_groups
 from minitransformer.fast.query_blocks import in_query_blocks
 from minitransformer.fast.softmax import softmax
 from minitransformer.layers import attention as textbook
@@ -24,10 +21,10 @@ from minitransformer.layers.attention import group_heads, ungroup_heads
 
 MEDIUM = 192 * 192  # pairs of a query and a key; with more, and a mask, a few queries at a time are faster
 VERY_LONG = 1024 * 1024  # pairs; with more, the weights take as much memory as everything else that a layer saves
-MANY = 1 << 19  # weights of all heads and sequences; with more, it is faster to divide the heads among threads
+QUERIES = 128  # in a block of a very long sequence
 
 
-@twin_of(textbook.causal_mask, "43068838ca8d")
+@twin_of(textbook.causal_mask, "aeae1c45a1e6")
 def causal_mask(Tq: int, Tk: int):
     """Return the causal mask (Tq, Tk) as a read-only view of Tq + Tk booleans.
 
@@ -39,7 +36,7 @@ def causal_mask(Tq: int, Tk: int):
     return np.ndarray((Tq, Tk), bool, allowed_then_not, offset=max(Tq - 1, 0), strides=(-1, 1))
 
 
-@twin_of(textbook.attention, "66c989183f6f")
+@twin_of(textbook.attention, "d432808b95dd")
 def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
 
@@ -49,16 +46,20 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     Tq, D = q.shape[-2:]
     Tk = k.shape[-2]
     options = {"mask": mask, "scale": 1 / math.sqrt(D) if scale is None else float(scale)}
-    if on_weights is not None:
-        return all_at_once(q, k, v, on_weights=on_weights, **options)
-    way = all_at_once
-    if Tq * Tk >= VERY_LONG:
-        way = blocked_attention
-    elif Tq * Tk >= MEDIUM and mask is not None:
-        way = partial(in_query_blocks, attention=all_at_once)
-    if math.prod(q.shape[:-1]) * Tk >= MANY:
-        return in_head_groups(q, k, v, attention=way, **options)
-    return way(q, k, v, **options)
+    if on_weights is None and Tq * Tk >= VERY_LONG:
+        return in_query_blocks(q, k, v, attention=recomputed, queries=QUERIES, **options)
+    if on_weights is None and Tq * Tk >= MEDIUM and mask is not None:
+        return in_query_blocks(q, k, v, attention=all_at_once, **options)
+    return all_at_once(q, k, v, on_weights=on_weights, **options)
+
+
+def recomputed(q, k, v, **options):
+    """Compute attention, and once more in backward. Saved for backward: q, k and v."""
+
+    def backward(dy):
+        return all_at_once(q, k, v, **options)[1](dy)
+
+    return all_at_once(q, k, v, **options)[0], backward
 
 
 def all_at_once(q, k, v, *, mask, scale, on_weights=None):

@@ -2,8 +2,8 @@
 
 A twin must give the same results as its textbook function. Tests compare the two, so they are valid only for the source
 of the textbook function at that time. Therefore a twin is registered with a digest of that source. The digest includes
-the function, and all functions, classes, constants and imports of this package that it uses, directly or indirectly. It
-is computed from the syntax tree without docstrings and annotations, so comments, formatting and types do not matter.
+the function, and all functions, classes, constants and imports of this package that it uses, directly or indirectly.
+Comments, docstrings, formatting and annotations do not matter.
 
 When a function is called for the first time, its digest is computed again. If it differs, somebody has edited the
 textbook. Then the textbook function runs instead of the twin, and one warning names it. If there are no source files,
@@ -12,7 +12,6 @@ as in an installation of compiled files alone, the textbook counts as not edited
 
 import ast
 import hashlib
-import threading
 import warnings
 from functools import cache
 from importlib.util import find_spec
@@ -20,11 +19,8 @@ from pathlib import Path
 
 from minitransformer.module import TWINS, EditedTextbook
 
-PACKAGE = "minitransformer"
 VERIFIED = {}  # {textbook function: (digest, classes of the textbook whose computation the twin repeats)}
-EDITED = {}  # {textbook function that has been called: True if it has been edited}
-CHECKING = threading.Lock()
-UNIMPORTANT = ("annotation", "returns", "type_comment", "kind", "type_params")
+DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def twin_of(function, digest: str, imitates=()):
@@ -43,29 +39,26 @@ def twin_of(function, digest: str, imitates=()):
     return register
 
 
+@cache
 def is_edited(function) -> bool:
     """Return True if the source of a textbook function differs from the verified one. Warn the first time."""
-    if function not in EDITED:
-        with CHECKING:  # only one warning if several threads call a function for the first time
-            if function not in EDITED:
-                edited = function in VERIFIED and digest_of(function) not in (None, VERIFIED[function][0])
-                if edited:
-                    warnings.warn(
-                        f"{function.__name__} in {function.__module__}, or a function that it uses, has been edited: "
-                        "the edited code runs, without its faster twin",
-                        EditedTextbook,
-                        stacklevel=2,
-                    )
-                EDITED[function] = edited
-    return EDITED[function]
+    edited = function in VERIFIED and digest_of(function) not in (None, VERIFIED[function][0])
+    if edited:
+        warnings.warn(
+            f"{function.__name__} in {function.__module__}, or a function that it uses, has been edited: "
+            "the edited code runs, without its faster twin",
+            EditedTextbook,
+            stacklevel=2,
+        )
+    return edited
 
 
 def digest_of(function) -> str | None:
     """Return the digest of the current source of a registered textbook function, or None without a source file."""
-    starts = [function, *VERIFIED[function][1]]
     if not source_of(function.__module__):
         return None
-    todo, parts = [(start.__module__, start.__name__) for start in starts], {}
+    todo = [(start.__module__, start.__name__) for start in (function, *VERIFIED[function][1])]
+    parts = {}
     while todo:
         module, name = todo.pop()
         statements = source_of(module).get(name)
@@ -85,15 +78,15 @@ def source_of(module: str) -> dict:
     file = Path(find_spec(module).origin)
     found = {}
     for node in ast.parse(file.read_bytes() if file.suffix == ".py" and file.exists() else b"").body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            origin = node.module if isinstance(node, ast.ImportFrom) else None
-            ours = f"{origin}.".startswith(f"{PACKAGE}.")
+        if isinstance(node, ast.ImportFrom):
+            ours = f"{node.module}.".startswith("minitransformer.")
             for alias in node.names:
-                used = {(origin, alias.name)} if ours else set()
-                found.setdefault(bound_by(alias), []).append((f"{origin} {alias.name}", used))
+                used = {(node.module, alias.name)} if ours else set()
+                found.setdefault(alias.asname or alias.name, []).append((f"{node.module} {alias.name}", used))
         else:
-            text, names = text_and_names(node)
-            used = {(module, name) for name in names}
+            node = WithoutTypes().visit(node)
+            used = {(module, name.id) for name in ast.walk(node) if isinstance(name, ast.Name)}
+            text = ast.unparse(node).replace('"', "'")  # the quotes of f-strings depend on the version of Python
             for name in bound(node):
                 found.setdefault(name, []).append((text, used))
     return found
@@ -101,14 +94,14 @@ def source_of(module: str) -> dict:
 
 def bound(statement) -> set:
     """Return the names that a statement binds, or to whose attributes or items it assigns, also in `if` or `try`."""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+    if isinstance(statement, DEFINITIONS):
         return {statement.name}
     names = set()
     for node in ast.walk(statement):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        if isinstance(node, DEFINITIONS):
             names.add(node.name)
         elif isinstance(node, ast.alias):
-            names.add(bound_by(node))
+            names.add(node.asname or node.name.partition(".")[0])
         elif isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
             while isinstance(node, ast.Attribute | ast.Subscript):
                 node = node.value
@@ -117,40 +110,16 @@ def bound(statement) -> set:
     return names
 
 
-def bound_by(alias) -> str:
-    """Return the name that an alias in an import binds, such as np for `numpy as np` or scipy for `scipy.special`."""
-    return alias.asname or alias.name.partition(".")[0]
+class WithoutTypes(ast.NodeTransformer):
+    """Removes docstrings and annotations from a syntax tree."""
 
+    def generic_visit(self, node):
+        if isinstance(node, DEFINITIONS) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+        for field in ("annotation", "returns"):
+            if hasattr(node, field):
+                setattr(node, field, None)
+        return super().generic_visit(node)
 
-def text_and_names(definition) -> tuple[str, frozenset]:
-    """Convert a syntax tree to a text that does not depend on the version of Python. Return (text, names in it)."""
-    words, names = [], set()
-
-    def visit(node):
-        if isinstance(node, list):
-            words.append("[")
-            for item in node:
-                visit(item)
-            words.append("]")
-        elif isinstance(node, ast.AnnAssign):
-            if node.value is not None:
-                visit(ast.Assign(targets=[node.target], value=node.value))
-        elif isinstance(node, ast.AST):
-            words.append(type(node).__name__)
-            if isinstance(node, ast.Name):
-                names.add(node.id)
-            for field, value in ast.iter_fields(node):
-                if field not in UNIMPORTANT and value not in (None, []):
-                    words.append(field)
-                    visit(without_docstring(node, value) if field == "body" else value)
-        else:
-            words.append(repr(node))
-
-    visit(definition)
-    return " ".join(words), frozenset(names)
-
-
-def without_docstring(node, body):
-    """Return the body of a definition without its docstring, or any other body unchanged."""
-    is_definition = isinstance(node, ast.FunctionDef | ast.ClassDef)
-    return body[1:] if is_definition and ast.get_docstring(node, clean=False) is not None else body
+    def visit_AnnAssign(self, node):
+        return node.value and ast.copy_location(ast.Assign([self.visit(node.target)], self.visit(node.value)), node)

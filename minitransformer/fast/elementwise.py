@@ -17,29 +17,25 @@ ENOUGH_FOR_BLOCKS = 8 * BLOCK
 def elementwise(function, *arrays):
     """Return function(*arrays), where the function is elementwise and all arrays have the same shape.
 
-    The function returns an array of this shape, or a tuple of such arrays.
+    The function returns a tuple of arrays of this shape.
     """
     size, shape = arrays[0].size, arrays[0].shape
     if size < ENOUGH_FOR_BLOCKS:
         return function(*arrays)
     flat = [array.reshape(-1) for array in arrays]
     first, *others = [slice(start, start + BLOCK) for start in range(0, size, BLOCK)]
-    example = function(*(array[first] for array in flat))
-    several = isinstance(example, tuple)
-    results = [np.empty(size, part.dtype) for part in (example if several else (example,))]
-
-    def keep(block, parts):
-        for result, part in zip(results, parts if several else (parts,), strict=True):
-            result[block] = part
+    parts = function(*(array[first] for array in flat))
+    results = [np.empty(size, part.dtype) for part in parts]
 
     def work(block):
-        keep(block, function(*(array[block] for array in flat)))
+        for result, part in zip(results, function(*(array[block] for array in flat)), strict=True):
+            result[block] = part
 
-    keep(first, example)
+    for result, part in zip(results, parts, strict=True):
+        result[first] = part
     if size < ENOUGH_FOR_THREADS:
         for block in others:
             work(block)
     else:
         side_by_side(work, others)
-    results = [result.reshape(shape) for result in results]
-    return tuple(results) if several else results[0]
+    return tuple(result.reshape(shape) for result in results)

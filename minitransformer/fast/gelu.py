@@ -12,30 +12,29 @@ from minitransformer.fast.elementwise import elementwise
 from minitransformer.layers import activations as textbook
 
 
-@twin_of(textbook.gelu, "e41a11de40bb")
+@twin_of(textbook.gelu, "b0bb5e4f6f9c")
 def gelu(x, *, approximate="none"):
-    """Return x Φ(x), with the normal distribution function Φ ("none") or GPT-2's approximation of it ("tanh")."""
+    """Return x Φ(x), with the normal distribution function Φ ("none") or GPT-2's approximation of it ("tanh").
+
+    Saved for backward: the derivative, slope (...).
+    """
     textbook.check_arguments(x, approximate)
-    return gelu_exact(x) if approximate == "none" else gelu_tanh(x)
-
-
-def gelu_exact(x):
-    """Return x Φ(x). Saved for backward: its derivative, slope (...)."""
-
-    def y_and_slope(x):
-        distribution, density = fast_normal(x) if x.dtype == np.float32 else normal(x)
-        y = x * distribution  # (7)
-        slope = density
-        slope *= x
-        slope += distribution  # (9)
-        return y, slope
-
-    y, slope = elementwise(y_and_slope, x)
+    y, slope = elementwise(exact if approximate == "none" else approximated, x)
 
     def backward(dy):
-        return dy * slope  # (10)
+        return dy * slope  # (10) (15)
 
     return y, backward
+
+
+def exact(x):
+    """Return x Φ(x) and its derivative."""
+    distribution, density = fast_normal(x) if x.dtype == np.float32 else normal(x)
+    y = x * distribution  # (7)
+    slope = density
+    slope *= x
+    slope += distribution  # (9)
+    return y, slope
 
 
 def normal(x):
@@ -53,23 +52,15 @@ def fast_normal(x):
     Φ = (1 + tanh u) / 2 as in (12), where u is a polynomial of seven terms instead of the two terms of (11). It was
     fitted to the exact (6) so that the maximum error is minimal. It overflows for |x| > 4000, where tanh is ±1 anyway.
     """
-    c0, *middle, c6 = (
-        0.797884941,
-        0.0363330844,
-        -3.25947439e-5,
-        -5.53063171e-5,
-        3.96477321e-6,
-        -1.32266283e-7,
-        1.75627755e-9,
-    )
+    c = (0.797884941, 0.0363330844, -3.25947439e-5, -5.53063171e-5, 3.96477321e-6, -1.32266283e-7, 1.75627755e-9)
     square, u = np.empty_like(x), np.empty_like(x)
     with np.errstate(over="ignore"):
         np.multiply(x, x, out=square)
-        np.multiply(square, c6, out=u)
-        for c in reversed(middle):  # Horner's rule
-            u += c
+        np.multiply(square, c[-1], out=u)
+        for coefficient in c[-2:0:-1]:  # Horner's rule
+            u += coefficient
             u *= square
-        u += c0
+        u += c[0]
         u *= x
     distribution = np.tanh(u, out=u)
     distribution *= 0.5
@@ -80,36 +71,24 @@ def fast_normal(x):
     return distribution, density
 
 
-def gelu_tanh(x):
-    """Return x Φ with the tanh approximation of Φ. Saved for backward: its derivative, slope (...).
-
-    The slope is computed while x² and Φ are in the cache, which halves the number of passes over the array.
-    """
-
-    def y_and_slope(x):
-        a, c = 0.044715, math.sqrt(2 / math.pi)
-        with np.errstate(over="ignore"):
-            square = x * x
-            u = square * (a * c)
-            u += c
-            u *= x  # (11)
-        np.minimum(square, 1e30, out=square)  # otherwise 0 · ∞ would make a slope of 0 or 1 NaN
-        Phi = np.tanh(u, out=u)
-        Phi *= 0.5
-        Phi += 0.5  # (12)
-        y = x * Phi  # (13)
-        slope = 1 - Phi
-        slope *= Phi
-        slope *= x
-        square *= 6 * a * c
-        square += 2 * c  # (14), twice
-        slope *= square
-        slope += Phi  # (15)
-        return y, slope
-
-    y, slope = elementwise(y_and_slope, x)
-
-    def backward(dy):
-        return dy * slope  # (15)
-
-    return y, backward
+def approximated(x):
+    """Return x Φ with the tanh approximation of Φ, and its derivative, computed while x² and Φ are in the cache."""
+    a, c = 0.044715, math.sqrt(2 / math.pi)
+    with np.errstate(over="ignore"):
+        square = x * x
+        u = square * (a * c)
+        u += c
+        u *= x  # (11)
+    np.minimum(square, 1e30, out=square)  # otherwise 0 · ∞ would make a slope of 0 or 1 NaN
+    Phi = np.tanh(u, out=u)
+    Phi *= 0.5
+    Phi += 0.5  # (12)
+    y = x * Phi  # (13)
+    slope = 1 - Phi
+    slope *= Phi
+    slope *= x
+    square *= 6 * a * c
+    square += 2 * c  # (14), twice
+    slope *= square
+    slope += Phi  # (15)
+    return y, slope

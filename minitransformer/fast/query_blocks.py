@@ -14,9 +14,7 @@ Backward. A query affects y only in its own block, but a key affects y in every 
 
 Under a causal mask the first block has few keys, and only the last block has all of them. With eight blocks, 9/16 of
 the scores are computed and saved. Over 1,000 positions this takes 0.6 of the time of undivided attention. Over 256
-positions it takes about the same time, depending on the machine. Unlike attention in blocks of queries *and* keys (see
-blocked_attention.py), each block has all keys of its queries. So it needs no running softmax, and backward does not
-compute the scores again. It is the faster method as long as the weights fit into memory.
+positions it takes about the same time, depending on the machine.
 
 Saved for backward: k (..., K, Tk, D), v (..., K, Tk, Dv), and the arrays that attention saves for each block.
 """
@@ -26,7 +24,7 @@ import numpy as np
 FEWEST = 64  # queries in a block; with fewer, the products are too small to be efficient
 
 
-def in_query_blocks(q, k, v, *, attention, mask, queries=None, **options):
+def in_query_blocks(q, k, v, *, attention, mask=None, queries=None, **options):
     """Return attention(q, k, v, mask=mask, **options), computed for a few queries at a time.
 
     `attention` may be any function with the shapes of attention() in which queries are independent. `queries` is the
@@ -34,6 +32,7 @@ def in_query_blocks(q, k, v, *, attention, mask, queries=None, **options):
     """
     Tq, Tk = q.shape[-2], k.shape[-2]
     queries = max(FEWEST, -(-Tq // 8)) if queries is None else queries
+    mask = np.ones((), bool) if mask is None else mask
     mask = np.broadcast_to(mask, (*mask.shape[:-2], Tq, Tk))
     q_shape, dtype = q.shape, np.result_type(q, k, v)
     y = np.empty_like(q, shape=(*q_shape[:-1], v.shape[-1]), dtype=dtype)

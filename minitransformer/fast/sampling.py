@@ -16,7 +16,7 @@ ROUNDING = 1e-9  # by how much the sum must exceed top_p, so that no order of ad
 TRIES = 12  # each with a quarter of the previous threshold
 
 
-@twin_of(textbook.keep_top_p, "859ba6ee9121")
+@twin_of(textbook.keep_top_p, "7a5206fff6e8")
 def keep_top_p(p, top_p):
     """Keep the likeliest entries of each row of p (..., V) until their sum reaches top_p. Set all others to 0."""
     if p.size > p.shape[-1] < LARGE:

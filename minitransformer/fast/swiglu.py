@@ -11,22 +11,26 @@ from minitransformer.fast.elementwise import elementwise
 from minitransformer.layers import feed_forward as textbook
 
 
-@twin_of(textbook.swiglu, "86fee3d21a5d")
+@twin_of(textbook.swiglu, "ed7662420ea6")
 def swiglu(g, u):
     """Return silu(g) · u for g and u of the same shape. Saved for backward: g (...), u (...)."""
     textbook.check_arguments(g, u)
 
     def gated(g, u):
-        return g * logistic(g) * u  # (7) (8)
+        return (g * logistic(g) * u,)  # (7) (8)
 
     def backward(dp):
         def factors(dp, g, u):
             sigma = logistic(g)
-            return dp * u * silu_slope(g, sigma), dp * (g * sigma)  # (9) (10)
+            slope = 1 - sigma
+            slope *= g
+            slope += 1
+            slope *= sigma
+            return dp * u * slope, dp * (g * sigma)  # (9) (10)
 
         return elementwise(factors, dp, g, u)
 
-    return elementwise(gated, g, u), backward
+    return elementwise(gated, g, u)[0], backward
 
 
 def logistic(x):
@@ -34,12 +38,3 @@ def logistic(x):
     sigma += 1
     sigma *= 0.5
     return sigma
-
-
-def silu_slope(x, sigma):
-    """Return the derivative of SiLU at x. `sigma` is the logistic function at x."""
-    slope = 1 - sigma
-    slope *= x
-    slope += 1
-    slope *= sigma
-    return slope

@@ -1,23 +1,18 @@
 """The code that a reader edits is the code that runs, and a twin whose textbook has changed is noticed."""
 
-import ast
 import compileall
 import importlib
 import json
 import shutil
 import subprocess
 import sys
-import threading
-import time
-import warnings
 from pathlib import Path
 
 import pytest
 
 import minitransformer
-from minitransformer.fast import digests
-from minitransformer.fast.digests import VERIFIED, digest_of, is_edited, source_of, text_and_names
-from minitransformer.module import TWINS, EditedTextbook, load_engine
+from minitransformer.fast.digests import VERIFIED, digest_of, source_of
+from minitransformer.module import TWINS, load_engine
 
 PACKAGE = Path(minitransformer.__file__).parent
 load_engine()
@@ -43,32 +38,6 @@ def test_a_stale_digest_is_reported_with_the_line_to_paste(monkeypatch):
     monkeypatch.setitem(VERIFIED, function, ("0" * 12, ()))
     (line,) = stale()
     assert line.endswith(f'@twin_of(textbook.{function.__name__}, "{digest_of(function)}"')
-
-
-def text_of(source):
-    (definition,) = ast.parse(source).body
-    return text_and_names(definition)[0]
-
-
-SOURCE = "def f(x, *, eps=1e-5):\n    y = x + eps\n    return y\n"
-
-
-@pytest.mark.parametrize(
-    "same",
-    [
-        'def f(x, *, eps=1e-5):\n    """Say something else."""\n    y = x + eps  # (1)\n    return y\n',
-        "def f(\n    x,\n    *,\n    eps=0.00001,\n):\n    y = (x + eps)\n\n    return y\n",
-        "def f(x: int, *, eps: float = 1e-5) -> float:\n    y: float = x + eps\n    return y\n",
-    ],
-    ids=["docstring and comment", "formatting", "annotations"],
-)
-def test_comments_formatting_and_types_do_not_change_a_digest(same):
-    assert text_of(same) == text_of(SOURCE)
-
-
-@pytest.mark.parametrize("right, wrong", [("+", "-"), ("1e-5", "1e-6"), ("eps\n", "x\n"), ("return y", "return x")])
-def test_any_other_edit_changes_a_digest(right, wrong):
-    assert text_of(SOURCE.replace(right, wrong)) != text_of(SOURCE)
 
 
 MODULE = """
@@ -109,6 +78,9 @@ def digest(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "right, wrong",
     [
+        ("HALF * x", "HALF + x"),
+        ("0.5", "0.6"),
+        ("return half", "return math.sqrt"),
         ("import math\n", "import cmath as math\n"),
         ("import math\n", "from numpy.lib import scimath as math\n"),
         ("HALF = 0.5\n", "HALF = 0.5\nHALF *= 3\n"),
@@ -117,17 +89,25 @@ def digest(tmp_path, monkeypatch):
         ("HALF * x\n", "HALF * x\n\n\ntry:\n    from cmath import cos as half\nexcept ImportError:\n    pass\n"),
         ("HALF * x\n", "HALF * x\n\n\nhalf.__code__ = math.__code__\n"),
     ],
-    ids=["import", "import from", "augmented", "loop", "conditional definition", "conditional import", "attribute"],
 )
-def test_a_statement_that_changes_a_used_name_changes_the_digest(right, wrong, digest):
+def test_an_edit_that_changes_a_used_name_changes_the_digest(right, wrong, digest):
     assert digest(MODULE.replace(right, wrong)) != digest(MODULE)
 
 
 @pytest.mark.parametrize(
-    "addition", ["def g(x):\n    return 2 * f(x)\n", "import os\n", "G = half(3)\n", "print(f(2))\n"]
+    "right, same",
+    [
+        ("\n    return half", '\n    """Say something."""\n\n    return half'),
+        ("return HALF * x", "return (\n        HALF * x\n    )  # (1)"),
+        ("def half(x):", "def half(x: float) -> float:"),
+        ("HALF = 0.5", "HALF: float = 0.50"),
+        ("HALF * x\n", "HALF * x\n\n\ndef g(x):\n    return 2 * f(x)\n"),
+        ("HALF * x\n", "HALF * x\n\n\nimport os\nG = half(3)\nprint(f(2))\n"),
+    ],
 )
-def test_a_statement_that_changes_no_used_name_leaves_the_digest(addition, digest):
-    assert digest(MODULE + addition) == digest(MODULE)
+def test_comments_formatting_types_and_other_statements_leave_the_digest(right, same, digest):
+    assert right in MODULE
+    assert digest(MODULE.replace(right, same)) == digest(MODULE)
 
 
 RUN = """
@@ -221,32 +201,6 @@ def test_an_edited_function_runs_and_one_warning_names_it(name, file, right, wro
     assert len(set(found["warnings"])) == len(found["warnings"])
 
 
-def test_threads_that_make_the_first_call_at_once_get_one_warning(monkeypatch):
-    function = next(iter(VERIFIED))
-    monkeypatch.setitem(VERIFIED, function, ("0" * 12, ()))
-    together, said = threading.Barrier(4), []
-
-    def slow_digest(function):
-        time.sleep(0.05)
-        return "another"
-
-    def first_call():
-        together.wait(timeout=10)
-        said.append(is_edited(function))
-
-    monkeypatch.setattr(digests, "digest_of", slow_digest)
-    monkeypatch.setattr(digests, "EDITED", {})
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        threads = [threading.Thread(target=first_call) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert said == [True] * 4
-    assert [warning.category for warning in caught] == [EditedTextbook]
-
-
 WORKERS = """
 import sys
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
@@ -271,16 +225,6 @@ def test_worker_processes_leave_the_warning_to_the_process_that_starts_them(copy
         path.write_text(source, "utf-8")
     assert done.stdout == "{'on, but not for cross_entropy'}\n", done.stderr
     assert done.stderr.count("cross_entropy in ") == 1
-
-
-def test_a_comment_changes_nothing(copy, unedited):
-    path = copy / "minitransformer/layers/layer_norm.py"
-    source = path.read_text("utf-8")
-    path.write_text(source.replace("  # (5)", "  # the fifth equation"), "utf-8")
-    try:
-        assert run(copy) == unedited
-    finally:
-        path.write_text(source, "utf-8")
 
 
 def test_an_installation_of_compiled_files_counts_as_unedited(copy, unedited, tmp_path):

@@ -19,7 +19,6 @@ from minitransformer.fast.elementwise import elementwise
 from minitransformer.fast.gelu import fast_normal, gelu, normal
 from minitransformer.fast.sampling import keep_top_p
 from minitransformer.fast.softmax import exponentials
-from minitransformer.fast.sums import feature_sum, position_sum
 from minitransformer.fast.swiglu import swiglu
 from minitransformer.generation import keep_top_p as plain_keep_top_p
 from minitransformer.layers.softmax import finite_max, softmax
@@ -190,7 +189,6 @@ def test_entries_in_blocks_are_those_of_the_whole_to_the_bit(in_small_blocks, rn
     for found, expected in zip(elementwise(several, x, other), several(x, other), strict=True):
         np.testing.assert_array_equal(found, expected)
         assert found.dtype == expected.dtype
-    np.testing.assert_array_equal(elementwise(np.square, x), x * x)
 
 
 def with_swiglu(x):
@@ -220,13 +218,6 @@ def test_activations_in_blocks_are_those_of_the_whole(in_small_blocks, rng, func
 def test_far_from_zero_the_slope_of_gelu_is_exactly_one_or_zero(approximate, size):
     _, backward = gelu(np.array([size, -size], np.float32), approximate=approximate)
     assert backward(np.ones(2, np.float32)).tolist() == [1, 0]
-
-
-@given(rngs, array_shapes(min_dims=1, max_dims=4, max_side=6))
-def test_sums_as_products_are_the_sums(rng, shape):
-    x = rng.normal(size=shape)
-    np.testing.assert_allclose(feature_sum(x), x.sum(axis=-1, keepdims=True), rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(position_sum(x), x.reshape(-1, shape[-1]).sum(axis=0), rtol=1e-12, atol=1e-12)
 
 
 @given(rngs, st.sampled_from([1.0, 40.0, 59.0, 61.0, 1000.0, -59.0, -80.0, -1e4]), st.booleans())
@@ -308,13 +299,3 @@ def test_top_p_without_a_sort_of_the_vocabulary_keeps_the_same_to_the_bit(kind, 
         patch.setattr(sys.modules[keep_top_p.__module__], "LARGE", 0)
         found = keep_top_p(p, top_p)
     np.testing.assert_array_equal(found, plain_keep_top_p(p, top_p))
-
-
-def test_top_p_sorts_the_likeliest_alone(rng):
-    p = softmax(3 * rng.normal(size=5000))[0]
-    with pytest.MonkeyPatch.context() as patch:
-        sorted_sizes = []
-        argsort = np.argsort
-        patch.setattr(np, "argsort", lambda x, **options: sorted_sizes.append(x.size) or argsort(x, **options))
-        kept = keep_top_p(p, 0.8)
-    assert sorted_sizes[0] < 1500 < 5000 and 0.8 <= kept.sum() < 0.81

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from strategies import batch_shapes, configs, random_ids, random_model, rngs
 
-from minitransformer import Config, KeyValueCache, Linear, MultiHeadAttention, Transformer, fast, plain
+from minitransformer import Config, KeyValueCache, Linear, MultiHeadAttention, fast, plain
 from minitransformer.layers.lora import add_adapters
 from minitransformer.transformer import through_blocks
 
@@ -194,10 +194,3 @@ def test_scores_far_beyond_what_an_exponential_holds_stay_finite(rng):
         expected, _ = decoded(model, np.arange(6)[None])
     assert np.isfinite(found).all()
     assert_close(found, expected, 1e-3)
-
-
-def test_a_model_can_be_decoded_without_a_cache_and_with_one_position(rng):
-    model = Transformer(CONFIG)
-    with plain():
-        expected = model.predict(np.array([[3]]))
-    assert_close(model.predict(np.array([[3]])), expected, 1e-5)

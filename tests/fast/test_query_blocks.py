@@ -1,5 +1,6 @@
-"""Queries in blocks, with the keys that they may see, give the results of all queries together."""
+"""Queries in blocks, with the keys that they may see, give the results of all queries together, in less memory."""
 
+import tracemalloc
 import weakref
 from importlib import import_module
 
@@ -9,8 +10,8 @@ from attention_calls import assert_same_passes, calls
 from hypothesis import given, strategies as st
 from strategies import rngs
 
-from minitransformer import attention as plain_attention, causal_mask
-from minitransformer.fast import attention, head_groups
+from minitransformer import Config, Transformer, attention as plain_attention, causal_mask, plain
+from minitransformer.fast import attention
 from minitransformer.fast.query_blocks import in_query_blocks, keys_seen
 
 attention_module = import_module("minitransformer.fast.attention")
@@ -19,7 +20,6 @@ attention_module = import_module("minitransformer.fast.attention")
 @given(calls(), st.integers(1, 6), st.sampled_from([0.3, 1.0]))
 def test_blocks_of_any_size_give_what_all_queries_at_once_give(call, queries, scale):
     rng, q, k, v, mask = call
-    mask = rng.random((q.shape[-2], k.shape[-2])) < 0.4 if mask is None else mask
     options = {"mask": mask, "scale": scale}
     in_blocks = in_query_blocks(q, k, v, attention=plain_attention, queries=queries, **options)
     assert_same_passes(in_blocks, plain_attention(q, k, v, **options), rng)
@@ -58,24 +58,6 @@ def test_a_continuation_of_cached_positions_reads_those_as_well(asked, rng):
     assert asked == [(1, 64, 694), (1, 6, 700)]
 
 
-def test_there_are_at_most_eight_blocks(asked, monkeypatch, rng):
-    monkeypatch.setattr(attention_module, "MANY", 1001**2)  # else the heads are taken apart as well
-    q, k, v = (rng.normal(size=(1, 1000, 2)) for _ in range(3))
-    attention(q, k, v, mask=causal_mask(1000, 1000))
-    assert asked == [(1, 125, 125 * n) for n in range(1, 9)]
-
-
-def test_where_there_are_many_weights_the_heads_are_taken_apart_as_well(asked, monkeypatch, rng):
-    q, k, v = (rng.normal(size=(2, heads, 200, 3)) for heads in (8, 4, 4))
-    together = attention(q, k, v, mask=causal_mask(200, 200))
-    asked.clear()
-    monkeypatch.setattr(attention_module, "MANY", 2 * 8 * 200 * 200)
-    monkeypatch.setattr(head_groups, "threads", lambda: 2)
-    apart = attention(q, k, v, mask=causal_mask(200, 200))
-    assert [heads for heads, _, _ in asked] == [4] * 8  # two groups, of four blocks each
-    assert_same_passes(apart, together, rng)
-
-
 @pytest.mark.parametrize(
     "kinds", [(complex, float, float), (float, np.float32, np.float32), (np.float32, float, float)]
 )
@@ -111,3 +93,42 @@ def test_the_result_lies_in_memory_as_the_queries_do_so_that_heads_are_merged_wi
     y, backward = attention(q, k, v, mask=causal_mask(200, 200))
     for x in (y, *backward(y)):
         assert x.swapaxes(1, 2).flags.c_contiguous
+
+
+@given(calls())
+def test_very_long_sequences_give_what_shorter_ones_give(call):
+    rng, q, k, v, mask = call
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"MEDIUM": 1, "VERY_LONG": 1, "QUERIES": 2}.items():
+            patch.setattr(attention_module, name, value)
+        assert_same_passes(attention(q, k, v, mask=mask), plain_attention(q, k, v, mask=mask), rng)
+
+
+def test_memory_grows_with_the_length_and_not_with_its_square():
+    def peak(T):
+        model = Transformer(Config(vocab_size=5, context=T, d_model=4, n_heads=2, n_layers=1, d_ff=4))
+        ids = np.zeros((1, T), np.int64)
+        tracemalloc.start()
+        with plain(False):
+            model.loss(ids, ids)[1]()
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return highest
+
+    assert peak(4096) < 2.5 * peak(2048)
+
+
+def test_a_hook_on_the_weights_still_sees_them(rng, monkeypatch):
+    monkeypatch.setattr(attention_module, "VERY_LONG", 1)
+    model = Transformer(Config(vocab_size=7, context=6, d_model=8, n_heads=2, n_layers=1, dtype="float64"))
+    ids = rng.integers(0, 7, (1, 6))
+    seen = []
+
+    def keep(weights, backward):
+        seen.append(weights)
+        return weights, backward
+
+    before = model.predict(ids)
+    with model.hooked({"blocks.0.attention.weights": keep}):
+        np.testing.assert_allclose(model.predict(ids), before, rtol=1e-12)
+    np.testing.assert_allclose(seen[0].sum(axis=-1), 1)
