@@ -6,8 +6,15 @@ from minitransformer.text.byte import ByteTokenizer
 from minitransformer.text.char import CharTokenizer
 from minitransformer.text.chunks import chunks_of
 from minitransformer.text.corpora import DEFAULT_CORPUS, Corpus, TextFiles, default_corpus, reported, tokenize_corpus
-from minitransformer.text.pattern_words import PatternTokenizer
-from minitransformer.text.patterns import PATTERNS, Pattern, accuracy, pattern_batch, right_rows, spell
+from minitransformer.text.patterns import (
+    PATTERNS,
+    Pattern,
+    PatternTokenizer,
+    accuracy,
+    pattern_batch,
+    right_rows,
+    spell,
+)
 from minitransformer.text.tokenizer import NoTokenizer, Tokenizer, load_tokenizer, tokenizer_from_dict
 
 __all__ = [

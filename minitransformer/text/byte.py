@@ -16,6 +16,7 @@ UTF-8 encoding, so `encode` raises ValueError for it.
 """
 
 import codecs
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -51,9 +52,9 @@ class ByteLevelTokenizer(Tokenizer):
     def _encode_escaped(self, chunks):
         return super().encode_chunks(chunks)
 
+    @abstractmethod
     def _bytes_of(self, ids: NDArray[Any]) -> bytes:
         """Return the bytes of ids that have been checked."""
-        raise NotImplementedError(f"{type(self).__name__} does not define _bytes_of")
 
     def decode_bytes(self, ids: ArrayLike) -> bytes:
         """Return the bytes of `ids`, whether or not they are valid UTF-8."""

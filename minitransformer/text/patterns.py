@@ -16,14 +16,18 @@ A row consists of a task, a prompt and an answer. Targets that cannot be predict
              -   -   -    -   ko  de  ba  END      targets, each predicted from the tokens before it
 
 `length` is the size of a task. A model that was trained on short tasks can be tested on longer ones.
+
+    PatternTokenizer().encode("REVERSE ba de ko =")   is   [5, 200, 211, 238, 1]
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from minitransformer.text.batches import IGNORE_INDEX
+from minitransformer.text.tokenizer import Tokenizer
 
 VOCAB_SIZE = 1000
 PAD, ANSWER, END, COPY, REPEAT, REVERSE, COUNT, INDUCTION, ADD = range(9)
@@ -212,3 +216,35 @@ def spell_token(i):
     if i in NUMBERS:
         return str(i - NUMBERS[0])
     return _SYLLABLES[i - SYMBOLS[0]] if i in SYMBOLS else f"?{i}"
+
+
+class PatternTokenizer(Tokenizer):
+    """A tokenizer with one id for each word of the patterns. Unused ids are decoded as "?" and the id.
+
+    Words are separated by white space. They are decoded with one space before each, as in GPT-2, so that decoded parts
+    can be joined. Encoding and decoding a text therefore changes nothing but its white space.
+    """
+
+    kind = "patterns"
+    vocab_size = VOCAB_SIZE
+
+    def __init__(self):
+        self.words = [spell_token(i) for i in range(VOCAB_SIZE)]
+        self.ids = {word: i for i, word in enumerate(self.words)}
+
+    def encode_chunks(self, chunks):
+        """Yield the ids of the whole text at once, because a chunk may end within a word."""
+        yield self._encode("".join(chunks), 0)
+
+    def _encode(self, text, start):
+        for match in re.finditer(r"\S+", text):
+            if match[0] not in self.ids:
+                raise ValueError(
+                    f"unknown word {match[0]!r} at position {match.start()}: the words are tasks such as COPY, the "
+                    "signs = and END, numbers 0 to 99 and syllables such as ba"
+                )
+        return np.array([self.ids[word] for word in text.split()], np.int64)
+
+    def decode(self, ids):
+        """Return the text of `ids`, any sequence or 1-D array of integers: a space and a word for each."""
+        return "".join(f" {self.words[i]}" for i in self.check_ids(ids))

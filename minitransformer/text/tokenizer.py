@@ -12,6 +12,7 @@ layer, and a longer sequence costs time in all layers:
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,7 +25,7 @@ from minitransformer.system.values import brief, dictionary, kinds, whole
 from minitransformer.text.chunks import chunks_of
 
 
-class Tokenizer:
+class Tokenizer(ABC):
     """A mapping between text and ids 0 … vocab_size − 1.
 
     A subclass defines `kind`, `vocab_size`, `_encode`, `decode`, and `fields`: the names and types of the arguments of
@@ -61,13 +62,13 @@ class Tokenizer:
             yield self._encode(chunk, start)
             start += len(chunk)
 
+    @abstractmethod
     def _encode(self, text: str, start: int) -> NDArray[np.int64]:
         """Return the ids of `text`. `start` is the position of the text, for error messages."""
-        raise NotImplementedError(f"{type(self).__name__} does not define _encode")
 
+    @abstractmethod
     def decode(self, ids: ArrayLike) -> str:
         """Return the text of `ids`, any sequence or 1-D array of integers."""
-        raise NotImplementedError(f"{type(self).__name__} does not define decode")
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
         """Yield the text of `ids` in pieces, each as soon as it is certain. Together they are decode(ids)."""
