@@ -120,7 +120,7 @@ def arguments_of(call):
 
 
 def require_finite(name, what, array):
-    """Raise ValueError, with the first such index, if the array `what` of the function `name` is not finite."""
+    """Raise ValueError, with the first such index, if an array is not finite. Messages name the function and it."""
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
         index = tuple(bad[0].tolist())

@@ -78,12 +78,11 @@ class Finding:
     `uncertainty` are the value of central differences and its estimated error, `scales` are the scales of the steps,
     and `verdicts` are the verdicts. These arrays are replaced, never modified in place.
 
-    `step` is the ComplexStep, or None if it does not apply. `exact` holds its values, or None. `sides` are those of the
-    adjoint identity, or None if it was not evaluated. If the entries are a sample, `along` is the Estimate of the same
-    derivative by central differences. `doubt` says why the gradient as a whole cannot be called right although no entry
-    is wrong, and is otherwise empty. `zero_to` is the bound of a gradient that is zero up to rounding, or None.
-    `together` is None unless entries at a kink are right one by one, but wrong if they change together. It is then the
-    pair (backward's, true) of derivatives along the direction in which they change together.
+    `step` is the ComplexStep, or None if it does not apply, and `exact` its values, or None. `sides` are those of the
+    adjoint identity, if it was evaluated, and `along` is the Estimate along the same direction, for a sample. `doubt`
+    is the reason why a gradient without a wrong entry cannot be called right as a whole, or empty. `zero_to` is the
+    bound of a gradient that is zero up to rounding, or None. `together` has the derivatives (backward's, true) along a
+    direction in which entries at a kink change together, if they are right one by one, but wrong together.
     """
 
     step = exact = sides = along = direction = zero_to = together = None
@@ -106,16 +105,13 @@ class Finding:
         self.verdicts = np.full(len(self.entries), RIGHT, dtype=object)
 
     def index(self, k):
-        """Return the index of compared entry k into the argument."""
         return tuple(int(i) for i in np.unravel_index(self.entries[k], self.array.shape))
 
     def line(self, k):
-        """Return the function line(t) along compared entry k."""
         return line_along_entry(self.run.call, self.array, self.index(k))
 
     @property
     def is_complete(self):
-        """Return True if every entry of the argument was compared."""
         return len(self.entries) == self.array.size
 
     @property
@@ -129,7 +125,6 @@ class Finding:
 
     @property
     def is_wrong(self):
-        """Return True if the direction or an entry is judged wrong."""
         return WRONG in (self.direction_verdict, *self.verdicts)
 
     @property

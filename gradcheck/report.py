@@ -15,10 +15,10 @@ class ArgumentReport:
     error to tolerance; `analytic` is backward's value, `numeric` that of `oracle`, and `worst_uncertainty` the
     uncertainty of `numeric`. `uncertainty` is the largest one of all entries.
 
-    `direction` is None or the pair (backward's, the oracle's) of derivatives along one random direction through the
-    whole argument, and `together` the same for entries at a kink that are right one by one, but wrong if they change
-    together. `doubt` says why the gradient as a whole cannot be called right although no entry is wrong. `zero_to` is
-    None, or the bound to which a gradient is confirmed to be zero. `diagnosis` is a sentence that names the mistake.
+    `direction` has the derivatives (backward's, the oracle's) along one random direction through the whole argument, if
+    it was compared, and `together` those along a direction in which entries at a kink change together, if only together
+    they are wrong. `doubt` says why a gradient without a wrong entry cannot be called right as a whole. `zero_to` is
+    the bound to which a gradient is confirmed to be zero. `diagnosis` is a sentence that names the mistake.
     """
 
     name: str

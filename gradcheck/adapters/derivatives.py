@@ -98,14 +98,14 @@ def from_jacobian(function: Callable[..., Any], jacobian: Callable[..., Any] | N
     return _adapted(function, jacobian, "Jacobian", lambda y, inputs: None, product)
 
 
-def _adapted(function, derivative, what, require, product):
+def _adapted(function, derivative, noun, require, product):
     """Return a function of the inputs and options that returns (y, backward).
 
-    `what` names the derivative in error messages. `require(y, {name: input})` raises an exception if y is invalid.
+    `noun` names the derivative in error messages. `require(y, {name: input})` raises an exception if y is invalid.
     `product(name, input, y, derivative, dy)` returns the gradient of one input.
     """
-    for role, given in {"function": function, what: derivative}.items():
-        if not (callable(given) or (given is None and role == what)):
+    for role, given in {"function": function, noun: derivative}.items():
+        if not (callable(given) or (given is None and role == noun)):
             raise TypeError(f"the {role} is {describe(given)}; it must be a function")
 
     @functools.wraps(function)
@@ -114,7 +114,7 @@ def _adapted(function, derivative, what, require, product):
         if derivative is None:
             if not (isinstance(y, tuple) and len(y) == 2):
                 returned = f"a tuple of {len(y)}" if isinstance(y, tuple) else describe(y)
-                raise TypeError(f"{_name(function)} returned {returned}; expected a pair of its value and the {what}")
+                raise TypeError(f"{_name(function)} returned {returned}; expected a pair of its value and the {noun}")
             y, beside = y
         named = zip(Call(function, *inputs).input_names(), inputs, strict=True)
         arrays = {name: x for name, x in named if is_floating(x)}
@@ -122,13 +122,13 @@ def _adapted(function, derivative, what, require, product):
 
         def backward(dy):
             given, dy = beside if derivative is None else derivative(*inputs, **options), np.asarray(dy)
-            if what == "gradient" and any(isinstance(x, (dict, list, tuple)) for x in inputs):
+            if noun == "gradient" and any(isinstance(x, (dict, list, tuple)) for x in inputs):
                 return _scaled(given, dy.item())  # from_nested flattens it
             if len(arrays) == 1 and not (isinstance(given, tuple) and len(given) == 1):
                 given = (given,)
             count = len(given) if isinstance(given, (tuple, list)) else 1
             if count != len(arrays) or not isinstance(given, (tuple, list)):
-                wanted = f"{len(arrays)} {what}s in a tuple, one for each of {', '.join(arrays)}"
+                wanted = f"{len(arrays)} {noun}s in a tuple, one for each of {', '.join(arrays)}"
                 problem = f"there must be {wanted}, not {count}; pass other arrays as keyword arguments"
                 raise fault(_name(function), problem)
             pairs = zip(arrays.items(), given, strict=True)

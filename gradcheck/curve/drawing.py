@@ -1,4 +1,4 @@
-"""Draw the step curve as text, or as an image in which the order of each branch is annotated."""
+"""Draw the step curve as text or as an image."""
 
 import io
 import math
@@ -12,7 +12,6 @@ from gradcheck.curve.measurement import CENTRAL, COMPLEX, FORWARD, STEPS
 
 SYMBOLS = {FORWARD: "+", CENTRAL: "o", COMPLEX: "*"}
 COLOURS = {FORWARD: "#c2571a", CENTRAL: "#1f5fa8", COMPLEX: "#2e7d32"}
-LAWS = ((FORWARD, "∝ h", 1, 1e-2), (FORWARD, "∝ 1/h", -1, 1e-11), (CENTRAL, "∝ h²", 2, 1e-2))  # power of h, and place
 FLOOR = 1e-17  # an error of exactly zero is drawn here
 COLUMNS = 76  # each is a fifth of a decade of h
 TOP, BOTTOM = 1, -17  # decades of the error, a row each
@@ -82,10 +81,10 @@ def _plot(axis, curve):
         error = np.maximum(curve.error(method), FLOOR)
         broad = method == COMPLEX  # so that it shows behind central differences where truncation dominates
         style = {"ms": 5, "lw": 3, "alpha": 0.55, "zorder": 1} if broad else {"ms": 3, "lw": 1.2}
-        axis.loglog(STEPS, error, "o-", color=COLOURS[method], label=method, **style)
-    if curve.verdict == "right":
-        _annotate_branches(axis, curve)
-    elif curve.verdict == "wrong" and math.isfinite(curve.height):
+        slope = curve.slope(method)
+        label = method if slope is None else f"{method}, truncation ∝ h^{slope:.2f}"
+        axis.loglog(STEPS, error, "o-", color=COLOURS[method], label=label, **style)
+    if curve.verdict == "wrong" and math.isfinite(curve.height):
         axis.axhline(curve.height, color="#b00020", lw=7, alpha=0.15)
         size = f"{curve.height:.0%}" if curve.height >= 0.01 else f"{curve.height:.0e}"
         text = f"a flat line: the error is {size} for every step"
@@ -93,22 +92,6 @@ def _plot(axis, curve):
     axis.set(xlim=(6e-17, 0.2), ylim=(FLOOR / 5, 1e5), xlabel="step h", title=curve.name)
     axis.grid(color="#e4e4e4", lw=0.5)
     axis.set_axisbelow(True)
-    axis.legend(loc="upper center", fontsize=9, ncols=len(curve.derivatives), columnspacing=1.0, handlelength=1.2)
+    axis.legend(loc="upper center", fontsize=9, handlelength=1.2)
     text = "\n".join(line for note in curve.notes for line in textwrap.wrap(note, 88))
     axis.text(0.5, -0.13, text, transform=axis.transAxes, ha="center", va="top", fontsize=9)
-
-
-def _annotate_branches(axis, curve):
-    for method, law, power, h in LAWS:
-        error = curve.error(method)
-        branch = (h / 30 <= STEPS) & (h * 30 >= STEPS) & (error > 0)
-        if (power > 0 and curve.slope(method) is None) or not branch.any():
-            continue
-        height = np.exp(np.median(np.log(error[branch]) - power * np.log(STEPS[branch]))) * h**power
-        above = 16 if method == FORWARD else -16
-        offset, style = (-math.copysign(above, power * above), above), {"ha": "center", "va": "center", "fontsize": 12}
-        axis.annotate(law, (h, height), offset, textcoords="offset points", color=COLOURS[method], **style)
-    axis.text(1e-16, 100, "← rounding", color="#555555", ha="left", fontsize=10)
-    axis.text(0.1, 100, "truncation →", color="#555555", ha="right", fontsize=10)
-    if COMPLEX in curve.derivatives:
-        axis.text(1e-12, 4e-16, "nothing subtracted, nothing lost", color=COLOURS[COMPLEX], ha="center", va="bottom")

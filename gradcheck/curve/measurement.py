@@ -29,7 +29,7 @@ FORWARD, CENTRAL, COMPLEX = "forward differences", "central differences", "compl
 class Curve:
     """Numerical derivatives along one direction, for each method and each of STEPS.
 
-    `analytic` is backward's ⟨dx, v⟩. `obstacle` says why there is no complex step, and is None if there is one.
+    `analytic` is backward's ⟨dx, v⟩. `obstacle` is the reason for a missing complex step, or None.
     """
 
     name: str

@@ -14,7 +14,7 @@ LITTLE = 0.1  # relative to the largest entry: a larger error is not attributed 
 
 
 def by_complex_step(finding):
-    """Judge a Finding by the complex step where it is more precise. Raises NotComplexSafe."""
+    """Judge a Finding by the complex step, the more precise oracle. Raises NotComplexSafe."""
     oracles = finding.terms.oracles
     if "adjoint" in oracles and _identity_holds(finding) and CANNOT_TELL not in finding.verdicts:
         return

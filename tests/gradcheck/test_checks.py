@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from verdicts import check as quick_check, normal, verdicts
+from verdicts import Parameter, Scale, check as quick_check, normal, verdicts
 
 import gradcheck
 from gradcheck import Call, GradientError, check, check_call, check_module, randomize_parameters
@@ -29,42 +29,6 @@ def square(x):
 
 def relu(x, *, at_zero=0.0):
     return np.maximum(x, 0), lambda dy: dy * np.where(x == 0, at_zero, x > 0)
-
-
-class Parameter:
-    def __init__(self, data):
-        self.data = data
-        self.grad = None
-        self.requires_grad = True
-
-
-class Scale:
-    """y = γ x + β, a module of the plainest kind; `wrong` doubles γ's gradient."""
-
-    def __init__(self, wrong=False):
-        self.gamma = Parameter(np.ones(3, np.float32))
-        self.beta = Parameter(np.zeros(3, np.float32))
-        self.wrong = wrong
-        self.seen = []
-
-    def named_parameters(self):
-        yield "gamma", self.gamma
-        yield "beta", self.beta
-
-    def forward(self, x):
-        self.seen.append((self.gamma.data.copy(), self.beta.data.copy()))
-        gamma = self.gamma.data
-
-        def backward(dy):
-            factor = 2 if self.wrong else 1
-            for parameter, grad in ((self.gamma, factor * (dy * x).sum(axis=0)), (self.beta, dy.sum(axis=0))):
-                if parameter.requires_grad:
-                    parameter.grad = grad if parameter.grad is None else parameter.grad + grad
-            return dy * gamma
-
-        return gamma * x + self.beta.data, backward
-
-    __call__ = forward
 
 
 # Comparison and report

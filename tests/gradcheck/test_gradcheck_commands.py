@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from verdicts import Scale
 
 from gradcheck import Call, Case, GradientError, check_case, commands, load_cases
 from gradcheck.__main__ import main
@@ -73,27 +74,9 @@ def start(*arguments):
 # Cases
 
 
-class Scale:
-    def __init__(self):
-        self.gamma = type("Parameter", (), {})()
-        self.gamma.data, self.gamma.grad = np.ones(3, np.float32), None
-
-    def named_parameters(self):
-        yield "gamma", self.gamma
-
-    def __call__(self, x):
-        gamma = self.gamma.data
-
-        def backward(dy):
-            self.gamma.grad = (dy * x).sum(axis=0)
-            return dy * gamma
-
-        return gamma * x, backward
-
-
 def test_a_case_draws_its_inputs_and_random_float64_parameters_from_one_seed():
     case = Case("Scale", lambda rng: Call(Scale(), rng.normal(size=(2, 3))))
-    assert [argument.name for argument in check_case(case).arguments] == ["x", "gamma"]
+    assert [argument.name for argument in check_case(case).arguments] == ["x", "gamma", "beta"]
     first, again, other = (case.call(np.random.default_rng(seed)) for seed in (0, 0, 1))
     gamma = first.target.gamma.data
     assert gamma.dtype == np.float64 and not np.any(gamma == 1)

@@ -1,11 +1,11 @@
-"""State: a check restores the state and the random generators of a function, and names what the function changes."""
+"""State: a check restores states and random generators, and names the arrays that a function changes in place."""
 
 import functools
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from verdicts import normal
+from verdicts import Parameter, normal
 
 from gradcheck import GradientError, adjoint, check, check_module, jacobian
 
@@ -51,11 +51,6 @@ def test_a_state_that_the_output_depends_on_is_the_same_in_every_evaluation():
     state = {"mean": np.zeros(())}
     report = check(leaky, normal(4), state)
     assert report.is_right and not report.notes and state["mean"] == 0
-
-
-class Parameter:
-    def __init__(self, data):
-        self.data, self.grad = data, None
 
 
 class Centre:

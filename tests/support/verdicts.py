@@ -1,4 +1,4 @@
-"""gradcheck's checks without the explanation, which takes most of the time of a check that fails."""
+"""gradcheck's checks without the explanation, which takes most of their time if they fail, and a plain module."""
 
 import functools
 
@@ -24,3 +24,39 @@ def verdicts(function, *inputs, check=check, **options):
 def verdict(function, x, **options):
     """Return the verdict on the gradient of a function of one argument."""
     return next(iter(verdicts(function, x, **options).values()))
+
+
+class Parameter:
+    def __init__(self, data):
+        self.data = data
+        self.grad = None
+        self.requires_grad = True
+
+
+class Scale:
+    """y = γ x + β, a module of the plainest kind; `wrong` doubles γ's gradient."""
+
+    def __init__(self, wrong=False):
+        self.gamma = Parameter(np.ones(3, np.float32))
+        self.beta = Parameter(np.zeros(3, np.float32))
+        self.wrong = wrong
+        self.seen = []
+
+    def named_parameters(self):
+        yield "gamma", self.gamma
+        yield "beta", self.beta
+
+    def forward(self, x):
+        self.seen.append((self.gamma.data.copy(), self.beta.data.copy()))
+        gamma = self.gamma.data
+
+        def backward(dy):
+            factor = 2 if self.wrong else 1
+            for parameter, grad in ((self.gamma, factor * (dy * x).sum(axis=0)), (self.beta, dy.sum(axis=0))):
+                if parameter.requires_grad:
+                    parameter.grad = grad if parameter.grad is None else parameter.grad + grad
+            return dy * gamma
+
+        return gamma * x + self.beta.data, backward
+
+    __call__ = forward
