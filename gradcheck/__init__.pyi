@@ -1,5 +1,6 @@
 """The public names for type checkers. At run time __init__.py loads each of them on first use."""
 
+from gradcheck.adapters.complex_numbers import from_complex as from_complex
 from gradcheck.adapters.derivatives import (
     from_derivative as from_derivative,
     from_jacobian as from_jacobian,
