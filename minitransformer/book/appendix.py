@@ -37,8 +37,13 @@ def numbers_of(run):
     given, names = run.given(), bases_in(*(side for s in run.statements for side in s.equation.sides))
     if not given:
         return ""
-    boxes = board(given_array(name_set(symbol, names), value) for symbol, value in given.items())
-    return f"<div>{function_name(run, shown_on(run))}{boxes}</div>"
+    boxes = []
+    for symbol, value in given.items():
+        label, size = name_set(symbol, names), " × ".join(map(str, np.shape(value)))
+        is_small = np.size(value) <= LARGEST
+        box = matrix(label, value, with_digits(3)) if is_small else f'<span class="given">{label} {size} numbers</span>'
+        boxes.append(box)
+    return f"<div>{function_name(run, shown_on(run))}{board(boxes)}</div>"
 
 
 def shown_on(run):
@@ -50,12 +55,6 @@ def shown_on(run):
         parts = [f"{parts[0]} to {parts[-1]}"]
     parts += ["the equations without a number"] * (None in shown)
     return f"for {' and '.join(filter(None, [', '.join(parts[:-1]), parts[-1]]))}"
-
-
-def given_array(label, value):
-    if np.size(value) <= LARGEST:
-        return matrix(label, value, with_digits(3))
-    return f'<span class="given">{label} {" × ".join(map(str, value.shape))} numbers</span>'
 
 
 def function_name(run, what=""):
@@ -72,18 +71,17 @@ def shapes_of(run):
 
 
 def saved_by(run):
-    rows = "".join(row_of_saved(name, kept) for name, kept in saved(run.handed_back()).items())
+    rows = ""
+    for name, kept in saved(run.handed_back()).items():
+        if isinstance(kept, np.ndarray):
+            rows += row_of(escape(name), " × ".join(map(str, kept.shape)) or "1", kept.size)
+        elif count := numbers_in(kept):  # by backward functions
+            others = f"{len(kept)} functions" if isinstance(kept, list) else escape(name.removesuffix("_backward"))
+            rows += row_of(f"saved by {others}", "", count)
     if not rows:
         return ""
     heading = f"<tr><th>{escape(run.specimen.function)}</th><th>shape</th><th>numbers</th></tr>"
     return f'<div class="scroll" tabindex="0"><table>{heading}{rows}</table></div>'
-
-
-def row_of_saved(name, kept):
-    if isinstance(kept, np.ndarray):
-        return row_of(escape(name), " × ".join(map(str, kept.shape)) or "1", kept.size)
-    others = f"{len(kept)} functions" if isinstance(kept, list) else f"{escape(name.removesuffix('_backward'))}"
-    return row_of(f"saved by {others}", "", numbers_in(kept)) if numbers_in(kept) else ""
 
 
 def row_of(*cells):
@@ -95,7 +93,11 @@ def checks(reports: dict, cases) -> list:
     if not reports:
         return []
     certificates = [(case.name, certified(case)) for case in cases]
-    rows = "".join(row_of(*cells(name, report)) for name, report in reports.items())
+    rows = ""
+    for name, report in reports.items():
+        worst = max((argument.worst_relative for argument in report.arguments), default=0.0)
+        verdict = '<span class="equal">right</span>' if report.is_right else '<span class="different">WRONG</span>'
+        rows += row_of(escape(name), len(report.arguments), f"{report.entries:,}", f"{worst:.1e}", verdict)
     heading = "<tr><th>case</th><th>gradients</th><th>entries</th><th>worst error, relative</th><th>verdict</th></tr>"
     details = "".join(
         f'<p>{escape(name)}</p><div class="scroll" tabindex="0">{report_html(r)}</div>' for name, r in reports.items()
@@ -114,12 +116,6 @@ def checks(reports: dict, cases) -> list:
 def certified(case):
     with plain():
         return certify_call(case.call(np.random.default_rng(0)))
-
-
-def cells(name, report):
-    worst = max((argument.worst_relative for argument in report.arguments), default=0.0)
-    verdict = '<span class="equal">right</span>' if report.is_right else '<span class="different">WRONG</span>'
-    return escape(name), len(report.arguments), f"{report.entries:,}", f"{worst:.1e}", verdict
 
 
 def checked(cases) -> dict:

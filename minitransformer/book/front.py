@@ -1,5 +1,6 @@
 """The front page of the book: what it teaches, what it assumes, where to begin, and the model with its chapters."""
 
+import re
 from html import escape
 
 from minitransformer.book.handout import in_code
@@ -25,43 +26,21 @@ QUESTIONS = (
         "(3,), the sum over the two rows; and (2, 3), because the three numbers multiply each row.",
     ),
 )
-ROUTES = (  # (title, ((minutes, pages), …))
-    ("An hour", ((15, ("first_steps",)), (10, ("linear",)), (10, ("softmax",)), (15, ("attention",)), (10, ("film",)))),
-    (
-        "A day",
-        (
-            (60, ("first_steps", "module")),
-            (60, ("linear", "embedding", "positions")),
-            (60, ("layer_norm", "softmax", "losses")),
-            (90, ("attention", "multi_head_attention")),
-            (60, ("activations", "feed_forward", "block", "transformer")),
-            (60, ("optim", "one_page", "film")),
-        ),
-    ),
-    (
-        "Four sessions of 90 minutes",
-        (
-            (90, ("first_steps", "module", "linear")),
-            (90, ("layer_norm", "softmax", "losses")),
-            (90, ("attention", "multi_head_attention", "block")),
-            (90, ("transformer", "optim", "one_page", "film")),
-        ),
-    ),
-)
+# A title, and minutes with the pages to read in them
+ROUTES = """
+An hour: 15 first_steps; 10 linear; 10 softmax; 15 attention; 10 film
+A day: 60 first_steps module; 60 linear embedding positions; 60 layer_norm softmax losses;
+    90 attention multi_head_attention; 60 activations feed_forward block transformer; 60 optim one_page film
+Four sessions of 90 minutes: 90 first_steps module linear; 90 layer_norm softmax losses;
+    90 attention multi_head_attention block; 90 transformer optim one_page film
+"""
 # The parts of the model from the input to the loss: (label, page, whether it is within the block).
+NORM, RESIDUAL = ("normalization", "layer_norm", True), ("+ residual", "block", True)
 PARTS = (
-    ("token ids", None, False),
-    ("embedding", "embedding", False),
-    ("+ positions", "positions", False),
-    ("normalization", "layer_norm", True),
-    ("attention", "multi_head_attention", True),
-    ("+ residual", "block", True),
-    ("normalization", "layer_norm", True),
-    ("feed-forward", "feed_forward", True),
-    ("+ residual", "block", True),
-    ("normalization", "layer_norm", False),
-    ("unembedding", "embedding", False),
-    ("cross-entropy", "losses", False),
+    *(("token ids", None, False), ("embedding", "embedding", False), ("+ positions", "positions", False)),
+    *(NORM, ("attention", "multi_head_attention", True), RESIDUAL),
+    *(NORM, ("feed-forward", "feed_forward", True), RESIDUAL),
+    *(("normalization", "layer_norm", False), ("unembedding", "embedding", False), ("cross-entropy", "losses", False)),
 )
 WIDTH, HEIGHT, GAP, LEFT = 150, 26, 16, 105  # of a box in pixels, the gap between boxes, and their left edge
 
@@ -83,7 +62,7 @@ def front_page(leaves, equations: int, equal: int) -> list:
         f'<div class="front"><div><p>{AIM}</p>',
         f"<h2>What you need</h2><p>{ASSUMED}</p><ol>{questions}</ol>",
         "<h2>Where to begin</h2>",
-        *(route(title, parts, titles) for title, parts in ROUTES),
+        *(route(line, titles) for line in ROUTES.replace("\n    ", " ").strip().split("\n")),
         "<p>To derive a chapter yourself, on paper: <code>minitransformer book --handout layer_norm</code>; "
         f"{in_code()}.</p></div>",
         f"<figure>{model()}<figcaption>The model. Values run down to the loss, and their gradients run up. Each part "
@@ -98,10 +77,10 @@ def link(page: str, title: str) -> str:
     return f'<a href="{page}.html">{escape(title)}</a>'
 
 
-def route(title: str, parts: tuple, titles: dict) -> str:
-    steps = "".join(
-        f"<li>{', '.join(link(page, titles[page]) for page in pages)} ({minutes} min)</li>" for minutes, pages in parts
-    )
+def route(line: str, titles: dict) -> str:
+    (title, *parts), steps = re.split(": |; ", line), ""
+    for minutes, *pages in map(str.split, parts):
+        steps += f"<li>{', '.join(link(page, titles[page]) for page in pages)} ({minutes} min)</li>"
     return f"<h3>{title}</h3><ol>{steps}</ol>"
 
 

@@ -41,17 +41,15 @@ GRADIENTS = "Gradients are those of a loss L: dy is ∂L/∂y, and dx is ∂L/�
 class Topic:
     """The topic of a worksheet.
 
-    `draw(rng, rows, level)` returns (Specimen, {name: given array}). `names` explains
-    the names of the forward pass, and `gradients` those of the backward pass. `skipped` are numbers of equations
-    that are not questions.
+    `draw(rng, rows, level)` returns (Specimen, {name: given array}). `names` explains the names of the forward pass,
+    and `gradients` those of the backward pass.
     """
 
     title: str
     file: str
     draw: Callable
     names: str
-    gradients: str = GRADIENTS
-    skipped: tuple = ()
+    gradients: str
 
 
 def exactly(number) -> str:
@@ -165,74 +163,51 @@ def draw_adamw(rng, rows, level):
     return specimen, given | {name: np.array(number) for name, number in numbers.items()}
 
 
-ROWS = "Each row of x is a position."
+# name | title | file, then the names of the forward pass and, if they are not GRADIENTS, those of the backward pass
+TABLE = """
+linear | A linear map | layers/linear.py
+    Each row of x is a position. The output y is x multiplied by the matrix W, plus b in each row.
+softmax | A softmax | layers/softmax.py
+    Each row of x is converted to weights y that sum to 1. m is the largest entry of the row, e the exponential of
+    x − m, and Σ the sum over the row.
+cross_entropy | Cross-entropy | losses.py
+    Each row of x contains the logits of a position, and t its target, counted from 0. No target is ignored. a is 1 at
+    the target and 0 elsewhere, and the weight w is 1 for all classes. z is the logarithm of the softmax of a row, p
+    the softmax, ℓ the loss of a position, and L the mean of the losses.
+  Gradients are those of L: dL = 1, dℓ is ∂L/∂ℓ, and dx is ∂L/∂x and has the shape of x. A is the sum of a row of a.
+attention | Attention | layers/attention.py
+    Each row of q is a query, each row of k a key, and the same row of v its value. The scores are multiplied by s. The
+    rows of the mask are queries and its columns keys: where it says no, the masked score is −∞. The weights are the
+    softmax of each row. There is no dropout: used = weights. Each row of y is the output of a query.
+  {GRADIENTS} Also dweights = dused.
+layer_norm | Layer normalization | layers/layer_norm.py
+    Each row of x is a position. x̂ is the row minus its mean μ, divided by its standard deviation σ (r = 1/σ, since
+    ε = 0). y is x̂ multiplied by γ, plus β, elementwise. A mean is that of a row, and Σ sums over all positions.
+rms_norm | Root-mean-square normalization | layers/rms_norm.py
+    Each row of x is a position. x̂ is the row divided by its root mean square (r is the reciprocal, since ε = 0). y is
+    x̂ multiplied by γ, elementwise. A mean is that of a row, and Σ sums over all positions.
+relu | A ReLU | layers/activations.py
+    y is x where x is positive, and 0 elsewhere.
+rotary | Rotary positions, by right angles | layers/positions.py
+    Each row is a position. Each pair of channels (a, b) is rotated to (a′, b′) by an angle, whose cos and sin are
+    given.
+  Gradients are those of a loss L: da′ is ∂L/∂a′, and da is ∂L/∂a.
+adamw | AdamW's first step | optim.py
+    The weight θ has the gradient g. m and v are the moving averages of g and g² with the rates β₁ and β₂. They are 0
+    before step t = 1. lr is the learning rate. The weight decay λ is applied first and gives the decayed weight. θ′,
+    m′ and v′ are the new values. m̂ and v̂ are corrected for the initial 0 by 1 − β₁ᵗ and 1 − β₂ᵗ. ε is added to the
+    root.
+  none
+"""
 
-TOPICS = {
-    "linear": Topic(
-        "A linear map",
-        "layers/linear.py",
-        draw_linear,
-        f"{ROWS} The output y is x multiplied by the matrix W, plus b in each row.",
-    ),
-    "softmax": Topic(
-        "A softmax",
-        "layers/softmax.py",
-        draw_softmax,
-        "Each row of x is converted to weights y that sum to 1. m is the largest entry of the row, e the exponential "
-        "of x − m, and Σ the sum over the row.",
-    ),
-    "cross_entropy": Topic(
-        "Cross-entropy",
-        "losses.py",
-        draw_cross_entropy,
-        "Each row of x contains the logits of a position, and t its target, counted from 0. No target is ignored. a is "
-        "1 at the target and 0 elsewhere, and the weight w is 1 for all classes. z is the logarithm of the softmax of "
-        "a row, p the softmax, ℓ the loss of a position, and L the mean of the losses.",
-        "Gradients are those of L: dL = 1, dℓ is ∂L/∂ℓ, and dx is ∂L/∂x and has the shape of x. A is the sum of a row "
-        "of a.",
-        skipped=(1,),
-    ),
-    "attention": Topic(
-        "Attention",
-        "layers/attention.py",
-        draw_attention,
-        "Each row of q is a query, each row of k a key, and the same row of v its value. The scores are multiplied by "
-        "s. The rows of the mask are queries and its columns keys: where it says no, the masked score is −∞. The "
-        "weights are the softmax of each row. There is no dropout: used = weights. Each row of y is the output of a "
-        "query.",
-        f"{GRADIENTS} Also dweights = dused.",
-    ),
-    "layer_norm": Topic(
-        "Layer normalization",
-        "layers/layer_norm.py",
-        draw_layer_norm,
-        f"{ROWS} x̂ is the row minus its mean μ, divided by its standard deviation σ (r = 1/σ, since ε = 0). y is x̂ "
-        "multiplied by γ, plus β, elementwise. A mean is that of a row, and Σ sums over all positions.",
-    ),
-    "rms_norm": Topic(
-        "Root-mean-square normalization",
-        "layers/rms_norm.py",
-        draw_rms_norm,
-        f"{ROWS} x̂ is the row divided by its root mean square (r is the reciprocal, since ε = 0). y is x̂ multiplied "
-        "by γ, elementwise. A mean is that of a row, and Σ sums over all positions.",
-    ),
-    "relu": Topic("A ReLU", "layers/activations.py", draw_relu, "y is x where x is positive, and 0 elsewhere."),
-    "rotary": Topic(
-        "Rotary positions, by right angles",
-        "layers/positions.py",
-        draw_rotary,
-        "Each row is a position. Each pair of channels (a, b) is rotated to (a′, b′) by an angle, whose cos and "
-        "sin are given.",
-        "Gradients are those of a loss L: da′ is ∂L/∂a′, and da is ∂L/∂a.",
-    ),
-    "adamw": Topic(
-        "AdamW's first step",
-        "optim.py",
-        draw_adamw,
-        "The weight θ has the gradient g. m and v are the moving averages of g and g² with the rates β₁ and β₂. They "
-        "are 0 before step t = 1. lr is the learning rate. The weight decay λ is applied first and gives the decayed "
-        "weight. θ′, m′ and v′ are the new values. m̂ and v̂ are corrected for the initial 0 by 1 − β₁ᵗ and 1 − β₂ᵗ. ε "
-        "is added to the root.",
-        gradients="",
-    ),
-}
+
+def read(entry: str) -> tuple[str, Topic]:
+    head, *lines = entry.split("\n")
+    name, title, file = head.split(" | ")
+    names = " ".join(line.strip() for line in lines if line.startswith("    "))
+    gradients = next((line.strip() for line in lines if not line.startswith("    ")), "{GRADIENTS}")
+    gradients = gradients.replace("{GRADIENTS}", GRADIENTS).replace("none", "")
+    return name, Topic(title, file, globals()[f"draw_{name}"], names, gradients)
+
+
+TOPICS = dict(map(read, re.split(r"\n(?! )", TABLE.strip())))

@@ -10,7 +10,7 @@ from minitransformer.book.chapters import PACKAGE
 from minitransformer.book.derivations import EQUAL, read_derivations
 from minitransformer.book.pictures import board, matrix
 from minitransformer.book.problems import FORWARD_ALONE, LEVELS, WITHOUT_EQUATIONS, OddError, exactly
-from minitransformer.book.symbols import bases_in
+from minitransformer.book.symbols import bases_in, texts_of
 from minitransformer.book.typesetting import mathml, name_set
 
 TRIES = 200  # draws in a row without a new sheet
@@ -51,7 +51,8 @@ def sheets(topic, *, seed: int, level: int, count: int) -> list[Sheet]:
 
 def worked_out(topic, specimen, given, level):
     statements = read_derivations(PACKAGE / topic.file, [specimen]).statements
-    asked = [(s, np.asarray(s.value)) for s in statements if s.number and s.shown_on and s.number not in topic.skipped]
+    asked = [(s, np.asarray(s.value)) for s in statements if s.number and s.shown_on]
+    asked = [(s, value) for s, value in asked if given.keys().isdisjoint(texts_of(s.equation.sides[0]))]
     if any(s.verdict != EQUAL for s, _ in asked):
         raise ValueError(f"{topic.title}: an equation differs from its line")
     if level == FORWARD_ALONE:

@@ -66,7 +66,7 @@ def explained(attempt, failure):
     """Return (Rows, remarks) that explain the first wrong line of a Failure.
 
     The sentence on that line is the first available of these: a typical mistake of learners, the verified repair of
-    the line, a mistake planted in the textbook's line, and gradcheck's sentence on the gradient.
+    the line, and gradcheck's sentence on the gradient.
     """
     exercise, others = attempt.exercise, attempt.others(failure.case)
     student = Student(attempt.path.read_text("utf-8"), glossary_of(exercise.name))
@@ -82,11 +82,9 @@ def explained(attempt, failure):
         if is_line_right:  # the mistake is in the order of the gradients that are returned
             told.reverse()
         elif exercise.name in GLOSSARY:
-            known = named_by_value(exercise, failure, others, student, planted=False)
+            known = named_by_value(exercise, failure, others)
         words = [sentence for sentence in known if row.name in names_in(sentence) or not names_in(sentence)]
         words = next((sentence for sentence in (*words, *told) if not NO_WORDS.match(sentence)), "")
-        if not words and not known and exercise.name in GLOSSARY:
-            known = named_by_value(exercise, failure, others, student, planted=True)
         words = words or next(iter(known), row.sentence)
         words = re.sub(rf"^(?:\(\d+\) )?(?:\w+, )*{re.escape(row.name)}(?:, \w+)*: ", "", words)
         words = re.sub(rf"^{re.escape(row.name)} (?=does )", "it ", words)
@@ -96,8 +94,8 @@ def explained(attempt, failure):
     return rows, remarks
 
 
-def named_by_value(exercise, failure, others, student, *, planted) -> list[str]:
-    """Return sentences on mistakes that reproduce the learner's numbers on all cases."""
+def named_by_value(exercise, failure, others) -> list[str]:
+    """Return sentences on typical mistakes that reproduce the learner's numbers on all cases."""
     from minitransformer.learn.naming import named  # slow to import, and only needed for a wrong gradient
 
     labels = [argument.label for argument in failure.report.arguments]
@@ -108,7 +106,7 @@ def named_by_value(exercise, failure, others, student, *, planted) -> list[str]:
             draws.append((arguments, gradients_of(call, dy, labels), dy))
         except Exception:  # the learner's code raises on this case, which then cannot be compared
             continue
-    return named(exercise, draws, student, planted=planted)
+    return named(exercise, draws)
 
 
 def gradients_of(call, dy, labels) -> dict:

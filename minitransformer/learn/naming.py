@@ -2,7 +2,7 @@
 
 The textbook's function is run in float64 with one mistake in its backward pass. If the result equals the learner's
 numbers in every gradient that the mistake changes, on every case, the learner made this mistake, however it was
-written. The mistakes are those of gradcheck/mistakes and typical mistakes of learners (vocabulary.py).
+written. The mistakes are the typical ones of vocabulary.py. Single edits of a line are found by gradcheck.steps.
 """
 
 import ast
@@ -13,13 +13,12 @@ import math
 import re
 import textwrap
 from dataclasses import dataclass
-from pathlib import Path
+from types import CodeType
 
 import numpy as np
 
 from gradcheck import to_float64
-from gradcheck.audit import mutate
-from gradcheck.mistakes import KINDS, exchanged
+from gradcheck.mistakes import exchanged
 from minitransformer.learn.vocabulary import ANY, INSTEAD, OWN
 from minitransformer.module import plain
 
@@ -27,52 +26,41 @@ DIGITS = {8: 1e-9, 4: 1e-5}  # tolerance relative to the largest entry, by the s
 # A gradient that should be 0 contains rounding errors. The tolerance is at least NOISE times the one for the largest
 # entry of all gradients.
 NOISE = 1e-2
-# Functions that a textbook function calls. A learner may write their code in place of the call.
-INSIDE = {"attention": "softmax", "swiglu": "silu", "MultiHeadAttention.forward": "projections"}
 ADDED = {"np": np, "math": math}  # names that a mistake may use, whatever the file imports
 
 
 @dataclass(frozen=True)
 class Guess:
-    """A possible mistake.
-
-    `place` is a prefix such as `(7) dx: `, and `sentence(student)` returns a sentence on the mistake. `code` is the
-    code of the textbook's function with the mistake. If `inner` is given, `code` is that of the function `inner`, which
-    the textbook's function calls.
-    """
+    """A possible mistake: its place, such as `(7) dx: `, a sentence, and the function's code with the mistake."""
 
     place: str
-    sentence: object  # a function of the Student
-    code: object
-    inner: str | None = None
+    sentence: str
+    code: CodeType
 
 
-def named(exercise, draws, student, *, planted):
+def named(exercise, draws) -> list[str]:
     """Return sentences on the mistakes that explain a wrong gradient, with the best explanation first.
 
     `draws` is an iterable of (arguments, wrong, dy), one for each case. `arguments` maps names to inputs and options;
     for a composition, "self" is its module. `wrong` maps names such as "dx" to the gradients that backward returned,
     and the dotted names of a module's parameters to their gradients. `dy` is the upstream gradient.
 
-    A mistake is named if it explains gradients of the first draw and agrees with all other draws. With `planted`, the
-    mistakes are those of gradcheck's table, planted in the textbook's backward pass. Otherwise they are typical
-    mistakes of learners. If exactly two of these are the best explanation, and have the same place, one sentence names
-    both.
+    A mistake is named if it explains gradients of the first draw and agrees with all other draws. If exactly two
+    mistakes are the best explanation, and have the same place, one sentence names both.
     """
     first, *others = (Search.on(exercise, *draw) for draw in draws)
     if first is None:
         return []
-    others, source = [other for other in others if other is not None], first.textbook.source
-    found = []
-    for guess in (made(source) if planted else own(source, exercise.name)) if first.bad else ():
+    others, found = [other for other in others if other is not None], []
+    for guess in guesses(first.textbook.source, exercise.name) if first.bad else ():
         explained = first.explained(guess)
         if explained and all(other.agrees(guess, explained) for other in others):
             found.append((len(explained), guess))
     found.sort(key=lambda pair: -pair[0])
     most = [guess for n, guess in found if n == found[0][0]]
-    if not planted and len(most) == 2 and most[0].place == most[1].place:
-        return [f"{most[0].place}{most[0].sentence(student)}, or {most[1].sentence(student)}"]
-    return list(dict.fromkeys(guess.place + guess.sentence(student) for _, guess in found))
+    if len(most) == 2 and most[0].place == most[1].place:
+        return [f"{most[0].place}{most[0].sentence}, or {most[1].sentence}"]
+    return list(dict.fromkeys(guess.place + guess.sentence for _, guess in found))
 
 
 class Search:
@@ -95,7 +83,7 @@ class Search:
     def explained(self, guess):
         """Return the names of the gradients that a Guess explains."""
         try:
-            gradients = self.textbook.run(guess.code, guess.inner)
+            gradients = self.textbook.run(guess.code)
         except DoesNotFitError:
             return None
         floor = NOISE * DIGITS[8] * self.largest
@@ -118,68 +106,25 @@ class Search:
         return equal(self.given[name], value, digits, NOISE * digits * self.largest)
 
 
-def own(source, exercise: str):
-    def guess(name, code, sentence):
-        return Guess(source.place_of(name), lambda _: sentence, source.with_value(name, code))
-
+def guesses(source, exercise: str):
+    """Yield a Guess for each typical mistake of learners, beginning with those of the exercise."""
     right = {name: ast.unparse(statement.value) for name, statement in source.statements.items()}
+
+    def guess(name, wrong, sentence):
+        code = re.sub(r"\bV\b", lambda _: f"({right[name]})", wrong)
+        return Guess(source.place_of(name), sentence, source.with_value(name, code))
+
     for name, mistakes in OWN.get(exercise, {}).items():
         for wrong, sentence in mistakes.items():
-            yield guess(name, re.sub(r"\bV\b", lambda _, name=name: f"({right[name]})", wrong), sentence)
+            yield guess(name, wrong, sentence)
     for name in [name for name in right if name.startswith("d") and "," not in name]:
         for wrong, sentence in ANY.items():
-            code = re.sub(r"\bV\b", lambda _, name=name: f"({right[name]})", wrong.format(dy=source.dy))
-            yield guess(name, code, sentence)
-        value = source.statements[name].value
+            yield guess(name, wrong.format(dy=source.dy), sentence)
+        read = {n.id for n in ast.walk(source.statements[name].value) if isinstance(n, ast.Name)}
         for (names, wrong), sentence in INSTEAD.items():
-            read = {n.id for n in ast.walk(value) if isinstance(n, ast.Name)} & set(names)
-            if read:
-                pattern = rf"(?<![\w.])({'|'.join(read)})(?!\w)"
-                code = re.sub(pattern, lambda m, wrong=wrong: f"({wrong.format(m[1])})", right[name])
-                yield guess(name, code, sentence)
-
-
-def made(source):
-    function = source.function
-    for place, mutant, code in compiled_mutants(function):
-        yield Guess(place, functools.partial(in_words, mutant), code)
-    name = INSIDE.get(function.__qualname__)
-    for place, mutant, code in compiled_mutants(function.__globals__[name]) if name else ():
-        yield Guess(f"{name}'s {place}", functools.partial(in_words, mutant), code, name)
-
-
-@functools.cache
-def compiled_mutants(function):
-    """Return [(place, Mutant, code), …] for the mutants of a function's backward pass."""
-    lines, first = inspect.getsourcelines(function)
-    backward = f"{function.__qualname__}.<locals>.backward"
-    pattern = backward if "def backward" in "".join(lines) else function.__qualname__
-    found = []
-    for mutant in mutate(Path(inspect.getsourcefile(function)), (pattern,)):
-        kept = mutant.mutated_source.splitlines(keepends=True)[first - 1 : first - 1 + len(lines)]
-        found.append((place_in(mutant), mutant, compiled(textwrap.dedent("".join(kept)))))
-    return found
-
-
-def place_in(mutant):
-    """Return a prefix that names the statement of a mutant: its equation number and variable, as in `(7) dx: `.
-
-    For a statement without a number, the next number is given, as in `shift, on the way to (7): `. The prefix is "" if
-    the statement is not an assignment.
-    """
-    lines = mutant.source.splitlines()
-    statement = re.match(r" *([\w, ]+?) = ", lines[mutant.lines[0] - 1])
-    if statement is None:
-        return ""
-    number = re.search(r"# (\(\d+\))", lines[mutant.lines[1] - 1])
-    if number:
-        return f"{number[1]} {statement[1]}: "
-    later = re.search(r"# (\(\d+\))", "\n".join(lines[mutant.lines[0] :]))
-    return f"{statement[1]}, on the way to {later[1]}: " if later else f"{statement[1]}: "
-
-
-def in_words(mutant, student):
-    return mutant.edit.sentence(student, mutant.is_whole) or KINDS[mutant.kind]
+            if read & set(names):
+                pattern = rf"(?<![\w.])({'|'.join(read & set(names))})(?!\w)"
+                yield guess(name, re.sub(pattern, lambda m, w=wrong: f"({w.format(m[1])})", right[name]), sentence)
 
 
 def digits_of(array):
@@ -221,16 +166,13 @@ class Textbook:
         self.bound.apply_defaults()
         self.truth = self.run(self.source.code)
 
-    def run(self, code, inner=None):
+    def run(self, code):
         """Run the function with other code, and return {name: gradient}.
 
-        `code` replaces the function, or the function `inner` that it calls. Raises DoesNotFitError if the code raises.
+        Raises DoesNotFitError if the code raises.
         """
         names = {**self.function.__globals__, **ADDED}
         exec(code, names)
-        if inner is not None:
-            names = {**self.function.__globals__, inner: names[inner]}
-            exec(self.source.code, names)
         try:
             with plain(), np.errstate(all="ignore"):
                 return self._gradients(names[self.function.__name__])

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from odd_submissions import (
     ANY,
-    CODE,
     ESCAPES,
     NAMES,
     RIGHT,
@@ -21,7 +20,6 @@ from odd_submissions import (
     SOLVED,
     WRONG,
     dated,
-    notebook,
     odd_submissions,
     put,
     with_code,
@@ -43,7 +41,6 @@ ALL = {exercise.name: exercise for exercise in exercise_set("all")}
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return a folder for the folders of students."""
     (tmp_path / "class").mkdir()
     return tmp_path / "class"
 
@@ -56,7 +53,6 @@ def collected(folder, *options, status=0):
 
 
 def rows_of(table):
-    """Return {student: {column: cell}} of a table in CSV."""
     with open(table, encoding="utf-8", newline="") as file:
         return {row["submission"]: row for row in csv.DictReader(file)}
 
@@ -116,33 +112,21 @@ def test_a_line_that_follows_earns_its_point_only_if_a_numbered_line_loses_one(r
 def test_a_solution_that_uses_the_packages_answer_is_graded_and_marked(folder):
     answer = "import importlib\nanswer = importlib.import_module('minitransformer.layers.softmax').softmax"
     put(folder, "eve/softmax.py", with_code(f"{answer}\nreturn answer(x, axis=axis)[1](dy)", "backward"))
-    row = collected(folder)["eve"]
-    assert row["softmax"] == SOLVED
+    row = collected(folder, "--set", "loss")["eve"]
+    assert (row["softmax"], row["of"]) == (SOLVED, "5.0")  # exercises of the set that nobody handed in count as well
     assert row["softmax: remarks"].startswith("uses the package's answer: ")
-
-
-def test_exercises_that_were_set_and_that_nobody_handed_in_count_as_well(folder):
-    put(folder, "ada/softmax.py")
-    assert collected(folder)["ada"]["of"] == "1.0"
-    assert collected(folder, "--set", "loss")["ada"]["of"] == "5.0"
 
 
 @needs_posix
 def test_no_cell_is_a_formula_or_more_than_a_line(folder):
     for name in ("=1", "+1", "-1", "@a", " =1", "\t=1", "a\nb"):
-        put(folder, f"{name}/softmax.py", with_code("raise ValueError('=1\\n2')", "top"))
+        put(folder, f"{name}/softmax.py", with_code("raise ValueError('=1\\n2' + 10**6 * 'x')", "top"))
     rows = collected(folder)
+    assert all(400 < len(row["softmax: mistake"]) < 1000 for row in rows.values())
     assert set(rows) == {"'=1", "'+1", "'-1", "'@a", "' =1", "\\t=1", "a\\nb"}
     assert not any(
         cell.lstrip().startswith(("=", "+", "-", "@")) or "\n" in cell for row in rows.values() for cell in row.values()
     )
-
-
-def test_a_message_of_a_megabyte_is_shortened(folder, tmp_path):
-    put(folder, "ada/softmax.py", with_code("raise ValueError('x' * 10**6 + 'end')", "top"))
-    row = collected(folder, "--feedback", tmp_path / "feedback")["ada"]
-    assert 400 < len(row["softmax: mistake"]) < 1000
-    assert len((tmp_path / "feedback/ada/feedback.txt").read_text("utf-8")) < 2000
 
 
 @pytest.fixture(scope="module")
@@ -269,14 +253,6 @@ def test_of_several_files_the_most_complete_is_graded_then_the_newest(tmp_path):
     assert submitted.others == ("softmax.py", "softmax-1.py", "softmax (2).py")
 
 
-def test_of_a_notebook_only_the_function_and_what_it_needs_is_taken(tmp_path):
-    cells = ["%matplotlib inline\nimport numpy as np\nimport antigravity\nSCALE = 1", CODE, "assert False", "softmax?"]
-    put(tmp_path, "homework.ipynb", notebook(*cells, "def softmax(:"))
-    submitted = submitted_in(tmp_path, ALL)["softmax"]
-    assert submitted.content.decode().startswith("import numpy as np\nimport numpy as np\ndef softmax(")
-    assert not re.search("antigravity|SCALE|assert", submitted.content.decode())
-
-
 # Nobody's marks are lost.
 
 
@@ -299,7 +275,6 @@ def rows_of_odd(folder, odd, limit):
 
 
 def processes_with(mark):
-    """Return the processes in whose environment a text is, where the system tells."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -325,16 +300,16 @@ def unexpected(odd, rows):
 def test_a_sample_of_odd_submissions_gets_its_rows(folder):
     slow = re.compile("|".join((*SLOW, *ESCAPES)))
     odd = {name: case for name, case in odd_submissions().items() if not slow.match(name)}
-    odd = dict(list(odd.items())[::12])
+    odd = dict(list(odd.items())[::9])
     assert len(odd) >= 20
     assert unexpected(odd, rows_of_odd(folder, odd, 120)) == []
 
 
 @needs_posix
 @pytest.mark.slow
-def test_more_than_two_hundred_odd_submissions_get_their_rows(folder):
+def test_all_odd_submissions_get_their_rows(folder):
     odd = odd_submissions()
-    assert len(odd) >= 200
+    assert len(odd) >= 180
     assert unexpected(odd, rows_of_odd(folder, odd, 1800)) == []
 
 
@@ -382,11 +357,8 @@ def test_what_has_not_changed_is_not_graded_again_unless_it_is_asked_for(folder)
     after = collected(folder)
     assert ada() == once
     assert (before["ada"], after["emmy"]["softmax"]) == (after["ada"], SOLVED)
-    (folder / "ada").rename(folder / "eve")
-    collected(folder)
-    assert ada() == 2 * once
     collected(folder, "--again")
-    assert ada() == 3 * once
+    assert ada() == 2 * once
 
 
 def test_a_journal_that_a_crash_cut_off_keeps_all_whole_lines(folder):
@@ -448,12 +420,3 @@ def test_a_link_to_a_folder_is_a_row_and_is_not_followed(folder):
     put(folder, "ada/softmax.py")
     (folder / "eve").symlink_to(folder / "ada")
     assert collected(folder)["eve"]["reason"] == "the folder is a symbolic link, which is not followed"
-
-
-def test_on_a_terminal_there_is_a_bar(folder, capsys, monkeypatch):
-    put(folder, "ada/softmax.py", RIGHT)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    collected(folder)
-    assert "1/1 [" in capsys.readouterr().err
-    collected(folder, "--quiet")
-    assert capsys.readouterr().err == ""
