@@ -95,21 +95,6 @@ def test_an_equation_and_its_line_light_up_together(browser, folder):
         assert light == its != dim and of_another == dim
 
 
-def test_it_is_dark_where_dark_is_preferred(browser, folder):
-    def colours(scheme):
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        body = browser.find_element("tag name", "body")
-        found = (body.value_of_css_property(name) for name in ("background-color", "color"))
-        return [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in found]
-
-    visit(browser, folder / "softmax.html")
-    paper, ink = colours("dark")
-    assert paper < ink
-    paper, ink = colours("light")
-    assert paper > ink
-
-
 def test_a_chapter_takes_four_sheets_at_most_attention_five_and_the_worked_example_two(browser, folder):
     counts = {chapter.page: printed(browser, folder / f"{chapter.page}.html") for chapter in CHAPTERS}
     assert counts.pop("attention") <= 5  # its picture takes half a sheet

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_book import derivations, every_chapter, write_unchecked
 
-from minitransformer.book.chapters import CHAPTERS, PACKAGE
+from minitransformer.book.chapters import CHAPTERS
 from minitransformer.book.derivations import EQUAL
 from minitransformer.book.handout import handout
 from minitransformer.book.listing import passages
@@ -68,7 +68,6 @@ def pages(folder):
 
 
 def assert_loads_only_its_own(page, folder):
-    """Assert that a page loads nothing but files of its folder, and that only the film has a script."""
     for tag, attributes in page.elements:
         assert tag != "script" or (page.name == "film.html" and "src" not in attributes)
         assert tag not in ("iframe", "object", "embed", "base", "form", "img", "image", "use")
@@ -129,12 +128,6 @@ def test_every_line_of_code_is_listed_once_as_it_is_in_the_file():
         assert all(source[at - 1] == text for at, text in listed)
 
 
-def test_chapters_stand_in_the_order_of_the_map():
-    listed = re.findall(r"^    (\S+\.py) ", (PACKAGE / "README.md").read_text("utf-8"), re.MULTILINE)
-    read = [*listed[: listed.index("layers/lora.py") + 1], "layers/recomputation.py"]
-    assert [chapter.file for chapter in CHAPTERS] == [file for file in read if file != "config.py"]
-
-
 def test_the_contents_say_what_each_chapter_is_about(folder):
     index = (folder / "index.html").read_text("utf-8")
     for chapter in CHAPTERS:
@@ -157,14 +150,6 @@ def test_a_chapter_that_has_exercises_ends_in_their_commands_and_so_do_its_hando
     assert asked == {exercise.name for exercise in EXERCISES}
 
 
-def test_a_derivative_by_two_indices_has_its_picture_beside_it(folder):
-    for name in ("layer_norm", "rms_norm", "softmax"):
-        page = (folder / f"{name}.html").read_text("utf-8")
-        before, figure = page.split("<figure>")[:2]
-        assert "<mi>∂</mi>" in before[before.rindex('<div class="equation') :]
-        assert "at one position: a row for each" in figure
-
-
 def maps_of(folder, name):
     """Return [(title, the numbers of its entries)] of the maps of colours on a page."""
     found = []
@@ -177,7 +162,6 @@ def maps_of(folder, name):
 
 
 def inputs_of(file, function, k=0):
-    """Return the inputs of the k-th specimen of a function."""
     return [run.specimen for run in derivations(file).runs if run.specimen.function == function][k].inputs
 
 
@@ -197,14 +181,6 @@ def test_entries_that_share_an_index_are_drawn_for_one_of_it(folder):
         assert f" for one <i>{letter}</i>: a row for each" in (folder / f"{name}.html").read_text("utf-8")
 
 
-def test_a_position_turns_each_pair_by_itself_as_is_drawn(folder):
-    turns = np.zeros((6, 6))
-    for i in range(3):
-        cos, sin = np.cos(20 * 10000 ** (-i / 3)), np.sin(20 * 10000 ** (-i / 3))
-        turns[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[cos, -sin], [sin, cos]]
-    assert_drawn(maps_of(folder, "positions"), y_by_x=turns)
-
-
 def test_what_a_query_a_key_and_a_value_reach_is_drawn_beside_each_other(folder):
     q, k, v = (array.ravel() for array in inputs_of("layers/attention.py", "attention", 1))
     weights = np.where(np.tri(4, dtype=bool), np.exp(np.outer(q, k)), 0)
@@ -214,22 +190,9 @@ def test_what_a_query_a_key_and_a_value_reach_is_drawn_beside_each_other(folder)
     assert_drawn(maps_of(folder, "attention"), **wanted)
 
 
-def test_how_far_a_gate_is_open_is_drawn(folder):
-    g, u = inputs_of("layers/feed_forward.py", "swiglu", 1)
-    share = 1 / (1 + np.exp(-g))
-    assert_drawn(
-        maps_of(folder, "feed_forward"), p_by_g=np.diag(u * share * (1 + g * (1 - share))), p_by_u=np.diag(g * share)
-    )
-
-
 # Handouts.
 
 WITH_HANDOUT = [c for c, derived in every_chapter() if any(s.is_of_gradient for s in derived.statements)]
-
-
-def right_sides(statement):
-    """Return the right side of an equation as markup."""
-    return [mathml(type(statement.equation)((side,), ())) for side in statement.equation.sides[1:]]
 
 
 @pytest.mark.parametrize("chapter", WITH_HANDOUT, ids=lambda chapter: chapter.page)
@@ -256,15 +219,20 @@ def test_a_handout_has_none_of_the_answers_and_its_key_all(chapter):
                     assert code.startswith(("def ", "return "))
 
 
-def test_the_prose_of_a_handout_does_not_say_what_a_gradient_is_equal_to():
-    for file, given_away in (("layers/lora.py", "being s · hᵀ dy Bᵀ"), ("layers/activations.py", "here is dx = dy")):
-        chapter = next(chapter for chapter in CHAPTERS if chapter.file == file)
-        sheet, key = (text_of(handout(chapter, derivations(file), answers)) for answers in (False, True))
-        assert given_away in key and given_away not in sheet
+def sheet_of(page, answers=False):
+    """Return the handout of a chapter, or its key, without markup."""
+    chapter = next(chapter for chapter in CHAPTERS if chapter.page == page)
+    return re.sub("<.*?>", "", "".join(handout(chapter, derivations(chapter.file), answers)))
 
 
-def text_of(body):
-    return re.sub("<.*?>", "", "".join(body))
+def test_a_handout_does_not_give_away_a_gradient_in_its_prose_or_remarks():
+    for page, given_away in (
+        ("lora", "being s · hᵀ dy Bᵀ"),
+        ("activations", "here is dx = dy"),
+        ("linear", "sums over"),
+    ):
+        assert given_away in sheet_of(page, answers=True) and given_away not in sheet_of(page)
+    assert "dℓ=(mean)" in sheet_of("losses") and "dℓ=(sum, none)" in sheet_of("losses")  # two of one name
 
 
 def test_a_blank_has_room_in_proportion_to_the_derivation_that_is_left_out():
@@ -272,16 +240,6 @@ def test_a_blank_has_room_in_proportion_to_the_derivation_that_is_left_out():
     body = "".join(handout(chapter, derivations(chapter.file)))
     *first, last = (int(height) for height in re.findall(r'class="blank" style="height:(\d+)mm"', body))
     assert len(set(first)) == 1 and last > 3 * first[0] > 0
-
-
-def test_a_blank_has_a_remark_where_there_are_several_of_its_name_and_none_that_tells_the_answer():
-    sheets = {
-        chapter.page: text_of(handout(chapter, derivations(chapter.file)))
-        for chapter in CHAPTERS
-        if chapter.page in ("losses", "linear")
-    }
-    assert "dℓ=(mean)" in sheets["losses"] and "dℓ=(sum, none)" in sheets["losses"]
-    assert "sums over p" not in sheets["linear"]
 
 
 def test_a_chapter_without_a_backward_pass_has_no_handout(tmp_path, capsys):

@@ -54,11 +54,6 @@ def test_every_line_of_the_one_page_is_worked_out():
     assert len(backward) == lines and [name for name, *_ in moved] == NAMES
 
 
-def test_the_weights_have_one_decimal():
-    for weight in weights():
-        np.testing.assert_allclose(weight * 10, np.round(weight * 10), atol=1e-9)
-
-
 def tables(page):
     """Return {name: its numbers} of a page, and the numbers of lines without a name, by their code."""
     named = re.findall(r"<var>([^<]*)</var>(<table.*?</table>)", page)

@@ -83,11 +83,6 @@ def test_the_one_page_itself_has_no_wrong_gradient():
     check(loss, *weights())
 
 
-def test_a_mistake_that_cannot_be_planted_is_an_error():
-    with pytest.raises(LookupError, match="occurs 0 times"):
-        run("dz = nothing", "dz = 0")
-
-
 def test_the_page_is_small_asks_for_nothing_and_has_all_lines_without_its_script(page, shown):
     text = page.read_text("utf-8")
     assert len(text.encode()) < 200_000
