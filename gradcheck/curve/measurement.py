@@ -153,7 +153,7 @@ def _derivatives(run, direction):
     """Return (derivatives, obstacle) of a Curve."""
     here = float(np.vdot(run.dy, run.y))
     ahead, behind = (np.array([_loss(run, direction, side * h) for h in STEPS]) for side in (1, -1))
-    forward, central = (ahead - here) / STEPS, (ahead - behind) / (2 * STEPS)  # (1), (2)
+    forward, central = (ahead - here) / STEPS, (ahead - behind) / (2 * STEPS)  # (1) (2)
     derivatives, step = {FORWARD: forward, CENTRAL: central}, ComplexStep(run.call, run.arguments, run.y)
     try:
         complex_step = np.array([np.sum(run.dy * step.output(direction, h).imag) for h in STEPS]) / STEPS  # (3)

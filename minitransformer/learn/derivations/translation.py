@@ -1,7 +1,7 @@
 """Read an equation as a student types it: from the keyboard, from LaTeX, or in the notation of the book.
 
     sum_i dy_i * dy_i/dx_j        Σ_i dy_i · ∂y_i/∂x_j
-    \\frac{1}{C} \\sum_i x_i      (1)/(C) Σ_i x_i
+    \\frac{a}{C} \\sum_i x_i      (a)/(C) Σ_i x_i
     dxhat = dy * gamma            dx̂ = dy · γ
 
 A stroke is read in several ways, and the first reading in which the line holds is taken: a stroke without blanks
