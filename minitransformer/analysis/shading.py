@@ -39,7 +39,7 @@ def readable_on(background):
 
 
 def sgr(ground: int, colour, colours: int) -> str:
-    """Return the parameters of the escape sequence that sets the colour of the text (38) or the background (48)."""
+    """Return the escape parameters that set a colour, 38 for text, 48 for background."""
     if colours > 256:
         return f"{ground};2;{';'.join(map(str, colour))}"
     red, green, blue = (int(np.argmin(np.abs(np.subtract(CUBE, c)))) for c in colour)
