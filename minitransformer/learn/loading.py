@@ -1,4 +1,4 @@
-"""Run a learner's file as a module: describe its exceptions, and detect what it must not do."""
+"""Run a learner's file as a module, describe its exceptions, and detect forbidden calls."""
 
 import contextlib
 import io

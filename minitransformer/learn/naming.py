@@ -1,4 +1,4 @@
-"""Explain a wrong gradient by the mistake that produces it, found by the numbers alone.
+"""Find the mistake that produces a learner's wrong gradient, from the numbers alone.
 
 The textbook's function is run in float64 with one mistake in its backward pass. If the result equals the learner's
 numbers in every gradient that the mistake changes, on every case, the learner made this mistake, however it was

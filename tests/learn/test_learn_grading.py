@@ -38,7 +38,7 @@ def filled(body, name="softmax", level=1):
 
 
 def edited(name, level, *pairs, make=solution):
-    """Return the solution of an exercise, or what `make` gives, with each (old, new) replaced."""
+    """Return the solution of an exercise, or the result of `make`, with each (old, new) replaced."""
     text = make(named_exercise(name), level)
     for old, new in pairs:
         assert old in text, (name, old)
@@ -129,7 +129,7 @@ WRONG_FILES = {
         "line 2, column 5: not Python: name 'x' is parameter and global": "def f(x):\n    global x\n",
         "softmax.py: not Python: ": f"x = {'+'.join('1' * 20000)}\n",
         "nested too deeply to be examined": f"1\ndef softmax(x):\n    return {'-' * 600}x\n",
-        # Failures of the code at module level, and what takes the function's name later.
+        # Failures of the code at module level, and code that reassigns the function's name.
         f"line {END}, at module level: ZeroDivisionError: division by zero": f"{TEXT}1 / 0\n",
         rf"line \d+, called at line {END}, at module level: Attr": f"{TEXT}softmax(3)\n",
         "with status 7, in the code at module level": f"{TEXT}import os; os._exit(7)\n",
