@@ -107,21 +107,15 @@ def train(model, folder: Path, settings: PatternSettings, name: str) -> list[dic
 
 
 def draw_pictures(models, runs, learned, out: Path, seed: int) -> list[str]:
-    from minitransformer.analysis import attention_weights, draw_attention, induction_targets
-    from minitransformer.experiments.patterns.learned import NOTABLE
-    from minitransformer.experiments.patterns.pictures import draw_circuits, draw_heads, draw_moment
-    from minitransformer.text import PATTERNS, spell
+    from minitransformer.analysis import attention_weights
+    from minitransformer.experiments.patterns.pictures import draw_circuits, draw_heads, draw_induction, draw_moment
+    from minitransformer.text import PATTERNS
 
     draw_moment(runs, out / MOMENT_FILE)
     two = learned["two-blocks"]
     draw_heads(two, out / HEADS_FILE)
     ids = PATTERNS["induction"].sample(np.random.default_rng(seed), 1, SHOWN_LENGTH)[0][0]
-    scores = two.scores.induction
-    notes = [[f"induction {score:.2f}" if score >= NOTABLE else "" for score in row] for row in scores]
-    title = "A random sequence, twice. Outlined: what followed the same symbol before, where an induction head attends"
-    labels, marked = [spell([i]) for i in ids], induction_targets(ids)
-    weights = attention_weights(models["two-blocks"], ids)
-    draw_attention(weights, labels, out / ATTENTION_FILE, title=title, notes=notes, marked=marked)
+    draw_induction(attention_weights(models["two-blocks"], ids), ids, out / ATTENTION_FILE)
     pictures = [MOMENT_FILE, HEADS_FILE, ATTENTION_FILE]
     if two.induction is None:
         (out / CIRCUITS_FILE).unlink(missing_ok=True)  # from an earlier run

@@ -9,7 +9,6 @@ from minitransformer.analysis import (
     attention_weights,
     duplicate_token_score,
     induction_score,
-    induction_targets,
     previous_token_score,
 )
 from minitransformer.analysis.heads import random_sequences_twice
@@ -46,16 +45,6 @@ def test_the_scores_equal_loops_over_queries(rng):
         queries += bool(earlier)
     assert np.allclose(duplicate_token_score(weights, ids), duplicate / queries)
     assert np.allclose(induction_score(weights, ids), induction / queries)
-
-
-def test_perfect_heads_score_one_and_others_zero():
-    ids = np.array([7, 3, 9, 4, 3, 9, 4])
-    induction = np.zeros((7, 7))
-    induction[4, 2] = induction[5, 3] = induction[6, 4] = 1  # to the successors of the earlier 3, 9 and 4
-    previous = np.eye(7, k=-1)
-    assert induction_score(np.stack([induction, previous]), ids).tolist() == [1, 0]
-    assert previous_token_score(np.stack([induction, previous])).tolist() == [0, 1]
-    assert np.argwhere(induction_targets([5, 5, 6, 5])).tolist() == [[1, 1], [3, 1], [3, 2]]
 
 
 def test_sequences_without_a_score_are_refused():

@@ -23,7 +23,6 @@ from minitransformer.experiments.misconceptions import (
     memorising,
     passing_tests,
     training_determines,
-    understanding,
     weight_decay,
 )
 from minitransformer.layers.activations import gelu, relu
@@ -33,6 +32,7 @@ from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.layers.linear import linear
 from minitransformer.layers.softmax import log_softmax, softmax
 from minitransformer.module import faster, load_engine, plain
+from minitransformer.system.pictures import new_figure
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.transformer import Transformer
 
@@ -150,30 +150,6 @@ def test_layers_use_the_other_function_within_the_block_alone(is_plain):
 # intentions
 
 
-@pytest.fixture
-def speaker(rng):
-    return small_model(rng, intentions.DEGREES + intentions.NAMES, intentions.CONTEXT)
-
-
-def test_only_the_pushed_person_is_pushed_and_only_in_their_turns(speaker, rng):
-    headers, speakers = intentions.beginnings(rng, 7)
-    who, pushes, seen = rng.integers(0, 2, 7), rng.normal(size=(7, 8)), []
-
-    def keep(y, backward):
-        seen.append(y)
-        return y, backward
-
-    with speaker.hooked({"blocks.1.attention.q": keep}):
-        texts = intentions.continued(speaker, headers, speakers, who, pushes, rng)
-    assert (texts[:, :3] == headers).all() and (texts[:, 4::2] < intentions.DEGREES).all()
-    assert (texts[:, 3::2] == headers[np.arange(7)[:, None], speakers]).all()
-    expected = record(speaker, texts[:, :-1], ["blocks.0"])["blocks.0"].copy()
-    expected[:, 3::2] += (speakers == who[:, None])[..., None] * pushes[:, None]
-    block = speaker.blocks[1]
-    q = block.attention.w_q(block.norm1(expected)[0])[0].reshape(*expected.shape[:2], 2, -1)
-    np.testing.assert_allclose(seen[-1], q.swapaxes(1, 2), atol=1e-9)
-
-
 def test_a_person_reverses_whose_own_turns_together_move_against_the_aim():
     text = [30, 31, 10, 30, 12, 31, 11, 30, 11, 31, 13]  # the one: +2 and 0; the other: −1 and +2
     texts, speakers = np.array([text, text]), np.array([[0, 1, 0, 1]] * 2)
@@ -228,6 +204,10 @@ def test_the_seeds_with_a_run_of_every_size_are_read(tmp_path):
     assert measured[0]["gap"] == pytest.approx(0.75 - (0.8**6 - 0.2**6) / (1 - 0.2**6))
     assert measured[0]["both"]["parameters"] == [10**3, 10**4, 10**5, 10**6, 10**7]
     assert list(leaps.EXPERIMENT.intervals(measured)) == ["gap", "strict", "smooth"]
+    pytest.importorskip("matplotlib")
+    figure = new_figure(*leaps.EXPERIMENT.size)
+    leaps.EXPERIMENT.draw(figure, measured)
+    assert len(figure.axes) == 1
 
 
 @pytest.mark.parametrize(
@@ -402,35 +382,6 @@ def test_the_two_rules_of_a_question_differ_if_they_are_to(sort, part):
         assert (first, second) == (answers[sort[0]], answers[sort[1]]) and (first != second) == part
 
 
-def test_answers_are_compared_with_each_other_and_with_the_first_rule():
-    inputs, first = np.arange(4)[:, None] + np.zeros((4, 3), int), np.array([1, 2, 3, 4])
-    given = [[1, 2, 3, 4], [1, 2, 3, 0], [1, 0, 0, 0]]
-    models = [Answering(lambda ids, answers=answers: answers[ids[0]], 5, -1) for answers in given]
-    found = training_determines.asked(models, inputs, first, np.zeros(4, int))
-    assert found["disagree"] == pytest.approx((1 / 4 + 3 / 4 + 2 / 4) / 3) and found["follow"] == [1, 0.75, 0.25]
-    assert found["losses"][:2] == pytest.approx([-np.log(0.8), -(3 * np.log(0.8) + np.log(0.05)) / 4])
-    assert found["sure"] == pytest.approx(0.8)
-
-
-# understanding
-
-
-@pytest.fixture
-def reader(rng):
-    return small_model(rng, understanding.WORDS, understanding.CONTEXT, n_layers=1, tie_embeddings=False)
-
-
-def test_the_surprise_is_the_increase_of_the_loss_at_the_exchanged_words(reader, rng):
-    one, other = understanding.vocabulary()["and"], understanding.vocabulary()["or"]
-    ids = rng.integers(0, understanding.WORDS, 2 * understanding.CONTEXT + 1)
-    ids[[5, 9]] = one, other
-    swapped = ids.copy()
-    swapped[ids == one], swapped[ids == other] = other, one
-    differences = (understanding.losses(reader, swapped)[0] - understanding.losses(reader, ids)[0]).ravel()
-    expected = np.mean(differences[np.isin(ids[1:], [one, other])])
-    assert understanding.surprise(reader, ids, "and", "or") == pytest.approx(expected)
-
-
 # weight-decay
 
 
@@ -449,9 +400,3 @@ def test_added_decay_goes_through_adam_and_decoupled_decay_does_not(monkeypatch)
     added = initial - trained(added=1e6)  # so large that it decides the sign of each gradient
     np.testing.assert_allclose(added, lr * np.sign(initial), rtol=1e-3)
     np.testing.assert_allclose(trained() - trained(decoupled=0.5), 0.5 * lr * initial, atol=1e-7)
-
-
-def test_shrinkage_compares_the_lengths_of_the_parts_sorted_by_gradient():
-    weights, sizes = [np.array([[3.0, 4.0], [1.0, 1.0]])], [np.array([[5.0, 6.0], [1.0, 2.0]])]
-    decayed = [np.array([[1.5, 2.0], [1.0, 1.0]])]
-    assert weight_decay.shrinkages(weights, decayed, sizes, 2) == pytest.approx([0, np.log(2)])

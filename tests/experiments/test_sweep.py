@@ -314,13 +314,3 @@ def test_options_that_cannot_be_are_one_line(capsys, tmp_path, options, words):
     assert main(["scale", "--out", str(tmp_path), *options]) == 1
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_scheduler_that_does_not_answer_is_one_line(capsys, tmp_path, monkeypatch):
-    pytest.importorskip("distributed")
-    from minitransformer.commands import scale
-
-    monkeypatch.setattr(scale, "DASK_PATIENCE", 0.2)
-    assert main(["scale", "--out", str(tmp_path), "--dask", "tcp://127.0.0.1:1"]) == 1
-    assert "--dask tcp://127.0.0.1:1: no scheduler answers there" in capsys.readouterr().err

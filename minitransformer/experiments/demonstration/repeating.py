@@ -7,6 +7,7 @@ import numpy as np
 from minitransformer import analysis
 from minitransformer.experiments.demonstration.narration import heading, paragraph, say, see, watcher
 from minitransformer.experiments.patterns.learned import NOTABLE
+from minitransformer.experiments.patterns.pictures import draw_induction
 from minitransformer.experiments.patterns.starting_attention import start_attention
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
 from minitransformer.system.tables import table
@@ -17,9 +18,6 @@ from minitransformer.training.replicas import replicas_that_pay, with_replicas
 from minitransformer.transformer import TinyTransformer
 
 INDUCTION_FILE, INDUCTION_LOSS_FILE = "induction.png", "induction-loss.png"
-INDUCTION_TITLE = (
-    "A random sequence, twice. Outlined: the successor of the same symbol, where an induction head attends"
-)
 FULL_STEPS, QUICK_STEPS = 700, 20
 LONGEST = 16  # length of the longest sequences in training
 SHORTEST, FIRST_LONGEST = 3, 8
@@ -120,10 +118,7 @@ def show_induction(model: TinyTransformer, out: Path, seed: int, drawn: bool) ->
     weights = analysis.attention_weights(model, ids)
     previous, induction = analysis.previous_token_score(weights), analysis.induction_score(weights, ids)
     if drawn:
-        labels, marked = [spell([i]) for i in ids], analysis.induction_targets(ids)
-        notes = [[f"induction {score:.2f}" if score >= NOTABLE else "" for score in row] for row in induction]
-        path = out / INDUCTION_FILE
-        analysis.draw_attention(weights, labels, path, title=INDUCTION_TITLE, notes=notes, marked=marked)
+        draw_induction(weights, ids, out / INDUCTION_FILE)
     rows = [(f"{b}.{h}", f"{previous[b, h]:.2f}", f"{induction[b, h]:.2f}") for b, h in np.ndindex(previous.shape)]
     say("\n".join(table([("head", "previous token", "induction"), *rows], indent=4)))
     first, second = (np.unravel_index(score.argmax(), score.shape) for score in (previous, induction))

@@ -180,11 +180,10 @@ class Experiment:
         return self.outcomes[low - 1] if low == high else None
 
     def draw(self, figure, measured: list[dict]) -> None:
-        """Draw the results of all seeds into an empty figure of matplotlib."""
-        widths = [panel.width for panel in self.panels]
-        for axes, panel in zip(
-            figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0], self.panels, strict=True
-        ):
+        """Draw the results of all seeds into an empty figure, without panels that a finished run lacks."""
+        panels = [panel for panel in self.panels if not panel.within or panel.within in measured[0]]
+        row = figure.subplots(1, len(panels), squeeze=False, width_ratios=[panel.width for panel in panels])[0]
+        for axes, panel in zip(row, panels, strict=True):
             panel.draw(axes, measured)
 
 

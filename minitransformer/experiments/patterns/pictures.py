@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from minitransformer.analysis import draw_attention, induction_score, induction_targets
 from minitransformer.analysis.circuits import head_name
 from minitransformer.experiments.patterns.learned import NOTABLE, InductionCircuit, LearnedPatterns, moment_of_induction
 from minitransformer.system import pictures as p
@@ -53,6 +54,16 @@ def draw_heads(learned: LearnedPatterns, path) -> None:
     p.label(second, "tokens right of …")
     p.headline(figure, "The attention of each head, and the accuracy without it", 12)
     p.save(figure, path)
+
+
+def draw_induction(weights, ids, path) -> None:
+    """Draw the attention (L, H, T, T) of every head on ids (T,), a sequence that occurs twice."""
+    scores = induction_score(weights, ids)
+    notes = [[f"induction {score:.2f}" if score >= NOTABLE else "" for score in row] for row in scores]
+    title = "A random sequence, twice. Outlined: the successor of the same symbol, where an induction head attends"
+    draw_attention(
+        weights, list(map(spell, ids[:, None])), path, title=title, notes=notes, marked=induction_targets(ids)
+    )
 
 
 def draw_table(axes, columns: dict, rows, form: str) -> None:
