@@ -5,9 +5,11 @@ import shutil
 import signal
 from pathlib import Path
 
-import numpy as np
-import pytest
-from hypothesis import settings
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported; small products need no threads
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 # Each run draws 25 new examples of each property and keeps the failing ones for the next run. CI draws the same 10 in
 # every run, so that a failure belongs to the change. --hypothesis-profile=thorough draws 250.
@@ -88,7 +90,8 @@ def browser():
 
 
 def pytest_configure(config):
-    """Handle Ctrl-C, which tests send: a shell starts background processes with Ctrl-C ignored."""
+    """Allow a warning, and handle Ctrl-C, which tests send: a shell starts background processes with it ignored."""
+    config.addinivalue_line("filterwarnings", "default::minitransformer.module.EditedTextbook")  # imports NumPy
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
