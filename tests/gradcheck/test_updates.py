@@ -74,15 +74,12 @@ class Optimizer:
 # (words of the diagnosis, *edits), an edit being (right text, wrong text)
 PLANTED = [
     ("division of m_new .* missing; and a division of v_new", ("m / (1 - beta1**t)", "m"), ("v / (1 - beta2**t)", "v")),
-    ("division of v_new by 1 - beta2 .* missing", ("v / (1 - beta2**t)", "v")),
     ("t [+] 1 stands .*m_hat.*v_hat", ("beta1**t", "beta1**(t + 1)"), ("beta2**t", "beta2**(t + 1)")),
-    ("t stays 1", ("beta1**t", "beta1"), ("beta2**t", "beta2")),
     ("ε is inside the root", ("(np.sqrt(v_hat) + eps)", "np.sqrt(v_hat + eps)")),
     ("parentheses", ("(np.sqrt(v_hat) + eps)", "np.sqrt(v_hat) + eps")),
     ("the decay is coupled", ("= w - lr * weight_decay * w", "= w\n    dw = dw + weight_decay * w")),
     ("divided by the root", ("w - lr * weight_decay * w", "w"), ("lr * m_hat", "lr * (m_hat + weight_decay * w)")),
     ("factor lr is missing from weight_decay", ("lr * weight_decay * w", "weight_decay * w")),
-    ("g stands where theta belongs", ("lr * weight_decay * w", "lr * weight_decay * dw")),
     (
         "subtracted after the step",
         ("decayed = w - lr * weight_decay * w", "decayed = w"),
@@ -101,19 +98,14 @@ PLANTED = [
     ("squared twice", ("dw**2", "(dw**2) ** 2")),
     ("the step has the wrong sign", ("decayed - lr", "decayed + lr")),
     ("the new m is not kept", (", m, v\n", ", 0 * m, v\n")),
-    ("stands where [*] belongs.*m_new", ("(1 - beta1) * dw", "(1 - beta1) + dw")),
 ]
 IN_A_DICTIONARY = [
-    ("t [+] 1 stands", ('setdefault("t", 0)', 'setdefault("t", 1)')),
     ("t stays 1", (', config["t"] = m, v, t', " = m, v")),
     ("quotient", ("(np.sqrt(vt) + eps)", "np.sqrt(vt) + eps")),
     ("the new m is not kept", ('config["m"], config["v"], config["t"] = m,', 'config["v"], config["t"] =')),
 ]
 CHANGED_IN_PLACE = [
-    ("t [+] 1 stands", ("self.t = 0", "self.t = 1")),
     ("t stays 1", ("self.t += 1", "self.t = 1")),
-    ("beta1 and beta2 are exchanged", ("self.beta1, self.beta2 = betas", "self.beta2, self.beta1 = betas")),
-    ("v_new and m_new", ("            p.data -=", "            self.m[i], self.v[i] = v, m\n            p.data -=")),
     (
         "g stands where theta",
         ("p.data *= 1 - self.lr * self.weight_decay", "p.data -= self.lr * self.weight_decay * g"),
@@ -200,15 +192,6 @@ def test_the_formulas_are_pytorchs(torch, formula, optimiser):
     assert max(step.relative for step in report.steps) < 1e-11
 
 
-@pytest.mark.parametrize(
-    "formula, optimiser, words",
-    [("adam", "AdamW", "decoupled"), ("adamw", "Adam", "coupled, as L2"), ("nesterov", "SGD", "momentum is plain")],
-)
-def test_pytorchs_optimisers_are_told_apart(torch, formula, optimiser, words):
-    make = getattr(torch.optim, optimiser)
-    assert words in said_of(from_optimizer(make, torch.tensor, torch.tensor), formula)
-
-
 def velocity_with_lr(w, dw, velocity, learning_rate, mu):
     """CS231n's."""
     velocity = mu * velocity - learning_rate * dw
@@ -238,14 +221,6 @@ def in_place(w, dw, cache, eta, epsilon):
     w -= eta * dw / (np.sqrt(cache) + epsilon)
 
 
-def optional_state(w, dw, lr, momentum, velocity=None, verbose=False):
-    """Momentum whose state may be left out; it is the only argument that may be None."""
-    assert not verbose
-    velocity *= momentum
-    velocity += dw
-    return w - lr * velocity
-
-
 @pytest.mark.parametrize(
     "update, formula, takes",
     [
@@ -253,7 +228,6 @@ def optional_state(w, dw, lr, momentum, velocity=None, verbose=False):
         (looking_ahead, "nesterov", "momentum (mu)"),
         (from_config(cached), "rmsprop", "rho (decay_rate)"),
         (in_place, "adagrad", "eps (epsilon)"),
-        (optional_state, "momentum", "lr 0"),
         (lambda w, dw, *, lr, wd: w - lr * (dw + wd * w), "sgd", "weight_decay (wd)"),
     ],
 )
@@ -304,14 +278,6 @@ def test_an_object_has_one_parameter_or_all_of_them_in_a_container(container):
     assert "v begins at 1" in said_of(at_one, "rmsprop")
 
 
-def test_an_object_for_all_that_keeps_one_state_is_named():
-    class Shared(RMSprop):
-        def one(self, key, w, dw):
-            return super().one("all", w, dw)
-
-    assert said_of(from_object(Shared, list), "rmsprop") == "all parameters share one v"
-
-
 def test_a_formula_of_ones_own_is_asked_whether_state_and_steps_are_kept():
     def signed(theta, g, m, *, lr, pace):
         m = pace * m + (1 - pace) * g
@@ -357,23 +323,17 @@ class Clipping(AdamW):
                 clip_grad_norm(group, self.max_norm)
 
 
-def test_clipping_before_the_moments_is_right():
+def test_clipping_the_gradient_is_right_and_anything_else_is_named():
     assert check_update(clipping, "adam").is_right
     assert check_update(from_optimizer(Clipping, Parameter), "adamw").is_right
-
-
-@pytest.mark.parametrize(
-    "where, words",
-    [
-        ("m", "m is clipped"),
-        ("m_hat", "m_hat is clipped"),
-        ("step", "clipped before lr"),
-        ("lr step", "step is clipped, not the gradient"),
-        ("nowhere", "not clipped"),
-    ],
-)
-def test_clipping_anything_else_is_named(where, words):
-    assert words in said_of(partial(clipping, where=where), "adam")
+    for where, words in {
+        "m": "m is clipped",
+        "m_hat": "m_hat is clipped",
+        "step": "clipped before lr",
+        "lr step": "step is clipped, not the gradient",
+        "nowhere": "not clipped",
+    }.items():
+        assert words in said_of(partial(clipping, where=where), "adam")
 
 
 def test_clipping_too_late_or_one_by_one_is_named():
@@ -391,8 +351,8 @@ def adam(w, dw, m, v, t, lr, beta1, beta2, eps):
     return w - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps), m, v
 
 
-def in_single(w, dw, m, v, t, **settings):
-    return adam(w, dw.astype(np.float32).astype(float), m, v, t, **settings)
+def in_single(w, dw, m, v, t, lr, beta1, beta2, eps):
+    return adam(w, dw.astype(np.float32).astype(float), m, v, t, lr, beta1, beta2, eps)
 
 
 def from_zero(w, dw, m, v, t, lr, beta1, beta2, eps):
@@ -404,14 +364,10 @@ def uncorrected_inside(w, dw, m, v, t, lr, beta1, beta2, eps):
     return w - lr * (m / (1 - beta1**t)) / np.sqrt(v + eps), m, v
 
 
-class First:
-    """It moves the first of its parameters alone."""
-
-    def __init__(self, parameters, lr):
-        self.parameters, self.lr = parameters, lr
-
-    def step(self):
-        self.parameters[0].data = self.parameters[0].data - self.lr * self.parameters[0].grad
+def first(parameters, lr):
+    """An optimiser that moves the first of its parameters alone."""
+    one = parameters[0]
+    return SimpleNamespace(step=lambda: setattr(one, "data", one.data - lr * one.grad))
 
 
 @pytest.mark.parametrize(
@@ -422,15 +378,9 @@ class First:
         (lambda w, dw, lr: w + 0.25 * lr * dw, "sgd", "each step is -1/4 times the correct step"),
         (lambda w, dw, lr: w - 1.37 * lr * dw, "sgd", "each step is a constant times the correct step"),
         (lambda w, dw, lr: None, "sgd", "no parameter ever moves"),
-        (from_optimizer(First), "sgd", "parameter 1 never moves"),
+        (from_optimizer(first), "sgd", "parameter 1 never moves"),
         (uncorrected_inside, "adam", "ε is inside the root; and a division of v_new"),
-        (
-            lambda w, dw, m, v, t, lr, beta1, beta2, eps: in_single(
-                w, dw, m, v, t, lr=lr, beta1=beta1, beta2=beta2, eps=eps
-            ),
-            "adam",
-            "float32",
-        ),
+        (in_single, "adam", "float32"),
         (from_zero, "adam", "no entry is finite .* t began at 0"),
     ],
 )
@@ -489,7 +439,6 @@ def test_the_report_shows_the_first_step_that_is_wrong():
     "error, words, call",
     [
         (ValueError, "'adamm'; did you mean 'adam'? known are sgd, ", lambda: check_update(adam, "adamm")),
-        (ValueError, "there is no formula 'zzz'; known are sgd, ", lambda: check_update(adam, "zzz")),
         (TypeError, "the formula is a float", lambda: check_update(adam, 1.0)),
         (TypeError, "AdamW is a class; wrap it with from_optimizer", lambda: check_update(AdamW, "adamw")),
         (TypeError, "has its parameters already", lambda: check_update(AdamW([Parameter(np.ones(3))]), "adamw")),
@@ -503,7 +452,6 @@ def test_the_report_shows_the_first_step_that_is_wrong():
         (TypeError, "takes no weight_decay, which the formula of adamw needs", lambda: check_update(adam, "adamw")),
         (TypeError, "its state is taken to be m, v", lambda: check_update(adam, "adamw")),
         (TypeError, "<lambda> takes no lr", lambda: check_update(lambda w, dw: w - dw, "sgd")),
-        (TypeError, "2 values; expected 1: θ′", lambda: check_update(lambda w, dw, lr: (w, dw), "sgd")),
         (
             TypeError,
             "expected 3: θ′, the new a, the new b",
@@ -511,7 +459,6 @@ def test_the_report_shows_the_first_step_that_is_wrong():
         ),
         (TypeError, "expected a pair (θ′, config)", lambda: check_update(from_config(lambda w, dw, c: w), "sgd")),
         (TypeError, "it takes no setting", lambda: check_update(from_config(lambda w, dw, c: (w, c)), "sgd")),
-        (TypeError, "returned None, which has no", lambda: check_update(from_optimizer(lambda p, lr: None), "sgd")),
         (
             TypeError,
             "requires the argument decay",
@@ -543,15 +490,6 @@ def test_a_parameter_that_becomes_something_else_is_a_fault(step, fault):
     with pytest.raises(GradientError, match=re.escape(fault)) as caught:
         check_update(step, "sgd")
     assert caught.value.report.problems == (fault,)
-
-
-def test_any_name_of_a_setting_reaches_what_takes_them_all():
-    def make(parameters, **settings):
-        assert sorted(settings) == ["beta1", "beta2", "eps", "lr", "weight_decay"]
-        betas = settings.pop("beta1"), settings.pop("beta2")
-        return AdamW(parameters, betas=betas, **settings)
-
-    assert check_update(from_optimizer(make, Parameter), "adamw").is_right
 
 
 def test_a_parameter_has_data_and_a_gradient_and_nothing_else_unless_one_is_given():
