@@ -98,7 +98,7 @@ def _audit(options, progress, start):
     top = _top_level(options.target)
     trials = Trials(cases, range(options.draws), lambda path: _belongs(Path(path), top), progress.say)
     if cases and not options.all:
-        files = sorted(map(Path, trials.files_run()))
+        files = sorted({Path(path) for lines in trials.lines.values() for path, _ in lines})
     else:
         files = sorted(top.rglob("*.py")) if top.is_dir() else [top]
     mutants = _select(options, files)

@@ -106,9 +106,6 @@ class Trials:
                         self.observed[name, seed, variation] = gradients, others
             self.slowest = max(self.slowest, (time.process_time() - start) / len(seeds))
 
-    def files_run(self):
-        return {path for lines in self.lines.values() for path, _ in lines}
-
     def cases_that_run(self, mutant):
         """Return the names of the cases that run a mutated statement, those with the fastest checks first."""
         first, last = mutant.lines
@@ -146,8 +143,8 @@ class Trials:
         if jobs == 1 or not FORKS:
             yield from map(_attempt, range(len(mutants)))
             return
-        context = multiprocessing.get_context("fork")
-        with warnings.catch_warnings(), ProcessPoolExecutor(jobs, context, _ignore_ctrl_c) as executor:
+        context, ignored = multiprocessing.get_context("fork"), (signal.SIGINT, signal.SIG_IGN)  # this process hears it
+        with warnings.catch_warnings(), ProcessPoolExecutor(jobs, context, signal.signal, ignored) as executor:
             # Python warns about a fork while threads run. Usually they belong to the BLAS library, which stops them
             # before a fork and restarts them afterwards.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -217,10 +214,6 @@ class Trials:
 
 def _forked(i):
     return _attempt(i)  # set before the fork, because its cases cannot be sent to another process
-
-
-def _ignore_ctrl_c():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
 
 
 def _surviving(names, where=""):
@@ -293,9 +286,9 @@ def planted(mutant, functions):
                 try:
                     function.__code__ = codes[key]
                 except ValueError as error:
-                    raise PlantingError(str(error)) from error
+                    raise PlantingError from error
         if not before:
-            raise PlantingError(f"no function in memory contains the code of {mutant.function}")
+            raise PlantingError
         yield
     finally:
         for function, code in before:

@@ -64,7 +64,7 @@ from gradcheck.updates.calling import (
     from_steps,
     options_of,
 )
-from gradcheck.updates.course import SHAPES, compare, draw_course, draw_settings, read_formula, walk
+from gradcheck.updates.course import ANOTHER, RANGES, SHAPES, compare, draw_course, read_formula, walk
 from gradcheck.updates.formulas import FORMULAS
 from gradcheck.updates.report import UpdateReport
 
@@ -106,7 +106,9 @@ def check_update(
     rng = np.random.default_rng([seed, *b"update"])
 
     def walked(shapes):
-        values = draw_settings(names, settings, rng)
+        values = {
+            name: settings[name] if name in settings else rng.uniform(*RANGES.get(name, ANOTHER)) for name in names
+        }
         course = draw_course(shapes, unheard | values, code.jointly, rng)
         fault = walk(code, course, options_of(values, arguments))
         steps = () if fault else tuple(compare(rule, course))

@@ -93,10 +93,6 @@ class Course:
     thetas: list = field(default_factory=list)
 
 
-def draw_settings(names, given, rng):
-    return {name: given[name] if name in given else rng.uniform(*RANGES.get(name, ANOTHER)) for name in names}
-
-
 def draw_course(shapes, settings, jointly, rng):
     smallest = min(0.003, 30 * settings.get("eps", 1.0))
     starts = [rng.standard_normal(shape) for shape in shapes]

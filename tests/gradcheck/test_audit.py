@@ -21,9 +21,11 @@ from gradcheck.mistakes import KINDS
 
 ROOT = Path(__file__).parents[2]
 
-NORM = """
+IMPORTS = """
 import numpy as np
 from gradcheck import Call, Case
+"""
+NORM = """
 
 def scale(x, gamma):
     x_hat = x / 2
@@ -44,8 +46,6 @@ CASES = [Case("scale, no gain", lambda rng: Call(scale, rng.normal(size=(4, 3)),
 """
 
 EQUIVALENT = """
-import numpy as np
-from gradcheck import Call, Case
 
 def product(x, w):
     c = 3.0
@@ -60,8 +60,6 @@ CASES = [Case("product", lambda rng: Call(product, rng.normal(size=(2, 3)), rng.
 """
 
 HANGS = """
-import numpy as np
-from gradcheck import Call, Case
 
 def halved(x):
     def backward(dy):
@@ -76,8 +74,6 @@ CASES = [Case("halved", lambda rng: Call(halved, rng.normal(size=3)))]
 """
 
 MADE_BY_ANOTHER = """
-import numpy as np
-from gradcheck import Call, Case
 
 def times(c):
     def function(x):
@@ -104,8 +100,6 @@ CASES = [
 """
 
 BRANCH_NOT_RUN = """
-import numpy as np
-from gradcheck import Call, Case
 
 def scaled(x, *, by=None):
     def backward(dy):
@@ -148,7 +142,7 @@ def write(tmp_path, monkeypatch):
     def write_file(text, name="mine.py"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(textwrap.dedent(text), "utf-8")
+        path.write_text((IMPORTS if "CASES" in text else "") + textwrap.dedent(text), "utf-8")
         return path
 
     yield write_file
@@ -359,8 +353,6 @@ def test_a_mutant_that_needs_a_variable_that_is_not_captured_is_left_out(write, 
 
 def test_a_mutant_whose_effects_remain_ends_the_audit(write, capfd):
     write("""
-import numpy as np
-from gradcheck import Call, Case
 
 HELD = [0.0, 2.0]
 
