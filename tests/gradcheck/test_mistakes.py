@@ -2,10 +2,12 @@
 
 import ast
 
+import numpy as np
 import pytest
 
 from gradcheck.mistakes import Reader, Student, mistake
 from gradcheck.mistakes.patterns import build, match, parsed
+from gradcheck.mistakes.repairing import Names, repairs
 
 GLOSSARY = {"gamma": "the gain γ"}
 
@@ -99,3 +101,30 @@ def test_a_sentence_that_has_to_quote_what_a_student_did_not_write_is_not_said()
 def test_a_row_whose_sentence_would_show_an_answer_is_refused(sentence, message):
     with pytest.raises(ValueError, match=message):
         mistake("factor dropped", "A * B", "A", sentence)
+
+
+VALUES = {"dy": np.ones((2, 3)), "x": np.ones((2, 3)), "gamma": np.ones(3), "keep": np.ones((2, 3), bool), "n": 3}
+REPAIRED = [
+    ("dy", "dy * gamma", "the factor gamma is missing"),
+    ("dy", "dy / n", "by n is missing"),
+    ("dy", "np.where(keep, dy, 0.0)", "should be 0 where keep is False"),
+    ("dy.sum()", "dy.sum(axis=0)", "the sum runs over all axes where it should over axis 0"),
+    ("dy.sum(axis=1)", "dy.sum(axis=0)", "over axis 1 where it should over 0"),
+    ("dy @ x", "dy @ x.swapaxes(-1, -2)", "x is not transposed"),
+    ("dy * x[0]", "dy * gamma[0]", "x stands where gamma belongs"),
+    ("2 * dy", "3 * dy", "2 stands where 3 belongs"),
+    ("np.sin(x)", "np.cos(x)", "sin stands where cos belongs"),
+]
+
+
+@pytest.mark.parametrize("wrong, right, sentence", REPAIRED)
+def test_a_wrong_line_is_repaired_with_the_names_in_scope(wrong, right, sentence):
+    names = Names(VALUES, ["dy"], (), lambda name: name == "dy")
+    made = [repair for rank in (1, 2, 3, 4) for repair in repairs(expression(wrong), names, rank)]
+    assert sentence in {ast.unparse(new): edit.sentence(Reader()) for edit, new, _ in reversed(made)}[right]
+
+
+def test_methods_that_do_not_reduce_and_parts_of_an_index_are_not_repaired():
+    names = Names(VALUES, ["dy"], (), lambda name: name == "dy")
+    made = {ast.unparse(new) for _, new, _ in repairs(expression("x.copy()[0]"), names, 1)}
+    assert "x.copy(axis=0)[0]" not in made and "x.copy()[1]" not in made and "dy.copy()[0]" in made
