@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from minitransformer.commands.options import PROCESSES, option, out_option, seed_option, switch
+from minitransformer.commands.runs import when_interrupted
 from minitransformer.experiments.misconceptions.report import OUTCOMES_FILE, Result, introduction
 from minitransformer.system.files import write_json
 from minitransformer.system.folders import at_work_in
@@ -132,12 +133,12 @@ def measure(arguments, chosen, narrator) -> tuple[dict, dict]:
 
     seeds = {one.name: range(arguments.seed, arguments.seed + (arguments.seeds or one.seeds)) for one in chosen}
     total = sum(map(len, seeds.values()))
-    with narrator.progress("measuring", "measurements", total=total, even=False) as progress:
-        try:
-            measured = measure_all(chosen, seeds, arguments.out, workers=arguments.workers, progress=progress)
-        except KeyboardInterrupt:
-            words = f"interrupted: the measurements so far are in {arguments.out}; the same command resumes from there"
-            raise KeyboardInterrupt(words) from None
+    kept = f": the measurements so far are in {arguments.out}; the same command resumes"
+    with (
+        narrator.progress("measuring", "measurements", total=total, even=False) as progress,
+        when_interrupted(lambda: kept),
+    ):
+        measured = measure_all(chosen, seeds, arguments.out, workers=arguments.workers, progress=progress)
     return measured, {name: f"seeds {of[0]} to {of[-1]}" for name, of in seeds.items()}
 
 

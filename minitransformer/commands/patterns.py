@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from minitransformer.commands.options import option, out_option, seed_option
-from minitransformer.commands.runs import refuse_to_overwrite
+from minitransformer.commands.runs import refuse_to_overwrite, when_interrupted
 from minitransformer.experiments.patterns.training import PatternSettings, quiet_bar, train_on_simple_patterns
 from minitransformer.system.files import write_json
 from minitransformer.system.folders import at_work_in
@@ -96,14 +96,9 @@ def learn_patterns(out: Path, settings: PatternSettings, positions: str, drawn: 
 
 def train(model, folder: Path, settings: PatternSettings, name: str) -> list[dict]:
     resume = (folder / MODEL_FILE).exists()
-    chosen = settings.to_dict()
-    try:
-        return train_on_simple_patterns(
-            model, out=folder, resume=resume, observer=quiet_bar(name), about=ABOUT, **chosen
-        )
-    except KeyboardInterrupt as interrupt:
-        reason = str(interrupt) or "interrupted"
-        raise KeyboardInterrupt(f"{reason}; the same command resumes") from None
+    keywords = {"out": folder, "resume": resume, "observer": quiet_bar(name), "about": ABOUT}
+    with when_interrupted(lambda: "; the same command resumes"):
+        return train_on_simple_patterns(model, **keywords, **settings.to_dict())
 
 
 def draw_pictures(models, runs, learned, out: Path, seed: int) -> list[str]:

@@ -74,11 +74,15 @@ def refuse_to_overwrite(path: Path, about: dict, command: str) -> None:
 
 
 @contextmanager
-def how_to_resume(command: str, out: Path, options: str = ""):
-    """Within a `with` block, add the command that resumes the run to the message of Ctrl-C."""
+def when_interrupted(advice):
+    """Within a `with` block, add advice() to the message of Ctrl-C."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        words = f"go on with: minitransformer {command} --out {shlex.quote(str(out))} --resume{options}"
-        words = words if (out / MODEL_FILE).exists() else "nothing was saved"
-        raise KeyboardInterrupt(f"{str(interrupt) or 'interrupted'}; {words}") from None
+        raise KeyboardInterrupt(f"{str(interrupt) or 'interrupted'}{advice()}") from None
+
+
+def how_to_resume(command: str, out: Path, options: str = ""):
+    """Within a `with` block, add the command that resumes the run to the message of Ctrl-C."""
+    words = f"; go on with: minitransformer {command} --out {shlex.quote(str(out))} --resume{options}"
+    return when_interrupted(lambda: words if (out / MODEL_FILE).exists() else "; nothing was saved")

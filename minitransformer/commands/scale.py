@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minitransformer.commands.options import PROCESSES, option, out_option, seed_option, switch
+from minitransformer.commands.runs import when_interrupted
 from minitransformer.system.extras import require
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
@@ -143,8 +144,9 @@ def reporting(total: int, out: Path):
                 ended.append(outcome)
                 move(len(ended), total, plan.name)
 
-        try:
+        def kept():
+            done = len(ended) - ended.count("failed")
+            return f": {done} of {total} runs are in {out}; the same command resumes from there"
+
+        with when_interrupted(kept):
             yield progress
-        except KeyboardInterrupt:
-            kept = f"{len(ended) - ended.count('failed')} of {total} runs are in {out}"
-            raise KeyboardInterrupt(f"interrupted: {kept}; the same command resumes from there") from None

@@ -5,7 +5,6 @@ import dataclasses
 import shlex
 import statistics
 import warnings
-from contextlib import contextmanager
 from itertools import pairwise
 
 from minitransformer.commands.options import (
@@ -238,7 +237,6 @@ def summarise(narrator, records, out) -> None:
     narrator.say(f"finished after {last.get('step', 0):,} steps{loss}{pace}; generate --model {out} writes text")
 
 
-@contextmanager
 def resumable(out, about):
     """Within a `with` block, add the command that resumes the run to the message of Ctrl-C.
 
@@ -246,5 +244,4 @@ def resumable(out, about):
     """
     given = [about["text"]] if isinstance(about["text"], str) else about["text"] or []
     text = f" --text {shlex.join(given)}" if any(file == "-" or is_stream(file) for file in given) else ""
-    with how_to_resume("train", out, text):
-        yield
+    return how_to_resume("train", out, text)
