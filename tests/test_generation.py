@@ -138,13 +138,6 @@ def test_a_cache_grows_with_what_it_holds_and_keeps_it(rng):
     assert full.keys.shape[-2] == 700
 
 
-def test_a_cache_that_is_full_says_so(model):
-    cache, context = KeyValueCache(model.config), model.config.context
-    model.predict(np.zeros((1, context - 1), int), cache=cache)
-    with pytest.raises(ValueError, match=f"2 tokens after {context - 1} cached exceeds the context of {context}"):
-        model.predict(np.zeros((1, 2), int), cache=cache)
-
-
 # Choosing a token
 
 
@@ -183,14 +176,6 @@ def test_equal_logits_at_the_border_of_top_k_are_all_kept():
     rows = np.tile([1.0, 3.0, 2.0, 2.0, 0.0], (500, 1))
     tokens = sample(rows, temperature=1, top_k=2, top_p=None, rng=np.random.default_rng(0))
     assert set(tokens.tolist()) == {1, 2, 3}
-
-
-def test_top_k_of_one_and_a_vanishing_temperature_are_greedy(model, rng):
-    ids = random_ids(model.config, rng, 2, 3)
-    greedy = generate(model, ids, 12, temperature=0)
-    assert np.array_equal(generate(model, ids, 12, top_k=1, rng=rng), greedy)
-    assert np.array_equal(generate(model, ids, 12, top_p=1e-9, rng=rng), greedy)
-    assert np.array_equal(generate(model, ids, 12, temperature=1e-6, rng=rng), greedy)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -207,23 +207,12 @@ W_Q = "parameters.blocks.0.attention.w_q.weight"
     [
         (drop(W_Q), "the file lacks parameter blocks.0.attention.w_q.weight"),
         (put("parameters.blocks.7.extra", np.zeros(3)), "the file has an unknown parameter blocks.7.extra"),
-        (
-            put(W_Q, np.zeros((8, 7))),
-            r"w_q.weight is float64 \(8, 7\), .* requires float64 \(8, 8\)",
-        ),
-        (
-            put(W_Q, np.zeros((8, 8), np.float32)),
-            r"w_q.weight is float32 \(8, 8\), .* requires float64",
-        ),
-        (configure(dtype="float32"), "is float64 .* but the configuration requires float32"),
+        (put(W_Q, np.zeros((8, 7))), r"w_q.weight is float64 \(8, 7\), .* requires float64 \(8, 8\)"),
+        (put(W_Q, np.zeros((8, 8), np.float32)), r"w_q.weight is float32 \(8, 8\), .* requires float64"),
         (configure(n_layers=3), "the file lacks parameter blocks.2"),
-        (configure(tie_embeddings=False), "the file lacks parameter lm_head.weight"),
         (configure(n_heads=3), r"its description does not define a model \(.*n_heads 3 does not divide d_model 8"),
-        (configure(norm="batch_norm"), "does not define a model .*unknown norm 'batch_norm'"),
         (configure(colour="red"), "its description does not define a model .*colour"),
         (configure(vocab_size=200), r"the tokenizer has 256 tokens, but the model has only 200|configuration has"),
-        (describe(config=None), "its description does not define a model"),
-        (describe(tokenizer=None), "its description does not define a model"),
         (describe(tokenizer={"kind": "word"}), "does not define a model .*unknown kind of tokenizer 'word'"),
         (describe(tokenizer={"kind": "char"}), "does not define a model .*'characters' is missing"),
         (configure(eps=10**400), r"does not define a model \(Config: eps must be at most 1.8e\+308 in absolute value"),
@@ -236,16 +225,11 @@ W_Q = "parameters.blocks.0.attention.w_q.weight"
             r"does not define a model \(config must be a dictionary, not 'x{90,99}\.\.\.x{90,99}'\)",
         ),
         (describe(tokenizer=["char"]), r"does not define a model \(tokenizer must be a dictionary, not \['char'\]\)"),
-        (describe(tokenizer={"kind": ["char"]}), r"unknown kind of tokenizer \['char'\]"),
         (describe(tokenizer={"kind": "none", "vocab_size": -5}), "vocab_size must be at least 1, not -5"),
         (describe(tokenizer={"kind": "char", "characters": "a\ud800"}), "'.ud800' at position 1 is a lone surrogate"),
         (
             describe(tokenizer={"kind": "bpe", "tokens": ["a"], "merges": [], "token_names": {"a": 3}}),
             "token_names: a must be a text, not 3",
-        ),
-        (
-            describe(tokenizer={"kind": "bpe", "tokens": ["a"], "merges": [], "special_tokens": {"\udfff": 0}}),
-            "'.udfff' at position 0 is a lone surrogate",
         ),
         (describe(kind="picture"), "contains no language model"),
     ],
@@ -262,16 +246,8 @@ def test_a_file_whose_contents_do_not_fit_together_is_refused_in_words(change, w
     [
         ({"n_layers": 3}, "the file lacks parameter blocks.2.norm1.gamma"),
         ({"n_layers": 10**4}, r"the configuration has 10,000 blocks, but the file only \d\d arrays"),
-        (
-            {"d_model": 100},
-            r"embedding.weight is float64 \(256, 8\), .* requires float64 \(256, 100\)",
-        ),
         ({"d_model": 10**5}, r"at least 240,02\d,\d{3},\d{3} weights, but the file only \d,\d{3} numbers"),
         ({"d_ff": 10**5}, r"feed_forward.up.weight is float64 \(8, 32\), .* float64 \(8, 10{5}\)"),
-        (
-            {"d_ff": 10**9},
-            r"at least 32,000,00\d,\d{3} weights, but the file only \d,\d{3} numbers",
-        ),
         ({"context": 3 * 10**7}, r"at least 240,00\d,\d{3} weights, but the file only \d,\d{3} numbers"),
     ],
 )

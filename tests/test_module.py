@@ -62,12 +62,6 @@ def test_apply_returns_the_gradients_of_arrays_and_accumulates_those_of_paramete
     assert parameter.grad.tolist() == (dp * x + dp * y).tolist()
 
 
-def test_apply_expects_no_gradient_for_none_booleans_and_integers(rng):
-    x, y, dp = rng.normal(size=(3, 4))
-    for option in (None, np.arange(4), np.ones(4, bool)):
-        assert len(apply(product, x, y, option)[1](dp)) == 2
-
-
 def test_apply_says_how_many_gradients_are_missing(rng):
     x, y, z = rng.normal(size=(3, 4))
     with pytest.raises(ValueError, match="the backward of product returned 2 gradients, expected 3"):

@@ -165,16 +165,11 @@ ODD_MEMORIES = [
         {"data": "/dev/zero"},
         "its entry data is /dev/zero, a device or a pipe; to read it, give it with --data",
     ),
-    ({"held_out": "/dev/zero"}, "to read it, give it with --held-out"),
     ({"general": ["/dev/zero"]}, "to read it, give it with --general"),
     ({"general": [3]}, r"its training state is damaged \(about: general must be a list of texts, not \[3\]\)"),
     ({"prompts": {"a": 1}}, "about: prompts must be a list of texts, not {'a': 1}"),
-    ({"data": 3}, "about: data must be a text, not 3"),
-    ({"data": ["a.jsonl"]}, r"about: data must be a text, not \['a.jsonl'\]"),
-    ({"data": ""}, "about: data must be one or several paths"),
     ({"data": "a\0b"}, "about: data must be one or several paths"),
     ({"held_out": [0.2]}, r"about: held_out must be a text, not \[0.2\]"),
-    ({"held_out": ["0.2"]}, r"about: held_out must be a text, not \['0.2'\]"),
     ({"general": []}, "about: general must be one or several paths"),
 ]
 

@@ -1,6 +1,5 @@
 """Archives: whole or not at all, and read without running anything."""
 
-import contextlib
 import errno
 import io
 import json
@@ -222,20 +221,6 @@ def test_a_header_that_claims_less_than_there_is_fails_its_checksum(path):
     assert_refused(written(path, content), "damaged, or not an archive of minitransformer .*CRC")
 
 
-@given(st.data())
-def test_damage_of_any_kind_raises_nothing_but_archive_errors(tmp_path_factory, data):
-    path = tmp_path_factory.mktemp("archive") / "model.npz"
-    save_archive(path, ARRAYS, DESCRIPTION)
-    content = bytearray(path.read_bytes())
-    for _ in range(data.draw(st.integers(1, 4))):
-        start = data.draw(st.integers(0, len(content)))
-        stop = data.draw(st.integers(start, min(start + 40, len(content))))
-        content[start:stop] = data.draw(st.binary(max_size=40))
-    written(path, content)
-    with contextlib.suppress(ArchiveError):
-        load_archive(path)
-
-
 def zipped(members, **options):
     """The bytes of a zip file with these members."""
     file = io.BytesIO()
@@ -266,14 +251,12 @@ def described(**fields):
 
 FOREIGN = {
     "empty": (b"", "not a model or checkpoint of minitransformer, or a truncated one"),
-    "text": (b"Once upon a time\n" * 50, "not a model or checkpoint of minitransformer"),
     "pickle": (pickle.dumps({"weights": [1.0, 2.0]}), "not a model or checkpoint of minitransformer"),
     "torch": (
         zipped({"archive/data.pkl": pickle.dumps([1]), "archive/version": b"3"}),
         "an archive, but not one of minitransformer",
     ),
     "npz": (npz(x=np.zeros(3)), "an archive, but not one of minitransformer"),
-    "description is text": (zipped({"description": b"{}"}), "an archive, but not one of minitransformer"),
     "description is no JSON": (npz(description=np.arange(7, dtype=np.uint8)), "damaged, or not an archive"),
     "other format": (npz(description=described(format="other", version=1)), "not one of minitransformer"),
     "newer": (
