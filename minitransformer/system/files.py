@@ -29,13 +29,12 @@ def write_atomically(path, write) -> None:
     by the umask. A replaced file keeps its mode (see take_after). Raises OSError, which names the file, if it cannot be
     written, or if `path` is a device. The previous file is then unchanged, and the temporary file is removed.
     """
-    path = Path(path)
-    try:
+    with naming(path, end="; nothing was changed"):
         before = status(path)
         if before and not stat.S_ISREG(before.st_mode) and not stat.S_ISDIR(before.st_mode):
             raise OSError(errno.EINVAL, NOT_A_FILE)
-        path = Path(os.path.realpath(path))
-        temporary = path.with_name(f"{TEMPORARY_START}{os.urandom(8).hex()}{TEMPORARY_END}")
+        target = Path(os.path.realpath(path))
+        temporary = target.with_name(f"{TEMPORARY_START}{os.urandom(8).hex()}{TEMPORARY_END}")
         mode = 0o600 if before else 0o666  # until take_after, only the owner may read it
         file = open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode))  # noqa: SIM115
         try:
@@ -46,13 +45,10 @@ def write_atomically(path, write) -> None:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            os.replace(temporary, target)
         finally:
             with contextlib.suppress(OSError):  # it has been renamed
                 temporary.unlink()
-    except OSError as error:
-        reason = f"{error.strerror or error}; nothing was changed"
-        raise type(error)(error.errno, f"cannot write: {reason}", str(path)) from error
 
 
 def write_json(path, data) -> None:
@@ -103,12 +99,12 @@ def lock(file) -> bool:
 
 
 @contextlib.contextmanager
-def naming(path):
+def naming(path, what="cannot write", end=""):
     """Add the name of the file to an OSError that is raised within the block."""
     try:
         yield
     except OSError as error:
-        raise type(error)(error.errno, f"cannot write: {error.strerror}", str(path)) from error
+        raise type(error)(error.errno, f"{what}: {error.strerror or error}{end}", str(path)) from error
 
 
 def require_file_path(path) -> None:

@@ -13,7 +13,7 @@ import warnings
 from contextvars import ContextVar
 from pathlib import Path
 
-from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, lock
+from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, lock, naming
 
 _held = ContextVar("held", default=frozenset())  # the paths of the folders that this thread has locked
 
@@ -50,14 +50,12 @@ def at_work_in(folder):
 def locked(folder: Path):
     """Create a folder, lock it within the block, and remove left-over files. Raises as at_work_in does."""
     with contextlib.ExitStack() as stack:
-        try:
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(folder))
+        with naming(folder, "cannot write there"):
             folder.mkdir(parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        except FileExistsError:
-            raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(folder)) from None
-        except OSError as error:
-            raise type(error)(error.errno, f"cannot write there: {error.strerror}", str(folder)) from None
         if os.name != "nt":
             descriptor = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, descriptor)
