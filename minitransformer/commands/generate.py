@@ -64,17 +64,21 @@ def run(arguments) -> int:
         "use_cache": not arguments.no_cache,
     }
     start = time.perf_counter()
-    written = 0  # tokens, which may be fewer than --max-new-tokens
+    written = []  # the ids, which may be fewer than --max-new-tokens
     for i in range(arguments.samples):
         if i > 0:
             show(BETWEEN_SAMPLES)
-        ids = []
-        new = (ids.append(token) or token for token in lm.stream_ids(prompt, arguments.max_new_tokens, **settings))
-        write(chain([prompt], lm.tokenizer.decode_stream(decoding(new))))
-        written += len(ids)
+        ids = lm.stream_ids(prompt, arguments.max_new_tokens, **settings)
+        write(chain([prompt], lm.tokenizer.decode_stream(kept(decoding(ids), written))))
     if sys.stderr.isatty():
-        say_rate(written, time.perf_counter() - start)
+        say_rate(len(written), time.perf_counter() - start)
     return 0
+
+
+def kept(ids, written: list):
+    for i in ids:
+        written.append(i)
+        yield i
 
 
 def write(pieces) -> None:
