@@ -7,9 +7,9 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported; small products need no threads
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-from hypothesis import settings  # noqa: E402
+import numpy as np
+import pytest
+from hypothesis import settings
 
 # Each run draws 25 new examples of each property and keeps the failing ones for the next run. CI draws the same 10 in
 # every run, so that a failure belongs to the change. --hypothesis-profile=thorough draws 250.

@@ -5,6 +5,7 @@ import numpy as np
 from gradcheck.complex_step import ComplexStep
 from gradcheck.contract import arguments_of, gradients_of, run_backward, with_zeros
 from gradcheck.judgement import CANNOT_TELL, KINK
+from gradcheck.lines.report import joined
 
 HOLDS = 1e-10  # tolerance of the adjoint identity, relative to Σ|dx v|
 EXACT = 1e-9  # relative to the largest entry: far above the complex step's rounding error, far below any mistake
@@ -197,12 +198,6 @@ def spread(array, shape):
         return np.broadcast_to(array, shape)
     except ValueError:
         return None
-
-
-def joined(words):
-    """Join words with commas and `and`, as in `a, b and c`."""
-    words = list(words)
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def listed(indices, n):

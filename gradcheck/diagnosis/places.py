@@ -19,7 +19,8 @@ import numpy as np
 
 from gradcheck.complex_step import NotComplexSafe
 from gradcheck.diagnosis.code import LARGEST
-from gradcheck.diagnosis.evidence import EXACT, HOLDS, joined, listed, spread, stream
+from gradcheck.diagnosis.evidence import EXACT, HOLDS, listed, spread, stream
+from gradcheck.lines.report import joined
 
 FEW = 16  # the longest axis whose indices are tried individually
 MANY = 512  # the largest number of entries; each needs one evaluation

@@ -14,6 +14,7 @@ import numpy as np
 
 from gradcheck.diagnosis.evidence import EXACT, axes_of, equal, stream
 from gradcheck.leftovers import containers
+from gradcheck.lines.source import closures
 from gradcheck.mistakes.draws import is_a_mask
 
 
@@ -153,7 +154,7 @@ def captured_name_rebound(evidence):
             _, backward = evidence.run.call.evaluate()
     except Exception:  # the user's function ran before, so an exception now does not explain the gradient
         return None
-    for function in _closures(backward, set()):
+    for function in closures(backward):
         name, value, line = next(_rebound(function, logs), ("", None, 0))
         if name:
             cell = function.__closure__[function.__code__.co_freevars.index(name)]
@@ -206,15 +207,3 @@ def _traced(logs):
         yield
     finally:
         sys.settrace(before)
-
-
-def _closures(function, seen):
-    """Yield a function and every function that it captures, directly or through other functions."""
-    if isinstance(function, types.FunctionType) and id(function) not in seen and len(seen) < 100:
-        seen.add(id(function))
-        yield function
-        for cell in function.__closure__ or ():
-            try:
-                yield from _closures(cell.cell_contents, seen)
-            except ValueError:  # an empty cell
-                continue
