@@ -31,7 +31,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "text.txt").write_text(TEXT)
     pretrain(small_lm(), small_corpus(), Settings(steps=5), out=tmp_path / "run")
     for seed in range(2):
-        parts = {name: [float(seed)] * 10 for name in ("adamw_parts", "l2_parts")}
+        parts = {name: [float(seed)] * 10 for name in ("adamw_tenths", "l2_tenths")}
         task, folder = Measurement("weight-decay", seed), tmp_path / "beliefs" / "measured"
         folder.mkdir(parents=True, exist_ok=True)
         keep(folder, task, task.key(), parts | {"difference": -1 - 0.1 * seed, "l2": 0.0, "adamw": 1.0})
