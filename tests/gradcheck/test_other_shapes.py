@@ -1,13 +1,12 @@
 """Gradients of other shapes: values with gradients, derivatives, Jacobians, several outputs, arrays in dictionaries."""
 
 import math
-import re
 from collections import namedtuple
 
 import numpy as np
 import pytest
 from scipy import optimize, sparse
-from verdicts import normal, verdicts
+from verdicts import normal
 
 from gradcheck import Call, Case, GradientError, check, check_case
 from gradcheck.adapters import (
@@ -26,60 +25,24 @@ def said_of(function, *inputs, **options):
     return str(caught.value)
 
 
-# Pairs with a cache
-
-
-def affine_forward(x, w, b):
+def affine(x, w, b):
     return x @ w + b, (x, w)
 
 
 def affine_backward(dout, cache):
     x, w = cache
-    return dout @ w.T, x.T @ dout, dout.sum(axis=0)
+    return [dout @ w.T, x.T @ dout, dout.sum(axis=0)]
 
 
-def affine_backward_wrong(dout, cache):
-    return [*affine_backward(dout, cache)[:2], dout.mean(axis=0)]
+def dropout(x, settings, *, factor=1):
+    mask = factor * (np.random.default_rng(settings["seed"]).random(x.shape) < settings["p"]) / settings["p"]
+    return x * mask, (settings, mask)
 
 
-def dropout_forward(x, dropout_param, *, factor=1):
-    rng = np.random.default_rng(dropout_param["seed"])
-    mask = factor * (rng.random(x.shape) < dropout_param["p"]) / dropout_param["p"]
-    return x * mask, (dropout_param, mask)
-
-
-def test_a_pair_is_checked_with_the_names_of_its_inputs_and_each_call_keeps_its_cache():
-    x, w, b = normal(4, 3), normal(3, 2, seed=1), normal(2, seed=2)
-    function = from_pair(affine_forward, affine_backward)
-    report = check(function, x, w, b)
-    assert report.name == "affine_forward" and [a.name for a in report.arguments] == ["x", "w", "b"]
-    assert "db: 2 of 2 entries disagree" in said_of(from_pair(affine_forward, affine_backward_wrong), x, w, b)
-    (_, first), (_, second) = function(x, w, b), function(2 * x, w, b)
-    np.testing.assert_array_equal(2 * first(w[:1] * x[:, :1])[1], second(w[:1] * x[:, :1])[1])
-
-
-def test_settings_of_a_pair_may_be_positional_or_keywords():
-    function = from_pair(dropout_forward, lambda dout, cache: dout * cache[1])
-    assert check(function, normal(3, 4), {"p": 0.7, "seed": 0}, factor=3).is_right
-
-
-@pytest.mark.parametrize("returned, what", [(np.ones(3), "an array of float64"), ((1, 2, 3), "a tuple of 3")])
-def test_a_forward_that_returns_no_pair_is_refused(returned, what):
-    with pytest.raises(TypeError, match=rf"<lambda> returned {what}; expected a pair \(y, cache\)"):
-        check(from_pair(lambda x: returned, affine_backward), normal(3))
-
-
-# A value and its gradient
-
-
-def rosenbrock(x):
-    return np.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
-
-
-def gradient_of_rosenbrock(x, *, forgotten=False):
+def gradient_of_rosen(x, *, factor=1.0):
     inner = x[1:] - x[:-1] ** 2
     gradient = np.zeros_like(x)
-    gradient[:-1] = -400 * x[:-1] * inner - (0 if forgotten else 2 * (1 - x[:-1]))
+    gradient[:-1] = -400 * x[:-1] * inner - factor * 2 * (1 - x[:-1])
     gradient[1:] += 200 * inner
     return gradient
 
@@ -100,108 +63,16 @@ def softmax_loss(x, *, y, shifted=True):
     return loss, dx / len(y)
 
 
-DATA = {"X": normal(6, 3, seed=1), "y": np.array([0, 1, 1, 0, 1, 0])}
+def distance(a, b):
+    return math.hypot(a, b), (a / math.hypot(a, b), b / math.hypot(a, b))
 
 
-def test_what_scipys_check_grad_takes_is_checked_in_one_line():
-    x = normal(4)
-    report = check(from_value_and_gradient(rosenbrock, gradient_of_rosenbrock), x)
-    assert report.name == "rosenbrock" and report["x"].entries == 4
-    assert optimize.check_grad(rosenbrock, gradient_of_rosenbrock, x) < 1e-3
-    assert check(from_value_and_gradient(optimize.rosen, optimize.rosen_der), x).is_right
-
-
-@pytest.mark.parametrize(
-    "gradient, words",
-    [
-        (lambda x: gradient_of_rosenbrock(x, forgotten=True), "dx: 3 of 4 entries disagree"),
-        (lambda x: -gradient_of_rosenbrock(x), "dx: 4 of 4 entries disagree.*dx has its sign flipped"),
-        (lambda x: gradient_of_rosenbrock(x)[:-1], re.escape("dx has shape (3,), but x has (4,)")),
-        (lambda x: gradient_of_rosenbrock(x).astype(np.float32), "dx is float32, but x is float64"),
-    ],
-)
-def test_a_wrong_gradient_beside_a_right_value_is_found(gradient, words):
-    assert re.search(words, said_of(from_value_and_gradient(rosenbrock, gradient), normal(4)))
-
-
-def test_a_function_may_return_both_and_data_go_by_keyword():
-    assert check(from_value_and_gradient(logistic_loss), normal(3), **DATA).is_right
-    assert "dw is 1 / X.shape[0] times" in said_of(
-        from_value_and_gradient(logistic_loss), normal(3), **DATA, mean=False
-    )
-    y = np.array([2, 0, 1, 1])
-    assert check(from_value_and_gradient(softmax_loss), normal(4, 3), y=y).is_right
-    assert "4 of 12 entries disagree" in said_of(
-        from_value_and_gradient(softmax_loss), normal(4, 3), y=y, shifted=False
-    )
-
-
-def test_several_inputs_have_several_gradients_and_numbers_may_be_plain():
-    def distance(a, b):
-        return math.hypot(a, b), (a / math.hypot(a, b), b / math.hypot(a, b))
-
-    a, b = np.array(1.5), np.array(-0.5)
-    assert verdicts(from_value_and_gradient(distance), a, b) == {"a": "right", "b": "right"}
-    wrong = from_value_and_gradient(lambda a, b: (float(a * b), (float(a), float(b))))
-    assert "da and db are returned in each other's place" in said_of(wrong, a, b)
-
-
-def test_the_gradient_of_a_vector_may_be_a_list_of_numbers():
-    def f(x):
-        return x[0] ** 2 + 3 * x[1]
-
-    assert check(from_value_and_gradient(f, lambda x: [2 * x[0], 3]), normal(2)).is_right
-    assert check(from_value_and_gradient(f, lambda x: (np.array([2 * x[0], 3.0]),)), normal(2)).is_right
-    assert "1 of 2 entries disagree" in said_of(from_value_and_gradient(f, lambda x: [x[0], 3]), normal(2))
-    assert check(from_value_and_gradient(lambda x: (x.T @ x, 2 * x)), normal(3, 1)).is_right
-
-
-# The derivative of each entry
+def quadratic(x):
+    return x[0] ** 2 + 3 * x[1]
 
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
-
-
-@pytest.mark.parametrize(
-    "derivative, words",
-    [
-        (lambda x: sigmoid(x) * (1 - sigmoid(x)), None),
-        (
-            lambda y: y * (1 - y),
-            "dx equals dy * x * (1 - x), and the correct gradient is dy * y * (1 - y)",
-        ),
-        (lambda x: sigmoid(x) * (1 + sigmoid(x)), "6 of 6 entries disagree"),
-        (lambda x: np.array(0.25), "the derivative for x has shape (), but x has (2, 3)"),
-    ],
-)
-def test_an_activation_and_its_derivative(derivative, words):
-    if words is None:
-        assert check(from_derivative(sigmoid, derivative), normal(2, 3)).name == "sigmoid"
-    else:
-        assert words in said_of(from_derivative(sigmoid, derivative), normal(2, 3))
-
-
-def test_a_function_of_a_number_that_knows_no_arrays():
-    assert check(from_derivative(math.sin, math.cos), np.array(0.5)).arguments[0].verdict == "right"
-    assert "its sign flipped" in said_of(from_derivative(math.cos, math.sin), np.array(0.5))
-
-
-def test_a_function_may_return_its_derivative_beside_its_value():
-    def half_squared_error(prediction, *, target):
-        return (prediction - target) ** 2 / 2, prediction - target
-
-    assert check(from_derivative(half_squared_error), normal(5), target=normal(5, seed=1)).is_right
-    wrong = from_derivative(lambda x: (x**2, x))
-    assert "dx is 1/2 times" in said_of(wrong, normal(5))
-
-
-def test_what_joins_entries_has_no_derivative_of_each():
-    with pytest.raises(ValueError, match=r"y must have the shape of x, \(2, 3\), not \(2,\)\. .* see from_jacobian"):
-        check(from_derivative(lambda x: x.sum(axis=1), lambda x: np.ones(2)), normal(2, 3))
-
-
-# Jacobians
 
 
 def motion(x, u):
@@ -214,57 +85,118 @@ def jacobian_of_motion(x, u, *, sign=-1):
     return np.array([[1, sign * u[0] * s], [0, 1]]), np.array([[c, 0], [0, 1]])
 
 
-def test_a_robots_motion_has_a_jacobian_by_state_and_by_control():
-    x, u = normal(2, 1), normal(2)
-    assert verdicts(from_jacobian(motion, jacobian_of_motion), x, u) == {"x": "right", "u": "right"}
-    wrong = from_jacobian(motion, lambda x, u: jacobian_of_motion(x, u, sign=1))
-    assert "dx: 1 of 2 entries disagree; worst at [1, 0]" in said_of(wrong, x, u)
-    by_state = from_jacobian(lambda x, *, u: motion(x, u), lambda x, *, u: jacobian_of_motion(x, u)[0])
-    assert check(by_state, x, u=u).is_right
-    message = "there must be 2 Jacobians in a tuple, one for each of x, u, not 1; pass other arrays as keyword"
-    assert message in said_of(from_jacobian(motion, lambda x, u: jacobian_of_motion(x, u)[0]), x, u)
+def of_rosen(gradient):
+    return from_value_and_gradient(optimize.rosen, gradient)
 
 
-A = normal(3, 4)
+def of_product(jacobian):
+    return from_jacobian(lambda x: A @ x, lambda x: jacobian)
 
 
-JACOBIANS = {
-    "a matrix": (lambda x: A @ x, lambda x: A, normal(4)),
-    "lists": (lambda x: A @ x, lambda x: A.tolist(), normal(4)),
-    "a sparse matrix": (lambda x: A @ x, lambda x: sparse.csr_array(A), normal(4)),
-    "the shapes of y and x": (
-        lambda x: np.outer(x, x),
-        lambda x: np.einsum("ik,j->ijk", np.eye(3), x) + np.einsum("jk,i->ijk", np.eye(3), x),
-        normal(3),
+A, HALF = normal(3, 4), np.array(0.5)
+AFFINE = normal(4, 3), normal(3, 2, seed=1), normal(2, seed=2)
+DATA = {"X": normal(6, 3, seed=1), "y": np.array([0, 1, 1, 0, 1, 0])}
+LABELS = {"y": np.array([2, 0, 1, 1])}
+RIGHT = {  # the function, its inputs and options
+    "a pair": (from_pair(affine, affine_backward), AFFINE, {}),
+    "a pair with settings": (
+        from_pair(dropout, lambda dout, cache: dout * cache[1]),
+        (A, {"p": 0.7, "seed": 0}),
+        {"factor": 3},
     ),
-    "a vector": (lambda x: float(x @ x), lambda x: 2 * x, normal(3)),
-    "a row": (lambda x: float(x @ x), lambda x: 2 * x[None], normal(3)),
-    "a column": (lambda x: np.array([x, 2 * x]), lambda x: [[1], [2]], np.array(0.3)),
-}
-
-
-@pytest.mark.parametrize("name", JACOBIANS)
-def test_a_jacobian_may_be_a_matrix_or_have_the_shapes_of_y_and_x(name):
-    f, jacobian, x = JACOBIANS[name]
-    assert check(from_jacobian(f, jacobian), x).is_right
-    assert check(from_jacobian(lambda x: (f(x), jacobian(x))), x).is_right
-
-
-@pytest.mark.parametrize(
-    "jacobian, words",
-    [
-        (
-            A.T,
-            "not (3, 4): a row for each entry of y, a column for each of x; it is transposed",
+    "a value and its gradient": (of_rosen(gradient_of_rosen), (normal(4),), {}),
+    "those of SciPy": (of_rosen(optimize.rosen_der), (normal(4),), {}),
+    "both from one function": (from_value_and_gradient(logistic_loss), (normal(3),), DATA),
+    "a loss of a course": (from_value_and_gradient(softmax_loss), (normal(4, 3),), LABELS),
+    "plain numbers": (from_value_and_gradient(distance), (np.array(1.5), HALF), {}),
+    "a list": (from_value_and_gradient(quadratic, lambda x: [2 * x[0], 3]), (normal(2),), {}),
+    "a tuple of one": (from_value_and_gradient(quadratic, lambda x: (np.array([2 * x[0], 3]),)), (normal(2),), {}),
+    "an array of one": (from_value_and_gradient(lambda x: (x.T @ x, 2 * x)), (normal(3, 1),), {}),
+    "an activation": (from_derivative(sigmoid, lambda x: sigmoid(x) * (1 - sigmoid(x))), (A,), {}),
+    "a function of a number": (from_derivative(math.sin, math.cos), (HALF,), {}),
+    "its derivative beside it": (from_derivative(lambda p, *, t: ((p - t) ** 2 / 2, p - t)), (A,), {"t": A.T[0, 0]}),
+    "a robot": (from_jacobian(motion, jacobian_of_motion), (normal(2, 1), normal(2)), {}),
+    "a control without a Jacobian": (
+        from_jacobian(lambda x, *, u: motion(x, u), lambda x, *, u: jacobian_of_motion(x, u)[0]),
+        (normal(2, 1),),
+        {"u": normal(2)},
+    ),
+    "a matrix": (of_product(A), (normal(4),), {}),
+    "lists of rows": (of_product(A.tolist()), (normal(4),), {}),
+    "a sparse matrix": (of_product(sparse.csr_array(A)), (normal(4),), {}),
+    "both in one": (from_jacobian(lambda x: (A @ x, A)), (normal(4),), {}),
+    "the shapes of y and x": (
+        from_jacobian(
+            lambda x: np.outer(x, x),
+            lambda x: np.einsum("ik,j->ijk", np.eye(3), x) + np.einsum("jk,i->ijk", np.eye(3), x),
         ),
-        (A[:2], "the Jacobian for x has shape (2, 4), not (3, 4): a row for each entry of y, a column for each of x"),
-        (A * np.array([[1.0], [1.0], [-1.0]]), "dx: 4 of 4 entries disagree"),
-        (A + np.eye(3, 4), "dx: 3 of 4 entries disagree"),
-        (A.astype(np.float32), "dx is float32, but x is float64"),
-    ],
-)
-def test_a_wrong_jacobian_is_found(jacobian, words):
-    assert words in said_of(from_jacobian(lambda x: A @ x, lambda x: jacobian), normal(4))
+        (normal(3),),
+        {},
+    ),
+    "a vector": (from_jacobian(lambda x: float(x @ x), lambda x: 2 * x), (normal(3),), {}),
+    "a row": (from_jacobian(lambda x: float(x @ x), lambda x: 2 * x[None]), (normal(3),), {}),
+    "a column": (from_jacobian(lambda x: np.array([x, 2 * x]), lambda x: [[1], [2]]), (HALF,), {}),
+}
+WRONG = [  # the same, and words of the message
+    (from_pair(affine, lambda d, c: [*affine_backward(d, c)[:2], d.mean(axis=0)]), AFFINE, {}, "db: 2 of 2 entries"),
+    (of_rosen(lambda x: gradient_of_rosen(x, factor=0)), (normal(4),), {}, "dx: 3 of 4 entries disagree"),
+    (of_rosen(lambda x: -gradient_of_rosen(x)), (normal(4),), {}, "dx has its sign flipped"),
+    (of_rosen(lambda x: gradient_of_rosen(x)[:-1]), (normal(4),), {}, "dx has shape (3,), but x has (4,)"),
+    (of_rosen(lambda x: gradient_of_rosen(x).astype("f4")), (normal(4),), {}, "dx is float32, but x is float64"),
+    (from_value_and_gradient(logistic_loss), (normal(3),), {**DATA, "mean": False}, "dw is 1 / X.shape[0] times"),
+    (from_value_and_gradient(softmax_loss), (normal(4, 3),), {**LABELS, "shifted": False}, "4 of 12 entries disagree"),
+    (
+        from_value_and_gradient(lambda a, b: (float(a * b), (float(a), float(b)))),
+        (np.array(1.5), HALF),
+        {},
+        "da and db are returned in each other's place",
+    ),
+    (from_value_and_gradient(quadratic, lambda x: [x[0], 3]), (normal(2),), {}, "1 of 2 entries disagree"),
+    (
+        from_derivative(sigmoid, lambda y: y * (1 - y)),
+        (normal(2, 3),),
+        {},
+        "dx equals dy * x * (1 - x), and the correct gradient is dy * y * (1 - y)",
+    ),
+    (from_derivative(sigmoid, lambda x: HALF), (A,), {}, "the derivative for x has shape (), but x has (3, 4)"),
+    (from_derivative(math.cos, math.sin), (HALF,), {}, "its sign flipped"),
+    (from_derivative(lambda x: (x**2, x)), (normal(5),), {}, "dx is 1/2 times"),
+    (
+        from_jacobian(motion, lambda x, u: jacobian_of_motion(x, u, sign=1)),
+        (normal(2, 1), normal(2)),
+        {},
+        "dx: 1 of 2 entries disagree; worst at [1, 0]",
+    ),
+    (
+        from_jacobian(motion, lambda x, u: jacobian_of_motion(x, u)[0]),
+        (normal(2, 1), normal(2)),
+        {},
+        "there must be 2 Jacobians in a tuple, one for each of x, u, not 1; pass other arrays as keyword",
+    ),
+    (of_product(A.T), (normal(4),), {}, "not (3, 4): a row for each entry of y, a column for each of x; it is transp"),
+    (of_product(A[:2]), (normal(4),), {}, "the Jacobian for x has shape (2, 4), not (3, 4): a row for each entry of y"),
+    (of_product(A * np.array([[1.0], [1.0], [-1.0]])), (normal(4),), {}, "dx: 4 of 4 entries disagree"),
+    (of_product(A.astype(np.float32)), (normal(4),), {}, "dx is float32, but x is float64"),
+]
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_gradient_of_another_form_is_right_under_the_names_of_its_function(name):
+    function, inputs, options = RIGHT[name]
+    report = check(function, *inputs, **options)
+    assert report.is_right and report.entries == sum(x.size for x in inputs if isinstance(x, np.ndarray))
+    assert report.name == function.__name__
+
+
+@pytest.mark.parametrize("function, inputs, options, words", WRONG, ids=[words for *_, words in WRONG])
+def test_a_wrong_gradient_of_another_form_is_found(function, inputs, options, words):
+    assert words in said_of(function, *inputs, **options)
+
+
+def test_each_call_of_a_pair_keeps_its_cache():
+    (x, w, b), function = AFFINE, from_pair(affine, affine_backward)
+    (_, first), (_, second) = function(x, w, b), function(2 * x, w, b)
+    np.testing.assert_array_equal(2 * first(x[:, :2])[1], second(x[:, :2])[1])
 
 
 # Several outputs, and arrays in dictionaries and lists
@@ -410,6 +342,8 @@ def test_gradients_that_are_not_arranged_as_the_inputs_are_refused(backward, wor
 @pytest.mark.parametrize(
     "words, call",
     [
+        ("returned an array of float64; expected a pair (y, cache)", lambda: from_pair(sigmoid, None.__eq__)(A)),
+        ("y must have the shape of a, (3, 4), not (3,). If an", lambda: from_derivative(np.sum, sigmoid)(A, axis=1)),
         ("the function is None; it must be a function", lambda: from_value_and_gradient(None)),
         ("the Jacobian is an array of float64; it must be a function", lambda: from_jacobian(np.sin, A)),
         (
