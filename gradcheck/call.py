@@ -49,10 +49,8 @@ class Call:
     def __init__(self, target: Callable[..., Any], /, *inputs: Any, **options: Any):
         if not callable(target):
             hint = "; for an object with forward() and backward() see from_layer of gradcheck.adapters"
-            raise TypeError(
-                f"{describe(target)} cannot be called, so there is no gradient to check"
-                f"{hint if hasattr(target, 'backward') else ''}"
-            )
+            more = hint if hasattr(target, "backward") else ""
+            raise TypeError(f"{describe(target)} cannot be called, so there is no gradient to check{more}")
         function: Any = target
         while isinstance(function, functools.partial) and not function.args:
             function, options = function.func, {**function.keywords, **options}

@@ -115,12 +115,7 @@ def scales_of(array):
     return np.where(size > 0, np.exp2(np.ceil(np.log2(np.where(size > 0, size, 1.0)))), 1.0)
 
 
-def line_along_entry(call, array, index):
-    """Return a function line(t) that returns the output of a call with t added to array[index]."""
-    return line_along(call, array, 1.0, index)
-
-
-def line_along(call, array, v, index=...):
+def line_along(call, array, v=1.0, index=...):
     """Return a function line(t) that returns a copy of the output of a call with t v added to array[index]."""
     here = array[index].copy()
 

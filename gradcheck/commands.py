@@ -133,7 +133,9 @@ def check(argv):
         show(f"{component:<{width}}  {argument:<36}  {entries:>7}  {error:>11}  {verdict}")
 
     row("component", "argument", "entries", "worst error", "verdict")
-    start, failures, lines, notes, gradients, entries = time.perf_counter(), [], [], defaultdict(list), 0, 0
+    start = time.perf_counter()
+    failures, lines, notes = [], [], defaultdict(list)
+    gradients = entries = 0
     for case in cases:
         try:
             report = check_case(case, seed=arguments.seed)

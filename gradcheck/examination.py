@@ -48,7 +48,10 @@ def find(run, terms):
     rng, notes = stream(terms.seed, "entries"), []
     findings = [Finding(run, i, terms, rng) for i in range(len(run.arguments))]
     for finding in findings:
-        _compare_entries(finding)
+        steps = enumerate(map(step_of, finding.scales.tolist()))
+        estimates = [estimate(finding.line(k), run.y, run.dy, h) for k, h in steps]
+        finding.numeric = np.array([here.value for here in estimates])
+        finding.uncertainty = np.array([here.uncertainty for here in estimates])
     if terms.oracles != ("central",):
         step = ComplexStep(run.call, run.arguments, run.y)
         try:
@@ -68,13 +71,6 @@ def find(run, terms):
                 raise ValueError(f"{run.call.name}: {obstacle}. {advice}") from reason
             notes = [f"the complex step does not apply, since {obstacle}"]
     return _judged(findings, terms.with_central_differences_alone()), None, notes
-
-
-def _compare_entries(finding):
-    run, n = finding.run, len(finding.entries)
-    estimates = [estimate(finding.line(k), run.y, run.dy, step_of(float(finding.scales[k]))) for k in range(n)]
-    finding.numeric = np.array([here.value for here in estimates])
-    finding.uncertainty = np.array([here.uncertainty for here in estimates])
 
 
 def _judged(findings, terms, step=None):

@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 
 from gradcheck.call import Call, describe
-from gradcheck.central_differences import EPSILON, line_along_entry, scales_of
+from gradcheck.central_differences import EPSILON, line_along, scales_of
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
 from gradcheck.contract import NUMERIC, arguments_of, require_finite
 from gradcheck.refine.one_derivative import steps
@@ -101,7 +101,7 @@ def _column(call, array, index, y, scale):
     It is that of the first step which the next step confirms, to 1e-6 of the largest entry plus 64 ε of each output, or
     NaN if there is none.
     """
-    line = line_along_entry(call, array, index)
+    line = line_along(call, array, index=index)
     before = unknown = np.full(y.shape, np.nan)
     for h in steps(float(scale)):
         with np.errstate(all="ignore"):

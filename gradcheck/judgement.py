@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradcheck.central_differences import line_along_entry, scales_of
+from gradcheck.central_differences import line_along, scales_of
 
 ORACLES = ("central", "complex", "adjoint")
 RIGHT, WRONG, KINK, CANNOT_TELL = "right", "wrong", "at a kink", "cannot tell"
@@ -108,7 +108,7 @@ class Finding:
         return tuple(int(i) for i in np.unravel_index(self.entries[k], self.array.shape))
 
     def line(self, k):
-        return line_along_entry(self.run.call, self.array, self.index(k))
+        return line_along(self.run.call, self.array, index=self.index(k))
 
     @property
     def is_complete(self):

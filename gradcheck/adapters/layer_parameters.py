@@ -18,7 +18,6 @@ A place is the path from the layer to an array or object, as a tuple. Each eleme
 """
 
 import copy
-import inspect
 import re
 from types import GeneratorType
 
@@ -62,9 +61,9 @@ class Parameter:
 
 def find(layer):
     """Return {name: Parameter} for a layer. Raises ValueError for an array that is not paired with one gradient."""
-    places_of, arrays, objects = _searched(layer)
+    places_of, objects = _searched(layer)
     listed = {place: _listed(value) for place, value in objects.items()}
-    beside = {place: _gradients(layer, arrays[i], place) for i, places in places_of.items() for place in places}
+    beside = {place: _gradients(layer, place) for places in places_of.values() for place in places}
     gradients = {place for several in beside.values() for place in several}
     found = {}
     for i, places in places_of.items():
@@ -89,7 +88,7 @@ def named(layer, parameters):
 
     A gradient's name without a dot refers to the object that has the parameter. Raises ValueError if there is no array.
     """
-    places_of, *_ = _searched(layer)
+    places_of, _ = _searched(layer)
     found = {}
     for name, gradient in parameters.items():
         *before, (kind, _) = place = _resolved(layer, name)
@@ -117,10 +116,9 @@ def refuse_late(layer, inputs, options):
             except Exception:
                 return
         runs.append(run)
-    places_of, arrays, _ = _searched(runs[0])
-    for i, (place, *_) in places_of.items():
-        is_new = not _is_real_array(_get(layer, place)) and np.array_equal(arrays[i], _get(runs[1], place))
-        if is_new and isinstance(_first(runs[0], _gradients(runs[0], arrays[i], place)), np.ndarray):
+    for place, *_ in _searched(runs[0])[0].values():
+        is_new = not _is_real_array(_get(layer, place)) and np.array_equal(_get(runs[0], place), _get(runs[1], place))
+        if is_new and isinstance(_first(runs[0], _gradients(runs[0], place)), np.ndarray):
             problem = f"forward creates {_shown(place)}, which has a gradient; run it once before the check, and {HINT}"
             raise _refusal(layer, problem)
 
@@ -129,12 +127,11 @@ def refuse_late(layer, inputs, options):
 
 
 def _searched(layer):
-    """Return three dictionaries: {id of an array: its places}, {id of an array: the array} and {place: object}."""
-    places_of, arrays, objects, seen, pending = {}, {}, {}, set(), [((), layer)]
+    """Return {id of an array: its places} and {place: object}."""
+    places_of, objects, seen, pending = {}, {}, set(), [((), layer)]
     while pending:
         place, value = pending.pop(0)
         if _is_real_array(value):
-            arrays[id(value)] = value
             places_of.setdefault(id(value), []).append(place)
         elif id(value) not in seen:
             seen.add(id(value))
@@ -142,7 +139,7 @@ def _searched(layer):
             if members and not isinstance(value, CONTAINERS):
                 objects[place] = value
             pending[:0] = [((*place, step), member) for step, member in members.items()]
-    return places_of, arrays, objects
+    return places_of, objects
 
 
 def _members(value):
@@ -222,8 +219,8 @@ def _resolved(layer, name):
 # Gradients
 
 
-def _gradients(layer, array, place):
-    """Return the places at which the gradient of an array may be stored."""
+def _gradients(layer, place):
+    """Return the places at which the gradient of the array at a place may be stored."""
     *before, (kind, key) = place
     if any(name in GRADIENTS.values() for _, name in before):
         return []  # the array is a gradient
@@ -238,16 +235,16 @@ def _gradients(layer, array, place):
             candidates.append([(*there, (kind, k)) for k in keys])
             if name in GRADIENTS and not _get(layer, there):  # only backward creates the gradient
                 return candidates[-1]
-    return next((several for several in candidates if any(_may_be_gradient(layer, array, p) for p in several)), [])
+    shape = _get(layer, place).shape
+    return next((several for several in candidates if any(_may_be_gradient(layer, shape, p) for p in several)), [])
 
 
-def _may_be_gradient(layer, array, place):
-    """Return True if the place exists and has None, 0, or an array of the given array's shape."""
+def _may_be_gradient(layer, shape, place):
+    """Return True if the place exists and has None, 0, or an array of the shape."""
     members = _members(_get(layer, place[:-1]))
-    if place[-1] not in members:
-        return False
-    there = members[place[-1]]
-    return there is None or np.shape(there) == array.shape or (np.isscalar(there) and there == 0)
+    there = members.get(place[-1])
+    is_zero = np.isscalar(there) and there == 0
+    return place[-1] in members and (there is None or np.shape(there) == shape or is_zero)
 
 
 def _refuse_two_gradients(layer, places, gradients):
@@ -272,10 +269,8 @@ def _listed(value):
     for name in GRADIENTS:
         try:
             parameters = getattr(value, name, None)
-            if callable(parameters):
-                inspect.signature(parameters).bind()  # raises TypeError if it needs arguments
-                parameters = parameters()
-        except TypeError:
+            parameters = parameters() if callable(parameters) else parameters
+        except TypeError:  # it needs arguments
             continue
         except Exception as error:
             raise _refusal(value, f"{name} raises {type(error).__name__}: {error}; {UNMADE}") from error

@@ -44,7 +44,8 @@ def drowned(finding, first):
         if finding.step is not None:
             raise NotComplexSafe(doubt)
     else:
-        error = float(np.sum(np.abs(run.dy) * _jitter(forward)))
+        outputs = np.stack([forward(k * SHORT) for k in range(PLACES)])
+        error = float(np.sum(np.abs(run.dy) * np.max(np.abs(np.diff(outputs, 2, axis=0)), axis=0)))
         doubt = f"rounding errors within the forward pass are as large as {error:.1g} in the loss"
     uncertainty = 4 * error / (RELATIVE_STEP * finding.scales)
     judged = finding.verdicts == WRONG if steps is None else np.ones(len(finding.entries), bool)
@@ -98,9 +99,3 @@ def moved(arrays, evaluate):
             return np.array(evaluate())
 
     return function
-
-
-def _jitter(forward):
-    """Return the deviation of each output from a line over a very short distance, as a measure of rounding."""
-    outputs = np.stack([forward(k * SHORT) for k in range(PLACES)])
-    return np.max(np.abs(np.diff(outputs, 2, axis=0)), axis=0)
