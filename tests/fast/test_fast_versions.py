@@ -2,7 +2,6 @@
 
 import inspect
 import sys
-from functools import partial
 from importlib import import_module
 
 import numpy as np
@@ -11,19 +10,17 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra.numpy import array_shapes
 from strategies import rngs
 
-from minitransformer import cross_entropy, fast, layers, optim as optim_module
+from minitransformer import cross_entropy, fast, layers
 from minitransformer.cases import FUNCTIONS
 from minitransformer.fast import elementwise as elementwise_module
-from minitransformer.fast.adamw import adamw_in_place, update_part
+from minitransformer.fast.adamw import adamw_in_place
 from minitransformer.fast.elementwise import elementwise
 from minitransformer.fast.gelu import fast_normal, gelu, normal
 from minitransformer.fast.sampling import keep_top_p
-from minitransformer.fast.softmax import exponentials
-from minitransformer.fast.swiglu import swiglu
 from minitransformer.generation import keep_top_p as plain_keep_top_p
-from minitransformer.layers.softmax import finite_max, softmax
+from minitransformer.layers.softmax import softmax
 from minitransformer.module import TWINS, is_differentiable
-from minitransformer.optim import adamw, adamw_in_place as plain_adamw_in_place, some_rows_at_a_time
+from minitransformer.optim import adamw, adamw_in_place as plain_adamw_in_place
 
 adamw_module = import_module("minitransformer.fast.adamw")
 rng_of_cases = np.random.default_rng(0)
@@ -151,11 +148,12 @@ def test_where_a_coefficient_is_zero_the_logit_counts_for_nothing_whatever_it_is
 def test_softmax_of_large_scores_is_finite_in_every_dtype(rng, dtype, size):
     x = (size * rng.uniform(-1, 1, (3, 40))).astype(dtype)
     x[0] = size  # the exponentials' sum overflows before any of them does
+    x[1] = -np.inf if size == 12 else x[1] - 3 * size  # rows far apart
     for function in (fast.softmax, layers.softmax.softmax):
         y, backward = function(x)
         expected, _ = layers.softmax.softmax(x.astype(float))
         np.testing.assert_allclose(y.astype(float), expected, rtol=20 * float(np.finfo(dtype).eps), atol=1e-7)
-        assert np.isfinite(backward(x)).all() and y.dtype == dtype
+        assert np.isfinite(backward(np.ones_like(x))).all() and y.dtype == dtype
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 3.0, 100.0, 1e10, 1e30])
@@ -191,28 +189,6 @@ def test_entries_in_blocks_are_those_of_the_whole_to_the_bit(in_small_blocks, rn
         assert found.dtype == expected.dtype
 
 
-def with_swiglu(x):
-    """Return swiglu of x and its reverse, and a backward that gives both gradients in one array."""
-    y, backward = swiglu(x, x[::-1])
-    return y, lambda dy: np.stack(backward(dy))
-
-
-POINTWISE = [gelu, partial(gelu, approximate="tanh"), with_swiglu]
-
-
-@given(rngs, st.sampled_from(POINTWISE), st.sampled_from([np.float32, float]))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_activations_in_blocks_are_those_of_the_whole(in_small_blocks, rng, function, dtype):
-    x, dy = rng.normal(size=(2, 3, 9)).astype(dtype)
-    y, backward = function(x)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(elementwise_module, "ENOUGH_FOR_BLOCKS", x.size + 1)
-        plain, plain_backward = function(x)
-        plain_dx = plain_backward(dy)
-    np.testing.assert_allclose(y, plain, rtol=1e-6 if dtype == np.float32 else 1e-14)
-    np.testing.assert_allclose(backward(dy), plain_dx, rtol=1e-5 if dtype == np.float32 else 1e-13)
-
-
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 @pytest.mark.parametrize("size", [1e3, 1e12, 1e19, 3e38])
 def test_far_from_zero_the_slope_of_gelu_is_exactly_one_or_zero(approximate, size):
@@ -220,41 +196,12 @@ def test_far_from_zero_the_slope_of_gelu_is_exactly_one_or_zero(approximate, siz
     assert backward(np.ones(2, np.float32)).tolist() == [1, 0]
 
 
-@given(rngs, st.sampled_from([1.0, 40.0, 59.0, 61.0, 1000.0, -59.0, -80.0, -1e4]), st.booleans())
-def test_exponentials_without_the_row_maximum_have_the_same_ratios_as_with_it(rng, offset, empty_row):
-    x = rng.normal(size=(3, 4)) + offset * rng.integers(0, 2, size=(3, 1))  # rows far apart
-    if empty_row:
-        x[1] = -np.inf
-    e, total = exponentials(x, -1)
-    plain = np.exp(x - finite_max(x, -1))
-    plain_total = plain.sum(axis=-1, keepdims=True)
-    plain_total[plain_total == 0] = 1
-    np.testing.assert_allclose(e / total, plain / plain_total, rtol=1e-12, atol=0)
-
-
 SETTINGS = {"t": 3, "lr": 0.1, "betas": (0.9, 0.98), "eps": 1e-8, "weight_decay": 0.3}
-any_shape = array_shapes(min_dims=0, max_dims=3, max_side=9)
 
 
-def arrays_of_a_step(rng, shape, dtype, transposed=False):
+def arrays_of_a_step(rng, shape, dtype):
     """Return θ, g, m and v of a parameter."""
-    theta, g, m, v = (np.asarray(rng.random(shape)).astype(dtype) for _ in range(4))
-    if transposed:
-        theta, g = (np.asarray(array.T.copy()).T for array in (theta, g))
-    return theta, g, m, v
-
-
-@given(rngs, any_shape, st.sampled_from([1, 5, 16, 1000]), st.booleans())
-def test_a_step_of_adamw_some_rows_at_a_time_is_the_step_of_the_whole_to_the_bit(rng, shape, block, transposed):
-    theta, g, m, v = arrays_of_a_step(rng, shape, np.float32, transposed)
-    whole = [array.copy() for array in (theta, m, v)]
-    update_part(whole[0][np.newaxis], g[np.newaxis], whole[1][np.newaxis], whole[2][np.newaxis], SETTINGS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optim_module, "PART", block)
-        for part in some_rows_at_a_time(shape):
-            update_part(theta[part], g[part], m[part], v[part], SETTINGS)
-    for in_blocks, expected in zip((theta, m, v), whole, strict=True):
-        np.testing.assert_array_equal(in_blocks, expected)
+    return tuple(np.asarray(rng.random(shape)).astype(dtype) for _ in range(4))
 
 
 @pytest.mark.parametrize("step", [adamw_in_place, plain_adamw_in_place], ids=["engine", "textbook"])
