@@ -10,18 +10,13 @@ numbers get other random values with the same shapes. A mutant is
 - **surviving** if its gradients differ, even if only for varied inputs, and every check passes, or if no case runs it;
 - **equivalent** if its gradients are the same for every case and seed, as drawn and varied, and no certificate
   (gradcheck/certify) is refused. A certificate proves the gradients right for all inputs of these shapes.
-
-The comparison covers everything that a check could observe: the gradients of a first and a second call of backward (to
-1e-12 of the largest entry), their shapes and dtypes, and the effects on dy, the arguments and the parameters (exactly).
 """
 
 import contextlib
-import functools
 import gc
 import io
 import itertools
 import multiprocessing
-import os
 import signal
 import sys
 import time
@@ -32,7 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck.call import Call, clear_gradients, parameters_of
+from gradcheck.audit.observing import is_same, lines_run, observe, real_path
 from gradcheck.cases import check_case, ends_nothing, error_in_words
 from gradcheck.certify import certify_call
 from gradcheck.checking import check_call
@@ -41,14 +36,11 @@ from gradcheck.report import GradientError
 KILLED, EQUIVALENT, SURVIVING = "killed", "equivalent", "surviving"
 BY_GRADIENT, BY_EXCEPTION, BY_TIME, BY_COMMAND = "a wrong gradient", "an exception", "the time limit", "the command"
 BY_CERTIFICATE = "a certificate"
-SAME = 1e-12
 FEW, FEW_ATOL = 2, 1e-8
 VARIATIONS = ("scaled", "shifted")
 LEAST, PATIENCE = 5.0, 20  # a step may take these seconds of CPU, plus this multiple of the slowest one without mutant
 CERTIFIED, FOR_A_CERTIFICATE = 3, 60.0  # number of cases of a mutant to certify; seconds of CPU for each
 FORKS = sys.platform.startswith("linux")  # macOS has fork too, but its system libraries do not support it
-
-real_path = functools.lru_cache(os.path.realpath)
 
 
 class AuditError(Exception):
@@ -249,6 +241,25 @@ def limited(seconds):
         signal.signal(signal.SIGPROF, before)
 
 
+def ask(case, seed):
+    """Check a case with one seed. Return the Outcome if the check fails, or None if it passes.
+
+    A wrong gradient is usually wrong everywhere. Therefore the check first runs on a few entries of each argument. This
+    is no stricter than the complete check and, for a whole model, ten times as fast. The complete check runs only if
+    the first one passes. The mistake is not explained.
+    """
+    try:
+        with ends_nothing():
+            few = case.call(np.random.default_rng(seed))
+            check_call(few, seed=seed, max_entries=FEW, atol=FEW_ATOL, explain=False)
+            check_case(case, seed=seed, explain=False)
+    except GradientError as error:
+        return Outcome(KILLED, BY_GRADIENT, case.name, seed, " ".join(str(error).split()))
+    except Exception as error:
+        return Outcome(KILLED, BY_EXCEPTION, case.name, seed, f"{type(error).__name__}: {error}")
+    return None
+
+
 # The mutant in place of the original
 
 
@@ -303,115 +314,3 @@ def function_codes(code):
             codes[constant.co_firstlineno, constant.co_qualname] = constant
             codes |= function_codes(constant)
     return codes
-
-
-# What a check can observe
-
-
-@ends_nothing()
-def observe(case, seed, variation=None):
-    """Call a case's backward twice, and return everything that a check can observe.
-
-    Returns (gradients, arrays that backward must not change). The gradients of the second call follow those of the
-    first. A missing gradient is None.
-    """
-    call = case.call(np.random.default_rng(seed))
-    if variation is not None:
-        call = varied(call, variation, np.random.default_rng([seed, *variation.encode()]))
-    y, backward = call.evaluate()
-    dy = np.random.default_rng([seed, *b"audit"]).standard_normal(np.shape(y))
-    parameters = parameters_of(call.target).values()
-    gradients = []
-    for is_second in (False, True):
-        clear_gradients(call.target)
-        try:
-            returned = backward(dy)
-        except RuntimeError:
-            if not is_second:
-                raise
-            break  # the contract allows it to refuse a second call
-        given = [*(returned if isinstance(returned, tuple) else [returned]), *(p.grad for p in parameters)]
-        gradients += [None if gradient is None else np.array(gradient) for gradient in given]
-    others = [value for value in (*call.inputs, *call.options.values()) if isinstance(value, np.ndarray)]
-    return gradients, [dy, *others, *(parameter.data for parameter in parameters)]
-
-
-def varied(call, variation, rng):
-    """Return a copy of a Call with other random arrays, masks and numbers; change the target's parameters in place.
-
-    The variation "scaled" multiplies values by random factors, which keeps the signs and zeros that some functions
-    need. "shifted" adds random numbers.
-    """
-
-    def vary(value):
-        if isinstance(value, np.ndarray) and value.dtype == np.bool_:
-            return value ^ (rng.random(value.shape) < 0.3)
-        is_array = isinstance(value, np.ndarray) and value.dtype.kind == "f"
-        if not is_array and not isinstance(value, float):
-            return value
-        move = rng.uniform(0.1, 0.9, np.shape(value))
-        new = value * (0.5 + move) if variation == "scaled" else value + move
-        return new.astype(value.dtype) if is_array else float(new)
-
-    for parameter in parameters_of(call.target).values():
-        parameter.data = vary(parameter.data)
-    inputs = [vary(value) for value in call.inputs]
-    return Call(call.target, *inputs, **{name: vary(value) for name, value in call.options.items()})
-
-
-def is_same(a, b):
-    """Return True if two results of `observe` are equal.
-
-    Gradients may differ by 1e-12 of the largest entry of any gradient in b. All other arrays must be identical.
-    """
-    (gradients_a, others_a), (gradients_b, others_b) = a, b
-    if [_kind(x) for x in gradients_a] != [_kind(y) for y in gradients_b]:
-        return False
-    pairs = [(x, y) for x, y in zip(gradients_a, gradients_b, strict=True) if y is not None]
-    tolerance = SAME * max((np.max(np.abs(y)) for _, y in pairs if y.size), default=0.0)
-    close = all(np.allclose(x, y, rtol=0, atol=tolerance, equal_nan=True) for x, y in pairs)
-    return close and all(x.tobytes() == y.tobytes() for x, y in zip(others_a, others_b, strict=True))
-
-
-def _kind(array):
-    return None if array is None else (array.shape, array.dtype)
-
-
-@contextlib.contextmanager
-def lines_run(is_audited):
-    """Collect the lines that this thread runs within the block, in audited files. Yields a set of (file, line)."""
-    run = set()
-
-    def trace_lines(frame, event, _):
-        if event == "line":
-            run.add((real_path(frame.f_code.co_filename), frame.f_lineno))
-        return trace_lines
-
-    def trace_calls(frame, event, _):
-        return trace_lines if is_audited(real_path(frame.f_code.co_filename)) else None
-
-    before = sys.gettrace()
-    sys.settrace(trace_calls)
-    try:
-        yield run
-    finally:
-        sys.settrace(before)
-
-
-def ask(case, seed):
-    """Check a case with one seed. Return the Outcome if the check fails, or None if it passes.
-
-    A wrong gradient is usually wrong everywhere. Therefore the check first runs on a few entries of each argument. This
-    is no stricter than the complete check and, for a whole model, ten times as fast. The complete check runs only if
-    the first one passes. The mistake is not explained.
-    """
-    try:
-        with ends_nothing():
-            few = case.call(np.random.default_rng(seed))
-            check_call(few, seed=seed, max_entries=FEW, atol=FEW_ATOL, explain=False)
-            check_case(case, seed=seed, explain=False)
-    except GradientError as error:
-        return Outcome(KILLED, BY_GRADIENT, case.name, seed, " ".join(str(error).split()))
-    except Exception as error:
-        return Outcome(KILLED, BY_EXCEPTION, case.name, seed, f"{type(error).__name__}: {error}")
-    return None

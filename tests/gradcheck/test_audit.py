@@ -292,7 +292,7 @@ TESTED = {
         DROPPED,
         1,
         (
-            r"mine\.py:11: scale\.<locals>\.backward: factor dropped\n  - dx_hat = dy \* gamma\n  \+ dx_hat = dy\n"
+            r"mine\.py:12: scale\.<locals>\.backward: factor dropped\n  - dx_hat = dy \* gamma\n  \+ dx_hat = dy\n"
             rf"{EVERY_CHECK} 'scale, no gain' {ELSEWHERE}\n",
             r"mine\.py +\d+ +\d+ +\d+ +1 +\d\d\.\d %",
         ),

@@ -1,0 +1,109 @@
+"""Observe a case: everything that a check could notice, and the lines that it runs.
+
+Two observations are compared in the gradients of a first and a second call of backward (to 1e-12 of the largest entry),
+their shapes and dtypes, and the effects on dy, the arguments and the parameters (exactly).
+"""
+
+import contextlib
+import functools
+import os
+import sys
+
+import numpy as np
+
+from gradcheck.call import Call, clear_gradients, parameters_of
+from gradcheck.cases import ends_nothing
+
+SAME = 1e-12
+
+real_path = functools.lru_cache(os.path.realpath)
+
+
+@ends_nothing()
+def observe(case, seed, variation=None):
+    """Call a case's backward twice, and return everything that a check can observe.
+
+    Returns (gradients, arrays that backward must not change). The gradients of the second call follow those of the
+    first. A missing gradient is None.
+    """
+    call = case.call(np.random.default_rng(seed))
+    if variation is not None:
+        call = varied(call, variation, np.random.default_rng([seed, *variation.encode()]))
+    y, backward = call.evaluate()
+    dy = np.random.default_rng([seed, *b"audit"]).standard_normal(np.shape(y))
+    parameters = parameters_of(call.target).values()
+    gradients = []
+    for is_second in (False, True):
+        clear_gradients(call.target)
+        try:
+            returned = backward(dy)
+        except RuntimeError:
+            if not is_second:
+                raise
+            break  # the contract allows it to refuse a second call
+        given = [*(returned if isinstance(returned, tuple) else [returned]), *(p.grad for p in parameters)]
+        gradients += [None if gradient is None else np.array(gradient) for gradient in given]
+    others = [value for value in (*call.inputs, *call.options.values()) if isinstance(value, np.ndarray)]
+    return gradients, [dy, *others, *(parameter.data for parameter in parameters)]
+
+
+def varied(call, variation, rng):
+    """Return a copy of a Call with other random arrays, masks and numbers; change the target's parameters in place.
+
+    The variation "scaled" multiplies values by random factors, which keeps the signs and zeros that some functions
+    need. "shifted" adds random numbers.
+    """
+
+    def vary(value):
+        if isinstance(value, np.ndarray) and value.dtype == np.bool_:
+            return value ^ (rng.random(value.shape) < 0.3)
+        is_array = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+        if not is_array and not isinstance(value, float):
+            return value
+        move = rng.uniform(0.1, 0.9, np.shape(value))
+        new = value * (0.5 + move) if variation == "scaled" else value + move
+        return new.astype(value.dtype) if is_array else float(new)
+
+    for parameter in parameters_of(call.target).values():
+        parameter.data = vary(parameter.data)
+    inputs = [vary(value) for value in call.inputs]
+    return Call(call.target, *inputs, **{name: vary(value) for name, value in call.options.items()})
+
+
+def is_same(a, b):
+    """Return True if two results of `observe` are equal.
+
+    Gradients may differ by 1e-12 of the largest entry of any gradient in b. All other arrays must be identical.
+    """
+    (gradients_a, others_a), (gradients_b, others_b) = a, b
+    if [_kind(x) for x in gradients_a] != [_kind(y) for y in gradients_b]:
+        return False
+    pairs = [(x, y) for x, y in zip(gradients_a, gradients_b, strict=True) if y is not None]
+    tolerance = SAME * max((np.max(np.abs(y)) for _, y in pairs if y.size), default=0.0)
+    close = all(np.allclose(x, y, rtol=0, atol=tolerance, equal_nan=True) for x, y in pairs)
+    return close and all(x.tobytes() == y.tobytes() for x, y in zip(others_a, others_b, strict=True))
+
+
+def _kind(array):
+    return None if array is None else (array.shape, array.dtype)
+
+
+@contextlib.contextmanager
+def lines_run(is_audited):
+    """Collect the lines that this thread runs within the block, in audited files. Yields a set of (file, line)."""
+    run = set()
+
+    def trace_lines(frame, event, _):
+        if event == "line":
+            run.add((real_path(frame.f_code.co_filename), frame.f_lineno))
+        return trace_lines
+
+    def trace_calls(frame, event, _):
+        return trace_lines if is_audited(real_path(frame.f_code.co_filename)) else None
+
+    before = sys.gettrace()
+    sys.settrace(trace_calls)
+    try:
+        yield run
+    finally:
+        sys.settrace(before)
