@@ -2,18 +2,21 @@
 
 Short sequences compute all pairs of a query and a key at once. Longer sequences process a few queries at a time, and
 skip keys that the mask forbids (see query_blocks.py). Very long sequences compute the weights of each block again in
-backward instead of saving them, so that memory grows with the length and not with its square. `on_weights` needs all
-weights, so it always takes the first path.
+backward instead of saving them, so that memory grows with the length and not with its square. If there are many
+weights, the heads are divided among threads (see head_groups.py). `on_weights` needs all weights, so it always takes
+the first path.
 
 The result is the same, with one exception. If a key or value that the mask hides from all queries is not finite, the
 textbook may return NaN, whereas the paths for longer sequences return finite numbers, because they skip such keys.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
 from minitransformer.fast.digests import twin_of
+from minitransformer.fast.head_groups import in_head_groups
 from minitransformer.fast.query_blocks import in_query_blocks
 from minitransformer.fast.softmax import softmax
 from minitransformer.layers import attention as textbook
@@ -22,6 +25,7 @@ from minitransformer.layers.attention import group_heads, ungroup_heads
 MEDIUM = 192 * 192  # pairs of a query and a key; with more, and a mask, a few queries at a time are faster
 VERY_LONG = 1024 * 1024  # pairs; with more, the weights take as much memory as everything else that a layer saves
 QUERIES = 128  # in a block of a very long sequence
+MANY = 1 << 19  # weights of all heads and sequences; with more, it is faster to divide the heads among threads
 
 
 @twin_of(textbook.causal_mask, "aeae1c45a1e6")
@@ -46,11 +50,16 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     Tq, D = q.shape[-2:]
     Tk = k.shape[-2]
     options = {"mask": mask, "scale": 1 / math.sqrt(D) if scale is None else float(scale)}
-    if on_weights is None and Tq * Tk >= VERY_LONG:
-        return in_query_blocks(q, k, v, attention=recomputed, queries=QUERIES, **options)
-    if on_weights is None and Tq * Tk >= MEDIUM and mask is not None:
-        return in_query_blocks(q, k, v, attention=all_at_once, **options)
-    return all_at_once(q, k, v, on_weights=on_weights, **options)
+    if on_weights is not None:
+        return all_at_once(q, k, v, on_weights=on_weights, **options)
+    way = all_at_once
+    if Tq * Tk >= VERY_LONG:
+        way = partial(in_query_blocks, attention=recomputed, queries=QUERIES)
+    elif Tq * Tk >= MEDIUM and mask is not None:
+        way = partial(in_query_blocks, attention=all_at_once)
+    if math.prod(q.shape[:-1]) * Tk >= MANY:
+        return in_head_groups(q, k, v, attention=way, **options)
+    return way(q, k, v, **options)
 
 
 def recomputed(q, k, v, **options):

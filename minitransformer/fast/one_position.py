@@ -6,9 +6,6 @@ called. Here the same computations are written out in one place. The newest posi
 is no mask. The G query heads that share a key–value head are G rows of one product. A token takes 0.48 of the time at
 the size `tiny`, and 0.44 at `nano`.
 
-q, k and v remain three products. One product with a packed copy of the three matrices would save two calls, each of a
-microsecond. But the copy, a sixth of the weights of GPT-2, would have to be updated whenever the weights change.
-
 A block with a hook, an adapter or a layer of another class runs as in the textbook, and so do several positions at
 once.
 """

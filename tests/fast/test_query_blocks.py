@@ -11,7 +11,8 @@ from hypothesis import given, strategies as st
 from strategies import rngs
 
 from minitransformer import Config, Transformer, attention as plain_attention, causal_mask, plain
-from minitransformer.fast import attention
+from minitransformer.fast import attention, head_groups
+from minitransformer.fast.head_groups import in_head_groups
 from minitransformer.fast.query_blocks import in_query_blocks, keys_seen
 
 attention_module = import_module("minitransformer.fast.attention")
@@ -23,6 +24,25 @@ def test_blocks_of_any_size_give_what_all_queries_at_once_give(call, queries, sc
     options = {"mask": mask, "scale": scale}
     in_blocks = in_query_blocks(q, k, v, attention=plain_attention, queries=queries, **options)
     assert_same_passes(in_blocks, plain_attention(q, k, v, **options), rng)
+
+
+@given(calls(), st.integers(1, 5), st.sampled_from([0.3, 1.0]))
+def test_any_number_of_groups_of_heads_gives_what_all_heads_together_give(call, groups, scale):
+    rng, q, k, v, mask = call
+    options = {"mask": mask, "scale": scale}
+    grouped = in_head_groups(q, k, v, attention=plain_attention, groups=groups, **options)
+    assert_same_passes(grouped, plain_attention(q, k, v, **options), rng)
+
+
+def test_where_there_are_many_weights_each_thread_has_a_group_of_heads(asked, monkeypatch, rng):
+    q, k, v = (rng.normal(size=(2, heads, 200, 3)) for heads in (8, 4, 4))
+    together = attention(q, k, v, mask=causal_mask(200, 200))
+    asked.clear()
+    monkeypatch.setattr(attention_module, "MANY", 2 * 8 * 200 * 200)
+    monkeypatch.setattr(head_groups, "threads", lambda: 2)
+    apart = attention(q, k, v, mask=causal_mask(200, 200))
+    assert [heads for heads, _, _ in asked] == [4] * 8  # two groups, of four blocks each
+    assert_same_passes(apart, together, rng)
 
 
 @given(rngs, st.integers(0, 3), st.integers(1, 9))
@@ -99,7 +119,7 @@ def test_the_result_lies_in_memory_as_the_queries_do_so_that_heads_are_merged_wi
 def test_very_long_sequences_give_what_shorter_ones_give(call):
     rng, q, k, v, mask = call
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"MEDIUM": 1, "VERY_LONG": 1, "QUERIES": 2}.items():
+        for name, value in {"MEDIUM": 1, "VERY_LONG": 1, "QUERIES": 2, "MANY": 1}.items():
             patch.setattr(attention_module, name, value)
         assert_same_passes(attention(q, k, v, mask=mask), plain_attention(q, k, v, mask=mask), rng)
 
