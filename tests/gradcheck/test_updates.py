@@ -221,6 +221,17 @@ def in_place(w, dw, cache, eta, epsilon):
     w -= eta * dw / (np.sqrt(cache) + epsilon)
 
 
+def optional_state(w, dw, lr, momentum, velocity=None):
+    """Momentum whose state may be left out."""
+    velocity *= momentum
+    velocity += dw
+    return w - lr * velocity
+
+
+def of_any_settings(parameters, **settings):
+    return AdamW(parameters, betas=(settings.pop("beta1"), settings.pop("beta2")), **settings)
+
+
 @pytest.mark.parametrize(
     "update, formula, takes",
     [
@@ -228,6 +239,8 @@ def in_place(w, dw, cache, eta, epsilon):
         (looking_ahead, "nesterov", "momentum (mu)"),
         (from_config(cached), "rmsprop", "rho (decay_rate)"),
         (in_place, "adagrad", "eps (epsilon)"),
+        (optional_state, "momentum", "lr 0"),
+        (from_optimizer(of_any_settings, Parameter), "adamw", "beta1 0"),
         (lambda w, dw, *, lr, wd: w - lr * (dw + wd * w), "sgd", "weight_decay (wd)"),
     ],
 )
@@ -338,8 +351,7 @@ def test_clipping_the_gradient_is_right_and_anything_else_is_named():
 
 def test_clipping_too_late_or_one_by_one_is_named():
     late, alone = (from_optimizer(partial(Clipping, **{how: True}), Parameter) for how in ("late", "alone"))
-    assert "too late" in said_of(late, "adamw")
-    assert "by its own norm" in said_of(alone, "adamw")
+    assert "too late" in said_of(late, "adamw") and "by its own norm" in said_of(alone, "adamw")
 
 
 # Other messages
