@@ -84,14 +84,15 @@ class PairIndex:
     """All words as one array of symbols, with the count and the positions of every pair of neighbours."""
 
     def __init__(self, words):
-        self.symbols, self.weights = array("i", [GAP]), array("q", [0])  # a weight is the frequency of the word
+        self.symbols, self.weights = array("i"), array("q")  # a weight is the frequency of the word
         for word, weight in words:
-            self.symbols.extend((*word, GAP))
+            self.symbols.extend((GAP, *word))
             self.weights.extend([weight] * (len(word) + 1))
-        self.following = array("i", range(1, len(self.symbols) + 1))
-        self.preceding = array("i", range(-1, len(self.symbols) - 1))
+        self.symbols.append(GAP)
+        self.following = array("i", range(1, len(self.symbols)))
+        self.preceding = array("i", range(-1, len(self.symbols)))
         self.counts, self.positions = Counter(), defaultdict(lambda: array("i"))
-        for position in range(len(self.symbols) - 1):
+        for position in range(len(self.following)):
             self._add(position)
         self.heap = [(-count, pair) for pair, count in self.counts.items()]
         heapq.heapify(self.heap)
