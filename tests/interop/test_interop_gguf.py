@@ -9,13 +9,12 @@ import pytest
 pytest.importorskip("gguf")
 
 import gguf
-from gguf_models import CONFIGS, converted, random_model, write_gguf
+from gguf_models import CONFIGS, add_tokenizer, converted, random_model, write_gguf
 
 from minitransformer import LanguageModel, generate
 from minitransformer.cli import main
 from minitransformer.interop import load_pretrained
 from minitransformer.system.archive import ArchiveError
-from minitransformer.text.gpt2_files import spell
 
 KINDS = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]
 
@@ -139,14 +138,7 @@ def test_a_list_that_claims_to_be_endless_is_not_read_to_its_end(path):
 
 
 def test_the_commands_take_it_as_a_model(path, capsys):
-    def add_tokenizer(writer):
-        writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre("gpt-2")
-        writer.add_token_list([*(spell(bytes([byte])) for byte in range(256)), "ca"])
-        writer.add_token_types([1] * 257)
-        writer.add_token_merges(["c a"])
-
-    write_gguf(path, random_model(replace(CONFIGS["llama"], vocab_size=257)), change=add_tokenizer)
+    write_gguf(path, random_model(replace(CONFIGS["llama"], vocab_size=258)), change=add_tokenizer)
     assert main(["generate", "--model", str(path), "--prompt", "cat", "--max-new-tokens", "4", "--greedy"]) == 0
     assert capsys.readouterr().out.startswith("cat")
     assert main(["info", str(path)]) == 0

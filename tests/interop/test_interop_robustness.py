@@ -11,13 +11,12 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 pytest.importorskip("safetensors")
 pytest.importorskip("gguf")
 
-from gguf_models import CONFIGS as GGUF_CONFIGS, random_model, write_gguf
+from gguf_models import CONFIGS as GGUF_CONFIGS, add_tokenizer, random_model, write_gguf
 from safetensors_files import byte_lm, save_random, shard, tensors_of, write_tensors
 
 from minitransformer import Config, LanguageModel
 from minitransformer.interop import load_pretrained, save_pretrained
 from minitransformer.text import NoTokenizer
-from minitransformer.text.gpt2_files import spell
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 REFUSED = (ValueError, TypeError, OSError)
@@ -39,16 +38,6 @@ def originals(tmp_path_factory):
     write_gguf(path, random_model(config), "Q8_0", change=add_tokenizer)
     assert load_pretrained(path).generate("cat", 3, temperature=0).startswith("cat")
     return folder
-
-
-def add_tokenizer(writer):
-    """Add a tokenizer of all bytes, one merge and one special token to the metadata of a GGUF file."""
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list([*(spell(bytes([byte])) for byte in range(256)), "ca", "<|endoftext|>"])
-    writer.add_token_types([1] * 257 + [3])
-    writer.add_token_merges(["c a"])
-    writer.add_eos_token_id(257)
 
 
 def path_of(folder):

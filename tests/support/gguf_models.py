@@ -4,6 +4,7 @@ import gguf
 import numpy as np
 
 from minitransformer import Config, Transformer
+from minitransformer.text.gpt2_files import spell
 
 COMMON = {"vocab_size": 40, "context": 16, "d_model": 64, "n_heads": 4, "n_layers": 2, "d_ff": 96}
 LLAMA = {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "n_kv_heads": 2, "bias": False}
@@ -77,6 +78,16 @@ def converted(model):
                 parts = [tensors.pop(f"{theirs}attn_{x}.{kind}") for x in "qkv"]
                 tensors[f"{theirs}attn_qkv.{kind}"] = np.concatenate(parts)
     return tensors
+
+
+def add_tokenizer(writer):
+    """Add a tokenizer of all bytes, one merge and one special token, 258 in all, to the metadata of a GGUF file."""
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list([*(spell(bytes([byte])) for byte in range(256)), "ca", "<|endoftext|>"])
+    writer.add_token_types([1] * 257 + [3])
+    writer.add_token_merges(["c a"])
+    writer.add_eos_token_id(257)
 
 
 def write_gguf(path, model, kind="F32", *, vectors="F32", tensors=None, change=None):

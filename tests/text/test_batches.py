@@ -115,17 +115,3 @@ def test_a_batch_equals_a_loop_over_its_items(name, rng, batch):
             assert np.allclose(dinput[i], item_dinput, atol=1e-10)
     for dparameter, accumulated in zip(dparameters, gradients_of(draw.parameters), strict=True):
         assert np.allclose(dparameter, accumulated, atol=1e-9)
-
-
-@pytest.mark.parametrize("name", BATCHED)
-def test_the_gradients_of_two_half_batches_accumulate_to_those_of_one(name, rng):
-    draw = Draw(rng, (6,))
-    function, *inputs = BATCHED[name](draw)
-    y, backward = function(*inputs)
-    dy = rng.normal(size=y.shape)
-    backward(dy)
-    whole = gradients_of(draw.parameters)
-    for half in (slice(0, 2), slice(2, 6)):
-        function(*(value[half] for value in inputs))[1](dy[half])
-    for dparameter, accumulated in zip(whole, gradients_of(draw.parameters), strict=True):
-        assert np.allclose(dparameter, accumulated, atol=1e-10)

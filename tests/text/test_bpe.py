@@ -172,14 +172,6 @@ def test_every_assigned_character_has_the_class_it_has_for_the_model(splitting):
     assert split_words(text, splitting) == original(text)
 
 
-def test_the_example_of_the_page_splits_as_it_says():
-    text = "I'M f(x) at 1024!\n"
-    assert split_words(text) == ["I", "'", "M", " f", "(", "x", ")", " at", " 1024", "!", "\n"]
-    assert split_words(text, "llama3") == ["I", "'M", " f", "(x", ")", " at", " ", "102", "4", "!\n"]
-    digits = [" ", "1", "0", "2", "4"]
-    assert split_words(text, "smollm2") == ["I", "'", "M", " f", "(", "x", ")", " at", *digits, "!", "\n"]
-
-
 @each_splitting
 @given(text=tricky_text, data=st.data())
 def test_a_text_splits_the_same_however_it_is_cut_into_chunks(splitting, text, data):
