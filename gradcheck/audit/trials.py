@@ -160,6 +160,8 @@ class Trials:
             return None
         except TimeIsUp:
             outcome = Outcome(KILLED, BY_TIME)
+        except Exception as error:  # a certificate raises it
+            outcome = Outcome(KILLED, BY_EXCEPTION, message=f"{type(error).__name__}: {error}")
         with quiet():
             if self._differs(names[0], self.seeds[0]):
                 raise AuditError(
@@ -195,13 +197,15 @@ class Trials:
 
     def _certified(self, names):
         """Certify a mutant on some cases. It survives if a certificate is refused, and is equivalent otherwise."""
-        verdicts = []
+        is_certified = True
         for name in names:
-            with limited(FOR_A_CERTIFICATE):
-                verdicts.append(certify_call(self.cases[name].call(np.random.default_rng(0))))
-            if verdicts[-1].verdict == "refused":
+            certificate = None  # if time is up
+            with contextlib.suppress(TimeIsUp), limited(FOR_A_CERTIFICATE):
+                certificate = certify_call(self.cases[name].call(np.random.default_rng(0)))
+            if certificate is not None and certificate.verdict == "refused":
                 return _surviving([name])
-        return Outcome(EQUIVALENT, BY_CERTIFICATE if all(verdicts) else "")
+            is_certified &= bool(certificate)
+        return Outcome(EQUIVALENT, BY_CERTIFICATE if is_certified else "")
 
 
 def _forked(i):
