@@ -18,7 +18,6 @@ LARGEST = 60  # size of an array up to which all entries are shown
 
 
 def appendix(runs) -> list:
-    """Return the sections on inputs, shapes and saved arrays."""
     first = {run.specimen.function: run for run in reversed(runs)}
     once = [run for run in runs if run is first[run.specimen.function]]
     return [
@@ -47,7 +46,6 @@ def numbers_of(run):
 
 
 def shown_on(run):
-    """Return text that names the equations with values from a run, such as `for (3) to (5)`."""
     shown = [s.number for s in run.statements if s.shown_on is run]
     numbers = sorted({number for number in shown if number is not None})
     parts = [f"({number})" for number in numbers]
@@ -89,7 +87,6 @@ def row_of(*cells):
 
 
 def checks(reports: dict, cases) -> list:
-    """Return the sections on gradient checks and on certificates."""
     if not reports:
         return []
     certificates = [(case.name, certified(case)) for case in cases]

@@ -57,10 +57,7 @@ class Statement:
 
 
 def statements(source: str, file: str) -> list[Statement]:
-    """Return the equations in the docstrings of a file, in order.
-
-    Raises NotationError, with file, line and column, for a numbered line that is not an equation.
-    """
+    """Return the equations in the docstrings of a file, in order."""
     physical, found = source.split("\n"), []
     for docstring in docstrings(source):
         for k, text in enumerate(docstring.text.split("\n")):
@@ -94,10 +91,7 @@ def statements_of(text, function, at, physical, file):
 
 
 def is_python(text):
-    """Return True if a line is valid Python.
-
-    A line such as `dx = backward(dy)` is both valid Python and an equation.
-    """
+    """Return True if a line is valid Python."""
     try:
         parsed(text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -107,8 +101,6 @@ def is_python(text):
 
 @dataclass
 class Derivations:
-    """A file of derivations: its source, its equations, and an executed Run per specimen."""
-
     source: str
     statements: list[Statement]
     runs: list[Run]
@@ -135,6 +127,5 @@ def read_derivations(path, specimens, source: str | None = None) -> Derivations:
 
 
 def fits(remarks, specimen):
-    """Return True if the remarks name the variant of the specimen, or no variant at all."""
     words = {word.strip("(),") for remark in remarks for word in remark.split()}
     return words.isdisjoint(specimen.variants) or specimen.variant in words

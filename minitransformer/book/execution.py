@@ -74,7 +74,6 @@ def every_node(node):
 
 
 def indices_of(node):
-    """Return the free indices of an expression, without summation indices."""
     if isinstance(node, n.Symbol):
         return set(node.subscript)
     below = set().union(*(indices_of(child) for child in n.children(node)), set())

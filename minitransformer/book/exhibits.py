@@ -66,7 +66,6 @@ def beliefs():
 
 
 def beliefs_page(results: list[Result], pictures: dict):
-    """Return the body of a page of results."""
     rows = "".join(map(row_of_result, results))
     heading = "<tr><th>belief</th><th>result</th><th>measured</th></tr>"
     return [

@@ -157,12 +157,10 @@ def differs(array, right) -> bool:
 
 
 def numbers(array) -> list:
-    """Return the entries rounded to three digits, with None in place of −∞."""
     return [float(f"{entry:.3g}") if np.isfinite(entry) else None for entry in np.ravel(array)]
 
 
 def film() -> dict:
-    """Return the data of the page's script as a JSON-serializable dictionary."""
     right = run()
     axes = {name: SHAPES.get(name, "C") for name in NAMES}
     for step in right.steps:  # the comment is such as `# 28 (N, V)` or `# ← 31, 30, 29  (N, V)`
@@ -195,7 +193,6 @@ def film() -> dict:
 
 
 def consequence(right, title, why, edit) -> dict:
-    """Return a mistake with its consequences: changed values, the first such line, and wrong gradients."""
     wrong = run(*edit.split(" → "))
     both = list(zip(wrong.steps, right.steps, strict=True))
     (line,) = (i for i, (a, b) in enumerate(both) if a.code != b.code)
@@ -220,7 +217,6 @@ def consequence(right, title, why, edit) -> dict:
 
 
 def film_page() -> list:
-    """Return the body of the page. Without its script, the page shows the strip and all lines of code."""
     shown = film()
     static = files("minitransformer.book").joinpath("static")
     style, script = (static.joinpath(f"film.{kind}").read_text("utf-8") for kind in ("css", "js"))

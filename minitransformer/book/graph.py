@@ -45,7 +45,6 @@ class Value:
 
     @property
     def halves(self) -> tuple[float, float]:
-        """Return the widths of the two parts of a box: the value and the gradient."""
         of_value = max(LETTER * len(self.label) + 16, 6.2 * len(self.shape) + 12, 38)
         return of_value, 0.0 if self.gradient is None else max(LETTER * (len(self.label) + 1) + 14, 38)
 
@@ -104,7 +103,6 @@ def values_of(function: str, derivations) -> dict[str, Value]:
 
 
 def assigned(equation, arrays) -> Iterator[tuple]:
-    """Yield (name, names on the right) for each name on the left of an equation."""
     left, right = equation.sides[0], equation.sides[1:]
     if isinstance(left, n.Several):
         for i, node in enumerate(left.of):
@@ -291,7 +289,6 @@ def part(kind, label, below, number, x, y, width) -> str:
 
 
 def in_words(values: dict) -> str:
-    """Return the text alternative: the sources of each value, and the terms of each gradient."""
     forward = [f"{v.label} from {', '.join(v.sources)}" for v in values.values() if v.sources]
     back = []
     for name, value in values.items():

@@ -70,7 +70,6 @@ class Blanks(Words):
         return f'<div class="blanks">{super().passage(Passage(passage.function, kept, tuple(lines)))}</div>'
 
     def block(self, kind, content, function):
-        """Format a block, but omit a paragraph that contains the value of a gradient."""
         return "" if kind == "prose" and self.answer.search(content) else super().block(kind, content, function)
 
     def equation(self, statement):

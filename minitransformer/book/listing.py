@@ -37,7 +37,6 @@ def passages(source: str) -> list[Passage]:
 
 
 def marks_of(source: str) -> dict:
-    """Return {line: [(start column, end column, kind), …]} of the coloured tokens."""
     found = {}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         kind = KINDS.get(token.type) or ("keyword" if keyword.iskeyword(token.string) else None)

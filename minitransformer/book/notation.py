@@ -74,8 +74,6 @@ class NotationError(ValueError):
 
 @dataclass(frozen=True)
 class Symbol:
-    """A name with its subscript: `x`, `x̂`, `W_up`, `y_ij`."""
-
     text: str
 
     @property
@@ -90,7 +88,6 @@ class Symbol:
 
 
 def node(name: str, names: str, **defaults) -> Any:
-    """Create a class of nodes of a syntax tree. `names` are its fields, separated by spaces."""
     return make_dataclass(
         name, [(f, object, field(default=defaults.get(f, MISSING))) for f in names.split()], frozen=True
     )
@@ -119,16 +116,12 @@ Remark = node("Remark", "text")  # the text next to an equation
 
 @dataclass(frozen=True)
 class Equation:
-    """Expressions that are joined by = or other relations."""
-
     sides: tuple
     relations: tuple
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a docstring: its equations and remarks, and its number or None."""
-
     parts: tuple
     number: int | None
 
@@ -160,7 +153,6 @@ def is_numbered(text: str) -> bool:
 
 
 def parse(text: str, start: int = 0) -> Equation:
-    """Parse one equation. `start` is its offset in the line, for error messages."""
     return Parser(text, start).equation()
 
 
@@ -221,7 +213,6 @@ class Parser:
         return tuple(entries)
 
     def choice(self):
-        """Parse `value where condition, else otherwise`, a range, or a sum."""
         value = self.sum()
         if self.peek() == "…":
             self.take()
@@ -255,7 +246,6 @@ class Parser:
         return node
 
     def fraction(self):
-        """Parse the factor after a dot, which may be a fraction without blanks."""
         node = self.beside()
         while self.adjacent() and self.peek() == "/":
             self.take()
@@ -263,7 +253,6 @@ class Parser:
         return node
 
     def beside(self):
-        """Parse adjacent factors. The last may be a sum, which takes the rest of the term."""
         factors = []
         while not factors or self.begins_factor():
             factors.append(self.total() if self.peek() == "Σ" else self.factor())
@@ -350,7 +339,6 @@ class Parser:
         return self.fail(f"{text!r} is not expected here" if text else "the line ends too early")
 
     def derivative(self):
-        """Parse `∂y_i/∂x_j`."""
         of = Symbol(self.take().removeprefix("∂"))
         while self.adjacent() and self.peek() in SUPERSCRIPTS:
             of = Power(of, Number(SUPERSCRIPTS[self.take()]))

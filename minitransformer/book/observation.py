@@ -86,7 +86,6 @@ def watched(path):
 
 @lru_cache(maxsize=64)  # the readers of a file parse it several times
 def parsed(source: str):
-    """Parse Python source without warnings. Raises SyntaxError or ValueError."""
     with warnings.catch_warnings(action="ignore"):  # on invalid escapes in strings
         return ast.parse(source)
 
@@ -152,7 +151,6 @@ def docstrings(source: str) -> list[Docstring]:
 
 @lru_cache(maxsize=64)
 def places(source: str) -> dict[int, list[Place]]:
-    """Return {number of an equation: [Place, …]} from the comments of the code."""
     numbers, found = numbers_of_lines(source), {}
     for function, node in functions(source):
         for statement in statements(node):

@@ -28,10 +28,7 @@ show = with_digits(3)
 
 
 def whole_page(title, body, numbers=(), navigation=""):
-    """Return the HTML document of a page.
-
-    Pointing at an equation with one of these `numbers` highlights it and its line of code.
-    """
+    """Return the HTML document of a page."""
     light = "".join(
         f"body:has(.e{k}:hover) .e{k}{{background:var(--light);--box:var(--light)}}" for k in sorted(numbers)
     )
@@ -62,13 +59,10 @@ def drawing(lines):
 
 
 def is_shown(passage):
-    """Return True unless a passage only checks arguments."""
     return not passage.function.rpartition(".")[2].startswith(("check_", "require_"))
 
 
 class Words:
-    """Format the passages of a file. `file` is its path relative to the package."""
-
     def __init__(self, file, derivations):
         self.file, self.derivations, self.of = file, derivations, {}
         for statement in derivations.statements:
@@ -120,7 +114,6 @@ class Words:
         )
 
     def tied(self, classes, statement):
-        """Return the HTML attributes for linking and highlighting an equation."""
         if statement.number is None:
             return f'class="{classes}"'
         anchor = "" if statement.number in self.anchored else f' id="eq-{statement.number}"'
@@ -135,10 +128,7 @@ class Words:
         return f'<span class="value{" different" * bool(statement.errors)}">{escape(words)}</span>'
 
     def heat_map(self, statement):
-        """Return a heat map of the Jacobian whose entries an equation defines, or "".
-
-        Indices that both names have are fixed at 0.
-        """
+        """Return a heat map of the Jacobian whose entries an equation defines, or ""."""
         left, run = statement.equation.sides[0], statement.shown_on
         if run is None or not isinstance(left, n.Derivative) or not isinstance(left.of, n.Symbol):
             return ""

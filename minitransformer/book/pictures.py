@@ -10,7 +10,6 @@ RED, BLUE = "#b3261e", "#1f5fa8"
 
 
 def matrix(label: str, array, show, kind: str = "matrix") -> str:
-    """Return an array as a label and a table. `show` converts an entry to text."""
     array = np.asarray(array)
     rows = array.reshape(int(np.prod(array.shape[:-1])), array.shape[-1]) if array.ndim else array.reshape(1, 1)
     cells = "".join(f"<tr>{''.join(f'<td>{show(entry)}</td>' for entry in row)}</tr>" for row in rows)
@@ -45,11 +44,7 @@ def infinite(number):
 
 
 def picture_of_shapes(rows: dict, letters: dict) -> str:
-    """Return an SVG of arrays in rows, {title: [(name, shape), …]}.
-
-    An axis of n entries is n cells long. The last axis is horizontal, the one before it vertical, and further axes are
-    drawn as a stack of rectangles. `letters` is {length: name of an axis}.
-    """
+    """Return an SVG of arrays in rows, {title: [(name, shape), …]}."""
     parts, wide, tall = [], 0, 0
     for title, arrays in rows.items():
         if arrays:
@@ -85,7 +80,6 @@ def rectangle(x, y, wide, tall, front):
 
 
 def heat_map(matrix, of: str, by: str) -> str:
-    """Return an SVG of a Jacobian of `of` with respect to `by`."""
     size, left, top = 34, 32, 24
     scale = np.abs(matrix).max(initial=0) or 1
     parts = [label(left + size * (j + 0.5), 15, by, j) for j in range(matrix.shape[1])]

@@ -15,7 +15,6 @@ SECONDS = 120  # for a page
 
 
 def browser() -> str:
-    """Return the path of Chromium or Chrome. Raises FileNotFoundError if not found."""
     for name in CHROMIUMS:
         if found := shutil.which(name):
             return found

@@ -123,7 +123,6 @@ def draw_attention(rng, rows, level):
 
 
 def choices(rng, rows, entries, squares, total=None):
-    """Draw permuted rows of 4 entries whose sum of squares is in `squares`, and whose sum is `total` if given."""
     found = [d for d in combinations_with_replacement(entries, 4) if sum(np.square(d)) in squares]
     found = [d for d in found if total is None or sum(d) == total]
     return np.array([rng.permutation(found[rng.integers(len(found))]) for _ in range(rows)])

@@ -12,7 +12,6 @@ CODE, PLACEHOLDER = re.compile(r"`([^`]*)`"), "\0"
 
 
 def blocks(text: str):
-    """Yield ("prose", paragraph) and ("indented", [line, …]) of a docstring, in order."""
     kind, lines = "prose", []
     for line in text.split("\n"):
         its_kind = ("indented" if line.startswith("    ") else "prose") if line.strip() else None
@@ -35,7 +34,6 @@ def block(kind, lines):
 
 
 def inline(text: str) -> str:
-    """Convert a paragraph to HTML: `code`, *emphasis*, **bold**, subscripts and ^(…)."""
     codes = CODE.findall(text)
     markup = SUBSCRIPT.sub(r"\1<sub>\2</sub>", escape(CODE.sub(PLACEHOLDER, text.replace(PLACEHOLDER, " "))))
     markup = POWER.sub(r"<sup>\1</sup>", markup)

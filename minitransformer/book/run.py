@@ -45,7 +45,6 @@ class Run:
         self.surroundings = Surroundings(self.values, backwards, self.jacobian)
 
     def observe(self, inputs, backward=False):
-        """Run the call and return the frames of the file's functions."""
         with plain(), watched(self.path) as seen:
             returned = self.specimen.call(*inputs, **self.specimen.options)
             if backward and isinstance(returned, tuple) and len(returned) == 2 and callable(returned[1]):
@@ -59,7 +58,6 @@ class Run:
         return frame is not None and (place.name != RETURNED or place.first <= frame.line <= place.last)
 
     def local_variables(self):
-        """Return {name: value} of the variables in all frames."""
         return dict(ChainMap(*(frame.names for frame in sorted(self.frames.values(), key=lambda f: -len(f.names)))))
 
     def code_name(self, symbol):
@@ -252,7 +250,6 @@ def is_numeric(value):
 
 
 def relative_error(left, right):
-    """Return the largest difference of two vectors, relative to the largest entry."""
     if left.size == 1 or right.size == 1:
         left, right = np.broadcast_arrays(left, right)
     if left.shape != right.shape:

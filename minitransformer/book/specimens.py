@@ -113,12 +113,10 @@ def on(call, inputs, sizes="", names="", known=None, **fields):
 
 
 def value_of(function):
-    """Return a function that calls a differentiable function and returns only y."""
     return lambda *inputs: function(*inputs)[0]
 
 
 def applied(*names):
-    """Define symbols as functions that apply submodules of the called module."""
     return "; ".join(f"{name} = value_of(self.{name})" for name in names)
 
 
@@ -169,7 +167,6 @@ def three_steps(**settings):
 
 
 def weights_of_steps(beta, t):
-    """Return the weight of each step, 1 to t, in a moving average of AdamW."""
     return np.array([(1 - beta) * beta ** (t - k) / (1 - beta**t) for k in range(1, t + 1)])
 
 

@@ -30,7 +30,6 @@ def greek(word: str) -> str:
 
 
 def texts_of(node) -> tuple[str, ...]:
-    """Return the names of a node with and without indices, or () if it is not a name."""
     if isinstance(node, n.Power):
         return texts_of(node.base)
     if isinstance(node, n.Entry):
@@ -39,7 +38,6 @@ def texts_of(node) -> tuple[str, ...]:
 
 
 def names_given(equation: n.Equation) -> list:
-    """Return the nodes on the left that are names, such as x̂, σ², P[t, 2i] and dx_j."""
     left = equation.sides[0]
     return [node for node in (left.of if isinstance(left, n.Several) else (left,)) if texts_of(node)]
 

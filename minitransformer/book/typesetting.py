@@ -24,11 +24,7 @@ MINUS = '<mo form="prefix">−</mo>'
 
 
 def mathml(equation: n.Equation, names=(), *, only_left=False) -> str:
-    """Return the <math> elements of an equation, or of its left side if `only_left`.
-
-    A gradient of one of the `names` is typeset as d and the name. Each relation after the first begins a separate
-    element, so that a browser can break the line before it.
-    """
+    """Return the <math> elements of an equation, or of its left side if `only_left`."""
     setter = Setter(frozenset(names))
     sides = [setter.set(side) for side in equation.sides]
     if only_left:
@@ -42,8 +38,6 @@ def name_set(text: str, names=(), after: str = "") -> str:
 
 
 class Setter:
-    """Convert nodes to MathML, with a method for each kind of node."""
-
     def __init__(self, names):
         self.names = names
 
@@ -104,7 +98,6 @@ class Setter:
         return f"<msup>{row(self.set(node.of, self.closest(node.of)))}<mi>⊤</mi></msup>"
 
     def closest(self, node):
-        """Return the precedence below which the base of a power is put in parentheses."""
         high = isinstance(node, (n.Fraction, n.Power, n.Transpose, n.Derivative)) or node == n.Number("½")
         return HIGH if high else FACTOR
 
@@ -155,14 +148,12 @@ class Setter:
 
 
 def ends_in_a_sum(node):
-    """Return True if a product ends in a Σ, which would include the following factors."""
     if isinstance(node, n.Dot):
         return ends_in_a_sum(node.right)
     return ends_in_a_sum(node.factors[-1]) if isinstance(node, n.Beside) else isinstance(node, n.Total)
 
 
 def with_digits_apart(text):
-    """Return (letter without hat, digits) of a name. A word keeps its digits."""
     letter = text.rstrip("0123456789₀₁₂₃₄₅₆₇₈₉")
     digits = unicodedata.normalize("NFKC", text[len(letter) :])
     letter = letter.removesuffix("\u0302")

@@ -27,8 +27,6 @@ NAMES = [p.name for p in GPT if p.kind is p.POSITIONAL_OR_KEYWORD]  # of the wei
 
 @dataclass(frozen=True)
 class Step:
-    """One statement of the training step: its code, its comment, and its results as {name: array}."""
-
     code: str
     comment: str
     arrays: dict
@@ -46,10 +44,7 @@ class Played:
 
 
 def played(theta, old: str = "", new: str = "", **options) -> Played:
-    """Run one_page.py with the code `old` replaced with `new`.
-
-    Raises LookupError if `old` does not occur exactly once.
-    """
+    """Run one_page.py with the code `old` replaced with `new`."""
     source, file = Path(one_page.__file__).read_text("utf-8"), f"one_page.py with {new!r}"
     if old and source.count(old) != 1:
         raise LookupError(f"{old!r} occurs {source.count(old)} times in one_page.py, not once")
@@ -76,7 +71,6 @@ def steps(body, lines, values):
 
 
 def weights(seed: int = 0) -> list:
-    """Return float64 weights for one_page.gpt, rounded to one decimal."""
     rng = np.random.default_rng(seed)
     shapes = [(V, C), (T, C), (C,), (C,), *[(C, C)] * 4, (C,), (C,), (C, F), (F, C), (C,), (C,)]
     drawn = [rng.integers(-5, 6, shape) / 10 for shape in shapes]
@@ -86,7 +80,6 @@ def weights(seed: int = 0) -> list:
 
 
 def worked(theta) -> tuple[list[Step], list[Step], list]:
-    """Return (forward steps, backward steps, [(name, θ, gradient, θ′), …])."""
     run, step = played(theta, ids=IDS, targets=TARGETS, H=H), partial(one_page.adamw, m=0.0, v=0.0, t=1, lr=LR)
     moved = [(n, w, g, step(w, g)[0]) for n, w, g in zip(NAMES, theta, run.gradients, strict=True)]
     return run.forward, run.back, moved

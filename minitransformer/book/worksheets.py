@@ -18,8 +18,6 @@ TRIES = 200  # draws in a row without a new sheet
 
 @dataclass(frozen=True)
 class Sheet:
-    """A worksheet. `given` is {name: array}, and `asked` lists (Statement, array to compute) in order."""
-
     given: dict
     asked: list
 

@@ -56,7 +56,6 @@ class Grader:
 
 @cache
 def warm() -> Grader:
-    """Return the Grader of `check` and `plot`, whose process is kept until the program ends."""
     grader = Grader()
     atexit.register(grader.process.end)
     return grader

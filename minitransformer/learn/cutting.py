@@ -44,7 +44,6 @@ def cut(exercise: Exercise, level: int) -> str:
 
 
 def header(exercise, level):
-    """Return the docstring of the file. Its first line is parsed by `refusing.py`."""
     aim = "Do not change forward: your backward is compared with its derivatives."
     if exercise.is_update:
         aim = "AdamW has no backward pass: you write the update."
@@ -92,7 +91,6 @@ def is_check(node) -> bool:
 
 
 def without_type(node, source: str) -> list[str]:
-    """Return the lines of an assignment without its annotation. The list is empty if it has no value."""
     if node.value is None:
         return []
     target, value = (ast.get_source_segment(source, part) for part in (node.target, node.value))
@@ -128,10 +126,7 @@ class File:
         return names_needed(self.source, self.body, target)
 
     def taken(self, exercise, level) -> list[str]:
-        """Return the lines of an exercise: its function, and everything that it needs.
-
-        Level None gives the solution, which is never written to a file.
-        """
+        """Return the lines of an exercise: its function, and everything that it needs."""
         names = self.needed(exercise.target) | {"np"}
         imports, constants, functions = [], [], []
         for node in self.body:
@@ -171,7 +166,6 @@ class File:
         return match[1].strip(", ") if match else ""
 
     def hollow(self, function, level, task) -> list[Edit]:
-        """Return the Edits that blank a function at a level. `task` replaces a derivation."""
         if level == 0:
             return [Edit(s.lineno, s.end_lineno, self.blanked(s)) for s in statements_of(function) if is_an_answer(s)]
         docstring, body = function.body[0], function.body[bool(docstring_of(function)) :]
@@ -276,14 +270,12 @@ def parts_of(value) -> list:
 
 
 def is_an_answer(statement) -> bool:
-    """Return True if the right-hand side of a statement contains more than names and constants."""
     if not isinstance(statement, (ast.Assign, ast.Expr, ast.Return)) or statement.value is None:
         return False
     return not all(isinstance(part, (ast.Name, ast.Constant)) for part in parts_of(statement.value))
 
 
 def task_of(backward) -> str:
-    """Return the docstring that replaces a derivation and states the task."""
     gradients = []  # the names in the longest return statement
     for statement in statements_of(backward):
         if isinstance(statement, ast.Return):

@@ -20,7 +20,6 @@ NO_WORDS = re.compile(
 
 
 def equation_numbers(exercise) -> dict:
-    """Return {name: equation number} for the numbered lines of an exercise's backward pass."""
     text, found = cut(exercise, 0), {}
     for line, name in blanks(ast.parse(text)):
         _, mark, number = text.split("\n")[line - 1].rpartition("#")
@@ -110,7 +109,6 @@ def named_by_value(exercise, failure, others) -> list[str]:
 
 
 def gradients_of(call, dy, labels) -> dict:
-    """Return {name: gradient} of the finite gradients of a Call. The names of parameters are dotted."""
     parameters = parameters_of(call.target)
     clear_gradients(call.target)
     gradients = call.evaluate()[1](dy)

@@ -81,7 +81,6 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
 
 
 def chosen(lines, row) -> Line:
-    """Return the Line that a Row describes, or the first Line if there is no Row."""
     if row is None or row.name == "backward":
         return lines[0]
     for line in lines:
@@ -93,7 +92,6 @@ def chosen(lines, row) -> Line:
 
 
 def remembered(folder) -> dict:
-    """Return {line: number of hints given}. It is empty if the file is missing or invalid."""
     try:
         found = json.loads(read_regular(Path(folder) / STATE, MOST_BYTES)[0])
         return {str(key): int(value) for key, value in found.items() if int(value) >= 0}

@@ -79,7 +79,6 @@ class Printed(io.StringIO):
 
 
 def functions_of_numpy() -> dict:
-    """Return {(module, name): value} of the names of NumPy that the grader needs."""
     return {(module, name): value for module in (np, np.linalg, np.random) for name, value in vars(module).items()}
 
 

@@ -61,7 +61,6 @@ def not_graded(graded) -> list[str]:
 
 
 def table(rows) -> str:
-    """Return rows as CSV. Each cell is a printable line that no spreadsheet evaluates."""
     text = io.StringIO()
     writer(text, lineterminator="\n").writerows([cell(value) for value in row] for row in rows)
     return text.getvalue()
@@ -90,7 +89,6 @@ def nbgrader_table(found) -> str:
 
 
 def results(submission) -> str:
-    """Return Gradescope's results.json of a Submission, with a test per exercise."""
     tests = []
     for graded in submission.graded:
         test = {"name": graded.verdict.name, "score": graded.points, "max_score": graded.worth}
@@ -119,7 +117,6 @@ def points_in_words(submission) -> str:
 
 
 def summary(found) -> list[tuple]:
-    """Return [(name, solved, submitted, commonest mistake, its count), …], one for each exercise."""
     rows = []
     for column in columns(found):
         verdicts = [graded.verdict for graded in column]

@@ -74,7 +74,6 @@ class Search:
 
     @classmethod
     def on(cls, exercise, arguments, wrong, dy):
-        """Return the Search of a draw, or None if the textbook's function cannot be run on it."""
         try:
             return cls(Textbook(exercise, arguments, dy), wrong)
         except (TypeError, OSError, DoesNotFitError):
@@ -133,10 +132,7 @@ def digits_of(array):
 
 
 def equal(a, b, digits, floor=0.0):
-    """Return True if two arrays have the same shape, finite entries at the same places, and equal entries.
-
-    The tolerance is `digits` times the largest finite entry of `b`, or `floor` if that is larger.
-    """
+    """Return True if two arrays have the same shape, finite entries at the same places, and equal entries."""
     finite = np.isfinite(b)
     if a.shape != np.shape(b) or not np.array_equal(np.isfinite(a), finite):
         return False
@@ -167,10 +163,6 @@ class Textbook:
         self.truth = self.run(self.source.code)
 
     def run(self, code):
-        """Run the function with other code, and return {name: gradient}.
-
-        Raises DoesNotFitError if the code raises.
-        """
         names = {**self.function.__globals__, **ADDED}
         exec(code, names)
         try:
@@ -232,7 +224,6 @@ class Source:
                 self.statements[ast.unparse(statement.value.args[0])] = statement  # np.add.at(dweight, ids, dy)
 
     def with_value(self, name, code):
-        """Return the code of the function in which the expression `code` replaces the value of a statement."""
         tree = exchanged(self.tree, self.statements[name].value, ast.parse(code, mode="eval").body)
         return compiled(ast.unparse(ast.fix_missing_locations(tree)))
 

@@ -76,7 +76,6 @@ ONE_PASS = "backward must use the values saved by forward, and not evaluate a fo
 
 
 def forward_passes(tree) -> dict:
-    """Return {name: source without the body of backward} of each function and method of a file."""
     found = {n.name: plain_text(n, without_backward=True) for n in tree.body if isinstance(n, ast.FunctionDef)}
     for node in (node for node in tree.body if isinstance(node, ast.ClassDef)):
         for method in (inner for inner in node.body if isinstance(inner, ast.FunctionDef)):
@@ -104,7 +103,6 @@ def plain_text(node, *, without_backward=False) -> str:
 
 
 def is_untouched(tree, given) -> bool:
-    """Return True if only docstrings and comments differ from the original exercise."""
     return [*map(plain_text, tree.body[1:])] == [*map(plain_text, given.body[1:])]
 
 

@@ -5,7 +5,6 @@ computes it ends in a comment that begins with that number, `y += beta  # (5)`, 
 are numbered in the order in which it is read. A twin in the engine has the numbers of its textbook function.
 """
 
-import ast
 import inspect
 import io
 import re
@@ -18,6 +17,7 @@ import pytest
 
 import gradcheck
 import minitransformer
+from minitransformer.book import observation
 from minitransformer.module import TWINS, load_engine
 
 load_engine()
@@ -28,20 +28,15 @@ TEXTBOOK = [
 ]
 ENGINE = sorted((PACKAGES[0] / "fast").glob("*.py"))
 FILES = [path for package in PACKAGES for path in sorted(package.rglob("*.py"))]
-LAYERS = sorted((PACKAGES[0] / "layers").glob("*.py"))
 
 EQUATION = re.compile(r"^    .*\S {2,}\((\d+)\)$")
 MISPLACED = re.compile(r"^\S.*\S {2,}\(\d+\)$")
-TAG = re.compile(r"#((?: \(\d+\))+)(?: |,|;|:|$)")
 QUOTED = re.compile(r"`[^`\n]*`")
 REFERENCE = re.compile(r"(?<!\S)\((\d{1,2})\)")  # a year has four digits
 
 
-@cache
 def docstrings(source):
-    """Return the docstrings of a file, without their indentation, in the order in which it is read."""
-    nodes = [n for n in ast.walk(ast.parse(source)) if isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef))]
-    return [ast.get_docstring(node) or "" for node in sorted(nodes, key=lambda node: getattr(node, "lineno", 0))]
+    return [docstring.text for docstring in observation.docstrings(source)]
 
 
 @cache
@@ -51,15 +46,8 @@ def equations(source):
     return [int(match[1]) for match in map(EQUATION.match, lines) if match]
 
 
-@cache
 def tags(source):
-    """Return the set of the numbers that lines of code carry."""
-    numbers = set()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        is_beside_code = token.line[: token.start[1]].strip()
-        if token.type == tokenize.COMMENT and is_beside_code and (match := TAG.match(token.string)):
-            numbers |= {int(number) for number in re.findall(r"\d+", match[1])}
-    return numbers
+    return {number for numbers in observation.numbers_of_lines(source).values() for number in numbers}
 
 
 def references(source):
@@ -88,12 +76,9 @@ def faults(source, elsewhere=()):
 
 def equations_of_the_textbook(path):
     """Return the equation numbers that a file of the engine may use: those of its textbook functions."""
-    plain = {inspect.getsourcefile(function) for function, twin in TWINS.items() if twin_file(twin) == path}
+    files = {function: inspect.getsourcefile(twin) for function, twin in TWINS.items()}
+    plain = {inspect.getsourcefile(function) for function, file in files.items() if Path(file) == path}
     return {number for file in plain for number in equations(Path(file).read_text("utf-8"))}
-
-
-def twin_file(twin):
-    return Path(inspect.getsourcefile(twin))
 
 
 def test_every_equation_has_its_line_of_code_and_every_tag_its_equation():
@@ -168,15 +153,10 @@ def numbered(docstring):
     }
 
 
-def backward_docstrings(source):
-    tree = ast.parse(source)
-    return [ast.get_docstring(node) for node in ast.walk(tree) if getattr(node, "name", "") == "backward"]
-
-
 def echo_faults(source):
     """Return the faults in the echoes of a file: an unknown part, or a backward equation without an echo."""
     forward = {n: text for docstring in docstrings(source) for n, text in numbered(docstring).items()}
-    backward = {n for docstring in backward_docstrings(source) for n in numbered(docstring)}
+    backward = {n for d in observation.docstrings(source) if d.function.endswith("backward") for n in numbered(d.text)}
     found, echoed = [], set()
     for line in source.splitlines():
         if match := ECHO.search(QUOTED.sub("", line)):
