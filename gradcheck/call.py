@@ -227,18 +227,18 @@ def borrowed(module: Any) -> Iterator[None]:
     At its end the data, gradient and flag of every parameter are restored to the same objects, and all other arrays of
     the module to their values.
     """
-    before = [(p, p.data, p.grad, getattr(p, "requires_grad", None)) for p in parameters_of(module).values()]
+    names = ("data", "grad", "requires_grad")
+    before = [(p, {n: getattr(p, n) for n in names if hasattr(p, n)}) for p in parameters_of(module).values()]
     with state_kept(module):
         try:
-            for parameter, *_, requires_grad in before:
-                if requires_grad is not None:
+            for parameter, was in before:
+                if "requires_grad" in was:
                     parameter.requires_grad = True
             yield
         finally:
-            for parameter, data, grad, requires_grad in before:
-                parameter.data, parameter.grad = data, grad
-                if requires_grad is not None:
-                    parameter.requires_grad = requires_grad
+            for parameter, was in before:
+                for name, value in was.items():
+                    setattr(parameter, name, value)
 
 
 @contextmanager

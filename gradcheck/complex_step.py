@@ -63,13 +63,11 @@ class ComplexStep:
 
     def along_entry(self, i, index, scale):
         """Return the derivative of y with respect to one entry of argument i. Raises NotComplexSafe."""
-        moved = self.moved[i]
-        here = moved[index]
-        moved[index] = here + 1j * STEP * scale
+        self.moved[i].imag[index] = STEP * scale
         try:
             return self._derivative(self._output()) / scale
         finally:
-            moved[index] = here
+            self.moved[i].imag[index] = 0.0
 
     def _derivative(self, y):
         if y.dtype.kind != "c":

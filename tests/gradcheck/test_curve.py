@@ -1,7 +1,5 @@
 """The step curve: its slopes, its verdicts, its two drawings, and its command."""
 
-import errno
-import os
 import re
 import subprocess
 import sys
@@ -242,19 +240,6 @@ def test_a_picture_for_which_there_is_no_room_is_named(mine, tmp_path, capsys):
     (tmp_path / "curve.png").symlink_to("/dev/full")
     assert main(["curve", f"{mine}:square", "--out", str(tmp_path / "curve.png")]) == 2
     assert capsys.readouterr().err == f"gradcheck: {tmp_path / 'curve.png'}: No space left on device\n"
-
-
-def test_a_picture_that_cannot_be_finished_leaves_the_one_before(mine, tmp_path, capsys, monkeypatch):
-    pytest.importorskip("matplotlib")
-
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    (tmp_path / "curve.png").write_bytes(b"older")
-    monkeypatch.setattr(os, "fsync", full)
-    assert main(["curve", f"{mine}:square", "--out", "curve.png"]) == 2
-    assert capsys.readouterr().err == "gradcheck: curve.png: No space left on device\n"
-    assert (tmp_path / "curve.png").read_bytes() == b"older" and not [n for n in os.listdir() if n.endswith(".tmp")]
 
 
 def test_without_matplotlib_a_picture_is_refused_in_one_line():
