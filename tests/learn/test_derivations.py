@@ -1,6 +1,8 @@
 """Derivations judged line by line: right lines hold, and a false step is found on its line."""
 
 import json
+import random
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +110,50 @@ def test_every_line_of_a_right_derivation_holds_and_it_is_complete(judgement, na
     found, missing = judgement(text_of(name), RIGHT[name])
     assert [line for line in found if line.verdict != "holds"] == []
     assert missing == [] and len(found) >= 3
+
+
+STYLES = [
+    block.partition("\n")[::2]
+    for block in (Path(__file__).parent / "right_derivations.txt").read_text("utf-8").split("== ")[1:]
+]
+
+
+@pytest.mark.parametrize("name, lines", STYLES, ids=[f"{name}-{at}" for at, (name, _) in enumerate(STYLES)])
+def test_right_derivations_of_other_styles_are_complete_and_right(judgement, name, lines):
+    found, missing = judgement(text_of(name), lines)
+    assert [line for line in found if line.verdict not in ("holds", "defines")] == []
+    assert missing == []
+
+
+EDITS = [
+    ("+", "−"),
+    ("−", "+"),
+    ("Σ ", ""),
+    ("_i", "_j"),
+    ("/C", ""),
+    ("²", "³"),
+    ("2 ", ""),
+    ("ᵀ", ""),
+    (".T", ""),
+    ("dw", "dy"),
+]
+TRUE_ALL_THE_SAME = 2  # because of δ_ij, or since p and T have the same sum
+
+
+@pytest.mark.slow
+def test_an_edit_of_a_right_line_does_not_hold(judgement):
+    draw, held, tried = random.Random(0), [], 0
+    for name, text in STYLES:
+        lines = text.splitlines()
+        for at, line in enumerate(lines):
+            left, _, right = line.partition("=")
+            old, new = draw.choice([pair for pair in EDITS if pair[0] in right] or [("", "")])
+            if old:
+                edited = f"{left}={right.replace(old, new, 1)}"
+                found, _ = judgement(text_of(name), "\n".join([*lines[:at], edited]))
+                tried += 1
+                held += [edited] if found[-1].verdict == "holds" else []
+    assert tried > 100 and len(held) <= TRUE_ALL_THE_SAME, held
 
 
 @pytest.mark.parametrize("name, right, wrong, words", FALSE)

@@ -308,7 +308,12 @@ def condition(node, scope):
 
 def derivative(node, scope):
     """Return ∂of/∂by. Without indices, that of an elementwise function has the axes of `of`."""
-    (of, i), (by, j) = (name_of(part, scope.values) or (None, "") for part in (node.of, node.by))
+    by, j = name_of(node.by, scope.values) or (None, "")
+    if scope.derivative is not None and by is not None and isinstance(node.of, n.Call):  # ∂log S/∂x_j
+        whole = scope.derivative(node.of, by)
+        if len(whole.labels) == len(j):
+            return indexed(whole, j, scope, f"∂{by}")
+    of, i = name_of(node.of, scope.values) or (None, "")
     if of is None and node.of == n.Symbol("L"):  # the loss
         return evaluate(n.Symbol(f"d{node.by.text}"), scope)
     if scope.derivative is None or of is None or by is None:

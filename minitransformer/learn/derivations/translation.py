@@ -15,22 +15,28 @@ from minitransformer.book import notation
 
 # Each row is a sign of the notation and what may be typed for it.
 NAMES = """\
-α alpha, β beta, γ gamma, δ delta, ε epsilon varepsilon eps, θ theta, λ lambda, μ mu, π pi, σ sigma, φ phi, ω omega, \
-∞ infty, Σ sum, log ln, √ sqrt"""
+α alpha | β beta | γ gamma | δ delta | ε epsilon varepsilon eps | θ theta | λ lambda | μ mu | π pi | σ sigma | φ phi | \
+ω omega | ∞ infty | Σ sum | log ln | √ sqrt"""
 TYPED = """\
-^ **, · * × ∗ ⋅ ∙ • ⊙ ∘ \\cdot \\times \\odot, − - – —, Σ ∑ \\sum, ∂ \\partial, √ \\sqrt, ≤ <= \\leq, ≥ >= \\geq, \
-≠ != \\neq, = ==, μ µ, ε ϵ, log \\ln, T \\top, _ @ \\, \\; \\! \\quad \\left \\right $ &"""
-GREEK = {other: row.split()[0] for row in NAMES.split(", ") for other in row.split()[1:]}
-SIGNS = {other: row.split()[0].replace("_", " ") for row in TYPED.split(", ") for other in row.split()[1:]}
+^ ** | · * × ∗ ⋅ ∙ • ⊙ ∘ \\cdot \\times \\odot | − - – — | Σ ∑ \\sum | ∂ \\partial | √ \\sqrt | ≤ <= \\leq | \
+≥ >= \\geq | ≠ != \\neq | = == | μ µ | ε ϵ | log \\ln \\log | exp \\exp | T \\top | ′ ' | \
+_ @ \\, \\; \\! \\quad \\left \\right $ &"""
+GREEK, SIGNS = (
+    {other: row.split()[0] for row in table.split(" | ") for other in row.split()[1:]} for table in (NAMES, TYPED)
+)
 SIGN = re.compile("|".join(re.escape(sign) for sign in sorted(SIGNS, key=len, reverse=True)))
 FUNCTIONS = {"exp", "log", "tanh", "erf", "sin", "cos", "mean", "max", "min"}
 SMALL_WORDS = "a an and as by for from if in is it of or so that the this to we where which with since because"
+BETWEEN = re.compile(r"(?<=\S) {3,}(?![= ])|;|\t|, (?:so|hence|then|thus|and|therefore) ")  # between two equations
 ARROWS = ("⇒", "=>", "→", "∴", ":")
 
 
 def equations(line: str) -> list[str]:
     """Return the equations in a line of text, in the notation; none if the line has only words."""
-    parts = [without_words(translated(part)) for part in re.split(r"(?<=\S) {3,}(?![= ])|;|\t", line.strip())]
+    parts = [
+        without_words(translated(part))
+        for part in re.split(r"(?<=\S) {3,}(?![= ])|;|\t|, (?:so|hence|then|thus|and|therefore) ", line.strip())
+    ]
     return [part for part in parts if "=" in part and not re.fullmatch(r"[a-z] = [a-z]|\(.*", part)]
 
 
@@ -59,11 +65,11 @@ def translated(line: str) -> str:
     text = re.sub(r"^(?:\(\d+\)|\d+[.)])\s+|\s+\(\d+\)\s*$", "", text)
     text = re.sub(r"\\(?:mathrm|text|mathbf|operatorname|boldsymbol)\s*\{([^{}]*)\}", r"\1", text)
     text = re.sub(r"\\(?:wide)?hat\s*\{?\s*(\\?\w+)\s*\}?", lambda m: f"{m[1].lstrip(chr(92))}hat", text)
+    text = re.sub(r"_\{\s*([\w,\s]+?)\s*\}", lambda m: "_" + re.sub(r"[\s,]", "", m[1]), text)
     text = re.sub(r"\\sqrt\s*\{", r"√{", text)
     while (plain := re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", fraction, text)) != text:
         text = plain
-    text = SIGN.sub(lambda match: SIGNS[match[0]], text)
-    text = re.sub(r"_\{\s*([\w,\s]+?)\s*\}", lambda m: "_" + re.sub(r"[\s,]", "", m[1]), text)
+    text = SIGN.sub(lambda match: SIGNS[match[0]].replace("_", " "), text)
     text = re.sub(r"\.sum\(\)|\.T\b|\^\{?T\}?(?!\w)|\^⊤", lambda m: "ᵀ" if m[0] != ".sum()" else m[0], text)
     text = re.sub(
         r"[⁻]?[⁰¹⁴⁵⁶⁷⁸⁹]+|⁻[²³]", lambda m: f"^({unicodedata.normalize('NFKD', m[0])})".replace("-", "−"), text
@@ -123,6 +129,16 @@ class Strokes(notation.Parser):
 
     def blank_follows(self):
         return self.tokens[self.at + 1][0] == "blank"
+
+    def derivative(self):
+        """Parse also the derivative of a function, `∂log S/∂x_j`."""
+        name = self.peek().removeprefix("∂")
+        if name not in notation.PREFIX_FUNCTIONS:
+            return super().derivative()
+        self.take()
+        of = notation.Call(notation.Symbol(name), (super().factor(),))
+        self.take("/")
+        return notation.Derivative(of, notation.Symbol(self.take().removeprefix("∂")))
 
     def term(self):
         node = self.beside()

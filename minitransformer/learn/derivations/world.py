@@ -112,7 +112,12 @@ class World:
         return Array(np.array(totals, dtype=object).reshape(value.values.shape), value.labels)
 
     def derivative(self, of, by, reading):
-        """Return ∂of/∂by with the axes of both, in one of the two readings."""
+        """Return ∂of/∂by with the axes of both, in one of the two readings. `of` is a name, or an expression."""
+        if not isinstance(of, str):
+            slopes = self.slopes(by, lambda given: evaluate(of, Scope(self.computed(given), self.sizes)))
+            value, labels = evaluate(of, Scope(self.values, self.sizes)), self.values[by].labels
+            whole = np.stack(list(slopes), axis=-1).reshape(value.values.shape + self.values[by].values.shape)
+            return Array(whole, value.labels + labels)
         if (of, by, reading) not in self.derivatives:
             if of not in self.values or by not in self.values:
                 raise Undecided(f"∂{of}/∂{by}: {of if of not in self.values else by} is not in the forward pass")
