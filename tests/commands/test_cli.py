@@ -171,12 +171,6 @@ def test_resuming_with_other_options_is_refused(capsys, interrupted, out):
         assert_one_line(capsys, status, 1, f"error: .*model.npz: cannot resume: ({words})")
 
 
-def test_resuming_with_another_text_is_refused(capsys, interrupted, text, out):
-    text.write_text(TEXT.replace("cat", "tac", 1))
-    status = main(["train", "--out", str(out), "--resume", *PLAIN])
-    assert_one_line(capsys, status, 1, "error: .*model.npz: cannot resume: the text was .*, and now is another, .*")
-
-
 def test_resuming_standard_input_asks_for_it_again(monkeypatch, capsys, out):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
     monkeypatch.setattr(runs, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))
