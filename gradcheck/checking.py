@@ -193,7 +193,7 @@ def _examined(call, dy, terms):
     try:
         return examine(call, dy, terms)
     except ValueError as error:
-        from gradcheck.shape_errors import shape_problem
+        from gradcheck.lines.shapes import shape_problem
 
         problem = shape_problem(call, error)
         if not problem:

@@ -2,19 +2,17 @@
 
 A probe is inserted into the source after each assignment (instrument.py). The lines are then judged in four steps:
 
-1. A name `dx` is followed by name: it is compared with ∂L/∂x if forward binds `x` once and the shapes agree. A name
-   that holds the gradient along only some of the paths, to which others are added later, is recognised and ignored.
-2. If a returned gradient is wrong, every other local is followed by its value (by_value.py). A local that equals a
-   quantity of the forward pass (quantities.py) on two draws is right. Otherwise it is wrong if replacing it by such a
-   quantity makes a gradient right and none wrong, on both draws.
-3. A line is WRONG if its value is not the true one although all its operands have been replaced by their true values
-   (blame.py). Its mistake is named if a correction makes the gradient right on two draws (repairs.py).
-4. If such a line reads locals that could not be followed, it is named together with up to three of them for which some
-   value makes the gradient right (bench.py). If there are more, the line is "not followed".
+1. A name `dx` is compared with ∂L/∂x if forward binds `x` once and the shapes agree.
+2. If a returned gradient is wrong, every local is compared with the quantities of the forward pass that it may hold
+   (quantities.py), on two draws or more. The first local is to blame whose replacement by such a quantity makes a
+   gradient right and none wrong, on every draw (search.py).
+3. The mistake in its line is named if a correction makes the gradient right on every draw (repairs.py).
+4. If no correction is known, and the line reads locals that nothing vouches for, it is named together with up to three
+   of them. If there are more, the line is "not followed" (rows.py).
 """
 
-import functools
 from collections.abc import Iterable
+from contextlib import contextmanager
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -22,11 +20,11 @@ from numpy.typing import ArrayLike
 from gradcheck.call import Call, Differentiable, is_module, prepared, stream
 from gradcheck.examination import examine
 from gradcheck.judgement import Terms
-from gradcheck.lines.instrument import instrumented, planted
-from gradcheck.lines.probe import Probe
+from gradcheck.lines.instrument import Probe, instrumented, planted
 from gradcheck.lines.report import StepRow, StepsReport
 from gradcheck.lines.rows import report_on
 from gradcheck.lines.scene import Scene, other_scenes
+from gradcheck.lines.shapes import shape_report
 from gradcheck.lines.source import source_of
 from gradcheck.report import GradientError
 
@@ -61,7 +59,14 @@ def steps_of_call(
     `others` are Calls of the same target, on which a correction must hold as well. Without any, it is tested on other
     sizes, signs and masks that are derived from this Call.
     """
-    return _examine(call, seed, dy, randomize, lambda given: _verdicts(given, seed, dy), report_on, others)
+    try:
+        with _opened(call, seed, dy, randomize, None, others) as (scene, again):
+            return report_on(scene, again)
+    except ValueError as error:
+        report = shape_report(call, error)
+        if report is None:
+            raise
+        return report
 
 
 def lines_beside(report, call, *, seed, dy, randomize):
@@ -69,20 +74,17 @@ def lines_beside(report, call, *, seed, dy, randomize):
 
     It adds nothing if backward binds no intermediate gradients and all wrong gradients already have a diagnosis.
     """
-
-    def report_if_more(scene, again):
+    with _opened(call, seed, dy, randomize, report) as (scene, again):
         has_names = any(not target.is_final for target in scene.targets)
         if not has_names and all(a.diagnosis for a in report.arguments if a.verdict == "WRONG"):
             return None
         found = report_on(scene, again)
         return found if has_names or any(row.is_named for row in found.rows) else None
 
-    verdicts = [argument.verdict for argument in report.arguments]
-    return _examine(call, seed, dy, randomize, lambda _: verdicts, report_if_more)
 
-
-def _examine(call, seed, dy, randomize, verdicts, answer, others=()):
-    """Build the Scene of a Call and return answer(scene, again), where `again()` returns Scenes of other draws."""
+@contextmanager
+def _opened(call, seed, dy, randomize, report, others=()):
+    """Yield (the Scene of a Call, a function that returns Scenes of other draws), with the probes inserted."""
     call = call.copy()
     with prepared(call, seed if randomize else None):
         returned = call.evaluate()
@@ -92,13 +94,9 @@ def _examine(call, seed, dy, randomize, verdicts, answer, others=()):
         probe = Probe()
         with planted(source, tree, probe):
             try:
-                scene = Scene(call, dy, source, sites, probe, stream(seed, "dy"), lambda: verdicts(call))
+                report = report or examine(call.copy(), dy, Terms(seed=seed)).report
+                verdicts = [argument.verdict for argument in report.arguments]
+                scene = Scene(call, dy, source, sites, probe, stream(seed, "dy"), verdicts)
             except GradientError as error:
                 raise ValueError(f"{error}; correct this before the lines can be compared") from error
-            again = functools.cache(lambda: other_scenes(scene, stream(seed, "again"), others))
-            return answer(scene, again)
-
-
-def _verdicts(call, seed, dy):
-    report = examine(call.copy(), dy, Terms(seed=seed)).report
-    return [argument.verdict for argument in report.arguments]
+            yield scene, lambda: other_scenes(scene, stream(seed, "again"), others)

@@ -11,11 +11,14 @@ import copy
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+
 from gradcheck.lines.source import codes_of, holders_of
 from gradcheck.mistakes.patterns import LIBRARIES
 from gradcheck.mistakes.sources import OWN_SCOPE, argument_names, bound_names, first_line
 
 PROBE = "__gradcheck_probe__"
+OUTPUT = "<output>"  # the site of the output of forward, if no name is bound to it
 SCATTERS = ("at", "put", "put_along_axis", "copyto", "place", "putmask")  # they write into their first argument
 UNMOVED = (ast.Slice, ast.Compare, ast.Lambda, ast.JoinedStr, ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Starred)
 NOT_ENTERED = (*OWN_SCOPE, ast.comprehension, ast.keyword)
@@ -47,6 +50,80 @@ class Site:
         return isinstance(target, ast.Subscript) and ast.unparse(target.slice) in ("...", ":")
 
 
+@dataclass(frozen=True, eq=False)
+class Event:
+    """One call of the probe at a Site. `nth` counts the calls there from 0.
+
+    `value` is a copy of the value, and `live` the value itself. `left` is the result of the recording's witness at that
+    time, or None.
+    """
+
+    site: int
+    nth: int
+    value: object
+    live: object
+    left: object = None
+
+    @property
+    def key(self):
+        return self.site, self.nth
+
+    @property
+    def is_untouched(self):
+        return not isinstance(self.live, np.ndarray) or np.array_equal(self.value, self.live, equal_nan=True)
+
+
+class Probe:
+    """A function probe(site, value). It returns the value; in a `with probe.running(...)` block, its replacement."""
+
+    def __init__(self):
+        self.changes, self.events, self.counts, self.witness = {}, None, {}, None
+        self.moved = set()  # sites of the parts that are recorded; None for all
+
+    def __call__(self, site, value):
+        nth = self.counts[site] = self.counts.get(site, -1) + 1
+        if self.events is not None:
+            copied = value.copy() if isinstance(value, np.ndarray) else value
+            self.events.append(Event(site, nth, copied, value, self.witness and self.witness()))
+        change = self.changes.get((site, nth))
+        return value if change is None else change(value)
+
+    def part(self, site, value):
+        """Record and return the value of a part of an expression in the same way, if `running` includes the part."""
+        return self(site, value) if self.moved is None or site in self.moved else value
+
+    @contextmanager
+    def running(self, changes, witness=None, with_parts=False, is_recorded=True):
+        """Apply changes, {key: function of the value}, within the `with` block, and yield a list of its Events.
+
+        Parts of expressions are recorded only if they are changed, or if `with_parts` is True. `witness()` is called at
+        each Event, and its result is stored in `left`.
+        """
+        before = vars(self).copy()
+        self.changes, self.events, self.counts, self.witness = changes, [] if is_recorded else None, {}, witness
+        self.moved = None if with_parts else {site for site, _ in changes}
+        try:
+            yield self.events
+        finally:
+            vars(self).update(before)
+
+
+def is_real_array(value):
+    """Return True for a floating-point array or number."""
+    return isinstance(value, (np.ndarray, np.floating, float)) and np.asarray(value).dtype.kind == "f"
+
+
+def close(a, b, resolution, floor=0.0):
+    """Return True if two real arrays are equal up to `resolution` times the largest entry, plus `floor`."""
+    if np.iscomplexobj(a) or np.iscomplexobj(b):
+        return False
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return False
+    size = max(np.max(np.abs(a), initial=0.0), np.max(np.abs(b), initial=0.0))
+    return bool(np.max(np.abs(a - b), initial=0.0) <= resolution * size + floor)
+
+
 def instrumented(source):
     """Return (tree of the file with probes, list of Sites)."""
     tree = copy.deepcopy(source.tree)
@@ -58,11 +135,8 @@ def instrumented(source):
         inner.body = probes.returned(inner.body, inner)
     else:
         inner.body = probes.body(inner.body, "backward", bound_names(inner))
-    entry = [
-        probes.assignment("forward", name, outer, outer.body[0])
-        for name in argument_names(outer)
-        if name not in ("self", "cls")
-    ]
+    arguments = [name for name in argument_names(outer) if name not in ("self", "cls")]
+    entry = [probes.assignment("forward", name, outer, outer.body[0]) for name in arguments]
     start = 1 if ast.get_docstring(outer, clean=False) is not None else 0
     body = probes.body(outer.body, "forward", bound_names(outer))
     outer.body = [*body[:start], *entry, *body[start:]]
@@ -70,8 +144,8 @@ def instrumented(source):
 
 
 @contextmanager
-def planted(source, tree, probe):
-    """Insert the probes into the live functions within the `with` block.
+def planted(source, tree, probe=None):
+    """Run the code of a tree in the live functions of a Source within the `with` block.
 
     Raises ValueError if no live function contains the backward pass.
     """
@@ -109,7 +183,8 @@ class _Probes(ast.NodeTransformer):
                 new.append(statement)
                 continue
             behind = self._behind(statement, kind, local)
-            walrus = [(n, n.value) for child in ast.iter_child_nodes(statement) for n in _walrus(child)]
+            nodes = [n for n in ast.iter_child_nodes(statement) if isinstance(n, ast.expr)]
+            walrus = [(n, n.value) for child in nodes for n in ast.walk(child) if isinstance(n, ast.NamedExpr)]
             value = getattr(statement, "value", None)
             if kind == "forward" and value and not isinstance(statement, ast.Expr):
                 self.statement = statement
@@ -118,11 +193,10 @@ class _Probes(ast.NodeTransformer):
                 statement.value = self.returned(value, statement)
             for named, of in walrus:
                 named.value = self._probe(kind, named.target.id, statement, named.value, of)
-            for field in ("body", "orelse", "finalbody"):
-                if getattr(statement, field, None):
-                    setattr(statement, field, self.body(getattr(statement, field), kind, local))
-            for handler in getattr(statement, "handlers", []):
-                handler.body = self.body(handler.body, kind, local)
+            for owner in (statement, *getattr(statement, "handlers", ())):
+                for field in ("body", "orelse", "finalbody"):
+                    if getattr(owner, field, None):
+                        setattr(owner, field, self.body(getattr(owner, field), kind, local))
             if isinstance(statement, (ast.For, ast.With)):
                 statement.body[:0] = behind
                 behind = []
@@ -130,8 +204,7 @@ class _Probes(ast.NodeTransformer):
         return new
 
     def _behind(self, statement, kind, local):
-        """Return the probes for the names that a statement binds or modifies."""
-        names, is_written = _bound(statement)
+        names, is_written = bound(statement)
         value = getattr(statement, "value", None)
         many = isinstance(value, ast.Tuple) and len(value.elts) == len(names) > 1
         probes = []
@@ -150,7 +223,6 @@ class _Probes(ast.NodeTransformer):
         return node
 
     def returned(self, value, statement):
-        """Insert a probe around a returned value, or around each element of a tuple."""
         if isinstance(value, ast.Tuple) and not any(isinstance(e, ast.Starred) for e in value.elts):
             places = [(e, k, len(value.elts)) for k, e in enumerate(value.elts)]
             value.elts = [self._probe("return", "", statement, *place[:1], *place) for place in places]
@@ -163,11 +235,11 @@ class _Probes(ast.NodeTransformer):
             return node
         if isinstance(node, ast.Subscript):
             node.value = self.visit(node.value)
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            node.func.value = self.visit(node.func.value)
-            node.args = [self.visit(argument) for argument in node.args]
         elif isinstance(node, ast.Call):
-            node.func = self.visit(node.func) if isinstance(node.func, ast.Call) else node.func
+            if isinstance(node.func, ast.Attribute):
+                node.func.value = self.visit(node.func.value)
+            elif isinstance(node.func, ast.Call):
+                node.func = self.visit(node.func)
             node.args = [self.visit(argument) for argument in node.args]
         else:
             self.generic_visit(node)
@@ -177,7 +249,6 @@ class _Probes(ast.NodeTransformer):
         return self._probe("part", "", self.statement, node, node)
 
     def _probe(self, kind, name, statement, argument, value=None, *place):
-        """Append a Site, and return the call of its probe."""
         original = self.originals[id(statement)]
         value = None if value is None else self.originals[id(value)]
         line = first_line(original) if isinstance(original, OWN_SCOPE) else original.lineno
@@ -187,17 +258,14 @@ class _Probes(ast.NodeTransformer):
         return ast.copy_location(ast.Call(probe, [ast.Constant(len(self.sites) - 1), argument], []), argument)
 
 
-def _bound(statement):
+def bound(statement):
     """Return (names that a statement binds or modifies, True if it modifies them)."""
     if isinstance(statement, ast.Assign):
         is_written = any(isinstance(target, ast.Subscript) for target in statement.targets)
         return [name for target in statement.targets for name in _names(target, is_written)], is_written
-    if isinstance(statement, ast.AnnAssign) and statement.value is not None:
-        return _names(statement.target), False
-    if isinstance(statement, ast.AugAssign):
-        return _names(statement.target, True), True
-    if isinstance(statement, ast.For):
-        return _names(statement.target), False
+    if isinstance(statement, (ast.AnnAssign, ast.AugAssign, ast.For)):
+        is_written = isinstance(statement, ast.AugAssign)
+        return _names(statement.target, is_written) if getattr(statement, "value", statement) else [], is_written
     if isinstance(statement, ast.With):
         return [name for item in statement.items if item.optional_vars for name in _names(item.optional_vars)], False
     call = statement.value if isinstance(statement, ast.Expr) else None
@@ -208,16 +276,8 @@ def _bound(statement):
 
 def _names(target, is_written=False):
     """Return the names in a target, including the arrays that it indexes if the statement writes into them."""
-    while is_written and isinstance(target, ast.Subscript):
+    while isinstance(target, ast.Starred) or (is_written and isinstance(target, ast.Subscript)):
         target = target.value
     if isinstance(target, ast.Name):
         return [target.id]
-    if isinstance(target, ast.Starred):
-        return _names(target.value)
     return [name for element in getattr(target, "elts", []) for name in _names(element, is_written)]
-
-
-def _walrus(node):
-    """Return the assignment expressions `name := value` in an expression."""
-    nodes = ast.walk(node) if isinstance(node, ast.expr) else ()
-    return [n for n in nodes if isinstance(n, ast.NamedExpr)]

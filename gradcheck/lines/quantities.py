@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcheck.complex_step import NotComplexSafe
-from gradcheck.lines.probe import OUTPUT, Event, close, is_real_array
+from gradcheck.lines.instrument import OUTPUT, Event, close, is_real_array
 from gradcheck.mistakes.patterns import LIBRARIES
 
 MOST_ENTRIES = 300  # of a part, because each is perturbed separately
@@ -55,20 +55,17 @@ def quantities_of(scene, shapes, names):
     moved, found = _Moved(scene.in_use()), {}
     wanted = {without_ones(shape) for shape in shapes}
 
-    def add(label, array, key=None, by=""):
+    def add(label, array, key=None, by="", with_rows=False):
         array = np.asarray(array, np.float64)
         if without_ones(array.shape) in wanted and np.isfinite(array).all() and not np.isin(array, (-1, 0, 1)).all():
-            site = None if key is None else scene.sites[key[0]]
-            of, within = (_names_of(site), _bound_by(site)) if site else (frozenset(), frozenset())
-            found[label] = Quantity(label[0], of, array, by, within)
+            names = (_names_of(scene.sites[key[0]]), _bound_by(scene.sites[key[0]])) if key else (frozenset(),) * 2
+            found[label] = Quantity(label[0], names[0], array, by, names[1])
+        if with_rows and array.ndim and len(array) and close(array, np.broadcast_to(array[:1], array.shape), NEAR):
+            add((*label, "row"), array[0], key, by, with_rows)
 
     for place, length in moved.lengths.items():
         add((LENGTH, place), length)
         add((LENGTH, place, "reciprocal"), 1 / length)
-    for name in scene.names.keys() & names:
-        value = np.asarray(scene.names[name][-1].value)
-        if value.dtype.kind in "fib":
-            found[VALUE, name] = Quantity(VALUE, frozenset([name]), np.asarray(value, np.float64))
     gradients = {}
     for key, value in moved.values.items():
         shape = np.shape(value)
@@ -77,22 +74,22 @@ def quantities_of(scene, shapes, names):
             continue
         if wanted & _rows_of(shape):
             gradients[key], _ = moved.each(key)
-            for label, array in _with_rows((GRADIENT, key), gradients[key]):
-                add(label, array, key)
+            add((GRADIENT, key), gradients[key], key, with_rows=True)
         for axis in range(len(shape)):
             if without_ones(shape[:axis] + shape[axis + 1 :]) in wanted:
                 add((GRADIENT, key, "total", axis), moved.each(key)[0].sum(axis=axis), key)
-        for name, slope in moved.slopes(key, wanted).items():
-            for label, array in _with_rows((SLOPE, name, key), slope):
-                add(label, array, key, name)
-            if slope.shape == np.shape(moved.names[name].value) and without_ones(slope.shape) in wanted:
-                onto = moved.gradient_of(name)
-                if onto is not None:
-                    add((GRADIENT, name, key), slope * onto, key)
+        for name, slope in moved.elementwise(key, wanted).items():
+            add((SLOPE, name, key), slope, key, name, with_rows=True)
+            onto = moved.gradient_of(name) if slope.shape == np.shape(moved.names[name].value) else None
+            if onto is not None:
+                add((GRADIENT, name, key), slope * onto, key)
     for keys, total in _sums(scene, gradients):
         add((GRADIENT, *keys), total, keys[0])
-    for name in moved.names.keys() & names:
-        whole = moved.gradient_of(name)
+    for name in scene.names.keys() & names:
+        value = np.asarray(scene.names[name][-1].value)
+        if value.dtype.kind in "fib":
+            found[VALUE, name] = Quantity(VALUE, frozenset([name]), np.asarray(value, np.float64))
+        whole = moved.gradient_of(name) if name in moved.names else None
         if whole is not None:
             found[WHOLE, name] = Quantity(WHOLE, frozenset([name]), whole)
     return found
@@ -102,7 +99,7 @@ class _Moved:
     """The forward pass of a Scene with one part at a time perturbed. Keys are those of the parts' Events."""
 
     def __init__(self, scene):
-        self.scene = scene
+        self.scene, self.random, self.swept = scene, {}, {}
         self.names = {name: held[0] for name, held in scene.names.items() if len(held) == 1}
         self.names = {name: event for name, event in self.names.items() if is_real_array(event.value)}
         if not any(event.live is scene.output for event in self.names.values()):
@@ -110,17 +107,13 @@ class _Moved:
         with scene.probe.running({}, with_parts=True) as events:
             scene.run.call.evaluate()
         parts = [event for event in events if scene.site(event).kind == "part"]
-        shapes = {e.key: np.shape(e.value) for e in parts if isinstance(e.value, np.ndarray)} | {
-            OUTPUT: scene.run.y.shape
-        }
+        shapes = {e.key: e.value.shape for e in parts if isinstance(e.value, np.ndarray)} | {OUTPUT: scene.run.y.shape}
         sizes = {key: (*shape, math.prod(shape)) for key, shape in shapes.items()}
         self.lengths = {(key, axis): n for key, size in sizes.items() for axis, n in enumerate(size) if n > 1}
         often = {event.site for event in parts if event.nth >= MOST_TIMES}
-        parts = [e for e in parts if e.site not in often]
-        self.values = {e.key: np.array(e.value) for e in parts if is_real_array(e.value)}
-        self.values = {key: value for key, value in self.values.items() if value.size <= MOST_ENTRIES}
+        values = {e.key: np.array(e.value) for e in parts if e.site not in often and is_real_array(e.value)}
+        self.values = {key: value for key, value in values.items() if value.size <= MOST_ENTRIES}
         self.rng = np.random.default_rng(len(parts))
-        self.random, self.swept = {}, {}
 
     def matters(self, key):
         """Return True if the output or any named value depends on a part."""
@@ -129,31 +122,25 @@ class _Moved:
             slope, slopes = self._along(key, v)
         except NotComplexSafe:
             return False
-        self.random[key] = v, slopes
-        return slope != 0 or any(map(np.any, slopes.values()))
+        self.random[key] = v, {name: change for name, change in slopes.items() if np.any(change)}
+        return slope != 0 or bool(self.random[key][1])
 
-    def slopes(self, key, wanted):
+    def elementwise(self, key, wanted):
         """Return {name: ∂A/∂e} for names A that depend on e elementwise, or that sum rows of an elementwise product."""
-        v, along = self.random[key]
-        along = {name: change for name, change in along.items() if np.any(change)}
-        found = {}
+        (v, along), found = self.random[key], {}
         if any(wanted & _rows_of(change.shape) for change in along.values()):
-            _, elementwise = self._along(key, np.ones_like(v))
+            _, ones = self._along(key, np.ones_like(v))
             for name, change in along.items():
-                slope = elementwise[name]
-                if _is_broadcast(v.shape, slope.shape) and close(slope * v, change, NEAR):
-                    found[name] = slope
+                if _is_broadcast(v.shape, change.shape) and close(ones[name] * v, change, NEAR):
+                    found[name] = ones[name]
         rest = [name for name, change in along.items() if name not in found and change.size < v.size]
-        if rest and wanted & _rows_of(v.shape):
-            _, slopes = self.each(key)
-            for name in rest:
-                summed, change = slopes[name], np.squeeze(along[name])
-                if any(close(np.squeeze((summed * v).sum(axis=axis)), change, NEAR) for axis in range(v.ndim)):
-                    found[name] = summed
+        for name in rest if wanted & _rows_of(v.shape) else ():
+            summed, change = self.each(key)[1][name], np.squeeze(along[name])
+            if any(close(np.squeeze((summed * v).sum(axis=axis)), change, NEAR) for axis in range(v.ndim)):
+                found[name] = summed
         return found
 
     def gradient_of(self, name):
-        """Return ∂L/∂A of a name A, or None if it has too many entries."""
         event = self.names[name]
         if name == OUTPUT:
             return self.scene.run.dy
@@ -174,7 +161,6 @@ class _Moved:
         return self.swept[key]
 
     def _along(self, key, v):
-        """Return (derivative of L, {name: derivative of its value}) of a part along v."""
         slope, _, slopes = self.scene.truth.slopes(key, self.values[key], v)
         return slope, {name: slopes[event.key] for name, event in self.names.items()}
 
@@ -200,14 +186,6 @@ def _names_of(site):
             break
     viewed = frozenset([node.id] if isinstance(node, ast.Name) else [])
     return viewed | (_bound_by(site) if site.value is site.statement.value else frozenset())
-
-
-def _with_rows(label, array):
-    """Yield (label, array) for an array. If all its rows are equal, continue with the first row."""
-    yield label, array
-    while array.ndim and len(array) and close(array, np.broadcast_to(array[:1], array.shape), NEAR):
-        array, label = array[0], (*label, "row")
-        yield label, array
 
 
 def _sums(scene, gradients):

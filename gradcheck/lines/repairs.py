@@ -7,30 +7,30 @@ path, a function or a term that is missing. An edit is accepted only if the grad
 import ast
 import functools
 import itertools
+import sys
 import time
+import warnings
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
-from gradcheck.lines.bench import SCATTER, Workbench
-from gradcheck.lines.probe import Event, is_real_array
+from gradcheck.lines.instrument import Event, is_real_array
 from gradcheck.lines.report import joined
-from gradcheck.lines.source import gradient_of, is_gradient, names_read
+from gradcheck.lines.search import is_start
+from gradcheck.lines.source import closures, contents, is_gradient, names_read
+from gradcheck.lines.targets import is_array
 from gradcheck.mistakes.patterns import same
 from gradcheck.mistakes.repairing import Names, exchanged, repairs
 from gradcheck.mistakes.row import Edit, Reader
 
+MOST_HELPERS = 6
 MOST_FITTING = 8  # edits that fit the first draw, of which one has to fit the second too
-MOST_PAIRS = 30  # of names that are held constant together
-MOST_RUNS = 2000  # runs of backward for all edits of helpers
-MORE_RUNS = 200  # further runs, to find other lines that may contain the mistake
-MOST_TRIED, LEAST_TRIED = 2000, 150  # edits of the target's line, or of all helpers; edits of each helper
-MOST_SECONDS = 5.0  # of processor time, for all edits of one target of one rank
+MOST_SECONDS = 3.0  # of processor time, for all edits of one target
 EDITS_PER_LOOK = 32  # edits between two looks at the clock, because process_time is slow on some systems
 MOST_IN_A_FRACTION = 4  # a factor with a larger number in it is not shown
 ANOTHER, FACTOR, FUNCTION, TERM = 1, 2, 3, 4  # the ranks of repairs
-REPLACED = "name replaced"
+SCATTER = "__gradcheck_scatter__"
 
 
 @dataclass(frozen=True)
@@ -54,66 +54,196 @@ class Mistake:
     factor: float = 1.0
 
 
-def mistakes(scene, again, target):
-    """Return the simplest Mistakes that explain a wrong Target, one for each line.
+class Bench:
+    """One wrong Target of a Scene. Edits are tried at its line and at the lines of its helpers.
 
-    If one change explains the Target, but only at lines of its helpers, a missing factor in another line counts as
-    equally simple. `again()` returns the Scenes of other draws.
+    A helper is another local that the line reads and that nothing vouches for, such as `scale` after
+    `scale = (dx_hat * x_hat).mean(...)`. In every run, the other mistakes are replaced with their true values.
     """
-    bench, event = Workbench(scene, target), target.event
-    site = scene.site(event)
-    called = site.value if site.value is not None else site.statement
-    others = functools.cache(lambda: _benches(again(), target))
-    within = bench.wrong_within(called)
-    within = [name for name in within if all(name in other.wrong_within(called) for other in others())]
+
+    def __init__(self, scene, target):
+        self.scene, self.target, self.event = scene, target, target.event
+        self.truth, self.end = scene.truths[target.place], time.process_time() + MOST_SECONDS
+        self.held = {k: v for k, v in scene.mistakes.items() if isinstance(k, tuple) and k != target.place}
+        self.base = scene.backward(self.held)
+        self.value = self.base.value(target)
+        self.right = scene.right(scene.mended(), target.place)
+        key = scene.source.function.__code__.co_firstlineno, scene.source.function.__code__.co_name
+        own = [f for f in closures(self.base.function) if (f.__code__.co_firstlineno, f.__code__.co_name) == key]
+        self.closure = contents(own[0]) if own else {}
+        by_site = {e.site: e for e in reversed(scene.doubtful(self.event)) if e.site != self.event.site}
+        self.helpers = list(by_site.values())[::-1][:MOST_HELPERS]
+
+    def readers(self, event):
+        """Return the places of the mistakes that may be explained by a mistake in the line of a helper."""
+        targets = [t for t in self.scene.targets if t.place in self.scene.mistakes and not self.scene.is_parameter(t)]
+        return {t.place for t in targets if event.site in {e.site for e in self.scene.doubtful(t.event)}}
+
+    def expression(self, event):
+        """Return the expression whose value a line binds, or None if it is unknown."""
+        site = self.scene.site(event)
+        statement = site.statement
+        if isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
+            return ast.BinOp(ast.Name(statement.target.id, ast.Load()), statement.op, statement.value)
+        return None if site.is_written and not site.is_overwritten else site.value
+
+    @functools.cache  # noqa: B019 (a Bench lives as long as the report)
+    def names(self, event):
+        """Return {name: value} for the names visible at a line: those bound before it or captured by backward."""
+        bound, events = {}, self.scene.forward
+        if self.scene.site(event).kind != "forward":
+            bound = {**{name: held[-1].live for name, held in self.scene.names.items()}, **self.closure}
+            bound[self.scene.source.parameter] = self.scene.run.dy
+            events = self.base.events
+        before = itertools.takewhile(lambda other: other.key != event.key, events)
+        bound |= {self.scene.name(other): self.held.get(other.key, other.value) for other in before}
+        return {name: value for name, value in bound.items() if name}
+
+    def fits(self, event, expression):
+        """Return True if another expression at a line makes the Target right, and no other right gradient wrong.
+
+        In a loop, the expression is evaluated in every iteration, with the values that it has then.
+        """
+        self.scene.run.call.keep_to_time()
+        keys, names, frames = self._iterations(event), self.names(event), []
+        if len(keys) == 1:
+            value = self._evaluated(event, expression, names)
+            if value is None:
+                return False
+            if event.key == self.event.key and self.target.key is not None:
+                return self.is_true(value)
+            edited = {event.key: value}
+        else:
+            edited = dict.fromkeys(keys, functools.partial(self._in_loop, event, expression, names, frames))
+        passed = self.scene.backward(self.held | edited)
+        value = frames[-1] if frames and event.key == self.event.key else passed.value(self.target)
+        return self.is_true(value) and self.right | self.readers(event) - {self.target.place} <= self.scene.right(
+            passed
+        )
+
+    def _iterations(self, event):
+        return [e.key for e in [*self.scene.forward, *self.scene.plain.events] if e.site == event.site]
+
+    def _in_loop(self, event, expression, names, values, now):
+        own = self.scene.name(event)
+        before = [*(e.value for e in self.scene.probe.events[:-1] if self.scene.name(e) == own), *values][-1:]
+        names = {**names, **sys._getframe(3).f_locals, **({own: before[0]} if before else {})}
+        values.append(self._evaluated(event, expression, names))
+        return now if values[-1] is None else values[-1]
+
+    def _evaluated(self, event, expression, names):
+        site = self.scene.site(event)
+        code = compile(ast.fix_missing_locations(ast.Expression(expression)), "<edit>", "eval")
+        scope = {**self.scene.source.function.__globals__, "np": np, SCATTER: _scattered, **names}
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                value = eval(code, scope)
+                return value[site.position] if site.count > 1 and site.kind != "return" else value
+            except Exception:  # an edit of the user's line may raise anything
+                return None
+
+    def is_true(self, value):
+        if not isinstance(value, (np.ndarray, np.floating, float)) or np.shape(value) != np.shape(self.target.array):
+            return False
+        return self.scene.truth.same(value, self.truth, self.target.array)
+
+    def wrong_within(self):
+        """Return the names of the backward passes called in the line that are wrong.
+
+        For example, forward contains `n, norm_backward = self.norm(x)`, and the line calls `norm_backward(dn)`. Given
+        the true gradient of n, it must return that of x along the path through this call.
+        """
+        site = self.scene.site(self.event)
+        nodes = ast.walk(site.statement if site.value is None or self.scene.is_parameter(self.target) else site.value)
+        called = [node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+        return [name for name in dict.fromkeys(called) if name in self.closure and self._is_wrong(name)]
+
+    def _is_wrong(self, name):
+        scene = self.scene
+        made = [e for e in scene.names.get(name, ()) if e.live is not None]
+        statement = scene.site(made[0]).statement if len(made) == 1 else None
+        if not isinstance(getattr(statement, "value", None), ast.Call):
+            return False
+        with scene.probe.running({}, with_parts=True) as events:
+            scene.run.call.evaluate()
+        there = [e for e in events if scene.site(e).statement is statement and is_array(e.value)]
+        given = [e for e in there if any(scene.site(e).value is argument for argument in statement.value.args)]
+        outputs = [scene.truth.entries(e.key, e.value) for e in there if scene.site(e).kind == "forward"]
+        try:
+            returned = self.closure[name](*[output.copy() for output in outputs])
+        except Exception:  # it does not take one gradient for each output
+            return False
+        returned = returned if isinstance(returned, tuple) else (returned,)
+        if len(returned) != len(given) or any(e.nth for e in there) or not all(map(is_array, returned)):
+            return False
+        return not all(scene.truth.is_gradient(g, e.key, e.value) for g, e in zip(returned, given, strict=True))
+
+
+def mistake_in(scenes, target):
+    """Return the simplest Mistake that explains a wrong Target of the first Scene, or None.
+
+    If several lines may contain it, that which explains the most Targets is chosen. In a tie, all are named. If one
+    change explains the Target, but only at lines of its helpers, a missing factor in another line counts as equally
+    simple.
+    """
+    bench, *others = _benches(scenes, target)
+    within = [name for name in bench.wrong_within() if all(name in other.wrong_within() for other in others)]
     if within:
-        return [Mistake(event, f"the mistake is within {joined(within)}, which the line calls")]
+        return Mistake(bench.event, f"the mistake is within {joined(within)}, which the line calls")
     if bench.value is None or not is_real_array(bench.value):
-        return []
+        return None
     if not np.all(np.isfinite(bench.value)):
         at = f"{np.sum(~np.isfinite(bench.value))} of {np.size(bench.value)} entries"
-        return [Mistake(event, f"it is not finite at {at}", is_sure=False)]
+        return Mistake(bench.event, f"it is not finite at {at}", is_sure=False)
     if not np.any(bench.value):
-        return [Mistake(event, "it is zero", is_sure=False)]
-    for search in SEARCHES:
+        zero = [e for e in bench.helpers if not np.any(e.value) and not is_start(bench.scene, e)]
+        return Mistake((zero or [bench.event])[-1], "it is zero", is_sure=False)
+    for search in SEARCHES if others else ():
         found = _verified(bench, others, search, search(bench))
-        if search is one_change and found and all(mistake.event.key != event.key for mistake in found):
-            more = _verified(bench, others, one_factor, _fitting(FACTOR, bench, scene.runs + MORE_RUNS))
+        if search is one_change and found and all(mistake.event.key != bench.event.key for mistake in found):
+            more = _verified(bench, others, one_factor, one_factor(bench))
             found += [m for m in more if m.event.key not in {mistake.event.key for mistake in found}]
         if found:
-            return found
-    return []
+            return _chosen(bench, found)
+    return None
+
+
+def _chosen(bench, found):
+    explained = [1 if mistake.event is bench.event else len(bench.readers(mistake.event)) for mistake in found]
+    ties = [mistake for mistake, count in zip(found, explained, strict=True) if count == max(explained)]
+    first, *rest = sorted(ties, key=lambda mistake: mistake.is_of_helper)
+    name, sentence = bench.scene.label(first.event), first.sentence
+    for label, other in [(bench.scene.label(other.event), other) for other in rest]:
+        sentence += f"; or where {label} is computed{' above' if label == name else ''}, {other.sentence}"
+    return replace(first, sentence=sentence)
 
 
 def _benches(scenes, target):
-    """Return a Workbench for a Target in each Scene that has it, or none if a Scene is missing."""
-    twins = [(scene, scene.twin_of(target)) for scene in scenes] if None not in scenes else []
-    return [Workbench(scene, twin) for scene, twin in twins if twin is not None]
+    """Return the Bench of a Target, and those of its twins on other draws, if no Scene is missing."""
+    found = [Bench(scenes[0], target)]
+    for scene in scenes[1:] if None not in scenes else ():
+        twins = [t for t in scene.targets if t.place == target.place and t.place in scene.truths]
+        found += [Bench(scene, twin) for twin in twins[:1]]
+    return found
 
 
 def _verified(bench, others, search, found):
-    """Return the Mistakes of a search that also hold on the other draws, at most one for each line."""
     verified = {}
     for mistake in found:
-        is_all = mistake.expression is not None and bench.solves(mistake.event, mistake.expression)
-        if others() and all(_holds(other, search, mistake, is_all) for other in others()):
+        if all(_holds(other, search, mistake) for other in others):
             verified.setdefault(mistake.event.key, []).append(mistake)
     return list(map(_joined, verified.values()))
 
 
-def _holds(bench, search, mistake, is_all):
-    """Return True if a Mistake holds on another bench.
-
-    With `is_all`, its edit must also make the gradient of every input right without other replacements.
-    """
+def _holds(bench, search, mistake):
     if mistake.expression is None:
         if not is_real_array(bench.value) or not np.any(bench.value):
             return False
         alike = [m for m in search(bench) if (m.event.key, m.sentence) == (mistake.event.key, mistake.sentence)]
         return any(np.isclose(m.factor, mistake.factor) for m in alike)
-    events = [event for event in bench.lines() if event.key == mistake.event.key]
-    fits = bool(events) and bench.fits(events[0], mistake.expression)
-    return fits and (not is_all or bench.solves(events[0], mistake.expression))
+    events = [event for event in (bench.event, *bench.helpers) if event.key == mistake.event.key]
+    return bool(events) and bench.fits(events[0], mistake.expression)
 
 
 def _joined(found):
@@ -123,48 +253,37 @@ def _joined(found):
     """
     first, *others = found
     for other in others:
-        holes = _holes_that_differ(first.edit, other.edit)
-        if len(holes) == 1:
-            either = " or ".join(ast.unparse(mistake.edit.bound[holes[0]]) for mistake in (first, other))
-            edit = replace(first.edit, bound=first.edit.bound | {holes[0]: either})
+        a, b = first.edit, other.edit
+        if a is None or b is None or (a.row, a.old) != (b.row, b.old):
+            continue
+        holes = [hole for hole in a.row.answer if not same(a.bound[hole], b.bound[hole])]
+        if len(holes) == 1 and all(isinstance(edit.bound[holes[0]], ast.Name) for edit in (a, b)):
+            either = " or ".join(ast.unparse(edit.bound[holes[0]]) for edit in (a, b))
+            edit = replace(a, bound=a.bound | {holes[0]: either})
             return replace(first, edit=edit, sentence=edit.sentence(Reader(), first.is_whole))
     return first
-
-
-def _holes_that_differ(a, b):
-    """Return the holes in which two Edits of one row and place differ, if they hold names."""
-    if a is None or b is None or (a.row, a.old) != (b.row, b.old):
-        return []
-    holes = [hole for hole in a.row.answer if not same(a.bound[hole], b.bound[hole])]
-    return holes if all(isinstance(edit.bound[hole], ast.Name) for hole in holes for edit in (a, b)) else []
 
 
 # The searches: each returns the Mistakes that explain the Target of a bench on one draw
 
 
-def _fitting(rank, bench, most_runs=MOST_RUNS):
+def _fitting(rank, bench):
     """Return the edits of a rank that fit: those at the Target's line first, then those at its helpers.
 
     At most MOST_FITTING edits of each line are returned, the simplest first. With the rank FUNCTION or TERM, the search
     ends after the first line with an edit that fits.
     """
-    found, end, lines = [], time.process_time() + MOST_SECONDS, bench.lines()
-    helpers = {bench.scene.name(e) for e in bench.helpers()}
-    for event in lines:
-        expression, here, is_own = bench.expression(event), [], event is bench.target.event
-        if expression is None:
-            continue
-        names = Names(bench.names(event), names_read(expression), helpers, is_gradient)
-        most = MOST_TRIED if is_own else max(MOST_TRIED // len(lines), LEAST_TRIED)
-        for number, (edit, repaired, is_whole) in enumerate(itertools.islice(repairs(expression, names, rank), most)):
-            is_over = bench.scene.runs >= min(most_runs, MOST_RUNS) and not is_own
-            is_late = number % EDITS_PER_LOOK == 0 and time.process_time() > end
-            if is_over or is_late or len(here) == MOST_FITTING:
+    found, helpers = [], {bench.scene.name(e) for e in bench.helpers}
+    for event in [bench.event, *bench.helpers]:
+        expression, here = bench.expression(event), []
+        names = Names(bench.names(event), names_read(expression), helpers, is_gradient) if expression else None
+        for number, (edit, repaired, is_whole) in enumerate(repairs(expression, names, rank) if names else ()):
+            is_late = number % EDITS_PER_LOOK == 0 and time.process_time() > bench.end
+            if is_late or len(here) == MOST_FITTING:
                 break
             if bench.fits(event, repaired):
-                of_helper = edit.row.kind == REPLACED and getattr(edit.old, "id", "") in helpers
-                sentence = edit.sentence(Reader(), is_whole)
-                here.append(Mistake(event, sentence, repaired, edit, is_whole, of_helper))
+                of_helper = edit.row.kind == "name replaced" and getattr(edit.old, "id", "") in helpers
+                here.append(Mistake(event, edit.sentence(Reader(), is_whole), repaired, edit, is_whole, of_helper))
         found += here
         if here and rank in (FUNCTION, TERM):
             break
@@ -179,43 +298,22 @@ def _missing_path(bench):
     this name.
     """
     scene, at = bench.scene, bench.target.at
-    of = scene.run.arguments[at].name if isinstance(at, int) else at and scene.sites[at[0]].name
-    single = {n: held[0] for n, held in scene.names.items() if len(held) == 1 and is_real_array(held[0].value)}
-    later = {n: e for n, e in single.items() if n != of and e.live is not scene.output}
-
-    def is_gradient_without(names, value):
-        held = {later[name].key: later[name].value for name in names}
-        return bool(held) and scene.truth.is_gradient(value, at, bench.target.array, held)
-
     if at is None:
         return []
-    sentence, covered, rest = "", _covered(bench, later), bench.truth - bench.value
-    pairs = itertools.islice(itertools.combinations(later, 2), MOST_PAIRS)
-    for names in (*((name,) for name in later), *pairs):
-        if is_gradient_without(names, bench.value):
-            path = "path" if len(names) == 1 else "paths"
-            verb = "is" if len(names) == 1 else "are"
-            sentence = f"the {path} from {of} to the output through {joined(names)} {verb} missing"
-            break
-    if not sentence and np.any(rest) and is_gradient_without(covered, rest):
-        sentence = f"{of} reaches the output on another path than through {joined(covered)}, and that is missing"
-    return [Mistake(bench.target.event, sentence, is_sure=False)] if sentence else []
-
-
-def _covered(bench, names):
-    """Return the names whose gradient or backward pass the line uses."""
-    scene, event = bench.scene, bench.target.event
-    covered = [of for n in scene.reads.names(event) for of in gradient_of(n) if of in names]
-    for name in names_read(scene.site(event).statement):
-        made = [scene.site(e).statement for e in scene.names.get(name, ()) if callable(e.live)]
-        covered += [n for n, e in names.items() if any(scene.site(e).statement is statement for statement in made)]
-    return list(dict.fromkeys(covered))
+    of = scene.run.arguments[at].name if isinstance(at, int) else scene.sites[at[0]].name
+    single = {n: held[0] for n, held in scene.names.items() if len(held) == 1 and is_real_array(held[0].value)}
+    later = [n for n, e in single.items() if n != of and e.live is not scene.output]
+    for name in later:
+        if scene.truth.is_gradient(bench.value, at, bench.target.array, {single[name].key: single[name].value}):
+            sentence = f"the path from {of} to the output through {name} is missing"
+            return [Mistake(bench.event, sentence, is_sure=False)]
+    return []
 
 
 def _scaled(bench):
     """Recognise a value that is a multiple of the true one. A factor that is a simple fraction is named."""
     value, truth = bench.value, bench.truth
-    if bench.expression(bench.target.event) is None:
+    if bench.expression(bench.event) is None:
         return []
     factor = float(np.sum(value * truth) / np.sum(value * value))
     if not factor or not bench.scene.truth.same(factor * value, truth, bench.target.array):
@@ -223,32 +321,31 @@ def _scaled(bench):
     fraction = Fraction(1 / factor).limit_denominator(MOST_IN_A_FRACTION)
     is_simple = abs(fraction.numerator) <= MOST_IN_A_FRACTION and abs(1 / factor - fraction) <= 1e-9
     sentence = f"it is {fraction} times the correct gradient" if is_simple else "it is off by a constant factor"
-    return [Mistake(bench.target.event, sentence, is_sure=False, factor=factor)]
+    return [Mistake(bench.event, sentence, is_sure=False, factor=factor)]
 
 
 def _left_out(bench):
     """Recognise a gradient that lacks a term which backward computes but does not use."""
-    scene, reads, own = bench.scene, bench.scene.reads, bench.target.event
-    read = {e.key for before in reads.before.values() for e in before}
-    place = {event.key: i for i, event in enumerate(scene.plain.events)}
+    scene, own = bench.scene, bench.event
+    read = {e.key for before in scene.before.values() for e in before}
+    order = [event.key for event in scene.plain.events]
     for event in bench.base.events:
         is_unread = scene.site(event).kind == "backward" and event.key not in read and event.key != own.key
         if not is_unread or not is_gradient(scene.name(event)) or np.shape(event.value) != np.shape(bench.value):
             continue
         if scene.truth.same(bench.value + event.value, bench.truth, bench.target.array):
             where, name = own, scene.name(event)
-            if place[event.key] > place[own.key]:
-                where = next((e for e in scene.plain.events if own in reads.before[e.key]), own)
+            if order.index(event.key) > order.index(own.key):
+                where = next((e for e in scene.plain.events if own in scene.before.get(e.key, ())), own)
             is_own = scene.name(own) == name
             sentence = f"the earlier value of {name} is left out" if is_own else f"{name} is computed and left out"
             return [Mistake(where, sentence)]
     return []
 
 
-def _scattered(bench):
+def _scattering(bench):
     """Find a write to repeated indices, such as `a[ids] = b` and `a[ids] += b`."""
-    event = bench.target.event
-    statement = bench.scene.site(event).statement
+    statement = bench.scene.site(bench.event).statement
     target = (getattr(statement, "targets", None) or [getattr(statement, "target", None)])[0]
     if not isinstance(target, ast.Subscript) or not isinstance(target.value, ast.Name):
         return []
@@ -256,12 +353,18 @@ def _scattered(bench):
         return []
     call = ast.Call(ast.Name(SCATTER, ast.Load()), [target.value, target.slice, statement.value], [])
     sentence = f"places of {target.value.id} that come twice get one of their gradients, not the sum"
-    return [Mistake(event, sentence, call)] if bench.fits(event, call) else []
+    return [Mistake(bench.event, sentence, call)] if bench.fits(bench.event, call) else []
+
+
+def _scattered(array, index, values):
+    result = np.zeros_like(array)
+    np.add.at(result, index, values)
+    return result
 
 
 one_change, one_factor = functools.partial(_fitting, ANOTHER), functools.partial(_fitting, FACTOR)
 one_function, one_term = functools.partial(_fitting, FUNCTION), functools.partial(_fitting, TERM)
-SEARCHES = (_left_out, one_change, _scattered, _missing_path, one_factor, _scaled, one_function, one_term)
+SEARCHES = (_left_out, one_change, _scattering, _missing_path, one_factor, _scaled, one_function, one_term)
 
 
 def repaired_statement(site, expression):

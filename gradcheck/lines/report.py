@@ -1,10 +1,12 @@
 """The result of an examination of each line: a StepsReport, whose text is a table."""
 
+import re
 from dataclasses import dataclass
 
 from gradcheck.mistakes.row import Edit
 
 UNNAMED = "given the true gradients, "
+EQUATION = re.compile(r"#\s*(\(\d+[a-z′']?\))")
 RIGHT, WRONG, FOLLOWS, NOT_FOLLOWED = "right", "WRONG", "follows", "not followed"
 
 
@@ -75,3 +77,9 @@ def joined(words, last_word="and"):
     """Join words with commas, and with `last_word` before the last one, as in `a, b and c`."""
     *first, last = words
     return f"{', '.join(first)} {last_word} {last}" if first else last
+
+
+def equation_in(text):
+    """Return the equation number in a comment, such as "(6)", or ""."""
+    found = EQUATION.search(text)
+    return found[1] if found else ""

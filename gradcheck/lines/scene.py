@@ -1,16 +1,19 @@
-"""One draw of numbers: a forward pass, backward passes with values replaced, and the findings."""
+"""One draw of numbers: a forward pass, backward passes with values replaced, and the truth about each gradient."""
 
+import ast
+import functools
 import warnings
 
 import numpy as np
 
 from gradcheck.call import clear_gradients
 from gradcheck.contract import run_under_watch
-from gradcheck.lines.blame import findings_on
-from gradcheck.lines.source import NOT_WITHIN
-from gradcheck.lines.targets import Reads, targets_of
+from gradcheck.lines.report import joined
+from gradcheck.lines.source import NOT_WITHIN, names_read
+from gradcheck.lines.targets import is_array, targets_of
 from gradcheck.lines.truth import Truth
 from gradcheck.mistakes.draws import other_draws
+from gradcheck.mistakes.sources import FUNCTION
 
 
 class Passed:
@@ -24,7 +27,6 @@ class Passed:
         self.values = {event.key: event.value for event in events}
 
     def value(self, target):
-        """Return the value of a Target, or None if backward did not reach it."""
         if target.key is None:
             return self.gradients[target.argument] if self.gradients else None
         return self.values.get(target.key)
@@ -33,16 +35,14 @@ class Passed:
 class Scene:
     """A Call with its probes inserted, one dy, and the results of forward and backward.
 
-    `names` is {name: Events of forward}. `plain` is the Passed without replacements, `targets` are the gradients to
-    compare, `reads` contains the operands of each line, and `found` are the Findings (blame.py). `runs` counts the
-    backward passes that tried a correction. `settled` contains the keys of the locals that need no examination, such as
-    the length of an axis. `rivals` is {key of a wrong local: Event of another local that may be wrong instead}.
-    `verdicts()` returns the verdict of a check on each argument.
+    `names` is {name: Events of forward}. `plain` is the Passed without replacements. `targets` are the gradients to
+    compare, `truths` is {place of a Target: the true gradient}, and `wrong` are the places of those that differ.
+    `mistakes` is {place: true value} of the values to blame, and `vouched` are the keys of the locals that are right
+    (search.py). `verdicts` are those of a check on each argument.
     """
 
-    def __init__(self, call, dy, source, sites, probe, rng, verdicts):
+    def __init__(self, call, dy, source, sites, probe, rng, verdicts=()):
         self.source, self.sites, self.probe = source, sites, probe
-        self.runs, self.settled, self.rivals, self.verdicts = 0, set(), {}, verdicts
         self.run = run_under_watch(call, dy, rng)
         with probe.running({}) as events:
             self.output, _ = self.run.call.evaluate()
@@ -53,8 +53,23 @@ class Scene:
         self.plain = self.backward({})
         if not self.plain.events:
             raise ValueError(f"{call.name}: {NOT_WITHIN}")
-        self.targets, self.reads = targets_of(self), Reads(self)
-        self.found = findings_on(self)
+        self.targets = targets_of(self)
+        self.truths, self.wrong, self.mistakes, self.vouched, self.rivals = {}, set(), {}, set(), {}
+        for target in self.targets:
+            self._compare(target, verdicts)
+
+    def _compare(self, target, verdicts):
+        verdict = verdicts[target.argument] if verdicts and target.argument is not None else ""
+        if verdict == "CANNOT TELL" and not target.reason:
+            target.reason = "a check cannot tell whether it is right"
+        if target.reason:
+            return
+        value = self.plain.value(target)
+        if verdict != "WRONG" if verdict else self.truth.is_gradient(value, target.at, target.array):
+            self.truths[target.place] = value
+        else:
+            self.truths[target.place] = self.truth.entries(target.at, target.array)
+            self.wrong.add(target.place)
 
     def site(self, event):
         return self.sites[event.site]
@@ -62,18 +77,31 @@ class Scene:
     def name(self, event):
         return self.sites[event.site].name
 
+    @functools.cached_property
     def locals(self):
-        """Return the Events of backward at which a name is bound."""
-        return [event for event in self.plain.events if self.site(event).kind == "backward"]
+        """The Events at which backward binds a name, after those of forward whose values only backward reads."""
+        read = names_read(self.source.inner)
+        made = [held[0] for name, held in self.names.items() if len(held) == 1 and name in read]
+        bound = [event for event in self.plain.events if self.site(event).kind == "backward"]
+        return [*(event for event in made if self._is_unused(event)), *bound]
+
+    def _is_unused(self, event):
+        if not is_array(event.value) or self.site(event).value is None:
+            return False
+        slope, _ = self.truth.along(event.key, event.value, self.truth.rng.standard_normal(event.value.shape))
+        return abs(slope) <= self.run.rounding
 
     def is_parameter(self, target):
         return target.argument is not None and self.run.arguments[target.argument].parameter is not None
 
-    def twin_of(self, target):
-        """Return the Target of this Scene that corresponds to another Scene's, or None."""
-        sought = target.name, target.event.key, target.key, target.at is None
-        same = [t for t in self.targets if (t.name, t.event.key, t.key, t.at is None) == sought]
-        return same[0] if same and same[0] in self.found.truths else None
+    def is_true(self, target, passed):
+        value = passed.value(target)
+        return value is not None and self.truth.same(value, self.truths[target.place], target.array)
+
+    def right(self, passed, without=None):
+        """Return the places of the Targets that are right in a Passed, except the place `without`."""
+        followed = [t for t in self.targets if t.place in self.truths and t.place != without]
+        return {target.place for target in followed if self.is_true(target, passed)}
 
     def in_use(self):
         """Assign the numbers of this Scene to the parameters, which all Scenes share, and return it."""
@@ -82,10 +110,16 @@ class Scene:
                 argument.parameter.data = argument.array
         return self
 
-    def backward(self, replaced):
-        """Run forward and backward with some values replaced, {key: value}, and return a Passed.
+    def mended(self, more=(), without=None):
+        """Run backward with the true values of the mistakes in place, except one, and those of `more`."""
+        held = {key: value for key, value in self.mistakes.items() if isinstance(key, tuple) and key != without}
+        return self.backward({**held, **dict(more)})
 
-        If backward raises, for example because of a replaced value, the Passed has no gradients.
+    def backward(self, replaced):
+        """Run forward and backward with some values replaced, and return a Passed.
+
+        `replaced` is {key: value, or a function of the computed value}. If backward raises, for example because of a
+        replaced value, the Passed has no gradients.
         """
         run = self.in_use().run
         changes = {key: self._putting(key, value) for key, value in replaced.items()}
@@ -103,7 +137,6 @@ class Scene:
             return Passed(events, [], backward)
 
     def _gradients(self, returned):
-        """Return a gradient for each argument of the run, from the result of backward or from the parameter."""
         returned = returned if isinstance(returned, tuple) else (returned,)
         inputs, arguments = iter(self.run.call.selected(returned)), self.run.arguments
         given = [next(inputs, None) if a.parameter is None else a.parameter.grad for a in arguments]
@@ -115,15 +148,56 @@ class Scene:
         return [0.0 if g is None else float(np.sum(np.abs(g))) for g in gradients]
 
     def _putting(self, key, value):
-        """Return a function that replaces a computed value, in place if the line modifies an existing array."""
-
         def put(computed):
+            new = value(computed) if callable(value) else value
             if self.sites[key[0]].is_written and isinstance(computed, np.ndarray) and computed.flags.writeable:
-                computed[...] = value
+                computed[...] = new
                 return computed
-            return np.array(value) if isinstance(computed, np.ndarray) else value
+            return np.array(new) if isinstance(computed, np.ndarray) else new
 
         return put
+
+    def names_of(self, event):
+        site = self.site(event)
+        read = names_read(site.value if site.value is not None else site.statement)
+        if site.is_written and not site.is_overwritten:
+            read = [site.name, *names_read(site.statement)]
+        if isinstance(site.statement, ast.For):
+            read = names_read(site.statement.iter)
+        body = getattr(self.source.inner, "body", ())
+        helpers = {s.name: s for s in body if isinstance(s, FUNCTION)} if isinstance(body, list) else {}
+        return [*read, *(n for name in read if name in helpers for n in names_read(helpers[name]))]
+
+    @functools.cached_property
+    def before(self):
+        """{key: the Events of locals that are read there, by the names in the statement}."""
+        found, latest = {}, {}
+        returned = [event for event in self.plain.events if self.site(event).kind == "return"]
+        for event in [*self.locals, *returned]:
+            found[event.key] = [latest[name] for name in self.names_of(event) if name in latest]
+            if event not in returned:
+                latest[self.name(event)] = event
+        return found
+
+    def doubtful(self, event):
+        """Return the Events of the locals that an Event reads and that nothing vouches for."""
+        known = self.vouched | self.mistakes.keys()
+        return [other for other in self.reads(event, known) if other.key not in known]
+
+    def label(self, event):
+        computed = [target.name for target in self.targets if target.event.key == event.key]
+        return self.name(event) or joined(computed or ["the returned value"])
+
+    def reads(self, event, stops=()):
+        """Return the Events that an Event reads, directly or through others, which `stops` (keys) are not followed."""
+        found, pending = {}, list(self.before[event.key])
+        while pending:
+            other = pending.pop()
+            if other.key not in found:
+                found[other.key] = other
+                if other.key not in stops:
+                    pending.extend(self.before[other.key])
+        return list(found.values())
 
 
 def other_scenes(scene, rng, others):
@@ -136,19 +210,17 @@ def other_scenes(scene, rng, others):
     for sizes in ((False,),) if others else ((False,), (True,)):
         for call in other_draws(scene.run, rng, sizes, with_integers=True):
             other = _other_scene(scene, call, rng)
-            if other is not None and all(np.all(np.isfinite(truth)) for truth in other.found.truths.values()):
+            if other is not None and all(np.all(np.isfinite(truth)) for truth in other.truths.values()):
                 scenes.append(other)
                 break
     return scenes + [_other_scene(scene, other.copy(), rng) for other in others]
 
 
 def _other_scene(scene, call, rng):
-    """Return a Scene of another Call, or None if the function raises on it."""
-    verdicts = ["WRONG"] * len(scene.run.arguments)
     stream = np.random.default_rng(rng.integers(2**32))
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Scene(call, None, scene.source, scene.sites, scene.probe, stream, lambda: verdicts)
+            return Scene(call, None, scene.source, scene.sites, scene.probe, stream)
     except Exception:  # the user's code may not accept these sizes or numbers
         return None

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from gradcheck.mistakes.sources import FUNCTION, first_line, within
 
 NOT_WITHIN = "no function `backward` is defined within its forward pass, so there are no lines to examine"
-ADAPTERS = "gradcheck.adapters."
 PREFIXES, SUFFIXES = ("d", "d_", "grad_"), ("_grad", "_bar")  # of names that hold a gradient
 
 
@@ -60,23 +59,26 @@ def source_of(backward, target, name):
     forward, *functions = _pair_within(target) or [None, *closures(backward)]
     reason, candidates = f"{name}: {NOT_WITHIN}", []
     for function in functions:
-        if str(function.__module__).startswith(ADAPTERS):  # None in code that exec defines
+        if str(function.__module__).startswith("gradcheck.adapters."):  # None in code that exec defines
             continue
-        file, lines = _file(function), _lines_of(function)
+        file, lines = function.__code__.co_filename, _lines_of(function)
         if not lines:
             reason = f"{name}: the source of its backward cannot be read: there is no file {file}"
             continue
         tree, outer, inner = _node_of(function, lines)
-        if forward is not None and _file(forward) == file:
+        if forward is not None and forward.__code__.co_filename == file:
             other, _, outer = _node_of(forward, lines)
             tree = ast.Module([s for part in (tree, other) if part for s in part.body], [])
         if inner is not None and isinstance(outer, FUNCTION):
             is_whole = forward is not None or function is backward
             candidates.append(Source(file, tree, outer, inner, function, lines, is_whole, forward))
-    for is_it in (_names_a_gradient, _computes):
-        for source in filter(is_it, candidates):
+    for source in sorted(candidates, key=_names_a_gradient, reverse=True):
+        if _names_a_gradient(source) or _computes(source):
+            codes = codes_of(source.tree, source.file)
             for function in filter(None, (source.function, forward)):
-                _refuse_stale(function, source.tree, name)
+                if codes.get(_key(function.__code__)) != function.__code__:
+                    changed = f"{source.file} was changed after it was loaded"
+                    raise ValueError(f"{name}: {changed}, so it is not the source of the running code")
             return source
     raise ValueError(reason)
 
@@ -99,20 +101,12 @@ def _node_of(function, lines):
     return found[0] if len(found) == 1 else (None, None, None)
 
 
-def _refuse_stale(function, tree, name):
-    """Raise ValueError if a function's code differs from its source."""
-    file = _file(function)
-    if codes_of(tree, file).get(_key(function.__code__)) != function.__code__:
-        raise ValueError(f"{name}: {file} was changed after it was loaded, so it is not the source of the running code")
-
-
 def closures(function):
     """Yield a function and all functions in its closure, the nearest first. Methods and partials are unwrapped."""
     pending, seen = [function], set()
     while pending:
         value = pending.pop(0)
-        if isinstance(value, functools.partial):
-            value = value.func
+        value = value.func if isinstance(value, functools.partial) else value
         value = getattr(value, "__func__", value)
         if isinstance(value, types.FunctionType) and id(value) not in seen:
             seen.add(id(value))
@@ -151,16 +145,10 @@ def codes_of(tree, file):
     return codes
 
 
-def own_statements(function):
-    """Return the statements of a function, also within `if`, `for` and so on, but not those of inner functions."""
-    return [node for node in within(function) if isinstance(node, ast.stmt)]
-
-
 def names_read(node):
     """Return the names that an expression or statement reads, in order."""
-    names = [n.target if isinstance(n, ast.NamedExpr) else n for n in ast.walk(node)]
-    stored = [n.target for n in ast.walk(node) if isinstance(n, ast.NamedExpr)]
-    names = [n for n in names if isinstance(n, ast.Name) and (isinstance(n.ctx, ast.Load) or n in stored)]
+    named = [n.target for n in ast.walk(node) if isinstance(n, ast.NamedExpr)]
+    names = [n for n in ast.walk(node) if isinstance(n, ast.Name) and (isinstance(n.ctx, ast.Load) or n in named)]
     return list(dict.fromkeys(n.id for n in names))
 
 
@@ -176,41 +164,30 @@ def gradient_of(name, prefixes=PREFIXES):
 
 
 def _names_a_gradient(source):
-    """Return True if a backward pass binds a name like dx, or returns an expression that contains one."""
     if isinstance(source.inner, ast.Lambda):
         return any(map(is_gradient, names_read(source.inner.body)))
-    statements = own_statements(source.inner)
-    names = [n.id for s in statements for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-    returned = [name for s in statements if isinstance(s, ast.Return) and s.value for name in names_read(s)]
+    nodes = list(within(source.inner))
+    names = [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    returned = [name for n in nodes if isinstance(n, ast.Return) and n.value for name in names_read(n)]
     return any(map(is_gradient, [*names, *returned]))
 
 
 def _computes(source):
     """Return True if a backward pass computes with its argument, or passes it to a library: `return g @ w.T`."""
-    arguments = source.inner.args
-    given = {source.parameter or (arguments.vararg.arg if arguments.vararg else "")}
-    for node in ast.walk(source.inner):
-        is_copy = isinstance(node, ast.Assign) and not any(isinstance(n, ast.Call) for n in ast.walk(node.value))
-        if is_copy and given & {*names_read(node.value)}:
-            given |= {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
-        is_operation = isinstance(node, (ast.BinOp, ast.UnaryOp))
-        is_operation |= isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-        if is_operation and given & {*names_read(node)}:
-            return True
-    return False
+    return any(
+        isinstance(node, (ast.BinOp, ast.UnaryOp))
+        or (isinstance(node, ast.Call) and hasattr(node.func, "attr") and source.parameter in names_read(node))
+        for node in ast.walk(source.inner)
+    )
 
 
 def _key(code):
     return code.co_firstlineno, code.co_name
 
 
-def _file(function):
-    return function.__code__.co_filename
-
-
 def _lines_of(function):
-    linecache.checkcache(_file(function))
-    return linecache.getlines(_file(function))
+    linecache.checkcache(function.__code__.co_filename)
+    return linecache.getlines(function.__code__.co_filename)
 
 
 @functools.lru_cache(maxsize=32)

@@ -9,64 +9,54 @@ import numpy as np
 
 from gradcheck.central_differences import estimate, line_along, scales_of, step_of
 from gradcheck.complex_step import STEP, ComplexStep, NotComplexSafe
-from gradcheck.lines.probe import OUTPUT, close, is_real_array
+from gradcheck.lines.instrument import OUTPUT, close, is_real_array
 
 MOST = 3000  # entries, each of which is perturbed separately
 EXACT, APPROXIMATE = 1e-9, 2e-6  # relative errors of a gradient that counts as true
 DIRECTIONS = 2
-NUMERIC = (np.ndarray, np.inexact, float, complex)
-SMOOTH = 1e-4  # bound on the relative difference of the one-sided derivatives of a smooth function
 
 
 class Truth:
     """The derivatives at the places of a Run's forward pass, under a Probe.
 
-    A place `at` is the key of an Event or the position of an argument, and `array` is the value there.
+    A place `at` is the key of an Event or the position of an argument, and `array` is the value there. If `held`,
+    {key: value}, is given, these values are kept constant.
     """
 
     def __init__(self, run, probe, forward, rng):
-        self.run, self.probe, self.rng = run, probe, rng
+        self.run, self.probe, self.rng, self.known = run, probe, rng, {}
         self.step = ComplexStep(run.call, run.arguments, run.y)
-        self.known = {}
         if not self._is_complex_safe({event.key for event in forward}):
             self.step = None
 
-    @property
-    def resolution(self):
-        """Return the relative error of the true gradients."""
-        return EXACT if self.step else APPROXIMATE
+    def same(self, a, b, array):
+        return close(a, b, EXACT if self.step else APPROXIMATE, self._floor(array))
 
-    def floor(self, array):
-        """Return the largest rounding error of a gradient of this array."""
+    def _floor(self, array):
         return (1 if self.step else 100) * self.run.rounding / _scale(array)
 
-    def same(self, a, b, array):
-        """Return True if two gradients of an array are equal up to their errors."""
-        return close(a, b, self.resolution, self.floor(array))
-
     def is_gradient(self, value, at, array, held=None):
-        """Return True if a value is the true gradient, along random directions. `held` is as in `slopes`."""
+        """Return True if a value is the true gradient, along random directions."""
         if not is_real_array(value) or np.shape(value) != np.shape(array) or not np.all(np.isfinite(value)):
             return False
         for _ in range(DIRECTIONS):
             v = np.where(np.isfinite(array), self.rng.standard_normal(np.shape(array)), 0.0)
             exact, doubt = self.along(at, array, v, held)
             size = float(np.sum(np.abs(value * v))) + abs(exact)
-            error = abs(float(np.sum(value * v)) - exact)
-            if not error <= self.resolution * size + doubt + self.floor(array) * float(np.sum(np.abs(v))):
+            allowed = (EXACT if self.step else APPROXIMATE) * size + self._floor(array) * float(np.sum(np.abs(v)))
+            if not abs(float(np.sum(value * v)) - exact) <= allowed + doubt:
                 return False
         return True
 
-    def entries(self, at, array, held=None):
+    def entries(self, at, array):
         """Return the true gradient, entry by entry, or None if there are too many."""
-        key = at, tuple(sorted(held or {}))
-        if np.size(array) <= MOST and key not in self.known:
-            self.known[key] = np.zeros(np.shape(array))
+        if np.size(array) <= MOST and at not in self.known:
+            self.known[at] = np.zeros(np.shape(array))
             for index in map(tuple, np.argwhere(np.isfinite(array))):
                 v = np.zeros(np.shape(array))
                 v[index] = 1.0
-                self.known[key][index] = self.along(at, array, v, held)[0]
-        return self.known.get(key)
+                self.known[at][index] = self.along(at, array, v)[0]
+        return self.known.get(at)
 
     def along(self, at, array, v, held=None):
         """Return (derivative of L along v at a place, its uncertainty)."""
@@ -79,38 +69,29 @@ class Truth:
     def slopes(self, at, array, v, held=None, is_recorded=True):
         """Return (derivative of L, its uncertainty, {key: derivative of a value of forward}) along v at a place.
 
-        The values in `held`, {key: value}, are kept constant. Raises NotComplexSafe if the complex step does not apply.
+        Raises NotComplexSafe if the complex step does not apply.
         """
         self.run.call.keep_to_time()
         changes = {key: _holding(value) for key, value in (held or {}).items()}
         if self.step is None:
-            here, slopes = self._by_differences(at, array, v, changes)
-            return here.value, 10 * here.uncertainty, slopes
+            return self._by_differences(at, array, v, changes)
         if not isinstance(at, int):
             changes[at] = lambda value: value + 1j * STEP * v
         with self.probe.running(changes, is_recorded=is_recorded) as events:
             y = self.step.along({at: v} if isinstance(at, int) else {})
-        slopes = {e.key: np.imag(e.value) / STEP for e in events or () if isinstance(e.value, NUMERIC)}
-        slopes[OUTPUT, 0] = y
+        numbers = [e for e in events or () if isinstance(e.value, (np.ndarray, np.inexact, float, complex))]
+        slopes = {e.key: np.imag(e.value) / STEP for e in numbers} | {(OUTPUT, 0): y}
         return float(np.sum(self.run.dy * y)), 0.0, slopes
 
-    def is_plain(self, at, array):
-        """Return True if the gradient is known exactly and there is no kink, so that any other value is wrong."""
-        if self.step is None:
-            return False
-        here, _ = self._by_differences(at, array, self.rng.standard_normal(np.shape(array)), {})
-        size = abs(here.left) + abs(here.right) + here.noise + self.run.rounding
-        return bool(abs(here.right - here.left) <= SMOOTH * size + 4 * here.noise)
-
-    def _by_differences(self, at, array, v, changes):
-        """Return (Estimate of the derivative of L, {key: derivative of a value of forward})."""
+    def _by_differences(self, at, array, v, changes=()):
+        """Return the same as `slopes`, by central differences."""
         h, points = step_of(_scale(array)), {}
         if isinstance(at, int):
             output = line_along(self.run.call, self.run.arguments[at].array, v)
 
         def line(t):
             moved = {} if isinstance(at, int) else {at: lambda value: value + t * v}
-            with self.probe.running(changes | moved) as events:
+            with self.probe.running({**dict(changes), **moved}) as events:
                 y = output(t) if isinstance(at, int) else np.array(self.run.call.evaluate()[0], np.float64)
             points[t] = {e.key: np.asarray(e.value) for e in events if is_real_array(e.value)} | {(OUTPUT, 0): y}
             return y
@@ -122,7 +103,7 @@ class Truth:
             if all(np.shape(other) == value.shape for other in others):
                 with np.errstate(all="ignore"):
                     slopes[key] = (8 * (value - others[0]) - (others[1] - others[2])) / (12 * h)
-        return here, slopes
+        return here.value, 10 * here.uncertainty, slopes
 
     def _is_complex_safe(self, keys):
         """Return True if the complex step applies, reaches the same probes, and agrees with central differences."""
@@ -132,11 +113,11 @@ class Truth:
             if {event.key for event in events} != keys:
                 return False
             for i, argument in enumerate(self.run.arguments):
-                if argument.array.size:
-                    v = self.rng.standard_normal(argument.array.shape)
-                    here, _ = self._by_differences(i, argument.array, v, {})
-                    if np.isfinite(here.uncertainty) and not here.allows(self.slopes(i, argument.array, v)[0]):
-                        return False
+                v = self.rng.standard_normal(argument.array.shape)
+                value, doubt, _ = self._by_differences(i, argument.array, v)
+                gap = abs(value - self.slopes(i, argument.array, v)[0])
+                if np.isfinite(doubt) and gap > doubt + APPROXIMATE * abs(value) + self.run.rounding:
+                    return False
         except NotComplexSafe:
             return False
         return True
@@ -149,5 +130,4 @@ def _scale(array):
 
 
 def _holding(value):
-    """Return a function that replaces an array with `value`, which becomes complex if the array is complex."""
     return lambda now: value.astype(np.complex128) if np.iscomplexobj(now) and isinstance(now, np.ndarray) else value

@@ -42,6 +42,8 @@ NO_MULTIPLE = "{{B:an array}} * {}({{A}}) over {{K:axis}} is not subtracted"
 
 SUBTRACTED = {"rank": 4, "A": "summable", "B": "arrays", "K": "axes"}
 NO_SUM, OVER = "the {} over {{K:axis}} is missing", {"rank": 2, "K": "axes"}
+INDEX = {"I": "unplanted"}
+NEXT_TO = (("I", "I + 1", "before"), ("I", "I - 1", "after"), ("I + 1", "I", "after"), ("I - 1", "I", "before"))
 
 STATEMENTS = [
     mistake("term dropped", "A += B", "pass", "{B:a term} is not added to {A:the sum}"),
@@ -129,6 +131,16 @@ EXPRESSIONS = [
     mistake("mask forgotten", "~A", "A", "{A} stands where ~{A} belongs", A="mask"),
     mistake("mask forgotten", "A", "~A", "{wrong} stands where {A} belongs", A="unplanted"),
     mistake("mask forgotten", "A[I]", "A", "{A} is taken whole where a part of it belongs", A="entries"),
+    *(
+        mistake(
+            "constant changed",
+            f"A[{right}]",
+            f"A[{wrong}]",
+            f"{{wrong}} stands where the entry {side} it belongs",
+            **INDEX,
+        )
+        for right, wrong, side in NEXT_TO
+    ),
     mistake("mask forgotten", "np.where(C, A, B)", "A", "{A} is not limited to {C:a mask}"),
     mistake("mask forgotten", "np.where(C, A, B)", "B", "{B} is not limited to {C:a mask}"),
     mistake("mask forgotten", "np.where(C, A, B)", "np.where(C, B, A)", BRANCHES),

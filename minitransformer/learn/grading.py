@@ -41,7 +41,7 @@ NEEDED_LATER = (  # imported once, before the first request, so that no child ha
     "gradcheck.diagnosis",
     "gradcheck.lines",
     "gradcheck.leftovers",
-    "gradcheck.shape_errors",
+    "gradcheck.lines.shapes",
 )
 
 

@@ -5,9 +5,10 @@ import re
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from right_functions import STYLES
 
 import gradcheck
-from gradcheck import Call, GradientError, check
+from gradcheck import GradientError, check
 from gradcheck.html import report_html
 
 
@@ -57,43 +58,6 @@ def batch_norm(x, gamma, *, eps=1e-5, forget_eps=False):
     return gamma * x_hat, backward
 
 
-def cumulative_product(x):
-    y = np.cumprod(x, axis=-1)
-
-    def backward(dy):
-        return np.flip(np.cumsum(np.flip(dy * y, -1), axis=-1), -1) / x
-
-    return y, backward
-
-
-def sort(x):
-    order = np.argsort(x, axis=-1)
-
-    def backward(dy):
-        dx = np.zeros_like(x)
-        np.put_along_axis(dx, order, dy, axis=-1)
-        return dx
-
-    return np.take_along_axis(x, order, axis=-1), backward
-
-
-def recurrent(x, w, u):
-    h = [np.zeros((x.shape[1], u.shape[0]))]
-    for step in x:
-        h.append(np.tanh(step @ w + h[-1] @ u))
-
-    def backward(dy):
-        dx, dw, du, dh = np.zeros_like(x), np.zeros_like(w), np.zeros_like(u), np.zeros_like(h[0])
-        for t in reversed(range(len(x))):
-            da = (dh + dy[t]) * (1 - h[t + 1] ** 2)
-            dx[t], dh = da @ w.T, da @ u.T
-            dw += x[t].T @ da
-            du += h[t].T @ da
-        return dx, dw, du
-
-    return np.stack(h[1:]), backward
-
-
 def length(x):
     y = np.linalg.norm(x, axis=-1)
 
@@ -103,22 +67,19 @@ def length(x):
     return y, backward
 
 
-RIGHT = {
-    "convolution": Call(convolution, normal(2, 3, 7), normal(4, 3, 3)),
-    "convolution of an image": Call(image_convolution, normal(5, 6), normal(2, 3)),
-    "batch norm": Call(batch_norm, normal(6, 4), normal(4)),
-    "cumulative product": Call(cumulative_product, normal(2, 5)),
-    "sort": Call(sort, normal(2, 6)),
-    "a recurrent network": Call(recurrent, normal(4, 2, 3), normal(3, 5), normal(5, 5)),
-    "norm": Call(length, normal(4, 3)),
-}
+RIGHT = [
+    *STYLES,
+    (convolution, (normal(2, 3, 7), normal(4, 3, 3))),
+    (image_convolution, (normal(5, 6), normal(2, 3))),
+    (batch_norm, (normal(6, 4), normal(4))),
+    (length, (normal(4, 3),)),
+]
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_right_gradients_are_right(name):
-    call = RIGHT[name]
-    for seed in range(3):
-        assert check(call.target, *call.inputs, seed=seed).is_right
+@pytest.mark.parametrize("function, inputs", RIGHT)
+def test_right_gradients_are_right(function, inputs):
+    for seed in range(2):
+        assert check(function, *inputs, seed=seed).is_right
 
 
 def with_error(function, slope, error=lambda x: 0.0):
@@ -148,32 +109,15 @@ def test_a_period_far_shorter_than_the_first_step_deceives_nobody(name, size):
     x = size * (1 + 0.1 * np.abs(normal(3, 4)))
     report = check(with_error(function, slope), x, rtol=1e-5)
     assert report.is_right and bool(report.notes) == (name == "sawtooth")
-    with pytest.raises(GradientError) as caught:
-        check(with_error(function, slope, slope), x, rtol=1e-5)
-    wrong = caught.value.report["x"]
-    assert wrong.verdict == "WRONG" and wrong.analytic == pytest.approx(2 * wrong.numeric)
-
-
-@pytest.mark.parametrize("name", PERIODIC)
-@pytest.mark.parametrize("size", [1e2, 3e4, 1e6])
-def test_where_only_a_sample_is_compared_it_deceives_nobody_either(name, size):
-    function, slope = PERIODIC[name]
-    x = size * (1 + 0.1 * np.abs(normal(3, 4)))
-    for error in (0.0, 1e-8):  # the adjoint identity holds to all digits, or within the tolerance
+    for error in (0.0, 1e-8):  # in a sample, where the adjoint identity holds to all digits, or within the tolerance
         right = with_error(function, slope, lambda x, error=error: error * slope(x))
         assert check(right, x, rtol=1e-5, max_entries=5).is_right
-    with pytest.raises(GradientError) as caught:
-        check(with_error(function, slope, lambda x: 1e-3 * slope(x)), x, rtol=1e-5, max_entries=5)
-    assert caught.value.report["x"].verdict == "WRONG"
-
-
-@pytest.mark.parametrize("name", PERIODIC)
-@pytest.mark.parametrize("size", [1e2, 3e4, 1e6])
-def test_a_jacobian_is_not_deceived_either(name, size):
-    function, slope = PERIODIC[name]
-    x = size * (1 + 0.1 * np.abs(normal(3)))
-    found = gradcheck.jacobian(function, x)
-    assert_allclose(found, np.diag(slope(x)), rtol=1e-6, atol=1e-9)
+    for share, most in ((1.0, 200), (1e-3, 5)):
+        with pytest.raises(GradientError) as caught:
+            check(with_error(function, slope, lambda x, s=share: s * slope(x)), x, rtol=1e-5, max_entries=most)
+        assert caught.value.report["x"].verdict == "WRONG"
+    found = gradcheck.jacobian(function, x[0, :3])
+    assert_allclose(found, np.diag(slope(x[0, :3])), rtol=1e-6, atol=1e-9)
     assert found.oracle == ("central differences" if name == "sawtooth" else "the complex step")
 
 
@@ -322,12 +266,6 @@ def test_an_output_that_the_next_forward_pass_overwrites_is_a_fault():
 
     with pytest.raises(GradientError, match="thrifty: another forward pass overwrites y: 6 entries"):
         check(thrifty, normal(2, 3))
-
-
-def test_random_numbers_in_backward_are_thought_of():
-    rng = np.random.default_rng(0)
-    with pytest.raises(GradientError, match=r"a second backward.* forward saved for it, or draws random numbers"):
-        check(lambda x: (x, lambda dy: dy * rng.random(dy.shape)), normal(3))
 
 
 def test_a_gradient_that_depends_on_how_often_the_function_was_called_is_a_fault():

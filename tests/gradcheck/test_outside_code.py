@@ -100,4 +100,4 @@ def test_the_wrong_line_of_most_mutants_is_found_and_rarely_another_one(placed):
     found = sum((placed(name, 18) for name in outside_code.CASES), Counter())
     assert found.total() >= 120
     assert found["right"] >= 0.8 * found.total(), found
-    assert found["elsewhere"] <= 0.04 * found.total(), found  # the goal is 2 %; 5 of 144 are found elsewhere
+    assert found["elsewhere"] <= 0.02 * found.total(), found

@@ -21,7 +21,7 @@ def said(function, *inputs, **options):
 # Entries that were not compared
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", [0, 1])
 def test_an_error_outside_the_compared_entries_is_not_said_to_be_small(seed):
     def square(x):
         def backward(dy):
@@ -36,7 +36,7 @@ def test_an_error_outside_the_compared_entries_is_not_said_to_be_small(seed):
     assert "off by no more than" not in message
 
 
-@pytest.mark.parametrize("seed", range(14))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_gradient_that_is_wrong_at_ties_alone_is_not_said_to_be_reversed(seed):
     def largest(x):
         top = x.max()
@@ -152,14 +152,16 @@ def without_either(dout, cache):
 
 
 @pytest.mark.parametrize(
-    "backward, place, mistake",
+    "backward, line, shapes",
     [
-        (without_transpose, "`dx = dout @ w`: dout has shape (4, 2), w has shape (3, 2)", "; w is not transposed"),
-        (without_sum, "`db += dout`: db has shape (2,), dout has shape (4, 2)", "; the sum over axis 0 is missing"),
-        (without_either, "`dx = dout @ w`: dout has shape (4, 2), w has shape (3, 2)", ""),
+        (without_transpose, "dx = dout @ w", "dout has shape (4, 2), w has shape (3, 2); w is not transposed"),
+        (without_sum, "db += dout", "db has shape (2,), dout has shape (4, 2); the sum over axis 0 is missing"),
+        (without_either, "dx = dout @ w", "dout has shape (4, 2), w has shape (3, 2)"),
     ],
 )
-def test_an_error_of_shapes_comes_with_its_line_and_with_the_mistake_that_explains_it(backward, place, mistake):
-    message = said(from_pair(product_forward, backward), normal(4, 3), normal(3, 2), normal(2))
-    line = backward.__code__.co_firstlineno + (3 if "db" in place else 2)
-    assert message == f"product_forward: backward raises ValueError in line {line}, {place}{mistake}"
+def test_an_error_of_shapes_comes_with_its_line_and_with_the_mistake_that_explains_it(backward, line, shapes):
+    call = from_pair(product_forward, backward), normal(4, 3), normal(3, 2), normal(2)
+    number = backward.__code__.co_firstlineno + (3 if "db" in line else 2)
+    assert said(*call) == f"product_forward: backward raises ValueError in line {number}, `{line}`: {shapes}"
+    row = gradcheck.steps(*call).first_wrong
+    assert (row.name, row.line, row.sentence) == (line[:2], number, f"it raises ValueError: {shapes}")

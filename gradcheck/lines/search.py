@@ -1,0 +1,306 @@
+"""Find the values to blame: the first locals of backward whose replacement with a true value mends a gradient.
+
+The search runs if a returned gradient is wrong, on at least two draws:
+
+1. The name of a local restricts its true values. `dx` and `dx2` may be gradients of x: the whole one, or that along
+   some of the paths. `dzdv` may be the derivative of z with respect to v. A name without the prefix of a gradient may
+   be any quantity of the forward pass (quantities.py).
+2. A local that has one of these values on every draw is right, unless a typical mistake would give it this value too.
+3. The others are tried in the order of the program. If a true value makes a wrong gradient right and no right one
+   wrong, on every draw, the local is to blame. It then holds that value, and the search is repeated.
+4. The returned gradients that remain wrong are to blame themselves.
+
+Correct code may call `dh` the gradient along one of two paths, and add the other one later. Its value is not ∂L/∂h, but
+replacing it mends nothing, so it is not blamed.
+"""
+
+import ast
+import functools
+import itertools
+import re
+
+import numpy as np
+
+from gradcheck.lines.instrument import OUTPUT, close, is_real_array
+from gradcheck.lines.quantities import GRADIENT, LENGTH, SLOPE, VALUE, WHOLE, quantities_of, without_ones
+from gradcheck.lines.source import PREFIXES, gradient_of, names_read
+
+CHANGING = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare, ast.Lambda)  # other statements copy a value
+SCALING = (ast.Mult, ast.Div, ast.MatMult)
+MOST_MISTAKES = 3
+DRAWS = 2  # further draws on which a local is compared with quantities
+EQUAL = 1e-7  # relative
+OWN = "the gradient of the name"  # the label of the true value of a Target
+
+
+def find_mistakes(scenes):
+    """Fill in the `mistakes`, `vouched` and `rivals` of the Scenes, and the truths of the locals that are known."""
+    search = _Search(scenes[: 1 + DRAWS])
+    for _ in range(MOST_MISTAKES):
+        if not search.find_mistake():
+            break
+    search.close()
+    for other in scenes[1 + DRAWS :]:
+        other.vouched = scenes[0].vouched
+        other.mistakes = {place: other.truths[place] for place in scenes[0].mistakes if place in other.truths}
+
+
+class _Search:
+    """The search for mistakes among the locals, which are Targets of the first Scene."""
+
+    def __init__(self, scenes):
+        self.scenes, self.scene, targets = scenes, scenes[0], scenes[0].targets
+        self.known = self.scene.names.keys()
+        self.local = [t for t in targets if t.name and t.key and _is_numeric(t.event.value)]
+        self.local = [t for t in self.local if not is_start(self.scene, t.event)]
+        self.names = {target.name for target in self.local}
+        self.own = {target.place for target in targets if target.place in self.scene.truths}
+        held = {place: self.scene.truths[place] for place in self.own if isinstance(place, tuple)}
+        self.counted = {target.place for target in targets if target.is_final}
+        self.counted |= self.scene.right(self.scene.plain) | self.scene.right(self.scene.backward(held))
+
+    @functools.cached_property
+    def tables(self):
+        """The quantities of each draw."""
+        names = self.names | {of for name in self.names for of in gradient_of(name, (*PREFIXES, "D"))}
+        values = [[s.plain.values[t.key] for t in self.local if t.key in s.plain.values] for s in self.scenes]
+        return [quantities_of(s, map(np.shape, here), names) for s, here in zip(self.scenes, values, strict=True)]
+
+    @functools.cached_property
+    def labels(self):
+        """The labels of the quantities that all draws have, with one label for each length."""
+        labels = {}
+        for label, quantity in self.tables[0].items():
+            if all(label in table for table in self.tables):
+                lengths = tuple(float(table[label].array) for table in self.tables if quantity.kind == LENGTH)
+                labels.setdefault(lengths or label, label)
+        return list(labels.values())
+
+    @functools.cached_property
+    def claimed(self):
+        truths = [self.scene.truths[t.place] for t in self.local if t.place in self.own and not t.is_final]
+        truths.append(self.scene.run.dy)
+        return {k for k in self.labels if any(_fits(self.tables[0][k].array, truth) for truth in truths)}
+
+    def find_mistake(self):
+        """Find the first wrong local and record its true value. Return False if there is none.
+
+        If its value is a quantity that its name allows, the local may be right, and a later one wrong. The first such
+        local is then recorded as its rival.
+        """
+        found = self._mistakes()
+        target, truths = next(found, (None, ()))
+        if target is None:
+            return False
+        values = [scene.mended().values.get(target.key) for scene in self.scenes]
+        if target.key not in self.own and any(label[0] != LENGTH for label in self._equal(target.name, values)):
+            self.scene.rivals.update((target.key, other.event) for other, _ in itertools.islice(found, 1))
+        for scene, value in zip(self.scenes, truths, strict=True):
+            scene.mistakes[target.key] = value
+        return True
+
+    def _mistakes(self):
+        """Yield (Target, true value on each draw) for the locals whose replacement mends a gradient."""
+        passed = [scene.mended() for scene in self.scenes]
+        if {t.place for t in self.scene.targets if t.is_final and t.place in self.own} <= self.scene.right(passed[0]):
+            return
+        unknown = [t for t in self.local if t.key not in self.scene.mistakes]
+        for target in itertools.takewhile(lambda t: t.key in self.own, unknown):  # no quantities are needed for these
+            truths = next(self._candidates(target))
+            if self._mend(passed, target.key, truths):
+                yield target, truths
+        vouched = self._vouched(passed)
+        partial = [t for t in unknown if t.key in vouched and self._is_accumulated(t)]
+        whole = [t for t in unknown if t.key in vouched & self.own - self.scene.right(passed[0])]
+        doubtful = [t for t in unknown if t.key not in vouched or t in whole]
+        behind, keys = [], {target.key for target in partial}
+        for target in doubtful:
+            if keys & {event.key for event in self.scene.before[target.key]}:
+                behind.append(target)
+                keys.add(target.key)
+        for target in (*(t for t in doubtful if t not in behind), *partial, *behind):
+            for truths in itertools.islice(self._candidates(target), 1 if target in whole else None):
+                if self._mend(passed, target.key, truths):
+                    yield target, truths
+                    break
+
+    def _candidates(self, target):
+        if target.key in self.own:
+            yield [scene.truths.get(target.key) for scene in self.scenes]
+        here = [scene.plain.values.get(target.key) for scene in self.scenes]
+        labels = () if target.is_final else self._allowed(target.name)
+        for of_another_shape, label in itertools.product((False, True), labels):
+            yield [_truth(table[label], e, of_another_shape) for table, e in zip(self.tables, here, strict=True)]
+
+    def _mend(self, passed, key, truths):
+        """Return True if true values make a gradient right that is wrong in a Passed, and no right one wrong."""
+        for scene, before, truth in zip(self.scenes, passed, truths, strict=True):
+            right = scene.right(before, key) & self.counted
+            if truth is None or not right < scene.right(scene.mended({key: truth}), key) & self.counted:
+                return False
+        return True
+
+    def _vouched(self, passed):
+        return {t.key for t in self.local if self._is_vouched(t, [one.values.get(t.key) for one in passed])}
+
+    def _is_vouched(self, target, values):
+        if target.key in self.scene.mistakes or not all(map(_is_numeric, values)):
+            return False
+        pairs = list(zip(self.scenes, values, strict=True))
+        if target.name == self.scene.source.parameter:
+            return all(close(value, scene.run.dy, EQUAL) for scene, value in pairs)
+        if target.key in self.own:
+            there = [(scene, value) for scene, value in pairs if target.key in scene.truths]
+            is_right = all(s.truth.same(value, s.truths[target.key], target.array) for s, value in there)
+            if is_right or target.is_final:
+                return is_right
+        return any(self._vouches(label, target) for label in self._equal(target.name, values))
+
+    def _equal(self, name, values):
+        """Yield the labels of the quantities that a name allows and that it equals on every draw."""
+        for label in self._allowed(name) if all(map(_is_numeric, values)) else ():
+            if all(_fits(table[label].array, value) for table, value in zip(self.tables, values, strict=True)):
+                yield label
+
+    def _vouches(self, label, target):
+        """Return True if equality with this quantity shows that a local is right.
+
+        It does not if a typical mistake produces the same value. With a missing factor, a local often equals the
+        gradient of another name. Without its upstream gradient, it equals the derivative of the output.
+        """
+        quantity, name = self.tables[0][label], target.name
+        if quantity.kind == VALUE:
+            return label == (VALUE, name) or (name not in self.known and not _changes(self.scene, target.event))
+        if quantity.kind == SLOPE:
+            return bool(_pairs(name)) and quantity.by != OUTPUT
+        if quantity.kind == LENGTH or "total" in label or self._is_scaled_next(target):
+            return False
+        of, shape = self._known_gradient(name), without_ones(np.shape(target.event.value))
+        if of is not None and shape != without_ones(np.shape(self.scene.names[of][-1].value)):
+            return False  # the sum over the other axes may be missing
+        is_meant = of is None or of in quantity.of or target.key in self.own
+        return quantity.kind == WHOLE or (is_meant and label not in self.claimed)
+
+    def _is_scaled_next(self, target):
+        """Return True if the next line that binds the name scales its value. A factor may be missing in either line."""
+        alike = [t.event for t in self.scene.targets if t.name == target.name]
+        later = [e for e in alike[alike.index(target.event) + 1 :] if e.site != target.event.site]
+        if not later or target.name not in self.scene.names_of(later[0]):
+            return False
+        statement = self.scene.site(later[0]).statement
+        if isinstance(statement, ast.AugAssign):
+            return isinstance(statement.op, SCALING)
+        products = [n for n in ast.walk(statement) if isinstance(n, ast.BinOp) and isinstance(n.op, SCALING)]
+        return any(target.name in names_read(product) for product in products)
+
+    def _is_accumulated(self, target):
+        """Return True if a name is computed at several lines, so that each value may be a partial gradient."""
+        is_computed = isinstance(self.scene.site(target.event).statement, ast.AugAssign)
+        is_computed |= _changes(self.scene, target.event)
+        return is_computed and len({t.event.site for t in self.local if t.name == target.name}) > 1
+
+    @functools.cache  # noqa: B019 (a search ends with its report)
+    def _allowed(self, name):
+        """Return the labels of the quantities that a name allows."""
+        rest, of = gradient_of(name, (*PREFIXES, "D")), self._known_gradient(name)
+        if not rest or (name[0] == "D" and of is None):
+            return [label for label in self.labels if label[0] != WHOLE]
+        pairs = _pairs(name)
+        if of is None and any(a in self.known or b in self.known for a, b in pairs):
+            return [label for label in self.labels if self._is_slope(self.tables[0][label], pairs)]
+        gradients = [(k, self.tables[0][k]) for k in self.labels if k[0] == GRADIENT]
+        exact = [k for k, quantity in gradients if of is None or of in quantity.of]
+        near = [k for k, quantity in gradients if of in quantity.within - quantity.of]
+        rest = [k for k in self.labels if k[0] == WHOLE and k[1] in rest]
+        return [*exact, *rest, *near, *(k for k in self.labels if of is None and k[0] not in (GRADIENT, WHOLE))]
+
+    def _known_gradient(self, name):
+        """Return the forward name X if a name has the form dX or dX2, or None."""
+        rest = gradient_of(name, (*PREFIXES, "D"))
+        return next((x for x in (*rest, *(x.rstrip("_0123456789") for x in rest)) if x in self.known), None)
+
+    def _is_slope(self, quantity, pairs):
+        """Return True if a quantity fits one of the pairs (A, B) of a name `dAdB`."""
+        if quantity.kind == GRADIENT:
+            return any(a not in self.known and b in quantity.of for a, b in pairs)
+        for a, b in pairs if quantity.kind == SLOPE else ():
+            claimed = {y for name in self.names for x, y in _pairs(name) if x == a and y in self.known}
+            is_by_b = b in quantity.of if b in self.known else not (quantity.of and quantity.of <= claimed)
+            if is_by_b and (a not in self.known or a == quantity.by):
+                return True
+        return quantity.kind == LENGTH
+
+    def close(self):
+        """Record the results in the Scenes."""
+        passed = [scene.mended() for scene in self.scenes]
+        vouched = self._vouched(passed)
+        for scene, one in zip(self.scenes, passed, strict=True):
+            scene.vouched = vouched | {t.key for t in scene.targets if self._is_settled(scene, t)}
+            for target in scene.targets:
+                key = target.key
+                is_new = key in vouched and key not in scene.truths and key in one.values
+                if is_new or (key in scene.mistakes and scene.mistakes[key] is not scene.truths.get(key)):
+                    scene.truths[key] = scene.mistakes.get(key, one.values.get(key))
+                    target.at, target.array, target.reason = None, np.asarray(target.event.value), ""
+            right = scene.right(one)
+            finals = [t for t in scene.targets if t.is_final and t.place in scene.truths and t.place not in right]
+            scene.mistakes |= {t.place: scene.truths[t.place] for t in finals if not t.outside}
+            scene.wrong |= scene.truths.keys() - scene.right(scene.plain)
+
+    def _is_settled(self, scene, target):
+        """Return True for the length of an axis, and for an object that is only copied."""
+        name, value = target.name, target.event.value
+        arrays = [e.value for e in scene.forward if isinstance(e.value, np.ndarray)]
+        if type(value) is int and any(value in (*array.shape, array.size) for array in arrays):
+            return not self._known_gradient(name) and not any(b in self.known for _, b in _pairs(name))
+        return not is_real_array(value) and not _changes(scene, target.event)
+
+
+def _changes(scene, event):
+    return any(isinstance(node, CHANGING) for node in ast.walk(scene.site(event).statement))
+
+
+def _is_numeric(value):
+    is_array = isinstance(value, (np.ndarray, np.generic, float, int)) and not isinstance(value, bool)
+    return is_array and np.asarray(value).dtype.kind in "fib"
+
+
+def is_start(scene, event):
+    """Return True for a loop counter, and for an array of zeros that is filled later."""
+    site = scene.site(event)
+    made = getattr(getattr(site.value, "func", None), "attr", "")
+    return isinstance(site.statement, ast.For) or made.startswith(("zeros", "empty"))
+
+
+def _pairs(name):
+    """Return each (A, B) for which a name has the form dAdB."""
+    splits = [(name[1 : m.start()].strip("_"), name[m.end() :].strip("_")) for m in re.finditer("d", name)]
+    return [(a, b) for a, b in splits if name[0] == "d" and a and b]
+
+
+def _truth(quantity, value, of_another_shape):
+    """Return the value that a local has if it equals a quantity, or None if it cannot equal it."""
+    array, shape = quantity.array, np.shape(value)
+    if value is None or (of_another_shape and (quantity.kind == LENGTH or not array.ndim or shape == array.shape)):
+        return None
+    if quantity.kind == LENGTH and not shape and (array > 1) != (value > 1):
+        return None
+    return array if of_another_shape or quantity.kind == WHOLE else _as(array, value)
+
+
+def _fits(array, value):
+    truth = _as(array, value)
+    return truth is not None and close(value, truth, EQUAL)
+
+
+def _as(array, value):
+    """Return an array in the shape of a value, or None if the shapes differ by more than axes of length 1."""
+    if without_ones(array.shape) != without_ones(np.shape(value)):
+        return None
+    if isinstance(value, np.ndarray):
+        array = array.reshape(value.shape)
+        return array.astype(value.dtype) if value.dtype.kind in "ib" else array
+    number = array.item()
+    if isinstance(value, (int, np.integer)):
+        return int(number) if number.is_integer() else None
+    return number

@@ -1,0 +1,121 @@
+"""Explain a ValueError that NumPy raises in a backward pass because of shapes: the line, the shapes, and the mistake.
+
+The parts of the line are evaluated again to find the failing operation. A mistake of the table, such as a missing
+transpose or sum, is named only if backward, with the line corrected, returns the right gradients.
+"""
+
+import ast
+import copy
+import linecache
+import re
+
+import numpy as np
+
+from gradcheck.contract import arguments_of
+from gradcheck.examination import examine
+from gradcheck.judgement import Terms
+from gradcheck.lines.instrument import bound, planted
+from gradcheck.lines.report import WRONG, StepRow, StepsReport, equation_in
+from gradcheck.lines.source import names_read, source_of
+from gradcheck.mistakes import Reader, exchanged
+from gradcheck.mistakes.repairing import Names, repairs
+
+ABOUT_SHAPES = re.compile(
+    r"broadcast|core dimension|not aligned|reshape|must match exactly|sum of .* size|enough dimensions"
+)
+PRODUCTS = ("dot", "matmul")
+KINDS = ("transpose lost", "transpose added", "operands exchanged", "call dropped")  # mistakes that change shapes
+
+
+def shape_problem(call, error):
+    """Describe the shapes that made backward raise an error, or return "" if the error has another cause."""
+    found = _found(call, error)
+    return f"backward raises ValueError in line {found[1]}, `{found[2]}`: {found[3]}" if found else ""
+
+
+def shape_report(call, error):
+    """Return a StepsReport with the line at which backward raised an error about shapes, or None."""
+    found = _found(call, error)
+    if not found:
+        return None
+    statement, line, text, reason = found
+    name = ", ".join(bound(statement)[0]) if statement else ""
+    row = StepRow(name or "the returned value", equation_in(text), line, WRONG, f"it raises ValueError: {reason}")
+    return StepsReport(call.name, (row,), total=len(arguments_of(call)))
+
+
+def _found(call, error):
+    """Return (statement or None, line number, text of the line, reason), or () if the error has another cause."""
+    backward, (frame, line) = getattr(error, "backward", None), _place(error)
+    if backward is None or not ABOUT_SHAPES.search(str(error)) or frame is None:
+        return ()
+    try:
+        tree = ast.parse("".join(linecache.getlines(frame.f_code.co_filename)))
+    except SyntaxError:
+        tree = ast.Module([], [])
+    simple = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
+    at = [n for n in ast.walk(tree) if isinstance(n, simple) and n.lineno <= line <= n.end_lineno and n.value]
+    statement, reason = max(at, key=lambda n: n.lineno, default=None), str(error)
+    operands = _operands_at_fault(statement, frame) if statement else []
+    if operands:
+        reason = ", ".join(f"{ast.unparse(node)} has shape {np.shape(_value(node, frame))}" for node in operands)
+        reason += _mistake(call, backward, statement, frame)
+    return statement, line, linecache.getline(frame.f_code.co_filename, line).strip(), reason
+
+
+def _place(error):
+    """Return (frame, line) of the innermost call outside NumPy and gradcheck, or (None, 0)."""
+    found, trace = (None, 0), error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__", "").split(".")[0] not in ("numpy", "gradcheck"):
+            found = trace.tb_frame, trace.tb_lineno
+        trace = trace.tb_next
+    return found
+
+
+def _operands_at_fault(statement, frame):
+    """Return the two operands of the operation that raises although they do not, or []."""
+    for node in reversed([*ast.walk(statement.value)]):
+        operands = []
+        if isinstance(node, ast.BinOp):
+            operands = [node.left, node.right]
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in PRODUCTS:
+            operands = node.args if len(node.args) == 2 else [node.func.value, *node.args]
+        values = [_value(operand, frame) for operand in operands]
+        if values and not any(value is None for value in values) and _value(node, frame) is None:
+            return operands
+    is_update = isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name)
+    return [ast.Name(statement.target.id, ast.Load()), statement.value] if is_update else []
+
+
+def _value(node, frame):
+    code = compile(ast.fix_missing_locations(ast.Expression(copy.deepcopy(node))), "<part>", "eval")
+    try:
+        with np.errstate(all="ignore"):
+            return eval(code, frame.f_globals, frame.f_locals)
+    except Exception:
+        return None
+
+
+def _mistake(call, backward, statement, frame):
+    """Return the words that name the mistake whose correction makes every gradient right, or ""."""
+    try:
+        source = source_of(backward, call.target, call.name)
+    except ValueError:
+        return ""
+    place = statement.lineno, statement.col_offset
+    (own,) = [n for n in ast.walk(source.tree) if isinstance(n, ast.stmt) and (n.lineno, n.col_offset) == place]
+    names = Names(frame.f_locals, names_read(statement), (), lambda name: False)
+    names.lists["axes"] = lambda bound: [ast.Constant(axis) for axis in range(4)]  # of arrays with any number of axes
+    for edit, code, _ in [found for rank in (1, 2) for found in repairs(own.value, names, rank)]:
+        corrected = exchanged(own, own.value, ast.copy_location(code, own.value))
+        if edit.row.kind not in KINDS or _value(code, frame) is None:
+            continue
+        tree = ast.fix_missing_locations(copy.deepcopy(exchanged(source.tree, own, corrected)))
+        with planted(source, tree):
+            try:
+                if examine(call.copy(), None, Terms()).report.is_right:
+                    return f"; {edit.sentence(Reader())}"
+            except Exception:  # the corrected line may raise as well
+                continue
+    return ""
