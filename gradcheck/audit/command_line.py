@@ -213,20 +213,20 @@ def _by_command(options, trials, mutants, jobs, progress):
     return [_explained(o, m, trials, "the command passes") for m, o in zip(mutants, outcomes, strict=True)]
 
 
-def _explained(outcome, mutant, trials, what):
-    """Complete the message of a survivor, which begins with `what`.
+def _explained(outcome, mutant, trials, passes):
+    """Complete the message of a survivor, which begins with `passes`.
 
     A mutant that no case runs survives, and is never equivalent.
     """
     if outcome is None or outcome.status == KILLED:
         return outcome
     if not trials.cases:
-        reason = f"{what}; equivalent mutants are not recognized, because the module has no cases"
+        reason = f"{passes}; equivalent mutants are not recognized, because the module has no cases"
         return replace(outcome, message=reason)
     if not trials.cases_that_run(mutant):
         return Outcome(SURVIVING, message="no case runs this statement")
     although = f", although {outcome.message}" if outcome.message else ""
-    return replace(outcome, message=f"{what}{although}") if outcome.status == SURVIVING else outcome
+    return replace(outcome, message=f"{passes}{although}") if outcome.status == SURVIVING else outcome
 
 
 def _report(options, tried, seconds):

@@ -103,7 +103,7 @@ def _mutants(closure, source, others):
 
 
 def _in_text(source, start, end, new, place):
-    """Return (start, end, text) that put a node in the place of a part of the source, in parentheses where needed."""
+    """Return (start, end, text) for the replacement of a part of the source by a node, in parentheses if needed."""
     text = ast.unparse(new)
     if place.elements and isinstance(place.parent, ast.Assign):
         text = text.removeprefix("(").removesuffix(")")

@@ -24,7 +24,7 @@ def observe(case, seed, variation=None):
     """Call a case's backward twice, and return everything that a check can observe.
 
     Returns (gradients, arrays that backward must not change). The gradients of the second call follow those of the
-    first. A missing gradient is None.
+    first, with None for a missing gradient.
     """
     call = case.call(np.random.default_rng(seed))
     if variation is not None:

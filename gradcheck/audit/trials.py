@@ -121,7 +121,7 @@ class Trials:
         self.slowest = max(self.slowest, self.verified[name, seed])
 
     def run(self, mutants, jobs, with_checks=True):
-        """Yield the Outcome of each mutant, `jobs` at a time. It is None if the mutant cannot be made in memory.
+        """Yield the Outcome of each mutant, `jobs` at a time, or None if the mutant cannot be made in memory.
 
         Without checks, a mutant whose gradients differ survives. Forked processes share the imported modules of this
         one. On systems that cannot fork, the mutants are tried in this process.

@@ -134,7 +134,7 @@ class Evidence:
             array[...] = before
 
     def gradient_by(self, backward, dy=None):
-        """Return this argument's gradient by a backward pass, or by a new one if it is None, or None if it raises."""
+        """Run a backward pass, or a new one without one, and return this argument's gradient, or None if it raises."""
         call, arguments = self.run.call, self.run.arguments
         try:
             backward = call.evaluate()[1] if backward is None else backward
