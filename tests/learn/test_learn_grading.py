@@ -334,11 +334,6 @@ def test_gradients_that_are_returned_in_each_others_place_are_told_so_and_their_
     assert verdict.mistake == "(6) dgamma: dgamma and dbeta are returned in each other's place"
 
 
-def test_a_name_is_not_said_twice(graded):
-    body = "dweight = np.zeros_like(weight)\nnp.add.at(dweight, ids, 1.0)  # (2)\nreturn dweight"
-    assert graded("embedding", filled(body, "embedding")).mistake.count("dweight") == 1
-
-
 def test_remarks_say_where_it_is_right_and_which_dtype_is_not_kept(graded):
     verdict = graded("attention", edited("attention", 1, ("on_weights_backward(dused)", "dused")))
     assert verdict.remarks[-1].startswith("right on attention; attention, square")
@@ -365,14 +360,11 @@ def test_a_file_may_import_what_lies_beside_it_as_it_is_now(graded, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["helper.py", "softmax.py"]
 
 
-def test_a_missing_file_and_an_unknown_exercise_are_lines(grader, tmp_path):
-    assert grader.verdict(tmp_path, "softmax").status == "not there"
-    with pytest.raises(ValueError, match="did you mean softmax"):
-        grader.verdict(tmp_path, "softmaxx")
-
-
 def test_check_shows_a_table_in_a_notebook(tmp_path):
     start(tmp_path, [SOFTMAX], 0)
+    assert check("relu", tmp_path).status == "not there"
+    with pytest.raises(ValueError, match="did you mean softmax"):
+        check("softmaxx", tmp_path)
     (tmp_path / "softmax.py").write_text(soft(0, "dy - mean_dy", "dy - 2 * mean_dy"), "utf-8")
     verdict = check("softmax", tmp_path)
     assert "<td" in verdict._repr_html_()
