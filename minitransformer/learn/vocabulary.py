@@ -306,6 +306,7 @@ multi_head_attention: dxq, dxk, dxv
     (merge(dq), k_backward(dkeys[..., -T:, :]), v_backward(dvalues[..., -T:, :])) → rotary positions do not turn dq back
     (merge(dq), merge(dkeys), merge(dvalues)) → rotary positions do not turn dq and dk back
 block: dr
+    residual_mid_backward(dy + norm2_backward(feed_forward_backward(dy))) → the dropout after feed_forward is skipped
     residual_mid_backward(norm2_backward(feed_forward_backward(dropout2_backward(dy)))) →
         the direct path past feed_forward is missing
     residual_mid_backward(dy + feed_forward_backward(norm2_backward(dropout2_backward(dy)))) →
@@ -313,6 +314,7 @@ block: dr
     residual_mid_backward(norm2_backward(dy + feed_forward_backward(dropout2_backward(dy)))) →
         the direct path goes through norm2 as well
 block: dx
+    dr + norm1_backward(attention_backward(dr)) → the dropout after attention is skipped
     dr + attention_backward(norm1_backward(dropout1_backward(dr))) → the order is wrong: norm1's backward comes first
     norm1_backward(dr + attention_backward(dropout1_backward(dr))) → the direct path goes through norm1 as well
 """
