@@ -71,12 +71,16 @@ def check(
     Complex arrays are compared by their real and imaginary parts, with dz = ∂L/∂Re z + i ∂L/∂Im z as in PyTorch. For
     the convention of JAX, see gradcheck.adapters.from_complex.
 
+    float32 and float16 arrays are converted to float64 for the comparison. Then the gradients in their own precision
+    are compared with those in float64; a note states the tolerance, and the verdict of a larger difference is CANNOT
+    TELL (low_precision.py).
+
     An option of the function that has the same name as an option of `check` must be bound beforehand:
     `functools.partial(function, seed=3)`. A random generator among inputs or options is copied before each evaluation,
     so that dropout uses the same mask each time.
 
-    Raises TypeError or ValueError if a check would be meaningless: float32 inputs, a constant `dy`, no floating-point
-    input, or a function that is not deterministic.
+    Raises TypeError or ValueError if a check would be meaningless: a constant `dy`, no floating-point input, or a
+    function that is not deterministic.
     """
     if is_module(function):
         name = Call(function).name
@@ -85,8 +89,21 @@ def check(
         from gradcheck.adapters.complex_numbers import as_real
 
         function, inputs, dy, argnums = as_real(function, inputs, dy, argnums)
-    call = Call(function, *inputs, **options)
-    return _check(call, dy, Terms(rtol, atol, seed, max_entries, oracles), argnums, explain, raises)
+    wide = tuple(value.astype(np.float64) if is_low(value) else value for value in inputs)
+    report = _check(
+        Call(function, *wide, **options), dy, Terms(rtol, atol, seed, max_entries, oracles), argnums, explain, raises
+    )
+    if report.is_right and any(map(is_low, inputs)):
+        from gradcheck.low_precision import compared
+
+        report = compared(report, Call(function, *inputs, **options), Call(function, *wide, **options), dy, seed)
+        if raises and not report.is_right:
+            raise GradientError(report)
+    return report
+
+
+def is_low(value):
+    return isinstance(value, np.ndarray) and value.dtype in (np.float32, np.float16)
 
 
 def check_module(

@@ -203,6 +203,6 @@ def test_without_fork_each_request_has_a_process_of_its_own(tmp_path, monkeypatc
 
 def test_a_server_that_cannot_start_is_an_error():
     with Bounded("no_such_module", megabytes=200) as process:
-        with pytest.raises(Ended, match="^it ended its process with status 1$"):
+        with pytest.raises(Ended, match=r"^it ended its process with status 1$"):
             process.ask(ONE, seconds=20)
         assert process.process is None

@@ -1,0 +1,54 @@
+"""Functions of float32 and float16 arrays: checked in float64, and then compared with their own precision.
+
+A difference quotient of float32 values has an error of about 1e-3, so a formula is checked on the inputs in float64.
+Then backward runs once in the precision of the inputs. Its gradients must be finite and have the dtype of their inputs.
+They must agree with those in float64 to TIMES units of rounding, relative to the largest entry. A larger difference may
+come from cancellation in a formula that is right, so the verdict is then CANNOT TELL, with the difference.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gradcheck.call import Call, stream
+from gradcheck.report import Report
+
+TIMES = 256  # units of rounding
+
+
+def compared(report: Report, low: Call, wide: Call, dy: Any, seed: int) -> Report:
+    """Add to the right report of the Call `wide`, in float64, the comparison with the gradients of the Call `low`."""
+    y, backward = low.evaluate()
+    y = np.asarray(y)
+    dy = (stream(seed, "dy").standard_normal(y.shape) if dy is None else np.asarray(dy)).astype(y.dtype)
+    gradients, expected = _as_tuple(backward(low.as_y(dy))), _as_tuple(wide.evaluate()[1](dy.astype(np.float64)))
+    inputs = low.inputs
+    problems, arguments, largest = [], list(report.arguments), 0.0
+    names = [low.input_names()[i] for i in low.differentiable()]
+    values = [inputs[i] for i in low.differentiable()]
+    for name, value, gradient, truth in zip(names, values, gradients, expected, strict=False):
+        gradient, at = np.asarray(gradient), [argument.name for argument in arguments]
+        if gradient.dtype != value.dtype:
+            problems.append(f"d{name} is {gradient.dtype}, but {name} is {value.dtype}")
+        elif not np.all(np.isfinite(gradient)):
+            problems.append(f"d{name} is not finite in {value.dtype}, although it is in float64")
+        elif name in at and value.dtype != np.float64:
+            size = float(np.abs(truth).max(initial=0)) or 1.0
+            error = float(np.abs(gradient.astype(np.float64) - truth).max(initial=0)) / size
+            allowed, largest = TIMES * float(np.finfo(value.dtype).eps), max(largest, error)
+            if error > allowed:
+                doubt = (
+                    f"in {value.dtype} it differs from that in float64 by {error:.1g} of its size, not {allowed:.1g}"
+                )
+                arguments[at.index(name)] = replace(arguments[at.index(name)], doubt=doubt)
+    dtype = max((value.dtype for value in values if value.dtype != np.float64), key=lambda dtype: np.finfo(dtype).eps)
+    note = f"in {dtype}, the gradients are those of float64 to {largest:.1g} of their size"
+    note += f"; {TIMES} units of rounding, {TIMES * np.finfo(dtype).eps:.1g}, are allowed"
+    return replace(
+        report, arguments=tuple(arguments), problems=(*report.problems, *problems), notes=(*report.notes, note)
+    )
+
+
+def _as_tuple(gradients):
+    return gradients if isinstance(gradients, tuple) else (gradients,)

@@ -1,0 +1,51 @@
+"""Functions of float32 and float16 arrays: right formulas pass with the tolerance stated, and wrong ones are found."""
+
+import numpy as np
+import pytest
+
+from gradcheck import GradientError, check
+from minitransformer import layer_norm, softmax
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(4, 5)).astype(np.float32)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, "3e-05"), (np.float16, "0.2")])
+def test_a_right_function_passes_and_the_note_states_the_tolerance(dtype, tolerance):
+    inputs = [rng.normal(size=shape).astype(dtype) for shape in ((4, 5), 5, 5)]
+    report = check(layer_norm, *inputs)
+    assert report.is_right and [argument.entries for argument in report.arguments] == [20, 5, 5]
+    assert f"256 units of rounding, {tolerance}, are allowed" in report.notes[-1]
+
+
+def test_a_wrong_formula_is_found_in_float64_however_small_its_error():
+    def off(x):
+        y, backward = softmax(x)
+        return y, lambda dy: (1 + x.dtype.type(1e-5)) * backward(dy)
+
+    with pytest.raises(GradientError, match="dx: 20 of 20 entries disagree"):
+        check(off, X)
+
+
+@pytest.mark.parametrize(
+    "gradient, words",
+    [
+        (lambda x, dy: dy * 2.0 * x.astype(np.float64), "dx is float64, but x is float32"),
+        (lambda x, dy: dy * 2 * x * (np.inf if x.dtype == np.float32 else 1), "dx is not finite in float32, although"),
+        (
+            lambda x, dy: dy * ((2 * x + x.dtype.type(1e5)) - x.dtype.type(1e5)),
+            "dx: cannot tell: in float32 it differs from that in float64 by .* of its size, not 3e-05",
+        ),
+    ],
+    ids=["dtype", "overflow", "cancellation"],
+)
+def test_what_only_the_low_precision_reveals_is_told(gradient, words):
+    with pytest.raises(GradientError, match=words):
+        check(lambda x: (x * x, lambda dy: gradient(x, dy)), X)
+
+
+def test_a_difference_that_cancellation_may_explain_is_not_called_wrong():
+    report = check(
+        lambda x: (x * x, lambda dy: dy * ((2 * x + x.dtype.type(1e5)) - x.dtype.type(1e5))), X, raises=False
+    )
+    assert report.arguments[0].verdict == "CANNOT TELL"
