@@ -32,22 +32,11 @@ def evenly(ties):
 
 
 def unevenly(ties):
-    weights = ties * np.arange(1, ties.shape[-1] + 1)
-    return weights / weights.sum(axis=-1, keepdims=True)
+    return evenly(ties * np.arange(1, ties.shape[-1] + 1))
 
 
-def whole(ties):
-    return 1.0 * ties
-
-
-def nothing(ties):
-    return 0.0 * ties
-
-
-def too_little(ties):
-    return 0.9 * evenly(ties)
-
-
+WRONG = (lambda ties: 1.0 * ties, lambda ties: 0.0 * ties, lambda ties: 0.9 * evenly(ties))
+whole = WRONG[0]
 TIED = {
     "all equal": np.full((1, 4), 2.0),
     "some equal": np.array([[1.0, 2.0, 2.0, -1.0, 2.0]]),
@@ -62,7 +51,7 @@ def test_a_maximum_may_share_its_gradient_among_equals_as_it_likes_but_only_once
     x = TIED[tied] * (1 if extreme is np.max else -1)
     for share in (first, evenly, unevenly):
         assert verdict(maximum(share, extreme), x).startswith("right, ")
-    for share in (whole, nothing, too_little):
+    for share in WRONG:
         assert verdict(maximum(share, extreme), x) == "WRONG"
 
 
