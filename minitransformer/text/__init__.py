@@ -1,6 +1,6 @@
 """Tokenizers, corpora, batches, and small languages with known answers. README.md lists the files."""
 
-from minitransformer.text.batches import IGNORE_INDEX, check_length, random_batch, random_starts, sequential_blocks
+from minitransformer.text.batches import IGNORE_INDEX, check_length, random_batch, sequential_blocks
 from minitransformer.text.bpe import BPETokenizer
 from minitransformer.text.byte import ByteTokenizer
 from minitransformer.text.char import CharTokenizer
@@ -36,7 +36,6 @@ __all__ = [
     "IGNORE_INDEX",
     "check_length",
     "random_batch",
-    "random_starts",
     "sequential_blocks",
     "PATTERNS",
     "Pattern",

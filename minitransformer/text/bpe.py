@@ -54,7 +54,7 @@ class BPETokenizer(ByteLevelTokenizer):
 
     kind = "bpe"
     # Optional entries of a tokenizer's file; files of older versions have none of them.
-    fields = {  # noqa: RUF012
+    _fields = {  # noqa: RUF012
         "splitting": str,
         "special_tokens": dict,
         "ignore_merges": bool,
@@ -205,7 +205,7 @@ class BPETokenizer(ByteLevelTokenizer):
         tokens, merges = stored(content, "tokens", list), stored(content, "merges", list)
         if not all(isinstance(spelled, str) for spelled in (*tokens, *merges)):
             raise ValueError("not a tokenizer of kind 'bpe': its tokens and merges must be strings")
-        options = {name: stored(content, name, expected) for name, expected in cls.fields.items() if name in content}
+        options = {name: stored(content, name, expected) for name, expected in cls._fields.items() if name in content}
         return cls(map(unspell, tokens), map(parse_merge, merges), **options)
 
 

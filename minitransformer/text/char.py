@@ -25,7 +25,7 @@ class CharTokenizer(Tokenizer):
     """
 
     kind = "char"
-    fields = {"characters": str}  # noqa: RUF012
+    _fields = {"characters": str}  # noqa: RUF012
 
     def __init__(self, characters: Iterable[str]):
         if not characters:

@@ -28,7 +28,7 @@ from minitransformer.text.chunks import chunks_of
 class Tokenizer(ABC):
     """A mapping between text and ids 0 … vocab_size − 1.
 
-    A subclass defines `kind`, `vocab_size`, `_encode`, `decode`, and `fields`: the names and types of the arguments of
+    A subclass defines `kind`, `vocab_size`, `_encode`, `decode`, and `_fields`: the names and types of the arguments of
     its constructor, which are also attributes. The tokenizer of a model from elsewhere may also have
 
     bos_id          the id at the beginning of every text. `encode` does not add it; LanguageModel.encode does
@@ -38,7 +38,7 @@ class Tokenizer(ABC):
     """
 
     kind: str | None = None
-    fields: dict[str, Any] = {}  # noqa: RUF012
+    _fields: dict[str, Any] = {}  # noqa: RUF012
     bos_id: int | None = None
     end_ids: tuple[int, ...] = ()
     chat_template: str | None = None
@@ -77,7 +77,7 @@ class Tokenizer(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-serializable dictionary for `from_dict`."""
-        return {"kind": self.kind} | {name: getattr(self, name) for name in self.fields}
+        return {"kind": self.kind} | {name: getattr(self, name) for name in self._fields}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokenizer to a JSON file, atomically."""
@@ -98,7 +98,7 @@ class Tokenizer(ABC):
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
         """Return the tokenizer from the result of `to_dict`."""
-        return cls(**{name: stored(content, name, expected) for name, expected in cls.fields.items()})
+        return cls(**{name: stored(content, name, expected) for name, expected in cls._fields.items()})
 
     def check_ids(self, ids: ArrayLike) -> NDArray[np.integer[Any]]:
         """Return `ids` as a 1-D integer array, or raise TypeError or ValueError."""
@@ -124,7 +124,7 @@ class NoTokenizer(Tokenizer):
     """
 
     kind = "none"
-    fields = {"vocab_size": int}  # noqa: RUF012
+    _fields = {"vocab_size": int}  # noqa: RUF012
 
     def __init__(self, vocab_size):
         self.vocab_size = whole("NoTokenizer: vocab_size", vocab_size, least=1)

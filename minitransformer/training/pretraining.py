@@ -14,7 +14,8 @@ import math
 import numpy as np
 
 from minitransformer.language_model import LanguageModel
-from minitransformer.text import Corpus, random_starts
+from minitransformer.text import Corpus
+from minitransformer.text.batches import random_starts
 from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
 from minitransformer.training.observer import Observer
 from minitransformer.training.ranks import ModelOnRanks, Ranks
