@@ -19,6 +19,7 @@ import itertools
 import multiprocessing
 import signal
 import sys
+import threading
 import time
 import types
 import warnings
@@ -228,8 +229,11 @@ def quiet():
 
 @contextlib.contextmanager
 def limited(seconds):
-    """Raise TimeIsUp within the block after so many seconds of CPU. On Windows there is no limit."""
-    if not hasattr(signal, "setitimer"):
+    """Raise TimeIsUp within the block after so many seconds of CPU.
+
+    On Windows, and in other threads than the main thread, there is no limit.
+    """
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
 
