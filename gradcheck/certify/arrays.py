@@ -115,9 +115,7 @@ lift_entries = np.frompyfunc(lift, 1, 1)
 
 
 def dressed(value):
-    """Convert Numbers and object arrays, also in a tuple or list, to Arrays. Return other values unchanged."""
-    if type(value) in (tuple, list):
-        return type(value)(map(dressed, value))
+    """Convert Numbers and object arrays to Arrays. Return other values unchanged."""
     value = bare(np.array(value, object) if type(value) is Number else value)
     if not isinstance(value, np.ndarray) or value.dtype != object:
         return value

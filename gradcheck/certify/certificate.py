@@ -149,10 +149,10 @@ def gap_of(pairs):
 
 def error_exponent(run):
     """Return n such that a certificate is wrong with probability below 10^n: the union bound of README.md."""
-    formulas = math.log10((run.created + 1) * (run.known + 1)) + math.log10(4 * run.largest + 4)
-    point = formulas - math.log10(run.p)
-    prime = formulas + math.log10(2 ** len(constants.PRIMES) * constants.ATTEMPTS) - constants.BITS * math.log10(2)
-    return math.ceil(max(point, prime) + math.log10(2))
+    formulas = math.log10(run.created * run.known) + math.log10(4 * run.largest)
+    point = -math.log10(run.p)
+    prime = math.log10(2 ** len(constants.PRIMES) * constants.ATTEMPTS / 2**constants.BITS)
+    return math.ceil(formulas + max(point, prime) + math.log10(2))
 
 
 def sides(call, floats, rng):

@@ -17,7 +17,7 @@ from functools import cache
 
 from gradcheck.certify import scalar
 from gradcheck.certify.constants import PI, has_root
-from gradcheck.certify.scalar import CannotTell, Number, digits, lift, multiply
+from gradcheck.certify.scalar import CannotTell, Number, bits, digits, lift, multiply
 
 DIGITS = decimal.Context(prec=60, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
 QUARTERS = (1, 2, 3, 4, 6, 8, 12, 16)  # exp(a) is E⁴ for a random E, so exp(a · k/4) is E^k
@@ -119,7 +119,7 @@ class Run:
             if b.v not in (1, self.p - 1):
                 terms.append((self.element("log", min(b.v, self.p - b.v), d=abs(b.d).ln(), on=b.on), c))
         v = sum(b.v * self.residue(c) for b, c in terms) % self.p
-        return Number(a.d.ln(), v, sum(b.size + 32 for b, c in terms), "log", (a,), a.on)
+        return Number(a.d.ln(), v, sum(b.size + bits(c) + 1 for b, c in terms), "log", (a,), a.on)
 
     def power(self, a, c):
         """Return a^c for an integer or a Fraction c."""

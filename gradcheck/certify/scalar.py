@@ -160,8 +160,11 @@ def constant(value):
     q, s, k = meaning or (Fraction(value), Fraction(1), 0)
     d = digits(q) if (s, k) == (1, 0) else digits(q) * digits(s).sqrt() * PI.sqrt() ** k
     v = run.residue(q) * pow(run.residue(s), (run.p + 1) // 4, run.p) * pow(run.root_of_pi, k, run.p) % run.p
-    size = sum(n.bit_length() for f in (q, s) for n in (f.numerator, f.denominator)) + abs(k)
-    return Number(d, v, size, "constant", (q,) if (s, k) == (1, 0) else ())
+    return Number(d, v, bits(q) + bits(s) + abs(k), "constant", (q,) if (s, k) == (1, 0) else ())
+
+
+def bits(q):
+    return q.numerator.bit_length() + q.denominator.bit_length()
 
 
 def digits(q):

@@ -183,6 +183,11 @@ def test_functions_of_no_module_may_fill_arrays_of_zeros():
         assert certified(target) == "certified"
 
 
+def test_inputs_that_cannot_be_checked_raise():
+    with pytest.raises(ValueError, match="nothing to differentiate"):
+        certified(lambda ids: (ids, lambda dy: dy), np.arange(3))
+
+
 def test_infinite_values_that_vanish_are_followed():
     def masked(x):
         mask = np.array([True, False, True])
