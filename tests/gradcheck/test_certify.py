@@ -240,7 +240,12 @@ def test_false_identities_hold_at_one_in_p_random_points(prime):
     assert prime > 1000 or equal
 
 
+PRIMES = [(2, 31), (3, 47), (5, 37), (7, 19), (11, 17), (13, 3), (23, 5), (29, 2), (41, 3), (43, 2)]
 SAME = {
+    "√p √q = √(p q)": (
+        lambda a: functools.reduce(lambda b, pair: b * math.sqrt(pair[0]) * math.sqrt(pair[1]), PRIMES, a),
+        lambda a: functools.reduce(lambda b, pair: b * math.sqrt(pair[0] * pair[1]), PRIMES, a),
+    ),
     "softmax": (lambda a: softmax(a)[0], lambda a: np.exp(a) / np.exp(a).sum(axis=-1, keepdims=True)),
     "log_softmax": (lambda a: log_softmax(a)[0], lambda a: a - np.log(np.exp(a).sum(axis=-1, keepdims=True))),
     "(a + b)²": (lambda a: (a + 1) ** 2, lambda a: a * a + 2 * a + 1),
