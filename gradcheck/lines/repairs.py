@@ -64,7 +64,7 @@ class Bench:
     def __init__(self, scene, target):
         self.scene, self.target, self.event = scene, target, target.event
         self.truth, self.end = scene.truths[target.place], time.process_time() + MOST_SECONDS
-        self.held = {k: v for k, v in scene.mistakes.items() if isinstance(k, tuple) and k != target.place}
+        self.held = {key: value for key, value in scene.held().items() if key != target.place}
         self.base = scene.backward(self.held)
         self.value = self.base.value(target)
         self.right = scene.right(scene.mended(), target.place)
@@ -117,9 +117,8 @@ class Bench:
             edited = dict.fromkeys(keys, functools.partial(self._in_loop, event, expression, names, frames))
         passed = self.scene.backward(self.held | edited)
         value = frames[-1] if frames and event.key == self.event.key else passed.value(self.target)
-        return self.is_true(value) and self.right | self.readers(event) - {self.target.place} <= self.scene.right(
-            passed
-        )
+        right = self.right | (self.readers(event) - {self.target.place})
+        return self.is_true(value) and right <= self.scene.right(passed)
 
     def _iterations(self, event):
         return [e.key for e in [*self.scene.forward, *self.scene.plain.events] if e.site == event.site]
@@ -198,7 +197,7 @@ def mistake_in(scenes, target):
         return Mistake(bench.event, f"it is not finite at {at}", is_sure=False)
     if not np.any(bench.value):
         zero = [e for e in bench.helpers if not np.any(e.value) and not is_start(bench.scene, e)]
-        return Mistake((zero or [bench.event])[-1], "it is zero", is_sure=False)
+        return Mistake((zero or [bench.event])[-1], "it is zero", is_sure=bool(zero))
     for search in SEARCHES if others else ():
         found = _verified(bench, others, search, search(bench))
         if search is one_change and found and all(mistake.event.key != bench.event.key for mistake in found):

@@ -110,10 +110,13 @@ class Scene:
                 argument.parameter.data = argument.array
         return self
 
-    def mended(self, more=(), without=None):
-        """Run backward with the true values of the mistakes in place, except one, and those of `more`."""
-        held = {key: value for key, value in self.mistakes.items() if isinstance(key, tuple) and key != without}
-        return self.backward({**held, **dict(more)})
+    def held(self):
+        """Return {key: true value} of the mistakes, without those in gradients whose value cannot be replaced."""
+        return {key: value for key, value in self.mistakes.items() if isinstance(key, tuple)}
+
+    def mended(self, more=()):
+        """Run backward with the true values of the mistakes in place, and those of `more`."""
+        return self.backward({**self.held(), **dict(more)})
 
     def backward(self, replaced):
         """Run forward and backward with some values replaced, and return a Passed.
