@@ -75,6 +75,8 @@ def compare_with_single_hooks(config, rng):
     for name, where in wheres:
         with model.hooked({name: replaced_by(values[name][where], where)}):
             expected.append(metric_of(model, corrupted) - low)
+    slopes = attribution_effects(model, clean, corrupted, patches, METRIC) * (high - low)
+    np.testing.assert_allclose(slopes, attributions(model, corrupted, values, patches, METRIC), rtol=1e-9)
     found = patch_effects(model, clean, corrupted, patches, METRIC) * (high - low)
     # Where the prompts hardly differ, an effect is the quotient of two roundings; the metric itself is good to 1e-12.
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-12 * (1 + abs(low) + abs(high)))

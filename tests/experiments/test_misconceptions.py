@@ -135,6 +135,7 @@ def test_what_was_expected_is_set_beside_what_came_out(predicted, low, high, wor
     one = example()
     result = Result(one, {"number": Interval(0.25, low, high), "other": Interval(0, 0, 0)}, "seeds", predicted)
     assert result.expected == words
+    assert ("The seeds do not decide: number is 0.25 [-1.00, 0.30]." in str(result)) == ("undecided" in words)
     assert Result.from_dict(one, json.loads(json.dumps(result.to_dict()))) == result
 
 
@@ -146,8 +147,9 @@ def test_a_number_that_a_finished_run_does_not_have_is_left_out():
     assert Result.from_dict(one, json.loads(json.dumps(result.to_dict()))) == result
     assert "the deciding number" in str(result)
     assert "the other" not in str(result)
-    with pytest.raises(ValueError, match="is not the result of an experiment"):
-        Result.from_dict(one, result.to_dict() | {"numbers": {"other": [0, 0, 0]}})
+    for change in ({"numbers": {"other": [0, 0, 0]}}, {"predicted": 3}):
+        with pytest.raises(ValueError, match="is not the result of an experiment"):
+            Result.from_dict(one, result.to_dict() | change)
 
 
 # The form of each.
