@@ -148,9 +148,13 @@ def test_a_rank_may_have_replicas(rng):
     alone = copy.deepcopy(model)
     losses, expected = gradients(alone, alone, batches)
 
+    starting = threading.Lock()  # threads share the environment, which a process inherits
+
     def on_rank(communicator):
         own = copy.deepcopy(model)
-        return gradients(own, ModelOnRanks(Replicas(own, 2), Ranks(communicator)), batches)
+        with starting:
+            replicas = Replicas(own, 2)
+        return gradients(own, ModelOnRanks(replicas, Ranks(communicator)), batches)
 
     for shared_losses, shared in together(2, on_rank):
         assert shared_losses == pytest.approx(losses, rel=1e-12)
