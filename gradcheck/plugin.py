@@ -13,6 +13,7 @@ A wrong gradient fails the test, and the failure shows the report. Both calls re
 
     pytest --gradcheck-report       prints a line for each gradient that was compared through the fixture. Read it
                                     occasionally: an error of 1e-7 deserves attention even if all tests pass
+                                    On GitHub, the table is also added to the summary of the job
     pytest --oracle certificate     also certifies every function that the fixture checks (gradcheck/certify)
 
 The fixture hides an imported module `gradcheck`, but all other names, such as `gradcheck.Call`, are looked up in the
@@ -22,6 +23,7 @@ package. The results are stored in the reports of the tests, so that the table i
 from __future__ import annotations  # gradcheck is loaded when a test first uses the fixture
 
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -121,9 +123,14 @@ def pytest_terminal_summary(terminalreporter, config):
         return
     table.sort(key=lambda row: -row[0] if not math.isnan(row[0]) else -math.inf)
     cells = [(f"{error:.1e}", *rest) for error, *rest in table]
-    for line in aligned([("worst error", "verdict", "function", "argument", "test"), *cells], "><<<"):
+    rows = [("worst error", "verdict", "function", "argument", "test"), *cells]
+    for line in aligned(rows, "><<<"):
         terminalreporter.write_line(line)
     failures = sum(not row[1].startswith("right") for row in table)
     tests = f"{len(noted)} test" if len(noted) == 1 else f"{len(noted)} tests"
     verdict = f"{failures} not right" if failures else "all right"
     terminalreporter.write_line(f"{len(table)} compared in {tests}: {verdict}")
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+        with open(summary, "a", encoding="utf-8") as file:
+            file.write("\n".join(["### Gradients", "", lines[0], "|---:|---|---|---|---|", *lines[1:], ""]) + "\n")

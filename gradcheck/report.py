@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -130,8 +130,23 @@ class Report:
         return sum(argument.entries for argument in self.arguments)
 
     def failures(self) -> list[str]:
-        """Return one line for each problem and for each gradient that is not right."""
-        return [*self.problems, *(argument.explain() for argument in self.arguments if not argument.is_right)]
+        """Return one line for each problem and for each gradient that is not right, the largest error first."""
+        wrong = [argument for argument in self.arguments if not argument.is_right]
+        wrong.sort(key=lambda argument: (argument.verdict != "WRONG", -argument.worst_relative))
+        return [*self.problems, *(argument.explain() for argument in wrong)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as a JSON-serializable dictionary. A number that is not finite is None."""
+
+        def plain(value):
+            if isinstance(value, (tuple, list)):
+                return [plain(entry) for entry in value]
+            if isinstance(value, dict):
+                return {key: plain(entry) for key, entry in value.items()}
+            return None if isinstance(value, float) and not math.isfinite(value) else value
+
+        arguments = [{**asdict(argument), "verdict": argument.verdict} for argument in self.arguments]
+        return plain({**asdict(self), "is_right": self.is_right, "arguments": arguments})
 
     def __getitem__(self, name: str) -> ArgumentReport:
         """Return the report on the argument or parameter of that name."""

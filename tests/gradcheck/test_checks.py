@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import pickle
 import re
 
@@ -438,3 +439,20 @@ def test_the_wrong_line_is_found_also_if_argnums_leaves_inputs_out():
 
     with pytest.raises(GradientError, match=r"dh +WRONG"):
         check(wrong, X, normal(3, seed=1), argnums=1)
+
+
+def test_the_largest_error_is_told_first_and_the_report_is_a_dictionary_for_json():
+    def both_wrong(x, w):
+        return x * w, lambda dy: (1.001 * dy * w, -dy * x)
+
+    report = check(both_wrong, normal(3), normal(3, seed=1), raises=False)
+    assert [line.partition(":")[0] for line in report.failures()] == ["dw", "dx"]
+    found = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert found["name"] == "both_wrong" and found["is_right"] is False
+    assert [(a["name"], a["verdict"], a["disagree"], a["shape"]) for a in found["arguments"]] == [
+        ("x", "WRONG", 3, [3]),
+        ("w", "WRONG", 3, [3]),
+    ]
+    assert check(square, normal(3)).to_dict()["arguments"][0]["analytic"] == pytest.approx(
+        check(square, normal(3)).arguments[0].analytic
+    )

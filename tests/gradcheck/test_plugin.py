@@ -138,6 +138,18 @@ def test_shape(gradcheck):
     result.stdout.re_match_lines([r" *inf  WRONG +<lambda> +test_mine.py::test_shape", "5 compared in 2 tests: 1 not"])
 
 
+def test_on_github_the_table_is_added_to_the_summary_of_the_job(run, monkeypatch, tmp_path):
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n", "utf-8")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    run(RIGHT_AND_WRONG, "--gradcheck-report")
+    lines = summary.read_text("utf-8").splitlines()
+    assert lines[:3] == ["before", "### Gradients", ""]
+    assert lines[3] == "| worst error | verdict | function | argument | test |"
+    assert lines[5].startswith("| ") and "| WRONG | product |" in lines[5]
+    assert sum("| right | product |" in line for line in lines) >= 2
+
+
 def test_an_empty_table_says_so(run):
     result = run("def test_nothing():\n    pass\n", "--gradcheck-report")
     result.stdout.fnmatch_lines(["No gradient was compared through the fixture `gradcheck`."])
