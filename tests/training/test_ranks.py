@@ -325,11 +325,13 @@ def test_the_ranks_of_a_machine_share_its_cores(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(ranks_module, "available_cores", lambda: 8)
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    found = []
+    for name in ranks_module.NEIGHBOURS_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    found = [cores_of_a_rank()]
     for neighbours in ("1", "2", "3", "16"):
         monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", neighbours)
         found.append(cores_of_a_rank())
-    assert found == [8, 4, 2, 1]
+    assert found == [8, 8, 4, 2, 1]
     monkeypatch.setattr(ranks_module, "available_cores", lambda: 1)  # mpirun has bound the process to one core
     monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "2")
     assert cores_of_a_rank() == 1
