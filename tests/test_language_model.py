@@ -162,6 +162,8 @@ def test_a_folder_stands_for_the_model_in_it(tmp_path):
     (tmp_path / "model.npz").unlink()
     with pytest.raises(FileNotFoundError, match=r"the folder contains no model\.npz"):
         LanguageModel.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="missing: no such file or folder; to train a model"):
+        LanguageModel.load(tmp_path / "missing")
 
 
 def test_weights_that_are_views_of_other_arrays_are_saved_as_they_look(tmp_path):

@@ -154,6 +154,7 @@ def test_a_step_with_scaled_gradients_is_a_step_after_the_gradients_were_scaled(
         (lambda p: ([p], math.nan), ValueError, "lr must be at least 0, not nan"),
         (lambda p: ([p], 1, (0.9, 1.0)), ValueError, "betas must be at least 0 and less than 1, not 1.0"),
         (lambda p: ([p], 1, (-0.1, 0.9)), ValueError, "betas must be at least 0 and less than 1, not -0.1"),
+        (lambda p: ([p], 1, 0.9), TypeError, "betas must be two numbers, not 0.9"),
         (lambda p: ([p], 1, (0.9, "x")), TypeError, "betas must be a number, not 'x'"),
         (lambda p: ([p], 1, (0.9, 0.9), -1), ValueError, "eps must be at least 0, not -1"),
         (lambda p: ([{"params": [p], "weight_decay": -2}],), ValueError, "weight_decay must be at least 0, not -2"),
