@@ -23,10 +23,9 @@ import numpy as np
 
 from gradcheck.lines.instrument import OUTPUT, close, is_real_array
 from gradcheck.lines.quantities import GRADIENT, LENGTH, SLOPE, VALUE, WHOLE, quantities_of, without_ones
-from gradcheck.lines.source import PREFIXES, gradient_of, names_read
+from gradcheck.lines.source import PREFIXES, gradient_of
 
 CHANGING = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare, ast.Lambda)  # other statements copy a value
-SCALING = (ast.Mult, ast.Div, ast.MatMult)
 MOST_MISTAKES = 3
 DRAWS = 2  # further draws on which a local is compared with quantities
 EQUAL = 1e-7  # relative
@@ -170,28 +169,17 @@ class _Search:
         """
         quantity, name = self.tables[0][label], target.name
         if quantity.kind == VALUE:
-            return label == (VALUE, name) or (name not in self.known and not _changes(self.scene, target.event))
+            is_copy = name not in self.known and not gradient_of(name) and not _changes(self.scene, target.event)
+            return label == (VALUE, name) or is_copy
         if quantity.kind == SLOPE:
             return bool(_pairs(name)) and quantity.by != OUTPUT
-        if quantity.kind == LENGTH or "total" in label or self._is_scaled_next(target):
+        if quantity.kind == LENGTH or "total" in label:
             return False
         of, shape = self._known_gradient(name), without_ones(np.shape(target.event.value))
         if of is not None and shape != without_ones(np.shape(self.scene.names[of][-1].value)):
             return False  # the sum over the other axes may be missing
         is_meant = of is None or of in quantity.of or target.key in self.own
         return quantity.kind == WHOLE or (is_meant and label not in self.claimed)
-
-    def _is_scaled_next(self, target):
-        """Return True if the next line that binds the name scales its value. A factor may be missing in either line."""
-        alike = [t.event for t in self.scene.targets if t.name == target.name]
-        later = [e for e in alike[alike.index(target.event) + 1 :] if e.site != target.event.site]
-        if not later or target.name not in self.scene.names_of(later[0]):
-            return False
-        statement = self.scene.site(later[0]).statement
-        if isinstance(statement, ast.AugAssign):
-            return isinstance(statement.op, SCALING)
-        products = [n for n in ast.walk(statement) if isinstance(n, ast.BinOp) and isinstance(n.op, SCALING)]
-        return any(target.name in names_read(product) for product in products)
 
     def _is_accumulated(self, target):
         """Return True if a name is computed at several lines, so that each value may be a partial gradient."""
