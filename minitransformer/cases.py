@@ -387,6 +387,7 @@ def engine_cases():
     load_engine()
     if not TWINS:
         return []
+    from minitransformer.fast.attention import recomputed
     from minitransformer.fast.head_groups import in_head_groups
     from minitransformer.fast.query_blocks import in_query_blocks
 
@@ -396,6 +397,7 @@ def engine_cases():
         *(twin_of_case(case) for case in FUNCTIONS if case.draw(rng).target in TWINS),
         case("in_head_groups", in_head_groups, *shapes, **masked, attention=attention, scale=0.7, groups=2),
         case("in_query_blocks", in_query_blocks, *shapes, attention=attention, mask=CAUSAL, scale=0.7, queries=2),
+        case("recomputed", recomputed, *shapes, mask=CAUSAL, scale=0.7),
     ]
 
 

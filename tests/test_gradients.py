@@ -25,6 +25,7 @@ ELSEWHERE = {
     "first_steps.py": {  # of numbers and loops, not of arrays: test_first_steps.py
         f"{name}.<locals>.backward" for name in ("expression", "neuron", "wrong_neuron", "shares", "attend")
     },
+    "learn/attempt.py": {"as_promised.<locals>.filled.<locals>.backward"},  # of a learner's function: tests/learn
     "module.py": {"Module.forward"},  # says only that a subclass must define it
 }
 OBJECTIVES = ("sequence", "unbounded", "unlikelihood", "direct")

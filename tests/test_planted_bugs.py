@@ -171,12 +171,12 @@ CHECKER = [
         *("    return float(np.dot(", "    return 1.5 * float(np.dot(", "GradientError"),
     ),
     (
-        *("every gradient is called right", "checking.py"),
-        *("    if not report.is_right:\n", "    if False:\n", "DID NOT RAISE"),
+        *("every gradient is called right", "report.py"),
+        *("return not (self.disagree or", "return True or (self.disagree or", "test_a_planted_bug"),
     ),
     (
         *("dy is ones", "contract.py"),
-        *("rng.standard_normal(y.shape) if dy is None", "np.ones(y.shape) if dy is None", "DID NOT RAISE"),
+        *("rng.standard_normal(y.shape) if dy is None", "np.ones(y.shape) if dy is None", "test_a_planted_bug"),
     ),
 ]
 

@@ -19,7 +19,10 @@ from minitransformer.system.cores import side_by_side, threads
 
 
 def in_head_groups(q, k, v, *, attention, mask, groups=None, **options):
-    """Return attention(q, k, v, mask=mask, **options), computed in groups of heads (default: one for each thread)."""
+    """Return attention(q, k, v, mask=mask, **options), computed in groups of heads (default: one for each thread).
+
+    Saved for backward: the arrays that `attention` saves for each group.
+    """
     kv_heads = k.shape[-3]
     count = min(groups or threads(), kv_heads)
     ends = [kv_heads * g // count for g in range(1, count)]

@@ -164,7 +164,8 @@ def name_of(node, values):
 def indexed(array, letters, scope, name):
     """Return an array with its last axes labelled by index letters. Equal letters select the diagonal."""
     if len(letters) > len(array.labels):
-        raise Undecided(f"{name} has {len(array.labels)} axes, so it cannot have the {len(letters)} indices {letters}")
+        axes = f"the axes {', '.join(array.labels)}" if array.labels else "no axes"
+        raise Undecided(f"{name} has {axes}, so it cannot have the indices {letters}")
     if not letters:
         return array
     kept = array.labels[: len(array.labels) - len(letters)]
@@ -188,7 +189,7 @@ def evaluate(node, scope) -> Array:
         return indexed(scope.values[name], letters, scope, name)
     worker = WORKERS.get(type(node))
     if worker is None:
-        raise Undecided(f"a {type(node).__name__.lower()} has no value here")
+        raise Undecided("this notation is not evaluated in a derivation")
     return worker(node, scope)
 
 
@@ -282,8 +283,8 @@ def call(node, scope):
         raise Undecided(f"the function {name} is unknown")
     if name in ("max", "min") and len(arguments) == 2:
         return combined(np.maximum if name == "max" else np.minimum, *arguments)
-    if len(arguments) != 1:
-        raise Undecided(f"{name} takes one argument here, not {len(arguments)}")
+    if len(arguments) != 1 or name in ("max", "min"):
+        raise Undecided(f"{name} does not take {len(arguments)} arguments here")
     if name == "mean":
         (a,) = arguments
         if not a.labels:
@@ -322,11 +323,13 @@ def derivative(node, scope):
     above, below = scope.values[of].labels, scope.values[by].labels
     if len(i) == len(above) and len(j) == len(below):
         return indexed(whole, i + j, scope, name)
+    if not (i or j or above):  # of a number
+        return whole
     if not i + j and above == below:
         diagonal = indexed(whole, "".join(above) * 2, replace(scope, axis_of={}), name)
         if abs(whole.values).sum() == abs(diagonal.values).sum():  # an elementwise function
             return replace(diagonal, is_ordered=True)
-    raise Undecided(f"{name} has {len(above) + len(below)} axes and needs as many indices")
+    raise Undecided(f"{name} needs an index for each of its axes, {', '.join(above + below)}")
 
 
 WORKERS = {

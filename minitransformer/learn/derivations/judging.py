@@ -10,7 +10,7 @@ that has no value is the length of an axis.
 
 import itertools
 import math
-import unicodedata
+import re
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 
@@ -28,7 +28,7 @@ from minitransformer.learn.derivations.arrays import (
     name_of,
     number,
 )
-from minitransformer.learn.derivations.translation import equations, readings
+from minitransformer.learn.derivations.translation import equations, normal, readings
 from minitransformer.learn.derivations.world import PARTIAL, TOTAL, World
 
 HOLDS, DEFINES, FALSE, UNDECIDED = "holds", "defines", "does not hold", "cannot tell"
@@ -56,25 +56,30 @@ def judged(derivation) -> tuple[list[Judgement], list[str]]:
     with decimal.localcontext(prec=arrays.DIGITS):
         judge, found, before = Judge(derivation.forward), [], ""
         for line, text in derivation.lines:
-            for equation in equations(text):
+            found_here = equations(text)
+            judge.conditions = [condition for condition in map(judge.condition, found_here) if condition]
+            for equation in found_here:
                 equation = f"{before} {equation}" if equation.startswith("=") else equation
                 before = equation.partition("=")[0].strip()
+                if judge.condition(equation):
+                    continue
                 verdict, remark = judge.verdict(equation)
-                if "".join(equation.split()) not in "".join(unicodedata.normalize("NFD", text).split()):
+                if "".join(equation.split()) not in "".join(normal(text).split()):
                     remark = "; ".join(filter(None, [f"read as {equation}", remark]))
                 found.append(Judgement(line, verdict, remark))
-    return found, [f"d{name}" for name in derivation.asked if f"d{name}" not in judge.closed]
+        closed = judge.closed()
+    return found, [f"d{name}" for name in derivation.asked if f"d{name}" not in closed]
 
 
 class Judge:
     """Judges lines in order.
 
-    `alive` maps each derivative, as a pair of names, and each letter of a length to its possible readings. `closed` has
-    the gradients in closed form.
+    `alive` maps each derivative, as a pair of names, and each letter of a length to its possible readings. `forms` has
+    the expressions of gradients and of the student's own names, and `own` these names: (name, letters, expression).
     """
 
     def __init__(self, forward):
-        self.forward, self.alive, self.closed = forward, {}, {f"d{forward.output}"}
+        self.forward, self.alive, self.forms, self.own, self.conditions = forward, {}, [], [], []
         self.worlds = [World.drawn(forward, *draw) for draw in DRAWS]
 
     def verdict(self, text):
@@ -96,6 +101,11 @@ class Judge:
             return UNDECIDED, f"column {error.column}: {error}"
         except Undecided as reason:
             return UNDECIDED, str(reason)
+
+    def condition(self, text):
+        """Return (letter, relation, letter) of a condition on indices, such as i ≠ j, otherwise None."""
+        found = re.fullmatch(r"([a-z]) ([=≠]) ([a-z])", text)
+        return found.groups() if found and not any(found[at] in self.worlds[0] for at in (1, 3)) else None
 
     # Definitions
 
@@ -127,19 +137,26 @@ class Judge:
             definitions.insert(changed[0], (name, plain))
             if self.reroute(replace(self.forward, definitions=definitions)):
                 return
-        values = []
-        for world in self.worlds:
-            scope = self.scope(world, {})
-            infer_axes(expression, scope)
-            value = evaluate(expression, scope)
-            labels = tuple(letters) or value.labels
-            if set(value.labels) - set(labels):
-                raise Undecided(f"{name} has no index {', '.join(set(value.labels) - set(labels))}")
-            shape = [world.sizes[scope.axis_of.get(label, label)] for label in labels]
-            axes = tuple(scope.axis_of.get(label, label) for label in labels)
-            values.append(Array(np.broadcast_to(value.along(labels), shape), axes))
+        values = [self.value(world, letters, expression) for world in self.worlds]
         for world, value in zip(self.worlds, values, strict=True):
             world.locals[name] = value
+        self.own.append((name, letters, expression))
+        self.forms.append((name, expression))
+
+    def value(self, world, letters, expression):
+        """Return the value of a name with these indices."""
+        choices = {key: found for key, found in self.choices(expression).items() if isinstance(key, str)}
+        if any(len(found) > 1 for found in choices.values()):
+            raise Undecided(f"{next(iter(choices))} may be the length of several axes")
+        scope = self.scope(world, {key: found[0] for key, found in choices.items()})
+        infer_axes(expression, scope)
+        value = evaluate(expression, scope)
+        labels = tuple(letters) or value.labels
+        if set(value.labels) - set(labels):
+            raise Undecided(f"the name has no index {', '.join(set(value.labels) - set(labels))}")
+        shape = [world.sizes[scope.axis_of.get(label, label)] for label in labels]
+        axes = tuple(scope.axis_of.get(label, label) for label in labels)
+        return Array(np.broadcast_to(value.along(labels), shape), axes)
 
     def reroute(self, forward):
         """Use other equations for the same forward pass. Return False if their values are not the same."""
@@ -166,9 +183,6 @@ class Judge:
         for equation, said in parses.items():
             choices = self.choices(equation)
             holding, found = self.holding(equation, choices)
-            if not holding and any(isinstance(side, n.Derivative) for side in equation.sides):
-                choices = {key: [TOTAL, PARTIAL] if isinstance(key, tuple) else choices[key] for key in choices}
-                holding, _ = self.holding(equation, choices)  # a line that says anew what a derivative is
             if holding:
                 words = [said] if said else []
                 for key, possible in choices.items():
@@ -176,7 +190,7 @@ class Judge:
                     if len(self.alive[key]) < min(len(possible), 2):
                         what = f"∂{key[0]}/∂{key[1]} is" if isinstance(key, tuple) else f"{key} is the length of"
                         words.append(f"{what} {self.alive[key][0]}")
-                self.close(equation)
+                self.note(equation)
                 return HOLDS, "; ".join(words)
             failures += found
         wrong = next((failure for failure in failures if not isinstance(failure, Undecided)), None)
@@ -227,6 +241,10 @@ class Judge:
             infer_axes(side, scope)
         for left, right in itertools.pairwise([evaluate(side, scope) for side in equation.sides]):
             left, right, remark = fitted(left, right, scope)
+            for i, relation, j in self.conditions:  # of this line, such as "for i ≠ j"
+                if {i, j} <= {*left.labels}:
+                    kept = arrays.condition(n.Condition(n.Symbol(i), relation, n.Symbol(j)), scope)
+                    left, right = (arrays.combined(np.multiply, side, kept) for side in (left, right))
             if not close(left, right):
                 return left, right, remark
         return None
@@ -238,6 +256,8 @@ class Judge:
             draw = partial(in_turn, cycle)
             try:
                 world = World.on(self.forward, dict.fromkeys(self.forward.labels, length), draw)
+                for name, letters, expression in self.own:
+                    world.locals[name] = self.value(world, letters, expression)
                 found = self.difference(equation, world, readings_of)
             except (Undecided, Unequal):
                 continue
@@ -249,19 +269,28 @@ class Judge:
                 return f"{begin}{numbers}: the left is {shown(left)}, the right {shown(right)}"
         return None
 
-    def close(self, equation):
-        """Record the gradients for which an equation gives a closed form."""
+    def note(self, equation):
+        """Record the expressions that an equation gives for gradients."""
         for side, other in itertools.permutations(equation.sides, 2):
             found = name_of(side, self.worlds[0])
-            if found and self.is_closed(other, found[0]):
-                self.closed.add(found[0])
+            if isinstance(side, n.Derivative) and side.of == n.Symbol("L"):
+                found = name_of(n.Symbol(f"d{side.by.text}"), self.worlds[0])
+            if found:
+                self.forms.append((found[0], other))
 
-    def is_closed(self, node, name):
-        found, world = name_of(node, self.worlds[0]), self.worlds[0]
+    def closed(self):
+        """Return the gradients and own names for which the equations give a closed form."""
+        closed, before = {f"d{self.forward.output}"}, None
+        while closed != before:
+            before = set(closed)
+            closed |= {name for name, node in self.forms if self.is_closed(node, closed)}
+        return closed
+
+    def is_closed(self, node, closed):
+        found = name_of(node, self.worlds[0])
         if found:
-            is_known = found[0] in world.values or found[0] in world.locals or found[0] in self.closed
-            return found[0] != name and is_known
-        return not isinstance(node, n.Derivative) and all(self.is_closed(child, name) for child in n.children(node))
+            return found[0] in self.worlds[0].values or found[0] in closed
+        return not isinstance(node, n.Derivative) and all(self.is_closed(child, closed) for child in n.children(node))
 
 
 def fitted(left, right, scope):
@@ -336,6 +365,6 @@ def shown(a):
     def text(entry):
         if isinstance(entry, list):
             return f"({', '.join(map(text, entry))})"
-        return format(float(entry), ".3g").replace("-", "−")
+        return format(float(entry) if abs(entry) > EQUAL else 0.0, ".3g").replace("-", "−")
 
     return text(a.values.tolist())

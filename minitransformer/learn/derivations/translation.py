@@ -20,62 +20,79 @@ NAMES = """\
 TYPED = """\
 ^ ** | · * × ∗ ⋅ ∙ • ⊙ ∘ \\cdot \\times \\odot | − - – — | Σ ∑ \\sum | ∂ \\partial | √ \\sqrt | ≤ <= \\leq | \
 ≥ >= \\geq | ≠ != \\neq | = == | μ µ | ε ϵ | log \\ln \\log | exp \\exp | T \\top | ′ ' | \
-_ @ \\, \\; \\! \\quad \\left \\right $ &"""
+_ @ \\, \\; \\! \\quad \\left \\right \\Big \\big \\bigl \\bigr \\limits \\( \\) \\[ \\] \\\\ $ & | = ≡ ＝ :="""
 GREEK, SIGNS = (
     {other: row.split()[0] for row in table.split(" | ") for other in row.split()[1:]} for table in (NAMES, TYPED)
 )
 SIGN = re.compile("|".join(re.escape(sign) for sign in sorted(SIGNS, key=len, reverse=True)))
 FUNCTIONS = {"exp", "log", "tanh", "erf", "sin", "cos", "mean", "max", "min"}
-SMALL_WORDS = "a an and as by for from if in is it of or so that the this to we where which with since because"
-BETWEEN = re.compile(r"(?<=\S) {3,}(?![= ])|;|\t|, (?:so|hence|then|thus|and|therefore) ")  # between two equations
-ARROWS = ("⇒", "=>", "→", "∴", ":")
+SMALL_WORDS = """and as becomes by equals for from get gives hence if in is it let now of or plug put set so that the
+then this thus to using we where which with since because yields""".split()  # noqa: SIM905
+OPERATORS = set("=·+−/(≈≤≥")
 
 
 def equations(line: str) -> list[str]:
-    """Return the equations in a line of text, in the notation; none if the line has only words."""
-    parts = [
-        without_words(translated(part))
-        for part in re.split(r"(?<=\S) {3,}(?![= ])|;|\t|, (?:so|hence|then|thus|and|therefore) ", line.strip())
-    ]
-    return [part for part in parts if "=" in part and not re.fullmatch(r"[a-z] = [a-z]|\(.*", part)]
+    """Return the equations in a line of text, in the notation; none if the line has only words.
+
+    Those after "where" and "with" come first, since they define names.
+    """
+    line = re.sub(r"^\s*[-*•]\s+|(?<=\s)(?:#|--|//).*$", "", line)
+    found, definitions = [], []
+    for part in re.split(r"(?<=\S) {3,}(?![= ])|;|\t|(?<=[\w)]):\s|\.\s", line.strip()):
+        for before, text in segments(translated(part)):
+            (definitions if before & {"where", "with"} else found).append(text)
+    return definitions + found
 
 
-def without_words(text: str) -> str:
-    """Remove English words before an equation, and two or more after it."""
+def segments(text: str):
+    """Yield the equations between the English words of a text, each with the set of the words before it."""
+    words: set[str] = set()
+    equation: list[str] = []
     tokens = text.split()
-    plain = [token.strip(",.:()").lower() for token in tokens]
-    small = [word in SMALL_WORDS.split() for word in plain]
-    is_word = [
-        small[at] or (word.isascii() and word.isalpha() and len(word) > 2 and word not in FUNCTIONS)
-        for at, word in enumerate(plain)
-    ]
-    begin, end = 0, len(tokens)
-    while begin < end - 1 and (is_word[begin] or tokens[begin] in ARROWS) and tokens[begin + 1] not in "=·+−/":
-        begin += 1
-    for at in range(tokens.index("=") if "=" in tokens else end, end - 1):
-        if is_word[at] and is_word[at + 1] and (small[at] or small[at + 1] or len(plain[at]) > 4):
-            end = at
-            break
-    return " ".join(tokens[begin:end]).strip(" .,:")
+    for at, token in enumerate([*tokens, "the"]):
+        word = token.strip(",.:()").lower()
+        beside = {*tokens[max(at - 1, 0) : at], *tokens[at + 1 : at + 2]}
+        is_name = beside & OPERATORS or word in FUNCTIONS or not (word.isascii() and word.isalpha() and len(word) > 2)
+        if word in SMALL_WORDS or not is_name or re.fullmatch(r"\(\d+\)[,.:]?|⇒|=>|→|∴", token):
+            plain = " ".join(equation).strip(" .,:")
+            if re.fullmatch(r"\([^()]*\)", plain):
+                plain = plain[1:-1]
+            if any(sign in plain for sign in "=≈≤≥") or re.fullmatch("[a-z] ≠ [a-z]", plain):
+                yield words, plain
+                words = set()
+            words = words | {word}
+            equation = []
+        else:
+            equation.append(token)
+
+
+def normal(text: str) -> str:
+    """Return a text whose letters with a hat are two characters, and all others one."""
+    pairs = ((letter, unicodedata.normalize("NFD", letter)) for letter in unicodedata.normalize("NFC", text))
+    return "".join(two if two[1:] == "\u0302" else letter for letter, two in pairs)
 
 
 def translated(line: str) -> str:
     """Return a line in the notation of the book."""
-    text = unicodedata.normalize("NFD", line.strip())
+    text = normal(line.strip())
+    text = re.sub("[ᵢⱼₖₚₜₒₙₘ]+", lambda m: "_" + m[0].translate(str.maketrans("ᵢⱼₖₚₜₒₙₘ", "ijkptonm")), text)
     text = re.sub(r"^(?:\(\d+\)|\d+[.)])\s+|\s+\(\d+\)\s*$", "", text)
-    text = re.sub(r"\\(?:mathrm|text|mathbf|operatorname|boldsymbol)\s*\{([^{}]*)\}", r"\1", text)
-    text = re.sub(r"\\(?:wide)?hat\s*\{?\s*(\\?\w+)\s*\}?", lambda m: f"{m[1].lstrip(chr(92))}hat", text)
+    text = re.sub(r"\\(?:mathrm|text|mathbf|mathbb|operatorname|boldsymbol)\s*\{([^{}]*)\}", r"\1", text)
+    text = re.sub(r"\\(?:wide)?hat\s*\{?\s*(\\?[A-Za-z]+)\s*\}?", lambda m: f"{m[1].lstrip(chr(92))}hat", text)
     text = re.sub(r"_\{\s*([\w,\s]+?)\s*\}", lambda m: "_" + re.sub(r"[\s,]", "", m[1]), text)
-    text = re.sub(r"\\sqrt\s*\{", r"√{", text)
-    while (plain := re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", fraction, text)) != text:
-        text = plain
+    text = re.sub(r"\\sum_\{(\w)\s*=[^{}]*\}(?:\^\{[^{}]*\}|\^\w)?", r"\\sum_\1", text)
+    plain = ""
+    while plain != text:  # from the innermost braces outwards
+        plain = text
+        text = re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", fraction, text)
+        text = re.sub(r"(\^|\\sqrt)\s*\{([^{}]*)\}", r"\1(\2)", text)
     text = SIGN.sub(lambda match: SIGNS[match[0]].replace("_", " "), text)
     text = re.sub(r"\.sum\(\)|\.T\b|\^\{?T\}?(?!\w)|\^⊤", lambda m: "ᵀ" if m[0] != ".sum()" else m[0], text)
     text = re.sub(
         r"[⁻]?[⁰¹⁴⁵⁶⁷⁸⁹]+|⁻[²³]", lambda m: f"^({unicodedata.normalize('NFKD', m[0])})".replace("-", "−"), text
     )
     text = text.replace("{", "(").replace("}", ")")
-    text = re.sub(r"\^\s*\(?\s*([23])\s*\)?(?![\d./])", lambda m: "²³"[int(m[1]) - 2], text)
+    text = re.sub(r"\^\s*(?:([23])(?![\d./])|\(\s*([23])\s*\))", lambda m: "²³"[int(m[1] or m[2]) - 2], text)
     text = re.sub(r"\^\s*(−?[\d.]+)", r"^(\1)", text)
     text = re.sub(r"\bsum(?=[_\s(])", "Σ", text)
     text = re.sub(r"\bln(?=\W)", "log", text)
@@ -105,7 +122,7 @@ def word(match) -> str:
     begin = ""
     if name[0] == "d" and (name[1:].removesuffix("hat").rstrip("2") in GREEK or name.endswith("hat")):
         begin, name = "d", name[1:]
-    hat = "\u0302" if name.endswith("hat") and name != "hat" else ""
+    hat = "\u0302" if name.endswith("hat") and name not in ("hat", "that", "what") else ""
     name = name.removesuffix("hat") if hat else name
     square = "²" if name.endswith("2") and name[:-1] in GREEK else ""
     name = name.removesuffix("2") if square else name

@@ -177,6 +177,43 @@ def test_words_may_stand_around_an_equation_and_between_equations(judgement):
     assert missing == []
 
 
+@pytest.mark.parametrize(
+    "line, verdicts",
+    [
+        ("Using y = e / S, we find dx = y · dy", ["holds", "does not hold"]),
+        ("Since S = Σ e we have dS = Σ dy · e / S²", ["holds", "does not hold"]),
+        ("With c = Σ dy · y we get dx = y · (dy + c)", ["defines", "does not hold"]),
+        ("Plug in (y = e/S): dx_i = dy_i", ["holds", "does not hold"]),
+        ("Inserting (1) gives dx_i = dy_i", ["does not hold"]),
+        ("- y = e", ["does not hold"]),
+        ("dx ≡ dy  # by (3)", ["does not hold"]),
+        ("(e/S) S = S", ["does not hold"]),
+        ("∂y_i/∂x_j = −y_i y_j for i ≠ j", ["holds"]),
+        ("∂y_i/∂x_j = y_i y_j for i ≠ j", ["does not hold"]),
+        (r"\frac{e_i}{S^{2}} = (y_i)^2/e_i, where c = 1/n Σ dy", ["defines", "holds"]),
+        ("yᵢ = eᵢ/S and Σ_j [j ≠ i] y_j = 1 − y_i", ["holds", "holds"]),
+    ],
+)
+def test_every_equation_of_a_line_is_judged(judgement, line, verdicts):
+    found, _ = judgement(text_of("softmax"), line)
+    assert [each.verdict for each in found] == verdicts
+
+
+@pytest.mark.parametrize(
+    "lines, is_complete",
+    [
+        ("u = dx\ndx = u", False),
+        ("u = ∂L/∂x\ndx = u", False),
+        ("u_j = Σ_i dy_i ∂y_i/∂x_j\ndx = u", False),
+        ("dx = de · e\nde = dy/S + dS\ndS = −Σ dy · e / S²", True),
+        ("g = y · dy\ndx = g − y · Σ g", True),
+    ],
+)
+def test_a_gradient_is_closed_if_all_names_of_its_form_are_in_whatever_order(judgement, lines, is_complete):
+    found, missing = judgement(text_of("softmax"), lines)
+    assert {line.verdict for line in found} <= {"holds", "defines"} and (missing == []) == is_complete
+
+
 def test_the_smallest_numbers_for_which_a_line_fails_are_shown(judgement):
     found, _ = judgement("exercise\ngiven x_i\n    y = x²\nasked dx\n", "dx = −2 x · dy")
     assert found[0].remark == "x = (1), dy = (1): the left is (2), the right (−2)"
@@ -223,7 +260,7 @@ def test_a_stroke_is_read_so_that_the_line_holds_with_a_remark_if_that_is_not_it
         ("dx = y ? dy", "column 8: '?' is not a character of this notation"),
         ("dx = foo(x)", "the function foo is unknown"),
         ("dx = q · dy", "q has no value"),
-        ("dx_ij = y_i", "x has 1 axes, so it cannot have the 2 indices ij"),
+        ("dx_ij = y_i", "dx has the axes i, so it cannot have the indices ij"),
         ("dx ≤ y = dy", "only equations are judged"),
     ],
 )
