@@ -62,13 +62,16 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     return way(q, k, v, **options)
 
 
-def recomputed(q, k, v, **options):
-    """Compute attention, and once more in backward. Saved for backward: q, k and v."""
+def recomputed(q, k, v, *, mask, scale):
+    """Compute attention, and once more in backward.
+
+    Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), and mask (Tq, Tk) if there is one.
+    """
 
     def backward(dy):
-        return all_at_once(q, k, v, **options)[1](dy)
+        return all_at_once(q, k, v, mask=mask, scale=scale)[1](dy)
 
-    return all_at_once(q, k, v, **options)[0], backward
+    return all_at_once(q, k, v, mask=mask, scale=scale)[0], backward
 
 
 def all_at_once(q, k, v, *, mask, scale, on_weights=None):

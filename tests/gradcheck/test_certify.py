@@ -217,6 +217,7 @@ def test_a_tie_is_not_decided(name):
     assert certificate.verdict == "cannot tell" and "tie" in certificate.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prime", [43, 1031])
 def test_false_identities_hold_at_one_in_p_random_points(prime):
     """The experiment of certify/README.md. Decimals are ignored: only the field decides."""
