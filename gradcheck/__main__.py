@@ -17,6 +17,7 @@ COMMANDS = {
     "curve": ("curve", "main"),
     "audit": ("audit", "main"),
     "museum": ("museum", "main"),
+    "compare": ("museum.compare", "main"),
 }  # command: module within gradcheck, function
 
 

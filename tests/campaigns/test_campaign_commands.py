@@ -27,6 +27,7 @@ from gradcheck import museum
 from gradcheck.audit import command_line as audit
 from gradcheck.commands import certify_parser, check_parser, steps_parser
 from gradcheck.curve.command import curve_parser
+from gradcheck.museum.compare import compare_parser
 from minitransformer import cli, commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -60,6 +61,7 @@ SOUND = {
     "gradcheck curve": " mine.py",
     "gradcheck audit": " mine.py --sample 2 --jobs 1 --draws 1",
     "gradcheck museum": " 1",
+    "gradcheck compare": " SciPy",
 }
 # Commands that exit with 1 if they succeed and their result is negative.
 FOUND = (
@@ -113,7 +115,7 @@ def parser_of(command) -> argparse.ArgumentParser:
     program, *words = command.split()
     if program == "gradcheck":
         parsers = {"curve": curve_parser, "audit": audit._parser, "museum": museum._parser, "steps": steps_parser}
-        parsers["certify"] = certify_parser
+        parsers |= {"certify": certify_parser, "compare": compare_parser}
         return parsers.get(command.split()[-1], check_parser)()
     parser = cli.build_parser()
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))

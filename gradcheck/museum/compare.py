@@ -1,0 +1,189 @@
+"""`python -m gradcheck compare`: other checkers on the right and the wrong version of every exhibit.
+
+A checker takes part through an adapter: a function of (f, inputs), where f(*inputs) returns (y, backward), that returns
+True if the checker accepts the gradient. Those whose package is installed run; each on the same inputs, with its own
+defaults. A wrong gradient that is accepted is missed, and a right one that is not accepted is a false alarm. Exceptions
+count as not accepted. gradcheck counts as accepting only if every argument is right.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import io
+import time
+import warnings
+
+import numpy as np
+
+from gradcheck.checking import check
+from gradcheck.command_line import OK, Parser, show
+from gradcheck.museum import EXHIBITS
+
+
+def by_gradcheck(f, inputs):
+    return check(f, *inputs, explain=False, raises=False).is_right
+
+
+def by_torch(f, inputs):
+    import torch
+
+    class Wrapped(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *arrays):
+            y, ctx.backward_of_f = f(*(array.detach().numpy().copy() for array in arrays))
+            return torch.tensor(np.asarray(y))
+
+        @staticmethod
+        def backward(ctx, dy):
+            return tuple(map(torch.tensor, as_tuple(ctx.backward_of_f(dy.numpy().copy()))))
+
+    return torch.autograd.gradcheck(Wrapped.apply, [torch.tensor(x, requires_grad=True) for x in inputs])
+
+
+def by_jax(f, inputs):
+    import jax
+    from jax.test_util import check_grads
+
+    with jax.enable_x64(True):
+        y = np.asarray(f(*inputs)[0])
+        shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in inputs]
+
+        def backwards(dy, *arrays):
+            gradients = as_tuple(f(*map(np.array, arrays))[1](np.array(dy)))
+            return tuple(np.broadcast_to(np.asarray(g, float), x.shape) for g, x in zip(gradients, inputs, strict=True))
+
+        @jax.custom_vjp
+        def wrapped(*arrays):
+            return jax.pure_callback(
+                lambda *a: np.asarray(f(*map(np.array, a))[0]), jax.ShapeDtypeStruct(y.shape, y.dtype), *arrays
+            )
+
+        wrapped.defvjp(
+            lambda *arrays: (wrapped(*arrays), arrays),
+            lambda arrays, dy: jax.pure_callback(backwards, tuple(shapes), dy, *arrays),
+        )
+        check_grads(wrapped, inputs, order=1, modes=["rev"])
+    return True
+
+
+def by_autograd(f, inputs):
+    from autograd.extend import defvjp, primitive
+    from autograd.test_util import check_grads
+
+    wrapped = primitive(lambda *arrays: np.asarray(f(*arrays)[0]))
+
+    def vjp(i):
+        return lambda y, *arrays: lambda dy: as_tuple(f(*arrays)[1](np.array(dy)))[i]
+
+    defvjp(wrapped, *map(vjp, range(len(inputs))))
+    for i in range(len(inputs)):
+        check_grads(lambda x, i=i: wrapped(*inputs[:i], x, *inputs[i + 1 :]), modes=["rev"], order=1)(inputs[i])
+    return True
+
+
+def by_scipy(f, inputs):
+    """Accept if the error is at most 1e-5 of the gradient's norm, or 1e-5; check_grad itself has no threshold."""
+    from scipy.optimize import check_grad
+
+    sizes = np.cumsum([x.size for x in inputs])[:-1]
+    dy = np.random.default_rng(0).standard_normal(np.shape(f(*inputs)[0]))
+
+    def arrays(flat):
+        return [part.reshape(x.shape) for part, x in zip(np.split(flat, sizes), inputs, strict=True)]
+
+    def gradient(flat):
+        parts = zip(as_tuple(f(*arrays(flat))[1](dy.copy())), inputs, strict=True)
+        return np.concatenate([np.broadcast_to(g, x.shape).ravel() for g, x in parts])
+
+    flat = np.concatenate([x.ravel() for x in inputs])
+    error = check_grad(lambda x: float(np.sum(dy * f(*arrays(x))[0])), gradient, flat)
+    return error <= 1e-5 * max(1.0, float(np.linalg.norm(gradient(flat))))
+
+
+def as_tuple(gradients):
+    return gradients if isinstance(gradients, tuple) else (gradients,)
+
+
+# {name: (package, adapter)}
+CHECKERS = {
+    "gradcheck": ("gradcheck", by_gradcheck),
+    "autograd": ("autograd", by_autograd),
+    "JAX": ("jax", by_jax),
+    "PyTorch": ("torch", by_torch),
+    "SciPy": ("scipy", by_scipy),
+}
+
+
+def cases():
+    """Yield (name, is_right, function, inputs) of both versions of every exhibit, with the options bound."""
+    for exhibit in EXHIBITS:
+        inputs, options = exhibit.draw(np.random.default_rng(0))
+        for wrong in (True, False):
+            function = functools.partial(exhibit.version(wrong), **options)
+            floating = [i for i, x in enumerate(inputs) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+            yield exhibit.name, not wrong, _of_floating(function, inputs, floating), [inputs[i] for i in floating]
+
+
+def _of_floating(function, inputs, floating):
+    def of_floating(*arrays):
+        every = list(inputs)
+        for i, array in zip(floating, arrays, strict=True):
+            every[i] = array
+        return function(*every)
+
+    return of_floating
+
+
+def is_accepted(adapter, function, inputs):
+    """Return True if a checker accepts a gradient. Its output and warnings are discarded."""
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        try:
+            return bool(adapter(function, [x.copy() for x in inputs]))
+        except Exception:
+            return False
+
+
+def compared(names):
+    """Return {checker: {(exhibit, is_right): accepted}} and {checker: seconds}."""
+    found, seconds = {}, {}
+    for name in names:
+        start = time.perf_counter()
+        adapter = CHECKERS[name][1]
+        found[name] = {(case, is_right): is_accepted(adapter, f, inputs) for case, is_right, f, inputs in cases()}
+        seconds[name] = time.perf_counter() - start
+    return found, seconds
+
+
+def compare_parser():
+    parser = Parser(
+        "compare",
+        "Run other checkers on the right and the wrong version of every exhibit of the museum.",
+        "The inputs of an exhibit are those for which gradcheck detects its mistake, so compare the other columns too.",
+    )
+    here = [name for name, (package, _) in CHECKERS.items() if importlib.util.find_spec(package)]
+    words = f"{', '.join(CHECKERS)} (default: those that are installed)"
+    parser.add_argument("checkers", metavar="CHECKER", nargs="*", choices=[here, *here], default=here, help=words)
+    parser.add_argument("--cases", action="store_true", help="list the exhibits on which a checker is mistaken")
+    return parser
+
+
+def main(argv=None):
+    arguments = compare_parser().parse_args(argv)
+    found, seconds = compared(arguments.checkers)
+    show(f"{len(EXHIBITS)} wrong gradients, and their right versions")
+    show(f"{'checker':<10}  {'caught':>6}  {'missed':>6}  {'false alarms':>12}  {'seconds':>7}")
+    for name in arguments.checkers:
+        missed = sum(accepted for (_, is_right), accepted in found[name].items() if not is_right)
+        alarms = sum(not accepted for (_, is_right), accepted in found[name].items() if is_right)
+        show(f"{name:<10}  {len(EXHIBITS) - missed:>6}  {missed:>6}  {alarms:>12}  {seconds[name]:>7.1f}")
+    if arguments.cases:
+        for name in arguments.checkers:
+            for (case, is_right), accepted in found[name].items():
+                if accepted != is_right:
+                    show(f"{name:<10}  {'false alarm' if is_right else 'missed':<11}  {case}")
+    return OK
