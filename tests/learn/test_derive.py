@@ -225,6 +225,11 @@ def test_a_line_without_a_closed_form_holds_and_completes_nothing(judgement, lin
     assert [each.verdict for each in found] == ["holds"] and missing == ["dx"]
 
 
+def test_an_own_name_for_a_product_that_does_not_fit_does_not_hold(judgement):
+    ((found,), _) = judgement(text_of("linear"), "g = dy W")
+    assert found.verdict == "does not hold" and "is a transpose missing?" in found.remark
+
+
 def test_a_derivative_keeps_the_reading_that_a_line_has_decided(judgement):
     partial, total = "∂y_i/∂e_j = δ_ij/S", "∂y_i/∂e_j = δ_ij/S − e_i/S²"
     chain = "de_j = Σ_i dy_i ∂y_i/∂e_j"

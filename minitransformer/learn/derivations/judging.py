@@ -101,6 +101,8 @@ class Judge:
             return UNDECIDED, f"column {error.column}: {error}"
         except Undecided as reason:
             return UNDECIDED, str(reason)
+        except Unequal as reason:
+            return FALSE, str(reason)
 
     def condition(self, text):
         """Return (letter, relation, letter) of a condition on indices, such as i ≠ j, otherwise None."""
