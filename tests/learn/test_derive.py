@@ -291,6 +291,13 @@ def test_a_header_that_is_not_valid_is_refused_with_the_file(judgement, header, 
     assert words in str(refused.value)
 
 
+def test_a_file_that_is_no_text_is_refused_by_its_name(tmp_path):
+    path = tmp_path / "binary.txt"
+    path.write_bytes(b"exercise\xff")
+    with pytest.raises(ValueError, match=r"binary\.txt: a derivation is UTF-8 text, but byte 8 is 0xff"):
+        read(path)
+
+
 def test_the_command_writes_a_file_and_judges_it(tmp_path, capsys):
     def run(*arguments):
         status = cli.main(["learn", "derive", *map(str, arguments)])

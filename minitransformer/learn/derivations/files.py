@@ -55,7 +55,12 @@ def text_of(name: str) -> str:
 def read(path: Path) -> Derivation:
     """Read a derivation from a file. Raises ValueError, which names the line, if the header is not valid."""
     name, inputs, conditions, definitions, asked = "", {}, [], [], []
-    lines = path.read_text("utf-8").splitlines()
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: a derivation is UTF-8 text, but byte {error.start} is {error.object[error.start]:#x}"
+        ) from None
     for at, line in enumerate(lines, 1):
         key, _, rest = line.strip().partition(" ")
         try:
