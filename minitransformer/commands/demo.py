@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from minitransformer.commands.options import out_option, seed_option, switch
-from minitransformer.commands.runs import refuse_to_overwrite, when_interrupted
+from minitransformer.commands.runs import refuse_to_overwrite
 from minitransformer.experiments.demonstration import repeating, writing
 from minitransformer.experiments.demonstration.narration import heading, say
 from minitransformer.system.folders import at_work_in
@@ -47,11 +47,13 @@ def run(arguments) -> int:
     start = time.perf_counter()
     with at_work_in(out):
         refuse_to_overwrite(out / MODEL_FILE, writing.ABOUT, "the demo")
-        with when_interrupted(lambda: f"; what was written stays in {out}"):
+        try:
             lm = writing.learn_to_write(out, seed, size, drawn)
             writing.show_attention(lm, out, drawn)
             tiny = repeating.learn_to_repeat(out, seed, steps, drawn)
             repeating.show_induction(tiny, out, seed, drawn)
+        except KeyboardInterrupt as interrupt:  # that of a run already says where it is saved
+            raise KeyboardInterrupt(str(interrupt) or f"interrupted; what was written stays in {out}") from None
     finish(out, time.perf_counter() - start, drawn)
     return 0
 
