@@ -55,7 +55,7 @@ class Sides(NamedTuple):
 
     @property
     def agree(self):
-        return self.gap <= self.rounding
+        return self.gap <= self.rounding < np.inf  # that of a gradient that is not finite is infinite or NaN
 
 
 def sides(finding, *, zero_at=()):
@@ -69,7 +69,7 @@ def sides(finding, *, zero_at=()):
     v.flat[np.asarray(zero_at, dtype=np.intp)] = 0.0
     both = _sides(run, finding.step, {i: v}, v)
     most = RESOLVED * run.rounding
-    if not both.agree and both.gap <= both.rounding + most:
+    if not both.agree and both.gap <= both.rounding + most < np.inf:
         return both._replace(rounding=both.rounding + min(most, _rounding_along(run, i, v, both.exact)))
     return both
 

@@ -33,7 +33,7 @@ def _identity_holds(finding):
         if finding.is_complete and "complex" in terms.oracles:
             return False  # the entries are compared next
         both, tolerance = _with_tolerance(finding, both, kinks)
-        if both.gap > tolerance:
+        if not both.gap <= tolerance < np.inf:  # a gap may be NaN
             atol = min(terms.atol, terms.rtol * _norm(finding, both)) if terms.strict else terms.atol
             judgement = judge(both.exact, along_direction(finding, both.v), terms.rtol, atol, is_one_entry=False)
             if judgement.verdict == WRONG:

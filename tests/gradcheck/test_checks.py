@@ -456,3 +456,12 @@ def test_the_largest_error_is_told_first_and_the_report_is_a_dictionary_for_json
     assert check(square, normal(3)).to_dict()["arguments"][0]["analytic"] == pytest.approx(
         check(square, normal(3)).arguments[0].analytic
     )
+
+
+@pytest.mark.parametrize("oracles", [None, "adjoint", "central", "complex"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_gradient_with_an_entry_that_is_not_finite_is_wrong_for_every_oracle(oracles, value):
+    def square_with(x):
+        return x * x, lambda dy: np.where(np.arange(3) == 1, value, 2 * x * dy)
+
+    assert check(square_with, normal(3), oracles=oracles, raises=False, explain=False)["x"].verdict == "WRONG"
