@@ -1,4 +1,4 @@
-"""Gradients of complex arrays: both conventions, functions that are not holomorphic, and real inputs beside them."""
+"""Gradients of complex arrays: both conventions, functions that are not holomorphic, and real inputs too."""
 
 import numpy as np
 import pytest

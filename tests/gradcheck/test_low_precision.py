@@ -49,3 +49,9 @@ def test_a_difference_that_cancellation_may_explain_is_not_called_wrong():
         lambda x: (x * x, lambda dy: dy * ((2 * x + x.dtype.type(1e5)) - x.dtype.type(1e5))), X, raises=False
     )
     assert report.arguments[0].verdict == "CANNOT TELL"
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e6])
+def test_the_difference_is_relative_to_the_largest_entry(size):
+    x = (size * X).astype(np.float32)
+    assert check(lambda x: (x * x, lambda dy: 2 * x * dy), x, atol=0.0).is_right
