@@ -17,6 +17,7 @@ import os
 import signal
 import stat
 import sys
+from threading import Timer
 
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the terminal was closed"}
 SIGNALS = {getattr(signal, name): words for name, words in WORDS.items() if hasattr(signal, name)}  # Windows has two
@@ -47,8 +48,16 @@ def heeded():
 def signals_raise(came):
     """Raise KeyboardInterrupt within the block at each of the signals. Append SIGTERM and SIGHUP to `came`.
 
-    If a handler for Ctrl-C is installed within the block, SIGTERM and SIGHUP call it instead.
+    If a handler for Ctrl-C is installed within the block, SIGTERM and SIGHUP call it instead. Python drops an exception
+    that is raised in a finalizer or in a callback of the garbage collector, so the signal is then sent once more.
     """
+    report_dropped = sys.unraisablehook
+
+    def send_again(dropped):
+        if issubclass(dropped.exc_type, KeyboardInterrupt):
+            Timer(0.01, signal.raise_signal, [signal.SIGINT]).start()
+        else:
+            report_dropped(dropped)
 
     def stop(signum, frame):
         came.append(signum)
@@ -61,8 +70,12 @@ def signals_raise(came):
         else:
             raise Stopped(SIGNALS[signum])
 
-    with handled({signum: signal.default_int_handler if signum == signal.SIGINT else stop for signum in SIGNALS}):
-        yield
+    sys.unraisablehook = send_again
+    try:
+        with handled({signum: signal.default_int_handler if signum == signal.SIGINT else stop for signum in SIGNALS}):
+            yield
+    finally:
+        sys.unraisablehook = report_dropped
 
 
 @contextlib.contextmanager

@@ -151,13 +151,13 @@ class Run:
         clock = time.perf_counter() - self.seconds
         if not begun:
             self.write_down({}, clock)
-        while not self.finished:
-            if self.ranks.any(self.interrupted):
-                self.save()
-                self.save_picture()
-                raise TrainingInterrupted(self.step, self.settings.steps, self.folder)
+        while not self.finished and not self.ranks.any(self.interrupted):
             self.write_down(self.advance(), clock)
+        if not self.finished:
+            self.save()
         self.save_picture()
+        if self.ranks.any(self.interrupted):
+            raise TrainingInterrupted(self.step, self.settings.steps, self.folder)
 
     def advance(self) -> dict:
         """Take one step and return its metrics, or raise TrainingDiverged."""

@@ -106,6 +106,17 @@ def test_sigterm_ends_a_conversation_where_ctrl_c_only_stops_the_answer(tmp_path
     assert len(said) == 2 and capsys.readouterr().err == "minitransformer: terminated\n"
 
 
+def test_ctrl_c_is_heard_when_it_comes_during_a_finalizer_whose_exceptions_python_drops():
+    class Finalized:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), stopping.signals_raise([]):
+        Finalized()
+        for _ in range(500):
+            time.sleep(0.01)
+
+
 @pytest.mark.parametrize("unheard", [(), tuple(stopping.SIGNALS)], ids=["heard", "unheard"])
 def test_what_comes_while_a_process_is_born_is_heard_when_it_is(unheard):
     before, born = handlers(), []

@@ -114,6 +114,12 @@ def test_ctrl_c_finishes_the_step_and_saves(tmp_path, whole):
     assert_ends_alike(tmp_path, whole)
 
 
+def test_ctrl_c_in_the_last_step_is_not_forgotten(tmp_path, whole):
+    with default_sigint(), pytest.raises(TrainingInterrupted, match="after step 12 of 12, saved in"):
+        pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, observer=At(12, press_ctrl_c))
+    assert_ends_alike(tmp_path, whole)
+
+
 def test_ctrl_c_without_a_folder_leaves_the_model_as_the_step_left_it():
     stopped, shorter = small_lm(), small_lm()
     with default_sigint(), pytest.raises(TrainingInterrupted, match="after step 7 of 12, nothing was saved"):
