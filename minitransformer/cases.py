@@ -32,7 +32,7 @@ from minitransformer.layers.linear import Linear, linear
 from minitransformer.layers.lora import LowRankLinear, low_rank
 from minitransformer.layers.multi_head_attention import MultiHeadAttention
 from minitransformer.layers.positions import Rotary, rotary
-from minitransformer.layers.recomputation import recomputed
+from minitransformer.layers.recomputation import checkpointed
 from minitransformer.layers.rms_norm import RMSNorm, rms_norm
 from minitransformer.layers.softmax import Softmax, log_softmax, softmax
 from minitransformer.losses import cross_entropy
@@ -129,14 +129,14 @@ class LearnedQueries(Module):
         return apply(attention, self.q, k, v)
 
 
-class Recomputed(Module):
+class Checkpointed(Module):
     """A module that saves only its input and recomputes its activations in backward."""
 
     def __init__(self, module):
         self.module = module
 
     def forward(self, x, **options):
-        return recomputed(self.module, x, **options)
+        return checkpointed(self.module, x, **options)
 
 
 class Hooked(Module):
@@ -295,7 +295,7 @@ MODULES = [
     module("RMSNorm", lambda rng: RMSNorm(C), X),
     module("Softmax", lambda rng: Softmax(axis=1), X),
     module("Dropout", lambda rng: Dropout(0.3), X, drawn=dropping),
-    module("Dropout, recomputed", lambda rng: Recomputed(Dropout(0.3)), X, drawn=dropping),
+    module("Dropout, checkpointed", lambda rng: Checkpointed(Dropout(0.3)), X, drawn=dropping),
     module("Identity", lambda rng: Identity(), X),
     module("MultiHeadAttention, causal, dropout", lambda rng: heads(dropout=0.3), X, drawn=dropping, **SEEN),
     module(
@@ -337,7 +337,12 @@ MODULES = [
         label_smoothing=0.1,
     ),
     module(
-        "Transformer.loss, recomputed", lambda rng: gpt2().loss, some_ids, some_targets, drawn=dropping, recompute=True
+        "Transformer.loss, checkpointed",
+        lambda rng: gpt2().loss,
+        some_ids,
+        some_targets,
+        drawn=dropping,
+        recompute=True,
     ),
     module("Transformer, two leading axes", lambda rng: gpt2(n_layers=1), lambda rng: ids(rng, B, 3, T)),
     module("Transformer, Llama-like", lambda rng: llama(), some_ids),

@@ -12,18 +12,18 @@ from minitransformer.layers.block import FEED_FORWARDS, NORMS
 from minitransformer.layers.positions import check_scaling
 from minitransformer.system.values import (
     check_fields,
+    check_int,
     documented,
     number,
     one_of,
     positive,
     setting,
     true_or_false,
-    whole,
 )
 
 POSITIONS = ("learned", "sinusoidal", "rotary")
 DTYPES = ("float32", "float64")
-size = partial(whole, least=1, most=2**63 - 1)  # the longest that an axis of an array can be
+size = partial(check_int, minimum=1, maximum=2**63 - 1)  # the longest that an axis of an array can be
 MOST_LAYERS = 10_000  # the deepest transformers that were published have 1,000
 MOST_WEIGHTS = 10**13  # in float32 40 TB
 
@@ -47,25 +47,27 @@ class Config:
     context: int = setting(MISSING, "the longest sequence, in tokens", size)
     d_model: int = setting(64, "width of the residual stream, in channels", size)
     n_heads: int = setting(4, "attention heads per block", size)
-    n_layers: int = setting(2, "transformer blocks", size, most=MOST_LAYERS)
+    n_layers: int = setting(2, "transformer blocks", size, maximum=MOST_LAYERS)
     d_ff: int | None = setting(
         None,
         "hidden width of feed-forward layers",
         size,
-        none="4 × width; swiglu: 8/3 × width, rounded up to a multiple of 8",
+        optional="4 × width; swiglu: 8/3 × width, rounded up to a multiple of 8",
     )
-    n_kv_heads: int | None = setting(None, "key-value heads, shared by groups of heads", size, none="as many as heads")
-    d_head: int | None = setting(None, "channels per head", size, none="width / heads")
+    n_kv_heads: int | None = setting(
+        None, "key-value heads, shared by groups of heads", size, optional="as many as heads"
+    )
+    d_head: int | None = setting(None, "channels per head", size, optional="width / heads")
     norm: str = setting("layer_norm", "kind of normalization", one_of, known=tuple(NORMS))
     feed_forward: str = setting("gelu", "kind of feed-forward layer; gelu is exact", one_of, known=FEED_FORWARDS)
     positions: str = setting("learned", "kind of position encoding", one_of, known=POSITIONS)
     bias: bool = setting(True, "whether the linear maps have biases", true_or_false)
     tie_embeddings: bool = setting(True, "whether the unembedding is the embedding's own table", true_or_false)
-    dropout: float = setting(0.0, "probability of dropping an entry in training", number, least=0, below=1)
+    dropout: float = setting(0.0, "probability of dropping an entry in training", number, minimum=0, below=1)
     eps: float = setting(1e-5, "ε of the norms", positive)
     rope_base: float = setting(10000.0, "base of the rotary frequencies", positive)
     rope_scaling: dict[str, Any] | None = setting(
-        None, "for longer contexts: see layers/positions.py", plain_scaling, none="no"
+        None, "for longer contexts: see layers/positions.py", plain_scaling, optional="no"
     )
     dtype: str = setting("float32", "precision", one_of, known=DTYPES)
 

@@ -23,7 +23,7 @@ from minitransformer.config import Config
 from minitransformer.layers.embedding import check_ids
 from minitransformer.layers.softmax import softmax
 from minitransformer.module import Array, apply, faster
-from minitransformer.system.values import number, whole
+from minitransformer.system.values import check_int, number
 from minitransformer.transformer import Transformer
 
 LEAST_ROOM = 256  # positions
@@ -132,7 +132,7 @@ def stream(
     check_ids(ids, model.config.vocab_size)
     if ids.ndim not in (1, 2) or not ids.size:
         raise ValueError(f"generate: the prompt must be ids (T,) or (B, T) with at least one token, not {ids.shape}")
-    whole("generate: max_new_tokens", max_new_tokens, least=0)
+    check_int("generate: max_new_tokens", max_new_tokens, minimum=0)
     check_sampling(temperature, top_k, top_p)
     rng = rng if rng is not None else np.random.default_rng(0)
     how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rng": rng}
@@ -222,8 +222,8 @@ def keep_top_p(p, top_p):
 
 
 def check_sampling(temperature, top_k, top_p):
-    number("generate: temperature", temperature, least=0, below=np.inf)
+    number("generate: temperature", temperature, minimum=0, below=np.inf)
     if top_k is not None:
-        whole("generate: top_k", top_k, least=1)
+        check_int("generate: top_k", top_k, minimum=1)
     if top_p is not None:
-        number("generate: top_p", top_p, above=0, most=1)
+        number("generate: top_p", top_p, above=0, maximum=1)

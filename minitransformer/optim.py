@@ -175,7 +175,7 @@ def check_group(group, defaults):
     if not all(isinstance(parameter, Parameter) for parameter in group["params"]):
         raise TypeError("AdamW: params must be Parameters, such as model.parameters()")
     for name in ("lr", "eps", "weight_decay"):
-        group[name] = number(f"AdamW: {name}", group[name], least=0)
+        group[name] = number(f"AdamW: {name}", group[name], minimum=0)
     group["betas"] = averaging_rates("AdamW: betas", group["betas"])
 
 
@@ -187,7 +187,7 @@ def averaging_rates(name: str, betas) -> tuple[float, float]:
     """
     if not isinstance(betas, (tuple, list)) or len(betas) != 2:
         raise TypeError(f"{name} must be two numbers, not {betas!r}")
-    beta1, beta2 = (number(name, beta, least=0, below=1) for beta in betas)
+    beta1, beta2 = (number(name, beta, minimum=0, below=1) for beta in betas)
     return beta1, beta2
 
 

@@ -23,7 +23,7 @@ from minitransformer.layers.block import NORMS, TransformerBlock
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.embedding import Embedding, Unembedding
 from minitransformer.layers.positions import Rotary, SinusoidalPositions
-from minitransformer.layers.recomputation import recomputed
+from minitransformer.layers.recomputation import checkpointed
 from minitransformer.losses import Loss, cross_entropy
 from minitransformer.module import Array, Backward, Module, Parameter, apply, faster
 
@@ -170,7 +170,7 @@ class Transformer(Module):
         mask, positions = self.mask_and_positions(ids, 0)
         backwards = [embed_backward]
         for block in self.blocks:
-            step = partial(recomputed, block) if recompute else block
+            step = partial(checkpointed, block) if recompute else block
             x, block_backward = step(x, mask=mask, positions=positions, rng=rng)  # (2)
             backwards.append(block_backward)
         x, ln_final_backward = self.ln_final(x)  # (3)

@@ -115,7 +115,7 @@ CANARIES = [
     ),
     Bug(
         "recomputation draws another dropout",
-        *("layers/recomputation.py", "Dropout and recomputed", "dx"),
+        *("layers/recomputation.py", "Dropout and checkpointed", "dx"),
         "before, was_plain = copy.deepcopy(rng), is_plain()\n    y = module(x, rng=rng, **options)[0]",
         "y, before, was_plain = module(x, rng=rng, **options)[0], copy.deepcopy(rng), is_plain()",
     ),

@@ -21,7 +21,7 @@ from minitransformer.analysis.residual import DirectContributions, direct_contri
 from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.tables import table
-from minitransformer.system.values import whole
+from minitransformer.system.values import check_int
 
 LENS_TOKENS = 5
 MOST_POSITIONS, MOST_COMPONENTS, LONGEST_TEXT = 24, 10, 70  # limits of the report; the last in characters
@@ -138,7 +138,7 @@ def trace_information_flow(
 
 def index_from_0(name: str, index, n_tokens: int, most: int) -> int:
     """Convert an index of at most `most`, which may be negative, to one from 0. Raises IndexError out of range."""
-    i = whole(name, index)
+    i = check_int(name, index)
     if not -n_tokens <= i <= most:
         raise IndexError(f"{name} must be from {-n_tokens} to {most} for a text of {n_tokens} tokens, not {i}")
     return i + n_tokens if i < 0 else i

@@ -16,7 +16,7 @@ from minitransformer.analysis.data import Data
 from minitransformer.analysis.hooks import in_each_block, record
 from minitransformer.layers.softmax import softmax
 from minitransformer.module import apply
-from minitransformer.system.values import whole
+from minitransformer.system.values import check_int
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def logit_lens(model, ids, answers=None, k: int = 5) -> LogitLens:
 
     Raises ValueError if k < 1.
     """
-    whole("k", k, least=1)
+    check_int("k", k, minimum=1)
     layers, stream = residual_stream(model, ids)
     if answers is None:
         answers = lens(model, stream[-1]).argmax(axis=-1)

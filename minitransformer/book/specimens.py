@@ -26,7 +26,7 @@ from minitransformer.layers.linear import Linear, linear
 from minitransformer.layers.lora import LowRankLinear, low_rank
 from minitransformer.layers.multi_head_attention import MultiHeadAttention, merge, projections, split
 from minitransformer.layers.positions import cos_and_sin, frequencies, sinusoidal_positions, turned
-from minitransformer.layers.recomputation import recomputed
+from minitransformer.layers.recomputation import checkpointed
 from minitransformer.layers.rms_norm import rms_norm
 from minitransformer.layers.softmax import log_softmax, softmax
 from minitransformer.losses import cross_entropy
@@ -376,11 +376,11 @@ def specimens() -> dict[str, list[Specimen]]:
         ],
         "layers/recomputation.py": [
             on(
-                recomputed,
+                checkpointed,
                 (block, normal(3, 4)),
                 names="f = value_of(module); fᵀ = module(x)[1]",
                 function="",
-                also=("recomputed",),
+                also=("checkpointed",),
             )
         ],
     }

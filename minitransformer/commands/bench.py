@@ -51,7 +51,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, metavar="SIZE", help=words)
     option(parser, "--threads", "threads of every engine (default: one per core)", metavar="N", limits=PROCESSES)
     words = f"number of rounds of new processes (default: {FULL['rounds']})"
-    option(parser, "--rounds", words, metavar="N", limits={"least": 1, "most": 10_000})
+    option(parser, "--rounds", words, metavar="N", limits={"minimum": 1, "maximum": 10_000})
     words = f"seconds of training steps in each turn (default: {FULL['seconds']:g})"
     option(parser, "--seconds", words, metavar="S", type=float)
     switch(parser, "--quick", "rough numbers in a minute: tiny and nano, short turns")

@@ -47,9 +47,9 @@ def add_arguments(parser) -> None:
     levels = ", ".join(f"{level} {words}" for level, words in LEVELS.items())
     option(classes, "--level", f"with --worksheet: {levels} (default: 2)", type=int, choices=tuple(LEVELS))
     words = "with --worksheet: number of different worksheets (default: 1)"
-    option(classes, "--count", words, metavar="N", limits={"least": 1})
+    option(classes, "--count", words, metavar="N", limits={"minimum": 1})
     words = "with --worksheet: seed of the numbers (default: 0)"
-    option(classes, "--seed", words, metavar="N", limits={"least": 0})
+    option(classes, "--seed", words, metavar="N", limits={"minimum": 0})
 
 
 def run(arguments) -> int:

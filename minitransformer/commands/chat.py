@@ -38,7 +38,7 @@ LONGEST_LINE = 1 << 20  # bytes
 def add_arguments(parser) -> None:
     option(parser, "--model", f"{MODEL}, with a chat template", metavar="MODEL", required=True)
     option(parser, "--system", "system message (default: that of the chat template)", metavar="TEXT")
-    option(parser, "--max-new-tokens", "largest number of tokens of an answer", 512, "N", limits={"least": 1})
+    option(parser, "--max-new-tokens", "largest number of tokens of an answer", 512, "N", limits={"minimum": 1})
     seed_option(parser, "the random choices")
     sampling = parser.add_argument_group("sampling of the next token")
     words = "divisor of the logits: 0 always chooses the likeliest token; the default suits SmolLM2"

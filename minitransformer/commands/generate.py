@@ -35,7 +35,7 @@ def add_arguments(parser) -> None:
     words = "text to continue, or - for standard input without its last line break (default: a line break)"
     parser.add_argument("--prompt", default="\n", metavar="TEXT", help=words)
     option(parser, "--max-new-tokens", "number of new tokens", 200, "N")
-    option(parser, "--samples", "number of texts", 1, "N", limits={"least": 1})
+    option(parser, "--samples", "number of texts", 1, "N", limits={"minimum": 1})
     seed_option(parser, "the random choices")
     sampling = parser.add_argument_group("sampling of the next token")
     temperature = sampling.add_mutually_exclusive_group()

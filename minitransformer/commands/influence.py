@@ -36,7 +36,7 @@ def add_arguments(parser) -> None:
     parser.add_argument("--prompt", nargs="+", required=True, metavar="TEXT", help="one or several prompts")
     words = "files of the training text (default: those recorded in the model's file)"
     parser.add_argument("--text", nargs="+", metavar="FILE", help=words)
-    option(parser, "--passages", "largest number of passages drawn from each part", 400, "N", limits={"least": 1})
+    option(parser, "--passages", "largest number of passages drawn from each part", 400, "N", limits={"minimum": 1})
     option(parser, "--answer-tokens", "largest number of tokens of an answer", 8, "N")
     words = "inner product of gradients, or their cosine"
     option(parser, "--rank-by", words, "influence", choices=("influence", "cosine"))

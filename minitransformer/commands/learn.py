@@ -124,7 +124,7 @@ def hint_options(parser) -> None:
 
 def run_options(parser) -> None:
     option(parser, "--like", "family of the model", "gpt", choices=("gpt", "llama"))
-    option(parser, "--steps", "training steps", 1000, "N", limits={"least": 1})
+    option(parser, "--steps", "training steps", 1000, "N", limits={"minimum": 1})
     seed_option(parser, "the model")
     folder_option(parser)
 

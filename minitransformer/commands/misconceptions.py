@@ -13,7 +13,7 @@ from minitransformer.system.narrator import Narrator
 from minitransformer.system.pictures import can_draw, new_figure, save
 from minitransformer.system.tables import table
 from minitransformer.system.terminal import show, show_to_the_letter
-from minitransformer.system.values import dictionary, one_of, whole
+from minitransformer.system.values import check_int, dictionary, one_of
 
 HELP = "test beliefs about language models by experiments of two minutes: predict, then see"
 
@@ -39,14 +39,14 @@ An interrupted run resumes when the same command is given again. The exit status
 report states if an experiment does not show its claim.
 """
 
-SEEDS = {"least": 2, "most": 1000}
+SEEDS = {"minimum": 2, "maximum": 1000}
 
 
 def add_arguments(parser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="name of an experiment (default: list all)")
     switch(parser, "--all", "run all experiments")
     words = "number of the outcome that you predict (default: the command asks)"
-    option(parser, "--predict", words, metavar="N", limits={"least": 1})
+    option(parser, "--predict", words, metavar="N", limits={"minimum": 1})
     out_option(parser, "misconceptions", "folder for the page, the pictures and the numbers")
     words = "folder of a finished scale or train to read (default: train new models)"
     option(parser, "--from", words, metavar="FOLDER", dest="folder", type=Path)
@@ -102,7 +102,7 @@ def check_options(arguments) -> None:
 
 def check_choice(arguments, chosen) -> None:
     if arguments.predict is not None:
-        whole("--predict", arguments.predict, most=len(chosen[0].outcomes))
+        check_int("--predict", arguments.predict, maximum=len(chosen[0].outcomes))
     if arguments.folder is not None and chosen[0].read is None:
         raise ValueError(f"--from: {arguments.name} always trains new models, and cannot read others")
 

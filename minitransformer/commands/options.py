@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minitransformer.system.cores import MOST_PROCESSES
-from minitransformer.system.values import number, one_of, statements, text, true_or_false, whole
+from minitransformer.system.values import check_int, number, one_of, statements, text, true_or_false
 
 MODEL = "a model's file, a folder that train or demo wrote, a GGUF file, or a folder of the Hugging Face layout"
-PROCESSES = {"least": 1, "most": MOST_PROCESSES}  # the limits of an option
+PROCESSES = {"minimum": 1, "maximum": MOST_PROCESSES}  # the limits of an option
 FLAGS = {
     "n_layers": "--layers",
     "n_heads": "--heads",
@@ -28,7 +28,7 @@ FLAGS = {
     **{name: name for name in ("bias", "tie_embeddings", "trainable")},  # fields without an option of the same meaning
 }
 KINDS = {
-    whole: {"type": int, "metavar": "N"},
+    check_int: {"type": int, "metavar": "N"},
     number: {"type": float, "metavar": "X"},
     text: {"metavar": "TEXT"},
     true_or_false: {"action": "store_true"},
@@ -38,7 +38,7 @@ KINDS = {
 def option(group, flag: str, words: str, default=None, metavar: str | None = None, *, limits=None, **more) -> None:
     """Add an option that takes a value of the default's type, with the default at the end of its help.
 
-    `limits` are keyword arguments of `whole`, such as {"least": 1}. `check_limits` enforces them.
+    `limits` are keyword arguments of `check_int`, such as {"minimum": 1}. `check_limits` enforces them.
     """
     if default is not None:
         more = {"type": type(default), **more}
@@ -52,7 +52,7 @@ def check_limits(parser, arguments) -> None:
     for action in parser._actions:
         value, limits = getattr(arguments, action.dest, None), getattr(action, "limits", None)
         if value is not None and limits is not None:
-            whole(action.option_strings[0], value, **limits)
+            check_int(action.option_strings[0], value, **limits)
 
 
 def switch(group, flag: str, words: str, **more) -> None:
@@ -72,7 +72,7 @@ def out_option(group, default: str, words: str = "folder for the results") -> No
 
 
 def seed_option(group, subject: str) -> None:
-    option(group, "--seed", f"seed of {subject}", 0, "N", limits={"least": 0})
+    option(group, "--seed", f"seed of {subject}", 0, "N", limits={"minimum": 0})
 
 
 def run_options(group, default_out: str, picture: str) -> None:
@@ -97,7 +97,7 @@ def flag_of(name: str) -> str:
 
 def zero_is_none(cls, name: str) -> bool:
     """Return True if the option's 0 means None, because the field can be None but has another default."""
-    return statements(cls)[name]["none"] is not None and cls.__dataclass_fields__[name].default is not None
+    return statements(cls)[name]["optional"] is not None and cls.__dataclass_fields__[name].default is not None
 
 
 def add_fields(group, cls, names, **defaults) -> None:
@@ -107,13 +107,13 @@ def add_fields(group, cls, names, **defaults) -> None:
     """
     for name in names:
         statement = statements(cls)[name]
-        check, none, words = statement["check"], statement["none"], statement["means"]
+        check, optional, words = statement["check"], statement["optional"], statement["means"]
         kind = {"choices": tuple(check.keywords["known"])} if check.func is one_of else KINDS[check.func]
         default = defaults.get(name, cls.__dataclass_fields__[name].default)
         if zero_is_none(cls, name):
-            words += f"; 0: {none}"
+            words += f"; 0: {optional}"
         if default is not False:
-            words += f" (default: {none if default is None else default})"
+            words += f" (default: {optional if default is None else default})"
         group.add_argument(flag_of(name), dest=name, default=argparse.SUPPRESS, help=words, **kind)
 
 

@@ -49,7 +49,7 @@ SHAPES, SHAPE_PARAMETERS = (1, 2, 4, 8), 100_000
 QUICK_SIZES, QUICK_SHAPES, QUICK_SHAPE_PARAMETERS = (1_000, 2_500, 6_000, 15_000), (1, 2), 6_000
 QUICK_SEEDS, QUICK_STEPS = 2, 24
 DASK_PATIENCE = 10  # seconds
-RUNS = {"least": 1, "most": 10_000}
+RUNS = {"minimum": 1, "maximum": 10_000}
 
 
 def add_arguments(parser) -> None:

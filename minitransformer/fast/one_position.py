@@ -27,7 +27,7 @@ from minitransformer.layers.rms_norm import RMSNorm
 from minitransformer.module import ENGINE_DTYPES, faster
 
 
-@twin_of(textbook.through_blocks, "f4c7cfe1bee4", imitates=(TransformerBlock, Rotary))
+@twin_of(textbook.through_blocks, "f44899937d42", imitates=(TransformerBlock, Rotary))
 def through_blocks(blocks, x, *, mask, positions, cache):
     """Apply the blocks, one after another, to x (..., T, C). If `cache` is a KeyValueCache, it is extended."""
     alone = cache is not None and x.shape[-2] == 1 and {x.dtype} in ENGINE_DTYPES and mask.all()

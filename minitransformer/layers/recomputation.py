@@ -20,7 +20,7 @@ import copy
 from minitransformer.module import is_plain, plain
 
 
-def recomputed(module, x, *, rng=None, **options):
+def checkpointed(module, x, *, rng=None, **options):
     """Call a module that maps x to one array, and save only x for backward. Returns (y, backward).
 
     A hook inside the module runs twice, in (1) and in (2).

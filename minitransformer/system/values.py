@@ -1,12 +1,12 @@
 """Validation of arguments and settings, with one-line messages that state the allowed values.
 
-    k = whole("logit_lens: k", k, least=1)
+    k = check_int("logit_lens: k", k, minimum=1)
 
 returns k as a Python number, or raises ValueError with the message `logit_lens: k must be at least 1, not 0`. NumPy's
 scalars are converted because they would turn float32 into float64 and cannot be stored as JSON. A dataclass of settings
 declares the check together with the meaning of a field:
 
-    steps: int = setting(2000, "updates of the weights", whole, least=1)
+    steps: int = setting(2000, "updates of the weights", check_int, minimum=1)
 
 check_fields applies the check, `documented` writes the meaning into the docstring, and commands/options.py turns the
 field into an option.
@@ -22,17 +22,17 @@ import sys
 from functools import partial
 
 LIMITS = {
-    "least": (operator.ge, "at least"),
+    "minimum": (operator.ge, "at least"),
     "above": (operator.gt, "more than"),
-    "most": (operator.le, "at most"),
+    "maximum": (operator.le, "at most"),
     "below": (operator.lt, "less than"),
 }
 MOST_SHOWN = 200  # characters of a value in a message; a value from a file may have a million
 IN_WORDS = {"more than 0": "positive", "more than -inf": "a number", "less than inf": "finite"}
 
 
-def whole(name: str, value, **limits) -> int:
-    """Return an integer as an int. `limits` are keywords of LIMITS, such as `least=0, most=1`.
+def check_int(name: str, value, **limits) -> int:
+    """Return an integer as an int. `limits` are keywords of LIMITS, such as `minimum=0, maximum=1`.
 
     Raises TypeError for another type, and ValueError for an integer outside of the limits.
     """
@@ -43,7 +43,7 @@ def whole(name: str, value, **limits) -> int:
 
 
 def number(name: str, value, **limits) -> float:
-    """Return a number as a float. `limits` are keywords of LIMITS, such as `least=0, below=1`.
+    """Return a number as a float. `limits` are keywords of LIMITS, such as `minimum=0, below=1`.
 
     Raises TypeError for another type, and ValueError for a number outside of the limits or, with limits, for NaN.
     """
@@ -109,13 +109,13 @@ def brief(value) -> str:
     return short.repr(value)
 
 
-def setting(default, means: str, check, *, none: str | None = None, **limits):
+def setting(default, means: str, check, *, optional: str | None = None, **limits):
     """Return a dataclass field with a default, a meaning and a check.
 
-    check_fields calls check(name, value, **limits). If `none` is given, the field may be None, and `none` describes the
-    meaning of None.
+    check_fields calls check(name, value, **limits). If `optional` is given, the field may be None, and `optional`
+    describes the meaning of None.
     """
-    metadata = {"means": means, "check": partial(check, **limits), "none": none}
+    metadata = {"means": means, "check": partial(check, **limits), "optional": optional}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -139,7 +139,7 @@ def check_fields(settings) -> None:
     """
     for name, said in statements(type(settings)).items():
         value = getattr(settings, name)
-        if value is not None or said["none"] is None:
+        if value is not None or said["optional"] is None:
             object.__setattr__(settings, name, said["check"](f"{type(settings).__name__}: {name}", value))
 
 
@@ -147,9 +147,9 @@ def documented(cls):
     """Add the meanings of its fields to the docstring of a dataclass."""
     lines = [inspect.cleandoc(cls.__doc__), ""]
     for name, said in statements(cls).items():
-        known, none = said["check"].keywords.get("known"), said["none"]
+        known, optional = said["check"].keywords.get("known"), said["optional"]
         choices = f" ({', '.join(known)})" if known else ""
-        lines.append(f"{name:<17} {said['means']}{choices}{f'; None: {none}' if none else ''}")
+        lines.append(f"{name:<17} {said['means']}{choices}{f'; None: {optional}' if optional else ''}")
     cls.__doc__ = "\n".join(lines)
     return cls
 

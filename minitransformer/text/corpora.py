@@ -136,7 +136,7 @@ def tokenize_corpus(text, tokenizer, *, name=None, validation=0.1, progress=None
 
     The two splits are encoded separately, so no token crosses the boundary. Returns a Corpus.
     """
-    number("validation", validation, least=0, below=1)
+    number("validation", validation, minimum=0, below=1)
     if isinstance(text, Iterator):
         raise TypeError("text is an iterator, which can be read only once; pass a str, a list of str, or TextFiles")
     total = sum(map(len, chunks_of(text)))

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from minitransformer.system.archive import ArchiveError, errors_name, read_bounded
 from minitransformer.system.files import write_atomically
-from minitransformer.system.values import brief, dictionary, kinds, whole
+from minitransformer.system.values import brief, check_int, dictionary, kinds
 from minitransformer.text.chunks import chunks_of
 
 
@@ -127,7 +127,7 @@ class NoTokenizer(Tokenizer):
     _fields = {"vocab_size": int}  # noqa: RUF012
 
     def __init__(self, vocab_size):
-        self.vocab_size = whole("NoTokenizer: vocab_size", vocab_size, least=1)
+        self.vocab_size = check_int("NoTokenizer: vocab_size", vocab_size, minimum=1)
 
     def _encode(self, text, start):
         return self.decode(())

@@ -32,7 +32,7 @@ from minitransformer.config import Config
 from minitransformer.language_model import PARAMETERS, check_parameters, described_model
 from minitransformer.layers.lora import merged, unmerged_parameters
 from minitransformer.system.archive import Archive, ArchiveError, open_archive
-from minitransformer.system.values import dictionary, number, text, texts, whole
+from minitransformer.system.values import check_int, dictionary, number, text, texts
 from minitransformer.text import Tokenizer
 from minitransformer.training.environment import environment
 from minitransformer.training.metrics import check_record
@@ -222,9 +222,9 @@ def check_state(training: dict, path, steps=math.inf) -> None:
             if name not in dictionary("training", training):
                 raise ValueError(f"{name} is missing")
             check(name, training[name])
-        whole("step", training["step"], most=steps)
+        check_int("step", training["step"], maximum=steps)
         for name, t in training["optimizer_steps"].items():
-            whole(f"optimizer_steps: {name}", t, least=1, most=training["step"])
+            check_int(f"optimizer_steps: {name}", t, minimum=1, maximum=training["step"])
     except (TypeError, ValueError) as error:
         raise damaged(path, error) from None
 
@@ -258,8 +258,8 @@ def check_generators(name: str, states) -> None:
 
 # The function that validates each section. It takes (name, value), as those of values.py do.
 SECTIONS = {
-    "step": partial(whole, least=0),
-    "seconds": partial(number, least=0, below=math.inf),
+    "step": partial(check_int, minimum=0),
+    "seconds": partial(number, minimum=0, below=math.inf),
     "last": check_last,
     "best": check_last,
     "trained": texts,

@@ -26,7 +26,7 @@ resumed run removes both.
 import json
 from pathlib import Path
 
-from minitransformer.system.values import dictionary, finite, whole
+from minitransformer.system.values import check_int, dictionary, finite
 
 METRICS_FILE = "metrics.jsonl"
 NUMBERS = ("loss", "lr", "grad_norm", "val_loss", "tokens", "seconds")
@@ -63,7 +63,7 @@ def read_records(path, last_step=None):
 
 def check_record(name: str, record) -> None:
     """Raise TypeError or ValueError, which names the key, unless `record` is a valid record of metrics."""
-    whole(f"{name}: step", dictionary(name, record).get("step"), least=0)
+    check_int(f"{name}: step", dictionary(name, record).get("step"), minimum=0)
     for key, value in record.items():
         if key in NUMBERS or (key in NUMBERS_OR_NONE and value is not None) or isinstance(value, float):
             finite(f"{name}: {key}", value)

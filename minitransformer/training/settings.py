@@ -8,6 +8,7 @@ from minitransformer.optim import averaging_rates
 from minitransformer.system.cores import MOST_PROCESSES
 from minitransformer.system.values import (
     check_fields,
+    check_int,
     documented,
     kinds,
     number,
@@ -15,7 +16,6 @@ from minitransformer.system.values import (
     setting,
     text,
     true_or_false,
-    whole,
 )
 
 ENDLESS_STEPS = 10**12  # thirty years at a millisecond each
@@ -34,45 +34,56 @@ class Settings:
 
     kind = "pretraining"  # the name of this kind of run in checkpoints
 
-    steps: int = setting(2000, "updates of the weights", whole, least=1, most=ENDLESS_STEPS)
-    batch_size: int = setting(12, "windows of the text per batch", whole, least=1, most=HUGE_BATCH)
+    steps: int = setting(2000, "updates of the weights", check_int, minimum=1, maximum=ENDLESS_STEPS)
+    batch_size: int = setting(12, "windows of the text per batch", check_int, minimum=1, maximum=HUGE_BATCH)
     accumulate: int = setting(
         1,
         "batches per step, with averaged gradients: two of 6 windows replace one of 12, with half the memory for "
         "activations",
-        whole,
-        least=1,
-        most=HUGE_BATCH,
+        check_int,
+        minimum=1,
+        maximum=HUGE_BATCH,
     )
     replicas: int = setting(
-        1, "processes that share each batch, each with a copy of the model", whole, least=1, most=MOST_PROCESSES
+        1,
+        "processes that share each batch, each with its own model",
+        check_int,
+        minimum=1,
+        maximum=MOST_PROCESSES,
     )
     lr: float = setting(1e-3, "the highest learning rate", positive)
-    min_lr: float | None = setting(None, "the last learning rate", number, none="lr / 10")
+    min_lr: float | None = setting(None, "the last learning rate", number, optional="lr / 10")
     warmup: int | None = setting(
-        None, "steps of linear warm-up, before half a cosine", whole, least=0, none="steps / 20"
+        None, "steps of linear warm-up, before half a cosine", check_int, minimum=0, optional="steps / 20"
     )
     betas: tuple[float, float] = setting((0.9, 0.99), "AdamW's two averaging rates", averaging_rates)
     weight_decay: float = setting(
-        0.1, "decay of the matrices; gains and biases have none", number, least=0, below=math.inf
+        0.1, "decay of the matrices; gains and biases have none", number, minimum=0, below=math.inf
     )
     decay_embeddings: bool = setting(
         False, "also decay the embeddings of tokens and positions, as nanoGPT does", true_or_false
     )
-    clip: float | None = setting(1.0, "largest norm of the gradient", number, none="no limit")
+    clip: float | None = setting(1.0, "largest norm of the gradient", number, optional="no limit")
     eval_every: int = setting(
-        250, "steps between evaluations on the held-out text; 0: only at the beginning and the end", whole, least=0
+        250,
+        "steps between evaluations on held-out text; 0: only at the beginning and the end",
+        check_int,
+        minimum=0,
     )
     eval_tokens: int | None = setting(
-        250_000, "tokens of the evaluation, from the beginning of the held-out text", whole, least=1, none="all"
+        250_000,
+        "tokens of the evaluation, from the start of the held-out text",
+        check_int,
+        minimum=1,
+        optional="all",
     )
     checkpoint_every: int = setting(
-        250, "steps between checkpoints; 0: only at the beginning and the end", whole, least=0
+        250, "steps between checkpoints; 0: only at the beginning and the end", check_int, minimum=0
     )
-    sample_every: int = setting(0, "steps between samples of generated text; 0: none", whole, least=0)
-    sample_prompt: str | None = setting(None, "beginning of the samples", text, none="the text's first token")
-    sample_tokens: int = setting(200, "new tokens of a sample", whole, least=1, most=HUGE_BATCH)
-    seed: int = setting(0, "seed of all random numbers of the run", whole, least=0)
+    sample_every: int = setting(0, "steps between samples of generated text; 0: none", check_int, minimum=0)
+    sample_prompt: str | None = setting(None, "beginning of the samples", text, optional="the text's first token")
+    sample_tokens: int = setting(200, "new tokens of a sample", check_int, minimum=1, maximum=HUGE_BATCH)
+    seed: int = setting(0, "seed of all random numbers of the run", check_int, minimum=0)
 
     def __post_init__(self):
         check_fields(self)

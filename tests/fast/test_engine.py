@@ -28,7 +28,7 @@ from minitransformer import (
 )
 from minitransformer.bench import scaling
 from minitransformer.language_model import mean_loss
-from minitransformer.layers.recomputation import recomputed
+from minitransformer.layers.recomputation import checkpointed
 from minitransformer.module import TWINS, faster, is_plain
 from minitransformer.training.environment import environment
 from minitransformer.training.finetuning.objectives import OBJECTIVES, PairedLoss
@@ -182,7 +182,7 @@ def test_either_the_engine_runs_or_the_plain_form(what):
 def test_a_block_that_is_recomputed_runs_as_it_did(rng, off):
     block, x, dy = TransformerBlock(8, 2, 12), *rng.normal(size=(2, 3, 8)).astype(np.float32)
     with plain(off):
-        _, backward = recomputed(block, x)
+        _, backward = checkpointed(block, x)
         expected = block(x)[1](dy)
     found = []
     with plain(not off):

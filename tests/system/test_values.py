@@ -14,6 +14,7 @@ from minitransformer.commands.options import add_fields, given_fields, in_terms_
 from minitransformer.experiments.patterns.training import PatternSettings
 from minitransformer.system.values import (
     check_fields,
+    check_int,
     dictionary,
     documented,
     finite,
@@ -25,7 +26,6 @@ from minitransformer.system.values import (
     text,
     texts,
     true_or_false,
-    whole,
 )
 from minitransformer.training import FineTuningSettings, PreferenceSettings, Settings
 
@@ -33,9 +33,9 @@ from minitransformer.training import FineTuningSettings, PreferenceSettings, Set
 @pytest.mark.parametrize(
     "check, value, plain",
     [
-        (partial(whole, least=3, most=3), np.int64(3), 3),
-        (partial(number, least=3, most=3), 3, 3.0),
-        (whole, -(10**30), -(10**30)),
+        (partial(check_int, minimum=3, maximum=3), np.int64(3), 3),
+        (partial(number, minimum=3, maximum=3), 3, 3.0),
+        (check_int, -(10**30), -(10**30)),
         (number, 3, 3.0),
         (number, np.float32(0.5), 0.5),
         (number, Fraction(1, 4), 0.25),
@@ -54,24 +54,24 @@ def test_what_may_be_comes_back_as_a_plain_value(check, value, plain):
 @pytest.mark.parametrize(
     "check, limits, value, error, words",
     [
-        (whole, {}, 1.0, TypeError, "f: x must be an integer, not 1.0"),
-        (whole, {}, True, TypeError, "f: x must be an integer, not True"),
-        (whole, {"least": 1}, 0, ValueError, "f: x must be at least 1, not 0"),
-        (whole, {"least": 1}, np.int64(0), ValueError, "f: x must be at least 1, not 0"),
-        (whole, {"most": 10**4}, 10**23, ValueError, f"f: x must be at most 10,000, not {10**23}"),
+        (check_int, {}, 1.0, TypeError, "f: x must be an integer, not 1.0"),
+        (check_int, {}, True, TypeError, "f: x must be an integer, not True"),
+        (check_int, {"minimum": 1}, 0, ValueError, "f: x must be at least 1, not 0"),
+        (check_int, {"minimum": 1}, np.int64(0), ValueError, "f: x must be at least 1, not 0"),
+        (check_int, {"maximum": 10**4}, 10**23, ValueError, f"f: x must be at most 10,000, not {10**23}"),
         (number, {}, "1", TypeError, "f: x must be a number, not '1'"),
         (number, {}, False, TypeError, "f: x must be a number, not False"),
-        (number, {"least": 0}, math.nan, ValueError, "f: x must be at least 0, not nan"),
-        (number, {"least": 0, "below": 1}, 1, ValueError, "f: x must be at least 0 and less than 1, not 1.0"),
+        (number, {"minimum": 0}, math.nan, ValueError, "f: x must be at least 0, not nan"),
+        (number, {"minimum": 0, "below": 1}, 1, ValueError, "f: x must be at least 0 and less than 1, not 1.0"),
         (number, {}, 10**400, ValueError, "f: x must be at most 1.8e+308 in absolute value, the limit of float64"),
         (finite, {}, math.nan, ValueError, "f: x must be a number and finite, not nan"),
         (finite, {}, -math.inf, ValueError, "f: x must be a number and finite, not -inf"),
         (dictionary, {}, [1], TypeError, "f: x must be a dictionary, not [1]"),
         (texts, {}, "ab", TypeError, "f: x must be a list of texts, not 'ab'"),
         (texts, {}, ["a", 1], TypeError, "f: x must be a list of texts, not ['a', 1]"),
-        (number, {"above": 0, "most": 1}, 0, ValueError, "f: x must be positive and at most 1, not 0.0"),
+        (number, {"above": 0, "maximum": 1}, 0, ValueError, "f: x must be positive and at most 1, not 0.0"),
         (number, {"above": 0.5}, 0.5, ValueError, "f: x must be more than 0.5, not 0.5"),
-        (number, {"most": 1}, 2, ValueError, "f: x must be at most 1, not 2.0"),
+        (number, {"maximum": 1}, 2, ValueError, "f: x must be at most 1, not 2.0"),
         (positive, {}, math.inf, ValueError, "f: x must be positive and finite, not inf"),
         (true_or_false, {}, 1, TypeError, "f: x must be True or False, not 1"),
         (text, {}, b"a", TypeError, "f: x must be a text, not b'a'"),
@@ -90,8 +90,8 @@ def test_what_may_not_be_is_one_line_that_says_what_would_be_right(check, limits
 class Garden:
     """A garden."""
 
-    trees: int = setting(3, "how many trees", whole, least=1)
-    water: float | None = setting(2.0, "litres a day", number, least=0, none="rain")
+    trees: int = setting(3, "how many trees", check_int, minimum=1)
+    water: float | None = setting(2.0, "litres a day", number, minimum=0, optional="rain")
     fence: str = setting("wood", "kind of fence", one_of, known=("wood", "wire"))
 
     def __post_init__(self):

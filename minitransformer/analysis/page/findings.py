@@ -15,7 +15,7 @@ from minitransformer.analysis.patching_maps import PatchingMaps
 from minitransformer.analysis.residual import direct_contributions
 from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.language_model import LanguageModel
-from minitransformer.system.values import whole
+from minitransformer.system.values import check_int
 
 PREDICTIONS = 8  # number of most likely next tokens for each position
 COMPONENTS = 12  # number of components listed by name; the others are summed
@@ -40,7 +40,7 @@ def page_findings(
 
     Raises ValueError for an empty text, one longer than the context, `last` below 1, or an unknown ablation.
     """
-    whole("last", last, least=1)
+    check_int("last", last, minimum=1)
     model, ids = lm.model, lm.encode(text)
     if len(ids) > model.config.context:
         raise ValueError(f"the text has {len(ids)} tokens; the model's context holds at most {model.config.context}")

@@ -24,7 +24,7 @@ from minitransformer.experiments.emergence.one_run import RUNS_FOLDER, Plan
 from minitransformer.experiments.emergence.report import Curve, EmergenceReport, Shape
 from minitransformer.experiments.sweep import sweep
 from minitransformer.system.folders import at_work_in
-from minitransformer.system.values import one_of, whole
+from minitransformer.system.values import check_int, one_of
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.training.settings import ENDLESS_STEPS
 
@@ -66,11 +66,11 @@ def analyze_emergent_capabilities(
     """
     sizes, shapes = (unique(map(configuration, given)) for given in (model_sizes, shapes))
     capabilities = checked_capabilities(capability_tests)
-    seeds = [whole("seeds: each", seed, least=0) for seed in seeds]
+    seeds = [check_int("seeds: each", seed, minimum=0) for seed in seeds]
     check_different("seeds", "seed", seeds)
     if not sizes:
         raise ValueError("model_sizes is empty; at least one size is needed")
-    steps = whole("steps", steps, least=FEWEST_STEPS, most=ENDLESS_STEPS)
+    steps = check_int("steps", steps, minimum=FEWEST_STEPS, maximum=ENDLESS_STEPS)
     parameters = [n_parameters(config) for config in shapes]
     if parameters and distance(min(parameters), max(parameters)) > EQUAL:
         raise ValueError(f"shapes: the numbers of parameters differ by more than a factor of {EQUAL}: {parameters}")

@@ -19,7 +19,7 @@ from bisect import bisect_left
 
 from minitransformer.config import Config
 from minitransformer.experiments.emergence.alphabet import CONTEXT, VOCAB_SIZE
-from minitransformer.system.values import whole
+from minitransformer.system.values import check_int
 from minitransformer.transformer import Transformer
 
 LAYERS = 2
@@ -32,7 +32,7 @@ def configuration(size) -> Config:
     """Return the Config of a size in any of its three forms. Raises TypeError or ValueError for any other size."""
     if isinstance(size, Config):
         for name, least in (("vocab_size", VOCAB_SIZE), ("context", CONTEXT)):
-            whole(f"model_sizes: {name}", getattr(size, name), least=least)
+            check_int(f"model_sizes: {name}", getattr(size, name), minimum=least)
         return size
     if isinstance(size, dict):
         return configuration(Config(**({"vocab_size": VOCAB_SIZE, "context": CONTEXT} | size)))
@@ -43,7 +43,7 @@ def configuration(size) -> Config:
 
 def of_size(parameters: int, n_layers: int = LAYERS) -> Config:
     """Return the Config with `n_layers` layers and the nearest number of parameters. Raises ValueError out of range."""
-    whole("model_sizes: each", parameters, most=MOST_PARAMETERS)
+    check_int("model_sizes: each", parameters, maximum=MOST_PARAMETERS)
     least = count(WIDTHS[0], n_layers)
     if parameters < least:
         raise ValueError(

@@ -24,7 +24,7 @@ from minitransformer.experiments.influence.retraining import check_retraining, r
 from minitransformer.experiments.influence.tracin import influences
 from minitransformer.generation import stream
 from minitransformer.language_model import LanguageModel
-from minitransformer.system.values import number, one_of, positive, whole
+from minitransformer.system.values import check_int, number, one_of, positive
 
 
 def analyze_training_influence(
@@ -63,10 +63,10 @@ def analyze_training_influence(
     settings out of range, and checkpoints of another tokenizer; TypeError for prompts that are not text; OSError for a
     checkpoint that cannot be read.
     """
-    whole("answer_tokens", answer_tokens, least=1)
+    check_int("answer_tokens", answer_tokens, minimum=1)
     one_of("rank_by", rank_by, known=RANKINGS)
     number("false_alarm_rate", false_alarm_rate, above=0, below=1)
-    whole("remove", remove, least=1)
+    check_int("remove", remove, minimum=1)
     if training is None and (checkpoints is not None or train is not None):
         option = "checkpoints" if train is None else "train"
         raise ValueError(f"{option} requires training passages, but training is None")

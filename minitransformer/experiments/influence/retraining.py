@@ -20,7 +20,7 @@ from minitransformer.experiments.influence.passages import Passage, answer_loss,
 from minitransformer.language_model import LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
 from minitransformer.system.tables import table
-from minitransformer.system.values import whole
+from minitransformer.system.values import check_int
 from minitransformer.text import Tokenizer
 from minitransformer.training.step import training_step
 from minitransformer.transformer import Transformer
@@ -47,7 +47,7 @@ class PassageTraining:
 
     def checkpoints(self, passages: list[Passage], seed: int, number: int) -> list[tuple[LanguageModel, float]]:
         """Train once, and return `number` evenly spaced models with their learning rates. The last is the final one."""
-        whole("PassageTraining: number", number, least=1, most=self.steps)
+        check_int("PassageTraining: number", number, minimum=1, maximum=self.steps)
         kept, found = {self.steps * (i + 1) // number for i in range(number)}, []
         model = Transformer(self.config, seed)
         optimizer = AdamW(decay_groups(model, self.weight_decay), betas=(0.9, 0.99))

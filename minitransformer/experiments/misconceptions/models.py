@@ -11,7 +11,7 @@ from minitransformer.experiments.emergence.family import LAYERS
 from minitransformer.experiments.emergence.one_run import RUNS_FOLDER
 from minitransformer.language_model import LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule
-from minitransformer.system.values import number, whole
+from minitransformer.system.values import check_int, number
 from minitransformer.text import DEFAULT_CORPUS, BPETokenizer, Corpus, default_corpus, tokenize_corpus
 from minitransformer.training import Settings, pretrain, training_step
 from minitransformer.training.remembered import load_with_training, remembered_text, was_trained_on
@@ -94,8 +94,8 @@ def runs_by_size(folder, capabilities) -> list[dict]:
                 for name in ("exact", "loglik", "seen"):
                     number(name, score[name])
             if plan["config"]["n_layers"] == LAYERS and scores.keys() >= set(capabilities):
-                of_steps = found.setdefault(whole("steps", plan["steps"]), {})
-                of_steps.setdefault(whole("size", run["parameters"]), {})[plan["seed"]] = run
+                of_steps = found.setdefault(check_int("steps", plan["steps"]), {})
+                of_steps.setdefault(check_int("size", run["parameters"]), {})[plan["seed"]] = run
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
             raise ValueError(f"{path}: not a run of a sweep") from None
     if not found:

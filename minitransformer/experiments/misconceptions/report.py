@@ -8,7 +8,7 @@ from importlib import resources
 from minitransformer.experiments.misconceptions import experiments
 from minitransformer.experiments.misconceptions.form import Experiment, Interval, Outcome
 from minitransformer.system.tables import table
-from minitransformer.system.values import finite, text, whole
+from minitransformer.system.values import check_int, finite, text
 
 WIDTH = 96
 OUTCOMES_FILE = "outcomes.json"
@@ -58,7 +58,7 @@ class Result:
             known = [name for name in experiment.numbers if name in numbers or name == experiment.decides]
             intervals = {name: Interval(*(finite(name, end) for end in numbers[name])) for name in known}
             if predicted is not None:
-                whole("predicted", predicted, least=0, most=len(experiment.outcomes) - 1)
+                check_int("predicted", predicted, minimum=0, maximum=len(experiment.outcomes) - 1)
             return cls(experiment, intervals, text("seeds", kept["seeds"]), predicted)
         except (TypeError, KeyError, ValueError):
             raise ValueError(f"{experiment.name} is not the result of an experiment") from None

@@ -30,7 +30,7 @@ from minitransformer.analysis.data import Data
 from minitransformer.analysis.heads import HeadScores, head_scores, random_sequences_twice
 from minitransformer.experiments.patterns.training import check_fits, greatest_length
 from minitransformer.system.tables import table
-from minitransformer.system.values import one_of, whole
+from minitransformer.system.values import check_int, one_of
 from minitransformer.text import PATTERNS, accuracy, right_rows
 from minitransformer.text.patterns import SYMBOLS
 from minitransformer.transformer import Transformer
@@ -184,7 +184,7 @@ def analyze_learned_patterns(
     for name in names:
         one_of("pattern", name, known=PATTERNS)
     check_fits(model, names, longest)
-    whole("rows", rows, least=1)
+    check_int("rows", rows, minimum=1)
     rng = np.random.default_rng([seed, *b"analysis"])
     accuracies = []
     for name in names:

@@ -27,7 +27,7 @@ from minitransformer.experiments.patterns.starting_attention import start_attent
 from minitransformer.language_model import LanguageModel
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
-from minitransformer.system.values import documented, one_of, setting, whole
+from minitransformer.system.values import check_int, documented, one_of, setting
 from minitransformer.text import PATTERNS, PatternTokenizer, accuracy
 from minitransformer.text.patterns import VOCAB_SIZE
 from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
@@ -64,16 +64,16 @@ class PatternSettings(Settings):
     batch_size: int = setting(
         6,
         "number of the longest tasks in a step, for each pattern; a step has more of the shorter ones",
-        whole,
-        least=1,
-        most=HUGE_BATCH,
+        check_int,
+        minimum=1,
+        maximum=HUGE_BATCH,
     )
     lr: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.98)
     eval_every: int = 25
     checkpoint_every: int = 100
     patterns: tuple[str, ...] = setting(tuple(PATTERNS), "names in PATTERNS to learn", known_patterns)
-    longest: int = setting(16, "greatest length to train on; some patterns have a lower limit", whole)
+    longest: int = setting(16, "greatest length to train on; some patterns have a lower limit", check_int)
 
     def greatest_length(self, name: str) -> int:
         return greatest_length(name, self.longest)

@@ -16,7 +16,7 @@ import numpy as np
 
 from minitransformer.layers.lora import add_adapters, merge_adapters
 from minitransformer.module import Module
-from minitransformer.system.values import number, texts, whole
+from minitransformer.system.values import check_int, number, texts
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class LowRank:
     def __post_init__(self):
         targets = tuple(self.targets) if isinstance(self.targets, Iterable) else self.targets
         object.__setattr__(self, "targets", texts("LowRank: targets", targets))  # a list if read from JSON
-        object.__setattr__(self, "rank", whole("LowRank: rank", self.rank, least=1))
+        object.__setattr__(self, "rank", check_int("LowRank: rank", self.rank, minimum=1))
         object.__setattr__(self, "alpha", number("LowRank: alpha", self.alpha, above=0))
 
 
@@ -54,7 +54,7 @@ def checked(name: str, trainable) -> Trainable:
     if isinstance(trainable, LowRank):
         return trainable
     if isinstance(trainable, numbers.Integral):
-        return whole(f"{name} (a number of last blocks)", trainable, least=1)
+        return check_int(f"{name} (a number of last blocks)", trainable, minimum=1)
     names = (trainable,) if isinstance(trainable, str) else trainable
     if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"{name} must be a number of blocks, names of parameters, or a LowRank, not {trainable!r}")
