@@ -74,10 +74,10 @@ gives the same pair, except that backward accumulates the parameters' gradients 
     dx = backward(dy)  # and norm.gamma.grad, norm.beta.grad are filled
 
 **Complex numbers.** Every forward pass here also takes complex arrays, because a check needs them. With h as small as
-1e-200, f(x + ih) = f(x) + i h f′(x) up to terms of h², which vanish, so Im f(x + ih) / h is the derivative to the last
-digit, while a difference of two values loses a third to half of the digits. The forward pass must be a formula that
-holds for x + ih as it does for x. abs(x) is not, and is not used. Complex numbers have no order, so a comparison uses
-the real part, which is x itself. Hence `.real` in these files: `x.real > 0`, `x.real.max()`, `x.real.dtype`.
+1e-200, f(x + i h) = f(x) + i h f′(x) up to terms of h², which vanish, so Im f(x + i h) / h is the derivative to the
+last digit, while a difference of two values loses a third to half of the digits. The forward pass must be a formula
+that holds for x + i h as it does for x. abs(x) is not, and is not used. Complex numbers have no order, so a comparison
+uses the real part, which is x itself. Hence `.real` in these files: `x.real > 0`, `x.real.max()`, `x.real.dtype`.
 
 **The textbook and the engine.** The functions of layers/, losses.py and optim.py have the form of their derivations.
 A function whose plain form is slow has a twin in fast/, of the same name and contract, which `faster` returns and
@@ -149,7 +149,7 @@ def require_floating(function, **arrays):
 
 
 def identity(x: Array) -> tuple[Array, Backward[Array]]:
-    """Return (x, backward) with backward(dy) = dy. Used in place of a function that is optional."""
+    """Return (x, backward), where backward returns dy. Used in place of a function that is optional."""
 
     def backward(dy):
         return dy
@@ -365,5 +365,5 @@ class Identity(Module):
     """A module that returns its input. It gives a name to an activation, so that a hook can be installed on it."""
 
     def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
-        """Return (x, backward) with backward(dy) = dy."""
+        """Return (x, backward), where backward returns dy."""
         return apply(identity, x)

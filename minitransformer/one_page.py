@@ -2,10 +2,10 @@
 
     python -m minitransformer.one_page
 
-It is Transformer with n_layers=1, bias=False and feed_forward="gelu_tanh". The derivations are in layers/,
-losses.py and optim.py: h1, h2, h3 are their x̂; c, s, w their scores, masked, weights; u, p, f their h, Φ, a. The
-N = B·T positions are rows, so that all products are of two matrices. After each line: its number and the shape of its
-result; in backward, after ←, the lines that it mirrors.
+It is Transformer with `n_layers=1, bias=False, feed_forward="gelu_tanh"`. The derivations are in layers/, losses.py and
+optim.py: h1, h2, h3 are their x̂; c, s, w their scores, masked, weights; u, p, f their h, Φ, a. The N = B·T positions
+are rows, so that all products are of two matrices. After each line: its number and the shape of its result; in
+backward, after ←, the lines that it mirrors.
 """
 
 import argparse

@@ -51,10 +51,10 @@ def adamw(
 
         m′ = (1 − β₁) Σ_k β₁^(t−k) g_k,   k = 1 … t
 
-    The weights in this sum add up to (1 − β₁)(1 + β₁ + … + β₁^(t−1)) = 1 − β₁ᵗ, which is less than 1, and smallest at
-    the first step. Divided by it they are the weights of an average, m̂ = Σ_k a_k g_k with a_k = (1 − β₁) β₁^(t−k) /
-    (1 − β₁ᵗ). Its expectation is the mean gradient, if that does not change from step to step. Likewise v̂ = Σ_k b_k
-    g_k², with β₂. At t = 1, m̂ and v̂ are g and g².
+    The weights in this sum add up to (1 − β₁) Σ_k β₁^(t−k) = 1 − β₁ᵗ, which is less than 1, and smallest at the first
+    step. Divided by it they are the weights of an average, m̂ = Σ_k a_k g_k with a_k = (1 − β₁) β₁^(t−k) / (1 − β₁ᵗ).
+    Its expectation is the mean gradient, if that does not change from step to step. Likewise v̂ = Σ_k b_k g_k², with
+    β₂. At t = 1, m̂ and v̂ are g and g².
 
     How far an entry moves. The scale of the gradient cancels in m̂ / √v̂, unless it is as small as ε. An entry moves by
     about lr in each step while g keeps its sign and size, and by less if g changes its sign. It never moves much
@@ -253,8 +253,8 @@ def squared_norm(x) -> float:
 def cosine_schedule(step: int, *, lr: float, min_lr: float, warmup: int, steps: int) -> float:
     """Return the learning rate of step t = 0, 1, …, `steps` − 1, and min_lr for later steps.
 
-    Linear warm-up for w = `warmup` steps, while m and v are poor estimates, then half a cosine from lr down to min_lr
-    at step S = `steps` (Loshchilov and Hutter, 2017). warmup must not exceed steps.
+    Linear warm-up for w steps (`warmup`), while m and v are poor estimates, then half a cosine from lr down to min_lr
+    at step S (`steps`; Loshchilov and Hutter, 2017). warmup must not exceed steps.
 
         lr_t = lr · (t + 1) / (w + 1)                             for t < w           (8)
         lr_t = min_lr + (lr − min_lr) · (1 + cos(π (t − w)/(S − w))) / 2              (9)

@@ -1,4 +1,4 @@
-"""The sections after a derivation: inputs, shapes of arrays, saved arrays, and gradient checks."""
+"""The sections after a derivation: inputs, shapes, saved arrays, gradient checks, and equations in the text."""
 
 from functools import cache, partial
 from html import escape
@@ -7,12 +7,14 @@ import numpy as np
 
 from gradcheck import GradientError, check_case, report_html
 from gradcheck.certify import certify_call
+from minitransformer.book import notation as n
+from minitransformer.book.derivations import EQUAL, names_of
 from minitransformer.book.pictures import board, matrix, picture_of_shapes, with_digits
 from minitransformer.book.run import BACKWARD, numbers_in, saved
-from minitransformer.book.symbols import bases_in
-from minitransformer.book.typesetting import name_set
+from minitransformer.book.typesetting import mathml, name_set
 from minitransformer.cases import CASES
 from minitransformer.module import plain
+from minitransformer.system.terminal import counted
 
 LARGEST = 60  # size of an array up to which all entries are shown
 
@@ -33,7 +35,7 @@ def section(title, parts):
 
 
 def numbers_of(run):
-    given, names = run.given(), bases_in(*(side for s in run.statements for side in s.equation.sides))
+    given, names = run.given(), names_of(run.statements)
     if not given:
         return ""
     boxes = []
@@ -46,7 +48,7 @@ def numbers_of(run):
 
 
 def shown_on(run):
-    shown = [s.number for s in run.statements if s.shown_on is run]
+    shown = [s.number for s in run.statements if s.shown_on is run and not s.in_prose]
     numbers = sorted({number for number in shown if number is not None})
     parts = [f"({number})" for number in numbers]
     if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
@@ -113,6 +115,26 @@ def checks(reports: dict, cases) -> list:
 def certified(case):
     with plain():
         return certify_call(case.call(np.random.default_rng(0)))
+
+
+def in_the_text(statements, names) -> list:
+    """Return the section on the equations within sentences, with the reason for each that is not executed."""
+    equations = list({s.text: s for s in statements if s.in_prose}.values())
+    if not equations:
+        return []
+    others = [s for s in equations if s.verdict != EQUAL]
+    held = f"{counted(len(equations) - len(others), 'equation')} within the sentences"
+    rows = "".join(row_of(shown(s, names), escape(s.in_words)) for s in others)
+    table = f'<div class="scroll" tabindex="0"><table><tr><th>equation</th><th>result</th></tr>{rows}</table></div>'
+    return [
+        f"<section><h2>Equations in the text</h2><p>Both sides of {held} are also computed on the numbers above, and "
+        f"are equal{'. The others:' if others else '.'}</p>{table * bool(others)}</section>",
+    ]
+
+
+def shown(statement, names):
+    is_parsed = not isinstance(statement.equation.sides[0], n.Remark)
+    return mathml(statement.equation, names, display=False) if is_parsed else escape(statement.text)
 
 
 def checked(cases) -> dict:

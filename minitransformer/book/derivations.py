@@ -1,13 +1,18 @@
 """The equations in the docstrings of a file, executed and compared with the values at their lines of code."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from minitransformer.book import notation as n
+from minitransformer.book.formulas import formulas, relations_outside
 from minitransformer.book.observation import docstrings, parsed, places, read_python
+from minitransformer.book.prose import blocks
 from minitransformer.book.run import Run, belongs
+from minitransformer.book.symbols import bases_in
+from minitransformer.book.unexecuted import ASSUMED, why_not_executed
 
 TOLERANCE = 1e-10  # relative to the largest entry
 EQUAL, DIFFERENT = "equal", "different"
@@ -19,7 +24,8 @@ class Statement:
 
     `errors` contains an error, relative to the largest entry, for each specimen on which the equation could be
     executed. `value` is its left side on the first of these specimens, and `shown_on` the Run of that specimen.
-    `reasons` explain why it could not be executed on the others.
+    `reasons` explain why it could not be executed on the others. `in_prose` is True for an equation within a sentence.
+    `listed` is the reason if the equation is one of those in unexecuted.py.
     """
 
     text: str
@@ -33,6 +39,8 @@ class Statement:
     shown_on: object = None
     errors: list = field(default_factory=list)
     reasons: list = field(default_factory=list)
+    in_prose: bool = False
+    listed: str = ""
 
     @property
     def verdict(self) -> str:
@@ -64,6 +72,32 @@ def statements(source: str, file: str) -> list[Statement]:
             if text.startswith("    "):
                 at = min(docstring.first + k, docstring.last)
                 found += statements_of(text, docstring.function, at, physical[at - 1], file)
+    names, in_prose = names_of(found), []
+    for docstring in docstrings(source):
+        ranges = tuple(dict.fromkeys(part for s in found if s.function == docstring.function for part in s.ranges))
+        in_prose += statements_in_prose(docstring, names, ranges)
+    return found + in_prose
+
+
+def names_of(statements) -> frozenset:
+    return frozenset(bases_in(*(side for s in statements for side in s.equation.sides)))
+
+
+def statements_in_prose(docstring, names, ranges):
+    """Return the equations in the paragraphs of a docstring. A relation that cannot be parsed has the reason."""
+    found = []
+    for text in (content for kind, content in blocks(docstring.text) if kind == "prose"):
+        its_own = formulas(text, names)
+        for formula in (formula for formula in its_own if formula.is_equation):
+            words = text[formula.first : formula.behind]
+            found.append(Statement(words, formula.node, None, docstring.function, 0, (), ranges, in_prose=True))
+            found[-1].reasons += [ASSUMED] * formula.is_assumed
+        for words in relations_outside(text, its_own):
+            unknown = n.Equation((n.Remark(words), n.Remark(words)), ("=",))
+            found.append(Statement(words, unknown, None, docstring.function, 0, (), (), in_prose=True))
+    for statement in found:
+        place = re.search(r"\s+".join(map(re.escape, statement.text.split())), docstring.text)
+        statement.line = docstring.first + docstring.text.count("\n", 0, place.start() if place else 0)
     return found
 
 
@@ -116,14 +150,25 @@ def read_derivations(path, specimens, source: str | None = None) -> Derivations:
     code = read_python(path)
     found, numbered = statements(source or code, Path(path).name), places(code)
     runs = []
+    for statement in found:
+        statement.listed = why_not_executed(path, statement.text)
+        statement.reasons += [statement.listed] * bool(statement.listed)
     for specimen in specimens:
-        its_own = [s for s in found if belongs(s.function, specimen) and fits(s.remarks, specimen)]
+        its_own = [s for s in found if concerns(s, specimen) and fits(s.remarks, specimen)]
         runs.append(Run(specimen, path, numbered, its_own))
         runs[-1].execute()
     for statement in found:
-        if statement.number is not None and statement.number not in numbered:
+        if statement.number is not None and statement.number not in numbered and not statement.listed:
             statement.reasons.append(f"no line of code ends in # ({statement.number})")
     return Derivations(code, found, runs)
+
+
+def concerns(statement, specimen):
+    """Return True if a statement is about the specimen's function or, in prose, about its class or file."""
+    prefix = f"{statement.function}."
+    is_above = statement.in_prose and (prefix == "." or specimen.function.startswith(prefix))
+    is_left_out = statement.listed or ASSUMED in statement.reasons
+    return not is_left_out and (is_above or belongs(statement.function, specimen))
 
 
 def fits(remarks, specimen):

@@ -137,6 +137,8 @@ def symbol(node, here):
         return entry_of(here.values[node.base], node.subscript, here)
     if node.text in CONSTANTS:
         return CONSTANTS[node.text]
+    if node.text.endswith("′") and node.text[:-1] in here.values:  # of an elementwise function of x
+        return derivative(n.Derivative(n.Symbol(node.text[:-1]), n.Symbol("x")), here)
     raise NotExecuted(f"{node.text} has no value")
 
 
@@ -169,6 +171,8 @@ def beside(node, here):
     for factor in node.factors[1:]:
         right = evaluate(factor, here)
         both = np.ndim(value) > 1 and (np.ndim(right) > 1 or np.shape(right) == np.shape(value)[-1:])
+        if np.ndim(value) == 1 and np.ndim(right) == 2 and len(right) == 1:
+            value, both = value[:, None], True  # a column times a row
         alone = not both and not here.at
         if alone and np.ndim(value) and np.ndim(right) and np.size(value) > 1 and np.size(right) > 1:
             raise NotExecuted("adjacent arrays must be matrices; write a dot for an elementwise product")
@@ -180,8 +184,8 @@ def total(node, here):
     body = node.of
     if not node.index:
         return without_kept_axis(np.sum(evaluate(body, here), axis=-1, keepdims=True), here)
-    if node.index in indices_of(body):
-        span = index_ranges(body, here).get(node.index)
+    if node.index in indices_of(body) or node.index in here.ranges:
+        span = index_ranges(body, here).get(node.index, here.ranges.get(node.index))
         if span is None:
             raise NotExecuted(f"the index {node.index} of Σ has no range")
         return sum(evaluate(body, here.with_indices({node.index: k})) for k in span)
@@ -242,6 +246,10 @@ def indexed(node, here):
     return bool(node.subscript) and node.text not in here.values
 
 
+def as_column(value):
+    return value[:, None] if np.ndim(value) == 1 else value
+
+
 def several(node, here):
     return tuple(part for entry in node.of for part in parts(evaluate(entry, here)))
 
@@ -269,7 +277,7 @@ WORKERS = {
     n.Beside: beside,
     n.Fraction: lambda node, here: evaluate(node.above, here) / evaluate(node.below, here),
     n.Power: lambda node, here: evaluate(node.base, here) ** evaluate(node.exponent, here),
-    n.Transpose: lambda node, here: np.swapaxes(evaluate(node.of, here), -1, -2),
+    n.Transpose: lambda node, here: np.swapaxes(as_column(evaluate(node.of, here)), -1, -2),
     n.Root: lambda node, here: np.sqrt(evaluate(node.of, here)),
     n.Norm: lambda node, here: np.linalg.norm(np.ravel(evaluate(node.of, here))),
     n.Total: total,

@@ -25,7 +25,7 @@ def handout(leaf, derivations, answers=False, exercises=()) -> list:
     """
     if not any(statement.is_of_gradient for statement in derivations.statements):
         raise ValueError(f"there is no handout of {leaf.page!r}, because the chapter derives no backward pass")
-    words = Words(leaf.file, derivations) if answers else Blanks(leaf.file, derivations)
+    words = (Words if answers else Blanks)(derivations)
     kind = "the key" if answers else "a handout"
     task = "" if answers else f"<p>{TASK}{f' To do the same {in_code(exercises)}.' * bool(exercises)}</p>"
     its_own = {statement.function for statement in derivations.statements if statement.number is not None} | {""}
@@ -43,8 +43,8 @@ def in_code(exercises=()):
 class Blanks(Words):
     """Format passages with blanks for the backward equations."""
 
-    def __init__(self, file, derivations):
-        super().__init__(file, derivations)
+    def __init__(self, derivations):
+        super().__init__(derivations)
         asked = [s for s in derivations.statements if s.is_of_gradient]
         self.rooms = rooms(asked, derivations.source)
         self.lefts = Counter((s.function, s.number, s.equation.sides[0]) for s in asked)

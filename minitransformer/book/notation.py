@@ -4,7 +4,7 @@ An equation is written on a separate line, indented by at least four spaces. Its
 least two spaces. The line of code that computes the equation ends in a comment that begins with the same number. A line
 may contain several equations, separated by at least two spaces. Text next to an equation, such as `(summed over
 positions)`, is a remark and is printed unchanged. An indented line without a number is executed if it is an equation,
-and printed unchanged otherwise.
+and printed unchanged otherwise. An equation in a sentence, such as `y = 2 x`, is typeset and executed as well.
 
         dβ = Σ_p dy    dγ = Σ_p dy · x̂    dx̂ = dy · γ       (n)
 

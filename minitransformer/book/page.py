@@ -8,15 +8,13 @@ from itertools import groupby
 import numpy as np
 
 from minitransformer.book import notation as n
-from minitransformer.book.derivations import EQUAL
+from minitransformer.book.derivations import EQUAL, names_of
 from minitransformer.book.graph import picture_of
 from minitransformer.book.listing import listing, marks_of, passages
 from minitransformer.book.observation import numbers_of_lines
 from minitransformer.book.pictures import heat_map, with_digits
 from minitransformer.book.prose import blocks, inline
 from minitransformer.book.run import BACKWARD, WIDEST, is_numeric
-from minitransformer.book.specimens import why_not_executed
-from minitransformer.book.symbols import bases_in
 from minitransformer.book.typesetting import mathml
 
 SHOWN = 3  # entries of an array that are shown
@@ -63,11 +61,11 @@ def is_shown(passage):
 
 
 class Words:
-    def __init__(self, file, derivations):
-        self.file, self.derivations, self.of = file, derivations, {}
-        for statement in derivations.statements:
+    def __init__(self, derivations):
+        self.derivations, self.of = derivations, {}
+        for statement in (s for s in derivations.statements if not s.in_prose):
             self.of.setdefault((statement.function, statement.text), []).append(statement)
-        self.names = bases_in(*(side for s in derivations.statements for side in s.equation.sides))
+        self.names = names_of(derivations.statements)
         self.known = {s.number for s in derivations.statements if s.number is not None}
         self.numbers, self.marks = numbers_of_lines(derivations.source), marks_of(derivations.source)
         self.line_of = {n: line for line, numbers in reversed(self.numbers.items()) for n in numbers}
@@ -93,7 +91,7 @@ class Words:
 
     def block(self, kind, content, function):
         if kind == "prose":
-            return f"<p>{inline(content)}</p>"
+            return f"<p>{inline(content, self.names)}</p>"
         if not any((function, line.strip()) in self.of for line in content):
             return drawing(content)
         lines = [line.strip() for line in content if line.strip()]
@@ -123,9 +121,7 @@ class Words:
     def value(self, statement):
         if statement.verdict == EQUAL:
             return f'<span class="value equal">= {entries(statement.value)}</span>'
-        reason = why_not_executed(self.file, statement.text)
-        words = f"not executed: {reason}" if reason else statement.in_words
-        return f'<span class="value{" different" * bool(statement.errors)}">{escape(words)}</span>'
+        return f'<span class="value{" different" * bool(statement.errors)}">{escape(statement.in_words)}</span>'
 
     def heat_map(self, statement):
         """Return a heat map of the Jacobian whose entries an equation defines, or ""."""

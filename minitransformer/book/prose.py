@@ -1,12 +1,10 @@
-"""Convert the text of docstrings to HTML. Indented blocks are returned unchanged."""
+"""Convert the text of docstrings to HTML, with typeset formulas. Indented blocks are returned unchanged."""
 
 import re
 from html import escape
 
-SUBSCRIPT = re.compile(
-    r"(?<![\w.])([dδ∂]?[^\W\d_]\u0302?′?|Σ|id|[^\W\d_]{2,}(?=_ij))_([a-z]{1,2}|batch|\d)(?![a-z0-9_(])"
-)
-POWER = re.compile(r"\^\(([^()]*)\)")
+from minitransformer.book.formulas import formulas
+from minitransformer.book.typesetting import mathml
 
 CODE, PLACEHOLDER = re.compile(r"`([^`]*)`"), "\0"
 
@@ -33,11 +31,17 @@ def block(kind, lines):
     return kind, lines
 
 
-def inline(text: str) -> str:
-    codes = CODE.findall(text)
-    markup = SUBSCRIPT.sub(r"\1<sub>\2</sub>", escape(CODE.sub(PLACEHOLDER, text.replace(PLACEHOLDER, " "))))
-    markup = POWER.sub(r"<sup>\1</sup>", markup)
+def inline(text: str, names: frozenset = frozenset()) -> str:
+    """Return a paragraph with its code, emphasis and formulas as HTML. `names` are the symbols of several letters."""
+    text = text.replace(PLACEHOLDER, " ")
+    parts = {match.span(): f"<code>{escape(match[1])}</code>" for match in CODE.finditer(text)}
+    parts |= {(f.first, f.behind): mathml(f.node, names, display=False) for f in formulas(text, names)}
+    markup, at = "", 0
+    for first, behind in sorted(parts):
+        markup += escape(text[at:first]) + PLACEHOLDER
+        at = behind
+    markup += escape(text[at:])
     markup = re.sub(r"(?<!\w)\*\*(?=\S)(.+?)\*\*", r"<strong>\1</strong>", markup)
     markup = re.sub(r"(?<![\w*])\*(\w[^*]*\w)\*(?![\w*])", r"<em>\1</em>", markup)
     first, *rest = markup.split(PLACEHOLDER)
-    return first + "".join(f"<code>{escape(code)}</code>{after}" for code, after in zip(codes, rest, strict=True))
+    return first + "".join(parts[span] + after for span, after in zip(sorted(parts), rest, strict=True))

@@ -33,7 +33,8 @@ class Run:
         self.frames = {name: frames[-1] for name, frames in seen.items() if belongs(name, specimen)}
         self.places = {number: [place for place in found if self.was_run(place)] for number, found in numbered.items()}
         local = self.local_variables()
-        self.values = {**local, **{symbol_of(name): value for name, value in local.items()}}
+        axes = {letter: length for length, letter in specimen.letters.items() if letter.isupper()}
+        self.values = {**axes, **local, **{symbol_of(name): value for name, value in local.items()}}
         named = {symbol: specimen.value(symbol, local) for symbol in specimen.names}
         self.values |= {symbol: value for symbol, value in named.items() if value is not None}
         self.place_of = {}
@@ -155,7 +156,7 @@ class Run:
         return value**2 if isinstance(node, n.Power) else value
 
     def given(self):
-        shown = [s for s in self.statements if s.shown_on is self]
+        shown = [s for s in self.statements if s.shown_on is self and not s.in_prose]
         made = {text for s in shown for node in names_given(s.equation) for text in texts_of(node)}
         used = [text for s in shown for symbol in symbols_in(*s.equation.sides) for text in texts_of(symbol)]
         return {
@@ -201,6 +202,10 @@ class Run:
         unnumbered = Place(self.specimen.function, of, 0, 0) if frame and of in frame.names else None
         place, names = self.place_of.get(of, unnumbered), list(inspect.signature(self.specimen.call).parameters)
         wanted = [k for k, name in enumerate(names) if str(self.specimen.names.get(by, by)) in (name, symbol_of(name))]
+        if by in self.place_of and place is not None and not wanted:  # by the chain rule, of an elementwise function
+            whole, inner = self.jacobian(of, names[0]), self.jacobian(by, names[0])
+            if whole.ndim == inner.ndim == 2:
+                return np.diag(np.diagonal(whole) / np.diagonal(inner))
         if place is None or not wanted:
             raise NotExecuted(f"∂{of}/∂{by} must be a derivative of a forward value with respect to an input")
         inputs, x = list(self.specimen.inputs), self.specimen.inputs[wanted[0]]
@@ -254,6 +259,6 @@ def relative_error(left, right):
         left, right = np.broadcast_arrays(left, right)
     if left.shape != right.shape:
         return np.inf
-    scale = max(np.abs(left[np.isfinite(left)]).max(initial=0), 1e-300)
+    scale = max(np.abs(left[np.isfinite(left)]).max(initial=0), 1e-300) if right.any() else 1.0
     with np.errstate(invalid="ignore"):
         return float(np.where(left == right, 0, np.abs(left - right)).max(initial=0) / scale)

@@ -35,22 +35,6 @@ from minitransformer.transformer import Transformer
 
 REDUCTIONS = ("mean", "sum", "none")
 
-# Equations that are not executed: {file: {line: reason}}.
-NOT_EXECUTED = {
-    "transformer.py": {
-        "h = blocks(x) (L of them, under the causal mask) (2)": "it is a loop over the blocks, whose equations are in "
-        "another chapter"
-    },
-    "layers/positions.py": {
-        "R_uᵀ R_t = │ cos uω sin uω│ │cos tω −sin tω│": "its matrices are drawn with lines",
-        "= │cos (t−u)ω −sin (t−u)ω│ = R_{t−u}": "its matrices are drawn with lines",
-    },
-}
-
-
-def why_not_executed(file: str, line: str) -> str:
-    return NOT_EXECUTED.get(file, {}).get(" ".join(line.split()), "")
-
 
 @dataclass(frozen=True)
 class Specimen:
@@ -134,26 +118,30 @@ def randomized(module):
     return module
 
 
-def one_function():
-    """Return the specimen for y = f(x) in chapter zero.
+def of_the_chain_rule():
+    """Return the specimens for chapter zero: one function, then several of them in each arrangement.
 
-    The function is log_softmax. Its Jacobian is not symmetric, so a missing transpose changes the result.
+    The functions are log_softmax and layer_norm. Their Jacobians are not symmetric, so a missing transpose changes the
+    result.
     """
-    x, dy = normal(4), normal(4, 4)[0]
-    y, backward = log_softmax(x)
-    jacobian = jacobian_of(log_softmax, x)
-    names = {"x": x, "y": y, "J": jacobian, "dx": backward(dy), "dy": dy, "∂y/∂x": jacobian}
-    return Specimen("", tuple, (), names=names)
-
-
-def two_paths():
-    def normalized(x):
-        return layer_norm(x, normal(4, other=1), normal(4, other=2))
-
-    x, dy_f, dy_g = normal(4), normal(4, 4)[0], normal(4, 4)[1]
-    dx = log_softmax(x)[1](dy_f) + normalized(x)[1](dy_g)[0]
-    jacobians = {"J_f": jacobian_of(log_softmax, x), "J_g": jacobian_of(normalized, x)}
-    return Specimen("", tuple, (), names=jacobians | {"dx": dx, "dy_f": dy_f, "dy_g": dy_g})
+    x, dy, dy_g = normal(4), *normal(4, 4)[:2]
+    normalized = partial(layer_norm, gamma=normal(4, other=1), beta=normal(4, other=2))
+    (y, f_backward), (_, g_backward) = log_softmax(x), normalized(x)
+    J_f, J_g, (z, z_backward) = jacobian_of(log_softmax, x), jacobian_of(normalized, x), normalized(y)
+    functions = {"f": value_of(log_softmax), "g": value_of(normalized)}
+    rows, bias, drows = normal(3, 4), normal(4), normal(3, 4, other=1)
+    shifted, shift_backward = linear(rows, np.eye(4), bias)
+    values = [
+        {"x": x, "y": y, "J": J_f, "dx": f_backward(dy), "dy": dy, "∂y/∂x": J_f},
+        {"J_f": J_f, "J_g": J_g, "dx": f_backward(dy) + g_backward(dy_g)[0], "dy_f": dy, "dy_g": dy_g},
+        {"x": x, "y_f": y, "y_g": normalized(x)[0], **functions},
+        {"x": x, "y": y, "z": z, "dx": f_backward(z_backward(dy)[0]), "dz": dy, "J_f": J_f, **functions}
+        | {"J_g": jacobian_of(normalized, y)},
+        {"dx": dy + f_backward(dy), "dy": dy, "J_f": J_f},
+        {"x": x, "f": value_of(silu), "dx": silu(x)[1](dy), "dy": dy},
+        {"x": rows, "b": bias, "y": shifted, "dy": drows, "db": shift_backward(drows)[2]},
+    ]
+    return [Specimen("", tuple, (), names=names) for names in values]
 
 
 def jacobian_of(function, x):
@@ -228,6 +216,7 @@ def of_attention() -> list[Specimen]:
     return [
         on(attention, "H Tq D, H Tk D, H Tk Dv", sizes, "softmax = value_of(softmax)", options=mask),
         on(attention, visible, "", "softmax = value_of(softmax)", options={"mask": causal_mask(4, 4)}, shows=shows),
+        on(attention, "H Tq D, H Tk D, H Tk Dv", "H=1 Tq=3 Tk=5 D=4 Dv=2", "G = H // K", explains=True),
     ]
 
 
@@ -272,7 +261,7 @@ def of_cross_entropy() -> list[Specimen]:
 
 
 def of_optimizers() -> list[Specimen]:
-    settings = {"lr": 0.1, "betas": (0.9, 0.8), "eps": 0.3, "weight_decay": 0.4}
+    settings = {"lr": 0.1, "betas": (0.9, 0.85), "eps": 0.3, "weight_decay": 0.4}
     state = normal(4), normal(4, other=1), normal(4, other=2) / 10, normal(4, other=3) ** 2
     average = {"names": "a = weights_of_steps(beta1, t); b = weights_of_steps(beta2, t)"}
     average["known"] = {"g": normal(3, 1)[:, 0]}
@@ -292,12 +281,13 @@ def of_optimizers() -> list[Specimen]:
 
 def specimens() -> dict[str, list[Specimen]]:
     """Return {file relative to the package: its specimens}."""
-    width, weight_and_bias = "C = x.shape[-1]", "W = weight; b = bias"
+    weight_and_bias, onehot = "W = weight; b = bias", {"onehot": np.eye(6).__getitem__}
+    column = {"I": np.eye(5), "e": np.ones(5)}
     block = randomized(TransformerBlock(4, 2, 5))
     heads = randomized(MultiHeadAttention(4, 2, d_head=5, bias=False))
     of_heads = "; ".join(f"W_{c} = self.w_{c}.weight.data" for c in "qkvo")
     tiny = Transformer(Config(6, context=5, d_model=4, n_heads=2, n_layers=1, dtype="float64"))
-    parts = ("embedding", "positional_embedding", "lm_head", "ln_final")
+    parts = ("embedding", "positional_embedding", "lm_head", "ln_final", "dropout")
     choice = {"temperature": 0.7, "top_k": None, "top_p": None, "rng": np.random.default_rng(0)}
     return {
         "first_steps.py": [
@@ -306,21 +296,24 @@ def specimens() -> dict[str, list[Specimen]]:
             on(first_steps.shares, (np.array(0.5), np.array(-0.2))),
             on(first_steps.attend, "D, T D, T D", "T=3 D=2"),
         ],
-        "module.py": [one_function(), two_paths()],
+        "module.py": of_the_chain_rule(),
         "layers/linear.py": [
             on(linear, "P I, I O, O", "P=3 I=4 O=2", weight_and_bias),
             on(linear, "I, I O, O", "I=4 O=2", weight_and_bias, explains=True),
         ],
         "layers/embedding.py": [
-            on(embedding, (np.array([3, 1, 3]), normal(6, 4)), "P=3 V=6 C=4", "W = weight; id = ids"),
+            on(embedding, (np.array([3, 1, 3]), normal(6, 4)), "P=3 V=6 C=4", "W = weight; id = ids", onehot),
             on(unembedding, "P C, V C", "P=3 V=6 C=4", "W = weight"),
         ],
         "layers/positions.py": of_positions(),
         "layers/layer_norm.py": [
-            on(layer_norm, "P C, C, C", "P=3 C=4", width),
-            on(layer_norm, "C, C, C", "C=5", width),
+            on(layer_norm, "P C, C, C", "P=3 C=4"),
+            on(layer_norm, "C, C, C", "C=5", "J = jacobian_of(lambda x: layer_norm(x, 1 + 0 * x, 0 * x), x)", column),
         ],
-        "layers/rms_norm.py": [on(rms_norm, "P C, C", "P=3 C=4", width), on(rms_norm, "C, C", "C=5", width)],
+        "layers/rms_norm.py": [
+            on(rms_norm, "P C, C", "P=3 C=4"),
+            on(rms_norm, "C, C", "C=5", "J = jacobian_of(lambda x: rms_norm(x, 1 + 0 * x), x)", column),
+        ],
         "layers/softmax.py": [
             on(function, inputs, "P=3 n=4", "m = x.max(axis=-1, keepdims=True)")
             for function in (softmax, log_softmax)
@@ -343,8 +336,9 @@ def specimens() -> dict[str, list[Specimen]]:
             ),
         ],
         "layers/activations.py": [
-            *(on(function, "P C", "P=3 C=4") for function in (relu, silu, gelu_exact, gelu_tanh)),
-            on(gelu_tanh, "C", "C=4"),
+            on(function, axes, "P=3 C=4", known={"f": value_of(function)})
+            for function in (relu, silu, gelu_exact, gelu_tanh)
+            for axes in ("P C", "C")
         ],
         "layers/dropout.py": [
             on(dropout, "P C", "P=3 C=4", options={"keep": normal(3, 4, other=2) > -0.5, "p": 0.3}),

@@ -23,13 +23,20 @@ APPLY = "<mo>&#x2061;</mo>"
 MINUS = '<mo form="prefix">−</mo>'
 
 
-def mathml(equation: n.Equation, names=(), *, only_left=False) -> str:
-    """Return the <math> elements of an equation, or of its left side if `only_left`."""
-    setter = Setter(frozenset(names))
+def mathml(equation, names=(), *, only_left=False, display=True) -> str:
+    """Return the <math> elements of an equation, or of its left side if `only_left`.
+
+    With `display=False`, the result is one element for a line of text, and may be that of an expression.
+    """
+    setter = Setter(frozenset(names), display)
+    if not isinstance(equation, n.Equation):
+        return f"<math>{row(setter.set(equation))}</math>"
     sides = [setter.set(side) for side in equation.sides]
     if only_left:
         return f"<math>{row(sides[0] + operator('='))}</math>"
     first, *others = [operator(r) + side for r, side in zip(equation.relations, sides[1:], strict=True)] or [""]
+    if not display:
+        return f"<math>{row(sides[0] + first + ''.join(others))}</math>"
     return " ".join(f'<math display="block">{row(part)}</math>' for part in (sides[0] + first, *others))
 
 
@@ -38,8 +45,8 @@ def name_set(text: str, names=(), after: str = "") -> str:
 
 
 class Setter:
-    def __init__(self, names):
-        self.names = names
+    def __init__(self, names, display=True):
+        self.names, self.display = names, display
 
     def set(self, node, within=RANGE):
         markup = getattr(self, type(node).__name__.lower())(node)
@@ -109,7 +116,8 @@ class Setter:
 
     def total(self, node):
         sign = '<mo movablelimits="false">∑</mo>'
-        sign = f"<munder>{sign}{row(letters(node.index))}</munder>" if node.index else sign
+        place = "munder" if self.display else "msub"
+        sign = f"<{place}>{sign}{row(letters(node.index))}</{place}>" if node.index else sign
         return f"{sign}{THIN}{self.set(node.of, TERM)}"
 
     def call(self, node):

@@ -7,10 +7,10 @@ import numpy as np
 
 import gradcheck
 from minitransformer.book.chapters import PACKAGE
-from minitransformer.book.derivations import EQUAL, read_derivations
+from minitransformer.book.derivations import EQUAL, names_of, read_derivations
 from minitransformer.book.pictures import board, matrix
 from minitransformer.book.problems import FORWARD_ALONE, LEVELS, WITHOUT_EQUATIONS, OddError, exactly
-from minitransformer.book.symbols import bases_in, texts_of
+from minitransformer.book.symbols import texts_of
 from minitransformer.book.typesetting import mathml, name_set
 
 TRIES = 200  # draws in a row without a new sheet
@@ -67,7 +67,7 @@ def worksheet_page(topic, made, *, seed, level, answers) -> list:
     body = []
     for k, sheet in enumerate(made, start=1):
         statements = [statement for statement, _ in sheet.asked]
-        names = bases_in(*(side for s in statements for side in s.equation.sides))
+        names = names_of(statements)
         given = board(matrix(name_set(name, names, after="="), array, written) for name, array in sheet.given.items())
         rows = "".join(question(s, value, names, level, answers) for s, value in sheet.asked)
         kind, said = "Key" if answers else "Worksheet", topic.names

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gradcheck import load_cases
 from minitransformer.book import notation
-from minitransformer.book.appendix import appendix, cases_by_file, checked, checks
+from minitransformer.book.appendix import appendix, cases_by_file, checked, checks, in_the_text
 from minitransformer.book.chapters import BELIEFS, CHAPTERS, LEAVES
 from minitransformer.book.derivations import DIFFERENT, EQUAL, read_derivations
 from minitransformer.book.exhibits import beliefs, beliefs_page, exhibits, museum
@@ -21,7 +21,7 @@ from minitransformer.book.front import front_page
 from minitransformer.book.handout import handout, in_code
 from minitransformer.book.page import LEGEND, Words, docstring_page, navigation, whole_page
 from minitransformer.book.problems import TOPICS
-from minitransformer.book.specimens import specimens, specimens_of_cases, why_not_executed
+from minitransformer.book.specimens import specimens, specimens_of_cases
 from minitransformer.book.worked_example import worked_page
 from minitransformer.book.worksheets import sheets, worksheet_page
 from minitransformer.system.files import write_atomically
@@ -71,10 +71,10 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
             derivations = read_derivations(leaf.path, every.get(leaf.file, []))
             cases = cases_by_file().get(leaf.file, [])
             reports = checked(cases)
-            body, numbers = chapter(leaf.title, leaf.file, derivations, reports, cases, leaf.exhibits)
+            body, numbers = chapter(leaf.title, derivations, reports, cases, leaf.exhibits)
             if names := exercises.get(leaf.file):
                 body.append(f"<p>To derive it yourself, {in_code(names)}.</p>")
-            found += faults(leaf.file, unlisted(leaf.file, derivations), reports)
+            found += faults(leaf.file, unlisted(derivations), reports)
             verdicts += [s.verdict for s in derivations.statements]
             said += f": {in_numbers(derivations)}"
         pages[leaf.page] = (leaf.title, body, numbers, navigation(before, after))
@@ -83,11 +83,12 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
     return write_pages(folder, pages, found)
 
 
-def chapter(title, file, derivations, reports, cases, museum_names=()):
-    words = Words(file, derivations)
+def chapter(title, derivations, reports, cases, museum_names=()):
+    words = Words(derivations)
     legend = f'<p class="legend">{LEGEND}</p>' if derivations.statements else ""
     body = [f"<h1>{escape(title)}</h1>{legend}", *words.passages(), *appendix(derivations.runs)]
-    return [*body, *checks(reports, cases), *exhibits(museum_names)], words.known
+    body += [*checks(reports, cases), *exhibits(museum_names)]
+    return [*body, *in_the_text(derivations.statements, words.names)], words.known
 
 
 def in_numbers(derivations):
@@ -98,8 +99,8 @@ def in_numbers(derivations):
     return f"{counted(len(verdicts), 'equation')}, {', '.join(parts)}"
 
 
-def unlisted(file, derivations):
-    return [s for s in derivations.statements if s.verdict != EQUAL and not why_not_executed(file, s.text)]
+def unlisted(derivations):
+    return [s for s in derivations.statements if s.verdict != EQUAL and not s.listed]
 
 
 def faults(file, statements, reports):
@@ -169,7 +170,7 @@ def write_own(path, folder, say=lambda text: None) -> Written:
         derivations = read_derivations(path, specimens_of_cases(path, cases))
     except Exception as error:  # raised by the reader's functions
         raise ValueError(f"{path}: {error}") from error
-    body, numbers = chapter(path.stem, path.name, derivations, reports, cases)
+    body, numbers = chapter(path.stem, derivations, reports, cases)
     different = [s for s in derivations.statements if s.verdict == DIFFERENT]
     written = write_pages(folder, {path.stem: (path.stem, body, numbers)}, faults(path, different, reports))
     say(f"{path}: {in_numbers(derivations)}")

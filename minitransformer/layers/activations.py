@@ -1,7 +1,7 @@
 """Activations: functions of one number, applied entry by entry.
 
-An entry of x reaches the one entry of y in its own place: ∂y_i/∂x_j = f′(x_i) for i = j, else 0. So the Jacobian is
-diagonal, and every backward here is dx = dy · f′(x), with no sum.
+An entry of x reaches the one entry of y in its own place: ∂y_i/∂x_j = f′(x_i) δ_ij, where δ_ij is 1 for i = j and 0
+otherwise. So the Jacobian is diagonal, and every backward here is dx = dy · f′(x), with no sum.
 """
 
 import math
@@ -51,9 +51,9 @@ def silu(x: Array) -> tuple[Array, Backward[Array]]:
     y = x * sigma  # (4)
 
     def backward(dy):
-        """The product rule, y′ = σ + x σ′.
+        """The product rule, y′ = σ + x · σ′.
 
-        With σ′ = exp(−x) / (1 + exp(−x))² = σ (1 − σ),
+        With σ′ = exp(−x) / (1 + exp(−x))² = σ · (1 − σ),
 
             dx = dy · σ · (1 + x · (1 − σ))                 (5)
         """
@@ -132,7 +132,7 @@ def gelu_tanh(x: Array) -> tuple[Array, Backward[Array]]:
     def backward(dy):
         """The product rule, and the chain rule within it.
 
-        With ∂Φ/∂u = (1 − tanh² u) / 2 = 2 Φ (1 − Φ), as tanh u = 2 Φ − 1,
+        With ∂Φ/∂u = (1 − tanh(u)²) / 2 = 2 Φ · (1 − Φ), as tanh(u) = 2 Φ − 1,
 
             u′ = ∂u/∂x = √(2/π) (1 + 3 · 0.044715 x²)       (14)
             dx = dy · (Φ + x · 2 Φ · (1 − Φ) · u′)          (15)

@@ -27,7 +27,7 @@ from minitransformer.module import Array, Arrays, Backward, identity, require_fl
 def causal_mask(Tq: int, Tk: int) -> NDArray[np.bool_]:
     """Return a boolean mask (Tq, Tk), True where a query may attend: to the keys up to its own position.
 
-    The last query is at the position of the last key. If Tq < Tk, the queries are at the last Tq positions, as in
+    The last query is at the position of the last key. If `Tq < Tk`, the queries are at the last Tq positions, as in
     cached decoding.
     """
     return np.tri(Tq, Tk, Tk - Tq, dtype=bool)
@@ -59,9 +59,9 @@ def attention(
     Σ_d q_d k_d has variance D, and s q kᵀ has variance s² D = 1, whatever D. Without the scale, scores of size √D would
     let the largest weight take nearly everything, where by (6) hardly a gradient passes.
 
-    H is a multiple of K: query head h reads key–value head h // (H/K). `mask` is boolean, True = may attend, and
-    broadcasts to (..., H, Tq, Tk). Raises ValueError if the shapes are inconsistent, and TypeError if q, k or v is not
-    floating-point or the mask is not boolean.
+    H is a multiple of K: query head h reads key–value head h // (H/K). `mask` is boolean, True where a query may
+    attend, and broadcasts to (..., H, Tq, Tk). Raises ValueError if the shapes are inconsistent, and TypeError if q, k
+    or v is not floating-point or the mask is not boolean.
     """
     check_arguments(q, k, v, mask)
     H, K = q.shape[-3], k.shape[-3]
@@ -90,7 +90,7 @@ def attention(
 
             dq = s · dscores k    dk = s · dscoresᵀ q       (7)
 
-        with dscores transposed for dk, as its sum runs over the queries. For Tq = Tk the shapes also fit
+        with dscores transposed for dk, as its sum runs over the queries. For `Tq = Tk` the shapes also fit
         without the transpose, and that mistake has been published (tests/README.md). By (6) Σ over keys of dscores is
         zero, so a bias added to every key has gradient zero.
         """

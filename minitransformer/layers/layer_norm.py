@@ -33,7 +33,7 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
     y = gamma * x_hat + beta  # (5)
 
     def backward(dy):
-        """From (5), where Σ_p runs over every position p,
+        """From (5), where each sum runs over every position p,
 
             dβ = Σ_p dy    dγ = Σ_p dy · x̂    dx̂ = dy · γ   (6)
 
@@ -48,8 +48,8 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
             ∂r/∂x_i = −½ (σ² + ε)^(−3/2) · ∂σ²/∂x_i = −r³ (x_i − μ)/C = −r² x̂_i/C
             ∂x̂_j/∂x_i = r δ_ij − r/C + x̂_j/r · ∂r/∂x_i = r (δ_ij − 1/C − x̂_j x̂_i/C)
 
-        with δ_ij being 1 for i = j and 0 otherwise. That is the Jacobian J = r (I − 1 1ᵀ/C − x̂ x̂ᵀ/C), one term for each
-        path, with I the identity matrix and 1 a column of C ones. As J = Jᵀ and 1ᵀ dx̂/C = mean(dx̂), Jᵀ dx̂ is
+        with δ_ij being 1 for i = j and 0 otherwise. That is the Jacobian J = r (I − e eᵀ/C − x̂ x̂ᵀ/C), one term for each
+        path, with I the identity matrix and e a column of C ones. As J = Jᵀ and eᵀ dx̂/C = mean(dx̂), Jᵀ dx̂ is
 
             dx = r · (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂))     (7)
 

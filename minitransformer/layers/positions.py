@@ -24,7 +24,7 @@ SCALINGS = {
 
 
 def frequencies(channels: int, base: float = 10000.0, scaling: dict[str, Any] | None = None) -> Array:
-    """Return ω (C/2,), in radians per position, float64. Of C = `channels`, pair i turns at the frequency
+    """Return ω (C/2,), in radians per position, float64. Of C channels, pair i turns at the frequency
 
         ω_i = base^(−2i/C),   i = 0 … C/2 − 1           (1)
 
@@ -148,8 +148,8 @@ def turned(x, *, cos, sin, layout):
     def backward(dy):
         """The Jacobian of a pair is R_t itself, and dx = R_tᵀ dy.
 
-        Its rows are ∂a′/∂(a, b) = (cos, −sin) and ∂b′/∂(a, b) = (sin, cos). So a reaches a′ by cos and b′ by sin, b
-        reaches b′ by cos and a′ by −sin:
+        Its entries are ∂a′/∂a = cos, ∂a′/∂b = −sin, ∂b′/∂a = sin and ∂b′/∂b = cos. So a reaches a′ by cos and b′ by
+        sin, b reaches b′ by cos and a′ by −sin:
 
             da = da′ · cos + db′ · sin                      (9)
             db = db′ · cos − da′ · sin                      (10)

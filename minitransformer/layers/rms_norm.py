@@ -31,7 +31,7 @@ def rms_norm(x: Array, gamma: Array, *, eps: float = 1e-5) -> tuple[Array, Backw
     y = gamma * x_hat  # (3)
 
     def backward(dy):
-        """From (3), where Σ_p runs over every position p,
+        """From (3), where each sum runs over every position p,
 
             dγ = Σ_p dy · x̂    dx̂ = dy · γ                  (4)
 

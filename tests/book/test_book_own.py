@@ -75,6 +75,17 @@ def test_equations_are_executed_on_the_inputs_of_the_cases(written):
     assert "Certified as an identity" in read.text and "certified: for all inputs of these shapes" in read.text
 
 
+def test_an_equation_in_a_sentence_is_executed_and_a_wrong_one_is_a_fault(written):
+    of_a_row = SQUARE.replace("(2, 3)", "3")
+    _, said, page = written(of_a_row.replace("From (1),", "For x = 3, by ∂y_i/∂x_j = 2 x_i δ_ij and a = 5,"))
+    assert "mine.py: 5 equations, 3 equal to their lines, 2 not executed" in said
+    text = Page(page).text
+    assert "Both sides of 1 equation within" in text and "x=3not executed: it is an assumption" in text
+    assert "a=5not executed: a has no value" in text
+    status, said, _ = written(of_a_row.replace("From (1),", "By ∂y_i/∂x_j = x_i δ_ij,"))
+    assert status == 1 and "mine.py, line 16: ∂y_i/∂x_j = x_i δ_ij: differs from its line by 0.5" in said
+
+
 def test_the_arrays_of_a_function_of_ones_own_are_drawn_and_what_it_saves_is_counted(written):
     text = Page(written(SQUARE)[2]).text
     assert "The arrays, to scale" in text and "forwardx2 × 3y2 × 3backwarddy2 × 3dx2 × 3" in text
@@ -230,7 +241,7 @@ def test_a_browser_that_does_not_print_is_one_line(written, monkeypatch, tmp_pat
 def test_an_equation_of_the_book_that_is_neither_equal_nor_listed_is_a_fault(monkeypatch):
     (chapter,) = (chapter for chapter in writing.CHAPTERS if chapter.page == "linear")
     derived = writing.read_derivations(chapter.path, ())
-    (first, *_), reports = writing.unlisted("layers/linear.py", derived), {}
+    (first, *_), reports = writing.unlisted(derived), {}
     assert writing.faults("layers/linear.py", [first], reports) == [
         "layers/linear.py, line 19: y = x W + b (1): not executed: no example runs it"
     ]

@@ -102,10 +102,10 @@ def test_every_numbered_equation_has_its_number_its_line_and_a_value_or_a_reason
     for chapter, derived in every_chapter():
         page = (folder / f"{chapter.page}.html").read_text("utf-8")
         boxes = re.findall(r'<div class="equation(.*?)</div>(.*?)</div>', page)
-        assert len(boxes) == len(derived.statements)
-        for statement, (inside, number) in zip(derived.statements, boxes, strict=True):
+        displayed = [statement for statement in derived.statements if not statement.in_prose]
+        for statement, (inside, number) in zip(displayed, boxes, strict=True):
             value = re.search(r'<span class="value(?: equal)?">(.*?)</span>', inside)[1]
-            assert re.match("= [−\\d]" if statement.verdict == EQUAL else "not executed: it is a loop", value)
+            assert re.match("= [−\\d]" if statement.verdict == EQUAL else "not executed: its equations are", value)
             if statement.number:
                 line = re.fullmatch(rf'<a class="number" href="#L(\d+)">\({statement.number}\)</a>', number)[1]
                 listed = re.search(rf'id="L{line}".*?</a>(.*?)</span>\n?<', page + "<", re.DOTALL)[1]
@@ -199,7 +199,7 @@ WITH_HANDOUT = [c for c, derived in every_chapter() if any(s.is_of_gradient for 
 def test_a_handout_has_none_of_the_answers_and_its_key_all(chapter):
     derived = derivations(chapter.file)
     sheet, key = ("".join(handout(chapter, derived, answers)) for answers in (False, True))
-    words = Words(chapter.file, derived)
+    words = Words(derived)
     backward = [s for s in derived.statements if s.is_of_gradient]
     assert sheet.count('class="blank"') == len(backward) and "<svg" not in sheet
     for statement in backward:
@@ -227,8 +227,8 @@ def sheet_of(page, answers=False):
 
 def test_a_handout_does_not_give_away_a_gradient_in_its_prose_or_remarks():
     for page, given_away in (
-        ("lora", "being s · hᵀ dy Bᵀ"),
-        ("activations", "here is dx = dy"),
+        ("lora", "both being"),
+        ("activations", "every backward here is"),
         ("linear", "sums over"),
     ):
         assert given_away in sheet_of(page, answers=True) and given_away not in sheet_of(page)

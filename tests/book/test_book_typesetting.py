@@ -3,6 +3,7 @@
 The groups of MathML (fractions, roots, powers) are read as parentheses; all other parentheses must be visible.
 """
 
+import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -12,6 +13,7 @@ from minitransformer.book import notation as n
 from minitransformer.book.prose import blocks, inline
 from minitransformer.book.typesetting import Setter, mathml, name_set
 
+NAMES_OF_ID = frozenset(["id"])
 NAMES = st.sampled_from(["a", "x", "W", "dy", "β₁", "m′", "x\u0302", "x_i", "y_ij", "μ", "mask"])
 LEAVES = st.one_of(
     st.builds(n.Symbol, NAMES),
@@ -162,10 +164,13 @@ def test_names_are_set_as_letters_words_and_indices(text, markup):
 
 
 def test_prose_has_code_emphasis_and_indices_and_nothing_of_it_is_markup():
-    assert inline("y_pc of id_p: β₁^(t−k)") == "y<sub>pc</sub> of id<sub>p</sub>: β₁<sup>t−k</sup>"
+    formulas = re.findall(
+        "<math>.*?</math>", inline("an id_p of y_pc, as a = β₁^(t−k) says of a (B, ..., C)", NAMES_OF_ID)
+    )
+    assert formulas == [name_set("id_p", NAMES_OF_ID), name_set("y_pc"), mathml(n.parse("a = β₁^(t−k)"), display=False)]
     assert inline("`x_i^(2)` and *.attention.w_q") == "<code>x_i^(2)</code> and *.attention.w_q"
-    assert inline("an entry x_i of `x_i <b>`, *so* **to say**") == (
-        "an entry x<sub>i</sub> of <code>x_i &lt;b&gt;</code>, <em>so</em> <strong>to say</strong>"
+    assert inline("an entry of `x_i <b>`, *so* **to say**") == (
+        "an entry of <code>x_i &lt;b&gt;</code>, <em>so</em> <strong>to say</strong>"
     )
     assert inline("`a ** b` and **`c` d** of 2 * 3 * 4 <i>") == (
         "<code>a ** b</code> and <strong><code>c</code> d</strong> of 2 * 3 * 4 &lt;i&gt;"
