@@ -16,6 +16,18 @@ def normal(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape)
 
 
+def diagnosed(function, *inputs, **options):
+    """Return the report of a check that fails, with its diagnoses. The lines of backward are not examined."""
+    report = gradcheck.check(function, *inputs, raises=False, **options)
+    assert not report.is_right
+    return report
+
+
+def message(function, *inputs, **options):
+    """Return the message of a check that fails, without the lines of backward."""
+    return str(gradcheck.GradientError(diagnosed(function, *inputs, **options)))
+
+
 def verdicts(function, *inputs, check=check, **options):
     """Return {argument: verdict} of a check, whatever it finds."""
     return {a.name: a.verdict for a in check(function, *inputs, raises=False, **options).arguments}
