@@ -131,7 +131,8 @@ def holders_of(source):
         return [source.forward, source.function]
     functions = [thing for thing in gc.get_objects() if type(thing) is types.FunctionType]
     code = source.function.__code__
-    return [f for f in functions if any(constant is code for constant in f.__code__.co_consts)]
+    of_file = [f for f in functions if f.__code__.co_filename == code.co_filename]
+    return [f for f in of_file if any(constant is code for constant in f.__code__.co_consts)]
 
 
 def codes_of(tree, file):

@@ -146,14 +146,21 @@ def repairs(expression, names, rank):
 
 
 def exchanged(tree, node, new):
-    """Return a copy of a tree in which `new` replaces `node`, which is found by identity."""
-    if not isinstance(tree, ast.AST) or tree is node:
-        return new if tree is node else tree
-    twin = copy.copy(tree)
+    """Return a tree in which `new` replaces `node`, which is found by identity. Parts without `node` are shared."""
+    if tree is node:
+        return new
+    if isinstance(tree, list):
+        parts = [exchanged(part, node, new) for part in tree]
+        return parts if any(part is not old for part, old in zip(parts, tree, strict=True)) else tree
+    if not isinstance(tree, ast.AST):
+        return tree
     for name, value in ast.iter_fields(tree):
-        many = isinstance(value, list)
-        setattr(twin, name, [exchanged(v, node, new) for v in value] if many else exchanged(value, node, new))
-    return twin
+        other = exchanged(value, node, new)
+        if other is not value:
+            twin = copy.copy(tree)
+            setattr(twin, name, other)
+            return twin
+    return tree
 
 
 def _nodes(expression):
