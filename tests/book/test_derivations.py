@@ -27,12 +27,17 @@ TEXTBOOK = [
     *(PACKAGES[0] / name for name in ("module.py", "losses.py", "optim.py", "transformer.py", "generation.py")),
 ]
 ENGINE = sorted((PACKAGES[0] / "fast").glob("*.py"))
-FILES = [path for package in PACKAGES for path in sorted(package.rglob("*.py"))]
 
 EQUATION = re.compile(r"^    .*\S {2,}\((\d+)\)$")
 MISPLACED = re.compile(r"^\S.*\S {2,}\(\d+\)$")
 QUOTED = re.compile(r"`[^`\n]*`")
 REFERENCE = re.compile(r"(?<!\S)\((\d{1,2})\)")  # a year has four digits
+FILES = [
+    path
+    for package in PACKAGES
+    for path in sorted(package.rglob("*.py"))
+    if REFERENCE.search(path.read_text("utf-8"))  # the others have neither equations nor tags
+]
 
 
 def docstrings(source):

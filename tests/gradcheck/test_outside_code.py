@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import outside_code
 import pytest
+from sampling import THOROUGH
 
 import gradcheck
 from gradcheck.audit.mutations import mutate
@@ -97,7 +98,8 @@ def test_the_wrong_line_of_some_mutants_is_found(name, placed):
 
 @pytest.mark.slow
 def test_the_wrong_line_of_most_mutants_is_found_and_rarely_another_one(placed):
-    found = sum((placed(name, 18) for name in outside_code.CASES), Counter())
-    assert found.total() >= 120
+    most = 18 if THOROUGH else 6
+    found = sum((placed(name, most) for name in outside_code.CASES), Counter())
+    assert found.total() >= 0.8 * most * len(outside_code.CASES)
     assert found["right"] >= 0.8 * found.total(), found
     assert found["elsewhere"] <= 0.02 * found.total(), found

@@ -7,8 +7,8 @@ import re
 from functools import cache
 
 import pytest
-from hypothesis import settings
 from other_styles import BODIES
+from sampling import THOROUGH
 from typical_mistakes import MISTAKES
 
 from gradcheck.audit.mutations import mutate
@@ -19,8 +19,6 @@ from minitransformer.learn.exercises import EXERCISES, LEVELS, SETS, named_exerc
 from minitransformer.learn.explaining import NO_WORDS
 from minitransformer.learn.updates import OTHERWISE
 from minitransformer.learn.workspace import begun_in, exercises_in, start
-
-THOROUGH = settings.default.max_examples > 100  # --hypothesis-profile=thorough
 
 
 def slow(parameters):

@@ -5,7 +5,8 @@ import itertools
 import textwrap
 
 import pytest
-from test_learn import THOROUGH, near_misses, solution
+from sampling import THOROUGH
+from test_learn import near_misses, solution
 from typical_mistakes import MISTAKES
 
 import gradcheck
