@@ -1,7 +1,7 @@
 """A decoder-only language model in NumPy, every backward pass written by hand and checked.
 
 README.md in this folder lists the files in reading order, NOTATION.md the symbols. Each public name is loaded on first
-use, so importing the package imports nothing else and changes nothing in the process.
+use, so importing the package has no side effects and loads nothing else.
 """
 
 from importlib import import_module
@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from minitransformer.system.version import __version__ as __version__
 
-_PUBLIC = {  # {module: its public names}, in reading order; __init__.pyi tells type checkers the same
+_PUBLIC = {  # {module: its public names}, in reading order; __init__.pyi repeats them for type checkers
     "module": ("Parameter", "Module", "apply", "plain"),
     "layers.linear": ("linear", "Linear"),
     "layers.lora": ("low_rank", "LowRankLinear"),

@@ -1,4 +1,4 @@
-"""The program: `minitransformer COMMAND`, or `python -m minitransformer COMMAND`."""
+"""The main program, for `minitransformer COMMAND` and `python -m minitransformer COMMAND`."""
 
 import sys
 
@@ -9,10 +9,10 @@ PROGRAM = "minitransformer"
 
 
 def main() -> int:
-    """Run the command of sys.argv. Return the exit status.
+    """Run the command in sys.argv and return its exit status.
 
-    The imports take a moment, so the signal handlers are installed before them. The process is tuned before NumPy is
-    loaded.
+    The signal handlers are installed before the imports, which take a fraction of a second. The process is tuned before
+    NumPy is loaded.
     """
     leave_when_stopped(PROGRAM)
     tune_process()

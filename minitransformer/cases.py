@@ -1,8 +1,9 @@
 """One case for each differentiable function and module: the inputs of every check.
 
 A case has a name and draws a call: the function or module, its inputs and its options. Most sizes differ from each
-other, so that a check fails if two axes are confused. B is greater than 1, and T is at least 3. Inputs and parameters
-are random and of order 1, so no γ is 1 and no bias is 0. Some cases have dropout, and some have tied weights.
+other, so that a check fails if a backward pass confuses two axes. B is greater than 1, and T is at least 3. Inputs and
+parameters are random and of order 1, so no γ is 1 and no bias is 0. Some cases have dropout, and some have tied
+weights.
 
     python -m gradcheck minitransformer    checks every case by central differences and prints a table
 
@@ -80,7 +81,7 @@ def targets(rng, *shape):
 
 
 def mask_with_empty_row(rng):
-    """Return an option of attention: a random mask in which the last query of the first head may attend to no key."""
+    """Return a random mask for attention in which the last query of the first head may attend to no key."""
     mask = rng.random((B, H, TQ, TK)) < 0.6
     mask[..., 0] = True
     mask[:, 0, -1] = False
@@ -88,7 +89,7 @@ def mask_with_empty_row(rng):
 
 
 def references(rng):
-    """Return the options of direct_preference: log-likelihoods of B pairs under the reference."""
+    """Return the log-likelihoods of B pairs under the reference model, as options of direct_preference."""
     return {"reference_safe": normal(rng, B), "reference_unsafe": normal(rng, B)}
 
 
@@ -97,7 +98,7 @@ def class_weights(rng):
 
 
 def dropout_on_weights(rng):
-    """Return an option of attention: dropout of its weights with a fixed mask."""
+    """Return the option `on_weights` of attention, which applies dropout with a fixed mask."""
     keep = rng.random((B, H, TQ, TK)) < 0.7
 
     def on_weights(weights):
@@ -152,7 +153,7 @@ class Hooked(Module):
 
 
 def shrink(y, backward):
-    """Multiply y by 0.8. This is a hook; a factor of 2 would saturate the softmax."""
+    """Multiply y by 0.8, as a hook. A factor of 2 would saturate the softmax."""
 
     def shrunk_backward(dy):
         return backward(0.8 * dy)
@@ -179,23 +180,23 @@ def one_page_weights(rng):
 
 
 def gpt2(**fields):
-    """Return a GPT-2-like model of two blocks: layer norm, learned positions, GELU, biases, tied head, dropout."""
+    """Return a small model like GPT-2: layer norm, learned positions, GELU, biases, tied embeddings and dropout."""
     settings = {"d_model": 6, "n_heads": 2, "n_layers": 2, "d_ff": 8, "dropout": 0.2, "dtype": "float64"}
     return Transformer(Config(vocab_size=V, context=7, **settings | fields))
 
 
 def llama(**fields):
-    """Return a Llama-like model of two blocks: RMS norm, rotary, SwiGLU, grouped heads, no biases, untied head."""
+    """Return a small model like Llama: RMS norm, rotary positions, SwiGLU, grouped heads, no biases, untied head."""
     settings = {"d_model": 6, "n_heads": 4, "n_kv_heads": 2, "d_head": 8, "n_layers": 2, "d_ff": 9, "bias": False}
     settings |= {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "tie_embeddings": False}
     return Transformer(Config(vocab_size=V, context=7, dtype="float64", **settings | fields))
 
 
 def case(name, target, *inputs, drawn=None, **options):
-    """Return a Case of a function.
+    """Return a Case that calls the function `target`.
 
-    An input is a shape, for an array of `normal`, or a function of the random generator. `drawn`, if given, draws
-    further options.
+    Each of `inputs` is the shape of an array of normal numbers, or a function of the random generator. `drawn`, if
+    given, is a function of the generator that returns further options.
     """
 
     def draw(rng):
@@ -206,7 +207,7 @@ def case(name, target, *inputs, drawn=None, **options):
 
 
 def module(name, make, *inputs, **options):
-    """Return a Case of a module, which make(rng) creates. The other arguments are those of `case`."""
+    """Return a Case that calls the module make(rng). The other arguments are those of `case`."""
     return Case(name, lambda rng: case(name, make(rng), *inputs, **options).draw(rng))
 
 
@@ -365,7 +366,7 @@ ONE_PAGE = Case(
 
 
 def twin_of_case(case):
-    """Return the case of a textbook function with its twin, the faster version in fast/, as the target.
+    """Return a case that calls the faster twin of the case's textbook function.
 
     As in `apply`, complex arrays are passed to the textbook function. The complex step therefore compares the backward
     of the twin with the forward of the textbook function.
@@ -385,9 +386,9 @@ def twin_of_case(case):
 
 
 def engine_cases():
-    """Return the cases of fast/: each twin with the inputs of its textbook function, and the variants of attention.
+    """Return the cases of the engine: each twin in fast/, and the variants of attention.
 
-    The list is empty if the folder fast/ does not exist.
+    A twin has the inputs of its textbook function. The list is empty if the folder fast/ does not exist.
     """
     load_engine()
     if not TWINS:

@@ -1,7 +1,7 @@
 """The command line: `minitransformer COMMAND`, or `python -m minitransformer COMMAND`.
 
 An error becomes one line on standard error and an exit status: 2 for invalid options, 130 for Ctrl-C, 143 for SIGTERM,
-129 for a closed terminal, and 1 for everything else, such as a full disk. If the program that reads the output ends,
+129 for a closed terminal, and 1 for all other errors, such as a full disk. If the program that reads the output ends,
 the status is 141 and nothing is printed. `--traceback` shows the traceback instead of the line.
 """
 
@@ -113,12 +113,12 @@ def run_command(parser, argv) -> int:
 
 
 def too_large(error: MemoryError, command: str) -> str:
-    """Return NumPy's message about an array, with the file of this package and the options that need less memory."""
+    """Describe a MemoryError: NumPy's message, the file of this package, and the options that reduce the memory."""
     package = Path(__file__).parent
     files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
     where = [file.relative_to(package).as_posix() for file in files if file.is_relative_to(package)][-1]
     advice = f"; to use less memory, choose {LESS_MEMORY[command]}" if command in LESS_MEMORY else ""
-    return f"{str(error) or 'there is not enough memory'}, in {where}{advice}"
+    return f"{str(error) or 'not enough memory'}, in {where}{advice}"
 
 
 def say_failure(error: BaseException) -> int:
@@ -133,7 +133,7 @@ def say_failure(error: BaseException) -> int:
 
 
 def describe(error: Exception) -> str:
-    """Return an exception's message in one line. For an OSError, it contains the file and the reason."""
+    """Return an exception's message in one line. For an OSError, it consists of the file and the reason."""
     if isinstance(error, EXPECTED):
         return described(error) or type(error).__name__
     return one_line(f"internal error, please report it: {type(error).__name__}: {error} (--traceback shows where)")

@@ -23,9 +23,9 @@ from minitransformer.system.values import (
 
 POSITIONS = ("learned", "sinusoidal", "rotary")
 DTYPES = ("float32", "float64")
-size = partial(check_int, minimum=1, maximum=2**63 - 1)  # the longest that an axis of an array can be
-MOST_LAYERS = 10_000  # the deepest transformers that were published have 1,000
-MOST_WEIGHTS = 10**13  # in float32 40 TB
+size = partial(check_int, minimum=1, maximum=2**63 - 1)  # the greatest length of an axis
+MOST_LAYERS = 10_000  # the deepest published transformers have 1,000
+MOST_WEIGHTS = 10**13  # 40 TB in float32
 
 
 def plain_scaling(name: str, scaling: dict) -> dict:
@@ -61,13 +61,13 @@ class Config:
     norm: str = setting("layer_norm", "kind of normalization", one_of, known=tuple(NORMS))
     feed_forward: str = setting("gelu", "kind of feed-forward layer; gelu is exact", one_of, known=FEED_FORWARDS)
     positions: str = setting("learned", "kind of position encoding", one_of, known=POSITIONS)
-    bias: bool = setting(True, "whether the linear maps have biases", true_or_false)
-    tie_embeddings: bool = setting(True, "whether the unembedding is the embedding's own table", true_or_false)
+    bias: bool = setting(True, "add biases to the linear maps", true_or_false)
+    tie_embeddings: bool = setting(True, "use the table of the embedding as unembedding", true_or_false)
     dropout: float = setting(0.0, "probability of dropping an entry in training", number, minimum=0, below=1)
     eps: float = setting(1e-5, "ε of the norms", positive)
     rope_base: float = setting(10000.0, "base of the rotary frequencies", positive)
     rope_scaling: dict[str, Any] | None = setting(
-        None, "for longer contexts: see layers/positions.py", plain_scaling, optional="no"
+        None, "scaling of the rotary frequencies for longer contexts", plain_scaling, optional="none"
     )
     dtype: str = setting("float32", "precision", one_of, known=DTYPES)
 
@@ -75,24 +75,25 @@ class Config:
         check_fields(self)
         if self.d_head is None and self.d_model % self.n_heads:
             raise ValueError(
-                f"Config: n_heads {self.n_heads} does not divide d_model {self.d_model}; give d_head as well"
+                f"Config: n_heads must divide d_model {self.d_model} unless d_head is given, not be {self.n_heads}"
             )
         if self.n_heads % self.kv_heads:
-            raise ValueError(f"Config: n_kv_heads {self.n_kv_heads} does not divide n_heads {self.n_heads}")
+            raise ValueError(f"Config: n_kv_heads must divide n_heads {self.n_heads}, not be {self.n_kv_heads}")
         if self.positions == "rotary" and self.head_width % 2:
             raise ValueError(
-                f"Config: rotary positions need an even number of channels per head, not {self.head_width}"
+                f"Config: rotary positions require an even number of channels per head, not {self.head_width}"
             )
         if self.positions == "sinusoidal" and self.d_model % 2:
-            raise ValueError(f"Config: sinusoidal positions need an even d_model, not {self.d_model}")
+            raise ValueError(f"Config: sinusoidal positions require an even d_model, not {self.d_model}")
         if self.fewest_weights > MOST_WEIGHTS:
             raise ValueError(
-                f"Config: a model of these sizes has more than {MOST_WEIGHTS:,} weights, which do not fit in memory"
+                f"Config: the model would have {self.fewest_weights:,} weights or more; at most {MOST_WEIGHTS:,} are "
+                "allowed"
             )
 
     @property
     def hidden_width(self) -> int:
-        """Return F, which is d_ff or its default."""
+        """Return d_ff or its default."""
         if self.d_ff is not None:
             return self.d_ff
         if self.feed_forward == "swiglu":
@@ -101,17 +102,17 @@ class Config:
 
     @property
     def kv_heads(self) -> int:
-        """Return K, which is n_kv_heads or its default."""
+        """Return n_kv_heads or its default."""
         return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
 
     @property
     def head_width(self) -> int:
-        """Return D, which is d_head or its default."""
+        """Return d_head or its default."""
         return self.d_model // self.n_heads if self.d_head is None else self.d_head
 
     @property
     def fewest_weights(self) -> int:
-        """Return the number of entries of all matrices, without an untied unembedding."""
+        """Return the number of entries of all matrices except an untied unembedding."""
         rows = self.vocab_size + (self.context if self.positions == "learned" else 0)
         heads = 2 * (self.n_heads + self.kv_heads) * self.head_width
         return rows * self.d_model + self.n_layers * self.d_model * (heads + 2 * self.hidden_width)

@@ -1,4 +1,4 @@
-"""Generation: choose the next token from the logits, append it, repeat.
+"""Generation: choose the next token from the logits, append it, and repeat.
 
 **The key–value cache.** With causal attention, the keys and values of earlier positions do not depend on later ones, so
 they never change. If they are stored, only the new position is computed for each new token, instead of all T positions.
@@ -26,7 +26,7 @@ from minitransformer.module import Array, apply, faster
 from minitransformer.system.values import check_int, number
 from minitransformer.transformer import Transformer
 
-LEAST_ROOM = 256  # positions
+LEAST_ROOM = 256  # smallest number of positions for which arrays are allocated
 
 
 class LayerCache:
@@ -94,8 +94,8 @@ def generate(
 ) -> NDArray[np.int64]:
     """Return the integers `ids` (T,) or (B, T), followed by at most max_new_tokens generated ids, as int64.
 
-    A `temperature` of 0 always chooses the likeliest token. `top_k` is the number of likeliest tokens to choose from,
-    and `top_p` the probability that the tokens to choose from must reach together; None disables either. `rng` is a
+    A `temperature` of 0 always chooses the likeliest token. With `top_k`, only that number of likeliest tokens is
+    considered. With `top_p`, only the likeliest tokens whose probabilities sum to at least that value are. `rng` is a
     numpy Generator (default: a new one seeded with 0). `use_cache=False` recomputes every position at every step. The
     result is the same up to rounding. `stop` contains ids that end the generation. In a batch, a row that has ended
     repeats its last id until all rows have ended.
@@ -123,15 +123,15 @@ def stream(
 ) -> Iterator[NDArray[np.int64]]:
     """Yield the generated tokens of each step, as an array () or (B,). Settings are as in `generate`.
 
-    They are checked before the first step. Only ids below `vocab_size` are generated (default: all), because a model
-    may have more ids than its tokenizer. `cache` is None or a KeyValueCache with the first positions of `ids`, but not
-    all of them. The other positions and all generated tokens but the last are appended to it, as long as the context is
-    not full.
+    The arguments are checked before the first step. Only ids below `vocab_size` are generated (default: all), because a
+    model may have more ids than its tokenizer. `cache` is None or a KeyValueCache that contains some of the first
+    positions of `ids`, but not all. The other positions and all generated tokens except the last are appended to it, as
+    long as the context is not full.
     """
     ids = np.asarray(ids)
     check_ids(ids, model.config.vocab_size)
     if ids.ndim not in (1, 2) or not ids.size:
-        raise ValueError(f"generate: the prompt must be ids (T,) or (B, T) with at least one token, not {ids.shape}")
+        raise ValueError(f"generate: ids must have shape (T,) or (B, T) with at least one token, not {ids.shape}")
     check_int("generate: max_new_tokens", max_new_tokens, minimum=0)
     check_sampling(temperature, top_k, top_p)
     rng = rng if rng is not None else np.random.default_rng(0)
@@ -212,7 +212,7 @@ def keep_top_k(z, top_k):
 
 
 def keep_top_p(p, top_p):
-    """Keep the largest entries of each row of p (..., V) until their sum reaches top_p, and set the others to 0."""
+    """Set all entries of each row of p (..., V) to 0, except the largest ones whose sum reaches top_p."""
     order = np.argsort(-p, axis=-1, kind="stable")
     ranked = np.take_along_axis(p, order, axis=-1)
     before = ranked.cumsum(axis=-1) - ranked  # the sum of all larger probabilities

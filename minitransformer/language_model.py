@@ -49,7 +49,7 @@ class LanguageModel:
         if self.tokenizer.bos_id is not None:
             ids = np.concatenate([[self.tokenizer.bos_id], ids])
         if not len(ids):
-            raise ValueError("the text is empty; a prediction needs at least one token")
+            raise ValueError("the text must have at least one token, but it is empty")
         return ids
 
     def generate(self, prompt: str, max_new_tokens: int = 50, **settings: Any) -> str:
@@ -57,7 +57,7 @@ class LanguageModel:
         return prompt + "".join(self.stream(prompt, max_new_tokens, **settings))
 
     def stream(self, prompt: str, max_new_tokens: int = 50, **settings: Any) -> Iterator[str]:
-        """Yield the continuation in pieces. A character of several tokens is yielded with the last of them."""
+        """Yield the continuation in pieces. A character of several tokens is yielded with its last token."""
         return self.tokenizer.decode_stream(self.stream_ids(prompt, max_new_tokens, **settings))
 
     def stream_ids(self, prompt: str, max_new_tokens: int = 50, **settings: Any) -> Iterator[int]:
@@ -68,14 +68,14 @@ class LanguageModel:
         return (int(i) for i in ids if i not in end_ids)
 
     def perplexity(self, text: str) -> float:
-        """Return the exponential of the mean cross-entropy (in nats) of all tokens but the first.
+        """Return the exponential of the mean cross-entropy (in nats) of all tokens except the first.
 
         Each token is predicted from the tokens before it. A text longer than the context is divided into blocks that
         are predicted independently. Raises ValueError if the text has fewer than two tokens.
         """
         ids = self.encode(text)
         if len(ids) < 2:
-            raise ValueError(f"perplexity needs at least 2 tokens, but the text has {len(ids)}")
+            raise ValueError(f"perplexity: the text must have at least 2 tokens, not {len(ids)}")
         return math.exp(mean_loss(self.model, ids))
 
     def save(
@@ -127,7 +127,7 @@ class LanguageModel:
 
 
 def mean_loss(model, ids, batch_size: int = 8) -> float:
-    """Return the mean cross-entropy (in nats) of all ids (T,) but the first.
+    """Return the mean cross-entropy (in nats) of all ids (T,) except the first.
 
     The ids are divided into blocks as long as the context, which are predicted independently.
     """
@@ -159,11 +159,14 @@ def unset_model(config: Config, shapes: list[tuple]) -> Transformer:
     has numbers. Otherwise a file of a few bytes could require a model that exhausts the memory.
     """
     if config.n_layers > len(shapes):
-        raise ValueError(f"the configuration has {config.n_layers:,} blocks, but the file only {len(shapes):,} arrays")
+        raise ValueError(
+            f"the configuration has {config.n_layers:,} blocks, but the file has only {len(shapes):,} arrays"
+        )
     stored = sum(map(math.prod, shapes))
     if config.fewest_weights > stored + MOST_MISSING:
         raise ValueError(
-            f"the configuration has at least {config.fewest_weights:,} weights, but the file only {stored:,} numbers"
+            f"the configuration has at least {config.fewest_weights:,} weights, but the file has only {stored:,} "
+            "numbers"
         )
     return model_without_values(config)
 
@@ -178,7 +181,7 @@ def model_without_values(config: Config) -> Transformer:
 
 
 class Unset:
-    """A replacement for a numpy Generator: normal(…).astype(dtype) is an array of zeros that share their memory."""
+    """A replacement for a numpy Generator that draws zeros. All entries of an array share the memory of one number."""
 
     def normal(self, mean, std, shape):
         self.shape = shape
@@ -194,14 +197,14 @@ def check_vocabulary(tokenizer: Tokenizer, config: Config) -> None:
 
 
 def check_parameters(archive: Archive, stored: dict, parameters: dict) -> None:
-    """Raise ArchiveError unless the stored arrays have the names, shapes and dtypes of the model's Parameters.
+    """Raise ArchiveError if the stored arrays and the model's Parameters differ in name, shape or dtype.
 
     `stored` maps the name of each Parameter in the archive to the name of its array. `parameters` maps the name of each
     Parameter of the model to the Parameter.
     """
     for name, parameter in parameters.items():
         if name not in stored:
-            raise ArchiveError(f"{archive.path}: the file lacks parameter {name}")
+            raise ArchiveError(f"{archive.path}: the parameter {name} is missing")
         header, data = archive.header(stored[name]), parameter.data
         if (header.dtype, header.shape) != (data.dtype, data.shape):
             raise ArchiveError(
@@ -209,11 +212,11 @@ def check_parameters(archive: Archive, stored: dict, parameters: dict) -> None:
                 f"{data.dtype} {data.shape}"
             )
     for name in stored.keys() - parameters.keys():
-        raise ArchiveError(f"{archive.path}: the file has an unknown parameter {name}")
+        raise ArchiveError(f"{archive.path}: unknown parameter {name}")
 
 
 def is_pretrained(path) -> bool:
-    """Return True if `path` is a model in a format of other programs, for interop.load_pretrained.
+    """Return True if `path` is a model that interop.load_pretrained reads.
 
     This is a folder that contains config.json but not model.npz, a file with the suffix .gguf or .safetensors, or a
     file that starts with the bytes of the GGUF format.
@@ -238,10 +241,12 @@ def model_file(path) -> Path:
     path = Path(path)
     if path.is_dir():
         if not (path / MODEL_FILE).exists():
-            raise FileNotFoundError(f"{path}: the folder contains no {MODEL_FILE}, the file that train writes")
+            raise FileNotFoundError(
+                f"{path}: the folder contains no {MODEL_FILE}, which `minitransformer train` writes"
+            )
         return path / MODEL_FILE
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder; to train a model, use `minitransformer train`")
     if not path.is_file():
-        raise OSError(f"{path}: expected the file of a model, found a device or a pipe")
+        raise OSError(f"{path}: expected a model file, found a device or a pipe")
     return path

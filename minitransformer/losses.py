@@ -30,8 +30,8 @@ def cross_entropy(
 ) -> tuple[Loss, Callable[..., Array]]:
     """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
 
-    For one position with logits x (V,), target t, class weights w and label smoothing ε, where [c = t] is 1 for the
-    target and 0 for other classes (without options, a_c is [c = t]):
+    One position has logits x (V,), a target t, class weights w and label smoothing ε. [c = t] is 1 for the target and 0
+    for other classes. Without options, a_c is [c = t].
 
         a_c = w_c ((1 − ε) [c = t] + ε / V)             (1)
         z = log_softmax(x)                              (2)
@@ -47,8 +47,8 @@ def cross_entropy(
         p = exp(z)                                      (5)
 
     The unit is the nat, because the logarithm is natural. The loss is a scalar, or (...) for reduction "none", where
-    ignored positions have 0 and dloss is (...). `weight` (V,) contains one weight for each class. Raises TypeError for
-    logits that are not floating-point or targets that are not integers. Raises ValueError for inconsistent shapes,
+    ignored positions have 0 and dloss is (...). `weight` (V,) contains one weight for each class. Raises TypeError if
+    the logits are not floating-point or the targets are not integers. Raises ValueError for inconsistent shapes,
     targets out of range, an unknown reduction, or a label smoothing outside 0 … 1. Saved for backward: p (..., V), a
     (..., V), kept (...).
     """
@@ -102,18 +102,20 @@ def check_arguments(logits, targets, weight, ignore_index, label_smoothing, redu
         raise TypeError(f"cross_entropy: targets must be an array of integers, not {kind}")
     require_floating("cross_entropy", logits=logits)
     if logits.ndim == 0 or logits.shape[:-1] != targets.shape:
-        raise ValueError(f"cross_entropy: targets {targets.shape} must be logits {logits.shape} without the last axis")
+        raise ValueError(
+            f"cross_entropy: targets must have shape {logits.shape[:-1]} for logits {logits.shape}, not {targets.shape}"
+        )
     V = logits.shape[-1]
     wrong = (targets != ignore_index) & ((targets < 0) | (targets >= V))
     if wrong.any():
         where = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise ValueError(
-            f"cross_entropy: target {targets[where]} at position {where} is out of range: the classes are 0 … {V - 1}, "
-            f"and {ignore_index} for a position to ignore"
+            f"cross_entropy: targets must be from 0 to {V - 1}, or {ignore_index} to ignore a position, not "
+            f"{targets[where]} (at position {where})"
         )
     if weight is not None and np.shape(weight) != (V,):
-        raise ValueError(f"cross_entropy: weight {np.shape(weight)} must be ({V},), one for each class")
+        raise ValueError(f"cross_entropy: weight must have shape ({V},), one entry per class, not {np.shape(weight)}")
     if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy: label_smoothing must be between 0 and 1, not {label_smoothing}")
+        raise ValueError(f"cross_entropy: label_smoothing must be from 0 to 1, not {label_smoothing}")
     if reduction not in REDUCTIONS:
-        raise ValueError(f"cross_entropy: unknown reduction {reduction!r}; known are {', '.join(REDUCTIONS)}")
+        raise ValueError(f"cross_entropy: unknown reduction {reduction!r}; choose from {', '.join(REDUCTIONS)}")

@@ -133,12 +133,12 @@ class Parameter:
 
 
 def is_differentiable(value: object) -> TypeGuard[Array]:
-    """Return True for a real or complex floating-point array. Ids, masks and None have no gradient."""
+    """Return True if `value` is a real or complex floating-point array. Ids, masks and None have no gradient."""
     return isinstance(value, np.ndarray) and value.dtype.kind in "fc"
 
 
 def require_floating(function, **arrays):
-    """Raise TypeError unless each array is None or has a real or complex floating-point dtype.
+    """Raise TypeError if an array is not None and not real or complex floating-point.
 
     The message contains `function`, the name of the caller, and the name of the argument.
     """
@@ -149,7 +149,7 @@ def require_floating(function, **arrays):
 
 
 def identity(x: Array) -> tuple[Array, Backward[Array]]:
-    """Return (x, backward), where backward returns dy. Used in place of a function that is optional."""
+    """Return (x, backward), where backward returns dy. It takes the place of an optional function that is not used."""
 
     def backward(dy):
         return dy
@@ -242,12 +242,12 @@ def apply(
 
     def backward(*dy):  # empty for a loss, whose backward has the default dloss=1.0
         if dy and np.shape(dy[0]) != y_shape:
-            raise ValueError(f"the backward of {name}: dy {np.shape(dy[0])} must have the shape of y, {y_shape}")
+            raise ValueError(f"the backward of {name}: dy must have y's shape {y_shape}, not {np.shape(dy[0])}")
         gradients = function_backward(*dy)
         if not isinstance(gradients, tuple):
             gradients = (gradients,)
         if len(gradients) != len(owners):
-            raise ValueError(f"the backward of {name} returned {len(gradients)} gradients, expected {len(owners)}")
+            raise ValueError(f"the backward of {name} must return {len(owners)} gradients, not {len(gradients)}")
         input_gradients = []
         for owner, gradient in zip(owners, gradients, strict=True):
             if owner is None:
@@ -322,7 +322,7 @@ class Module:
                     yield f"{name}.{inner}", parameter
 
     def parameters(self) -> list[Parameter]:
-        """Return a list of the Parameters. A tied Parameter is contained once."""
+        """Return a list of the Parameters. A tied Parameter appears once."""
         return [parameter for _, parameter in self.named_parameters()]
 
     @contextmanager
@@ -342,14 +342,14 @@ class Module:
 
                 return np.zeros_like(y), ablated_backward
 
-        New hooks are applied after those that are already installed. They are removed at the end, also after an
-        exception. Raises KeyError for an unknown name; the message contains the most similar name.
+        New hooks are applied after those that are already installed. They are removed at the end of the block, also
+        after an exception. Raises KeyError for an unknown name. The message suggests the most similar name.
         """
         modules = dict(self.named_modules())
         for name in hooks:
             if name not in modules:
                 near = difflib.get_close_matches(name, modules, n=1, cutoff=0.0)
-                hint = f"; the nearest is {near[0]!r}" if near else ""
+                hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise KeyError(f"no activation is named {name!r}{hint}")
         before = {name: modules[name]._hooks for name in hooks}
         try:

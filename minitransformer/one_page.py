@@ -1,11 +1,12 @@
-"""A training step of a GPT of one block on one page: forward, line 1 to 31; backward, 31 to 1; then AdamW.
+"""A GPT of one block and its training step on one page.
 
     python -m minitransformer.one_page
 
-It is Transformer with `n_layers=1, bias=False, feed_forward="gelu_tanh"`. The derivations are in layers/, losses.py and
-optim.py: h1, h2, h3 are their x̂; c, s, w their scores, masked, weights; u, p, f their h, Φ, a. The N = B·T positions
-are rows, so that all products are of two matrices. After each line: its number and the shape of its result; in
-backward, after ←, the lines that it mirrors.
+The forward pass has the lines 1 to 31. The backward pass mirrors them from 31 to 1, and AdamW follows. The model is
+Transformer with `n_layers=1, bias=False, feed_forward="gelu_tanh"`. The derivations are in layers/, losses.py and
+optim.py. Their x̂ is h1, h2 and h3 here, their scores, masked and weights are c, s and w, and their h, Φ and a are u, p
+and f. The N = B·T positions are rows, so that all products are of two matrices. The comment after each line gives its
+number and the shape of its result, and in backward, after ←, the lines that it mirrors.
 """
 
 import argparse
@@ -39,7 +40,8 @@ def merge(x):
 def gpt(E, P, g1, b1, Wq, Wk, Wv, Wo, g2, b2, W1, W2, g3, b3, *, ids, targets, H):
     """Return the loss of ids and targets (B, T), the logits z (N, V), and backward(dloss=1.0).
 
-    E (V, C), P (T, C), g and b (C,), Wq, Wk, Wv and Wo (C, C), W1 (C, F), W2 (F, C); H heads of D = C/H.
+    The shapes are E (V, C), P (T, C), g and b (C,), Wq, Wk, Wv and Wo (C, C), W1 (C, F) and W2 (F, C). There are H
+    heads of D = C/H channels.
     """
     (B, T), (V, C), N, D = ids.shape, E.shape, ids.size, E.shape[1] // H
     one = np.eye(V, dtype=E.real.dtype)
@@ -120,7 +122,7 @@ def gpt(E, P, g1, b1, Wq, Wk, Wv, Wo, g2, b2, W1, W2, g3, b3, *, ids, targets, H
 
 
 def adamw(theta, g, m, v, *, t, lr=2e-3, beta1=0.9, beta2=0.99, eps=1e-8, decay=0.1):
-    """Return a weight and its averages m and v after step t = 1, 2, … with gradient g. Only matrices decay."""
+    """Return the weight theta and its averages m and v after step t = 1, 2, … with gradient g. Only matrices decay."""
     decayed = theta - lr * decay * theta if theta.ndim > 1 else theta
     m_new = beta1 * m + (1 - beta1) * g
     v_new = beta2 * v + (1 - beta2) * g**2
@@ -130,7 +132,10 @@ def adamw(theta, g, m, v, *, t, lr=2e-3, beta1=0.9, beta2=0.99, eps=1e-8, decay=
 
 
 def initial(V, rng, *, T=64, C=64, F=256):
-    """Return float32 weights for gpt: g = 1, b = 0, matrices from N(0, 0.02²), Wo and W2 with half the variance."""
+    """Return float32 weights for gpt.
+
+    The gains g are 1 and the biases b are 0. Matrices are drawn from N(0, 0.02²), Wo and W2 with half the variance.
+    """
     E, P, Wq, Wk, Wv, W1 = (rng.normal(0, 0.02, shape) for shape in [(V, C), (T, C), *[(C, C)] * 3, (C, F)])
     Wo, W2 = (rng.normal(0, 0.02 / math.sqrt(2), shape) for shape in [(C, C), (F, C)])
     g, b = np.ones(C), np.zeros(C)
@@ -138,7 +143,7 @@ def initial(V, rng, *, T=64, C=64, F=256):
 
 
 def sample(weights, ids, n, rng, *, H, temperature=0.8):
-    """Return ids followed by n more, each drawn from the model's prediction given the last T ids."""
+    """Return `ids` followed by n more ids, each drawn from the model's prediction for the last T ids."""
     E, P, *others = weights
     for _ in range(n):
         seen = np.array([ids[-len(P) :]])
@@ -149,13 +154,20 @@ def sample(weights, ids, n, rng, *, H, temperature=0.8):
 
 
 def main(argv=None):
-    """Train on the Python manual, letter by letter, in about a minute; then print a text that the model writes."""
+    """Train on the characters of the Python manual for about a minute, then print text that the model generates."""
     parser = argparse.ArgumentParser(prog="python -m minitransformer.one_page", description=main.__doc__)
-    parser.add_argument("--steps", type=int, default=5000, help="of 12 windows of 64 letters; default %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, windows, sample; default %(default)s")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=5000,
+        help="training steps, each on 12 windows of 64 characters (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the weights, the windows and the sample (default: %(default)s)"
+    )
     options = parser.parse_args(argv)
     if min(options.steps, options.seed) < 0:
-        parser.error("--steps and --seed must not be negative")
+        parser.error(f"--steps and --seed must be at least 0, not {options.steps} and {options.seed}")
     text, rng = default_corpus(), np.random.default_rng(options.seed)
     letters = sorted(set(text))
     ids = np.searchsorted(letters, list(text))
@@ -169,7 +181,7 @@ def main(argv=None):
             if t in (1, options.steps) or t % 500 == 0:
                 print(f"step {t} of {options.steps}: loss {loss:.3f}", flush=True)
     except KeyboardInterrupt:
-        print("stopped; it writes by now:")
+        print("stopped; the model now writes:")
     print("".join(letters[i] for i in sample(weights, list(ids[:1]), 400, rng, H=4)))
 
 

@@ -79,7 +79,7 @@ def adamw(
 
 
 def adamw_in_place(moves, gradient_scale=1.0):
-    """Take a step of AdamW for every tuple (theta, g, m, v, settings) in `moves`. Change θ, m and v in place.
+    """Take a step of AdamW for every tuple (theta, g, m, v, settings) in `moves`, changing θ, m and v in place.
 
     The arrays have at least one axis. `settings` are the options of adamw. Each g is multiplied by gradient_scale.
     """
@@ -122,7 +122,9 @@ class AdamW:
     ):
         defaults: dict[str, Any] = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         if isinstance(parameters, (Module, Parameter)):
-            raise TypeError("AdamW: parameters must be a list of Parameters, such as model.parameters()")
+            raise TypeError(
+                f"AdamW: parameters must be a list of Parameters, such as model.parameters(), not {parameters!r}"
+            )
         entries: list[Any] = list(parameters)
         groups = entries if entries and isinstance(entries[0], dict) else [{"params": entries}]
         if not all(isinstance(group, dict) and "params" in group for group in groups):
@@ -132,9 +134,11 @@ class AdamW:
             check_group(group, defaults)
         every = [parameter for group in self.param_groups for parameter in group["params"]]
         if not every:
-            raise ValueError("AdamW: there are no parameters to optimise")
+            raise ValueError("AdamW: parameters must contain at least one Parameter, but it is empty")
         if len({id(parameter) for parameter in every}) < len(every):
-            raise ValueError("AdamW: a Parameter is given twice; a tied Parameter must be in one group only")
+            raise ValueError(
+                "AdamW: parameters must contain each Parameter once, but one occurs twice (a tied Parameter?)"
+            )
         # [t, m, v] for each parameter, in order, or None if it has not had a gradient yet.
         self.state: list[Any] = [None] * len(every)
 
@@ -170,10 +174,10 @@ def check_group(group, defaults):
     unknown = set(group) - set(defaults) - {"params"}
     if unknown:
         raise ValueError(
-            f"AdamW: unknown setting {sorted(unknown)[0]!r} in a parameter group; known are {', '.join(defaults)}"
+            f"AdamW: unknown setting {sorted(unknown)[0]!r} in a parameter group; choose from {', '.join(defaults)}"
         )
     if not all(isinstance(parameter, Parameter) for parameter in group["params"]):
-        raise TypeError("AdamW: params must be Parameters, such as model.parameters()")
+        raise TypeError("AdamW: params must be a list of Parameters, such as model.parameters()")
     for name in ("lr", "eps", "weight_decay"):
         group[name] = number(f"AdamW: {name}", group[name], minimum=0)
     group["betas"] = averaging_rates("AdamW: betas", group["betas"])
@@ -182,7 +186,7 @@ def check_group(group, defaults):
 def averaging_rates(name: str, betas) -> tuple[float, float]:
     """Return β₁ and β₂ as a tuple. A list is accepted, because JSON has no tuples.
 
-    Raises TypeError unless `betas` contains two numbers, and ValueError unless both are at least 0 and less than 1. The
+    Raises TypeError if `betas` is not a pair of numbers, and ValueError unless both are at least 0 and less than 1. The
     messages contain `name`.
     """
     if not isinstance(betas, (tuple, list)) or len(betas) != 2:
@@ -192,7 +196,9 @@ def averaging_rates(name: str, betas) -> tuple[float, float]:
 
 
 def decay_groups(model: "Transformer", weight_decay: float, *, embeddings: bool = False) -> list[dict[str, Any]]:
-    """Return two parameter groups: matrices with weight decay; gains, biases and, by default, embeddings without.
+    """Return two parameter groups, with and without weight decay.
+
+    Matrices decay. Gains, biases and, by default, embeddings do not.
 
     Decay limits how much an output can grow with its input. A bias multiplies nothing, and a gain multiplies normalized
     values and would be drawn to 0, not to 1. The embedding of a rare token seldom receives a gradient, but would decay
@@ -235,7 +241,7 @@ def grad_norm(parameters: Iterable[Parameter]) -> float:
 
 
 def clipping_scale(norm: float, max_norm: float) -> float:
-    """Return the factor that scales a gradient of this norm to max_norm. 1 if the norm is smaller or not finite.
+    """Return the factor that scales a gradient of this norm to max_norm, or 1 if the norm is smaller or not finite.
 
     Raises ValueError unless max_norm is positive.
     """
@@ -253,8 +259,8 @@ def squared_norm(x) -> float:
 def cosine_schedule(step: int, *, lr: float, min_lr: float, warmup: int, steps: int) -> float:
     """Return the learning rate of step t = 0, 1, …, `steps` − 1, and min_lr for later steps.
 
-    Linear warm-up for w steps (`warmup`), while m and v are poor estimates, then half a cosine from lr down to min_lr
-    at step S (`steps`; Loshchilov and Hutter, 2017). warmup must not exceed steps.
+    The rate first rises linearly for w steps (`warmup`), in which m and v are poor estimates. Then it follows half a
+    cosine from lr down to min_lr at step S (`steps`; Loshchilov and Hutter, 2017). `warmup` must not exceed `steps`.
 
         lr_t = lr · (t + 1) / (w + 1)                             for t < w           (8)
         lr_t = min_lr + (lr − min_lr) · (1 + cos(π (t − w)/(S − w))) / 2              (9)

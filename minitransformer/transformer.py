@@ -93,7 +93,7 @@ class Transformer(Module):
             self.lm_head = Unembedding(Parameter(weight))
 
     def forward(self, ids: Array, *, rng: np.random.Generator | None = None) -> tuple[Array, Backward[None]]:
-        """Map ids (B, T) to logits (B, T, V); `rng` turns dropout on. backward(dlogits) returns None.
+        """Map ids (B, T) to logits (B, T, V). If `rng` is given, dropout is applied. backward(dlogits) returns None.
 
             x = embedding(ids) + positional_embedding(0 … T−1)        (1)
             h = blocks(x)   (L of them, under the causal mask)        (2)
@@ -102,8 +102,8 @@ class Transformer(Module):
         Rotary models omit the second term of (1) and rotate queries and keys instead. With tied embeddings, (1) and (3)
         read the same Parameter, which accumulates both gradients.
 
-        Raises TypeError for ids that are not integers, and ValueError for ids out of range or a sequence that is empty
-        or longer than the context.
+        Raises TypeError if the ids are not integers, and ValueError if an id is out of range or a sequence is empty or
+        longer than the context.
         """
         x, backwards = self.up_to_head(ids, rng)
         logits, lm_head_backward = self.lm_head(x)  # (3)
@@ -125,7 +125,7 @@ class Transformer(Module):
         recompute: bool = False,
         **options: Any,
     ) -> tuple[Loss, Callable[..., None]]:
-        """Return the mean cross-entropy in nats of predicting targets (B, T) from ids (B, T), and its backward.
+        """Return the mean cross-entropy in nats of predictions of `targets` (B, T) from `ids` (B, T), and its backward.
 
         `options` are those of cross_entropy. backward(dloss=1.0) releases the saved activations of each layer as soon
         as they are used. This reduces the peak memory by 10 to 40 % for models of the benchmark's sizes, but a second
@@ -139,7 +139,9 @@ class Transformer(Module):
 
         def backward(dloss=1.0):
             if not backwards:
-                raise RuntimeError("the backward of model.loss can be called only once: it releases its activations")
+                raise RuntimeError(
+                    "the backward of model.loss can be called only once, because it releases the activations"
+                )
             dy = dloss
             while backwards:
                 dy = backwards.pop()(dy)
@@ -178,7 +180,7 @@ class Transformer(Module):
         return x, backwards
 
     def embed(self, ids: Array, start: int, rng: np.random.Generator | None) -> tuple[Array, Backward[None]]:
-        """Return the input x (B, T, C) of the first block and its backward, for ids whose first position is `start`."""
+        """Return the input x (B, T, C) of the first block and its backward. The first id has position `start`."""
         self.check_length(ids, start)
         e, embedding_backward = self.embedding(ids)
         p, positional_backward = None, None
@@ -203,7 +205,7 @@ class Transformer(Module):
         return x, backward
 
     def check_length(self, ids: Array, start: int) -> None:
-        """Raise TypeError or ValueError unless `ids` is an array (B, T) of sequences that fit in the context.
+        """Raise TypeError or ValueError if `ids` is not an array (B, T) of sequences that fit in the context.
 
         `start` is the position of the first id.
         """
@@ -211,13 +213,15 @@ class Transformer(Module):
             raise TypeError(f"ids must be an array of integers, not {type(ids).__name__}")
         shape = ids.shape
         if not shape or not ids.size:
-            raise ValueError(f"ids must be (batch, positions) with at least one of each, not {shape}")
+            raise ValueError(f"ids must have shape (batch, positions) with at least one of each, not {shape}")
         if start + shape[-1] > self.config.context:
-            before = f" after {start} cached" if start else ""
-            raise ValueError(f"a sequence of {shape[-1]} tokens{before} exceeds the context of {self.config.context}")
+            before = f" in addition to {start} cached" if start else ""
+            raise ValueError(
+                f"a sequence must have at most {self.config.context} tokens, the context, not {shape[-1]}{before}"
+            )
 
     def mask_and_positions(self, ids: Array, start: int) -> tuple[Array, Array]:
-        """Return the causal mask and the positions of ids, of which the first has position `start`."""
+        """Return the causal mask and the positions of `ids`. The first id has position `start`."""
         T = ids.shape[-1]
         return faster(causal_mask)(T, start + T), np.arange(start, start + T)
 
@@ -260,7 +264,7 @@ def head_and_loss(x, lm_head, targets, **options):
 
 
 class TinyTransformer(Transformer):
-    """The model for the simple patterns: width 64, 4 heads, 2 layers, a vocabulary of 1000, a context of 128.
+    """A model for simple patterns: width 64, 4 heads, 2 layers, a vocabulary of 1000, and a context of 128.
 
     Keyword arguments override fields of the Config.
     """

@@ -236,13 +236,13 @@ def test_settings_out_of_range_are_named_before_the_first_token(begin, name, val
 @pytest.mark.parametrize(
     "ids, error, words",
     [
-        (np.array([0, 2]), ValueError, r"id 2 at position \(1,\) .* 0 … 1"),
-        (np.array([[0, 1], [-1, 1]]), ValueError, r"id -1 at position \(1, 0\)"),
+        (np.array([0, 2]), ValueError, r"from 0 to 1, the vocabulary, not 2 \(at position \(1,\)\)"),
+        (np.array([[0, 1], [-1, 1]]), ValueError, r"not -1 \(at position \(1, 0\)\)"),
         (np.array([0.0, 1.0]), TypeError, "ids .* not dtype float64"),
-        (np.array([], int), ValueError, r"prompt .* not \(0,\)"),
-        (np.zeros((2, 0), int), ValueError, r"prompt .* not \(2, 0\)"),
-        (np.zeros((1, 1, 1), int), ValueError, r"prompt .* not \(1, 1, 1\)"),
-        (np.array(1), ValueError, r"prompt .* not \(\)"),
+        (np.array([], int), ValueError, r"with at least one token, not \(0,\)"),
+        (np.zeros((2, 0), int), ValueError, r"with at least one token, not \(2, 0\)"),
+        (np.zeros((1, 1, 1), int), ValueError, r"with at least one token, not \(1, 1, 1\)"),
+        (np.array(1), ValueError, r"with at least one token, not \(\)"),
     ],
 )
 @pytest.mark.parametrize("begin", [generate, stream])

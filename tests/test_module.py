@@ -64,7 +64,7 @@ def test_apply_returns_the_gradients_of_arrays_and_accumulates_those_of_paramete
 
 def test_apply_says_how_many_gradients_are_missing(rng):
     x, y, z = rng.normal(size=(3, 4))
-    with pytest.raises(ValueError, match="the backward of product returned 2 gradients, expected 3"):
+    with pytest.raises(ValueError, match="the backward of product must return 3 gradients, not 2"):
         apply(product, x, y, z)[1](x)
 
 
@@ -197,7 +197,7 @@ def test_hooks_are_taken_off_after_an_exception_and_earlier_ones_stay(two, rng):
 
 def test_an_unknown_name_raises_with_the_nearest_and_installs_nothing(two):
     hooks = {"linear": lambda y, backward: (y, backward), "midle": lambda y, backward: (y, backward)}
-    with pytest.raises(KeyError, match="no activation is named 'midle'; the nearest is 'middle'"), two.hooked(hooks):
+    with pytest.raises(KeyError, match="no activation is named 'midle'; did you mean 'middle'"), two.hooked(hooks):
         pass
     assert not two.linear.is_hooked
 

@@ -127,4 +127,4 @@ def test_it_trains_and_writes_and_says_what_it_is_asked():
     assert len(first) > 400
     refused = subprocess.run([*command, "--steps", "-1"], capture_output=True, text=True)
     assert refused.returncode == 2
-    assert refused.stderr.endswith("error: --steps and --seed must not be negative\n")
+    assert refused.stderr.endswith("error: --steps and --seed must be at least 0, not -1 and 0\n")

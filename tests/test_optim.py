@@ -145,11 +145,11 @@ def test_a_step_with_scaled_gradients_is_a_step_after_the_gradients_were_scaled(
 @pytest.mark.parametrize(
     "arguments, error, words",
     [
-        (lambda p: ([],), ValueError, "AdamW: there are no parameters to optimise"),
-        (lambda p: ([p, p],), ValueError, "a Parameter is given twice; a tied Parameter"),
-        (lambda p: ([{"params": [p]}, {"params": [p]}],), ValueError, "a Parameter is given twice"),
+        (lambda p: ([],), ValueError, "AdamW: parameters must contain at least one Parameter"),
+        (lambda p: ([p, p],), ValueError, "parameters must contain each Parameter once"),
+        (lambda p: ([{"params": [p]}, {"params": [p]}],), ValueError, "parameters must contain each Parameter once"),
         (lambda p: ([{"params": [p], "momentum": 1}],), ValueError, "unknown setting 'momentum' in a parameter group"),
-        (lambda p: ([p.data],), TypeError, r"params must be Parameters, such as model.parameters\(\)"),
+        (lambda p: ([p.data],), TypeError, r"params must be a list of Parameters, such as model.parameters\(\)"),
         (lambda p: ([p], -1), ValueError, "lr must be at least 0, not -1"),
         (lambda p: ([p], math.nan), ValueError, "lr must be at least 0, not nan"),
         (lambda p: ([p], 1, (0.9, 1.0)), ValueError, "betas must be at least 0 and less than 1, not 1.0"),

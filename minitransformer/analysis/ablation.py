@@ -1,11 +1,11 @@
 """Ablation of attention heads: run the model without them and measure the loss. This tests the head scores of heads.py.
 
-A head's output is replaced by its mean over the rows and positions of a batch. Zero would be a poor replacement, since
-the head may never produce it. The mean gives later layers their usual input and removes only the part that differs from
-position to position. If the loss rises, the model depends on that part.
+The output of a head is replaced with its mean over the rows and positions of a batch. Zero would be a poor replacement,
+since the head may never produce it. The mean gives later layers their usual input and removes only the part that
+differs from position to position. If the loss rises, the model depends on that part.
 
-An unchanged loss does not show that the head is idle, because another head may do the same; only the ablation of both
-would reveal it.
+An unchanged loss does not show that the head has no effect, because another head may have the same effect. Only the
+ablation of both heads would then raise the loss.
 """
 
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from minitransformer.analysis.hooks import record_in_each_block, replaced_by
 
 
 def mean_head_outputs(model, ids):
-    """Return the output (L, H, D) of every head before W_o, averaged over ids (B, T)."""
+    """Return the output (L, H, D) of every head before W_o, averaged over all positions of ids (B, T)."""
     return record_in_each_block(model, ids, "attention.heads").mean(axis=(1, 3))
 
 
@@ -23,7 +23,7 @@ def without_heads(model, heads, outputs):
     """Replace the outputs of the given heads inside a `with` block.
 
     heads     (block, head) pairs
-    outputs   (L, H, D), for example from mean_head_outputs; the same replacement is used at every position
+    outputs   (L, H, D), such as mean_head_outputs; the same replacement is used at every position
     """
     hooks = {}
     for block in {block for block, _ in heads}:

@@ -12,16 +12,16 @@ N(x) = r(x) · (x A) + β, with A a fixed matrix: the gain γ, and for layer nor
 and r(x) > 0 one number for each position. We fold A into the weights and omit r(x) and the biases. Below, A belongs to
 the first norm of the head's block, A_p to the first norm of head p's block, and A_f to the final norm.
 
-**OV: the effect of attending to a token.** If head h attends to a position that holds only a token's embedding, it maps
-that embedding through W_v and W_o to the end of the stream, where the unembedding turns it into logits:
+**OV: the effect of attending to a token.** If head h attends to a position whose stream is only the embedding of a
+token, it maps that embedding through W_v and W_o to the end of the stream, where the unembedding maps it to logits:
 
     OV = E A W_v^h W_o^h A_f Uᵀ                     (2)
 
 Entry [a, b] is the effect of attending to token a on the logit of token b. A head that copies has its largest entries
 on the diagonal.
 
-**QK: the position attended to, with the help of an earlier head.** An induction head at token a looks for the position
-after an earlier a. There are two known ways in which a head p of an earlier block can make this possible.
+**QK: the position that the head attends to.** An induction head at token a looks for the position after an earlier a.
+For this it uses the output of a head p in an earlier block. Two mechanisms are known.
 
 *Through the previous token* (K-composition). A previous-token head p copies the token before a position into its
 stream, through W_v and W_o. The key at that position then matches the query of that token:
@@ -32,11 +32,11 @@ stream, through W_v and W_o. The key at that position then matches the query of 
 Entry [a, b] is the score with which a query at token a attends to a position after token b. With rotary positions, the
 product depends on the distance between query and key. The mean over several distances δ is
 
-    query of a, turned: the mean over δ of R_δ (E A W_q^h)          (5)
+    rotated query of a = the mean over δ of R_δ (E A W_q^h)         (5)
 
-against a key at position 0.
+with the key at position 0.
 
-*Through a pointer* (Q-composition). This needs a model that adds positional embeddings P (T, C) to the stream. A
+*Through a pointer* (Q-composition). This requires a model that adds positional embeddings P (T, C) to the stream. A
 duplicate-token head p attends to the earlier a, at position s, and copies its positional embedding P_s. From it the
 induction head computes a query for position s + 1:
 
@@ -46,14 +46,15 @@ Their product, divided by √D, has one row for each s and one column for each k
 with which a token that also occurred at position s attends to position s + 1. Another head may use the same pointer to
 attend to s − 1.
 
-**Scores.** Three scores measure how far such a matrix M (S, S) maps each token to itself: the fraction of rows with
-their largest entry on the diagonal, 1/S by chance; Elhage et al.'s copying score over the eigenvalues λ of M,
+**Scores.** Three scores measure how much such a matrix M (S, S) maps each token to itself. The first is the fraction of
+rows whose largest entry is on the diagonal, 1/S by chance. The second is the copying score of Elhage et al. over the
+eigenvalues λ of M,
 
     Σ λ / Σ |λ|                                     (7)
 
-which is 1 for a positive multiple of the identity, −1 for a negative one, and about 0 by chance; and the contrast of
-the diagonal, its mean minus the mean of all other entries. Only the third depends on the scale of M, so it tells which
-of two heads matters more.
+which is 1 for a positive multiple of the identity, −1 for a negative one, and about 0 by chance. The third is the
+contrast of the diagonal: its mean minus the mean of all other entries. Only the third depends on the scale of M, so it
+can compare the strength of two heads.
 
 Limits. The factor r(x) is omitted. In OV it scales each row, which does not change the order of its entries. In QK it
 scales each *column*, which may change the order within a row. Each matrix describes one path of many: the embedding
@@ -110,9 +111,9 @@ def qk_circuit(model, head: tuple[int, int], previous: tuple[int, int], tokens, 
     """Return the QK circuit (4) between `tokens` (S,) and the positions after them.
 
     head, previous   (block, head) of the induction head and of the previous-token head
-    distances        the distances from key to query to average over; they have no effect without rotary positions
+    distances        distances from key to query, over which the mean is taken (only with rotary positions)
 
-    Raises ValueError unless `previous` is in an earlier block.
+    Raises ValueError if `previous` is not in an earlier block.
     """
     check_earlier(head, previous)
     x = embeddings(model, tokens)
@@ -130,13 +131,11 @@ def pointer_circuit(model, head: tuple[int, int], duplicate: tuple[int, int], po
     head, duplicate   (block, head) of the induction head and of the duplicate-token head
     positions         T, the number of positional embeddings to use
 
-    Raises ValueError unless `duplicate` is in an earlier block, or if the model uses rotary positions.
+    Raises ValueError if `duplicate` is not in an earlier block, or if the model uses rotary positions.
     """
     check_earlier(head, duplicate)
     if model.positional_embedding is None:
-        raise ValueError(
-            "pointer_circuit: the model needs positional embeddings (learned or sinusoidal), not rotary positions"
-        )
+        raise ValueError("pointer_circuit: the model must have learned or sinusoidal positions, not rotary positions")
     P = model.positional_embedding(np.arange(positions))[0].astype(np.float64)
     query = projected(model, *head, "w_q", moved_by_head(model, *duplicate, P))  # (6)
     key = projected(model, *head, "w_k", P)  # (6)
@@ -151,7 +150,9 @@ def check_earlier(head, other) -> None:
 
 
 def projected(model, block: int, head: int, part: str, x):
-    """Return the queries, keys or values (S, D) of a head, by `part`, for a stream x (S, C), before any rotation."""
+    """Return the projection (S, D) of a stream x (S, C) to a head's queries, keys or values.
+
+    `part` is "w_q", "w_k" or "w_v". Rotary positions are not applied."""
     attention, config = model.blocks[block].attention, model.config
     index = head if part == "w_q" else head // (config.n_heads // config.kv_heads)
     columns = slice(index * attention.d_head, (index + 1) * attention.d_head)
@@ -160,7 +161,7 @@ def projected(model, block: int, head: int, part: str, x):
 
 
 def moved_by_head(model, block: int, head: int, x):
-    """Return the output (S, C) of a head for a stream x (S, C), if each position attends only to itself."""
+    """Return the output (S, C) of a head that attends only to its own position, for a stream x (S, C)."""
     attention = model.blocks[block].attention
     W_o = attention.w_o.weight.data[head * attention.d_head : (head + 1) * attention.d_head]
     return projected(model, block, head, "w_v", x) @ W_o.astype(np.float64)

@@ -1,11 +1,11 @@
-"""Context influence: the attention of one position, compared with the loss from ablating each token it can see.
+"""Context influence: the attention from one position, compared with the effect of ablating each earlier token.
 
     influence = visualize_context_influence(lm, "To be, or not to be", -1, out="context.png")
 
-Attention, averaged over heads and layers, is often drawn as if it were influence. It is not: a weight does not show
-which information is read from a position, and often the relevant information was moved to another position before.
+Attention, averaged over heads and layers, is often interpreted as influence. However, a weight does not show which
+information is read from a position, and often an earlier layer has moved the relevant information to another position.
 Each token is therefore shown with its attention, and with the decrease of the log-probability of the next token when
-it is ablated (see contributions.py). The report also gives the correlation of the two.
+the token is ablated (see contributions.py). The report also gives the correlation of the two.
 """
 
 import os
@@ -24,7 +24,7 @@ from minitransformer.language_model import LanguageModel
 from minitransformer.system.tables import table
 
 BAR = 20  # characters in the longest bar
-NOT_SHOWN = "Attention shows where the position looks, not which information it reads there or where that came from."
+NOT_SHOWN = "Attention shows the positions that are read, not the information that is read or its origin."
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class ContextInfluence(Data):
         return "\n".join([headline(self), *bars(self), *footnotes(self)])
 
     def shaded(self, colours: int = 2**24) -> str:
-        """Return the report with shaded tokens, for a terminal with 2²⁴ or 256 colours."""
+        """Return the report with shaded tokens for a terminal. `colours` is 2²⁴ or 256."""
         return "\n".join([headline(self), *shaded_lines(self, colours), *footnotes(self)])
 
     def draw(self, path) -> None:
-        """Draw the text twice as a PNG, shaded by attention and by ablation. Raises MissingExtra without matplotlib."""
+        """Draw the text as a PNG, shaded by attention and by ablation. Raises MissingExtra without matplotlib."""
         from minitransformer.analysis.pictures import draw_context
 
         draw_context(self, path)
@@ -80,16 +80,16 @@ def visualize_context_influence(
     ablation: str = "hide",
     stream: TextIO | None = None,
 ) -> ContextInfluence:
-    """Show how the prediction after one token of a text depends on the tokens so far. Return a ContextInfluence.
+    """Print how the prediction after one token depends on the tokens up to it. Return a ContextInfluence.
 
     position   index of the token after which the model predicts; a negative index counts from the end
     out        path of a PNG to draw (needs matplotlib), or None
     ablation   how a token is ablated, "hide" or "blank": see contributions.py
-    stream     file to which the report is printed (default: standard output), shaded on a terminal unless the
-               environment forbids colours (NO_COLOR, TERM=dumb), otherwise as a table with bars
+    stream     file to which the report is printed (default: standard output). On a terminal the text is shaded, unless
+               NO_COLOR or TERM=dumb is set. Otherwise a table with bars is printed
 
-    Costs about n forward passes over the n tokens up to the position. Raises TypeError, IndexError or ValueError for a
-    position without a prediction, and MissingExtra or OSError if the PNG cannot be drawn or written.
+    The cost is about n forward passes over the n tokens up to the position. Raises TypeError, IndexError or ValueError
+    if the model makes no prediction at the position, and MissingExtra or OSError if the PNG cannot be drawn or written.
     """
     influence = context_influence(lm, text, position, ablation=ablation)
     if out is not None:
@@ -101,7 +101,7 @@ def visualize_context_influence(
 
 
 def context_influence(lm, text: str, position: int, *, ablation="hide") -> ContextInfluence:
-    """Compute a ContextInfluence without showing it; see visualize_context_influence."""
+    """Compute a ContextInfluence without printing it. Arguments are those of visualize_context_influence."""
     ids = lm.encode(text)
     index = index_from_0("position", position, len(ids), len(ids) - 1)
     seen, target, in_text = prediction_at(lm, ids, index + 1)
@@ -144,7 +144,7 @@ def shaded_lines(influence: ContextInfluence, colours: int):
 
 
 def shaded_text(tokens, values, shades, colours: int) -> str:
-    """Return the shaded tokens as text. Line breaks in the tokens also end a line of the result."""
+    """Return the shaded tokens as text. A token that ends with a line break also ends a line of the text."""
     text = ""
     for token, s in zip(tokens, strengths(values), strict=True):
         text += painted(shown(token), SHADES[shades[int(s < 0)]], abs(s), colours) + "\n" * token.endswith("\n")

@@ -1,25 +1,25 @@
-"""The contribution of each position to a prediction: several estimates, and the ablation that they are compared with.
+"""The contribution of each position to a prediction: four estimates, and an ablation as the ground truth.
 
-Let y be the token that is predicted after the last of n positions, and ℓ = log p(y). The contribution of position j is
-measured by
+Let y be the token that is predicted after the last of n positions, and ℓ = log p(y). There are four measures of the
+contribution of position j:
 
 (a) **attention**, the weight from the last position to j, averaged over all heads and layers. It shows where the model
     looked, not which information it read there (Jain and Wallace, 2019). Its rollout follows the weights through the
     layers (see heads.py);
 
 (b) **value-weighted attention**, the norm of the vector that is moved, ‖α_j v_j W_o^h‖, averaged over heads and layers
-    (Kobayashi et al., 2020). A head that rests on a token whose value vector is nearly zero moves nearly nothing;
+    (Kobayashi et al., 2020). A head that attends to a token whose value vector is nearly zero moves almost nothing;
 
 (c) **gradient × input**, ∂ℓ/∂e_j · e_j at the token's embedding e_j (Denil et al., 2014), from one backward pass. It is
     the decrease of ℓ if e_j became zero and ℓ were linear;
 
-(d) **ablation**, the decrease of ℓ when the position can no longer be seen. It costs n more forward passes and is the
-    ground truth here.
+(d) **ablation**, the decrease of ℓ when the position is hidden. It takes n more forward passes and serves as the ground
+    truth.
 
-Attention and (b) describe one step, from the last position, and have no sign. Rollout and (c) follow all layers, but
-(c) only to first order: when the model is certain, log p is flat, and (c) is nearly zero even for the important
-positions. Each estimate is judged by its correlation with (d). Pearson's correlation is dominated by the few important
-positions; in Spearman's, the order of the many unimportant ones counts as much.
+(a) and (b) describe one step, from the last position, and have no sign. Rollout and (c) follow all layers, but (c) only
+to first order: when the model is certain, log p is flat, and (c) is nearly zero even for the important positions. Each
+estimate is compared with (d) by their correlation. Pearson's correlation is dominated by the few important positions.
+In Spearman's, the order of the many unimportant positions has the same weight.
 
 **Two kinds of ablation**, because "without position j" can have several meanings:
 
@@ -28,9 +28,10 @@ positions; in Spearman's, the order of the many unimportant ones counts as much.
 `blank`   The embedding of j's token is replaced by the mean of all embeddings. Other positions can still attend to j
           and read the information that it has collected from elsewhere, but not its token.
 
-`hide`, the default, adds nothing to the flow of information. But a head that attends to that token when it has nothing
-to do (an attention sink, Xiao et al., 2024) has to look elsewhere, which changes the loss too. `blank` keeps the sink,
-but puts a vector there that the model has never seen. Neither shows two positions with the same information.
+`hide`, the default, does not add information. However, the token may be an attention sink, to which heads attend when
+they have nothing to move (Xiao et al., 2024). Without it they attend to other tokens, which also changes the loss.
+`blank` keeps the sink, but gives it an embedding that the model has never seen. Neither detects that two positions have
+the same information.
 """
 
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ from minitransformer.layers.softmax import log_softmax
 from minitransformer.system.values import one_of
 
 ABLATIONS = ("hide", "blank")
-TITLES = {  # of the measures, and of the ablation
+TITLES = {  # headings of the measures and of the ablation
     "attention": "attention",
     "rollout": "rollout",
     "value_weighted": "value-wtd",
@@ -90,8 +91,8 @@ class PositionContributions(Data):
 def position_contributions(model, ids, target: int, *, ablation: str = "hide") -> PositionContributions:
     """Measure the contribution of each position of ids (n,) to predicting `target`.
 
-    `ablation` is one of ABLATIONS. Costs n forward passes over n tokens and a few more. Raises ValueError for an
-    unknown ablation or a target outside the vocabulary. Exceptions of `predict` are passed on.
+    `ablation` is one of ABLATIONS. The cost is n forward passes over n tokens and a few more. Raises ValueError for an
+    unknown ablation or a target outside the vocabulary, and the exceptions of `predict`.
     """
     if not 0 <= target < model.config.vocab_size:
         raise ValueError(f"target must be a token from 0 to {model.config.vocab_size - 1}, not {target}")
@@ -126,7 +127,7 @@ def value_weighted_attention(model, ids, all_weights):
 
 
 def gradient_times_input(model, ids, target: int):
-    """Return the array (n,) of ∂ log p(target) / ∂e_j · e_j for the embeddings e_j of ids (n,)."""
+    """Return (n,): ∂ log p(target) / ∂e_j · e_j for the embeddings e_j of ids (n,)."""
 
     def dlogits(logits):
         log_p, backward = log_softmax(logits[-1])
@@ -141,7 +142,7 @@ def gradient_times_input(model, ids, target: int):
 
 
 def ablated_log_probabilities(model, ids, target: int, ablation: str = "hide"):
-    """Return the array (n,) of log p(target) after ids (n,) with position 0, 1, … n − 1 ablated."""
+    """Return (n,): log p(target) after ids (n,) if position 0, 1, … n − 1 is ablated."""
     one_of("ablation", ablation, known=ABLATIONS)
     n = len(ids)
     mean = model.embedding.weight.data.mean(axis=0)
@@ -160,9 +161,9 @@ def ablated_log_probabilities(model, ids, target: int, ablation: str = "hide"):
 def hide(positions):
     """Return a hook for attention weights that hides the key at positions[b] in row b of the batch.
 
-    Later queries get weight zero on the hidden key, and their other weights are renormalised: w′ = w m / s with
-    s = Σ w m, for the mask m. The backward pass is that of a quotient: dw = m (dw′ − Σ w′ dw′) / s. If a query
-    attends only to the hidden key, all its weights become zero, as in layers/attention.py.
+    Later queries get weight zero on the hidden key, and their other weights are renormalised: w′ = w m / s, where m is
+    the mask and s = Σ w m. The backward pass is that of a quotient: dw = m (dw′ − Σ w′ dw′) / s. If a query attends
+    only to the hidden key, all its weights become zero, as in layers/attention.py.
     """
 
     def hide_keys(weights, weights_backward):
@@ -188,7 +189,7 @@ def correlations(measure, truth) -> dict:
 
 
 def ranks(x):
-    """Return the ranks of x (n,), from 1, as scipy.stats.rankdata does, whose import takes about a second."""
+    """Return the ranks of x (n,), from 1, like scipy.stats.rankdata, whose import takes about a second."""
     _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 

@@ -1,4 +1,4 @@
-"""Conversion of results to JSON-serializable dictionaries, lists, strings, numbers and None."""
+"""Conversion of results to JSON-serializable values."""
 
 import math
 from dataclasses import fields, is_dataclass
@@ -18,7 +18,7 @@ class Data:
 
 
 def as_data(value):
-    """Convert a value and its contents, by their to_dict if any, to JSON-serializable values. NaN becomes None."""
+    """Convert a value to JSON-serializable values, using its to_dict if it has one. NaN becomes None."""
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if is_dataclass(value):

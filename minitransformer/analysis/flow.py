@@ -1,12 +1,12 @@
-"""Information flow: all analyses of one prediction side by side.
+"""Information flow: all analyses of one prediction in one result.
 
     flow = trace_information_flow(lm, "To be, or not to be", -1)  # explain the prediction of its last token
     print(flow)
     flow.draw("flow.png")
 
-Each part answers a different question, and its file states its limits: attention and rollout (heads.py), contributions
-of positions (contributions.py), direct contributions of components (residual.py), and the logit lens (lens.py). Only
-the ablation in `contributions` is an intervention; all other parts describe a single run.
+The parts are attention and rollout (heads.py), contributions of positions (contributions.py), direct contributions of
+components (residual.py), and the logit lens (lens.py). Each file states the limits of its analysis. Only the ablation
+in `contributions` is an intervention. All other parts describe a single run.
 """
 
 from dataclasses import dataclass, replace
@@ -24,9 +24,9 @@ from minitransformer.system.tables import table
 from minitransformer.system.values import check_int
 
 LENS_TOKENS = 5
-MOST_POSITIONS, MOST_COMPONENTS, LONGEST_TEXT = 24, 10, 70  # limits of the report; the last in characters
+MOST_POSITIONS, MOST_COMPONENTS, LONGEST_TEXT = 24, 10, 70  # limits of the report; LONGEST_TEXT is in characters
 ABLATED = {
-    "hide": "no later position attends to it; the last is blanked",
+    "hide": "no later position attends to it; the last position is blanked",
     "blank": "the mean of all embeddings replaces its embedding",
 }
 
@@ -106,15 +106,13 @@ def trace_information_flow(
                        tokens selects the token after the text: the model's most likely next token
     ablation           how a position is ablated, "hide" or "blank": see contributions.py
 
-    Costs about n forward passes over the n tokens before the target. Raises TypeError, IndexError or ValueError for an
-    index without a prediction, and ValueError for an empty text or an unknown ablation.
+    The cost is about n forward passes over the n tokens before the target. Raises TypeError, IndexError or ValueError
+    for an index without a prediction, and ValueError for an empty text or an unknown ablation.
     """
     ids = lm.encode(text)
     index = index_from_0("target_token_idx", target_token_idx, len(ids), len(ids))
     if index == 0:
-        raise ValueError(
-            f"target_token_idx {target_token_idx} is the first token, but the target must have a token before it"
-        )
+        raise ValueError(f"target_token_idx must have a token before it, not be {target_token_idx}, the first token")
     before, target, in_text = prediction_at(lm, ids, index)
     target_text = token_strings(lm.tokenizer, [target])[0]
     weights = attention_weights(lm.model, before)
@@ -137,7 +135,7 @@ def trace_information_flow(
 
 
 def index_from_0(name: str, index, n_tokens: int, most: int) -> int:
-    """Convert an index of at most `most`, which may be negative, to one from 0. Raises IndexError out of range."""
+    """Convert an index, which may be negative, to one from 0 to `most`. Raises IndexError if it is out of range."""
     i = check_int(name, index)
     if not -n_tokens <= i <= most:
         raise IndexError(f"{name} must be from {-n_tokens} to {most} for a text of {n_tokens} tokens, not {i}")
@@ -145,18 +143,18 @@ def index_from_0(name: str, index, n_tokens: int, most: int) -> int:
 
 
 def prediction_at(lm, ids, index: int):
-    """Return (ids before `index`, target, in_text). At the end of the text, the target is the likeliest next token."""
+    """Return (ids before `index`, target, in_text). After the text, the target is the likeliest next token."""
     context = lm.model.config.context
     if index > context:
         raise ValueError(
-            f"the predicted token has {index} tokens before it; the model's context holds at most {context}"
+            f"the predicted token must have at most {context} tokens before it, the model's context, not {index}"
         )
     in_text = index < len(ids)
     return ids[:index], int(ids[index]) if in_text else likeliest_next(lm, ids), in_text
 
 
 def likeliest_next(lm, ids) -> int:
-    """Return the most likely next token after ids (n,). Ids that the tokenizer lacks are excluded."""
+    """Return the most likely next token after ids (n,) among the tokens of the tokenizer."""
     return int(lm.model.predict(ids[None], last_only=True)[0, 0, : lm.tokenizer.vocab_size].argmax())
 
 
@@ -183,7 +181,7 @@ def contribution_lines(flow: InformationFlow):
         rows.append((f"{kind.capitalize()} with ablation", *agree, ""))
     yield from table(rows)
     yield f"Ablation ({ABLATED[contributions.ablated_by]}): nats by which the log-probability decreases."
-    yield "The others do not intervene: attention does not show what is read, and gradients vanish at high certainty."
+    yield "The others are not interventions: attention does not show the content, gradients vanish at high certainty."
 
 
 def lens_lines(flow: InformationFlow):
@@ -195,4 +193,4 @@ def lens_lines(flow: InformationFlow):
         top = "  ".join(f"{shown(token)} {probability:.0%}" for token, probability in pairs)
         rows.append((layer, f"rank {lens.answer_ranks[i, -1]}", f"{lens.answer_probabilities[i, -1]:.1%}", top))
     yield from table(rows, "<<><")
-    yield "Not shown: information in a layer that is not yet written in the directions that the last layer reads."
+    yield "Not shown: information in a layer that is not yet in the directions that the unembedding reads."

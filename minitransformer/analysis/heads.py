@@ -9,18 +9,18 @@ follows again. It needs a previous-token head in an earlier layer, so a model wi
               ^^^  ^^^            |          the    <---  the      a duplicate-token head
               ─────────<──────────┘          cat    <---  the      the induction head
 
-A score is a mean of attention weights, so it shows only where a head looks. In a sequence of n tokens repeated once, a
-head that always looks n − 1 positions back is a perfect induction head. If the weight of such a head depends only on
-the distance, its mean score over sequences of N different lengths is at most 1/N. For this reason, `head_scores` takes
-sequences of many lengths.
+A score is a mean of attention weights, so it shows only where a head attends. In a sequence of n tokens repeated once,
+a head that always attends n − 1 positions back has the score of a perfect induction head. If the weight of such a head
+depends only on the distance, its mean score over sequences of N different lengths is at most 1/N. For this reason,
+`head_scores` takes sequences of many lengths.
 
 **Rollout** (Abnar and Zuidema, 2020) follows attention through the layers. Let Ā_l be the mean weights of layer l's
-heads. If the residual path is counted as half of each position's stream, then R[i, j] is the share of token j in
-position i:
+heads. If the residual path contributes half of the stream at each position, R[i, j] is the share of token j in the
+stream at position i:
 
     A_l = ½ Ā_l + ½ I,      R = A_L ⋯ A_2 A_1         (1)
 
-Only weights are counted. Values, W_o, feed-forward layers and the true size of the residual path are ignored.
+Rollout uses only the weights. It ignores values, W_o, feed-forward layers and the true size of the residual path.
 """
 
 from dataclasses import dataclass
@@ -59,9 +59,9 @@ class HeadScores(Data):
 
 
 def head_scores(model, batches) -> HeadScores:
-    """Return every head's scores, averaged over all rows of the batches.
+    """Return the scores of every head, averaged over all rows of the batches.
 
-    batches: arrays of ids (B, T), each with a different T. Raises ValueError if a row has no repeated token.
+    `batches` contains arrays of ids (B, T), each with a different T. Raises ValueError if a row has no repeated token.
     """
     scores = [
         (previous_token_score(weights), duplicate_token_score(weights, row), induction_score(weights, row))
@@ -72,7 +72,7 @@ def head_scores(model, batches) -> HeadScores:
 
 
 def random_sequences_twice(rng, longest: int, rows: int) -> list:
-    """Return a batch of `rows` random sequences that occur twice, for each length from longest // 2 to longest."""
+    """Return a batch of `rows` random sequences, each repeated once, for each length from longest // 2 to longest."""
     pattern = PATTERNS["induction"]
     return [pattern.sample(rng, rows, length)[0] for length in range(max(longest // 2, pattern.shortest), longest + 1)]
 
@@ -80,18 +80,18 @@ def random_sequences_twice(rng, longest: int, rows: int) -> list:
 def previous_token_score(weights):
     """Return the mean weight (...) of a query on the position before it.
 
-    weights is (..., T, T). A perfect previous-token head has score 1. Raises ValueError if T < 2.
+    `weights` is (..., T, T). A perfect previous-token head has score 1. Raises ValueError if T < 2.
     """
     if weights.shape[-1] < 2:
-        raise ValueError(f"a previous-token score needs at least 2 positions, not {weights.shape[-1]}")
+        raise ValueError(f"a previous-token score requires at least 2 positions, not {weights.shape[-1]}")
     return np.diagonal(weights, offset=-1, axis1=-2, axis2=-1).mean(axis=-1)
 
 
 def duplicate_token_score(weights, ids):
     """Return the mean weight (...) of a query on earlier occurrences of its token.
 
-    weights is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. Raises ValueError if
-    no token occurs twice.
+    `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. Raises ValueError
+    if no token occurs twice.
     """
     return mean_weight_on(duplicate_targets(ids), weights, "a duplicate-token score")
 
@@ -99,8 +99,8 @@ def duplicate_token_score(weights, ids):
 def induction_score(weights, ids):
     """Return the mean weight (...) of a query on the tokens that follow earlier occurrences of its token.
 
-    weights is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. Raises ValueError if
-    no token occurs twice.
+    `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. Raises ValueError
+    if no token occurs twice.
     """
     return mean_weight_on(induction_targets(ids), weights, "an induction score")
 
@@ -108,7 +108,7 @@ def induction_score(weights, ids):
 def mean_weight_on(targets, weights, score_name: str):
     queries = targets.any(axis=-1)
     if not queries.any():
-        raise ValueError(f"{score_name} needs ids with a token that occurs twice")
+        raise ValueError(f"{score_name} requires ids in which a token occurs twice")
     return (weights * targets).sum(axis=-1)[..., queries].mean(axis=-1)
 
 

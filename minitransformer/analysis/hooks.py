@@ -1,7 +1,7 @@
 """Hooks that record and replace activations.
 
-Recorded activations describe a run, but do not show their effect. That is found by replacing an activation and running
-the rest of the model again.
+Recorded activations describe a run, but do not show their effect. To find the effect of an activation, replace it and
+run the rest of the model again.
 
     seen = record(model, ids, ["blocks.0.attention.weights", "blocks.1"])
 
@@ -15,7 +15,7 @@ import numpy as np
 
 
 def record(model, ids, names) -> dict:
-    """Return {name: activation} of a forward pass on ids (..., T). Raises KeyError for an unknown name."""
+    """Run the model on ids (..., T) and return {name: activation}. Raises KeyError for an unknown name."""
     seen: dict = {}
     with model.hooked({name: gradient_recorder(seen, {}, name) for name in names}):
         model.predict(ids)
@@ -23,7 +23,7 @@ def record(model, ids, names) -> dict:
 
 
 def in_each_block(model, part: str = "") -> list[str]:
-    """Return the name of the activation `part` in every block (default: the block's output)."""
+    """Return the names of the activation `part` in all blocks (default: the outputs of the blocks)."""
     return [f"blocks.{i}.{part}" if part else f"blocks.{i}" for i in range(model.config.n_layers)]
 
 
@@ -35,10 +35,10 @@ def record_in_each_block(model, ids, part: str, axis: int = 0):
 
 
 def record_gradients(model, ids, names, dlogits) -> tuple[dict, dict]:
-    """Return two dictionaries {name: array}: the activations, and the gradients of Σ dlogits · logits at them.
+    """Return two dictionaries {name: array}, the activations and their gradients, of one forward and backward pass.
 
-    dlogits has the logits' shape (..., T, V), or is a function of the logits that returns such an array. One forward
-    and one backward pass are run. The gradients of the model's Parameters do not change.
+    The gradients are those of Σ dlogits · logits. `dlogits` has the shape of the logits (..., T, V), or is a function
+    of the logits that returns such an array. The gradients of the model's Parameters do not change.
     """
     seen: dict = {}
     gradients: dict = {}
@@ -67,7 +67,7 @@ def replaced_by(value, where=...):
     """Return a hook that replaces the part `where` of an activation with `value`.
 
     where   index of the replaced part (default: the whole activation)
-    value   a number, or an array that can be assigned to that part. It is a constant, so no gradient passes through it
+    value   a number, or an array that can be assigned to that part. It is a constant, so it has no gradient
     """
 
     def replace(y, y_backward):

@@ -1,11 +1,11 @@
-"""The logit lens (nostalgebraist, 2020): the prediction that the model would make if it stopped after each layer.
+"""The logit lens (nostalgebraist, 2020): the prediction of the model if it stopped after each layer.
 
 The final norm and the unembedding, which turn the last stream into logits, are applied to the stream after every layer,
 as if no layers followed. After the last layer the result is the model's own prediction.
 
-The lens shows only the information that is already written in the directions that the unembedding reads. Early layers
-may use other directions: the lens then shows meaningless tokens, while a lens trained for that layer may still show the
-prediction (Belrose et al., 2023).
+The lens shows only information in the directions that the unembedding reads. Early layers may use other directions. The
+lens then shows meaningless tokens, although a lens that is trained for the layer may show the prediction (Belrose et
+al., 2023).
 """
 
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ from minitransformer.system.values import check_int
 class LogitLens(Data):
     """The prediction after each of T tokens if the model stopped after each layer.
 
-    layers                 L + 1 names: "embedding", "blocks.0", …; the last gives the model's own prediction
+    layers                 L + 1 names: "embedding", "blocks.0", …; the last is the model's own prediction
     top_ids                (L + 1, T, k) the most likely tokens, in descending order
     top_probabilities      (L + 1, T, k) their probabilities
-    answers                (T,) the given tokens, by default the most likely tokens after the last layer
+    answers                (T,) the given tokens, or the most likely tokens after the last layer
     answer_probabilities   (L + 1, T) probabilities of the answers
     answer_ranks           (L + 1, T) ranks of the answers, from 1 for the most likely token
     """

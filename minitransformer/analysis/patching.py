@@ -1,10 +1,10 @@
 """Activation patching: find the activations that carry the difference between two prompts.
 
-(Vig et al., 2020; Meng et al., 2022.) A clean and a corrupted prompt have the same number of tokens and differ only in
-the tokens under study, such as "The nurse said that she" and "The king said that he". The model reads the corrupted
-prompt while one of its activations is replaced by its value on the clean prompt. The more of the clean answer this
-restores, the more of the difference that activation carries. With a metric m of the logits, and its value m_* under the
-patch, the normalised effect is
+The method is that of Vig et al. (2020) and Meng et al. (2022). A clean and a corrupted prompt have the same number of
+tokens and differ only in the tokens under study, such as "The nurse said that she" and "The king said that he". The
+model reads the corrupted prompt while one of its activations is replaced by its value on the clean prompt. The more of
+the clean answer this restores, the more of the difference that activation carries. With a metric m of the logits, and
+its value m_* under the patch, the normalised effect is
 
     effect = (m_* − m_corrupted) / (m_clean − m_corrupted)            (1)
 
@@ -20,9 +20,9 @@ with the gradient at the corrupted prompt. This costs four forward passes and on
 activations. The error of (2) is of second order in the size of the patch. It can be far off for large patches, such as
 the embedding of another word, a saturated attention, or a normalization whose scale the patch changes.
 
-Limits. An effect near 1 shows that the patch is sufficient on this pair of prompts. It does not show that the
-activation is necessary, or that the same holds for other prompts. Effects need not add up to 1, because each layer
-passes on the contribution of the layers before it. Information that both prompts share is invisible.
+Limits. An effect near 1 shows that the patch is sufficient for this pair of prompts. It does not show that the
+activation is necessary, or that the patch is sufficient for other prompts. Effects need not add up to 1, because each
+layer passes on the contribution of the layers before it. Information that both prompts share is invisible.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ TOKENS_AT_ONCE = 1024  # tokens in one forward pass, in which each row has a dif
 def logit_difference(answer: int, other: int):
     """Return the metric logit[answer] − logit[other].
 
-    A metric is a differentiable function: it maps the logits (..., V) after the last token to (values (...), backward).
+    A metric is a differentiable function from the logits (..., V) after the last token to (values (...), backward).
     """
 
     def metric(logits):
@@ -58,30 +58,30 @@ def logit_difference(answer: int, other: int):
 def site(name: str, position=None, head=None):
     """Return the index of a position, a head, or both, in the activation `name`.
 
-    position   integer, slice or list (default: all); of the activation `weights`, the position of the query
+    position   integer, slice or list (default: all); for the activation `weights`, the position of the query
     head       integer (default: all)
 
-    The index applies to the activation of one sequence. Raises ValueError if a head is given for an activation that has
-    none.
+    The index applies to the activation of one sequence. Raises ValueError if `head` is given for an activation without
+    heads.
     """
     position = slice(None) if position is None else position
     if name.rpartition(".")[2] in PER_HEAD:
         return (slice(None) if head is None else head, position)
     if head is not None:
-        raise ValueError(f"{name} has no heads, so head must be None, not {head}; {', '.join(PER_HEAD)} have heads")
+        raise ValueError(f"head must be None for {name}, not {head}; only {', '.join(PER_HEAD)} have heads")
     return (position,)
 
 
 def patch_effects(model, clean, corrupted, patches, metric):
-    """Return the effects (1) of P patches, an array (P,). The model is run once for each patch.
+    """Return the effects (1) of P patches as an array (P,). The model is run once for each patch.
 
     clean, corrupted   ids (T,)
     patches            P dictionaries {name of an activation: index}, with indices as from `site`, or ... for the whole
                        activation; the activations of one dictionary are patched together
     metric             function of the logits after the last token; see logit_difference
 
-    Costs P + 3 forward passes. Raises ValueError if the prompts differ in length or have the same metric, and KeyError
-    for an unknown name.
+    The cost is P + 3 forward passes. Raises ValueError if the prompts differ in length or have the same metric, and
+    KeyError for an unknown name.
     """
     low, high = metric_range(model, clean, corrupted, metric)
     values = record(model, clean, names_of(patches))
@@ -89,10 +89,11 @@ def patch_effects(model, clean, corrupted, patches, metric):
 
 
 def attribution_effects(model, clean, corrupted, patches, metric):
-    """Return the estimates (2) of the effects of P patches, an array (P,), normalised as in (1).
+    """Return estimates (2) of the effects of P patches as an array (P,), normalised as in (1).
 
-    Arguments and exceptions are those of patch_effects. Costs four forward passes and one backward pass. The estimates
-    of the activations in one patch are added, which counts an effect twice if one activation passes it on to another.
+    Arguments and exceptions are those of patch_effects. The cost is four forward passes and one backward pass. The
+    estimates of the activations in one patch are added. An effect that one of them passes on to another is therefore
+    counted twice.
     """
     low, high = metric_range(model, clean, corrupted, metric)
     values = record(model, clean, names_of(patches))
@@ -100,7 +101,7 @@ def attribution_effects(model, clean, corrupted, patches, metric):
 
 
 def patched_metric(model, ids, values, patches, metric):
-    """Return the metric of ids (T,) under each patch, an array (P,). `values` is {name: clean activation}."""
+    """Return the metric of ids (T,) with each patch, as an array (P,). `values` is {name: clean activation}."""
     rows = max(TOKENS_AT_ONCE // len(ids), 1)
     metrics = []
     for start in range(0, len(patches), rows):
@@ -121,7 +122,7 @@ def patch_rows(name, value, patches):
 
 
 def attributions(model, ids, values, patches, metric):
-    """Return Σ ∂metric/∂a · (values − a) over the sites of each patch, for the activations a of ids (T,): (P,)."""
+    """Return (P,): Σ ∂metric/∂a · (values − a) over the sites of each patch, for the activations a of ids (T,)."""
 
     def dlogits(logits):
         gradient = np.zeros_like(logits)
@@ -136,10 +137,10 @@ def attributions(model, ids, values, patches, metric):
 def names_of(patches) -> list[str]:
     """Return the names of the patched activations, without repetitions. Raises ValueError for invalid patches."""
     if not len(patches):
-        raise ValueError("patches is empty; give at least one patch, such as {'blocks.0': ...}")
+        raise ValueError("patches must contain at least one patch, such as {'blocks.0': ...}, but it is empty")
     names = list(dict.fromkeys(name for patch in patches for name in patch))
     if "positional_embedding" in names:
-        raise ValueError("positional_embedding is the same for both prompts; patch another activation")
+        raise ValueError("patches must not contain positional_embedding, which is the same for both prompts")
     return names
 
 
@@ -156,5 +157,5 @@ def metric_range(model, clean, corrupted, metric):
     check_lengths(clean, corrupted)
     low, high = (float(metric(model.predict(ids[None], last_only=True)[0, 0])[0]) for ids in (corrupted, clean))
     if low == high:
-        raise ValueError(f"the metric is {low:.4g} on both prompts; it must differ between them")
+        raise ValueError(f"the metric must differ between the prompts, but it is {low:.4g} on both")
     return low, high

@@ -1,12 +1,12 @@
-"""Patching at every site of the model for two prompts, with the estimates by attribution.
+"""Patching at every site of the model for two prompts, and estimates by attribution.
 
     maps = patch_prompts(lm, "When Mary and John met, John gave", "When Mary and John met, Mary gave")
     print(maps)
     maps.draw("patching.png")
 
-The map of the residual stream shows the positions that carry the difference after each layer. The maps of the attention
-and feed-forward outputs show the layers that wrote it there, and the map of heads shows the heads that did. See
-patching.py for the meaning and the limits of an effect.
+The map of the residual stream shows the positions that carry the difference after each layer. The other maps show the
+attention layers, the feed-forward layers and the heads that wrote it there. See patching.py for the meaning and the
+limits of an effect.
 """
 
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class PatchingMaps(Data):
 
     @property
     def agreement(self) -> dict:
-        """Return {map: Pearson's correlation of attribution with patching, or NaN}."""
+        """Return {name of a map: Pearson's correlation of attribution with patching, or NaN if undefined}."""
         return {name: pearson(effect.ravel(), self.attributions[name].ravel()) for name, effect in self.effects.items()}
 
     def tokens_at(self, position: int) -> str:
@@ -77,9 +77,9 @@ class PatchingMaps(Data):
 def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | None = None) -> PatchingMaps:
     """Compute the patching maps of two prompts with the same number of tokens.
 
-    answers: the answers to the clean and the corrupted prompt, each one token (default: the model's own predictions).
-    Costs about 3 L T + L H forward passes over T tokens. Raises ValueError if the prompts differ in length, exceed the
-    context or have the same answer, and if an answer is not a single token.
+    `answers` are the answers to the clean and the corrupted prompt, each a single token (default: the model's
+    predictions). The cost is about 3 L T + L H forward passes over T tokens. Raises ValueError if the prompts differ in
+    length, exceed the context or have the same answer, and if an answer is not a single token.
     """
     ids, other_ids = lm.encode(clean), lm.encode(corrupted)
     patching.check_lengths(ids, other_ids)
@@ -107,7 +107,7 @@ def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | Non
 
 
 def map_patches(model, T: int) -> dict:
-    """Return {name of a map: patches}, with one patch for each entry of the map, row by row."""
+    """Return {name of a map: patches}, with one patch for each entry of the map in row-major order."""
     names = {
         "residual": ["embedding", *in_each_block(model)],
         "attention": in_each_block(model, "attention"),
@@ -129,11 +129,11 @@ def answer_ids(lm, clean, corrupted, answers) -> list[int]:
         encoded = [lm.encode(answer) for answer in answers]
         for answer, ids in zip(answers, encoded, strict=True):
             if len(ids) != 1:
-                raise ValueError(f"answers: each must be a single token, but {answer!r} has {len(ids)} tokens")
+                raise ValueError(f"answers must be single tokens, but {answer!r} has {len(ids)} tokens")
         pair = [int(ids[0]) for ids in encoded]
     if pair[0] == pair[1]:
         text = shown(token_strings(lm.tokenizer, pair)[0])
-        raise ValueError(f"both prompts have the answer {text!r}; pass answers, a pair of two different tokens")
+        raise ValueError(f"the answers must be different tokens, but both are {text!r}; pass other answers")
     return pair
 
 

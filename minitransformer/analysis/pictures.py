@@ -21,11 +21,11 @@ def draw_attention(weights, labels, path, *, title="", notes=None, marked=None) 
 
     weights   (L, H, T, T), as from `attention_weights`: rows are queries, columns are keys
     labels    the T tokens, as text
-    notes     (L, H) nested lists of text to write above each panel; "" for none
+    notes     (L, H) nested lists of texts to write above the panels
     marked    boolean (T, T), the entries to outline
 
-    Keys in a query's future are grey. The file is written atomically. Raises MissingExtra without matplotlib, OSError
-    if the file cannot be written.
+    Keys in a query's future are grey. The file is written atomically. Raises MissingExtra without matplotlib, and
+    OSError if the file cannot be written.
     """
     blocks, heads, T, _ = weights.shape
     figure = p.new_figure(PANEL * heads + 0.9, PANEL * blocks + 1.2, dpi=110)  # coarse, because pictures can be large
@@ -86,7 +86,7 @@ def draw_flow(flow, path) -> None:
 
 
 def draw_contributions(figure, flow) -> None:
-    """Draw a panel for each measure, with one bar for each of the last positions."""
+    """Draw a panel for each measure, with one bar per position, for the last MOST_TOKENS positions."""
     contributions = flow.contributions
     tokens = [f"{t}  {shown(token)}" for t, token in enumerate(flow.tokens)][-MOST_TOKENS:]
     columns = figure.subplots(1, len(TITLES), sharey=True)
@@ -141,7 +141,7 @@ def draw_lens(figure, flow) -> None:
 
 
 def draw_patching(maps, path) -> None:
-    """Draw PatchingMaps as a PNG: the effects in the upper row, the estimates by attribution in the lower row."""
+    """Draw PatchingMaps as a PNG, with the effects in the upper row and the estimates in the lower row."""
     columns = [max(effects.shape[1], FEWEST_COLUMNS) for effects in maps.effects.values()]
     width = min(3.2 + 0.24 * sum(columns), WIDEST)
     figure = p.new_figure(width, 2 * max(0.28 * len(maps.stages), 1.6) + 3)
@@ -176,7 +176,7 @@ def draw_map(axes, maps, name, values, title):
 
 
 def draw_context(influence, path) -> None:
-    """Draw a ContextInfluence as a PNG: the text twice, shaded by attention and by ablation."""
+    """Draw the text of a ContextInfluence as a PNG, first shaded by attention, then by ablation."""
     lines = wrapped([shown(token) for token in influence.tokens])
     figure = p.new_figure(COLUMNS / 10, 0.6 * len(lines) + 1.8)
     upper, lower = figure.subplots(2, 1)
@@ -192,7 +192,7 @@ def draw_context(influence, path) -> None:
 
 
 def wrapped(tokens):
-    """Break tokens into lines of at most COLUMNS characters, and at line breaks: lists of (index, column, token)."""
+    """Divide tokens into lines of at most COLUMNS characters. Return each line as a list of (index, column, token)."""
     lines, column = [[]], 0
     for i, token in enumerate(tokens):
         if column and column + len(token) > COLUMNS:
@@ -204,7 +204,7 @@ def wrapped(tokens):
 
 
 def draw_shaded(axes, lines, values, title, shades) -> None:
-    """Draw lines of tokens, shaded by their values: one colour for positive values, another for negative."""
+    """Draw lines of tokens, shaded by their values, with different colours for positive and negative values."""
     from matplotlib.patches import Rectangle
 
     strength = strengths(values)

@@ -1,24 +1,24 @@
-"""The residual stream as a sum: the output of each layer, and its direct contribution to a logit.
+"""The residual stream as a sum of the outputs of all layers, and their direct contributions to a logit.
 
-Every layer of a transformer adds to the stream and none overwrites it. At one position, the stream before the final
-norm is therefore a sum (Elhage et al., 2021) of the embeddings of the token and the position, each head's output
+Every layer of a transformer adds to the stream, and no layer overwrites it. At one position, the stream before the
+final norm is therefore a sum (Elhage et al., 2021) of the embeddings of the token and the position, each head's output
 through its own rows of W_o, the bias of W_o, and each feed-forward layer's output:
 
     x = x_token + x_position + Σ_l (Σ_h heads_lh W_o^h + b_o + f_l)
 
-**Direct contributions.** The logits are not linear in x only because of the final norm, which is N(x) = r(x) A x + b:
-a linear map A, a bias b, and one number r(x), the inverse of a standard deviation or root mean square. If r(x) is held
-constant, N is linear in the parts, and b counts as one more part. The contribution of a part to a weighted sum of
-logits, d · logits, is then its inner product with one vector,
+**Direct contributions.** The logits would be linear in x without the final norm. It is N(x) = r(x) A x + b, with a
+linear map A, a bias b, and a number r(x), the inverse of a standard deviation or root mean square. If r(x) is held
+constant, N is linear in the parts, and b is one more part. The contribution of a part to a weighted sum of logits, d ·
+logits, is then its inner product with one vector,
 
     g = r(x) Aᵀ W_Uᵀ d        and        d · logits = Σ_parts part · g + d · W_U b.
 
-This is exact. The kind of norm need not be known. At zero the factor A0 of the gradient of r vanishes, so the norm's
-own backward pass there is r(0) Aᵀ. Since y = N(x) − b is r(x) A x, the inner product of x with this backward pass
-applied to y is r(0)/r(x) · y·y, which gives r(x). See `frozen_norm`.
+This is exact. `frozen_norm` computes r(x) Aᵀ for any norm of this form. At x = 0, the term with the gradient of r
+vanishes, because its factor A x is zero, so the norm's backward pass is r(0) Aᵀ. Let y = N(x) − b = r(x) A x. The inner
+product of x with this backward pass of y is r(0)/r(x) · y·y, which gives r(x).
 
-Limits. A direct contribution excludes the effects through later layers, which read the part too. It also holds r(x)
-constant, although every part affects it. The total effect of a part is found by replacing it: see patching.py.
+Limits. A direct contribution excludes the effects through later layers, which also read the part. It also holds r(x)
+constant, although every part affects r(x). To find the total effect of a part, replace it (see patching.py).
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from minitransformer.system.tables import table
 
 @dataclass(frozen=True)
 class DirectContributions(Data):
-    """The direct contribution of each component to one logit, or to a difference of logits, after the last position.
+    """The direct contribution of each component to a logit, or a difference of logits, after the last position.
 
     components   N names in the order in which the model adds them, such as "head 1.3" for head 3 of blocks.1; the last
                  is the bias of the final norm
@@ -48,11 +48,11 @@ class DirectContributions(Data):
     explained: str
 
     def largest(self, most: int | None = None) -> list[tuple[str, float]]:
-        """Return (name, value) of the `most` components with the largest magnitudes, and of the sum of the rest."""
+        """Return (name, value) of the `most` largest components by magnitude, and of the sum of the others."""
         order = np.argsort(-np.abs(self.values), kind="stable")
         named = [(self.components[i], float(self.values[i])) for i in order[:most]]
         rest = order[len(named) :]
-        return [*named, (f"{len(rest)} others together", float(self.values[rest].sum()))] if len(rest) else named
+        return [*named, (f"{len(rest)} others", float(self.values[rest].sum()))] if len(rest) else named
 
     def lines(self, most: int | None = None) -> list[str]:
         rows = table([(name, f"{value:+z.3f}") for name, value in self.largest(most)])
@@ -66,9 +66,9 @@ class DirectContributions(Data):
 def direct_contributions(model, ids, token: int, *, against="mean") -> DirectContributions:
     """Split the logit of `token` after ids (T,) into the direct contributions of all components.
 
-    `against` is subtracted from the logit: "mean" for the mean of all logits, since adding a constant to all logits
-    changes no probability, another token for its logit, or None for nothing. Raises ValueError for a token outside the
-    vocabulary.
+    `against` determines the value that is subtracted from the logit: "mean" for the mean of all logits, an id for the
+    logit of that token, or None for zero. The mean is the default because a constant added to all logits does not
+    change the probabilities. Raises ValueError for a token outside the vocabulary.
     """
     components, parts = residual_parts(model, ids)
     dlogits, explained = logit_weights(model, token, against, parts.dtype)
@@ -86,7 +86,7 @@ def logit_weights(model, token, against, dtype):
     vocab_size = model.config.vocab_size
     for i in (token, against):
         if isinstance(i, (int, np.integer)) and not 0 <= i < vocab_size:
-            raise ValueError(f"token must be from 0 to {vocab_size - 1}, the ids of the vocabulary, not {i}")
+            raise ValueError(f"token must be an id from 0 to {vocab_size - 1}, not {i}")
     weights = np.zeros(vocab_size, dtype)
     weights[token] = 1
     if against is None:
@@ -100,7 +100,9 @@ def logit_weights(model, token, against, dtype):
 
 
 def residual_parts(model, ids):
-    """Return the N components and their outputs (N, C) at the last position, which sum to the final norm's input."""
+    """Return the names of the N components and their outputs (N, C), which sum to the input of the final norm.
+
+    Only the last position is considered."""
     tables = {"token": "embedding"}
     if model.positional_embedding is not None:
         tables["position"] = "positional_embedding"
@@ -116,7 +118,7 @@ def residual_parts(model, ids):
 
 
 def head_output(attention, heads, head: int):
-    """Return the output (T, C) of one of the heads (H, T, D), without the bias, for any affine w_o."""
+    """Return the output (T, C) of one of the heads (H, T, D) through any affine w_o, without its bias."""
     alone = np.zeros_like(heads)
     alone[head] = heads[head]
     return attention.w_o(merge(alone))[0] - output_bias(attention, heads)
@@ -130,7 +132,7 @@ def output_bias(attention, heads):
 def frozen_norm(norm, x):
     """Linearize a norm N(x) = r(x) A x + b at x (C,) by holding r constant. Return (transposed, bias).
 
-    transposed(d) returns r(x) Aᵀ d. The norm's backward pass is called, so the model must be frozen before.
+    transposed(d) returns r(x) Aᵀ d. The Parameters of the norm must be frozen, because its backward pass is called.
     """
     bias, backward_at_zero = norm(np.zeros_like(x))
     y = norm(x)[0] - bias

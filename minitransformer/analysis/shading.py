@@ -1,4 +1,4 @@
-"""Shaded text in a terminal: a background between white and a colour, for terminals of 256 or 2²⁴ colours."""
+"""Shaded text for terminals with 256 or 2²⁴ colours. The background is between white and a colour."""
 
 import numpy as np
 
@@ -8,14 +8,16 @@ CUBE = (0, 95, 135, 175, 215, 255)  # the levels of red, green and blue in a ter
 
 
 def terminal_colours(stream, environment) -> int:
-    """Return 2²⁴, 256, or 0 without a terminal, or where NO_COLOR (https://no-color.org) or TERM=dumb is set."""
+    """Return the number of colours of a terminal: 2²⁴ or 256.
+
+    Return 0 if `stream` is not a terminal, or if NO_COLOR (https://no-color.org) or TERM=dumb is set."""
     if environment.get("NO_COLOR") or environment.get("TERM") == "dumb" or not stream.isatty():
         return 0
     return 2**24 if environment.get("COLORTERM") in ("truecolor", "24bit") else 256
 
 
 def painted(text: str, ink, strength: float, colours: int) -> str:
-    """Return escape sequences for a text in black or white on a background between paper and ink."""
+    """Return a text with escape sequences for black or white letters on a background between paper and ink."""
     background = mixed(ink, strength)
     return f"\x1b[{sgr(48, background, colours)};{sgr(38, readable_on(background), colours)}m{text}\x1b[0m"
 
@@ -26,7 +28,7 @@ def mixed(ink, strength: float):
 
 
 def strengths(values):
-    """Divide values (n,) by their largest magnitude; return zeros unchanged."""
+    """Divide values (n,) by their largest magnitude. If all are zero, return them unchanged."""
     largest = np.abs(values).max()
     return values / largest if largest > 0 else values
 
@@ -39,7 +41,9 @@ def readable_on(background):
 
 
 def sgr(ground: int, colour, colours: int) -> str:
-    """Return the escape parameters that set a colour, 38 for text, 48 for background."""
+    """Return the parameters of the escape sequence that sets a colour.
+
+    `ground` is 38 for the text and 48 for the background."""
     if colours > 256:
         return f"{ground};2;{';'.join(map(str, colour))}"
     red, green, blue = (int(np.argmin(np.abs(np.subtract(CUBE, c)))) for c in colour)

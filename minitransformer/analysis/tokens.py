@@ -1,10 +1,10 @@
-"""Readable forms of tokens, in which no character is invisible."""
+"""Readable forms of tokens, in which every character is visible."""
 
 
 def token_strings(tokenizer, ids) -> list[str]:
     """Return the text of each id.
 
-    Incomplete UTF-8 is written with escapes such as \\xe2, and an id that the tokenizer lacks as "<id>".
+    Incomplete UTF-8 is written with escapes such as \\xe2. An id that the tokenizer does not have is written as "<id>".
     """
 
     def string_of(i):

@@ -1,7 +1,7 @@
-"""A sweep runs many tasks on any executor and writes the result of each to a file when it finishes.
+"""Run many tasks on any executor, and write the result of each task to a file when it finishes.
 
-Each result is one small JSON file, written atomically. Its name contains a hash of everything that determines its
-numbers. A sweep loads the results in its folder and computes the others. So a sweep that was killed at any point
+Each result is a small JSON file, written atomically. Its name contains a hash of all inputs that determine its numbers.
+A sweep loads the results in its folder and computes the others. A sweep that was killed at any point therefore
 continues with the missing results, and ends with the same numbers.
 
 The executor is any concurrent.futures.Executor: the sweep's own processes (see workers.py), Dask's
@@ -43,11 +43,11 @@ def sweep(
     folder=None,
     progress: Callable | None = None,
 ) -> tuple[dict, dict]:
-    """Run the tasks that have no result in the folder. Return (results, failures): {key: a dictionary}, {key: reason}.
+    """Run the tasks that have no result in the folder. Return ({key: result}, {key: reason of a failure}).
 
     tasks      importable, picklable objects. Tasks with equal keys are run once. Each task has
                    name              such as "2x64, seed 0", for messages and the name of the file
-                   key()             a hash of everything that determines the result
+                   key()             a hash of all inputs that determine the result
                    seconds()         approximate time on one core, which determines the order
                    run()             compute the result, a JSON-serializable dictionary
                    accepts(result)   True if a dictionary from a file is a result of this task
@@ -57,7 +57,7 @@ def sweep(
     progress   called as progress(task, outcome), where outcome is "found", "trained", "failed" or "retried"
 
     Raises ValueError for a file in the folder that is not a result, OSError if the folder cannot be written, and
-    BlockingIOError if another sweep uses it. Exceptions of `progress` are passed on.
+    BlockingIOError if another sweep uses it, and the exceptions of `progress`.
     """
     progress = progress or (lambda task, outcome: None)
     results, failures, todo = {}, {}, {}
@@ -79,7 +79,7 @@ def sweep(
 
 
 def outcomes(tasks: dict, executor: Executor | None, workers: int) -> Iterator:
-    """Run the tasks. Yield (key, "trained", the result) or (key, "failed" or "retried", the reason) for each."""
+    """Run the tasks. Yield (key, "trained", result), or (key, "failed" or "retried", reason)."""
     rounds = [sorted(tasks, key=lambda key: -tasks[key].seconds())]
     lost = Counter()
     while any(rounds):
@@ -108,7 +108,7 @@ def outcomes(tasks: dict, executor: Executor | None, workers: int) -> Iterator:
 
 
 def answers(executor: Executor, tasks: dict) -> Iterator:
-    """Submit the tasks. As they finish, yield (key, the result of `attempt`, or an exception of the executor)."""
+    """Submit the tasks. When one finishes, yield (key, result of `attempt` or exception of the executor)."""
     futures = {}
     try:
         try:
@@ -128,7 +128,7 @@ def attempt(task, key: str, without_engine: bool) -> tuple:
     """Run a task on a worker. Exceptions are returned as text, since not every exception can be pickled."""
     try:
         if task.key() != key:
-            return "failed", "the worker has another version of the program or of the text"
+            return "failed", "the worker must have the same version of the program and of the text, but its key differs"
         with one_task_at_a_time, plain(without_engine):
             return "trained", task.run()
     except Exception as error:
@@ -140,7 +140,7 @@ def path_of(folder, task, key: str) -> Path:
 
 
 def kept(folder, task, key: str) -> dict | None:
-    """Load the result of a task, or return None if there is none. Raises ValueError if the file is not a result."""
+    """Load the result of a task. Return None if there is no file. Raise ValueError if it is not a result."""
     if folder is None or not path_of(folder, task, key).exists():
         return None
     path = path_of(folder, task, key)
@@ -150,11 +150,11 @@ def kept(folder, task, key: str) -> dict | None:
             return result
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         pass
-    raise ValueError(f"{path}: not a result of {task.name}; delete the file to compute it again")
+    raise ValueError(f"{path}: expected a result of {task.name}; delete the file to compute it again")
 
 
 def keep(folder, task, key: str, result: dict) -> dict:
-    """Write a result to the folder, unless it is None. Return the result as `kept` would load it."""
+    """Write a result to the folder, unless `folder` is None. Return the result as `kept` would load it."""
     text = json.dumps(result, indent=1)
     if folder is not None:
         write_atomically(path_of(folder, task, key), lambda file: file.write(text.encode()))

@@ -1,9 +1,9 @@
-"""Worker processes: each runs one task at a time, with one thread of the matrix library.
+"""Worker processes, each of which runs one task at a time with one thread of the matrix library.
 
-Matrix products of these sizes are hardly faster with a second thread, whereas a second model makes full use of a second
-core. With one thread, a result has the same bits for any number of cores, on the same processor with the same
-libraries: see training/environment.py. A program that starts processes needs the guard that cores.py describes. Each
-worker watches its parent and ends with it.
+Matrix products of these sizes are hardly faster with a second thread, whereas a second task makes full use of a second
+core. With one thread, results are bit-identical for any number of cores, on the same processor with the same libraries
+(see training/environment.py). A program that starts processes needs the guard that cores.py describes. Each worker
+watches its parent and ends with it.
 """
 
 import multiprocessing

@@ -1,10 +1,10 @@
-"""The engine: twins of textbook functions, which take less time or memory. README.md lists them with their gains.
+"""The engine: twins of textbook functions that take less time or memory. README.md lists them with their gains.
 
-The number in the comment after a line is the number of the textbook's equation that the line computes. The paths of
-attention have equations of their own. A twin takes arrays of float32 or of float64. Complex arrays, which only checks
-use, are computed by the textbook.
+A comment such as (3) after a line names the equation of the textbook that the line computes. The variants of attention
+number their own equations. A twin accepts arrays of float32 or of float64. Complex arrays, which occur only in checks,
+are passed to the textbook function.
 
-A name such as fast.attention is the function; its file is import_module("minitransformer.fast.attention").
+The name fast.attention refers to the function. import_module("minitransformer.fast.attention") returns its file.
 """
 
 from minitransformer.fast.adamw import adamw_in_place

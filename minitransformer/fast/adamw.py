@@ -1,9 +1,9 @@
-"""AdamW in place, on every core.
+"""AdamW in place, on all cores.
 
-The rows of a parameter are updated in parts, which stay in the processor's cache from the first line to the last. Only
-one line allocates a new array. If there are enough entries for threads, two cores divide the parts of all parameters
-and take 0.6 of the time of one core. The gradients are not scaled in a separate pass, which would take a third of the
-time of this step. (4) to (6) are computed as
+The rows of a parameter are updated in parts that fit in the processor's cache. Only one line allocates a new array. If
+there are enough entries for threads, the cores share the parts of all parameters. Two cores take 0.6 of the time of one
+core. The gradients are not scaled in a separate pass, which would take a third of the time of this step. (4) to (6) are
+computed as
 
     θ′ = decayed − lr √c₂ / c₁ · m′ / (√v′ + ε √c₂),   c₁ = 1 − β₁ᵗ,  c₂ = 1 − β₂ᵗ
 
@@ -21,7 +21,7 @@ from minitransformer.system.cores import ENOUGH_FOR_THREADS, side_by_side
 
 @twin_of(textbook.adamw_in_place, "5dcd9b605b3f")
 def adamw_in_place(moves, gradient_scale=1.0):
-    """Take a step of AdamW for every (theta, g, m, v, settings) in `moves`. θ, m and v are changed in place."""
+    """Take a step of AdamW for every tuple (theta, g, m, v, settings) in `moves`, changing θ, m and v in place."""
 
     def update(move):
         update_part(*move, gradient_scale)
@@ -34,7 +34,7 @@ def adamw_in_place(moves, gradient_scale=1.0):
 
 
 def update_part(theta, g, m, v, settings, gradient_scale=1.0):
-    """Take a step for some entries of a parameter. θ, m and v are changed in place; g is scaled by gradient_scale."""
+    """Take a step for some entries of a parameter, with g · gradient_scale as the gradient."""
     t, lr, (beta1, beta2) = settings["t"], settings["lr"], settings["betas"]
     root_c2 = math.sqrt(1 - beta2**t)
     theta *= 1 - lr * settings["weight_decay"]  # (1)

@@ -1,13 +1,13 @@
-"""Attention, computed by the path that suits the length of the sequence.
+"""Attention, computed by the fastest method for the length of the sequence.
 
 Short sequences compute all pairs of a query and a key at once. Longer sequences process a few queries at a time, and
 skip keys that the mask forbids (see query_blocks.py). Very long sequences compute the weights of each block again in
 backward instead of saving them, so that memory grows with the length and not with its square. If there are many
-weights, the heads are divided among threads (see head_groups.py). `on_weights` needs all weights, so it always takes
-the first path.
+weights, the heads are divided among threads (see head_groups.py). `on_weights` requires all weights, so it always uses
+the first method.
 
 The result is the same, with one exception. If a key or value that the mask hides from all queries is not finite, the
-textbook may return NaN, whereas the paths for longer sequences return finite numbers, because they skip such keys.
+textbook may return NaN, whereas the methods for longer sequences return finite numbers, because they skip such keys.
 """
 
 import math
@@ -23,7 +23,7 @@ from minitransformer.layers import attention as textbook
 from minitransformer.layers.attention import group_heads, ungroup_heads
 
 MEDIUM = 192 * 192  # pairs of a query and a key; with more, and a mask, a few queries at a time are faster
-VERY_LONG = 1024 * 1024  # pairs; with more, the weights take as much memory as everything else that a layer saves
+VERY_LONG = 1024 * 1024  # pairs; with more, the weights take more memory than all other arrays that a layer saves
 QUERIES = 128  # in a block of a very long sequence
 MANY = 1 << 19  # weights of all heads and sequences; with more, it is faster to divide the heads among threads
 
@@ -40,11 +40,11 @@ def causal_mask(Tq: int, Tk: int):
     return np.ndarray((Tq, Tk), bool, allowed_then_not, offset=max(Tq - 1, 0), strides=(-1, 1))
 
 
-@twin_of(textbook.attention, "d432808b95dd")
+@twin_of(textbook.attention, "577e12d283da")
 def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
 
-    Saved for backward: the arrays of the chosen path.
+    Saved for backward: the arrays of the chosen method.
     """
     textbook.check_arguments(q, k, v, mask)
     Tq, D = q.shape[-2:]
@@ -63,7 +63,7 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
 
 
 def recomputed(q, k, v, *, mask, scale):
-    """Compute attention, and once more in backward.
+    """Compute attention, and compute its weights again in backward.
 
     Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), and mask (Tq, Tk) if there is one.
     """
@@ -75,7 +75,7 @@ def recomputed(q, k, v, *, mask, scale):
 
 
 def all_at_once(q, k, v, *, mask, scale, on_weights=None):
-    """Compute attention for all pairs of a query and a key at once. attention() has checked the arguments.
+    """Compute attention for all pairs of a query and a key at once. The arguments must have been checked.
 
     Saved for backward, with R = H/K · Tq rows for each key–value head: q_grouped (..., K, R, D), k (..., K, Tk, D),
     v (..., K, Tk, Dv), weights_grouped (..., K, R, Tk), and the arrays that softmax and on_weights save.

@@ -1,9 +1,9 @@
 """Cross-entropy without an array of coefficients.
 
 Without label smoothing, only the target of a row has a coefficient other than 0, so one number per row is stored. The
-coefficients of label smoothing are the same in every row. Only two arrays are as large as the logits, the exponentials
-and the gradient; with label smoothing there are three. With a vocabulary of 50,257 such an array is larger than a small
-model. This takes 0.29 of the time.
+coefficients of label smoothing are the same in every row. Only two arrays are as large as the logits: the exponentials
+and the gradient. With label smoothing there are three. With a vocabulary of 50,257, such an array is larger than a
+small model. The twin takes 0.29 of the time of the textbook function.
 """
 
 import numpy as np
@@ -13,12 +13,12 @@ from minitransformer.fast.digests import twin_of
 from minitransformer.layers.softmax import finite_max
 
 
-@twin_of(textbook.cross_entropy, "486093f7f4a3")
+@twin_of(textbook.cross_entropy, "c9257b241b0d")
 def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
     """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
 
-    Saved for backward, with P positions: e (P, V) = exp(x − m), its sum total (P,), for p = e / total, the index
-    arrays at_target (P,) of the targets' entries, kept (P,), own (P,), and smoothing (V,) or None.
+    Saved for backward, with P positions: e (P, V) = exp(x − m), its row sums total (P,), so that p = e / total, the
+    indices at_target (P,) of the targets' entries, kept (P,), own (P,), and smoothing (V,) or None.
     """
     textbook.check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction)
     shape, V = logits.shape, logits.shape[-1]

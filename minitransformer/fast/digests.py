@@ -7,7 +7,7 @@ Comments, docstrings, formatting and annotations do not matter.
 
 When a function is called for the first time, its digest is computed again. If it differs, somebody has edited the
 textbook. Then the textbook function runs instead of the twin, and one warning names it. If there are no source files,
-as in an installation of compiled files alone, the textbook counts as not edited.
+as in an installation of compiled files only, the textbook is considered unedited.
 """
 
 import ast
@@ -41,12 +41,12 @@ def twin_of(function, digest: str, imitates=()):
 
 @cache
 def is_edited(function) -> bool:
-    """Return True if the source of a textbook function differs from the verified one. Warn the first time."""
+    """Return True if the source of a textbook function differs from the verified one. Warn once per function."""
     edited = function in VERIFIED and digest_of(function) not in (None, VERIFIED[function][0])
     if edited:
         warnings.warn(
             f"{function.__name__} in {function.__module__}, or a function that it uses, has been edited: "
-            "the edited code runs, without its faster twin",
+            "the edited code runs instead of its faster twin",
             EditedTextbook,
             stacklevel=2,
         )
@@ -70,7 +70,7 @@ def digest_of(function) -> str | None:
 
 @cache
 def source_of(module: str) -> dict:
-    """Return the statements at the top level of a module, by the names that they bind. {} without a source file.
+    """Return the top-level statements of a module by the names that they bind, or {} without a source file.
 
     The result is {name: [(text of a statement, {(module, name) of each object of this package that it uses})]}. The
     list of a name contains all statements that bind it, for example an import and a later definition.
@@ -93,7 +93,7 @@ def source_of(module: str) -> dict:
 
 
 def bound(statement) -> set:
-    """Return the names that a statement binds, or to whose attributes or items it assigns, also in `if` or `try`."""
+    """Return the names that a statement binds, or whose attributes or items it sets, also within `if` or `try`."""
     if isinstance(statement, DEFINITIONS):
         return {statement.name}
     names = set()
@@ -111,7 +111,7 @@ def bound(statement) -> set:
 
 
 class WithoutTypes(ast.NodeTransformer):
-    """Removes docstrings and annotations from a syntax tree."""
+    """A transformer that removes docstrings and annotations from a syntax tree."""
 
     def generic_visit(self, node):
         if isinstance(node, DEFINITIONS) and ast.get_docstring(node, clean=False) is not None:

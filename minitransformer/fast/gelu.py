@@ -1,6 +1,6 @@
 """GELU in blocks that stay in the cache (see elementwise.py). In float32, Φ is computed with a fitted polynomial.
 
-Together they take 0.32 of the time for 1.5 million entries.
+The two changes together reduce the time for 1.5 million entries to 0.32.
 """
 
 import math
@@ -14,9 +14,9 @@ from minitransformer.layers import activations as textbook
 
 @twin_of(textbook.gelu, "b0bb5e4f6f9c")
 def gelu(x, *, approximate="none"):
-    """Return x Φ(x), with the normal distribution function Φ ("none") or GPT-2's approximation of it ("tanh").
+    """Return x Φ(x). Φ is the normal distribution function ("none") or GPT-2's approximation of it ("tanh").
 
-    Saved for backward: the derivative, slope (...).
+    Saved for backward: the derivative slope (...).
     """
     textbook.check_arguments(x, approximate)
     y, slope = elementwise(exact if approximate == "none" else approximated, x)
@@ -72,7 +72,7 @@ def fast_normal(x):
 
 
 def approximated(x):
-    """Return x Φ with the tanh approximation of Φ, and its derivative, computed while x² and Φ are in the cache."""
+    """Return x Φ with the tanh approximation of Φ, and its derivative."""
     a, c = 0.044715, math.sqrt(2 / math.pi)
     with np.errstate(over="ignore"):
         square = x * x

@@ -1,9 +1,9 @@
 """Attention with the heads divided into groups, which are computed in threads.
 
-Heads are independent of each other. Let the key–value heads be divided into groups g, each with its query heads:
+Heads are independent of each other. Divide the key–value heads, with their query heads, into groups g:
 
     y_g = attention(q_g, k_g, v_g)                  (1)
-    y = y_1, y_2, … side by side                    (2)
+    y = y_1, y_2, … concatenated                    (2)
 
 Backward. An entry of q, k or v affects only the y of its own group, so the gradients are concatenated as y is:
 
@@ -19,7 +19,9 @@ from minitransformer.system.cores import side_by_side, threads
 
 
 def in_head_groups(q, k, v, *, attention, mask, groups=None, **options):
-    """Return attention(q, k, v, mask=mask, **options), computed in groups of heads (default: one for each thread).
+    """Return attention(q, k, v, mask=mask, **options), computed in groups of heads.
+
+    `groups` is the number of groups (default: one per thread).
 
     Saved for backward: the arrays that `attention` saves for each group.
     """

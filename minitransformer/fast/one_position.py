@@ -1,4 +1,4 @@
-"""The blocks for one new position, without calling the layers. Decoding takes this path for each token.
+"""The blocks for one new position, without calls of the layers. Decoding uses this function for each token.
 
 The product of one row with a matrix takes as long as reading the matrix. In a small model this is less than the time to
 call the layers, each of which looks up its twin, checks its arguments, and creates a backward pass that is never
@@ -27,21 +27,21 @@ from minitransformer.layers.rms_norm import RMSNorm
 from minitransformer.module import ENGINE_DTYPES, faster
 
 
-@twin_of(textbook.through_blocks, "f44899937d42", imitates=(TransformerBlock, Rotary))
+@twin_of(textbook.through_blocks, "d17456760727", imitates=(TransformerBlock, Rotary))
 def through_blocks(blocks, x, *, mask, positions, cache):
-    """Apply the blocks, one after another, to x (..., T, C). If `cache` is a KeyValueCache, it is extended."""
+    """Apply the blocks in order to x (..., T, C). The keys and values are appended to `cache`, if given."""
     alone = cache is not None and x.shape[-2] == 1 and {x.dtype} in ENGINE_DTYPES and mask.all()
     for i, block in enumerate(blocks):
         layer_cache = None if cache is None else cache.layers[i]
-        if alone and is_what_it_looks(block, x.dtype):
+        if alone and is_standard(block, x.dtype):
             x = straight_through(block, rows(x), x.shape[:-2], positions, layer_cache).reshape(x.shape)
         else:
             x = block(x, mask=mask, positions=positions, cache=layer_cache)[0]
     return x
 
 
-def is_what_it_looks(block, dtype) -> bool:
-    """Return True if a block consists of the standard classes, with weights of this dtype and without hooks."""
+def is_standard(block, dtype) -> bool:
+    """Return True if a block consists of standard classes, has weights of this dtype, and has no hooks."""
     attention, feed_forward = block.attention, block.feed_forward
     if type(attention) is not MultiHeadAttention or type(feed_forward) not in (FeedForward, GatedFeedForward):
         return False

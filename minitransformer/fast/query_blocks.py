@@ -1,8 +1,8 @@
-"""Attention of a few queries at a time, which skips keys that the mask forbids for all of them.
+"""Attention in blocks of queries. Keys that the mask forbids for a whole block are skipped.
 
-Queries are independent of each other. Let them be divided into blocks b. Let f_b be the first key to which a query of
-the block may attend, and l_b − 1 the last one. All keys outside f_b … l_b − 1 have the weight 0. Therefore, with the
-part of the mask for these queries and keys,
+Queries are independent of each other. Divide them into blocks b. Let f_b be the first key to which a query of the block
+may attend, and l_b − 1 the last one. All keys outside f_b … l_b − 1 have the weight 0. Therefore, with the part of the
+mask for these queries and keys,
 
     y_b = attention(q_b, k[f_b : l_b], v[f_b : l_b])            (1)
     y = y_1 above y_2 above …                       (2)
@@ -61,7 +61,7 @@ def in_query_blocks(q, k, v, *, attention, mask=None, queries=None, **options):
 def keys_seen(mask):
     """Return the slice from the first to the last key that a mask (..., Tk) allows for any query.
 
-    If it allows none, return the slice of the first key.
+    If the mask allows no key, the slice contains only the first key.
     """
     seen = np.flatnonzero(mask.any(axis=tuple(range(mask.ndim - 1))))
     return slice(seen[0], seen[-1] + 1) if seen.size else slice(0, 1)

@@ -1,9 +1,9 @@
-"""Top-p without a sort of the whole vocabulary.
+"""Top-p sampling without sorting the whole vocabulary.
 
-Only the likeliest tokens can be kept, so only these are sorted. First all tokens are tried that are at least a quarter
-as likely as the likeliest token, then a sixteenth, and so on, until their sum reaches top_p. The kept probabilities are
-bit-identical to those of a complete sort. For 50,257 tokens, a complete sort takes a fifth of the time of everything
-else in a token of GPT-2. This function takes 0.06 of the time of the sort.
+Only the likeliest tokens can be kept, so only these are sorted. The candidates are first all tokens that are at least a
+quarter as likely as the likeliest token, then a sixteenth, and so on, until their sum reaches top_p. The kept
+probabilities are bit-identical to those of a complete sort. For 50,257 tokens, a complete sort adds a fifth to the time
+per token of GPT-2. This function takes 0.06 of the time of the sort.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from minitransformer import generation as textbook
 from minitransformer.fast.digests import twin_of
 
 LARGE = 1024  # tokens; with a smaller vocabulary, sorting several rows together is faster
-ROUNDING = 1e-9  # by how much the sum must exceed top_p, so that no order of addition rounds it to less
+ROUNDING = 1e-9  # excess of the sum over top_p, so that rounding in another order of addition cannot fall below it
 TRIES = 12  # each with a quarter of the previous threshold
 
 
@@ -32,9 +32,9 @@ def keep_top_p(p, top_p):
 
 
 def reaching(row, total):
-    """Return the increasing indices of the largest entries of row (V,), with a sum of at least `total`.
+    """Return the indices, in increasing order, of all entries of row (V,) above a threshold.
 
-    These are all entries above a threshold. If no threshold gives the sum, the indices of all entries are returned.
+    The threshold is low enough that the entries sum to at least `total`. If no threshold is, all indices are returned.
     """
     border = row.max()
     for _ in range(TRIES):

@@ -1,4 +1,4 @@
-"""Softmax in place, which computes the largest entry of each row only if it is needed.
+"""Softmax in place. The largest entry of each row is computed only if it is needed.
 
 In short rows, finding the largest entry m takes longer than everything else. Therefore m = 0 is tried first. It is
 sufficient if no exponential overflows and no row of exponentials vanishes. The softmax of attention over 64 keys is
@@ -32,7 +32,7 @@ def softmax(x, *, axis=-1):
 
 
 def exponentials(x, axis):
-    """Return e of (1) and its sum along `axis`, which has length 1 in the sum. A row of −∞ gives zeros and 1."""
+    """Return e of (1) and its sum along `axis`, kept with length 1. A row of −∞ gives zeros and 1."""
     if x.size and x.dtype != np.float16 and x.max() < 60:
         e = np.exp(x)
         total = axis_sum(e, axis)
@@ -46,6 +46,8 @@ def exponentials(x, axis):
 
 
 def axis_sum(x, axis):
-    """Return the sum along an axis as a product with ones, because NumPy sums short rows one at a time."""
+    """Return the sum along an axis, kept with length 1.
+
+    The sum is a product with ones, because NumPy sums short rows one at a time."""
     x = x.swapaxes(axis, -1)
     return (x @ np.ones((x.shape[-1], 1), x.dtype)).swapaxes(axis, -1)

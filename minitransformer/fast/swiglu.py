@@ -1,7 +1,7 @@
 """SwiGLU's product in blocks (see elementwise.py), which saves only its two inputs.
 
-Backward computes silu(g) and its slope again. Saving silu(g) and σ took a quarter more memory in the training step of a
-Llama, and no less time, because these arrays must then be written and read.
+Backward computes silu(g) and its slope again. Saving silu(g) and σ instead would take a quarter more memory in a
+training step of Llama. It would not save time, because these arrays would be written and read.
 """
 
 import numpy as np

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from minitransformer.interop.tokenizer_json import from_tokenizer_json, to_tokenizer_json
 from minitransformer.system.archive import ArchiveError, errors_name, read_bounded
+from minitransformer.system.files import write_json
 from minitransformer.system.values import brief, dictionary
 from minitransformer.text import BPETokenizer, ByteTokenizer, NoTokenizer
 from minitransformer.text.gpt2_files import parse_merge, token_bytes
-from minitransformer.text.tokenizer import read_json, write_json
+from minitransformer.text.tokenizer import read_json
 
 TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, TEMPLATE_FILE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 GPT2_FILES, ADDED_TOKENS_FILE = ("vocab.json", "merges.txt"), "added_tokens.json"

@@ -12,12 +12,12 @@ from minitransformer.module import Array, Backward, require_floating
 
 
 def relu(x: Array) -> tuple[Array, Backward[Array]]:
-    """Return x where x > 0, else 0 (Nair and Hinton, 2010): y, of x's shape.
+    """Return x where x > 0, and 0 elsewhere (Nair and Hinton, 2010).
 
         y = 0 where x ≤ 0, else x                       (1)
 
-    In this form NaN stays NaN, so that a broken model does not look healthy. Raises TypeError for an x that is not
-    floating-point. Saved for backward: off (...), True where x ≤ 0, one byte an entry.
+    y has x's shape. In this form NaN stays NaN, so that a broken model does not look healthy. Raises TypeError if x is
+    not floating-point. Saved for backward: off (...), True where x ≤ 0, one byte per entry.
     """
     require_floating("relu", x=x)
     off = x.real <= 0
@@ -38,13 +38,13 @@ def relu(x: Array) -> tuple[Array, Backward[Array]]:
 
 
 def silu(x: Array) -> tuple[Array, Backward[Array]]:
-    """Return x times its logistic function σ, of x's shape: SiLU (Hendrycks and Gimpel, 2016), or swish.
+    """Return SiLU, also called swish: x times the logistic function σ of x (Hendrycks and Gimpel, 2016).
 
         σ = 1 / (1 + exp(−x)) = (1 + tanh(x/2)) / 2     (3)
         y = x · σ                                       (4)
 
-    The form with tanh cannot overflow, but loses digits if σ is tiny compared with 1. Raises TypeError for an
-    x that is not floating-point. Saved for backward: x (...), σ (...).
+    y has x's shape. The form with tanh cannot overflow, but loses digits if σ is much smaller than 1. Raises TypeError
+    if x is not floating-point. Saved for backward: x (...), σ (...).
     """
     require_floating("silu", x=x)
     sigma = 0.5 * (1 + np.tanh(0.5 * x))  # (3)
@@ -66,10 +66,10 @@ def silu(x: Array) -> tuple[Array, Backward[Array]]:
 def gelu(x: Array, *, approximate: str = "none") -> tuple[Array, Backward[Array]]:
     """Return x times the normal distribution function at x (Hendrycks and Gimpel, 2016).
 
-    "none" computes the exact function, "tanh" the approximation that GPT-2 was trained with.
-    The two differ by at most 5e-4, so a model works with either of them, and a check with a loose tolerance cannot
-    distinguish their backward passes. Raises TypeError for an x that is not floating-point, and ValueError for another
-    value of `approximate`.
+    If `approximate` is "none", the function is exact. If it is "tanh", the function is the approximation that GPT-2 was
+    trained with. The two differ by at most 5e-4, so a model works with either of them, and a check with a loose
+    tolerance cannot distinguish their backward passes. Raises TypeError if x is not floating-point, and ValueError for
+    another value of `approximate`.
     """
     check_arguments(x, approximate)
     return gelu_exact(x) if approximate == "none" else gelu_tanh(x)

@@ -44,15 +44,15 @@ def attention(
 ) -> tuple[Array, Backward[Arrays]]:
     """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
 
-    For each head separately, with a scale s = 1/√D unless given:
+    For each head separately, with s = `scale`, by default 1/√D:
 
         scores  = (s q) kᵀ                              (1)
         masked  = scores where mask, else −∞            (2)
         weights = softmax(masked)   (over the keys)     (3)
         y       = used v                                (4)
 
-    where used are the weights, or the result of `on_weights`, a differentiable function of them, such as dropout or a
-    hook.
+    where `used` are the weights, or the result of `on_weights` if it is given. `on_weights` is a differentiable
+    function of the weights, such as dropout or a hook.
 
     Why 1/√D. Let the entries of a query and a key be independent, of mean 0 and variance 1. Then each product q_d k_d
     has mean 0 and, with E for the mean, variance E q_d² · E k_d² = 1, and variances of independent terms add: q kᵀ =
@@ -123,27 +123,29 @@ def check_arguments(q, k, v, mask):
         raise ValueError(f"attention: q {q.shape}, k {k.shape}, v {v.shape} must be (..., heads, positions, channels)")
     if q.shape[-1] != k.shape[-1] or k.shape[:-1] != v.shape[:-1] or q.shape[:-3] != k.shape[:-3]:
         raise ValueError(
-            f"attention: q {q.shape}, k {k.shape}, v {v.shape} do not fit: q and k must share channels, "
-            "k and v heads and positions, and all three their leading axes"
+            f"attention: q {q.shape}, k {k.shape}, v {v.shape} are inconsistent: q and k must have the same "
+            "channels, k and v the same heads and positions, and all three the same leading axes"
         )
     if not k.shape[-2]:
-        raise ValueError(f"attention: there are no keys to attend to, k is {k.shape}")
+        raise ValueError(f"attention: k must have at least one position, not shape {k.shape}")
     if not q.shape[-3] or not k.shape[-3]:
-        raise ValueError(
-            f"attention: there must be at least one query head and one key-value head, and q is {q.shape}, k {k.shape}"
-        )
+        raise ValueError(f"attention: q and k must have at least one head each, not shapes {q.shape} and {k.shape}")
     if q.shape[-3] % k.shape[-3]:
-        raise ValueError(f"attention: {q.shape[-3]} query heads are not a multiple of {k.shape[-3]} key-value heads")
+        raise ValueError(
+            f"attention: the query heads must be a multiple of the {k.shape[-3]} key-value heads, not {q.shape[-3]}"
+        )
     if mask is not None:
         check_mask(mask, (*q.shape[:-1], k.shape[-2]))
 
 
 def check_mask(mask, shape):
-    """Raise TypeError unless the mask is boolean, ValueError unless it broadcasts to `shape`."""
+    """Raise TypeError if the mask is not boolean, and ValueError if it does not broadcast to `shape`."""
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
         kind = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
         raise TypeError(f"attention: the mask must be boolean (True = may attend), not {kind}")
     try:
         np.broadcast_to(mask, shape)
     except ValueError:
-        raise ValueError(f"attention: mask {mask.shape} does not broadcast to the scores' {shape}") from None
+        raise ValueError(
+            f"attention: the mask must broadcast to the scores' shape {shape}, not have shape {mask.shape}"
+        ) from None

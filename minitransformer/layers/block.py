@@ -51,9 +51,9 @@ class TransformerBlock(Module):
         dtype: DTypeLike = np.float32,
     ):
         if norm not in NORMS:
-            raise ValueError(f"unknown norm {norm!r}; known are {', '.join(NORMS)}")
+            raise ValueError(f"unknown norm {norm!r}; choose from {', '.join(NORMS)}")
         if feed_forward not in FEED_FORWARDS:
-            raise ValueError(f"unknown feed_forward {feed_forward!r}; known are {', '.join(FEED_FORWARDS)}")
+            raise ValueError(f"unknown feed_forward {feed_forward!r}; choose from {', '.join(FEED_FORWARDS)}")
         rng = rng if rng is not None else np.random.default_rng(0)
         options: dict[str, Any] = {"bias": bias, "std": std, "residual_std": residual_std, "rng": rng, "dtype": dtype}
         self.norm1 = NORMS[norm](d_model, eps, dtype)
@@ -78,7 +78,7 @@ class TransformerBlock(Module):
         rng: np.random.Generator | None = None,
         cache: "LayerCache | None" = None,
     ) -> tuple[Array, Backward[Array]]:
-        """Map x (..., T, C) to the same shape; the options are those of MultiHeadAttention.
+        """Map x (..., T, C) to the same shape. The options are those of MultiHeadAttention.
 
         Each of two residual steps computes its output from a normalized copy of the stream (x plus all outputs added so
         far), and adds it to the stream:
@@ -99,8 +99,9 @@ class TransformerBlock(Module):
         y = r + f_kept  # (2)
 
         def backward(dy):
-            """Each step is a sum of a direct path and a path through the layer, so the gradient is as well, in reverse
-            order, where fᵀ(dy) stands for f's backward:
+            """Each step is the sum of a direct path and a path through the layer, and so is its gradient.
+
+            The steps are taken in reverse order. With fᵀ(dy) for f's backward:
 
                 dr = dy + norm2ᵀ(feed_forwardᵀ(dy))             (3)
                 dx = dr + norm1ᵀ(attentionᵀ(dr))                (4)

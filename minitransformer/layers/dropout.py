@@ -17,8 +17,8 @@ def dropout(x: Array, *, keep: NDArray[np.bool_], p: float) -> tuple[Array, Back
 
     The division keeps the expectation of y equal to x, so no factor is needed when dropout is off.
 
-    Raises TypeError for an x that is not floating-point, ValueError unless 0 ≤ p < 1 and keep is a boolean array of x's
-    shape. Saved for backward: keep (...), one byte an entry.
+    Raises TypeError if x is not floating-point, and ValueError unless 0 ≤ p < 1 and `keep` is a boolean array of x's
+    shape. Saved for backward: keep (...), one byte per entry.
     """
     check_arguments(x, keep, p)
     scale = 1 / (1 - float(p))
@@ -41,7 +41,9 @@ def check_arguments(x, keep, p):
     require_floating("dropout", x=x)
     check_probability(p)
     if keep.shape != x.shape or keep.dtype != np.bool_:
-        raise ValueError(f"dropout: keep {keep.dtype} {keep.shape} must be boolean, of x's shape {x.shape}")
+        raise ValueError(
+            f"dropout: keep must be boolean and have x's shape {x.shape}, not {keep.dtype} and {keep.shape}"
+        )
 
 
 def check_probability(p):
@@ -50,14 +52,14 @@ def check_probability(p):
 
 
 class Dropout(Module):
-    """Dropout. The mask is drawn from the generator passed to the call. Without a generator, it is the identity."""
+    """Dropout, with a mask drawn from the generator that the caller passes. Without a generator, it is the identity."""
 
     def __init__(self, p: float):
         check_probability(p)
         self.p = p
 
     def forward(self, x: Array, *, rng: np.random.Generator | None = None) -> tuple[Array, Backward[Array]]:
-        """Drop entries of x at random if `rng`, a numpy Generator, is given; otherwise return x."""
+        """Drop entries of x at random if `rng`, a numpy Generator, is given. Otherwise return x."""
         if rng is not None and not isinstance(rng, np.random.Generator):
             raise TypeError(f"rng must be a numpy Generator, such as np.random.default_rng(0), not {rng!r}")
         if not self.p or rng is None:

@@ -19,10 +19,10 @@ def embedding(ids: Array, weight: Array) -> tuple[Array, Backward[Array]]:
 
         y_p = W[id_p]                                   (1)
 
-    This is the linear map of a one-hot vector, 1 at the id and 0 elsewhere: y = onehot(id) W, without its zeros.
+    This equals the linear map y = onehot(id) W of a one-hot vector, which is 1 at the id and 0 elsewhere.
 
-    Raises TypeError for ids that are not integers or a weight that is not floating-point, and ValueError for ids
-    outside 0 … V−1. Saved for backward: ids (...).
+    Raises TypeError if the ids are not integers or the weight is not floating-point, and ValueError if an id is outside
+    0 … V−1. Saved for backward: ids (...).
     """
     check_arguments(ids, weight)
     V, C = weight.shape
@@ -56,14 +56,14 @@ def check_arguments(ids, weight):
 
 
 def check_ids(ids, vocab_size):
-    """Raise TypeError unless ids is an integer array, ValueError unless every id is in 0 … vocab_size − 1."""
+    """Raise TypeError if `ids` is not an integer array, and ValueError if an id is outside 0 … vocab_size − 1."""
     if not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iu":
         kind = f"dtype {ids.dtype}" if isinstance(ids, np.ndarray) else type(ids).__name__
         raise TypeError(f"ids must be an array of integers, not {kind}")
     if ids.size and (ids.min() < 0 or ids.max() >= vocab_size):
         where = tuple(int(i) for i in np.argwhere((ids < 0) | (ids >= vocab_size))[0])
         raise ValueError(
-            f"id {ids[where]} at position {where} is out of range: the vocabulary has 0 … {vocab_size - 1}"
+            f"ids must be from 0 to {vocab_size - 1}, the vocabulary, not {ids[where]} (at position {where})"
         )
 
 
@@ -74,7 +74,7 @@ def unembedding(x: Array, weight: Array) -> tuple[Array, Backward[Arrays]]:
 
         y = x Wᵀ                                        (3)
 
-    Raises TypeError for an array that is not floating-point, ValueError if the last axis of x is not C.
+    Raises TypeError if an array is not floating-point, and ValueError if the last axis of x is not C.
     Saved for backward: x (..., C), weight (V, C).
     """
     check_width(x, weight)
@@ -99,11 +99,13 @@ def check_width(x, weight):
     require_floating("unembedding", x=x, weight=weight)
     width = weight.shape[1]
     if x.ndim == 0 or x.shape[-1] != width:
-        raise ValueError(f"unembedding: x {x.shape} must end in {width}, the columns of weight {weight.shape}")
+        raise ValueError(
+            f"unembedding: the last axis of x {x.shape} must be {width}, the columns of weight {weight.shape}"
+        )
 
 
 class Embedding(Module):
-    """A learned table (V, C), drawn from N(0, std²). Learned positions use it with the ids 0, 1, 2, …"""
+    """A learned table (V, C), initially drawn from N(0, std²). It also stores learned positions, with ids 0, 1, 2, …"""
 
     def __init__(
         self,
@@ -123,7 +125,7 @@ class Embedding(Module):
 
 
 class Unembedding(Module):
-    """Logits (..., V) of x (..., C). `weight` is a Parameter (V, C), which is the embedding's own if they are tied."""
+    """Map x (..., C) to logits (..., V). `weight` (V, C) is the Parameter of the embedding if the two are tied."""
 
     def __init__(self, weight: Parameter):
         self.weight = weight

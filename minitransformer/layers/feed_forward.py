@@ -1,7 +1,7 @@
 """Feed-forward layers: the same function at each position, independently of all others.
 
-The gated layer has three matrices instead of two. With F = 8/3 C they have as many entries together as those of the
-plain layer with F = 4 C.
+The gated layer has three matrices instead of two. With F = 8/3 C, the three have as many entries as the two matrices of
+the plain layer with F = 4 C.
 """
 
 from functools import partial
@@ -33,7 +33,7 @@ class FeedForward(Module):
         dtype: DTypeLike = np.float32,
     ):
         if activation not in ACTIVATIONS:
-            raise ValueError(f"unknown activation {activation!r}; known are {', '.join(ACTIVATIONS)}")
+            raise ValueError(f"unknown activation {activation!r}; choose from {', '.join(ACTIVATIONS)}")
         rng = rng if rng is not None else np.random.default_rng(0)
         self.up = Linear(d_model, d_ff, bias, std=std, rng=rng, dtype=dtype)
         self.down = Linear(d_ff, d_model, bias, std=std if residual_std is None else residual_std, rng=rng, dtype=dtype)
@@ -75,8 +75,8 @@ def swiglu(g: Array, u: Array) -> tuple[Array, Backward[Arrays]]:
         a = silu(g)                                     (7)
         p = a · u                                       (8)
 
-    Raises TypeError for an array that is not floating-point, ValueError if the shapes differ. Saved for backward:
-    a (...), u (...), and the arrays that silu saves.
+    Raises TypeError if an array is not floating-point, and ValueError if the shapes differ. Saved for backward: a
+    (...), u (...), and the arrays that silu saves.
     """
     check_arguments(g, u)
     a, silu_backward = silu(g)  # (7)

@@ -73,10 +73,10 @@ def check_arguments(x, gamma, beta):
     require_floating("layer_norm", x=x, gamma=gamma, beta=beta)
     if x.ndim == 0 or gamma.shape != x.shape[-1:] or beta.shape != x.shape[-1:]:
         raise ValueError(
-            f"layer_norm: gamma {gamma.shape} and beta {beta.shape} must be one number for each feature of x {x.shape}"
+            f"layer_norm: gamma {gamma.shape} and beta {beta.shape} must have one entry per feature of x {x.shape}"
         )
     if not x.shape[-1]:
-        raise ValueError(f"layer_norm: x {x.shape} has no features to normalize over")
+        raise ValueError(f"layer_norm: x must have at least one feature, not shape {x.shape}")
 
 
 class LayerNorm(Module):

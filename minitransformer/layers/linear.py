@@ -14,7 +14,7 @@ from minitransformer.module import Array, Arrays, Backward, Module, Parameter, a
 def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Backward[Arrays]]:
     """Map x (..., I) to y (..., O), with weight (I, O) and bias (O,) or None.
 
-    For each position separately. The weight is stored (in, out), so that the map reads from left to right:
+    Each position is mapped separately. The weight is stored as (in, out), so that the map reads from left to right:
 
         y = x W + b                                     (1)
 
@@ -65,13 +65,15 @@ def check_arguments(x, weight, bias):
     require_floating("linear", x=x, weight=weight, bias=bias)
     features_in, features_out = weight.shape
     if x.ndim == 0 or x.shape[-1] != features_in:
-        raise ValueError(f"linear: x {x.shape} must end in {features_in}, the rows of weight {weight.shape}")
+        raise ValueError(
+            f"linear: the last axis of x {x.shape} must be {features_in}, the rows of weight {weight.shape}"
+        )
     if bias is not None and bias.shape != (features_out,):
-        raise ValueError(f"linear: bias {bias.shape} must be ({features_out},), the columns of weight {weight.shape}")
+        raise ValueError(f"linear: bias must have shape ({features_out},) for weight {weight.shape}, not {bias.shape}")
 
 
 class Linear(Module):
-    """A linear map with a learned weight (I, O), drawn from N(0, std²), and a bias (O,), initially zero, or none."""
+    """A linear map with a weight (I, O), drawn from N(0, std²), and optionally a bias (O,), initially zero."""
 
     def __init__(
         self,

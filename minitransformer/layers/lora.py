@@ -1,16 +1,15 @@
-"""Low-rank adapters: a frozen linear map plus a learned correction of low rank (LoRA; Hu et al.,
-2021).
+"""Low-rank adapters (LoRA; Hu et al., 2021): a frozen linear map plus a learned correction of low rank.
 
 An adapted layer gives x W + b + y, in which W and b are frozen by fine-tuning, and y = s · x A B is
 the correction. A (I, R) and B (R, O) have R (I + O) entries, which are learned instead of I · O. R is the rank. The
 setting α gives the scale s = α / R, with the intention that a learning rate found for one R also suits another.
 
-Only the product A B counts: A M and M⁻¹ B, for any invertible M (R, R), are the same layer. Hence the two gradients
-are tied, Aᵀ dA = dB Bᵀ, both being s · hᵀ dy Bᵀ with h = x A.
+Only the product A B matters: for any invertible M (R, R), A M and M⁻¹ B define the same layer. Hence the two gradients
+are related by Aᵀ dA = dB Bᵀ. Both sides equal s · hᵀ dy Bᵀ with h = x A.
 
-B is initialized to zero and A is not: then y = 0, and training starts from exactly the given model. A check at these
-values would compare zeros, because dA = 0 and dx = 0 there whatever (4) and (5) say. If A were zero as well, dB would
-also be zero, and neither would ever change.
+B is initialized to zero and A is not, so y = 0, and training starts from exactly the given model. A check at these
+values would compare zeros, because with B = 0 any form of (4) and (5) gives dA = 0 and dx = 0. If A were zero as well,
+dB would also be zero, and neither would ever change.
 """
 
 import difflib
@@ -65,23 +64,23 @@ def check_arguments(x, a, b):
     require_floating("low_rank", x=x, a=a, b=b)
     features_in, rank = a.shape
     if x.ndim == 0 or x.shape[-1] != features_in:
-        raise ValueError(f"low_rank: x {x.shape} must end in {features_in}, the rows of a {a.shape}")
+        raise ValueError(f"low_rank: the last axis of x {x.shape} must be {features_in}, the rows of a {a.shape}")
     if b.shape[0] != rank:
         raise ValueError(f"low_rank: the rows of b {b.shape} must be {rank}, the columns of a {a.shape}")
 
 
 class LowRankLinear(Module):
-    """A Linear with adapters a (I, R), drawn from N(0, 1/I), and b (R, O), which starts at zero.
+    """A Linear with adapters a (I, R), initially drawn from N(0, 1/I), and b (R, O), initially zero.
 
     It shares the weight (I, O) and the bias of the Linear. The correction is multiplied by `alpha` / `rank`. Raises
-    ValueError for a rank that is not from 1 to min(I, O).
+    ValueError if the rank is not from 1 to min(I, O).
     """
 
     def __init__(self, layer: Linear, rank: int, alpha: float, *, rng: np.random.Generator | None = None):
         d_in, d_out = layer.weight.data.shape
         if not 1 <= rank <= min(d_in, d_out):
             raise ValueError(
-                f"LoRA: the rank must be from 1 to {min(d_in, d_out)} for a {d_in} × {d_out} map, not {rank}"
+                f"LoRA: the rank must be from 1 to {min(d_in, d_out)} for a {d_in} × {d_out} layer, not {rank}"
             )
         rng = rng if rng is not None else np.random.default_rng(0)
         dtype = layer.weight.data.dtype
@@ -111,7 +110,7 @@ class LowRankLinear(Module):
 
 
 def add_adapters(model: Module, patterns, rank: int, alpha: float, *, rng=None) -> list[str]:
-    """Replace every Linear of the model whose dotted name matches a pattern by a LowRankLinear.
+    """Replace every Linear whose dotted name matches a pattern with a LowRankLinear.
 
     In a pattern, such as "*.attention.w_q", * matches anything. Returns the names of the adapted layers. Raises
     ValueError, without changing the model, if no Linear matches a pattern or if the rank is out of range.
@@ -121,8 +120,8 @@ def add_adapters(model: Module, patterns, rank: int, alpha: float, *, rng=None) 
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in linears):
             near = difflib.get_close_matches(pattern, linears, n=1, cutoff=0.0)
-            hint = f"; the nearest is {near[0]!r}" if near else ""
-            raise ValueError(f"LoRA: no linear map is named {pattern!r}{hint}")
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"LoRA: no linear layer matches {pattern!r}{hint}")
     adapted = [name for name in linears if any(fnmatchcase(name, pattern) for pattern in patterns)]
     layers = [LowRankLinear(linears[name][0], rank, alpha, rng=rng) for name in adapted]
     for name, layer in zip(adapted, layers, strict=True):
@@ -131,7 +130,7 @@ def add_adapters(model: Module, patterns, rank: int, alpha: float, *, rng=None) 
 
 
 def merge_adapters(model: Module) -> None:
-    """Replace every LowRankLinear of the model with a Linear into whose weight the adapters are merged."""
+    """Replace every LowRankLinear of the model with a Linear that has the merged weight."""
     for _, layer, put in slots(model, LowRankLinear):
         layer.weight.data = layer.merged_weight()
         put(unadapted(layer, layer.weight))
@@ -157,7 +156,7 @@ def unmerged_parameters(model: Module) -> dict:
 
 
 def slots(model: Module, kind: type):
-    """Return (dotted name, module, put) for every module of exactly this class below the model.
+    """Return (dotted name, module, put) for every submodule whose class is exactly `kind`.
 
     put(other) replaces the module with another one, in the attribute or the list that contains it.
     """

@@ -1,10 +1,10 @@
-"""Multi-head self-attention (Vaswani et al., 2017): several attentions side by side, each in separate channels.
+"""Multi-head self-attention (Vaswani et al., 2017): several attentions in parallel, each with its own channels.
 
 W_q and W_k decide which positions a head reads, W_v and W_o which directions it copies from there (Elhage et al.,
 2021).
 
 The layer is invariant to the bias of W_k, which shifts all scores of a query by the same amount, unless rotary
-positions turn it by a different angle at each key. The gradient of this bias is zero up to rounding, so a purely
+positions rotate it by a different angle at each key. The gradient of this bias is zero up to rounding, so a purely
 relative comparison would report an error.
 """
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class MultiHeadAttention(Module):
-    """Self-attention with H query heads and K key–value heads (K = H unless given) of D = d_head channels each.
+    """Self-attention with H = `n_heads` query heads and K = `n_kv_heads` key–value heads of D = `d_head` channels each.
 
-    d_head is C / H unless given. `rotary` is a Rotary module, or None for a model that adds its positions to x.
-    `std` and `residual_std` are the deviations of the initial weights: of W_q, W_k and W_v, and of W_o.
-    Raises ValueError if H does not divide C, or K does not divide H.
+    By default K is H, and D is C / H. `rotary` is a Rotary module, or None for a model that adds its positions to x.
+    `std` is the standard deviation of the initial W_q, W_k and W_v, and `residual_std` that of W_o. Raises ValueError
+    if H does not divide C, or K does not divide H.
 
     Hooks: `q` and `k` (..., heads, T, D), after the rotation if there is one, and `v`; `weights` (..., H, T, Tk) after
     the softmax; `heads` (..., H, T, D), the output of each head before W_o.
@@ -52,11 +52,11 @@ class MultiHeadAttention(Module):
     ):
         n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
         if min(n_heads, n_kv_heads) < 1:
-            raise ValueError(f"there must be at least 1 head, not {min(n_heads, n_kv_heads)}")
+            raise ValueError(f"the number of heads must be at least 1, not {min(n_heads, n_kv_heads)}")
         if d_head is None and d_model % n_heads:
-            raise ValueError(f"{n_heads} heads do not divide the width of {d_model}; give d_head, or another number")
+            raise ValueError(f"n_heads must divide the width of {d_model} unless d_head is given, not be {n_heads}")
         if n_heads % n_kv_heads:
-            raise ValueError(f"{n_kv_heads} key-value heads do not divide the {n_heads} query heads")
+            raise ValueError(f"n_kv_heads must divide the {n_heads} query heads, not be {n_kv_heads}")
         rng = rng if rng is not None else np.random.default_rng(0)
         residual_std = std if residual_std is None else residual_std
         self.d_head = d_model // n_heads if d_head is None else d_head
@@ -90,9 +90,10 @@ class MultiHeadAttention(Module):
 
         A bias is added to each product if the layer has biases. `split` makes heads of D features each, H for q and K
         for k and v, and `merge` is its inverse. Both only rearrange entries, so each is the backward of the other.
-        Rotary positions, if any, turn q and k between (1) and (2), by the `positions` (T,). By default these count from
-        0, or from the end of the cache. `rng` turns dropout of the weights on. `cache` is the key–value cache of one
-        layer. Its keys and values of earlier positions precede those of x and are constants in backward.
+        Rotary positions, if any, rotate q and k between (1) and (2) according to `positions` (T,). By default these
+        count from 0, or from the end of the cache. If `rng` is given, dropout is applied to the weights. `cache` is the
+        key–value cache of one layer. Its keys and values of earlier positions precede those of x and are constants in
+        backward.
         """
         T = x.shape[-2]
         start = 0 if cache is None else cache.length

@@ -2,9 +2,9 @@
 position of each token.
 
 **Learned** positions (GPT-2) are an embedding of the numbers 0, 1, 2, …, added to that of the tokens: see embedding.py.
-**Sinusoidal** positions are a fixed table, added in the same place. **Rotary** positions turn queries and keys instead.
-A score then depends only on the difference of two angles (for queries, keys and scores see attention.py, which may be
-read first). The values do not change.
+**Sinusoidal** positions are a fixed table, added in the same place. **Rotary** positions rotate queries and keys
+instead, and leave the values unchanged. A score then depends only on the difference of two angles. (attention.py, which
+may be read first, defines queries, keys, values and scores.)
 """
 
 import math
@@ -63,7 +63,7 @@ def sinusoidal_positions(T: int, C: int) -> NDArray[np.float64]:
 
 
 def sinusoidal_rows(positions, C: int):
-    """Return the rows (T, C) of positions (T,) in that table, float64. Raises ValueError for an odd C.
+    """Return the rows (T, C) of `positions` (T,) in the sinusoidal table, float64. Raises ValueError for an odd C.
 
     With the C channels in pairs, and ω_i of (1):
 
@@ -73,26 +73,29 @@ def sinusoidal_rows(positions, C: int):
     gradient is needed.
     """
     if C % 2:
-        raise ValueError(f"sinusoidal positions need an even number of channels, not {C}")
+        raise ValueError(f"sinusoidal positions require an even number of channels, not {C}")
     angles = np.asarray(positions)[:, None] * frequencies(C)
     return joined(np.sin(angles), np.cos(angles), "interleaved")  # (6) (T, C)
 
 
 def check_scaling(scaling):
-    """Raise TypeError or ValueError unless the scaling is None or one that `frequencies` supports."""
+    """Raise TypeError or ValueError if `frequencies` does not support this scaling."""
     if scaling is None:
         return
     if not isinstance(scaling, dict):
         raise TypeError(f"rope_scaling must be a dictionary, not {scaling!r}")
     kind = scaling.get("rope_type")
     if kind not in SCALINGS:
-        raise ValueError(f"rope_scaling has rope_type {kind!r}; known are {', '.join(SCALINGS)}")
+        raise ValueError(f"rope_scaling: unknown rope_type {kind!r}; choose from {', '.join(SCALINGS)}")
     for name in SCALINGS[kind]:
         if name not in scaling:
-            raise ValueError(f"rope_scaling of type {kind!r} lacks {name!r}")
+            raise ValueError(
+                f"rope_scaling of type {kind!r} must have the key {name!r}, but has only {', '.join(scaling)}"
+            )
         positive(f"rope_scaling: {name}", scaling[name])
     if kind == "llama3" and scaling["low_freq_factor"] >= scaling["high_freq_factor"]:
-        raise ValueError("rope_scaling: low_freq_factor must be less than high_freq_factor")
+        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+        raise ValueError(f"rope_scaling: low_freq_factor must be less than high_freq_factor, not {low} and {high}")
 
 
 def rotary(
@@ -103,12 +106,12 @@ def rotary(
     layout: str = "half",
     scaling: dict[str, Any] | None = None,
 ) -> tuple[Array, Backward[Array]]:
-    """Turn each pair of channels of x (..., T, D) by the angle t ω of its position t (Su et al., 2021).
+    """Rotate each pair of channels of x (..., T, D) by the angle t ω of its position t (Su et al., 2021).
 
-    `positions` (T,) contains the position of each row. It may have any integers. ω is that of (1) for D channels. See
-    `frequencies` for `scaling`. Returns y, of x's shape. Saved for backward: the arrays that `turned` saves. Raises
-    TypeError for an x that is not floating-point. Raises ValueError for fewer than two axes, an odd D, an unknown
-    layout, an unknown scaling, or positions that are not one for each row.
+    `positions` (T,) are any integers, one for each row. ω is given by (1) for D channels. For `scaling`, see
+    `frequencies`. Returns y, of x's shape. Saved for backward: the arrays that `turned` saves. Raises TypeError if x is
+    not floating-point. Raises ValueError for fewer than two axes, an odd D, an unknown layout or scaling, or a wrong
+    number of positions.
     """
     check_arguments(x, positions, layout, scaling)
     cos, sin = cos_and_sin(positions, x.shape[-1], base, scaling, x.real.dtype)
@@ -122,9 +125,9 @@ def cos_and_sin(positions, D, base, scaling, dtype):
 
 
 def turned(x, *, cos, sin, layout):
-    """Turn each pair of channels (a, b) of x (..., T, D) by angles of cosine and sine (T, D/2). Returns y (..., T, D).
+    """Rotate each pair of channels (a, b) of x (..., T, D) by the angle with these cosines and sines (T, D/2).
 
-    The angle of pair i at position t is t ω_i:
+    Returns y (..., T, D). The angle of pair i at position t is t ω_i:
 
         a′ = a · cos − b · sin                          (7)
         b′ = b · cos + a · sin                          (8)
@@ -192,16 +195,16 @@ def check_arguments(x, positions, layout, scaling):
         raise ValueError(f"rotary: x {x.shape} must be (..., positions, channels)")
     T, D = x.shape[-2:]
     if D % 2:
-        raise ValueError(f"rotary positions need an even number of channels per head, not {D}")
+        raise ValueError(f"rotary positions require an even number of channels per head, not {D}")
     if np.shape(positions) != (T,):
-        raise ValueError(f"rotary: positions {np.shape(positions)} must be one for each of the {T} rows of x {x.shape}")
+        raise ValueError(f"rotary: positions must have shape ({T},) for x {x.shape}, not {np.shape(positions)}")
     if layout not in LAYOUTS:
-        raise ValueError(f"unknown rotary layout {layout!r}; known are {', '.join(LAYOUTS)}")
+        raise ValueError(f"unknown rotary layout {layout!r}; choose from {', '.join(LAYOUTS)}")
     check_scaling(scaling)
 
 
 def fixed_rows(positions, *, channels, dtype):
-    """Return the rows y (T, C) of positions (T,) in the table of (6), and a backward that returns no gradient.
+    """Return the rows y (T, C) of positions (T,) in table (6), and a backward that returns no gradient.
 
     Saved for backward: nothing.
     """
@@ -225,7 +228,7 @@ class SinusoidalPositions(Module):
 
 
 class Rotary(Module):
-    """Rotary positions with a fixed base, layout and scaling; it has no parameters."""
+    """Rotary positions with a fixed base, layout and scaling, without parameters."""
 
     def __init__(self, base: float = 10000.0, layout: str = "half", scaling: dict[str, Any] | None = None):
         self.base, self.layout, self.scaling = base, layout, scaling

@@ -21,7 +21,7 @@ from minitransformer.module import is_plain, plain
 
 
 def checkpointed(module, x, *, rng=None, **options):
-    """Call a module that maps x to one array, and save only x for backward. Returns (y, backward).
+    """Call a module that maps x to one array, saving only x for backward. Returns (y, backward).
 
     A hook inside the module runs twice, in (1) and in (2).
     """

@@ -61,9 +61,9 @@ def rms_norm(x: Array, gamma: Array, *, eps: float = 1e-5) -> tuple[Array, Backw
 def check_arguments(x, gamma):
     require_floating("rms_norm", x=x, gamma=gamma)
     if x.ndim == 0 or gamma.shape != x.shape[-1:]:
-        raise ValueError(f"rms_norm: gamma {gamma.shape} must be one number for each feature of x {x.shape}")
+        raise ValueError(f"rms_norm: gamma {gamma.shape} must have one entry per feature of x {x.shape}")
     if not x.shape[-1]:
-        raise ValueError(f"rms_norm: x {x.shape} has no features to normalize over")
+        raise ValueError(f"rms_norm: x must have at least one feature, not shape {x.shape}")
 
 
 class RMSNorm(Module):

@@ -11,9 +11,9 @@ from minitransformer.module import Array, Backward, Module, apply, require_float
 
 
 def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
-    """Turn x into weights y, of x's shape, that are not negative and sum to 1 along `axis`; a row of −∞ gives zeros.
+    """Return weights y, of x's shape, that are not negative and sum to 1 along `axis`, an integer.
 
-    Along the axis, one integer, with m the largest entry:
+    Along the axis, with m the largest entry:
 
         e = exp(x − m)                                  (1)
         y = e / Σ e                                     (2)
@@ -52,9 +52,9 @@ def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
 
 
 def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
-    """Return the logarithm z of softmax(x) along `axis`, of x's shape; a row of −∞ gives −∞.
+    """Return the logarithm z of softmax(x) along `axis`. It has x's shape, and a row of −∞ gives −∞.
 
-    Taken together, log and softmax need no division and lose no digits where the softmax underflows:
+    Computed together, log and softmax require no division and lose no digits where the softmax underflows:
 
         z = x − m − log Σ exp(x − m)                    (4)
 

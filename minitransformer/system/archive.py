@@ -36,7 +36,7 @@ class ArchiveError(ValueError):
 
 @contextlib.contextmanager
 def errors_name(path):
-    """Convert an exception about the contents of a file, within the block, to an ArchiveError that names the file."""
+    """Convert exceptions that the contents of a file cause in a `with` block to an ArchiveError that names the file."""
     try:
         yield
     except ArchiveError:  # already names its file
@@ -48,21 +48,23 @@ def errors_name(path):
 
 
 def save_archive(path, arrays: dict, description: dict) -> None:
-    """Write arrays, as {name: array}, and a JSON-serializable description to `path`, atomically.
+    """Write an archive to `path` atomically.
 
-    Raises OSError, which names the file, if it cannot be written, and ValueError if the description is too long to be
-    read again. The previous file is then unchanged.
+    `arrays` is a dictionary {name: array}. `description` must be JSON-serializable. Raises OSError if the file cannot
+    be written, and ValueError if the description is too long. In both cases the previous file is unchanged.
     """
     path = Path(path)
     text = json.dumps({"format": FORMAT, "version": VERSION, **description}).encode()
     if len(text) > LONGEST_DESCRIPTION:
-        raise ValueError(f"{path}: its description would have {len(text):,} bytes, beyond {LONGEST_DESCRIPTION:,}")
+        raise ValueError(
+            f"{path}: its description has {len(text):,} bytes; at most {LONGEST_DESCRIPTION:,} are allowed"
+        )
     members = {"description": np.frombuffer(text, np.uint8), **arrays}
     write_atomically(path, partial(write_members, members=members))
 
 
 def write_members(file, members: dict) -> None:
-    """Write an npz file as np.savez does. After an exception, including Ctrl-C, the file stays incomplete."""
+    """Write an npz file as np.savez does. After an exception, including Ctrl-C, the file is left incomplete."""
     archive = ZipWriter(file, "w")
     for name, array in members.items():
         with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -71,21 +73,25 @@ def write_members(file, members: dict) -> None:
 
 
 class ZipWriter(zipfile.ZipFile):
-    """A zip file that is not closed after Ctrl-C in the middle of a member, because that would raise another error."""
+    """A zip file that is not closed when it is deleted.
+
+    After Ctrl-C in the middle of a member, closing it would raise another error.
+    """
 
     def __del__(self):
         pass
 
 
 def read_bounded(path) -> bytes:
-    """Return the bytes of a configuration file. Raises OSError if it cannot be read, ArchiveError if it is too long.
+    """Return the bytes of a configuration file, which has at most LONGEST_DESCRIPTION bytes.
 
-    The limit protects against links to endless devices in an untrusted folder.
+    The limit protects against links to endless devices in an untrusted folder. Raises OSError if the file cannot be
+    read, and ArchiveError if it is longer.
     """
     with open(path, "rb") as file:
         content = file.read(LONGEST_DESCRIPTION + 1)
     if len(content) > LONGEST_DESCRIPTION:
-        raise ArchiveError(f"{path}: is longer than the limit of {LONGEST_DESCRIPTION:,} bytes for such a file")
+        raise ArchiveError(f"{path}: has more than {LONGEST_DESCRIPTION:,} bytes, the limit for a configuration file")
     return content
 
 
@@ -97,7 +103,7 @@ def open_archive(path):
     """
     with open(path, "rb") as file:
         if not zipfile.is_zipfile(file):
-            raise ArchiveError(f"{path}: not a model or checkpoint of minitransformer, or a truncated one")
+            raise ArchiveError(f"{path}: not a model or checkpoint of minitransformer, or truncated")
         yield Archive(path, file)
 
 
@@ -129,22 +135,27 @@ class Archive:
         self.description = self.read_description()
 
     def read_description(self) -> dict:
-        """Read the description and remove it from the members. Raises ArchiveError if its format is not ours."""
+        """Read the description and remove it from the members.
+
+        Raises ArchiveError if the format or its version is unknown.
+        """
         description = None
         if self.members:
             size = self.members["description"].file_size
             if size > LONGEST_DESCRIPTION:
-                raise ArchiveError(f"{self.path}: its description has {size:,} bytes, beyond {LONGEST_DESCRIPTION:,}")
+                raise ArchiveError(
+                    f"{self.path}: its description has {size:,} bytes; at most {LONGEST_DESCRIPTION:,} are allowed"
+                )
             text = self.read(["description"])["description"].tobytes()
             with self.damage("its description"):
                 description = json.loads(text.decode())
             del self.members["description"]
         if not isinstance(description, dict) or description.get("format") != FORMAT:
-            raise ArchiveError(f"{self.path}: an archive, but not one of minitransformer")
+            raise ArchiveError(f"{self.path}: a zip archive, but not a model or checkpoint of minitransformer")
         if description.get("version") != VERSION:
             raise ArchiveError(
-                f"{self.path}: written in version {description.get('version')} of the format; this program reads "
-                f"version {VERSION}"
+                f"{self.path}: has version {description.get('version')} of the format; this program reads only version "
+                f"{VERSION}"
             )
         return description
 
@@ -153,23 +164,26 @@ class Archive:
         return {name.removeprefix(prefix): name for name in self.members if name.startswith(prefix)}
 
     def header(self, name: str) -> Header:
-        """Return the Header of an array. Raises ArchiveError if it does not agree with the length of the member."""
+        """Return the Header of an array.
+
+        Raises ArchiveError if the header does not match the length of the member.
+        """
         entry = self.members[name]
         with self.damage(name), self.zip.open(entry) as member:
             if np.lib.format.read_magic(member) != (1, 0):
-                raise ValueError("its header is not that of an array of numbers")
+                raise ValueError("its header does not describe an array of numbers")
             shape, _, dtype = np.lib.format.read_array_header_1_0(member, LONGEST_HEADER)
             if dtype.kind not in "biufc" or min(shape, default=0) < 0:
-                raise ValueError("its header is not that of an array of numbers")
+                raise ValueError("its header does not describe an array of numbers")
             if member.tell() + math.prod(shape) * dtype.itemsize != entry.file_size:
-                raise ValueError(f"{dtype} {shape} does not fit its {entry.file_size:,} bytes")
+                raise ValueError(f"its header, {dtype} {shape}, does not match its {entry.file_size:,} bytes")
         return Header(dtype, shape)
 
     def read(self, names) -> dict:
         """Return {name: array} for these names.
 
-        Each member is read to its end, so that its checksum is verified. The checksum covers the header too, in which a
-        wrong bit can describe a smaller array that looks right.
+        Each member is read to its end, so that its checksum is verified. The checksum also covers the header. Without
+        it, a wrong bit in the header could go unnoticed, because the header may describe a smaller valid array.
         """
         claimed = sum(self.members[name].file_size for name in names)
         if claimed > MOST_INFLATION * self.size:
@@ -192,7 +206,7 @@ class Archive:
         try:
             yield
         except MemoryError:
-            raise MemoryError(f"{self.path}: there is not enough memory for {what}") from None
+            raise MemoryError(f"{self.path}: not enough memory for {what}") from None
         except Exception as error:
             reason = f"{what}: {str(error) or type(error).__name__}"
             raise ArchiveError(f"{self.path}: damaged, or not an archive of minitransformer ({reason})") from None

@@ -6,17 +6,17 @@
 The module is run with `python -m` as a server, and calls serve(answers). The server imports its modules once and runs
 no foreign code itself. For each request it forks a child in a new session. At the end of the request it kills the
 child's process group and all descendants of the child. On Linux these include processes that called `setsid`, because
-the server adopts them (PR_SET_CHILD_SUBREAPER). A request also ends if the server finds MOST processes of it, and
-Python code can fork only MOST times, which each process counts before it forks. Without `fork`, as on Windows, a server
-answers one request itself and is then replaced.
+the server adopts them (PR_SET_CHILD_SUBREAPER). A request may have MOST processes. The server counts them and ends the
+request if there are more. In addition, Python code can call fork only MOST times. Without `fork`, as on Windows, a
+server answers one request itself and is then replaced.
 
 `answers(request)` is a generator. Each answer replaces the previous one, so a verdict can precede its explanation. A
-Note names the part of the work that comes next. Each line from a child begins with a random word that belongs to its
-request; any other line is ignored. Output that the code prints is discarded unless it is captured.
+generator may also yield a Note, which names the next part of the work. Each line from a child begins with a random word
+that identifies its request. Other lines are ignored. The output of the code is discarded unless it is captured.
 
 The limits contain accidents, such as an endless loop, an array that is too large, `sys.exit`, a crash, or a process
-left behind. They are no sandbox, because the code runs with the user's rights. It can read and write the user's files
-and use the network.
+that does not end. They are not a sandbox, because the code runs with the user's rights. It can read and write the
+user's files and use the network.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 
 
 class Ended(ChildProcessError):  # noqa: N818
-    """A request ended before its last answer; the message says why. `answer` is the latest answer, or None."""
+    """A request ended before its last answer. The message is the reason. `answer` is the latest answer, or None."""
 
     def __init__(self, reason, answer=None):
         super().__init__(reason)
@@ -62,7 +62,7 @@ class Ended(ChildProcessError):  # noqa: N818
 
 
 class Note(str):
-    """The part of the work that comes next, such as "in the code at module level". It ends the message of Ended."""
+    """The next part of the work, such as "in the code at module level". The message of Ended contains it."""
 
     __slots__ = ()
 
@@ -81,10 +81,10 @@ class Bounded:
         self.end()
 
     def ask(self, request, seconds: float, more: float = GRACE):
-        """Return the last answer to a request.
+        """Send a request and return its last answer.
 
         The first answer must arrive within `seconds`, and the last one within `more` seconds after the first. Raises
-        Ended, with the latest answer so far, if the time is exceeded or the code ends its process.
+        Ended, which has the latest answer, if the time is exceeded or the code ends its process.
         """
         word, answer, note, is_done, allowed = secrets.token_hex(16), None, "", False, seconds
         asked = {"word": word, "request": request, "seconds": seconds + more}
@@ -116,7 +116,7 @@ class Bounded:
         return answer
 
     def begin(self):
-        """Start a server and wait until it is ready. Raises Ended if it is not."""
+        """Start a server and wait until it is ready. Raises Ended if it is not ready within START seconds."""
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
         word = secrets.token_hex(16)
@@ -178,7 +178,7 @@ def how_it_ended(status):
 
 
 def serve(answers) -> None:
-    """Answer requests from standard input until it ends: the main program of a server."""
+    """Run a server: answer requests from standard input until the input ends."""
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)  # the caller ends this process by closing its input
@@ -202,7 +202,10 @@ def send(pipe, word, kind, value=None):
 
 
 def answer_all(answers, asked, pipe):
-    """Send each answer to a request. A copy of this process that the code has forked sends none, but exits."""
+    """Send each answer to a request.
+
+    If the code forks this process, the copy exits without sending an answer.
+    """
     me = os.getpid()
     for value in answers(asked["request"]):
         if os.getpid() != me:
@@ -212,7 +215,7 @@ def answer_all(answers, asked, pipe):
 
 
 def in_a_child(answers, asked, requests, out):
-    """Answer a request in a child, then kill its processes. Return how it ended."""
+    """Answer a request in a child, then kill its processes. Return the reason for its end, such as its exit status."""
     child = os.fork()
     if child == 0:
         be_the_child(answers, asked, out)
@@ -285,9 +288,9 @@ def control(option, value):
 
 
 def limit_forks():
-    """Let this process and its children together fork at most MOST times. A further fork waits for the end.
+    """Allow this process and its children at most MOST forks in total. A further fork blocks.
 
-    On Linux, each child is killed when its parent ends, so that none outlives a server that is killed.
+    On Linux, each child is killed when its parent ends, so that no child outlives a server that is killed.
     """
     left, filled = os.pipe()
     os.write(filled, bytes(MOST))

@@ -8,8 +8,8 @@ threadpoolctl there is only one thread.
 **Processes** each have their own lock. The matrix library reads its number of threads from the environment when NumPy
 is imported, so the variables are set before a process is started, and restored afterwards. A process is started by
 `spawn`, not `fork`, because a fork would inherit the number of threads, and locks that the parent's threads hold. A
-program that starts such processes needs the usual guard, `if __name__ == "__main__":`, unless they are replicas, which
-do not run the program.
+program that starts such processes needs the usual guard, `if __name__ == "__main__":`. Replicas do not need it, because
+they do not run the program.
 """
 
 import contextlib
@@ -52,9 +52,10 @@ def pool_of(process: int) -> ThreadPoolExecutor:
 
 
 def threads() -> int:
-    """Return the number of threads that may compute at the same time: as many as the matrix library may use now.
+    """Return the number of threads that may compute at the same time.
 
-    So OPENBLAS_NUM_THREADS limits all computations. Within `side_by_side` the number is 1.
+    This is the number of threads that the matrix library may use, so OPENBLAS_NUM_THREADS limits all computations.
+    Within `side_by_side` the number is 1.
     """
     if matrix_library() is None:
         return 1
@@ -93,7 +94,7 @@ def side_by_side(function, jobs) -> list:
 
 
 def decoding(ids):
-    """Yield each of the ids of a generated text. After the first id, limit the matrix library to one thread.
+    """Yield the ids of a generated text, and limit the matrix library to one thread after the first id.
 
     The first id requires large products over the whole prompt, in which several threads save time. Every other id
     requires hundreds of products of one row. On a busy machine, threads would wait for each other at each of them.
@@ -128,7 +129,7 @@ def one_thread_each():
 
 
 def ending(status: int, advice: str) -> str:
-    """Describe the end of a process from its exit status. `advice` is added if it was ended by SIGKILL."""
+    """Describe the end of a process with this exit status. `advice` is added after SIGKILL."""
     if status >= 0:
         return f"ended with status {status}"
     name = signal.Signals(-status).name

@@ -1,8 +1,9 @@
 """Optional packages.
 
 All commands run with NumPy and SciPy alone. Without matplotlib they draw no pictures, and without threadpoolctl they
-train in one process. Ranks, a cluster and other people's models need an extra, and so do options and functions that
-only draw. Without it they raise MissingExtra, which a command prints in one line.
+train in one process. Some features require an optional package: training on several machines, reading pretrained models
+of others, and options and functions that only draw. Without the package they raise MissingExtra, which a command prints
+in one line.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Files that are written atomically, also by several processes at once, and keep their mode.
+"""Write files atomically, also from several processes at once, and keep their mode.
 
 A file is written to a temporary file in the same folder, under an unpredictable name, then flushed to the disk and
 renamed. A crash or a full disk at any moment leaves the previous file unchanged. If several processes write one file at
@@ -57,7 +57,7 @@ def write_json(path, data) -> None:
 
 
 def status(path) -> os.stat_result | None:
-    """Return os.stat of `path`, or None if there is no file.
+    """Return os.stat(path), or None if the file does not exist.
 
     Raises OSError for a link that the system does not follow, such as a link of another user in /tmp.
     """
@@ -108,7 +108,7 @@ def naming(path, what="cannot write", end=""):
 
 
 def require_file_path(path) -> None:
-    """Raise OSError if `path` is a folder or a device, or its folder does not exist. Called before work begins."""
+    """Raise OSError if no file can be written to `path`: it is a folder or a device, or its folder does not exist."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder, not a file to write")

@@ -1,8 +1,8 @@
 """Folders in which one run at a time works.
 
 A run locks its folder. The lock belongs to the operating system and ends with the process, even after kill -9. Spawned
-processes, such as replicas, do not inherit it. Where a folder cannot be locked, as on Windows, nothing keeps two runs
-apart.
+processes, such as replicas, do not inherit it. If a folder cannot be locked, as on Windows, two runs can work in it at
+the same time.
 """
 
 import contextlib
@@ -20,10 +20,11 @@ _held = ContextVar("held", default=frozenset())  # the paths of the folders that
 
 @contextlib.contextmanager
 def at_work_in(folder):
-    """Lock a folder against other runs within the block, and create it if necessary. Do nothing if it is None.
+    """Lock a folder against other runs within a `with` block, and create it if necessary.
 
-    First, the temporary files of processes that were killed are removed. At the end, a folder that was created here and
-    is still empty is removed. Blocks for the same folder may be nested in one thread.
+    If `folder` is None, nothing is locked. First, the temporary files of processes that were killed are removed. At the
+    end, a folder that was created here and is still empty is removed. Blocks for the same folder may be nested in one
+    thread.
 
     Raises BlockingIOError if another run works in the folder, and OSError, which names the folder, if files cannot be
     written there. If the file system has no locks, a warning is given.
@@ -48,7 +49,7 @@ def at_work_in(folder):
 
 @contextlib.contextmanager
 def locked(folder: Path):
-    """Create a folder, lock it within the block, and remove left-over files. Raises as at_work_in does."""
+    """Create a folder, lock it within a `with` block, and remove left-over temporary files."""
     with contextlib.ExitStack() as stack:
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(folder))
@@ -67,11 +68,11 @@ def lock_folder(descriptor: int, folder: Path) -> None:
     try:
         is_ours = lock(descriptor)
     except OSError as error:
-        nobody = "nothing keeps another run from writing there at the same time"
+        nobody = "another run could write there at the same time"
         warnings.warn(f"{folder}: its file system has no locks ({error.strerror}): {nobody}", stacklevel=7)
         return
     if not is_ours:
-        busy = "another run is at work here; wait for its end, or choose another folder"
+        busy = "another run uses this folder; wait until it ends, or choose another folder"
         raise BlockingIOError(errno.EWOULDBLOCK, busy, str(folder))
     sweep_up(folder)
 

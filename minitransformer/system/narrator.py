@@ -1,4 +1,4 @@
-"""Progress on standard error: lines of text, and below them a bar during long work. Only a terminal shows the bar."""
+"""Report progress on standard error: lines of text, and a bar during long work. Only a terminal shows the bar."""
 
 import shutil
 import sys
@@ -12,7 +12,7 @@ WIDTH = 20  # characters of a bar
 
 
 class Narrator:
-    """Report the progress of a program on standard error, with a bar during long work. `quiet` turns it off."""
+    """Report the progress of a program on standard error. If `quiet` is True, nothing is written."""
 
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
@@ -32,10 +32,10 @@ class Narrator:
 
     @contextmanager
     def progress(self, description: str, unit: str, *, total: int | None = None, done: int = 0, even: bool = True):
-        """Draw a bar within the block, and yield the function progress(done, total, description=…) that updates it.
+        """Draw a bar within a `with` block. Yields the function progress(done, total, description=…), which updates it.
 
-        None means that the total is unknown. The default of `description` is the one given here. If `even` is True, all
-        units take about the same time, so the bar also shows the rate and the remaining time.
+        `total` is None if it is unknown. `description` is the default for progress. If `even` is True, all units take
+        about the same time, so the bar also shows the rate and the remaining time.
         """
         if self.quiet or not sys.stderr.isatty():
             yield lambda done, total, description="": None

@@ -1,7 +1,7 @@
 """The common style of all pictures, and the functions that create and save one. They need matplotlib (extra `app`).
 
-A command that draws pictures in addition to other work first calls can_draw, and skips the pictures if the result is
-False. A function that only draws raises MissingExtra.
+A command that does other work in addition to drawing calls can_draw first and skips the pictures if it returns False. A
+function that only draws raises MissingExtra.
 """
 
 import warnings

@@ -1,13 +1,14 @@
 """The signals that end a program: Ctrl-C, SIGTERM (`kill`, a shutdown), SIGHUP (a closed terminal).
 
-**During the imports,** which take a moment, there is nothing to clean up, so the program exits at once, with one line.
-The handlers must be installed before anything else is imported. Hence this file imports only the standard library.
+**During the imports** there is nothing to clean up, so the program prints one line and exits immediately. The handlers
+must be installed before anything else is imported. Hence this file imports only the standard library.
 
 **While a command runs,** it may have processes to end, temporary files to remove and work to save. SIGTERM and SIGHUP
 then have the effect of Ctrl-C: by default they raise KeyboardInterrupt. A signal that is ignored when the program
 starts, as SIGHUP is under `nohup`, stays ignored.
 
-**A child process** receives the signals too, from the terminal or from a shutdown, and leaves them to its parent.
+**A child process** also receives the signals, from the terminal or from a shutdown. It ignores them, and its parent
+handles them.
 
 The exit status is the one that a shell reports for a process ended by the signal: 128 + the number of the signal.
 """
@@ -28,7 +29,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def leave_when_stopped(program):
-    """Install handlers that print one line with the program's name and exit at once, without cleaning up."""
+    """Install handlers that print one line with the program's name and exit immediately, without cleaning up."""
 
     def leave(signum, frame):
         if sys.stderr is not None:
@@ -46,10 +47,11 @@ def heeded():
 
 @contextlib.contextmanager
 def signals_raise(came):
-    """Raise KeyboardInterrupt within the block at each of the signals. Append SIGTERM and SIGHUP to `came`.
+    """Raise KeyboardInterrupt within a `with` block when one of the signals arrives.
 
-    If a handler for Ctrl-C is installed within the block, SIGTERM and SIGHUP call it instead. Python drops an exception
-    that is raised in a finalizer or in a callback of the garbage collector, so the signal is then sent once more.
+    SIGTERM and SIGHUP are also appended to the list `came`. If a handler for Ctrl-C is installed within the block, they
+    call it instead. Python drops an exception that is raised in a finalizer or in a callback of the garbage collector.
+    The signal is then sent once more.
     """
     report_dropped = sys.unraisablehook
 
@@ -80,9 +82,10 @@ def signals_raise(came):
 
 @contextlib.contextmanager
 def handled(handlers):
-    """Call handlers[signal](signal, frame) within the block for each signal in `handlers`, unless it is ignored.
+    """Install signal handlers within a `with` block, and restore the previous ones at its end.
 
-    Only the main thread receives signals. In another thread, the block has no effect.
+    `handlers` maps signals to functions handler(signal, frame). Ignored signals stay ignored. Only the main thread
+    receives signals. In another thread, the block has no effect.
     """
     before = {}
     try:
@@ -106,11 +109,11 @@ def forget_terminal():
 
 @contextlib.contextmanager
 def birth(*unheard):
-    """Let child processes that are started within the block never receive the signals `unheard`.
+    """Block the signals `unheard` in child processes that are started within a `with` block.
 
-    Signals that arrive within the block are delivered to this process at its end. Otherwise a child whose imports are
-    interrupted, or whose parent is interrupted while it sends the first request, would end with a traceback. On
-    Windows, which has no signal masks, the signals are only delayed.
+    Signals that arrive within the block are delivered to this process at the end of the block. Otherwise a child whose
+    imports are interrupted, or whose parent is interrupted while it sends the first request, would end with a
+    traceback. On Windows, which has no signal masks, the signals are only delayed.
     """
     came = []
     with handled(dict.fromkeys(SIGNALS, lambda signum, frame: came.append(signum))):

@@ -1,13 +1,13 @@
-"""Format rows of cells as lines of text with aligned columns."""
+"""Tables of aligned columns as lines of text."""
 
 from minitransformer.system.printable import printable
 
 
 def table(rows, align: str = "<>", *, indent: int = 2, least=()) -> list[str]:
-    """Return the lines of a table. A column is as wide as its widest cell. Two spaces separate the columns.
+    """Format rows as the lines of a table whose columns are aligned and separated by two spaces.
 
-    rows     rows of equally many cells, converted by str and escaped; column names are a row too
-    align    "<" (left) or ">" (right) for each column; the last one holds for all further columns
+    rows     rows with the same number of cells, which may include a row of column names
+    align    "<" (left) or ">" (right) for each column; the last one applies to all further columns
     indent   spaces before each line
     least    minimum width of each column, which aligns lines that are printed one at a time
 

@@ -1,4 +1,4 @@
-"""The output of commands, their errors in one line, and their exit status once all output is written."""
+"""The output of commands, their errors in one line, and their exit status."""
 
 import argparse
 import contextlib
@@ -33,11 +33,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def written_out(answer, say_failure):
-    """Call answer(), which returns an exit status, and return it once all output is written.
+    """Call answer(), write all output, and return the exit status that answer() returned.
 
     If answer() raises an exception, or the output cannot be written because the disk is full or a pipe is closed, the
-    error is passed to say_failure, which returns the status. (The interpreter's own exit would otherwise try to write
-    again, and end with a message and status 120.)
+    error is passed to say_failure, which returns the status. (Otherwise the interpreter would try to write again when
+    it exits, and end with a message and status 120.)
 
     Ctrl-C raises KeyboardInterrupt in answer(), and so do the other signals that end a program (see stopping.py). The
     status of such a signal is returned.
@@ -67,7 +67,7 @@ def show(text="", end="\n"):
 
 
 def show_to_the_letter(text, end="\n"):
-    """Write a text to standard output and flush it. Escape it only on a terminal, since a program may read it."""
+    """Write a text to standard output and flush it. Control characters are escaped only on a terminal."""
     print(to_the_letter(text, sys.stdout), end=end, flush=True)
 
 
@@ -82,7 +82,7 @@ def say_traceback(kind, error, trace):
 
 
 def described(error):
-    """Return the message of an exception in one line. That of an OSError is the file and the reason."""
+    """Return the message of an exception in one line. For an OSError, it consists of the file and the reason."""
     if not isinstance(error, OSError) or not error.strerror:
         return one_line(error)
     subject = error.filename or WITHOUT_A_NAME.get(error.errno)
@@ -96,7 +96,7 @@ def error_in_words(error):
 def make_streams_usable():
     """Open standard streams that the shell has closed, and let all of them encode any character.
 
-    Undecodable bytes of file names are written as they are, and a character that the encoding lacks as "?".
+    Undecodable bytes of file names are written unchanged. A character that the encoding lacks is written as "?".
     """
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:

@@ -1,7 +1,7 @@
 """Settings of the whole process that make training and generation faster: `minitransformer.tune_process()`.
 
-Importing this package changes no settings of the process. The commands, the processes of replicas and the benchmark
-call this function first. Your program can do the same.
+Importing this package does not change settings of the process. The commands, the processes of replicas and the
+benchmark call this function first. Your program can do the same.
 
 **Memory.** A training step allocates and frees the same large arrays repeatedly. By default glibc maps every array
 above a threshold and unmaps it when it is freed. At the next use the kernel must provide zeroed pages again, which took

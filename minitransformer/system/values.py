@@ -32,9 +32,10 @@ IN_WORDS = {"more than 0": "positive", "more than -inf": "a number", "less than 
 
 
 def check_int(name: str, value, **limits) -> int:
-    """Return an integer as an int. `limits` are keywords of LIMITS, such as `minimum=0, maximum=1`.
+    """Return `value` as an int, if it is an integer within the limits.
 
-    Raises TypeError for another type, and ValueError for an integer outside of the limits.
+    `limits` are keywords of LIMITS, such as `minimum=0, maximum=1`. Raises TypeError if `value` is not an integer, and
+    ValueError if it violates a limit.
     """
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, not {brief(value)}")
@@ -43,9 +44,10 @@ def check_int(name: str, value, **limits) -> int:
 
 
 def number(name: str, value, **limits) -> float:
-    """Return a number as a float. `limits` are keywords of LIMITS, such as `minimum=0, below=1`.
+    """Return `value` as a float, if it is a number within the limits.
 
-    Raises TypeError for another type, and ValueError for a number outside of the limits or, with limits, for NaN.
+    `limits` are keywords of LIMITS, such as `minimum=0, below=1`. Raises TypeError if `value` is not a number, and
+    ValueError if it violates a limit. NaN violates every limit.
     """
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, not {brief(value)}")
@@ -53,7 +55,8 @@ def number(name: str, value, **limits) -> float:
         return within(name, float(value), limits)
     except OverflowError:
         raise ValueError(
-            f"{name} must be at most {sys.float_info.max:.2g} in absolute value, the limit of float64"
+            f"{name} must be at most {sys.float_info.max:.2g} in absolute value, the limit of float64, not "
+            f"{brief(value)}"
         ) from None
 
 
@@ -80,7 +83,7 @@ def true_or_false(name: str, value) -> bool:
 
 
 def text(name: str, value) -> str:
-    return of_type(name, value, str, "a text")
+    return of_type(name, value, str, "a string")
 
 
 def dictionary(name: str, value) -> dict:
@@ -88,17 +91,17 @@ def dictionary(name: str, value) -> dict:
 
 
 def texts(name: str, value):
-    """Return a list or tuple of str, which may be empty. Raises TypeError for another type."""
+    """Return `value` if it is a list or tuple of str, possibly empty. Otherwise raise TypeError."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(entry, str) for entry in value):
-        raise TypeError(f"{name} must be a list of texts, not {brief(value)}")
+        raise TypeError(f"{name} must be a list of strings, not {brief(value)}")
     return value
 
 
 def one_of(name: str, value, *, known) -> str:
-    """Return one of the known names. Raises ValueError for anything else."""
+    """Return `value` if it is one of the `known` names. Otherwise raise ValueError."""
     if not isinstance(value, str) or value not in known:
         where, colon, what = name.rpartition(": ")
-        raise ValueError(f"{where}{colon}unknown {what} {brief(value)}; known are {', '.join(known)}")
+        raise ValueError(f"{where}{colon}unknown {what} {brief(value)}; choose from {', '.join(known)}")
     return value
 
 
@@ -110,7 +113,7 @@ def brief(value) -> str:
 
 
 def setting(default, means: str, check, *, optional: str | None = None, **limits):
-    """Return a dataclass field with a default, a meaning and a check.
+    """Return a dataclass field with a default, a description and a check.
 
     check_fields calls check(name, value, **limits). If `optional` is given, the field may be None, and `optional`
     describes the meaning of None.
@@ -155,7 +158,7 @@ def documented(cls):
 
 
 def kinds(base) -> dict:
-    """Return {kind: class} of the imported subclasses of `base`, and `base` itself, that have a `kind`."""
+    """Return {kind: class} for `base` and all its imported subclasses whose `kind` is not None."""
     classes = [base]
     for cls in classes:  # the list grows during the iteration
         classes += cls.__subclasses__()

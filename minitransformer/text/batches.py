@@ -13,7 +13,7 @@ IGNORE_INDEX = -100  # cross_entropy ignores positions with this target, as in P
 
 
 def random_batch(ids, batch_size, context, rng):
-    """Return (inputs, targets), each (batch_size, context) int64: random windows.
+    """Draw random windows as (inputs, targets), each (batch_size, context) int64.
 
     ids   (N,) of any integer dtype, with N > context
     rng   a numpy Generator; the same state gives the same batch
@@ -25,7 +25,7 @@ def random_batch(ids, batch_size, context, rng):
 
 
 def random_starts(ids, batch_size, context, rng):
-    """Draw the positions (batch_size, 1) at which random windows of context + 1 ids begin. Raises as random_batch."""
+    """Draw the start positions (batch_size, 1) of random windows of context + 1 ids."""
     check_length(ids, context)
     return rng.integers(0, len(ids) - context, size=(batch_size, 1))
 
@@ -38,7 +38,7 @@ def sequential_blocks(ids, context, batch_size):
     ValueError for fewer than two ids.
     """
     if len(ids) < 2:
-        raise ValueError(f"ids has {len(ids)} tokens; at least 2 are needed, one to predict the other from")
+        raise ValueError(f"ids must have at least 2 tokens, not {len(ids)}")
     stride = batch_size * context
     for start in range(0, len(ids) - 1, stride):
         stretch = ids[start : start + stride + 1]
@@ -52,6 +52,6 @@ def sequential_blocks(ids, context, batch_size):
 
 
 def check_length(ids, context, name="the text"):
-    """Raise ValueError unless `ids` has at least context + 1 tokens."""
+    """Raise ValueError if `ids` has fewer than context + 1 tokens."""
     if len(ids) <= context:
-        raise ValueError(f"{name} has {len(ids)} tokens, but a context of {context} needs at least {context + 1}")
+        raise ValueError(f"{name} must have at least {context + 1} tokens for a context of {context}, not {len(ids)}")

@@ -1,7 +1,7 @@
 """Byte-pair encoding: tokens for frequent byte sequences (Sennrich et al., 2016; GPT-2, 2019).
 
-A learned vocabulary consists of the 256 bytes, so that any text can be encoded (see byte.py), and of tokens that merge
-frequent neighbours (see bpe_training.py). To encode a text:
+A learned vocabulary contains the 256 bytes, so that any text can be encoded (see byte.py), and tokens that merge
+frequent pairs of neighbours (see bpe_training.py). To encode a text:
 
 1. Split it into words (see splitting.py), and each word into its bytes.
 2. In each word, find the pair of neighbours whose merge was learned first, and merge it.
@@ -41,15 +41,15 @@ class BPETokenizer(ByteLevelTokenizer):
     tokens           list of bytes; token i has id i
     merges           pairs of bytes, in the order in which they were learned
     splitting        rule that splits a text into words: "gpt2", "llama3" or "smollm2" (see splitting.py)
-    special_tokens   {text: id} of special tokens, such as GPT-2's "<|endoftext|>" between two texts. They are decoded
-                     to their text, but the text is encoded as the special token only if `encode` is called with
-                     allow_special (default: all tokens that are neither a byte nor the result of a merge)
+    special_tokens   {text: id} of special tokens, such as GPT-2's "<|endoftext|>" between two texts (default: all
+                     tokens that are neither a byte nor the result of a merge). `decode` writes their text. `encode`
+                     produces them only with allow_special
     ignore_merges    if True, a word that is itself a token is encoded as this token without merging, as in Llama 3
     bos_id, end_ids, chat_template, token_names   see Tokenizer
 
-    A vocabulary may lack bytes: SmolLM2's lacks those that its training text did not contain. `encode` then raises
-    ValueError for a text with such a byte. The constructor raises ValueError for parts that are inconsistent, and
-    TypeError for a text that is not a str.
+    A vocabulary need not contain all bytes. For example, SmolLM2's lacks the bytes that did not occur in its training
+    text. `encode` raises ValueError for a text with such a byte. The constructor raises ValueError if its arguments are
+    inconsistent, and TypeError if a text is not a str.
     """
 
     kind = "bpe"
@@ -87,7 +87,7 @@ class BPETokenizer(ByteLevelTokenizer):
         ids = ids_of_text(self.tokens, self.special_tokens)
         for token in chain.from_iterable((left, right, left + right) for left, right in self.merges):
             if token not in ids:
-                raise ValueError(f"the token {spell(token)!r} has no id; every merge and both of its parts need one")
+                raise ValueError(f"tokens must contain {spell(token)!r}, which a merge uses")
         ranks = {(ids[a], ids[b]): (rank, ids[a + b]) for rank, (a, b) in enumerate(self.merges)}
         self._word_ids = WordCache(ids, ranks, ignore_merges)
         longest_first = sorted(self.special_tokens, key=len, reverse=True)
@@ -95,14 +95,18 @@ class BPETokenizer(ByteLevelTokenizer):
 
     def _check_options(self):
         if not self.tokens:
-            raise ValueError("tokens is empty; a vocabulary needs at least one token")
+            raise ValueError("tokens must contain at least one token, but it is empty")
         if self.splitting not in EXPRESSIONS:
             raise ValueError(f"splitting must be one of {', '.join(EXPRESSIONS)}, not {self.splitting!r}")
         for i in (*self.special_tokens.values(), *self.end_ids, *(() if self.bos_id is None else (self.bos_id,))):
             if type(i) is not int or not 0 <= i < self.vocab_size:
-                raise ValueError(f"a special token has the id {i!r}; ids are integers from 0 to {self.vocab_size - 1}")
+                raise ValueError(
+                    f"the id of a special token must be an integer from 0 to {self.vocab_size - 1}, not {i!r}"
+                )
         if "" in self.special_tokens or len(set(self.special_tokens.values())) != len(self.special_tokens):
-            raise ValueError("special_tokens has an empty text or an id that occurs twice")
+            raise ValueError(
+                f"special_tokens must have non-empty texts and different ids, not {values.brief(self.special_tokens)}"
+            )
         named = [values.text(f"token_names: {name}", token) for name, token in self.token_names.items()]
         "".join(without_surrogates([*self.special_tokens, *named, self.chat_template or ""]))
 
@@ -153,7 +157,7 @@ class BPETokenizer(ByteLevelTokenizer):
 
         text            a str or, without allow_special, bytes of any kind
         allow_special   encode the texts of special tokens in a str as these tokens. Use it only for trusted text:
-                        whoever can write "<|im_end|>" can end a message and begin another in someone else's name
+                        its author could end a message with "<|im_end|>" and begin another one under a different role
 
         Raises ValueError for a str with a lone surrogate, with its position, and for a byte without a token.
         """
@@ -182,9 +186,9 @@ class BPETokenizer(ByteLevelTokenizer):
         return np.fromiter(ids, np.int64)
 
     def decode(self, ids: ArrayLike, skip_special: bool = False) -> str:
-        """Return the text of `ids`; invalid UTF-8 becomes U+FFFD.
+        """Return the text of `ids`. Invalid UTF-8 becomes U+FFFD.
 
-        skip_special: omit special tokens instead of writing their texts.
+        If `skip_special` is True, special tokens are omitted.
         """
         ids = self.check_ids(ids)
         return super().decode(ids[~np.isin(ids, [*self.special_tokens.values()])] if skip_special else ids)
@@ -210,18 +214,18 @@ class BPETokenizer(ByteLevelTokenizer):
 
 
 def without_merge(tokens, merges):
-    """Return {text: id} for the tokens that are neither a byte nor the result of a merge."""
+    """Return {text: id} of the tokens that are neither a byte nor the result of a merge."""
     made = {left + right for left, right in merges}
     rest = {token: i for i, token in enumerate(tokens) if len(token) != 1 and token not in made}
     return {token.decode("utf-8", "replace"): i for token, i in rest.items()}
 
 
 def ids_of_text(tokens, special_tokens):
-    """Return {token: id} for all tokens that are not special. Raises ValueError if a token occurs twice."""
+    """Return {token: id} of the ordinary tokens. Raises ValueError if a token occurs twice."""
     special = set(special_tokens.values())
     text = [(token, i) for i, token in enumerate(tokens) if i not in special]
     ids = dict(text)
     if len(ids) != len(text):
         twice = Counter(token for token, _ in text).most_common(1)[0][0]
-        raise ValueError(f"the token {spell(twice)!r} occurs twice, so it has two ids")
+        raise ValueError(f"tokens must be different, but {spell(twice)!r} occurs twice")
     return ids

@@ -16,9 +16,9 @@ the same sequence of bytes goes through the same merges wherever it occurs, unle
 A direct implementation recounts every pair for every merge, at a cost of merges × text. This one counts every pair only
 once:
 
-- Equal words are merged alike, so each *different* word is stored once, weighted by its frequency. All words are in
-  one array of symbols, separated by GAP. A linked list (`following`, `preceding`) connects the remaining symbols, so a
-  merge costs the same in a word of any length.
+- Equal words are merged in the same way, so each *different* word is stored once, weighted by its frequency. All words
+  are in one array of symbols, separated by GAP. A linked list (`following`, `preceding`) connects the remaining
+  symbols, so a merge costs the same in a word of any length.
 - `counts[pair]` is always exact. Merging (b, c) to d in "a b c e" removes (a, b) and (c, e), and adds (a, d) and
   (d, e).
 - `positions[pair]` lists all positions where a pair has occurred. A position is not removed when its pair is broken up;
@@ -41,9 +41,9 @@ ENOUGH = 2**23  # bytes in all different words; each byte needs about 50 bytes o
 
 
 def count_words(pieces, splitting):
-    """Return a Counter of the words in `pieces`, which consist of whole words (see splitting.py).
+    """Count the words in `pieces`, each of which consists of whole words (see splitting.py). Return a Counter.
 
-    Counting stops when the different words have ENOUGH bytes together, which bounds the memory. Ordinary text of 100 MB
+    Counting stops when the different words have ENOUGH bytes in total, which bounds the memory. Ordinary text of 100 MB
     stays below the limit. Text that rarely repeats a word reaches the limit, but more of such text would hardly change
     the merges.
     """
@@ -107,7 +107,7 @@ class PairIndex:
             self.positions[pair].append(position)
 
     def most_frequent(self):
-        """Return the most frequent pair, or None if there is none. Of several, return the one with the smallest ids."""
+        """Return the most frequent pair, or None if no pair is left. Ties are resolved by the smallest ids."""
         while self.heap:
             count, pair = self.heap[0]
             if -count == self.counts[pair]:

@@ -30,16 +30,16 @@ from minitransformer.text.tokenizer import Tokenizer, concatenate
 class ByteLevelTokenizer(Tokenizer):
     """A tokenizer in which every token stands for a sequence of bytes.
 
-    A subclass also defines `_bytes_of(ids)`. Bytes to encode are converted to a str in which surrogates stand for
-    invalid UTF-8 (the error handler "surrogateescape", PEP 383), so the same code encodes bytes and text. For this
-    reason, a text that contains surrogates is rejected first.
+    A subclass also defines `_bytes_of(ids)`. To encode bytes, they are first converted to a str in which surrogates
+    represent invalid UTF-8 (the error handler "surrogateescape", PEP 383), so the same code encodes bytes and text. For
+    this reason, a text that contains surrogates is rejected.
     """
 
     def encode(self, text: str | bytes | bytearray) -> NDArray[np.int64]:
-        """Return the ids of `text`, a str or bytes of any kind, as a 1-D int64 array.
+        """Return the ids of `text`, a str or bytes, as a 1-D int64 array.
 
-        Bytes that are valid UTF-8 give the same ids as their text. `decode_bytes` returns the original bytes in any
-        case. Raises ValueError for a str with a lone surrogate, with its position.
+        Bytes that are valid UTF-8 give the same ids as their text. `decode_bytes` always returns the original bytes.
+        Raises ValueError, which gives the position, if a str contains a lone surrogate.
         """
         if isinstance(text, (bytes, bytearray)):
             return concatenate(self._encode_escaped(chunks_of(text.decode("utf-8", "surrogateescape"))))
@@ -57,7 +57,7 @@ class ByteLevelTokenizer(Tokenizer):
         """Return the bytes of ids that have been checked."""
 
     def decode_bytes(self, ids: ArrayLike) -> bytes:
-        """Return the bytes of `ids`, whether or not they are valid UTF-8."""
+        """Return the bytes of `ids`, which need not be valid UTF-8."""
         return self._bytes_of(self.check_ids(ids))
 
     def decode(self, ids: ArrayLike) -> str:
@@ -82,15 +82,15 @@ def without_surrogates(chunks):
             chunk.encode("utf-8")
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"the character {chunk[error.start]!r} at position {start + error.start} is a lone surrogate, "
-                "which has no UTF-8 encoding; text must not contain any"
+                f"the text must not contain lone surrogates, which have no UTF-8 encoding, such as "
+                f"{chunk[error.start]!r} at position {start + error.start}"
             ) from None
         yield chunk
         start += len(chunk)
 
 
 class ByteTokenizer(ByteLevelTokenizer):
-    """One id for each byte of UTF-8: the value of the byte."""
+    """A tokenizer with one id for each byte of UTF-8: the value of the byte."""
 
     kind = "byte"
     vocab_size = 256

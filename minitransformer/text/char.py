@@ -20,8 +20,8 @@ from minitransformer.text.tokenizer import Tokenizer
 class CharTokenizer(Tokenizer):
     """A tokenizer with one id for each character. Id i stands for characters[i].
 
-    characters: the vocabulary, stored as a str in order of code point. Raises ValueError if it is empty or contains a
-    lone surrogate.
+    `characters` is the vocabulary. It is stored as a str in order of code point. Raises ValueError if it is empty or
+    contains a lone surrogate.
     """
 
     kind = "char"
@@ -29,7 +29,7 @@ class CharTokenizer(Tokenizer):
 
     def __init__(self, characters: Iterable[str]):
         if not characters:
-            raise ValueError("characters is empty; a vocabulary needs at least one character")
+            raise ValueError("characters must contain at least one character, but it is empty")
         self.characters = "".join(without_surrogates(sorted(set(characters))))
         self._code_points = code_points(self.characters)
 

@@ -1,4 +1,4 @@
-"""A text as a stream of chunks, so that it need not be in memory as a whole.
+"""A text as a stream of chunks, so that the whole text need not be in memory.
 
 A function that trains a tokenizer or encodes a corpus accepts a str or an iterable of str (for a corpus, one that can
 be iterated several times). Its result does not depend on the division into chunks.
@@ -8,9 +8,9 @@ CHUNK = 2**20  # characters of a str, or bytes of a file, that are processed at 
 
 
 def chunks_of(text):
-    """Yield `text` in chunks: a str in parts of at most CHUNK characters.
+    """Yield `text` in chunks. A str is divided into parts of at most CHUNK characters.
 
-    Chunks of an iterable of str are yielded as they are. Raises TypeError for anything else.
+    The items of an iterable of str are yielded unchanged. Raises TypeError for other types.
     """
     if isinstance(text, str):
         for start in range(0, len(text), CHUNK):
@@ -20,7 +20,7 @@ def chunks_of(text):
         raise TypeError(f"text must be a str or an iterable of str, not {type(text).__name__}")
     for chunk in text:
         if not isinstance(chunk, str):
-            raise TypeError(f"text must be a str or an iterable of str, not of {type(chunk).__name__}")
+            raise TypeError(f"text must be a str or an iterable of str, not an iterable of {type(chunk).__name__}")
         yield chunk
 
 

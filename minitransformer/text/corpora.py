@@ -6,9 +6,8 @@
     corpus.require_context(64)
     inputs, targets = random_batch(corpus.train_ids, 16, 64, rng)
 
-Text files are never in memory as a whole, provided that they contain white space. They are read in chunks, as often as
-needed. Only the ids are kept, in the smallest unsigned dtype for the vocabulary: 100 MB of text become 100 MB of byte
-ids.
+Text files with white space are never held in memory as a whole. They are read in chunks, as often as needed. Only the
+ids are kept, in the smallest unsigned dtype for the vocabulary: 100 MB of text become 100 MB of byte ids.
 """
 
 import codecs
@@ -34,27 +33,28 @@ DEFAULT_CORPUS = f"the Python {platform.python_version()} manual (pydoc_data.top
 
 
 def default_corpus():
-    """Return Python's help topics, English and code that comes with CPython, as a str.
+    """Return the help topics of CPython as a str. They consist of English text and code.
 
     It has about half a million characters: sections of the language reference and of the library reference, in
-    alphabetical order of the topics. Some occur several times, so about a twelfth of the last tenth also occurs before
-    it. The text differs slightly between Python versions; DEFAULT_CORPUS names the version. Raises FileNotFoundError if
-    this Python was built without it.
+    alphabetical order of the topics. Some passages occur several times, so about a twelfth of the last tenth also
+    occurs before it. The text differs slightly between Python versions; DEFAULT_CORPUS names the version. Raises
+    FileNotFoundError if this Python was built without it.
     """
     try:
         from pydoc_data.topics import topics
     except ImportError:
         raise FileNotFoundError(
-            "this Python was built without pydoc_data.topics, the default corpus; give a text file instead"
+            "the default corpus, pydoc_data.topics, is missing in this build of Python; pass a text file instead"
         ) from None
     return "\n".join(topics[name] for name in sorted(topics))
 
 
 class TextFiles:
-    """The concatenated text of UTF-8 files. Iterating yields it in chunks of str.
+    """The concatenated text of UTF-8 files. Iteration yields the text in chunks of str.
 
-    paths: one path or several; "-" is standard input. A source that can be read only once, such as standard input or a
-    pipe, is first copied to a temporary file, because training a tokenizer and encoding read the text several times.
+    `paths` is one path or several. "-" stands for standard input. A source that can be read only once, such as standard
+    input or a pipe, is first copied to a temporary file, because training a tokenizer and encoding read the text
+    several times.
 
     Raises FileNotFoundError, IsADirectoryError or another OSError if a file cannot be read, and ValueError if it is
     empty. While iterating, raises ValueError for a file that is not UTF-8, with the byte and its position.
@@ -63,7 +63,7 @@ class TextFiles:
     def __init__(self, paths):
         paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
         if not paths:
-            raise ValueError("paths is empty; give at least one text file")
+            raise ValueError("paths must contain at least one text file, but it is empty")
         self._sources = []  # pairs (name, the path or a temporary copy)
         for path in paths:
             name = "standard input" if path == "-" else str(path)
@@ -101,7 +101,9 @@ def decode_utf8(file, name):
             text = decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
             byte, position = error.object[error.start], start + error.start
-            raise ValueError(f"{name}: not UTF-8 text: byte 0x{byte:02x} at position {position}") from None
+            raise ValueError(
+                f"{name}: expected UTF-8 text, found the byte 0x{byte:02x} at position {position}"
+            ) from None
         start = file.tell() - len(decoder.getstate()[0])
         if text:
             yield text
@@ -109,7 +111,7 @@ def decode_utf8(file, name):
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text as ids: 1-D arrays of the smallest unsigned dtype for the vocabulary."""
+    """The ids of a text: 1-D arrays of the smallest unsigned dtype for the vocabulary."""
 
     train_ids: np.ndarray
     val_ids: np.ndarray
@@ -117,9 +119,9 @@ class Corpus:
     characters: int
 
     def require_context(self, context):
-        """Raise ValueError unless each split has at least context + 1 tokens.
+        """Raise ValueError if a split has fewer than context + 1 tokens.
 
-        An empty validation split is allowed.
+        The validation split may be empty.
         """
         check_length(self.train_ids, context, f"{self.name}: the training split")
         if len(self.val_ids):
@@ -127,7 +129,7 @@ class Corpus:
 
 
 def tokenize_corpus(text, tokenizer, *, name=None, validation=0.1, progress=None):
-    """Encode `text` into a training and a validation split.
+    """Encode `text` as a training and a validation split.
 
     text         a str, a TextFiles, or another iterable of str that can be iterated several times
     validation   fraction of the characters, at the end of the text, that are used for validation; 0 ≤ validation < 1
@@ -138,7 +140,9 @@ def tokenize_corpus(text, tokenizer, *, name=None, validation=0.1, progress=None
     """
     number("validation", validation, minimum=0, below=1)
     if isinstance(text, Iterator):
-        raise TypeError("text is an iterator, which can be read only once; pass a str, a list of str, or TextFiles")
+        raise TypeError(
+            "text must be a str, a list of str or TextFiles, not an iterator, because it is read several times"
+        )
     total = sum(map(len, chunks_of(text)))
     cut = int(total * (1 - validation))
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)

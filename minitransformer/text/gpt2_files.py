@@ -10,6 +10,7 @@ themselves, and the other 68, in order, as U+0100 and up. A space is written Ġ 
 """
 
 from minitransformer.system.archive import read_bounded
+from minitransformer.system.values import brief
 from minitransformer.text.tokenizer import read_json
 
 PRINTABLE = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
@@ -28,7 +29,9 @@ def unspell(spelled):
     try:
         return bytes(map(CHARACTER_TO_BYTE.__getitem__, spelled))
     except KeyError as error:
-        raise ValueError(f"{spelled!r} is not a token: {error.args[0]!r} is not in GPT-2's alphabet") from None
+        raise ValueError(
+            f"the token {spelled!r} contains {error.args[0]!r}, which is not in GPT-2's alphabet"
+        ) from None
 
 
 def parse_merge(line):
@@ -43,7 +46,7 @@ def parse_merge(line):
 def read_encoder(path):
     """Return the tokens of an encoder.json as a list of bytes, in order of id.
 
-    Raises ValueError, which names the file, unless it is a JSON object whose values are the ids 0 … V − 1.
+    Raises ValueError, which names the file, if it is not a JSON object whose values are the ids 0 … V − 1.
     """
     encoder = read_json(path)
     try:
@@ -56,12 +59,12 @@ def in_order_of_id(vocabulary):
     """Return the keys of {token: id} in order of id. Raises ValueError unless the ids are 0 … V − 1."""
     ids = vocabulary.values()
     if any(type(i) is not int for i in ids) or sorted(ids) != list(range(len(ids))):
-        raise ValueError(f"expected the ids 0 to {len(ids) - 1}, each an integer and each once")
+        raise ValueError(f"the ids must be the integers 0 to {len(ids) - 1}, each of them once, not {brief(list(ids))}")
     return sorted(vocabulary, key=vocabulary.__getitem__)
 
 
 def token_bytes(spelled):
-    """Return the bytes of a token. An added token with other characters than GPT-2's alphabet becomes UTF-8."""
+    """Return the bytes of a token. A token with characters outside GPT-2's alphabet is encoded as UTF-8."""
     in_alphabet = all(character in CHARACTER_TO_BYTE for character in spelled)
     return unspell(spelled) if in_alphabet else spelled.encode("utf-8")
 
@@ -76,7 +79,7 @@ def read_merges(path, tokens):
     try:
         lines = read_bounded(path).decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a merges file: not UTF-8 text ({error})") from None
+        raise ValueError(f"{path}: expected UTF-8 text ({error})") from None
     for number, line in enumerate(lines, start=1):
         if number == 1 and line.startswith("#version"):
             continue
@@ -84,7 +87,7 @@ def read_merges(path, tokens):
             left, right = parse_merge(line)
             for token in (left, right, left + right):
                 if token not in known:
-                    raise ValueError(f"the merge {line!r} needs {spell(token)!r}, which has no id")
+                    raise ValueError(f"the merge {line!r} uses the token {spell(token)!r}, which has no id")
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from None
         merges.append((left, right))

@@ -5,15 +5,15 @@ from itertools import pairwise
 
 
 class WordCache(dict):
-    """Map words to their ids, computed at the first access.
+    """A mapping from words to their ids, which are computed at the first access.
 
     ids             {token: id}, with tokens as bytes
     merges          as in apply_merges
     ignore_merges   if True, a word that is itself a token is encoded as this token without merging
 
-    Texts repeat their words, so the cache makes encoding 14 times as fast as merging every word (16 MB/s instead of
-    1.1 MB/s for Shakespeare and a vocabulary of 1,000). Words longer than LONGEST rarely occur twice and are not
-    stored. When there are MOST words, the cache is cleared, which bounds the memory.
+    Texts repeat their words, so the cache makes encoding 14 times as fast as merging every word (16 MB/s instead of 1.1
+    MB/s for Shakespeare and a vocabulary of 1,000). Words longer than LONGEST are not stored, because they rarely occur
+    twice. When there are MOST words, the cache is cleared, which bounds the memory.
     """
 
     MOST = 2**17
@@ -34,7 +34,7 @@ class WordCache(dict):
                 symbols = [self.byte_ids[byte] for byte in data]
             except KeyError as error:
                 missing = f"0x{error.args[0]:02x}"
-                raise ValueError(f"this vocabulary has no token for the byte {missing}, which {word!r} needs") from None
+                raise ValueError(f"the vocabulary has no token for the byte {missing} of {word!r}") from None
             ids = tuple(apply_merges(symbols, self.merges))
         if len(word) <= self.LONGEST:
             if len(self) >= self.MOST:
@@ -46,7 +46,8 @@ class WordCache(dict):
 def apply_merges(symbols, merges):
     """Merge the list of ids `symbols` until no pair of neighbours has a merge.
 
-    merges: {pair of ids: (rank, merged id)}. The pair of lowest rank is merged first; among equal pairs, the leftmost.
+    `merges` is {pair of ids: (rank, merged id)}. The pair of lowest rank is merged first. Among equal pairs, the
+    leftmost is merged first.
 
     A direct implementation searches the word for the lowest rank before every merge. This takes quadratic time, ten
     billion steps for a word of a hundred thousand letters. Here a heap holds (rank, position) of every pair that can be

@@ -1,4 +1,4 @@
-"""Simple patterns: small languages with known answers, which show the tasks that a tiny model can learn.
+"""Simple patterns: tasks with known answers, which test the abilities of a tiny model.
 
 All patterns share one vocabulary of 1000 ids:
 
@@ -43,7 +43,7 @@ _SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnpqrstvwxz" for vowe
 class Pattern:
     """A simple pattern.
 
-    name, description   for messages and lists
+    name, description   texts for messages and lists
     rows                function (rng, batch_size, length) that draws (tokens, is_answer). tokens is (B, T + 1) int64.
                         is_answer is a boolean array that broadcasts to this shape, and is True for tokens that follow
                         from the tokens before them
@@ -73,25 +73,25 @@ class Pattern:
         return tokens[:, :-1].copy(), targets[:, 1:].copy()
 
     def width(self, length):
-        """Return T, the number of positions of a task of this length."""
+        """Return the number of positions T of a task of this length."""
         return self.stretch * length + self.extra
 
     def longest_within(self, context):
         """Return the greatest length that fits in a context, or raise ValueError."""
         if self.width(self.shortest) > context:
-            raise ValueError(f"{self.name}: needs a context of at least {self.width(self.shortest)}, not {context}")
+            raise ValueError(f"{self.name}: the context must be at least {self.width(self.shortest)}, not {context}")
         length = (context - self.extra) // self.stretch
         return length if self.longest is None else min(length, self.longest)
 
 
 def question_and_answer(task, prompt, answer):
-    """Return the rows: the task, prompt (B, n), ANSWER, answer (B, m), and END, as (tokens, is_answer)."""
+    """Return (tokens, is_answer) for rows of the task, prompt (B, n), ANSWER, answer (B, m), and END."""
     tokens = joined(task, prompt, ANSWER, answer, END)
     return tokens, np.arange(tokens.shape[1]) >= 2 + prompt.shape[1]
 
 
 def joined(*parts):
-    """Concatenate arrays (B, n) along the last axis. A number stands for a column of this token."""
+    """Concatenate arrays (B, n) along the last axis. An integer part is repeated in all rows."""
     rows = next(len(part) for part in parts if not isinstance(part, int))
     return np.concatenate([np.full((rows, 1), part) if isinstance(part, int) else part for part in parts], axis=1)
 
@@ -161,14 +161,12 @@ PATTERNS = {pattern.name: pattern for pattern in _ALL}
 def pattern_batch(rng, batch_size, context, patterns: Iterable[Pattern] = tuple(_ALL), longest=None):
     """Draw a batch of random patterns and lengths.
 
-    Each row is one task, of a random one of `patterns` and a random length that fits in `context`. It is padded on the
-    right with PAD and IGNORE_INDEX.
+    Each row is a task with a random pattern and a random length that fits in `context`. It is padded on the right with
+    PAD and IGNORE_INDEX. `longest` limits the length, for example to train on short tasks and test on longer ones. A
+    pattern whose shortest length exceeds `longest` is drawn at its shortest length.
 
-    longest: the greatest length to draw, for example to train on short tasks and test on longer ones. A pattern whose
-    shortest length is greater is drawn at its shortest.
-
-    Returns (inputs, targets), each (batch_size, context) int64. Raises ValueError, which names the pattern, if one does
-    not fit in `context`.
+    Returns (inputs, targets), each (batch_size, context) int64. Raises ValueError if a pattern does not fit in
+    `context`.
     """
     patterns = list(patterns)
     limits = [pattern.longest_within(context) for pattern in patterns]
@@ -186,9 +184,9 @@ def pattern_batch(rng, batch_size, context, patterns: Iterable[Pattern] = tuple(
 
 
 def right_rows(predicted, targets):
-    """Return booleans (B,), True for a row whose whole answer is right.
+    """Return a boolean array (B,), True for each row whose whole answer is right.
 
-    predicted: (B, T) ids, as from `logits.argmax(-1)`. targets: (B, T), of which IGNORE_INDEX is ignored.
+    `predicted` (B, T) are ids, such as `logits.argmax(-1)`. `targets` is (B, T). Targets of IGNORE_INDEX are ignored.
     """
     return ((predicted == targets) | (targets == IGNORE_INDEX)).all(axis=-1)
 
@@ -200,7 +198,7 @@ def accuracy(predicted, targets):
     """
     is_answer = targets != IGNORE_INDEX
     if not is_answer.any():
-        raise ValueError("targets are all IGNORE_INDEX; accuracy needs at least one answer token")
+        raise ValueError("targets must contain at least one answer token, but all are IGNORE_INDEX")
     return float((predicted == targets)[is_answer].mean())
 
 
@@ -210,7 +208,7 @@ def spell(ids):
 
 
 def spell_token(i):
-    """Write one id as a name, a number or a syllable, or as "?" with the id."""
+    """Write one id as a name, a number or a syllable. An unused id is written as "?" and the id."""
     if i < len(_NAMES):
         return _NAMES[i]
     if i in NUMBERS:
@@ -219,10 +217,11 @@ def spell_token(i):
 
 
 class PatternTokenizer(Tokenizer):
-    """A tokenizer with one id for each word of the patterns. Unused ids are decoded as "?" and the id.
+    """A tokenizer with one id for each word of the patterns.
 
-    Words are separated by white space. They are decoded with one space before each, as in GPT-2, so that decoded parts
-    can be joined. Encoding and decoding a text therefore changes nothing but its white space.
+    Words are separated by white space. `decode` writes a space before each word, as in GPT-2, so that decoded parts can
+    be joined. Encoding and decoding a text therefore changes only its white space. Unused ids are decoded as "?" and
+    the id.
     """
 
     kind = "patterns"
@@ -240,11 +239,12 @@ class PatternTokenizer(Tokenizer):
         for match in re.finditer(r"\S+", text):
             if match[0] not in self.ids:
                 raise ValueError(
-                    f"unknown word {match[0]!r} at position {match.start()}: the words are tasks such as COPY, the "
-                    "signs = and END, numbers 0 to 99 and syllables such as ba"
+                    f"unknown word {match[0]!r} at position {match.start()}; the words are tasks such as COPY, the "
+                    "signs "
+                    "= and END, the numbers 0 to 99, and syllables such as ba"
                 )
         return np.array([self.ids[word] for word in text.split()], np.int64)
 
     def decode(self, ids):
-        """Return the text of `ids`, any sequence or 1-D array of integers: a space and a word for each."""
+        """Return the text of `ids`, any sequence or 1-D array of integers."""
         return "".join(f" {self.words[i]}" for i in self.check_ids(ids))

@@ -14,8 +14,8 @@ tried from left to right:
 
     "Don't  stop at 42!"   is   "Don" "'t" " " " stop" " at" " 42" "!"
 
-The concatenated words are the text, because every character matches some alternative. A word includes the space before
-it, so a single space between words needs no token.
+The concatenation of the words is the text, because every character matches some alternative. A word includes the space
+before it, so a single space between words needs no token.
 
 Later models changed this rule. A number of many digits rarely occurs twice, so SmolLM2 makes every digit a separate
 word, without a space. Llama 3 makes words of up to three digits, also recognises contractions in capitals, allows any
@@ -54,13 +54,13 @@ _LAST_CUT = {name: re.compile(rf"(?s:.*)[^{WHITE_SPACE}](?=[{cut}])") for name, 
 
 
 def split_words(text, splitting="gpt2"):
-    """Split `text` into words by a rule of EXPRESSIONS. The concatenated words are the text."""
+    """Split `text` into words by a rule of EXPRESSIONS. The concatenation of the words is `text`."""
     return word_pattern(splitting, text.isascii()).findall(text)
 
 
 @functools.cache
 def word_pattern(splitting, ascii_only):
-    """Compile the expression of a rule for all of Unicode, or for ASCII only, which needs no scan."""
+    """Compile the expression of a rule, either for all of Unicode or for ASCII only."""
     letters, numbers = ("a-zA-Z", "0-9") if ascii_only else unicode_classes("L", "N")
     classes = {"L": letters, "N": numbers, "S": WHITE_SPACE}
     return re.compile(re.sub("[LNS]", lambda name: classes[name[0]], EXPRESSIONS[splitting]))
@@ -68,7 +68,7 @@ def word_pattern(splitting, ascii_only):
 
 @functools.cache
 def unicode_classes(*majors):
-    """Return, for each major general category such as "L", its ranges for a regex."""
+    """Return a list of the code points of each major general category, such as "L", as ranges for a regex."""
     ranges = {major: [] for major in majors}
     previous, first = None, 0
     for point in range(sys.maxunicode + 2):

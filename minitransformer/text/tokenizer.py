@@ -1,4 +1,4 @@
-"""The common interface of all tokenizers: text to ids, ids to text, and a file.
+"""The common interface of all tokenizers: encoding, decoding, and storage in a file.
 
 A language model does not see letters. It sees a sequence of integers 0 … V − 1, and a tokenizer translates between
 text and these ids. The vocabulary size V is a trade-off: a larger V costs parameters and time in the first and the last
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from minitransformer.system.archive import ArchiveError, errors_name, read_bounded
-from minitransformer.system.files import write_atomically
+from minitransformer.system.files import write_json
 from minitransformer.system.values import brief, check_int, dictionary, kinds
 from minitransformer.text.chunks import chunks_of
 
@@ -29,7 +29,7 @@ class Tokenizer(ABC):
     """A mapping between text and ids 0 … vocab_size − 1.
 
     A subclass defines `kind`, `vocab_size`, `_encode`, `decode`, and `_fields`: the names and types of the arguments of
-    its constructor, which are also attributes. The tokenizer of a model from elsewhere may also have
+    its constructor, which are also attributes. The tokenizer of a pretrained model may also have
 
     bos_id          the id at the beginning of every text. `encode` does not add it; LanguageModel.encode does
     end_ids         ids that end a text, or a turn of a conversation; generation stops at them
@@ -71,7 +71,7 @@ class Tokenizer(ABC):
         """Return the text of `ids`, any sequence or 1-D array of integers."""
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Yield the text of `ids` in pieces, each as soon as it is certain. Together they are decode(ids)."""
+        """Yield the text of `ids` in pieces, as early as possible. The pieces add up to decode(ids)."""
         for i in ids:
             yield self.decode([i])
 
@@ -87,7 +87,7 @@ class Tokenizer(ABC):
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Load a tokenizer of this kind from a file written by `save`.
 
-        Raises OSError for a file that cannot be read, ArchiveError for one that is damaged or not such a tokenizer.
+        Raises OSError if the file cannot be read, and ArchiveError if it is damaged or contains something else.
         """
         with errors_name(path):
             tokenizer = tokenizer_from_dict(read_json(path))
@@ -97,7 +97,7 @@ class Tokenizer(ABC):
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
-        """Return the tokenizer from the result of `to_dict`."""
+        """Return the tokenizer with this result of `to_dict`."""
         return cls(**{name: stored(content, name, expected) for name, expected in cls._fields.items()})
 
     def check_ids(self, ids: ArrayLike) -> NDArray[np.integer[Any]]:
@@ -112,15 +112,14 @@ class Tokenizer(ABC):
         wrong = (array < 0) | (array >= self.vocab_size)
         if wrong.any():
             at = int(wrong.argmax())
-            problem = "negative" if array[at] < 0 else "out of range"
-            raise ValueError(f"id {array[at]} at position {at} is {problem}: ids run from 0 to {self.vocab_size - 1}")
+            raise ValueError(f"ids must be from 0 to {self.vocab_size - 1}, not {array[at]} (at position {at})")
         return array
 
 
 class NoTokenizer(Tokenizer):
-    """The tokenizer of a model whose files contain none: `vocab_size` ids without text.
+    """The tokenizer of a model whose files contain no tokenizer. It has `vocab_size` ids without text.
 
-    Only the empty text can be encoded. Encoding another text and decoding raise ValueError.
+    `encode` raises ValueError for any text that is not empty, and `decode` always raises it.
     """
 
     kind = "none"
@@ -134,8 +133,7 @@ class NoTokenizer(Tokenizer):
 
     def decode(self, ids):
         raise ValueError(
-            "the model has no tokenizer, so it reads and writes only ids (lm.model); for text, add a tokenizer: "
-            "LanguageModel(lm.model, tokenizer)"
+            "the model has no tokenizer; use lm.model with ids, or add a tokenizer: LanguageModel(lm.model, tokenizer)"
         )
 
 
@@ -143,7 +141,7 @@ def tokenizer_from_dict(content):
     """Return a tokenizer of any kind from the result of its `to_dict`. Raises TypeError or ValueError."""
     known, kind = kinds(Tokenizer), dictionary("tokenizer", content).get("kind")
     if not isinstance(kind, str) or kind not in known:
-        raise ValueError(f"unknown kind of tokenizer {kind!r}: expected one of {', '.join(sorted(known))}")
+        raise ValueError(f"unknown kind of tokenizer {kind!r}; choose from {', '.join(sorted(known))}")
     return known[kind].from_dict(content)
 
 
@@ -158,14 +156,13 @@ def concatenate(pieces):
 
 
 def stored(content, name, expected):
-    """Return entry `name` of a stored tokenizer, or raise ValueError for a wrong type."""
+    """Return the entry `name` of a stored tokenizer. Raise ValueError if it is missing or of the wrong type."""
     if not isinstance(content.get(name), expected):
-        raise ValueError(f"not a tokenizer of kind {content.get('kind')!r}: {name!r} is missing or of the wrong type")
+        raise ValueError(
+            f"a tokenizer of kind {content.get('kind')!r} must have a valid entry {name!r}, not "
+            f"{brief(content.get(name))}"
+        )
     return content[name]
-
-
-def write_json(path, content):
-    write_atomically(path, lambda file: file.write(json.dumps(content).encode()))
 
 
 def read_json(path):
@@ -174,7 +171,7 @@ def read_json(path):
     try:
         content = json.loads(content.decode())
     except (ValueError, RecursionError) as error:  # invalid UTF-8 raises ValueError too
-        raise ArchiveError(f"{path}: not valid JSON, or truncated ({error})") from None
+        raise ArchiveError(f"{path}: expected JSON, found invalid or truncated text ({error})") from None
     if not isinstance(content, dict):
         raise ArchiveError(f"{path}: expected a JSON object, found {brief(content)}")
     return content

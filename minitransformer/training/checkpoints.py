@@ -11,10 +11,11 @@ that a step depends on:
     random                        the states of the random generators, which determine all later batches
     corpus                        a fingerprint of the data's ids
     own                           the additional state of this kind of run
-    environment                   the facts that the last bits of the result depend on
+    environment                   facts that influence the last bits of the result
     about                         information from the caller, such as the path of the text
 
-Low-rank adapters are saved twice: merged into the weights, for users of the model, and separately, to resume the run.
+Low-rank adapters are saved twice: merged into the weights, so that the model can be used, and separately, so that the
+run can be resumed.
 
 The file is written atomically (see files.py). A process that is killed leaves either the previous checkpoint or the
 new one.
@@ -32,7 +33,7 @@ from minitransformer.config import Config
 from minitransformer.language_model import PARAMETERS, check_parameters, described_model
 from minitransformer.layers.lora import merged, unmerged_parameters
 from minitransformer.system.archive import Archive, ArchiveError, open_archive
-from minitransformer.system.values import check_int, dictionary, number, text, texts
+from minitransformer.system.values import brief, check_int, dictionary, number, text, texts
 from minitransformer.text import Tokenizer
 from minitransformer.training.environment import environment
 from minitransformer.training.metrics import check_record
@@ -43,7 +44,7 @@ FIRST_MOMENTS, SECOND_MOMENTS, UNMERGED, OWN = "optimizer.m.", "optimizer.v.", "
 
 
 def save_checkpoint(path, run, about: dict) -> None:
-    """Write a Run to `path`, atomically.
+    """Write the checkpoint of a Run to `path`, atomically.
 
     Raises OSError if the file cannot be written. An existing file is then unchanged.
     """
@@ -74,7 +75,9 @@ def trained_parameters(run) -> list[str]:
 
 
 def optimizer_states(run) -> dict:
-    """Return AdamW's state by parameter name: [t, m, v], or None for a parameter without a gradient so far."""
+    """Return AdamW's state of each parameter by name.
+
+    A state is [t, m, v], or None if the parameter has had no gradient yet."""
     names = {id(parameter): name for name, parameter in run.lm.model.named_parameters()}
     every = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
     return {names[id(parameter)]: state for parameter, state in zip(every, run.optimizer.state, strict=True)}
@@ -99,7 +102,7 @@ class Checkpoint:
     def from_archive(cls, archive: Archive) -> "Checkpoint":
         path, training = archive.path, archive.description.get("training")
         if "training" not in archive.description:
-            raise ArchiveError(f"{path}: the file contains no training run to resume")
+            raise ArchiveError(f"{path}: the file contains no training run that can be resumed")
         config, tokenizer = described_model(archive)
         try:
             kind, fields = (dictionary("training", training).get(name) for name in ("kind", "settings"))
@@ -113,7 +116,7 @@ class Checkpoint:
         raise ValueError(f"{self.path}: cannot resume: {name} was {before}, and now is {now}")
 
     def check_same(self, run) -> None:
-        """Raise ValueError, which names the first difference, if `run` differs from the interrupted run."""
+        """Raise ValueError, which names the first difference, if `run` and the interrupted run differ."""
         tokenizer = run.lm.tokenizer
         self.check_fields(self.config, run.lm.model.config)
         if self.tokenizer.to_dict() != tokenizer.to_dict():
@@ -137,7 +140,7 @@ class Checkpoint:
                 self.refuse(name, value, now[name])
 
     def restore(self, run) -> None:
-        """Restore a Run to this checkpoint, or leave it unchanged on any error.
+        """Restore a Run to this checkpoint. After an error, the Run is unchanged.
 
         Raises ValueError, which names the difference, if the configuration, tokenizer, text or settings differ. Raises
         ArchiveError if the file is inconsistent. Warns if the environment differs, because the last bits of the result
@@ -213,9 +216,9 @@ def damaged(path, reason) -> ArchiveError:
 
 
 def check_state(training: dict, path, steps=math.inf) -> None:
-    """Raise ArchiveError, which names the file and the section, unless the training state is valid.
+    """Raise ArchiveError, which names the file and the section, if the training state is invalid.
 
-    `steps` is the number of steps of the run. `kind` and `settings` are not checked here, because Settings does that.
+    `steps` is the number of steps of the run. The entries `kind` and `settings` are checked by Settings.
     """
     try:
         for name, check in SECTIONS.items():
@@ -240,10 +243,10 @@ def check_data(name: str, described) -> None:
 
 
 def check_generators(name: str, states) -> None:
-    """Raise TypeError or ValueError unless the states of the generators are valid.
+    """Raise TypeError or ValueError if the state of a generator is invalid.
 
-    A state with an even increment is invalid. The generator could then return equal numbers forever, and rejection
-    sampling might never end.
+    A state with an even increment is invalid, because the generator could then return equal numbers forever, and
+    rejection sampling might never end.
     """
     for generator in ("batches", "dropout"):
         state, bits = dictionary(name, states).get(generator), np.random.PCG64()
@@ -253,10 +256,10 @@ def check_generators(name: str, states) -> None:
         except (KeyError, OverflowError, TypeError, ValueError):
             fits = False
         if not fits:
-            raise ValueError(f"{name}: {generator}: not a valid state of a PCG64 generator")
+            raise ValueError(f"{name}: {generator} must be a valid state of a PCG64 generator, not {brief(state)}")
 
 
-# The function that validates each section. It takes (name, value), as those of values.py do.
+# The function(name, value) that validates each section.
 SECTIONS = {
     "step": partial(check_int, minimum=0),
     "seconds": partial(number, minimum=0, below=math.inf),

@@ -1,8 +1,8 @@
-"""The facts that determine the last bits of a result, apart from the program and its input.
+"""The environment, which influences the last bits of a result in addition to the program and its input.
 
 A sum of floating-point numbers depends on the order of its terms. The order depends on the matrix library, the vector
-width of the processor, the number of threads, replicas and ranks, and the functions for which the faster version in
-fast/ is used. If all of these are equal, results are bit-identical.
+width of the processor, the number of threads, replicas and ranks, and the functions that are replaced with their twins
+in fast/. If all of these are equal, results are bit-identical.
 """
 
 import os
@@ -35,6 +35,6 @@ def environment() -> dict:
 
 
 def forms_in_use() -> dict:
-    """Return {textbook function with a faster version in fast/: "twin" if that is in use, else "textbook"}."""
+    """Return {textbook function that has a twin: "twin" or "textbook", the form in use}."""
     load_engine()
     return {function: "textbook" if faster(function) is function else "twin" for function in TWINS}

@@ -1,4 +1,4 @@
-"""The picture of a run: the losses of its training batches and of the validation split at each step."""
+"""The picture of a run: its training and validation losses at each step."""
 
 import numpy as np
 
@@ -14,8 +14,8 @@ TRAINING, VALIDATION = "#4c78a8", "#e45756"
 def draw_loss_curve(records, path, title="") -> None:
     """Draw the losses in the records (see metrics.py) as a PNG at `path`, atomically.
 
-    The loss of every step is a faint line below its running mean. The lowest validation loss is written next to its
-    point. Raises MissingExtra without matplotlib, OSError if the file cannot be written.
+    The loss of every step is drawn as a faint line behind its running mean. The lowest validation loss is annotated.
+    Raises MissingExtra if matplotlib is not installed, and OSError if the file cannot be written.
     """
     figure = new_figure(8, 4.5, dpi=120)
     axes = figure.add_subplot()

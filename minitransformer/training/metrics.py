@@ -1,4 +1,4 @@
-"""The metrics of a run, as JSON lines: one object for each step and, if the run diverges, one for the divergence.
+"""The metrics of a run, as JSON lines: one object for each step, and one more if the run diverges.
 
     {"step": 250, "loss": 2.31, "lr": 0.00099, "grad_norm": 0.81, "val_loss": 2.35, "tokens": 192000, "seconds": 11.2}
 
@@ -10,7 +10,7 @@ val_loss    the loss on the validation split after the update, if it was evaluat
 tokens      number of tokens trained on so far
 seconds     time spent so far, without interruptions
 
-Fine-tuning on pairs of responses records the loss of its objective and, instead of val_loss,
+Fine-tuning on pairs of responses records the loss of its objective and, instead of val_loss, these metrics:
 
 safe, unsafe   the mean log-likelihood in nats of the held-out responses of each kind
 margin         safe − unsafe
@@ -43,17 +43,17 @@ def read_metrics(path, last_step=None) -> list[dict]:
 
 
 def read_records(path, last_step=None):
-    """Return the result of read_metrics and the number of bytes of these records in the file."""
+    """Return the records of read_metrics and the number of bytes that they take in the file."""
     records, size = [], 0
     for number, line in enumerate(Path(path).read_bytes().splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):
             break
         try:
             record = json.loads(line)
-            check_record("it", record)
+            check_record("record", record)
         except (TypeError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
-            raise ValueError(f"{path}: line {number} is not a record of training metrics ({reason})") from None
+            raise ValueError(f"{path}: line {number} must be a record of training metrics ({reason})") from None
         if last_step is not None and record["step"] > last_step:
             break
         records.append(record)
@@ -62,7 +62,7 @@ def read_records(path, last_step=None):
 
 
 def check_record(name: str, record) -> None:
-    """Raise TypeError or ValueError, which names the key, unless `record` is a valid record of metrics."""
+    """Raise TypeError or ValueError, which names the key, if `record` is not a valid record of metrics."""
     check_int(f"{name}: step", dictionary(name, record).get("step"), minimum=0)
     for key, value in record.items():
         if key in NUMBERS or (key in NUMBERS_OR_NONE and value is not None) or isinstance(value, float):

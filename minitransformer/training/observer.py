@@ -1,4 +1,4 @@
-"""Observers of a training run: a run calls an Observer at each event and prints nothing itself."""
+"""Observers of a training run. A run calls an Observer at each event and prints nothing itself."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from minitransformer.system.narrator import Narrator
 
 
 class Observer:
-    """Ignore all events of a run. Subclasses override the methods that they need."""
+    """An observer that ignores all events of a run. Subclasses override the methods that they need."""
 
     def start(self, step: int, steps: int) -> None:
         """Handle the start of a run of `steps` steps, or its resumption after `step`."""
@@ -30,7 +30,7 @@ class Observer:
         """
 
     def stop(self) -> None:
-        """Handle the end of the run, whether it has finished, was interrupted or has failed."""
+        """Handle the end of the run, also after an interruption or an error."""
 
 
 def evaluation_in_words(record: dict, loss: float | None) -> str:
@@ -50,7 +50,7 @@ def sample_in_words(step: int, text: str) -> str:
 
 
 class ProgressBar(Observer):
-    """A progress bar on standard error with loss and time; evaluations and samples appear above it.
+    """A progress bar on standard error with loss and time. Evaluations and samples appear above it.
 
     If standard error is not a terminal, only evaluations and samples are printed. If an evaluation has an "accuracy"
     for each task, the bar shows the mean.
@@ -97,7 +97,7 @@ class ProgressBar(Observer):
     def stopping(self, folder):
         with suppress(OSError, RuntimeError):  # impossible while another line is being written
             saving = "" if folder is None else ", then saving"
-            self.narrator.say(f"finishing the step{saving}; Ctrl-C once more stops at once")
+            self.narrator.say(f"finishing the step{saving}; press Ctrl-C again to stop immediately")
 
     def stop(self):
         self.bar.close()

@@ -5,7 +5,7 @@
         update the weights with the gradient of their loss
         at intervals: evaluate on held-out text, write a sample, save a checkpoint
 
-The loop is the same for all kinds of runs (see run.py). This file defines an update and an evaluation.
+The loop is the same for all kinds of runs (see run.py). This file defines the update and the evaluation.
 """
 
 import hashlib
@@ -88,7 +88,7 @@ class Pretraining(Run):
         except TrainingDiverged as error:
             where = ", ".join(map(str, starts[:POSITIONS_NAMED, 0]))
             more = f" and {len(starts) - POSITIONS_NAMED} more" if len(starts) > POSITIONS_NAMED else ""
-            raise error.with_message(f"{error}; its batch is the windows at tokens {where}{more}") from None
+            raise error.with_message(f"{error}; its batch consists of the windows at tokens {where}{more}") from None
 
     def evaluate(self) -> dict:
         """Return the loss on the validation split, or on its first `eval_tokens` tokens.
@@ -103,7 +103,9 @@ class Pretraining(Run):
         with np.errstate(over="ignore", invalid="ignore"):  # checked below
             val_loss = self.ranks.mean_loss(self.lm.model, ids, self.settings.batch_size)
         if not math.isfinite(val_loss):
-            raise TrainingDiverged(f"step {self.step}: the validation loss after it is {val_loss}", val_loss)
+            raise TrainingDiverged(
+                f"after step {self.step} the validation loss is {val_loss}, not a finite number", val_loss
+            )
         return {"val_loss": val_loss}
 
     def first_ids(self):

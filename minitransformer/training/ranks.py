@@ -48,11 +48,11 @@ PATIENCE = 2.0  # seconds that a failing rank waits for the other ranks to fail 
 
 
 class RanksDiffer(ValueError):  # noqa: N818
-    """Raised if the weights of the ranks are no longer equal because their machines compute differently."""
+    """The weights of the ranks are no longer equal, because their machines compute differently."""
 
 
 class Ranks:
-    """The ranks of an MPI communicator, of which this process is one. With None, this process is the only rank.
+    """The ranks of an MPI communicator, including this process. With None, this process is the only rank.
 
     All ranks must call the same methods in the same order. `first` is True for the rank that writes, prints and draws.
     """
@@ -77,7 +77,7 @@ class Ranks:
         return total
 
     def any(self, flag: bool) -> bool:
-        """Return True on every rank if `flag` is true on any."""
+        """Return True on every rank if `flag` is true on at least one rank."""
         return bool(self.summed(np.array([float(flag)]))[0])
 
     def from_first(self, make):
@@ -108,7 +108,7 @@ class Ranks:
             yield
 
     def mean_loss(self, model, ids, batch_size: int) -> float:
-        """Return mean_loss(model, ids, batch_size) on every rank. Each evaluates a share of the contexts."""
+        """Return mean_loss(model, ids, batch_size) on every rank. Each rank evaluates a share of the blocks."""
         if self.communicator is None:
             return mean_loss(model, ids, batch_size)
         context, predicted = model.config.context, len(ids) - 1
@@ -118,7 +118,7 @@ class Ranks:
         return float(self.summed(np.array([own]))[0]) / predicted
 
     def check_equal_weights(self, model) -> None:
-        """Raise RanksDiffer on every rank unless all ranks have bit-identical weights."""
+        """Raise RanksDiffer on every rank if the weights of the ranks are not bit-identical."""
         if self.communicator is None:
             return
         checksums = np.zeros(self.size, np.uint64)
@@ -129,12 +129,12 @@ class Ranks:
         if len(differing):
             raise RanksDiffer(
                 f"the weights of rank {differing[0]} differ from those of rank 0: their machines compute "
-                "differently; use machines with the same processor and the same packages"
+                "differently; use machines with equal processors and packages"
             )
 
     @contextmanager
     def failing_together(self):
-        """Return a context in which an exception ends all ranks, with one message.
+        """End all ranks, with one message, if an exception is raised in a `with` block.
 
         If all ranks raise an exception, only the first rank raises its own. The others raise SystemExit with status 0.
         With another status, mpirun might end the first rank before it has printed its message. If only this rank raises
@@ -178,9 +178,9 @@ class ModelOnRanks:
         """Return the mean cross-entropy of targets (B, T) in nats, and its backward.
 
         Works like Transformer.loss and takes the same arguments on every rank. backward(dloss=1.0) may be called once.
-        It adds the gradients of the whole batch to those of the model's trained Parameters. `rng` turns dropout on, and
-        each rank derives its own random numbers from it. Raises the exceptions of Transformer.loss, except that an
-        empty batch has a loss of 0.
+        It adds the gradients of the whole batch to those of the model's trained Parameters. If `rng` is given, dropout
+        is applied, and each rank derives its own random numbers from it. Raises the exceptions of Transformer.loss,
+        except that an empty batch has a loss of 0.
         """
         rank, size = self.ranks.rank, self.ranks.size
         target_shares = np.array_split(targets, size)
@@ -213,7 +213,7 @@ class ModelOnRanks:
 
 
 def world() -> Ranks:
-    """Return the ranks that mpirun started, or this process alone without mpirun.
+    """Return the ranks that mpirun started, or only this process without mpirun.
 
     Divides the cores of a machine among its ranks. Raises MissingExtra without mpi4py or threadpoolctl.
     """
@@ -221,7 +221,7 @@ def world() -> Ranks:
         return Ranks()
     try:
         for package in ("mpi4py", "threadpoolctl"):
-            require(package, extra="mpi", otherwise="do without mpirun")
+            require(package, extra="mpi", otherwise="run the command without mpirun")
     except MissingExtra:
         if environment_number(RANK_VARIABLES, 0):  # only the first rank reports it
             raise SystemExit(0) from None
@@ -238,7 +238,7 @@ def world_size() -> int:
 
 
 def cores_of_a_rank() -> int:
-    """Return the number of cores that the process is bound to, or its share of the machine's cores if that is less."""
+    """Return the number of cores for this rank: those it is bound to, but at most its share of the machine."""
     return max(1, min(available_cores(), os.cpu_count() // environment_number(NEIGHBOURS_VARIABLES, 1)))
 
 

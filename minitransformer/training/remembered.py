@@ -1,7 +1,7 @@
 """The options of the command that made a model, read from the model's file.
 
-The file may come from a stranger, who could write any path into it, for example that of a device that can be read
-without end. A device or a pipe is therefore read only if the user gives it on the command line.
+The file may be untrusted and contain any path, for example that of a device that can be read without end. A device or a
+pipe is therefore read only if the user names it on the command line.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ def load_with_training(path) -> tuple[LanguageModel, dict]:
 
 
 def remembered_text(path, training: dict):
-    """Return the text on which the model at `path` was trained, or None if it is unknown or was standard input.
+    """Return the text on which the model at `path` was trained, or None if it is unknown or came from standard input.
 
     Raises ArchiveError for an invalid entry, and the exceptions of TextFiles.
     """
@@ -43,15 +43,15 @@ def was_trained_on(training: dict, corpus: Corpus) -> bool:
 
 
 def remembered(training: dict) -> dict:
-    """Return the command's options in a training state, or {} if it was not written by a command."""
+    """Return the options of the command that wrote a training state, or {} if no command wrote it."""
     about = training.get("about")
     return about if isinstance(about, dict) else {}
 
 
 def remembered_texts(path, training: dict, name: str, *, several: bool = True):
-    """Return the entry `name` of the options: None, a str or, if `several`, a list of str.
+    """Return the option `name`: None, a str or, if `several`, a list of str.
 
-    Raises ArchiveError for anything else.
+    Raises ArchiveError if it has another type.
     """
     given = remembered(training).get(name)
     try:
@@ -63,9 +63,9 @@ def remembered_texts(path, training: dict, name: str, *, several: bool = True):
 
 
 def remembered_files(path, training: dict, name: str, *, several: bool = True):
-    """Return the entry `name`, one path or, if `several`, a list of paths, or None.
+    """Return the option `name`: None, a path or, if `several`, a list of paths.
 
-    Raises ArchiveError for anything else, an empty list, an invalid path, and the path of a device or a pipe.
+    Raises ArchiveError for another type, an empty list, an invalid path, and the path of a device or a pipe.
     """
     given = remembered_texts(path, training, name, several=several)
     if given is None:
@@ -75,7 +75,9 @@ def remembered_files(path, training: dict, name: str, *, several: bool = True):
         raise damaged(path, f"about: {name} must be one or several paths, not {brief(given)}")
     for file in filter(is_stream, files):
         option = f"--{name.replace('_', '-')}"
-        raise ArchiveError(f"{path}: its entry {name} is {file}, a device or a pipe; to read it, give it with {option}")
+        raise ArchiveError(
+            f"{path}: its entry {name} is {file}, a device or a pipe; to read it, use the option {option}"
+        )
     return given
 
 
@@ -84,6 +86,6 @@ def remembered_file(path, training: dict, name: str) -> str | None:
 
 
 def is_stream(file) -> bool:
-    """Return True for a device or a pipe. Reading it may never end, or may be possible only once."""
+    """Return True for a device or a pipe, which may be endless or readable only once."""
     file = Path(file)
     return file.exists() and not file.is_file() and not file.is_dir()

@@ -2,9 +2,9 @@
 
 Weights and gradients are too large to be sent at every step, so they are in shared memory. One part of this memory
 contains the weights, which only the main process changes. Another part transfers the gradients of a replica to the
-model, a few MB at a time, so that only the model needs memory for a whole set of them. The gradients within a replica
-reuse the memory of the activations that are no longer needed. With shared memory for whole sets, a step of a model of
-10 million parameters took 1.15 times as much memory. A pipe transfers only small data: a share of a batch, and its
+model, a few MB at a time, so that only the model needs memory for a whole set of them. The gradients of a replica reuse
+the memory of activations that are no longer needed. With shared memory for whole sets of gradients, a step of a model
+of 10 million parameters took 1.15 times as much memory. A pipe transfers only small data: a share of a batch, and its
 loss.
 """
 
@@ -37,8 +37,8 @@ class ReplicaLost(ChildProcessError):  # noqa: N818
 class SharedMemory:
     """Shared memory for the weights of `parameters`, and for one load of gradients per replica.
 
-    loads: lists of parameter indices. The gradients of the parameters in a list are transferred together. They have at
-    most LOAD bytes together, unless the list consists of one larger gradient.
+    `loads` is a list of lists of parameter indices. The gradients of the parameters in one list are transferred
+    together. They have at most LOAD bytes in total, unless the list consists of one larger gradient.
     """
 
     def __init__(self, parameters, replicas: int):
@@ -77,7 +77,7 @@ def replica(model):
     """
     hooked = [name for name, module in model.named_modules() if module.is_hooked]
     if hooked or model.is_hooked:
-        raise ValueError(f"a model with hooks cannot have replicas; there is one on {(hooked or ['the model'])[0]}")
+        raise ValueError(f"a model with replicas must not have hooks, but {(hooked or ['the model'])[0]} has one")
     arrays = {id(array): None for p in model.parameters() for array in (p.data, p.grad)}
     return deepcopy(model, arrays)  # finds None as the copy of each array; a tied Parameter stays tied
 
@@ -117,7 +117,7 @@ class ReplicaProcess:
         atexit.register(self.process.kill)  # otherwise Python would send SIGTERM and wait
 
     def send(self, *request) -> None:
-        """Request a call of a method of ReplicaWorker: its name, then its arguments.
+        """Request the call of a method of ReplicaWorker. `request` is its name and its arguments.
 
         The method runs with np.errstate and plain() as they are set in this process. Raises ReplicaLost.
         """
@@ -137,9 +137,9 @@ class ReplicaProcess:
         return answer
 
     def gradients(self, parameters):
-        """Yield pairs (Parameter, its gradient) after the answer to "backward", for those that have one.
+        """Yield (Parameter, gradient) for each Parameter with a gradient, after the answer to "backward".
 
-        An array is valid until the next load is requested. Raises ReplicaLost.
+        A yielded gradient is valid until the next load is requested. Raises ReplicaLost.
         """
         for n, load in enumerate(self.memory.loads):
             self.send("hand_over", n)
@@ -150,7 +150,7 @@ class ReplicaProcess:
 
     def lost(self) -> ReplicaLost:
         self.process.join()
-        how = ending(self.process.exitcode, "perhaps because the memory was full; fewer replicas need less")
+        how = ending(self.process.exitcode, "perhaps because the memory was full; use fewer replicas")
         return ReplicaLost(f"the process of a replica {how}")
 
     def stop(self) -> None:
@@ -171,7 +171,7 @@ class ReplicaWorker:
             parameter.data = data
 
     def loss(self, ids, targets, seed):
-        """Return the loss of a share of a batch. `seed` turns dropout on."""
+        """Return the loss of a share of a batch. Dropout is applied if `seed` is not None."""
         self.backward_of_loss = None  # frees the activations of the previous one
         rng = None if seed is None else np.random.default_rng(seed)
         loss, self.backward_of_loss = self.model.loss(ids, targets, rng=rng)
@@ -183,7 +183,7 @@ class ReplicaWorker:
         self.backward_of_loss(dloss)
 
     def hand_over(self, n):
-        """Move the gradients of load n to the shared memory. Return the indices of the parameters that have one."""
+        """Move the gradients of load n to the shared memory. Return the indices of the parameters with a gradient."""
         parameters, have_one = self.model.parameters(), []
         for i, shared in zip(self.memory.loads[n], self.memory.gradients(self.number, n), strict=True):
             if parameters[i].grad is not None:

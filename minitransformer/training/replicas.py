@@ -10,10 +10,11 @@ replica of the model, whose Parameters share the arrays of the model's weights b
 replica_process.py). The model itself is the first replica, in this process. The gradients are added in the order of the
 replicas, not in the order in which they arrive, so the result does not depend on the timing of the processes.
 
-Without replicas, only the matrix library uses several cores. It parallelises nothing but matrix products, and those of
-a small model are too small for that, while a core is idle during elementwise operations. Threads could share arrays
-directly. But a thread needs the interpreter's lock between any two operations, which take about 20 µs each in a small
-model, and waits for it too often. The time of a step on two cores, relative to the matrix library with both cores:
+Without replicas, only the matrix library uses several cores. It parallelises only matrix products. In a small model
+these are too small to benefit, and the other cores are idle during elementwise operations. Threads could share arrays
+directly. However, a thread needs the interpreter's lock between any two operations, which take about 20 µs each in a
+small model, so it waits for the lock too often. The time of a step on two cores, relative to the matrix library with
+both cores:
 
                      tiny    nano    llama   baby
     two threads      0.90    0.92    0.95    0.95
@@ -44,7 +45,7 @@ class Replicas:
 
     def __init__(self, model, count: int):
         if count < 1:
-            raise ValueError(f"count must be at least 1, because the model itself is counted, not {count}")
+            raise ValueError(f"count, which includes the model itself, must be at least 1, not {count}")
         require("threadpoolctl", otherwise="train without replicas: --replicas 1")
         self.model, self.count = model, count
         self.memory = SharedMemory(model.parameters(), replicas=count - 1)
@@ -71,8 +72,9 @@ class Replicas:
         """Return the mean cross-entropy of targets (B, T) in nats, and its backward.
 
         Works like Transformer.loss. backward(dloss=1.0) adds the gradients to those of the model. It may be called
-        once, and only before the next call of `loss`. `rng` turns dropout on, and each share of the batch derives its
-        own random numbers from it. Raises the exceptions of Transformer.loss, and ReplicaLost if a process has ended.
+        once, and only before the next call of `loss`. If `rng` is given, dropout is applied, and each share of the
+        batch derives its own random numbers from it. Raises the exceptions of Transformer.loss, and ReplicaLost if a
+        process has ended.
         """
         number = self.begin_loss()
         n_shares = max(1, min(self.count, len(ids)))  # the model raises for an empty batch
@@ -90,7 +92,9 @@ class Replicas:
 
         def backward(dloss=1.0):
             if number != self.losses:
-                raise RuntimeError("backward was called too late: stop() or another loss has released its activations")
+                raise RuntimeError(
+                    "backward must be called before stop() and before the next loss, which release its activations"
+                )
             self.side_by_side(own_backward, "backward", [(dloss * weight,) for weight in weights])
             try:
                 for process in self.processes[: n_shares - 1]:
@@ -114,7 +118,7 @@ class Replicas:
         return self.losses
 
     def side_by_side(self, own, request: str, jobs) -> list:
-        """Call own(*job) here for the first job, and send `request` with each other job to a process.
+        """Call own(*job) for the first job, and send `request` with each other job to a process.
 
         Returns the list of results. After an exception, which may be that of a process, all processes are replaced.
         """

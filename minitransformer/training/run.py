@@ -60,8 +60,8 @@ class Run:
         describe_data()               {"name": …, "sha256": fingerprint, and sizes, such as "rows": 12}
         draw_picture(records, path)   draw the metrics' records
 
-    and, if it has additional state, own_state and restore_own_state. Raises ValueError for a sample prompt without ids,
-    or settings that this kind of run does not support.
+    and, if it has additional state, own_state and restore_own_state. Raises ValueError if the sample prompt has no ids
+    or if this kind of run does not support the settings.
     """
 
     picture = ""  # name of the file that `draw_picture` writes
@@ -108,7 +108,7 @@ class Run:
         Options and exceptions are those of pretrain.
         """
         if out is None and (resume or plot):
-            raise ValueError("resume and plot need a folder, but out is None")
+            raise ValueError("out must be a folder if resume or plot is True, not None")
         writes = self.ranks.first  # of several ranks (see ranks.py), only the first
         self.folder = Path(out) if writes and out is not None else None
         self.observer, self.about = (observer if writes else None) or Observer(), about or {}
@@ -130,9 +130,10 @@ class Run:
         return self.records
 
     def open_metrics(self, resume: bool):
-        """Read the records of a run that is resumed, or remove the files of an earlier run. Return the open file.
+        """Open the file of the metrics, and return it.
 
-        Later records than that of the checkpoint are removed. Without a folder, the records are only in memory.
+        If the run is resumed, its records are read, and those after the checkpoint are removed. Otherwise the files of
+        an earlier run are removed. Without a folder, the records are only kept in memory.
         """
         self.records, size = [], 0
         if self.folder is None:
@@ -174,7 +175,7 @@ class Run:
         return {"loss": loss, "lr": lr, "grad_norm": norm}
 
     def write_down(self, metrics: dict, clock: float) -> None:
-        """Record the metrics of a step, and evaluate, sample and save if the settings require it after this step."""
+        """Record the metrics of a step. Evaluate, sample and save if the settings require it after this step."""
         settings = self.settings
 
         def due(every):
@@ -198,7 +199,7 @@ class Run:
             self.save()
 
     def sample(self) -> str:
-        """Return the prompt and its continuation, which is determined by the weights, the seed and the step."""
+        """Return the prompt and its continuation, which depends only on the weights, the seed and the step."""
         rng = np.random.default_rng([self.settings.seed, self.step])
         new = stream(
             self.lm.model, self.sample_prompt, self.settings.sample_tokens, temperature=SAMPLE_TEMPERATURE, rng=rng
@@ -217,7 +218,7 @@ class Run:
             self.draw_picture(self.records, self.folder / self.picture)
 
     def stop_soon(self, signum, frame) -> None:
-        """Handle the first Ctrl-C, at any point of a step: stop after the step. The second one stops at once."""
+        """Handle the first Ctrl-C, at any point of a step: stop after the step. A second Ctrl-C stops immediately."""
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self.interrupted = True
         self.observer.stopping(self.folder)

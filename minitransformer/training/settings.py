@@ -29,7 +29,7 @@ class Settings:
 
     Two defaults differ from nanoGPT: embeddings have no weight decay, and the validation loss is measured on a fixed
     part of the text. The last bits of the result depend on the number of replicas (see replicas.py). Raises TypeError
-    for a setting of the wrong type, ValueError for a setting out of range.
+    if a setting has the wrong type, and ValueError if it is out of range.
     """
 
     kind = "pretraining"  # the name of this kind of run in checkpoints
@@ -56,7 +56,7 @@ class Settings:
     warmup: int | None = setting(
         None, "steps of linear warm-up, before half a cosine", check_int, minimum=0, optional="steps / 20"
     )
-    betas: tuple[float, float] = setting((0.9, 0.99), "AdamW's two averaging rates", averaging_rates)
+    betas: tuple[float, float] = setting((0.9, 0.99), "averaging rates of AdamW", averaging_rates)
     weight_decay: float = setting(
         0.1, "decay of the matrices; gains and biases have none", number, minimum=0, below=math.inf
     )
@@ -93,7 +93,7 @@ class Settings:
         if self.warmup_steps >= self.steps:
             raise ValueError(f"{where}: warmup must be less than steps, {self.steps}, not {self.warmup}")
         if not 0 <= self.final_lr <= self.lr:
-            raise ValueError(f"{where}: min_lr must be between 0 and lr, {self.lr}, not {self.min_lr}")
+            raise ValueError(f"{where}: min_lr must be from 0 to lr, {self.lr}, not {self.min_lr}")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"{where}: clip must be positive, or None for no limit, not {self.clip}")
 
@@ -111,11 +111,11 @@ class Settings:
 
 
 def settings_of_kind(kind: str, fields: dict) -> Settings:
-    """Return the Settings with the fields from to_dict, as an instance of the class of this kind.
+    """Return the Settings with these fields, as an instance of the class of this kind.
 
-    Raises ValueError for an unknown kind, or a kind whose class has not been imported.
+    `fields` is a result of to_dict. Raises ValueError if the kind is unknown or its class has not been imported.
     """
     known = kinds(Settings)
     if kind not in known:
-        raise ValueError(f"unknown kind of run {kind!r}: expected one of {', '.join(known)}")
+        raise ValueError(f"unknown kind of run {kind!r}; choose from {', '.join(known)}")
     return known[kind](**fields)

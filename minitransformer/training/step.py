@@ -5,9 +5,9 @@ i, and L_i the mean over these,
 
     L = Σ_i (n_i / n) L_i,   n = Σ_i n_i            (1)
 
-and the same holds for its gradient. The backward pass of each batch begins with its share n_i/n, and the Parameters add
-up the gradients. Equal factors for all batches are right only if all n_i are equal. With padding they are not, and a
-token of a batch with few tokens would count more.
+and the same holds for its gradient. The backward pass of each batch begins with its share n_i/n, and the Parameters sum
+the gradients. Equal factors for all batches are right only if all n_i are equal. With padding they are not, and a token
+of a batch with few tokens would count more.
 
 **Divergence.** If a loss or a gradient is NaN or infinite, the step changes the weights that it reaches to NaN, which
 cannot be undone. A gradient too large to be squared makes AdamW's v infinite, so its weight never changes again. Both
@@ -47,10 +47,10 @@ def training_step(model, optimizer, batches, *, clip=None, rng=None):
 
     batches   list of (inputs, targets), each (B, T) integers
     clip      largest norm of the gradient, or None for no limit
-    rng       a numpy Generator, which turns dropout on
+    rng       a numpy Generator for dropout, or None for no dropout
 
     Returns (loss, norm of the gradient before clipping). Raises TrainingDiverged, before any update, if the loss or the
-    norm is not finite or the gradient is too large to be squared, and ValueError for a clip that is not positive.
+    norm is not finite or the gradient is too large to be squared, and ValueError if `clip` is not positive.
     """
     shares = token_shares([targets for _, targets in batches])
     losses = ((n, model.loss(*batch, rng=rng)) for n, batch in zip(shares, batches, strict=True))  # (1)
@@ -66,9 +66,9 @@ def token_shares(targets) -> list[float]:
 def descend(model, optimizer, losses, *, clip=None):
     """Update the parameters once with the gradient of the weighted sum Σ share · loss.
 
-    `losses` yields pairs (share, (loss, backward)). Each backward is called before the next pair is requested. With a
-    generator, only one loss therefore has its activations in memory, provided that its backward releases them. The
-    backward of Transformer.loss does.
+    `losses` yields pairs (share, (loss, backward)). Each backward is called before the next pair is requested. A
+    generator therefore keeps the activations of only one loss in memory, if backward releases them, as that of
+    Transformer.loss does.
 
     Returns (weighted sum, norm of the gradient before clipping). The argument clip and the exceptions are those of
     training_step.

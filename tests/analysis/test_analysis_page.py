@@ -69,7 +69,11 @@ def test_what_the_text_says_stays_text(lm):
 
 @pytest.mark.parametrize(
     ("text", "options", "words"),
-    [("", {}, "empty"), ("a" * 21, {}, "21 tokens; .* at most 20"), ("ab", {"last": 0}, "last must be at least 1")],
+    [
+        ("", {}, "empty"),
+        ("a" * 21, {}, "at most 20 tokens, .*, not 21"),
+        ("ab", {"last": 0}, "last must be at least 1"),
+    ],
 )
 def test_a_text_that_cannot_be_explained_is_refused(lm, text, options, words):
     with pytest.raises(ValueError, match=words):

@@ -107,7 +107,7 @@ def test_a_pointer_is_the_score_of_the_model_for_a_query_that_an_earlier_head_wr
 
 def test_without_positions_in_the_stream_there_is_no_pointer(rng):
     model = random_model(Config(vocab_size=5, context=4, d_model=8, n_heads=2, positions="rotary"), rng)
-    with pytest.raises(ValueError, match=r"needs positional embeddings .*, not rotary positions"):
+    with pytest.raises(ValueError, match=r"must have learned or sinusoidal positions, not rotary positions"):
         pointer_circuit(model, (1, 0), (0, 0), 4)
 
 

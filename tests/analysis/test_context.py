@@ -64,7 +64,7 @@ def test_outside_a_terminal_it_is_a_table_with_bars(lm, capsys):
         assert numbers == [round(found.attention[t], 3) + 0.0, round(found.ablation[t], 3) + 0.0]
     most = rows[found.attention.argmax()]
     assert most[3] == "█" * 20
-    assert "Attention shows where the position looks" in printed
+    assert "Attention shows the positions that are read" in printed
     assert f"Pearson {found.pearson:.2f}, Spearman {found.spearman:.2f}" in printed
 
 
@@ -82,7 +82,7 @@ def test_in_a_terminal_each_token_has_a_background_of_its_strength(lm):
             assert (np.diff(np.array(strength)[sign][order]) >= 0).all()
         assert strength[np.abs(values).argmax()] == max(strength)
     assert f"at most {np.abs(found.ablation).max():.3f} nats" in lines[3]
-    assert "Attention shows where the position looks" in stream.getvalue()
+    assert "Attention shows the positions that are read" in stream.getvalue()
 
 
 @pytest.mark.usefixtures("colourful")
@@ -120,10 +120,10 @@ def test_lines_of_the_text_are_lines_in_the_terminal_and_nothing_in_it_reaches_t
 @pytest.mark.parametrize(
     "text, position, words",
     [
-        ("", 0, "the text is empty"),
+        ("", 0, "the text must have at least one token"),
         (TEXT, 10, "position must be from -10 to 9 for a text of 10 tokens, not 10"),
         (TEXT, 1.5, "position must be an integer, not 1.5"),
-        ("a" * 13, -1, "13 tokens .* at most 12"),
+        ("a" * 13, -1, "at most 12 tokens before it, .*, not 13"),
     ],
 )
 def test_a_position_without_a_prediction_is_refused(lm, text, position, words):

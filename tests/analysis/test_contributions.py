@@ -133,7 +133,7 @@ def test_correlations_are_those_of_scipy_and_nan_where_there_are_none(rng):
 
 def test_what_cannot_be_ablated_or_predicted_is_refused(rng):
     model = random_model(Config(vocab_size=9, context=6, d_model=8, n_heads=2, dtype="float64"), rng)
-    with pytest.raises(ValueError, match="unknown ablation 'remove'; known are hide, blank"):
+    with pytest.raises(ValueError, match="unknown ablation 'remove'; choose from hide, blank"):
         position_contributions(model, np.array([1, 2]), 3, ablation="remove")
     with pytest.raises(ValueError, match="target must be a token from 0 to 8, not 9"):
         position_contributions(model, np.array([1, 2]), 9)

@@ -71,7 +71,7 @@ def test_it_is_told_in_words_with_what_it_does_not_show(flow):
     listed = [float(line.split()[-1]) for line in told.split("the sum of\n")[1].split("Not shown")[0].splitlines()]
     assert sum(listed) == pytest.approx(flow.direct.total, abs=0.01)
     assert f"{flow.direct.total:+.3f}, the sum of" in told
-    assert told.count("Not shown") == 2 and "The others do not intervene" in told
+    assert told.count("Not shown") == 2 and "The others are not interventions" in told
     assert max(map(len, told.splitlines())) <= 120
 
 
@@ -91,11 +91,11 @@ def test_json_holds_all_of_it(flow):
 @pytest.mark.parametrize(
     "text, index, words",
     [
-        ("", 1, "the text is empty"),
-        (TEXT, 0, "target_token_idx 0 is the first token"),
+        ("", 1, "the text must have at least one token"),
+        (TEXT, 0, "target_token_idx must have a token before it, not be 0, the first"),
         (TEXT, 11, "must be from -10 to 10 for a text of 10 tokens, not 11"),
         (TEXT, True, "target_token_idx must be an integer, not True"),
-        ("a" * 14, 13, "13 tokens .* at most 12"),
+        ("a" * 14, 13, "at most 12 tokens before it, .*, not 13"),
     ],
 )
 def test_a_target_without_a_prediction_is_refused(text, index, words):

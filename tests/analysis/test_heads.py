@@ -51,7 +51,7 @@ def test_sequences_without_a_score_are_refused():
     with pytest.raises(ValueError, match="at least 2 positions"):
         previous_token_score(np.ones((1, 1)))
     for score in (induction_score, duplicate_token_score):
-        with pytest.raises(ValueError, match="a token that occurs twice"):
+        with pytest.raises(ValueError, match="a token occurs twice"):
             score(np.ones((3, 3)), [1, 2, 3])
 
 

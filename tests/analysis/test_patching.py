@@ -103,15 +103,15 @@ def test_what_cannot_be_patched_is_refused(rng):
     config = Config(vocab_size=9, context=5, d_model=8, n_heads=2, dtype="float64")
     model, ids = random_model(config, rng), np.array([1, 2, 3])
     for effects in (patch_effects, attribution_effects):
-        with pytest.raises(ValueError, match="patches is empty; give at least one"):
+        with pytest.raises(ValueError, match="patches must contain at least one"):
             effects(model, ids, ids[::-1], [], METRIC)
     with pytest.raises(ValueError, match="the clean prompt has 3, the corrupted prompt has 2"):
         patch_effects(model, ids, ids[:2], [], METRIC)
-    with pytest.raises(ValueError, match="on both prompts"):
+    with pytest.raises(ValueError, match="must differ between the prompts"):
         patch_effects(model, ids, ids, [], METRIC)
-    with pytest.raises(ValueError, match="positional_embedding is the same for both prompts"):
+    with pytest.raises(ValueError, match="positional_embedding, which is the same for both prompts"):
         patch_effects(model, ids, ids[::-1], [{"positional_embedding": ...}], METRIC)
-    with pytest.raises(KeyError, match=r"no activation is named 'blocks.0.mlp'; the nearest is"):
+    with pytest.raises(KeyError, match=r"no activation is named 'blocks.0.mlp'; did you mean"):
         patch_effects(model, ids, ids[::-1], [{"blocks.0.mlp": ...}], METRIC)
     with pytest.raises(ValueError, match=r"blocks.0.feed_forward has no heads"):
         site("blocks.0.feed_forward", head=1)
@@ -138,10 +138,10 @@ def test_on_a_trained_model_the_copied_place_is_found_by_its_layers(repeating_mo
     "clean, corrupted, answers, words",
     [
         ("abc", "abcd", None, "the clean prompt has 3, the corrupted prompt has 4"),
-        ("abcdabc", "abcdabc", None, "both prompts have the answer 'd'"),
+        ("abcdabc", "abcdabc", None, "the answers must be different tokens, but both are 'd'"),
         ("abc", "abd", ("d", "ee"), "'ee' has 2"),
-        ("abc", "abd", ("d", "d"), "two different tokens"),
-        ("abc", "abc", ("d", "e"), "on both prompts"),
+        ("abc", "abd", ("d", "d"), "must be different tokens"),
+        ("abc", "abc", ("d", "e"), "must differ between the prompts"),
     ],
 )
 def test_prompts_that_cannot_be_compared_are_refused(repeating_model, clean, corrupted, answers, words):

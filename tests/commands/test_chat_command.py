@@ -140,7 +140,9 @@ def test_on_a_terminal_what_cannot_be_answered_is_said_and_the_conversation_goes
     answer = expected(lm, "what is it", max_new_tokens=9, temperature=0.2, top_p=0.9)
     assert written.out == f"> \n> {answer}\n> \n"
     first, rate = written.err.splitlines()
-    assert first.startswith("minitransformer: warning: not answered: the character '\\udcff' at position 2 is a lone")
+    assert "lone surrogates" in first and first.startswith(
+        "minitransformer: warning: not answered: the text must not contain"
+    )
     assert re.fullmatch(r"9 tokens in \d+\.\d s, [\d,]+ a second", rate)
 
 
@@ -174,7 +176,7 @@ def test_a_model_that_holds_no_conversation_is_one_line(tmp_path, capsys, monkey
 @pytest.mark.parametrize(
     "said, words",
     [
-        (b"Hi\nab\xff\n", "standard input, line 2: not UTF-8 text: byte 0xff at position 2"),
+        (b"Hi\nab\xff\n", "standard input, line 2: expected UTF-8 text, found the byte 0xff at position 2"),
         (b"Hi\n" + bytes(9 << 20), "standard input, line 2: has more than 1,048,576 bytes"),
         (
             b"Hi\n" + b"\xc3\xbf" * 200 + b"\n",

@@ -189,7 +189,7 @@ def test_resuming_standard_input_asks_for_it_again(monkeypatch, capsys, out):
         (None, "text.txt: No such file or directory"),
         (b"", "text.txt is empty"),
         (b"a cat", r"text.txt: the training split has 4 tokens, but a context of 8 needs at least 9"),
-        (b"a cat sat on the mat " * 3 + b"\xff!", "text.txt: not UTF-8 text: byte 0xff at position 63"),
+        (b"a cat sat on the mat " * 3 + b"\xff!", "text.txt: expected UTF-8 text, found the byte 0xff at position 63"),
     ],
 )
 def test_a_text_that_cannot_be_trained_on_is_one_line(capsys, text, out, content, words):
@@ -203,8 +203,8 @@ def test_a_text_that_cannot_be_trained_on_is_one_line(capsys, text, out, content
 @pytest.mark.parametrize(
     "options, status, words",
     [
-        ("--heads 3", 1, "--heads 3 does not divide --width 8; give --head-width as well"),
-        ("--heads 2 --kv-heads 4", 1, "--kv-heads 4 does not divide --heads 2"),
+        ("--heads 3", 1, "--heads must divide --width 8 unless --head-width is given, not be 3"),
+        ("--heads 2 --kv-heads 4", 1, "--kv-heads must divide --heads 2, not be 4"),
         ("--width -8", 1, "--width must be at least 1, not -8"),
         ("--dropout 1.5", 1, "--dropout must be at least 0 and less than 1, not 1.5"),
         ("--norm batch_norm", 2, "argument --norm: invalid choice: 'batch_norm'"),
@@ -347,7 +347,7 @@ def test_info_of_what_is_no_model_is_one_line(capsys, tmp_path):
     assert_one_line(capsys, main(["info", str(tmp_path / "none")]), 1, "error: .*none: no such file or folder")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")  # to open it would wait for somebody who writes
-        words = "error: .*pipe: expected the file of a model, found a device or a pipe"
+        words = "error: .*pipe: expected a model file, found a device or a pipe"
         assert_one_line(capsys, main(["info", str(tmp_path / "pipe")]), 1, words)
     assert_one_line(capsys, main(["info", str(tmp_path)]), 1, "error: .*: the folder contains no model.npz")
     path = tmp_path / "model.npz"

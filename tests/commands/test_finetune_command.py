@@ -100,7 +100,9 @@ def test_a_wrecked_model_is_said_in_words_and_by_the_exit_status(capsys, folder)
     options = shlex.split("--objective difference --steps 60 --lr 1e-2 --eval-every 1")
     assert main(on_pairs(folder, *options)) == 1
     shown = capsys.readouterr()
-    assert re.search(r"DIVERGED: after step \d+ the perplexity on general text is .*the model is wrecked", shown.out)
+    assert re.search(
+        r"DIVERGED: after step \d+ the perplexity on general text is .*the model is no longer usable", shown.out
+    )
     assert json.loads((folder / "out" / "report.json").read_text())["diverged"] is True
 
 
@@ -163,13 +165,13 @@ def test_resuming_with_other_options_is_refused(capsys, folder):
 ODD_MEMORIES = [
     (
         {"data": "/dev/zero"},
-        "its entry data is /dev/zero, a device or a pipe; to read it, give it with --data",
+        "its entry data is /dev/zero, a device or a pipe; to read it, use the option --data",
     ),
-    ({"general": ["/dev/zero"]}, "to read it, give it with --general"),
-    ({"general": [3]}, r"its training state is damaged \(about: general must be a list of texts, not \[3\]\)"),
-    ({"prompts": {"a": 1}}, "about: prompts must be a list of texts, not {'a': 1}"),
+    ({"general": ["/dev/zero"]}, "to read it, use the option --general"),
+    ({"general": [3]}, r"its training state is damaged \(about: general must be a list of strings, not \[3\]\)"),
+    ({"prompts": {"a": 1}}, "about: prompts must be a list of strings, not {'a': 1}"),
     ({"data": "a\0b"}, "about: data must be one or several paths"),
-    ({"held_out": [0.2]}, r"about: held_out must be a text, not \[0.2\]"),
+    ({"held_out": [0.2]}, r"about: held_out must be a string, not \[0.2\]"),
     ({"general": []}, "about: general must be one or several paths"),
 ]
 
@@ -218,12 +220,12 @@ def test_what_pretraining_wrote_is_not_resumed_as_fine_tuning(capsys, folder):
         (["--beta", "0"], 1, r"--beta must be positive and finite, not 0\.0"),
         (["--steps", "0"], 1, "--steps must be at least 1, not 0"),
         (["--batch-size", "0"], 1, "--batch-size must be at least 1, not 0"),
-        (["--last-blocks", "7"], 1, "trainable: the model has 2 blocks, not 7"),
+        (["--last-blocks", "7"], 1, "trainable must be at most the 2 blocks of the model, not 7"),
         (["--alpha", "3"], 1, "--alpha can only be used together with --lora"),
         (["--adapt", "*.w_q"], 1, "--adapt can only be used together with --lora"),
         (["--lora", "2"], 2, "argument --lora: not allowed with argument --last-blocks"),
         (["--text", "other.txt"], 2, "argument --text: not allowed with argument --data"),
-        (["--held-out", "1.5"], 1, r"held_out must be a fraction between 0 and 1, or rows, not 1\.5"),
+        (["--held-out", "1.5"], 1, r"held_out must be a fraction between 0 and 1, or a dataset, not 1\.5"),
         (["--held-out", "nowhere.jsonl"], 1, "nowhere.jsonl: No such file or directory"),
         (["--general", "nowhere.txt"], 1, "nowhere.txt: No such file or directory"),
         (["--data", "nowhere.jsonl"], 1, "nowhere.jsonl: No such file or directory"),

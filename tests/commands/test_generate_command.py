@@ -158,8 +158,8 @@ def test_wrong_options_are_one_line_and_nothing_is_written(folder, capsys, optio
     "prompt, words",
     [
         ("a cät".encode(), r"unknown character 'ä' \(U\+00E4\) at position 3: this vocabulary has \d+ characters"),
-        (b"", "the text is empty; a prediction needs at least one token"),
-        (b"a cat \xff", "standard input: not UTF-8 text: byte 0xff at position 6"),
+        (b"", "the text must have at least one token, but it is empty"),
+        (b"a cat \xff", "standard input: expected UTF-8 text, found the byte 0xff at position 6"),
         (bytes(20 << 20), "standard input: has more than 16,777,216 bytes"),
     ],
 )

@@ -96,7 +96,7 @@ def test_a_device_or_a_pipe_is_not_read_because_a_file_remembers_it(run, tmp_pat
     path = "/dev/zero" if kind == "device" else str(path)
     folder = remembering(tmp_path, run, text=[path])
     assert main(["influence", str(folder), *ASK]) == FAILURE
-    said = f"model.npz: its entry text is {path}, a device or a pipe; to read it, give it with --text\n"
+    said = f"model.npz: its entry text is {path}, a device or a pipe; to read it, use the option --text\n"
     assert capsys.readouterr().err.endswith(said)
     assert main(["train", "--out", str(folder), "--resume", "--quiet", "--no-plot"]) == FAILURE
     assert capsys.readouterr().err.endswith(said)

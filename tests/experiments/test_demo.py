@@ -71,7 +71,7 @@ def test_ctrl_c_is_one_line_and_what_was_written_stays(tmp_path):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=120)
     assert process.returncode == cli.INTERRUPTED
-    heard = "finishing the step, then saving; Ctrl-C once more stops at once\n"
+    heard = "finishing the step, then saving; press Ctrl-C again to stop immediately\n"
     assert re.fullmatch(rf"{heard}minitransformer: interrupted after step \d+ of \d+, saved in \S+\n", err)
     assert (tmp_path / "out" / MODEL_FILE).exists()
 

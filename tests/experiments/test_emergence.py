@@ -282,7 +282,7 @@ def found():
 
 def test_a_report_says_whose_jump_it_is_what_failed_and_what_it_does_not_show(found):
     text = str(found)
-    assert "which does not: the metric may be the reason" in text
+    assert "it does not jump, so the metric may be the reason" in text
     assert "Limits\n" in text
     assert "1 run failed\n  2x4, seed 7: it diverged" in text
     data = json.loads(json.dumps(found.to_dict()))
@@ -323,21 +323,21 @@ def far_rows(questions):
 @pytest.mark.parametrize(
     "words, arguments",
     [
-        ("at least one size is needed", {"model_sizes": []}),
+        ("model_sizes must contain at least one size", {"model_sizes": []}),
         ("not 'small'", {"model_sizes": ["small"]}),
         ("not True", {"model_sizes": [True]}),
         ("10 parameters are too few for 2 layers; use at least 316", {"model_sizes": [10]}),
         ("vocab_size must be at least 64, not 9", {"model_sizes": [Config(9, 18)]}),
         ("context must be at least 18, not 4", {"model_sizes": [{"context": 4}]}),
-        ("unknown test 'chess'; known are copy, reverse", {"capability_tests": ["chess"]}),
+        ("unknown test 'chess'; choose from copy, reverse", {"capability_tests": ["chess"]}),
         (r"must be a list, such as \['copy'\]", {"capability_tests": "copy"}),
         ("not 3", {"capability_tests": [3]}),
-        ("none twice", {"capability_tests": ["copy", "copy"]}),
+        ("each only once", {"capability_tests": ["copy", "copy"]}),
         ("at most 19 tokens, not 20", {"capability_tests": [Capability("far", "too long", far, far_rows)]}),
         ("steps must be at least 8, not 7", {"steps": 7}),
-        ("at least one seed and none twice", {"seeds": []}),
+        ("at least one seed, each only once", {"seeds": []}),
         ("seeds: each must be an integer, not 0.5", {"seeds": [0.5]}),
-        ("differ by more than a factor of 1.15", {"shapes": [1_000, 2_000]}),
+        ("must differ by at most a factor of 1.15", {"shapes": [1_000, 2_000]}),
     ],
 )
 def test_an_argument_that_cannot_be_used_is_refused_before_the_training(words, arguments):

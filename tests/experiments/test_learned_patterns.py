@@ -111,7 +111,7 @@ def test_what_was_found_can_be_printed_and_stored(two_blocks, one_block):
     stored = json.loads(json.dumps(learned.to_dict(), allow_nan=False))
     assert stored["induction"]["ov"]["on_diagonal"] == learned.induction.ov.on_diagonal
     assert np.allclose(stored["scores"]["induction"], learned.scores.induction)
-    assert "No head does induction: the highest score is 0." in str(one_block[2])
+    assert "No head performs induction: the highest score is 0." in str(one_block[2])
     assert json.loads(json.dumps(one_block[2].to_dict(), allow_nan=False))["induction"] is None
 
 
@@ -121,13 +121,13 @@ def test_a_model_with_positions_in_its_stream_is_analysed_by_its_pointer_too(rng
     learned = analyze_learned_patterns(model, ["induction"], longest=6)
     if learned.induction.feeder is not None:
         assert learned.induction.pointer.matrix.shape == (6, 6)
-    assert "does induction" in str(learned)
+    assert "performs induction" in str(learned)
 
 
 @pytest.mark.parametrize(
     "words, options",
     [
-        ("unknown pattern 'sort'; known are copy, repeat", {"patterns": ["sort"]}),
+        ("unknown pattern 'sort'; choose from copy, repeat", {"patterns": ["sort"]}),
         ("copy: longest must be from 1 to 19 for a context of 40, not 20", {"longest": 20}),
         ("repeat: longest must be from 6 to 40 for a context of 40, not 5", {"patterns": ["repeat"], "longest": 5}),
         ("rows must be at least 1, not 0", {"rows": 0}),

@@ -148,7 +148,7 @@ def test_a_number_that_a_finished_run_does_not_have_is_left_out():
     assert "the deciding number" in str(result)
     assert "the other" not in str(result)
     for change in ({"numbers": {"other": [0, 0, 0]}}, {"predicted": 3}):
-        with pytest.raises(ValueError, match="is not the result of an experiment"):
+        with pytest.raises(ValueError, match="must be the result of an experiment"):
             Result.from_dict(one, result.to_dict() | change)
 
 

@@ -32,9 +32,7 @@ def test_a_run_whose_text_has_changed_holds_nothing_out(run):
     path = run / "text.txt"
     path.write_text(TEXT[::-1])
     try:
-        with pytest.raises(
-            ValueError, match=f"{re.escape(str(run))}: .*text.txt has changed since the model was trained"
-        ):
+        with pytest.raises(ValueError, match=f"{re.escape(str(run))}: .*text.txt must be unchanged since the training"):
             finished_run(run, 2)
     finally:
         path.write_text(TEXT)
@@ -42,7 +40,7 @@ def test_a_run_whose_text_has_changed_holds_nothing_out(run):
 
 def test_a_model_that_does_not_know_its_text_is_refused(tmp_path):
     small_lm().save(tmp_path / "model.npz")
-    with pytest.raises(ValueError, match="does not name the file it was trained on"):
+    with pytest.raises(ValueError, match="must contain the name of its training text"):
         finished_run(tmp_path, 2)
 
 
@@ -86,7 +84,7 @@ def test_the_longest_runs_of_the_family_are_read_by_size_and_seed(tmp_path):
 )
 def test_a_file_that_is_not_a_run_is_refused_by_name(tmp_path, run):
     put(tmp_path, run)
-    with pytest.raises(ValueError, match=r"0\.json: not a run of a sweep"):
+    with pytest.raises(ValueError, match=r"0\.json: expected a run of `minitransformer scale`"):
         runs_by_size(tmp_path, ("copy",))
 
 

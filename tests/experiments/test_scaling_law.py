@@ -89,7 +89,7 @@ def test_the_closed_form_is_the_numeric_minimum_along_the_budget(law, log_budget
     "change, words",
     [
         (lambda N, D, L: (N, D, -L), "every L must be positive and finite"),
-        (lambda N, D, L: (N, np.minimum(D, 5e4), L), "needs at least 3 different D, not 2"),
+        (lambda N, D, L: (N, np.minimum(D, 5e4), L), "there must be at least 3 different D, not 2"),
     ],
 )
 def test_measurements_that_determine_no_law_are_refused(change, words):
@@ -136,4 +136,4 @@ def test_a_forecast_says_which_choices_lie_beyond_what_was_trained():
 
 def test_too_few_sizes_give_a_reason_instead_of_a_law():
     found, reason = f.forecast(runs_of(family(TRUTH)[:3]))
-    assert found is None and "at least 4 sizes, not 3" in reason
+    assert found is None and "at least 4 sizes, of which one is held out, not 3" in reason

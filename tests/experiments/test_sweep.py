@@ -282,7 +282,7 @@ class Flaky:
 
 
 def test_a_worker_with_another_version_says_so_instead_of_training():
-    why = "the worker has another version of the program or of the text"
+    why = "the worker must have the same version of the program and of the text, but its key differs"
     assert attempt(plan(), "another key", False) == ("failed", why)
 
 

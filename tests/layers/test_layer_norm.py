@@ -82,6 +82,6 @@ def test_the_module_begins_with_gain_one_and_bias_zero_and_uses_its_eps(rng):
 
 @pytest.mark.parametrize("x, gamma, beta", [((2, 5), 3, 3), ((2, 3), 3, 1), ((2, 3), 1, 3), ((), 3, 3)])
 def test_shapes_that_do_not_fit_are_named(x, gamma, beta):
-    words = rf"layer_norm: gamma \({gamma},\) and beta \({beta},\) must be one number for each feature of x"
+    words = rf"layer_norm: gamma \({gamma},\) and beta \({beta},\) must have one entry per feature of x"
     with pytest.raises(ValueError, match=words):
         layer_norm(np.ones(x), np.ones(gamma), np.ones(beta))

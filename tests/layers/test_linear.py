@@ -40,10 +40,10 @@ def test_the_weight_has_the_deviation_that_was_asked_for_and_the_bias_is_zero(rn
 @pytest.mark.parametrize(
     "x_shape, bias_shape, words",
     [
-        ((2, 5), (4,), r"linear: x \(2, 5\) must end in 3, the rows of weight \(3, 4\)"),
-        ((), (4,), r"linear: x \(\) must end in 3"),
-        ((2, 3), (3,), r"linear: bias \(3,\) must be \(4,\), the columns of weight \(3, 4\)"),
-        ((2, 3), (2, 4), r"linear: bias \(2, 4\) must be \(4,\)"),
+        ((2, 5), (4,), r"linear: the last axis of x \(2, 5\) must be 3, the rows of weight \(3, 4\)"),
+        ((), (4,), r"linear: the last axis of x \(\) must be 3"),
+        ((2, 3), (3,), r"linear: bias must have shape \(4,\) for weight \(3, 4\), not \(3,\)"),
+        ((2, 3), (2, 4), r"linear: bias must have shape \(4,\) for weight \(3, 4\), not \(2, 4\)"),
     ],
 )
 def test_shapes_that_do_not_fit_are_named(x_shape, bias_shape, words):

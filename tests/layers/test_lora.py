@@ -169,10 +169,10 @@ def test_float32_stays_float32(rng):
 @pytest.mark.parametrize(
     "patterns, rank, words",
     [
-        (("*.attention.w_q", "*.w_x"), 2, r"no linear map is named '\*.w_x'; the nearest is 'blocks"),
-        (("blocks.0.attention",), 2, "the nearest is 'blocks.0.attention.w_"),
-        (QUERIES_AND_VALUES, 9, "the rank must be from 1 to 8 for a 8 × 8 map, not 9"),
-        (QUERIES_AND_VALUES, 0, "the rank must be from 1 to 8 for a 8 × 8 map, not 0"),
+        (("*.attention.w_q", "*.w_x"), 2, r"no linear layer matches '\*.w_x'; did you mean 'blocks"),
+        (("blocks.0.attention",), 2, "did you mean 'blocks.0.attention.w_"),
+        (QUERIES_AND_VALUES, 9, "the rank must be from 1 to 8 for a 8 × 8 layer, not 9"),
+        (QUERIES_AND_VALUES, 0, "the rank must be from 1 to 8 for a 8 × 8 layer, not 0"),
     ],
 )
 def test_adapters_that_do_not_fit_are_refused_and_the_model_is_unchanged(patterns, rank, words):
@@ -185,7 +185,7 @@ def test_adapters_that_do_not_fit_are_refused_and_the_model_is_unchanged(pattern
 
 def test_shapes_that_do_not_fit_are_named(rng):
     x, a, b = drawn(rng)
-    with pytest.raises(ValueError, match=r"low_rank: x \(2, 7, 4\) must end in 5, the rows of a \(5, 3\)"):
+    with pytest.raises(ValueError, match=r"low_rank: the last axis of x \(2, 7, 4\) must be 5, the rows of a \(5, 3\)"):
         low_rank(x[..., :4], a, b)
     with pytest.raises(ValueError, match=r"low_rank: the rows of b \(2, 4\) must be 3, the columns of a \(5, 3\)"):
         low_rank(x, a, b[:2])

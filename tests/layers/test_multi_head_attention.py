@@ -184,9 +184,9 @@ def test_the_output_projection_has_a_deviation_of_its_own(rng):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ((6, 4), "4 heads do not divide the width of 6; give d_head"),
-        ((6, 3, 2), "2 key-value heads do not divide the 3 query heads"),
-        ((6, 2, 4), "4 key-value heads do not divide the 2 query heads"),
+        ((6, 4), "n_heads must divide the width of 6 unless d_head is given, not be 4"),
+        ((6, 3, 2), "n_kv_heads must divide the 3 query heads, not be 2"),
+        ((6, 2, 4), "n_kv_heads must divide the 2 query heads, not be 4"),
     ],
 )
 def test_heads_that_cannot_be_are_named(arguments, words):

@@ -136,12 +136,15 @@ def test_the_module_passes_its_settings_on(rng):
 @pytest.mark.parametrize(
     "call, words",
     [
-        (lambda: sinusoidal_positions(4, 5), "sinusoidal positions need an even number of channels, not 5"),
+        (lambda: sinusoidal_positions(4, 5), "sinusoidal positions require an even number of channels, not 5"),
         (lambda: rotary(np.ones((3, 5)), positions=np.arange(3)), "even number of channels per head, not 5"),
-        (lambda: rotary(np.ones((3, 4)), positions=np.arange(2)), r"positions \(2,\) must be one for each of the 3"),
+        (lambda: rotary(np.ones((3, 4)), positions=np.arange(2)), r"positions must have shape \(3,\) for x"),
         (lambda: rotary(np.ones((3, 4)), positions=np.arange(3), layout="llama"), "unknown rotary layout 'llama'"),
-        (lambda: frequencies(4, scaling={"rope_type": "yarn"}), "rope_type 'yarn'; known are linear, llama3"),
-        (lambda: frequencies(4, scaling={"rope_type": "linear"}), "rope_scaling of type 'linear' lacks 'factor'"),
+        (lambda: frequencies(4, scaling={"rope_type": "yarn"}), "rope_type 'yarn'; choose from linear, llama3"),
+        (
+            lambda: frequencies(4, scaling={"rope_type": "linear"}),
+            "rope_scaling of type 'linear' must have the key 'factor'",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_named(call, words):

@@ -68,5 +68,5 @@ def test_the_module_begins_with_gain_one_and_uses_its_eps(rng):
 
 @pytest.mark.parametrize("x, gamma", [((2, 5), 3), ((2, 3), 1), ((), 3)])
 def test_shapes_that_do_not_fit_are_named(x, gamma):
-    with pytest.raises(ValueError, match=rf"rms_norm: gamma \({gamma},\) must be one number for each feature of x"):
+    with pytest.raises(ValueError, match=rf"rms_norm: gamma \({gamma},\) must have one entry per feature of x"):
         rms_norm(np.ones(x), np.ones(gamma))

@@ -250,18 +250,21 @@ def described(**fields):
 
 
 FOREIGN = {
-    "empty": (b"", "not a model or checkpoint of minitransformer, or a truncated one"),
+    "empty": (b"", "not a model or checkpoint of minitransformer, or truncated"),
     "pickle": (pickle.dumps({"weights": [1.0, 2.0]}), "not a model or checkpoint of minitransformer"),
     "torch": (
         zipped({"archive/data.pkl": pickle.dumps([1]), "archive/version": b"3"}),
-        "an archive, but not one of minitransformer",
+        "a zip archive, but not a model or checkpoint of minitransformer",
     ),
-    "npz": (npz(x=np.zeros(3)), "an archive, but not one of minitransformer"),
+    "npz": (npz(x=np.zeros(3)), "a zip archive, but not a model or checkpoint of minitransformer"),
     "description is no JSON": (npz(description=np.arange(7, dtype=np.uint8)), "damaged, or not an archive"),
-    "other format": (npz(description=described(format="other", version=1)), "not one of minitransformer"),
+    "other format": (
+        npz(description=described(format="other", version=1)),
+        "not a model or checkpoint of minitransformer",
+    ),
     "newer": (
         npz(description=described(format="minitransformer", version=2)),
-        "written in version 2 of the format; this program reads version 1",
+        "has version 2 of the format; this program reads only version 1",
     ),
     "compressed junk": (
         zipped({"description.npy": npy(described())}, compression=zipfile.ZIP_DEFLATED)[:-90] + b"\0" * 90,
@@ -347,8 +350,8 @@ def test_what_is_read_is_no_longer_than_a_file_can_be(tmp_path):
     [
         (b'{"format": ' + b"[" * 100_000, "its description: maximum recursion depth"),
         (b'{"format": ' + b"9" * 5000 + b"}", "its description: Exceeds the limit"),
-        (b'{"format": "minitransformer", "version": ' + b"9" * 3000 + b"}", "written in version 9+ …"),
-        (b'{"format": "minitransformer", "version": "1\\n\\n2"}', "written in version 1 2 of the format"),
+        (b'{"format": "minitransformer", "version": ' + b"9" * 3000 + b"}", "has version 9+ …"),
+        (b'{"format": "minitransformer", "version": "1\\n\\n2"}', "has version 1 2 of the format"),
     ],
 )
 def test_json_that_no_program_would_write_is_refused(text, words, tmp_path):
@@ -358,9 +361,9 @@ def test_json_that_no_program_would_write_is_refused(text, words, tmp_path):
 
 def test_a_description_that_is_too_long_is_neither_written_nor_read(path, monkeypatch):
     monkeypatch.setattr(archive, "LONGEST_DESCRIPTION", 100)
-    assert_refused(path, r"its description has \d+ bytes, beyond 100")
+    assert_refused(path, r"its description has \d+ bytes; at most 100 are")
     before = path.read_bytes()
-    with pytest.raises(ValueError, match=r"its description would have 1,0\d\d bytes, beyond 100"):
+    with pytest.raises(ValueError, match=r"its description has 1,0\d\d bytes; at most 100 are"):
         save_archive(path, ARRAYS, {"kind": "x" * 1000})
     assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
 

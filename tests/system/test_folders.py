@@ -19,7 +19,7 @@ from minitransformer.system.folders import at_work_in
 from minitransformer.training import Settings, pretrain
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows does not lock folders")
-AT_WORK = "another run is at work here; wait for its end, or choose another folder"
+AT_WORK = "another run uses this folder; wait until it ends, or choose another folder"
 LEFTOVER = f"{TEMPORARY_START}0123456789abcdef{TEMPORARY_END}"
 
 
@@ -127,7 +127,7 @@ def test_where_the_file_system_has_no_locks_a_warning_says_so_and_nothing_is_swe
     for module in (files, folders):
         monkeypatch.setattr(module, "lock", lock)
     (tmp_path / LEFTOVER).write_bytes(b"half")
-    words = r"its file system has no locks \(.*\): nothing keeps another run from writing there at the same time"
+    words = r"its file system has no locks \(.*\): another run could write there at the same time"
     with pytest.warns(UserWarning, match=words), at_work_in(tmp_path):
         write_atomically(tmp_path / "model.npz", lambda file: file.write(b"new"))
     assert sorted(os.listdir(tmp_path)) == [LEFTOVER, "model.npz"]

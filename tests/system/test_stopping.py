@@ -162,7 +162,7 @@ def test_what_came_is_said_at_once_and_a_second_time_stops_at_once(begin, tmp_pa
 
     monkeypatch.setattr(runs, "ProgressBar", Twice)
     assert cli.main(begin) == 143
-    assert said[0].endswith("\nfinishing the step, then saving; Ctrl-C once more stops at once\n")
+    assert said[0].endswith("\nfinishing the step, then saving; press Ctrl-C again to stop immediately\n")
     out = tmp_path / "run"
     assert capsys.readouterr().err == (
         f"minitransformer: terminated; go on with: minitransformer train --out {out} --resume\n"

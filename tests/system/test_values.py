@@ -67,16 +67,16 @@ def test_what_may_be_comes_back_as_a_plain_value(check, value, plain):
         (finite, {}, math.nan, ValueError, "f: x must be a number and finite, not nan"),
         (finite, {}, -math.inf, ValueError, "f: x must be a number and finite, not -inf"),
         (dictionary, {}, [1], TypeError, "f: x must be a dictionary, not [1]"),
-        (texts, {}, "ab", TypeError, "f: x must be a list of texts, not 'ab'"),
-        (texts, {}, ["a", 1], TypeError, "f: x must be a list of texts, not ['a', 1]"),
+        (texts, {}, "ab", TypeError, "f: x must be a list of strings, not 'ab'"),
+        (texts, {}, ["a", 1], TypeError, "f: x must be a list of strings, not ['a', 1]"),
         (number, {"above": 0, "maximum": 1}, 0, ValueError, "f: x must be positive and at most 1, not 0.0"),
         (number, {"above": 0.5}, 0.5, ValueError, "f: x must be more than 0.5, not 0.5"),
         (number, {"maximum": 1}, 2, ValueError, "f: x must be at most 1, not 2.0"),
         (positive, {}, math.inf, ValueError, "f: x must be positive and finite, not inf"),
         (true_or_false, {}, 1, TypeError, "f: x must be True or False, not 1"),
-        (text, {}, b"a", TypeError, "f: x must be a text, not b'a'"),
-        (one_of, {"known": ("a", "b")}, "c", ValueError, "f: unknown x 'c'; known are a, b"),
-        (one_of, {"known": ("a", "b")}, ["a"], ValueError, "f: unknown x ['a']; known are a, b"),
+        (text, {}, b"a", TypeError, "f: x must be a string, not b'a'"),
+        (one_of, {"known": ("a", "b")}, "c", ValueError, "f: unknown x 'c'; choose from a, b"),
+        (one_of, {"known": ("a", "b")}, ["a"], ValueError, "f: unknown x ['a']; choose from a, b"),
     ],
 )
 def test_what_may_not_be_is_one_line_that_says_what_would_be_right(check, limits, value, error, words):
@@ -108,7 +108,7 @@ def test_fields_are_checked_made_plain_and_named():
     assert (type(garden.trees), garden.water) == (int, None)
     with pytest.raises(TypeError, match="Garden: trees must be an integer, not None"):
         Garden(trees=None)
-    with pytest.raises(ValueError, match="Garden: unknown fence 'iron'; known are wood, wire"):
+    with pytest.raises(ValueError, match="Garden: unknown fence 'iron'; choose from wood, wire"):
         Garden(fence="iron")
     assert Orchard().trees == 100 and statements(Orchard) == statements(Garden)
     with pytest.raises(ValueError, match="Orchard: trees must be at least 1, not 0"):
@@ -153,8 +153,11 @@ def test_options_give_fields_and_zero_stands_for_none():
 @pytest.mark.parametrize(
     "before, after",
     [
-        ("Config: n_heads 3 does not divide d_model 8", "--heads 3 does not divide --width 8"),
-        ("Config: rotary positions need an even number", "rotary positions need an even number"),
+        (
+            "Config: n_heads must divide d_model 8 unless d_head is given, not be 3",
+            "--heads must divide --width 8 unless --head-width is given, not be 3",
+        ),
+        ("Config: rotary positions require an even number", "rotary positions require an even number"),
         ("runs/n_heads/model.npz: cannot resume: norm was a", "runs/n_heads/model.npz: cannot resume: --norm was a"),
         ("runs/n_heads: no such folder", "runs/n_heads: no such folder"),
         ("Other: d_ff (7) is odd", "Other: --ff (7) is odd"),

@@ -361,11 +361,11 @@ def test_a_malformed_merge_is_named_by_file_and_line(gpt2_files, line, words):
 @pytest.mark.parametrize(
     "name, content, words",
     [
-        ("encoder.json", b'{"a": 0', "not valid JSON, or truncated"),
+        ("encoder.json", b'{"a": 0', "expected JSON, found invalid or truncated text"),
         ("encoder.json", b"[]", r"expected a JSON object, found \[\]"),
-        ("encoder.json", b'{"a": 0, "b": 2}', "expected the ids 0 to 1, each an integer and each once"),
-        ("encoder.json", b'{"a": 0, "b": 1.0}', "expected the ids 0 to 1, each an integer and each once"),
-        ("vocab.bpe", b"\x93NUMPY\xff", "not a merges file: not UTF-8 text"),
+        ("encoder.json", b'{"a": 0, "b": 2}', "the ids must be the integers 0 to 1, each of them once"),
+        ("encoder.json", b'{"a": 0, "b": 1.0}', "the ids must be the integers 0 to 1, each of them once"),
+        ("vocab.bpe", b"\x93NUMPY\xff", "expected UTF-8 text"),
     ],
 )
 def test_a_damaged_file_is_named(gpt2_files, tmp_path, name, content, words):
@@ -381,9 +381,9 @@ def test_a_vocabulary_without_a_byte_refuses_the_texts_that_need_it(gpt2_files):
     merges.write_text("#version: 0.2\n")
     tokenizer = BPETokenizer.from_gpt2(encoder, merges)
     assert tokenizer.decode(tokenizer.encode("é ok")) == "é ok"  # which is C3 A9, and no E9
-    with pytest.raises(ValueError, match=r"no token for the byte 0x04, which ' \\x04' needs"):
+    with pytest.raises(ValueError, match=r"no token for the byte 0x04 of ' \\x04'"):
         tokenizer.encode("end \x04")
-    with pytest.raises(ValueError, match=r"no token for the byte 0xe9, which '\\udce9' needs"):
+    with pytest.raises(ValueError, match=r"no token for the byte 0xe9 of '\\udce9'"):
         tokenizer.encode(b"\xe9")
 
 
@@ -422,7 +422,7 @@ def test_special_tokens_decode_to_their_text_or_to_nothing(special, pieces):
 def test_only_a_text_may_have_special_tokens(special):
     with pytest.raises(TypeError, match="text must be a str, not bytes"):
         special.encode(b"a", allow_special=True)
-    with pytest.raises(ValueError, match="at position 9 is a lone surrogate"):
+    with pytest.raises(ValueError, match=r"lone surrogates, .* at position 9"):
         special.encode("ab<|end|>\ud800", allow_special=True)
 
 
@@ -449,14 +449,14 @@ BYTES = [bytes([b]) for b in range(256)]
     "parts, words",
     [
         ({"splitting": "gpt3"}, "splitting must be one of gpt2, smollm2, llama3, not 'gpt3'"),
-        ({"bos_id": 256}, "a special token has the id 256; ids are integers from 0 to 255"),
-        ({"end_ids": [-1]}, "a special token has the id -1; ids are integers from 0 to 255"),
-        ({"special_tokens": {"a": "b"}}, "a special token has the id 'b'; ids are integers from 0 to 255"),
-        ({"special_tokens": {"": 3}}, "special_tokens has an empty text or an id that occurs twice"),
-        ({"special_tokens": {"a": 3, "b": 3}}, "special_tokens has an empty text or an id that occurs twice"),
-        ({"tokens": [*BYTES, b"a"]}, "the token 'a' occurs twice"),
-        ({"merges": [(b"a", b"b")]}, "the token 'ab' has no id"),
-        ({"tokens": [b"a", b"ab"], "merges": [(b"a", b"b")]}, "the token 'b' has no id"),
+        ({"bos_id": 256}, "the id of a special token must be an integer from 0 to 255, not 256"),
+        ({"end_ids": [-1]}, "the id of a special token must be an integer from 0 to 255, not -1"),
+        ({"special_tokens": {"a": "b"}}, "the id of a special token must be an integer from 0 to 255, not 'b'"),
+        ({"special_tokens": {"": 3}}, "special_tokens must have non-empty texts and different ids, not "),
+        ({"special_tokens": {"a": 3, "b": 3}}, "special_tokens must have non-empty texts and different ids, not "),
+        ({"tokens": [*BYTES, b"a"]}, "tokens must be different, but 'a' occurs twice"),
+        ({"merges": [(b"a", b"b")]}, "tokens must contain 'ab'"),
+        ({"tokens": [b"a", b"ab"], "merges": [(b"a", b"b")]}, "tokens must contain 'b'"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(parts, words):

@@ -94,7 +94,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path, write, monkeypatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO()))
     with pytest.raises(ValueError, match="standard input is empty"):
         TextFiles(["-"])
-    with pytest.raises(ValueError, match="paths is empty; give at least one text file"):
+    with pytest.raises(ValueError, match="paths must contain at least one text file"):
         TextFiles([])
 
 
@@ -114,7 +114,7 @@ def test_the_first_byte_that_is_not_utf8_is_named_with_its_position(write, conte
     path = write(content)
     with pytest.raises(ValueError) as caught:
         list(TextFiles([path]))
-    assert str(caught.value) == f"{path}: not UTF-8 text: byte 0x{byte:02x} at position {position}"
+    assert str(caught.value) == f"{path}: expected UTF-8 text, found the byte 0x{byte:02x} at position {position}"
 
 
 # --- the corpus -----------------------------------------------------------------------------------------------------
@@ -178,10 +178,10 @@ def test_a_split_too_short_for_one_block_is_named_with_both_numbers():
     corpus = tokenize_corpus("a" * 100, ByteTokenizer(), name="my text")
     corpus.require_context(9)
     with pytest.raises(
-        ValueError, match="my text: the validation split has 10 tokens, but a context of 10 needs at least 11"
+        ValueError, match="my text: the validation split must have at least 11 tokens for a context of 10, not 10"
     ):
         corpus.require_context(10)
-    with pytest.raises(ValueError, match="the training split has 90 tokens, but a context of 90 needs at least 91"):
+    with pytest.raises(ValueError, match="the training split must have at least 91 tokens for a context of 90, not 90"):
         corpus.require_context(90)
     tokenize_corpus("a" * 100, ByteTokenizer(), validation=0).require_context(99)
 

@@ -127,7 +127,7 @@ def test_lengths_and_contexts_that_cannot_be_are_refused():
         PATTERNS["repeat"].sample(rng, 2, 5)
     with pytest.raises(ValueError, match="count: length must be at least 2 and at most 100, not 101"):
         PATTERNS["count"].sample(rng, 2, 101)
-    with pytest.raises(ValueError, match="repeat: needs a context of at least 6, not 5"):
+    with pytest.raises(ValueError, match="repeat: the context must be at least 6, not 5"):
         pattern_batch(rng, 2, 5)
 
 

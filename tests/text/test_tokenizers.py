@@ -106,19 +106,19 @@ def test_the_known_characters_are_abbreviated_when_there_are_many():
 @each_byte_level
 def test_a_lone_surrogate_is_refused(tokenizer):
     for surrogate in ("\ud800", "\udc80", "\udfff"):
-        with pytest.raises(ValueError, match=r"the character '\\ud.*' at position 2 is a lone surrogate"):
+        with pytest.raises(ValueError, match=r"lone surrogates, .* such as '\\ud.*' at position 2"):
             tokenizer.encode(f"ab{surrogate}c")
 
 
 @pytest.mark.parametrize("train", [CharTokenizer.train, lambda text: BPETokenizer.train(text, 300)])
 def test_training_refuses_a_lone_surrogate_and_what_is_not_text(train):
-    with pytest.raises(ValueError, match="at position 3 is a lone surrogate"):
+    with pytest.raises(ValueError, match=r"lone surrogates, .* at position 3"):
         train(["ab", "c\ud800"])
     with pytest.raises(TypeError, match="text must be a str or an iterable of str, not bytes"):
         train(b"abc")
     with pytest.raises(TypeError, match="text must be a str or an iterable of str, not int"):
         train(3)
-    with pytest.raises(TypeError, match="text must be a str or an iterable of str, not of bytes"):
+    with pytest.raises(TypeError, match="text must be a str or an iterable of str, not an iterable of bytes"):
         train([b"abc"])
 
 
@@ -131,9 +131,9 @@ def test_encode_refuses_what_is_not_text(tokenizer):
 @each
 def test_decode_refuses_ids_that_are_none(tokenizer):
     size = tokenizer.vocab_size
-    with pytest.raises(ValueError, match=f"id {size} at position 2 is out of range: ids run from 0 to {size - 1}"):
+    with pytest.raises(ValueError, match=f"ids must be from 0 to {size - 1}, not {size} .at position 2"):
         tokenizer.decode([0, 1, size])
-    with pytest.raises(ValueError, match="id -1 at position 1 is negative: ids run from 0 to"):
+    with pytest.raises(ValueError, match=r"ids must be from 0 to .*, not -1 .at position 1"):
         tokenizer.decode([0, -1])
     with pytest.raises(TypeError, match="ids must be integers, not float64"):
         tokenizer.decode([0.0, 1.0])
@@ -183,22 +183,24 @@ def test_files_that_hold_no_tokenizer_are_refused_in_one_line(load, tmp_path):
 
     whole = json.dumps(BPE.to_dict()).encode()
     for length in (0, 1, len(whole) // 2, len(whole) - 1):
-        assert "not valid JSON, or truncated" in words_for(whole[:length])
+        assert "expected JSON, found invalid or truncated text" in words_for(whole[:length])
     for content in (b"\x93NUMPY\xff", b"[" * 100_000, b'{"a": ' + b"1" * 5000 + b"}"):
-        assert "not valid JSON, or truncated" in words_for(content)
+        assert "expected JSON, found invalid or truncated text" in words_for(content)
     assert "expected a JSON object, found [1]" in words_for(b"[1]")
     assert "expected a JSON object, found None" in words_for(b"null")
     for content in (b"{}", b'{"kind": "word"}', b'{"kind": ["bpe"]}'):
         assert "unknown kind of tokenizer" in words_for(content)
     if load is not load_tokenizer:
         assert "expected a tokenizer of kind 'bpe', found kind 'byte'" in words_for(b'{"kind": "byte"}')
-    assert "not a tokenizer of kind 'bpe': 'merges' is missing" in words_for(b'{"kind": "bpe", "tokens": []}')
+    assert "a tokenizer of kind 'bpe' must have a valid entry 'merges', not None" in words_for(
+        b'{"kind": "bpe", "tokens": []}'
+    )
     assert "its tokens and merges must be strings" in words_for(b'{"kind": "bpe", "tokens": [1], "merges": []}')
     assert "expected two tokens with one space" in words_for(b'{"kind": "bpe", "tokens": [], "merges": ["a"]}')
     assert "at least one token" in words_for(b'{"kind": "bpe", "tokens": [], "merges": []}')
-    assert "the token 'b' has no id" in words_for(b'{"kind": "bpe", "tokens": ["a"], "merges": ["a b"]}')
+    assert "tokens must contain 'b'" in words_for(b'{"kind": "bpe", "tokens": ["a"], "merges": ["a b"]}')
     for option in ("splitting", "special_tokens", "ignore_merges", "bos_id", "end_ids", "chat_template"):
         content = {"kind": "bpe", "tokens": ["a"], "merges": [], option: 0.5}
-        assert f"{option!r} is missing or of the wrong type" in words_for(json.dumps(content).encode())
+        assert f"must have a valid entry {option!r}" in words_for(json.dumps(content).encode())
     with pytest.raises(FileNotFoundError, match="No such file"):
         load(tmp_path / "nothing.json")

@@ -92,7 +92,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"model\.npz"):
         resume(tmp_path)
     small_lm().save(tmp_path / "model.npz")
-    with pytest.raises(ArchiveError, match=r"contains no training run to resume"):
+    with pytest.raises(ArchiveError, match=r"contains no training run that can be resumed"):
         resume(tmp_path)
 
 
@@ -124,15 +124,15 @@ def with_array(name, *what):
         (lambda arrays, d: d["training"].pop("random"), "its training state is damaged .*random"),
         (lambda arrays, d: d["training"].pop("settings"), "its training state is damaged .*settings"),
         (lambda arrays, d: d["training"]["settings"].update(steps=-1), "its training state is damaged .*steps must be"),
-        (lambda arrays, d: d["training"]["random"]["batches"].update(bit_generator="MT19937"), "not a valid state"),
-        (lambda arrays, d: d["training"]["random"]["dropout"].pop("state"), "not a valid state"),
+        (lambda arrays, d: d["training"]["random"]["batches"].update(bit_generator="MT19937"), "must be a valid state"),
+        (lambda arrays, d: d["training"]["random"]["dropout"].pop("state"), "must be a valid state"),
         (lambda arrays, d: d["training"].update(own=[]), "own must be a dictionary"),
-        (lambda arrays, d: d["training"]["corpus"].pop("sha256"), "corpus: sha256 must be a text"),
+        (lambda arrays, d: d["training"]["corpus"].pop("sha256"), "corpus: sha256 must be a string"),
         (without("optimizer.m.ln_final.beta"), "its training state is damaged .*ln_final.beta"),
         (with_array("optimizer.v.ln_final.beta", 3, np.float32), r"optimizer.v.ln_final.beta differs from parameters"),
         (with_array("optimizer.m.ln_final.beta", 8), r"optimizer.m.ln_final.beta differs from parameters"),
         (with_array("parameters.ln_final.gamma", 9, np.float32), "parameter ln_final.gamma is"),
-        (without("parameters.ln_final.beta"), "lacks parameter ln_final.beta"),
+        (without("parameters.ln_final.beta"), "the parameter ln_final.beta is missing"),
         (None, r"damaged.*optimizer\.v\.ln_final\.beta.*CRC"),
     ],
 )
@@ -177,13 +177,13 @@ def generators(**fields):
         ({"last": None}, "last must be a dictionary, not None"),
         ({"last": {"step": "5"}}, "last: step must be an integer, not '5'"),
         ({"best": {"step": 5, "val_loss": "low"}}, "best: val_loss must be a number, not 'low'"),
-        ({"corpus": {"name": 3, "sha256": ""}}, "corpus: name must be a text, not 3"),
-        ({"trained": ["a", 3]}, "trained must be a list of texts"),
+        ({"corpus": {"name": 3, "sha256": ""}}, "corpus: name must be a string, not 3"),
+        ({"trained": ["a", 3]}, "trained must be a list of strings"),
         ({"optimizer_steps": {"a": 0}}, "optimizer_steps: a must be at least 1, not 0"),
         ({"environment": []}, "environment must be a dictionary, not "),
-        ({"random": {}}, "random: batches: not a valid state of a PCG64 generator"),
-        *((generators(state=value), "random: dropout: not a valid") for value in (None, 0.5, -1, 2**128, "1")),
-        (generators(inc=2), "random: dropout: not a valid"),  # drawing until one fits may never end
+        ({"random": {}}, "random: batches must be a valid state of a PCG64 generator"),
+        *((generators(state=value), "random: dropout must be a valid") for value in (None, 0.5, -1, 2**128, "1")),
+        (generators(inc=2), "random: dropout must be a valid"),  # drawing until one fits may never end
     ],
 )
 def test_a_training_state_is_checked_to_its_leaves(saved_training, fields, words):

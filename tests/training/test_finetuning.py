@@ -52,7 +52,7 @@ def test_with_the_plain_difference_the_model_is_wrecked_and_the_report_says_so()
     assert report.perplexity_growth > SAME["perplexity_limit"]
     assert report.after.margin > report.before.margin + 10  # the objective is reached, at the cost of the model
     assert f"DIVERGED: after step {report.steps} the perplexity on general text is" in str(report)
-    assert "beyond the limit of 3 times" in report.verdict and "the model is wrecked" in report.verdict
+    assert "exceeds the limit of 3 times" in report.verdict and "the model is no longer usable" in report.verdict
 
 
 def test_a_loss_that_is_not_finite_is_reported_and_leaves_the_model_as_it_was():
@@ -171,7 +171,7 @@ def test_the_report_is_of_the_model_before_and_after_on_the_rows_held_out():
     assert (report.rows, report.held_out_rows, report.steps) == (23, 7, 6)
     assert report.model_numbers == before.model.n_parameters()
     shown = str(report)
-    assert f"{report.after.margin:10.3f}" in shown and "'the cat'" in shown and "Not shown:" in shown
+    assert f"{report.after.margin:10.3f}" in shown and "'the cat'" in shown and "does not measure" in shown
 
 
 def test_the_first_loss_is_that_of_the_starting_model_on_the_rows_drawn():
@@ -209,21 +209,29 @@ GOOD = '{"prompt": "a cat", "safe": " sat", "unsafe": " ate"}'
     [
         ("[" * 100_000, ValueError, "maximum recursion depth exceeded"),
         (f'{{"prompt": {"9" * 5000}}}', ValueError, "Exceeds the limit"),
-        ("{'prompt': 3}", ValueError, "not JSON: Expecting property name enclosed in double quotes at column 2"),
+        ("{'prompt': 3}", ValueError, "invalid JSON: Expecting property name enclosed in double quotes at column 2"),
         ('["a cat", "sat", "ate"]', TypeError, 'must be an object with "prompt", "safe" and "unsafe", not ['),
         ("null", TypeError, 'must be an object with "prompt", "safe" and "unsafe", not None'),
         ('{"prompt": "a cat", "safe": " sat"}', ValueError, 'has no "unsafe"'),
-        ('{"prompt": "a cat", "safe": 7, "unsafe": " ate"}', TypeError, '"safe" must be a text, not 7'),
-        (f'{{"prompt": {[0] * 9999}, "safe": "a", "unsafe": "b"}}', TypeError, '"prompt" must be a text, not [0, 0, '),
-        ('{"prompt": "", "safe": " sat", "unsafe": " ate"}', ValueError, '"prompt" is empty'),
+        ('{"prompt": "a cat", "safe": 7, "unsafe": " ate"}', TypeError, '"safe" must be a string, not 7'),
+        (
+            f'{{"prompt": {[0] * 9999}, "safe": "a", "unsafe": "b"}}',
+            TypeError,
+            '"prompt" must be a string, not [0, 0, ',
+        ),
+        ('{"prompt": "", "safe": " sat", "unsafe": " ate"}', ValueError, '"prompt" must not be empty'),
         (GOOD[:-1] + ', "held_out": "yes"}', TypeError, "\"held_out\" must be True or False, not 'yes'"),
         ('{"prompt": "a cat", "safe": " Sat", "unsafe": " ate"}', ValueError, "\"safe\": unknown character 'S'"),
         (
             '{"prompt": "a cat sat on the", "safe": " mat and ate", "unsafe": " ate"}',
             ValueError,
-            '"prompt" and "safe" have 28 tokens together; a context of 24 allows 25',
+            '"prompt" and "safe" have 28 tokens together; at most 25 are allowed with a context of 24',
         ),
-        ('{"prompt": "a cat", "safe": " s\xe4t", "unsafe": " ate"}', ValueError, "not UTF-8 text: byte 0xe4"),
+        (
+            '{"prompt": "a cat", "safe": " s\xe4t", "unsafe": " ate"}',
+            ValueError,
+            "expected UTF-8 text, found the byte 0xe4",
+        ),
     ],
 )
 def test_a_row_that_cannot_be_used_is_named_by_file_and_line(tmp_path, line, error, words):
@@ -258,29 +266,29 @@ def test_held_out_rows_are_those_marked_or_a_fraction_of_the_prompts_or_another_
 @pytest.mark.parametrize(
     "options, error, words",
     [
-        ({"objective": "ppo"}, ValueError, "unknown objective 'ppo'; known are dpo, unlikelihood, difference"),
+        ({"objective": "ppo"}, ValueError, "unknown objective 'ppo'; choose from dpo, unlikelihood, difference"),
         ({"beta": 0}, ValueError, "beta must be positive and finite, not 0"),
         ({"perplexity_limit": 1.0}, ValueError, "perplexity_limit must be more than 1, not 1.0"),
         ({"perplexity_limit": "2"}, TypeError, "perplexity_limit must be a number, not '2'"),
         ({"trainable": 0}, ValueError, "trainable .a number of last blocks. must be at least 1, not 0"),
-        ({"trainable": 3}, ValueError, "trainable: the model has 2 blocks, not 3"),
-        ({"trainable": []}, ValueError, "trainable is empty"),
+        ({"trainable": 3}, ValueError, "trainable must be at most the 2 blocks of the model, not 3"),
+        ({"trainable": []}, ValueError, "trainable must contain at least one parameter"),
         ({"trainable": 1.5}, TypeError, "trainable must be a number of blocks, names of parameters, or a LowRank"),
-        ({"trainable": "blocks.7.*"}, ValueError, "no parameter is named 'blocks.7.*'; the nearest is 'blocks.1."),
-        ({"trainable": LowRank(99)}, ValueError, "LoRA: the rank must be from 1 to 16 for a 16 × 16 map, not 99"),
+        ({"trainable": "blocks.7.*"}, ValueError, "no parameter matches 'blocks.7.*'; did you mean 'blocks.1."),
+        ({"trainable": LowRank(99)}, ValueError, "LoRA: the rank must be from 1 to 16 for a 16 × 16 layer, not 99"),
         ({"general_text": "Q"}, ValueError, "the general text: unknown character 'Q'"),
         ({"general_text": None}, ValueError, "the general text, by default the Python .*: unknown char"),
-        ({"general_text": "a"}, ValueError, "the general text: perplexity needs at least 2 tokens, but it has 1"),
-        ({"prompts": ["a", ""]}, ValueError, "the text is empty"),
-        ({"resume": True}, ValueError, "resume and plot need a folder"),
-        ({"held_out": 1.5}, ValueError, "held_out must be a fraction between 0 and 1, or rows, not 1.5"),
-        ({"held_out": 0.0}, ValueError, "held_out must be a fraction between 0 and 1, or rows, not 0.0"),
-        ({"rows": ROWS[:1] * 2}, ValueError, "2 rows with 1 different prompts, of which 1 are held out"),
-        ({"rows": [ROWS[0], {"prompt": "a"}]}, ValueError, 'row 2: has no "safe"'),
-        ({"rows": []}, ValueError, "the dataset has no rows"),
+        ({"general_text": "a"}, ValueError, "the general text must have at least 2 tokens, not 1"),
+        ({"prompts": ["a", ""]}, ValueError, "the text must have at least one token"),
+        ({"resume": True}, ValueError, "out must be a folder if resume or plot is True"),
+        ({"held_out": 1.5}, ValueError, "held_out must be a fraction between 0 and 1, or a dataset, not 1.5"),
+        ({"held_out": 0.0}, ValueError, "held_out must be a fraction between 0 and 1, or a dataset, not 0.0"),
+        ({"rows": ROWS[:1] * 2}, ValueError, "1 of the 1 different prompts are held out"),
+        ({"rows": [ROWS[0], {"prompt": "a"}]}, ValueError, 'row 2: "safe" is missing'),
+        ({"rows": []}, ValueError, "the dataset: must have at least one row"),
         ({"trainable": {"rank": 0}}, ValueError, "rank must be at least 1, not 0"),
         ({"trainable": {"alpha": 0}}, ValueError, "alpha must be positive, not 0"),
-        ({"trainable": {"targets": [3]}}, TypeError, "LowRank: targets must be a list of texts, not "),
+        ({"trainable": {"targets": [3]}}, TypeError, "LowRank: targets must be a list of strings, not "),
     ],
 )
 def test_what_cannot_be_is_refused_and_the_model_is_left_alone(options, error, words):

@@ -165,7 +165,7 @@ def test_pretraining_does_not_go_on_where_parameters_were_frozen(tmp_path):
         (lambda arrays, d: d["training"]["own"].pop("before"), "its training state is damaged .*before"),
         (lambda arrays, d: d["training"]["own"]["before"].update(margin="wide"), "margin must be a number, not 'wide'"),
         (lambda arrays, d: d["training"]["own"]["before"].update(completions=[["a"]]), "completions must be a list of"),
-        (lambda arrays, d: d["training"]["own"].update(diverged=True), "diverged must be a text, not True"),
+        (lambda arrays, d: d["training"]["own"].update(diverged=True), "diverged must be a string, not True"),
         (lambda arrays, d: arrays.update({"own.reference_unsafe": np.zeros(3)}), "reference must have dtype float64"),
         (lambda arrays, d: arrays.pop("own.reference_safe"), "its training state is damaged .*reference_safe"),
         (lambda arrays, d: d["training"].update(kind="cooking"), "its training state is damaged .*cooking"),

@@ -262,7 +262,7 @@ def test_where_another_run_is_at_work_the_first_rank_says_so_and_the_others_leav
 
     with another_run(tmp_path):
         first, *others = on_ranks(3, on_rank)
-    assert isinstance(first, BlockingIOError) and "is at work here" in str(first)
+    assert isinstance(first, BlockingIOError) and "another run uses this folder" in str(first)
     assert [repr(other) for other in others] == ["SystemExit(0)"] * 2
     assert os.listdir(tmp_path) == []
 
@@ -312,8 +312,8 @@ def test_without_mpi4py_mpirun_is_refused_in_one_line(monkeypatch, capsys, tmp_p
     monkeypatch.setenv(variables[1], "0")
     assert main(["train", "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err == (
-        'minitransformer: error: mpi4py is not installed: install it with pip install "minitransformer[mpi]", or do '
-        "without mpirun\n"
+        'minitransformer: error: mpi4py is not installed: install it with pip install "minitransformer[mpi]", or '
+        "run the command without mpirun\n"
     )
     monkeypatch.setenv(variables[1], "1")
     with pytest.raises(SystemExit, match="0"):

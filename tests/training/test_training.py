@@ -192,7 +192,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_batch_and_gradie
     with pytest.raises(TrainingDiverged) as raised:
         pretrain(lm, corpus, SETTINGS, out=tmp_path, observer=observer)
     message = str(raised.value)
-    assert re.match(r"step 8: the loss is nan and the largest gradient nan, in [\w.]+; its batch is", message)
+    assert re.match(r"step 8: the loss is nan and the largest gradient nan, in [\w.]+; its batch consists of", message)
     assert f"the last good checkpoint, of step 5, is {tmp_path / 'model.npz'}" in message
     assert isinstance(raised.value, ArithmeticError)
 
@@ -241,7 +241,7 @@ def test_a_gradient_whose_square_overflows_diverges_unless_it_is_clipped(rng):
 @pytest.mark.filterwarnings("error")
 def test_a_validation_loss_that_is_not_finite_is_divergence_and_is_not_saved(tmp_path):
     settings = replace(SETTINGS, eval_every=1, checkpoint_every=1, sample_every=1, lr=1e30, warmup=0, clip=None)
-    with pytest.raises(TrainingDiverged, match=r"step 1: the validation loss after it is (nan|inf); .*, of step 0, is"):
+    with pytest.raises(TrainingDiverged, match=r"after step 1 the validation loss is (nan|inf), not .*, of step 0, is"):
         pretrain(small_lm(), small_corpus(), settings, out=tmp_path)
 
 
@@ -255,7 +255,7 @@ def test_a_validation_loss_that_is_not_finite_is_divergence_and_is_not_saved(tmp
         ({"decay_embeddings": 1}, TypeError, "decay_embeddings must be True or False, not 1"),
         ({"batch_size": 3, "replicas": 4}, ValueError, r"replicas must be at most batch_size, 3, not 4"),
         ({"lr": math.nan}, ValueError, "lr must be positive and finite, not nan"),
-        ({"min_lr": 1.0}, ValueError, "min_lr must be between 0 and lr, 0.001, not 1.0"),
+        ({"min_lr": 1.0}, ValueError, "min_lr must be from 0 to lr, 0.001, not 1.0"),
         ({"steps": 50, "warmup": 50}, ValueError, "warmup must be less than steps, 50, not 50"),
         ({"betas": (0.9, 1.0)}, ValueError, "betas must be at least 0 and less than 1, not 1.0"),
         ({"betas": 0.9}, TypeError, "betas must be two numbers"),
@@ -276,9 +276,9 @@ def test_defaults_follow_from_steps_and_lr():
 @pytest.mark.parametrize(
     "fields, options, words",
     [
-        ({"context": 500}, {}, "small text: the validation split has .* but a context of 500 needs at least 501"),
+        ({"context": 500}, {}, "small text: the validation split must have at least 501 tokens for a context of 500"),
         ({}, {"settings": replace(SETTINGS, sample_prompt="Q")}, "the sample prompt: unknown character 'Q'"),
-        ({}, {"resume": True}, "resume and plot need a folder"),
+        ({}, {"resume": True}, "out must be a folder if resume or plot is True"),
     ],
 )
 def test_a_run_that_cannot_begin_is_refused_before_training(fields, options, words):
@@ -309,16 +309,16 @@ def test_a_last_line_without_an_end_is_no_record(tmp_path):
     "line, words",
     [
         ("what is this", "Expecting value: line 1 column 1"),
-        ("null", "it must be a dictionary, not None"),
-        ("{}", "it: step must be an integer, not None"),
-        ('{"step": 1.5}', "it: step must be an integer, not 1.5"),
-        ('{"step": -1}', "it: step must be at least 0, not -1"),
-        ('{"step": 1, "seconds": null}', "it: seconds must be a number, not None"),
-        ('{"step": 1, "loss": "low"}', "it: loss must be a number, not 'low'"),
-        ('{"step": 1, "val_loss": -1e400}', "it: val_loss must be a number and finite, not -inf"),
-        (f'{{"step": 1, "margin": 1{"0" * 400}}}', "it: margin must be at most 1.8e"),
-        (f'{{"step": {[0] * 9999}}}', r"it: step must be an integer, not \[0, 0, 0, 0, 0, 0, \.\.\.\]"),
-        (f'{{"step": "{"A" * 9999}"}}', r"it: step must be an integer, not 'A{90,99}\.\.\.A{90,99}'"),
+        ("null", "record must be a dictionary, not None"),
+        ("{}", "record: step must be an integer, not None"),
+        ('{"step": 1.5}', "record: step must be an integer, not 1.5"),
+        ('{"step": -1}', "record: step must be at least 0, not -1"),
+        ('{"step": 1, "seconds": null}', "record: seconds must be a number, not None"),
+        ('{"step": 1, "loss": "low"}', "record: loss must be a number, not 'low'"),
+        ('{"step": 1, "val_loss": -1e400}', "record: val_loss must be a number and finite, not -inf"),
+        (f'{{"step": 1, "margin": 1{"0" * 400}}}', "record: margin must be at most 1.8e"),
+        (f'{{"step": {[0] * 9999}}}', r"record: step must be an integer, not \[0, 0, 0, 0, 0, 0, \.\.\.\]"),
+        (f'{{"step": "{"A" * 9999}"}}', r"record: step must be an integer, not 'A{90,99}\.\.\.A{90,99}'"),
         ("[" * 100_000, "maximum recursion depth exceeded"),
         (f'{{"step": {"9" * 5000}}}', "Exceeds the limit"),
     ],
@@ -327,7 +327,7 @@ def test_a_line_that_is_no_record_is_named(line, words, tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text(f'{{"step": 0, "margin": null}}\n{line}\n{{"step": 2}}\n')
     with pytest.raises(
-        ValueError, match=rf"metrics.jsonl: line 2 is not a record of training metrics \({words}"
+        ValueError, match=rf"metrics.jsonl: line 2 must be a record of training metrics \({words}"
     ) as error:
         read_metrics(path)
     assert "\n" not in str(error.value)

@@ -1,8 +1,8 @@
 """The content of the page as JSON-serializable values.
 
-Each of the last positions of the text has the model's prediction, the attention of each head, and the contributions of
-each position (see contributions.py) and each component (see residual.py). The logit lens covers the whole text. All
-analyses explain the token that follows in the text. At the end of the text, they explain the most likely next token.
+For each of the last positions of the text, the content has the model's prediction, the attention of each head, and the
+contributions of each position (see contributions.py) and each component (see residual.py). The logit lens covers the
+whole text. All analyses explain the next token of the text or, at its end, the most likely next token.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from minitransformer.system.values import check_int
 
 PREDICTIONS = 8  # number of most likely next tokens for each position
 COMPONENTS = 12  # number of components listed by name; the others are summed
-PER_MILLE = 1000  # attention is rounded to thousandths, a difference that no picture shows
+PER_MILLE = 1000  # attention is rounded to thousandths, which is finer than a picture can show
 
 
 def page_findings(
@@ -33,7 +33,7 @@ def page_findings(
 ) -> dict:
     """Return the content of the page for a text.
 
-    last       number of positions to explain, counted from the end; each costs a forward pass for each token before it
+    last       number of last positions to explain; each takes as many forward passes as it has tokens before it
     ablation   how a position is ablated, "hide" or "blank": see contributions.py
     patching   patching maps to add to the page, see patching.py
     progress   called as progress(done, total) after each position
@@ -43,7 +43,9 @@ def page_findings(
     check_int("last", last, minimum=1)
     model, ids = lm.model, lm.encode(text)
     if len(ids) > model.config.context:
-        raise ValueError(f"the text has {len(ids)} tokens; the model's context holds at most {model.config.context}")
+        raise ValueError(
+            f"the text must have at most {model.config.context} tokens, the model's context, not {len(ids)}"
+        )
     targets = np.append(ids[1:], likeliest_next(lm, ids))
     weights = attention_weights(model, ids)
     lens = logit_lens(model, ids, answers=targets, k=PREDICTIONS)
@@ -71,7 +73,7 @@ def page_findings(
 
 
 def explain(lm, ids, target: int, weights, ablation: str) -> dict:
-    """Explain the prediction of `target` after ids (n,), whose last position has the attention `weights` (L, H, n)."""
+    """Explain the prediction of `target` after ids (n,). `weights` (L, H, n) is the attention of the last position."""
     contributions = position_contributions(lm.model, ids, target, ablation=ablation)
     direct = direct_contributions(lm.model, ids, target)
     written = [[name, rounded(value)] for name, value in direct.largest(COMPONENTS)]
@@ -90,7 +92,7 @@ def explain(lm, ids, target: int, weights, ablation: str) -> dict:
 
 
 def maps(patching: PatchingMaps) -> dict:
-    """Return the patching maps as nested lists, from the first token in which the prompts differ."""
+    """Return the patching maps as nested lists, starting at the first token in which the prompts differ."""
     both = list(zip(patching.clean_tokens, patching.corrupted_tokens, strict=True))
     start = next(i for i, (clean, corrupted) in enumerate(both) if clean != corrupted)
     tokens = [patching.tokens_at(t) for t in range(start, len(both))]

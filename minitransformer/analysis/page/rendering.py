@@ -1,4 +1,4 @@
-"""The page as one document: skeleton, style, script and data."""
+"""The page as one HTML document, assembled from its template, style, script and data."""
 
 import html
 import json
@@ -11,7 +11,7 @@ from minitransformer.system.files import write_atomically
 
 
 def render_page(findings: dict, title: str) -> str:
-    """Return an HTML document without external references that shows the findings."""
+    """Return an HTML document that shows the findings and has no external references."""
     parts = {
         "{{title}}": html.escape(title),
         "{{style}}": asset("page.css"),
@@ -35,7 +35,7 @@ def asset(name: str) -> str:
 def write_page(lm: LanguageModel, text: str, path, title: str | None = None, **options) -> None:
     """Write the page of a text to `path`, atomically.
 
-    Options and exceptions are those of page_findings. Raises OSError, which names the file, if it cannot be written.
+    Options and exceptions are those of page_findings. Raises OSError if the file cannot be written.
     """
     findings = page_findings(lm, text, **options)
     page = render_page(findings, title or text)

@@ -1,1 +1,1 @@
-"""The demonstration of `minitransformer demo`: two small models learn, and their attention is drawn."""
+"""The demonstration of `minitransformer demo`: it trains two small models and draws their attention."""

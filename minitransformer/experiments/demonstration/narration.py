@@ -1,4 +1,4 @@
-"""The output of the demonstration: paragraphs, quotations, bars, and references to files."""
+"""Functions that print the demonstration: paragraphs, quotations, bars, and references to files."""
 
 import sys
 import textwrap
@@ -24,7 +24,7 @@ def heading(text: str) -> None:
 
 
 def see(picture: Path | None, content_shown: str, *sources: tuple[str, str]) -> None:
-    """Print references to a picture (None: not drawn) and to source files, pairs (file, contents)."""
+    """Print a reference to a picture, unless it is None, and to source files, given as pairs (file, contents)."""
     if picture is not None:
         say(f"  Look at {picture}: {content_shown}.")
     say("  Read")

@@ -34,7 +34,7 @@ def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> TinyTransf
     paragraph(
         f"Another model, of 2 blocks and width 64, sees some of {len(SYMBOLS)} meaningless symbols in random order, "
         "repeated until the row is full. No two rows are equal, so memorising does not help. Only a procedure does: "
-        "find the previous occurrence of this symbol, and predict its successor. The untrained model predicts:"
+        "find the previous occurrence of the current symbol, and predict its successor. The untrained model predicts:"
     )
     say(with_predictions(model, *example) + "\n")
     records = train_to_repeat(model, steps, seed)
@@ -50,14 +50,14 @@ def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> TinyTransf
     see(
         out / INDUCTION_LOSS_FILE if drawn else None,
         "the loss and its sudden fall",
-        ("text/patterns.py", "this and five other little languages"),
+        ("text/patterns.py", "this task and five others"),
         ("layers/block.py", "the two additions of a block to the stream"),
     )
     return model
 
 
 def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
-    """Train the model. Return one record of metrics per step; ten of them have the accuracy."""
+    """Train the model. Return one record of metrics per step. Ten of the records include the accuracy."""
     optimizer = AdamW(decay_groups(model, 0.1), betas=(0.9, 0.98))
     trained = with_replicas(model, replicas_that_pay(TOKENS // (2 * LONGEST)))
     rng = np.random.default_rng(seed)
@@ -81,7 +81,7 @@ def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
 def repeated_sequences(rng, progress: float):
     """Draw (inputs, targets) of about TOKENS tokens. Each row repeats a random sequence until the row is full.
 
-    `progress` is the completed fraction of the training, in whose first half the greatest length grows from
+    `progress` is the completed fraction of the training. In the first half, the greatest length grows from
     FIRST_LONGEST to LONGEST. Short sequences repeat sooner and more often, so they are much easier to learn.
     """
     longest = int(min(LONGEST, FIRST_LONGEST + (LONGEST - FIRST_LONGEST) * 2 * progress))
@@ -102,7 +102,7 @@ def repeats(model, length: int) -> float:
 
 
 def with_predictions(model, inputs, targets) -> str:
-    """Return a line with a row of symbols, and below it a line with the model's predictions, as text."""
+    """Return a row of symbols as a line of text, followed by a line with the model's predictions."""
     predicted = np.where(targets[0] == IGNORE_INDEX, IGNORE_INDEX, model.predict(inputs[:1])[0].argmax(axis=-1))
     shown = [*inputs[0, 1:], targets[0, -1]]
     words = ["" if i == IGNORE_INDEX else spell([i]) for i in predicted]
@@ -124,7 +124,7 @@ def show_induction(model: TinyTransformer, out: Path, seed: int, drawn: bool) ->
     first, second = (np.unravel_index(score.argmax(), score.shape) for score in (previous, induction))
     say()
     if induction[second] < NOTABLE:
-        paragraph("No head does this yet, because training was too short.")
+        paragraph("No head does this, because the training was too short.")
     else:
         paragraph(
             f"Head {first[0]}.{first[1]} gives {previous[first]:.0%} of its attention to the preceding token, so each "
@@ -133,7 +133,7 @@ def show_induction(model: TinyTransformer, out: Path, seed: int, drawn: bool) ->
         )
     see(
         out / INDUCTION_FILE if drawn else None,
-        "every head, on a sequence that occurs twice",
+        "the attention of every head on a sequence that is repeated once",
         ("analysis/heads.py", "induction heads, and the meaning of the scores"),
-        ("layers/positions.py", "how a head can find the preceding token"),
+        ("layers/positions.py", "positions, with which a head finds the preceding token"),
     )

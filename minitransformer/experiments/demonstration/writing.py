@@ -87,20 +87,21 @@ def show_attention(lm: LanguageModel, out: Path, drawn: bool) -> None:
     labels = list(map(shown, token_strings(lm.tokenizer, ids)))
     weights = attention_weights(lm.model, ids)
     if drawn:
-        title = "Each row is a token; its blue cells are the earlier tokens that it takes information from"
+        title = "Each row is a token. Its blue cells are the earlier tokens that it reads"
         draw_attention(weights, labels, out / ATTENTION_FILE, title=title)
     # Links to earlier tokens, without the first token, where heads put unused attention.
     links = np.tril(weights, k=-1)[..., 1:]
     block, head, query, key = np.unravel_index(links.argmax(), links.shape)
     paragraph(
-        f"{weights[..., 0, 0].size} heads weight the earlier tokens for every token, as they learned to do from the "
-        f"text alone. The strongest link here: in head {head} of block {block}, “{labels[query]}” gives "
+        f"Each of the {weights[..., 0, 0].size} heads distributes its attention over the earlier tokens, as it "
+        "learned from "
+        f"the text. The strongest link in this sentence: in head {head} of block {block}, “{labels[query]}” gives "
         f"{links[block, head, query, key]:.0%} of its attention to “{labels[key + 1]}”."
     )
     see(
         out / ATTENTION_FILE if drawn else None,
-        "every head, on one sentence",
+        "the attention of every head on one sentence",
         ("layers/attention.py", "attention, and the derivation of its gradient"),
-        ("layers/multi_head_attention.py", "several of them side by side"),
+        ("layers/multi_head_attention.py", "several attention heads in parallel"),
         ("module.py", "the hooks that recorded them"),
     )

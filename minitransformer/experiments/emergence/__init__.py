@@ -1,4 +1,4 @@
-"""Emergence and scale: which abilities appear with size, how suddenly, and the best use of a computing budget."""
+"""Emergence and scale: abilities that appear with size, and the compute-optimal model for a budget."""
 
 from minitransformer.experiments.emergence.analysis import analyze_emergent_capabilities
 from minitransformer.experiments.emergence.capabilities import CAPABILITIES, Capability

@@ -4,7 +4,7 @@
     print(report)
 
 Every model reads the same text and is trained on the exercises of all capabilities at once, for the same number of
-steps. So a larger model has used more computation, but has seen no more data.
+steps. A larger model therefore uses more computation, but does not see more data.
 """
 
 import os
@@ -52,28 +52,30 @@ def analyze_emergent_capabilities(
                        family.py
     capability_tests   names in CAPABILITIES, or Capability objects
     shapes             sizes, in the same forms, to compare at equal parameters: deeper against wider
-    seeds              one run of each model per seed; intervals need at least 2
+    seeds              one run of each model per seed; intervals require at least 2
     steps              number of steps of each run, at least 8
-    executor, workers, progress   see ../sweep.py: separate processes unless an executor is given
-    out                a folder for the finished runs, from which an interrupted sweep continues, and for
-                       emergence.json, the report as data; None: nothing is kept
+    executor, workers, progress   as in `sweep` of ../sweep.py
+    out                folder for the finished runs and the report, emergence.json; an interrupted sweep continues
+                       from it. None: no files are written
 
-    The same arguments give the same numbers, in processes or on a cluster, in one sweep or resumed, except for the last
-    bits if a worker has another processor, NumPy version, or number of threads for a matrix product.
+    The same arguments give the same numbers, with any executor, and also after an interruption. Only the last bits may
+    differ if a worker has another processor, NumPy version or number of threads.
 
-    Raises TypeError or ValueError for an invalid size, test or setting, before the training; ValueError if no model
-    could be trained; and the exceptions of `sweep`.
+    Raises TypeError or ValueError, before the training, for an invalid size, test or setting. Raises ValueError if no
+    model could be trained, and the exceptions of `sweep`.
     """
     sizes, shapes = (unique(map(configuration, given)) for given in (model_sizes, shapes))
     capabilities = checked_capabilities(capability_tests)
     seeds = [check_int("seeds: each", seed, minimum=0) for seed in seeds]
     check_different("seeds", "seed", seeds)
     if not sizes:
-        raise ValueError("model_sizes is empty; at least one size is needed")
+        raise ValueError("model_sizes must contain at least one size, but it is empty")
     steps = check_int("steps", steps, minimum=FEWEST_STEPS, maximum=ENDLESS_STEPS)
     parameters = [n_parameters(config) for config in shapes]
     if parameters and distance(min(parameters), max(parameters)) > EQUAL:
-        raise ValueError(f"shapes: the numbers of parameters differ by more than a factor of {EQUAL}: {parameters}")
+        raise ValueError(
+            f"shapes: the numbers of parameters must differ by at most a factor of {EQUAL}, not be {parameters}"
+        )
     by_size, by_shape = (
         [[Plan(config, seed, steps, capabilities) for seed in seeds] for config in configs]
         for configs in (sizes, shapes)
@@ -126,15 +128,17 @@ def checked_capabilities(capability_tests) -> tuple[Capability, ...]:
 
 def check_different(name: str, kind: str, values: list) -> None:
     if not values or len(set(values)) < len(values):
-        raise ValueError(f"{name} must contain at least one {kind} and none twice, not {values}")
+        raise ValueError(f"{name} must contain at least one {kind}, each only once, not {values}")
 
 
 def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:
-    """Return the EmergenceReport of a sweep from the lists of the runs of each size and shape."""
+    """Return the EmergenceReport of a sweep. `by_size` and `by_shape` contain a list of runs per model."""
     by_size = sorted((runs for runs in by_size if runs), key=lambda runs: runs[0]["parameters"])
     by_shape = [runs for runs in by_shape if runs]
     if not by_size:
-        raise ValueError(f"no model could be trained; the first failure: {': '.join(next(iter(failures.items())))}")
+        raise ValueError(
+            f"no model could be trained; the first run failed with {': '.join(next(iter(failures.items())))}"
+        )
     law, reason = forecast(by_size)
     parameters = [runs[0]["parameters"] for runs in by_size]
     means, resamples = resampled_means([scores_of(runs, capabilities) for runs in by_size], np.random.default_rng(0))
@@ -157,7 +161,7 @@ def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:
 
 
 def scores_of(runs, capabilities):
-    """Return the final scores of the runs, an array (runs, capabilities, 3): exact, loglik and seen."""
+    """Return the final scores (exact, loglik, seen) of the runs as an array (runs, capabilities, 3)."""
     last = [[run["lengths"][-1]["scores"][capability.name] for capability in capabilities] for run in runs]
     return np.array([[[score[name] for name in ("exact", "loglik", "seen")] for score in scores] for scores in last])
 

@@ -1,4 +1,4 @@
-"""Capabilities: small tasks with known answers, whose test questions no model has trained on.
+"""Capabilities: small tasks with known answers, tested on questions that are not used in training.
 
 A capability is a distribution of questions, and a rule that turns a question and its answer into a row of tokens:
 
@@ -8,20 +8,21 @@ A capability is a distribution of questions, and a rule that turns a question an
     ADD 3 16  =  2                                modulo 17
     BRACKETS { } { [ ( ) …  =  ] }                close the open brackets, the last one first
 
-One rule holds for all tasks: **a fifth of all questions, chosen by a hash of the question, is held out.** Training
-never draws one of them, and the test uses no others. Equivalent questions have one canonical form, so that 16 + 3 is
-held out if 3 + 16 is.
+**For each task, a fifth of all questions is held out.** A hash of the question selects them. Training never draws a
+held-out question, and the test contains only held-out questions. Equivalent questions have the same canonical form, so
+16 + 3 is held out if 3 + 16 is.
 
 Every test has a sharp score and a smooth one (Schaeffer et al., 2023):
 
     exact     fraction of questions whose whole answer is right: each token is the most probable one, given those before
-              it. This equals writing the answer greedily and comparing the whole
+              it, so greedy generation writes the right answer
     loglik    mean log-likelihood of an answer token in nats, given those before it; at most 0
 
-and, to distinguish learning from memorising, `seen`: the score `exact` on questions of the training.
+The score `seen` is `exact` on questions of the training. It distinguishes learning from memorising.
 
-An answer of m tokens, each right with probability p, is right as a whole with pᵐ, so a smooth rise of p can look like a
-leap of `exact`. A test does not show the ability for longer questions, which no model here has seen.
+If each of m tokens is right with probability p, the whole answer is right with probability pᵐ. A smooth rise of p can
+therefore look like a leap of `exact`. A test does not measure the ability for longer questions, which do not occur in
+training either.
 """
 
 import hashlib
@@ -34,26 +35,27 @@ import numpy as np
 from minitransformer.experiments.emergence import alphabet as a
 from minitransformer.layers.softmax import log_softmax
 from minitransformer.text import IGNORE_INDEX, right_rows
+from minitransformer.text.patterns import joined
 
 HELD_OUT = 5  # one question in HELD_OUT
 TEST_QUESTIONS = 200
 MODULUS = 17
-LENGTH = 6  # of the copied and reversed sequences
-PERIODS = range(4, 9)  # of the repeating sequences
-OPEN = 4  # number of brackets that are left open, of 2 OPEN opening ones
+LENGTH = 6  # length of the copied and reversed sequences
+PERIODS = range(4, 9)  # lengths of the repeating sequences
+OPEN = 4  # number of brackets that remain open; there are 2 OPEN opening ones
 
 
 @dataclass(frozen=True)
 class Capability:
     """One task.
 
-    name, description   for reports
+    name, description   texts for reports
     questions           questions(rng, n) draws an integer array (n, m) of n questions
-    rows                rows(questions) returns (tokens, is_answer), both (n, T + 1): ids of alphabet.py, and booleans
-                        that mark the tokens to predict
+    rows                rows(questions) returns (tokens, is_answer): ids of alphabet.py (n, T + 1), and a boolean array
+                        that broadcasts to this shape and marks the tokens to predict
     canonical           canonical(questions) returns (n, k), with equal rows for equivalent questions (default: the
                         questions themselves)
-    chance              exact score of guessing among the answers of the right form
+    chance              exact score of a random answer of the right form
 
     The functions must be importable from a module, because other processes use them.
     """
@@ -80,11 +82,14 @@ class Capability:
         return as_exercise(*self.rows(self.draw(rng, n, held_out=False)))
 
     def test(self):
-        """Return (inputs, targets), each (n, CONTEXT), of TEST_QUESTIONS test questions, or of all if fewer exist."""
+        """Return (inputs, targets), each (n, CONTEXT), of at most TEST_QUESTIONS test questions."""
         return fixed_exercises(self)[0]
 
     def draw(self, rng, n: int, *, held_out: bool):
-        """Draw n test questions if `held_out`, otherwise n training questions. Raises ValueError if too rare."""
+        """Draw n test questions if `held_out` is True, otherwise n training questions.
+
+        Raises ValueError if such questions are too rare.
+        """
         drawn, count = [], 0
         for _ in range(100):
             questions = np.asarray(self.questions(rng, 2 * n))
@@ -94,9 +99,7 @@ class Capability:
             if count >= n:
                 return np.concatenate(drawn)[:n]
         sort = "a test" if held_out else "training"
-        raise ValueError(
-            f"capability {self.name}: of {200 * n} questions drawn, only {count} are for {sort}; {n} are needed"
-        )
+        raise ValueError(f"capability {self.name}: {200 * n} random questions must contain {n} for {sort}, not {count}")
 
     def fingerprint(self) -> str:
         """Return a hash of the test and of a training batch, which identifies the exercises."""
@@ -122,7 +125,7 @@ def exact_match(logits, targets) -> float:
 
 @cache
 def fixed_exercises(capability: Capability):
-    """Return two pairs (inputs, targets): those of a capability's test, and those of training questions."""
+    """Return (inputs, targets) of the capability's test, and (inputs, targets) of training questions."""
     questions = capability.draw(np.random.default_rng(0), 20 * TEST_QUESTIONS, held_out=True)
     first = np.sort(np.unique(questions, axis=0, return_index=True)[1])[:TEST_QUESTIONS]
     training = capability.training_batch(np.random.default_rng(0), TEST_QUESTIONS)
@@ -130,7 +133,7 @@ def fixed_exercises(capability: Capability):
 
 
 def as_exercise(tokens, is_answer):
-    """Return padded (inputs, targets), each (n, CONTEXT), of rows of tokens."""
+    """Return the rows as padded (inputs, targets), each (n, CONTEXT)."""
     n, width = tokens.shape
     inputs = np.full((n, a.CONTEXT), a.PAD)
     targets = np.full((n, a.CONTEXT), IGNORE_INDEX)
@@ -140,11 +143,9 @@ def as_exercise(tokens, is_answer):
 
 
 def question_and_answer(task, prompt, answer):
-    """Return (tokens, is_answer) of n rows: the task's id, the prompt (n, p), ANSWER, and the answer (n, m)."""
-    n = len(prompt)
-    tokens = np.concatenate([np.full((n, 1), task), prompt, np.full((n, 1), a.ANSWER), answer], axis=1)
-    is_answer = np.broadcast_to(np.arange(tokens.shape[1]) >= 2 + prompt.shape[1], tokens.shape)
-    return tokens, is_answer
+    """Return (tokens, is_answer) for rows of the task's id, the prompt (n, p), ANSWER, and the answer (n, m)."""
+    tokens = joined(task, prompt, a.ANSWER, answer)
+    return tokens, np.arange(tokens.shape[1]) >= 2 + prompt.shape[1]
 
 
 def letters(rng, n):
@@ -160,20 +161,21 @@ def reverse_rows(questions):
 
 
 def units(rng, n, symbols=a.LETTERS):
-    """Draw n sequences of different symbols (n, PERIODS[-1]), with lengths from PERIODS and padded with PAD."""
+    """Draw n sequences (n, PERIODS[-1]) of different symbols, with lengths from PERIODS and padded with PAD."""
     drawn = rng.permuted(np.tile(symbols, (n, 1)), axis=1)[:, : PERIODS[-1]]
     period = rng.integers(PERIODS[0], PERIODS[-1] + 1, (n, 1))
     return np.where(np.arange(PERIODS[-1]) < period, drawn, a.PAD)
 
 
 def induction_rows(questions):
-    """Return the rows of the induction task: INDUCTION x1 … xn x1 … xn x1 …, of twice the longest sequence's length.
+    """Return the rows of the induction task, of the form INDUCTION x1 … xn x1 … xn x1 …
 
-    The targets begin at the second x2, because the length n is not known before the second x1.
+    Each row has twice the length of the longest sequence. The targets begin at the second x2, because the length n is
+    not known before the second x1.
     """
     period = (questions != a.PAD).sum(axis=1, keepdims=True)
     symbols = np.take_along_axis(questions, np.arange(2 * PERIODS[-1]) % period, axis=1)
-    tokens = np.concatenate([np.full((len(symbols), 1), a.INDUCTION), symbols], axis=1)
+    tokens = joined(a.INDUCTION, symbols)
     return tokens, np.arange(tokens.shape[1]) >= period + 2
 
 
@@ -191,7 +193,7 @@ def add_rows(questions):
 
 
 def brackets(rng, n):
-    """Draw n beginnings (n, 3 OPEN) of balanced words, in which all valid orders are equally likely."""
+    """Draw n beginnings (n, 3 OPEN) of balanced sequences of brackets. All valid orders are equally likely."""
     is_opening = np.empty((0, 3 * OPEN), bool)
     while len(is_opening) < n:
         orders = rng.permuted(np.tile(np.arange(3 * OPEN) < 2 * OPEN, (2 * n, 1)), axis=1)
@@ -222,9 +224,9 @@ def brackets_rows(questions):
 
 
 _ALL = [
-    Capability("copy", f"say {LENGTH} letters again", letters, copy_rows),
-    Capability("reverse", f"say {LENGTH} letters backward", letters, reverse_rows),
-    Capability("induction", "go on with a sequence that repeats", units, induction_rows),
+    Capability("copy", f"repeat {LENGTH} letters", letters, copy_rows),
+    Capability("reverse", f"reverse {LENGTH} letters", letters, reverse_rows),
+    Capability("induction", "continue a repeating sequence", units, induction_rows),
     Capability("addition", f"add two numbers modulo {MODULUS}", number_pairs, add_rows, in_order, 1 / MODULUS),
     Capability("brackets", f"close {OPEN} open brackets of 3 kinds", brackets, brackets_rows, chance=3**-OPEN),
 ]

@@ -1,9 +1,9 @@
 """Pictures of a sweep. They need matplotlib, from the extra `app`.
 
-capabilities.png      each capability by size: the sharp score above, the smooth one below, jumps shaded
-scaling-law.png       the loss against parameters, and against characters of text, with the fitted law
-compute-optimal.png   the loss of the law as contours, with the compute-optimal sizes
-shapes.png            deeper models compared with wider ones, at equal parameters
+capabilities.png      the sharp and the smooth score of each capability by size, with shaded jumps
+scaling-law.png       the loss and the fitted law against parameters, and against characters of text
+compute-optimal.png   contours of the loss by the law, and the compute-optimal sizes
+shapes.png            a comparison of deeper and wider models with equal numbers of parameters
 """
 
 from pathlib import Path
@@ -68,7 +68,7 @@ def draw_band(axes, xs, means, ends, colour, name: str = "") -> None:
 
 
 def law_figure(forecast):
-    """Draw the losses and the law against N with one line per D, and against D with one line per N."""
+    """Draw the losses and the law against N, with one line per D, and against D, with one line per N."""
     figure, panels = new_panels(1, 2, 5.2, 4.0, sharey=True)
     points, law, prediction = forecast.points, forecast.law, forecast.prediction
     for x, (axes, unit) in enumerate(zip(panels[0], ("characters", "parameters"), strict=True)):

@@ -1,17 +1,17 @@
 """A family: models that differ only in size, from a thousand parameters to a few million.
 
-A size is an integer, the approximate number of parameters, which selects the model of 2 layers with the nearest width;
-or a dictionary of Config's fields, such as {"d_model": 64, "n_layers": 8}; or a Config, whose vocab_size and context
-must be at least those of alphabet.py. Only the width changes within the family. Depth is compared separately, at equal
-parameters. All parameters are counted, including those of the embedding. In the smallest models they are a third, and
-there a law in the other parameters alone is not a power law (Pearce and Song, 2024).
+A size has one of three forms. An integer is the approximate number of parameters and selects the model of 2 layers with
+the nearest width. A dictionary contains fields of Config, such as {"d_model": 64, "n_layers": 8}. A Config must have at
+least the vocab_size and the context of alphabet.py. Within the family only the width changes. Depth is compared
+separately, at equal parameters. All parameters are counted, including those of the embedding. In the smallest models
+these are a third, and without them the law is not a power law (Pearce and Song, 2024).
 
 With tied embeddings, learned positions, biases and F = 4 C, a model of width C has
 
     N(C) = L (12 C² + 13 C) + (V + T + 2) C         (1)
 
-parameters: in each block 4 C² + 4 C of attention, 8 C² + 5 C of the feed-forward layer and 4 C of two norms; then the
-table of V tokens, that of T positions, and the last norm.
+parameters. Each block has 4 C² + 4 C in attention, 8 C² + 5 C in the feed-forward layer and 4 C in two norms. The
+remaining ones belong to the table of V tokens, the table of T positions, and the last norm.
 """
 
 import numbers
@@ -29,7 +29,7 @@ WIDTHS = [*range(2, NARROW, 2), *range(NARROW, 400_000, 4)]
 
 
 def configuration(size) -> Config:
-    """Return the Config of a size in any of its three forms. Raises TypeError or ValueError for any other size."""
+    """Return the Config of a size in any of the three forms. Raises TypeError or ValueError for an invalid size."""
     if isinstance(size, Config):
         for name, least in (("vocab_size", VOCAB_SIZE), ("context", CONTEXT)):
             check_int(f"model_sizes: {name}", getattr(size, name), minimum=least)

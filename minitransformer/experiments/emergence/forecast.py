@@ -1,11 +1,11 @@
-"""The scaling law of a family: its fit, a test by prediction, and the best size for a budget.
+"""The scaling law of a family: the fit, a test by prediction, and the best size for a budget.
 
-**A prediction that can fail.** The law is fitted to all sizes except the largest, and predicts the loss of the largest.
-The prediction is compared with the simplest one, the loss of the next smaller size. If the law is no nearer to the
-measured loss, it has shown nothing. Then the law is fitted again, to all sizes.
+**A test of the law.** The law is fitted to all sizes except the largest, and predicts the loss of the largest. The
+prediction is compared with a trivial one, the loss of the next smaller size. If the law is no nearer to the measured
+loss, the test does not support it. For all other uses, the law is fitted again to all sizes.
 
-Limits: this does not show that the law holds at ten times the size. The interval of the prediction is that of the
-seeds; if the law has the wrong form, the true loss may lie far outside.
+Limits: the test does not show that the law holds at ten times the size. The interval of the prediction contains only
+the variation over seeds. If the law has the wrong form, the true loss may lie far outside.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ BUDGETS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # multiples of the largest run's
 
 @dataclass(frozen=True)
 class Prediction:
-    """The loss of the largest size, predicted without it."""
+    """A prediction of the loss of the largest size from the smaller sizes."""
 
     parameters: int  # N
     characters: int  # D
@@ -32,7 +32,7 @@ class Prediction:
 
     @property
     def is_nearer(self) -> bool:
-        """True if the law is nearer to the measured loss than the loss of the next smaller size is."""
+        """True if the law is nearer to the measured loss than the loss of the next smaller size."""
         return abs(self.predicted - self.measured) < abs(self.no_better - self.measured)
 
 
@@ -51,7 +51,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The scaling law of a family, a prediction by it, and its choices."""
+    """The scaling law of a family, its prediction, and its compute-optimal choices."""
 
     law: ScalingLaw  # fitted to all sizes
     ends: dict  # {name of E, A, B, alpha or beta: interval}
@@ -62,9 +62,9 @@ class Forecast:
 
 
 def forecast(by_size) -> tuple[Forecast | None, str]:
-    """Return (Forecast, "") from the runs of each size, smallest first, or (None, the reason)."""
+    """Return (Forecast, ""), or (None, the reason) if there is none. `by_size` lists the runs of each size."""
     if len(by_size) < FEWEST_SIZES:
-        return None, f"fitting it with one size held out needs at least {FEWEST_SIZES} sizes, not {len(by_size)}"
+        return None, f"the fit requires at least {FEWEST_SIZES} sizes, of which one is held out, not {len(by_size)}"
     groups = [[points_of(run) for run in runs] for runs in by_size]
     points = np.concatenate([points for runs in groups for points in runs])
     law = fit_scaling_law(*points.T)
@@ -97,7 +97,7 @@ def predict_largest(groups) -> Prediction:
 
 
 def choice(law: ScalingLaw, laws, budget: float, points) -> Choice:
-    """Return the compute-optimal Choice by `law`. Its intervals come from `laws`, those of the resamples."""
+    """Return the compute-optimal Choice by `law`. Its intervals come from `laws`, which are fitted to resamples."""
     N, D = law.optimal(budget)
     others = np.array([each.optimal(budget) for each in laws])
     lowest, highest = points[:, :2].min(axis=0), points[:, :2].max(axis=0)

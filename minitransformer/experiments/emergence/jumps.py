@@ -1,26 +1,26 @@
-"""Jumps: sizes with a score of more than twice that at a tenth of the size, beyond the variation over seeds.
+"""Jumps: sizes at which a score is more than twice as high as at a tenth of the size, beyond variation over seeds.
 
-s(N) is the mean score over the runs of a size, linear in log N between the trained sizes. At a trained size N, if N/10
-is within the family, the score
+s(N) is the mean score over the runs of a size, interpolated linearly in log N between the trained sizes. At a trained
+size N, if N/10 is within the family, the score
 
     jumps if   s(N) − 2 max(s(N/10), floor) > 0          (1)
 
 and the lower end of the bootstrap interval of this difference is positive too. The floor is 0.05, or twice the chance
-of a guess if that is more: a rise from 0.00 to 0.01 is noise. A size with only one run is never flagged. Neighbouring
-flagged sizes are one jump, described by the size with the largest rise.
+of a guess if that is more, because a rise from 0.00 to 0.01 is noise. A size with only one run is never flagged.
+Neighbouring flagged sizes are one jump, described by the size with the largest rise.
 
 The same rule is applied to the smooth score, the geometric mean exp(ℓ) of the probabilities of the right answers'
 tokens. If it more than doubles too, the models gained an ability in that decade. If it does not, they had improved
-before, and **the jump may be due to the metric alone**: an answer of m tokens is right with about pᵐ, which turns a
-smooth rise of p into a leap (Schaeffer et al., 2023).
+before, and **the jump may be due to the metric alone**: an answer of m tokens is right with probability of about pᵐ,
+which turns a smooth rise of p into a leap (Schaeffer et al., 2023).
 
 **Intervals** come from the bootstrap over runs (Efron, 1979). A resample draws as many runs as there are, with
-replacement, separately at each size. Any quantity is computed from 1,000 resamples, and the middle 95 % is its
-interval. Three runs have ten different resamples, so their interval is usually too narrow. An interval does not include
-the variation of anything that all runs share: the text, the tests, the recipe.
+replacement, separately at each size. Each quantity is computed from 1,000 resamples, and its interval contains the
+middle 95 % of the values. Three runs have ten different resamples, so their interval is usually too narrow. An interval
+does not include the variation of anything that all runs share: the text, the tests, the recipe.
 
-Limits: a jump may move to another size with more steps, another learning rate or other questions, and nothing is known
-between two trained sizes. A rise that takes more than a decade is not a jump here.
+Limits: with more steps, another learning rate or other questions, a jump may occur at another size. Scores between two
+trained sizes are unknown. A rise over more than a decade is not called a jump.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ LEVEL = 0.95
 
 
 def resampled_means(groups, rng):
-    """Return the means (S, ...) of S arrays of runs (n_s, ...), and their resampled means (RESAMPLES, S, ...)."""
+    """Return the means (S, ...) of S arrays of runs (n_s, ...), and resampled means (RESAMPLES, S, ...)."""
     means = np.stack([group.mean(axis=0) for group in groups])
     draws = [group[rng.integers(len(group), size=(RESAMPLES, len(group)))].mean(axis=1) for group in groups]
     return means, np.stack(draws, axis=1)
@@ -49,7 +49,7 @@ def interval(resamples):
 
 @dataclass(frozen=True)
 class Jump:
-    """One jump of the exact score, and the same numbers for the smooth score, exp(loglik)."""
+    """A jump of the exact score, and the same numbers for the smooth score, exp(loglik)."""
 
     parameters: int  # N, the size with the largest rise
     before: float  # s(N/10)
@@ -85,7 +85,9 @@ def find_jumps(parameters, exact, loglik, runs, chance: float = 0.0) -> tuple[Ju
 
 
 def rises(parameters, means, resamples, floor: float) -> dict[int, tuple]:
-    """Return {index of each size N with N/10 in the family: (s(N/10), s(N), interval of (1), whether it jumps)}."""
+    """Return {index of a size N: (s(N/10), s(N), interval of (1), True if it jumps)}.
+
+    Sizes N for which N/10 is below the family are left out."""
     log_n, found = np.log(parameters), {}
     for i, n in enumerate(parameters):
         if n / DECADE >= parameters[0]:

@@ -1,10 +1,10 @@
-"""One run: one model of the family with one seed, trained, and measured after 1/8, 1/4, 1/2 and all of the steps.
+"""One run: train one model with one seed, and measure it after 1/8, 1/4, 1/2 and all of the steps.
 
-Each step reads 14 windows of text and 50 exercises, equally many of each capability, in one batch. The loss as a
-function of the number of tokens needs runs of several lengths. The intermediate loss of a long run is not that of a
-shorter run, because its learning rate has not decayed yet (Hoffmann et al., 2022). Therefore the rate stays constant
-after the warm-up. To measure a run of length m, a copy of the model branches off at 0.8 m and takes the last 0.2 m
-steps with the rate falling linearly to 0, while the original continues (Hägele et al., 2024):
+A batch contains 14 windows of text and 50 exercises, with the same number for each capability. To measure the loss as a
+function of the number of tokens, runs of several lengths are required. The intermediate loss of a long run differs from
+the final loss of a shorter run, because the learning rate has not decayed yet (Hoffmann et al., 2022). Therefore the
+rate stays constant after the warm-up. For a run of length m, a copy of the model branches off at 0.8 m and takes the
+last 0.2 m steps with a rate that falls linearly to 0, while the original continues (Hägele et al., 2024):
 
     rate   ┌────────────────────────┐     the run of length S
           /        ╲       ╲         ╲
@@ -13,11 +13,12 @@ steps with the rate falling linearly to 0, while the original continues (Hägele
 
 Four lengths cost 1.175 runs instead of 1.875. They share their beginning, so intervals resample whole runs.
 
-Two settings must change with the width, or a part of the family does not train. GPT-2 draws all weights with a standard
-deviation of 0.02. Here a matrix has 1/√(its inputs), matrices that write to the stream divide this by √(2L) as in
-GPT-2, and a table has 1/√C. At 0.02 a block of width 8 adds next to nothing. The learning rate falls as 0.25/C, from at
-most 0.02, because the best rate for one width is too high for a wider model (Yang et al., 2021). Both were chosen by a
-few runs of the widths 8, 24 and 64, and the results of a family depend on them.
+Two settings must change with the width, because otherwise some models of the family do not train. The first is the
+initial standard deviation. GPT-2 uses 0.02 for all weights, with which a block of width 8 adds almost nothing. Here it
+is 1/√(number of inputs) for a matrix, divided by √(2L) as in GPT-2 if the matrix writes to the stream, and 1/√C for a
+table. The second is the learning rate, 0.25/C, but at most 0.02, because the best rate for one width is too high for a
+wider model (Yang et al., 2021). Both were chosen by a few runs of the widths 8, 24 and 64, and the results depend on
+them.
 """
 
 import copy
@@ -40,14 +41,14 @@ from minitransformer.training import training_step
 from minitransformer.training.environment import environment
 from minitransformer.transformer import INITIAL_STD, Transformer
 
-RUNS_FOLDER = "runs"  # of the results of train_one
+RUNS_FOLDER = "runs"  # name of the folder with the results of train_one
 
 RECIPE = {
-    "text_rows": 14,  # of each batch
-    "exercise_rows": 50,  # shared equally by the capabilities
-    "lengths": [1 / 8, 1 / 4, 1 / 2, 1],  # of the run, at which it is measured
-    "cooldown": 0.2,  # of a length
-    "warmup": 0.04,  # of the longest length
+    "text_rows": 14,  # windows of text per batch
+    "exercise_rows": 50,  # exercises per batch, shared equally by the capabilities
+    "lengths": [1 / 8, 1 / 4, 1 / 2, 1],  # fractions of the run after which it is measured
+    "cooldown": 0.2,  # fraction of a length
+    "warmup": 0.04,  # fraction of the longest length
     "lr_times_width": 0.25,
     "highest_lr": 0.02,
     "betas": [0.9, 0.98],
@@ -58,11 +59,11 @@ RECIPE = {
 
 @dataclass(frozen=True)
 class Plan:
-    """All that determines the results of a run, except for the last bits, which depend on environment()."""
+    """The settings that determine the results of a run. Only the last bits depend on environment()."""
 
     config: Config
-    seed: int  # of the weights and the batches
-    steps: int  # of the longest length; at least 8
+    seed: int  # determines the weights and the batches
+    steps: int  # length of the whole run; at least 8
     capabilities: tuple[Capability, ...]  # trained and tested
 
     @property
@@ -98,7 +99,7 @@ class Plan:
 
 
 class Trainee:
-    """A model in training with its optimizer and random generator, so that a copy continues independently."""
+    """A model in training, with its optimizer and random generator. A deep copy continues independently."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -109,7 +110,7 @@ class Trainee:
         self.lr = min(RECIPE["highest_lr"], RECIPE["lr_times_width"] / plan.config.d_model)
 
     def branch(self, length: int):
-        """Train up to the branch of a run of this length. Return a copy of the model at the end of the branch."""
+        """Train to the point where a run of this length branches off. Return the model at the end of the branch."""
         warmup = int(RECIPE["warmup"] * self.plan.steps)
         steps = max(round(RECIPE["cooldown"] * length), 1)
         while self.step < length - steps:
@@ -144,7 +145,7 @@ def batch(rng, capabilities):
 
 
 def trained(plan: Plan):
-    """Train the model of a plan for all steps, without the shorter branches. Return it."""
+    """Train the model of a plan for all steps, without the shorter branches, and return it."""
     return Trainee(plan).branch(plan.steps)
 
 

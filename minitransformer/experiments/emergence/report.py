@@ -1,4 +1,4 @@
-"""The results of a sweep as numbers and tables."""
+"""The results of a sweep, as numbers and as tables."""
 
 import json
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ REPORT_FILE = "emergence.json"
 
 NOT_SHOWN = """\
 Limits
-  Sizes are compared at the same number of steps: with more steps, or another learning rate, a jump can move to another
-  size. Intervals contain only the variation over seeds, and are narrow if there are few. A model that fails a test may
-  have learned something that the test does not measure; one that passes has shown it for questions of this length. The
-  law describes these sizes on this text, and it is an extrapolation beyond them."""
+  Sizes are compared at the same number of steps. With more steps, or another learning rate, a jump can occur at another
+  size. Intervals contain only the variation over seeds, and are too narrow if there are few. A model that fails a test
+  may have learned something that the test does not measure. A model that passes has the ability for questions of this
+  length. Beyond these sizes and this text, the law is an extrapolation."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class EmergenceReport(Data):
     names         name of each size, smallest first
     parameters    number of parameters of each size
     curves        one Curve per capability
-    law, no_law   a Forecast (see forecast.py) and "", or None and the reason
+    law           a Forecast (see forecast.py), or None
+    no_law        the reason if there is no law, otherwise ""
     shapes        the shapes that are compared at equal parameters, shallowest first
     runs          the results of train_one of every run
     failures      {name of a run: reason}
@@ -79,7 +80,9 @@ class EmergenceReport(Data):
         """Return the different environments of the runs. In one environment, a repeated run is bit-identical."""
         environments: list[dict] = []
         for run in self.runs:
-            environment = {"engine": "on"} | run["environment"]  # old runs have no such entry: it was always on
+            environment = {"engine": "on"} | run[
+                "environment"
+            ]  # old runs, in which it was always on, have no such entry
             if environment not in environments:
                 environments.append(environment)
         return environments
@@ -93,8 +96,9 @@ class EmergenceReport(Data):
         parts = [self.scores_table(), self.jumps_table(), self.law_table(), self.shapes_table(), NOT_SHOWN]
         if len(self.environments()) > 1:
             parts.append(
-                f"The runs come from {len(self.environments())} different environments, on which the last bits of a\n"
-                f"number may depend: {REPORT_FILE} lists them."
+                f"The runs come from {len(self.environments())} different environments, so the last bits of their "
+                "numbers may\n"
+                f"differ. {REPORT_FILE} lists the environments."
             )
         if self.failures:
             lines = [f"  {name}: {why}" for name, why in self.failures.items()]
@@ -120,7 +124,9 @@ class EmergenceReport(Data):
         for curve in self.curves:
             rows += [] if curve.jumps else [(curve.capability, "none")]
             for jump in curve.jumps:
-                smooth_too = "which jumps too" if jump.smooth_jumps else "which does not: the metric may be the reason"
+                smooth_too = (
+                    "it jumps too" if jump.smooth_jumps else "it does not jump, so the metric may be the reason"
+                )
                 scores = f"at {jump.parameters:,}, from {jump.before:.2f} to {jump.after:.2f}"
                 smooth = f"from {jump.smooth_before:.2f} to {jump.smooth_after:.2f}"
                 rows += [(curve.capability, f"{scores}; the probability of a token {smooth},"), ("", smooth_too)]
@@ -152,7 +158,7 @@ class EmergenceReport(Data):
             "",
             f"The largest size, {prediction.parameters:,}, predicted from the smaller ones",
             *table(rows, "<"),
-            f"  the law was {'nearer' if prediction.is_nearer else 'no nearer'} than the loss of the size before",
+            f"  the law was {'nearer' if prediction.is_nearer else 'no nearer'} than the loss of the next smaller size",
             "",
             "Compute-optimal: the best N and D for C = 6 N D operations",
             *table(choices, ">><><><"),

@@ -1,13 +1,14 @@
 """The scaling law: the loss as a function of parameters N and tokens D, and the best use of a computing budget.
 
-**The law** (Hoffmann et al., 2022, equation 2) writes the loss as a sum of three terms: the part that no model can
-predict, the part that a model of N parameters is too small for, and the part that D tokens do not teach.
+**The law** (Hoffmann et al., 2022, equation 2) writes the loss as a sum of three terms. The first is the loss that no
+model can avoid. The second is due to the limited number N of parameters, and the third to the limited number D of
+tokens.
 
     L(N, D) = E + A/N^α + B/D^β                     (1)
 
 **The fit** (their Approach 3) determines log E, log A, log B, α and β. With z the logarithms of the three terms, the
-logarithm of the law is their log-sum-exp. The fit minimises the sum of Huber's losses of its error r at each
-measurement: quadratic within δ and linear beyond, so that an outlier has no more influence than a point at distance δ.
+logarithm of the law is their log-sum-exp. The fit minimises the sum of the Huber losses of the errors r. Huber's loss
+is quadratic within δ and linear beyond, so an outlier has no more influence than a point at distance δ.
 
     z = (log A − α log N, log B − β log D, log E)         (2)
     r = log Σ exp(z) − log L                        (3)
@@ -19,7 +20,7 @@ and its intervals were too narrow (Besiroglu et al., 2024). log N and log D are 
 are nearly collinear.
 
 **The compute-optimal choice.** Training takes about 6 operations per parameter and token, C = 6 N D. Insert D = C/(6N)
-into (1): a larger N lowers the second term and, through D, raises the third. At the best N they balance: the derivative
+into (1). A larger N lowers the second term and, through D, raises the third. At the best N, the derivative
 
     −α A N^(−α−1) + β B (6/C)^β N^(β−1)
 
@@ -28,8 +29,8 @@ is zero:
     N* = (α A / (β B))^(1/(α+β)) · (C/6)^(β/(α+β))        (5)
     D* = C / (6 N*)                                 (6)
 
-Limits: the law is a description and not a mechanism, and beyond the measured sizes and tokens it is a guess. The
-exponents belong to this text, this context, and this recipe.
+Limits: the law is a description and not a mechanism. Beyond the measured numbers of parameters and tokens it is an
+extrapolation. The exponents depend on the text, the context and the recipe.
 """
 
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class ScalingLaw:
         return self.E + self.A / np.asarray(N, float) ** self.alpha + self.B / np.asarray(D, float) ** self.beta  # (1)
 
     def optimal(self, C):
-        """Return (N*, D*), the choice with the lowest loss for C floating-point operations."""
+        """Return (N*, D*), which has the lowest loss for C floating-point operations."""
         ratio = self.alpha * self.A / (self.beta * self.B)
         N = ratio ** (1 / (self.alpha + self.beta)) * (C / 6) ** (self.beta / (self.alpha + self.beta))  # (5)
         D = C / (6 * N)  # (6)
@@ -64,7 +65,7 @@ class ScalingLaw:
 
 
 def fit_scaling_law(N, D, L, starts=None) -> ScalingLaw:
-    """Fit a law to losses L (M,) of models of N (M,) parameters after D (M,) tokens.
+    """Fit a law to M losses L (M,) of models with N (M,) parameters after D (M,) tokens.
 
     `starts` is a list of laws at which the optimiser starts (default: a grid of points). Raises ValueError if there are
     fewer than 3 different N or D, or if a number is not positive and finite.
@@ -74,10 +75,14 @@ def fit_scaling_law(N, D, L, starts=None) -> ScalingLaw:
     N, D, L = (np.asarray(x, float) for x in (N, D, L))
     for name, values in (("N", N), ("D", D), ("L", L)):
         if not (np.isfinite(values).all() and (values > 0).all()):
-            raise ValueError(f"fit_scaling_law: every {name} must be positive and finite")
+            raise ValueError(
+                f"fit_scaling_law: every {name} must be positive and finite, not {values.min()} to {values.max()}"
+            )
     for name, values in (("N", N), ("D", D)):
         if len(np.unique(values)) < 3:
-            raise ValueError(f"fit_scaling_law needs at least 3 different {name}, not {len(np.unique(values))}")
+            raise ValueError(
+                f"fit_scaling_law: there must be at least 3 different {name}, not {len(np.unique(values))}"
+            )
     centres = np.log(N).mean(), np.log(D).mean()
     measured = np.log(N) - centres[0], np.log(D) - centres[1], np.log(L)
     lowest = np.log(L).min()
@@ -114,7 +119,7 @@ def jacobian(parameters, log_n, log_d, log_l):
 
 
 def grid(L):
-    """Return starting points for the fit, with different exponents and different shares of E in the lowest loss."""
+    """Return starting points of the fit, with different exponents and different shares of E in the lowest loss."""
     size = np.log(max(np.median(L) - L.min(), 0.01 * L.min()))
     return [
         np.array([size, size, np.log(L.min() * share), alpha, beta])
@@ -125,7 +130,7 @@ def grid(L):
 
 
 def point(law: ScalingLaw, centres):
-    """Return a law's parameters in the form of `errors`, with logarithms centred at `centres`."""
+    """Return the parameters of a law as in `errors`, with logarithms centred at `centres`."""
     a, b = np.log(law.A) - law.alpha * centres[0], np.log(law.B) - law.beta * centres[1]
     return np.array([a, b, np.log(law.E), law.alpha, law.beta])
 
@@ -133,7 +138,7 @@ def point(law: ScalingLaw, centres):
 def refits(law: ScalingLaw, groups, rng) -> list[ScalingLaw]:
     """Return the laws of REFITS resamples of the runs. Each fit starts at `law`, the law of all runs.
 
-    `groups` contains, for each size, a list of runs: arrays (lengths, 3) of N, D and L.
+    `groups` contains a list of runs for each size. A run is an array (lengths, 3) of N, D and L.
     """
     laws = []
     for _ in range(REFITS):

@@ -1,4 +1,4 @@
-"""Training influence: whether a model has likely seen a text, and which passages taught it an answer."""
+"""Training influence: texts that a model has likely seen, and passages that taught it an answer."""
 
 from minitransformer.experiments.influence.analysis import analyze_training_influence
 from minitransformer.experiments.influence.calibration import Calibration

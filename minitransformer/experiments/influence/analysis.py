@@ -1,11 +1,11 @@
-"""Analyse prompts: a model's answers, whether it has likely seen similar texts, and which passages taught it.
+"""Analyse prompts: the model's answers, whether they were likely seen in training, and the passages that taught them.
 
     report = analyze_training_influence(lm, "To be, or ", training=seen, held_out=unseen)
     print(report)
 
-Three questions, in order of cost. How familiar is the prompt, compared with passages that were seen in training and
-others that were not (calibration.py)? Which of the seen passages pushed the model most towards its answer, by their
-gradients (tracin.py)? And is this true, by training again without them (retraining.py)?
+The analysis has three parts, in order of cost. calibration.py compares the familiarity of the prompt with that of
+passages that were seen in training and others that were not. tracin.py ranks the seen passages by the influence of
+their gradients on the answer. retraining.py tests the ranking by training again without the strongest passages.
 """
 
 import math
@@ -44,24 +44,24 @@ def analyze_training_influence(
 ) -> TrainingInfluence:
     """Analyse each prompt's familiarity, and the influence of training passages on the model's answer.
 
-    training          passages of the training set: a list of str, or one text, which is cut (passages.py)
-    held_out          passages of the same kind that were not in the training set; likely_seen_similar needs both
-    checkpoints       pairs (LanguageModel or its path, learning rate), whose influences are added; by default the model
-                      alone, with a learning rate of 1
+    training          passages of the training set: a list of str, or one text, which is divided (passages.py)
+    held_out          passages of the same kind that were not in the training set; likely_seen_similar requires both
+    checkpoints       pairs (LanguageModel or its path, learning rate), whose influences are added (default: only `lm`,
+                      with a learning rate of 1)
     answer_tokens     greatest number of tokens of the answer, which is the model's greedy continuation
-    rank_by           "influence", the inner product of gradients, or "cosine", without their lengths (tracin.py)
+    rank_by           "influence", the inner product of gradients, or "cosine", their normalized product (tracin.py)
     false_alarm_rate  upper bound of the probability that an unseen text is flagged
     train             train(passages, seed) trains again and returns a LanguageModel, for example a PassageTraining. The
                       ranking is tested by training without the `remove` strongest proponents, for each of `seeds`
     progress          called as progress(done, total), in passages, while gradients are computed
 
-    The cost is a forward pass per passage of either kind, a forward and a backward pass per training passage and
-    checkpoint, and with `train` three trainings per prompt and seed; the memory is a copy of the parameters per prompt.
-    The model's parameters and their gradients do not change.
+    The cost is a forward pass per passage, a forward and a backward pass per training passage and checkpoint, and, with
+    `train`, three trainings per prompt and seed. The memory is a copy of the parameters per prompt. The model's
+    parameters and their gradients do not change.
 
-    Raises ValueError for prompts and passages that are missing, too short, too long or too few to calibrate with,
-    settings out of range, and checkpoints of another tokenizer; TypeError for prompts that are not text; OSError for a
-    checkpoint that cannot be read.
+    Raises ValueError if prompts or passages are missing, too short or too long, if there are too few passages for the
+    calibration, if a setting is out of range, or if a checkpoint has another tokenizer. Raises TypeError if a prompt is
+    not a str, and OSError if a checkpoint cannot be read.
     """
     check_int("answer_tokens", answer_tokens, minimum=1)
     one_of("rank_by", rank_by, known=RANKINGS)
@@ -76,7 +76,7 @@ def analyze_training_influence(
         check_retraining(len(seen), remove, seeds)
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not prompts:
-        raise ValueError("prompts is empty; at least one prompt is needed")
+        raise ValueError("prompts must contain at least one prompt, but it is empty")
     asked = [p.as_passage(lm, prompt, f"prompt {i}") for i, prompt in enumerate(prompts)]
     context = lm.model.config.context
     for i, prompt in enumerate(asked):
@@ -90,7 +90,7 @@ def analyze_training_influence(
     flags = familiarity_flags(lm, [prompt.ids for prompt in asked], seen, unseen, false_alarm_rate)
     pairs = [] if not seen else [(lm, 1.0)] if checkpoints is None else list(checkpoints)
     if seen and not pairs:
-        raise ValueError("checkpoints is empty; use None for the model alone")
+        raise ValueError("checkpoints must not be empty; use None for the model alone")
     for i, (_, rate) in enumerate(pairs):
         positive(f"checkpoints: the learning rate of checkpoint {i}", rate)
     done, total = count(1), len(pairs) * len(seen)
@@ -130,17 +130,19 @@ def analyze_training_influence(
 
 
 def greedy_answer(lm, ids, answer_tokens: int):
-    """Return the model's continuation of ids (n,), of `answer_tokens` ids, or fewer if the text ends."""
+    """Return the greedy continuation of ids (n,). It has `answer_tokens` ids, or fewer if the text ends."""
     options = {"temperature": 0, "vocab_size": lm.tokenizer.vocab_size, "stop": lm.tokenizer.end_ids}
     return np.array(list(stream(lm.model, ids, answer_tokens, **options)), np.int64)
 
 
 def models(lm, pairs):
-    """Yield (model, learning rate) for each checkpoint, loaded on demand and compared with `lm`."""
+    """Load each checkpoint when it is required, and yield (model, learning rate).
+
+    Raises ValueError if its tokenizer or context does not match `lm`."""
     for i, (checkpoint, rate) in enumerate(pairs):
         loaded = LanguageModel.load(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint
         if loaded.tokenizer.to_dict() != lm.tokenizer.to_dict():
-            raise ValueError(f"checkpoints: the tokenizer of checkpoint {i} differs from the model's")
+            raise ValueError(f"checkpoints: checkpoint {i} must have the model's tokenizer")
         if loaded.model.config.context < lm.model.config.context:
             raise ValueError(
                 f"checkpoints: the context of checkpoint {i} must be at least the model's, {lm.model.config.context}, "

@@ -1,30 +1,31 @@
-"""Calibration: the familiarity above which a text was likely seen in training, and the accuracy of this threshold.
+"""Calibration: the familiarity above which a text was likely seen in training, and the accuracy of the threshold.
 
-The familiarity of a text is the mean log-probability of its tokens except the first, each given those before it;
-exp(−familiarity) is its perplexity. A text from the training set tends to be more familiar than another one (Yeom et
-al., 2018; Carlini et al., 2021). This is a weak sign, because an easy text is familiar in any case.
+The familiarity of a text is the mean log-probability of its tokens except the first, each given those before it. Its
+perplexity is exp(−familiarity). A text from the training set tends to be more familiar than another one (Yeom et al.,
+2018; Carlini et al., 2021). This is a weak sign, because an easy text is always familiar.
 
 Let n texts of the same kind be held out. A text is classified as seen if it is more familiar than the k-th most
-familiar of them, with
+familiar held-out text, with
 
     k = ⌊α (n + 1)⌋                                 (1)
     t = the k-th highest held-out score             (2)
 
-Reason: if the text were unseen and of the same kind, its rank among the n + 1 would be uniformly distributed, and it
-exceeds t only in the first k ranks. So an unseen text is classified as seen with probability at most α, for any model,
-score and n (conformal prediction: Vovk, Gammerman and Shafer, 2005). Likewise, its p-value is the share of the n + 1
-that score at least as high, and p ≤ α is equivalent to a score above t:
+The reason is that the rank of an unseen text of the same kind among all n + 1 texts is uniformly distributed, and its
+score exceeds t only in the first k ranks. An unseen text is therefore classified as seen with probability at most α,
+for any model, score and n (conformal prediction: Vovk, Gammerman and Shafer, 2005). Likewise, its p-value is the share
+of the n + 1 texts with a score at least as high, and p ≤ α is equivalent to a score above t:
 
     p = (1 + number of held-out scores at least as high) / (n + 1)        (3)
 
-The threshold does not use the seen texts, so fitting does not improve the share of them that it finds. False alarms are
-limited rather than misses, because an attack that is right about few texts with certainty succeeds (Carlini et al.,
-2022). Familiarity depends on the length, so passages are cut to the length of the text in question.
+The threshold does not depend on the seen texts, so the share of them that it finds is not biased by a fit. False alarms
+are limited rather than misses, because an attack that identifies a few texts with certainty succeeds (Carlini et al.,
+2022). Familiarity depends on the length, so passages are truncated to the length of the text.
 
-Limits. The caller guarantees that the texts are "of the same kind". A later chapter or another year differs from the
-seen texts in more ways, and the score may detect these (Duan et al., 2024). One sign of this can be checked: if the
-compressed length, which does not depend on the model, also separates the two (`blind`), the separation by the score is
-not evidence of membership. The guarantee is for one text at a time: of a hundred unseen texts, a share of α is flagged.
+Limits. The caller must ensure that the texts are of the same kind. Texts of a later chapter or another year differ from
+the seen texts in other ways, which the score may detect (Duan et al., 2024). As a check, `blind` measures whether the
+compressed length, which does not depend on the model, also separates the two groups. If it does, the separation by the
+score is not evidence of membership. The guarantee applies to one text at a time: of a hundred unseen texts, a share of
+α is flagged.
 """
 
 import math
@@ -42,14 +43,14 @@ from minitransformer.experiments.influence.separation import Separation, separat
 class Calibration(Data):
     """A threshold of familiarity for texts of one length, and its accuracy.
 
-    tokens               length to which passages were cut; shorter ones are not used
+    tokens               length to which passages were truncated; shorter ones are not used
     n_seen, n_held_out   numbers of passages
-    threshold            mean log-probability of a token, in nats, above which a text counts as likely seen
-    false_alarm_rate     α: upper bound of the probability for an unseen text
-    found                share of the seen passages above the threshold; 1 − found are missed
+    threshold            mean log-probability of a token, in nats, above which a text is classified as seen
+    false_alarm_rate     α: upper bound of the probability that an unseen text is classified as seen
+    found                share of the seen passages above the threshold
     false_alarms         share of the held-out passages above it; slightly below α by construction
     separation           area under the ROC curve of familiarity, seen against held out
-    blind                the same for the compressed length, which is independent of the model; shorter is seen
+    blind                the same for the compressed length, where a shorter text is classified as seen
     """
 
     tokens: int
@@ -71,9 +72,10 @@ class Calibration(Data):
 
 
 def familiarity_flags(lm, texts, seen: list[Passage], held_out: list[Passage], alpha: float) -> list[dict]:
-    """Return, for the ids of each text, whether it was likely seen, its p-value, and the Calibration for its length.
+    """Classify each text, given as ids. Return a list of dictionaries with the fields of PromptInfluence.
 
-    Raises ValueError if fewer than 1/α − 1 passages of either kind are as long as a text.
+    The fields are likely_seen_similar, p_value and calibration. Raises ValueError if fewer than 1/α − 1 seen or
+    held-out passages are as long as a text.
     """
     if not seen or not held_out:
         return [{"likely_seen_similar": None, "p_value": None, "calibration": None} for _ in texts]
@@ -82,8 +84,8 @@ def familiarity_flags(lm, texts, seen: list[Passage], held_out: list[Passage], a
         counts = [sum(len(passage.ids) >= len(ids) for passage in group) for group in (seen, held_out)]
         if min(counts) < least:
             raise ValueError(
-                f"a false-alarm rate of {alpha:.3g} needs at least {least} passages of either kind with {len(ids)} "
-                f"tokens or more, but there are {counts[0]} in training and {counts[1]} in held_out"
+                f"training and held_out must each have at least {least} passages of {len(ids)} tokens or more for a "
+                f"false-alarm rate of {alpha:.3g}, not {counts[0]} and {counts[1]}"
             )
     scored = [[(one.ids, token_log_probabilities(lm.model, one.ids)) for one in group] for group in (seen, held_out)]
     flags = []
@@ -107,7 +109,9 @@ def familiarity_flags(lm, texts, seen: list[Passage], held_out: list[Passage], a
 
 
 def beginnings(lm, scored, n: int):
-    """Return familiarity and compressed size of the first n tokens, from (ids, log-probabilities) of passages."""
+    """Return the familiarity and the compressed size of the first n tokens of each passage.
+
+    `scored` contains (ids, log-probabilities) of the passages. Shorter passages are left out."""
     long = [(ids[:n], log_p[: n - 1].mean()) for ids, log_p in scored if len(ids) >= n]
     texts = [lm.tokenizer.decode(ids).encode("utf-8", "surrogatepass") for ids, _ in long]
     return np.array([mean for _, mean in long]), np.array([len(zlib.compress(text, 9)) for text in texts])

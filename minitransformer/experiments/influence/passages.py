@@ -1,6 +1,6 @@
-"""Passages: pieces of text as ids, the prediction exercises made from them, and a model's losses on them.
+"""Passages: pieces of text as ids, prediction exercises made from them, and the losses of a model.
 
-An exercise is a pair (inputs, targets) of arrays of one row (1, n). Some targets may be ignored.
+An exercise is a pair (inputs, targets) of arrays with one row, (1, n). Some targets may be ignored.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from minitransformer.module import apply
 from minitransformer.text import chunks_of
 from minitransformer.training.finetuning.preferences import batch_of
 
-LONGEST = 256  # predicted tokens of a piece; the influence of a longer piece would be harder to locate
+LONGEST = 256  # predicted tokens of a passage; in a longer one, an influence is harder to locate
 
 
 @dataclass(frozen=True, eq=False)
 class Passage:
-    """A piece of text, and its ids (n,), which may begin with the token that begins every text."""
+    """A piece of text and its ids (n,), which begin with the model's beginning-of-text token if it has one."""
 
     text: str
     ids: np.ndarray
@@ -26,19 +26,19 @@ class Passage:
 def as_passages(lm, given, name: str) -> list[Passage]:
     """Return the given text as a list of Passages that fit the model's context.
 
-    given   a list of passages, each a str or a Passage; or one text, a str or a TextFiles, which is cut into pieces
-            with up to LONGEST predicted tokens, as many as the context allows
+    given   a list of passages, each a str or a Passage, or one text, a str or a TextFiles. A text is divided into
+            passages with up to LONGEST predicted tokens, or as many as the context allows
     name    name of the argument, for error messages
 
-    Raises ValueError for an empty list or text, and for a passage that is too short, too long, or cannot be encoded.
-    Raises TypeError for another type.
+    Raises ValueError if the list or text is empty, or if a passage is too short, too long, or cannot be encoded. Raises
+    TypeError for another type.
     """
     if isinstance(given, (list, tuple)):
         passages = [as_passage(lm, item, f"{name}: passage {i}") for i, item in enumerate(given)]
     else:
         passages = cut(lm, np.concatenate([np.empty(0, np.int64), *lm.tokenizer.encode_chunks(chunks_of(given))]))
     if not passages:
-        raise ValueError(f"{name} is empty; at least one passage is needed")
+        raise ValueError(f"{name} must contain at least one passage, but it is empty")
     longest = lm.model.config.context + 1
     for i, passage in enumerate(passages):
         n = len(passage.ids)
@@ -46,8 +46,8 @@ def as_passages(lm, given, name: str) -> list[Passage]:
             raise ValueError(f"{name}: passage {i} must have at least 2 tokens, not {n}")
         if n > longest:
             raise ValueError(
-                f"{name}: passage {i} has {n} tokens, more than the {longest} that the model's context allows; "
-                "pass one text instead of a list to have it cut into passages"
+                f"{name}: passage {i} must have at most {longest} tokens because of the model's context, not {n}; "
+                "pass one text instead of a list to divide it into passages"
             )
     return passages
 
@@ -64,9 +64,9 @@ def as_passage(lm, item, name: str) -> Passage:
 
 
 def cut(lm, ids) -> list[Passage]:
-    """Cut the ids (N,) of a text into consecutive passages of at most LONGEST + 1 tokens that fit the model's context.
+    """Divide the ids (N,) of a text into passages of at most LONGEST + 1 tokens that fit the model's context.
 
-    Each includes the token that begins every text, if there is one. A remainder of one token is left out.
+    Each passage begins with the beginning-of-text token, if there is one. A remainder of one token is left out.
     """
     tokenizer = lm.tokenizer
     begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
@@ -78,7 +78,7 @@ def cut(lm, ids) -> list[Passage]:
 
 
 def next_tokens(*passages: Passage):
-    """Return one row for each passage: predict every token except the first from the tokens before it."""
+    """Return (inputs, targets) with one row per passage: predict each token from the tokens before it."""
     return batch_of([(passage.ids[:1], passage.ids[1:]) for passage in passages])
 
 
@@ -94,6 +94,6 @@ def answer_loss(model, exercise) -> float:
 
 
 def token_log_probabilities(model, ids):
-    """Return the log-probabilities (n − 1,), float64, of ids (n,) except the first, each given the ids before it."""
+    """Return the log-probabilities (n − 1,), float64, of all ids (n,) but the first, each given those before it."""
     losses, _ = apply(cross_entropy, model.predict(ids[None, :-1]), ids[None, 1:], reduction="none")
     return -losses[0].astype(np.float64)

@@ -1,4 +1,4 @@
-"""The results for prompts and their passages, as numbers and as text."""
+"""The results for prompts and passages, as numbers and as text."""
 
 from dataclasses import dataclass
 
@@ -10,34 +10,34 @@ from minitransformer.experiments.influence.calibration import Calibration
 from minitransformer.experiments.influence.retraining import Retraining
 from minitransformer.system.tables import table
 
-MOST_PASSAGES, LONGEST_TEXT = 5, 60  # shown in a report
+MOST_PASSAGES, LONGEST_TEXT = 5, 60  # limits of a report; the second in characters
 RANKINGS = ("influence", "cosine")
 NOT_SHOWN = """\
 Limits: a familiar text need not have been seen, and a seen text need not be familiar. Influence is the inner product of
 gradients, a first-order estimate for small steps of gradient descent at the given weights. It ignores AdamW's scaling
-of gradients, passages that were learned so well that their gradient has vanished (give earlier checkpoints), the joint
-effect of passages, and every passage that was not given. A ranking is a hypothesis; training again without its
-proponents is the test."""
+of gradients, the joint effect of passages, and all passages that were not given. The gradient of a passage that has
+been learned well is nearly zero, so earlier checkpoints are useful. A ranking is a hypothesis. To test it, train again
+without the proponents."""
 
 
 @dataclass(frozen=True, eq=False)
 class PromptInfluence(Data):
     """The familiarity of one prompt, the model's answer, and the influence of N training passages on it.
 
-    prompt               as given
-    tokens               number of tokens
-    perplexity           of all its tokens except the first
+    prompt               the prompt
+    tokens               its number of tokens
+    perplexity           perplexity of its tokens except the first
     answer, answer_ids   the model's greedy continuation, as text and ids
     confidence           geometric mean of the probabilities of the answer's tokens
     likely_seen_similar  True if the prompt is more familiar than the calibration's threshold; None without a
                          calibration. Reliable only if calibration.is_trustworthy
     p_value              p-value of the familiarity, see calibration.py; None without a calibration
-    calibration          see calibration.py; None if passages of either kind are missing
+    calibration          a Calibration; None if seen or held-out passages are missing
     influence            (N,) influence of each passage on the answer, in nats, positive for proponents; None without
                          passages
     cosine               (N,) the same without the lengths of the gradients, from −1 to 1
     ranked_by            "influence" or "cosine"
-    retraining           the test of the ranking; None without `train`
+    retraining           a Retraining, which tests the ranking; None without `train`
     """
 
     prompt: str
@@ -56,7 +56,7 @@ class PromptInfluence(Data):
 
     @property
     def ranking(self) -> np.ndarray:
-        """The indices (N,) of the passages, from the strongest proponent to the strongest opponent."""
+        """The indices (N,) of the passages, sorted from the strongest proponent to the strongest opponent."""
         return np.argsort(-getattr(self, self.ranked_by), kind="stable")
 
 
@@ -67,7 +67,7 @@ class TrainingInfluence(Data):
     prompts          one PromptInfluence per prompt
     passages         texts of the N training passages
     held_out         number of held-out passages
-    learning_rates   of the checkpoints
+    learning_rates   learning rates of the checkpoints
     """
 
     prompts: tuple[PromptInfluence, ...]
@@ -88,7 +88,7 @@ def prompt_lines(prompt: PromptInfluence, report: TrainingInfluence):
     if calibration is None:
         given = {"training": report.passages, "held-out": report.held_out}
         missing = " and ".join(name for name, is_given in given.items() if not is_given)
-        yield f"  likely seen similar: unknown; a threshold needs {missing} passages for its calibration"
+        yield f"  likely seen similar: unknown; the calibration requires {missing} passages"
     else:
         more = f"p = {prompt.p_value:.3f} against {calibration.n_held_out} unseen passages"
         yield f"  likely seen similar: {'yes' if prompt.likely_seen_similar else 'no'} ({more})"
@@ -103,7 +103,7 @@ def prompt_lines(prompt: PromptInfluence, report: TrainingInfluence):
         yield from (f"  {line}" for line in str(prompt.retraining).splitlines())
     elif prompt.influence is not None:
         n = len(report.learning_rates)
-        yield f"  by the gradients of {n} checkpoint{'s' * (n > 1)}; not tested by training again without proponents"
+        yield f"  by the gradients of {n} checkpoint{'s' * (n > 1)}; not tested by training without the proponents"
 
 
 def doubts(calibration: Calibration):

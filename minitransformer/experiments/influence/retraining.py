@@ -1,11 +1,11 @@
-"""The test of a ranking: training again without the passages that it names.
+"""A test of a ranking: train again without its first passages.
 
-Train again, from the same initial weights and with the same seed, on all passages, without the removed ones, and
-without equally many others, drawn at random. If the named passages taught the answer, its loss is higher without them
-than without the others. The difference varies between seeds, so there are several, each compared with the same seed.
+Three models are trained from the same initial weights: on all passages, without the first passages of the ranking, and
+without the same number of random others. If the removed passages taught the answer, its loss is higher without them
+than without the random others. The difference varies between seeds, so the test is repeated with several seeds.
 
-Limits: the test does not identify the important ones of the removed passages. Nor does it show that the remaining ones
-had no effect: if two passages teach the same fact, either can be removed without loss.
+Limits: the test does not identify the important passages among the removed ones. It also does not show that the other
+passages had no effect. If two passages teach the same fact, either can be removed without loss.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from minitransformer.transformer import Transformer
 
 @dataclass(frozen=True)
 class PassageTraining:
-    """A training recipe. Calling it trains a new model on passages, one per row of a batch.
+    """A training recipe. A call trains a new model on passages, one per row of a batch.
 
     The seed determines the initial weights and the batches. A cosine schedule of the learning rate ends at lr / 10.
     """
@@ -46,7 +46,7 @@ class PassageTraining:
         return self.checkpoints(passages, seed, 1)[0][0]
 
     def checkpoints(self, passages: list[Passage], seed: int, number: int) -> list[tuple[LanguageModel, float]]:
-        """Train once, and return `number` evenly spaced models with their learning rates. The last is the final one."""
+        """Train once and return (model, learning rate) at `number` evenly spaced steps, including the last one."""
         check_int("PassageTraining: number", number, minimum=1, maximum=self.steps)
         kept, found = {self.steps * (i + 1) // number for i in range(number)}, []
         model = Transformer(self.config, seed)
@@ -66,13 +66,13 @@ class PassageTraining:
 
 @dataclass(frozen=True, eq=False)
 class Retraining(Data):
-    """The loss of an answer after training again, for each seed. The loss is a mean over the answer's tokens, in nats.
+    """The loss of an answer after training again, for each seed, in nats per token of the answer.
 
     removed          indices of the removed passages
     seeds            (S,) seeds of the trainings
     all_passages     (S,) loss after training on all passages
     without          (S,) loss after training without the removed passages
-    without_random   (S,) loss after training without equally many random others
+    without_random   (S,) loss after training without the same number of random others
     """
 
     removed: list[int]
@@ -88,7 +88,7 @@ class Retraining(Data):
 
     @property
     def standard_error(self) -> float:
-        """The standard error of the difference; NaN with one seed."""
+        """The standard error of the difference, or NaN with one seed."""
         n = len(self.seeds)
         return float((self.without - self.without_random).std(ddof=1) / n**0.5) if n > 1 else float("nan")
 
@@ -98,7 +98,7 @@ class Retraining(Data):
         uncertain = f" ± {self.standard_error:.3f} (standard error)" if seeds > 1 else ""
         losses = {
             "on all passages": self.all_passages,
-            f"without the {n} of most influence": self.without,
+            f"without the {n} most influential": self.without,
             f"without {n} others at random": self.without_random,
         }
         rows = [
@@ -109,8 +109,8 @@ class Retraining(Data):
             [
                 f"the answer's loss, nats, trained again ({seeds} seed{'s' * (seeds > 1)}; mean ± standard deviation)",
                 *table(rows, "<"),
-                f"the last two differ by {self.difference:+.3f}{uncertain}; those of most influence are missed more "
-                f"in {worse} of {seeds}",
+                f"the last two differ by {self.difference:+.3f}{uncertain}; the first is higher "
+                f"for {worse} of {seeds} seeds",
             ]
         )
 
@@ -122,14 +122,15 @@ def retrain_without(
     answer,
     seeds=(0, 1, 2),
 ) -> Retraining:
-    """Train again without some passages, and without equally many others, and compare the loss of an answer.
+    """Train again without some passages, and without as many others, and compare the loss of an answer.
 
-    train     train(passages, seed) returns a LanguageModel, deterministically; for example a PassageTraining
+    train     deterministic function train(passages, seed) that returns a LanguageModel, such as a PassageTraining
     removed   indices of the passages to remove
     answer    the exercise of predicting the answer, see answer_after in passages.py
     seeds     each seed is used for three trainings, and to draw the random others
 
-    Raises ValueError unless `removed` contains different, valid indices, fewer than the others, and there is a seed.
+    Raises ValueError if `removed` contains repeated or invalid indices or half of all passages or more, or if there is
+    no seed.
     """
     removed, seeds, n = [int(i) for i in removed], [int(seed) for seed in seeds], len(passages)
     if not removed or len(set(removed)) < len(removed) or not all(0 <= i < n for i in removed):
@@ -149,10 +150,10 @@ def retrain_without(
 
 
 def check_retraining(passages: int, removed: int, seeds) -> None:
-    """Raise ValueError without seeds, or unless there are more other passages than removed ones."""
+    """Raise ValueError if there is no seed, or if at least half of the passages would be removed."""
     if passages <= 2 * removed:
         raise ValueError(
-            f"retraining without {removed} passages needs at least {2 * removed + 1} passages, not {passages}"
+            f"retraining without {removed} passages requires at least {2 * removed + 1} passages, not {passages}"
         )
     if not len(seeds):
-        raise ValueError("seeds is empty; retraining needs at least one")
+        raise ValueError("seeds must contain at least one seed, but it is empty")

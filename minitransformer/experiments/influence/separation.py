@@ -6,20 +6,21 @@ the lowest of all m + n,
 
     A = (Σ ranks of the first − m (m + 1)/2) / (m n)                                        (1)
 
-which is Mann and Whitney's U divided by the number of pairs. If the true area were θ, and the scores exponentially
-distributed, the variance of A would be (with m and n replaced by their mean where they differ)
+which is Mann and Whitney's U divided by the number of pairs. If the true area is θ and the scores are exponentially
+distributed, the variance of A is, with m − 1 and n − 1 replaced by their mean N,
 
     V(θ) = θ (1 − θ)/(m n) · [1 + N ((1 − θ)/(2 − θ) + θ/(1 + θ))],   N = (m + n)/2 − 1     (2)
 
-and the interval contains every θ from which A is not too far (Newcombe, 2006, method 5):
+and the interval contains every θ that satisfies (Newcombe, 2006, method 5)
 
     |A − θ| ≤ z √V(θ)                                                                       (3)
 
-As in Wilson's interval, the variance is that at θ rather than at A. So the interval stays within [0, 1] and does not
-shrink to a point at A = 1. And at θ = ½ the variance is (m + n + 1)/(12 m n), that of U for equal groups, for any
-distribution of the scores: **the interval excludes 0.5 exactly when Mann and Whitney's test rejects chance.**
+As in Wilson's interval, the variance is that at θ rather than at A. The interval therefore stays within [0, 1] and does
+not shrink to a point at A = 1. At θ = ½ the variance is (m + n + 1)/(12 m n), which is that of U if the two groups have
+the same distribution, whatever it is. **Hence the interval excludes 0.5 exactly if Mann and Whitney's test rejects the
+hypothesis of equal distributions.**
 
-Limits: passages count as independent draws. Neighbours in one text are not, and the interval is then too narrow.
+Limits: passages are treated as independent. Neighbours in one text are not, so their interval is too narrow.
 """
 
 import math
@@ -56,7 +57,7 @@ class Separation:
 
 
 def separation(first, second) -> Separation:
-    """Return the Separation of scores first (m,), expected to be higher, from scores second (n,); m, n ≥ 1."""
+    """Return the Separation of two non-empty groups of scores. Those in `first` are expected to be higher."""
     m, n = len(first), len(second)
     area = float((ranks(np.concatenate([first, second]))[:m].sum() - m * (m + 1) / 2) / (m * n))  # (1)
     return Separation(area, lower_end(area, m, n), 1 - lower_end(1 - area, m, n))

@@ -10,23 +10,24 @@ To first order in η, the loss of the answer z′ falls by η g(z) · g(z′). C
 A passage with positive influence is a **proponent**: a step on it makes the answer likelier. One with negative
 influence is an **opponent**. Both losses are means over tokens, in nats.
 
-The product is large if g(z) is long, and g is long if the loss is high. So passages that the model has not learned,
-such as typos, appear as proponents or opponents of everything (Barshan et al., 2020; Hammoudeh and Lowd, 2022). Without
-the lengths, the angle remains, from −1 to 1:
+The product is large if the norm of g(z) is large, and this norm is large if the loss is high. Therefore passages that
+the model has not learned, such as typos, appear as proponents or opponents of all answers (Barshan et al., 2020;
+Hammoudeh and Lowd, 2022). The cosine, from −1 to 1, does not depend on the norms:
 
     cosine of z and z′ = Σ_c η_c g_c(z) · g_c(z′) / (‖g_c(z)‖ ‖g_c(z′)‖) / Σ_c η_c         (3)
 
-The gradients are those of `model.loss`, one passage at a time, without dropout; a frozen parameter is left out. Only
-the answers' gradients are kept, one copy of the parameters for each.
+The gradients are those of `model.loss` without dropout, for one passage at a time. Frozen parameters are left out. Only
+the gradients of the answers are kept in memory. Each takes as much memory as the parameters.
 
-**The final checkpoint alone is not enough if the model has memorised**: a memorised passage has next to no gradient
-left. A small model learned 30 facts, each from two of 60 passages, in 400 steps of AdamW, and answered all 30 with a
-confidence of 99 %. For so many facts, one of the two passages ranked first by influence, and by cosine: with the final
-checkpoint 4 and 7 of 30, with 4 checkpoints 18 and 22, with 20 checkpoints 23 and 26.
+**The final checkpoint is not sufficient if the model has memorised the passages**, because the gradient of a memorised
+passage is nearly zero. A small model learned 30 facts, each from two of 60 passages, in 400 steps of AdamW, and
+answered all 30 with a confidence of 99 %. The ranking by influence put one of the two passages first for 4 facts with
+the final checkpoint, for 18 with 4 checkpoints, and for 23 with 20 checkpoints. The ranking by cosine did so for 7, 22
+and 26.
 
-Limits. Influence is linear and local. It leaves out the joint effect of passages, and steps that are not small. AdamW
-steps along g divided by its running size, with momentum, which (1) ignores. Only the given passages are ranked. So a
-ranking is a hypothesis, and retraining.py tests it.
+Limits. Influence is linear and local. It ignores the joint effect of passages, large steps, and the momentum and the
+scaling of gradients in AdamW. Only the given passages are ranked. A ranking is therefore a hypothesis, which
+retraining.py tests.
 """
 
 import math
@@ -37,7 +38,7 @@ from minitransformer.optim import squared_norm
 
 
 def loss_gradient(model, exercise) -> list:
-    """Return ∇ℓ of an exercise, one array per trainable parameter. The model's own gradients do not change."""
+    """Return ∇ℓ of an exercise, one array per trainable parameter. The gradients of the model do not change."""
     parameters = model.parameters()
     before = [parameter.grad for parameter in parameters]
     try:
@@ -60,7 +61,7 @@ def gradient_length(gradient) -> float:
 
 
 def influences(checkpoints, answers, exercises, passage_done):
-    """Return the influence, in nats, and the cosine of N training exercises on A answers, two arrays (A, N).
+    """Return the influences, in nats, and the cosines of N training exercises on A answers, each (A, N).
 
     checkpoints    an iterable of (model, learning rate), of which only one at a time is kept in memory
     answers        the exercises of predicting the answers
@@ -72,7 +73,7 @@ def influences(checkpoints, answers, exercises, passage_done):
     total = 0.0
     for model, learning_rate in checkpoints:
         if not any(parameter.requires_grad for parameter in model.parameters()):
-            raise ValueError("every parameter of the model is frozen; influence needs a trainable parameter")
+            raise ValueError("the model must have at least one trainable parameter, but all are frozen")
         total += learning_rate
         of_answers = [loss_gradient(model, answer) for answer in answers]
         lengths = [gradient_length(gradient) for gradient in of_answers]

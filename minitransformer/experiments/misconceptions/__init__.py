@@ -1,4 +1,4 @@
-"""Twelve beliefs about language models, each tested by an experiment. README.md lists the files."""
+"""Experiments that test twelve beliefs about language models. README.md lists the files."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""Bigger is always better: measured as bigger.md describes."""
+"""The experiment on the belief "Bigger is always better". bigger.md describes it."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.layers.softmax import softmax
 
 SIZES, STEPS = (820, 1_500, 2_500, 6_000, 15_000), 600
-WRONG = 5  # the text is wrong about one pair in WRONG
+WRONG = 5  # the text is wrong about one in WRONG pairs
 PAIRS = np.array([(x, y) for x in range(c.MODULUS) for y in range(x + 1)])
 
 
@@ -26,7 +26,7 @@ def measure(seed: int) -> dict:
 
 
 def text_of(rng):
-    """Return the text's statements (MODULUS, MODULUS) about two numbers: the larger of them, or an error."""
+    """Return the larger number of each pair (MODULUS, MODULUS) according to the text, which has errors."""
     said = np.maximum.outer(np.arange(c.MODULUS), np.arange(c.MODULUS))
     x, y = PAIRS[rng.permutation(len(PAIRS))[: len(PAIRS) // WRONG]].T
     said[x, y] = said[y, x] = (said[x, y] + rng.integers(1, c.MODULUS, len(x))) % c.MODULUS
@@ -34,17 +34,17 @@ def text_of(rng):
 
 
 def task_of(said) -> c.Capability:
-    """Return the exercise of repeating the text's statements."""
+    """Return the task of repeating the statements of the text."""
     return c.Capability("larger", "the larger of two numbers", c.number_pairs, partial(rows, said), c.in_order)
 
 
 def rows(said, questions):
-    """Return (tokens, is_answer) of rows `x y = <number>` with the number that the text states."""
+    """Return (tokens, is_answer) for rows `x y = <number>` with the number that the text states."""
     return c.question_and_answer(a.ADD, a.NUMBERS[questions], a.NUMBERS[said[questions[:, :1], questions[:, 1:]]])
 
 
 def answers(model, task, said) -> dict:
-    """Return the means of a model's answers over the pairs on which the text is wrong, or right, or silent."""
+    """Measure a model's answers for pairs about which the text is wrong, right or silent."""
     inputs, _ = c.as_exercise(*task.rows(PAIRS))
     probabilities = softmax(model.predict(inputs)[:, 1 + PAIRS.shape[1]])[0]
     answer, text = probabilities.argmax(axis=-1), a.NUMBERS[said[PAIRS[:, 0], PAIRS[:, 1]]]

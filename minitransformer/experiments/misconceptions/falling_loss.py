@@ -1,4 +1,4 @@
-"""The loss falls, so the gradients are right: measured as falling_loss.md describes."""
+"""The experiment on the belief "The loss falls, so the gradients are right". falling_loss.md describes it."""
 
 import inspect
 import sys
@@ -22,7 +22,7 @@ from minitransformer.transformer import Transformer
 WIDTH = 36
 STEPS, ROWS, LR = 400, 32, 7e-3
 LOOKS = 8  # evaluations during training
-SLOWER = 3  # the factor by which the smaller learning rate is too small
+SLOWER = 3  # factor by which the other learning rate is smaller
 
 MISTAKES = {  # function, expression in its source, wrong expression
     "transpose": (
@@ -55,7 +55,7 @@ def measure(seed: int) -> dict:
 
 
 def mistaken(function, right: str, wrong: str):
-    """Return a copy of a function in whose source one expression, which must occur once, is replaced."""
+    """Return a copy of a function with one expression replaced. The expression must occur once in its source."""
     source = inspect.getsource(function)
     if source.count(right) != 1:
         raise ValueError(f"{function.__name__} must contain {right!r} once, not {source.count(right)} times")
@@ -66,7 +66,7 @@ def mistaken(function, right: str, wrong: str):
 
 @contextmanager
 def in_place_of(function, other):
-    """Inside a `with` block, make every layer call `other`, as its twin, instead of a textbook function."""
+    """Within a `with` block, make all layers call `other` instead of a textbook function, as if it were its twin."""
     load_engine()
     before = dict(TWINS)
     try:
@@ -81,7 +81,7 @@ def in_place_of(function, other):
 
 
 def losses(seed: int, *, lr: float = LR) -> list[float]:
-    """Train a model. Return its validation losses after each of LOOKS equal parts of the training."""
+    """Train a model, and return its validation losses at LOOKS equally spaced steps."""
     config = Config(VOCAB_SIZE, CONTEXT, d_model=WIDTH, n_heads=2, n_layers=2)
     model = rescaled(Transformer(config, seed))
     rng = np.random.default_rng((seed, 1))
@@ -97,7 +97,7 @@ def losses(seed: int, *, lr: float = LR) -> list[float]:
 
 
 def calls(rng) -> dict:
-    """Draw (inputs, options) for each mistake's function, with as many queries as keys."""
+    """Draw {mistake: (inputs, options) of its function}. There are as many queries as keys."""
     return {
         "transpose": (tuple(rng.normal(size=(3, 2, 2, 4, 3))), {"mask": causal_mask(4, 4)}),
         "gamma": ((rng.normal(size=(2, 3, 5)), rng.normal(size=5), rng.normal(size=5)), {}),
@@ -106,7 +106,7 @@ def calls(rng) -> dict:
 
 
 def is_caught(function, inputs, options) -> bool:
-    """Return True if gradcheck finds a gradient of the function wrong."""
+    """Return True if gradcheck reports a wrong gradient."""
     try:
         check(function, *inputs, explain=False, **options)
     except GradientError:

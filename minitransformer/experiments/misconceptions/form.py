@@ -1,16 +1,16 @@
-"""The form of an experiment: its text, its measurement and its picture.
+"""The parts of an experiment: text, measurement and picture.
 
 An experiment is a Python file with the measurement, and a page of the same name with the text, for example
-weight_decay.py and weight_decay.md. The page's title is the belief. The ranges of the deciding number, the first in the
-list of numbers, are fixed before the measurement. An experiment has an outcome if the whole interval of the mean lies
-in one range. If the interval reaches into two ranges, the seeds do not decide.
+weight_decay.py and weight_decay.md. The page's title is the belief. The deciding number is the first in the list of
+numbers. Its ranges, one per outcome, are fixed before the measurement. An experiment has an outcome if the whole
+interval of the mean lies in one range. If the interval extends into another range, the seeds do not decide.
 
 **The interval** is Student's. For n seeds with mean x̄ and standard deviation s,
 
     x̄ ± t · s / √n,   t the 97.5 % quantile of n − 1 degrees of freedom
 
-It assumes that seeds are normally distributed, which three or five seeds cannot show. It does not include the variation
-of anything that all seeds share: the text, the model's size, the recipe.
+It assumes that the results of the seeds are normally distributed, which three or five seeds cannot show. It does not
+include the variation of factors that all seeds share: the text, the size of the model and the recipe.
 """
 
 import math
@@ -53,7 +53,7 @@ def interval(values) -> Interval:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A possible outcome: the deciding number is above `above`, and at most the `above` of the next outcome."""
+    """A possible outcome. Its range of the deciding number is from `above` to the `above` of the next outcome."""
 
     above: float
     expected: str  # completes the question
@@ -62,11 +62,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel of a picture: a bar for each number, or a curve for each list, as means with intervals over the seeds.
+    """A panel of a picture, with a bar for each number or a curve for each list. Intervals are over the seeds.
 
-    keys     keys of the results, which also name the bars and curves; keys that a finished run lacks are left out
+    keys     keys of the results, which are also the names of the bars and curves; missing keys are ignored
     within   key of a dictionary in the results that contains `keys` (default: the results themselves)
-    xs       x of the curves' points, or the key of such a list, whose axis is logarithmic; None for bars
+    xs       x values of the curves; or the key of such a list in the results, for a logarithmic axis; None for bars
     scale    factor of the numbers
     level    height of a horizontal line
     """
@@ -125,9 +125,9 @@ class Experiment:
               a separate process with one thread
     panels    the panels of the picture, from left to right
     seconds   approximate time for all seeds on two cores
-    read      for experiments that also apply to a finished run: read(folder) returns a list of results in the form of
-              measure; numbers other than the deciding one may be missing
-    reads     the command that made this folder: "scale" or "train"
+    read      read(folder) returns a list of results, as from measure, for a finished run. Numbers other than the
+              deciding one may be missing. None if the experiment does not apply to finished runs
+    reads     the command that writes such a folder: "scale" or "train"
     page      the text (default: the page of measure's module)
 
     The attributes belief, method (paragraphs), question, outcomes, numbers {name: description}, does_not_show and
@@ -171,16 +171,16 @@ class Experiment:
         return next(iter(self.numbers))
 
     def intervals(self, measured: list[dict]) -> dict[str, Interval]:
-        """Return {name: Interval} of the numbers that were measured, from the results of all seeds."""
+        """Return {name: Interval} of the measured numbers, from the results of all seeds."""
         return {name: interval([one[name] for one in measured]) for name in self.numbers if name in measured[0]}
 
     def outcome(self, found: Interval) -> Outcome | None:
-        """Return the outcome for an interval of the deciding number, or None if it lies in more than one range."""
+        """Return the outcome for an interval of the deciding number, or None if it extends into several ranges."""
         low, high = (sum(end > outcome.above for outcome in self.outcomes) for end in (found.low, found.high))
         return self.outcomes[low - 1] if low == high else None
 
     def draw(self, figure, measured: list[dict]) -> None:
-        """Draw the results of all seeds into an empty figure, without panels that a finished run lacks."""
+        """Draw the results of all seeds into an empty figure. Panels without results are left out."""
         panels = [panel for panel in self.panels if not panel.within or panel.within in measured[0]]
         row = figure.subplots(1, len(panels), squeeze=False, width_ratios=[panel.width for panel in panels])[0]
         for axes, panel in zip(row, panels, strict=True):
@@ -188,5 +188,5 @@ class Experiment:
 
 
 def entries(section: str) -> list[str]:
-    """Split a section at its list. Return the text before the list, and each entry, on one line each."""
+    """Split a section into the text before its list and the entries of the list, each as one line."""
     return [" ".join(entry.split()) for entry in re.split(r"^- ", section, flags=re.M)]

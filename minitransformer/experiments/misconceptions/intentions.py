@@ -1,4 +1,4 @@
-"""They have intentions: measured as intentions.md describes."""
+"""The experiment on the belief "They have intentions". intentions.md describes it."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from minitransformer.text import IGNORE_INDEX
 from minitransformer.transformer import Transformer
 
 DEGREES, NAMES = 30, 10  # the ids of temperatures are 0 … 29, followed by those of names
-HEADER, TURNS = 3, 10  # a header is who wants it warmer, who wants it colder, and the temperature; a turn has two ids
+HEADER, TURNS = 3, 10  # ids of a header (the person who wants it warmer, the other, a temperature); turns of two ids
 CONTEXT, WIDTH, LAYERS, HEADS = HEADER + 2 * TURNS, 48, 2, 4
 BETWEEN = "blocks.0"  # its output is the second block's input
 STEPS, ROWS, LR = 400, 64, 3e-3
@@ -41,14 +41,14 @@ def measure(seed: int) -> dict:
 
 
 def beginnings(rng, rows: int):
-    """Draw headers (rows, HEADER), and the speakers (rows, TURNS), WARMER or COLDER in alternation."""
+    """Draw headers (rows, HEADER) and speakers (rows, TURNS), which alternate between WARMER and COLDER."""
     names = DEGREES + rng.permuted(np.tile(np.arange(NAMES), (rows, 1)), axis=1)[:, :2]
     headers = np.concatenate([names, rng.integers(DEGREES // 3, DEGREES * 2 // 3, (rows, 1))], axis=1)
     return headers, (rng.integers(0, 2, (rows, 1)) + np.arange(TURNS)) % 2
 
 
 def dialogues(rng, rows: int):
-    """Draw dialogues (rows, CONTEXT) to learn from, with random speakers and any initial temperature."""
+    """Draw dialogues (rows, CONTEXT) for training, with random speakers and initial temperatures."""
     headers, _ = beginnings(rng, rows)
     headers[:, 2] = rng.integers(0, DEGREES, rows)
     speakers = rng.integers(0, 2, (rows, TURNS))
@@ -73,12 +73,12 @@ def trained(rng) -> Transformer:
 
 
 def is_turn_of_anybody(texts):
-    """Return a boolean array (rows, T), True at each name that a temperature follows."""
+    """Return a boolean array (rows, T), True at each name after the header. A temperature follows each of them."""
     return (texts >= DEGREES) & (np.arange(texts.shape[1]) >= HEADER)
 
 
 def towards_colder(model, texts):
-    """Return the mean activation (C,) at the turns of those who want it colder, minus that of the others."""
+    """Return the mean activation (C,) at the turns of COLDER minus that at the turns of WARMER."""
     seen = record(model, texts, [BETWEEN])[BETWEEN]
     turns = is_turn_of_anybody(texts)
     warmer, colder = (seen[turns & (texts == texts[:, who, None])].mean(axis=0) for who in (WARMER, COLDER))
@@ -86,14 +86,16 @@ def towards_colder(model, texts):
 
 
 def of_same_length(pushes, rng):
-    """Return a random direction of the same length for each of `pushes` (rows, C)."""
+    """Return random vectors (rows, C) with the norms of `pushes` (rows, C)."""
     other = rng.normal(size=pushes.shape)
     lengths = [np.linalg.norm(array, axis=1, keepdims=True) for array in (pushes, other)]
     return (other * lengths[0] / lengths[1]).astype(pushes.dtype)
 
 
 def continued(model, headers, speakers, who, pushes, rng):
-    """Return dialogues (rows, CONTEXT) with temperatures sampled from the model, pushed at the turns of `who`."""
+    """Continue the dialogues to (rows, CONTEXT) with temperatures sampled from the model.
+
+    At the turns of `who`, `pushes` (rows, C) are added to an activation."""
     texts = headers
     rows = np.arange(len(headers))
     for speaker in speakers.T:
@@ -108,7 +110,7 @@ def continued(model, headers, speakers, who, pushes, rng):
 
 
 def turned_round(texts, speakers, who) -> float:
-    """Return the share of dialogues in which the turns of `who` together move against the aim of `who`."""
+    """Return the share of dialogues in which the turns of `who` in total move against the aim of `who`."""
     steps = np.diff(texts[:, HEADER - 1 :: 2], axis=1)
     moved = np.where(speakers == who[:, None], steps, 0).sum(axis=1)
     return float(np.mean(moved * np.where(who == WARMER, 1, -1) < 0))

@@ -1,4 +1,4 @@
-"""Abilities leap with size: measured as leaps.md describes."""
+"""The experiment on the belief "Abilities leap with size". leaps.md describes it."""
 
 import math
 
@@ -13,7 +13,7 @@ from minitransformer.experiments.misconceptions.models import runs_by_size
 SIZES, STEPS = (1_000, 2_500, 6_000, 15_000, 40_000), 500
 SIZES_ALONE = (320, 820, 1_500, 2_500, 6_000)
 COPY, REVERSE = CAPABILITIES["copy"], CAPABILITIES["reverse"]
-LEAST_RISE = 0.5  # a finished family whose strict score rises by less has no leap to explain
+LEAST_RISE = 0.5  # smallest rise of the strict score within a finished family that could be called a leap
 
 
 def measure(seed: int) -> dict:
@@ -22,7 +22,7 @@ def measure(seed: int) -> dict:
 
 
 def copying(seed: int, sizes, exercises) -> dict:
-    """Train models of these sizes on the exercises. Return the curves of their scores in copying."""
+    """Train models of these sizes on the exercises, and return the curves of their scores in copying."""
     configs = [of_size(size) for size in sizes]
     scores = [COPY.scores(trained(Plan(config, seed, STEPS, exercises))) for config in configs]
     return curves_of([n_parameters(config) for config in configs], scores)
@@ -34,7 +34,9 @@ def curves_of(parameters, scores) -> dict:
 
 
 def compared(both: dict) -> dict:
-    """Return the largest difference of the two scores, each rescaled to [0, 1], their largest steps, and the curves."""
+    """Compare the two scores, each rescaled to [0, 1].
+
+    Returns the largest difference of the scores, the largest step of each, and the curves."""
     strict, smooth = (np.array(both[name]) for name in ("strict", "smooth"))
     strict, smooth = ((values - values.min()) / (np.ptp(values) or 1.0) for values in (strict, smooth))
     gap, *steps = (smooth - strict).max(), np.diff(strict).max(), np.diff(smooth).max()
@@ -42,12 +44,12 @@ def compared(both: dict) -> dict:
 
 
 def read(folder) -> list[dict]:
-    """Return the results of a `scale` folder, whose models learn all exercises, for each seed with all sizes."""
+    """Return the results of a folder of `scale`, one for each seed that has a run of every size."""
     sizes = runs_by_size(folder, [COPY.name])
     seeds = sorted(set.intersection(*map(set, sizes)))
     if len(seeds) < 2:
         raise ValueError(
-            f"{folder}: fewer than two seeds have a run of every size; `minitransformer scale` trains the others"
+            f"{folder}: at least two seeds must have a run of every size, not {len(seeds)}; use `minitransformer scale`"
         )
     parameters = [next(iter(runs.values()))["parameters"] for runs in sizes]
     scores = [[runs[seed]["lengths"][-1]["scores"][COPY.name] for runs in sizes] for seed in seeds]

@@ -1,4 +1,4 @@
-"""More context is always used: measured as long_context.md describes."""
+"""The experiment on the belief "More context is always used". long_context.md describes it."""
 
 import numpy as np
 
@@ -28,9 +28,9 @@ def read(folder) -> list[dict]:
 
 
 def by_context(model, ids, passages: int, rng) -> dict:
-    """Return the experiment's numbers and the mean loss after a passage, for each number of tokens seen.
+    """Measure the loss at the token after a passage, for different numbers of tokens that the model sees.
 
-    The passages have the length of the model's context, and start at random positions of `ids` (N,), which is longer.
+    The passages have the length of the model's context and start at random positions of `ids` (N,).
     """
     C = model.config.context
     starts = rng.integers(0, len(ids) - C, (passages, 1))
@@ -66,7 +66,7 @@ def losses_at_the_end(model, seen, target):
 
 
 def can_be_copied(seen, target):
-    """Return a boolean array (rows,), True if only the farther half of seen (rows, T) contains the target."""
+    """Return a boolean array (rows,), True if only the first half of `seen` (rows, T) contains the target."""
     half = seen.shape[1] - seen.shape[1] // 2
     farther, nearer = ((part == target[:, None]).any(axis=1) for part in (seen[:, :half], seen[:, half:]))
     return farther & ~nearer

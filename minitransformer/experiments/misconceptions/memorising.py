@@ -1,4 +1,4 @@
-"""Language models only memorise: measured as memorising.md describes."""
+"""The experiment on the belief "Language models only memorise". memorising.md describes it."""
 
 from functools import partial
 
@@ -13,11 +13,11 @@ from minitransformer.experiments.misconceptions.models import runs_by_size
 
 PARAMETERS, STEPS = 40_000, 1000
 KNOWN, NEW = LETTERS[:18], LETTERS[18:]
-LEAST_SEEN = 0.5  # a finished run with a lower score has not learned the questions of its training
+LEAST_SEEN = 0.5  # a finished run with a lower score on questions of its training has not learned the task
 
-REPEATING = Capability("induction", "a sequence that repeats", partial(units, symbols=KNOWN), induction_rows)
+REPEATING = Capability("induction", "a repeating sequence", partial(units, symbols=KNOWN), induction_rows)
 ADDITION = CAPABILITIES["addition"]
-NEW_LETTERS = Capability("new", "the same, of other letters", partial(units, symbols=NEW), induction_rows)
+NEW_LETTERS = Capability("new", "a repeating sequence of other letters", partial(units, symbols=NEW), induction_rows)
 
 
 def measure(seed: int) -> dict:
@@ -29,7 +29,7 @@ def measure(seed: int) -> dict:
 
 
 def compared(repeating: dict, addition: dict) -> dict:
-    """Return the numbers of the experiment, and those of the picture, from a model's scores in both exercises."""
+    """Return the numbers of the experiment and its picture from a model's scores in both tasks."""
     scores, found = {"repeating": repeating, "addition": addition}, {}
     for name, score in scores.items():
         found[name] = share(score["exact"], score["seen"])
@@ -38,12 +38,12 @@ def compared(repeating: dict, addition: dict) -> dict:
 
 
 def share(unseen: float, seen: float) -> float:
-    """Return unseen / seen, or 0 if no seen question is answered."""
+    """Return unseen / seen, or 0 if `seen` is 0."""
     return unseen / seen if seen else 0.0
 
 
 def read(folder) -> list[dict]:
-    """Return the results of the largest models of a `scale` folder, without the test of new letters."""
+    """Return the results of the largest models in a folder of `scale`, without the test of new letters."""
     runs = runs_by_size(folder, ("induction", "addition"))[-1]
     scores = [run["lengths"][-1]["scores"] for run in runs.values()]
     seen = np.mean([one["induction"]["seen"] for one in scores])

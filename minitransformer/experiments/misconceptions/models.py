@@ -1,4 +1,4 @@
-"""Models that several experiments train, such as a reader of the Python manual, and models of finished runs."""
+"""Models that several experiments use: a model trained on the Python manual, and models of finished runs."""
 
 import json
 from functools import cache
@@ -18,14 +18,14 @@ from minitransformer.training.remembered import load_with_training, remembered_t
 from minitransformer.transformer import Transformer
 
 VOCAB_SIZE, CONTEXT, WIDTH = 500, 48, 64
-STEPS, TOKENS = 500, 768  # TOKENS per step
-PARTS = 5  # parts of a finished run's held-out text, in place of seeds
+STEPS, TOKENS = 500, 768  # steps, and tokens per step
+PARTS = 5  # number of parts of a finished run's held-out text, which take the place of seeds
 
 
 def train(model, draw_batch, steps, lr, min_lr=0.0, warmup=30, *, look=None, clip=1.0, betas=(0.9, 0.98), decay=0.1):
-    """Train with AdamW on `steps` batches from draw_batch(), with a cosine schedule. Return the model.
+    """Train with AdamW on batches from draw_batch(), with a cosine schedule. Return the model.
 
-    look(step) is called after each step, from 1 to `steps`.
+    If `look` is given, look(step) is called after each of the steps 1 … `steps`.
     """
     optimizer = AdamW(model.parameters(), betas=betas, weight_decay=decay)
     for step in range(steps):
@@ -38,13 +38,13 @@ def train(model, draw_batch, steps, lr, min_lr=0.0, warmup=30, *, look=None, cli
 
 @cache
 def manual() -> tuple[BPETokenizer, Corpus]:
-    """Return a tokenizer trained on the Python manual, and the tokenized manual, whose last tenth is held out."""
+    """Return a tokenizer trained on the Python manual, and the tokenized manual with its last tenth held out."""
     tokenizer = BPETokenizer.train(default_corpus(), VOCAB_SIZE)
     return tokenizer, tokenize_corpus(default_corpus(), tokenizer, name=DEFAULT_CORPUS)
 
 
 def reader(seed: int, context: int = CONTEXT) -> LanguageModel:
-    """Return a model of two layers, trained on the manual for about ten seconds."""
+    """Train a model of two layers on the manual, which takes about ten seconds."""
     tokenizer, corpus = manual()
     model = Transformer(Config(tokenizer.vocab_size, context, d_model=WIDTH, positions="rotary"), seed)
     lm = LanguageModel(model, tokenizer)
@@ -54,21 +54,21 @@ def reader(seed: int, context: int = CONTEXT) -> LanguageModel:
 
 
 def finished_run(folder, least: int) -> tuple[LanguageModel, list]:
-    """Return the model that `train` wrote to a folder, and the ids of its held-out text, split into PARTS parts.
+    """Return the model that `train` wrote to a folder, and the ids of its held-out text in PARTS parts.
 
-    The parts replace the seeds. Their spread shows the effect of another text, but not of another training run. Raises
-    ValueError if the held-out text is unknown, or if the context or a part has fewer than `least` tokens.
+    The parts take the place of seeds. Their spread shows the effect of another text, but not of another training run.
+    Raises ValueError if the held-out text is unknown, or if the context or a part has fewer than `least` tokens.
     """
     lm, training = load_with_training(folder)
     text = remembered_text(folder, training)
     if text is None:
         raise ValueError(
-            f"{folder}: the model does not name the file it was trained on; `minitransformer train` makes one that does"
+            f"{folder}: the model must contain the name of its training text, as after `minitransformer train`"
         )
     corpus = tokenize_corpus(text, lm.tokenizer)
     if not was_trained_on(training, corpus):
         raise ValueError(
-            f"{folder}: {corpus.name} has changed since the model was trained, so its held-out part is unknown"
+            f"{folder}: {corpus.name} must be unchanged since the training, because its last part was held out"
         )
     parts = np.array_split(corpus.val_ids, PARTS)
     if min(lm.model.config.context, len(parts[-1])) < least:
@@ -80,9 +80,9 @@ def finished_run(folder, least: int) -> tuple[LanguageModel, list]:
 
 
 def runs_by_size(folder, capabilities) -> list[dict]:
-    """Return the runs of a finished sweep: for each size, smallest first, {seed: result of train_one}.
+    """Return {seed: result of train_one} for each size of a finished sweep, smallest first.
 
-    Only runs of the family are returned that have the greatest number of steps and were tested in all `capabilities`.
+    Only runs of the family with the greatest number of steps are returned, if they were tested in all `capabilities`.
     Raises ValueError if there are none, if a file is not a run, or if a size has only one seed.
     """
     found: dict = {}
@@ -97,12 +97,14 @@ def runs_by_size(folder, capabilities) -> list[dict]:
                 of_steps = found.setdefault(check_int("steps", plan["steps"]), {})
                 of_steps.setdefault(check_int("size", run["parameters"]), {})[plan["seed"]] = run
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
-            raise ValueError(f"{path}: not a run of a sweep") from None
+            raise ValueError(f"{path}: expected a run of `minitransformer scale`, found another file") from None
     if not found:
         raise ValueError(
             f"{folder}: contains no runs of `minitransformer scale` that test {' and '.join(capabilities)}"
         )
     sizes = [runs for _, runs in sorted(found[max(found)].items())]
     if min(map(len, sizes)) < 2:
-        raise ValueError(f"{folder}: a size has only one seed; use `minitransformer scale` with --seeds 2 or more")
+        raise ValueError(
+            f"{folder}: every size must have at least two seeds; use `minitransformer scale` with --seeds 2 or more"
+        )
     return sizes

@@ -1,4 +1,4 @@
-"""The tests pass, so the gradients are right: measured as passing_tests.md describes."""
+"""The experiment on the belief "The tests pass, so the gradients are right". passing_tests.md describes it."""
 
 import inspect
 from functools import cache
@@ -32,7 +32,7 @@ B, C, F, V = 2, 4, 5, 7  # batch, channels, hidden width, vocabulary
 
 
 class Inputs:
-    """The random inputs of a test that has some of HABITS."""
+    """The random inputs of a test whose author has some of HABITS."""
 
     def __init__(self, rng, habits):
         self.rng, self.habits = rng, habits
@@ -45,7 +45,7 @@ class Inputs:
         return self.normal(B, self.T, width)
 
     def parameter(self, start, *shape):
-        """Return a parameter: all entries `start` if the author tests with initial values, otherwise random numbers."""
+        """Return a parameter of random numbers, or with all entries `start` if the author tests initial values."""
         return np.full(shape, float(start)) if "start" in self.habits else self.normal(*shape)
 
     def ids(self):
@@ -63,7 +63,7 @@ class Inputs:
 
 
 def attention_call(d):
-    """Draw a call with grouped heads, a causal mask or none, and dropout on the weights."""
+    """Draw a call with grouped heads and dropout on the weights, and randomly with a causal mask."""
     dropping = d.dropping(B, 2, d.T, d.T)
     mask = d.one_of(causal_mask(d.T, d.T), None)
     qkv = d.normal(B, 2, d.T, 4), d.normal(B, 1, d.T, 4), d.normal(B, 1, d.T, 5)
@@ -140,9 +140,9 @@ def some_habits(rng) -> list[str]:
 
 
 def drawn_test(function, rng, habits, *, exact: bool = False):
-    """Draw inputs with these habits. Return a test, which maps a function to True if its gradients are as expected.
+    """Draw inputs with these habits. Return a test: a function that returns True for right gradients.
 
-    The expected gradients are central differences, or if `exact` those of `function` itself.
+    The expected gradients are central differences or, if `exact` is True, those of `function` itself.
     """
     d = Inputs(rng, habits)
     inputs, options = CALLS[function](d)
@@ -178,7 +178,7 @@ def as_tuple(gradients) -> tuple:
 
 @cache
 def mutants() -> list:
-    """Return (function, mutant) for every mutant of the backward passes of CALLS."""
+    """Return (function, mutant) for all mutants of the backward passes of the functions in CALLS."""
     of_file = {path: mutate(Path(path)) for path in {inspect.getsourcefile(function) for function in CALLS}}
     return [
         (function, mutant)

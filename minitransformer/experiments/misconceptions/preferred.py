@@ -1,4 +1,7 @@
-"""Training on preferences makes the preferred answers more likely: measured as preferred.md describes."""
+"""The experiment on the belief "Training on preferences makes the preferred answers more likely".
+
+preferred.md describes it.
+"""
 
 import copy
 
@@ -39,7 +42,7 @@ def teach(model, pairs, rng) -> None:
 
 
 class Watcher(Observer):
-    """Records per_token of each set of pairs before the first step, and every EVERY steps."""
+    """An observer that records per_token of each set of pairs before the first step and every EVERY steps."""
 
     def __init__(self, model, sets):
         self.model, self.sets, self.seen = model, sets, []
@@ -50,13 +53,13 @@ class Watcher(Observer):
 
 
 def per_token(model, pairs) -> list[float]:
-    """Return the mean log-likelihoods of a token, in nats: that of the preferred answers, and of the others."""
+    """Return the mean log-likelihood per token, in nats, of the preferred answers and of the others."""
     tokens = sum(len(pair.safe) for pair in pairs), sum(len(pair.unsafe) for pair in pairs)
     return [float(found.sum() / count) for found, count in zip(log_likelihoods(model, pairs, 128), tokens, strict=True)]
 
 
 def changes(lm, rows, sets, seed: int) -> list[list[float]]:
-    """Train on preferences. Return the changes of per_token since the start, for each set of pairs, at every look."""
+    """Train on preferences. Return the changes of per_token since the start for each set of pairs."""
     watcher = Watcher(lm.model, sets)
     settings: dict = {
         "steps": PREFERENCE_STEPS,
@@ -70,7 +73,7 @@ def changes(lm, rows, sets, seed: int) -> list[list[float]]:
 
 
 X, Y = "steps of preference training", "change of log-likelihood, nats per token"
-TITLES = {"taught_curves": "After plain training on polite answers", "untaught_curves": "Without it"}
+TITLES = {"taught_curves": "After plain training on polite answers", "untaught_curves": "Without plain training"}
 PANELS = [
     Panel(title, LINES, X, Y, within=name, xs=range(0, PREFERENCE_STEPS + 1, EVERY), level=0)
     for name, title in TITLES.items()

@@ -1,4 +1,4 @@
-"""The result of an experiment in words and numbers, compared with the reader's prediction."""
+"""The result of an experiment, compared with the reader's prediction."""
 
 import json
 import textwrap
@@ -32,7 +32,7 @@ class Result:
 
     @property
     def expected(self) -> str:
-        """The prediction and whether it was confirmed; "" without a prediction."""
+        """The prediction with a verdict on it, or "" without a prediction."""
         if self.predicted is None:
             return ""
         expected = self.experiment.outcomes[self.predicted]
@@ -52,7 +52,7 @@ class Result:
 
     @classmethod
     def from_dict(cls, experiment: Experiment, kept: dict) -> "Result":
-        """Return the Result of a dictionary from to_dict. Raises ValueError for any other value."""
+        """Return the Result with this result of to_dict. Raises ValueError for any other value."""
         try:
             numbers, predicted = kept["numbers"], kept["predicted"]
             known = [name for name in experiment.numbers if name in numbers or name == experiment.decides]
@@ -61,7 +61,7 @@ class Result:
                 check_int("predicted", predicted, minimum=0, maximum=len(experiment.outcomes) - 1)
             return cls(experiment, intervals, text("seeds", kept["seeds"]), predicted)
         except (TypeError, KeyError, ValueError):
-            raise ValueError(f"{experiment.name} is not the result of an experiment") from None
+            raise ValueError(f"{experiment.name} must be the result of an experiment") from None
 
     def __str__(self):
         experiment = self.experiment
@@ -81,13 +81,13 @@ def filled(words: str, indent: str = "  ") -> str:
 
 
 def introduction(experiment: Experiment) -> str:
-    """Return the text shown before the measurement: the belief, the method, and the possible outcomes."""
+    """Return the text that precedes the measurement: the belief, the method, and the possible outcomes."""
     choices = [filled(f"{n}  {outcome.expected}", "    ") for n, outcome in enumerate(experiment.outcomes, start=1)]
     parts = [filled(f"{experiment.name}: {experiment.belief}", ""), *map(filled, experiment.method)]
     return "\n\n".join([*parts, "\n".join([filled(f"{experiment.question} …"), *choices])])
 
 
 def recorded() -> list[Result]:
-    """Return the authors' results, from the outcomes.json of a run of `misconceptions --all`."""
+    """Return the authors' results, which `misconceptions --all` wrote to outcomes.json."""
     kept = json.loads(resources.files(__package__).joinpath(OUTCOMES_FILE).read_text("utf-8"))
     return [Result.from_dict(experiment, kept[experiment.name]) for experiment in experiments()]

@@ -1,7 +1,7 @@
-"""Measure experiments once per seed, as a sweep (see ../sweep.py) whose results are kept in a folder.
+"""Measure experiments once per seed, as a sweep (see ../sweep.py) with its results in a folder.
 
 The key of a result is a hash of the version and of the experiment's Python file. An experiment is measured again if its
-file has changed, but not if only its page has.
+Python file has changed, but not if only its page has changed.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ MEASURED_FOLDER = "measured"
 
 @dataclass(frozen=True)
 class Measurement:
-    """A task of the sweep: one experiment with one seed."""
+    """A task of the sweep: an experiment with a seed."""
 
     experiment: str
     seed: int
@@ -55,7 +55,7 @@ def measure_all(
     workers    number of processes; None: one per core
     progress   called as progress(done, total, name) for each result
 
-    Raises RuntimeError, which names experiment and seed, if a measurement fails. Exceptions of `sweep` are passed on.
+    Raises RuntimeError, which names the experiment and the seed, if a measurement fails, and the exceptions of `sweep`.
     """
     tasks = [Measurement(one.name, seed) for one in experiments for seed in seeds[one.name]]
     done = count(1)

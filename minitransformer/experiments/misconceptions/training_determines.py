@@ -1,4 +1,7 @@
-"""The training data determine the behaviour of a model: measured as training_determines.md describes."""
+"""The experiment on the belief "The training data determine the behaviour of a model".
+
+training_determines.md describes it.
+"""
 
 from itertools import combinations
 
@@ -16,12 +19,12 @@ from minitransformer.text import IGNORE_INDEX
 from minitransformer.transformer import Transformer
 
 MODELS = 4
-STEPS, EACH, LR, WIDTH = 450, 10, 8e-3, 32  # EACH: rows of each sort in a batch
+STEPS, EACH, LR, WIDTH = 450, 10, 8e-3, 32  # EACH is the number of rows of each sort in a batch
 TEST = 300  # questions of each sort
 LENGTH = 6  # letters in a question
 SEEN, UNSEEN = LETTERS[:-LENGTH], LETTERS[-LENGTH:]
 MARK = 8  # an id that alphabet.py leaves free
-RULES = {  # functions of letters (n, LENGTH) and the places (n,) of the marked ones
+RULES = {  # functions of letters (n, LENGTH) and the positions (n,) of the marked letters
     "first": lambda letters, places: letters[:, 0],
     "last": lambda letters, places: letters[:, -1],
     "largest": lambda letters, places: letters.max(axis=1),
@@ -52,9 +55,10 @@ def measure(seed: int) -> dict:
 
 
 def questions(rng, sort, n: int, *, part: bool, symbols=SEEN):
-    """Draw n questions of a sort. Return tokens (n, LENGTH + 3) and the answers by each of the sort's two rules.
+    """Draw n questions of a sort. Return tokens (n, LENGTH + 3) and the answers by the two rules of the sort.
 
-    The two answers differ if `part`, and are equal otherwise. A row has this form, where ! is the mark before a letter:
+    The two answers differ if `part` is True. Otherwise they are equal. A row has this form, with a mark ! before a
+    letter:
 
         sign  b d ! a c f e  =
     """
@@ -76,7 +80,7 @@ def questions(rng, sort, n: int, *, part: bool, symbols=SEEN):
 
 
 def trained(seed: int, number: int):
-    """Train one of the models, which share the seed's examples and differ in their initial weights."""
+    """Train model `number`. The models of a seed share the examples and differ in their initial weights."""
     config = Config(VOCAB_SIZE, LENGTH + 3, d_model=WIDTH, n_heads=4, n_layers=2)
     model = rescaled(Transformer(config, rng=np.random.default_rng((seed, 1 + number))))
     rng = np.random.default_rng((seed, 0))
@@ -92,7 +96,7 @@ def trained(seed: int, number: int):
 
 
 def asked(models, inputs, first, second) -> dict:
-    """Ask all models the same questions, and compare their answers with each other and with the first rule."""
+    """Compare the answers of all models to the same questions with each other and with the first rule."""
     logits = [model.predict(inputs)[:, -1] for model in models]
     given = [rows.argmax(axis=-1) for rows in logits]
     return {
@@ -108,7 +112,7 @@ PERCENT: dict = {"scale": 100, "y": "% of the questions", "ylim": (-4, 104)}
 PANELS = [
     Panel("Different answers", KINDS, **PERCENT, width=2),
     Panel(
-        "Where the rules differ: range over the models of answers by the first",
+        "Range over the models of the share of answers by the first rule, where the rules differ",
         PAIRS,
         within="spread",
         **PERCENT,

@@ -1,4 +1,4 @@
-"""They understand language as people do: measured as understanding.md describes."""
+"""The experiment on the belief "They understand language as people do". understanding.md describes it."""
 
 import re
 from collections import Counter
@@ -51,19 +51,19 @@ def words() -> list[str]:
 
 @cache
 def parts():
-    """Return the text as numbers of words, in two parts: the first nine tenths, and the held-out last tenth."""
+    """Return the text as word numbers in two parts: the first nine tenths, and the held-out last tenth."""
     ids = np.array([vocabulary().get(word, 0) for word in words()])
     cut = len(ids) * 9 // 10
     return ids[:cut], ids[cut:]
 
 
 def in_random_order(ids, rng):
-    """Permute the words of each passage of CONTEXT words."""
+    """Permute the words within each passage of CONTEXT words."""
     return rng.permuted(ids[: len(ids) // CONTEXT * CONTEXT].reshape(-1, CONTEXT), axis=1).ravel()
 
 
 def trained(training, test, rng):
-    """Train a model on a text. Return it, and its losses on the test part at LOOKS, in nats per word."""
+    """Train a model on a text. Return the model and its losses on the test part at LOOKS, in nats per word."""
     config = Config(WORDS, CONTEXT, WIDTH, HEADS, LAYERS, positions="rotary", tie_embeddings=False)
     model = Transformer(config, rng=rng)
     curve = []
@@ -78,7 +78,7 @@ def trained(training, test, rng):
 
 
 def losses(model, ids):
-    """Return the cross-entropy at each word of a text except the first, and these words: arrays (windows, CONTEXT)."""
+    """Return the cross-entropies of all words except the first, and these words, as arrays (windows, CONTEXT)."""
     n = (len(ids) - 1) // CONTEXT
     inputs, targets = (ids[k : k + n * CONTEXT].reshape(n, CONTEXT) for k in (0, 1))
     return apply(cross_entropy, model.predict(inputs), targets, reduction="none")[0], targets

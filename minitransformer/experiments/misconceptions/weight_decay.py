@@ -1,4 +1,4 @@
-"""Weight decay is L2 regularisation: measured as weight_decay.md describes."""
+"""The experiment on the belief "Weight decay is L2 regularisation". weight_decay.md describes it."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from minitransformer.transformer import Transformer
 
 PARAMETERS, STEPS, ROWS, LR = 40_000, 400, 32, 3e-3
 DECOUPLED, ADDED = 0.5, 0.001  # λ
-PARTS = 10  # number of parts of the entries, for the picture
+PARTS = 10  # number of parts into which the picture divides the entries
 
 
 def measure(seed: int) -> dict:
@@ -25,7 +25,7 @@ def measure(seed: int) -> dict:
 
 
 def trained(seed: int, *, decoupled: float = 0.0, added: float = 0.0):
-    """Train a model. Return its matrices, and √v for each of their entries."""
+    """Train a model. Return its matrices, and arrays of the same shapes with √v for each entry."""
     model = Transformer(of_size(PARAMETERS), seed)
     rng = np.random.default_rng((seed, 1))
     matrices = [parameter for parameter in model.parameters() if parameter.data.ndim == 2]
@@ -39,7 +39,9 @@ def trained(seed: int, *, decoupled: float = 0.0, added: float = 0.0):
 
 
 def shrinkages(weights, decayed, sizes, parts: int) -> list[float]:
-    """Return log(‖θ without decay‖ / ‖θ with decay‖) for `parts` of the entries, sorted by `sizes`."""
+    """Return log(‖θ without decay‖ / ‖θ with decay‖) for each of `parts` equal parts of the entries.
+
+    The entries of each matrix are sorted by `sizes`."""
     squares = np.zeros((2, parts))
     for without, with_decay, size in zip(weights, decayed, sizes, strict=True):
         for k, entries in enumerate(np.array_split(np.argsort(size, axis=None), parts)):

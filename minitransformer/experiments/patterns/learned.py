@@ -1,21 +1,23 @@
-"""Analyse a model's abilities on the simple patterns: their accuracy, how far they generalize, and the heads involved.
+"""Analyse a model's abilities on the simple patterns: accuracy, generalization to longer tasks, and the heads involved.
 
     learned = analyze_learned_patterns(model)
     print(learned)
 
 **Accuracy** is measured on new rows of each pattern, at the greatest trained length and at one and a half times this
-length. Intervals are Wilson's (1927) at 95 %. The tokens of one row are not independent, so those of n rows count as n.
+length. Intervals are Wilson's (1927) at 95 %. The tokens of one row are not independent, so the interval for tokens is
+that of n rows.
 
-**Heads.** Every head has scores (heads.py), and for every pattern the accuracy without it (ablation.py), which tests
-the scores. An induction head has a score of at least NOTABLE. Its *feeder* is the head of an earlier block whose
-ablation lowers this score most: usually a previous-token head in a model with rotary positions, and possibly a
-duplicate-token head in a model with positions in the stream. Then follow its circuits (circuits.py), and the accuracy
-without all induction heads, compared with that without equally many heads that are neither induction heads nor feeder.
+**Heads.** For every head, the analysis contains its scores (heads.py) and the accuracy on each pattern without it
+(ablation.py), which tests the scores. An induction head has an induction score of at least NOTABLE. Its *feeder* is the
+head of an earlier block whose ablation lowers this score most. This is usually a previous-token head in a model with
+rotary positions, and possibly a duplicate-token head in a model with positions in the stream. The analysis also
+contains the circuits of the induction head (circuits.py), and the accuracy without all induction heads, compared with
+the accuracy without the same number of other heads.
 
 Limits. New rows are not always unseen: `count` has fewer than a hundred rows of each length, and `add` fewer than ten
 thousand sums of two numbers, so both can be memorised. A high accuracy does not reveal the procedure: a model of one
 layer exceeds chance on several patterns by attending to a typical distance or to earlier symbols. The scores are
-measured on random sequences that occur twice; the heads' roles in other patterns are shown only by the ablations.
+measured on repeated random sequences. Only the ablations show the roles of the heads in other patterns.
 """
 
 import math
@@ -35,9 +37,9 @@ from minitransformer.text import PATTERNS, accuracy, right_rows
 from minitransformer.text.patterns import SYMBOLS
 from minitransformer.transformer import Transformer
 
-NOTABLE = 0.5  # a head is named after the target of at least half of its attention
+NOTABLE = 0.5  # smallest score with which a head is named after the score
 ABLATION_ROWS = 64
-SCORE_ROWS = 8  # of each length
+SCORE_ROWS = 8  # rows of each length
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class PatternAccuracy:
 
 @dataclass(frozen=True)
 class InductionCircuit(Data):
-    """The heads with which a model does induction, and the accuracy without them; NaN if there are none to remove.
+    """The heads that perform induction, and the accuracy without them. It is NaN if there are no heads to remove.
 
     head             (block, head) with the highest induction score
     heads            all heads with a score of at least NOTABLE
@@ -71,12 +73,13 @@ class InductionCircuit(Data):
     score, score_without_feeder   induction score of `head`
     whole            accuracy per token on the pattern "induction", with every head
     without_head, without_heads, without_feeder   the same without `head`, `heads` or the feeder
-    others           number of other heads that are removed together for comparison: as many as `heads`, or all if
-                     there are fewer. The feeder does not count as another head
-    without_others   mean accuracy without so many other heads
-    ov               the head's circuit over the symbols
-    qk, pointer      the two circuits through the feeder, over symbols and over positions; None without a feeder, and
-                     the second also without positions in the stream
+    others           number of other heads that are removed for comparison: the number of `heads`, or all other heads
+                     if there are fewer. The feeder is not one of them
+    without_others   mean accuracy without this number of other heads
+    ov               the OV circuit of `head` over the symbols
+    qk               the QK circuit through the feeder, over the symbols; None without a feeder
+    pointer          the pointer circuit through the feeder, over positions; None without a feeder or positional
+                     embeddings
     """
 
     head: tuple[int, int]
@@ -99,11 +102,11 @@ class InductionCircuit(Data):
 class LearnedPatterns(Data):
     """The results of analyze_learned_patterns.
 
-    accuracies    for each pattern, at the greatest trained length, and at a longer one if pattern and context allow it
-    scores        scores of every head, on random sequences that occur twice
+    accuracies    for each pattern, at the greatest trained length and, if possible, at a longer one
+    scores        scores of every head on repeated random sequences
     ablations     {name of a pattern: accuracy per token (L, H) without each head}
-    whole         {name of a pattern: accuracy per token with every head, on the same rows}
-    induction     the heads for induction; None if no head's score reaches NOTABLE
+    whole         {name of a pattern: accuracy per token with all heads, on the same rows}
+    induction     the heads that perform induction, or None if no score reaches NOTABLE
     """
 
     accuracies: tuple[PatternAccuracy, ...]
@@ -137,14 +140,14 @@ class LearnedPatterns(Data):
         induction = self.induction
         if induction is None:
             best = self.scores.induction.max()
-            yield f"No head does induction: the highest score is {best:.2f}, below {NOTABLE}."
+            yield f"No head performs induction: the highest score is {best:.2f}, below {NOTABLE}."
             return
         head, feeder = head_name(induction.head), induction.feeder and head_name(induction.feeder)
-        yield f"Head {head} does induction. Tokens of that pattern that are right"
+        yield f"Head {head} performs induction. Tokens of the pattern that are right"
         rows = {"with every head": induction.whole, f"without {head}": induction.without_head}
         if len(induction.heads) > 1:
             rows[f"without {', '.join(map(head_name, induction.heads))}"] = induction.without_heads
-        rows[f"without {feeder}, which feeds it"] = induction.without_feeder
+        rows[f"without {feeder}, its feeder"] = induction.without_feeder
         rows[f"without {induction.others} of the others, mean"] = induction.without_others
         yield from table((what, f"{right:.0%}") for what, right in rows.items() if not math.isnan(right))
         if feeder:
@@ -176,7 +179,7 @@ def analyze_learned_patterns(
     patterns   names in PATTERNS; None: all
     longest    greatest trained length
     rows       number of tasks per pattern and length
-    seed       seed of the tasks; equal seeds give other tasks than in training
+    seed       seed of the tasks, which differ from the training tasks with the same seed
 
     Raises ValueError for an unknown pattern, or a model whose vocabulary or context is too small.
     """
@@ -214,7 +217,7 @@ def measured(model, rng, name: str, length: int, longest: int, rows: int) -> Pat
 
 
 def wilson_interval(fraction: float, n: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval (low, high) of a probability from the fraction of n successful trials."""
+    """Return the 95 % confidence interval (low, high) of a probability, given the fraction of successes in n trials."""
     from scipy.stats import binomtest
 
     low, high = binomtest(round(fraction * n), n).proportion_ci(method="wilson")
@@ -226,7 +229,7 @@ def tokens_right(model, inputs, targets) -> float:
 
 
 def without_each(model, inputs, targets):
-    """Return the accuracy per token without each head, an array (L, H)."""
+    """Return the accuracy per token without each head as an array (L, H)."""
     outputs = mean_head_outputs(model, inputs)
     left = np.empty(outputs.shape[:2])
     for head in np.ndindex(left.shape):
@@ -274,7 +277,7 @@ def induction_circuit(model, scores: HeadScores, repeated, inputs, targets, long
 
 
 def moment_of_induction(records) -> int | None:
-    """Return the first evaluated step at which a head's induction score reached NOTABLE, or None."""
+    """Return the first evaluated step at which an induction score reached NOTABLE, or None."""
     for record in records:
         if "heads" in record and np.max(record["heads"]["induction"]) >= NOTABLE:
             return record["step"]

@@ -1,15 +1,16 @@
-"""Training on the simple patterns: exercises with known answers, which are drawn anew for every step.
+"""Training on the simple patterns: exercises with known answers, with new random rows at every step.
 
     model = TinyTransformer(seed=0)
     records = train_on_simple_patterns(model)
 
-Every step draws new rows of each pattern. All rows of a pattern have one length, so none needs padding. Few long rows
-occur twice, so memorising them does not help, but learning a procedure does. (`count` has only 1,380 rows, and training
-sees all of them, including those of the evaluation.) The accuracy on rows of another generator, and the attention of
-the heads to them, are measured regularly, so the records show when the model finds a procedure.
+Every step draws new rows of each pattern. All rows of a pattern in a step have the same length, so they need no
+padding. Few long rows occur twice, so the model must learn a procedure instead of memorising rows. (`count` has only
+1,380 rows, and training sees all of them, including those of the evaluation.) The accuracy on rows of another generator
+and the scores of the heads are measured regularly, so the records show when the model finds a procedure.
 
-Short tasks repeat their symbols sooner and teach more, so there are more rows of them: each pattern has about the same
-number of tokens in a step at every length. An untrained model gets a prepared start: see starting_attention.py.
+Each pattern has about the same number of tokens in a step at every length. There are therefore more rows of short
+tasks, which repeat their symbols sooner and are easier to learn. The first block of an untrained model is prepared (see
+starting_attention.py).
 """
 
 import hashlib
@@ -37,8 +38,8 @@ from minitransformer.training.settings import HUGE_BATCH, Settings
 from minitransformer.training.step import TrainingDiverged, training_step
 from minitransformer.transformer import Transformer
 
-EVALUATION_ROWS = 32  # of each pattern
-ROWS_OF_A_LENGTH = 4  # for the heads' scores
+EVALUATION_ROWS = 32  # rows of each pattern
+ROWS_OF_A_LENGTH = 4  # rows of each length for the scores of the heads
 KEPT_APART = 1  # added to the seed, so that the rows of the evaluation differ from those of training
 
 
@@ -46,14 +47,14 @@ def known_patterns(name: str, patterns) -> tuple[str, ...]:
     if isinstance(patterns, str) or not isinstance(patterns, Iterable):
         raise TypeError(f"{name} must be a list of names, such as ['copy', 'induction'], not {patterns!r}")
     if not patterns:
-        raise ValueError(f"{name} is empty; known patterns are {', '.join(PATTERNS)}")
+        raise ValueError(f"{name} must contain at least one of {', '.join(PATTERNS)}, but it is empty")
     return tuple(one_of("pattern", pattern, known=PATTERNS) for pattern in patterns)
 
 
 @documented
 @dataclass(frozen=True)
 class PatternSettings(Settings):
-    """The settings of a run on simple patterns: those of Settings with other defaults, and two more.
+    """The settings of a run on simple patterns. They extend Settings and have other defaults.
 
     The settings accumulate and eval_tokens have no effect. Raises TypeError or ValueError for an invalid setting.
     """
@@ -63,7 +64,7 @@ class PatternSettings(Settings):
     steps: int = 1500
     batch_size: int = setting(
         6,
-        "number of the longest tasks in a step, for each pattern; a step has more of the shorter ones",
+        "rows of each pattern in a step with the longest tasks; steps with shorter tasks have more",
         check_int,
         minimum=1,
         maximum=HUGE_BATCH,
@@ -98,18 +99,19 @@ def train_on_simple_patterns(
 ) -> list[dict[str, Any]]:
     """Train a Transformer, in place, on the patterns of text/patterns.py. Return the records of metrics.
 
-    model      needs a vocabulary of at least 1000 and a context that fits the longest task, as TinyTransformer has
+    model      a Transformer, such as TinyTransformer, with a vocabulary of at least 1000 and a context that fits the
+               longest task
     patterns   names of the patterns to learn; None: all of PATTERNS
     out, resume, plot, about   as in `pretrain`; `out` is a folder for the model and its metrics
     observer   receives the events of the training; None: a progress bar if standard error is a terminal
     settings   any field of PatternSettings by name: steps, longest, seed, lr, …
 
-    The first block of an untrained model is prepared first: see starting_attention.py. The records are those of
-    metrics.py. An evaluation adds, on rows of another generator with the greatest trained length,
+    The first block of an untrained model is prepared (see starting_attention.py). The records are those of metrics.py.
+    An evaluation, on rows of another generator with the greatest trained length, adds these entries:
 
         val_loss   mean cross-entropy of an answer's token, in nats
         accuracy   {name of a pattern: fraction of the answers' tokens that are right}
-        heads      HeadScores of analysis/heads.py, as lists (L, H), on random sequences that occur twice
+        heads      HeadScores of analysis/heads.py, as lists (L, H), on repeated random sequences
 
     Raises TypeError or ValueError for an invalid setting or model, and the exceptions of `pretrain`.
     """
@@ -146,7 +148,7 @@ class PatternRun(Run):
         return loss, norm, sum(inputs.size for inputs, _ in batches)
 
     def draw(self, name: str):
-        """Draw rows (inputs, targets) of a pattern with a random length, about as many tokens for every length."""
+        """Draw rows (inputs, targets) of a pattern with a random length. The number of tokens is about the same."""
         pattern, settings = PATTERNS[name], self.settings
         length = int(self.batch_rng.integers(pattern.shortest, settings.greatest_length(name) + 1))
         widest = max(PATTERNS[other].width(settings.greatest_length(other)) for other in settings.patterns)
@@ -161,7 +163,7 @@ class PatternRun(Run):
             total += float(apply(cross_entropy, logits, targets, reduction="sum")[0])
             answers += int(np.count_nonzero(targets >= 0))
         if not math.isfinite(total):
-            raise TrainingDiverged(f"step {self.step}: the evaluation loss is {total}", total)
+            raise TrainingDiverged(f"after step {self.step} the evaluation loss is {total}, not a finite number", total)
         scores = head_scores(self.lm.model, self.repeated)
         return {"val_loss": total / answers, "accuracy": right, "heads": scores.to_dict()}
 
@@ -181,10 +183,10 @@ class PatternRun(Run):
 
 
 def check_fits(model, names, longest: int) -> None:
-    """Raise ValueError unless the model can read the patterns, and "induction", on which heads are scored."""
+    """Raise ValueError if the vocabulary or context is too small for the patterns and for scoring the heads."""
     vocab_size, context = model.config.vocab_size, model.config.context
     if vocab_size < VOCAB_SIZE:
-        raise ValueError(f"the patterns need a vocabulary of at least {VOCAB_SIZE}, not {vocab_size}")
+        raise ValueError(f"the model's vocabulary must have at least {VOCAB_SIZE} tokens, not {vocab_size}")
     for name in (*names, "induction"):
         least, most = PATTERNS[name].shortest, PATTERNS[name].longest_within(context)
         if not least <= greatest_length(name, longest) <= most:
@@ -194,5 +196,5 @@ def check_fits(model, names, longest: int) -> None:
 
 
 def quiet_bar(name: str = "") -> ProgressBar:
-    """Return a progress bar that does not print a line for each of the many evaluations."""
+    """Return a progress bar that does not print the evaluations."""
     return ProgressBar(name=name, evaluation=lambda record, loss: "")

@@ -2,7 +2,8 @@
 
 The margin shows whether the model now prefers the safe responses. The log-likelihoods show the reason: the safe
 responses may have become more likely, or only the unsafe ones less likely. The perplexity on general text shows how
-much the model has forgotten, and completions show its style. None of these shows the effect on different prompts.
+much the model has forgotten, and completions show its style. None of these measures the effect on other kinds of
+prompts.
 """
 
 import math
@@ -26,7 +27,7 @@ class Evaluation:
     safe_per_token, unsafe_per_token    mean log-likelihood of a token of the responses
     margin                              safe − unsafe
     preferred                           fraction of prompts whose safe response is the more likely one
-    general_loss                        mean cross-entropy of a token of the general text
+    general_loss                        mean cross-entropy per token of the general text
     completions                         (prompt, continuation) pairs, possibly none
     """
 
@@ -54,15 +55,15 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Evaluation":
-        """Return the Evaluation from the result of to_dict.
+        """Return the Evaluation with this result of to_dict.
 
-        Raises KeyError, TypeError or ValueError for invalid fields.
+        Raises KeyError, TypeError or ValueError if a field is missing or invalid.
         """
         numbers = {name: fields[name] for name in cls.__dataclass_fields__ if name != "completions"}
         numbers = {name: math.nan if value is None else number(name, value) for name, value in numbers.items()}
         completions = fields["completions"]
         if not isinstance(completions, list) or any(len(texts("completions", pair)) != 2 for pair in completions):
-            raise TypeError(f"completions must be a list of pairs of texts, not {brief(completions)}")
+            raise TypeError(f"completions must be a list of pairs of strings, not {brief(completions)}")
         return cls(**numbers, completions=tuple(map(tuple, completions)))
 
 

@@ -59,13 +59,13 @@ def fine_tune_for_safety(
 ) -> FineTuningReport:
     """Train the model of `lm`, in place, to prefer the safe response of each row.
 
-    dataset       a file of JSON lines, "politeness", or a list of dictionaries (see preferences.py)
-    held_out      the rows that are used only for evaluation: a fraction between 0 and 1, or another dataset. By default
+    dataset       the path of a file of JSON lines, "politeness", or a list of dictionaries (see preferences.py)
+    held_out      rows that are used only for evaluation: a fraction between 0 and 1, or another dataset. The default is
                   the rows that are marked as held out, or a fifth of the prompts if no row is marked
     general_text  text to measure forgetting by its perplexity (default: the last tenth of the default corpus)
     prompts       prompts to complete before and after (default: the first three held-out ones)
-    merge         merge low-rank adapters into the weights at the end. With False they stay in the model, and
-                  LanguageModel.load cannot read its file until merge_adapters (layers/lora.py) has merged them
+    merge         True merges low-rank adapters into the weights at the end. False leaves them in the model. Its file
+                  can then be loaded by LanguageModel.load only after merge_adapters (layers/lora.py)
     out           folder for model.npz (with merged adapters), metrics.jsonl, report.json, and with `plot`
                   finetuning.png
     settings      fields of PreferenceSettings: objective="dpo", beta=0.1, trainable=2, steps=200, lr=None,
@@ -77,7 +77,7 @@ def fine_tune_for_safety(
     Frozen parameters stay bit-identical, and requires_grad of all parameters is restored at the end. A run that
     diverges is stopped, with `diverged` and `verdict` in the report.
 
-    Returns a FineTuningReport. Raises ValueError or TypeError if a row is invalid; the message has its location. Raises
+    Returns a FineTuningReport. Raises ValueError or TypeError, which gives the location, if a row is invalid. Raises
     ValueError if a setting is out of range or the tokenizer cannot encode a text. Raises OSError if a file cannot be
     read or written, or if another run uses `out`. At Ctrl-C, the current step is finished and saved, and
     TrainingInterrupted is raised.
@@ -127,7 +127,7 @@ def preference_data(lm, dataset, held_out, general_text, prompts, settings: Pref
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     if len(ids) < 2:
-        raise ValueError(f"{where}: perplexity needs at least 2 tokens, but it has {len(ids)}")
+        raise ValueError(f"{where} must have at least 2 tokens, not {len(ids)}")
     if settings.eval_tokens is not None:
         ids = ids[: settings.eval_tokens + 1]
     name = str(dataset) if isinstance(dataset, (str, os.PathLike)) else "the given rows"
@@ -156,7 +156,7 @@ class PreferenceRun(Run):
         return super().finished or self.diverged is not None
 
     def advance(self) -> dict:
-        """Take one step and return its metrics. If it diverges, no step is taken, and `diverged` gives the reason."""
+        """Take one step and return its metrics. If the step diverges, it is not taken, and `diverged` is set."""
         try:
             return super().advance()
         except TrainingDiverged as error:
@@ -187,7 +187,7 @@ class PreferenceRun(Run):
         return evaluate(self.lm, self.data.held_out, self.data.general_ids, self.settings.batch_size)
 
     def evaluation_with_completions(self) -> Evaluation:
-        """Return an Evaluation of the current model. It has completions if the model's loss is finite."""
+        """Evaluate the current model, with completions if its loss on general text is finite."""
         measured = self.evaluation()
         if not math.isfinite(measured.general_loss):
             return measured
@@ -202,7 +202,8 @@ class PreferenceRun(Run):
         if self.diverged is None and not growth <= self.settings.perplexity_limit:  # also True for NaN
             self.diverged = (
                 f"after step {self.step} the perplexity on general text is {now.perplexity:.4g}, {growth:.3g} times "
-                f"the {self.before.perplexity:.4g} before, beyond the limit of {self.settings.perplexity_limit:g} times"
+                f"the initial {self.before.perplexity:.4g}, which exceeds the limit of "
+                f"{self.settings.perplexity_limit:g} times"
             )
         return {key: value for key, value in now.to_dict().items() if key in NUMBERS_OR_NONE}
 

@@ -50,7 +50,7 @@ def read_preferences(dataset) -> list[PreferenceRow]:
     else:
         name, rows = "the dataset", [checked_row(row, f"row {i}") for i, row in enumerate(dataset, start=1)]
     if not rows:
-        raise ValueError(f"{name} has no rows; at least one is needed")
+        raise ValueError(f"{name}: must have at least one row, but is empty")
     return rows
 
 
@@ -58,9 +58,9 @@ def row_of_line(line: bytes, where: str) -> PreferenceRow:
     try:
         row = json.loads(line.decode())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON: {error.msg} at column {error.colno}") from None
+        raise ValueError(f"{where}: invalid JSON: {error.msg} at column {error.colno}") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: not UTF-8 text: byte 0x{line[error.start]:02x}") from None
+        raise ValueError(f"{where}: expected UTF-8 text, found the byte 0x{line[error.start]:02x}") from None
     except (ValueError, RecursionError) as error:  # for very long numbers or deeply nested brackets
         raise ValueError(f"{where}: {error}") from None
     return checked_row(row, where)
@@ -73,9 +73,9 @@ def checked_row(row, where: str) -> PreferenceRow:
         raise TypeError(f'{where}: must be an object with "prompt", "safe" and "unsafe", not {brief(row)}')
     for key in TEXTS:
         if key not in row:
-            raise ValueError(f'{where}: has no "{key}"')
+            raise ValueError(f'{where}: "{key}" is missing')
         if not text(f'{where}: "{key}"', row[key]):
-            raise ValueError(f'{where}: "{key}" is empty')
+            raise ValueError(f'{where}: "{key}" must not be empty')
     held_out = row.get("held_out")
     if held_out is not None:
         true_or_false(f'{where}: "held_out"', held_out)
@@ -86,15 +86,15 @@ def split_held_out(rows: list[PreferenceRow], held_out, seed: int) -> tuple[list
     """Return (training rows, held-out rows).
 
     `held_out` is None, a fraction, or another dataset. None selects the rows that are marked as held out, or a fraction
-    of 0.2 if no row has this mark. A fraction selects prompts at random with `seed`, so rows with the same prompt stay
-    together. Raises ValueError if one of the two lists would be empty.
+    of 0.2 if no row is marked. A fraction selects random prompts with `seed`, and all rows with these prompts. Raises
+    ValueError if one of the two lists would be empty.
     """
     if held_out is None and any(row.held_out is not None for row in rows):
         chosen = {row.prompt for row in rows if row.held_out}
     elif held_out is None or isinstance(held_out, float):
         fraction = DEFAULT_HELD_OUT if held_out is None else held_out
         if not 0 < fraction < 1:
-            raise ValueError(f"held_out must be a fraction between 0 and 1, or rows, not {held_out}")
+            raise ValueError(f"held_out must be a fraction between 0 and 1, or a dataset, not {held_out}")
         prompts = sorted({row.prompt for row in rows})
         count = max(round(fraction * len(prompts)), 1)
         order = np.random.default_rng(seed).permutation(len(prompts))
@@ -104,8 +104,8 @@ def split_held_out(rows: list[PreferenceRow], held_out, seed: int) -> tuple[list
     sides = [row for row in rows if row.prompt not in chosen], [row for row in rows if row.prompt in chosen]
     if not all(sides):
         raise ValueError(
-            f"{len(rows)} rows with {len({row.prompt for row in rows})} different prompts, of which {len(chosen)} are "
-            "held out: both training and evaluation need at least one"
+            f"training and evaluation must have at least one prompt each, but {len(chosen)} of the "
+            f"{len({row.prompt for row in rows})} different prompts are held out"
         )
     return sides
 
@@ -122,7 +122,7 @@ class Pair:
 def encode(rows: list[PreferenceRow], tokenizer: Tokenizer, context: int) -> list[Pair]:
     """Encode the prompt and the responses of each row separately.
 
-    Raises ValueError, which names the row, for a text that the tokenizer cannot encode or that exceeds the context.
+    Raises ValueError, which names the row, if the tokenizer cannot encode a text or if a text exceeds the context.
     """
     pairs = []
     for row in rows:
@@ -136,8 +136,8 @@ def encode(rows: list[PreferenceRow], tokenizer: Tokenizer, context: int) -> lis
             tokens = len(ids["prompt"]) + len(ids[key])
             if tokens - 1 > context:  # the last token is not an input
                 raise ValueError(
-                    f'{row.where}: "prompt" and "{key}" have {tokens} tokens together; a context of {context} allows '
-                    f"{context + 1}"
+                    f'{row.where}: "prompt" and "{key}" have {tokens} tokens together; at most '
+                    f"{context + 1} are allowed with a context of {context}"
                 )
         pairs.append(Pair(**ids))
     return pairs

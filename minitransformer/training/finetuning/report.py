@@ -1,4 +1,4 @@
-"""The report of fine-tuning on pairs: measurements before and after, and their limits."""
+"""The report of fine-tuning on pairs: measurements before and after training, and their limits."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ from minitransformer.training.finetuning.evaluation import Evaluation
 REPORT_FILE = "report.json"
 
 NOT_SHOWN = (
-    "Not shown: the effect on prompts unlike these, and forgetting that the general text does not test. A larger\n"
-    "margin may come from both responses becoming less likely: compare their log-likelihoods."
+    "This report does not measure the effect on other kinds of prompts, or forgetting that the general text does not\n"
+    "test. The margin can also rise if both responses become less likely, so compare their log-likelihoods."
 )
 
 # (title of a line in the table, field of Evaluation, format)
@@ -29,7 +29,7 @@ class FineTuningReport:
     """The effect of fine-tuning on pairs of responses.
 
     objective            "dpo", "unlikelihood" or "difference"
-    trained              the trained parameters, in words
+    trained              description of the trained parameters
     trained_numbers      number of trained scalars
     model_numbers        number of scalars in the model
     rows, held_out_rows  number of pairs trained on, and of held-out pairs
@@ -37,7 +37,7 @@ class FineTuningReport:
     before, after        Evaluations
     records              the metrics of every step, as in training/metrics.py
     diverged             True if the run was stopped because it diverged
-    verdict              the result in words
+    verdict              the result as a sentence
     """
 
     objective: str
@@ -79,7 +79,7 @@ class FineTuningReport:
 def verdict_of(diverged: str | None, before: Evaluation, after: Evaluation, limit: float) -> str:
     growth = after.perplexity / before.perplexity
     if diverged is not None:
-        state = "the model is as it was before that step" if growth <= limit else "the model is wrecked"
+        state = "the model is the one before that step" if growth <= limit else "the model is no longer usable"
         return (
             f"DIVERGED: {diverged}. The run was stopped there. Regardless of the margin, {state}. Use a bounded "
             "objective, a lower learning rate or fewer steps."

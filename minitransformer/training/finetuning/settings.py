@@ -1,4 +1,4 @@
-"""The settings of a fine-tuning run, in addition to those of all runs."""
+"""The settings of fine-tuning runs, which extend those of all runs."""
 
 from dataclasses import dataclass
 
@@ -59,7 +59,7 @@ class PreferenceSettings(FineTuningSettings):
     objective: str = setting(
         "dpo", "minimised objective (see objectives/): dpo and unlikelihood are bounded", one_of, known=OBJECTIVES
     )
-    beta: float = setting(0.1, "with dpo: penalty for the distance to the starting model", positive)
+    beta: float = setting(0.1, "penalty for the distance to the starting model (dpo only)", positive)
     perplexity_limit: float = setting(
-        2.0, "stop as diverged if general perplexity grows by this factor", number, above=1
+        2.0, "growth factor of the perplexity on general text at which the run stops", number, above=1
     )

@@ -27,7 +27,9 @@ def fine_tune(
 
     text      a str, a TextFiles, or a Corpus that was encoded with the tokenizer of `lm`
     settings  a FineTuningSettings (default: FineTuningSettings())
-    merge     see fine_tune_for_safety. All other options are those of pretrain
+    merge     as in fine_tune_for_safety
+
+    The other options are those of pretrain.
 
     Frozen parameters stay bit-identical, and requires_grad of all parameters is restored at the end. Returns the
     records of the metrics (see metrics.py). Raises the exceptions of pretrain, and ValueError if the settings select

@@ -1,8 +1,7 @@
 """Selection of the trainable parameters: the last blocks, parameters given by name, or low-rank adapters.
 
-All other parameters are frozen and stay bit-identical. Gradients are needed only down to the lowest trained parameter.
-Activations below it are constants, so their backward passes are skipped. With the last two of four blocks trained, a
-step takes about 0.7 times as long.
+All other parameters are frozen and stay bit-identical. Activations below the lowest trained parameter are constants, so
+their backward passes are skipped. With the last two of four blocks trained, a step takes about 0.7 times as long.
 """
 
 import difflib
@@ -25,7 +24,7 @@ class LowRank:
 
     rank      rank of each adapter
     alpha     numerator of the scale alpha / rank
-    targets   names of Linears, in which * matches anything (default: those of queries and values, as in Hu et al.)
+    targets   names of Linears, in which * matches any characters (default: queries and values, as in Hu et al.)
     """
 
     rank: int = 4
@@ -43,11 +42,11 @@ Trainable = int | tuple[str, ...] | LowRank  # number of last blocks, names of p
 
 
 def checked(name: str, trainable) -> Trainable:
-    """Validate and normalise the option `trainable`, called `name` in messages.
+    """Validate and normalise the option `trainable`. Messages contain `name`.
 
     An int is the number of last blocks to train. A str or a list of str contains names of parameters, in which *
-    matches anything. A LowRank, or a dictionary of its fields, selects adapters. Raises TypeError for another type and
-    ValueError for an empty selection.
+    matches any characters. A LowRank, or a dictionary of its fields, selects adapters. Raises TypeError for another
+    type, and ValueError for an empty selection.
     """
     if isinstance(trainable, dict):
         return LowRank(**trainable)
@@ -59,7 +58,7 @@ def checked(name: str, trainable) -> Trainable:
     if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"{name} must be a number of blocks, names of parameters, or a LowRank, not {trainable!r}")
     if not names:
-        raise ValueError(f"{name} is empty; name at least one parameter")
+        raise ValueError(f"{name} must contain at least one parameter, but it is empty")
     return tuple(names)
 
 
@@ -103,13 +102,13 @@ def chosen_names(model: Module, trainable: int | tuple[str, ...]) -> list[str]:
     if isinstance(trainable, int):
         blocks = len(model.blocks)
         if trainable > blocks:
-            raise ValueError(f"trainable: the model has {blocks} blocks, not {trainable}")
+            raise ValueError(f"trainable must be at most the {blocks} blocks of the model, not {trainable}")
         last = tuple(f"blocks.{i}." for i in range(blocks - trainable, blocks))
         return [name for name in names if name.startswith(last)]
     for pattern in trainable:
         if not any(fnmatchcase(name, pattern) for name in names):
             near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.0)[0]
-            raise ValueError(f"trainable: no parameter is named {pattern!r}; the nearest is {near!r}")
+            raise ValueError(f"trainable: no parameter matches {pattern!r}; did you mean {near!r}?")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in trainable)]
 
 
@@ -122,5 +121,5 @@ def below(model: Module, names) -> list[str]:
 
 
 def constant(y, backward):
-    """Treat an activation as a constant: this hook replaces its backward pass."""
+    """Replace the backward pass of an activation with zeros, as a hook, so that the activation is a constant."""
     return y, np.zeros_like

@@ -1,8 +1,8 @@
 """Objectives of fine-tuning on pairs of responses, one per file, with their derivations. README.md lists the files.
 
-Each function in OBJECTIVES takes (safe_logits, safe_targets, unsafe_logits, unsafe_targets). direct_preference also
-takes the log-likelihoods of the reference. Each returns (loss, backward), where loss is the mean over the pairs, in
-nats.
+Each function in OBJECTIVES takes (safe_logits, safe_targets, unsafe_logits, unsafe_targets) and returns (loss,
+backward), where loss is the mean over the pairs, in nats. direct_preference also takes the log-likelihoods of the
+reference model.
 """
 
 from minitransformer.training.finetuning.objectives.direct_preference import direct_preference

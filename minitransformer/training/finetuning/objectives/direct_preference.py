@@ -1,10 +1,10 @@
-"""Direct preference optimisation: prefer the safe response more than the model did before (Rafailov et al., 2023).
+"""Direct preference optimisation: prefer the safe response more than the reference model does (Rafailov et al., 2023).
 
-It follows from reinforcement learning from human feedback, if the reward is eliminated. There a model p maximises the
-reward but should stay near the reference pʳ: it maximises Σ p · (reward − β log(p/pʳ)) over all responses. Under the
-constraint Σ p = 1, the derivative with respect to each p, reward − β log(p/pʳ) − β, is the same for every response.
-Therefore reward = β log(p/pʳ) + constant, and σ(z) of (1) is the probability that the safe response is preferred
-(Bradley and Terry, 1952). β is the penalty for differences from the reference.
+The objective follows from reinforcement learning from human feedback by eliminating the reward. In reinforcement
+learning, a model p maximises the reward but should stay near the reference pʳ. It maximises Σ p · (reward − β
+log(p/pʳ)) over all responses. Under the constraint Σ p = 1, the derivative with respect to each p, reward − β log(p/pʳ)
+− β, is the same for every response. Therefore reward = β log(p/pʳ) + constant, and σ(z) of (1) is the probability that
+the safe response is preferred (Bradley and Terry, 1952). β is the penalty for differences from the reference.
 
 Only the difference of differences counts. A change of both log-likelihoods by the same amount, or of both references,
 has no effect. L may thus fall while *both* responses become less likely, so reports give both log-likelihoods.
@@ -32,13 +32,14 @@ def direct_preference(
 ) -> tuple[Loss, Callable[..., Arrays]]:
     """Return the mean over B pairs of −log σ(z), and its backward(dloss=1.0).
 
-    With log-likelihoods ℓ under the model and ℓʳ under the reference (the model before training, a constant):
+    ℓ is a log-likelihood under the model, and ℓʳ one under the reference, the model before training:
 
         z = β · ((ℓ_safe − ℓ_unsafe) − (ℓʳ_safe − ℓʳ_unsafe))        (1)
         L = mean(−log σ(z)) = mean(softplus(−z))        (2)
 
-    Logits (B, T, V) with integer targets (B, T), IGNORE_INDEX outside the response; `reference_safe` and
-    `reference_unsafe` (B,) are the reference's log-likelihoods in nats. Raises the exceptions of cross_entropy.
+    The logits are (B, T, V). The targets (B, T) are integers, which are IGNORE_INDEX outside the response.
+    `reference_safe` and `reference_unsafe` (B,) are the log-likelihoods of the reference in nats. Raises the exceptions
+    of cross_entropy.
     """
     b = float(beta)
     safe, safe_backward = sequence_log_likelihood(safe_logits, safe_targets)
@@ -50,7 +51,7 @@ def direct_preference(
     shape, pairs = z.shape, z.size
 
     def backward(dloss=1.0):
-        """One number for each pair, with opposite signs for its two responses:
+        """The gradient is one number for each pair, with opposite signs for its two responses:
 
             dz = −σ(−z) · dL / B                            (3)
             dℓ_safe = β dz    dℓ_unsafe = −β dz             (4)

@@ -1,8 +1,9 @@
 """The log-likelihood of a response: the log-probability of a whole answer after its prompt.
 
 A sequence is a prompt and a response. The targets are the response's tokens, and IGNORE_INDEX elsewhere, so the model
-is not trained to write prompts. The log-likelihood is a sum, not a mean. A longer response is usually less probable,
-and a difference of two log-likelihoods also compares lengths. For this reason, reports also give the mean per token.
+is not trained to write prompts. The log-likelihood is a sum, not a mean, so a longer response is usually less probable,
+and the difference of two log-likelihoods depends on their lengths. For this reason, reports also give the mean per
+token.
 """
 
 import numpy as np
@@ -30,7 +31,7 @@ def sequence_log_likelihood(
     shape = targets.shape
 
     def backward(dy):
-        """Each response's value is a sum over its positions, so its dy, one number, reaches each of them:
+        """The value of a response is a sum over its positions, so its gradient dy reaches each of them:
 
             dℓ_i = −dy                                      (3)
 

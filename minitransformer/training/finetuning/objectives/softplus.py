@@ -1,7 +1,7 @@
 """Softplus: −log σ(−x), which bounds an objective from below.
 
 y is never negative. For large x it grows like x, with slope 1. For very negative x both y and its slope vanish, so
-pairs that are already right have no more effect.
+pairs that are already right no longer contribute.
 """
 
 import numpy as np
@@ -12,11 +12,12 @@ from minitransformer.module import Array, Backward, require_floating
 def softplus(x: Array) -> tuple[Array, Backward[Array]]:
     """Return log(1 + exp(x)), of x's shape.
 
-    Raises TypeError unless x is floating-point. The formula as written overflows for large x and loses all digits for
-    very negative x. If the larger of 0 and x is taken out of the logarithm, the exponent is never positive:
+    This formula overflows for large x and loses all digits for very negative x. If the larger of 0 and x is moved out
+    of the logarithm, the exponent is never positive:
 
         y = max(x, 0) + log(1 + exp(−|x|))              (1)
 
+    Raises TypeError if x is not floating-point.
     Saved for backward: x (...).
     """
     require_floating("softplus", x=x)

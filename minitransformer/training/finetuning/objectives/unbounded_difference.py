@@ -1,10 +1,10 @@
 """The plain difference: make the safe response likely and the unsafe one unlikely. It destroys the model.
 
 −ℓ_safe is at least 0, but ℓ_unsafe can fall without limit, so L has no minimum. Its gradient does not vanish either.
-With p the probability of an unsafe token, the gradient of log p with respect to its logit is 1 − p. It is largest, 1,
-when the token is already impossible: the better the model avoids a token, the harder it is pushed. (For ℓ_safe the
-opposite is true: there 1 − p vanishes when the goal is reached.) This destroys everything else that the model has
-learned. There are two remedies: unlikelihood.py bounds the second term, direct_preference.py the whole difference.
+With p the probability of an unsafe token, the gradient of log p with respect to its logit is 1 − p. It has its maximum,
+1, when the token is already impossible: the better the model avoids a token, the harder it is pushed. (For ℓ_safe the
+opposite is true, because 1 − p vanishes when p approaches 1.) This destroys everything else that the model has learned.
+There are two remedies: unlikelihood.py bounds the second term, and direct_preference.py bounds the whole difference.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ def unbounded_difference(
 ) -> tuple[Loss, Callable[..., Arrays]]:
     """Return the mean over B pairs of log p(unsafe) − log p(safe), and its backward.
 
-    With ℓ the log-likelihood of a response, the y of log_likelihood.py:
+    ℓ is the log-likelihood of a response, which log_likelihood.py calls y:
 
         L = mean(−ℓ_safe + ℓ_unsafe)                    (1)
 
-    Logits (B, T, V) with integer targets (B, T), IGNORE_INDEX outside the response. Raises the exceptions of
-    cross_entropy.
+    The logits are (B, T, V). The targets (B, T) are integers, which are IGNORE_INDEX outside the response. Raises the
+    exceptions of cross_entropy.
     """
     safe, safe_backward = sequence_log_likelihood(safe_logits, safe_targets)
     unsafe, unsafe_backward = sequence_log_likelihood(unsafe_logits, unsafe_targets)
@@ -34,11 +34,11 @@ def unbounded_difference(
     shape, pairs = unsafe.shape, unsafe.size
 
     def backward(dloss=1.0):
-        """The mean gives each of B pairs its share, with opposite signs for its two responses:
+        """The mean divides the gradient by B, and the two responses of a pair get opposite signs:
 
             dℓ_safe = −dL / B    dℓ_unsafe = dL / B         (2)
 
-        independently of the model's current probabilities.
+        These gradients do not depend on the current probabilities of the model.
         """
         dunsafe = np.full(shape, dloss / pairs)  # (2)
         return safe_backward(-dunsafe), unsafe_backward(dunsafe)  # (2)

@@ -19,15 +19,15 @@ def unlikelihood(
 
     The mean is over B pairs, and backward takes dloss=1.0.
 
-    Let ℓ be the log-likelihood of a response (y in log_likelihood.py) and u = −log(1 − p) the penalty of an unsafe
-    token (equation 4, further down). The sum runs over positions:
+    ℓ is the log-likelihood of a response, which log_likelihood.py calls y. u = −log(1 − p) is the penalty of an unsafe
+    token, equation (4) in this file. The sum runs over positions:
 
         L = mean(−ℓ_safe + Σ u)                         (1)
 
     Both terms are at least 0. They are 0 if p = 1 for every safe token and p = 0 for every unsafe token.
 
-    Logits (B, T, V) with integer targets (B, T), IGNORE_INDEX outside the response. Raises the exceptions of
-    cross_entropy.
+    The logits are (B, T, V). The targets (B, T) are integers, which are IGNORE_INDEX outside the response. Raises the
+    exceptions of cross_entropy.
     """
     safe, safe_backward = sequence_log_likelihood(safe_logits, safe_targets)
     unsafe, unsafe_backward = sequence_unlikelihood(unsafe_logits, unsafe_targets)
@@ -35,7 +35,7 @@ def unlikelihood(
     shape, pairs = unsafe.shape, unsafe.size
 
     def backward(dloss=1.0):
-        """The mean gives each of B pairs its share, with opposite signs for its two responses.
+        """The mean divides the gradient by B, and the two responses of a pair get opposite signs.
 
         With unsafe = Σ u,
 
@@ -50,15 +50,14 @@ def unlikelihood(
 def sequence_unlikelihood(logits, targets, *, ignore_index=IGNORE_INDEX):
     """Return −Σ log(1 − p) in nats (...), where p is the probability of each target.
 
-    Targets are (..., T), logits (..., T, V), and the sum is over T. For one position with logits x (V,) and token t,
-    whose probability is p:
+    The targets are (..., T), the logits are (..., T, V), and the sum runs over T. At one position, let x (V,) be the
+    logits, t the target and p its probability:
 
         o = log Σ_{c ≠ t} exp(x_c)                      (3)
         u = −log(1 − p) = softplus(z),   z = x_t − o    (4)
 
-    Computed as log(1 − p), it would be log 0 when p rounds to 1, for the token that most needs to be unlearned.
-    z = log(p / (1 − p)) is the token's own logit relative to all others together, and softplus(z) is accurate at both
-    ends.
+    A direct computation of log(1 − p) would be log 0 when p rounds to 1, which happens for the tokens that most need to
+    be unlearned. z = log(p / (1 − p)) is the log-odds of the token, and softplus(z) is accurate for all z.
 
     Positions whose target is `ignore_index` are ignored. Raises the exceptions of cross_entropy. Saved for backward: e
     (..., T, V), exp(x − m) of the others with m their largest, total (..., T, 1) its sum, token (..., T, 1), kept (...,
