@@ -40,8 +40,6 @@ layers/attention.py
     it is an expectation: E q_d² · E k_d² = 1
     q and k are one query and one key: q kᵀ = Σ_d q_d k_d
     used is not an input: ∂y_id/∂used_ij = v_jd
-layers/multi_head_attention.py
-    {ASSUMED}: K = H; D = d_head
 layers/activations.py
     {ASSUMED}: i = j; x > 0; x ≤ 0; x = 0
 layers/dropout.py
@@ -57,7 +55,7 @@ optim.py
     {ASSUMED}: t = 1; m = 0; t = 0
 one_page.py
     {NAMED}: N = B·T; D = C/H
-    {ASSUMED}: t = 1; g = 1; b = 0
+    {ASSUMED}: t = 1
 layers/lora.py
     {NAMED}: s = α / R
     it holds for B = 0: y = 0; dA = 0; dx = 0

@@ -44,7 +44,7 @@ def attention(
 ) -> tuple[Array, Backward[Arrays]]:
     """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
 
-    For each head separately, with s = `scale`, by default 1/√D:
+    For each head separately, with the scale s = 1/√D unless `scale` is given:
 
         scores  = (s q) kᵀ                              (1)
         masked  = scores where mask, else −∞            (2)

@@ -8,8 +8,8 @@ Only the product A B matters: for any invertible M (R, R), A M and M⁻¹ B defi
 are related by Aᵀ dA = dB Bᵀ. Both sides equal s · hᵀ dy Bᵀ with h = x A.
 
 B is initialized to zero and A is not, so y = 0, and training starts from exactly the given model. A check at these
-values would compare zeros, because with B = 0 any form of (4) and (5) gives dA = 0 and dx = 0. If A were zero as well,
-dB would also be zero, and neither would ever change.
+values would compare zeros, because with a B of zero any form of (4) and (5) gives dA = 0 and dx = 0. If A were zero as
+well, dB would also be zero, and neither would ever change.
 """
 
 import difflib

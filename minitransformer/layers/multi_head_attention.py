@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class MultiHeadAttention(Module):
-    """Self-attention with H = `n_heads` query heads and K = `n_kv_heads` key–value heads of D = `d_head` channels each.
+    """Self-attention with H query heads (`n_heads`) and K key–value heads (`n_kv_heads`) of D channels (`d_head`).
 
     By default K is H, and D is C / H. `rotary` is a Rotary module, or None for a model that adds its positions to x.
     `std` is the standard deviation of the initial W_q, W_k and W_v, and `residual_std` that of W_o. Raises ValueError
