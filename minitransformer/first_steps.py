@@ -55,27 +55,79 @@ def expression(a, b, c):
     return L, backward
 
 
+def fork(x):
+    """Compute y = x · sin(x) for one number x, which two lines read.
+
+        s = sin(x)                                      (7)
+        y = s · x                                       (8)
+
+    Both lines read x.
+    """
+    s = np.sin(x)  # (7)
+    y = s * x  # (8)
+
+    def backward(dy):
+        """x reaches y along two paths, through s and directly, and their contributions add.
+
+        From (8) ∂y/∂s = x, and y changes with the x that stands in (8) by s. From (7) ∂s/∂x = cos(x):
+
+            ds = x · dy                                     (9)
+            dx = s · dy + cos(x) · ds                       (10)
+        """
+        ds = x * dy  # (9) ← s · x (8)
+        dx = s * dy + np.cos(x) * ds  # (10) ← sin(x) (7), s · x (8)
+        return dx
+
+    return y, backward
+
+
+def sum_and_share(x):
+    """Multiply each entry of x (..., C) by the sum of its row.
+
+        S = Σ_i x_i                                     (11)
+        y_i = S x_i                                     (12)
+
+    Every entry reaches every output.
+    """
+    S = x.sum(axis=-1, keepdims=True)  # (11)
+    y = S * x  # (12)
+
+    def backward(dy):
+        """Every y_i reads S, so the contributions to dS add. Every x_i is a term of S, so each receives all of dS.
+
+        From (12) ∂y_i/∂S = x_i, and from (11) ∂S/∂x_i = 1:
+
+            dS = Σ_i x_i dy_i                               (13)
+            dx_i = S dy_i + dS                              (14)
+        """
+        dS = (x * dy).sum(axis=-1, keepdims=True)  # (13) ← S x_i (12)
+        dx = S * dy + dS  # (14) ← Σ_i x_i (11), S x_i (12)
+        return dx
+
+    return y, backward
+
+
 def neuron(x, w, b):
     """Compute a neuron: a weighted sum of the inputs x (n,), plus a bias b, bent by tanh to lie between −1 and 1.
 
-        z = Σ_i w_i x_i + b       (7)
-        y = tanh(z)               (8)
+        z = Σ_i w_i x_i + b       (15)
+        y = tanh(z)               (16)
 
     A network has many neurons, and the outputs of some are the inputs of others.
     """
-    z = sum(w[i] * x[i] for i in range(len(x))) + b  # (7)
-    y = np.tanh(z)  # (8)
+    z = sum(w[i] * x[i] for i in range(len(x))) + b  # (15)
+    y = np.tanh(z)  # (16)
 
     def backward(dy):
         """Multiply by the slope of tanh, which is 1 − tanh², then by the other factor of each product.
 
-            dz = (1 − y²) · dy                                  (9)
-            dx_i = w_i dz    dw_i = x_i dz    db = dz           (10)
+            dz = (1 − y²) · dy                                  (17)
+            dx_i = w_i dz    dw_i = x_i dz    db = dz           (18)
 
         A weight whose input is 0 does not learn from this example. A neuron with y close to 1 or −1 hardly learns.
         """
-        dz = (1 - y**2) * dy  # (9) ← tanh(z) (8)
-        dx, dw, db = w * dz, x * dz, dz  # (10) ← Σ_i w_i x_i + b (7)
+        dz = (1 - y**2) * dy  # (17) ← tanh(z) (16)
+        dx, dw, db = w * dz, x * dz, dz  # (18) ← Σ_i w_i x_i + b (15)
         return dx, dw, db
 
     return y, backward
@@ -101,7 +153,7 @@ def check(function, *inputs, h=1e-6):
 
 
 def wrong_neuron(x, w, b):
-    """Compute a neuron with a mistake in (9): the sign is + and should be −.
+    """Compute a neuron with a mistake in (17): the sign is + and should be −.
 
     Where y is close to 0 its gradients are nearly right, so a model may even learn. But `check` returns 0.2.
     """
@@ -117,35 +169,35 @@ def wrong_neuron(x, w, b):
 def shares(x1, x2):
     """Turn two numbers into two positive shares that sum to 1: a softmax of two entries.
 
-        e1 = exp(x1)    e2 = exp(x2)                         (11)
-        y1 = e1/(e1 + e2)    y2 = e2/(e1 + e2)               (12)
+        e1 = exp(x1)    e2 = exp(x2)                         (19)
+        y1 = e1/(e1 + e2)    y2 = e2/(e1 + e2)               (20)
 
     If x1 = x2, both are ½.
     """
-    e1, e2 = np.exp(x1), np.exp(x2)  # (11)
-    y1, y2 = e1 / (e1 + e2), e2 / (e1 + e2)  # (12)
+    e1, e2 = np.exp(x1), np.exp(x2)  # (19)
+    y1, y2 = e1 / (e1 + e2), e2 / (e1 + e2)  # (20)
 
     def backward(dy):
         """Add the effects of each input on both outputs.
 
         Here every output depends on every input. By the quotient rule, and with 1 − y1 = y2, the four slopes are
 
-            ∂y1/∂x1 = y1 · y2     ∂y1/∂x2 = −y1 · y2          (13)
-            ∂y2/∂x1 = −y1 · y2    ∂y2/∂x2 = y1 · y2           (14)
+            ∂y1/∂x1 = y1 · y2     ∂y1/∂x2 = −y1 · y2          (21)
+            ∂y2/∂x1 = −y1 · y2    ∂y2/∂x2 = y1 · y2           (22)
 
         They form a matrix J, the Jacobian, with a row for each output and a column for each input. If x1 grows by h, y1
         grows by y1 y2 h and y2 falls by as much, because the sum stays 1. Both changes reach the loss, and they add:
 
-            dx1 = dy1 · ∂y1/∂x1 + dy2 · ∂y2/∂x1 = y1 · y2 · (dy1 − dy2)      (15)
-            dx2 = dy1 · ∂y1/∂x2 + dy2 · ∂y2/∂x2 = y1 · y2 · (dy2 − dy1)      (16)
+            dx1 = dy1 · ∂y1/∂x1 + dy2 · ∂y2/∂x1 = y1 · y2 · (dy1 − dy2)      (23)
+            dx2 = dy1 · ∂y1/∂x2 + dy2 · ∂y2/∂x2 = y1 · y2 · (dy2 − dy1)      (24)
 
         Each line goes down one column of J, so dx = Jᵀ dy: chapter zero, in `module.py`, begins with this rule. For
         dy1 = dy2 both are 0. A check with dy = 1 would accept a backward pass of zeros, so `check` draws dy at random.
         """
         dy1, dy2 = dy
-        J = [[y1 * y2, -y1 * y2], [-y1 * y2, y1 * y2]]  # (13) (14) ← y1 = e1/(e1 + e2) (12)
-        dx1 = J[0][0] * dy1 + J[1][0] * dy2  # (15) ← exp(x1) (11)
-        dx2 = J[0][1] * dy1 + J[1][1] * dy2  # (16) ← exp(x2) (11)
+        J = [[y1 * y2, -y1 * y2], [-y1 * y2, y1 * y2]]  # (21) (22) ← y1 = e1/(e1 + e2) (20)
+        dx1 = J[0][0] * dy1 + J[1][0] * dy2  # (23) ← exp(x1) (19)
+        dx2 = J[0][1] * dy1 + J[1][1] * dy2  # (24) ← exp(x2) (19)
         return dx1, dx2
 
     return np.array([y1, y2]), backward
@@ -156,38 +208,38 @@ def attend(q, k, v):
 
     The score of a key is its product with the query, times s = 1/√D. A softmax of the scores gives the weights:
 
-        scores_t = s Σ_d q_d k_td                               (17)
-        weights_t = exp(scores_t) / Σ_j exp(scores_j)           (18)
-        y_d = Σ_t weights_t v_td                                (19)
+        scores_t = s Σ_d q_d k_td                               (25)
+        weights_t = exp(scores_t) / Σ_j exp(scores_j)           (26)
+        y_d = Σ_t weights_t v_td                                (27)
     """
     (T, D), s = k.shape, 1 / math.sqrt(k.shape[1])
-    scores = np.array([s * sum(q[d] * k[t, d] for d in range(D)) for t in range(T)])  # (17)
-    weights = np.exp(scores) / sum(np.exp(scores[j]) for j in range(T))  # (18)
-    y = np.array([sum(weights[t] * v[t, d] for t in range(T)) for d in range(D)])  # (19)
+    scores = np.array([s * sum(q[d] * k[t, d] for d in range(D)) for t in range(T)])  # (25)
+    weights = np.exp(scores) / sum(np.exp(scores[j]) for j in range(T))  # (26)
+    y = np.array([sum(weights[t] * v[t, d] for t in range(T)) for d in range(D)])  # (27)
 
     def backward(dy):
-        """Reverse the three steps. From (19), where a value and its weight are factors of the same product,
+        """Reverse the three steps. From (27), where a value and its weight are factors of the same product,
 
-            dv_td = weights_t dy_d                                                (20)
-            dweights_t = Σ_d dy_d v_td                                            (21)
+            dv_td = weights_t dy_d                                                (28)
+            dweights_t = Σ_d dy_d v_td                                            (29)
 
-        From (18), as in `shares` but with T entries: a score raises its own weight and lowers all others,
+        From (26), as in `shares` but with T entries: a score raises its own weight and lowers all others,
 
-            dscores_t = weights_t (dweights_t − Σ_j weights_j dweights_j)         (22)
+            dscores_t = weights_t (dweights_t − Σ_j weights_j dweights_j)         (30)
 
-        From (17), where the query is a factor of every score, so that its gradients add, and a key of only one,
+        From (25), where the query is a factor of every score, so that its gradients add, and a key of only one,
 
-            dq_d = s Σ_t dscores_t k_td                                           (23)
-            dk_td = s dscores_t q_d                                               (24)
+            dq_d = s Σ_t dscores_t k_td                                           (31)
+            dk_td = s dscores_t q_d                                               (32)
 
         For all queries of all heads at once, each loop becomes a product of matrices: layers/attention.py.
         """
-        dv = np.array([[weights[t] * dy[d] for d in range(D)] for t in range(T)])  # (20) ← Σ_t weights_t v_td (19)
-        dweights = np.array([sum(dy[d] * v[t, d] for d in range(D)) for t in range(T)])  # (21) ← weights_t v_td (19)
+        dv = np.array([[weights[t] * dy[d] for d in range(D)] for t in range(T)])  # (28) ← Σ_t weights_t v_td (27)
+        dweights = np.array([sum(dy[d] * v[t, d] for d in range(D)) for t in range(T)])  # (29) ← weights_t v_td (27)
         total = sum(weights[j] * dweights[j] for j in range(T))
-        dscores = np.array([weights[t] * (dweights[t] - total) for t in range(T)])  # (22) ← exp(scores_t) (18)
-        dq = np.array([s * sum(dscores[t] * k[t, d] for t in range(T)) for d in range(D)])  # (23) ← q_d k_td (17)
-        dk = np.array([[s * dscores[t] * q[d] for d in range(D)] for t in range(T)])  # (24) ← q_d k_td (17)
+        dscores = np.array([weights[t] * (dweights[t] - total) for t in range(T)])  # (30) ← exp(scores_t) (26)
+        dq = np.array([s * sum(dscores[t] * k[t, d] for t in range(T)) for d in range(D)])  # (31) ← q_d k_td (25)
+        dk = np.array([[s * dscores[t] * q[d] for d in range(D)] for t in range(T)])  # (32) ← q_d k_td (25)
         return dq, dk, dv
 
     return y, backward

@@ -23,7 +23,12 @@ ELSEWHERE = {
     "training/replica_process.py": {"ReplicaWorker.backward"},  # runs in another process: test_replicas.py
     "training/ranks.py": {"ModelOnRanks.loss.<locals>.backward"},  # needs MPI: test_ranks.py
     "first_steps.py": {  # of numbers and loops, not of arrays: test_first_steps.py
-        f"{name}.<locals>.backward" for name in ("expression", "neuron", "wrong_neuron", "shares", "attend")
+        f"{name}.<locals>.backward"
+        for name in ("expression", "fork", "sum_and_share", "neuron", "wrong_neuron", "shares", "attend")
+    },
+    "learn/lessons.py": {  # solutions of exercises: tests/learn/test_learn.py
+        *(f"{name}.<locals>.backward" for name in ("residual", "bare_block", "heads", "tied")),
+        "planted.<locals>.with_a_tuple.<locals>.one_backward",
     },
     "learn/attempt.py": {"as_promised.<locals>.filled.<locals>.backward"},  # of a learner's function: tests/learn
     "module.py": {"Module.forward"},  # says only that a subclass must define it

@@ -20,6 +20,8 @@ from gradcheck.lines.source import names_read, source_of
 from gradcheck.mistakes import Reader, exchanged
 from gradcheck.mistakes.repairing import Names, repairs
 
+__all__ = ["operands_at_fault", "shape_problem", "shape_report", "value_of"]
+
 ABOUT_SHAPES = re.compile(
     r"broadcast|core dimension|not aligned|reshape|must match exactly|sum of .* size|enough dimensions"
 )
@@ -56,9 +58,9 @@ def _found(call, error):
     simple = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
     at = [n for n in ast.walk(tree) if isinstance(n, simple) and n.lineno <= line <= n.end_lineno and n.value]
     statement, reason = max(at, key=lambda n: n.lineno, default=None), str(error)
-    operands = _operands_at_fault(statement, frame) if statement else []
+    operands = operands_at_fault(statement, frame) if statement else []
     if operands:
-        reason = ", ".join(f"{ast.unparse(node)} has shape {np.shape(_value(node, frame))}" for node in operands)
+        reason = ", ".join(f"{ast.unparse(node)} has shape {np.shape(value_of(node, frame))}" for node in operands)
         reason += _mistake(call, backward, statement, frame)
     return statement, line, linecache.getline(frame.f_code.co_filename, line).strip(), reason
 
@@ -73,7 +75,7 @@ def _place(error):
     return found
 
 
-def _operands_at_fault(statement, frame):
+def operands_at_fault(statement, frame):
     """Return the two operands of the operation that raises although they do not, or []."""
     for node in reversed([*ast.walk(statement.value)]):
         operands = []
@@ -81,14 +83,14 @@ def _operands_at_fault(statement, frame):
             operands = [node.left, node.right]
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in PRODUCTS:
             operands = node.args if len(node.args) == 2 else [node.func.value, *node.args]
-        values = [_value(operand, frame) for operand in operands]
-        if values and not any(value is None for value in values) and _value(node, frame) is None:
+        values = [value_of(operand, frame) for operand in operands]
+        if values and not any(value is None for value in values) and value_of(node, frame) is None:
             return operands
     is_update = isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name)
     return [ast.Name(statement.target.id, ast.Load()), statement.value] if is_update else []
 
 
-def _value(node, frame):
+def value_of(node, frame):
     code = compile(ast.fix_missing_locations(ast.Expression(copy.deepcopy(node))), "<part>", "eval")
     try:
         with np.errstate(all="ignore"):
@@ -109,7 +111,7 @@ def _mistake(call, backward, statement, frame):
     names.lists["axes"] = lambda bound: [ast.Constant(axis) for axis in range(4)]  # of arrays with any number of axes
     for edit, code, _ in [found for rank in (1, 2) for found in repairs(own.value, names, rank)]:
         corrected = exchanged(own, own.value, ast.copy_location(code, own.value))
-        if edit.row.kind not in KINDS or _value(code, frame) is None:
+        if edit.row.kind not in KINDS or value_of(code, frame) is None:
             continue
         tree = ast.fix_missing_locations(copy.deepcopy(exchanged(source.tree, own, corrected)))
         with planted(source, tree):

@@ -292,6 +292,8 @@ def specimens() -> dict[str, list[Specimen]]:
     return {
         "first_steps.py": [
             on(first_steps.expression, (2.0, -3.0, 10.0), dy=1.0),
+            on(first_steps.fork, (np.array(0.7),)),
+            on(first_steps.sum_and_share, "C", "C=3"),
             on(first_steps.neuron, (normal(3), normal(3, other=1), 0.5), "n=3"),
             on(first_steps.shares, (np.array(0.5), np.array(-0.2))),
             on(first_steps.attend, "D, T D, T D", "T=3 D=2"),

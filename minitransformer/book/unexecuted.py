@@ -13,7 +13,8 @@ first_steps.py
     {ASSUMED}: a = 2; b = −3; c = 10; a = 2.001; x1 = x2; dy1 = dy2; dy = 1
     {NAMED}: L = Σ y · dy
     its h is a number of the sentence: (b h)² = 0.000009
-    J is written out by entries in (13) and (14): dx = Jᵀ dy
+    s and S are not inputs: ∂y/∂s = x; ∂y_i/∂S = x_i
+    J is written out by entries in (21) and (22): dx = Jᵀ dy
 module.py
     i is the imaginary unit, and terms of h² are omitted: f(x + i h) = f(x) + i h f′(x)
     no function of the book computes it: y_c = Σ_p x_pc; dx_pc = dy_c

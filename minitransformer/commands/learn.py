@@ -7,12 +7,13 @@ from pathlib import Path
 from minitransformer.commands.options import option, out_option, seed_option, switch
 
 # The help of all commands must not load the exercises. A test compares these with the package.
-SETS = "all, first, attention, norms, activations, loss, composition"
+SETS = "all, beginning, first, attention, norms, activations, loss, composition, capstones"
 LEVELS = {
-    0: "right-hand sides are blank",
-    1: "backward's body",
-    2: "its derivation as well",
-    3: "forward and backward",
+    0: "right-hand sides; the equations and names are given",
+    1: "backward; its equations are given",
+    2: "backward; only the slopes (the Jacobian's entries) are given",
+    3: "backward; nothing is given",
+    4: "forward and backward",
 }
 
 HELP = "write the backward passes yourself, graded line by line"
@@ -103,7 +104,7 @@ def folder_option(parser, default=SUPPRESS) -> None:
 
 
 def start_options(parser) -> None:
-    words = "omitted parts, " + "; ".join(f"{level}: {part}" for level, part in LEVELS.items())
+    words = "what you write, " + "; ".join(f"{level}: {part}" for level, part in LEVELS.items())
     option(parser, "--level", words, 1, choices=tuple(LEVELS))
     option(parser, "--set", f"set of exercises: {SETS}", "all", "SET")
     option(parser, "--exercise", "TOML file of an exercise of your own: see learn/own.py", metavar="FILE", type=Path)

@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradcheck import Call, GradientError, Report, check_call, randomize_parameters, to_float64
+from minitransformer.learn.exercises import FORWARD, NOTHING
 from minitransformer.learn.explaining import blank_rows, equation_numbers, explained, rows_by_gradients
 from minitransformer.learn.loading import Fault, cotangent, faults, is_pair
+from minitransformer.learn.questions import question_on_problem
 from minitransformer.learn.verdict import BEGUN, SOLVED, WRONG, Verdict
 
 SEEDS = (0, 1)  # of the draws of each case
@@ -57,7 +59,7 @@ class Attempt:
         self.blank = tuple(row for row in blank_rows(exercise, left) if row.equation or row.name == "backward")
         self.package, self.has_lists = package, False
         self.is_class = isinstance(exercise.reference, type)
-        self.numbers = equation_numbers(exercise) if level < 2 else {}
+        self.numbers = equation_numbers(exercise) if level < NOTHING else {}
 
     def run_once(self):
         """Run forward and backward on the first case, and record whether they return lists."""
@@ -101,7 +103,8 @@ class Attempt:
         """Return a Verdict without an explanation: the breach of contract, or the wrong gradients."""
         name, level = self.exercise.name, self.level
         if failure.report.problems:
-            return Verdict(name, WRONG, level, failure.report.problems[0])
+            problem = failure.report.problems[0]
+            return Verdict(name, WRONG, level, problem, question=question_on_problem(problem))
         return Verdict(name, WRONG, level, rows=tuple(rows_by_gradients(failure.report, self.numbers)), remarks=remarks)
 
     def without_failure(self) -> Verdict:
@@ -125,13 +128,13 @@ class Attempt:
     def tried(self, case, seed):
         """Test one case. Return None if it is right, else a Failure."""
         call, arguments = self.call(case, seed)
-        how = THOROUGH if self.level == 3 and not self.is_class and not self.blank else {}
+        how = THOROUGH if self.level == FORWARD and not self.is_class and not self.blank else {}
         try:
             with faults(self.path):
                 dy = cotangent(call, seed)
                 with self.package:
                     call.evaluate()[1](dy)
-                if self.level == 3:
+                if self.level == FORWARD:
                     self.compare_forward(case, seed)
                 report = looked_at(call, dy, seed, **how)
         except Fault as fault:
@@ -166,8 +169,8 @@ class Attempt:
         return call, arguments
 
     def wider(self):
-        """Return (Call, arguments) of the first case with an additional leading axis."""
-        if self.is_class or self.exercise.given:
+        """Return (Call, arguments) of the first case with an additional leading axis, if the textbook allows one."""
+        if self.is_class:
             return None
         call, arguments = self.call(self.exercise.cases()[0], 0)
         x = call.inputs[0]
@@ -176,7 +179,12 @@ class Attempt:
             is_like = isinstance(value, np.ndarray) and value.ndim >= 2 and value.shape[0] == x.shape[0]
             return value[None] if is_like else value
 
-        return on_changed(call, widened), {name: widened(value) for name, value in arguments.items()}
+        wide = on_changed(call, widened)
+        try:
+            self.exercise.reference(*wide.inputs, **wide.options)
+        except (ValueError, IndexError, NotImplementedError):
+            return None
+        return wide, {name: widened(value) for name, value in arguments.items()}
 
     def with_another_axis(self) -> str:
         """Test an additional leading axis. Return a sentence on the failure, or ""."""
@@ -234,7 +242,7 @@ class Attempt:
         call, _ = self.call(self.exercise.cases()[0], 0)
         call = on_changed(call, lambda value: value.astype(np.float32) if is_real(value) else value)
         y, backward = call.evaluate()
-        gradients = backward(np.asarray(y, np.float32)) if np.ndim(y) else backward()
+        gradients = backward(np.asarray(y, np.float32))
         gradients = gradients if isinstance(gradients, tuple) else (gradients,)
         names = [f"d{name}" for name, value in zip(call.input_names(), call.inputs) if is_real(value)]  # noqa: B905
         for name, gradient in zip(names, gradients, strict=True):

@@ -1,14 +1,8 @@
 """Cut exercises from the current source, so that an exercise and the textbook cannot differ.
 
 The file includes the imports and the small functions that the function needs, such as `rows`. It omits argument
-checks, types, and the part that the student writes. The level selects this part:
-
-    0  the right-hand side of every line of backward; names and numbers stay
-    1  the body of backward; its derivation stays
-    2  the derivation as well
-    3  the body of forward as well; its docstring defines the result
-
-AdamW has no backward pass. Its exercise is the update.
+checks, types, and the part that the student writes, which the level selects (LEVELS). Functions that are exercises of
+their own are imported. A class has only the methods with a backward pass to write, and inherits the others.
 """
 
 import ast
@@ -19,11 +13,14 @@ import textwrap
 from dataclasses import dataclass
 from functools import cache
 
-from minitransformer.learn.exercises import LEVELS, PACKAGE, Exercise
+from minitransformer.learn.exercises import EXERCISES, FORWARD, LEVELS, NOTHING, PACKAGE, SLOPES, Exercise
 from minitransformer.system.version import __version__
 
 NUMBERS = re.compile(r"#\s*((?:\(\d+\)[, ]*)+)")
 RAISES = re.compile(r"\s*Raises [^\n]*(?:\n(?!\s*\n)[^\n]*?)*?(?=\s*Saved for backward|\s*\n\s*\n|\s*\"\"\")")
+SLOPE = re.compile(r"(?:∂[^\s/]+/∂[^\s=]+|\w′) = .+?(?=\s{3,}|, | and |[.;:](?: |$)| so | \(see|$)")
+WRITTEN = re.compile(r"def backward\(.*?# \(\d", re.DOTALL)  # a numbered line of a backward pass
+GRADIENT = re.compile(r"\bd[^\W\d]")
 BLANK = "..."
 LONGEST = 120  # characters of a line
 CHECKS = ("check_", "require_")  # prefixes of the functions that check arguments
@@ -33,7 +30,8 @@ CHECKS = ("check_", "require_")  # prefixes of the functions that check argument
 def cut(exercise: Exercise, level: int) -> str:
     if exercise.given:
         return exercise.given
-    lines = [header(exercise, level), *File(exercise.source.read_text("utf-8")).taken(exercise, level)]
+    file = File(only_the_question(exercise.source.read_text("utf-8"), exercise))
+    lines = [header(exercise, level), *file.taken(exercise, level)]
     text = "\n".join(lines).rstrip() + "\n"
     kept = set(re.findall(r" {2}\((\d+)\) *$", text, re.MULTILINE))
 
@@ -45,14 +43,40 @@ def cut(exercise: Exercise, level: int) -> str:
 
 def header(exercise, level):
     aim = "Do not change forward: your backward is compared with its derivatives."
-    if exercise.is_update:
-        aim = "AdamW has no backward pass: you write the update."
-    elif level == 3:
+    task = LEVELS[level]
+    if exercise.is_value:
+        aim, task = (
+            "Your function is compared with the package's.",
+            LEVELS[min(level, 1)].replace("backward", "the function"),
+        )
+    elif level == FORWARD:
         aim = "Your backward is compared with derivatives of your forward, and your y with the package's."
-    what = textwrap.fill(f"Replace each `{BLANK}`: write {LEVELS[level]}. {aim}", 110)
+    what = textwrap.fill(f"Replace each `{BLANK}`: {task}. {aim}", 110)
     source = f"minitransformer {__version__}" if exercise.source.is_relative_to(PACKAGE) else exercise.source.name
     first = f"{exercise.name}, level {level}, cut from {source}: {exercise.title}."
     return f'"""{first}\n\n{what}\n"""\n'
+
+
+def only_the_question(source: str, exercise) -> str:
+    """Return a source file without the functions and methods that an exercise can import or inherit."""
+    tree, edits, imported = ast.parse(source), [], []
+    others = {other.target for other in EXERCISES if other.source == exercise.source} - {exercise.target}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name in others:
+            edits.append(Edit(node.lineno, node.end_lineno, []))
+            imported.append(node.name)
+        elif isinstance(node, ast.ClassDef) and node.name == exercise.target:
+            edits.append(Edit(node.lineno, node.lineno, [f"class {node.name}(Original):"]))
+            imported.append(f"{node.name} as Original")
+            summary = (ast.get_docstring(node) or "").split("\n\n")[0]
+            rest = node.body[bool(docstring_of(node)) :]
+            gone = [method for method in rest if not WRITTEN.search(ast.get_source_segment(source, method))]
+            edits += [Edit(method.lineno, method.end_lineno + 1, []) for method in gone]  # with the blank line below
+            edits.append(Edit(node.body[0].lineno, rest[0].lineno - 1, [*f'    """{summary}"""'.split("\n"), ""]))
+    if imported:
+        last = max(node.end_lineno for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom)))
+        edits.append(Edit(last + 1, last, [f"from {exercise.module} import {', '.join(imported)}"]))
+    return "\n".join(edited(source.split("\n"), edits))
 
 
 @dataclass(frozen=True)
@@ -128,6 +152,8 @@ class File:
     def taken(self, exercise, level) -> list[str]:
         """Return the lines of an exercise: its function, and everything that it needs."""
         names = self.needed(exercise.target) | {"np"}
+        if exercise.is_value and level is not None:  # its helpers are part of the answer
+            names -= {name for name in self.nodes if name != exercise.target} - {"np", "math"}
         imports, constants, functions = [], [], []
         for node in self.body:
             if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -144,16 +170,17 @@ class File:
 
     def edits(self, node, exercise, level) -> list[Edit]:
         """Return the Edits that turn a function or class into the exercise's version."""
-        if exercise.is_update and node.name == exercise.target:
+        if exercise.is_value and node.name == exercise.target:
+            is_derived = exercise.name == "adamw" and level >= NOTHING  # the others are specified by their docstrings
             summary = ast.get_docstring(node).split("\n\n")[0]
-            return self.hollow(node, level, f'"""{summary}\n\nYou derive the equations.\n"""')
+            return self.hollow(node, level if is_derived else min(level, 1), f"{summary}\n\nYou derive the equations.")
         found = []
         for function in functions_within(node):
             if function.name == "backward" and any(map(self.number_of, statements_of(function))):
                 found += self.hollow(function, level, task_of(function))
             elif docstring_of(function):
                 found += self.without_raises(function)
-        if level == 3 and node.name == exercise.target:  # blank the forward pass up to the definition of backward
+        if level == FORWARD and node.name == exercise.target:  # blank the forward pass up to the definition of backward
             function = next((f for f in node.body if getattr(f, "name", "") == "forward"), node)
             last = next(s for s in function.body if isinstance(s, ast.FunctionDef)).lineno - 1
             first = function.body[1] if docstring_of(function) else function.body[0]
@@ -171,9 +198,39 @@ class File:
         docstring, body = function.body[0], function.body[bool(docstring_of(function)) :]
         indent = " " * docstring.col_offset
         gone = [Edit(body[0].lineno, body[-1].end_lineno, [indent + BLANK])]
-        if level >= 2 and docstring_of(function):
-            gone.append(Edit(docstring.lineno, docstring.end_lineno, textwrap.indent(task, indent).split("\n")))
+        if level >= SLOPES and docstring_of(function):
+            task = f'"""{task}\n"""' if level >= NOTHING else f'"""{task}\n\n{self.slopes_and_paths(function)}\n"""'
+            task = textwrap.indent(task, indent)
+            gone.append(Edit(docstring.lineno, docstring.end_lineno, task.split("\n")))
         return gone
+
+    def slopes_and_paths(self, function) -> str:
+        """Return the entries of the Jacobian in a docstring, and the lines of forward that each line goes back through.
+
+        These are the parts of the derivation from which the equations of backward follow.
+        """
+        paths = [f"{name} ← {mirrors}" for _, name, mirrors in self.written(function) if mirrors]
+        parts = (
+            ("The slopes that you need:", self.slopes(function)),
+            ("One way back through the lines of forward:", paths),
+        )
+        return "\n\n".join("\n".join([head, "", *(f"    {line}" for line in lines)]) for head, lines in parts if lines)
+
+    def slopes(self, function) -> list[str]:
+        blocks = [block.split("\n") for block in (ast.get_docstring(function) or "").split("\n\n")]
+        texts = [text for block in blocks for text in (block if block[0].startswith("    ") else [" ".join(block)])]
+        found = dict.fromkeys(slope for text in texts for slope in SLOPE.findall(text))
+        return [slope for slope in found if not GRADIENT.search(slope)]
+
+    def written(self, function) -> list[tuple[str, str, str]]:
+        """Return (number, name, lines of forward that it goes back through) of each numbered statement."""
+        found = []
+        for statement in statements_of(function):
+            if number := self.number_of(statement):
+                name = ", ".join(ast.unparse(target).strip("()") for target in getattr(statement, "targets", ()))
+                mirrors = self.lines[statement.end_lineno - 1].rpartition("#")[2].partition("←")[2]
+                found.append((number, name, mirrors.strip()))
+        return found
 
     def blanked(self, statement):
         left, number = "", self.number_of(statement)
@@ -282,8 +339,8 @@ def task_of(backward) -> str:
             gradients = max(gradients, [p.id for p in parts_of(statement.value) if isinstance(p, ast.Name)], key=len)
     given = listed([argument.arg for argument in backward.args.args])
     return (
-        f'"""Return {listed(gradients or ["dx"])} for {given}, where dX denotes ∂L/∂X and has the shape of X.\n\n'
-        'Derive it from the equations of the forward pass. There may be any number of leading axes.\n"""'
+        f"Return {listed(gradients or ['dx'])} for {given}, where dX denotes ∂L/∂X and has the shape of X.\n\n"
+        "Derive it from the equations of the forward pass. There may be any number of leading axes."
     )
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from gradcheck import Call, Case
 
 PACKAGE = Path(__file__).parents[1]
-LEVELS = {
-    0: "the right-hand side of each line of backward",
-    1: "the body of backward",
-    2: "the derivation and the body of backward",
-    3: "forward and backward",
+LEVELS = {  # the given part of backward, and the task
+    0: "the equations and the names of all lines are given; write the right-hand side of each line",
+    1: "the equations are given; write the body of backward",
+    2: "the slopes (entries of the Jacobian) and the way back are given; sum over the paths, and write backward",
+    3: "nothing is given; derive the equations, and write the body of backward",
+    4: "the docstring of forward is given; write forward and backward",
 }
+SLOPES, NOTHING, FORWARD = 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,15 @@ class Exercise:
         return ".".join((PACKAGE.name, *self.source.relative_to(PACKAGE).with_suffix("").parts))
 
     @property
-    def is_update(self) -> bool:
-        return self.target == "adamw"
+    def is_value(self) -> bool:
+        """True if there is no backward pass: the value itself is graded."""
+        return self.name in VALUES
 
     def cases(self) -> list[Case]:
         from minitransformer.cases import FUNCTIONS, MODULES
+        from minitransformer.learn.lessons import CASES
 
-        return [case for case in (*FUNCTIONS, *MODULES) if f"{case.name},".startswith(f"{self.prefix},")]
+        return [case for case in (*FUNCTIONS, *MODULES, *CASES) if f"{case.name},".startswith(f"{self.prefix},")]
 
 
 def turned_call(call):
@@ -68,6 +72,13 @@ def gelu_tanh_call(call):
 
 # name | title | file: target | prefix of the cases
 TABLE = """
+expression | the chain rule on three numbers | first_steps.py
+fork | a number that is read twice | first_steps.py
+sum_and_share | a sum that every output reads | first_steps.py
+neuron | a weighted sum, and a slope | first_steps.py
+checker | your own gradient checker | first_steps.py: check | check
+shares | a Jacobian written out: softmax of two numbers | first_steps.py
+attend | attention for one query, in loops | first_steps.py
 linear | a product with a matrix | layers/linear.py
 embedding | looking up the rows of a table | layers/embedding.py
 unembedding | the product with the same table | layers/embedding.py
@@ -77,6 +88,7 @@ rms_norm | layer normalization without the mean | layers/rms_norm.py
 softmax | weights that sum to one | layers/softmax.py
 log_softmax | the logarithm of softmax | layers/softmax.py
 attention | scaled dot-product attention | layers/attention.py
+heads | causal attention with its four matrices | learn/lessons.py
 multi_head_attention | several heads side by side | layers/multi_head_attention.py: MultiHeadAttention
 relu | the slope is 1 or 0 | layers/activations.py
 silu | a product rule | layers/activations.py
@@ -85,9 +97,16 @@ dropout | noise that trains | layers/dropout.py
 feed_forward | two maps and an activation | layers/feed_forward.py: FeedForward
 swiglu | a gated activation | layers/feed_forward.py
 gated_feed_forward | three maps | layers/feed_forward.py: GatedFeedForward
-block | two residual steps | layers/block.py: TransformerBlock
+residual | a direct path beside some steps | learn/lessons.py
+bare_block | two residual steps | learn/lessons.py
+block | two residual steps, with dropout and hooks | layers/block.py: TransformerBlock
 cross_entropy | the loss | losses.py
+tied | one table at both ends | learn/lessons.py
+low_rank | an adapter for fine-tuning (LoRA) | layers/lora.py
 adamw | a step of the optimiser | optim.py
+clipping | gradients of a limited norm | optim.py: clip_grad_norm | clip_grad_norm
+cosine_schedule | a learning rate that rises and falls | optim.py
+chosen | sampling with temperature and top-p | learn/lessons.py
 """
 
 
@@ -100,14 +119,25 @@ def read(line: str) -> Exercise:
 
 
 EXERCISES = tuple(map(read, TABLE.strip().split("\n")))
+VALUES = ("checker", "adamw", "clipping", "cosine_schedule", "chosen")  # exercises without a backward pass
 SETS = {
     "all": tuple(exercise.name for exercise in EXERCISES),
+    "beginning": ("expression", "fork", "sum_and_share", "neuron", "checker", "shares", "attend"),
     "first": ("linear", "relu", "softmax", "layer_norm"),
-    "attention": ("linear", "softmax", "attention", "multi_head_attention"),
+    "attention": ("linear", "softmax", "attention", "heads", "multi_head_attention"),
     "norms": ("layer_norm", "rms_norm"),
     "activations": ("relu", "silu", "gelu", "swiglu"),
     "loss": ("softmax", "log_softmax", "cross_entropy"),
-    "composition": ("multi_head_attention", "feed_forward", "gated_feed_forward", "block"),
+    "composition": (
+        "residual",
+        "bare_block",
+        "heads",
+        "multi_head_attention",
+        "feed_forward",
+        "gated_feed_forward",
+        "block",
+    ),
+    "capstones": ("tied", "low_rank", "adamw", "clipping", "cosine_schedule", "chosen"),
 }
 
 

@@ -30,7 +30,7 @@ def equation_numbers(exercise) -> dict:
 
 def blank_rows(exercise, left) -> tuple:
     numbers = equation_numbers(exercise)
-    nameless = "..." if "" in numbers else exercise.target if exercise.is_update else "backward"
+    nameless = "..." if "" in numbers else exercise.target if exercise.is_value else "backward"
     return tuple(Row(numbers.get(name, ""), name or nameless, "blank", f"line {line}") for line, name in left)
 
 

@@ -1,7 +1,7 @@
 """Grade an exercise: run its file as a module, and compare its gradients with derivatives of its forward pass.
 
-The gradients are those of the function that the file defines. The package's function is called only at level 3, where
-the learner's y is compared with it. Grading runs in a separate process with a time limit (bounded.py).
+The gradients are those of the function that the file defines. The package's function is called only at the last level,
+where the learner's y is compared with it. Grading runs in a separate process with a time limit (bounded.py).
 """
 
 import ast
@@ -16,6 +16,7 @@ import numpy as np
 from minitransformer.book.observation import parsed
 from minitransformer.learn.attempt import Attempt
 from minitransformer.learn.cutting import cut
+from minitransformer.learn.exercises import FORWARD
 from minitransformer.learn.explaining import blank_rows
 from minitransformer.learn.loading import (
     INSIDE,
@@ -28,7 +29,7 @@ from minitransformer.learn.loading import (
     replaced,
 )
 from minitransformer.learn.refusing import Refusal, blanks, is_untouched, level_of, refuse_other_tasks, source_of
-from minitransformer.learn.updates import graded_update
+from minitransformer.learn.values import graded_value
 from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, Verdict
 from minitransformer.learn.workspace import exercise_in
 from minitransformer.system.bounded import Note, serve
@@ -59,7 +60,7 @@ def grade(path, name: str):
         if exercise.given:
             level = 1 if level is None else level
         elif level is None or version != __version__:
-            level = 3
+            level = FORWARD
         given = ast.parse(cut(exercise, level))
         if is_untouched(tree, given):
             yield Verdict(name, UNTOUCHED, level)
@@ -83,8 +84,8 @@ def tried(exercise, path, text, tree, level):
             yield Note("")
             target = defined(module, exercise, tree, level)
             with redirect_stdout(printed):
-                if exercise.is_update:
-                    found = [graded_update(exercise, target, level, left, package)]
+                if exercise.is_value:
+                    found = [graded_value(exercise, target, level, left, package)]
                 else:
                     attempt = Attempt(exercise, path, target, level, left, package)
                     attempt.run_once()
@@ -101,7 +102,8 @@ def tried(exercise, path, text, tree, level):
             sentence = f"line {fault.line} is still blank"
         elif blank:
             sentence = f"line {fault.line} reads {blank}, which is still blank"
-        verdict = Verdict(exercise.name, BEGUN if left else FAILED, level, sentence, blank_rows(exercise, left))
+        rows, status = blank_rows(exercise, left), BEGUN if left else FAILED
+        verdict = Verdict(exercise.name, status, level, sentence, rows, question=fault.question)
         yield replace(verdict, printed=printed.getvalue(), uses_package=package.sentence)
 
 
@@ -109,10 +111,11 @@ def defined(module, exercise, tree, level):
     """Return the exercise's function or class from a module.
 
     Raises Fault if the name was assigned another object after its definition. The package's own function is allowed,
-    because PackageCalls reports it. At level 3 any callable is allowed, because its y is compared with the package's.
+    because PackageCalls reports it. At the last level any callable is allowed, because its y is compared with that of
+    the package.
     """
     target = vars(module).get(exercise.target)
-    if callable(target) and (level == 3 or exercise.is_update):
+    if callable(target) and (level == FORWARD or exercise.is_value):
         return target
     nodes = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     node = nodes[exercise.target]

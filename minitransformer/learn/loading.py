@@ -11,6 +11,7 @@ import numpy as np
 
 from gradcheck import GradientError
 from minitransformer.learn.exercises import PACKAGE
+from minitransformer.learn.questions import question_on
 from minitransformer.module import faster
 from minitransformer.system.terminal import error_in_words
 
@@ -20,9 +21,12 @@ MOST_SAID = 500  # characters of an exception
 
 
 class Fault(Exception):  # noqa: N818
-    """The learner's code fails. `line` is the line number in the learner's file, or None."""
+    """The learner's code fails. `line` is the line number in the learner's file, or None.
 
-    line = None
+    `question` leads to the cause, or is empty.
+    """
+
+    line, question = None, ""
 
 
 def loaded(path, text):
@@ -45,7 +49,8 @@ def faults(path, *, at_module_level=False):
     except (Fault, GradientError, GeneratorExit):
         raise
     except BaseException as error:
-        lines = [n for frame, n in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
+        inside = [at for at in traceback.walk_tb(error.__traceback__) if at[0].f_code.co_filename == str(path)]
+        lines = [line for _, line in inside]
         words = error_in_words(error)
         words = words if len(words) <= MOST_SAID else f"{words[:MOST_SAID]} …"
         if not lines:  # raised by gradcheck for an invalid call, or else by an error of this package
@@ -56,6 +61,8 @@ def faults(path, *, at_module_level=False):
             where += f", called at line {lines[0]}" * (len(lines) > 1) + ", at module level"
         fault = Fault(f"{where}: {words}")
         fault.line = lines[-1]
+        if not at_module_level:
+            fault.question = question_on(error, path.read_text("utf-8"), *inside[-1])
         raise fault from None
 
 
@@ -100,6 +107,7 @@ class PackageCalls:
     def __init__(self, exercise, path):
         self.path, self.sentence = str(path), ""
         self.names = {exercise.name, exercise.target, faster(exercise.reference).__name__}
+        self.method = "forward" if isinstance(exercise.reference, type) else ""  # a class inherits other methods
 
     def __enter__(self):
         sys.setprofile(self.look)
@@ -112,7 +120,8 @@ class PackageCalls:
         code, where = frame.f_code, "it is"
         if event != "call" or self.sentence or not code.co_filename.startswith(INSIDE):
             return
-        if code.co_qualname.partition(".")[0] in self.names:
+        head, _, rest = code.co_qualname.partition(".")
+        if head in self.names and rest.startswith(self.method):
             found = f"{frame.f_globals['__name__']}.{code.co_qualname}"
             while frame is not None and where == "it is":
                 where = f"line {frame.f_lineno} calls" if frame.f_code.co_filename == self.path else where

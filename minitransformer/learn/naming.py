@@ -158,7 +158,9 @@ class Textbook:
             arguments["self"].__class__ = reference
         self.source = source_of(reference.forward if isinstance(reference, type) else reference)
         self.function = self.source.function
-        self.bound = inspect.signature(self.function).bind(**arguments)
+        signature = inspect.signature(self.function)
+        has_more = any(p.kind == p.VAR_POSITIONAL for p in signature.parameters.values())  # `*steps` of residual
+        self.bound = signature.bind(*arguments.values()) if has_more else signature.bind(**arguments)
         self.bound.apply_defaults()
         self.truth = self.run(self.source.code)
 
@@ -177,7 +179,8 @@ class Textbook:
         for parameter in parameters.values():
             parameter.grad = None
         arguments = {name: copy.deepcopy(x) if name == "rng" else x for name, x in self.bound.arguments.items()}
-        given = function(**arguments)[1](self.dy)
+        bound = inspect.BoundArguments(self.bound.signature, arguments)
+        given = function(*bound.args, **bound.kwargs)[1](self.dy)
         given = given if isinstance(given, tuple) else (given,)
         names = [
             f"d{p.name}"

@@ -11,9 +11,10 @@ import re
 
 from minitransformer.book.observation import read_python
 from minitransformer.learn.cutting import bare, docstring_of, is_main_block, names_bound, names_needed, statements_of
+from minitransformer.learn.exercises import FORWARD
 from minitransformer.system.terminal import error_in_words
 
-HEADER = re.compile(r"(\w+), level ([0-3]), cut from (?:minitransformer )?(\S+):")
+HEADER = re.compile(r"(\w+), level ([0-4]), cut from (?:minitransformer )?(\S+):")
 ORACLES = {
     "gradcheck": "your gradient is compared with its results",
     "torch": "it computes gradients automatically",
@@ -57,18 +58,18 @@ def refuse_other_tasks(exercise, text, tree, given, level) -> None:
             dotted = f"{module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
             if reason := ORACLES.get(dotted.partition(".")[0]):
                 raise Refusal(f"line {node.lineno} imports {dotted}: {reason}")
-        if exercise.is_update:
+        if exercise.is_value:
             continue
         if isinstance(node, ast.Name) and node.id == exercise.target and isinstance(node.ctx, ast.Load):
             raise Refusal(f"line {node.lineno} calls {exercise.target} itself: {ONE_PASS}")
         if is_class and is_of_self(node):
             raise Refusal(f"line {node.lineno} calls forward again: {ONE_PASS}")
     mine = forward_passes(tree)
-    for name, code in forward_passes(given).items() if level < 3 and not exercise.is_update else ():
+    for name, code in forward_passes(given).items() if level < FORWARD and not exercise.is_value else ():
         if mine.get(name) != code:
             raise Refusal(
                 f"{name} was changed outside backward, so the equations no longer apply. Restore it from a new copy "
-                f"(`minitransformer learn start --out another`); you write forward only at level 3"
+                f"(`minitransformer learn start --out another`); you write forward only at level {FORWARD}"
             )
 
 

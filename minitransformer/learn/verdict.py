@@ -31,7 +31,7 @@ class Verdict:
     `status` is one of the constants above. `sentence` is the main reason if the exercise is not solved. `rows` are the
     verdicts on its lines. `remarks` are further observations that are not errors, and `printed` is the beginning of the
     code's output. If the code calls the package's own function, so that the answer is not the learner's, `uses_package`
-    names the line. Otherwise it is empty.
+    names the line. Otherwise it is empty. `question` is a hint on the sentence, or empty.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Verdict:
     remarks: tuple = ()
     printed: str = ""
     uses_package: str = ""
+    question: str = ""
 
     @property
     def is_solved(self) -> bool:

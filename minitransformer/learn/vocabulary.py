@@ -13,6 +13,15 @@ NORM = """gamma: the gain γ; x_hat: the normalized x̂; dx_hat: the gradient of
 shift: the path through the mean; scale: the mean of dx̂ · x̂; x_hat * scale: the path through r;
 beta: the bias β; mu: the mean μ; eps: ε; positions: the positions"""
 GLOSSARY = {
+    "fork": "s: s; x: x; ds: the gradient of s; np.cos(x): the slope of the sine",
+    "sum_and_share": "S: the sum S; dS: the gradient of S",
+    "neuron": "y: the output y; w: the weights; dz: the gradient of z",
+    "tied": """h: h; dh: the gradient of h; dweight_out: the path through the output matrix;
+embedding_backward(dx): the path through the embedding""",
+    "residual": "dy: the direct path; df: the path through the steps; step_backward(df): the step's backward",
+    "heads": """dq @ w_q.T: the path through q; dk @ w_k.T: the path through k; dv @ w_v.T: the path through v;
+attention_backward: attention's backward""",
+    "low_rank": "s: the scale; scaled: the scaled dy; a: the matrix A; b: the matrix B; h: h; dh: the gradient of h",
     "linear": "weight: the matrix W; weight.T: the transpose of W; bias: the bias; rows(dy): dy",
     "embedding": "ids: the indices; dweight: the gradient of the table",
     "unembedding": "weight: the table W; rows(x): x; rows(dy): dy",
@@ -109,6 +118,37 @@ LONGER = {
     "{DENSITY}": "np.exp(-x * x / 2) / math.sqrt(2 * math.pi)",
 }
 TABLE = """
+fork: dx
+    s * dy → the path through s is missing
+    np.cos(x) * ds → the direct path is missing
+    s * dy * np.cos(x) * ds → the two paths are multiplied, not added
+    s * dy + ds → the slope of the sine is missing
+sum_and_share: dx
+    S * dy → the path through the sum is missing
+    dS + 0 * dy → the direct path is missing
+    S * dy + x * dy → the gradient of the sum is not summed: it has one term for each entry
+neuron: dz
+    dy → the slope of tanh is missing
+    (1 - z**2) * dy → the slope of tanh is taken at z, not at tanh(z)
+    (1 - y) * dy → y is not squared in the slope of tanh
+    y * (1 - y) * dy → the slope is that of the logistic function
+tied: dweight
+    dweight_out → the path through the embedding is missing: half of the gradient is lost
+    embedding_backward(dx) → the path through the output matrix is missing: half of the gradient is lost
+tied: dx
+    dh → the slope of tanh is missing
+residual: dx
+    df → the direct path is missing
+    dy → the path through the steps is missing
+    dy * df → the two paths are multiplied, not added
+heads: dx
+    dq @ w_q.T → the paths through k and v are missing
+    dq @ w_q.T + dk @ w_k.T → the path through v is missing
+    (dq + dk + dv) @ w_q.T → one matrix stands in place of all three
+low_rank: dx
+    dy @ b.T @ a.T → the scale is forgotten
+low_rank: db
+    rows(h).T @ rows(dy) → the scale is forgotten
 linear: dx
     dy @ np.linalg.pinv(weight) → the pseudo-inverse of W stands in place of its transpose
     dy @ weight.reshape(weight.shape[::-1]) → W is reshaped, which does not transpose it

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from minitransformer.book.observation import parsed
 from minitransformer.learn.cutting import cut
-from minitransformer.learn.exercises import EXERCISES, LEVELS, Exercise, looked_up
+from minitransformer.learn.exercises import EXERCISES, FORWARD, LEVELS, Exercise, looked_up
 from minitransformer.learn.own import ENDING, OwnExercise, graded_by, own_exercises
 from minitransformer.learn.refusing import Refusal, is_untouched, level_of, source_of
 from minitransformer.system.files import write_atomically
@@ -73,11 +73,13 @@ def start(folder, exercises, level: int) -> tuple[list[str], list[str]]:
     """Write the missing files of a learner's folder.
 
     Returns (names of the added files, names of the existing files). Raises OSError if a file cannot be written, and
-    ValueError for a teacher's exercise at level 3, which has no reference for the result of its forward pass.
+    ValueError for a teacher's exercise at the last level, which has no reference for the result of its forward pass.
     """
     own = [exercise for exercise in exercises if isinstance(exercise, OwnExercise)]
-    if own and level == 3:
-        raise ValueError(f"{own[0].name}: the level of an exercise from a TOML file must be 0, 1 or 2, not {level}")
+    if own and level == FORWARD:
+        raise ValueError(
+            f"{own[0].name}: the level of an exercise from a TOML file must be less than {FORWARD}, not {level}"
+        )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     listed = "\n".join(f"- `{exercise.name}.py`: {exercise.title}" for exercise in exercises)

@@ -7,6 +7,87 @@ import re
 import textwrap
 
 TEXT = """
+expression 8
+    outer = 2 * (a * b + c) * dL
+    return outer * b, a * outer, outer
+fork 8
+    return dy * (np.sin(x) + x * np.cos(x))
+sum_and_share 8
+    J = x[..., :, None] + S[..., None] * np.eye(x.shape[-1])
+    return np.einsum("...ij,...i->...j", J, dy)
+neuron 8
+    slope = dy / np.cosh(z) ** 2
+    return slope * w, slope * x, slope
+checker 4
+    rng = np.random.default_rng(3)
+    y, backward = function(*inputs)
+    dy, worst = rng.normal(size=np.shape(y)), 0
+    for position, (x, dx) in enumerate(zip(inputs, backward(dy))):
+        direction = rng.normal(size=x.shape)
+        sides = []
+        for sign in (1, -1):
+            moved = [*inputs[:position], x + sign * 1e-5 * direction, *inputs[position + 1 :]]
+            sides.append(np.vdot(function(*moved)[0], dy))
+        worst = max(worst, abs((sides[0] - sides[1]) / 2e-5 - np.vdot(dx, direction)))
+    return worst
+shares 8
+    J = np.diag([y1, y2]) - np.outer([y1, y2], [y1, y2])
+    return tuple(J.T @ np.asarray(dy))
+attend 8
+    dweights = v @ dy
+    dscores = weights * (dweights - weights @ dweights)
+    return s * dscores @ k, s * np.outer(dscores, q), np.outer(weights, dy)
+heads 8
+    inner = split(np.einsum("...o,io->...i", dy, w_o), d_head)
+    parts = [merge(part) for part in attention_backward(inner)]
+    positions = tuple(range(x.ndim - 1))
+    of_weights = [np.tensordot(x, part, (positions, positions)) for part in parts]
+    total = sum(part @ w.T for part, w in zip(parts, (w_q, w_k, w_v)))
+    return total, *of_weights, np.tensordot(merge(a), dy, (positions, positions))
+residual 8
+    through = dy
+    while backwards:
+        through = backwards[-1](through)
+        if len(backwards) == 1:
+            return dy + through
+        return dy + backwards[0](through)
+    return 2 * dy
+bare_block 8
+    into = dy
+    for f in (residual2_backward, residual1_backward):
+        into = f(into)
+    return into
+tied 8
+    first, table = unembedding_backward(dz)
+    return embedding_backward(first - first * h * h) + table
+low_rank 8
+    flat_x, flat_dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    both = s * flat_x.T @ flat_dy
+    return s * (dy @ (a @ b).T), both @ b.T, a.T @ both
+clipping 4
+    size = np.linalg.norm(np.concatenate([np.ravel(p.grad) for p in parameters]))
+    for p in parameters:
+        p.grad = p.grad * (max_norm / size if size > max_norm else 1.0)
+    return size
+cosine_schedule 4
+    if step < warmup:
+        return lr / (warmup + 1) * (step + 1)
+    share = min(1.0, (step - warmup) / (steps - warmup))
+    return lr + (min_lr - lr) * math.sin(math.pi / 2 * share) ** 2
+chosen 4
+    q = np.exp(z / temperature - np.max(z / temperature))
+    q = q / sum(q)
+    names, total = [], 0.0
+    for token in sorted(range(len(z)), key=lambda token: -q[token]):
+        if total < top_p:
+            names.append(token)
+            total += q[token]
+    left = u * total
+    for token in names:
+        left -= q[token]
+        if left < 0:
+            return token
+    return names[-1]
 linear 8
     grad_x = np.einsum("...o,io->...i", dy, weight)
     grad_w = np.zeros_like(weight)
@@ -86,8 +167,6 @@ feed_forward 12
 swiglu 8
     (into_g,) = (silu_backward(u * dp),)
     return into_g, np.multiply(a, dp)
-gated_feed_forward 8
-    return silu_backward(dp * u), dp * a
 gated_feed_forward 12
     both = swiglu_backward(down_backward(dy))
     return sum(f(d) for f, d in zip((gate_backward, up_backward), both))

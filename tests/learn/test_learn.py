@@ -14,10 +14,18 @@ from typical_mistakes import MISTAKES
 from gradcheck.audit.mutations import mutate
 from minitransformer.book.derivations import statements
 from minitransformer.commands import exercises as verbs, learn as command
-from minitransformer.learn.cutting import File, bare, cut, docstring_of, functions_within, statements_of
-from minitransformer.learn.exercises import EXERCISES, LEVELS, SETS, named_exercise
+from minitransformer.learn.cutting import (
+    File,
+    bare,
+    cut,
+    docstring_of,
+    functions_within,
+    only_the_question,
+    statements_of,
+)
+from minitransformer.learn.exercises import EXERCISES, LEVELS, NOTHING, SETS, SLOPES, named_exercise
 from minitransformer.learn.explaining import NO_WORDS
-from minitransformer.learn.updates import OTHERWISE
+from minitransformer.learn.values import OTHERWISE
 from minitransformer.learn.workspace import begun_in, exercises_in, start
 
 
@@ -33,13 +41,14 @@ BOTH = [pytest.param(e, level, id=f"{e.name}-{level}") for e in EXERCISES for le
 def solution(exercise, level):
     """Return the text of a file in which nothing is left out, whose header says that it is of that level."""
     header = cut(exercise, level).partition('"""\n')[0] + '"""\n'
-    return header + "\n".join(File(exercise.source.read_text("utf-8")).taken(exercise, None)) + "\n"
+    source = only_the_question(exercise.source.read_text("utf-8"), exercise)
+    return header + "\n".join(File(source).taken(exercise, None)) + "\n"
 
 
 def backwards(exercise):
     """Yield the functions of a solution that are numbered backward passes; of AdamW the update."""
     for function in functions_within(ast.parse(solution(exercise, 1))):
-        if function.name == ("adamw" if exercise.is_update else "backward"):
+        if function.name == (exercise.target if exercise.is_value else "backward"):
             yield function
 
 
@@ -82,7 +91,7 @@ def near_misses(exercise):
     file = File(source)
     nodes = [file.nodes[name] for name in file.needed(exercise.target)]
     header = cut(exercise, 1).partition('"""\n')[0] + '"""\n'
-    mutants = mutate(exercise.source, ("adamw" if exercise.is_update else "backward",))
+    mutants = mutate(exercise.source, (exercise.target if exercise.is_value else "backward",))
     inside = [m for m in mutants if any(node.lineno <= m.line <= node.end_lineno for node in nodes)]
     for mutant in sorted(
         inside, key=lambda m: hashlib.sha256(m.replacement.encode() + bytes([m.start % 256])).digest()
@@ -132,7 +141,7 @@ def test_a_file_as_it_is_cut_holds_no_line_of_a_solution(exercise, level):
     handed_out = {
         ast.unparse(node)
         for function in functions_within(ast.parse(text))
-        if function.name == "backward" or exercise.is_update
+        if function.name == "backward" or exercise.is_value
         for node in ast.walk(function)
         if isinstance(node, ast.expr)
     }
@@ -149,12 +158,17 @@ def test_an_exercise_withholds_equations_and_types_and_cites_no_equation_that_it
         text = cut(exercise, level)
         known = set(re.findall(r" {2}\((\d+)\) *$", text, re.MULTILINE))
         assert set(re.findall(r"\b(?:by|in|from|From) \((\d+)\)", text)) <= known
-        if level >= 2:
+        if level >= SLOPES:
             flat = re.sub(r"\s+", " ", text)
-            assert not any(equation in flat for equation in equations if "=" in equation)
+            shown = [e for e in equations if "=" in e and e in flat]
+            assert not shown if level >= NOTHING else not any(re.match(r"d[^\W\d]", e) for e in shown)
         nodes = list(ast.walk(ast.parse(text)))
         assert not any(getattr(node, "annotation", None) or getattr(node, "returns", None) for node in nodes)
-        of_forward = [n for n in nodes if getattr(n, "name", "") in ("forward", exercise.target)]
+        of_forward = [
+            n
+            for n in nodes
+            if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and n.name in ("forward", exercise.target)
+        ]
         assert all(docstring_of(function) for function in of_forward)
 
 
@@ -166,11 +180,11 @@ def test_an_untouched_folder_solves_nothing(tmp_path):
 
 def test_start_never_overwrites_what_is_there(tmp_path):
     start(tmp_path, EXERCISES[:2], 0)
-    mine = tmp_path / "linear.py"
+    mine = tmp_path / "fork.py"
     mine.write_text("mine\n", "utf-8")
     added, kept = start(tmp_path, EXERCISES[:3], 1)
-    assert added == ["unembedding.py"]
-    assert "linear.py" in kept
+    assert added == ["sum_and_share.py"]
+    assert "fork.py" in kept
     assert mine.read_text("utf-8") == "mine\n"
 
 

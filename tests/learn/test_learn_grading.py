@@ -1,5 +1,6 @@
 """Grading: files that are accepted, files that are refused, and that only the file is graded."""
 
+import ast
 import json
 import re
 import signal
@@ -22,7 +23,7 @@ from minitransformer.learn.exercises import EXERCISES, named_exercise
 from minitransformer.learn.hints import STATE, lines_of, next_hint
 from minitransformer.learn.pictures import draw_class
 from minitransformer.learn.running import train
-from minitransformer.learn.updates import OTHERWISE
+from minitransformer.learn.values import OTHERWISE
 from minitransformer.learn.verdict import Verdict
 from minitransformer.learn.watching import saved_files
 from minitransformer.learn.workspace import start
@@ -98,14 +99,14 @@ def helped(code):
 
 RIGHT_FILES = {
     "what stands beside it": ("softmax", TEXT + BESIDE),
-    "what stands beside it, at level 3": ("softmax", edited("softmax", 3) + BESIDE),
+    "what stands beside it, at level 4": ("softmax", edited("softmax", 4) + BESIDE),
     "a byte order mark": ("softmax", "\ufeff" + TEXT),
     "a process left behind": ("softmax", filled(FORK + RIGHT)),
     "forged verdicts": ("softmax", filled(WRITES + RIGHT)),
     "changed settings": ("softmax", filled(LEFT + RIGHT)),
     "another layout": ("softmax", soft(0, EXP, "np.exp(\n        x - finite_max(x, axis)\n    )")),
-    "lists": ("layer_norm", edited("layer_norm", 3, LISTS, ("return y, backward", "return [y, backward]"))),
-    "no complex numbers": ("relu", edited("relu", 3, ("np.where(off, 0, x)", "np.maximum(x, 0)"))),
+    "lists": ("layer_norm", edited("layer_norm", 4, LISTS, ("return y, backward", "return [y, backward]"))),
+    "no complex numbers": ("relu", edited("relu", 4, ("np.where(off, 0, x)", "np.maximum(x, 0)"))),
     "another method": ("feed_forward", edited("feed_forward", 1) + "\n    def mine(self):\n        return 1\n"),
 }
 LATER = (
@@ -139,20 +140,20 @@ WRONG_FILES = {
         },
         "softmax.py replaces numpy.abs, which the grader needs": filled(f"np.abs = None\n{RIGHT}"),
         "numpy.random.default_rng, which the grader needs": filled(f"np.random.default_rng = None\n{RIGHT}"),
-        # The forward pass at level 3.
-        r"^forward: 60 of 60 entries of y are wrong \(softmax\)$": soft(3, *FORWARD),
-        r"softmax must return the pair \(y, backward\)": soft(3, "return y, backward", "return y, None"),
+        # The forward pass at level 4.
+        r"^forward: 60 of 60 entries of y are wrong \(softmax\)$": soft(4, *FORWARD),
+        r"softmax must return the pair \(y, backward\)": soft(4, "return y, backward", "return y, None"),
         r"forward: y has shape \(5, 6\), expected \(2, 5, 6\) \(softmax\)": soft(
-            3, "return y, backward", "return y[0], backward"
+            4, "return y, backward", "return y[0], backward"
         ),
-        "inputs 1,000 times as large, 14 of 60 entries of y are nan": soft(3, EXP, "np.exp(x)"),
-        "inputs of which some entries are −∞, 6 of 60 entries of y are": soft(3, EXP, MAXIMUM),
+        "inputs 1,000 times as large, 14 of 60 entries of y are nan": soft(4, EXP, "np.exp(x)"),
+        "inputs of which some entries are −∞, 6 of 60 entries of y are": soft(4, EXP, MAXIMUM),
         "forward is not stable: for inputs 1,000 times as large, 1 of 1": (
             "cross_entropy",
-            edited("cross_entropy", 3, ("log_softmax(logits)", "naive(logits)")) + NAIVE,
+            edited("cross_entropy", 4, ("log_softmax(logits)", "naive(logits)")) + NAIVE,
         ),
         r"line \d+: AssertionError, for inputs 1,000 times as large \(softmax\)$": soft(
-            3, "    e = np.exp", "    assert abs(x).max() < 700\n    e = np.exp"
+            4, "    e = np.exp", "    assert abs(x).max() < 700\n    e = np.exp"
         ),
     },
     "refused": {
@@ -165,7 +166,7 @@ WRONG_FILES = {
             "feed_forward",
             edited("feed_forward", 1, ("self.up(x)", "self.up(2 * x)")),
         ),
-        "line 61 calls forward again": (
+        "line 38 calls forward again": (
             "feed_forward",
             edited("feed_forward", 1, ("dx = up_backward(dh)", "dx = self.forward(dy)[0]")),
         ),
@@ -189,7 +190,7 @@ WRONG_FILES = {
         ),
         "^dx: the path through the mean is missing$": (
             "layer_norm",
-            edited("layer_norm", 3, LISTS, ("dx_hat - shift - x_hat", "dx_hat - x_hat")),
+            edited("layer_norm", 4, LISTS, ("dx_hat - shift - x_hat", "dx_hat - x_hat")),
         ),
         r"^right for shape \(2, 5, 6\), wrong for \(1, 2, 5, 6\): allow any number of leading axes$": (
             "layer_norm",
@@ -197,7 +198,7 @@ WRONG_FILES = {
         ),
     },
     "begun": {
-        "^line 62 reads dh, which is still blank$": (
+        "^line 39 reads dh, which is still blank$": (
             "feed_forward",
             edited("feed_forward", 0, ("dx = ...", "dx = up_backward(dh)"), make=cut),
         ),
@@ -388,9 +389,89 @@ def test_hints_go_up_a_ladder_and_never_show_a_line_of_code(tmp_path):
         while not seen or seen[-1] != (hint := next_hint(tmp_path, exercise, untouched)):
             seen.append(hint if seen else next_hint(tmp_path, exercise, untouched))
         assert len(seen) == len(set(seen)) >= 2, seen
-        assert "the equation is" in seen[-1]
-        assert all(lines_of(exercise)[0].number in hint for hint in seen)
+        assert seen[-1].endswith("(the last hint)")
+        assert all(line.number in hint for line in lines_of(exercise)[:1] for hint in seen)
         assert "np." not in "".join(seen) and "@" not in "".join(seen)
+
+
+# {wrong body of backward: the question that is the first hint}
+QUESTIONS = {
+    "linear": {
+        "return dy @ weight, rows(x).T @ rows(dy), rows(dy).sum(axis=0)": "dy @ weight multiplies (2, 5, 7) by (6, 7): "
+        "which of the two has to be transposed so that the inner sizes agree?",
+        "dweight = x.T @ dy\nreturn dy @ weight.T, dweight, dy": "dweight: x.T has shape (6, 5, 2), because .T "
+        "reverses all of its axes: which two have to be exchanged, or which flattened to rows?",
+        "return dy @ weight.T, rows(x).T @ rows(dy), dy": "dbias has shape (2, 5, 7), but bias has (7,): which entries "
+        "of y does one entry of bias reach? Their contributions add",
+        "return dy @ weight.T, rows(x).T @ rows(dy)": "backward returned 2 gradients: which of x, weight, bias lacks "
+        "its gradient, or has two?",
+        "dx = dweight @ dy\ndweight = 0\nreturn dx, dweight, 0": "dweight is read before the line that computes it: "
+        "which order do the lines need?",
+    },
+    "softmax": {
+        "dx = y * (dy - (y * dy).sum(axis=axis))\nreturn dx": "dx: dy has shape (2, 5, 6) and (y * dy).sum(axis=axis) "
+        "has shape (2, 5): which sum or mean has to keep its axis, with length 1?",
+        "return y * g": "g has no value here: which line of forward computes the value that you mean?",
+    },
+    "shares": {
+        "return [y1] @ np.ones((3, 2))": "[y1] @ np.ones((3, 2)) multiplies (1,) by (3, 2): over which axis "
+        "should the sum run, and where does it stand in each of the two?"
+    },
+}
+
+
+@pytest.mark.parametrize("name, body, question", [(n, *pair) for n, of in QUESTIONS.items() for pair in of.items()])
+def test_an_exception_becomes_a_question_and_the_hints_go_on_after_it(name, body, question, graded, tmp_path):
+    verdict = graded(name, filled(body, name))
+    hints = [next_hint(tmp_path, named_exercise(name), verdict) for _ in range(4)]
+    assert hints[0].partition(": ")[2] == question
+    assert len(set(hints)) == 4 and hints[-1].endswith("(the last hint)")
+
+
+def test_at_the_levels_without_equations_the_last_hint_has_the_slopes_and_no_hint_the_equation(graded, tmp_path):
+    verdict = graded("softmax", filled("return y * dy", level=3))
+    hints = [next_hint(tmp_path, SOFTMAX, verdict) for _ in range(3)]
+    assert "∂y_i/∂x_j = " in hints[-1] and "Σ y · dy" not in "".join(hints)
+
+
+CHECKER = """
+y, backward = function(*inputs)
+dy, h = {dy}, 1e-6
+worst = 0.0
+for k, (x, dx) in enumerate(zip(inputs, backward(dy))):
+    for i in np.ndindex(x.shape):
+        step = np.zeros_like(x)
+        step[i] = h
+        up, down = (function(*inputs[:k], x + s, *inputs[k + 1:])[0] for s in (step, -step))
+        worst = max(worst, abs(dx[i] - ((up - down) * dy).sum() / (2 * h)))
+return {result}
+"""
+
+
+@pytest.mark.parametrize(
+    "body, sentence",
+    [
+        (CHECKER.format(dy="np.random.default_rng(1).normal(size=y.shape)", result="worst"), ""),
+        (
+            CHECKER.format(dy="np.ones(np.shape(y))", result="worst"),
+            "accepts 3 of 10 planted mistakes: batch-n",
+        ),
+        (CHECKER.format(dy="np.random.default_rng(1).normal(size=y.shape)", result="1e9 * worst"), "a false alarm: "),
+        ("\nreturn 0", "it accepts 10 of 10 planted mistakes"),
+    ],
+)
+def test_a_checker_of_gradients_is_graded_against_planted_mistakes_and_false_alarms(body, sentence, graded):
+    text = cut(named_exercise("checker"), 1).replace("\n    ...\n", textwrap.indent(body, "    ") + "\n")
+    verdict = graded("checker", text)
+    assert verdict.is_solved != bool(sentence) and sentence in verdict.sentence
+
+
+def test_the_file_of_a_class_has_only_the_methods_with_a_backward_pass_to_write():
+    for exercise in EXERCISES:
+        tree = ast.parse(cut(exercise, 1))
+        for node in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+            assert [method.name for method in node.body[1:]] == ["forward"]
+    assert len(cut(named_exercise("block"), 1).splitlines()) < 50
 
 
 def test_a_damaged_memory_of_hints_begins_anew(tmp_path):

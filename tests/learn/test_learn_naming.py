@@ -13,7 +13,7 @@ from minitransformer.learn.naming import DoesNotFitError, Search, Source, Textbo
 from minitransformer.learn.vocabulary import GLOSSARY, OWN, glossary_of
 
 # Each of the learners' own mistakes can be made in one of these cases.
-RUNS = [(exercise.name, k) for exercise in EXERCISES if not exercise.is_update for k in range(len(exercise.cases()))]
+RUNS = [(exercise.name, k) for exercise in EXERCISES if not exercise.is_value for k in range(len(exercise.cases()))]
 
 
 def source_of(name):

@@ -1,0 +1,228 @@
+"""Functions that are written for the exercises: the textbook's layers without dropout, caches and hooks.
+
+They keep the conventions of the textbook. `CASES` has their test cases, and those of first_steps.py and optim.py.
+"""
+
+import numpy as np
+
+from gradcheck import Call, Case
+from gradcheck.museum import find
+from minitransformer import first_steps
+from minitransformer.cases import case, ids
+from minitransformer.first_steps import fork, sum_and_share
+from minitransformer.layers.attention import attention, causal_mask
+from minitransformer.layers.embedding import embedding, unembedding
+from minitransformer.layers.linear import rows
+from minitransformer.layers.multi_head_attention import merge, split
+from minitransformer.layers.softmax import softmax
+from minitransformer.module import Parameter
+from minitransformer.optim import adamw, clip_grad_norm, cosine_schedule
+
+
+def residual(x, *steps):
+    """Add to x (..., C) the result of the steps, functions that are applied to x one after the other.
+
+        f = steps(x)                                    (1)
+        y = x + f                                       (2)
+
+    A step is a function that returns its value and its backward pass.
+    """
+    f, backwards = x, []
+    for step in steps:
+        f, step_backward = step(f)  # (1)
+        backwards.append(step_backward)
+    y = x + f  # (2)
+
+    def backward(dy):
+        """x reaches y directly and through the steps, whose backward passes run from the last to the first:
+
+            df = stepsᵀ(dy)                                 (3)
+            dx = dy + df                                    (4)
+
+        The direct path carries dy on unchanged, however many residuals follow each other.
+        """
+        df = dy
+        for step_backward in reversed(backwards):
+            df = step_backward(df)  # (3) ← steps(x) (1)
+        dx = dy + df  # (4) ← x + f (2)
+        return dx
+
+    return y, backward
+
+
+def bare_block(x, norm1, attention, norm2, feed_forward):
+    """Apply two residual steps to x (..., C): a transformer block without dropout, caches and hooks.
+
+        r = x + attention(norm1(x))                     (5)
+        y = r + feed_forward(norm2(r))                  (6)
+
+    `residual(x, norm, layer)` returns x + layer(norm(x)) and its backward, which is the exercise `residual`.
+    """
+    r, residual1_backward = residual(x, norm1, attention)  # (5)
+    y, residual2_backward = residual(r, norm2, feed_forward)  # (6)
+
+    def backward(dy):
+        """Apply the chain rule from the last step to the first, where fᵀ(dy) stands for the backward of a residual:
+
+            dr = residual2ᵀ(dy)                             (7)
+            dx = residual1ᵀ(dr)                             (8)
+
+        Each residual adds its two paths itself.
+        """
+        dr = residual2_backward(dy)  # (7) ← r + feed_forward(norm2(r)) (6)
+        dx = residual1_backward(dr)  # (8) ← x + attention(norm1(x)) (5)
+        return dx
+
+    return y, backward
+
+
+def heads(x, w_q, w_k, w_v, w_o, *, d_head):
+    """Let each position of x (..., T, C) attend to the earlier ones, in H = C / d_head heads side by side.
+
+        q, k, v = split(x W_q), split(x W_k), split(x W_v)        (9)
+        a = attention(q, k, v)                          (10)
+        y = merge(a) W_o                                (11)
+
+    `split` makes heads (..., H, T, d_head), and `merge` is its inverse and its backward.
+    """
+    q, k, v = (split(x @ w, d_head) for w in (w_q, w_k, w_v))  # (9)
+    a, attention_backward = attention(q, k, v, mask=causal_mask(x.shape[-2], x.shape[-2]))  # (10)
+    y = merge(a) @ w_o  # (11)
+
+    def backward(dy):
+        """Apply the chain rule from the last step to the first, with attentionᵀ(da) for attention's backward:
+
+            da = split(dy W_oᵀ)    dW_o = merge(a)ᵀ dy      (12)
+            dq, dk, dv = attentionᵀ(da)                     (13)
+            dW_q = xᵀ merge(dq)    dW_k = xᵀ merge(dk)    dW_v = xᵀ merge(dv)                 (14)
+            dx = merge(dq) W_qᵀ + merge(dk) W_kᵀ + merge(dv) W_vᵀ                             (15)
+
+        x reaches y along three paths, which add. The gradients of the matrices are sums over all positions.
+        """
+        da, dw_o = split(dy @ w_o.T, d_head), rows(merge(a)).T @ rows(dy)  # (12) ← merge(a) W_o (11)
+        dq, dk, dv = map(merge, attention_backward(da))  # (13) ← attention(q, k, v) (10)
+        dw_q, dw_k, dw_v = (rows(x).T @ rows(d) for d in (dq, dk, dv))  # (14) ← x W_q, x W_k, x W_v (9)
+        dx = dq @ w_q.T + dk @ w_k.T + dv @ w_v.T  # (15) ← x W_q, x W_k, x W_v (9)
+        return dx, dw_q, dw_k, dw_v, dw_o
+
+    return y, backward
+
+
+def tied(weight, *, ids):
+    """Look up ids (..., T) in a table (V, C), bend the rows, and compare them with every row of the same table.
+
+        x = W[ids]                                      (16)
+        h = tanh(x)                                     (17)
+        z = h Wᵀ                                        (18)
+
+    The ids are integers and have no gradient.
+    """
+    x, embedding_backward = embedding(ids, weight)  # (16)
+    h = np.tanh(x)  # (17)
+    z, unembedding_backward = unembedding(h, weight)  # (18)
+
+    def backward(dz):
+        """The table reaches z along two paths, as the output matrix and as the embedding, and both gradients add:
+
+            dh, dW_out = unembeddingᵀ(dz)                   (19)
+            dx = (1 − h²) · dh                              (20)
+            dW = dW_out + embeddingᵀ(dx)                    (21)
+
+        Neither term of (21) alone is the gradient.
+        """
+        dh, dweight_out = unembedding_backward(dz)  # (19) ← h Wᵀ (18)
+        dx = (1 - h**2) * dh  # (20) ← tanh(x) (17)
+        dweight = dweight_out + embedding_backward(dx)  # (21) ← W[ids] (16)
+        return dweight
+
+    return z, backward
+
+
+def chosen(z, *, temperature, top_p, u):
+    """Choose one of V tokens by their logits z (V,). `u` is a number drawn uniformly from 0 to 1, without 1.
+
+        p = softmax(z / temperature)                    (22)
+
+    Order the tokens by p, the most probable first, and keep the fewest whose probabilities sum to at least `top_p`. The
+    result is the first of them at which the sum of p up to it exceeds u times the sum of all that are kept.
+    """
+    e = np.exp((z - z.max()) / temperature)
+    p = e / e.sum()  # (22)
+    order = np.argsort(-p)
+    before = np.cumsum(p[order]) - p[order]
+    kept = order[before < top_p]
+    P = np.cumsum(p[kept])
+    return kept[(u * P[-1] >= P).sum()]
+
+
+# Three of these are invisible for dy = 1, and one to a tolerance of a tenth.
+PLANTED = """softmax-diagonal log-softmax batch-norm-ones batch-norm-std layer-norm-rank attention-transposed
+pre-norm-residual input-twice gelu-mixed dy-ignored"""
+
+
+def planted(name, wrong) -> Case:
+    """Return a Case of first_steps.check: an exhibit of gradcheck's museum, with or without its mistake."""
+    exhibit = find(name)
+    function = exhibit.version(wrong)
+
+    def with_a_tuple(*inputs):
+        y, backward = function(*inputs)
+
+        if len(inputs) > 1:
+            return y, backward
+
+        def one_backward(dy):
+            return (backward(dy),)
+
+        return y, one_backward
+
+    words = "with its mistake" if wrong else "right"
+    return Case(f"check, {name}, {words}", lambda rng: Call(first_steps.check, with_a_tuple, *exhibit.draw(rng)[0]))
+
+
+def number(rng):
+    return np.array(rng.normal())
+
+
+def schedule(step) -> Case:
+    options = {"lr": 0.3, "min_lr": 0.1, "warmup": 4, "steps": 20}
+    return Case(f"cosine_schedule, step {step}", lambda rng: Call(cosine_schedule, step, **options))
+
+
+def choice(**options) -> Case:
+    named = ", ".join(f"{name} {value}" for name, value in options.items())
+    settings = {"temperature": 0.7, "top_p": 1.0, "u": 0.6} | options
+    return Case(f"chosen, {named}", lambda rng: Call(chosen, 2 * rng.normal(size=9), **settings))
+
+
+def clipping_call(rng, max_norm):
+    parameters = [Parameter(rng.normal(size=shape)) for shape in ((3, 4), (5,))]
+    for parameter in parameters:
+        parameter.accumulate(rng.normal(size=parameter.data.shape))
+    return Call(clip_grad_norm, parameters, max_norm)
+
+
+def adamw_call(rng):
+    theta, g, m, v = rng.normal(size=(4, 2, 5))
+    return Call(adamw, theta, g, m, v**2, lr=0.3, betas=(0.8, 0.95), eps=0.1, weight_decay=0.2, t=3)
+
+
+CASES = [
+    case("expression", first_steps.expression, number, number, number),
+    case("neuron", first_steps.neuron, (3,), (3,), number),
+    case("shares", first_steps.shares, number, number),
+    case("attend", first_steps.attend, (4,), (5, 4), (5, 4)),
+    case("fork", first_steps.fork, number),
+    case("sum_and_share", first_steps.sum_and_share, (2, 3, 5)),
+    case("residual", residual, (2, 3, 5), lambda rng: sum_and_share, lambda rng: fork),
+    case("residual, one step", residual, (2, 3, 5), lambda rng: sum_and_share),
+    case("bare_block", bare_block, (2, 3, 5), *[lambda rng, f=f: f for f in (sum_and_share, fork, fork, softmax)]),
+    case("heads", heads, (2, 5, 6), (6, 6), (6, 6), (6, 6), (6, 6), d_head=2),
+    case("tied", tied, (11, 6), drawn=lambda rng: {"ids": ids(rng, 2, 5)}),
+    Case("adamw", adamw_call),
+    *[Case(f"clip_grad_norm, to {norm}", lambda rng, norm=norm: clipping_call(rng, norm)) for norm in (0.7, 70.0)],
+    *map(schedule, (0, 3, 4, 11, 19, 25)),
+    *[choice(u=u, top_p=top_p) for u in (0.0, 0.5, 0.999) for top_p in (0.05, 0.7, 1.0)],
+    *[choice(temperature=temperature) for temperature in (0.001, 5.0)],
+    *[planted(name, wrong) for wrong in (False, True) for name in PLANTED.split()],
+]

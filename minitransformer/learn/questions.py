@@ -1,0 +1,68 @@
+"""Questions that lead from an error message to its cause. They never contain an answer."""
+
+import ast
+import re
+
+import numpy as np
+
+RETURNED = re.compile(r"d(\w+) has shape \(.*?\), but \1 has \(.*?\)")
+COUNT = re.compile(r"backward returned (.*?), expected (.*?): one for (.*)")
+FLAT = "reverses all of its axes: which two have to be exchanged, or which flattened to rows?"
+
+
+def question_on(error, source: str, frame, line: int) -> str:
+    """Return a question on an exception that was raised in a line of a learner's file, or ""."""
+    if isinstance(error, UnboundLocalError):
+        name = re.search(r"'(.*?)'", str(error))[1]
+        return f"{name} is read before the line that computes it: which order do the lines need?"
+    if isinstance(error, NameError):
+        return f"{error.name} has no value here: which line of forward computes the value that you mean?"
+    if not isinstance(error, ValueError):
+        return ""
+    from gradcheck.lines.shapes import operands_at_fault
+
+    simple = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
+    nodes = [n for n in ast.walk(ast.parse(source)) if isinstance(n, simple) and n.value]
+    at = [node for node in nodes if node.lineno <= line <= node.end_lineno]
+    operands = operands_at_fault(at[-1], frame) if at else []
+    if len(operands) != 2:
+        return ""
+    place = f"{ast.unparse(at[-1].targets[0])}: " if isinstance(at[-1], ast.Assign) else ""
+    return place + question_on_shapes(error, operands, frame)
+
+
+def question_on_shapes(error, operands, frame) -> str:
+    from gradcheck.lines.shapes import value_of
+
+    shapes = [np.shape(value_of(operand, frame)) for operand in operands]
+    one, other = map(ast.unparse, operands)
+    for code, shape in zip((one, other), shapes, strict=True):
+        if code.endswith(".T") and len(shape) > 2:
+            return f"{code} has shape {shape}, because .T {FLAT}"
+    if "matmul" in str(error) or "aligned" in str(error):
+        return f"{one} @ {other} multiplies {shapes[0]} by {shapes[1]}: {on_product(*shapes)}"
+    return f"{one} has shape {shapes[0]} and {other} has shape {shapes[1]}: {on_entries(*shapes)}"
+
+
+def on_product(one, other) -> str:
+    if len(one) > 1 and len(other) > 1 and (one[-1] == other[-1] or one[-2] == other[-2]):
+        return "which of the two has to be transposed so that the inner sizes agree?"
+    return "over which axis should the sum run, and where does it stand in each of the two?"
+
+
+def on_entries(one, other) -> str:
+    longer, shorter = sorted((one, other), key=len, reverse=True)
+    if any(longer[:k] + longer[k + 1 :] == shorter for k in range(len(longer))):
+        return "which sum or mean has to keep its axis, with length 1?"
+    if one == other[::-1]:
+        return "which of the two has to be transposed?"
+    return "which of the two has a shape that you did not expect?"
+
+
+def question_on_problem(problem: str) -> str:
+    """Return a question on a gradient that has the wrong shape, or on their number, or ""."""
+    if match := RETURNED.search(problem):
+        return f"{match[0]}: which entries of y does one entry of {match[1]} reach? Their contributions add"
+    if match := COUNT.search(problem):
+        return f"backward returned {match[1]}: which of {match[3]} lacks its gradient, or has two?"
+    return ""

@@ -1,0 +1,116 @@
+"""Grade a function that has no backward pass: call it and the textbook's with the same arguments."""
+
+import ast
+import inspect
+
+import numpy as np
+
+from gradcheck import GradientError, check_update
+from minitransformer.book.observation import watched
+from minitransformer.learn.cutting import names_in, statements_of
+from minitransformer.learn.exercises import NOTHING
+from minitransformer.learn.explaining import blank_rows, equation_numbers
+from minitransformer.learn.verdict import BEGUN, FOLLOWS, SOLVED, WRONG, Row, Verdict
+
+OTHERWISE = "its value differs from the equation's"
+# {name in gradcheck's formula: name in the exercise}
+NAMES = {"theta": "decayed", "step": "theta_new", "root": "theta_new", "the result": "theta_new"}
+MAY_MISS = 10  # a gradient checker may accept one of this number of planted mistakes
+SMALL = 1e-5  # a gradient checker finds no mistake if the error that it returns is smaller
+
+
+def graded_value(exercise, function, level, left, package) -> Verdict:
+    name = exercise.name
+    if left:
+        return Verdict(name, BEGUN, level, rows=blank_rows(exercise, left))
+    case, sentence = first_difference(exercise, function, package)
+    known = hints(function) if name == "adamw" else {}
+    if case is None and not known:
+        return Verdict(name, SOLVED, level)
+    rows = rows_of_names(exercise, function, case or exercise.cases()[0]) if level < NOTHING else []
+    for k, row in enumerate(rows):
+        if row.verdict == "WRONG":
+            words = known.get(row.name) or known.get("") or row.sentence
+            rows[k] = Row(row.equation, row.name, row.verdict, words)
+            return Verdict(name, WRONG, level, rows=tuple(rows))
+    return Verdict(name, WRONG, level, "; ".join(known.values()) or sentence)
+
+
+def first_difference(exercise, function, package):
+    """Return (Case, sentence) of the first case in which the result is not the textbook's, or (None, "")."""
+    accepted, n_planted = [], 0
+    for case in exercise.cases():
+        expected = evaluated(exercise.reference, case)
+        with package:
+            found = evaluated(function, case)
+        if exercise.target == "check":
+            expected, found = (bool(error < SMALL) for error in (expected, found))
+        n_planted += expected is False
+        if same(found, expected):
+            continue
+        label = case.name.partition(", ")[2] or "the result"
+        if expected is False:
+            accepted.append(label.partition(",")[0])
+        elif expected is True:
+            return case, f"a false alarm: {label}"
+        elif isinstance(expected, (list, tuple)) or np.ndim(expected):
+            return case, f"{label}: its entries differ from those of the equations"
+        else:
+            return case, f"{label}: it returns {found}, and the equations give {expected}"
+    if MAY_MISS * len(accepted) > n_planted:
+        return case, f"it accepts {len(accepted)} of {n_planted} planted mistakes: {', '.join(accepted)}"
+    return None, ""
+
+
+def evaluated(function, case):
+    call = case.draw(np.random.default_rng(0))
+    result = function(*call.inputs, **call.options)
+    parameters = [p for value in call.inputs if isinstance(value, list) for p in value]
+    return (result, *[p.grad for p in parameters]) if parameters else result
+
+
+def same(found, expected) -> bool:
+    if isinstance(expected, (list, tuple)):
+        is_list = isinstance(found, (list, tuple)) and len(found) == len(expected)
+        return is_list and all(map(same, found, expected))
+    return np.shape(found) == np.shape(expected) and np.allclose(found, expected, rtol=1e-9)
+
+
+def hints(function) -> dict:
+    """Return {name: sentence} of the mistakes in a step of AdamW. It is empty if five steps are right."""
+    try:
+        check_update(function, "adamw")
+    except GradientError as error:
+        return {NAMES.get(name, name): words for name, words in error.report.hints} or {"": error.report.failures()[0]}
+    return {}
+
+
+def rows_of_names(exercise, function, case) -> list[Row]:
+    """Return a Row for each name that an equation assigns.
+
+    A name is WRONG if its value differs from the reference. If its equation reads another name with a different value,
+    it FOLLOWS from that name instead. The list is empty if the function lacks one of the names or if no value differs.
+    """
+    expected, found = (names_at_return(f, case) for f in (exercise.reference, function))
+    statements = statements_of(ast.parse(inspect.getsource(exercise.reference)).body[0])
+    reads = {ast.unparse(s.targets[0]): names_in(s.value) for s in statements if isinstance(s, ast.Assign)}
+    rows, differing = [], []
+    for name, number in equation_numbers(exercise).items():
+        if name not in found or name not in expected:
+            return []
+        if same(found[name], expected[name]):
+            rows.append(Row(number, name, "right"))
+            continue
+        origins = [other for other in differing if other in reads[name]]
+        said = (FOLLOWS, f"from {' and '.join(origins)}") if origins else ("WRONG", OTHERWISE)
+        rows.append(Row(number, name, *said))
+        differing.append(name)
+    return rows if differing else []
+
+
+def names_at_return(function, case) -> dict:
+    if not inspect.isfunction(function):
+        return {}
+    with watched(function.__code__.co_filename) as seen:
+        evaluated(function, case)
+    return seen[function.__qualname__][-1].names
