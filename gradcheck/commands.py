@@ -63,7 +63,7 @@ Other commands, each of which has a --help:
   python -m gradcheck curve              plot the error of a finite difference against its step
   python -m gradcheck audit MODULE       find mistakes that the checks would miss
   python -m gradcheck museum             show wrong gradients that real projects shipped
-  python -m gradcheck compare            run other checkers on the museum
+  python -m gradcheck compare            run several checkers on the museum's corpus
 
 Exit status: 0 if all gradients are right, 1 if some are wrong or could not be checked, 2 if there was nothing to check
 or the output could not be written. With neither a module nor a configuration, this help is printed.

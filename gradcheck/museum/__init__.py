@@ -21,28 +21,60 @@ The authors were not careless, and their tests passed. The rules of gradcheck fo
 and dy are random and of order 1, axes have different lengths, and masks and dropout are active. The gradients of all
 inputs and parameters are compared entry by entry, in float64, with a tolerance between rounding errors and mistakes.
 
-The rooms are softmax.py, normalization.py, attention.py, accumulation.py and elementwise.py; exhibit.py states how to
-add an exhibit. The listing, the run and the tests are derived from it.
+The exhibits are part of a corpus of wrong and right gradients (README.md), on which compare.py runs several checkers.
+The rooms are listed in ROOMS; exhibit.py states how to add a case or an exhibit, from which the listing, the run and
+the tests are derived.
 """
 
 import difflib
+import functools
 import inspect
 import shutil
 import textwrap
 
 from gradcheck.command_line import Parser, one_line, say, show
-from gradcheck.museum import accumulation, attention, elementwise, normalization, softmax
-from gradcheck.museum.exhibit import Exhibit, listing, numeric_gradient, url
+from gradcheck.museum import (
+    accumulation,
+    activations,
+    arithmetic,
+    attention,
+    elementwise,
+    limits,
+    losses,
+    models,
+    networks,
+    normalization,
+    softmax,
+)
+from gradcheck.museum.exhibit import Exhibit, Right, listing, numeric_gradient, url
 
-__all__ = ["EXHIBITS", "ROOMS", "catalogue", "find", "listing", "main", "numeric_gradient", "outcome", "page", "url"]
+__all__ = [
+    "CASES", "EXHIBITS", "RIGHTS", "ROOMS", "catalogue", "corpus", "find", "listing", "main", "numeric_gradient",
+    "outcome", "page", "url",
+]  # fmt: skip
 
-ROOMS = {
-    room: [thing for thing in vars(room).values() if isinstance(thing, Exhibit)]
-    for room in (softmax, normalization, attention, accumulation, elementwise)
-}
+_OF_EXHIBITS = softmax, normalization, attention, accumulation, elementwise
+_OF_CASES = *_OF_EXHIBITS, activations, arithmetic, losses, models, networks, limits
+
+
+def _within(room, kind):
+    return [thing for thing in vars(room).values() if isinstance(thing, kind)]
+
+
+ROOMS = {room: _within(room, Exhibit) for room in _OF_EXHIBITS}
 EXHIBITS = tuple(exhibit for exhibits in ROOMS.values() for exhibit in exhibits)
+RIGHTS = tuple(getattr(thing, "right", thing) for room in _OF_CASES for thing in _within(room, (Exhibit, Right)))
+CASES = (*EXHIBITS, *(case for right in RIGHTS for case in right.cases))
 
 OK, USAGE = 0, 2
+
+
+@functools.cache
+def corpus():
+    """Return the wrong versions of the corpus: CASES, and mistakes of the table in the right functions."""
+    from gradcheck.museum.variants import variants
+
+    return CASES + tuple(variants([right for right in RIGHTS if right.function.__module__ != limits.__name__]))
 
 
 def main(argv=None):
@@ -68,54 +100,55 @@ def _parser():
         "and the report of gradcheck. Each check runs when it is shown.",
     )
     parser.add_argument(
-        "exhibit", metavar="EXHIBIT", nargs="?", help="number or name of an exhibit (default: list them)"
+        "exhibit", metavar="EXHIBIT", nargs="?", help="number or name of an exhibit or a case (default: list them)"
     )
     parser.add_argument("--all", action="store_true", help="show every exhibit")
     return parser
 
 
 def find(key):
-    """Return the exhibit with this number, from 1, or name. Raises LookupError if there is none."""
+    """Return the exhibit or case with this number, from 1, or name. Raises LookupError if there is none."""
     if key.isdecimal():
-        if len(key) < 9 and 1 <= int(key) <= len(EXHIBITS):
-            return EXHIBITS[int(key) - 1]
-        raise LookupError(f"there is no exhibit {key}: they are numbered from 1 to {len(EXHIBITS)}")
-    names = [exhibit.name for exhibit in EXHIBITS]
+        if len(key) < 9 and 1 <= int(key) <= len(CASES):
+            return CASES[int(key) - 1]
+        raise LookupError(f"there is no exhibit {key}: they are numbered from 1 to {len(CASES)}")
+    names = [case.name for case in CASES]
     if key not in names:
         near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)[0]
         raise LookupError(f"there is no exhibit {key!r}; the nearest is {near!r}")
-    return EXHIBITS[names.index(key)]
+    return CASES[names.index(key)]
 
 
 def catalogue(width=88):
-    """Return a list of the exhibits, grouped by room, as text."""
-    number = 0
-    lines = ["Wrong gradients, each from a real project or a real question", ""]
+    """Return a list of the exhibits, grouped by room, and of the further cases, as text."""
+    lines, numbers = ["Wrong gradients, each from a real project or a real question", ""], {}
+    for number, case in enumerate(CASES, 1):
+        numbers[case] = f"  {number:>3}  {case.name:<26}"
     for room, exhibits in ROOMS.items():
         lines += [*_wrap(inspect.getdoc(room), width), ""]
-        for exhibit in exhibits:
-            number += 1
-            lines.append(f"  {number:>2}  {exhibit.name:<22} {exhibit.title}")
-        lines.append("")
-    return "\n".join([*lines, "python -m gradcheck museum 1     shows the first exhibit; --all shows all of them"])
+        lines += [*(f"{numbers[exhibit]} {exhibit.title}" for exhibit in exhibits), ""]
+    lines += ["Further cases, each with a few words in place of a check that missed it", ""]
+    lines += [f"{numbers[case]} {'; '.join(case.sources)}".rstrip() for case in CASES[len(EXHIBITS) :]]
+    return "\n".join([*lines, "", "python -m gradcheck museum 1     shows the first; --all shows all exhibits"])
 
 
-def page(exhibit, width=88):
-    """Run the check of an exhibit and gradcheck, and return the page of the exhibit as text."""
-    number = EXHIBITS.index(exhibit) + 1
-    heading = f"{number}. {exhibit.title}"
+def page(case, width=88):
+    """Run the check of an exhibit and gradcheck, and return the page of the exhibit or case as text."""
+    heading = f"{CASES.index(case) + 1}. {case.title}"
     lines = [heading, "═" * min(len(heading), width), ""]
-    for source in exhibit.sources:
+    for source in case.sources:
         lines += [f"  {source}", f"  {url(source)}"]
-    lines += ["", *_paragraphs(exhibit.function, width)[2:], ""]
-    lines += ["The code: − wrong lines, + right lines", ""]
-    lines += [f"  {mark} {line}".rstrip() for mark, line in listing(exhibit.function)]
-    lines += ["", f"The check that missed it: {exhibit.check.__name__.replace('_', ' ')}", ""]
-    lines += [f"    {line}".rstrip() for _, line in listing(exhibit.check)]
-    lines += ["", f"  → {outcome(exhibit)}", "", *_paragraphs(exhibit.check, width)]
+    is_exhibit = isinstance(case, Exhibit)
+    story = _paragraphs(inspect.getdoc(case.function), width)[2:] if is_exhibit else _wrap(case.words, width)
+    lines += ["", *story, "", "The code: − wrong lines, + right lines", ""]
+    lines += [f"  {mark} {line}".rstrip() for mark, line in case.lines]
+    if is_exhibit:
+        lines += ["", f"The check that missed it: {case.check.__name__.replace('_', ' ')}", ""]
+        lines += [f"    {line}".rstrip() for _, line in listing(case.check)]
+        lines += ["", f"  → {outcome(case)}", "", *_paragraphs(inspect.getdoc(case.check), width)]
     for version in ("wrong", "right"):
         lines += ["", f"The report of gradcheck on the {version} version", ""]
-        lines += _indented(exhibit.examine(version == "wrong"), width)
+        lines += _indented(case.examine(version == "wrong"), width)
     return "\n".join(lines)
 
 
@@ -128,10 +161,8 @@ def outcome(exhibit):
     return "it passes on the wrong version"
 
 
-def _paragraphs(function, width):
-    return "\n\n".join(
-        "\n".join(_wrap(paragraph, width)) for paragraph in inspect.getdoc(function).split("\n\n")
-    ).splitlines()
+def _paragraphs(text, width):
+    return "\n\n".join("\n".join(_wrap(paragraph, width)) for paragraph in text.split("\n\n")).splitlines()
 
 
 def _wrap(text, width):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gradcheck.museum.exhibit import check_numerically, exhibit
+from gradcheck.museum.exhibit import check_numerically, exhibit, right
 
 
 @exhibit(
@@ -191,3 +191,34 @@ def with_both_halves_alike(rotary):
     angle = np.random.default_rng(0).normal(size=(3, 2))
     cos, sin = np.tile(np.cos(angle), 2), np.tile(np.sin(angle), 2)
     check_numerically(rotary, (3, 4), cos=cos, sin=sin)
+
+
+attention_dropout.wrong(
+    "attention-always-causal",
+    "triton-lang/triton, issue 4541; triton-lang/triton, issue 4174",
+    "p, dweights = np.tril(weights), dy @ v.T * keep",
+    "Backward ignores the option `causal` and always masks. The test covered only causal attention.",
+)
+
+
+@right((3, 4), (5, 4), (5, 2))
+def causal_attention(q, k, v):
+    mask = np.tri(len(q), len(k), len(k) - len(q)) > 0
+    scores = np.where(mask, q @ k.T / 2, -1e30)
+    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights = e / e.sum(axis=-1, keepdims=True)
+
+    def backward(dy):
+        p, dweights = weights, dy @ v.T
+        dscores = p * (dweights - (dweights * p).sum(axis=-1, keepdims=True)) / 2
+        return dscores @ k, dscores.T @ q, p.T @ dy
+
+    return weights @ v, backward
+
+
+causal_attention.wrong(
+    "attention-mask-corner",
+    "xlite-dev/ffpa-attn, pull request 300",
+    "p, dweights = np.where(np.tri(len(q), len(k)), weights, 0.0), dy @ v.T",
+    "Forward aligns the causal mask at the last position, backward at the first. Hidden with as many queries as keys.",
+)

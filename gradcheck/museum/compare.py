@@ -1,4 +1,4 @@
-"""`python -m gradcheck compare`: other checkers on the right and the wrong version of every exhibit.
+"""`python -m gradcheck compare`: several checkers on the right and wrong gradients of the corpus.
 
 A checker takes part through an adapter: a function of (f, inputs), where f(*inputs) returns (y, backward), that returns
 True if the checker accepts the gradient. Those whose package is installed run; each on the same inputs, with its own
@@ -7,7 +7,6 @@ count as not accepted. gradcheck counts as accepting only if every argument is r
 """
 
 import contextlib
-import functools
 import importlib.util
 import io
 import time
@@ -17,7 +16,8 @@ import numpy as np
 
 from gradcheck.checking import check
 from gradcheck.command_line import OK, Parser, show
-from gradcheck.museum import EXHIBITS
+from gradcheck.museum import RIGHTS, corpus
+from gradcheck.museum.exhibit import as_tuple
 
 
 def by_gradcheck(f, inputs):
@@ -100,10 +100,6 @@ def by_scipy(f, inputs):
     return error <= 1e-5 * max(1.0, float(np.linalg.norm(gradient(flat))))
 
 
-def as_tuple(gradients):
-    return gradients if isinstance(gradients, tuple) else (gradients,)
-
-
 # {name: (package, adapter)}
 CHECKERS = {
     "gradcheck": ("gradcheck", by_gradcheck),
@@ -115,23 +111,26 @@ CHECKERS = {
 
 
 def cases():
-    """Yield (name, is_right, function, inputs) of both versions of every exhibit, with the options bound."""
-    for exhibit in EXHIBITS:
-        inputs, options = exhibit.draw(np.random.default_rng(0))
-        for wrong in (True, False):
-            function = functools.partial(exhibit.version(wrong), **options)
-            floating = [i for i, x in enumerate(inputs) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
-            yield exhibit.name, not wrong, _of_floating(function, inputs, floating), [inputs[i] for i in floating]
+    """Yield (name, is_right, function, inputs) of each wrong and each right function of the corpus.
+
+    `function` is a function of the floating-point arrays `inputs` alone, and returns (y, backward).
+    """
+    for case in corpus():
+        yield case.name, False, *_of_floating(case.version(True), *case.draw(np.random.default_rng(0)))
+    for right in RIGHTS:
+        yield right.name, True, *_of_floating(right.function, *right.draw(np.random.default_rng(0)))
 
 
-def _of_floating(function, inputs, floating):
+def _of_floating(function, inputs, options):
+    floating = [i for i, x in enumerate(inputs) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+
     def of_floating(*arrays):
         every = list(inputs)
         for i, array in zip(floating, arrays, strict=True):
             every[i] = array
-        return function(*every)
+        return function(*every, **options)
 
-    return of_floating
+    return of_floating, [inputs[i] for i in floating]
 
 
 def is_accepted(adapter, function, inputs):
@@ -149,7 +148,7 @@ def is_accepted(adapter, function, inputs):
 
 
 def compared(names):
-    """Return {checker: {(exhibit, is_right): accepted}} and {checker: seconds}."""
+    """Return {checker: {(case, is_right): accepted}} and {checker: seconds}."""
     found, seconds = {}, {}
     for name in names:
         start = time.perf_counter()
@@ -162,25 +161,27 @@ def compared(names):
 def compare_parser():
     parser = Parser(
         "compare",
-        "Run other checkers on the right and the wrong version of every exhibit of the museum.",
-        "The inputs of an exhibit are those for which gradcheck detects its mistake, so compare the other columns too.",
+        "Run several checkers on the wrong and the right gradients of the museum's corpus.",
+        "The inputs of a case are those for which the wrong gradient differs. Each checker has its own defaults.",
     )
     here = [name for name, (package, _) in CHECKERS.items() if importlib.util.find_spec(package)]
     words = f"{', '.join(CHECKERS)} (default: those that are installed)"
     parser.add_argument("checkers", metavar="CHECKER", nargs="*", choices=[here, *here], default=here, help=words)
-    parser.add_argument("--cases", action="store_true", help="list the exhibits on which a checker is mistaken")
+    parser.add_argument("--cases", action="store_true", help="list the cases on which a checker is mistaken")
     return parser
 
 
 def main(argv=None):
     arguments = compare_parser().parse_args(argv)
     found, seconds = compared(arguments.checkers)
-    show(f"{len(EXHIBITS)} wrong gradients, and their right versions")
+    wrong, right = len(corpus()), len(RIGHTS)
+    public = sum(bool(case.sources) for case in corpus())
+    show(f"{wrong} wrong gradients, of which {public} are from public code, and {right} right ones")
     show(f"{'checker':<10}  {'caught':>6}  {'missed':>6}  {'false alarms':>12}  {'seconds':>7}")
     for name in arguments.checkers:
         missed = sum(accepted for (_, is_right), accepted in found[name].items() if not is_right)
         alarms = sum(not accepted for (_, is_right), accepted in found[name].items() if is_right)
-        show(f"{name:<10}  {len(EXHIBITS) - missed:>6}  {missed:>6}  {alarms:>12}  {seconds[name]:>7.1f}")
+        show(f"{name:<10}  {wrong - missed:>6}  {missed:>6}  {alarms:>12}  {seconds[name]:>7.1f}")
     if arguments.cases:
         for name in arguments.checkers:
             for (case, is_right), accepted in found[name].items():

@@ -1,4 +1,15 @@
-"""One exhibit: a wrong gradient, the check that missed it, and the inputs to run both.
+"""The cases of the corpus: a right function, its wrong versions, and the inputs on which they differ.
+
+    @right((3, 4))
+    def cosh(x):
+        ...
+        return dy * np.sinh(x)
+
+    cosh.wrong("cosh-sign", "owner/project, issue 1", "return -dy * np.sinh(x)", "The sign of a cosine's derivative.")
+
+A tuple among the inputs is the shape of an array that is drawn. An exhibit is a case that also has a check in the style
+of its authors, which passes on the wrong version, and whose docstring gives the reason. Its story is the docstring of
+the function:
 
     @exhibit("owner/project, issue 1", (3, 4), ids=np.array([2, 0]))
     def name(x, *, ids):
@@ -11,13 +22,10 @@
 
     @name.missed_by
     def the_check_in_words(function): ...
-
-The function is right. In the wrong version, the statement after `# wrong:` replaces the line. The check is in the style
-of the authors and passes on the wrong version; its docstring gives the reason. gradcheck detects the mistake for the
-inputs and options of the exhibit. A tuple among them is the shape of an array that is drawn.
 """
 
 import ast
+import copy
 import inspect
 import linecache
 import re
@@ -27,49 +35,82 @@ import numpy as np
 
 from gradcheck.call import Call
 from gradcheck.checking import check_call
-from gradcheck.report import GradientError
 
 PATHS = {"issue": "issues", "pull request": "pull", "file": "blob"}
 
 
-class Exhibit:
-    def __init__(self, function, sources, inputs, options):
-        self.function, self.sources, self.inputs, self.options = function, sources, inputs, options
+class Right:
+    """A right function, the inputs and options on which it is checked, and the Cases of its wrong versions."""
+
+    def __init__(self, function, inputs, options):
+        self.function, self.inputs, self.options, self.cases = function, inputs, options, []
         self.name = function.__name__.replace("_", "-")
-        self.title = inspect.getdoc(function).splitlines()[0].rstrip(".")
+
+    def wrong(self, name, sources, statement, words):
+        """Add a Case in which a statement replaces the one of backward that assigns the same name, or returns."""
+        self.cases.append(Case(self, name, sources, exchanged(self.function, statement), words))
+
+    def draw(self, rng):
+        """Return (inputs, options), with arrays in place of shapes."""
+        options = dict(zip(self.options, drawn(rng, self.options.values()), strict=True))
+        return drawn(rng, self.inputs), options
+
+    def examine(self, version, seed=0, explain=True):
+        """Check a version of the function, and return gradcheck's Report."""
+        inputs, options = self.draw(np.random.default_rng(seed))
+        with np.errstate(all="ignore"):
+            return check_call(Call(version, *inputs, **options), seed=seed, explain=explain, lines=False, raises=False)
+
+
+class Case:
+    """A wrong version of a Right: its code as a listing, its sources, and a few words about it."""
+
+    def __init__(self, right, name, sources, lines, words):
+        self.right, self.name, self.lines, self.words = right, name, lines, words
+        self.sources = tuple(filter(None, sources.split("; ")))
+        self.title = words.split(". ")[0].rstrip(".")
+
+    def version(self, wrong):
+        """Return the function, with or without the mistake."""
+        if not wrong:
+            return self.right.function
+        lines = [f"{line}\n" for mark, line in self.lines if mark != "+"]
+        file, names = f"<the wrong {self.name}>", dict(self.right.function.__globals__)
+        linecache.cache[file] = len(lines), None, lines, file  # for inspect.getsource
+        exec(compile("".join(lines), file, "exec"), names)
+        return names[self.right.function.__name__]
+
+    def draw(self, rng):
+        """Return (inputs, options) for which the wrong gradient differs from the right one."""
+        return self.right.draw(rng)
+
+    def examine(self, wrong, seed=0, explain=True):
+        """Check the function, with or without the mistake, and return gradcheck's Report."""
+        return self.right.examine(self.version(wrong), seed, explain)
+
+
+class Exhibit(Case):
+    """A Case with the check that missed it. The mistake is marked in the source of the function."""
+
+    def __init__(self, function, sources, inputs, options):
+        self.function, right = function, Right(function, inputs, options)
+        super().__init__(right, right.name, sources, listing(function), inspect.getdoc(function).splitlines()[0])
+        self.wrong = right.wrong
 
     def missed_by(self, check):
         """Set the check that does not detect the mistake. This is a decorator."""
         self.check = check
         return check
 
-    def version(self, wrong):
-        """Return the function, with or without the mistake."""
-        if not wrong:
-            return self.function
-        lines = [f"{line}\n" for mark, line in listing(self.function) if mark != "+"]
-        file, names = f"<the wrong {self.name}>", dict(self.function.__globals__)
-        linecache.cache[file] = len(lines), None, lines, file  # for inspect.getsource
-        exec(compile("".join(lines), file, "exec"), names)
-        return names[self.function.__name__]
 
-    def draw(self, rng):
-        """Return (inputs, options) for which gradcheck detects the mistake."""
-        options = dict(zip(self.options, drawn(rng, self.options.values()), strict=True))
-        return drawn(rng, self.inputs), options
-
-    def examine(self, wrong, seed=0):
-        """Check the function, with or without the mistake, and return gradcheck's Report."""
-        inputs, options = self.draw(np.random.default_rng(seed))
-        try:
-            return check_call(Call(self.version(wrong), *inputs, **options), seed=seed, lines=False)
-        except GradientError as error:
-            return error.report
+def right(*inputs, **options):
+    """Return a decorator that makes a Right of a function."""
+    return lambda function: Right(function, inputs, options)
 
 
 def exhibit(sources, *inputs, **options):
     """Return a decorator that makes an Exhibit of a function. The sources are separated by semicolons."""
-    return lambda function: Exhibit(function, tuple(sources.split("; ")), inputs, options)
+    return lambda function: Exhibit(function, sources, inputs, options)
 
 
 def url(source):
@@ -85,20 +126,56 @@ def listing(function):
     A line with a comment `# wrong:` is two lines: the wrong one, with the mark "−", and the right one, with "+". All
     other lines have the mark " ".
     """
-    source = textwrap.dedent(inspect.getsource(function))
-    tree = ast.parse(source).body[0]
-    lines = source.splitlines()
     listed = []
-    for line in [lines[tree.lineno - 1], *"\n".join(lines[tree.body[0].end_lineno :]).strip("\n").split("\n")]:
+    for line in _source(function)[0]:
         indent, right, wrong = re.fullmatch(r"( *)(.*?)(?: *# wrong: (.*))?", line).groups()
         listed += [("−", indent + wrong)] if wrong else []
         listed += [("+" if wrong else " ", indent + right)] if right or not wrong else []
     return listed
 
 
+def exchanged(function, statement):
+    """Return the listing of a function in which another statement replaces the one with the same target."""
+    lines, tree = _source(function)
+    wanted = _target(ast.parse(statement).body[0])
+    backward = next(node for node in tree.body if getattr(node, "name", "") == "backward")
+    places = [[n for n in ast.walk(p) if isinstance(n, ast.stmt) and _target(n) == wanted] for p in (backward, tree)]
+    found = places[0] or places[1]
+    if len(found) != 1:
+        raise ValueError(f"{function.__name__}: {len(found)} statements have the target {wanted!r}; there must be one")
+    old = found[0]
+    listed = [(" ", re.sub(" *# wrong: .*", "", line)) for line in lines]
+    first, last = old.lineno - 1, old.end_lineno
+    wrong = textwrap.indent(statement, " " * old.col_offset).split("\n")
+    listed[first:last] = [*(("−", line) for line in wrong), *(("+", line) for _, line in listed[first:last])]
+    return listed
+
+
+def _source(function):
+    """Return the lines of a function without decorators and docstring, and their syntax tree."""
+    source = textwrap.dedent(inspect.getsource(function))
+    node = ast.parse(source).body[0]
+    first = node.body[0].end_lineno if ast.get_docstring(node) else node.body[0].lineno - 1
+    lines = source.splitlines()
+    lines = [*lines[node.lineno - 1 : node.body[0].lineno - 1], *"\n".join(lines[first:]).strip("\n").split("\n")]
+    return lines, ast.parse("\n".join(lines)).body[0]
+
+
+def _target(node):
+    """Return the text by which a statement is found: its target, or `return`."""
+    if isinstance(node, ast.Return):
+        return "return"
+    target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", node)
+    return ast.unparse(target)
+
+
 def drawn(rng, inputs):
-    """Replace shapes by normally distributed arrays."""
-    return tuple(rng.normal(size=x) if isinstance(x, tuple) else x for x in inputs)
+    """Replace shapes by normally distributed arrays, and copy arrays, because a wrong version may modify them."""
+    return tuple(rng.normal(size=x) if isinstance(x, tuple) else copy.copy(x) for x in inputs)
+
+
+def as_tuple(gradients):
+    return gradients if isinstance(gradients, tuple) else (gradients,)
 
 
 def check_numerically(function, *inputs, only=None, dy=None, tolerance=1e-6, **options):
@@ -110,8 +187,7 @@ def check_numerically(function, *inputs, only=None, dy=None, tolerance=1e-6, **o
     inputs = drawn(rng, inputs)
     y, backward = function(*inputs, **options)
     dy = rng.normal(size=np.shape(y)) if dy is None else dy
-    gradients = backward(dy.copy() if np.ndim(dy) else float(dy))
-    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    gradients = as_tuple(backward(dy.copy() if np.ndim(dy) else float(dy)))
     for i in range(len(inputs)) if only is None else [only]:
 
         def loss(x, i=i):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gradcheck.museum.exhibit import check_numerically, close, exhibit, numeric_gradient
+from gradcheck.museum.exhibit import check_numerically, close, exhibit, numeric_gradient, right
 
 
 @exhibit("HomericIntelligence/Odyssey, issue 3174; pytorch/pytorch, issue 63541", (6, 3), (3,), (3,))
@@ -183,3 +183,110 @@ def one_output_only(pre_norm):
     """
     d_out = np.random.default_rng(1).normal(size=(3, 5))
     check_numerically(pre_norm, (3, 5), dy=np.stack([d_out, np.zeros_like(d_out)]))
+
+
+batch_norm_ones.wrong(
+    "batch-norm-scale",
+    "denizyuret/Knet.jl, issue 288",
+    "dx_hat = dy",
+    "γ does not multiply the gradient of x. Tests with random γ failed only occasionally, in low precision.",
+)
+batch_norm_ones.wrong(
+    "batch-norm-sum",
+    "mlpack/mlpack, pull request 1327",
+    "dx = r * (dx_hat - dx_hat.sum(axis=0) - x_hat * (dx_hat * x_hat).mean(axis=0))",
+    "A sum in place of a mean in the path through the mean, in code under review.",
+)
+
+
+@right((2, 3, 5), (5,), (5,))
+def layer_norm(x, gamma, beta):
+    centred = x - x.mean(axis=-1, keepdims=True)
+    r = 1 / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
+    x_hat = centred * r
+
+    def backward(dy):
+        dx_hat = dy * gamma
+        shift = dx_hat.mean(axis=-1, keepdims=True)
+        scale = (dx_hat * x_hat).mean(axis=-1, keepdims=True)
+        dx = r * (dx_hat - shift - x_hat * scale)
+        return dx, (dy * x_hat).sum(axis=(0, 1)), dy.sum(axis=(0, 1))
+
+    return gamma * x_hat + beta, backward
+
+
+layer_norm.wrong(
+    "layer-norm-twice",
+    "tenstorrent/tt-metal, issue 53204",
+    "dx = r * (dx_hat - 2 * shift - x_hat * scale)",
+    "A register is not cleared, so the mean is subtracted twice. The test allowed errors of 0.5.",
+)
+layer_norm.wrong(
+    "layer-norm-last-block",
+    "tenstorrent/tt-metal, issue 53204",
+    "scale = (dx_hat * x_hat)[..., 3:].sum(axis=-1, keepdims=True) / 5",
+    "Of a sum over several blocks, only the last block survives. The test allowed errors of 0.5.",
+)
+layer_norm.wrong(
+    "layer-norm-gain",
+    "pytorch/pytorch, pull request 18233",
+    "return dx, (dy * gamma).sum(axis=(0, 1)), dy.sum(axis=(0, 1))",
+    "The gradient of γ has the factor γ where x̂ belongs. Found in a review.",
+)
+layer_norm.wrong(
+    "layer-norm-rows-together",
+    "flagos-ai/FlagGems, pull request 59",
+    "shift = dx_hat.sum(axis=(1, 2), keepdims=True) / 5",
+    "The sum over a row runs over all rows of a block. Hidden with one row in each block.",
+)
+
+
+@right((4, 2, 3), (2, 3))
+def gain(x, gamma):
+    def backward(dy):
+        return dy * gamma, (dy * x).sum(axis=0)
+
+    return x * gamma, backward
+
+
+gain.wrong(
+    "gain-flattened",
+    "intel/torch-xpu-ops, issue 5235",
+    "return dy * gamma, (dy * x).sum(axis=0).ravel()",
+    "For many rows, the gradient of γ is flattened. Hidden while one axis is normalized.",
+)
+
+
+@right((4, 3), (4, 3), s=(4, 1), t=(4, 1))
+def branches(x, x1, *, s, t):
+    def backward(dy):
+        return dy * s, dy * t
+
+    return x * s + x1 * t, backward
+
+
+branches.wrong(
+    "branch-scale",
+    "state-spaces/mamba, pull request 1023",
+    "return dy * s, dy.copy()",
+    "The second branch is not scaled in backward. Forward refused to combine the two options until the correction.",
+)
+
+
+@right((4, 3), seed=5)
+def dropout(x, *, seed):
+    keep = 2.0 * (np.random.default_rng(seed).random(x.shape) < 0.5)
+
+    def backward(dy):
+        mask = keep
+        return dy * mask
+
+    return x * keep, backward
+
+
+dropout.wrong(
+    "dropout-drawn-again",
+    "state-spaces/mamba, pull request 1023",
+    "mask = 2.0 * (np.random.default_rng(seed + 1).random(x.shape) < 0.5)",
+    "The mask is not saved but drawn again, by another generator. With one generator for both, the two agree.",
+)

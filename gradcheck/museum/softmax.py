@@ -133,3 +133,11 @@ def log_sum_exp(x):
 def at_logits_of_order_one(log_sum_exp):
     """The inputs of the test are standard normal. No exponential of such a number is large."""
     check_numerically(log_sum_exp, (3, 4))
+
+
+softmax_identity.wrong(
+    "softmax-without-sum",
+    "HomericIntelligence/Odyssey, issue 2134",
+    "return y * dy",
+    "The sum of dy · y over the row is not subtracted, as the report suspects. Hidden if dy is orthogonal to y.",
+)

@@ -26,17 +26,21 @@ def test_a_checker_accepts_a_right_gradient_of_two_inputs_and_rejects_each_wrong
     assert not compare.is_accepted(adapter, lambda x, w: 1 / 0, [x, w])
 
 
-def test_every_exhibit_is_a_case_in_both_versions():
+def test_every_wrong_and_every_right_function_of_the_corpus_is_a_case():
     found = [(name, is_right) for name, is_right, *_ in compare.cases()]
-    assert sorted(found) == sorted((exhibit.name, right) for exhibit in museum.EXHIBITS for right in (True, False))
+    wrong, right = [(case.name, False) for case in museum.corpus()], [(right.name, True) for right in museum.RIGHTS]
+    assert found == [*wrong, *right]
 
 
 def test_the_table_counts_what_a_checker_catches_misses_and_wrongly_rejects(capsys, monkeypatch):
     three = [museum.find(name) for name in ("softmax-identity", "softmax-in-place", "attention-dropout")]
-    monkeypatch.setattr(compare, "EXHIBITS", three)
+    monkeypatch.setattr(compare, "corpus", lambda: three)
+    monkeypatch.setattr(compare, "RIGHTS", [case.right for case in three])
     monkeypatch.setitem(compare.CHECKERS, "SciPy", ("scipy", lambda f, inputs: len(inputs) == 1))
     assert main(["compare", "gradcheck", "SciPy", "--cases"]) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "3 wrong gradients, of which 3 are from public code, and 3 right ones"
+    rows = [line.split() for line in lines[2:]]
     assert rows[0][:4] == ["gradcheck", "3", "0", "0"] and rows[1][:4] == ["SciPy", "1", "2", "1"]
     assert rows[2:] == [
         ["SciPy", "missed", "softmax-identity"],

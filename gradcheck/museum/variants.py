@@ -1,0 +1,61 @@
+"""Cases from the table of mistakes: one kind of mistake in the right functions of several rooms."""
+
+import inspect
+import re
+from collections import Counter
+
+import numpy as np
+
+from gradcheck.audit import mutate
+from gradcheck.museum.exhibit import Case, as_tuple
+
+MOST = 4  # of one kind
+
+
+def variants(rights):
+    """Return at most one Case for each Right: a mistake of the table that changes a gradient, of a rare kind.
+
+    A mistake that anybody would notice, because of an exception or another shape, is left out.
+    """
+    kinds, cases, mutants = Counter(), [], {}
+    for right in rights:
+        file = inspect.getsourcefile(right.function)
+        if file not in mutants:
+            mutants[file] = mutate(file)
+        name = f"{right.function.__name__}.<locals>.backward"
+        own = [_case(right, mutant) for mutant in mutants[file] if mutant.function == name]
+        for case in sorted(own, key=lambda case: kinds[case.words]):
+            if kinds[case.words] < MOST and _differs(case):
+                kinds[case.words] += 1
+                cases.append(case)
+                break
+    return cases
+
+
+def _case(right, mutant):
+    lines, first = inspect.getsourcelines(right.function)
+    before, after = (text.splitlines()[first - 1 :][: len(lines)] for text in (mutant.source, mutant.mutated_source))
+    listed = []
+    for old, new in zip(before, after, strict=True):
+        both = [re.sub(" *# wrong: .*", "", line) for line in (old, new)]
+        listed += [(" ", both[0])] if both[0] == both[1] else [("−", both[1]), ("+", both[0])]
+    start = next(i for i, (_, line) in enumerate(listed) if line.startswith("def "))
+    return Case(right, f"{right.name}: {mutant.kind}", "", listed[start:], mutant.kind)
+
+
+def _differs(case):
+    """Return True if a gradient is finite, of the right shape, and off by 0.1 % or more of its size."""
+    inputs, options = case.draw(np.random.default_rng(0))
+    with np.errstate(all="ignore"):
+        try:
+            found = []
+            for wrong in (True, False):
+                y, backward = case.version(wrong)(*inputs, **options)
+                dy = np.random.default_rng(1).standard_normal(np.shape(y))
+                found.append(as_tuple(backward(dy if np.ndim(y) else float(dy))))
+            pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(*found, strict=True)]
+            if any(a.shape != b.shape or not np.isfinite(a).all() for a, b in pairs):
+                return False
+            return any(np.linalg.norm(a - b) > 1e-3 * np.linalg.norm(b) for a, b in pairs)
+        except Exception:
+            return False
