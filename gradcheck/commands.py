@@ -79,6 +79,7 @@ A line is wrong if its value differs although every gradient that it reads is re
      (6) dscores   WRONG: weights * sum(weights * dweights) over axis -1 is not subtracted
      (7) dq        follows from dscores
      (7) dk        follows from dscores
+     with the correct dscores, dq and dk are right
 
   right         the value is the true gradient
   WRONG         the line is wrong; the mistake is named if its correction has been verified on two draws

@@ -12,6 +12,7 @@
             return dy * w, (dy * x).sum(dim=0)
 
     gradcheck.check(from_torch(Scale), x, w)
+    gradcheck.steps(from_torch(Scale), x, w)              the lines of its backward pass
     gradcheck.check_module(from_torch(network), x)        an nn.Module, with all of its parameters
     gradcheck.check(from_jax(softmax), x)                 a function with jax.custom_vjp
 
@@ -64,14 +65,15 @@ def from_torch(function: Any, *, dtype: Any = np.float64) -> Differentiable:
         bound.apply_defaults()
         return function.apply(*bound.args)
 
-    return _TorchFunction(apply, signature, function.__name__, dtype)
+    return _TorchFunction(apply, signature, function.__name__, dtype, function)
 
 
 class _TorchFunction:
-    """A function of tensors as a function of arrays."""
+    """A function of tensors as a function of arrays. `rule` is its torch.autograd.Function, or None."""
 
-    def __init__(self, function, signature, name, dtype):
+    def __init__(self, function, signature, name, dtype, rule=None):
         self.function, self.__signature__, self.__name__, self.dtype = function, signature, name, dtype
+        self.rule = rule
         self.is_compared = False
 
     def __call__(self, *inputs, **options):
@@ -112,8 +114,8 @@ class _TorchFunction:
         def tensor(value, wanted=False):
             if not isinstance(value, np.ndarray):
                 return value
-            if value.dtype.kind == "c":
-                raise TypeError(f"{self.__name__}: complex arrays are not passed to PyTorch")
+            if value.dtype.kind == "c" and np.dtype(self.dtype) != np.float64:  # the complex step needs all digits
+                raise TypeError(f"{self.__name__}: complex arrays are not passed to PyTorch in {self.dtype.__name__}")
             if not _is_real(value):
                 return torch.tensor(value)
             value = value.astype(self.dtype, copy=not value.flags.writeable)  # in the same memory, to see it change
@@ -121,16 +123,18 @@ class _TorchFunction:
 
         leaves = {name: tensor(value, requires_grad(name)) for name, value in self.leaves(inputs).items()}
         others = [value if _is_real(value) else tensor(value) for value in inputs]
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)  # torch.manual_seed formats a traceback for every device
             returned = self.call(leaves, others, {name: tensor(value) for name, value in options.items()})
         parts = list(returned) if isinstance(returned, (tuple, list)) else [returned]
         if not all(isinstance(part, torch.Tensor) for part in parts):
             raise TypeError(f"{self.__name__} must return a tensor or a tuple of tensors, not {describe(returned)}")
-        parts = [part for part in parts if part.is_floating_point()]
+        parts = [part for part in parts if part.is_floating_point() or part.is_complex()]
         y, cotangents_of = _as_one([part.detach().numpy() for part in parts])
 
         def gradients_of(dy):
+            if any(isinstance(value, np.ndarray) and value.dtype.kind == "c" for value in inputs):
+                raise TypeError(f"{self.__name__}: the gradients of complex arrays are not taken from PyTorch")
             wanted = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
             pairs = zip(parts, cotangents_of(dy), strict=True)
             used = {
@@ -241,14 +245,15 @@ def from_jax(function: Any, *, dtype: Any = np.float64) -> Differentiable:
 
 def _as_one(parts):
     """Return the only array, or the vector of all entries, and a function from dy to the dy of each part."""
+    dtype = np.result_type(np.float64, *parts)
     if len(parts) == 1:
-        return np.asarray(parts[0], np.float64), lambda dy: [dy]
+        return np.asarray(parts[0], dtype), lambda dy: [dy]
     ends = np.cumsum([part.size for part in parts])[:-1]
 
     def cotangents_of(dy):
         return [piece.reshape(part.shape) for piece, part in zip(np.split(dy, ends), parts, strict=True)]
 
-    return np.concatenate([np.ravel(part) for part in parts]).astype(np.float64), cotangents_of
+    return np.concatenate([np.ravel(part) for part in parts]).astype(dtype), cotangents_of
 
 
 def _is_real(value):

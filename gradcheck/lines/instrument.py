@@ -54,8 +54,8 @@ class Site:
 class Event:
     """One call of the probe at a Site. `nth` counts the calls there from 0.
 
-    `value` is a copy of the value, and `live` the value itself. `left` is the result of the recording's witness at that
-    time, or None.
+    `value` is a copy of the value, an array if it is a tensor, and `live` is the value itself. `left` is the result of
+    the recording's witness at that time, or None.
     """
 
     site: int
@@ -70,23 +70,31 @@ class Event:
 
     @property
     def is_untouched(self):
-        return not isinstance(self.live, np.ndarray) or np.array_equal(self.value, self.live, equal_nan=True)
+        live = as_array(self.live)
+        return not isinstance(live, np.ndarray) or np.array_equal(self.value, live, equal_nan=True)
 
 
 class Probe:
-    """A function probe(site, value). It returns the value; in a `with probe.running(...)` block, its replacement."""
+    """A function probe(site, value). It returns the value; in a `with probe.running(...)` block, its replacement.
+
+    A tensor of PyTorch is recorded and changed as an array, and its replacement is a tensor.
+    """
 
     def __init__(self):
         self.changes, self.events, self.counts, self.witness = {}, None, {}, None
         self.moved = set()  # sites of the parts that are recorded; None for all
 
     def __call__(self, site, value):
-        nth = self.counts[site] = self.counts.get(site, -1) + 1
+        nth, array = self.counts.get(site, -1) + 1, as_array(value)
+        self.counts[site] = nth
         if self.events is not None:
-            copied = value.copy() if isinstance(value, np.ndarray) else value
+            copied = array.copy() if isinstance(array, np.ndarray) else array
             self.events.append(Event(site, nth, copied, value, self.witness and self.witness()))
         change = self.changes.get((site, nth))
-        return value if change is None else change(value)
+        if change is None:
+            return value
+        changed = change(array)
+        return value if changed is array else as_tensor(changed) if array is not value else changed
 
     def part(self, site, value):
         """Record and return the value of a part of an expression in the same way, if `running` includes the part."""
@@ -106,6 +114,18 @@ class Probe:
             yield self.events
         finally:
             vars(self).update(before)
+
+
+def as_array(value):
+    """Return the array that shares the memory of a tensor of PyTorch, or any other value itself."""
+    return value.detach().numpy() if hasattr(value, "detach") else value
+
+
+def as_tensor(value):
+    """Return the tensor of PyTorch that shares the memory of an array, or any other value itself."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
 
 
 def is_real_array(value):
@@ -269,8 +289,11 @@ def bound(statement):
     if isinstance(statement, ast.With):
         return [name for item in statement.items if item.optional_vars for name in _names(item.optional_vars)], False
     call = statement.value if isinstance(statement, ast.Expr) else None
-    if isinstance(call, ast.Call) and getattr(call.func, "attr", "") in SCATTERS and call.args:
-        return _names(call.args[0], True), True
+    if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+        if call.func.attr in SCATTERS and call.args:
+            return _names(call.args[0], True), True
+        if call.func.attr.endswith("_"):  # a method of PyTorch that works in place, such as `index_add_`
+            return _names(call.func.value, True), True
     return [], False
 
 

@@ -28,7 +28,7 @@ MOST_TIMES = 4  # evaluations of a part, as in a loop
 MOST_OCCURRENCES = 4  # of a name, of which every subset is summed
 NEAR = 1e-7  # relative: two measured quantities are equal
 VALUE, LENGTH, GRADIENT, SLOPE, WHOLE = "value", "length", "gradient", "slope", "whole gradient"
-VIEWS = ("T", "mT", "reshape", "transpose", "swapaxes", "ravel", "squeeze")
+VIEWS = ("T", "mT", "reshape", "transpose", "swapaxes", "ravel", "squeeze", "t", "view", "unsqueeze")
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,10 @@ def quantities_of(scene, shapes, names):
     for keys, total in _sums(scene, gradients):
         add((GRADIENT, *keys), total, keys[0])
     for name in scene.names.keys() & names:
-        value = np.asarray(scene.names[name][-1].value)
-        if value.dtype.kind in "fib":
-            found[VALUE, name] = Quantity(VALUE, frozenset([name]), np.asarray(value, np.float64))
+        for nth, event in enumerate(scene.names[name][-MOST_TIMES:]):
+            value = np.asarray(event.value)
+            if value.dtype.kind in "fib":
+                found[VALUE, name, nth] = Quantity(VALUE, frozenset([name]), np.asarray(value, np.float64))
         whole = moved.gradient_of(name) if name in moved.names else None
         if whole is not None:
             found[WHOLE, name] = Quantity(WHOLE, frozenset([name]), whole)

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from gradcheck.lines.instrument import Event, is_real_array
+from gradcheck.lines.instrument import Event, as_array, as_tensor, is_real_array
 from gradcheck.lines.report import joined
 from gradcheck.lines.search import is_start
 from gradcheck.lines.source import closures, contents, is_gradient, names_read
@@ -30,7 +30,7 @@ MOST_SECONDS = 3.0  # of processor time, for all edits of one target
 EDITS_PER_LOOK = 32  # edits between two looks at the clock, because process_time is slow on some systems
 MOST_IN_A_FRACTION = 4  # a factor with a larger number in it is not shown
 ANOTHER, FACTOR, FUNCTION, TERM = 1, 2, 3, 4  # the ranks of repairs
-SCATTER = "__gradcheck_scatter__"
+SCATTER, PUT = "__gradcheck_scatter__", "__gradcheck_put__"
 
 
 @dataclass(frozen=True)
@@ -74,25 +74,46 @@ class Bench:
         by_site = {e.site: e for e in reversed(scene.doubtful(self.event)) if e.site != self.event.site}
         self.helpers = list(by_site.values())[::-1][:MOST_HELPERS]
 
+    @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def readers(self, event):
         """Return the places of the mistakes that may be explained by a mistake in the line of a helper."""
         targets = [t for t in self.scene.targets if t.place in self.scene.mistakes and not self.scene.is_parameter(t)]
         return {t.place for t in targets if event.site in {e.site for e in self.scene.doubtful(t.event)}}
 
-    def expression(self, event):
-        """Return the expression whose value a line binds, or None if it is unknown."""
+    def parts(self, event):
+        """Return (part, value_of) for each part of a line that may be repaired.
+
+        `value_of(repaired part)` is the expression whose value the line then binds. In `dx[t] = da @ w.T`, the target
+        is a part as well, and the value is that of the whole array.
+        """
         site = self.scene.site(event)
         statement = site.statement
-        if isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
-            return ast.BinOp(ast.Name(statement.target.id, ast.Load()), statement.op, statement.value)
-        return None if site.is_written and not site.is_overwritten else site.value
+        target = (getattr(statement, "targets", None) or [getattr(statement, "target", None)])[0]
+        is_update = isinstance(statement, ast.AugAssign)
+        if is_update and isinstance(target, ast.Name):
+            return [(ast.BinOp(ast.Name(target.id, ast.Load()), statement.op, statement.value), lambda part: part)]
+        if not site.is_written or site.is_overwritten:
+            return [] if site.value is None else [(site.value, lambda part: part)]
+        if not isinstance(target, ast.Subscript) or not isinstance(target.value, ast.Name):
+            return []
+
+        def put(place, value):
+            value = ast.BinOp(place, statement.op, value) if is_update else value
+            index = ast.Subscript(ast.Attribute(ast.Name("np", ast.Load()), "s_", ast.Load()), place.slice, ast.Load())
+            return ast.Call(ast.Name(PUT, ast.Load()), [place.value, index, value], [])
+
+        place = ast.Subscript(target.value, target.slice, ast.Load())
+        return [
+            (statement.value, lambda part: put(place, part)),
+            (place, lambda part: put(part, statement.value) if _array_of(part) is target.value else None),
+        ]
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def names(self, event):
         """Return {name: value} for the names visible at a line: those bound before it or captured by backward."""
         bound, events = {}, self.scene.forward
         if self.scene.site(event).kind != "forward":
-            bound = {**{name: held[-1].live for name, held in self.scene.names.items()}, **self.closure}
+            bound = {**{name: as_array(held[-1].live) for name, held in self.scene.names.items()}, **self.closure}
             bound[self.scene.source.parameter] = self.scene.run.dy
             events = self.base.events
         before = itertools.takewhile(lambda other: other.key != event.key, events)
@@ -105,40 +126,47 @@ class Bench:
         In a loop, the expression is evaluated in every iteration, with the values that it has then.
         """
         self.scene.run.call.keep_to_time()
-        keys, names, frames = self._iterations(event), self.names(event), []
-        if len(keys) == 1:
-            value = self._evaluated(event, expression, names)
-            if value is None:
-                return False
-            if event.key == self.event.key and self.target.key is not None:
-                return self.is_true(value)
-            edited = {event.key: value}
-        else:
-            edited = dict.fromkeys(keys, functools.partial(self._in_loop, event, expression, names, frames))
+        values, is_own = [], event.key == self.event.key
+        edited = self.edited(event, expression, values)
+        if edited is None:
+            return False
+        if is_own and len(edited) == 1 and self.target.key is not None:
+            return self.is_true(edited[event.key])
         passed = self.scene.backward(self.held | edited)
-        value = frames[-1] if frames and event.key == self.event.key else passed.value(self.target)
+        value = values[-1] if values and is_own else passed.value(self.target)
         right = self.right | (self.readers(event) - {self.target.place})
         return self.is_true(value) and right <= self.scene.right(passed)
 
-    def _iterations(self, event):
-        return [e.key for e in [*self.scene.forward, *self.scene.plain.events] if e.site == event.site]
+    def edited(self, event, expression, values):
+        """Return {key: value, or function of the computed value} that puts an expression in the place of a line.
 
-    def _in_loop(self, event, expression, names, values, now):
+        In a loop, the functions append their results to `values`. Return None if the expression cannot be evaluated.
+        """
+        names = self.names(event)
+        code = compile(ast.fix_missing_locations(ast.Expression(expression)), "<edit>", "eval")
+        keys = [e.key for e in [*self.scene.forward, *self.scene.plain.events] if e.site == event.site]
+        if len(keys) > 1:
+            return dict.fromkeys(keys, functools.partial(self._in_loop, event, code, names, values))
+        value = self._evaluated(event, code, names)
+        return None if value is None else {event.key: value}
+
+    def _in_loop(self, event, code, names, values, now):
         own = self.scene.name(event)
         before = [*(e.value for e in self.scene.probe.events[:-1] if self.scene.name(e) == own), *values][-1:]
         names = {**names, **sys._getframe(3).f_locals, **({own: before[0]} if before else {})}
-        values.append(self._evaluated(event, expression, names))
+        values.append(self._evaluated(event, code, names))
         return now if values[-1] is None else values[-1]
 
-    def _evaluated(self, event, expression, names):
+    def _evaluated(self, event, code, names):
         site = self.scene.site(event)
-        code = compile(ast.fix_missing_locations(ast.Expression(expression)), "<edit>", "eval")
-        scope = {**self.scene.source.function.__globals__, "np": np, SCATTER: _scattered, **names}
+        if self.scene.source.has_tensors:
+            names = {name: as_tensor(value) for name, value in names.items()}
+        scope = {**self.scene.source.function.__globals__, "np": np, SCATTER: _scattered, PUT: _put, **names}
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 value = eval(code, scope)
-                return value[site.position] if site.count > 1 and site.kind != "return" else value
+                return as_array(value[site.position] if site.count > 1 and site.kind != "return" else value)
             except Exception:  # an edit of the user's line may raise anything
                 return None
 
@@ -222,9 +250,13 @@ def _benches(scenes, target):
     """Return the Bench of a Target, and those of its twins on other draws, if no Scene is missing."""
     found = [Bench(scenes[0], target)]
     for scene in scenes[1:] if None not in scenes else ():
-        twins = [t for t in scene.targets if t.place == target.place and t.place in scene.truths]
-        found += [Bench(scene, twin) for twin in twins[:1]]
+        found += [Bench(scene, twin) for twin in twins(scene, target)]
     return found
+
+
+def twins(scene, target):
+    """Return a list with the Target of a Scene at the same place as another Target, or an empty list."""
+    return [t for t in scene.targets if t.place == target.place and t.place in scene.truths][:1]
 
 
 def _verified(bench, others, search, found):
@@ -274,15 +306,18 @@ def _fitting(rank, bench):
     """
     found, helpers = [], {bench.scene.name(e) for e in bench.helpers}
     for event in [bench.event, *bench.helpers]:
-        expression, here = bench.expression(event), []
-        names = Names(bench.names(event), names_read(expression), helpers, is_gradient) if expression else None
-        for number, (edit, repaired, is_whole) in enumerate(repairs(expression, names, rank) if names else ()):
+        parts, here = bench.parts(event), []
+        names = Names(bench.names(event), names_read(bench.scene.site(event).statement), helpers, is_gradient)
+        edits = ((value_of, *repair) for part, value_of in parts for repair in repairs(part, names, rank))
+        for number, (value_of, edit, repaired, is_whole) in enumerate(edits):
             is_late = number % EDITS_PER_LOOK == 0 and time.process_time() > bench.end
             if is_late or len(here) == MOST_FITTING:
                 break
-            if bench.fits(event, repaired):
-                of_helper = edit.row.kind == "name replaced" and getattr(edit.old, "id", "") in helpers
-                here.append(Mistake(event, edit.sentence(Reader(), is_whole), repaired, edit, is_whole, of_helper))
+            expression = value_of(repaired)
+            if expression is not None and bench.fits(event, expression):
+                old = getattr(edit.old, "id", "") if edit.row.kind == "name replaced" else ""
+                sentence = edit.sentence(Reader(), is_whole) + (f" (here, or in {old})" if old in helpers else "")
+                here.append(Mistake(event, sentence, expression, edit, is_whole, old in helpers))
         found += here
         if here and rank in (FUNCTION, TERM):
             break
@@ -312,7 +347,7 @@ def _missing_path(bench):
 def _scaled(bench):
     """Recognise a value that is a multiple of the true one. A factor that is a simple fraction is named."""
     value, truth = bench.value, bench.truth
-    if bench.expression(bench.event) is None:
+    if not bench.parts(bench.event):
         return []
     factor = float(np.sum(value * truth) / np.sum(value * value))
     if not factor or not bench.scene.truth.same(factor * value, truth, bench.target.array):
@@ -355,6 +390,16 @@ def _scattering(bench):
     return [Mistake(bench.event, sentence, call)] if bench.fits(bench.event, call) else []
 
 
+def _array_of(node):
+    return node.value if isinstance(node, ast.Subscript) else None
+
+
+def _put(array, index, value):
+    result = array.copy()
+    result[index] = value
+    return result
+
+
 def _scattered(array, index, values):
     result = np.zeros_like(array)
     np.add.at(result, index, values)
@@ -373,6 +418,9 @@ def repaired_statement(site, expression):
         return ""
     if isinstance(expression, ast.Call) and getattr(expression.func, "id", "") == SCATTER:
         return f"np.add.at({', '.join(map(ast.unparse, expression.args))})"
+    if isinstance(expression, ast.Call) and getattr(expression.func, "id", "") == PUT:
+        array, index, value = expression.args
+        return f"{ast.unparse(array)}[{ast.unparse(index.slice)}] = {ast.unparse(value)}"
     if isinstance(statement, ast.AugAssign):
         return f"{ast.unparse(statement.target)} = {ast.unparse(expression)}"
     return ast.unparse(exchanged(statement, site.value, expression))

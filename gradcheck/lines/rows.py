@@ -4,7 +4,7 @@ import ast
 from dataclasses import replace
 
 from gradcheck.lines.instrument import is_real_array
-from gradcheck.lines.repairs import Bench, mistake_in, repaired_statement
+from gradcheck.lines.repairs import Bench, mistake_in, repaired_statement, twins
 from gradcheck.lines.report import (
     FOLLOWS,
     NOT_FOLLOWED,
@@ -26,9 +26,9 @@ UNDECIDED = f"{PARTIAL}and may be a part of it or wrong"
 
 def report_on(scene, again):
     """Return the StepsReport on a Scene. `again()` returns Scenes of other draws."""
-    is_right, pinned = not any(t.is_final and t.place in scene.wrong for t in scene.targets), {}
-    if not is_right:
-        scenes = [scene, *again()]
+    scenes, pinned = [scene], {}
+    if any(t.is_final and t.place in scene.wrong for t in scene.targets):
+        scenes += again()
         find_mistakes([one for one in scenes if one is not None])
         pinned = _pinned(scenes)
     rows = []
@@ -46,23 +46,58 @@ def report_on(scene, again):
     finals = [target for target in scene.targets if target.argument is not None]
     count = sum(target.place not in scene.wrong for target in finals if not target.reason)
     problems = (scene.run.problem,) if scene.run.problem else ()
-    remarks = (*problems, *_still_wrong(scene, rows))
+    remarks = (*problems, *_what_follows(scenes, pinned, rows))
     return StepsReport(scene.source.name, tuple(row for _, row in rows), remarks, count, len(finals))
 
 
-def _still_wrong(scene, rows):
-    """Return a tuple with a remark on the gradients that stay wrong if the first line is corrected, or ()."""
-    first = next((event for event, row in rows if row.verdict == WRONG), None)
-    mended = next((t for t in scene.targets if first and t.key == first.key and t.place in scene.truths), None)
-    if mended is None:
+def _what_follows(scenes, pinned, rows):
+    """Return a tuple with a remark on the gradients that are computed from the first wrong line, or ().
+
+    They are computed again with the correct value of that line alone, on every draw.
+    """
+    scene, first = scenes[0], next((event for event, row in rows if row.verdict == WRONG), None)
+    if first is None:
         return ()
-    right = scene.right(scene.backward({first.key: scene.truths[first.key]}))
-    finals = [t for t in scene.targets if t.place in scene.wrong and t.argument is not None and t is not mended]
-    names = [t.name for t in finals if t.place not in right]
-    if mended.is_final or not names:
+    wrong = [t for t in scene.targets if t.place in scene.wrong and t.argument is not None]
+    behind = [t for t in wrong if t.event.site != first.site in {event.site for event in scene.reads(t.event)}]
+    mended = [(one, _with_the_correct(first, one, pinned)) for one in scenes if one is not None]
+    if not behind or mended[0][1] is None:
         return ()
-    verb = "is" if len(names) == 1 else "are"
-    return (f"with the true {mended.name}, {joined(names)} {verb} still wrong: there is a second mistake",)
+
+    name, remarks = scene.label(first), []
+
+    def names(targets):
+        return [target.name if target.name != name else f"the {name} below" for target in targets]
+
+    still = [target for target in behind if not _is_right(target, *mended[0])]
+    right = [target for target in behind if all(_is_right(target, *pair) for pair in mended if pair[1])]
+
+    for words, listed in (("right", names(right)), ("still wrong", names(still))):
+        if listed:
+            remarks.append(f"{joined(listed)} {'is' if len(listed) == 1 else 'are'} {words}")
+    is_second = still and not scene.doubtful(first) and first.key not in scene.rivals
+    end = ": there is a second mistake" if is_second else ""
+    return (f"with the correct {name}, {', but '.join(remarks)}{end}",) if remarks else ()
+
+
+def _is_right(target, scene, passed):
+    return all(scene.is_true(twin, passed) for twin in twins(scene, target))
+
+
+def _with_the_correct(first, scene, pinned):
+    """Run backward with the correct value at the line of an Event. Return a Passed, or None if it is unknown.
+
+    It is the true value found by the search, or else, for example in a loop, that of the corrected expression.
+    """
+    keys = [event.key for event in scene.plain.events if event.site == first.site]
+    if all(key in scene.mistakes for key in keys):
+        return scene.backward({key: scene.mistakes[key] for key in keys})
+    for target, mistake in pinned.items():
+        if mistake.event.key == first.key and mistake.expression is not None:
+            for twin in twins(scene, target):
+                edited = Bench(scene, twin).edited(first, mistake.expression, [])
+                return edited and scene.backward(edited)
+    return None
 
 
 def _pinned(scenes):

@@ -170,7 +170,7 @@ class _Search:
         quantity, name = self.tables[0][label], target.name
         if quantity.kind == VALUE:
             is_copy = name not in self.known and not gradient_of(name) and not _changes(self.scene, target.event)
-            return label == (VALUE, name) or is_copy
+            return label[:2] == (VALUE, name) or is_copy
         if quantity.kind == SLOPE:
             return bool(_pairs(name)) and quantity.by != OUTPUT
         if quantity.kind == LENGTH or "total" in label:

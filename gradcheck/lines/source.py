@@ -7,6 +7,7 @@ only calls another one (as `apply` of a framework does), the one that computes i
 import ast
 import functools
 import gc
+import inspect
 import linecache
 import types
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ class Source:
     `inner` is the syntax tree of the backward pass, and `outer` that of its forward pass. Both are parts of `tree`,
     that of the file. `lines` are the lines of the file. `function` is the live backward pass. `is_whole` is True if it
     is the function that the target returned, and False if that function only calls it. If the two passes are separate
-    functions that share a cache, `forward` is the live forward pass.
+    functions that share a cache, `forward` is the live forward pass. `has_tensors` is True for those of a
+    torch.autograd.Function.
     """
 
     file: str
@@ -35,20 +37,22 @@ class Source:
     lines: list
     is_whole: bool
     forward: types.FunctionType | None = None
+    has_tensors: bool = False
 
     @property
     def name(self):
         """Return the name of the forward pass, or of its class if it is a method `forward` or `__call__`."""
-        if self.forward is not None:
+        if self.forward is not None and not self.has_tensors:
             return self.forward.__name__
-        owner, _, name = self.function.__qualname__.rpartition(".<locals>.")[0].rpartition(".")
+        qualname = (self.forward or self.function).__qualname__
+        owner, _, name = (qualname if self.forward else qualname.rpartition(".<locals>.")[0]).rpartition(".")
         return owner.rpartition(".")[2] if name in ("forward", "__call__") and owner else name
 
     @property
     def parameter(self):
         """Return the name of backward's first argument, the gradient of the output, or ""."""
         names = [a.arg for a in (*self.inner.args.posonlyargs, *self.inner.args.args)]
-        return names[0] if names else ""
+        return [*names[self.has_tensors :], ""][0]  # without ctx
 
 
 def source_of(backward, target, name):
@@ -71,7 +75,8 @@ def source_of(backward, target, name):
             tree = ast.Module([s for part in (tree, other) if part for s in part.body], [])
         if inner is not None and isinstance(outer, FUNCTION):
             is_whole = forward is not None or function is backward
-            candidates.append(Source(file, tree, outer, inner, function, lines, is_whole, forward))
+            has_tensors = _rule_of(target) is not None
+            candidates.append(Source(file, tree, outer, inner, function, lines, is_whole, forward, has_tensors))
     for source in sorted(candidates, key=_names_a_gradient, reverse=True):
         if _names_a_gradient(source) or _computes(source):
             codes = codes_of(source.tree, source.file)
@@ -84,12 +89,20 @@ def source_of(backward, target, name):
 
 
 def _pair_within(target):
-    """Return (forward, backward) of a target made by from_pair, or ()."""
+    """Return (forward, backward) of a target made by from_pair, or from a torch.autograd.Function, or ()."""
+    rule = _rule_of(target)
+    if rule is not None:
+        return tuple(inspect.unwrap(function) for function in (rule.forward, rule.backward))
     if not isinstance(target, types.FunctionType) or target.__globals__.get("__name__") != "gradcheck.adapters.pairs":
         return ()
     held = contents(target)
     pair = held.get("forward"), held.get("backward")
     return pair if all(isinstance(function, types.FunctionType) for function in pair) else ()
+
+
+def _rule_of(target):
+    """Return the torch.autograd.Function of a target made by from_torch, or None."""
+    return getattr(target, "rule", None) if type(target).__module__ == "gradcheck.adapters.frameworks" else None
 
 
 def _node_of(function, lines):

@@ -61,7 +61,7 @@ def _named(scene, event, last):
     goes_on = any(e.site == event.site for e in later) or (bool(later) and scene.site(later[0]).is_written)
     of = next((x for x in wanted if x in scene.names), None)
     first, *others = scene.names.get(of, [event])
-    shape, is_real = np.shape(first.value), is_real_array(event.value)
+    shape, is_real = getattr(first.value, "shape", ()), is_real_array(event.value)
     reasons = {
         "its name is not that of a gradient": not wanted,
         "it is bound or written into again below": bool(later),
@@ -71,7 +71,7 @@ def _named(scene, event, last):
         f"the forward pass writes into {of} after it is bound": not first.is_untouched,
         f"it does not have the shape of {of}, {shape}": not is_real or np.shape(event.value) != shape,
         "it is modified, but not under this name": not event.is_untouched,
-        TOO_MANY: np.size(event.value) > MOST,
+        TOO_MANY: getattr(event.value, "size", 1) > MOST,
     }
     reason = next((reason for reason, applies in reasons.items() if applies), "")
     is_shown = bool(wanted) and not goes_on
@@ -84,7 +84,7 @@ def _returned(scene, last):
     used = [scene.site(e).value if e in returned else scene.site(e).statement for e in scene.plain.events]
     used = {name for node in used if not hasattr(node, "id") for name in names_read(node)}
     targets = []
-    for position, (i, at, name, array) in enumerate(_expected(scene)):
+    for position, i, at, name, array in _expected(scene):
         at_return = [e for e in returned if scene.site(e).count == 0 or scene.site(e).position == position]
         if not at_return:
             continue
@@ -98,7 +98,7 @@ def _returned(scene, last):
         elif getattr(site.value, "id", "") in last:
             given, bound = site.value.id, last[site.value.id]
             is_other = any(x in scene.names for x in gradient_of(given)) or target.name in last or given in used
-            if (given == target.name or not is_other) and bound.live is event.live and bound.is_untouched:
+            if (name in gradient_of(given) or not is_other) and bound.live is event.live and bound.is_untouched:
                 target.name, target.event, target.key = given, bound, bound.key
         if not is_real_array(target.event.value) and target.key is not None:
             target.reason = "it is not a floating-point array"
@@ -109,20 +109,24 @@ def _returned(scene, last):
 
 
 def _expected(scene):
-    """Return (argument, place, name, array) for each gradient that backward returns.
+    """Return (position, argument, place, name, array) for each gradient that backward returns.
 
-    The argument is its index in the run, or None if other code passes the result on. The place is where the forward
-    pass is perturbed.
+    A torch.autograd.Function returns a gradient, or None, for each of its inputs. The argument is its index in the run,
+    or None if other code passes the result on. The place is where the forward pass is perturbed.
     """
     if scene.source.is_whole:
-        return [(i, i, a.name, a.array) for i, a in enumerate(scene.run.arguments) if a.parameter is None]
+        own = [(i, i, a.name, a.array) for i, a in enumerate(scene.run.arguments) if a.parameter is None]
+        inputs = [k for k, value in enumerate(scene.run.call.inputs) if is_array(value)]
+        positions = inputs if scene.source.has_tensors else range(len(own))
+        return [(position, *argument) for position, argument in zip(positions, own, strict=True)]
     outer = scene.source.outer
     positional = [a.arg for a in (*outer.args.posonlyargs, *outer.args.args)]
     entered = {scene.name(e): e for e in scene.forward if scene.site(e).statement is outer}
     events = [(name, entered[name]) for name in positional if name in entered]
     if any(len(scene.names[name]) > 1 for name, _ in events):
         return []
-    return [(None, e.key, name, e.value) for name, e in events if is_array(e.value)]
+    arrays = [(None, e.key, name, e.value) for name, e in events if is_array(e.value)]
+    return [(position, *argument) for position, argument in enumerate(arrays)]
 
 
 def is_array(value):

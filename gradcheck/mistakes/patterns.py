@@ -13,7 +13,7 @@
 import ast
 from dataclasses import dataclass
 
-LIBRARIES = ("np", "numpy", "math", "scipy", "xp")
+LIBRARIES = ("np", "numpy", "math", "scipy", "xp", "torch")
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ class Scope:
             "named": lambda code, place: isinstance(code, (str, ast.Name)),
             "names": lambda code, place: isinstance(code, ast.Name),
             "array": lambda code, place: isinstance(code, ast.Name),
+            "operand": lambda code, place: isinstance(code, ast.Name),
             "numbers": lambda code, place: is_number(code),
             "expression": lambda code, place: not isinstance(code, ast.Constant),
             "arithmetic": lambda code, place: not isinstance(code, NOT_ARITHMETIC) and _is_no_text(code),

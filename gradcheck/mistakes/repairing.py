@@ -51,6 +51,7 @@ class Names:
         self.tests = {
             "names": lambda code: _id(code) in (*self.arrays, *self.backwards),
             "array": lambda code: _id(code) in self.arrays,
+            "operand": lambda code: _id(code) in self.arrays or isinstance(code, ast.Subscript),
             "positive": lambda code: _id(code) in self.arrays,
             "gradient": is_gradient_code,
             "mask": lambda code: _id(code) in masks,
@@ -60,7 +61,7 @@ class Names:
             "computed": lambda code: isinstance(code, (ast.BinOp, ast.Call)) and len(ast.unparse(code)) <= LONGEST,
             "value": lambda code: _id(code) not in LIBRARIES,
             "reduction": lambda code: (code if isinstance(code, str) else _id(code)) in REDUCTIONS,
-            "all_axes": lambda rest: not any(keyword.arg in ("axis", "axes") for keyword in rest.keywords),
+            "all_axes": lambda rest: not any(keyword.arg in ("axis", "axes", "dim") for keyword in rest.keywords),
             "named": lambda code: isinstance(code, (str, ast.Name)),
             "elementary": lambda code: code in ELEMENTARY,
             "summable": lambda code: not any(_id(n) in helpers for n in ast.walk(code)),
@@ -182,7 +183,10 @@ def _is_readable(node):
 
 def _is_arithmetic(node):
     is_constant = isinstance(node, ast.Attribute) and _id(node.value) in LIBRARIES
-    is_short = isinstance(node, (ast.BinOp, ast.UnaryOp, ast.Name, ast.Call)) and len(ast.unparse(node)) <= LONGEST
+    is_short = (
+        isinstance(node, (ast.BinOp, ast.UnaryOp, ast.Name, ast.Call, ast.Subscript))
+        and len(ast.unparse(node)) <= LONGEST
+    )
     return is_constant or is_short
 
 

@@ -89,7 +89,7 @@ EXPRESSIONS = [
     mistake("sign flipped", "-A", "A", "the sign is wrong", at="value", A="expression"),
     mistake("sign flipped", "-A", "A", "the sign of {A} is wrong", A="expression"),
     # Products and quotients
-    mistake("power changed", "A ** 2", "A", "{A} is not squared", rank=2, A="array"),
+    mistake("power changed", "A ** 2", "A", "{A} is not squared", rank=2, A="operand"),
     mistake("factor dropped", "A * B", "A", FACTOR, rank=2, B="factors"),
     mistake("factor dropped", "A * B", "A", FACTOR, rank=3, B="functions"),
     mistake("factor dropped", "A * B[..., None]", "A", FACTOR, at="value", rank=2, B="arrays"),
@@ -178,7 +178,7 @@ EXPRESSIONS = [
     mistake("keepdims lost", "F(*R, keepdims=K)", "F(*R)", "the axis that is summed over is not kept"),
     *(
         mistake("axis changed", f"{call}, {axis}=K)", wrong, sentence.format(name), K="axes", **classes)
-        for axis in ("axis", "axes")
+        for axis in ("axis", "axes", "dim")
         for call, name in (("A.M(*R", "M"), ("F(*R", "F"))
         for wrong, sentence, classes in (
             (f"{call})", NO_AXIS, {name: "reduction", "R": "all_axes"}),

@@ -28,6 +28,15 @@ def steps_of(module, name):
         return gradcheck.steps(function, *inputs)
 
 
+def loaded(source, path):
+    """Return the module with this source text, which is written to a path."""
+    path.write_text(source, "utf-8")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def is_wrong(module, name):
     """Return True if a check calls a gradient wrong, and False if none is wrong or if it cannot be checked."""
     function, inputs = module.CASES[name](normal_numbers())
@@ -41,10 +50,10 @@ def is_wrong(module, name):
     return False
 
 
-def mutants(name):
+def mutants(name, code=outside_code):
     """Yield the mutants of a backward pass, one of each kind of mistake after the other."""
     by_kind, rng = defaultdict(list), random.Random(1)
-    for mutant in mutate(outside_code.__file__, (f"{name}_backward", f"{name}.<locals>.backward")):
+    for mutant in mutate(code.__file__, (f"{name}_backward", f"{name}.<locals>.backward", f"{name}.backward")):
         if mutant.kind not in UNUSUAL and mutant.replacement != "pass":
             by_kind[mutant.kind].append(mutant)
     for found in by_kind.values():
@@ -54,16 +63,12 @@ def mutants(name):
 
 @pytest.fixture
 def placed(tmp_path):
-    """Count where the first wrong line of some mutants of a function is found: placed(name, most)."""
+    """Count where the first wrong line of some mutants of a function is found: placed(name, most, code)."""
 
-    def count(name, most):
+    def count(name, most, code=outside_code):
         found = Counter()
-        for number, mutant in enumerate(mutants(name)):
-            path = tmp_path / f"outside_{name}_{number}.py"
-            path.write_text(mutant.mutated_source, "utf-8")
-            spec = importlib.util.spec_from_file_location(path.stem, path)
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+        for number, mutant in enumerate(mutants(name, code)):
+            module = loaded(mutant.mutated_source, tmp_path / f"outside_{name}_{number}.py")
             if is_wrong(module, name):
                 found[place(steps_of(module, name).first_wrong, mutant)] += 1
             if found.total() == most:
@@ -103,3 +108,66 @@ def test_the_wrong_line_of_most_mutants_is_found_and_rarely_another_one(placed):
     assert found.total() >= 0.8 * most * len(outside_code.CASES)
     assert found["right"] >= 0.8 * found.total(), found
     assert found["elsewhere"] <= 0.02 * found.total(), found
+
+
+# A second mistake in the same backward pass
+
+
+def pairs(name):
+    """Yield (two mutants of different lines, the source with both mistakes)."""
+    one, rng = list(mutants(name)), random.Random(2)
+    while True:
+        a, b = sorted(rng.sample(one, 2), key=lambda mutant: mutant.start)
+        both = a.source[: a.start] + a.replacement + a.source[a.end : b.start] + b.replacement + b.source[b.end :]
+        if a.lines[1] < b.lines[0] and both.count("\n") == a.source.count("\n"):
+            yield a, b, both
+
+
+def lines_of(report):
+    return [row.line for row in report.rows if row.verdict == "WRONG"]
+
+
+@pytest.mark.slow
+def test_of_two_mistakes_in_one_backward_pass_both_are_found_or_said_to_be_there(tmp_path):
+    found = Counter()
+    for name in outside_code.CASES:
+        tried = enumerate(pairs(name))
+        for number, (a, b, both) in itertools.islice(tried, 12):
+            modules = [
+                loaded(source, tmp_path / f"pair_{name}_{number}_{k}.py")
+                for k, source in enumerate((a.mutated_source, b.mutated_source, both))
+            ]
+            if not all(is_wrong(module, name) for module in modules):
+                continue
+            *single, report = [steps_of(module, name) for module in modules]
+            assert not any("second mistake" in remark for one in single for remark in one.remarks), single
+            is_said = any("second mistake" in remark for remark in report.remarks)
+            at = [any(m.lines[0] <= line <= m.lines[1] for line in lines_of(report)) for m in (a, b)]
+            found["both" if all(at) else "said" if any(at) and is_said else "one" if any(at) else "none"] += 1
+    assert found.total() >= 40
+    assert found["both"] + found["said"] >= 0.75 * found.total(), found
+    assert found["none"] <= 0.1 * found.total(), found
+
+
+# Functions of PyTorch
+
+
+@pytest.fixture
+def functions(torch):
+    return importlib.import_module("torch_functions")
+
+
+def test_no_line_of_a_right_function_of_pytorch_is_called_wrong(functions):
+    for name in functions.CASES:
+        report = steps_of(functions, name)
+        assert report.passed and report.first_wrong is None, report
+
+
+def test_the_wrong_line_of_a_function_of_pytorch_is_found(functions, placed):
+    assert placed("Swish", 4, functions)["right"] >= 3
+
+
+@pytest.mark.slow
+def test_the_wrong_lines_of_most_mutants_of_functions_of_pytorch_are_found(functions, placed):
+    found = sum((placed(name, 10, functions) for name in functions.CASES), Counter())
+    assert found["right"] >= 0.8 * found.total() and found["elsewhere"] <= 1, found

@@ -195,7 +195,8 @@ def test_two_functions_with_a_cache_between_them_are_looked_at_too():
         "   (2) dz  WRONG: a is not squared\n"
         "       dx  follows from dz\n"
         "       dw  follows from dz\n"
-        "       db  follows from dz"
+        "       db  follows from dz\n"
+        "   with the correct dz, dx, dw and db are right"
     )
 
 
@@ -410,7 +411,7 @@ def test_a_look_at_the_lines_that_takes_too_long_is_given_up_and_hides_nothing(m
         return str(raised.value).split("\n")
 
     verdict, *lines = said()
-    assert len(lines) == 3
+    assert len(lines) == 4
     seconds = itertools.count(step=10)
     monkeypatch.setattr("time.monotonic", lambda: next(seconds))
     assert said() == [

@@ -130,6 +130,10 @@ PLACED = [
     (RECURRENT, "x[t], da", "x[t - 1], da", r"^x\[t - 1\] stands where the entry after it belongs$"),
     (RECURRENT, "h[t], da", "h[t + 1], da", r"^h\[t \+ 1\] stands where the entry before it belongs$"),
     (RECURRENT, "h[t + 1] ** 2", "h[t] ** 2", r"^h\[t\] stands where the entry after it belongs$"),
+    (RECURRENT, "h[t + 1] ** 2", "h[t + 1]", r"^h\[t \+ 1\] is not squared$"),
+    (RECURRENT, "dx[t] =", "dx[t - 1] =", r"^dx\[t - 1\] stands where the entry after it belongs$"),
+    (RECURRENT, "dx[t] = da @ w.T", "dx[t] += dx[t - 1] + da @ w.T", r"^the term dx\[t - 1\] is too much$"),
+    (RECURRENT, "da @ w.T", "2 * da @ w.T", "^the factor 2 is too much$"),
     (RECURRENT, "da @ u.T", "da @ u", "^u is not transposed$"),
 ]
 
@@ -417,25 +421,35 @@ def test_the_wrong_lines_are_found_and_no_other(function, inputs, options, lines
 # A second mistake behind the first
 
 
-def two_layers(x, w, u, c, *, wrong, second=1):
+def two_layers(x, w, u, c, *, wrong, is_second):
     h = np.tanh(x @ w)
     s = h + c
 
     def backward(dy):
         ds = dy @ u.T * wrong
-        back = ds * (1 - h**second)
+        back = ds * (1 - (h if is_second else h**2))
         return back @ w.T, x.T @ back, s.T @ dy, ds.sum(axis=0)
 
     return s @ u, backward
 
 
 @pytest.mark.parametrize(
-    "second, remarks",
-    [(1, ("with the true ds, dx and dw are still wrong: there is a second mistake",)), (2, ())],
+    "is_second, remarks",
+    [
+        (True, ("with the correct ds, dc is right, but dx and dw are still wrong: there is a second mistake",)),
+        (False, ("with the correct ds, dx, dw and dc are right",)),
+    ],
 )
-def test_a_second_mistake_behind_the_first_is_said_to_be_there(second, remarks):
+def test_whether_a_second_mistake_is_behind_the_first_is_said(is_second, remarks):
     inputs = normal(4, 3), normal(3, 5, seed=1), normal(5, 2, seed=2), normal(5, seed=3)
-    assert gradcheck.steps(two_layers, *inputs, wrong=2.0, second=second).remarks == remarks
+    assert gradcheck.steps(two_layers, *inputs, wrong=2.0, is_second=is_second).remarks == remarks
+
+
+def test_the_remark_on_a_loop_replaces_its_line_in_every_iteration():
+    scope = compiled(RECURRENT.replace("h[t + 1] ** 2", "h[t + 1]"))
+    x, h, w, u = normal(5, 3), normal(4, seed=1), normal(3, 4, seed=2), normal(4, 4, seed=3)
+    report = gradcheck.steps(from_pair(scope["forward"], scope["backward"]), x, h, w, u)
+    assert report.remarks == ("with the correct da, dx, dw, du and dh0 are right",)
 
 
 def test_a_cache_that_backward_empties_is_a_remark_and_the_lines_are_found():
