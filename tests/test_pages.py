@@ -99,7 +99,7 @@ ELSEWHERE = {
     r"minitransformer (fetch|chat|verify)": ".ci/run and the tests of the real model",
     r"minitransformer bench": "the slow tests of bench, in smaller sizes",
     r"minitransformer (train|generate|analyze|finetune|patterns)": "the tests of these commands, in fewer steps",
-    r"minitransformer misconceptions --all": "test_misconceptions, with one seed",
+    r"minitransformer misconceptions": "test_misconceptions, and test_misconceptions_seeds with other seeds",
     r"minitransformer learn (watch|collect|derive)": "the tests of learn",
     r"minitransformer book --out": "the tests of the book",
     r"docker|mkdir class|cp -r submission|mv results|minitransformer book my_layers": "by hand",
@@ -112,7 +112,6 @@ HERE = {
     "minitransformer book --handout layer_norm",
     "minitransformer book --worksheet attention --seed 3 --count 30",
     "minitransformer learn start --level 0",
-    "minitransformer misconceptions weight-decay",
 }
 
 

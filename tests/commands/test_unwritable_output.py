@@ -30,7 +30,8 @@ FULL = {
     "gradcheck": "the output: No space left on device\n",
 }
 FAILURE = {"minitransformer": cli.FAILURE, "gradcheck": USAGE}
-RUN, TEXT_FILE, CHAT, MINE_FILE = "run", "text.txt", "chat.npz", "mine.py"  # the contents of `folder`
+RUN, TEXT_FILE, CHAT = "run", "text.txt", "chat.npz"  # the contents of `folder`
+MINE_FILE, LONG_FILE = "mine.py", "long.py"
 SMALL = "--layers 1 --heads 2 --width 8 --context 8 --steps 2 --batch-size 3 --sample-every 0 --quiet --no-plot"
 PRINTING = {
     "demo": "--quick --out demo",
@@ -69,7 +70,7 @@ GRADCHECK = [
     *(MINE_FILE, f"curve {MINE_FILE}:square"),  # which end with 1, as the gradient is wrong
     *("minitransformer -k relu", "", "curve minitransformer:relu", f"steps {MINE_FILE}", "museum", "museum 1"),
     *("--help", "audit --help", "steps --help", "curve --help", "museum --help"),
-    pytest.param("audit minitransformer --list --draws 1", marks=pytest.mark.slow),  # more than a buffer holds
+    f"audit {LONG_FILE} --list --draws 1",  # more than a buffer holds
 ]
 
 
@@ -82,6 +83,7 @@ def folder(tmp_path_factory):
     pretrain(small_lm(), small_corpus(), Settings(steps=5), out=folder / RUN, about={"text": [str(text)]})
     chat_lm().save(folder / CHAT)
     (folder / MINE_FILE).write_text(MINE)
+    (folder / LONG_FILE).write_text(MINE.replace("3 * x * dy", " + ".join(["x * dy"] * 20)))
     return folder
 
 

@@ -56,7 +56,7 @@ def plant(tmp_path):
 # Right code
 
 
-@pytest.mark.parametrize("cases", [TEXTBOOK[::4], pytest.param(TEXTBOOK, marks=pytest.mark.slow)], ids=["some", "all"])
+@pytest.mark.parametrize("cases", [TEXTBOOK[::6], pytest.param(TEXTBOOK, marks=pytest.mark.slow)], ids=["some", "all"])
 def test_nothing_right_is_called_wrong_and_nearly_all_of_it_is_followed(cases):
     numbered = []
     for case in cases:
@@ -74,21 +74,21 @@ def test_nothing_right_is_called_wrong_and_nearly_all_of_it_is_followed(cases):
 def call_of(module, kind, rng):
     """Return a Call of a function of the textbook."""
     drawn = rng.normal
-    x = drawn(size=(2, 5, 6))
+    x = drawn(size=(2, 3, 4))
     calls = {
-        "linear": lambda: Call(module.linear, x, drawn(size=(6, 6)), drawn(size=6)),
+        "linear": lambda: Call(module.linear, x, drawn(size=(4, 4)), drawn(size=4)),
         "softmax": lambda: Call(module.softmax, x),
-        "layer_norm": lambda: Call(module.layer_norm, x, drawn(size=6), drawn(size=6)),
-        "attention": lambda: Call(module.attention, *(drawn(size=(2, 3, n, 4)) for n in (5, 6, 6))),
+        "layer_norm": lambda: Call(module.layer_norm, x, drawn(size=4), drawn(size=4)),
+        "attention": lambda: Call(module.attention, *(drawn(size=(2, 2, n, 3)) for n in (4, 5, 5))),
         "relu": lambda: Call(module.relu, x),
         "gelu": lambda: Call(module.gelu, x),
         "gelu, tanh": lambda: Call(module.gelu, x, approximate="tanh"),
         "dropout": lambda: Call(module.dropout, x, keep=rng.random(x.shape) < 0.7, p=0.3),
         "embedding": lambda: Call(module.embedding, np.array([[1, 2, 1], [0, 3, 2]]), drawn(size=(4, 5))),
-        "FeedForward": lambda: Call(module.FeedForward(6, 7), x),
-        "GatedFeedForward": lambda: Call(module.GatedFeedForward(6, 7), x),
-        "MultiHeadAttention": lambda: Call(module.MultiHeadAttention(6, 2), x),
-        "TransformerBlock": lambda: Call(module.TransformerBlock(6, 2, 7), x),
+        "FeedForward": lambda: Call(module.FeedForward(4, 5), x),
+        "GatedFeedForward": lambda: Call(module.GatedFeedForward(4, 5), x),
+        "MultiHeadAttention": lambda: Call(module.MultiHeadAttention(4, 2), x),
+        "TransformerBlock": lambda: Call(module.TransformerBlock(4, 2, 5), x),
     }
     call = calls[kind]()
     to_float64(call.target)

@@ -1,17 +1,12 @@
-"""Exercises: the solution and another style are right, near misses are not, and nothing handed out is an answer."""
+"""Exercises: the solution and another style are right, and nothing handed out is an answer."""
 
 import ast
-import hashlib
-import itertools
 import re
 from functools import cache
 
 import pytest
 from other_styles import BODIES
-from sampling import THOROUGH
-from typical_mistakes import MISTAKES
 
-from gradcheck.audit.mutations import mutate
 from minitransformer.book.derivations import statements
 from minitransformer.commands import exercises as verbs, learn as command
 from minitransformer.learn.cutting import (
@@ -24,8 +19,6 @@ from minitransformer.learn.cutting import (
     statements_of,
 )
 from minitransformer.learn.exercises import EXERCISES, LEVELS, NOTHING, SETS, SLOPES, named_exercise
-from minitransformer.learn.explaining import NO_WORDS
-from minitransformer.learn.values import OTHERWISE
 from minitransformer.learn.workspace import begun_in, exercises_in, start
 
 
@@ -83,56 +76,6 @@ def test_a_right_solution_in_another_style_is_right(exercise, level, graded):
 def blank_filled(text, body):
     """Return a text with the first body that is left out written."""
     return re.sub(r"^ +\.\.\.$", lambda _: body.strip("\n").rstrip(), text, count=1, flags=re.MULTILINE)
-
-
-def near_misses(exercise):
-    """Yield the texts of files with one mistake each, made by the audit in the backward pass of the textbook."""
-    source = exercise.source.read_text("utf-8")
-    file = File(source)
-    nodes = [file.nodes[name] for name in file.needed(exercise.target)]
-    header = cut(exercise, 1).partition('"""\n')[0] + '"""\n'
-    mutants = mutate(exercise.source, (exercise.target if exercise.is_value else "backward",))
-    inside = [m for m in mutants if any(node.lineno <= m.line <= node.end_lineno for node in nodes)]
-    for mutant in sorted(
-        inside, key=lambda m: hashlib.sha256(m.replacement.encode() + bytes([m.start % 256])).digest()
-    ):
-        yield header + "\n".join(File(mutant.mutated_source).taken(exercise, None)) + "\n"
-
-
-QUICK = [pytest.param(e, 2, id=e.name) for e in EXERCISES if e.name in ("linear", "layer_norm", "softmax", "dropout")]
-MANY = [pytest.param(e, 4, id=f"{e.name}-many", marks=pytest.mark.slow) for e in EXERCISES]
-
-
-@pytest.mark.parametrize("exercise, most", [*QUICK, *MANY])
-def test_near_misses_are_wrong_and_each_has_a_sentence_that_holds_no_answer(exercise, most, graded):
-    texts = list(itertools.islice(near_misses(exercise), most * (10 if THOROUGH else 1)))
-    verdicts = [graded(exercise.name, text) for text in texts]
-    wrong = [verdict for verdict in verdicts if not verdict.is_solved]
-    assert all(verdict.mistake for verdict in wrong)
-    assert len(wrong) >= int(0.8 * len(verdicts))  # the others change no number
-    for text, verdict in zip(texts, verdicts, strict=True):
-        assert not any(a in str(verdict) for a in right_hand_sides(exercise) if len(a) > 8 and a not in text)
-
-
-@pytest.mark.slow
-def test_of_a_hundred_typical_mistakes_nearly_all_are_named(graded):
-    unnamed, sample = [], MISTAKES if THOROUGH else MISTAKES[::3]
-    for name, right, wrong in sample:
-        text = solution(named_exercise(name), 1)
-        assert right in text, (name, right)
-        verdict = graded(name, text.replace(right, wrong))
-        answer = names_of_code(text) - names_of_code(text.replace(right, wrong))
-        assert not answer & set(re.findall(r"\w+", verdict.mistake.partition(": ")[2])), verdict.mistake
-        assert verdict.status in ("not right yet", "failed"), (name, wrong)
-        if NO_WORDS.match(verdict.mistake.partition(": ")[2]) or OTHERWISE in verdict.mistake:
-            unnamed.append((name, wrong, verdict.mistake))
-    assert len(unnamed) <= 0.03 * len(sample), unnamed
-
-
-def names_of_code(text):
-    """Return the names in the functions of a text, arguments included."""
-    nodes = [node for function in functions_within(ast.parse(text)) for node in ast.walk(function)]
-    return {n.id for n in nodes if isinstance(n, ast.Name)} | {n.arg for n in nodes if isinstance(n, ast.arg)}
 
 
 @pytest.mark.parametrize("exercise, level", BOTH)

@@ -1,30 +1,105 @@
-"""A repair that is named solves the exercise: it is written into the learner's file, and graded on all cases."""
+"""Wrong files, by typical mistakes and by near misses: each is named without the answer, and a named repair solves it.
+
+A repair is written into the learner's file, which is graded on all cases. Each file is graded once for all tests.
+"""
 
 import ast
+import functools
+import hashlib
 import itertools
+import re
+import tempfile
 import textwrap
+from pathlib import Path
 
 import pytest
 from sampling import THOROUGH
-from test_learn import near_misses, solution
+from test_learn import right_hand_sides, solution
 from typical_mistakes import MISTAKES
 
 import gradcheck
+from gradcheck.audit.mutations import mutate
+from minitransformer.learn.cutting import File, cut, functions_within
 from minitransformer.learn.exercises import EXERCISES, named_exercise
+from minitransformer.learn.explaining import NO_WORDS
 from minitransformer.learn.grading import grade
+from minitransformer.learn.values import OTHERWISE
+
+SAMPLE = MISTAKES if THOROUGH else MISTAKES[::2]
+NEAR_MISSES = 40 if THOROUGH else 3  # of each exercise
+QUICK = ("linear", "softmax", "dropout")
+EACH = [e.name if e.name in QUICK else pytest.param(e.name, marks=pytest.mark.slow) for e in EXERCISES]
 
 
-@pytest.fixture
-def reported(monkeypatch):
-    """Collect the StepsReports of a grading."""
+@functools.cache
+def graded(name, text):
+    """Return (Verdict, StepsReports) of a text as the file of an exercise, graded in this process."""
     reports, steps_of_call = [], gradcheck.steps_of_call
 
     def report(*arguments, **options):
         reports.append(steps_of_call(*arguments, **options))
         return reports[-1]
 
-    monkeypatch.setattr(gradcheck, "steps_of_call", report)
-    return reports
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gradcheck, "steps_of_call", report)
+        path = Path(folder, f"{name}.py")
+        path.write_text(text, "utf-8")
+        *_, verdict = grade(path, name)
+    return verdict, reports
+
+
+def typical(name):
+    """Yield texts with one of the typical mistakes in an exercise."""
+    text = solution(named_exercise(name), 1)
+    for right, wrong in [(right, wrong) for exercise, right, wrong in SAMPLE if exercise == name]:
+        assert right in text, (name, right)
+        yield text.replace(right, wrong)
+
+
+@functools.cache
+def near_misses(name):
+    """Return some texts with one mistake each, made by the audit in the backward pass of the textbook."""
+    exercise = named_exercise(name)
+    file = File(exercise.source.read_text("utf-8"))
+    nodes = [file.nodes[needed] for needed in file.needed(exercise.target)]
+    header = cut(exercise, 1).partition('"""\n')[0] + '"""\n'
+    mutants = mutate(exercise.source, (exercise.target if exercise.is_value else "backward",))
+    inside = [m for m in mutants if any(node.lineno <= m.line <= node.end_lineno for node in nodes)]
+    inside.sort(key=lambda m: hashlib.sha256(m.replacement.encode() + bytes([m.start % 256])).digest())
+    texts = (File(mutant.mutated_source).taken(exercise, None) for mutant in inside)
+    return [header + "\n".join(text) + "\n" for text in itertools.islice(texts, NEAR_MISSES)]
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_near_misses_are_wrong_and_each_has_a_sentence_that_holds_no_answer(name):
+    texts = near_misses(name)
+    verdicts = [graded(name, text)[0] for text in texts]
+    wrong = [verdict for verdict in verdicts if not verdict.is_solved]
+    assert all(verdict.mistake for verdict in wrong)
+    assert len(wrong) >= int(0.8 * len(verdicts))  # the others change no number
+    answers = [answer for answer in right_hand_sides(named_exercise(name)) if len(answer) > 8]
+    for text, verdict in zip(texts, verdicts, strict=True):
+        assert not any(answer in str(verdict) for answer in answers if answer not in text)
+
+
+def names_of_code(text):
+    """Return the names in the functions of a text, arguments included."""
+    nodes = [node for function in functions_within(ast.parse(text)) for node in ast.walk(function)]
+    return {n.id for n in nodes if isinstance(n, ast.Name)} | {n.arg for n in nodes if isinstance(n, ast.arg)}
+
+
+@pytest.mark.slow
+def test_of_a_hundred_typical_mistakes_nearly_all_are_named():
+    unnamed = []
+    for name, text in ((exercise.name, text) for exercise in EXERCISES for text in typical(exercise.name)):
+        verdict, _ = graded(name, text)
+        words = verdict.mistake.partition(": ")[2]
+        answer = names_of_code(solution(named_exercise(name), 1)) - names_of_code(text)
+        assert not answer & set(re.findall(r"\w+", words)), verdict.mistake
+        assert verdict.status in ("not right yet", "failed"), (name, text)
+        if NO_WORDS.match(words) or OTHERWISE in verdict.mistake:
+            unnamed.append((name, verdict.mistake))
+    assert len(unnamed) <= 0.03 * len(SAMPLE), unnamed
 
 
 def with_statement(text, line, statement):
@@ -35,35 +110,17 @@ def with_statement(text, line, statement):
     return "\n".join([*lines[: line - 1], indented, *lines[node.end_lineno :]]) + "\n"
 
 
-def repairs_that_do_not_solve(name, texts, folder, reported):
-    """Return (number of named repairs, those that leave a file wrong) of wrong files of an exercise."""
+@pytest.mark.parametrize("name", EACH)
+def test_every_named_repair_of_a_typical_mistake_or_a_near_miss_solves_the_exercise(name):
     named, false = 0, []
-    path = folder / f"{name}.py"
-    for text in texts:
-        path.write_text(text, "utf-8")
-        reported.clear()
-        list(grade(path, name))
-        rows = [row for report in reported for row in report.rows if row.verdict == "WRONG" and row.repair]
+    for text in [*typical(name), *near_misses(name)]:
+        _, reports = graded(name, text)
+        rows = [row for report in reports for row in report.rows if row.verdict == "WRONG" and row.repair]
         for row in rows:
             named += 1
-            path.write_text(with_statement(text, row.line, row.repair), "utf-8")
-            *_, verdict = grade(path, name)
+            verdict, _ = graded(name, with_statement(text, row.line, row.repair))
             is_one_of_two = len(rows) > 1 and row.name in [r.name for r in verdict.rows if r.verdict == "right"]
             if not verdict.is_solved and not is_one_of_two:
-                false.append((name, row.sentence, row.repair))
-    return named, false
-
-
-QUICK = ("linear", "softmax", "dropout")
-MUTANTS = 40 if THOROUGH else 4  # of each exercise
-EACH = [e.name if e.name in QUICK else pytest.param(e.name, marks=pytest.mark.slow) for e in EXERCISES]
-
-
-@pytest.mark.parametrize("name", EACH)
-def test_every_named_repair_of_a_typical_mistake_or_a_mutant_solves_the_exercise(name, tmp_path, reported):
-    text = solution(named_exercise(name), 1)
-    texts = [text.replace(right, wrong) for exercise, right, wrong in MISTAKES if exercise == name]
-    texts += itertools.islice(near_misses(named_exercise(name)), MUTANTS)
-    named, false = repairs_that_do_not_solve(name, texts, tmp_path, reported)
+                false.append((row.sentence, row.repair))
     assert not false
     assert named or name == "adamw"
