@@ -103,7 +103,7 @@ def check(
 
 
 def is_low(value):
-    return isinstance(value, np.ndarray) and value.dtype in (np.float32, np.float16)
+    return isinstance(value, np.ndarray) and value.dtype.newbyteorder("=") in (np.float32, np.float16)
 
 
 def check_module(

@@ -19,11 +19,14 @@ TIMES = 256  # units of rounding
 
 def compared(report: Report, low: Call, wide: Call, dy: Any, seed: int) -> Report:
     """Add to the right report of the Call `wide`, in float64, the comparison with the gradients of the Call `low`."""
-    y, backward = low.evaluate()
-    y = np.asarray(y)
-    dy = (stream(seed, "dy").standard_normal(y.shape) if dy is None else np.asarray(dy)).astype(y.dtype)
-    gradients, expected = _as_tuple(backward(low.as_y(dy))), _as_tuple(wide.evaluate()[1](dy.astype(np.float64)))
+    low = low.copy()  # in the byte order of this machine
     inputs = low.inputs
+    y, backward = low.evaluate()
+    wide_y, wide_backward = wide.evaluate()
+    low.type_of_y, wide.type_of_y, y = type(y), type(wide_y), np.asarray(y)
+    dy = (stream(seed, "dy").standard_normal(y.shape) if dy is None else np.asarray(dy)).astype(y.dtype)
+    expected = _as_tuple(wide_backward(wide.as_y(dy.astype(np.float64))))
+    gradients = _as_tuple(backward(low.as_y(dy)))
     problems, arguments, largest = [], list(report.arguments), 0.0
     names = [low.input_names()[i] for i in low.differentiable()]
     values = [inputs[i] for i in low.differentiable()]

@@ -55,3 +55,22 @@ def test_a_difference_that_cancellation_may_explain_is_not_called_wrong():
 def test_the_difference_is_relative_to_the_largest_entry(size):
     x = (size * X).astype(np.float32)
     assert check(lambda x: (x * x, lambda dy: 2 * x * dy), x, atol=0.0).is_right
+
+
+def mean(x):
+    def backward(dy):
+        dy /= x.size
+        return np.full(x.shape, dy)
+
+    return x.mean(), backward
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_dy_has_the_type_of_a_mean_so_that_backward_may_divide_it(dtype):
+    assert check(mean, X.astype(dtype)).is_right
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f2", "<f4"])
+def test_arrays_of_any_byte_order_are_compared_in_their_precision(dtype):
+    report = check(softmax, X.astype(dtype))
+    assert report.is_right and "units of rounding" in report.notes[-1]
