@@ -181,14 +181,19 @@ class GradientError(AssertionError):
 
     def __str__(self) -> str:
         failures = self.report.failures()
-        first = f"{self.report.name}: {failures[0]}" if len(failures) == 1 else f"{self.report.name}:"
-        others = failures if len(failures) > 1 else []
-        return "\n  ".join([first, *others, *self.lines])
+        first = failures.pop() if len(failures) == 1 else _mismatched(getattr(self.report, "arguments", ()))
+        return "\n  ".join([f"{self.report.name}: {first}".rstrip(), *failures, *self.lines])
 
     def _render_traceback_(self) -> list[str]:
         from gradcheck.html import lines_below_the_table
 
         return lines_below_the_table(self)
+
+
+def _mismatched(arguments):
+    """Return the number of wrong entries of all arguments in the words of numpy.testing, or "" if none is wrong."""
+    wrong, compared = (sum(getattr(a, name) for a in arguments) for name in ("disagree", "entries"))
+    return f"Mismatched elements: {wrong} / {compared} ({100 * wrong / compared:.3g}%)" if wrong else ""
 
 
 def fault(name, problem):

