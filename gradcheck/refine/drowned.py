@@ -1,4 +1,4 @@
-"""Detect disagreements that rounding errors within the forward pass explain.
+"""Detect disagreements that rounding errors or jumps of the forward pass explain.
 
 Central differences account for errors in the last digit of the output. The errors within the forward pass may be
 larger: (10⁵ w)² − 10¹⁰ w² loses ten digits, a computation in float32 between float64 inputs and outputs changes in
@@ -8,11 +8,15 @@ precise and wrong.
 To detect steps, the arguments are changed by 2⁻³⁴ of their values. If the output changes in steps, most of its entries
 stay equal. To measure other errors, the arguments are changed by 2⁻⁴⁶, 2 · 2⁻⁴⁶, … of their values. Over so short a
 distance the function is linear, so deviations from a line are rounding errors.
+
+A solver that stops at a tolerance is smooth between the inputs at which its number of steps changes, and there it jumps
+by about its tolerance. The derivative of the steps taken is not that of the solution, which is the one that backward
+computes. Fourth differences along a line find such a jump, and finer ones distinguish it from a kink.
 """
 
 import numpy as np
 
-from gradcheck.central_differences import RELATIVE_STEP, displaced
+from gradcheck.central_differences import EPSILON, RELATIVE_STEP, displaced
 from gradcheck.complex_step import NotComplexSafe
 from gradcheck.judgement import CANNOT_TELL, WRONG
 
@@ -20,6 +24,9 @@ STEPS = 2.0**-24
 FAR, NEAR = 16 * STEPS, STEPS / 1024
 LADDER = 16  # number of changes; each is four times the previous one, from NEAR to 1/16
 SHORT, PLACES = 2.0**-46, 5
+WIDTH, LEVELS, FINER = 24, 5, 8  # of the search for a jump: points on each side, and the ratio of the spacings
+CLEAR = 30  # ratio of a fourth difference at a jump to the median one
+SMALL, TIMES = 1e-4, 100  # a jump, relative to the output; bound on the error that it explains, relative to the jump
 
 
 def drowned(finding, first):
@@ -34,7 +41,7 @@ def drowned(finding, first):
         return
     run = finding.run
     forward = moved([argument.array for argument in run.arguments], lambda: run.call.evaluate()[0])
-    steps = _steps(forward)
+    steps, jump = _steps(forward), 0.0
     if steps is not None:
         error = float(np.sum(np.abs(run.dy) * steps))
         size = np.max(steps / np.maximum(np.abs(run.y), np.finfo(float).tiny))
@@ -47,11 +54,28 @@ def drowned(finding, first):
         outputs = np.stack([forward(k * SHORT) for k in range(PLACES)])
         error = float(np.sum(np.abs(run.dy) * np.max(np.abs(np.diff(outputs, 2, axis=0)), axis=0)))
         doubt = f"rounding errors within the forward pass are as large as {error:.1g} in the loss"
+        wrong = finding.verdicts == WRONG
+        most = (
+            4
+            * TIMES
+            * float(np.sum(np.abs(run.dy)))
+            * 2
+            * SMALL
+            * np.max(np.abs(run.y), initial=0)
+            / finding.scales[wrong]
+        )
+        may_explain = np.all(np.abs(finding.analytic - first)[wrong] <= most)
+        jump = _jump(forward, run.y) if may_explain else jump
+        if jump:
+            error = TIMES * RELATIVE_STEP * float(np.sum(np.abs(run.dy))) * jump
+            doubt = f"the output jumps by {jump:.1g} beside this input, as if a solver stopped early"
     uncertainty = 4 * error / (RELATIVE_STEP * finding.scales)
     judged = finding.verdicts == WRONG if steps is None else np.ones(len(finding.entries), bool)
     is_open = judged & (np.abs(finding.analytic - first) <= uncertainty)
     if steps is None and not is_open.any():
         return
+    if jump and finding.step is not None:
+        raise NotComplexSafe(doubt)
     finding.verdicts = np.where(is_open, CANNOT_TELL, np.where(judged, WRONG, finding.verdicts))
     finding.numeric = np.where(judged, first, finding.numeric)
     finding.uncertainty = np.where(judged, uncertainty, finding.uncertainty)
@@ -76,6 +100,26 @@ def _steps(forward):
     if not live.any() or np.mean((~moved_at_once & is_coarse)[live]) <= 0.5:
         return None
     return first
+
+
+def _jump(forward, y):
+    """Return the size of a small jump of an output at arguments near these, or 0 if there is none."""
+    center, spacing, largest, i = 0.0, 2.0**-7, 0.0, 0
+    with np.errstate(all="ignore"):
+        for level in range(LEVELS):
+            outputs = np.stack([forward(center + k * spacing).ravel() for k in range(-WIDTH, WIDTH + 1)])
+            bends = np.abs(np.diff(outputs, 4, axis=0))
+            if level == 0:
+                clear = np.max(bends, axis=0) / (np.median(bends, axis=0) + EPSILON * np.abs(y).ravel())
+                i = int(np.argmax(clear)) if clear.size else 0
+                if not np.isfinite(outputs).all() or not clear.size or clear[i] < CLEAR:
+                    return 0.0
+                largest = np.max(bends[:, i])
+            center += (int(np.argmax(bends[:, i])) + 2 - WIDTH) * spacing
+            spacing /= FINER
+        jump = float(np.max(np.abs(np.diff(outputs[:, i], 2))))
+    is_small = jump <= SMALL * (np.abs(y.flat[i]) + np.mean(np.abs(y)))
+    return jump if is_small and jump >= largest / 8 else 0.0  # the bend at a kink has vanished
 
 
 def is_in_steps(evaluate):

@@ -190,3 +190,18 @@ def test_a_gradient_of_zeros_and_a_straight_through_estimate_of_plateaus_are_tol
     x = np.array([0.3, 1.4, -2.2])
     assert verdict(lambda x: (np.round(x), lambda dy: np.zeros_like(x)), x).startswith("right")
     assert verdict(lambda x: (np.sign(x), lambda dy: dy), x) == "WRONG"
+
+
+@pytest.mark.parametrize(
+    "factor, found", [(1.0, "CANNOT TELL"), (1.001, "WRONG"), (1.5, "WRONG")], ids=["right", "off by 0.1 %", "wrong"]
+)
+def test_a_solver_that_stops_early_is_not_accused_of_its_tolerance(factor, found):
+    def root(a):
+        y = np.ones_like(a)
+        while np.max(np.abs(y**3 + y - a)) > 1e-6:
+            y = y - 0.2 * (y**3 + y - a)
+        return y, lambda dy: factor * dy / (3 * y * y + 1)
+
+    report = check(root, np.array([1.3, 0.4, 1.9]), raises=False)
+    assert report["a"].verdict == found
+    assert (found == "WRONG") or "but the output jumps by 2e-07 beside this input" in report["a"].explain()

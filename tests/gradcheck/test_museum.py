@@ -171,7 +171,7 @@ def test_an_exhibit_that_does_not_exist_is_answered_in_one_line(key, message, ca
 
 
 FURTHER = [case for case in corpus() if case not in EXHIBITS]
-LOST = {"rounded", "fixed-point", "median-of-equals"}  # right gradients that gradcheck does not confirm
+LOST = {"rounded", "fixed-point", "median-of-equals"}  # gradcheck cannot tell if they are right
 
 
 def test_the_corpus_is_large_and_most_of_it_comes_from_public_code():
@@ -195,7 +195,8 @@ def test_gradcheck_rejects_each_wrong_version_whose_forward_pass_is_the_right_on
 @pytest.mark.parametrize("right", RIGHTS, ids=lambda right: right.name)
 def test_gradcheck_confirms_each_right_version(right):
     report = right.examine(right.function)
-    assert report.is_right == (right.name not in LOST), report
+    verdicts = {argument.verdict for argument in report.arguments}
+    assert report.is_right or (right.name in LOST and verdicts == {"CANNOT TELL"}), report
 
 
 def test_a_case_is_a_statement_in_place_of_the_one_with_its_target():
