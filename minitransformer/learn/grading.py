@@ -36,13 +36,14 @@ from minitransformer.system.bounded import Note, serve
 from minitransformer.system.version import __version__
 
 NEEDED_LATER = (  # imported once, before the first request, so that no child has to import them
-    "minitransformer.cases",
+    "minitransformer.learn.lessons",
     "minitransformer.learn.naming",
     "gradcheck.refine",
     "gradcheck.diagnosis",
     "gradcheck.lines",
     "gradcheck.leftovers",
     "gradcheck.lines.shapes",
+    "numpy.ma",
 )
 
 

@@ -246,6 +246,26 @@ def test_an_endless_loop_and_a_long_explanation_end_after_a_while(tmp_path):
     assert verdict.remarks[-1] == "the explanation is missing: it did not end within 0.001 seconds"
 
 
+IMPORTED = """
+import sys
+from pathlib import Path
+from minitransformer.learn import grading
+
+for name in grading.NEEDED_LATER:
+    __import__(name)
+before = set(sys.modules)
+list(grading.grade(Path("softmax.py"), "softmax"))
+print(*set(sys.modules) - before)
+"""
+
+
+def test_a_child_of_the_server_imports_nothing_but_the_file(tmp_path):
+    (tmp_path / "softmax.py").write_text(soft(1, "y * dy", "2 * y * dy"), "utf-8")
+    command = [sys.executable, "-c", IMPORTED]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout == "learn_softmax\n"
+
+
 def test_what_it_prints_is_shown_as_of_one_run(graded):
     assert graded("softmax", filled("print('x' * 10**6)\n" + RIGHT)).printed == "x" * 500
     verdict = graded("softmax", filled("print('dy is', dy.shape)\nreturn dy @ dy"))
