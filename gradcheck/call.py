@@ -10,6 +10,7 @@ import copy
 import functools
 import inspect
 import itertools
+import numbers
 import pickle
 import sys
 import time
@@ -109,7 +110,10 @@ class Call:
         if argnums is None:
             return other
         given: Any = tuple(argnums) if isinstance(argnums, Collection) and not isinstance(argnums, str) else (argnums,)
-        if not given or any(not isinstance(n, (int, np.integer)) or not -count <= n < count for n in given):
+        is_position = [
+            isinstance(n, numbers.Integral) and not isinstance(n, bool) and -count <= n < count for n in given
+        ]
+        if not given or not all(is_position):
             raise ValueError(f"{self.name}: argnums must be positions of the {count} inputs, not {argnums!r}")
         for n in given:
             if not is_floating(self.inputs[n]):

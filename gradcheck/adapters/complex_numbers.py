@@ -79,9 +79,7 @@ def as_real(function: Any, inputs: tuple[Any, ...], dy: Any, argnums: Any) -> tu
 
     of_parts.names_of_inputs = names  # type: ignore[attr-defined]
     if argnums is not None:
-        chosen = [argnums] if isinstance(argnums, (int, np.integer)) else argnums
-        valid = all(isinstance(n, (int, np.integer)) and -len(inputs) <= n < len(inputs) for n in chosen)
-        argnums = [at for n in chosen for at in places[n]] if valid else argnums
+        argnums = [at for n in Call(function, *inputs).only(argnums).argnums for at in places[n]]
     return of_parts, tuple(parts), np.stack([np.real(dy), np.imag(dy)]) if np.iscomplexobj(dy) else dy, argnums
 
 

@@ -7,6 +7,14 @@ from gradcheck.museum.exhibit import right
 
 @right((3, 4))
 def sigmoid(x):
+    """sigmoid-nested: yizt/numpy_neural_network, issue 3
+        return 1 / (1 + np.exp(-(1 - 1 / (1 + np.exp(-dy)))))
+    σ(1 − σ(dy)) in place of σ′. It is positive, so a loss may fall.
+
+    sigmoid-at-input: BoltzmannEntropy/interviews.ai, issue 15
+        return dy * x * (1 - x)
+    x (1 − x) in a printed solution: the formula for the output, with the input saved.
+    """
     y = 1 / (1 + np.exp(-x))
 
     def backward(dy):
@@ -15,22 +23,12 @@ def sigmoid(x):
     return y, backward
 
 
-sigmoid.wrong(
-    "sigmoid-nested",
-    "yizt/numpy_neural_network, issue 3",
-    "return 1 / (1 + np.exp(-(1 - 1 / (1 + np.exp(-dy)))))",
-    "σ(1 − σ(dy)) in place of σ′. It is positive, so a loss may fall.",
-)
-sigmoid.wrong(
-    "sigmoid-at-input",
-    "BoltzmannEntropy/interviews.ai, issue 15",
-    "return dy * x * (1 - x)",
-    "x (1 − x) in a printed solution: the formula for the output, with the input saved.",
-)
-
-
 @right((3, 4))
 def falling_sigmoid(x):
+    """sigmoid-reflected: parasdahal/deepnet, file deepnet/layers.py at 51a9e61
+        return dy * y * (1 - y)
+    The minus sign of exp(−x) is missing in the forward pass. A test of the values of a sigmoid would have found it.
+    """
     y = 1 / (1 + np.exp(x))
 
     def backward(dy):
@@ -39,16 +37,12 @@ def falling_sigmoid(x):
     return y, backward
 
 
-falling_sigmoid.wrong(
-    "sigmoid-reflected",
-    "parasdahal/deepnet, file deepnet/layers.py at 51a9e61",
-    "return dy * y * (1 - y)",
-    "The minus sign of exp(−x) is missing in the forward pass. A test of the values of a sigmoid would have found it.",
-)
-
-
 @right(np.array([-800.0, 0.3, -1.2, 2.0]))
 def sigmoid_of_large_numbers(x):
+    """sigmoid-overflow: tinygrad/tinygrad, pull request 1113
+        return dy * np.exp(-x) / (1 + np.exp(-x)) ** 2
+    exp(−x) overflows for large negative x, and ∞ / ∞ is NaN. Inputs of order 1 do not show it.
+    """
     y = np.where(x > 0, 1, np.exp(np.minimum(x, 0))) / (1 + np.exp(-np.abs(x)))
 
     def backward(dy):
@@ -57,16 +51,12 @@ def sigmoid_of_large_numbers(x):
     return y, backward
 
 
-sigmoid_of_large_numbers.wrong(
-    "sigmoid-overflow",
-    "tinygrad/tinygrad, pull request 1113",
-    "return dy * np.exp(-x) / (1 + np.exp(-x)) ** 2",
-    "exp(−x) overflows for large negative x, and ∞ / ∞ is NaN. Inputs of order 1 do not show it.",
-)
-
-
 @right(np.array([40.0, 38.5, 41.2]))
 def sigmoid_at_its_limit(x):
+    """sigmoid-saturated: tenstorrent/tt-metal, issue 55724
+        return dy * y * (1 - y)
+    1 − y cancels once y rounds to 1, although σ(−x) is an ordinary number. Inputs of order 1 do not show it.
+    """
     y = 1 / (1 + np.exp(-x))
 
     def backward(dy):
@@ -75,48 +65,38 @@ def sigmoid_at_its_limit(x):
     return y, backward
 
 
-sigmoid_at_its_limit.wrong(
-    "sigmoid-saturated",
-    "tenstorrent/tt-metal, issue 55724",
-    "return dy * y * (1 - y)",
-    "1 − y cancels once y rounds to 1, although σ(−x) is an ordinary number. Inputs of order 1 do not show it.",
-)
-
-
 @right(np.array([-40.0, -38.5, -41.2]))
 def expm1(x):
+    """expm1-by-addition: tenstorrent/tt-metal, issue 55723
+        return dy * ((np.exp(x) - 1) + 1)
+    exp(x) is recovered from exp(x) − 1 by adding 1. For large negative x the sum is exactly 0.
+    """
+
     def backward(dy):
         return dy * np.exp(x)
 
     return np.exp(x) - 1, backward
 
 
-expm1.wrong(
-    "expm1-by-addition",
-    "tenstorrent/tt-metal, issue 55723",
-    "return dy * ((np.exp(x) - 1) + 1)",
-    "exp(x) is recovered from exp(x) − 1 by adding 1. For large negative x the sum is exactly 0.",
-)
-
-
 @right(np.array([15.0, 16.5, -17.0]))
 def tanh_at_its_limit(x):
+    """tanh-cancellation: JuliaDiff/DiffRules.jl, issue 102
+        return dy * (1 - np.tanh(x) ** 2)
+    1 − tanh² loses ten digits at x = 14. Tests at numbers of order 1 do not show it.
+    """
+
     def backward(dy):
         return dy / np.cosh(x) ** 2
 
     return np.tanh(x), backward
 
 
-tanh_at_its_limit.wrong(
-    "tanh-cancellation",
-    "JuliaDiff/DiffRules.jl, issue 102",
-    "return dy * (1 - np.tanh(x) ** 2)",
-    "1 − tanh² loses ten digits at x = 14. Tests at numbers of order 1 do not show it.",
-)
-
-
 @right((3, 4))
 def tanh(x):
+    """tanh-itself: andersbll/nnet, issue 4
+        return dy * (np.exp(2 * x) - 1) / (np.exp(2 * x) + 1)
+    The derivative of tanh is an expression for tanh itself.
+    """
     y = np.tanh(x)
 
     def backward(dy):
@@ -125,32 +105,29 @@ def tanh(x):
     return y, backward
 
 
-tanh.wrong(
-    "tanh-itself",
-    "andersbll/nnet, issue 4",
-    "return dy * (np.exp(2 * x) - 1) / (np.exp(2 * x) + 1)",
-    "The derivative of tanh is an expression for tanh itself.",
-)
-
-
 @right((3, 4))
 def leaky_relu(x):
+    """leaky-as-relu: scientific-computing/FKB, issue 15
+        return np.where(0.3 * x > 0, dy, 0.0)
+    The derivative is that of a ReLU: 0 for negative inputs. Hidden while all inputs are positive.
+    """
+
     def backward(dy):
         return np.where(x > 0, dy, 0.3 * dy)
 
     return np.where(x > 0, x, 0.3 * x), backward
 
 
-leaky_relu.wrong(
-    "leaky-as-relu",
-    "scientific-computing/FKB, issue 15",
-    "return np.where(0.3 * x > 0, dy, 0.0)",
-    "The derivative is that of a ReLU: 0 for negative inputs. Hidden while all inputs are positive.",
-)
-
-
 @right((3, 4), alpha=-0.7)
 def elu(x, *, alpha):
+    """elu-precedence: borgwang/tinynn, file tinynn/core/layer.py at 0fb0f94
+        return dy * (x > 0.0 + (x < 0.0) * alpha * np.exp(x))
+    `x > 0.0 + …` compares x with the sum, because + binds more tightly than >. The result is 0 or 1.
+
+    elu-negative-alpha: PaddlePaddle/Paddle, pull request 26543
+        return dy * np.where(x > 0, 1.0, alpha * np.exp(x))
+    For a negative α the other branch of the minimum is active. Hidden while α is positive.
+    """
     tail = alpha * (np.exp(x) - 1)
 
     def backward(dy):
@@ -159,22 +136,12 @@ def elu(x, *, alpha):
     return np.maximum(x, 0) + np.minimum(tail, 0), backward
 
 
-elu.wrong(
-    "elu-precedence",
-    "borgwang/tinynn, file tinynn/core/layer.py at 0fb0f94",
-    "return dy * (x > 0.0 + (x < 0.0) * alpha * np.exp(x))",
-    "`x > 0.0 + …` compares x with the sum, because + binds more tightly than >. The result is 0 or 1.",
-)
-elu.wrong(
-    "elu-negative-alpha",
-    "PaddlePaddle/Paddle, pull request 26543",
-    "return dy * np.where(x > 0, 1.0, alpha * np.exp(x))",
-    "For a negative α the other branch of the minimum is active. Hidden while α is positive.",
-)
-
-
 @right((3, 4))
 def selu(x):
+    """selu-scale: RubixML/ML, pull request 427
+        return dy * np.where(x > 0, scale, scale * (y + alpha))
+    The output already has the factor λ, and the negative branch multiplies by it again.
+    """
     scale, alpha = 1.0507009873554805, 1.6732632423543772
     y = scale * np.where(x > 0, x, alpha * (np.exp(np.minimum(x, 0)) - 1))
 
@@ -184,59 +151,41 @@ def selu(x):
     return y, backward
 
 
-selu.wrong(
-    "selu-scale",
-    "RubixML/ML, pull request 427",
-    "return dy * np.where(x > 0, scale, scale * (y + alpha))",
-    "The output already has the factor λ, and the negative branch multiplies by it again.",
-)
-
-
 @right(np.array([0.0, 1.3, -0.4, 0.0]))
 def softplus(x):
+    """softplus-at-zero: jax-ml/jax, issue 2107
+        return dy * ((x > 0) - np.sign(x) / (1 + np.exp(np.abs(x))))
+    The parts max(x, 0) and log(1 + exp(−|x|)) have kinks at 0, which cancel. Here their derivatives do not.
+    """
+
     def backward(dy):
         return dy / (1 + np.exp(-x))
 
     return np.log(1 + np.exp(x)), backward
 
 
-softplus.wrong(
-    "softplus-at-zero",
-    "jax-ml/jax, issue 2107",
-    "return dy * ((x > 0) - np.sign(x) / (1 + np.exp(np.abs(x))))",
-    "The parts max(x, 0) and log(1 + exp(−|x|)) have kinks at 0, which cancel. Here their derivatives do not.",
-)
-
-
 @right((3, 4))
 def cosh(x):
+    """cosh-sign: casadi/casadi, issue 2585
+        return -dy * np.sinh(x)
+    The sign of a cosine's derivative. The library had it for nine years.
+    """
+
     def backward(dy):
         return dy * np.sinh(x)
 
     return np.cosh(x), backward
 
 
-cosh.wrong(
-    "cosh-sign",
-    "casadi/casadi, issue 2585",
-    "return -dy * np.sinh(x)",
-    "The sign of a cosine's derivative. The library had it for nine years.",
-)
-
-
 @right((3, 4))
 def atanh_of_a_function(x):
+    """atanh-chain: autodiff/autodiff, issue 396
+        return dy / (1 - u * u)
+    The derivative of the argument is missing. Hidden in atanh(x), whose argument has derivative 1.
+    """
     u = 0.5 * np.sin(x)
 
     def backward(dy):
         return dy / (1 - u * u) * 0.5 * np.cos(x)
 
     return np.arctanh(u), backward
-
-
-atanh_of_a_function.wrong(
-    "atanh-chain",
-    "autodiff/autodiff, issue 396",
-    "return dy / (1 - u * u)",
-    "The derivative of the argument is missing. Hidden in atanh(x), whose argument has derivative 1.",
-)

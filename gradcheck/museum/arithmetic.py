@@ -7,6 +7,10 @@ from gradcheck.museum.exhibit import right
 
 @right((3, 4), base=3.0)
 def power_of_a_base(x, *, base):
+    """rpow-other-way: tenstorrent/tt-metal, pull request 52144
+        return dy * base * x ** (base - 1)
+    The derivative of x^b in place of b^x. The forward pass was rewritten, and backward was not.
+    """
     y = base**x
 
     def backward(dy):
@@ -15,166 +19,134 @@ def power_of_a_base(x, *, base):
     return y, backward
 
 
-power_of_a_base.wrong(
-    "rpow-other-way",
-    "tenstorrent/tt-metal, pull request 52144",
-    "return dy * base * x ** (base - 1)",
-    "The derivative of x^b in place of b^x. The forward pass was rewritten, and backward was not.",
-)
-
-
 @right((3, 4))
 def cube(x):
+    """power-as-relu: ahrefs/ocannl, issue 73
+        return dy * (x > 0)
+    The gradient of the ReLU, copied to the power and not changed.
+    """
+
     def backward(dy):
         return dy * 3 * x * x
 
     return x**3, backward
 
 
-cube.wrong(
-    "power-as-relu",
-    "ahrefs/ocannl, issue 73",
-    "return dy * (x > 0)",
-    "The gradient of the ReLU, copied to the power and not changed.",
-)
-
-
 @right(np.array([0.0, 1.3, 0.7]))
 def square(x):
+    """power-at-zero: kmolan/multicalc-rust, issue 228
+        return dy * 2 * np.exp(2 * np.log(x)) / x
+    x^n is written as exp(n log x). At 0 the value is right, but the derivative is NaN.
+    """
+
     def backward(dy):
         return dy * 2 * x
 
     return x * x, backward
 
 
-square.wrong(
-    "power-at-zero",
-    "kmolan/multicalc-rust, issue 228",
-    "return dy * 2 * np.exp(2 * np.log(x)) / x",
-    "x^n is written as exp(n log x). At 0 the value is right, but the derivative is NaN.",
-)
-
-
 @right((3, 4), c=2.5)
 def times_constant(x, *, c):
+    """constant-forgotten: zergtant/pytorch-handbook, issue 69
+        return dy.copy()
+    The example of a custom function returns dy without the constant. The built-in product does not.
+    """
+
     def backward(dy):
         return dy * c
 
     return x * c, backward
 
 
-times_constant.wrong(
-    "constant-forgotten",
-    "zergtant/pytorch-handbook, issue 69",
-    "return dy.copy()",
-    "The example of a custom function returns dy without the constant. The built-in product does not.",
-)
-
-
 @right((3, 4), n=3)
 def identity(x, *, n):
+    """constant-in-one-place: pytorch/pytorch, pull request 132601
+        return dy * n
+    In an example of the documentation, backward multiplies by n, and forward does not.
+    """
+
     def backward(dy):
         return dy.copy()
 
     return 1.0 * x, backward
 
 
-identity.wrong(
-    "constant-in-one-place",
-    "pytorch/pytorch, pull request 132601",
-    "return dy * n",
-    "In an example of the documentation, backward multiplies by n, and forward does not.",
-)
-
-
 @right((3, 4), (3, 4))
 def total(a, b):
+    """sum-of-ones: pytorch/tutorials, issue 216
+        return np.ones_like(a), np.ones_like(b)
+    The gradient of a sum is filled with ones. Hidden if dy is one, as in `loss.backward()`.
+    """
+
     def backward(dy):
         return dy.copy(), dy.copy()
 
     return a + b, backward
 
 
-total.wrong(
-    "sum-of-ones",
-    "pytorch/tutorials, issue 216",
-    "return np.ones_like(a), np.ones_like(b)",
-    "The gradient of a sum is filled with ones. Hidden if dy is one, as in `loss.backward()`.",
-)
-
-
 @right((3, 4), (3, 4))
 def sine_times(x, w):
+    """example-sign: jax-ml/jax, issue 3213
+        return dy * np.cos(x) * w, -dy * np.sin(x)
+    A wrong sign in the documentation's example of custom derivatives.
+    """
+
     def backward(dy):
         return dy * np.cos(x) * w, dy * np.sin(x)
 
     return np.sin(x) * w, backward
 
 
-sine_times.wrong(
-    "example-sign",
-    "jax-ml/jax, issue 3213",
-    "return dy * np.cos(x) * w, -dy * np.sin(x)",
-    "A wrong sign in the documentation's example of custom derivatives.",
-)
-
-
 @right(np.array([5.3, -4.1, 7.7, -2.9]), np.array([2.0, 1.5, -3.1, -0.8]))
 def remainder(x, w):
+    """remainder-of-mixed-signs: jax-ml/jax, pull request 11469
+        return dy.copy(), -dy * np.floor(x / w)
+    The quotient is rounded down, not towards zero. A large tolerance hid it in the tests.
+    """
+
     def backward(dy):
         return dy.copy(), -dy * np.trunc(x / w)
 
     return np.fmod(x, w), backward
 
 
-remainder.wrong(
-    "remainder-of-mixed-signs",
-    "jax-ml/jax, pull request 11469",
-    "return dy.copy(), -dy * np.floor(x / w)",
-    "The quotient is rounded down, not towards zero. A large tolerance hid it in the tests.",
-)
-
-
 @right(np.array([2.0, 0.0, 4.0, -1.5]))
 def product(x):
+    """product-divided-to-zero: mitsuba-renderer/drjit, pull request 528
+        return dy * np.divide(np.prod(x), x, where=x != 0, out=np.zeros_like(x))
+    The product of the other entries is computed as y / x, with 0 where x is 0. There the true gradient is not 0.
+
+    product-divided-to-nan: tensorflow/tensorflow, issue 2641; apache/mxnet, issue 18078
+        return dy * np.prod(x) / x
+    The product of the other entries is computed as y / x, which is NaN where x is 0.
+    """
+
     def backward(dy):
         return dy * np.array([np.prod(np.delete(x, i)) for i in range(len(x))])
 
     return np.prod(x), backward
 
 
-product.wrong(
-    "product-divided-to-zero",
-    "mitsuba-renderer/drjit, pull request 528",
-    "return dy * np.divide(np.prod(x), x, where=x != 0, out=np.zeros_like(x))",
-    "The product of the other entries is computed as y / x, with 0 where x is 0. There the true gradient is not 0.",
-)
-product.wrong(
-    "product-divided-to-nan",
-    "tensorflow/tensorflow, issue 2641; apache/mxnet, issue 18078",
-    "return dy * np.prod(x) / x",
-    "The product of the other entries is computed as y / x, which is NaN where x is 0.",
-)
-
-
 @right((4,))
 def product_under_upstream(x):
+    """product-without-dy: pytorch/pytorch, issue 995
+        return np.prod(x) / x
+    The upstream gradient is ignored, so that −prod(x) has the gradient of prod(x). The tests covered only a variant.
+    """
+
     def backward(dy):
         return dy * np.prod(x) / x
 
     return np.prod(x), backward
 
 
-product_under_upstream.wrong(
-    "product-without-dy",
-    "pytorch/pytorch, issue 995",
-    "return np.prod(x) / x",
-    "The upstream gradient is ignored, so that −prod(x) has the gradient of prod(x). The tests covered only a variant.",
-)
-
-
 @right(np.array([2.0, 0.0, 3.0, 4.0]))
 def cumulative_product(x):
+    """cumprod-divided: tensorflow/tensorflow, issue 3862; tracel-ai/burn, pull request 5141
+        dx = np.cumsum((dy * y)[::-1])[::-1] / x
+        return dx
+    The reversed sum is divided by the input, which is NaN at 0. The tests of this case were disabled.
+    """
     y = np.cumprod(x)
 
     def backward(dy):
@@ -189,50 +161,34 @@ def cumulative_product(x):
     return y, backward
 
 
-cumulative_product.wrong(
-    "cumprod-divided",
-    "tensorflow/tensorflow, issue 3862; tracel-ai/burn, pull request 5141",
-    "dx = np.cumsum((dy * y)[::-1])[::-1] / x\nreturn dx",
-    "The reversed sum is divided by the input, which is NaN at 0. The tests of this case were disabled.",
-)
-
-
 @right((4, 3), (4, 1))
 def times_column(x, b):
+    """product-not-reduced: pytorch/pytorch, issue 818; tenstorrent/tt-metal, issue 40008
+        return dy * b, dy * x
+    The gradient of the broadcast factor has the shape of the output. Factors of equal shape do not show it.
+    """
+
     def backward(dy):
         return dy * b, (dy * x).sum(axis=1, keepdims=True)
 
     return x * b, backward
 
 
-times_column.wrong(
-    "product-not-reduced",
-    "pytorch/pytorch, issue 818; tenstorrent/tt-metal, issue 40008",
-    "return dy * b, dy * x",
-    "The gradient of the broadcast factor has the shape of the output. Factors of equal shape do not show it.",
-)
-
-
 @right((2, 3, 4), (3, 1))
 def plus_column(x, b):
+    """sum-broadcast-again: apache/tvm, pull request 2465
+        return dy.copy(), dy + 0 * b
+    The gradient is broadcast to the operand's shape, not summed to it. Operands of equal shape do not show it.
+
+    axis-of-the-reduced: HomericIntelligence/Odyssey, pull request 2080
+        return dy.copy(), dy.sum(axis=0)
+    After the sum over the leading axis, the axes of length 1 are looked for at their old positions.
+    """
+
     def backward(dy):
         return dy.copy(), dy.sum(axis=0).sum(axis=1, keepdims=True)
 
     return x + b, backward
-
-
-plus_column.wrong(
-    "sum-broadcast-again",
-    "apache/tvm, pull request 2465",
-    "return dy.copy(), dy + 0 * b",
-    "The gradient is broadcast to the operand's shape, not summed to it. Operands of equal shape do not show it.",
-)
-plus_column.wrong(
-    "axis-of-the-reduced",
-    "HomericIntelligence/Odyssey, pull request 2080",
-    "return dy.copy(), dy.sum(axis=0)",
-    "After the sum over the leading axis, the axes of length 1 are looked for at their old positions.",
-)
 
 
 @right((4, 3))
@@ -249,6 +205,10 @@ def largest(x):
 
 @right(np.array([[0.3, 0.305, -1.0], [1.2, 0.4, 1.195]]))
 def largest_of_close_numbers(x):
+    """maximum-within-tolerance: mni-ml/framework, pull request 22
+        return dy[:, None] * (np.abs(x - x.max(axis=1, keepdims=True)) < 1e-2)
+    Every entry within 0.01 of the maximum receives the gradient. Random inputs are rarely so close.
+    """
     best = x.argmax(axis=1)
 
     def backward(dy):
@@ -259,16 +219,12 @@ def largest_of_close_numbers(x):
     return x.max(axis=1), backward
 
 
-largest_of_close_numbers.wrong(
-    "maximum-within-tolerance",
-    "mni-ml/framework, pull request 22",
-    "return dy[:, None] * (np.abs(x - x.max(axis=1, keepdims=True)) < 1e-2)",
-    "Every entry within 0.01 of the maximum receives the gradient. Random inputs are rarely so close.",
-)
-
-
 @right((5, 2), ids=np.array([0, 2, 0, 1, 2]))
 def segment_means(x, *, ids):
+    """segment-forward-again: deeplearning4j/deeplearning4j, issue 6414
+        return y[ids]
+    Backward computes the forward pass again, and does not read dy.
+    """
     count = np.bincount(ids)[:, None]
     y = np.zeros((len(count), x.shape[1]), x.dtype)
     np.add.at(y, ids, x / count[ids])
@@ -277,11 +233,3 @@ def segment_means(x, *, ids):
         return dy[ids] / count[ids]
 
     return y, backward
-
-
-segment_means.wrong(
-    "segment-forward-again",
-    "deeplearning4j/deeplearning4j, issue 6414",
-    "return y[ids]",
-    "Backward computes the forward pass again, and does not read dy.",
-)

@@ -203,6 +203,10 @@ attention_dropout.wrong(
 
 @right((3, 4), (5, 4), (5, 2))
 def causal_attention(q, k, v):
+    """attention-mask-corner: xlite-dev/ffpa-attn, pull request 300
+        p, dweights = np.where(np.tri(len(q), len(k)), weights, 0.0), dy @ v.T
+    Forward aligns the causal mask at the last position, backward at the first. Hidden with as many queries as keys.
+    """
     mask = np.tri(len(q), len(k), len(k) - len(q)) > 0
     scores = np.where(mask, q @ k.T / 2, -1e30)
     e = np.exp(scores - scores.max(axis=-1, keepdims=True))
@@ -214,11 +218,3 @@ def causal_attention(q, k, v):
         return dscores @ k, dscores.T @ q, p.T @ dy
 
     return weights @ v, backward
-
-
-causal_attention.wrong(
-    "attention-mask-corner",
-    "xlite-dev/ffpa-attn, pull request 300",
-    "p, dweights = np.where(np.tri(len(q), len(k)), weights, 0.0), dy @ v.T",
-    "Forward aligns the causal mask at the last position, backward at the first. Hidden with as many queries as keys.",
-)

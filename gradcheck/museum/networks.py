@@ -7,6 +7,18 @@ from gradcheck.museum.exhibit import right
 
 @right((8,), (3,), stride=2)
 def convolution(x, w, *, stride):
+    """stride-forgotten: enggen/Deep-Learning-Coursera, issue 7; Kulbear/deep-learning-coursera, pull request 34
+        places = np.arange(len(dy))[:, None] + np.arange(len(w))
+    In backward the window of output i begins at i, not at i times the stride. Hidden at stride 1.
+
+    kernel-mean: sebgao/cTensor, issue 3
+        dw = dy @ x[windows] / len(dy)
+    The gradient of the kernel is divided by the number of positions. A learning rate absorbs the factor.
+
+    covered-part: torch/DEPRECEATED-torch7-distro, issue 20
+        dx = np.zeros(starts[-1] + len(w))
+    The gradient has the size of the covered part. Hidden if the stride divides the input's length.
+    """
     starts = np.arange(0, len(x) - len(w) + 1, stride)
     windows = starts[:, None] + np.arange(len(w))
 
@@ -20,28 +32,12 @@ def convolution(x, w, *, stride):
     return x[windows] @ w, backward
 
 
-convolution.wrong(
-    "stride-forgotten",
-    "enggen/Deep-Learning-Coursera, issue 7; Kulbear/deep-learning-coursera, pull request 34",
-    "places = np.arange(len(dy))[:, None] + np.arange(len(w))",
-    "In backward the window of output i begins at i, not at i times the stride. Hidden at stride 1.",
-)
-convolution.wrong(
-    "kernel-mean",
-    "sebgao/cTensor, issue 3",
-    "dw = dy @ x[windows] / len(dy)",
-    "The gradient of the kernel is divided by the number of positions. A learning rate absorbs the factor.",
-)
-convolution.wrong(
-    "covered-part",
-    "torch/DEPRECEATED-torch7-distro, issue 20",
-    "dx = np.zeros(starts[-1] + len(w))",
-    "The gradient has the size of the covered part. Hidden if the stride divides the input's length.",
-)
-
-
 @right((3, 7), (2, 3))
 def convolution_of_depth(x, w):
+    """depth-of-the-output: NervanaSystems/neon, issue 111
+        place = depth
+    The output's index of the depth stands where the input's belongs.
+    """
     n = x.shape[1] - w.shape[1] + 1
 
     def backward(dy):
@@ -57,14 +53,6 @@ def convolution_of_depth(x, w):
     return y, backward
 
 
-convolution_of_depth.wrong(
-    "depth-of-the-output",
-    "NervanaSystems/neon, issue 111",
-    "place = depth",
-    "The output's index of the depth stands where the input's belongs.",
-)
-
-
 def gates(x, h, w):
     return np.split(np.concatenate([h, x], axis=1) @ w, 4, axis=1)
 
@@ -75,6 +63,14 @@ def logistic(z):
 
 @right((2, 3), (2, 4), (2, 4), (7, 16))
 def lstm_cell(x, h, c, w):
+    """lstm-cell-overwritten: apache/mxnet, issue 4057
+        dc = dh_new * o * (1 - t * t)
+    The gradient of the cell is assigned, and not added to that of the next step. Hidden in the last step.
+
+    lstm-gate-value: CaptainE/RNN-LSTM-in-numpy, issue 1
+        df = dc * c * logistic(f)
+    The sigmoid in place of its derivative, because an argument `derivative=True` is missing.
+    """
     f, i, o, g = gates(x, h, w)
     f, i, o, g = logistic(f), logistic(i), logistic(o), np.tanh(g)
     c_new = f * c + i * g
@@ -93,22 +89,16 @@ def lstm_cell(x, h, c, w):
     return np.stack([o * t, c_new]), backward
 
 
-lstm_cell.wrong(
-    "lstm-cell-overwritten",
-    "apache/mxnet, issue 4057",
-    "dc = dh_new * o * (1 - t * t)",
-    "The gradient of the cell is assigned, and not added to that of the next step. Hidden in the last step.",
-)
-lstm_cell.wrong(
-    "lstm-gate-value",
-    "CaptainE/RNN-LSTM-in-numpy, issue 1",
-    "df = dc * c * logistic(f)",
-    "The sigmoid in place of its derivative, because an argument `derivative=True` is missing.",
-)
-
-
 @right((3, 2, 3), (7, 16))
 def lstm(xs, w):
+    """lstm-last-cell: deeplearning4j/deeplearning4j, issue 8838
+        dc = np.zeros_like(dc_last)
+    The gradient of the last cell state is not taken into account. Hidden if the loss depends on the output alone.
+
+    lstm-steps-apart: CaptainE/RNN-LSTM-in-numpy, issue 1
+        dh, dc = dy[0] * 0, dc_last * 0
+    The gradients of the states are computed, but not passed on to the step before. A sequence of length 1 hides it.
+    """
     cells, h, c = [], np.zeros((2, 4)), np.zeros((2, 4))
     for x in xs:
         (h, c), backward_of_cell = lstm_cell.function(x, h, c, w)
@@ -127,22 +117,16 @@ def lstm(xs, w):
     return np.stack([h, c]), backward
 
 
-lstm.wrong(
-    "lstm-last-cell",
-    "deeplearning4j/deeplearning4j, issue 8838",
-    "dc = np.zeros_like(dc_last)",
-    "The gradient of the last cell state is not taken into account. Hidden if the loss depends on the output alone.",
-)
-lstm.wrong(
-    "lstm-steps-apart",
-    "CaptainE/RNN-LSTM-in-numpy, issue 1",
-    "dh, dc = dy[0] * 0, dc_last * 0",
-    "The gradients of the states are computed, but not passed on to the step before. A sequence of length 1 hides it.",
-)
-
-
 @right((2, 4), (4, 4), (4, 4))
 def gru_cell(h, wz, wn):
+    """gru-direct-path: ooples/AiDotNet, pull request 722
+        direct = dy * z
+    The direct path has the factor 1 − z in this form of the cell, and z in the other one. Found in a review.
+
+    gru-own-unit: ooples/AiDotNet, pull request 722
+        through_gates = dz * wz.sum(axis=1) + dn * wn.sum(axis=1)
+    Each unit multiplies its own gradient by a column of weights, instead of those of all units. Found in a review.
+    """
     z, n = logistic(h @ wz), np.tanh(h @ wn)
 
     def backward(dy):
@@ -154,22 +138,16 @@ def gru_cell(h, wz, wn):
     return (1 - z) * h + z * n, backward
 
 
-gru_cell.wrong(
-    "gru-direct-path",
-    "ooples/AiDotNet, pull request 722",
-    "direct = dy * z",
-    "The direct path has the factor 1 − z in this form of the cell, and z in the other one. Found in a review.",
-)
-gru_cell.wrong(
-    "gru-own-unit",
-    "ooples/AiDotNet, pull request 722",
-    "through_gates = dz * wz.sum(axis=1) + dn * wn.sum(axis=1)",
-    "Each unit multiplies its own gradient by a column of weights, instead of those of all units. Found in a review.",
-)
-
-
 @right((3, 2), (2, 4), (4, 2))
 def perceptron(x, w1, w2):
+    """output-without-sigmoid: Bot-Academy/NeuralNetworkFromScratch, pull request 3
+        dz2 = dy
+    The derivative of the last sigmoid is missing. The sigmoid increases, so the sign is right, and the loss falls.
+
+    weights-already-moved: Bot-Academy/NeuralNetworkFromScratch, pull request 3
+        back = w2 - 0.01 * dw2
+    The output weights are updated before the gradient passes through them. A small learning rate hides it.
+    """
     h = logistic(x @ w1)
     y = logistic(h @ w2)
 
@@ -181,17 +159,3 @@ def perceptron(x, w1, w2):
         return dz1 @ w1.T, x.T @ dz1, dw2
 
     return y, backward
-
-
-perceptron.wrong(
-    "output-without-sigmoid",
-    "Bot-Academy/NeuralNetworkFromScratch, pull request 3",
-    "dz2 = dy",
-    "The derivative of the last sigmoid is missing. The sigmoid increases, so the sign is right, and the loss falls.",
-)
-perceptron.wrong(
-    "weights-already-moved",
-    "Bot-Academy/NeuralNetworkFromScratch, pull request 3",
-    "back = w2 - 0.01 * dw2",
-    "The output weights are updated before the gradient passes through them. A small learning rate hides it.",
-)

@@ -201,6 +201,22 @@ batch_norm_ones.wrong(
 
 @right((2, 3, 5), (5,), (5,))
 def layer_norm(x, gamma, beta):
+    """layer-norm-twice: tenstorrent/tt-metal, issue 53204
+        dx = r * (dx_hat - 2 * shift - x_hat * scale)
+    A register is not cleared, so the mean is subtracted twice. The test allowed errors of 0.5.
+
+    layer-norm-last-block: tenstorrent/tt-metal, issue 53204
+        scale = (dx_hat * x_hat)[..., 3:].sum(axis=-1, keepdims=True) / 5
+    Of a sum over several blocks, only the last block survives. The test allowed errors of 0.5.
+
+    layer-norm-gain: pytorch/pytorch, pull request 18233
+        return dx, (dy * gamma).sum(axis=(0, 1)), dy.sum(axis=(0, 1))
+    The gradient of γ has the factor γ where x̂ belongs. Found in a review.
+
+    layer-norm-rows-together: flagos-ai/FlagGems, pull request 59
+        shift = dx_hat.sum(axis=(1, 2), keepdims=True) / 5
+    The sum over a row runs over all rows of a block. Hidden with one row in each block.
+    """
     centred = x - x.mean(axis=-1, keepdims=True)
     r = 1 / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
     x_hat = centred * r
@@ -215,66 +231,38 @@ def layer_norm(x, gamma, beta):
     return gamma * x_hat + beta, backward
 
 
-layer_norm.wrong(
-    "layer-norm-twice",
-    "tenstorrent/tt-metal, issue 53204",
-    "dx = r * (dx_hat - 2 * shift - x_hat * scale)",
-    "A register is not cleared, so the mean is subtracted twice. The test allowed errors of 0.5.",
-)
-layer_norm.wrong(
-    "layer-norm-last-block",
-    "tenstorrent/tt-metal, issue 53204",
-    "scale = (dx_hat * x_hat)[..., 3:].sum(axis=-1, keepdims=True) / 5",
-    "Of a sum over several blocks, only the last block survives. The test allowed errors of 0.5.",
-)
-layer_norm.wrong(
-    "layer-norm-gain",
-    "pytorch/pytorch, pull request 18233",
-    "return dx, (dy * gamma).sum(axis=(0, 1)), dy.sum(axis=(0, 1))",
-    "The gradient of γ has the factor γ where x̂ belongs. Found in a review.",
-)
-layer_norm.wrong(
-    "layer-norm-rows-together",
-    "flagos-ai/FlagGems, pull request 59",
-    "shift = dx_hat.sum(axis=(1, 2), keepdims=True) / 5",
-    "The sum over a row runs over all rows of a block. Hidden with one row in each block.",
-)
-
-
 @right((4, 2, 3), (2, 3))
 def gain(x, gamma):
+    """gain-flattened: intel/torch-xpu-ops, issue 5235
+        return dy * gamma, (dy * x).sum(axis=0).ravel()
+    For many rows, the gradient of γ is flattened. Hidden while one axis is normalized.
+    """
+
     def backward(dy):
         return dy * gamma, (dy * x).sum(axis=0)
 
     return x * gamma, backward
 
 
-gain.wrong(
-    "gain-flattened",
-    "intel/torch-xpu-ops, issue 5235",
-    "return dy * gamma, (dy * x).sum(axis=0).ravel()",
-    "For many rows, the gradient of γ is flattened. Hidden while one axis is normalized.",
-)
-
-
 @right((4, 3), (4, 3), s=(4, 1), t=(4, 1))
 def branches(x, x1, *, s, t):
+    """branch-scale: state-spaces/mamba, pull request 1023
+        return dy * s, dy.copy()
+    The second branch is not scaled in backward. Forward refused to combine the two options until the correction.
+    """
+
     def backward(dy):
         return dy * s, dy * t
 
     return x * s + x1 * t, backward
 
 
-branches.wrong(
-    "branch-scale",
-    "state-spaces/mamba, pull request 1023",
-    "return dy * s, dy.copy()",
-    "The second branch is not scaled in backward. Forward refused to combine the two options until the correction.",
-)
-
-
 @right((4, 3), seed=5)
 def dropout(x, *, seed):
+    """dropout-drawn-again: state-spaces/mamba, pull request 1023
+        mask = 2.0 * (np.random.default_rng(seed + 1).random(x.shape) < 0.5)
+    The mask is not saved but drawn again, by another generator. With one generator for both, the two agree.
+    """
     keep = 2.0 * (np.random.default_rng(seed).random(x.shape) < 0.5)
 
     def backward(dy):
@@ -282,11 +270,3 @@ def dropout(x, *, seed):
         return dy * mask
 
     return x * keep, backward
-
-
-dropout.wrong(
-    "dropout-drawn-again",
-    "state-spaces/mamba, pull request 1023",
-    "mask = 2.0 * (np.random.default_rng(seed + 1).random(x.shape) < 0.5)",
-    "The mask is not saved but drawn again, by another generator. With one generator for both, the two agree.",
-)

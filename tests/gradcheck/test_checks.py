@@ -409,7 +409,13 @@ def test_argnums_selects_the_inputs_whose_gradients_are_compared(argnums, names,
 
 @pytest.mark.parametrize(
     "argnums, message",
-    [(2, "argnums .* not 2"), (1, "input 1 .* int"), ("x", "argnums .* 'x'"), ((), r"argnums .* not \(\)")],
+    [
+        (2, "argnums .* not 2"),
+        (True, "argnums .* not True"),
+        (1, "input 1 .* int"),
+        ("x", "argnums .* 'x'"),
+        ((), r"argnums .* not \(\)"),
+    ],
 )
 def test_argnums_that_select_no_floating_point_input_are_refused(argnums, message):
     with pytest.raises((TypeError, ValueError), match=message):
