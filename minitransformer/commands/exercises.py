@@ -1,4 +1,7 @@
-"""The verbs of `minitransformer learn`. Each takes the parsed arguments and returns the exit status."""
+"""The verbs of `minitransformer learn`. Each takes the parsed arguments and returns the exit status.
+
+A check should answer soon, so the modules of the other verbs are imported when they run.
+"""
 
 import json
 import re
@@ -7,16 +10,14 @@ import sys
 import textwrap
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 
-from minitransformer.book.writing import write_handout
-from minitransformer.learn import marks, running, workspace
+from minitransformer.learn import marks, workspace
 from minitransformer.learn.checking import Grader
-from minitransformer.learn.collecting import JOURNAL, collected, completed, loose_files, submissions
 from minitransformer.learn.derivations import files
 from minitransformer.learn.exercises import exercise_set, named_exercise, names_by_file
 from minitransformer.learn.hints import next_hint
 from minitransformer.learn.own import read_toml
-from minitransformer.learn.watching import saved_files
 from minitransformer.system.files import require_file_path
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.pictures import save
@@ -25,7 +26,15 @@ from minitransformer.system.terminal import say, show, show_to_the_letter
 
 def start(arguments) -> int:
     exercises = exercise_set(arguments.set) if arguments.exercise is None else [read_toml(arguments.exercise)]
-    added, kept = workspace.start(arguments.out, exercises, arguments.level)
+    if arguments.bug is None:
+        added, kept = workspace.start(arguments.out, exercises, arguments.level)
+    else:
+        from minitransformer.learn.planting import planted
+
+        exercises = [exercise for exercise in exercises if not exercise.is_value]
+        with Grader() as grader:
+            text = partial(planted, seed=arguments.bug, grader=grader)
+            added, kept = workspace.start(arguments.out, exercises, arguments.level, text)
     for name in added:
         show(f"{arguments.out / name}")
     if kept:
@@ -84,7 +93,7 @@ def watch(arguments) -> int:
     where(arguments)
     say(f"watching {folder}: each saved exercise is checked; Ctrl-C ends")
     with Grader() as grader:
-        for name in saved_files(folder):
+        for name in workspace.saved_files(folder):
             show()
             show_verdict(grader.verdict(folder, name))
     return 0
@@ -104,6 +113,8 @@ def run(arguments) -> int:
     solved = [verdict.name for verdict in verdicts_of(folder) if verdict.is_solved]
     if not solved:
         raise ValueError("no exercise is solved yet; the model needs at least one of your functions")
+    from minitransformer.learn import running
+
     settings = {"style": arguments.like, "steps": arguments.steps, "seed": arguments.seed}
     calls, written = running.train(folder, solved, **settings, say=say)
     used = [name for name, times in calls.items() if times]
@@ -117,6 +128,8 @@ def collect(arguments) -> int:
 
     After Ctrl-C, the marks are those of the submissions that have been graded.
     """
+    from minitransformer.learn.collecting import JOURNAL, collected, completed, loose_files, submissions
+
     own = [] if arguments.exercise is None else [read_toml(arguments.exercise)]
     exercises = {exercise.name: exercise for exercise in (*exercise_set(arguments.set or "all"), *own)}
     expected = {exercise.name for exercise in own} if arguments.set is None else set(exercises)
@@ -206,6 +219,8 @@ def judge(path, as_json) -> int:
 
 
 def handout(arguments) -> int:
+    from minitransformer.book.writing import write_handout
+
     exercise = named_exercise(arguments.name)
     show_to_the_letter(write_handout(exercise.source.stem, arguments.out, names_by_file()).pages[0])
     return 0

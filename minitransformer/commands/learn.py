@@ -71,6 +71,7 @@ VERB_NOTES = {"check": LIMITS, "collect": COLLECT + LIMITS, "derive": DERIVE}
 VERB_EXAMPLES = (
     "minitransformer learn start --set attention --level 0",
     "minitransformer learn start --level 2 --out another",
+    "minitransformer learn start --set norms --bug 1 --level 2 --out bugs",
     "minitransformer learn check layer_norm",
     "minitransformer learn check silu --plot slope.png",
     "minitransformer learn hint layer_norm",
@@ -108,6 +109,7 @@ def start_options(parser) -> None:
     option(parser, "--level", words, 1, choices=tuple(LEVELS))
     option(parser, "--set", f"set of exercises: {SETS}", "all", "SET")
     option(parser, "--exercise", "TOML file of an exercise of your own: see learn/own.py", metavar="FILE", type=Path)
+    option(parser, "--bug", "seed of a mistake, planted in a complete backward pass", metavar="SEED", type=int)
     out_option(parser, "learn", "directory of the exercises")
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from minitransformer.learn.checking import Grader
-from minitransformer.learn.exercises import Exercise
+from minitransformer.learn.exercises import NOTHING, Exercise
 from minitransformer.learn.explaining import equation_numbers
 from minitransformer.learn.own import ENDING, OwnExercise, graded_by
 from minitransformer.learn.reading import Unreadable
@@ -203,7 +203,7 @@ def graded_file(grader, exercise, submitted) -> Graded:
             (folder / name).write_bytes(content)
         if isinstance(exercise, OwnExercise):  # overwrites a file of this name by the student
             header = HEADER.search(submitted.content[:1000].decode("utf-8", "replace"))
-            text = graded_by(exercise, min(int(header[2]), 2) if header else 1)
+            text = graded_by(exercise, min(int(header[2]), NOTHING) if header else 1)
             (folder / f"{exercise.name}{ENDING}").write_text(text, "utf-8")
         verdict = Verdict(exercise.name, FAILED, sentence=submitted.trouble)
         verdict = verdict if submitted.trouble else grader.verdict(folder, exercise.name)

@@ -138,10 +138,13 @@ def signature(function, source: str) -> list[str]:
 
 
 class File:
-    """A source file without types and argument checks. `nodes` maps names to the statements that bind them."""
+    """A source file without types and argument checks. `nodes` maps names to the statements that bind them.
 
-    def __init__(self, source: str):
-        self.source = bare(source)
+    With `is_complete`, backward keeps its code, and the level applies to its docstring only.
+    """
+
+    def __init__(self, source: str, *, is_complete=False):
+        self.source, self.is_complete = bare(source), is_complete
         self.lines = self.source.split("\n")
         self.body = ast.parse(self.source).body
         self.nodes = {name: node for node in self.body for name in names_bound(node)}
@@ -193,11 +196,11 @@ class File:
         return match[1].strip(", ") if match else ""
 
     def hollow(self, function, level, task) -> list[Edit]:
-        if level == 0:
+        if level == 0 and not self.is_complete:
             return [Edit(s.lineno, s.end_lineno, self.blanked(s)) for s in statements_of(function) if is_an_answer(s)]
         docstring, body = function.body[0], function.body[bool(docstring_of(function)) :]
         indent = " " * docstring.col_offset
-        gone = [Edit(body[0].lineno, body[-1].end_lineno, [indent + BLANK])]
+        gone = [] if self.is_complete else [Edit(body[0].lineno, body[-1].end_lineno, [indent + BLANK])]
         if level >= SLOPES and docstring_of(function):
             task = f'"""{task}\n"""' if level >= NOTHING else f'"""{task}\n\n{self.slopes_and_paths(function)}\n"""'
             task = textwrap.indent(task, indent)

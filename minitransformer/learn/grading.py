@@ -28,7 +28,8 @@ from minitransformer.learn.loading import (
     loaded,
     replaced,
 )
-from minitransformer.learn.refusing import Refusal, blanks, is_untouched, level_of, refuse_other_tasks, source_of
+from minitransformer.learn.planting import hunted
+from minitransformer.learn.refusing import BUG, Refusal, blanks, is_untouched, level_of, refuse_other_tasks, source_of
 from minitransformer.learn.values import graded_value
 from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, Verdict
 from minitransformer.learn.workspace import exercise_in
@@ -70,7 +71,11 @@ def grade(path, name: str):
     except Refusal as refusal:
         yield Verdict(name, FAILED if level is None else REFUSED, level, str(refusal))
         return
-    yield from tried(exercise, path, text, tree, level)
+    if not BUG.match(text):
+        yield from tried(exercise, path, text, tree, level)
+        return
+    verdict = next(v for v in tried(exercise, path, text, tree, level) if isinstance(v, Verdict))
+    yield hunted(exercise, text, tree, verdict)
 
 
 def tried(exercise, path, text, tree, level):

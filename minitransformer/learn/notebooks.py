@@ -30,9 +30,10 @@ def sources_of_notebook(content: bytes, exercises):
             node = file.nodes.get(exercise.target)
             inner = [n for n in ast.walk(node) if isinstance(n, (ast.FunctionDef, ast.Lambda))] if node else []
             if len(inner) > (not exercise.is_value):
-                needed = file.needed(exercise.target) | {"*"}
+                needed = file.needed(exercise.target) | {"*", "WRONG_LINE"}
                 kept = [n for n in file.body if needed & {*names_bound(n)}]
-                header = re.search(rf"^[ \t]*[\"']{{3}}({name}, level [0-4], cut from [^\n\"']*)", text, re.MULTILINE)
+                first = rf"{name}, level [0-4](?:, bug [^\n,]*)?, cut from [^\n\"']*"
+                header = re.search(rf"^[ \t]*[\"']{{3}}({first})", text, re.MULTILINE)
                 top = [f'"""{header[1]}"""'] if header else []
                 yield name, "\n".join(top + ["\n".join(file.lines[start(n) : n.end_lineno]) for n in kept]).encode()
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

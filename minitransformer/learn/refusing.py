@@ -14,7 +14,8 @@ from minitransformer.learn.cutting import bare, docstring_of, is_main_block, nam
 from minitransformer.learn.exercises import FORWARD
 from minitransformer.system.terminal import error_in_words
 
-HEADER = re.compile(r"(\w+), level ([0-4]), cut from (?:minitransformer )?(\S+):")
+HEADER = re.compile(r"(\w+), level ([0-4])(?:, bug \d+ \w+)?, cut from (?:minitransformer )?(\S+):")
+BUG = re.compile(r"^\W*\w+, level [0-4], bug (\d+) (\w+), cut from ")
 ORACLES = {
     "gradcheck": "your gradient is compared with its results",
     "torch": "it computes gradients automatically",

@@ -4,6 +4,8 @@ Existing files are never overwritten.
 """
 
 import ast
+import time
+from functools import partial
 from pathlib import Path
 
 from minitransformer.book.observation import parsed
@@ -14,6 +16,7 @@ from minitransformer.learn.refusing import Refusal, is_untouched, level_of, sour
 from minitransformer.system.files import write_atomically
 
 FOLDER = Path("learn")
+PAUSE = 0.3  # seconds between two looks at the files
 TEST, PAGE = "test_learn.py", "README.md"
 TEST_TEXT = '''\
 """Run your exercises as tests with `pytest`. Exercises that are not begun are skipped."""
@@ -69,11 +72,12 @@ because the exercises are cut from its source. No command of `learn` shows them.
 """
 
 
-def start(folder, exercises, level: int) -> tuple[list[str], list[str]]:
+def start(folder, exercises, level: int, text=cut) -> tuple[list[str], list[str]]:
     """Write the missing files of a learner's folder.
 
-    Returns (names of the added files, names of the existing files). Raises OSError if a file cannot be written, and
-    ValueError for a teacher's exercise at the last level, which has no reference for the result of its forward pass.
+    `text(exercise, level)` is the text of a file. Returns (names of the added files, names of the existing files).
+    Raises OSError if a file cannot be written, and ValueError for a teacher's exercise at the last level, which has no
+    reference for the result of its forward pass.
     """
     own = [exercise for exercise in exercises if isinstance(exercise, OwnExercise)]
     if own and level == FORWARD:
@@ -84,16 +88,16 @@ def start(folder, exercises, level: int) -> tuple[list[str], list[str]]:
     folder.mkdir(parents=True, exist_ok=True)
     listed = "\n".join(f"- `{exercise.name}.py`: {exercise.title}" for exercise in exercises)
     levels = "\n".join(f"- {number}: {words}" for number, words in LEVELS.items())
-    texts = {f"{exercise.name}.py": cut(exercise, level) for exercise in exercises}
-    texts |= {f"{exercise.name}{ENDING}": graded_by(exercise, level) for exercise in own}
-    texts[TEST] = TEST_TEXT
-    texts[PAGE] = PAGE_TEXT.format(first=exercises[0].name, listed=listed, levels=levels)
+    texts = {f"{exercise.name}.py": partial(text, exercise, level) for exercise in exercises}
+    texts |= {f"{exercise.name}{ENDING}": partial(graded_by, exercise, level) for exercise in own}
+    texts[TEST] = TEST_TEXT.format
+    texts[PAGE] = partial(PAGE_TEXT.format, first=exercises[0].name, listed=listed, levels=levels)
     added, kept = [], []
-    for name, text in texts.items():
+    for name, make in texts.items():
         if (folder / name).exists():
             kept.append(name)
         else:
-            write_atomically(folder / name, lambda file, text=text: file.write(text.encode()))
+            write_atomically(folder / name, lambda file, make=make: file.write(make().encode()))
             added.append(name)
     return added, kept
 
@@ -136,3 +140,31 @@ def is_begun(folder, exercise) -> bool:
         return True
     level, _ = level_of(tree)
     return level is None or not is_untouched(tree, ast.parse(cut(exercise, level)))
+
+
+def saved_files(folder, look=time.sleep):
+    """Poll a folder forever, and yield the name of each exercise that is saved.
+
+    A changed file counts as saved when two consecutive polls find the same time and size. `look(seconds)` waits for the
+    next poll.
+    """
+    known = last = times(folder)
+    while True:
+        look(PAUSE)
+        now = times(folder)
+        saved = [name for name, at in now.items() if at == last.get(name) != known.get(name)]
+        known = known | {name: now[name] for name in saved}
+        last = now
+        yield from saved
+
+
+def times(folder) -> dict:
+    found = {}
+    for name in exercises_in(folder):
+        try:
+            status = (folder / f"{name}.py").stat()
+        except OSError:  # an editor is replacing it
+            continue
+        if status.st_size:  # an empty file is still being written
+            found[name] = status.st_mtime_ns, status.st_size
+    return found

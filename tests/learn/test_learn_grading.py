@@ -25,8 +25,7 @@ from minitransformer.learn.pictures import draw_class
 from minitransformer.learn.running import train
 from minitransformer.learn.values import OTHERWISE
 from minitransformer.learn.verdict import Verdict
-from minitransformer.learn.watching import saved_files
-from minitransformer.learn.workspace import start
+from minitransformer.learn.workspace import saved_files, start
 
 SOFTMAX = named_exercise("softmax")
 RIGHT = "return y * (dy - (y * dy).sum(axis=axis, keepdims=True))"

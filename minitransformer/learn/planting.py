@@ -1,0 +1,88 @@
+"""Find the bug: an exercise whose backward pass is complete, with one mistake of gradcheck/mistakes planted in it.
+
+The seed chooses the mistake. Mistakes that leave the gradients right on all cases are excluded, and so are those that
+raise an exception. The header contains a digest of the answer, so that a check needs no other file.
+"""
+
+import ast
+import hashlib
+import random
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from gradcheck.audit import mutate
+from minitransformer.learn.cutting import File, header, only_the_question
+from minitransformer.learn.exercises import FORWARD
+from minitransformer.learn.hints import lines_of
+from minitransformer.learn.refusing import BUG
+from minitransformer.learn.verdict import BEGUN, WRONG, Verdict
+
+NAME = "WRONG_LINE"
+FOUND = "; wrong gradients: "
+TOO_EASY = {"statement dropped", "gradient replaced by zeros", "dy ignored"}
+TASK = f"""\
+One line of backward has a mistake. Assign the name on its left, such as "dx", or its number to {NAME}, and repair the
+line. If the line has neither, write "return". A check says which gradients are wrong.
+"""
+
+mutants_of = cache(mutate)
+
+
+def planted(exercise, level: int, seed: int, grader) -> str:
+    """Return the text of an exercise with a mistake. The level selects the equations that are given.
+
+    Raises ValueError for the level at which the forward pass is left out.
+    """
+    if level == FORWARD:
+        raise ValueError(f"--bug: the level must be less than {FORWARD}, because the mistake is in backward")
+    top = header(exercise, level).partition("\n")[0]
+    right, mutants = text_of(exercise.source.read_text("utf-8"), exercise, level), list(mutants_of(exercise.source))
+    random.Random(f"{seed} {exercise.name}").shuffle(mutants)
+    with tempfile.TemporaryDirectory() as folder:
+        for mutant in mutants:
+            code = text_of(mutant.mutated_source, exercise, level)
+            if code == right or mutant.kind in TOO_EASY:
+                continue
+            mark = f"level {level}, bug {seed} {digest(exercise, seed, name_at(mutant))}, cut"
+            text = f'{top.replace(f"level {level}, cut", mark)}\n\n{TASK}"""\n\n{NAME} = ...\n\n{code}'
+            (Path(folder) / f"{exercise.name}.py").write_text(text, "utf-8")
+            if FOUND in grader.verdict(folder, exercise.name).sentence:
+                return text
+    raise ValueError(f"{exercise.name}: no mistake was found that changes a gradient")
+
+
+def text_of(source: str, exercise, level) -> str:
+    return "\n".join(File(only_the_question(source, exercise), is_complete=True).taken(exercise, level)) + "\n"
+
+
+def name_at(mutant) -> str:
+    nodes = [n for n in ast.walk(ast.parse(mutant.source)) if isinstance(n, ast.stmt)]
+    statement = next(node for node in nodes if node.lineno == mutant.lines[0])
+    return ", ".join(ast.unparse(t).strip("()") for t in getattr(statement, "targets", ())) or "return"
+
+
+def digest(exercise, seed, name: str) -> str:
+    return hashlib.sha256(f"{exercise.name} {seed} {name}".encode()).hexdigest()[:8]
+
+
+def hunted(exercise, text: str, tree, verdict: Verdict) -> Verdict:
+    """Return the Verdict on a hunt for a bug. It does not name the line."""
+    seed, answer = BUG.search(text).groups()
+    values = [n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == NAME]
+    named = str(ast.literal_eval(values[-1])) if values and isinstance(values[-1], ast.Constant) else ""
+    named = named.strip("() ")
+    lines = [line.name for line in lines_of(exercise) if named in (line.number.strip("()"), *line.name.split(", "))]
+    is_named = answer in [digest(exercise, seed, name) for name in (named, *lines)]
+    wrong = ", ".join(row.name for row in verdict.rows if row.verdict == "WRONG")
+    if verdict.is_solved and is_named:
+        return verdict
+    words = f"{NAME} {'is' if is_named else 'is not'} the line with the mistake"
+    if named == str(...):
+        words = f"{NAME} is still blank"
+    if verdict.is_solved:
+        words = f"the gradients are right, but {words}"
+    elif wrong:
+        words += f"{FOUND}{wrong}"
+    status = BEGUN if named == str(...) else WRONG
+    return Verdict(exercise.name, status, verdict.level, verdict.sentence or words)
