@@ -1,5 +1,6 @@
 """Worksheets with different numbers to solve by hand, and their keys, computed by the package."""
 
+import math
 from dataclasses import dataclass
 from html import escape
 
@@ -8,18 +9,23 @@ import numpy as np
 import gradcheck
 from minitransformer.book.chapters import PACKAGE
 from minitransformer.book.derivations import EQUAL, names_of, read_derivations
+from minitransformer.book.execution import both_sides
 from minitransformer.book.pictures import board, matrix
 from minitransformer.book.problems import FORWARD_ALONE, LEVELS, WITHOUT_EQUATIONS, OddError, exactly
+from minitransformer.book.run import relative_error
 from minitransformer.book.symbols import texts_of
 from minitransformer.book.typesetting import mathml, name_set
 
-TRIES = 200  # draws in a row without a new sheet
+TRIES, SAME = 200, 1e-9  # draws in a row without a new sheet; error of an answer that a mistake does not change
 
 
 @dataclass(frozen=True)
 class Sheet:
+    """The given arrays by name, (Statement, answer) of each question, and (Mistake, wrong answer) of each mistake."""
+
     given: dict
     asked: list
+    mistakes: list
 
 
 def sheets(topic, *, seed: int, level: int, count: int) -> list[Sheet]:
@@ -48,7 +54,8 @@ def sheets(topic, *, seed: int, level: int, count: int) -> list[Sheet]:
 
 
 def worked_out(topic, specimen, given, level):
-    statements = read_derivations(PACKAGE / topic.file, [specimen]).statements
+    derivations = read_derivations(PACKAGE / topic.file, [specimen])
+    statements, (run,) = derivations.statements, derivations.runs
     asked = [(s, np.asarray(s.value)) for s in statements if s.number and s.shown_on]
     asked = [(s, value) for s, value in asked if given.keys().isdisjoint(texts_of(s.equation.sides[0]))]
     if any(s.verdict != EQUAL for s, _ in asked):
@@ -60,7 +67,16 @@ def worked_out(topic, specimen, given, level):
             exactly(entry)
     if specimen.dy is not None:
         gradcheck.check(specimen.call, *specimen.inputs, **specimen.options)
-    return Sheet(given, asked)
+    numbers, mistakes = {s.number for s, _ in asked}, []
+    for mistake in (mistake for mistake in topic.mistakes if mistake.number in numbers):
+        left, right = mistake.equation.sides
+        answer, wrong = both_sides(left, right, run.surroundings)
+        if relative_error(answer, wrong) < SAME:
+            raise OddError(f"{mistake.sentence} This does not change an answer.")
+        shape, wrong = np.shape(run.values[texts_of(left)[-1]]), np.broadcast_to(wrong, answer.shape)
+        by_index = getattr(left, "subscript", "") != ""  # the entries are then in the order of the index
+        mistakes.append((mistake, wrong.reshape(shape[::-1]).T if by_index else wrong.reshape(shape)))
+    return Sheet(given, asked, mistakes)
 
 
 def worksheet_page(topic, made, *, seed, level, answers) -> list:
@@ -73,19 +89,44 @@ def worksheet_page(topic, made, *, seed, level, answers) -> list:
         kind, said = "Key" if answers else "Worksheet", topic.names
         said += f" {topic.gradients}" * (level != FORWARD_ALONE)
         number = f" {k} of {len(made)}" if len(made) > 1 else ""
+        size = f"{sum(map(points, statements))} points, about {minutes(sheet)} minutes"
         body.append(
             f'<section class="sheet{" to-do" * (not answers)}"><h1>{escape(topic.title)}</h1>'
-            f"<p>{kind}{number}: {LEVELS[level]} (seed {seed}). {escape(said)}</p><p>Given</p>{given}"
-            f"<p>find</p>{rows}</section>"
+            f"<p>{kind}{number}: {LEVELS[level]} (seed {seed}), {size}. {escape(said)}</p><p>Given</p>{given}"
+            f"<p>find</p>{rows}{classic_mistakes(sheet, names) * answers}</section>"
         )
     return body
+
+
+def points(statement):
+    """Return 1 for a value and 2 for a gradient."""
+    return 1 + statement.is_of_gradient
+
+
+def minutes(sheet):
+    """Return a multiple of five: a minute for each equation, and a quarter of a minute for each number to write."""
+    return 5 * math.ceil(sum(1 + np.size(value) / 4 for _, value in sheet.asked) / 5)
+
+
+def classic_mistakes(sheet, names):
+    heading = "<tr><th>wrong equation</th><th>its numbers</th><th>mistake</th></tr>"
+    rows = "".join(
+        f"<tr><td>({m.number}) {mathml(m.equation, names, display=False)}</td><td>{matrix('', wrong, written)}</td>"
+        f"<td>{escape(m.sentence)}</td></tr>"
+        for m, wrong in sheet.mistakes
+    )
+    return f'<h2>Numbers of classic mistakes</h2><div class="scroll" tabindex="0"><table>{heading}{rows}</table></div>'
 
 
 def question(statement, value, names, level, answers):
     hint = mathml(statement.equation, names, only_left=level == WITHOUT_EQUATIONS)
     cells = matrix("", value, written) if answers else matrix("", value, lambda entry: "", kind="matrix to-write")
-    return f'<div class="question"><div>{hint}</div>{cells}<span class="number">({statement.number})</span></div>'
+    number = f'<span class="number">({statement.number}) {"●" * points(statement)}</span>'
+    return f'<div class="question"><div>{hint}</div>{cells}{number}</div>'
 
 
 def written(entry):
-    return ("no", "yes")[int(entry)] if isinstance(entry, np.bool_) else exactly(entry)
+    try:
+        return ("no", "yes")[int(entry)] if isinstance(entry, np.bool_) else exactly(entry)
+    except OddError:  # of a mistake
+        return f"{entry:.3f}".replace("-", "−")

@@ -24,7 +24,7 @@ def softmax_rows(x):
     rows = []
     for row in x.reshape(-1, x.shape[-1]):
         powers = [Fraction(float(np.exp(entry))).limit_denominator(64) for entry in row]
-        rows.append([float(power / sum(powers)) for power in powers])
+        rows.append([float(power / (sum(powers) or 1)) for power in powers])
     return np.reshape(rows, x.shape)
 
 
@@ -36,17 +36,47 @@ def answers_of(sheet):
     return {texts_of(statement.equation.sides[0])[-1]: value for statement, value in sheet.asked}
 
 
+def known_of(sheet):
+    """Return {name: value} of what is given and of what is to be found."""
+    known = FUNCTIONS | sheet.given
+    for statement, value in sheet.asked:
+        symbol = texts_of(statement.equation.sides[0])[-1]
+        known[symbol] = np.sqrt(value) if isinstance(statement.equation.sides[0], n.Power) else value
+        known[{"weights": "used", "dused": "dweights"}.get(symbol, symbol)] = known[symbol]  # there is no dropout
+    return known | {"N": len(np.ravel(sheet.given.get("t", 0)))}
+
+
 def assert_right_and_different(name, level, count):
     made = sheets(TOPICS[name], seed=3, level=level, count=count)
     assert len({tuple(array.tobytes() for array in sheet.given.values()) for sheet in made}) == count
     for sheet in made:
-        known = FUNCTIONS | sheet.given
-        for statement, value in sheet.asked:
+        for statement, _ in sheet.asked:
             left, right = statement.equation.sides[0], statement.equation.sides[-1]
-            symbol = texts_of(left)[-1]
-            known[symbol] = np.sqrt(value) if isinstance(left, n.Power) else value
-            known[{"weights": "used", "dused": "dweights"}.get(symbol, symbol)] = known[symbol]  # there is no dropout
-            assert relative_error(*both_sides(left, right, Surroundings(known))) < 1e-9, statement.text
+            assert relative_error(*both_sides(left, right, Surroundings(known_of(sheet)))) < 1e-9, statement.text
+
+
+def assert_mistakes_show(name, level, seeds):
+    for seed in seeds:
+        (sheet,) = sheets(TOPICS[name], seed=seed, level=level, count=1)
+        numbers = {statement.number for statement, _ in sheet.asked}
+        planted = [mistake for mistake in TOPICS[name].mistakes if mistake.number in numbers]
+        assert [mistake for mistake, _ in sheet.mistakes] == planted != []
+        for mistake, wrong in sheet.mistakes:
+            right, computed = both_sides(*mistake.equation.sides, Surroundings(known_of(sheet)))
+            assert relative_error(right, computed) > 1e-6, (seed, mistake.sentence)
+            (answer,) = (v for s, v in sheet.asked if s.equation.sides[0] == mistake.equation.sides[0])
+            assert wrong.shape == np.shape(answer) and relative_error(wrong.ravel(), np.ravel(answer)) > 1e-6
+
+
+@pytest.mark.parametrize("name, level", EVERY)
+def test_each_classic_mistake_changes_an_answer(name, level):
+    assert_mistakes_show(name, level, range(3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, level", EVERY)
+def test_each_classic_mistake_changes_an_answer_of_a_hundred_sheets(name, level):
+    assert_mistakes_show(name, level, range(100))
 
 
 @pytest.mark.parametrize("name, level", EVERY)
@@ -88,6 +118,8 @@ def number_read(text):
 def test_the_key_has_the_numbers_and_the_sheet_has_cells_for_them(name):
     made = sheets(TOPICS[name], seed=5, level=2, count=2)
     sheet, key = ("".join(worksheet_page(TOPICS[name], made, seed=5, level=2, answers=a)) for a in (False, True))
+    assert f"{sheet.count('●') // 2} points, about " in sheet and sheet.count("●") == key.count("●")
+    assert key.count("Numbers of classic mistakes") == 2 and "mistake" not in sheet
     asked = np.concatenate([np.ravel(value) for one in made for _, value in one.asked])
     cells = [re.findall(r"<td>(.*?)</td>", part) for part in re.findall(r'<div class="question">.*?</table>', key)]
     read = [number_read(text) for row in cells for text in row]
