@@ -24,5 +24,6 @@ project's files are never changed. README.md explains how to read the score.
 
 from gradcheck.audit.command_line import main
 from gradcheck.audit.mutations import mutate
+from gradcheck.audit.trials import PlantingError, live_functions, planted
 
-__all__ = ["main", "mutate"]
+__all__ = ["PlantingError", "live_functions", "main", "mutate", "planted"]

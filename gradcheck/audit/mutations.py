@@ -87,7 +87,8 @@ def _mutants(closure, source, others):
 
     def tree(text):  # of the function, outside of which no line differs
         inside = text.splitlines(keepends=True)
-        return ast.dump(ast.parse(textwrap.dedent("".join(inside[first : len(inside) - below]))))
+        function = "".join(inside[first : len(inside) - below])
+        return ast.dump(ast.parse(f"if True:\n{function}" if function[:1].isspace() else function))
 
     trees, mutants = {tree(source)}, []
     for edit, place in planted(closure, others):

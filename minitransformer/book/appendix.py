@@ -8,8 +8,10 @@ import numpy as np
 from gradcheck import GradientError, check_case, report_html
 from gradcheck.certify import certify_call
 from minitransformer.book import notation as n
+from minitransformer.book.costs import operations
 from minitransformer.book.derivations import EQUAL, names_of
 from minitransformer.book.pictures import board, matrix, picture_of_shapes, with_digits
+from minitransformer.book.planted import SMALL, planted_mistakes
 from minitransformer.book.run import BACKWARD, numbers_in, saved
 from minitransformer.book.typesetting import mathml, name_set
 from minitransformer.cases import CASES
@@ -25,7 +27,7 @@ def appendix(runs) -> list:
     return [
         *section("On these numbers", map(numbers_of, runs)),
         *section("The arrays, to scale", map(shapes_of, once)),
-        *section("Saved for backward", map(saved_by, once)),
+        *section("Cost on these numbers", [costs_of(once), *map(saved_by, once)]),
     ]
 
 
@@ -82,6 +84,39 @@ def saved_by(run):
         return ""
     heading = f"<tr><th>{escape(run.specimen.function)}</th><th>shape</th><th>numbers</th></tr>"
     return f'<div class="scroll" tabindex="0"><table>{heading}{rows}</table></div>'
+
+
+def costs_of(runs):
+    """Return a table of the operations of both passes, and of the numbers that are saved between them."""
+    rows = ""
+    for run in runs:
+        counted_operations = operations(run.specimen) if run.specimen.function else None
+        if counted_operations is not None:
+            forward, backward = counted_operations
+            given = sum(np.size(value) for value in run.specimen.inputs if isinstance(value, np.ndarray))
+            kept = numbers_in(run.handed_back())
+            rows += row_of(escape(run.specimen.function), given, f"{forward:,}", f"{backward:,}", f"{kept:,}")
+    heading = "<tr><th>function</th><th>numbers in the inputs</th><th>operations forward</th><th>backward</th>"
+    heading += "<th>numbers saved for backward</th></tr>"
+    return f'<div class="scroll" tabindex="0"><table>{heading}{rows}</table></div>' if rows else ""
+
+
+def mistakes(path, cases) -> list:
+    """Return the section on classic mistakes: the wrong lines, and the errors that they cause."""
+    rows = ""
+    for one in planted_mistakes(path, cases):
+        code = escape(one.mutant.difference()[1][0].partition("  #")[0].strip())
+        off = [f"{error:.0%}" if error > SMALL else "0: not found" for error in (one.error, one.error_of_ones)]
+        rows += row_of(f"<code>{code}</code>", escape(one.sentence), *off)
+    if not rows:
+        return []
+    heading = "<tr><th>line</th><th>mistake</th><th>error for a random dy</th><th>for dy = 1</th></tr>"
+    return [
+        "<section><h2>Classic mistakes</h2><p>Each line was put in the place of the right one. The largest error of a "
+        "gradient is given in percent of the gradient's largest entry. The gradient check below finds each of them. A "
+        "check with dy = 1 can miss one.</p>",
+        f'<div class="scroll" tabindex="0"><table>{heading}{rows}</table></div></section>',
+    ]
 
 
 def row_of(*cells):

@@ -25,7 +25,7 @@ class Statement:
     `errors` contains an error, relative to the largest entry, for each specimen on which the equation could be
     executed. `value` is its left side on the first of these specimens, and `shown_on` the Run of that specimen.
     `reasons` explain why it could not be executed on the others. `in_prose` is True for an equation within a sentence.
-    `listed` is the reason if the equation is one of those in unexecuted.py.
+    `listed` is the reason if the equation is one of those in unexecuted.md.
     """
 
     text: str

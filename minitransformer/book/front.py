@@ -52,7 +52,9 @@ def front_page(leaves, equations: int, equal: int) -> list:
     lines of code.
     """
     titles = {leaf.page: leaf.title for leaf in leaves}
-    items = "".join(f"<li>{link(leaf.page, leaf.title)}<br>{escape(leaf.about)}</li>" for leaf in leaves)
+    items = "".join(
+        f"<li>{link(leaf.page, leaf.title)}<br>{escape(leaf.question or leaf.about)}</li>" for leaf in leaves
+    )
     questions = "".join(
         f"<li>{escape(question)} <details><summary>Answer</summary>{escape(answer)}</details></li>"
         for question, answer in QUESTIONS

@@ -107,3 +107,25 @@ def label(x, y, name, index):
 
 def svg(wide, tall, body, title):
     return f'<svg viewBox="0 0 {wide} {tall}" width="{wide}" role="img"><title>{escape(title)}</title>{body}</svg>'
+
+
+def line_chart(title: str, xs, series: dict) -> str:
+    """Return a figure with two lines, {name: values}, over the labels xs in equal distances."""
+    wide, tall, left, top = 420, 200, 54, 14
+    high = max(map(max, series.values()))
+    at_x = np.linspace(left + 10, wide - 20, len(xs))
+    parts = [f'<path class="axis" d="M{left} {top}V{tall}H{wide}"/>']
+    for part in range(4):
+        y = tall - part / 3 * (tall - top) + 4
+        text = with_digits(2)(part / 3 * high)
+        parts.append(f'<text class="axes" x="{left - 6}" y="{y:.0f}" text-anchor="end">{text}</text>')
+    parts += [
+        f'<text class="axes middle" x="{x:.0f}" y="{tall + 16}">{at}</text>' for x, at in zip(at_x, xs, strict=True)
+    ]
+    for (name, line), kind in zip(series.items(), ("back", "forward"), strict=True):
+        ys = tall - np.asarray(line) / high * (tall - top)
+        points = " ".join(f"{x:.0f},{y:.0f}" for x, y in zip(at_x, ys, strict=True))
+        parts.append(f'<polyline class="{kind}" points="{points}"/>')
+        parts.append(f'<text class="{kind}" x="{wide + 4}" y="{ys[-1] + 4:.0f}">{escape(name)}</text>')
+    drawn = svg(wide + 130, tall + 24, "".join(parts), title)
+    return f'<figure class="chart">{drawn}<figcaption>{title}</figcaption></figure>'

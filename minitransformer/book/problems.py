@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations_with_replacement
+from pathlib import Path
 
 import numpy as np
 
@@ -122,9 +123,11 @@ def draw_cross_entropy(rng, rows, level):
 
 def draw_attention(rng, rows, level):
     width, keys = 2 if level == WITHOUT_EQUATIONS else 1, 4 - rows
-    q, k = rng.integers(0, 5, (1, rows, width)).astype(float), LN2 * rng.integers(-2, 3, (1, keys, width))
+    q, k = 2.0 * rng.integers(0, 3, (1, rows, width)), LN2 * rng.integers(-2, 3, (1, keys, width))
     v, dy = whole(rng, 1, keys, 2), whole(rng, 1, rows, 2)
     mask = np.tri(2, dtype=bool) if rows == 2 else rng.permutation([[True, True, False]], axis=1)
+    if np.abs(q @ k.swapaxes(-1, -2)).max() > 6 * LN2:
+        raise OddError("a weight has a large denominator")
     options, names = {"mask": mask, "scale": 0.5}, "softmax = value_of(softmax)"
     specimen = on(attention, (q, k, v), "", names, {"mask": mask}, options=options, dy=dy)
     return specimen, {"q": q[0], "k": k[0], "v": v[0], "s": np.array(0.5), "mask": mask, "dy": dy[0]}
@@ -170,104 +173,16 @@ def draw_adamw(rng, rows, level):
     return specimen, given | {name: np.array(number) for name, number in numbers.items()}
 
 
-# name | title | file, then the names of the forward pass, those of the backward pass unless they are GRADIENTS, and the
-# classic mistakes: a wrong equation, the number of the right one, and a sentence
-TABLE = """
-linear | A linear map | layers/linear.py
-    Each row of x is a position. The output y is x multiplied by the matrix W, plus b in each row.
-  * y = x W (1) The bias is forgotten.
-  * dx = dy W (2) W is not transposed.
-  * dW = x dy (3) x is not transposed.
-  * dW = dyᵀ x (3) The factors are exchanged.
-  * db = Σ_p dy / 2 (4) The mean over the positions stands for their sum.
-softmax | A softmax | layers/softmax.py
-    Each row of x is converted to weights y that sum to 1. m is the largest entry of the row, e the exponential of
-    x − m, and Σ the sum over the row.
-  * y = e / Σ_p e (2) The sum runs over the column.
-  * dx = y · dy (3) The sum is not subtracted.
-  * dx = y · (1 − y) · dy (3) Only the diagonal of the Jacobian is used.
-  * dx = y · (dy − Σ dy) (3) The sum is not weighted by y.
-cross_entropy | Cross-entropy | losses.py
-    Each row of x contains the logits of a position, and t its target, counted from 0. No target is ignored. w is the
-    weight of each of the V classes. There is no label smoothing (ε = 0), so a is the weight of the target at the target
-    and 0 elsewhere. z is the logarithm of the softmax of a row, p the softmax, ℓ the loss of a position, and L the mean
-    of the losses.
-  Gradients are those of L: dL = 1, dℓ is ∂L/∂ℓ, and dx is ∂L/∂x and has the shape of x. A is the sum of a row of a.
-  * a_c = (1 − ε) [c = t] + ε / V (1) The class weights are forgotten.
-  * ℓ = 0 where t = ignored, else Σ_c a_c · z_c (3) The sign is wrong.
-  * L = Σ_n ℓ_n / N (4) The mean divides by the number of positions, not by the sum of the targets' weights.
-  * dℓ = dL / N (6) The gradient of a mean over the number of positions.
-  * dx_j = (p_j − a_j) · dℓ (7) p is not multiplied by A.
-  * dx_j = (A p_j − a_j) · dL (7) The factor of the mean is forgotten.
-attention | Attention | layers/attention.py
-    Each row of q is a query, each row of k a key, and the same row of v its value. The scores are multiplied by s. The
-    rows of the mask are queries and its columns keys: where it says no, the masked score is −∞. The weights are the
-    softmax of each row. There is no dropout: used = weights. Each row of y is the output of a query.
-  {GRADIENTS} Also dweights = dused.
-  * scores = q kᵀ (1) The scale is forgotten.
-  * masked = scores (2) The mask is ignored.
-  * weights = softmax(maskedᵀ)ᵀ (3) The softmax runs over the queries.
-  * dv = used dy (5) The weights are not transposed.
-  * dused = dy v (5) v is not transposed.
-  * dscores = weights · dweights (6) The sum of the softmax's gradient is not subtracted.
-  * dq = dscores k (7) The scale is forgotten.
-  * dk = s · dscores q (7) The gradient of the scores is not transposed.
-  * dk = dscoresᵀ q (7) The scale is forgotten.
-layer_norm | Layer normalization | layers/layer_norm.py
-    Each row of x is a position. x̂ is the row minus its mean μ, divided by its standard deviation σ (r = 1/σ, since
-    ε = 0). y is x̂ multiplied by γ, plus β, elementwise. A mean is that of a row, and Σ sums over all positions.
-  * σ² = Σ (x − μ)² / 3 (2) The variance divides by C − 1.
-  * y = x̂ + β (5) γ is forgotten.
-  * dγ = Σ_p dy (6) γ gets the gradient of β.
-  * dx = r · (dx̂ − mean(dx̂)) (7) The path through the variance is missing.
-  * dx = r · (dx̂ − x̂ · mean(dx̂ · x̂)) (7) The path through the mean is missing.
-  * dx = γ · r · (dy − mean(dy) − x̂ · mean(dy · x̂)) (7) γ is outside of the means.
-rms_norm | Root-mean-square normalization | layers/rms_norm.py
-    Each row of x is a position. x̂ is the row divided by its root mean square (r is the reciprocal, since ε = 0). y is
-    x̂ multiplied by γ, elementwise. A mean is that of a row, and Σ sums over all positions.
-  * r = 1 / √(Σ x² + ε) (1) The sum stands for the mean.
-  * dγ = Σ_p dy (4) x̂ is forgotten.
-  * dx = r · dx̂ (5) The path through r is missing.
-  * dx = r · (dx̂ − mean(dx̂) − x̂ · mean(dx̂ · x̂)) (5) The gradient of layer normalization.
-  * dx = γ · r · (dy − x̂ · mean(dy · x̂)) (5) γ is outside of the mean.
-relu | A ReLU | layers/activations.py
-    y is x where x is positive, and 0 elsewhere.
-  * y = −x where x ≤ 0, else x (1) The absolute value.
-  * dx = dy (2) The slope is 1 everywhere.
-  * dx = 0 where dy ≤ 0, else dy (2) The sign of dy is tested instead of that of x.
-rotary | Rotary positions, by right angles | layers/positions.py
-    Each row is a position. Each pair of channels (a, b) is rotated to (a′, b′) by an angle, whose cos and sin are
-    given.
-  Gradients are those of a loss L: da′ is ∂L/∂a′, and da is ∂L/∂a.
-  * a′ = a · cos + b · sin (7) Each pair is rotated in the opposite direction.
-  * b′ = b · cos − a · sin (8) Each pair is rotated in the opposite direction.
-  * da = da′ · cos − db′ · sin (9) The gradient is rotated as in the forward pass.
-  * db = db′ · cos + da′ · sin (10) The gradient is rotated as in the forward pass.
-adamw | AdamW's first step | optim.py
-    The weight θ has the gradient g. m and v are the moving averages of g and g² with the rates β₁ and β₂. They are 0
-    before step t = 1. lr is the learning rate. The weight decay λ is applied first and gives the decayed weight. θ′,
-    m′ and v′ are the new values. m̂ and v̂ are corrected for the initial 0 by 1 − β₁ᵗ and 1 − β₂ᵗ. ε is added to the
-    root.
-  none
-  * decayed = θ − λ · θ (1) The decay is not multiplied by lr.
-  * m′ = β₁ m + g (2) The gradient is not multiplied by 1 − β₁.
-  * v′ = β₂ v + (1 − β₂) g (3) The gradient is not squared.
-  * m̂ = m′ (4) The average is not corrected.
-  * v̂ = v′ (5) The average is not corrected.
-  * θ′ = θ − lr · m̂ / (√v̂ + ε) (6) The decay is forgotten.
-  * θ′ = decayed − lr · m̂ / (v̂ + ε) (6) The root is forgotten.
-"""
-
-
 def read(entry: str) -> tuple[str, Topic]:
-    head, *lines = entry.split("\n")
-    name, title, file = head.split(" | ")
-    names = " ".join(line.strip() for line in lines if line.startswith("    "))
-    gradients = next((line.strip() for line in lines if re.match("  [^ *]", line)), "{GRADIENTS}")
-    gradients = gradients.replace("{GRADIENTS}", GRADIENTS).replace("none", "")
-    wrong = (re.fullmatch(r"  \* (.*) \((\d+)\) (.*)", line) for line in lines)
-    mistakes = tuple(Mistake(n.parse(match[1]), int(match[2]), match[3]) for match in wrong if match)
-    return name, Topic(title, file, globals()[f"draw_{name}"], names, gradients, mistakes)
+    """Return (name, Topic) of a section of topics.md."""
+    head, names, *others = entry.strip().split("\n\n")
+    (name, title, file), (wrong, *gradients) = head.split(" | "), reversed(others)
+    given = " ".join("".join(gradients).split())
+    said = {"": GRADIENTS, "none": ""}.get(given, given.replace("{GRADIENTS}", GRADIENTS))
+    mistakes = re.findall(r"^- (.*) \((\d+)\) (.*)$", wrong, flags=re.MULTILINE)
+    classic = tuple(Mistake(n.parse(equation), int(number), sentence) for equation, number, sentence in mistakes)
+    return name, Topic(title, file, globals()[f"draw_{name}"], " ".join(names.split()), said, classic)
 
 
-TOPICS = dict(map(read, re.split(r"\n(?! )", TABLE.strip())))
+TOPICS_FILE = Path(__file__).with_name("topics.md")
+TOPICS = dict(map(read, re.split("^## ", TOPICS_FILE.read_text("utf-8"), flags=re.MULTILINE)[1:]))

@@ -3,10 +3,12 @@
 import re
 from html import escape
 
+from minitransformer.book.chapters import PAPERS
 from minitransformer.book.formulas import formulas
 from minitransformer.book.typesetting import mathml
 
 CODE, PLACEHOLDER = re.compile(r"`([^`]*)`"), "\0"
+CITATION = re.compile("|".join(map(re.escape, PAPERS)))
 
 
 def blocks(text: str):
@@ -34,7 +36,8 @@ def block(kind, lines):
 def inline(text: str, names: frozenset = frozenset()) -> str:
     """Return a paragraph with its code, emphasis and formulas as HTML. `names` are the symbols of several letters."""
     text = text.replace(PLACEHOLDER, " ")
-    parts = {match.span(): f"<code>{escape(match[1])}</code>" for match in CODE.finditer(text)}
+    papers = {match.span(): f'<a href="{PAPERS[match[0]]}">{match[0]}</a>' for match in CITATION.finditer(text)}
+    parts = papers | {match.span(): f"<code>{escape(match[1])}</code>" for match in CODE.finditer(text)}
     parts |= {(f.first, f.behind): mathml(f.node, names, display=False) for f in formulas(text, names)}
     markup, at = "", 0
     for first, behind in sorted(parts):

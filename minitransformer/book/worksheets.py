@@ -65,7 +65,7 @@ def worked_out(topic, specimen, given, level):
     for _, value in asked:
         for entry in np.ravel(value):
             exactly(entry)
-    if specimen.dy is not None:
+    if specimen.dy is not None and level != FORWARD_ALONE:
         gradcheck.check(specimen.call, *specimen.inputs, **specimen.options)
     numbers, mistakes = {s.number for s, _ in asked}, []
     for mistake in (mistake for mistake in topic.mistakes if mistake.number in numbers):

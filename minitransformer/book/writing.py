@@ -12,16 +12,18 @@ from pathlib import Path
 
 from gradcheck import load_cases
 from minitransformer.book import notation
-from minitransformer.book.appendix import appendix, cases_by_file, checked, checks, in_the_text
+from minitransformer.book.appendix import appendix, cases_by_file, checked, checks, in_the_text, mistakes
 from minitransformer.book.chapters import BELIEFS, CHAPTERS, LEAVES
 from minitransformer.book.derivations import DIFFERENT, EQUAL, read_derivations
 from minitransformer.book.exhibits import beliefs, beliefs_page, exhibits, museum
 from minitransformer.book.film import film_page
 from minitransformer.book.front import front_page
 from minitransformer.book.handout import handout, in_code
+from minitransformer.book.index import index_page
 from minitransformer.book.page import LEGEND, Words, docstring_page, navigation, whole_page
 from minitransformer.book.problems import TOPICS
 from minitransformer.book.specimens import specimens, specimens_of_cases
+from minitransformer.book.whys import whys_page
 from minitransformer.book.worked_example import worked_page
 from minitransformer.book.worksheets import sheets, worksheet_page
 from minitransformer.system.files import write_atomically
@@ -62,16 +64,18 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
     """
     every, bodies = specimens(), {"film": film_page, "worked_example": worked_page, "museum": museum}
     bodies |= {"misconceptions": beliefs, "notation": partial(docstring_page, LEAVES[-1].title, notation.__doc__)}
+    derived: dict = {}
+    bodies |= {"whys": whys_page, "symbols": partial(index_page, derived)}
     pages, found, verdicts = {"index": None}, [], []
     for before, leaf, after in zip([None, *LEAVES], LEAVES, [*LEAVES[1:], None], strict=False):
         said, numbers = f"{leaf.page}.html", ()
         if leaf.page in bodies:
             body = bodies[leaf.page]()
         else:
-            derivations = read_derivations(leaf.path, every.get(leaf.file, []))
+            derivations = derived[leaf] = read_derivations(leaf.path, every.get(leaf.file, []))
             cases = cases_by_file().get(leaf.file, [])
             reports = checked(cases)
-            body, numbers = chapter(leaf.title, derivations, reports, cases, leaf.exhibits)
+            body, numbers = chapter(leaf.title, leaf.path, derivations, reports, cases, leaf)
             if names := exercises.get(leaf.file):
                 body.append(f"<p>To derive it yourself, {in_code(names)}.</p>")
             found += faults(leaf.file, unlisted(derivations), reports)
@@ -83,11 +87,13 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
     return write_pages(folder, pages, found)
 
 
-def chapter(title, derivations, reports, cases, museum_names=()):
+def chapter(title, path, derivations, reports, cases, leaf=None):
     words = Words(derivations)
-    legend = f'<p class="legend">{LEGEND}</p>' if derivations.statements else ""
-    body = [f"<h1>{escape(title)}</h1>{legend}", *words.passages(), *appendix(derivations.runs)]
-    body += [*checks(reports, cases), *exhibits(museum_names)]
+    opening = f'<p class="question">{escape(leaf.question)}</p><p>{escape(leaf.about)}</p>' if leaf else ""
+    opening += f'<p class="legend">{LEGEND}</p>' if derivations.statements else ""
+    body = [f"<h1>{escape(title)}</h1>{opening}", *words.passages(), *appendix(derivations.runs)]
+    body += mistakes(path, cases) if derivations.statements else []
+    body += [*checks(reports, cases), *exhibits(leaf.exhibits if leaf else ())]
     return [*body, *in_the_text(derivations.statements, words.names)], words.known
 
 
@@ -170,7 +176,7 @@ def write_own(path, folder, say=lambda text: None) -> Written:
         derivations = read_derivations(path, specimens_of_cases(path, cases))
     except Exception as error:  # raised by the reader's functions
         raise ValueError(f"{path}: {error}") from error
-    body, numbers = chapter(path.stem, derivations, reports, cases)
+    body, numbers = chapter(path.stem, path, derivations, reports, cases)
     different = [s for s in derivations.statements if s.verdict == DIFFERENT]
     written = write_pages(folder, {path.stem: (path.stem, body, numbers)}, faults(path, different, reports))
     say(f"{path}: {in_numbers(derivations)}")

@@ -80,7 +80,7 @@ def assert_loads_only_its_own(page, folder):
 
 
 def test_no_page_loads_anything_from_elsewhere_or_runs_a_script(pages, folder):
-    assert len(pages) == len(CHAPTERS) + 6
+    assert len(pages) == len(CHAPTERS) + 8
     for page in pages.values():
         assert_loads_only_its_own(page, folder)
     style = (folder / "book.css").read_text("utf-8")
@@ -131,7 +131,7 @@ def test_every_line_of_code_is_listed_once_as_it_is_in_the_file():
 def test_the_contents_say_what_each_chapter_is_about(folder):
     index = (folder / "index.html").read_text("utf-8")
     for chapter in CHAPTERS:
-        assert f'<a href="{chapter.page}.html">{escape(chapter.title)}</a><br>{escape(chapter.about)}' in index
+        assert f'<a href="{chapter.page}.html">{escape(chapter.title)}</a><br>{escape(chapter.question)}' in index
 
 
 def test_a_chapter_that_has_exercises_ends_in_their_commands_and_so_do_its_handout_and_no_other(folder):

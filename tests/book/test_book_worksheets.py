@@ -37,7 +37,7 @@ def answers_of(sheet):
 
 
 def known_of(sheet):
-    """Return {name: value} of what is given and of what is to be found."""
+    """Return {name: value} of the given arrays and of the answers."""
     known = FUNCTIONS | sheet.given
     for statement, value in sheet.asked:
         symbol = texts_of(statement.equation.sides[0])[-1]

@@ -263,6 +263,13 @@ def test_messages_docstrings_and_signatures_are_left_alone(write):
     assert {removed for _, removed, _ in made} == {whole, "if a:", "return dy"}
 
 
+def test_a_docstring_may_have_lines_at_the_margin(write):
+    text = (
+        'def f(x):\n    def backward(dy):\n        """Double\nit."""\n        return 2 * dy\n\n    return x, backward\n'
+    )
+    assert ["return dy"] in [mutant.difference()[1] for mutant in mutate(write(text))]
+
+
 def test_an_edit_leaves_comments_and_letters_of_several_bytes_as_they_are(write):
     path = write("def backward(dy, β=1):\n    δ = '→'; dx = β * dy  # (7) β · dy\n    return dx\n")
     assert ["δ = '→'; dx = dy  # (7) β · dy"] in [mutant.difference()[1] for mutant in mutate(path)]

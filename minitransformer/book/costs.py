@@ -1,0 +1,59 @@
+"""Count the operations of both passes: one for each addition, product, comparison or value of a function."""
+
+import numpy as np
+
+from minitransformer.module import Module, plain
+
+
+class Counted(np.ndarray):
+    """An array whose operations are counted. The arrays computed from it are of the same class."""
+
+    total = 0
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
+        plain_inputs = [np.asarray(value) if isinstance(value, Counted) else value for value in inputs]
+        if out is not None:
+            options["out"] = tuple(np.asarray(value) for value in out)
+        made = getattr(ufunc, method)(*plain_inputs, **options)
+        if ufunc is np.matmul:
+            Counted.total += 2 * np.size(made) * np.shape(plain_inputs[0])[-1]
+        else:
+            Counted.total += max(map(np.size, (made, *plain_inputs[-1 if method == "at" else 0 :])))
+        return made.view(Counted) if isinstance(made, np.ndarray) else made
+
+    def __array_function__(self, function, kinds, arguments, options):
+        made = super().__array_function__(function, kinds, arguments, options)
+        Counted.total += np.size(made) if function is np.where else 0
+        return made.view(Counted) if isinstance(made, np.ndarray) else made
+
+
+def operations(specimen) -> tuple[int, int] | None:
+    """Return the numbers of operations of the forward and the backward pass.
+
+    Returns None for a function without a backward pass, and for one that computes with single numbers, which are not
+    counted.
+    """
+    parameters, before = parameters_of(specimen.call), Counted.total
+    try:
+        for parameter in parameters:
+            parameter.data = parameter.data.view(Counted)
+        with plain():
+            returned = specimen.call(*map(counted, specimen.inputs), **specimen.options)
+            forward = Counted.total - before
+            if not (isinstance(returned, tuple) and len(returned) == 2 and callable(returned[1])):
+                return None
+            y, backward = returned
+            backward(*(np.ones(np.shape(leaf)).view(Counted) for leaf in (y if isinstance(y, tuple) else (y,))))
+        passes = forward, Counted.total - before - forward
+    finally:
+        for parameter in parameters:
+            parameter.data, parameter.grad = np.asarray(parameter.data), None
+    return passes if all(passes) else None
+
+
+def parameters_of(target) -> list:
+    return target.parameters() if isinstance(target, Module) else []
+
+
+def counted(value):
+    return value.view(Counted) if isinstance(value, np.ndarray) else value

@@ -1,0 +1,58 @@
+"""The index: each symbol with the equations that define it and the chapters that use it, and the terms of the book."""
+
+import re
+from html import escape
+
+from minitransformer.book.appendix import row_of
+from minitransformer.book.chapters import TERMS
+from minitransformer.book.derivations import names_of
+from minitransformer.book.observation import docstrings
+from minitransformer.book.prose import inline
+from minitransformer.book.symbols import names_given, symbols_in, texts_of
+from minitransformer.book.typesetting import name_set
+
+OPENING = (
+    "A name that begins with d is a gradient: dx is the gradient of the loss with respect to x and has the shape of x. "
+    "Its equation is that of the chapter which defines or uses x. An index below a letter chooses an entry."
+)
+
+
+def index_page(derived: dict) -> list:
+    """Return the body of the page. `derived` is {Leaf of a chapter: its Derivations}."""
+    names = frozenset().union(*(names_of(d.statements) for d in derived.values()))
+    defined: dict = {}
+    used: dict = {}
+    for leaf, derivations in derived.items():
+        for s in derivations.statements:
+            left = [texts_of(node)[-1] for node in names_given(s.equation)] if s.number is not None else []
+            for text in left:
+                defined.setdefault(text, {}).setdefault((leaf, s.number))
+            for text in {symbol.base if symbol.subscript else symbol.text for symbol in symbols_in(*s.equation.sides)}:
+                used.setdefault(text, {}).setdefault(leaf)
+    rows = ""
+    for text in sorted(used.keys() | defined.keys(), key=lambda text: (text.lower(), text)):
+        if not (text.startswith("d") and len(text) > 1 and {text[1:], text[1:].partition("_")[0]} & used.keys()):
+            places = (f"{link(leaf, f'#eq-{number}')} ({number})" for leaf, number in defined.get(text, ()))
+            rows += row_of(name_set(text, names), ", ".join(places), ", ".join(map(link, used.get(text, ()))))
+    heading = "<tr><th>symbol</th><th>defined in</th><th>chapters that use it</th></tr>"
+    return [
+        f"<h1>Symbols and terms</h1><p>{OPENING}</p>",
+        f'<div class="scroll" tabindex="0"><table class="index">{heading}{rows}</table></div>',
+        "<h2>Terms</h2><dl>",
+        *(term_of(term, meaning, derived) for term, meaning in TERMS.items()),
+        "</dl>",
+    ]
+
+
+def term_of(term, meaning, derived):
+    pattern = re.compile(rf"\b{re.escape(term)}", re.IGNORECASE)
+    uses = [leaf for leaf, d in derived.items() if any(map(pattern.search, prose(d)))]
+    return f"<dt>{escape(term)}</dt><dd>{inline(meaning)} {', '.join(map(link, uses))}</dd>"
+
+
+def prose(derivations):
+    return [" ".join(docstring.text.split()) for docstring in docstrings(derivations.source)]
+
+
+def link(leaf, anchor=""):
+    return f'<a href="{leaf.page}.html{anchor}">{escape(leaf.title)}</a>'

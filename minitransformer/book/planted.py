@@ -1,0 +1,96 @@
+"""Classic mistakes planted in a chapter's backward passes, with the errors of the gradients that they cause."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradcheck import GradientError, check_case
+from gradcheck.audit import PlantingError, live_functions, mutate, planted
+from gradcheck.mistakes import Reader
+from minitransformer.book.costs import parameters_of
+from minitransformer.book.observation import numbers_of_lines
+from minitransformer.module import plain
+
+KINDS = (
+    *("transpose lost", "term dropped", "factor dropped", "call dropped", "backward call dropped"),
+    *("sum and mean exchanged", "accumulation lost", "mask forgotten", "sign flipped", "transpose added"),
+)
+SHOWN, TRIED = 3, 6  # mistakes on a page, and of one kind
+SMALL = 1e-9  # an error relative to the largest entry, below which a comparison finds nothing
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A mutant, its sentence, and the relative errors of the gradients for a random dy and for dy = 1."""
+
+    mutant: object
+    sentence: str
+    error: float
+    error_of_ones: float
+
+
+def planted_mistakes(path, cases) -> list[Planted]:
+    """Return mistakes of different kinds in different lines of a file, first those that dy = 1 does not reveal.
+
+    Each of them is found by the gradient check of a case.
+    """
+    mutants, found = mutate(path), []
+    numbered = numbers_of_lines(mutants[0].source) if mutants else {}
+    functions = live_functions([str(path)])
+    right = [gradients(case) for case in cases]
+    for kind in KINDS:
+        some = [m for m in mutants if m.kind == kind and not m.is_whole and m.lines[1] in numbered]
+        found += [p for m in some[:TRIED] if (p := tried(m, functions, cases, right)) is not None]
+    found.sort(key=lambda planted: planted.error_of_ones > SMALL)
+    chosen: list = []
+    for one in found:
+        is_new = all(one.mutant.line != p.mutant.line for p in chosen)
+        if len(chosen) < SHOWN and is_new and is_caught(one.mutant, functions, cases):
+            chosen.append(one)
+    return chosen
+
+
+def gradients(case) -> tuple:
+    """Return the gradients of a case for a random dy, and those for dy = 1."""
+    call, found = case.call(np.random.default_rng(0)), []
+    with plain():
+        for draw in (np.random.default_rng(1).normal, lambda size: np.ones(size)):
+            for parameter in parameters_of(call.target):
+                parameter.grad = None
+            y, backward = call.evaluate()
+            returned = backward(draw(size=np.shape(y)) if draw else None)
+            returned = returned if isinstance(returned, tuple) else (returned,)
+            parameters = [p for p in parameters_of(call.target) if p.requires_grad]
+            its_own = (np.zeros_like(p.data) if p.grad is None else p.grad for p in parameters)
+            found.append([np.asarray(g) for g in (*returned, *its_own) if g is not None])
+    return tuple(found)
+
+
+def tried(mutant, functions, cases, right) -> Planted | None:
+    """Return the errors for the first case that the mistake affects, or None if there is none without an exception."""
+    for case, truth in zip(cases, right, strict=True):
+        try:
+            with np.errstate(all="ignore"), planted(mutant, functions):
+                wrong = gradients(case)
+            errors = [largest(w, t, truth[0]) for w, t in zip(wrong, truth, strict=True)]
+        except (PlantingError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
+            continue
+        if errors[0] > SMALL:
+            return Planted(mutant, mutant.edit.sentence(Reader(), mutant.is_whole), *errors)
+    return None
+
+
+def largest(wrong, right, scales) -> float:
+    """Return the largest error of a gradient, relative to the largest entry of the gradient for a random dy."""
+    pairs = zip(wrong, right, scales, strict=True)
+    return max((np.abs(w - r).max(initial=0) / (np.abs(s).max(initial=0) or 1) for w, r, s in pairs), default=0.0)
+
+
+def is_caught(mutant, functions, cases) -> bool:
+    try:
+        with np.errstate(all="ignore"), planted(mutant, functions), plain():
+            for case in cases:
+                check_case(case, explain=False)
+    except GradientError:
+        return True
+    return False

@@ -1,0 +1,177 @@
+"""Five choices of the model, each shown by a measurement that is made when the page is built."""
+
+from html import escape
+
+import numpy as np
+
+from minitransformer.book.pictures import line_chart
+from minitransformer.book.planted import gradients
+from minitransformer.book.prose import inline
+from minitransformer.cases import CASES
+from minitransformer.layers.block import TransformerBlock
+from minitransformer.layers.layer_norm import layer_norm
+from minitransformer.layers.softmax import softmax
+from minitransformer.module import plain
+
+C, T, HEADS = 64, 16, 4
+KEYS, DEPTH = 64, 12
+NOTHING = 1e-9  # the norm of a gradient for dy = 1, relative to that for a random dy
+
+
+def whys_page() -> list:
+    parts = (scale_of_attention(), scale_of_residual_steps(), place_of_the_norm(), direct_path(), check_with_ones())
+    body = ["<h1>Whys, by experiment</h1>"]
+    for title, question, picture, answer in parts:
+        body.append(
+            f"<section><h2>{escape(title)}</h2><p>{inline(question)}</p>{picture}<p>{inline(answer)}</p></section>"
+        )
+    return body
+
+
+def scale_of_attention():
+    sizes = [4, 16, 64, 256, 1024]
+    largest, passed = ({"without the scale": [], "with 1/√D": []} for _ in range(2))
+    for D in sizes:
+        rng = np.random.default_rng(D)
+        scores = rng.normal(size=(KEYS, D)) @ rng.normal(size=(D, KEYS))
+        for name, s in (("without the scale", 1.0), ("with 1/√D", D**-0.5)):
+            weights, backward = softmax(s * scores)
+            largest[name].append(weights.max(axis=1).mean())
+            passed[name].append(np.median(np.linalg.norm(backward(rng.normal(size=weights.shape)), axis=1)))
+    lost = passed["without the scale"][-1] / passed["with 1/√D"][-1]
+    return (
+        "The scale of attention",
+        f"Queries and {KEYS} keys of D random numbers of variance 1. How large is the largest weight of a query?",
+        line_chart("the largest weight, for D channels", sizes, largest),
+        f"The standard deviation of a score grows with √D. Without the scale, one key takes nearly everything: at D = "
+        f"{sizes[-1]} its weight is {largest['without the scale'][-1]:.2f} on average, and with the scale "
+        f"{largest['with 1/√D'][-1]:.2f}. For half of the queries, the softmax then passes less than {lost:.1%} of the "
+        "median with the scale.",
+    )
+
+
+def blocks(depth, std, residual_std=None):
+    rng = np.random.default_rng(0)
+    options = {"std": std, "residual_std": residual_std, "rng": rng, "dtype": np.float64}
+    return [TransformerBlock(C, HEADS, 4 * C, **options) for _ in range(depth)]
+
+
+def stream(seed=1):
+    return np.random.default_rng(seed).normal(size=(T, C))
+
+
+def scale_of_residual_steps():
+    depths, growth = [1, 2, 4, 8, 16, 32], {"std": [], "std / √(2L)": []}
+    for depth in depths:
+        for name, factor in (("std", 1.0), ("std / √(2L)", (2 * depth) ** -0.5)):
+            x = stream()
+            with plain():
+                for block in blocks(depth, C**-0.5, factor * C**-0.5):
+                    x = block(x)[0]
+            growth[name].append(x.std())
+    (*_, unscaled), (*_, scaled) = growth.values()
+    return (
+        "The initial scale of the residual steps",
+        "A stream of standard deviation 1 passes through L blocks. Each adds two outputs. How large is the stream "
+        "after the last block, if the projections that write to it are drawn with the same scale as all others, or "
+        "with 1/√(2L) times this scale?",
+        line_chart("standard deviation of the stream after L blocks", depths, growth),
+        f"Variances of independent terms add, so the stream grows with √L: to {unscaled:.1f} for {depths[-1]} blocks. "
+        f"With the factor it stays near {scaled:.1f}, whatever the depth.",
+    )
+
+
+def gradients_at_blocks(step) -> list:
+    """Return the gradients with respect to the output of the last block and to the input of each, from the last on."""
+    x, backwards = stream(), []
+    with plain():
+        for block in blocks(DEPTH, C**-0.5):
+            x, backward = step(block, x)
+            backwards.append(backward)
+        found = [stream(2)]
+        for backward in reversed(backwards):
+            found.append(backward(found[-1]))
+    return found
+
+
+def post_norm(block, x):
+    """Apply a block with each norm after its addition. Its backward follows the direct path alone."""
+    r, norm1_backward = block.norm1(x + block.attention(x)[0])
+    y, norm2_backward = block.norm2(r + block.feed_forward(r)[0])
+
+    def backward(dy):
+        return norm1_backward(norm2_backward(dy))
+
+    return y, backward
+
+
+def without_residual(block, x):
+    """Apply a block whose layers replace the stream instead of adding to it."""
+    n1, norm1_backward = block.norm1(x)
+    a, attention_backward = block.attention(n1)
+    n2, norm2_backward = block.norm2(a)
+    y, feed_forward_backward = block.feed_forward(n2)
+
+    def backward(dy):
+        return norm1_backward(attention_backward(norm2_backward(feed_forward_backward(dy))))
+
+    return y, backward
+
+
+def place_of_the_norm():
+    found = gradients_at_blocks(post_norm)
+    norms = [float(np.linalg.norm(dx) / np.linalg.norm(found[0])) for dx in found]
+    return (
+        "The place of the normalization",
+        "Besides the paths through the layers, the gradient has a direct path past them. In pre-norm, as here, a norm "
+        "stands before each layer, and the direct path is the identity. In post-norm, as in the transformer of 2017, a "
+        "norm stands after each addition, on the direct path. How much of the gradient arrives on it?",
+        line_chart(
+            "share of the gradient that the direct path carries past so many blocks",
+            range(DEPTH + 1),
+            {"post-norm": norms, "pre-norm": [1.0] * (DEPTH + 1)},
+        ),
+        f"Each norm divides by the deviation of a sum, here by about √2, and there are two in a block: {norms[1]:.2f} "
+        f"of the gradient passes one block, and {norms[-1]:.2g} passes {DEPTH}. In pre-norm all of it passes.",
+    )
+
+
+def direct_path():
+    likeness = {}
+    for name, step in (("without", without_residual), ("with the stream", lambda block, x: block(x))):
+        top, *others = gradients_at_blocks(step)
+        likeness[name] = [
+            abs(float(np.vdot(top, dx) / np.linalg.norm(top) / np.linalg.norm(dx))) for dx in (top, *others)
+        ]
+    (*_, without), (*_, with_stream) = likeness.values()
+    return (
+        "The direct path of the gradient",
+        "The gradient with respect to the stream below some blocks is compared with that above them, by the cosine of "
+        "their angle. The same blocks are also run without the stream, so that each layer replaces its input.",
+        line_chart("cosine of the gradients above and below so many blocks", range(DEPTH + 1), likeness),
+        f"With the stream, the gradient below {DEPTH} blocks keeps a component along that above them (cosine "
+        f"{with_stream:.2f}), because a part of it has not passed any layer. Without the stream nothing of it is left "
+        f"(cosine {without:.2f}; two random directions have about {(T * C) ** -0.5:.2f}).",
+    )
+
+
+def check_with_ones():
+    silent = []
+    for case in CASES:
+        of_random, of_ones = gradients(case)
+        pairs = [(np.linalg.norm(one), np.linalg.norm(other)) for one, other in zip(of_ones, of_random, strict=True)]
+        count = sum(one < NOTHING * other for one, other in pairs)
+        if count:
+            silent.append(f"<tr><td>{escape(case.name)}</td><td>{count} of {len(pairs)}</td></tr>")
+    x = stream()
+    y, backward = layer_norm(x, np.ones(C), np.zeros(C))
+    dx = [np.linalg.norm(backward(dy)[0]) for dy in (np.ones(y.shape), stream(2))]
+    heading = "<tr><th>case</th><th>gradients that are zero for dy = 1</th></tr>"
+    return (
+        "A check with dy = 1",
+        "Many checks use the gradient of the sum of the outputs, that is, dy = 1. For which functions is a gradient "
+        "then zero, so that a backward pass that returns zeros passes?",
+        f'<div class="scroll" tabindex="0"><table>{heading}{"".join(silent)}</table></div>',
+        f"A sum that is always the same has no gradient. For layer normalization with γ = 1 the norm of dx is "
+        f"{dx[0]:.1g} for dy = 1 and {dx[1]:.2g} for a random dy.",
+    )
