@@ -215,6 +215,9 @@ class Source:
     def __init__(self, function):
         self.function, self.text = function, textwrap.dedent(inspect.getsource(function))
         self.tree, self.statements = ast.parse(self.text), {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
+                del node.body[0]  # the docstring, which would be written and compiled anew for each guess
         self.code = compiled(ast.unparse(self.tree))
         self.dy = re.search(r"def backward\((\w*)|$", self.text)[1] or "dy"
         backwards = [n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef) and n.name == "backward"]
@@ -228,7 +231,7 @@ class Source:
 
     def with_value(self, name, code):
         tree = exchanged(self.tree, self.statements[name].value, ast.parse(code, mode="eval").body)
-        return compiled(ast.unparse(ast.fix_missing_locations(tree)))
+        return compiled(ast.unparse(tree))
 
     def place_of(self, name):
         """Return the place of a statement as a prefix: `(7) dx: `, or `dx: ` without an equation number."""
