@@ -10,7 +10,6 @@ import copy
 import functools
 import inspect
 import itertools
-import numbers
 import pickle
 import sys
 import time
