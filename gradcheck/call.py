@@ -109,10 +109,8 @@ class Call:
         if argnums is None:
             return other
         given: Any = tuple(argnums) if isinstance(argnums, Collection) and not isinstance(argnums, str) else (argnums,)
-        is_position = [
-            isinstance(n, numbers.Integral) and not isinstance(n, bool) and -count <= n < count for n in given
-        ]
-        if not given or not all(is_position):
+        whole = [isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in given]
+        if not given or not all(whole) or not all(-count <= n < count for n in given):
             raise ValueError(f"{self.name}: argnums must be positions of the {count} inputs, not {argnums!r}")
         for n in given:
             if not is_floating(self.inputs[n]):
