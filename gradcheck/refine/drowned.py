@@ -5,8 +5,8 @@ larger: (10⁵ w)² − 10¹⁰ w² loses ten digits, a computation in float32 b
 steps of 2⁻²⁴ ≈ 6e-8 of its value, and np.round(y, 2) in steps of 0.01. An estimate with a short step may then be
 precise and wrong.
 
-To detect steps, the arguments are changed by 2⁻³⁴ of their values. If the output changes in steps, most of its entries
-stay equal. To measure other errors, the arguments are changed by 2⁻⁴⁶, 2 · 2⁻⁴⁶, … of their values. Over so short a
+To detect steps, the argument is changed by 2⁻³⁴ of its values. If the output changes in steps, most of its entries stay
+equal. To measure other errors, the arguments are changed by 2⁻⁴⁶, 2 · 2⁻⁴⁶, … of their values. Over so short a
 distance the function is linear, so deviations from a line are rounding errors.
 
 A solver that stops at a tolerance is smooth between the inputs at which its number of steps changes, and there it jumps
@@ -40,8 +40,7 @@ def drowned(finding, first):
     if not finding.is_wrong:
         return
     run = finding.run
-    forward = moved([argument.array for argument in run.arguments], lambda: run.call.evaluate()[0])
-    steps, jump = _steps(forward), 0.0
+    steps, jump = _steps(moved([finding.array], lambda: run.call.evaluate()[0])), 0.0
     if steps is not None:
         error = float(np.sum(np.abs(run.dy) * steps))
         size = np.max(steps / np.maximum(np.abs(run.y), np.finfo(float).tiny))
@@ -51,6 +50,7 @@ def drowned(finding, first):
         if finding.step is not None:
             raise NotComplexSafe(doubt)
     else:
+        forward = moved([argument.array for argument in run.arguments], lambda: run.call.evaluate()[0])
         outputs = np.stack([forward(k * SHORT) for k in range(PLACES)])
         error = float(np.sum(np.abs(run.dy) * np.max(np.abs(np.diff(outputs, 2, axis=0)), axis=0)))
         doubt = f"rounding errors within the forward pass are as large as {error:.1g} in the loss"

@@ -178,6 +178,16 @@ def test_an_error_larger_than_the_steps_explain_is_wrong(decimals, expected):
     assert verdict(rounded(decimals, factor=2.0), normal(6)) == expected
 
 
+def test_a_rounded_argument_beside_a_smooth_one_is_seen():
+    def quantized(x, w):
+        q = np.round(8 * x) / 8
+        return q @ w, lambda dy: (dy @ w.T, q.T @ dy)
+
+    report = check(quantized, normal(3, 4), normal(4, 2, seed=1), raises=False)
+    assert report["x"].verdict == "CANNOT TELL" and report["w"].is_right
+    assert "the output changes in steps of" in report["x"].explain()
+
+
 def test_a_large_constant_beside_the_function_is_no_step():
     def beside(x):
         return 1e6 + np.abs(np.sin(x)), lambda dy: np.where(x > 0, 1.5, 1.0) * np.sign(np.sin(x)) * np.cos(x) * dy
