@@ -90,7 +90,7 @@ def run(command):
         status = getattr(error, "status", 130)
     except (OSError, MemoryError) as error:
         what = f"{error.filename or 'the output'}: {error.strerror}" if getattr(error, "strerror", None) else error
-        say(f"gradcheck: {one_line(what) or 'there is not enough memory'}")
+        say(f"gradcheck: {one_line(what) or 'not enough memory'}")
         status = USAGE
     finally:
         for stream in (sys.stdout, sys.stderr):

@@ -1,18 +1,17 @@
-"""The comparison of engines: rounds of new processes, and alternating turns in each round.
+"""The comparison of engines, in rounds of new processes with alternating turns.
 
-A round starts each engine in a process with the same weights and batches, and requires equal losses of the first steps.
-Then the engines take turns at training steps, decoding and, at some sizes, a long prompt. Last come the measurements
-that need no pairs: the peak of memory, and the limits of the machine.
+A round starts each engine in a process with the same weights and batches, and requires that the losses of the first
+steps are equal. Then the engines take turns at training steps, decoding and, at some sizes, a long prompt. The peak of
+memory and the limits of the machine are measured last, without turns.
 
-Let the step of an engine take t seconds, a size need W FLOP in matrix products per step and R bytes of weights and
-cached keys and values per token, and the machine reach P FLOP/s and M bytes/s. Then
+Let a step of an engine take t seconds. Let a step require W FLOP in matrix products, and a token R bytes of weights and
+cached keys and values. Let the limits of the machine be P FLOP/s and M bytes/s. Then
 
     tokens per second = B · T / t                   (1)
     of peak = W / (t · P)                           (2)
     of bandwidth = R · (decoded tokens per second) / M      (3)
 
-W counts the products that the model needs (Transformer.flops_per_token): masked scores count, recomputed activations
-do not.
+W includes masked scores, but not recomputed activations (see Transformer.flops_per_token).
 """
 
 import contextlib
@@ -25,18 +24,18 @@ from minitransformer.bench.estimates import paired_ratio, summary
 from minitransformer.bench.worker import EngineError, EngineProcess
 
 TURNS = 3
-SETTLE = 0.25  # seconds between turns, for the threads of the previous engine to fall asleep
-DECODING_SHARE = 0.25  # time of a turn of decoding, as a share of that of a turn of training steps
+SETTLE = 0.25  # seconds between turns, in which the threads of the previous engine become idle
+DECODING_SHARE = 0.25  # duration of a turn of decoding relative to a turn of training steps
 TOLERANCE = 1e-4  # relative difference of the first losses, in float32
-TIMED = {"steps": "step", "decode": "decode", "prompt": "prompt"}  # {question asked in turns: its name in the results}
+TIMED = {"steps": "step", "decode": "decode", "prompt": "prompt"}  # {question of a turn: its name in the results}
 
 
 def measure_size(size, engines, *, threads: int, rounds: int, seconds: float, progress) -> dict:
-    """Measure the engines at one size; the first must be of this package.
+    """Measure the engines at one size. The first engine must be one of this package.
 
     In each turn, an engine takes training steps for `seconds`. `progress(words)` is called to report the progress.
-    Returns {"rounds": [{engine: {question: answer}}, …], "facts", "versions"}. A question that is asked in turns has a
-    list of answers. Raises EngineError if a process fails or an engine's losses differ from those of the first.
+    Returns {"rounds": [{engine: {question: answer}}, …], "facts", "versions"}. The answer to a question of the turns is
+    a list. Raises EngineError if a process fails or an engine's losses differ from those of the first.
     """
     measured = {"rounds": [], "versions": {}}
     for number in range(rounds):
@@ -83,7 +82,7 @@ def require_equal_losses(losses: dict) -> None:
         for theirs, ours in zip(losses[name], losses[first], strict=True):
             if not math.isclose(theirs, ours, rel_tol=TOLERANCE):
                 raise EngineError(
-                    f"{name} computes a loss of {theirs:.6g}, but {first} computes {ours:.6g}: the models differ"
+                    f"{name} must compute the loss of {first}, {ours:.6g}, not {theirs:.6g}: the models differ"
                 )
 
 
@@ -125,7 +124,9 @@ def engine_results(answers: list, facts: dict, limits: dict) -> dict:
 
 
 def ratios(ours: list, theirs: list) -> dict:
-    """Return the ratios theirs / ours: of times from pairs of turns, of memory from the medians of the rounds."""
+    """Return ratios theirs / ours.
+
+    Ratios of times are from pairs of turns, and the ratio of memory is from the medians of the rounds."""
     found = {
         name: paired_ratio(turn_medians(ours, question), turn_medians(theirs, question))
         for question, name in TIMED.items()

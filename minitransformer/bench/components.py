@@ -1,15 +1,16 @@
 """The time of each file of the package in a training step, forward and backward.
 
-`sys.setprofile` reports every call and return of a Python function. The time between two such events belongs to the
-innermost running function, and so to its file; the time of a file excludes the time of other files that it calls.
-NumPy's time belongs to the calling file. The time is recorded with
+`sys.setprofile` reports every call and return of a Python function. The time between two such events is attributed to
+the file of the innermost running function. The time of a file therefore excludes other files that it calls, and
+includes NumPy's functions. The time is recorded with three attributes:
 
-    inside     the nearest calling file, for example attention or the feed-forward layer for a linear map
-    component  the file, without its folder
-    direction  "backward" below a function whose name ends in "backward", "update" in the optimizer, else "forward"
+    inside      the nearest calling file; for a linear map, for example, attention or the feed-forward layer
+    component   the name of the file
+    direction   "backward" within a function whose name ends in "backward", "update" in the optimizer, otherwise
+                "forward"
 
-The profiler itself takes time, especially in small functions, so the report shows the duration of a step with and
-without it.
+The profiler takes time, especially in small functions, so the report shows the duration of a step with and without the
+profiler.
 """
 
 import sys
@@ -27,7 +28,7 @@ class ComponentClock:
     """Measure the time of each component within a `with` block.
 
     The result is the attribute `seconds`, {(inside, component, direction): time}. An entry of the stack of running
-    functions is that key, then the innermost component other than the framework.
+    functions consists of this key and the innermost component other than the framework.
     """
 
     def __enter__(self):
@@ -71,7 +72,7 @@ class ComponentClock:
 
 
 def by_component(seconds: dict) -> list[dict]:
-    """Return a row for each component and caller, with the seconds in each direction, the largest total first."""
+    """Return a row for each component and caller, with the seconds in each direction, sorted by the total."""
     rows = {}
     for (inside, component, direction), spent in seconds.items():
         inside = "" if component == FRAMEWORK else inside

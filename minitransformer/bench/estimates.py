@@ -1,8 +1,8 @@
 """Estimates with intervals: quartiles, ratios in pairs, and exponents of growth.
 
-**Ratios.** Let a_ij and b_ij be the median times of two engines in turn j of round i. The two turns follow each other,
-so slow changes of the machine's speed affect both and cancel in the ratio. All turns of a round share their two
-processes, and the memory layout of a process affects its speed, so the rounds are the independent observations
+**Ratios.** Let a_ij and b_ij be the median times of two engines in turn j of round i. The two turns are consecutive, so
+slow changes of the machine's speed affect both and cancel in the ratio. All turns of a round use the same two
+processes, and the memory layout of a process affects its speed. Therefore the independent observations are the rounds
 (Kalibera and Jones, 2013):
 
     x_i = mean_j log (b_ij / a_ij)                  (1)
@@ -16,7 +16,8 @@ freedom.
     log y = log c + p log n                         (3)
 
 Least squares gives p and its standard error. The fit uses the upper half of the points, because the constant cost of a
-call flattens the lower end. The interval covers scatter only, not the bend that caches and small matrices cause.
+call flattens the lower end. The interval reflects only the scatter of the points, not the curvature due to caches and
+small matrices.
 """
 
 import math
@@ -33,9 +34,10 @@ def summary(values) -> dict:
 
 
 def paired_ratio(ours, theirs) -> dict:
-    """Return theirs / ours and its 95 % interval. `ours` and `theirs` are lists of rounds, each a list of turns.
+    """Return the ratio theirs / ours and its 95 % interval.
 
-    The keys are "ratio", "low", "high" and "rounds". Low and high are None for a single round.
+    `ours` and `theirs` are lists of rounds, and a round is a list of times, one per turn. The keys of the result are
+    "ratio", "low", "high" and "rounds". "low" and "high" are None for a single round.
     """
     pairs = [zip(a_turns, b_turns, strict=True) for a_turns, b_turns in zip(ours, theirs, strict=True)]
     x = [mean(math.log(b / a) for a, b in turns) for turns in pairs]  # (1)

@@ -5,7 +5,7 @@ There is one replica for each thread, in a separate process. Otherwise, and in d
 threads. Every engine has the methods
 
     training_step(ids, targets) -> loss     forward, loss, backward, clipping, AdamW
-    stream(ids, n)                          yield n tokens that continue ids (T,), each the likeliest, with a cache
+    stream(ids, n)                          yield n tokens after ids (T,), each the likeliest, with a cache
     restart_replicas()                      free the memory that replicas keep between steps
     random(*shape)                          return a float32 array of uniform numbers
     multiply(a, b, out)                     write a @ b into out
@@ -25,7 +25,7 @@ CLIP = 1.0
 
 
 class NumPyEngine:
-    """A model of this package and its optimizer. Up to `threads` processes divide a batch among them."""
+    """A model of this package and its optimizer. Up to `threads` processes share each batch."""
 
     def __init__(self, config, seed: int = 0, threads: int = 1):
         self.threads = threads
@@ -44,7 +44,7 @@ class NumPyEngine:
         yield from decoding(stream(self.model, ids, n, temperature=0))
 
     def restart_replicas(self):
-        """Replace the processes of the replicas with new ones, which hold only the weights."""
+        """Replace the processes of the replicas with new ones, which contain only the weights."""
         for count in self.trained.keys() - {1}:
             self.trained[count].stop()
             one_token_each = np.zeros((count, 1), int)

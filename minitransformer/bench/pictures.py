@@ -1,4 +1,4 @@
-"""The pictures of `bench --out`: ratios by size, and costs against sizes on logarithmic axes. They need matplotlib."""
+"""The pictures of `bench --out`: ratios by size, and costs against sizes. They require matplotlib."""
 
 import math
 
@@ -7,7 +7,7 @@ from minitransformer.system.pictures import BLUE, GREEN, INK, VERMILION, headlin
 
 STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "D"))
 COLUMNS = 4  # panels in a row
-DECADE = 10**0.55  # a panel covers at least middle / DECADE to middle · DECADE, so that a constant cost looks constant
+DECADE = 10**0.55  # smallest half range of a logarithmic axis, so that a constant cost looks constant
 
 
 def draw_ratios(results: dict, folder, subtitle: str) -> None:
@@ -47,7 +47,7 @@ def draw_scaling(results: dict, folder, subtitle: str) -> None:
         draw_growth(axes, SERIES[name], growth)
     for axes in panels[len(series) :]:
         axes.set_axis_off()
-    headline(figure, "How cost grows: every point, and the line fitted to the last ones", 12)
+    headline(figure, "Growth of cost with size: all points, and the line fitted to the upper half", 12)
     figure.supxlabel(subtitle, color=INK, fontsize=7)
     save(figure, folder / "scaling.png")
 

@@ -1,7 +1,7 @@
-"""The measurements of `bench`, and the tables that it prints, each with an explanation of its columns.
+"""The measurements of `bench`, and the tables that it prints, with explanations of the columns.
 
-A measurement returns (JSON-serializable results, lines to print, name of the file for the results, function that draws
-the picture or None).
+A measurement returns a tuple of the JSON-serializable results, the lines to print, the name of the file for the
+results, and the function that draws the picture, or None.
 """
 
 import platform
@@ -146,7 +146,7 @@ def comparison_lines(results: dict) -> list[str]:
 
 
 def ratio_lines(results: dict) -> list[str]:
-    """Return lines that explain the ratios and compare the peaks of memory. One engine alone has none."""
+    """Return lines that explain the ratios and compare the peaks of memory. They are empty for one engine."""
     first, *others = results["engines"]
     if not others:
         return []
@@ -203,7 +203,7 @@ def profile_lines(name: str, profile: dict) -> list[str]:
         *ruled("file|called|forward|backward|update|share", [*cells, ["all", "", *sums, percent(1.0)]]),
         "",
         "  The time of a file excludes other files that it calls, and includes NumPy's functions that it calls.",
-        f"  A step takes {without} ms, and {watched} ms with the profiler, which slows many short calls most.",
+        f"  A step takes {without} ms, and {watched} ms with the profiler, which mostly slows short calls.",
     ]
 
 
@@ -216,12 +216,12 @@ def scaling_lines(results: dict) -> list[str]:
         exponent = f"{fit['exponent']:.2f} ± {fit['margin']:.2f}"
         rows.append([series.title, series.variable, sizes, last, series.expected, exponent, growth["verdict"]])
     return [
-        "How cost grows: cost ∝ sizeᵖ",
+        "Growth of cost with size: cost ∝ sizeᵖ",
         "",
         *ruled("cost|against|from – to|at the last|p expected|p measured|it grows", rows),
         "",
-        "  p is fitted to the upper half of the points, at least four. ± is its 95 % interval, which covers scatter",
-        "  only: small matrices and caches bend a line as well. The picture shows every point.",
+        "  p is fitted to the upper half of the points, at least four. ± is its 95 % interval, which reflects",
+        "  only scatter. Small matrices and caches also cause curvature. The picture shows all points.",
     ]
 
 

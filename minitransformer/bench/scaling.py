@@ -1,16 +1,17 @@
-"""The series of `bench --scaling`: one cost against one size, with the exponent that theory expects.
+"""The series of `bench --scaling`: a cost against a size, with the exponent that theory predicts.
 
 For each token, a model of width C, depth L and T positions multiplies by a number of weights ∝ L C² and attends to T
-positions in each block. So the time of a training step is
+positions in each block. The time of a training step is therefore
 
-    ∝ batch,  ∝ depth,  ∝ C² once products dominate,  ∝ T, and ∝ T² once attention dominates
+    ∝ batch,  ∝ depth,  ∝ C² if products dominate,  ∝ T, and ∝ T² if attention dominates
 
-The memory of its activations is ∝ batch, depth, T and C, and ∝ C² once the gradients of the weights dominate. Attention
-that keeps its T × T weights needs memory ∝ T²; attention in blocks does not. Decoding a token with a cache has a
+The memory of its activations is ∝ batch, depth, T and C, and ∝ C² if the gradients of the weights dominate. Attention
+that keeps its T × T weights requires memory ∝ T², unlike attention in blocks. Decoding a token with a cache has a
 constant cost plus the cost of reading the cached positions. Without a cache, each token costs as much as the whole
 text.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,13 +28,13 @@ from minitransformer.transformer import Transformer
 
 ENOUGH = 0.3  # seconds spent on a point
 FEWEST = 3  # measurements of a point
-SLACK = 0.15  # distance from the expected range that is still accepted
+SLACK = 0.15  # accepted distance from the expected range
 UNCERTAIN = 0.4  # an exponent with a wider margin has no verdict
 
 
 @dataclass(frozen=True)
 class Series:
-    """A cost as a function of a size n, and the range `low` to `high` of its expected exponent.
+    """A cost as a function of a size n, with the expected range `low` to `high` of its exponent.
 
     `measure(n)` returns the cost in `unit`. `sizes` lists the values of n, and `quick` those of a quick run.
     """
@@ -68,10 +69,10 @@ def step_seconds(**sizes) -> float:
 
 
 def step_memory(**sizes) -> int:
-    """Return the peak of memory of a training step. Raises OSError if the system does not record it."""
+    """Return the peak memory of a training step. Raises OSError if the system does not record it."""
     peak = peak_above(step_of(**sizes))
     if peak is None:
-        raise OSError("the memory of a step can only be measured on Linux, since it is read from /proc")
+        raise OSError(f"the memory of a step can only be measured on Linux, not on {sys.platform}")
     return peak
 
 
@@ -93,7 +94,7 @@ def doubling(first: int, last: int) -> tuple:
 
 
 def of_step(title, measure, variable, low, high, sizes, quick, unit="s", **fixed) -> Series:
-    """Return the Series of a training step against one argument of step_of. All others are fixed."""
+    """Return the Series of a training step against one argument of step_of. The other arguments are fixed."""
     name = "T" if variable == "length" else variable
     return Series(title, name, low, high, lambda n: measure(**{variable: n}, **fixed), sizes, quick, unit)
 
@@ -121,7 +122,7 @@ def verdict(series: Series, fit: dict) -> str:
     """Compare a fitted exponent and its interval with the expected range."""
     exponent, margin = fit["exponent"], fit["margin"]
     if exponent - margin > series.high + SLACK:
-        return "faster than it should"
+        return "faster than expected"
     if exponent + margin < series.low - SLACK:
-        return "slower: fixed costs still weigh"
-    return "not known: too much scatter" if margin > UNCERTAIN else "as it should"
+        return "slower than expected, due to fixed costs"
+    return "unknown, due to scatter" if margin > UNCERTAIN else "as expected"

@@ -1,4 +1,4 @@
-"""The named sizes: a model, and the batch with which its training step is measured."""
+"""The named sizes: a model, and the batch of its training step."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ MOST_DECODED = 64  # new tokens in a turn of decoding
 class Size:
     """A model and a batch of `batch` sequences of `length` tokens.
 
-    The time to the first new token after `prompt` tokens is measured too, unless `prompt` is None.
+    If `prompt` is not None, the time to the first new token after `prompt` tokens is also measured.
     """
 
     config: Config

@@ -1,13 +1,13 @@
-"""The time and the peak memory of calls, and the fastest matrix product and memory read of this machine.
+"""The time and the peak memory of calls, and the speed of matrix products and memory reads on this machine.
 
-A training step consists mostly of matrix products, so the speed of large square products bounds it. Decoding one
-sequence reads every weight once per token, so the speed at which memory is read bounds it; a product of a vector with a
-matrix that is much larger than the caches measures that speed.
+A training step consists mostly of matrix products, so it is limited by the speed of large square products. Decoding a
+sequence reads every weight once per token, so it is limited by the speed of memory reads. To measure this speed, a
+vector is multiplied by a matrix that is much larger than the caches.
 
-Resident memory includes the freed arrays that the allocator keeps and the scratch space of the matrix library. Linux
-records the highest resident size of a process (VmHWM) and resets it when "5" is written to /proc/<pid>/clear_refs. On
-other systems the peak is unknown. The peaks of several processes are added, and shared memory counts once for each
-process that touches it, so the sum is an upper bound.
+Resident memory includes freed arrays that the allocator keeps, and the buffers of the matrix library. Linux records the
+highest resident size of a process (VmHWM) and resets it when "5" is written to /proc/<pid>/clear_refs. On other systems
+the peak is unknown. The peaks of several processes are added. Shared memory is counted once for each process that uses
+it, so the sum is an upper bound.
 """
 
 import contextlib
@@ -31,9 +31,9 @@ def seconds_of(call, *arguments) -> float:
 
 
 def fastest(call, fewest: int, enough: float = 0.0) -> float:
-    """Return the shortest time of at least `fewest` calls that take at least `enough` seconds together.
+    """Return the shortest time of at least `fewest` calls, which take at least `enough` seconds in total.
 
-    The shortest time is least affected by the warm-up and by disturbances, which only add time.
+    The shortest time is least affected by warm-up and disturbances, which only add time.
     """
     times = []
     while len(times) < fewest or sum(times) < enough:
@@ -49,7 +49,7 @@ def token_times(tokens) -> list[float]:
 
 
 def machine_limits(engine, squares=SQUARES, shape=MATRIX) -> dict:
-    """Measure the limits of the machine in float32, with the engine's library.
+    """Measure the limits of the machine in float32 with the library of the engine.
 
     Returns {"flops": highest FLOP/s of a square matrix product, "bandwidth": highest bytes/s of a memory read}.
     """
@@ -67,9 +67,10 @@ def machine_limits(engine, squares=SQUARES, shape=MATRIX) -> dict:
 
 
 def peak_above(call) -> int | None:
-    """Run call() and return its peak in bytes above the level before it, or None if the system does not record it.
+    """Run call() and return its peak memory in bytes above the level before it.
 
-    Free memory is returned to the system first, so that the peak includes all the memory that the call needs.
+    Return None if the system does not record the peak. Free memory is returned to the system first, so that the peak
+    includes all memory that the call requires.
     """
     gc.collect()
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library than glibc, or Windows

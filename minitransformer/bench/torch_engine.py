@@ -1,4 +1,4 @@
-"""PyTorch as an engine, with the interface of numpy_engine.py. Only PyTorch's own process imports it.
+"""PyTorch as an engine, with the interface of numpy_engine.py. Only the process of such an engine imports this file.
 
 torch           eager, with PyTorch's defaults
 torch-fused     eager, with AdamW(fused=True), which updates all parameters in one pass over memory
@@ -13,7 +13,7 @@ from minitransformer.transformer import Transformer
 
 
 class TorchEngine:
-    """A model in PyTorch with the weights of a model of this package, and its optimizer."""
+    """A PyTorch model with the weights of a model of this package, and its optimizer."""
 
     def __init__(self, config, seed: int = 0, *, fused: bool = False, compiled: bool = False):
         self.model = TorchTransformer(Transformer(config, seed))

@@ -1,4 +1,4 @@
-"""The same model in idiomatic PyTorch, with copies of the weights of a model of this package.
+"""The model in idiomatic PyTorch, with copies of the weights of a model of this package.
 
 It uses one product for q, k and v, scaled_dot_product_attention, and PyTorch's norms, activations and cross-entropy.
 A test compares the loss and every gradient. Dropout, sinusoidal positions, relu and scaled rotary positions are not
@@ -53,7 +53,7 @@ class TorchTransformer(nn.Module):
         config = model.config
         if config.dropout or config.positions == "sinusoidal" or config.feed_forward == "relu" or config.rope_scaling:
             raise ValueError(
-                "TorchTransformer does not support dropout, sinusoidal positions, relu or scaled rotary positions"
+                "TorchTransformer: dropout, sinusoidal positions, relu and scaled rotary positions are not supported"
             )
         self.config = config
         self.embedding = nn.Embedding.from_pretrained(tensor(model.embedding.weight), freeze=False)
@@ -120,7 +120,7 @@ def norm(ours):
 
 
 def linear(*ours):
-    """Convert Linears of this package to one nn.Linear with their outputs side by side. Its weight is (out, in)."""
+    """Convert Linears of this package to one nn.Linear that concatenates their outputs. Its weight is (out, in)."""
     weight = tensor(*(one.weight for one in ours)).T.contiguous()
     theirs = nn.Linear(*reversed(weight.shape), bias=ours[0].bias is not None)
     theirs.weight = nn.Parameter(weight)

@@ -1,6 +1,6 @@
 """An engine in a separate process, and the questions that it answers.
 
-Between questions the process sleeps, so that the other engine has the processor. All values are in seconds and bytes.
+Between questions the process is idle, so that the other engine can use the processor. Values are in seconds and bytes.
 """
 
 import multiprocessing
@@ -20,17 +20,17 @@ from minitransformer.system.extras import require
 from minitransformer.system.stopping import SIGNALS, birth
 from minitransformer.training.environment import environment
 
-WARM_UP = 3  # steps, which allocate memory, create the optimizer's state and run compilers
+WARM_UP = 3  # first steps, in which memory is allocated and compilers run
 FEWEST = 2  # steps of a turn
 OURS, ENGINE = "minitransformer", "engine"
 # This package in one process, without replicas, and the environment variables of that process.
 BARE = {ENGINE: {"MINITRANSFORMER_PLAIN": "0"}, "textbook": {"MINITRANSFORMER_PLAIN": "1"}}
 TORCH = {"torch": {}, "torch-fused": {"fused": True}, "torch-compile": {"fused": True, "compiled": True}}
 ABOUT = {
-    OURS: "this package as train runs it: processes share a batch",
+    OURS: "this package, with replicas in several processes, as in train",
     ENGINE: "this package in one process",
     "textbook": "this package in one process, without its engine (MINITRANSFORMER_PLAIN=1)",
-    "torch": "PyTorch, eager, everything at its defaults",
+    "torch": "PyTorch, eager, with its defaults",
     "torch-fused": "PyTorch, eager, with AdamW(fused=True)",
     "torch-compile": "PyTorch, the model compiled, with AdamW(fused=True)",
 }
@@ -80,7 +80,7 @@ class EngineProcess:
 
 
 def answer_questions(pipe, engine: str) -> None:
-    """Answer each question with (error, None) or (None, answer), until the other end of the pipe is closed."""
+    """Answer questions with (error, None) or (None, answer) until the other end of the pipe is closed."""
     if engine not in TORCH:  # PyTorch's process has its own settings
         begin()
     os.dup2(2, 1)  # keeps the output of libraries apart from the results of the command
@@ -97,9 +97,9 @@ def answer_questions(pipe, engine: str) -> None:
 
 
 class Worker:
-    """Answers questions about one engine.
+    """The answers to questions about one engine.
 
-    Each public method answers the question of its name. All methods except `prepare` and `growth` require an earlier
+    A public method answers the question with its name. All methods except `prepare` and `growth` require an earlier
     call of `prepare`.
     """
 
@@ -120,7 +120,7 @@ class Worker:
         return self._timed_steps(self.engine.training_step, seconds)
 
     def decode(self, seconds: float) -> list[float]:
-        """Decode after a short prompt, repeatedly for about `seconds`. Return the time of each token but the first."""
+        """Decode repeatedly after a short prompt, for about `seconds`. Return the times of all tokens but the first."""
         ids, times = self._ids(SHORT_PROMPT), []
         while not times or sum(times) < seconds:
             times += token_times(self.engine.stream(ids, self.size.decoded))[1:]

@@ -1,4 +1,4 @@
-"""`minitransformer analyze`: a page with the analysis of one text by one model."""
+"""`minitransformer analyze`: a page that shows how a model predicts a text."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from minitransformer.system.files import require_file_path
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import show
 
-HELP = "write a page about a model and a text: attention heads, logit lens, contributions, ablations"
+HELP = "write a page that shows how a model predicts a text: attention, logit lens, contributions, ablations"
 
 EXAMPLES = """\
   minitransformer analyze runs/book --text "It was the best of times"
@@ -23,25 +23,25 @@ EXAMPLES = """\
 """
 
 NOTES = """\
-The page is one HTML file that loads nothing from the network. Point at a token to see the probabilities of the
-next token, the attention of each head, the prediction after each layer, the contribution of each component, and
-the loss of probability if an earlier token is ablated. Attention is not influence, so each shading shows its
-agreement with the ablation.
+The page is one HTML file that works without a network. Point at a token to see the probabilities of the next
+token, the attention of each head, the prediction after each layer, the contribution of each component, and the
+decrease of the probability if an earlier token is ablated. Attention is not influence, so the page also shows
+its correlation with the ablation.
 
-The explanation of a token needs a forward pass for each earlier token, so --last limits the number of explained
-tokens. With --against, activation patching shows which activations carry the difference between two texts with
-the same number of tokens.
+The explanation of a token takes a forward pass for each earlier token, so --last limits the number of explained
+tokens. With --against, activation patching shows the activations that carry the difference between two texts
+with the same number of tokens.
 """
 
 
 def add_arguments(parser) -> None:
     model_argument(parser)
-    option(parser, "--text", "the text, or - for standard input", metavar="TEXT", required=True)
-    option(parser, "--against", "a second text with the same number of tokens, for activation patching", metavar="TEXT")
-    words = "the two next tokens to compare (default: the model's predictions)"
+    option(parser, "--text", "text to analyze, or - for standard input", metavar="TEXT", required=True)
+    option(parser, "--against", "second text with the same number of tokens, for activation patching", metavar="TEXT")
+    words = "next tokens to compare, one per text (default: the model's predictions)"
     parser.add_argument("--answers", nargs=2, metavar=("A", "B"), help=words)
-    option(parser, "--last", "number of explained tokens, at the end of the text", 32, "N")
-    words = "ablation of a token: hide it from all later ones, or blank its embedding"
+    option(parser, "--last", "number of last tokens of the text to explain", 32, "N")
+    words = "kind of ablation: hide a token from later ones, or blank its embedding"
     option(parser, "--ablation", words, "hide", choices=("hide", "blank"))
     option(parser, "--out", "file of the page", Path("analysis.html"), "FILE")
     switch(parser, "--json", "print the numbers as JSON, and write no page")

@@ -16,21 +16,21 @@ from minitransformer.system.values import positive
 HELP = "measure speed and memory, and compare them with PyTorch and the limits of the machine"
 
 EXAMPLES = """\
-  minitransformer bench                                 all sizes, this package alone
+  minitransformer bench                                 all sizes, without PyTorch
   minitransformer bench --against torch --out bench     comparison with PyTorch and a picture, in half an hour
   minitransformer bench --quick --against torch         rough numbers in a minute
-  minitransformer bench --plain --against torch         the cost of plain formulas: textbook, engine and PyTorch
+  minitransformer bench --plain --against torch         comparison of the textbook, its engine and PyTorch
   minitransformer bench --sizes baby --profile          the time of each file in a training step
   minitransformer bench --scaling --out bench           growth of time and memory with T, batch, width and depth
 """
 
 NOTES = f"""\
-A training step is forward, loss, backward, clipping and AdamW. Each engine runs in a separate process. The engines
-take turns, ratios are taken in pairs of turns, and the intervals are over rounds of new processes. Close other
-programs, which disturb the measurement. minitransformer/bench/README.md describes the method.
+A training step consists of forward, loss, backward, clipping and AdamW. Each engine runs in a separate process. The
+engines take turns, ratios are from pairs of turns, and intervals are over rounds of new processes. Close other
+programs, because they disturb the measurement. minitransformer/bench/README.md describes the method.
 
 sizes:
-{chr(10).join(f"  {name:<15} {size.batch} x {size.length} tokens" for name, size in SIZES.items())}
+{chr(10).join(f"  {name:<15} {size.batch} x {size.length} tokens per step" for name, size in SIZES.items())}
 
 engines of the extra "parity":
 {chr(10).join(f"  {name:<15} {about}" for name, about in ABOUT.items() if name in TORCH)}
@@ -44,8 +44,8 @@ def add_arguments(parser) -> None:
     measurement = parser.add_mutually_exclusive_group()
     words = f"engines to compare with: {', '.join(TORCH)}"
     measurement.add_argument("--against", nargs="+", choices=TORCH, default=[], metavar="ENGINE", help=words)
-    switch(measurement, "--profile", "time of each file in a training step")
-    switch(measurement, "--scaling", "growth of costs with size, and the exponents that theory expects")
+    switch(measurement, "--profile", "measure the time of each file in a training step")
+    switch(measurement, "--scaling", "measure the growth of costs with size, and compare it with theory")
     switch(parser, "--plain", "compare the textbook with the engine, without replicas of the model")
     words = f"sizes to measure: {', '.join(SIZES)} (default: all)"
     parser.add_argument("--sizes", nargs="+", choices=SIZES, metavar="SIZE", help=words)
@@ -54,7 +54,7 @@ def add_arguments(parser) -> None:
     option(parser, "--rounds", words, metavar="N", limits={"minimum": 1, "maximum": 10_000})
     words = f"seconds of training steps in each turn (default: {FULL['seconds']:g})"
     option(parser, "--seconds", words, metavar="S", type=float)
-    switch(parser, "--quick", "rough numbers in a minute: tiny and nano, short turns")
+    switch(parser, "--quick", "measure only tiny and nano, roughly, in a minute")
     option(parser, "--json", "file for the results as JSON", metavar="FILE", type=Path)
     option(parser, "--out", "folder for the results as JSON and the picture", metavar="FOLDER", type=Path)
 

@@ -1,4 +1,4 @@
-"""`minitransformer book`: the derivations as pages, made from the sources, typeset and executed."""
+"""`minitransformer book`: the derivations as typeset and executed pages, generated from the sources."""
 
 from pathlib import Path
 
@@ -11,39 +11,42 @@ from minitransformer.system.terminal import counted, say, show_to_the_letter
 TOPICS = "linear, softmax, cross_entropy, attention, layer_norm, rms_norm, relu, rotary, adamw"
 LEVELS = {1: "forward", 2: "also backward", 3: "without the equations"}
 
-HELP = "write the derivations as pages: typeset, executed, next to the code; also handouts and worksheets"
+HELP = "write the derivations as pages, typeset and executed, next to the code; also handouts and worksheets"
 
 EXAMPLES = """\
   minitransformer book --out book
-  minitransformer book --handout layer_norm           and with --answers its key
+  minitransformer book --handout layer_norm           add --answers for its key
   minitransformer book --worksheet attention --seed 3 --count 30
   minitransformer book my_layers.py --out mine
-  minitransformer book --pdf                          also as PDFs, printed by Chromium or Chrome
+  minitransformer book --pdf                          also PDFs, printed by Chromium or Chrome
 """
 
 NOTES = """\
 Each chapter is a page with the derivation and the code side by side. Every equation is typeset, linked to its
-line, and executed on small numbers. The pages are made from the sources, load nothing from the network and need
-no script or optional package; open index.html in a browser. The last page of the book describes the notation of
+line, and executed on small numbers. The pages are generated from the sources. They work without a network,
+scripts or optional packages. Open index.html in a browser. The last page of the book describes the notation of
 equations.
 
-With a FILE, the command writes the page of your functions in this style: numbered equations in docstrings, and
-# (1) at the end of the line of each. If the file defines CASES, as for python -m gradcheck, the equations are
-executed on their inputs.
+With FILE, the command writes a page about your functions in this style, with numbered equations in docstrings,
+and # (1) at the end of the line of an equation. If the file defines CASES, as for python -m gradcheck, the
+equations are executed on their inputs.
 
-The exit status is 1 if an equation differs from its line or a gradient is wrong; a line on standard error names it.
+The exit status is 1 if an equation differs from its line or a gradient is wrong. A line on standard error names
+the equation or the gradient.
 """
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a Python file with your functions")
+    parser.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="Python file with your functions (default: the textbook)"
+    )
     out_option(parser, "book", "folder for the pages")
     switch(parser, "--pdf", "also print each page to a PDF with Chromium or Chrome")
     switch(parser, "--quiet", "print only the path of the page, and errors")
     classes = parser.add_argument_group("for a class")
-    option(classes, "--handout", "a chapter of two pages without the answers", metavar="CHAPTER")
-    switch(classes, "--answers", "with --handout: its key")
-    option(classes, "--worksheet", f"a page to fill in by hand, and its key: {TOPICS}", metavar="TOPIC")
+    option(classes, "--handout", "chapter to print on two pages without the answers", metavar="CHAPTER")
+    switch(classes, "--answers", "with --handout: write the key")
+    option(classes, "--worksheet", f"topic of a page of problems and its key: {TOPICS}", metavar="TOPIC")
     levels = ", ".join(f"{level} {words}" for level, words in LEVELS.items())
     option(classes, "--level", f"with --worksheet: {levels} (default: 2)", type=int, choices=tuple(LEVELS))
     words = "with --worksheet: number of different worksheets (default: 1)"

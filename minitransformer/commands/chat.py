@@ -38,12 +38,12 @@ LONGEST_LINE = 1 << 20  # bytes
 def add_arguments(parser) -> None:
     option(parser, "--model", f"{MODEL}, with a chat template", metavar="MODEL", required=True)
     option(parser, "--system", "system message (default: that of the chat template)", metavar="TEXT")
-    option(parser, "--max-new-tokens", "largest number of tokens of an answer", 512, "N", limits={"minimum": 1})
+    option(parser, "--max-new-tokens", "largest number of tokens per answer", 512, "N", limits={"minimum": 1})
     seed_option(parser, "the random choices")
     sampling = parser.add_argument_group("sampling of the next token")
-    words = "divisor of the logits: 0 always chooses the likeliest token; the default suits SmolLM2"
+    words = "divisor of the logits; 0 always chooses the likeliest token"
     option(sampling, "--temperature", words, 0.2, "X")
-    words = "choose among the likeliest tokens whose probabilities sum to P; 1 for all"
+    words = "choose among the likeliest tokens whose probabilities sum to P; 1: all"
     option(sampling, "--top-p", words, 0.9, "P")
 
 
@@ -55,7 +55,7 @@ def run(arguments) -> int:
         conversation = Conversation(lm, arguments.system, **settings, rng=np.random.default_rng(arguments.seed))
     except ValueError as error:
         raise ValueError(
-            f"{arguments.model}: {error}. To continue a text with this model, use `minitransformer generate`"
+            f"{arguments.model}: {error}; to continue a text with it, use `minitransformer generate`"
         ) from None
     if sys.stdin.isatty():
         talk(conversation, arguments.max_new_tokens)
@@ -105,7 +105,7 @@ def answer_lines(conversation, max_new_tokens) -> None:
 
 
 def write(conversation, line, max_new_tokens) -> None:
-    """Write the answer to a line piece by piece, and end its last line even after Ctrl-C."""
+    """Write the answer to a line in pieces, and end its last line even after Ctrl-C."""
     forgotten, piece = conversation.forgotten, "\n"
     try:
         for piece in conversation.answer(line, max_new_tokens):
@@ -116,7 +116,7 @@ def write(conversation, line, max_new_tokens) -> None:
     if conversation.forgotten > forgotten:
         context = conversation.lm.model.config.context
         warnings.warn(
-            f"the conversation no longer fits the model's context of {context:,} tokens: the first "
-            f"{conversation.forgotten} messages are forgotten",
+            f"the conversation exceeds the model's context of {context:,} tokens, so the first "
+            f"{conversation.forgotten} messages were removed",
             stacklevel=2,
         )

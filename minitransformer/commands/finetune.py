@@ -36,7 +36,7 @@ EXAMPLES = """\
 """
 
 NOTES = """\
-A part of the model trains, and the rest is frozen. With --data, the model learns to prefer one response to
+A part of the parameters is trained, and the others are frozen. With --data, the model learns to prefer one response to
 another. Each line of the file is a JSON object:
 
   {"prompt": "Can you help me?", "safe": " Of course, with pleasure.", "unsafe": " Go away, you fool."}
@@ -47,20 +47,19 @@ then contains
   model.npz       the model; also the checkpoint to resume from
   metrics.jsonl   the loss of every step and other events, one JSON object per line
   report.json     likelihoods, margin, perplexity on general text and completions, before and after (--data)
-  finetuning.png  a picture of them (--data), or loss.png (--text), if matplotlib is installed
+  finetuning.png  a picture of these (--data), or loss.png (--text), if matplotlib is installed
 
 Ctrl-C or SIGTERM stops the run after the current step, and saves it. --resume continues from there, or from the
 last checkpoint if the process was killed, and ends with bit-identical weights. The exit status is 1 if the run
-wrecked the model, which the report describes.
+diverged, as described in the report.
 
-The perplexity on general text measures forgetting. Its default text is the end of the text that comes with
-Python; a model whose tokenizer lacks its characters needs --general. The folder
-minitransformer/training/finetuning/objectives/ describes the objectives, and the reason why one of them wrecks
-the model.
+The perplexity on general text measures forgetting. The default text is the end of the text that comes with
+Python. If the tokenizer does not have its characters, give another text with --general. The folder
+minitransformer/training/finetuning/objectives/ describes the objectives, one of which destroys the model.
 """
 
 DEFAULT_OUT = "runs/finetune"
-WRECKED = 1  # the exit status
+DIVERGED = 1  # the exit status
 # The arguments, other than settings, that the checkpoint records: {name: (option, function that reads it)}
 REMEMBERED = {
     "model": ("MODEL", None),
@@ -73,7 +72,7 @@ REMEMBERED = {
 
 
 def add_arguments(parser) -> None:
-    model_argument(parser, nargs="?", help="a model's file, or a folder that train wrote (not needed with --resume)")
+    model_argument(parser, nargs="?", help="a model's file, or a folder that train wrote (omit it with --resume)")
     source = parser.add_mutually_exclusive_group()
     option(source, "--data", "pairs of responses: a file of JSON lines, or politeness", metavar="FILE")
     several(source, "--text", "UTF-8 files, for plain training", "FILE")
@@ -81,20 +80,24 @@ def add_arguments(parser) -> None:
 
     pairs = parser.add_argument_group("with --data")
     add_fields(pairs, PreferenceSettings, ("objective", "beta", "perplexity_limit"))
-    words = "pairs for evaluation only: a fraction of them, or a file (default: the marked pairs, or a fifth)"
+    words = "pairs for evaluation: a fraction, or a file (default: the marked pairs, or a fifth)"
     option(pairs, "--held-out", words, metavar="X")
     words = "files of a general text for the perplexity (default: the text that comes with Python)"
     several(pairs, "--general", words, "FILE")
-    words = "prompt to complete before and after; repeatable"
+    words = "prompt to complete before and after training; repeatable"
     option(pairs, "--prompt", words, action="append", dest="prompts", metavar="TEXT")
 
     group = parser.add_argument_group("trained parameters")
     which = group.add_mutually_exclusive_group()
-    option(which, "--last-blocks", "number of trained blocks, from the last (default: 2)", metavar="N", type=int)
-    several(which, "--parameters", 'names of the trained parameters, * for anything: "blocks.3.*"', "NAME")
+    option(which, "--last-blocks", "number of last blocks to train (default: 2)", metavar="N", type=int)
+    several(
+        which, "--parameters", 'names of the parameters to train, where * matches any characters: "blocks.3.*"', "NAME"
+    )
     option(which, "--lora", "rank of low-rank adapters, merged at the end", metavar="RANK", type=int)
-    option(group, "--alpha", f"with --lora: its scale (default: {LowRank.alpha:g})", metavar="X", type=float)
-    words = f"with --lora: names of the linear maps, * for anything (default: {' '.join(LowRank.targets)})"
+    option(
+        group, "--alpha", f"with --lora: scale of the adapters (default: {LowRank.alpha:g})", metavar="X", type=float
+    )
+    words = f"with --lora: names of the linear layers to adapt (default: {' '.join(LowRank.targets)})"
     several(group, "--adapt", words, "NAME")
 
     training = parser.add_argument_group("training")
@@ -122,7 +125,7 @@ def run(arguments) -> int:
             report = (on_pairs if about["data"] else on_text)(lm, about, settings, arguments, narrator)
     show(report)
     narrator.say(f"the model is {arguments.out / MODEL_FILE}; generate --model {arguments.out} writes text")
-    return WRECKED if getattr(report, "diverged", False) else 0
+    return DIVERGED if getattr(report, "diverged", False) else 0
 
 
 def existing_fine_tuning(arguments) -> Checkpoint | None:
@@ -134,13 +137,13 @@ def existing_fine_tuning(arguments) -> Checkpoint | None:
     path = arguments.out / MODEL_FILE
     if not arguments.resume:
         if arguments.model is None:
-            raise ValueError("MODEL is missing: give a model's file or a folder that train wrote, or use --resume")
+            raise ValueError("MODEL must be a model's file or a folder that train wrote, unless --resume is used")
         if path.exists() and path.resolve() == model_file(arguments.model).resolve():
-            raise ValueError(f"--out {arguments.out} is the folder of the model itself; choose another one")
+            raise ValueError(f"--out must not be {arguments.out}, the folder of the model; choose another one")
     checkpoint = existing_run(arguments)
     if checkpoint is not None and not isinstance(checkpoint.settings, FineTuningSettings):
         kind = checkpoint.settings.kind
-        raise ValueError(f"{path}: cannot resume: the file contains a run of {kind}; fine-tune it with another --out")
+        raise ValueError(f"{path}: cannot resume a run of {kind}; to fine-tune its model, use another --out")
     return checkpoint
 
 
@@ -155,17 +158,14 @@ def given_about(arguments, checkpoint) -> dict:
         before = recorded_arguments(checkpoint, arguments, {name: option for name, (option, _) in REMEMBERED.items()})
         if before.get("data") is None and before.get("text") is None:
             raise ValueError(
-                f"{checkpoint.path}: cannot resume: the run was started by a Python program, not by this command"
+                f"{checkpoint.path}: cannot resume a run that a Python program started; use resume=True in that program"
             )
         for name, (_, read) in REMEMBERED.items():
             if read is not None and given[name] is None:
                 read(checkpoint.path, checkpoint.training, name)
         return {name: before.get(name) for name in REMEMBERED}
     if given["data"] is None and given["text"] is None:
-        raise ValueError(
-            "the data is missing: give pairs of responses with --data, or files with --text (the package contains "
-            "--data politeness)"
-        )
+        raise ValueError("give pairs of responses with --data, such as --data politeness, or files with --text")
     only_pairs = {name: getattr(arguments, name, None) for name in ("beta", "objective", "perplexity_limit")}
     only_pairs |= {"general": given["general"], "held_out": given["held_out"], "sample_prompt": given["prompts"]}
     refuse_without(given["data"] is not None, "--data", **only_pairs)

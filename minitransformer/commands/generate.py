@@ -22,7 +22,7 @@ EXAMPLES = """\
 """
 
 NOTES = """\
-The prompt and its continuation go to standard output token by token. The same seed gives the same text.
+The prompt and its continuation are written to standard output token by token. Equal seeds give equal texts.
 minitransformer/generation.py explains the settings and the key–value cache.
 """
 
@@ -34,7 +34,7 @@ def add_arguments(parser) -> None:
     option(parser, "--model", MODEL, metavar="MODEL", required=True)
     words = "text to continue, or - for standard input without its last line break (default: a line break)"
     parser.add_argument("--prompt", default="\n", metavar="TEXT", help=words)
-    option(parser, "--max-new-tokens", "number of new tokens", 200, "N")
+    option(parser, "--max-new-tokens", "largest number of new tokens", 200, "N")
     option(parser, "--samples", "number of texts", 1, "N", limits={"minimum": 1})
     seed_option(parser, "the random choices")
     sampling = parser.add_argument_group("sampling of the next token")
@@ -45,7 +45,7 @@ def add_arguments(parser) -> None:
     option(sampling, "--top-k", "choose among the K likeliest tokens (default: all)", metavar="K", type=int)
     words = "choose among the likeliest tokens whose probabilities sum to P (default: all)"
     option(sampling, "--top-p", words, metavar="P", type=float)
-    switch(sampling, "--no-cache", "recompute every position for each token: slower, with the same text")
+    switch(sampling, "--no-cache", "recompute all positions for each token: slower, with the same text")
 
 
 def run(arguments) -> int:
@@ -54,7 +54,8 @@ def run(arguments) -> int:
     tokens, context = len(lm.encode(prompt)), lm.model.config.context
     if tokens > context:
         warnings.warn(
-            f"the prompt has {tokens} tokens; the model sees only the last {context}, its context", stacklevel=2
+            f"the prompt has {tokens} tokens, of which the model sees only the last {context}, its context",
+            stacklevel=2,
         )
     settings = {
         "temperature": 0 if arguments.greedy else arguments.temperature,
@@ -82,7 +83,7 @@ def kept(ids, written: list):
 
 
 def write(pieces) -> None:
-    """Write a text piece by piece, and end the line even after Ctrl-C."""
+    """Write a text in pieces, and end the line even after Ctrl-C."""
     try:
         for piece in pieces:
             show_to_the_letter(piece, end="")
@@ -97,17 +98,19 @@ def prompt_of(given: str) -> str:
 
 
 def decoded(data: bytes, longest: int, where: str = "standard input") -> str:
-    """Return bytes from standard input as text, without the last line break.
+    """Decode bytes from standard input, without the last line break.
 
-    Raises ValueError, which names the place, if they are not UTF-8 or are more than `longest`.
+    Raises ValueError, which begins with `where`, if they are not UTF-8 or there are more than `longest`.
     """
     if len(data) > longest:
-        raise ValueError(f"{where}: has more than {longest:,} bytes")
+        raise ValueError(f"{where}: must have at most {longest:,} bytes, but has more")
     try:
         return data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         byte = data[error.start]
-        raise ValueError(f"{where}: not UTF-8 text: byte 0x{byte:02x} at position {error.start}") from None
+        raise ValueError(
+            f"{where}: expected UTF-8 text, found the byte 0x{byte:02x} at position {error.start}"
+        ) from None
 
 
 def say_rate(tokens: int, seconds: float) -> None:

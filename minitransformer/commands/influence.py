@@ -26,19 +26,19 @@ The text is that of the training, with the last tenth held out as in train. Pass
 the model's context, and at most 257 tokens long. They are drawn from both parts, and the report warns if the
 parts differ in a way other than training.
 
-A ranking is a hypothesis. Its test is to train again without the passages: see PassageTraining in
-minitransformer/experiments/influence/retraining.py.
+A ranking is a hypothesis. To test it, train again without the passages (see PassageTraining in
+minitransformer/experiments/influence/retraining.py).
 """
 
 
 def add_arguments(parser) -> None:
     model_argument(parser)
-    parser.add_argument("--prompt", nargs="+", required=True, metavar="TEXT", help="one or several prompts")
+    parser.add_argument("--prompt", nargs="+", required=True, metavar="TEXT", help="prompts to analyze")
     words = "files of the training text (default: those recorded in the model's file)"
     parser.add_argument("--text", nargs="+", metavar="FILE", help=words)
     option(parser, "--passages", "largest number of passages drawn from each part", 400, "N", limits={"minimum": 1})
     option(parser, "--answer-tokens", "largest number of tokens of an answer", 8, "N")
-    words = "inner product of gradients, or their cosine"
+    words = "order of the passages: inner product of gradients, or their cosine"
     option(parser, "--rank-by", words, "influence", choices=("influence", "cosine"))
     seed_option(parser, "the choice of passages")
     switch(parser, "--json", "print the numbers as JSON")
@@ -53,8 +53,8 @@ def run(arguments) -> int:
     corpus = tokenize_corpus(training_text(arguments, training), lm.tokenizer)
     if not was_trained_on(training, corpus):
         say(
-            "minitransformer: warning: the model's file does not record that it was trained on exactly this text: "
-            "passages that are called seen may not have been seen"
+            "minitransformer: warning: the model's file does not record this text as its training text, so passages "
+            "that are called seen may not have been seen"
         )
     rng = np.random.default_rng(arguments.seed)
     seen, held_out = (drawn(lm, ids, arguments.passages, rng) for ids in (corpus.train_ids, corpus.val_ids))
@@ -78,7 +78,7 @@ def training_text(arguments, training: dict):
     text = remembered_text(arguments.model, training)
     if text is not None:
         return text
-    raise ValueError(f"{arguments.model}: does not record the training text; give it with --text")
+    raise ValueError(f"{arguments.model}: the training text is not recorded; name it with --text")
 
 
 def drawn(lm, ids, number: int, rng) -> list:

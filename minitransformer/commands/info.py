@@ -1,4 +1,4 @@
-"""`minitransformer info`: the contents of a model's file or, without a file, this installation and its engine."""
+"""`minitransformer info`: the contents of a model's file, or this installation and its engine."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from minitransformer.system.version import __version__
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.environment import environment, forms_in_use
 
-HELP = "describe a model, or without one this installation"
+HELP = "describe a model's file or this installation"
 
 EXAMPLES = """\
   minitransformer info
@@ -22,9 +22,9 @@ EXAMPLES = """\
 """
 
 NOTES = """\
-For a model: its configuration, its parameters by component, the cost of a token, its tokenizer and the progress
-of its training. Without MODEL: versions, cores, and for each textbook function with a faster twin in fast/ the
-version that runs.
+With MODEL, the command prints the configuration, the parameters by component, the cost per token, the tokenizer
+and the progress of the training. Without MODEL, it prints versions, cores, and for each textbook function with a
+faster twin in fast/ the version in use.
 """
 
 
@@ -44,7 +44,7 @@ def run(arguments) -> int:
 
 
 def installation_facts() -> dict:
-    """Return versions, threads, and for each function with a faster twin "twin" or "textbook", whichever runs."""
+    """Return the versions, the threads, and {function with a twin: "twin" or "textbook", the form in use}."""
     forms = {f"{function.__module__}.{function.__name__}": form for function, form in forms_in_use().items()}
     return {"minitransformer": __version__, **environment(), "twins": forms}
 

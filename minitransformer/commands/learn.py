@@ -1,4 +1,4 @@
-"""`minitransformer learn`: the backward passes as exercises, graded line by line. The verbs are in exercises.py."""
+"""`minitransformer learn`: exercises in writing backward passes, graded line by line. exercises.py has the verbs."""
 
 from argparse import SUPPRESS, RawDescriptionHelpFormatter
 from importlib import import_module
@@ -26,9 +26,9 @@ EXAMPLES = """\
 """
 
 NOTES = """\
-`start` writes a folder of exercises, each a function of the textbook without its backward pass. `check` compares yours
-with derivatives measured on the forward pass of the same file, and names the wrong line and its mistake. Without a
-VERB, the command prints your progress and the next exercise.
+`start` writes a folder of exercises. An exercise is a function of the textbook without its backward pass. `check`
+compares your backward pass with derivatives of the forward pass in the same file, and names the wrong line and its
+mistake. Without VERB, the command prints your progress and the next exercise.
 
 An installed package contains the answers, because the exercises are cut from it. Neither the folder nor any output of
 the command contains an answer.
@@ -36,8 +36,8 @@ the command contains an answer.
 
 LIMITS = """\
 Each file runs in a separate process, with limits on time, memory and the number of processes, and all processes that
-it has started are killed afterwards. This contains accidents but is not a sandbox: the code runs with your rights. It
-can read and change your files, use the network, and forge its own marks. A container without network confines it to
+it has started are killed afterwards. This protects against accidents but is not a sandbox. The code runs with your
+rights. It can read and change your files, use the network, and forge marks. A container without network confines it to
 one folder:
 
   docker run --rm --init --network none -u "$(id -u)" -v "$PWD:/class" -w /class minitransformer \\
@@ -59,9 +59,9 @@ files, the exercises or this program have changed.
 
 DERIVE = """\
 `derive NAME` writes a file with the forward equations. Below them, write equations, one on each line, with words
-between them. `--check FILE` says of each equation whether it holds, for which numbers it does not, or why it cannot be
-decided. The exit status is 0 if every equation holds and each gradient that is asked is given in closed form, and 1
-otherwise.
+between them. `--check FILE` reports for each equation that it holds, the numbers for which it does not, or the reason
+why it cannot be decided. The exit status is 0 if all equations hold and each requested gradient is in closed form.
+Otherwise it is 1.
 
 The notation is that of the book; dx/dy, sum_i, *, @, x.T, xhat and LaTeX are accepted as well. Equalities are judged,
 not reasons. To write an exercise of your own, see learn/derivations/README.md.
@@ -114,9 +114,9 @@ def start_options(parser) -> None:
 
 
 def check_options(parser) -> None:
-    words = "name of an exercise (default: all that are begun)"
+    words = "name of an exercise (default: all begun exercises)"
     parser.add_argument("name", nargs="?", metavar="NAME", help=words)
-    option(parser, "--plot", "PNG file for its slope f′ (relu, silu, gelu)", metavar="FILE", type=Path)
+    option(parser, "--plot", "PNG file for a picture of the slope f′ (relu, silu, gelu)", metavar="FILE", type=Path)
     folder_option(parser)
 
 
@@ -133,11 +133,11 @@ def run_options(parser) -> None:
 
 
 def collect_options(parser) -> None:
-    parser.add_argument("submissions", type=Path, metavar="FOLDER", help="the folder of the students' folders")
+    parser.add_argument("submissions", type=Path, metavar="FOLDER", help="folder that contains the students' folders")
     option(
         parser,
         "--set",
-        f"set of the exercises to grade: {SETS} (default: those that anyone has handed in)",
+        f"set of exercises to grade: {SETS} (default: all that were handed in)",
         metavar="SET",
     )
     for flag, metavar, words in (
@@ -150,7 +150,7 @@ def collect_options(parser) -> None:
         ("--journal", "FILE", "file that keeps the marks between runs (default: FOLDER/.marks.jsonl)"),
     ):
         option(parser, flag, words, metavar=metavar, type=Path)
-    switch(parser, "--summary", "show how many solved each exercise, and the commonest mistakes")
+    switch(parser, "--summary", "show the number of solutions of each exercise, and the most common mistakes")
     switch(parser, "--again", "grade every folder again")
     switch(parser, "--quiet", "show no progress")
 
@@ -171,7 +171,7 @@ def derive_options(parser) -> None:
 VERBS = {
     "start": ("write the exercises, and keep existing files", start_options),
     "check": ("grade the exercises, and name the wrong lines", check_options),
-    "hint": ("print a hint, each time a more detailed one, but never the answer", hint_options),
+    "hint": ("print a hint that becomes more detailed each time, but not the answer", hint_options),
     "watch": ("grade each saved file, until Ctrl-C", folder_option),
     "progress": ("print a table of all exercises", folder_option),
     "run": ("train a small model with your functions, and print its text", run_options),
@@ -184,7 +184,7 @@ VERBS = {
 def run(arguments) -> int:
     """Run the verb. Without a verb, show the progress.
 
-    The verbs are imported here, because importing the exercises takes long.
+    The verbs are imported here, because importing the exercises takes a noticeable time.
     """
     verbs = import_module("minitransformer.commands.exercises")
     return getattr(verbs, arguments.verb or "where")(arguments)

@@ -15,7 +15,7 @@ from minitransformer.system.tables import table
 from minitransformer.system.terminal import show, show_to_the_letter
 from minitransformer.system.values import check_int, dictionary, one_of
 
-HELP = "test beliefs about language models by experiments of two minutes: predict, then see"
+HELP = "test beliefs about language models by experiments of about a minute"
 
 EXAMPLES = """\
   minitransformer misconceptions
@@ -26,17 +26,17 @@ EXAMPLES = """\
 """
 
 NOTES = """\
-Without a name, the command lists the experiments. With one, it describes the measurement and asks for your
-prediction, trains models with several seeds, measures, and compares the result with the prediction. It writes
-to the folder
+Without NAME, the command lists the experiments. With NAME, it describes the measurement and requests your
+prediction. Then it trains models with several seeds, measures, and compares the result with the prediction. It
+writes to the folder
 
   index.html       a page with every result in the folder: description, picture, outcome and limits
   NAME.png         the picture of each experiment
   outcomes.json    the numbers with their intervals
   measured/        the measurements with each seed
 
-An interrupted run resumes when the same command is given again. The exit status is 0 for every outcome: the
-report states if an experiment does not show its claim.
+An interrupted run resumes when the same command is given again. The exit status is 0 for every outcome,
+also if an experiment does not confirm its claim.
 """
 
 SEEDS = {"minimum": 2, "maximum": 1000}
@@ -45,15 +45,15 @@ SEEDS = {"minimum": 2, "maximum": 1000}
 def add_arguments(parser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="name of an experiment (default: list all)")
     switch(parser, "--all", "run all experiments")
-    words = "number of the outcome that you predict (default: the command asks)"
+    words = "number of the predicted outcome (default: read from the terminal)"
     option(parser, "--predict", words, metavar="N", limits={"minimum": 1})
     out_option(parser, "misconceptions", "folder for the page, the pictures and the numbers")
-    words = "folder of a finished scale or train to read (default: train new models)"
+    words = "folder of a finished run of scale or train (default: train new models)"
     option(parser, "--from", words, metavar="FOLDER", dest="folder", type=Path)
     seed_option(parser, "the first run")
     option(parser, "--seeds", "number of seeds (default: that of each experiment)", metavar="N", limits=SEEDS)
     option(parser, "--workers", "number of processes (default: one per core)", metavar="N", limits=PROCESSES)
-    switch(parser, "--quiet", "ask nothing, and print only the path of the page")
+    switch(parser, "--quiet", "print only the path of the page, and request no prediction")
 
 
 def run(arguments) -> int:
@@ -95,7 +95,7 @@ def check_options(arguments) -> None:
         raise ValueError(f"--all and {arguments.name} cannot be used together")
     for name, given in (("--predict", arguments.predict), ("--from", arguments.folder)):
         if given is not None and arguments.name is None:
-            raise ValueError(f"{name} needs the NAME of one experiment")
+            raise ValueError(f"{name} can only be used together with NAME")
     if arguments.folder is not None and arguments.seeds is not None:
         raise ValueError("--seeds cannot be used together with --from, which reads models that are already trained")
 
@@ -104,11 +104,11 @@ def check_choice(arguments, chosen) -> None:
     if arguments.predict is not None:
         check_int("--predict", arguments.predict, maximum=len(chosen[0].outcomes))
     if arguments.folder is not None and chosen[0].read is None:
-        raise ValueError(f"--from: {arguments.name} always trains new models, and cannot read others")
+        raise ValueError(f"--from cannot be used together with {arguments.name}, which always trains new models")
 
 
 def prediction(experiment, arguments, narrator) -> int | None:
-    """Introduce an experiment. Return the index of the predicted outcome, or None without a prediction."""
+    """Introduce an experiment. Return the index of the outcome that the user predicts, or None."""
     narrator.say(f"{introduction(experiment)}\n")
     if arguments.predict is not None:
         return arguments.predict - 1
@@ -118,7 +118,9 @@ def prediction(experiment, arguments, narrator) -> int | None:
     answer = None
     while answer not in ("", *choices):
         try:
-            answer = input(f"What do you expect? {', '.join(choices[:-1])} or {choices[-1]} (Enter: nothing) ").strip()
+            answer = input(
+                f"Which outcome do you expect? {', '.join(choices[:-1])} or {choices[-1]} (Enter: no prediction) "
+            ).strip()
         except EOFError:
             answer = ""
     narrator.say("")
@@ -156,7 +158,7 @@ def kept_results(folder: Path, every) -> dict:
         return {}
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(
-            f"{path}: was not written by this command; delete it, or choose another --out ({error})"
+            f"{path}: must be a file of this command ({error}); delete it, or choose another --out"
         ) from None
 
 

@@ -1,8 +1,8 @@
 """Options that several commands share, and options made from the fields of settings.
 
 `option` declares one option and adds the default to its help. `add_fields` declares an option for each field of a
-dataclass of settings (values.py). The option has the name of the field, or its name in FLAGS. It is absent from the
-arguments unless it is given, so the defaults are those of the dataclass or of the checkpoint that is resumed.
+dataclass of settings (values.py). The option has the name of the field, or its name in FLAGS. An option that is not
+given is absent from the arguments, so the default is that of the dataclass or of the resumed checkpoint.
 `in_terms_of_options` rewrites errors that name fields.
 """
 
@@ -36,7 +36,7 @@ KINDS = {
 
 
 def option(group, flag: str, words: str, default=None, metavar: str | None = None, *, limits=None, **more) -> None:
-    """Add an option that takes a value of the default's type, with the default at the end of its help.
+    """Add an option whose type is that of its default. The default is added to the help.
 
     `limits` are keyword arguments of `check_int`, such as {"minimum": 1}. `check_limits` enforces them.
     """
@@ -85,7 +85,7 @@ def run_options(group, default_out: str, picture: str) -> None:
 
 
 def refuse_without(condition, needed: str, **given) -> None:
-    """Raise ValueError for an option in `given` that has a value, unless `condition` holds."""
+    """Raise ValueError if an option in `given` has a value and `condition` is false."""
     for name, value in given.items():
         if value is not None and value is not False and not condition:
             raise ValueError(f"{flag_of(name)} can only be used together with {needed}")
@@ -96,14 +96,14 @@ def flag_of(name: str) -> str:
 
 
 def zero_is_none(cls, name: str) -> bool:
-    """Return True if the option's 0 means None, because the field can be None but has another default."""
+    """Return True if 0 as an option means None, because the field can be None and has another default."""
     return statements(cls)[name]["optional"] is not None and cls.__dataclass_fields__[name].default is not None
 
 
 def add_fields(group, cls, names, **defaults) -> None:
     """Add an option for each of these fields of a dataclass of settings.
 
-    The help ends with the default: the one in `defaults`, otherwise the field's, or the description of None.
+    The help ends with the default in `defaults`, or that of the field. None is replaced with its description.
     """
     for name in names:
         statement = statements(cls)[name]

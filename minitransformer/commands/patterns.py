@@ -1,4 +1,4 @@
-"""`minitransformer patterns`: two tiny models that learn simple patterns, and the induction head of one."""
+"""`minitransformer patterns`: train two tiny models on simple patterns, and analyze their heads."""
 
 from pathlib import Path
 
@@ -23,17 +23,17 @@ EXAMPLES = """\
 """
 
 NOTES = """\
-Two models of width 64 with 4 heads learn the patterns of text/patterns.py: to copy a sequence or reverse it, to
-continue a repetition, to count, to add. One has two blocks, the other only one. Induction, the continuation of
-a repetition, needs two heads, the second of which reads the output of the first. So the model with two blocks
-learns it suddenly, and the other cannot.
+Two models of width 64 with 4 heads are trained on the patterns of text/patterns.py: copying, reversing,
+continuing a repetition, counting and adding. One model has two blocks, the other only one. Induction, the
+continuation of a repetition, requires two heads, of which the second reads the output of the first. The model
+with two blocks learns it suddenly, and the other one cannot learn it.
 
 The command prints the accuracy on tasks of the trained lengths and on longer ones, the scores of each head, the
-loss of accuracy without it, and the circuits of the induction head. It writes to the folder
+accuracy without the head, and the circuits of the induction head. It writes to the folder
 
   two-blocks/, one-block/   the models, for generate, and their metrics
   moment.png                the beginning of induction, and its effect on the accuracy
-  heads.png                 the scores of each head, and the loss of accuracy without it
+  heads.png                 the scores of each head, and the accuracy without it
   attention.png             the attention of every head of the two blocks on one sequence
   circuits.png              the circuits of the induction head, if there is one, computed from its weights
   patterns.json             all numbers
@@ -47,7 +47,7 @@ BLOCKS = {"two-blocks": 2, "one-block": 1}
 QUICK_STEPS = 50
 MOMENT_FILE, HEADS_FILE, ATTENTION_FILE, CIRCUITS_FILE = "moment.png", "heads.png", "attention.png", "circuits.png"
 DATA_FILE = "patterns.json"
-SHOWN_LENGTH = 12  # of the sequence in the picture of attention
+SHOWN_LENGTH = 12  # length of the sequence in the picture of attention
 ABOUT = {"command": "patterns"}  # recorded in a model's file
 
 

@@ -1,4 +1,4 @@
-"""The folders of runs: resuming a run, protecting the model of another, and the message after Ctrl-C."""
+"""Functions for the folders of runs: resume a run, protect other models, and complete the message of Ctrl-C."""
 
 import dataclasses
 import shlex
@@ -20,17 +20,19 @@ def existing_run(arguments) -> Checkpoint | None:
     path = arguments.out / MODEL_FILE
     if arguments.resume:
         if not path.exists():
-            raise FileNotFoundError(f"{arguments.out}: there is no {MODEL_FILE} to resume from; begin without --resume")
+            raise FileNotFoundError(
+                f"{arguments.out}: cannot resume, because there is no {MODEL_FILE}; start without --resume"
+            )
         return Checkpoint.read(path)
     if path.exists() and not arguments.force:
         raise FileExistsError(
-            f"{arguments.out}: already contains a run; --resume resumes it, --force overwrites it; or use another --out"
+            f"{arguments.out}: already contains a run; use --resume, --force to overwrite it, or another --out"
         )
     return None
 
 
 def chosen_settings(defaults: Settings, given: dict, checkpoint: Checkpoint | None) -> Settings:
-    """Return the given settings, completed with the defaults or with those of the checkpoint.
+    """Return the given settings, completed with the defaults or with the settings of the checkpoint.
 
     Raises ValueError if a given setting differs from the checkpoint's.
     """
@@ -68,9 +70,7 @@ def run_keywords(arguments, about: dict) -> dict:
 def refuse_to_overwrite(path: Path, about: dict, command: str) -> None:
     """Raise FileExistsError if the file contains a model that this command did not train."""
     if path.exists() and Checkpoint.read(path).training.get("about") != about:
-        raise FileExistsError(
-            f"{path}: contains a model that {command} did not train; choose another folder with --out"
-        )
+        raise FileExistsError(f"{path}: contains a model that {command} did not train; choose another --out")
 
 
 @contextmanager
@@ -84,5 +84,5 @@ def when_interrupted(advice):
 
 def how_to_resume(command: str, out: Path, options: str = ""):
     """Within a `with` block, add the command that resumes the run to the message of Ctrl-C."""
-    words = f"; go on with: minitransformer {command} --out {shlex.quote(str(out))} --resume{options}"
+    words = f"; to resume: minitransformer {command} --out {shlex.quote(str(out))} --resume{options}"
     return when_interrupted(lambda: words if (out / MODEL_FILE).exists() else "; nothing was saved")

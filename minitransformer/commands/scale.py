@@ -12,16 +12,16 @@ from minitransformer.system.narrator import Narrator
 from minitransformer.system.pictures import can_draw
 from minitransformer.system.terminal import show
 
-HELP = "train a family of models, and measure the skills that come with size and their suddenness"
+HELP = "train a family of models, and measure the abilities that appear with size"
 
 EXAMPLES = """\
   minitransformer scale --out runs/scale                       9 sizes, 3 seeds: 10 to 20 minutes on two cores
-  minitransformer scale --out runs/quick --quick               half a minute, with next to nothing learned
+  minitransformer scale --out runs/quick --quick               half a minute; the models learn almost nothing
   minitransformer scale --out runs/small --sizes 1000,10000,100000 --seeds 5 --steps 400
 
 on several machines, with pip install "minitransformer[cluster]" on each:
-  dask scheduler                                               on one
-  dask worker HOST:8786 --nworkers 2 --nthreads 1              on each, as many as it has cores
+  dask scheduler                                               on one machine
+  dask worker HOST:8786 --nworkers 2 --nthreads 1              on each machine, one worker per core
   minitransformer scale --out runs/scale --dask tcp://HOST:8786
 """
 
@@ -30,18 +30,20 @@ The models have a thousand to two million parameters and train, with several see
 small tasks whose test questions are not in the training data: copying, reversing, continuing a repetition
 (induction), adding modulo 17, and closing brackets. The report contains
 
-  the skills at each size   the fraction of exact answers and the log-likelihood of an answer token, since a leap
-                            of the fraction can be an artefact of the metric
-  leaps                     a score that more than doubles within a factor of ten in size, beyond the spread of seeds
-  the fall of the loss      L = E + A/N^alpha + B/D^beta with intervals, the largest size predicted from the
-                            smaller ones, and the best size and amount of text for a budget
-  depth against width       1, 2, 4 and 8 layers with equal parameters
+  scores by size            the fraction of exact answers, and the log-likelihood of an answer token, because a
+                            jump of the fraction can be an artefact of the metric
+  jumps                     a score that more than doubles within a factor of ten in size, beyond the variation
+                            over seeds
+  scaling law               L = E + A/N^alpha + B/D^beta with intervals, the loss of the largest size predicted
+                            from the smaller ones, and the best size and amount of text for a budget
+  depth against width       1, 2, 4 and 8 layers with equal numbers of parameters
 
 The folder contains emergence.json, up to four pictures, and runs/ with one small file for each finished run. An
 interrupted command resumes when it is given again, and ends with the same numbers.
 
-Limits: all sizes have the same number of steps and a learning rate that falls with the width; another recipe
-moves the leaps. Intervals over three seeds are narrow. A scaling law describes the measured range.
+Limits: all sizes have the same number of steps and a learning rate that decreases with the width. With another
+recipe, jumps occur at other sizes. Intervals over three seeds are too narrow. A scaling law describes only the
+measured range.
 """
 
 SIZES = (1_000, 2_500, 6_000, 15_000, 40_000, 100_000, 250_000, 600_000, 2_000_000)
@@ -53,15 +55,15 @@ RUNS = {"minimum": 1, "maximum": 10_000}
 
 
 def add_arguments(parser) -> None:
-    out_option(parser, "runs/scale", "folder of the runs, which the command resumes")
-    words = f"sizes in parameters, without the comparison of shapes (default: {','.join(map(str, SIZES))})"
+    out_option(parser, "runs/scale", "folder of the runs, which are resumed")
+    words = f"numbers of parameters; shapes are then not compared (default: {','.join(map(str, SIZES))})"
     option(parser, "--sizes", words, metavar="N,N,…", type=sizes_of)
     option(parser, "--seeds", "runs of each model (default: 3; --quick: 2)", metavar="N", limits=RUNS)
     option(parser, "--steps", "steps of each run (default: 600; --quick: 24)", metavar="N", type=int)
     option(parser, "--workers", "number of processes (default: one per core)", metavar="N", limits=PROCESSES)
-    words = "address of a Dask scheduler whose workers train (default: processes on this machine)"
+    words = "address of a Dask scheduler for the runs (default: processes on this machine)"
     option(parser, "--dask", words, metavar="ADDRESS")
-    switch(parser, "--quick", "few small sizes, seeds and steps")
+    switch(parser, "--quick", "use few small sizes, seeds and steps")
     seed_option(parser, "the first run")
 
 
@@ -115,13 +117,13 @@ def executor_of(address: str | None):
     if address is None:
         yield None
         return
-    require("distributed", otherwise="go without --dask", extra="cluster")
+    require("distributed", otherwise="omit --dask", extra="cluster")
     from distributed import Client
 
     try:
         client = Client(address, timeout=DASK_PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise OSError(f"--dask {address}: no scheduler answers there ({error})") from None
+        raise OSError(f"--dask {address}: no scheduler answers ({error})") from None
     with client:
         yield client.get_executor()
 
@@ -138,7 +140,7 @@ def reporting(total: int, out: Path):
 
         def progress(plan, outcome):
             if outcome in ("failed", "retried"):
-                said = "failed" if outcome == "failed" else "lost its worker, and is tried again"
+                said = "failed" if outcome == "failed" else "its worker was lost; it is run again"
                 narrator.say(f"{plan.name}: {said}")
             if outcome != "retried":
                 ended.append(outcome)

@@ -46,8 +46,8 @@ EXAMPLES = """\
   cat *.txt | minitransformer train --text - --tokenizer bpe --vocab-size 2000
   minitransformer train --out runs/book --resume           the other options are remembered
 
-nanoGPT's recipe for a CPU on tiny Shakespeare, with all its numbers; the validation loss is 1.90. (nanoGPT has
-no biases and lets embeddings decay: with --no-bias --decay-embeddings the loss is 1.91; medians of three seeds):
+nanoGPT's recipe for a CPU on tiny Shakespeare, with all its numbers. The validation loss is 1.90, or 1.91 without
+biases and with decay of the embeddings, as in nanoGPT (--no-bias --decay-embeddings; medians of three seeds):
   minitransformer train --text tinyshakespeare.txt --out runs/shakespeare --tokenizer char \\
       --layers 4 --heads 4 --width 128 --context 64 --dropout 0 \\
       --steps 2000 --batch-size 12 --lr 1e-3 --min-lr 1e-4 --warmup 100 \\
@@ -69,15 +69,14 @@ The folder of the run contains
   loss.png        a picture of the loss, if matplotlib is installed
 
 Ctrl-C, SIGTERM or a closed terminal stops the run after the current step, and saves it. --resume continues from
-there, or from the last checkpoint if the process was killed, and ends with the same weights, to the bit, as an
-uninterrupted run.
+there, or from the last checkpoint if the process was killed, and ends with weights that are bit-identical to those
+of an uninterrupted run.
 
-All cores share each batch: --replicas of the model work on it, each in a process, and so do the ranks that
-mpirun starts. The numbers of replicas and ranks change the last bits of the result; --resume works with any
-number of ranks. Only the first rank reads the text, writes and prints. Open MPI's mpirun binds each of two
-processes to one core unless told otherwise. After Ctrl-C, mpirun waits a fraction of a second, enough to finish
-a step of a small model and to save it. If mpirun receives SIGTERM or loses a rank, the steps since the last
-checkpoint may be lost.
+All cores share each batch. Each of the --replicas of the model is a process, and so is each rank that mpirun
+starts. The numbers of replicas and ranks change the last bits of the result. --resume works with any number of
+ranks. Only the first rank reads the text, writes and prints. By default Open MPI's mpirun binds each of two
+processes to one core. After Ctrl-C, mpirun waits for a fraction of a second, in which a small model can finish a
+step and be saved. If mpirun receives SIGTERM or loses a rank, the steps since the last checkpoint may be lost.
 """
 
 DEFAULT_OUT = "runs/train"
@@ -102,16 +101,18 @@ def add_arguments(parser) -> None:
     add_fields(model, Config, ("n_layers", "n_heads", "d_model", "context"), **MODEL_DEFAULTS)
     add_fields(model, Config, ("d_ff", "n_kv_heads", "d_head", "norm", "feed_forward", "positions"))
     no = {"action": "store_false", "default": argparse.SUPPRESS}
-    model.add_argument("--no-bias", dest="bias", help="linear maps without biases", **no)
-    model.add_argument("--untied", dest="tie_embeddings", help="unembedding separate from the embedding", **no)
+    model.add_argument("--no-bias", dest="bias", help="use linear layers without biases", **no)
+    model.add_argument(
+        "--untied", dest="tie_embeddings", help="use an unembedding that is separate from the embedding", **no
+    )
     add_fields(model, Config, ("dropout", "dtype"))
 
     training = parser.add_argument_group("training")
     pays = "one per core, but at most one per window; 1 without threadpoolctl"
     add_fields(training, Settings, ("steps", "batch_size", "accumulate", "replicas"), replicas=pays)
     add_fields(training, Settings, ("lr", "min_lr", "warmup"))
-    for i, averaged in enumerate(("the gradient", "its square")):
-        words = f"AdamW's averaging rate of {averaged} (default: {Settings.betas[i]})"
+    for i, averaged in enumerate(("the gradient", "the squared gradient")):
+        words = f"averaging rate of {averaged} in AdamW (default: {Settings.betas[i]})"
         training.add_argument(f"--beta{i + 1}", type=float, default=argparse.SUPPRESS, metavar="X", help=words)
     add_fields(training, Settings, ("weight_decay", "decay_embeddings", "clip", "eval_every", "eval_tokens"))
     add_fields(training, Settings, ("checkpoint_every", "sample_every", "sample_prompt", "seed"), **TRAINING_DEFAULTS)
@@ -137,7 +138,7 @@ def run(arguments) -> int:
 
 
 def prepare(arguments, narrator):
-    """Check all arguments. Return (Config, tokenizer, Corpus, Settings, about)."""
+    """Check all arguments, and return (Config, tokenizer, Corpus, Settings, about)."""
     checkpoint = existing_run(arguments)
     config = given_config(arguments, checkpoint)
     settings = given_settings(arguments, checkpoint)
@@ -159,8 +160,8 @@ def prepare(arguments, narrator):
 def given_config(arguments, checkpoint) -> Config:
     """Return the configuration that the options give, completed with the defaults or with that of the checkpoint.
 
-    The size of the vocabulary is the checkpoint's, or 1 until there is a tokenizer. Raises ValueError if the
-    configuration is invalid or differs from the checkpoint's.
+    The size of the vocabulary is that of the checkpoint, or 1 as long as there is no tokenizer. Raises ValueError if
+    the configuration is invalid or differs from the checkpoint's.
     """
     with in_terms_of_options(Config):
         if checkpoint is None:
@@ -218,7 +219,7 @@ def announce(narrator, lm, corpus, settings, out) -> None:
     )
     narrator.say(
         f"model: {config.n_layers} layers, {config.n_heads} heads, width {config.d_model}, context {config.context}; "
-        f"{lm.model.n_parameters():,} parameters, {lm.model.flops_per_token() / 1e6:,.1f} MFLOP a token"
+        f"{lm.model.n_parameters():,} parameters, {lm.model.flops_per_token() / 1e6:,.1f} MFLOP per token"
     )
     if settings.eval_tokens is not None and settings.eval_tokens + 1 < len(corpus.val_ids):
         narrator.say(f"validation: the first {settings.eval_tokens:,} of its tokens (--eval-tokens 0: all)")

@@ -4,9 +4,9 @@ import time
 
 from minitransformer.commands.options import model_argument, option, seed_option
 from minitransformer.language_model import LanguageModel
-from minitransformer.system.terminal import counted, show
+from minitransformer.system.terminal import show
 
-HELP = "verify the gradient of every parameter of a model, at its own weights"
+HELP = "verify the gradient of every parameter of a model at its own weights"
 
 EXAMPLES = """\
   minitransformer verify runs/book --text "Once upon a time"
@@ -14,9 +14,9 @@ EXAMPLES = """\
 """
 
 NOTES = """\
-The command compares the hand-written backward pass with the complex step, which needs no backward pass, for
-every parameter of each part of the model, in float64. It needs a forward pass for each block, and about seven
-times the memory of the model in float32. The exit status is 1 if a gradient is wrong.
+The command compares the hand-written backward pass with the complex step, which uses no backward pass, for every
+parameter of each part of the model, in float64. It takes a forward pass for each block, and about seven times
+the memory of the model in float32. The exit status is 1 if a gradient is wrong.
 minitransformer/interop/verification.py describes the method and its limits.
 """
 
@@ -25,7 +25,7 @@ TEXT = "The capital of France is Paris, and the capital of Italy is Rome."
 
 def add_arguments(parser) -> None:
     model_argument(parser)
-    option(parser, "--text", "text of the loss", TEXT, "TEXT")
+    option(parser, "--text", "text on which the loss is computed", TEXT, "TEXT")
     seed_option(parser, "the random directions")
 
 
@@ -35,10 +35,7 @@ def run(arguments) -> int:
     lm = LanguageModel.load(arguments.model)
     ids, most = lm.encode(arguments.text), lm.model.config.context + 1
     if not 2 <= len(ids) <= most:
-        raise ValueError(
-            f"the text has {counted(len(ids), 'token')}, but must have 2 to {most:,} for this model; "
-            "choose another with --text"
-        )
+        raise ValueError(f"--text must have from 2 to {most:,} tokens for this model, not {len(ids)}")
     start = time.perf_counter()
     show(HEADER)
     verification = verify_gradient(lm.model, ids, arguments.seed, on_part=show)

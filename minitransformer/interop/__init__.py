@@ -1,6 +1,6 @@
-"""Models in the files of Hugging Face and llama.cpp, read and written. README.md lists the files.
+"""Read and write models in the formats of Hugging Face and llama.cpp. README.md lists the files.
 
-Needs the extra `interop`: safetensors, gguf, and jinja2 for chat templates.
+The package requires the extra `interop`: safetensors, gguf, and jinja2 for chat templates.
 """
 
 from pathlib import Path
@@ -21,8 +21,8 @@ def load_pretrained(path, dtype: str = "float32") -> LanguageModel:
     path    a folder in the layout of the Hugging Face hub, or a GGUF file
     dtype   "float32" or "float64", to which the weights are converted
 
-    The tokenizer comes from the same files. Without one, the model still accepts ids, and text raises ValueError. No
-    code from the files is executed.
+    The tokenizer is read from the same files. If they contain none, the model accepts ids, and text raises ValueError.
+    No code from the files is executed.
 
     Raises OSError if a file is missing or cannot be read, and ArchiveError (a ValueError) if a file is damaged or
     unsupported. Raises MissingExtra if the extra `interop` is not installed.

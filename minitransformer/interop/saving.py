@@ -1,4 +1,4 @@
-"""save_pretrained: a folder that Transformers' from_pretrained loads with the same results."""
+"""save_pretrained, which writes a folder that Transformers' from_pretrained loads with the same results."""
 
 import dataclasses
 import json
@@ -21,12 +21,12 @@ from minitransformer.system.folders import at_work_in
 def save_pretrained(lm: LanguageModel, folder) -> None:
     """Write a model and its tokenizer to a folder in the Hugging Face layout.
 
-    With learned positions the model becomes a GPT-2, with rotary positions a Llama. A tokenizer is written if
-    Transformers has one of its kind. All files are written under temporary names first and then moved to their places.
+    A model with learned positions is written as a GPT-2, and one with rotary positions as a Llama. The tokenizer is
+    written if Transformers supports its kind. All files are first written under temporary names and then renamed.
 
     Raises ValueError, which names the field of Config, if these architectures cannot express the model. Raises OSError
-    if a file cannot be written, and BlockingIOError if another run uses the folder. In both cases its files do not
-    change. Raises MissingExtra if the extra `interop` is not installed.
+    if a file cannot be written, and BlockingIOError if another run uses the folder. In both cases the files are
+    unchanged. Raises MissingExtra if the extra `interop` is not installed.
     """
     require("safetensors", extra="interop")
     folder = Path(folder)

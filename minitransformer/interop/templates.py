@@ -1,8 +1,8 @@
 """Chat templates, rendered in a separate process with limits of time and memory (see bounded.py).
 
 A template is a program, and even a short program can use any amount of memory or time, for example with 'a' * 10**10 or
-nested loops. Jinja's sandbox prevents access to files and to Python, but limits only the length of a range.
-(Transformers renders templates in its own process, without limits.) The process is kept for later requests.
+nested loops. Jinja's sandbox prevents access to files and to Python, but apart from the length of a range it has no
+limits. (Transformers renders templates in its own process, without limits.) The process is kept for later requests.
 """
 
 import atexit
@@ -14,17 +14,17 @@ import threading
 
 from minitransformer.system.bounded import Bounded, Ended, serve
 
-SECONDS = 10  # for one text; a real template needs less than a thousandth of that
+SECONDS = 10  # limit for a text; real templates take less than a thousandth of it
 MEBIBYTES = 1024
 LENGTH_LIMIT = 10_000_000  # characters in the result
-REASON_LIMIT = 500  # characters, so that the message that contains the reason is not cut
+REASON_LIMIT = 500  # characters, so that the message with the reason is not shortened
 
 turn = threading.Lock()
 
 
 @functools.cache
 def process_for(pid: int) -> Bounded:
-    """Return the process that renders templates for the process `pid`. A forked child thus gets its own."""
+    """Return the process that renders templates for the process `pid`. A forked child gets another one."""
     process = Bounded("minitransformer.interop.templates", megabytes=MEBIBYTES)
     atexit.register(process.end)
     return process
@@ -33,7 +33,7 @@ def process_for(pid: int) -> Bounded:
 def render(template: str, names: dict) -> str:
     """Render a template with `names`, a JSON-serializable dictionary of its variables.
 
-    Raises ValueError, with the reason, if the template fails or exceeds a limit.
+    Raises ValueError, which contains the reason, if the template fails or exceeds a limit.
     """
     with turn:
         try:
@@ -50,7 +50,7 @@ def answers(request):
     try:
         text = environment().from_string(request["template"]).render(request["names"])
         if len(text) > LENGTH_LIMIT:
-            raise ValueError(f"it writes more than {LENGTH_LIMIT:,} characters")
+            raise ValueError(f"its text has more than {LENGTH_LIMIT:,} characters")
         yield {"text": text}
     except MemoryError:
         yield {"error": f"it takes more than {MEBIBYTES:,} MiB of memory"}

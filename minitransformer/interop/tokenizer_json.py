@@ -1,6 +1,6 @@
 """Conversion between tokenizer.json, the hub's format, and the tokenizers of this package.
 
-The file describes a pipeline of named steps with options. Our tokenizers are one such pipeline each:
+The file describes a pipeline of named steps with options. These steps correspond to ours:
 
     normalizer        changes to the text before all other steps   none
     added_tokens      special tokens between texts                 special_tokens
@@ -9,8 +9,8 @@ The file describes a pipeline of named steps with options. Our tokenizers are on
     post_processor    tokens added before and after the text       at most one token before the text, bos_id
     decoder           ids to text                                  the bytes of the tokens, joined
 
-The content of a step is either supported or rejected by name. All added tokens become special tokens, even those not
-marked as special. They are encoded from text only if encode is called with allow_special, and then as in the library.
+A step is either supported or rejected by name. All added tokens become special tokens, even those that are not marked
+as special. They are encoded from text only if encode is called with allow_special, and then as in the library.
 
 A vocabulary of characters has its own pipeline, so that a small model can be saved and loaded again.
 """
@@ -38,7 +38,7 @@ def split_step(expression):
     return {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
 
 
-# The steps of each splitting, in several variants; the first is the one that is written.
+# The steps of each splitting, in several variants. The first variant is written.
 SPLITTINGS = {
     "gpt2": [[byte_level(True)], [split_step(GPT2_EXPRESSION), byte_level(False)]],
     "smollm2": [[{"type": "Digits", "individual_digits": True}, byte_level(True)]],
@@ -85,7 +85,7 @@ def bpe_tokenizer(content):
 
 
 def steps_of(step, name) -> list:
-    """Return the steps of a Sequence, which has them under `name`, or the step alone; none for null."""
+    """Return a step as a list. A Sequence has its steps under `name`, and null has none."""
     return [] if not step else step[name] if step["type"] == "Sequence" else [step]
 
 
@@ -98,7 +98,7 @@ def special_tokens(added):
 
 
 def splitting_of(steps):
-    """Return the name of the splitting that the steps of a pre_tokenizer perform."""
+    """Return the name of the splitting that consists of these steps of a pre_tokenizer."""
     # In older files ByteLevel lacks use_regex, with the default true. Other options do not change the words.
     plain = {"type": "ByteLevel", "add_prefix_space": False}
     canonical = [byte_level(s.get("use_regex", True)) if s | plain == s else s for s in steps]
@@ -136,7 +136,7 @@ def first_of_template(steps):
 def char_tokenizer(content):
     characters = in_order_of_id(content["model"]["vocab"])
     if any(len(character) != 1 for character in characters) or characters != sorted(characters):
-        raise ValueError("the model WordLevel is not supported, except for a vocabulary of characters in their order")
+        raise ValueError("the model WordLevel is supported only for a vocabulary of characters in order of code point")
     if content.get("added_tokens") or content.get("post_processor"):
         raise ValueError("a vocabulary of characters with added tokens or a post_processor is not supported")
     return CharTokenizer("".join(characters))
@@ -158,7 +158,9 @@ def to_tokenizer_json(tokenizer):
     spelled = [special.get(i, spell(token)) for i, token in enumerate(tokenizer.tokens)]
     vocab = {token: i for i, token in enumerate(spelled)}
     if len(vocab) != len(spelled):
-        raise ValueError("a special token is spelled like another token, which tokenizer.json cannot express")
+        raise ValueError(
+            "special tokens must differ from all other tokens, because tokenizer.json has one entry per text"
+        )
     options = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     steps = SPLITTINGS[tokenizer.splitting][0]
     return content | {

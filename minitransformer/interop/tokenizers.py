@@ -1,4 +1,4 @@
-"""Loading tokenizers from Hugging Face folders and GGUF files, and saving ours for Transformers.
+"""Load tokenizers from Hugging Face folders and GGUF files, and save them for Transformers.
 
 Apart from tokens, merges and the splitting into words, the files define four attributes of a Tokenizer:
 
@@ -7,7 +7,7 @@ Apart from tokens, merges and the splitting into words, the files define four at
     chat_template   the template that writes a conversation as text
     token_names     {name: text} of special tokens, with names that the template uses
 
-They are stored in several places, and no model uses all of these. The end_ids are collected from all places.
+They are stored in several files, and no model uses all of these. The end_ids are collected from all files.
 """
 
 from pathlib import Path
@@ -50,7 +50,7 @@ def tokenizer_from_folder(path):
     """Return the tokenizer in a folder of the Hugging Face layout, or None.
 
     It is read from tokenizer.json if that exists, otherwise from GPT-2's two files vocab.json and merges.txt. Raises
-    ArchiveError, a ValueError, for damaged or unsupported files, and OSError for a file that cannot be read.
+    ArchiveError, a ValueError, if a file is damaged or unsupported, and OSError if it cannot be read.
     """
     folder = Path(path)
     config = read_if_there(folder / TOKENIZER_CONFIG_FILE)
@@ -82,9 +82,9 @@ def read_if_there(path):
 
 
 def from_two_files(folder, config):
-    """Return the tokenizer in vocab.json and merges.txt, which must be a GPT-2's.
+    """Return the tokenizer of GPT-2 in vocab.json and merges.txt.
 
-    These files do not define how a text is split, so other tokenizers cannot be read from them.
+    Other tokenizers cannot be read from these files, because they do not define the splitting into words.
     """
     kind = config.get("tokenizer_class", "GPT2Tokenizer")
     if kind not in ("GPT2Tokenizer", "GPT2TokenizerFast"):
@@ -98,7 +98,7 @@ def from_two_files(folder, config):
 
 
 def first_token(tokenizer, config):
-    """Return the id of the token before every text, or None. tokenizer_config.json takes precedence."""
+    """Return the id of the token before every text, or None. The entry in tokenizer_config.json has priority."""
     for option in ("add_eos_token", "add_prefix_space"):
         if config.get(option):
             raise ValueError(f"{option} {config[option]!r} is not supported")
@@ -113,10 +113,10 @@ def first_token(tokenizer, config):
 
 
 def text_of(token):
-    """Return the text of a token in tokenizer_config.json. The entry is a str, an object with the text, or null."""
+    """Return the text of a token in tokenizer_config.json, which is a str, an object with the text, or null."""
     text = token["content"] if isinstance(token, dict) else token
     if not isinstance(text, str | None):
-        raise ValueError(f"expected the text of a token, found {text!r}")
+        raise ValueError(f"the text of a token must be a string, not {text!r}")
     return text
 
 
@@ -177,7 +177,7 @@ def tokenizer_from_gguf(reader):
     named = {name: get(field) for name, field in TOKEN_NAMES.items() if get(field) is not None}
     for name, i in named.items():
         if not 0 <= i < len(spelled):
-            raise ValueError(f"the {name} has the id {i}; ids run from 0 to {len(spelled) - 1}")
+            raise ValueError(f"the id of the {name} must be from 0 to {len(spelled) - 1}, not {i}")
     named_ends = {get(f"ggml.{name}_token_id") for name in ("eos", "eot", "eom")} - {None}
     return BPETokenizer(
         [text.encode() if kind in SPECIAL else token_bytes(text) for text, kind in zip(spelled, kinds, strict=True)],

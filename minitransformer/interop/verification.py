@@ -1,8 +1,8 @@
-"""The gradient of a whole trained model, verified at its own weights: part by part, every parameter.
+"""Verify the gradient of every parameter of a trained model at its own weights, part by part.
 
-The tests check each component on small random inputs. This module checks one trained model with its actual sizes and
-weights: heads of 64 channels, gains far from 1, a token that is a thousand times as likely as the next. It needs one
-forward pass for each part of the model, whatever the number of its parameters.
+The tests check each component on small random inputs. This module checks a trained model with its actual sizes and
+weights, for example heads of 64 channels, gains far from 1, and a token that is a thousand times as likely as the next
+one. It requires one forward pass for each part of the model, regardless of the number of parameters.
 
 Let L(θ) be the loss on a text, g_p the gradient from backward for each parameter tensor p of the part, and v a
 direction in the space of these parameters. If the gradient is right, the following two numbers are equal:
@@ -10,21 +10,21 @@ direction in the space of these parameters. If the gradient is right, the follow
     claimed  = Σ ⟨g_p, v_p⟩                         (1)
     measured = Im L(θ + ihv) / h                    (2)
 
-(2) is the complex step with h = 1e-30 (gradcheck/complex_step.py), exact to rounding, and uses no backward pass. Take
-the direction
+(2) is the complex step with h = 1e-30 (gradcheck/complex_step.py). It is exact up to rounding and uses no backward
+pass. The direction is
 
     v_p = n_p / max(‖g_p‖, f ‖g‖),   n_p from N(0, 1)         (3)
 
-with ‖g‖ over the part. Each tensor then contributes about 1 to (1), even if its gradient is small compared with the
-others. If the gradient of one tensor has an error of relative size e, claimed and measured differ by about e. The floor
-f = 1e-4 is for gradients that are zero up to rounding, such as that of a key bias without rotary positions.
+where ‖g‖ is the norm over the part. Each tensor then contributes about 1 to (1), even if its gradient is small compared
+with the others. If the gradient of one tensor has an error of relative size e, claimed and measured differ by about e.
+The floor f = 1e-4 is for gradients that are zero up to rounding, such as that of a key bias without rotary positions.
 
 Only the perturbed part is complex, and the rest is float64. A model of 135 million parameters takes 3.7 GB, and its
 gradient is verified in half a minute on one core.
 
 Limits: errors that cancel in (1) are not detected, but for a random direction this has probability zero. An error below
-the tolerance, relative to its tensor, is not detected either. The check holds only for the given text and weights:
-another text reads other rows of the embedding.
+the tolerance, relative to its tensor, is also not detected. The result is valid only for the given text and weights,
+because another text reads other rows of the embedding.
 """
 
 import math
@@ -44,7 +44,7 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Part:
-    """The result for one part of the model: `claimed` is (1), `measured` (2), and `norm` the gradient's norm."""
+    """The result for a part of the model. `claimed` is (1), `measured` is (2), and `norm` is that of the gradient."""
 
     name: str
     parameters: int
@@ -69,7 +69,7 @@ class Part:
 
 
 def line_of(*cells) -> str:
-    """Return one line of the table. Columns have fixed widths, because lines are printed one at a time."""
+    """Return a line of the table. The columns have fixed widths, because lines are printed one at a time."""
     (line,) = table([cells], indent=0, least=(22, 13, 10, 16, 16, 7))
     return line
 
@@ -79,7 +79,7 @@ HEADER = line_of("part", "parameters", "‖gradient‖", "claimed", "measured", 
 
 @dataclass(frozen=True)
 class Verification:
-    """The result for a model: the loss in nats, the number of predicted tokens, all parts, and the wrong tensors."""
+    """The result for a model: the loss in nats, the number of predicted tokens, all parts, and wrong tensors."""
 
     loss: float
     tokens: int
@@ -109,14 +109,14 @@ class Verification:
 
 
 def verify_gradient(model, ids, seed: int = 0, on_part=lambda part: None) -> Verification:
-    """Verify the gradient of the mean cross-entropy of ids (T,), each predicted from those before it.
+    """Verify the gradient of the mean cross-entropy of ids (T,), each predicted from the ids before it.
 
     `seed` determines the directions. `on_part` is called with each Part as soon as it is measured. If a part is wrong,
     each of its tensors is tested separately. The model's parameters and gradients are restored. Raises ValueError if
     there are fewer than two ids, and the exceptions of model.loss.
     """
     if len(ids) < 2:
-        raise ValueError(f"a gradient needs at least 2 tokens, to predict one from the other, but there are {len(ids)}")
+        raise ValueError(f"ids must have at least 2 tokens, not {len(ids)}")
     inputs, targets = ids[None, :-1], ids[None, 1:]
     rng = np.random.default_rng(seed)
     with borrowed(model):
@@ -136,7 +136,7 @@ def verify_gradient(model, ids, seed: int = 0, on_part=lambda part: None) -> Ver
 
 
 def parts_of(model) -> dict:
-    """Return {part: {name: Parameter}}. Each block is a part, and so is each module outside of the blocks."""
+    """Return {part: {name: Parameter}}. Each block is a part, and each module outside of the blocks."""
     parts = {}
     for name, parameter in model.named_parameters():
         words = name.split(".")
@@ -146,9 +146,10 @@ def parts_of(model) -> dict:
 
 
 def examine(name, moved: dict, part: dict, model, inputs, targets, rng) -> Part:
-    """Compute (1) and (2) for the tensors `moved`, {name: Parameter}, which are all tensors of `part` or one of them.
+    """Compute (1) and (2) for the tensors `moved`, all tensors of `part` or one of them, as {name: Parameter}.
 
-    All tensors of the part become complex, because a complex bias cannot be added in place to a real product.
+    All tensors of the part are converted to complex numbers, because a complex bias cannot be added in place to a real
+    product.
     """
     gradients = {n: np.zeros(()) if p.grad is None else p.grad for n, p in part.items()}
     norms = {n: float(np.linalg.norm(gradient)) for n, gradient in gradients.items()}

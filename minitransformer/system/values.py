@@ -54,10 +54,8 @@ def number(name: str, value, **limits) -> float:
     try:
         return within(name, float(value), limits)
     except OverflowError:
-        raise ValueError(
-            f"{name} must be at most {sys.float_info.max:.2g} in absolute value, the limit of float64, not "
-            f"{brief(value)}"
-        ) from None
+        largest = f"{sys.float_info.max:.2g}"
+        raise ValueError(f"{name} must be at most {largest} in absolute value, the limit of float64") from None
 
 
 def within(name: str, value, limits: dict):

@@ -133,8 +133,8 @@ def test_scaling_prints_each_exponent_with_the_expected_one_and_draws_them(here,
     assert main(["bench", "--scaling", "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
     for row in (
-        r"a square +n +1 – 32 +1,024 ms +1 to 2 +2\.00 ± 0\.00 +as it should",
-        r"a cube +n +1 – 32 +32,768 MiB +1 to 2 +3\.00 ± 0\.00 +faster than it should",
+        r"a square +n +1 – 32 +1,024 ms +1 to 2 +2\.00 ± 0\.00 +as expected",
+        r"a cube +n +1 – 32 +32,768 MiB +1 to 2 +3\.00 ± 0\.00 +faster than expected",
     ):
         assert re.search(f"^{row}$", shown, re.MULTILINE), row
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scaling.json", "scaling.png"]

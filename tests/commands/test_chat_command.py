@@ -67,13 +67,13 @@ def test_in_a_pipe_every_line_is_a_turn_and_only_the_answers_are_written(
     assert written.err == ""
 
 
-@pytest.mark.filterwarnings("always:the conversation no longer fits")
+@pytest.mark.filterwarnings("always:the conversation exceeds")
 def test_what_is_forgotten_is_said(tmp_path, capsys, monkeypatch):
     chat_lm(context=100).save(tmp_path / MODEL_FILE)
     assert chat(tmp_path, monkeypatch, b"what is it\n" * 6, "--max-new-tokens", "5", "--system", "x") == 0
     lines = capsys.readouterr().err.splitlines()
-    words = "minitransformer: warning: the conversation no longer fits the model's context of 100 tokens: the first "
-    assert lines and all(re.fullmatch(re.escape(words) + r"\d+ messages are forgotten", line) for line in lines)
+    words = "minitransformer: warning: the conversation exceeds the model's context of 100 tokens, so the first "
+    assert lines and all(re.fullmatch(re.escape(words) + r"\d+ messages were removed", line) for line in lines)
 
 
 def program(folder, *options):
@@ -168,8 +168,8 @@ def test_a_model_that_holds_no_conversation_is_one_line(tmp_path, capsys, monkey
     small_lm().save(tmp_path / MODEL_FILE)
     assert chat(tmp_path, monkeypatch, b"Hi\n") == cli.FAILURE
     assert capsys.readouterr().err == (
-        f"minitransformer: error: {tmp_path}: the model has no chat template: it was not trained to hold a "
-        "conversation. To continue a text with this model, use `minitransformer generate`\n"
+        f"minitransformer: error: {tmp_path}: the model has no chat template, because it was not trained "
+        "for conversations; to continue a text with it, use `minitransformer generate`\n"
     )
 
 
@@ -177,10 +177,10 @@ def test_a_model_that_holds_no_conversation_is_one_line(tmp_path, capsys, monkey
     "said, words",
     [
         (b"Hi\nab\xff\n", "standard input, line 2: expected UTF-8 text, found the byte 0xff at position 2"),
-        (b"Hi\n" + bytes(9 << 20), "standard input, line 2: has more than 1,048,576 bytes"),
+        (b"Hi\n" + bytes(9 << 20), "standard input, line 2: must have at most 1,048,576 bytes, but has more"),
         (
             b"Hi\n" + b"\xc3\xbf" * 200 + b"\n",
-            r"the message has \d+ tokens, which leaves no room for an answer in the context of 256",
+            r"the message must have fewer than 256 tokens, the model's context, not \d+",
         ),
     ],
 )

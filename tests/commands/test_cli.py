@@ -73,7 +73,7 @@ def test_train_writes_a_model_its_metrics_and_a_picture(capsys, text, out):
     assert main([argument for argument in begin(text, out) if argument not in PLAIN]) == 0
     said = capsys.readouterr()
     assert said.out == f"{out / 'model.npz'}\n"
-    for words in ("training a tokenizer (char)", f"tokenizing {text}", "14 (char)", "MFLOP a token", "step    12: "):
+    for words in ("training a tokenizer (char)", f"tokenizing {text}", "14 (char)", "MFLOP per token", "step    12: "):
         assert words in said.err
     assert re.search(r"finished after 12 steps, validation loss 2\.\d{4}, \d+\.\d ms a step", said.err)
     assert sorted(path.name for path in out.iterdir()) == ["loss.png", "metrics.jsonl", "model.npz"]
@@ -123,7 +123,7 @@ def test_a_run_is_not_overwritten_unless_told_to(capsys, text, out):
     assert main(begin(text, out)) == 0
     before = (out / "model.npz").read_bytes()
     capsys.readouterr()
-    words = "error: .*run: already contains a run; --resume resumes it, --force overwrites it; or use another --out"
+    words = "error: .*run: already contains a run; use --resume, --force to overwrite it, or another --out"
     assert_one_line(capsys, main(begin(text, out, "--seed", "1")), 1, words)
     assert (out / "model.npz").read_bytes() == before
     assert main(begin(text, out, "--seed", "1", "--force")) == 0
@@ -146,9 +146,9 @@ def interrupted(monkeypatch, capsys, text, out):
 def test_ctrl_c_is_one_line_that_says_how_to_go_on(interrupted, tmp_path, text, out):
     assert interrupted == (
         f"minitransformer: interrupted after step 7 of 12, saved in {out}; "
-        f"go on with: minitransformer train --out {out} --resume\n"
+        f"to resume: minitransformer train --out {out} --resume\n"
     )
-    command = interrupted.split("go on with: ")[1]
+    command = interrupted.split("to resume: ")[1]
     assert main([*shlex.split(command)[1:], *PLAIN]) == 0
     assert main(begin(text, tmp_path / "whole", "--dropout", "0.1")) == 0
     assert_same_weights(LanguageModel.load(out / "model.npz"), LanguageModel.load(tmp_path / "whole" / "model.npz"))
@@ -177,7 +177,7 @@ def test_resuming_standard_input_asks_for_it_again(monkeypatch, capsys, out):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     assert main(begin("-", out)) == 130
     signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().err.endswith(f"go on with: minitransformer train --out {out} --resume --text -\n")
+    assert capsys.readouterr().err.endswith(f"to resume: minitransformer train --out {out} --resume --text -\n")
 
 
 # Errors.
@@ -188,7 +188,7 @@ def test_resuming_standard_input_asks_for_it_again(monkeypatch, capsys, out):
     [
         (None, "text.txt: No such file or directory"),
         (b"", "text.txt is empty"),
-        (b"a cat", r"text.txt: the training split has 4 tokens, but a context of 8 needs at least 9"),
+        (b"a cat", r"text.txt: the training split must have at least 9 tokens for a context of 8, not 4"),
         (b"a cat sat on the mat " * 3 + b"\xff!", "text.txt: expected UTF-8 text, found the byte 0xff at position 63"),
     ],
 )
@@ -217,11 +217,11 @@ def test_a_text_that_cannot_be_trained_on_is_one_line(capsys, text, out, content
         (f"--steps {10**23}", 1, "--steps must be at most 1,000,000,000,000, not 10{23}"),
         ("--batch-size 5000 --replicas 2000", 1, "--replicas must be at most 1,024, not 2000"),
         ("--layers 100000", 1, "--layers must be at most 10,000, not 100000"),
-        (f"--width {10**9}", 1, "a model of these sizes has more than 10,000,000,000,000 weights"),
+        (f"--width {10**9}", 1, "at most 10,000,000,000,000 are allowed"),
         (f"--ff {10**4000}", 1, r"--ff must be at most 9,223,372,036,854,775,807, not 10{90,99}\.\.\.0{90,99}"),
         ("--prompt Q", 1, "the sample prompt: unknown character 'Q'"),
         ("--out text.txt", 1, "text.txt: is a file, not a folder"),
-        ("--out none --resume", 1, "none: there is no model.npz to resume from; begin without --resume"),
+        ("--out none --resume", 1, "none: cannot resume, because there is no model.npz; start without --resume"),
         ("--bogus", 2, r"unrecognized arguments: --bogus \(see minitransformer --help\)"),
         ("--resume --force", 2, "argument --force: not allowed with argument --resume"),
     ],
@@ -251,7 +251,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(monkeypatch, c
         ),
         (
             MemoryError(),
-            "error: there is not enough memory, in cli.py; to use less memory, choose a smaller --batch-size, ",
+            "error: not enough memory, in cli.py; to use less memory, choose a smaller --batch-size, ",
         ),
         (ValueError("two\nlines"), "error: two lines"),
         (KeyError("oops"), r"error: internal error, please report it: KeyError: 'oops' \(--traceback shows where\)"),

@@ -133,9 +133,9 @@ def test_ctrl_c_is_one_line_that_says_how_to_go_on(monkeypatch, capsys, folder, 
     said = interrupt(monkeypatch, capsys, arguments)
     assert said == (
         f"minitransformer: interrupted after step 3 of 6, saved in {out}; "
-        f"go on with: minitransformer finetune --out {out} --resume\n"
+        f"to resume: minitransformer finetune --out {out} --resume\n"
     )
-    assert main([*shlex.split(said.split("go on with: ")[1])[1:], *PLAIN]) == 0
+    assert main([*shlex.split(said.split("to resume: ")[1])[1:], *PLAIN]) == 0
     resumed = capsys.readouterr().out
     whole = [folder / "whole" if argument == str(out) else argument for argument in arguments]
     assert main(list(map(str, whole))) == 0
@@ -192,10 +192,10 @@ def test_what_a_strangers_checkpoint_remembers_is_not_read_whatever_it_is(capsys
 def test_a_run_is_not_overwritten_unless_told_to_and_the_model_itself_never(capsys, folder):
     assert main(on_pairs(folder)) == 0
     capsys.readouterr()
-    assert_one_line(capsys, main(on_pairs(folder)), 1, "error: .*out: already contains a run; --resume resumes it")
+    assert_one_line(capsys, main(on_pairs(folder)), 1, "error: .*out: already contains a run; use --resume, --force")
     arguments = on_pairs(folder, "--force")
     arguments[arguments.index("--out") + 1] = str(folder / "base")
-    assert_one_line(capsys, main(arguments), 1, "--out .*base is the folder of the model itself; choose another one")
+    assert_one_line(capsys, main(arguments), 1, "--out must not be .*base, the folder of the model; choose another one")
     assert main(on_pairs(folder, "--force", "--seed", "1")) == 0
 
 
@@ -205,9 +205,7 @@ def test_what_pretraining_wrote_is_not_resumed_as_fine_tuning(capsys, folder):
     assert main([*command, *sizes]) == 0
     capsys.readouterr()
     status = main(["finetune", "--out", str(folder / "out"), "--resume", *PLAIN])
-    assert_one_line(
-        capsys, status, 1, "cannot resume: the file contains a run of pretraining; fine-tune it with another --out"
-    )
+    assert_one_line(capsys, status, 1, "cannot resume a run of pretraining; to fine-tune its model, use another --out")
 
 
 # Errors.
@@ -240,11 +238,11 @@ def test_options_that_cannot_be_are_one_line(capsys, folder, options, status, wo
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["finetune"], "MODEL is missing"),
-        (["finetune", "base"], "the data is missing"),
+        (["finetune"], "MODEL must be a model's file"),
+        (["finetune", "base"], "give pairs of responses with --data"),
         (["finetune", "base", "--text", "a.txt", "--beta", "0"], "--beta can only be used together with --data"),
         (["finetune", "base", "--text", "a.txt", "--prompt", "a"], "--prompt can only be used together with --data"),
-        (["finetune", "--resume"], "there is no model.npz to resume from; begin without --resume"),
+        (["finetune", "--resume"], "cannot resume, because there is no model.npz; start without --resume"),
         (["finetune", "nowhere", "--data", "politeness"], "nowhere: no such file or folder"),
     ],
 )

@@ -81,7 +81,7 @@ def test_a_prompt_longer_than_the_context_is_continued_with_a_warning(lm, folder
     assert generate(folder, "--max-new-tokens 4 --greedy", prompt=PROMPT * 3) == 0
     written = capsys.readouterr()
     assert written.out == lm.generate(PROMPT * 3, 4, temperature=0) + "\n"
-    words = "the prompt has 18 tokens; the model sees only the last 8, its context"
+    words = "the prompt has 18 tokens, of which the model sees only the last 8, its context"
     assert written.err == f"minitransformer: warning: {words}\n"
 
 
@@ -160,7 +160,7 @@ def test_wrong_options_are_one_line_and_nothing_is_written(folder, capsys, optio
         ("a cät".encode(), r"unknown character 'ä' \(U\+00E4\) at position 3: this vocabulary has \d+ characters"),
         (b"", "the text must have at least one token, but it is empty"),
         (b"a cat \xff", "standard input: expected UTF-8 text, found the byte 0xff at position 6"),
-        (bytes(20 << 20), "standard input: has more than 16,777,216 bytes"),
+        (bytes(20 << 20), "standard input: must have at most 16,777,216 bytes"),
     ],
 )
 def test_a_prompt_that_the_model_cannot_read_is_one_line(folder, capsys, monkeypatch, prompt, words):

@@ -69,7 +69,7 @@ def test_another_text_is_warned_of(run, tmp_path, capsys):
     [
         (["--passages", "0"], "--passages must be at least 1, not 0"),
         (["--seed", "-1"], "--seed must be at least 0, not -1"),
-        (["--passages", "5"], "needs at least 19 passages of either kind with 7 tokens or more"),
+        (["--passages", "5"], "must each have at least 19 passages of 7 tokens or more"),
         (["--prompt", "the cat sat on"], "prompt 0 must have from 2 to 7 tokens, not 14"),
         (["--text", "nowhere.txt"], "nowhere.txt"),
     ],

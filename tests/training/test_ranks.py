@@ -417,4 +417,4 @@ def test_ctrl_c_on_any_rank_ends_all_after_the_same_step(tmp_path):
     step = Checkpoint.read(tmp_path / "out" / "model.npz").training["step"]
     assert read_metrics(tmp_path / "out" / "metrics.jsonl")[-1]["step"] == step
     assert errors.count("minitransformer: ") == 1
-    assert f"minitransformer: interrupted after step {step} of 1000000, saved in out; go on with: " in errors
+    assert f"minitransformer: interrupted after step {step} of 1000000, saved in out; to resume: " in errors
