@@ -105,7 +105,7 @@ def folder_option(parser, default=SUPPRESS) -> None:
 
 
 def start_options(parser) -> None:
-    words = "what you write, " + "; ".join(f"{level}: {part}" for level, part in LEVELS.items())
+    words = "parts to write, " + "; ".join(f"{level}: {part}" for level, part in LEVELS.items())
     option(parser, "--level", words, 1, choices=tuple(LEVELS))
     option(parser, "--set", f"set of exercises: {SETS}", "all", "SET")
     option(parser, "--exercise", "TOML file of an exercise of your own: see learn/own.py", metavar="FILE", type=Path)
