@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from right_functions import STYLES
-from verdicts import diagnosed, message, verdict
+from verdicts import diagnosed, message, normal, verdict
 
 import gradcheck
 from gradcheck import GradientError, check
 from gradcheck.html import report_html
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape)
 
 
 def convolution(x, w, *, reverse=None):

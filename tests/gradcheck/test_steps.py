@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from verdicts import normal
 
 import gradcheck
 import minitransformer
@@ -20,10 +21,6 @@ from minitransformer.cases import CASES
 
 FOLDER = Path(minitransformer.__file__).parent
 TEXTBOOK = [case for case in CASES if not case.name.startswith(("fast.", "in_", "Transformer"))]
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape)
 
 
 def row(report, name):
