@@ -87,25 +87,22 @@ class Bench:
         is a part as well, and the value is that of the whole array.
         """
         site = self.scene.site(event)
-        statement = site.statement
-        target = (getattr(statement, "targets", None) or [getattr(statement, "target", None)])[0]
+        statement, target = site.statement, _target_of(site.statement)
         is_update = isinstance(statement, ast.AugAssign)
         if is_update and isinstance(target, ast.Name):
             return [(ast.BinOp(ast.Name(target.id, ast.Load()), statement.op, statement.value), lambda part: part)]
         if not site.is_written or site.is_overwritten:
             return [] if site.value is None else [(site.value, lambda part: part)]
-        if not isinstance(target, ast.Subscript) or not isinstance(target.value, ast.Name):
+        if not _is_entry(target):
             return []
 
         def put(place, value):
-            value = ast.BinOp(place, statement.op, value) if is_update else value
-            index = ast.Subscript(ast.Attribute(ast.Name("np", ast.Load()), "s_", ast.Load()), place.slice, ast.Load())
-            return ast.Call(ast.Name(PUT, ast.Load()), [place.value, index, value], [])
+            return _written(PUT, place, ast.BinOp(place, statement.op, value) if is_update else value)
 
         place = ast.Subscript(target.value, target.slice, ast.Load())
         return [
             (statement.value, lambda part: put(place, part)),
-            (place, lambda part: put(part, statement.value) if _array_of(part) is target.value else None),
+            (place, lambda part: put(part, statement.value) if _is_entry(part, target.value) else None),
         ]
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
@@ -138,9 +135,9 @@ class Bench:
         return self.is_true(value) and right <= self.scene.right(passed)
 
     def edited(self, event, expression, values):
-        """Return {key: value, or function of the computed value} that puts an expression in the place of a line.
+        """Return {key: value} of an expression that replaces that of a line, or None if it cannot be evaluated.
 
-        In a loop, the functions append their results to `values`. Return None if the expression cannot be evaluated.
+        In a loop, each value is a function of the computed value, which appends its result to `values`.
         """
         names = self.names(event)
         code = compile(ast.fix_missing_locations(ast.Expression(expression)), "<edit>", "eval")
@@ -380,18 +377,28 @@ def _left_out(bench):
 def _scattering(bench):
     """Find a write to repeated indices, such as `a[ids] = b` and `a[ids] += b`."""
     statement = bench.scene.site(bench.event).statement
-    target = (getattr(statement, "targets", None) or [getattr(statement, "target", None)])[0]
-    if not isinstance(target, ast.Subscript) or not isinstance(target.value, ast.Name):
+    target = _target_of(statement)
+    if not _is_entry(target) or any(isinstance(n, ast.Slice) for n in ast.walk(target.slice)):
         return []
-    if any(isinstance(n, ast.Slice) for n in ast.walk(target.slice)):
-        return []
-    call = ast.Call(ast.Name(SCATTER, ast.Load()), [target.value, target.slice, statement.value], [])
+    call = _written(SCATTER, target, statement.value)
     sentence = f"places of {target.value.id} that come twice get one of their gradients, not the sum"
     return [Mistake(bench.event, sentence, call)] if bench.fits(bench.event, call) else []
 
 
-def _array_of(node):
-    return node.value if isinstance(node, ast.Subscript) else None
+def _target_of(statement):
+    return (getattr(statement, "targets", None) or [getattr(statement, "target", None)])[0]
+
+
+def _is_entry(node, array=None):
+    """Return True for entries of a named array, such as `dx[t]`, or of the given one."""
+    is_named = isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name)
+    return is_named and (array is None or node.value is array)
+
+
+def _written(function, place, value):
+    """Return a call of `_put` or `_scattered`, whose value is an array after a write at a place."""
+    index = ast.Subscript(ast.Attribute(ast.Name("np", ast.Load()), "s_", ast.Load()), place.slice, ast.Load())
+    return ast.Call(ast.Name(function, ast.Load()), [place.value, index, value], [])
 
 
 def _put(array, index, value):
@@ -416,11 +423,10 @@ def repaired_statement(site, expression):
     statement = site.statement
     if expression is None or site.value is None:
         return ""
-    if isinstance(expression, ast.Call) and getattr(expression.func, "id", "") == SCATTER:
-        return f"np.add.at({', '.join(map(ast.unparse, expression.args))})"
-    if isinstance(expression, ast.Call) and getattr(expression.func, "id", "") == PUT:
-        array, index, value = expression.args
-        return f"{ast.unparse(array)}[{ast.unparse(index.slice)}] = {ast.unparse(value)}"
+    function = getattr(getattr(expression, "func", None), "id", "")
+    if function in (PUT, SCATTER):
+        array, index, value = map(ast.unparse, (expression.args[0], expression.args[1].slice, expression.args[2]))
+        return f"np.add.at({array}, {index}, {value})" if function == SCATTER else f"{array}[{index}] = {value}"
     if isinstance(statement, ast.AugAssign):
         return f"{ast.unparse(statement.target)} = {ast.unparse(expression)}"
     return ast.unparse(exchanged(statement, site.value, expression))

@@ -131,7 +131,7 @@ def test_of_two_mistakes_in_one_backward_pass_both_are_found_or_said_to_be_there
     found = Counter()
     for name in outside_code.CASES:
         tried = enumerate(pairs(name))
-        for number, (a, b, both) in itertools.islice(tried, 12):
+        for number, (a, b, both) in itertools.islice(tried, 6):
             modules = [
                 loaded(source, tmp_path / f"pair_{name}_{number}_{k}.py")
                 for k, source in enumerate((a.mutated_source, b.mutated_source, both))
@@ -143,7 +143,7 @@ def test_of_two_mistakes_in_one_backward_pass_both_are_found_or_said_to_be_there
             is_said = any("second mistake" in remark for remark in report.remarks)
             at = [any(m.lines[0] <= line <= m.lines[1] for line in lines_of(report)) for m in (a, b)]
             found["both" if all(at) else "said" if any(at) and is_said else "one" if any(at) else "none"] += 1
-    assert found.total() >= 40
+    assert found.total() >= 20
     assert found["both"] + found["said"] >= 0.75 * found.total(), found
     assert found["none"] <= 0.1 * found.total(), found
 
