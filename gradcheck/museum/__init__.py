@@ -67,6 +67,7 @@ RIGHTS = tuple(getattr(thing, "right", thing) for room in _OF_CASES for thing in
 CASES = (*EXHIBITS, *(case for right in RIGHTS for case in right.cases))
 
 OK, USAGE = 0, 2
+OWN = "made for this corpus"
 
 
 @functools.cache
@@ -128,7 +129,7 @@ def catalogue(width=88):
         lines += [*_wrap(inspect.getdoc(room), width), ""]
         lines += [*(f"{numbers[exhibit]} {exhibit.title}" for exhibit in exhibits), ""]
     lines += ["Further cases, each with a few words in place of a check that missed it", ""]
-    lines += [f"{numbers[case]} {'; '.join(case.sources)}".rstrip() for case in CASES[len(EXHIBITS) :]]
+    lines += [f"{numbers[case]} {'; '.join(case.sources) or OWN}" for case in CASES[len(EXHIBITS) :]]
     return "\n".join([*lines, "", "python -m gradcheck museum 1     shows the first; --all shows all exhibits"])
 
 
@@ -136,8 +137,7 @@ def page(case, width=88):
     """Run the check of an exhibit and gradcheck, and return the page of the exhibit or case as text."""
     heading = f"{CASES.index(case) + 1}. {case.title}"
     lines = [heading, "═" * min(len(heading), width), ""]
-    for source in case.sources:
-        lines += [f"  {source}", f"  {url(source)}"]
+    lines += [f"  {line}" for source in case.sources for line in (source, url(source))] or [f"  {OWN}"]
     is_exhibit = isinstance(case, Exhibit)
     story = _paragraphs(inspect.getdoc(case.function), width)[2:] if is_exhibit else _wrap(case.words, width)
     lines += ["", *story, "", "The code: − wrong lines, + right lines", ""]
