@@ -10,9 +10,9 @@ from gradcheck.certify import certify_call
 from minitransformer.book import notation as n
 from minitransformer.book.costs import operations
 from minitransformer.book.derivations import EQUAL, names_of
-from minitransformer.book.pictures import board, matrix, picture_of_shapes, with_digits
+from minitransformer.book.pictures import board, matrix, with_digits
 from minitransformer.book.planted import SMALL, planted_mistakes
-from minitransformer.book.run import BACKWARD, numbers_in, saved
+from minitransformer.book.run import numbers_in, saved
 from minitransformer.book.typesetting import mathml, name_set
 from minitransformer.cases import CASES
 from minitransformer.module import plain
@@ -26,7 +26,6 @@ def appendix(runs) -> list:
     once = [run for run in runs if run is first[run.specimen.function]]
     return [
         *section("On these numbers", map(numbers_of, runs)),
-        *section("The arrays, to scale", map(shapes_of, once)),
         *section("Cost on these numbers", [costs_of(once), *map(saved_by, once)]),
     ]
 
@@ -62,14 +61,6 @@ def shown_on(run):
 def function_name(run, what=""):
     name = f"<code>{escape(run.specimen.function)}</code> " if run.specimen.function else ""
     return f'<p class="of">{name}{what}</p>'
-
-
-def shapes_of(run):
-    function = run.specimen.function
-    rows = {"forward": run.arrays(function), "backward": run.arrays(function + BACKWARD)}
-    if not any(rows.values()):
-        return ""
-    return f'<div class="scroll" tabindex="0">{function_name(run)}{picture_of_shapes(rows, run.specimen.letters)}</div>'
 
 
 def saved_by(run):

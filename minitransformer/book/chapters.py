@@ -40,8 +40,8 @@ def read(contents: str) -> Iterator[Leaf]:
         yield Leaf(title, file, tuple(exhibits), question, " ".join(paragraphs))
 
 
-CONTENTS, GLOSSARY, BIBLIOGRAPHY = re.split("^# Terms|^# Papers", CONTENTS_FILE.read_text("utf-8"), flags=re.MULTILINE)
-TERMS, PAPERS = (dict(re.findall("^- (.*?): (.*)$", text, flags=re.MULTILINE)) for text in (GLOSSARY, BIBLIOGRAPHY))
+CONTENTS, *LISTS = re.split("^# ", CONTENTS_FILE.read_text("utf-8").removeprefix("# "), flags=re.MULTILINE)
+QUESTIONS, ROUTES, TERMS, PAPERS = (dict(re.findall("^- (.*?): (.*)$", text, flags=re.MULTILINE)) for text in LISTS)
 LEAVES = tuple(read(CONTENTS))
 CHAPTERS = tuple(leaf for leaf in LEAVES if leaf.file.endswith(".py"))
 (BELIEFS,) = (leaf.title for leaf in LEAVES if leaf.page == "misconceptions")

@@ -1,8 +1,8 @@
 """The front page of the book: what it teaches, what it assumes, where to begin, and the model with its chapters."""
 
-import re
 from html import escape
 
+from minitransformer.book.chapters import QUESTIONS, ROUTES
 from minitransformer.book.handout import in_code
 
 AIM = (
@@ -14,26 +14,6 @@ ASSUMED = (
     "You need the chain rule for functions of one variable, the product of two matrices, and NumPy's arrays. Three "
     "questions to test yourself:"
 )
-QUESTIONS = (
-    ("What is the derivative of sin(x²) with respect to x?", "2 x cos(x²): the outer slope times the inner one."),
-    (
-        "x has 3 entries and W is a 3 × 4 matrix. How many entries has x W, and which entries of W does the second one "
-        "depend on?",
-        "It has 4 entries. The second one is Σ_i x_i W_i2 and depends on the second column.",
-    ),
-    (
-        "For an array of shape (2, 3), what are the shapes of x.sum(axis=0) and of x * np.array([1, 2, 3])?",
-        "(3,), the sum over the two rows; and (2, 3), because the three numbers multiply each row.",
-    ),
-)
-# A title, and minutes with the pages to read in them
-ROUTES = """
-An hour: 15 first_steps; 10 linear; 10 softmax; 15 attention; 10 film
-A day: 60 first_steps module; 60 linear embedding positions; 60 layer_norm softmax losses;
-    90 attention multi_head_attention; 60 activations feed_forward block transformer; 60 optim one_page film
-Four sessions of 90 minutes: 90 first_steps module linear; 90 layer_norm softmax losses;
-    90 attention multi_head_attention block; 90 transformer optim one_page film
-"""
 # The parts of the model from the input to the loss: (label, page, whether it is within the block).
 NORM, RESIDUAL = ("normalization", "layer_norm", True), ("+ residual", "block", True)
 PARTS = (
@@ -57,14 +37,14 @@ def front_page(leaves, equations: int, equal: int) -> list:
     )
     questions = "".join(
         f"<li>{escape(question)} <details><summary>Answer</summary>{escape(answer)}</details></li>"
-        for question, answer in QUESTIONS
+        for question, answer in QUESTIONS.items()
     )
     return [
         "<h1>minitransformer: how a language model works, and why its gradients are right</h1>",
         f'<div class="front"><div><p>{AIM}</p>',
         f"<h2>What you need</h2><p>{ASSUMED}</p><ol>{questions}</ol>",
         "<h2>Where to begin</h2>",
-        *(route(line, titles) for line in ROUTES.replace("\n    ", " ").strip().split("\n")),
+        *(route(title, parts, titles) for title, parts in ROUTES.items()),
         "<p>To derive a chapter yourself, on paper: <code>minitransformer book --handout layer_norm</code>; "
         f"{in_code()}.</p></div>",
         f"<figure>{model()}<figcaption>The model. Values run down to the loss, and their gradients run up. Each part "
@@ -79,9 +59,9 @@ def link(page: str, title: str) -> str:
     return f'<a href="{page}.html">{escape(title)}</a>'
 
 
-def route(line: str, titles: dict) -> str:
-    (title, *parts), steps = re.split(": |; ", line), ""
-    for minutes, *pages in map(str.split, parts):
+def route(title: str, parts: str, titles: dict) -> str:
+    steps = ""
+    for minutes, *pages in map(str.split, parts.split("; ")):
         steps += f"<li>{', '.join(link(page, titles[page]) for page in pages)} ({minutes} min)</li>"
     return f"<h3>{title}</h3><ol>{steps}</ol>"
 

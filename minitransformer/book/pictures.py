@@ -1,11 +1,9 @@
-"""Arrays as HTML tables between vertical bars and, as SVG, to scale; a small Jacobian as a heat map."""
+"""Arrays as HTML tables between vertical bars; a small Jacobian as a heat map; two lines as a chart."""
 
 from html import escape
 
 import numpy as np
 
-CELL = 14  # pixels for an entry of an array
-GAP = 22
 RED, BLUE = "#b3261e", "#1f5fa8"
 
 
@@ -41,42 +39,6 @@ def with_digits(digits: int):
 
 def infinite(number):
     return "NaN" if np.isnan(number) else ("−∞" if number < 0 else "∞")
-
-
-def picture_of_shapes(rows: dict, letters: dict) -> str:
-    """Return an SVG of arrays in rows, {title: [(name, shape), …]}."""
-    parts, wide, tall = [], 0, 0
-    for title, arrays in rows.items():
-        if arrays:
-            parts.append(f'<text class="axes" x="2" y="{tall + 34}">{escape(title)}</text>')
-            row, row_wide, row_tall = row_of_shapes(arrays, letters, tall)
-            parts.append(row)
-            wide, tall = max(wide, row_wide), tall + row_tall
-    return svg(wide, tall, "".join(parts), f"{' and '.join(rows)}: the arrays, to scale")
-
-
-def row_of_shapes(arrays, letters, y):
-    parts, x, tall = [], 70, 0
-    for name, shape in arrays:
-        rows, columns = (1, 1, *shape)[-2:]
-        behind = min(int(np.prod(shape[:-2], dtype=int)) - 1, 3) if len(shape) > 2 else 0
-        wide, high, shift = CELL * columns, CELL * rows, 5 * behind
-        top, axes = y + 22 + shift, " × ".join(letters.get(n, str(n)) for n in shape) or "a number"
-        parts += [rectangle(x + 5 * k, top - 5 * k, wide, high, front=k == 0) for k in range(behind, -1, -1)]
-        parts.append(f'<text class="name" x="{x}" y="{y + 14}">{escape(name)}</text>')
-        parts.append(f'<text class="axes" x="{x}" y="{top + high + 14}">{escape(axes)}</text>')
-        x += max(wide + shift, 8 * len(name) + 6, 7 * len(axes)) + GAP
-        tall = max(tall, 22 + shift + high + 22)
-    return "".join(parts), x, tall
-
-
-def rectangle(x, y, wide, tall, front):
-    lines = ""
-    if front:
-        lines = "".join(f"M{x + CELL * k} {y}v{tall}" for k in range(1, wide // CELL))
-        lines += "".join(f"M{x} {y + CELL * k}h{wide}" for k in range(1, tall // CELL))
-        lines = f'<path class="grid" d="{lines}"/>' if lines else ""
-    return f'<rect class="array" x="{x}" y="{y}" width="{wide}" height="{tall}"/>{lines}'
 
 
 def heat_map(matrix, of: str, by: str) -> str:

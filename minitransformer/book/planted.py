@@ -21,9 +21,10 @@ SMALL = 1e-9  # an error relative to the largest entry, below which a comparison
 
 @dataclass(frozen=True)
 class Planted:
-    """A mutant, its sentence, and the relative errors of the gradients for a random dy and for dy = 1."""
+    """A mutant, a case that it affects, its sentence, and the errors of the gradients for a random dy and dy = 1."""
 
     mutant: object
+    case: object
     sentence: str
     error: float
     error_of_ones: float
@@ -34,18 +35,18 @@ def planted_mistakes(path, cases) -> list[Planted]:
 
     Each of them is found by the gradient check of a case.
     """
-    mutants, found = mutate(path), []
+    mutants, found = mutate(path.resolve()), []
     numbered = numbers_of_lines(mutants[0].source) if mutants else {}
-    functions = live_functions([str(path)])
+    functions = live_functions({str(mutant.path) for mutant in mutants})
     right = [gradients(case) for case in cases]
     for kind in KINDS:
-        some = [m for m in mutants if m.kind == kind and not m.is_whole and m.lines[1] in numbered]
+        some = [m for m in mutants if m.kind == kind and m.lines[1] in numbered]
         found += [p for m in some[:TRIED] if (p := tried(m, functions, cases, right)) is not None]
     found.sort(key=lambda planted: planted.error_of_ones > SMALL)
     chosen: list = []
     for one in found:
         is_new = all(one.mutant.line != p.mutant.line for p in chosen)
-        if len(chosen) < SHOWN and is_new and is_caught(one.mutant, functions, cases):
+        if len(chosen) < SHOWN and is_new and is_caught(one, functions):
             chosen.append(one)
     return chosen
 
@@ -76,7 +77,7 @@ def tried(mutant, functions, cases, right) -> Planted | None:
         except (PlantingError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
             continue
         if errors[0] > SMALL:
-            return Planted(mutant, mutant.edit.sentence(Reader(), mutant.is_whole), *errors)
+            return Planted(mutant, case, mutant.edit.sentence(Reader(), mutant.is_whole), *errors)
     return None
 
 
@@ -86,11 +87,10 @@ def largest(wrong, right, scales) -> float:
     return max((np.abs(w - r).max(initial=0) / (np.abs(s).max(initial=0) or 1) for w, r, s in pairs), default=0.0)
 
 
-def is_caught(mutant, functions, cases) -> bool:
+def is_caught(planted_mistake, functions) -> bool:
     try:
-        with np.errstate(all="ignore"), planted(mutant, functions), plain():
-            for case in cases:
-                check_case(case, explain=False)
+        with np.errstate(all="ignore"), planted(planted_mistake.mutant, functions), plain():
+            check_case(planted_mistake.case, explain=False)
     except GradientError:
         return True
     return False

@@ -165,23 +165,6 @@ class Run:
             if text not in made and is_numeric(self.values.get(text))
         }
 
-    def arrays(self, function):
-        frame = self.frames.get(function)
-        if frame is None:
-            return []
-        symbols = {(place.function, place.name): text for text, place in self.place_of.items()}
-        numbered = [place for number in sorted(self.places) for place in self.places[number]]
-        found = {}
-        for name in (*frame.given, *(place.name for place in numbered if place.function == function)):
-            value = frame.returned if name == RETURNED else frame.names.get(name)
-            if isinstance(value, np.ndarray):
-                found.setdefault(symbols.get((function, name), self.symbol_for(name)), value.shape)
-        return list(found.items())
-
-    def symbol_for(self, name):
-        said = [symbol for symbol, code in self.specimen.names.items() if str(code) == name]
-        return said[0] if said else symbol_of(name)
-
     def handed_back(self):
         frame = self.frames.get(self.specimen.function)
         last = frame.returned[-1] if frame and isinstance(frame.returned, tuple) and frame.returned else None

@@ -157,7 +157,7 @@ def direct_path():
 
 def check_with_ones():
     silent = []
-    for case in CASES:
+    for case in (case for case in CASES if not case.name.startswith("fast.")):
         of_random, of_ones = gradients(case)
         pairs = [(np.linalg.norm(one), np.linalg.norm(other)) for one, other in zip(of_ones, of_random, strict=True)]
         count = sum(one < NOTHING * other for one, other in pairs)

@@ -86,10 +86,10 @@ def test_an_equation_in_a_sentence_is_executed_and_a_wrong_one_is_a_fault(writte
     assert status == 1 and "mine.py, line 16: ∂y_i/∂x_j = x_i δ_ij: differs from its line by 0.5" in said
 
 
-def test_the_arrays_of_a_function_of_ones_own_are_drawn_and_what_it_saves_is_counted(written):
+def test_the_page_of_ones_own_functions_has_their_cost_and_planted_mistakes(written):
     text = Page(written(SQUARE)[2]).text
-    assert "The arrays, to scale" in text and "forwardx2 × 3y2 × 3backwarddy2 × 3dx2 × 3" in text
-    assert "squareshapenumbersx2 × 36" in text
+    assert "squareshapenumbersx2 × 36" in text and "square66126" in text  # 6 numbers, 6 and 12 operations, 6 saved
+    assert "Classic mistakes" in text and "dx = 2 * xthe factor dy is missing" in text
 
 
 def test_an_equation_that_differs_from_its_line_is_said_and_shown(written):
