@@ -2,6 +2,7 @@
 
 from functools import cache, partial
 from html import escape
+from itertools import groupby
 
 import numpy as np
 
@@ -150,8 +151,9 @@ def in_the_text(statements, names) -> list:
         return []
     others = [s for s in equations if s.verdict != EQUAL]
     held = f"{counted(len(equations) - len(others), 'equation')} within the sentences"
-    rows = "".join(row_of(shown(s, names), escape(s.in_words)) for s in others)
-    table = f'<div class="scroll" tabindex="0"><table><tr><th>equation</th><th>result</th></tr>{rows}</table></div>'
+    by_result = groupby(sorted(others, key=lambda s: s.in_words), key=lambda s: s.in_words)
+    rows = "".join(row_of(escape(result), "; ".join(shown(s, names) for s in some)) for result, some in by_result)
+    table = f'<div class="scroll" tabindex="0"><table><tr><th>result</th><th>equations</th></tr>{rows}</table></div>'
     return [
         f"<section><h2>Equations in the text</h2><p>Both sides of {held} are also computed on the numbers above, and "
         f"are equal{'. The others:' if others else '.'}</p>{table * bool(others)}</section>",

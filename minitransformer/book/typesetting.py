@@ -50,7 +50,8 @@ class Setter:
 
     def set(self, node, within=RANGE):
         markup = getattr(self, type(node).__name__.lower())(node)
-        return fenced("(", markup, ")") if LEVEL.get(type(node), FACTOR) < within else markup
+        level = TERM if isinstance(node, n.Fraction) and not self.display else LEVEL.get(type(node), FACTOR)
+        return fenced("(", markup, ")") if level < within else markup
 
     def number(self, node):
         return "<mfrac><mn>1</mn><mn>2</mn></mfrac>" if node.text == "½" else f"<mn>{node.text}</mn>"
@@ -96,6 +97,8 @@ class Setter:
         return THIN.join([*(self.set(factor, FACTOR) for factor in others), self.set(last, level)])
 
     def fraction(self, node):
+        if not self.display:  # on one line
+            return self.set(node.above, TERM) + operator("/") + self.set(node.below, FACTOR)
         return f"<mfrac>{row(self.set(node.above))}{row(self.set(node.below))}</mfrac>"
 
     def power(self, node):
@@ -138,7 +141,7 @@ class Setter:
 
     def derivative(self, node):
         of, by = (f"<mi>∂</mi>{self.set(part)}" for part in (node.of, node.by))
-        return f"<mfrac>{row(of)}{row(by)}</mfrac>"
+        return f"<mfrac>{row(of)}{row(by)}</mfrac>" if self.display else row(of + operator("/") + by)
 
     def where(self, node):
         rows = (

@@ -99,10 +99,10 @@ def test_an_equation_and_its_line_light_up_together(browser, folder):
         assert light == its != dim and of_another == dim
 
 
-def test_a_chapter_takes_four_sheets_at_most_attention_five_and_the_worked_example_two(browser, folder):
+def test_a_chapter_takes_five_sheets_at_most_attention_four_and_the_worked_example_two(browser, folder):
     counts = {chapter.page: printed(browser, folder / f"{chapter.page}.html") for chapter in CHAPTERS}
-    assert counts.pop("attention") <= 5  # its picture takes half a sheet
-    assert {page: count for page, count in counts.items() if not 1 <= count <= 4} == {}
+    assert counts["attention"] <= 4
+    assert {page: count for page, count in counts.items() if not 1 <= count <= 5} == {}
     assert printed(browser, folder / "worked_example.html") == 2
 
 
@@ -117,4 +117,5 @@ def test_a_handout_takes_two_sheets_at_most_and_a_worksheet_one(browser, tmp_pat
             body = worksheet_page(topic, made, seed=1, level=2, answers=answers)
             pages[f"{name}-{answers}"] = (topic.title, body)
     for path in write_pages(tmp_path, pages).pages:
-        assert printed(browser, path) in ((2,) if "-" in path.stem else (1, 2)), path.stem
+        most = 3 if path.stem == "first_steps" else 2
+        assert (2 if "-" in path.stem else 1) <= printed(browser, path) <= most, path.stem

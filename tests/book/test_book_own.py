@@ -80,8 +80,8 @@ def test_an_equation_in_a_sentence_is_executed_and_a_wrong_one_is_a_fault(writte
     _, said, page = written(of_a_row.replace("From (1),", "For x = 3, by ∂y_i/∂x_j = 2 x_i δ_ij and a = 5,"))
     assert "mine.py: 5 equations, 3 equal to their lines, 2 not executed" in said
     text = Page(page).text
-    assert "Both sides of 1 equation within" in text and "x=3not executed: it is an assumption" in text
-    assert "a=5not executed: a has no value" in text
+    assert "Both sides of 1 equation within" in text and "not executed: it is an assumption of its sentencex=3" in text
+    assert "not executed: a has no valuea=5" in text
     status, said, _ = written(of_a_row.replace("From (1),", "By ∂y_i/∂x_j = x_i δ_ij,"))
     assert status == 1 and "mine.py, line 16: ∂y_i/∂x_j = x_i δ_ij: differs from its line by 0.5" in said
 

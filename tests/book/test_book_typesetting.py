@@ -117,6 +117,17 @@ def test_what_is_typeset_is_read_back_as_the_same_tree(tree):
     assert normal(said(tree)) == normal(tree)
 
 
+def test_a_fraction_in_a_line_of_text_has_a_slash_and_its_parentheses():
+    for text, line in [
+        ("y = (a + b)/(2 c) · d", "y=(a+b)/(2c)·d"),
+        ("y = −x²/2", "y=−x2/2"),
+        ("y = (a/b) c", "y=(a/b)c"),
+        ("y = ∂y_i/∂x_j", "y=∂yi/∂xj"),
+    ]:
+        markup = mathml(n.parse(text), display=False)
+        assert "<mfrac>" not in markup and re.sub("<.*?>", "", markup) == line
+
+
 @pytest.mark.parametrize(
     "text",
     [
