@@ -14,10 +14,12 @@ from functools import partial
 
 from minitransformer.learn import marks, workspace
 from minitransformer.learn.checking import Grader
+from minitransformer.learn.cutting import cut
 from minitransformer.learn.derivations import files
-from minitransformer.learn.exercises import exercise_set, named_exercise, names_by_file
+from minitransformer.learn.exercises import named_exercise, names_by_file
 from minitransformer.learn.hints import next_hint
-from minitransformer.learn.own import read_toml
+from minitransformer.learn.own import exercises_of, read_toml
+from minitransformer.learn.verdict import drawn_map
 from minitransformer.system.files import require_file_path
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.pictures import save
@@ -25,23 +27,31 @@ from minitransformer.system.terminal import say, show, show_to_the_letter
 
 
 def start(arguments) -> int:
-    exercises = exercise_set(arguments.set) if arguments.exercise is None else [read_toml(arguments.exercise)]
-    if arguments.bug is None:
-        added, kept = workspace.start(arguments.out, exercises, arguments.level)
-    else:
-        from minitransformer.learn.planting import planted
+    exercises = exercises_of(arguments.set) if arguments.exercise is None else [read_toml(arguments.exercise)]
+    text, ending = cut, ".py"
+    with Grader() as grader:
+        if arguments.bug is not None:
+            from minitransformer.learn.planting import planted
 
-        exercises = [exercise for exercise in exercises if not exercise.is_value]
-        with Grader() as grader:
+            exercises = [exercise for exercise in exercises if not exercise.is_value]
             text = partial(planted, seed=arguments.bug, grader=grader)
-            added, kept = workspace.start(arguments.out, exercises, arguments.level, text)
+        if arguments.notebook:
+            text, ending = partial(in_a_notebook, text), ".ipynb"
+        added, kept = workspace.start(arguments.out, exercises, arguments.level, text, ending)
     for name in added:
         show(f"{arguments.out / name}")
     if kept:
         show(f"not overwritten: {kept[0]}" if len(kept) == 1 else f"not overwritten: {len(kept)} existing files")
     first = exercises[0].name
-    show(f"\nBegin with {arguments.out / first}.py, then: minitransformer learn check {first}")
+    then = f", then: minitransformer learn check {first}" if ending == ".py" else ""
+    show(f"\nBegin with {arguments.out / first}{ending}{then}")
     return 0
+
+
+def in_a_notebook(text, exercise, level) -> str:
+    from minitransformer.learn.notebooks import notebook_of
+
+    return notebook_of(exercise, text(exercise, level))
 
 
 def where(arguments) -> int:
@@ -101,6 +111,7 @@ def watch(arguments) -> int:
 
 def progress(arguments) -> int:
     verdicts = verdicts_of(workspace.found_folder(arguments.folder))
+    show(drawn_map(verdicts))
     wide = max(len(verdict.name) for verdict in verdicts)
     for verdict in verdicts:
         show(folded(f"{verdict.name:<{wide}}  {verdict.status:<13}  {verdict.mistake}".rstrip()))
@@ -116,9 +127,14 @@ def run(arguments) -> int:
     from minitransformer.learn import running
 
     settings = {"style": arguments.like, "steps": arguments.steps, "seed": arguments.seed}
-    calls, written = running.train(folder, solved, **settings, say=say)
-    used = [name for name, times in calls.items() if times]
+    calls, (loss, goal), written = running.train(folder, solved, **settings, say=say)
+    used = [name for name in solved if calls[name]]
+    missing = [name for name, times in calls.items() if times and name not in solved]
     show(f"your functions in this model: {', '.join(used) or 'none, because no solved exercise belongs to it'}")
+    if missing:
+        show(f"still the package's: {', '.join(missing)}")
+    reached = "reached" if loss < goal else "not reached, more --steps may help"
+    show(f"loss {loss:.3f}; the goal is {goal:.3f}, the loss of a table of pairs of letters: {reached}")
     show_to_the_letter(written)
     return 0
 
@@ -131,7 +147,7 @@ def collect(arguments) -> int:
     from minitransformer.learn.collecting import JOURNAL, collected, completed, loose_files, submissions
 
     own = [] if arguments.exercise is None else [read_toml(arguments.exercise)]
-    exercises = {exercise.name: exercise for exercise in (*exercise_set(arguments.set or "all"), *own)}
+    exercises = {exercise.name: exercise for exercise in (*exercises_of(arguments.set or "all"), *own)}
     expected = {exercise.name for exercise in own} if arguments.set is None else set(exercises)
     folder, journal = arguments.submissions, arguments.journal or arguments.submissions / JOURNAL
     total, found, stop = len(submissions(folder)), [], None

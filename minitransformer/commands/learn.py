@@ -107,9 +107,10 @@ def folder_option(parser, default=SUPPRESS) -> None:
 def start_options(parser) -> None:
     words = "parts to write, " + "; ".join(f"{level}: {part}" for level, part in LEVELS.items())
     option(parser, "--level", words, 1, choices=tuple(LEVELS))
-    option(parser, "--set", f"set of exercises: {SETS}", "all", "SET")
+    option(parser, "--set", f"set of exercises: {SETS}; or a folder of TOML files", "all", "SET")
     option(parser, "--exercise", "TOML file of an exercise of your own: see learn/own.py", metavar="FILE", type=Path)
     option(parser, "--bug", "seed of a mistake, planted in a complete backward pass", metavar="SEED", type=int)
+    switch(parser, "--notebook", "write notebooks, with a cell that checks")
     out_option(parser, "learn", "directory of the exercises")
 
 
@@ -137,7 +138,7 @@ def collect_options(parser) -> None:
     option(
         parser,
         "--set",
-        f"set of exercises to grade: {SETS} (default: all that were handed in)",
+        f"set of exercises to grade: {SETS}; or a folder of TOML files (default: all that were handed in)",
         metavar="SET",
     )
     for flag, metavar, words in (
@@ -173,7 +174,7 @@ VERBS = {
     "check": ("grade the exercises, and name the wrong lines", check_options),
     "hint": ("print a hint that becomes more detailed each time, but not the answer", hint_options),
     "watch": ("grade each saved file, until Ctrl-C", folder_option),
-    "progress": ("print a table of all exercises", folder_option),
+    "progress": ("print a map of the model and a table of the exercises", folder_option),
     "run": ("train a small model with your functions, and print its text", run_options),
     "collect": ("grade the folders of a class", collect_options),
     "derive": ("write a derivation as text, judged line by line", derive_options),

@@ -1,4 +1,4 @@
-"""Extract an exercise from a notebook: its function, and the names it needs from other cells."""
+"""Write an exercise as a notebook, and extract one: its function, and the names it needs from other cells."""
 
 import ast
 import json
@@ -50,3 +50,21 @@ def is_python(text: str) -> bool:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
+
+
+def notebook_of(exercise, text: str) -> str:
+    """Return the text of a notebook: a cell that writes the file of an exercise, and one that checks it."""
+    name = exercise.name
+    sources = {
+        "markdown": f"# {name}: {exercise.title}\n\nReplace each `...` in the first cell, and run both cells.",
+        "code": f"%%writefile {name}.py\n{text.rstrip()}",
+        "check": f'from minitransformer.learn import check\n\ncheck("{name}", ".")',
+    }
+    cells = [
+        {"cell_type": "markdown" if kind == "markdown" else "code", "id": kind, "metadata": {}, "source": source}
+        | ({} if kind == "markdown" else {"execution_count": None, "outputs": []})
+        for kind, source in sources.items()
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    whole = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"

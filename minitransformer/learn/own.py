@@ -28,7 +28,7 @@ from pathlib import Path
 
 from gradcheck import Call, Case
 from minitransformer.learn.cutting import cut
-from minitransformer.learn.exercises import Exercise
+from minitransformer.learn.exercises import Exercise, exercise_set
 from minitransformer.learn.reading import read_regular
 
 ENDING, MOST_BYTES = ".exercise", 1_000_000
@@ -70,6 +70,12 @@ def read_toml(path) -> OwnExercise:
     refuse(path, about)
     source = path.parent / about["source"]
     return OwnExercise(about["name"], about["title"], source, about["function"], about["name"], about=about)
+
+
+def exercises_of(name: str) -> list[Exercise]:
+    """Return the exercises of a set: one of SETS, or a folder with TOML files. Raises ValueError if there is none."""
+    paths = sorted(Path(name).glob("*.toml"))
+    return [read_toml(path) for path in paths] or exercise_set(name)
 
 
 def refuse(path, about):

@@ -1,5 +1,6 @@
 """The result of grading an exercise: its status, and a verdict on each line."""
 
+import re
 from dataclasses import asdict, dataclass
 from html import escape
 
@@ -12,6 +13,31 @@ FAILED = "failed"
 MISSING = "not there"
 FOLLOWS = "follows"  # of a line whose only error comes from another line
 USES_PACKAGE = "uses the package's answer"
+
+
+MAP = """\
+the text    <chosen>
+   ↑
+the step    <cross_entropy>  <adamw>  <clipping>  <cosine_schedule>
+   ↑
+the logits  <unembedding>  <tied>
+   ↑
+the blocks  <block>  <bare_block>  <residual>
+   │        <multi_head_attention>  <heads>  <attention>  <attend>  <rotary>
+   │        <feed_forward>  <gated_feed_forward>  <swiglu>  <relu>  <silu>  <gelu>  <dropout>
+   │        <layer_norm>  <rms_norm>  <softmax>  <log_softmax>  <linear>  <low_rank>
+   ↑
+the tokens  <embedding>
+   ↑
+the rules   <expression>  <fork>  <sum_and_share>  <neuron>  <shares>  <checker>
+"""
+
+
+def drawn_map(verdicts) -> str:
+    """Return the map of the model. ■ is a solved exercise, ◧ one that is begun, □ one that is not, · a missing one."""
+    marks = {SOLVED: "■", UNTOUCHED: "□"}
+    known = {verdict.name: marks.get(verdict.status, "◧") for verdict in verdicts}
+    return re.sub(r"<(\w+)>", lambda match: f"{known.get(match[1], '·')} {match[1]}", MAP)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ any style, and do not change the forward pass. Begin with {first}.
     minitransformer learn check NAME    check each line of backward, and explain the first mistake
     minitransformer learn watch         check an exercise whenever you save its file
     minitransformer learn hint NAME     get a hint; each further hint says more, but none gives the code
-    minitransformer learn progress      list all exercises
+    minitransformer learn progress      show the map of the model, and list all exercises
     minitransformer learn run           train a model that uses your functions
 
 Run these commands in this folder or its parent. You can also run `pytest` in this folder or, in a notebook,
@@ -72,12 +72,12 @@ because the exercises are cut from its source. No command of `learn` shows them.
 """
 
 
-def start(folder, exercises, level: int, text=cut) -> tuple[list[str], list[str]]:
+def start(folder, exercises, level: int, text=cut, ending=".py") -> tuple[list[str], list[str]]:
     """Write the missing files of a learner's folder.
 
-    `text(exercise, level)` is the text of a file. Returns (names of the added files, names of the existing files).
-    Raises OSError if a file cannot be written, and ValueError for a teacher's exercise at the last level, which has no
-    reference for the result of its forward pass.
+    `text(exercise, level)` is the text of a file, and `ending` the end of its name. Returns (names of the added files,
+    names of the existing files). Raises OSError if a file cannot be written, and ValueError for a teacher's exercise at
+    the last level, which has no reference for the result of its forward pass.
     """
     own = [exercise for exercise in exercises if isinstance(exercise, OwnExercise)]
     if own and level == FORWARD:
@@ -86,9 +86,9 @@ def start(folder, exercises, level: int, text=cut) -> tuple[list[str], list[str]
         )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    listed = "\n".join(f"- `{exercise.name}.py`: {exercise.title}" for exercise in exercises)
+    listed = "\n".join(f"- `{exercise.name}{ending}`: {exercise.title}" for exercise in exercises)
     levels = "\n".join(f"- {number}: {words}" for number, words in LEVELS.items())
-    texts = {f"{exercise.name}.py": partial(text, exercise, level) for exercise in exercises}
+    texts = {f"{exercise.name}{ending}": partial(text, exercise, level) for exercise in exercises}
     texts |= {f"{exercise.name}{ENDING}": partial(graded_by, exercise, level) for exercise in own}
     texts[TEST] = TEST_TEXT.format
     texts[PAGE] = partial(PAGE_TEXT.format, first=exercises[0].name, listed=listed, levels=levels)

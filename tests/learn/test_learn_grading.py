@@ -15,16 +15,17 @@ import pytest
 from other_styles import BODIES
 from test_learn import blank_filled, solution
 
-from minitransformer import cli
+from minitransformer import cli, learn
 from minitransformer.learn import check, plot
 from minitransformer.learn.checking import Grader
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import EXERCISES, named_exercise
 from minitransformer.learn.hints import STATE, lines_of, next_hint
+from minitransformer.learn.notebooks import sources_of_notebook
 from minitransformer.learn.pictures import draw_class
-from minitransformer.learn.running import train
+from minitransformer.learn.running import loss_of_pairs, train
 from minitransformer.learn.values import OTHERWISE
-from minitransformer.learn.verdict import Verdict
+from minitransformer.learn.verdict import MAP, Verdict
 from minitransformer.learn.workspace import saved_files, start
 
 SOFTMAX = named_exercise("softmax")
@@ -527,10 +528,13 @@ def test_the_commands_tell_where_a_learner_is(folder, capsys):
 
 
 @pytest.mark.slow
-def test_progress_is_a_table_and_a_check_of_what_is_right_ends_with_0(folder, capsys):
+def test_progress_is_a_map_and_a_table_and_a_check_of_what_is_right_ends_with_0(folder, capsys):
     assert cli.main(["learn", "check", "softmax"]) == 0
     assert cli.main(["learn", "progress"]) == 0
-    assert capsys.readouterr().out.endswith("relu        not begun\n\n1 of 3 solved\n")
+    out = capsys.readouterr().out
+    assert "   │        ◧ layer_norm  · rms_norm  ■ softmax  · log_softmax  · linear  · low_rank\n" in out
+    assert out.endswith("relu        not begun\n\n1 of 3 solved\n")
+    assert set(re.findall(r"<(\w+)>", MAP)) == {exercise.name for exercise in EXERCISES}
 
 
 def test_without_a_folder_the_command_says_how_to_begin(tmp_path, monkeypatch, capsys):
@@ -566,8 +570,10 @@ def test_a_model_learns_with_the_learners_functions_in_it(tmp_path):
             text = blank_filled(text, body)
         (tmp_path / f"{name}.py").write_text(text, "utf-8")
     said = []
-    calls, written = train(tmp_path, names, style="gpt", steps=3, seed=0, say=said.append)
-    assert all(calls.values())
+    calls, (loss, goal), written = train(tmp_path, names, style="gpt", steps=3, seed=0, say=said.append)
+    assert all(calls[name] for name in names) and calls["rotary"] and not calls["rms_norm"]
+    assert 2 < goal < 2.6 < loss < 5
+    assert loss_of_pairs(np.array([0, 1] * 50)) == 0
     assert said[0].startswith("step    1  loss 4.")
     assert len(written) > 100
     from minitransformer.layers.softmax import softmax
@@ -642,6 +648,42 @@ def test_a_teachers_own_exercise_is_a_function_and_a_few_lines(tmp_path, monkeyp
     (tmp_path / "double.toml").write_text(TOML.replace("[2, 3]", "2"), "utf-8")
     assert cli.main(["learn", "start", "--exercise", "double.toml"]) == 1
     assert "double.toml: the shape of x must be a list of positive integers, not 2" in capsys.readouterr().err
+
+
+def test_an_exercise_is_a_notebook_that_writes_its_file_and_checks_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["learn", "start", "--set", "norms", "--notebook"]) == 0
+    path = tmp_path / "learn/rms_norm.ipynb"
+    (name, source), *others = sources_of_notebook(path.read_bytes(), {"rms_norm": named_exercise("rms_norm")})
+    assert (name, others) == ("rms_norm", [])
+    given = cut(named_exercise("rms_norm"), 1)
+    assert ast.dump(ast.parse(source).body[-1]) == ast.dump(ast.parse(given).body[-1])
+    assert ast.get_docstring(ast.parse(source)) == ast.get_docstring(ast.parse(given)).splitlines()[0]
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    nbclient.NotebookClient(notebook, resources={"metadata": {"path": str(path.parent)}}).execute()
+    assert "not begun" in notebook.cells[-1].outputs[0]["data"]["text/plain"]
+
+
+EXAMPLE = Path(learn.__file__).parent / "example_set"
+SOURCE = (EXAMPLE / "convolution.py").read_text("utf-8")
+
+
+def test_a_folder_of_toml_files_is_a_set_of_exercises(tmp_path, monkeypatch):
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in EXAMPLE.glob("convolution.*")) <= 60
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["learn", "start", "--set", str(EXAMPLE)]) == 0
+    body = SOURCE.partition("def backward(dy):")[2].rpartition("\n    return")[0]
+    mine, body = tmp_path / "learn/convolution.py", body.rpartition('"""\n')[2]
+    mine.write_text(blank_filled(mine.read_text("utf-8"), body), "utf-8")
+    assert check("convolution", "learn").is_solved
+    mine.write_text(mine.read_text("utf-8").replace("weight[k].T", "weight[0].T"), "utf-8")
+    assert check("convolution", "learn").first_wrong.name == "dx"
+    (tmp_path / "class").mkdir()
+    (tmp_path / "learn").rename(tmp_path / "class/ada")
+    assert cli.main(["learn", "collect", "class", "--set", str(EXAMPLE), "--csv", "marks.csv", "--quiet"]) == 0
+    assert "convolution" in (tmp_path / "marks.csv").read_text("utf-8")
 
 
 def test_ctrl_c_ends_a_watch_with_a_line(folder):
