@@ -4,13 +4,16 @@ import re
 from html import escape
 
 from minitransformer.book.appendix import row_of
-from minitransformer.book.chapters import TERMS
+from minitransformer.book.chapters import PACKAGE, TERMS
 from minitransformer.book.derivations import names_of
 from minitransformer.book.observation import docstrings
 from minitransformer.book.prose import inline
 from minitransformer.book.symbols import names_given, symbols_in, texts_of
 from minitransformer.book.typesetting import name_set
 
+NOTATION = PACKAGE / "NOTATION.md"
+MEANING = re.compile(r"^    (\S+)  +(\S.*(?:\n {7,}\S.*)*)$", re.MULTILINE)  # a symbol and its meaning in NOTATION.md
+COLUMNS = re.compile(r"(?<=\S) {2,}(?=[A-Z](?:, [A-Z])?  )")  # between two of them on a line
 OPENING = (
     "A name that begins with d is a gradient: dx is the gradient of the loss with respect to x and has the shape of x. "
     "Its equation is that of the chapter which defines or uses x. An index below a letter chooses an entry."
@@ -20,6 +23,9 @@ OPENING = (
 def index_page(derived: dict) -> list:
     """Return the body of the page. `derived` is {Leaf of a chapter: its Derivations}."""
     names = frozenset().union(*(names_of(d.statements) for d in derived.values()))
+    meanings: dict = {}
+    for text, said in MEANING.findall(COLUMNS.sub("\n    ", NOTATION.read_text("utf-8"))):
+        meanings.setdefault(text, []).append(" ".join(said.split()))
     defined: dict = {}
     used: dict = {}
     for leaf, derivations in derived.items():
@@ -33,8 +39,9 @@ def index_page(derived: dict) -> list:
     for text in sorted(used.keys() | defined.keys(), key=lambda text: (text.lower(), text)):
         if not (text.startswith("d") and len(text) > 1 and {text[1:], text[1:].partition("_")[0]} & used.keys()):
             places = (f"{link(leaf, f'#eq-{number}')} ({number})" for leaf, number in defined.get(text, ()))
-            rows += row_of(name_set(text, names), ", ".join(places), ", ".join(map(link, used.get(text, ()))))
-    heading = "<tr><th>symbol</th><th>defined in</th><th>chapters that use it</th></tr>"
+            uses = ", ".join(map(link, used.get(text, ())))
+            rows += row_of(name_set(text, names), escape("; ".join(meanings.get(text, ()))), ", ".join(places), uses)
+    heading = "<tr><th>symbol</th><th>meaning</th><th>defined in</th><th>chapters that use it</th></tr>"
     return [
         f"<h1>Symbols and terms</h1><p>{OPENING}</p>",
         f'<div class="scroll" tabindex="0"><table class="index">{heading}{rows}</table></div>',

@@ -70,6 +70,8 @@ def test_the_index_has_the_definition_and_the_uses_of_a_symbol():
     page = "".join(index_page({chapter: derivations(chapter.file) for chapter in CHAPTERS}))
     row = next(row for row in page.split("<tr>") if row.startswith("<td><math><mrow><mi>σ</mi></mrow></math>"))
     assert 'href="layer_norm.html#eq-2"' in row.replace("activations", "") or 'href="activations.html#eq-3"' in row
+    assert "the mean (layer_norm)" in page and "average of the squared gradient (optim)" in page
+    assert "<td>channels per head</td>" in page and "<td>batch; the second adapter (lora)</td>" in page
     assert "Softmax" in page and all(f"<dt>{term}</dt>" in page for term in TERMS)
 
 
