@@ -1,5 +1,7 @@
 """Activations and other functions of one number: a wrong branch, a lost factor, digits that cancel."""
 
+import math
+
 import numpy as np
 
 from gradcheck.museum.exhibit import right
@@ -10,10 +12,6 @@ def sigmoid(x):
     """sigmoid-nested: yizt/numpy_neural_network, issue 3
         return 1 / (1 + np.exp(-(1 - 1 / (1 + np.exp(-dy)))))
     σ(1 − σ(dy)) in place of σ′. It is positive, so a loss may fall.
-
-    sigmoid-at-input: BoltzmannEntropy/interviews.ai, issue 15
-        return dy * x * (1 - x)
-    x (1 − x) in a printed solution: the formula for the output, with the input saved.
     """
     y = 1 / (1 + np.exp(-x))
 
@@ -103,6 +101,21 @@ def tanh(x):
         return dy * (1 - y * y)
 
     return y, backward
+
+
+@right((3, 4))
+def slope_of_gelu(x):
+    """gelu-second-derivative: ddbourgin/numpy-ml, file numpy_ml/neural_nets/activations/activations.py at b0359af
+        return dy * (1 / 2 * np.sqrt(2)) * (1 + np.sqrt(2) * (2 - 2 * x) * density)
+    `1 / 2 * √2` where 1 / (2 √2) belongs, a constant too many, and a factor x that is lost.
+    """
+    density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+    below = 0.5 + 0.5 * np.vectorize(math.erf)(x.real / np.sqrt(2))
+
+    def backward(dy):
+        return dy * (2 - x * x) * density
+
+    return below + x * density, backward
 
 
 @right((3, 4))
