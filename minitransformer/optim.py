@@ -57,8 +57,8 @@ def adamw(
     β₂. At t = 1, m̂ and v̂ are g and g².
 
     How far an entry moves. The scale of the gradient cancels in m̂ / √v̂, unless it is as small as ε. An entry moves by
-    about lr in each step while g keeps its sign and size, and by less if g changes its sign. It never moves much
-    farther: by the inequality of Cauchy and Schwarz
+    about lr in each step while g keeps its sign and size, and by less if g changes its sign. The distance is bounded:
+    by the inequality of Cauchy and Schwarz
 
         m̂² = (Σ_k (a_k/√b_k) · √b_k g_k)² ≤ Σ_k a_k²/b_k · Σ_k b_k g_k² = Σ_k a_k²/b_k · v̂
 
