@@ -13,7 +13,7 @@ def convolution(x, w, *, stride):
 
     kernel-mean: sebgao/cTensor, issue 3
         dw = dy @ x[windows] / len(dy)
-    The gradient of the kernel is divided by the number of positions. A learning rate absorbs the factor.
+    The gradient of the kernel is a mean over the positions, not a sum. A learning rate absorbs the factor.
 
     covered-part: torch/DEPRECEATED-torch7-distro, issue 20
         dx = np.zeros(starts[-1] + len(w))
@@ -125,7 +125,7 @@ def gru_cell(h, wz, wn):
 
     gru-own-unit: ooples/AiDotNet, pull request 722
         through_gates = dz * wz.sum(axis=1) + dn * wn.sum(axis=1)
-    Each unit multiplies its own gradient by a column of weights, instead of those of all units. Found in a review.
+    The weights of a unit multiply the gradient of that unit alone, not those of all units. Found in a review.
     """
     z, n = logistic(h @ wz), np.tanh(h @ wn)
 
