@@ -71,7 +71,7 @@ def runs(text, names) -> Iterator[list]:
     for word, after in zip(words, [*words[1:], None], strict=True):
         bare = word[0].rstrip(".,;:")
         beside = (text[run[-1][0] : run[-1][1]].endswith(OPERATORS) or bare == "A") if run else False
-        is_article = bare in ("a", "A") and not beside and not (after and after[0].startswith(OPERATORS))
+        is_article = bare.lstrip("(") in ("a", "A") and not beside and not (after and after[0].startswith(OPERATORS))
         if is_article or not is_mathematical(bare, names):
             yield from [run] * bool(run)
             run = []

@@ -11,7 +11,7 @@ from minitransformer.book.chapters import PACKAGE
 from minitransformer.book.derivations import EQUAL, names_of, read_derivations
 from minitransformer.book.execution import both_sides
 from minitransformer.book.pictures import board, matrix
-from minitransformer.book.problems import FORWARD_ALONE, LEVELS, WITHOUT_EQUATIONS, OddError, exactly
+from minitransformer.book.problems import FORWARD_ALONE, LEVELS, TOPICS, WITHOUT_EQUATIONS, OddError, exactly
 from minitransformer.book.run import relative_error
 from minitransformer.book.symbols import texts_of
 from minitransformer.book.typesetting import mathml, name_set
@@ -83,9 +83,7 @@ def worksheet_page(topic, made, *, seed, level, answers) -> list:
     body = []
     for k, sheet in enumerate(made, start=1):
         statements = [statement for statement, _ in sheet.asked]
-        names = names_of(statements)
-        given = board(matrix(name_set(name, names, after="="), array, written) for name, array in sheet.given.items())
-        rows = "".join(question(s, value, names, level, answers) for s, value in sheet.asked)
+        given, rows, names = given_and_asked(sheet, level, answers)
         kind, said = "Key" if answers else "Worksheet", topic.names
         said += f" {topic.gradients}" * (level != FORWARD_ALONE)
         number = f" {k} of {len(made)}" if len(made) > 1 else ""
@@ -96,6 +94,25 @@ def worksheet_page(topic, made, *, seed, level, answers) -> list:
             f"<p>find</p>{rows}{classic_mistakes(sheet, names) * answers}</section>"
         )
     return body
+
+
+def given_and_asked(sheet, level, answers):
+    names = names_of([statement for statement, _ in sheet.asked])
+    given = board(matrix(name_set(name, names, after="="), array, written) for name, array in sheet.given.items())
+    return given, "".join(question(s, value, names, level, answers) for s, value in sheet.asked), names
+
+
+def small_example(file) -> list:
+    """Return the section of a chapter with short exact numbers, or nothing if it is not the topic of a worksheet."""
+    for name, topic in TOPICS.items():
+        if topic.file == file:
+            given, rows, _ = given_and_asked(sheets(topic, seed=0, level=2, count=1)[0], 2, answers=True)
+            return [
+                f'<section class="example"><h2>A small example</h2><p>{escape(f"{topic.names} {topic.gradients}")}</p>'
+                f'<p>Given</p>{given}<p>the equations give</p><div class="rows">{rows}</div><p>The same with other '
+                f"numbers, to fill in: <code>minitransformer book --worksheet {name} --seed 1</code>.</p></section>",
+            ]
+    return []
 
 
 def points(statement):
@@ -121,7 +138,7 @@ def classic_mistakes(sheet, names):
 def question(statement, value, names, level, answers):
     hint = mathml(statement.equation, names, only_left=level == WITHOUT_EQUATIONS)
     cells = matrix("", value, written) if answers else matrix("", value, lambda entry: "", kind="matrix to-write")
-    number = f'<span class="number">({statement.number}) {"●" * points(statement)}</span>'
+    number = f'<span class="number">({statement.number}) <i>{"●" * points(statement)}</i></span>'
     return f'<div class="question"><div>{hint}</div>{cells}{number}</div>'
 
 

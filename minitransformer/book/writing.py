@@ -25,7 +25,7 @@ from minitransformer.book.problems import TOPICS
 from minitransformer.book.specimens import specimens, specimens_of_cases
 from minitransformer.book.whys import whys_page
 from minitransformer.book.worked_example import worked_page
-from minitransformer.book.worksheets import sheets, worksheet_page
+from minitransformer.book.worksheets import sheets, small_example, worksheet_page
 from minitransformer.system.files import write_atomically
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.printable import one_line, printable
@@ -91,7 +91,8 @@ def chapter(title, path, derivations, reports, cases, leaf=None):
     words = Words(derivations)
     opening = f'<p class="question">{escape(leaf.question)}</p><p>{escape(leaf.about)}</p>' if leaf else ""
     opening += f'<p class="legend">{LEGEND}</p>' if derivations.statements else ""
-    body = [f"<h1>{escape(title)}</h1>{opening}", *words.passages(), *appendix(derivations.runs)]
+    body = [f"<h1>{escape(title)}</h1>{opening}", *words.passages()]
+    body += [*(small_example(leaf.file) if leaf else ()), *appendix(derivations.runs)]
     body += mistakes(path, cases) if derivations.statements else []
     body += [*checks(reports, cases), *exhibits(leaf.exhibits if leaf else ())]
     return [*body, *in_the_text(derivations.statements, words.names)], words.known

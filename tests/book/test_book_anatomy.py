@@ -14,6 +14,7 @@ from minitransformer.book.costs import Counted, operations
 from minitransformer.book.index import index_page
 from minitransformer.book.planted import planted_mistakes
 from minitransformer.book.prose import inline
+from minitransformer.book.worksheets import small_example
 from minitransformer.module import Parameter
 
 
@@ -24,6 +25,12 @@ def of(file, function):
 def test_every_chapter_has_a_question_and_a_reason():
     for chapter in CHAPTERS:
         assert chapter.question.endswith("?") and chapter.about.endswith(".")
+
+
+def test_a_chapter_with_a_worksheet_has_an_example_with_short_exact_numbers():
+    (section,) = small_example("layers/softmax.py")
+    assert section.count('<div class="question">') == 3 and "ln 2" in section and "--worksheet softmax" in section
+    assert small_example("layers/block.py") == []
 
 
 def test_operations_are_those_of_the_formulas():

@@ -176,7 +176,7 @@ def test_names_are_set_as_letters_words_and_indices(text, markup):
 
 def test_prose_has_code_emphasis_and_indices_and_nothing_of_it_is_markup():
     formulas = re.findall(
-        "<math>.*?</math>", inline("an id_p of y_pc, as a = β₁^(t−k) says of a (B, ..., C)", NAMES_OF_ID)
+        "<math>.*?</math>", inline("(A row) of an id_p of y_pc, as a = β₁^(t−k) says of a (B, ..., C)", NAMES_OF_ID)
     )
     assert formulas == [name_set("id_p", NAMES_OF_ID), name_set("y_pc"), mathml(n.parse("a = β₁^(t−k)"), display=False)]
     assert inline("`x_i^(2)` and *.attention.w_q") == "<code>x_i^(2)</code> and *.attention.w_q"
