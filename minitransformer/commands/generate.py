@@ -100,7 +100,7 @@ def prompt_of(given: str) -> str:
 def decoded(data: bytes, longest: int, where: str = "standard input") -> str:
     """Decode bytes from standard input, without the last line break.
 
-    Raises ValueError, which begins with `where`, if they are not UTF-8 or there are more than `longest`.
+    Raises ValueError, with `where` in the message, if they are not UTF-8 or more than `longest`.
     """
     if len(data) > longest:
         raise ValueError(f"{where}: must have at most {longest:,} bytes, but has more")

@@ -154,9 +154,10 @@ def rope(content) -> tuple:
 
 
 def write_config(config: Config) -> dict:
-    """Return the config.json for a Config, or raise ValueError, which names a field.
+    """Return the config.json for a Config.
 
-    The config.json of a Llama has the older fields rope_theta and rope_scaling.
+    The config.json of a Llama has the older fields rope_theta and rope_scaling. Raises ValueError, with the name of the
+    field, if the format cannot express a value of the Config.
     """
     if config.positions == "learned":
         architecture, fields = "gpt2", written_gpt2(config)
