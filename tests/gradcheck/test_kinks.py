@@ -215,3 +215,12 @@ def test_a_solver_that_stops_early_is_not_accused_of_its_tolerance(factor, found
     report = check(root, np.array([1.3, 0.4, 1.9]), raises=False)
     assert report["a"].verdict == found
     assert (found == "WRONG") or "but the output jumps by 2e-07 beside this input" in report["a"].explain()
+
+
+def test_a_function_that_refuses_inputs_nearby_is_still_judged():
+    def logit(p):
+        if np.any(p.real > 1):
+            raise ValueError("p must be a probability")
+        return np.log(p), lambda dy: 1.003 * dy / p
+
+    assert check(logit, np.array([0.97, 0.4, 0.6]), raises=False)["p"].verdict == "WRONG"
