@@ -148,8 +148,11 @@ def zero_to(finding):
     scales, rng = scales_of(array), np.random.default_rng([finding.position, MOVES])
     rounded = ROUNDED * (np.abs(run.y) + np.mean(np.abs(run.y)))
     for _ in range(MOVES):
-        with np.errstate(all="ignore"):
-            change = line_along(run.call, array, scales * rng.standard_normal(array.shape))(1.0) - run.y
+        try:
+            with np.errstate(all="ignore"):
+                change = line_along(run.call, array, scales * rng.standard_normal(array.shape))(1.0) - run.y
+        except Exception:  # user code may fail at perturbed inputs
+            return None
         if not np.all(np.abs(change) <= rounded):
             return None
     known_to, largest = float(norm(run.dy * rounded) / np.min(scales)), float(np.max(np.abs(gradient)))

@@ -217,10 +217,18 @@ def test_a_solver_that_stops_early_is_not_accused_of_its_tolerance(factor, found
     assert (found == "WRONG") or "but the output jumps by 2e-07 beside this input" in report["a"].explain()
 
 
-def test_a_function_that_refuses_inputs_nearby_is_still_judged():
-    def logit(p):
-        if np.any(p.real > 1):
+@pytest.mark.parametrize(
+    "function, slope, found",
+    [
+        (np.log, lambda p: 1.003 / p, "WRONG"),
+        (lambda p: 1 + 1e-13 * np.abs(p), lambda p: 1e-13 * np.sign(p), "CANNOT TELL"),
+    ],
+    ids=["wrong", "tiny"],
+)
+def test_a_function_that_refuses_inputs_nearby_is_still_judged(function, slope, found):
+    def of_probabilities(p):
+        if np.any(p.real > 1) or np.any(p.real < 0):
             raise ValueError("p must be a probability")
-        return np.log(p), lambda dy: 1.003 * dy / p
+        return function(p), lambda dy: dy * slope(p)
 
-    assert check(logit, np.array([0.97, 0.4, 0.6]), raises=False)["p"].verdict == "WRONG"
+    assert check(of_probabilities, np.array([0.97, 0.4, 0.6]), raises=False)["p"].verdict == found
