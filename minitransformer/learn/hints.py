@@ -14,11 +14,24 @@ from minitransformer.system.files import write_atomically
 
 MOST_BYTES = 1_000_000
 STATE = ".hints.json"  # the number of hints given for each line; without it, hints restart at the first
-QUESTIONS = {
+OF_EXERCISES = {
     "checker": [
         "for which dy is the gradient of a softmax 0, whatever the code of backward?",
         "y and the inputs may have any shape: which entries does your loop reach?",
         "how far is a difference on one side from the slope, and how far one on both sides, for your h?",
+    ],
+    "clipping": [
+        "is each gradient scaled by a factor of its own, or all of them by one?",
+        "which norm do you return: that before or after scaling?",
+    ],
+    "cosine_schedule": [
+        "in which steps does the rate rise, and what is it in the first and in the last of them?",
+        "at which steps is the cosine 1, and at which −1?",
+    ],
+    "chosen": [
+        "does the temperature divide the logits or the probabilities?",
+        "in which order do you look at the tokens, and at which sum do you stop?",
+        "u is a share of which sum: of all probabilities, or of those that are kept?",
     ],
 }
 
@@ -75,7 +88,7 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
             where += f", on the way to {line.number} {line.name}".rstrip()
     elif row is not None and row.sentence:
         where += f", {row.sentence}"
-    rungs = QUESTIONS.get(exercise.name) or [f"{where}: {rung}" for rung in line.rungs(verdict.level)]
+    rungs = OF_EXERCISES.get(exercise.name) or [f"{where}: {rung}" for rung in line.rungs(verdict.level)]
     if is_failure:
         rungs = [verdict.question or verdict.sentence, *rungs]
     climbed = remembered(folder)

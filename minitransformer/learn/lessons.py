@@ -220,7 +220,10 @@ CASES = [
     case("heads", heads, (2, 5, 6), (6, 6), (6, 6), (6, 6), (6, 6), d_head=2),
     case("tied", tied, (11, 6), drawn=lambda rng: {"ids": ids(rng, 2, 5)}),
     Case("adamw", adamw_call),
-    *[Case(f"clip_grad_norm, to {norm}", lambda rng, norm=norm: clipping_call(rng, norm)) for norm in (0.7, 70.0)],
+    *[
+        Case(f"clip_grad_norm, max_norm {norm}", lambda rng, norm=norm: clipping_call(rng, norm))
+        for norm in (0.7, 70.0)
+    ],
     *map(schedule, (0, 3, 4, 11, 19, 25)),
     *[choice(u=u, top_p=top_p) for u in (0.0, 0.5, 0.999) for top_p in (0.05, 0.7, 1.0)],
     *[choice(temperature=temperature) for temperature in (0.001, 5.0)],

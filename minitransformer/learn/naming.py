@@ -98,7 +98,7 @@ class Search:
 
     def _is_wrong(self, name):
         given, truth = self.given[name], self.truth[name]
-        return given.shape == truth.shape and given.size > 1 and digits_of(given) and not self._same(name, truth)
+        return given.shape == truth.shape and given.size and digits_of(given) and not self._same(name, truth)
 
     def _same(self, name, value):
         digits = digits_of(self.given[name])

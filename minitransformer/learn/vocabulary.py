@@ -13,9 +13,12 @@ NORM = """gamma: the gain γ; x_hat: the normalized x̂; dx_hat: the gradient of
 shift: the path through the mean; scale: the mean of dx̂ · x̂; x_hat * scale: the path through r;
 beta: the bias β; mu: the mean μ; eps: ε; positions: the positions"""
 GLOSSARY = {
+    "expression": "s: the sum s; a: a; b: b; du: the gradient of u; ds: the gradient of s",
     "fork": "s: s; x: x; ds: the gradient of s; np.cos(x): the slope of the sine",
     "sum_and_share": "S: the sum S; dS: the gradient of S",
     "neuron": "y: the output y; w: the weights; dz: the gradient of z",
+    "attend": """s: the scale; weights: the weights; total: the sum over the keys;
+dweights: the gradient of the weights; dscores: the gradient of the scores; dy: the upstream gradient""",
     "tied": """h: h; dh: the gradient of h; dweight_out: the path through the output matrix;
 embedding_backward(dx): the path through the embedding""",
     "residual": "dy: the direct path; df: the path through the steps; step_backward(df): the step's backward",
@@ -118,7 +121,11 @@ LONGER = {
     "{DENSITY}": "np.exp(-x * x / 2) / math.sqrt(2 * math.pi)",
 }
 TABLE = """
+expression: ds
+    2 * s → the upstream gradient is forgotten
+    s * dL → the slope of the square lacks its factor
 fork: dx
+    np.cos(x) * dy → it is the slope of the sine alone: the product rule is missing
     s * dy → the path through s is missing
     np.cos(x) * ds → the direct path is missing
     s * dy * np.cos(x) * ds → the two paths are multiplied, not added
@@ -126,15 +133,20 @@ fork: dx
 sum_and_share: dx
     S * dy → the path through the sum is missing
     dS + 0 * dy → the direct path is missing
-    S * dy + x * dy → the gradient of the sum is not summed: it has one term for each entry
+sum_and_share: dS
+    x * dy → it is not summed: every entry of y reads S
 neuron: dz
     dy → the slope of tanh is missing
     (1 - z**2) * dy → the slope of tanh is taken at z, not at tanh(z)
     (1 - y) * dy → y is not squared in the slope of tanh
     y * (1 - y) * dy → the slope is that of the logistic function
+attend: dscores
+    weights * dweights → the sum over the keys of weights · dweights is not subtracted
+    weights * (1 - weights) * dweights → only the diagonal of softmax's Jacobian is there
+    dweights - total → the weights do not multiply the difference
 tied: dweight
-    dweight_out → the path through the embedding is missing: half of the gradient is lost
-    embedding_backward(dx) → the path through the output matrix is missing: half of the gradient is lost
+    dweight_out → the path through the embedding is missing
+    embedding_backward(dx) → the path through the output matrix is missing
 tied: dx
     dh → the slope of tanh is missing
 residual: dx
