@@ -217,7 +217,7 @@ class Source:
         self.tree, self.statements = ast.parse(self.text), {}
         for node in ast.walk(self.tree):
             if isinstance(node, ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
-                del node.body[0]  # the docstring, which would be written and compiled anew for each guess
+                del node.body[0]  # the docstring, which would be written and compiled again for each guess
         self.code = compiled(ast.unparse(self.tree))
         self.dy = re.search(r"def backward\((\w*)|$", self.text)[1] or "dy"
         backwards = [n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef) and n.name == "backward"]
