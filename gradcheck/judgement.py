@@ -104,6 +104,14 @@ class Finding:
         self.numeric, self.uncertainty = np.full(len(self.entries), np.nan), np.full(len(self.entries), np.inf)
         self.verdicts = np.full(len(self.entries), RIGHT, dtype=object)
 
+    def add(self, entry, analytic, scale, judgement):
+        """Add an entry, an index into the flat array, to those that are compared, with its Judgement."""
+        at = np.searchsorted(self.entries, entry)
+        new = {"entries": entry, "analytic": analytic, "scales": scale}
+        new |= {"verdicts": judgement.verdict, "numeric": judgement.numeric, "uncertainty": judgement.uncertainty}
+        for name, value in new.items():
+            setattr(self, name, np.insert(getattr(self, name), at, value))
+
     def index(self, k):
         return tuple(int(i) for i in np.unravel_index(self.entries[k], self.array.shape))
 

