@@ -15,7 +15,7 @@ from minitransformer.system.tables import table
 from minitransformer.system.terminal import show, show_to_the_letter
 from minitransformer.system.values import check_int, dictionary, one_of
 
-HELP = "test beliefs about language models by experiments of about a minute"
+HELP = "test beliefs about language models by experiments of at most two minutes"
 
 EXAMPLES = """\
   minitransformer misconceptions

@@ -113,7 +113,7 @@ def test_what_cannot_be_patched_is_refused(rng):
         patch_effects(model, ids, ids[::-1], [{"positional_embedding": ...}], METRIC)
     with pytest.raises(KeyError, match=r"no activation is named 'blocks.0.mlp'; did you mean"):
         patch_effects(model, ids, ids[::-1], [{"blocks.0.mlp": ...}], METRIC)
-    with pytest.raises(ValueError, match=r"blocks.0.feed_forward has no heads"):
+    with pytest.raises(ValueError, match=r"head must be None for blocks.0.feed_forward, not 1"):
         site("blocks.0.feed_forward", head=1)
 
 

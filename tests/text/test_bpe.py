@@ -343,9 +343,9 @@ def test_merges_files_with_windows_line_ends_or_without_a_version_are_read(gpt2_
         ("", "expected two tokens with one space between them, found ''"),
         ("a b c", "expected two tokens with one space between them, found 'a b c'"),
         ("a  b", "expected two tokens with one space between them, found 'a  b'"),
-        ("a 日", "'日' is not a token: '日' is not in GPT-2's alphabet"),
-        ("zq zq", "the merge 'zq zq' needs 'zq', which has no id"),
-        ("~ ÿ", "the merge '~ ÿ' needs '~ÿ', which has no id"),
+        ("a 日", "the token '日' contains '日', which is not in GPT-2's alphabet"),
+        ("zq zq", "the merge 'zq zq' uses the token 'zq', which has no id"),
+        ("~ ÿ", "the merge '~ ÿ' uses the token '~ÿ', which has no id"),
     ],
 )
 def test_a_malformed_merge_is_named_by_file_and_line(gpt2_files, line, words):

@@ -212,7 +212,7 @@ GOOD = '{"prompt": "a cat", "safe": " sat", "unsafe": " ate"}'
         ("{'prompt': 3}", ValueError, "invalid JSON: Expecting property name enclosed in double quotes at column 2"),
         ('["a cat", "sat", "ate"]', TypeError, 'must be an object with "prompt", "safe" and "unsafe", not ['),
         ("null", TypeError, 'must be an object with "prompt", "safe" and "unsafe", not None'),
-        ('{"prompt": "a cat", "safe": " sat"}', ValueError, 'has no "unsafe"'),
+        ('{"prompt": "a cat", "safe": " sat"}', ValueError, '"unsafe" is missing'),
         ('{"prompt": "a cat", "safe": 7, "unsafe": " ate"}', TypeError, '"safe" must be a string, not 7'),
         (
             f'{{"prompt": {[0] * 9999}, "safe": "a", "unsafe": "b"}}',
