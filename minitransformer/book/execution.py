@@ -167,9 +167,8 @@ def added(node, here):
 
 
 def beside(node, here):
-    value = evaluate(node.factors[0], here)
-    for factor in node.factors[1:]:
-        right = evaluate(factor, here)
+    value = factor(node.factors[0], here)
+    for right in (factor(part, here) for part in node.factors[1:]):
         both = np.ndim(value) > 1 and (np.ndim(right) > 1 or np.shape(right) == np.shape(value)[-1:])
         if np.ndim(value) == 1 and np.ndim(right) == 2 and len(right) == 1:
             value, both = value[:, None], True  # a column times a row
@@ -246,8 +245,11 @@ def indexed(node, here):
     return bool(node.subscript) and node.text not in here.values
 
 
-def as_column(value):
-    return value[:, None] if np.ndim(value) == 1 else value
+def factor(node, here):
+    """Return the value of a factor. A transposed vector, which is an error elsewhere, is a row."""
+    value = evaluate(node.of if isinstance(node, n.Transpose) else node, here)
+    is_row = isinstance(node, n.Transpose) and np.ndim(value) == 1
+    return value[None, :] if is_row else evaluate(node, here)
 
 
 def several(node, here):
@@ -277,7 +279,7 @@ WORKERS = {
     n.Beside: beside,
     n.Fraction: lambda node, here: evaluate(node.above, here) / evaluate(node.below, here),
     n.Power: lambda node, here: evaluate(node.base, here) ** evaluate(node.exponent, here),
-    n.Transpose: lambda node, here: np.swapaxes(as_column(evaluate(node.of, here)), -1, -2),
+    n.Transpose: lambda node, here: np.swapaxes(evaluate(node.of, here), -1, -2),
     n.Root: lambda node, here: np.sqrt(evaluate(node.of, here)),
     n.Norm: lambda node, here: np.linalg.norm(np.ravel(evaluate(node.of, here))),
     n.Total: total,

@@ -105,7 +105,7 @@ class Words:
             line, tag = self.line_of.get(statement.number), f"({statement.number})"
             number = f'<a class="number" href="#L{line}">{tag}</a>' if line else f'<span class="number">{tag}</span>'
         return (
-            f'<div {self.tied("equation", statement)}><div><span class="formula">'
+            f'<div {self.tied("equation", statement)}><div><span class="formula" tabindex="0">'
             f"{mathml(statement.equation, self.names)}{ranges}</span>"
             f'<span class="remark">{remarks}</span>{self.value(statement)}</div>{number}</div>'
             f"{self.heat_map(statement)}"

@@ -26,7 +26,7 @@ MINUS = '<mo form="prefix">−</mo>'
 def mathml(equation, names=(), *, only_left=False, display=True) -> str:
     """Return the <math> elements of an equation, or of its left side if `only_left`.
 
-    With `display=False`, the result is one element for a line of text, and may be that of an expression.
+    With `display=False`, the result is for a line of text, and may be that of an expression.
     """
     setter = Setter(frozenset(names), display)
     if not isinstance(equation, n.Equation):
@@ -35,9 +35,8 @@ def mathml(equation, names=(), *, only_left=False, display=True) -> str:
     if only_left:
         return f"<math>{row(sides[0] + operator('='))}</math>"
     first, *others = [operator(r) + side for r, side in zip(equation.relations, sides[1:], strict=True)] or [""]
-    if not display:
-        return f"<math>{row(sides[0] + first + ''.join(others))}</math>"
-    return " ".join(f'<math display="block">{row(part)}</math>' for part in (sides[0] + first, *others))
+    opening = '<math display="block">' if display else "<math>"  # a line may be broken before each further relation
+    return " ".join(f"{opening}{row(part)}</math>" for part in (sides[0] + first, *others))
 
 
 def name_set(text: str, names=(), after: str = "") -> str:

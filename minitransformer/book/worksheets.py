@@ -139,7 +139,7 @@ def question(statement, value, names, level, answers):
     hint = mathml(statement.equation, names, only_left=level == WITHOUT_EQUATIONS)
     cells = matrix("", value, written) if answers else matrix("", value, lambda entry: "", kind="matrix to-write")
     number = f'<span class="number">({statement.number}) <i>{"●" * points(statement)}</i></span>'
-    return f'<div class="question"><div>{hint}</div>{cells}{number}</div>'
+    return f'<div class="question"><div tabindex="0">{hint}</div>{cells}{number}</div>'
 
 
 def written(entry):
