@@ -38,7 +38,8 @@ def steps(
 
     Returns a StepsReport, whose text is a table, also if all lines are right. `function(*inputs, **options)` returns
     (y, backward), as for `gradcheck.check`, or is a module, as for `gradcheck.check_module`. The parameters of a module
-    are random during the call, and restored afterwards. `seed` and `dy` have the same meaning as in `check`.
+    are random during the call, and restored afterwards. A torch.autograd.Function is examined through `from_torch`.
+    `seed` and `dy` have the same meaning as in `check`.
 
     Raises ValueError if the lines cannot be examined: there is no source, no `backward` defined within the function, or
     a gradient has another shape than its argument. Also raises the same TypeError and ValueError as `check`.
