@@ -122,7 +122,10 @@ def gpt(E, P, g1, b1, Wq, Wk, Wv, Wo, g2, b2, W1, W2, g3, b3, *, ids, targets, H
 
 
 def adamw(theta, g, m, v, *, t, lr=2e-3, beta1=0.9, beta2=0.99, eps=1e-8, decay=0.1):
-    """Return the weight theta and its averages m and v after step t = 1, 2, … with gradient g. Only matrices decay."""
+    """Return the new theta, m and v after step t = 1, 2, … with gradient g.
+
+    m and v are the moving averages of the gradient and of its square. Weight decay applies to matrices only.
+    """
     decayed = theta - lr * decay * theta if theta.ndim > 1 else theta
     m_new = beta1 * m + (1 - beta1) * g
     v_new = beta2 * v + (1 - beta2) * g**2

@@ -143,9 +143,9 @@ class AdamW:
         self.state: list[Any] = [None] * len(every)
 
     def step(self, gradient_scale: float = 1.0) -> None:
-        """Update every parameter that has a gradient, in place, with the gradient multiplied by gradient_scale.
+        """Update in place every parameter that has a gradient.
 
-        With the result of clipping_scale, the step uses the clipped gradients.
+        The gradients are multiplied by `gradient_scale` first. Pass the result of clipping_scale to clip them.
         """
         index, moves = 0, []
         for group in self.param_groups:

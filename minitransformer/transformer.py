@@ -44,7 +44,7 @@ class Transformer(Module):
     start, each of variance v. Variances of independent terms add, to 2L v. Weights multiplied by c give outputs of
     variance c² v, so with c = 1/√(2L) the sum has variance v, however many blocks there are.
 
-    The same seed gives the same weights. Those in float32 are the rounded weights of float64. If `rng` is given, the
+    The same seed gives the same weights. The weights in float32 are those in float64, rounded. If `rng` is given, the
     weights are drawn from it instead.
 
     Hooks: `embedding` (B, T, C), `positional_embedding` (T, C), `blocks.i` and those of TransformerBlock, `ln_final`,

@@ -35,10 +35,10 @@ def from_value_and_gradient(function: Callable[..., Any], gradient: Callable[...
 
     def require(y, inputs):
         if np.size(y) != 1 or not isinstance(y, (float, np.generic, np.ndarray)):
-            what = f"an array {y.shape}" if isinstance(y, np.ndarray) else describe(y)
+            what = f"an array of shape {y.shape}" if isinstance(y, np.ndarray) else describe(y)
             raise TypeError(
-                f"{_name(function)}: the value is {what}; it must be one floating-point number. If each entry has a "
-                "derivative, see from_derivative, or from_jacobian, of gradcheck.adapters"
+                f"{_name(function)} must return one floating-point number, not {what}. For a function whose value is "
+                "an array, use from_derivative or from_jacobian of gradcheck.adapters"
             )
 
     return _adapted(function, gradient, "gradient", require, lambda name, x, y, d, dy: dy.item() * d)

@@ -220,8 +220,11 @@ def from_jax(function: Any, *, dtype: Any = np.float64) -> Differentiable:
     @functools.wraps(function)
     def on_arrays(*inputs, **options):
         floating = [i for i, value in enumerate(inputs) if _is_real(value)]
-        if any(isinstance(value, np.ndarray) and value.dtype.kind == "c" for value in inputs):
-            raise TypeError(f"{on_arrays.__name__}: complex arrays are not passed to JAX")
+        for i, value in enumerate(inputs):
+            if isinstance(value, np.ndarray) and value.dtype.kind == "c":
+                raise TypeError(
+                    f"{on_arrays.__name__}: input {i} must be real for a function of JAX, not {value.dtype.name}"
+                )
 
         def of_floating(*arrays):
             every = list(inputs)

@@ -28,7 +28,7 @@ BROKEN = "raise ImportError('the audit tests that this file is imported')\n"
 
 
 class CommandError(ValueError):
-    """The command does not test the code: it fails without a mutant, or imports other files."""
+    """The command cannot test the code: it fails without a mutant, or does not import the audited files."""
 
 
 @contextlib.contextmanager

@@ -48,10 +48,10 @@ def observe(case, seed, variation=None):
 
 
 def varied(call, variation, rng):
-    """Return a copy of a Call with other random arrays, masks and numbers; change the target's parameters in place.
+    """Return a copy of a Call with its arrays, masks and numbers varied at random.
 
-    The variation "scaled" multiplies values by random factors, which keeps the signs and zeros that some functions
-    need. "shifted" adds random numbers.
+    The parameters of the target are modified in place. The variation "scaled" multiplies values by random factors,
+    which keeps the signs and zeros that some functions need. "shifted" adds random numbers.
     """
 
     def vary(value):

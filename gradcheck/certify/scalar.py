@@ -1,12 +1,13 @@
 """A real number, computed twice: to 60 decimal digits, and in a finite field.
 
-The digits decide every comparison. The field value is the value of a formula at a random point, at which inputs, and
-functions that are not rational (relations.py), are random elements. Two formulas with equal field values are the same
-formula, except with a small probability, which grows with their size. The size bounds the degrees of the numerator and
-of the denominator, and the logarithm to base 2 of the sum of their coefficients' absolute values.
+The digits decide every comparison. The field value is the value of a formula at a random point: each input, and each
+value of a function that is not rational (see relations.py), is replaced by a random element of the field. Two formulas
+with equal field values are identical, except with a small probability that grows with their size. The size is an upper
+bound on the degrees of the numerator and the denominator, and on the logarithm to base 2 of the sum of the absolute
+values of their coefficients.
 
-Every operation is + · or a power, or a function of relations.py. If an operand has a tangent (its derivative along a
-direction), `differentiable` applies the chain rule.
+Every operation is an addition, a multiplication, a power, or a function of relations.py. If an operand has a tangent
+(its derivative along a direction), `differentiable` applies the chain rule.
 """
 
 import decimal

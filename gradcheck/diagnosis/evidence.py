@@ -134,7 +134,11 @@ class Evidence:
             array[...] = before
 
     def gradient_by(self, backward, dy=None):
-        """Run a backward pass, or a new one without one, and return this argument's gradient, or None if it raises."""
+        """Return this argument's gradient by a backward pass, or None if it raises.
+
+        If `backward` is None, the function is called again, and its new backward pass is used. The default of `dy` is
+        that of the check.
+        """
         call, arguments = self.run.call, self.run.arguments
         try:
             backward = call.evaluate()[1] if backward is None else backward

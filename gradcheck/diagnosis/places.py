@@ -232,9 +232,9 @@ def right_once_indices_differ(evidence):
 def right_when_summed(evidence):
     """Detect contributions to the gradient that are added at the wrong index of an axis.
 
-    For several entries of y, the gradient of the entry must have the right values along the axis, up to their order. It
-    is not enough that the sums along the axis are right. For example, the gradient through a layer norm has the sum
-    zero, even if it is wrong.
+    For several entries of y, the gradient of that entry must contain the right values along the axis, in any order.
+    Right sums along the axis would not suffice: the gradient through a layer norm, for example, has the sum zero even
+    if it is wrong.
     """
     step, shape = evidence.step, evidence.given.shape
     if step is None or evidence.small_share or not evidence.is_complete or not 1 < evidence.given.size <= MANY:

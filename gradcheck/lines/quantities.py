@@ -47,10 +47,10 @@ class Quantity:
 
 
 def quantities_of(scene, shapes, names):
-    """Return {label: Quantity} of a Scene, for quantities with one of these shapes. A label is the same on every draw.
+    """Return a dictionary from labels to the Quantities of a Scene that have one of these shapes.
 
-    Axes of length 1 are ignored in the comparison of shapes. For the given `names`, the value and ∂L/∂A are included
-    with any shape.
+    Axes of length 1 are ignored in the comparison of shapes. For each name A in `names`, the value of A and ∂L/∂A are
+    included whatever their shape. A quantity has the same label in every draw.
     """
     moved, found = _Moved(scene.in_use()), {}
     wanted = {without_ones(shape) for shape in shapes}

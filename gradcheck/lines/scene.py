@@ -35,10 +35,15 @@ class Passed:
 class Scene:
     """A Call with its probes inserted, one dy, and the results of forward and backward.
 
-    `names` is {name: Events of forward}. `plain` is the Passed without replacements. `targets` are the gradients to
-    compare, `truths` is {place of a Target: the true gradient}, and `wrong` are the places of those that differ.
-    `mistakes` is {place: true value} of the values to blame, and `vouched` are the keys of the locals that are right
-    (search.py). `verdicts` are those of a check on each argument.
+    names     dictionary from a name to its Events in the forward pass
+    plain     the Passed of a backward pass in which no value is replaced
+    targets   the gradients to compare
+    truths    dictionary from the place of a Target to its true gradient
+    wrong     places of the Targets whose value differs from the true gradient
+    mistakes  dictionary from the place of a value that causes an error to the true value
+    vouched   keys of the local variables that are known to be right (see search.py)
+
+    The argument `verdicts` holds the verdict of a check on each argument of the function.
     """
 
     def __init__(self, call, dy, source, sites, probe, rng, verdicts=()):

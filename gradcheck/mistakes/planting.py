@@ -117,9 +117,9 @@ class Scope:
         return is_bound or not isinstance(target, (ast.Name, ast.Tuple))
 
     def _twins(self, function):
-        """Return the name in which `sum` and `mean` are exchanged, if the module has such a function.
+        """Return a list with the function's name after an exchange of `sum` and `mean`.
 
-        For example, the twin of `masked_sum` is `masked_mean`.
+        For example, the twin of `masked_sum` is `masked_mean`. The list is empty if the module has no such function.
         """
         twin = "_".join(TWINS.get(word, word) for word in function.id.split("_"))
         return [ast.Name(twin)] if twin in self.names else []

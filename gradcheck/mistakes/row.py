@@ -14,16 +14,17 @@ LONGEST = 60  # largest number of characters of quoted code
 
 @dataclass(frozen=True)
 class Row:
-    """A mistake: code of the pattern `wrong` stands where code of the pattern `right` belongs.
+    """A kind of mistake: code that matches the pattern `wrong` in place of code that matches the pattern `right`.
 
-    `kind` is a key of KINDS in table.py or another short name, and `sentence` is described in `mistake`. `at` is the
-    kind of place: "expression", "value" (the right-hand side of an assignment, or a gradient that is returned),
-    "gradient" (only the latter), "test" (the condition of an `if`), "pair" (two elements of a tuple) or "statement".
-    Repairs with a smaller `rank` are plainer, and are tried first.
+    The capital letters of a pattern are holes, which stand for any code. `kind` is a key of KINDS in table.py or
+    another short name. `sentence` is a template, described in `mistake`. `at` is the kind of place: "expression",
+    "value" (the right-hand side of an assignment, or a gradient that is returned), "gradient" (a gradient that is
+    returned), "test" (the condition of an `if`), "pair" (two elements of a tuple) or "statement". Repairs with a
+    smaller `rank` are simpler and are tried first.
 
     `classes` maps holes to the class of the code that may fill them. A hole that only `wrong` has is filled from its
-    class when the mistake is made. A hole that only `right` has is filled when the mistake is repaired. If such a hole
-    has no class, the row is used in the other direction only.
+    class when the mistake is made; without a class, the row is used only for repairs. A hole that only `right` has is
+    filled from its class when the mistake is repaired; without a class, the row is used only to make mistakes.
     """
 
     kind: str

@@ -59,7 +59,10 @@ class Code:
         self.name = name_of(function)
 
     def arguments(self, formula):
-        """Return {setting: the code's name for it} for the settings of a Formula that the code takes."""
+        """Map each setting of a Formula that the code accepts to the code's own name for it.
+
+        Raises TypeError if the code requires an argument that is not a setting.
+        """
         known = (*formula.settings, "max_norm")
         found = spelled(known, self.after)
         for name, default in self.after.items():

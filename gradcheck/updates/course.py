@@ -68,9 +68,9 @@ def read_formula(function, takes_arrays):
         entries = zip(theta.flat, *(array.flat for array in others), strict=True)
         returned = [function(*scalars, **settings) for scalars in entries]
         rows = [row if isinstance(row, tuple) else (row,) for row in returned]
-        if any(len(row) != len(others) for row in rows):
+        for row in (row for row in rows if len(row) != len(others)):
             expected = ", ".join(["θ′", *(f"the new {name}" for name in state)])
-            raise TypeError(f"{name} returned {len(rows[0])} values; expected {len(others)}: {expected}")
+            raise TypeError(f"{name} returned {len(row)} values; expected {len(others)}: {expected}")
         return tuple(np.array(column, float).reshape(theta.shape) for column in zip(*rows, strict=True))
 
     return Formula(function if takes_arrays else entry_by_entry, name, state, settings, counts)

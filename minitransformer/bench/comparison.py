@@ -82,7 +82,7 @@ def require_equal_losses(losses: dict) -> None:
         for theirs, ours in zip(losses[name], losses[first], strict=True):
             if not math.isclose(theirs, ours, rel_tol=TOLERANCE):
                 raise EngineError(
-                    f"{name} must compute the loss of {first}, {ours:.6g}, not {theirs:.6g}: the models differ"
+                    f"{name} computes the loss {theirs:.6g}, but {first} computes {ours:.6g}: the models differ"
                 )
 
 

@@ -1,4 +1,4 @@
-"""The pictures of `bench --out`: ratios by size, and costs against sizes. They require matplotlib."""
+"""The plots of `bench --out`: the ratio for each size, and the cost as a function of size. Requires matplotlib."""
 
 import math
 

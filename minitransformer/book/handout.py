@@ -1,4 +1,4 @@
-"""A handout: a chapter without its backward equations and their code, and the key with both."""
+"""Handouts: a chapter with blanks in place of the backward equations and their code, and a key that contains both."""
 
 import re
 from collections import Counter

@@ -164,7 +164,7 @@ def write_config(config: Config) -> dict:
     elif config.positions == "rotary":
         architecture, fields = "llama", written_llama(config)
     else:
-        only = "GPT-2 must have learned positions, and Llama rotary positions"
+        only = "GPT-2 requires learned positions, and Llama rotary positions"
         raise ValueError(f"positions {config.positions!r} cannot be written: {only}")
     sizes = {theirs: getattr(config, AS_WRITTEN.get(ours, ours)) for theirs, ours in SIZES[architecture].items()}
     common = {"tie_word_embeddings": config.tie_embeddings, "torch_dtype": config.dtype}
@@ -180,7 +180,8 @@ def written_gpt2(config: Config) -> dict:
         )
     if config.n_heads * config.head_width != config.d_model:
         raise ValueError(
-            f"d_head {config.head_width} cannot be written: in a GPT-2, n_heads · d_head is d_model {config.d_model}"
+            f"d_head {config.head_width} cannot be written: GPT-2 requires n_heads · d_head = d_model, but "
+            f"{config.n_heads} · {config.head_width} is not {config.d_model}"
         )
     return {
         "architectures": ["GPT2LMHeadModel"],

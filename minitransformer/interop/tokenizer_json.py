@@ -66,7 +66,7 @@ def from_tokenizer_json(content):
 def bpe_tokenizer(content):
     model, decoder = content["model"], content.get("decoder") or {"type": "ByteLevel"}
     if model.get("type", "BPE") != "BPE":
-        raise ValueError(f"the model {model['type']} is not supported, only BPE")
+        raise ValueError(f"the model's type must be 'BPE', or 'WordLevel' of characters, not {model['type']!r}")
     for option in UNSUPPORTED:
         if model.get(option):
             raise ValueError(f"the model's {option} {model[option]!r} is not supported")

@@ -116,7 +116,7 @@ def text_of(token):
     """Return the text of a token in tokenizer_config.json, which is a str, an object with the text, or null."""
     text = token["content"] if isinstance(token, dict) else token
     if not isinstance(text, str | None):
-        raise ValueError(f"the text of a token must be a string, not {text!r}")
+        raise ValueError(f"the text of a token must be a string or null, not {text!r}")
     return text
 
 

@@ -20,12 +20,12 @@ from minitransformer.optim import adamw, clip_grad_norm, cosine_schedule
 
 
 def residual(x, *steps):
-    """Add to x (..., C) the result of the steps, functions that are applied to x one after the other.
+    """Apply `steps` to x (..., C) one after the other, and add the result to x.
 
         f = steps(x)                                    (1)
         y = x + f                                       (2)
 
-    A step is a function that returns its value and its backward pass.
+    Each step is a function that returns its value and its backward pass.
     """
     f, backwards = x, []
     for step in steps:

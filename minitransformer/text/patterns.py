@@ -85,7 +85,11 @@ class Pattern:
 
 
 def question_and_answer(task, prompt, answer):
-    """Return (tokens, is_answer) for rows of the task, prompt (B, n), ANSWER, answer (B, m), and END."""
+    """Return (tokens, is_answer), arrays of one row per example.
+
+    A row of tokens consists of the task, its prompt, ANSWER, its answer and END. `prompt` is (B, n), and `answer` is
+    (B, m). `is_answer` is True at the positions of the answer and of END.
+    """
     tokens = joined(task, prompt, ANSWER, answer, END)
     return tokens, np.arange(tokens.shape[1]) >= 2 + prompt.shape[1]
 

@@ -52,7 +52,7 @@ def test_the_interval_of_a_ratio_is_students_over_the_rounds_not_over_the_turns(
 
 def test_an_engine_with_another_loss_is_found_before_anything_is_timed():
     comparison.require_equal_losses({OURS: [4.0, 3.0], "torch": [4.0001, 3.0001]})
-    with pytest.raises(EngineError, match=r"textbook must compute the loss of engine, 4, not 4\.1: the models differ"):
+    with pytest.raises(EngineError, match=r"textbook computes the loss 4\.1, but engine computes 4: the models differ"):
         comparison.require_equal_losses({"engine": [5.0, 4.0], "torch": [5.0, 4.0], "textbook": [5.0, 4.1]})
 
 

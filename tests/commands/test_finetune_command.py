@@ -218,7 +218,7 @@ def test_what_pretraining_wrote_is_not_resumed_as_fine_tuning(capsys, folder):
         (["--beta", "0"], 1, r"--beta must be positive and finite, not 0\.0"),
         (["--steps", "0"], 1, "--steps must be at least 1, not 0"),
         (["--batch-size", "0"], 1, "--batch-size must be at least 1, not 0"),
-        (["--last-blocks", "7"], 1, "trainable must be at most the 2 blocks of the model, not 7"),
+        (["--last-blocks", "7"], 1, "trainable must be at most 2, the number of blocks of the model, not 7"),
         (["--alpha", "3"], 1, "--alpha can only be used together with --lora"),
         (["--adapt", "*.w_q"], 1, "--adapt can only be used together with --lora"),
         (["--lora", "2"], 2, "argument --lora: not allowed with argument --last-blocks"),

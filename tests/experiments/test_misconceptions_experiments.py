@@ -213,7 +213,7 @@ def test_the_seeds_with_a_run_of_every_size_are_read(tmp_path):
 @pytest.mark.parametrize(
     "probabilities, missing, words",
     [
-        ([0.2, 0.85], (), "must rise by at least 50% with size, not 38%"),
+        ([0.2, 0.85], (), "rises with size by 38%, but must rise by at least 50%"),
         ([0.2, 1.0], [(1000, 3), (10_000, 4)], "at least two seeds must have a run of every size, not"),
     ],
 )

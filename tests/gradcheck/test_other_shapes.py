@@ -351,10 +351,10 @@ def test_gradients_that_are_not_arranged_as_the_inputs_are_refused(backward, wor
             lambda: check(from_value_and_gradient(lambda x: float(x.sum())), A),
         ),
         (
-            "the value is an array (3, 4); it must be one floating-point number",
+            "must return one floating-point number, not an array of shape (3, 4)",
             lambda: check(from_value_and_gradient(lambda x: (x, x)), A),
         ),
-        ("the value is a str; it must be one", lambda: check(from_value_and_gradient(lambda x: ("a", x)), A)),
+        ("must return one floating-point number, not a str", lambda: check(from_value_and_gradient(lambda x: ("a", x)), A)),
         ("the inputs contain no floating-point array", lambda: from_nested(network, {"W": np.arange(3)}, 1.0)),
         ("an array of float64 cannot be called", lambda: from_nested(A, A)),
     ],

@@ -372,7 +372,7 @@ def test_an_index_that_does_not_fit_its_shards_is_refused(llama):
         ({"norm": "rms_norm"}, "norm 'rms_norm' cannot be written: with learned positions the model becomes a GPT-2"),
         ({"feed_forward": "swiglu"}, "feed_forward 'swiglu' cannot be written: with learned positions"),
         ({"n_kv_heads": 1}, "n_kv_heads 1 cannot be written: in a GPT-2 it equals n_heads 2"),
-        ({"d_head": 6}, "d_head 6 cannot be written: in a GPT-2, n_heads · d_head is d_model 8"),
+        ({"d_head": 6}, "d_head 6 cannot be written: GPT-2 requires n_heads · d_head = d_model, but"),
         (
             {"positions": "rotary"},
             "norm 'layer_norm' cannot be written: with rotary positions the model becomes a Llama",

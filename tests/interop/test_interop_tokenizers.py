@@ -137,7 +137,7 @@ def test_whether_a_token_begins_every_text_is_what_the_configuration_says_last(f
         ({"add_eos_token": True}, "add_eos_token True is not supported"),
         ({"add_prefix_space": True}, "add_prefix_space True is not supported"),
         ({"chat_template": 5}, "chat_template must be text, not 5"),
-        ({"eos_token": 5}, "the text of a token must be a string, not 5"),
+        ({"eos_token": 5}, "the text of a token must be a string or null, not 5"),
         ({"bos_token": {"text": "a"}}, "damaged .*content"),
     ],
 )
@@ -177,8 +177,8 @@ TEMPLATES = [
     "path, value, words",
     [
         (["normalizer"], {"type": "NFC"}, "the normalizer NFC is not supported"),
-        (["model", "type"], "Unigram", "the model Unigram is not supported, only BPE"),
-        (["model", "type"], "WordLevel", "the model WordLevel is not supported, only BPE"),
+        (["model", "type"], "Unigram", "the model's type must be 'BPE', or 'WordLevel' of characters, not 'Unigram'"),
+        (["model", "type"], "WordLevel", "of characters, not 'WordLevel'"),
         (["model", "dropout"], 0.1, r"the model's dropout 0\.1 is not supported"),
         (["model", "end_of_word_suffix"], "</w>", "the model's end_of_word_suffix '</w>' is not supported"),
         (["pre_tokenizer"], None, "the pre_tokenizer none is not supported, only those of GPT-2"),

@@ -271,7 +271,7 @@ def test_held_out_rows_are_those_marked_or_a_fraction_of_the_prompts_or_another_
         ({"perplexity_limit": 1.0}, ValueError, "perplexity_limit must be more than 1, not 1.0"),
         ({"perplexity_limit": "2"}, TypeError, "perplexity_limit must be a number, not '2'"),
         ({"trainable": 0}, ValueError, "trainable .a number of last blocks. must be at least 1, not 0"),
-        ({"trainable": 3}, ValueError, "trainable must be at most the 2 blocks of the model, not 3"),
+        ({"trainable": 3}, ValueError, "trainable must be at most 2, the number of blocks of the model, not 3"),
         ({"trainable": []}, ValueError, "trainable must contain at least one parameter"),
         ({"trainable": 1.5}, TypeError, "trainable must be a number of blocks, names of parameters, or a LowRank"),
         ({"trainable": "blocks.7.*"}, ValueError, "no parameter matches 'blocks.7.*'; did you mean 'blocks.1."),

@@ -145,7 +145,7 @@ def models(lm, pairs):
             raise ValueError(f"checkpoints: checkpoint {i} must have the model's tokenizer")
         if loaded.model.config.context < lm.model.config.context:
             raise ValueError(
-                f"checkpoints: the context of checkpoint {i} must be at least the model's, {lm.model.config.context}, "
-                f"not {loaded.model.config.context}"
+                f"checkpoints: checkpoint {i} has the context {loaded.model.config.context}; it must be at least that "
+                f"of the model, {lm.model.config.context}"
             )
         yield loaded.model, rate

@@ -29,7 +29,7 @@ def agreement(lm, ids, rng) -> dict:
 
 
 def compare(lm, ids) -> dict:
-    """Return the results of the experiment for one passage, without its first and last token."""
+    """Return the results of the experiment for one passage, excluding its first and last tokens."""
     model, answer = lm.model, likeliest_next(lm, ids)
     found = position_contributions(model, ids, answer)
     blanked = found.log_probability - ablated_log_probabilities(model, ids, answer, "blank")

@@ -57,8 +57,8 @@ def read(folder) -> list[dict]:
     rise = np.mean([np.ptp(one["both"]["strict"]) for one in found])
     if rise < LEAST_RISE:
         raise ValueError(
-            f"{folder}: the share of right answers must rise by at least {LEAST_RISE:.0%} with size, not {rise:.0%}; "
-            "train larger models, or for more steps"
+            f"{folder}: the share of right answers rises with size by {rise:.0%}, but must rise by at least "
+            f"{LEAST_RISE:.0%}; train larger models, or for more steps"
         )
     return found
 

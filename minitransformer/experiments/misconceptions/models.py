@@ -63,7 +63,7 @@ def finished_run(folder, least: int) -> tuple[LanguageModel, list]:
     text = remembered_text(folder, training)
     if text is None:
         raise ValueError(
-            f"{folder}: the model must contain the name of its training text, as after `minitransformer train`"
+            f"{folder}: the model does not name its training text; use one that `minitransformer train` has written"
         )
     corpus = tokenize_corpus(text, lm.tokenizer)
     if not was_trained_on(training, corpus):

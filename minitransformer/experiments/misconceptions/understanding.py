@@ -78,7 +78,10 @@ def trained(training, test, rng):
 
 
 def losses(model, ids):
-    """Return the cross-entropies of all words except the first, and these words, as arrays (windows, CONTEXT)."""
+    """Return the loss at each word after the first, and these words, as two arrays (windows, CONTEXT).
+
+    An incomplete last window is dropped.
+    """
     n = (len(ids) - 1) // CONTEXT
     inputs, targets = (ids[k : k + n * CONTEXT].reshape(n, CONTEXT) for k in (0, 1))
     return apply(cross_entropy, model.predict(inputs), targets, reduction="none")[0], targets

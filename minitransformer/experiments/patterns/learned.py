@@ -176,10 +176,10 @@ def analyze_learned_patterns(
 ) -> LearnedPatterns:
     """Measure a Transformer's accuracy on the simple patterns, and find the heads involved.
 
-    patterns   names in PATTERNS; None: all
-    longest    greatest trained length
+    patterns   names in PATTERNS (default: all)
+    longest    the greatest length that occurred in training
     rows       number of tasks per pattern and length
-    seed       seed of the tasks, which differ from the training tasks with the same seed
+    seed       seed of the tasks; they differ from the tasks of a training with the same seed
 
     Raises ValueError for an unknown pattern, or a model whose vocabulary or context is too small.
     """

@@ -189,7 +189,7 @@ def evaluate(node, scope) -> Array:
         return indexed(scope.values[name], letters, scope, name)
     worker = WORKERS.get(type(node))
     if worker is None:
-        raise Undecided("this notation is not evaluated in a derivation")
+        raise Undecided(f"an expression of the kind {type(node).__name__} cannot be evaluated in a derivation")
     return worker(node, scope)
 
 

@@ -102,7 +102,7 @@ def chosen_names(model: Module, trainable: int | tuple[str, ...]) -> list[str]:
     if isinstance(trainable, int):
         blocks = len(model.blocks)
         if trainable > blocks:
-            raise ValueError(f"trainable must be at most the {blocks} blocks of the model, not {trainable}")
+            raise ValueError(f"trainable must be at most {blocks}, the number of blocks of the model, not {trainable}")
         last = tuple(f"blocks.{i}." for i in range(blocks - trainable, blocks))
         return [name for name in names if name.startswith(last)]
     for pattern in trainable:
