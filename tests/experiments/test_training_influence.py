@@ -361,7 +361,7 @@ def test_an_argument_that_cannot_be_used_is_named_in_one_line(prompts, options, 
 @pytest.mark.parametrize(
     "change, tokenizer, words",
     [
-        ({"context": 12}, TOKENIZER, "at least the model's, 24, not 12"),
+        ({"context": 12}, TOKENIZER, "has the context 12; it must be at least that of the model, 24"),
         ({"vocab_size": 256}, ByteTokenizer(), "tokenizer"),
     ],
 )
