@@ -109,7 +109,8 @@ def small_example(file) -> list:
             given, rows, _ = given_and_asked(sheets(topic, seed=0, level=2, count=1)[0], 2, answers=True)
             return [
                 f'<section class="example"><h2>A small example</h2><p>{escape(f"{topic.names} {topic.gradients}")}</p>'
-                f'<p>Given</p>{given}<p>the equations give</p><div class="rows">{rows}</div><p>The same with other '
+                f'<p>Given</p>{given}<p>the equations give</p><div class="rows scroll" tabindex="0">'
+                f"{rows}</div><p>The same with other "
                 f"numbers, to fill in: <code>minitransformer book --worksheet {name} --seed 1</code>.</p></section>",
             ]
     return []
