@@ -81,45 +81,35 @@ def scale_of_residual_steps():
     )
 
 
-def gradients_at_blocks(step) -> list:
-    """Return the gradients with respect to the output of the last block and to the input of each, from the last on."""
+def gradients_at_blocks(steps_of) -> list:
+    """Return the gradients with respect to the output of the last block and to the input of each, from the last on.
+
+    `steps_of(block)` returns the steps of a block, each a function that returns its value and its backward pass.
+    """
     x, backwards = stream(), []
     with plain():
-        for block in blocks(DEPTH, C**-0.5):
-            x, backward = step(block, x)
-            backwards.append(backward)
+        for steps in map(steps_of, blocks(DEPTH, C**-0.5)):
+            for step in steps:
+                x, backward = step(x)
+                backwards.append(backward)
         found = [stream(2)]
         for backward in reversed(backwards):
             found.append(backward(found[-1]))
-    return found
+    return found[:: len(steps)]
 
 
-def post_norm(block, x):
-    """Apply a block with each norm after its addition. Its backward follows the direct path alone."""
-    r, norm1_backward = block.norm1(x + block.attention(x)[0])
-    y, norm2_backward = block.norm2(r + block.feed_forward(r)[0])
-
-    def backward(dy):
-        return norm1_backward(norm2_backward(dy))
-
-    return y, backward
+def norms_after_additions(block):
+    """Return the two steps of a block with each norm after its addition. Their backward is that of the norm alone."""
+    pairs = ((block.norm1, block.attention), (block.norm2, block.feed_forward))
+    return [lambda x, norm=norm, layer=layer: norm(x + layer(x)[0]) for norm, layer in pairs]
 
 
-def without_residual(block, x):
-    """Apply a block whose layers replace the stream instead of adding to it."""
-    n1, norm1_backward = block.norm1(x)
-    a, attention_backward = block.attention(n1)
-    n2, norm2_backward = block.norm2(a)
-    y, feed_forward_backward = block.feed_forward(n2)
-
-    def backward(dy):
-        return norm1_backward(attention_backward(norm2_backward(feed_forward_backward(dy))))
-
-    return y, backward
+def layers_without_stream(block):
+    return [block.norm1, block.attention, block.norm2, block.feed_forward]
 
 
 def place_of_the_norm():
-    found = gradients_at_blocks(post_norm)
+    found = gradients_at_blocks(norms_after_additions)
     norms = [float(np.linalg.norm(dx) / np.linalg.norm(found[0])) for dx in found]
     return (
         "The place of the normalization",
@@ -138,8 +128,8 @@ def place_of_the_norm():
 
 def direct_path():
     likeness = {}
-    for name, step in (("without", without_residual), ("with the stream", lambda block, x: block(x))):
-        top, *others = gradients_at_blocks(step)
+    for name, steps_of in (("without", layers_without_stream), ("with the stream", lambda block: [block])):
+        top, *others = gradients_at_blocks(steps_of)
         likeness[name] = [
             abs(float(np.vdot(top, dx) / np.linalg.norm(top) / np.linalg.norm(dx))) for dx in (top, *others)
         ]

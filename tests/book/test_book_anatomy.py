@@ -67,7 +67,7 @@ def test_planted_mistakes_have_the_errors_that_they_cause(page, line, hidden):
 def test_the_whys_are_shown_by_their_measurements():
     page = "".join(whys.whys_page())
     assert page.count("<section>") == 5 and page.count('<figure class="chart">') == 4
-    first, *others = whys.gradients_at_blocks(whys.post_norm)
+    first, *others = whys.gradients_at_blocks(whys.norms_after_additions)
     shares = [np.linalg.norm(dx) / np.linalg.norm(first) for dx in others]
     assert all(a > b for a, b in pairwise(shares)) and shares[-1] < 1e-3
     assert "<td>softmax</td><td>1 of 1</td>" in page
