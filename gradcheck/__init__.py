@@ -18,8 +18,8 @@
 `backward(dy)` takes ∂L/∂y and returns ∂L/∂x for each floating-point array x among the positional arguments. If one of
 them is wrong, `check` raises a GradientError, which is an AssertionError.
 
-- `check(f, *inputs)` checks the gradients of a function, and `check_module(module, *inputs)` also those of its
-  parameters;
+- `check(f, *inputs)` checks the gradients of a function, and `check_module(module, *inputs)` those of a module with
+  respect to its inputs and its parameters;
 - `adjoint(model, *inputs)` checks all entries at once with one complex forward pass;
 - `jacobian(f, *inputs)` returns the Jacobian matrix;
 - `check_jvp`, `check_hvp`, `check_hessian`, `check_adjoint_operator` and `taylor` are for forward mode, second
@@ -30,10 +30,10 @@ them is wrong, `check` raises a GradientError, which is an AssertionError.
 - `from_pair`, `from_layer`, `from_value_and_gradient`, `from_derivative`, `from_jacobian` and `from_nested` convert
   code with other interfaces, `from_torch` and `from_jax` gradients written by hand in PyTorch and JAX
   (gradcheck/adapters);
-- `check_update(adam, "adam")` compares the steps of an optimiser with a formula in plain scalars;
-- `Call`, `Case`, `load_cases`, `check_case`: tables of cases, for tests and for `python -m gradcheck MODULE`;
-- `python -m gradcheck --help`: the commands; the fixture `gradcheck` of pytest and its option `--gradcheck-report`
-  (plugin.py); strategies for Hypothesis (strategies.py).
+- `check_update(adam, "adam")` compares the steps of an optimiser with its update formula, which is written for scalars;
+- `Call`, `Case`, `load_cases` and `check_case` define tables of cases, for tests and for `python -m gradcheck MODULE`;
+- `python -m gradcheck --help` lists the commands. plugin.py describes the pytest fixture `gradcheck` and the option
+  `--gradcheck-report`, and strategies.py the Hypothesis strategies.
 
 Method. The loss is L = ⟨dy, y⟩, so that ∂L/∂y is dy. Three oracles compute its derivatives from the forward pass alone:
 
@@ -55,7 +55,7 @@ dy and the parameters are random unless you pass them, and a constant dy is refu
 README.md explains how to read a report, and compares gradcheck with other checkers.
 """
 
-_PUBLIC = {  # {module: its public names}; __init__.pyi tells type checkers the same
+_PUBLIC = {  # {module: its public names}; __init__.pyi lists the same names for type checkers
     "checking": ("check", "check_module", "adjoint", "check_call"),
     "certify": ("certify", "same", "Certificate"),
     "updates": ("check_update",),

@@ -1,7 +1,8 @@
 """`python -m gradcheck`: check every case that a module lists, or run one of the other commands.
 
 A command is a function of argv that returns an exit status. Its module is imported inside `run`, so that a signal that
-arrives while NumPy is being imported also ends the command with one line.
+arrives while NumPy is being imported also ends the command with a message of
+one line.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ COMMANDS = {
     "audit": ("audit", "main"),
     "museum": ("museum", "main"),
     "compare": ("museum.compare", "main"),
-}  # command: module within gradcheck, function
+}  # {command: (module within gradcheck, function)}
 
 
 def main(argv=None):

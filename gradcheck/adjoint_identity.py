@@ -30,17 +30,21 @@ from gradcheck.complex_step import ComplexStep
 from gradcheck.contract import gradients_of
 
 IDENTITY = 1e-12  # the relative error allowed in (1), as a fraction of Σ|dx v|
-RESOLVED = 1e-2  # error of the complex step, which subtracts nothing, as a fraction of the bound on rounding errors
-NUDGE = 2.0**-50  # relative: four units of the last place
-PLACES = 3
+RESOLVED = 1e-2  # error of the complex step, which has no cancellation, as a fraction of the bound on rounding errors
+NUDGE = 2.0**-50  # relative perturbation of the arguments: four units in the last place
+PLACES = 3  # number of random perturbations
 SHORTENED = 0.7  # factor of the step at the perturbed arguments, so that imaginary parts are rounded differently
 FACTOR = 10.0  # the changes at PLACES perturbed arguments are a sample of the error, not a bound
 
 
 class Sides(NamedTuple):
-    """Both sides of (1) along v: `analytic` = ⟨Jᵀ dy, v⟩ and `exact` = ⟨dy, J v⟩.
+    """Both sides of the adjoint identity (1) along a direction v.
 
-    `size` is Σ|dx v|, and `rounding` is the largest difference of the two sides that rounding explains.
+    v           the direction, or None if it is a direction through all arguments
+    analytic    ⟨Jᵀ dy, v⟩, computed from the gradient of backward
+    exact       ⟨dy, J v⟩, computed by the complex step
+    size        Σ|dx v|
+    rounding    the largest difference of the two sides that rounding can explain
     """
 
     v: np.ndarray | None
@@ -55,14 +59,15 @@ class Sides(NamedTuple):
 
     @property
     def agree(self):
-        return self.gap <= self.rounding < np.inf  # that of a gradient that is not finite is infinite or NaN
+        return self.gap <= self.rounding < np.inf  # `rounding` is infinite or NaN for a gradient that is not finite
 
 
 def sides(finding, *, zero_at=()):
-    """Return the Sides along a random direction v through the argument of a Finding.
+    """Evaluate the adjoint identity for one gradient, along a random direction v.
 
-    `zero_at` lists indices into the flat array, at which v is 0. All other entries of v have the same scale, so that
-    the difference of the sides is proportional to the norm of the error. Raises NotComplexSafe.
+    `finding` is the Finding (judgement.py) of the gradient. At the flat indices `zero_at`, v is 0. All other entries of
+    v have the same scale, so that the difference of the sides is proportional to the norm of the error. Raises
+    NotComplexSafe if the complex step does not apply.
     """
     run, i, array = finding.run, finding.position, finding.array
     v = np.min(scales_of(array)) * finding.rng.standard_normal(array.shape)
@@ -75,10 +80,10 @@ def sides(finding, *, zero_at=()):
 
 
 def sides_of_all(run, step, rng):
-    """Return the Sides along one random direction through all arguments.
+    """Evaluate the adjoint identity along one random direction through all arguments.
 
-    If the two sides disagree, at least one gradient is wrong. Each entry is perturbed in proportion to its own scale.
-    Raises NotComplexSafe.
+    If the two sides disagree, at least one gradient is wrong. Each entry is perturbed in proportion to its scale.
+    Raises NotComplexSafe if the complex step does not apply.
     """
     arrays = [argument.array for argument in run.arguments]
     directions = {i: scales_of(array) * rng.standard_normal(array.shape) for i, array in enumerate(arrays)}
@@ -94,7 +99,7 @@ def _sides(run, step, directions, v):
 
 
 def _rounding_along(run, i, v, exact):
-    """Return the largest difference of ⟨dx, v⟩ and the complex step's value that rounding explains."""
+    """Return the largest difference of the two sides along v that rounding can explain."""
     changes = []
     for gradients, step in nudged(run):
         changes.append(abs(float(np.sum(run.dy * step.along({i: SHORTENED * v}))) / SHORTENED - exact))
@@ -104,7 +109,11 @@ def _rounding_along(run, i, v, exact):
 
 
 def nudged(run, *, mirrored=False):
-    """Return (gradients, ComplexStep) at perturbed arguments, and if `mirrored` also at the opposite ones."""
+    """Run forward and backward at slightly perturbed arguments.
+
+    Returns a list with a pair (gradients, ComplexStep) for each of PLACES perturbations. With `mirrored`, each
+    perturbation is also applied with the opposite sign.
+    """
     arrays, rng, places = [argument.array for argument in run.arguments], np.random.default_rng(0), []
     for _ in range(PLACES):
         nudges = [NUDGE * rng.choice((-1.0, 1.0), size=array.shape) for array in arrays]

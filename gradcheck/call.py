@@ -37,8 +37,8 @@ class Call:
         Call(LayerNorm(5), x)
 
     The target returns (y, backward). `inputs` are its positional arguments; each floating-point array among them has a
-    gradient. `options` are its keyword arguments, which have none. A target that has a method `named_parameters()`, or
-    that is a method of such an object, is a module. Its parameters have gradients as well.
+    gradient. `options` are its keyword arguments, which have no gradients. A target that has a method
+    `named_parameters()`, or that is a method of such an object, is a module. Its parameters have gradients as well.
     """
 
     is_careful = False  # if True, forward and backward run on copies of all arrays, which they may modify
@@ -72,7 +72,12 @@ class Call:
         return getattr(target, "__name__", type(target).__name__)
 
     def input_names(self) -> list[str]:
-        """Return one name for each input, from the signature of the target or of its `forward`, or from from_nested."""
+        """Return a name for each input.
+
+        The names are those of the target's attribute `names_of_inputs`, which some adapters set, or else those in the
+        signature of the target (of its method `forward`, if it has one). Inputs without such a name are numbered, as in
+        `input[0]`.
+        """
         if len(getattr(self.target, "names_of_inputs", ())) == len(self.inputs) > 0:
             return list(self.target.names_of_inputs)
         try:
@@ -86,7 +91,7 @@ class Call:
         return list(itertools.islice(itertools.chain(names, numbered), len(self.inputs)))
 
     def as_y(self, dy: Any) -> Any:
-        """Return the array dy, or a number if the target returns a number."""
+        """Convert the array dy to a number if the target returns a number."""
         return dy if issubclass(self.type_of_y, np.ndarray) else self.type_of_y(dy)
 
     def on(self, inputs: Iterable[Any], options: dict[str, Any] | None = None) -> Self:
@@ -126,7 +131,10 @@ class Call:
         return [i for i, value in enumerate(self.inputs) if is_floating(value)]
 
     def selected(self, gradients: Any) -> Any:
-        """Remove the gradients of inputs that `argnums` does not select, if backward has returned those of all."""
+        """Remove the gradients of the inputs that `argnums` does not select.
+
+        The result of backward is returned unchanged unless it is a tuple of gradients of all floating-point inputs.
+        """
         floating = self._floating()
         if self.argnums is None or not isinstance(gradients, tuple) or len(gradients) != len(floating):
             return gradients
@@ -197,16 +205,17 @@ def _owner(target):
 
 
 def to_float64(module: Any) -> None:
-    """Replace the data of every floating-point parameter by a float64 copy."""
+    """Replace the data of every floating-point parameter with a float64 copy."""
     for parameter in parameters_of(module).values():
         if parameter.data.dtype.kind == "f":
             parameter.data = parameter.data.astype(np.float64)
 
 
 def randomize_parameters(module: Any, rng: np.random.Generator) -> None:
-    """Replace the values of every floating-point parameter by standard normal ones. Each keeps its dtype.
+    """Draw new values of every floating-point parameter from N(0, 1).
 
-    Matrices (fan_in, ...) are divided by √fan_in, so that activations stay of order 1 at any depth.
+    Matrices (fan_in, ...) are divided by √fan_in, so that activations stay of order 1 at any depth. Each parameter
+    keeps its dtype.
     """
     for parameter in parameters_of(module).values():
         data = parameter.data
@@ -225,8 +234,8 @@ def clear_gradients(module: Any) -> None:
 def borrowed(module: Any) -> Iterator[None]:
     """Make every parameter require its gradient within the `with` block.
 
-    At its end the data, gradient and flag of every parameter are restored to the same objects, and all other arrays of
-    the module to their values.
+    At the end of the block, `data`, `grad` and `requires_grad` of every parameter are the same objects as before, and
+    all other arrays of the module have the same values as before.
     """
     names = ("data", "grad", "requires_grad")
     before = [(p, {n: getattr(p, n) for n in names if hasattr(p, n)}) for p in parameters_of(module).values()]
@@ -244,7 +253,10 @@ def borrowed(module: Any) -> Iterator[None]:
 
 @contextmanager
 def prepared(call, seed=None):
-    """Make the parameters of a Call float64 within the `with` block, and random if a seed is given."""
+    """Convert the parameters of a Call to float64 within the `with` block.
+
+    If a seed is given, their values are drawn at random.
+    """
     with borrowed(call.target):
         to_float64(call.target)
         if seed is not None:
@@ -253,7 +265,10 @@ def prepared(call, seed=None):
 
 
 def stream(seed, purpose):
-    """Return a random generator other than `default_rng(seed)`, from which the caller may have drawn the inputs."""
+    """Return the random generator of one purpose, such as "dy".
+
+    It differs from `default_rng(seed)`, from which the caller may have drawn the inputs.
+    """
     return np.random.default_rng([seed, *purpose.encode()])
 
 
@@ -264,7 +279,7 @@ class GlobalRandom:
     """Starts each evaluation in the same global random state of NumPy, and restores the state afterwards."""
 
     state = None
-    is_drawn = True  # set by the first use
+    is_drawn = True  # False if the first evaluation has not drawn from the global generator
 
     @contextmanager
     def repeated(self):
@@ -281,7 +296,10 @@ class GlobalRandom:
 
 @contextmanager
 def state_kept(target):
-    """Restore the arrays in the attributes of a target, and their contents, except those of parameters."""
+    """Restore the arrays of a target at the end of the `with` block.
+
+    The attributes contain the same arrays as before, with the same contents. Parameters are not restored.
+    """
     seen = {id(value) for parameter in parameters_of(target).values() for value in (parameter, parameter.data)}
     before = [(holder, _entries(holder)) for holder in _holders(_owner(target), seen)]
     arrays = [a for _, was in before for a in was.values() if isinstance(a, np.ndarray) and id(a) not in seen]
@@ -296,7 +314,10 @@ def state_kept(target):
 
 
 def _holders(owner, seen):
-    """Yield each dictionary and list that is reachable from an object, once. Its attributes are such a dictionary."""
+    """Yield each dictionary and list that is reachable from an object, once.
+
+    The `__dict__` of an object is one of these dictionaries.
+    """
     pending = [owner]
     while pending:
         value = pending.pop()

@@ -27,7 +27,10 @@ from gradcheck.report import Report
 
 @dataclass(frozen=True)
 class Case:
-    """A named entry of a table of cases. `draw(rng)` returns a Call on random inputs, of a new module each time."""
+    """A named entry of a table of cases.
+
+    `draw(rng)` returns a Call on random inputs. If it calls a module, `draw` creates a new module each time.
+    """
 
     name: str
     draw: Callable[[np.random.Generator], Call]
@@ -43,7 +46,10 @@ class Case:
 
 
 def check_case(case: Case, seed: int = 0, *, explain: bool = True) -> Report:
-    """Draw a case and check all of its gradients. Returns a Report and raises the same exceptions as `check`."""
+    """Draw a case and check all of its gradients.
+
+    Returns a Report, and raises the same exceptions as `check`.
+    """
     with ends_nothing():
         return check_call(case.call(np.random.default_rng(seed)), seed=seed, explain=explain)
 
@@ -64,9 +70,10 @@ def error_in_words(error):
 
 
 def selected_cases(target):
-    """Return the Cases of MODULE, or the one Case of MODULE:NAME.
+    """Return a list of the Cases that a target selects.
 
-    Raises LookupError, with the nearest name, if there is no case of that name, and the exceptions of load_cases.
+    The target "MODULE" selects all cases of the module, and "MODULE:NAME" the case of that name. Raises LookupError,
+    whose message suggests the nearest name, if there is no such case, and the exceptions of load_cases.
     """
     module, _, name = target.partition(":")
     cases = load_cases(module)
@@ -125,7 +132,7 @@ def _import(name):
 def _import_file(path):
     if not path.is_file():
         raise ImportError(f"there is no file {str(path)!r}")
-    sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE` does, so that it can import files beside it
+    sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE` does, for the file's own imports
     name = f"_cases_of_{path.stem}"  # must differ from the name of every other module
     spec = importlib.util.spec_from_file_location(name, path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)

@@ -61,7 +61,14 @@ EPSILON = np.finfo(np.float64).eps
 
 
 class Estimate(NamedTuple):
-    """The derivative along a line, the one-sided derivatives, and their truncation (5) and rounding errors."""
+    """An estimate of the derivative along a line, with its errors.
+
+    value     the derivative (2)
+    left      the derivative to the left (4)
+    right     the derivative to the right (4)
+    spread    the largest difference between `value` and a one-sided derivative (5)
+    noise     the rounding error of a central difference (1), about ε Y / h
+    """
 
     value: float
     left: float
@@ -79,7 +86,10 @@ class Estimate(NamedTuple):
         return abs(self.right - self.left) + bend + 1.5 * self.noise  # (6)
 
     def allows(self, value):
-        """Return True if another oracle's value differs by at most ten times the uncertainty, plus rounding."""
+        """Return True if the value of another oracle is compatible with this estimate.
+
+        It may differ from the estimate by at most ten times the uncertainty, plus rounding.
+        """
         return not abs(value - self.value) > 10 * self.uncertainty + 64 * EPSILON * abs(value)
 
 
@@ -87,14 +97,14 @@ def estimate(line, y, dy, h, ever_moved=False):
     """Return the Estimate of the derivative of ⟨dy, line(t)⟩ at t = 0 with the step h.
 
     `line(t)` returns the output after a perturbation by t, and `y` is line(0). The values are NaN if an output is not
-    finite. An output that does not change has no rounding error, unless the boolean array `ever_moved` says that it has
-    changed with another step.
+    finite. An entry of the output that does not change is taken to have no rounding error, unless the boolean array
+    `ever_moved` says that it has changed with another step.
     """
     with np.errstate(all="ignore"):
         forth, back, forth2, back2 = line(h), line(-h), line(2 * h), line(-2 * h)
         moved = (forth2 != back2) | ever_moved
         rounding = EPSILON * np.abs(dy * y)
-        noise = float(np.sum(rounding, where=moved if moved.any() else True)) / h  # if none moved, rounding may hide it
+        noise = float(np.sum(rounding, where=moved if moved.any() else True)) / h  # rounding may hide a change
         d1 = _inner(dy, forth - back) / (2 * h)  # (1)
         d2 = _inner(dy, forth2 - back2) / (4 * h)  # (1)
         value = (4 * d1 - d2) / 3  # (2)
@@ -110,13 +120,20 @@ def step_of(scale, shortened=1.0):
 
 
 def scales_of(array):
-    """Return the scale s of each entry: its absolute value or the mean one, rounded up to a power of two."""
+    """Return the scale s of each entry, a power of two.
+
+    It is the entry's absolute value, or the mean absolute value of the array if that is larger, rounded up. If both are
+    0, the scale is 1.
+    """
     size = np.maximum(np.abs(array), np.mean(np.abs(array))) if array.size else np.abs(array)
     return np.where(size > 0, np.exp2(np.ceil(np.log2(np.where(size > 0, size, 1.0)))), 1.0)
 
 
 def line_along(call, array, v=1.0, index=...):
-    """Return a function line(t) that returns a copy of the output of a call with t v added to array[index]."""
+    """Return the output of a Call as a function line(t) of a perturbation t.
+
+    line(t) adds t · v to array[index], evaluates the Call, restores the array, and returns a copy of the output.
+    """
     here = array[index].copy()
 
     def line(t):

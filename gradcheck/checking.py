@@ -51,8 +51,8 @@ def check(
     rtol of its norm.
 
     `argnums` gives the positions of the inputs whose gradients are compared, by default of all floating-point arrays.
-    backward may return the gradients of these inputs, or of all. With `raises=False`, the Report is returned even if a
-    gradient is wrong.
+    backward may return the gradients of these inputs, or of all floating-point inputs. With `raises=False`, the Report
+    is returned even if a gradient is wrong.
 
     `oracles` selects the oracles: `"central"` (central differences along each entry), `"adjoint"` (the complex step
     along one random direction through each argument), `"complex"` (the complex step along each entry, if the direction
@@ -63,10 +63,11 @@ def check(
     If an input has more than `max_entries` entries, min(200, max_entries) of them are sampled, and one random direction
     through all entries checks the rest. With `oracles="complex"` alone, the rest is not checked.
 
-    A wrong gradient is explained before GradientError is raised: the mistake, if the values reveal it, and the line of
-    backward that makes it. For this purpose the function is run again, for at most the duration of the check or 5
-    seconds, whichever is longer; a forward or backward pass that has begun is not interrupted. `explain=False` raises
-    at once, with the verdict alone. Printing the error runs nothing.
+    Before GradientError is raised, a wrong gradient is explained: the message names the mistake, if the values reveal
+    it, and the wrong line of backward. For this purpose the function is run again, for at most the duration of the
+    check or 5 seconds, whichever is longer; a forward or backward pass that has begun is not interrupted. With
+    `explain=False`, the error is raised at once and contains only the verdict. Printing the error does not run the
+    function.
 
     Complex arrays are compared by their real and imaginary parts, with dz = ∂L/∂Re z + i ∂L/∂Im z as in PyTorch. For
     the convention of JAX, see gradcheck.adapters.from_complex.
@@ -231,7 +232,10 @@ def _diagnosed(examination, terms):
 
 
 def _lines(report, call, dy, seed, randomize, seconds):
-    """Return the lines of the table of backward, a line that says why it is incomplete, or [] if no line is wrong."""
+    """Return the table of the lines of backward, as a list of lines of text.
+
+    If the lines could not be examined, the list contains one line with the reason. It is empty if no line is wrong.
+    """
     from gradcheck.lines import lines_beside
 
     try:

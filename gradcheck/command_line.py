@@ -19,7 +19,10 @@ class Unusable(Exception):  # noqa: N818 (it is a message, not a fault of the pr
 
 @contextlib.contextmanager
 def unusable(*others):
-    """Turn ImportError, LookupError, TypeError, ValueError and `others` within the block into Unusable."""
+    """Convert exceptions within the `with` block to Unusable.
+
+    These are ImportError, LookupError, TypeError, ValueError and the types `others`.
+    """
     try:
         yield
     except (ImportError, LookupError, TypeError, ValueError, *others) as error:
@@ -102,7 +105,10 @@ def run(command):
 
 
 def _make_streams_usable():
-    """Replace closed standard streams, and print "?" for characters that cannot be encoded."""
+    """Replace closed standard streams, and let the others print any text.
+
+    A character that cannot be encoded is printed as "?".
+    """
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
@@ -160,7 +166,10 @@ def write_file(path, content):
 
 
 def whole_number(least, name, most=math.inf):
-    """Return an argparse type for integers from `least` to `most`, whose error message begins with `name`."""
+    """Return an argparse type for integers from `least` to `most`.
+
+    Its error message begins with `name`.
+    """
     limits = f"a whole number, {least} or more" if most == math.inf else f"a whole number from {least} to {most:,}"
 
     def read(text):
@@ -173,5 +182,5 @@ def whole_number(least, name, most=math.inf):
 
 
 def counted(n, noun):
-    """Return a number and a noun, which becomes a plural unless the number is 1."""
+    """Return a number and a noun, such as "1 mutant" or "2 mutants"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

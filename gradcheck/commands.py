@@ -258,10 +258,11 @@ def _of_all(targets, substring):
 
 
 def _configured():
-    """Return the modules of the nearest configuration, or []. Its directory is added to sys.path.
+    """Return the modules of the nearest configuration, or [].
 
-    The current directory and its parents are searched, up to the root of a repository. pyproject.toml takes precedence.
-    Files (.py) among the modules are relative to the directory.
+    The current directory and its parents are searched for a configuration, up to the root of a repository.
+    pyproject.toml takes precedence over setup.cfg. The directory of the configuration is added to sys.path, and the
+    paths of .py files among the modules are relative to it.
     """
     here = Path.cwd()
     for folder in (here, *here.parents):
@@ -277,7 +278,11 @@ def _configured():
 
 
 def _modules(path):
-    """Return the modules that a file names, or None if it names none. Raises ValueError if it is not as above."""
+    """Return the modules that a configuration file names, or None.
+
+    Raises ValueError if the file cannot be parsed, or if its section does not have the form shown at the top of this
+    module.
+    """
     title = TITLES[path.name]
     if not path.is_file():
         return None

@@ -36,9 +36,10 @@ class NotComplexSafe(Exception):  # noqa: N818 (it reports a property of the for
 
 
 class ComplexStep:
-    """The complex step for one call with these contract.Arguments, whose output is y for real arguments.
+    """The complex step for one Call.
 
-    All arguments become complex together, since `y += bias` fails if only one is.
+    `arguments` are the contract.Arguments of the Call, and `y` is its output for real arguments. All arguments become
+    complex together, because an operation such as `y += bias` fails if only `bias` is complex.
     """
 
     def __init__(self, call, arguments, y):
@@ -48,11 +49,18 @@ class ComplexStep:
         self.moved = [argument.array.astype(np.complex128) for argument in arguments]
 
     def along(self, directions):
-        """Return J v. `directions` maps the position of an argument to its part of v. Raises NotComplexSafe."""
+        """Return J v, the derivative of y along a direction.
+
+        `directions` maps the position of an argument to its part of v. Raises NotComplexSafe if the complex step does
+        not apply.
+        """
         return self._derivative(self.output(directions))
 
     def output(self, directions, h=STEP):
-        """Return y(x + ihv) without testing it. Raises NotComplexSafe if the function raises."""
+        """Return y(x + ihv). Whether it is valid is not tested.
+
+        Raises NotComplexSafe if the function raises an exception for complex arguments.
+        """
         for i, v in directions.items():
             self.moved[i].imag = h * v  # (1)
         try:
@@ -62,7 +70,10 @@ class ComplexStep:
                 self.moved[i].imag = 0.0
 
     def along_entry(self, i, index, scale):
-        """Return the derivative of y with respect to one entry of argument i. Raises NotComplexSafe."""
+        """Return the derivative of y with respect to one entry of argument i.
+
+        Raises NotComplexSafe if the complex step does not apply.
+        """
         self.moved[i].imag[index] = STEP * scale
         try:
             return self._derivative(self._output()) / scale

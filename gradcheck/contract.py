@@ -1,10 +1,10 @@
 """The contract of a differentiable function, tested before any gradient is compared.
 
 The function returns a pair (y, backward). For float64 inputs, y is float64, finite and the same in each call.
-backward(dy) returns one gradient for each argument, a float64 array of the argument's shape; only a parameter may have
-none, which counts as zeros. Neither modifies an argument, a parameter, y or dy. A second backward(dy) returns the same
-gradients, or raises RuntimeError if backward has discarded its activations. The values that forward has saved are not
-affected by a later forward pass on other inputs.
+backward(dy) returns one gradient for each argument, a float64 array of the argument's shape. Only a parameter may be
+left without a gradient, which counts as zeros. Neither forward nor backward modifies an argument, a parameter, y or dy.
+A second backward(dy) returns the same gradients, or raises RuntimeError if backward has discarded its activations. A
+later forward pass on other inputs does not affect the values that forward has saved.
 
 TypeError or ValueError is raised if the function cannot be checked at all, and GradientError if backward returns no
 valid gradients. Any other violation is a problem of the report, and the gradients are still compared.
@@ -30,7 +30,10 @@ ADAPTERS = (
 
 
 class Argument(NamedTuple):
-    """An array that has a gradient: an input, or a parameter's data. `label` is the name of the gradient."""
+    """An array that has a gradient: an input, or the data of a parameter.
+
+    `name` is the name of the input or parameter, and `label` that of its gradient.
+    """
 
     name: str
     label: str
@@ -41,9 +44,14 @@ class Argument(NamedTuple):
 class Run(NamedTuple):
     """The result of one forward and one backward pass.
 
-    `gradients` has the result of backward for each of `arguments`, and `missing` a boolean that is True if backward has
-    left a parameter without a gradient, which is then zeros. `rounding` bounds the rounding error of the derivative of
-    L = ⟨dy, y⟩ with respect to an argument of scale 1. `problem` describes the first violation of the contract.
+    call         the Call
+    arguments    its Arguments
+    y            the output of forward
+    dy           the upstream gradient
+    gradients    for each Argument, the gradient from backward
+    missing      for each Argument, True if backward has set no gradient of this parameter; the gradient is then zeros
+    rounding     bound on the rounding error of the derivative of L = ⟨dy, y⟩ with respect to an argument of scale 1
+    problem      a description of the first violation of the contract, or ""
     """
 
     call: Call
@@ -92,7 +100,10 @@ def run_under_watch(call, dy, rng, problem=""):
 
 
 def arguments_of(call):
-    """Return the Arguments of a call, inputs first. Raises TypeError or ValueError if they cannot be checked."""
+    """Return a list of the Arguments of a Call, inputs first.
+
+    Raises TypeError or ValueError if there is no Argument, or if one cannot be checked.
+    """
     names = call.input_names()
     arguments = [Argument(names[i], f"d{names[i]}", call.inputs[i]) for i in call.differentiable()]
     for name, parameter in parameters_of(call.target).items():
@@ -120,7 +131,10 @@ def arguments_of(call):
 
 
 def require_finite(name, what, array):
-    """Raise ValueError, with the first such index, if an array is not finite. Messages name the function and it."""
+    """Raise ValueError if an entry of an array is not finite.
+
+    The message names the function and the array, and gives the index of the first such entry.
+    """
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
         index = tuple(bad[0].tolist())
@@ -132,7 +146,10 @@ def require_finite(name, what, array):
 
 
 def _forward(call):
-    """Evaluate a call, and return (y, backward). Raises TypeError if it is not such a pair."""
+    """Evaluate a Call, and return (y, backward).
+
+    Raises TypeError if the result is not such a pair, or if y is not a float64 array or number.
+    """
     result, name = call.evaluate(), call.name
     if not (isinstance(result, tuple) and len(result) == 2):
         what = f"a tuple of {len(result)}" if isinstance(result, tuple) else describe(result)
@@ -158,7 +175,11 @@ def _if_nested(call):
 
 
 def _fit_dy(name, dy, y):
-    """Return a copy of the caller's dy as float64, if it has y's shape, is finite, and can reveal a mistake."""
+    """Return a copy of the caller's dy as a float64 array.
+
+    Raises TypeError if dy does not consist of real numbers. Raises ValueError if it does not have y's shape, if it is
+    not finite, or if it would hide mistakes: several equal entries, or a single entry of 0 or 1.
+    """
     dy = np.array(dy)
     if dy.dtype.kind not in "fiu":
         raise TypeError(f"{name}: dy is {dy.dtype}; it must be an array of real numbers")
@@ -248,7 +269,11 @@ def _wrong_number(call, returned, inputs):
 
 
 def _valid(call, argument, gradient, others):
-    """Return a copy of a gradient, or raise GradientError. `others` lists every (argument, gradient) of the pass."""
+    """Return a copy of a gradient, or None for a parameter that has no gradient.
+
+    Raises GradientError if the gradient is not a float64 array of the argument's shape. `others` lists every
+    (argument, gradient) of the same backward pass.
+    """
     label, wanted = argument.label, argument.array.shape
     if gradient is None and argument.parameter is not None:
         return None
@@ -264,7 +289,7 @@ def _valid(call, argument, gradient, others):
 
 
 def _reason_of_shape(argument, shape, others):
-    """Return the one simple explanation of a wrong shape, such as a transpose, or ""."""
+    """Return a simple explanation of a wrong shape, such as a transpose, or ""."""
     wanted = argument.array.shape
     for other, gradient in others:
         if other is not argument and np.shape(gradient) == wanted and other.array.shape == shape:
@@ -321,7 +346,10 @@ def _dependence(call, dy, arguments, gradients):
 
 
 def _again(call, backward, dy, arguments, before):
-    """Return (label, size of the change) of the first gradient that another run of backward changes, or ("", "")."""
+    """Run backward again, and find the first gradient that differs from the one before.
+
+    Returns the label of the gradient and the size of the difference as text, or ("", "") if all are the same.
+    """
     try:
         after = run_backward(call, backward, dy, arguments)
     except RuntimeError:

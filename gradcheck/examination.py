@@ -23,7 +23,13 @@ from gradcheck.report import ArgumentReport, Report
 
 
 class Examination(NamedTuple):
-    """A Report, and the data from which it was made: the Run, a Finding for each gradient, the ComplexStep or None."""
+    """A Report, and the data from which it was made.
+
+    report      the Report
+    run         the contract.Run
+    findings    a Finding for each gradient
+    step        the ComplexStep, or None if the complex step does not apply
+    """
 
     report: Report
     run: Run
@@ -40,10 +46,13 @@ def examine(call, dy, terms):
 
 
 def find(run, terms):
-    """Return a Finding for each gradient, the ComplexStep or None if it does not apply, and sentences for the report.
+    """Compare each gradient of a Run with the oracles.
 
-    If it becomes known only after some gradients have been judged that the forward pass is not complex-safe, all of
-    them are judged again without it. Raises ValueError if central differences were not selected.
+    Returns a list with a Finding for each gradient, the ComplexStep (or None if it does not apply), and a list of
+    sentences for the report.
+
+    A forward pass may turn out not to be complex-safe after some gradients have been judged. Then all gradients are
+    judged again without the complex step. If central differences were not selected, ValueError is raised instead.
     """
     rng, notes = stream(terms.seed, "entries"), []
     findings = [Finding(run, i, terms, rng) for i in range(len(run.arguments))]
@@ -74,7 +83,10 @@ def find(run, terms):
 
 
 def _judged(findings, terms, step=None):
-    """Return copies of the findings with their verdicts. Raises NotComplexSafe."""
+    """Return copies of the findings with their verdicts.
+
+    Raises NotComplexSafe if the complex step is needed and does not apply.
+    """
     findings = [copy.copy(finding) for finding in findings]
     for finding in findings:
         finding.terms, finding.step = terms, step
@@ -127,7 +139,7 @@ def _worst(finding):
     terms, numeric, uncertainty, oracle = finding.terms, finding.numeric, finding.uncertainty, "central differences"
     agrees = (finding.gap <= terms.tolerance(numeric)) | np.isinf(uncertainty)
     if finding.exact is not None and ("central" not in terms.oracles or np.all(agrees[finding.verdicts == WRONG])):
-        numeric, oracle = finding.exact, "the complex step"  # only it shows the error
+        numeric, oracle = finding.exact, "the complex step"  # only the complex step shows the error
         uncertainty = RESOLVED * finding.run.rounding / finding.scales + 1e-13 * np.abs(numeric)
     error = np.where(counted, np.abs(finding.analytic - numeric), 0.0)
     error[np.isnan(error)] = math.inf

@@ -26,9 +26,10 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 
 
 def report_html(report: "Report", look: Iterable[str] = ()) -> str:
-    """Return a Report as an HTML fragment with inline styles: the verdict, a row for each argument, and the messages.
+    """Return a Report as an HTML fragment with inline styles.
 
-    `look` holds lines of text about the lines of backward, which are shown unchanged below the table.
+    It shows the verdict, a table with a row for each argument, and the messages. `look` contains the examination of the
+    lines of backward as lines of text, which are shown unchanged at the end.
     """
     doubts = [argument.verdict for argument in report.arguments if not argument.is_right]
     verdict = "WRONG" if report.problems or "WRONG" in doubts else "right" if report.is_right else doubts[0]
@@ -37,9 +38,12 @@ def report_html(report: "Report", look: Iterable[str] = ()) -> str:
 
 
 def table_html(name, verdict, columns, rows, lines, text=""):
-    """Return HTML with a name, a verdict, a table of rows that have a verdict, a list of messages, and a text.
+    """Return an HTML fragment with a name, a verdict, a table and messages.
 
-    `columns` is a list of (heading, alignment, function), where the function returns the text of a row's cell.
+    columns    a sequence of (heading, alignment, function), where the function returns the text of a row's cell
+    rows       objects with an attribute `verdict`, which is shown in the last column
+    lines      the messages
+    text       text that is shown unchanged at the end
     """
     parts = [f"<div><strong>{escape(name)}</strong> {_badge(verdict)}</div>"]
     if rows:

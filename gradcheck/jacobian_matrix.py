@@ -20,7 +20,11 @@ AGREEMENT = 1e-4  # relative to the largest entry: accuracy of central differenc
 
 
 class Jacobian(np.ndarray[tuple[int, ...], np.dtype[np.float64]]):
-    """An array of shape y.shape + x.shape with the name of x, the oracle, and why it was not the complex step."""
+    """A Jacobian, a float64 array of shape y.shape + x.shape.
+
+    `name` is the name of x, and `oracle` the method that computed the array. `reason` says why this method is not the
+    complex step, or is empty.
+    """
 
     name: str = ""
     oracle: str = ""
@@ -98,8 +102,8 @@ def _largest(values):
 def _column(call, array, index, y, scale):
     """Return the derivative of y with respect to one entry, by central differences (central_differences.py).
 
-    It is that of the first step which the next step confirms, to 1e-6 of the largest entry plus 64 ε of each output, or
-    NaN if there is none.
+    Steps are tried in turn until two successive ones agree, to 1e-6 of the largest entry plus 64 ε |y| / h. The result
+    is that of the first of these two steps, or NaN if no two agree.
     """
     line = line_along(call, array, index=index)
     before = unknown = np.full(y.shape, np.nan)

@@ -61,7 +61,15 @@ class Terms:
 
 
 class Direction(NamedTuple):
-    """The derivatives along a random direction v through a argument. `limit` is the allowed error, rtol ‖dx v‖."""
+    """The derivatives along a random direction v through one argument.
+
+    analytic       the value of backward
+    numeric        the value of the oracle
+    oracle         the name of the oracle
+    verdict        one of RIGHT, WRONG, KINK and CANNOT_TELL
+    uncertainty    the estimated error of `numeric`
+    limit          the allowed error, rtol ‖dx v‖
+    """
 
     analytic: float
     numeric: float
@@ -74,15 +82,26 @@ class Direction(NamedTuple):
 class Finding:
     """One gradient of a Run, the values of the oracles, and the verdicts.
 
-    `entries` are sorted indices into the flat array. For each of them, `analytic` is backward's value, `numeric` and
-    `uncertainty` are the value of central differences and its estimated error, `scales` are the scales of the steps,
-    and `verdicts` are the verdicts. These arrays are replaced, never modified in place.
+    The following arrays have an element for each compared entry. They are replaced, never modified in place.
 
-    `step` is the ComplexStep, or None if it does not apply, and `exact` its values, or None. `sides` are those of the
-    adjoint identity, if it was evaluated, and `along` is the Estimate along the same direction, for a sample. `doubt`
-    is the reason why a gradient without a wrong entry cannot be called right as a whole, or empty. `zero_to` is the
-    bound of a gradient that is zero up to rounding, or None. `together` has the derivatives (backward's, true) along a
-    direction in which entries at a kink change together, if they are right one by one, but wrong together.
+    entries        sorted indices into the flat array
+    analytic       the values of backward
+    numeric        the values of central differences
+    uncertainty    the estimated errors of `numeric`
+    scales         the scales of the entries, to which the steps are proportional
+    verdicts       the verdicts
+    exact          the values of the complex step; None instead of an array if they are not known
+
+    The following attributes have the value None (`doubt` an empty string) if they do not apply.
+
+    step         the ComplexStep
+    sides        the Sides of the adjoint identity
+    along        if only a sample of the entries is compared, the Estimate along the direction of `sides`
+    direction    the Direction through all entries
+    doubt        the reason why a gradient without a wrong entry cannot be called right as a whole
+    zero_to      the bound of a gradient that is zero up to rounding
+    together     the derivatives (backward's, true) along a direction in which entries at a kink change together, if
+                 each entry alone is right, but all of them together are wrong
     """
 
     step = exact = sides = along = direction = zero_to = together = None
@@ -95,7 +114,10 @@ class Finding:
         self.take(terms.max_entries if "central" in terms.oracles else 0)
 
     def take(self, most):
-        """Select the entries to compare: all of them, or a sample if there are more than `most`. Nothing is known."""
+        """Select the entries to compare, and discard all measurements of entries.
+
+        All entries are selected, or a random sample if there are more than `most`.
+        """
         size = self.array.size
         is_small = size <= most
         self.entries = np.arange(size) if is_small else np.sort(self.rng.choice(size, min(most, SAMPLE), replace=False))
@@ -105,7 +127,10 @@ class Finding:
         self.verdicts = np.full(len(self.entries), RIGHT, dtype=object)
 
     def add(self, entry, analytic, scale, judgement):
-        """Add an entry, an index into the flat array, to those that are compared, with its Judgement."""
+        """Add an entry to those that are compared, with its Judgement.
+
+        `entry` is an index into the flat array.
+        """
         at = np.searchsorted(self.entries, entry)
         new = {"entries": entry, "analytic": analytic, "scales": scale}
         new |= {"verdicts": judgement.verdict, "numeric": judgement.numeric, "uncertainty": judgement.uncertainty}

@@ -1,4 +1,4 @@
-"""Functions of float32 and float16 arrays: checked in float64, and then compared with their own precision.
+"""Check functions of float32 and float16 arrays, first in float64 and then in their own precision.
 
 A difference quotient of float32 values has an error of about 1e-3, so a formula is checked on the inputs in float64.
 Then backward runs once in the precision of the inputs. Its gradients must be finite and have the dtype of their inputs.
@@ -18,7 +18,11 @@ TIMES = 256  # units of rounding
 
 
 def compared(report: Report, low: Call, wide: Call, dy: Any, seed: int) -> Report:
-    """Add to the right report of the Call `wide`, in float64, the comparison with the gradients of the Call `low`."""
+    """Compare gradients in low precision with those in float64, and extend the report.
+
+    `low` is the Call as it was passed to the check, and `wide` the same Call on float64 arrays. `report` is the Report
+    on `wide`, without a wrong gradient. Returns it with the problems, doubts and the note of the comparison.
+    """
     low = low.copy()  # in the byte order of this machine
     inputs = low.inputs
     y, backward = low.evaluate()

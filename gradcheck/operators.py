@@ -6,8 +6,9 @@
     check_adjoint_operator(A, AT, x)            ⟨A v, w⟩ = ⟨v, AT w⟩; also a scipy.sparse.linalg.LinearOperator
     print(taylor(f, gradient, x))               the remainders of Taylor's formula, their rates, and a verdict
 
-A product J v is compared column by column: with the unit vectors as tangents it gives the Jacobian, which `check`
-compares with its oracles, and on random tangents it must be linear.
+A product J v is compared column by column. With the unit vectors as tangents, it gives the columns of the Jacobian,
+which `check` compares with its oracles. In addition, it must be linear in the tangents, which is tested with random
+ones.
 """
 
 import itertools
@@ -28,7 +29,7 @@ def check_jvp(function: Callable[..., Any], jvp: Callable[..., Any], /, *inputs:
     """Check a Jacobian-vector product of a function f(*inputs).
 
     `jvp(inputs, tangents)` takes two tuples, and returns the tangent of y, or the pair of y and its tangent, as jax.jvp
-    does. The tangent of an input that is no floating-point array is None. `terms` are options of `check`.
+    does. An input that is not a floating-point array has the tangent None. `terms` are options of `check`.
 
     Returns a Report, in which the gradient of an input is dy times the Jacobian that jvp computes. Raises GradientError
     if an entry is wrong, if jvp is not linear in the tangents, or if the tangent does not have the shape of y.
@@ -111,12 +112,12 @@ def check_adjoint_operator(
 ) -> float:
     """Check that a linear operator and its adjoint satisfy ⟨A v, w⟩ = ⟨v, A* w⟩ and are linear.
 
-    `operator` and `adjoint` are functions of an array. Only the shape and the dtype of x, float64 or complex128, are
-    used: those of the operator's domain. A scipy.sparse.linalg.LinearOperator needs neither `adjoint` nor x. The inner
-    product is ⟨a, b⟩ = Σ conj(a) b, so the adjoint of a complex matrix is its conjugate transpose.
+    `operator` and `adjoint` are functions of an array. `x` is any array of the operator's domain, float64 or
+    complex128; only its shape and dtype are used. A scipy.sparse.linalg.LinearOperator needs neither `adjoint` nor x.
+    The inner product is ⟨a, b⟩ = Σ conj(a) b, so the adjoint of a complex matrix is its conjugate transpose.
 
-    Returns the largest relative error over five random pairs. Raises GradientError if it exceeds `rtol`, or if one of
-    the two is not linear, and TypeError if an argument is missing.
+    Returns the largest relative error over five random pairs. Raises GradientError if it exceeds `rtol`, or if the
+    operator or the adjoint is not linear, and TypeError if an argument is missing.
     """
     if adjoint is None and x is None and hasattr(operator, "rmatvec"):
         name, x = type(operator).__name__, np.empty(operator.shape[1], operator.dtype)
@@ -158,8 +159,8 @@ class Taylor:
     """The remainders of Taylor's formula along a random direction.
 
     `remainders[k]` are |f(x + h v) − T_k(h)| for the steps h, where T_k is Taylor's polynomial of order k. `rates[k]`
-    is the observed order of the remainder, or None if it is at the level of rounding. `verdicts` are those of `check`
-    for the gradient and the Hessian-vector product.
+    is the observed order of the remainder, or None if it is at the level of rounding. `verdicts` has an empty string
+    for order 0, followed by the verdicts of `check` on the gradient and, if there is one, the Hessian-vector product.
     """
 
     steps: tuple
@@ -190,8 +191,9 @@ def taylor(
 ) -> Taylor:
     """Return the remainders of Taylor's formula of a scalar function f(x), with their rates and verdicts.
 
-    The remainder of order k falls as h^(k+1) if the derivatives up to order k are right. The rate can also mislead, for
-    example if f is nearly quadratic, so the verdicts come from `check` and check_hvp, which compare every entry.
+    The remainder of order k falls as h^(k+1) if the derivatives up to order k are right. The rate can be misleading,
+    for example if f is nearly quadratic. Therefore the verdicts come from `check` and check_jvp, which compare every
+    entry.
     """
     v = np.random.default_rng(seed).standard_normal(x.shape)
     v *= max(float(np.linalg.norm(x)), 1.0) / float(np.linalg.norm(v))
@@ -211,7 +213,11 @@ def taylor(
 
 
 def _rate(steps, remainders, rounding):
-    """Return the slope of the remainders above the level of rounding, or None if fewer than three are."""
+    """Return the observed order of a remainder, or None.
+
+    The order is the median slope of log r against log h at the last few steps whose remainder r exceeds the level of
+    rounding. At least three such steps are needed.
+    """
     above = [(math.log2(h), math.log2(r)) for h, r in zip(steps, remainders, strict=True) if r > rounding]
     if len(above) < 3:
         return None

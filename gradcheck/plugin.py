@@ -12,7 +12,7 @@ For a module it calls `gradcheck.module`, which is `check_module`:
 A wrong gradient fails the test, and the failure shows the report. Both calls return the Report.
 
     pytest --gradcheck-report       prints a line for each gradient that was compared through the fixture. Read it
-                                    occasionally: an error of 1e-7 deserves attention even if all tests pass
+                                    occasionally: an error of 1e-7 deserves attention even if all tests pass.
                                     On GitHub, the table is also added to the summary of the job
     pytest --oracle certificate     also certifies every function that the fixture checks (gradcheck/certify)
 

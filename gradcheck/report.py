@@ -10,15 +10,29 @@ from typing import Any
 class ArgumentReport:
     """The result for the gradient of one argument or parameter.
 
-    Of `size` entries, `entries` were compared one by one: `disagree` are wrong, `at_kink` count neither as right nor as
-    wrong, and for `cannot_tell` the oracle is not precise enough. The worst entry is the one with the largest ratio of
-    error to tolerance; `analytic` is backward's value, `numeric` that of `oracle`, and `worst_uncertainty` the
-    uncertainty of `numeric`. `uncertainty` is the largest one of all entries.
-
-    `direction` has the derivatives (backward's, the oracle's) along one random direction through the whole argument, if
-    it was compared, and `together` those along a direction in which entries at a kink change together, if only together
-    they are wrong. `doubt` says why a gradient without a wrong entry cannot be called right as a whole. `zero_to` is
-    the bound to which a gradient is confirmed to be zero. `diagnosis` is a sentence that names the mistake.
+    name, label            the names of the argument and of its gradient
+    shape, size            the shape and the number of entries of the argument
+    entries                the number of entries that were compared one by one
+    disagree               the number of these entries that are wrong
+    at_kink                the number of these entries at a kink, which count neither as right nor as wrong
+    cannot_tell            the number of these entries for which the oracle is not precise enough
+    worst_absolute         the largest absolute error
+    worst_relative         the largest relative error
+    uncertainty            the largest uncertainty of the oracle
+    worst_index            the index of the worst entry, whose ratio of error to tolerance is the largest
+    analytic, numeric      the values of backward and of the oracle at the worst entry
+    worst_uncertainty      the uncertainty of `numeric`
+    oracle                 the name of the oracle
+    direction              the derivatives (backward's, the oracle's) along one random direction through the whole
+                           argument, or None if no direction was compared
+    direction_disagrees    True if these two derivatives differ
+    direction_oracle       the name of the oracle that computed the second of them
+    missing                True if backward has set no gradient of this parameter, which counts as zeros
+    doubt                  the reason why a gradient without a wrong entry cannot be called right as a whole, or empty
+    zero_to                the bound to which the gradient is confirmed to be zero, or None
+    together               the derivatives (backward's, the oracle's) along a direction in which entries at a kink
+                           change together, if each entry alone is right, but all of them together are wrong
+    diagnosis              a sentence that names the mistake, or empty
     """
 
     name: str
@@ -65,14 +79,20 @@ class ArgumentReport:
 
     @property
     def extent(self) -> str:
-        """Return the number of compared entries, as `24`, `200 of 65536 + direction`, or `direction` for none."""
+        """Return the number of compared entries as text.
+
+        Examples are `24`, `200 of 65536 + direction`, and `direction` if no entry was compared one by one.
+        """
         if not self.entries and self.size:
             return "direction"
         return str(self.entries) if self.entries == self.size else f"{self.entries} of {self.size} + direction"
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """Return the worst absolute and relative error and the uncertainty, as text, or `-` if none was compared."""
+        """Return the largest absolute error, relative error and uncertainty, as text.
+
+        Each is `-` if no entry was compared one by one.
+        """
         compared = self.entries or not self.size
         values = (self.worst_absolute, self.worst_relative, self.uncertainty)
         return tuple(f"{value:.1e}" if compared else "-" for value in values)
@@ -130,7 +150,10 @@ class Report:
         return sum(argument.entries for argument in self.arguments)
 
     def failures(self) -> list[str]:
-        """Return one line for each problem and for each gradient that is not right, the largest error first."""
+        """Return one line for each problem, and for each gradient that is not right.
+
+        The wrong gradients come first, the one with the largest error before the others.
+        """
         wrong = [argument for argument in self.arguments if not argument.is_right]
         wrong.sort(key=lambda argument: (argument.verdict != "WRONG", -argument.worst_relative))
         return [*self.problems, *(argument.explain() for argument in wrong)]
@@ -171,7 +194,8 @@ class GradientError(AssertionError):
     """A gradient is wrong. The message names the gradient and its error.
 
     `report` holds all results: a Report, or an UpdateReport if the error comes from check_update. `lines` is the second
-    part of the explanation, the table of the lines of backward, as lines of text. Printing the error runs nothing.
+    part of the explanation, the table of the lines of backward, as lines of text. Printing the error does not run the
+    function again.
     """
 
     def __init__(self, report: Any, lines: Iterable[str] = ()):
@@ -191,7 +215,10 @@ class GradientError(AssertionError):
 
 
 def _mismatched(arguments):
-    """Return the number of wrong entries of all arguments in the words of numpy.testing, or "" if none is wrong."""
+    """Return the number of wrong entries of all arguments, or "" if none is wrong.
+
+    The text has the form of the messages of numpy.testing.
+    """
     wrong, compared = (sum(getattr(a, name) for a in arguments) for name in ("disagree", "entries"))
     return f"Mismatched elements: {wrong} / {compared} ({100 * wrong / compared:.3g}%)" if wrong else ""
 
@@ -201,7 +228,11 @@ def fault(name, problem):
 
 
 def aligned(rows, alignments):
-    """Return a table as lines of text. `alignments` has "<" or ">" for each of the first columns; others are left."""
+    """Return a table as lines of text.
+
+    `alignments` has a character for each of the first columns, "<" (left) or ">" (right). Further columns are aligned
+    on the left.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     columns = list(zip(alignments.ljust(len(widths), "<"), widths, strict=True))
     return ["  ".join(f"{cell:{a}{w}}" for cell, (a, w) in zip(row, columns, strict=True)).rstrip() for row in rows]

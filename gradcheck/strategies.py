@@ -27,7 +27,7 @@ inputs of a gradient check should have
 - axes of different lengths, so that a mistaken axis shows.
 
 Arrays are generated from a random seed; their shapes shrink to the smallest that fails. Each failing example is
-explained, so shrinking is faster with `check(..., explain=False)`. Only this module needs the package hypothesis.
+explained, so shrinking is faster with `check(..., explain=False)`. This is the only module that needs hypothesis.
 """
 
 import inspect
@@ -115,7 +115,7 @@ def cotangents(draw: st.DrawFn, shape: Shape) -> NDArray[np.float64]:
 def masks(draw: st.DrawFn, shape: Shape, empty_rows: bool = False) -> NDArray[np.bool_]:
     """Draw boolean masks, True where an entry counts. Rows run along the last axis.
 
-    Every row has a True, unless `empty_rows` permits rows without one. If a row has more than one entry, at least one
+    Every row has at least one True, unless `empty_rows` is True. If a row has more than one entry, at least one
     entry of the mask is False, since a mask of ones tests nothing.
     """
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
@@ -137,8 +137,9 @@ def masks(draw: st.DrawFn, shape: Shape, empty_rows: bool = False) -> NDArray[np
 class Composition:
     """A graph of differentiable functions of arrays of one shape.
 
-    `steps` are pairs of a function and the numbers of the values that it reads: 0 is x, and k is the result of step k.
-    y is the sum of the values that no step reads. The gradient of a value that several steps read is the sum over them.
+    Each step is a pair of a function and the numbers of the values that are its arguments. Value 0 is x, and value k is
+    the result of step k, counted from 1. The output y is the sum of the values that are arguments of no step. If a
+    value is an argument of several steps, its gradient is the sum of the gradients from these steps.
     """
 
     def __init__(self, steps: Sequence[tuple[Callable[..., Any], tuple[int, ...]]]):
@@ -176,10 +177,11 @@ class Composition:
 
 @st.composite
 def compositions(draw: st.DrawFn, functions: Sequence[Callable[..., Any]], max_steps: int = 6) -> Composition:
-    """Draw a Composition of the functions: chains, values that several steps read, and sums.
+    """Draw a Composition of the functions, with chains, sums, and values used several times.
 
-    Each function takes one or more arrays, its positional parameters without a default, and returns (y, backward) with
-    y of their shape. A failing composition shrinks to few steps, and its repr is the program.
+    Each function takes one or more arrays of equal shape, one for each positional parameter without a default, and
+    returns (y, backward), where y has the same shape. A failing composition shrinks to few steps, and its `repr` shows
+    them as assignments.
     """
     steps: list[tuple[Callable[..., Any], tuple[int, ...]]] = []
     for k in range(draw(st.integers(1, max_steps))):
