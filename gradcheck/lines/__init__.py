@@ -1,14 +1,16 @@
 """Examine a backward pass line by line: `steps` finds the first local gradient that is wrong.
 
-A probe is inserted into the source after each assignment (instrument.py). The lines are then judged in four steps:
+A probe, a call that records a value, is inserted into the source after each assignment (instrument.py). The lines are
+then judged in four steps:
 
-1. A name `dx` is compared with ∂L/∂x if forward binds `x` once and the shapes agree.
-2. If a returned gradient is wrong, every local is compared with the quantities of the forward pass that it may hold
-   (quantities.py), on two draws or more. The first local is to blame whose replacement by such a quantity makes a
-   gradient right and none wrong, on every draw (search.py).
-3. The mistake in its line is named if a correction makes the gradient right on every draw (repairs.py).
-4. If no correction is known, and the line reads locals that nothing vouches for, it is named together with up to three
-   of them. If there are more, the line is "not followed" (rows.py).
+1. A local variable `dx` of backward is compared with ∂L/∂x if forward assigns to `x` exactly once and the shapes agree.
+2. If a returned gradient is wrong, every local variable is compared with the quantities of the forward pass that it may
+   hold (quantities.py), on at least two draws of the inputs. A local variable is to blame if, on every draw, its
+   replacement with such a quantity makes a wrong gradient right and no right gradient wrong. The search reports the
+   first local variable of this kind (search.py).
+3. The mistake in this line is named if a correction of the line makes the gradient right on every draw (repairs.py).
+4. If no correction is known, one of the local variables that the line reads may be the wrong one. The report names the
+   line together with up to three such variables. If there are more, the verdict is "not followed" (rows.py).
 """
 
 from collections.abc import Iterable
@@ -36,13 +38,14 @@ def steps(
 ) -> StepsReport:
     """Find the first wrong line of a backward pass.
 
-    Returns a StepsReport, whose text is a table, also if all lines are right. `function(*inputs, **options)` returns
-    (y, backward), as for `gradcheck.check`, or is a module, as for `gradcheck.check_module`. The parameters of a module
-    are random during the call, and restored afterwards. A torch.autograd.Function is examined through `from_torch`.
-    `seed` and `dy` have the same meaning as in `check`.
+    Returns a StepsReport. Its text is a table of the lines, which is also printed if all of them are right.
 
-    Raises ValueError if the lines cannot be examined: there is no source, no `backward` defined within the function, or
-    a gradient has another shape than its argument. Also raises the same TypeError and ValueError as `check`.
+    `function(*inputs, **options)` returns (y, backward), as for `gradcheck.check`. A module can be passed instead, as
+    for `gradcheck.check_module`. The parameters of a module are random during the call and are restored afterwards. A
+    torch.autograd.Function is examined through `from_torch`. `seed` and `dy` have the same meaning as in `check`.
+
+    Raises ValueError if the source cannot be read, if no `backward` is defined within the function, or if a gradient
+    does not have the shape of its argument. Also raises the same TypeError and ValueError as `check`.
     """
     return steps_of_call(Call(function, *inputs, **options), seed=seed, dy=dy, randomize=is_module(function))
 
@@ -55,10 +58,11 @@ def steps_of_call(
     randomize: bool = False,
     others: Iterable[Call] = (),
 ) -> StepsReport:
-    """Find the first wrong line of the backward pass of a Call, like `steps`.
+    """Find the first wrong line of the backward pass of a `Call`, as `steps` does.
 
-    `others` are Calls of the same target, on which a correction must hold as well. Without any, it is tested on other
-    sizes, signs and masks that are derived from this Call.
+    `others` are further Calls of the same function. A correction is accepted only if the gradients are right on these
+    Calls as well. If `others` is empty, the correction is tested on inputs with other sizes, signs and masks, which are
+    derived from `call`. If `randomize` is True, the parameters of a module are random during the call.
     """
     try:
         with _opened(call, seed, dy, randomize, None, others) as (scene, again):
@@ -71,9 +75,11 @@ def steps_of_call(
 
 
 def lines_beside(report, call, *, seed, dy, randomize):
-    """Return a StepsReport that adds to a Report, or None if it would add nothing.
+    """Examine the lines of a call that already has a `Report`.
 
-    It adds nothing if backward binds no intermediate gradients and all wrong gradients already have a diagnosis.
+    Returns a StepsReport, or None if the StepsReport would add nothing to the Report. This is the case if backward has
+    no intermediate gradients, and either every wrong gradient already has a diagnosis or no line with a mistake is
+    found.
     """
     with _opened(call, seed, dy, randomize, report) as (scene, again):
         has_names = any(not target.is_final for target in scene.targets)
@@ -85,7 +91,11 @@ def lines_beside(report, call, *, seed, dy, randomize):
 
 @contextmanager
 def _opened(call, seed, dy, randomize, report, others=()):
-    """Yield (the Scene of a Call, a function that returns Scenes of other draws), with the probes inserted."""
+    """Insert the probes and yield (scene, again) for a `Call`.
+
+    `scene` is the Scene of the call, and `again()` returns a list of Scenes with other inputs. The probes are removed
+    at the end of the `with` block.
+    """
     call = call.copy()
     with prepared(call, seed if randomize else None):
         returned = call.evaluate()

@@ -1,7 +1,7 @@
 """Insert probes into the source, so that every value can be recorded, perturbed or replaced.
 
-`h = x @ w` is followed by `h = probe(7, h)`, in forward and in backward, and backward's returned values are passed
-through probes. In forward, each part of an expression has a probe as well: every operand, argument, receiver and
+In forward and in backward, `h = x @ w` is followed by `h = probe(7, h)`. The values that backward returns are passed
+through probes as well. In forward, each part of an expression also has a probe: every operand, argument, receiver and
 occurrence of a name. If a single part is perturbed, the change of the output is the gradient along the paths through
 this part. Line numbers and names do not change. The code of the live function is replaced within a `with` block.
 """
@@ -19,19 +19,23 @@ from gradcheck.mistakes.sources import OWN_SCOPE, argument_names, bound_names, f
 
 PROBE = "__gradcheck_probe__"
 OUTPUT = "<output>"  # the site of the output of forward, if no name is bound to it
-SCATTERS = ("at", "put", "put_along_axis", "copyto", "place", "putmask")  # they write into their first argument
+SCATTERS = ("at", "put", "put_along_axis", "copyto", "place", "putmask")  # they write into the first argument
 UNMOVED = (ast.Slice, ast.Compare, ast.Lambda, ast.JoinedStr, ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Starred)
 NOT_ENTERED = (*OWN_SCOPE, ast.comprehension, ast.keyword)
 
 
 @dataclass(frozen=True)
 class Site:
-    """The place of a probe: after a `statement` that binds `name`, or around an expression.
+    """The place of a probe: after a `statement` that binds a name, or around an expression.
 
-    `kind` is "forward" or "backward" for a name, "return" for a value that backward returns, and "part" for a part of
-    an expression. `value` is the expression whose value the probe receives, or None. If that is an element of a tuple,
-    `position` is its index and `count` the length of the tuple (0 if unknown). `is_written` is True if the
-    statement modifies an existing value.
+    kind        "forward" or "backward" for a name, "return" for a returned value, "part" for a part of an expression
+    name        name that the statement binds, or an empty string
+    line        line number in the file
+    statement   node of the statement
+    value       node of the expression whose value the probe receives, or None
+    position    index of the value, if it is an element of a tuple
+    count       length of this tuple, 1 if there is no tuple, and 0 if the length is unknown
+    is_written  True if the statement modifies an existing value
     """
 
     kind: str
@@ -45,17 +49,20 @@ class Site:
 
     @property
     def is_overwritten(self):
-        """Return True if the whole array is overwritten, for example by `dk[...] = ds @ q`."""
+        """Return True if the whole array is overwritten, as in `dk[...] = ds @ q`."""
         target = self.statement.targets[0] if isinstance(self.statement, ast.Assign) else None
         return isinstance(target, ast.Subscript) and ast.unparse(target.slice) in ("...", ":")
 
 
 @dataclass(frozen=True, eq=False)
 class Event:
-    """One call of the probe at a Site. `nth` counts the calls there from 0.
+    """A value that the probe recorded.
 
-    `value` is a copy of the value, an array if it is a tensor, and `live` is the value itself. `left` is the result of
-    the recording's witness at that time, or None.
+    site   index of the Site of the probe
+    nth    number of earlier calls of the probe at this Site
+    value  copy of the value; an array if the value is a tensor
+    live   the value itself
+    left   result of `witness` (see Probe.running) at this time, or None
     """
 
     site: int
@@ -75,14 +82,15 @@ class Event:
 
 
 class Probe:
-    """A function probe(site, value). It returns the value; in a `with probe.running(...)` block, its replacement.
+    """The function probe(site, value), which records the value and returns it.
 
-    A tensor of PyTorch is recorded and changed as an array, and its replacement is a tensor.
+    Within a `with probe.running(...)` block, it may return another value. A tensor of PyTorch is recorded and changed
+    as an array, and the probe returns a tensor.
     """
 
     def __init__(self):
         self.changes, self.events, self.counts, self.witness = {}, None, {}, None
-        self.moved = set()  # sites of the parts that are recorded; None for all
+        self.moved = set()  # sites of the parts that are recorded, or None for all sites
 
     def __call__(self, site, value):
         nth, array = self.counts.get(site, -1) + 1, as_array(value)
@@ -97,15 +105,20 @@ class Probe:
         return value if changed is array else as_tensor(changed) if array is not value else changed
 
     def part(self, site, value):
-        """Record and return the value of a part of an expression in the same way, if `running` includes the part."""
+        """Record and return the value of a part of an expression.
+
+        If `running` does not include the part, its value is returned and not recorded.
+        """
         return self(site, value) if self.moved is None or site in self.moved else value
 
     @contextmanager
     def running(self, changes, witness=None, with_parts=False, is_recorded=True):
-        """Apply changes, {key: function of the value}, within the `with` block, and yield a list of its Events.
+        """Change and record values within the `with` block.
 
-        Parts of expressions are recorded only if they are changed, or if `with_parts` is True. `witness()` is called at
-        each Event, and its result is stored in `left`.
+        Yields the list to which the Events are appended, or None if `is_recorded` is False. `changes` maps the key of
+        an Event to a function that returns the new value when it is called with the computed one. Parts of expressions
+        are recorded only if they are changed or if `with_parts` is True. `witness()` is called at each Event, and its
+        result is stored in `Event.left`.
         """
         before = vars(self).copy()
         self.changes, self.events, self.counts, self.witness = changes, [] if is_recorded else None, {}, witness
@@ -117,12 +130,12 @@ class Probe:
 
 
 def as_array(value):
-    """Return the array that shares the memory of a tensor of PyTorch, or any other value itself."""
+    """Return the array that shares memory with a tensor, or another value unchanged."""
     return value.detach().numpy() if hasattr(value, "detach") else value
 
 
 def as_tensor(value):
-    """Return the tensor of PyTorch that shares the memory of an array, or any other value itself."""
+    """Return the tensor that shares memory with an array, or another value unchanged."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
@@ -134,7 +147,10 @@ def is_real_array(value):
 
 
 def close(a, b, resolution, floor=0.0):
-    """Return True if two real arrays are equal up to `resolution` times the largest entry, plus `floor`."""
+    """Return True if two real arrays are equal within a tolerance.
+
+    The tolerance is `resolution` times the largest entry of either array, plus `floor`.
+    """
     if np.iscomplexobj(a) or np.iscomplexobj(b):
         return False
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -145,7 +161,7 @@ def close(a, b, resolution, floor=0.0):
 
 
 def instrumented(source):
-    """Return (tree of the file with probes, list of Sites)."""
+    """Insert the probes. Return (syntax tree with probes, list of their Sites)."""
     tree = copy.deepcopy(source.tree)
     pairs = list(zip(ast.walk(source.tree), ast.walk(tree), strict=True))
     twins = {id(node): twin for node, twin in pairs}
@@ -165,9 +181,10 @@ def instrumented(source):
 
 @contextmanager
 def planted(source, tree, probe=None):
-    """Run the code of a tree in the live functions of a Source within the `with` block.
+    """Run functions with the code of a modified syntax tree within the `with` block.
 
-    Raises ValueError if no live function contains the backward pass.
+    The code of the live functions that contain the backward pass of `source` is replaced. Raises ValueError if there is
+    no such function.
     """
     codes = codes_of(tree, source.file)
     before = [(function, function.__code__) for function in holders_of(source)]
@@ -190,13 +207,19 @@ def planted(source, tree, probe=None):
 
 
 class _Probes(ast.NodeTransformer):
-    """Inserts probes and lists their `sites`. `originals` maps the id of each copied node to the original node."""
+    """Inserts probes into a copy of a syntax tree and lists their Sites in `sites`.
+
+    `originals` maps the id of each node of the copy to the original node.
+    """
 
     def __init__(self, originals):
         self.sites, self.originals, self.statement = [], originals, None
 
     def body(self, statements, kind, local):
-        """Insert a probe after each statement that binds a name. `local` are the local names of the function."""
+        """Insert a probe after each statement that binds a name.
+
+        `local` contains the local names of the function.
+        """
         new = []
         for statement in statements:
             if isinstance(statement, OWN_SCOPE):
@@ -235,7 +258,11 @@ class _Probes(ast.NodeTransformer):
         return probes
 
     def assignment(self, kind, name, statement, anchor, is_own=True, *place):
-        """Return the statement of a probe for a name, at the line of `anchor`. Only local names are rebound."""
+        """Return a statement that calls the probe with the value of a name.
+
+        The statement has the line number of `anchor`. It assigns the result to the name if the name is local
+        (`is_own`).
+        """
         probe = self._probe(kind, name, statement, ast.Name(name, ast.Load()), *place)
         node = ast.Assign([ast.Name(name, ast.Store())], probe) if is_own else ast.Expr(probe)
         for part in ast.walk(node):
@@ -250,7 +277,10 @@ class _Probes(ast.NodeTransformer):
         return self._probe("return", "", statement, value, value, 0, 0)
 
     def visit(self, node):
-        """Return an expression of forward with a probe around it and each of its parts that can be perturbed."""
+        """Return an expression of forward with probes.
+
+        A probe is placed around the expression and around each of its parts that can be perturbed.
+        """
         if isinstance(node, NOT_ENTERED) or (isinstance(node, ast.Name) and node.id in LIBRARIES):
             return node
         if isinstance(node, ast.Subscript):
@@ -279,7 +309,10 @@ class _Probes(ast.NodeTransformer):
 
 
 def bound(statement):
-    """Return (names that a statement binds or modifies, True if it modifies them)."""
+    """Return (names, is_written) for a statement.
+
+    `names` are the names that the statement binds or modifies, and `is_written` is True if it modifies them.
+    """
     if isinstance(statement, ast.Assign):
         is_written = any(isinstance(target, ast.Subscript) for target in statement.targets)
         return [name for target in statement.targets for name in _names(target, is_written)], is_written
@@ -298,7 +331,10 @@ def bound(statement):
 
 
 def _names(target, is_written=False):
-    """Return the names in a target, including the arrays that it indexes if the statement writes into them."""
+    """Return the names in the target of a statement.
+
+    If the statement writes into an array, as `a[i] = b` does, the name of the array is included.
+    """
     while isinstance(target, ast.Starred) or (is_written and isinstance(target, ast.Subscript)):
         target = target.value
     if isinstance(target, ast.Name):

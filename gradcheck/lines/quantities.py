@@ -1,13 +1,13 @@
-"""The quantities that a local of a backward pass may hold, measured by perturbing each part of the forward pass.
+"""The quantities that a local variable of backward may hold, measured by perturbing each part of the forward pass.
 
-Let e be a part of the forward pass, such as the `x` in `x - mu`, A a name that is bound later, and L = ⟨dy, y⟩. A
-backward pass computes with
+Let e be a part of the forward pass, such as the `x` in `x - mu`, A a name that is bound later, and L = ⟨dy, y⟩. The
+following quantities are measured, because a backward pass computes with them:
 
-- the value of e, the lengths of the axes, and their reciprocals;
-- ∂L/∂e, which is the gradient along the paths through this part alone, its sums over several occurrences of a name,
-  and its totals over an axis;
-- ∂A/∂e where A depends on e elementwise, or where each entry of A sums a row of entries of e;
-- ∂A/∂e · ∂L/∂A, which is the gradient before the sum over the axes along which e was broadcast.
+- the value of e, the lengths of its axes, and their reciprocals;
+- ∂L/∂e, the gradient along the paths through this part alone. Its sum over an axis and, if a name occurs several times,
+  the sum of the gradients of several occurrences are included;
+- ∂A/∂e if A depends on e elementwise, or if each entry of A is a sum over a row of entries of e;
+- ∂A/∂e · ∂L/∂A, the gradient before the sum over the axes along which e was broadcast.
 
 A quantity whose entries are all 0 or ±1 is excluded, because too many values equal it by chance.
 """
@@ -23,20 +23,23 @@ from gradcheck.complex_step import NotComplexSafe
 from gradcheck.lines.instrument import OUTPUT, Event, close, is_real_array
 from gradcheck.mistakes.patterns import LIBRARIES
 
-MOST_ENTRIES = 300  # of a part, because each is perturbed separately
-MOST_TIMES = 4  # evaluations of a part, as in a loop
-MOST_OCCURRENCES = 4  # of a name, of which every subset is summed
-NEAR = 1e-7  # relative: two measured quantities are equal
+MOST_ENTRIES = 300  # largest number of entries of a part; each is perturbed separately
+MOST_TIMES = 4  # largest number of evaluations of a part, as in a loop
+MOST_OCCURRENCES = 4  # largest number of occurrences of which every subset is summed
+NEAR = 1e-7  # relative difference of two measured quantities that count as equal
 VALUE, LENGTH, GRADIENT, SLOPE, WHOLE = "value", "length", "gradient", "slope", "whole gradient"
 VIEWS = ("T", "mT", "reshape", "transpose", "swapaxes", "ravel", "squeeze", "t", "view", "unsqueeze")
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """An array that a local may hold, of one `kind`.
+    """An array that a local variable of backward may hold.
 
-    For a gradient, `of` are the names whose gradient it is. For a derivative ∂A/∂e, `of` are the names of e, and `by`
-    is the name A, which is otherwise empty. `within` are the names bound by the statement that contains e.
+    kind    VALUE, LENGTH, GRADIENT, SLOPE (a derivative ∂A/∂e) or WHOLE (the gradient of a name along all paths)
+    of      the names whose value or gradient it is; for ∂A/∂e, the names of e
+    array   its value
+    by      the name A of a derivative ∂A/∂e, otherwise an empty string
+    within  the names that are bound by the statement that contains e
     """
 
     kind: str
@@ -47,10 +50,11 @@ class Quantity:
 
 
 def quantities_of(scene, shapes, names):
-    """Return a dictionary from labels to the Quantities of a Scene that have one of these shapes.
+    """Measure the quantities of a forward pass that have one of the given shapes.
 
-    Axes of length 1 are ignored in the comparison of shapes. For each name A in `names`, the value of A and ∂L/∂A are
-    included whatever their shape. A quantity has the same label in every draw.
+    Returns a dictionary from a label to a Quantity. A quantity has the same label in every draw. Axes of length 1 are
+    ignored when shapes are compared. For each name A in `names`, the value of A and ∂L/∂A are included, whatever their
+    shape.
     """
     moved, found = _Moved(scene.in_use()), {}
     wanted = {without_ones(shape) for shape in shapes}
@@ -97,7 +101,10 @@ def quantities_of(scene, shapes, names):
 
 
 class _Moved:
-    """The forward pass of a Scene with one part at a time perturbed. Keys are those of the parts' Events."""
+    """Perturbs one part of the forward pass at a time.
+
+    A part is identified by the `key` of its recorded value (`Event`).
+    """
 
     def __init__(self, scene):
         self.scene, self.random, self.swept = scene, {}, {}
@@ -117,7 +124,7 @@ class _Moved:
         self.rng = np.random.default_rng(len(parts))
 
     def matters(self, key):
-        """Return True if the output or any named value depends on a part."""
+        """Return True if the output or a named value depends on a part."""
         v = self.rng.standard_normal(self.values[key].shape)
         try:
             slope, slopes = self._along(key, v)
@@ -127,7 +134,11 @@ class _Moved:
         return slope != 0 or bool(self.random[key][1])
 
     def elementwise(self, key, wanted):
-        """Return {name: ∂A/∂e} for names A that depend on e elementwise, or that sum rows of an elementwise product."""
+        """Return {A: ∂A/∂e} for the names A that depend elementwise on a part e.
+
+        Names A whose entries are sums of an elementwise product with e over one axis are included. The search is
+        limited to derivatives with one of the shapes in `wanted`.
+        """
         (v, along), found = self.random[key], {}
         if any(wanted & _rows_of(change.shape) for change in along.values()):
             _, ones = self._along(key, np.ones_like(v))
@@ -148,7 +159,7 @@ class _Moved:
         return self.scene.truth.entries(event.key, event.value) if np.size(event.value) <= MOST_ENTRIES else None
 
     def each(self, key):
-        """Return (∂L/∂e, {name: gradient of the sum of its entries with respect to e})."""
+        """Return (∂L/∂e, {A: gradient of the sum of the entries of A}) for a part e."""
         if key not in self.swept:
             shape = self.values[key].shape
             gradient, summed = np.zeros(shape), {name: np.zeros(shape) for name in self.names}
@@ -174,7 +185,8 @@ def _bound_by(site):
 def _names_of(site):
     """Return the names whose gradient equals that of a part.
 
-    These are the name that the part is or is a view of, and the names that are bound to its value.
+    These are the name that occurs in the part, if the part is this name or a view of it, and the names to which the
+    value of the part is bound.
     """
     node = site.value
     while not isinstance(node, ast.Name):
@@ -190,7 +202,10 @@ def _names_of(site):
 
 
 def _sums(scene, gradients):
-    """Yield (keys, array) for sums of gradients of one repeated expression."""
+    """Yield the sums of the gradients of an expression that occurs several times.
+
+    Each item is (keys of the occurrences, sum of their gradients).
+    """
     alike = {}
     for key, gradient in gradients.items():
         alike.setdefault((ast.unparse(scene.sites[key[0]].value), gradient.shape), []).append(key)
@@ -201,7 +216,10 @@ def _sums(scene, gradients):
 
 
 def _rows_of(shape):
-    """Return the shapes of an array and of its rows, without axes of length 1."""
+    """Return the shapes of an array a and of its slices a[0], a[0, 0], ….
+
+    Axes of length 1 are removed from the shapes.
+    """
     return {without_ones(shape[i:]) for i in range(len(shape) + 1)}
 
 

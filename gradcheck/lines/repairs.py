@@ -1,7 +1,9 @@
 """Name the mistake in a wrong line by the first explanation that fits on this draw and on the others.
 
-The plainest is tried first: an edit of the table of mistakes at the line or at one of its helpers, then a factor, a
-path, a function or a term that is missing. An edit is accepted only if the gradient is right with it.
+The explanations are tried in the order of SEARCHES: a computed term that is not added, an edit from the table of
+mistakes, a write to repeated indices, a missing path, a missing factor, a value that is a multiple of the true one, a
+missing function, and a missing term. The edits are tried at the line and at its helpers, the lines of local variables
+that it reads. An edit is accepted only if it makes the gradient right.
 """
 
 import ast
@@ -25,23 +27,26 @@ from gradcheck.mistakes.repairing import Names, exchanged, repairs
 from gradcheck.mistakes.row import Edit, Reader
 
 MOST_HELPERS = 6
-MOST_FITTING = 8  # edits that fit the first draw, of which one has to fit the second too
+MOST_FITTING = 8  # edits of a line that fit the first draw and are tried on the others
 MOST_SECONDS = 3.0  # of processor time, for all edits of one target
 EDITS_PER_LOOK = 32  # edits between two looks at the clock, because process_time is slow on some systems
-MOST_IN_A_FRACTION = 4  # a factor with a larger number in it is not shown
+MOST_IN_A_FRACTION = 4  # largest numerator and denominator of a factor that is shown
 ANOTHER, FACTOR, FUNCTION, TERM = 1, 2, 3, 4  # the ranks of repairs
 SCATTER, PUT = "__gradcheck_scatter__", "__gradcheck_put__"
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A mistake that may be at the line of an Event, with its sentence.
+    """A mistake that may be in the line of an `Event`.
 
-    `expression` is a corrected expression for the line, which makes the gradient right, and `edit` is the Edit that
-    produces it. Either is None if the mistake was recognised in another way. `is_whole` is True if the edit replaces
-    the whole expression. `is_sure` is False if the mistake may also be in another line. `is_of_helper` is True if the
-    edit replaces a name that may itself be wrong. If the sentence says that the value is a multiple of the true one,
-    the true one is `factor` times the value.
+    event         the recorded value of the line
+    sentence      description of the mistake
+    expression    a corrected expression for the line, or None if the mistake was recognised without an edit
+    edit          the Edit that produces this expression, or None
+    is_whole      True if the edit replaces the whole expression
+    is_of_helper  True if the edit replaces a name whose own value may be wrong
+    is_sure       False if the mistake may also be in another line
+    factor        true value divided by the value of the line, if the sentence says that one is a multiple of the other
     """
 
     event: Event
@@ -55,10 +60,11 @@ class Mistake:
 
 
 class Bench:
-    """One wrong Target of a Scene. Edits are tried at its line and at the lines of its helpers.
+    """A wrong gradient (`Target`) and the lines at which edits are tried to correct it.
 
-    A helper is another local that the line reads and that nothing vouches for, such as `scale` after
-    `scale = (dx_hat * x_hat).mean(...)`. In every run, the other mistakes are replaced with their true values.
+    These are the line of the Target and the lines of its helpers. A helper is another local variable that the line
+    reads and that may be wrong itself, such as `scale` after `scale = (dx_hat * x_hat).mean(...)`. In every run, the
+    other mistakes are replaced with their true values.
     """
 
     def __init__(self, scene, target):
@@ -76,15 +82,19 @@ class Bench:
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def readers(self, event):
-        """Return the places of the mistakes that may be explained by a mistake in the line of a helper."""
+        """Return the places of the wrong gradients that a mistake in one line may explain.
+
+        `event` is the Event of this line. It may affect each of these gradients.
+        """
         targets = [t for t in self.scene.targets if t.place in self.scene.mistakes and not self.scene.is_parameter(t)]
         return {t.place for t in targets if event.site in {e.site for e in self.scene.doubtful(t.event)}}
 
     def parts(self, event):
-        """Return (part, value_of) for each part of a line that may be repaired.
+        """List the parts of a line that may be repaired, as pairs (part, value_of).
 
-        `value_of(repaired part)` is the expression whose value the line then binds. In `dx[t] = da @ w.T`, the target
-        is a part as well, and the value is that of the whole array.
+        `value_of(repaired part)` is the expression whose value the line binds after the repair. If the line writes into
+        an array, as `dx[t] = da @ w.T` does, the target `dx[t]` is a part as well, and the value is that of the whole
+        array.
         """
         site = self.scene.site(event)
         statement, target = site.statement, _target_of(site.statement)
@@ -107,7 +117,10 @@ class Bench:
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def names(self, event):
-        """Return {name: value} for the names visible at a line: those bound before it or captured by backward."""
+        """Return {name: value} for the names that are visible at a line.
+
+        These are the names bound before the line and those captured by backward.
+        """
         bound, events = {}, self.scene.forward
         if self.scene.site(event).kind != "forward":
             bound = {**{name: as_array(held[-1].live) for name, held in self.scene.names.items()}, **self.closure}
@@ -118,9 +131,10 @@ class Bench:
         return {name: value for name, value in bound.items() if name}
 
     def fits(self, event, expression):
-        """Return True if another expression at a line makes the Target right, and no other right gradient wrong.
+        """Return True if a line with another expression makes the Target right.
 
-        In a loop, the expression is evaluated in every iteration, with the values that it has then.
+        No other gradient may become wrong. In a loop, the expression is evaluated in every iteration, with the values
+        of that iteration.
         """
         self.scene.run.call.keep_to_time()
         values, is_own = [], event.key == self.event.key
@@ -135,9 +149,11 @@ class Bench:
         return self.is_true(value) and right <= self.scene.right(passed)
 
     def edited(self, event, expression, values):
-        """Return {key: value} of an expression that replaces that of a line, or None if it cannot be evaluated.
+        """Evaluate an expression that replaces the expression of a line.
 
-        In a loop, each value is a function of the computed value, which appends its result to `values`.
+        Returns {key of the Event: value}, or None if the expression raises an exception. In a loop, the dictionary has
+        a key for each iteration, and its values are functions. When such a function is called with the computed value,
+        it evaluates the expression, appends the result to `values`, and returns it.
         """
         names = self.names(event)
         code = compile(ast.fix_missing_locations(ast.Expression(expression)), "<edit>", "eval")
@@ -173,10 +189,10 @@ class Bench:
         return self.scene.truth.same(value, self.truth, self.target.array)
 
     def wrong_within(self):
-        """Return the names of the backward passes called in the line that are wrong.
+        """Return the names of the wrong backward passes that the line calls.
 
         For example, forward contains `n, norm_backward = self.norm(x)`, and the line calls `norm_backward(dn)`. Given
-        the true gradient of n, it must return that of x along the path through this call.
+        the true gradient of n, `norm_backward` must return the gradient of x along the path through this call.
         """
         site = self.scene.site(self.event)
         nodes = ast.walk(site.statement if site.value is None or self.scene.is_parameter(self.target) else site.value)
@@ -205,11 +221,12 @@ class Bench:
 
 
 def mistake_in(scenes, target):
-    """Return the simplest Mistake that explains a wrong Target of the first Scene, or None.
+    """Return the simplest `Mistake` that explains a wrong Target, or None.
 
-    If several lines may contain it, that which explains the most Targets is chosen. In a tie, all are named. If one
-    change explains the Target, but only at lines of its helpers, a missing factor in another line counts as equally
-    simple.
+    The Target belongs to the first Scene, and the Mistake must explain it in all Scenes. If several lines may contain
+    the mistake, the line that explains the largest number of Targets is chosen. If several lines explain equally many,
+    the sentence names all of them. If edits explain the Target at the lines of helpers but not at its own line, a
+    missing factor is considered as well, because it is equally simple.
     """
     bench, *others = _benches(scenes, target)
     within = [name for name in bench.wrong_within() if all(name in other.wrong_within() for other in others)]
@@ -244,7 +261,10 @@ def _chosen(bench, found):
 
 
 def _benches(scenes, target):
-    """Return the Bench of a Target, and those of its twins on other draws, if no Scene is missing."""
+    """Return a Bench for a Target, and one for the same Target on each other draw.
+
+    If a Scene is missing (None), only the first Bench is returned.
+    """
     found = [Bench(scenes[0], target)]
     for scene in scenes[1:] if None not in scenes else ():
         found += [Bench(scene, twin) for twin in twins(scene, target)]
@@ -252,7 +272,10 @@ def _benches(scenes, target):
 
 
 def twins(scene, target):
-    """Return a list with the Target of a Scene at the same place as another Target, or an empty list."""
+    """Return a list with the Target of a Scene at the same place as `target`.
+
+    The list is empty if there is no such Target, or if its true gradient is unknown.
+    """
     return [t for t in scene.targets if t.place == target.place and t.place in scene.truths][:1]
 
 
@@ -275,9 +298,9 @@ def _holds(bench, search, mistake):
 
 
 def _joined(found):
-    """Combine the Mistakes of a line that no draw distinguishes into one.
+    """Combine several Mistakes of one line into one.
 
-    If two differ in a single name, the sentence contains both names.
+    All of them fit on every draw. If two of them differ in a single name, the sentence contains both names.
     """
     first, *others = found
     for other in others:
@@ -292,14 +315,15 @@ def _joined(found):
     return first
 
 
-# The searches: each returns the Mistakes that explain the Target of a bench on one draw
+# Each search returns a list of the Mistakes that explain the Target of a bench on one draw
 
 
 def _fitting(rank, bench):
-    """Return the edits of a rank that fit: those at the Target's line first, then those at its helpers.
+    """Return a Mistake for each edit of a rank that makes the Target right.
 
-    At most MOST_FITTING edits of each line are returned, the simplest first. With the rank FUNCTION or TERM, the search
-    ends after the first line with an edit that fits.
+    The edits of the Target's own line come first, then those of its helpers. At most MOST_FITTING edits of each line
+    are returned, the simplest first. If the rank is FUNCTION or TERM, the search ends after the first line with an edit
+    that fits.
     """
     found, helpers = [], {bench.scene.name(e) for e in bench.helpers}
     for event in [bench.event, *bench.helpers]:
@@ -324,9 +348,9 @@ def _fitting(rank, bench):
 def _missing_path(bench):
     """Recognise a gradient that lacks a path.
 
-    x reaches y directly, and through other names computed from it. If such a name is held constant while x is
-    perturbed, the result is the gradient along all other paths. If the line computes that, it lacks the path through
-    this name.
+    An input x affects the output directly and through other variables. If one of these variables is held constant while
+    x is perturbed, the result is the gradient along all other paths. If the line computes this gradient, the path
+    through the variable is missing.
     """
     scene, at = bench.scene, bench.target.at
     if at is None:
@@ -342,7 +366,10 @@ def _missing_path(bench):
 
 
 def _scaled(bench):
-    """Recognise a value that is a multiple of the true one. A factor that is a simple fraction is named."""
+    """Recognise a value that is a multiple of the true one.
+
+    The sentence names the factor if it is a simple fraction.
+    """
     value, truth = bench.value, bench.truth
     if not bench.parts(bench.event):
         return []
@@ -356,7 +383,7 @@ def _scaled(bench):
 
 
 def _left_out(bench):
-    """Recognise a gradient that lacks a term which backward computes but does not use."""
+    """Recognise a gradient that lacks a term, which backward computes but never reads."""
     scene, own = bench.scene, bench.event
     read = {e.key for before in scene.before.values() for e in before}
     order = [event.key for event in scene.plain.events]
@@ -375,7 +402,10 @@ def _left_out(bench):
 
 
 def _scattering(bench):
-    """Find a write to repeated indices, such as `a[ids] = b` and `a[ids] += b`."""
+    """Recognise a write to repeated indices, such as `a[ids] = b` or `a[ids] += b`.
+
+    Such a statement applies only one of the writes to an index. The correction is `np.add.at`.
+    """
     statement = bench.scene.site(bench.event).statement
     target = _target_of(statement)
     if not _is_entry(target) or any(isinstance(n, ast.Slice) for n in ast.walk(target.slice)):
@@ -390,13 +420,19 @@ def _target_of(statement):
 
 
 def _is_entry(node, array=None):
-    """Return True for entries of a named array, such as `dx[t]`, or of the given one."""
+    """Return True for code such as `dx[t]`, the entries of a named array.
+
+    If `array` is given, the indexed array must be this node.
+    """
     is_named = isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name)
     return is_named and (array is None or node.value is array)
 
 
 def _written(function, place, value):
-    """Return a call of `_put` or `_scattered`, whose value is an array after a write at a place."""
+    """Return the code of a call of `_put` or `_scattered`.
+
+    The result of this call is the array after a write at a place such as `dx[t]`.
+    """
     index = ast.Subscript(ast.Attribute(ast.Name("np", ast.Load()), "s_", ast.Load()), place.slice, ast.Load())
     return ast.Call(ast.Name(function, ast.Load()), [place.value, index, value], [])
 
@@ -419,7 +455,10 @@ SEARCHES = (_left_out, one_change, _scattering, _missing_path, one_factor, _scal
 
 
 def repaired_statement(site, expression):
-    """Return the text of a Site's statement with another expression, or "" if there is none."""
+    """Return the statement of a Site with another expression, as text.
+
+    Returns an empty string if the statement cannot be repaired in this way.
+    """
     statement = site.statement
     if expression is None or site.value is None:
         return ""

@@ -12,13 +12,16 @@ RIGHT, WRONG, FOLLOWS, NOT_FOLLOWED = "right", "WRONG", "follows", "not followed
 
 @dataclass(frozen=True)
 class StepRow:
-    """One gradient that backward computes.
+    """One row of the table: a gradient that backward computes.
 
-    `name` is the name that it is bound to. `equation` is the number in the comment at its line, such as "(6)", or
-    empty. `line` is its line number in the file. `verdict` is "right", "WRONG" (the line is wrong), "follows" (the
-    error comes from a line above), or "not followed". `sentence` gives the reason, or is empty. If the mistake can be
-    corrected, `repair` is the corrected statement, and `edit` is the edit of the table (gradcheck/mistakes), which also
-    has a sentence for students. `is_whole` is True if the edit replaces the whole value.
+    name      name to which the gradient is bound
+    equation  equation number in the comment at its line, such as "(6)", or an empty string
+    line      line number in the file
+    verdict   "right", "WRONG" (this line is wrong), "follows" (the error comes from a line above) or "not followed"
+    sentence  the reason for the verdict, or an empty string
+    repair    the corrected statement, or an empty string if no correction is known
+    edit      the `Edit` of the table of mistakes (gradcheck/mistakes) that corrects the line, or None
+    is_whole  True if the edit replaces the whole value
     """
 
     name: str
@@ -38,10 +41,13 @@ class StepRow:
 
 @dataclass(frozen=True)
 class StepsReport:
-    """The rows of one backward pass, in the order of its source.
+    """The table of one backward pass.
 
-    `remarks` are sentences that do not belong to a row. `right` of the `total` gradients that backward returns are
-    right.
+    function  name of the function
+    rows      the rows, in the order of the source
+    remarks   sentences that do not belong to a row
+    right     number of right gradients among those that backward returns
+    total     number of gradients that backward returns
     """
 
     function: str
@@ -52,12 +58,12 @@ class StepsReport:
 
     @property
     def first_wrong(self) -> StepRow | None:
-        """Return the first row that is wrong, or None."""
+        """Return the first row with the verdict "WRONG", or None."""
         return next((row for row in self.rows if row.verdict == WRONG), None)
 
     @property
     def passed(self) -> bool:
-        """Return True if every gradient that backward returns is right."""
+        """Return True if every returned gradient is right and no row is wrong."""
         return self.right == self.total and self.first_wrong is None
 
     def __str__(self) -> str:
@@ -74,12 +80,12 @@ class StepsReport:
 
 
 def joined(words, last_word="and"):
-    """Join words with commas, and with `last_word` before the last one, as in `a, b and c`."""
+    """Join words with commas, and with `last_word` before the last: `a, b and c`."""
     *first, last = words
     return f"{', '.join(first)} {last_word} {last}" if first else last
 
 
 def equation_in(text):
-    """Return the equation number in a comment, such as "(6)", or ""."""
+    """Return the equation number in a comment, such as "(6)", or an empty string."""
     found = EQUATION.search(text)
     return found[1] if found else ""

@@ -1,4 +1,4 @@
-"""Build the rows of the report, each with the verdict on a Target and the reason."""
+"""Build the rows of the report. Each row contains the verdict on a gradient and the reason."""
 
 import ast
 from dataclasses import replace
@@ -19,13 +19,16 @@ from gradcheck.lines.report import (
 from gradcheck.lines.search import find_mistakes, is_start
 from gradcheck.lines.source import is_gradient
 
-MOST_NAMED = 3  # lines that are named together with a line because any of them may be the wrong one
+MOST_NAMED = 3  # largest number of other lines in a sentence of the form "here, or in …"
 PARTIAL = "it is not the whole gradient of that name, "
 UNDECIDED = f"{PARTIAL}and may be a part of it or wrong"
 
 
 def report_on(scene, again):
-    """Return the StepsReport on a Scene. `again()` returns Scenes of other draws."""
+    """Build the `StepsReport` of a Scene.
+
+    `again()` returns a list of Scenes with other inputs. It is called only if a returned gradient is wrong.
+    """
     scenes, pinned = [scene], {}
     if any(t.is_final and t.place in scene.wrong for t in scene.targets):
         scenes += again()
@@ -51,9 +54,10 @@ def report_on(scene, again):
 
 
 def _what_follows(scenes, pinned, rows):
-    """Return a tuple with a remark on the gradients that are computed from the first wrong line, or ().
+    """Return a tuple with a remark on the gradients behind the first wrong line.
 
-    They are computed again with the correct value of that line alone, on every draw.
+    These gradients are computed again, on every draw, with the correct value of the first wrong line. The remark lists
+    those that are then right and those that are still wrong. The tuple is empty if there is nothing to remark.
     """
     scene, first = scenes[0], next((event for event, row in rows if row.verdict == WRONG), None)
     if first is None:
@@ -85,9 +89,10 @@ def _is_right(target, scene, passed):
 
 
 def _with_the_correct(first, scene, pinned):
-    """Run backward with the correct value at the line of an Event. Return a Passed, or None if it is unknown.
+    """Run backward with the correct value of a line, and return the result (`Passed`).
 
-    It is the true value found by the search, or else, for example in a loop, that of the corrected expression.
+    `first` is the Event of the line. The correct value is the true value that the search found. If there is none, for
+    example in a loop, it is the value of the corrected expression. Returns None if neither is known.
     """
     keys = [event.key for event in scene.plain.events if event.site == first.site]
     if all(key in scene.mistakes for key in keys):
@@ -101,7 +106,10 @@ def _with_the_correct(first, scene, pinned):
 
 
 def _pinned(scenes):
-    """Return {Target: Mistake} for each wrong Target of the first Scene whose mistake is known."""
+    """Return {Target: Mistake} for the wrong Targets whose mistake is known.
+
+    The Targets are those of the first Scene.
+    """
     scene, pinned = scenes[0], {}
     for target in scene.targets:
         if target.place in scene.mistakes and not scene.is_parameter(target):
@@ -113,7 +121,10 @@ def _pinned(scenes):
 
 
 def _verdict(scene, target, pinned, right):
-    """Return (verdict, sentence) for a Target. `right` are the places that are right if the mistakes are mended."""
+    """Return (verdict, sentence) for a Target.
+
+    `right` contains the places of the gradients that are right after all known mistakes are replaced with true values.
+    """
     mistake = pinned.get(target)
     if not target.reason and target.place not in scene.wrong:
         return RIGHT, ""
@@ -141,7 +152,10 @@ def _verdict(scene, target, pinned, right):
 
 
 def _of_a_parameter(scene, target):
-    """Return (verdict, sentence) for a parameter with a wrong gradient, whose layer has received the true gradients."""
+    """Return (verdict, sentence) for a parameter with a wrong gradient.
+
+    The gradient is wrong although the line that computes it has received true gradients.
+    """
     if scene.run.missing[target.argument]:
         return NOT_FOLLOWED, "no gradient arrives there"
     others = [t for t in scene.targets if t.place in scene.mistakes and not scene.is_parameter(t)]
@@ -156,9 +170,10 @@ def _of_a_parameter(scene, target):
 
 
 def _unsure(scene, target, sentence):
-    """Return (verdict, sentence) for a Target that is wrong given the true gradients.
+    """Return (verdict, sentence) for a Target whose mistake may be in several lines.
 
-    Either its line is wrong or a value that the line reads.
+    Its value is wrong although all known mistakes were corrected. Either its line is wrong, or a value that the line
+    reads.
     """
     others = [e for e in scene.doubtful(target.event) if not _is_of_the_line(scene, e, target.event)]
     others += [scene.rivals[key] for key in {target.event.key} & scene.rivals.keys()]
@@ -176,13 +191,19 @@ def _unsure(scene, target, sentence):
 
 
 def _is_of_the_line(scene, event, own):
-    """Return True for an operand that belongs to the line: a sum accumulated from zero, or a loop counter."""
+    """Return True if a value that a line reads belongs to the line itself.
+
+    Such a value is a sum that the line accumulates from zero, or a loop counter.
+    """
     is_sum = scene.name(event) == scene.name(own) and is_start(scene, event)
     return event.site == own.site or is_sum or isinstance(scene.site(event).statement, ast.For)
 
 
 def _origin(scene, target):
-    """Return the names of the nearest wrong gradients from which a Target is computed, or ""."""
+    """Return the names of the wrong gradients from which a Target is computed.
+
+    Only the nearest ones are named. The string is empty if there are none.
+    """
     wrong = {t.key: t.name for t in scene.targets if t.place in scene.wrong and t is not target}
     wrong = {key: name for key, name in wrong.items() if key is not None}
     names = {wrong[e.key] for e in scene.reads(target.event, wrong) if e.key in wrong}

@@ -1,4 +1,4 @@
-"""One draw of numbers: a forward pass, backward passes with values replaced, and the truth about each gradient."""
+"""One draw of the inputs: its forward pass, backward passes with replaced values, and the true gradients."""
 
 import ast
 import functools
@@ -17,9 +17,12 @@ from gradcheck.mistakes.sources import FUNCTION
 
 
 class Passed:
-    """The result of a backward pass: its Events, a gradient for each argument, and the function.
+    """The result of one backward pass.
 
-    If it raised, there are no gradients.
+    events     list of the recorded values (`Event`)
+    gradients  list with a gradient for each argument, which is empty if an exception was raised
+    function   the function `backward`, or None if the forward pass raised an exception
+    values     dictionary from the key of an Event to its value
     """
 
     def __init__(self, events, gradients, function):
@@ -33,17 +36,19 @@ class Passed:
 
 
 class Scene:
-    """A Call with its probes inserted, one dy, and the results of forward and backward.
+    """A `Call` with its probes inserted, one dy, and the results of forward and backward.
 
+    forward   list of the values (`Event`) that the probes recorded in the forward pass
     names     dictionary from a name to its Events in the forward pass
-    plain     the Passed of a backward pass in which no value is replaced
-    targets   the gradients to compare
+    plain     result of the backward pass without replaced values, a `Passed`
+    targets   list of the gradients to compare, each a `Target`
     truths    dictionary from the place of a Target to its true gradient
     wrong     places of the Targets whose value differs from the true gradient
     mistakes  dictionary from the place of a value that causes an error to the true value
     vouched   keys of the local variables that are known to be right (see search.py)
+    rivals    dictionary from the key of a mistake to the Event of another line that may be wrong instead
 
-    The argument `verdicts` holds the verdict of a check on each argument of the function.
+    The argument `verdicts` contains the verdict of a check on each argument of the function.
     """
 
     def __init__(self, call, dy, source, sites, probe, rng, verdicts=()):
@@ -84,7 +89,10 @@ class Scene:
 
     @functools.cached_property
     def locals(self):
-        """The Events at which backward binds a name, after those of forward whose values only backward reads."""
+        """The recorded values (Events) of the local variables of backward.
+
+        Arrays that forward computes only for backward come first.
+        """
         read = names_read(self.source.inner)
         made = [held[0] for name, held in self.names.items() if len(held) == 1 and name in read]
         bound = [event for event in self.plain.events if self.site(event).kind == "backward"]
@@ -104,30 +112,40 @@ class Scene:
         return value is not None and self.truth.same(value, self.truths[target.place], target.array)
 
     def right(self, passed, without=None):
-        """Return the places of the Targets that are right in a Passed, except the place `without`."""
+        """Return the places of all Targets whose value is right in one backward pass.
+
+        `passed` is the result of this backward pass. The place `without` is left out.
+        """
         followed = [t for t in self.targets if t.place in self.truths and t.place != without]
         return {target.place for target in followed if self.is_true(target, passed)}
 
     def in_use(self):
-        """Assign the numbers of this Scene to the parameters, which all Scenes share, and return it."""
+        """Assign the values of this Scene to the parameters, and return the Scene.
+
+        This is necessary because all Scenes share one module.
+        """
         for argument in self.run.arguments:
             if argument.parameter is not None:
                 argument.parameter.data = argument.array
         return self
 
     def held(self):
-        """Return {key: true value} of the mistakes, without those in gradients whose value cannot be replaced."""
+        """Return {key: true value} for the mistakes whose value backward can replace."""
         return {key: value for key, value in self.mistakes.items() if isinstance(key, tuple)}
 
     def mended(self, more=()):
-        """Run backward with the true values of the mistakes in place, and those of `more`."""
+        """Run backward with the true value of each known mistake, and return the `Passed`.
+
+        `more` contains further values to replace, by key.
+        """
         return self.backward({**self.held(), **dict(more)})
 
     def backward(self, replaced):
-        """Run forward and backward with some values replaced, and return a Passed.
+        """Run forward and backward with some values replaced, and return a `Passed`.
 
-        `replaced` is {key: value, or a function of the computed value}. If backward raises, for example because of a
-        replaced value, the Passed has no gradients.
+        `replaced` maps the key of an Event to its new value, or to a function that returns the new value when it is
+        called with the computed one. If an exception is raised, for example because of a replaced value, the Passed has
+        no gradients. With no replaced values, the exception is not caught.
         """
         run = self.in_use().run
         changes = {key: self._putting(key, value) for key, value in replaced.items()}
@@ -151,7 +169,10 @@ class Scene:
         return [np.zeros(a.array.shape) if g is None else np.array(g) for a, g in zip(arguments, given, strict=True)]
 
     def _left(self):
-        """Return the size of the gradient in each parameter, to detect when it arrives."""
+        """Return Σ|gradient| for each parameter, and 0 for other arguments.
+
+        A change of the sum shows that a line has added to the gradient of the parameter.
+        """
         gradients = [None if a.parameter is None else a.parameter.grad for a in self.run.arguments]
         return [0.0 if g is None else float(np.sum(np.abs(g))) for g in gradients]
 
@@ -178,7 +199,10 @@ class Scene:
 
     @functools.cached_property
     def before(self):
-        """{key: the Events of locals that are read there, by the names in the statement}."""
+        """Dictionary from the key of an Event to the Events that it reads.
+
+        Only the local variables of backward are included.
+        """
         found, latest = {}, {}
         returned = [event for event in self.plain.events if self.site(event).kind == "return"]
         for event in [*self.locals, *returned]:
@@ -188,7 +212,11 @@ class Scene:
         return found
 
     def doubtful(self, event):
-        """Return the Events of the locals that an Event reads and that nothing vouches for."""
+        """Return the Events on which an Event depends and that may be wrong.
+
+        Events that are known to be right, or whose mistake is known, are left out. The values from which these were
+        computed are left out as well.
+        """
         known = self.vouched | self.mistakes.keys()
         return [other for other in self.reads(event, known) if other.key not in known]
 
@@ -197,7 +225,11 @@ class Scene:
         return self.name(event) or joined(computed or ["the returned value"])
 
     def reads(self, event, stops=()):
-        """Return the Events that an Event reads, directly or through others, which `stops` (keys) are not followed."""
+        """Return the Events on which an Event depends, directly or through others.
+
+        An Event whose key is in `stops` is included, but the Events on which it depends are not, unless they are
+        reached without it.
+        """
         found, pending = {}, list(self.before[event.key])
         while pending:
             other = pending.pop()
@@ -209,10 +241,11 @@ class Scene:
 
 
 def other_scenes(scene, rng, others):
-    """Return Scenes of other draws: one of the same sizes, then one of larger sizes or one of each of the `others`.
+    """Return a list of Scenes with other inputs.
 
-    The `others` are Calls. Signs, masks, indices and numbers differ as far as the function accepts them. None stands
-    for one of the `others` that cannot be examined, because a correction cannot be tested there.
+    The first Scene has the same sizes. If `others` is empty, a Scene with larger sizes follows, and otherwise one for
+    each Call in `others`, or None if that Call cannot be examined. A None shows that a correction cannot be tested on
+    all Calls. Signs, masks, indices and numbers differ as far as the function accepts them.
     """
     scenes = []
     for sizes in ((False,),) if others else ((False,), (True,)):

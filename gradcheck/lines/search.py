@@ -1,17 +1,19 @@
-"""Find the values to blame: the first locals of backward whose replacement with a true value mends a gradient.
+"""Find the mistakes: the first local variables whose replacement with a true value corrects a gradient.
 
-The search runs if a returned gradient is wrong, on at least two draws:
+The search runs if a returned gradient is wrong. It uses at least two draws of the inputs.
 
-1. The name of a local restricts its true values. `dx` and `dx2` may be gradients of x: the whole one, or that along
-   some of the paths. `dzdv` may be the derivative of z with respect to v. A name without the prefix of a gradient may
-   be any quantity of the forward pass (quantities.py).
-2. A local that has one of these values on every draw is right, unless a typical mistake would give it this value too.
-3. The others are tried in the order of the program. If a true value makes a wrong gradient right and no right one
-   wrong, on every draw, the local is to blame. It then holds that value, and the search is repeated.
-4. The returned gradients that remain wrong are to blame themselves.
+1. The name of a local variable restricts its true value. `dx` and `dx2` may be the gradient of x along all paths or
+   along some of them. `dzdv` may be the derivative of z with respect to v. A variable whose name does not begin like
+   that of a gradient may be any quantity of the forward pass (quantities.py).
+2. A local variable that equals one of these quantities on every draw is right, unless a typical mistake would give it
+   this value too.
+3. The other local variables are tried in the order of the program. If, on every draw, a true value makes a wrong
+   gradient right and no right gradient wrong, the variable is to blame. Its value is then replaced with the true value,
+   and the search is repeated.
+4. The returned gradients that are still wrong are recorded as mistakes themselves.
 
-Correct code may call `dh` the gradient along one of two paths, and add the other one later. Its value is not ∂L/∂h, but
-replacing it mends nothing, so it is not blamed.
+Correct code may use the name `dh` for the gradient along one of two paths, and add the other one later. The value of
+`dh` is then not ∂L/∂h. The variable is not blamed, because its replacement corrects no gradient.
 """
 
 import ast
@@ -27,13 +29,17 @@ from gradcheck.lines.source import PREFIXES, gradient_of
 
 CHANGING = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare, ast.Lambda)  # other statements copy a value
 MOST_MISTAKES = 3
-DRAWS = 2  # further draws on which a local is compared with quantities
+DRAWS = 2  # further draws on which a local variable is compared with quantities
 EQUAL = 1e-7  # relative
 OWN = "the gradient of the name"  # the label of the true value of a Target
 
 
 def find_mistakes(scenes):
-    """Fill in the `mistakes`, `vouched` and `rivals` of the Scenes, and the truths of the locals that are known."""
+    """Search for the mistakes and record them in the Scenes.
+
+    Fills in the attributes `mistakes`, `vouched` and `rivals`, and adds to `truths` the true values of the local
+    variables that the search recognises.
+    """
     search = _Search(scenes[: 1 + DRAWS])
     for _ in range(MOST_MISTAKES):
         if not search.find_mistake():
@@ -45,7 +51,7 @@ def find_mistakes(scenes):
 
 
 class _Search:
-    """The search for mistakes among the locals, which are Targets of the first Scene."""
+    """The search for mistakes among the local variables of backward, on several draws of the inputs."""
 
     def __init__(self, scenes):
         self.scenes, self.scene, targets = scenes, scenes[0], scenes[0].targets
@@ -60,14 +66,17 @@ class _Search:
 
     @functools.cached_property
     def tables(self):
-        """The quantities of each draw."""
+        """The quantities of the forward pass, as one {label: Quantity} per draw."""
         names = self.names | {of for name in self.names for of in gradient_of(name, (*PREFIXES, "D"))}
         values = [[s.plain.values[t.key] for t in self.local if t.key in s.plain.values] for s in self.scenes]
         return [quantities_of(s, map(np.shape, here), names) for s, here in zip(self.scenes, values, strict=True)]
 
     @functools.cached_property
     def labels(self):
-        """The labels of the quantities that all draws have, with one label for each length."""
+        """The labels of the quantities that exist on every draw.
+
+        If several axes have the same lengths on every draw, only one of their labels is included.
+        """
         labels = {}
         for label, quantity in self.tables[0].items():
             if all(label in table for table in self.tables):
@@ -82,10 +91,10 @@ class _Search:
         return {k for k in self.labels if any(_fits(self.tables[0][k].array, truth) for truth in truths)}
 
     def find_mistake(self):
-        """Find the first wrong local and record its true value. Return False if there is none.
+        """Find the first wrong local variable and record its true value.
 
-        If its value is a quantity that its name allows, the local may be right, and a later one wrong. The first such
-        local is then recorded as its rival.
+        Returns False if there is none. The variable may nevertheless be right, and a later one wrong, if its value is a
+        quantity that its name allows. The first later candidate is then recorded as the rival of the variable.
         """
         found = self._mistakes()
         target, truths = next(found, (None, ()))
@@ -99,7 +108,10 @@ class _Search:
         return True
 
     def _mistakes(self):
-        """Yield (Target, true value on each draw) for the locals whose replacement mends a gradient."""
+        """Yield the local variables whose replacement corrects a gradient.
+
+        Each item is (Target, list of true values, one per draw).
+        """
         passed = [scene.mended() for scene in self.scenes]
         if {t.place for t in self.scene.targets if t.is_final and t.place in self.own} <= self.scene.right(passed[0]):
             return
@@ -132,7 +144,12 @@ class _Search:
             yield [_truth(table[label], e, of_another_shape) for table, e in zip(self.tables, here, strict=True)]
 
     def _mend(self, passed, key, truths):
-        """Return True if true values make a gradient right that is wrong in a Passed, and no right one wrong."""
+        """Return True if the true values of a local variable correct a gradient.
+
+        `passed` are the results of backward before the replacement, one per draw. `key` identifies the variable, and
+        `truths` are its true values, one per draw. On every draw, the replacement must make a wrong gradient right and
+        no right gradient wrong.
+        """
         for scene, before, truth in zip(self.scenes, passed, truths, strict=True):
             right = scene.right(before, key) & self.counted
             if truth is None or not right < scene.right(scene.mended({key: truth}), key) & self.counted:
@@ -156,16 +173,19 @@ class _Search:
         return any(self._vouches(label, target) for label in self._equal(target.name, values))
 
     def _equal(self, name, values):
-        """Yield the labels of the quantities that a name allows and that it equals on every draw."""
+        """Yield the labels of the quantities that equal a local variable on every draw.
+
+        Only quantities that the `name` of the variable allows are compared. `values` are its values, one per draw.
+        """
         for label in self._allowed(name) if all(map(_is_numeric, values)) else ():
             if all(_fits(table[label].array, value) for table, value in zip(self.tables, values, strict=True)):
                 yield label
 
     def _vouches(self, label, target):
-        """Return True if equality with this quantity shows that a local is right.
+        """Return True if a local variable that equals a quantity must be right.
 
-        It does not if a typical mistake produces the same value. With a missing factor, a local often equals the
-        gradient of another name. Without its upstream gradient, it equals the derivative of the output.
+        It need not be right if a typical mistake produces the same value. If a factor is missing, the value is often
+        the gradient of another name. If the upstream gradient is missing, the value is the derivative of the output.
         """
         quantity, name = self.tables[0][label], target.name
         if quantity.kind == VALUE:
@@ -182,14 +202,17 @@ class _Search:
         return quantity.kind == WHOLE or (is_meant and label not in self.claimed)
 
     def _is_accumulated(self, target):
-        """Return True if a name is computed at several lines, so that each value may be a partial gradient."""
+        """Return True if several lines compute a variable.
+
+        The value after each of these lines may then be a part of the gradient.
+        """
         is_computed = isinstance(self.scene.site(target.event).statement, ast.AugAssign)
         is_computed |= _changes(self.scene, target.event)
         return is_computed and len({t.event.site for t in self.local if t.name == target.name}) > 1
 
     @functools.cache  # noqa: B019 (a search ends with its report)
     def _allowed(self, name):
-        """Return the labels of the quantities that a name allows."""
+        """List the labels of the quantities that a local variable of this name may hold."""
         rest, of = gradient_of(name, (*PREFIXES, "D")), self._known_gradient(name)
         if not rest or (name[0] == "D" and of is None):
             return [label for label in self.labels if label[0] != WHOLE]
@@ -203,12 +226,15 @@ class _Search:
         return [*exact, *rest, *near, *(k for k in self.labels if of is None and k[0] not in (GRADIENT, WHOLE))]
 
     def _known_gradient(self, name):
-        """Return the forward name X if a name has the form dX or dX2, or None."""
+        """Return the name X of forward if a name has the form `dX` or `dX2`, or None."""
         rest = gradient_of(name, (*PREFIXES, "D"))
         return next((x for x in (*rest, *(x.rstrip("_0123456789") for x in rest)) if x in self.known), None)
 
     def _is_slope(self, quantity, pairs):
-        """Return True if a quantity fits one of the pairs (A, B) of a name `dAdB`."""
+        """Return True if a quantity may be ∂A/∂B for one of the pairs (A, B).
+
+        The pairs are those for which a name has the form `dAdB`.
+        """
         if quantity.kind == GRADIENT:
             return any(a not in self.known and b in quantity.of for a, b in pairs)
         for a, b in pairs if quantity.kind == SLOPE else ():
@@ -261,13 +287,17 @@ def is_start(scene, event):
 
 
 def _pairs(name):
-    """Return each (A, B) for which a name has the form dAdB."""
+    """Return each pair (A, B) for which a name has the form `dAdB`."""
     splits = [(name[1 : m.start()].strip("_"), name[m.end() :].strip("_")) for m in re.finditer("d", name)]
     return [(a, b) for a, b in splits if name[0] == "d" and a and b]
 
 
 def _truth(quantity, value, of_another_shape):
-    """Return the value that a local has if it equals a quantity, or None if it cannot equal it."""
+    """Return the value that a local variable would have if it equalled a quantity.
+
+    `value` is its present value. Returns None if the variable cannot be equal to the quantity. If `of_another_shape` is
+    True, only a quantity whose shape differs from that of the value is accepted.
+    """
     array, shape = quantity.array, np.shape(value)
     if value is None or (of_another_shape and (quantity.kind == LENGTH or not array.ndim or shape == array.shape)):
         return None
@@ -282,7 +312,10 @@ def _fits(array, value):
 
 
 def _as(array, value):
-    """Return an array in the shape of a value, or None if the shapes differ by more than axes of length 1."""
+    """Convert an array to the shape and type of a value.
+
+    Returns None if the shapes differ by more than axes of length 1, or if the value is an integer and the array is not.
+    """
     if without_ones(array.shape) != without_ones(np.shape(value)):
         return None
     if isinstance(value, np.ndarray):

@@ -30,13 +30,19 @@ KINDS = ("transpose lost", "transpose added", "operands exchanged", "call droppe
 
 
 def shape_problem(call, error):
-    """Describe the shapes that made backward raise an error, or return "" if the error has another cause."""
+    """Describe the shapes that made backward raise an error.
+
+    Returns an empty string if the error has another cause.
+    """
     found = _found(call, error)
     return f"backward raises ValueError in line {found[1]}, `{found[2]}`: {found[3]}" if found else ""
 
 
 def shape_report(call, error):
-    """Return a StepsReport with the line at which backward raised an error about shapes, or None."""
+    """Return a StepsReport with the line that raised an error about shapes.
+
+    Returns None if the error has another cause.
+    """
     found = _found(call, error)
     if not found:
         return None
@@ -47,7 +53,10 @@ def shape_report(call, error):
 
 
 def _found(call, error):
-    """Return (statement or None, line number, text of the line, reason), or () if the error has another cause."""
+    """Find the statement of backward that raised an error about shapes.
+
+    Returns (statement or None, line number, text of the line, reason), or () if the error has another cause.
+    """
     backward, (frame, line) = getattr(error, "backward", None), _place(error)
     if backward is None or not ABOUT_SHAPES.search(str(error)) or frame is None:
         return ()
@@ -66,7 +75,10 @@ def _found(call, error):
 
 
 def _place(error):
-    """Return (frame, line) of the innermost call outside NumPy and gradcheck, or (None, 0)."""
+    """Find the innermost stack frame of an exception outside NumPy and gradcheck.
+
+    Returns (frame, line number), or (None, 0) if there is none.
+    """
     found, trace = (None, 0), error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_globals.get("__name__", "").split(".")[0] not in ("numpy", "gradcheck"):
@@ -76,7 +88,10 @@ def _place(error):
 
 
 def operands_at_fault(statement, frame):
-    """Return the two operands of the operation that raises although they do not, or []."""
+    """Return the two operands of the operation that raises in a statement.
+
+    Each operand can be evaluated, but the operation on them cannot. The list is empty if there is no such operation.
+    """
     for node in reversed([*ast.walk(statement.value)]):
         operands = []
         if isinstance(node, ast.BinOp):
@@ -100,7 +115,10 @@ def value_of(node, frame):
 
 
 def _mistake(call, backward, statement, frame):
-    """Return the words that name the mistake whose correction makes every gradient right, or ""."""
+    """Return a phrase that names the mistake in a statement, or an empty string.
+
+    The mistake is named only if its correction makes every gradient right.
+    """
     try:
         source = source_of(backward, call.target, call.name)
     except ValueError:
@@ -108,7 +126,7 @@ def _mistake(call, backward, statement, frame):
     place = statement.lineno, statement.col_offset
     (own,) = [n for n in ast.walk(source.tree) if isinstance(n, ast.stmt) and (n.lineno, n.col_offset) == place]
     names = Names(frame.f_locals, names_read(statement), (), lambda name: False)
-    names.lists["axes"] = lambda bound: [ast.Constant(axis) for axis in range(4)]  # of arrays with any number of axes
+    names.lists["axes"] = lambda bound: [ast.Constant(axis) for axis in range(4)]  # of arrays with at most 4 axes
     for edit, code, _ in [found for rank in (1, 2) for found in repairs(own.value, names, rank)]:
         corrected = exchanged(own, own.value, ast.copy_location(code, own.value))
         if edit.row.kind not in KINDS or value_of(code, frame) is None:

@@ -1,7 +1,8 @@
 """Find the source of a backward pass, and of its forward pass, as syntax trees.
 
-The search starts from the returned function `backward`, whose code object holds its file and line. If this function
-only calls another one (as `apply` of a framework does), the one that computes is found in its closure.
+The search starts from `backward`, the function that the target returned, because its code object contains the file and
+the line. If this function only calls another one, as `apply` of a framework does, the function that computes the
+gradients is found in its closure.
 """
 
 import ast
@@ -15,18 +16,22 @@ from dataclasses import dataclass
 from gradcheck.mistakes.sources import FUNCTION, first_line, within
 
 NOT_WITHIN = "no function `backward` is defined within its forward pass, so there are no lines to examine"
-PREFIXES, SUFFIXES = ("d", "d_", "grad_"), ("_grad", "_bar")  # of names that hold a gradient
+PREFIXES, SUFFIXES = ("d", "d_", "grad_"), ("_grad", "_bar")  # of the names of gradients
 
 
 @dataclass(frozen=True)
 class Source:
     """The source of a backward pass.
 
-    `inner` is the syntax tree of the backward pass, and `outer` that of its forward pass. Both are parts of `tree`,
-    that of the file. `lines` are the lines of the file. `function` is the live backward pass. `is_whole` is True if it
-    is the function that the target returned, and False if that function only calls it. If the two passes are separate
-    functions that share a cache, `forward` is the live forward pass. `has_tensors` is True for those of a
-    torch.autograd.Function.
+    file         path of the file
+    tree         syntax tree of the imports and of the top-level statements that contain the two passes
+    outer        the node of the forward pass in `tree`
+    inner        the node of the backward pass in `tree`
+    function     the backward pass as a function object
+    lines        lines of the file
+    is_whole     True if `function` is the whole backward pass of the target, False if another function calls it
+    forward      the forward pass as a function object if the passes are separate functions, otherwise None
+    has_tensors  True if the passes are those of a torch.autograd.Function
     """
 
     file: str
@@ -41,7 +46,10 @@ class Source:
 
     @property
     def name(self):
-        """Return the name of the forward pass, or of its class if it is a method `forward` or `__call__`."""
+        """Return the name of the forward pass.
+
+        If the forward pass is a method `forward` or `__call__`, this is the name of its class.
+        """
         if self.forward is not None and not self.has_tensors:
             return self.forward.__name__
         qualname = (self.forward or self.function).__qualname__
@@ -50,15 +58,16 @@ class Source:
 
     @property
     def parameter(self):
-        """Return the name of backward's first argument, the gradient of the output, or ""."""
+        """Return the name of the argument of backward that receives dy, or ""."""
         names = [a.arg for a in (*self.inner.args.posonlyargs, *self.inner.args.args)]
         return [*names[self.has_tensors :], ""][0]  # without ctx
 
 
 def source_of(backward, target, name):
-    """Return the Source of a backward pass that a target returned.
+    """Return the `Source` of a backward pass.
 
-    Raises ValueError, with the reason, if there is none.
+    `target` is the function or module that returned `backward`, and `name` is its name in error messages. Raises
+    ValueError with the reason if the source cannot be found, or if the file was changed after it was loaded.
     """
     forward, *functions = _pair_within(target) or [None, *closures(backward)]
     reason, candidates = f"{name}: {NOT_WITHIN}", []
@@ -89,7 +98,10 @@ def source_of(backward, target, name):
 
 
 def _pair_within(target):
-    """Return (forward, backward) of a target made by from_pair, or from a torch.autograd.Function, or ()."""
+    """Return (forward, backward) if the passes of a target are separate functions.
+
+    Such a target was made by from_pair, or from a torch.autograd.Function. Returns () for any other target.
+    """
     rule = _rule_of(target)
     if rule is not None:
         return tuple(inspect.unwrap(function) for function in (rule.forward, rule.backward))
@@ -106,16 +118,21 @@ def _rule_of(target):
 
 
 def _node_of(function, lines):
-    """Return (tree, outer function or None, node) of a live function in its file.
+    """Find a function in the lines of its file.
 
-    All three are None if the function is not found or not unique.
+    Returns (tree, outer, node). `tree` is a syntax tree that contains the function, `outer` is the node of the
+    enclosing function or None, and `node` is the node of the function. Returns (None, None, None) if the function is
+    not found or not unique.
     """
     found = _functions_of("".join(lines)).get(_key(function.__code__), [])
     return found[0] if len(found) == 1 else (None, None, None)
 
 
 def closures(function):
-    """Yield a function and all functions in its closure, the nearest first. Methods and partials are unwrapped."""
+    """Yield a function and, recursively, the functions in its closure.
+
+    The nearest ones come first. A method or a functools.partial is replaced with its function.
+    """
     pending, seen = [function], set()
     while pending:
         value = pending.pop(0)
@@ -128,7 +145,7 @@ def closures(function):
 
 
 def contents(function):
-    """Return {name: value} of the variables that a function has captured."""
+    """Return the variables that a function has captured, as {name: value}."""
     held = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
@@ -139,7 +156,10 @@ def contents(function):
 
 
 def holders_of(source):
-    """Return the live functions whose code contains that of a Source, found among all objects in memory."""
+    """Return the function objects whose code contains that of a `Source`.
+
+    They are found among all objects in memory. If forward and backward are separate functions, these two are returned.
+    """
     if source.forward is not None:
         return [source.forward, source.function]
     functions = [thing for thing in gc.get_objects() if type(thing) is types.FunctionType]
@@ -149,7 +169,7 @@ def holders_of(source):
 
 
 def codes_of(tree, file):
-    """Return {(first line, name): code} of every function of a file."""
+    """Compile a file and return {(first line, name): code} for all of its functions."""
     codes, pending = {}, [compile(tree, file, "exec", dont_inherit=True)]
     while pending:
         for constant in pending.pop().co_consts:
@@ -167,12 +187,15 @@ def names_read(node):
 
 
 def is_gradient(name):
-    """Return True if a name has the form of a gradient: `dx`, `d_x`, `grad_x`, `x_grad`, `x_bar`."""
+    """Return True if a name has the form of a gradient.
+
+    The forms are `dx`, `d_x`, `grad_x`, `x_grad` and `x_bar`.
+    """
     return bool(gradient_of(name))
 
 
 def gradient_of(name, prefixes=PREFIXES):
-    """Return each X for which a name has the form of a gradient of X."""
+    """Return each X for which a name has the form of a gradient of X, such as `dX`."""
     found = [name[len(prefix) :] for prefix in prefixes if name.startswith(prefix)]
     return [x for x in (*found, *(name[: -len(suffix)] for suffix in SUFFIXES if name.endswith(suffix))) if x]
 
@@ -187,7 +210,10 @@ def _names_a_gradient(source):
 
 
 def _computes(source):
-    """Return True if a backward pass computes with its argument, or passes it to a library: `return g @ w.T`."""
+    """Return True if a backward pass computes the gradients itself.
+
+    It then contains arithmetic, or passes dy to a method or a library function, as in `return g @ w.T`.
+    """
     return any(
         isinstance(node, (ast.BinOp, ast.UnaryOp))
         or (isinstance(node, ast.Call) and hasattr(node.func, "attr") and source.parameter in names_read(node))
@@ -206,10 +232,12 @@ def _lines_of(function):
 
 @functools.lru_cache(maxsize=32)
 def _functions_of(text):
-    """Return {(first line, name): [(tree, outer function or None, function)]} of a source text.
+    """Find all functions in a source text.
 
-    The dictionary is empty if the text cannot be parsed. A tree contains only the imports and the top-level statement
-    with the function. The imports are needed because calls of imported names compile to other code.
+    Returns {(first line, name): list of (tree, outer, function)}. `function` is the node of a function, and `outer` is
+    that of the enclosing function or None. `tree` contains only the imports and the top-level statement with the
+    function. The imports are needed because calls of imported names compile to other code. The dictionary is empty if
+    the text cannot be parsed.
     """
     try:
         module = ast.parse(text)

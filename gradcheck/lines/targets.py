@@ -1,7 +1,8 @@
-"""List the Targets of the comparison: the gradients that backward binds to a name or returns.
+"""List the gradients to compare: those that backward assigns to a name or returns.
 
-`dscores` is compared with ∂L/∂scores if forward binds the name `scores` once. The values that backward returns, and
-those that it leaves in parameters, are compared too. A name that cannot be followed has a reason instead.
+A local variable `dscores` is compared with ∂L/∂scores if forward assigns to `scores` exactly once. The values that
+backward returns, and the gradients that it leaves in parameters, are compared as well. If a gradient cannot be
+compared, the reason is stored in its `Target`.
 """
 
 from dataclasses import dataclass
@@ -17,13 +18,18 @@ TOO_MANY = f"it has more than {MOST:,} entries: take smaller arrays"
 
 @dataclass(eq=False)
 class Target:
-    """A gradient at an Event of backward, or one that backward returns.
+    """A gradient to compare: the value of a local variable of backward, or a gradient that backward returns.
 
-    `at` is the place in the forward pass to perturb, and `array` the value there. `event` is the Event of the line that
-    completes the gradient. `key` is its key if the value can be replaced there, and otherwise None. If `is_final`,
-    backward returns the gradient, and `argument` is the position of its argument in the run. Unless `is_shown`, it has
-    a row only if it is wrong. If `outside`, other code computes it from the results of backward. `reason` says why it
-    cannot be followed, or is empty.
+    name      name of the gradient in the report
+    event     the recorded value (`Event`) at the line that completes the gradient
+    at        the place to perturb: the key of an Event of the forward pass, or the position of an argument
+    array     value of the forward pass at that place
+    argument  position of the argument whose gradient it is, or None
+    key       key of `event` if the value can be replaced there, otherwise None
+    is_final  True if backward returns the gradient or leaves it in a parameter
+    is_shown  False if the report shows the gradient only if it is wrong
+    outside   True if other code computes the gradient from the results of backward
+    reason    the reason why the gradient cannot be compared, or an empty string
     """
 
     name: str
@@ -39,12 +45,19 @@ class Target:
 
     @property
     def place(self):
-        """Return the key or, without one, the argument, which identifies the Target in every Scene."""
+        """Return the key, or the position of the argument if there is no key.
+
+        The place identifies the same gradient in every Scene.
+        """
         return self.argument if self.key is None else self.key
 
 
 def targets_of(scene):
-    """Return the Targets of a Scene in the order of its backward pass: of all locals and all results."""
+    """List the gradients of a `Scene` that are to be compared.
+
+    The list contains a Target for each local variable of backward, in the order of the code. The returned gradients
+    that are not local variables follow, and then the gradients that backward leaves in parameters.
+    """
     last = {scene.name(event): event for event in scene.locals}
     finals = _returned(scene, last)
     by_event = {target.event.key: target for target in finals if target.key is not None}
@@ -54,7 +67,7 @@ def targets_of(scene):
 
 
 def _named(scene, event, last):
-    """Return the Target of a local that backward does not return."""
+    """Create the Target of a local variable that backward does not return."""
     name, wanted = scene.name(event), gradient_of(scene.name(event))
     later = [e for e in scene.locals if scene.name(e) == name]
     later = later[later.index(event) + 1 :]
@@ -79,7 +92,11 @@ def _named(scene, event, last):
 
 
 def _returned(scene, last):
-    """Return a Target for each gradient that backward returns: at the line of the name, or at the `return`."""
+    """Create a Target for each gradient that backward returns.
+
+    The Target is at the line that binds the returned name if this line completes the gradient, and otherwise at the
+    `return` statement.
+    """
     returned = [e for e in scene.plain.events if scene.site(e).kind == "return"]
     used = [scene.site(e).value if e in returned else scene.site(e).statement for e in scene.plain.events]
     used = {name for node in used if not hasattr(node, "id") for name in names_read(node)}
@@ -109,10 +126,14 @@ def _returned(scene, last):
 
 
 def _expected(scene):
-    """Return (position, argument, place, name, array) for each gradient that backward returns.
+    """List (position, argument, place, name, array) for each returned gradient.
 
-    A torch.autograd.Function returns a gradient, or None, for each of its inputs. The argument is its index in the run,
-    or None if other code passes the result on. The place is where the forward pass is perturbed.
+    position     index of the gradient among the returned values
+    argument     index of the argument in the run, or None if other code passes the result on
+    place        key or index at which the forward pass is perturbed
+    name, array  name and value of the argument
+
+    A torch.autograd.Function returns a gradient, or None, for each of its inputs.
     """
     if scene.source.is_whole:
         own = [(i, i, a.name, a.array) for i, a in enumerate(scene.run.arguments) if a.parameter is None]
@@ -130,12 +151,15 @@ def _expected(scene):
 
 
 def is_array(value):
-    """Return True if a value is an array that has a gradient."""
+    """Return True if a value is a floating-point array, which has a gradient."""
     return isinstance(value, np.ndarray) and is_real_array(value)
 
 
 def _left(scene, found):
-    """Return a Target for each gradient of the run that is not in `found`: of parameters, or computed by other code."""
+    """Create a Target for each argument of the run that has none in `found`.
+
+    Such an argument is a parameter, or other code computes its gradient.
+    """
     there = {target.argument for target in found}
     targets = []
     for i, argument in enumerate(scene.run.arguments):

@@ -1,8 +1,9 @@
-"""The true gradient at a name: the derivative of L = ⟨dy, y⟩ with respect to its value.
+"""The true gradient of a local variable: the derivative of L = ⟨dy, y⟩ with respect to its value.
 
-It is computed by the complex step if the forward pass is complex-safe, which central differences verify, and otherwise
-by central differences. The inputs are not changed. Instead, the value itself is perturbed, and everything computed from
-it changes accordingly. If other names are held constant, the result is the gradient along the paths that avoid them.
+It is computed by the complex step if the forward pass is complex-safe, which is verified with central differences.
+Otherwise it is computed by central differences. The inputs are not changed. Instead, the value itself is perturbed, and
+everything computed from it changes accordingly. If other variables are held constant, the result is the gradient along
+the paths that avoid them.
 """
 
 import numpy as np
@@ -11,16 +12,17 @@ from gradcheck.central_differences import estimate, line_along, scales_of, step_
 from gradcheck.complex_step import STEP, ComplexStep, NotComplexSafe
 from gradcheck.lines.instrument import OUTPUT, close, is_real_array
 
-MOST = 3000  # entries, each of which is perturbed separately
-EXACT, APPROXIMATE = 1e-9, 2e-6  # relative errors of a gradient that counts as true
+MOST = 3000  # largest number of entries; each is perturbed separately
+EXACT, APPROXIMATE = 1e-9, 2e-6  # allowed relative error if the complex step applies, and if not
 DIRECTIONS = 2
 
 
 class Truth:
-    """The derivatives at the places of a Run's forward pass, under a Probe.
+    """The derivatives of L with respect to the inputs and to the values inside the forward pass.
 
-    A place `at` is the key of an Event or the position of an argument, and `array` is the value there. If `held`,
-    {key: value}, is given, these values are kept constant.
+    The methods take a place `at` and the value `array` at this place. A place is the position of an argument, or the
+    key of a value that was recorded by the probe (`Event`). `held` is a dictionary {key: value} of values that are kept
+    constant.
     """
 
     def __init__(self, run, probe, forward, rng):
@@ -36,7 +38,7 @@ class Truth:
         return (1 if self.step else 100) * self.run.rounding / _scale(array)
 
     def is_gradient(self, value, at, array, held=None):
-        """Return True if a value is the true gradient, along random directions."""
+        """Return True if `value` is the gradient at a place, along random directions."""
         if not is_real_array(value) or np.shape(value) != np.shape(array) or not np.all(np.isfinite(value)):
             return False
         for _ in range(DIRECTIONS):
@@ -49,7 +51,10 @@ class Truth:
         return True
 
     def entries(self, at, array):
-        """Return the true gradient, entry by entry, or None if there are too many."""
+        """Compute the gradient at a place entry by entry.
+
+        Returns None if the array has more than MOST entries.
+        """
         if np.size(array) <= MOST and at not in self.known:
             self.known[at] = np.zeros(np.shape(array))
             for index in map(tuple, np.argwhere(np.isfinite(array))):
@@ -59,7 +64,7 @@ class Truth:
         return self.known.get(at)
 
     def along(self, at, array, v, held=None):
-        """Return (derivative of L along v at a place, its uncertainty)."""
+        """Return the derivative of L along v at a place, and its uncertainty."""
         try:
             return self.slopes(at, array, v, held, is_recorded=False)[:2]
         except NotComplexSafe:  # for example at log(0)
@@ -67,9 +72,10 @@ class Truth:
             return self.slopes(at, array, v, held)[:2]
 
     def slopes(self, at, array, v, held=None, is_recorded=True):
-        """Return (derivative of L, its uncertainty, {key: derivative of a value of forward}) along v at a place.
+        """Return the derivatives of L and of all recorded values along v at a place.
 
-        Raises NotComplexSafe if the complex step does not apply.
+        Returns (derivative of L, its uncertainty, {key: derivative of the value with this key}). Raises NotComplexSafe
+        if the complex step does not apply.
         """
         self.run.call.keep_to_time()
         changes = {key: _holding(value) for key, value in (held or {}).items()}
@@ -84,7 +90,7 @@ class Truth:
         return float(np.sum(self.run.dy * y)), 0.0, slopes
 
     def _by_differences(self, at, array, v, changes=()):
-        """Return the same as `slopes`, by central differences."""
+        """Compute the same result as `slopes` by central differences."""
         h, points = step_of(_scale(array)), {}
         if isinstance(at, int):
             output = line_along(self.run.call, self.run.arguments[at].array, v)
@@ -106,7 +112,10 @@ class Truth:
         return here.value, 10 * here.uncertainty, slopes
 
     def _is_complex_safe(self, keys):
-        """Return True if the complex step applies, reaches the same probes, and agrees with central differences."""
+        """Return True if the complex step applies and agrees with central differences.
+
+        It must also execute the same probes as the real forward pass, those with the given keys.
+        """
         try:
             with self.probe.running({}) as events:
                 self.step.along({})
@@ -124,7 +133,10 @@ class Truth:
 
 
 def _scale(array):
-    """Return the scale of the finite entries of an array, a power of two. Masks may contain infinite entries."""
+    """Return the smallest scale of the finite entries of an array, a power of two.
+
+    Infinite entries are ignored, because masks may contain them.
+    """
     array = np.asarray(array, np.float64)
     return np.min(scales_of(np.where(np.isfinite(array), array, 0.0))) if array.size else 1.0
 
