@@ -1,4 +1,4 @@
-"""Complex inputs and outputs: a function of complex arrays as one of their real and imaginary parts.
+"""Check functions of complex arrays, as functions of their real and imaginary parts.
 
     check(f, z)                                     z complex128; the gradient is that of PyTorch
     check(from_complex(f, convention="jax"), z)     the gradient is that of JAX
@@ -24,9 +24,10 @@ CONVENTIONS = {"torch": 1, "jax": -1}  # the sign of the imaginary parts of dy a
 
 
 def from_complex(function: Differentiable, *, convention: str = "torch") -> Differentiable:
-    """Return a function whose complex gradients `check` reads by a convention, "torch" or "jax".
+    """Select the convention of a function's complex gradients, "torch" or "jax".
 
-    It is needed only for "jax", and for a complex y of real inputs. Raises ValueError if the convention is unknown.
+    Returns the function, to be passed to `check`. This adapter is needed only for the convention "jax", and for a
+    function with real inputs and a complex y. Raises ValueError if the convention is unknown.
     """
     if convention not in CONVENTIONS:
         raise ValueError(f"convention must be {' or '.join(map(repr, CONVENTIONS))}, not {convention!r}")
@@ -40,7 +41,10 @@ def from_complex(function: Differentiable, *, convention: str = "torch") -> Diff
 
 
 def as_real(function: Any, inputs: tuple[Any, ...], dy: Any, argnums: Any) -> tuple[Any, tuple[Any, ...], Any, Any]:
-    """Return (function, inputs, dy, argnums) of a check of the real and imaginary parts."""
+    """Convert a check of complex arrays to a check of their real and imaginary parts.
+
+    Returns the converted function, inputs, dy and argnums.
+    """
     sign, name = CONVENTIONS[getattr(function, "convention", "torch")], Call(function).name
     parts: list[Any] = []
     names: list[str] = []

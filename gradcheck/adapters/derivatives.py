@@ -7,8 +7,8 @@ derivative is a second function of the same arguments, or the function returns i
     check(from_derivative(np.tanh, lambda x: 1 - np.tanh(x) ** 2), x)
     check(from_jacobian(motion, jacobian_of_motion), state, control=u)
 
-There is one derivative for each floating-point array among the inputs; several form a tuple. Pass arrays without a
-derivative, such as data, as keyword arguments, as `control` above.
+There is one derivative for each floating-point array among the inputs. Several derivatives form a tuple. Pass arrays
+without a derivative, such as data, as keyword arguments, as `control` above.
 """
 
 import functools
@@ -54,7 +54,7 @@ def from_derivative(function: Callable[..., Any], derivative: Callable[..., Any]
         check(from_derivative(math.sin, math.cos), np.array(0.5))   functions of a number
 
     Raises TypeError if an argument is not a function. The result raises ValueError if y does not have x's shape. Its
-    backward raises GradientError if the derivative does not have it.
+    backward raises GradientError if the derivative does not have x's shape.
     """
 
     def require(y, inputs):

@@ -69,7 +69,10 @@ def from_torch(function: Any, *, dtype: Any = np.float64) -> Differentiable:
 
 
 class _TorchFunction:
-    """A function of tensors as a function of arrays. `rule` is its torch.autograd.Function, or None."""
+    """A differentiable function of arrays, made from a function of tensors.
+
+    `rule` is the torch.autograd.Function from which it is made, or None.
+    """
 
     def __init__(self, function, signature, name, dtype, rule=None):
         self.function, self.__signature__, self.__name__, self.dtype = function, signature, name, dtype
@@ -90,7 +93,7 @@ class _TorchFunction:
         return y, backward
 
     def leaves(self, inputs):
-        """Return {name: floating-point array}, the arrays that have gradients."""
+        """Return {name: array} for the floating-point arrays, which have gradients."""
         names = list(self.__signature__.parameters)
         return {
             names[i] if i < len(names) - 1 or len(names) == len(inputs) else f"input {i}": value
@@ -99,7 +102,7 @@ class _TorchFunction:
         }
 
     def returned(self, gradients):
-        """Return the gradients of the inputs from those of all leaves."""
+        """Return the gradients of the inputs as a tuple, given {name: gradient}."""
         return tuple(gradients.values())
 
     def call(self, tensors, inputs, options):
@@ -108,7 +111,10 @@ class _TorchFunction:
         return self.function(*[next(rest) if _is_real(value) else value for value in inputs], **options)
 
     def evaluate(self, inputs, options, requires_grad):
-        """Return y, and a function from dy to {name of a leaf: its gradient or None}."""
+        """Run the forward pass, and return (y, gradients_of).
+
+        `gradients_of(dy)` returns {name: gradient or None} for the arrays whose names satisfy `requires_grad(name)`.
+        """
         import torch
 
         def tensor(value, wanted=False):
@@ -118,7 +124,7 @@ class _TorchFunction:
                 raise TypeError(f"{self.__name__}: complex arrays are not passed to PyTorch in {self.dtype.__name__}")
             if not _is_real(value):
                 return torch.tensor(value)
-            value = value.astype(self.dtype, copy=not value.flags.writeable)  # in the same memory, to see it change
+            value = value.astype(self.dtype, copy=not value.flags.writeable)  # shares memory: changes show
             return torch.from_numpy(value).requires_grad_(wanted)
 
         leaves = {name: tensor(value, requires_grad(name)) for name, value in self.leaves(inputs).items()}
@@ -154,7 +160,10 @@ class _TorchFunction:
         return y, gradients_of
 
     def compare(self, inputs, options, gradients, dy):
-        """Raise ValueError if a gradient depends on which inputs require one, or on the layout in memory."""
+        """Raise ValueError if a gradient changes although it should not.
+
+        It may depend neither on which other inputs require gradients, nor on the layout of the inputs and dy in memory.
+        """
         for name, gradient in gradients.items():
             _, gradients_of = self.evaluate(inputs, options, lambda other, name=name: other == name)
             if not _equal(gradients_of(dy.copy())[name], gradient):
@@ -172,7 +181,7 @@ class _TorchFunction:
 
 
 class _TorchModule(_TorchFunction):
-    """An nn.Module as a module with parameters that gradcheck can replace."""
+    """A module for `check_module`, made from an nn.Module."""
 
     def __init__(self, module, dtype):
         super().__init__(module, inspect.signature(module.forward), type(module).__name__, dtype)
@@ -247,7 +256,10 @@ def from_jax(function: Any, *, dtype: Any = np.float64) -> Differentiable:
 
 
 def _as_one(parts):
-    """Return the only array, or the vector of all entries, and a function from dy to the dy of each part."""
+    """Return (y, cotangents_of) for one or more output arrays.
+
+    y is the only array, or the vector of all entries. `cotangents_of(dy)` splits dy into an array for each part.
+    """
     dtype = np.result_type(np.float64, *parts)
     if len(parts) == 1:
         return np.asarray(parts[0], dtype), lambda dy: [dy]
@@ -264,7 +276,7 @@ def _is_real(value):
 
 
 def _spread(array):
-    """Return an equal array whose neighbours in memory are two entries apart."""
+    """Return an equal array that is not contiguous in memory."""
     return np.repeat(array[..., None], 2, axis=-1)[..., 0]
 
 

@@ -10,8 +10,9 @@ An array is a parameter if it has a gradient by one of these conventions:
     layer.W.data, layer.W.grad                              a parameter object; also value
 
 An array without a gradient, such as a running mean, raises an error that names it, since the report would not show
-that it was not checked. It is ignored only if the layer lists its parameters in `params` or `parameters` (a dictionary,
-a list, or a method that returns one) without it. Every parameter in the list must be found by the search.
+that it was not checked. Such an array is ignored only if the layer lists its parameters, and the array is not among
+them. The list is `params` or `parameters`: a dictionary, a list, or a method that returns one of these. The search must
+find every parameter in the list.
 
 A place is the path from the layer to an array or object, as a tuple. Each element is (".", name of an attribute) or
 ("[", key of an entry).
@@ -60,7 +61,10 @@ class Parameter:
 
 
 def find(layer):
-    """Return {name: Parameter} for a layer. Raises ValueError for an array that is not paired with one gradient."""
+    """Return {name: Parameter} for a layer.
+
+    Raises ValueError for an array that looks like a parameter, but has no gradient or more than one.
+    """
     places_of, objects = _searched(layer)
     listed = {place: _listed(value) for place, value in objects.items()}
     beside = {place: _gradients(layer, place) for places in places_of.values() for place in places}
@@ -86,7 +90,8 @@ def find(layer):
 def named(layer, parameters):
     """Return {name: Parameter} for a dictionary such as {"W": "dW", "attention.w_q.W": "dW"}.
 
-    A gradient's name without a dot refers to the object that has the parameter. Raises ValueError if there is no array.
+    A gradient's name without a dot refers to the object that has the parameter. Raises ValueError if the name of a
+    parameter does not refer to a floating-point array.
     """
     places_of, _ = _searched(layer)
     found = {}
@@ -104,7 +109,7 @@ def named(layer, parameters):
 def refuse_late(layer, inputs, options):
     """Raise ValueError if forward creates a parameter: an array that has a gradient and is the same for two inputs.
 
-    Forward and backward are run on copies. The check will raise the same exceptions as they do.
+    Forward and backward are run on copies. Their exceptions are ignored here, because the check will raise them again.
     """
     runs, random = [], GlobalRandom()
     for factor in (1.0, 0.75):
@@ -127,7 +132,10 @@ def refuse_late(layer, inputs, options):
 
 
 def _searched(layer):
-    """Return {id of an array: its places} and {place: object}."""
+    """Search a layer for floating-point arrays and for objects with attributes.
+
+    Returns {id of an array: list of its places} and {place: object}.
+    """
     places_of, objects, seen, pending = {}, {}, set(), [((), layer)]
     while pending:
         place, value = pending.pop(0)
@@ -180,12 +188,15 @@ def _put(holder, place, value):
 
 
 def _owner(place):
-    """Return the place of the object that has an attribute with the array at a place."""
+    """Return the place of the innermost object that contains the array at a place."""
     return place[: max((i for i, (kind, _) in enumerate(place) if kind == "."), default=0)]
 
 
 def _name(place):
-    """Return a place as text without a dictionary such as `params`: layer.params["W"] has the name `W`."""
+    """Return a place as text, without dictionaries such as `params`.
+
+    For example, the name of layer.params["W"] is `W`.
+    """
     if isinstance(place[-1][1], str):
         place = [*(step for step in place[:-1] if step[1] not in GRADIENTS), place[-1]]
     if len(place) > 1 and place[-1][0] == "." and place[-1][1] in OBJECTS:
@@ -201,7 +212,10 @@ def _shown(place):
 
 
 def _resolved(layer, name):
-    """Return the place of a dotted name. Entries of a dictionary such as `params` may be named by their keys alone."""
+    """Return the place of a dotted name.
+
+    An entry of a dictionary such as `params` may be named by its key alone.
+    """
     place = ()
     for key in re.split(r"[.\[\]]+", name.rstrip("]")):
         here = _get(layer, place)
@@ -240,7 +254,7 @@ def _gradients(layer, place):
 
 
 def _may_be_gradient(layer, shape, place):
-    """Return True if the place exists and has None, 0, or an array of the shape."""
+    """Return True if the place exists and contains None, 0, or an array of the shape."""
     members = _members(_get(layer, place[:-1]))
     there = members.get(place[-1])
     is_zero = np.isscalar(there) and there == 0
@@ -265,7 +279,10 @@ def _refuse_two_gradients(layer, places, gradients):
 
 
 def _listed(value):
-    """Return the pairs (label, array) of the list of parameters of an object, if it has one."""
+    """Return the pairs (label, array) of an object's list of parameters.
+
+    Returns [] if the object has no such list. Raises ValueError if the list cannot be read.
+    """
     for name in GRADIENTS:
         try:
             parameters = getattr(value, name, None)

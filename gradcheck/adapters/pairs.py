@@ -21,8 +21,11 @@ def from_pair(forward: Callable[..., tuple[Any, Any]], backward: Callable[..., A
     """Return a differentiable function made from `forward` and `backward`.
 
     `forward(*inputs, **options)` returns (y, cache), and `backward(dy, cache)` returns one gradient for each
-    floating-point input, in order; several form a tuple or a list. Pass the result to `gradcheck.check` or to a Call.
-    Raises TypeError if one of the two is not a function. The result raises TypeError if forward does not return a pair.
+    floating-point input, in order. Several gradients form a tuple or a list. Pass the result to `gradcheck.check` or to
+    a Call.
+
+    Raises TypeError if `forward` or `backward` is not a function. The result raises TypeError if forward does not
+    return a pair.
     """
     for role, given, signature in (("forward", forward, "the inputs"), ("backward", backward, "(dy, cache)")):
         if not callable(given):

@@ -67,8 +67,10 @@ def certify(
 
     `target`, `inputs`, `randomize` and `options` are those of `check` or of `check_module`. The inputs select the
     shapes, and the region within which every comparison has the same result. Random numbers come from the operating
-    system, unless a `seed` makes them repeatable. Meanwhile `np` is replaced in Python modules, so other threads must
-    not use them. Raises TypeError or ValueError for a function that cannot be checked, as `check` does.
+    system, unless a `seed` makes them repeatable.
+
+    While certify runs, the name `np` of other Python modules refers to a replacement of NumPy, so other threads must
+    not use these modules. Raises TypeError or ValueError for a function that cannot be checked, as `check` does.
     """
     return certify_call(Call(target, *inputs, **options), seed, randomize)
 
@@ -107,7 +109,11 @@ def _is_array(value):
 
 
 def _decide(name, seed, pairs, arguments=()):
-    """Return the Certificate for the identity of pairs(run), see `sides` and `values`."""
+    """Return the Certificate for an identity.
+
+    `pairs(run)` computes both sides of the identity, see `sides` and `values`. If `arguments` are given, the reason of
+    a refusal names the first argument whose gradient is wrong.
+    """
     run = Run(random.Random(seed), constants.random_prime(seed))
     try:
         with run.computing(), standing_in():
@@ -143,12 +149,18 @@ def _judge(name, run, pairs, arguments):
 
 
 def gap_of(pairs):
-    """Return the largest relative difference of the digits in pairs (left, right, Σ|terms|)."""
+    """Return the largest difference of the digits of two sides, relative to Σ|terms|.
+
+    `pairs` is a list of (left side, right side, Σ|terms|).
+    """
     return max((abs(a.d - b.d) / size for a, b, size in pairs if a.d != b.d), default=Decimal(0))
 
 
 def error_exponent(run):
-    """Return n such that a certificate is wrong with probability below 10^n: the union bound of README.md."""
+    """Return n such that a certificate is wrong with probability below 10^n.
+
+    This is the union bound of README.md.
+    """
     formulas = math.log10(run.created * run.known) + math.log10(4 * run.largest)
     point = -math.log10(run.p)
     prime = math.log10(2 ** len(constants.PRIMES) * constants.ATTEMPTS / 2**constants.BITS)
@@ -156,10 +168,12 @@ def error_exponent(run):
 
 
 def sides(call, floats, rng):
-    """Return a function pairs(run, chosen) for the identity ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ of a Call.
+    """Return a function that computes both sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ for a Call.
 
-    It returns [(left side, right side, Σ|terms|)] for a random direction v in the chosen arguments (default: all).
-    `floats` is the contract.Run of the Call in float64, to which the digits are compared.
+    The function is called as pairs(run, chosen), where `run` is a relations.Run. It returns a list with one tuple,
+    (left side, right side, Σ|terms|). The direction v is random in the arguments whose indices are in `chosen`
+    (default: all), and 0 in the others. `floats` is the contract.Run of the Call in float64. The function raises
+    CannotTell if the digits differ from these floats.
     """
     call, arguments = call.on(call.inputs), floats.arguments
     call.type_of_y = np.ndarray
@@ -197,7 +211,11 @@ def sides(call, floats, rng):
 
 
 def values(calls):
-    """Return a function pairs(run), for the identity of the results of two Calls, entry by entry."""
+    """Return a function that computes the results of two Calls.
+
+    The function is called as pairs(run), where `run` is a relations.Run. It returns a list with a tuple for each entry:
+    the entry of the first result, that of the second, and the larger of their absolute values.
+    """
 
     def pairs(run):
         results = []
@@ -216,7 +234,12 @@ def values(calls):
 
 
 def variables(run, name, array, on=scalar.INPUTS, tangents=()):
-    """Return an Array with the given digits. Its field values are random, but always the same for a name."""
+    """Convert an array of floats to an Array of variables.
+
+    The values of `array` become the digits. The field values are random, but the same in each call with the same run
+    and name. `on` is the kind of the variables, such as scalar.DY. `tangents` lists the tangents of the entries, if
+    they have any.
+    """
     result = np.empty(array.shape, object)
     for i, x in enumerate(array.flat):
         result.flat[i] = Number(Decimal(float(x)), run.element("variable", name, i).v, 1, "variable", (), on)

@@ -24,7 +24,16 @@ QUARTERS = (1, 2, 3, 4, 6, 8, 12, 16)  # exp(a) is E⁴ for a random E, so exp(a
 
 
 class Run:
-    """A random point of the field: all random elements, found by the field values of the functions' arguments."""
+    """A random point of the field, and the values of the functions at this point.
+
+    A random element is looked up by the name of its function and the field value of the argument.
+
+    constants    {constant: its Number}
+    decisions    the field differences of the pairs of values that were compared
+    rounded      True if a float constant was read as its exact binary value
+    created      the number of Numbers that were created
+    largest      the largest size of a Number
+    """
 
     def __init__(self, rng, p):
         self.rng, self.p, self.root_of_pi = rng, p, rng.randrange(1, p)
@@ -35,7 +44,7 @@ class Run:
 
     @contextlib.contextmanager
     def computing(self):
-        """Make this the current Run, and set the precision of decimals, within the `with` block."""
+        """Make this the current Run and set the decimal precision in a `with` block."""
         collects, scalar.run = gc.isenabled(), self
         gc.disable()  # the garbage collector would traverse all numbers repeatedly
         try:
@@ -55,7 +64,10 @@ class Run:
         return q.numerator * pow(q.denominator, -1, self.p) % self.p
 
     def element(self, *key, d=None, on=1):
-        """Return the random number that belongs to a key, with the decimal value d. The first call draws it."""
+        """Return the Number that belongs to a key, with the digits d.
+
+        Its field value is a random element, which the first call with this key draws.
+        """
         if key not in self.elements:
             self.elements[key] = Number(d, self.rng.randrange(1, self.p), 1, key[0], (), on)
         return self.elements[key]
@@ -154,7 +166,10 @@ class Run:
         return found
 
     def root(self, a):
-        """Return √a, by default a random element r. From then on r² replaces its square (see scalar.Number)."""
+        """Return √a, an element that can be computed for some constants and is random otherwise.
+
+        From then on, the square of a random root replaces the field value of a (see scalar.Number).
+        """
         if a.op == "constant" and a.args and has_root(a.args[0]):
             return Number(a.d.sqrt(), pow(a.v, (self.p + 1) // 4, self.p), a.size, "constant")
         r = self.element("root", a.v, d=a.d.sqrt(), on=a.on)
@@ -191,7 +206,10 @@ def factors(a):
 
 
 def series(term, ratio):
-    """Return the sum of a series with this first term, in which ratio(k) is the k-th term ÷ the one before."""
+    """Return the sum of a series.
+
+    `term` is its term 0, and ratio(k) is the quotient of the terms k and k − 1.
+    """
     total, k = term, 0
     while abs(term) > decimal.Decimal("1e-70"):
         k += 1

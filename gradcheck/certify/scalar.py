@@ -30,7 +30,10 @@ class CannotTell(Exception):  # noqa: N818 (it is a verdict, not an error)
 
 
 def differentiable(slopes):
-    """Extend a function of Numbers to tangents. `slopes(y, *inputs)` returns ∂y/∂x for each input x."""
+    """Return a decorator that extends a function of Numbers to tangents.
+
+    `slopes(y, *inputs)` returns ∂y/∂x for each input x.
+    """
 
     def extended(function):
         def apply(*inputs):
@@ -80,7 +83,10 @@ cos = differentiable(lambda y, a: [-run.turn(a)[1]])(lambda a: run.turn(a)[0])
 
 
 def operator(rule):
-    """Return a binary operator's two methods, such as __add__ and __radd__. The other operand may be any number."""
+    """Return the two methods of a binary operator, such as __add__ and __radd__.
+
+    Their other operand may be any real number.
+    """
 
     def method(self, other):
         return NotImplemented if isinstance(other, np.ndarray) else rule(self, lift(other))
@@ -89,16 +95,20 @@ def operator(rule):
 
 
 def comparison(*signs):
-    """Return the method of a comparison that is True if `order(a, b)` is one of the signs."""
+    """Return a comparison method, which is True if `order(a, b)` is one of the signs."""
     return lambda self, other: order(self, lift(other)) in signs
 
 
 class Number:
-    """A real number with its digits d, field value v and size.
+    """A real number that is computed twice, as decimal digits and as an element of the field.
 
-    `op` and `args` are the operation and the operands that produced it. `on` has a bit for each kind of variable on
-    which the number depends: INPUTS, DY, and MOVING for inputs with a tangent. `tangent` is (d, v, size) or None. If
-    the field value is that of the square of a known root, it is computed from the root.
+    d          the decimal digits
+    v          the field value; if v is known to have a root r, the value is replaced with r²
+    size       the bound on the size of the formula
+    op         the operation that produced the number
+    args       the operands of this operation
+    on         a bit for each kind of variable on which the number depends: INPUTS, DY, or MOVING (has a tangent)
+    tangent    the derivative along a direction as (d, v, size), or None
     """
 
     __slots__ = ("args", "d", "on", "op", "size", "tangent", "v")
@@ -153,7 +163,10 @@ def lift(value):
 
 
 def constant(value):
-    """Return the Number for which a constant stands. If it is rational, its args are (the fraction,)."""
+    """Return the Number for which a constant stands.
+
+    If the Number is rational, its `args` are a tuple of one Fraction.
+    """
     if isinstance(value, float) and not np.isfinite(value):
         return Number(decimal.Decimal(value), 0, 0, "constant")
     meaning = read(value) if isinstance(value, float) else (Fraction(value), Fraction(1), 0)
@@ -173,7 +186,10 @@ def digits(q):
 
 
 def order(a, b):
-    """Return -1, 0 or 1 for a < b, a = b or a > b, and None if one is NaN. Raises CannotTell at a tie."""
+    """Return -1, 0 or 1 for a < b, a = b or a > b, and None if one of them is NaN.
+
+    Raises CannotTell if the numbers are equal only at these inputs, or if they differ and depend on dy.
+    """
     if not (a.d.is_finite() and b.d.is_finite()):
         return None if a.d.is_nan() or b.d.is_nan() else (a.d > b.d) - (a.d < b.d)
     is_small, on = abs(a.d - b.d) <= EQUAL * max(abs(a.d), abs(b.d)), a.on | b.on
