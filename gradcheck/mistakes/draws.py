@@ -1,4 +1,4 @@
-"""Draw other inputs for the same function, to verify that a claim does not hold by chance."""
+"""Draw other inputs for the same function, to verify that a result does not hold by chance."""
 
 import itertools
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 def other_draws(run, rng, sizes=(True, False), with_integers=False):
-    """Yield Calls of a Run's function with other arrays and numbers, the most different first.
+    """Yield Calls of the same function with other arrays and numbers.
 
-    `sizes` lists the values of `is_larger` to try (see `varied`). Integers are varied only if `with_integers` is True,
-    because they may be indices or sizes. The parameters of a module are changed in place, but the Run's arguments still
-    hold the original arrays.
+    The Calls that differ most from that of `run` come first. `sizes` lists the values of `is_larger` to try (see
+    `varied`). Integers are varied only if `with_integers` is True, because they may be indices or sizes. The parameters
+    of a module are assigned new arrays. `run.arguments` still contains the original ones.
     """
     for is_larger, is_signed in itertools.product(sizes, (True, False)):
         call = varied(run, rng, is_larger, is_signed, with_integers)
@@ -19,11 +19,13 @@ def other_draws(run, rng, sizes=(True, False), with_integers=False):
 
 
 def varied(run, rng, is_larger, is_signed, with_integers=False):
-    """Return a Call of a Run's function with other arrays and numbers, or None if a module's sizes would change.
+    """Return a Call of the same function with other arrays and numbers.
 
-    Floats are scaled by random factors. With `is_larger`, every axis that is longer than 1 grows by 1: a random slice
-    is repeated, and the slices are permuted. With `is_signed`, arrays with entries of both signs get random signs,
-    masks are permuted, and random entries of boolean arrays are negated.
+    Floats are multiplied by random factors. With `is_larger`, every axis that is longer than 1 grows by 1: a random
+    slice is repeated, and the slices are permuted. With `is_signed`, arrays with entries of both signs get random
+    signs, masks are permuted, and random entries of boolean arrays are negated.
+
+    Returns None if `is_larger` is True and the function has parameters, because their sizes cannot change.
     """
     parameters = {id(a.parameter.data) for a in run.arguments if a.parameter is not None}
     if is_larger and parameters:
@@ -61,5 +63,8 @@ def varied(run, rng, is_larger, is_signed, with_integers=False):
 
 
 def is_a_mask(array):
-    """Return True for a floating-point array that contains only zeros and one positive number."""
+    """Return True for a float array whose entries are 0 or one positive number.
+
+    Both must occur.
+    """
     return array.dtype.kind == "f" and array.size > 1 and np.min(array) == 0 and len(np.unique(array)) == 2

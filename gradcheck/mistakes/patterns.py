@@ -18,9 +18,11 @@ LIBRARIES = ("np", "numpy", "math", "scipy", "xp", "torch")
 
 @dataclass(frozen=True)
 class Rest:
-    """The arguments of a call that a pattern does not name.
+    """The arguments of a call that match `*R` in a pattern.
 
-    `places` maps the keywords that the pattern does name to their positions among the keyword arguments of the call.
+    args      the positional arguments
+    keywords  the keyword arguments
+    places    dictionary from each keyword in the pattern to its index among the keyword arguments of the call
     """
 
     args: tuple
@@ -32,7 +34,7 @@ class Rest:
 
 
 def parsed(text):
-    """Parse a pattern and return its syntax tree, which is an expression or a statement."""
+    """Parse a pattern into the syntax tree of an expression or a statement."""
     (statement,) = ast.parse(text).body
     return statement.value if isinstance(statement, ast.Expr) else statement
 
@@ -48,9 +50,10 @@ def is_hole(name):
 
 
 def match(pattern, node, bound):
-    """Match a pattern with a node. Return {hole: code}, or None if they do not match.
+    """Match a pattern with a node. Return {hole: code}, or None if they differ.
 
-    `bound` is {hole: code} of earlier matches, or None if there is none. A hole in it matches only the same code.
+    `bound` is the {hole: code} of previous matches. A hole in it matches only the same code. `bound` may also be None,
+    the result of a failed match. The result is then None as well.
     """
     if bound is None:
         return None
@@ -106,7 +109,10 @@ def _match_call(pattern, node, bound):
 
 
 def build(pattern, bound):
-    """Fill the holes of a pattern with the code in `bound`, and return the result. Nodes in `bound` are not copied."""
+    """Return a pattern with its holes filled by the code in `bound`.
+
+    The nodes in `bound` are not copied.
+    """
     if isinstance(pattern, list):
         return [build(part, bound) for part in pattern]
     if not isinstance(pattern, ast.AST):
@@ -139,7 +145,10 @@ def text_of(code):
 
 
 def number_of(node):
-    """Return the value of a number, which may be negative, or None for other code, including True and False."""
+    """Return the value of a number, which may be negative, or None for other code.
+
+    True and False are not numbers.
+    """
     sign = 1
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         node, sign = node.operand, -1

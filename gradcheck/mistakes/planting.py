@@ -27,10 +27,12 @@ UNTOUCHED = (ast.Raise, ast.Assert, ast.Import, ast.ImportFrom, ast.Global, ast.
 class Place:
     """The place of a piece of code in a function.
 
-    `parent` is the syntax node around the code, and `lines` are the first and last line of its statement. `needs_atom`
-    is True if the code is the operand of an operator, so that its replacement may need parentheses. `is_whole` is True
-    for the whole value of an assignment and for a gradient that is returned. `is_stored` is True for the target of an
-    assignment. For a pair of elements, `elements` is (the tuple, first index, second index).
+    parent      the node that contains the code
+    lines       the first and last line of its statement
+    needs_atom  True if the code is the operand of an operator, so that its replacement may need parentheses
+    is_whole    True for the whole value of an assignment, and for a gradient that is returned
+    is_stored   True for the target of an assignment
+    elements    (tuple, first index, second index) if the code is a pair of elements of a tuple, otherwise empty
     """
 
     parent: ast.AST
@@ -42,11 +44,13 @@ class Place:
 
 
 class Scope:
-    """The names that are visible in a function to be mutated, and the code that may fill the holes of a pattern.
+    """The names that are visible in a function to mutate, and the code that may fill the holes of a pattern.
 
-    `tests` maps the name of a class to a function that returns True if code of the function at a Place may fill a hole
-    of that class. Any code may fill a hole of another class. `lists` maps the name of a class to a function that
-    returns the code that may fill a hole, given the other holes. No code may fill a hole of another class.
+    The code that may fill a hole depends on the class of the hole. `tests` maps the name of a class to a function of
+    (code, place). It returns True if code that a pattern has matched may fill a hole of this class. If a class is not
+    in `tests`, any code may fill its holes. `lists` maps the name of a class to a function of (filled holes, place). It
+    returns the code with which a hole of this class may be filled. If a class is not in `lists`, its holes cannot be
+    filled.
     """
 
     def __init__(self, closure):
@@ -101,7 +105,7 @@ class Scope:
         return self.lists[kind](bound, place) if kind in self.lists else ()
 
     def _is_module(self, node):
-        """Return True for an imported module or an attribute of one, such as np.linalg and np.add."""
+        """Return True for an imported module or an attribute of one, such as np.linalg."""
         while isinstance(node, ast.Attribute):
             node = node.value
         return isinstance(node, ast.Name) and node.id in self.modules and node.id not in self.locals
@@ -110,14 +114,17 @@ class Scope:
         return not isinstance(function, ast.Attribute) or self._is_module(function.value)
 
     def _is_rebound(self, target):
-        """Return True if the target of an assignment exists before it, so that code may run without the assignment."""
+        """Return True if the code may run without an assignment to this target.
+
+        This is the case if the target already exists before the assignment.
+        """
         names = [element.id for element in ast.walk(target) if isinstance(element, ast.Name)]
         outer = set().union(self.names, *self.around)
         is_bound = all(self.locals.get(name, target.lineno) < target.lineno or name in outer for name in names)
         return is_bound or not isinstance(target, (ast.Name, ast.Tuple))
 
     def _twins(self, function):
-        """Return a list with the function's name after an exchange of `sum` and `mean`.
+        """Return a list with the function whose name has `sum` and `mean` exchanged.
 
         For example, the twin of `masked_sum` is `masked_mean`. The list is empty if the module has no such function.
         """
@@ -125,7 +132,10 @@ class Scope:
         return [ast.Name(twin)] if twin in self.names else []
 
     def _other_names(self, node, parent):
-        """Return the names that may replace a name: the other names of the scope that binds it."""
+        """Return the names that may replace a name.
+
+        These are the other names of the scope in which the name is bound.
+        """
         is_called = isinstance(parent, ast.Call) and node is parent.func
         if node.id in self.locals:
             others = [other for other, line in self.locals.items() if line < node.lineno]
@@ -138,7 +148,7 @@ class Scope:
 
 
 def _last_name(function):
-    """Return the name of a function or method without the part before the last dot."""
+    """Return the name of a function or method, without the part before the last dot."""
     function = function.func if isinstance(function, ast.Call) else function
     return function if isinstance(function, str) else getattr(function, "attr", getattr(function, "id", ""))
 
@@ -170,7 +180,10 @@ def _other_axes(axis):
 
 
 def _other_subscripts(code):
-    """Return einsum subscripts in which the last two letters of one operand, or of the result, are exchanged."""
+    """Return changed subscripts of an einsum.
+
+    In each of them, the last two letters of one operand, or of the result, are exchanged.
+    """
     subscripts = getattr(code, "value", None)
     parts = subscripts.replace(" ", "").replace("->", ",>").split(",") if isinstance(subscripts, str) else []
     found = []
@@ -184,8 +197,9 @@ def _other_subscripts(code):
 def planted(closure, others=(), rows=BY_PLACE):
     """Yield (Edit, Place) for each mistake that can be made in a function.
 
-    `others` are nested functions to leave out. `rows` maps each kind of place to rows of the table. By default it
-    contains all of them. The signature of the function is not changed, and neither are `raise` and `assert`.
+    `others` are nested functions that are left unchanged. `rows` maps each kind of place to the rows of the table that
+    may be applied there; by default, these are all rows. The signature of the function does not change, nor do its
+    `raise` and `assert` statements.
     """
     scope = Scope(closure)
     for statement in closure.node.body:
@@ -196,7 +210,10 @@ def planted(closure, others=(), rows=BY_PLACE):
 
 
 def _places(statement, others):
-    """Yield (kind of place, node, Place) for each place in a statement and in the statements inside it."""
+    """Yield (kind of place, node, Place) for each place in a statement.
+
+    The places in the statements inside it are included.
+    """
     if isinstance(statement, UNTOUCHED) or (isinstance(statement, FUNCTION) and statement in others):
         return
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
@@ -219,7 +236,10 @@ def _places(statement, others):
 
 
 def _expressions(node, outer):
-    """Yield ("expression", node, Place) for an expression and its subexpressions. `outer` is the Place around it."""
+    """Yield ("expression", node, Place) for an expression and its subexpressions.
+
+    `outer` is the Place of the node that contains the expression.
+    """
     if isinstance(node, (ast.JoinedStr, ast.Lambda)):
         return
     parent = outer.parent
@@ -243,7 +263,10 @@ def _expressions(node, outer):
 
 
 def _wholes(statement, here):
-    """Yield (kind of place, node, Place) for the values and pairs in a statement, or the test of an `if`."""
+    """Yield (kind of place, node, Place) for the values and pairs in a statement.
+
+    For an `if`, its condition is yielded.
+    """
     value = getattr(statement, "value", None)
     if isinstance(statement, ast.Return) and value is not None:
         for gradient in value.elts if isinstance(value, ast.Tuple) else [value]:

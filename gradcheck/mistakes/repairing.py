@@ -1,4 +1,4 @@
-"""Undo mistakes in wrong code: find the parts of a line to change, and the code in scope that may fill the holes."""
+"""Undo mistakes in wrong code: find the parts of a line to change, and the code that may fill the holes of a repair."""
 
 import ast
 import copy
@@ -19,17 +19,19 @@ FORMS = (
     *("(1 - {} ** 2)", "np.sign({})", "np.cos({})", "np.sin({})", "(1 - np.tanh({}) ** 2)"),
 )
 REDUCTIONS = ("sum", "mean", "max", "min", "prod")
-LONGEST = 60  # characters of code to which a factor or term may be added
+LONGEST = 60  # largest number of characters of code to which a factor or term is added
 TOTALS = tuple(f"{{}}.sum(axis={axis}, keepdims=True)" for axis in AXES)
 REPAIRS = [row for row in ROWS if row.at in ("expression", "value")]
 
 
 class Names:
-    """The names in scope at a line, which may fill the holes of repairs.
+    """The names that are visible at a line, which may fill the holes of repairs.
 
-    `values` is {name: value}. The names in `read`, which the line reads, are tried first. `helpers` are names whose own
-    lines are repaired too. `is_gradient(name)` returns True if a name is that of a gradient. `tests` and `lists` define
-    the classes of holes, as in planting.py.
+    values             dictionary from a name to its value
+    read               names that the line reads, which are tried first
+    helpers            names that are computed by other lines, which are repaired too
+    is_gradient(name)  returns True if the name is that of a gradient
+    tests, lists       the classes of code that may fill a hole, as in planting.Scope
     """
 
     def __init__(self, values, read, helpers, is_gradient):
@@ -94,7 +96,10 @@ class Names:
         return self.lists[kind](bound) if kind in self.lists else ()
 
     def _other_names(self, bound):
-        """Return the names that may replace a name. Arrays of the same shape come first."""
+        """Return the names that may replace a name.
+
+        Arrays of the same shape come first.
+        """
         name = _bound_name(bound)
         if name in self.backwards:
             return [_name(other) for other in self.backwards if other != name]
@@ -115,9 +120,9 @@ def _other_axes(axes, bound):
 
 
 def _other_numbers(n):
-    """Return the numbers that may replace a number n, such as n + 1, and 2 n.
+    """Return the code of numbers that may replace a number n, such as n + 1 and 2 n.
 
-    If n is not a plain number, the code of its multiples, such as `2 * 0.044715`, is added.
+    If n is not a simple fraction, its multiples are also written as products, such as `2 * 0.044715`.
     """
     others = dict.fromkeys([-n, 2 * n, n / 2, 3 * n, n / 3, n + 1, n - 1, n * n, 1 / n if n else 0])
     plain = [_number(other) for other in others if other != n and _is_plain(other)]
@@ -131,14 +136,15 @@ def _forms(name):
 
 
 def repairs(expression, names, rank):
-    """Yield (Edit, repaired expression, is_whole) for each repair of a rank, those of the outer parts first.
+    """Yield (Edit, repaired expression, is_whole) for each repair of a rank.
 
-    `is_whole` is True if the repair changes the whole expression.
+    Repairs of the outer parts of the expression come first. `is_whole` is True if the repair replaces the whole
+    expression.
     """
     rows = [row for row in REPAIRS if row.rank == rank]
     for node in _nodes(expression):
         is_whole = node is expression
-        # Repairs of higher ranks add a factor or term.
+        # Repairs of a rank above 1 add a factor or term.
         is_arithmetic = _is_arithmetic(node) and (is_whole or _id(node) not in names.helpers)
         if rank == 1 or is_arithmetic or is_number(node):
             for row in rows:
@@ -147,7 +153,10 @@ def repairs(expression, names, rank):
 
 
 def exchanged(tree, node, new):
-    """Return a tree in which `new` replaces `node`, which is found by identity. Parts without `node` are shared."""
+    """Return a syntax tree in which `new` replaces `node`.
+
+    `node` is found by identity. The parts that do not contain it are shared with the original tree.
+    """
     if tree is node:
         return new
     if isinstance(tree, list):
@@ -195,7 +204,7 @@ def _is_number(value, types=(int, float, np.number)):
 
 
 def _is_plain(number):
-    """Return True if a number is a fraction whose numerator and denominator are at most LARGEST."""
+    """Return True if a number is a fraction of numbers of at most LARGEST."""
     return any(number * n == round(number * n) and abs(number * n) <= LARGEST for n in range(1, LARGEST + 1))
 
 

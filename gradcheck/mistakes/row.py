@@ -1,4 +1,4 @@
-"""A row of the table of mistakes: an edit of code, in both directions, and a sentence for two readers."""
+"""A row of the table of mistakes: right code, wrong code, and a sentence that describes the mistake."""
 
 import ast
 import re
@@ -8,23 +8,32 @@ from gradcheck.mistakes.patterns import build, holes, match, parsed, text_of
 
 SHOWN = re.compile(r"\{(\w+)(?::([^}]*))?\}")
 OPTIONAL = re.compile(r"\[([^\]]*)\]")
-WRONG = "wrong"  # in a sentence, {wrong} stands for the whole wrong code
+WRONG = "wrong"  # in a sentence, {wrong} is replaced with the whole wrong code
 LONGEST = 60  # largest number of characters of quoted code
 
 
 @dataclass(frozen=True)
 class Row:
-    """A kind of mistake: code that matches the pattern `wrong` in place of code that matches the pattern `right`.
+    """A mistake: code that matches the pattern `wrong` is written instead of code that matches the pattern `right`.
 
-    The capital letters of a pattern are holes, which stand for any code. `kind` is a key of KINDS in table.py or
-    another short name. `sentence` is a template, described in `mistake`. `at` is the kind of place: "expression",
-    "value" (the right-hand side of an assignment, or a gradient that is returned), "gradient" (a gradient that is
-    returned), "test" (the condition of an `if`), "pair" (two elements of a tuple) or "statement". Repairs with a
-    smaller `rank` are simpler and are tried first.
+    The capital letters of a pattern are holes, which match any code.
 
-    `classes` maps holes to the class of the code that may fill them. A hole that only `wrong` has is filled from its
-    class when the mistake is made; without a class, the row is used only for repairs. A hole that only `right` has is
-    filled from its class when the mistake is repaired; without a class, the row is used only to make mistakes.
+    kind      a key of KINDS in table.py, or another short name
+    right     pattern of the right code
+    wrong     pattern of the wrong code
+    sentence  template of the sentence, described in `mistake`
+    at        the kind of place at which the mistake occurs (see below)
+    rank      rank of the repair; repairs of a smaller rank are simpler and are tried first
+    classes   dictionary from a hole to the class of code that may fill it
+    answer    the holes that only `right` has
+
+    The kinds of places are "expression", "value" (the right-hand side of an assignment, or a gradient that is
+    returned), "gradient" (a gradient that is returned), "test" (the condition of an `if`), "pair" (two elements of a
+    tuple) and "statement".
+
+    When the mistake is made, a hole that only `wrong` has is filled from its class. If it has no class, the row is used
+    only for repairs. When the mistake is repaired, a hole that only `right` has is filled from its class. If it has no
+    class, the row is used only to make mistakes.
     """
 
     kind: str
@@ -37,11 +46,11 @@ class Row:
     answer: frozenset = frozenset()  # the holes that only `right` has
 
     def planted(self, node, scope, place):
-        """Yield an Edit for each way of making the mistake in a node of right code."""
+        """Yield an `Edit` for each way of making the mistake in a node of right code."""
         return self._edits(node, scope, place, self.right, self.wrong)
 
     def repaired(self, node, scope, place):
-        """Yield an Edit for each way of undoing the mistake in a node of wrong code."""
+        """Yield an `Edit` for each way of undoing the mistake in a node of wrong code."""
         return self._edits(node, scope, place, self.wrong, self.right)
 
     def _edits(self, node, scope, place, old, new):
@@ -63,7 +72,13 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """A Row applied at one place, where `new` replaces `old`. `bound` is {hole: code} of both patterns."""
+    """A `Row` of the table that is applied at one place.
+
+    row    the row
+    old    the code that is replaced
+    new    the code that replaces it
+    bound  dictionary from each hole of both patterns to its code
+    """
 
     row: Row
     old: ast.AST
@@ -71,12 +86,13 @@ class Edit:
     bound: dict
 
     def sentence(self, reader, is_whole=False):
-        """Return the sentence for a Reader, or None if it would quote hidden code.
+        """Return the sentence for a reader, or None if it would quote hidden code.
 
-        A hole is shown as its code. If the reader may not see the code, the hole is shown as the reader's phrase for
-        it, or else as the noun that the sentence gives. An optional part of the sentence names the rest of a value. It
-        is left out if it would quote hidden code, or if there is no rest because the edit is of a whole value
-        (`is_whole`).
+        `reader` is a Reader or a Student. A hole is shown as its code if the reader may see this code. Otherwise it is
+        shown as the reader's phrase for the code or, if there is none, as the noun that the sentence gives.
+
+        An optional part of the sentence names the rest of a value. It is left out if it would quote hidden code. It is
+        also left out if `is_whole` is True, because an edit of a whole value leaves no rest.
         """
         text = OPTIONAL.sub(lambda part: "" if is_whole else self._filled(part[1], reader) or "", self.row.sentence)
         return self._filled(text, reader)
@@ -103,7 +119,7 @@ class Edit:
 
 
 class Reader:
-    """A reader who may see everything: the author of the code."""
+    """A reader who may see all code, such as the author."""
 
     def sees(self, code, *, is_answer):
         return True
@@ -113,9 +129,10 @@ class Reader:
 
 
 class Student(Reader):
-    """A reader to whom the answer is not shown. Code is quoted only if the student's own `text` contains it.
+    """A reader to whom the answer is not shown.
 
-    `glossary` is {code: noun phrase}, such as {"gamma": "the gain γ"}.
+    Code is quoted only if it occurs in `text`, the student's own code, and is not the answer. `glossary` is a
+    dictionary from code to a noun phrase, such as {"gamma": "the gain γ"}.
     """
 
     def __init__(self, text, glossary):
@@ -135,15 +152,19 @@ class Student(Reader):
 
 
 def mistake(kind, right, wrong, sentence, *, at="expression", rank=1, **classes):
-    """Return the Row of a mistake.
+    """Create a `Row` of the table of mistakes.
 
-    In the sentence, `{B}` is replaced with the code in the hole B. `{B:factor}` becomes "the factor gamma", or "a
-    factor" for a reader who may not see the answer. `{B:another array}` becomes "gamma", or "another array" for that
-    reader. `{wrong}` becomes the whole wrong code. A part in brackets, such as `[ of {A}]`, is left out for a whole
-    value.
+    `right` and `wrong` are patterns, and `sentence` is a template:
 
-    Raises ValueError if the sentence names a hole that neither pattern has, or an answer without such a noun. An answer
-    is a hole that only `right` has.
+    {B}                is replaced with the code in the hole B
+    {B:factor}         becomes "the factor gamma", or "a factor" for a reader who may not see the answer
+    {B:another array}  becomes "gamma", or "another array" for such a reader
+    {wrong}            is replaced with the whole wrong code
+    [ of {A}]          is left out if the edit replaces a whole value
+
+    An answer is a hole that only `right` has. The sentence must give a noun for it, such as `factor` above.
+
+    Raises ValueError if the sentence names a hole that neither pattern has, or an answer without a noun.
     """
     right, wrong = parsed(right), parsed(wrong)
     answer = frozenset(holes(right) - holes(wrong))

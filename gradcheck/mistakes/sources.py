@@ -14,8 +14,11 @@ OWN_SCOPE = (*FUNCTION, ast.Lambda, ast.ClassDef)
 class Closure:
     """A function to mutate.
 
-    `node`, `module` and the elements of `around` are syntax trees: of the function, of its file, and of the functions
-    that contain it, outermost first.
+    path      path of the file
+    qualname  qualified name of the function
+    node      syntax tree of the function
+    around    syntax trees of the functions that contain it, the outermost first
+    module    syntax tree of the file
     """
 
     path: Path
@@ -32,9 +35,11 @@ def read_source(path):
 
 
 def find_closures(path, patterns):
-    """Return the Closures of a file whose name or qualified name matches one of the fnmatch patterns.
+    """Find the functions of a file whose name matches a pattern.
 
-    A nested function that matches is a separate Closure. Raises SyntaxError if the file cannot be parsed.
+    Returns a list of Closures in the order of the file. `patterns` are fnmatch patterns, which are compared with the
+    name and with the qualified name of each function. A nested function that matches is a separate Closure. Raises
+    SyntaxError if the file cannot be parsed.
     """
     module = ast.parse(read_source(path), str(path))
     closures = []
@@ -56,12 +61,15 @@ def find_closures(path, patterns):
 
 
 def first_line(function):
-    """Return the first line of a function, or of its first decorator, as in its code object."""
+    """Return the line of a function, or of its first decorator, as in its code object."""
     return min([function.lineno, *(decorator.lineno for decorator in getattr(function, "decorator_list", ()))])
 
 
 def within(node):
-    """Yield the nodes inside a function or module, without the contents of nested functions and classes."""
+    """Yield the nodes inside a function or module.
+
+    The contents of nested functions and classes are left out.
+    """
     for child in ast.iter_child_nodes(node):
         yield child
         if not isinstance(child, OWN_SCOPE):
@@ -69,7 +77,10 @@ def within(node):
 
 
 def bound_names(function):
-    """Return {name: line of its first binding} for the local names of a function, arguments included."""
+    """Return {name: line of its first binding} for the local names of a function.
+
+    The arguments are included.
+    """
     names = dict.fromkeys(argument_names(function), function.lineno)
     for node in within(function):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -86,13 +97,16 @@ def argument_names(function):
 
 
 def called_names(node):
-    """Return the set of names of all functions that a syntax tree calls or defines."""
+    """Return the set of the names of functions that a syntax tree calls or defines."""
     called = {n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
     return called | {n.name for n in ast.walk(node) if isinstance(n, FUNCTION)}
 
 
 def module_names(module):
-    """Return the set of names bound at the top level of a module, and the set of those bound by `import`."""
+    """Return (names, modules) for the top level of a module.
+
+    `names` is the set of all names that are bound there, and `modules` is the set of those bound by `import`.
+    """
     names, modules = set(), set()
     for node in within(module):
         if isinstance(node, ast.Import):

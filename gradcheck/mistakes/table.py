@@ -1,9 +1,10 @@
 """The rows of the table of mistakes: right code, wrong code, and a sentence. Capital letters are holes (patterns.py).
 
-The audit makes a mistake by replacing right code with wrong code. A repair replaces wrong code with right code. Each
-direction has its own scope, which defines the classes of holes: planting.py for the audit, and repairing.py for
-repairs. A hole without a class, or with a class that the scope does not define, is not filled, and the row is then used
-in the other direction only. If two rows make the same code, the mistake has the kind of the first row.
+The audit makes a mistake by replacing right code with wrong code. A repair replaces wrong code with right code. The
+code that may fill a hole depends on the class of the hole. The classes are defined separately for the audit, in
+planting.py, and for repairs, in repairing.py. If a hole has to be filled but has no class, or a class that is not
+defined for this direction, the row is used only in the other direction. If two rows make the same code, the mistake has
+the kind of the first row.
 """
 
 import itertools
@@ -232,7 +233,7 @@ EXPRESSIONS = [
 ]
 
 ROWS = (*STATEMENTS, *EXPRESSIONS)
-KINDS = {  # for each kind that is planted, a sentence that quotes no code
+KINDS = {  # for each kind of mistake that the audit makes, a sentence without code
     "term dropped": "a term is missing",
     "factor dropped": "a factor is missing",
     "sign flipped": "a sign is wrong",
