@@ -2,10 +2,10 @@
 
 A checker that has both the given and the true gradient can report more than a verdict, because their difference shows
 the mistake: a sign, a second division by a size, the positions of a mask, a term that is constant along an axis. Each
-hypothesis makes an exact prediction (`dx is x.shape[1] times the correct gradient`). It is reported only if the
-prediction holds at every compared entry, to the precision of the oracle, and on a second draw of the inputs, with other
-values and lengths. The hypotheses are tried roughly from the most specific to the least. If none passes, no diagnosis
-is reported.
+hypothesis makes an exact prediction, such as `dx is x.shape[1] times the correct gradient`. It is reported only if the
+prediction holds at every compared entry to the precision of the oracle. It must also hold on a second draw of the
+inputs, with other values and lengths. The hypotheses are tried roughly from the most specific to the least. If none
+holds, no diagnosis is reported.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from gradcheck.diagnosis import code, places, probes, relations
 from gradcheck.diagnosis.evidence import Evidence, stream
 from gradcheck.mistakes.draws import other_draws
 
-HYPOTHESES = {  # if the value is True, another draw must give the same sentence; the others verify themselves
+HYPOTHESES = {  # if the value is True, another draw must give the same sentence; the others test this themselves
     relations.identically_zero: False,
     relations.not_finite: False,
     relations.works_in_float32: False,
@@ -50,11 +50,11 @@ HYPOTHESES = {  # if the value is True, another draw must give the same sentence
 
 
 def what_is_wrong(run, step, findings, find):
-    """Yield one sentence per Finding.
+    """Yield one sentence for each `Finding` of a `Run`, in their order.
 
-    The sentence is empty if the gradient is right or no hypothesis explains the mistake. The function is run again.
-    `step` is the ComplexStep of the Run, or None if the complex step does not apply. `find(run)` returns the Findings
-    and the ComplexStep of another Run.
+    The sentence is empty if the gradient is right, or if no hypothesis explains the mistake. `step` is the ComplexStep
+    of the Run, or None if the complex step does not apply. `find(run)` returns the Findings and the ComplexStep of
+    another Run. The function is run again to test the hypotheses.
     """
     elsewhere = functools.cache(lambda: _on_another_draw(run, find))
     for evidence in _evidence(run, step, findings, elsewhere):
@@ -72,7 +72,10 @@ def _first(evidence):
 
 
 def _on_another_draw(run, find):
-    """Return the Evidence on another draw of the inputs, or an empty list if the function accepts no other draw."""
+    """Return a list with the Evidence of each argument on another draw of the inputs.
+
+    The list is empty if the function accepts no other draw.
+    """
     rng = stream("another draw")
     try:
         for call in other_draws(run, rng):

@@ -2,11 +2,11 @@
 
 The source code of the function is not read. Each repair of the table of mistakes (gradcheck/mistakes) that changes a
 name, such as `A` → `A * B`, is applied to the given gradient A, with an array of the call for B. If the result is the
-true gradient, the row's sentence describes the mistake. If a repair turns the true gradient into the given one, the
-mistake is the opposite one. Some gradients are also recognised as longer expressions, such as `dy * x * (1 - x)`, and
-compared with the expression of the same form that gives the true gradient.
+true gradient, the sentence of this row describes the mistake. If a repair turns the true gradient into the given one,
+the sentence of the inverse row describes it. Some gradients are also recognised as longer expressions, such as `dy * x
+* (1 - x)`. The sentence then also contains the expression of the same form that gives the true gradient.
 
-An expression must hold on two draws of the inputs, which differ in their values and, where the function allows it, in
+An expression must hold on two draws of the inputs, which differ in their values and, if the function allows it, in
 their lengths. It contains names of the call, lengths and small numbers, but no fitted number.
 """
 
@@ -32,14 +32,14 @@ INVERSE = {(ast.dump(row.right), ast.dump(row.wrong)): row for row in ROWS if ro
 
 
 class Scope(Names):
-    """The arrays and numbers of a call by name, which may fill the holes of repairs."""
+    """The arrays and numbers of a call, which may fill the holes of repairs."""
 
     def __init__(self, evidence):
         call = evidence.run.call
         numbers = [(name, value) for name, value in call.options.items() if isinstance(value, (int, float, np.number))]
         numbers = [(name, float(value)) for name, value in numbers if not isinstance(value, (bool, np.bool_))]
         named = [(evidence.name, evidence.array), *evidence.arrays("fbiu"), ("y", evidence.y), ("dy", evidence.dy)]
-        self.spelling, values = {}, {}  # the first name is the argument's: its lengths have precedence
+        self.spelling, values = {}, {}  # the argument comes first: its lengths have precedence
         for name, value in [*named, *numbers]:
             values.setdefault(variable(name), value)
             self.spelling[variable(name)] = name
@@ -50,7 +50,10 @@ class Scope(Names):
         self.lists |= {"axes": lambda bound: axes, "factors": self.lists["arrays"]}
 
     def value(self, code, **others):
-        """Evaluate code and return the result, or None if it raises. `others` are further variables."""
+        """Evaluate code and return the result, or None if it raises an exception.
+
+        `others` are further variables.
+        """
         self.keep_to_time()  # large arrays take long
         try:
             expression = ast.parse(code, mode="eval") if isinstance(code, str) else ast.Expression(code)
@@ -60,12 +63,18 @@ class Scope(Names):
             return None
 
     def gives(self, code, target, **others):
-        """Return True if code evaluates to an array with the shape and the entries of `target`."""
+        """Return True if code evaluates to an array with the shape and entries of another.
+
+        The other array is `target`.
+        """
         value = self.value(code, **others)
         return isinstance(value, np.ndarray) and value.shape == target.shape and self.evidence.same(value, target)
 
     def spelled(self, text):
-        """Replace the variables in a text with the names of the call, which need not be identifiers."""
+        """Replace the variables in a text with the names of the call.
+
+        These names need not be identifiers.
+        """
         return re.sub(r"\w+", lambda found: self.spelling.get(found[0], found[0]), text)
 
 
@@ -74,7 +83,10 @@ def variable(name):
 
 
 def factor(evidence):
-    """Detect given = c · truth, with c written as an expression of small numbers, lengths and options of the call."""
+    """Detect a gradient that is c times the true one.
+
+    The factor c is written as an expression of small numbers, lengths and options of the call.
+    """
     other, label = evidence.twin, evidence.label
     c, there = (e.ratio(e.given, e.truth) if e else None for e in (evidence, other))
     if c is None or there is None:
@@ -109,9 +121,10 @@ def factor(evidence):
 
 
 def _numbers(here, elsewhere, own):
-    """Yield groups of candidates (form, names) for a factor, the plainest group first.
+    """Yield groups of candidates for a factor, the simplest group first.
 
-    A form, such as `1 / {}`, has a place for a quantity. `names` are expressions for it: no draw distinguishes them.
+    A candidate is (form, names). A form is a template such as `1 / {}`. `names` is a list of expressions that may
+    replace the braces and have the same value on both draws.
     """
     arrays = [(key, array) for key, array in here.values.items() if isinstance(array, np.ndarray) and key != "dy"]
     numbers = [[key] for key, value in here.values.items() if not isinstance(value, np.ndarray)]
@@ -145,7 +158,11 @@ def _subsets(axes):
 
 
 def edited(evidence):
-    """Detect given and truth that differ by one edit of the table, such as a missing factor or a missing mean."""
+    """Detect a mistake that is one edit of the table.
+
+    Such an edit, for example a missing factor or a missing mean, turns the given gradient into the true one, or vice
+    versa.
+    """
     if evidence.twin is None:
         return None
     here, *_ = scopes = Scope(evidence), Scope(evidence.twin)
@@ -169,7 +186,10 @@ def edited(evidence):
 
 
 def recognised(evidence):
-    """Detect two gradients of the same form, such as dy · F(x) and dy · F(y), or sums over different axes."""
+    """Detect a gradient that is a known expression of the same form as the true one.
+
+    For example, one is dy · F(x) and the other dy · F(y), or they are sums of dy over different axes.
+    """
     other = evidence.twin
     if other is None or evidence.known.sum() < 2:
         return None

@@ -8,21 +8,28 @@ from gradcheck.judgement import CANNOT_TELL, KINK
 from gradcheck.lines.report import joined
 
 HOLDS = 1e-10  # tolerance of the adjoint identity, relative to Σ|dx v|
-EXACT = 1e-9  # relative to the largest entry: far above the complex step's rounding error, far below any mistake
-APPROXIMATE = 1e-7  # the same for central differences
-SMALL = 1e-4  # relative to the largest entry: most forgotten terms and factors are a thousand times as large
-FEW = 3  # fewer entries do not suffice for a conclusion
-NOTHING = 1e-13  # relative to Σ|dy y|: a gradient this small may be zero up to rounding
+EXACT = 1e-9  # relative to the largest entry: far above the rounding error of the complex step, far below a mistake
+APPROXIMATE = 1e-7  # as EXACT, for central differences
+SMALL = 1e-4  # relative to the largest entry: most missing terms and factors are a thousand times as large
+FEW = 3  # smallest number of entries that allow a conclusion
+NOTHING = 1e-13  # relative to Σ|dy y|: a smaller gradient may be zero up to rounding
 REPEATS = 3
 
 
 class Evidence:
-    """The gradient of one argument, `given`, and the true gradient, `truth`.
+    """The given and the true gradient of one argument.
 
-    `truth` is NaN at entries that were not compared or whose true value is not known to a millionth of the largest
-    entry, as at a kink. `size` is the largest true entry. `is_complete` is True if the truth is known at all entries,
-    and `is_told` if it is known at all compared entries. `others` are the Evidence of all arguments of the Run.
-    `elsewhere()` returns the same list for another draw of the inputs, which is empty if there is none.
+    given        the gradient that backward returned
+    truth        the true gradient; NaN at kinks, at entries that were not compared, and at those known too imprecisely
+    known        boolean array that is True for the entries whose truth is known
+    size         largest absolute value of the truth at these entries
+    resolution   precision of the truth, relative to `size`
+    is_complete  True if the truth is known at all entries
+    is_told      True if the truth is known at all compared entries
+    others       list of the Evidence of all arguments of the run
+    elsewhere    function that returns the same list for another draw of the inputs, or an empty list if there is none
+
+    If the complex step does not apply, the uncertainty of a known entry is at most a millionth of the largest entry.
     """
 
     def __init__(self, run, step, findings, position, others, elsewhere):
@@ -60,15 +67,18 @@ class Evidence:
 
     @property
     def is_wrong_where_known(self):
-        """Return True if an entry differs from its known truth by more than the oracle's resolution.
+        """Return True if a known entry differs from its truth by more than the resolution.
 
-        Otherwise the mistake is at a kink or in entries that were not compared, and its kind cannot be determined.
+        Otherwise the mistake is at a kink, or in entries that were not compared, and its kind cannot be determined.
         """
         return bool(np.any(~(np.abs(self.error[self.known]) <= self.resolution * self.size)))
 
     @property
     def small_share(self):
-        """Return the largest error divided by the largest entry, or 0 if it is not small or too little is known."""
+        """Return the largest error relative to the largest entry, if it is small.
+
+        Returns 0 if it is larger than SMALL, or if too few entries are known.
+        """
         is_enough = np.sum(np.abs(self.truth[self.known]) > SMALL * self.size) >= FEW
         if not self.is_told or not self.is_wrong_where_known or not is_enough:
             return 0.0
@@ -76,9 +86,10 @@ class Evidence:
         return share if share <= SMALL else 0.0
 
     def same(self, a, b, where=None):
-        """Return True if two arrays are equal to the oracle's resolution at the known entries (within `where`).
+        """Return True if two arrays are equal, up to the resolution, at the known entries.
 
-        Return False if no known entry is wrong, because any rearrangement of zeros would then explain the mistake.
+        If the mask `where` is given, only the entries inside it are compared. Returns False if no known entry of the
+        gradient is wrong, because any rearrangement of zeros would then explain the mistake.
         """
         mask = self.known if where is None else self.known & where
         if not mask.any() or not self.is_wrong_where_known:
@@ -89,9 +100,10 @@ class Evidence:
         return bool(gap <= self.resolution * size and gap <= 1e-2 * np.max(np.abs(self.error[mask])))
 
     def ratio(self, b, a, least=1):
-        """Return c if b = c · a at the known entries and c is neither 0 nor 1, else None.
+        """Return c if b = c · a at the known entries, otherwise None.
 
-        At least `least` entries of a must not be negligible.
+        Returns None if c is 0 or 1 as well, and if fewer than `least` entries of a exceed a millionth of its largest
+        entry.
         """
         known_a, known_b = np.broadcast_to(a, self.given.shape)[self.known], b[self.known]
         square = float(np.dot(known_a, known_a))
@@ -101,11 +113,17 @@ class Evidence:
         return c if c and np.isfinite(c) and enough and not is_one and self.same(b, c * a) else None
 
     def wrong(self):
-        """Return a mask of the entries that are known to be wrong, by more than 100 times the resolution."""
+        """Return a boolean array that is True for the entries that are known to be wrong.
+
+        Their error is more than 100 times the resolution.
+        """
         return self.known & ~(np.abs(self.error) <= 100 * self.resolution * self.size)
 
     def arrays(self, kinds="f"):
-        """Yield (name, array) for each input, option and parameter that is an array with a dtype of these kinds."""
+        """Yield (name, array) for each array among the inputs, options and parameters.
+
+        Only arrays with a dtype of one of these `kinds` are included, as in `dtype.kind`.
+        """
         call = self.run.call
         parameters = [(a.name, a.array) for a in self.run.arguments if a.parameter is not None]
         for name, value in [*zip(call.input_names(), call.inputs, strict=True), *call.options.items(), *parameters]:
@@ -113,11 +131,11 @@ class Evidence:
                 yield name, value
 
     def again(self, dy=None, *, array=None, values=None, in_backward_alone=False):
-        """Return this argument's gradient from a new forward and backward pass, or None if this is impossible.
+        """Run forward and backward again, and return the gradient of this argument.
 
-        If `array` (an argument or option) is given, `values` are written into it, and it is restored afterwards. With
-        `in_backward_alone`, the forward pass still uses the original values, so that a different result shows that
-        backward reads the array itself.
+        If `array` (an argument or option) is given, `values` are written into it, and it is restored afterwards. If
+        `in_backward_alone` is True, they are written after the forward pass. A different gradient then shows that
+        backward reads the array itself. Returns None if an exception is raised or the array cannot be changed.
         """
         if array is None:
             return self.gradient_by(None, dy)
@@ -134,10 +152,10 @@ class Evidence:
             array[...] = before
 
     def gradient_by(self, backward, dy=None):
-        """Return this argument's gradient by a backward pass, or None if it raises.
+        """Return the gradient of this argument from a backward pass, or None if it raises.
 
-        If `backward` is None, the function is called again, and its new backward pass is used. The default of `dy` is
-        that of the check.
+        Without `backward`, the function is called again, and its new backward pass is used. Without `dy`, the dy of the
+        check is used.
         """
         call, arguments = self.run.call, self.run.arguments
         try:
@@ -148,11 +166,12 @@ class Evidence:
             return None
 
     def is_right_for(self, call, *, outputs=True, entries=True):
-        """Return True if this argument's gradient is right on another Call of the function.
+        """Return True if the gradient of this argument is right on another Call.
 
-        The Call may have other inputs or options. The test is the adjoint identity for a new dy, restricted to the
-        masks `outputs` (of y) and `entries` (of the gradient). Return None if the function fails on the Call, or if
-        the gradient is zero up to rounding.
+        The Call is of the same function, with other inputs or options. The gradient is tested by the adjoint identity
+        for a new dy. The boolean arrays `outputs` and `entries` restrict the test to some entries of y and of the
+        gradient. Returns None if the function raises an exception on the Call, or if the gradient is zero up to
+        rounding.
         """
         try:
             arguments = arguments_of(call)
@@ -171,8 +190,8 @@ class Evidence:
     def exchanged(self):
         """Return copies of the Call in which the entries of each float input are permuted.
 
-        They are needed because a mistake may affect only some values, such as negative ones, and in the original Call
-        these may not be at the entries under test.
+        They are needed because a mistake may affect only some values, such as negative ones. In the original Call,
+        these values may not occur at the entries under test.
         """
 
         def permuted(value, k):
@@ -191,7 +210,7 @@ def equal(a, b):
 def stream(purpose):
     """Return a random generator that is independent of `default_rng(0)`.
 
-    Inputs are often drawn from `default_rng(0)`, and a direction must not equal an input.
+    Inputs are often drawn from `default_rng(0)`, and a random direction must not equal an input.
     """
     return np.random.default_rng([*b"diagnosis", *purpose.encode()])
 
@@ -205,7 +224,10 @@ def spread(array, shape):
 
 
 def listed(indices, n):
-    """Describe indices of an axis of length n: `index 2 (the last)`, `indices 0 to 3` or `indices 0, 2`."""
+    """Describe some indices of an axis of length n, as in `indices 0 to 3`.
+
+    Other examples are `index 2 (the last)` and `indices 0, 2`.
+    """
     first, last = int(indices[0]), int(indices[-1])
     if len(indices) == 1:
         return f"index {first}" + (" (the last)" if first == n - 1 else " (the first)" if first == 0 else "")

@@ -1,8 +1,8 @@
 """Detect mistakes by running forward or backward again after a change.
 
-An operand is transposed, reversed or set to ones. The state that an earlier forward pass left is removed. A name that
-was rebound after the definition of backward gets its former value back. If the change makes the gradient right, it
-identifies the mistake.
+Such a change transposes or reverses an operand, sets it to ones, removes the state that an earlier forward pass left,
+or restores the value of a name that was rebound after the definition of backward. If the change makes the gradient
+right, it identifies the mistake.
 """
 
 import itertools
@@ -19,11 +19,11 @@ from gradcheck.mistakes.draws import is_a_mask
 
 
 def operand_turned(evidence):
-    """Detect an operand that backward should read transposed, not transposed, or reversed along an axis.
+    """Detect an operand that backward reads in the wrong orientation.
 
-    The operand is changed after the forward pass, and in a second attempt before it, because backward may read a copy
-    that forward saved. If the function reads W and its backward pass correctly reads Wᵀ, then the result of backward at
-    Wᵀ has no relation to the truth at W.
+    The operand should be transposed, not transposed, or reversed along an axis. It is changed after the forward pass
+    and, in a second attempt, before it, because backward may read a copy that forward saved. If backward already reads
+    W in the right orientation, its result with Wᵀ does not agree with the truth at W.
     """
     for name, array in evidence.arrays():
         if name == evidence.name:
@@ -48,13 +48,15 @@ def _turned(array):
 
 
 def right_once_all_ones(evidence):
-    """Detect a factor in the wrong place: the gradient is right once another array of the call is 1 everywhere.
+    """Detect a factor in the wrong place.
 
-    The usual test at initialisation, where a gain is 1, cannot detect this mistake. The array has to be a factor,
-    because an array of ones can also hide other mistakes: if all attention keys are 1, then all weights are equal, and
-    a forgotten transpose has no effect. A mask is a factor, and so is an array in whose entries y is affine. Any other
-    array is accepted if backward itself reads it, unless the gradient is already right once all slices of the array
-    along some axis are equal.
+    The gradient is then right if the factor, another array of the call, is 1 everywhere. The usual test at
+    initialisation, where a gain is 1, cannot detect this mistake.
+
+    The array has to be a factor, because an array of ones can also hide other mistakes: if all attention keys are 1,
+    all weights are equal, and a missing transpose has no effect. A mask is a factor, and so is an array in whose
+    entries y is affine. Any other array is accepted if backward itself reads it. It is rejected, however, if the
+    gradient is already right when all slices of the array along some axis are equal.
     """
     if evidence.step is None or evidence.small_share:
         return None
@@ -80,7 +82,11 @@ def right_once_all_ones(evidence):
 
 
 def _is_right_for_equal_slices(evidence, array, values):
-    """Yield for each axis of several whether the gradient is right once all slices along it equal the first."""
+    """Yield True for each axis for which the gradient is right with equal slices.
+
+    All slices of `values` along the axis are replaced with the first one. Axes of length 1, and the only axis of a
+    vector, are left out. An item is False if the gradient is wrong, and None if this cannot be tested.
+    """
     for axis in range(array.ndim if array.ndim > 1 else 0):
         if array.shape[axis] > 1:
             array[...] = np.take(values, [0], axis)
@@ -97,7 +103,7 @@ def _is_read(evidence, array):
 def _is_a_gain(evidence, array):
     """Return True if an array acts on y as a gain.
 
-    Each entry of y is then an affine function of the one entry of the array that is broadcast to it.
+    The array is broadcast to the shape of y, and each entry of y is an affine function of the corresponding entry.
     """
     before, factor = array.copy(), stream("factors").uniform(0.5, 2.0, array.shape)
     try:
@@ -114,9 +120,9 @@ def _is_a_gain(evidence, array):
 
 
 def right_once_emptied(evidence):
-    """Detect that backward reads entries that an earlier forward pass left in a container.
+    """Detect that backward reads entries that an earlier forward pass has stored.
 
-    Forward adds entries to a list, dictionary, set or deque, and the gradient is right if the container is empty before
+    Forward adds entries to a list, dictionary, set or deque. The gradient is right if this container is emptied before
     the forward pass.
     """
     reached = containers(evidence.run.call.target)
@@ -142,11 +148,11 @@ def right_once_emptied(evidence):
 
 
 def captured_name_rebound(evidence):
-    """Detect a captured name that is rebound after the closure, and report the name and the line.
+    """Detect a captured name that is rebound after the definition of backward.
 
     A closure keeps the variable, not its value. If `x = norm(x)` follows `def backward`, backward reads the new value
-    when it runs later. Forward is run again under a trace. Backward then runs with the value that the name had at the
-    line that defines the closure.
+    when it runs later. To find such a name, forward is run again under a trace. Backward then runs with the value that
+    the name had at the line that defines the closure. The sentence contains the name and the line that rebinds it.
     """
     logs = []
     try:
@@ -170,9 +176,10 @@ def captured_name_rebound(evidence):
 
 
 def _rebound(function, logs):
-    """Yield (name, value at the definition, line that rebinds it) for names that a function captures.
+    """Yield (name, value, line) for each captured name that is rebound later.
 
-    A function that is defined several times is left out.
+    `value` is the value of the name at the definition of the function, and `line` is the line that rebinds the name. A
+    function that is defined several times is left out.
     """
     code = function.__code__
     logs = [log for outer, log in logs if code in outer.co_consts]
@@ -187,7 +194,10 @@ def _rebound(function, logs):
 
 @contextmanager
 def _traced(logs):
-    """Append (code, [(line, local names), …]) to `logs` for each call of a function that defines a closure."""
+    """Record the local names at each line of the functions that define a closure.
+
+    For each call of such a function, (code, [(line, local names), …]) is appended to `logs`.
+    """
 
     def trace_calls(frame, event, _):
         if not any(isinstance(c, types.CodeType) and c.co_freevars for c in frame.f_code.co_consts):

@@ -8,7 +8,7 @@ from gradcheck.complex_step import NotComplexSafe
 from gradcheck.diagnosis.evidence import EXACT, axes_of, equal, spread, stream
 from gradcheck.refine.drowned import is_in_steps, moved
 
-# Observations, true of the numbers of this draw
+# Observations on the numbers of this draw
 
 
 def identically_zero(evidence):
@@ -37,7 +37,7 @@ def not_linear_in_dy(evidence):
 def works_in_float32(evidence):
     """Detect a backward pass that computes in float32.
 
-    Most entries of its gradient do not change when dy, or the arguments, change in the eleventh digit.
+    Most entries of its gradient do not change if dy, or the arguments, change in the eleventh digit.
     """
     if not evidence.small_share:
         return None
@@ -60,11 +60,14 @@ def off_by_little(evidence):
     )
 
 
-# Relations: reported if they hold on another draw as well
+# Relations, reported only if they hold on another draw as well
 
 
 def exchanged(evidence):
-    """Detect a gradient that equals the true gradient of another argument, for example because two are exchanged."""
+    """Detect a gradient that equals the true gradient of another argument.
+
+    For example, backward may return two gradients in the wrong order.
+    """
     for other in evidence.others:
         if other is evidence or other.given.shape != evidence.given.shape or not other.is_complete:
             continue
@@ -84,7 +87,10 @@ def equals_dy(evidence):
 
 
 def rearranged(evidence):
-    """Detect the right entries in the wrong order: with axes exchanged, or reversed or shifted along one axis."""
+    """Detect a gradient with the right entries in the wrong order.
+
+    Two axes may be exchanged, or the entries may be reversed or shifted along one axis.
+    """
     for words, array in _rearrangements(evidence.given):
         if array.shape == evidence.given.shape and evidence.same(array, evidence.truth):
             return f"{evidence.label} is {words}"
@@ -109,10 +115,11 @@ def _rearrangements(array):
 
 
 def matrix_not_transposed(evidence):
-    """Detect given = M A where truth = Mᵀ A, such as `dscores @ q` instead of `dscores.T @ q`.
+    """Detect a gradient M A whose truth is Mᵀ A, such as `dscores @ q`.
 
-    A is dy or an array of the call, and M is an intermediate matrix. M is computed from the given gradient and the
-    pseudoinverse of A, so A must have at least as many columns as rows. Mᵀ A cannot equal the truth by chance.
+    In this example, `dscores.T @ q` is right. A is dy or an array of the call, and M is an intermediate matrix. M is
+    computed from the given gradient and the pseudoinverse of A, so A must have at least as many columns as rows. Mᵀ A
+    cannot equal the truth by chance.
     """
     given = evidence.given
     for name, a in [*evidence.arrays(), ("dy", evidence.dy)] if evidence.is_complete and given.ndim > 1 else ():
@@ -125,7 +132,10 @@ def matrix_not_transposed(evidence):
 
 
 def only_the_diagonal(evidence):
-    """Detect dx_i = ∂y_i/∂x_i · dy_i, as if x_i affected only y_i, such as `y * (1 - y) * dy` for a softmax."""
+    """Detect a gradient that uses only the diagonal of the Jacobian.
+
+    It is dx_i = ∂y_i/∂x_i · dy_i, as if x_i affected only y_i. An example is `y * (1 - y) * dy` for a softmax.
+    """
     if evidence.step is None or evidence.y.shape != evidence.given.shape or not 1 < evidence.given.size <= 256:
         return None
     try:
@@ -141,7 +151,7 @@ def only_the_diagonal(evidence):
 
 
 def constant_along_axes(evidence):
-    """Detect an error that is constant along some axes, along which the truth varies.
+    """Detect an error that is constant along some axes, while the truth varies.
 
     Usually, the path through a sum is missing.
     """
@@ -160,9 +170,10 @@ def constant_along_axes(evidence):
 
 
 def multiple_along_an_axis(evidence):
-    """Detect an error that is a multiple of an array along an axis, possibly plus a constant, while the truth is not.
+    """Detect an error that is a multiple of an array along an axis.
 
-    The array is y, exp(y) or an array of the call, centred or not. This is the form of a missing term.
+    A constant may be added to the multiple. The truth must not have this form. The array is y, exp(y), or an array of
+    the call with or without its mean. Such an error is usually a missing term.
     """
     given, label = evidence.given, evidence.label
     for axis in reversed(range(given.ndim)) if evidence.is_complete else ():
@@ -185,10 +196,11 @@ def multiple_along_an_axis(evidence):
 
 
 def factors_wrong(evidence):
-    """Detect a wrong factor before the right terms of a gradient, such as 1/σ, a mean or a sum.
+    """Detect a gradient with the right terms and wrong factors before them.
 
-    Along an axis, given and truth are linear combinations of the same terms with different factors. The terms are dy
-    (or dy times an array), an array of the call, and possibly a constant. Every term must be present in both.
+    Such a factor is, for example, 1/σ, a mean or a sum. Along an axis, the given and the true gradient are then linear
+    combinations of the same terms with different factors. The terms are dy (or dy times an array), an array of the
+    call, and possibly a constant. Every term must be present in both gradients.
     """
     if not evidence.is_complete or evidence.dy.shape != evidence.given.shape:
         return None
@@ -210,7 +222,7 @@ def factors_wrong(evidence):
 def _profiles(evidence, axis):
     """Yield (name, array) for the arrays of which an error may be a multiple.
 
-    These are y, exp(y), and each array of the call as it is and minus its mean along the axis.
+    These are y, exp(y), and each array of the call, with and without its mean along the axis.
     """
     if evidence.y.shape == evidence.given.shape:
         yield "y", evidence.y
@@ -223,9 +235,10 @@ def _profiles(evidence, axis):
 
 
 def _fits(evidence, array, columns, axis, *, all_needed=False):
-    """Return True if each line of an array along the axis is a linear combination of the columns.
+    """Return True if each line of an array is a linear combination of the columns.
 
-    The array has the gradient's shape. With `all_needed`, every column must contribute to at least one line.
+    The array has the shape of the gradient, and its lines run along the axis. With `all_needed`, every column must
+    contribute to at least one line.
     """
     lines = np.moveaxis(array, axis, -1)
     basis = np.stack([np.moveaxis(np.broadcast_to(c, array.shape), axis, -1) for c in columns], axis=-1)
