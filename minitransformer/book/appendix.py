@@ -69,7 +69,7 @@ def saved_by(run):
     for name, kept in saved(run.handed_back()).items():
         if isinstance(kept, np.ndarray):
             rows += row_of(escape(name), " × ".join(map(str, kept.shape)) or "1", kept.size)
-        elif count := numbers_in(kept):  # by backward functions
+        elif count := numbers_in(kept):  # the arrays that other backward functions save
             others = f"{len(kept)} functions" if isinstance(kept, list) else escape(name.removesuffix("_backward"))
             rows += row_of(f"saved by {others}", "", count)
     if not rows:
@@ -79,7 +79,7 @@ def saved_by(run):
 
 
 def costs_of(runs):
-    """Return a table of the operations of both passes, and of the numbers that are saved between them."""
+    """Return a table of the inputs, operations and saved numbers of each function."""
     rows = ""
     for run in runs:
         counted_operations = operations(run.specimen) if run.specimen.function else None
@@ -94,7 +94,7 @@ def costs_of(runs):
 
 
 def mistakes(path, cases) -> list:
-    """Return the section on classic mistakes: the wrong lines, and the errors that they cause."""
+    """Return the section on classic mistakes, with their lines and their errors."""
     rows = ""
     for one in planted_mistakes(path, cases):
         code = escape(one.mutant.difference()[1][0].partition("  #")[0].strip())
@@ -145,7 +145,10 @@ def certified(case):
 
 
 def in_the_text(statements, names) -> list:
-    """Return the section on the equations within sentences, with the reason for each that is not executed."""
+    """Return the section on the equations within sentences.
+
+    Each equation that is not executed, or whose sides differ, is listed with the reason.
+    """
     equations = list({s.text: s for s in statements if s.in_prose}.values())
     if not equations:
         return []
@@ -168,7 +171,7 @@ def shown(statement, names):
 def checked(cases) -> dict:
     """Check the gradients of cases and return {name: Report}.
 
-    Cases with wrong gradients have Reports, too. Raises ValueError if a case cannot be checked.
+    A case with a wrong gradient is included. Raises ValueError if a case cannot be checked.
     """
     reports = {}
     for case in cases:

@@ -1,4 +1,4 @@
-"""The pages of the book in reading order, its terms and its papers, as contents.md lists them."""
+"""Read contents.md, which lists the pages of the book in reading order, its terms and its papers."""
 
 import re
 from collections.abc import Iterator
@@ -11,9 +11,13 @@ CONTENTS_FILE = Path(__file__).with_name("contents.md")
 
 @dataclass(frozen=True)
 class Leaf:
-    """A page: title, source file of a chapter or name of another page, names of museum exhibits, question, and purpose.
+    """A page of the book.
 
-    Only chapters have a question.
+    title       title of the page
+    file        source file of a chapter, or the name of another page
+    exhibits    names of the museum's exhibits that the page shows
+    question    question that a chapter answers; "" for other pages
+    about       purpose of the page
     """
 
     title: str
@@ -32,7 +36,11 @@ class Leaf:
 
 
 def read(contents: str) -> Iterator[Leaf]:
-    """Yield a Leaf for each section `## title | file | exhibits`, with paragraphs below it."""
+    """Yield a Leaf for each section of contents.md.
+
+    The heading of a section is `## title | file | exhibit | …`. Its paragraphs are the question, for a chapter, and the
+    purpose of the page.
+    """
     for entry in re.split("^## ", contents, flags=re.MULTILINE)[1:]:
         head, *paragraphs = (" ".join(part.split()) for part in entry.strip().split("\n\n"))
         title, file, *exhibits = head.split(" | ")

@@ -1,4 +1,7 @@
-"""Count the operations of both passes: one for each addition, product, comparison or value of a function."""
+"""Count the arithmetic operations of the forward and the backward pass.
+
+Each addition, product, comparison or function value counts as one operation.
+"""
 
 import numpy as np
 
@@ -6,7 +9,7 @@ from minitransformer.module import Module, plain
 
 
 class Counted(np.ndarray):
-    """An array whose operations are counted. The arrays computed from it are of the same class."""
+    """An array that counts the operations on it. Arrays computed from it have the same class."""
 
     total = 0
 
@@ -30,8 +33,8 @@ class Counted(np.ndarray):
 def operations(specimen) -> tuple[int, int] | None:
     """Return the numbers of operations of the forward and the backward pass.
 
-    Returns None for a function without a backward pass, and for one that computes with single numbers, which are not
-    counted.
+    Returns None if the function has no backward pass, or if no operation of a pass was counted. Operations on single
+    numbers are not counted.
     """
     parameters, before = parameters_of(specimen.call), Counted.total
     try:

@@ -1,4 +1,4 @@
-"""The equations in the docstrings of a file, executed and compared with the values at their lines of code."""
+"""Execute the equations in a file's docstrings, and compare them with the values that the code computes."""
 
 import re
 from dataclasses import dataclass, field
@@ -20,12 +20,17 @@ EQUAL, DIFFERENT = "equal", "different"
 
 @dataclass
 class Statement:
-    """An equation in a docstring, and the results of executing it.
+    """An equation in a docstring, and the results of executing it on specimens.
 
-    `errors` contains an error, relative to the largest entry, for each specimen on which the equation could be
-    executed. `value` is its left side on the first of these specimens, and `shown_on` the Run of that specimen.
-    `reasons` explain why it could not be executed on the others. `in_prose` is True for an equation within a sentence.
-    `listed` is the reason if the equation is one of those in unexecuted.md.
+    function    qualified name of the documented function
+    remarks     texts next to the equation
+    ranges      ranges of its indices, such as k = 1 … t
+    value       its left side on the first specimen on which it was executed
+    shown_on    the Run of that specimen
+    errors      error for each specimen on which it was executed, relative to the largest entry
+    reasons     reason for each specimen on which it could not be executed
+    in_prose    True if the equation is part of a sentence
+    listed      reason from unexecuted.md, or "" if the equation is not listed there
     """
 
     text: str
@@ -65,7 +70,7 @@ class Statement:
 
 
 def statements(source: str, file: str) -> list[Statement]:
-    """Return the equations in the docstrings of a file, in order."""
+    """Return the equations on indented lines of a file, then those in sentences."""
     physical, found = source.split("\n"), []
     for docstring in docstrings(source):
         for k, text in enumerate(docstring.text.split("\n")):
@@ -84,7 +89,10 @@ def names_of(statements) -> frozenset:
 
 
 def statements_in_prose(docstring, names, ranges):
-    """Return the equations in the paragraphs of a docstring. A relation that cannot be parsed has the reason."""
+    """Return the equations in the sentences of a docstring.
+
+    A relation that cannot be parsed is included as an equation of two remarks, which is never executed.
+    """
     found = []
     for text in (content for kind, content in blocks(docstring.text) if kind == "prose"):
         its_own = formulas(text, names)
@@ -102,7 +110,10 @@ def statements_in_prose(docstring, names, ranges):
 
 
 def statements_of(text, function, at, physical, file):
-    """Return the equations in a line of a docstring."""
+    """Return the equations in a line of a docstring.
+
+    Raises NotationError if the line is numbered and is not an equation.
+    """
     try:
         line = n.parse_line(text.strip())
     except n.NotationError as error:
@@ -164,7 +175,11 @@ def read_derivations(path, specimens, source: str | None = None) -> Derivations:
 
 
 def concerns(statement, specimen):
-    """Return True if a statement is about the specimen's function or, in prose, about its class or file."""
+    """Return True if a statement is to be executed on a specimen.
+
+    The statement must be in the docstring of the specimen's function or, in prose, of its class or file. Statements
+    that unexecuted.md lists, and assumptions, are not executed.
+    """
     prefix = f"{statement.function}."
     is_above = statement.in_prose and (prefix == "." or specimen.function.startswith(prefix))
     is_left_out = statement.listed or ASSUMED in statement.reasons

@@ -16,8 +16,8 @@ from minitransformer.book import notation as n
 FUNCTIONS = {"exp": np.exp, "log": np.log, "tanh": np.tanh, "cos": np.cos, "sin": np.sin, "erf": erf}
 CONSTANTS = {"π": np.pi}
 POSITIONS = "p"  # the index of positions, the first axis
-KEPT = {POSITIONS: 1, "batch": 2}  # the number of last axes that these sums do not include
-MOST = 20_000  # combinations of indices for which both sides are evaluated
+KEPT = {POSITIONS: 1, "batch": 2}  # the number of last axes over which Σ_p and Σ_batch do not sum
+MOST = 20_000  # largest number of combinations of indices, and largest length of a range
 
 
 class NotExecuted(Exception):  # noqa: N818
@@ -28,9 +28,11 @@ class NotExecuted(Exception):  # noqa: N818
 class Surroundings:
     """The values that are needed to evaluate an expression.
 
-    `values` maps names to values, and `backwards` maps names of functions to their backward functions. `ranges` are the
-    ranges of indices given with an equation, and `at` are the current values of indices. `derivative(of, by)` returns
-    the derivative of one named value with respect to another.
+    values        {name: value}
+    backwards     {name of a function: its backward function}
+    derivative    function (of, by) that returns the derivative of a value with respect to another, given their names
+    ranges        {index: its range}, for the ranges that are given with an equation
+    at            {index: its current value}
     """
 
     values: dict
@@ -100,7 +102,11 @@ def index_ranges(node, surroundings):
 
 
 def axes(letters, ndim):
-    """Return the axis of each index."""
+    """Return the axis that each index counts.
+
+    The index p counts the first axis, and the others the last axes in order. Raises NotExecuted if there are more
+    indices than axes.
+    """
     if len(letters) > ndim:
         raise NotExecuted(f"an array of {ndim} axes cannot have {len(letters)} indices")
     where = [ndim - len(letters) + k for k in range(len(letters))]
@@ -112,7 +118,7 @@ def axes(letters, ndim):
 def evaluate(node, here):
     """Return the value of a node: an array, a number, or a tuple of these.
 
-    Raises NotExecuted if it cannot be evaluated.
+    Raises NotExecuted if the node cannot be evaluated.
     """
     if type(node) not in WORKERS:
         raise NotExecuted(f"a {type(node).__name__.lower()} has no value")
@@ -137,7 +143,7 @@ def symbol(node, here):
         return entry_of(here.values[node.base], node.subscript, here)
     if node.text in CONSTANTS:
         return CONSTANTS[node.text]
-    if node.text.endswith("′") and node.text[:-1] in here.values:  # of an elementwise function of x
+    if node.text.endswith("′") and node.text[:-1] in here.values:  # the derivative of an elementwise function of x
         return derivative(n.Derivative(n.Symbol(node.text[:-1]), n.Symbol("x")), here)
     raise NotExecuted(f"{node.text} has no value")
 
@@ -246,7 +252,10 @@ def indexed(node, here):
 
 
 def factor(node, here):
-    """Return the value of a factor. A transposed vector, which is an error elsewhere, is a row."""
+    """Return the value of a factor of a product.
+
+    A transposed vector becomes a row of shape (1, n). Outside of a product, transposing a vector is an error.
+    """
     value = evaluate(node.of if isinstance(node, n.Transpose) else node, here)
     is_row = isinstance(node, n.Transpose) and np.ndim(value) == 1
     return value[None, :] if is_row else evaluate(node, here)

@@ -1,7 +1,7 @@
-"""Pages about errors of others: the museum of wrong gradients, and beliefs about language models.
+"""The pages on the museum of wrong gradients, and on beliefs about language models.
 
-The chapter on beliefs shows the authors' measurements. `minitransformer misconceptions` writes a page of the reader's
-measurements, with pictures.
+The page on beliefs shows the authors' measurements. `minitransformer misconceptions` writes the same page with the
+reader's measurements and with plots.
 """
 
 import inspect
@@ -50,7 +50,7 @@ def exhibit_of(exhibit):
 
 
 def story(function, first=0):
-    """Format the docstring of a function as paragraphs, from the given one on."""
+    """Format the paragraphs of a docstring as HTML, beginning with index `first`."""
     return paragraphs(" ".join(part.split()) for part in inspect.getdoc(function).split("\n\n")[first:])
 
 

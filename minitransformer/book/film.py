@@ -1,7 +1,7 @@
-"""The training step as a film: a page that steps through one_page.py, forward and then backward, line by line.
+"""The film: a page that steps through the training step of one_page.py line by line, forward and then backward.
 
 Every number is computed when the page is built, for the correct code and for each of thirteen planted mistakes. To find
-the numbers that an entry depends on, each entry that its line reads is changed, and the line is run again.
+the numbers on which an entry depends, each entry that its line reads is changed, and the line is run again.
 """
 
 import ast
@@ -20,12 +20,12 @@ from minitransformer.book.worked_example import NAMES, Played, played
 WORD, LETTERS = "banan", "abdens"
 T, C, F, H = len(WORD) - 1, 4, 8, 2
 IDS = np.array([[LETTERS.index(letter) for letter in WORD]])
-LABELS = {"N": WORD[:-1], "T": WORD[:-1], "V": LETTERS}  # of the axes
+LABELS = {"N": WORD[:-1], "T": WORD[:-1], "V": LETTERS}  # labels of the entries along an axis
 SHAPES = {"E": "VC", "P": "TC", "W1": "CF", "W2": "FC", **dict.fromkeys(("Wq", "Wk", "Wv", "Wo"), "CC")}
 DIFFERENT = 1e-9  # relative to the largest entry
 
 
-# A title, the consequence, and the right code → the mistake
+# Each mistake has three lines: its title, its consequence, and `right code → wrong code`.
 TABLE = """
 The target is not subtracted
     Every logit is pushed down, that of the right letter too. Nothing tells the model which letter was right.
@@ -79,10 +79,12 @@ def weights(seed: int = 0) -> list:
 
 @dataclass(frozen=True)
 class Run:
-    """A run of one_page.py, and {name: array} of its weights and results.
+    """A run of one_page.py.
 
-    `wrong` lists the gradients that differ from the derivative of the loss. `error` is the largest difference divided
-    by the largest derivative.
+    played    the executed lines and their results
+    values    {name: array} of the weights and results
+    wrong     names of the gradients that differ from the derivative of the loss
+    error     largest of these differences, divided by the largest derivative
     """
 
     played: Played
@@ -112,7 +114,7 @@ def run(old: str = "", new: str = "") -> Run:
 
 
 def derivatives(loss, theta, h: float = 1e-30) -> list:
-    """Return the derivative of loss(*theta) with respect to each array, by a complex step for each entry."""
+    """Return the derivatives of loss(*theta) for each array, by complex steps."""
     found = [np.zeros_like(w) for w in theta]
     for w, derivative in enumerate(found):
         for at in np.ndindex(derivative.shape):
@@ -129,10 +131,10 @@ def reads(step, values) -> list:
 
 
 def dependence(step, right) -> dict:
-    """Find the entries that a line computes from each entry that it reads.
+    """Find the entries of a line's results that depend on each entry it reads.
 
-    The result is {made: {read: lists}}. The list for an entry of `read` contains the flat indices of the entries of
-    `made` that change with it.
+    Returns {name of a result: {name of an array that the line reads: lists}}. List k contains the flat indices of the
+    entries of the result that change if entry k of the array is changed.
     """
     code, scope = compile(step.code, "<line>", "exec"), vars(right.played.module) | right.played.scope
     found = {made: {} for made in step.arrays}

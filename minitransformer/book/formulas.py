@@ -15,20 +15,23 @@ from minitransformer.book.symbols import symbols_in
 
 OPERATORS = (*n.RELATIONS, "·", "+", "−", "/")
 FUNCTIONS = {*n.PREFIX_FUNCTIONS, "mean", "min", "max", "softmax", "log_softmax", "onehot"}
-REFERENCE = re.compile(r"\(\d+\)")  # to an equation
+REFERENCE = re.compile(r"\(\d+\)")  # a reference to an equation
 HIDDEN = re.compile(r"`[^`]*`|\([^()]*\.\.\.[^()]*\)")  # code and shapes
 ASSUMING = re.compile(r"\b(?:for|if|with|when|where|at|unless|as|in|of)(?: a)?$", re.IGNORECASE)
 MARKS = "0123456789₀₁₂₃₄₅₆₇₈₉′"
 NOT_NAMES = ("do", "go")  # they look like gradients of o
 AND = ("", ",", "and", ", and")
-MOST = 40  # words of a formula
+MOST = 40  # largest number of words in a formula
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A formula in a paragraph: its first character, the one behind it, and its Equation or expression.
+    """A formula in a paragraph.
 
-    An equation such as `γ = 1` after "for" or "if" is an assumption of its sentence.
+    first         index of its first character
+    behind        index of the character after the formula
+    node          the parsed Equation or expression
+    is_assumed    True for an equation that its sentence assumes, such as `γ = 1` after "for" or "if"
     """
 
     first: int
@@ -43,7 +46,10 @@ class Formula:
 
 @lru_cache(maxsize=4096)
 def formulas(text: str, names: frozenset = frozenset()) -> tuple[Formula, ...]:
-    """Return the formulas of a paragraph in order. `names` are the names of several letters that are symbols."""
+    """Return the formulas of a paragraph in order.
+
+    `names` contains the names of more than one letter that are symbols.
+    """
     shown, found = HIDDEN.sub(lambda match: "`" * len(match[0]), text), []
     for formula in (f for run in runs(shown, names | FUNCTIONS) for f in longest(shown, run[:MOST])):
         before = shown[: formula.first].rstrip(" (")
@@ -54,9 +60,10 @@ def formulas(text: str, names: frozenset = frozenset()) -> tuple[Formula, ...]:
 
 
 def relations_outside(text, found) -> list[str]:
-    """Return the words around each relation of a paragraph that is in none of its formulas.
+    """Return the relations of a paragraph that are in none of its formulas, as text.
 
-    A relation has a blank on each side, unlike that of an argument.
+    The text includes the word on each side. Only relations between blanks are found, so that a keyword argument in code
+    is not.
     """
     inside = {k for formula in found for k in range(formula.first, formula.behind)}
     shown = HIDDEN.sub(lambda match: "`" * len(match[0]), text)
@@ -65,7 +72,11 @@ def relations_outside(text, found) -> list[str]:
 
 
 def runs(text, names) -> Iterator[list]:
-    """Yield runs of words as lists of (first, behind). Punctuation outside of parentheses ends a run."""
+    """Yield each run of mathematical words as a list of (first, behind) for its words.
+
+    `first` and `behind` are the indices of a word's first character and of the character after it. Punctuation outside
+    of parentheses ends a run.
+    """
     run: list = []
     words = list(re.finditer(r"\S+", text))
     for word, after in zip(words, [*words[1:], None], strict=True):
@@ -100,13 +111,19 @@ def is_known(name, names):
 
 
 def is_symbol(name):
-    """Return True for a letter with its marks, a derivative, or a gradient of one."""
+    """Return True if a name is a letter, or the gradient or derivative of a letter.
+
+    The letter may have digits, primes, a hat and a subscript.
+    """
     stem = name.partition("_")[0].removeprefix("∂").rstrip(MARKS).replace("\u0302", "")
     return name not in (*n.WORDS, *NOT_NAMES) and (len(stem) == 1 or (len(stem) == 2 and stem[0] == "d"))
 
 
 def longest(text, run):
-    """Return the formulas of a run: the longest part that is one, and those before and after it."""
+    """Return the formulas of a run of words.
+
+    The longest part of the run that is a formula is found first, then the formulas in the words before and after it.
+    """
     for length in range(len(run), 0, -1):
         for start in range(len(run) - length + 1):
             first, behind = without_bracket(text, run[start][0], run[start + length - 1][1])
@@ -118,7 +135,7 @@ def longest(text, run):
 
 
 def without_bracket(text, first, behind):
-    """Return the limits without a parenthesis that is not closed or opened between them."""
+    """Return (first, behind) without an unmatched parenthesis at either end."""
     words = text[first:behind]
     excess = words.count("(") - words.count(")")
     return first + (excess > 0 and words.startswith("(")), behind - (excess < 0 and words.endswith(")"))
@@ -126,7 +143,7 @@ def without_bracket(text, first, behind):
 
 @lru_cache(maxsize=8192)
 def parsed(text):
-    """Return the Equation or the expression of a text, or None."""
+    """Parse a text as an Equation or an expression. Return None if it is neither."""
     try:
         parser = n.Parser(text, 0)
         node = parser.sum()
@@ -136,7 +153,7 @@ def parsed(text):
 
 
 def is_simple(node):
-    """Return True for an equation of a symbol with a number, which may have a sign, or with another symbol."""
+    """Return True for an equation of symbols or numbers, with or without a sign."""
     simple = n.Symbol | n.Number
     return isinstance(node, n.Equation) and all(
         isinstance(side.terms[0][1] if isinstance(side, n.Sum) and len(side.terms) == 1 else side, simple)

@@ -28,11 +28,13 @@ SWEEPS = 12
 class Value:
     """A value of the forward pass.
 
-    number       of its equation, or None for an input
+    label        text in its box
+    number       number of its equation, or None for an input
     sources      names of the values that its equation reads
-    gradient     number of its gradient's equation, 0 if the gradient has no equation, None without gradient
-    is_saved     whether the equation of a gradient reads it
-    is_derived   whether its gradient occurs in an equation
+    gradient     number of its gradient's equation; 0 if the gradient has no equation, None if there is no gradient
+    is_saved     True if the equation of a gradient reads the value
+    is_derived   True if its gradient occurs in an equation
+    shape        its shape as text
     """
 
     label: str
@@ -77,7 +79,7 @@ def values_of(function: str, derivations) -> dict[str, Value]:
         found.setdefault(name, Value(name))
     node = dict(functions(derivations.source))[function]
     for statement in (inner for inner in ast.walk(node) if isinstance(inner, ast.Assign)):
-        # The sources of a value without an equation, such as `used` in attention, are in the code.
+        # For a value without an equation, such as `used` in attention, the sources are taken from the code.
         names = [part.id for part in ast.walk(statement.targets[0]) if isinstance(part, ast.Name)]
         value = found.get(symbol_of(names[0])) if names else None
         if value is not None and value.number is None:
@@ -118,9 +120,10 @@ def unique(names) -> list:
 
 
 def names_in(nodes, arrays) -> Iterator[str]:
-    """Yield the names that expressions read, without functions, derivatives and indices.
+    """Yield the names that expressions read, except those of functions.
 
-    The name in `x_i` is x. A subscript that belongs to the name, as in `W_o`, is kept.
+    Derivatives are skipped. Indices are dropped, so that `x_i` yields x. A subscript that belongs to the name, as in
+    `W_o`, is kept.
     """
     for node in nodes:
         if isinstance(node, n.Symbol):
@@ -137,10 +140,10 @@ def ordered(values: dict) -> list:
 
 
 def predicted(values: dict, name: str) -> set:
-    """Return the names of the values whose gradients the equation for the gradient of `name` must read.
+    """Return the values whose gradients the equation of a gradient must read.
 
-    These are the values that read `name`. A value whose gradient occurs in no equation is replaced with the values that
-    read it.
+    For the gradient of `name`, these are the values that read `name`. A value whose gradient occurs in no equation is
+    replaced with the values that read it.
     """
     found = set()
     for reader, value in values.items():
@@ -162,7 +165,7 @@ def layers_of(values: dict) -> dict:
 
 def drawn(values: dict) -> str:
     layer = layers_of(values)
-    chains = {}  # {(source, reader): the source, a place in each layer between, the reader}
+    chains = {}  # {(source, reader): [source, one place in each layer between them, reader]}
     for reader, value in values.items():
         for source in value.sources:
             between = [(source, reader, k) for k in range(layer[source] + 1, layer[reader])]
@@ -189,7 +192,8 @@ def drawn(values: dict) -> str:
 def arranged(rows: list, chains: list, values: dict) -> dict:
     """Return {place: x coordinate of its centre}.
 
-    Each row is first ordered by the mean position of the neighbours. Each place is then moved towards that mean.
+    A place is the name of a value, or a point at which a chain from a source to a reader crosses a layer. Each row is
+    first ordered by the mean position of the neighbours. Each place is then moved towards that mean.
     """
     neighbours: dict = {place: ([], []) for row in rows for place in row}
     for chain in chains:
@@ -216,7 +220,7 @@ def arranged(rows: list, chains: list, values: dict) -> dict:
 
 
 def apart(wanted: list, widths: list) -> list:
-    """Return the centres nearest to the wanted ones at which the boxes of a row do not overlap."""
+    """Return the centres nearest to `wanted` at which the boxes of a row do not overlap."""
     offsets = np.cumsum([0.0, *((a + b) / 2 + GAP for a, b in pairwise(widths))])
     groups: list = []  # [sum, count] of wanted − offsets; the means of successive groups must not decrease
     for value in np.subtract(wanted, offsets):
@@ -233,7 +237,7 @@ def width_of(values: dict, place) -> float:
 
 
 def edge(chain: list, centres: dict, depth: dict, values: dict) -> str:
-    """Return the curve of a dependency downwards, and that of its gradient upwards."""
+    """Return the SVG curves of a dependency and, if it has one, of its gradient."""
     source, reader = chain[0], chain[-1]
     has_gradient = None not in (values[source].gradient, values[reader].gradient)
     curves = []
@@ -306,10 +310,9 @@ CAPTION = (
 
 
 def picture_of(function: str, derivations, explained: bool = True) -> str:
-    """Return the picture of a function's derivation, with a caption that explains it if `explained`.
+    """Return the picture of a function's derivation, with a caption if `explained`.
 
-    Returns "" for a function without equations of gradients, and for one with a single input and no value between it
-    and the output.
+    Returns "" if no gradient of the function has an equation, or if the derivation has fewer than three values.
     """
     values = values_of(function, derivations)
     if len(values) < 3:

@@ -52,7 +52,10 @@ class Blanks(Words):
         self.answer = re.compile(rf"(?<!\w)({'|'.join(names)})(?!\w)[^.;]*=|=[^.;]*(?<!\w)({'|'.join(names)})(?!\w)")
 
     def passage(self, passage):
-        """Format a passage. A backward pass keeps only left-hand sides, and def, class and return lines."""
+        """Format a passage. A backward pass is formatted with blanks.
+
+        Its equations keep only their left sides, and its code only the `def`, `class` and `return` lines.
+        """
         mine = [s for s in self.derivations.statements if s.function == passage.function and s.is_of_gradient]
         if not mine:
             return super().passage(passage)

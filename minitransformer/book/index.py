@@ -13,7 +13,7 @@ from minitransformer.book.typesetting import name_set
 
 NOTATION = PACKAGE / "NOTATION.md"
 MEANING = re.compile(r"^    (\S+)  +(\S.*(?:\n {7,}\S.*)*)$", re.MULTILINE)  # a symbol and its meaning in NOTATION.md
-COLUMNS = re.compile(r"(?<=\S) {2,}(?=[A-Z](?:, [A-Z])?  )")  # between two of them on a line
+COLUMNS = re.compile(r"(?<=\S) {2,}(?=[A-Z](?:, [A-Z])?  )")  # the gap between two symbols on a line
 OPENING = (
     "A name that begins with d is a gradient: dx is the gradient of the loss with respect to x and has the shape of x. "
     "Its equation is that of the chapter which defines or uses x. An index below a letter chooses an entry."
@@ -21,7 +21,10 @@ OPENING = (
 
 
 def index_page(derived: dict) -> list:
-    """Return the body of the page. `derived` is {Leaf of a chapter: its Derivations}."""
+    """Return the body of the page of symbols and terms.
+
+    `derived` maps the Leaf of each chapter to its Derivations.
+    """
     names = frozenset().union(*(names_of(d.statements) for d in derived.values()))
     meanings: dict = {}
     for text, said in MEANING.findall(COLUMNS.sub("\n    ", NOTATION.read_text("utf-8"))):

@@ -17,15 +17,18 @@ FORMATTER = re.compile(r" *# fmt: (on|off)$")
 
 @dataclass(frozen=True)
 class Passage:
-    """A docstring and the code up to the next one. `lines` are (number in the file, text)."""
+    """A docstring and the code up to the next docstring. `lines` contains (line number in the file, text)."""
 
-    function: str  # its qualified name, or "" for the docstring of the file
+    function: str  # qualified name of the documented function, or "" for the docstring of the file
     docstring: str
     lines: tuple
 
 
 def passages(source: str) -> list[Passage]:
-    """Return the passages of a file. Code without a docstring belongs to the preceding passage."""
+    """Return the passages of a file.
+
+    Code without a docstring belongs to the preceding passage.
+    """
     text, quoted, found = source.split("\n"), docstrings(source), []
     for this, behind in zip(quoted, [*(after.begins for after in quoted[1:]), len(text) + 1], strict=True):
         numbers = [*range(this.begins, this.first), *range(this.last + 1, behind)]
@@ -48,8 +51,12 @@ def marks_of(source: str) -> dict:
 def listing(lines, numbers: dict, known: set, marks: dict) -> str:
     """Format lines of code without their common indentation.
 
-    `lines` are (number in the file, text). `numbers` is {line: numbers of its equations}. The equations in `known` are
-    on the page, so their numbers become links. The CSS variable `--in` indents the rest of a wrapped line.
+    lines      list of (line number in the file, text)
+    numbers    {line number: numbers of the equations that the line computes}
+    known      numbers of the equations on the page; these numbers become links
+    marks      {line number: list of (first column, column behind, kind)} of the tokens to be coloured
+
+    The CSS variable `--in` indents the rest of a wrapped line.
     """
     shared = min((len(text) - len(text.lstrip()) for _, text in lines if text.strip()), default=0)
     made = ""

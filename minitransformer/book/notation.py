@@ -65,7 +65,7 @@ NUMBERED = re.compile(r"(.*\S) {2,}\((\d{1,6})\) *")
 
 
 class NotationError(ValueError):
-    """A line is not an equation of this notation. `column` is where the error is, counted from 1."""
+    """A line is not an equation of this notation. `column` is the column of the error, counted from 1."""
 
     def __init__(self, message, column):
         super().__init__(message)
@@ -82,7 +82,7 @@ class Symbol:
 
     @property
     def subscript(self):
-        """Return the indices after the underscore, or "" if it is a word as in W_up."""
+        """Return the indices after the underscore, or "" for a word as in W_up."""
         letters = self.text.partition("_")[2]
         return letters if set(letters) <= set(INDICES) else ""
 
@@ -103,7 +103,7 @@ Transpose = node("Transpose", "of")  # of the last two axes
 Root = node("Root", "of")
 Norm = node("Norm", "of")  # ‖x‖
 Total = node("Total", "index of")  # a sum Σ over the index, or over the last axis if it is empty
-Call = node("Call", "function arguments transposed", transposed=False)  # transposed: of the function's backward pass
+Call = node("Call", "function arguments transposed", transposed=False)  # transposed: a call of the backward pass
 Entry = node("Entry", "of at")  # W[id]
 Condition = node("Condition", "left relation right", relation="", right=None)  # without a relation, a truth value
 Indicator = node("Indicator", "condition")  # [condition]
@@ -178,7 +178,10 @@ class Parser:
         return self.next()[3]
 
     def take(self, expected=None):
-        """Consume the next token and return its text. Fail if it is not the expected one."""
+        """Consume the next token and return its text.
+
+        Raises NotationError at the end of the line, and if `expected` is given and differs from the token.
+        """
         kind, text, *_ = self.next()
         if kind == "end":
             self.fail(f"the line ends where {expected or 'something'} is expected")
@@ -349,7 +352,11 @@ class Parser:
 
 
 def tokens(text, start):
-    """Split a line into [(kind, text, offset, whether no blank precedes it), …], which ends in a token "end"."""
+    """Split a line into a list of tokens (kind, text, offset, is_adjacent).
+
+    `is_adjacent` is True if no blank precedes the token. The last token has the kind "end". Raises NotationError if the
+    line is empty, is too long, or contains an unknown character.
+    """
     found, at, is_adjacent = [], 0, True
     while at < len(text):
         match = TOKEN.match(text, at)

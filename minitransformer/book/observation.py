@@ -22,7 +22,13 @@ RETURNED = "return"
 
 @dataclass(frozen=True)
 class Frame:
-    """A call that has returned: local variables, names of the arguments, returned value, and line of the return."""
+    """A call that has returned.
+
+    names       {name: value} of the local variables
+    given       names of the arguments
+    returned    returned value
+    line        line at which the function returned
+    """
 
     names: dict
     given: tuple
@@ -65,7 +71,10 @@ def resolved(file):
 
 @contextmanager
 def watched(path):
-    """Record the calls of a file's functions in a `with` block as {qualified name: [Frame, …]}."""
+    """Record the calls of a file's functions within a `with` block.
+
+    Yields a dictionary that maps the qualified name of a function to a list of Frames, one for each call.
+    """
     seen, wanted = {}, resolved(os.path.abspath(path))
 
     def profiler(frame, event, returned):
@@ -91,9 +100,10 @@ def parsed(source: str):
 
 
 def read_python(path, name=None) -> str:
-    """Return the text of a Python file, in the encoding that its first lines declare, or else in UTF-8.
+    """Return the text of a Python file.
 
-    Raises OSError if the file cannot be read. Raises ValueError, with the name and the line, if it is not valid Python.
+    The encoding is the one that the file's first lines declare, or UTF-8. Raises OSError if the file cannot be read,
+    and ValueError if it is not valid Python. The error message contains `name` (default: the path) and the line.
     """
     name = name or path
     try:
@@ -170,9 +180,9 @@ def statements(node):
 
 
 def names_given(statement):
-    """Return the names that a statement assigns, or RETURNED.
+    """Return the names that a statement assigns, or [RETURNED] for a return statement.
 
-    A call on a numbered line, such as np.add.at, writes to its first argument.
+    A call, such as that of np.add.at, is taken to write to its first argument.
     """
     if isinstance(statement, ast.Return):
         return [RETURNED]
@@ -184,7 +194,7 @@ def names_given(statement):
 
 
 def numbers_of_lines(source: str) -> dict[int, list[int]]:
-    """Return {line: numbers of the equations in its comment}."""
+    """Return {line number: numbers of the equations in the comment of that line}."""
     found = {}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         beside_code = token.line[: token.start[1]].strip()

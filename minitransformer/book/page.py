@@ -124,7 +124,10 @@ class Words:
         return f'<span class="value{" different" * bool(statement.errors)}">{escape(statement.in_words)}</span>'
 
     def heat_map(self, statement):
-        """Return a heat map of the Jacobian whose entries an equation defines, or ""."""
+        """Return a heat map of the Jacobian that an equation defines.
+
+        Returns "" if the equation does not define a Jacobian, or if it is larger than WIDEST.
+        """
         left, run = statement.equation.sides[0], statement.shown_on
         if run is None or not isinstance(left, n.Derivative) or not isinstance(left.of, n.Symbol):
             return ""
@@ -140,10 +143,10 @@ class Words:
         return figure(matrix, left, f" for one {names}" if both else " at one position")
 
     def pictures(self, function):
-        """Return the graph of a function and, for a backward pass, the Jacobians of its forward pass.
+        """Return the graph of a function and, for a backward pass, Jacobians.
 
-        The latter are those that the specimens list. If they list none, it is the Jacobian at one position, unless an
-        equation has already shown it.
+        The Jacobians are those of the forward pass that the specimens list in `shows`. If they list none, the result contains the Jacobian
+        of the output with respect to x at one position, unless an equation has already shown it.
         """
         graph = picture_of(function, self.derivations, explained=not self.has_graph)
         self.has_graph = self.has_graph or bool(graph)

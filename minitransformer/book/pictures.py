@@ -1,4 +1,4 @@
-"""Arrays as HTML tables between vertical bars; a small Jacobian as a heat map; two lines as a chart."""
+"""Draw arrays as HTML tables, small Jacobians as heat maps, and pairs of series as line charts."""
 
 from html import escape
 
@@ -72,7 +72,10 @@ def svg(wide, tall, body, title):
 
 
 def line_chart(title: str, xs, series: dict) -> str:
-    """Return a figure with two lines, {name: values}, over the labels xs in equal distances."""
+    """Return a figure with two lines.
+
+    `series` is {name: values} of the two lines. `xs` are the labels of the values, which are drawn at equal distances.
+    """
     wide, tall, left, top = 420, 200, 54, 14
     high = max(map(max, series.values()))
     at_x = np.linspace(left + 10, wide - 20, len(xs))

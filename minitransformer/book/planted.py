@@ -15,13 +15,20 @@ KINDS = (
     *("transpose lost", "term dropped", "factor dropped", "call dropped", "backward call dropped"),
     *("sum and mean exchanged", "accumulation lost", "mask forgotten", "sign flipped", "transpose added"),
 )
-SHOWN, TRIED = 3, 6  # mistakes on a page, and of one kind
+SHOWN, TRIED = 3, 6  # number of mistakes shown on a page, and number tried of each kind
 SMALL = 1e-9  # an error relative to the largest entry, below which a comparison finds nothing
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A mutant, a case that it affects, its sentence, and the errors of the gradients for a random dy and dy = 1."""
+    """A mistake planted in the code, and its effect.
+
+    mutant           the changed code
+    case             a case that the mistake affects
+    sentence         description of the mistake
+    error            largest relative error of a gradient for a random dy
+    error_of_ones    the same for dy = 1
+    """
 
     mutant: object
     case: object
@@ -31,9 +38,9 @@ class Planted:
 
 
 def planted_mistakes(path, cases) -> list[Planted]:
-    """Return mistakes of different kinds in different lines of a file, first those that dy = 1 does not reveal.
+    """Return at most SHOWN mistakes in different lines of a file.
 
-    Each of them is found by the gradient check of a case.
+    Mistakes that a check with dy = 1 does not find come first. The gradient check finds each of the mistakes.
     """
     mutants, found = mutate(path.resolve()), []
     numbered = numbers_of_lines(mutants[0].source) if mutants else {}
@@ -68,7 +75,10 @@ def gradients(case) -> tuple:
 
 
 def tried(mutant, functions, cases, right) -> Planted | None:
-    """Return the errors for the first case that the mistake affects, or None if there is none without an exception."""
+    """Plant a mistake, and measure the errors in the first case that it affects.
+
+    Returns None if the mistake affects no case or raises an exception in every case that it affects.
+    """
     for case, truth in zip(cases, right, strict=True):
         try:
             with np.errstate(all="ignore"), planted(mutant, functions):
@@ -82,7 +92,10 @@ def tried(mutant, functions, cases, right) -> Planted | None:
 
 
 def largest(wrong, right, scales) -> float:
-    """Return the largest error of a gradient, relative to the largest entry of the gradient for a random dy."""
+    """Return the largest relative error of the gradients.
+
+    The error of each gradient is divided by the largest entry of the corresponding array in `scales`.
+    """
     pairs = zip(wrong, right, scales, strict=True)
     return max((np.abs(w - r).max(initial=0) / (np.abs(s).max(initial=0) or 1) for w, r, s in pairs), default=0.0)
 

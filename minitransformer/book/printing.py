@@ -11,7 +11,7 @@ CHROMIUMS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     r"C:\Program Files\Google\Chrome\Application\chrome.exe",
 )
-SECONDS = 120  # for a page
+SECONDS = 120  # time limit for printing a page
 
 
 def browser() -> str:

@@ -33,7 +33,7 @@ FORWARD_ALONE, WITHOUT_EQUATIONS = 1, 3
 
 
 class OddError(ValueError):
-    """A number has no short exact form, or a mistake does not change it."""
+    """A problem is not suitable: a result has no short exact form, or a mistake does not change an answer."""
 
 
 GRADIENTS = "Gradients are those of a loss L: dy is ∂L/∂y, and dx is ∂L/∂x and has the shape of x."
@@ -41,7 +41,7 @@ GRADIENTS = "Gradients are those of a loss L: dy is ∂L/∂y, and dx is ∂L/�
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong equation in place of one with the same number, and a sentence that describes the mistake."""
+    """A classic mistake: a wrong equation, the number of the right one, and a sentence that describes the mistake."""
 
     equation: n.Equation
     number: int
@@ -53,7 +53,7 @@ class Topic:
     """The topic of a worksheet.
 
     `draw(rng, rows, level)` returns (Specimen, {name: given array}). `names` explains the names of the forward pass,
-    and `gradients` those of the backward pass. `mistakes` are the classic ones.
+    and `gradients` those of the backward pass. `mistakes` is a tuple of classic Mistakes.
     """
 
     title: str
@@ -65,9 +65,9 @@ class Topic:
 
 
 def exactly(number) -> str:
-    """Return the exact form of a number: a fraction, a multiple of ln 2, the logarithm of an integer, or −∞.
+    """Return the exact form of a number.
 
-    Raises OddError for any other number.
+    The form is a fraction, a multiple of ln 2, the logarithm of an integer, or −∞. Raises OddError for other numbers.
     """
     if number == -np.inf:
         return "−∞"

@@ -19,7 +19,7 @@ from minitransformer.book.symbols import names_given, symbol_of, symbols_in, tex
 from minitransformer.module import plain
 
 STEP = 1e-30  # step size of the complex step
-LARGEST, WIDEST = 200, 12  # most entries of an input of a derivative, and of a position in a heat map
+LARGEST, WIDEST = 200, 12  # largest size of an input of a derivative, and of an axis of a heat map
 BACKWARD = ".<locals>.backward"
 
 
@@ -73,7 +73,7 @@ class Run:
         return frame.returned if place.name == RETURNED else frame.names.get(place.name)
 
     def bind(self, nodes, places):
-        """Assign values to the names on the left sides of the equations that share a number."""
+        """Assign values to the names on the left of the equations that share a number."""
         rest = []
         for node in nodes:
             place = self.place_that_assigns(node, places)
@@ -98,7 +98,10 @@ class Run:
         return next((place for place in places if place.name in map(self.code_name, texts)), None)
 
     def give(self, node, place):
-        """Assign the value at a place to a name. If the equation defines the square of the name, take the root."""
+        """Assign the value at a place to the name on the left side of an equation.
+
+        If the equation defines the square of the name, the name has the square root of the value.
+        """
         value = self.value_at(place)
         if value is None:
             return
@@ -121,7 +124,7 @@ class Run:
                 sides, error = self.sides_and_error(statement)
         except NotExecuted as reason:
             statement.reasons.append(str(reason))
-        except (ValueError, IndexError) as misfit:  # of the shapes
+        except (ValueError, IndexError) as misfit:  # the shapes do not match
             statement.errors.append(np.inf)
             statement.reasons.append(str(misfit))
         except Exception as fault:  # raised by a called function, or for a value that is not numeric
@@ -171,21 +174,25 @@ class Run:
         return last if inspect.isfunction(last) else None
 
     def name_of_output(self):
-        """Return y or z if its Jacobian with respect to x is a small matrix, else ""."""
+        """Return "y" or "z" if its Jacobian with respect to x is a small matrix, else ""."""
         x, inputs = self.values.get("x"), self.specimen.inputs
         if not inputs or x is not inputs[0] or np.ndim(x) != 1 or len(x) > WIDEST:
             return ""
         return next((name for name in "yz" if name in self.place_of and np.ndim(self.values[name]) == 1), "")
 
     def jacobian(self, of, by):
-        """Return the derivatives of a value with respect to an input, by the complex step."""
+        """Return the derivatives of one value with respect to another, given their names.
+
+        They are computed by complex steps. Raises NotExecuted if `of` is not a value of the forward pass, or if `by` is
+        not an input or is too large.
+        """
         if f"∂{of}/∂{by}" in self.values:
             return self.values[f"∂{of}/∂{by}"]
         frame = self.frames.get(self.specimen.function)
         unnumbered = Place(self.specimen.function, of, 0, 0) if frame and of in frame.names else None
         place, names = self.place_of.get(of, unnumbered), list(inspect.signature(self.specimen.call).parameters)
         wanted = [k for k, name in enumerate(names) if str(self.specimen.names.get(by, by)) in (name, symbol_of(name))]
-        if by in self.place_of and place is not None and not wanted:  # by the chain rule, of an elementwise function
+        if by in self.place_of and place is not None and not wanted:  # apply the chain rule for an elementwise function
             whole, inner = self.jacobian(of, names[0]), self.jacobian(by, names[0])
             if whole.ndim == inner.ndim == 2:
                 return np.diag(np.diagonal(whole) / np.diagonal(inner))

@@ -41,14 +41,17 @@ class Specimen:
     """A call of a function, on which the equations of the function are executed.
 
     function    qualified name of the function
+    call        the function, or an object that calls it
+    inputs      positional arguments
+    options     keyword arguments
     names       {symbol: its value, or a string with code that is evaluated with the local variables of the call}
     also        qualified names of other functions whose lines compute equations of this function
-    variant     an equation with a remark that names one of `variants`, such as (mean), is executed only if it names
-                this one
-    explains    True: execute only equations without a number; False: only those with one; None: all
+    variants    names of the variants of an equation, such as "mean" and "sum"
+    variant     the variant of this call; an equation whose remark names another variant is not executed
+    explains    True to execute only equations without a number, False only those with a number, None all equations
     letters     {length: name of an axis} for the picture of the shapes
     shows       {(of, by): caption} of Jacobians that no equation defines; axes of length 1 are removed
-    dy          the argument of backward; None: random numbers
+    dy          the argument of backward, or None for random numbers
     """
 
     function: str
@@ -65,7 +68,10 @@ class Specimen:
     dy: object = None
 
     def value(self, symbol, local):
-        """Return the value of a symbol in `names`, given the local variables, or None."""
+        """Return the value of a symbol in `names`, given the local variables.
+
+        Returns None if the symbol stands for a variable that is not in `local`.
+        """
         code = self.names[symbol]
         if not isinstance(code, str):
             return code
@@ -83,8 +89,8 @@ def on(call, inputs, sizes="", names="", known=None, **fields):
 
         on(linear, "P I, I O, O", "P=3 I=4 O=2", "W = weight; b = bias")
 
-    `sizes` are the lengths of the axes, for the random arrays and for the picture of the shapes. `names` are entries
-    of Specimen.names as text, and `known` are values.
+    `sizes` are the lengths of the axes, for the random arrays and for the picture of the shapes. `names` defines
+    symbols by code, and `known` is {symbol: value}. Both are entered in Specimen.names.
     """
     lengths = {letter: int(length) for letter, length in (size.split("=") for size in sizes.split())}
     if isinstance(inputs, str):
@@ -119,7 +125,7 @@ def randomized(module):
 
 
 def of_the_chain_rule():
-    """Return the specimens for chapter zero: one function, then several of them in each arrangement.
+    """Return the specimens for the chapter on the chain rule (module.py).
 
     The functions are log_softmax and layer_norm. Their Jacobians are not symmetric, so a missing transpose changes the
     result.
@@ -169,7 +175,7 @@ def specimens_of_cases(path, cases) -> list[Specimen]:
 
 
 def called_by(target):
-    """Return the function that a call of a function, partial function or module executes."""
+    """Return the function that calling a function, partial or module executes."""
     while isinstance(target, partial):
         target = target.func
     if inspect.isroutine(target):
@@ -211,7 +217,7 @@ def of_attention() -> list[Specimen]:
     )
     shows = {("y", "q"): by_query, ("y", "k"): by_key}
     shows["y", "v"] = "The entries are the attention weights. Each row sums to 1"
-    visible = [normal(1, 4, 1, other=333 + k) for k in range(3)]  # no entry is too small to be visible
+    visible = [normal(1, 4, 1, other=333 + k) for k in range(3)]  # every entry is visible in a heat map
     sizes, mask = "H=2 Tq=3 Tk=5 D=4 Dv=6", {"mask": normal(3, 5) > -0.5}
     return [
         on(attention, "H Tq D, H Tk D, H Tk Dv", sizes, "softmax = value_of(softmax)", options=mask),
@@ -280,7 +286,7 @@ def of_optimizers() -> list[Specimen]:
 
 
 def specimens() -> dict[str, list[Specimen]]:
-    """Return {file relative to the package: its specimens}."""
+    """Return the specimens of each chapter, as {path relative to the package: list}."""
     weight_and_bias, onehot = "W = weight; b = bias", {"onehot": np.eye(6).__getitem__}
     column = {"I": np.eye(5), "e": np.ones(5)}
     block = randomized(TransformerBlock(4, 2, 5))

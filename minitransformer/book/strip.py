@@ -1,7 +1,7 @@
 """The strip of the film: all lines of the training step in one drawing.
 
-The forward lines are boxes in one lane. Below, each gradient spans the lines that it mirrors, and the gradients of
-weights have a third lane. Arcs join a line to those whose results it reads.
+The first lane contains a box for each forward line. In the second lane, each gradient spans the forward lines that it
+mirrors. The gradients of weights are in a third lane. Arcs join a line to the lines whose results it reads.
 """
 
 from html import escape
@@ -25,9 +25,9 @@ def strip(film: dict) -> str:
 def lanes(back: list, count: int) -> list:
     """Return (lane, first column, last column, is_more) for each line of backward.
 
-    A gradient spans the longest run of the forward lines that it mirrors and that no other gradient spans. If there is
-    no such line, or if the line computes gradients of weights, it is put in the third lane. `is_more` is True if it
-    mirrors more lines than it spans.
+    A gradient spans the longest run of the forward lines that it mirrors and that no other gradient spans. A gradient
+    is put in the third lane if there is no such run, or if no line of backward reads it, as for a weight. `is_more` is
+    True if a gradient mirrors more lines than it spans.
     """
     taken, found = {1: set(), 2: set()}, []
     is_read = {name for line in back for name in line["reads"]}

@@ -24,9 +24,10 @@ MINUS = '<mo form="prefix">−</mo>'
 
 
 def mathml(equation, names=(), *, only_left=False, display=True) -> str:
-    """Return the <math> elements of an equation, or of its left side if `only_left`.
+    """Return the <math> elements of an equation or expression.
 
-    With `display=False`, the result is for a line of text, and may be that of an expression.
+    With `only_left`, only the left side of an equation is typeset. With `display=False`, the formula is typeset for a
+    line of text.
     """
     setter = Setter(frozenset(names), display)
     if not isinstance(equation, n.Equation):

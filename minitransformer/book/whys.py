@@ -1,4 +1,4 @@
-"""Five choices of the model, each shown by a measurement that is made when the page is built."""
+"""Five questions about the model and its checks, each answered by a measurement when the page is built."""
 
 from html import escape
 
@@ -15,7 +15,7 @@ from minitransformer.module import plain
 
 C, T, HEADS = 64, 16, 4
 KEYS, DEPTH = 64, 12
-NOTHING = 1e-9  # the norm of a gradient for dy = 1, relative to that for a random dy
+NOTHING = 1e-9  # a gradient for dy = 1 counts as zero if its norm, relative to that for a random dy, is smaller
 
 
 def whys_page() -> list:
@@ -82,9 +82,11 @@ def scale_of_residual_steps():
 
 
 def gradients_at_blocks(steps_of) -> list:
-    """Return the gradients with respect to the output of the last block and to the input of each, from the last on.
+    """Return the gradients at the boundaries of the blocks, from last to first.
 
-    `steps_of(block)` returns the steps of a block, each a function that returns its value and its backward pass.
+    The first is a random gradient with respect to the output of the last block. The others are the gradients with
+    respect to the input of each block. `steps_of(block)` returns the functions that replace the block; each is applied
+    to the output of the previous function and returns (y, backward).
     """
     x, backwards = stream(), []
     with plain():
@@ -99,7 +101,10 @@ def gradients_at_blocks(steps_of) -> list:
 
 
 def norms_after_additions(block):
-    """Return the two steps of a block with each norm after its addition. Their backward is that of the norm alone."""
+    """Return the steps of a post-norm block, in which a norm follows each addition.
+
+    The backward pass of a step is that of the norm alone, so it follows only the direct path.
+    """
     pairs = ((block.norm1, block.attention), (block.norm2, block.feed_forward))
     return [lambda x, norm=norm, layer=layer: norm(x + layer(x)[0]) for norm, layer in pairs]
 

@@ -22,7 +22,7 @@ V, T, C, F, H = 5, 2, 4, 4, 1
 IDS, TARGETS = np.array([[3, 1]]), np.array([[1, 4]])
 LR = 0.1
 GPT = inspect.signature(one_page.gpt).parameters.values()
-NAMES = [p.name for p in GPT if p.kind is p.POSITIONAL_OR_KEYWORD]  # of the weights
+NAMES = [p.name for p in GPT if p.kind is p.POSITIONAL_OR_KEYWORD]  # names of the weights
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Played:
-    """A run of one_page.py: its module, the Steps of both passes, the gradients, and all variables."""
+    """A run of one_page.py.
+
+    module       the executed module
+    forward      Steps of the forward pass
+    back         Steps of the backward pass
+    gradients    gradients that backward returned
+    scope        {name: value} of the local variables of both passes
+    """
 
     module: types.ModuleType
     forward: list
@@ -44,7 +51,10 @@ class Played:
 
 
 def played(theta, old: str = "", new: str = "", **options) -> Played:
-    """Run one_page.py with the code `old` replaced with `new`."""
+    """Run one_page.py with the code `old` replaced with `new`.
+
+    Raises LookupError if `old` is given and does not occur exactly once.
+    """
     source, file = Path(one_page.__file__).read_text("utf-8"), f"one_page.py with {new!r}"
     if old and source.count(old) != 1:
         raise LookupError(f"{old!r} occurs {source.count(old)} times in one_page.py, not once")

@@ -16,12 +16,17 @@ from minitransformer.book.run import relative_error
 from minitransformer.book.symbols import texts_of
 from minitransformer.book.typesetting import mathml, name_set
 
-TRIES, SAME = 200, 1e-9  # draws in a row without a new sheet; error of an answer that a mistake does not change
+TRIES, SAME = 200, 1e-9  # most draws in a row without a new sheet; largest error of an answer that counts as unchanged
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """The given arrays by name, (Statement, answer) of each question, and (Mistake, wrong answer) of each mistake."""
+    """A worksheet with its key.
+
+    given       {name: array} of the given arrays
+    asked       (Statement, answer) of each question
+    mistakes    (Mistake, wrong answer) of each classic mistake
+    """
 
     given: dict
     asked: list
@@ -74,7 +79,7 @@ def worked_out(topic, specimen, given, level):
         if relative_error(answer, wrong) < SAME:
             raise OddError(f"{mistake.sentence} This does not change an answer.")
         shape, wrong = np.shape(run.values[texts_of(left)[-1]]), np.broadcast_to(wrong, answer.shape)
-        by_index = getattr(left, "subscript", "") != ""  # the entries are then in the order of the index
+        by_index = getattr(left, "subscript", "") != ""  # `wrong` then contains one column after the other
         mistakes.append((mistake, wrong.reshape(shape[::-1]).T if by_index else wrong.reshape(shape)))
     return Sheet(given, asked, mistakes)
 
@@ -103,7 +108,7 @@ def given_and_asked(sheet, level, answers):
 
 
 def small_example(file) -> list:
-    """Return the section of a chapter with short exact numbers, or nothing if it is not the topic of a worksheet."""
+    """Return the section "A small example" of a chapter, or [] if it has no worksheet."""
     for name, topic in TOPICS.items():
         if topic.file == file:
             given, rows, _ = given_and_asked(sheets(topic, seed=0, level=2, count=1)[0], 2, answers=True)
@@ -117,12 +122,15 @@ def small_example(file) -> list:
 
 
 def points(statement):
-    """Return 1 for a value and 2 for a gradient."""
+    """Return the points of a question: 1 for a value, 2 for a gradient."""
     return 1 + statement.is_of_gradient
 
 
 def minutes(sheet):
-    """Return a multiple of five: a minute for each equation, and a quarter of a minute for each number to write."""
+    """Estimate the minutes for a sheet, rounded up to a multiple of 5.
+
+    Each equation takes a minute, and each number to be written a quarter of a minute.
+    """
     return 5 * math.ceil(sum(1 + np.size(value) / 4 for _, value in sheet.asked) / 5)
 
 
@@ -146,5 +154,5 @@ def question(statement, value, names, level, answers):
 def written(entry):
     try:
         return ("no", "yes")[int(entry)] if isinstance(entry, np.bool_) else exactly(entry)
-    except OddError:  # of a mistake
+    except OddError:  # the result of a mistake
         return f"{entry:.3f}".replace("-", "−")

@@ -1,6 +1,6 @@
-"""Write the book, or single pages of its kind, to a folder. The pages load nothing from the network.
+"""Write the book, or single pages in its style, to a folder.
 
-Only the film has a script, which is part of its page.
+The pages load nothing from the network. Only the film has a script, which is part of its page.
 """
 
 import difflib
@@ -46,7 +46,8 @@ def write_pages(folder, pages, faults=()) -> Written:
     """Write pages with the style sheet and the font.
 
     `pages` is {name: (title, body, equation numbers, navigation)}. The numbers and the navigation are optional.
-    Unprintable characters are escaped. Raises OSError if a file cannot be written.
+    Unprintable characters are escaped. `faults` are the error messages of the result. Raises OSError if a file cannot
+    be written.
     """
     contents = {name: files("minitransformer.book").joinpath("static", name).read_bytes() for name in STATIC}
     contents |= {f"{name}.html": printable(whole_page(*page)).encode() for name, page in pages.items()}
@@ -144,7 +145,7 @@ def write_worksheets(name, folder, *, seed=0, level=2, count=1) -> Written:
 def write_beliefs(folder, results, pictures) -> Path:
     """Write the page of experiments on beliefs and return its path.
 
-    `results` are the Results of the experiments, and `pictures` is {name of an experiment: file in the folder}. Raises
+    `results` is a list of Results, and `pictures` maps names of experiments to picture files in the folder. Raises
     OSError if a file cannot be written.
     """
     return write_pages(folder, {"index": (BELIEFS, beliefs_page(results, pictures))}).pages[0]
