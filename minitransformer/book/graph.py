@@ -220,7 +220,7 @@ def arranged(rows: list, chains: list, values: dict) -> dict:
 
 
 def apart(wanted: list, widths: list) -> list:
-    """Return the centres nearest to `wanted` at which the boxes of a row do not overlap."""
+    """Return the centres nearest to `wanted` at which no boxes of a row overlap."""
     offsets = np.cumsum([0.0, *((a + b) / 2 + GAP for a, b in pairwise(widths))])
     groups: list = []  # [sum, count] of wanted − offsets; the means of successive groups must not decrease
     for value in np.subtract(wanted, offsets):

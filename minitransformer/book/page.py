@@ -145,8 +145,8 @@ class Words:
     def pictures(self, function):
         """Return the graph of a function and, for a backward pass, Jacobians.
 
-        The Jacobians are those of the forward pass that the specimens list in `shows`. If they list none, the result contains the Jacobian
-        of the output with respect to x at one position, unless an equation has already shown it.
+        The Jacobians are those of the forward pass that the specimens list in `shows`. If they list none, the result
+        contains the Jacobian of the output with respect to x at one position, unless an equation has already shown it.
         """
         graph = picture_of(function, self.derivations, explained=not self.has_graph)
         self.has_graph = self.has_graph or bool(graph)

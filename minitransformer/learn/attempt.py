@@ -12,7 +12,7 @@ from minitransformer.learn.loading import Fault, cotangent, faults, is_pair
 from minitransformer.learn.questions import question_on_problem
 from minitransformer.learn.verdict import BEGUN, SOLVED, WRONG, Verdict
 
-SEEDS = (0, 1)  # of the draws of each case
+SEEDS = (0, 1)  # seeds of the random inputs of each case
 ENTRIES = 200  # the number of entries of each argument that are compared if a gradient is wrong
 LARGE = 1000  # factor for extreme inputs; exp overflows beyond 709
 THOROUGH = {"oracles": None, "max_entries": 4}  # for a forward pass that may treat complex numbers differently
@@ -20,7 +20,15 @@ THOROUGH = {"oracles": None, "max_entries": 4}  # for a forward pass that may tr
 
 @dataclass
 class Failure:
-    """A failing case: its name, the Call, its inputs and options, the upstream gradient, and gradcheck's report."""
+    """A case in which a gradient is wrong.
+
+    case         name of the case
+    call         Call of the learner's function
+    arguments    {name: value} of its inputs and options
+    dy           upstream gradient
+    seed         seed of the random inputs
+    report       gradcheck's report
+    """
 
     case: str
     call: Call
@@ -49,9 +57,12 @@ def looked_at(call, dy, seed, **how):
 
 
 class Attempt:
-    """The test of a learner's function. `blank` are the Rows of the remaining blanks.
+    """The test of a learner's function.
 
-    `numbers` is {name: equation number} of the numbered lines. It is empty if the file has no derivation.
+    blank        Rows of the remaining blanks
+    numbers      {name: equation number} of the numbered lines; empty at the levels that give no equations
+    package      a PackageCalls, which detects calls of the package's own function
+    has_lists    True if forward or backward returns a list in place of a tuple
     """
 
     def __init__(self, exercise, path, target, level, left, package):
@@ -62,7 +73,7 @@ class Attempt:
         self.numbers = equation_numbers(exercise) if level < NOTHING else {}
 
     def run_once(self):
-        """Run forward and backward on the first case, and record whether they return lists."""
+        """Run forward and backward on the first case. Record whether they return lists."""
         call, _ = self.call(self.exercise.cases()[0], SEEDS[0])
         dy = cotangent(call, SEEDS[0])
         result = call.evaluate()
@@ -86,7 +97,7 @@ class Attempt:
         yield first
         try:
             with faults(self.path):
-                if not self.is_class:  # entry by entry: slow for a module, whose lines tell more
+                if not self.is_class:  # a comparison of all entries is slow for a module, and its lines explain more
                     how = {"oracles": None, "explain": not self.blank, "lines": False}
                     failure.report = looked_at(failure.call, failure.dy, failure.seed, **how) or failure.report
                 if self.blank:
@@ -100,7 +111,10 @@ class Attempt:
             yield replace(first, remarks=(*first.remarks, f"the explanation failed: {fault}"))
 
     def verdict_on(self, failure, remarks) -> Verdict:
-        """Return a Verdict without an explanation: the breach of contract, or the wrong gradients."""
+        """Return a Verdict without an explanation.
+
+        Its reason is the first violation of gradcheck's contract or, if there is none, the wrong gradients.
+        """
         name, level = self.exercise.name, self.level
         if failure.report.problems:
             problem = failure.report.problems[0]
@@ -117,7 +131,10 @@ class Attempt:
         return Verdict(name, SOLVED, level, remarks=tuple(self.remarks()))
 
     def partial(self, failure) -> Verdict:
-        """Return the Verdict on a file with blanks. It has a Row for each blank and each gradient."""
+        """Return the Verdict on a file with blanks.
+
+        It has a Row for each blank and, if a Failure is given, for each gradient.
+        """
         found = {row.name: row for row in self.blank}
         if failure is not None and not failure.report.problems:
             found = {row.name: row for row in rows_by_gradients(failure.report, self.numbers)} | found
@@ -126,7 +143,10 @@ class Attempt:
         return Verdict(self.exercise.name, BEGUN, self.level, rows=rows)
 
     def tried(self, case, seed):
-        """Test one case. Return None if it is right, else a Failure."""
+        """Test one case. Return None if all gradients are right, else a Failure.
+
+        Raises Fault if the learner's code raises an exception.
+        """
         call, arguments = self.call(case, seed)
         how = THOROUGH if self.level == FORWARD and not self.is_class and not self.blank else {}
         try:
@@ -143,15 +163,19 @@ class Attempt:
         return None if report is None else Failure(case.name, call, arguments, dy, seed, report)
 
     def others(self, case_name):
-        """Return (Call, arguments) of further cases, for verifying an explanation.
+        """Return a list of (Call, arguments) with which an explanation is verified.
 
-        They are the other cases, this case with other random inputs, and the first case with an additional axis.
+        They are the other cases, the case `case_name` with other random inputs, and the first case with an additional
+        axis.
         """
         calls = [self.call(case, 2 if case.name == case_name else SEEDS[0]) for case in self.exercise.cases()]
         return [*calls, *filter(None, [self.wider()])]
 
     def call(self, case, seed, target=None):
-        """Return (Call, {name of an argument: value}) of a case, by default for the learner's function."""
+        """Return (Call, arguments) of a case, where `arguments` is {name: value}.
+
+        The function that is called is `target` (default: the learner's).
+        """
         target = target or self.target
         call = case.draw(np.random.default_rng(seed))
         if self.exercise.make is not None:
@@ -169,7 +193,10 @@ class Attempt:
         return call, arguments
 
     def wider(self):
-        """Return (Call, arguments) of the first case with an additional leading axis, if the textbook allows one."""
+        """Return (Call, arguments) of the first case with an additional leading axis.
+
+        Returns None for a class, or if the textbook's function does not accept the axis.
+        """
         if self.is_class:
             return None
         call, arguments = self.call(self.exercise.cases()[0], 0)
@@ -267,7 +294,10 @@ def with_infinities(x):
 
 
 def as_promised(function):
-    """Wrap a function so that its backward returns a tuple instead of a list, and zeros for blank gradients."""
+    """Wrap a function so that its backward returns a tuple of arrays.
+
+    A list is converted to a tuple, and each blank gradient (`...`) to zeros.
+    """
 
     @functools.wraps(function)
     def filled(*inputs, **options):

@@ -39,7 +39,10 @@ class Grader:
             return replace(verdict, remarks=(*verdict.remarks, f"the explanation is missing: {end}"))
 
     def slopes(self, folder, name: str):
-        """Plot the derivative of an elementwise function: the learner's and the true one."""
+        """Plot the learner's derivative of an elementwise function, and the true one.
+
+        Raises ValueError if the exercise is not an elementwise function, or if the code fails.
+        """
         from minitransformer.learn.pictures import ENTRY_BY_ENTRY, draw_slopes
 
         if name not in ENTRY_BY_ENTRY:
@@ -62,8 +65,9 @@ def warm() -> Grader:
 
 
 def check(name: str, folder=None) -> Verdict:
-    """Grade an exercise and return its Verdict, which `print` and notebooks show as a table.
+    """Grade an exercise and return its Verdict.
 
+    `print` and notebooks show a Verdict as a table.
     `folder` contains the exercise's file (default: ./learn, else the current folder). Raises ValueError if there is no
     exercise of that name, and FileNotFoundError if the folder contains no exercises.
     """
@@ -71,7 +75,7 @@ def check(name: str, folder=None) -> Verdict:
 
 
 def plot(name: str, folder=None):
-    """Plot the derivative of relu, silu or gelu: the learner's and the true one.
+    """Plot the learner's derivative of relu, silu or gelu, and the true one.
 
     A notebook displays the result. Its attribute `figure` is the matplotlib figure.
 

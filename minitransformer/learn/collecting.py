@@ -1,10 +1,11 @@
-"""Grade a class. Every folder becomes a Submission, and an error in one does not affect the others.
+"""Grade the submissions of a class.
 
-A submission is graded in a separate process, on a copy of its files in an empty folder. Links, pipes and hidden files
-are not copied. Each graded submission is added to a journal as a line of JSON, with a digest of everything its marks
-depend on: the version of this package, the exercises, and the files. The next run reuses the marks of a folder whose
-name and digest are in the journal. A submission for which the grader itself failed has no digest and is always graded
-again.
+Every folder becomes a Submission, and an error in one of them does not affect the others. A submission is graded in a
+separate process, on a copy of its files in an empty folder. Links, pipes and hidden files are not copied.
+
+Each graded submission is added to a journal as a line of JSON, with a digest of everything that its marks depend on:
+the version of this package, the exercises, and the files. The next run reuses the marks of a folder whose name and
+digest are in the journal. A submission for which the grader itself failed has no digest and is always graded again.
 """
 
 import hashlib
@@ -38,7 +39,15 @@ GRADER_FAILED = "the grader failed, please report it"
 
 @dataclass(frozen=True)
 class Graded:
-    """One exercise of a submission: its Verdict, the file that was graded, and the time that grading took."""
+    """The result of one exercise of a submission.
+
+    verdict    its Verdict
+    numbers    {name: equation number} of the numbered lines
+    worth      points for a complete solution
+    file       path of the graded file in the submission
+    others     paths of other files for this exercise, which were not graded
+    seconds    time that grading took
+    """
 
     verdict: Verdict
     numbers: dict
@@ -59,7 +68,7 @@ class Graded:
 
     @property
     def points(self) -> float:
-        """Return the points: all if solved, otherwise in proportion to the numbered lines."""
+        """Return all points if solved, else a share in proportion to the right lines."""
         if self.verdict.is_solved:
             return self.worth
         if self.verdict.status not in (WRONG, BEGUN) or not self.numbers:
@@ -73,7 +82,13 @@ class Graded:
 
 @dataclass(frozen=True)
 class Submission:
-    """A student's folder: its name and its Graded exercises, or the reason why it could not be graded."""
+    """The result of a student's folder.
+
+    name      name of the folder
+    graded    a Graded for each exercise
+    reason    reason why the folder could not be graded, or ""
+    digest    digest of everything that the marks depend on, or "" if the folder must be graded again
+    """
 
     name: str
     graded: tuple = ()
@@ -98,13 +113,19 @@ class Submission:
 
 
 def ungraded(exercise: Exercise, verdict: Verdict) -> Graded:
-    """Return a Graded without a file. By default, an exercise is worth one point for each numbered line."""
+    """Return a Graded without a file.
+
+    Unless a teacher's exercise sets its points, it is worth one point for each numbered line.
+    """
     numbers = equation_numbers(exercise)
     return Graded(verdict, numbers, float(getattr(exercise, "about", {}).get("points", len(numbers) or 1)))
 
 
 def submissions(folder) -> list[Path]:
-    """Return the subfolders, and links to folders, sorted by name. Raises ValueError if there is none."""
+    """Return the subfolders of a folder, including links to folders, sorted by name.
+
+    Raises ValueError if there is none.
+    """
     found = sorted(path for path in Path(folder).iterdir() if path.is_dir())
     if not found:
         raise ValueError(f"{folder}: contains no folder; it must contain one folder for each student")
@@ -116,7 +137,9 @@ def loose_files(folder) -> list[str]:
 
 
 def collected(folder, exercises, journal, *, again=False):
-    """Grade the submissions in a folder, one per core at a time, and yield each Submission as it is graded.
+    """Grade the submissions in a folder, and yield each Submission as it is graded.
+
+    As many submissions are graded at the same time as there are cores.
 
     exercises: {name: Exercise} of the exercises to grade.
     journal: a file to which each Submission is added. Unchanged submissions are read from it.
@@ -125,12 +148,12 @@ def collected(folder, exercises, journal, *, again=False):
     Raises ValueError if the folder contains no folder, and OSError if the journal cannot be written.
     """
     places, kept = submissions(folder), {} if again else read_journal(journal)
-    graders = [Grader() for _ in range(max(2, available_cores()))]  # code that sleeps does not keep the others waiting
+    graders = [Grader() for _ in range(max(2, available_cores()))]  # at least 2, in case code sleeps
     free, stop = SimpleQueue(), threading.Event()
     for grader in graders:
         free.put(grader)
     with open(journal, "ab") as lines, ThreadPoolExecutor(len(graders)) as pool:
-        lines.write(b"\n" * bool(lines.tell()))  # after a last line that a crash cut off
+        lines.write(b"\n" * bool(lines.tell()))  # in case a crash has cut off the last line
         futures = [pool.submit(submission_in, place, exercises, kept, free, stop) for place in places]
         try:
             for future in as_completed(futures):
@@ -151,7 +174,10 @@ def collected(folder, exercises, journal, *, again=False):
 
 
 def read_journal(path) -> dict:
-    """Read a journal as {(name, digest): Submission}. Invalid lines, such as one cut off by a crash, are ignored."""
+    """Read a journal and return {(name, digest): Submission}.
+
+    Invalid lines, such as one that a crash has cut off, are ignored.
+    """
     kept = {}
     with suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
@@ -163,9 +189,10 @@ def read_journal(path) -> dict:
 
 
 def submission_in(place, exercises, kept, free, stop) -> Submission:
-    """Grade a folder with one of the `free` Graders, or return its Submission in `kept` if it is unchanged.
+    """Grade a folder and return its Submission.
 
-    Nothing is graded once `stop` is set.
+    `free` is the queue of idle Graders. If the folder has not changed, its Submission in `kept` is returned. Nothing is
+    graded once the event `stop` is set.
     """
     grader = free.get()
     try:

@@ -35,7 +35,7 @@ def cut(exercise: Exercise, level: int) -> str:
     text = "\n".join(lines).rstrip() + "\n"
     kept = set(re.findall(r" {2}\((\d+)\) *$", text, re.MULTILINE))
 
-    def cited(match):  # an equation that was cut out has no number
+    def cited(match):  # an equation that was cut out cannot be cited by its number
         return match[0] if match[2] in kept else f"{match[1]} the equations of backward"
 
     return re.sub(r"\b(by|in|from|From) \((\d+)\)", cited, text)
@@ -58,7 +58,10 @@ def header(exercise, level):
 
 
 def only_the_question(source: str, exercise) -> str:
-    """Return a source file without the functions and methods that an exercise can import or inherit."""
+    """Remove the functions and methods from a source that an exercise gets elsewhere.
+
+    The exercise imports these functions from the package, and inherits these methods.
+    """
     tree, edits, imported = ast.parse(source), [], []
     others = {other.target for other in EXERCISES if other.source == exercise.source} - {exercise.target}
     for node in tree.body:
@@ -94,7 +97,10 @@ def edited(lines, edits) -> list[str]:
 
 
 def bare(source: str) -> str:
-    """Return a source file without types and argument checks. A check that is alone in its block stays."""
+    """Return a source file without types and argument checks.
+
+    A check that is the only statement of its block is kept.
+    """
     edits = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.AnnAssign):
@@ -208,9 +214,10 @@ class File:
         return gone
 
     def slopes_and_paths(self, function) -> str:
-        """Return the entries of the Jacobian in a docstring, and the lines of forward that each line goes back through.
+        """Return the parts of a derivation from which the equations of backward follow.
 
-        These are the parts of the derivation from which the equations of backward follow.
+        These are the entries of the Jacobian in the docstring and, for each numbered line of backward, the lines of
+        forward through which it propagates the gradient.
         """
         paths = [f"{name} ← {mirrors}" for _, name, mirrors in self.written(function) if mirrors]
         parts = (
@@ -226,7 +233,11 @@ class File:
         return [slope for slope in found if not GRADIENT.search(slope)]
 
     def written(self, function) -> list[tuple[str, str, str]]:
-        """Return (number, name, lines of forward that it goes back through) of each numbered statement."""
+        """Return (number, name, mirrors) of each numbered statement.
+
+        `mirrors` is the text after ← in the comment: the lines of forward through which the statement propagates the
+        gradient.
+        """
         found = []
         for statement in statements_of(function):
             if number := self.number_of(statement):
@@ -244,7 +255,10 @@ class File:
         return [" " * statement.col_offset + left + BLANK + (f"  # {number}" if number else "")]
 
     def without_raises(self, function) -> list[Edit]:
-        """Return the Edit that removes the exceptions from a docstring, because an exercise has no checks."""
+        """Return the Edits that remove the exceptions from a docstring.
+
+        An exercise has no argument checks, so it does not raise them.
+        """
         node = function.body[0]
         text = "\n".join(self.lines[node.lineno - 1 : node.end_lineno])
         shorter = re.sub(r"(?<=\S)\s*(Saved for backward)", rf"\n\n{' ' * node.col_offset}\1", RAISES.sub("", text))
@@ -252,7 +266,10 @@ class File:
 
 
 def names_needed(source: str, body, target: str) -> set:
-    """Return the names of a module that a function needs directly or indirectly, including its own."""
+    """Return the names of a module that a function needs, directly or indirectly.
+
+    The function's own name is included.
+    """
     scopes = {scope.get_name(): scope for scope in symtable.symtable(source, "", "exec").get_children()}
     binding = {}
     for node in body:
@@ -276,7 +293,7 @@ def names_in(node) -> set:
 
 
 def names_bound(node):
-    """Yield the names that a module-level statement binds, including those in its branches."""
+    """Yield the names that a module-level statement binds, also in its branches."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         yield node.name
         return

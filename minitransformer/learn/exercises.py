@@ -9,7 +9,7 @@ from pathlib import Path
 from gradcheck import Call, Case
 
 PACKAGE = Path(__file__).parents[1]
-LEVELS = {  # the given part of backward, and the task
+LEVELS = {  # for each level, the given part of backward and the task
     0: "the equations and the names of all lines are given; write the right-hand side of each line",
     1: "the equations are given; write the body of backward",
     2: "the slopes (entries of the Jacobian) and the way back are given; sum over the paths, and write backward",
@@ -46,7 +46,7 @@ class Exercise:
 
     @property
     def is_value(self) -> bool:
-        """True if there is no backward pass: the value itself is graded."""
+        """Return True if there is no backward pass, so that the returned value is graded."""
         return self.name in VALUES
 
     def cases(self) -> list[Case]:

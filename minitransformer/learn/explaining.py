@@ -1,4 +1,4 @@
-"""Verdicts on the lines of a wrong backward pass or, if it cannot be followed, on its gradients."""
+"""Verdicts on the lines of a wrong backward pass or, if they cannot be judged, on its gradients."""
 
 import ast
 import re
@@ -45,7 +45,10 @@ def rows_by_gradients(report, numbers) -> list[Row]:
 
 
 def rows_by_steps(failure, others, numbers, student):
-    """Return (Rows, remarks) with one Row for each line of backward."""
+    """Return (Rows, remarks) with one Row for each line of backward.
+
+    There are no Rows if the lines cannot be judged.
+    """
     from gradcheck import steps_of_call  # only needed for a wrong gradient
 
     try:
@@ -94,7 +97,10 @@ def explained(attempt, failure):
 
 
 def named_by_value(exercise, failure, others) -> list[str]:
-    """Return sentences on typical mistakes that reproduce the learner's numbers on all cases."""
+    """Return sentences on typical mistakes that reproduce the learner's gradients.
+
+    A mistake must reproduce them on every case.
+    """
     from minitransformer.learn.naming import named  # slow to import, and only needed for a wrong gradient
 
     labels = [argument.label for argument in failure.report.arguments]

@@ -49,7 +49,7 @@ NEEDED_LATER = (  # imported once, before the first request, so that no child ha
 
 
 def grade(path, name: str):
-    """Yield a Verdict on a file and, for some mistakes, a second one that also explains the mistake."""
+    """Yield a Verdict on a file and, for some mistakes, a second one that explains it."""
     path = Path(path)
     exercise, level = exercise_in(path.parent, name), None
     if not path.is_file():
@@ -79,7 +79,10 @@ def grade(path, name: str):
 
 
 def tried(exercise, path, text, tree, level):
-    """Yield Verdicts on the gradients of a file, with the beginning of its output."""
+    """Yield the Verdicts on a file, each with the beginning of the code's output.
+
+    Notes between them say which part of the code is running.
+    """
     printed, left = Printed(), blanks(tree)
     numpy, package = functions_of_numpy(), PackageCalls(exercise, path)
     try:
@@ -133,7 +136,10 @@ def defined(module, exercise, tree, level):
 
 
 def slopes(path, name: str) -> dict:
-    """Return the derivatives of an elementwise function as {"x": list, "yours": list, "true": list}."""
+    """Return the learner's and the true derivatives of an elementwise function.
+
+    The result is {"x": list, "yours": list, "true": list}. Raises Fault if the code fails.
+    """
     path, exercise = Path(path), exercise_in(Path(path).parent, name)
     x, h = np.linspace(-4, 4, 401), 1e-5
     with faults(path):
@@ -144,7 +150,7 @@ def slopes(path, name: str) -> dict:
 
 
 def answers(request):
-    """Answer a request {"file": …, "name": …} of bounded.py."""
+    """Yield the answers to a request {"file": path, "name": exercise} (bounded.py)."""
     try:
         if request.get("slopes"):
             yield slopes(request["file"], request["name"])

@@ -38,9 +38,12 @@ OF_EXERCISES = {
 
 @dataclass(frozen=True)
 class Line:
-    """A line to write: its number, the name that it assigns, the forward lines that it mirrors, and the slopes.
+    """A line that the learner writes.
 
-    `slopes` are the entries of the Jacobian in the derivation of its function.
+    number     number of its equation
+    name       name that it assigns
+    mirrors    forward lines through which it propagates the gradient
+    slopes     entries of the Jacobian in the derivation of its function
     """
 
     number: str
@@ -75,7 +78,10 @@ def lines_of(exercise) -> list[Line]:
 
 
 def next_hint(folder, exercise, verdict: Verdict) -> str:
-    """Return the next hint on the first mistake or blank. The number of hints given is kept in the folder."""
+    """Return the next hint on the first mistake or blank.
+
+    The number of hints that have been given is saved in the folder.
+    """
     row = verdict.first_wrong or next((row for row in verdict.rows if row.verdict == "blank"), None)
     is_failure = bool(verdict.sentence) and (row is None or row.verdict != "blank")
     if is_failure and (name := re.match(r"d\w+", verdict.question)):

@@ -1,6 +1,7 @@
 """Functions that are written for the exercises: the textbook's layers without dropout, caches and hooks.
 
-They keep the conventions of the textbook. `CASES` has their test cases, and those of first_steps.py and optim.py.
+They keep the conventions of the textbook. `CASES` contains the test cases of these functions, and those of the
+exercises from first_steps.py and optim.py.
 """
 
 import numpy as np
@@ -109,7 +110,7 @@ def heads(x, w_q, w_k, w_v, w_o, *, d_head):
 
 
 def tied(weight, *, ids):
-    """Look up ids (..., T) in a table (V, C), bend the rows, and compare them with every row of the same table.
+    """Look up ids (..., T) in a table (V, C), apply tanh, and multiply by every row of the same table.
 
         x = W[ids]                                      (16)
         h = tanh(x)                                     (17)
@@ -139,12 +140,12 @@ def tied(weight, *, ids):
 
 
 def chosen(z, *, temperature, top_p, u):
-    """Choose one of V tokens by their logits z (V,). `u` is a number drawn uniformly from 0 to 1, without 1.
+    """Choose one of V tokens by their logits z (V,). `u` is drawn uniformly from the interval [0, 1).
 
         p = softmax(z / temperature)                    (22)
 
     Order the tokens by p, the most probable first, and keep the fewest whose probabilities sum to at least `top_p`. The
-    result is the first of them at which the sum of p up to it exceeds u times the sum of all that are kept.
+    result is the first token at which the cumulative sum of p exceeds u times the sum of p over all kept tokens.
     """
     e = np.exp((z - z.max()) / temperature)
     p = e / e.sum()  # (22)
@@ -155,13 +156,16 @@ def chosen(z, *, temperature, top_p, u):
     return kept[(u * P[-1] >= P).sum()]
 
 
-# Three of these are invisible for dy = 1, and one to a tolerance of a tenth.
+# A check with dy = 1 does not find three of these mistakes, and a check with a tolerance of 0.1 does not find one.
 PLANTED = """softmax-diagonal log-softmax batch-norm-ones batch-norm-std layer-norm-rank attention-transposed
 pre-norm-residual input-twice gelu-mixed dy-ignored"""
 
 
 def planted(name, wrong) -> Case:
-    """Return a Case of first_steps.check: an exhibit of gradcheck's museum, with or without its mistake."""
+    """Return a Case that calls first_steps.check on an exhibit of gradcheck's museum.
+
+    The mistake of the exhibit is repaired unless `wrong`.
+    """
     exhibit = find(name)
     function = exhibit.version(wrong)
 

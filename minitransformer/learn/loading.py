@@ -21,16 +21,19 @@ MOST_SAID = 500  # characters of an exception
 
 
 class Fault(Exception):  # noqa: N818
-    """The learner's code fails. `line` is the line number in the learner's file, or None.
+    """The learner's code fails.
 
-    `question` leads to the cause, or is empty.
+    `line` is the line number in the learner's file, or None. `question` is a question that leads to the cause, or "".
     """
 
     line, question = None, ""
 
 
 def loaded(path, text):
-    """Run a file, which may import modules from its folder, as a module. Raises Fault if it fails."""
+    """Run a file as a module. It may import modules from its folder.
+
+    Raises Fault if the code raises an exception.
+    """
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     name = f"learn_{path.stem}"
@@ -43,7 +46,10 @@ def loaded(path, text):
 
 @contextlib.contextmanager
 def faults(path, *, at_module_level=False):
-    """Within a `with` block, convert exceptions of a file's code to Faults that name the line."""
+    """Convert exceptions of a file's code to Faults within a `with` block.
+
+    A Fault names the line at which the exception was raised.
+    """
     try:
         yield
     except (Fault, GradientError, GeneratorExit):
@@ -90,7 +96,10 @@ def functions_of_numpy() -> dict:
 
 
 def replaced(before: dict, path) -> str:
-    """Return a sentence on a name of NumPy that the code has replaced since `before`, or ""."""
+    """Return a sentence on a NumPy attribute that the code has overwritten, or "".
+
+    `before` is the result of functions_of_numpy before the code ran.
+    """
     for (module, name), value in before.items():
         if vars(module).get(name) is not value:
             return f"{path.name} replaces {module.__name__}.{name}, which the grader needs"
@@ -98,10 +107,10 @@ def replaced(before: dict, path) -> str:
 
 
 class PackageCalls:
-    """Within a `with` block, detect calls of the package's version of the exercise, however the code obtained it.
+    """Detect calls of the package's version of an exercise within a `with` block.
 
-    Calls of its function and of its backward are both detected. `sentence` names the first call and its line, or is
-    empty.
+    Calls of its function and of its backward are detected, even if the code has obtained the function indirectly.
+    `sentence` names the first call and its line, or is empty.
     """
 
     def __init__(self, exercise, path):

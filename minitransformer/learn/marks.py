@@ -1,4 +1,4 @@
-"""The marks of a class: a table, the formats of other graders, a page of feedback for each student, and a summary."""
+"""Write the marks of a class: a table, files for other graders, feedback for each student, and a summary."""
 
 import io
 import json
@@ -16,7 +16,14 @@ NBGRADER += ("raw_score", "late_submission_penalty", "score", "max_score")
 
 
 def write(rows, csv=None, nbgrader=None, gradescope=None, feedback=None) -> list:
-    """Write the marks of Submissions to the given files and folders, and return their paths."""
+    """Write the marks to the given files and folders, and return their paths.
+
+    rows         list of Submissions
+    csv          file for a table of all marks
+    nbgrader     file for the table of `nbgrader export`
+    gradescope   folder for a results.json for each submission
+    feedback     folder for a feedback.txt for each submission
+    """
     texts = {path: text(rows) for path, text in ((csv, marks), (nbgrader, nbgrader_table)) if path is not None}
     for folder, name, text in ((gradescope, "results.json", results), (feedback, "feedback.txt", letter)):
         if folder is not None:
@@ -67,7 +74,10 @@ def table(rows) -> str:
 
 
 def cell(value):
-    """Return a number unchanged, and a text as one line, after an apostrophe if it looks like a formula."""
+    """Format a cell of a CSV table.
+
+    A number is returned unchanged, and a text as one line. A text that looks like a formula gets a leading apostrophe.
+    """
     if not isinstance(value, str):
         return value
     line = short(printable(value, keep=""))

@@ -31,7 +31,12 @@ ADDED = {"np": np, "math": math}  # names that a mistake may use, whatever the f
 
 @dataclass(frozen=True)
 class Guess:
-    """A possible mistake: its place, such as `(7) dx: `, a sentence, and the function's code with the mistake."""
+    """A possible mistake.
+
+    place       prefix that says where it is, such as `(7) dx: `
+    sentence    description of the mistake
+    code        code of the function with the mistake
+    """
 
     place: str
     sentence: str
@@ -39,7 +44,7 @@ class Guess:
 
 
 def named(exercise, draws) -> list[str]:
-    """Return sentences on the mistakes that explain a wrong gradient, with the best explanation first.
+    """Return sentences on the mistakes that explain a wrong gradient, the best first.
 
     `draws` is an iterable of (arguments, wrong, dy), one for each case. `arguments` maps names to inputs and options;
     for a composition, "self" is its module. `wrong` maps names such as "dx" to the gradients that backward returned,
@@ -64,7 +69,14 @@ def named(exercise, draws) -> list[str]:
 
 
 class Search:
-    """The learner's gradients of one draw, and the right ones. `bad` are the names of the wrong gradients."""
+    """The gradients of one draw.
+
+    textbook    the function with the arguments of the draw
+    truth       {name: right gradient}
+    given       {name: the learner's gradient}
+    bad         names of the learner's wrong gradients
+    largest     largest entry of the right gradients
+    """
 
     def __init__(self, textbook, wrong):
         self.textbook, self.truth = textbook, textbook.truth
@@ -80,7 +92,11 @@ class Search:
             return None
 
     def explained(self, guess):
-        """Return the names of the gradients that a Guess explains."""
+        """Return the names of the gradients that a Guess explains.
+
+        Returns None if the mistake cannot be made, or if one of the gradients that it changes differs from the
+        learner's.
+        """
         try:
             gradients = self.textbook.run(guess.code)
         except DoesNotFitError:
@@ -92,7 +108,10 @@ class Search:
         return changed if all(self._same(name, gradients[name]) for name in changed & self.given.keys()) else None
 
     def agrees(self, guess, names):
-        """Return True if a Guess explains the wrong gradients in `names`, those that it explains in another draw."""
+        """Return True if a Guess that explains another draw also explains this draw.
+
+        `names` are the gradients that it explains in the other draw. It must explain those of them that are wrong here.
+        """
         explained = self.explained(guess)
         return explained is not None and names & self.bad <= explained
 
@@ -106,7 +125,7 @@ class Search:
 
 
 def guesses(source, exercise: str):
-    """Yield a Guess for each typical mistake of learners, beginning with those of the exercise."""
+    """Yield a Guess for each typical mistake, beginning with those of the exercise."""
     right = {name: ast.unparse(statement.value) for name, statement in source.statements.items()}
 
     def guess(name, wrong, sentence):
@@ -127,12 +146,16 @@ def guesses(source, exercise: str):
 
 
 def digits_of(array):
-    """Return the relative tolerance for a learner's array, or 0 if it is neither float32 nor float64."""
+    """Return the relative tolerance for a float32 or float64 array, else 0."""
     return DIGITS.get(array.dtype.itemsize, 0.0) if array.dtype.kind == "f" else 0.0
 
 
 def equal(a, b, digits, floor=0.0):
-    """Return True if two arrays have the same shape, finite entries at the same places, and equal entries."""
+    """Return True if two arrays are equal up to a tolerance.
+
+    They must have the same shape and finite entries at the same places. `digits` is the tolerance relative to the
+    largest entry of `b`, and `floor` the smallest absolute tolerance.
+    """
     finite = np.isfinite(b)
     if a.shape != np.shape(b) or not np.array_equal(np.isfinite(a), finite):
         return False
@@ -206,10 +229,11 @@ def compiled(text):
 
 
 class Source:
-    """The source of a function. `statements` are {name: statement} of the assignments in its backward pass.
+    """The source of a function.
 
-    A returned call has the name "return". A call such as np.add.at has the name of its first argument. `dy` is the name
-    of the upstream gradient.
+    `statements` maps names to the statements of its backward pass. The name is that of the assigned variable, "return"
+    for a returned call, and the first argument for another call, such as np.add.at. `dy` is the name of the upstream
+    gradient.
     """
 
     def __init__(self, function):
@@ -234,7 +258,10 @@ class Source:
         return compiled(ast.unparse(tree))
 
     def place_of(self, name):
-        """Return the place of a statement as a prefix: `(7) dx: `, or `dx: ` without an equation number."""
+        """Return a prefix that says where a statement is.
+
+        It is `(7) dx: `, or `dx: ` for a statement without a number, or "" for a return statement without a number.
+        """
         found = re.search(r"# (\(\d+\))", self.text.splitlines()[self.statements[name].end_lineno - 1])
         return f"{found[1]} {name}: " if found else "" if name == "return" else f"{name}: "
 

@@ -1,4 +1,4 @@
-"""Write an exercise as a notebook, and extract one: its function, and the names it needs from other cells."""
+"""Write an exercise as a notebook, and extract the solutions of exercises from a notebook."""
 
 import ast
 import json
@@ -13,10 +13,10 @@ MAGIC = re.compile(r"^[ \t]*(?:[%!?].*|[\w.]+\?+[ \t]*)$", re.MULTILINE)
 def sources_of_notebook(content: bytes, exercises):
     """Yield (exercise, source) for each exercise that a notebook solves.
 
-    The notebook must define the exercise's function. Unless the exercise is an update, the function must contain
-    another one. The source contains the last definition of the function, and the imports, functions and constants that
-    it needs, in the order of the cells. Nothing else in the notebook is run, and magic commands are removed. Raises
-    Unreadable if the content is not a notebook or its code cannot be parsed.
+    The notebook must define the exercise's function. This function must contain another one, unless the exercise has no
+    backward pass. The source contains the last definition of the function, and the imports, functions and constants
+    that it needs, in the order of the cells. Nothing else in the notebook is run, and magic commands are removed.
+    Raises Unreadable if the content is not a notebook or its code cannot be parsed.
     """
     try:
         cells = json.loads(content)["cells"]
@@ -53,7 +53,7 @@ def is_python(text: str) -> bool:
 
 
 def notebook_of(exercise, text: str) -> str:
-    """Return the text of a notebook: a cell that writes the file of an exercise, and one that checks it."""
+    """Return the text of a notebook that writes and checks the file of an exercise."""
     name = exercise.name
     sources = {
         "markdown": f"# {name}: {exercise.title}\n\nReplace each `...` in the first cell, and run both cells.",

@@ -73,7 +73,10 @@ def read_toml(path) -> OwnExercise:
 
 
 def exercises_of(name: str) -> list[Exercise]:
-    """Return the exercises of a set: one of SETS, or a folder with TOML files. Raises ValueError if there is none."""
+    """Return the exercises of a set.
+
+    `name` is that of one of SETS, or a folder with TOML files. Raises ValueError if there is no such set.
+    """
     paths = sorted(Path(name).glob("*.toml"))
     return [read_toml(path) for path in paths] or exercise_set(name)
 

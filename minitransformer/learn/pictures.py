@@ -1,10 +1,10 @@
-"""Plots: the learner's and the true derivative, and the results of a class."""
+"""Plot the learner's derivative with the true one, and the results of a class."""
 
 import io
 
 from minitransformer.system.pictures import BLUE, GRID, INK, ORANGE, VERMILION, headline, label, new_figure, with_grid
 
-ENTRY_BY_ENTRY = ("relu", "silu", "gelu")  # whose backward is dy · f′(x)
+ENTRY_BY_ENTRY = ("relu", "silu", "gelu")  # exercises whose backward is dy · f′(x)
 
 
 class Shown:
@@ -20,7 +20,10 @@ class Shown:
 
 
 def draw_slopes(name, x, yours, true):
-    """Plot the learner's f′, which is backward(1), and the true one. Raises MissingExtra without matplotlib."""
+    """Plot the learner's derivative, which is backward(1), and the true one.
+
+    Raises MissingExtra if matplotlib is not installed.
+    """
     figure = new_figure(6, 3.6)
     axes = figure.subplots()
     axes.plot(x, true, color=BLUE, linewidth=4, alpha=0.4, label="true, by central differences of the forward pass")
@@ -32,7 +35,7 @@ def draw_slopes(name, x, yours, true):
 
 
 def draw_class(rows):
-    """Plot the number of solutions and of the commonest mistake for each exercise."""
+    """Plot the numbers of solutions and of the commonest mistake for each exercise."""
     figure = new_figure(9, 1 + 0.42 * len(rows))
     axes = figure.subplots()
     for k, (_, solved, of, mistake, times) in enumerate(rows):

@@ -30,9 +30,10 @@ mutants_of = cache(mutate)
 
 
 def planted(exercise, level: int, seed: int, grader) -> str:
-    """Return the text of an exercise with a mistake. The level selects the equations that are given.
+    """Return the text of an exercise with a planted mistake.
 
-    Raises ValueError for the level at which the forward pass is left out.
+    `level` selects the equations that are given. Raises ValueError for the level at which the learner writes the
+    forward pass, and if no mistake changes a gradient.
     """
     if level == FORWARD:
         raise ValueError(f"--bug: the level must be less than {FORWARD}, because the mistake is in backward")
@@ -67,7 +68,7 @@ def digest(exercise, seed, name: str) -> str:
 
 
 def hunted(exercise, text: str, tree, verdict: Verdict) -> Verdict:
-    """Return the Verdict on a hunt for a bug. It does not name the line."""
+    """Return the Verdict on the search for a planted mistake, without naming its line."""
     seed, answer = BUG.search(text).groups()
     values = [n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == NAME]
     named = str(ast.literal_eval(values[-1])) if values and isinstance(values[-1], ast.Constant) else ""

@@ -30,7 +30,10 @@ class Refusal(ValueError):  # noqa: N818
 
 
 def source_of(path) -> str:
-    """Read a Python file in its declared encoding. Raises Refusal if it cannot be read or is not valid Python."""
+    """Read a Python file in its declared encoding.
+
+    Raises Refusal if the file cannot be read or is not valid Python.
+    """
     try:
         return read_python(path, path.name)
     except OSError as error:
@@ -45,7 +48,10 @@ def level_of(tree) -> tuple[int | None, str]:
 
 
 def refuse_other_tasks(exercise, text, tree, given, level) -> None:
-    """Raise Refusal unless a file keeps to the task. `given` is the syntax tree of the original exercise."""
+    """Raise Refusal unless a file keeps to the task.
+
+    `text` and `tree` are the source of the file and its syntax tree, and `given` is the tree of the original exercise.
+    """
     functions = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     if exercise.target not in functions:
         raise Refusal(f"the file does not define {exercise.target}, the function that is graded")
@@ -93,7 +99,10 @@ def is_of_self(node):
 
 
 def plain_text(node, *, without_backward=False) -> str:
-    """Return the source of a statement without types, docstrings and, if asked, the body of backward."""
+    """Return the source of a statement without types and docstrings.
+
+    With `without_backward`, the body of backward is removed as well.
+    """
     node = ast.parse(bare(ast.unparse(node))).body[0]
     for inner in ast.walk(node):
         if isinstance(inner, ast.FunctionDef):
@@ -109,7 +118,10 @@ def is_untouched(tree, given) -> bool:
 
 
 def blanks(tree) -> list[tuple[int, str]]:
-    """Return (line, name) of each remaining blank. The name is "return" or, in an expression statement, ""."""
+    """Return (line, name) of each remaining blank.
+
+    The name is that of the assigned variable, "return" in a return statement, and "" in an expression statement.
+    """
     found = []
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef):

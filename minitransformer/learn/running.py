@@ -22,14 +22,15 @@ STYLES = {
     "llama": {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "bias": False},
 }
 CHARACTERS, CONTEXT, BATCH = 40_000, 32, 12
-LAST = 50  # steps whose losses are averaged at the end
+LAST = 50  # number of last steps whose losses are averaged
 
 
 @contextmanager
 def in_use(folder, names):
-    """Replace the package's functions with the learner's, and switch off their faster versions, in a `with` block.
+    """Replace the package's functions with the learner's within a `with` block.
 
-    Yields {name: number of calls} of all exercises, which is updated as the functions are called.
+    The package's faster versions are switched off. Yields {name of an exercise: number of calls} for all exercises,
+    which is updated as the functions are called.
     """
     calls, undo = {exercise.name: 0 for exercise in EXERCISES}, []
     others = {name: named_exercise(name).reference for name in calls if name not in names}
@@ -77,7 +78,10 @@ def counting(calls, name, function):
 
 
 def loss_of_pairs(ids) -> float:
-    """Return the cross-entropy of a table of pairs: of each letter, given only the letter before it."""
+    """Return the cross-entropy of a table of pairs of letters (a bigram model).
+
+    The table predicts each letter from the letter before it alone.
+    """
     counts = np.zeros((ids.max() + 1,) * 2)
     np.add.at(counts, (ids[:-1], ids[1:]), 1)
     p = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -87,8 +91,8 @@ def loss_of_pairs(ids) -> float:
 def train(folder, names, *, style, steps, seed, say) -> tuple[dict, tuple, str]:
     """Train a small model that uses the named functions of a learner.
 
-    Returns ({name of an exercise: number of calls}, (mean loss of the last steps, its goal), text by the model). The
-    goal is the loss of a table of pairs of letters, which a model must undercut if it reads more than one letter.
+    Returns ({name of an exercise: number of calls}, (mean loss of the last steps, goal), text by the model). The goal
+    is the loss of a table of pairs of letters. A model with a lower loss uses more than one letter of context.
     """
     text = default_corpus()[:CHARACTERS]
     tokenizer = CharTokenizer.train(text)

@@ -27,9 +27,12 @@ IN_A_COPY = ("copy", "of", "final", "fixed", "new")  # words that mark a copy, n
 class Submitted:
     """The file of one exercise in a submission.
 
-    `file` is its path in the submission, and `content` its source. `others` are the paths that were not chosen.
-    `modules` are the (name, content) of the Python files in the same folder, which the file may import. If no file
-    could be read, `trouble` is the reason.
+    file        path in the submission
+    content     source code
+    modified    time of the last modification
+    others      paths of the files for the same exercise that were not chosen
+    modules     (name, content) of the Python files in the same folder, which the file may import
+    trouble     reason why no file could be read, or ""
     """
 
     file: str
@@ -41,7 +44,10 @@ class Submitted:
 
 
 def submitted_in(place, exercises) -> dict[str, Submitted]:
-    """Return {exercise: Submitted} of a submission's folder."""
+    """Return {name of an exercise: Submitted} of a submission's folder.
+
+    Raises Unreadable if the folder cannot be read, has too many files, or contains no exercise.
+    """
     place = Path(place)
     python, others = files_below(place)
     if len(python) > MOST_READ:

@@ -15,8 +15,8 @@ from minitransformer.learn.verdict import BEGUN, FOLLOWS, SOLVED, WRONG, Row, Ve
 OTHERWISE = "its value differs from the equation's"
 # {name in gradcheck's formula: name in the exercise}
 NAMES = {"theta": "decayed", "step": "theta_new", "root": "theta_new", "the result": "theta_new"}
-MAY_MISS = 10  # a gradient checker may accept one of this number of planted mistakes
-SMALL = 1e-5  # a gradient checker finds no mistake if the error that it returns is smaller
+MAY_MISS = 10  # a learner's gradient checker may accept one in MAY_MISS planted mistakes
+SMALL = 1e-5  # a gradient checker that returns a smaller error has found no mistake
 
 
 def graded_value(exercise, function, level, left, package) -> Verdict:
@@ -37,7 +37,10 @@ def graded_value(exercise, function, level, left, package) -> Verdict:
 
 
 def first_difference(exercise, function, package):
-    """Return (Case, sentence) of the first case in which the result is not the textbook's, or (None, "")."""
+    """Return (Case, sentence) for the first result that differs from the textbook's.
+
+    Returns (None, "") if there is none. A gradient checker may miss a few mistakes (MAY_MISS).
+    """
     accepted, n_planted = [], 0
     for case in exercise.cases():
         expected = evaluated(exercise.reference, case)
@@ -77,7 +80,10 @@ def same(found, expected) -> bool:
 
 
 def hints(function) -> dict:
-    """Return {name: sentence} of the mistakes in a step of AdamW. It is empty if five steps are right."""
+    """Return {name: sentence} of the mistakes in a step of AdamW.
+
+    The result is empty if gradcheck.check_update finds no error.
+    """
     try:
         check_update(function, "adamw")
     except GradientError as error:

@@ -11,7 +11,7 @@ UNTOUCHED = "not begun"
 REFUSED = "refused"
 FAILED = "failed"
 MISSING = "not there"
-FOLLOWS = "follows"  # of a line whose only error comes from another line
+FOLLOWS = "follows"  # verdict on a line whose only error comes from another line
 USES_PACKAGE = "uses the package's answer"
 
 
@@ -34,7 +34,11 @@ the rules   <expression>  <fork>  <sum_and_share>  <neuron>  <shares>  <checker>
 
 
 def drawn_map(verdicts) -> str:
-    """Return the map of the model. ■ is a solved exercise, ◧ one that is begun, □ one that is not, · a missing one."""
+    """Return the map of the model with a mark before each exercise.
+
+    The marks are ■ for a solved exercise, ◧ for one that is begun, □ for one that is not begun, and · for a missing
+    one.
+    """
     marks = {SOLVED: "■", UNTOUCHED: "□"}
     known = {verdict.name: marks.get(verdict.status, "◧") for verdict in verdicts}
     return re.sub(r"<(\w+)>", lambda match: f"{known.get(match[1], '·')} {match[1]}", MAP)
@@ -42,7 +46,13 @@ def drawn_map(verdicts) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """The verdict on one line: equation number, name, a word such as WRONG, and the reason."""
+    """The verdict on one line of backward.
+
+    equation    number of its equation, or ""
+    name        name that the line assigns
+    verdict     "right", "WRONG", "blank" or FOLLOWS
+    sentence    reason for the verdict
+    """
 
     equation: str
     name: str
@@ -54,10 +64,15 @@ class Row:
 class Verdict:
     """The result of grading an exercise. `str(verdict)` is a table, and notebooks display one.
 
-    `status` is one of the constants above. `sentence` is the main reason if the exercise is not solved. `rows` are the
-    verdicts on its lines. `remarks` are further observations that are not errors, and `printed` is the beginning of the
-    code's output. If the code calls the package's own function, so that the answer is not the learner's, `uses_package`
-    names the line. Otherwise it is empty. `question` is a hint on the sentence, or empty.
+    name            name of the exercise
+    status          one of the constants above
+    level           level of the exercise, or None if it is unknown
+    sentence        main reason why the exercise is not solved
+    rows            a Row for each line
+    remarks         further observations that are not errors
+    printed         beginning of the code's output
+    uses_package    the line that calls the package's own function, so that the answer is not the learner's, or ""
+    question        a hint on the sentence, or ""
     """
 
     name: str

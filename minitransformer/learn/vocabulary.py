@@ -7,7 +7,7 @@ defined at that place of the textbook's function.
 the next line, with a deeper indentation.
 """
 
-# Noun phrases for the names of each backward pass. A student reads them in place of an answer.
+# Noun phrases for the names of each backward pass. They describe code to a student without quoting it.
 DY = "dy: the upstream gradient; dz: the upstream gradient; dp: the upstream gradient; dloss: the upstream gradient"
 NORM = """gamma: the gain γ; x_hat: the normalized x̂; dx_hat: the gradient of x̂; r: the scale 1/σ;
 shift: the path through the mean; scale: the mean of dx̂ · x̂; x_hat * scale: the path through r;

@@ -16,7 +16,7 @@ from minitransformer.learn.refusing import Refusal, is_untouched, level_of, sour
 from minitransformer.system.files import write_atomically
 
 FOLDER = Path("learn")
-PAUSE = 0.3  # seconds between two looks at the files
+PAUSE = 0.3  # seconds between two polls of the files
 TEST, PAGE = "test_learn.py", "README.md"
 TEST_TEXT = '''\
 """Run your exercises as tests with `pytest`. Exercises that are not begun are skipped."""
@@ -75,7 +75,7 @@ because the exercises are cut from its source. No command of `learn` shows them.
 def start(folder, exercises, level: int, text=cut, ending=".py") -> tuple[list[str], list[str]]:
     """Write the missing files of a learner's folder.
 
-    `text(exercise, level)` is the text of a file, and `ending` the end of its name. Returns (names of the added files,
+    `text(exercise, level)` returns the text of a file, whose name ends in `ending`. Returns (names of the added files,
     names of the existing files). Raises OSError if a file cannot be written, and ValueError for a teacher's exercise at
     the last level, which has no reference for the result of its forward pass.
     """
@@ -103,7 +103,7 @@ def start(folder, exercises, level: int, text=cut, ending=".py") -> tuple[list[s
 
 
 def found_folder(folder=None) -> Path:
-    """Return the learner's folder: the given one, or else ./learn or the current folder.
+    """Return the learner's folder (default: ./learn, else the current folder).
 
     Raises FileNotFoundError if it contains no exercise.
     """

@@ -1,8 +1,8 @@
-"""Arrays of 130-digit decimals whose axes have labels, and the values of expressions in them.
+"""Evaluate expressions on arrays of 130-digit decimals whose axes have labels.
 
-In `y_i (δ_ij − y_j)` the axes are labelled by the indices, in `y · dy` by the letters with which the inputs were
-declared. Products and sums align their operands by label. A matrix product needs equal labels on the axes that it sums
-over, so that a forgotten transpose is noticed even if the sizes agree.
+In `y_i (δ_ij − y_j)` the axes are labelled with the indices, and in `y · dy` with the letters with which the inputs
+were declared. Products and sums align their operands by label. A matrix product needs equal labels on the axes that it
+sums over, so that a forgotten transpose is noticed even if the sizes agree.
 """
 
 import decimal
@@ -30,7 +30,7 @@ class Unequal(Exception):  # noqa: N818
 class Array:
     """Decimals with a label for each axis.
 
-    `is_ordered` is False if the labels come from indices, as in `x_i w_ij`; then the order of the axes has no meaning.
+    `is_ordered` is False if the labels come from indices, as in `x_i w_ij`. The order of the axes then has no meaning.
     """
 
     values: np.ndarray
@@ -38,7 +38,7 @@ class Array:
     is_ordered: bool = True
 
     def along(self, labels):
-        """Return the values with these axes; those that the array lacks have length 1."""
+        """Return the values with the axes `labels`. A missing axis has length 1."""
         values = np.transpose(self.values, [self.labels.index(label) for label in labels if label in self.labels])
         missing = tuple(at for at, label in enumerate(labels) if label not in self.labels)
         return np.expand_dims(values, missing)
@@ -91,7 +91,7 @@ def pi():
 
 
 def series(first, ratio):
-    """Return the sum of a series, given its first term and the ratio of term k to the one before."""
+    """Return the sum of a series. `ratio(k)` is term k divided by term k − 1."""
     term = total = first
     for k in range(1, 1000):
         term *= ratio(k)
@@ -136,8 +136,10 @@ def applied(function, a):
 class Scope:
     """The values that an expression may use.
 
-    `values` maps names to Arrays, and `sizes` labels to lengths. `derivative(of, by)` returns ∂of/∂by, with the axes of
-    both. `axis_of` maps each index of the equation to the label of the axis along which it counts.
+    values        {name: Array}
+    sizes         {label of an axis: length}
+    derivative    function (of, by) that returns ∂of/∂by with the axes of both, or None
+    axis_of       {index of the equation: label of the axis that it counts}
     """
 
     values: dict
@@ -147,7 +149,11 @@ class Scope:
 
 
 def name_of(node, values):
-    """Return (name, letters) of a name: σ² is one if σ² has a value, and x_i is x with the index i if x has one."""
+    """Split a node into a name that has a value and its index letters.
+
+    The node x_i gives ("x", "i") if x has a value, and σ² gives ("σ²", "") if σ² has a value. Returns None for a node
+    without such a name.
+    """
     if isinstance(node, n.Power) and isinstance(node.base, n.Symbol) and isinstance(node.exponent, n.Number):
         base, _, letters = node.base.text.partition("_")
         if node.exponent.text == "2" and f"{base}²" in values:
@@ -162,7 +168,11 @@ def name_of(node, values):
 
 
 def indexed(array, letters, scope, name):
-    """Return an array with its last axes labelled by index letters. Equal letters select the diagonal."""
+    """Return an array whose last axes are labelled with index letters.
+
+    Equal letters select the diagonal. Raises Undecided if there are more letters than axes, or if an index counts along
+    two axes.
+    """
     if len(letters) > len(array.labels):
         axes = f"the axes {', '.join(array.labels)}" if array.labels else "no axes"
         raise Undecided(f"{name} has {axes}, so it cannot have the indices {letters}")
@@ -182,7 +192,10 @@ def indexed(array, letters, scope, name):
 
 
 def evaluate(node, scope) -> Array:
-    """Return the value of an expression. Raises Undecided, or Unequal if its axes do not fit."""
+    """Return the value of an expression.
+
+    Raises Unequal if the axes of a matrix product do not match, and Undecided if the expression cannot be evaluated.
+    """
     found = name_of(node, scope.values)
     if found:
         name, letters = found
@@ -209,7 +222,7 @@ def symbol(node, scope):
 
 
 def counter(letter, scope):
-    """Return the values 0, 1, … of an index."""
+    """Return the values 0, 1, … of an index, along its axis."""
     if letter not in scope.axis_of:
         raise Undecided(f"the index {letter} belongs to no axis")
     span = [decimal.Decimal(k) for k in range(scope.sizes[scope.axis_of[letter]])]
@@ -229,9 +242,10 @@ def added(node, scope):
 
 
 def beside(node, scope):
-    """Multiply adjacent factors: as matrices if both are written without indices, and entry by entry otherwise.
+    """Multiply adjacent factors.
 
-    Vectors along one axis are multiplied entry by entry, `yᵀ dy` is their inner product.
+    Two factors without indices are multiplied as matrices, all others entry by entry. Two vectors along the same axis
+    are multiplied entry by entry as well, but `yᵀ dy` is their inner product.
     """
     product = evaluate(node.factors[0], scope)
     for before, factor in itertools.pairwise(node.factors):
@@ -308,7 +322,10 @@ def condition(node, scope):
 
 
 def derivative(node, scope):
-    """Return ∂of/∂by. Without indices, that of an elementwise function has the axes of `of`."""
+    """Return the derivative ∂of/∂by.
+
+    Written without indices, the derivative of an elementwise function is the diagonal of its Jacobian.
+    """
     by, j = name_of(node.by, scope.values) or (None, "")
     if scope.derivative is not None and by is not None and isinstance(node.of, n.Call):  # ∂log S/∂x_j
         whole = scope.derivative(node.of, by)
@@ -323,7 +340,7 @@ def derivative(node, scope):
     above, below = scope.values[of].labels, scope.values[by].labels
     if len(i) == len(above) and len(j) == len(below):
         return indexed(whole, i + j, scope, name)
-    if not (i or j or above):  # of a number
+    if not (i or j or above):  # the derivative of a number
         return whole
     if not i + j and above == below:
         diagonal = indexed(whole, "".join(above) * 2, replace(scope, axis_of={}), name)

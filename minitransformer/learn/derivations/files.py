@@ -12,7 +12,8 @@
 
 `given x_pi, W_io, ε` names the inputs, with a letter for each axis; ε is a number. `where Σ_i T_i = 1` is a condition
 on an input. The last forward equation gives the output y, whose gradient dy is given; if it is called L, it is a loss
-and dL is 1. `asked dx, dW` lists the gradients to derive. Below, words may stand between the equations.
+and dL is 1. `asked dx, dW` lists the gradients to derive. In the student's lines below, words may stand between the
+equations.
 """
 
 import decimal
@@ -31,7 +32,13 @@ FOLDER = Path(__file__).parent / "exercises"
 
 @dataclass(frozen=True)
 class Derivation:
-    """An exercise and the student's lines as (number of the line, text)."""
+    """A derivation read from a file.
+
+    name       name of the exercise
+    forward    the forward pass
+    asked      names of the values whose gradients are to be derived
+    lines      (line number, text) of the student's lines
+    """
 
     name: str
     forward: Forward
@@ -40,7 +47,7 @@ class Derivation:
 
 
 def names() -> list[str]:
-    """Return the names of the exercises, in the order in which they are meant to be solved."""
+    """Return the names of the exercises, in the recommended order."""
     return [re.sub(r"^\d+_", "", path.stem) for path in sorted(FOLDER.glob("*.txt"))]
 
 
@@ -53,7 +60,10 @@ def text_of(name: str) -> str:
 
 
 def read(path: Path) -> Derivation:
-    """Read a derivation from a file. Raises ValueError, which names the line, if the header is not valid."""
+    """Read a derivation from a file.
+
+    Raises ValueError if the file is not UTF-8 text or its header is not valid, and OSError if it cannot be read.
+    """
     name, inputs, conditions, definitions, asked = "", {}, [], [], []
     try:
         lines = path.read_text("utf-8").splitlines()

@@ -1,11 +1,11 @@
 """Decide each line of a derivation: it holds, defines a name, does not hold, or cannot be decided.
 
 A line holds if its sides agree to 40 digits on two draws of random numbers, whose sizes differ. This judges equalities,
-not reasons: a true line that does not follow from the one before it holds all the same.
+not reasons: a true line holds even if it does not follow from the line before it.
 
 A derivative ∂A/∂B has two readings: the total derivative, and the derivative of A's own equation with all other names
-held fixed. Each line keeps the readings in which it holds, for the lines after it. In the same way a letter such as C
-that has no value is the length of an axis.
+held fixed. The readings in which a line does not hold are excluded in the lines after it. In the same way, a letter
+without a value, such as C, is read as the length of each axis until a line excludes some of them.
 """
 
 import itertools
@@ -35,7 +35,7 @@ HOLDS, DEFINES, FALSE, UNDECIDED = "holds", "defines", "does not hold", "cannot 
 EQUAL = decimal.Decimal("1e-40")
 DRAWS = ((0, (3, 4, 2, 5)), (1, (4, 2, 5, 3)))  # (seed, lengths of the axes)
 EXAMPLES = ((1, (1,)), (1, (1, 2)), (1, (-1, 1)), (2, (1, 2)), (2, (2, -1, 1)), (3, (1, 2, 3)))  # (length, entries)
-MOST = 6  # derivatives and lengths of one line whose readings are tried
+MOST = 6  # largest number of derivatives and lengths in a line whose readings are tried
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Judgement:
 
 
 def judged(derivation) -> tuple[list[Judgement], list[str]]:
-    """Judge the lines of a Derivation (files.py). Returns the judgements, and the gradients that are missing.
+    """Judge the lines of a Derivation (files.py).
 
-    A gradient is missing unless a line gives it in closed form: without derivatives, and without gradients that have no
-    closed form themselves.
+    Returns (list of Judgements, list of the names of missing gradients). A gradient is missing unless a line gives it
+    in closed form: without derivatives, and without gradients that have no closed form themselves.
     """
     with decimal.localcontext(prec=arrays.DIGITS):
         judge, found, before = Judge(derivation.forward), [], ""
@@ -72,10 +72,13 @@ def judged(derivation) -> tuple[list[Judgement], list[str]]:
 
 
 class Judge:
-    """Judges lines in order.
+    """Judge lines in order.
 
-    `alive` maps each derivative, as a pair of names, and each letter of a length to its possible readings. `forms` has
-    the expressions of gradients and of the student's own names, and `own` these names: (name, letters, expression).
+    worlds        the forward pass on each draw of numbers
+    alive         {(of, by) of a derivative, or letter of a length: its possible readings}
+    own           (name, index letters, expression) of each name that the student has defined
+    forms         (name, expression) of each gradient and each of the student's names
+    conditions    conditions on indices in the current line, such as i ≠ j
     """
 
     def __init__(self, forward):
@@ -83,7 +86,7 @@ class Judge:
         self.worlds = [World.drawn(forward, *draw) for draw in DRAWS]
 
     def verdict(self, text):
-        """Return (verdict, remark) of an equation in the notation."""
+        """Return (verdict, remark) of an equation, given as text in the notation."""
         try:
             parses = readings(text)
             first = next(iter(parses))
@@ -105,7 +108,10 @@ class Judge:
             return FALSE, str(reason)
 
     def condition(self, text):
-        """Return (letter, relation, letter) of a condition on indices, such as i ≠ j, otherwise None."""
+        """Return (letter, relation, letter) of a condition on indices, such as i ≠ j.
+
+        Returns None if the text is not such a condition.
+        """
         found = re.fullmatch(r"([a-z]) ([=≠]) ([a-z])", text)
         return found.groups() if found and not any(found[at] in self.worlds[0] for at in (1, 3)) else None
 
@@ -120,11 +126,14 @@ class Judge:
         return (name, letters) if base is side else (f"{name}²", "")
 
     def define(self, name, letters, expression):
-        """Give a name to an expression. It becomes a part of the forward pass if that contains the expression."""
+        """Give a name to an expression.
+
+        If the forward pass contains the expression, its equations are rewritten to compute and use the new name.
+        """
         plain = self.without_indices(expression)
 
         def routed(node):
-            """Replace the expression by the name; that of 1/X also in a quotient by X."""
+            """Replace the expression with the name. If it is 1/X, also replace quotients by X."""
             if not is_dataclass(node):
                 return node
             if self.without_indices(node) == plain:
@@ -146,7 +155,7 @@ class Judge:
         self.forms.append((name, expression))
 
     def value(self, world, letters, expression):
-        """Return the value of a name with these indices."""
+        """Return the value of an expression as that of a name with the indices `letters`."""
         choices = {key: found for key, found in self.choices(expression).items() if isinstance(key, str)}
         if any(len(found) > 1 for found in choices.values()):
             raise Undecided(f"{next(iter(choices))} may be the length of several axes")
@@ -161,7 +170,10 @@ class Judge:
         return Array(np.broadcast_to(value.along(labels), shape), axes)
 
     def reroute(self, forward):
-        """Use other equations for the same forward pass. Return False if their values are not the same."""
+        """Replace the equations of the forward pass with equivalent ones.
+
+        Returns False, and changes nothing, if their values cannot be computed or differ.
+        """
         try:
             worlds = [World(forward, w.sizes, w.inputs, lambda shape, w=w: w.dy.values) for w in self.worlds]
         except (Undecided, Unequal):
@@ -180,7 +192,10 @@ class Judge:
     # Equations
 
     def decided(self, parses):
-        """Return (verdict, remark) of an equation in its parses, {parse: remark on its strokes}."""
+        """Return (verdict, remark) of an equation, which holds if one of its parses does.
+
+        `parses` is {parse: remark on the reading of its division signs}.
+        """
         failures = []
         for equation, said in parses.items():
             choices = self.choices(equation)
@@ -201,7 +216,10 @@ class Judge:
         return FALSE, str(wrong)
 
     def choices(self, equation):
-        """Return {pair of a derivative, or letter of a length: its possible readings}."""
+        """Return the possible readings of the derivatives and lengths in an equation.
+
+        The keys of the result are (of, by) for a derivative and a letter for a length.
+        """
         found, known = {}, self.worlds[0]
         for node in every_node(equation):
             if isinstance(node, n.Derivative):
@@ -213,7 +231,10 @@ class Judge:
         return dict(itertools.islice(found.items(), MOST))
 
     def holding(self, equation, choices):
-        """Return the readings {key: reading} in which an equation holds, and the failures of the others."""
+        """Return the readings in which an equation holds, and the failures of the others.
+
+        Each of the readings is a dictionary with the keys of `choices`.
+        """
         holding, failures = [], []
         for chosen in itertools.product(*choices.values()):
             readings_of = dict(zip(choices, chosen, strict=True))
@@ -237,13 +258,13 @@ class Judge:
         )
 
     def difference(self, equation, world, readings_of):
-        """Return the first two sides that differ, as (left, right, remark), or None if all are equal."""
+        """Return (left, right, remark) of the first adjacent sides that differ, or None."""
         scope = self.scope(world, readings_of)
         for side in equation.sides:
             infer_axes(side, scope)
         for left, right in itertools.pairwise([evaluate(side, scope) for side in equation.sides]):
             left, right, remark = fitted(left, right, scope)
-            for i, relation, j in self.conditions:  # of this line, such as "for i ≠ j"
+            for i, relation, j in self.conditions:  # the line's conditions, such as "for i ≠ j"
                 if {i, j} <= {*left.labels}:
                     kept = arrays.condition(n.Condition(n.Symbol(i), relation, n.Symbol(j)), scope)
                     left, right = (arrays.combined(np.multiply, side, kept) for side in (left, right))
@@ -252,7 +273,10 @@ class Judge:
         return None
 
     def example(self, equation, readings_of):
-        """Describe the smallest numbers for which the sides of an equation differ. Return None if there are none."""
+        """Describe the first of EXAMPLES for which the sides of an equation differ.
+
+        Returns None if they differ for none of them.
+        """
         for length, entries in EXAMPLES:
             cycle = itertools.cycle(map(decimal.Decimal, entries))
             draw = partial(in_turn, cycle)
@@ -296,7 +320,7 @@ class Judge:
 
 
 def fitted(left, right, scope):
-    """Return both sides with the same axes, and a remark on an index that only one of them has.
+    """Return both sides with the same axes, and a remark on an index of one side only.
 
     Raises Unequal if one is the transpose of the other.
     """
@@ -329,7 +353,7 @@ def close(a, b):
 
 
 def infer_axes(node, scope):
-    """Find the axes along which the indices of an expression count."""
+    """Record in `scope` the axes that the indices of an expression count."""
     found = name_of(node, scope.values)
     if found:
         name, letters = found
@@ -348,7 +372,7 @@ def every_node(node):
 
 
 def rebuilt(node, change):
-    """Return a node with changed parts."""
+    """Return a node with `change` applied to its parts."""
     if isinstance(node, tuple):
         return tuple(rebuilt(part, change) if isinstance(part, tuple) else change(part) for part in node)
     if not is_dataclass(node) or isinstance(node, n.Symbol):

@@ -4,8 +4,9 @@
     \\frac{a}{C} \\sum_i x_i      (a)/(C) Σ_i x_i
     dxhat = dy * gamma            dx̂ = dy · γ
 
-A stroke is read in several ways, and the first reading in which the line holds is taken: a stroke without blanks
-divides one factor by the next, one between blanks divides by all that follows in its term, and the book's own rule.
+A slash may be read in several ways (PARSERS). The first reading in which the line holds is used. In the first reading,
+a slash without blanks divides one factor by the next, and a slash between blanks divides by the rest of its term. The
+second reading is the rule of the book.
 """
 
 import re
@@ -13,7 +14,7 @@ import unicodedata
 
 from minitransformer.book import notation
 
-# Each row is a sign of the notation and what may be typed for it.
+# Each entry is a sign of the notation, followed by the alternatives that a student may type.
 NAMES = """\
 α alpha | β beta | γ gamma | δ delta | ε epsilon varepsilon eps | θ theta | λ lambda | μ mu | π pi | σ sigma | φ phi | \
 ω omega | ∞ infty | Σ sum | log ln | √ sqrt"""
@@ -32,9 +33,9 @@ OPERATORS = set("=·+−/(≈≤≥")
 
 
 def equations(line: str) -> list[str]:
-    """Return the equations in a line of text, in the notation; none if the line has only words.
+    """Return the equations in a line of text, translated to the notation.
 
-    Those after "where" and "with" come first, since they define names.
+    Equations after "where" and "with" come first, because they define names.
     """
     line = re.sub(r"^\s*[-*•]\s+|(?<=\s)(?:#|--|//).*$", "", line)
     found, definitions = [], []
@@ -45,7 +46,10 @@ def equations(line: str) -> list[str]:
 
 
 def segments(text: str):
-    """Yield the equations between the English words of a text, each with the set of the words before it."""
+    """Yield (words, equation) for each equation between the English words of a text.
+
+    `words` is the set of the words since the previous equation.
+    """
     words: set[str] = set()
     equation: list[str] = []
     tokens = text.split()
@@ -67,13 +71,13 @@ def segments(text: str):
 
 
 def normal(text: str) -> str:
-    """Return a text whose letters with a hat are two characters, and all others one."""
+    """Normalize a text: a letter with a hat has two characters, any other letter one."""
     pairs = ((letter, unicodedata.normalize("NFD", letter)) for letter in unicodedata.normalize("NFC", text))
     return "".join(two if two[1:] == "\u0302" else letter for letter, two in pairs)
 
 
 def translated(line: str) -> str:
-    """Return a line in the notation of the book."""
+    """Translate a line to the notation of the book."""
     text = normal(line.strip())
     text = re.sub("[ᵢⱼₖₚₜₒₙₘ]+", lambda m: "_" + m[0].translate(str.maketrans("ᵢⱼₖₚₜₒₙₘ", "ijkptonm")), text)
     text = re.sub(r"^(?:\(\d+\)|\d+[.)])\s+|\s+\(\d+\)\s*$", "", text)
@@ -115,7 +119,7 @@ def fraction(match) -> str:
 
 
 def word(match) -> str:
-    """Return a name with its Greek letters, hat and index: `dgamma_i`, `xhat`, `delta_ij`, `\\mu`."""
+    """Translate a typed name to the notation: `dgamma_i`, `xhat`, `delta_ij` or `\\mu`."""
     text = match[0].lstrip("\\")
     name, _, index = text.replace("_hat", "hat").partition("_")
     index = f"_{index}" if index else ""
@@ -129,13 +133,13 @@ def word(match) -> str:
     return begin + GREEK.get(name, name) + hat + square + index
 
 
-# Readings of the strokes
+# Readings of the slash
 
 
 class Strokes(notation.Parser):
-    """Reads a stroke without blanks as one that divides a factor by the next: `1/C Σ x` is (1/C) Σ x."""
+    """A parser in which a slash without blanks divides one factor by the next: `1/C Σ x` is (1/C) Σ x."""
 
-    divides_by_all = True  # a stroke between blanks divides by the rest of its term, or else by the next factor
+    divides_by_all = True  # True if a slash between blanks divides by the rest of its term, False if by the next factor
 
     def factor(self):
         node = super().factor()
@@ -148,7 +152,7 @@ class Strokes(notation.Parser):
         return self.tokens[self.at + 1][0] == "blank"
 
     def derivative(self):
-        """Parse also the derivative of a function, `∂log S/∂x_j`."""
+        """Parse a derivative. It may be that of a function, as in `∂log S/∂x_j`."""
         name = self.peek().removeprefix("∂")
         if name not in notation.PREFIX_FUNCTIONS:
             return super().derivative()
@@ -182,9 +186,10 @@ PARSERS = {
 
 
 def readings(text: str) -> dict:
-    """Return {parse of an equation: remark on its strokes}, the likeliest first.
+    """Return {parse of an equation: remark}, with the likeliest parse first.
 
-    Raises NotationError if the text cannot be parsed.
+    The remark says how the slashes are read. It is empty for the first reading. Raises NotationError if the text cannot
+    be parsed.
     """
     found, error = {}, None
     for parser, remark in PARSERS.items():

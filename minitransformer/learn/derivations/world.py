@@ -1,7 +1,7 @@
 """The forward pass of a derivation on random numbers, its gradients, and its derivatives.
 
-A gradient dX, and a derivative ∂A/∂B, is the central difference with a step of 1e-40 in numbers of 130 digits. It has
-80 digits.
+Gradients dX and derivatives ∂A/∂B are central differences with a step of 1e-40, computed with 130 digits. About 80
+digits of them are right.
 """
 
 import copy
@@ -20,7 +20,12 @@ TOTAL, PARTIAL = "the total derivative", "the derivative with the other names he
 
 @dataclass
 class Forward:
-    """The forward pass of an exercise: inputs {name: labels}, conditions on them, and equations (name, expression)."""
+    """The forward pass of an exercise.
+
+    inputs         {name of an input: labels of its axes}
+    conditions     equations that the inputs satisfy
+    definitions    (name, expression) of each forward equation
+    """
 
     inputs: dict
     conditions: list
@@ -36,7 +41,10 @@ class Forward:
 
 
 class World:
-    """The forward pass on one draw of numbers. Indexing gives the value of a name or of a gradient such as `dx`."""
+    """The forward pass on one draw of numbers.
+
+    `world[name]` is the value of a name, or of a gradient such as dx.
+    """
 
     def __init__(self, forward, sizes, values, upstream=None):
         self.forward, self.sizes, self.inputs = forward, sizes, values
@@ -49,7 +57,7 @@ class World:
 
     @classmethod
     def drawn(cls, forward, seed, lengths):
-        """Draw the numbers. They are positive if the forward pass needs that."""
+        """Draw random inputs, and positive ones if the forward pass is not defined."""
         sizes = dict(zip(forward.labels, itertools.cycle(lengths)))
         for lowest in (-1.5, 0.25):
             rng = np.random.default_rng(seed)
@@ -68,7 +76,10 @@ class World:
 
     @classmethod
     def on(cls, forward, sizes, draw):
-        """Return a World whose inputs, and upstream gradient, are draw(shape)."""
+        """Return a World whose inputs and upstream gradient are draw(shape).
+
+        The inputs are scaled to satisfy the conditions.
+        """
         values = {
             name: Array(np.asarray(draw(tuple(sizes[label] for label in labels)), dtype=object), labels)
             for name, labels in forward.inputs.items()
@@ -78,7 +89,10 @@ class World:
         return cls(forward, sizes, values, draw)
 
     def computed(self, given):
-        """Return {name: value} of the forward pass, in which the values of `given` replace those of its equations."""
+        """Run the forward pass and return {name: value}.
+
+        `given` is {name: value} of inputs and results that are replaced.
+        """
         values = self.inputs | {name: value for name, value in given.items() if name in self.inputs}
         for name, expression in self.forward.definitions:
             values[name] = given.get(name) or evaluate(expression, Scope(values, self.sizes))
@@ -97,7 +111,7 @@ class World:
         return self.gradients[name]
 
     def with_names(self, values):
-        """Return the same World with the values of further names."""
+        """Return a copy of this World with the values of further names."""
         other = copy.copy(self)
         other.locals = self.locals | values
         return other
@@ -112,7 +126,10 @@ class World:
         return Array(np.array(totals, dtype=object).reshape(value.values.shape), value.labels)
 
     def derivative(self, of, by, reading):
-        """Return ∂of/∂by with the axes of both, in one of the two readings. `of` is a name, or an expression."""
+        """Return ∂of/∂by, with the axes of `of` followed by those of `by`.
+
+        `of` is a name or an expression. `reading` is TOTAL or PARTIAL; the derivative of an expression is total.
+        """
         if not isinstance(of, str):
             slopes = self.slopes(by, lambda given: evaluate(of, Scope(self.computed(given), self.sizes)))
             value, labels = evaluate(of, Scope(self.values, self.sizes)), self.values[by].labels
@@ -136,7 +153,10 @@ class World:
         return self.derivatives[of, by, reading]
 
     def slopes(self, name, function):
-        """Yield the derivative of an array with respect to each entry of the value of a name."""
+        """Yield the derivative of a function with respect to each entry of a named value.
+
+        `function({name: value})` returns an Array.
+        """
         value = self.values[name]
         for at in np.ndindex(value.values.shape):
             moved = []
