@@ -1,20 +1,20 @@
 """Examine a gradient that the first measurements did not confirm: it may be right, wrong, at a kink, or undecidable.
 
-For each such entry, central differences with ever shorter steps are computed until one is conclusive
+For each entry that is not confirmed, central differences with ever shorter steps are computed until one is conclusive
 (one_derivative.py), unless rounding errors within the forward pass dominate them (drowned.py). The adjoint identity is
-evaluated again along a direction that excludes entries at a kink. If it fails, the complex step computes each entry,
-with a thousand times the precision of central differences (by_complex_step.py). The gradients of entries that share a
-kink must also be consistent with each other (kinks.py).
+evaluated again along a direction that excludes entries at a kink. If the identity fails, the complex step computes each
+entry, with a thousand times the precision of central differences (by_complex_step.py). The gradients of entries that
+share a kink must also be consistent with each other (kinks.py).
 
 A forward pass may not be complex-safe although it accepts complex numbers. It is treated as unsafe if the complex step
 and central differences disagree by more than the tolerance plus ten times the uncertainty of central differences.
 Central differences then decide alone.
 
-A gradient may be right to atol in each entry and still have a large relative error, if all of it is small. Therefore it
-must also be right to rtol of its norm, unless the caller sets atol. The uncertainty of central differences is about ε
-Σ|dy y| / h. If that exceeds rtol of the norm, the verdict is CANNOT TELL, except for an argument that the output
-ignores, whose gradient is zero (by_central_differences.py). The complex step has no such limit, since it subtracts
-nothing, and its rounding errors are measured.
+If all entries of a gradient are small, each may be right to atol although the relative error of the gradient is large.
+Therefore the gradient must also be right to rtol of its norm, unless the caller sets atol. The uncertainty of central
+differences is about ε Σ|dy y| / h. If it exceeds rtol of the norm, the verdict is CANNOT TELL. An exception is an
+argument that the output ignores, whose gradient is zero (by_central_differences.py). The complex step has no such
+limit, since it subtracts nothing, and its rounding errors are measured.
 """
 
 from gradcheck.judgement import CANNOT_TELL, KINK
@@ -25,7 +25,10 @@ from gradcheck.refine.kinks import at_ties, held_together
 
 
 def look_closer(finding):
-    """Judge a Finding by all selected oracles. Raises NotComplexSafe."""
+    """Judge a `Finding` by all selected oracles.
+
+    Raises NotComplexSafe if the complex step must not be used for this function.
+    """
     terms, step = finding.terms, finding.step
     if "central" in terms.oracles:
         first = finding.numeric

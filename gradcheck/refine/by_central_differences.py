@@ -1,14 +1,14 @@
 """Compare one gradient with ever finer central differences, and decide if they suffice to call it right.
 
-They suffice if the error and their own uncertainty are both at most rtol of the norm of the gradient. If the entries
-are a sample, this must also hold along a random direction.
+They suffice if the error and the uncertainty of the central differences are both at most rtol of the norm of the
+gradient. If only a sample of the entries is compared, this must also hold along a random direction.
 
 Central differences also recognise a gradient that is zero because the output ignores its argument, such as the bias of
 the keys before a softmax. They determine it to about 1e-11 of the output, and cannot distinguish it from a small
 gradient that is not zero. A large perturbation distinguishes the two: if all entries change by their own size and no
 output changes by more than its rounding, the slope over that distance is bounded by rounding. In addition, backward's
-result must be zero, or a remainder of terms that cancel, which becomes another number when the arguments are perturbed
-(adjoint_identity.py).
+result must be zero, or a remainder of terms that cancel. Such a remainder changes to another number when the arguments
+are perturbed (adjoint_identity.py).
 """
 
 import numpy as np
@@ -20,14 +20,14 @@ from gradcheck.refine.one_derivative import along_direction, along_entry, judge
 
 MOVES = 4
 ROUNDED = 32 * EPSILON  # relative to |y| + mean |y|: bound on rounding after a large perturbation (3 ε was observed)
-DIRECTIONS = 30  # enough to distinguish an error of 2e-6 of the norm from one of 1e-6
+DIRECTIONS = 30  # enough to distinguish errors of 2e-6 and 1e-6 of the norm
 
 
 def compare(finding):
-    """Judge each entry of a Finding by central differences with ever shorter steps.
+    """Judge each entry of a `Finding` by central differences with ever shorter steps.
 
-    Entries that the first estimates confirm keep their values. If the entries are a sample, a random direction through
-    the whole argument is compared as well.
+    The values of entries that the first estimates confirm do not change. If only a sample of the entries is compared,
+    the derivative along a random direction through the whole argument is compared as well.
     """
     terms = finding.terms
     unsure = np.flatnonzero(~finding.is_sure)
@@ -44,10 +44,10 @@ def compare(finding):
 
 
 def held_whole(verdicts, error, numeric, rtol):
-    """Return the verdicts, with WRONG for large errors if the norm of all errors exceeds rtol of that of the gradient.
+    """Return the verdicts, with WRONG for large errors if all errors are too large.
 
-    An error is large if it exceeds an equal share of the allowed error. This is needed because atol alone permits large
-    relative errors of small gradients.
+    They are too large if their norm exceeds rtol times the norm of the gradient. An error is large if it exceeds an
+    equal share of this limit. The test is needed because atol alone permits large relative errors of small gradients.
     """
     error = np.maximum(error, 0.0)
     counted = (verdicts == RIGHT) & np.isfinite(error)
@@ -72,9 +72,9 @@ def _direction(finding):
 
 
 def make_surest(finding):
-    """Replace the values of a Finding by the most precise estimates that can be obtained.
+    """Replace values of a `Finding` with the most precise estimates available.
 
-    Only entries whose first estimate was sufficient for atol, but not for rtol of the norm, are estimated again.
+    Only those entries are estimated again whose first estimate was sufficient for atol, but not for rtol of the norm.
     """
     counted = finding.verdicts == RIGHT
     if _nothing_moves(finding, counted):
@@ -117,13 +117,20 @@ def doubt(finding):
 
 
 def _nothing_moves(finding, counted):
-    """Return True if backward's gradient and the true one are exactly zero at the counted entries."""
+    """Return True if backward's gradient and the true one are exactly zero.
+
+    The mask `counted` selects the compared entries to test. If only a sample of the entries is compared, all entries of
+    backward's gradient must be zero.
+    """
     given = finding.analytic[counted] if finding.is_complete else finding.gradient
     return not given.any() and not finding.truth[counted].any()
 
 
 def _off_along_directions(finding):
-    """Return the error along many random directions, relative to the gradient's norm. One may mislead by chance."""
+    """Return the error along many random directions, relative to the gradient's norm.
+
+    Many directions are needed because the error along a single one may be small or large by chance.
+    """
     gaps, products = [], []
     for _ in range(DIRECTIONS):
         v = np.min(scales_of(finding.array)) * finding.rng.standard_normal(finding.gradient.shape)
@@ -143,7 +150,10 @@ def _too_small(what, size, uncertainty):
 
 
 def zero_to(finding):
-    """Return a bound on the entries of the true gradient and of backward's, or None if it may not be zero."""
+    """Return a bound on the entries of a gradient that is zero up to rounding.
+
+    The bound holds for the true gradient and for that of backward. Returns None if one of them may not be zero.
+    """
     run, array, gradient = finding.run, finding.array, finding.gradient
     scales, rng = scales_of(array), np.random.default_rng([finding.position, MOVES])
     rounded = ROUNDED * (np.abs(run.y) + np.mean(np.abs(run.y)))

@@ -9,12 +9,15 @@ from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG, Direction, norm
 from gradcheck.refine.by_central_differences import DIRECTIONS, held_whole
 from gradcheck.refine.one_derivative import along_direction, along_entry, estimates, judge
 
-TINY = 1e-3 * EPSILON  # relative to the outputs: backward uses rounded outputs, such as the 1 of a saturated softmax
+TINY = 1e-3 * EPSILON  # relative to the outputs: backward uses rounded outputs, such as 1 for a saturated softmax
 LITTLE = 0.1  # relative to the largest entry: a larger error is not attributed to rounding
 
 
 def by_complex_step(finding):
-    """Judge a Finding by the complex step, the more precise oracle. Raises NotComplexSafe."""
+    """Judge a `Finding` by the complex step, the more precise oracle.
+
+    Raises NotComplexSafe if the complex step contradicts central differences.
+    """
     oracles = finding.terms.oracles
     if "adjoint" in oracles and _identity_holds(finding) and CANNOT_TELL not in finding.verdicts:
         return
@@ -23,9 +26,10 @@ def by_complex_step(finding):
 
 
 def _identity_holds(finding):
-    """Return True if the adjoint identity confirms the gradient, and judge its direction.
+    """Return True if the adjoint identity confirms the gradient.
 
-    The identity is evaluated along a random direction that is zero at entries at a kink.
+    The identity is evaluated along a random direction that is zero at entries at a kink. The result also decides the
+    verdict on the `direction` of the Finding.
     """
     terms, kinks = finding.terms, finding.entries[finding.verdicts == KINK]
     both = sides(finding, zero_at=kinks)
@@ -49,12 +53,13 @@ def _identity_holds(finding):
 
 
 def _with_tolerance(finding, both, kinks):
-    """Return (Sides, allowed difference), for a gradient whose entries are not all compared one by one.
+    """Return (Sides, largest allowed difference of the two sides).
 
-    An error e contributes ⟨e, v⟩ to the difference, which may be small by chance. If the difference for one v is
-    allowed, many directions are tried. The root mean square of the differences estimates the norm of e, and that of the
-    products dx v the norm of the gradient. If the ratio exceeds rtol, the Sides with the largest ratio are returned,
-    and only rounding is allowed.
+    The function is called if not all entries are compared one by one. An error e of the gradient contributes ⟨e, v⟩ to
+    the difference, which may be small by chance. If the difference for one v is allowed, many directions are tried. The
+    root mean square of the differences estimates the norm of e, and that of the products dx v estimates the norm of the
+    gradient. If the ratio of these norms exceeds rtol, the Sides with the largest ratio are returned, and only rounding
+    is allowed.
     """
     terms = finding.terms
     if terms.oracles == ("adjoint",):
@@ -72,10 +77,12 @@ def _with_tolerance(finding, both, kinks):
 
 
 def _is_worst_wrong(finding, both):
-    """Compare one more entry: that at which half after half of all entries has the larger difference of the sides.
+    """Find one more entry to compare, and return True if it is wrong.
 
-    Return True if it is wrong, which is decided by central differences. An error of the norm of all entries may be
-    allowed although it is that of a single entry, which was not sampled.
+    The entry is found by bisection: of two halves of the entries, the half is kept for which the two sides of the
+    adjoint identity differ more. Central differences then decide whether the entry is wrong. This test is needed
+    because an error that is small relative to the norm of all entries may be the large error of a single entry that was
+    not sampled.
     """
     run, i, terms = finding.run, finding.position, finding.terms
     if "central" not in terms.oracles or finding.is_complete or not np.isfinite(both.gap):
@@ -125,9 +132,10 @@ def _by_entries(finding):
 def _withdraw_what_rounding_explains(finding, error):
     """Change wrong verdicts to CANNOT_TELL if rounding explains all of the errors.
 
-    The complex step subtracts nothing, but the forward pass may: (10⁵ w)² − 10¹⁰ w² loses ten digits. Rounding is
-    measured at perturbed arguments. The mean of the values at opposite perturbations cancels true changes of the
-    derivative, so its difference from the unperturbed value is due to rounding.
+    The complex step subtracts nothing, but the forward pass may: (10⁵ w)² − 10¹⁰ w² loses ten digits. To measure the
+    rounding error, the derivative is computed at perturbed arguments. True changes of the derivative cancel in the mean
+    of its values at opposite perturbations. The difference between this mean and the unperturbed value is therefore due
+    to rounding.
     """
     wrong = finding.verdicts == WRONG
     if not wrong.any() or not np.max(error[wrong]) <= LITTLE * np.max(np.abs(finding.exact)):
@@ -162,7 +170,8 @@ def _along_entries(finding, step, shortened=1.0):
 def _beyond_rounding(finding, error):
     """Return the part of the error that rounding does not explain.
 
-    Rounding is measured at perturbed arguments, but only if the result depends on it, since that is slow.
+    The rounding error is measured at perturbed arguments. Because this is slow, it is done only if the result depends
+    on it.
     """
     counted = (finding.verdicts == RIGHT) & np.isfinite(error)
     limit = finding.terms.rtol * norm(finding.exact[counted])
@@ -181,7 +190,11 @@ def _beyond_rounding(finding, error):
 
 
 def _verify_complex_safety(finding, exact, lost):
-    """Raise NotComplexSafe if it contradicts central differences by the tolerance plus ten times the uncertainty."""
+    """Raise NotComplexSafe if the complex step contradicts central differences.
+
+    The two contradict each other if they differ by more than the tolerance plus ten times the uncertainty, and if finer
+    central differences confirm this.
+    """
     terms, atol = finding.terms, finding.terms.atol
     if terms.strict and len(exact):
         atol = min(atol, terms.rtol * norm(exact) / len(exact) ** 0.5)

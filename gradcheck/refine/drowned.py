@@ -2,16 +2,17 @@
 
 Central differences account for errors in the last digit of the output. The errors within the forward pass may be
 larger: (10⁵ w)² − 10¹⁰ w² loses ten digits, a computation in float32 between float64 inputs and outputs changes in
-steps of 2⁻²⁴ ≈ 6e-8 of its value, and np.round(y, 2) in steps of 0.01. An estimate with a short step may then be
-precise and wrong.
+steps of 2⁻²⁴ ≈ 6e-8 of its value, and np.round(y, 2) changes in steps of 0.01. An estimate with a short step may then
+seem precise although it is wrong.
 
 To detect steps, the argument is changed by 2⁻³⁴ of its values. If the output changes in steps, most of its entries stay
-equal. To measure other errors, the arguments are changed by 2⁻⁴⁶, 2 · 2⁻⁴⁶, … of their values. Over so short a
-distance the function is linear, so deviations from a line are rounding errors.
+equal. To measure other errors, the arguments are changed by 2⁻⁴⁶, 2 · 2⁻⁴⁶, … of their values. Over so short a distance
+the function is linear, so deviations from a line are rounding errors.
 
-A solver that stops at a tolerance is smooth between the inputs at which its number of steps changes, and there it jumps
-by about its tolerance. The derivative of the steps taken is not that of the solution, which is the one that backward
-computes. Fourth differences along a line find such a jump, and finer ones distinguish it from a kink.
+The output of a solver that stops at a tolerance jumps by about this tolerance at inputs at which the number of its
+iterations changes. Between such inputs, it is smooth. Its derivative is then that of the iterations, whereas backward
+computes the derivative of the exact solution. Fourth differences along a line find such a jump, and finer ones
+distinguish it from a kink.
 """
 
 from contextlib import suppress
@@ -24,9 +25,9 @@ from gradcheck.judgement import CANNOT_TELL, WRONG
 
 STEPS = 2.0**-24
 FAR, NEAR = 16 * STEPS, STEPS / 1024
-LADDER = 16  # number of changes; each is four times the previous one, from NEAR to 1/16
+LADDER = 16  # number of perturbations; each is four times the previous one, from NEAR to 1/16
 SHORT, PLACES = 2.0**-46, 5
-WIDTH, LEVELS, FINER = 24, 5, 8  # of the search for a jump: points on each side, and the ratio of the spacings
+WIDTH, LEVELS, FINER = 24, 5, 8  # of the search for a jump: points on each side, number of spacings, and their ratio
 CLEAR = 30  # ratio of a fourth difference at a jump to the median one
 SMALL, TIMES = 1e-4, 100  # a jump, relative to the output; bound on the error that it explains, relative to the jump
 
@@ -34,10 +35,10 @@ SMALL, TIMES = 1e-4, 100  # a jump, relative to the output; bound on the error t
 def drowned(finding, first):
     """Change wrong verdicts to CANNOT_TELL where rounding may explain them.
 
-    An error e of the output causes an error of Σ|dy e| / h in a difference, so the values `first` of the first
-    estimates, with the longest steps, decide. If the output changes in steps, the finer estimates are discarded. In
-    this case NotComplexSafe is raised, unless the complex step does not apply anyway, because the complex derivative of
-    a step function is meaningless.
+    An error e of the output causes an error of Σ|dy e| / h in a difference. The values `first` of the first estimates,
+    which have the longest steps, therefore decide. If the output changes in steps, all finer estimates are discarded.
+    If the output changes in steps or jumps, NotComplexSafe is raised if the complex step is in use, because the complex
+    derivative does not include the steps or jumps.
     """
     if not finding.is_wrong:
         return
@@ -78,9 +79,10 @@ def drowned(finding, first):
 
 
 def _steps(forward):
-    """Return the first change of each output while the arguments change more and more, or None if most are smooth.
+    """Return the size of the steps in which each output changes.
 
-    A smooth output changes at once, by about its last digit.
+    It is the first change of the output while the arguments change more and more. A smooth output changes at once, by
+    about its last digit. Returns None if most outputs are smooth.
     """
     here = forward(0.0)
     first, moved_at_once = np.zeros(here.shape), np.zeros(here.shape, bool)
@@ -98,7 +100,10 @@ def _steps(forward):
 
 
 def _jump(forward, y):
-    """Return the size of a small jump of an output at arguments near these, or 0 if there is none."""
+    """Return the size of a small jump of an output near these arguments.
+
+    Returns 0 if there is none.
+    """
     center, spacing, largest, i = 0.0, 2.0**-7, 0.0, 0
     with np.errstate(all="ignore"):
         for level in range(LEVELS):
@@ -118,7 +123,11 @@ def _jump(forward, y):
 
 
 def is_in_steps(evaluate):
-    """Return True if most results are unchanged by a very small relative perturbation t, but not by a larger one."""
+    """Return True if most results of a function change in steps.
+
+    `evaluate(t)` is the result after a relative perturbation t. Most results must be unchanged by a very small t, but
+    not by a larger one.
+    """
     try:
         with np.errstate(all="ignore"):
             here, near, far = evaluate(0.0), evaluate(NEAR), evaluate(FAR)
@@ -129,7 +138,10 @@ def is_in_steps(evaluate):
 
 
 def moved(arrays, evaluate):
-    """Return a function of t that calls `evaluate` with each entry multiplied by a factor between 1 + t/2 and 1 + t."""
+    """Return a function of t that calls `evaluate` with perturbed arrays.
+
+    Each entry is multiplied by a random factor between 1 + t/2 and 1 + t.
+    """
     rng = np.random.default_rng([*b"single precision"])
     by = [rng.uniform(0.5, 1.0, array.shape) for array in arrays]
 

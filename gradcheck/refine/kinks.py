@@ -1,12 +1,12 @@
 """Check that the gradients of several entries at a kink are consistent with each other.
 
-At a maximum of four equal entries each entry has slopes 0 and 1, and its gradient may be any value between. But if all
-four change together, the maximum changes with them, smoothly, so their gradients must add up to 1. A backward that
-passes the whole gradient to each of them, or to none, is wrong, although no single entry shows it.
+At a maximum of four equal entries, the one-sided slopes of each entry are 0 and 1, and its gradient may be any value in
+between. But if all four change together, the maximum changes smoothly with them, so their gradients must add up to 1. A
+backward pass that passes the whole gradient to each of them, or to none, is wrong, although no single entry shows it.
 
-Entries form a group if their kinks affect the same outputs, which is not so for the ReLUs of two entries. The entries
-of a group are changed together, once by equal amounts and once by amounts that change the loss equally. If such a
-direction also has a kink, it decides nothing.
+Entries form a group if their kinks affect the same outputs. The ReLUs of two entries, for example, affect different
+outputs. The entries of a group are changed together, once by equal amounts and once by amounts that change the loss
+equally. If the function has a kink along such a direction too, the direction decides nothing.
 """
 
 import numpy as np
@@ -17,15 +17,18 @@ from gradcheck.judgement import CANNOT_TELL, KINK, WRONG
 from gradcheck.refine.one_derivative import along_direction, judge
 
 SHORT = 2.0**-20  # of an entry's scale: over this distance a smooth curvature has a millionth of the effect of a kink
-BESIDE = 2.0**-28  # of an entry's scale: size of the perturbations that break ties
-PAIRS = 6  # number of pairs of directions; both directions of a pair may break ties in the same order
-NEARBY, MANY = 16, 50  # number of points near ties, and the largest number of entries that are compared there
-SLACK = 1e-4  # relative to the derivatives nearby: allowance for rounding and for changes between the points
-CLEAR = 1e-3  # relative to the largest second difference of an entry: smaller ones are not kinks
+BESIDE = 2.0**-28  # of an entry's scale: largest perturbation that breaks ties
+PAIRS = 6  # number of pairs of directions; the two directions of a pair may break a tie in the same way
+NEARBY, MANY = 16, 50  # number of points near a tie, and the largest number of entries that are compared at them
+SLACK = 1e-4  # relative to the derivatives at these points: allowance for rounding and smooth changes
+CLEAR = 1e-3  # relative to the largest second difference of an entry: a smaller one is not a kink
 
 
 def held_together(finding):
-    """Mark inconsistent gradients at kinks as wrong, unless other entries are wrong, which may explain them."""
+    """Change the verdicts on entries at kinks to WRONG if they are inconsistent.
+
+    No verdict changes if other entries are wrong, because their mistake may explain the inconsistency.
+    """
     kinks, terms = np.flatnonzero(finding.verdicts == KINK), finding.terms
     if len(kinks) < 2 or finding.is_wrong:
         return
@@ -53,9 +56,9 @@ def at_ties(finding):
     ranks to one of three equal entries, the one-sided derivatives of this entry belong to the other two ranks. A median
     of equal entries does not change if only one of them changes.
 
-    In such cases, an entry with a kink is judged to be at a kink, and any other entry to be undecided. Raises
-    NotComplexSafe if an entry is undecided, unless the complex step does not apply anyway, since it takes one of the
-    ranks.
+    The verdict on such an entry becomes KINK if the entry alone has a kink, and otherwise CANNOT_TELL. In the latter
+    case, NotComplexSafe is raised if the complex step is in use, because it follows only one of the possible orders of
+    the tied entries.
     """
     array, wrong = finding.array, np.flatnonzero(finding.verdicts == WRONG)
     scales, rng = scales_of(array), np.random.default_rng([finding.position, NEARBY])
@@ -85,7 +88,10 @@ def at_ties(finding):
 
 
 def _is_bent(finding, moves):
-    """Return True if the change of an output along the sum of two directions is not the sum of its changes."""
+    """Return True if the changes of an output in two directions do not add up.
+
+    The change along the sum of the directions then differs from the sum of the changes along each of them.
+    """
     run, directions = finding.run, (moves[0] + moves[1], *moves)
     both, *single = (line_along(run.call, finding.array, v)(1.0) - run.y for v in directions)
     largest = max(np.max(np.abs(change), initial=0.0) for change in (both, *single))
@@ -93,21 +99,31 @@ def _is_bent(finding, moves):
 
 
 def _slope(finding, k, h):
-    """Return the derivative of the loss with respect to compared entry k, and the outputs after ±h."""
+    """Return (slope, forth, back) for compared entry k.
+
+    `slope` is the central difference of the loss with step h, and `forth` and `back` are the outputs after +h and −h.
+    """
     line = finding.line(k)
     forth, back = line(h), line(-h)
     return float(np.sum(finding.run.dy * (forth - back))) / (2 * h), forth, back
 
 
 def _kinked_outputs(finding, k):
-    """Return the outputs that have a kink at compared entry k, and the slope of the loss across the kink."""
+    """Return (outputs, slope) for compared entry k.
+
+    `outputs` are the flat indices of the outputs that have a kink there, and `slope` is the slope of the loss across
+    the kink.
+    """
     slope, forth, back = _slope(finding, k, SHORT * finding.scales[k])
     jumps = np.abs(forth + back - 2 * finding.run.y).ravel()
     return np.flatnonzero(jumps > CLEAR * np.max(jumps)), slope
 
 
 def _groups(outputs):
-    """Return lists of positions in `outputs`, at least two in each, that have an output in common."""
+    """Return lists of indices into `outputs` whose elements have an output in common.
+
+    Each list contains at least two indices.
+    """
     groups = []
     for k, several in enumerate(outputs):
         own = set(several.tolist())

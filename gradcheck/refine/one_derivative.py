@@ -1,22 +1,22 @@
 """Decide if one derivative is right, wrong, at a kink, or beyond the precision of central differences.
 
-A backward pass claims that the derivative along a line is a. An oracle yields ever finer estimates n of it, each with
-its uncertainty. If the first one does not agree with a, either a is wrong or the step is too long, or reaches across
-the kink of a ReLU. Finer estimates distinguish these cases.
+A backward pass claims that the derivative along a line is a. An oracle yields ever finer estimates n of this
+derivative, each with its uncertainty. If the first estimate does not agree with a, either a is wrong, or the step is
+too long, or the step reaches across the kink of a ReLU. Finer estimates distinguish these cases.
 
 - **Right**: an estimate agrees, |a − n| ≤ atol + rtol |n|, and its uncertainty is within the same tolerance. If no
   estimate is so precise, the most precise one must agree, with an uncertainty of at most a hundred times the tolerance.
-- **Wrong**: two successive estimates agree with each other, the spread of each is small compared with its distance from
-  a, and neither agrees with a. They must also be typical of a smooth function: their values and one-sided derivatives
-  differ by far less than the spread, or by rounding alone. The function is then smooth here, and its derivative is not
-  a.
+- **Wrong**: two successive estimates agree with each other, and neither agrees with a. The spread of each is small
+  compared with its distance from a. Both must also be typical of a smooth function: their values and one-sided
+  derivatives differ by far less than the spread, or by rounding alone. The function is then smooth here, and its
+  derivative is not a.
 - **At a kink**: the two one-sided derivatives differ by the same amount down to the shortest step that rounding allows,
   and a lies between them or equals one of them. Any such a is a subgradient of a convex kink: frameworks return
-  different values for ReLU at 0, and none is wrong. If a lies outside, it is wrong.
-- **Cannot tell**: every estimate is less precise than its distance from a. The output jumps here, is not finite near
-  the input, or is dominated by rounding errors. Or finer estimates contradict the most precise one: the output varies
-  on a scale shorter than the steps, and a coarse step sees the mean. The gradient is then called neither right nor
-  wrong.
+  different values for ReLU at 0, and none is wrong. If a does not lie between them, it is wrong.
+- **Cannot tell**: every estimate is less precise than its distance from a, because the output jumps here, is not finite
+  near the input, or is dominated by rounding errors. It is also possible that finer estimates contradict the most
+  precise one, because the output varies on a scale shorter than the steps. A coarse step then measures the mean. In
+  both cases, the gradient is called neither right nor wrong.
 
 A smooth function is never mistaken for a kink: the difference of its one-sided derivatives falls as h³, by a factor of
 32,000 from one estimate to the next, until it reaches the rounding noise, which grows instead.
@@ -24,12 +24,13 @@ A smooth function is never mistaken for a kink: the difference of its one-sided 
 The first estimate is that of central_differences.py, whose step is suitable if the function changes on the scale of the
 entry. Near a kink or a pole it changes on a shorter scale, so each further step is 45 / √2 ≈ 32 times shorter.
 
-A step may also span many periods of the function: that of sin(x) at a million spans 140. If it spanned a whole number
-of periods, as for x mod 1 and a step of 512, the outputs would be equal, and the estimate would be a precise 0. For
-this reason the first step and the ratio of the steps contain roots, which are not multiples of any usual period. The
-error that a wave of amplitude A leaves is then ±A / h, which grows from step to step like rounding errors but is far
-larger, so that it is recognised. If the complex step does not apply, a wave of amplitude below 1e-11 of y is treated as
-rounding, and a gradient that ignores a wave is right if A / h at the first step is within the tolerance.
+A step may also span many periods of the function: the first step for sin(x) at a million spans 140 of them. If a step
+spanned a whole number of periods, as for x mod 1 and a step of 512, the outputs would be equal, and the estimate would
+be exactly 0 with no uncertainty. For this reason the first step and the ratio of the steps contain roots, which are not
+multiples of any usual period. A wave of amplitude A then causes an error of about ±A / h. This error grows from step to
+step, as rounding errors do, but it is recognised because it is far larger. If the complex step does not apply, a wave
+of amplitude below 1e-11 of y is treated as rounding, and a gradient that ignores a wave is right if A / h at the first
+step is within the tolerance.
 """
 
 import math
@@ -52,10 +53,11 @@ class Judgement(NamedTuple):
 
 
 def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
-    """Return the Judgement on `analytic`, using as few of the estimates as possible.
+    """Judge the derivative `analytic`, using as few of the estimates as possible.
 
-    With `is_one_entry=False`, the line is a direction through several entries. If these are at different kinks,
-    backward's value need not lie between the one-sided slopes, so the verdict is only that there is a kink.
+    Returns a Judgement. With `is_one_entry=False`, the line is a direction through several entries. If these are at
+    different kinks, the value of backward need not lie between the one-sided slopes, so the verdict is only that there
+    is a kink.
     """
     seen = []
     for latest in estimates:
@@ -102,7 +104,10 @@ def _settled(analytic, seen, rtol, atol):
 
 
 def _is_denied(best, seen):
-    """Return True if both one-sided derivatives of a finer estimate contradict the best one by more than rounding."""
+    """Return True if a finer estimate contradicts the best one.
+
+    Both one-sided derivatives of the finer estimate must differ from those of the best one by more than rounding.
+    """
     for finer in seen[seen.index(best) + 1 :]:
         change = min(abs(finer.left - best.left), abs(finer.right - best.right))  # a jump nearby changes only one
         if change > max(4 * best.spread, _hidden(finer)):
@@ -115,7 +120,11 @@ def _hidden(estimate):
 
 
 def _slopes(seen):
-    """Return the estimates whose one-sided derivatives differ by an amount that does not shrink, or None."""
+    """Return the estimates that show a kink, or None if there is no kink.
+
+    The difference of the one-sided derivatives of such an estimate exceeds rounding, and it does not shrink with the
+    step.
+    """
     clear = [e for e in seen[1:] if 20 * e.noise <= abs(e.right - e.left)]
     if len(clear) < 2:
         return None
@@ -136,10 +145,10 @@ def _between(analytic, clear, rtol, atol):
 
 
 def estimates(line, y, dy, scale):
-    """Yield ever finer Estimates of the derivative of ⟨dy, line(t)⟩ at t = 0, each when it is requested.
+    """Yield ever finer Estimates of the derivative of ⟨dy, line(t)⟩ at t = 0.
 
-    `scale` is the length s over which the function changes. An output that has changed with one step is assumed to
-    change with all shorter steps.
+    Each is computed when it is requested. `scale` is the length s over which the function changes. An output that has
+    changed with one step is assumed to change with all shorter steps.
     """
     moved = np.zeros(y.shape, dtype=bool)
 
@@ -153,16 +162,19 @@ def estimates(line, y, dy, scale):
 
 
 def steps(scale):
-    """Yield the step of each estimate, the longest first."""
+    """Yield the step sizes h of the estimates, the longest first."""
     for k in range(ESTIMATES):
         yield step_of(scale, REFINEMENT**k)
 
 
 def along_entry(finding, k):
-    """Return ever finer Estimates along compared entry k of a Finding."""
+    """Yield ever finer Estimates of the derivative with respect to compared entry k."""
     return estimates(finding.line(k), finding.run.y, finding.run.dy, float(finding.scales[k]))
 
 
 def along_direction(finding, v):
-    """Return ever finer Estimates along v, an array of the argument's shape and with the scales of its entries."""
+    """Yield ever finer Estimates of the derivative along the direction v.
+
+    v has the shape of the argument, and its entries have the scales of the entries of the argument.
+    """
     return estimates(line_along(finding.run.call, finding.array, v), finding.run.y, finding.run.dy, 1.0)
