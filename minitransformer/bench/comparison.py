@@ -76,7 +76,7 @@ def measure_round(running: dict, size, number: int, seconds: float, progress) ->
 
 
 def require_equal_losses(losses: dict) -> None:
-    """Raise EngineError if the losses of an engine differ from those of the first engine."""
+    """Raise EngineError if an engine's losses differ from those of the first engine."""
     first, *others = losses
     for name in others:
         for theirs, ours in zip(losses[name], losses[first], strict=True):
@@ -87,7 +87,10 @@ def require_equal_losses(losses: dict) -> None:
 
 
 def collect(raw: dict, sizes: dict) -> dict:
-    """Return the JSON-serializable results of a run. `raw` is {name of a size: result of measure_size}."""
+    """Return the JSON-serializable results of a run.
+
+    `raw` is {name of a size: result of measure_size}.
+    """
     answers = [answer for measured in raw.values() for of_round in measured["rounds"] for answer in of_round.values()]
     limits = {kind: max(answer["limits"][kind] for answer in answers) for kind in ("flops", "bandwidth")}
     results = {"limits": limits, "versions": {}, "sizes": {}}
@@ -104,7 +107,10 @@ def collect(raw: dict, sizes: dict) -> dict:
 
 
 def engine_results(answers: list, facts: dict, limits: dict) -> dict:
-    """Return the results of one engine at one size. `answers` is a list of {question: answer}, one per round."""
+    """Return the results of one engine at one size.
+
+    `answers` is a list of {question: answer}, one per round.
+    """
     result = {
         name: summary([seconds for answer in answers for turn in answer[question] for seconds in turn])
         for question, name in TIMED.items()
@@ -124,9 +130,10 @@ def engine_results(answers: list, facts: dict, limits: dict) -> dict:
 
 
 def ratios(ours: list, theirs: list) -> dict:
-    """Return ratios theirs / ours.
+    """Return the ratios theirs / ours of the times and of the peak memory.
 
-    Ratios of times are from pairs of turns, and the ratio of memory is from the medians of the rounds."""
+    Ratios of times are from pairs of turns, and the ratio of memory is from the medians of the rounds.
+    """
     found = {
         name: paired_ratio(turn_medians(ours, question), turn_medians(theirs, question))
         for question, name in TIMED.items()

@@ -57,7 +57,7 @@ class ComponentClock:
         self.last = now
 
     def location(self, code) -> tuple:
-        """Return the entry of the stack for a function that the innermost running function calls."""
+        """Return the stack entry for a function called by the innermost running function."""
         inside, _, direction, page = self.stack[-1]
         if code not in self.known:
             path = Path(code.co_filename)
@@ -72,7 +72,10 @@ class ComponentClock:
 
 
 def by_component(seconds: dict) -> list[dict]:
-    """Return a row for each component and caller, with the seconds in each direction, sorted by the total."""
+    """Return a row for each component and caller, sorted by the total time.
+
+    A row contains the seconds in each direction.
+    """
     rows = {}
     for (inside, component, direction), spent in seconds.items():
         inside = "" if component == FRAMEWORK else inside

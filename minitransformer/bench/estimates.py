@@ -50,10 +50,10 @@ def paired_ratio(ours, theirs) -> dict:
 
 
 def fit_exponent(points) -> dict:
-    """Fit the power law to the upper half of points (n, cost), or to FEWEST points if that is more.
+    """Fit the power law to the upper half of points (n, cost).
 
-    Returns {"exponent", "margin", "constant", "points"}. "margin" is half the width of the exponent's 95 % interval.
-    "points" is the number of fitted points. Sizes and costs must be positive.
+    At least FEWEST points are fitted. Returns {"exponent", "margin", "constant", "points"}. "margin" is half the width
+    of the exponent's 95 % interval. "points" is the number of fitted points. Sizes and costs must be positive.
     """
     points = sorted(points)
     upper = points[-max(FEWEST, math.ceil(len(points) / 2)) :]

@@ -44,7 +44,7 @@ class NumPyEngine:
         yield from decoding(stream(self.model, ids, n, temperature=0))
 
     def restart_replicas(self):
-        """Replace the processes of the replicas with new ones, which contain only the weights."""
+        """Restart the processes of the replicas, so that they contain only the weights."""
         for count in self.trained.keys() - {1}:
             self.trained[count].stop()
             one_token_each = np.zeros((count, 1), int)

@@ -146,7 +146,10 @@ def comparison_lines(results: dict) -> list[str]:
 
 
 def ratio_lines(results: dict) -> list[str]:
-    """Return lines that explain the ratios and compare the peaks of memory. They are empty for one engine."""
+    """Return lines that explain the ratios and compare the peaks of memory.
+
+    They are empty for one engine.
+    """
     first, *others = results["engines"]
     if not others:
         return []

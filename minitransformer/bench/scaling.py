@@ -56,7 +56,10 @@ class Series:
 
 
 def step_of(batch=4, length=64, width=128, depth=2):
-    """Return a function that takes one training step of a model of these sizes, with heads of 32 channels."""
+    """Return a function that takes one training step of a model of these sizes.
+
+    Each head has 32 channels.
+    """
     config = Config(64, context=length, d_model=width, n_heads=max(width // 32, 1), n_layers=depth)
     engine = NumPyEngine(config)
     ids, targets = np.random.default_rng(0).integers(0, 64, (2, batch, length))
@@ -69,7 +72,10 @@ def step_seconds(**sizes) -> float:
 
 
 def step_memory(**sizes) -> int:
-    """Return the peak memory of a training step. Raises OSError if the system does not record it."""
+    """Return the peak memory of a training step.
+
+    Raises OSError if the system does not record it.
+    """
     peak = peak_above(step_of(**sizes))
     if peak is None:
         raise OSError(f"the memory of a step can only be measured on Linux, not on {sys.platform}")
@@ -94,7 +100,10 @@ def doubling(first: int, last: int) -> tuple:
 
 
 def of_step(title, measure, variable, low, high, sizes, quick, unit="s", **fixed) -> Series:
-    """Return the Series of a training step against one argument of step_of. The other arguments are fixed."""
+    """Return the Series of a training step against one argument of step_of.
+
+    The other arguments are fixed.
+    """
     name = "T" if variable == "length" else variable
     return Series(title, name, low, high, lambda n: measure(**{variable: n}, **fixed), sizes, quick, unit)
 

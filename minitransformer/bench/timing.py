@@ -31,9 +31,10 @@ def seconds_of(call, *arguments) -> float:
 
 
 def fastest(call, fewest: int, enough: float = 0.0) -> float:
-    """Return the shortest time of at least `fewest` calls, which take at least `enough` seconds in total.
+    """Return the shortest time of a call.
 
-    The shortest time is least affected by warm-up and disturbances, which only add time.
+    `call` is called at least `fewest` times, and until `enough` seconds have passed in total. The shortest time is
+    least affected by warm-up and disturbances, which only add time.
     """
     times = []
     while len(times) < fewest or sum(times) < enough:
@@ -89,6 +90,9 @@ def peak_above(call) -> int | None:
 
 
 def resident(process: Path, kind: str) -> int:
-    """Return the current (VmRSS) or highest (VmHWM) resident memory of a process in bytes. Raises OSError."""
+    """Return the current (VmRSS) or highest (VmHWM) resident memory in bytes.
+
+    Raises OSError if the status of the process cannot be read.
+    """
     sizes = [line.split() for line in (process / "status").read_text().splitlines() if line.startswith(f"{kind}:")]
     return int(sizes[0][1]) * 1024

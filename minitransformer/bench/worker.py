@@ -66,7 +66,10 @@ class EngineProcess:
         self.pipe.close()
 
     def ask(self, question: str, **arguments):
-        """Call the Worker method named `question` in the process and return its result. Raises EngineError."""
+        """Call the Worker method `question` in the engine's process and return its result.
+
+        Raises EngineError if the method raises an exception or the process ends. Raises EngineError.
+        """
         try:
             self.pipe.send((question, arguments))
             error, answer = self.pipe.recv()
@@ -80,7 +83,10 @@ class EngineProcess:
 
 
 def answer_questions(pipe, engine: str) -> None:
-    """Answer questions with (error, None) or (None, answer) until the other end of the pipe is closed."""
+    """Answer questions until the other end of the pipe is closed.
+
+    An answer is sent as (None, answer), and a failure as (error, None).
+    """
     if engine not in TORCH:  # PyTorch's process has its own settings
         begin()
     os.dup2(2, 1)  # keeps the output of libraries apart from the results of the command
@@ -107,7 +113,10 @@ class Worker:
         self.name = engine
 
     def prepare(self, size: Size, seed: int = 0) -> dict:
-        """Build the model and warm up. Return the losses of the first steps and the versions."""
+        """Build the model and take WARM_UP training steps.
+
+        Return the losses of the first steps and the versions.
+        """
         self.size = size
         self.rng = np.random.default_rng(seed)  # every engine draws the same batches in the same order
         self.engine = build(self.name, size.config, seed)
@@ -116,11 +125,14 @@ class Worker:
         return {"losses": losses, "versions": versions()}
 
     def steps(self, seconds: float) -> list[float]:
-        """Take training steps for about `seconds`, and at least FEWEST. Return their times."""
+        """Take at least FEWEST training steps, for about `seconds`. Return their times."""
         return self._timed_steps(self.engine.training_step, seconds)
 
     def decode(self, seconds: float) -> list[float]:
-        """Decode repeatedly after a short prompt, for about `seconds`. Return the times of all tokens but the first."""
+        """Decode repeatedly after a short prompt, for about `seconds`.
+
+        Returns the times of the new tokens, except the first one after each prompt.
+        """
         ids, times = self._ids(SHORT_PROMPT), []
         while not times or sum(times) < seconds:
             times += token_times(self.engine.stream(ids, self.size.decoded))[1:]
@@ -130,7 +142,10 @@ class Worker:
         return token_times(self.engine.stream(self._ids(self.size.prompt), 1))
 
     def memory(self) -> int | None:
-        """Return the peak of memory in a training step above the level before it, or None if it is unknown."""
+        """Return the peak memory of a training step above the level before it.
+
+        Returns None if the system does not record it.
+        """
         batch = self._batch()
         self.engine.restart_replicas()
         return peak_above(lambda: self.engine.training_step(*batch))
@@ -139,7 +154,7 @@ class Worker:
         return machine_limits(self.engine)
 
     def facts(self) -> dict:
-        """Return the number of parameters, the FLOP of a training step, and the bytes read to decode a token.
+        """Return the parameters, FLOP per training step, and bytes read per decoded token.
 
         The engine must be one of this package.
         """
@@ -155,9 +170,10 @@ class Worker:
         }
 
     def profile(self, seconds: float) -> dict:
-        """Return the time of each file in a training step, and the time of a step with and without the profiler.
+        """Return the time of each file in a training step, from the profiler.
 
-        The profiler follows one thread, so the step runs without replicas.
+        The result also contains the time of a step with and without the profiler. The profiler follows one thread, so
+        the step runs without replicas.
         """
         self.engine.threads = 1
         without = self.steps(seconds)

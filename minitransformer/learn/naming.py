@@ -33,7 +33,7 @@ ADDED = {"np": np, "math": math}  # names that a mistake may use, whatever the f
 class Guess:
     """A possible mistake.
 
-    place       prefix that says where it is, such as `(7) dx: `
+    place       place of the mistake as a prefix, such as `(7) dx: `
     sentence    description of the mistake
     code        code of the function with the mistake
     """

@@ -23,7 +23,7 @@ FORMAT = "minitransformer"
 VERSION = 1
 
 LONGEST_DESCRIPTION = 1 << 25  # bytes; a description with all characters of Unicode as its vocabulary has 13 million
-MOST_INFLATION = 100  # ratio of uncompressed to compressed size; weights have much less, a malicious file has 1,000
+MOST_INFLATION = 100  # largest ratio of uncompressed to compressed size; weights have less, a zip bomb about 1,000
 LONGEST_HEADER = 1000  # bytes; NumPy writes 118
 
 
@@ -36,7 +36,10 @@ class ArchiveError(ValueError):
 
 @contextlib.contextmanager
 def errors_name(path):
-    """Convert exceptions that the contents of a file cause in a `with` block to an ArchiveError that names the file."""
+    """Convert exceptions within a `with` block to an ArchiveError that names the file.
+
+    Only exceptions that the contents of a damaged file can cause are converted.
+    """
     try:
         yield
     except ArchiveError:  # already names its file
@@ -64,7 +67,10 @@ def save_archive(path, arrays: dict, description: dict) -> None:
 
 
 def write_members(file, members: dict) -> None:
-    """Write an npz file as np.savez does. After an exception, including Ctrl-C, the file is left incomplete."""
+    """Write an npz file as np.savez does.
+
+    After an exception, including Ctrl-C, the file is left incomplete.
+    """
     archive = ZipWriter(file, "w")
     for name, array in members.items():
         with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -83,10 +89,10 @@ class ZipWriter(zipfile.ZipFile):
 
 
 def read_bounded(path) -> bytes:
-    """Return the bytes of a configuration file, which has at most LONGEST_DESCRIPTION bytes.
+    """Return the bytes of a configuration file of at most LONGEST_DESCRIPTION bytes.
 
     The limit protects against links to endless devices in an untrusted folder. Raises OSError if the file cannot be
-    read, and ArchiveError if it is longer.
+    read, and ArchiveError if it has more bytes.
     """
     with open(path, "rb") as file:
         content = file.read(LONGEST_DESCRIPTION + 1)
@@ -97,7 +103,7 @@ def read_bounded(path) -> bytes:
 
 @contextlib.contextmanager
 def open_archive(path):
-    """Yield the Archive at `path`, open within the block.
+    """Open the Archive at `path` within a `with` block.
 
     Raises OSError if the file cannot be read, and ArchiveError if it is truncated, damaged or of another kind.
     """
@@ -122,7 +128,7 @@ class Archive:
 
     def __init__(self, path, file):
         self.path = path
-        self.header = cache(self.header)  # called twice: before reading, and for reading
+        self.header = cache(self.header)  # called by the user of an array, and again by `read`
         with self.damage("the list of its members"):
             self.size = os.fstat(file.fileno()).st_size
             self.zip = zipfile.ZipFile(file)
@@ -160,7 +166,7 @@ class Archive:
         return description
 
     def under(self, prefix: str) -> dict:
-        """Return {name without the prefix: name} for the arrays whose names begin with `prefix`."""
+        """Return {name without the prefix: name} for the arrays with this prefix."""
         return {name.removeprefix(prefix): name for name in self.members if name.startswith(prefix)}
 
     def header(self, name: str) -> Header:
@@ -181,7 +187,7 @@ class Archive:
         return Header(dtype, shape)
 
     def read(self, names) -> dict:
-        """Return {name: array} for these names.
+        """Return {name: array} for the given names.
 
         Each member is read to its end, so that its checksum is verified. The checksum also covers the header. Without
         it, a wrong bit in the header could go unnoticed, because the header may describe a smaller valid array.
@@ -200,9 +206,10 @@ class Archive:
 
     @contextlib.contextmanager
     def damage(self, what: str):
-        """Convert exceptions in a `with` block to an ArchiveError that names the file and the part `what`.
+        """Convert exceptions within a `with` block to an ArchiveError.
 
-        zipfile, zlib, NumPy and json raise many kinds of exceptions for a damaged file.
+        The message names the file and the part `what`. zipfile, zlib, NumPy and json raise many kinds of exceptions for
+        a damaged file.
         """
         try:
             yield

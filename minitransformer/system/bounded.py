@@ -62,13 +62,19 @@ class Ended(ChildProcessError):  # noqa: N818
 
 
 class Note(str):
-    """The next part of the work, such as "in the code at module level". The message of Ended contains it."""
+    """An answer that names the next part of the work, such as "in the code at module level".
+
+    The message of Ended contains the last Note.
+    """
 
     __slots__ = ()
 
 
 class Bounded:
-    """Answers each request in a separate process. Use it in a `with` block, or call `end` at the end."""
+    """Answer each request in a separate process.
+
+    Use it in a `with` block, or call `end` at the end.
+    """
 
     def __init__(self, module: str, *, megabytes: int):
         self.module, self.megabytes = module, megabytes
@@ -116,7 +122,10 @@ class Bounded:
         return answer
 
     def begin(self):
-        """Start a server and wait until it is ready. Raises Ended if it is not ready within START seconds."""
+        """Start a server and wait until it is ready.
+
+        Raises Ended if it is not ready within START seconds.
+        """
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
         word = secrets.token_hex(16)
@@ -135,7 +144,10 @@ class Bounded:
             raise Ended(reason or f"its server was not ready within {START} seconds")
 
     def received(self, word, deadline):
-        """Return (kind, value) of the next line that begins with `word`, or ("late", None) after the deadline."""
+        """Return (kind, value) of the next line that begins with `word`.
+
+        Returns ("late", None) after the deadline, and ("end", reason) if the server has ended.
+        """
         while True:
             try:
                 line = self.lines.get(timeout=max(deadline - time.monotonic(), 0))
@@ -163,7 +175,10 @@ class Bounded:
 
 
 def gather(stream, lines):
-    """Put each line of a stream, of at most LONGEST bytes, into the queue `lines`, and b"" at the end."""
+    """Put each line of a stream into the queue `lines`, and b"" at the end.
+
+    A line has at most LONGEST bytes.
+    """
     with io.BufferedReader(stream) as buffered:
         for line in iter(partial(buffered.readline, LONGEST), b""):
             lines.put(line)
@@ -215,7 +230,10 @@ def answer_all(answers, asked, pipe):
 
 
 def in_a_child(answers, asked, requests, out):
-    """Answer a request in a child, then kill its processes. Return the reason for its end, such as its exit status."""
+    """Answer a request in a child process, then kill its processes.
+
+    Returns the reason why the child ended, such as its exit status.
+    """
     child = os.fork()
     if child == 0:
         be_the_child(answers, asked, out)
@@ -238,7 +256,7 @@ def be_the_child(answers, asked, pipe):
         os.closerange(3, pipe)
         os.closerange(pipe + 1, 2**16)
         statm = Path("/proc/self/statm")
-        if statm.exists():  # the memory is limited beyond that of the server
+        if statm.exists():  # limit the memory that the child needs in addition to the server's
             pages = int(statm.read_text().split()[0])
             limit(resource.RLIMIT_AS, pages * resource.getpagesize() + int(sys.argv[1]) * 2**20)
         limit(resource.RLIMIT_CPU, int(2 * asked["seconds"] + 2))
@@ -269,7 +287,10 @@ def end_all(group):
 
 
 def descendants() -> list[int]:
-    """Return the process ids of all descendants of this process. Without /proc, return an empty list."""
+    """Return the process ids of all descendants of this process.
+
+    The list is empty on a system without /proc.
+    """
     found, pending = [], [os.getpid()]
     while pending:
         tasks = f"/proc/{pending.pop()}/task"
@@ -282,15 +303,19 @@ def descendants() -> list[int]:
 
 
 def control(option, value):
-    """Call prctl(option, value) for this process. Does nothing on systems other than Linux."""
+    """Call prctl(option, value) for this process.
+
+    Does nothing on systems other than Linux.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, int(value), 0, 0, 0)
 
 
 def limit_forks():
-    """Allow this process and its children at most MOST forks in total. A further fork blocks.
+    """Allow this process and its children at most MOST forks in total.
 
-    On Linux, each child is killed when its parent ends, so that no child outlives a server that is killed.
+    A further fork blocks. On Linux, each child is killed when its parent ends, so that no child outlives a server that
+    is killed.
     """
     left, filled = os.pipe()
     os.write(filled, bytes(MOST))

@@ -37,7 +37,10 @@ def available_cores() -> int:
 
 @cache
 def matrix_library():
-    """Return the controller of the matrix library's threads, or None without threadpoolctl."""
+    """Return the controller of the matrix library's threads.
+
+    Returns None if threadpoolctl is not installed.
+    """
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
@@ -47,7 +50,10 @@ def matrix_library():
 
 @cache
 def pool_of(process: int) -> ThreadPoolExecutor:
-    """Return the thread pool of the process with this id. A forked process needs new threads."""
+    """Return the thread pool of the process with this id.
+
+    A forked process needs its own pool, because it does not inherit the threads.
+    """
     return ThreadPoolExecutor(available_cores(), thread_name_prefix="minitransformer")
 
 
@@ -63,11 +69,11 @@ def threads() -> int:
 
 
 def side_by_side(function, jobs) -> list:
-    """Return [function(job) for job in jobs], computed by `threads()` threads under the caller's np.errstate.
+    """Return [function(job) for job in jobs], computed by `threads()` threads.
 
-    The calling thread is one of them. The matrix library uses one thread for each job, so the results are bit-identical
-    for any number of threads. After an exception no further job is started. The exception is raised when all threads
-    have stopped.
+    The threads use the caller's np.errstate. The calling thread is one of them. The matrix library uses one thread for
+    each job, so the results are bit-identical for any number of threads. After an exception no further job is started.
+    The exception is raised when all threads have stopped.
     """
     jobs = list(jobs)
     count = min(threads(), len(jobs))
@@ -94,7 +100,7 @@ def side_by_side(function, jobs) -> list:
 
 
 def decoding(ids):
-    """Yield the ids of a generated text, and limit the matrix library to one thread after the first id.
+    """Yield the ids of a generated text with one thread for all but the first id.
 
     The first id requires large products over the whole prompt, in which several threads save time. Every other id
     requires hundreds of products of one row. On a busy machine, threads would wait for each other at each of them.
@@ -111,7 +117,7 @@ def decoding(ids):
 
 @contextlib.contextmanager
 def environment_of_processes(variables: dict):
-    """Set environment variables for processes that are started within the `with` block."""
+    """Set environment variables for processes started within a `with` block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -124,12 +130,15 @@ def environment_of_processes(variables: dict):
 
 
 def one_thread_each():
-    """Limit the matrix library to one thread in processes that are started within the `with` block."""
+    """Limit the matrix library of processes started in a `with` block to one thread."""
     return environment_of_processes(dict.fromkeys(THREAD_VARIABLES, "1"))
 
 
 def ending(status: int, advice: str) -> str:
-    """Describe the end of a process with this exit status. `advice` is added after SIGKILL."""
+    """Describe the end of a process with this exit status.
+
+    `advice` is added after SIGKILL.
+    """
     if status >= 0:
         return f"ended with status {status}"
     name = signal.Signals(-status).name
@@ -137,7 +146,10 @@ def ending(status: int, advice: str) -> str:
 
 
 def begin() -> None:
-    """Prepare a worker process: tune it, ignore Ctrl-C, and end it when its parent ends."""
+    """Prepare a worker process.
+
+    It is tuned, ignores Ctrl-C, and ends when its parent ends.
+    """
     tune_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()

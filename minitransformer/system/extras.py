@@ -14,7 +14,10 @@ class MissingExtra(ImportError):  # noqa: N818
 
 
 def require(package: str, *, otherwise: str = "", extra: str = "app") -> None:
-    """Import `package`, or raise MissingExtra. `otherwise` names an alternative, such as an option."""
+    """Raise MissingExtra if `package` cannot be imported.
+
+    `otherwise` names an alternative, such as an option.
+    """
     try:
         importlib.import_module(package)
     except ImportError as error:

@@ -23,11 +23,12 @@ NOT_A_FILE = "is a device or a pipe, not a regular file"
 
 
 def write_atomically(path, write) -> None:
-    """Call write(file) on a temporary binary file in the same folder, flush it to the disk and rename it to `path`.
+    """Write a file atomically by calling write(file) on a temporary binary file.
 
-    If `path` is a link that the system follows, its target is replaced. A new file gets the default mode, as determined
-    by the umask. A replaced file keeps its mode (see take_after). Raises OSError, which names the file, if it cannot be
-    written, or if `path` is a device. The previous file is then unchanged, and the temporary file is removed.
+    The temporary file is in the same folder. It is flushed to the disk and renamed to `path`. If `path` is a link that
+    the system follows, its target is replaced. A new file gets the default mode, as determined by the umask. A replaced
+    file keeps its mode (see take_after). Raises OSError, which names the file, if it cannot be written, or if `path` is
+    a device. The previous file is then unchanged, and the temporary file is removed.
     """
     with naming(path, end="; nothing was changed"):
         before = status(path)
@@ -68,10 +69,10 @@ def status(path) -> os.stat_result | None:
 
 
 def take_after(file, before: os.stat_result | None) -> None:
-    """Give an open file the mode of the file that it will replace and, if allowed, its owner and group.
+    """Give an open file the mode of the file that it will replace.
 
-    `before` is the status of the old file. If the group cannot be set, the group gets the permissions of all others.
-    Does nothing if `before` is None, or on Windows.
+    If the system allows it, the owner and the group are copied as well. `before` is the status of the old file. If the
+    group cannot be set, the group gets the permissions of all others. Does nothing if `before` is None, or on Windows.
     """
     if before is None or fcntl is None:
         return
@@ -86,9 +87,10 @@ def take_after(file, before: os.stat_result | None) -> None:
 
 
 def lock(file) -> bool:
-    """Lock an open file or a descriptor until it is closed. Return False if another process has locked it.
+    """Lock an open file or a descriptor until it is closed.
 
-    Raises OSError if the file system has no locks. Windows needs none, since it does not remove open files.
+    Return False if another process has locked it. Raises OSError if the file system has no locks. Windows needs none,
+    since it does not remove open files.
     """
     try:
         if fcntl is not None:
@@ -108,7 +110,10 @@ def naming(path, what="cannot write", end=""):
 
 
 def require_file_path(path) -> None:
-    """Raise OSError if no file can be written to `path`: it is a folder or a device, or its folder does not exist."""
+    """Raise OSError if no file can be written to `path`.
+
+    This is so if it is a folder or a device, or if its folder does not exist.
+    """
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder, not a file to write")

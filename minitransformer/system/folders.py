@@ -20,11 +20,11 @@ _held = ContextVar("held", default=frozenset())  # the paths of the folders that
 
 @contextlib.contextmanager
 def at_work_in(folder):
-    """Lock a folder against other runs within a `with` block, and create it if necessary.
+    """Lock a folder against other runs within a `with` block.
 
-    If `folder` is None, nothing is locked. First, the temporary files of processes that were killed are removed. At the
-    end, a folder that was created here and is still empty is removed. Blocks for the same folder may be nested in one
-    thread.
+    The folder is created if it does not exist. If `folder` is None, nothing is locked. First, the temporary files of
+    processes that were killed are removed. At the end, a folder that was created here and is still empty is removed.
+    Blocks for the same folder may be nested in one thread.
 
     Raises BlockingIOError if another run works in the folder, and OSError, which names the folder, if files cannot be
     written there. If the file system has no locks, a warning is given.
@@ -49,7 +49,7 @@ def at_work_in(folder):
 
 @contextlib.contextmanager
 def locked(folder: Path):
-    """Create a folder, lock it within a `with` block, and remove left-over temporary files."""
+    """Create and lock a folder within a `with` block, and remove old temporary files."""
     with contextlib.ExitStack() as stack:
         if folder.exists() and not folder.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(folder))
@@ -78,7 +78,10 @@ def lock_folder(descriptor: int, folder: Path) -> None:
 
 
 def sweep_up(folder: Path) -> None:
-    """Remove the temporary files of processes that were killed. Files that are being written are locked and stay."""
+    """Remove the temporary files of processes that were killed.
+
+    Files that are being written are locked, and are not removed.
+    """
     for leftover in folder.glob(f"{TEMPORARY_START}*{TEMPORARY_END}"):
         with contextlib.suppress(OSError):
             if leftover.is_dir():  # it belongs to an earlier run, since only this run is at work

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from minitransformer.system.printable import printable, to_the_letter
 
-EVERY = 0.1  # seconds between two states of a bar
+EVERY = 0.1  # seconds between two updates of a bar
 WIDTH = 20  # characters of a bar
 
 
@@ -32,10 +32,11 @@ class Narrator:
 
     @contextmanager
     def progress(self, description: str, unit: str, *, total: int | None = None, done: int = 0, even: bool = True):
-        """Draw a bar within a `with` block. Yields the function progress(done, total, description=…), which updates it.
+        """Draw a bar within a `with` block.
 
-        `total` is None if it is unknown. `description` is the default for progress. If `even` is True, all units take
-        about the same time, so the bar also shows the rate and the remaining time.
+        Yields the function progress(done, total, description=…), which updates it. `total` is None if it is unknown.
+        `description` is the default for progress. If `even` is True, all units take about the same time, so the bar
+        also shows the rate and the remaining time.
         """
         if self.quiet or not sys.stderr.isatty():
             yield lambda done, total, description="": None
@@ -58,7 +59,7 @@ class Bar:
         self.start, self.shown, self.width = time.monotonic(), -EVERY, 0
 
     def show(self, done: int, total: int | None, description: str) -> None:
-        """Write the line, unless less than EVERY seconds have passed since the previous one."""
+        """Write the line if EVERY seconds have passed since it was last written."""
         now = time.monotonic()
         if now - self.shown < EVERY:
             return

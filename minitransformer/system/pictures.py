@@ -16,7 +16,10 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e
 
 
 def can_draw() -> bool:
-    """Return True if matplotlib is installed. Otherwise warn that no picture is drawn, and return False."""
+    """Return True if matplotlib is installed.
+
+    Otherwise warn that no picture is drawn, and return False.
+    """
     try:
         require("matplotlib")
     except MissingExtra as error:
@@ -34,9 +37,9 @@ def new_figure(width: float, height: float, dpi: int = 150):
 
 
 def save(figure, path) -> None:
-    """Write a figure as a PNG to `path` atomically, without warnings about missing glyphs.
+    """Write a figure as a PNG to `path` atomically.
 
-    Raises OSError, which names the file, if it cannot be written.
+    Warnings about missing glyphs are suppressed. Raises OSError, which names the file, if it cannot be written.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")
@@ -66,7 +69,10 @@ def without_frame(axes) -> None:
 
 
 def colour_bar(figure, image, panels, text: str = "", **how) -> None:
-    """Add a colour bar next to the panels. Keyword arguments are passed to `figure.colorbar`."""
+    """Add a colour bar next to the panels.
+
+    Keyword arguments are passed to `figure.colorbar`.
+    """
     bar = figure.colorbar(image, ax=panels, **how)
     bar.set_label(text, color=INK, fontsize=9)
     bar.ax.tick_params(colors=INK, labelsize=8)

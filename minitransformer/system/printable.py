@@ -13,7 +13,7 @@ LONGEST, BEGINNING = 900, 600  # characters: of a whole message, and of the begi
 
 
 def printable(text, keep: str = "\n\t") -> str:
-    """Return a text with unprintable characters escaped, such as \\x1b, except those in `keep`."""
+    """Escape the unprintable characters of a text, as in \\x1b, except those in `keep`."""
 
     def escape(match):
         character = match[0]
@@ -33,5 +33,8 @@ def one_line(message) -> str:
 
 
 def to_the_letter(text, stream) -> str:
-    """Return a text for a stream: escaped for a terminal, unchanged for a file or a pipe."""
+    """Return a text with control characters escaped if `stream` is a terminal.
+
+    For a file or a pipe, the text is returned unchanged.
+    """
     return printable(text) if stream.isatty() else str(text)

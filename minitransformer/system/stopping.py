@@ -29,7 +29,10 @@ class Stopped(KeyboardInterrupt):
 
 
 def leave_when_stopped(program):
-    """Install handlers that print one line with the program's name and exit immediately, without cleaning up."""
+    """Install signal handlers that print one line and exit without cleaning up.
+
+    The line contains the program's name and the kind of the signal.
+    """
 
     def leave(signum, frame):
         if sys.stderr is not None:
@@ -82,10 +85,10 @@ def signals_raise(came):
 
 @contextlib.contextmanager
 def handled(handlers):
-    """Install signal handlers within a `with` block, and restore the previous ones at its end.
+    """Install signal handlers within a `with` block.
 
-    `handlers` maps signals to functions handler(signal, frame). Ignored signals stay ignored. Only the main thread
-    receives signals. In another thread, the block has no effect.
+    The previous handlers are restored at its end. `handlers` maps signals to functions handler(signal, frame). Ignored
+    signals stay ignored. Only the main thread receives signals. In another thread, the block has no effect.
     """
     before = {}
     try:
@@ -99,7 +102,10 @@ def handled(handlers):
 
 
 def forget_terminal():
-    """Redirect the standard streams of a closed terminal to the null device, since writing to them would fail."""
+    """Redirect the standard streams of a closed terminal to the null device.
+
+    Otherwise, writing to them would fail.
+    """
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         with contextlib.suppress(OSError):  # it is closed
@@ -109,7 +115,7 @@ def forget_terminal():
 
 @contextlib.contextmanager
 def birth(*unheard):
-    """Block the signals `unheard` in child processes that are started within a `with` block.
+    """Block the signals `unheard` in child processes started within a `with` block.
 
     Signals that arrive within the block are delivered to this process at the end of the block. Otherwise a child whose
     imports are interrupted, or whose parent is interrupted while it sends the first request, would end with a

@@ -4,7 +4,7 @@ from minitransformer.system.printable import printable
 
 
 def table(rows, align: str = "<>", *, indent: int = 2, least=()) -> list[str]:
-    """Format rows as the lines of a table whose columns are aligned and separated by two spaces.
+    """Format rows as lines with aligned columns, separated by two spaces.
 
     rows     rows with the same number of cells, which may include a row of column names
     align    "<" (left) or ">" (right) for each column; the last one applies to all further columns

@@ -11,7 +11,8 @@ import traceback
 from minitransformer.system.printable import one_line, printable, to_the_letter
 from minitransformer.system.stopping import signals_raise
 
-# The subject of a system error without a file name. EBADF: a stream is read but was opened for writing, or the reverse.
+# The subject of a system error without a file name. EBADF means that a stream is read but was opened for writing, or
+# written but was opened for reading.
 WITHOUT_A_NAME = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO), "the output"),
     errno.EBADF: "standard input or output",
@@ -20,7 +21,7 @@ WITHOUT_A_NAME = {
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises OSError if its help cannot be written, which argparse itself ignores."""
+    """A parser that raises OSError if its help cannot be written. argparse ignores this error."""
 
     def _print_message(self, message, file=None):
         if file is sys.stdout:
@@ -33,7 +34,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def written_out(answer, say_failure):
-    """Call answer(), write all output, and return the exit status that answer() returned.
+    """Call answer(), write all output, and return the exit status.
 
     If answer() raises an exception, or the output cannot be written because the disk is full or a pipe is closed, the
     error is passed to say_failure, which returns the status. (Otherwise the interpreter would try to write again when
@@ -67,7 +68,10 @@ def show(text="", end="\n"):
 
 
 def show_to_the_letter(text, end="\n"):
-    """Write a text to standard output and flush it. Control characters are escaped only on a terminal."""
+    """Write a text to standard output and flush it.
+
+    Control characters are escaped only on a terminal.
+    """
     print(to_the_letter(text, sys.stdout), end=end, flush=True)
 
 
@@ -82,7 +86,10 @@ def say_traceback(kind, error, trace):
 
 
 def described(error):
-    """Return the message of an exception in one line. For an OSError, it consists of the file and the reason."""
+    """Return the message of an exception in one line.
+
+    For an OSError, it consists of the file and the reason.
+    """
     if not isinstance(error, OSError) or not error.strerror:
         return one_line(error)
     subject = error.filename or WITHOUT_A_NAME.get(error.errno)
@@ -94,7 +101,7 @@ def error_in_words(error):
 
 
 def make_streams_usable():
-    """Open standard streams that the shell has closed, and let all of them encode any character.
+    """Open standard streams that are closed, and make them accept any character.
 
     Undecodable bytes of file names are written unchanged. A character that the encoding lacks is written as "?".
     """
@@ -108,5 +115,5 @@ def make_streams_usable():
 
 
 def counted(n, noun):
-    """Return the number n with the noun in the singular or plural: `1 case`, `1,000 cases`."""
+    """Return a number with a noun in the singular or plural: `1 case`, `1,000 cases`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -89,7 +89,10 @@ def dictionary(name: str, value) -> dict:
 
 
 def texts(name: str, value):
-    """Return `value` if it is a list or tuple of str, possibly empty. Otherwise raise TypeError."""
+    """Return `value` if it is a list or tuple of str, which may be empty.
+
+    Otherwise raise TypeError.
+    """
     if not isinstance(value, (list, tuple)) or not all(isinstance(entry, str) for entry in value):
         raise TypeError(f"{name} must be a list of strings, not {brief(value)}")
     return value
@@ -156,7 +159,10 @@ def documented(cls):
 
 
 def kinds(base) -> dict:
-    """Return {kind: class} for `base` and all its imported subclasses whose `kind` is not None."""
+    """Return {kind: class} for `base` and its subclasses whose `kind` is not None.
+
+    Only subclasses that have been imported are known.
+    """
     classes = [base]
     for cls in classes:  # the list grows during the iteration
         classes += cls.__subclasses__()
