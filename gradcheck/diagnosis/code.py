@@ -25,7 +25,7 @@ LARGEST = 4  # bound on the numerator and denominator of a reported fraction
 GRADIENT = "gradient_"  # the name of the given gradient in code
 RANKS = (1, 2, 3, 4)
 OF_A_SIZE = ("np.sqrt({})", "1 / np.sqrt({})", "{} ** 2", "1 / {} ** 2")
-OF_A_LENGTH = ("{0} / ({0} - 1)", "({0} - 1) / {0}")  # n − 1 in place of n
+OF_A_LENGTH = ("{0} / ({0} - 1)", "({0} - 1) / {0}")  # n − 1 instead of n
 OF_A_NUMBER = ("(1 - {})", "1 / (1 - {})")
 DERIVATIVES = ("{0}", "{0} * (1 - {0})", "2 * {0}", "0.5 / {0}", *FORMS)
 INVERSE = {(ast.dump(row.right), ast.dump(row.wrong)): row for row in ROWS if row.at == "expression"}
@@ -46,7 +46,7 @@ class Scope(Names):
         super().__init__(values, (), (), lambda name: name == "dy")
         self.evidence, self.known, self.keep_to_time = evidence, {**values, "np": np}, call.keep_to_time
         axes = [ast.Constant(axis) for axis in (None, *range(evidence.given.ndim))]
-        # numbers are tried by `factor`
+        # The hypothesis `factor` tries the numbers.
         self.lists |= {"axes": lambda bound: axes, "factors": self.lists["arrays"]}
 
     def value(self, code, **others):
@@ -59,13 +59,13 @@ class Scope(Names):
             expression = ast.parse(code, mode="eval") if isinstance(code, str) else ast.Expression(code)
             with np.errstate(all="ignore"):
                 return eval(compile(ast.fix_missing_locations(expression), "<code>", "eval"), self.known | others)
-        except Exception:  # code that is tried at random may fail in any way
+        except Exception:  # the code is a guess and may raise anything
             return None
 
     def gives(self, code, target, **others):
-        """Return True if code evaluates to an array with the shape and entries of another.
+        """Return True if code evaluates to an array equal to `target`.
 
-        The other array is `target`.
+        The shapes must be the same, and the entries must be equal up to the resolution of the evidence.
         """
         value = self.value(code, **others)
         return isinstance(value, np.ndarray) and value.shape == target.shape and self.evidence.same(value, target)
@@ -124,11 +124,11 @@ def _numbers(here, elsewhere, own):
     """Yield groups of candidates for a factor, the simplest group first.
 
     A candidate is (form, names). A form is a template such as `1 / {}`. `names` is a list of expressions that may
-    replace the braces and have the same value on both draws.
+    replace the braces. Their values are equal on each of the two draws.
     """
     arrays = [(key, array) for key, array in here.values.items() if isinstance(array, np.ndarray) and key != "dy"]
     numbers = [[key] for key, value in here.values.items() if not isinstance(value, np.ndarray)]
-    products = {1: {}, 2: {}}  # {(product of the lengths here, elsewhere): names}
+    products = {1: {}, 2: {}}  # for one axis and for several: {(product of the lengths here, elsewhere): names}
     for key, array in sorted(arrays, key=lambda named: named[0] == "y"):
         for axes in _subsets(range(array.ndim)):
             sizes = tuple(int(np.prod(np.take(scope.values[key].shape, axes))) for scope in (here, elsewhere))

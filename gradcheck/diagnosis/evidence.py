@@ -102,8 +102,7 @@ class Evidence:
     def ratio(self, b, a, least=1):
         """Return c if b = c · a at the known entries, otherwise None.
 
-        Returns None if c is 0 or 1 as well, and if fewer than `least` entries of a exceed a millionth of its largest
-        entry.
+        Also returns None if c is 0 or 1, or if fewer than `least` entries of a exceed a millionth of its largest entry.
         """
         known_a, known_b = np.broadcast_to(a, self.given.shape)[self.known], b[self.known]
         square = float(np.dot(known_a, known_a))
@@ -122,7 +121,7 @@ class Evidence:
     def arrays(self, kinds="f"):
         """Yield (name, array) for each array among the inputs, options and parameters.
 
-        Only arrays with a dtype of one of these `kinds` are included, as in `dtype.kind`.
+        `kinds` contains the allowed values of `dtype.kind`, such as "f" for floating-point arrays.
         """
         call = self.run.call
         parameters = [(a.name, a.array) for a in self.run.arguments if a.parameter is not None]

@@ -54,9 +54,9 @@ def right_once_all_ones(evidence):
     initialisation, where a gain is 1, cannot detect this mistake.
 
     The array has to be a factor, because an array of ones can also hide other mistakes: if all attention keys are 1,
-    all weights are equal, and a missing transpose has no effect. A mask is a factor, and so is an array in whose
-    entries y is affine. Any other array is accepted if backward itself reads it. It is rejected, however, if the
-    gradient is already right when all slices of the array along some axis are equal.
+    all weights are equal, and a missing transpose has no effect. A mask is a factor. An array is also a factor if each
+    entry of y is an affine function of one of its entries. Any other array is accepted if backward itself reads it. It
+    is rejected, however, if the gradient is already right when all slices of the array along some axis are equal.
     """
     if evidence.step is None or evidence.small_share:
         return None

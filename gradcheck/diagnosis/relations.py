@@ -235,10 +235,10 @@ def _profiles(evidence, axis):
 
 
 def _fits(evidence, array, columns, axis, *, all_needed=False):
-    """Return True if each line of an array is a linear combination of the columns.
+    """Return True if each 1-D slice along an axis is a combination of the columns.
 
-    The array has the shape of the gradient, and its lines run along the axis. With `all_needed`, every column must
-    contribute to at least one line.
+    The combination is linear. The array has the shape of the gradient. With `all_needed`, every column must contribute
+    to at least one slice.
     """
     lines = np.moveaxis(array, axis, -1)
     basis = np.stack([np.moveaxis(np.broadcast_to(c, array.shape), axis, -1) for c in columns], axis=-1)

@@ -77,9 +77,8 @@ def steps_of_call(
 def lines_beside(report, call, *, seed, dy, randomize):
     """Examine the lines of a call that already has a `Report`.
 
-    Returns a StepsReport, or None if the StepsReport would add nothing to the Report. This is the case if backward has
-    no intermediate gradients, and either every wrong gradient already has a diagnosis or no line with a mistake is
-    found.
+    Returns a StepsReport, or None if it would add nothing to the Report. This is the case if backward has no
+    intermediate gradients, and either every wrong gradient already has a diagnosis or the StepsReport names no mistake.
     """
     with _opened(call, seed, dy, randomize, report) as (scene, again):
         has_names = any(not target.is_final for target in scene.targets)

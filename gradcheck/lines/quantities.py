@@ -136,8 +136,8 @@ class _Moved:
     def elementwise(self, key, wanted):
         """Return {A: ∂A/∂e} for the names A that depend elementwise on a part e.
 
-        Names A whose entries are sums of an elementwise product with e over one axis are included. The search is
-        limited to derivatives with one of the shapes in `wanted`.
+        Names A whose entries are sums of an elementwise product with e over one axis are included. Derivatives are left
+        out if neither their shape nor that of their slices is in `wanted`.
         """
         (v, along), found = self.random[key], {}
         if any(wanted & _rows_of(change.shape) for change in along.values()):
@@ -185,8 +185,8 @@ def _bound_by(site):
 def _names_of(site):
     """Return the names whose gradient equals that of a part.
 
-    These are the name that occurs in the part, if the part is this name or a view of it, and the names to which the
-    value of the part is bound.
+    If the part is a name, or a view of it such as `x.T`, this name is included. The names that are bound to the value
+    of the part are included as well.
     """
     node = site.value
     while not isinstance(node, ast.Name):

@@ -383,7 +383,7 @@ def _scaled(bench):
 
 
 def _left_out(bench):
-    """Recognise a gradient that lacks a term, which backward computes but never reads."""
+    """Recognise a missing term that backward computes but never reads."""
     scene, own = bench.scene, bench.event
     read = {e.key for before in scene.before.values() for e in before}
     order = [event.key for event in scene.plain.events]

@@ -172,8 +172,8 @@ def _of_a_parameter(scene, target):
 def _unsure(scene, target, sentence):
     """Return (verdict, sentence) for a Target whose mistake may be in several lines.
 
-    Its value is wrong although all known mistakes were corrected. Either its line is wrong, or a value that the line
-    reads.
+    Its value is wrong although the known mistakes in other lines were corrected. Either its own line is wrong, or a
+    value that the line reads.
     """
     others = [e for e in scene.doubtful(target.event) if not _is_of_the_line(scene, e, target.event)]
     others += [scene.rivals[key] for key in {target.event.key} & scene.rivals.keys()]

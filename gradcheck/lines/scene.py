@@ -130,7 +130,7 @@ class Scene:
         return self
 
     def held(self):
-        """Return {key: true value} for the mistakes whose value backward can replace."""
+        """Return {key: true value} for the mistakes whose value can be replaced."""
         return {key: value for key, value in self.mistakes.items() if isinstance(key, tuple)}
 
     def mended(self, more=()):
@@ -214,8 +214,8 @@ class Scene:
     def doubtful(self, event):
         """Return the Events on which an Event depends and that may be wrong.
 
-        Events that are known to be right, or whose mistake is known, are left out. The values from which these were
-        computed are left out as well.
+        An Event that is known to be right, or whose mistake is known, is left out, and the search does not continue
+        behind it.
         """
         known = self.vouched | self.mistakes.keys()
         return [other for other in self.reads(event, known) if other.key not in known]
@@ -227,8 +227,7 @@ class Scene:
     def reads(self, event, stops=()):
         """Return the Events on which an Event depends, directly or through others.
 
-        An Event whose key is in `stops` is included, but the Events on which it depends are not, unless they are
-        reached without it.
+        An Event whose key is in `stops` is included, but the search does not continue behind it.
         """
         found, pending = {}, list(self.before[event.key])
         while pending:
@@ -243,9 +242,10 @@ class Scene:
 def other_scenes(scene, rng, others):
     """Return a list of Scenes with other inputs.
 
-    The first Scene has the same sizes. If `others` is empty, a Scene with larger sizes follows, and otherwise one for
-    each Call in `others`, or None if that Call cannot be examined. A None shows that a correction cannot be tested on
-    all Calls. Signs, masks, indices and numbers differ as far as the function accepts them.
+    The first Scene has the same sizes. If `others` is empty, a Scene with larger sizes follows. These Scenes are left
+    out if the function accepts no such inputs. If `others` contains Calls, a Scene for each of them follows, or None if
+    the Call cannot be examined. A None shows that a correction cannot be tested on all Calls. Signs, masks, indices and
+    numbers differ as far as the function accepts them.
     """
     scenes = []
     for sizes in ((False,),) if others else ((False,), (True,)):

@@ -3,8 +3,8 @@
 The search runs if a returned gradient is wrong. It uses at least two draws of the inputs.
 
 1. The name of a local variable restricts its true value. `dx` and `dx2` may be the gradient of x along all paths or
-   along some of them. `dzdv` may be the derivative of z with respect to v. A variable whose name does not begin like
-   that of a gradient may be any quantity of the forward pass (quantities.py).
+   along some of them. `dzdv` may be the derivative of z with respect to v. A variable whose name does not have the form
+   of a gradient may be any quantity of the forward pass (quantities.py).
 2. A local variable that equals one of these quantities on every draw is right, unless a typical mistake would give it
    this value too.
 3. The other local variables are tried in the order of the program. If, on every draw, a true value makes a wrong
@@ -30,7 +30,7 @@ from gradcheck.lines.source import PREFIXES, gradient_of
 CHANGING = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare, ast.Lambda)  # other statements copy a value
 MOST_MISTAKES = 3
 DRAWS = 2  # further draws on which a local variable is compared with quantities
-EQUAL = 1e-7  # relative
+EQUAL = 1e-7  # relative difference of two values that count as equal
 OWN = "the gradient of the name"  # the label of the true value of a Target
 
 

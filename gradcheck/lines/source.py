@@ -60,7 +60,7 @@ class Source:
     def parameter(self):
         """Return the name of the argument of backward that receives dy, or ""."""
         names = [a.arg for a in (*self.inner.args.posonlyargs, *self.inner.args.args)]
-        return [*names[self.has_tensors :], ""][0]  # without ctx
+        return [*names[self.has_tensors :], ""][0]  # without the argument ctx of a torch.autograd.Function
 
 
 def source_of(backward, target, name):
@@ -72,7 +72,9 @@ def source_of(backward, target, name):
     forward, *functions = _pair_within(target) or [None, *closures(backward)]
     reason, candidates = f"{name}: {NOT_WITHIN}", []
     for function in functions:
-        if str(function.__module__).startswith("gradcheck.adapters."):  # None in code that exec defines
+        if str(function.__module__).startswith(
+            "gradcheck.adapters."
+        ):  # a function that exec defines may have no module
             continue
         file, lines = function.__code__.co_filename, _lines_of(function)
         if not lines:

@@ -38,7 +38,10 @@ class Truth:
         return (1 if self.step else 100) * self.run.rounding / _scale(array)
 
     def is_gradient(self, value, at, array, held=None):
-        """Return True if `value` is the gradient at a place, along random directions."""
+        """Return True if `value` is the gradient at a place.
+
+        The two are compared along random directions.
+        """
         if not is_real_array(value) or np.shape(value) != np.shape(array) or not np.all(np.isfinite(value)):
             return False
         for _ in range(DIRECTIONS):

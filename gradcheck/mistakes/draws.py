@@ -63,8 +63,5 @@ def varied(run, rng, is_larger, is_signed, with_integers=False):
 
 
 def is_a_mask(array):
-    """Return True for a float array whose entries are 0 or one positive number.
-
-    Both must occur.
-    """
+    """Return True for a float array with exactly two values, 0 and a positive one."""
     return array.dtype.kind == "f" and array.size > 1 and np.min(array) == 0 and len(np.unique(array)) == 2

@@ -43,7 +43,7 @@ class Row:
     at: str
     rank: int
     classes: dict = field(hash=False)
-    answer: frozenset = frozenset()  # the holes that only `right` has
+    answer: frozenset = frozenset()
 
     def planted(self, node, scope, place):
         """Yield an `Edit` for each way of making the mistake in a node of right code."""
@@ -162,7 +162,8 @@ def mistake(kind, right, wrong, sentence, *, at="expression", rank=1, **classes)
     {wrong}            is replaced with the whole wrong code
     [ of {A}]          is left out if the edit replaces a whole value
 
-    An answer is a hole that only `right` has. The sentence must give a noun for it, such as `factor` above.
+    An answer is a hole that only `right` has. The sentence must give a noun for it, such as `factor` above. The other
+    arguments are described in `Row`.
 
     Raises ValueError if the sentence names a hole that neither pattern has, or an answer without a noun.
     """

@@ -105,7 +105,8 @@ def called_names(node):
 def module_names(module):
     """Return (names, modules) for the top level of a module.
 
-    `names` is the set of all names that are bound there, and `modules` is the set of those bound by `import`.
+    `names` is the set of all names that are bound there. `modules` is the set of those bound by `import`, without
+    `from`.
     """
     names, modules = set(), set()
     for node in within(module):

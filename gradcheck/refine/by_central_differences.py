@@ -44,10 +44,11 @@ def compare(finding):
 
 
 def held_whole(verdicts, error, numeric, rtol):
-    """Return the verdicts, with WRONG for large errors if all errors are too large.
+    """Return the verdicts, with WRONG for large errors if their norm is too large.
 
-    They are too large if their norm exceeds rtol times the norm of the gradient. An error is large if it exceeds an
-    equal share of this limit. The test is needed because atol alone permits large relative errors of small gradients.
+    The norm of all errors is too large if it exceeds the limit of rtol times the norm of the gradient. An error is
+    large if it exceeds limit / √n, where n is the number of right entries. The test is needed because atol alone
+    permits large relative errors of small gradients.
     """
     error = np.maximum(error, 0.0)
     counted = (verdicts == RIGHT) & np.isfinite(error)

@@ -37,8 +37,9 @@ def drowned(finding, first):
 
     An error e of the output causes an error of Σ|dy e| / h in a difference. The values `first` of the first estimates,
     which have the longest steps, therefore decide. If the output changes in steps, all finer estimates are discarded.
-    If the output changes in steps or jumps, NotComplexSafe is raised if the complex step is in use, because the complex
-    derivative does not include the steps or jumps.
+
+    If the complex step is in use and the output changes in steps or jumps, NotComplexSafe is raised, because the
+    complex derivative does not include the steps or jumps.
     """
     if not finding.is_wrong:
         return
@@ -119,7 +120,7 @@ def _jump(forward, y):
             spacing /= FINER
         jump = float(np.max(np.abs(np.diff(outputs[:, i], 2))))
     is_small = jump <= SMALL * (np.abs(y.flat[i]) + np.mean(np.abs(y)))
-    return jump if is_small and jump >= largest / 8 else 0.0  # the bend at a kink has vanished
+    return jump if is_small and jump >= largest / 8 else 0.0  # at a kink, the difference shrinks with the spacing
 
 
 def is_in_steps(evaluate):

@@ -57,8 +57,8 @@ def at_ties(finding):
     of equal entries does not change if only one of them changes.
 
     The verdict on such an entry becomes KINK if the entry alone has a kink, and otherwise CANNOT_TELL. In the latter
-    case, NotComplexSafe is raised if the complex step is in use, because it follows only one of the possible orders of
-    the tied entries.
+    case, NotComplexSafe is raised if the complex step is in use, because the complex step follows only one of the
+    possible orders of the tied entries.
     """
     array, wrong = finding.array, np.flatnonzero(finding.verdicts == WRONG)
     scales, rng = scales_of(array), np.random.default_rng([finding.position, NEARBY])
@@ -73,7 +73,7 @@ def at_ties(finding):
             here = scales_of(array).ravel()[finding.entries]
             near[m] = [[_slope(finding, k, f * BESIDE / 64 * here[k])[0] for k in wrong] for f in (1.0, 0.7)]
     analytic, slack = finding.analytic[wrong], SLACK * np.max(np.abs(near), axis=(0, 1))
-    is_resolved = np.abs(near[:, 0] - near[:, 1]) <= slack  # neither rounding nor another tie within the step
+    is_resolved = np.abs(near[:, 0] - near[:, 1]) <= slack  # no effect of rounding, or of another tie within the step
     low = np.min(near[:, 0], axis=0, initial=np.inf, where=is_resolved)
     high = np.max(near[:, 0], axis=0, initial=-np.inf, where=is_resolved)
     occurs = (np.mean(is_resolved, axis=0) > 0.5) & (low - slack <= analytic) & (analytic <= high + slack)
@@ -120,9 +120,10 @@ def _kinked_outputs(finding, k):
 
 
 def _groups(outputs):
-    """Return lists of indices into `outputs` whose elements have an output in common.
+    """Group the elements of `outputs` that have an output in common.
 
-    Each list contains at least two indices.
+    Returns lists of at least two indices into `outputs`. Two elements are also in one group if other elements connect
+    them.
     """
     groups = []
     for k, several in enumerate(outputs):

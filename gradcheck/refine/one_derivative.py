@@ -85,9 +85,10 @@ def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
 def _settled(analytic, seen, rtol, atol):
     """Return True if another estimate cannot change the verdict.
 
-    This is the case if the last two estimates agree with each other, their uncertainty is below a quarter of the
-    distance from `analytic`, and both are typical of a smooth function: the spread is then of second order in the step,
-    the difference of the one-sided derivatives of third, and the error of the value of fourth. Rounding is allowed for.
+    This is the case if the last two estimates agree with each other, if their uncertainty is below a quarter of the
+    distance from `analytic`, and if both are typical of a smooth function. For a smooth function, the spread is of
+    second order in the step, the difference of the one-sided derivatives of third order, and the error of the value of
+    fourth order. The comparison allows for rounding.
     """
     last = seen[-1]
     if not math.isfinite(analytic):
