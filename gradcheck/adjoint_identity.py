@@ -99,7 +99,7 @@ def _sides(run, step, directions, v):
 
 
 def _rounding_along(run, i, v, exact):
-    """Return the largest difference of the two sides along v that rounding can explain."""
+    """Return the largest difference of the sides along v that rounding explains."""
     changes = []
     for gradients, step in nudged(run):
         changes.append(abs(float(np.sum(run.dy * step.along({i: SHORTENED * v}))) / SHORTENED - exact))

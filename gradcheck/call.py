@@ -101,14 +101,18 @@ class Call:
         return other
 
     def copy(self) -> Self:
-        """Return a Call on copies of the arrays. An array that was passed twice becomes two arrays."""
+        """Return a Call on copies of the arrays.
+
+        An array that was passed twice becomes two arrays.
+        """
         options = {name: _copy_array(value) for name, value in self.options.items()}
         return self.on(map(_copy_array, self.inputs), options)
 
     def only(self, argnums: int | Collection[int] | None) -> Self:
-        """Return a copy of this Call in which only the inputs at `argnums` have gradients; None selects all.
+        """Return a copy of this Call in which only the inputs at `argnums` have gradients.
 
-        Raises ValueError if a position is invalid or none is given, and TypeError if an input is not floating-point.
+        The value None selects all floating-point inputs. Raises ValueError if a position is invalid or none is given,
+        and TypeError if an input is not floating-point.
         """
         other, count = copy.copy(self), len(self.inputs)
         if argnums is None:
@@ -146,7 +150,7 @@ class Call:
         return other
 
     def evaluate(self) -> Any:
-        """Call the target and return its result, starting from the same state in every call."""
+        """Call the target, starting from the same state in each call; return its result."""
         self.keep_to_time()
         if not self.is_careful:
             return self._evaluate()
@@ -191,7 +195,11 @@ def is_module(target):
 
 
 def parameters_of(target: Any) -> dict[str, Any]:
-    """Return {dotted name: parameter}. A parameter with several names is listed once, under the first."""
+    """Return {dotted name: parameter}.
+
+    A parameter with several names is listed once, under the first name. A target that is not a module has no
+    parameters.
+    """
     if not is_module(target):
         return {}
     unique = {}
@@ -332,7 +340,7 @@ def _holders(owner, seen):
 
 
 def _put_back(holder, was):
-    """Restore those entries of a dictionary or list that are arrays now or were arrays before."""
+    """Restore the entries of a dictionary or list that are or were arrays."""
     now = _entries(holder)
     for key in [*now, *(was.keys() - now.keys())]:
         if isinstance(now.get(key), np.ndarray) or isinstance(was.get(key), np.ndarray):
@@ -369,7 +377,7 @@ def is_floating(value):
 
 
 def describe(value):
-    """Describe the type of a value for error messages, as `a list` or `an array of int64`."""
+    """Describe a value's type, such as `a list` or `an array of int64`."""
     if value is None:
         return "None"
     if type(value) is np.ndarray:

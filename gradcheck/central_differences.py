@@ -148,7 +148,10 @@ def line_along(call, array, v=1.0, index=...):
 
 @contextmanager
 def displaced(arrays, values):
-    """Replace the contents of arrays within the `with` block, and restore them at its end."""
+    """Replace the contents of arrays within the `with` block.
+
+    The former contents are restored at its end.
+    """
     before = [array.copy() for array in arrays]
     try:
         for array, value in zip(arrays, values, strict=True):

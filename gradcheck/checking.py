@@ -207,7 +207,10 @@ def _check(call, dy, terms, argnums=None, explain=True, raises=True, randomize=F
 
 
 def _examined(call, dy, terms):
-    """Examine a Call. An error about shapes in backward becomes a GradientError that explains it."""
+    """Examine a Call.
+
+    If backward raises an error about shapes, a GradientError explains it.
+    """
     try:
         return examine(call, dy, terms)
     except ValueError as error:
@@ -220,7 +223,10 @@ def _examined(call, dy, terms):
 
 
 def _diagnosed(examination, terms):
-    """Return the report of an Examination with a diagnosis of each wrong gradient, if one is known."""
+    """Return the report of an Examination, with a diagnosis of each wrong gradient.
+
+    A gradient for which no diagnosis is found keeps an empty one.
+    """
     from gradcheck.diagnosis import what_is_wrong
 
     report, run, findings, step = examination

@@ -57,9 +57,10 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def _signals_raise():
-    """Raise Stopped when a signal arrives within the block, so that temporary files are removed.
+    """Raise Stopped if a signal arrives within the `with` block.
 
-    A signal that is ignored, as SIGHUP is under `nohup`, stays ignored.
+    The exception lets `finally` clauses remove temporary files. A signal that is ignored, as SIGHUP is under `nohup`,
+    stays ignored.
     """
     names = SIGNALS if threading.current_thread() is threading.main_thread() else ()  # Python handles them only there
     signals = [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has no SIGHUP

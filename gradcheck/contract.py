@@ -346,7 +346,7 @@ def _dependence(call, dy, arguments, gradients):
 
 
 def _again(call, backward, dy, arguments, before):
-    """Run backward again, and find the first gradient that differs from the one before.
+    """Run backward again, and find the first gradient that differs from `before`.
 
     Returns the label of the gradient and the size of the difference as text, or ("", "") if all are the same.
     """

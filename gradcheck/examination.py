@@ -38,7 +38,7 @@ class Examination(NamedTuple):
 
 
 def examine(call, dy, terms):
-    """Return the Examination of a Call whose arguments are float64 (see call.prepared)."""
+    """Examine a Call whose arguments are float64 (see call.prepared)."""
     run = run_under_watch(call, dy, stream(terms.seed, "dy"))
     findings, step, notes = find(run, terms)
     problems = (run.problem,) if run.problem else ()
@@ -127,7 +127,7 @@ def _summary(finding):
 
 
 def _worst(finding):
-    """Return the fields of an ArgumentReport that describe the errors, as a dictionary.
+    """Return the fields of an ArgumentReport that describe the errors.
 
     These are the largest errors and the entry that uses most of its tolerance. Entries at a kink are left out. The
     relative error is |a − n| / (|n| + atol / rtol). It is the usual relative error where n is large, stays finite where

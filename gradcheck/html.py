@@ -70,10 +70,11 @@ def _badge(verdict):
 
 
 def lines_below_the_table(error):
-    """Publish the report of a GradientError in a notebook, and return the lines of its traceback.
+    """Publish the report of a GradientError in a notebook.
 
-    For an uncaught exception, IPython calls the method `_render_traceback_` and prints the text that it returns. Frames
-    within gradcheck are left out of the traceback, so that it ends at the caller's line.
+    Returns the lines of the traceback. For an uncaught exception, IPython calls the method `_render_traceback_` and
+    prints the text that it returns. Frames within gradcheck are left out of the traceback, so that it ends at the
+    caller's line.
     """
     from IPython.display import publish_display_data
 

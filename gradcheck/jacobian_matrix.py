@@ -48,12 +48,12 @@ def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> J
 
 
 def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> Jacobian | tuple[Jacobian, ...]:
-    """Return the numeric Jacobian of a function, a float64 array of shape y.shape + x.shape.
+    """Return the numeric Jacobian of a function, of shape y.shape + x.shape.
 
-    With several floating-point inputs, return a tuple of one Jacobian for each. `function(*inputs, **options)` returns
-    y, or (y, backward), whose backward is not called. The complex step computes it if the forward pass is complex-safe,
-    and central differences otherwise. At a kink the two disagree, and central differences are returned, that is, the
-    mean of both slopes. Where the output jumps, central differences are NaN.
+    It is a float64 array. With several floating-point inputs, return a tuple of one Jacobian for each.
+    `function(*inputs, **options)` returns y, or (y, backward), whose backward is not called. The complex step computes
+    it if the forward pass is complex-safe, and central differences otherwise. At a kink the two disagree, and central
+    differences are returned, that is, the mean of both slopes. Where the output jumps, central differences are NaN.
 
     Raises TypeError or ValueError as `check` does.
     """
@@ -100,10 +100,11 @@ def _largest(values):
 
 
 def _column(call, array, index, y, scale):
-    """Return the derivative of y with respect to one entry, by central differences (central_differences.py).
+    """Return the derivative of y with respect to one entry.
 
-    Steps are tried in turn until two successive ones agree, to 1e-6 of the largest entry plus 64 ε |y| / h. The result
-    is that of the first of these two steps, or NaN if no two agree.
+    It is computed by central differences (central_differences.py). Steps are tried in turn until two successive ones
+    agree, to 1e-6 of the largest entry plus 64 ε |y| / h. The result is that of the first of these two steps, or NaN if
+    no two agree.
     """
     line = line_along(call, array, index=index)
     before = unknown = np.full(y.shape, np.nan)

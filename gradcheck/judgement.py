@@ -166,12 +166,12 @@ class Finding:
 
     @property
     def is_sure(self):
-        """Return a boolean array, True for each entry that precise central differences confirm."""
+        """Return a boolean array that is True where central differences confirm an entry."""
         return np.maximum(self.gap, self.uncertainty) <= self.terms.tolerance(self.numeric)
 
     @property
     def unexplained(self):
-        """Return the part of each entry's error that uncertainty and rounding do not explain.
+        """Return the part of each error that uncertainty and rounding do not explain.
 
         If the true gradient is zero, both backward's gradient and the central differences consist of rounding errors,
         which do not count.

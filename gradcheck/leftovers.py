@@ -56,7 +56,10 @@ def containers(function):
 
 
 def _within(name, value):
-    """Yield (name, value) for each variable of a function, attribute of an object or entry of a container."""
+    """Yield (name, value) for each value that a value contains.
+
+    These are the variables of a function, the attributes of an object or the entries of a container.
+    """
     if inspect.ismethod(value):
         yield "self", value.__self__
         value = value.__func__

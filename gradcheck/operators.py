@@ -73,7 +73,7 @@ def check_jvp(function: Callable[..., Any], jvp: Callable[..., Any], /, *inputs:
 def check_hvp(
     function: Callable[..., Any], gradient: Callable[..., Any], hvp: Callable[..., Any], x: np.ndarray, /, **terms: Any
 ) -> Report:
-    """Check the gradient of a scalar function f(x), and then its Hessian-vector product.
+    """Check the gradient and the Hessian-vector product of a scalar function f(x).
 
     `hvp(x, v)` returns H v. `terms` are options of `check`. Returns the Report on H v, whose argument is x. Raises
     GradientError if the gradient or a product is wrong.
@@ -90,7 +90,7 @@ def check_hessian(
     /,
     **terms: Any,
 ) -> Report:
-    """Check the gradient of a scalar function f(x), and then its Hessian.
+    """Check the gradient and the Hessian of a scalar function f(x).
 
     `hessian(x)` returns a matrix with a row and a column for each entry of x. `terms` are options of `check`. Returns
     the Report on the Hessian, whose argument is x. Raises GradientError if the gradient or an entry is wrong.
@@ -110,11 +110,12 @@ def _of_tuples(hvp):
 def check_adjoint_operator(
     operator: Any, adjoint: Callable[..., Any] | None = None, x: Any = None, /, *, rtol: float = 1e-9
 ) -> float:
-    """Check that a linear operator and its adjoint satisfy ⟨A v, w⟩ = ⟨v, A* w⟩ and are linear.
+    """Check that two functions are a linear operator and its adjoint.
 
-    `operator` and `adjoint` are functions of an array. `x` is any array of the operator's domain, float64 or
-    complex128; only its shape and dtype are used. A scipy.sparse.linalg.LinearOperator needs neither `adjoint` nor x.
-    The inner product is ⟨a, b⟩ = Σ conj(a) b, so the adjoint of a complex matrix is its conjugate transpose.
+    Both must be linear and satisfy ⟨A v, w⟩ = ⟨v, A* w⟩. `operator` and `adjoint` are functions of an array. `x` is any
+    array of the operator's domain, float64 or complex128; only its shape and dtype are used. A
+    scipy.sparse.linalg.LinearOperator needs neither `adjoint` nor x. The inner product is ⟨a, b⟩ = Σ conj(a) b, so the
+    adjoint of a complex matrix is its conjugate transpose.
 
     Returns the largest relative error over five random pairs. Raises GradientError if it exceeds `rtol`, or if the
     operator or the adjoint is not linear, and TypeError if an argument is missing.
@@ -189,11 +190,11 @@ def taylor(
     *,
     seed: int = 0,
 ) -> Taylor:
-    """Return the remainders of Taylor's formula of a scalar function f(x), with their rates and verdicts.
+    """Measure the remainders of Taylor's formula of a scalar function f(x).
 
-    The remainder of order k falls as h^(k+1) if the derivatives up to order k are right. The rate can be misleading,
-    for example if f is nearly quadratic. Therefore the verdicts come from `check` and check_jvp, which compare every
-    entry.
+    Returns a Taylor object with the remainders, their rates and verdicts. The remainder of order k falls as h^(k+1) if
+    the derivatives up to order k are right. The rate can be misleading, for example if f is nearly quadratic. Therefore
+    the verdicts come from `check` and check_jvp, which compare every entry.
     """
     v = np.random.default_rng(seed).standard_normal(x.shape)
     v *= max(float(np.linalg.norm(x)), 1.0) / float(np.linalg.norm(v))

@@ -159,7 +159,10 @@ class Report:
         return [*self.problems, *(argument.explain() for argument in wrong)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as a JSON-serializable dictionary. A number that is not finite is None."""
+        """Return the report as a JSON-serializable dictionary.
+
+        Numbers that are not finite become None.
+        """
 
         def plain(value):
             if isinstance(value, (tuple, list)):

@@ -177,11 +177,11 @@ class Composition:
 
 @st.composite
 def compositions(draw: st.DrawFn, functions: Sequence[Callable[..., Any]], max_steps: int = 6) -> Composition:
-    """Draw a Composition of the functions, with chains, sums, and values used several times.
+    """Draw a Composition of functions.
 
-    Each function takes one or more arrays of equal shape, one for each positional parameter without a default, and
-    returns (y, backward), where y has the same shape. A failing composition shrinks to few steps, and its `repr` shows
-    them as assignments.
+    It contains chains, sums, and values that are used several times. Each function takes one or more arrays of equal
+    shape, one for each positional parameter without a default, and returns (y, backward), where y has the same shape. A
+    failing composition shrinks to few steps, and its `repr` shows them as assignments.
     """
     steps: list[tuple[Callable[..., Any], tuple[int, ...]]] = []
     for k in range(draw(st.integers(1, max_steps))):

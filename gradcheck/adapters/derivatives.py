@@ -22,7 +22,7 @@ from gradcheck.report import fault
 
 
 def from_value_and_gradient(function: Callable[..., Any], gradient: Callable[..., Any] | None = None) -> Differentiable:
-    """Return a differentiable function made from a scalar function f(x) and its gradient.
+    """Make a differentiable function from a scalar function f(x) and its gradient.
 
         check(from_value_and_gradient(f, gradient), x)      two functions, as for scipy.optimize.check_grad
         check(from_value_and_gradient(f), x)                one function, as for minimize(f, x, jac=True)
@@ -45,7 +45,7 @@ def from_value_and_gradient(function: Callable[..., Any], gradient: Callable[...
 
 
 def from_derivative(function: Callable[..., Any], derivative: Callable[..., Any] | None = None) -> Differentiable:
-    """Return a differentiable function made from an elementwise function f(x) and its derivative.
+    """Make a differentiable function from an elementwise f(x) and its derivative.
 
     y = f(x) and the derivative have x's shape.
 
@@ -74,7 +74,7 @@ def from_derivative(function: Callable[..., Any], derivative: Callable[..., Any]
 
 
 def from_jacobian(function: Callable[..., Any], jacobian: Callable[..., Any] | None = None) -> Differentiable:
-    """Return a differentiable function made from an array-valued function f(x) and its Jacobian.
+    """Make a differentiable function from an array-valued f(x) and its Jacobian.
 
         check(from_jacobian(f, jacobian), x)                two functions, as for scipy.optimize.least_squares
         check(from_jacobian(f), x)                          one function that returns (y, J)
@@ -148,7 +148,7 @@ def _as_array(derivative):
 
 
 def _scaled(gradient, dy):
-    """Multiply a gradient, which may be nested in dictionaries, lists and tuples, by a number."""
+    """Multiply a gradient by a number. The gradient may be a nested structure."""
     if isinstance(gradient, dict):
         return {key: _scaled(value, dy) for key, value in gradient.items()}
     if isinstance(gradient, (list, tuple)):

@@ -219,10 +219,11 @@ class _Parameter:
 
 
 def from_jax(function: Any, *, dtype: Any = np.float64) -> Differentiable:
-    """Return a differentiable function made from a JAX function, usually one with jax.custom_vjp.
+    """Make a differentiable function from a JAX function.
 
-    Floating-point arrays among the positional arguments are converted to `dtype`, in double precision if it is float64,
-    and have gradients. The outputs may form a tuple or a dictionary. The result raises the exceptions of JAX.
+    Usually the function has a backward pass that is defined with jax.custom_vjp. Floating-point arrays among the
+    positional arguments are converted to `dtype`, in double precision if it is float64, and have gradients. The outputs
+    may form a tuple or a dictionary. The result raises the exceptions of JAX.
     """
     import jax
 

@@ -54,7 +54,10 @@ class Parameter:
         return _first(layer, self.gradients)
 
     def clear_in(self, layer):
-        """Set the gradient in a copy of the layer to zeros, because backward may add to its earlier value."""
+        """Set the gradient in a copy of the layer to zeros.
+
+        Otherwise backward might add to an earlier value.
+        """
         for place in self.gradients:
             if isinstance(_get(layer, place), np.ndarray):
                 _put(layer, place, np.zeros_like(_get(layer, self.places[0])))
@@ -88,10 +91,11 @@ def find(layer):
 
 
 def named(layer, parameters):
-    """Return {name: Parameter} for a dictionary such as {"W": "dW", "attention.w_q.W": "dW"}.
+    """Return {name: Parameter} for parameters that the caller names.
 
-    A gradient's name without a dot refers to the object that has the parameter. Raises ValueError if the name of a
-    parameter does not refer to a floating-point array.
+    `parameters` maps the names to those of the gradients, as in {"W": "dW", "attention.w_q.W": "dW"}. A gradient's name
+    without a dot refers to the object that has the parameter. Raises ValueError if the name of a parameter does not
+    refer to a floating-point array.
     """
     places_of, _ = _searched(layer)
     found = {}
@@ -107,9 +111,10 @@ def named(layer, parameters):
 
 
 def refuse_late(layer, inputs, options):
-    """Raise ValueError if forward creates a parameter: an array that has a gradient and is the same for two inputs.
+    """Raise ValueError if forward creates a parameter.
 
-    Forward and backward are run on copies. Their exceptions are ignored here, because the check will raise them again.
+    An array counts as a parameter if it has a gradient and is the same for two different inputs. Forward and backward
+    are run on copies. Their exceptions are ignored here, because the check will raise them again.
     """
     runs, random = [], GlobalRandom()
     for factor in (1.0, 0.75):
@@ -174,7 +179,10 @@ def _first(layer, places):
 
 
 def _put(holder, place, value):
-    """Store a value at a place, and return the holder, or its replacement if the holder is a tuple."""
+    """Store a value at a place, relative to `holder`.
+
+    Returns the holder, or the new tuple if the holder is a tuple.
+    """
     (kind, key), *rest = place
     if rest:
         value = _put(_get(holder, place[:1]), rest, value)
@@ -262,9 +270,10 @@ def _may_be_gradient(layer, shape, place):
 
 
 def _refuse_two_gradients(layer, places, gradients):
-    """Raise ValueError if an array has two gradients, since the true one may be either of them or their sum.
+    """Raise ValueError if an array has two gradients.
 
-    It is not an error if an outer layer also lists the parameters of the layers within it.
+    The true gradient may be either of them, or their sum. It is not an error if an outer layer also lists the
+    parameters of the layers within it.
     """
     first, *others = places
     own = _first(layer, gradients[first])

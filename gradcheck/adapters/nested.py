@@ -32,11 +32,11 @@ NUMBERS = (np.ndarray, np.generic, float)
 
 
 def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
-    """Return the arguments of `check` for a function with nested inputs: (a function of arrays, array, …).
+    """Return the arguments of `check` for a function with nested inputs.
 
-    Call it as `check(*from_nested(function, *inputs))`. The arrays are the floating-point arrays in the inputs, in
-    order, with names such as params['W1'] or layers[0]['b']. All other values in the inputs are constants. Pass options
-    to `check`.
+    The arguments are a function of arrays, followed by these arrays. Call it as `check(*from_nested(function,
+    *inputs))`. The arrays are the floating-point arrays in the inputs, in order, with names such as params['W1'] or
+    layers[0]['b']. All other values in the inputs are constants. Pass options to `check`.
 
     Raises TypeError if `function` is not a function, and ValueError if there is no such array. Backward raises
     GradientError if the gradients do not have the structure of the inputs.
@@ -73,7 +73,7 @@ def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
 
 
 def _items(name, value):
-    """Return {key: (place, item)} for a dictionary, list or tuple, and None for any other value."""
+    """Return {key: (place, item)} for a dictionary, list or tuple, otherwise None."""
     if not isinstance(value, (dict, list, tuple)):
         return None
     pairs = value.items() if isinstance(value, dict) else enumerate(value)

@@ -1,8 +1,9 @@
 """The audit: test the checks by mutation. `python -m gradcheck audit MODULE`
 
 A check that has never failed proves nothing. It may compare nothing, or use only inputs at which every answer is right.
-With dy = ones the true gradient of a softmax is zero, and a backward that returns zeros passes. With γ = 1 a layer norm
-that forgets γ is right. Such a check passes for a wrong gradient, and its output does not reveal that.
+With dy = ones the true gradient of a softmax is zero, and a backward that returns zeros passes. With γ = 1, a backward
+pass of a layer norm that omits γ is right. Such a check passes for a wrong gradient, and its output does not reveal
+that.
 
 An audit makes mistakes on purpose. **Mutation testing** (DeMillo, Lipton and Sayward, 1978) takes the source, makes one
 small mistake in one place, a *mutant*, and runs the checks. If they fail, the mutant is *killed*. If they pass, it

@@ -33,7 +33,10 @@ class CommandError(ValueError):
 
 @contextlib.contextmanager
 def copies_of(root, count):
-    """Yield copies of a directory without hidden files, caches and virtual environments, which are then deleted."""
+    """Copy a directory `count` times, and delete the copies after the `with` block.
+
+    Hidden files, caches and virtual environments are not copied. Yields a list of the paths of the copies.
+    """
     with tempfile.TemporaryDirectory(prefix="gradcheck-audit-") as folder:
 
         def not_copied(within, names):
@@ -72,7 +75,7 @@ class TestCommand:
         self._verify(copies[0])
 
     def run(self, mutants):
-        """Yield the Outcome of each mutant, where one runs in each copy at a time."""
+        """Yield the Outcome of each mutant. Each copy tests one mutant at a time."""
         free = queue.SimpleQueue()
         for copy in self.copies:
             free.put(copy)
@@ -135,7 +138,10 @@ class TestCommand:
             compiled.unlink()
 
     def _run(self, copy):
-        """Run the command in a copy, and return (exit status, output), or (None, "") if the time limit is exceeded."""
+        """Run the command in a copy, and return (exit status, output).
+
+        Returns (None, "") if the command exceeds the time limit.
+        """
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         try:
             process = subprocess.Popen(
@@ -154,7 +160,10 @@ class TestCommand:
         return process.returncode, output.decode("utf-8", "replace")
 
     def _environment(self, copy):
-        """Return the environment of a process that must import the copy instead of the original project."""
+        """Return the environment variables of a process that must import the copy.
+
+        Without them, the process might import the original project.
+        """
         within = [Path(os.path.realpath(entry)) for entry in sys.path]
         within = [copy / entry.relative_to(self.root) for entry in within if entry.is_relative_to(self.root)]
         before = os.environ.get("PYTHONPATH")

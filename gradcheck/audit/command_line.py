@@ -123,7 +123,10 @@ def _audit(options, progress, start):
 
 
 def _load(options):
-    """Return the cases of the target. With --command, a module without cases gives an empty list."""
+    """Return a list of the target's cases.
+
+    With --command, the target may be a module without cases. The list is then empty.
+    """
     try:
         return load_cases(options.target)
     except ImportError as error:
@@ -133,7 +136,10 @@ def _load(options):
 
 
 def _top_level(target):
-    """Return the folder of the top-level package, or the file of the top-level module, of a target of load_cases."""
+    """Return the path of the top-level package or module that contains the target.
+
+    The path is the folder of the package or the file of the module.
+    """
     if target.endswith(".py"):
         return Path(os.path.realpath(target))
     spec = importlib.util.find_spec(target.partition(".")[0])
@@ -142,13 +148,20 @@ def _top_level(target):
 
 
 def _belongs(path, top):
-    """Return True if a file is in the target's package, or below its directory and not in an installed package."""
+    """Return True if a file belongs to the audited project.
+
+    It does if it is in the target's package, or elsewhere below the directory that contains this package, but not in
+    the standard library, in gradcheck or in an installed package.
+    """
     foreign = set(NOT_AUDITED) & set(path.parts) or path.is_relative_to(STANDARD_LIBRARY) or path.is_relative_to(OURS)
     return path.suffix == ".py" and (path.is_relative_to(top) or (path.is_relative_to(top.parent) and not foreign))
 
 
 def _select(options, files):
-    """Return the mutants that the options select, in the order of the source. Raises AuditError if there is none."""
+    """Return the mutants that the options select, in the order of the source.
+
+    Raises AuditError if there is none.
+    """
     mutants = [mutant for path in files for mutant in mutate(path, options.functions)]
     if not mutants:
         where = "the package" if options.all else "the files that its cases run"
@@ -167,7 +180,10 @@ def _select(options, files):
 
 
 def _meant(files):
-    """Return a hint that names a possible backward pass and the option that selects it, or an empty string."""
+    """Return a hint that names a function which may be a backward pass, or "".
+
+    The hint also gives the option that selects the function.
+    """
     for pattern in ("*_backward", "*backward*", "*grad*", "*acobian*", "*jac*", "*deriv*"):
         found = [closure.qualname for path in files for closure in find_closures(path, [pattern])]
         if found:

@@ -47,7 +47,10 @@ class Mutant:
 
     @property
     def mutated_source(self):
-        """Return the text of the file with the mistake. Later statements keep their line numbers."""
+        """Return the text of the file with the mistake.
+
+        Later statements keep their line numbers.
+        """
         lost = self.source.count("\n", self.start, self.end) - self.replacement.count("\n")
         last = max(self.lines[1], self.source.count("\n", 0, self.end) + 1)  # last line of the statement
         below = sum(map(len, self.source.splitlines(keepends=True)[:last]))
@@ -82,10 +85,10 @@ def _mutants(closure, source, others):
     starts = list(itertools.accumulate(map(len, lines), initial=0))
     first, below = closure.node.lineno - 1, len(lines) - closure.node.end_lineno
 
-    def offset(line, column):  # of the syntax tree, in bytes of UTF-8
+    def offset(line, column):  # a position in the syntax tree, whose columns count bytes of UTF-8
         return starts[line - 1] + len(lines[line - 1].encode()[:column].decode())
 
-    def tree(text):  # of the function, outside of which no line differs
+    def tree(text):  # the syntax tree of the function alone, since no line outside of it differs
         inside = text.splitlines(keepends=True)
         function = "".join(inside[first : len(inside) - below])
         return ast.dump(ast.parse(f"if True:\n{function}" if function[:1].isspace() else function))
@@ -104,7 +107,10 @@ def _mutants(closure, source, others):
 
 
 def _in_text(source, start, end, new, place):
-    """Return (start, end, text) for the replacement of a part of the source by a node, in parentheses if needed."""
+    """Return (start, end, text) such that the text replaces source[start:end].
+
+    The text is the code of the node `new`, in parentheses if they are needed.
+    """
     text = ast.unparse(new)
     if place.elements and isinstance(place.parent, ast.Assign):
         text = text.removeprefix("(").removesuffix(")")

@@ -1,7 +1,8 @@
-"""Observe a case: everything that a check could notice, and the lines that it runs.
+"""Observe a case: record everything that a check could notice, and the lines that the case runs.
 
-Two observations are compared in the gradients of a first and a second call of backward (to 1e-12 of the largest entry),
-their shapes and dtypes, and the effects on dy, the arguments and the parameters (exactly).
+An observation contains the gradients of a first and a second call of backward, and dy, the arguments and the parameters
+after these calls. Two observations are the same if their gradients have the same shapes and dtypes and agree to 1e-12
+of the largest entry, and if all other arrays are identical.
 """
 
 import contextlib
@@ -24,7 +25,8 @@ def observe(case, seed, variation=None):
     """Call a case's backward twice, and return everything that a check can observe.
 
     Returns (gradients, arrays that backward must not change). The gradients of the second call follow those of the
-    first, with None for a missing gradient.
+    first; there are none if backward refuses a second call. None stands for a missing gradient. With a `variation`, the
+    inputs of the case are varied (see `varied`).
     """
     call = case.call(np.random.default_rng(seed))
     if variation is not None:
@@ -90,7 +92,10 @@ def _kind(array):
 
 @contextlib.contextmanager
 def lines_run(is_audited):
-    """Collect the lines that this thread runs within the block, in audited files. Yields a set of (file, line)."""
+    """Collect the lines that this thread runs within the `with` block.
+
+    Yields a set of (file, line), which contains the lines of the files for which `is_audited(path)` is True.
+    """
     run = set()
 
     def trace_lines(frame, event, _):

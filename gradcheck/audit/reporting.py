@@ -14,7 +14,10 @@ EVERY = 10.0  # seconds between lines of progress if stderr is not a terminal
 
 
 class Progress:
-    """Prints the progress, the speed and the remaining time to stderr. On a terminal the line is overwritten."""
+    """Prints the progress, the speed and the remaining time to stderr.
+
+    On a terminal, each line of progress overwrites the one before.
+    """
 
     def __init__(self):
         self.terminal = sys.stderr.isatty()
@@ -22,7 +25,10 @@ class Progress:
         self.width = 0
 
     def say(self, text):
-        """Show a text as the line of progress, unless the previous text was shown very recently."""
+        """Show a text as the line of progress.
+
+        The text is ignored if the one before was shown very recently.
+        """
         now = time.monotonic()
         if now - self.last < (0.1 if self.terminal else EVERY):
             return
@@ -49,7 +55,7 @@ class Progress:
             self.width = 0
 
     def follow(self, what, outcomes, total):
-        """Return a list of Outcomes that are computed one after another, and show the progress meanwhile."""
+        """Convert an iterator of `total` Outcomes to a list, and show the progress."""
         start, found, surviving = time.monotonic(), [], 0
         for outcome in outcomes:
             found.append(outcome)
@@ -94,13 +100,16 @@ def summary(tried, footer):
 
 
 def score(count):
-    """Return the mutation score, killed / (killed + surviving), rounded down so that 100 % means no survivor."""
+    """Return the mutation score, killed / (killed + surviving), as text.
+
+    It is rounded down so that 100 % means no survivor.
+    """
     possible = count[KILLED] + count[SURVIVING]
     return f"{1000 * count[KILLED] // possible / 10:.1f} %" if possible else "-"
 
 
 def describe(mutant):
-    """Return lines with the location of a mutant, the removed lines and the added lines."""
+    """Return a mutant's location, removed lines and added lines, as lines of text."""
     removed, added = mutant.difference()
     return [
         f"{shown(mutant.path)}:{mutant.line}: {mutant.function}: {mutant.kind}",
@@ -110,7 +119,7 @@ def describe(mutant):
 
 
 def shown(path):
-    """Return a path relative to the current folder if it lies within that folder, else unchanged."""
+    """Return a path as text, relative to the current folder if it is in that folder."""
     here = os.path.realpath(os.getcwd())
     return os.path.relpath(path, here) if os.path.realpath(path).startswith(here + os.sep) else str(path)
 

@@ -37,9 +37,9 @@ from gradcheck.report import GradientError
 KILLED, EQUIVALENT, SURVIVING = "killed", "equivalent", "surviving"
 BY_GRADIENT, BY_EXCEPTION, BY_TIME, BY_COMMAND = "a wrong gradient", "an exception", "the time limit", "the command"
 BY_CERTIFICATE = "a certificate"
-FEW, FEW_ATOL = 2, 1e-8
+FEW, FEW_ATOL = 2, 1e-8  # entries of each argument, and tolerance, of the first check of a mutant
 VARIATIONS = ("scaled", "shifted")
-LEAST, PATIENCE = 5.0, 20  # a step may take these seconds of CPU, plus this multiple of the slowest one without mutant
+LEAST, PATIENCE = 5.0, 20  # a step may take LEAST s of CPU, plus PATIENCE times the slowest one without mutant
 CERTIFIED, FOR_A_CERTIFICATE = 3, 60.0  # number of cases of a mutant to certify; seconds of CPU for each
 FORKS = sys.platform.startswith("linux")  # macOS has fork too, but its system libraries do not support it
 
@@ -49,7 +49,7 @@ class AuditError(Exception):
 
 
 class TimeIsUp(KeyboardInterrupt):
-    """A step of a trial has exceeded its time limit. No handler of Exception stops it."""
+    """A step of a trial has exceeded its time limit. Handlers of Exception do not catch it."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,20 @@ class Trials:
             self.slowest = max(self.slowest, (time.process_time() - start) / len(seeds))
 
     def cases_that_run(self, mutant):
-        """Return the names of the cases that run a mutated statement, those with the fastest checks first."""
+        """Return the names of the cases that run the mutated statement.
+
+        Cases whose checks are fast come first.
+        """
         first, last = mutant.lines
         wanted = {(str(mutant.path), line) for line in range(first, last + 1)}
         names = [name for name, lines in self.lines.items() if wanted & lines]
         return sorted(names, key=lambda name: self.verified.get((name, self.seeds[0]), 0.0))
 
     def verify(self, name, seed):
-        """Run a check without a mutant, unless it has been run. Raises AuditError if it fails."""
+        """Run a check without a mutant, unless it has been run before.
+
+        Raises AuditError if the check fails.
+        """
         if (name, seed) in self.verified:
             return
         start = time.process_time()
@@ -122,10 +128,11 @@ class Trials:
         self.slowest = max(self.slowest, self.verified[name, seed])
 
     def run(self, mutants, jobs, with_checks=True):
-        """Yield the Outcome of each mutant, `jobs` at a time, or None if the mutant cannot be made in memory.
+        """Try `jobs` mutants at a time, and yield the Outcome of each mutant in order.
 
-        Without checks, a mutant whose gradients differ survives. Forked processes share the imported modules of this
-        one. On systems that cannot fork, the mutants are tried in this process.
+        None is yielded if the code in memory cannot be replaced by the mutant. With `with_checks=False`, a mutant
+        whose gradients differ survives. The mutants are tried in forked processes, which share the imported modules of
+        this process. On systems that cannot fork, and with one job, they are tried in this process.
         """
         global _attempt
         functions = live_functions({str(mutant.path) for mutant in mutants})
@@ -197,7 +204,10 @@ class Trials:
             return True
 
     def _certified(self, names):
-        """Certify a mutant on some cases. It survives if a certificate is refused, and is equivalent otherwise."""
+        """Certify a mutant on some cases, and return its Outcome.
+
+        The mutant survives if a certificate is refused, and is equivalent otherwise.
+        """
         is_certified = True
         for name in names:
             certificate = None  # if time is up
@@ -220,7 +230,10 @@ def _surviving(names, where=""):
 
 @contextlib.contextmanager
 def quiet():
-    """Discard the output and the warnings of user code. The comparison of gradients detects a division by zero."""
+    """Discard the output and the warnings of user code within the `with` block.
+
+    A division by zero, for example, is detected by the comparison of gradients instead.
+    """
     nowhere = io.StringIO()
     with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -229,7 +242,7 @@ def quiet():
 
 @contextlib.contextmanager
 def limited(seconds):
-    """Raise TimeIsUp within the block after so many seconds of CPU.
+    """Raise TimeIsUp if the `with` block uses more than `seconds` of CPU time.
 
     On Windows, and in other threads than the main thread, there is no limit.
     """
@@ -250,11 +263,11 @@ def limited(seconds):
 
 
 def ask(case, seed):
-    """Check a case with one seed. Return the Outcome if the check fails, or None if it passes.
+    """Check a case with one seed, without an explanation of the mistake.
 
-    A wrong gradient is usually wrong everywhere. Therefore the check first runs on a few entries of each argument. This
-    is no stricter than the complete check and, for a whole model, ten times as fast. The complete check runs only if
-    the first one passes. The mistake is not explained.
+    Returns an Outcome if the check fails, or None if it passes. A wrong gradient is usually wrong everywhere. Therefore
+    the check first runs on a few entries of each argument. This is no stricter than the complete check and, for a whole
+    model, ten times as fast. The complete check runs only if the first one passes. The mistake is not explained.
     """
     try:
         with ends_nothing():
@@ -276,7 +289,7 @@ class PlantingError(Exception):
 
 
 def live_functions(paths):
-    """Return the functions in memory that are defined in some files, as {path: functions}."""
+    """Return {path: functions} for the functions in memory that some files define."""
     functions = {}
     for thing in gc.get_objects():
         if type(thing) is types.FunctionType:  # isinstance would read `__class__`, and some objects then emit a warning
@@ -315,7 +328,7 @@ def planted(mutant, functions):
 
 
 def function_codes(code):
-    """Return {(first line, qualified name): code} of all code objects within a code object."""
+    """Return {(first line, qualified name): code} of the code objects within one."""
     codes = {}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):

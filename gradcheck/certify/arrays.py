@@ -130,7 +130,7 @@ def is_floating(dtype):
 
 
 def creator(create):
-    """Wrap a function such as np.zeros so that it returns an Array instead of an array of floats."""
+    """Wrap a function such as np.zeros so that it returns an Array instead of floats."""
 
     @wraps(create)
     def creates(*inputs, **options):
@@ -150,7 +150,7 @@ vars(numpy_of_arrays).update(vars(np) | {name: creator(getattr(np, name)) for na
 
 @contextmanager
 def standing_in():
-    """Replace NumPy with `numpy_of_arrays` in the globals of every Python function within the `with` block.
+    """Replace NumPy with `numpy_of_arrays` in Python modules in a `with` block.
 
     Compiled modules still use NumPy, because they write floats into the memory of new arrays.
     """

@@ -63,11 +63,12 @@ class Certificate:
 def certify(
     target: Differentiable, /, *inputs: Any, seed: int | None = None, randomize: bool = True, **options: Any
 ) -> Certificate:
-    """Decide whether a backward pass is the adjoint of the derivative of its forward pass, for all inputs.
+    """Decide whether a backward pass is right for all inputs.
 
-    `target`, `inputs`, `randomize` and `options` are those of `check` or of `check_module`. The inputs select the
-    shapes, and the region within which every comparison has the same result. Random numbers come from the operating
-    system, unless a `seed` makes them repeatable.
+    It is right if it is the adjoint of the derivative of the forward pass. `target`, `inputs`, `randomize` and
+    `options` are those of `check` or of `check_module`. The inputs select the shapes, and the region within which every
+    comparison has the same result. Random numbers come from the operating system, unless a `seed` makes them
+    repeatable.
 
     While certify runs, the name `np` of other Python modules refers to a replacement of NumPy, so other threads must
     not use these modules. Raises TypeError or ValueError for a function that cannot be checked, as `check` does.
@@ -95,7 +96,7 @@ def certify_call(call: Call, seed: int | None = None, randomize: bool = False) -
 
 
 def same(f: Callable[..., Any], g: Callable[..., Any], /, *inputs: Any, seed: int | None = None) -> Certificate:
-    """Decide whether two functions are identical: whether f(*inputs) = g(*inputs) for all inputs.
+    """Decide whether f(*inputs) = g(*inputs) for all inputs.
 
     Each function may return an array, a tuple of arrays, or (y, backward), of which only y is compared. For the inputs
     and `seed`, see `certify`.
@@ -180,7 +181,10 @@ def sides(call, floats, rng):
     directions = [rng.standard_normal(argument.array.shape) for argument in arguments]
 
     def on_numbers(run, vs):
-        """Evaluate the Call on Numbers. `vs` maps the index of an argument to its tangents."""
+        """Evaluate the Call on Numbers.
+
+        `vs` maps the index of an argument to its tangents.
+        """
         arrays = {id(a.array): variables(run, i, a.array, tangents=vs.get(i, ())) for i, a in enumerate(arguments)}
         for argument in arguments:
             if argument.parameter is not None:

@@ -85,9 +85,10 @@ class Run:
         return Number(d, v, size, op, args, args[0].on)
 
     def exponential(self, u, scale):
-        """Return exp(scale · u) as a list of (Number, exponent), where the scale is an element of the field.
+        """Return exp(scale · u) as a list of (Number, exponent).
 
-        The sum u is split into its terms, and constant factors are multiplied into the scale.
+        The scale is an element of the field. The sum u is split into its terms, and constant factors are multiplied
+        into the scale.
         """
         quarters, others, pending = {}, [], [(u, scale)]
         while pending:
@@ -166,7 +167,7 @@ class Run:
         return found
 
     def root(self, a):
-        """Return √a, an element that can be computed for some constants and is random otherwise.
+        """Return √a, which is computed for some constants, and otherwise random.
 
         From then on, the square of a random root replaces the field value of a (see scalar.Number).
         """

@@ -107,7 +107,7 @@ class Number:
     size       the bound on the size of the formula
     op         the operation that produced the number
     args       the operands of this operation
-    on         a bit for each kind of variable on which the number depends: INPUTS, DY, or MOVING (has a tangent)
+    on         a bit for each kind of variable it depends on: INPUTS, DY, and MOVING (inputs with a tangent)
     tangent    the derivative along a direction as (d, v, size), or None
     """
 

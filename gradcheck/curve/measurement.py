@@ -45,7 +45,7 @@ class Curve:
 
     @property
     def size(self):
-        """The magnitude of the derivative, by which errors are divided to become relative."""
+        """The magnitude of the derivative, to which errors are relative."""
         return max(np.finfo(np.float64).tiny, *(abs(v) for v in (self.analytic, self.numeric) if math.isfinite(v)))
 
     def error(self, method):
@@ -65,7 +65,7 @@ class Curve:
 
     @property
     def one_sided(self):
-        """The derivatives to the left and to the right, or None if they are equal."""
+        """The derivatives (to the left, to the right), or None if they are equal."""
         right, uncertainty = _settle(self.derivatives[FORWARD])
         is_smooth = 2 * abs(right - self.numeric) <= max(1e-4 * self.size, 100 * uncertainty)
         return None if is_smooth else (2 * self.numeric - right, right)
@@ -74,7 +74,8 @@ class Curve:
     def verdict(self):
         """Return `right`, `wrong`, `at a kink`, or `cannot tell`.
 
-        If it is wrong, neighbouring steps agree with each other a hundred times better than with backward.
+        The verdict is `wrong` only if neighbouring steps agree with each other a hundred times better than with
+        backward, or if backward's derivative is not finite.
         """
         if not math.isfinite(self.analytic):
             return "wrong"
@@ -111,7 +112,10 @@ class Curve:
         return [*(obstacle if self.obstacle else ()), self.caption]
 
     def slope(self, method):
-        """Return the exponent p of the truncation error hᵖ from the best numerical value, or None if none fits."""
+        """Return the exponent p of a method's truncation error, proportional to hᵖ.
+
+        The error is measured from the best numerical derivative. Returns None if it is not a power of h.
+        """
         best = self.derivatives[COMPLEX][-1] if COMPLEX in self.derivatives else self.numeric
         distance, doubt = np.abs(self.derivatives[method] - best), 1e-13 * self.size
         if method != COMPLEX:
@@ -127,9 +131,10 @@ class Curve:
 
 
 def measure(call, argument=None, seed=0):
-    """Return the Curve of a Call along a random direction through all arguments, or the one of the given name.
+    """Return the Curve of a Call along a random direction.
 
-    Raises ValueError for an unknown argument, and the same exceptions as `gradcheck.check`.
+    The direction goes through all arguments, or only through the argument of the given name. Raises ValueError for an
+    unknown argument, and the same exceptions as `gradcheck.check`.
     """
     call, rng = call.copy(), np.random.default_rng([seed, 1])
     with prepared(call), np.errstate(all="ignore"):
@@ -150,7 +155,7 @@ def measure(call, argument=None, seed=0):
 
 
 def _derivatives(run, direction):
-    """Return (derivatives, obstacle) of a Curve."""
+    """Return the fields `derivatives` and `obstacle` of a Curve."""
     here = float(np.vdot(run.dy, run.y))
     ahead, behind = (np.array([_loss(run, direction, side * h) for h in STEPS]) for side in (1, -1))
     forward, central = (ahead - here) / STEPS, (ahead - behind) / (2 * STEPS)  # (1) (2)
@@ -173,9 +178,10 @@ def _loss(run, direction, t):
 
 
 def _settle(derivatives):
-    """Return the derivative where three neighbouring steps agree best, and their difference.
+    """Return the derivative at the step that agrees best with its two neighbours.
 
-    Very short steps are excluded, since there x + h rounds to x and all differences are zero.
+    The second result is its largest difference from these neighbours. Very short steps are excluded, because x + h
+    rounds to x and all differences are zero.
     """
     gaps = np.abs(np.diff(derivatives))
     spreads = np.maximum(gaps[:-1], gaps[1:])

@@ -22,8 +22,9 @@ entry:
 The state is the positional arguments after θ and g (here m), and is 0 before the first step. A keyword-only argument
 `t` counts the steps from 1.
 
-**The code** may have one of five interfaces: a function of the parameter, its gradient, the state and the settings,
-which returns θ′, or θ′ followed by the new state, or None if it changes them in place; or one of
+**The code** may have one of five interfaces. The first is a function of the parameter, its gradient, the state and the
+settings. It returns θ′, or a tuple of θ′ and the new state, or None if it changes them in place. The other four need
+an adapter:
 
     from_config(adam)         w, config = adam(w, dw, config), with the settings and the state in a dictionary
     from_optimizer(AdamW)     a class that takes a list of parameters with .data and .grad, with a method step()
@@ -38,8 +39,8 @@ value must be passed to the check. If the code receives the gradients of all par
 common norm. Otherwise it bounds the norm of each gradient.
 
 **The mistake** is named if a changed formula gives the same numbers as the code, to nine digits, at every step of two
-random courses of steps. The change is one or two mistakes of the table in gradcheck/mistakes, or a mistake in the code
-around the formula (gradcheck/updates/mistakes.py).
+runs with different random inputs. The change is one or two mistakes of the table in gradcheck/mistakes, or a mistake in
+the code around the formula (gradcheck/updates/mistakes.py).
 """
 
 import difflib
@@ -171,7 +172,7 @@ def _refuse(settings, rule):
 
 
 def _arguments(code, rule, settings):
-    """Return {setting: the code's name for it} for the settings that the code takes.
+    """Map each setting that the code accepts to the code's own name for it.
 
     Raises TypeError if the code does not take a setting that the formula needs and `settings` has no value for it.
     """
@@ -192,6 +193,6 @@ def _arguments(code, rule, settings):
 
 
 def _said(values, arguments):
-    """Describe the values of the settings, with the code's names where they differ."""
+    """Return the names and values of the settings, with the code's own names, as text."""
     names = [f"{name} ({arguments[name]})" if arguments.get(name, name) != name else name for name in values]
     return ", ".join(f"{name} {value:.4g}" for name, value in zip(names, values.values(), strict=True))

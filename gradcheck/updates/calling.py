@@ -10,7 +10,7 @@ import numpy as np
 
 from gradcheck.call import describe
 
-# Other names of the settings. A name listed for several settings goes to the first of them that has no name yet.
+# Other names of the settings. If a name is listed for several settings, it belongs to the first that has no name yet.
 SPELLINGS = {
     "lr": ("learning_rate", "eta", "step_size", "stepsize", "alpha"),
     "momentum": ("mu", "beta", "gamma", "rho"),
@@ -45,9 +45,14 @@ def options_of(values, arguments):
 class Code:
     """Code that can be run for a course of steps.
 
-    `take(course, options)` yields the list of the parameters' values after each step. The arguments of `function` after
-    the first `before` ones may be settings. `takes_any` is True if the code takes settings of any name. `jointly` is
-    True if the code receives the gradients of all parameters at once, so that it can clip them by their common norm.
+    function     the function or class under test
+    take         a generator function: take(course, options) runs the code, and yields a list of all parameters after
+                 each step
+    before       the number of arguments of `function` that are not settings; the arguments after these may be settings
+    takes_any    True if the code accepts settings of any name
+    jointly      True if the code receives the gradients of all parameters at once, so that it can clip them by their
+                 common norm
+    state        the names of the arguments that contain the state
     """
 
     def __init__(self, function, take, before, jointly=True):
@@ -59,7 +64,7 @@ class Code:
         self.name = name_of(function)
 
     def arguments(self, formula):
-        """Map each setting of a Formula that the code accepts to the code's own name for it.
+        """Map each setting of `formula` that the code accepts to the code's name for it.
 
         Raises TypeError if the code requires an argument that is not a setting.
         """
@@ -115,7 +120,10 @@ class OfConfig(Code):
         self.takes_any = False
 
     def arguments(self, formula):
-        """Find the settings among the keys that the function looks up in an empty dictionary or adds to it."""
+        """Map each setting to the key under which the function keeps it.
+
+        The function is called with an empty dictionary. The settings are among the keys that it looks up or adds.
+        """
         wanted, config = (*formula.settings, "max_norm"), {}
         while True:
             try:
@@ -174,7 +182,7 @@ def from_config(function: Callable[..., Any]) -> Code:
 def from_optimizer(
     make: Callable[..., Any], parameter: Callable[..., Any] | None = None, gradient: Callable[..., Any] = np.asarray
 ) -> Code:
-    """Adapt a class or function that creates optimisers with a method `step()`, for check_update.
+    """Adapt a class of optimisers with a method `step()`, for check_update.
 
     `make(parameters, **settings)` receives a list of parameters, each created by `parameter(array)`. A parameter has
     the attributes `.grad`, which is set to `gradient(array)` before each step, and `.data`, which is read after each
@@ -198,7 +206,7 @@ def from_optimizer(
 def from_object(
     make: Callable[..., Any], container: type[dict[Any, Any]] | type[list[Any]] | None = None, *, method: str = "update"
 ) -> Code:
-    """Adapt a class or function that creates objects with a method `update(w, dw)`, for check_update.
+    """Adapt a class of objects with a method `update(w, dw)`, for check_update.
 
     `make(**settings)` creates one object for each parameter. Its `update` takes two arrays, and returns the new
     parameter or changes it in place. With a `container` (dict or list), there is a single object, whose `update` takes
@@ -229,10 +237,11 @@ def from_object(
 
 
 def from_steps(function: Callable[..., Any]) -> Code:
-    """Adapt a generator function, `function(parameters, gradients, **settings)`, for check_update.
+    """Adapt a generator function for check_update.
 
-    `parameters` is a list of arrays, and `gradients` contains one such list for each step. After each step the
-    generator yields the list of parameters in the same order, or None if it changed `parameters` in place.
+    It is called as `function(parameters, gradients, **settings)`. `parameters` is a list of arrays, and `gradients`
+    contains one such list for each step. After each step the generator yields the list of parameters in the same order,
+    or None if it changed `parameters` in place.
     """
 
     def take(course, options):
@@ -257,7 +266,10 @@ def checked(adapter, function):
 
 
 def method_of(made, name, make):
-    """Return a method of `made`, an object created by `make`. Raises TypeError if it has no such method."""
+    """Return a method of `made`, an object created by `make`.
+
+    Raises TypeError if the object has no such method.
+    """
     if not callable(getattr(made, name, None)):
         raise TypeError(f"{name_of(make)} returned {describe(made)}, which has no method {name}()")
     return getattr(made, name)

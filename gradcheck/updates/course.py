@@ -7,8 +7,9 @@ decay, and ε = 1e-8 hides those in the use of ε. Several steps show whether th
 of the same shape, show whether each has a separate state. If gradients are clipped, their norms are scaled to values
 around max_norm, so that some are clipped and some are not.
 
-The formula keeps a separate state, which is 0 before the first step and is updated with the gradients. A wrong step
-does not make the next one wrong, so the first wrong step can be identified.
+The formula computes each step from the code's parameters before this step, and from a separate state, which is 0
+before the first step. Therefore a wrong step of the code does not make the next step wrong, and the first wrong step
+can be identified.
 """
 
 import inspect
@@ -39,10 +40,11 @@ EXACT, ROUNDING = 1e-9, 1e-13  # largest error allowed, relative to the step and
 class Formula:
     """A function `formula(theta, g, *state, **settings)` of arrays, and the properties of its signature.
 
-    `state` contains the names of the positional arguments after θ and g. `settings` is {name: default, or inspect's
-    `empty`} of the keyword-only arguments, without t. `counts` is True if there is a keyword-only argument t. `clips`
-    is True for a formula that clips another quantity than the gradient, which is a mistake. It receives the unclipped
-    gradient and the arguments `scale` and `max_norm`.
+    state       the names of the positional arguments after θ and g
+    settings    {name: default} of the keyword-only arguments except t, with inspect's `empty` if there is no default
+    counts      True if there is a keyword-only argument t
+    clips       True for a formula that clips a quantity other than the gradient, which is a mistake. Such a formula
+                receives the unclipped gradient and the arguments `scale` and `max_norm`
     """
 
     function: Callable
@@ -54,7 +56,10 @@ class Formula:
 
 
 def read_formula(function, takes_arrays):
-    """Return the Formula of a function of scalars. If it does not take arrays, it is called for each entry."""
+    """Return the Formula of a function of scalars.
+
+    If the function does not accept arrays, the Formula calls it for each entry.
+    """
     parameters = inspect.signature(function).parameters.values()
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     settings = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -78,11 +83,14 @@ def read_formula(function, takes_arrays):
 
 @dataclass(frozen=True)
 class Course:
-    """The inputs of a trial: the initial parameters, their gradients at each step, and the settings by name.
+    """A sequence of optimiser steps: its inputs, and the parameters that the code computed.
 
-    `max_norm` is the norm to which gradients are clipped, or None without clipping. `jointly` is True if they are
-    clipped by the common norm of all gradients. `thetas` contains the parameters before the first step and after each
-    step of the code.
+    starts       the initial parameters
+    gradients    for each step, a list of the gradients of all parameters
+    settings     {name: value}, without max_norm
+    max_norm     the norm to which gradients are clipped, or None without clipping
+    jointly      True if the gradients are clipped by their common norm
+    thetas       the parameters before the first step and after each step of the code, a list for each
     """
 
     starts: list
@@ -110,7 +118,7 @@ def draw_course(shapes, settings, jointly, rng):
 def walk(code, course, options):
     """Run the code for the course, and append the parameters to `course.thetas`.
 
-    Returns a description of a change of shape or dtype, which ends the run, or an empty string.
+    The run ends if a parameter changes its shape or dtype. Returns a description of this change, or an empty string.
     """
     course.thetas.append(course.starts)
     with np.errstate(all="ignore"):
@@ -125,9 +133,9 @@ def walk(code, course, options):
 
 
 def clip_factors(gradients, max_norm, largest=1.0):
-    """Return the factor that scales the gradients to the common norm max_norm, as one array per gradient.
+    """Return the factor that scales the gradients to the common norm max_norm.
 
-    The factor is at most `largest`.
+    The factor is at most `largest`. It is returned as a list with an array of the shape of each gradient.
     """
     norm = np.sqrt(sum(np.sum(g**2) for g in gradients))
     return [np.full(g.shape, min(largest, max_norm / norm)) for g in gradients]
@@ -135,12 +143,15 @@ def clip_factors(gradients, max_norm, largest=1.0):
 
 @dataclass(frozen=True)
 class Habits:
-    """The treatment of state, step counter and clipping around a formula. Any value but the default is a mistake.
+    """The treatment of the state, the step counter and the clipping around a formula.
 
-    `lost` contains the indices of the state arrays that are not kept for the next step, and `ones` the indices of those
-    that begin at 1. With `shared`, all parameters use one state, one after the other. `count` is "steps", "parameters"
-    (t increases with each parameter) or "nothing" (t stays 1). `clip(gradients, max_norm)` returns the factors by which
-    the gradients are multiplied.
+    Any value other than the default is a mistake.
+
+    lost      the indices of the state arrays that are not kept for the next step
+    ones      the indices of the state arrays that begin at 1 instead of 0
+    shared    True if all parameters use the same state, one after the other
+    count     "steps", "parameters" (t increases with each parameter) or "nothing" (t stays 1)
+    clip      clip(gradients, max_norm) returns the factors by which the gradients are multiplied
     """
 
     lost: tuple = ()
@@ -151,7 +162,10 @@ class Habits:
 
 
 def follow(formula, course, habits=Habits()):
-    """Yield for each step the list of θ′ that a Formula computes from the code's θ before that step."""
+    """Yield for each step a list of the parameters θ′ that a Formula computes.
+
+    The Formula begins each step with the code's parameters before the step.
+    """
     positions = range(len(formula.state))
     first = [[np.full(start.shape, float(k in habits.ones)) for k in positions] for start in course.starts]
     states, count, parameters = [list(state) for state in first], 0, len(course.starts)
@@ -176,7 +190,10 @@ def follow(formula, course, habits=Habits()):
 
 
 def compare(formula, course):
-    """Compare the parameters after each step with a Formula. Returns a list of StepReports."""
+    """Compare the parameters after each step with a Formula.
+
+    Returns a list of StepReports.
+    """
     reports = []
     with np.errstate(all="ignore"):
         steps = zip(course.thetas, course.thetas[1:], follow(formula, course), strict=False)
@@ -192,7 +209,7 @@ def compare(formula, course):
 
 
 def agrees(formula, habits, course):
-    """Return True if a Formula with these Habits gives the numbers of the code at every step.
+    """Return True if a Formula with these Habits reproduces the code at every step.
 
     An entry that was finite before the step must be finite after it in both, or in neither. At least four entries must
     be finite, because entries that are not finite are little evidence.
@@ -214,9 +231,10 @@ def agrees(formula, habits, course):
 
 
 def _errors(theta, given, right):
-    """Return the error of each entry, divided by |θ′ − θ| + 1e-4 max(|θ|, |θ′|) with the formula's θ′.
+    """Return the relative error of each entry.
 
-    With the bound EXACT on this quotient, the second term allows a rounding error of ROUNDING relative to θ. An error
+    Errors are divided by |θ′ − θ| + 1e-4 max(|θ|, |θ′|), where θ′ is the formula's result. With the bound EXACT on this
+    quotient, the second term allows a rounding error of ROUNDING relative to θ. An error
     that is not finite counts as infinite if θ is finite, and as 0 if it is not.
     """
     size = np.maximum(np.abs(theta), np.abs(right))

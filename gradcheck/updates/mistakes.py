@@ -1,9 +1,9 @@
 """Name the mistake in a wrong update, by finding a changed formula that gives the same numbers.
 
-The changes are the rows of the table of gradcheck/mistakes, the rows below, which describe mistakes that only
-optimisers have, and mistakes in the code around the formula, such as a state that is not kept. A mistake is named if
-the changed formula gives the numbers of the update, to nine digits, at every step of two courses with different shapes
-and settings. The plainest changes are tried first, and two mistakes at once are tried last.
+There are three kinds of changes: the mistakes of the table in gradcheck/mistakes, the mistakes of the table OF_UPDATES,
+which occur only in optimisers, and mistakes in the code around the formula, such as a state that is not kept. A mistake
+is named if the changed formula gives the numbers of the update, to nine digits, at every step of two courses with
+different shapes and settings. The simplest changes are tried first, and two mistakes at once are tried last.
 """
 
 import ast
@@ -98,10 +98,11 @@ KNOWN = {"__builtins__": {}, "abs": abs, "sqrt": np.sqrt, "clipped": clipped, "s
 
 @dataclass(frozen=True)
 class Change:
-    """One or two mistakes in a formula, described by `sentence`.
+    """One or two mistakes in a formula.
 
-    `lines` maps the index of each changed statement to (its wrong text, a sentence that quotes no code). `kind` is the
-    kind of the first mistake.
+    sentence    a description of the mistakes
+    lines       {index of a changed statement: (its wrong text, a sentence on the mistake that quotes no code)}
+    kind        the kind of the first mistake
     """
 
     sentence: str
@@ -114,7 +115,7 @@ class Change:
 
 
 class Lines:
-    """One of FORMULAS as a list of statements, each of which may be replaced with a wrong one."""
+    """The source of a built-in formula as a list of statements, in which mistakes are made."""
 
     def __init__(self, formula):
         self.formula = formula
@@ -138,7 +139,11 @@ class Lines:
         return replace(self.formula, function=function, clips=change.kind == CLIPPING)
 
     def planted(self, rows):
-        """Apply rows of the table of mistakes wherever they match, and return the list of Changes."""
+        """Apply rows of a table of mistakes to the formula.
+
+        Returns a list with one Change for each row and each place that the row matches. Of several Changes that give
+        the same statement, only the first is kept.
+        """
         by_place = {at: [row for row in rows if row.at == at] for at in ("expression", "value", "statement", "pair")}
         found = {}
         for edit, _ in planted(self.closure, rows=by_place):
@@ -151,7 +156,10 @@ class Lines:
         return list(found.values())
 
     def renamed(self):
-        """Yield Changes that exchange two names everywhere, or replace one with the other in one statement."""
+        """Yield Changes that confuse two names.
+
+        The names are exchanged in all statements, or one is replaced with the other in one statement.
+        """
         everywhere = range(len(self.texts))
         for a, b in EXCHANGED:
             yield from self._renaming({a: b, b: a}, everywhere, f"{a} and {b} are exchanged")
@@ -165,7 +173,10 @@ class Lines:
             yield Change(sentence, lines, "name replaced")
 
     def twins(self, changes):
-        """Combine Changes that make the same mistake in the line of m (or beta1) and in that of v (or beta2)."""
+        """Combine pairs of Changes that make the same mistake in m and in v.
+
+        Statements are alike if they differ only in m and v, or beta1 and beta2, or a square.
+        """
         alike = defaultdict(list)
         for change in changes:
             texts = [(self.texts[i], new) for i, (new, _) in change.lines.items()]
@@ -174,7 +185,10 @@ class Lines:
             yield from (a.and_also(b) for a, b in _pairs(group))
 
     def told(self, change):
-        """Return the sentence of a Change, followed by the changed lines unless there are more than two."""
+        """Return the sentence of a Change, followed by the changed lines.
+
+        If there are more than two changed lines, they are omitted.
+        """
         if len(change.lines) > 2:
             return change.sentence
         pairs = [(self.texts[i], text) for i, (text, _) in sorted(change.lines.items())]
@@ -182,7 +196,11 @@ class Lines:
         return f"{change.sentence}: {' and '.join(quoted)}"
 
     def hints(self, change):
-        """Return pairs of the name that a changed statement assigns, and a sentence that quotes no code."""
+        """Return a hint for each changed statement of a Change.
+
+        A hint is a pair: the name that the statement assigns, and a sentence that quotes no code. For the `return`
+        statement, the name is "the result".
+        """
         targets = [(self.statements[i], hint) for i, (_, hint) in change.lines.items()]
         return tuple((s.targets[0].id if isinstance(s, ast.Assign) else "the result", hint) for s, hint in targets)
 
@@ -201,10 +219,11 @@ def _pairs(changes):
 
 
 def name_the_mistake(formula, courses, largest):
-    """Return (sentence, hints) that describe the mistake in a wrong update, both empty if it is not found.
+    """Return (sentence, hints) that describe the mistake in a wrong update.
 
-    `courses` are two Courses that the code has taken. `largest` is the largest relative error of a step. Each hint is a
-    pair: the name that a line of the formula assigns, and a sentence that quotes no code.
+    Both are empty if the mistake is not found. Each hint is a pair: the name that a line of the formula assigns, and a
+    sentence that quotes no code. `courses` are two Courses that the code has taken. `largest` is the largest relative
+    error of a step.
     """
     found = next((found for found in _explanations(formula, courses, largest) if found[0]), ("", ()))
     return found[0], found[1] or (("", found[0]),) if found[0] else ()
@@ -213,7 +232,8 @@ def name_the_mistake(formula, courses, largest):
 def _explanations(formula, courses, largest):
     """Yield (sentence, hints) for each kind of explanation, the plainest first.
 
-    The sentence is empty if no explanation of the kind gives the numbers. The hints are empty if they are the sentence.
+    The sentence is empty if no explanation of this kind reproduces the code. The hints are empty if there are no hints
+    other than the sentence.
     """
     yield _still(courses[0]), ()
     lines = Lines(formula) if FORMULAS.get(formula.name) is formula.function else None
@@ -245,7 +265,7 @@ def _explanations(formula, courses, largest):
 
 
 def around(formula, course):
-    """Yield (sentence, Habits) for each mistake that is possible in the code around a Formula."""
+    """Yield (sentence, Habits) for each possible mistake around a Formula."""
     state, everything = " and ".join(formula.state), tuple(range(len(formula.state)))
     if formula.counts:
         yield f"nothing is kept for the next step: {state} begin at 0, and t at 1", Habits(everything, count="nothing")
@@ -270,7 +290,7 @@ def around(formula, course):
 
 
 def _still(course):
-    """Return a sentence if a parameter has its initial value after every step, or an empty string."""
+    """Return a sentence if a parameter never changes, or an empty string."""
     moved = [any(np.any(theta[i] != start) for theta in course.thetas) for i, start in enumerate(course.starts)]
     if not any(moved):
         return "no parameter ever moves: the new θ is neither returned nor stored in place"
@@ -278,7 +298,7 @@ def _still(course):
 
 
 def _in_proportion(formula, courses):
-    """Return a sentence if each step is the same multiple of the correct step, or an empty string."""
+    """Return a sentence if every step is the same multiple of the correct step, or ""."""
     ratios = []
     with np.errstate(all="ignore"):
         for course in courses:

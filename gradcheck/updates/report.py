@@ -17,9 +17,12 @@ COLUMNS: tuple[tuple[str, str, Callable[["StepReport"], str]], ...] = (
 class StepReport:
     """A row of the report: the difference between the parameters after one step and the formula's result.
 
-    `disagree` of the `entries` are wrong. `relative` is the largest error, divided by the distance that the formula
-    moves the entry (plus a small multiple of the entry's size: see `_errors` in gradcheck/updates/course.py). `worst`
-    describes that entry: (parameter, index, change by the update, change by the formula).
+    step        the number of the step, from 1
+    entries     the number of entries of all parameters
+    disagree    the number of wrong entries
+    relative    the largest relative error. An error is relative to the distance that the formula moves the entry, plus
+                a small multiple of the entry's size (see `_errors` in gradcheck/updates/course.py)
+    worst       the entry with this error, as (parameter, index, change by the update, change by the formula)
     """
 
     step: int
@@ -36,12 +39,16 @@ class StepReport:
 
 @dataclass(frozen=True)
 class UpdateReport:
-    """The report on the code called `name`, checked against the formula called `formula`. `str(report)` is a table.
+    """The result of check_update. `str(report)` is a table.
 
-    `steps` contains the StepReports. `problems` describes faults found before any comparison, such as a change of a
-    parameter's shape. `diagnosis` is a sentence on the mistake, or empty if it is not known. `hints` describes
-    the mistake to a student, in pairs of the name that a line of the formula assigns (or "") and a sentence without
-    code. `notes` describes the conditions of the check, not faults.
+    name         the name of the code
+    formula      the name of the formula
+    steps        a StepReport for each step
+    problems     faults that make a comparison impossible, such as a change of a parameter's shape
+    diagnosis    a sentence on the mistake, or empty if it is not known
+    hints        a description of the mistake for a student, as pairs: the name that a line of the formula assigns
+                 (or ""), and a sentence that quotes no code
+    notes        the conditions of the check, which are not faults
     """
 
     name: str
@@ -54,7 +61,7 @@ class UpdateReport:
 
     @property
     def is_right(self) -> bool:
-        """Return True if there is no problem and every entry agrees with the formula after every step."""
+        """Return True if there is no problem and every step agrees with the formula."""
         return not self.problems and not any(step.disagree for step in self.steps)
 
     def failures(self) -> list[str]:
