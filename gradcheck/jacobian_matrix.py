@@ -50,10 +50,12 @@ def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> J
 def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> Jacobian | tuple[Jacobian, ...]:
     """Return the numeric Jacobian of a function, of shape y.shape + x.shape.
 
-    It is a float64 array. With several floating-point inputs, return a tuple of one Jacobian for each.
-    `function(*inputs, **options)` returns y, or (y, backward), whose backward is not called. The complex step computes
-    it if the forward pass is complex-safe, and central differences otherwise. At a kink the two disagree, and central
-    differences are returned, that is, the mean of both slopes. Where the output jumps, central differences are NaN.
+    It is a float64 array. With several floating-point inputs, the result is a tuple of one Jacobian for each.
+    `function(*inputs, **options)` returns y, or (y, backward), whose backward is not called.
+
+    The Jacobian is computed by the complex step if the forward pass is complex-safe, and by central differences
+    otherwise. At a kink the two disagree, and central differences are returned, that is, the mean of both slopes. Where
+    the output jumps, central differences are NaN.
 
     Raises TypeError or ValueError as `check` does.
     """

@@ -56,7 +56,7 @@ def containers(function):
 
 
 def _within(name, value):
-    """Yield (name, value) for each value that a value contains.
+    """Yield (name, value) for everything to which a value refers directly.
 
     These are the variables of a function, the attributes of an object or the entries of a container.
     """

@@ -148,7 +148,7 @@ def _as_array(derivative):
 
 
 def _scaled(gradient, dy):
-    """Multiply a gradient by a number. The gradient may be a nested structure."""
+    """Scale a gradient, which may be nested in dictionaries, lists and tuples."""
     if isinstance(gradient, dict):
         return {key: _scaled(value, dy) for key, value in gradient.items()}
     if isinstance(gradient, (list, tuple)):

@@ -265,9 +265,11 @@ def limited(seconds):
 def ask(case, seed):
     """Check a case with one seed, without an explanation of the mistake.
 
-    Returns an Outcome if the check fails, or None if it passes. A wrong gradient is usually wrong everywhere. Therefore
-    the check first runs on a few entries of each argument. This is no stricter than the complete check and, for a whole
-    model, ten times as fast. The complete check runs only if the first one passes. The mistake is not explained.
+    Returns an Outcome if the check fails, or None if it passes.
+
+    A wrong gradient is usually wrong everywhere. Therefore the check first runs on a few entries of each argument. This
+    check is not stricter than the complete one and, for a whole model, ten times as fast. The complete check runs only
+    if the first one passes.
     """
     try:
         with ends_nothing():
@@ -328,7 +330,7 @@ def planted(mutant, functions):
 
 
 def function_codes(code):
-    """Return {(first line, qualified name): code} of the code objects within one."""
+    """Return {(first line, qualified name): code} for all nested code objects."""
     codes = {}
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):

@@ -72,7 +72,10 @@ OWN = "made for this corpus"
 
 @functools.cache
 def corpus():
-    """Return the wrong versions of the corpus: CASES, and mistakes of the table in the right functions."""
+    """Return the wrong versions of the corpus as a tuple of Cases.
+
+    These are CASES, and mistakes of the table in gradcheck/mistakes that are made in the right functions.
+    """
     from gradcheck.museum.variants import variants
 
     return CASES + tuple(variants([right for right in RIGHTS if right.function.__module__ != limits.__name__]))
@@ -108,7 +111,10 @@ def _parser():
 
 
 def find(key):
-    """Return the exhibit or case with this number, from 1, or name. Raises LookupError if there is none."""
+    """Return an exhibit or case, given its name or its number as text.
+
+    Numbers start at 1. Raises LookupError if there is no such exhibit or case.
+    """
     if key.isdecimal():
         if len(key) < 9 and 1 <= int(key) <= len(CASES):
             return CASES[int(key) - 1]
@@ -121,7 +127,7 @@ def find(key):
 
 
 def catalogue(width=88):
-    """Return a list of the exhibits, grouped by room, and of the further cases, as text."""
+    """Return a list of the exhibits by room, and of the further cases, as text."""
     lines, numbers = ["Wrong gradients, each from a real project or a real question", ""], {}
     for number, case in enumerate(CASES, 1):
         numbers[case] = f"  {number:>3}  {case.name:<26}"
@@ -134,7 +140,10 @@ def catalogue(width=88):
 
 
 def page(case, width=88):
-    """Run the check of an exhibit and gradcheck, and return the page of the exhibit or case as text."""
+    """Return the page of an exhibit or case as text.
+
+    The check of an exhibit, and gradcheck, are run for this purpose.
+    """
     heading = f"{CASES.index(case) + 1}. {case.title}"
     lines = [heading, "═" * min(len(heading), width), ""]
     lines += [f"  {line}" for source in case.sources for line in (source, url(source))] or [f"  {OWN}"]

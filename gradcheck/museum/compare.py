@@ -1,9 +1,9 @@
 """`python -m gradcheck compare`: several checkers on the right and wrong gradients of the corpus.
 
 A checker takes part through an adapter: a function of (f, inputs), where f(*inputs) returns (y, backward), that returns
-True if the checker accepts the gradient. Those whose package is installed run; each on the same inputs, with its own
-defaults. A wrong gradient that is accepted is missed, and a right one that is not accepted is a false alarm. Exceptions
-count as not accepted. gradcheck counts as accepting only if every argument is right.
+True if the checker accepts the gradient. All checkers whose packages are installed run on the same inputs, each with
+its own defaults. A wrong gradient that is accepted is missed, and a right one that is not accepted is a false alarm. A
+checker that raises an exception does not accept the gradient. gradcheck accepts it only if every argument is right.
 """
 
 import contextlib
@@ -82,7 +82,10 @@ def by_autograd(f, inputs):
 
 
 def by_scipy(f, inputs):
-    """Accept if the error is at most 1e-5 of the gradient's norm, or 1e-5; check_grad itself has no threshold."""
+    """Accept an error of at most 1e-5 · max(1, ‖gradient‖).
+
+    The threshold is set here, because check_grad has none.
+    """
     from scipy.optimize import check_grad
 
     sizes = np.cumsum([x.size for x in inputs])[:-1]
@@ -111,7 +114,7 @@ CHECKERS = {
 
 
 def cases():
-    """Yield (name, is_right, function, inputs) of each wrong and each right function of the corpus.
+    """Yield (name, is_right, function, inputs) for each function of the corpus.
 
     `function` is a function of the floating-point arrays `inputs` alone, and returns (y, backward).
     """
@@ -134,7 +137,10 @@ def _of_floating(function, inputs, options):
 
 
 def is_accepted(adapter, function, inputs):
-    """Return True if a checker accepts a gradient. Its output is discarded, and its random numbers are the same."""
+    """Return True if a checker accepts a gradient.
+
+    The checker's output is discarded. Its random numbers are the same in each call.
+    """
     before = np.random.get_state(legacy=False)  # noqa: NPY002 (autograd draws from it)
     np.random.seed(0)  # noqa: NPY002
     with (

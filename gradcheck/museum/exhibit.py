@@ -13,8 +13,9 @@
         return np.cosh(x), backward
 
 A tuple among the inputs is the shape of an array that is drawn. Each paragraph of the docstring is a case: its name,
-its sources, a statement, and a few words. The statement replaces the one of backward (or, if there is none, of the
-forward pass) that assigns the same name, or returns.
+its sources, a wrong statement, and a few words. The wrong statement replaces the statement of backward that assigns the
+same name or, for a `return`, the `return` of backward. If backward has no such statement, one of the forward pass is
+replaced.
 
 An exhibit is a case that also has a check in the style of its authors, which passes on the wrong version, and whose
 docstring gives the reason. Its story is the docstring of the function, and a comment marks the wrong line:
@@ -55,7 +56,10 @@ class Right:
         self.name = function.__name__.replace("_", "-")
 
     def wrong(self, name, sources, statement, words):
-        """Add a Case in which a statement replaces the one of backward that assigns the same name, or returns."""
+        """Add a Case with a wrong statement.
+
+        The statement replaces the right one, see `exchanged`.
+        """
         self.cases.append(Case(self, name, sources, exchanged(self.function, statement), words))
 
     def draw(self, rng):
@@ -71,7 +75,7 @@ class Right:
 
 
 class Case:
-    """A wrong version of a Right: its code as a listing, its sources, and a few words about it."""
+    """A wrong version of a right function: its code, its sources, and a few words about it."""
 
     def __init__(self, right, name, sources, lines, words):
         self.right, self.name, self.lines, self.words = right, name, lines, words
@@ -89,7 +93,7 @@ class Case:
         return names[self.right.function.__name__]
 
     def draw(self, rng):
-        """Return (inputs, options) for which the wrong gradient differs from the right one."""
+        """Draw (inputs, options) for which the wrong gradient differs from the right."""
         return self.right.draw(rng)
 
     def examine(self, wrong, seed=0, explain=True):
@@ -98,7 +102,7 @@ class Case:
 
 
 class Exhibit(Case):
-    """A Case with the check that missed it. The mistake is marked in the source of the function."""
+    """A Case with the check that missed it. A comment in the function marks the mistake."""
 
     def __init__(self, function, sources, inputs, options):
         self.function, right = function, Right(function, inputs, options)
@@ -112,7 +116,10 @@ class Exhibit(Case):
 
 
 def right(*inputs, **options):
-    """Return a decorator that makes a Right of a function, and Cases of the paragraphs of its docstring."""
+    """Return a decorator that converts a function to a Right.
+
+    Each paragraph of the function's docstring becomes a Case. A tuple among the inputs is the shape of a random array.
+    """
 
     def decorator(function):
         made = Right(function, inputs, options)
@@ -128,22 +135,28 @@ def right(*inputs, **options):
 
 
 def exhibit(sources, *inputs, **options):
-    """Return a decorator that makes an Exhibit of a function. The sources are separated by semicolons."""
+    """Return a decorator that converts a function to an Exhibit.
+
+    `sources` are separated by semicolons.
+    """
     return lambda function: Exhibit(function, sources, inputs, options)
 
 
 def url(source):
-    """Return the address on GitHub of a source such as "a/b, pull request 7" or "a/b, file c.py at 0123abc"."""
+    """Return the address of a source on GitHub.
+
+    A source is a text such as "a/b, pull request 7" or "a/b, file c.py at 0123abc".
+    """
     parts = re.fullmatch(r"(\S+), (issue|pull request|file) (\S+?)(?: at (\w+))?", source)
     repository, kind, item, commit = parts.groups()
     return "/".join(filter(None, ("https://github.com", repository, PATHS[kind], commit, item)))
 
 
 def listing(function):
-    """Return the source of a function as a list of (mark, line), without decorators and docstring.
+    """Return the source of a function as a list of (mark, line).
 
-    A line with a comment `# wrong:` is two lines: the wrong one, with the mark "−", and the right one, with "+". All
-    other lines have the mark " ".
+    Decorators and the docstring are left out. A line with a comment `# wrong:` is two lines: the wrong one, with the
+    mark "−", and the right one, with "+". All other lines have the mark " ".
     """
     listed = []
     for line in _source(function)[0]:
@@ -154,7 +167,11 @@ def listing(function):
 
 
 def exchanged(function, statement):
-    """Return the listing of a function in which another statement replaces the one with the same target."""
+    """Return the listing of a function in which one statement is exchanged.
+
+    `statement` replaces the statement of backward with the same target. If backward has none, it replaces that of the
+    forward pass. Raises ValueError unless there is exactly one such statement.
+    """
     lines, tree = _source(function)
     wanted = _target(ast.parse(statement).body[0])
     backward = next(node for node in tree.body if getattr(node, "name", "") == "backward")
@@ -171,7 +188,10 @@ def exchanged(function, statement):
 
 
 def _source(function):
-    """Return the lines of a function without decorators and docstring, and their syntax tree."""
+    """Return the lines of a function, and their syntax tree.
+
+    Decorators and the docstring are left out.
+    """
     source = textwrap.dedent(inspect.getsource(function))
     node = ast.parse(source).body[0]
     first = node.body[0].end_lineno if ast.get_docstring(node) else node.body[0].lineno - 1
@@ -189,7 +209,10 @@ def _target(node):
 
 
 def drawn(rng, inputs):
-    """Replace shapes by normally distributed arrays, and copy arrays, because a wrong version may modify them."""
+    """Replace shapes with standard normal arrays, and copy all other inputs.
+
+    The copies are needed because a wrong version may modify its inputs.
+    """
     return tuple(rng.normal(size=x) if isinstance(x, tuple) else copy.copy(x) for x in inputs)
 
 
@@ -216,7 +239,10 @@ def check_numerically(function, *inputs, only=None, dy=None, tolerance=1e-6, **o
 
 
 def descend(step, x, rate):
-    """Raise AssertionError if 50 steps of gradient descent do not reduce the loss. `step(x)` returns (loss, dx)."""
+    """Raise AssertionError if 50 steps of gradient descent do not reduce the loss.
+
+    `step(x)` returns (loss, dx).
+    """
     losses = []
     for _ in range(50):
         loss, dx = step(x)

@@ -9,7 +9,7 @@ from gradcheck.museum.exhibit import right
 def huber(x, *, target):
     """huber-without-dy: chainer/chainer, pull request 1178
         return np.where(np.abs(error) < 1, error, np.sign(error))
-    The upstream gradient is ignored. In the test it was one.
+    The upstream gradient is ignored. In the test, it was 1.
 
     huber-signed: BobMcDear/attorch, issue 13
         return dloss * np.where(error < 1, error, np.sign(error))
@@ -31,7 +31,7 @@ def binary_cross_entropy(logits, *, target):
 
     bce-of-a-sum: oysteijo/simd_neuralnet, issue 1
         return dloss * (p - target)
-    The loss is a mean over the outputs, and the gradient that of a sum. Found by a comparison with Keras.
+    The loss is a mean over the outputs, but the gradient is that of a sum. Found by a comparison with Keras.
     """
     p = 1 / (1 + np.exp(-logits))
 
@@ -74,7 +74,7 @@ def ridge(w, *, x, target, reg):
 
     penalty-replaces: open-nudge/torchlayers, issue 18
         dw = dloss * 2 * reg * w
-    The gradient of the penalty replaces that of the loss, and is not added to it.
+    The gradient of the penalty replaces that of the loss, instead of being added to it.
     """
     error = x @ w - target
 
@@ -132,7 +132,7 @@ def softmax_error(x, *, label):
 def gaussian(a, *, x):
     """covariance-sign: HIPS/autograd, pull request 412
         dcovariance = dy * 0.5 * (inverse - np.outer(z, z))
-    The sign of the gradient with respect to the covariance. A typing error in the test kept it from running.
+    The gradient with respect to the covariance has the wrong sign. A typing error kept the test from running.
 
     determinant-lost: timweiland/GaussianMarkovRandomFields.jl, pull request 193
         dcovariance = dy * 0.5 * np.outer(z, z)

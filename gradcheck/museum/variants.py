@@ -9,13 +9,15 @@ import numpy as np
 from gradcheck.audit import mutate
 from gradcheck.museum.exhibit import Case, as_tuple
 
-MOST = 4  # of one kind
+MOST = 4  # largest number of Cases of one kind
 
 
 def variants(rights):
-    """Return at most one Case for each Right: a mistake of the table that changes a gradient, of a rare kind.
+    """Return a list with at most one Case for each Right.
 
-    A mistake that anybody would notice, because of an exception or another shape, is left out.
+    The Case is a mistake of the table in gradcheck/mistakes that changes a gradient. Kinds of mistakes that few other
+    Cases have are preferred. A mistake that causes an exception or a wrong shape is left out, because anybody would
+    notice it.
     """
     kinds, cases, mutants = Counter(), [], {}
     for right in rights:
@@ -44,7 +46,10 @@ def _case(right, mutant):
 
 
 def _differs(case):
-    """Return True if a gradient is finite, of the right shape, and off by 0.1 % or more of its size."""
+    """Return True if the wrong version returns a wrong gradient that looks plausible.
+
+    All gradients must be finite and have the right shapes, and one must be off by more than 0.1 % of its norm.
+    """
     inputs, options = case.draw(np.random.default_rng(0))
     with np.errstate(all="ignore"):
         try:

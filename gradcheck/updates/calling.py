@@ -184,10 +184,12 @@ def from_optimizer(
 ) -> Code:
     """Adapt a class of optimisers with a method `step()`, for check_update.
 
-    `make(parameters, **settings)` receives a list of parameters, each created by `parameter(array)`. A parameter has
-    the attributes `.grad`, which is set to `gradient(array)` before each step, and `.data`, which is read after each
-    step. By default a parameter has no other attributes, and the gradient is an array. For PyTorch:
-    `from_optimizer(torch.optim.AdamW, torch.tensor, torch.tensor)`.
+    `make(parameters, **settings)` is the class, or a function that creates an optimiser. It receives a list of
+    parameters, each created by `parameter(array)`. A parameter has the attributes `.grad`, which is set to
+    `gradient(array)` before each step, and `.data`, which is read after each step. By default a parameter has no other
+    attributes, and the gradient is an array. For PyTorch:
+
+        from_optimizer(torch.optim.AdamW, torch.tensor, torch.tensor)
     """
     new = parameter or (lambda array: SimpleNamespace(data=array, grad=None))
 
@@ -208,9 +210,10 @@ def from_object(
 ) -> Code:
     """Adapt a class of objects with a method `update(w, dw)`, for check_update.
 
-    `make(**settings)` creates one object for each parameter. Its `update` takes two arrays, and returns the new
-    parameter or changes it in place. With a `container` (dict or list), there is a single object, whose `update` takes
-    one container of all parameters and one of all gradients. `method` is the name of the method, "update" by default.
+    `make(**settings)` is the class, or a function that creates an object. It is called once for each parameter. Its
+    `update` takes two arrays, and returns the new parameter or changes it in place. With a `container` (dict or list),
+    there is a single object, whose `update` takes one container of all parameters and one of all gradients. `method` is
+    the name of the method, "update" by default.
 
     Raises ValueError if `container` is not dict, list or None.
     """

@@ -234,8 +234,8 @@ def _errors(theta, given, right):
     """Return the relative error of each entry.
 
     Errors are divided by |θ′ − θ| + 1e-4 max(|θ|, |θ′|), where θ′ is the formula's result. With the bound EXACT on this
-    quotient, the second term allows a rounding error of ROUNDING relative to θ. An error
-    that is not finite counts as infinite if θ is finite, and as 0 if it is not.
+    quotient, the second term allows a rounding error of ROUNDING relative to θ. An error that is not finite counts as
+    infinite if θ is finite, and as 0 if it is not.
     """
     size = np.maximum(np.abs(theta), np.abs(right))
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,6 +1,6 @@
 """Name the mistake in a wrong update, by finding a changed formula that gives the same numbers.
 
-There are three kinds of changes: the mistakes of the table in gradcheck/mistakes, the mistakes of the table OF_UPDATES,
+There are three kinds of changes: the mistakes of the table in gradcheck/mistakes, the mistakes of the tables below,
 which occur only in optimisers, and mistakes in the code around the formula, such as a state that is not kept. A mistake
 is named if the changed formula gives the numbers of the update, to nine digits, at every step of two courses with
 different shapes and settings. The simplest changes are tried first, and two mistakes at once are tried last.
