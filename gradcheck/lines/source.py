@@ -72,9 +72,7 @@ def source_of(backward, target, name):
     forward, *functions = _pair_within(target) or [None, *closures(backward)]
     reason, candidates = f"{name}: {NOT_WITHIN}", []
     for function in functions:
-        if str(function.__module__).startswith(
-            "gradcheck.adapters."
-        ):  # a function that exec defines may have no module
+        if str(function.__module__).startswith("gradcheck.adapters."):  # exec may define functions without a module
             continue
         file, lines = function.__code__.co_filename, _lines_of(function)
         if not lines:
