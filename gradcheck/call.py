@@ -111,8 +111,8 @@ class Call:
     def only(self, argnums: int | Collection[int] | None) -> Self:
         """Return a copy of this Call in which only the inputs at `argnums` have gradients.
 
-        The value None selects all floating-point inputs. Raises ValueError if a position is invalid or none is given,
-        and TypeError if an input is not floating-point.
+        The value None selects all floating-point inputs. Raises ValueError if `argnums` is empty or
+        contains an invalid position, and TypeError if an input is not floating-point.
         """
         other, count = copy.copy(self), len(self.inputs)
         if argnums is None:

@@ -310,7 +310,10 @@ def _reason_of_shape(argument, shape, others):
 
 
 def _repetition(call, backward, dy, arguments, gradients):
-    """Describe a difference between two calls of backward(dy), or return ""."""
+    """Call backward(dy) again, and describe the difference of the gradients.
+
+    Returns "" if there is no difference.
+    """
     try:
         label, difference = _again(call, backward, dy, arguments, gradients)
     except Exception as error:
@@ -323,7 +326,10 @@ def _repetition(call, backward, dy, arguments, gradients):
 
 
 def _dependence(call, dy, arguments, gradients):
-    """Describe the effect of another forward pass before backward, or return ""."""
+    """Run another forward pass before backward, and describe its effect.
+
+    The other pass has other inputs. Returns "" if it affects neither y nor the gradients.
+    """
     y, backward = _forward(call)
     before = y.copy()
     try:

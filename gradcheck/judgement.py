@@ -23,7 +23,7 @@ SAMPLE = 200  # entries of a large argument; they validate the complex step, whi
 
 
 class Terms:
-    """The settings of a check, validated.
+    """The validated settings of a check.
 
     `oracles` is a tuple of the selected oracles. `strict` is True if the caller has not set atol; a gradient must then
     also be right to rtol of its norm, however small it is.

@@ -159,9 +159,11 @@ def check_adjoint_operator(
 class Taylor:
     """The remainders of Taylor's formula along a random direction.
 
-    `remainders[k]` are |f(x + h v) − T_k(h)| for the steps h, where T_k is Taylor's polynomial of order k. `rates[k]`
-    is the observed order of the remainder, or None if it is at the level of rounding. `verdicts` has an empty string
-    for order 0, followed by the verdicts of `check` on the gradient and, if there is one, the Hessian-vector product.
+    steps            the steps h
+    remainders[k]    |f(x + h v) − T_k(h)| for each step, where T_k is Taylor's polynomial of order k
+    rates[k]         the observed order of this remainder, or None if it is at the level of rounding
+    verdicts[k]      the verdict on the derivative of order k: "" for k = 0, otherwise that of `check` on the gradient
+                     or the Hessian-vector product
     """
 
     steps: tuple

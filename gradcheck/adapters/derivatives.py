@@ -142,7 +142,11 @@ def _adapted(function, derivative, noun, require, product):
 
 
 def _as_array(derivative):
-    """Return a derivative as an array. float32 is kept, because the check refuses it."""
+    """Convert a derivative to an array.
+
+    The derivative may be a number, a list or a sparse matrix. A float32 array keeps its dtype, because the check
+    refuses it.
+    """
     array = np.asarray(derivative.toarray() if hasattr(derivative, "toarray") else derivative)
     return array if array.dtype.kind == "f" else array.astype(float)
 

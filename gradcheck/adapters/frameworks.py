@@ -162,7 +162,8 @@ class _TorchFunction:
     def compare(self, inputs, options, gradients, dy):
         """Raise ValueError if a gradient changes although it should not.
 
-        It may depend neither on which other inputs require gradients, nor on the layout of the inputs and dy in memory.
+        A gradient may depend neither on which other inputs require gradients, nor on the layout of the inputs and dy in
+        memory.
         """
         for name, gradient in gradients.items():
             _, gradients_of = self.evaluate(inputs, options, lambda other, name=name: other == name)

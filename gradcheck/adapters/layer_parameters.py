@@ -220,7 +220,7 @@ def _shown(place):
 
 
 def _resolved(layer, name):
-    """Return the place of a dotted name.
+    """Return the place to which a dotted name refers, such as "attention.w_q.W".
 
     An entry of a dictionary such as `params` may be named by its key alone.
     """
@@ -322,8 +322,9 @@ def _flattened(layer, label, value):
 def _is_passed_over(place, i, listed, places_of):
     """Return True if an enclosing layer lists its parameters without this array.
 
-    Such a list counts only if that layer contains the array itself, or if the list includes parameters of inner layers.
-    An array in a Python list is never passed over, since forward may append arrays to the list.
+    `place` is the place of the array, and `i` its id. Such a list counts only if that layer contains the array itself,
+    or if the list includes parameters of inner layers. An array in a Python list is never passed over, since forward
+    may append arrays to the list.
     """
     owner = _owner(place)
     if any(kind == "[" and isinstance(key, int) for kind, key in place[len(owner) :]):

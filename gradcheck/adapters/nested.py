@@ -34,9 +34,9 @@ NUMBERS = (np.ndarray, np.generic, float)
 def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
     """Return the arguments of `check` for a function with nested inputs.
 
-    The arguments are a function of arrays, followed by these arrays. Call it as `check(*from_nested(function,
-    *inputs))`. The arrays are the floating-point arrays in the inputs, in order, with names such as params['W1'] or
-    layers[0]['b']. All other values in the inputs are constants. Pass options to `check`.
+    The arguments are a function of arrays, followed by these arrays. The usual call is therefore
+    `check(*from_nested(function, *inputs))`. The arrays are the floating-point arrays in the inputs, in order, with
+    names such as params['W1'] or layers[0]['b']. All other values in the inputs are constants. Pass options to `check`.
 
     Raises TypeError if `function` is not a function, and ValueError if there is no such array. Backward raises
     GradientError if the gradients do not have the structure of the inputs.
@@ -94,7 +94,10 @@ def _arrays(name, value):
 
 
 def _filled(name, value, by_place):
-    """Return a copy of a nested value with other leaves at the places in `by_place`."""
+    """Return a copy of a nested value in which some leaves are replaced.
+
+    `name` is the place of the value. `by_place` maps the place of a leaf, such as "params['W']", to its new value.
+    """
     items = _items(name, value)
     if items is None:
         return by_place.get(name, value)
@@ -107,7 +110,8 @@ def _filled(name, value, by_place):
 def _gradients(named, returned, refused):
     """Yield the gradient of each array in the inputs from the result of backward.
 
-    `refused(problem)` returns the error if the gradients do not have the structure of the inputs.
+    `named` maps the names of the inputs to the inputs. `refused(problem)` returns the exception that is raised if the
+    gradients do not have the structure of the inputs.
     """
     wanted = {name: value for name, value in named.items() if _arrays(name, value)}
     if len(wanted) == 1:

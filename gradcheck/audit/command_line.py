@@ -230,9 +230,10 @@ def _by_command(options, trials, mutants, jobs, progress):
 
 
 def _explained(outcome, mutant, trials, passes):
-    """Complete the message of a survivor, which begins with `passes`.
+    """Return the Outcome with the complete message of a survivor.
 
-    A mutant that no case runs survives, and is never equivalent.
+    `passes` is the beginning of the message, such as "every check passes". A mutant that no case runs survives, and is
+    never equivalent.
     """
     if outcome is None or outcome.status == KILLED:
         return outcome

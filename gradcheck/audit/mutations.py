@@ -21,10 +21,11 @@ ATOMS = (ast.Name, ast.Constant, ast.Call, ast.Attribute, ast.Subscript, ast.Tup
 class Mutant:
     """A source file with one mistake: characters `start` to `end` of the file at `path` become `replacement`.
 
-    `source` is the text of the file, read before anything ran, since the file may be edited meanwhile. `function` is
-    the qualified name of the mutated function. `lines` holds the first and last line of the mutated statement; a case
-    that runs none of them is not affected. `edit` holds the old and the new node of the syntax tree. `is_whole` is True
-    if the edit replaces the whole value of an assignment, or of a returned gradient.
+    source      the text of the file, read before anything ran, since the file may be edited meanwhile
+    function    the qualified name of the mutated function
+    lines       the first and the last line of the mutated statement; a case that runs none of its lines is not affected
+    edit        the Edit, with the old and the new node of the syntax tree
+    is_whole    True if the edit replaces the whole value of an assignment, or of a returned gradient
     """
 
     path: Path
@@ -80,7 +81,11 @@ def mutate(path, patterns=("backward",)):
 
 
 def _mutants(closure, source, others):
-    """Return the Mutants of one function, at most one for each mutated syntax tree."""
+    """Return the Mutants of one function.
+
+    If several mutants have the same syntax tree, only the first is returned. `others` are the nodes of the other
+    functions that are mutated.
+    """
     lines = source.splitlines(keepends=True)
     starts = list(itertools.accumulate(map(len, lines), initial=0))
     first, below = closure.node.lineno - 1, len(lines) - closure.node.end_lineno

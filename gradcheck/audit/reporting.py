@@ -74,8 +74,8 @@ class Progress:
 def summary(tried, footer):
     """Return the report on (Mutant, Outcome) pairs.
 
-    It contains a table with a row for each file and, if there are several files, a row of totals, then the causes that
-    killed mutants, and the survivors.
+    It consists of a table with a row for each file (and a row of totals if there are several files), the causes that
+    killed mutants, the survivors, and `footer`.
     """
     counts = {}
     for mutant, outcome in tried:

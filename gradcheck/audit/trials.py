@@ -7,7 +7,7 @@ inputs of the cases may be special, such as γ = 1 or p = 0. Then the cases are 
 numbers get other random values with the same shapes. A mutant is
 
 - **killed** if a check fails that passes without the mutant;
-- **surviving** if its gradients differ, even if only for varied inputs, and every check passes, or if no case runs it;
+- **surviving** if no case runs it, or if its gradients differ (at least for varied inputs) and every check passes;
 - **equivalent** if its gradients are the same for every case and seed, as drawn and varied, and no certificate
   (gradcheck/certify) is refused. A certificate proves the gradients right for all inputs of these shapes.
 """
@@ -56,9 +56,12 @@ class TimeIsUp(KeyboardInterrupt):
 class Outcome:
     """The status of a mutant, with the reason.
 
-    For a killed mutant, `by` is the cause, one of the BY_ constants, and `case` and `seed` are the name of the case and
-    the seed of the draw that killed it. For an equivalent mutant, `by` is BY_CERTIFICATE if all certificates succeeded.
-    For a surviving mutant, `differs_in` lists the names of the cases in which the gradients differ from the original.
+    status        KILLED, EQUIVALENT or SURVIVING
+    by            the cause, one of the BY_ constants, for a killed mutant; BY_CERTIFICATE for an equivalent mutant, if
+                  all certificates succeeded
+    case, seed    the name of the case and the seed of the draw that killed the mutant
+    message       an explanation
+    differs_in    the names of the cases in which the gradients of a surviving mutant differ from the original's
     """
 
     status: str
@@ -72,10 +75,16 @@ class Outcome:
 class Trials:
     """The cases on which mutants are tried, and the results of the original on them.
 
-    `observed` maps (case name, seed, variation) to the result of `observe`. A variation for which the original raises
-    an exception or gives a gradient that is not finite is left out. `lines` maps the name of a case to the lines that
-    it runs, as a set of (file, line), in the files for which `is_audited(path)` is True. Lines that run only for varied
-    inputs are not included. `say` is called with the progress.
+    cases       {name: Case}
+    seeds       the seeds of the draws of each case
+    observed    {(case name, seed, variation): result of `observe`}, without the variations for which the original
+                raises an exception or gives a gradient that is not finite
+    lines       {case name: set of (file, line)}, the lines that the case runs in the files for which `is_audited(path)`
+                is True, without lines that run only for varied inputs
+    slowest     the CPU time of the slowest step without a mutant
+    verified    {(case name, seed): CPU time} of the checks that pass without a mutant
+
+    `say` is called with the progress.
 
     Raises ValueError if a case raises an exception on the inputs that it draws.
     """

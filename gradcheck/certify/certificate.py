@@ -31,12 +31,16 @@ PASSES = 4  # at most: a pass may find a root whose square the next pass recogni
 
 @dataclass(frozen=True)
 class Certificate:
-    """The verdict on an identity: "certified", "refused" or "cannot tell". Its truth value is True if certified.
+    """The verdict on an identity. A Certificate is true if the verdict is "certified".
 
-    `reason` explains a verdict other than "certified". A certificate holds for all inputs of the same shapes for which
-    comparisons of values have the same results. `decisions` is the number of these comparisons. The certificate is
-    wrong with probability below 10^`exponent`. `constants` lists the floats that stand for another number, such as
-    0.797… for √(2/π), as (float, number as text).
+    A certificate holds for all inputs of the same shapes for which comparisons of values have the same results.
+
+    name         the name of the function, or the identity
+    verdict      "certified", "refused" or "cannot tell"
+    reason       the reason for a verdict other than "certified"
+    decisions    the number of comparisons of values
+    exponent     the certificate is wrong with probability below 10^exponent
+    constants    the floats that stand for another number, such as 0.797… for √(2/π), as (float, number as text)
     """
 
     name: str

@@ -78,7 +78,7 @@ class Run:
         return 0 if not a.v else v if a.v < self.p - a.v else self.p - v
 
     def product(self, d, powers, op, args):
-        """Return the product of [(Number, exponent)] as a Number with the digits d."""
+        """Return a product of powers, [(Number, exponent)], as a Number with the digits d."""
         v, size = 1, 0
         for b, k in powers:
             v, size = v * self.raised(b.v, k) % self.p, size + abs(k) * b.size

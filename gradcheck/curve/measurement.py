@@ -29,7 +29,11 @@ FORWARD, CENTRAL, COMPLEX = "forward differences", "central differences", "compl
 class Curve:
     """Numerical derivatives along one direction, for each method and each of STEPS.
 
-    `analytic` is backward's ⟨dx, v⟩. `obstacle` is the reason for a missing complex step, or None.
+    name           the name of the function
+    argument       the name of the perturbed argument, or "all arguments"
+    derivatives    {method: array of the derivatives at each of STEPS}
+    analytic       the derivative ⟨dx, v⟩ of backward
+    obstacle       the reason why the complex step is missing, or None
     """
 
     name: str
@@ -53,14 +57,14 @@ class Curve:
         return np.abs(self.derivatives[method] - self.analytic) / self.size
 
     def best(self, method):
-        """Return (the smallest error, its step)."""
+        """Return the smallest error of a method, and its step."""
         error = self.error(method)
         i = int(np.argmin(np.where(np.isfinite(error), error, np.inf)))
         return float(error[i]), float(STEPS[i])
 
     @property
     def height(self):
-        """The relative error of the best numerical derivative."""
+        """The relative difference between backward and the best central difference."""
         return abs(self.numeric - self.analytic) / self.size
 
     @property
@@ -178,9 +182,10 @@ def _loss(run, direction, t):
 
 
 def _settle(derivatives):
-    """Return the derivative at the step that agrees best with its two neighbours.
+    """Return (derivative, spread) where neighbouring steps agree best.
 
-    The second result is its largest difference from these neighbours. Very short steps are excluded, because x + h
+    The derivative is that of the step which agrees best with its two neighbours. The spread is the largest difference
+    from these neighbours. Very short steps are excluded, because x + h
     rounds to x and all differences are zero.
     """
     gaps = np.abs(np.diff(derivatives))

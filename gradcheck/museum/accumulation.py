@@ -69,8 +69,8 @@ def it_trains(tied):
 def backward_twice(a, b):
     """The second call to backward.
 
-    Inner nodes keep the gradient of the previous backward pass, and the next pass adds to it. y = (a + b)²: the sum is
-    an inner node. Clearing the gradients of the parameters does not clear its gradient.
+    Inner nodes keep the gradient of the previous backward pass, and the next pass adds to it. In y = (a + b)², the sum
+    is an inner node. Clearing the gradients of the parameters does not clear its gradient.
     """
     total = a + b
     dtotal = np.zeros_like(total)

@@ -13,9 +13,9 @@ from gradcheck.museum.exhibit import check_numerically, exhibit, right
     keep=np.array([[2.0, 0, 0, 2], [2, 2, 0, 0], [0, 2, 0, 2]]),
 )
 def attention_dropout(q, k, v, *, keep):
-    """An attention that forgets its dropout on the way back.
+    """An attention whose backward pass omits the dropout.
 
-    Dropout is applied to the weights in forward, but forgotten in backward. The softmax is differentiated at the
+    Dropout is applied to the weights in forward, but not in backward. The softmax is differentiated at the
     weights after dropout, and the gradient that enters it is not multiplied by the mask.
     """
     scale = q.shape[-1] ** -0.5

@@ -115,10 +115,10 @@ def on_active_units(relu):
 
 @exhibit("kaldi-asr/kaldi, issue 3890", np.array([0.0, 1.3, 0.0, -0.4]), keep=np.array([0.0, 2.0, 2.0, 0.0]))
 def dropout_ratio(x, *, keep):
-    """A dropout that guesses its mask.
+    """A dropout that reconstructs its mask.
 
-    The mask is not saved but reconstructed: it is y / x, and taken to be 1 where x is 0. After a ReLU many x are 0, and
-    half of those were dropped.
+    The mask is not saved. Backward computes it as y / x, and takes it to be 1 where x is 0. After a ReLU many x are 0,
+    and half of those were dropped.
     """
     y = x * keep
 
@@ -350,7 +350,7 @@ def shapes_alone(layer):
     dt=0.5,
 )
 def motion_commented(state, *, speed, turn, dt):
-    """The Jacobian of a comment.
+    """The Jacobian of the model in a comment.
 
     The motion of a vehicle in a Kalman filter. The state is position, yaw, speed and the scale of the speedometer. The
     comment on the Jacobian says that the speed is constant, v′ = v, and moves the vehicle. In the code, the commanded

@@ -9,9 +9,9 @@ from gradcheck.museum.exhibit import check_numerically, close, exhibit, numeric_
 def batch_norm_ones(x, gamma, beta):
     """A batch norm checked under dy = ones.
 
-    No gradient reaches the input. The project's formula was right, but its test could not have shown that. The test was
-    documented as passing trivially, and the question why the gradient of a normalization vanishes there is asked
-    repeatedly.
+    In this exhibit, no gradient reaches the input. The project's formula was right, but its test could not have shown
+    that. The test was documented as passing trivially. Why the gradient of a normalization vanishes for dy = 1 is a
+    frequent question.
     """
     centred = x - x.mean(axis=0)
     r = 1 / np.sqrt((centred**2).mean(axis=0) + 1e-5)
@@ -29,14 +29,14 @@ def batch_norm_ones(x, gamma, beta):
 def under_ones(batch_norm):
     """With dy = 1 the loss is Σ y = N Σ β for every x, and its true gradient is zero.
 
-    So zeros pass, and so does any formula whose terms cancel.
+    Therefore zeros pass, and so does any formula whose terms cancel.
     """
     check_numerically(batch_norm, (6, 3), np.ones(3), np.zeros(3), only=0, dy=np.ones((6, 3)))
 
 
 @exhibit("mlpack/mlpack, issue 1923", (6, 3), (3,), (3,))
 def batch_norm_first(x, gamma, beta):
-    """A batch norm with nothing underneath.
+    """A batch norm in the first layer.
 
     The gradient of the input is wrong; those of γ and β are right. The report does not say which term was missing. Here
     mean and variance are treated as constants.
@@ -67,8 +67,8 @@ def parameters_of_the_first_layer(batch_norm):
 def batch_norm_std(x, gamma):
     """A batch norm that takes 1/σ for σ².
 
-    Forward saves 1/σ. Backward treats the saved value as σ², and computes 1/√(saved + ε) from it. The two agree if σ =
-    1, the fixed point of that function.
+    Forward saves 1/σ. Backward treats the saved value as σ², and computes 1/√(saved + ε) from it. If σ = 1, the
+    fixed point of that function, the two agree.
     """
     centred = x - x.mean(axis=0)
     saved = 1 / np.sqrt((centred**2).mean(axis=0) + 1e-5)
@@ -124,7 +124,7 @@ def at_initialization(rms_norm):
 
 @exhibit("flagos-ai/FlagGems, issue 5392; flagos-ai/FlagGems, issue 5490", (2, 3, 5), (5,))
 def layer_norm_rank(x, gamma):
-    """A layer norm that knows two dimensions.
+    """A layer norm that is right for matrices only.
 
     Backward counts x.shape[0] rows and takes the product of all other axes as the width of a row. For x (batch,
     positions, channels) each "row" is then a whole sequence, normalized with the statistics of another position. On the
@@ -177,7 +177,7 @@ def pre_norm_residual(x):
 
 @pre_norm_residual.missed_by
 def one_output_only(pre_norm):
-    """A test that uses one output alone leaves the gradient of the other at zero, and then either order is right.
+    """If a test uses only one output, the gradient of the other is zero, and either order is right.
 
     The correction came with the missing tests.
     """

@@ -26,8 +26,8 @@ def softmax_identity(x):
 def the_loss_and_the_layer_together(softmax):
     """Layer and loss are checked as a pair, in which two mistakes cancel.
 
-    The loss returns p − t as the gradient with respect to the probabilities, but it is that with respect to the logits.
-    A right softmax fails this test.
+    The loss returns p − t as the gradient with respect to the probabilities, although p − t is the gradient with
+    respect to the logits. A right softmax fails this test.
     """
     x, t = np.random.default_rng(0).normal(size=5), np.eye(5)[2]
     p, backward = softmax(x)
@@ -52,7 +52,7 @@ def softmax_diagonal(x):
 
 @softmax_diagonal.missed_by
 def each_output_by_its_own_input(softmax):
-    """The report mentions no test. This one is an obvious choice: output i against input i.
+    """The report mentions no test. This one is an obvious choice: ∂y_i / ∂x_i for each i.
 
     It tests only the diagonal of the Jacobian, which is right.
     """

@@ -80,13 +80,20 @@ class Code:
 
 
 class OfFunction(Code):
-    """A function `update(theta, g, *state, **settings)` that returns θ′ and the new state, or changes them in place."""
+    """Code with the interface `update(theta, g, *state, **settings)`.
+
+    The function returns θ′ and the new state, or changes them in place.
+    """
 
     def __init__(self, function):
         super().__init__(function, by_parameter(self._stepper), 2, jointly=False)
 
     def arguments(self, formula):
-        """Find the settings, t and the state among the arguments after θ and g."""
+        """Map each setting to the code's name for it, and find t and the state.
+
+        All of these are arguments after θ and g. The state consists of the arguments that are neither settings nor t:
+        those without a default or, if there are none, those with the default None.
+        """
         found = spelled((*formula.settings, "max_norm", "t"), self.after)
         self.counter = found.pop("t", None)
         others = {name: d for name, d in self.after.items() if name not in (*found.values(), self.counter)}
@@ -113,7 +120,10 @@ class OfFunction(Code):
 
 
 class OfConfig(Code):
-    """A function `update(w, dw, config) -> (w, config)` that keeps its settings and state in a dictionary."""
+    """Code with the interface `update(w, dw, config) -> (w, config)`.
+
+    The function keeps its settings and its state in the dictionary `config`.
+    """
 
     def __init__(self, function):
         super().__init__(function, by_parameter(self._stepper), 2, jointly=False)
@@ -174,7 +184,7 @@ def from_config(function: Callable[..., Any]) -> Code:
     """Adapt a function `function(w, dw, config) -> (w, config)` for check_update.
 
     The function keeps its settings and its state in the dictionary `config`. To find the settings, the check calls it
-    with an empty dictionary: they are the keys that it looks up with `config[key]` or adds.
+    with an empty dictionary. The settings are the keys that the function looks up with `config[key]` or adds.
     """
     return OfConfig(checked("from_config", function))
 

@@ -211,8 +211,8 @@ def compare(formula, course):
 def agrees(formula, habits, course):
     """Return True if a Formula with these Habits reproduces the code at every step.
 
-    An entry that was finite before the step must be finite after it in both, or in neither. At least four entries must
-    be finite, because entries that are not finite are little evidence.
+    If an entry was finite before a step, it must be finite after it in both or in neither of the two. At least four
+    entries must be finite, because entries that are not finite are little evidence.
     """
     finite = 0
     with np.errstate(all="ignore"):

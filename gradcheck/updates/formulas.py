@@ -51,7 +51,10 @@ def rmsprop(theta, g, v, *, lr, rho, eps, weight_decay=0.0):
 
 
 def adam(theta, g, m, v, *, t, lr, beta1, beta2, eps, weight_decay=0.0):
-    """Adam (Kingma and Ba, 2015). Weight decay, if any, is L2 regularisation, which is added to the gradient."""
+    """Adam (Kingma and Ba, 2015).
+
+    Weight decay, if any, is L2 regularisation, which is added to the gradient.
+    """
     g = g + weight_decay * theta
     m_new = beta1 * m + (1 - beta1) * g
     v_new = beta2 * v + (1 - beta2) * g**2

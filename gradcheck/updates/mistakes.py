@@ -265,7 +265,7 @@ def _explanations(formula, courses, largest):
 
 
 def around(formula, course):
-    """Yield (sentence, Habits) for each possible mistake around a Formula."""
+    """Yield (sentence, Habits) for each possible mistake in the code around a formula."""
     state, everything = " and ".join(formula.state), tuple(range(len(formula.state)))
     if formula.counts:
         yield f"nothing is kept for the next step: {state} begin at 0, and t at 1", Habits(everything, count="nothing")
