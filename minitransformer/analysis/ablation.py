@@ -14,7 +14,10 @@ from minitransformer.analysis.hooks import record_in_each_block, replaced_by
 
 
 def mean_head_outputs(model, ids):
-    """Return the output (L, H, D) of every head before W_o, averaged over all positions of ids (B, T)."""
+    """Return the mean output (L, H, D) of every head before W_o.
+
+    The mean is taken over all rows and positions of ids (B, T).
+    """
     return record_in_each_block(model, ids, "attention.heads").mean(axis=(1, 3))
 
 

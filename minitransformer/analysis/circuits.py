@@ -150,9 +150,10 @@ def check_earlier(head, other) -> None:
 
 
 def projected(model, block: int, head: int, part: str, x):
-    """Return the projection (S, D) of a stream x (S, C) to a head's queries, keys or values.
+    """Project a stream x (S, C) to a head's queries, keys or values (S, D).
 
-    `part` is "w_q", "w_k" or "w_v". Rotary positions are not applied."""
+    `part` is "w_q", "w_k" or "w_v". Rotary positions are not applied.
+    """
     attention, config = model.blocks[block].attention, model.config
     index = head if part == "w_q" else head // (config.n_heads // config.kv_heads)
     columns = slice(index * attention.d_head, (index + 1) * attention.d_head)
@@ -161,7 +162,10 @@ def projected(model, block: int, head: int, part: str, x):
 
 
 def moved_by_head(model, block: int, head: int, x):
-    """Return the output (S, C) of a head that attends only to its own position, for a stream x (S, C)."""
+    """Return the output (S, C) of a head that attends only to its own position.
+
+    `x` is the stream (S, C).
+    """
     attention = model.blocks[block].attention
     W_o = attention.w_o.weight.data[head * attention.d_head : (head + 1) * attention.d_head]
     return projected(model, block, head, "w_v", x) @ W_o.astype(np.float64)
@@ -179,7 +183,7 @@ def embeddings(model, tokens):
 
 
 def turned(turn, x, distance: int):
-    """Rotate queries x (S, D), one per row, as if each were `distance` positions after its key."""
+    """Rotate queries x (S, D) as if each were `distance` positions after its key."""
     positions = np.full(len(x), distance)
     return apply(rotary, x, positions=positions, base=turn.base, layout=turn.layout, scaling=turn.scaling)[0]
 

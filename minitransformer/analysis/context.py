@@ -65,7 +65,10 @@ class ContextInfluence(Data):
         return "\n".join([headline(self), *shaded_lines(self, colours), *footnotes(self)])
 
     def draw(self, path) -> None:
-        """Draw the text as a PNG, shaded by attention and by ablation. Raises MissingExtra without matplotlib."""
+        """Draw the text as a PNG, shaded by attention and by ablation.
+
+        Raises MissingExtra without matplotlib.
+        """
         from minitransformer.analysis.pictures import draw_context
 
         draw_context(self, path)
@@ -80,7 +83,9 @@ def visualize_context_influence(
     ablation: str = "hide",
     stream: TextIO | None = None,
 ) -> ContextInfluence:
-    """Print how the prediction after one token depends on the tokens up to it. Return a ContextInfluence.
+    """Print how the prediction after one token depends on the tokens up to it.
+
+    Returns the printed ContextInfluence.
 
     position   index of the token after which the model predicts; a negative index counts from the end
     out        path of a PNG to draw (needs matplotlib), or None
@@ -101,7 +106,10 @@ def visualize_context_influence(
 
 
 def context_influence(lm, text: str, position: int, *, ablation="hide") -> ContextInfluence:
-    """Compute a ContextInfluence without printing it. Arguments are those of visualize_context_influence."""
+    """Compute a ContextInfluence without printing it.
+
+    Arguments are those of visualize_context_influence.
+    """
     ids = lm.encode(text)
     index = index_from_0("position", position, len(ids), len(ids) - 1)
     seen, target, in_text = prediction_at(lm, ids, index + 1)
@@ -135,7 +143,10 @@ def bars(influence: ContextInfluence):
 
 
 def shaded_lines(influence: ContextInfluence, colours: int):
-    """Yield the lines of the text shaded by attention, and then by ablation. A legend precedes each."""
+    """Yield the lines of the text shaded by attention, and then by ablation.
+
+    A legend precedes each of the two texts.
+    """
     yield f"attention, {painted('most', SHADES['attention'], 1, colours)} {influence.attention.max():.3f}"
     yield shaded_text(influence.tokens, influence.attention, ("attention", "attention"), colours)
     lost, gained = (painted(name, SHADES[name], 1, colours) for name in ("lost", "gained"))
@@ -144,7 +155,10 @@ def shaded_lines(influence: ContextInfluence, colours: int):
 
 
 def shaded_text(tokens, values, shades, colours: int) -> str:
-    """Return the shaded tokens as text. A token that ends with a line break also ends a line of the text."""
+    """Return the shaded tokens as text.
+
+    A token that ends with a line break also ends a line of the text.
+    """
     text = ""
     for token, s in zip(tokens, strengths(values), strict=True):
         text += painted(shown(token), SHADES[shades[int(s < 0)]], abs(s), colours) + "\n" * token.endswith("\n")

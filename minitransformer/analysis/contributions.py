@@ -84,7 +84,10 @@ class PositionContributions(Data):
 
     @property
     def correlations(self) -> dict:
-        """Return {measure: {"pearson": …, "spearman": …}}, the correlations of each measure with ablation."""
+        """Return the correlations of each measure with ablation.
+
+        The result is {measure: {"pearson": …, "spearman": …}}.
+        """
         return {name: correlations(getattr(self, name), self.ablation) for name in MEASURES}
 
 
@@ -116,7 +119,10 @@ def log_probabilities(model, ids):
 
 
 def value_weighted_attention(model, ids, all_weights):
-    """Return ‖α_j v_j W_o^h‖ of every head (L, H, n) for ids (n,) and their attention weights (L, H, n, n)."""
+    """Return ‖α_j v_j W_o^h‖ of every head as an array (L, H, n).
+
+    `ids` is (n,), and `all_weights` contains the attention weights (L, H, n, n).
+    """
     all_values = record_in_each_block(model, ids, "attention.v")
     lengths = []
     for block, weights, v in zip(model.blocks, all_weights, all_values, strict=True):
@@ -159,11 +165,12 @@ def ablated_log_probabilities(model, ids, target: int, ablation: str = "hide"):
 
 
 def hide(positions):
-    """Return a hook for attention weights that hides the key at positions[b] in row b of the batch.
+    """Return a hook for attention weights that hides one key in each row of a batch.
 
-    Later queries get weight zero on the hidden key, and their other weights are renormalised: w′ = w m / s, where m is
-    the mask and s = Σ w m. The backward pass is that of a quotient: dw = m (dw′ − Σ w′ dw′) / s. If a query attends
-    only to the hidden key, all its weights become zero, as in layers/attention.py.
+    In row b, the key at positions[b] is hidden. Later queries get weight zero on the hidden key, and their other
+    weights are renormalised: w′ = w m / s, where m is the mask and s = Σ w m. The backward pass is that of a quotient:
+    dw = m (dw′ − Σ w′ dw′) / s. If a query attends only to the hidden key, all its weights become zero, as in
+    layers/attention.py.
     """
 
     def hide_keys(weights, weights_backward):
@@ -189,13 +196,19 @@ def correlations(measure, truth) -> dict:
 
 
 def ranks(x):
-    """Return the ranks of x (n,), from 1, like scipy.stats.rankdata, whose import takes about a second."""
+    """Return the ranks of x (n,), from 1. Ties have their mean rank.
+
+    This is scipy.stats.rankdata, whose import takes about a second.
+    """
     _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 def pearson(x, y) -> float:
-    """Return Pearson's correlation of x and y (n,), or NaN if either is constant or n < 3."""
+    """Return Pearson's correlation of x and y (n,).
+
+    Returns NaN if either is constant or if n < 3.
+    """
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])

@@ -18,7 +18,10 @@ class Data:
 
 
 def as_data(value):
-    """Convert a value to JSON-serializable values, using its to_dict if it has one. NaN becomes None."""
+    """Convert a value to JSON-serializable values.
+
+    The method to_dict is used if the value has one. NaN becomes None.
+    """
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if is_dataclass(value):

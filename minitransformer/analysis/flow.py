@@ -84,7 +84,10 @@ class InformationFlow(Data):
         return "\n\n".join("\n".join(section) for section in sections)
 
     def draw(self, path) -> None:
-        """Draw contributions, components and logit lens as a PNG. Raises MissingExtra without matplotlib."""
+        """Draw contributions, components and logit lens as a PNG.
+
+        Raises MissingExtra without matplotlib.
+        """
         from minitransformer.analysis.pictures import draw_flow
 
         draw_flow(self, path)
@@ -135,7 +138,10 @@ def trace_information_flow(
 
 
 def index_from_0(name: str, index, n_tokens: int, most: int) -> int:
-    """Convert an index, which may be negative, to one from 0 to `most`. Raises IndexError if it is out of range."""
+    """Convert an index, which may be negative, to one from 0 to `most`.
+
+    Raises IndexError if it is out of range.
+    """
     i = check_int(name, index)
     if not -n_tokens <= i <= most:
         raise IndexError(f"{name} must be from {-n_tokens} to {most} for a text of {n_tokens} tokens, not {i}")
@@ -143,7 +149,11 @@ def index_from_0(name: str, index, n_tokens: int, most: int) -> int:
 
 
 def prediction_at(lm, ids, index: int):
-    """Return (ids before `index`, target, in_text). After the text, the target is the likeliest next token."""
+    """Return (ids before `index`, target, in_text).
+
+    If `index` is the length of the text, the target is the likeliest next token. Raises ValueError if `index` exceeds
+    the context.
+    """
     context = lm.model.config.context
     if index > context:
         raise ValueError(
@@ -154,7 +164,10 @@ def prediction_at(lm, ids, index: int):
 
 
 def likeliest_next(lm, ids) -> int:
-    """Return the most likely next token after ids (n,) among the tokens of the tokenizer."""
+    """Return the most likely next token after ids (n,).
+
+    Only ids that the tokenizer has are considered.
+    """
     return int(lm.model.predict(ids[None], last_only=True)[0, 0, : lm.tokenizer.vocab_size].argmax())
 
 

@@ -72,7 +72,10 @@ def head_scores(model, batches) -> HeadScores:
 
 
 def random_sequences_twice(rng, longest: int, rows: int) -> list:
-    """Return a batch of `rows` random sequences, each repeated once, for each length from longest // 2 to longest."""
+    """Return a list of batches of random sequences that are repeated once.
+
+    There is a batch of `rows` sequences for each length from longest // 2 to longest.
+    """
     pattern = PATTERNS["induction"]
     return [pattern.sample(rng, rows, length)[0] for length in range(max(longest // 2, pattern.shortest), longest + 1)]
 
@@ -97,10 +100,10 @@ def duplicate_token_score(weights, ids):
 
 
 def induction_score(weights, ids):
-    """Return the mean weight (...) of a query on the tokens that follow earlier occurrences of its token.
+    """Return the mean weight (...) on the tokens after earlier occurrences of a token.
 
-    `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. Raises ValueError
-    if no token occurs twice.
+    The mean is over queries, and the occurrences are those of the query's token. `weights` is (..., T, T), for ids
+    (T,). Only queries whose token has occurred before are counted. Raises ValueError if no token occurs twice.
     """
     return mean_weight_on(induction_targets(ids), weights, "an induction score")
 
@@ -113,13 +116,19 @@ def mean_weight_on(targets, weights, score_name: str):
 
 
 def duplicate_targets(ids):
-    """Return a boolean array (T, T), True at [t, k] if key k is an earlier occurrence of query t's token."""
+    """Return a boolean array (T, T) that marks earlier occurrences of tokens.
+
+    It is True at [t, k] if key k is an earlier occurrence of query t's token.
+    """
     ids = np.asarray(ids)
     return np.tril(ids[:, None] == ids[None, :], k=-1)
 
 
 def induction_targets(ids):
-    """Return a boolean array (T, T), True at [t, k] if key k follows an earlier occurrence of query t's token."""
+    """Return a boolean array (T, T) that marks the successors of earlier occurrences.
+
+    It is True at [t, k] if key k follows an earlier occurrence of query t's token.
+    """
     ids = np.asarray(ids)
     same = np.zeros((len(ids), len(ids)), bool)
     same[:, 1:] = ids[:, None] == ids[None, :-1]

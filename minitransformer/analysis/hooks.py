@@ -15,7 +15,10 @@ import numpy as np
 
 
 def record(model, ids, names) -> dict:
-    """Run the model on ids (..., T) and return {name: activation}. Raises KeyError for an unknown name."""
+    """Run the model on ids (..., T) and return {name: activation}.
+
+    Raises KeyError for an unknown name.
+    """
     seen: dict = {}
     with model.hooked({name: gradient_recorder(seen, {}, name) for name in names}):
         model.predict(ids)
@@ -23,22 +26,29 @@ def record(model, ids, names) -> dict:
 
 
 def in_each_block(model, part: str = "") -> list[str]:
-    """Return the names of the activation `part` in all blocks (default: the outputs of the blocks)."""
+    """Return the names of the activation `part` in all blocks.
+
+    By default, these are the names of the outputs of the blocks.
+    """
     return [f"blocks.{i}.{part}" if part else f"blocks.{i}" for i in range(model.config.n_layers)]
 
 
 def record_in_each_block(model, ids, part: str, axis: int = 0):
-    """Return the activation `part` of every block on ids (..., T), stacked along a new axis of length L."""
+    """Return the activation `part` of every block on ids (..., T).
+
+    The L arrays are stacked along a new axis at the index `axis`.
+    """
     names = in_each_block(model, part)
     seen = record(model, ids, names)
     return np.stack([seen[name] for name in names], axis=axis)
 
 
 def record_gradients(model, ids, names, dlogits) -> tuple[dict, dict]:
-    """Return two dictionaries {name: array}, the activations and their gradients, of one forward and backward pass.
+    """Run forward and backward, and return the activations and their gradients.
 
-    The gradients are those of Σ dlogits · logits. `dlogits` has the shape of the logits (..., T, V), or is a function
-    of the logits that returns such an array. The gradients of the model's Parameters do not change.
+    Returns two dictionaries {name: array}. The gradients are those of Σ dlogits · logits. `dlogits` has the shape of
+    the logits (..., T, V), or is a function of the logits that returns such an array. The gradients of the model's
+    Parameters do not change.
     """
     seen: dict = {}
     gradients: dict = {}
@@ -49,7 +59,10 @@ def record_gradients(model, ids, names, dlogits) -> tuple[dict, dict]:
 
 
 def gradient_recorder(seen: dict, gradients: dict, name: str):
-    """Return a hook that stores the activation, and in a backward pass its gradient, under `name`."""
+    """Return a hook that stores an activation, and in a backward pass its gradient.
+
+    They are stored in the two dictionaries under `name`.
+    """
 
     def record_both(y, backward):
         seen[name] = y

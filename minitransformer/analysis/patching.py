@@ -73,7 +73,9 @@ def site(name: str, position=None, head=None):
 
 
 def patch_effects(model, clean, corrupted, patches, metric):
-    """Return the effects (1) of P patches as an array (P,). The model is run once for each patch.
+    """Return the effects (1) of P patches as an array (P,).
+
+    The model is run once for each patch.
 
     clean, corrupted   ids (T,)
     patches            P dictionaries {name of an activation: index}, with indices as from `site`, or ... for the whole
@@ -89,11 +91,11 @@ def patch_effects(model, clean, corrupted, patches, metric):
 
 
 def attribution_effects(model, clean, corrupted, patches, metric):
-    """Return estimates (2) of the effects of P patches as an array (P,), normalised as in (1).
+    """Return the estimates (2) of the effects of P patches as an array (P,).
 
-    Arguments and exceptions are those of patch_effects. The cost is four forward passes and one backward pass. The
-    estimates of the activations in one patch are added. An effect that one of them passes on to another is therefore
-    counted twice.
+    They are normalised as in (1). Arguments and exceptions are those of patch_effects. The cost is four forward passes
+    and one backward pass. The estimates of the activations in one patch are added. An effect that one of them passes on
+    to another is therefore counted twice.
     """
     low, high = metric_range(model, clean, corrupted, metric)
     values = record(model, clean, names_of(patches))
@@ -101,7 +103,10 @@ def attribution_effects(model, clean, corrupted, patches, metric):
 
 
 def patched_metric(model, ids, values, patches, metric):
-    """Return the metric of ids (T,) with each patch, as an array (P,). `values` is {name: clean activation}."""
+    """Return the metric of ids (T,) with each patch, as an array (P,).
+
+    `values` is {name: clean activation}.
+    """
     rows = max(TOKENS_AT_ONCE // len(ids), 1)
     metrics = []
     for start in range(0, len(patches), rows):
@@ -113,7 +118,10 @@ def patched_metric(model, ids, values, patches, metric):
 
 
 def patch_rows(name, value, patches):
-    """Return a hook that copies the part patches[b][name] of the clean activation `value` to row b of a batch."""
+    """Return a hook that patches each row of a batch with parts of a clean activation.
+
+    `value` is the clean activation. Its part patches[b][name] is copied to row b.
+    """
     where = np.zeros((len(patches), *value.shape), bool)
     for row, patch in zip(where, patches, strict=True):
         if name in patch:
@@ -122,7 +130,10 @@ def patch_rows(name, value, patches):
 
 
 def attributions(model, ids, values, patches, metric):
-    """Return (P,): Σ ∂metric/∂a · (values − a) over the sites of each patch, for the activations a of ids (T,)."""
+    """Return Σ ∂metric/∂a · (values − a) over the sites of each patch, an array (P,).
+
+    a is an activation of ids (T,), and `values` contains the clean activations.
+    """
 
     def dlogits(logits):
         gradient = np.zeros_like(logits)
@@ -135,7 +146,10 @@ def attributions(model, ids, values, patches, metric):
 
 
 def names_of(patches) -> list[str]:
-    """Return the names of the patched activations, without repetitions. Raises ValueError for invalid patches."""
+    """Return the names of the patched activations, without repetitions.
+
+    Raises ValueError for invalid patches.
+    """
     if not len(patches):
         raise ValueError("patches must contain at least one patch, such as {'blocks.0': ...}, but it is empty")
     names = list(dict.fromkeys(name for patch in patches for name in patch))
@@ -153,7 +167,10 @@ def check_lengths(clean, corrupted) -> None:
 
 
 def metric_range(model, clean, corrupted, metric):
-    """Return the metric of the corrupted and of the clean prompt. Raises ValueError if they cannot be compared."""
+    """Return the metric of the corrupted and of the clean prompt.
+
+    Raises ValueError if they cannot be compared.
+    """
     check_lengths(clean, corrupted)
     low, high = (float(metric(model.predict(ids[None], last_only=True)[0, 0])[0]) for ids in (corrupted, clean))
     if low == high:

@@ -4,9 +4,9 @@
     print(maps)
     maps.draw("patching.png")
 
-The map of the residual stream shows the positions that carry the difference after each layer. The other maps show the
-attention layers, the feed-forward layers and the heads that wrote it there. See patching.py for the meaning and the
-limits of an effect.
+The map of the residual stream shows the positions that carry the difference after each layer. The other maps show which
+attention layers, feed-forward layers and heads write the difference to the stream. See patching.py for the meaning and
+the limits of an effect.
 """
 
 from dataclasses import dataclass
@@ -53,11 +53,14 @@ class PatchingMaps(Data):
 
     @property
     def agreement(self) -> dict:
-        """Return {name of a map: Pearson's correlation of attribution with patching, or NaN if undefined}."""
+        """Return Pearson's correlation of attribution with patching for each map.
+
+        The result is {name of a map: correlation}. An undefined correlation is NaN.
+        """
         return {name: pearson(effect.ravel(), self.attributions[name].ravel()) for name, effect in self.effects.items()}
 
     def tokens_at(self, position: int) -> str:
-        """Return the token at a position, or both tokens where the prompts differ."""
+        """Return the token at a position, or both tokens if the prompts differ there."""
         both = self.clean_tokens[position], self.corrupted_tokens[position]
         return " / ".join(dict.fromkeys(map(shown, both)))
 
@@ -107,7 +110,10 @@ def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | Non
 
 
 def map_patches(model, T: int) -> dict:
-    """Return {name of a map: patches}, with one patch for each entry of the map in row-major order."""
+    """Return {name of a map: patches}.
+
+    There is one patch for each entry of the map, in row-major order.
+    """
     names = {
         "residual": ["embedding", *in_each_block(model)],
         "attention": in_each_block(model, "attention"),

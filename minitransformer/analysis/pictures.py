@@ -86,7 +86,10 @@ def draw_flow(flow, path) -> None:
 
 
 def draw_contributions(figure, flow) -> None:
-    """Draw a panel for each measure, with one bar per position, for the last MOST_TOKENS positions."""
+    """Draw a panel for each measure, with a bar for each of the last positions.
+
+    There are at most MOST_TOKENS bars.
+    """
     contributions = flow.contributions
     tokens = [f"{t}  {shown(token)}" for t, token in enumerate(flow.tokens)][-MOST_TOKENS:]
     columns = figure.subplots(1, len(TITLES), sharey=True)
@@ -141,7 +144,10 @@ def draw_lens(figure, flow) -> None:
 
 
 def draw_patching(maps, path) -> None:
-    """Draw PatchingMaps as a PNG, with the effects in the upper row and the estimates in the lower row."""
+    """Draw PatchingMaps as a PNG.
+
+    The upper row shows the effects, and the lower row the estimates.
+    """
     columns = [max(effects.shape[1], FEWEST_COLUMNS) for effects in maps.effects.values()]
     width = min(3.2 + 0.24 * sum(columns), WIDEST)
     figure = p.new_figure(width, 2 * max(0.28 * len(maps.stages), 1.6) + 3)
@@ -163,7 +169,7 @@ def draw_patching(maps, path) -> None:
 
 
 def draw_map(axes, maps, name, values, title):
-    """Draw one map with the first layer at the bottom. Return its image."""
+    """Draw one map with the first layer at the bottom. Return the matplotlib image."""
     image = axes.imshow(values, cmap="PuOr_r", vmin=-1, vmax=1, aspect="auto", origin="lower")
     columns = range(values.shape[1])
     labels, turned = (columns, 0) if name == "heads" else ([maps.tokens_at(t) for t in columns], 90)
@@ -176,7 +182,7 @@ def draw_map(axes, maps, name, values, title):
 
 
 def draw_context(influence, path) -> None:
-    """Draw the text of a ContextInfluence as a PNG, first shaded by attention, then by ablation."""
+    """Draw the text of a ContextInfluence, shaded by attention and by ablation."""
     lines = wrapped([shown(token) for token in influence.tokens])
     figure = p.new_figure(COLUMNS / 10, 0.6 * len(lines) + 1.8)
     upper, lower = figure.subplots(2, 1)
@@ -192,7 +198,10 @@ def draw_context(influence, path) -> None:
 
 
 def wrapped(tokens):
-    """Divide tokens into lines of at most COLUMNS characters. Return each line as a list of (index, column, token)."""
+    """Divide tokens into lines of at most COLUMNS characters.
+
+    Return each line as a list of (index, column, token).
+    """
     lines, column = [[]], 0
     for i, token in enumerate(tokens):
         if column and column + len(token) > COLUMNS:
@@ -204,7 +213,10 @@ def wrapped(tokens):
 
 
 def draw_shaded(axes, lines, values, title, shades) -> None:
-    """Draw lines of tokens, shaded by their values, with different colours for positive and negative values."""
+    """Draw lines of tokens, shaded by their values.
+
+    Positive and negative values have different colours.
+    """
     from matplotlib.patches import Rectangle
 
     strength = strengths(values)

@@ -48,7 +48,10 @@ class DirectContributions(Data):
     explained: str
 
     def largest(self, most: int | None = None) -> list[tuple[str, float]]:
-        """Return (name, value) of the `most` largest components by magnitude, and of the sum of the others."""
+        """Return (name, value) of the largest components by magnitude, `most` of them.
+
+        The last entry is the sum of the others, if there are any.
+        """
         order = np.argsort(-np.abs(self.values), kind="stable")
         named = [(self.components[i], float(self.values[i])) for i in order[:most]]
         rest = order[len(named) :]
@@ -64,7 +67,7 @@ class DirectContributions(Data):
 
 
 def direct_contributions(model, ids, token: int, *, against="mean") -> DirectContributions:
-    """Split the logit of `token` after ids (T,) into the direct contributions of all components.
+    """Split the logit of `token` after ids (T,) into contributions of components.
 
     `against` determines the value that is subtracted from the logit: "mean" for the mean of all logits, an id for the
     logit of that token, or None for zero. The mean is the default because a constant added to all logits does not
@@ -100,9 +103,10 @@ def logit_weights(model, token, against, dtype):
 
 
 def residual_parts(model, ids):
-    """Return the names of the N components and their outputs (N, C), which sum to the input of the final norm.
+    """Return the names of the N components and their outputs (N, C).
 
-    Only the last position is considered."""
+    The outputs sum to the input of the final norm. Only the last position is considered.
+    """
     tables = {"token": "embedding"}
     if model.positional_embedding is not None:
         tables["position"] = "positional_embedding"
@@ -118,21 +122,25 @@ def residual_parts(model, ids):
 
 
 def head_output(attention, heads, head: int):
-    """Return the output (T, C) of one of the heads (H, T, D) through any affine w_o, without its bias."""
+    """Return the output (T, C) of one head through w_o, without the bias of w_o.
+
+    `heads` is (H, T, D). The layer w_o may be any affine map.
+    """
     alone = np.zeros_like(heads)
     alone[head] = heads[head]
     return attention.w_o(merge(alone))[0] - output_bias(attention, heads)
 
 
 def output_bias(attention, heads):
-    """Return the bias of w_o (T, C): its output for heads (H, T, D) of zero."""
+    """Return the bias of w_o (T, C), which is its output for heads (H, T, D) of zeros."""
     return attention.w_o(merge(np.zeros_like(heads)))[0]
 
 
 def frozen_norm(norm, x):
-    """Linearize a norm N(x) = r(x) A x + b at x (C,) by holding r constant. Return (transposed, bias).
+    """Linearize a norm N(x) = r(x) A x + b at x (C,) by holding r constant.
 
-    transposed(d) returns r(x) Aᵀ d. The Parameters of the norm must be frozen, because its backward pass is called.
+    Return (transposed, bias). transposed(d) returns r(x) Aᵀ d. The Parameters of the norm must be frozen, because its
+    backward pass is called.
     """
     bias, backward_at_zero = norm(np.zeros_like(x))
     y = norm(x)[0] - bias

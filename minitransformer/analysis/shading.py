@@ -17,7 +17,10 @@ def terminal_colours(stream, environment) -> int:
 
 
 def painted(text: str, ink, strength: float, colours: int) -> str:
-    """Return a text with escape sequences for black or white letters on a background between paper and ink."""
+    """Return a text with escape sequences for a coloured background.
+
+    The background is between white (`strength` 0) and `ink` (1), and the letters are black or white.
+    """
     background = mixed(ink, strength)
     return f"\x1b[{sgr(48, background, colours)};{sgr(38, readable_on(background), colours)}m{text}\x1b[0m"
 
@@ -28,7 +31,10 @@ def mixed(ink, strength: float):
 
 
 def strengths(values):
-    """Divide values (n,) by their largest magnitude. If all are zero, return them unchanged."""
+    """Divide values (n,) by their largest magnitude.
+
+    If all are zero, return them unchanged.
+    """
     largest = np.abs(values).max()
     return values / largest if largest > 0 else values
 

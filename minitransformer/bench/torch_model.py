@@ -133,7 +133,7 @@ def norm(ours):
 
 
 def linear(*ours):
-    """Convert Linears of this package to one nn.Linear with their concatenated outputs.
+    """Convert Linears of this package to one nn.Linear that concatenates their output.
 
     The weight of nn.Linear has the shape (out, in).
     """
