@@ -43,7 +43,9 @@ def sweep(
     folder=None,
     progress: Callable | None = None,
 ) -> tuple[dict, dict]:
-    """Run the tasks that have no result in the folder. Return ({key: result}, {key: reason of a failure}).
+    """Run the tasks that have no result in the folder.
+
+    Returns ({key: result}, {key: reason of a failure}).
 
     tasks      importable, picklable objects. Tasks with equal keys are run once. Each task has
                    name              such as "2x64, seed 0", for messages and the name of the file
@@ -51,9 +53,9 @@ def sweep(
                    seconds()         approximate time on one core, which determines the order
                    run()             compute the result, a JSON-serializable dictionary
                    accepts(result)   True if a dictionary from a file is a result of this task
-    executor   any concurrent.futures.Executor, which is not shut down; None: `workers` processes
-    workers    number of processes without an executor; None: one per core
-    folder     directory of the result files, created if it does not exist; None: results are not written
+    executor   any concurrent.futures.Executor, which is not shut down (default: `workers` processes)
+    workers    number of processes without an executor (default: one per core)
+    folder     directory of the result files, created if it does not exist. If it is None, results are not written
     progress   called as progress(task, outcome), where outcome is "found", "trained", "failed" or "retried"
 
     Raises ValueError for a file in the folder that is not a result, OSError if the folder cannot be written, and
@@ -79,7 +81,10 @@ def sweep(
 
 
 def outcomes(tasks: dict, executor: Executor | None, workers: int) -> Iterator:
-    """Run the tasks. Yield (key, "trained", result), or (key, "failed" or "retried", reason)."""
+    """Run the tasks, and yield the outcome of each.
+
+    An outcome is (key, "trained", result), (key, "failed", reason) or (key, "retried", reason).
+    """
     rounds = [sorted(tasks, key=lambda key: -tasks[key].seconds())]
     lost = Counter()
     while any(rounds):
@@ -108,7 +113,10 @@ def outcomes(tasks: dict, executor: Executor | None, workers: int) -> Iterator:
 
 
 def answers(executor: Executor, tasks: dict) -> Iterator:
-    """Submit the tasks. When one finishes, yield (key, result of `attempt` or exception of the executor)."""
+    """Submit the tasks, and yield an answer for each task when it finishes.
+
+    An answer is (key, result of `attempt`), or (key, exception) if the executor fails.
+    """
     futures = {}
     try:
         try:
@@ -125,7 +133,10 @@ def answers(executor: Executor, tasks: dict) -> Iterator:
 
 
 def attempt(task, key: str, without_engine: bool) -> tuple:
-    """Run a task on a worker. Exceptions are returned as text, since not every exception can be pickled."""
+    """Run a task on a worker.
+
+    Exceptions are returned as text, since not every exception can be pickled.
+    """
     try:
         if task.key() != key:
             return "failed", "the worker must have the same version of the program and of the text, but its key differs"
@@ -140,7 +151,10 @@ def path_of(folder, task, key: str) -> Path:
 
 
 def kept(folder, task, key: str) -> dict | None:
-    """Load the result of a task. Return None if there is no file. Raise ValueError if it is not a result."""
+    """Load the result of a task.
+
+    Return None if there is no file. Raise ValueError if it is not a result.
+    """
     if folder is None or not path_of(folder, task, key).exists():
         return None
     path = path_of(folder, task, key)
@@ -154,7 +168,10 @@ def kept(folder, task, key: str) -> dict | None:
 
 
 def keep(folder, task, key: str, result: dict) -> dict:
-    """Write a result to the folder, unless `folder` is None. Return the result as `kept` would load it."""
+    """Write a result to the folder, unless `folder` is None.
+
+    Return the result as `kept` would load it.
+    """
     text = json.dumps(result, indent=1)
     if folder is not None:
         write_atomically(path_of(folder, task, key), lambda file: file.write(text.encode()))

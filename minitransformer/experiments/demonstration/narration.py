@@ -24,7 +24,10 @@ def heading(text: str) -> None:
 
 
 def see(picture: Path | None, content_shown: str, *sources: tuple[str, str]) -> None:
-    """Print a reference to a picture, unless it is None, and to source files, given as pairs (file, contents)."""
+    """Print references to a picture and to source files.
+
+    No picture is printed if `picture` is None. `sources` are pairs (file, contents).
+    """
     if picture is not None:
         say(f"  Look at {picture}: {content_shown}.")
     say("  Read")
@@ -44,7 +47,7 @@ def bar(fraction: float) -> str:
 
 
 def watcher() -> ProgressBar:
-    """Return a progress bar that prints one line per evaluation and quotes the samples."""
+    """Return a progress bar that prints a line per evaluation and quotes the samples."""
     losses = []
 
     def evaluation(record, training_loss):

@@ -21,12 +21,12 @@ INDUCTION_FILE, INDUCTION_LOSS_FILE = "induction.png", "induction-loss.png"
 FULL_STEPS, QUICK_STEPS = 700, 20
 LONGEST = 16  # length of the longest sequences in training
 SHORTEST, FIRST_LONGEST = 3, 8
-TOKENS = 1024  # in each batch
+TOKENS = 1024  # number of tokens in each batch
 LR = 1.5e-3  # the highest learning rate
 
 
 def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> TinyTransformer:
-    """Train the tiny model on repeating random sequences, and draw its losses if `drawn`."""
+    """Train the tiny model on repeated random sequences. Draw its losses if `drawn`."""
     heading("3  A tiny transformer learns to repeat new sequences")
     model = TinyTransformer(seed, positions="rotary")
     start_attention(model)
@@ -57,7 +57,10 @@ def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> TinyTransf
 
 
 def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
-    """Train the model. Return one record of metrics per step. Ten of the records include the accuracy."""
+    """Train the model, and return a list with one record of metrics per step.
+
+    Ten of the records include the accuracy.
+    """
     optimizer = AdamW(decay_groups(model, 0.1), betas=(0.9, 0.98))
     trained = with_replicas(model, replicas_that_pay(TOKENS // (2 * LONGEST)))
     rng = np.random.default_rng(seed)
@@ -79,10 +82,11 @@ def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
 
 
 def repeated_sequences(rng, progress: float):
-    """Draw (inputs, targets) of about TOKENS tokens. Each row repeats a random sequence until the row is full.
+    """Draw (inputs, targets) of about TOKENS tokens.
 
-    `progress` is the completed fraction of the training. In the first half, the greatest length grows from
-    FIRST_LONGEST to LONGEST. Short sequences repeat sooner and more often, so they are much easier to learn.
+    Each row repeats a random sequence until the row is full. `progress` is the completed fraction of the training. In
+    the first half, the greatest length grows from FIRST_LONGEST to LONGEST. Short sequences repeat sooner and more
+    often, so they are much easier to learn.
     """
     longest = int(min(LONGEST, FIRST_LONGEST + (LONGEST - FIRST_LONGEST) * 2 * progress))
     T = 2 * longest
@@ -102,7 +106,7 @@ def repeats(model, length: int) -> float:
 
 
 def with_predictions(model, inputs, targets) -> str:
-    """Return a row of symbols as a line of text, followed by a line with the model's predictions."""
+    """Format a row of symbols as text, with the model's predictions on a second line."""
     predicted = np.where(targets[0] == IGNORE_INDEX, IGNORE_INDEX, model.predict(inputs[:1])[0].argmax(axis=-1))
     shown = [*inputs[0, 1:], targets[0, -1]]
     words = ["" if i == IGNORE_INDEX else spell([i]) for i in predicted]

@@ -23,7 +23,7 @@ ABOUT = {"command": "demo"}  # stored in the model's file
 
 @dataclass(frozen=True)
 class Lesson:
-    characters: int | None  # number of characters of the corpus to use; None: all
+    characters: int | None  # number of characters of the corpus to use, or None for all
     vocab_size: int
     steps: int
     reports: int  # number of losses shown after the initial one

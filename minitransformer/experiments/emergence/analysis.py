@@ -46,7 +46,9 @@ def analyze_emergent_capabilities(
     out: str | os.PathLike[str] | None = None,
     progress: Callable[..., object] | None = None,
 ) -> EmergenceReport:
-    """Train a family of models on small tasks and a text, and report which abilities appear with size.
+    """Train a family of models, and report which abilities appear with size.
+
+    The models are trained on small tasks and on a text.
 
     model_sizes        integers (approximate numbers of parameters), dictionaries of Config's fields, or Configs: see
                        family.py
@@ -56,7 +58,7 @@ def analyze_emergent_capabilities(
     steps              number of steps of each run, at least 8
     executor, workers, progress   as in `sweep` of ../sweep.py
     out                folder for the finished runs and the report, emergence.json; an interrupted sweep continues
-                       from it. None: no files are written
+                       from it. If it is None, no files are written
 
     The same arguments give the same numbers, with any executor, and also after an interruption. Only the last bits may
     differ if a worker has another processor, NumPy version or number of threads.
@@ -94,7 +96,10 @@ def analyze_emergent_capabilities(
 
 
 def unique(items) -> list:
-    """Return the items in order, without repetitions. A Config is not hashable if it contains a dictionary."""
+    """Return the items in order, without repetitions.
+
+    The items need not be hashable. A Config that contains a dictionary is not.
+    """
     kept: list = []
     for item in items:
         if item not in kept:
@@ -103,7 +108,10 @@ def unique(items) -> list:
 
 
 def checked_capabilities(capability_tests) -> tuple[Capability, ...]:
-    """Return the tests as Capability objects. Raises TypeError or ValueError for an invalid list or capability."""
+    """Return the tests as Capability objects.
+
+    Raises TypeError or ValueError for an invalid list or capability.
+    """
     if isinstance(capability_tests, (str, Capability)):
         raise TypeError(f"capability_tests must be a list, such as [{capability_tests!r}], not {capability_tests!r}")
     chosen = []
@@ -132,7 +140,10 @@ def check_different(name: str, kind: str, values: list) -> None:
 
 
 def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:
-    """Return the EmergenceReport of a sweep. `by_size` and `by_shape` contain a list of runs per model."""
+    """Return the EmergenceReport of a sweep.
+
+    `by_size` and `by_shape` contain a list of runs per model.
+    """
     by_size = sorted((runs for runs in by_size if runs), key=lambda runs: runs[0]["parameters"])
     by_shape = [runs for runs in by_shape if runs]
     if not by_size:
@@ -161,7 +172,10 @@ def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:
 
 
 def scores_of(runs, capabilities):
-    """Return the final scores (exact, loglik, seen) of the runs as an array (runs, capabilities, 3)."""
+    """Return the final scores of the runs as an array (runs, capabilities, 3).
+
+    The three scores are exact, loglik and seen.
+    """
     last = [[run["lengths"][-1]["scores"][capability.name] for capability in capabilities] for run in runs]
     return np.array([[[score[name] for name in ("exact", "loglik", "seen")] for score in scores] for scores in last])
 

@@ -68,7 +68,10 @@ class Capability:
     chance: float = 0.0
 
     def is_held_out(self, questions):
-        """Return a boolean array (n,), True for test questions, which training never draws."""
+        """Return a boolean array (n,) that is True for test questions.
+
+        Training never draws them.
+        """
         mixed = np.zeros(len(questions), np.uint64)
         for column in self.canonical(questions).T:  # the mixing step of SplitMix64 (Steele et al., 2014)
             mixed += column.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
@@ -82,7 +85,10 @@ class Capability:
         return as_exercise(*self.rows(self.draw(rng, n, held_out=False)))
 
     def test(self):
-        """Return (inputs, targets), each (n, CONTEXT), of at most TEST_QUESTIONS test questions."""
+        """Return (inputs, targets), each (n, CONTEXT), of the test questions.
+
+        There are at most TEST_QUESTIONS.
+        """
         return fixed_exercises(self)[0]
 
     def draw(self, rng, n: int, *, held_out: bool):
@@ -102,7 +108,7 @@ class Capability:
         raise ValueError(f"capability {self.name}: {200 * n} random questions must contain {n} for {sort}, not {count}")
 
     def fingerprint(self) -> str:
-        """Return a hash of the test and of a training batch, which identifies the exercises."""
+        """Return a hash of the test and of a training batch, to identify the exercises."""
         arrays = [array for exercises in fixed_exercises(self) for array in exercises]
         return hashlib.sha256(np.concatenate(arrays).astype("<i8").tobytes()).hexdigest()[:16]
 
@@ -125,7 +131,10 @@ def exact_match(logits, targets) -> float:
 
 @cache
 def fixed_exercises(capability: Capability):
-    """Return (inputs, targets) of the capability's test, and (inputs, targets) of training questions."""
+    """Return the exercises of a capability's test, and those of a training batch.
+
+    Each of the two is (inputs, targets).
+    """
     questions = capability.draw(np.random.default_rng(0), 20 * TEST_QUESTIONS, held_out=True)
     first = np.sort(np.unique(questions, axis=0, return_index=True)[1])[:TEST_QUESTIONS]
     training = capability.training_batch(np.random.default_rng(0), TEST_QUESTIONS)
@@ -143,7 +152,11 @@ def as_exercise(tokens, is_answer):
 
 
 def question_and_answer(task, prompt, answer):
-    """Return (tokens, is_answer) for rows of the task's id, the prompt (n, p), ANSWER, and the answer (n, m)."""
+    """Return (tokens, is_answer) for a task's prompts (n, p) and answers (n, m).
+
+    A row consists of the task's id, the prompt, the token ANSWER, and the answer. `is_answer` is a boolean array that
+    marks the tokens of the answer.
+    """
     tokens = joined(task, prompt, a.ANSWER, answer)
     return tokens, np.arange(tokens.shape[1]) >= 2 + prompt.shape[1]
 
@@ -161,17 +174,20 @@ def reverse_rows(questions):
 
 
 def units(rng, n, symbols=a.LETTERS):
-    """Draw n sequences (n, PERIODS[-1]) of different symbols, with lengths from PERIODS and padded with PAD."""
+    """Draw n sequences (n, PERIODS[-1]) of different symbols.
+
+    Their lengths are drawn from PERIODS, and shorter sequences are padded with PAD.
+    """
     drawn = rng.permuted(np.tile(symbols, (n, 1)), axis=1)[:, : PERIODS[-1]]
     period = rng.integers(PERIODS[0], PERIODS[-1] + 1, (n, 1))
     return np.where(np.arange(PERIODS[-1]) < period, drawn, a.PAD)
 
 
 def induction_rows(questions):
-    """Return the rows of the induction task, of the form INDUCTION x1 … xn x1 … xn x1 …
+    """Return the rows of the induction task.
 
-    Each row has twice the length of the longest sequence. The targets begin at the second x2, because the length n is
-    not known before the second x1.
+    A row has the form INDUCTION x1 … xn x1 … xn x1 … and twice the length of the longest sequence. The targets begin at
+    the second x2, because the length n is not known before the second x1.
     """
     period = (questions != a.PAD).sum(axis=1, keepdims=True)
     symbols = np.take_along_axis(questions, np.arange(2 * PERIODS[-1]) % period, axis=1)
@@ -184,7 +200,10 @@ def number_pairs(rng, n):
 
 
 def in_order(questions):
-    """Return the pairs with the smaller number first, because a + b and b + a are equivalent questions."""
+    """Return the pairs with the smaller number first.
+
+    The questions a + b and b + a are equivalent.
+    """
     return np.sort(questions, axis=1)
 
 
@@ -193,7 +212,10 @@ def add_rows(questions):
 
 
 def brackets(rng, n):
-    """Draw n beginnings (n, 3 OPEN) of balanced sequences of brackets. All valid orders are equally likely."""
+    """Draw n beginnings (n, 3 OPEN) of balanced sequences of brackets.
+
+    All valid orders are equally likely.
+    """
     is_opening = np.empty((0, 3 * OPEN), bool)
     while len(is_opening) < n:
         orders = rng.permuted(np.tile(np.arange(3 * OPEN) < 2 * OPEN, (2 * n, 1)), axis=1)
@@ -210,7 +232,10 @@ def brackets(rng, n):
 
 
 def brackets_rows(questions):
-    """Return the rows of the bracket task. The answer closes the open brackets, the last opened first."""
+    """Return the rows of the bracket task.
+
+    The answer closes the open brackets, the last opened first.
+    """
     answers = np.empty((len(questions), OPEN), int)
     for row, answer in zip(questions, answers, strict=True):
         stack: list[int] = []

@@ -68,7 +68,10 @@ def draw_band(axes, xs, means, ends, colour, name: str = "") -> None:
 
 
 def law_figure(forecast):
-    """Draw the losses and the law against N, with one line per D, and against D, with one line per N."""
+    """Draw the losses and the law against N and against D.
+
+    There is one line per D in the first panel, and one per N in the second.
+    """
     figure, panels = new_panels(1, 2, 5.2, 4.0, sharey=True)
     points, law, prediction = forecast.points, forecast.law, forecast.prediction
     for x, (axes, unit) in enumerate(zip(panels[0], ("characters", "parameters"), strict=True)):
@@ -91,7 +94,10 @@ def law_figure(forecast):
 
 
 def optimal_figure(forecast):
-    """Draw the law over N and D with the compute-optimal choices, and the optimal N against the budget."""
+    """Draw the law with the compute-optimal choices, and the optimal N.
+
+    The law is drawn over N and D, and the optimal N against the budget.
+    """
     figure, panels = new_panels(1, 2, 5.2, 4.0)
     landscape, sizes = panels[0]
     law, points, choices = forecast.law, forecast.points, forecast.choices

@@ -16,7 +16,7 @@ from minitransformer.experiments.emergence.jumps import interval
 from minitransformer.experiments.emergence.scaling_law import ScalingLaw, fit_scaling_law, refits
 
 FEWEST_SIZES = 4
-BUDGETS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # multiples of the largest run's
+BUDGETS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # multiples of the budget of the largest run
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,20 @@ class Prediction:
 
     @property
     def is_nearer(self) -> bool:
-        """True if the law is nearer to the measured loss than the loss of the next smaller size."""
+        """Return True if the law predicts the loss better than the size before does."""
         return abs(self.predicted - self.measured) < abs(self.no_better - self.measured)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The best size for a budget of floating-point operations: N* and D* with their intervals, and the loss."""
+    """The best size for a budget of floating-point operations."""
 
     budget: float
-    parameters: float
-    parameters_ends: tuple[float, float]
-    characters: float
-    characters_ends: tuple[float, float]
-    loss: float
+    parameters: float  # N*
+    parameters_ends: tuple[float, float]  # the interval of N*
+    characters: float  # D*
+    characters_ends: tuple[float, float]  # the interval of D*
+    loss: float  # by the law
     measured_range: bool  # True if N* and D* lie within the trained range
 
 
@@ -62,7 +62,10 @@ class Forecast:
 
 
 def forecast(by_size) -> tuple[Forecast | None, str]:
-    """Return (Forecast, ""), or (None, the reason) if there is none. `by_size` lists the runs of each size."""
+    """Return (Forecast, ""), or (None, the reason) if there is none.
+
+    `by_size` lists the runs of each size.
+    """
     if len(by_size) < FEWEST_SIZES:
         return None, f"the fit requires at least {FEWEST_SIZES} sizes, of which one is held out, not {len(by_size)}"
     groups = [[points_of(run) for run in runs] for runs in by_size]
@@ -78,7 +81,7 @@ def forecast(by_size) -> tuple[Forecast | None, str]:
 
 
 def points_of(run: dict) -> np.ndarray:
-    """Return an array (lengths, 3) with the N, D and loss of a run at each of its lengths."""
+    """Return an array (lengths, 3) with N, D and the loss at each length of a run."""
     return np.array([[run["parameters"], length["characters"], length["loss"]] for length in run["lengths"]])
 
 
@@ -97,7 +100,10 @@ def predict_largest(groups) -> Prediction:
 
 
 def choice(law: ScalingLaw, laws, budget: float, points) -> Choice:
-    """Return the compute-optimal Choice by `law`. Its intervals come from `laws`, which are fitted to resamples."""
+    """Return the compute-optimal Choice by `law`.
+
+    Its intervals come from `laws`, which are fitted to resamples.
+    """
     N, D = law.optimal(budget)
     others = np.array([each.optimal(budget) for each in laws])
     lowest, highest = points[:, :2].min(axis=0), points[:, :2].max(axis=0)

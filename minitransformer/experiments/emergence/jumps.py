@@ -35,14 +35,20 @@ LEVEL = 0.95
 
 
 def resampled_means(groups, rng):
-    """Return the means (S, ...) of S arrays of runs (n_s, ...), and resampled means (RESAMPLES, S, ...)."""
+    """Return the means of S arrays of runs, and the means of their resamples.
+
+    Array s has the shape (n_s, ...). The results have the shapes (S, ...) and (RESAMPLES, S, ...).
+    """
     means = np.stack([group.mean(axis=0) for group in groups])
     draws = [group[rng.integers(len(group), size=(RESAMPLES, len(group)))].mean(axis=1) for group in groups]
     return means, np.stack(draws, axis=1)
 
 
 def interval(resamples):
-    """Return the ends (..., 2) of the interval that contains the middle LEVEL of the resamples (R, ...)."""
+    """Return the ends (..., 2) of the bootstrap interval of resamples (R, ...).
+
+    The interval contains the middle LEVEL of the resamples.
+    """
     tail = (1 - LEVEL) / 2
     return np.moveaxis(np.quantile(resamples, [tail, 1 - tail], axis=0), 0, -1)
 

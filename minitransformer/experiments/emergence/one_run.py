@@ -110,7 +110,10 @@ class Trainee:
         self.lr = min(RECIPE["highest_lr"], RECIPE["lr_times_width"] / plan.config.d_model)
 
     def branch(self, length: int):
-        """Train to the point where a run of this length branches off. Return the model at the end of the branch."""
+        """Train to the point where a run of this length branches off.
+
+        Return the model at the end of the branch.
+        """
         warmup = int(RECIPE["warmup"] * self.plan.steps)
         steps = max(round(RECIPE["cooldown"] * length), 1)
         while self.step < length - steps:
@@ -128,7 +131,10 @@ class Trainee:
 
 
 def rescaled(model):
-    """Scale a new model's weights so that the initial size of each layer's output does not depend on the width."""
+    """Scale the weights of a new model for its width, and return the model.
+
+    The initial size of each layer's output then does not depend on the width.
+    """
     for name, parameter in model.named_parameters():
         if parameter.data.ndim == 2:
             inputs = parameter.data.shape[0] if name.startswith("blocks.") else model.config.d_model
@@ -145,12 +151,14 @@ def batch(rng, capabilities):
 
 
 def trained(plan: Plan):
-    """Train the model of a plan for all steps, without the shorter branches, and return it."""
+    """Train the model of a plan for all steps, without the shorter branches."""
     return Trainee(plan).branch(plan.steps)
 
 
 def train_one(plan: Plan) -> dict:
-    """Train and measure one model. Return the results as a JSON-serializable dictionary.
+    """Train and measure one model.
+
+    Return the results as a JSON-serializable dictionary.
 
         key, name, plan        identify the run
         parameters             N

@@ -27,8 +27,8 @@ class Curve:
     """The scores of one capability for each of S sizes: means over the runs, after the last step."""
 
     capability: str
-    exact: np.ndarray  # (S,) of held-out questions, like loglik
-    loglik: np.ndarray  # (S,)
+    exact: np.ndarray  # (S,) exact score on held-out questions
+    loglik: np.ndarray  # (S,) log-likelihood of an answer token on held-out questions
     seen: np.ndarray  # (S,) exact score on training questions
     exact_ends: np.ndarray  # (S, 2) bootstrap intervals over the seeds
     loglik_ends: np.ndarray  # (S, 2)
@@ -71,13 +71,19 @@ class EmergenceReport(Data):
     failures: dict
 
     def to_dict(self) -> dict:
-        """Return the report as a JSON-serializable dictionary, without the runs, which have their own files."""
+        """Return the report as a JSON-serializable dictionary.
+
+        The runs are left out, because they have their own files.
+        """
         data = super().to_dict() | {"environments": self.environments()}
         del data["runs"]
         return data
 
     def environments(self) -> list[dict]:
-        """Return the different environments of the runs. In one environment, a repeated run is bit-identical."""
+        """Return a list of the different environments of the runs.
+
+        A run that is repeated in the same environment is bit-identical.
+        """
         environments: list[dict] = []
         for run in self.runs:
             environment = {"engine": "on"} | run[

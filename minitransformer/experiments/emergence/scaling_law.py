@@ -39,7 +39,7 @@ import numpy as np
 
 DELTA = 0.01
 EXPONENTS = (0.01, 3.0)  # bounds of α and β
-REFITS = 300  # for the intervals
+REFITS = 300  # number of refits from which the intervals are computed
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,11 @@ class ScalingLaw:
 
 
 def fit_scaling_law(N, D, L, starts=None) -> ScalingLaw:
-    """Fit a law to M losses L (M,) of models with N (M,) parameters after D (M,) tokens.
+    """Fit a law to M losses of models of different sizes and training lengths.
 
-    `starts` is a list of laws at which the optimiser starts (default: a grid of points). Raises ValueError if there are
-    fewer than 3 different N or D, or if a number is not positive and finite.
+    N (M,) are the numbers of parameters, D (M,) the numbers of tokens, and L (M,) the losses. `starts` is a list of
+    laws at which the optimiser starts (default: a grid of points). Raises ValueError if there are fewer than 3
+    different N or D, or if a number is not positive and finite.
     """
     from scipy.optimize import least_squares
 
@@ -119,7 +120,10 @@ def jacobian(parameters, log_n, log_d, log_l):
 
 
 def grid(L):
-    """Return starting points of the fit, with different exponents and different shares of E in the lowest loss."""
+    """Return starting points of the fit.
+
+    They differ in the exponents, and in the share of E in the lowest loss.
+    """
     size = np.log(max(np.median(L) - L.min(), 0.01 * L.min()))
     return [
         np.array([size, size, np.log(L.min() * share), alpha, beta])
@@ -130,15 +134,19 @@ def grid(L):
 
 
 def point(law: ScalingLaw, centres):
-    """Return the parameters of a law as in `errors`, with logarithms centred at `centres`."""
+    """Return the parameters of a law as in `errors`.
+
+    They are those for log N and log D centred at `centres`.
+    """
     a, b = np.log(law.A) - law.alpha * centres[0], np.log(law.B) - law.beta * centres[1]
     return np.array([a, b, np.log(law.E), law.alpha, law.beta])
 
 
 def refits(law: ScalingLaw, groups, rng) -> list[ScalingLaw]:
-    """Return the laws of REFITS resamples of the runs. Each fit starts at `law`, the law of all runs.
+    """Return the laws of REFITS resamples of the runs.
 
-    `groups` contains a list of runs for each size. A run is an array (lengths, 3) of N, D and L.
+    Each fit starts at `law`, the law of all runs. `groups` contains a list of runs for each size. A run is an array
+    (lengths, 3) of N, D and L.
     """
     laws = []
     for _ in range(REFITS):

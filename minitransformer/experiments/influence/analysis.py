@@ -42,7 +42,9 @@ def analyze_training_influence(
     seeds: Sequence[int] = (0, 1, 2),
     progress: Callable[[int, int], object] | None = None,
 ) -> TrainingInfluence:
-    """Analyse each prompt's familiarity, and the influence of training passages on the model's answer.
+    """Analyse the familiarity of prompts, and the influence of training passages.
+
+    The influence is that on the model's answer to a prompt.
 
     training          passages of the training set: a list of str, or one text, which is divided (passages.py)
     held_out          passages of the same kind that were not in the training set; likely_seen_similar requires both
@@ -130,7 +132,10 @@ def analyze_training_influence(
 
 
 def greedy_answer(lm, ids, answer_tokens: int):
-    """Return the greedy continuation of ids (n,). It has `answer_tokens` ids, or fewer if the text ends."""
+    """Return the greedy continuation of ids (n,).
+
+    It has `answer_tokens` ids, or fewer if the text ends.
+    """
     options = {"temperature": 0, "vocab_size": lm.tokenizer.vocab_size, "stop": lm.tokenizer.end_ids}
     return np.array(list(stream(lm.model, ids, answer_tokens, **options)), np.int64)
 

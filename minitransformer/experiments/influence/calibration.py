@@ -67,15 +67,15 @@ class Calibration(Data):
 
     @property
     def is_trustworthy(self) -> bool:
-        """True if the score separates better than chance, and the compressed length does not."""
+        """Return True if the score separates the groups and compressed length does not."""
         return self.separation.better_than_chance and self.blind.is_chance
 
 
 def familiarity_flags(lm, texts, seen: list[Passage], held_out: list[Passage], alpha: float) -> list[dict]:
-    """Classify each text, given as ids. Return a list of dictionaries with the fields of PromptInfluence.
+    """Classify each text, given as ids, as seen or unseen.
 
-    The fields are likely_seen_similar, p_value and calibration. Raises ValueError if fewer than 1/α − 1 seen or
-    held-out passages are as long as a text.
+    Returns a list of dictionaries with the fields likely_seen_similar, p_value and calibration of PromptInfluence.
+    Raises ValueError if fewer than 1/α − 1 seen or held-out passages are as long as a text.
     """
     if not seen or not held_out:
         return [{"likely_seen_similar": None, "p_value": None, "calibration": None} for _ in texts]
@@ -109,9 +109,10 @@ def familiarity_flags(lm, texts, seen: list[Passage], held_out: list[Passage], a
 
 
 def beginnings(lm, scored, n: int):
-    """Return the familiarity and the compressed size of the first n tokens of each passage.
+    """Return the familiarity and compressed size of the first n tokens of passages.
 
-    `scored` contains (ids, log-probabilities) of the passages. Shorter passages are left out."""
+    `scored` contains (ids, log-probabilities) of the passages. Shorter passages are left out.
+    """
     long = [(ids[:n], log_p[: n - 1].mean()) for ids, log_p in scored if len(ids) >= n]
     texts = [lm.tokenizer.decode(ids).encode("utf-8", "surrogatepass") for ids, _ in long]
     return np.array([mean for _, mean in long]), np.array([len(zlib.compress(text, 9)) for text in texts])

@@ -64,9 +64,10 @@ def as_passage(lm, item, name: str) -> Passage:
 
 
 def cut(lm, ids) -> list[Passage]:
-    """Divide the ids (N,) of a text into passages of at most LONGEST + 1 tokens that fit the model's context.
+    """Divide the ids (N,) of a text into passages.
 
-    Each passage begins with the beginning-of-text token, if there is one. A remainder of one token is left out.
+    A passage has at most LONGEST + 1 tokens, and fits the model's context. Each passage begins with the
+    beginning-of-text token, if there is one. A remainder of one token is left out.
     """
     tokenizer = lm.tokenizer
     begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
@@ -78,12 +79,15 @@ def cut(lm, ids) -> list[Passage]:
 
 
 def next_tokens(*passages: Passage):
-    """Return (inputs, targets) with one row per passage: predict each token from the tokens before it."""
+    """Return (inputs, targets) for next-token prediction, with one row per passage."""
     return batch_of([(passage.ids[:1], passage.ids[1:]) for passage in passages])
 
 
 def answer_after(prompt_ids, answer_ids):
-    """Return the exercise of predicting an answer after a prompt. Targets in the prompt are ignored."""
+    """Return the exercise of predicting an answer after a prompt.
+
+    Targets in the prompt are ignored.
+    """
     return batch_of([(prompt_ids, answer_ids)])
 
 
@@ -94,6 +98,9 @@ def answer_loss(model, exercise) -> float:
 
 
 def token_log_probabilities(model, ids):
-    """Return the log-probabilities (n − 1,), float64, of all ids (n,) but the first, each given those before it."""
+    """Return the log-probabilities (n − 1,) of all ids (n,) except the first.
+
+    Each is conditional on the ids before it. The result is float64.
+    """
     losses, _ = apply(cross_entropy, model.predict(ids[None, :-1]), ids[None, 1:], reduction="none")
     return -losses[0].astype(np.float64)

@@ -56,7 +56,10 @@ class PromptInfluence(Data):
 
     @property
     def ranking(self) -> np.ndarray:
-        """The indices (N,) of the passages, sorted from the strongest proponent to the strongest opponent."""
+        """Return the indices (N,) of the passages, the strongest proponent first.
+
+        The strongest opponent is last.
+        """
         return np.argsort(-getattr(self, self.ranked_by), kind="stable")
 
 

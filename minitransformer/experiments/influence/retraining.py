@@ -46,7 +46,10 @@ class PassageTraining:
         return self.checkpoints(passages, seed, 1)[0][0]
 
     def checkpoints(self, passages: list[Passage], seed: int, number: int) -> list[tuple[LanguageModel, float]]:
-        """Train once and return (model, learning rate) at `number` evenly spaced steps, including the last one."""
+        """Train once, and return a list of (model, learning rate) of checkpoints.
+
+        The `number` checkpoints are evenly spaced, and one is after the last step.
+        """
         check_int("PassageTraining: number", number, minimum=1, maximum=self.steps)
         kept, found = {self.steps * (i + 1) // number for i in range(number)}, []
         model = Transformer(self.config, seed)
@@ -83,12 +86,12 @@ class Retraining(Data):
 
     @property
     def difference(self) -> float:
-        """The mean over seeds of `without` minus `without_random`."""
+        """Return the mean over seeds of `without` minus `without_random`."""
         return float((self.without - self.without_random).mean())
 
     @property
     def standard_error(self) -> float:
-        """The standard error of the difference, or NaN with one seed."""
+        """Return the standard error of the difference, or NaN if there is one seed."""
         n = len(self.seeds)
         return float((self.without - self.without_random).std(ddof=1) / n**0.5) if n > 1 else float("nan")
 
@@ -122,7 +125,9 @@ def retrain_without(
     answer,
     seeds=(0, 1, 2),
 ) -> Retraining:
-    """Train again without some passages, and without as many others, and compare the loss of an answer.
+    """Train again without some passages, and compare the loss of an answer.
+
+    For comparison, models are also trained on all passages, and without the same number of other passages.
 
     train     deterministic function train(passages, seed) that returns a LanguageModel, such as a PassageTraining
     removed   indices of the passages to remove
@@ -150,7 +155,7 @@ def retrain_without(
 
 
 def check_retraining(passages: int, removed: int, seeds) -> None:
-    """Raise ValueError if there is no seed, or if at least half of the passages would be removed."""
+    """Raise ValueError if there is no seed or if half of the passages are removed."""
     if passages <= 2 * removed:
         raise ValueError(
             f"retraining without {removed} passages requires at least {2 * removed + 1} passages, not {passages}"

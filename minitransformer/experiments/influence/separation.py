@@ -44,12 +44,12 @@ class Separation:
 
     @property
     def better_than_chance(self) -> bool:
-        """True if the interval lies above 0.5."""
+        """Return True if the interval lies above 0.5."""
         return self.low > 0.5
 
     @property
     def is_chance(self) -> bool:
-        """True if the interval includes 0.5, so that chance alone may explain the area."""
+        """Return True if the interval includes 0.5, so that the area may be chance."""
         return self.low <= 0.5 <= self.high
 
     def __str__(self):
@@ -57,14 +57,20 @@ class Separation:
 
 
 def separation(first, second) -> Separation:
-    """Return the Separation of two non-empty groups of scores. Those in `first` are expected to be higher."""
+    """Return the Separation of two non-empty groups of scores.
+
+    Those in `first` are expected to be higher.
+    """
     m, n = len(first), len(second)
     area = float((ranks(np.concatenate([first, second]))[:m].sum() - m * (m + 1) / 2) / (m * n))  # (1)
     return Separation(area, lower_end(area, m, n), 1 - lower_end(1 - area, m, n))
 
 
 def variance(theta: float, m: int, n: int) -> float:
-    """Return the variance of an area with expectation theta. It is symmetric about 0.5."""
+    """Return the variance of an area with expectation theta.
+
+    It is symmetric about 0.5.
+    """
     pairs_share_one = (1 - theta) / (2 - theta) + theta / (1 + theta)
     return theta * (1 - theta) / (m * n) * (1 + ((m + n) / 2 - 1) * pairs_share_one)  # (2)
 

@@ -38,7 +38,10 @@ from minitransformer.optim import squared_norm
 
 
 def loss_gradient(model, exercise) -> list:
-    """Return ∇ℓ of an exercise, one array per trainable parameter. The gradients of the model do not change."""
+    """Return ∇ℓ of an exercise, one array per trainable parameter.
+
+    The gradients of the model do not change.
+    """
     parameters = model.parameters()
     before = [parameter.grad for parameter in parameters]
     try:
@@ -61,7 +64,9 @@ def gradient_length(gradient) -> float:
 
 
 def influences(checkpoints, answers, exercises, passage_done):
-    """Return the influences, in nats, and the cosines of N training exercises on A answers, each (A, N).
+    """Return the influences and cosines of N training exercises on A answers.
+
+    Both are arrays (A, N). The influences are in nats.
 
     checkpoints    an iterable of (model, learning rate), of which only one at a time is kept in memory
     answers        the exercises of predicting the answers

@@ -26,7 +26,10 @@ def measure(seed: int) -> dict:
 
 
 def text_of(rng):
-    """Return the larger number of each pair (MODULUS, MODULUS) according to the text, which has errors."""
+    """Return the larger number of each pair according to the text, which has errors.
+
+    The result has the shape (MODULUS, MODULUS).
+    """
     said = np.maximum.outer(np.arange(c.MODULUS), np.arange(c.MODULUS))
     x, y = PAIRS[rng.permutation(len(PAIRS))[: len(PAIRS) // WRONG]].T
     said[x, y] = said[y, x] = (said[x, y] + rng.integers(1, c.MODULUS, len(x))) % c.MODULUS
@@ -39,12 +42,15 @@ def task_of(said) -> c.Capability:
 
 
 def rows(said, questions):
-    """Return (tokens, is_answer) for rows `x y = <number>` with the number that the text states."""
+    """Return (tokens, is_answer) for rows `x y = <number>`.
+
+    <number> is the larger of the two numbers according to the text.
+    """
     return c.question_and_answer(a.ADD, a.NUMBERS[questions], a.NUMBERS[said[questions[:, :1], questions[:, 1:]]])
 
 
 def answers(model, task, said) -> dict:
-    """Measure a model's answers for pairs about which the text is wrong, right or silent."""
+    """Measure a model's answers where the text is wrong, right or silent."""
     inputs, _ = c.as_exercise(*task.rows(PAIRS))
     probabilities = softmax(model.predict(inputs)[:, 1 + PAIRS.shape[1]])[0]
     answer, text = probabilities.argmax(axis=-1), a.NUMBERS[said[PAIRS[:, 0], PAIRS[:, 1]]]

@@ -24,7 +24,7 @@ STEPS, ROWS, LR = 400, 32, 7e-3
 LOOKS = 8  # evaluations during training
 SLOWER = 3  # factor by which the other learning rate is smaller
 
-MISTAKES = {  # function, expression in its source, wrong expression
+MISTAKES = {  # {name: (function, expression in its source, wrong expression)}
     "transpose": (
         attention,
         "group_heads(dscores, K).swapaxes(-1, -2) @ group_heads(q, K)",
@@ -55,7 +55,10 @@ def measure(seed: int) -> dict:
 
 
 def mistaken(function, right: str, wrong: str):
-    """Return a copy of a function with one expression replaced. The expression must occur once in its source."""
+    """Return a copy of a function with one expression replaced.
+
+    The expression must occur once in its source.
+    """
     source = inspect.getsource(function)
     if source.count(right) != 1:
         raise ValueError(f"{function.__name__} must contain {right!r} once, not {source.count(right)} times")
@@ -66,7 +69,10 @@ def mistaken(function, right: str, wrong: str):
 
 @contextmanager
 def in_place_of(function, other):
-    """Within a `with` block, make all layers call `other` instead of a textbook function, as if it were its twin."""
+    """Make all layers call `other` instead of a textbook function in a `with` block.
+
+    `other` is registered as the function's faster twin.
+    """
     load_engine()
     before = dict(TWINS)
     try:
@@ -97,7 +103,10 @@ def losses(seed: int, *, lr: float = LR) -> list[float]:
 
 
 def calls(rng) -> dict:
-    """Draw {mistake: (inputs, options) of its function}. There are as many queries as keys."""
+    """Draw {name of a mistake: (inputs, options) of the function with the mistake}.
+
+    There are as many queries as keys, so that a missing transpose does not raise an exception.
+    """
     return {
         "transpose": (tuple(rng.normal(size=(3, 2, 2, 4, 3))), {"mask": causal_mask(4, 4)}),
         "gamma": ((rng.normal(size=(2, 3, 5)), rng.normal(size=5), rng.normal(size=5)), {}),

@@ -53,10 +53,15 @@ def interval(values) -> Interval:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A possible outcome. Its range of the deciding number is from `above` to the `above` of the next outcome."""
+    """A possible outcome.
+
+    above       lower end of its range of the deciding number; the `above` of the next outcome is the upper end
+    expected    text that completes the question
+    means       meaning of the outcome
+    """
 
     above: float
-    expected: str  # completes the question
+    expected: str
     means: str
 
 
@@ -167,7 +172,7 @@ class Experiment:
 
     @property
     def decides(self) -> str:
-        """The name of the deciding number."""
+        """Return the name of the deciding number."""
         return next(iter(self.numbers))
 
     def intervals(self, measured: list[dict]) -> dict[str, Interval]:
@@ -175,12 +180,18 @@ class Experiment:
         return {name: interval([one[name] for one in measured]) for name in self.numbers if name in measured[0]}
 
     def outcome(self, found: Interval) -> Outcome | None:
-        """Return the outcome for an interval of the deciding number, or None if it extends into several ranges."""
+        """Return the outcome for an interval of the deciding number.
+
+        Returns None if the interval extends into several ranges.
+        """
         low, high = (sum(end > outcome.above for outcome in self.outcomes) for end in (found.low, found.high))
         return self.outcomes[low - 1] if low == high else None
 
     def draw(self, figure, measured: list[dict]) -> None:
-        """Draw the results of all seeds into an empty figure. Panels without results are left out."""
+        """Draw the results of all seeds into an empty figure.
+
+        Panels without results are left out.
+        """
         panels = [panel for panel in self.panels if not panel.within or panel.within in measured[0]]
         row = figure.subplots(1, len(panels), squeeze=False, width_ratios=[panel.width for panel in panels])[0]
         for axes, panel in zip(row, panels, strict=True):
@@ -188,5 +199,8 @@ class Experiment:
 
 
 def entries(section: str) -> list[str]:
-    """Split a section into the text before its list and the entries of the list, each as one line."""
+    """Split a section into the text before its list and the entries of the list.
+
+    Each of them is one line.
+    """
     return [" ".join(entry.split()) for entry in re.split(r"^- ", section, flags=re.M)]

@@ -16,7 +16,7 @@ HEADER, TURNS = 3, 10  # ids of a header (the person who wants it warmer, the ot
 CONTEXT, WIDTH, LAYERS, HEADS = HEADER + 2 * TURNS, 48, 2, 4
 BETWEEN = "blocks.0"  # its output is the second block's input
 STEPS, ROWS, LR = 400, 64, 3e-3
-DIALOGUES = 200  # of each measured kind
+DIALOGUES = 200  # number of dialogues of each measured kind
 WARMER, COLDER = 0, 1  # the two people
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # multiples of the direction; 1 decides
 
@@ -26,7 +26,7 @@ def measure(seed: int) -> dict:
     model = trained(rng)
     direction = towards_colder(model, dialogues(rng, DIALOGUES))
     headers, speakers = beginnings(rng, DIALOGUES)
-    who = rng.integers(0, 2, DIALOGUES)  # the one who is pushed
+    who = rng.integers(0, 2, DIALOGUES)  # the person who is pushed
     by_aim = np.where(who == WARMER, 1, -1)[:, None] * direction
     by_chance = of_same_length(by_aim, rng)
     found: dict = {"by_aim": [], "by_chance": [], "other_by_aim": []}
@@ -41,14 +41,20 @@ def measure(seed: int) -> dict:
 
 
 def beginnings(rng, rows: int):
-    """Draw headers (rows, HEADER) and speakers (rows, TURNS), which alternate between WARMER and COLDER."""
+    """Draw headers (rows, HEADER) and speakers (rows, TURNS).
+
+    The speakers alternate between WARMER and COLDER.
+    """
     names = DEGREES + rng.permuted(np.tile(np.arange(NAMES), (rows, 1)), axis=1)[:, :2]
     headers = np.concatenate([names, rng.integers(DEGREES // 3, DEGREES * 2 // 3, (rows, 1))], axis=1)
     return headers, (rng.integers(0, 2, (rows, 1)) + np.arange(TURNS)) % 2
 
 
 def dialogues(rng, rows: int):
-    """Draw dialogues (rows, CONTEXT) for training, with random speakers and initial temperatures."""
+    """Draw dialogues (rows, CONTEXT) for training.
+
+    The speakers and the initial temperatures are random.
+    """
     headers, _ = beginnings(rng, rows)
     headers[:, 2] = rng.integers(0, DEGREES, rows)
     speakers = rng.integers(0, 2, (rows, TURNS))
@@ -73,12 +79,18 @@ def trained(rng) -> Transformer:
 
 
 def is_turn_of_anybody(texts):
-    """Return a boolean array (rows, T), True at each name after the header. A temperature follows each of them."""
+    """Return a boolean array (rows, T), True at each name after the header.
+
+    A temperature follows each of them.
+    """
     return (texts >= DEGREES) & (np.arange(texts.shape[1]) >= HEADER)
 
 
 def towards_colder(model, texts):
-    """Return the mean activation (C,) at the turns of COLDER minus that at the turns of WARMER."""
+    """Return the direction (C,) from the mean activation of WARMER to that of COLDER.
+
+    The means are those at the turns of the two people.
+    """
     seen = record(model, texts, [BETWEEN])[BETWEEN]
     turns = is_turn_of_anybody(texts)
     warmer, colder = (seen[turns & (texts == texts[:, who, None])].mean(axis=0) for who in (WARMER, COLDER))
@@ -93,9 +105,10 @@ def of_same_length(pushes, rng):
 
 
 def continued(model, headers, speakers, who, pushes, rng):
-    """Continue the dialogues to (rows, CONTEXT) with temperatures sampled from the model.
+    """Continue dialogues to (rows, CONTEXT) with temperatures sampled from the model.
 
-    At the turns of `who`, `pushes` (rows, C) are added to an activation."""
+    At the turns of `who`, `pushes` (rows, C) are added to an activation.
+    """
     texts = headers
     rows = np.arange(len(headers))
     for speaker in speakers.T:
@@ -110,7 +123,10 @@ def continued(model, headers, speakers, who, pushes, rng):
 
 
 def turned_round(texts, speakers, who) -> float:
-    """Return the share of dialogues in which the turns of `who` in total move against the aim of `who`."""
+    """Return the share of dialogues in which `who` moves against the aim of `who`.
+
+    `who` contains the person, WARMER or COLDER, for each dialogue. The sum of the person's changes decides.
+    """
     steps = np.diff(texts[:, HEADER - 1 :: 2], axis=1)
     moved = np.where(speakers == who[:, None], steps, 0).sum(axis=1)
     return float(np.mean(moved * np.where(who == WARMER, 1, -1) < 0))

@@ -22,7 +22,10 @@ def measure(seed: int) -> dict:
 
 
 def copying(seed: int, sizes, exercises) -> dict:
-    """Train models of these sizes on the exercises, and return the curves of their scores in copying."""
+    """Train models of these sizes, and return the curves of their scores in copying.
+
+    The models are trained on `exercises`.
+    """
     configs = [of_size(size) for size in sizes]
     scores = [COPY.scores(trained(Plan(config, seed, STEPS, exercises))) for config in configs]
     return curves_of([n_parameters(config) for config in configs], scores)
@@ -44,7 +47,10 @@ def compared(both: dict) -> dict:
 
 
 def read(folder) -> list[dict]:
-    """Return the results of a folder of `scale`, one for each seed that has a run of every size."""
+    """Return the results of a folder that `scale` has written.
+
+    There is one result for each seed that has a run of every size.
+    """
     sizes = runs_by_size(folder, [COPY.name])
     seeds = sorted(set.intersection(*map(set, sizes)))
     if len(seeds) < 2:

@@ -28,9 +28,10 @@ def read(folder) -> list[dict]:
 
 
 def by_context(model, ids, passages: int, rng) -> dict:
-    """Measure the loss at the token after a passage, for different numbers of tokens that the model sees.
+    """Measure the loss at the token after a passage for different context lengths.
 
-    The passages have the length of the model's context and start at random positions of `ids` (N,).
+    The model sees only the last tokens of the passage. The passages are as long as the model's context, and start at
+    random positions of `ids` (N,).
     """
     C = model.config.context
     starts = rng.integers(0, len(ids) - C, (passages, 1))
@@ -56,7 +57,10 @@ def by_context(model, ids, passages: int, rng) -> dict:
 
 
 def losses_at_the_end(model, seen, target):
-    """Return the cross-entropy (rows,) of target (rows,) after the tokens seen (rows, T), in nats."""
+    """Return the cross-entropy (rows,) of target (rows,) after seen (rows, T).
+
+    It is in nats.
+    """
     found = []
     for start in range(0, len(seen), AT_ONCE):
         rows = slice(start, start + AT_ONCE)
@@ -66,7 +70,10 @@ def losses_at_the_end(model, seen, target):
 
 
 def can_be_copied(seen, target):
-    """Return a boolean array (rows,), True if only the first half of `seen` (rows, T) contains the target."""
+    """Return a boolean array (rows,) that marks targets which only the first half has.
+
+    It is True if the first half of `seen` (rows, T) contains the target, and the second half does not.
+    """
     half = seen.shape[1] - seen.shape[1] // 2
     farther, nearer = ((part == target[:, None]).any(axis=1) for part in (seen[:, :half], seen[:, half:]))
     return farther & ~nearer

@@ -29,7 +29,10 @@ def measure(seed: int) -> dict:
 
 
 def compared(repeating: dict, addition: dict) -> dict:
-    """Return the numbers of the experiment and its picture from a model's scores in both tasks."""
+    """Return the numbers of the experiment, given a model's scores in both tasks.
+
+    The numbers of the picture are included.
+    """
     scores, found = {"repeating": repeating, "addition": addition}, {}
     for name, score in scores.items():
         found[name] = share(score["exact"], score["seen"])
@@ -43,7 +46,10 @@ def share(unseen: float, seen: float) -> float:
 
 
 def read(folder) -> list[dict]:
-    """Return the results of the largest models in a folder of `scale`, without the test of new letters."""
+    """Return the results of the largest models in a folder that `scale` has written.
+
+    The test with new letters is left out.
+    """
     runs = runs_by_size(folder, ("induction", "addition"))[-1]
     scores = [run["lengths"][-1]["scores"] for run in runs.values()]
     seen = np.mean([one["induction"]["seen"] for one in scores])

@@ -23,9 +23,9 @@ PARTS = 5  # number of parts of a finished run's held-out text, which take the p
 
 
 def train(model, draw_batch, steps, lr, min_lr=0.0, warmup=30, *, look=None, clip=1.0, betas=(0.9, 0.98), decay=0.1):
-    """Train with AdamW on batches from draw_batch(), with a cosine schedule. Return the model.
+    """Train with AdamW on batches from draw_batch(), with a cosine schedule.
 
-    If `look` is given, look(step) is called after each of the steps 1 … `steps`.
+    Returns the model. If `look` is given, look(step) is called after each of the steps 1 … `steps`.
     """
     optimizer = AdamW(model.parameters(), betas=betas, weight_decay=decay)
     for step in range(steps):
@@ -38,7 +38,10 @@ def train(model, draw_batch, steps, lr, min_lr=0.0, warmup=30, *, look=None, cli
 
 @cache
 def manual() -> tuple[BPETokenizer, Corpus]:
-    """Return a tokenizer trained on the Python manual, and the tokenized manual with its last tenth held out."""
+    """Return a tokenizer trained on the Python manual, and the tokenized manual.
+
+    The last tenth of the manual is held out.
+    """
     tokenizer = BPETokenizer.train(default_corpus(), VOCAB_SIZE)
     return tokenizer, tokenize_corpus(default_corpus(), tokenizer, name=DEFAULT_CORPUS)
 
@@ -54,10 +57,11 @@ def reader(seed: int, context: int = CONTEXT) -> LanguageModel:
 
 
 def finished_run(folder, least: int) -> tuple[LanguageModel, list]:
-    """Return the model that `train` wrote to a folder, and the ids of its held-out text in PARTS parts.
+    """Return the model of a finished run of `train`, and its held-out text.
 
-    The parts take the place of seeds. Their spread shows the effect of another text, but not of another training run.
-    Raises ValueError if the held-out text is unknown, or if the context or a part has fewer than `least` tokens.
+    The text is returned as the ids of PARTS parts. The parts take the place of seeds. Their spread shows the effect of
+    another text, but not of another training run. Raises ValueError if the held-out text is unknown, or if the context
+    or a part has fewer than `least` tokens.
     """
     lm, training = load_with_training(folder)
     text = remembered_text(folder, training)
@@ -80,10 +84,11 @@ def finished_run(folder, least: int) -> tuple[LanguageModel, list]:
 
 
 def runs_by_size(folder, capabilities) -> list[dict]:
-    """Return {seed: result of train_one} for each size of a finished sweep, smallest first.
+    """Return the runs of a finished sweep as a list of {seed: result of train_one}.
 
-    Only runs of the family with the greatest number of steps are returned, if they were tested in all `capabilities`.
-    Raises ValueError if there are none, if a file is not a run, or if a size has only one seed.
+    There is one dictionary for each size, the smallest size first. Only runs of the family with the greatest number of
+    steps are returned, if they were tested in all `capabilities`. Raises ValueError if there are none, if a file is not
+    a run, or if a size has only one seed.
     """
     found: dict = {}
     for path in sorted((Path(folder) / RUNS_FOLDER).glob("*.json")):

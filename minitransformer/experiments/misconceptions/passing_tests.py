@@ -45,7 +45,10 @@ class Inputs:
         return self.normal(B, self.T, width)
 
     def parameter(self, start, *shape):
-        """Return a parameter of random numbers, or with all entries `start` if the author tests initial values."""
+        """Return a parameter of random numbers.
+
+        If the author has the habit of testing initial values, all entries are `start`.
+        """
         return np.full(shape, float(start)) if "start" in self.habits else self.normal(*shape)
 
     def ids(self):
@@ -63,7 +66,10 @@ class Inputs:
 
 
 def attention_call(d):
-    """Draw a call with grouped heads and dropout on the weights, and randomly with a causal mask."""
+    """Draw a call of attention with grouped heads and dropout on the weights.
+
+    It has a causal mask in half of the cases.
+    """
     dropping = d.dropping(B, 2, d.T, d.T)
     mask = d.one_of(causal_mask(d.T, d.T), None)
     qkv = d.normal(B, 2, d.T, 4), d.normal(B, 1, d.T, 4), d.normal(B, 1, d.T, 5)
@@ -83,7 +89,7 @@ def turned_call(d):
     return (d.normal(B, 2, d.T, 4),), {"cos": np.cos(angle), "sin": np.sin(angle), "layout": d.one_of(*LAYOUTS)}
 
 
-CALLS = {  # function: draws its (inputs, options)
+CALLS = {  # {function: function that draws its (inputs, options)}
     linear: lambda d: ((d.x(), d.normal(C, F), d.parameter(0, F)), {}),
     embedding: lambda d: ((d.ids(), d.normal(V, C)), {}),
     unembedding: lambda d: ((d.x(), d.normal(V, C)), {}),
@@ -114,7 +120,7 @@ def measure(seed: int) -> dict:
     tests = {name: {f: drawn_test(f, rng, habits) for f in CALLS} for name, habits in TESTS.items()}
     looks = {f: [drawn_test(f, rng, some_habits(rng), exact=True) for _ in range(DRAWS)] for f in CALLS}
     everything = mutants()
-    mistakes = []  # (function, {test: whether it passes})
+    mistakes = []  # (function, {name of a test: True if the mistake passes it})
     for i in rng.choice(len(everything), SAMPLE, replace=False):
         function, mutant = everything[i]
         mistaken = with_mistake(function, mutant)
@@ -140,9 +146,10 @@ def some_habits(rng) -> list[str]:
 
 
 def drawn_test(function, rng, habits, *, exact: bool = False):
-    """Draw inputs with these habits. Return a test: a function that returns True for right gradients.
+    """Draw inputs with these habits, and return a test of gradients.
 
-    The expected gradients are central differences or, if `exact` is True, those of `function` itself.
+    The test is a function that returns True if the gradients of its argument are right. The expected gradients are
+    central differences or, if `exact` is True, those of `function` itself.
     """
     d = Inputs(rng, habits)
     inputs, options = CALLS[function](d)
@@ -178,7 +185,7 @@ def as_tuple(gradients) -> tuple:
 
 @cache
 def mutants() -> list:
-    """Return (function, mutant) for all mutants of the backward passes of the functions in CALLS."""
+    """Return a list of (function, mutant) for the backward passes of all CALLS."""
     of_file = {path: mutate(Path(path)) for path in {inspect.getsourcefile(function) for function in CALLS}}
     return [
         (function, mutant)

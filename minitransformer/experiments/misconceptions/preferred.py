@@ -53,13 +53,19 @@ class Watcher(Observer):
 
 
 def per_token(model, pairs) -> list[float]:
-    """Return the mean log-likelihood per token, in nats, of the preferred answers and of the others."""
+    """Return the mean log-likelihoods per token of preferred and of other answers.
+
+    Both are in nats.
+    """
     tokens = sum(len(pair.safe) for pair in pairs), sum(len(pair.unsafe) for pair in pairs)
     return [float(found.sum() / count) for found, count in zip(log_likelihoods(model, pairs, 128), tokens, strict=True)]
 
 
 def changes(lm, rows, sets, seed: int) -> list[list[float]]:
-    """Train on preferences. Return the changes of per_token since the start for each set of pairs."""
+    """Train on preferences, and return the changes of `per_token` since the start.
+
+    The result is a list with one entry for each evaluation, which contains two numbers for each set of pairs.
+    """
     watcher = Watcher(lm.model, sets)
     settings: dict = {
         "steps": PREFERENCE_STEPS,

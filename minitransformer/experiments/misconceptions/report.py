@@ -23,7 +23,7 @@ class Result:
 
     @property
     def outcome(self) -> Outcome | None:
-        """The outcome, or None if the seeds do not decide."""
+        """Return the outcome, or None if the seeds do not decide."""
         return self.experiment.outcome(self.decisive)
 
     @property
@@ -32,7 +32,7 @@ class Result:
 
     @property
     def expected(self) -> str:
-        """The prediction with a verdict on it, or "" without a prediction."""
+        """Return the prediction with a verdict on it, or "" if there is no prediction."""
         if self.predicted is None:
             return ""
         expected = self.experiment.outcomes[self.predicted]
@@ -52,7 +52,10 @@ class Result:
 
     @classmethod
     def from_dict(cls, experiment: Experiment, kept: dict) -> "Result":
-        """Return the Result with this result of to_dict. Raises ValueError for any other value."""
+        """Return the Result that to_dict has converted to the dictionary `kept`.
+
+        Raises ValueError if `kept` is not such a dictionary.
+        """
         try:
             numbers, predicted = kept["numbers"], kept["predicted"]
             known = [name for name in experiment.numbers if name in numbers or name == experiment.decides]
@@ -81,13 +84,16 @@ def filled(words: str, indent: str = "  ") -> str:
 
 
 def introduction(experiment: Experiment) -> str:
-    """Return the text that precedes the measurement: the belief, the method, and the possible outcomes."""
+    """Return the text that precedes the measurement.
+
+    It contains the belief, the method, and the possible outcomes.
+    """
     choices = [filled(f"{n}  {outcome.expected}", "    ") for n, outcome in enumerate(experiment.outcomes, start=1)]
     parts = [filled(f"{experiment.name}: {experiment.belief}", ""), *map(filled, experiment.method)]
     return "\n\n".join([*parts, "\n".join([filled(f"{experiment.question} …"), *choices])])
 
 
 def recorded() -> list[Result]:
-    """Return the authors' results, which `misconceptions --all` wrote to outcomes.json."""
+    """Return the authors' results, which are recorded in outcomes.json."""
     kept = json.loads(resources.files(__package__).joinpath(OUTCOMES_FILE).read_text("utf-8"))
     return [Result.from_dict(experiment, kept[experiment.name]) for experiment in experiments()]

@@ -49,10 +49,12 @@ class Measurement:
 def measure_all(
     experiments: list[Experiment], seeds: dict, folder, *, workers: int | None = None, progress: Callable | None = None
 ) -> dict:
-    """Run the experiments that have no result in the folder. Return {name: list of results, one per seed}.
+    """Run the experiments that have no result in the folder.
+
+    Returns {name of an experiment: list of results, one per seed}.
 
     seeds      {name: the seeds of that experiment}
-    workers    number of processes; None: one per core
+    workers    number of processes (default: one per core)
     progress   called as progress(done, total, name) for each result
 
     Raises RuntimeError, which names the experiment and the seed, if a measurement fails, and the exceptions of `sweep`.

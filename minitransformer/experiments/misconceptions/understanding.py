@@ -51,7 +51,10 @@ def words() -> list[str]:
 
 @cache
 def parts():
-    """Return the text as word numbers in two parts: the first nine tenths, and the held-out last tenth."""
+    """Return the text as word numbers in two parts.
+
+    The parts are the first nine tenths, and the last tenth, which is held out.
+    """
     ids = np.array([vocabulary().get(word, 0) for word in words()])
     cut = len(ids) * 9 // 10
     return ids[:cut], ids[cut:]
@@ -63,7 +66,10 @@ def in_random_order(ids, rng):
 
 
 def trained(training, test, rng):
-    """Train a model on a text. Return the model and its losses on the test part at LOOKS, in nats per word."""
+    """Train a model on a text.
+
+    Return the model and its losses on the test part at LOOKS, in nats per word.
+    """
     config = Config(WORDS, CONTEXT, WIDTH, HEADS, LAYERS, positions="rotary", tie_embeddings=False)
     model = Transformer(config, rng=rng)
     curve = []
@@ -78,9 +84,9 @@ def trained(training, test, rng):
 
 
 def losses(model, ids):
-    """Return the loss at each word after the first, and these words, as two arrays (windows, CONTEXT).
+    """Return the loss at each word after the first, and these words.
 
-    An incomplete last window is dropped.
+    Both are arrays (windows, CONTEXT). An incomplete last window is dropped.
     """
     n = (len(ids) - 1) // CONTEXT
     inputs, targets = (ids[k : k + n * CONTEXT].reshape(n, CONTEXT) for k in (0, 1))
@@ -88,7 +94,10 @@ def losses(model, ids):
 
 
 def surprise(model, ids, *pair: str) -> float:
-    """Return the increase of the loss at two words if they are exchanged, in nats per occurrence."""
+    """Return the increase of the loss at two words if they are exchanged.
+
+    It is in nats per occurrence.
+    """
     one, other = (vocabulary()[word] for word in pair)
     before, targets = losses(model, ids)
     after, _ = losses(model, np.where(ids == one, other, np.where(ids == other, one, ids)))

@@ -10,7 +10,7 @@ from minitransformer.training import training_step
 from minitransformer.transformer import Transformer
 
 PARAMETERS, STEPS, ROWS, LR = 40_000, 400, 32, 3e-3
-DECOUPLED, ADDED = 0.5, 0.001  # λ
+DECOUPLED, ADDED = 0.5, 0.001  # λ of decoupled weight decay, and of L2 regularisation
 PARTS = 10  # number of parts into which the picture divides the entries
 
 
@@ -25,7 +25,10 @@ def measure(seed: int) -> dict:
 
 
 def trained(seed: int, *, decoupled: float = 0.0, added: float = 0.0):
-    """Train a model. Return its matrices, and arrays of the same shapes with √v for each entry."""
+    """Train a model, and return its matrices and the sizes of their gradients.
+
+    The size for each entry is √v, where v is AdamW's average of the squared gradients.
+    """
     model = Transformer(of_size(PARAMETERS), seed)
     rng = np.random.default_rng((seed, 1))
     matrices = [parameter for parameter in model.parameters() if parameter.data.ndim == 2]
@@ -39,9 +42,10 @@ def trained(seed: int, *, decoupled: float = 0.0, added: float = 0.0):
 
 
 def shrinkages(weights, decayed, sizes, parts: int) -> list[float]:
-    """Return log(‖θ without decay‖ / ‖θ with decay‖) for each of `parts` equal parts of the entries.
+    """Return log(‖θ without decay‖ / ‖θ with decay‖) for each part of the entries.
 
-    The entries of each matrix are sorted by `sizes`."""
+    The entries are divided into `parts` parts of equal size. The entries of each matrix are sorted by `sizes`.
+    """
     squares = np.zeros((2, parts))
     for without, with_decay, size in zip(weights, decayed, sizes, strict=True):
         for k, entries in enumerate(np.array_split(np.argsort(size, axis=None), parts)):

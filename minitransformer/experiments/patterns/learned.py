@@ -174,7 +174,7 @@ def analyze_learned_patterns(
     rows: int = 200,
     seed: int = 0,
 ) -> LearnedPatterns:
-    """Measure a Transformer's accuracy on the simple patterns, and find the heads involved.
+    """Measure a Transformer's accuracy on the simple patterns, and analyse its heads.
 
     patterns   names in PATTERNS (default: all)
     longest    the greatest length that occurred in training
@@ -217,7 +217,10 @@ def measured(model, rng, name: str, length: int, longest: int, rows: int) -> Pat
 
 
 def wilson_interval(fraction: float, n: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval (low, high) of a probability, given the fraction of successes in n trials."""
+    """Return the 95 % confidence interval (low, high) of a probability.
+
+    `fraction` is the fraction of successes in n trials.
+    """
     from scipy.stats import binomtest
 
     low, high = binomtest(round(fraction * n), n).proportion_ci(method="wilson")
@@ -277,7 +280,10 @@ def induction_circuit(model, scores: HeadScores, repeated, inputs, targets, long
 
 
 def moment_of_induction(records) -> int | None:
-    """Return the first evaluated step at which an induction score reached NOTABLE, or None."""
+    """Return the first step at which an induction score reached NOTABLE, or None.
+
+    Only the steps with an evaluation are considered.
+    """
     for record in records:
         if "heads" in record and np.max(record["heads"]["induction"]) >= NOTABLE:
             return record["step"]

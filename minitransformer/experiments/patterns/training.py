@@ -97,13 +97,15 @@ def train_on_simple_patterns(
     about: dict[str, Any] | None = None,
     **settings: Any,
 ) -> list[dict[str, Any]]:
-    """Train a Transformer, in place, on the patterns of text/patterns.py. Return the records of metrics.
+    """Train a Transformer, in place, on the patterns of text/patterns.py.
+
+    Returns the records of metrics.
 
     model      a Transformer, such as TinyTransformer, with a vocabulary of at least 1000 and a context that fits the
                longest task
-    patterns   names of the patterns to learn; None: all of PATTERNS
+    patterns   names of the patterns to learn (default: all of PATTERNS)
     out, resume, plot, about   as in `pretrain`; `out` is a folder for the model and its metrics
-    observer   receives the events of the training; None: a progress bar if standard error is a terminal
+    observer   receives the events of the training (default: a progress bar if standard error is a terminal)
     settings   any field of PatternSettings by name: steps, longest, seed, lr, …
 
     The first block of an untrained model is prepared (see starting_attention.py). The records are those of metrics.py.
@@ -148,7 +150,10 @@ class PatternRun(Run):
         return loss, norm, sum(inputs.size for inputs, _ in batches)
 
     def draw(self, name: str):
-        """Draw rows (inputs, targets) of a pattern with a random length. The number of tokens is about the same."""
+        """Draw rows (inputs, targets) of a pattern with a random length.
+
+        There are more rows of shorter tasks, so that the number of tokens is about the same for every length.
+        """
         pattern, settings = PATTERNS[name], self.settings
         length = int(self.batch_rng.integers(pattern.shortest, settings.greatest_length(name) + 1))
         widest = max(PATTERNS[other].width(settings.greatest_length(other)) for other in settings.patterns)
@@ -183,7 +188,10 @@ class PatternRun(Run):
 
 
 def check_fits(model, names, longest: int) -> None:
-    """Raise ValueError if the vocabulary or context is too small for the patterns and for scoring the heads."""
+    """Raise ValueError if the model is too small for the patterns.
+
+    The vocabulary or the context may be too small for them, or for scoring the heads.
+    """
     vocab_size, context = model.config.vocab_size, model.config.context
     if vocab_size < VOCAB_SIZE:
         raise ValueError(f"the model's vocabulary must have at least {VOCAB_SIZE} tokens, not {vocab_size}")
