@@ -240,7 +240,8 @@ def _diagnosed(examination, terms):
 def _lines(report, call, dy, seed, randomize, seconds):
     """Return the table of the lines of backward, as a list of lines of text.
 
-    If the lines could not be examined, the list contains one line with the reason. It is empty if no line is wrong.
+    If the examination failed or took too long, the list contains one line with the reason. It is empty if no line is
+    wrong, or if the lines of this function cannot be examined at all.
     """
     from gradcheck.lines import lines_beside
 

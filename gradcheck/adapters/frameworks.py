@@ -124,7 +124,8 @@ class _TorchFunction:
                 raise TypeError(f"{self.__name__}: complex arrays are not passed to PyTorch in {self.dtype.__name__}")
             if not _is_real(value):
                 return torch.tensor(value)
-            value = value.astype(self.dtype, copy=not value.flags.writeable)  # shares memory: changes show
+            # A tensor that shares the array's memory lets the check see a change in place.
+            value = value.astype(self.dtype, copy=not value.flags.writeable)
             return torch.from_numpy(value).requires_grad_(wanted)
 
         leaves = {name: tensor(value, requires_grad(name)) for name, value in self.leaves(inputs).items()}

@@ -22,8 +22,8 @@ and dy are random and of order 1, axes have different lengths, and masks and dro
 inputs and parameters are compared entry by entry, in float64, with a tolerance between rounding errors and mistakes.
 
 The exhibits are part of a corpus of wrong and right gradients (README.md), on which compare.py runs several checkers.
-The rooms are listed in ROOMS; exhibit.py states how to add a case or an exhibit, from which the listing, the run and
-the tests are derived.
+ROOMS lists the modules that contain the exhibits. exhibit.py explains how to add a case or an exhibit; the listing, the
+run and the tests are derived from it.
 """
 
 import difflib

@@ -1,4 +1,4 @@
-"""Cases from the table of mistakes: one kind of mistake in the right functions of several rooms."""
+"""Further cases: mistakes of the table in gradcheck/mistakes, made in the right functions of the corpus."""
 
 import inspect
 import re

@@ -1,13 +1,13 @@
 """Check the steps of an optimiser against its update formula, which is written once for scalars.
 
-A model still trains with a wrong update, only worse: a loss curve does not show that ε is inside the root.
+A model trains even with a wrong update, only less well, so a loss curve does not show that ε is inside the root.
 `check_update` runs the code for a few steps with random gradients and settings, and compares the parameters after each
 step with the formula:
 
     gradcheck.check_update(adam, "adam")
 
-raises a GradientError whose message ends with `ε is inside the root: …`, with the line of the formula and the
-line that gives these numbers.
+If `adam` adds ε inside the root, this raises a GradientError whose message ends with `ε is inside the root: …`,
+followed by the line of the formula and a line that gives the numbers of `adam`.
 
 The built-in formulas (gradcheck/updates/formulas.py) are sgd, momentum, nesterov, adagrad, rmsprop, adam and adamw.
 They follow PyTorch's conventions. Any other formula is passed as a function of scalars, which is called once for each
