@@ -133,7 +133,7 @@ def _import_file(path):
     if not path.is_file():
         raise ImportError(f"there is no file {str(path)!r}")
     sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE` does, for the file's own imports
-    name = f"_cases_of_{path.stem}"  # must differ from the name of every other module
+    name = f"_cases_of_{path.stem}"  # a name that no other module has
     spec = importlib.util.spec_from_file_location(name, path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:

@@ -62,7 +62,7 @@ def _signals_raise():
     The exception lets `finally` clauses remove temporary files. A signal that is ignored, as SIGHUP is under `nohup`,
     stays ignored.
     """
-    names = SIGNALS if threading.current_thread() is threading.main_thread() else ()  # Python handles them only there
+    names = SIGNALS if threading.current_thread() is threading.main_thread() else ()  # signals need the main thread
     signals = [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has no SIGHUP
     before = {s: signal.signal(s, _stop) for s in signals if signal.getsignal(s) not in (signal.SIG_IGN, None)}
     try:
@@ -160,7 +160,7 @@ def write_file(path, content):
                 os.fsync(file.fileno())
             os.replace(temporary, place)
         finally:
-            with contextlib.suppress(OSError):  # it has been renamed
+            with contextlib.suppress(OSError):  # the file has been renamed
                 os.unlink(temporary)
     except OSError as error:
         raise type(error)(error.errno, error.strerror, os.fspath(path)) from error

@@ -123,7 +123,7 @@ def _adapted(function, derivative, noun, require, product):
         def backward(dy):
             given, dy = beside if derivative is None else derivative(*inputs, **options), np.asarray(dy)
             if noun == "gradient" and any(isinstance(x, (dict, list, tuple)) for x in inputs):
-                return _scaled(given, dy.item())  # from_nested flattens it
+                return _scaled(given, dy.item())  # from_nested flattens the result
             if len(arrays) == 1 and not (isinstance(given, tuple) and len(given) == 1):
                 given = (given,)
             count = len(given) if isinstance(given, (tuple, list)) else 1

@@ -296,7 +296,7 @@ def _listed(value):
         try:
             parameters = getattr(value, name, None)
             parameters = parameters() if callable(parameters) else parameters
-        except TypeError:  # it needs arguments
+        except TypeError:  # the method needs arguments
             continue
         except Exception as error:
             raise _refusal(value, f"{name} raises {type(error).__name__}: {error}; {UNMADE}") from error

@@ -179,9 +179,9 @@ def _end(process):
     """Kill a process, if it still runs, and all processes that it started."""
     if process.poll() is not None:
         return
-    with contextlib.suppress(ProcessLookupError):  # it has just ended
+    with contextlib.suppress(ProcessLookupError):  # the process has just ended
         if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)  # it was started as the leader of a process group
+            os.killpg(process.pid, signal.SIGKILL)  # the process leads a process group
         else:
             process.kill()
     process.wait()

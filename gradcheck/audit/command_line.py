@@ -223,7 +223,7 @@ def _by_command(options, trials, mutants, jobs, progress):
         results = progress.follow("running the command", command.run([mutants[i] for i in left]), len(left))
     for i, result in zip(left, results, strict=True):
         seen = outcomes[i] or Outcome(SURVIVING)
-        if seen.status == KILLED:  # before its gradients could be compared
+        if seen.status == KILLED:  # killed before its gradients could be compared
             seen = Outcome(SURVIVING, message=f"{seen.by} ends the cases")
         outcomes[i] = result if result.status == KILLED else seen
     return [_explained(o, m, trials, "the command passes") for m, o in zip(mutants, outcomes, strict=True)]

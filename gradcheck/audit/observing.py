@@ -42,7 +42,7 @@ def observe(case, seed, variation=None):
         except RuntimeError:
             if not is_second:
                 raise
-            break  # the contract allows it to refuse a second call
+            break  # backward may refuse a second call
         given = [*(returned if isinstance(returned, tuple) else [returned]), *(p.grad for p in parameters)]
         gradients += [None if gradient is None else np.array(gradient) for gradient in given]
     others = [value for value in (*call.inputs, *call.options.values()) if isinstance(value, np.ndarray)]

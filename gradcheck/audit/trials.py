@@ -152,7 +152,7 @@ class Trials:
         if jobs == 1 or not FORKS:
             yield from map(_attempt, range(len(mutants)))
             return
-        context, ignored = multiprocessing.get_context("fork"), (signal.SIGINT, signal.SIG_IGN)  # this process hears it
+        context, ignored = multiprocessing.get_context("fork"), (signal.SIGINT, signal.SIG_IGN)  # for Ctrl-C
         with warnings.catch_warnings(), ProcessPoolExecutor(jobs, context, signal.signal, ignored) as executor:
             # Python warns about a fork while threads run. Usually they belong to the BLAS library, which stops them
             # before a fork and restarts them afterwards.
@@ -177,7 +177,7 @@ class Trials:
             return None
         except TimeIsUp:
             outcome = Outcome(KILLED, BY_TIME)
-        except Exception as error:  # a certificate raises it
+        except Exception as error:  # raised by a certificate
             outcome = Outcome(KILLED, BY_EXCEPTION, message=f"{type(error).__name__}: {error}")
         with quiet():
             if self._differs(names[0], self.seeds[0]):
@@ -219,7 +219,7 @@ class Trials:
         """
         is_certified = True
         for name in names:
-            certificate = None  # if time is up
+            certificate = None  # stays None if time is up
             with contextlib.suppress(TimeIsUp), limited(FOR_A_CERTIFICATE):
                 certificate = certify_call(self.cases[name].call(np.random.default_rng(0)))
             if certificate is not None and certificate.verdict == "refused":

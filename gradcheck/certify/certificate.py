@@ -91,7 +91,7 @@ def certify_call(call: Call, seed: int | None = None, randomize: bool = False) -
         except GradientError as error:
             problem = str(error)
         except ValueError as error:
-            if not hasattr(error, "backward"):  # it is about the inputs
+            if not hasattr(error, "backward"):  # the error is about the inputs
                 raise
             problem = f"backward raises {error_in_words(error)}"
         if not problem:

@@ -221,7 +221,7 @@ def series(term, ratio):
 
 def error_function(x):
     """Return erf x = 2/√π · exp(−x²) · Σ_k 2^k x^(2k+1) / (1 · 3 · … · (2k+1))."""
-    if abs(x) > 12:  # it differs from ±1 by less than 1e-63
+    if abs(x) > 12:  # erf x differs from ±1 by less than 1e-63
         return decimal.Decimal(1).copy_sign(x)
     return 2 / PI.sqrt() * (-x * x).exp() * series(x, lambda k: 2 * x * x / (2 * k + 1))
 

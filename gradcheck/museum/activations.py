@@ -11,7 +11,7 @@ from gradcheck.museum.exhibit import right
 def sigmoid(x):
     """sigmoid-nested: yizt/numpy_neural_network, issue 3
         return 1 / (1 + np.exp(-(1 - 1 / (1 + np.exp(-dy)))))
-    σ(1 − σ(dy)) in place of σ′. It is positive, so a loss may fall.
+    σ(1 − σ(dy)) stands in place of σ′. It is positive, so a loss may fall.
     """
     y = 1 / (1 + np.exp(-x))
 
@@ -107,7 +107,7 @@ def tanh(x):
 def slope_of_gelu(x):
     """gelu-second-derivative: ddbourgin/numpy-ml, file numpy_ml/neural_nets/activations/activations.py at b0359af
         return dy * (1 / 2 * np.sqrt(2)) * (1 + np.sqrt(2) * (2 - 2 * x) * density)
-    `1 / 2 * √2` where 1 / (2 √2) belongs, a constant too many, and a factor x that is lost.
+    `1 / 2 * √2` stands for 1 / (2 √2), one constant is too many, and a factor x is missing.
     """
     density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
     below = 0.5 + 0.5 * np.vectorize(math.erf)(x.real / np.sqrt(2))
@@ -168,7 +168,7 @@ def selu(x):
 def softplus(x):
     """softplus-at-zero: jax-ml/jax, issue 2107
         return dy * ((x > 0) - np.sign(x) / (1 + np.exp(np.abs(x))))
-    The parts max(x, 0) and log(1 + exp(−|x|)) have kinks at 0, which cancel. Here their derivatives do not.
+    The parts max(x, 0) and log(1 + exp(−|x|)) have kinks at 0 that cancel. In this derivative they do not.
     """
 
     def backward(dy):
@@ -181,7 +181,7 @@ def softplus(x):
 def cosh(x):
     """cosh-sign: casadi/casadi, issue 2585
         return -dy * np.sinh(x)
-    The sign of a cosine's derivative. The library had it for nine years.
+    The sign is that of a cosine's derivative. The library had this mistake for nine years.
     """
 
     def backward(dy):

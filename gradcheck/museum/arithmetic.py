@@ -9,7 +9,7 @@ from gradcheck.museum.exhibit import right
 def power_of_a_base(x, *, base):
     """rpow-other-way: tenstorrent/tt-metal, pull request 52144
         return dy * base * x ** (base - 1)
-    The derivative of x^b in place of b^x. The forward pass was rewritten, and backward was not.
+    The derivative is that of x^b, not of b^x. The forward pass was rewritten, and backward was not.
     """
     y = base**x
 
@@ -23,7 +23,7 @@ def power_of_a_base(x, *, base):
 def cube(x):
     """power-as-relu: ahrefs/ocannl, issue 73
         return dy * (x > 0)
-    The gradient of the ReLU, copied to the power and not changed.
+    The gradient is that of the ReLU, from which the code was copied.
     """
 
     def backward(dy):
@@ -88,7 +88,7 @@ def total(a, b):
 def sine_times(x, w):
     """example-sign: jax-ml/jax, issue 3213
         return dy * np.cos(x) * w, -dy * np.sin(x)
-    A wrong sign in the documentation's example of custom derivatives.
+    The sign is wrong in the documentation's example of custom derivatives.
     """
 
     def backward(dy):

@@ -124,7 +124,7 @@ def attention_transposed(q, k):
 
 @attention_transposed.missed_by
 def shapes_and_finiteness(attention):
-    """The backward pass ran, its shapes were right and its values finite, in code that was used for inference.
+    """The gradients had the right shapes and were finite. The code was used for inference.
 
     The report that found it used 16 heads and 16 positions, for which the mistake does not cause a wrong shape.
     """

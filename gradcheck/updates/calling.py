@@ -22,7 +22,7 @@ SPELLINGS = {
     "max_norm": ("clip_norm", "max_grad_norm", "grad_clip"),
     "t": ("step", "iteration", "timestep"),
 }
-PAIR = "betas"  # one name for two settings
+PAIR = "betas"  # the name of a pair of settings, (beta1, beta2)
 
 
 def spelled(wanted, names):
