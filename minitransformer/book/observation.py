@@ -40,8 +40,9 @@ class Frame:
 class Place:
     """The variable that contains the value of an equation, and the statement that assigns it.
 
-    `function` is the qualified name of the function. `name` is the variable, or RETURNED for the returned value.
-    `first` and `last` are the first and last line of the statement.
+    function       qualified name of the function
+    name           name of the variable, or RETURNED for the returned value
+    first, last    line numbers of the statement
     """
 
     function: str
@@ -52,9 +53,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Docstring:
-    """A docstring, the qualified name of its function ("" for the file), and its lines in the file.
+    """A docstring of a file.
 
-    `begins` is the first line of the definition, including decorators and a comment above.
+    function       qualified name of the documented function, or "" for the file
+    text           text without the quotes and the common indentation
+    first, last    line numbers of the docstring
+    begins         first line of the definition, including decorators and a comment above
     """
 
     function: str

@@ -52,8 +52,12 @@ class Mistake:
 class Topic:
     """The topic of a worksheet.
 
-    `draw(rng, rows, level)` returns (Specimen, {name: given array}). `names` explains the names of the forward pass,
-    and `gradients` those of the backward pass. `mistakes` is a tuple of classic Mistakes.
+    title        title of the worksheet
+    file         file with the equations, relative to the package
+    draw         draw(rng, rows, level) returns (Specimen, {name: given array})
+    names        explanation of the names of the forward pass
+    gradients    explanation of the names of the backward pass
+    mistakes     tuple of classic Mistakes
     """
 
     title: str

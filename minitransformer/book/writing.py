@@ -36,7 +36,11 @@ STATIC = ("book.css", "book-math.woff2", "LICENSE-book-math.txt")
 
 @dataclass
 class Written:
-    """The paths of the written pages, with the start page first, and one line for each error in them."""
+    """The result of writing pages.
+
+    pages     paths of the pages, with the start page first
+    faults    one line for each error in the pages
+    """
 
     pages: list = field(default_factory=list)
     faults: list = field(default_factory=list)

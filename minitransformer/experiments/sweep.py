@@ -55,7 +55,7 @@ def sweep(
                    accepts(result)   True if a dictionary from a file is a result of this task
     executor   any concurrent.futures.Executor, which is not shut down (default: `workers` processes)
     workers    number of processes without an executor (default: one per core)
-    folder     directory of the result files, created if it does not exist. If it is None, results are not written
+    folder     directory of the result files, created if it does not exist. Without a folder, results are not written
     progress   called as progress(task, outcome), where outcome is "found", "trained", "failed" or "retried"
 
     Raises ValueError for a file in the folder that is not a result, OSError if the folder cannot be written, and
@@ -168,9 +168,9 @@ def kept(folder, task, key: str) -> dict | None:
 
 
 def keep(folder, task, key: str, result: dict) -> dict:
-    """Write a result to the folder, unless `folder` is None.
+    """Write a result to the folder, if there is one.
 
-    Return the result as `kept` would load it.
+    Returns the result as `kept` would load it.
     """
     text = json.dumps(result, indent=1)
     if folder is not None:

@@ -67,9 +67,9 @@ def warm() -> Grader:
 def check(name: str, folder=None) -> Verdict:
     """Grade an exercise and return its Verdict.
 
-    `print` and notebooks show a Verdict as a table.
-    `folder` contains the exercise's file (default: ./learn, else the current folder). Raises ValueError if there is no
-    exercise of that name, and FileNotFoundError if the folder contains no exercises.
+    `print` and notebooks show a Verdict as a table. `folder` contains the exercise's file (default: ./learn, else the
+    current folder). Raises ValueError if there is no exercise of that name, and FileNotFoundError if the folder
+    contains no exercises.
     """
     return warm().verdict(found_folder(folder), name)
 

@@ -141,9 +141,9 @@ def collected(folder, exercises, journal, *, again=False):
 
     As many submissions are graded at the same time as there are cores.
 
-    exercises: {name: Exercise} of the exercises to grade.
-    journal: a file to which each Submission is added. Unchanged submissions are read from it.
-    again: grade all submissions, ignoring the entries of the journal.
+    exercises    {name: Exercise} of the exercises to grade
+    journal      file to which each Submission is added; unchanged submissions are read from it
+    again        True to grade all submissions, ignoring the entries of the journal
 
     Raises ValueError if the folder contains no folder, and OSError if the journal cannot be written.
     """

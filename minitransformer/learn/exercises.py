@@ -23,9 +23,13 @@ SLOPES, NOTHING, FORWARD = 2, 3, 4
 class Exercise:
     """A function, or a class with a `forward`, whose backward pass the student writes.
 
-    `name` is the name of the exercise and of its file. The exercise is cut from the function `target` of the file
-    `source`. Its cases are those of `cases.py` whose names begin with `prefix`. If they call another function, `make`
-    converts their Calls into Calls of the target. `given` is the text of the exercise if its source is not available.
+    name      name of the exercise and of its file
+    title     short description
+    source    file from which the exercise is cut
+    target    name of the function or class in this file
+    prefix    beginning of the names of its cases in cases.py or lessons.py
+    make      function that converts a Call of these cases into a Call of the target, if they call another function
+    given     text of the exercise if its source is not available
     """
 
     name: str

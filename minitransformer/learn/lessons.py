@@ -164,7 +164,7 @@ pre-norm-residual input-twice gelu-mixed dy-ignored"""
 def planted(name, wrong) -> Case:
     """Return a Case that calls first_steps.check on an exhibit of gradcheck's museum.
 
-    The mistake of the exhibit is repaired unless `wrong`.
+    If `wrong` is False, the mistake of the exhibit is repaired.
     """
     exhibit = find(name)
     function = exhibit.version(wrong)

@@ -208,7 +208,7 @@ class Archive:
     def damage(self, what: str):
         """Convert exceptions within a `with` block to an ArchiveError.
 
-        The message names the file and the part `what`. zipfile, zlib, NumPy and json raise many kinds of exceptions for
+        The message names the file and the given part of it. zipfile, zlib, NumPy and json raise many kinds of exceptions for
         a damaged file.
         """
         try:

@@ -22,7 +22,7 @@ _held = ContextVar("held", default=frozenset())  # the paths of the folders that
 def at_work_in(folder):
     """Lock a folder against other runs within a `with` block.
 
-    The folder is created if it does not exist. If `folder` is None, nothing is locked. First, the temporary files of
+    The folder is created if it does not exist. Without a folder (None), nothing is locked. First, the temporary files of
     processes that were killed are removed. At the end, a folder that was created here and is still empty is removed.
     Blocks for the same folder may be nested in one thread.
 

@@ -34,7 +34,7 @@ class Narrator:
     def progress(self, description: str, unit: str, *, total: int | None = None, done: int = 0, even: bool = True):
         """Draw a bar within a `with` block.
 
-        Yields the function progress(done, total, description=…), which updates it. `total` is None if it is unknown.
+        Yields the function progress(done, total, description=…), which updates it. An unknown `total` may be None.
         `description` is the default for progress. If `even` is True, all units take about the same time, so the bar
         also shows the rate and the remaining time.
         """

@@ -26,7 +26,7 @@ def heading(text: str) -> None:
 def see(picture: Path | None, content_shown: str, *sources: tuple[str, str]) -> None:
     """Print references to a picture and to source files.
 
-    No picture is printed if `picture` is None. `sources` are pairs (file, contents).
+    `picture` may be None. `sources` are pairs (file, contents).
     """
     if picture is not None:
         say(f"  Look at {picture}: {content_shown}.")

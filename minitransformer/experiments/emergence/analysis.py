@@ -58,7 +58,7 @@ def analyze_emergent_capabilities(
     steps              number of steps of each run, at least 8
     executor, workers, progress   as in `sweep` of ../sweep.py
     out                folder for the finished runs and the report, emergence.json; an interrupted sweep continues
-                       from it. If it is None, no files are written
+                       from it. Without a folder, no files are written
 
     The same arguments give the same numbers, with any executor, and also after an interruption. Only the last bits may
     differ if a worker has another processor, NumPy version or number of threads.
