@@ -200,7 +200,7 @@ def draw_context(influence, path) -> None:
 def wrapped(tokens):
     """Divide tokens into lines of at most COLUMNS characters.
 
-    Return each line as a list of (index, column, token).
+    Returns each line as a list of (index, column, token).
     """
     lines, column = [[]], 0
     for i, token in enumerate(tokens):

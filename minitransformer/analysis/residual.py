@@ -139,7 +139,7 @@ def output_bias(attention, heads):
 def frozen_norm(norm, x):
     """Linearize a norm N(x) = r(x) A x + b at x (C,) by holding r constant.
 
-    Return (transposed, bias). transposed(d) returns r(x) Aᵀ d. The Parameters of the norm must be frozen, because its
+    Returns (transposed, bias). transposed(d) returns r(x) Aᵀ d. The Parameters of the norm must be frozen, because its
     backward pass is called.
     """
     bias, backward_at_zero = norm(np.zeros_like(x))

@@ -72,9 +72,9 @@ class ComponentClock:
 
 
 def by_component(seconds: dict) -> list[dict]:
-    """Return a row for each component and caller, sorted by the total time.
+    """Return a list of rows, one per component and caller, sorted by the total time.
 
-    A row contains the seconds in each direction.
+    A row is a dictionary with the component, the caller ("inside"), and the seconds in each direction.
     """
     rows = {}
     for (inside, component, direction), spent in seconds.items():

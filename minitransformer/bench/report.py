@@ -148,7 +148,7 @@ def comparison_lines(results: dict) -> list[str]:
 def ratio_lines(results: dict) -> list[str]:
     """Return lines that explain the ratios and compare the peaks of memory.
 
-    They are empty for one engine.
+    The list is empty for a single engine.
     """
     first, *others = results["engines"]
     if not others:

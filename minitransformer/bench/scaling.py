@@ -34,9 +34,15 @@ UNCERTAIN = 0.4  # an exponent with a wider margin has no verdict
 
 @dataclass(frozen=True)
 class Series:
-    """A cost as a function of a size n, with the expected range `low` to `high` of its exponent.
+    """A cost as a function of a size n, with the expected range of its exponent.
 
-    `measure(n)` returns the cost in `unit`. `sizes` lists the values of n, and `quick` those of a quick run.
+    title        name of the cost
+    variable     name of the size
+    low, high    ends of the expected range of the exponent
+    measure      measure(n) returns the cost
+    sizes        values of n
+    quick        values of n in a quick run
+    unit         unit of the cost, "s" or "bytes"
     """
 
     title: str

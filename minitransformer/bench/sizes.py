@@ -26,7 +26,7 @@ class Size:
 
     @property
     def decoded(self) -> int:
-        """The number of new tokens of one turn of decoding."""
+        """Return the number of new tokens in a turn of decoding."""
         return min(MOST_DECODED, self.config.context - SHORT_PROMPT)
 
 

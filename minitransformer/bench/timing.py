@@ -70,7 +70,7 @@ def machine_limits(engine, squares=SQUARES, shape=MATRIX) -> dict:
 def peak_above(call) -> int | None:
     """Run call() and return its peak memory in bytes above the level before it.
 
-    Return None if the system does not record the peak. Free memory is returned to the system first, so that the peak
+    Returns None if the system does not record the peak. Free memory is returned to the system first, so that the peak
     includes all memory that the call requires.
     """
     gc.collect()

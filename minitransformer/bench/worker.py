@@ -68,7 +68,7 @@ class EngineProcess:
     def ask(self, question: str, **arguments):
         """Call the Worker method `question` in the engine's process and return its result.
 
-        Raises EngineError if the method raises an exception or the process ends. Raises EngineError.
+        Raises EngineError if the method raises an exception or the process ends.
         """
         try:
             self.pipe.send((question, arguments))
@@ -115,7 +115,7 @@ class Worker:
     def prepare(self, size: Size, seed: int = 0) -> dict:
         """Build the model and take WARM_UP training steps.
 
-        Return the losses of the first steps and the versions.
+        Returns the losses of the first steps and the versions.
         """
         self.size = size
         self.rng = np.random.default_rng(seed)  # every engine draws the same batches in the same order

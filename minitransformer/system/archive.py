@@ -208,8 +208,8 @@ class Archive:
     def damage(self, what: str):
         """Convert exceptions within a `with` block to an ArchiveError.
 
-        The message names the file and the given part of it. zipfile, zlib, NumPy and json raise many kinds of exceptions for
-        a damaged file.
+        The message names the file and the given part of it. zipfile, zlib, NumPy and json raise many kinds of
+        exceptions for a damaged file.
         """
         try:
             yield

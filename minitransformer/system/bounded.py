@@ -54,7 +54,7 @@ SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 
 
 class Ended(ChildProcessError):  # noqa: N818
-    """A request ended before its last answer. The message is the reason. `answer` is the latest answer, or None."""
+    """A request ended before its last answer. The message gives the reason. `answer` is the latest answer, or None."""
 
     def __init__(self, reason, answer=None):
         super().__init__(reason)

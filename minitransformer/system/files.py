@@ -89,7 +89,7 @@ def take_after(file, before: os.stat_result | None) -> None:
 def lock(file) -> bool:
     """Lock an open file or a descriptor until it is closed.
 
-    Return False if another process has locked it. Raises OSError if the file system has no locks. Windows needs none,
+    Returns False if another process has locked it. Raises OSError if the file system has no locks. Windows needs none,
     since it does not remove open files.
     """
     try:

@@ -22,8 +22,8 @@ _held = ContextVar("held", default=frozenset())  # the paths of the folders that
 def at_work_in(folder):
     """Lock a folder against other runs within a `with` block.
 
-    The folder is created if it does not exist. Without a folder (None), nothing is locked. First, the temporary files of
-    processes that were killed are removed. At the end, a folder that was created here and is still empty is removed.
+    The folder is created if it does not exist. Without a folder (None), nothing is locked. First, the temporary files
+    of processes that were killed are removed. At the end, a folder that was created here and is still empty is removed.
     Blocks for the same folder may be nested in one thread.
 
     Raises BlockingIOError if another run works in the folder, and OSError, which names the folder, if files cannot be

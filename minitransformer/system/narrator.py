@@ -52,7 +52,7 @@ class Narrator:
 
 
 class Bar:
-    """A line on the terminal that the next line overwrites. `first` is the count at the beginning."""
+    """A line on the terminal that the next line overwrites. `first` is the initial number of completed units."""
 
     def __init__(self, unit: str, first: int, even: bool):
         self.unit, self.first, self.even, self.terminal = unit, first, even, sys.stderr

@@ -112,7 +112,7 @@ class Trainee:
     def branch(self, length: int):
         """Train to the point where a run of this length branches off.
 
-        Return the model at the end of the branch.
+        Returns the model at the end of the branch.
         """
         warmup = int(RECIPE["warmup"] * self.plan.steps)
         steps = max(round(RECIPE["cooldown"] * length), 1)
@@ -158,7 +158,7 @@ def trained(plan: Plan):
 def train_one(plan: Plan) -> dict:
     """Train and measure one model.
 
-    Return the results as a JSON-serializable dictionary.
+    Returns the results as a JSON-serializable dictionary.
 
         key, name, plan        identify the run
         parameters             N
