@@ -10,7 +10,8 @@ CUBE = (0, 95, 135, 175, 215, 255)  # the levels of red, green and blue in a ter
 def terminal_colours(stream, environment) -> int:
     """Return the number of colours of a terminal: 2²⁴ or 256.
 
-    Returns 0 if `stream` is not a terminal, or if NO_COLOR (https://no-color.org) or TERM=dumb is set."""
+    Returns 0 if `stream` is not a terminal, or if NO_COLOR (https://no-color.org) or TERM=dumb is set.
+    """
     if environment.get("NO_COLOR") or environment.get("TERM") == "dumb" or not stream.isatty():
         return 0
     return 2**24 if environment.get("COLORTERM") in ("truecolor", "24bit") else 256
@@ -49,7 +50,8 @@ def readable_on(background):
 def sgr(ground: int, colour, colours: int) -> str:
     """Return the parameters of the escape sequence that sets a colour.
 
-    `ground` is 38 for the text and 48 for the background."""
+    `ground` is 38 for the text and 48 for the background.
+    """
     if colours > 256:
         return f"{ground};2;{';'.join(map(str, colour))}"
     red, green, blue = (int(np.argmin(np.abs(np.subtract(CUBE, c)))) for c in colour)

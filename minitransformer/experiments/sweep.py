@@ -153,7 +153,7 @@ def path_of(folder, task, key: str) -> Path:
 def kept(folder, task, key: str) -> dict | None:
     """Load the result of a task.
 
-    Returns None if there is no file. Raises ValueError if it is not a result.
+    Returns None if there is no file. Raises ValueError if the file is not a result of the task.
     """
     if folder is None or not path_of(folder, task, key).exists():
         return None

@@ -72,7 +72,7 @@ def take_after(file, before: os.stat_result | None) -> None:
     """Give an open file the mode of the file that it will replace.
 
     If the system allows it, the owner and the group are copied as well. `before` is the status of the old file. If the
-    group cannot be set, the group gets the permissions of all others. Does nothing if `before` is None, or on Windows.
+    group cannot be set, the group gets the permissions of all others. Does nothing on Windows or without an old file.
     """
     if before is None or fcntl is None:
         return

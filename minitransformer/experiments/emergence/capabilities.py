@@ -47,7 +47,7 @@ OPEN = 4  # number of brackets that remain open; there are 2 OPEN opening ones
 
 @dataclass(frozen=True)
 class Capability:
-    """One task.
+    """A small task with known answers.
 
     name, description   texts for reports
     questions           questions(rng, n) draws an integer array (n, m) of n questions

@@ -93,7 +93,8 @@ def find_jumps(parameters, exact, loglik, runs, chance: float = 0.0) -> tuple[Ju
 def rises(parameters, means, resamples, floor: float) -> dict[int, tuple]:
     """Return {index of a size N: (s(N/10), s(N), interval of (1), True if it jumps)}.
 
-    Sizes N for which N/10 is below the family are left out."""
+    Sizes N for which N/10 is below the family are left out.
+    """
     log_n, found = np.log(parameters), {}
     for i, n in enumerate(parameters):
         if n / DECADE >= parameters[0]:

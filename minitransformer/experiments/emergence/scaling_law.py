@@ -44,7 +44,7 @@ REFITS = 300  # number of refits from which the intervals are computed
 
 @dataclass(frozen=True)
 class ScalingLaw:
-    """E, A, B, α and β of (1). E has the unit of the loss."""
+    """The constants E, A, B, α and β of the law (1). E has the unit of the loss."""
 
     E: float
     A: float

@@ -143,7 +143,8 @@ def greedy_answer(lm, ids, answer_tokens: int):
 def models(lm, pairs):
     """Load each checkpoint when it is required, and yield (model, learning rate).
 
-    Raises ValueError if its tokenizer or context does not match `lm`."""
+    Raises ValueError if its tokenizer or context does not match `lm`.
+    """
     for i, (checkpoint, rate) in enumerate(pairs):
         loaded = LanguageModel.load(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint
         if loaded.tokenizer.to_dict() != lm.tokenizer.to_dict():

@@ -79,7 +79,10 @@ def cut(lm, ids) -> list[Passage]:
 
 
 def next_tokens(*passages: Passage):
-    """Return (inputs, targets) for next-token prediction, with one row per passage."""
+    """Return (inputs, targets) with one row per passage.
+
+    The targets of a passage are its ids except the first, each to be predicted from the ids before it.
+    """
     return batch_of([(passage.ids[:1], passage.ids[1:]) for passage in passages])
 
 

@@ -123,7 +123,7 @@ def continued(model, headers, speakers, who, pushes, rng):
 
 
 def turned_round(texts, speakers, who) -> float:
-    """Return the share of dialogues in which `who` moves against the aim of `who`.
+    """Return the share of dialogues in which a person moves against the person's aim.
 
     `who` contains the person, WARMER or COLDER, for each dialogue. The sum of the person's changes decides.
     """

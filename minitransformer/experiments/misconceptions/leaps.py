@@ -39,7 +39,8 @@ def curves_of(parameters, scores) -> dict:
 def compared(both: dict) -> dict:
     """Compare the two scores, each rescaled to [0, 1].
 
-    Returns the largest difference of the scores, the largest step of each, and the curves."""
+    Returns the largest difference of the scores, the largest step of each, and the curves.
+    """
     strict, smooth = (np.array(both[name]) for name in ("strict", "smooth"))
     strict, smooth = ((values - values.min()) / (np.ptp(values) or 1.0) for values in (strict, smooth))
     gap, *steps = (smooth - strict).max(), np.diff(strict).max(), np.diff(smooth).max()

@@ -57,9 +57,9 @@ def by_context(model, ids, passages: int, rng) -> dict:
 
 
 def losses_at_the_end(model, seen, target):
-    """Return the cross-entropy (rows,) of target (rows,) after seen (rows, T).
+    """Return the cross-entropy (rows,) of `target` (rows,) in nats.
 
-    It is in nats.
+    `seen` (rows, T) contains the tokens before each target.
     """
     found = []
     for start in range(0, len(seen), AT_ONCE):
@@ -70,9 +70,9 @@ def losses_at_the_end(model, seen, target):
 
 
 def can_be_copied(seen, target):
-    """Return a boolean array (rows,) that marks targets which only the first half has.
+    """Return a boolean array (rows,) that is True for targets in the first half alone.
 
-    It is True if the first half of `seen` (rows, T) contains the target, and the second half does not.
+    The first half of `seen` (rows, T) must contain the target, and the second half must not.
     """
     half = seen.shape[1] - seen.shape[1] // 2
     farther, nearer = ((part == target[:, None]).any(axis=1) for part in (seen[:, :half], seen[:, half:]))

@@ -68,7 +68,7 @@ def in_random_order(ids, rng):
 def trained(training, test, rng):
     """Train a model on a text.
 
-    Returns the model and its losses on the test part at LOOKS, in nats per word.
+    Returns the model and its losses on the test part after each of the steps LOOKS, in nats per word.
     """
     config = Config(WORDS, CONTEXT, WIDTH, HEADS, LAYERS, positions="rotary", tie_embeddings=False)
     model = Transformer(config, rng=rng)

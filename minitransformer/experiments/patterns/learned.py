@@ -65,12 +65,14 @@ class PatternAccuracy:
 
 @dataclass(frozen=True)
 class InductionCircuit(Data):
-    """The heads that perform induction, and the accuracy without them. It is NaN if there are no heads to remove.
+    """The heads that perform induction, and the accuracy without them.
+
+    An accuracy is NaN if there are no heads to remove.
 
     head             (block, head) with the highest induction score
     heads            all heads with a score of at least NOTABLE
     feeder           (block, head) of an earlier block whose ablation lowers the score of `head` most, or None
-    score, score_without_feeder   induction score of `head`
+    score, score_without_feeder   induction score of `head` with every head, and without the feeder
     whole            accuracy per token on the pattern "induction", with every head
     without_head, without_heads, without_feeder   the same without `head`, `heads` or the feeder
     others           number of other heads that are removed for comparison: the number of `heads`, or all other heads
