@@ -105,7 +105,9 @@ def test_what_was_found_can_be_printed_and_stored(two_blocks, one_block):
     learned = two_blocks[2]
     text = str(learned)
     assert "induction      16 " in text and "longer than any in training" in text
-    assert f"Head 1.{learned.induction.head[1]} performs induction" in text and "OV" in text and "by the previous" in text
+    assert (
+        f"Head 1.{learned.induction.head[1]} performs induction" in text and "OV" in text and "by the previous" in text
+    )
     assert "by a pointer" not in text
     assert max(map(len, text.splitlines())) <= 120
     stored = json.loads(json.dumps(learned.to_dict(), allow_nan=False))
