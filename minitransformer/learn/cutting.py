@@ -186,7 +186,8 @@ class File:
         found = []
         for function in functions_within(node):
             if function.name == "backward" and any(map(self.number_of, statements_of(function))):
-                found += self.hollow(function, level, task_of(function))
+                has_batches = any("(..." in line for line in self.lines[node.lineno - 1 : node.end_lineno])
+                found += self.hollow(function, level, task_of(function, has_batches))
             elif docstring_of(function):
                 found += self.without_raises(function)
         if level == FORWARD and node.name == exercise.target:  # blank the forward pass up to the definition of backward
@@ -352,7 +353,7 @@ def is_an_answer(statement) -> bool:
     return not all(isinstance(part, (ast.Name, ast.Constant)) for part in parts_of(statement.value))
 
 
-def task_of(backward) -> str:
+def task_of(backward, has_batches: bool) -> str:
     gradients = []  # the names in the longest return statement
     for statement in statements_of(backward):
         if isinstance(statement, ast.Return):
@@ -360,7 +361,7 @@ def task_of(backward) -> str:
     given = listed([argument.arg for argument in backward.args.args])
     return (
         f"Return {listed(gradients or ['dx'])} for {given}, where dX denotes ∂L/∂X and has the shape of X.\n\n"
-        "Derive it from the equations of the forward pass. There may be any number of leading axes."
+        f"Derive it from the equations of the forward pass.{' There may be any number of leading axes.' * has_batches}"
     )
 
 
