@@ -147,14 +147,14 @@ def dependence(step, right) -> dict:
             after = scope | {name: changed}
             exec(code, after)
             for made, array in step.arrays.items():
-                with np.errstate(invalid="ignore"):  # −∞ − (−∞)
+                with np.errstate(invalid="ignore"):  # −∞ − (−∞) is NaN
                     moved = ~np.isclose(after[made], array, rtol=1e-12, atol=1e-14, equal_nan=True)
                 found[made][name].append(np.flatnonzero(moved).tolist())
     return found
 
 
 def differs(array, right) -> bool:
-    with np.errstate(invalid="ignore"):  # −∞ − (−∞), which counts as equal
+    with np.errstate(invalid="ignore"):  # −∞ − (−∞) is NaN, which counts as equal
         return bool((np.abs(array - right) > DIFFERENT * np.abs(right[np.isfinite(right)]).max()).any())
 
 

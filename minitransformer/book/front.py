@@ -22,7 +22,7 @@ PARTS = (
     *(NORM, ("feed-forward", "feed_forward", True), RESIDUAL),
     *(("normalization", "layer_norm", False), ("unembedding", "embedding", False), ("cross-entropy", "losses", False)),
 )
-WIDTH, HEIGHT, GAP, LEFT = 150, 26, 16, 105  # of a box in pixels, the gap between boxes, and their left edge
+WIDTH, HEIGHT, GAP, LEFT = 150, 26, 16, 105  # size, gap and left edge of the boxes, in pixels
 
 
 def front_page(leaves, equations: int, equal: int) -> list:

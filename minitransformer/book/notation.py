@@ -50,7 +50,7 @@ PREFIX_FUNCTIONS = ("exp", "log", "tanh", "erf", "cos", "sin")
 INDICES = "cdijknoptv"
 WORDS = ("where", "else", "for", "and", "with", "over", "is")  # English words that cannot be names
 RELATIONS = ("=", "≤", "≥", "<", ">", "≠")
-LONGEST = 200  # tokens of an equation; also bounds the depth of recursion
+LONGEST = 200  # largest number of tokens of an equation, which also bounds the depth of recursion
 
 LETTER = "(?:(?![Σᵀᵗ²³½ⁿ₀₁₂₃₄₅₆₇₈₉])[^\\W\\d_])"
 TOKEN = re.compile(

@@ -99,7 +99,7 @@ def watched(path):
 
 @lru_cache(maxsize=64)  # the readers of a file parse it several times
 def parsed(source: str):
-    with warnings.catch_warnings(action="ignore"):  # on invalid escapes in strings
+    with warnings.catch_warnings(action="ignore"):  # warnings about invalid escapes in strings
         return ast.parse(source)
 
 

@@ -25,7 +25,7 @@ class WorkerProcesses(ProcessPoolExecutor):
     """
 
     def __init__(self, count: int):
-        forms_in_use()  # warns
+        forms_in_use()  # warns if functions of the textbook were edited
         with naming("the file that worker processes share"):
             super().__init__(count, mp_context=multiprocessing.get_context("spawn"), initializer=begin_quietly)
         self.processes = set()

@@ -139,7 +139,7 @@ def loose_files(folder) -> list[str]:
 def collected(folder, exercises, journal, *, again=False):
     """Grade the submissions in a folder, and yield each Submission as it is graded.
 
-    As many submissions are graded at the same time as there are cores.
+    One submission per core, but at least two, are graded at the same time.
 
     exercises    {name: Exercise} of the exercises to grade
     journal      file to which each Submission is added; unchanged submissions are read from it
@@ -148,7 +148,7 @@ def collected(folder, exercises, journal, *, again=False):
     Raises ValueError if the folder contains no folder, and OSError if the journal cannot be written.
     """
     places, kept = submissions(folder), {} if again else read_journal(journal)
-    graders = [Grader() for _ in range(max(2, available_cores()))]  # at least 2, in case code sleeps
+    graders = [Grader() for _ in range(max(2, available_cores()))]  # so that sleeping code does not block all others
     free, stop = SimpleQueue(), threading.Event()
     for grader in graders:
         free.put(grader)

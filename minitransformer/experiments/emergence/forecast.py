@@ -25,10 +25,10 @@ class Prediction:
 
     parameters: int  # N
     characters: int  # D
-    predicted: float  # by the law of the smaller sizes
+    predicted: float  # loss by the law of the smaller sizes
     ends: tuple[float, float]  # the interval of `predicted`
     no_better: float  # loss of the next smaller size, for comparison
-    measured: float  # mean over the runs
+    measured: float  # mean loss over the runs
 
     @property
     def is_nearer(self) -> bool:

@@ -33,8 +33,8 @@ class PromptInfluence(Data):
                          calibration. Reliable only if calibration.is_trustworthy
     p_value              p-value of the familiarity, see calibration.py; None without a calibration
     calibration          a Calibration; None if seen or held-out passages are missing
-    influence            (N,) influence of each passage on the answer, in nats, positive for proponents; None if there
-                         are no passages
+    influence            (N,) influence of each passage on the answer, in nats, positive for proponents; None without
+                         training passages
     cosine               (N,) the same without the lengths of the gradients, from −1 to 1
     ranked_by            "influence" or "cosine"
     retraining           a Retraining, which tests the ranking; None without `train`

@@ -6,7 +6,7 @@
 
 A slash may be read in several ways (PARSERS). The first reading in which the line holds is used. In the first reading,
 a slash without blanks divides one factor by the next, and a slash between blanks divides by the rest of its term. The
-second reading is the rule of the book.
+second reading is the rule of the book. In the third, a slash between blanks divides by the next factor only.
 """
 
 import re
