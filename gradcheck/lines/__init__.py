@@ -108,5 +108,5 @@ def _opened(call, seed, dy, randomize, report, others=()):
                 verdicts = [argument.verdict for argument in report.arguments]
                 scene = Scene(call, dy, source, sites, probe, stream(seed, "dy"), verdicts)
             except GradientError as error:
-                raise ValueError(f"{error}; correct this before the lines can be compared") from error
+                raise ValueError(f"{error}; this must be corrected before the lines can be compared") from error
             yield scene, lambda: other_scenes(scene, stream(seed, "again"), others)

@@ -82,9 +82,9 @@ class Bench:
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def readers(self, event):
-        """Return the places of the wrong gradients that a mistake in one line may explain.
+        """Return the places of the wrong gradients that depend on the line of an Event.
 
-        `event` is the Event of this line. It may affect each of these gradients.
+        A mistake in that line may explain any of them.
         """
         targets = [t for t in self.scene.targets if t.place in self.scene.mistakes and not self.scene.is_parameter(t)]
         return {t.place for t in targets if event.site in {e.site for e in self.scene.doubtful(t.event)}}

@@ -44,11 +44,11 @@ def compare(finding):
 
 
 def held_whole(verdicts, error, numeric, rtol):
-    """Return the verdicts, with WRONG for large errors if their norm is too large.
+    """Mark the largest errors as WRONG if the error of the whole gradient is too large.
 
-    The norm of all errors is too large if it exceeds the limit of rtol times the norm of the gradient. An error is
-    large if it exceeds limit / √n, where n is the number of right entries. The test is needed because atol alone
-    permits large relative errors of small gradients.
+    Only the n entries with the verdict RIGHT are considered. If the norm of their errors exceeds rtol times the norm of
+    their gradients, each entry whose error exceeds this limit divided by √n becomes WRONG. The test is needed because
+    atol alone permits large relative errors of small gradients.
     """
     error = np.maximum(error, 0.0)
     counted = (verdicts == RIGHT) & np.isfinite(error)

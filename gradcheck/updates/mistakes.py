@@ -115,7 +115,7 @@ class Change:
 
 
 class Lines:
-    """The source of a built-in formula as a list of statements, in which mistakes are made."""
+    """The source of a built-in formula as a list of statements, into which mistakes can be inserted."""
 
     def __init__(self, formula):
         self.formula = formula

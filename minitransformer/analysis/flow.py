@@ -35,7 +35,7 @@ ABLATED = {
 class InformationFlow(Data):
     """The flow of information from n tokens to the prediction of the next token, the target.
 
-    text              the text
+    text              the analysed text
     tokens            the n tokens before the target, as strings
     target            the target, as a string
     target_id         the id of the target
@@ -45,7 +45,7 @@ class InformationFlow(Data):
     rollout           (n, n) attention rollout
     contributions     contribution of each of the n positions to log p(target), by five measures
     direct            contribution of each component to the target's logit minus the mean of all logits
-    lens              logit lens at each of the n positions; the answers are the tokens that follow, the target last
+    lens              logit lens at each of the n positions; its answer there is the token that follows
     lens_tokens       (L + 1, n, k) nested lists: the strings of lens.top_ids
     """
 

@@ -94,8 +94,8 @@ def attribution_effects(model, clean, corrupted, patches, metric):
     """Return the estimates (2) of the effects of P patches as an array (P,).
 
     They are normalised as in (1). Arguments and exceptions are those of patch_effects. The cost is four forward passes
-    and one backward pass. The estimates of the activations in one patch are added. An effect that one of them passes on
-    to another is therefore counted twice.
+    and one backward pass. The estimate for a patch is the sum over its activations, so an effect that one activation
+    has through another is counted twice.
     """
     low, high = metric_range(model, clean, corrupted, metric)
     values = record(model, clean, names_of(patches))

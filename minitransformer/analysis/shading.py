@@ -20,7 +20,7 @@ def terminal_colours(stream, environment) -> int:
 def painted(text: str, ink, strength: float, colours: int) -> str:
     """Return a text with escape sequences for a coloured background.
 
-    The background is between white (`strength` 0) and `ink` (1), and the letters are black or white.
+    The background is white for `strength` 0 and `ink` for `strength` 1, and the letters are black or white.
     """
     background = mixed(ink, strength)
     return f"\x1b[{sgr(48, background, colours)};{sgr(38, readable_on(background), colours)}m{text}\x1b[0m"

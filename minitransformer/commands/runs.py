@@ -83,6 +83,6 @@ def when_interrupted(advice):
 
 
 def how_to_resume(command: str, out: Path, options: str = ""):
-    """Within a `with` block, add the command that resumes the run to the message of Ctrl-C."""
+    """If the `with` block is interrupted by Ctrl-C, let the message contain the command that resumes the run."""
     words = f"; to resume: minitransformer {command} --out {shlex.quote(str(out))} --resume{options}"
     return when_interrupted(lambda: words if (out / MODEL_FILE).exists() else "; nothing was saved")

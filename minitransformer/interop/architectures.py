@@ -1,8 +1,8 @@
 """The tensors of GPT-2 and Llama in the files of Hugging Face and llama.cpp.
 
-The four kinds of files describe the same models. They differ in four ways:
+There are four kinds of files: GPT-2 and Llama, each from Hugging Face and from llama.cpp. They differ in four ways:
 
-    names         the names of the tensors, which contain the number of the block
+    names         the names of the tensors, which contain the block number
     orientation   our weights are (in, out), as are those of GPT-2 on the Hugging Face hub; all others are (out, in)
     fusion        GPT-2 stores W_q, W_k and W_v in one tensor, concatenated along the output axis
     pairing       here and on the hub, a rotary pair consists of the channels i and i + D/2 of a head; in llama.cpp, it

@@ -63,7 +63,7 @@ def tied_head(source, layout: Layout) -> str:
 
 
 def fill(tensor: StoredTensor, parameters: dict, source) -> None:
-    """Read a tensor into the Parameters that it contains."""
+    """Read a stored tensor from `source` into its Parameter, or into several if the tensor joins them."""
     order = interleaved_rows(tensor.shape[0], tensor.heads) if tensor.heads else None
     start = 0
     for name in tensor.parameters:

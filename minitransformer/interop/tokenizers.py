@@ -142,7 +142,7 @@ def chat_template(folder, config):
         entries = [dictionary("chat_template", entry) for entry in template]
         template = {entry["name"]: entry["template"] for entry in entries}.get("default")
     if not isinstance(template, str | None):
-        raise ValueError(f"chat_template must be text, not {brief(template)}")
+        raise ValueError(f"chat_template must be a string, not {brief(template)}")
     return template
 
 

@@ -125,15 +125,15 @@ def cos_and_sin(positions, D, base, scaling, dtype):
 
 
 def turned(x, *, cos, sin, layout):
-    """Rotate each pair of channels (a, b) of x (..., T, D) by the angle with these cosines and sines (T, D/2).
+    """Rotate each pair of channels (a, b) of x (..., T, D) by an angle, given by `cos` and `sin` (T, D/2).
 
     Returns y (..., T, D). The angle of pair i at position t is t ω_i:
 
         a′ = a · cos − b · sin                          (7)
         b′ = b · cos + a · sin                          (8)
 
-    For one pair this is a product with the rotation R_t by the angle t ω. Through that pair a query at t and
-    a key at u add to their score (R_u k)ᵀ (R_t q) = kᵀ R_uᵀ R_t q, and by the addition theorems
+    For one pair this is a product with the rotation R_t by the angle t ω. That pair contributes
+    (R_u k)ᵀ (R_t q) = kᵀ R_uᵀ R_t q to the score of a query at t and a key at u, and by the addition theorems
 
         R_uᵀ R_t = │ cos uω   sin uω│ │cos tω  −sin tω│
                    │−sin uω   cos uω│ │sin tω   cos tω│

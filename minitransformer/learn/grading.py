@@ -132,7 +132,7 @@ def defined(module, exercise, tree, level):
     file = "" if code is None else code.co_filename
     if file.startswith(INSIDE) or (file == module.__file__ and node.lineno <= code.co_firstlineno <= node.end_lineno):
         return target
-    raise Fault(f"{exercise.target} is reassigned after its definition at line {node.lineno}")
+    raise Fault(f"{exercise.target} is reassigned after its definition on line {node.lineno}")
 
 
 def slopes(path, name: str) -> dict:

@@ -1,9 +1,9 @@
 """Optional packages.
 
-All commands run with NumPy and SciPy alone. Without matplotlib they draw no pictures, and without threadpoolctl they
-train in one process. Some features require an optional package: training on several machines, reading pretrained models
-of others, and options and functions that only draw. Without the package they raise MissingExtra, which a command prints
-in one line.
+Every command runs with only NumPy and SciPy. Without matplotlib it draws no pictures, and without threadpoolctl it
+trains in one process. Some features need an optional package: training on several machines, loading pretrained models,
+and options and functions that only draw. Without the package they raise MissingExtra, which a command reports in one
+line.
 """
 
 import importlib

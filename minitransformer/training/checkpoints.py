@@ -223,7 +223,7 @@ def check_state(training: dict, path, steps=math.inf) -> None:
     try:
         for name, check in SECTIONS.items():
             if name not in dictionary("training", training):
-                raise ValueError(f"{name} is missing")
+                raise ValueError(f"the section {name} is missing")
             check(name, training[name])
         check_int("step", training["step"], maximum=steps)
         for name, t in training["optimizer_steps"].items():

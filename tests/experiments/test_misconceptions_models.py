@@ -40,7 +40,7 @@ def test_a_run_whose_text_has_changed_holds_nothing_out(run):
 
 def test_a_model_that_does_not_know_its_text_is_refused(tmp_path):
     small_lm().save(tmp_path / "model.npz")
-    with pytest.raises(ValueError, match="does not name its training text"):
+    with pytest.raises(ValueError, match="does not record its training text"):
         finished_run(tmp_path, 2)
 
 

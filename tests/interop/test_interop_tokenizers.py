@@ -136,7 +136,7 @@ def test_whether_a_token_begins_every_text_is_what_the_configuration_says_last(f
     [
         ({"add_eos_token": True}, "add_eos_token True is not supported"),
         ({"add_prefix_space": True}, "add_prefix_space True is not supported"),
-        ({"chat_template": 5}, "chat_template must be text, not 5"),
+        ({"chat_template": 5}, "chat_template must be a string, not 5"),
         ({"eos_token": 5}, "the text of a token must be a string or null, not 5"),
         ({"bos_token": {"text": "a"}}, "damaged .*content"),
     ],

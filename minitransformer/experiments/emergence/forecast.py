@@ -100,9 +100,10 @@ def predict_largest(groups) -> Prediction:
 
 
 def choice(law: ScalingLaw, laws, budget: float, points) -> Choice:
-    """Return the compute-optimal Choice by `law`.
+    """Return the compute-optimal Choice for a `budget` according to `law`.
 
-    Its intervals come from `laws`, which are fitted to resamples.
+    Its intervals are computed from `laws`, which are fitted to resamples of the measurements. `points` are the
+    measurements; the Choice records whether it lies within their range.
     """
     N, D = law.optimal(budget)
     others = np.array([each.optimal(budget) for each in laws])

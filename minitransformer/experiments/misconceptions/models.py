@@ -67,7 +67,7 @@ def finished_run(folder, least: int) -> tuple[LanguageModel, list]:
     text = remembered_text(folder, training)
     if text is None:
         raise ValueError(
-            f"{folder}: the model does not name its training text; use one that `minitransformer train` has written"
+            f"{folder}: the model does not record its training text; use a model trained with `minitransformer train`"
         )
     corpus = tokenize_corpus(text, lm.tokenizer)
     if not was_trained_on(training, corpus):

@@ -1,7 +1,7 @@
-"""Measure experiments once per seed, as a sweep (see ../sweep.py) with its results in a folder.
+"""Run each experiment once per seed, as a sweep (see ../sweep.py) that stores its results in a folder.
 
-The key of a result is a hash of the version and of the experiment's Python file. An experiment is measured again if its
-Python file has changed, but not if only its page has changed.
+The key of a result is a hash of the package's version and of the experiment's Python file. An experiment runs again if
+its Python file has changed, but not if only its page has changed.
 """
 
 import hashlib

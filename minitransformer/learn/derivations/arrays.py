@@ -69,7 +69,8 @@ def summed(a, label):
 
 def matrix_product(a, b):
     if len(a.labels) == len(b.labels) == 1:
-        raise Undecided("two vectors along different axes side by side: write indices")
+        axes = f"{a.labels[0]} and {b.labels[0]}"
+        raise Undecided(f"the product of two vectors along different axes, {axes}, has two readings: write indices")
     if a.labels[-1] != b.labels[max(len(b.labels) - 2, 0)]:
         raise Unequal(
             f"a matrix product of ({', '.join(a.labels)}) and ({', '.join(b.labels)}) sums over {a.labels[-1]} on the "
@@ -181,7 +182,7 @@ def indexed(array, letters, scope, name):
     kept = array.labels[: len(array.labels) - len(letters)]
     for letter, label in zip(letters, array.labels[len(kept) :], strict=True):
         if scope.axis_of.setdefault(letter, label) != label:
-            raise Undecided(f"the index {letter} counts along two axes, {scope.axis_of[letter]} and {label}")
+            raise Undecided(f"the index {letter} runs over two different axes, {scope.axis_of[letter]} and {label}")
     values, labels = array.values, [*kept, *letters]
     for letter in sorted(set(letters)):
         while labels.count(letter) > 1:

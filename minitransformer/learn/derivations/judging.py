@@ -216,9 +216,10 @@ class Judge:
         return FALSE, str(wrong)
 
     def choices(self, equation):
-        """Return the possible readings of the derivatives and lengths in an equation.
+        """Return the possible readings of each derivative and length in an equation, as a dictionary of lists.
 
-        The keys of the result are (of, by) for a derivative and a letter for a length.
+        The key of a derivative ∂a/∂b is (a, b), and its readings are TOTAL and PARTIAL. The key of a length is its
+        letter, and its readings are the axes that it may count.
         """
         found, known = {}, self.worlds[0]
         for node in every_node(equation):
@@ -353,7 +354,7 @@ def close(a, b):
 
 
 def infer_axes(node, scope):
-    """Record in `scope` the axes that the indices of an expression count."""
+    """Record in `scope` which axis each index of an expression runs over."""
     found = name_of(node, scope.values)
     if found:
         name, letters = found
