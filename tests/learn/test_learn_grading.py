@@ -135,7 +135,7 @@ WRONG_FILES = {
         rf"line \d+, called at line {END}, at module level: Attr": f"{TEXT}softmax(3)\n",
         "with status 7, in the code at module level": f"{TEXT}import os; os._exit(7)\n",
         **{
-            rf"softmax is reassigned after its definition at line \d+(?#{k})": f"{TEXT}\n{later}\n"
+            rf"softmax is reassigned after its definition on line \d+(?#{k})": f"{TEXT}\n{later}\n"
             for k, later in enumerate(LATER)
         },
         "softmax.py replaces numpy.abs, which the grader needs": filled(f"np.abs = None\n{RIGHT}"),
