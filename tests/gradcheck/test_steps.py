@@ -257,7 +257,7 @@ def test_a_gradient_of_another_shape_is_refused_in_one_line():
 
         return 2 * x, backward
 
-    with pytest.raises(ValueError, match=r"dx has shape \(6,\), but x has \(2, 3\).*; correct this"):
+    with pytest.raises(ValueError, match=r"dx has shape \(6,\), but x has \(2, 3\).*; this must be corrected"):
         gradcheck.steps(flat, normal(2, 3))
 
 
