@@ -181,9 +181,9 @@ class Archive:
             shape, _, dtype = np.lib.format.read_array_header_1_0(member, LONGEST_HEADER)
             if dtype.kind not in "biufc" or min(shape, default=0) < 0:
                 raise ValueError("its header does not describe an array of numbers")
-            size = member.tell() + math.prod(shape) * dtype.itemsize
-            if size != entry.file_size:
-                raise ValueError(f"{dtype} {shape} has {size:,} bytes, but the file contains {entry.file_size:,}")
+            size, stored = math.prod(shape) * dtype.itemsize, entry.file_size - member.tell()
+            if stored != size:
+                raise ValueError(f"an array of {dtype} {shape} has {size:,} bytes, but {stored:,} are stored")
         return Header(dtype, shape)
 
     def read(self, names) -> dict:

@@ -322,6 +322,13 @@ def test_a_header_of_another_version_or_a_member_of_another_length_is_refused(tm
     assert len(load_archive(written(path, zipped({"description.npy": HEAD, "w.npy": header(PLAIN) + bytes(12)})))) == 2
 
 
+@pytest.mark.parametrize("stored", [11, 13])
+def test_an_array_of_another_length_is_refused_by_both_lengths(stored, tmp_path):
+    content = zipped({"description.npy": HEAD, "w.npy": header(PLAIN) + bytes(stored)})
+    words = rf"an array of float32 \(3,\) has 12 bytes, but {stored} are stored"
+    assert_refused(written(tmp_path / "odd.npz", content), words)
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_what_cannot_be_inflated_bit_by_bit_is_refused(method, tmp_path):
     content = zipped({"description.npy": HEAD, "w.npy": npy(np.zeros(9))}, compression=method)
