@@ -79,7 +79,7 @@ def cross_entropy(
 
             A = Σ_c a_c    dx_j = (A p_j − a_j) · dℓ        (7)
 
-        Without options A p − a is p − onehot(t): the predicted distribution minus the true one. Because the two
+        Without options, p A − a is p − onehot(t): the predicted distribution minus the true one. Because the two
         functions are fused, no division is needed. With separate backward passes of log and softmax, the first step
         would be −a/p. This is 0/0 if the p of another class underflows, and −∞ if the target's p does, where the model
         is most wrong.

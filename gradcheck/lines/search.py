@@ -31,7 +31,6 @@ CHANGING = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare, ast.Lambda)  # other 
 MOST_MISTAKES = 3
 DRAWS = 2  # further draws on which a local variable is compared with quantities
 EQUAL = 1e-7  # relative difference of two values that count as equal
-OWN = "the gradient of the name"  # the label of the true value of a Target
 
 
 def find_mistakes(scenes):

@@ -65,7 +65,7 @@ def drowned(finding, first):
                 jump = _jump(forward, run.y)
         if jump:
             error = RELATIVE_STEP * weight * jump
-            doubt = f"the output jumps by {jump:.1g} beside this input, as if a solver stopped early"
+            doubt = f"the output jumps by {jump:.1g} near this input, as if a solver stopped early"
     uncertainty = 4 * error / (RELATIVE_STEP * finding.scales)
     judged = finding.verdicts == WRONG if steps is None else np.ones(len(finding.entries), bool)
     is_open = judged & (np.abs(finding.analytic - first) <= uncertainty)

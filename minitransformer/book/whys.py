@@ -45,8 +45,8 @@ def scale_of_attention():
         line_chart("the largest weight, for D channels", sizes, largest),
         f"The standard deviation of a score grows with √D. Without the scale, one key takes nearly everything: at D = "
         f"{sizes[-1]} its weight is {largest['without the scale'][-1]:.2f} on average, and with the scale "
-        f"{largest['with 1/√D'][-1]:.2f}. For half of the queries, the softmax then passes less than {lost:.1%} of the "
-        "median with the scale.",
+        f"{largest['with 1/√D'][-1]:.2f}. The median gradient that the softmax passes to "
+        f"a query's scores is then {lost:.2%} of that with the scale.",
     )
 
 

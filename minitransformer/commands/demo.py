@@ -52,7 +52,7 @@ def run(arguments) -> int:
             writing.show_attention(lm, out, drawn)
             tiny = repeating.learn_to_repeat(out, seed, steps, drawn)
             repeating.show_induction(tiny, out, seed, drawn)
-        except KeyboardInterrupt as interrupt:  # that of a run already says where it is saved
+        except KeyboardInterrupt as interrupt:  # the message of a run already names the folder
             raise KeyboardInterrupt(str(interrupt) or f"interrupted; the files written so far are in {out}") from None
     finish(out, time.perf_counter() - start, drawn)
     return 0

@@ -1,4 +1,4 @@
-"""The parts of a chapter beside its derivation: the question, the cost, the planted mistakes; whys and the index."""
+"""The parts of a chapter next to its derivation (the question, the cost, planted mistakes), the whys, and the index."""
 
 import re
 from itertools import pairwise

@@ -214,7 +214,7 @@ def test_a_solver_that_stops_early_is_not_accused_of_its_tolerance(factor, found
 
     report = check(root, np.array([1.3, 0.4, 1.9]), raises=False)
     assert report["a"].verdict == found
-    assert (found == "WRONG") or "but the output jumps by 2e-07 beside this input" in report["a"].explain()
+    assert (found == "WRONG") or "but the output jumps by 2e-07 near this input" in report["a"].explain()
 
 
 @pytest.mark.parametrize(
