@@ -150,10 +150,7 @@ def check_earlier(head, other) -> None:
 
 
 def projected(model, block: int, head: int, part: str, x):
-    """Project a stream x (S, C) to a head's queries, keys or values (S, D).
-
-    `part` is "w_q", "w_k" or "w_v". Rotary positions are not applied.
-    """
+    """Project a stream x (S, C) to a head's "w_q", "w_k" or "w_v" (S, D), without rotary positions."""
     attention, config = model.blocks[block].attention, model.config
     index = head if part == "w_q" else head // (config.n_heads // config.kv_heads)
     columns = slice(index * attention.d_head, (index + 1) * attention.d_head)
@@ -162,10 +159,7 @@ def projected(model, block: int, head: int, part: str, x):
 
 
 def moved_by_head(model, block: int, head: int, x):
-    """Return the output (S, C) of a head that attends only to its own position.
-
-    `x` is the stream (S, C).
-    """
+    """Return the output (S, C) of a head that attends only to its own position, for the stream x (S, C)."""
     attention = model.blocks[block].attention
     W_o = attention.w_o.weight.data[head * attention.d_head : (head + 1) * attention.d_head]
     return projected(model, block, head, "w_v", x) @ W_o.astype(np.float64)

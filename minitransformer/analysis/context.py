@@ -143,10 +143,6 @@ def bars(influence: ContextInfluence):
 
 
 def shaded_lines(influence: ContextInfluence, colours: int):
-    """Yield the lines of the text shaded by attention, and then by ablation.
-
-    A legend precedes each of the two texts.
-    """
     yield f"attention, {painted('most', SHADES['attention'], 1, colours)} {influence.attention.max():.3f}"
     yield shaded_text(influence.tokens, influence.attention, ("attention", "attention"), colours)
     lost, gained = (painted(name, SHADES[name], 1, colours) for name in ("lost", "gained"))
@@ -155,10 +151,7 @@ def shaded_lines(influence: ContextInfluence, colours: int):
 
 
 def shaded_text(tokens, values, shades, colours: int) -> str:
-    """Return the shaded tokens as text.
-
-    A token that ends with a line break also ends a line of the text.
-    """
+    """Shade the tokens. A token that ends with a line break also ends a line of the text."""
     text = ""
     for token, s in zip(tokens, strengths(values), strict=True):
         text += painted(shown(token), SHADES[shades[int(s < 0)]], abs(s), colours) + "\n" * token.endswith("\n")

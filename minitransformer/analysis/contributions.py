@@ -119,10 +119,7 @@ def log_probabilities(model, ids):
 
 
 def value_weighted_attention(model, ids, all_weights):
-    """Return ‖α_j v_j W_o^h‖ of every head as an array (L, H, n).
-
-    `ids` is (n,), and `all_weights` contains the attention weights (L, H, n, n).
-    """
+    """Return ‖α_j v_j W_o^h‖ of every head (L, H, n) for ids (n,) and the attention weights (L, H, n, n)."""
     all_values = record_in_each_block(model, ids, "attention.v")
     lengths = []
     for block, weights, v in zip(model.blocks, all_weights, all_values, strict=True):
@@ -196,19 +193,12 @@ def correlations(measure, truth) -> dict:
 
 
 def ranks(x):
-    """Return the ranks of x (n,), from 1. Ties have their mean rank.
-
-    This is scipy.stats.rankdata, whose import takes about a second.
-    """
     _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 def pearson(x, y) -> float:
-    """Return Pearson's correlation of x and y (n,).
-
-    Returns NaN if either is constant or if n < 3.
-    """
+    """Return Pearson's correlation of x and y (n,), or NaN if either is constant or if n < 3."""
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])

@@ -12,16 +12,13 @@ class Data:
     derived: tuple[str, ...] = ()
 
     def to_dict(self) -> dict:
-        """Return the fields as a JSON-serializable dictionary. NaN becomes None."""
+        """Return the fields as a JSON-serializable dictionary."""
         names = [field.name for field in fields(self)]  # type: ignore[arg-type]
         return {name: as_data(getattr(self, name)) for name in (*names, *self.derived)}
 
 
 def as_data(value):
-    """Convert a value to JSON-serializable values.
-
-    The method to_dict is used if the value has one. NaN becomes None.
-    """
+    """Convert a value to JSON-serializable values. NaN becomes None."""
     if hasattr(value, "to_dict"):
         return value.to_dict()
     if is_dataclass(value):

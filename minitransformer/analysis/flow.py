@@ -138,10 +138,7 @@ def trace_information_flow(
 
 
 def index_from_0(name: str, index, n_tokens: int, most: int) -> int:
-    """Convert an index, which may be negative, to one from 0 to `most`.
-
-    Raises IndexError if it is out of range.
-    """
+    """Convert an index, which may be negative, to one from 0 to `most`."""
     i = check_int(name, index)
     if not -n_tokens <= i <= most:
         raise IndexError(f"{name} must be from {-n_tokens} to {most} for a text of {n_tokens} tokens, not {i}")
@@ -149,11 +146,7 @@ def index_from_0(name: str, index, n_tokens: int, most: int) -> int:
 
 
 def prediction_at(lm, ids, index: int):
-    """Return (ids before `index`, target, in_text).
-
-    If `index` is the length of the text, the target is the likeliest next token. Raises ValueError if `index` exceeds
-    the context.
-    """
+    """Return (ids before `index`, target, in_text). At the end of the text, the target is the likeliest next token."""
     context = lm.model.config.context
     if index > context:
         raise ValueError(
@@ -164,10 +157,7 @@ def prediction_at(lm, ids, index: int):
 
 
 def likeliest_next(lm, ids) -> int:
-    """Return the most likely next token after ids (n,).
-
-    Only ids that the tokenizer has are considered.
-    """
+    """Return the most likely next token after ids (n,) among the ids of the tokenizer."""
     return int(lm.model.predict(ids[None], last_only=True)[0, 0, : lm.tokenizer.vocab_size].argmax())
 
 

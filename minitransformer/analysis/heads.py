@@ -72,10 +72,7 @@ def head_scores(model, batches) -> HeadScores:
 
 
 def random_sequences_twice(rng, longest: int, rows: int) -> list:
-    """Return a list of batches of random sequences that are repeated once.
-
-    There is a batch of `rows` sequences for each length from longest // 2 to longest.
-    """
+    """Return batches of repeated random sequences: `rows` of each length from longest // 2 to longest."""
     pattern = PATTERNS["induction"]
     return [pattern.sample(rng, rows, length)[0] for length in range(max(longest // 2, pattern.shortest), longest + 1)]
 
@@ -116,10 +113,7 @@ def mean_weight_on(targets, weights, score_name: str):
 
 
 def duplicate_targets(ids):
-    """Return a boolean array (T, T) that marks earlier occurrences of tokens.
-
-    It is True at [t, k] if key k is an earlier occurrence of query t's token.
-    """
+    """Return a boolean array (T, T): True at [t, k] if key k is an earlier occurrence of query t's token."""
     ids = np.asarray(ids)
     return np.tril(ids[:, None] == ids[None, :], k=-1)
 

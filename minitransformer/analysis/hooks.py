@@ -15,10 +15,7 @@ import numpy as np
 
 
 def record(model, ids, names) -> dict:
-    """Run the model on ids (..., T) and return {name: activation}.
-
-    Raises KeyError for an unknown name.
-    """
+    """Run the model on ids (..., T) and return {name: activation}."""
     seen: dict = {}
     with model.hooked({name: gradient_recorder(seen, {}, name) for name in names}):
         model.predict(ids)
@@ -26,29 +23,21 @@ def record(model, ids, names) -> dict:
 
 
 def in_each_block(model, part: str = "") -> list[str]:
-    """Return the names of the activation `part` in all blocks.
-
-    By default, these are the names of the outputs of the blocks.
-    """
+    """Return the names of the activation `part`, or of the output, of each block."""
     return [f"blocks.{i}.{part}" if part else f"blocks.{i}" for i in range(model.config.n_layers)]
 
 
 def record_in_each_block(model, ids, part: str, axis: int = 0):
-    """Return the activation `part` of every block on ids (..., T).
-
-    The L arrays are stacked along a new axis at the index `axis`.
-    """
+    """Return the activation `part` of every block on ids (..., T), stacked along a new axis."""
     names = in_each_block(model, part)
     seen = record(model, ids, names)
     return np.stack([seen[name] for name in names], axis=axis)
 
 
 def record_gradients(model, ids, names, dlogits) -> tuple[dict, dict]:
-    """Run forward and backward, and return the activations and their gradients.
+    """Return two dictionaries {name: array}: the activations, and the gradients of Σ dlogits · logits.
 
-    Returns two dictionaries {name: array}. The gradients are those of Σ dlogits · logits. `dlogits` has the shape of
-    the logits (..., T, V), or is a function of the logits that returns such an array. The gradients of the model's
-    Parameters do not change.
+    `dlogits` has the shape of the logits (..., T, V), or is a function of them. The model's gradients do not change.
     """
     seen: dict = {}
     gradients: dict = {}
@@ -59,10 +48,7 @@ def record_gradients(model, ids, names, dlogits) -> tuple[dict, dict]:
 
 
 def gradient_recorder(seen: dict, gradients: dict, name: str):
-    """Return a hook that stores an activation, and in a backward pass its gradient.
-
-    They are stored in the two dictionaries under `name`.
-    """
+    """Return a hook that stores an activation, and in a backward pass its gradient, under `name`."""
 
     def record_both(y, backward):
         seen[name] = y
@@ -77,11 +63,7 @@ def gradient_recorder(seen: dict, gradients: dict, name: str):
 
 
 def replaced_by(value, where=...):
-    """Return a hook that replaces the part `where` of an activation with `value`.
-
-    where   index of the replaced part (default: the whole activation)
-    value   a number, or an array that can be assigned to that part. It is a constant, so it has no gradient
-    """
+    """Return a hook that replaces the part `where` of an activation with the constant `value`."""
 
     def replace(y, y_backward):
         replaced = y.copy()

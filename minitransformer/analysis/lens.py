@@ -80,10 +80,7 @@ def likeliest(logits, k: int):
 
 
 def residual_stream(model, ids):
-    """Return the names of the L + 1 stages, and the stream after each of them.
-
-    The stream is an array (L + 1, T, C).
-    """
+    """Return the names of the L + 1 stages, and the stream (L + 1, T, C) after each of them."""
     blocks = in_each_block(model)
     positional = [] if model.positional_embedding is None else ["positional_embedding"]
     seen = record(model, ids, ["embedding", *positional, *blocks])

@@ -103,10 +103,7 @@ def attribution_effects(model, clean, corrupted, patches, metric):
 
 
 def patched_metric(model, ids, values, patches, metric):
-    """Return the metric of ids (T,) with each patch, as an array (P,).
-
-    `values` is {name: clean activation}.
-    """
+    """Return the metric of ids (T,) with each patch as an array (P,). `values` is {name: clean activation}."""
     rows = max(TOKENS_AT_ONCE // len(ids), 1)
     metrics = []
     for start in range(0, len(patches), rows):
@@ -118,10 +115,7 @@ def patched_metric(model, ids, values, patches, metric):
 
 
 def patch_rows(name, value, patches):
-    """Return a hook that patches each row of a batch with parts of a clean activation.
-
-    `value` is the clean activation. Its part patches[b][name] is copied to row b.
-    """
+    """Return a hook that copies the part patches[b][name] of a clean activation to row b of a batch."""
     where = np.zeros((len(patches), *value.shape), bool)
     for row, patch in zip(where, patches, strict=True):
         if name in patch:
@@ -130,10 +124,7 @@ def patch_rows(name, value, patches):
 
 
 def attributions(model, ids, values, patches, metric):
-    """Return Σ ∂metric/∂a · (values − a) over the sites of each patch, an array (P,).
-
-    a is an activation of ids (T,), and `values` contains the clean activations.
-    """
+    """Return Σ ∂metric/∂a · (values − a) over the sites of each patch, as an array (P,)."""
 
     def dlogits(logits):
         gradient = np.zeros_like(logits)
@@ -146,10 +137,6 @@ def attributions(model, ids, values, patches, metric):
 
 
 def names_of(patches) -> list[str]:
-    """Return the names of the patched activations, without repetitions.
-
-    Raises ValueError for invalid patches.
-    """
     if not len(patches):
         raise ValueError("patches must contain at least one patch, such as {'blocks.0': ...}, but it is empty")
     names = list(dict.fromkeys(name for patch in patches for name in patch))
@@ -167,10 +154,7 @@ def check_lengths(clean, corrupted) -> None:
 
 
 def metric_range(model, clean, corrupted, metric):
-    """Return the metric of the corrupted and of the clean prompt.
-
-    Raises ValueError if they cannot be compared.
-    """
+    """Return the metric of the corrupted and of the clean prompt."""
     check_lengths(clean, corrupted)
     low, high = (float(metric(model.predict(ids[None], last_only=True)[0, 0])[0]) for ids in (corrupted, clean))
     if low == high:

@@ -110,10 +110,7 @@ def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | Non
 
 
 def map_patches(model, T: int) -> dict:
-    """Return {name of a map: patches}.
-
-    There is one patch for each entry of the map, in row-major order.
-    """
+    """Return {name of a map: patches}, with a patch for each entry of the map in row-major order."""
     names = {
         "residual": ["embedding", *in_each_block(model)],
         "attention": in_each_block(model, "attention"),
@@ -144,7 +141,6 @@ def answer_ids(lm, clean, corrupted, answers) -> list[int]:
 
 
 def map_lines(maps: PatchingMaps):
-    """Yield the largest effects of each map as lines of text."""
     yield f"logit of {shown(maps.answer)!r} minus logit of {shown(maps.other)!r}"
     prompts = (
         ("clean", maps.clean_metric, maps.clean_tokens),

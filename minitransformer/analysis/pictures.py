@@ -64,11 +64,7 @@ def draw_head(axes, weights, marked):
 
 
 def draw_flow(flow, path) -> None:
-    """Draw an InformationFlow as a PNG at `path`, which is written atomically.
-
-    Only the last MOST_TOKENS positions are drawn. Raises MissingExtra without matplotlib, and OSError if the file
-    cannot be written. The other functions that take a path raise the same exceptions.
-    """
+    """Draw an InformationFlow as a PNG at `path`, with the last MOST_TOKENS positions."""
     heights = [
         1.5 + max(0.22 * min(len(flow.tokens), MOST_TOKENS), 2.0),
         1.1 + max(0.22 * COMPONENTS, 0.25 * len(flow.lens.layers)),
@@ -86,10 +82,6 @@ def draw_flow(flow, path) -> None:
 
 
 def draw_contributions(figure, flow) -> None:
-    """Draw a panel for each measure, with a bar for each of the last positions.
-
-    There are at most MOST_TOKENS bars.
-    """
     contributions = flow.contributions
     tokens = [f"{t}  {shown(token)}" for t, token in enumerate(flow.tokens)][-MOST_TOKENS:]
     columns = figure.subplots(1, len(TITLES), sharey=True)
@@ -114,7 +106,6 @@ def draw_bars(axes, names, values, colour) -> None:
 
 
 def draw_components(figure, direct) -> None:
-    """Draw bars for the largest components, and one for the sum of the others."""
     axes = figure.subplots()
     names, values = zip(*direct.largest(COMPONENTS), strict=True)
     draw_bars(axes, names, values, ESTIMATE)
@@ -124,7 +115,6 @@ def draw_components(figure, direct) -> None:
 
 
 def draw_lens(figure, flow) -> None:
-    """Draw the most likely tokens of each layer, shaded by probability."""
     lens = flow.lens
     probabilities = lens.top_probabilities[:, -1]
     axes = figure.subplots()
@@ -144,10 +134,7 @@ def draw_lens(figure, flow) -> None:
 
 
 def draw_patching(maps, path) -> None:
-    """Draw PatchingMaps as a PNG.
-
-    The upper row shows the effects, and the lower row the estimates.
-    """
+    """Draw PatchingMaps as a PNG: the effects above, the estimates below."""
     columns = [max(effects.shape[1], FEWEST_COLUMNS) for effects in maps.effects.values()]
     width = min(3.2 + 0.24 * sum(columns), WIDEST)
     figure = p.new_figure(width, 2 * max(0.28 * len(maps.stages), 1.6) + 3)
@@ -182,7 +169,6 @@ def draw_map(axes, maps, name, values, title):
 
 
 def draw_context(influence, path) -> None:
-    """Draw the text of a ContextInfluence, shaded by attention and by ablation."""
     lines = wrapped([shown(token) for token in influence.tokens])
     figure = p.new_figure(COLUMNS / 10, 0.6 * len(lines) + 1.8)
     upper, lower = figure.subplots(2, 1)
@@ -198,10 +184,7 @@ def draw_context(influence, path) -> None:
 
 
 def wrapped(tokens):
-    """Divide tokens into lines of at most COLUMNS characters.
-
-    Returns each line as a list of (index, column, token).
-    """
+    """Divide tokens into lines of at most COLUMNS characters, each a list of (index, column, token)."""
     lines, column = [[]], 0
     for i, token in enumerate(tokens):
         if column and column + len(token) > COLUMNS:
@@ -213,10 +196,6 @@ def wrapped(tokens):
 
 
 def draw_shaded(axes, lines, values, title, shades) -> None:
-    """Draw lines of tokens, shaded by their values.
-
-    Positive and negative values have different colours.
-    """
     from matplotlib.patches import Rectangle
 
     strength = strengths(values)

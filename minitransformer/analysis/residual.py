@@ -103,10 +103,7 @@ def logit_weights(model, token, against, dtype):
 
 
 def residual_parts(model, ids):
-    """Return the names of the N components and their outputs (N, C).
-
-    The outputs sum to the input of the final norm. Only the last position is considered.
-    """
+    """Return the N components of the stream before the final norm at the last position: names, and values (N, C)."""
     tables = {"token": "embedding"}
     if model.positional_embedding is not None:
         tables["position"] = "positional_embedding"
@@ -122,26 +119,18 @@ def residual_parts(model, ids):
 
 
 def head_output(attention, heads, head: int):
-    """Return the output (T, C) of one head through w_o, without the bias of w_o.
-
-    `heads` is (H, T, D). The layer w_o may be any affine map.
-    """
+    """Return the output (T, C) of one head through w_o, an affine map, without its bias. `heads` is (H, T, D)."""
     alone = np.zeros_like(heads)
     alone[head] = heads[head]
     return attention.w_o(merge(alone))[0] - output_bias(attention, heads)
 
 
 def output_bias(attention, heads):
-    """Return the bias of w_o (T, C), which is its output for heads (H, T, D) of zeros."""
     return attention.w_o(merge(np.zeros_like(heads)))[0]
 
 
 def frozen_norm(norm, x):
-    """Linearize a norm N(x) = r(x) A x + b at x (C,) by holding r constant.
-
-    Returns (transposed, bias). transposed(d) returns r(x) Aᵀ d. The Parameters of the norm must be frozen, because its
-    backward pass is called.
-    """
+    """Hold r constant in a norm N(x) = r(x) A x + b at x (C,). Return (the function d ↦ r(x) Aᵀ d, b)."""
     bias, backward_at_zero = norm(np.zeros_like(x))
     y = norm(x)[0] - bias
     growth = (y @ y) / (backward_at_zero(y) @ x) if y.any() else 1.0  # r(x) / r(0)

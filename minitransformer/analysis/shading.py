@@ -8,20 +8,14 @@ CUBE = (0, 95, 135, 175, 215, 255)  # the levels of red, green and blue in a ter
 
 
 def terminal_colours(stream, environment) -> int:
-    """Return the number of colours of a terminal: 2²⁴ or 256.
-
-    Returns 0 if `stream` is not a terminal, or if NO_COLOR (https://no-color.org) or TERM=dumb is set.
-    """
+    """Return the number of colours of a terminal, 2²⁴ or 256, or 0 if the text must not be coloured."""
     if environment.get("NO_COLOR") or environment.get("TERM") == "dumb" or not stream.isatty():
         return 0
     return 2**24 if environment.get("COLORTERM") in ("truecolor", "24bit") else 256
 
 
 def painted(text: str, ink, strength: float, colours: int) -> str:
-    """Return a text with escape sequences for a coloured background.
-
-    The background is white for `strength` 0 and `ink` for `strength` 1, and the letters are black or white.
-    """
+    """Return a text on a background from white (`strength` 0) to `ink` (`strength` 1), with escape sequences."""
     background = mixed(ink, strength)
     return f"\x1b[{sgr(48, background, colours)};{sgr(38, readable_on(background), colours)}m{text}\x1b[0m"
 
@@ -32,10 +26,7 @@ def mixed(ink, strength: float):
 
 
 def strengths(values):
-    """Divide values (n,) by their largest magnitude.
-
-    If all are zero, return them unchanged.
-    """
+    """Divide values (n,) by their largest magnitude."""
     largest = np.abs(values).max()
     return values / largest if largest > 0 else values
 
@@ -48,10 +39,7 @@ def readable_on(background):
 
 
 def sgr(ground: int, colour, colours: int) -> str:
-    """Return the parameters of the escape sequence that sets a colour.
-
-    `ground` is 38 for the text and 48 for the background.
-    """
+    """Return the escape sequence's parameters for the colour of the text (`ground` 38) or background (48)."""
     if colours > 256:
         return f"{ground};2;{';'.join(map(str, colour))}"
     red, green, blue = (int(np.argmin(np.abs(np.subtract(CUBE, c)))) for c in colour)

@@ -108,7 +108,6 @@ def check_choice(arguments, chosen) -> None:
 
 
 def prediction(experiment, arguments, narrator) -> int | None:
-    """Introduce an experiment. Return the index of the outcome that the user predicts, or None."""
     narrator.say(f"{introduction(experiment)}\n")
     if arguments.predict is not None:
         return arguments.predict - 1
@@ -149,7 +148,6 @@ def picture_of(experiment) -> str:
 
 
 def kept_results(folder: Path, every) -> dict:
-    """Return {name: Result} of earlier runs in this folder. Raises ValueError if the file is not valid."""
     path = folder / OUTCOMES_FILE
     try:
         kept = dictionary("outcomes", json.loads(path.read_bytes()))

@@ -12,11 +12,7 @@ from minitransformer.training.remembered import remembered
 
 
 def existing_run(arguments) -> Checkpoint | None:
-    """Return the checkpoint to resume from, or None for a new run.
-
-    Raises FileNotFoundError if there is no run to resume, and FileExistsError if a run would be overwritten without
-    --force.
-    """
+    """Return the checkpoint to resume from, or None for a new run."""
     path = arguments.out / MODEL_FILE
     if arguments.resume:
         if not path.exists():
@@ -32,10 +28,7 @@ def existing_run(arguments) -> Checkpoint | None:
 
 
 def chosen_settings(defaults: Settings, given: dict, checkpoint: Checkpoint | None) -> Settings:
-    """Return the given settings, completed with the defaults or with the settings of the checkpoint.
-
-    Raises ValueError if a given setting differs from the checkpoint's.
-    """
+    """Return the given settings, completed with the defaults or with the settings of the checkpoint."""
     before = defaults if checkpoint is None else checkpoint.settings
     with in_terms_of_options(type(before)):
         settings = dataclasses.replace(before, **given)
@@ -45,10 +38,7 @@ def chosen_settings(defaults: Settings, given: dict, checkpoint: Checkpoint | No
 
 
 def recorded_arguments(checkpoint: Checkpoint, arguments, options: dict) -> dict:
-    """Return the arguments that a checkpoint records. `options` is {argument: name of its option}.
-
-    Raises ValueError if an argument differs from the recorded one.
-    """
+    """Return the arguments that a checkpoint records. `options` is {argument: name of its option}."""
     before = remembered(checkpoint.training)
     for name, option in options.items():
         now = getattr(arguments, name)

@@ -110,10 +110,7 @@ def run(arguments) -> int:
 
 @contextmanager
 def executor_of(address: str | None):
-    """Yield the executor of a Dask cluster, or None for processes on this machine.
-
-    Raises MissingExtra without dask.distributed, and OSError if no scheduler answers.
-    """
+    """Yield the executor of a Dask cluster, or None for processes on this machine."""
     if address is None:
         yield None
         return
@@ -130,11 +127,7 @@ def executor_of(address: str | None):
 
 @contextmanager
 def reporting(total: int, out: Path):
-    """Yield a function progress(plan, outcome) that updates a bar and reports failed and retried runs.
-
-    The bar shows no remaining time, since the largest models come first. The message after Ctrl-C contains the number
-    of finished runs.
-    """
+    """Yield a function progress(plan, outcome) that updates a bar and reports failed and retried runs."""
     narrator, ended = Narrator(), []
     with narrator.progress("the largest models first", "runs", total=total, even=False) as move:
 

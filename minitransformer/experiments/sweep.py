@@ -81,10 +81,7 @@ def sweep(
 
 
 def outcomes(tasks: dict, executor: Executor | None, workers: int) -> Iterator:
-    """Run the tasks, and yield the outcome of each.
-
-    An outcome is (key, "trained", result), (key, "failed", reason) or (key, "retried", reason).
-    """
+    """Run the tasks, and yield (key, "trained", result), (key, "failed", reason) or (key, "retried", reason)."""
     rounds = [sorted(tasks, key=lambda key: -tasks[key].seconds())]
     lost = Counter()
     while any(rounds):
@@ -113,10 +110,7 @@ def outcomes(tasks: dict, executor: Executor | None, workers: int) -> Iterator:
 
 
 def answers(executor: Executor, tasks: dict) -> Iterator:
-    """Submit the tasks, and yield an answer for each task when it finishes.
-
-    An answer is (key, result of `attempt`), or (key, exception) if the executor fails.
-    """
+    """Submit the tasks, and yield (key, result of `attempt`), or (key, exception) if the executor fails."""
     futures = {}
     try:
         try:
@@ -133,10 +127,7 @@ def answers(executor: Executor, tasks: dict) -> Iterator:
 
 
 def attempt(task, key: str, without_engine: bool) -> tuple:
-    """Run a task on a worker.
-
-    Exceptions are returned as text, since not every exception can be pickled.
-    """
+    """Run a task on a worker. Exceptions are returned as text, since not every exception can be pickled."""
     try:
         if task.key() != key:
             return "failed", "the worker must have the same version of the program and of the text, but its key differs"
@@ -151,10 +142,7 @@ def path_of(folder, task, key: str) -> Path:
 
 
 def kept(folder, task, key: str) -> dict | None:
-    """Load the result of a task.
-
-    Returns None if there is no file. Raises ValueError if the file is not a result of the task.
-    """
+    """Load the result of a task, or return None if there is no file."""
     if folder is None or not path_of(folder, task, key).exists():
         return None
     path = path_of(folder, task, key)
@@ -168,10 +156,7 @@ def kept(folder, task, key: str) -> dict | None:
 
 
 def keep(folder, task, key: str, result: dict) -> dict:
-    """Write a result to the folder, if there is one.
-
-    Returns the result as `kept` would load it.
-    """
+    """Write a result to the folder, if there is one. Return the result as `kept` would load it."""
     text = json.dumps(result, indent=1)
     if folder is not None:
         write_atomically(path_of(folder, task, key), lambda file: file.write(text.encode()))

@@ -19,10 +19,7 @@ from minitransformer.training.environment import forms_in_use
 
 
 class WorkerProcesses(ProcessPoolExecutor):
-    """An executor with `count` processes, which start on demand and are killed at the end of the `with` block.
-
-    The parent process warns if functions of the textbook were edited. The workers do not repeat the warning.
-    """
+    """An executor with `count` processes, which start on demand and are killed at the end of the `with` block."""
 
     def __init__(self, count: int):
         forms_in_use()  # warns if functions of the textbook were edited

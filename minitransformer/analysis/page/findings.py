@@ -73,10 +73,7 @@ def page_findings(
 
 
 def explain(lm, ids, target: int, weights, ablation: str) -> dict:
-    """Explain the prediction of `target` after ids (n,).
-
-    `weights` (L, H, n) is the attention of the last position.
-    """
+    """Explain the prediction of `target` after ids (n,). `weights` (L, H, n) is the last position's attention."""
     contributions = position_contributions(lm.model, ids, target, ablation=ablation)
     direct = direct_contributions(lm.model, ids, target)
     written = [[name, rounded(value)] for name, value in direct.largest(COMPONENTS)]
@@ -95,10 +92,7 @@ def explain(lm, ids, target: int, weights, ablation: str) -> dict:
 
 
 def maps(patching: PatchingMaps) -> dict:
-    """Return the patching maps as nested lists.
-
-    The maps begin at the first token in which the prompts differ.
-    """
+    """Return the patching maps as nested lists, which begin at the first token in which the prompts differ."""
     both = list(zip(patching.clean_tokens, patching.corrupted_tokens, strict=True))
     start = next(i for i, (clean, corrupted) in enumerate(both) if clean != corrupted)
     tokens = [patching.tokens_at(t) for t in range(start, len(both))]

@@ -24,10 +24,7 @@ def heading(text: str) -> None:
 
 
 def see(picture: Path | None, content_shown: str, *sources: tuple[str, str]) -> None:
-    """Print references to a picture and to source files.
-
-    `picture` may be None. `sources` are pairs (file, contents).
-    """
+    """Print references to a picture, which may be None, and to source files, as pairs (file, contents)."""
     if picture is not None:
         say(f"  Look at {picture}: {content_shown}.")
     say("  Read")
@@ -35,7 +32,7 @@ def see(picture: Path | None, content_shown: str, *sources: tuple[str, str]) -> 
 
 
 def quoted(text: str, most_lines: int = 8) -> str:
-    """Return the beginning of a text as an indented quotation of printable characters."""
+    """Return the beginning of a text as an indented quotation."""
     safe = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
     width = WIDTH - 6
     lines = [line[i : i + width] for line in safe.split("\n") for i in range(0, max(len(line), 1), width)]
@@ -47,7 +44,6 @@ def bar(fraction: float) -> str:
 
 
 def watcher() -> ProgressBar:
-    """Return a progress bar that prints a line per evaluation and quotes the samples."""
     losses = []
 
     def evaluation(record, training_loss):

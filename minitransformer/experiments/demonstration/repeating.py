@@ -26,7 +26,6 @@ LR = 1.5e-3  # the highest learning rate
 
 
 def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> TinyTransformer:
-    """Train the tiny model on repeated random sequences. Draw its losses if `drawn`."""
     heading("3  A tiny transformer learns to repeat new sequences")
     model = TinyTransformer(seed, positions="rotary")
     start_attention(model)
@@ -57,10 +56,7 @@ def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> TinyTransf
 
 
 def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
-    """Train the model, and return a list with one record of metrics per step.
-
-    Ten of the records include the accuracy.
-    """
+    """Train the model, and return a record of metrics per step, ten of them with the accuracy."""
     optimizer = AdamW(decay_groups(model, 0.1), betas=(0.9, 0.98))
     trained = with_replicas(model, replicas_that_pay(TOKENS // (2 * LONGEST)))
     rng = np.random.default_rng(seed)
@@ -82,11 +78,10 @@ def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
 
 
 def repeated_sequences(rng, progress: float):
-    """Draw (inputs, targets) of about TOKENS tokens.
+    """Draw (inputs, targets) of about TOKENS tokens, in which each row repeats a random sequence.
 
-    Each row repeats a random sequence until the row is full. `progress` is the completed fraction of the training. In
-    the first half, the greatest length grows from FIRST_LONGEST to LONGEST. Short sequences repeat sooner and more
-    often, so they are much easier to learn.
+    `progress` is the completed fraction of the training. In its first half, the greatest length grows, because short
+    sequences are easier to learn.
     """
     longest = int(min(LONGEST, FIRST_LONGEST + (LONGEST - FIRST_LONGEST) * 2 * progress))
     T = 2 * longest
@@ -100,7 +95,6 @@ def repeated_sequences(rng, progress: float):
 
 
 def repeats(model, length: int) -> float:
-    """Return the accuracy on the repeated symbols of random sequences of a length."""
     inputs, targets = PATTERNS["induction"].sample(np.random.default_rng(1), 64, length)
     return accuracy(model.predict(inputs).argmax(axis=-1), targets)
 
@@ -115,7 +109,6 @@ def with_predictions(model, inputs, targets) -> str:
 
 
 def show_induction(model: TinyTransformer, out: Path, seed: int, drawn: bool) -> None:
-    """Print the scores of the heads, and draw their attention if `drawn`."""
     heading("4  The heads that repeat")
     inputs, _ = PATTERNS["induction"].sample(np.random.default_rng(seed), 1, 12)
     ids = inputs[0]

@@ -34,7 +34,6 @@ QUICK = Lesson(characters=40_000, vocab_size=400, steps=20, reports=2)
 
 
 def learn_to_write(out: Path, seed: int, lesson: Lesson, drawn: bool) -> LanguageModel:
-    """Train a model on the default corpus, and draw its losses if `drawn`."""
     heading("1  A transformer learns to write")
     text = default_corpus()[: lesson.characters]
     tokenizer = BPETokenizer.train(text, lesson.vocab_size)
@@ -81,7 +80,6 @@ def learn_to_write(out: Path, seed: int, lesson: Lesson, drawn: bool) -> Languag
 
 
 def show_attention(lm: LanguageModel, out: Path, drawn: bool) -> None:
-    """Describe the attention of the trained model's heads, and draw it if `drawn`."""
     heading("2  The attention of its heads")
     ids = lm.encode(SENTENCE)
     labels = list(map(shown, token_strings(lm.tokenizer, ids)))

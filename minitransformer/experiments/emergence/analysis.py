@@ -96,10 +96,7 @@ def analyze_emergent_capabilities(
 
 
 def unique(items) -> list:
-    """Return the items in order, without repetitions.
-
-    The items need not be hashable. A Config that contains a dictionary is not.
-    """
+    """Return the items, which need not be hashable, in order without repetitions."""
     kept: list = []
     for item in items:
         if item not in kept:
@@ -108,10 +105,6 @@ def unique(items) -> list:
 
 
 def checked_capabilities(capability_tests) -> tuple[Capability, ...]:
-    """Return the tests as Capability objects.
-
-    Raises TypeError or ValueError for an invalid list or capability.
-    """
     if isinstance(capability_tests, (str, Capability)):
         raise TypeError(f"capability_tests must be a list, such as [{capability_tests!r}], not {capability_tests!r}")
     chosen = []
@@ -140,10 +133,6 @@ def check_different(name: str, kind: str, values: list) -> None:
 
 
 def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:
-    """Return the EmergenceReport of a sweep.
-
-    `by_size` and `by_shape` contain a list of runs per model.
-    """
     by_size = sorted((runs for runs in by_size if runs), key=lambda runs: runs[0]["parameters"])
     by_shape = [runs for runs in by_shape if runs]
     if not by_size:
@@ -172,10 +161,7 @@ def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:
 
 
 def scores_of(runs, capabilities):
-    """Return the final scores of the runs as an array (runs, capabilities, 3).
-
-    The three scores are exact, loglik and seen.
-    """
+    """Return the final exact, loglik and seen of the runs as an array (runs, capabilities, 3)."""
     last = [[run["lengths"][-1]["scores"][capability.name] for capability in capabilities] for run in runs]
     return np.array([[[score[name] for name in ("exact", "loglik", "seen")] for score in scores] for scores in last])
 

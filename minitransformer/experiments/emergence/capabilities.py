@@ -125,16 +125,12 @@ class Capability:
 
 
 def exact_match(logits, targets) -> float:
-    """Return the fraction of rows whose whole answer is right."""
     return float(right_rows(logits.argmax(axis=-1), targets).mean())
 
 
 @cache
 def fixed_exercises(capability: Capability):
-    """Return the exercises of a capability's test, and those of a training batch.
-
-    Each of the two is (inputs, targets).
-    """
+    """Return (inputs, targets) of a capability's test, and those of a training batch."""
     questions = capability.draw(np.random.default_rng(0), 20 * TEST_QUESTIONS, held_out=True)
     first = np.sort(np.unique(questions, axis=0, return_index=True)[1])[:TEST_QUESTIONS]
     training = capability.training_batch(np.random.default_rng(0), TEST_QUESTIONS)
@@ -142,7 +138,6 @@ def fixed_exercises(capability: Capability):
 
 
 def as_exercise(tokens, is_answer):
-    """Return the rows as padded (inputs, targets), each (n, CONTEXT)."""
     n, width = tokens.shape
     inputs = np.full((n, a.CONTEXT), a.PAD)
     targets = np.full((n, a.CONTEXT), IGNORE_INDEX)
@@ -152,11 +147,7 @@ def as_exercise(tokens, is_answer):
 
 
 def question_and_answer(task, prompt, answer):
-    """Return (tokens, is_answer) for a task's prompts (n, p) and answers (n, m).
-
-    A row consists of the task's id, the prompt, the token ANSWER, and the answer. `is_answer` is a boolean array that
-    marks the tokens of the answer.
-    """
+    """Return (tokens, is_answer) for a task's prompts (n, p) and answers (n, m)."""
     tokens = joined(task, prompt, a.ANSWER, answer)
     return tokens, np.arange(tokens.shape[1]) >= 2 + prompt.shape[1]
 
@@ -174,20 +165,16 @@ def reverse_rows(questions):
 
 
 def units(rng, n, symbols=a.LETTERS):
-    """Draw n sequences (n, PERIODS[-1]) of different symbols.
-
-    Their lengths are drawn from PERIODS, and shorter sequences are padded with PAD.
-    """
+    """Draw n sequences (n, PERIODS[-1]) of different symbols, padded with PAD. Their lengths are drawn from PERIODS."""
     drawn = rng.permuted(np.tile(symbols, (n, 1)), axis=1)[:, : PERIODS[-1]]
     period = rng.integers(PERIODS[0], PERIODS[-1] + 1, (n, 1))
     return np.where(np.arange(PERIODS[-1]) < period, drawn, a.PAD)
 
 
 def induction_rows(questions):
-    """Return the rows of the induction task.
+    """Return rows INDUCTION x1 … xn x1 … xn x1 …
 
-    A row has the form INDUCTION x1 … xn x1 … xn x1 … and twice the length of the longest sequence. The targets begin at
-    the second x2, because the length n is not known before the second x1.
+    The targets begin at the second x2, because the length n is not known before the second x1.
     """
     period = (questions != a.PAD).sum(axis=1, keepdims=True)
     symbols = np.take_along_axis(questions, np.arange(2 * PERIODS[-1]) % period, axis=1)
@@ -200,10 +187,6 @@ def number_pairs(rng, n):
 
 
 def in_order(questions):
-    """Return the pairs with the smaller number first.
-
-    The questions a + b and b + a are equivalent.
-    """
     return np.sort(questions, axis=1)
 
 
@@ -212,10 +195,7 @@ def add_rows(questions):
 
 
 def brackets(rng, n):
-    """Draw n beginnings (n, 3 OPEN) of balanced sequences of brackets.
-
-    All valid orders are equally likely.
-    """
+    """Draw n beginnings (n, 3 OPEN) of balanced sequences of brackets, with equal probabilities of all valid orders."""
     is_opening = np.empty((0, 3 * OPEN), bool)
     while len(is_opening) < n:
         orders = rng.permuted(np.tile(np.arange(3 * OPEN) < 2 * OPEN, (2 * n, 1)), axis=1)
@@ -232,10 +212,6 @@ def brackets(rng, n):
 
 
 def brackets_rows(questions):
-    """Return the rows of the bracket task.
-
-    The answer closes the open brackets, the last opened first.
-    """
     answers = np.empty((len(questions), OPEN), int)
     for row, answer in zip(questions, answers, strict=True):
         stack: list[int] = []

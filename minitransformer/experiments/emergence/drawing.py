@@ -32,7 +32,7 @@ def draw_emergence(report: EmergenceReport, folder) -> list[Path]:
 
 
 def new_panels(rows: int, columns: int, width: float, height: float, **options):
-    """Return a figure and its panels (rows, columns), `width` × `height` inches each."""
+    """Return a figure and its panels (rows, columns), each `width` × `height` inches."""
     figure = p.new_figure(width * columns, height * rows)
     panels = figure.subplots(rows, columns, squeeze=False, **options)
     for axes in panels.flat:
@@ -68,10 +68,7 @@ def draw_band(axes, xs, means, ends, colour, name: str = "") -> None:
 
 
 def law_figure(forecast):
-    """Draw the losses and the law against N and against D.
-
-    There is one line per D in the first panel, and one per N in the second.
-    """
+    """Draw the losses and the law against N, with a line per D, and against D, with a line per N."""
     figure, panels = new_panels(1, 2, 5.2, 4.0, sharey=True)
     points, law, prediction = forecast.points, forecast.law, forecast.prediction
     for x, (axes, unit) in enumerate(zip(panels[0], ("characters", "parameters"), strict=True)):
@@ -94,10 +91,7 @@ def law_figure(forecast):
 
 
 def optimal_figure(forecast):
-    """Draw the law with the compute-optimal choices, and the optimal N.
-
-    The law is drawn over N and D, and the optimal N against the budget.
-    """
+    """Draw the law over N and D, and the optimal N against the budget."""
     figure, panels = new_panels(1, 2, 5.2, 4.0)
     landscape, sizes = panels[0]
     law, points, choices = forecast.law, forecast.points, forecast.choices
@@ -142,14 +136,12 @@ def shapes_figure(shapes):
 
 
 def draw_values(axes, xs, values, colour, name: str = "") -> None:
-    """Draw (mean, low, high) at each x."""
     means, low, high = np.array(values).T
     reach = [np.maximum(means - low, 0), np.maximum(high - means, 0)]
     axes.errorbar(xs, means, reach, fmt="D", color=colour, label=name, markersize=4, capsize=3, linewidth=1.2)
 
 
 def viridis(count: int):
-    """Return `count` distinguishable colours, from dark to light."""
     from matplotlib import colormaps
 
     return [colormaps["viridis"](x) for x in np.linspace(0, 0.88, count)]

@@ -29,10 +29,6 @@ WIDTHS = [*range(2, NARROW, 2), *range(NARROW, 400_000, 4)]
 
 
 def configuration(size) -> Config:
-    """Return the Config of a size in any of the three forms.
-
-    Raises TypeError or ValueError for an invalid size.
-    """
     if isinstance(size, Config):
         for name, least in (("vocab_size", VOCAB_SIZE), ("context", CONTEXT)):
             check_int(f"model_sizes: {name}", getattr(size, name), minimum=least)
@@ -45,10 +41,7 @@ def configuration(size) -> Config:
 
 
 def of_size(parameters: int, n_layers: int = LAYERS) -> Config:
-    """Return the Config with `n_layers` layers and the nearest number of parameters.
-
-    Raises ValueError if `parameters` is too small or too large.
-    """
+    """Return the Config with `n_layers` layers and the nearest number of parameters."""
     check_int("model_sizes: each", parameters, maximum=MOST_PARAMETERS)
     least = count(WIDTHS[0], n_layers)
     if parameters < least:
@@ -69,7 +62,6 @@ def count(width: int, n_layers: int) -> int:
 
 
 def distance(one: int, other: int) -> float:
-    """Return the ratio of the larger number to the smaller one."""
     return max(one, other) / min(one, other)
 
 

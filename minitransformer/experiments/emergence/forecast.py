@@ -21,8 +21,6 @@ BUDGETS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # multiples of the budget of the 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A prediction of the loss of the largest size from the smaller sizes."""
-
     parameters: int  # N
     characters: int  # D
     predicted: float  # loss by the law of the smaller sizes
@@ -32,14 +30,11 @@ class Prediction:
 
     @property
     def is_nearer(self) -> bool:
-        """Return True if the law predicts the loss better than the size before does."""
         return abs(self.predicted - self.measured) < abs(self.no_better - self.measured)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The best size for a budget of floating-point operations."""
-
     budget: float
     parameters: float  # N*
     parameters_ends: tuple[float, float]  # the interval of N*
@@ -51,8 +46,6 @@ class Choice:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The scaling law of a family, its prediction, and its compute-optimal choices."""
-
     law: ScalingLaw  # fitted to all sizes
     ends: dict  # {name of E, A, B, alpha or beta: interval}
     error: float  # typical relative error of a loss in the fit
@@ -62,10 +55,7 @@ class Forecast:
 
 
 def forecast(by_size) -> tuple[Forecast | None, str]:
-    """Return (Forecast, ""), or (None, the reason) if there is none.
-
-    `by_size` lists the runs of each size.
-    """
+    """Return (Forecast, ""), or (None, the reason) if there is none. `by_size` lists the runs of each size."""
     if len(by_size) < FEWEST_SIZES:
         return None, f"the fit requires at least {FEWEST_SIZES} sizes, of which one is held out, not {len(by_size)}"
     groups = [[points_of(run) for run in runs] for runs in by_size]
@@ -100,11 +90,7 @@ def predict_largest(groups) -> Prediction:
 
 
 def choice(law: ScalingLaw, laws, budget: float, points) -> Choice:
-    """Return the compute-optimal Choice for a `budget` according to `law`.
-
-    Its intervals are computed from `laws`, which are fitted to resamples of the measurements. `points` are the
-    measurements; the Choice records whether it lies within their range.
-    """
+    """Return the Choice by `law`, with intervals from `laws`, which are fitted to resamples of `points`."""
     N, D = law.optimal(budget)
     others = np.array([each.optimal(budget) for each in laws])
     lowest, highest = points[:, :2].min(axis=0), points[:, :2].max(axis=0)

@@ -35,20 +35,14 @@ LEVEL = 0.95
 
 
 def resampled_means(groups, rng):
-    """Return the means of S arrays of runs, and the means of their resamples.
-
-    Array s has the shape (n_s, ...). The results have the shapes (S, ...) and (RESAMPLES, S, ...).
-    """
+    """Return the means (S, ...) of S arrays of runs (n_s, ...), and those (RESAMPLES, S, ...) of their resamples."""
     means = np.stack([group.mean(axis=0) for group in groups])
     draws = [group[rng.integers(len(group), size=(RESAMPLES, len(group)))].mean(axis=1) for group in groups]
     return means, np.stack(draws, axis=1)
 
 
 def interval(resamples):
-    """Return the ends (..., 2) of the bootstrap interval of resamples (R, ...).
-
-    The interval contains the middle LEVEL of the resamples.
-    """
+    """Return the ends (..., 2) of the bootstrap interval of resamples (R, ...)."""
     tail = (1 - LEVEL) / 2
     return np.moveaxis(np.quantile(resamples, [tail, 1 - tail], axis=0), 0, -1)
 
@@ -71,10 +65,8 @@ class Jump:
 def find_jumps(parameters, exact, loglik, runs, chance: float = 0.0) -> tuple[Jump, ...]:
     """Return the jumps of a capability, in order of size.
 
-    parameters      (S,), ascending
-    exact, loglik   pairs (means (S,), resamples (R, S)), from resampled_means
-    runs            (S,), number of runs of each size
-    chance          exact score of guessing
+    `parameters` and `runs` (the number of runs) are (S,). `exact` and `loglik` are results of resampled_means. The
+    exact score of guessing is `chance`.
     """
     floor = max(FLOOR, 2 * chance)
     rise = rises(parameters, *exact, floor)
@@ -91,10 +83,7 @@ def find_jumps(parameters, exact, loglik, runs, chance: float = 0.0) -> tuple[Ju
 
 
 def rises(parameters, means, resamples, floor: float) -> dict[int, tuple]:
-    """Return {index of a size N: (s(N/10), s(N), interval of (1), True if it jumps)}.
-
-    Sizes N for which N/10 is below the family are left out.
-    """
+    """Return {index of a size N with N/10 in the family: (s(N/10), s(N), interval of (1), True if it jumps)}."""
     log_n, found = np.log(parameters), {}
     for i, n in enumerate(parameters):
         if n / DECADE >= parameters[0]:

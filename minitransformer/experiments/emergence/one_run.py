@@ -59,7 +59,7 @@ RECIPE = {
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings that determine the results of a run. Only the last bits depend on environment()."""
+    """The settings that determine the results of a run."""
 
     config: Config
     seed: int  # determines the weights and the batches
@@ -110,10 +110,7 @@ class Trainee:
         self.lr = min(RECIPE["highest_lr"], RECIPE["lr_times_width"] / plan.config.d_model)
 
     def branch(self, length: int):
-        """Train to the point where a run of this length branches off.
-
-        Returns the model at the end of the branch.
-        """
+        """Train to the point where a run of this length branches off. Return the model at the end of the branch."""
         warmup = int(RECIPE["warmup"] * self.plan.steps)
         steps = max(round(RECIPE["cooldown"] * length), 1)
         while self.step < length - steps:
@@ -131,10 +128,7 @@ class Trainee:
 
 
 def rescaled(model):
-    """Scale the weights of a new model for its width, and return the model.
-
-    The initial size of each layer's output then does not depend on the width.
-    """
+    """Scale the weights of a new model so that the sizes of outputs do not depend on the width. Return the model."""
     for name, parameter in model.named_parameters():
         if parameter.data.ndim == 2:
             inputs = parameter.data.shape[0] if name.startswith("blocks.") else model.config.d_model
@@ -151,22 +145,14 @@ def batch(rng, capabilities):
 
 
 def trained(plan: Plan):
-    """Train the model of a plan for all steps, without the shorter branches."""
     return Trainee(plan).branch(plan.steps)
 
 
 def train_one(plan: Plan) -> dict:
-    """Train and measure one model.
+    """Train and measure one model. Return the results as a JSON-serializable dictionary.
 
-    Returns the results as a JSON-serializable dictionary.
-
-        key, name, plan        identify the run
-        parameters             N
-        lengths                for each length: steps; characters, D; loss of the text in nats per character; scores,
-                               {capability: {"exact": …, "loglik": …, "seen": …}}
-        seconds, environment   the time and the machine, which may differ when the run is repeated
-
-    Raises TrainingDiverged if a loss is not finite.
+    Its "lengths" contain, for each length: steps; characters, D; loss of the text in nats per character; and scores,
+    {capability: {"exact": …, "loglik": …, "seen": …}}.
     """
     start = time.perf_counter()
     trainee, measured = Trainee(plan), []

@@ -21,7 +21,7 @@ TEST_WINDOWS = 600
 
 @cache
 def text_ids():
-    """Return two arrays of ids: the training part and the test part of the text."""
+    """Return the ids of the training part and of the test part of the text."""
     letters = re.sub("[^a-z]+", " ", default_corpus().lower()).encode()
     codes = np.frombuffer(letters, np.uint8).astype(np.int64)
     ids = np.where(codes == ord(" "), SPACE, codes - ord("a") + LETTERS[0])
@@ -35,7 +35,6 @@ def text_fingerprint() -> str:
 
 
 def text_batch(rng, n: int):
-    """Draw (inputs, targets), each (n, CONTEXT), of n windows of the training part."""
     return random_batch(text_ids()[0], n, CONTEXT, rng)
 
 

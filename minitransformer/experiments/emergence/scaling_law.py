@@ -120,10 +120,7 @@ def jacobian(parameters, log_n, log_d, log_l):
 
 
 def grid(L):
-    """Return starting points of the fit.
-
-    They differ in the exponents, and in the share of E in the lowest loss.
-    """
+    """Return starting points that differ in the exponents, and in the share of E in the lowest loss."""
     size = np.log(max(np.median(L) - L.min(), 0.01 * L.min()))
     return [
         np.array([size, size, np.log(L.min() * share), alpha, beta])
@@ -134,19 +131,15 @@ def grid(L):
 
 
 def point(law: ScalingLaw, centres):
-    """Return the parameters of a law as in `errors`.
-
-    They are those for log N and log D centred at `centres`.
-    """
+    """Return the parameters of a law as in `errors`, for log N and log D centred at `centres`."""
     a, b = np.log(law.A) - law.alpha * centres[0], np.log(law.B) - law.beta * centres[1]
     return np.array([a, b, np.log(law.E), law.alpha, law.beta])
 
 
 def refits(law: ScalingLaw, groups, rng) -> list[ScalingLaw]:
-    """Return the laws of REFITS resamples of the runs.
+    """Fit a law, starting at `law`, to each of REFITS resamples of the runs.
 
-    Each fit starts at `law`, the law of all runs. `groups` contains a list of runs for each size. A run is an array
-    (lengths, 3) of N, D and L.
+    `groups` contains a list of runs for each size. A run is an array (lengths, 3) of N, D and L.
     """
     laws = []
     for _ in range(REFITS):

@@ -132,19 +132,12 @@ def analyze_training_influence(
 
 
 def greedy_answer(lm, ids, answer_tokens: int):
-    """Return the greedy continuation of ids (n,).
-
-    It has `answer_tokens` ids, or fewer if the text ends.
-    """
     options = {"temperature": 0, "vocab_size": lm.tokenizer.vocab_size, "stop": lm.tokenizer.end_ids}
     return np.array(list(stream(lm.model, ids, answer_tokens, **options)), np.int64)
 
 
 def models(lm, pairs):
-    """Load each checkpoint when it is required, and yield (model, learning rate).
-
-    Raises ValueError if its tokenizer or context does not match `lm`.
-    """
+    """Load each checkpoint when it is required, and yield (model, learning rate)."""
     for i, (checkpoint, rate) in enumerate(pairs):
         loaded = LanguageModel.load(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint
         if loaded.tokenizer.to_dict() != lm.tokenizer.to_dict():

@@ -72,11 +72,7 @@ class Calibration(Data):
 
 
 def familiarity_flags(lm, texts, seen: list[Passage], held_out: list[Passage], alpha: float) -> list[dict]:
-    """Classify each text, given as ids, as seen or unseen.
-
-    Returns a list of dictionaries with the fields likely_seen_similar, p_value and calibration of PromptInfluence.
-    Raises ValueError if fewer than 1/α − 1 seen or held-out passages are as long as a text.
-    """
+    """Return a dictionary {likely_seen_similar, p_value, calibration} for each text, given as ids."""
     if not seen or not held_out:
         return [{"likely_seen_similar": None, "p_value": None, "calibration": None} for _ in texts]
     least = math.ceil(1 / alpha - 1 - 1e-9)
@@ -109,10 +105,7 @@ def familiarity_flags(lm, texts, seen: list[Passage], held_out: list[Passage], a
 
 
 def beginnings(lm, scored, n: int):
-    """Return the familiarity and compressed size of the first n tokens of passages.
-
-    `scored` contains (ids, log-probabilities) of the passages. Shorter passages are left out.
-    """
+    """Return the familiarity and compressed size of the first n tokens of the scored passages that have n tokens."""
     long = [(ids[:n], log_p[: n - 1].mean()) for ids, log_p in scored if len(ids) >= n]
     texts = [lm.tokenizer.decode(ids).encode("utf-8", "surrogatepass") for ids, _ in long]
     return np.array([mean for _, mean in long]), np.array([len(zlib.compress(text, 9)) for text in texts])

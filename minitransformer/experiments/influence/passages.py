@@ -64,10 +64,9 @@ def as_passage(lm, item, name: str) -> Passage:
 
 
 def cut(lm, ids) -> list[Passage]:
-    """Divide the ids (N,) of a text into passages.
+    """Divide the ids (N,) of a text into passages that fit the model's context.
 
-    A passage has at most LONGEST + 1 tokens, and fits the model's context. Each passage begins with the
-    beginning-of-text token, if there is one. A remainder of one token is left out.
+    Each begins with the beginning-of-text token, if there is one. A remainder of one token is left out.
     """
     tokenizer = lm.tokenizer
     begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
@@ -79,10 +78,7 @@ def cut(lm, ids) -> list[Passage]:
 
 
 def next_tokens(*passages: Passage):
-    """Return (inputs, targets) with one row per passage.
-
-    The targets of a passage are its ids except the first, each to be predicted from the ids before it.
-    """
+    """Return (inputs, targets) with one row per passage."""
     return batch_of([(passage.ids[:1], passage.ids[1:]) for passage in passages])
 
 
@@ -95,15 +91,11 @@ def answer_after(prompt_ids, answer_ids):
 
 
 def answer_loss(model, exercise) -> float:
-    """Return the mean cross-entropy of an exercise in nats."""
     inputs, targets = exercise
     return float(apply(cross_entropy, model.predict(inputs), targets)[0])
 
 
 def token_log_probabilities(model, ids):
-    """Return the log-probabilities (n − 1,) of all ids (n,) except the first.
-
-    Each is conditional on the ids before it. The result is float64.
-    """
+    """Return the log-probabilities (n − 1,), float64, of ids (n,) except the first, each given the ids before it."""
     losses, _ = apply(cross_entropy, model.predict(ids[None, :-1]), ids[None, 1:], reduction="none")
     return -losses[0].astype(np.float64)

@@ -158,7 +158,6 @@ def retrain_without(
 
 
 def check_retraining(passages: int, removed: int, seeds) -> None:
-    """Raise ValueError if there is no seed or if half of the passages are removed."""
     if passages <= 2 * removed:
         raise ValueError(
             f"retraining without {removed} passages requires at least {2 * removed + 1} passages, not {passages}"

@@ -38,10 +38,7 @@ from minitransformer.optim import squared_norm
 
 
 def loss_gradient(model, exercise) -> list:
-    """Return ∇ℓ of an exercise, one array per trainable parameter.
-
-    The gradients of the model do not change.
-    """
+    """Return ∇ℓ of an exercise, one array per trainable parameter. The gradients of the model do not change."""
     parameters = model.parameters()
     before = [parameter.grad for parameter in parameters]
     try:
@@ -64,15 +61,9 @@ def gradient_length(gradient) -> float:
 
 
 def influences(checkpoints, answers, exercises, passage_done):
-    """Return the influences and cosines of N training exercises on A answers.
+    """Return the influences, in nats, and the cosines of N training exercises on A answers, both (A, N).
 
-    Both are arrays (A, N). The influences are in nats.
-
-    checkpoints    an iterable of (model, learning rate), of which only one at a time is kept in memory
-    answers        the exercises of predicting the answers
-    passage_done   called after each passage at each checkpoint
-
-    Raises ValueError if every parameter is frozen.
+    `checkpoints` is an iterable of (model, learning rate), of which only one at a time is kept in memory.
     """
     influence, cosine = np.zeros((2, len(answers), len(exercises)))
     total = 0.0

@@ -26,10 +26,7 @@ def measure(seed: int) -> dict:
 
 
 def text_of(rng):
-    """Return the larger number of each pair according to the text, which has errors.
-
-    The result has the shape (MODULUS, MODULUS).
-    """
+    """Return the larger number of each pair (MODULUS, MODULUS) according to the text, which has errors."""
     said = np.maximum.outer(np.arange(c.MODULUS), np.arange(c.MODULUS))
     x, y = PAIRS[rng.permutation(len(PAIRS))[: len(PAIRS) // WRONG]].T
     said[x, y] = said[y, x] = (said[x, y] + rng.integers(1, c.MODULUS, len(x))) % c.MODULUS
@@ -37,15 +34,11 @@ def text_of(rng):
 
 
 def task_of(said) -> c.Capability:
-    """Return the task of repeating the statements of the text."""
     return c.Capability("larger", "the larger of two numbers", c.number_pairs, partial(rows, said), c.in_order)
 
 
 def rows(said, questions):
-    """Return (tokens, is_answer) for rows `x y = <number>`.
-
-    <number> is the larger of the two numbers according to the text.
-    """
+    """Return (tokens, is_answer) for rows `x y = the larger number according to the text`."""
     return c.question_and_answer(a.ADD, a.NUMBERS[questions], a.NUMBERS[said[questions[:, :1], questions[:, 1:]]])
 
 

@@ -55,10 +55,7 @@ def measure(seed: int) -> dict:
 
 
 def mistaken(function, right: str, wrong: str):
-    """Return a copy of a function with one expression replaced.
-
-    The expression must occur once in its source.
-    """
+    """Return a copy of a function with one expression, which must occur once in its source, replaced."""
     source = inspect.getsource(function)
     if source.count(right) != 1:
         raise ValueError(f"{function.__name__} must contain {right!r} once, not {source.count(right)} times")
@@ -69,10 +66,7 @@ def mistaken(function, right: str, wrong: str):
 
 @contextmanager
 def in_place_of(function, other):
-    """Make all layers call `other` instead of a textbook function in a `with` block.
-
-    `other` is registered as the function's faster twin.
-    """
+    """Make all layers call `other` as the faster twin of a textbook function in a `with` block."""
     load_engine()
     before = dict(TWINS)
     try:
@@ -87,7 +81,6 @@ def in_place_of(function, other):
 
 
 def losses(seed: int, *, lr: float = LR) -> list[float]:
-    """Train a model, and return its validation losses at LOOKS equally spaced steps."""
     config = Config(VOCAB_SIZE, CONTEXT, d_model=WIDTH, n_heads=2, n_layers=2)
     model = rescaled(Transformer(config, seed))
     rng = np.random.default_rng((seed, 1))
@@ -103,10 +96,7 @@ def losses(seed: int, *, lr: float = LR) -> list[float]:
 
 
 def calls(rng) -> dict:
-    """Draw {name of a mistake: (inputs, options) of the function with the mistake}.
-
-    There are as many queries as keys, so that a missing transpose does not raise an exception.
-    """
+    """Draw {name of a mistake: (inputs, options) of the function}, with as many queries as keys."""
     return {
         "transpose": (tuple(rng.normal(size=(3, 2, 2, 4, 3))), {"mask": causal_mask(4, 4)}),
         "gamma": ((rng.normal(size=(2, 3, 5)), rng.normal(size=5), rng.normal(size=5)), {}),
@@ -115,7 +105,6 @@ def calls(rng) -> dict:
 
 
 def is_caught(function, inputs, options) -> bool:
-    """Return True if gradcheck reports a wrong gradient."""
     try:
         check(function, *inputs, explain=False, **options)
     except GradientError:

@@ -29,8 +29,6 @@ COLOURS = (BLUE, VERMILION, ORANGE, GREEN, PURPLE, INK)
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over seeds and the ends of its interval at LEVEL."""
-
     mean: float
     low: float
     high: float
@@ -53,13 +51,6 @@ def interval(values) -> Interval:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A possible outcome.
-
-    above       lower end of its range of the deciding number; the `above` of the next outcome is the upper end
-    expected    text that completes the question
-    means       meaning of the outcome
-    """
-
     above: float
     expected: str
     means: str
@@ -67,13 +58,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel of a picture, with a bar for each number or a curve for each list. Intervals are over the seeds.
+    """A panel with a bar for each number or a curve for each list. Intervals are over the seeds.
 
     keys     keys of the results, which are also the names of the bars and curves; missing keys are ignored
     within   key of a dictionary in the results that contains `keys` (default: the results themselves)
     xs       x values of the curves; or the key of such a list in the results, for a logarithmic axis; None for bars
-    scale    factor of the numbers
-    level    height of a horizontal line
     """
 
     title: str
@@ -124,19 +113,13 @@ class Panel:
 
 
 class Experiment:
-    """An experiment on a belief.
+    """An experiment on a belief. Its text is read from the page (default: that of measure's module).
 
-    measure   measure(seed) returns a JSON-serializable dictionary of numbers, and of lists for the picture. It runs in
-              a separate process with one thread
-    panels    the panels of the picture, from left to right
+    measure   measure(seed) returns a JSON-serializable dictionary of numbers, and of lists for the picture
     seconds   approximate time for all seeds on two cores
-    read      read(folder) returns a list of results, as from measure, for a finished run. Numbers other than the
-              deciding one may be missing. None if the experiment does not apply to finished runs
+    read      read(folder) returns a list of results, as from measure, for a finished run, or None; numbers other than
+              the deciding one may be missing
     reads     the command that writes such a folder: "scale" or "train"
-    page      the text (default: the page of measure's module)
-
-    The attributes belief, method (paragraphs), question, outcomes, numbers {name: description}, does_not_show and
-    sources are read from the page.
     """
 
     seeds = 5
@@ -172,26 +155,18 @@ class Experiment:
 
     @property
     def decides(self) -> str:
-        """Return the name of the deciding number."""
         return next(iter(self.numbers))
 
     def intervals(self, measured: list[dict]) -> dict[str, Interval]:
-        """Return {name: Interval} of the measured numbers, from the results of all seeds."""
         return {name: interval([one[name] for one in measured]) for name in self.numbers if name in measured[0]}
 
     def outcome(self, found: Interval) -> Outcome | None:
-        """Return the outcome for an interval of the deciding number.
-
-        Returns None if the interval extends into several ranges.
-        """
+        """Return the outcome for an interval of the deciding number, or None if it extends into several ranges."""
         low, high = (sum(end > outcome.above for outcome in self.outcomes) for end in (found.low, found.high))
         return self.outcomes[low - 1] if low == high else None
 
     def draw(self, figure, measured: list[dict]) -> None:
-        """Draw the results of all seeds into an empty figure.
-
-        Panels without results are left out.
-        """
+        """Draw the results of all seeds into an empty figure. Panels without results are left out."""
         panels = [panel for panel in self.panels if not panel.within or panel.within in measured[0]]
         row = figure.subplots(1, len(panels), squeeze=False, width_ratios=[panel.width for panel in panels])[0]
         for axes, panel in zip(row, panels, strict=True):
@@ -199,8 +174,5 @@ class Experiment:
 
 
 def entries(section: str) -> list[str]:
-    """Split a section into the text before its list and the entries of the list.
-
-    Each of them is one line.
-    """
+    """Return the text before a section's list, and the entries of the list, each on one line."""
     return [" ".join(entry.split()) for entry in re.split(r"^- ", section, flags=re.M)]

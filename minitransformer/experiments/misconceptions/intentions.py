@@ -41,20 +41,14 @@ def measure(seed: int) -> dict:
 
 
 def beginnings(rng, rows: int):
-    """Draw headers (rows, HEADER) and speakers (rows, TURNS).
-
-    The speakers alternate between WARMER and COLDER.
-    """
+    """Draw headers (rows, HEADER) and alternating speakers (rows, TURNS)."""
     names = DEGREES + rng.permuted(np.tile(np.arange(NAMES), (rows, 1)), axis=1)[:, :2]
     headers = np.concatenate([names, rng.integers(DEGREES // 3, DEGREES * 2 // 3, (rows, 1))], axis=1)
     return headers, (rng.integers(0, 2, (rows, 1)) + np.arange(TURNS)) % 2
 
 
 def dialogues(rng, rows: int):
-    """Draw dialogues (rows, CONTEXT) for training.
-
-    The speakers and the initial temperatures are random.
-    """
+    """Draw dialogues (rows, CONTEXT) for training, with random speakers and initial temperatures."""
     headers, _ = beginnings(rng, rows)
     headers[:, 2] = rng.integers(0, DEGREES, rows)
     speakers = rng.integers(0, 2, (rows, TURNS))
@@ -67,7 +61,6 @@ def dialogues(rng, rows: int):
 
 
 def trained(rng) -> Transformer:
-    """Return a model that has learned to predict the temperatures of dialogues."""
     model = Transformer(Config(DEGREES + NAMES, CONTEXT, WIDTH, HEADS, LAYERS), rng=rng)
     start_attention(model)
 
@@ -79,18 +72,12 @@ def trained(rng) -> Transformer:
 
 
 def is_turn_of_anybody(texts):
-    """Return a boolean array (rows, T), True at each name after the header.
-
-    A temperature follows each of them.
-    """
+    """Return a boolean array (rows, T), True at each name after the header."""
     return (texts >= DEGREES) & (np.arange(texts.shape[1]) >= HEADER)
 
 
 def towards_colder(model, texts):
-    """Return the direction (C,) from the mean activation of WARMER to that of COLDER.
-
-    The means are those at the turns of the two people.
-    """
+    """Return the direction (C,) from the mean activation at WARMER's turns to that at COLDER's."""
     seen = record(model, texts, [BETWEEN])[BETWEEN]
     turns = is_turn_of_anybody(texts)
     warmer, colder = (seen[turns & (texts == texts[:, who, None])].mean(axis=0) for who in (WARMER, COLDER))
@@ -98,17 +85,13 @@ def towards_colder(model, texts):
 
 
 def of_same_length(pushes, rng):
-    """Return random vectors (rows, C) with the norms of `pushes` (rows, C)."""
     other = rng.normal(size=pushes.shape)
     lengths = [np.linalg.norm(array, axis=1, keepdims=True) for array in (pushes, other)]
     return (other * lengths[0] / lengths[1]).astype(pushes.dtype)
 
 
 def continued(model, headers, speakers, who, pushes, rng):
-    """Continue dialogues to (rows, CONTEXT) with temperatures sampled from the model.
-
-    At the turns of `who`, `pushes` (rows, C) are added to an activation.
-    """
+    """Continue dialogues to (rows, CONTEXT). At the turns of `who`, add `pushes` (rows, C) to an activation."""
     texts = headers
     rows = np.arange(len(headers))
     for speaker in speakers.T:
@@ -123,10 +106,7 @@ def continued(model, headers, speakers, who, pushes, rng):
 
 
 def turned_round(texts, speakers, who) -> float:
-    """Return the share of dialogues in which a person moves against the person's aim.
-
-    `who` contains the person, WARMER or COLDER, for each dialogue. The sum of the person's changes decides.
-    """
+    """Return the share of dialogues in which the changes of `who` add up to a move against this person's aim."""
     steps = np.diff(texts[:, HEADER - 1 :: 2], axis=1)
     moved = np.where(speakers == who[:, None], steps, 0).sum(axis=1)
     return float(np.mean(moved * np.where(who == WARMER, 1, -1) < 0))

@@ -22,10 +22,7 @@ def measure(seed: int) -> dict:
 
 
 def copying(seed: int, sizes, exercises) -> dict:
-    """Train models of these sizes, and return the curves of their scores in copying.
-
-    The models are trained on `exercises`.
-    """
+    """Train models of these sizes on `exercises`, and return the curves of their scores in copying."""
     configs = [of_size(size) for size in sizes]
     scores = [COPY.scores(trained(Plan(config, seed, STEPS, exercises))) for config in configs]
     return curves_of([n_parameters(config) for config in configs], scores)
@@ -37,10 +34,7 @@ def curves_of(parameters, scores) -> dict:
 
 
 def compared(both: dict) -> dict:
-    """Compare the two scores, each rescaled to [0, 1].
-
-    Returns the largest difference of the scores, the largest step of each, and the curves.
-    """
+    """Return the largest difference of the two scores, each rescaled to [0, 1], and the largest step of each."""
     strict, smooth = (np.array(both[name]) for name in ("strict", "smooth"))
     strict, smooth = ((values - values.min()) / (np.ptp(values) or 1.0) for values in (strict, smooth))
     gap, *steps = (smooth - strict).max(), np.diff(strict).max(), np.diff(smooth).max()
@@ -48,10 +42,7 @@ def compared(both: dict) -> dict:
 
 
 def read(folder) -> list[dict]:
-    """Return the results of a folder that `scale` has written.
-
-    There is one result for each seed that has a run of every size.
-    """
+    """Return a result for each seed that has a run of every size in a folder of `scale`."""
     sizes = runs_by_size(folder, [COPY.name])
     seeds = sorted(set.intersection(*map(set, sizes)))
     if len(seeds) < 2:

@@ -28,11 +28,7 @@ def read(folder) -> list[dict]:
 
 
 def by_context(model, ids, passages: int, rng) -> dict:
-    """Measure the loss at the token after a passage for different context lengths.
-
-    The model sees only the last tokens of the passage. The passages are as long as the model's context, and start at
-    random positions of `ids` (N,).
-    """
+    """Measure the loss at the token after random passages of `ids` (N,) for different context lengths."""
     C = model.config.context
     starts = rng.integers(0, len(ids) - C, (passages, 1))
     drawn = ids[starts + np.arange(C + 1)].astype(np.int64)
@@ -57,10 +53,7 @@ def by_context(model, ids, passages: int, rng) -> dict:
 
 
 def losses_at_the_end(model, seen, target):
-    """Return the cross-entropy (rows,) of `target` (rows,) in nats.
-
-    `seen` (rows, T) contains the tokens before each target.
-    """
+    """Return the cross-entropy (rows,) of `target` (rows,) in nats after the tokens `seen` (rows, T)."""
     found = []
     for start in range(0, len(seen), AT_ONCE):
         rows = slice(start, start + AT_ONCE)
@@ -70,10 +63,7 @@ def losses_at_the_end(model, seen, target):
 
 
 def can_be_copied(seen, target):
-    """Return a boolean array (rows,) that is True for targets in the first half alone.
-
-    The first half of `seen` (rows, T) must contain the target, and the second half must not.
-    """
+    """Return True for targets (rows,) that occur in the first half of `seen` (rows, T) alone."""
     half = seen.shape[1] - seen.shape[1] // 2
     farther, nearer = ((part == target[:, None]).any(axis=1) for part in (seen[:, :half], seen[:, half:]))
     return farther & ~nearer

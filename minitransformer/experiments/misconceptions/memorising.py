@@ -29,10 +29,6 @@ def measure(seed: int) -> dict:
 
 
 def compared(repeating: dict, addition: dict) -> dict:
-    """Return the numbers of the experiment, given a model's scores in both tasks.
-
-    The numbers of the picture are included.
-    """
     scores, found = {"repeating": repeating, "addition": addition}, {}
     for name, score in scores.items():
         found[name] = share(score["exact"], score["seen"])
@@ -41,15 +37,11 @@ def compared(repeating: dict, addition: dict) -> dict:
 
 
 def share(unseen: float, seen: float) -> float:
-    """Return unseen / seen, or 0 if `seen` is 0."""
     return unseen / seen if seen else 0.0
 
 
 def read(folder) -> list[dict]:
-    """Return the results of the largest models in a folder that `scale` has written.
-
-    The test with new letters is left out.
-    """
+    """Return the results of the largest models in a folder of `scale`, without the test with new letters."""
     runs = runs_by_size(folder, ("induction", "addition"))[-1]
     scores = [run["lengths"][-1]["scores"] for run in runs.values()]
     seen = np.mean([one["induction"]["seen"] for one in scores])

@@ -23,10 +23,7 @@ PARTS = 5  # number of parts of a finished run's held-out text, which take the p
 
 
 def train(model, draw_batch, steps, lr, min_lr=0.0, warmup=30, *, look=None, clip=1.0, betas=(0.9, 0.98), decay=0.1):
-    """Train with AdamW on batches from draw_batch(), with a cosine schedule.
-
-    Returns the model. If `look` is given, look(step) is called after each of the steps 1 … `steps`.
-    """
+    """Train with AdamW and a cosine schedule. Return the model. look(step) is called after each step 1 … `steps`."""
     optimizer = AdamW(model.parameters(), betas=betas, weight_decay=decay)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = cosine_schedule(step, lr=lr, min_lr=min_lr, warmup=warmup, steps=steps)
@@ -38,16 +35,13 @@ def train(model, draw_batch, steps, lr, min_lr=0.0, warmup=30, *, look=None, cli
 
 @cache
 def manual() -> tuple[BPETokenizer, Corpus]:
-    """Return a tokenizer trained on the Python manual, and the tokenized manual.
-
-    The last tenth of the manual is held out.
-    """
+    """Return a tokenizer trained on the Python manual, and the tokenized manual."""
     tokenizer = BPETokenizer.train(default_corpus(), VOCAB_SIZE)
     return tokenizer, tokenize_corpus(default_corpus(), tokenizer, name=DEFAULT_CORPUS)
 
 
 def reader(seed: int, context: int = CONTEXT) -> LanguageModel:
-    """Train a model of two layers on the manual, which takes about ten seconds."""
+    """Train a model of two layers on the manual."""
     tokenizer, corpus = manual()
     model = Transformer(Config(tokenizer.vocab_size, context, d_model=WIDTH, positions="rotary"), seed)
     lm = LanguageModel(model, tokenizer)
@@ -57,11 +51,9 @@ def reader(seed: int, context: int = CONTEXT) -> LanguageModel:
 
 
 def finished_run(folder, least: int) -> tuple[LanguageModel, list]:
-    """Return the model of a finished run of `train`, and its held-out text.
+    """Return the model of a finished run of `train`, and its held-out text as the ids of PARTS parts.
 
-    The text is returned as the ids of PARTS parts. The parts take the place of seeds. Their spread shows the effect of
-    another text, but not of another training run. Raises ValueError if the held-out text is unknown, or if the context
-    or a part has fewer than `least` tokens.
+    The spread of the parts shows the effect of another text, but not of another training run.
     """
     lm, training = load_with_training(folder)
     text = remembered_text(folder, training)
@@ -84,11 +76,9 @@ def finished_run(folder, least: int) -> tuple[LanguageModel, list]:
 
 
 def runs_by_size(folder, capabilities) -> list[dict]:
-    """Return the runs of a finished sweep as a list of {seed: result of train_one}.
+    """Return the runs of a finished sweep for each size, the smallest first, as {seed: result of train_one}.
 
-    There is one dictionary for each size, the smallest size first. Only runs of the family with the greatest number of
-    steps are returned, if they were tested in all `capabilities`. Raises ValueError if there are none, if a file is not
-    a run, or if a size has only one seed.
+    Only runs of the family with the greatest number of steps that were tested in all `capabilities` are returned.
     """
     found: dict = {}
     for path in sorted((Path(folder) / RUNS_FOLDER).glob("*.json")):

@@ -45,10 +45,7 @@ class Inputs:
         return self.normal(B, self.T, width)
 
     def parameter(self, start, *shape):
-        """Return a parameter of random numbers.
-
-        If the author has the habit of testing initial values, all entries are `start`.
-        """
+        """Draw a parameter, or return its initial value if the author has the habit "start"."""
         return np.full(shape, float(start)) if "start" in self.habits else self.normal(*shape)
 
     def ids(self):
@@ -66,10 +63,7 @@ class Inputs:
 
 
 def attention_call(d):
-    """Draw a call of attention with grouped heads and dropout on the weights.
-
-    It has a causal mask in half of the cases.
-    """
+    """Draw a call with grouped heads, dropout on the weights and, in half of the cases, a causal mask."""
     dropping = d.dropping(B, 2, d.T, d.T)
     mask = d.one_of(causal_mask(d.T, d.T), None)
     qkv = d.normal(B, 2, d.T, 4), d.normal(B, 1, d.T, 4), d.normal(B, 1, d.T, 5)
@@ -146,10 +140,9 @@ def some_habits(rng) -> list[str]:
 
 
 def drawn_test(function, rng, habits, *, exact: bool = False):
-    """Draw inputs with these habits, and return a test of gradients.
+    """Draw inputs, and return a function that returns True if the gradients of its argument are right on them.
 
-    The test is a function that returns True if the gradients of its argument are right. The expected gradients are
-    central differences or, if `exact` is True, those of `function` itself.
+    The expected gradients are central differences or, if `exact` is True, those of `function` itself.
     """
     d = Inputs(rng, habits)
     inputs, options = CALLS[function](d)
@@ -185,7 +178,7 @@ def as_tuple(gradients) -> tuple:
 
 @cache
 def mutants() -> list:
-    """Return a list of (function, mutant) for the backward passes of all CALLS."""
+    """Return (function, mutant) for the backward passes of all CALLS."""
     of_file = {path: mutate(Path(path)) for path in {inspect.getsourcefile(function) for function in CALLS}}
     return [
         (function, mutant)
@@ -196,7 +189,6 @@ def mutants() -> list:
 
 
 def with_mistake(function, mutant):
-    """Return a copy of a function with the mutant's mistake."""
     names = {"__name__": function.__module__}
     exec(compile(mutant.mutated_source, str(mutant.path), "exec"), names)
     return names[function.__name__]

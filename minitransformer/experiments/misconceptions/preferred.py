@@ -34,7 +34,6 @@ def measure(seed: int) -> dict:
 
 
 def teach(model, pairs, rng) -> None:
-    """Train on the preferred answers with cross-entropy."""
     optimizer = AdamW(model.parameters(), lr=LR)
     for _ in range(PLAIN_STEPS):
         chosen = rng.choice(len(pairs), BATCH, replace=False)
@@ -42,7 +41,7 @@ def teach(model, pairs, rng) -> None:
 
 
 class Watcher(Observer):
-    """An observer that records per_token of each set of pairs before the first step and every EVERY steps."""
+    """An observer that records per_token of each set of pairs every EVERY steps."""
 
     def __init__(self, model, sets):
         self.model, self.sets, self.seen = model, sets, []
@@ -53,19 +52,13 @@ class Watcher(Observer):
 
 
 def per_token(model, pairs) -> list[float]:
-    """Return the mean log-likelihoods per token of preferred and of other answers.
-
-    Both are in nats.
-    """
+    """Return the mean log-likelihoods per token of preferred and of other answers in nats."""
     tokens = sum(len(pair.safe) for pair in pairs), sum(len(pair.unsafe) for pair in pairs)
     return [float(found.sum() / count) for found, count in zip(log_likelihoods(model, pairs, 128), tokens, strict=True)]
 
 
 def changes(lm, rows, sets, seed: int) -> list[list[float]]:
-    """Train on preferences, and return the changes of `per_token` since the start.
-
-    The result is a list with one entry for each evaluation, which contains two numbers for each set of pairs.
-    """
+    """Train on preferences, and return the changes of `per_token` of all sets since the start, for each evaluation."""
     watcher = Watcher(lm.model, sets)
     settings: dict = {
         "steps": PREFERENCE_STEPS,

@@ -52,10 +52,7 @@ class Result:
 
     @classmethod
     def from_dict(cls, experiment: Experiment, kept: dict) -> "Result":
-        """Return the Result that to_dict has converted to the dictionary `kept`.
-
-        Raises ValueError if `kept` is not such a dictionary.
-        """
+        """Restore a Result from to_dict's dictionary. Raise ValueError if it is not such a dictionary."""
         try:
             numbers, predicted = kept["numbers"], kept["predicted"]
             known = [name for name in experiment.numbers if name in numbers or name == experiment.decides]
@@ -84,16 +81,11 @@ def filled(words: str, indent: str = "  ") -> str:
 
 
 def introduction(experiment: Experiment) -> str:
-    """Return the text that precedes the measurement.
-
-    It contains the belief, the method, and the possible outcomes.
-    """
     choices = [filled(f"{n}  {outcome.expected}", "    ") for n, outcome in enumerate(experiment.outcomes, start=1)]
     parts = [filled(f"{experiment.name}: {experiment.belief}", ""), *map(filled, experiment.method)]
     return "\n\n".join([*parts, "\n".join([filled(f"{experiment.question} …"), *choices])])
 
 
 def recorded() -> list[Result]:
-    """Return the authors' results, which are recorded in outcomes.json."""
     kept = json.loads(resources.files(__package__).joinpath(OUTCOMES_FILE).read_text("utf-8"))
     return [Result.from_dict(experiment, kept[experiment.name]) for experiment in experiments()]

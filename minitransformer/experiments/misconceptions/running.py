@@ -51,13 +51,8 @@ def measure_all(
 ) -> dict:
     """Run the experiments that have no result in the folder.
 
-    Returns {name of an experiment: list of results, one per seed}.
-
-    seeds      {name: the seeds of that experiment}
-    workers    number of processes (default: one per core)
-    progress   called as progress(done, total, name) for each result
-
-    Raises RuntimeError, which names the experiment and the seed, if a measurement fails, and the exceptions of `sweep`.
+    Returns {name of an experiment: list of results, one per seed}. `seeds` is {name: its seeds}. For each
+    result, progress(done, total, name) is called. Raises RuntimeError if a measurement fails.
     """
     tasks = [Measurement(one.name, seed) for one in experiments for seed in seeds[one.name]]
     done = count(1)

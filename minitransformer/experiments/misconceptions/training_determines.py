@@ -55,12 +55,10 @@ def measure(seed: int) -> dict:
 
 
 def questions(rng, sort, n: int, *, part: bool, symbols=SEEN):
-    """Draw n questions of a sort.
+    """Draw n questions, rows such as `sign b d ! a c f e =`, with a mark ! before a letter.
 
-    Returns the tokens (n, LENGTH + 3), and the answers (n,) by each of the two rules of the sort. The two answers
-    differ if `part` is True. Otherwise they are equal. A row has this form, with a mark ! before a letter:
-
-        sign  b d ! a c f e  =
+    Returns the tokens (n, LENGTH + 3), and the answers (n,) by each of the sort's two rules. They differ if `part` is
+    True, and are equal otherwise.
     """
     first, second = (RULES[rule] for rule in sort)
     kept, count = [], 0
@@ -80,10 +78,7 @@ def questions(rng, sort, n: int, *, part: bool, symbols=SEEN):
 
 
 def trained(seed: int, number: int):
-    """Train model `number` of a seed.
-
-    The models of a seed share the examples and differ in their initial weights.
-    """
+    """Train model `number` of a seed. The models of a seed share the examples, but not the initial weights."""
     config = Config(VOCAB_SIZE, LENGTH + 3, d_model=WIDTH, n_heads=4, n_layers=2)
     model = rescaled(Transformer(config, rng=np.random.default_rng((seed, 1 + number))))
     rng = np.random.default_rng((seed, 0))
@@ -99,10 +94,7 @@ def trained(seed: int, number: int):
 
 
 def asked(models, inputs, first, second) -> dict:
-    """Compare the answers of all models to the same questions.
-
-    They are compared with each other and with the first rule.
-    """
+    """Compare the answers of all models with each other and with the first rule."""
     logits = [model.predict(inputs)[:, -1] for model in models]
     given = [rows.argmax(axis=-1) for rows in logits]
     return {

@@ -41,7 +41,6 @@ def measure(seed: int) -> dict:
 
 @cache
 def vocabulary() -> dict[str, int]:
-    """Return {word: number} of the most frequent words."""
     return {word: i for i, (word, _) in enumerate(Counter(words()).most_common(WORDS - 1), 1)}
 
 
@@ -51,25 +50,18 @@ def words() -> list[str]:
 
 @cache
 def parts():
-    """Return the text as word numbers in two parts.
-
-    The parts are the first nine tenths, and the last tenth, which is held out.
-    """
+    """Return the text as word numbers in two parts. The last tenth is held out."""
     ids = np.array([vocabulary().get(word, 0) for word in words()])
     cut = len(ids) * 9 // 10
     return ids[:cut], ids[cut:]
 
 
 def in_random_order(ids, rng):
-    """Permute the words within each passage of CONTEXT words."""
     return rng.permuted(ids[: len(ids) // CONTEXT * CONTEXT].reshape(-1, CONTEXT), axis=1).ravel()
 
 
 def trained(training, test, rng):
-    """Train a model on a text.
-
-    Returns the model and its losses on the test part after each of the steps LOOKS, in nats per word.
-    """
+    """Train a model. Return it and its losses on the test part after each of LOOKS, in nats per word."""
     config = Config(WORDS, CONTEXT, WIDTH, HEADS, LAYERS, positions="rotary", tie_embeddings=False)
     model = Transformer(config, rng=rng)
     curve = []
@@ -84,20 +76,14 @@ def trained(training, test, rng):
 
 
 def losses(model, ids):
-    """Return the loss at each word after the first, and these words.
-
-    Both are arrays (windows, CONTEXT). An incomplete last window is dropped.
-    """
+    """Return the loss at each word after the first, and these words, both (windows, CONTEXT)."""
     n = (len(ids) - 1) // CONTEXT
     inputs, targets = (ids[k : k + n * CONTEXT].reshape(n, CONTEXT) for k in (0, 1))
     return apply(cross_entropy, model.predict(inputs), targets, reduction="none")[0], targets
 
 
 def surprise(model, ids, *pair: str) -> float:
-    """Return the increase of the loss at two words if they are exchanged.
-
-    It is in nats per occurrence.
-    """
+    """Return the increase of the loss at two words, in nats per occurrence, if they are exchanged."""
     one, other = (vocabulary()[word] for word in pair)
     before, targets = losses(model, ids)
     after, _ = losses(model, np.where(ids == one, other, np.where(ids == other, one, ids)))

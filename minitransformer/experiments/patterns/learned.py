@@ -219,10 +219,7 @@ def measured(model, rng, name: str, length: int, longest: int, rows: int) -> Pat
 
 
 def wilson_interval(fraction: float, n: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval (low, high) of a probability.
-
-    `fraction` is the fraction of successes in n trials.
-    """
+    """Return the 95 % confidence interval of a probability, for a fraction of n trials."""
     from scipy.stats import binomtest
 
     low, high = binomtest(round(fraction * n), n).proportion_ci(method="wilson")
@@ -234,7 +231,6 @@ def tokens_right(model, inputs, targets) -> float:
 
 
 def without_each(model, inputs, targets):
-    """Return the accuracy per token without each head as an array (L, H)."""
     outputs = mean_head_outputs(model, inputs)
     left = np.empty(outputs.shape[:2])
     for head in np.ndindex(left.shape):

@@ -13,11 +13,7 @@ LINES = [("#1f5a94", "-"), ("#d1730e", "--")]  # colours and line styles
 
 
 def draw_moment(runs: dict, path) -> None:
-    """Draw the moment when one or two runs learn induction.
-
-    The panels show the highest induction score, the accuracy on "induction", and the loss. The horizontal axis is the
-    step. `runs` is {name: records of train_on_simple_patterns}. A vertical line marks the moment of induction.
-    """
+    """Draw the highest induction score, the accuracy and the loss of each run, {name: records}, against steps."""
     figure = p.new_figure(8, 7.5)
     panels = figure.subplots(3, 1, sharex=True)
     curves = {
@@ -42,10 +38,7 @@ def draw_moment(runs: dict, path) -> None:
 
 
 def draw_heads(learned: LearnedPatterns, path) -> None:
-    """Draw a table of the scores of all heads, and one of the accuracies without them.
-
-    The second table contains the accuracy on each pattern without each head.
-    """
+    """Draw a table of the scores of all heads, and one of the accuracies on each pattern without them."""
     kinds = ("previous_token", "duplicate_token", "induction")
     scores = {kind.partition("_")[0]: getattr(learned.scores, kind) for kind in kinds}
     heads = [head_name(head) for head in np.ndindex(scores["induction"].shape)]
@@ -61,10 +54,7 @@ def draw_heads(learned: LearnedPatterns, path) -> None:
 
 
 def draw_induction(weights, ids, path) -> None:
-    """Draw the attention (L, H, T, T) of every head on a repeated sequence.
-
-    ids (T,) contains a sequence and its repetition.
-    """
+    """Draw the attention (L, H, T, T) of every head on a sequence and its repetition, ids (T,)."""
     scores = induction_score(weights, ids)
     notes = [[f"induction {score:.2f}" if score >= NOTABLE else "" for score in row] for row in scores]
     title = "A random sequence, twice. Outlined: the successor of the same symbol, where an induction head attends"
@@ -74,10 +64,7 @@ def draw_induction(weights, ids, path) -> None:
 
 
 def draw_table(axes, columns: dict, rows, form: str) -> None:
-    """Draw columns of numbers from 0 to 1.
-
-    Each number is written in the format `form` on a shaded cell.
-    """
+    """Draw columns of numbers from 0 to 1 on shaded cells."""
     table = np.stack(list(columns.values()), axis=1)
     axes.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), list(columns), fontsize=9, color=p.INK)

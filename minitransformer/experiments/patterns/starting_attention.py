@@ -31,10 +31,7 @@ OWN_SCORE = 6.5
 
 
 def start_attention(model) -> None:
-    """Prepare the first block of an untrained Transformer.
-
-    A Transformer with rotary positions and without biases is not changed.
-    """
+    """Prepare the first block of an untrained Transformer, unless it has rotary positions without biases."""
     attention = model.blocks[0].attention
     if attention.rotary is None:
         keys_as_queries(attention, model.config)
@@ -43,10 +40,7 @@ def start_attention(model) -> None:
 
 
 def keys_as_queries(attention, config) -> None:
-    """Scale the weights of the queries, and copy them to the keys.
-
-    The weights of the first query head of each group are copied to its key–value head.
-    """
+    """Scale the weights of the queries, and copy those of the first head of each group to the keys."""
     C, K, D = config.d_model, config.kv_heads, config.head_width
     query = attention.w_q.weight
     # A normalized stream has unit variance, so weights of deviation s make queries of variance C s², and q · q / √D is

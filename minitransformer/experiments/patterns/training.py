@@ -81,7 +81,6 @@ class PatternSettings(Settings):
 
 
 def greatest_length(name: str, longest: int) -> int:
-    """Return the greatest length of a pattern up to `longest`."""
     limit = PATTERNS[name].longest
     return longest if limit is None else min(longest, limit)
 
@@ -129,8 +128,6 @@ def train_on_simple_patterns(
 
 
 class PatternRun(Run):
-    """The training of a Transformer on simple patterns."""
-
     picture = LOSS_FILE
 
     def __init__(self, model, settings: PatternSettings):
@@ -150,10 +147,7 @@ class PatternRun(Run):
         return loss, norm, sum(inputs.size for inputs, _ in batches)
 
     def draw(self, name: str):
-        """Draw rows (inputs, targets) of a pattern with a random length.
-
-        There are more rows of shorter tasks, so that the number of tokens is about the same for every length.
-        """
+        """Draw rows (inputs, targets) of a pattern with a random length. Shorter tasks have more rows."""
         pattern, settings = PATTERNS[name], self.settings
         length = int(self.batch_rng.integers(pattern.shortest, settings.greatest_length(name) + 1))
         widest = max(PATTERNS[other].width(settings.greatest_length(other)) for other in settings.patterns)
@@ -188,10 +182,7 @@ class PatternRun(Run):
 
 
 def check_fits(model, names, longest: int) -> None:
-    """Raise ValueError if the model is too small for the patterns.
-
-    The vocabulary or the context may be too small for them, or for scoring the heads.
-    """
+    """Raise ValueError if the model's vocabulary or context is too small for the patterns."""
     vocab_size, context = model.config.vocab_size, model.config.context
     if vocab_size < VOCAB_SIZE:
         raise ValueError(f"the model's vocabulary must have at least {VOCAB_SIZE} tokens, not {vocab_size}")
