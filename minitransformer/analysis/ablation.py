@@ -14,19 +14,15 @@ from minitransformer.analysis.hooks import record_in_each_block, replaced_by
 
 
 def mean_head_outputs(model, ids):
-    """Return the mean output (L, H, D) of every head before W_o.
-
-    The mean is taken over all rows and positions of ids (B, T).
-    """
+    """Return the mean output (L, H, D) of every head before W_o over all rows and positions of ids (B, T)."""
     return record_in_each_block(model, ids, "attention.heads").mean(axis=(1, 3))
 
 
 @contextmanager
 def without_heads(model, heads, outputs):
-    """Replace the outputs of the given heads inside a `with` block.
+    """Replace the outputs of some heads, (block, head) pairs, inside a `with` block.
 
-    heads     (block, head) pairs
-    outputs   (L, H, D), such as mean_head_outputs; the same replacement is used at every position
+    `outputs` (L, H, D), such as mean_head_outputs, are the replacements at every position.
     """
     hooks = {}
     for block in {block for block, _ in heads}:

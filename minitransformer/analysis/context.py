@@ -29,32 +29,19 @@ NOT_SHOWN = "Attention shows the positions that are read, not the information th
 
 @dataclass(frozen=True)
 class ContextInfluence(Data):
-    """The influence of the tokens of a text on the prediction at one position.
-
-    text               the text
-    tokens             the n tokens up to and including the position, as strings
-    position           n − 1
-    target             the next token of the text as a string; at its end, the model's most likely next token
-    target_id          the id of the target
-    in_text            True if the target is part of the text
-    probability        the probability of the target
-    attention          (n,) attention from the position to each token, averaged over heads and layers; sums to 1
-    ablation           (n,) decrease of the target's log-probability when the token is ablated, in nats
-    ablated_by         "hide" or "blank": see contributions.py
-    pearson, spearman  correlation of attention with ablation over the n tokens; NaN if undefined
-    """
+    """The influence of the tokens of a text on the prediction at one position."""
 
     text: str
-    tokens: list[str]
-    position: int
-    target: str
+    tokens: list[str]  # the n tokens up to and including the position
+    position: int  # n − 1
+    target: str  # the next token of the text; at its end, the model's most likely one
     target_id: int
     in_text: bool
     probability: float
-    attention: np.ndarray
-    ablation: np.ndarray
-    ablated_by: str
-    pearson: float
+    attention: np.ndarray  # (n,) attention from the position to each token, averaged over heads and layers; sums to 1
+    ablation: np.ndarray  # (n,) decrease of the target's log-probability when the token is ablated, in nats
+    ablated_by: str  # "hide" or "blank": see contributions.py
+    pearson: float  # of attention with ablation over the n tokens; NaN if undefined
     spearman: float
 
     def __str__(self):
@@ -65,10 +52,7 @@ class ContextInfluence(Data):
         return "\n".join([headline(self), *shaded_lines(self, colours), *footnotes(self)])
 
     def draw(self, path) -> None:
-        """Draw the text as a PNG, shaded by attention and by ablation.
-
-        Raises MissingExtra without matplotlib.
-        """
+        """Draw the text as a PNG, shaded by attention and by ablation."""
         from minitransformer.analysis.pictures import draw_context
 
         draw_context(self, path)
@@ -106,10 +90,7 @@ def visualize_context_influence(
 
 
 def context_influence(lm, text: str, position: int, *, ablation="hide") -> ContextInfluence:
-    """Compute a ContextInfluence without printing it.
-
-    Arguments are those of visualize_context_influence.
-    """
+    """Compute a ContextInfluence without printing it. Arguments are those of visualize_context_influence."""
     ids = lm.encode(text)
     index = index_from_0("position", position, len(ids), len(ids) - 1)
     seen, target, in_text = prediction_at(lm, ids, index + 1)

@@ -59,35 +59,22 @@ TOKENS_AT_ONCE = 4096  # tokens in one forward pass, in which each row has a dif
 
 @dataclass(frozen=True)
 class PositionContributions(Data):
-    """The contribution of each of n positions to the prediction after the last of them.
-
-    target                 the id of the predicted token
-    log_probability        log p(target), in nats
-    attention              (n,) attention from the last position
-    rollout                (n,) attention rollout to the last position
-    value_weighted         (n,) value-weighted attention from the last position
-    gradient_times_input   (n,) gradient × input, in nats
-    ablation               (n,) decrease of log p(target) by ablation, in nats; negative for an increase
-    ablated_by             "hide" or "blank"
-    """
+    """The contribution of each of n positions to the prediction after the last of them."""
 
     target: int
-    log_probability: float
-    attention: np.ndarray
-    rollout: np.ndarray
-    value_weighted: np.ndarray
-    gradient_times_input: np.ndarray
-    ablation: np.ndarray
-    ablated_by: str
+    log_probability: float  # log p(target), in nats
+    attention: np.ndarray  # (n,) from the last position
+    rollout: np.ndarray  # (n,)
+    value_weighted: np.ndarray  # (n,)
+    gradient_times_input: np.ndarray  # (n,) gradient × input, in nats
+    ablation: np.ndarray  # (n,) decrease of log p(target) by ablation, in nats; negative for an increase
+    ablated_by: str  # "hide" or "blank"
 
     derived = ("correlations",)
 
     @property
     def correlations(self) -> dict:
-        """Return the correlations of each measure with ablation.
-
-        The result is {measure: {"pearson": …, "spearman": …}}.
-        """
+        """Return {measure: {"pearson": …, "spearman": …}}, the correlations of each measure with ablation."""
         return {name: correlations(getattr(self, name), self.ablation) for name in MEASURES}
 
 

@@ -33,34 +33,20 @@ ABLATED = {
 
 @dataclass(frozen=True)
 class InformationFlow(Data):
-    """The flow of information from n tokens to the prediction of the next token, the target.
-
-    text              the analysed text
-    tokens            the n tokens before the target, as strings
-    target            the target, as a string
-    target_id         the id of the target
-    target_position   the index of the target in the text; at the end of the text, the number of its tokens
-    in_text           True if the target is part of the text; otherwise it is the model's most likely next token
-    attention         (L, H, n, n) weights of each head: [l, h, i, j] from position i to position j
-    rollout           (n, n) attention rollout
-    contributions     contribution of each of the n positions to log p(target), by five measures
-    direct            contribution of each component to the target's logit minus the mean of all logits
-    lens              logit lens at each of the n positions; its answer there is the token that follows
-    lens_tokens       (L + 1, n, k) nested lists: the strings of lens.top_ids
-    """
+    """The flow of information from n tokens to the prediction of the next token, the target."""
 
     text: str
-    tokens: list[str]
+    tokens: list[str]  # the n tokens before the target
     target: str
     target_id: int
-    target_position: int
-    in_text: bool
-    attention: np.ndarray
-    rollout: np.ndarray
-    contributions: PositionContributions
-    direct: DirectContributions
-    lens: LogitLens
-    lens_tokens: list
+    target_position: int  # in the text; at its end, the number of its tokens
+    in_text: bool  # if False, the target is the model's most likely next token
+    attention: np.ndarray  # (L, H, n, n) weights of each head: [l, h, i, j] from position i to position j
+    rollout: np.ndarray  # (n, n)
+    contributions: PositionContributions  # of each of the n positions to log p(target)
+    direct: DirectContributions  # to the target's logit minus the mean of all
+    lens: LogitLens  # at each position; the answer there is the token that follows
+    lens_tokens: list  # (L + 1, n, k) nested lists: the strings of lens.top_ids
 
     derived = ("probability", "rank")
 
@@ -84,10 +70,7 @@ class InformationFlow(Data):
         return "\n\n".join("\n".join(section) for section in sections)
 
     def draw(self, path) -> None:
-        """Draw contributions, components and logit lens as a PNG.
-
-        Raises MissingExtra without matplotlib.
-        """
+        """Draw contributions, components and logit lens as a PNG."""
         from minitransformer.analysis.pictures import draw_flow
 
         draw_flow(self, path)

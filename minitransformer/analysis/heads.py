@@ -33,10 +33,7 @@ from minitransformer.text import PATTERNS
 
 
 def attention_weights(model, ids):
-    """Return the attention weights (..., L, H, T, T) of every head for ids (..., T).
-
-    weights[..., l, h, t, :] are the weights of query t on the keys 0 … t and sum to 1.
-    """
+    """Return the attention weights (..., L, H, T, T) of every head for ids (..., T). Each row sums to 1."""
     return record_in_each_block(model, ids, "attention.weights", axis=-4)
 
 
@@ -59,10 +56,7 @@ class HeadScores(Data):
 
 
 def head_scores(model, batches) -> HeadScores:
-    """Return the scores of every head, averaged over all rows of the batches.
-
-    `batches` contains arrays of ids (B, T), each with a different T. Raises ValueError if a row has no repeated token.
-    """
+    """Return the scores of every head, averaged over all rows of the batches (B, T), each with a different T."""
     scores = [
         (previous_token_score(weights), duplicate_token_score(weights, row), induction_score(weights, row))
         for ids in batches
@@ -78,10 +72,7 @@ def random_sequences_twice(rng, longest: int, rows: int) -> list:
 
 
 def previous_token_score(weights):
-    """Return the mean weight (...) of a query on the position before it.
-
-    `weights` is (..., T, T). A perfect previous-token head has score 1. Raises ValueError if T < 2.
-    """
+    """Return the mean weight (...) of a query on the position before it, for weights (..., T, T)."""
     if weights.shape[-1] < 2:
         raise ValueError(f"a previous-token score requires at least 2 positions, not {weights.shape[-1]}")
     return np.diagonal(weights, offset=-1, axis1=-2, axis2=-1).mean(axis=-1)
@@ -90,17 +81,15 @@ def previous_token_score(weights):
 def duplicate_token_score(weights, ids):
     """Return the mean weight (...) of a query on earlier occurrences of its token.
 
-    `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. Raises ValueError
-    if no token occurs twice.
+    `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted.
     """
     return mean_weight_on(duplicate_targets(ids), weights, "a duplicate-token score")
 
 
 def induction_score(weights, ids):
-    """Return the mean weight (...) on the tokens after earlier occurrences of a token.
+    """Return the mean weight (...) of a query on the tokens after earlier occurrences of its token.
 
-    The mean is over queries, and the occurrences are those of the query's token. `weights` is (..., T, T), for ids
-    (T,). Only queries whose token has occurred before are counted. Raises ValueError if no token occurs twice.
+    `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted.
     """
     return mean_weight_on(induction_targets(ids), weights, "an induction score")
 
@@ -119,10 +108,7 @@ def duplicate_targets(ids):
 
 
 def induction_targets(ids):
-    """Return a boolean array (T, T) that marks the successors of earlier occurrences.
-
-    It is True at [t, k] if key k follows an earlier occurrence of query t's token.
-    """
+    """Return a boolean array (T, T): True at [t, k] if key k follows an earlier occurrence of query t's token."""
     ids = np.asarray(ids)
     same = np.zeros((len(ids), len(ids)), bool)
     same[:, 1:] = ids[:, None] == ids[None, :-1]

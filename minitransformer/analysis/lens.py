@@ -21,22 +21,14 @@ from minitransformer.system.values import check_int
 
 @dataclass(frozen=True)
 class LogitLens(Data):
-    """The prediction after each of T tokens if the model stopped after each layer.
+    """The prediction after each of T tokens if the model stopped after each layer."""
 
-    layers                 L + 1 names: "embedding", "blocks.0", …; the last is the model's own prediction
-    top_ids                (L + 1, T, k) the most likely tokens, in descending order
-    top_probabilities      (L + 1, T, k) their probabilities
-    answers                (T,) the given tokens, or the most likely tokens after the last layer
-    answer_probabilities   (L + 1, T) probabilities of the answers
-    answer_ranks           (L + 1, T) ranks of the answers, from 1 for the most likely token
-    """
-
-    layers: tuple[str, ...]
-    top_ids: np.ndarray
-    top_probabilities: np.ndarray
-    answers: np.ndarray
-    answer_probabilities: np.ndarray
-    answer_ranks: np.ndarray
+    layers: tuple[str, ...]  # L + 1 names: "embedding", "blocks.0", …; the last is the model's own prediction
+    top_ids: np.ndarray  # (L + 1, T, k) the most likely tokens, in descending order
+    top_probabilities: np.ndarray  # (L + 1, T, k) their probabilities
+    answers: np.ndarray  # (T,) the given tokens, or the most likely tokens after the last layer
+    answer_probabilities: np.ndarray  # (L + 1, T) probabilities of the answers
+    answer_ranks: np.ndarray  # (L + 1, T) ranks of the answers, from 1 for the most likely token
 
 
 def logit_lens(model, ids, answers=None, k: int = 5) -> LogitLens:

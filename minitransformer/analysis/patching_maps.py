@@ -28,24 +28,17 @@ SHOWN = 4  # entries of each map in a report
 class PatchingMaps(Data):
     """Effects of patching each site for two prompts, and their estimates by attribution.
 
-    clean_tokens, corrupted_tokens    T strings each
-    answer, other                     the answers to the clean and the corrupted prompt, as strings
-    clean_metric, corrupted_metric    logit[answer] − logit[other]
-    stages                            L + 1 names: "embedding", "blocks.0", …
-    effects, attributions             maps by the kind of activation:
-        "residual"       (L + 1, T) the stream after each stage, at each position
-        "attention"      (L, T) the output of each attention layer, at each position
-        "feed_forward"   (L, T) the output of each feed-forward layer, at each position
-        "heads"          (L, H) the output of each head, at all positions together
+    The maps are {kind of activation: array}. "residual" (L + 1, T) is the stream after each stage, "attention" and
+    "feed_forward" (L, T) are outputs of layers, and "heads" (L, H) outputs of heads at all positions together.
     """
 
-    clean_tokens: list[str]
+    clean_tokens: list[str]  # T strings
     corrupted_tokens: list[str]
-    answer: str
-    other: str
-    clean_metric: float
+    answer: str  # to the clean prompt
+    other: str  # the answer to the corrupted prompt
+    clean_metric: float  # logit[answer] − logit[other]
     corrupted_metric: float
-    stages: tuple[str, ...]
+    stages: tuple[str, ...]  # L + 1 names: "embedding", "blocks.0", …
     effects: dict[str, np.ndarray]
     attributions: dict[str, np.ndarray]
 
@@ -53,10 +46,7 @@ class PatchingMaps(Data):
 
     @property
     def agreement(self) -> dict:
-        """Return Pearson's correlation of attribution with patching for each map.
-
-        The result is {name of a map: correlation}. An undefined correlation is NaN.
-        """
+        """Return {name of a map: Pearson's correlation of attribution with patching}, NaN if undefined."""
         return {name: pearson(effect.ravel(), self.attributions[name].ravel()) for name, effect in self.effects.items()}
 
     def tokens_at(self, position: int) -> str:

@@ -33,25 +33,15 @@ from minitransformer.system.tables import table
 
 @dataclass(frozen=True)
 class DirectContributions(Data):
-    """The direct contribution of each component to a logit, or a difference of logits, after the last position.
+    """The direct contribution of each component to a logit, or a difference of logits, after the last position."""
 
-    components   N names in the order in which the model adds them, such as "head 1.3" for head 3 of blocks.1; the last
-                 is the bias of the final norm
-    values       (N,) contributions, in logits; they sum to `total`
-    total        the logit or difference, as the model computes it
-    explained    the name of the logit or difference
-    """
-
-    components: tuple[str, ...]
-    values: np.ndarray
-    total: float
-    explained: str
+    components: tuple[str, ...]  # N names in the order of addition, such as "head 1.3" and last "norm bias"
+    values: np.ndarray  # (N,) contributions, in logits; they sum to `total`
+    total: float  # the logit or difference, as the model computes it
+    explained: str  # name of the logit or difference
 
     def largest(self, most: int | None = None) -> list[tuple[str, float]]:
-        """Return (name, value) of the largest components by magnitude, `most` of them.
-
-        The last entry is the sum of the others, if there are any.
-        """
+        """Return (name, value) of the `most` components of largest magnitude, and last the sum of the others."""
         order = np.argsort(-np.abs(self.values), kind="stable")
         named = [(self.components[i], float(self.values[i])) for i in order[:most]]
         rest = order[len(named) :]

@@ -33,10 +33,7 @@ def asset(name: str) -> str:
 
 
 def write_page(lm: LanguageModel, text: str, path, title: str | None = None, **options) -> None:
-    """Write the page of a text to `path`, atomically.
-
-    Options and exceptions are those of page_findings. Raises OSError if the file cannot be written.
-    """
+    """Write the page of a text to `path`, atomically. Options and exceptions are those of page_findings."""
     findings = page_findings(lm, text, **options)
     page = render_page(findings, title or text)
     write_atomically(Path(path), lambda file: file.write(page.encode("utf-8")))

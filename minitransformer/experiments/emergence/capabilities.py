@@ -47,31 +47,17 @@ OPEN = 4  # number of brackets that remain open; there are 2 OPEN opening ones
 
 @dataclass(frozen=True)
 class Capability:
-    """A small task with known answers.
-
-    name, description   texts for reports
-    questions           questions(rng, n) draws an integer array (n, m) of n questions
-    rows                rows(questions) returns (tokens, is_answer): ids of alphabet.py (n, T + 1), and a boolean array
-                        that broadcasts to this shape and marks the tokens to predict
-    canonical           canonical(questions) returns (n, k), with equal rows for equivalent questions (default: the
-                        questions themselves)
-    chance              exact score of a random answer of the right form
-
-    The functions must be importable from a module, because other processes use them.
-    """
+    """A small task with known answers. Its functions must be importable, because other processes use them."""
 
     name: str
     description: str
-    questions: Callable
-    rows: Callable
-    canonical: Callable = np.asarray
-    chance: float = 0.0
+    questions: Callable  # questions(rng, n) draws an integer array (n, m) of n questions
+    rows: Callable  # rows(questions) returns ids (n, T + 1), and a boolean array that marks the tokens to predict
+    canonical: Callable = np.asarray  # canonical(questions) returns (n, k), equal rows for equivalent questions
+    chance: float = 0.0  # exact score of a random answer of the right form
 
     def is_held_out(self, questions):
-        """Return a boolean array (n,) that is True for test questions.
-
-        Training never draws them.
-        """
+        """Return a boolean array (n,) that is True for test questions, which training never draws."""
         mixed = np.zeros(len(questions), np.uint64)
         for column in self.canonical(questions).T:  # the mixing step of SplitMix64 (Steele et al., 2014)
             mixed += column.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
@@ -85,17 +71,11 @@ class Capability:
         return as_exercise(*self.rows(self.draw(rng, n, held_out=False)))
 
     def test(self):
-        """Return (inputs, targets), each (n, CONTEXT), of the test questions.
-
-        There are at most TEST_QUESTIONS.
-        """
+        """Return (inputs, targets), each (n, CONTEXT), of at most TEST_QUESTIONS test questions."""
         return fixed_exercises(self)[0]
 
     def draw(self, rng, n: int, *, held_out: bool):
-        """Draw n test questions if `held_out` is True, otherwise n training questions.
-
-        Raises ValueError if such questions are too rare.
-        """
+        """Draw n test questions if `held_out` is True, otherwise n training questions."""
         drawn, count = [], 0
         for _ in range(100):
             questions = np.asarray(self.questions(rng, 2 * n))

@@ -17,10 +17,7 @@ LEGEND = {"frameon": False, "labelcolor": p.INK, "fontsize": 8}
 
 
 def draw_emergence(report: EmergenceReport, folder) -> list[Path]:
-    """Draw a report's pictures in the folder, atomically, and return their paths.
-
-    Raises MissingExtra without matplotlib, and OSError if a picture cannot be written.
-    """
+    """Draw a report's pictures in the folder, and return their paths."""
     figures = {"capabilities.png": capabilities_figure(report)}
     if report.law is not None:
         figures |= {"scaling-law.png": law_figure(report.law), "compute-optimal.png": optimal_figure(report.law)}

@@ -49,41 +49,25 @@ class Shape:
 
 @dataclass(frozen=True)
 class EmergenceReport(Data):
-    """The results of a sweep. print(report) shows them in tables.
+    """The results of a sweep. print(report) shows them in tables."""
 
-    names         name of each size, smallest first
-    parameters    number of parameters of each size
-    curves        one Curve per capability
-    law           a Forecast (see forecast.py), or None
-    no_law        the reason if there is no law, otherwise ""
-    shapes        the shapes that are compared at equal parameters, shallowest first
-    runs          the results of train_one of every run
-    failures      {name of a run: reason}
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # of the sizes, smallest first
     parameters: tuple[int, ...]
     curves: tuple[Curve, ...]
     law: Forecast | None
-    no_law: str
-    shapes: tuple[Shape, ...]
-    runs: tuple[dict, ...]
-    failures: dict
+    no_law: str  # the reason if there is no law, otherwise ""
+    shapes: tuple[Shape, ...]  # shallowest first
+    runs: tuple[dict, ...]  # results of train_one
+    failures: dict  # {name of a run: reason}
 
     def to_dict(self) -> dict:
-        """Return the report as a JSON-serializable dictionary.
-
-        The runs are left out, because they have their own files.
-        """
+        """Return the report as a JSON-serializable dictionary, without the runs, which have their own files."""
         data = super().to_dict() | {"environments": self.environments()}
         del data["runs"]
         return data
 
     def environments(self) -> list[dict]:
-        """Return a list of the different environments of the runs.
-
-        A run that is repeated in the same environment is bit-identical.
-        """
+        """Return the different environments of the runs. In the same environment, a repeated run is bit-identical."""
         environments: list[dict] = []
         for run in self.runs:
             environment = {"engine": "on"} | run[

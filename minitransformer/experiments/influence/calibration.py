@@ -41,27 +41,17 @@ from minitransformer.experiments.influence.separation import Separation, separat
 
 @dataclass(frozen=True)
 class Calibration(Data):
-    """A threshold of familiarity for texts of one length, and its accuracy.
+    """A threshold of familiarity for texts of one length, and its accuracy."""
 
-    tokens               length to which passages were truncated; shorter ones are not used
-    n_seen, n_held_out   numbers of passages
-    threshold            mean log-probability of a token, in nats, above which a text is classified as seen
-    false_alarm_rate     α: upper bound of the probability that an unseen text is classified as seen
-    found                share of the seen passages above the threshold
-    false_alarms         share of the held-out passages above it; slightly below α by construction
-    separation           area under the ROC curve of familiarity, seen against held out
-    blind                the same for the compressed length, where a shorter text is classified as seen
-    """
-
-    tokens: int
+    tokens: int  # length to which passages were truncated; shorter ones are not used
     n_seen: int
     n_held_out: int
-    threshold: float
-    false_alarm_rate: float
-    found: float
-    false_alarms: float
-    separation: Separation
-    blind: Separation
+    threshold: float  # mean log-probability of a token, in nats, above which a text is classified as seen
+    false_alarm_rate: float  # α: upper bound of the probability that an unseen text is classified as seen
+    found: float  # share of the seen passages above the threshold
+    false_alarms: float  # share of the held-out passages above it; slightly below α by construction
+    separation: Separation  # area under the ROC curve of familiarity, seen against held out
+    blind: Separation  # the same for the compressed length, where a shorter text is classified as seen
 
     derived = ("is_trustworthy",)
 

@@ -83,10 +83,7 @@ def next_tokens(*passages: Passage):
 
 
 def answer_after(prompt_ids, answer_ids):
-    """Return the exercise of predicting an answer after a prompt.
-
-    Targets in the prompt are ignored.
-    """
+    """Return the exercise of predicting an answer after a prompt."""
     return batch_of([(prompt_ids, answer_ids)])
 
 

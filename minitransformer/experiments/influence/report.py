@@ -22,61 +22,36 @@ without the proponents."""
 
 @dataclass(frozen=True, eq=False)
 class PromptInfluence(Data):
-    """The familiarity of one prompt, the model's answer, and the influence of N training passages on it.
-
-    prompt               the prompt
-    tokens               its number of tokens
-    perplexity           perplexity of its tokens except the first
-    answer, answer_ids   the model's greedy continuation, as text and ids
-    confidence           geometric mean of the probabilities of the answer's tokens
-    likely_seen_similar  True if the prompt is more familiar than the calibration's threshold; None without a
-                         calibration. Reliable only if calibration.is_trustworthy
-    p_value              p-value of the familiarity, see calibration.py; None without a calibration
-    calibration          a Calibration; None if seen or held-out passages are missing
-    influence            (N,) influence of each passage on the answer, in nats, positive for proponents; None without
-                         training passages
-    cosine               (N,) the same without the lengths of the gradients, from −1 to 1
-    ranked_by            "influence" or "cosine"
-    retraining           a Retraining, which tests the ranking; None without `train`
-    """
+    """The familiarity of one prompt, the model's answer, and the influence of N training passages on it."""
 
     prompt: str
     tokens: int
-    perplexity: float
-    answer: str
+    perplexity: float  # of the tokens except the first
+    answer: str  # the model's greedy continuation
     answer_ids: list[int]
-    confidence: float
-    likely_seen_similar: bool | None
-    p_value: float | None
-    calibration: Calibration | None
-    influence: np.ndarray | None
-    cosine: np.ndarray | None
-    ranked_by: str
-    retraining: Retraining | None
+    confidence: float  # geometric mean of the probabilities of the answer's tokens
+    likely_seen_similar: bool | None  # by the calibration, if there is one; reliable only if it is trustworthy
+    p_value: float | None  # of the familiarity, see calibration.py
+    calibration: Calibration | None  # None if seen or held-out passages are missing
+    influence: np.ndarray | None  # (N,) in nats, positive for proponents; None without training passages
+    cosine: np.ndarray | None  # (N,) the same without the lengths of the gradients, from −1 to 1
+    ranked_by: str  # "influence" or "cosine"
+    retraining: Retraining | None  # None without `train`
 
     @property
     def ranking(self) -> np.ndarray:
-        """Return the indices (N,) of the passages, the strongest proponent first.
-
-        The strongest opponent is last.
-        """
+        """Return the indices (N,) of the passages from the strongest proponent to the strongest opponent."""
         return np.argsort(-getattr(self, self.ranked_by), kind="stable")
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingInfluence(Data):
-    """The results for several prompts. print(report) shows them.
-
-    prompts          one PromptInfluence per prompt
-    passages         texts of the N training passages
-    held_out         number of held-out passages
-    learning_rates   learning rates of the checkpoints
-    """
+    """The results for several prompts. print(report) shows them."""
 
     prompts: tuple[PromptInfluence, ...]
-    passages: list[str]
-    held_out: int
-    learning_rates: list[float]
+    passages: list[str]  # of the training
+    held_out: int  # their number
+    learning_rates: list[float]  # of the checkpoints
 
     def __str__(self):
         sections = [prompt_lines(prompt, self) for prompt in self.prompts]

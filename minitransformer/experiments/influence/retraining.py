@@ -42,17 +42,11 @@ class PassageTraining:
     clip: float = 1.0
 
     def __call__(self, passages: list[Passage], seed: int) -> LanguageModel:
-        """Train a new LanguageModel on these passages.
-
-        Raises TrainingDiverged if a loss is not finite.
-        """
+        """Train a new LanguageModel on these passages."""
         return self.checkpoints(passages, seed, 1)[0][0]
 
     def checkpoints(self, passages: list[Passage], seed: int, number: int) -> list[tuple[LanguageModel, float]]:
-        """Train once, and return a list of (model, learning rate) of checkpoints.
-
-        The `number` checkpoints are evenly spaced, and one is after the last step.
-        """
+        """Train once, and return (model, learning rate) of `number` evenly spaced checkpoints."""
         check_int("PassageTraining: number", number, minimum=1, maximum=self.steps)
         kept, found = {self.steps * (i + 1) // number for i in range(number)}, []
         model = Transformer(self.config, seed)
@@ -72,20 +66,13 @@ class PassageTraining:
 
 @dataclass(frozen=True, eq=False)
 class Retraining(Data):
-    """The loss of an answer after training again, for each seed, in nats per token of the answer.
+    """The loss of an answer after training again, for each seed, in nats per token of the answer."""
 
-    removed          indices of the removed passages
-    seeds            (S,) seeds of the trainings
-    all_passages     (S,) loss after training on all passages
-    without          (S,) loss after training without the removed passages
-    without_random   (S,) loss after training without the same number of random others
-    """
-
-    removed: list[int]
+    removed: list[int]  # indices of passages
     seeds: list[int]
-    all_passages: np.ndarray
-    without: np.ndarray
-    without_random: np.ndarray
+    all_passages: np.ndarray  # (S,) losses after training on all passages
+    without: np.ndarray  # (S,) without the removed passages
+    without_random: np.ndarray  # (S,) without the same number of random others
 
     @property
     def difference(self) -> float:

@@ -58,19 +58,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel with a bar for each number or a curve for each list. Intervals are over the seeds.
-
-    keys     keys of the results, which are also the names of the bars and curves; missing keys are ignored
-    within   key of a dictionary in the results that contains `keys` (default: the results themselves)
-    xs       x values of the curves; or the key of such a list in the results, for a logarithmic axis; None for bars
-    """
+    """A panel with a bar for each number or a curve for each list. Intervals are over the seeds."""
 
     title: str
-    keys: Sequence[str]
+    keys: Sequence[str]  # of the results, and names of the bars and curves; missing keys are ignored
     x: str = ""
     y: str = ""
-    within: str = ""
-    xs: Sequence | str | None = None
+    within: str = ""  # key of a dictionary in the results that contains `keys`
+    xs: Sequence | str | None = None  # of curves, or the key of a list in the results, for a logarithmic axis
     scale: float = 1
     level: float | None = None
     ylim: tuple = ()

@@ -44,78 +44,47 @@ SCORE_ROWS = 8  # rows of each length
 
 @dataclass(frozen=True)
 class PatternAccuracy:
-    """The accuracy on one pattern at one length.
-
-    trained            True if training had tasks of this length
-    rows               number of tasks
-    answers            fraction of whole answers that are right
-    tokens             fraction of the answers' tokens that are right
-    answers_interval, tokens_interval   (low, high), at 95 %
-    """
+    """The accuracy on one pattern at one length."""
 
     pattern: str
     length: int
-    trained: bool
+    trained: bool  # True if training had tasks of this length
     rows: int
-    answers: float
-    answers_interval: tuple[float, float]
-    tokens: float
+    answers: float  # fraction of whole answers that are right
+    answers_interval: tuple[float, float]  # at 95 %
+    tokens: float  # fraction of the answers' tokens that are right
     tokens_interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class InductionCircuit(Data):
-    """The heads that perform induction, and the accuracy without them.
+    """The heads that perform induction, and the accuracy without them, NaN if there are no heads to remove."""
 
-    An accuracy is NaN if there are no heads to remove.
-
-    head             (block, head) with the highest induction score
-    heads            all heads with a score of at least NOTABLE
-    feeder           (block, head) of an earlier block whose ablation lowers the score of `head` most, or None
-    score, score_without_feeder   induction score of `head` with every head, and without the feeder
-    whole            accuracy per token on the pattern "induction", with every head
-    without_head, without_heads, without_feeder   the same without `head`, `heads` or the feeder
-    others           number of other heads that are removed for comparison: the number of `heads`, or all other heads
-                     if there are fewer. The feeder is not one of them
-    without_others   mean accuracy without this number of other heads
-    ov               the OV circuit of `head` over the symbols
-    qk               the QK circuit through the feeder, over the symbols; None without a feeder
-    pointer          the pointer circuit through the feeder, over positions; None without a feeder or positional
-                     embeddings
-    """
-
-    head: tuple[int, int]
-    heads: tuple[tuple[int, int], ...]
-    feeder: tuple[int, int] | None
-    score: float
+    head: tuple[int, int]  # (block, head) with the highest induction score
+    heads: tuple[tuple[int, int], ...]  # all heads with a score of at least NOTABLE
+    feeder: tuple[int, int] | None  # the head of an earlier block whose ablation lowers the score most
+    score: float  # induction score of `head`
     score_without_feeder: float
-    whole: float
+    whole: float  # accuracy per token on the pattern "induction", with every head; below, without these heads
     without_head: float
     without_heads: float
     without_feeder: float
-    others: int
-    without_others: float
-    ov: Circuit
-    qk: Circuit | None
-    pointer: Circuit | None
+    others: int  # number of other heads, without the feeder, that are removed for comparison
+    without_others: float  # the mean over choices of this number of other heads
+    ov: Circuit  # of `head`, over the symbols
+    qk: Circuit | None  # through the feeder, over the symbols
+    pointer: Circuit | None  # through the feeder, over positions; None also without positional embeddings
 
 
 @dataclass(frozen=True)
 class LearnedPatterns(Data):
-    """The results of analyze_learned_patterns.
+    """The results of analyze_learned_patterns."""
 
-    accuracies    for each pattern, at the greatest trained length and, if possible, at a longer one
-    scores        scores of every head on repeated random sequences
-    ablations     {name of a pattern: accuracy per token (L, H) without each head}
-    whole         {name of a pattern: accuracy per token with all heads, on the same rows}
-    induction     the heads that perform induction, or None if no score reaches NOTABLE
-    """
-
-    accuracies: tuple[PatternAccuracy, ...]
-    scores: HeadScores
-    ablations: dict[str, np.ndarray]
-    whole: dict[str, float]
-    induction: InductionCircuit | None
+    accuracies: tuple[PatternAccuracy, ...]  # at the greatest trained length, and at a longer one
+    scores: HeadScores  # on repeated random sequences
+    ablations: dict[str, np.ndarray]  # {name of a pattern: accuracy per token (L, H) without each head}
+    whole: dict[str, float]  # {name of a pattern: accuracy per token with all heads, on the same rows}
+    induction: InductionCircuit | None  # None if no score reaches NOTABLE
 
     def __str__(self):
         return "\n".join([*self.accuracy_lines(), "", *self.head_lines(), "", *self.induction_lines()])
@@ -278,10 +247,7 @@ def induction_circuit(model, scores: HeadScores, repeated, inputs, targets, long
 
 
 def moment_of_induction(records) -> int | None:
-    """Return the first step at which an induction score reached NOTABLE, or None.
-
-    Only the steps with an evaluation are considered.
-    """
+    """Return the first evaluated step at which an induction score reached NOTABLE, or None."""
     for record in records:
         if "heads" in record and np.max(record["heads"]["induction"]) >= NOTABLE:
             return record["step"]
