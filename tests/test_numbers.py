@@ -30,7 +30,7 @@ def test_eight_blocks_of_queries_keep_nine_sixteenths_of_the_scores():
 
 
 def test_there_are_as_many_rows_of_count_as_is_said():
-    assert "only\n1,380 rows" in simple_patterns.__doc__
+    assert "only 1,380 rows" in simple_patterns.__doc__
     settings, rng = simple_patterns.PatternSettings(), np.random.default_rng(0)
     pattern, rows = PATTERNS["count"], 0
     for length in range(pattern.shortest, settings.greatest_length("count") + 1):

@@ -1,11 +1,8 @@
 """Ablation of attention heads: run the model without them and measure the loss. This tests the head scores of heads.py.
 
-The output of a head is replaced with its mean over the rows and positions of a batch. Zero would be a poor replacement,
-since the head may never produce it. The mean gives later layers their usual input and removes only the part that
-differs from position to position. If the loss rises, the model depends on that part.
-
-An unchanged loss does not show that the head has no effect, because another head may have the same effect. Only the
-ablation of both heads would then raise the loss.
+The output of a head is replaced with its mean over a batch, which gives later layers their usual input. (The head may
+never produce zero.) If the loss rises, the model depends on the part that differs from position to position. An
+unchanged loss does not show that the head has no effect, because another head may have the same effect.
 """
 
 from contextlib import contextmanager

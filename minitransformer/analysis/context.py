@@ -2,10 +2,9 @@
 
     influence = visualize_context_influence(lm, "To be, or not to be", -1, out="context.png")
 
-Attention, averaged over heads and layers, is often interpreted as influence. However, a weight does not show which
-information is read from a position, and often an earlier layer has moved the relevant information to another position.
-Each token is therefore shown with its attention, and with the decrease of the log-probability of the next token when
-the token is ablated (see contributions.py). The report also gives the correlation of the two.
+Attention is often interpreted as influence, but a weight does not show which information is read from a position. Each
+token is shown with its attention, averaged over heads and layers, and with the decrease of the log-probability of the
+next token when the token is ablated (see contributions.py).
 """
 
 import os

@@ -8,18 +8,13 @@ contribution of position j:
     layers (see heads.py);
 
 (b) **value-weighted attention**, the norm of the vector that is moved, ‖α_j v_j W_o^h‖, averaged over heads and layers
-    (Kobayashi et al., 2020). A head that attends to a token whose value vector is nearly zero moves almost nothing;
+    (Kobayashi et al., 2020);
 
-(c) **gradient × input**, ∂ℓ/∂e_j · e_j at the token's embedding e_j (Denil et al., 2014), from one backward pass. It is
-    the decrease of ℓ if e_j became zero and ℓ were linear;
+(c) **gradient × input**, ∂ℓ/∂e_j · e_j at the token's embedding e_j (Denil et al., 2014), the decrease of ℓ if e_j
+    became zero and ℓ were linear. When the model is certain, ℓ is flat, and this is nearly zero for all positions;
 
 (d) **ablation**, the decrease of ℓ when the position is hidden. It takes n more forward passes and serves as the ground
-    truth.
-
-(a) and (b) describe one step, from the last position, and have no sign. Rollout and (c) follow all layers, but (c) only
-to first order: when the model is certain, log p is flat, and (c) is nearly zero even for the important positions. Each
-estimate is compared with (d) by their correlation. Pearson's correlation is dominated by the few important positions.
-In Spearman's, the order of the many unimportant positions has the same weight.
+    truth, with which each estimate is compared by Pearson's and Spearman's correlation.
 
 **Two kinds of ablation**, because "without position j" can have several meanings:
 
@@ -29,9 +24,8 @@ In Spearman's, the order of the many unimportant positions has the same weight.
           and read the information that it has collected from elsewhere, but not its token.
 
 `hide`, the default, does not add information. However, the token may be an attention sink, to which heads attend when
-they have nothing to move (Xiao et al., 2024). Without it they attend to other tokens, which also changes the loss.
-`blank` keeps the sink, but gives it an embedding that the model has never seen. Neither detects that two positions have
-the same information.
+they have nothing to move (Xiao et al., 2024). `blank` keeps the sink, but gives it an embedding that the model has
+never seen. Neither detects that two positions have the same information.
 """
 
 from dataclasses import dataclass

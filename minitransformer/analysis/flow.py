@@ -4,9 +4,8 @@
     print(flow)
     flow.draw("flow.png")
 
-The parts are attention and rollout (heads.py), contributions of positions (contributions.py), direct contributions of
-components (residual.py), and the logit lens (lens.py). Each file states the limits of its analysis. Only the ablation
-in `contributions` is an intervention. All other parts describe a single run.
+Only the ablation in `contributions` is an intervention. All other parts describe a single run. The files of the parts
+state the limits of each analysis.
 """
 
 from dataclasses import dataclass, replace

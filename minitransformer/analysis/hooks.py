@@ -1,12 +1,9 @@
-"""Hooks that record and replace activations.
+"""Hooks that record and replace activations. To find the effect of an activation, replace it and run the model again.
 
-Recorded activations describe a run, but do not show their effect. To find the effect of an activation, replace it and
-run the rest of the model again.
+seen = record(model, ids, ["blocks.0.attention.weights", "blocks.1"])
 
-    seen = record(model, ids, ["blocks.0.attention.weights", "blocks.1"])
-
-    with model.hooked({"blocks.0": replaced_by(seen["blocks.0"])}):  # the same values: nothing changes
-        model.predict(ids)
+with model.hooked({"blocks.0": replaced_by(seen["blocks.0"])}):  # the same values: nothing changes
+    model.predict(ids)
 """
 
 from contextlib import contextmanager

@@ -1,11 +1,8 @@
 """The logit lens (nostalgebraist, 2020): the prediction of the model if it stopped after each layer.
 
-The final norm and the unembedding, which turn the last stream into logits, are applied to the stream after every layer,
-as if no layers followed. After the last layer the result is the model's own prediction.
-
-The lens shows only information in the directions that the unembedding reads. Early layers may use other directions. The
-lens then shows meaningless tokens, although a lens that is trained for the layer may show the prediction (Belrose et
-al., 2023).
+The final norm and the unembedding are applied to the stream after every layer, as if no layers followed. After the last
+layer the result is the model's own prediction. The lens shows only information in the directions that the unembedding
+reads. Early layers may use others, for which a trained lens may show the prediction (Belrose et al., 2023).
 """
 
 from dataclasses import dataclass

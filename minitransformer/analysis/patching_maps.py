@@ -1,12 +1,8 @@
-"""Patching at every site of the model for two prompts, and estimates by attribution.
+"""Patching at every site of the model for two prompts, and estimates by attribution (see patching.py).
 
-    maps = patch_prompts(lm, "When Mary and John met, John gave", "When Mary and John met, Mary gave")
-    print(maps)
-    maps.draw("patching.png")
-
-The map of the residual stream shows the positions that carry the difference after each layer. The other maps show which
-attention layers, feed-forward layers and heads write the difference to the stream. See patching.py for the meaning and
-the limits of an effect.
+maps = patch_prompts(lm, "When Mary and John met, John gave", "When Mary and John met, Mary gave")
+print(maps)
+maps.draw("patching.png")
 """
 
 from dataclasses import dataclass

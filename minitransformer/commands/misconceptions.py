@@ -59,7 +59,11 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     from minitransformer.experiments.misconceptions import NAMES, experiment, experiments
 
-    check_options(arguments)
+    if arguments.all and arguments.name is not None:
+        raise ValueError(f"--all and {arguments.name} cannot be used together")
+    for name, given in (("--predict", arguments.predict), ("--from", arguments.folder)):
+        if given is not None and arguments.name is None:
+            raise ValueError(f"{name} can only be used together with NAME")
     if arguments.name is None and not arguments.all:
         rows = [("name", "the belief", "about")]
         rows += [(one.name, one.belief, f"{one.seconds} s") for one in experiments()]
@@ -67,7 +71,12 @@ def run(arguments) -> int:
         show("\nminitransformer misconceptions NAME tests one, --all all of them.")
         return 0
     chosen = experiments() if arguments.all else [experiment(one_of("experiment", arguments.name, known=NAMES))]
-    check_choice(arguments, chosen)
+    if arguments.predict is not None:
+        check_int("--predict", arguments.predict, maximum=len(chosen[0].outcomes))
+    if arguments.folder is not None and arguments.seeds is not None:
+        raise ValueError("--seeds cannot be used together with --from, which reads models that are already trained")
+    if arguments.folder is not None and chosen[0].read is None:
+        raise ValueError(f"--from cannot be used together with {arguments.name}, which always trains new models")
     drawn = can_draw()
     narrator = Narrator(arguments.quiet)
     with at_work_in(arguments.out):
@@ -76,7 +85,7 @@ def run(arguments) -> int:
         measured, seeds = measure(arguments, chosen, narrator)
         for one in chosen:
             results[one.name] = Result(one, one.intervals(measured[one.name]), seeds[one.name], predicted[one.name])
-            picture = arguments.out / picture_of(one)
+            picture = arguments.out / f"{one.name}.png"
             picture.unlink(missing_ok=True)  # from an earlier run
             if drawn:
                 figure = new_figure(*one.size)
@@ -90,23 +99,6 @@ def run(arguments) -> int:
     return 0
 
 
-def check_options(arguments) -> None:
-    if arguments.all and arguments.name is not None:
-        raise ValueError(f"--all and {arguments.name} cannot be used together")
-    for name, given in (("--predict", arguments.predict), ("--from", arguments.folder)):
-        if given is not None and arguments.name is None:
-            raise ValueError(f"{name} can only be used together with NAME")
-    if arguments.folder is not None and arguments.seeds is not None:
-        raise ValueError("--seeds cannot be used together with --from, which reads models that are already trained")
-
-
-def check_choice(arguments, chosen) -> None:
-    if arguments.predict is not None:
-        check_int("--predict", arguments.predict, maximum=len(chosen[0].outcomes))
-    if arguments.folder is not None and chosen[0].read is None:
-        raise ValueError(f"--from cannot be used together with {arguments.name}, which always trains new models")
-
-
 def prediction(experiment, arguments, narrator) -> int | None:
     narrator.say(f"{introduction(experiment)}\n")
     if arguments.predict is not None:
@@ -114,12 +106,11 @@ def prediction(experiment, arguments, narrator) -> int | None:
     if arguments.quiet or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return None
     choices = [str(n) for n in range(1, len(experiment.outcomes) + 1)]
+    question = f"Which outcome do you expect? {', '.join(choices[:-1])} or {choices[-1]} (Enter: no prediction) "
     answer = None
     while answer not in ("", *choices):
         try:
-            answer = input(
-                f"Which outcome do you expect? {', '.join(choices[:-1])} or {choices[-1]} (Enter: no prediction) "
-            ).strip()
+            answer = input(question).strip()
         except EOFError:
             answer = ""
     narrator.say("")
@@ -129,7 +120,7 @@ def prediction(experiment, arguments, narrator) -> int | None:
 def measure(arguments, chosen, narrator) -> tuple[dict, dict]:
     if arguments.folder is not None:
         (one,) = chosen
-        return {one.name: one.read(arguments.folder)}, {one.name: f"{one.reads} in {arguments.folder}"}
+        return {one.name: one.read(arguments.folder)}, {one.name: f"the models in {arguments.folder}"}
     from minitransformer.experiments.misconceptions.running import measure_all
 
     seeds = {one.name: range(arguments.seed, arguments.seed + (arguments.seeds or one.seeds)) for one in chosen}
@@ -143,10 +134,6 @@ def measure(arguments, chosen, narrator) -> tuple[dict, dict]:
     return measured, {name: f"seeds {of[0]} to {of[-1]}" for name, of in seeds.items()}
 
 
-def picture_of(experiment) -> str:
-    return f"{experiment.name}.png"
-
-
 def kept_results(folder: Path, every) -> dict:
     path = folder / OUTCOMES_FILE
     try:
@@ -155,15 +142,13 @@ def kept_results(folder: Path, every) -> dict:
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"{path}: must be a file of this command ({error}); delete it, or choose another --out"
-        ) from None
+        raise ValueError(f"{path}: must be a file of this command ({error}); delete it or change --out") from None
 
 
 def write(folder: Path, results: list) -> Path:
     from minitransformer.book.writing import write_beliefs
 
     write_json(folder / OUTCOMES_FILE, {result.experiment.name: result.to_dict() for result in results})
-    pictures = {result.experiment.name: picture_of(result.experiment) for result in results}
+    pictures = {result.experiment.name: f"{result.experiment.name}.png" for result in results}
     drawn = {name: picture for name, picture in pictures.items() if (folder / picture).exists()}
     return write_beliefs(folder, results, drawn)

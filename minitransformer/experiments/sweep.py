@@ -1,19 +1,14 @@
 """Run many tasks on any executor, and write the result of each task to a file when it finishes.
 
-Each result is a small JSON file, written atomically. Its name contains a hash of all inputs that determine its numbers.
-A sweep loads the results in its folder and computes the others. A sweep that was killed at any point therefore
-continues with the missing results, and ends with the same numbers.
-
-The executor is any concurrent.futures.Executor: the sweep's own processes (see workers.py), Dask's
-Client.get_executor(), mpi4py's MPIPoolExecutor, or another. Failures are handled as follows:
+A result file's name contains a hash of all inputs that determine its numbers. A sweep loads the results in its folder
+and computes the others, so one that was killed continues, and ends with the same numbers. The executor is any
+concurrent.futures.Executor, such as Dask's Client.get_executor(). Failures are handled as follows:
 
     a task fails         The others continue. The failure is reported at the end, and the next sweep tries it again.
     a worker is lost     Its task is tried again after all others, at most RETRIES times.
     the executor breaks  A process pool that loses a worker breaks, and all its futures fail. The sweep starts new
                          processes. It runs the interrupted tasks one at a time until it has found the task that broke
                          the pool. A caller's executor stays broken, so the remaining tasks fail.
-
-The longest tasks begin first, so that the last one does not run alone while the other cores wait.
 """
 
 import json
@@ -27,7 +22,7 @@ from pathlib import Path
 from minitransformer.experiments.workers import WorkerProcesses
 from minitransformer.module import is_plain, plain
 from minitransformer.system.cores import available_cores
-from minitransformer.system.files import write_atomically
+from minitransformer.system.files import write_json
 from minitransformer.system.folders import at_work_in
 
 RETRIES = 2
@@ -157,7 +152,6 @@ def kept(folder, task, key: str) -> dict | None:
 
 def keep(folder, task, key: str, result: dict) -> dict:
     """Write a result to the folder, if there is one. Return the result as `kept` would load it."""
-    text = json.dumps(result, indent=1)
     if folder is not None:
-        write_atomically(path_of(folder, task, key), lambda file: file.write(text.encode()))
-    return json.loads(text)
+        write_json(path_of(folder, task, key), result)
+    return json.loads(json.dumps(result))

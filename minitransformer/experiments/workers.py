@@ -1,9 +1,7 @@
 """Worker processes, each of which runs one task at a time with one thread of the matrix library.
 
-Matrix products of these sizes are hardly faster with a second thread, whereas a second task makes full use of a second
-core. With one thread, results are bit-identical for any number of cores, on the same processor with the same libraries
-(see training/environment.py). A program that starts processes needs the guard that cores.py describes. Each worker
-watches its parent and ends with it.
+A second task makes better use of a second core than a second thread. With one thread, results are bit-identical for any
+number of cores (see training/environment.py). Each worker watches its parent and ends with it.
 """
 
 import multiprocessing

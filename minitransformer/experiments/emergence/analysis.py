@@ -3,8 +3,7 @@
     report = analyze_emergent_capabilities([1_000, 10_000, 100_000], ["copy", "reverse"], out="runs/scale")
     print(report)
 
-Every model reads the same text and is trained on the exercises of all capabilities at once, for the same number of
-steps. A larger model therefore uses more computation, but does not see more data.
+Every model trains on the same text and on the exercises of all capabilities, for the same number of steps.
 """
 
 import os

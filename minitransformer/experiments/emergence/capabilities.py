@@ -8,21 +8,16 @@ A capability is a distribution of questions, and a rule that turns a question an
     ADD 3 16  =  2                                modulo 17
     BRACKETS { } { [ ( ) …  =  ] }                close the open brackets, the last one first
 
-**For each task, a fifth of all questions is held out.** A hash of the question selects them. Training never draws a
-held-out question, and the test contains only held-out questions. Equivalent questions have the same canonical form, so
-16 + 3 is held out if 3 + 16 is.
+**For each task, a fifth of all questions is held out.** A hash of the question's canonical form selects them, so 16 + 3
+is held out if 3 + 16 is. Every test has a sharp score and a smooth one (Schaeffer et al., 2023):
 
-Every test has a sharp score and a smooth one (Schaeffer et al., 2023):
-
-    exact     fraction of questions whose whole answer is right: each token is the most probable one, given those before
-              it, so greedy generation writes the right answer
+    exact     fraction of held-out questions whose whole answer is right: each token is the most probable one, given
+              those before it
     loglik    mean log-likelihood of an answer token in nats, given those before it; at most 0
-
-The score `seen` is `exact` on questions of the training. It distinguishes learning from memorising.
+    seen      `exact` on questions of the training, which distinguishes learning from memorising
 
 If each of m tokens is right with probability p, the whole answer is right with probability pᵐ. A smooth rise of p can
-therefore look like a leap of `exact`. A test does not measure the ability for longer questions, which do not occur in
-training either.
+therefore look like a leap of `exact`.
 """
 
 import hashlib

@@ -2,16 +2,14 @@
 
 A size has one of three forms. An integer is the approximate number of parameters and selects the model of 2 layers with
 the nearest width. A dictionary contains fields of Config, such as {"d_model": 64, "n_layers": 8}. A Config must have at
-least the vocab_size and the context of alphabet.py. Within the family only the width changes. Depth is compared
-separately, at equal parameters. All parameters are counted, including those of the embedding. In the smallest models
-these are a third, and without them the law is not a power law (Pearce and Song, 2024).
-
-With tied embeddings, learned positions, biases and F = 4 C, a model of width C has
+least the vocab_size and the context of alphabet.py. All parameters are counted, including those of the embedding,
+without which the law is not a power law for small models (Pearce and Song, 2024). With tied embeddings, learned
+positions, biases and F = 4 C, a model of width C has
 
     N(C) = L (12 C² + 13 C) + (V + T + 2) C         (1)
 
-parameters. Each block has 4 C² + 4 C in attention, 8 C² + 5 C in the feed-forward layer and 4 C in two norms. The
-remaining ones belong to the table of V tokens, the table of T positions, and the last norm.
+parameters: in each block 4 C² + 4 C in attention, 8 C² + 5 C in the feed-forward layer and 4 C in two norms, and those
+of the table of V tokens, the table of T positions, and the last norm.
 """
 
 import numbers

@@ -1,11 +1,8 @@
 """The scaling law of a family: the fit, a test by prediction, and the best size for a budget.
 
-**A test of the law.** The law is fitted to all sizes except the largest, and predicts the loss of the largest. The
-prediction is compared with a trivial one, the loss of the next smaller size. If the law is no nearer to the measured
-loss, the test does not support it. For all other uses, the law is fitted again to all sizes.
-
-Limits: the test does not show that the law holds at ten times the size. The interval of the prediction contains only
-the variation over seeds. If the law has the wrong form, the true loss may lie far outside.
+**A test of the law.** The law is fitted to all sizes except the largest, and predicts the loss of the largest. If it is
+no nearer to the measured loss than the loss of the next smaller size is, the test does not support it. The test does
+not show that the law holds at ten times the size. The intervals contain only the variation over seeds.
 """
 
 from dataclasses import dataclass
@@ -27,10 +24,6 @@ class Prediction:
     ends: tuple[float, float]  # the interval of `predicted`
     no_better: float  # loss of the next smaller size, for comparison
     measured: float  # mean loss over the runs
-
-    @property
-    def is_nearer(self) -> bool:
-        return abs(self.predicted - self.measured) < abs(self.no_better - self.measured)
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,15 @@ size N, if N/10 is within the family, the score
     jumps if   s(N) − 2 max(s(N/10), floor) > 0          (1)
 
 and the lower end of the bootstrap interval of this difference is positive too. The floor is 0.05, or twice the chance
-of a guess if that is more, because a rise from 0.00 to 0.01 is noise. A size with only one run is never flagged.
-Neighbouring flagged sizes are one jump, described by the size with the largest rise.
-
-The same rule is applied to the smooth score, the geometric mean exp(ℓ) of the probabilities of the right answers'
-tokens. If it more than doubles too, the models gained an ability in that decade. If it does not, they had improved
-before, and **the jump may be due to the metric alone**: an answer of m tokens is right with probability of about pᵐ,
-which turns a smooth rise of p into a leap (Schaeffer et al., 2023).
+of a guess if that is more. A size with only one run is never flagged. Neighbouring flagged sizes are one jump, which is
+described by the size with the largest rise. The same rule is applied to the smooth score, the geometric mean exp(ℓ) of
+the probabilities of the right answers' tokens. If it does not jump, the models had improved before, and **the jump may
+be due to the metric alone** (Schaeffer et al., 2023).
 
 **Intervals** come from the bootstrap over runs (Efron, 1979). A resample draws as many runs as there are, with
-replacement, separately at each size. Each quantity is computed from 1,000 resamples, and its interval contains the
-middle 95 % of the values. Three runs have ten different resamples, so their interval is usually too narrow. An interval
-does not include the variation of anything that all runs share: the text, the tests, the recipe.
-
-Limits: with more steps, another learning rate or other questions, a jump may occur at another size. Scores between two
-trained sizes are unknown. A rise over more than a decade is not called a jump.
+replacement, separately at each size. An interval contains the middle 95 % of the values of 1,000 resamples. It is
+usually too narrow, because three runs have only ten different resamples, and it does not include the variation of
+anything that all runs share: the text, the tests, the recipe.
 """
 
 from dataclasses import dataclass

@@ -1,24 +1,19 @@
 """One run: train one model with one seed, and measure it after 1/8, 1/4, 1/2 and all of the steps.
 
-A batch contains 14 windows of text and 50 exercises, with the same number for each capability. To measure the loss as a
-function of the number of tokens, runs of several lengths are required. The intermediate loss of a long run differs from
-the final loss of a shorter run, because the learning rate has not decayed yet (Hoffmann et al., 2022). Therefore the
-rate stays constant after the warm-up. For a run of length m, a copy of the model branches off at 0.8 m and takes the
-last 0.2 m steps with a rate that falls linearly to 0, while the original continues (Hägele et al., 2024):
+The loss after a number of tokens requires a run of this length, because the learning rate of a longer run has not
+decayed yet (Hoffmann et al., 2022). Therefore the rate stays constant after the warm-up. For a run of length m, a copy
+of the model branches off at 0.8 m and takes the last 0.2 m steps with a rate that falls linearly to 0, while the
+original continues (Hägele et al., 2024):
 
     rate   ┌────────────────────────┐     the run of length S
           /        ╲       ╲         ╲
          /          ╲       ╲         ╲   its branches end as runs of length S/4, S/2, …
          └──────────┴───────┴─────────┴── steps
 
-Four lengths cost 1.175 runs instead of 1.875. They share their beginning, so intervals resample whole runs.
-
 Two settings must change with the width, because otherwise some models of the family do not train. The first is the
-initial standard deviation. GPT-2 uses 0.02 for all weights, with which a block of width 8 adds almost nothing. Here it
-is 1/√(number of inputs) for a matrix, divided by √(2L) as in GPT-2 if the matrix writes to the stream, and 1/√C for a
-table. The second is the learning rate, 0.25/C, but at most 0.02, because the best rate for one width is too high for a
-wider model (Yang et al., 2021). Both were chosen by a few runs of the widths 8, 24 and 64, and the results depend on
-them.
+initial standard deviation: 1/√(number of inputs) for a matrix, divided by √(2L) as in GPT-2 if the matrix writes to the
+stream, and 1/√C for a table. The second is the learning rate, 0.25/C, but at most 0.02 (Yang et al., 2021). Both were
+chosen by a few runs of the widths 8, 24 and 64, and the results depend on them.
 """
 
 import copy

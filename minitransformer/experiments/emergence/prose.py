@@ -1,8 +1,7 @@
 """The text that every model of a family reads in addition to its exercises.
 
-It is the Python manual, which nearly every Python installation contains, reduced to 27 characters: lower-case letters,
-and one space for everything between them. The scaling law is fitted to the loss on this text. Windows of CONTEXT
-characters are drawn at random from the first nine tenths. The loss is measured on fixed windows of the last tenth.
+It is the Python manual, reduced to 27 characters: lower-case letters, and one space for everything between them.
+Windows of CONTEXT characters are drawn from the first nine tenths, and the loss is measured on windows of the last.
 """
 
 import hashlib

@@ -1,6 +1,5 @@
 """The results of a sweep, as numbers and as tables."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 from minitransformer.analysis.data import Data
 from minitransformer.experiments.emergence.forecast import Forecast
 from minitransformer.experiments.emergence.jumps import Jump
-from minitransformer.system.files import write_atomically
+from minitransformer.system.files import write_json
 from minitransformer.system.tables import table
 
 REPORT_FILE = "emergence.json"
@@ -62,44 +61,21 @@ class EmergenceReport(Data):
 
     def to_dict(self) -> dict:
         """Return the report as a JSON-serializable dictionary, without the runs, which have their own files."""
-        data = super().to_dict() | {"environments": self.environments()}
+        data = super().to_dict()
         del data["runs"]
         return data
 
-    def environments(self) -> list[dict]:
-        """Return the different environments of the runs. In the same environment, a repeated run is bit-identical."""
-        environments: list[dict] = []
-        for run in self.runs:
-            environment = {"engine": "on"} | run[
-                "environment"
-            ]  # old runs, in which it was always on, have no such entry
-            if environment not in environments:
-                environments.append(environment)
-        return environments
-
     def save(self, folder: Path) -> None:
-        """Write the report as JSON to the folder, atomically."""
-        text = json.dumps(self.to_dict(), indent=1)
-        write_atomically(folder / REPORT_FILE, lambda file: file.write(text.encode() + b"\n"))
+        write_json(folder / REPORT_FILE, self.to_dict())
 
     def __str__(self):
         parts = [self.scores_table(), self.jumps_table(), self.law_table(), self.shapes_table(), NOT_SHOWN]
-        if len(self.environments()) > 1:
-            parts.append(
-                f"The runs come from {len(self.environments())} different environments, so the last bits of their "
-                "numbers may\n"
-                f"differ. {REPORT_FILE} lists the environments."
-            )
         if self.failures:
             lines = [f"  {name}: {why}" for name, why in self.failures.items()]
             parts.append("\n".join([f"{len(lines)} {'runs' if len(lines) > 1 else 'run'} failed", *lines]))
         return "\n\n".join(part for part in parts if part)
 
     def scores_table(self) -> str:
-        lines = [
-            "Scores by size: fraction of held-out questions answered exactly, with its interval over the seeds;",
-            "log-likelihood of an answer token, in nats; and the fraction for questions of the training",
-        ]
         rows = []
         for curve in self.curves:
             rows += [[""] * 7, [curve.capability, "parameters", "exact", "", "loglik", "seen", ""]]
@@ -107,19 +83,18 @@ class EmergenceReport(Data):
             for i, n in enumerate(self.parameters):
                 numbers = f"{curve.exact[i]:.3f}", interval(curve.exact_ends[i], ".3f"), f"{curve.loglik[i]:.3f}"
                 rows.append([self.names[i], f"{n:,}", *numbers, f"{curve.seen[i]:.3f}", "jump" if n in flagged else ""])
-        return "\n".join([*lines, *table(rows, "<>>>>><")])
+        heading = "Scores by size: exact answers to held-out questions, log-likelihood of a token, and answers to seen questions"
+        return "\n".join([heading, *table(rows, "<>>>>><")])
 
     def jumps_table(self) -> str:
         rows = []
         for curve in self.curves:
             rows += [] if curve.jumps else [(curve.capability, "none")]
             for jump in curve.jumps:
-                smooth_too = (
-                    "it jumps too" if jump.smooth_jumps else "it does not jump, so the metric may be the reason"
-                )
                 scores = f"at {jump.parameters:,}, from {jump.before:.2f} to {jump.after:.2f}"
                 smooth = f"from {jump.smooth_before:.2f} to {jump.smooth_after:.2f}"
-                rows += [(curve.capability, f"{scores}; the probability of a token {smooth},"), ("", smooth_too)]
+                too = "it jumps too" if jump.smooth_jumps else "it does not jump, so the metric may be the reason"
+                rows += [(curve.capability, f"{scores}; the probability of a token {smooth},"), ("", too)]
         heading = "Jumps: exact more than doubles from a tenth of the size, beyond the variation over seeds"
         return "\n".join([heading, *table(rows, "<")])
 
@@ -130,6 +105,7 @@ class EmergenceReport(Data):
         law, ends = forecast.law, forecast.ends
         constants = [(name, f"{getattr(law, name):.4g}", interval(ends[name], ".4g")) for name in ends]
         predicted, measured, before = prediction.predicted, prediction.measured, prediction.no_better
+        is_nearer = abs(predicted - measured) < abs(before - measured)
         rows = [
             ("predicted", f"{predicted:.4f}", interval(prediction.ends, ".4f")),
             ("measured", f"{measured:.4f}", f"error of the law {predicted - measured:+.4f}"),
@@ -148,7 +124,7 @@ class EmergenceReport(Data):
             "",
             f"The largest size, {prediction.parameters:,}, predicted from the smaller ones",
             *table(rows, "<"),
-            f"  the law was {'nearer' if prediction.is_nearer else 'no nearer'} than the loss of the next smaller size",
+            f"  the law was {'nearer' if is_nearer else 'no nearer'} than the loss of the next smaller size",
             "",
             "Compute-optimal: the best N and D for C = 6 N D operations",
             *table(choices, ">><><><"),

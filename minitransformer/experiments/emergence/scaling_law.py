@@ -74,26 +74,19 @@ def fit_scaling_law(N, D, L, starts=None) -> ScalingLaw:
     from scipy.optimize import least_squares
 
     N, D, L = (np.asarray(x, float) for x in (N, D, L))
-    for name, values in (("N", N), ("D", D), ("L", L)):
+    for name, values, least in (("N", N, 3), ("D", D, 3), ("L", L, 1)):
         if not (np.isfinite(values).all() and (values > 0).all()):
-            raise ValueError(
-                f"fit_scaling_law: every {name} must be positive and finite, not {values.min()} to {values.max()}"
-            )
-    for name, values in (("N", N), ("D", D)):
-        if len(np.unique(values)) < 3:
-            raise ValueError(
-                f"fit_scaling_law: there must be at least 3 different {name}, not {len(np.unique(values))}"
-            )
+            raise ValueError(f"every {name} must be positive and finite, not {values.min()} to {values.max()}")
+        if (different := len(np.unique(values))) < least:
+            raise ValueError(f"there must be at least {least} different {name}, not {different}")
     centres = np.log(N).mean(), np.log(D).mean()
     measured = np.log(N) - centres[0], np.log(D) - centres[1], np.log(L)
     lowest = np.log(L).min()
     bounds = np.array([[lowest - 12, lowest + 12]] * 2 + [[lowest - 12, lowest + 1]] + [EXPONENTS] * 2).T
     options = {"loss": "huber", "f_scale": DELTA, "ftol": 1e-10, "xtol": 1e-9, "gtol": 1e-10, "max_nfev": 500}
     points = grid(L) if starts is None else [point(law, centres) for law in starts]
-    ends = [
-        least_squares(errors, np.clip(start, *bounds), jacobian, bounds=bounds, args=measured, **options)
-        for start in points
-    ]
+    options |= {"jac": jacobian, "bounds": bounds, "args": measured}
+    ends = [least_squares(errors, np.clip(start, *bounds), **options) for start in points]
     a, b, e, alpha, beta = min(ends, key=lambda end: end.cost).x
     a, b = a + alpha * centres[0], b + beta * centres[1]
     return ScalingLaw(*(float(x) for x in (np.exp(e), np.exp(a), np.exp(b), alpha, beta)))
@@ -106,16 +99,13 @@ def log_terms(parameters, log_n, log_d):
 
 def errors(parameters, log_n, log_d, log_l):
     """Return the errors r (M,) at the parameters (log A, log B, log E, α, β)."""
-    z = log_terms(parameters, log_n, log_d)
-    highest = z.max(axis=0)
-    return highest + np.log(np.exp(z - highest).sum(axis=0)) - log_l  # (3)
+    return np.logaddexp.reduce(log_terms(parameters, log_n, log_d)) - log_l  # (3)
 
 
 def jacobian(parameters, log_n, log_d, log_l):
     """Return the derivatives ∂r (M, 5) of the errors with respect to the parameters."""
     z = log_terms(parameters, log_n, log_d)
-    terms = np.exp(z - z.max(axis=0))
-    terms /= terms.sum(axis=0)
+    terms = np.exp(z - np.logaddexp.reduce(z))  # softmax(z)
     return np.stack([*terms, -terms[0] * log_n, -terms[1] * log_d], axis=1)  # (4)
 
 

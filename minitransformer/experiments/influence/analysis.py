@@ -1,11 +1,7 @@
 """Analyse prompts: the model's answers, whether they were likely seen in training, and the passages that taught them.
 
-    report = analyze_training_influence(lm, "To be, or ", training=seen, held_out=unseen)
-    print(report)
-
-The analysis has three parts, in order of cost. calibration.py compares the familiarity of the prompt with that of
-passages that were seen in training and others that were not. tracin.py ranks the seen passages by the influence of
-their gradients on the answer. retraining.py tests the ranking by training again without the strongest passages.
+report = analyze_training_influence(lm, "To be, or ", training=seen, held_out=unseen)
+print(report)
 """
 
 import math

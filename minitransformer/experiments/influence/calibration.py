@@ -1,8 +1,8 @@
 """Calibration: the familiarity above which a text was likely seen in training, and the accuracy of the threshold.
 
-The familiarity of a text is the mean log-probability of its tokens except the first, each given those before it. Its
-perplexity is exp(−familiarity). A text from the training set tends to be more familiar than another one (Yeom et al.,
-2018; Carlini et al., 2021). This is a weak sign, because an easy text is always familiar.
+The familiarity of a text is the mean log-probability of its tokens except the first, each given those before it. A text
+from the training set tends to be more familiar than another one (Yeom et al., 2018; Carlini et al., 2021). This is a
+weak sign, because an easy text is always familiar.
 
 Let n texts of the same kind be held out. A text is classified as seen if it is more familiar than the k-th most
 familiar held-out text, with
@@ -17,15 +17,10 @@ of the n + 1 texts with a score at least as high, and p ≤ α is equivalent to 
 
     p = (1 + number of held-out scores at least as high) / (n + 1)        (3)
 
-The threshold does not depend on the seen texts, so the share of them that it finds is not biased by a fit. False alarms
-are limited rather than misses, because an attack that identifies a few texts with certainty succeeds (Carlini et al.,
-2022). Familiarity depends on the length, so passages are truncated to the length of the text.
-
-Limits. The caller must ensure that the texts are of the same kind. Texts of a later chapter or another year differ from
-the seen texts in other ways, which the score may detect (Duan et al., 2024). As a check, `blind` measures whether the
-compressed length, which does not depend on the model, also separates the two groups. If it does, the separation by the
-score is not evidence of membership. The guarantee applies to one text at a time: of a hundred unseen texts, a share of
-α is flagged.
+Familiarity depends on the length, so passages are truncated to the length of the text. Texts of a later chapter may
+differ from the seen texts in other ways, which the score may detect (Duan et al., 2024). As a check, `blind` measures
+whether the compressed length, which does not depend on the model, also separates the two groups. If it does, the
+separation by the score is not evidence of membership.
 """
 
 import math

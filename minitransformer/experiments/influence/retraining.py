@@ -2,10 +2,7 @@
 
 Three models are trained from the same initial weights: on all passages, without the first passages of the ranking, and
 without the same number of random others. If the removed passages taught the answer, its loss is higher without them
-than without the random others. The difference varies between seeds, so the test is repeated with several seeds.
-
-Limits: the test does not identify the important passages among the removed ones. It also does not show that the other
-passages had no effect. If two passages teach the same fact, either can be removed without loss.
+than without the random others. The test does not identify the important passages among the removed ones.
 """
 
 from collections.abc import Callable

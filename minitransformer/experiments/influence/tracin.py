@@ -8,16 +8,12 @@ To first order in η, the loss of the answer z′ falls by η g(z) · g(z′). C
     influence of z on z′ = Σ_c η_c g_c(z) · g_c(z′)                 (2)
 
 A passage with positive influence is a **proponent**: a step on it makes the answer likelier. One with negative
-influence is an **opponent**. Both losses are means over tokens, in nats.
+influence is an **opponent**. Both losses are means over tokens, in nats, without dropout.
 
-The product is large if the norm of g(z) is large, and this norm is large if the loss is high. Therefore passages that
-the model has not learned, such as typos, appear as proponents or opponents of all answers (Barshan et al., 2020;
-Hammoudeh and Lowd, 2022). The cosine, from −1 to 1, does not depend on the norms:
+Passages that the model has not learned, such as typos, have large gradients and appear as proponents or opponents of
+all answers (Barshan et al., 2020; Hammoudeh and Lowd, 2022). The cosine, from −1 to 1, does not depend on the norms:
 
     cosine of z and z′ = Σ_c η_c g_c(z) · g_c(z′) / (‖g_c(z)‖ ‖g_c(z′)‖) / Σ_c η_c         (3)
-
-The gradients are those of `model.loss` without dropout, for one passage at a time. Frozen parameters are left out. Only
-the gradients of the answers are kept in memory. Each takes as much memory as the parameters.
 
 **The final checkpoint is not sufficient if the model has memorised the passages**, because the gradient of a memorised
 passage is nearly zero. A small model learned 30 facts, each from two of 60 passages, in 400 steps of AdamW, and
@@ -25,9 +21,7 @@ answered all 30 with a confidence of 99 %. The ranking by influence put one of t
 the final checkpoint, for 18 with 4 checkpoints, and for 23 with 20 checkpoints. The ranking by cosine did so for 7, 22
 and 26.
 
-Limits. Influence is linear and local. It ignores the joint effect of passages, large steps, and the momentum and the
-scaling of gradients in AdamW. Only the given passages are ranked. A ranking is therefore a hypothesis, which
-retraining.py tests.
+Influence is linear and local: it ignores the joint effect of passages and AdamW's scaling of gradients.
 """
 
 import math

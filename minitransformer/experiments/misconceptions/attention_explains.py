@@ -63,4 +63,4 @@ PANELS = [
         level=0,
     ),
 ]
-EXPERIMENT = Experiment(measure, PANELS, seconds=40, read=read, reads="train")
+EXPERIMENT = Experiment(measure, PANELS, seconds=40, read=read)

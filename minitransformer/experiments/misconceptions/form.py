@@ -1,16 +1,14 @@
 """The parts of an experiment: text, measurement and picture.
 
 An experiment is a Python file with the measurement, and a page of the same name with the text, for example
-weight_decay.py and weight_decay.md. The page's title is the belief. The deciding number is the first in the list of
-numbers. Its ranges, one per outcome, are fixed before the measurement. An experiment has an outcome if the whole
-interval of the mean lies in one range. If the interval extends into another range, the seeds do not decide.
+weight_decay.py and weight_decay.md. The first number in the page's list decides. Its ranges, one per outcome, are fixed
+before the measurement. An experiment has an outcome if the whole interval of the mean lies in one range.
 
 **The interval** is Student's. For n seeds with mean x̄ and standard deviation s,
 
     x̄ ± t · s / √n,   t the 97.5 % quantile of n − 1 degrees of freedom
 
-It assumes that the results of the seeds are normally distributed, which three or five seeds cannot show. It does not
-include the variation of factors that all seeds share: the text, the size of the model and the recipe.
+It does not include the variation of factors that all seeds share: the text, the size of the model and the recipe.
 """
 
 import math
@@ -112,9 +110,8 @@ class Experiment:
 
     measure   measure(seed) returns a JSON-serializable dictionary of numbers, and of lists for the picture
     seconds   approximate time for all seeds on two cores
-    read      read(folder) returns a list of results, as from measure, for a finished run, or None; numbers other than
-              the deciding one may be missing
-    reads     the command that writes such a folder: "scale" or "train"
+    read      read(folder) returns a list of results, as from measure, for the folder of a finished run of train or
+              scale; numbers other than the deciding one may be missing
     """
 
     seeds = 5
@@ -127,10 +124,9 @@ class Experiment:
         *,
         seconds: int,
         read: Callable | None = None,
-        reads: str = "",
         page: str | None = None,
     ):
-        self.measure, self.panels, self.seconds, self.read, self.reads = measure, panels, seconds, read, reads
+        self.measure, self.panels, self.seconds, self.read = measure, panels, seconds, read
         self.module = measure.__module__
         stem = self.module.rpartition(".")[2]
         self.name = stem.replace("_", "-")

@@ -66,4 +66,4 @@ PANELS = [
     Panel(title, ("smooth", "strict"), "parameters", "score", within=name, xs="parameters", ylim=(-0.05, 1.05))
     for name, title in TITLES.items()
 ]
-EXPERIMENT = Experiment(measure, PANELS, seconds=60, read=read, reads="scale")
+EXPERIMENT = Experiment(measure, PANELS, seconds=60, read=read)

@@ -76,4 +76,4 @@ PANELS = [
     ),
     Panel("The farther seven eighths", FAR, y=INCREASE, level=0),
 ]
-EXPERIMENT = Experiment(measure, PANELS, seconds=60, read=read, reads="train")
+EXPERIMENT = Experiment(measure, PANELS, seconds=60, read=read)

@@ -59,4 +59,4 @@ PANELS = [
     Panel(title, TESTS, y="whole answers right (fraction)", within=name, ylim=(0, 1.05))
     for name, title in TITLES.items()
 ]
-EXPERIMENT = Experiment(measure, PANELS, seconds=40, read=read, reads="scale")
+EXPERIMENT = Experiment(measure, PANELS, seconds=40, read=read)

@@ -3,21 +3,14 @@
     learned = analyze_learned_patterns(model)
     print(learned)
 
-**Accuracy** is measured on new rows of each pattern, at the greatest trained length and at one and a half times this
-length. Intervals are Wilson's (1927) at 95 %. The tokens of one row are not independent, so the interval for tokens is
-that of n rows.
+Intervals of accuracies are Wilson's (1927). The tokens of one row are not independent, so the interval for tokens is
+that of n rows. An induction head has an induction score of at least NOTABLE. Its *feeder* is the head of an earlier
+block whose ablation lowers this score most: usually a previous-token head in a model with rotary positions, possibly a
+duplicate-token head in a model with positions in the stream. The accuracy without all induction heads is compared with
+that without the same number of other heads.
 
-**Heads.** For every head, the analysis contains its scores (heads.py) and the accuracy on each pattern without it
-(ablation.py), which tests the scores. An induction head has an induction score of at least NOTABLE. Its *feeder* is the
-head of an earlier block whose ablation lowers this score most. This is usually a previous-token head in a model with
-rotary positions, and possibly a duplicate-token head in a model with positions in the stream. The analysis also
-contains the circuits of the induction head (circuits.py), and the accuracy without all induction heads, compared with
-the accuracy without the same number of other heads.
-
-Limits. New rows are not always unseen: `count` has fewer than a hundred rows of each length, and `add` fewer than ten
-thousand sums of two numbers, so both can be memorised. A high accuracy does not reveal the procedure: a model of one
-layer exceeds chance on several patterns by attending to a typical distance or to earlier symbols. The scores are
-measured on repeated random sequences. Only the ablations show the roles of the heads in other patterns.
+New rows are not always unseen: `count` has fewer than a hundred rows of each length, and `add` fewer than ten thousand
+sums of two numbers, so both can be memorised. Only the ablations show the roles of heads in patterns.
 """
 
 import math

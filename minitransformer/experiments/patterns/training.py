@@ -3,14 +3,10 @@
     model = TinyTransformer(seed=0)
     records = train_on_simple_patterns(model)
 
-Every step draws new rows of each pattern. All rows of a pattern in a step have the same length, so they need no
-padding. Few long rows occur twice, so the model must learn a procedure instead of memorising rows. (`count` has only
-1,380 rows, and training sees all of them, including those of the evaluation.) The accuracy on rows of another generator
-and the scores of the heads are measured regularly, so the records show when the model finds a procedure.
-
-Each pattern has about the same number of tokens in a step at every length. There are therefore more rows of short
-tasks, which repeat their symbols sooner and are easier to learn. The first block of an untrained model is prepared (see
-starting_attention.py).
+All rows of a pattern in a step have the same random length, so they need no padding. Few long rows occur twice, so the
+model must learn a procedure instead of memorising rows. (`count` has only 1,380 rows, and training sees all of them,
+including those of the evaluation.) There are more rows of short tasks, so that each pattern has about the same number
+of tokens in a step.
 """
 
 import hashlib
