@@ -37,7 +37,7 @@ from minitransformer.analysis.heads import attention_rollout, attention_weights
 from minitransformer.analysis.hooks import in_each_block, record_gradients, record_in_each_block, replaced_by
 from minitransformer.analysis.residual import head_output
 from minitransformer.layers.softmax import log_softmax
-from minitransformer.system.values import one_of
+from minitransformer.system.values import check_int, one_of
 
 ABLATIONS = ("hide", "blank")
 TITLES = {  # headings of the measures and of the ablation
@@ -78,8 +78,7 @@ def position_contributions(model, ids, target: int, *, ablation: str = "hide") -
     `ablation` is one of ABLATIONS. The cost is n forward passes over n tokens and a few more. Raises ValueError for an
     unknown ablation or a target outside the vocabulary, and the exceptions of `predict`.
     """
-    if not 0 <= target < model.config.vocab_size:
-        raise ValueError(f"target must be a token from 0 to {model.config.vocab_size - 1}, not {target}")
+    check_int("target", target, minimum=0, maximum=model.config.vocab_size - 1)
     ablated = ablated_log_probabilities(model, ids, target, ablation)
     log_probability = float(log_probabilities(model, ids[None])[0, target])
     weights = attention_weights(model, ids)

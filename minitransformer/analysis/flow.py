@@ -129,11 +129,7 @@ def index_from_0(name: str, index, n_tokens: int, most: int) -> int:
 
 def prediction_at(lm, ids, index: int):
     """Return (ids before `index`, target, in_text). At the end of the text, the target is the likeliest next token."""
-    context = lm.model.config.context
-    if index > context:
-        raise ValueError(
-            f"the predicted token must have at most {context} tokens before it, the model's context, not {index}"
-        )
+    check_int("the number of tokens before the prediction", index, maximum=lm.model.config.context)
     in_text = index < len(ids)
     return ids[:index], int(ids[index]) if in_text else likeliest_next(lm, ids), in_text
 

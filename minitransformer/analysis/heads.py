@@ -29,6 +29,7 @@ import numpy as np
 
 from minitransformer.analysis.data import Data
 from minitransformer.analysis.hooks import record_in_each_block
+from minitransformer.system.values import check_int
 from minitransformer.text import PATTERNS
 
 
@@ -73,8 +74,7 @@ def random_sequences_twice(rng, longest: int, rows: int) -> list:
 
 def previous_token_score(weights):
     """Return the mean weight (...) of a query on the position before it, for weights (..., T, T)."""
-    if weights.shape[-1] < 2:
-        raise ValueError(f"a previous-token score requires at least 2 positions, not {weights.shape[-1]}")
+    check_int("the number of positions", weights.shape[-1], minimum=2)
     return np.diagonal(weights, offset=-1, axis1=-2, axis2=-1).mean(axis=-1)
 
 

@@ -29,6 +29,7 @@ from minitransformer.analysis.data import Data
 from minitransformer.analysis.hooks import frozen, in_each_block, record
 from minitransformer.layers.multi_head_attention import merge
 from minitransformer.system.tables import table
+from minitransformer.system.values import check_int
 
 
 @dataclass(frozen=True)
@@ -77,18 +78,13 @@ def direct_contributions(model, ids, token: int, *, against="mean") -> DirectCon
 
 def logit_weights(model, token, against, dtype):
     vocab_size = model.config.vocab_size
-    for i in (token, against):
-        if isinstance(i, (int, np.integer)) and not 0 <= i < vocab_size:
-            raise ValueError(f"token must be an id from 0 to {vocab_size - 1}, not {i}")
     weights = np.zeros(vocab_size, dtype)
-    weights[token] = 1
+    weights[check_int("token", token, minimum=0, maximum=vocab_size - 1)] = 1
     if against is None:
         return weights, f"the logit of token {token}"
     if isinstance(against, str) and against == "mean":
         return weights - 1 / vocab_size, f"the logit of token {token} minus the mean of all"
-    if not isinstance(against, (int, np.integer)):
-        raise ValueError(f"against must be a token id, 'mean' or None, not {against!r}")
-    weights[against] -= 1
+    weights[check_int("against", against, minimum=0, maximum=vocab_size - 1)] -= 1
     return weights, f"the logit of token {token} minus that of token {against}"
 
 

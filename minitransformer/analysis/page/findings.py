@@ -42,10 +42,7 @@ def page_findings(
     """
     check_int("last", last, minimum=1)
     model, ids = lm.model, lm.encode(text)
-    if len(ids) > model.config.context:
-        raise ValueError(
-            f"the text must have at most {model.config.context} tokens, the model's context, not {len(ids)}"
-        )
+    check_int("the number of tokens of the text", len(ids), maximum=model.config.context)
     targets = np.append(ids[1:], likeliest_next(lm, ids))
     weights = attention_weights(model, ids)
     lens = logit_lens(model, ids, answers=targets, k=PREDICTIONS)

@@ -16,14 +16,14 @@ import numpy as np
 
 from minitransformer.experiments.emergence.alphabet import CONTEXT, VOCAB_SIZE
 from minitransformer.experiments.emergence.capabilities import CAPABILITIES, Capability
-from minitransformer.experiments.emergence.family import configuration, distance, n_parameters
+from minitransformer.experiments.emergence.family import configuration, n_parameters
 from minitransformer.experiments.emergence.forecast import forecast
 from minitransformer.experiments.emergence.jumps import find_jumps, interval, resampled_means
 from minitransformer.experiments.emergence.one_run import RUNS_FOLDER, Plan
 from minitransformer.experiments.emergence.report import Curve, EmergenceReport, Shape
 from minitransformer.experiments.sweep import sweep
 from minitransformer.system.folders import at_work_in
-from minitransformer.system.values import check_int, one_of
+from minitransformer.system.values import check_int, number, one_of
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.training.settings import ENDLESS_STEPS
 
@@ -73,10 +73,8 @@ def analyze_emergent_capabilities(
         raise ValueError("model_sizes must contain at least one size, but it is empty")
     steps = check_int("steps", steps, minimum=FEWEST_STEPS, maximum=ENDLESS_STEPS)
     parameters = [n_parameters(config) for config in shapes]
-    if parameters and distance(min(parameters), max(parameters)) > EQUAL:
-        raise ValueError(
-            f"shapes: the numbers of parameters must differ by at most a factor of {EQUAL}, not be {parameters}"
-        )
+    if parameters:
+        number(f"shapes: the ratio of the sizes {parameters}", max(parameters) / min(parameters), maximum=EQUAL)
     by_size, by_shape = (
         [[Plan(config, seed, steps, capabilities) for seed in seeds] for config in configs]
         for configs in (sizes, shapes)
@@ -116,11 +114,10 @@ def checked_capabilities(capability_tests) -> tuple[Capability, ...]:
     check_different("capability_tests", "test", [capability.name for capability in chosen])
     for capability in chosen:
         tokens, is_answer = capability.rows(np.asarray(capability.questions(np.random.default_rng(0), 100)))
-        name, width = f"capability {capability.name}", tokens.shape[1]
-        if width > CONTEXT + 1:
-            raise ValueError(f"{name}: a row must have at most {CONTEXT + 1} tokens, not {width}")
-        if tokens.min() < 0 or tokens.max() >= VOCAB_SIZE:
-            raise ValueError(f"{name}: tokens must be from 0 to {VOCAB_SIZE - 1}, not {tokens.min()} to {tokens.max()}")
+        name = f"capability {capability.name}"
+        check_int(f"{name}: the number of tokens of a row", tokens.shape[1], maximum=CONTEXT + 1)
+        for token in (tokens.min(), tokens.max()):
+            check_int(f"{name}: each token", token, minimum=0, maximum=VOCAB_SIZE - 1)
         if not (capability.test()[1] != IGNORE_INDEX).any(axis=1).all() or not np.any(is_answer):
             raise ValueError(f"{name}: every row must have a token to predict")
     return tuple(chosen)
@@ -135,9 +132,7 @@ def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:
     by_size = sorted((runs for runs in by_size if runs), key=lambda runs: runs[0]["parameters"])
     by_shape = [runs for runs in by_shape if runs]
     if not by_size:
-        raise ValueError(
-            f"no model could be trained; the first run failed with {': '.join(next(iter(failures.items())))}"
-        )
+        raise ValueError(f"no model could be trained; the first failure is {': '.join(next(iter(failures.items())))}")
     law, reason = forecast(by_size)
     parameters = [runs[0]["parameters"] for runs in by_size]
     means, resamples = resampled_means([scores_of(runs, capabilities) for runs in by_size], np.random.default_rng(0))

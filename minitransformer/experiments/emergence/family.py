@@ -40,12 +40,7 @@ def configuration(size) -> Config:
 
 def of_size(parameters: int, n_layers: int = LAYERS) -> Config:
     """Return the Config with `n_layers` layers and the nearest number of parameters."""
-    check_int("model_sizes: each", parameters, maximum=MOST_PARAMETERS)
-    least = count(WIDTHS[0], n_layers)
-    if parameters < least:
-        raise ValueError(
-            f"model_sizes: {parameters} parameters are too few for {n_layers} layers; use at least {least}"
-        )
+    check_int("model_sizes: each", parameters, minimum=count(WIDTHS[0], n_layers), maximum=MOST_PARAMETERS)
     above = bisect_left(WIDTHS, parameters, key=lambda width: count(width, n_layers))
     nearest = min(WIDTHS[max(above - 1, 0) : above + 1], key=lambda width: distance(count(width, n_layers), parameters))
     return of_width(nearest, n_layers)

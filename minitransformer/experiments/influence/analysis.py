@@ -76,13 +76,9 @@ def analyze_training_influence(
     if not prompts:
         raise ValueError("prompts must contain at least one prompt, but it is empty")
     asked = [p.as_passage(lm, prompt, f"prompt {i}") for i, prompt in enumerate(prompts)]
-    context = lm.model.config.context
+    longest = lm.model.config.context + 1 - answer_tokens
     for i, prompt in enumerate(asked):
-        if not 2 <= len(prompt.ids) <= context + 1 - answer_tokens:
-            raise ValueError(
-                f"prompt {i} must have from 2 to {context + 1 - answer_tokens} tokens, not {len(prompt.ids)}, because "
-                f"the model's context is {context} and the answer has {answer_tokens} tokens"
-            )
+        check_int(f"number of tokens of prompt {i}", len(prompt.ids), minimum=2, maximum=longest)
     answers = [greedy_answer(lm, prompt.ids, answer_tokens) for prompt in asked]
     exercises = [p.answer_after(prompt.ids, answer) for prompt, answer in zip(asked, answers, strict=True)]
     flags = familiarity_flags(lm, [prompt.ids for prompt in asked], seen, unseen, false_alarm_rate)
@@ -138,9 +134,6 @@ def models(lm, pairs):
         loaded = LanguageModel.load(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint
         if loaded.tokenizer.to_dict() != lm.tokenizer.to_dict():
             raise ValueError(f"checkpoints: checkpoint {i} must have the model's tokenizer")
-        if loaded.model.config.context < lm.model.config.context:
-            raise ValueError(
-                f"checkpoints: checkpoint {i} has the context {loaded.model.config.context}; it must be at least that "
-                f"of the model, {lm.model.config.context}"
-            )
+        context = loaded.model.config.context
+        check_int(f"checkpoints: the context of checkpoint {i}", context, minimum=lm.model.config.context)
         yield loaded.model, rate

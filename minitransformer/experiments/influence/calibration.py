@@ -32,6 +32,7 @@ import numpy as np
 from minitransformer.analysis.data import Data
 from minitransformer.experiments.influence.passages import Passage, token_log_probabilities
 from minitransformer.experiments.influence.separation import Separation, separation
+from minitransformer.system.values import check_int
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,9 @@ def familiarity_flags(lm, texts, seen: list[Passage], held_out: list[Passage], a
         return [{"likely_seen_similar": None, "p_value": None, "calibration": None} for _ in texts]
     least = math.ceil(1 / alpha - 1 - 1e-9)
     for ids in texts:  # before the passages are scored, which may take long
-        counts = [sum(len(passage.ids) >= len(ids) for passage in group) for group in (seen, held_out)]
-        if min(counts) < least:
-            raise ValueError(
-                f"training and held_out must each have at least {least} passages of {len(ids)} tokens or more for a "
-                f"false-alarm rate of {alpha:.3g}, not {counts[0]} and {counts[1]}"
-            )
+        for name, group in (("training", seen), ("held_out", held_out)):
+            number = sum(len(passage.ids) >= len(ids) for passage in group)
+            check_int(f"{name}: number of passages of {len(ids)} tokens or more", number, minimum=least)
     scored = [[(one.ids, token_log_probabilities(lm.model, one.ids)) for one in group] for group in (seen, held_out)]
     flags = []
     for ids in texts:

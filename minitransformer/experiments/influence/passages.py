@@ -9,6 +9,7 @@ import numpy as np
 
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
+from minitransformer.system.values import check_int
 from minitransformer.text import chunks_of
 from minitransformer.training.finetuning.preferences import batch_of
 
@@ -41,14 +42,7 @@ def as_passages(lm, given, name: str) -> list[Passage]:
         raise ValueError(f"{name} must contain at least one passage, but it is empty")
     longest = lm.model.config.context + 1
     for i, passage in enumerate(passages):
-        n = len(passage.ids)
-        if n < 2:
-            raise ValueError(f"{name}: passage {i} must have at least 2 tokens, not {n}")
-        if n > longest:
-            raise ValueError(
-                f"{name}: passage {i} must have at most {longest} tokens because of the model's context, not {n}; "
-                "pass one text instead of a list to divide it into passages"
-            )
+        check_int(f"{name}: number of tokens of passage {i}", len(passage.ids), minimum=2, maximum=longest)
     return passages
 
 

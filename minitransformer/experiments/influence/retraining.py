@@ -142,9 +142,5 @@ def retrain_without(
 
 
 def check_retraining(passages: int, removed: int, seeds) -> None:
-    if passages <= 2 * removed:
-        raise ValueError(
-            f"retraining without {removed} passages requires at least {2 * removed + 1} passages, not {passages}"
-        )
-    if not len(seeds):
-        raise ValueError("seeds must contain at least one seed, but it is empty")
+    check_int(f"number of passages to retrain without {removed} of them", passages, minimum=2 * removed + 1)
+    check_int("number of seeds", len(seeds), minimum=1)

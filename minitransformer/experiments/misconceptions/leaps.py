@@ -9,6 +9,7 @@ from minitransformer.experiments.emergence.family import n_parameters, of_size
 from minitransformer.experiments.emergence.one_run import Plan, trained
 from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import runs_by_size
+from minitransformer.system.values import check_int, number
 
 SIZES, STEPS = (1_000, 2_500, 6_000, 15_000, 40_000), 500
 SIZES_ALONE = (320, 820, 1_500, 2_500, 6_000)
@@ -45,19 +46,12 @@ def read(folder) -> list[dict]:
     """Return a result for each seed that has a run of every size in a folder of `scale`."""
     sizes = runs_by_size(folder, [COPY.name])
     seeds = sorted(set.intersection(*map(set, sizes)))
-    if len(seeds) < 2:
-        raise ValueError(
-            f"{folder}: at least two seeds must have a run of every size, not {len(seeds)}; use `minitransformer scale`"
-        )
+    check_int(f"{folder}: the number of seeds with a run of every size", len(seeds), minimum=2)
     parameters = [next(iter(runs.values()))["parameters"] for runs in sizes]
     scores = [[runs[seed]["lengths"][-1]["scores"][COPY.name] for runs in sizes] for seed in seeds]
     found = [compared(curves_of(parameters, of_seed)) for of_seed in scores]
     rise = np.mean([np.ptp(one["both"]["strict"]) for one in found])
-    if rise < LEAST_RISE:
-        raise ValueError(
-            f"{folder}: the share of right answers rises with size by {rise:.0%}, but must rise by at least "
-            f"{LEAST_RISE:.0%}; train larger models, or for more steps"
-        )
+    number(f"{folder}: the rise of the share of right answers with size", round(rise, 3), minimum=LEAST_RISE)
     return found
 
 

@@ -6,6 +6,7 @@ from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import finished_run, manual, reader
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
+from minitransformer.system.values import check_int
 
 CONTEXT, LEAST_CONTEXT = 128, 16
 PASSAGES, PASSAGES_OF_A_PART = 1000, 300  # the model of a finished run may be much larger
@@ -20,10 +21,7 @@ def measure(seed: int) -> dict:
 def read(folder) -> list[dict]:
     lm, parts = finished_run(folder, LEAST_CONTEXT)
     context, n = lm.model.config.context, PASSAGES_OF_A_PART
-    if len(parts[-1]) <= context:
-        raise ValueError(
-            f"{folder}: each part of the held-out text must have more than {context} tokens, not {len(parts[-1])}"
-        )
+    check_int(f"{folder}: the tokens of each part of the held-out text", len(parts[-1]), minimum=context + 1)
     return [by_context(lm.model, ids, n, np.random.default_rng(part)) for part, ids in enumerate(parts)]
 
 

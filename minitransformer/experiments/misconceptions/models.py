@@ -58,20 +58,13 @@ def finished_run(folder, least: int) -> tuple[LanguageModel, list]:
     lm, training = load_with_training(folder)
     text = remembered_text(folder, training)
     if text is None:
-        raise ValueError(
-            f"{folder}: the model does not record its training text; use a model trained with `minitransformer train`"
-        )
+        raise ValueError(f"{folder}: the model must record its training text, as `minitransformer train` does")
     corpus = tokenize_corpus(text, lm.tokenizer)
     if not was_trained_on(training, corpus):
-        raise ValueError(
-            f"{folder}: {corpus.name} must be unchanged since the training, because its last part was held out"
-        )
+        raise ValueError(f"{folder}: {corpus.name} must be unchanged since the training")
     parts = np.array_split(corpus.val_ids, PARTS)
-    if min(lm.model.config.context, len(parts[-1])) < least:
-        raise ValueError(
-            f"{folder}: the model's context and each part of its held-out text must have {least} tokens or more, not "
-            f"{lm.model.config.context} and {len(parts[-1])}"
-        )
+    check_int(f"{folder}: the model's context", lm.model.config.context, minimum=least)
+    check_int(f"{folder}: the tokens of each part of the held-out text", len(parts[-1]), minimum=least)
     return lm, parts
 
 
@@ -94,12 +87,7 @@ def runs_by_size(folder, capabilities) -> list[dict]:
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
             raise ValueError(f"{path}: expected a run of `minitransformer scale`, found another file") from None
     if not found:
-        raise ValueError(
-            f"{folder}: contains no runs of `minitransformer scale` that test {' and '.join(capabilities)}"
-        )
+        raise ValueError(f"{folder}: contains no runs of `minitransformer scale` of {' and '.join(capabilities)}")
     sizes = [runs for _, runs in sorted(found[max(found)].items())]
-    if min(map(len, sizes)) < 2:
-        raise ValueError(
-            f"{folder}: every size must have at least two seeds; use `minitransformer scale` with --seeds 2 or more"
-        )
+    check_int(f"{folder}: the number of seeds of each size", min(map(len, sizes)), minimum=2)
     return sizes

@@ -179,15 +179,10 @@ class PatternRun(Run):
 
 def check_fits(model, names, longest: int) -> None:
     """Raise ValueError if the model's vocabulary or context is too small for the patterns."""
-    vocab_size, context = model.config.vocab_size, model.config.context
-    if vocab_size < VOCAB_SIZE:
-        raise ValueError(f"the model's vocabulary must have at least {VOCAB_SIZE} tokens, not {vocab_size}")
+    check_int("the model's vocab_size", model.config.vocab_size, minimum=VOCAB_SIZE)
     for name in (*names, "induction"):
-        least, most = PATTERNS[name].shortest, PATTERNS[name].longest_within(context)
-        if not least <= greatest_length(name, longest) <= most:
-            raise ValueError(
-                f"{name}: longest must be from {least} to {most} for a context of {context}, not {longest}"
-            )
+        limits = {"minimum": PATTERNS[name].shortest, "maximum": PATTERNS[name].longest_within(model.config.context)}
+        check_int(f"{name}: longest", greatest_length(name, longest), **limits)
 
 
 def quiet_bar(name: str = "") -> ProgressBar:
