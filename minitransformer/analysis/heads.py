@@ -83,7 +83,8 @@ def duplicate_token_score(weights, ids):
 
     `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted.
     """
-    return mean_weight_on(duplicate_targets(ids), weights, "a duplicate-token score")
+    ids = np.asarray(ids)
+    return mean_weight_on(np.tril(ids[:, None] == ids[None, :], k=-1), weights, "a duplicate-token score")
 
 
 def induction_score(weights, ids):
@@ -99,12 +100,6 @@ def mean_weight_on(targets, weights, score_name: str):
     if not queries.any():
         raise ValueError(f"{score_name} requires ids in which a token occurs twice")
     return (weights * targets).sum(axis=-1)[..., queries].mean(axis=-1)
-
-
-def duplicate_targets(ids):
-    """Return a boolean array (T, T): True at [t, k] if key k is an earlier occurrence of query t's token."""
-    ids = np.asarray(ids)
-    return np.tril(ids[:, None] == ids[None, :], k=-1)
 
 
 def induction_targets(ids):

@@ -1,7 +1,6 @@
 """`minitransformer demo`: train two small models in a minute and a half."""
 
 import time
-from pathlib import Path
 
 from minitransformer.commands.options import out_option, seed_option, switch
 from minitransformer.commands.runs import refuse_to_overwrite
@@ -9,7 +8,7 @@ from minitransformer.experiments.demonstration import repeating, writing
 from minitransformer.experiments.demonstration.narration import heading, say
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.pictures import can_draw
-from minitransformer.training import LOSS_FILE, METRICS_FILE, MODEL_FILE
+from minitransformer.training import METRICS_FILE, MODEL_FILE
 
 HELP = "train two small models in a minute and a half, and show what they learned"
 
@@ -54,14 +53,8 @@ def run(arguments) -> int:
             repeating.show_induction(tiny, out, seed, drawn)
         except KeyboardInterrupt as interrupt:  # the message of a run already names the folder
             raise KeyboardInterrupt(str(interrupt) or f"interrupted; the files written so far are in {out}") from None
-    finish(out, time.perf_counter() - start, drawn)
-    return 0
-
-
-def finish(out: Path, seconds: float, drawn: bool) -> None:
-    pictures = (LOSS_FILE, writing.ATTENTION_FILE, repeating.INDUCTION_LOSS_FILE, repeating.INDUCTION_FILE)
-    pictures = pictures if drawn else ()
-    heading(f"Done, in {seconds:.0f} seconds")
+    pictures = sorted(path.name for path in out.glob("*.png")) if drawn else []
+    heading(f"Done, in {time.perf_counter() - start:.0f} seconds")
     say(
         f"In {out}:\n  {', '.join((MODEL_FILE, METRICS_FILE, *pictures))}\n\nNext:\n"
         f'  minitransformer generate --model {out} --prompt "The import statement"\n'
@@ -69,3 +62,4 @@ def finish(out: Path, seconds: float, drawn: bool) -> None:
         "  python -m gradcheck minitransformer         every gradient against finite differences\n\n"
         "The map of the source, in reading order, is in minitransformer/README.md."
     )
+    return 0

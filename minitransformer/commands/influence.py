@@ -50,7 +50,10 @@ def run(arguments) -> int:
 
     narrator = Narrator(arguments.quiet)
     lm, training = load_with_training(arguments.model)
-    corpus = tokenize_corpus(training_text(arguments, training), lm.tokenizer)
+    text = remembered_text(arguments.model, training) if arguments.text is None else TextFiles(arguments.text)
+    if text is None:
+        raise ValueError(f"{arguments.model}: the training text is not recorded; name it with --text")
+    corpus = tokenize_corpus(text, lm.tokenizer)
     if not was_trained_on(training, corpus):
         say(
             "minitransformer: warning: the model's file does not record this text as its training text, so passages "
@@ -70,15 +73,6 @@ def run(arguments) -> int:
         )
     show(json.dumps(report.to_dict()) if arguments.json else report)
     return 0
-
-
-def training_text(arguments, training: dict):
-    if arguments.text is not None:
-        return TextFiles(arguments.text)
-    text = remembered_text(arguments.model, training)
-    if text is not None:
-        return text
-    raise ValueError(f"{arguments.model}: the training text is not recorded; name it with --text")
 
 
 def drawn(lm, ids, number: int, rng) -> list:

@@ -34,10 +34,8 @@ def add_arguments(parser) -> None:
 
 
 def run(arguments) -> int:
-    if arguments.model is None:
-        facts, described = installation_facts(), installation_lines
-    else:
-        facts, described = model_facts(arguments.model), model_lines
+    facts = installation_facts() if arguments.model is None else model_facts(arguments.model)
+    described = installation_lines if arguments.model is None else model_lines
     lines = [json.dumps(facts)] if arguments.json else described(facts)
     show("\n".join(printable(line, keep="") for line in lines))
     return 0

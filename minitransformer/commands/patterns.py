@@ -38,14 +38,11 @@ accuracy without the head, and the circuits of the induction head. It writes to 
   circuits.png              the circuits of the induction head, if there is one, computed from its weights
   patterns.json             all numbers
 
-An interrupted run resumes when the same command is given again, and ends with bit-identical weights. The files
-learned.py and starting_attention.py in minitransformer/experiments/patterns describe the scores, their limits
-and the start of training.
+An interrupted run resumes when the same command is given again, and ends with bit-identical weights.
 """
 
 BLOCKS = {"two-blocks": 2, "one-block": 1}
 QUICK_STEPS = 50
-MOMENT_FILE, HEADS_FILE, ATTENTION_FILE, CIRCUITS_FILE = "moment.png", "heads.png", "attention.png", "circuits.png"
 DATA_FILE = "patterns.json"
 SHOWN_LENGTH = 12  # length of the sequence in the picture of attention
 ABOUT = {"command": "patterns"}  # recorded in a model's file
@@ -106,14 +103,12 @@ def draw_pictures(models, runs, learned, out: Path, seed: int) -> list[str]:
     from minitransformer.experiments.patterns.pictures import draw_circuits, draw_heads, draw_induction, draw_moment
     from minitransformer.text import PATTERNS
 
-    draw_moment(runs, out / MOMENT_FILE)
+    draw_moment(runs, out / "moment.png")
     two = learned["two-blocks"]
-    draw_heads(two, out / HEADS_FILE)
+    draw_heads(two, out / "heads.png")
     ids = PATTERNS["induction"].sample(np.random.default_rng(seed), 1, SHOWN_LENGTH)[0][0]
-    draw_induction(attention_weights(models["two-blocks"], ids), ids, out / ATTENTION_FILE)
-    pictures = [MOMENT_FILE, HEADS_FILE, ATTENTION_FILE]
-    if two.induction is None:
-        (out / CIRCUITS_FILE).unlink(missing_ok=True)  # from an earlier run
-        return pictures
-    draw_circuits(two.induction, out / CIRCUITS_FILE)
-    return [*pictures, CIRCUITS_FILE]
+    draw_induction(attention_weights(models["two-blocks"], ids), ids, out / "attention.png")
+    (out / "circuits.png").unlink(missing_ok=True)  # from an earlier run
+    if two.induction is not None:
+        draw_circuits(two.induction, out / "circuits.png")
+    return sorted(path.name for path in out.glob("*.png"))

@@ -40,10 +40,6 @@ small tasks whose test questions are not in the training data: copying, reversin
 
 The folder contains emergence.json, up to four pictures, and runs/ with one small file for each finished run. An
 interrupted command resumes when it is given again, and ends with the same numbers.
-
-Limits: all sizes have the same number of steps and a learning rate that decreases with the width. With another
-recipe, jumps occur at other sizes. Intervals over three seeds are too narrow. A scaling law describes only the
-measured range.
 """
 
 SIZES = (1_000, 2_500, 6_000, 15_000, 40_000, 100_000, 250_000, 600_000, 2_000_000)

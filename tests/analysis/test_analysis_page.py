@@ -67,19 +67,6 @@ def test_what_the_text_says_stays_text(lm):
     assert "".join(json.loads(data)["tokens"]) == TEXT.replace(" ", "·")
 
 
-@pytest.mark.parametrize(
-    ("text", "options", "words"),
-    [
-        ("", {}, "empty"),
-        ("a" * 21, {}, "at most 20 tokens, .*, not 21"),
-        ("ab", {"last": 0}, "last must be at least 1"),
-    ],
-)
-def test_a_text_that_cannot_be_explained_is_refused(lm, text, options, words):
-    with pytest.raises(ValueError, match=words):
-        page_findings(lm, text, **options)
-
-
 @pytest.fixture(scope="module")
 def model_file(lm, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.npz"
@@ -89,10 +76,8 @@ def model_file(lm, tmp_path_factory):
 
 def test_the_command_writes_the_page_and_says_where(model_file, tmp_path, capsys):
     out = tmp_path / "page.html"
-    assert (
-        main(["analyze", model_file, "--text", "abcab", "--against", "abbab", "--answers", "a", "c", "--out", str(out)])
-        == 0
-    )
+    compared = ["--text", "abcab", "--against", "abbab", "--answers", "a", "c"]
+    assert main(["analyze", model_file, *compared, "--out", str(out)]) == 0
     assert capsys.readouterr() == ("", f"{out}: open it in a browser\n")
     assert "Activations that carry the difference" in out.read_text("utf-8")
 
@@ -103,6 +88,8 @@ def test_the_command_writes_the_page_and_says_where(model_file, tmp_path, capsys
         (["--text", "abz"], "'z' (U+007A) at position 2"),
         (["--text", "ab", "--answers", "a", "b"], "--answers can only be used together with --against"),
         (["--text", "ab", "--against", "abc"], "tokens"),
+        (["--text", "ab", "--last", "0"], "last must be at least 1"),
+        (["--text", "a" * 21], "the number of tokens of the text must be at most 20, not 21"),
     ],
 )
 def test_the_command_says_what_is_wrong_in_one_line(model_file, arguments, message, capsys):

@@ -120,12 +120,10 @@ def test_lines_of_the_text_are_lines_in_the_terminal_and_nothing_in_it_reaches_t
 @pytest.mark.parametrize(
     "text, position, words",
     [
-        ("", 0, "the text must have at least one token"),
         (TEXT, 10, "position must be from -10 to 9 for a text of 10 tokens, not 10"),
-        (TEXT, 1.5, "position must be an integer, not 1.5"),
-        ("a" * 13, -1, "at most 12 tokens before it, .*, not 13"),
+        ("a" * 13, -1, "must be at most 12, not 13"),
     ],
 )
 def test_a_position_without_a_prediction_is_refused(lm, text, position, words):
-    with pytest.raises((ValueError, IndexError, TypeError), match=words):
+    with pytest.raises((ValueError, IndexError), match=words):
         visualize_context_influence(lm, text, position)

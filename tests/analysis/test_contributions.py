@@ -7,7 +7,6 @@ from repeated_letters import LETTERS
 from strategies import configs, random_ids, random_model, rngs
 
 import gradcheck
-from minitransformer import Config
 from minitransformer.analysis import attention_rollout, attention_weights, position_contributions
 from minitransformer.analysis.contributions import (
     ablated_log_probabilities,
@@ -129,14 +128,6 @@ def test_correlations_are_those_of_scipy_and_nan_where_there_are_none(rng):
     assert correlations(x, y)["spearman"] == pytest.approx(stats.spearmanr(x, y)[0])
     for nothing in (correlations(np.ones(5), np.arange(5.0)), correlations(np.arange(2.0), np.arange(2.0))):
         assert np.isnan(list(nothing.values())).all()
-
-
-def test_what_cannot_be_ablated_or_predicted_is_refused(rng):
-    model = random_model(Config(vocab_size=9, context=6, d_model=8, n_heads=2, dtype="float64"), rng)
-    with pytest.raises(ValueError, match="unknown ablation 'remove'; choose from hide, blank"):
-        position_contributions(model, np.array([1, 2]), 3, ablation="remove")
-    with pytest.raises(ValueError, match="target must be a token from 0 to 8, not 9"):
-        position_contributions(model, np.array([1, 2]), 9)
 
 
 def repeated(rng, length=8, more=4):

@@ -76,9 +76,6 @@ def test_a_stream_that_is_constant_or_zero_has_contributions_too(norm, rng):
 def test_a_token_that_is_not_there_is_refused(rng):
     model = random_model(Config(vocab_size=9, context=6, d_model=8, n_heads=2, dtype="float64"), rng)
     ids = np.array([1, 2, 3])
-    with pytest.raises(ValueError, match=r"token must be an id from 0 to 8, not 9"):
-        direct_contributions(model, ids, 9)
-    with pytest.raises(ValueError, match=r"token must be an id from 0 to 8, not -1"):
-        direct_contributions(model, ids, 4, against=-1)
-    with pytest.raises(ValueError, match="against must be a token id, 'mean' or None, not 'max'"):
-        direct_contributions(model, ids, 4, against="max")
+    for token, against, words in ((9, "mean", "token .* 8"), (4, -1, "against .* 0"), (4, "max", "against .* 'max'")):
+        with pytest.raises((ValueError, TypeError), match=words):
+            direct_contributions(model, ids, token, against=against)

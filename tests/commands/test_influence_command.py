@@ -69,8 +69,8 @@ def test_another_text_is_warned_of(run, tmp_path, capsys):
     [
         (["--passages", "0"], "--passages must be at least 1, not 0"),
         (["--seed", "-1"], "--seed must be at least 0, not -1"),
-        (["--passages", "5"], "must each have at least 19 passages of 7 tokens or more"),
-        (["--prompt", "the cat sat on"], "prompt 0 must have from 2 to 7 tokens, not 14"),
+        (["--passages", "5"], "passages of 7 tokens or more must be at least 19, not 5"),
+        (["--prompt", "the cat sat on"], "tokens of prompt 0 must be at most 7, not 14"),
         (["--text", "nowhere.txt"], "nowhere.txt"),
     ],
 )

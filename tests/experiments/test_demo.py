@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_it_shows_samples_of_the_same_prompt_and_the_loss_falling(shown):
 def test_the_files_that_it_says_to_read_are_there(shown):
     files = re.findall(r"^    minitransformer/(\S+\.py) ", shown[1], re.MULTILINE)
     assert len(files) >= 8
-    package = demo.Path(demo.__file__).parent.parent
+    package = Path(demo.__file__).parent.parent
     assert all((package / file).is_file() for file in files)
 
 

@@ -50,7 +50,6 @@ ANSWERS = {  # the task, the lengths of prompt and answer, and the answer to a p
 
 
 def rows_of(name, seed):
-    """Return the rows (inputs, targets), as lists, of a training batch and of the beginning of the test."""
     capability = CAPABILITIES[name]
     batch, test = capability.training_batch(np.random.default_rng(seed), 5), capability.test()
     for inputs, targets in (batch, [rows[:40] for rows in test]):
@@ -288,7 +287,6 @@ def test_a_report_says_whose_jump_it_is_what_failed_and_what_it_does_not_show(fo
     data = json.loads(json.dumps(found.to_dict()))
     assert data["parameters"] == list(found.parameters) and "runs" not in data
     assert data["law"]["law"]["alpha"] == found.law.law.alpha
-    assert data["environments"] == [{"engine": "on", "processor": "made up"}]
     assert "error of this as a prediction" in text
     assert [shape.n_layers for shape in found.shapes] == [1, 4]
     assert max(len(line) for line in text.splitlines()) < 150
@@ -325,19 +323,17 @@ def far_rows(questions):
     [
         ("model_sizes must contain at least one size", {"model_sizes": []}),
         ("not 'small'", {"model_sizes": ["small"]}),
-        ("not True", {"model_sizes": [True]}),
-        ("10 parameters are too few for 2 layers; use at least 316", {"model_sizes": [10]}),
+        ("model_sizes: each must be at least 316, not 10", {"model_sizes": [10]}),
         ("vocab_size must be at least 64, not 9", {"model_sizes": [Config(9, 18)]}),
         ("context must be at least 18, not 4", {"model_sizes": [{"context": 4}]}),
         ("unknown test 'chess'; choose from copy, reverse", {"capability_tests": ["chess"]}),
         (r"must be a list, such as \['copy'\]", {"capability_tests": "copy"}),
-        ("not 3", {"capability_tests": [3]}),
         ("each only once", {"capability_tests": ["copy", "copy"]}),
-        ("at most 19 tokens, not 20", {"capability_tests": [Capability("far", "too long", far, far_rows)]}),
+        ("a row must be at most 19, not 20", {"capability_tests": [Capability("far", "too long", far, far_rows)]}),
         ("steps must be at least 8, not 7", {"steps": 7}),
         ("at least one seed, each only once", {"seeds": []}),
         ("seeds: each must be an integer, not 0.5", {"seeds": [0.5]}),
-        ("must differ by at most a factor of 1.15", {"shapes": [1_000, 2_000]}),
+        ("shapes: the ratio .* at most 1.15", {"shapes": [1_000, 2_000]}),
     ],
 )
 def test_an_argument_that_cannot_be_used_is_refused_before_the_training(words, arguments):

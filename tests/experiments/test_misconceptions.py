@@ -171,7 +171,6 @@ def test_each_experiment_says_first_what_each_outcome_would_mean(one):
     assert all(re.search(r"\d{4}", source) for source in one.sources)
     assert one.seeds >= 3
     assert one.seconds <= 120
-    assert (one.read is None) == (one.reads == "")
 
 
 # Running, and keeping.

@@ -40,12 +40,12 @@ def test_a_run_whose_text_has_changed_holds_nothing_out(run):
 
 def test_a_model_that_does_not_know_its_text_is_refused(tmp_path):
     small_lm().save(tmp_path / "model.npz")
-    with pytest.raises(ValueError, match="does not record its training text"):
+    with pytest.raises(ValueError, match="must record its training text"):
         finished_run(tmp_path, 2)
 
 
 def test_attention_of_a_finished_run_is_measured_on_each_part(run, monkeypatch):
-    with pytest.raises(ValueError, match="must have 32 tokens or more"):
+    with pytest.raises(ValueError, match="context must be at least 32"):
         attention_explains.read(run)
     monkeypatch.setattr(attention_explains, "TOKENS", 8)
     monkeypatch.setattr(attention_explains, "GROUPS", 3)
@@ -89,8 +89,8 @@ def test_a_file_that_is_not_a_run_is_refused_by_name(tmp_path, run):
 
 
 def test_a_folder_without_runs_or_with_one_seed_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no runs of `minitransformer scale` that test copy and reverse"):
+    with pytest.raises(ValueError, match="no runs of .* copy and reverse"):
         runs_by_size(tmp_path, ("copy", "reverse"))
     put(tmp_path, kept_run(900), kept_run(900))
-    with pytest.raises(ValueError, match="--seeds 2 or more"):
+    with pytest.raises(ValueError, match="seeds of each size must be at least 2, not 1"):
         runs_by_size(tmp_path, ("copy",))

@@ -333,21 +333,21 @@ def test_the_report_is_json_and_tells_what_is_not_shown(lm):
     [
         ([], {}, "prompts must contain at least one prompt"),
         (["balu eats ", ""], {}, "prompt 1: the text must have at least one token"),
-        ("b" * 20, {}, "prompt 0 must have from 2 to 17 tokens, not 20"),
+        ("b" * 20, {}, "tokens of prompt 0 must be at most 17, not 20"),
         ("BALU", {}, "prompt 0: unknown character 'B'"),
         ("balu", {"answer_tokens": 0}, "answer_tokens must be at least 1, not 0"),
         ("balu", {"rank_by": "size"}, "unknown rank_by 'size'"),
         ("balu", {"false_alarm_rate": 0}, "false_alarm_rate must be .*, not 0"),
         ("balu", {"training": []}, "training must contain at least one passage"),
-        ("balu", {"training": ["ab", "a"]}, "training: passage 1 must have at least 2 tokens, not 1"),
-        ("balu", {"held_out": ["a" * 26]}, "held_out: passage 0 must have at most 25 tokens .*, not 26"),
+        ("balu", {"training": ["ab", "a"]}, "training: number of tokens of passage 1 must be at least 2, not 1"),
+        ("balu", {"held_out": ["a" * 26]}, "held_out: number of tokens of passage 0 must be at most 25, not 26"),
         ("balu", {"training": ["AB"]}, "training: passage 0: unknown character 'A'"),
         ("balu", {"checkpoints": []}, "checkpoints requires .*, but training is None"),
         ("balu", {"training": SEEN, "checkpoints": []}, "checkpoints must not be empty"),
         ("balu", {"training": SEEN, "checkpoints": [(untrained(), 0)]}, "learning rate of checkpoint 0 .*, not 0"),
-        ("balu", {"training": SEEN, "held_out": HELD_OUT[:18]}, "at least 19 passages .*, not 63 and 18"),
-        ("balu", {"training": SEEN[:4], "train": TRAINING, "remove": 2}, "at least 5 passages, not 4"),
-        ("balu", {"training": SEEN, "train": TRAINING, "seeds": ()}, "seeds must contain at least one seed"),
+        ("balu", {"training": SEEN, "held_out": HELD_OUT[:18]}, "held_out: .* must be at least 19, not 18"),
+        ("balu", {"training": SEEN[:4], "train": TRAINING, "remove": 2}, "must be at least 5, not 4"),
+        ("balu", {"training": SEEN, "train": TRAINING, "seeds": ()}, "number of seeds must be at least 1, not 0"),
         ([3], {}, "prompt 0 must be a str, not int"),
         ("balu", {"training": ["ab", 3]}, "training: passage 1 must be a str, not int"),
     ],
@@ -361,11 +361,11 @@ def test_an_argument_that_cannot_be_used_is_named_in_one_line(prompts, options, 
 @pytest.mark.parametrize(
     "change, tokenizer, words",
     [
-        ({"context": 12}, TOKENIZER, "has the context 12; it must be at least that of the model, 24"),
-        ({"vocab_size": 256}, ByteTokenizer(), "tokenizer"),
+        ({"context": 12}, TOKENIZER, "the context of checkpoint 0 must be at least 24, not 12"),
+        ({"vocab_size": 256}, ByteTokenizer(), "checkpoint 0 must have the model's tokenizer"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_the_model_is_refused(change, tokenizer, words):
     other = LanguageModel(Transformer(replace(little_facts.CONFIG, **change)), tokenizer)
-    with pytest.raises(ValueError, match=f"checkpoint 0.*{words}|{words} of checkpoint 0"):
+    with pytest.raises(ValueError, match=words):
         analyze_training_influence(untrained(), "balu", training=SEEN, checkpoints=[(other, 1)])

@@ -51,7 +51,10 @@ def forecast(by_size) -> tuple[Forecast | None, str]:
     """Return (Forecast, ""), or (None, the reason) if there is none. `by_size` lists the runs of each size."""
     if len(by_size) < FEWEST_SIZES:
         return None, f"the fit requires at least {FEWEST_SIZES} sizes, of which one is held out, not {len(by_size)}"
-    groups = [[points_of(run) for run in runs] for runs in by_size]
+    groups = [
+        [np.array([[run["parameters"], one["characters"], one["loss"]] for one in run["lengths"]]) for run in runs]
+        for runs in by_size
+    ]
     points = np.concatenate([points for runs in groups for points in runs])
     law = fit_scaling_law(*points.T)
     laws = refits(law, groups, np.random.default_rng(0))
@@ -61,11 +64,6 @@ def forecast(by_size) -> tuple[Forecast | None, str]:
     largest = 6 * N.max() * D.max()
     choices = tuple(choice(law, laws, budget * largest, points) for budget in BUDGETS)
     return Forecast(law, ends, error, predict_largest(groups), choices, points), ""
-
-
-def points_of(run: dict) -> np.ndarray:
-    """Return an array (lengths, 3) with N, D and the loss at each length of a run."""
-    return np.array([[run["parameters"], length["characters"], length["loss"]] for length in run["lengths"]])
 
 
 def ends_of(values) -> tuple[float, float]:

@@ -83,9 +83,7 @@ class EmergenceReport(Data):
             for i, n in enumerate(self.parameters):
                 numbers = f"{curve.exact[i]:.3f}", interval(curve.exact_ends[i], ".3f"), f"{curve.loglik[i]:.3f}"
                 rows.append([self.names[i], f"{n:,}", *numbers, f"{curve.seen[i]:.3f}", "jump" if n in flagged else ""])
-        heading = (
-            "Scores by size: exact answers, log-likelihood of a token, and exact answers to seen questions"
-        )
+        heading = "Scores by size: exact answers, log-likelihood of a token, and exact answers to seen questions"
         return "\n".join([heading, *table(rows, "<>>>>><")])
 
     def jumps_table(self) -> str:

@@ -79,7 +79,8 @@ def analyze_training_influence(
     longest = lm.model.config.context + 1 - answer_tokens
     for i, prompt in enumerate(asked):
         check_int(f"number of tokens of prompt {i}", len(prompt.ids), minimum=2, maximum=longest)
-    answers = [greedy_answer(lm, prompt.ids, answer_tokens) for prompt in asked]
+    greedy = {"temperature": 0, "vocab_size": lm.tokenizer.vocab_size, "stop": lm.tokenizer.end_ids}
+    answers = [np.array(list(stream(lm.model, one.ids, answer_tokens, **greedy)), np.int64) for one in asked]
     exercises = [p.answer_after(prompt.ids, answer) for prompt, answer in zip(asked, answers, strict=True)]
     flags = familiarity_flags(lm, [prompt.ids for prompt in asked], seen, unseen, false_alarm_rate)
     pairs = [] if not seen else [(lm, 1.0)] if checkpoints is None else list(checkpoints)
@@ -121,11 +122,6 @@ def analyze_training_influence(
         ]
     texts, rates = [passage.text for passage in seen], [float(rate) for _, rate in pairs]
     return TrainingInfluence(prompts=tuple(analysed), passages=texts, held_out=len(unseen), learning_rates=rates)
-
-
-def greedy_answer(lm, ids, answer_tokens: int):
-    options = {"temperature": 0, "vocab_size": lm.tokenizer.vocab_size, "stop": lm.tokenizer.end_ids}
-    return np.array(list(stream(lm.model, ids, answer_tokens, **options)), np.int64)
 
 
 def models(lm, pairs):

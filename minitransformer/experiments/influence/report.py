@@ -50,7 +50,7 @@ class TrainingInfluence(Data):
 
     prompts: tuple[PromptInfluence, ...]
     passages: list[str]  # of the training
-    held_out: int  # their number
+    held_out: int  # number of held-out passages
     learning_rates: list[float]  # of the checkpoints
 
     def __str__(self):

@@ -26,7 +26,8 @@ def measure(seed: int) -> dict:
     english = parts()
     renumbered = rng.permutation(WORDS)
     nonsense = [renumbered[ids] for ids in english]
-    shuffled = [in_random_order(ids, rng) for ids in english]
+    passages = [ids[: len(ids) // CONTEXT * CONTEXT].reshape(-1, CONTEXT) for ids in english]
+    shuffled = [rng.permuted(rows, axis=1).ravel() for rows in passages]
     model, curve = trained(*english, np.random.default_rng((seed, 1)))
     curves = {
         "english": curve,
@@ -54,10 +55,6 @@ def parts():
     ids = np.array([vocabulary().get(word, 0) for word in words()])
     cut = len(ids) * 9 // 10
     return ids[:cut], ids[cut:]
-
-
-def in_random_order(ids, rng):
-    return rng.permuted(ids[: len(ids) // CONTEXT * CONTEXT].reshape(-1, CONTEXT), axis=1).ravel()
 
 
 def trained(training, test, rng):
