@@ -57,9 +57,8 @@ contrast of the diagonal: its mean minus the mean of all other entries. Only the
 can compare the strength of two heads.
 
 Limits. The factor r(x) is omitted. In OV it scales each row, which does not change the order of its entries. In QK it
-scales each *column*, which may change the order within a row. Each matrix describes one path of many: the embedding
-also reaches the head through the layers between, and the head's output also reaches the logits through later blocks. A
-circuit shows a possible mechanism. Whether the head uses it is shown only by ablating it (see experiments/patterns/).
+scales each *column*, which may change the order within a row. A circuit shows one possible path of many. Whether the
+head uses it is shown only by ablating it (see experiments/patterns/).
 """
 
 from dataclasses import dataclass

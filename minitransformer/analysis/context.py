@@ -66,9 +66,7 @@ def visualize_context_influence(
     ablation: str = "hide",
     stream: TextIO | None = None,
 ) -> ContextInfluence:
-    """Print how the prediction after one token depends on the tokens up to it.
-
-    Returns the printed ContextInfluence.
+    """Print how the prediction after one token depends on the tokens up to it, and return the ContextInfluence.
 
     position   index of the token after which the model predicts; a negative index counts from the end
     out        path of a PNG to draw (needs matplotlib), or None

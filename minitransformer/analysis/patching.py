@@ -17,12 +17,10 @@ does not change if a constant is added to all of them.
     m_* − m_corrupted ≈ ∂m/∂a · (a_clean − a_corrupted)               (2)
 
 with the gradient at the corrupted prompt. This costs four forward passes and one backward pass for any number of
-activations. The error of (2) is of second order in the size of the patch. It can be far off for large patches, such as
-the embedding of another word, a saturated attention, or a normalization whose scale the patch changes.
+activations. The error of (2) is of second order in the size of the patch.
 
-Limits. An effect near 1 shows that the patch is sufficient for this pair of prompts. It does not show that the
-activation is necessary, or that the patch is sufficient for other prompts. Effects need not add up to 1, because each
-layer passes on the contribution of the layers before it. Information that both prompts share is invisible.
+An effect near 1 shows that the patch is sufficient for this pair of prompts. It does not show that the activation is
+necessary. Effects need not add up to 1. Information that both prompts share is invisible.
 """
 
 import numpy as np

@@ -245,7 +245,7 @@ def test_the_largest_models_of_a_family_are_read(tmp_path):
     assert [one["addition"] for one in measured] == [0, 0.5]
     assert list(measured[0]["repeating_right"].values()) == [0.8, 0.6]
     put_remembering(tmp_path, {(60_000, 0): [(0.1, 0.5), (0, 1)], (60_000, 1): [(0.1, 0.3), (0, 1)]})
-    with pytest.raises(ValueError, match="must be at least 0.5, not 0.4"):
+    with pytest.raises(ValueError, match=r"must be at least 0.5, not 0.4"):
         memorising.read(tmp_path)
 
 

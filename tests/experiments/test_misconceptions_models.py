@@ -89,7 +89,7 @@ def test_a_file_that_is_not_a_run_is_refused_by_name(tmp_path, run):
 
 
 def test_a_folder_without_runs_or_with_one_seed_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no runs of .* copy and reverse"):
+    with pytest.raises(ValueError, match=r"no runs of .* copy and reverse"):
         runs_by_size(tmp_path, ("copy", "reverse"))
     put(tmp_path, kept_run(900), kept_run(900))
     with pytest.raises(ValueError, match="seeds of each size must be at least 2, not 1"):

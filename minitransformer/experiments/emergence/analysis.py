@@ -45,9 +45,7 @@ def analyze_emergent_capabilities(
     out: str | os.PathLike[str] | None = None,
     progress: Callable[..., object] | None = None,
 ) -> EmergenceReport:
-    """Train a family of models, and report which abilities appear with size.
-
-    The models are trained on small tasks and on a text.
+    """Train a family of models on small tasks and a text, and report which abilities appear with size.
 
     model_sizes        integers (approximate numbers of parameters), dictionaries of Config's fields, or Configs: see
                        family.py
@@ -59,11 +57,9 @@ def analyze_emergent_capabilities(
     out                folder for the finished runs and the report, emergence.json; an interrupted sweep continues
                        from it. Without a folder, no files are written
 
-    The same arguments give the same numbers, with any executor, and also after an interruption. Only the last bits may
-    differ if a worker has another processor, NumPy version or number of threads.
-
-    Raises TypeError or ValueError, before the training, for an invalid size, test or setting. Raises ValueError if no
-    model could be trained, and the exceptions of `sweep`.
+    The same arguments give the same numbers, up to the last bits, with any executor, and also after an interruption.
+    Raises TypeError or ValueError, before the training, for an invalid argument, ValueError if no model could be
+    trained, and the exceptions of `sweep`.
     """
     sizes, shapes = (unique(map(configuration, given)) for given in (model_sizes, shapes))
     capabilities = checked_capabilities(capability_tests)

@@ -28,9 +28,6 @@ is zero:
 
     N* = (α A / (β B))^(1/(α+β)) · (C/6)^(β/(α+β))        (5)
     D* = C / (6 N*)                                 (6)
-
-Limits: the law is a description and not a mechanism. Beyond the measured numbers of parameters and tokens it is an
-extrapolation. The exponents depend on the text, the context and the recipe.
 """
 
 from dataclasses import dataclass

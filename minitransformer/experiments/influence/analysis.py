@@ -38,9 +38,7 @@ def analyze_training_influence(
     seeds: Sequence[int] = (0, 1, 2),
     progress: Callable[[int, int], object] | None = None,
 ) -> TrainingInfluence:
-    """Analyse the familiarity of prompts, and the influence of training passages.
-
-    The influence is that on the model's answer to a prompt.
+    """Analyse the familiarity of prompts, and the influence of training passages on the model's answers.
 
     training          passages of the training set: a list of str, or one text, which is divided (passages.py)
     held_out          passages of the same kind that were not in the training set; likely_seen_similar requires both
@@ -57,9 +55,7 @@ def analyze_training_influence(
     `train`, three trainings per prompt and seed. The memory is a copy of the parameters per prompt. The model's
     parameters and their gradients do not change.
 
-    Raises ValueError if prompts or passages are missing, too short or too long, if there are too few passages for the
-    calibration, if a setting is out of range, or if a checkpoint has another tokenizer. Raises TypeError if a prompt is
-    not a str, and OSError if a checkpoint cannot be read.
+    Raises ValueError or TypeError for an invalid argument, and OSError if a checkpoint cannot be read.
     """
     check_int("answer_tokens", answer_tokens, minimum=1)
     one_of("rank_by", rank_by, known=RANKINGS)

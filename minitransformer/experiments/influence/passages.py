@@ -27,12 +27,8 @@ class Passage:
 def as_passages(lm, given, name: str) -> list[Passage]:
     """Return the given text as a list of Passages that fit the model's context.
 
-    given   a list of passages, each a str or a Passage, or one text, a str or a TextFiles. A text is divided into
-            passages with up to LONGEST predicted tokens, or as many as the context allows
-    name    name of the argument, for error messages
-
-    Raises ValueError if the list or text is empty, or if a passage is too short, too long, or cannot be encoded. Raises
-    TypeError for another type.
+    `given` is a list of passages, each a str or a Passage, or one text, a str or a TextFiles, which is divided into
+    passages. Raises ValueError or TypeError, with the `name` of the argument, if this is impossible.
     """
     if isinstance(given, (list, tuple)):
         passages = [as_passage(lm, item, f"{name}: passage {i}") for i, item in enumerate(given)]

@@ -112,17 +112,14 @@ def retrain_without(
     answer,
     seeds=(0, 1, 2),
 ) -> Retraining:
-    """Train again without some passages, and compare the loss of an answer.
-
-    For comparison, models are also trained on all passages, and without the same number of other passages.
+    """Train again on all passages, without some, and without as many others, and compare the loss of an answer.
 
     train     deterministic function train(passages, seed) that returns a LanguageModel, such as a PassageTraining
     removed   indices of the passages to remove
     answer    the exercise of predicting the answer, see answer_after in passages.py
     seeds     each seed is used for three trainings, and to draw the random others
 
-    Raises ValueError if `removed` contains repeated or invalid indices or half of all passages or more, or if there is
-    no seed.
+    Raises ValueError for repeated or invalid indices, half of all passages or more, or no seed.
     """
     removed, seeds, n = [int(i) for i in removed], [int(seed) for seed in seeds], len(passages)
     if not removed or len(set(removed)) < len(removed) or not all(0 <= i < n for i in removed):

@@ -20,7 +20,7 @@ not shrink to a point at A = 1. At θ = ½ the variance is (m + n + 1)/(12 m n),
 the same distribution, whatever it is. **Hence the interval excludes 0.5 exactly if Mann and Whitney's test rejects the
 hypothesis of equal distributions.**
 
-Limits: passages are treated as independent. Neighbours in one text are not, so their interval is too narrow.
+Passages are treated as independent. Neighbours in one text are not, so their interval is too narrow.
 """
 
 import math

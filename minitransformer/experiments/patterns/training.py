@@ -92,9 +92,7 @@ def train_on_simple_patterns(
     about: dict[str, Any] | None = None,
     **settings: Any,
 ) -> list[dict[str, Any]]:
-    """Train a Transformer, in place, on the patterns of text/patterns.py.
-
-    Returns the records of metrics.
+    """Train a Transformer, in place, on the patterns of text/patterns.py, and return the records of metrics.
 
     model      a Transformer, such as TinyTransformer, with a vocabulary of at least 1000 and a context that fits the
                longest task
