@@ -3,9 +3,20 @@
 import math
 
 from minitransformer.bench.scaling import SERIES
-from minitransformer.system.pictures import BLUE, GREEN, INK, VERMILION, headline, label, new_figure, save, with_grid
+from minitransformer.system.pictures import (
+    BLUE,
+    GREEN,
+    INK,
+    PURPLE,
+    VERMILION,
+    headline,
+    label,
+    new_figure,
+    save,
+    with_grid,
+)
 
-STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "D"))
+STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "D"), (PURPLE, "^"))
 COLUMNS = 4  # panels in a row
 DECADE = 10**0.55  # smallest half range of a logarithmic axis, so that a constant cost looks constant
 

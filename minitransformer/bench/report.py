@@ -1,7 +1,7 @@
 """The measurements of `bench`, and the tables that it prints, with explanations of the columns.
 
-A measurement returns a tuple of the JSON-serializable results, the lines to print, the name of the file for the
-results, and the function that draws the picture, or None.
+A measurement returns a tuple of the JSON-serializable results, the lines to print, the name of the files for the
+results without a suffix, the table in Markdown or None, and the function that draws the picture or None.
 """
 
 import platform
@@ -28,7 +28,8 @@ def compare(settings: dict):
         say(name, step_summary(collect({name: raw[name]}, sizes)["sizes"][name]))  # now, in case the next size fails
     results = machine(settings) | collect(raw, sizes)
     picture = pictures.draw_ratios if len(settings["engines"]) > 1 else None
-    return results, [machine_line(results), "", *comparison_lines(results)], "bench.json", picture
+    lines = [machine_line(results), "", *comparison_lines(results)]
+    return results, lines, "bench", comparison_markdown(results), picture
 
 
 def profile(settings: dict):
@@ -40,7 +41,7 @@ def profile(settings: dict):
             results["versions"] |= engine.ask("prepare", size=SIZES[name])["versions"]
             results["profiles"][name] = engine.ask("profile", seconds=settings["seconds"])
         lines += ["", *profile_lines(name, results["profiles"][name])]
-    return results, [machine_line(results), *lines], "profile.json", None
+    return results, [machine_line(results), *lines], "profile", None, None
 
 
 def scaling(settings: dict):
@@ -57,7 +58,8 @@ def scaling(settings: dict):
             "verdict": verdict(series, fit),
         }
         results["versions"] |= answer["versions"]
-    return results, [machine_line(results), "", *scaling_lines(results)], "scaling.json", pictures.draw_scaling
+    lines = [machine_line(results), "", *scaling_lines(results)]
+    return results, lines, "scaling", markdown(SCALING_HEADER, scaling_rows(results)), pictures.draw_scaling
 
 
 def machine(settings: dict) -> dict:
@@ -87,6 +89,12 @@ def ruled(header: str, rows: list[list[str]]) -> list[str]:
     columns = [column for column in zip(header.split("|"), *rows, strict=True) if any(column[1:])]
     columns = [(name, "─" * max(map(len, (name, *cells))), *cells) for name, *cells in columns]
     return table(zip(*columns, strict=True), "<<>", indent=0)
+
+
+def markdown(header: str, rows: list[list[str]]) -> list[str]:
+    """Return the lines of a table in Markdown. `header` contains the names of the columns, separated by "|"."""
+    names = header.split("|")
+    return ["| " + " | ".join(cells) + " |" for cells in (names, ["---"] * len(names), *rows)]
 
 
 # {key of the results: (title, {further column: cell of (results of the engine, facts of the size)}, notes)}
@@ -143,6 +151,22 @@ def comparison_lines(results: dict) -> list[str]:
             lines += ratio_lines(results) if key == "step" else []
             lines += [""]
     return lines[:-1]
+
+
+def comparison_markdown(results: dict) -> list[str]:
+    """Return a table in Markdown: for each size and cost that of the first engine, and the ratios of the others."""
+    first, *others = results["engines"]
+    rows = []
+    for name, size in results["sizes"].items():
+        ours = size["engines"][first]
+        for key, title in {"step": "training step", "decode": "new token", "prompt": "long prompt"}.items():
+            if key in ours:
+                cells = ["{} ({})".format(*ratio_cells(size, other, key)) for other in others]
+                rows.append([f"`{name}`", title, f"{milliseconds(ours[key]['median'])} ms", *cells])
+        memory = [size["ratios"][other]["memory"] for other in others]
+        cells = ["–" if ratio is None else f"{ratio:.2f}" for ratio in memory]
+        rows.append([f"`{name}`", "memory of a step", mebibytes(ours["memory"]), *cells])
+    return markdown("|".join(["size", "cost", first, *others]), rows)
 
 
 def ratio_lines(results: dict) -> list[str]:
@@ -210,7 +234,10 @@ def profile_lines(name: str, profile: dict) -> list[str]:
     ]
 
 
-def scaling_lines(results: dict) -> list[str]:
+SCALING_HEADER = "cost|against|from – to|at the last|p expected|p measured|it grows"
+
+
+def scaling_rows(results: dict) -> list[list[str]]:
     rows = []
     for name, growth in results["series"].items():
         series, fit, (largest, cost) = SERIES[name], growth["fit"], growth["points"][-1]
@@ -218,10 +245,14 @@ def scaling_lines(results: dict) -> list[str]:
         last = mebibytes(cost) if series.unit == "bytes" else f"{milliseconds(cost)} ms"
         exponent = f"{fit['exponent']:.2f} ± {fit['margin']:.2f}"
         rows.append([series.title, series.variable, sizes, last, series.expected, exponent, growth["verdict"]])
+    return rows
+
+
+def scaling_lines(results: dict) -> list[str]:
     return [
         "Growth of cost with size: cost ∝ sizeᵖ",
         "",
-        *ruled("cost|against|from – to|at the last|p expected|p measured|it grows", rows),
+        *ruled(SCALING_HEADER, scaling_rows(results)),
         "",
         "  p is fitted to the upper half of the points, at least four. ± is its 95 % interval, which reflects",
         "  only scatter. Small matrices and caches also cause curvature. The picture shows all points.",

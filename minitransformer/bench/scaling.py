@@ -3,7 +3,8 @@
 For each token, a model of width C, depth L and T positions multiplies by a number of weights ∝ L C² and attends to T
 positions in each block. The time of a training step is therefore
 
-    ∝ batch,  ∝ depth,  ∝ C² if products dominate,  ∝ T, and ∝ T² if attention dominates
+    ∝ batch,  ∝ depth,  ∝ C² if products dominate,  ∝ T, and ∝ T² if attention dominates,
+    and constant plus ∝ V with the vocabulary
 
 The memory of its activations is ∝ batch, depth, T and C, and ∝ C² if the gradients of the weights dominate. Attention
 that keeps its T × T weights requires memory ∝ T², unlike attention in blocks. Decoding a token with a cache has a
@@ -61,14 +62,14 @@ class Series:
         return f"{self.low} to {self.high}" if self.low else f"at most {self.high}"
 
 
-def step_of(batch=4, length=64, width=128, depth=2):
+def step_of(batch=4, length=64, width=128, depth=2, vocabulary=64):
     """Return a function that takes one training step of a model of these sizes.
 
     Each head has 32 channels.
     """
-    config = Config(64, context=length, d_model=width, n_heads=max(width // 32, 1), n_layers=depth)
+    config = Config(vocabulary, context=length, d_model=width, n_heads=max(width // 32, 1), n_layers=depth)
     engine = NumPyEngine(config)
-    ids, targets = np.random.default_rng(0).integers(0, 64, (2, batch, length))
+    ids, targets = np.random.default_rng(0).integers(0, vocabulary, (2, batch, length))
     engine.training_step(ids, targets)
     return lambda: engine.training_step(ids, targets)
 
@@ -124,6 +125,7 @@ SERIES = {
     "step-batch": step_time("batch", 1, 1, doubling(1, 64), doubling(1, 8)),
     "step-width": step_time("width", 1, 2, doubling(64, 2048), SHORT),
     "step-depth": step_time("depth", 1, 1, doubling(1, 32), doubling(1, 8)),
+    "step-vocabulary": step_time("vocabulary", 0, 1, doubling(256, 32768), doubling(64, 512)),
     "memory-length": memory("length", 1, 1, doubling(512, 16384), doubling(128, 1024), batch=1),
     "memory-batch": memory("batch", 1, 1, doubling(4, 128), doubling(4, 32)),
     "memory-width": memory("width", 1, 2, doubling(64, 2048), doubling(64, 512)),

@@ -22,10 +22,13 @@ from minitransformer.training.environment import environment
 
 WARM_UP = 3  # first steps, in which memory is allocated and compilers run
 FEWEST = 2  # steps of a turn
+PATIENCE = 10.0  # seconds for the end of a process
 OURS, ENGINE = "minitransformer", "engine"
 # This package in one process, without replicas, and the environment variables of that process.
 BARE = {ENGINE: {"MINITRANSFORMER_PLAIN": "0"}, "textbook": {"MINITRANSFORMER_PLAIN": "1"}}
 TORCH = {"torch": {}, "torch-fused": {"fused": True}, "torch-compile": {"fused": True, "compiled": True}}
+JAX = "jax"
+FRAMEWORKS = (*TORCH, JAX)
 ABOUT = {
     OURS: "this package, with replicas in several processes, as in train",
     ENGINE: "this package in one process",
@@ -33,6 +36,7 @@ ABOUT = {
     "torch": "PyTorch, eager, with its defaults",
     "torch-fused": "PyTorch, eager, with AdamW(fused=True)",
     "torch-compile": "PyTorch, the model compiled, with AdamW(fused=True)",
+    JAX: "JAX, one compiled function for a step, on all cores",
 }
 
 
@@ -61,9 +65,11 @@ class EngineProcess:
         return self
 
     def __exit__(self, *exception):
+        self.pipe.close()
+        if exception == (None, None, None):
+            self.process.join(PATIENCE)  # without a kill, its libraries free their semaphores
         self.process.kill()
         self.process.join()
-        self.pipe.close()
 
     def ask(self, question: str, **arguments):
         """Call the Worker method `question` in the engine's process and return its result.
@@ -87,7 +93,7 @@ def answer_questions(pipe, engine: str) -> None:
 
     An answer is sent as (None, answer), and a failure as (error, None).
     """
-    if engine not in TORCH:  # PyTorch's process has its own settings
+    if engine not in FRAMEWORKS:  # their processes have their own settings
         begin()
     os.dup2(2, 1)  # keeps the output of libraries apart from the results of the command
     worker = Worker(engine)
@@ -113,7 +119,7 @@ class Worker:
         self.name = engine
 
     def prepare(self, size: Size, seed: int = 0) -> dict:
-        """Build the model and take WARM_UP training steps.
+        """Build the model, take WARM_UP training steps, and decode once.
 
         Returns the losses of the first steps and the versions.
         """
@@ -122,6 +128,8 @@ class Worker:
         self.engine = build(self.name, size.config, seed)
         losses = [self.engine.training_step(*self._batch()) for _ in range(WARM_UP)]
         self.decode(seconds=0.0)
+        if size.prompt is not None:
+            self.prompt()
         return {"losses": losses, "versions": versions()}
 
     def steps(self, seconds: float) -> list[float]:
@@ -212,6 +220,11 @@ def build(name: str, config, seed: int):
         return NumPyEngine(config, seed, threads=int(os.environ.get(THREAD_VARIABLES[0], 1)))
     if name in BARE:
         return NumPyEngine(config, seed)
+    if name == JAX:
+        require("jax", extra="parity")
+        from minitransformer.bench.jax_engine import JaxEngine
+
+        return JaxEngine(config, seed)
     require("torch", extra="parity")
     from minitransformer.bench.torch_engine import TorchEngine
 
@@ -220,6 +233,5 @@ def build(name: str, config, seed: int):
 
 def versions() -> dict:
     version_of = {"NumPy": np.__version__, "BLAS": environment()["BLAS"]}
-    if "torch" in sys.modules:
-        version_of["PyTorch"] = sys.modules["torch"].__version__
-    return version_of
+    names = {"PyTorch": "torch", "JAX": "jax"}
+    return version_of | {name: sys.modules[key].__version__ for name, key in names.items() if key in sys.modules}

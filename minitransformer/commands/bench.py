@@ -4,16 +4,16 @@ from pathlib import Path
 
 from minitransformer.bench import report
 from minitransformer.bench.sizes import SIZES
-from minitransformer.bench.worker import ABOUT, BARE, ENGINE, OURS, TORCH
+from minitransformer.bench.worker import ABOUT, BARE, ENGINE, FRAMEWORKS, OURS
 from minitransformer.commands.options import PROCESSES, option, switch
 from minitransformer.system.cores import available_cores
-from minitransformer.system.files import require_file_path, write_json
+from minitransformer.system.files import require_file_path, write_atomically, write_json
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.pictures import can_draw
 from minitransformer.system.terminal import show
 from minitransformer.system.values import positive
 
-HELP = "measure speed and memory, and compare them with PyTorch and the limits of the machine"
+HELP = "measure speed and memory, and compare them with PyTorch, JAX and the limits of the machine"
 
 EXAMPLES = """\
   minitransformer bench                                 all sizes, without PyTorch
@@ -21,7 +21,7 @@ EXAMPLES = """\
   minitransformer bench --quick --against torch         rough numbers in a minute
   minitransformer bench --plain --against torch         comparison of the textbook, its engine and PyTorch
   minitransformer bench --sizes baby --profile          the time of each file in a training step
-  minitransformer bench --scaling --out bench           growth of time and memory with T, batch, width and depth
+  minitransformer bench --scaling --out bench           growth of time and memory with T, batch, width, depth …
 """
 
 NOTES = f"""\
@@ -33,7 +33,7 @@ sizes:
 {chr(10).join(f"  {name:<15} {size.batch} x {size.length} tokens per step" for name, size in SIZES.items())}
 
 engines of the extra "parity":
-{chr(10).join(f"  {name:<15} {about}" for name, about in ABOUT.items() if name in TORCH)}
+{chr(10).join(f"  {name:<15} {about}" for name, about in ABOUT.items() if name in FRAMEWORKS)}
 """
 
 FULL = {"rounds": 5, "seconds": 2.0, "sizes": tuple(SIZES)}
@@ -42,8 +42,8 @@ QUICK = {"rounds": 2, "seconds": 0.3, "sizes": ("tiny", "nano")}
 
 def add_arguments(parser) -> None:
     measurement = parser.add_mutually_exclusive_group()
-    words = f"engines to compare with: {', '.join(TORCH)}"
-    measurement.add_argument("--against", nargs="+", choices=TORCH, default=[], metavar="ENGINE", help=words)
+    words = f"engines to compare with: {', '.join(FRAMEWORKS)}"
+    measurement.add_argument("--against", nargs="+", choices=FRAMEWORKS, default=[], metavar="ENGINE", help=words)
     switch(measurement, "--profile", "measure the time of each file in a training step")
     switch(measurement, "--scaling", "measure the growth of costs with size, and compare it with theory")
     switch(parser, "--plain", "compare the textbook with the engine, without replicas of the model")
@@ -56,7 +56,8 @@ def add_arguments(parser) -> None:
     option(parser, "--seconds", words, metavar="S", type=float)
     switch(parser, "--quick", "measure only tiny and nano, roughly, in a minute")
     option(parser, "--json", "file for the results as JSON", metavar="FILE", type=Path)
-    option(parser, "--out", "folder for the results as JSON and the picture", metavar="FOLDER", type=Path)
+    words = "folder for the results as JSON, the table in Markdown and the picture"
+    option(parser, "--out", words, metavar="FOLDER", type=Path)
 
 
 def run(arguments) -> int:
@@ -64,12 +65,15 @@ def run(arguments) -> int:
     is_drawn = arguments.out is not None and not arguments.profile and can_draw()
     measure = report.profile if arguments.profile else report.scaling if arguments.scaling else report.compare
     with at_work_in(arguments.out):
-        results, lines, filename, draw = measure(settings)
+        results, lines, name, markdown, draw = measure(settings)
         try:
             show("\n".join(lines))
         finally:  # also if standard output is closed
-            for path in filter(None, (arguments.json, arguments.out and arguments.out / filename)):
+            for path in filter(None, (arguments.json, arguments.out and arguments.out / f"{name}.json")):
                 write_json(path, results)
+            if arguments.out is not None and markdown is not None:
+                page = "\n".join(markdown) + "\n"
+                write_atomically(arguments.out / f"{name}.md", lambda file: file.write(page.encode()))
             if is_drawn and draw is not None:
                 draw(results, arguments.out, report.machine_line(results))
     return 0

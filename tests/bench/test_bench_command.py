@@ -80,13 +80,18 @@ def test_engines_take_turns_and_have_ratios_with_intervals_and_a_picture(here, c
     assert main([*BENCH, *options]) == 0
     shown, said = capsys.readouterr()
     assert re.search(r"small: minitransformer \S+ ms a step; engine \S+ ms a step, ratio \S+; torch \S+ ms", said)
-    assert sorted(path.name for path in out.iterdir()) == ["bench.json", "ratios.png"]
+    assert sorted(path.name for path in out.iterdir()) == ["bench.json", "bench.md", "ratios.png"]
     ratios = json.loads((out / "bench.json").read_text())["sizes"]["small"]["ratios"]
     assert all(set(ratios[name]) == {"step", "decode", "prompt", "memory"} for name in ("engine", "torch"))
     step = ratios["torch"]["step"]
     assert step["low"] < step["ratio"] < step["high"] and step["rounds"] == 2
     training = shown.partition("Decoding")[0]
     assert re.search(rf" {step['ratio']:.2f} +{step['low']:.2f} – {step['high']:.2f}$", training, re.MULTILINE)
+    header, _, row, *others = (out / "bench.md").read_text().splitlines()
+    assert header == "| size | cost | minitransformer | engine | torch | torch-compile |"
+    assert row.startswith("| `small` | training step | ")
+    assert row.split(" | ")[4] == f"{step['ratio']:.2f} ({step['low']:.2f} – {step['high']:.2f})"
+    assert len(others) == 3 and "memory" in others[-1]
     memory = "Memory of a step, torch's / minitransformer's: small "
     assert (memory in training) == (ratios["torch"]["memory"] is not None)
     order = [name for name, question in asked if question == "steps"]
@@ -137,7 +142,7 @@ def test_scaling_prints_each_exponent_with_the_expected_one_and_draws_them(here,
         r"a cube +n +1 – 32 +32,768 MiB +1 to 2 +3\.00 ± 0\.00 +faster than expected",
     ):
         assert re.search(f"^{row}$", shown, re.MULTILINE), row
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scaling.json", "scaling.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scaling.json", "scaling.md", "scaling.png"]
     found = json.loads((tmp_path / "out" / "scaling.json").read_text())["series"]["square"]
     assert found["points"][1] == [2, 0.004] and found["expected"] == [1, 2]
 
@@ -187,10 +192,11 @@ def test_wrong_options_are_reported_in_one_line(monkeypatch, capsys, options, st
     assert_one_line(capsys, main(["bench", *options]), status, f"error: .*{words}")
 
 
-def test_without_pytorch_the_error_is_the_command_that_installs_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_without_a_framework_the_error_is_the_command_that_installs_it(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtra, match=r'install it with pip install "minitransformer\[parity\]"'):
-        Worker("torch").prepare(SMALL)
+        Worker(name).prepare(SMALL)
 
 
 # The real processes.

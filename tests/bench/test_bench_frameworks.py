@@ -1,4 +1,4 @@
-"""The model in PyTorch that `bench --against torch` times: the same loss, gradients, steps and tokens as ours."""
+"""The models in PyTorch and JAX that `bench --against` times: the same loss, gradients, steps and tokens as ours."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,9 @@ from test_transformer import gradients
 
 from minitransformer import Config, Transformer
 from minitransformer.bench.numpy_engine import NumPyEngine
+from minitransformer.bench.worker import build
+
+pytestmark = pytest.mark.parity
 
 GPT = {"feed_forward": "gelu"}
 GPT2 = {"feed_forward": "gelu_tanh", "bias": False}
@@ -27,6 +30,30 @@ def family_config(family, **fields):
     """Return a small Config whose sizes all differ."""
     sizes = {"vocab_size": 11, "context": 9, "d_model": 8, "n_heads": 4, "n_layers": 2, "d_ff": 10, "d_head": 6}
     return Config(**sizes | FAMILIES[family] | fields)
+
+
+@pytest.fixture
+def framework(name, request):
+    if name == "jax":
+        pytest.importorskip("jax")
+    else:
+        request.getfixturevalue("torch")
+    return name
+
+
+def embedding_of(engine):
+    if hasattr(engine, "parameters"):  # JAX
+        return np.asarray(engine.parameters["embedding.weight"])
+    return engine.model.embedding.weight.detach().numpy()
+
+
+def take_weights(engine, model):
+    if hasattr(engine, "parameters"):
+        engine.parameters = {name: parameter.data for name, parameter in model.named_parameters()}
+    else:
+        from minitransformer.bench.torch_model import TorchTransformer
+
+        engine.model = TorchTransformer(model)
 
 
 def weight_gradient(linear):
@@ -81,31 +108,27 @@ def test_the_model_in_pytorch_has_our_loss_and_every_gradient(torch, family, rng
 
 
 @each_family
-@pytest.mark.parametrize("fused", [False, True])
-def test_training_steps_of_both_engines_stay_together(torch, family, fused, rng):
-    from minitransformer.bench.torch_engine import TorchEngine
-
+@pytest.mark.parametrize("name", ["torch", "torch-fused", "jax"])
+def test_training_steps_of_two_engines_stay_together(framework, family, rng):
     config = family_config(family)
-    ours, theirs = NumPyEngine(config), TorchEngine(config, fused=fused)
+    ours, theirs = NumPyEngine(config), build(framework, config, seed=0)
     for _ in range(5):
         ids, targets = rng.integers(0, config.vocab_size, (2, B, T))
         assert ours.training_step(ids, targets) == pytest.approx(theirs.training_step(ids, targets), rel=1e-5)
     moved = np.abs(ours.model.embedding.weight.data - Transformer(config).embedding.weight.data).max()
-    apart = np.abs(ours.model.embedding.weight.data - theirs.model.embedding.weight.detach().numpy()).max()
+    apart = np.abs(ours.model.embedding.weight.data - embedding_of(theirs)).max()
     assert apart < 1e-2 * moved
 
 
 @each_family
-def test_both_engines_decode_the_same_tokens(torch, family, rng):
-    from minitransformer.bench.torch_engine import TorchEngine
-    from minitransformer.bench.torch_model import TorchTransformer
-
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_two_engines_decode_the_same_tokens(framework, family, rng):
     config = family_config(family, tie_embeddings=False)  # a tied model tends to repeat one token
-    ours, theirs = NumPyEngine(config), TorchEngine(config)
+    ours, theirs = NumPyEngine(config), build(framework, config, seed=0)
     for parameter in ours.model.parameters():
         if parameter.data.ndim == 2:  # a bias would favour one token as well
             parameter.data = rng.normal(size=parameter.data.shape).astype(np.float32)
-    theirs.model = TorchTransformer(ours.model)
+    take_weights(theirs, ours.model)
     ids = rng.integers(0, config.vocab_size, 3)
     tokens = [int(token) for token in ours.stream(ids, 6)]
     assert tokens == list(theirs.stream(ids, 6))

@@ -1,0 +1,153 @@
+"""JAX as an engine, with the interface of numpy_engine.py. Only the process of such an engine imports this file.
+
+A training step is one function, which XLA compiles: forward, loss, backward, clipping and AdamW. So is the decoding of
+a token with a key–value cache. Parameters are a dictionary with the names of this package. Dropout, sinusoidal
+positions, relu and scaled rotary positions are missing, since no named size has them.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from minitransformer.bench.numpy_engine import CLIP, LEARNING_RATE
+from minitransformer.layers.positions import frequencies
+from minitransformer.transformer import Transformer
+
+BETAS, EPS, WEIGHT_DECAY = (0.9, 0.999), 1e-8, 0.01
+
+
+class JaxEngine:
+    """A JAX model with the weights of a model of this package, and the state of its optimizer."""
+
+    def __init__(self, config, seed: int = 0):
+        self.config = config
+        self.parameters = {
+            name: jnp.asarray(parameter.data) for name, parameter in Transformer(config, seed).named_parameters()
+        }
+        zeros = {name: jnp.zeros_like(array) for name, array in self.parameters.items()}
+        self.moments, self.steps = (zeros, zeros), 0
+        self.compiled_step = jax.jit(partial(training_step, config))
+        self.compiled_token = jax.jit(partial(next_token, config), donate_argnums=1)
+
+    def training_step(self, ids, targets) -> float:
+        self.steps += 1
+        loss, self.parameters, self.moments = self.compiled_step(
+            self.parameters, self.moments, self.steps, ids, targets
+        )
+        return float(loss)
+
+    def stream(self, ids, n: int):
+        shape = len(ids) + n, self.config.kv_heads, self.config.head_width
+        caches = [(jnp.zeros(shape), jnp.zeros(shape)) for _ in range(self.config.n_layers)]
+        new, start = jnp.asarray(ids), 0
+        for _ in range(n):
+            token, caches = self.compiled_token(self.parameters, caches, new, start)
+            start += len(new)
+            new = token[None]
+            yield int(token)
+
+    def restart_replicas(self):
+        """Do nothing, because JAX uses threads instead of replicas."""
+
+    def random(self, *shape):
+        return jax.random.uniform(jax.random.key(0), shape)
+
+    def multiply(self, a, b, out):
+        jnp.matmul(a, b).block_until_ready()
+
+
+def training_step(config, parameters, moments, step, ids, targets):
+    """Take a step of AdamW on a batch. Return the loss, the new parameters and the new moments."""
+    loss, gradients = jax.value_and_grad(partial(mean_loss, config))(parameters, ids, targets)
+    norm = jnp.sqrt(sum((gradient**2).sum() for gradient in gradients.values()))
+    scale = jnp.minimum(1.0, CLIP / (norm + 1e-6))
+    new, firsts, seconds = {}, {}, {}
+    for name, theta in parameters.items():
+        g = scale * gradients[name]
+        firsts[name] = m = BETAS[0] * moments[0][name] + (1 - BETAS[0]) * g
+        seconds[name] = v = BETAS[1] * moments[1][name] + (1 - BETAS[1]) * g**2
+        m_hat, v_hat = m / (1 - BETAS[0] ** step), v / (1 - BETAS[1] ** step)
+        new[name] = theta - LEARNING_RATE * (m_hat / (jnp.sqrt(v_hat) + EPS) + WEIGHT_DECAY * theta)
+    return loss, new, (firsts, seconds)
+
+
+def mean_loss(config, parameters, ids, targets):
+    """Return the mean cross-entropy of targets (B, T) given ids (B, T)."""
+    hidden = jax.vmap(lambda sequence: features(config, parameters, sequence)[0])(ids)
+    log_p = jax.nn.log_softmax(unembed(parameters, hidden))
+    return -jnp.take_along_axis(log_p, targets[..., None], axis=-1).mean()
+
+
+def next_token(config, parameters, caches, ids, start):
+    """Return the likeliest token after ids (T,) and the new caches. The first id has the position `start`."""
+    hidden, caches = features(config, parameters, ids, caches, start)
+    return unembed(parameters, hidden[-1]).argmax(), caches
+
+
+def unembed(parameters, hidden):
+    return hidden @ parameters.get("lm_head.weight", parameters["embedding.weight"]).T
+
+
+def features(config, parameters, ids, caches=None, start=0):
+    """Return the output of the final norm (T, C) for ids (T,), and the caches with the new keys and values.
+
+    `caches` is a list of (keys, values), one for each block, each (positions, K, D). None means an empty context.
+    """
+    positions = start + jnp.arange(len(ids))
+    x, turn, new_caches = parameters["embedding.weight"][ids], None, []
+    if config.positions == "learned":
+        x = x + parameters["positional_embedding.weight"][positions]
+    else:
+        angles = positions[:, None] * frequencies(config.head_width, config.rope_base).astype(np.float32)
+        turn = jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]  # (T, 1, D/2)
+    for i in range(config.n_layers):
+        prefix = f"blocks.{i}."
+        block = {name.removeprefix(prefix): p for name, p in parameters.items() if name.startswith(prefix)}
+        a, cache = attend(config, block, norm(config, block, "norm1", x), turn, caches and caches[i], positions)
+        x = x + a
+        x = x + feed_forward(config, block, norm(config, block, "norm2", x))
+        new_caches.append(cache)
+    return norm(config, parameters, "ln_final", x), new_caches
+
+
+def attend(config, block, x, turn, cache, positions):
+    T, D = len(x), config.head_width
+    q, k, v = (linear(block, f"attention.w_{letter}", x).reshape(T, -1, D) for letter in "qkv")
+    if turn is not None:
+        q, k = rotate(q, *turn), rotate(k, *turn)
+    if cache is None:
+        y = jax.nn.dot_product_attention(q, k, v, is_causal=True)
+        return linear(block, "attention.w_o", y.reshape(T, -1)), None
+    place = positions[0], 0, 0
+    k, v = jax.lax.dynamic_update_slice(cache[0], k, place), jax.lax.dynamic_update_slice(cache[1], v, place)
+    mask = jnp.arange(len(k)) <= positions[:, None]
+    y = jax.nn.dot_product_attention(q, k, v, mask=mask[None])
+    return linear(block, "attention.w_o", y.reshape(T, -1)), (k, v)
+
+
+def rotate(x, cos, sin):
+    """Rotate x (T, heads, D). Channel i of the first half of D forms a pair with channel i of the second half."""
+    a, b = jnp.split(x, 2, axis=-1)
+    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+
+
+def feed_forward(config, block, x):
+    up = linear(block, "feed_forward.up", x)
+    if config.feed_forward == "swiglu":
+        return linear(block, "feed_forward.down", jax.nn.silu(linear(block, "feed_forward.gate", x)) * up)
+    return linear(block, "feed_forward.down", jax.nn.gelu(up, approximate=config.feed_forward == "gelu_tanh"))
+
+
+def norm(config, parameters, name, x):
+    if config.norm == "rms_norm":
+        return parameters[f"{name}.gamma"] * x * jax.lax.rsqrt((x**2).mean(-1, keepdims=True) + config.eps)
+    centred = x - x.mean(-1, keepdims=True)
+    x_hat = centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + config.eps)
+    return parameters[f"{name}.gamma"] * x_hat + parameters[f"{name}.beta"]
+
+
+def linear(parameters, name, x):
+    y = x @ parameters[f"{name}.weight"]
+    return y + parameters[f"{name}.bias"] if f"{name}.bias" in parameters else y
