@@ -1,17 +1,10 @@
 """Check the steps of an optimiser against its update formula, which is written once for scalars.
 
-A model trains even with a wrong update, only less well, so a loss curve does not show that ε is inside the root.
-`check_update` runs the code for a few steps with random gradients and settings, and compares the parameters after each
-step with the formula:
+`check_update(adam, "adam")` runs `adam` for a few steps with random gradients and settings. If it adds ε inside the
+root, the message ends with `ε is inside the root: …`, followed by the line of the formula and a line with its numbers.
 
-    gradcheck.check_update(adam, "adam")
-
-If `adam` adds ε inside the root, this raises a GradientError whose message ends with `ε is inside the root: …`,
-followed by the line of the formula and a line that gives the numbers of `adam`.
-
-The built-in formulas (gradcheck/updates/formulas.py) are sgd, momentum, nesterov, adagrad, rmsprop, adam and adamw.
-They follow PyTorch's conventions. Any other formula is passed as a function of scalars, which is called once for each
-entry:
+The built-in formulas are sgd, momentum, nesterov, adagrad, rmsprop, adam and adamw (formulas.py), in PyTorch's
+conventions. Any other formula is a function of scalars:
 
     def signed(theta, g, m, *, lr, beta):
         m = beta * m + (1 - beta) * g
@@ -22,9 +15,8 @@ entry:
 The state is the positional arguments after θ and g (here m), and is 0 before the first step. A keyword-only argument
 `t` counts the steps from 1.
 
-**The code** may have one of five interfaces. The first is a function of the parameter, its gradient, the state and the
-settings. It returns θ′, or a tuple of θ′ and the new state, or None if it changes them in place. The other four need
-an adapter:
+The code is a function of the parameter, its gradient, the state and the settings. It returns θ′, or a tuple of θ′ and
+the new state, or None if it changes them in place. Four other interfaces need an adapter:
 
     from_config(adam)         w, config = adam(w, dw, config), with the settings and the state in a dictionary
     from_optimizer(AdamW)     a class that takes a list of parameters with .data and .grad, with a method step()
@@ -32,15 +24,10 @@ an adapter:
     from_object(Adam, dict)   the same with one object for a dictionary (or list) of parameters and of gradients
     from_steps(steps)         a generator that takes lists of arrays and yields the parameters after each step
 
-Settings are passed under the code's own names for them (`learning_rate`, `betas`, `epsilon`, `wd`, …; see SPELLINGS in
-gradcheck/updates/calling.py). If the code fixes the value of a setting, pass that value to the check:
-`check_update(adam, "adam", eps=1e-8)`. If the code clips its gradients, it must take an argument `max_norm`, or the
-value must be passed to the check. If the code receives the gradients of all parameters at once, `max_norm` bounds their
-common norm. Otherwise it bounds the norm of each gradient.
-
-**The mistake** is named if a changed formula gives the same numbers as the code, to nine digits, at every step of two
-runs with different random inputs. The change is one or two mistakes of the table in gradcheck/mistakes, or a mistake in
-the code around the formula (gradcheck/updates/mistakes.py).
+Settings are passed under the code's own names for them (`learning_rate`, `betas`, `wd`, …; see SPELLINGS in
+calling.py). If the code fixes the value of a setting, pass that value to the check. Code that clips its gradients must
+take an argument `max_norm`, or the value must be passed to the check. The norm is that of all gradients if the code
+receives them at once, and otherwise that of each.
 """
 
 import difflib
@@ -58,7 +45,6 @@ from gradcheck.report import GradientError
 from gradcheck.updates.calling import (
     Code,
     OfFunction,
-    checked,
     from_config,
     from_object,
     from_optimizer,
@@ -158,7 +144,7 @@ def _code(update):
             f"check_update creates the optimiser itself, but {describe(update)} has its parameters already; wrap its "
             "class, or a function that creates it from a list of parameters, with from_optimizer of gradcheck.updates"
         )
-    return OfFunction(checked("check_update", update))
+    return OfFunction(update)
 
 
 def _refuse(settings, rule):
@@ -172,10 +158,6 @@ def _refuse(settings, rule):
 
 
 def _arguments(code, rule, settings):
-    """Map each setting that the code accepts to the code's own name for it.
-
-    Raises TypeError if the code does not take a setting that the formula needs and `settings` has no value for it.
-    """
     arguments = code.arguments(rule)
     for name, default in rule.settings.items():
         needed = default is inspect.Parameter.empty
@@ -193,6 +175,5 @@ def _arguments(code, rule, settings):
 
 
 def _said(values, arguments):
-    """Return the names and values of the settings, with the code's own names, as text."""
     names = [f"{name} ({arguments[name]})" if arguments.get(name, name) != name else name for name in values]
     return ", ".join(f"{name} {value:.4g}" for name, value in zip(names, values.values(), strict=True))

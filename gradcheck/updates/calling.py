@@ -1,6 +1,5 @@
 """Adapters that run code with one of five interfaces for a whole course of steps."""
 
-import functools
 import inspect
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -8,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.call import describe
+from gradcheck.call import Call, describe
 
 # Other names of the settings. If a name is listed for several settings, it belongs to the first that has no name yet.
 SPELLINGS = {
@@ -45,29 +44,25 @@ def options_of(values, arguments):
 class Code:
     """Code that can be run for a course of steps.
 
-    function     the function or class under test
-    take         a generator function: take(course, options) runs the code, and yields a list of all parameters after
-                 each step
-    before       the number of arguments of `function` that are not settings; the arguments after these may be settings
-    takes_any    True if the code accepts settings of any name
-    jointly      True if the code receives the gradients of all parameters at once, so that it can clip them by their
-                 common norm
-    state        the names of the arguments that contain the state
+    function    the function or class under test
+    take        take(course, options) runs the code, and yields a list of all parameters after each step
+    before      the number of leading arguments of `function` that are not settings
+    jointly     True if the code receives the gradients of all parameters at once, and may clip their common norm
     """
 
+    state: tuple[str, ...] = ()  # the names of the arguments that contain the state
+
     def __init__(self, function, take, before, jointly=True):
-        self.function, self.take, self.jointly, self.state = function, take, jointly, ()
+        if not callable(function):
+            raise TypeError(f"check_update: {describe(function)} cannot be called")
+        self.function, self.take, self.jointly, self.name = function, take, jointly, Call(function).name
         parameters = list(inspect.signature(function).parameters.values())
         self.takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
         named = [p for p in parameters[before:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         self.after = {p.name: p.default for p in named}
-        self.name = name_of(function)
 
     def arguments(self, formula):
-        """Map each setting of `formula` that the code accepts to the code's name for it.
-
-        Raises TypeError if the code requires an argument that is not a setting.
-        """
+        """Map each setting of `formula` that the code accepts to the code's name for it."""
         known = (*formula.settings, "max_norm")
         found = spelled(known, self.after)
         for name, default in self.after.items():
@@ -80,20 +75,13 @@ class Code:
 
 
 class OfFunction(Code):
-    """Code with the interface `update(theta, g, *state, **settings)`.
-
-    The function returns θ′ and the new state, or changes them in place.
-    """
+    """A function update(theta, g, *state, **settings), which returns θ′ and the new state, or changes them in place."""
 
     def __init__(self, function):
         super().__init__(function, by_parameter(self._stepper), 2, jointly=False)
 
     def arguments(self, formula):
-        """Map each setting to the code's name for it, and find t and the state.
-
-        All of these are arguments after θ and g. The state consists of the arguments that are neither settings nor t:
-        those without a default or, if there are none, those with the default None.
-        """
+        """Also find t and the state, which is the other arguments without a default, or else those of default None."""
         found = spelled((*formula.settings, "max_norm", "t"), self.after)
         self.counter = found.pop("t", None)
         others = {name: d for name, d in self.after.items() if name not in (*found.values(), self.counter)}
@@ -110,30 +98,29 @@ class OfFunction(Code):
             returned = self.function(theta, g, **state, **options, **count)
             if not isinstance(returned, (tuple, list)):
                 return returned
-            if len(returned) != 1 + len(state):
-                expected = ", ".join(["θ′", *(f"the new {name}" for name in state)])
-                raise TypeError(f"{self.name} returned {len(returned)} values; expected {1 + len(state)}: {expected}")
+            require_values(self.name, returned, state)
             state.update(zip(state, returned[1:], strict=True))
             return returned[0]
 
         return step
 
 
-class OfConfig(Code):
-    """Code with the interface `update(w, dw, config) -> (w, config)`.
+def require_values(name, returned, state):
+    """Raise TypeError if the tuple `returned` does not have θ′ and one value for each name of the state."""
+    if len(returned) != 1 + len(state):
+        expected = ", ".join(["θ′", *(f"the new {each}" for each in state)])
+        raise TypeError(f"{name} returned {len(returned)} values; expected {1 + len(state)}: {expected}")
 
-    The function keeps its settings and its state in the dictionary `config`.
-    """
+
+class OfConfig(Code):
+    """A function update(w, dw, config) -> (w, config), with its settings and its state in the dictionary `config`."""
 
     def __init__(self, function):
         super().__init__(function, by_parameter(self._stepper), 2, jointly=False)
         self.takes_any = False
 
     def arguments(self, formula):
-        """Map each setting to the key under which the function keeps it.
-
-        The function is called with an empty dictionary. The settings are among the keys that it looks up or adds.
-        """
+        """Call the function with an empty dictionary: the settings are among the keys that it looks up or adds."""
         wanted, config = (*formula.settings, "max_norm"), {}
         while True:
             try:
@@ -157,14 +144,13 @@ class OfConfig(Code):
         returned = self.function(theta, g, config)
         if isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict):
             return returned
-        what = f"a tuple of {len(returned)}" if isinstance(returned, tuple) else describe(returned)
-        raise TypeError(f"{self.name} returned {what}; expected a pair (θ′, config)")
+        raise TypeError(f"{self.name} returned {describe(returned)}; expected a pair (θ′, config)")
 
 
 def by_parameter(stepper):
     """Return a function `take` for code that updates one parameter at a time.
 
-    `stepper(start, options)` returns the function `step(theta, g, t)` of one parameter, which returns θ′, or None if it
+    `stepper(start, options)` returns the function step(theta, g, t) of one parameter, which returns θ′, or None if it
     changed θ in place.
     """
 
@@ -186,7 +172,7 @@ def from_config(function: Callable[..., Any]) -> Code:
     The function keeps its settings and its state in the dictionary `config`. To find the settings, the check calls it
     with an empty dictionary. The settings are the keys that the function looks up with `config[key]` or adds.
     """
-    return OfConfig(checked("from_config", function))
+    return OfConfig(function)
 
 
 def from_optimizer(
@@ -212,7 +198,7 @@ def from_optimizer(
             step()
             yield [held.data for held in parameters]
 
-    return Code(checked("from_optimizer", make), take, 1)
+    return Code(make, take, 1)
 
 
 def from_object(
@@ -245,7 +231,6 @@ def from_object(
             thetas = thetas if returned is None else returned
             yield thetas if container is list else [thetas[str(i)] for i in range(len(gradients))]
 
-    checked("from_object", make)
     return Code(make, by_parameter(stepper), 0, jointly=False) if container is None else Code(make, take, 0)
 
 
@@ -262,33 +247,18 @@ def from_steps(function: Callable[..., Any]) -> Code:
         for yielded in function(parameters, [[g.copy() for g in step] for step in course.gradients], **options):
             values = parameters if yielded is None else list(yielded)
             if len(values) != len(parameters):
-                raise TypeError(f"{name_of(function)} yielded {len(values)} parameters; expected {len(parameters)}")
+                raise TypeError(f"{code.name} yielded {len(values)} parameters; expected {len(parameters)}")
             count += 1
             yield values
-        expected = len(course.gradients)
-        if count != expected:
-            raise TypeError(f"{name_of(function)} yielded {count} times; expected once after each of {expected} steps")
+        steps = len(course.gradients)
+        if count != steps:
+            raise TypeError(f"{code.name} yielded {count} times; expected once after each of {steps} steps")
 
-    return Code(checked("from_steps", function), take, 2)
-
-
-def checked(adapter, function):
-    if not callable(function):
-        raise TypeError(f"{adapter}: {describe(function)} cannot be called")
-    return function
+    code = Code(function, take, 2)
+    return code
 
 
 def method_of(made, name, make):
-    """Return a method of `made`, an object created by `make`.
-
-    Raises TypeError if the object has no such method.
-    """
     if not callable(getattr(made, name, None)):
-        raise TypeError(f"{name_of(make)} returned {describe(made)}, which has no method {name}()")
+        raise TypeError(f"{Call(make).name} returned {describe(made)}, which has no method {name}()")
     return getattr(made, name)
-
-
-def name_of(function):
-    while isinstance(function, functools.partial):
-        function = function.func
-    return getattr(function, "__name__", type(function).__name__)

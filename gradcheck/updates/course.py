@@ -1,15 +1,12 @@
 """Draw a random course of steps, run the code for it, and compute the correct θ′ of each step from the θ before it.
 
-The random inputs are chosen to distinguish the mistakes. The scales of the gradients' entries are spread geometrically
-from 0.003 (or from 30 ε if that is smaller) to 10, so that the position of ε in the formula has an effect. The code's
-settings are random unless the caller gives them, because the usual values hide mistakes: λ = 0 hides those in the
-decay, and ε = 1e-8 hides those in the use of ε. Several steps show whether the state is kept. Two parameters, at first
-of the same shape, show whether each has a separate state. If gradients are clipped, their norms are scaled to values
-around max_norm, so that some are clipped and some are not.
+The inputs are drawn so that mistakes differ. The gradients' entries have scales from 0.003 (or from 30 ε if that is
+smaller) to 10, so that the position of ε in the formula has an effect. Settings are random, because the usual values
+hide mistakes: λ = 0 hides those in the decay. Several steps show whether the state is kept, and two parameters whether
+each has its own. Gradients to be clipped have norms around max_norm, so that only some of them are clipped.
 
-The formula computes each step from the code's parameters before this step, and from a separate state, which is 0
-before the first step. Therefore a wrong step of the code does not make the next step wrong, and the first wrong step
-can be identified.
+The formula computes each step from the code's parameters before it, and from a separate state, which is 0 before the
+first step. A wrong step therefore does not make the next one wrong.
 """
 
 import inspect
@@ -18,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from gradcheck.updates.calling import require_values
 from gradcheck.updates.report import StepReport
 
 SHAPES = ((2, 3), (2, 3)), ((4,), (3, 2))  # of the two parameters, in the first and in the second course
@@ -43,8 +41,6 @@ class Formula:
     state       the names of the positional arguments after θ and g
     settings    {name: default} of the keyword-only arguments except t, with inspect's `empty` if there is no default
     counts      True if there is a keyword-only argument t
-    clips       True for a formula that clips a quantity other than the gradient, which is a mistake. Such a formula
-                receives the unclipped gradient and the arguments `scale` and `max_norm`
     """
 
     function: Callable
@@ -52,30 +48,22 @@ class Formula:
     state: tuple
     settings: dict
     counts: bool
-    clips: bool = False
 
 
 def read_formula(function, takes_arrays):
-    """Return the Formula of a function of scalars.
-
-    If the function does not accept arrays, the Formula calls it for each entry.
-    """
+    """Return the Formula of a function of scalars, which is called for each entry unless it also takes arrays."""
     parameters = inspect.signature(function).parameters.values()
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     settings = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    counts, name, state = (
-        settings.pop("t", None) is not None,
-        getattr(function, "__name__", "the formula"),
-        positional[2:],
-    )
+    counts, state = settings.pop("t", None) is not None, positional[2:]
+    name = getattr(function, "__name__", "the formula")
 
     def entry_by_entry(theta, *others, **settings):
         entries = zip(theta.flat, *(array.flat for array in others), strict=True)
         returned = [function(*scalars, **settings) for scalars in entries]
         rows = [row if isinstance(row, tuple) else (row,) for row in returned]
-        for row in (row for row in rows if len(row) != len(others)):
-            expected = ", ".join(["θ′", *(f"the new {name}" for name in state)])
-            raise TypeError(f"{name} returned {len(row)} values; expected {len(others)}: {expected}")
+        for row in rows:
+            require_values(name, row, state)
         return tuple(np.array(column, float).reshape(theta.shape) for column in zip(*rows, strict=True))
 
     return Formula(function if takes_arrays else entry_by_entry, name, state, settings, counts)
@@ -133,10 +121,7 @@ def walk(code, course, options):
 
 
 def clip_factors(gradients, max_norm, largest=1.0):
-    """Return the factor that scales the gradients to the common norm max_norm.
-
-    The factor is at most `largest`. It is returned as a list with an array of the shape of each gradient.
-    """
+    """Return the factor, at most `largest`, that scales the gradients to the common norm max_norm, for each of them."""
     norm = np.sqrt(sum(np.sum(g**2) for g in gradients))
     return [np.full(g.shape, min(largest, max_norm / norm)) for g in gradients]
 
@@ -162,42 +147,34 @@ class Habits:
 
 
 def follow(formula, course, habits=Habits()):
-    """Yield for each step a list of the parameters θ′ that a Formula computes.
-
-    The Formula begins each step with the code's parameters before the step.
-    """
+    """Yield (θ before, θ after, correct θ′) of each step, three lists with an array for each parameter."""
     positions = range(len(formula.state))
     first = [[np.full(start.shape, float(k in habits.ones)) for k in positions] for start in course.starts]
     states, count, parameters = [list(state) for state in first], 0, len(course.starts)
-    for before, gradients in zip(course.thetas, course.gradients, strict=False):
-        scales = [np.ones(g.shape) for g in gradients]
+    for before, after, gradients in zip(course.thetas, course.thetas[1:], course.gradients, strict=False):
+        scaled = gradients
         if course.max_norm is not None:
             together = [gradients] if course.jointly else [[g] for g in gradients]
             scales = [scale for group in together for scale in habits.clip(group, course.max_norm)]
-        after = []
-        for i, (theta, g, scale) in enumerate(zip(before, gradients, scales, strict=True)):
+            scaled = [scale * g for scale, g in zip(scales, gradients, strict=True)]
+        right = []
+        for i, (theta, g) in enumerate(zip(before, scaled, strict=True)):
             count += 1
             t = {"steps": -(-count // parameters), "parameters": count, "nothing": 1}[habits.count]
             options = course.settings | ({"t": t} if formula.counts else {})
-            if formula.clips:
-                options |= {"scale": scale, "max_norm": course.max_norm}
             keeper = 0 if habits.shared else i
-            returned = formula.function(theta, g if formula.clips else scale * g, *states[keeper], **options)
+            returned = formula.function(theta, g, *states[keeper], **options)
             new, *state = returned if isinstance(returned, tuple) else (returned,)
-            after.append(new)
+            right.append(np.broadcast_to(new, theta.shape))
             states[keeper] = [first[i][k] if k in habits.lost else kept for k, kept in enumerate(state)]
-        yield after
+        yield before, after, right
 
 
 def compare(formula, course):
-    """Compare the parameters after each step with a Formula.
-
-    Returns a list of StepReports.
-    """
+    """Return a list with a StepReport for each step."""
     reports = []
     with np.errstate(all="ignore"):
-        steps = zip(course.thetas, course.thetas[1:], follow(formula, course), strict=False)
-        for number, (before, after, expected) in enumerate(steps, start=1):
+        for number, (before, after, expected) in enumerate(follow(formula, course), start=1):
             errors = [_errors(*three) for three in zip(before, after, expected, strict=True)]
             flat = np.concatenate(errors, axis=None)
             worst = max(range(len(errors)), key=lambda i: np.max(errors[i]))
@@ -211,19 +188,13 @@ def compare(formula, course):
 def agrees(formula, habits, course):
     """Return True if a Formula with these Habits reproduces the code at every step.
 
-    If an entry was finite before a step, it must be finite after it in both or in neither of the two. At least four
-    entries must be finite, because entries that are not finite are little evidence.
+    An entry that is not finite in both is no evidence; at least four entries must be finite.
     """
     finite = 0
     with np.errstate(all="ignore"):
-        for before, after, expected in zip(
-            course.thetas, course.thetas[1:], follow(formula, course, habits), strict=False
-        ):
-            for theta, given, right in zip(before, after, expected, strict=True):
-                known, right = np.isfinite(theta), np.broadcast_to(right, theta.shape)
-                if not np.array_equal(np.isfinite(given)[known], np.isfinite(right)[known]):
-                    return False
-                known &= np.isfinite(given)
+        for step in follow(formula, course, habits):
+            for theta, given, right in zip(*step, strict=True):
+                known = np.isfinite(theta) & (np.isfinite(given) | np.isfinite(right))
                 if np.any(_errors(theta, given, right)[known] > EXACT):
                     return False
                 finite += np.sum(known)
@@ -231,13 +202,11 @@ def agrees(formula, habits, course):
 
 
 def _errors(theta, given, right):
-    """Return the relative error of each entry.
+    """Return the error of each entry relative to |θ′ − θ| + 1e-4 max(|θ|, |θ′|), where θ′ is the formula's result.
 
-    Errors are divided by |θ′ − θ| + 1e-4 max(|θ|, |θ′|), where θ′ is the formula's result. With the bound EXACT on this
-    quotient, the second term allows a rounding error of ROUNDING relative to θ. An error that is not finite counts as
-    infinite if θ is finite, and as 0 if it is not.
+    With the bound EXACT, the second term allows a rounding error of ROUNDING relative to θ. An error that is not finite
+    counts as infinite if θ is finite, and as 0 if it is not.
     """
     size = np.maximum(np.abs(theta), np.abs(right))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        errors = np.abs(given - right) / (np.abs(right - theta) + ROUNDING / EXACT * size)
+    errors = np.abs(given - right) / (np.abs(right - theta) + ROUNDING / EXACT * size)
     return np.where(np.isfinite(errors), errors, np.where(np.isfinite(theta), np.inf, 0.0))

@@ -1,9 +1,8 @@
 """Name the mistake in a wrong update, by finding a changed formula that gives the same numbers.
 
-There are three kinds of changes: the mistakes of the table in gradcheck/mistakes, the mistakes of the tables below,
-which occur only in optimisers, and mistakes in the code around the formula, such as a state that is not kept. A mistake
-is named if the changed formula gives the numbers of the update, to nine digits, at every step of two courses with
-different shapes and settings. The simplest changes are tried first, and two mistakes at once are tried last.
+The changes are the mistakes of the table in gradcheck/mistakes and of the table below, and mistakes in the code around
+the formula, such as a state that is not kept. The changed formula must give the numbers of the update, to nine digits,
+at every step of two courses. The simplest changes are tried first, and two mistakes at once are tried last.
 """
 
 import ast
@@ -11,7 +10,6 @@ import functools
 import inspect
 import itertools
 import re
-from collections import defaultdict
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import SimpleNamespace
@@ -28,7 +26,6 @@ NOBODY, NONE = Student("", {}), Habits()
 SMALL = 1e-5  # relative error of a step: larger than rounding in float32, smaller than the effect of a mistake
 LARGEST = 12  # numerator or denominator of a printed fraction
 DECAY, L2 = "theta = theta - lr * weight_decay * theta", "g = g + weight_decay * theta"
-CLIPPING = "clipping"
 
 OF_UPDATES = [
     mistake("update", right, wrong, sentence)
@@ -74,35 +71,19 @@ OF_UPDATES = [
     )
     for right, wrong in pairs
 ]
-CLIPPED_LATER = [  # clips a quantity other than the gradient; `scale` is the factor that clips the gradient
-    mistake(CLIPPING, right, wrong, sentence)
-    for sentence, right, wrong in (
-        ("m_hat is scaled, not the gradient", "lr * m_hat", "lr * scale * m_hat"),
-        ("m_hat is clipped, not the gradient", "m_hat = A", "m_hat = clipped(A, max_norm)"),
-        ("m is clipped, not the gradient", "m_new = A", "m_new = clipped(A, max_norm)"),
-        ("the step is clipped, not the gradient", "theta - step", "theta - clipped(step, max_norm)"),
-        ("the step is clipped before lr", "theta - step", "theta - lr * clipped(step / lr, max_norm)"),
-    )
-]
 USUAL = ("factor dropped", "term dropped", "sign flipped", "power changed")  # two of them may occur together
 TWINS = re.compile(r"\bm(?=_|\b)|\bv(?=_|\b)|(?<=beta)[12]| \*\* 2")  # the differences between m and v
 EXCHANGED = ("beta1", "beta2"), ("theta", "g")
 
 
-def clipped(array, max_norm):
-    return clip_factors([array], max_norm)[0] * array
-
-
-KNOWN = {"__builtins__": {}, "abs": abs, "sqrt": np.sqrt, "clipped": clipped, "scale": 1.0, "max_norm": 1.0}
+KNOWN = {"__builtins__": {}, "abs": abs, "sqrt": np.sqrt}
 
 
 @dataclass(frozen=True)
 class Change:
     """One or two mistakes in a formula.
 
-    sentence    a description of the mistakes
-    lines       {index of a changed statement: (its wrong text, a sentence on the mistake that quotes no code)}
-    kind        the kind of the first mistake
+    `lines` maps the index of a changed statement to its wrong text and a sentence on the mistake that quotes no code.
     """
 
     sentence: str
@@ -126,7 +107,7 @@ class Lines:
         self.names = {*_names(node), *KNOWN, *formula.settings, *formula.state, "theta", "g", "t"}
 
     def changed(self, change):
-        """Apply a Change and return the changed Formula."""
+        """Return the changed Formula."""
         wrong = {i: text for i, (text, _) in change.lines.items()}
         codes = [_compiled(wrong.get(i, text)) for i, text in enumerate(self.texts)]
 
@@ -136,14 +117,10 @@ class Lines:
                 exec(code, names)
             return names["returned"]
 
-        return replace(self.formula, function=function, clips=change.kind == CLIPPING)
+        return replace(self.formula, function=function)
 
     def planted(self, rows):
-        """Apply rows of a table of mistakes to the formula.
-
-        Returns a list with one Change for each row and each place that the row matches. Of several Changes that give
-        the same statement, only the first is kept.
-        """
+        """Return one Change for each statement that applying a row of a table of mistakes to one place gives."""
         by_place = {at: [row for row in rows if row.at == at] for at in ("expression", "value", "statement", "pair")}
         found = {}
         for edit, _ in planted(self.closure, rows=by_place):
@@ -156,39 +133,29 @@ class Lines:
         return list(found.values())
 
     def renamed(self):
-        """Yield Changes that confuse two names.
-
-        The names are exchanged in all statements, or one is replaced with the other in one statement.
-        """
+        """Yield Changes that exchange two names in all statements, or replace one with the other in one statement."""
         everywhere = range(len(self.texts))
         for a, b in EXCHANGED:
-            yield from self._renaming({a: b, b: a}, everywhere, f"{a} and {b} are exchanged")
+            tried = [({a: b, b: a}, everywhere, f"{a} and {b} are exchanged")]
             for i, (old, new) in itertools.product(everywhere, ((a, b), (b, a))):
-                yield from self._renaming({old: new}, [i], f"{new} stands where {old} belongs")
+                tried.append(({old: new}, [i], f"{new} stands where {old} belongs"))
+            for names, indices, sentence in tried:
+                texts = {
+                    i: re.sub(r"\w+", lambda m, names=names: names.get(m[0], m[0]), self.texts[i]) for i in indices
+                }
+                lines = {i: (text, KINDS["name replaced"]) for i, text in texts.items() if text != self.texts[i]}
+                if lines:
+                    yield Change(sentence, lines, "name replaced")
 
-    def _renaming(self, names, indices, sentence):
-        texts = {i: re.sub(r"\w+", lambda found: names.get(found[0], found[0]), self.texts[i]) for i in indices}
-        lines = {i: (text, KINDS["name replaced"]) for i, text in texts.items() if text != self.texts[i]}
-        if lines:
-            yield Change(sentence, lines, "name replaced")
-
-    def twins(self, changes):
-        """Combine pairs of Changes that make the same mistake in m and in v.
-
-        Statements are alike if they differ only in m and v, or beta1 and beta2, or a square.
-        """
-        alike = defaultdict(list)
-        for change in changes:
-            texts = [(self.texts[i], new) for i, (new, _) in change.lines.items()]
-            alike[TWINS.sub("", str(texts))].append(change)
-        for group in alike.values():
-            yield from (a.and_also(b) for a, b in _pairs(group))
+    def pairs(self, changes):
+        """Return all pairs of Changes of different statements, first those that make the same mistake in m and in v."""
+        alike = [TWINS.sub("", str([(self.texts[i], new) for i, (new, _) in c.lines.items()])) for c in changes]
+        pairs = itertools.combinations(zip(changes, alike, strict=True), 2)
+        found = [(x == y, a.and_also(b)) for (a, x), (b, y) in pairs if not a.lines.keys() & b.lines.keys()]
+        return [change for _, change in sorted(found, key=lambda pair: not pair[0])]
 
     def told(self, change):
-        """Return the sentence of a Change, followed by the changed lines.
-
-        If there are more than two changed lines, they are omitted.
-        """
+        """Return the sentence of a Change, followed by at most two changed lines."""
         if len(change.lines) > 2:
             return change.sentence
         pairs = [(self.texts[i], text) for i, (text, _) in sorted(change.lines.items())]
@@ -196,11 +163,7 @@ class Lines:
         return f"{change.sentence}: {' and '.join(quoted)}"
 
     def hints(self, change):
-        """Return a hint for each changed statement of a Change.
-
-        A hint is a pair: the name that the statement assigns, and a sentence that quotes no code. For the `return`
-        statement, the name is "the result".
-        """
+        """Return the pairs (name that a changed statement assigns, or "the result"; sentence) of a Change."""
         targets = [(self.statements[i], hint) for i, (_, hint) in change.lines.items()]
         return tuple((s.targets[0].id if isinstance(s, ast.Assign) else "the result", hint) for s, hint in targets)
 
@@ -214,27 +177,18 @@ def _names(tree):
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
-def _pairs(changes):
-    return ((a, b) for a, b in itertools.combinations(changes, 2) if not a.lines.keys() & b.lines.keys())
-
-
 def name_the_mistake(formula, courses, largest):
-    """Return (sentence, hints) that describe the mistake in a wrong update.
+    """Return (sentence, hints) on the mistake in a wrong update, both empty if it is not found.
 
-    Both are empty if the mistake is not found. Each hint is a pair: the name that a line of the formula assigns, and a
-    sentence that quotes no code. `courses` are two Courses that the code has taken. `largest` is the largest relative
-    error of a step.
+    For the hints, see UpdateReport. The code has taken both `courses`. `largest` is the largest relative error of a
+    step.
     """
     found = next((found for found in _explanations(formula, courses, largest) if found[0]), ("", ()))
     return found[0], found[1] or (("", found[0]),) if found[0] else ()
 
 
 def _explanations(formula, courses, largest):
-    """Yield (sentence, hints) for each kind of explanation, the plainest first.
-
-    The sentence is empty if no explanation of this kind reproduces the code. The hints are empty if there are no hints
-    other than the sentence.
-    """
+    """Yield (sentence, hints) for each kind of explanation, the plainest first, with "" for one that does not apply."""
     yield _still(courses[0]), ()
     lines = Lines(formula) if FORMULAS.get(formula.name) is formula.function else None
     own = [*lines.planted(OF_UPDATES), *lines.renamed()] if lines else []
@@ -251,15 +205,12 @@ def _explanations(formula, courses, largest):
     around_it = next((sentence for sentence, habit in habits if fits(formula, habit)), "")
     sentence, hints = first(singles)
     yield "; or ".join(filter(None, (around_it, sentence))), hints or (("", around_it),)
-    if lines:
-        yield first(lines.twins(singles))
-        yield first(lines.planted(CLIPPED_LATER) if courses[0].max_norm is not None else ())
     yield _in_proportion(formula, courses), ()
     yield "errors this small may come from float32 or from a rounded constant" if largest < SMALL else "", ()
     if formula.counts and not np.isfinite(np.concatenate(courses[0].thetas[1], axis=None)).any():
         yield "no entry is finite after the first step, as if t began at 0, where 1 - beta1 ** t is 0", ()
     usual = own + [change for change in singles if change.kind in USUAL]
-    yield first(a.and_also(b) for a, b in _pairs(usual))
+    yield first(lines.pairs(usual) if lines else ())
     for sentence, habit in habits:
         yield first(usual, habit, prefix=f"{sentence}; and ")
 
@@ -302,7 +253,7 @@ def _in_proportion(formula, courses):
     ratios = []
     with np.errstate(all="ignore"):
         for course in courses:
-            steps = course.thetas[:-1], course.thetas[1:], list(follow(formula, course))
+            steps = zip(*follow(formula, course), strict=True)
             before, after, right = (np.concatenate([np.ravel(a) for step in s for a in step]) for s in steps)
             given, right = after - before, right - before
             ratios.append(float(np.vdot(given, right) / np.vdot(right, right)))

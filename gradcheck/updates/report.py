@@ -15,13 +15,12 @@ COLUMNS: tuple[tuple[str, str, Callable[["StepReport"], str]], ...] = (
 
 @dataclass(frozen=True)
 class StepReport:
-    """A row of the report: the difference between the parameters after one step and the formula's result.
+    """The difference between the parameters after one step and the formula's result.
 
     step        the number of the step, from 1
     entries     the number of entries of all parameters
     disagree    the number of wrong entries
-    relative    the largest relative error. An error is relative to the distance that the formula moves the entry, plus
-                a small multiple of the entry's size (see `_errors` in gradcheck/updates/course.py)
+    relative    the largest error, relative to the distance that the formula moves the entry
     worst       the entry with this error, as (parameter, index, change by the update, change by the formula)
     """
 
@@ -33,21 +32,16 @@ class StepReport:
 
     @property
     def verdict(self) -> str:
-        """Return "right", or "WRONG" if an entry disagrees."""
         return "WRONG" if self.disagree else "right"
 
 
 @dataclass(frozen=True)
 class UpdateReport:
-    """The result of check_update. `str(report)` is a table.
+    """The result of check_update. `str(report)` is a table with a row for each step.
 
-    name         the name of the code
-    formula      the name of the formula
-    steps        a StepReport for each step
     problems     faults that make a comparison impossible, such as a change of a parameter's shape
     diagnosis    a sentence on the mistake, or empty if it is not known
-    hints        a description of the mistake for a student, as pairs: the name that a line of the formula assigns
-                 (or ""), and a sentence that quotes no code
+    hints        the mistake without code, as pairs: the name that a line of the formula assigns (or ""), a sentence
     notes        the conditions of the check, which are not faults
     """
 
