@@ -1,9 +1,8 @@
 """A Call: a function or a module with its parameters, together with its inputs and options.
 
 A check evaluates a Call hundreds of times, at perturbed and at complex arguments. Each evaluation starts in the same
-state: random generators, dictionaries and lists among the arguments are copied, NumPy's global random state is reset,
-and the arrays of a module are restored. Otherwise a running mean would drift and become complex, and dropout would use
-a different mask in each evaluation.
+state, because a running mean would otherwise drift and become complex, and dropout would use another mask each time:
+random generators, dictionaries and lists among the arguments are copied, and the arrays of a module are restored.
 """
 
 import copy
@@ -19,8 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 
-# A function or module that returns its value and its backward pass.
-Differentiable = Callable[..., tuple[Any, Callable[..., Any]]]
+Differentiable = Callable[..., tuple[Any, Callable[..., Any]]]  # returns its value and its backward pass
 
 STATEFUL = (np.random.Generator, np.random.RandomState, dict, list)
 STATELESS = frozenset({"numpy", *sys.stdlib_module_names})  # attributes of objects from these packages are not restored
@@ -65,7 +63,6 @@ class Call:
 
     @property
     def name(self) -> str:
-        """Return the name of the function, or of the module's class, for reports."""
         target = self.target
         while isinstance(target, functools.partial):
             target = target.func
@@ -75,8 +72,7 @@ class Call:
         """Return a name for each input.
 
         The names are those of the target's attribute `names_of_inputs`, which some adapters set, or else those in the
-        signature of the target (of its method `forward`, if it has one). Inputs without such a name are numbered, as in
-        `input[0]`.
+        signature of the target (of its method `forward`, if it has one). Other inputs are numbered, as in `input[0]`.
         """
         if len(getattr(self.target, "names_of_inputs", ())) == len(self.inputs) > 0:
             return list(self.target.names_of_inputs)
@@ -91,7 +87,6 @@ class Call:
         return list(itertools.islice(itertools.chain(names, numbered), len(self.inputs)))
 
     def as_y(self, dy: Any) -> Any:
-        """Convert the array dy to a number if the target returns a number."""
         return dy if issubclass(self.type_of_y, np.ndarray) else self.type_of_y(dy)
 
     def on(self, inputs: Iterable[Any], options: dict[str, Any] | None = None) -> Self:
@@ -101,44 +96,34 @@ class Call:
         return other
 
     def copy(self) -> Self:
-        """Return a Call on copies of the arrays.
-
-        An array that was passed twice becomes two arrays.
-        """
+        """Return a Call on copies of the arrays. An array that was passed twice becomes two arrays."""
         options = {name: _copy_array(value) for name, value in self.options.items()}
         return self.on(map(_copy_array, self.inputs), options)
 
     def only(self, argnums: int | Collection[int] | None) -> Self:
-        """Return a copy of this Call in which only the inputs at `argnums` have gradients.
+        """Return a copy of this Call in which only the inputs at `argnums` (None: all) have gradients.
 
-        The value None selects all floating-point inputs. Raises ValueError if `argnums` is empty or
-        contains an invalid position, and TypeError if an input is not floating-point.
+        Raises ValueError if `argnums` is empty or contains a position without a floating-point array.
         """
         other, count = copy.copy(self), len(self.inputs)
         if argnums is None:
             return other
-        given: Any = tuple(argnums) if isinstance(argnums, Collection) and not isinstance(argnums, str) else (argnums,)
-        whole = [isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in given]
-        if not given or not all(whole) or not all(-count <= n < count for n in given):
-            raise ValueError(f"{self.name}: argnums must be positions of the {count} inputs, not {argnums!r}")
-        for n in given:
-            if not is_floating(self.inputs[n]):
-                raise TypeError(f"{self.name}: argnums: input {n} is {describe(self.inputs[n])}, not a float64 array")
-        other.argnums = {int(n) % count for n in given}
+        given: Any = tuple(argnums) if isinstance(argnums, Collection) else (argnums,)
+        valid = [int(n) % count for n in given if type(n) is not bool and n in range(-count, count)]
+        other.argnums = {*valid}
+        if not given or len(valid) < len(given) or not other.argnums <= {*self._floating()}:
+            must = f"must be positions of floating-point arrays among the {count} inputs"
+            raise ValueError(f"{self.name}: argnums {must}, not {argnums!r}")
         return other
 
     def differentiable(self) -> list[int]:
-        """Return the positions of the inputs that have gradients."""
         return [i for i in self._floating() if self.argnums is None or i in self.argnums]
 
     def _floating(self) -> list[int]:
         return [i for i, value in enumerate(self.inputs) if is_floating(value)]
 
     def selected(self, gradients: Any) -> Any:
-        """Remove the gradients of the inputs that `argnums` does not select.
-
-        The result of backward is returned unchanged unless it is a tuple of gradients of all floating-point inputs.
-        """
+        """Remove the gradients of inputs that `argnums` does not select, if backward returned those of all."""
         floating = self._floating()
         if self.argnums is None or not isinstance(gradients, tuple) or len(gradients) != len(floating):
             return gradients
@@ -182,7 +167,6 @@ class Call:
                 parameter.data = data
 
     def keep_to_time(self) -> None:
-        """Raise OutOfTime if the deadline has passed."""
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise OutOfTime
 
@@ -195,11 +179,7 @@ def is_module(target):
 
 
 def parameters_of(target: Any) -> dict[str, Any]:
-    """Return {dotted name: parameter}.
-
-    A parameter with several names is listed once, under the first name. A target that is not a module has no
-    parameters.
-    """
+    """Return {dotted name: parameter}, with each parameter once, under its first name; {} for a function."""
     if not is_module(target):
         return {}
     unique = {}
@@ -220,10 +200,9 @@ def to_float64(module: Any) -> None:
 
 
 def randomize_parameters(module: Any, rng: np.random.Generator) -> None:
-    """Draw new values of every floating-point parameter from N(0, 1).
+    """Draw new values of every floating-point parameter from N(0, 1), in its own dtype.
 
-    Matrices (fan_in, ...) are divided by √fan_in, so that activations stay of order 1 at any depth. Each parameter
-    keeps its dtype.
+    Matrices (fan_in, ...) are divided by √fan_in, so that activations stay of order 1 at any depth.
     """
     for parameter in parameters_of(module).values():
         data = parameter.data
@@ -261,9 +240,8 @@ def borrowed(module: Any) -> Iterator[None]:
 
 @contextmanager
 def prepared(call, seed=None):
-    """Convert the parameters of a Call to float64 within the `with` block.
-
-    If a seed is given, their values are drawn at random.
+    """Convert the parameters of a Call to float64 within the `with` block. With a seed, also draw their values at
+    random.
     """
     with borrowed(call.target):
         to_float64(call.target)
@@ -273,10 +251,7 @@ def prepared(call, seed=None):
 
 
 def stream(seed, purpose):
-    """Return the random generator of one purpose, such as "dy".
-
-    It differs from `default_rng(seed)`, from which the caller may have drawn the inputs.
-    """
+    """Return the random generator of one purpose. It differs from the default_rng(seed) of the caller's inputs."""
     return np.random.default_rng([seed, *purpose.encode()])
 
 
@@ -304,9 +279,8 @@ class GlobalRandom:
 
 @contextmanager
 def state_kept(target):
-    """Restore the arrays of a target at the end of the `with` block.
-
-    The attributes contain the same arrays as before, with the same contents. Parameters are not restored.
+    """Restore the arrays of a target, except parameters, at the end of the `with` block: the same objects with their
+    contents.
     """
     seen = {id(value) for parameter in parameters_of(target).values() for value in (parameter, parameter.data)}
     before = [(holder, _entries(holder)) for holder in _holders(_owner(target), seen)]
@@ -322,9 +296,8 @@ def state_kept(target):
 
 
 def _holders(owner, seen):
-    """Yield each dictionary and list that is reachable from an object, once.
-
-    The `__dict__` of an object is one of these dictionaries.
+    """Yield each dictionary and list that is reachable from an object, once. The `__dict__` of an object is one of
+    them.
     """
     pending = [owner]
     while pending:

@@ -11,7 +11,6 @@ valid gradients. Any other violation is a problem of the report, and the gradien
 """
 
 import inspect
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,18 +21,15 @@ from gradcheck.report import fault
 REPEATS = 1e-12  # relative; two runs may differ by rounding if memory is aligned differently
 ROUNDING = 1e-12  # relative to Σ|dy y|: bound on the rounding error of a gradient times the scale of its argument
 NOTHING = 1e-50  # bound on the error of the complex step if the derivative is zero: for x³ at 0, it is h²
-NUMERIC = (np.ndarray, np.generic, float)
 ADAPTERS = (
     "for a cache see from_pair, for a value and its gradient see from_value_and_gradient, for a derivative see "
     "from_derivative, for a Jacobian see from_jacobian, of gradcheck.adapters"
 )
+NESTED = "for arrays in a dict, list or tuple see from_nested of gradcheck.adapters"
 
 
 class Argument(NamedTuple):
-    """An array that has a gradient: an input, or the data of a parameter.
-
-    `name` is the name of the input or parameter, and `label` that of its gradient.
-    """
+    """An array that has a gradient: an input, or the data of a parameter. `label` is the name of its gradient."""
 
     name: str
     label: str
@@ -44,10 +40,6 @@ class Argument(NamedTuple):
 class Run(NamedTuple):
     """The result of one forward and one backward pass.
 
-    call         the Call
-    arguments    its Arguments
-    y            the output of forward
-    dy           the upstream gradient
     gradients    for each Argument, the gradient from backward
     missing      for each Argument, True if backward has set no gradient of this parameter; the gradient is then zeros
     rounding     bound on the rounding error of the derivative of L = ⟨dy, y⟩ with respect to an argument of scale 1
@@ -100,41 +92,26 @@ def run_under_watch(call, dy, rng, problem=""):
 
 
 def arguments_of(call):
-    """Return a list of the Arguments of a Call, inputs first.
-
-    Raises TypeError or ValueError if there is no Argument, or if one cannot be checked.
-    """
+    """Return the Arguments of a Call, inputs first, or raise TypeError or ValueError if they cannot be checked."""
     names = call.input_names()
     arguments = [Argument(names[i], f"d{names[i]}", call.inputs[i]) for i in call.differentiable()]
     for name, parameter in parameters_of(call.target).items():
         if parameter.data.dtype.kind in "fc":
             arguments.append(Argument(name, f"{name}.grad", parameter.data, parameter))
     for name, _, array, _ in arguments:
-        if isinstance(array, (np.ma.MaskedArray, np.matrix)):
-            raise TypeError(f"{call.name}: {name} is {describe(array)}; it must be a plain array; use np.asarray")
-        if array.dtype != np.float64:
-            obstacle = "rounding errors are as large as the errors to be found"
-            if array.dtype.itemsize > 8:
-                obstacle = "some NumPy functions compute with lower precision"
-            if array.dtype.kind == "c":
-                obstacle = "the derivative along the real line does not determine the gradient"
-            must = f"{name} {array.shape} must be float64, not {array.dtype}"
-            raise TypeError(f"{call.name}: {must}, because in {array.dtype} {obstacle}")
+        if isinstance(array, (np.ma.MaskedArray, np.matrix)) or array.dtype != np.float64:
+            raise TypeError(f"{call.name}: {name} must be a plain array of float64, not {describe(array)}")
         require_finite(call.name, name, array)
     if not arguments:
-        kinds = [value.dtype.name if isinstance(value, np.ndarray) else type(value).__name__ for value in call.inputs]
+        kinds = ", ".join(map(describe, call.inputs)) or "none"
         raise ValueError(
-            f"{call.name}: nothing to differentiate: no positional input is a floating-point array "
-            f"({', '.join(kinds) or 'there are none'}); pass float64 arrays, such as np.array(1.5){_if_nested(call)}"
+            f"{call.name}: nothing to differentiate: no positional input is a floating-point array ({kinds}); pass "
+            f"float64 arrays, such as np.array(1.5); {NESTED}"
         )
     return arguments
 
 
 def require_finite(name, what, array):
-    """Raise ValueError if an entry of an array is not finite.
-
-    The message names the function and the array, and gives the index of the first such entry.
-    """
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
         index = tuple(bad[0].tolist())
@@ -146,32 +123,21 @@ def require_finite(name, what, array):
 
 
 def _forward(call):
-    """Evaluate a Call, and return (y, backward).
-
-    Raises TypeError if the result is not such a pair, or if y is not a float64 array or number.
-    """
-    result, name = call.evaluate(), call.name
-    if not (isinstance(result, tuple) and len(result) == 2):
-        what = f"a tuple of {len(result)}" if isinstance(result, tuple) else describe(result)
-        raise TypeError(f"{name} returned {what}; a differentiable function returns a pair (y, backward); {ADAPTERS}")
-    y, backward = result
-    if not callable(backward):
-        kind = type(backward).__name__
-        raise TypeError(f"{name} returned (y, {kind}); the second must be a function of dy; {ADAPTERS}")
-    if not isinstance(y, NUMERIC):
-        raise TypeError(
-            f"{name}: y is {describe(y)}; it must be one float64 array or number. Check several "
-            "outputs one at a time, or concatenate them with from_nested of gradcheck.adapters"
-        )
-    call.type_of_y, y = type(y), np.asarray(y)
-    if y.dtype != np.float64:
-        raise TypeError(f"{name}: y is {y.dtype}, although every floating-point input is float64; it must be too")
-    return y, backward
+    result = call.evaluate()
+    if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
+        what = f"({', '.join(type(v).__name__ for v in result)})" if isinstance(result, tuple) else describe(result)
+        must = "a differentiable function returns a pair (y, backward), where backward is a function of dy"
+        raise TypeError(f"{call.name} returned {what}; {must}; {ADAPTERS}")
+    call.type_of_y = type(result[0])
+    return float64_output(call, result[0]), result[1]
 
 
-def _if_nested(call):
-    is_nested = any(isinstance(value, (dict, list, tuple)) for value in call.inputs)
-    return "; for arrays in a dict, list or tuple see from_nested of gradcheck.adapters" if is_nested else ""
+def float64_output(call, y):
+    """Return the output of a Call as an array. Raises TypeError unless it is one float64 array or number."""
+    if not isinstance(y, (np.ndarray, np.generic, float)) or np.asarray(y).dtype != np.float64:
+        must = "it must be one float64 array or number. Concatenate several outputs with from_nested"
+        raise TypeError(f"{call.name}: y is {describe(y)}; {must} of gradcheck.adapters")
+    return np.asarray(y)
 
 
 def _fit_dy(name, dy, y):
@@ -187,17 +153,11 @@ def _fit_dy(name, dy, y):
         raise ValueError(f"{name}: dy has shape {dy.shape}, but y has {y.shape}")
     dy = dy.astype(np.float64)
     require_finite(name, "dy", dy)
-    problem = ""
-    if dy.size > 1 and np.all(dy == dy.flat[0]):
-        problem = (
-            f"not be constant, but is {dy.flat[0]:g} everywhere. The outputs of a softmax or a layer norm have a "
-            "constant sum, whose gradient is zero, so a backward that returns zeros would pass"
+    if dy.size and np.all(dy == dy.flat[0]) and (dy.size > 1 or dy.item() in (0, 1)):
+        raise ValueError(
+            f"{name}: dy must be neither constant nor 0 or 1, but is {dy.flat[0]:g}. A backward that returns zeros, or "
+            "that ignores dy, might pass. Omit dy to use a random one"
         )
-    if dy.size == 1 and dy.item() in (0, 1):
-        kind = "returns zeros" if dy.item() == 0 else "ignores dy"
-        problem = f"be neither 0 nor 1, but is {dy.item():g}. A backward that {kind} would pass"
-    if problem:
-        raise ValueError(f"{name}: dy must {problem}. Omit dy to use a random one")
     return dy
 
 
@@ -224,8 +184,10 @@ def run_backward(call, backward, dy, arguments):
     try:
         returned = backward(call.as_y(dy))
     except TypeError as error:
-        _require_dy_alone(call, backward, error)
-        raise
+        if _takes_dy_alone(backward):
+            raise
+        hint = "for two functions that share a cache see from_pair of gradcheck.adapters"
+        raise TypeError(f"{call.name}: backward must take dy alone; {hint}") from error
     except ValueError as error:
         error.backward = backward  # checking.py explains the error if it is about shapes
         raise
@@ -236,36 +198,25 @@ def run_backward(call, backward, dy, arguments):
         returned = (returned,)
     returned = call.selected(returned)
     if not isinstance(returned, tuple) or len(returned) != len(inputs):
-        raise fault(call.name, _wrong_number(call, returned, inputs))
+        number = f"{len(returned)} gradient{'s' * (len(returned) != 1)}" if isinstance(returned, tuple) else None
+        names = ", ".join(argument.name for argument in inputs) or "no input"
+        expected = "an array" if len(inputs) == 1 else f"a tuple of {len(inputs)}"
+        hint = f"; {NESTED}" if any(isinstance(value, (dict, list, tuple)) for value in call.inputs) else ""
+        problem = f"backward returned {number or describe(returned)}, expected {expected}: one for {names}{hint}"
+        raise fault(call.name, problem)
     supply = iter(returned)
     pairs = [(a, next(supply) if a.parameter is None else a.parameter.grad) for a in arguments]
     return [_valid(call, argument, gradient, pairs) for argument, gradient in pairs]
 
 
-def _require_dy_alone(call, backward, error):
-    signature = None
-    with suppress(ValueError, TypeError):  # some functions have no signature
-        signature = inspect.signature(backward)
-        signature.bind(None)
-        return
-    if signature is not None:
-        hint = "For two functions that share a cache see from_pair of gradcheck.adapters"
-        raise TypeError(f"{call.name}: backward takes {signature}; it must take dy alone. {hint}") from error
-
-
-def _wrong_number(call, returned, inputs):
-    expected, none_for = str(len(inputs)), ""
-    if isinstance(returned, tuple):
-        found = "1 gradient" if len(returned) == 1 else f"{len(returned)} gradients"
-        given = zip(call.input_names(), call.inputs, strict=True)
-        others = [f"{name} ({describe(value)})" for name, value in given if not is_floating(value)]
-        if others and len(returned) > len(inputs):
-            none_for = f", and none for {', '.join(others)}"
-    else:
-        found = "nothing" if returned is None else describe(returned)
-        expected = "an array" if len(inputs) == 1 else f"a tuple of {len(inputs)}"
-    names = ", ".join(argument.name for argument in inputs) or "no input"
-    return f"backward returned {found}, expected {expected}: one for {names}{none_for}{_if_nested(call)}"
+def _takes_dy_alone(backward):
+    try:
+        inspect.signature(backward).bind(None)
+    except ValueError:  # some functions have no signature
+        return True
+    except TypeError:
+        return False
+    return True
 
 
 def _valid(call, argument, gradient, others):
@@ -277,7 +228,7 @@ def _valid(call, argument, gradient, others):
     label, wanted = argument.label, argument.array.shape
     if gradient is None and argument.parameter is not None:
         return None
-    if not isinstance(gradient, NUMERIC):
+    if not isinstance(gradient, (np.ndarray, np.generic, float)):
         raise fault(call.name, f"{label} is {describe(gradient)}, not an array of shape {wanted}")
     array = np.array(gradient)
     if array.shape != wanted:
@@ -310,26 +261,20 @@ def _reason_of_shape(argument, shape, others):
 
 
 def _repetition(call, backward, dy, arguments, gradients):
-    """Call backward(dy) again, and describe the difference of the gradients.
-
-    Returns "" if there is no difference.
-    """
+    """Call backward(dy) again, and describe the difference of the gradients, or return ""."""
     try:
         label, difference = _again(call, backward, dy, arguments, gradients)
     except Exception as error:
-        reason = _cause(call, dy, arguments) or "a backward that may be called only once should raise RuntimeError"
-        return f"a second backward(dy) raises {type(error).__name__}: {error}; {reason}"
+        rule = "a backward that may be called only once should raise RuntimeError"
+        return f"a second backward(dy) raises {type(error).__name__}: {error}; {rule}"
     if not label:
         return ""
-    reason = _cause(call, dy, arguments) or "backward changes what forward saved for it, or draws random numbers"
+    reason = "backward changes what forward saved for it, or draws random numbers"
     return f"{label}: a second backward(dy) returns another gradient, different by up to {difference}: {reason}"
 
 
 def _dependence(call, dy, arguments, gradients):
-    """Run another forward pass before backward, and describe its effect.
-
-    The other pass has other inputs. Returns "" if it affects neither y nor the gradients.
-    """
+    """Run another forward pass, with other inputs, before backward, and describe its effect, or return ""."""
     y, backward = _forward(call)
     before = y.copy()
     try:
@@ -340,22 +285,13 @@ def _dependence(call, dy, arguments, gradients):
     if not np.array_equal(y, before, equal_nan=True):
         return f"another forward pass overwrites y: {np.sum(y != before)} entries"
     label, difference = _again(call, backward, dy, arguments, gradients)
-    if not label:
-        return ""
-    reason = _cause(call, dy, arguments)
-    anew, by = _again(call, call.evaluate()[1], dy, arguments, gradients)
-    if anew == label:  # the cause is not the forward pass in between: every later run differs
-        because = f": {reason}" if reason else ""
-        return f"{label}: another run of forward and backward changes it, by up to {by}{because}"
-    reason = reason or "backward reads values saved by the later forward pass"
-    return f"{label}: another forward pass before backward(dy) changes it, by up to {difference}: {reason}"
+    rule = "backward must read only values that its own forward pass saved"
+    changed = f"{label}: another forward pass before backward(dy) changes it, by up to {difference}: {rule}"
+    return changed if label else ""
 
 
 def _again(call, backward, dy, arguments, before):
-    """Run backward again, and find the first gradient that differs from `before`.
-
-    Returns the label of the gradient and the size of the difference as text, or ("", "") if all are the same.
-    """
+    """Run backward again. Return the label of the first gradient that differs and the difference, or ("", "")."""
     try:
         after = run_backward(call, backward, dy, arguments)
     except RuntimeError:
@@ -364,12 +300,6 @@ def _again(call, backward, dy, arguments, before):
         if (a is None) != (b is None) or not (a is None or _same(a, b)):
             return argument.label, _difference(a, b)
     return "", ""
-
-
-def _cause(call, dy, arguments):
-    from gradcheck.leftovers import cause
-
-    return cause(call, lambda backward: run_backward(call, backward, dy.copy(), arguments))
 
 
 def _same(a, b):

@@ -10,10 +10,10 @@ from typing import Any, overload
 
 import numpy as np
 
-from gradcheck.call import Call, describe
+from gradcheck.call import Call
 from gradcheck.central_differences import EPSILON, line_along, scales_of
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
-from gradcheck.contract import NUMERIC, arguments_of, require_finite
+from gradcheck.contract import arguments_of, float64_output, require_finite
 from gradcheck.refine.one_derivative import steps
 
 AGREEMENT = 1e-4  # relative to the largest entry: accuracy of central differences near a kink or with strong curvature
@@ -61,10 +61,7 @@ def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> J
     """
     call = _ValueOnly(function, *inputs, **options).copy()
     arguments = arguments_of(call)
-    returned = call.evaluate()[0]
-    if not isinstance(returned, NUMERIC) or np.asarray(returned).dtype != np.float64:
-        raise TypeError(f"{call.name}: y must be one float64 array or number, not {describe(returned)}")
-    y = np.array(returned)
+    y = float64_output(call, call.evaluate()[0]).copy()
     require_finite(call.name, "the output", y)
     step = ComplexStep(call, arguments, y)
     jacobians = tuple(_jacobian(call, step, arguments, i, y) for i in range(len(arguments)))
@@ -73,7 +70,6 @@ def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> J
 
 class _ValueOnly(Call):
     def evaluate(self):
-        """Return (y, backward), or (y, None) if the function returns y alone."""
         result = super().evaluate()
         return result if isinstance(result, tuple) and len(result) == 2 and callable(result[1]) else (result, None)
 
@@ -102,11 +98,9 @@ def _largest(values):
 
 
 def _column(call, array, index, y, scale):
-    """Return the derivative of y with respect to one entry.
+    """Return the derivative of y with respect to one entry by central differences, or NaN.
 
-    It is computed by central differences (central_differences.py). Steps are tried in turn until two successive ones
-    agree, to 1e-6 of the largest entry plus 64 ε |y| / h. The result is that of the first of these two steps, or NaN if
-    no two agree.
+    Steps are tried until two successive ones agree, to 1e-6 of the largest entry plus 64 ε |y| / h.
     """
     line = line_along(call, array, index=index)
     before = unknown = np.full(y.shape, np.nan)

@@ -3,10 +3,8 @@
 A gradient is right if all measurements agree with it. Each entry must agree with central differences, whose own
 uncertainty must be small. The error of all entries together must be at most rtol of the norm, because entries that are
 each within atol may have a large relative error if all of them are small. The adjoint identity must hold. If the
-identity does not apply, the uncertainty of central differences must be at most rtol of the norm.
-
-A gradient that is not confirmed is not necessarily wrong: it may be at a kink, or beyond the precision of a first
-estimate. gradcheck/refine examines it further.
+identity does not apply, the uncertainty of central differences must be at most rtol of the norm. gradcheck/refine
+examines a gradient that is not confirmed.
 """
 
 import copy
@@ -23,10 +21,8 @@ SAMPLE = 200  # entries of a large argument; they validate the complex step, whi
 
 
 class Terms:
-    """The validated settings of a check.
-
-    `oracles` is a tuple of the selected oracles. `strict` is True if the caller has not set atol; a gradient must then
-    also be right to rtol of its norm, however small it is.
+    """The validated settings of a check. `strict` is True if atol is not given, and a gradient must be right to rtol of
+    its norm.
     """
 
     def __init__(self, rtol=1e-6, atol=None, seed=0, max_entries=2000, oracles=None):
@@ -40,13 +36,9 @@ class Terms:
             if not is_whole or value < least:
                 kind = ValueError if is_whole else TypeError
                 raise kind(f"{name} must be a whole number of at least {least}, not {value!r}")
-        if oracles is not None and not isinstance(oracles, (str, tuple, list, set)):
-            raise TypeError(f"oracles must be a name or a list of names, such as {ORACLES[0]!r}, not {oracles!r}")
-        named = ORACLES if oracles is None else (oracles,) if isinstance(oracles, str) else oracles
-        unknown = [name for name in named if name not in ORACLES]
-        if unknown or not named:
-            found = ", ".join(map(repr, unknown)) or "an empty list"
-            raise ValueError(f"oracles must be among {', '.join(ORACLES)}, not {found}")
+        named = ORACLES if oracles is None else (oracles,) if isinstance(oracles, (str, int, float)) else tuple(oracles)
+        if not named or not {*named} <= {*ORACLES}:
+            raise ValueError(f"oracles must be among {', '.join(ORACLES)}, not {oracles!r}")
         self.rtol, self.atol, self.seed, self.max_entries = rtol, atol, seed, max_entries
         self.oracles = tuple(name for name in ORACLES if name in named)
 
@@ -56,19 +48,13 @@ class Terms:
         return other
 
     def tolerance(self, numeric):
-        """Return the largest allowed error of each entry, given the oracle's values."""
         return self.atol + self.rtol * np.abs(numeric)
 
 
 class Direction(NamedTuple):
-    """The derivatives along a random direction v through one argument.
+    """The derivatives along a random direction v through one argument: `analytic` by backward, `numeric` by the oracle.
 
-    analytic       the value of backward
-    numeric        the value of the oracle
-    oracle         the name of the oracle
-    verdict        one of RIGHT, WRONG, KINK and CANNOT_TELL
-    uncertainty    the estimated error of `numeric`
-    limit          the allowed error, rtol ‖dx v‖
+    `uncertainty` is the estimated error of `numeric`, and `limit` the allowed one, rtol ‖dx v‖.
     """
 
     analytic: float
@@ -90,9 +76,9 @@ class Finding:
     uncertainty    the estimated errors of `numeric`
     scales         the scales of the entries, to which the steps are proportional
     verdicts       the verdicts
-    exact          the values of the complex step; None instead of an array if they are not known
+    exact          the values of the complex step, or None instead of an array
 
-    The following attributes have the value None (`doubt` an empty string) if they do not apply.
+    The following attributes are None (`doubt` an empty string) if they do not apply.
 
     step         the ComplexStep
     sides        the Sides of the adjoint identity
@@ -114,10 +100,7 @@ class Finding:
         self.take(terms.max_entries if "central" in terms.oracles else 0)
 
     def take(self, most):
-        """Select the entries to compare, and discard all measurements of entries.
-
-        All entries are selected, or a random sample if there are more than `most`.
-        """
+        """Select all entries, or a random sample if there are more than `most`, and discard all measurements."""
         size = self.array.size
         is_small = size <= most
         self.entries = np.arange(size) if is_small else np.sort(self.rng.choice(size, min(most, SAMPLE), replace=False))
@@ -127,10 +110,7 @@ class Finding:
         self.verdicts = np.full(len(self.entries), RIGHT, dtype=object)
 
     def add(self, entry, analytic, scale, judgement):
-        """Add an entry to those that are compared, with its Judgement.
-
-        `entry` is an index into the flat array.
-        """
+        """Add an entry, given by its flat index, to those that are compared, with its Judgement."""
         at = np.searchsorted(self.entries, entry)
         new = {"entries": entry, "analytic": analytic, "scales": scale}
         new |= {"verdicts": judgement.verdict, "numeric": judgement.numeric, "uncertainty": judgement.uncertainty}
@@ -149,7 +129,6 @@ class Finding:
 
     @property
     def truth(self):
-        """Return the most accurate value of each compared entry."""
         return self.numeric if self.exact is None else self.exact
 
     @property
@@ -171,15 +150,10 @@ class Finding:
 
     @property
     def unexplained(self):
-        """Return the part of each error that uncertainty and rounding do not explain.
-
-        If the true gradient is zero, both backward's gradient and the central differences consist of rounding errors,
-        which do not count.
-        """
+        """Return the part of each error that uncertainty and rounding do not explain."""
         return np.maximum(self.gap - 10 * self.uncertainty - self.run.rounding / self.scales, 0.0)
 
     def is_confirmed(self):
-        """Return True if the measurements show that the gradient is right."""
         limit = self.terms.rtol * norm(self.numeric)
         if not self.is_sure.all() or (self.terms.strict and norm(self.unexplained) > limit):
             return False
@@ -192,6 +166,6 @@ class Finding:
 
 
 def norm(values):
-    """Return ‖values‖. It is right even if the squares of the values underflow."""
+    """Return ‖values‖, also if the squares of the values underflow."""
     size = np.max(np.abs(values), initial=0.0)
     return float(size * np.linalg.norm(values / size)) if 0 < size < np.inf else float(size)

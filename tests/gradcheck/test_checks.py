@@ -383,7 +383,7 @@ def test_a_module_of_integer_inputs_returns_none_for_them():
 
     ids = np.array([1, 3, 1])
     assert [a.name for a in check_module(Table(), ids).arguments] == ["weight"]
-    with pytest.raises(GradientError, match="backward returned 1 gradient, expected 0: one for no input"):
+    with pytest.raises(GradientError, match="backward returned 1 gradient, expected a tuple of 0: one for no input"):
         check_module(Table(returned=np.zeros(3)), ids)
 
 
@@ -424,18 +424,9 @@ def test_argnums_selects_the_inputs_whose_gradients_are_compared(argnums, names,
             check(weighted, *inputs, argnums=1)
 
 
-@pytest.mark.parametrize(
-    "argnums, message",
-    [
-        (2, "argnums .* not 2"),
-        (True, "argnums .* not True"),
-        (1, "input 1 .* int"),
-        ("x", "argnums .* 'x'"),
-        ((), r"argnums .* not \(\)"),
-    ],
-)
-def test_argnums_that_select_no_floating_point_input_are_refused(argnums, message):
-    with pytest.raises((TypeError, ValueError), match=message):
+@pytest.mark.parametrize("argnums", [2, True, 1, "x", (), (0, 2)])
+def test_argnums_that_select_no_floating_point_input_are_refused(argnums):
+    with pytest.raises(ValueError, match=rf"argnums .* not {re.escape(repr(argnums))}$"):
         check(lambda x, n: (n * x, lambda dy: n * dy), X, 2, argnums=argnums)
 
 

@@ -29,17 +29,13 @@ RANDOM = np.random.default_rng(0)
 FUNCTIONS = {  # kind of result: (the function, key words of the message)
     "an array": (lambda x: x * x, "returned an array of float64; .* a pair .*from_derivative"),
     "a number": (lambda x: 2.0, "returned a float; .* a pair .*from_value_and_gradient"),
-    "three": (lambda x: (x, x, x), "returned a tuple of 3; .* a pair .*from_pair"),
-    "a gradient": (lambda x: (x * x, 2 * x), r"\(y, ndarray\); the second must be a function of dy; .*from_derivative"),
-    "a cache": (lambda x: (x, (x,)), r"\(y, tuple\); .* for a cache see from_pair"),
+    "three": (lambda x: (x, x, x), r"returned \(ndarray, ndarray, ndarray\); .* a pair .*from_pair"),
+    "a gradient": (lambda x: (x * x, 2 * x), r"returned \(ndarray, ndarray\); .* function of dy; .*from_derivative"),
     "a list": (lambda x: ([1.0], lambda dy: dy), "y is a list; it must be one float64 array or number"),
-    "several": (
-        lambda x: ((x, x), lambda dy: dy),
-        "y is a tuple; .* one at a time, or concatenate them with from_nested",
-    ),
-    "booleans": (lambda x: (x > 0, lambda dy: dy), "y is bool, although every floating-point input is float64"),
-    "float32": (lambda x: (x.astype(np.float32), lambda dy: dy), "y is float32, although"),
-    "a wrong signature": (lambda x: (x, lambda dy, cache: dy), r"backward takes \(dy, cache\); .* from_pair"),
+    "several": (lambda x: ((x, x), lambda dy: dy), "y is a tuple; .* from_nested"),
+    "booleans": (lambda x: (x > 0, lambda dy: dy), "y is an array of bool; it must be one float64 array"),
+    "float32": (lambda x: (x.astype(np.float32), lambda dy: dy), "y is an array of float32; it must be one float64"),
+    "a wrong signature": (lambda x: (x, lambda dy, cache: dy), r"backward must take dy alone; .* from_pair"),
 }
 
 
@@ -51,15 +47,14 @@ def test_a_function_that_returns_no_pair_is_refused_with_the_adapter_that_helps(
 
 
 INPUTS = {
-    "longdouble": ((X.astype(np.longdouble),), TypeError, "some NumPy functions compute with lower precision"),
+    "longdouble": ((X.astype(np.longdouble),), TypeError, "must be a plain array of float64, not an array of "),
     "integers": ((np.arange(3),), ValueError, r"nothing to differentiate: .*int64.*such as np\.array\(1\.5\)"),
     "a number": ((1.5,), ValueError, "nothing to differentiate: .*float"),
-    "a list": (([1.0, 2.0],), ValueError, "nothing to differentiate: .*list"),
     "nested": (({"W": X},), ValueError, "nothing to differentiate: .*dict.* see from_nested"),
-    "nothing": ((), ValueError, "nothing to differentiate: .*there are none"),
+    "nothing": ((), ValueError, "nothing to differentiate: .*none"),
     "NaN": ((np.array([[1.0, np.nan]]),), ValueError, r"is not finite: nan at \[0, 1\] \(1 of 2 entries\)"),
-    "a masked array": ((np.ma.MaskedArray(X),), TypeError, "is a MaskedArray; it must be a plain array"),
-    "a matrix": ((X.view(np.matrix),), TypeError, "is a matrix; it must be a plain array"),
+    "a masked array": ((np.ma.MaskedArray(X),), TypeError, "must be a plain array of float64, not a MaskedArray"),
+    "a matrix": ((X.view(np.matrix),), TypeError, "must be a plain array of float64, not a matrix"),
 }
 
 
@@ -82,14 +77,10 @@ SETTINGS = {
     "seed 1.5": ({"seed": 1.5}, TypeError, r"seed must be a whole number of at least 0, not 1\.5"),
     "no seed": ({"seed": None}, TypeError, "seed must be a whole number of at least 0, not None"),
     "oracle": ({"oracles": "forward"}, ValueError, "oracles must be among central, complex, adjoint, not 'forward'"),
-    "no oracle": ({"oracles": ()}, ValueError, "oracles must be among .*, not an empty list"),
-    "oracle 3": ({"oracles": 3}, TypeError, "oracles must be a name or a list of names, such as 'central', not 3"),
-    "dy zeros": (
-        {"dy": np.zeros((2, 3))},
-        ValueError,
-        "dy must not be constant, but is 0 everywhere.*softmax or a layer norm.*zeros would pass",
-    ),
-    "dy constant": ({"dy": np.full((2, 3), -2.5)}, ValueError, r"but is -2\.5 everywhere"),
+    "no oracle": ({"oracles": ()}, ValueError, r"oracles must be among .*, not \(\)"),
+    "oracle 3": ({"oracles": 3}, ValueError, "oracles must be among .*, not 3"),
+    "dy zeros": ({"dy": np.zeros((2, 3))}, ValueError, "dy must be neither constant nor 0 or 1, but is 0"),
+    "dy constant": ({"dy": np.full((2, 3), -2.5)}, ValueError, r"dy must be neither constant .* but is -2\.5"),
     "dy shape": ({"dy": normal(3, 2)}, ValueError, r"dy has shape \(3, 2\), but y has \(2, 3\)"),
     "dy complex": ({"dy": X * 1j}, TypeError, "dy is complex128; it must be an array of real numbers"),
     "dy NaN": ({"dy": X * np.nan}, ValueError, r"dy is not finite: nan at \[0, 0\] \(6 of 6 entries\)"),
@@ -103,9 +94,9 @@ def test_settings_that_mean_nothing_are_refused_in_one_line(name):
         check(square, X, **options)
 
 
-@pytest.mark.parametrize("dy, reason", [(1, "ignores dy"), (0.0, "returns zeros")])
-def test_a_single_dy_of_one_or_zero_is_refused_with_the_reason(dy, reason):
-    with pytest.raises(ValueError, match=f"A backward that {reason} would pass"):
+@pytest.mark.parametrize("dy", [1, 0.0])
+def test_a_single_dy_of_one_or_zero_is_refused(dy):
+    with pytest.raises(ValueError, match="A backward that returns zeros, or that ignores dy, might pass"):
         check(square, NUMBER, dy=dy)
     assert check(square, NUMBER, dy=0.7, seed=np.int64(3), max_entries=np.int64(2)).is_right
 
@@ -133,9 +124,9 @@ def test_targets_that_are_not_what_is_checked_are_refused():
 
 
 GRADIENTS = {  # of x + w, whose gradients are dy and dy
-    "one": (lambda dy: dy, "backward returned 1 gradient, expected 2: one for x, w"),
-    "three": (lambda dy: (dy, dy, dy), "backward returned 3 gradients, expected 2: one for x, w"),
-    "none": (lambda dy: None, "backward returned nothing, expected a tuple of 2: one for x, w"),
+    "one": (lambda dy: dy, "backward returned 1 gradient, expected a tuple of 2: one for x, w"),
+    "three": (lambda dy: (dy, dy, dy), "backward returned 3 gradients, expected a tuple of 2: one for x, w"),
+    "none": (lambda dy: None, "backward returned None, expected a tuple of 2: one for x, w"),
     "a list": (lambda dy: [dy, dy], "backward returned a list, expected a tuple of 2"),
     "a dictionary": (lambda dy: {"x": dy, "w": dy}, "backward returned a dict, expected a tuple of 2"),
     "None for w": (lambda dy: (dy, None), r"dw is None, not an array of shape \(2, 3\)"),
@@ -152,9 +143,8 @@ def test_gradients_of_the_wrong_number_kind_shape_or_dtype_are_a_fault(name):
         check(lambda x, w: (x + w, backward), X, X)
 
 
-def test_a_list_for_one_gradient_and_gradients_of_what_has_none_are_named():
+def test_a_list_for_one_gradient_and_gradients_of_what_has_none_are_refused():
     with pytest.raises(GradientError, match="backward returned a list, expected an array: one for x"):
         check(lambda x: (x, lambda dy: [dy]), X)
-    message = r"returned 2 gradients, expected 1: one for x, and none for s \(a float\), ids \(an array of int64\)"
-    with pytest.raises(GradientError, match=message):
+    with pytest.raises(GradientError, match=r"returned 2 gradients, expected an array: one for x$"):
         check(lambda x, s, ids: (x * s, lambda dy: (dy * s, np.sum(dy * x))), X, 2.5, np.arange(3))
