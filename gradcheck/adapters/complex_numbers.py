@@ -41,10 +41,7 @@ def from_complex(function: Differentiable, *, convention: str = "torch") -> Diff
 
 
 def as_real(function: Any, inputs: tuple[Any, ...], dy: Any, argnums: Any) -> tuple[Any, tuple[Any, ...], Any, Any]:
-    """Convert a check of complex arrays to a check of their real and imaginary parts.
-
-    Returns the converted function, inputs, dy and argnums.
-    """
+    """Convert the function, inputs, dy and argnums of a check of complex arrays to their real and imaginary parts."""
     sign, name = CONVENTIONS[getattr(function, "convention", "torch")], Call(function).name
     parts: list[Any] = []
     names: list[str] = []

@@ -1,14 +1,8 @@
 """Adapters for functions with an explicit derivative instead of a backward pass.
 
-Optimisers use gradients, filters and least-squares fits use Jacobians, and activations have a derivative f′. The
-derivative is a second function of the same arguments, or the function returns it together with the value:
-
-    check(from_value_and_gradient(rosenbrock, gradient_of_rosenbrock), x)
-    check(from_derivative(np.tanh, lambda x: 1 - np.tanh(x) ** 2), x)
-    check(from_jacobian(motion, jacobian_of_motion), state, control=u)
-
-There is one derivative for each floating-point array among the inputs. Several derivatives form a tuple. Pass arrays
-without a derivative, such as data, as keyword arguments, as `control` above.
+The derivative is a second function of the same arguments, or the function returns it together with the value. There is
+one derivative for each floating-point array among the inputs; several form a tuple. Pass arrays without a derivative,
+such as data, as keyword arguments.
 """
 
 import functools
@@ -142,17 +136,12 @@ def _adapted(function, derivative, noun, require, product):
 
 
 def _as_array(derivative):
-    """Convert a derivative to an array.
-
-    The derivative may be a number, a list or a sparse matrix. A float32 array keeps its dtype, because the check
-    refuses it.
-    """
+    """Convert a number, list or sparse matrix to an array. float32 is kept, because the check refuses it."""
     array = np.asarray(derivative.toarray() if hasattr(derivative, "toarray") else derivative)
     return array if array.dtype.kind == "f" else array.astype(float)
 
 
 def _scaled(gradient, dy):
-    """Scale a gradient, which may be nested in dictionaries, lists and tuples."""
     if isinstance(gradient, dict):
         return {key: _scaled(value, dy) for key, value in gradient.items()}
     if isinstance(gradient, (list, tuple)):

@@ -23,11 +23,12 @@ called.
 
 import functools
 import inspect
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from gradcheck.call import Differentiable, describe
+from gradcheck.call import Call, Differentiable, describe
 
 
 def from_torch(function: Any, *, dtype: Any = np.float64) -> Differentiable:
@@ -47,7 +48,7 @@ def from_torch(function: Any, *, dtype: Any = np.float64) -> Differentiable:
     import torch
 
     if isinstance(function, torch.nn.Module):
-        return _TorchModule(function, dtype)
+        return _TorchModule(function, inspect.signature(function.forward), type(function).__name__, dtype)
     if not callable(function):
         raise TypeError(
             f"from_torch: function is {describe(function)}; it must be a torch.autograd.Function, an nn.Module, or a "
@@ -69,18 +70,14 @@ def from_torch(function: Any, *, dtype: Any = np.float64) -> Differentiable:
 
 
 class _TorchFunction:
-    """A differentiable function of arrays, made from a function of tensors.
-
-    `rule` is the torch.autograd.Function from which it is made, or None.
-    """
+    """A differentiable function of arrays from one of tensors, or from the torch.autograd.Function `rule`."""
 
     def __init__(self, function, signature, name, dtype, rule=None):
         self.function, self.__signature__, self.__name__, self.dtype = function, signature, name, dtype
-        self.rule = rule
-        self.is_compared = False
+        self.rule, self.is_compared, self.parameters = rule, False, {}
 
     def __call__(self, *inputs, **options):
-        y, gradients_of = self.evaluate(inputs, options, lambda name: True)
+        y, gradients_of = self.evaluate(inputs, options)
 
         def backward(dy):
             before = np.array(dy)
@@ -88,36 +85,26 @@ class _TorchFunction:
             if not self.is_compared:
                 self.is_compared = True
                 self.compare(inputs, options, gradients, before)
-            return self.returned(gradients)
+            for name, parameter in self.parameters.items():
+                gradient = gradients.pop(name, None)
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+            return tuple(gradients.values())
 
         return y, backward
 
-    def leaves(self, inputs):
-        """Return {name: array} for the floating-point arrays, which have gradients."""
-        names = list(self.__signature__.parameters)
-        return {
-            names[i] if i < len(names) - 1 or len(names) == len(inputs) else f"input {i}": value
-            for i, value in enumerate(inputs)
-            if _is_real(value)
-        }
+    def call(self, inputs, options, parameters):
+        return self.function(*inputs, **options)
 
-    def returned(self, gradients):
-        """Return the gradients of the inputs as a tuple, given {name: gradient}."""
-        return tuple(gradients.values())
+    def evaluate(self, inputs, options, only=None):
+        """Run the forward pass, and return y and gradients_of(dy), which returns {key: gradient or None}.
 
-    def call(self, tensors, inputs, options):
-        """Call the function, with tensors in place of the arrays that have gradients."""
-        rest = iter(tensors.values())
-        return self.function(*[next(rest) if _is_real(value) else value for value in inputs], **options)
-
-    def evaluate(self, inputs, options, requires_grad):
-        """Run the forward pass, and return (y, gradients_of).
-
-        `gradients_of(dy)` returns {name: gradient or None} for the arrays whose names satisfy `requires_grad(name)`.
+        A key is the position of an input or the name of a parameter. If one is given as `only`, no other array requires
+        a gradient.
         """
         import torch
 
-        def tensor(value, wanted=False):
+        def tensor(value, key=None):
             if not isinstance(value, np.ndarray):
                 return value
             if value.dtype.kind == "c" and np.dtype(self.dtype) != np.float64:  # the complex step needs all digits
@@ -126,13 +113,13 @@ class _TorchFunction:
                 return torch.tensor(value)
             # A tensor that shares the array's memory lets the check see a change in place.
             value = value.astype(self.dtype, copy=not value.flags.writeable)
-            return torch.from_numpy(value).requires_grad_(wanted)
+            return torch.from_numpy(value).requires_grad_(key is not None and only in (None, key))
 
-        leaves = {name: tensor(value, requires_grad(name)) for name, value in self.leaves(inputs).items()}
-        others = [value if _is_real(value) else tensor(value) for value in inputs]
+        given = [tensor(value, i) for i, value in enumerate(inputs)]
+        parameters = {name: tensor(parameter.data, name) for name, parameter in self.parameters.items()}
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # torch.manual_seed formats a traceback for every device
-            returned = self.call(leaves, others, {name: tensor(value) for name, value in options.items()})
+            returned = self.call(given, {name: tensor(value) for name, value in options.items()}, parameters)
         parts = list(returned) if isinstance(returned, (tuple, list)) else [returned]
         if not all(isinstance(part, torch.Tensor) for part in parts):
             raise TypeError(f"{self.__name__} must return a tensor or a tuple of tensors, not {describe(returned)}")
@@ -142,11 +129,10 @@ class _TorchFunction:
         def gradients_of(dy):
             if any(isinstance(value, np.ndarray) and value.dtype.kind == "c" for value in inputs):
                 raise TypeError(f"{self.__name__}: the gradients of complex arrays are not taken from PyTorch")
-            wanted = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
+            leaves = dict(enumerate(given)) | parameters
+            wanted = {key: t for key, t in leaves.items() if isinstance(t, torch.Tensor) and t.requires_grad}
             pairs = zip(parts, cotangents_of(dy), strict=True)
-            used = {
-                part: torch.from_numpy(np.asarray(dpart, self.dtype)) for part, dpart in pairs if part.requires_grad
-            }
+            used = {part: torch.from_numpy(np.asarray(d, self.dtype)) for part, d in pairs if part.requires_grad}
             if not used:
                 return dict.fromkeys(wanted)
             try:
@@ -161,71 +147,48 @@ class _TorchFunction:
         return y, gradients_of
 
     def compare(self, inputs, options, gradients, dy):
-        """Raise ValueError if a gradient changes although it should not.
-
-        A gradient may depend neither on which other inputs require gradients, nor on the layout of the inputs and dy in
-        memory.
-        """
-        for name, gradient in gradients.items():
-            _, gradients_of = self.evaluate(inputs, options, lambda other, name=name: other == name)
-            if not _equal(gradients_of(dy.copy())[name], gradient):
-                raise ValueError(
-                    f"{self.__name__}: the gradient of {name} differs if no other input requires a gradient: see "
-                    "ctx.needs_input_grad"
-                )
+        """Raise ValueError if a gradient depends on requires_grad of other inputs, or on the layout in memory."""
         spread = [_spread(value) if _is_real(value) else value for value in inputs]
-        _, gradients_of = self.evaluate(spread, options, lambda name: True)
-        for name, gradient in gradients_of(_spread(dy)).items():
-            if not _equal(gradient, gradients[name]):
-                raise ValueError(
-                    f"{self.__name__}: the gradient of {name} differs if the inputs and dy are not contiguous in memory"
-                )
+        apart = self.evaluate(spread, options)[1](_spread(dy))
+        for key, gradient in gradients.items():
+            name = key if key in self.parameters else Call(self, *inputs).input_names()[key]
+            alone = self.evaluate(inputs, options, key)[1](dy.copy())[key]
+            for other, condition in (
+                (alone, "no other input requires a gradient: see ctx.needs_input_grad"),
+                (apart[key], "the inputs and dy are not contiguous in memory"),
+            ):
+                if not _equal(other, gradient):
+                    raise ValueError(f"{self.__name__}: the gradient of {name} differs if {condition}")
 
 
 class _TorchModule(_TorchFunction):
     """A module for `check_module`, made from an nn.Module."""
 
-    def __init__(self, module, dtype):
-        super().__init__(module, inspect.signature(module.forward), type(module).__name__, dtype)
-        self.parameters = {name: _Parameter(value.detach().numpy()) for name, value in module.named_parameters()}
+    def __init__(self, module, *others):
+        super().__init__(module, *others)
+        values = {name: value.detach().numpy() for name, value in module.named_parameters()}
+        self.parameters = {name: SimpleNamespace(data=value, grad=None) for name, value in values.items()}
 
     def named_parameters(self):
         yield from self.parameters.items()
 
-    def leaves(self, inputs):
-        return super().leaves(inputs) | {name: parameter.data for name, parameter in self.parameters.items()}
-
-    def call(self, tensors, inputs, options):
+    def call(self, inputs, options, parameters):
         import torch
 
-        module, given = self.function, {name: tensors[name] for name in self.parameters}
+        tensors = [t for t in (*parameters.values(), *inputs) if isinstance(t, torch.Tensor)]
+        real = next(t.dtype for t in tensors if t.is_floating_point() or t.is_complex())
         buffers = {
-            name: value.to(next(iter(tensors.values())).dtype).clone() if value.is_floating_point() else value.clone()
-            for name, value in module.named_buffers()
+            name: value.to(real).clone() if value.is_floating_point() else value.clone()
+            for name, value in self.function.named_buffers()
         }
-        rest = iter(tensors[name] for name in tensors if name not in given)
-        arguments = tuple(next(rest) if _is_real(value) else value for value in inputs)
-        return torch.func.functional_call(module, given | buffers, arguments, options)
-
-    def returned(self, gradients):
-        for name, parameter in self.parameters.items():
-            gradient = gradients.pop(name)
-            if gradient is not None:
-                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
-        return tuple(gradients.values())
-
-
-class _Parameter:
-    def __init__(self, data):
-        self.data, self.grad = data, None
+        return torch.func.functional_call(self.function, parameters | buffers, tuple(inputs), options)
 
 
 def from_jax(function: Any, *, dtype: Any = np.float64) -> Differentiable:
-    """Make a differentiable function from a JAX function.
+    """Make a differentiable function from a JAX function, usually one with jax.custom_vjp.
 
-    Usually the function has a backward pass that is defined with jax.custom_vjp. Floating-point arrays among the
-    positional arguments are converted to `dtype`, in double precision if it is float64, and have gradients. The outputs
-    may form a tuple or a dictionary. The result raises the exceptions of JAX.
+    Floating-point arrays among the positional arguments are converted to `dtype`, in double precision if it is float64,
+    and have gradients. The outputs may form a tuple or a dictionary. The result raises the exceptions of JAX.
     """
     import jax
 
@@ -259,10 +222,7 @@ def from_jax(function: Any, *, dtype: Any = np.float64) -> Differentiable:
 
 
 def _as_one(parts):
-    """Return (y, cotangents_of) for one or more output arrays.
-
-    y is the only array, or the vector of all entries. `cotangents_of(dy)` splits dy into an array for each part.
-    """
+    """Return y, the only array or the vector of all entries, and cotangents_of(dy), which splits dy into the parts."""
     dtype = np.result_type(np.float64, *parts)
     if len(parts) == 1:
         return np.asarray(parts[0], dtype), lambda dy: [dy]
@@ -279,7 +239,6 @@ def _is_real(value):
 
 
 def _spread(array):
-    """Return an equal array that is not contiguous in memory."""
     return np.repeat(array[..., None], 2, axis=-1)[..., 0]
 
 

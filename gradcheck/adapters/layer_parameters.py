@@ -9,13 +9,11 @@ An array is a parameter if it has a gradient by one of these conventions:
     layer.W, layer.grads["W"]
     layer.W.data, layer.W.grad                              a parameter object; also value
 
-An array without a gradient, such as a running mean, raises an error that names it, since the report would not show
-that it was not checked. Such an array is ignored only if the layer lists its parameters, and the array is not among
-them. The list is `params` or `parameters`: a dictionary, a list, or a method that returns one of these. The search must
-find every parameter in the list.
+An array without a gradient, such as a running mean, raises an error that names it. It is ignored only if the layer
+lists its parameters, in `params` or `parameters` (a dictionary, a list, or a method that returns one), without it. The
+search must find every parameter in the list.
 
-A place is the path from the layer to an array or object, as a tuple. Each element is (".", name of an attribute) or
-("[", key of an entry).
+A place is the path from the layer to an array or object, as a tuple of (".", name of an attribute) and ("[", key).
 """
 
 import copy
@@ -54,20 +52,14 @@ class Parameter:
         return _first(layer, self.gradients)
 
     def clear_in(self, layer):
-        """Set the gradient in a copy of the layer to zeros.
-
-        Otherwise backward might add to an earlier value.
-        """
+        """Set the gradient in a copy of the layer to zeros, since backward might add to it."""
         for place in self.gradients:
             if isinstance(_get(layer, place), np.ndarray):
                 _put(layer, place, np.zeros_like(_get(layer, self.places[0])))
 
 
 def find(layer):
-    """Return {name: Parameter} for a layer.
-
-    Raises ValueError for an array that looks like a parameter, but has no gradient or more than one.
-    """
+    """Return {name: Parameter}. Raises ValueError for an array without a gradient, or with more than one."""
     places_of, objects = _searched(layer)
     listed = {place: _listed(value) for place, value in objects.items()}
     beside = {place: _gradients(layer, place) for places in places_of.values() for place in places}
@@ -91,11 +83,9 @@ def find(layer):
 
 
 def named(layer, parameters):
-    """Return {name: Parameter} for parameters that the caller names.
+    """Return {name: Parameter} for parameters that the caller names, as in {"W": "dW", "attention.w_q.W": "dW"}.
 
-    `parameters` maps the names to those of the gradients, as in {"W": "dW", "attention.w_q.W": "dW"}. A gradient's name
-    without a dot refers to the object that has the parameter. Raises ValueError if the name of a parameter does not
-    refer to a floating-point array.
+    A gradient's name without a dot refers to the object that has the parameter.
     """
     places_of, _ = _searched(layer)
     found = {}
@@ -114,7 +104,7 @@ def refuse_late(layer, inputs, options):
     """Raise ValueError if forward creates a parameter.
 
     An array counts as a parameter if it has a gradient and is the same for two different inputs. Forward and backward
-    are run on copies. Their exceptions are ignored here, because the check will raise them again.
+    run on copies. Their exceptions are ignored here, because the check will raise them again.
     """
     runs, random = [], GlobalRandom()
     for factor in (1.0, 0.75):
@@ -137,10 +127,7 @@ def refuse_late(layer, inputs, options):
 
 
 def _searched(layer):
-    """Search a layer for floating-point arrays and for objects with attributes.
-
-    Returns {id of an array: list of its places} and {place: object}.
-    """
+    """Return {id of a floating-point array: list of its places} and {place: object with attributes}."""
     places_of, objects, seen, pending = {}, {}, set(), [((), layer)]
     while pending:
         place, value = pending.pop(0)
@@ -179,10 +166,7 @@ def _first(layer, places):
 
 
 def _put(holder, place, value):
-    """Store a value at a place, relative to `holder`.
-
-    Returns the holder, or the new tuple if the holder is a tuple.
-    """
+    """Store a value at a place, relative to `holder`. Returns the holder, or the new tuple if it is a tuple."""
     (kind, key), *rest = place
     if rest:
         value = _put(_get(holder, place[:1]), rest, value)
@@ -201,10 +185,7 @@ def _owner(place):
 
 
 def _name(place):
-    """Return a place as text, without dictionaries such as `params`.
-
-    For example, the name of layer.params["W"] is `W`.
-    """
+    """Return a place as text, without dictionaries such as `params`: `W` for layer.params["W"]."""
     if isinstance(place[-1][1], str):
         place = [*(step for step in place[:-1] if step[1] not in GRADIENTS), place[-1]]
     if len(place) > 1 and place[-1][0] == "." and place[-1][1] in OBJECTS:
@@ -220,10 +201,7 @@ def _shown(place):
 
 
 def _resolved(layer, name):
-    """Return the place to which a dotted name refers, such as "attention.w_q.W".
-
-    An entry of a dictionary such as `params` may be named by its key alone.
-    """
+    """Return the place to which a dotted name refers. An entry of `params` may be named by its key alone."""
     place = ()
     for key in re.split(r"[.\[\]]+", name.rstrip("]")):
         here = _get(layer, place)
@@ -270,11 +248,7 @@ def _may_be_gradient(layer, shape, place):
 
 
 def _refuse_two_gradients(layer, places, gradients):
-    """Raise ValueError if an array has two gradients.
-
-    The true gradient may be either of them, or their sum. It is not an error if an outer layer also lists the
-    parameters of the layers within it.
-    """
+    """Raise ValueError if an array has two gradients, unless an outer layer also lists the parameters of inner ones."""
     first, *others = places
     own = _first(layer, gradients[first])
     for other in others:
@@ -288,10 +262,7 @@ def _refuse_two_gradients(layer, places, gradients):
 
 
 def _listed(value):
-    """Return the pairs (label, array) of an object's list of parameters.
-
-    Returns [] if the object has no such list. Raises ValueError if the list cannot be read.
-    """
+    """Return the pairs (label, array) of an object's list of parameters, or [] if it has none."""
     for name in GRADIENTS:
         try:
             parameters = getattr(value, name, None)
@@ -320,11 +291,10 @@ def _flattened(layer, label, value):
 
 
 def _is_passed_over(place, i, listed, places_of):
-    """Return True if an enclosing layer lists its parameters without this array.
+    """Return True if an enclosing layer lists its parameters without the array at `place`, whose id is `i`.
 
-    `place` is the place of the array, and `i` its id. Such a list counts only if that layer contains the array itself,
-    or if the list includes parameters of inner layers. An array in a Python list is never passed over, since forward
-    may append arrays to the list.
+    Such a list counts only if that layer contains the array itself, or if the list includes parameters of inner layers.
+    An array in a Python list is never passed over, since forward may append arrays to the list.
     """
     owner = _owner(place)
     if any(kind == "[" and isinstance(key, int) for kind, key in place[len(owner) :]):

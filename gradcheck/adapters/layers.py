@@ -38,8 +38,8 @@ def from_layer(layer: Any, parameters: Mapping[str, str] | None = None) -> Diffe
     are found by the conventions described in layer_parameters.py. Pass {} for a layer without parameters.
 
     Raises TypeError if the layer has no forward or no backward. Raises ValueError if an array that looks like a
-    parameter has no gradient, or if a parameter named in `parameters` is not a floating-point array. The first call of
-    the result raises ValueError if forward creates parameters.
+    parameter has no gradient, or if a name refers to no floating-point array. The first call of the result raises
+    ValueError if forward creates parameters.
     """
     for method in ("forward", "backward"):
         if not callable(getattr(layer, method, None)):

@@ -1,7 +1,7 @@
 """An adapter for several outputs, and for inputs in nested dictionaries, lists and tuples.
 
-A check compares one output with the arrays among the inputs. This adapter extracts the arrays from the inputs and puts
-them back for each call. It concatenates the outputs into one vector, and splits dy in the same way for backward:
+It extracts the arrays from the inputs and puts them back for each call. It concatenates the outputs into one vector,
+and splits dy in the same way for backward:
 
     def network(params, x):                        # params = {"W": ..., "b": ...}
         def backward(dy):
@@ -94,10 +94,7 @@ def _arrays(name, value):
 
 
 def _filled(name, value, by_place):
-    """Return a copy of a nested value in which some leaves are replaced.
-
-    `name` is the place of the value. `by_place` maps the place of a leaf, such as "params['W']", to its new value.
-    """
+    """Return a copy of a nested value; `by_place` maps places, such as "params['W']", to new values of leaves."""
     items = _items(name, value)
     if items is None:
         return by_place.get(name, value)
@@ -108,11 +105,7 @@ def _filled(name, value, by_place):
 
 
 def _gradients(named, returned, refused):
-    """Yield the gradient of each array in the inputs from the result of backward.
-
-    `named` maps the names of the inputs to the inputs. `refused(problem)` returns the exception that is raised if the
-    gradients do not have the structure of the inputs.
-    """
+    """Yield the gradient of each array in the inputs, given by name in `named`, from the result of backward."""
     wanted = {name: value for name, value in named.items() if _arrays(name, value)}
     if len(wanted) == 1:
         (value,) = wanted.values()
@@ -126,7 +119,7 @@ def _gradients(named, returned, refused):
 
 
 def _kind(value):
-    return "a dictionary" if isinstance(value, dict) else "a list" if isinstance(value, (list, tuple)) else "a leaf"
+    return next((kind for kind in (dict, (list, tuple)) if isinstance(value, kind)), None)
 
 
 def _found(name, value, gradient, refused):
@@ -134,18 +127,17 @@ def _found(name, value, gradient, refused):
     if items is None:
         yield gradient
         return
-    with_arrays = {key: each for key, each in items.items() if _arrays(*each)}
-    if _kind(gradient) != _kind(value):
-        raise refused(f"the gradient of {name} is {describe(gradient)}, not {_kind(value)} as {name} is")
-    if isinstance(value, dict):
-        keys = [key if key in gradient else f"d{key}" for key in with_arrays]
-        missing = [place for key, (place, _) in zip(keys, with_arrays.values(), strict=True) if key not in gradient]
-        if missing:
-            listed = ", ".join(map(repr, gradient)) or "none"
-            raise refused(f"there is no gradient of {missing[0]}: the keys of the gradient are {listed}")
-    elif len(gradient) in (len(items), len(with_arrays)):
-        keys = [*with_arrays] if len(gradient) == len(items) else range(len(with_arrays))
-    else:
-        raise refused(f"the gradient of {name} has {len(gradient)} entries, expected {len(with_arrays)}")
-    for key, (place, item) in zip(keys, with_arrays.values(), strict=True):
+    places = {key: each for key, each in items.items() if _arrays(*each)}
+    fits, keys = _kind(gradient) == _kind(value), list(places)
+    if fits and isinstance(value, dict):
+        keys = [key if key in gradient else f"d{key}" for key in keys]
+        fits = all(key in gradient for key in keys)
+    elif fits and len(gradient) != len(items):
+        keys, fits = range(len(places)), len(gradient) == len(places)
+    if not fits:
+        inside = f" of {', '.join(map(repr, gradient)) or 'nothing'}" if isinstance(gradient, dict) else ""
+        inside = f" of {len(gradient)}" if isinstance(gradient, (list, tuple)) else inside
+        wanted = ", ".join(place for place, _ in places.values())
+        raise refused(f"the gradient of {name} is {describe(gradient)}{inside}; it must contain those of {wanted}")
+    for key, (place, item) in zip(keys, places.values(), strict=True):
         yield from _found(place, item, gradient[key], refused)

@@ -260,11 +260,11 @@ def test_parameters_in_a_dictionary_are_called_by_their_places():
         assert said_of(*from_nested(network, PARAMS, normal(5, 3)), wrong=name).startswith(
             f"network: dparams['{name}']: "
         )
-    assert "and none for params (a dict); for arrays in a dict, list or tuple see from_nested" in said_of(
-        network, PARAMS, normal(5, 3)
+    assert "for arrays in a dict, list or tuple see from_nested" in said_of(network, PARAMS, normal(5, 3))
+    message = (
+        "network: the gradient of params is a dict of 'W1', 'W2'; it must contain those of params['W1']"
     )
-    message = "network: there is no gradient of params['b1']: the keys of the gradient are 'W1', 'W2'"
-    assert said_of(*from_nested(network, PARAMS, normal(5, 3)), wrong="missing") == message
+    assert said_of(*from_nested(network, PARAMS, normal(5, 3)), wrong="missing").startswith(message)
 
 
 def course_loss(params, *, X, y, factor=1):
@@ -316,17 +316,17 @@ def test_a_list_of_parameters_and_a_list_of_gradients():
 @pytest.mark.parametrize(
     "backward, words",
     [
-        (lambda dy: [dy, dy], "the gradient of params is a list, not a dictionary as params is"),
-        (lambda dy: dy, "the gradient of params is an array of float64, not a dictionary as params is"),
-        (lambda dy: {}, "there is no gradient of params['a']: the keys of the gradient are none"),
-        (lambda dy: {"a": dy, "b": [dy]}, "the gradient of params['b'] has 1 entries, expected 2"),
         (
-            lambda dy: {"a": dy, "b": dy},
-            "the gradient of params['b'] is an array of float64, not a list as params['b'] is",
+            lambda dy: [dy, dy],
+            "the gradient of params is a list of 2; it must contain those of params['a'], params['b']",
         ),
+        (lambda dy: dy, "the gradient of params is an array of float64; it must contain"),
+        (lambda dy: {}, "the gradient of params is a dict of nothing; it must contain"),
+        (lambda dy: {"a": dy, "b": [dy]}, "the gradient of params['b'] is a list of 1; it must contain"),
+        (lambda dy: {"a": dy, "b": dy}, "the gradient of params['b'] is an array of float64; it must contain"),
         (lambda dy: {"a": dy, "b": [dy, dy[:2]]}, "dparams['b'][1] has shape (2,), but params['b'][1] has (3,)"),
         (lambda dy: {"a": dy, "b": [dy, None]}, "dparams['b'][1] is None, not an array of shape (3,)"),
-        (lambda dy: ({"a": dy, "b": [dy, dy]}, dy), "the gradient of params is a tuple, not a dictionary"),
+        (lambda dy: ({"a": dy, "b": [dy, dy]}, dy), "the gradient of params is a tuple of 2; it must contain"),
     ],
 )
 def test_gradients_that_are_not_arranged_as_the_inputs_are_refused(backward, words):
