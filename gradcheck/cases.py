@@ -12,9 +12,10 @@ import contextlib
 import difflib
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +47,7 @@ class Case:
 
 
 def check_case(case: Case, seed: int = 0, *, explain: bool = True) -> Report:
-    """Draw a case and check all of its gradients.
-
-    Returns a Report, and raises the same exceptions as `check`.
-    """
+    """Draw a case and check all of its gradients. Raises the same exceptions as `check`."""
     with ends_nothing():
         return check_call(case.call(np.random.default_rng(seed)), seed=seed, explain=explain)
 
@@ -70,10 +68,9 @@ def error_in_words(error):
 
 
 def selected_cases(target):
-    """Return a list of the Cases that a target selects.
+    """Return all Cases of the target "MODULE", or that of the target "MODULE:NAME".
 
-    The target "MODULE" selects all cases of the module, and "MODULE:NAME" the case of that name. Raises LookupError,
-    whose message suggests the nearest name, if there is no such case, and the exceptions of load_cases.
+    Raises LookupError, whose message suggests the nearest name, if there is no such case.
     """
     module, _, name = target.partition(":")
     cases = load_cases(module)
@@ -87,60 +84,41 @@ def selected_cases(target):
 def load_cases(target: str) -> list[Case]:
     """Return the Cases of a module, given by name or as the path of a .py file.
 
-    Raises ImportError if there is no such module, if it cannot be imported, or if it lists no cases. Raises ValueError
-    or TypeError if its `CASES` is not a table of Cases with unique names.
+    Raises ImportError if the module cannot be imported or lists no cases, and ValueError or TypeError if its `CASES` is
+    not a table of Cases with unique names.
     """
-    module = _import_file(Path(target)) if target.endswith(".py") else _import(target)
-    if not hasattr(module, "CASES") and hasattr(module, "__path__"):
-        name = f"{target}.cases"
-        if importlib.util.find_spec(name) is not None:
-            module = _import(name)
+    module = _imported(target)
+    if not hasattr(module, "CASES") and hasattr(module, "__path__") and importlib.util.find_spec(f"{target}.cases"):
+        module = _imported(f"{target}.cases")
     if not hasattr(module, "CASES"):
         raise ImportError(f"{target} lists no cases: it has no CASES, and no submodule `cases` with one")
     return _validated(module.CASES, target)
 
 
 def _validated(cases, source):
-    try:
-        cases = list(cases)
-    except TypeError as error:
-        raise TypeError(f"the CASES of {source} must be a list of gradcheck.Case, not {describe(cases)}") from error
-    if not cases:
+    found = list(cases) if isinstance(cases, Iterable) else [cases]
+    if not found:
         raise ImportError(f"the CASES of {source} are empty")
-    names = set()
-    for case in cases:
+    for k, case in enumerate(found):
         if not isinstance(case, Case):
-            raise TypeError(f"the CASES of {source} must contain only gradcheck.Case objects, not {describe(case)}")
-        if case.name in names:
+            raise TypeError(f"the CASES of {source} must be gradcheck.Case objects, not {describe(case)}")
+        if case.name in [other.name for other in found[:k]]:
             raise ValueError(f"the CASES of {source} contain the name {case.name!r} twice")
-        names.add(case.name)
-    return cases
+    return found
 
 
-def _import(name):
+def _imported(target):
+    is_file, name = target.endswith(".py"), f"_cases_of_{Path(target).stem}"  # a name that no other module has
     try:
         with ends_nothing():
-            return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ImportError(f"there is no module named {name!r}") from error
-        raise ImportError(f"cannot import {name}: {error}") from error
-    except Exception as error:
-        raise ImportError(f"cannot import {name}: {error_in_words(error)}") from error
-
-
-def _import_file(path):
-    if not path.is_file():
-        raise ImportError(f"there is no file {str(path)!r}")
-    sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE` does, for the file's own imports
-    name = f"_cases_of_{path.stem}"  # a name that no other module has
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try:
-        with ends_nothing():
+            if not is_file:
+                return importlib.import_module(target)
+            sys.path.insert(0, str(Path(target).parent.resolve()))  # as `python FILE` does, for the file's own imports
+            spec = importlib.util.spec_from_file_location(name, target)
+            module = sys.modules[name] = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
+            return module
     except Exception as error:
         frames = [frame for e in (error, error.__cause__) if e for frame in traceback.extract_tb(e.__traceback__)]
-        lines = [f", line {frame.lineno}" for frame in frames if frame.filename == str(path.absolute())]
-        raise ImportError(f"cannot import {path}{''.join(lines[-1:])}: {error_in_words(error)}") from error
-    return module
+        lines = [f", line {frame.lineno}" for frame in frames if frame.filename == os.path.abspath(target)]
+        raise ImportError(f"cannot import {target}{''.join(lines[-1:])}: {error_in_words(error)}") from error

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import math
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -19,10 +18,7 @@ class Unusable(Exception):  # noqa: N818 (it is a message, not a fault of the pr
 
 @contextlib.contextmanager
 def unusable(*others):
-    """Convert exceptions within the `with` block to Unusable.
-
-    These are ImportError, LookupError, TypeError, ValueError and the types `others`.
-    """
+    """Convert ImportError, LookupError, TypeError, ValueError and `others` to Unusable within the `with` block."""
     try:
         yield
     except (ImportError, LookupError, TypeError, ValueError, *others) as error:
@@ -57,10 +53,9 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def _signals_raise():
-    """Raise Stopped if a signal arrives within the `with` block.
+    """Raise Stopped if a signal arrives within the `with` block, so that `finally` clauses remove temporary files.
 
-    The exception lets `finally` clauses remove temporary files. A signal that is ignored, as SIGHUP is under `nohup`,
-    stays ignored.
+    A signal that is ignored, as SIGHUP is under `nohup`, stays ignored.
     """
     names = SIGNALS if threading.current_thread() is threading.main_thread() else ()  # signals need the main thread
     signals = [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has no SIGHUP
@@ -106,10 +101,7 @@ def run(command):
 
 
 def _make_streams_usable():
-    """Replace closed standard streams, and let the others print any text.
-
-    A character that cannot be encoded is printed as "?".
-    """
+    """Replace closed standard streams, and let the others print "?" for a character that cannot be encoded."""
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
@@ -124,7 +116,6 @@ def printable(text, keep="\n\t"):
 
 
 def one_line(message):
-    """Return a message as one printable line, without its middle if it is very long."""
     line = printable(" ".join(str(message).split()))
     return line if len(line) <= 900 else f"{line[:600]} … {line[-297:]}"
 
@@ -139,38 +130,8 @@ def say(message):
         print(printable(message), file=sys.stderr, flush=True)
 
 
-def write_file(path, content):
-    """Write bytes to a file atomically: to a temporary file, which is then renamed.
-
-    A device is written directly. An existing file keeps its mode. Raises OSError with the name of the file.
-    """
-    place = os.path.realpath(path)
-    temporary = os.path.join(os.path.dirname(place), f".gradcheck-{os.urandom(8).hex()}.tmp")
-    try:
-        if os.path.exists(place) and not os.path.isfile(place):
-            with open(place, "wb") as file:
-                file.write(content)
-            return
-        try:
-            with open(temporary, "xb") as file:
-                if os.path.exists(place):
-                    shutil.copymode(place, temporary)
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, place)
-        finally:
-            with contextlib.suppress(OSError):  # the file has been renamed
-                os.unlink(temporary)
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
-
-
 def whole_number(least, name, most=math.inf):
-    """Return an argparse type for integers from `least` to `most`.
-
-    Its error message begins with `name`.
-    """
+    """Return an argparse type for integers from `least` to `most`, whose error message begins with `name`."""
     limits = f"a whole number, {least} or more" if most == math.inf else f"a whole number from {least} to {most:,}"
 
     def read(text):
@@ -183,5 +144,4 @@ def whole_number(least, name, most=math.inf):
 
 
 def counted(n, noun):
-    """Return a number and a noun, such as "1 mutant" or "2 mutants"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

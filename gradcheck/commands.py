@@ -49,55 +49,36 @@ Then run
   python -m gradcheck                    check the modules that the project's configuration names
 
 The configuration is `modules = ["mine"]` under [tool.gradcheck] in pyproject.toml, or `modules = mine` under
-[tool:gradcheck] in setup.cfg. The current directory and its parents are searched, up to the root of a repository.
+[tool:gradcheck] in setup.cfg, in the current directory or above it, up to the root of a repository.
 
 Each row shows one gradient: the number of entries that were compared with central differences in float64, the worst
 error |a - n| / (|n| + 0.01), which must not exceed 1e-6, and the verdict. "at a kink" means that the two one-sided
-derivatives differ (as for ReLU at 0) and the gradient lies between them. Set OPENBLAS_NUM_THREADS=1 if other programs
-are busy: the many small products of a check gain nothing from several threads.
+derivatives differ (as for ReLU at 0) and the gradient lies between them.
 
-Other commands, each of which has a --help:
-
-  python -m gradcheck steps MODULE       find the wrong line of a backward pass
-  python -m gradcheck certify MODULE     decide whether gradients are right as identities
-  python -m gradcheck curve              plot the error of a finite difference against its step
-  python -m gradcheck audit MODULE       find mistakes that the checks would miss
-  python -m gradcheck museum             show wrong gradients that real projects shipped
-  python -m gradcheck compare            run several checkers on the museum's corpus
+Other commands, each of which has a --help: steps (the wrong line of a backward pass), certify (are gradients right as
+identities?), curve (the error of a finite difference), audit (mistakes that the checks would miss), museum (wrong
+gradients that real projects shipped), compare (several checkers on the museum's corpus).
 
 Exit status: 0 if all gradients are right, 1 if some are wrong or could not be checked, 2 if there was nothing to check
-or the output could not be written. With neither a module nor a configuration, this help is printed.
+or the output could not be written.
 """
 
 STEPS_HELP = """\
 This command compares the value of each dx in `backward` with the true gradient of the variable x of the forward pass.
-A line is wrong if its value differs although every gradient that it reads is replaced by the true one.
-
-  attention.backward: 1 of 3 gradients right
-     (5) dv        right
-     (5) dweights  right
-     (6) dscores   WRONG: weights * sum(weights * dweights) over axis -1 is not subtracted
-     (7) dq        follows from dscores
-     (7) dk        follows from dscores
-     with the correct dscores, dq and dk are right
+`backward` must be defined within the forward pass. The number in front of a row comes from a comment such as # (6).
 
   right         the value is the true gradient
-  WRONG         the line is wrong; the mistake is named if its correction has been verified on two draws
+  WRONG         the line is wrong: its value differs although every gradient that it reads is replaced by the true one;
+                the mistake is named if its correction has been verified on two draws
   follows       the value is wrong because the line reads a wrong value; the line itself is right
   not followed  the value cannot be compared, or is only a part of that gradient, which right code may compute as well
-
-`backward` must be defined within the forward pass. The number in front comes from a comment at the end of the line,
-such as # (6). For a single function, without a list of cases: print(gradcheck.steps(f, *inputs)).
 
 Exit status: 0; 1 if a line or a gradient is wrong; 2 if there is nothing to examine.
 """
 
 CERTIFY_HELP = """\
-A check compares numbers with a tolerance. A certificate decides whether backward is the adjoint of the derivative of
-forward as an identity, for all inputs of the same shapes that take the same decisions (gradcheck/certify/README.md).
-
-  component  verdict    wrong with probability  decisions  seconds
-  softmax    certified                 < 1e-76         60      0.1
+A certificate decides without a tolerance whether backward is the adjoint of the derivative of forward, for all inputs
+of the same shapes that take the same decisions (gradcheck/certify/README.md).
 
   certified    the identity holds, and the probability that this is wrong is below the bound
   refused      backward is wrong; the reason follows
@@ -105,8 +86,6 @@ forward as an identity, for all inputs of the same shapes that take the same dec
 
 Exit status: 0 if every case is certified, 1 if not, 2 if there is nothing to certify.
 """
-
-TITLES = {"pyproject.toml": "tool.gradcheck", "setup.cfg": "tool:gradcheck"}
 
 
 def check_parser():
@@ -238,9 +217,8 @@ def _width(cases):
 
 
 def _of_all(targets, substring):
-    """Return the Cases of all targets whose names contain a substring.
-
-    With several targets, each name begins with that of its module.
+    """Return the Cases of all targets whose names contain a substring, with the module before each name if there are
+    several.
     """
     cases = []
     for target in targets:
@@ -260,46 +238,34 @@ def _of_all(targets, substring):
 def _configured():
     """Return the modules of the nearest configuration, or [].
 
-    The current directory and its parents are searched for a configuration, up to the root of a repository.
-    pyproject.toml takes precedence over setup.cfg. The directory of the configuration is added to sys.path, and the
-    paths of .py files among the modules are relative to it.
+    The current directory and its parents are searched, up to the root of a repository. The directory of the
+    configuration is added to sys.path, and paths of .py files are relative to it.
     """
     here = Path.cwd()
     for folder in (here, *here.parents):
-        for name in TITLES:
-            modules = _modules(folder / name)
-            if modules is not None:
-                if str(folder) not in sys.path:
-                    sys.path.insert(0, str(folder))
-                return [str(folder / module) if module.endswith(".py") else module for module in modules]
+        for path in (folder / "pyproject.toml", folder / "setup.cfg"):
+            table = _table(path) if path.is_file() else None
+            if table is None:
+                continue
+            modules = table.get("modules") if isinstance(table, dict) else None
+            if not modules or not isinstance(modules, list) or not all(isinstance(name, str) for name in modules):
+                raise ValueError(f'{path}: gradcheck must be a table such as modules = ["my_layers"], not {table!r}')
+            if str(folder) not in sys.path:
+                sys.path.insert(0, str(folder))
+            return [str(folder / module) if module.endswith(".py") else module for module in modules]
         if any((folder / root).exists() for root in (".git", ".hg")):
             break
     return []
 
 
-def _modules(path):
-    """Return the modules that a configuration file names, or None.
-
-    Raises ValueError if the file cannot be parsed, or if its section does not have the form shown at the top of this
-    module.
-    """
-    title = TITLES[path.name]
-    if not path.is_file():
-        return None
+def _table(path):
+    text = path.read_text("utf-8")
     try:
         if path.suffix == ".toml":
-            table = tomllib.loads(path.read_text("utf-8"))
-            for key in title.split("."):
-                table = table.get(key) if isinstance(table, dict) else None
-        else:
-            parser = configparser.RawConfigParser()
-            parser.read_string(path.read_text("utf-8"), str(path))
-            table = {key: value.split() for key, value in parser.items(title)} if parser.has_section(title) else None
-    except (configparser.Error, ValueError) as error:  # errors of TOML and of UTF-8 are ValueErrors
+            return tomllib.loads(text).get("tool", {}).get("gradcheck")
+        parser = configparser.RawConfigParser()
+        parser.read_string(text, str(path))
+    except (configparser.Error, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{path}: {error}") from error
-    if table is None:
-        return None
-    modules = table.get("modules") if isinstance(table, dict) and set(table) <= {"modules"} else None
-    if not modules or not isinstance(modules, list) or not all(isinstance(name, str) and name for name in modules):
-        raise ValueError(f'{path}: [{title}] must have one key, as in modules = ["my_layers"], not {table!r}')
-    return modules
+    title = "tool:gradcheck"
+    return {key: value.split() for key, value in parser.items(title)} if parser.has_section(title) else None

@@ -6,9 +6,10 @@ import shutil
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 from gradcheck.audit.trials import EQUIVALENT, KILLED, SURVIVING
-from gradcheck.command_line import printable, say, write_file
+from gradcheck.command_line import printable, say
 
 EVERY = 10.0  # seconds between lines of progress if stderr is not a terminal
 
@@ -133,7 +134,7 @@ def write_json(file, target, command, tried):
         **{status: count[status] for status in (KILLED, EQUIVALENT, SURVIVING)},
         "results": [_result(mutant, outcome) for mutant, outcome in tried],
     }
-    write_file(file, f"{json.dumps(data, indent=1, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace"))
+    Path(file).write_text(f"{json.dumps(data, indent=1, ensure_ascii=False)}\n", "utf-8", "backslashreplace")
 
 
 def _result(mutant, outcome):

@@ -1,13 +1,11 @@
 """Draw the step curve as text or as an image."""
 
-import io
 import math
 import os
 import textwrap
 
 import numpy as np
 
-from gradcheck.command_line import write_file
 from gradcheck.curve.measurement import CENTRAL, COMPLEX, FORWARD, STEPS
 
 SYMBOLS = {FORWARD: "+", CENTRAL: "o", COMPLEX: "*"}
@@ -56,8 +54,8 @@ def _description(curve, method):
 def save(curves, path):
     """Draw curves side by side into an image file. Needs matplotlib.
 
-    The extension of the path selects the format; without one it is PNG. Raises OSError with the name of the file if it
-    cannot be written, and ValueError for an extension that matplotlib does not support.
+    The extension of the path selects the format; without one it is PNG. Raises ValueError for an extension that
+    matplotlib does not support.
     """
     try:
         from matplotlib.figure import Figure
@@ -71,9 +69,7 @@ def save(curves, path):
     for axis, curve in zip(axes, curves, strict=True):
         _plot(axis, curve)
     axes[0].set_ylabel("relative error |numeric − backward|")
-    content = io.BytesIO()
-    figure.savefig(content, dpi=150, format=os.path.splitext(path)[1][1:] or "png")
-    write_file(path, content.getvalue())
+    figure.savefig(path, dpi=150, format=os.path.splitext(path)[1][1:] or "png")
 
 
 def _plot(axis, curve):

@@ -29,7 +29,6 @@ FORWARD, CENTRAL, COMPLEX = "forward differences", "central differences", "compl
 class Curve:
     """Numerical derivatives along one direction, for each method and each of STEPS.
 
-    name           the name of the function
     argument       the name of the perturbed argument, or "all arguments"
     derivatives    {method: array of the derivatives at each of STEPS}
     analytic       the derivative ⟨dx, v⟩ of backward
@@ -53,7 +52,6 @@ class Curve:
         return max(np.finfo(np.float64).tiny, *(abs(v) for v in (self.analytic, self.numeric) if math.isfinite(v)))
 
     def error(self, method):
-        """Return |numeric − analytic| / size for each step."""
         return np.abs(self.derivatives[method] - self.analytic) / self.size
 
     def best(self, method):
@@ -78,8 +76,8 @@ class Curve:
     def verdict(self):
         """Return `right`, `wrong`, `at a kink`, or `cannot tell`.
 
-        The verdict is `wrong` only if neighbouring steps agree with each other a hundred times better than with
-        backward, or if backward's derivative is not finite.
+        It is `wrong` only if neighbouring steps agree with each other a hundred times better than with backward, or if
+        backward's derivative is not finite.
         """
         if not math.isfinite(self.analytic):
             return "wrong"
@@ -111,15 +109,11 @@ class Curve:
 
     @property
     def notes(self):
-        """Return the sentences below the picture."""
         obstacle = [f"No complex step: the forward pass is not complex-safe ({self.obstacle})."]
         return [*(obstacle if self.obstacle else ()), self.caption]
 
     def slope(self, method):
-        """Return the exponent p of a method's truncation error, proportional to hᵖ.
-
-        The error is measured from the best numerical derivative. Returns None if it is not a power of h.
-        """
+        """Return the exponent p of a method's truncation error ∝ hᵖ, or None if it is not a power of h."""
         best = self.derivatives[COMPLEX][-1] if COMPLEX in self.derivatives else self.numeric
         distance, doubt = np.abs(self.derivatives[method] - best), 1e-13 * self.size
         if method != COMPLEX:
@@ -135,10 +129,9 @@ class Curve:
 
 
 def measure(call, argument=None, seed=0):
-    """Return the Curve of a Call along a random direction.
+    """Return the Curve of a Call along a random direction, through all arguments or that of the given name.
 
-    The direction goes through all arguments, or only through the argument of the given name. Raises ValueError for an
-    unknown argument, and the same exceptions as `gradcheck.check`.
+    Raises ValueError for an unknown argument, and the same exceptions as `gradcheck.check`.
     """
     call, rng = call.copy(), np.random.default_rng([seed, 1])
     with prepared(call), np.errstate(all="ignore"):
@@ -182,11 +175,9 @@ def _loss(run, direction, t):
 
 
 def _settle(derivatives):
-    """Return (derivative, spread) where neighbouring steps agree best.
+    """Return the derivative at the step that agrees best with its two neighbours, and the largest difference from them.
 
-    The derivative is that of the step which agrees best with its two neighbours. The spread is the largest difference
-    from these neighbours. Very short steps are excluded, because x + h
-    rounds to x and all differences are zero.
+    Very short steps are excluded, because x + h rounds to x and all differences are zero.
     """
     gaps = np.abs(np.diff(derivatives))
     spreads = np.maximum(gaps[:-1], gaps[1:])

@@ -1,6 +1,5 @@
 """Tables of cases, and the command `python -m gradcheck`."""
 
-import errno
 import json
 import os
 import re
@@ -15,7 +14,6 @@ from verdicts import Scale
 
 from gradcheck import Call, Case, GradientError, check_case, commands, load_cases
 from gradcheck.__main__ import main
-from gradcheck.command_line import write_file
 
 MINE = """
 import numpy as np
@@ -189,20 +187,17 @@ FILES = {
     "ends.py": MINE + 'CASES = [Case("ends", lambda rng: Call(ends, rng.normal(size=3)))]',
 }
 REFUSED = [
-    ("nowhere", "there is no module named 'nowhere'"),
-    ("nowhere.at.all", "there is no module named 'nowhere.at.all'"),
-    ("nowhere.py", "there is no file 'nowhere.py'"),
+    ("nowhere", "cannot import nowhere: ModuleNotFoundError: No module named 'nowhere'"),
+    ("nowhere.py", "cannot import nowhere.py: FileNotFoundError: "),
     ("os", "os lists no cases: it has no CASES, and no submodule `cases` with one"),
     ("mine:softmx", "mine has no case 'softmx'; the nearest is 'softmax'"),
     ("mine -k gelu", "no case of mine has 'gelu' in its name"),
     ("nothing", "the CASES of nothing are empty"),
     ("twice", "the CASES of twice contain the name 'a' twice"),
-    ("tuples", "the CASES of tuples must contain only gradcheck.Case objects, not a tuple"),
-    ("number", "the CASES of number must be a list of gradcheck.Case, not an int"),
-    ("needy", "cannot import needy: No module named 'a_missing_package'"),
-    ("garbled", "cannot import garbled: SyntaxError: "),
+    ("tuples", "the CASES of tuples must be gradcheck.Case objects, not a tuple"),
+    ("number", "the CASES of number must be gradcheck.Case objects, not an int"),
+    ("needy", "cannot import needy: ModuleNotFoundError: No module named 'a_missing_package'"),
     ("garbled.py", "cannot import garbled.py: SyntaxError: "),
-    ("exits", "cannot import exits: RuntimeError: SystemExit(3) was raised, which would end the program"),
     ("exits.py", "cannot import exits.py, line 1: RuntimeError: SystemExit(3) was raised, which would end the"),
     ("two_lines.py", "cannot import two_lines.py, line 1: ValueError: one two"),
 ]
@@ -306,11 +301,10 @@ def test_a_configuration_above_the_root_of_a_repository_is_not_its_own(write, tm
     "file, content, message",
     [
         ("pyproject.toml", "[tool.gradcheck", "Expected ']' at the end of a table declaration"),
-        ("pyproject.toml", "tool.gradcheck = 3", r"\[tool.gradcheck\] must have .*, not 3"),
-        ("pyproject.toml", "[tool.gradcheck]", r"must have one key, as in modules = \[\"my_layers\"\], not {}"),
-        ("pyproject.toml", "[tool.gradcheck]\nmodules = 'mine'", "must have one key, .* not {'modules': 'mine'}"),
-        ("pyproject.toml", "[tool.gradcheck]\nmodule = ['mine']", r"must have one key.* not {'module': \['mine'\]}"),
-        ("setup.cfg", "[tool:gradcheck]\nmodules =", r"\[tool:gradcheck\] must have .* not {'modules': \[\]}"),
+        ("pyproject.toml", "tool.gradcheck = 3", "must be a table .*, not 3"),
+        ("pyproject.toml", "[tool.gradcheck]\nmodules = 'mine'", "must be a table .* not {'modules': 'mine'}"),
+        ("pyproject.toml", "[tool.gradcheck]\nmodule = ['mine']", r"must be a table .* not {'module': \['mine'\]}"),
+        ("setup.cfg", "[tool:gradcheck]\nmodules =", r"must be a table .* not {'modules': \[\]}"),
         ("setup.cfg", "modules = mine", "File contains no section headers"),
     ],
 )
@@ -344,35 +338,3 @@ def test_rows_come_as_cases_finish_and_ctrl_c_is_one_line_and_status_130(write):
 def test_gradcheck_knows_nothing_of_this_project():
     package = Path(__file__).parents[2] / "gradcheck"
     assert [path.name for path in package.rglob("*.py") if "minitransformer" in path.read_text("utf-8")] == []
-
-
-# Files that are written
-
-
-@pytest.mark.parametrize("mode", [0o600, 0o644])
-def test_a_file_is_written_whole_and_keeps_its_mode(tmp_path, mode):
-    path, link, new = tmp_path / "file", tmp_path / "link", tmp_path / "new"
-    link.symlink_to("file")
-    path.write_bytes(b"older")
-    path.chmod(mode)
-    write_file(link, b"newer")
-    assert link.is_symlink() and path.read_bytes() == b"newer" and path.stat().st_mode & 0o777 == mode
-    write_file(str(new), b"new")
-    path.unlink()
-    path.touch()
-    assert new.read_bytes() == b"new" and new.stat().st_mode == path.stat().st_mode  # by the umask
-    assert sorted(os.listdir(tmp_path)) == ["file", "link", "new"]
-
-
-@pytest.mark.parametrize("fails", ["fsync", "replace"])
-def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, monkeypatch, fails):
-    def full(*arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    path = tmp_path / "file"
-    path.write_bytes(b"older")
-    monkeypatch.setattr(os, fails, full)
-    with pytest.raises(OSError, match="No space left on device") as caught:
-        write_file(path, b"newer")
-    assert caught.value.filename == str(path)
-    assert os.listdir(tmp_path) == ["file"] and path.read_bytes() == b"older"
