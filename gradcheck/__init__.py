@@ -18,41 +18,26 @@
 `backward(dy)` takes ∂L/∂y and returns ∂L/∂x for each floating-point array x among the positional arguments. If one of
 them is wrong, `check` raises a GradientError, which is an AssertionError.
 
-- `check(f, *inputs)` checks the gradients of a function, and `check_module(module, *inputs)` those of a module with
-  respect to its inputs and its parameters;
-- `adjoint(model, *inputs)` checks all entries at once with one complex forward pass;
+- `check(f, *inputs)` checks the gradients of a function, `check_module(module, *inputs)` those of a module with respect
+  to its inputs and its parameters, and `adjoint(model, *inputs)` all entries at once with one complex forward pass;
 - `jacobian(f, *inputs)` returns the Jacobian matrix;
 - `check_jvp`, `check_hvp`, `check_hessian`, `check_adjoint_operator` and `taylor` are for forward mode, second
   derivatives and linear operators (operators.py);
 - `steps(f, *inputs)` finds the first wrong line of a backward pass;
 - `certify(f, *inputs)` decides whether backward is right as an identity, for all inputs and without a tolerance, and
   `same(f, g, *inputs)` whether two functions are identical (certify/README.md);
-- `from_pair`, `from_layer`, `from_value_and_gradient`, `from_derivative`, `from_jacobian` and `from_nested` convert
-  code with other interfaces, `from_torch` and `from_jax` gradients written by hand in PyTorch and JAX
-  (gradcheck/adapters);
+- `from_pair`, `from_layer`, `from_torch` and others convert code with other interfaces (adapters/README.md);
 - `check_update(adam, "adam")` compares the steps of an optimiser with its update formula, which is written for scalars;
-- `Call`, `Case`, `load_cases` and `check_case` define tables of cases, for tests and for `python -m gradcheck MODULE`;
-- `python -m gradcheck --help` lists the commands. plugin.py describes the pytest fixture `gradcheck` and the option
-  `--gradcheck-report`, and strategies.py the Hypothesis strategies.
+- `Call`, `Case`, `load_cases` and `check_case` define tables of cases, for tests and for `python -m gradcheck MODULE`.
 
-Method. The loss is L = ⟨dy, y⟩, so that ∂L/∂y is dy. Three oracles compute its derivatives from the forward pass alone:
+The loss is L = ⟨dy, y⟩, so that ∂L/∂y is dy. Three oracles compute its derivatives from the forward pass alone: central
+differences, the complex step, and the adjoint identity ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩. To read the code, begin with
+checking.py.
 
-- central differences perturb each entry of each argument by ±h and divide the change of L by 2h. gradcheck uses
-  float64, a fourth-order formula and a step that depends on the scale of each entry (central_differences.py);
-- the complex step perturbs the entry by 1e-30 i and divides the imaginary part of L by 1e-30. It is exact to machine
-  precision, but needs a forward pass that accepts complex numbers (complex_step.py);
-- the adjoint identity ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ compares all entries of all arguments in one complex forward pass
-  (adjoint_identity.py).
-
-Central differences and the adjoint identity examine every gradient. The complex step then examines each entry of a
-gradient that they do not confirm. To read the code, begin with checking.py.
-
-Why dy = ones tests nothing. Each row of a softmax sums to 1 for every x, and each row of a layer norm sums to Σβ when
-γ is constant. With dy = 1 the loss is therefore constant, the true gradient is zero, and a backward that returns zeros
-passes. A random dy also reveals a backward that ignores dy, and a random γ reveals a γ in the wrong place. Therefore
-dy and the parameters are random unless you pass them, and a constant dy is refused.
-
-README.md explains how to read a report, and compares gradcheck with other checkers.
+Why dy = ones tests nothing. Each row of a softmax sums to 1 for every x, and each row of a layer norm sums to Σβ when γ
+is constant. With dy = 1 the loss is therefore constant, the true gradient is zero, and a backward that returns zeros
+passes. A random dy also reveals a backward that ignores dy, and a random γ reveals a γ in the wrong place. Therefore dy
+and the parameters are random unless you pass them, and a constant dy is refused.
 """
 
 _PUBLIC = {  # {module: its public names}; __init__.pyi lists the same names for type checkers

@@ -63,11 +63,10 @@ class Sides(NamedTuple):
 
 
 def sides(finding, *, zero_at=()):
-    """Evaluate the adjoint identity for one gradient, along a random direction v.
+    """Evaluate the adjoint identity for the gradient of a Finding, along a random direction v that is 0 at `zero_at`.
 
-    `finding` is the Finding (judgement.py) of the gradient. At the flat indices `zero_at`, v is 0. All other entries of
-    v have the same scale, so that the difference of the sides is proportional to the norm of the error. Raises
-    NotComplexSafe if the complex step does not apply.
+    All other entries of v have the same scale, so that the difference of the sides is proportional to the norm of the
+    error. Raises NotComplexSafe if the complex step does not apply.
     """
     run, i, array = finding.run, finding.position, finding.array
     v = np.min(scales_of(array)) * finding.rng.standard_normal(array.shape)
@@ -80,11 +79,7 @@ def sides(finding, *, zero_at=()):
 
 
 def sides_of_all(run, step, rng):
-    """Evaluate the adjoint identity along one random direction through all arguments.
-
-    If the two sides disagree, at least one gradient is wrong. Each entry is perturbed in proportion to its scale.
-    Raises NotComplexSafe if the complex step does not apply.
-    """
+    """Evaluate the adjoint identity along one random direction through all arguments, in proportion to their scales."""
     arrays = [argument.array for argument in run.arguments]
     directions = {i: scales_of(array) * rng.standard_normal(array.shape) for i, array in enumerate(arrays)}
     return _sides(run, step, directions, None)
@@ -99,7 +94,6 @@ def _sides(run, step, directions, v):
 
 
 def _rounding_along(run, i, v, exact):
-    """Return the largest difference of the sides along v that rounding explains."""
     changes = []
     for gradients, step in nudged(run):
         changes.append(abs(float(np.sum(run.dy * step.along({i: SHORTENED * v}))) / SHORTENED - exact))
@@ -109,10 +103,9 @@ def _rounding_along(run, i, v, exact):
 
 
 def nudged(run, *, mirrored=False):
-    """Run forward and backward at slightly perturbed arguments.
+    """Run forward and backward at PLACES slightly perturbed arguments, and return a list of (gradients, ComplexStep).
 
-    Returns a list with a pair (gradients, ComplexStep) for each of PLACES perturbations. With `mirrored`, each
-    perturbation is also applied with the opposite sign.
+    With `mirrored`, each perturbation is also applied with the opposite sign.
     """
     arrays, rng, places = [argument.array for argument in run.arguments], np.random.default_rng(0), []
     for _ in range(PLACES):

@@ -61,11 +61,8 @@ EPSILON = np.finfo(np.float64).eps
 
 
 class Estimate(NamedTuple):
-    """An estimate of the derivative along a line, with its errors.
+    """An estimate of the derivative along a line: `value` (2), the one-sided `left` and `right` (4), and its errors.
 
-    value     the derivative (2)
-    left      the derivative to the left (4)
-    right     the derivative to the right (4)
     spread    the largest difference between `value` and a one-sided derivative (5)
     noise     the rounding error of a central difference (1), about ε Y / h
     """
@@ -94,11 +91,10 @@ class Estimate(NamedTuple):
 
 
 def estimate(line, y, dy, h, ever_moved=False):
-    """Return the Estimate of the derivative of ⟨dy, line(t)⟩ at t = 0 with the step h.
+    """Return the Estimate of the derivative of ⟨dy, line(t)⟩ at t = 0 with the step h, where y = line(0).
 
-    `line(t)` returns the output after a perturbation by t, and `y` is line(0). The values are NaN if an output is not
-    finite. An entry of the output that does not change is taken to have no rounding error, unless the boolean array
-    `ever_moved` says that it has changed with another step.
+    The values are NaN if an output is not finite. An entry of the output that does not change is taken to have no
+    rounding error, unless the boolean array `ever_moved` says that it has changed with another step.
     """
     with np.errstate(all="ignore"):
         forth, back, forth2, back2 = line(h), line(-h), line(2 * h), line(-2 * h)
@@ -115,25 +111,19 @@ def estimate(line, y, dy, h, ever_moved=False):
 
 
 def step_of(scale, shortened=1.0):
-    """Return the step h for an entry of a given scale, multiplied by `shortened`."""
     return scale * round(2**51 * RELATIVE_STEP * shortened) / 2**51  # (3)
 
 
 def scales_of(array):
-    """Return the scale s of each entry, a power of two.
-
-    It is the entry's absolute value, or the mean absolute value of the array if that is larger, rounded up. If both are
-    0, the scale is 1.
+    """Return the scale s of each entry: |entry| or the mean of the array if that is larger, rounded up to a power of
+    two.
     """
     size = np.maximum(np.abs(array), np.mean(np.abs(array))) if array.size else np.abs(array)
     return np.where(size > 0, np.exp2(np.ceil(np.log2(np.where(size > 0, size, 1.0)))), 1.0)
 
 
 def line_along(call, array, v=1.0, index=...):
-    """Return the output of a Call as a function line(t) of a perturbation t.
-
-    line(t) adds t · v to array[index], evaluates the Call, restores the array, and returns a copy of the output.
-    """
+    """Return a function line(t): the output of a Call with t · v added to array[index]."""
     here = array[index].copy()
 
     def line(t):
@@ -148,10 +138,7 @@ def line_along(call, array, v=1.0, index=...):
 
 @contextmanager
 def displaced(arrays, values):
-    """Replace the contents of arrays within the `with` block.
-
-    The former contents are restored at its end.
-    """
+    """Replace the contents of arrays within the `with` block."""
     before = [array.copy() for array in arrays]
     try:
         for array, value in zip(arrays, values, strict=True):

@@ -1,10 +1,9 @@
 """Compare every gradient that a backward pass returns with the true one: `check`, `check_module` and `adjoint`.
 
-A check has four steps: run forward and backward and detect side effects (contract.py), compare each gradient with the
-oracles (examination.py), judge the measurements (judgement.py), and write the report (report.py). These modules suffice
-for a right gradient. If they do not confirm a gradient, gradcheck/refine examines it again. A gradient that is not
-right is explained by a sentence about its values (gradcheck/diagnosis) and by a table of the lines of its backward pass
-(gradcheck/lines). None of these is imported before it is needed.
+A check runs forward and backward and detects side effects (contract.py), compares each gradient with the oracles
+(examination.py), judges the measurements (judgement.py), and writes the report (report.py). gradcheck/refine examines a
+gradient that these do not confirm; gradcheck/diagnosis and gradcheck/lines explain a wrong one. These are imported only
+when they are needed.
 """
 
 import time
@@ -51,30 +50,25 @@ def check(
     rtol of its norm.
 
     `argnums` gives the positions of the inputs whose gradients are compared, by default of all floating-point arrays.
-    backward may return the gradients of these inputs, or of all floating-point inputs. With `raises=False`, the Report
-    is returned even if a gradient is wrong.
+    backward may return the gradients of these inputs, or of all. With `raises=False`, the Report is returned even if a
+    gradient is wrong.
 
-    `oracles` selects the oracles: `"central"` (central differences along each entry), `"adjoint"` (the complex step
-    along one random direction through each argument), `"complex"` (the complex step along each entry, if the direction
-    has not settled the verdict). By default, all that apply are used. A forward pass that is not complex-safe is
-    checked by central differences, and a note in the report gives the reason.
+    `oracles` selects among `"central"` (central differences along each entry), `"adjoint"` (the complex step along one
+    random direction through each argument) and `"complex"` (the complex step along each entry, if the direction has not
+    settled the verdict). By default, all that apply are used. A forward pass that is not complex-safe is checked by
+    central differences, and a note in the report gives the reason.
 
     `dy` has y's shape and is drawn from the standard normal distribution by default. `seed` seeds all random numbers.
     If an input has more than `max_entries` entries, min(200, max_entries) of them are sampled, and one random direction
-    through all entries checks the rest. With `oracles="complex"` alone, the rest is not checked.
+    through all entries checks the rest, unless `oracles="complex"`.
 
-    Before GradientError is raised, a wrong gradient is explained: the message names the mistake, if the values reveal
-    it, and the wrong line of backward. For this purpose the function is run again, for at most the duration of the
-    check or 5 seconds, whichever is longer; a forward or backward pass that has begun is not interrupted. With
-    `explain=False`, the error is raised at once and contains only the verdict. Printing the error does not run the
-    function.
+    Before GradientError is raised, a wrong gradient is explained by the mistake, if the values reveal it, and by the
+    wrong line of backward. This runs the function again, for at most the duration of the check or 5 seconds, whichever
+    is longer; a pass that has begun is not interrupted. With `explain=False`, the error contains only the verdict.
 
     Complex arrays are compared by their real and imaginary parts, with dz = ∂L/∂Re z + i ∂L/∂Im z as in PyTorch. For
-    the convention of JAX, see gradcheck.adapters.from_complex.
-
-    float32 and float16 arrays are converted to float64 for the comparison. Then the gradients in their own precision
-    are compared with those in float64; a note states the tolerance, and the verdict of a larger difference is CANNOT
-    TELL (low_precision.py).
+    the convention of JAX, see gradcheck.adapters.from_complex. float32 and float16 arrays are converted to float64 for
+    the comparison, and then the gradients in their own precision are compared with those in float64 (low_precision.py).
 
     An option of the function that has the same name as an option of `check` must be bound beforehand:
     `functools.partial(function, seed=3)`. A random generator among inputs or options is copied before each evaluation,
@@ -130,10 +124,9 @@ def check_module(
     gradients of the inputs (None if no input has one) and stores those of the parameters in `.grad`. The module may
     also be a method of such an object. The options are those of `check`.
 
-    During the check every parameter is float64 and requires its gradient. By default its values are random, drawn by
-    `randomize_parameters`, because initial values hide bugs: at γ = 1 a layer norm with γ in the wrong place looks
-    right. With `randomize=False` the module's own values are used. Afterwards, also after an exception, data, gradients
-    and flags are restored.
+    During the check every parameter is float64 and requires its gradient. By default `randomize_parameters` draws its
+    values, because initial values hide bugs: at γ = 1 a layer norm with γ in the wrong place looks right. Afterwards,
+    also after an exception, data, gradients and flags are restored.
     """
     call = Call(module, *inputs, **options)
     if not is_module(module):
@@ -153,10 +146,9 @@ def adjoint(
 ) -> Report:
     """Check every gradient of a function or module with the adjoint identity.
 
-    Equivalent to `check` or `check_module` with `oracles=("adjoint",)`. A whole model needs one complex forward pass,
-    in addition to the passes that test the contract of the function. If the identity fails, it is evaluated for each
-    argument separately, so that the report names the wrong gradients. To find the wrong entries, call `check` on the
-    component that computes them.
+    Equivalent to `check` or `check_module` with `oracles="adjoint"`. A whole model needs one complex forward pass, in
+    addition to those that test its contract. If the identity fails, it is evaluated for each argument, so that the
+    report names the wrong gradients; `check` finds the wrong entries.
 
     Raises the same exceptions as `check`, and ValueError if the forward pass is not complex-safe.
     """
@@ -207,10 +199,7 @@ def _check(call, dy, terms, argnums=None, explain=True, raises=True, randomize=F
 
 
 def _examined(call, dy, terms):
-    """Examine a Call.
-
-    If backward raises an error about shapes, a GradientError explains it.
-    """
+    """Examine a Call. If backward raises an error about shapes, a GradientError explains it."""
     try:
         return examine(call, dy, terms)
     except ValueError as error:
@@ -223,10 +212,7 @@ def _examined(call, dy, terms):
 
 
 def _diagnosed(examination, terms):
-    """Return the report of an Examination, with a diagnosis of each wrong gradient.
-
-    A gradient for which no diagnosis is found keeps an empty one.
-    """
+    """Return the report of an Examination, with a diagnosis of each wrong gradient for which one is found."""
     from gradcheck.diagnosis import what_is_wrong
 
     report, run, findings, step = examination
@@ -238,11 +224,7 @@ def _diagnosed(examination, terms):
 
 
 def _lines(report, call, dy, seed, randomize, seconds):
-    """Return the table of the lines of backward, as a list of lines of text.
-
-    If the examination failed or took too long, the list contains one line with the reason. It is empty if no line is
-    wrong, or if the lines of this function cannot be examined at all.
-    """
+    """Return the table of the lines of backward as lines of text, a reason why there is none, or []."""
     from gradcheck.lines import lines_beside
 
     try:

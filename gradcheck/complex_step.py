@@ -36,10 +36,9 @@ class NotComplexSafe(Exception):  # noqa: N818 (it reports a property of the for
 
 
 class ComplexStep:
-    """The complex step for one Call.
+    """The complex step for one Call, of which `y` is the output for real arguments.
 
-    `arguments` are the contract.Arguments of the Call, and `y` is its output for real arguments. All arguments become
-    complex together, because an operation such as `y += bias` fails if only `bias` is complex.
+    All arguments become complex together, because an operation such as `y += bias` fails if only `bias` is complex.
     """
 
     def __init__(self, call, arguments, y):
@@ -49,18 +48,11 @@ class ComplexStep:
         self.moved = [argument.array.astype(np.complex128) for argument in arguments]
 
     def along(self, directions):
-        """Return J v, the derivative of y along a direction.
-
-        `directions` maps the position of an argument to its part of v. Raises NotComplexSafe if the complex step does
-        not apply.
-        """
+        """Return J v for v = `directions`, which maps the position of an argument to its part of v."""
         return self._derivative(self.output(directions))
 
     def output(self, directions, h=STEP):
-        """Return y(x + ihv). Whether it is valid is not tested.
-
-        Raises NotComplexSafe if the function raises an exception for complex arguments.
-        """
+        """Return y(x + ihv), without testing that it is valid."""
         for i, v in directions.items():
             self.moved[i].imag = h * v  # (1)
         try:
@@ -70,10 +62,7 @@ class ComplexStep:
                 self.moved[i].imag = 0.0
 
     def along_entry(self, i, index, scale):
-        """Return the derivative of y with respect to one entry of argument i.
-
-        Raises NotComplexSafe if the complex step does not apply.
-        """
+        """Return the derivative of y with respect to one entry of argument i."""
         self.moved[i].imag[index] = STEP * scale
         try:
             return self._derivative(self._output()) / scale

@@ -23,13 +23,7 @@ from gradcheck.report import ArgumentReport, Report
 
 
 class Examination(NamedTuple):
-    """A Report, and the data from which it was made.
-
-    report      the Report
-    run         the contract.Run
-    findings    a Finding for each gradient
-    step        the ComplexStep, or None if the complex step does not apply
-    """
+    """A Report with the Run and the Findings from which it was made, and the ComplexStep, if it applies."""
 
     report: Report
     run: Run
@@ -38,7 +32,6 @@ class Examination(NamedTuple):
 
 
 def examine(call, dy, terms):
-    """Examine a Call whose arguments are float64 (see call.prepared)."""
     run = run_under_watch(call, dy, stream(terms.seed, "dy"))
     findings, step, notes = find(run, terms)
     problems = (run.problem,) if run.problem else ()
@@ -46,13 +39,10 @@ def examine(call, dy, terms):
 
 
 def find(run, terms):
-    """Compare each gradient of a Run with the oracles.
+    """Compare each gradient of a Run with the oracles. Returns (findings, ComplexStep or None, notes for the report).
 
-    Returns a list with a Finding for each gradient, the ComplexStep (or None if it does not apply), and a list of
-    sentences for the report.
-
-    A forward pass may turn out not to be complex-safe after some gradients have been judged. Then all gradients are
-    judged again without the complex step. If central differences were not selected, ValueError is raised instead.
+    If the forward pass turns out not to be complex-safe, all gradients are judged again without the complex step. If
+    central differences were not selected, ValueError is raised instead.
     """
     rng, notes = stream(terms.seed, "entries"), []
     findings = [Finding(run, i, terms, rng) for i in range(len(run.arguments))]
@@ -83,10 +73,6 @@ def find(run, terms):
 
 
 def _judged(findings, terms, step=None):
-    """Return copies of the findings with their verdicts.
-
-    Raises NotComplexSafe if the complex step is needed and does not apply.
-    """
     findings = [copy.copy(finding) for finding in findings]
     for finding in findings:
         finding.terms, finding.step = terms, step
@@ -127,11 +113,10 @@ def _summary(finding):
 
 
 def _worst(finding):
-    """Return the fields of an ArgumentReport that describe the errors.
+    """Return the fields of an ArgumentReport about the largest errors and the entry that uses most of its tolerance.
 
-    These are the largest errors and the entry that uses most of its tolerance. Entries at a kink are left out. The
-    relative error is |a − n| / (|n| + atol / rtol). It is the usual relative error where n is large, stays finite where
-    the true gradient is zero, and must not exceed rtol.
+    Entries at a kink are left out. The relative error is |a − n| / (|n| + atol / rtol), which stays finite where the
+    true gradient is zero, and must not exceed rtol.
     """
     counted = finding.verdicts != KINK
     if not counted.any():

@@ -26,10 +26,9 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 
 
 def report_html(report: "Report", look: Iterable[str] = ()) -> str:
-    """Return a Report as an HTML fragment with inline styles.
+    """Return a Report as an HTML fragment with inline styles: the verdict, a table of the arguments, and the messages.
 
-    It shows the verdict, a table with a row for each argument, and the messages. `look` contains the examination of the
-    lines of backward as lines of text, which are shown unchanged at the end.
+    `look` contains the examination of the lines of backward as lines of text, which are shown unchanged at the end.
     """
     doubts = [argument.verdict for argument in report.arguments if not argument.is_right]
     verdict = "WRONG" if report.problems or "WRONG" in doubts else "right" if report.is_right else doubts[0]
@@ -38,12 +37,10 @@ def report_html(report: "Report", look: Iterable[str] = ()) -> str:
 
 
 def table_html(name, verdict, columns, rows, lines, text=""):
-    """Return an HTML fragment with a name, a verdict, a table and messages.
+    """Return an HTML fragment with a name, a verdict, a table, messages (`lines`), and text that is shown unchanged.
 
-    columns    a sequence of (heading, alignment, function), where the function returns the text of a row's cell
-    rows       objects with an attribute `verdict`, which is shown in the last column
-    lines      the messages
-    text       text that is shown unchanged at the end
+    `columns` are tuples (heading, alignment, function from a row to the text of its cell). The last column shows the
+    attribute `verdict` of each row.
     """
     parts = [f"<div><strong>{escape(name)}</strong> {_badge(verdict)}</div>"]
     if rows:
@@ -70,11 +67,10 @@ def _badge(verdict):
 
 
 def lines_below_the_table(error):
-    """Publish the report of a GradientError in a notebook.
+    """Publish the report of a GradientError in a notebook, and return the lines of the traceback.
 
-    Returns the lines of the traceback. For an uncaught exception, IPython calls the method `_render_traceback_` and
-    prints the text that it returns. Frames within gradcheck are left out of the traceback, so that it ends at the
-    caller's line.
+    For an uncaught exception, IPython calls the method `_render_traceback_` and prints the text that it returns. Frames
+    within gradcheck are left out, so that the traceback ends at the caller's line.
     """
     from IPython.display import publish_display_data
 

@@ -1,9 +1,9 @@
 """Check functions of float32 and float16 arrays, first in float64 and then in their own precision.
 
-A difference quotient of float32 values has an error of about 1e-3, so a formula is checked on the inputs in float64.
-Then backward runs once in the precision of the inputs. Its gradients must be finite and have the dtype of their inputs.
-They must agree with those in float64 to TIMES units of rounding, relative to the largest entry. A larger difference may
-come from cancellation in a formula that is right, so the verdict is then CANNOT TELL, with the difference.
+A difference quotient of float32 values has an error of about 1e-3, so a formula is checked in float64. Then backward
+runs once in the precision of the inputs. Its gradients must be finite, have the dtype of their inputs, and agree with
+those in float64 to TIMES units of rounding, relative to the largest entry. A larger difference may come from
+cancellation in a right formula, so the verdict is then CANNOT TELL.
 """
 
 from dataclasses import replace
@@ -18,10 +18,10 @@ TIMES = 256  # units of rounding
 
 
 def compared(report: Report, low: Call, wide: Call, dy: Any, seed: int) -> Report:
-    """Compare gradients in low precision with those in float64, and extend the report.
+    """Compare the gradients of `low`, the Call as it was passed to the check, with those of `wide`, the Call in
+    float64.
 
-    `low` is the Call as it was passed to the check, and `wide` the same Call on float64 arrays. `report` is the Report
-    on `wide`, without a wrong gradient. Returns it with the problems, doubts and the note of the comparison.
+    Returns the report on `wide`, which has no wrong gradient, with the problems, doubts and the note of the comparison.
     """
     low = low.copy()  # in the byte order of this machine
     inputs = low.inputs

@@ -53,7 +53,7 @@ def pytest_addoption(parser):
 
 
 class Checker:
-    """The value of the fixture: calls `check` or `check_module`, and records each gradient that was compared."""
+    """The value of the fixture: calls `check` or `check_module`, and records the gradients compared."""
 
     def __init__(self, note, certifies):
         self._note, self._certifies = note, certifies

@@ -79,20 +79,14 @@ class ArgumentReport:
 
     @property
     def extent(self) -> str:
-        """Return the number of compared entries as text.
-
-        Examples are `24`, `200 of 65536 + direction`, and `direction` if no entry was compared one by one.
-        """
+        """Return the number of compared entries as text: `24`, `200 of 65536 + direction`, or `direction`."""
         if not self.entries and self.size:
             return "direction"
         return str(self.entries) if self.entries == self.size else f"{self.entries} of {self.size} + direction"
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """Return the largest absolute error, relative error and uncertainty, as text.
-
-        Each is `-` if no entry was compared one by one.
-        """
+        """Return the largest absolute error, relative error and uncertainty, as text, `-` if no entry was compared."""
         compared = self.entries or not self.size
         values = (self.worst_absolute, self.worst_relative, self.uncertainty)
         return tuple(f"{value:.1e}" if compared else "-" for value in values)
@@ -150,19 +144,15 @@ class Report:
         return sum(argument.entries for argument in self.arguments)
 
     def failures(self) -> list[str]:
-        """Return one line for each problem, and for each gradient that is not right.
-
-        The wrong gradients come first, the one with the largest error before the others.
+        """Return one line for each problem and for each gradient that is not right, the largest error of a wrong one
+        first.
         """
         wrong = [argument for argument in self.arguments if not argument.is_right]
         wrong.sort(key=lambda argument: (argument.verdict != "WRONG", -argument.worst_relative))
         return [*self.problems, *(argument.explain() for argument in wrong)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as a JSON-serializable dictionary.
-
-        Numbers that are not finite become None.
-        """
+        """Return the report as a JSON-serializable dictionary. Numbers that are not finite become None."""
 
         def plain(value):
             if isinstance(value, (tuple, list)):
@@ -196,9 +186,8 @@ class Report:
 class GradientError(AssertionError):
     """A gradient is wrong. The message names the gradient and its error.
 
-    `report` holds all results: a Report, or an UpdateReport if the error comes from check_update. `lines` is the second
-    part of the explanation, the table of the lines of backward, as lines of text. Printing the error does not run the
-    function again.
+    `report` is the Report, or the UpdateReport of check_update. `lines` is the table of the lines of backward, as lines
+    of text. Printing the error does not run the function again.
     """
 
     def __init__(self, report: Any, lines: Iterable[str] = ()):
@@ -218,10 +207,7 @@ class GradientError(AssertionError):
 
 
 def _mismatched(arguments):
-    """Return the number of wrong entries of all arguments, or "" if none is wrong.
-
-    The text has the form of the messages of numpy.testing.
-    """
+    """Return the number of wrong entries of all arguments in the form of numpy.testing, or "" if none is wrong."""
     wrong, compared = (sum(getattr(a, name) for a in arguments) for name in ("disagree", "entries"))
     return f"Mismatched elements: {wrong} / {compared} ({100 * wrong / compared:.3g}%)" if wrong else ""
 
@@ -233,8 +219,8 @@ def fault(name, problem):
 def aligned(rows, alignments):
     """Return a table as lines of text.
 
-    `alignments` has a character for each of the first columns, "<" (left) or ">" (right). Further columns are aligned
-    on the left.
+    `alignments` has a character for each of the first columns, "<" (left) or ">" (right). Others are aligned on the
+    left.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     columns = list(zip(alignments.ljust(len(widths), "<"), widths, strict=True))

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for the inputs of gradient checks: shapes, arrays, masks and cotangents.
+"""Hypothesis strategies for the inputs of gradient checks: shapes, arrays, masks, cotangents and compositions.
 
     from hypothesis import given
     from gradcheck import check, strategies
@@ -7,24 +7,14 @@
     def test_softmax(x):
         check(softmax, x)
 
-    @given(st.data())
-    def test_attention(data):
-        scores = data.draw(strategies.well_conditioned((3, 5)))
-        mask = data.draw(strategies.masks((3, 5), empty_rows=True))
-        check(masked_softmax, scores, mask=mask)
-
     @given(strategies.compositions([softmax, tanh, product]), strategies.well_conditioned((3, 4)))
     def test_sums_over_paths(composition, x):
         check(composition, x)
 
-The arrays that Hypothesis draws by default are unsuitable for gradient checks, since many entries are 0, 1 or huge. The
-inputs of a gradient check should have
-
-- entries of order 1, so that the terms of a formula have similar sizes and a missing term shows;
-- no entry near 0, and no two entries near each other, compared with the step of a finite difference (1e-3), so that no
-  kink or pole lies within the step;
-- no special values, no symmetry, and not all entries equal;
-- axes of different lengths, so that a mistaken axis shows.
+The arrays that Hypothesis draws by default are unsuitable, since many entries are 0, 1 or huge. The inputs of a
+gradient check should have entries of order 1, so that a missing term shows; no entry near 0 or near another one,
+compared with the step of a finite difference (1e-3), so that no kink or pole lies within the step; no symmetry; and
+axes of different lengths, so that a mistaken axis shows.
 
 Arrays are generated from a random seed; their shapes shrink to the smallest that fails. Each failing example is
 explained, so shrinking is faster with `check(..., explain=False)`. This is the only module that needs hypothesis.
@@ -88,10 +78,7 @@ def well_conditioned(draw: st.DrawFn, shape: Shape, positive: bool = False) -> N
 
 
 def _spread(n, rng):
-    """Return n numbers between LOW and HIGH in random order.
-
-    Each lies near the middle of one of n equal intervals.
-    """
+    """Return n numbers in random order, each near the middle of one of n equal intervals from LOW to HIGH."""
     part = (HIGH - LOW) / max(n, 1)
     middles = LOW + part * (np.arange(n) + 0.5)
     return rng.permutation(middles + rng.uniform(-0.2, 0.2, n) * part)
@@ -137,9 +124,8 @@ def masks(draw: st.DrawFn, shape: Shape, empty_rows: bool = False) -> NDArray[np
 class Composition:
     """A graph of differentiable functions of arrays of one shape.
 
-    Each step is a pair of a function and the numbers of the values that are its arguments. Value 0 is x, and value k is
-    the result of step k, counted from 1. The output y is the sum of the values that are arguments of no step. If a
-    value is an argument of several steps, its gradient is the sum of the gradients from these steps.
+    Each step is a pair of a function and the numbers of its arguments: value 0 is x, and value k the result of step k.
+    The output y is the sum of the values that are arguments of no step.
     """
 
     def __init__(self, steps: Sequence[tuple[Callable[..., Any], tuple[int, ...]]]):

@@ -53,7 +53,7 @@ FUNCTIONS = {
 
 
 class Dtype:
-    """The dtype that an Array reports: it behaves like float64 in Python code and like object in NumPy."""
+    """The dtype that an Array reports: float64 in Python code, and object in NumPy."""
 
     dtype = np.dtype(object)
     __hash__ = object.__hash__

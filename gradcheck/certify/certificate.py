@@ -114,10 +114,9 @@ def _is_array(value):
 
 
 def _decide(name, seed, pairs, arguments=()):
-    """Return the Certificate for an identity.
+    """Return the Certificate for an identity, both sides of which `pairs(run)` computes (see `sides` and `values`).
 
-    `pairs(run)` computes both sides of the identity, see `sides` and `values`. If `arguments` are given, the reason of
-    a refusal names the first argument whose gradient is wrong.
+    If `arguments` are given, the reason of a refusal names the first argument whose gradient is wrong.
     """
     run = Run(random.Random(seed), constants.random_prime(seed))
     try:
@@ -154,18 +153,12 @@ def _judge(name, run, pairs, arguments):
 
 
 def gap_of(pairs):
-    """Return the largest difference of the digits of two sides, relative to Σ|terms|.
-
-    `pairs` is a list of (left side, right side, Σ|terms|).
-    """
+    """Return the largest difference of digits in a list of (left, right, Σ|terms|), relative to Σ|terms|."""
     return max((abs(a.d - b.d) / size for a, b, size in pairs if a.d != b.d), default=Decimal(0))
 
 
 def error_exponent(run):
-    """Return n such that a certificate is wrong with probability below 10^n.
-
-    This is the union bound of README.md.
-    """
+    """Return n such that a certificate is wrong with probability below 10^n, by the union bound of README.md."""
     formulas = math.log10(run.created * run.known) + math.log10(4 * run.largest)
     point = -math.log10(run.p)
     prime = math.log10(2 ** len(constants.PRIMES) * constants.ATTEMPTS / 2**constants.BITS)
@@ -173,12 +166,11 @@ def error_exponent(run):
 
 
 def sides(call, floats, rng):
-    """Return a function that computes both sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ for a Call.
+    """Return a function pairs(run, chosen) that computes both sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ for a Call.
 
-    The function is called as pairs(run, chosen), where `run` is a relations.Run. It returns a list with one tuple,
-    (left side, right side, Σ|terms|). The direction v is random in the arguments whose indices are in `chosen`
-    (default: all), and 0 in the others. `floats` is the contract.Run of the Call in float64. The function raises
-    CannotTell if the digits differ from these floats.
+    The result is a list with one tuple, (left side, right side, Σ|terms|). The direction v is random in the arguments
+    whose indices are in `chosen` (default: all), and 0 in the others. `floats` is the contract.Run of the Call in
+    float64. The function raises CannotTell if the digits differ from these floats.
     """
     call, arguments = call.on(call.inputs), floats.arguments
     call.type_of_y = np.ndarray
@@ -219,11 +211,7 @@ def sides(call, floats, rng):
 
 
 def values(calls):
-    """Return a function that computes the results of two Calls.
-
-    The function is called as pairs(run), where `run` is a relations.Run. It returns a list with a tuple for each entry:
-    the entry of the first result, that of the second, and the larger of their absolute values.
-    """
+    """Return a function pairs(run): for each entry of the results of two Calls, (first, second, their larger size)."""
 
     def pairs(run):
         results = []
@@ -242,11 +230,10 @@ def values(calls):
 
 
 def variables(run, name, array, on=scalar.INPUTS, tangents=()):
-    """Convert an array of floats to an Array of variables.
+    """Convert an array of floats to an Array of variables, with its values as digits.
 
-    The values of `array` become the digits. The field values are random, but the same in each call with the same run
-    and name. `on` is the kind of the variables, such as scalar.DY. `tangents` lists the tangents of the entries, if
-    they have any.
+    The field values are random, but the same in each call with the same run and name. `on` is the kind of the
+    variables, such as scalar.DY. `tangents` lists the tangents of the entries, if they have any.
     """
     result = np.empty(array.shape, object)
     for i, x in enumerate(array.flat):

@@ -24,9 +24,8 @@ BITS, ATTEMPTS, ROUNDS = 448, 2**14, 160  # bits of k; numbers tried until one i
 
 @cache
 def random_prime(seed):
-    """Return a random prime k · M − 1.
-
-    Without a seed, the prime is drawn with the operating system's random numbers, once in each process.
+    """Return a random prime k · M − 1. Without a seed, the operating system's random numbers draw it once in each
+    process.
     """
     rng = random.Random(seed)
     for _ in range(ATTEMPTS):
@@ -38,10 +37,7 @@ def random_prime(seed):
 
 @cache
 def read(x):
-    """Return (q, s, k) with x = q · √(s · π^k), or None.
-
-    None means that x is not close to a simple number of this form.
-    """
+    """Return (q, s, k) with x = q · √(s · π^k), or None if x is not close to a simple number of this form."""
     exact = Fraction(x)
     if exact.denominator <= 2**20:
         return exact, Fraction(1), 0
@@ -64,10 +60,7 @@ def has_root(s):
 
 
 def in_words(x):
-    """Return the number for which a float stands as text, such as "√(2/π)".
-
-    The text is empty if the float is read as its exact binary value.
-    """
+    """Return the number for which a float stands as text, such as "√(2/π)", or "" for its exact binary value."""
     q, s, k = read(x) or (Fraction(x), 1, 0)
     if (s, k) == (1, 0):
         return "" if q == Fraction(x) else str(q)

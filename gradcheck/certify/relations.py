@@ -64,31 +64,25 @@ class Run:
         return q.numerator * pow(q.denominator, -1, self.p) % self.p
 
     def element(self, *key, d=None, on=1):
-        """Return the Number that belongs to a key, with the digits d.
-
-        Its field value is a random element, which the first call with this key draws.
-        """
+        """Return the Number that belongs to a key. The first call draws its field value."""
         if key not in self.elements:
             self.elements[key] = Number(d, self.rng.randrange(1, self.p), 1, key[0], (), on)
         return self.elements[key]
 
     def odd(self, name, a):
-        """Return the field value of the odd function `name` at a."""
         v = self.element(name, min(a.v, self.p - a.v)).v
         return 0 if not a.v else v if a.v < self.p - a.v else self.p - v
 
     def product(self, d, powers, op, args):
-        """Return a product of powers, [(Number, exponent)], as a Number with the digits d."""
         v, size = 1, 0
         for b, k in powers:
             v, size = v * self.raised(b.v, k) % self.p, size + abs(k) * b.size
         return Number(d, v, size, op, args, args[0].on)
 
     def exponential(self, u, scale):
-        """Return exp(scale · u) as a list of (Number, exponent).
+        """Return exp(scale · u), with `scale` in the field, as a list of (Number, exponent).
 
-        The scale is an element of the field. The sum u is split into its terms, and constant factors are multiplied
-        into the scale.
+        The sum u is split into its terms, and constant factors are multiplied into the scale.
         """
         quarters, others, pending = {}, [], [(u, scale)]
         while pending:
@@ -135,7 +129,6 @@ class Run:
         return Number(a.d.ln(), v, sum(b.size + bits(c) + 1 for b, c in terms), "log", (a,), a.on)
 
     def power(self, a, c):
-        """Return a^c for an integer or a Fraction c."""
         if not c:
             return lift(1)
         if a.v and not a.d and (c < 0 or c.denominator > 1):
@@ -207,10 +200,7 @@ def factors(a):
 
 
 def series(term, ratio):
-    """Return the sum of a series.
-
-    `term` is its term 0, and ratio(k) is the quotient of the terms k and k − 1.
-    """
+    """Return the sum of a series from its term 0 and ratio(k), the quotient of the terms k and k − 1."""
     total, k = term, 0
     while abs(term) > decimal.Decimal("1e-70"):
         k += 1
@@ -227,7 +217,6 @@ def error_function(x):
 
 
 def cosine_and_sine(x):
-    """Return (cos x, sin x), computed by their power series."""
     x = x.remainder_near(2 * PI)
     cosine = series(decimal.Decimal(1), lambda k: -x * x / (2 * k * (2 * k - 1)))
     return cosine, series(x, lambda k: -x * x / (2 * k * (2 * k + 1)))

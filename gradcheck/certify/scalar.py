@@ -83,10 +83,7 @@ cos = differentiable(lambda y, a: [-run.turn(a)[1]])(lambda a: run.turn(a)[0])
 
 
 def operator(rule):
-    """Return the two methods of a binary operator, such as __add__ and __radd__.
-
-    Their other operand may be any real number.
-    """
+    """Return the two methods of a binary operator, such as __add__ and __radd__."""
 
     def method(self, other):
         return NotImplemented if isinstance(other, np.ndarray) else rule(self, lift(other))
@@ -95,7 +92,6 @@ def operator(rule):
 
 
 def comparison(*signs):
-    """Return a comparison method, which is True if `order(a, b)` is one of the signs."""
     return lambda self, other: order(self, lift(other)) in signs
 
 
@@ -163,10 +159,7 @@ def lift(value):
 
 
 def constant(value):
-    """Return the Number for which a constant stands.
-
-    If the Number is rational, its `args` are a tuple of one Fraction.
-    """
+    """Return the Number for which a constant stands. If it is rational, its `args` are a tuple of one Fraction."""
     if isinstance(value, float) and not np.isfinite(value):
         return Number(decimal.Decimal(value), 0, 0, "constant")
     meaning = read(value) if isinstance(value, float) else (Fraction(value), Fraction(1), 0)

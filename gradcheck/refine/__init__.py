@@ -8,13 +8,11 @@ share a kink must also be consistent with each other (kinks.py).
 
 A forward pass may not be complex-safe although it accepts complex numbers. It is treated as unsafe if the complex step
 and central differences disagree by more than the tolerance plus ten times the uncertainty of central differences.
-Central differences then decide alone.
 
 If all entries of a gradient are small, each may be right to atol although the relative error of the gradient is large.
-Therefore the gradient must also be right to rtol of its norm, unless the caller sets atol. The uncertainty of central
-differences is about ε Σ|dy y| / h. If it exceeds rtol of the norm, the verdict is CANNOT TELL. An exception is an
-argument that the output ignores, whose gradient is zero (by_central_differences.py). The complex step has no such
-limit, since it subtracts nothing, and its rounding errors are measured.
+Therefore the gradient must also be right to rtol of its norm, unless the caller sets atol. If the uncertainty of
+central differences exceeds that, the verdict is CANNOT TELL, except for an argument that the output ignores. The
+complex step has no such limit, since it subtracts nothing, and its rounding errors are measured.
 """
 
 from gradcheck.judgement import CANNOT_TELL, KINK
@@ -25,10 +23,7 @@ from gradcheck.refine.kinks import at_ties, held_together
 
 
 def look_closer(finding):
-    """Judge a `Finding` by all selected oracles.
-
-    Raises NotComplexSafe if the complex step must not be used for this function.
-    """
+    """Judge a Finding by all selected oracles. Raises NotComplexSafe if the complex step must not be used."""
     terms, step = finding.terms, finding.step
     if "central" in terms.oracles:
         first = finding.numeric

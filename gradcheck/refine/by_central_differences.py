@@ -3,12 +3,11 @@
 They suffice if the error and the uncertainty of the central differences are both at most rtol of the norm of the
 gradient. If only a sample of the entries is compared, this must also hold along a random direction.
 
-Central differences also recognise a gradient that is zero because the output ignores its argument, such as the bias of
-the keys before a softmax. They determine it to about 1e-11 of the output, and cannot distinguish it from a small
-gradient that is not zero. A large perturbation distinguishes the two: if all entries change by their own size and no
-output changes by more than its rounding, the slope over that distance is bounded by rounding. In addition, backward's
-result must be zero, or a remainder of terms that cancel. Such a remainder changes to another number when the arguments
-are perturbed (adjoint_identity.py).
+Central differences determine a gradient that is zero, such as that of the bias of the keys before a softmax, to about
+1e-11 of the output, and cannot distinguish it from a small one. A large perturbation can: if all entries change by
+their own size and no output changes by more than its rounding, the slope over that distance is bounded by rounding.
+Backward's result must then be zero, or a remainder of terms that cancel, which changes to another number when the
+arguments are perturbed (adjoint_identity.py).
 """
 
 import numpy as np
@@ -24,10 +23,9 @@ DIRECTIONS = 30  # enough to distinguish errors of 2e-6 and 1e-6 of the norm
 
 
 def compare(finding):
-    """Judge each entry of a `Finding` by central differences with ever shorter steps.
+    """Judge each entry of a Finding that is not confirmed by central differences with ever shorter steps.
 
-    The values of entries that the first estimates confirm do not change. If only a sample of the entries is compared,
-    the derivative along a random direction through the whole argument is compared as well.
+    If only a sample of the entries is compared, a random direction through the whole argument is compared as well.
     """
     terms = finding.terms
     unsure = np.flatnonzero(~finding.is_sure)
@@ -46,9 +44,9 @@ def compare(finding):
 def held_whole(verdicts, error, numeric, rtol):
     """Mark the largest errors as WRONG if the error of the whole gradient is too large.
 
-    Only the n entries with the verdict RIGHT are considered. If the norm of their errors exceeds rtol times the norm of
-    their gradients, each entry whose error exceeds this limit divided by √n becomes WRONG. The test is needed because
-    atol alone permits large relative errors of small gradients.
+    Of the n entries with the verdict RIGHT, the norm of the errors may be rtol times the norm of the gradients. If it
+    is larger, each entry whose error exceeds this limit divided by √n becomes WRONG. atol alone would permit large
+    relative errors of small gradients.
     """
     error = np.maximum(error, 0.0)
     counted = (verdicts == RIGHT) & np.isfinite(error)
@@ -73,10 +71,7 @@ def _direction(finding):
 
 
 def make_surest(finding):
-    """Replace values of a `Finding` with the most precise estimates available.
-
-    Only those entries are estimated again whose first estimate was sufficient for atol, but not for rtol of the norm.
-    """
+    """Estimate entries again whose first estimate was sufficient for atol, but not for rtol of the norm."""
     counted = finding.verdicts == RIGHT
     if _nothing_moves(finding, counted):
         return
@@ -118,19 +113,14 @@ def doubt(finding):
 
 
 def _nothing_moves(finding, counted):
-    """Return True if backward's gradient and the true one are exactly zero.
-
-    The mask `counted` selects the compared entries to test. If only a sample of the entries is compared, all entries of
-    backward's gradient must be zero.
-    """
+    """Return True if backward's gradient and the true one are exactly zero, at the mask `counted` and beyond."""
     given = finding.analytic[counted] if finding.is_complete else finding.gradient
     return not given.any() and not finding.truth[counted].any()
 
 
 def _off_along_directions(finding):
-    """Return the error along many random directions, relative to the gradient's norm.
-
-    Many directions are needed because the error along a single one may be small or large by chance.
+    """Return the error along many random directions, relative to the gradient's norm. One may be large or small by
+    chance.
     """
     gaps, products = [], []
     for _ in range(DIRECTIONS):
@@ -151,10 +141,7 @@ def _too_small(what, size, uncertainty):
 
 
 def zero_to(finding):
-    """Return a bound on the entries of a gradient that is zero up to rounding.
-
-    The bound holds for the true gradient and for that of backward. Returns None if one of them may not be zero.
-    """
+    """Return a bound on the entries of a gradient, true and backward's, that is zero up to rounding, or None."""
     run, array, gradient = finding.run, finding.array, finding.gradient
     scales, rng = scales_of(array), np.random.default_rng([finding.position, MOVES])
     rounded = ROUNDED * (np.abs(run.y) + np.mean(np.abs(run.y)))

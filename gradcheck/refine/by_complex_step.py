@@ -14,10 +14,7 @@ LITTLE = 0.1  # relative to the largest entry: a larger error is not attributed 
 
 
 def by_complex_step(finding):
-    """Judge a `Finding` by the complex step, the more precise oracle.
-
-    Raises NotComplexSafe if the complex step contradicts central differences.
-    """
+    """Judge a Finding by the complex step. Raises NotComplexSafe if it contradicts central differences."""
     oracles = finding.terms.oracles
     if "adjoint" in oracles and _identity_holds(finding) and CANNOT_TELL not in finding.verdicts:
         return
@@ -26,10 +23,9 @@ def by_complex_step(finding):
 
 
 def _identity_holds(finding):
-    """Return True if the adjoint identity confirms the gradient.
+    """Return True if the adjoint identity confirms the gradient, along a direction that is zero at kinks.
 
-    The identity is evaluated along a random direction that is zero at entries at a kink. The result also decides the
-    verdict on the `direction` of the Finding.
+    The result also decides the verdict on the `direction` of the Finding.
     """
     terms, kinks = finding.terms, finding.entries[finding.verdicts == KINK]
     both = sides(finding, zero_at=kinks)
@@ -53,13 +49,12 @@ def _identity_holds(finding):
 
 
 def _with_tolerance(finding, both, kinks):
-    """Return (Sides, largest allowed difference of the two sides).
+    """Return (Sides, largest allowed difference of the two sides), if not all entries are compared one by one.
 
-    The function is called if not all entries are compared one by one. An error e of the gradient contributes ⟨e, v⟩ to
-    the difference, which may be small by chance. If the difference for one v is allowed, many directions are tried. The
-    root mean square of the differences estimates the norm of e, and that of the products dx v estimates the norm of the
-    gradient. If the ratio of these norms exceeds rtol, the Sides with the largest ratio are returned, and only rounding
-    is allowed.
+    An error e of the gradient contributes ⟨e, v⟩ to the difference, which may be small by chance. If the difference for
+    one v is allowed, many directions are tried. The root mean square of the differences estimates the norm of e, and
+    that of the products dx v the norm of the gradient. If the ratio of these norms exceeds rtol, the Sides with the
+    largest ratio are returned, and only rounding is allowed.
     """
     terms = finding.terms
     if terms.oracles == ("adjoint",):
@@ -77,12 +72,10 @@ def _with_tolerance(finding, both, kinks):
 
 
 def _is_worst_wrong(finding, both):
-    """Find one more entry to compare, and return True if it is wrong.
+    """Find one more entry to compare by bisection, and return True if it is wrong.
 
-    The entry is found by bisection: of two halves of the entries, the half is kept for which the two sides of the
-    adjoint identity differ more. Central differences then decide whether the entry is wrong. This test is needed
-    because an error that is small relative to the norm of all entries may be the large error of a single entry that was
-    not sampled.
+    Of two halves of the entries, the half is kept for which the sides of the adjoint identity differ more. An error
+    that is small relative to the norm of all entries may be the large error of a single entry that was not sampled.
     """
     run, i, terms = finding.run, finding.position, finding.terms
     if "central" not in terms.oracles or finding.is_complete or not np.isfinite(both.gap):
@@ -132,10 +125,9 @@ def _by_entries(finding):
 def _withdraw_what_rounding_explains(finding, error):
     """Change wrong verdicts to CANNOT_TELL if rounding explains all of the errors.
 
-    The complex step subtracts nothing, but the forward pass may: (10⁵ w)² − 10¹⁰ w² loses ten digits. To measure the
-    rounding error, the derivative is computed at perturbed arguments. True changes of the derivative cancel in the mean
-    of its values at opposite perturbations. The difference between this mean and the unperturbed value is therefore due
-    to rounding.
+    The complex step subtracts nothing, but the forward pass may: (10⁵ w)² − 10¹⁰ w² loses ten digits. Over the values
+    of the derivative at opposite perturbations of the arguments, true changes cancel in the mean. Its difference from
+    the unperturbed value is therefore due to rounding.
     """
     wrong = finding.verdicts == WRONG
     if not wrong.any() or not np.max(error[wrong]) <= LITTLE * np.max(np.abs(finding.exact)):
@@ -168,11 +160,7 @@ def _along_entries(finding, step, shortened=1.0):
 
 
 def _beyond_rounding(finding, error):
-    """Return the part of the error that rounding does not explain.
-
-    The rounding error is measured at perturbed arguments. Because this is slow, it is done only if the result depends
-    on it.
-    """
+    """Return the part of the error that rounding, measured at perturbed arguments if necessary, does not explain."""
     counted = (finding.verdicts == RIGHT) & np.isfinite(error)
     limit = finding.terms.rtol * norm(finding.exact[counted])
     most = finding.run.rounding / finding.scales
@@ -190,10 +178,9 @@ def _beyond_rounding(finding, error):
 
 
 def _verify_complex_safety(finding, exact, lost):
-    """Raise NotComplexSafe if the complex step contradicts central differences.
+    """Raise NotComplexSafe if the complex step contradicts central differences, also finer ones.
 
-    The two contradict each other if they differ by more than the tolerance plus ten times the uncertainty, and if finer
-    central differences confirm this.
+    The two contradict each other if they differ by more than the tolerance plus ten times the uncertainty.
     """
     terms, atol = finding.terms, finding.terms.atol
     if terms.strict and len(exact):

@@ -1,18 +1,16 @@
 """Detect disagreements that rounding errors or jumps of the forward pass explain.
 
-Central differences account for errors in the last digit of the output. The errors within the forward pass may be
-larger: (10⁵ w)² − 10¹⁰ w² loses ten digits, a computation in float32 between float64 inputs and outputs changes in
-steps of 2⁻²⁴ ≈ 6e-8 of its value, and np.round(y, 2) changes in steps of 0.01. An estimate with a short step may then
-seem precise although it is wrong.
+Errors within the forward pass may be larger than the last digit of the output: (10⁵ w)² − 10¹⁰ w² loses ten digits, a
+computation in float32 changes in steps of 2⁻²⁴ ≈ 6e-8 of its value, and np.round(y, 2) in steps of 0.01. An estimate
+with a short step may then seem precise although it is wrong.
 
-To detect steps, the argument is changed by 2⁻³⁴ of its values. If the output changes in steps, most of its entries stay
-equal. To measure other errors, the arguments are changed by 2⁻⁴⁶, 2 · 2⁻⁴⁶, … of their values. Over so short a distance
-the function is linear, so deviations from a line are rounding errors.
+To detect steps, the argument is changed by 2⁻³⁴ of its values: most entries of the output then stay equal. To measure
+other errors, the arguments are changed by 2⁻⁴⁶, 2 · 2⁻⁴⁶, … of their values. Over so short a distance the function is
+linear, so deviations from a line are rounding errors.
 
-The output of a solver that stops at a tolerance jumps by about this tolerance at inputs at which the number of its
-iterations changes. Between such inputs, it is smooth. Its derivative is then that of the iterations, whereas backward
-computes the derivative of the exact solution. Fourth differences along a line find such a jump, and finer ones
-distinguish it from a kink.
+The output of a solver that stops at a tolerance jumps by about this tolerance where the number of its iterations
+changes. In between, its derivative is that of the iterations, whereas backward computes that of the exact solution.
+Fourth differences along a line find such a jump, and finer ones distinguish it from a kink.
 """
 
 from contextlib import suppress
@@ -36,10 +34,8 @@ def drowned(finding, first):
     """Change wrong verdicts to CANNOT_TELL where rounding may explain them.
 
     An error e of the output causes an error of Σ|dy e| / h in a difference. The values `first` of the first estimates,
-    which have the longest steps, therefore decide. If the output changes in steps, all finer estimates are discarded.
-
-    If the complex step is in use and the output changes in steps or jumps, NotComplexSafe is raised, because the
-    complex derivative does not include the steps or jumps.
+    which have the longest steps, therefore decide. If the output changes in steps or jumps, the complex derivative does
+    not include them, so NotComplexSafe is raised if the complex step is in use.
     """
     if not finding.is_wrong:
         return
@@ -80,10 +76,10 @@ def drowned(finding, first):
 
 
 def _steps(forward):
-    """Return the size of the steps in which each output changes.
+    """Return the size of the steps in which each output changes, or None if most outputs are smooth.
 
     It is the first change of the output while the arguments change more and more. A smooth output changes at once, by
-    about its last digit. Returns None if most outputs are smooth.
+    about its last digit.
     """
     here = forward(0.0)
     first, moved_at_once = np.zeros(here.shape), np.zeros(here.shape, bool)
@@ -101,10 +97,7 @@ def _steps(forward):
 
 
 def _jump(forward, y):
-    """Return the size of a small jump of an output near these arguments.
-
-    Returns 0 if there is none.
-    """
+    """Return the size of a small jump of an output near these arguments, or 0."""
     center, spacing, largest, i = 0.0, 2.0**-7, 0.0, 0
     with np.errstate(all="ignore"):
         for level in range(LEVELS):
@@ -124,11 +117,7 @@ def _jump(forward, y):
 
 
 def is_in_steps(evaluate):
-    """Return True if most results of a function change in steps.
-
-    `evaluate(t)` is the result after a relative perturbation t. Most results must be unchanged by a very small t, but
-    not by a larger one.
-    """
+    """Return True if most results of evaluate(t) are unchanged by a tiny relative perturbation t only."""
     try:
         with np.errstate(all="ignore"):
             here, near, far = evaluate(0.0), evaluate(NEAR), evaluate(FAR)
@@ -139,10 +128,7 @@ def is_in_steps(evaluate):
 
 
 def moved(arrays, evaluate):
-    """Return a function of t that calls `evaluate` with perturbed arrays.
-
-    Each entry is multiplied by a random factor between 1 + t/2 and 1 + t.
-    """
+    """Return a function of t that calls `evaluate` with entries multiplied by random factors near 1 + t."""
     rng = np.random.default_rng([*b"single precision"])
     by = [rng.uniform(0.5, 1.0, array.shape) for array in arrays]
 

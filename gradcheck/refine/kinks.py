@@ -25,10 +25,7 @@ CLEAR = 1e-3  # relative to the largest second difference of an entry: a smaller
 
 
 def held_together(finding):
-    """Change the verdicts on entries at kinks to WRONG if they are inconsistent.
-
-    No verdict changes if other entries are wrong, because their mistake may explain the inconsistency.
-    """
+    """Change the verdicts on entries at kinks to WRONG if they are inconsistent, unless other entries are wrong."""
     kinks, terms = np.flatnonzero(finding.verdicts == KINK), finding.terms
     if len(kinks) < 2 or finding.is_wrong:
         return
@@ -53,12 +50,10 @@ def at_ties(finding):
     """Withdraw wrong verdicts if backward's value is a derivative at a nearby input.
 
     At ties, backward's value need not lie between the one-sided derivatives. If a sort assigns the middle of three
-    ranks to one of three equal entries, the one-sided derivatives of this entry belong to the other two ranks. A median
-    of equal entries does not change if only one of them changes.
-
-    The verdict on such an entry becomes KINK if the entry alone has a kink, and otherwise CANNOT_TELL. In the latter
-    case, NotComplexSafe is raised if the complex step is in use, because the complex step follows only one of the
-    possible orders of the tied entries.
+    ranks to one of three equal entries, its one-sided derivatives belong to the other two ranks. A median of equal
+    entries does not change if only one of them changes. The verdict becomes KINK if the entry alone has a kink, and
+    otherwise CANNOT_TELL. In the latter case, NotComplexSafe is raised if the complex step is in use, since it follows
+    only one order of the ties.
     """
     array, wrong = finding.array, np.flatnonzero(finding.verdicts == WRONG)
     scales, rng = scales_of(array), np.random.default_rng([finding.position, NEARBY])
@@ -88,10 +83,7 @@ def at_ties(finding):
 
 
 def _is_bent(finding, moves):
-    """Return True if the changes of an output in two directions do not add up.
-
-    The change along the sum of the directions then differs from the sum of the changes along each of them.
-    """
+    """Return True if the changes of an output in two directions do not add up to that along their sum."""
     run, directions = finding.run, (moves[0] + moves[1], *moves)
     both, *single = (line_along(run.call, finding.array, v)(1.0) - run.y for v in directions)
     largest = max(np.max(np.abs(change), initial=0.0) for change in (both, *single))
@@ -99,32 +91,21 @@ def _is_bent(finding, moves):
 
 
 def _slope(finding, k, h):
-    """Return (slope, forth, back) for compared entry k.
-
-    `slope` is the central difference of the loss with step h, and `forth` and `back` are the outputs after +h and −h.
-    """
+    """Return (slope, forth, back) for compared entry k: the loss's central difference, the outputs at ±h."""
     line = finding.line(k)
     forth, back = line(h), line(-h)
     return float(np.sum(finding.run.dy * (forth - back))) / (2 * h), forth, back
 
 
 def _kinked_outputs(finding, k):
-    """Return (outputs, slope) for compared entry k.
-
-    `outputs` are the flat indices of the outputs that have a kink there, and `slope` is the slope of the loss across
-    the kink.
-    """
+    """Return the flat indices of the outputs with a kink at compared entry k, and the loss's slope there."""
     slope, forth, back = _slope(finding, k, SHORT * finding.scales[k])
     jumps = np.abs(forth + back - 2 * finding.run.y).ravel()
     return np.flatnonzero(jumps > CLEAR * np.max(jumps)), slope
 
 
 def _groups(outputs):
-    """Group the elements of `outputs` that have an output in common.
-
-    Returns lists of at least two indices into `outputs`. Two elements are also in one group if other elements connect
-    them.
-    """
+    """Group the elements of `outputs` that share an output, also through others. Returns lists of indices."""
     groups = []
     for k, several in enumerate(outputs):
         own = set(several.tolist())

@@ -6,31 +6,24 @@ too long, or the step reaches across the kink of a ReLU. Finer estimates disting
 
 - **Right**: an estimate agrees, |a − n| ≤ atol + rtol |n|, and its uncertainty is within the same tolerance. If no
   estimate is so precise, the most precise one must agree, with an uncertainty of at most a hundred times the tolerance.
-- **Wrong**: two successive estimates agree with each other, and neither agrees with a. The spread of each is small
-  compared with its distance from a. Both must also be typical of a smooth function: their values and one-sided
-  derivatives differ by far less than the spread, or by rounding alone. The function is then smooth here, and its
-  derivative is not a.
+- **Wrong**: two successive estimates agree with each other, and neither agrees with a. Both must be typical of a smooth
+  function: their values and one-sided derivatives differ by far less than the spread, or by rounding alone.
 - **At a kink**: the two one-sided derivatives differ by the same amount down to the shortest step that rounding allows,
   and a lies between them or equals one of them. Any such a is a subgradient of a convex kink: frameworks return
-  different values for ReLU at 0, and none is wrong. If a does not lie between them, it is wrong.
+  different values for ReLU at 0, and none is wrong.
 - **Cannot tell**: every estimate is less precise than its distance from a, because the output jumps here, is not finite
-  near the input, or is dominated by rounding errors. It is also possible that finer estimates contradict the most
-  precise one, because the output varies on a scale shorter than the steps. A coarse step then measures the mean. In
-  both cases, the gradient is called neither right nor wrong.
+  near the input, or is dominated by rounding errors; or finer estimates contradict the most precise one, because the
+  output varies on a scale shorter than the steps.
 
 A smooth function is never mistaken for a kink: the difference of its one-sided derivatives falls as h³, by a factor of
 32,000 from one estimate to the next, until it reaches the rounding noise, which grows instead.
 
-The first estimate is that of central_differences.py, whose step is suitable if the function changes on the scale of the
-entry. Near a kink or a pole it changes on a shorter scale, so each further step is 45 / √2 ≈ 32 times shorter.
-
-A step may also span many periods of the function: the first step for sin(x) at a million spans 140 of them. If a step
-spanned a whole number of periods, as for x mod 1 and a step of 512, the outputs would be equal, and the estimate would
-be exactly 0 with no uncertainty. For this reason the first step and the ratio of the steps contain roots, which are not
-multiples of any usual period. A wave of amplitude A then causes an error of about ±A / h. This error grows from step to
-step, as rounding errors do, but it is recognised because it is far larger. If the complex step does not apply, a wave
-of amplitude below 1e-11 of y is treated as rounding, and a gradient that ignores a wave is right if A / h at the first
-step is within the tolerance.
+The first step is that of central_differences.py, suitable if the function changes on the scale of the entry. Each
+further step is 45 / √2 ≈ 32 times shorter. If a step spanned a whole number of periods of the function, as for x mod 1
+and a step of 512, the estimate would be exactly 0 with no uncertainty; therefore the first step and the ratio contain
+roots. A wave of amplitude A then causes an error of about ±A / h, which grows from step to step, as rounding errors do,
+but is far larger. If the complex step does not apply, a wave of amplitude below 1e-11 of y is treated as rounding, and
+a gradient that ignores a wave is right if A / h at the first step is within the tolerance.
 """
 
 import math
@@ -53,11 +46,10 @@ class Judgement(NamedTuple):
 
 
 def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
-    """Judge the derivative `analytic`, using as few of the estimates as possible.
+    """Judge the derivative `analytic`, using as few of the estimates as possible. Returns a Judgement.
 
-    Returns a Judgement. With `is_one_entry=False`, the line is a direction through several entries. If these are at
-    different kinks, the value of backward need not lie between the one-sided slopes, so the verdict is only that there
-    is a kink.
+    With `is_one_entry=False`, the line is a direction through several entries. If these are at different kinks, the
+    value of backward need not lie between the one-sided slopes, so the verdict is only that there is a kink.
     """
     seen = []
     for latest in estimates:
@@ -83,12 +75,11 @@ def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
 
 
 def _settled(analytic, seen, rtol, atol):
-    """Return True if another estimate cannot change the verdict.
+    """Return True if another estimate cannot change the verdict WRONG.
 
-    This is the case if the last two estimates agree with each other, if their uncertainty is below a quarter of the
-    distance from `analytic`, and if both are typical of a smooth function. For a smooth function, the spread is of
-    second order in the step, the difference of the one-sided derivatives of third order, and the error of the value of
-    fourth order. The comparison allows for rounding.
+    The last two estimates agree with each other, their uncertainty is below a quarter of the distance from `analytic`,
+    and both are typical of a smooth function, for which the spread is of second order in the step, the difference of
+    the one-sided derivatives of third order, and the error of the value of fourth order. Rounding is allowed for.
     """
     last = seen[-1]
     if not math.isfinite(analytic):
@@ -105,10 +96,7 @@ def _settled(analytic, seen, rtol, atol):
 
 
 def _is_denied(best, seen):
-    """Return True if a finer estimate contradicts the best one.
-
-    Both one-sided derivatives of the finer estimate must differ from those of the best one by more than rounding.
-    """
+    """Return True if both one-sided derivatives of a finer estimate differ from the best by more than rounding."""
     for finer in seen[seen.index(best) + 1 :]:
         change = min(abs(finer.left - best.left), abs(finer.right - best.right))  # a jump nearby changes only one
         if change > max(4 * best.spread, _hidden(finer)):
@@ -121,10 +109,9 @@ def _hidden(estimate):
 
 
 def _slopes(seen):
-    """Return the estimates that show a kink, or None if there is no kink.
+    """Return the estimates that show a kink, or None.
 
-    The difference of the one-sided derivatives of such an estimate exceeds rounding, and it does not shrink with the
-    step.
+    Their one-sided derivatives differ by more than rounding, and the difference does not shrink with the step.
     """
     clear = [e for e in seen[1:] if 20 * e.noise <= abs(e.right - e.left)]
     if len(clear) < 2:
@@ -146,10 +133,10 @@ def _between(analytic, clear, rtol, atol):
 
 
 def estimates(line, y, dy, scale):
-    """Yield ever finer Estimates of the derivative of ⟨dy, line(t)⟩ at t = 0.
+    """Yield ever finer Estimates of the derivative of ⟨dy, line(t)⟩ at t = 0, each when it is requested.
 
-    Each is computed when it is requested. `scale` is the length s over which the function changes. An output that has
-    changed with one step is assumed to change with all shorter steps.
+    `scale` is the length s over which the function changes. An output that has changed with one step is assumed to
+    change with all shorter steps.
     """
     moved = np.zeros(y.shape, dtype=bool)
 
@@ -163,7 +150,6 @@ def estimates(line, y, dy, scale):
 
 
 def steps(scale):
-    """Yield the step sizes h of the estimates, the longest first."""
     for k in range(ESTIMATES):
         yield step_of(scale, REFINEMENT**k)
 
@@ -174,8 +160,5 @@ def along_entry(finding, k):
 
 
 def along_direction(finding, v):
-    """Yield ever finer Estimates of the derivative along the direction v.
-
-    v has the shape of the argument, and its entries have the scales of the entries of the argument.
-    """
+    """Yield ever finer Estimates along the direction v, whose entries have the scales of the argument's entries."""
     return estimates(line_along(finding.run.call, finding.array, v), finding.run.y, finding.run.dy, 1.0)
