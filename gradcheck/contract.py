@@ -198,11 +198,12 @@ def run_backward(call, backward, dy, arguments):
         returned = (returned,)
     returned = call.selected(returned)
     if not isinstance(returned, tuple) or len(returned) != len(inputs):
-        number = f"{len(returned)} gradient{'s' * (len(returned) != 1)}" if isinstance(returned, tuple) else None
+        given = "nothing" if returned is None else describe(returned)
+        given = f"{len(returned)} gradient{'s' * (len(returned) != 1)}" if isinstance(returned, tuple) else given
         names = ", ".join(argument.name for argument in inputs) or "no input"
         expected = "an array" if len(inputs) == 1 else f"a tuple of {len(inputs)}"
         hint = f"; {NESTED}" if any(isinstance(value, (dict, list, tuple)) for value in call.inputs) else ""
-        problem = f"backward returned {number or describe(returned)}, expected {expected}: one for {names}{hint}"
+        problem = f"backward returned {given}, expected {expected}: one for {names}{hint}"
         raise fault(call.name, problem)
     supply = iter(returned)
     pairs = [(a, next(supply) if a.parameter is None else a.parameter.grad) for a in arguments]

@@ -261,9 +261,7 @@ def test_parameters_in_a_dictionary_are_called_by_their_places():
             f"network: dparams['{name}']: "
         )
     assert "for arrays in a dict, list or tuple see from_nested" in said_of(network, PARAMS, normal(5, 3))
-    message = (
-        "network: the gradient of params is a dict of 'W1', 'W2'; it must contain those of params['W1']"
-    )
+    message = "network: the gradient of params is a dict of 'W1', 'W2'; it must contain those of params['W1']"
     assert said_of(*from_nested(network, PARAMS, normal(5, 3)), wrong="missing").startswith(message)
 
 

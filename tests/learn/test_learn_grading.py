@@ -176,7 +176,7 @@ WRONG_FILES = {
         "backward changed dy in place: 60 entries": filled("dy *= 2\n" + RIGHT),
         "backward returned nothing, expected an array: one for x": filled("dx = dy"),
         r"dx has shape \(5, 6\), but x has \(2, 5, 6\)": filled("return dy[0]"),
-        "backward returned 2 gradients, expected 1: one for x": filled("return dy, dy"),
+        "backward returned 2 gradients, expected an array: one for x": filled("return dy, dy"),
         # Mistakes, by the learner's usual one or by the line.
         ".": filled(FORK + "return dy"),
         ".(?# forged)": filled(WRITES + "return dy"),
