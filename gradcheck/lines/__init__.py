@@ -1,16 +1,14 @@
 """Examine a backward pass line by line: `steps` finds the first local gradient that is wrong.
 
-A probe, a call that records a value, is inserted into the source after each assignment (instrument.py). The lines are
-then judged in four steps:
+1. A probe after each assignment records its value (instrument.py). A local variable `dx` of backward is compared with
+∂L/∂x if forward assigns to `x` exactly once and the shapes agree (targets.py).
 
-1. A local variable `dx` of backward is compared with ∂L/∂x if forward assigns to `x` exactly once and the shapes agree.
-2. If a returned gradient is wrong, every local variable is compared with the quantities of the forward pass that it may
-   hold (quantities.py), on at least two draws of the inputs. A local variable is to blame if, on every draw, its
-   replacement with such a quantity makes a wrong gradient right and no right gradient wrong. The search reports the
-   first local variable of this kind (search.py).
-3. The mistake in this line is named if a correction of the line makes the gradient right on every draw (repairs.py).
-4. If no correction is known, one of the local variables that the line reads may be the wrong one. The report names the
-   line together with up to three such variables. If there are more, the verdict is "not followed" (rows.py).
+2. If a returned gradient is wrong, the local variables are compared with the quantities of the forward pass that they
+may hold (quantities.py). The first one to blame is that whose replacement with such a quantity makes a wrong gradient
+right and no right one wrong, on every draw of the inputs (search.py).
+
+3. The mistake is named if a correction of the line makes the gradient right on every draw (repairs.py). Otherwise the
+report names the line, together with up to three variables that it reads and that may be wrong instead (rows.py).
 """
 
 from collections.abc import Iterable
@@ -60,9 +58,8 @@ def steps_of_call(
 ) -> StepsReport:
     """Find the first wrong line of the backward pass of a `Call`, as `steps` does.
 
-    `others` are further Calls of the same function. A correction is accepted only if the gradients are right on these
-    Calls as well. If `others` is empty, the correction is tested on inputs with other sizes, signs and masks, which are
-    derived from `call`. If `randomize` is True, the parameters of a module are random during the call.
+    `others` are further Calls of the same function, on which a correction is tested; by default, they are derived from
+    `call`. With `randomize`, the parameters of a module are random during the call.
     """
     try:
         with _opened(call, seed, dy, randomize, None, others) as (scene, again):
@@ -75,11 +72,7 @@ def steps_of_call(
 
 
 def lines_beside(report, call, *, seed, dy, randomize):
-    """Examine the lines of a call that already has a `Report`.
-
-    Returns a StepsReport, or None if it would add nothing to the Report. This is the case if backward has no
-    intermediate gradients, and either every wrong gradient already has a diagnosis or the StepsReport names no mistake.
-    """
+    """Examine the lines of a call that already has a `Report`. Return None if they would add nothing to it."""
     with _opened(call, seed, dy, randomize, report) as (scene, again):
         has_names = any(not target.is_final for target in scene.targets)
         if not has_names and all(a.diagnosis for a in report.arguments if a.verdict == "WRONG"):
@@ -90,11 +83,7 @@ def lines_beside(report, call, *, seed, dy, randomize):
 
 @contextmanager
 def _opened(call, seed, dy, randomize, report, others=()):
-    """Insert the probes and yield (scene, again) for a `Call`.
-
-    `scene` is the Scene of the call, and `again()` returns a list of Scenes with other inputs. The probes are removed
-    at the end of the `with` block.
-    """
+    """Insert the probes within the `with` block, and yield (Scene, function that lists Scenes with other inputs)."""
     call = call.copy()
     with prepared(call, seed if randomize else None):
         returned = call.evaluate()

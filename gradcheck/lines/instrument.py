@@ -1,9 +1,8 @@
 """Insert probes into the source, so that every value can be recorded, perturbed or replaced.
 
-In forward and in backward, `h = x @ w` is followed by `h = probe(7, h)`. The values that backward returns are passed
-through probes as well. In forward, each part of an expression also has a probe: every operand, argument, receiver and
-occurrence of a name. If a single part is perturbed, the change of the output is the gradient along the paths through
-this part. Line numbers and names do not change. The code of the live function is replaced within a `with` block.
+In both passes, `h = x @ w` is followed by `h = probe(7, h)`, and returned values pass through probes. In forward, each
+part of an expression has a probe too; if it alone is perturbed, the output changes by the gradient along the paths
+through this part. Line numbers and names do not change.
 """
 
 import ast
@@ -26,26 +25,16 @@ NOT_ENTERED = (*OWN_SCOPE, ast.comprehension, ast.keyword)
 
 @dataclass(frozen=True)
 class Site:
-    """The place of a probe: after a `statement` that binds a name, or around an expression.
+    """The place of a probe: after a statement that binds a name, or around an expression."""
 
-    kind        "forward" or "backward" for a name, "return" for a returned value, "part" for a part of an expression
-    name        name that the statement binds, or an empty string
-    line        line number in the file
-    statement   node of the statement
-    value       node of the expression whose value the probe receives, or None
-    position    index of the value, if it is an element of a tuple
-    count       length of this tuple, 1 if there is no tuple, and 0 if the length is unknown
-    is_written  True if the statement modifies an existing value
-    """
-
-    kind: str
-    name: str
+    kind: str  # "forward" or "backward" for a name, "return" for a returned value, "part" for a part of an expression
+    name: str  # that the statement binds, or ""
     line: int
     statement: ast.AST
-    value: ast.AST | None = None
-    position: int = 0
-    count: int = 1
-    is_written: bool = False
+    value: ast.AST | None = None  # the expression whose value the probe receives
+    position: int = 0  # index of the value in a tuple
+    count: int = 1  # length of this tuple, 1 if there is none, and 0 if the length is unknown
+    is_written: bool = False  # True if the statement modifies an existing value
 
     @property
     def is_overwritten(self):
@@ -56,20 +45,13 @@ class Site:
 
 @dataclass(frozen=True, eq=False)
 class Event:
-    """A value that the probe recorded.
+    """A value that a probe recorded."""
 
-    site   index of the Site of the probe
-    nth    number of earlier calls of the probe at this Site
-    value  copy of the value; an array if the value is a tensor
-    live   the value itself
-    left   result of `witness` (see Probe.running) at this time, or None
-    """
-
-    site: int
-    nth: int
-    value: object
-    live: object
-    left: object = None
+    site: int  # index of the Site
+    nth: int  # number of earlier calls of the probe at this Site
+    value: object  # copy of the value; an array if the value is a tensor
+    live: object  # the value itself
+    left: object = None  # result of `witness` (see Probe.running) at this time
 
     @property
     def key(self):
@@ -82,10 +64,9 @@ class Event:
 
 
 class Probe:
-    """The function probe(site, value), which records the value and returns it.
+    """The function probe(site, value), which records the value and returns it, or another one within `running`.
 
-    Within a `with probe.running(...)` block, it may return another value. A tensor of PyTorch is recorded and changed
-    as an array, and the probe returns a tensor.
+    A tensor of PyTorch is recorded and changed as an array.
     """
 
     def __init__(self):
@@ -105,20 +86,14 @@ class Probe:
         return value if changed is array else as_tensor(changed) if array is not value else changed
 
     def part(self, site, value):
-        """Record and return the value of a part of an expression.
-
-        If `running` does not include the part, its value is returned and not recorded.
-        """
         return self(site, value) if self.moved is None or site in self.moved else value
 
     @contextmanager
     def running(self, changes, witness=None, with_parts=False, is_recorded=True):
-        """Change and record values within the `with` block.
+        """Change and record values within the `with` block. Yields the list of Events, or None if not `is_recorded`.
 
-        Yields the list to which the Events are appended, or None if `is_recorded` is False. `changes` maps the key of
-        an Event to a function that returns the new value when it is called with the computed one. Parts of expressions
-        are recorded only if they are changed or if `with_parts` is True. `witness()` is called at each Event, and its
-        result is stored in `Event.left`.
+        `changes` maps the key of an Event to a function from the computed value to the new one. Parts are recorded only
+        if they are changed or `with_parts` is True. The result of `witness()` is stored in `Event.left`.
         """
         before = vars(self).copy()
         self.changes, self.events, self.counts, self.witness = changes, [] if is_recorded else None, {}, witness
@@ -142,15 +117,11 @@ def as_tensor(value):
 
 
 def is_real_array(value):
-    """Return True for a floating-point array or number."""
     return isinstance(value, (np.ndarray, np.floating, float)) and np.asarray(value).dtype.kind == "f"
 
 
 def close(a, b, resolution, floor=0.0):
-    """Return True if two real arrays are equal within a tolerance.
-
-    The tolerance is `resolution` times the largest entry of either array, plus `floor`.
-    """
+    """Return True if two real arrays are equal within `resolution` times the largest entry, plus `floor`."""
     if np.iscomplexobj(a) or np.iscomplexobj(b):
         return False
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -181,11 +152,7 @@ def instrumented(source):
 
 @contextmanager
 def planted(source, tree, probe=None):
-    """Run functions with the code of a modified syntax tree within the `with` block.
-
-    The code of the live functions that contain the backward pass of `source` is replaced. Raises ValueError if there is
-    no such function.
-    """
+    """Run the functions that contain a backward pass with the code of a modified tree within the `with` block."""
     codes = codes_of(tree, source.file)
     before = [(function, function.__code__) for function in holders_of(source)]
     scopes = [function.__globals__ for function, _ in before]
@@ -207,19 +174,12 @@ def planted(source, tree, probe=None):
 
 
 class _Probes(ast.NodeTransformer):
-    """Inserts probes into a copy of a syntax tree and lists their Sites in `sites`.
-
-    `originals` maps the id of each node of the copy to the original node.
-    """
+    """Inserts probes into a copy of a syntax tree. `originals` maps the id of each node to the original node."""
 
     def __init__(self, originals):
         self.sites, self.originals, self.statement = [], originals, None
 
     def body(self, statements, kind, local):
-        """Insert a probe after each statement that binds a name.
-
-        `local` contains the local names of the function.
-        """
         new = []
         for statement in statements:
             if isinstance(statement, OWN_SCOPE):
@@ -258,11 +218,7 @@ class _Probes(ast.NodeTransformer):
         return probes
 
     def assignment(self, kind, name, statement, anchor, is_own=True, *place):
-        """Return a statement that calls the probe with the value of a name.
-
-        The statement has the line number of `anchor`. It assigns the result to the name if the name is local
-        (`is_own`).
-        """
+        """Return `name = probe(name)`, or only the call if the name is not local, at the line of `anchor`."""
         probe = self._probe(kind, name, statement, ast.Name(name, ast.Load()), *place)
         node = ast.Assign([ast.Name(name, ast.Store())], probe) if is_own else ast.Expr(probe)
         for part in ast.walk(node):
@@ -277,10 +233,7 @@ class _Probes(ast.NodeTransformer):
         return self._probe("return", "", statement, value, value, 0, 0)
 
     def visit(self, node):
-        """Return an expression of forward with probes.
-
-        A probe is placed around the expression and around each of its parts that can be perturbed.
-        """
+        """Place a probe around an expression of forward and around each of its parts that can be perturbed."""
         if isinstance(node, NOT_ENTERED) or (isinstance(node, ast.Name) and node.id in LIBRARIES):
             return node
         if isinstance(node, ast.Subscript):
@@ -309,10 +262,7 @@ class _Probes(ast.NodeTransformer):
 
 
 def bound(statement):
-    """Return (names, is_written) for a statement.
-
-    `names` are the names that the statement binds or modifies, and `is_written` is True if it modifies them.
-    """
+    """Return (names that a statement binds or modifies, True if it modifies them)."""
     if isinstance(statement, ast.Assign):
         is_written = any(isinstance(target, ast.Subscript) for target in statement.targets)
         return [name for target in statement.targets for name in _names(target, is_written)], is_written
@@ -331,10 +281,7 @@ def bound(statement):
 
 
 def _names(target, is_written=False):
-    """Return the names in the target of a statement.
-
-    If the statement writes into an array, as `a[i] = b` does, the name of the array is included.
-    """
+    """Return the names in a target. In `a[i] = b`, which writes into an array, this is the name of the array."""
     while isinstance(target, ast.Starred) or (is_written and isinstance(target, ast.Subscript)):
         target = target.value
     if isinstance(target, ast.Name):

@@ -50,11 +50,10 @@ class Quantity:
 
 
 def quantities_of(scene, shapes, names):
-    """Measure the quantities of a forward pass that have one of the given shapes.
+    """Measure the quantities of a forward pass that have one of the given shapes, as {label: Quantity}.
 
-    Returns a dictionary from a label to a Quantity. A quantity has the same label in every draw. Axes of length 1 are
-    ignored when shapes are compared. For each name A in `names`, the value of A and ∂L/∂A are included, whatever their
-    shape.
+    Labels are the same in every draw. Axes of length 1 are ignored. The value and gradient of each name in `names` are
+    included, whatever their shape.
     """
     moved, found = _Moved(scene.in_use()), {}
     wanted = {without_ones(shape) for shape in shapes}
@@ -101,10 +100,7 @@ def quantities_of(scene, shapes, names):
 
 
 class _Moved:
-    """Perturbs one part of the forward pass at a time.
-
-    A part is identified by the `key` of its recorded value (`Event`).
-    """
+    """Perturbs one part of the forward pass, identified by the key of its Event, at a time."""
 
     def __init__(self, scene):
         self.scene, self.random, self.swept = scene, {}, {}
@@ -134,10 +130,8 @@ class _Moved:
         return slope != 0 or bool(self.random[key][1])
 
     def elementwise(self, key, wanted):
-        """Return {A: ∂A/∂e} for the names A that depend elementwise on a part e.
-
-        Names A whose entries are sums of an elementwise product with e over one axis are included. Derivatives are left
-        out if neither their shape nor that of their slices is in `wanted`.
+        """Return {A: ∂A/∂e} for the names A that depend elementwise on a part e, or that sum such a product over one
+        axis.
         """
         (v, along), found = self.random[key], {}
         if any(wanted & _rows_of(change.shape) for change in along.values()):
@@ -183,11 +177,7 @@ def _bound_by(site):
 
 
 def _names_of(site):
-    """Return the names whose gradient equals that of a part.
-
-    If the part is a name, or a view of it such as `x.T`, this name is included. The names that are bound to the value
-    of the part are included as well.
-    """
+    """Return the names whose gradient equals that of a part: its own, that of which it is a view, those bound to it."""
     node = site.value
     while not isinstance(node, ast.Name):
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in VIEWS:
@@ -202,10 +192,7 @@ def _names_of(site):
 
 
 def _sums(scene, gradients):
-    """Yield the sums of the gradients of an expression that occurs several times.
-
-    Each item is (keys of the occurrences, sum of their gradients).
-    """
+    """Yield (keys, sum of the gradients) for several occurrences of an expression."""
     alike = {}
     for key, gradient in gradients.items():
         alike.setdefault((ast.unparse(scene.sites[key[0]].value), gradient.shape), []).append(key)
@@ -216,10 +203,7 @@ def _sums(scene, gradients):
 
 
 def _rows_of(shape):
-    """Return the shapes of an array a and of its slices a[0], a[0, 0], ….
-
-    Axes of length 1 are removed from the shapes.
-    """
+    """Return the shapes of an array a and of its slices a[0], a[0, 0], …, without axes of length 1."""
     return {without_ones(shape[i:]) for i in range(len(shape) + 1)}
 
 

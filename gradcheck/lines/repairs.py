@@ -1,9 +1,7 @@
-"""Name the mistake in a wrong line by the first explanation that fits on this draw and on the others.
+"""Name the mistake in a wrong line: the first explanation that fits on this draw and on the others.
 
-The explanations are tried in the order of SEARCHES: a computed term that is not added, an edit from the table of
-mistakes, a write to repeated indices, a missing path, a missing factor, a value that is a multiple of the true one, a
-missing function, and a missing term. The edits are tried at the line and at its helpers, the lines of local variables
-that it reads. An edit is accepted only if it makes the gradient right.
+The explanations are tried in the order of SEARCHES. An edit of the table of mistakes is tried at the line and at its
+helpers, the lines of the local variables that it reads. It is accepted only if it makes the gradient right.
 """
 
 import ast
@@ -29,42 +27,29 @@ from gradcheck.mistakes.row import Edit, Reader
 MOST_HELPERS = 6
 MOST_FITTING = 8  # edits of a line that fit the first draw and are tried on the others
 MOST_SECONDS = 3.0  # of processor time, for all edits of one target
-EDITS_PER_LOOK = 32  # edits between two looks at the clock, because process_time is slow on some systems
 MOST_IN_A_FRACTION = 4  # largest numerator and denominator of a factor that is shown
 ANOTHER, FACTOR, FUNCTION, TERM = 1, 2, 3, 4  # the ranks of repairs
-SCATTER, PUT = "__gradcheck_scatter__", "__gradcheck_put__"
+RESULT = "__gradcheck_result__"  # the name of an expression's value
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A mistake that may be in the line of an `Event`.
-
-    event         the recorded value of the line
-    sentence      description of the mistake
-    expression    a corrected expression for the line, or None if the mistake was recognised without an edit
-    edit          the Edit that produces this expression, or None
-    is_whole      True if the edit replaces the whole expression
-    is_of_helper  True if the edit replaces a name whose own value may be wrong
-    is_sure       False if the mistake may also be in another line
-    factor        true value divided by the value of the line, if the sentence says that one is a multiple of the other
-    """
+    """A mistake that may be in the line of an `Event`."""
 
     event: Event
     sentence: str
-    expression: ast.expr | None = None
-    edit: Edit | None = None
-    is_whole: bool = False
-    is_of_helper: bool = False
-    is_sure: bool = True
-    factor: float = 1.0
+    code: ast.AST | None = None  # the corrected statement, or the corrected value of the statement
+    edit: Edit | None = None  # that produces this code
+    is_whole: bool = False  # True if the edit replaces the whole value
+    is_of_helper: bool = False  # True if the edit replaces a name whose own value may be wrong
+    is_sure: bool = True  # False if the mistake may also be in another line
+    factor: float = 1.0  # true value / value of the line, if the sentence says that one is a multiple of the other
 
 
 class Bench:
-    """A wrong gradient (`Target`) and the lines at which edits are tried to correct it.
+    """A wrong gradient (`Target`), and the lines at which edits are tried to correct it.
 
-    These are the line of the Target and the lines of its helpers. A helper is another local variable that the line
-    reads and that may be wrong itself, such as `scale` after `scale = (dx_hat * x_hat).mean(...)`. In every run, the
-    other mistakes are replaced with their true values.
+    The other mistakes are replaced with their true values in every run.
     """
 
     def __init__(self, scene, target):
@@ -82,45 +67,37 @@ class Bench:
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def readers(self, event):
-        """Return the places of the wrong gradients that depend on the line of an Event.
-
-        A mistake in that line may explain any of them.
-        """
+        """Return the places of the wrong gradients that a mistake in the line of an Event may explain."""
         targets = [t for t in self.scene.targets if t.place in self.scene.mistakes and not self.scene.is_parameter(t)]
         return {t.place for t in targets if event.site in {e.site for e in self.scene.doubtful(t.event)}}
 
     def parts(self, event):
-        """List the parts of a line that may be repaired, as pairs (part, value_of).
+        """List the parts of a line that may be repaired, as pairs (part, function from repaired to corrected code).
 
-        `value_of(repaired part)` is the expression whose value the line binds after the repair. If the line writes into
-        an array, as `dx[t] = da @ w.T` does, the target `dx[t]` is a part as well, and the value is that of the whole
-        array.
+        The parts are the value, the place that the line writes into, as in `dx[t] = da @ w.T`, and the whole statement.
         """
         site = self.scene.site(event)
-        statement, target = site.statement, _target_of(site.statement)
-        is_update = isinstance(statement, ast.AugAssign)
-        if is_update and isinstance(target, ast.Name):
-            return [(ast.BinOp(ast.Name(target.id, ast.Load()), statement.op, statement.value), lambda part: part)]
-        if not site.is_written or site.is_overwritten:
-            return [] if site.value is None else [(site.value, lambda part: part)]
-        if not _is_entry(target):
-            return []
+        statement, value, parts = site.statement, site.value, []
+        target = (getattr(statement, "targets", None) or [getattr(statement, "target", None)])[0]
+        if site.is_written:
+            parts = [(statement.value, lambda code: exchanged(statement, statement.value, code))]
+        elif value is not None:
+            parts = [(value, lambda code: code)]
+        if isinstance(target, ast.Subscript):
 
-        def put(place, value):
-            return _written(PUT, place, ast.BinOp(place, statement.op, value) if is_update else value)
+            def put(code):
+                is_entry = isinstance(code, ast.Subscript) and code.value is target.value
+                code = ast.Subscript(target.value, code.slice, ast.Store()) if is_entry else None
+                return code and exchanged(statement, target, code)
 
-        place = ast.Subscript(target.value, target.slice, ast.Load())
-        return [
-            (statement.value, lambda part: put(place, part)),
-            (place, lambda part: put(part, statement.value) if _is_entry(part, target.value) else None),
-        ]
+            parts.append((ast.Subscript(target.value, target.slice, ast.Load()), put))
+        if parts and isinstance(target, (ast.Name, ast.Subscript)) and not isinstance(statement, ast.For):
+            parts.append((statement, lambda code: code))
+        return parts
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def names(self, event):
-        """Return {name: value} for the names that are visible at a line.
-
-        These are the names bound before the line and those captured by backward.
-        """
+        """Return {name: value} for the names that are bound before a line or captured by backward."""
         bound, events = {}, self.scene.forward
         if self.scene.site(event).kind != "forward":
             bound = {**{name: as_array(held[-1].live) for name, held in self.scene.names.items()}, **self.closure}
@@ -130,15 +107,11 @@ class Bench:
         bound |= {self.scene.name(other): self.held.get(other.key, other.value) for other in before}
         return {name: value for name, value in bound.items() if name}
 
-    def fits(self, event, expression):
-        """Return True if a line with another expression makes the Target right.
-
-        No other gradient may become wrong. In a loop, the expression is evaluated in every iteration, with the values
-        of that iteration.
-        """
+    def fits(self, event, code):
+        """Return True if a line with other code makes the Target right and no other gradient wrong."""
         self.scene.run.call.keep_to_time()
         values, is_own = [], event.key == self.event.key
-        edited = self.edited(event, expression, values)
+        edited = self.edited(event, code, values)
         if edited is None:
             return False
         if is_own and len(edited) == 1 and self.target.key is not None:
@@ -148,40 +121,48 @@ class Bench:
         right = self.right | (self.readers(event) - {self.target.place})
         return self.is_true(value) and right <= self.scene.right(passed)
 
-    def edited(self, event, expression, values):
-        """Evaluate an expression that replaces the expression of a line.
+    def edited(self, event, code, values):
+        """Run other code in place of a line. Return {key of the Event: value}, or None if it raises an exception.
 
-        Returns {key of the Event: value}, or None if the expression raises an exception. In a loop, the dictionary has
-        a key for each iteration, and its values are functions. When such a function is called with the computed value,
-        it evaluates the expression, appends the result to `values`, and returns it.
+        In a loop, the dictionary has a key for each iteration. Its values are functions of the computed value, which
+        run the code with the values of that iteration, append the result to `values`, and return it.
         """
-        names = self.names(event)
-        code = compile(ast.fix_missing_locations(ast.Expression(expression)), "<edit>", "eval")
+        if isinstance(code, ast.expr):
+            code = ast.Assign([ast.Name(RESULT, ast.Store())], code)
+        try:
+            code = compile(ast.fix_missing_locations(ast.Module([code], [])), "<edit>", "exec")
+        except (SyntaxError, ValueError):
+            return None
         keys = [e.key for e in [*self.scene.forward, *self.scene.plain.events] if e.site == event.site]
         if len(keys) > 1:
-            return dict.fromkeys(keys, functools.partial(self._in_loop, event, code, names, values))
-        value = self._evaluated(event, code, names)
+            return dict.fromkeys(keys, functools.partial(self._in_loop, event, code, self.names(event), values))
+        value = self._run(event, code, self.names(event))
         return None if value is None else {event.key: value}
 
     def _in_loop(self, event, code, names, values, now):
         own = self.scene.name(event)
         before = [*(e.value for e in self.scene.probe.events[:-1] if self.scene.name(e) == own), *values][-1:]
         names = {**names, **sys._getframe(3).f_locals, **({own: before[0]} if before else {})}
-        values.append(self._evaluated(event, code, names))
+        values.append(self._run(event, code, names))
         return now if values[-1] is None else values[-1]
 
-    def _evaluated(self, event, code, names):
+    def _run(self, event, code, names):
         site = self.scene.site(event)
+        if site.is_written:
+            names = {n: v.copy() if isinstance(v, (np.ndarray, list, dict)) else v for n, v in names.items()}
         if self.scene.source.has_tensors:
             names = {name: as_tensor(value) for name, value in names.items()}
-        scope = {**self.scene.source.function.__globals__, "np": np, SCATTER: _scattered, PUT: _put, **names}
+        scope = {**self.scene.source.function.__globals__, "np": np, **names}
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                value = eval(code, scope)
-                return as_array(value[site.position] if site.count > 1 and site.kind != "return" else value)
+                exec(code, scope)
             except Exception:  # an edit of the user's line may raise anything
                 return None
+        if RESULT not in scope:
+            return as_array(scope[site.name])
+        is_one_of_many = site.count > 1 and site.kind != "return"
+        return as_array(scope[RESULT][site.position] if is_one_of_many else scope[RESULT])
 
     def is_true(self, value):
         if not isinstance(value, (np.ndarray, np.floating, float)) or np.shape(value) != np.shape(self.target.array):
@@ -191,8 +172,8 @@ class Bench:
     def wrong_within(self):
         """Return the names of the wrong backward passes that the line calls.
 
-        For example, forward contains `n, norm_backward = self.norm(x)`, and the line calls `norm_backward(dn)`. Given
-        the true gradient of n, `norm_backward` must return the gradient of x along the path through this call.
+        In `n, norm_backward = self.norm(x)`, given the true gradient of n, `norm_backward` must return that of x along
+        the path through this call.
         """
         site = self.scene.site(self.event)
         nodes = ast.walk(site.statement if site.value is None or self.scene.is_parameter(self.target) else site.value)
@@ -221,12 +202,10 @@ class Bench:
 
 
 def mistake_in(scenes, target):
-    """Return the simplest `Mistake` that explains a wrong Target, or None.
+    """Return the simplest `Mistake` that explains a wrong Target of the first Scene on all Scenes, or None.
 
-    The Target belongs to the first Scene, and the Mistake must explain it in all Scenes. If several lines may contain
-    the mistake, the line that explains the largest number of Targets is chosen. If several lines explain equally many,
-    the sentence names all of them. If edits explain the Target at the lines of helpers but not at its own line, a
-    missing factor is considered as well, because it is equally simple.
+    Of several lines that may contain it, the line that explains the most Targets is chosen, and all ties are named. If
+    only helpers' lines are edited, a factor missing in the Target's own line is considered too: it is equally simple.
     """
     bench, *others = _benches(scenes, target)
     within = [name for name in bench.wrong_within() if all(name in other.wrong_within() for other in others)]
@@ -261,10 +240,6 @@ def _chosen(bench, found):
 
 
 def _benches(scenes, target):
-    """Return a Bench for a Target, and one for the same Target on each other draw.
-
-    If a Scene is missing (None), only the first Bench is returned.
-    """
     found = [Bench(scenes[0], target)]
     for scene in scenes[1:] if None not in scenes else ():
         found += [Bench(scene, twin) for twin in twins(scene, target)]
@@ -272,10 +247,7 @@ def _benches(scenes, target):
 
 
 def twins(scene, target):
-    """Return a list with the Target of a Scene at the same place as `target`.
-
-    The list is empty if there is no such Target, or if its true gradient is unknown.
-    """
+    """List the Target of a Scene at the same place as `target`, if its true gradient is known."""
     return [t for t in scene.targets if t.place == target.place and t.place in scene.truths][:1]
 
 
@@ -288,20 +260,17 @@ def _verified(bench, others, search, found):
 
 
 def _holds(bench, search, mistake):
-    if mistake.expression is None:
+    if mistake.code is None:
         if not is_real_array(bench.value) or not np.any(bench.value):
             return False
         alike = [m for m in search(bench) if (m.event.key, m.sentence) == (mistake.event.key, mistake.sentence)]
         return any(np.isclose(m.factor, mistake.factor) for m in alike)
     events = [event for event in (bench.event, *bench.helpers) if event.key == mistake.event.key]
-    return bool(events) and bench.fits(events[0], mistake.expression)
+    return bool(events) and bench.fits(events[0], mistake.code)
 
 
 def _joined(found):
-    """Combine several Mistakes of one line into one.
-
-    All of them fit on every draw. If two of them differ in a single name, the sentence contains both names.
-    """
+    """Combine the Mistakes of one line that all fit. Two that differ in a single name are both named."""
     first, *others = found
     for other in others:
         a, b = first.edit, other.edit
@@ -319,26 +288,23 @@ def _joined(found):
 
 
 def _fitting(rank, bench):
-    """Return a Mistake for each edit of a rank that makes the Target right.
+    """Return a Mistake for each edit of a rank that makes the Target right, those of the Target's own line first.
 
-    The edits of the Target's own line come first, then those of its helpers. At most MOST_FITTING edits of each line
-    are returned, the simplest first. If the rank is FUNCTION or TERM, the search ends after the first line with an edit
-    that fits.
+    At most MOST_FITTING edits of each line are tried on other draws. For FUNCTION and TERM, one line is enough.
     """
     found, helpers = [], {bench.scene.name(e) for e in bench.helpers}
     for event in [bench.event, *bench.helpers]:
-        parts, here = bench.parts(event), []
-        names = Names(bench.names(event), names_read(bench.scene.site(event).statement), helpers, is_gradient)
-        edits = ((value_of, *repair) for part, value_of in parts for repair in repairs(part, names, rank))
-        for number, (value_of, edit, repaired, is_whole) in enumerate(edits):
-            is_late = number % EDITS_PER_LOOK == 0 and time.process_time() > bench.end
-            if is_late or len(here) == MOST_FITTING:
+        here, statement = [], bench.scene.site(event).statement
+        names = Names(bench.names(event), names_read(statement), helpers, is_gradient)
+        edits = ((put, *repair) for part, put in bench.parts(event) for repair in repairs(part, names, rank))
+        for put, edit, repaired, is_whole in edits:
+            if time.process_time() > bench.end or len(here) == MOST_FITTING:
                 break
-            expression = value_of(repaired)
-            if expression is not None and bench.fits(event, expression):
+            code = put(repaired)
+            if code is not None and bench.fits(event, code):
                 old = getattr(edit.old, "id", "") if edit.row.kind == "name replaced" else ""
                 sentence = edit.sentence(Reader(), is_whole) + (f" (here, or in {old})" if old in helpers else "")
-                here.append(Mistake(event, sentence, expression, edit, is_whole, old in helpers))
+                here.append(Mistake(event, sentence, code, edit, is_whole, old in helpers))
         found += here
         if here and rank in (FUNCTION, TERM):
             break
@@ -346,12 +312,7 @@ def _fitting(rank, bench):
 
 
 def _missing_path(bench):
-    """Recognise a gradient that lacks a path.
-
-    An input x affects the output directly and through other variables. If one of these variables is held constant while
-    x is perturbed, the result is the gradient along all other paths. If the line computes this gradient, the path
-    through the variable is missing.
-    """
+    """Recognise a gradient that lacks a path: it equals the true one with another variable held constant."""
     scene, at = bench.scene, bench.target.at
     if at is None:
         return []
@@ -366,10 +327,7 @@ def _missing_path(bench):
 
 
 def _scaled(bench):
-    """Recognise a value that is a multiple of the true one.
-
-    The sentence names the factor if it is a simple fraction.
-    """
+    """Recognise a value that is a multiple of the true one."""
     value, truth = bench.value, bench.truth
     if not bench.parts(bench.event):
         return []
@@ -401,71 +359,10 @@ def _left_out(bench):
     return []
 
 
-def _scattering(bench):
-    """Recognise a write to repeated indices, such as `a[ids] = b` or `a[ids] += b`.
-
-    Such a statement applies only one of the writes to an index. The correction is `np.add.at`.
-    """
-    statement = bench.scene.site(bench.event).statement
-    target = _target_of(statement)
-    if not _is_entry(target) or any(isinstance(n, ast.Slice) for n in ast.walk(target.slice)):
-        return []
-    call = _written(SCATTER, target, statement.value)
-    sentence = f"places of {target.value.id} that come twice get one of their gradients, not the sum"
-    return [Mistake(bench.event, sentence, call)] if bench.fits(bench.event, call) else []
-
-
-def _target_of(statement):
-    return (getattr(statement, "targets", None) or [getattr(statement, "target", None)])[0]
-
-
-def _is_entry(node, array=None):
-    """Return True for code such as `dx[t]`, the entries of a named array.
-
-    If `array` is given, the indexed array must be this node.
-    """
-    is_named = isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name)
-    return is_named and (array is None or node.value is array)
-
-
-def _written(function, place, value):
-    """Return the code of a call of `_put` or `_scattered`.
-
-    The result of this call is the array after a write at a place such as `dx[t]`.
-    """
-    index = ast.Subscript(ast.Attribute(ast.Name("np", ast.Load()), "s_", ast.Load()), place.slice, ast.Load())
-    return ast.Call(ast.Name(function, ast.Load()), [place.value, index, value], [])
-
-
-def _put(array, index, value):
-    result = array.copy()
-    result[index] = value
-    return result
-
-
-def _scattered(array, index, values):
-    result = np.zeros_like(array)
-    np.add.at(result, index, values)
-    return result
-
-
 one_change, one_factor = functools.partial(_fitting, ANOTHER), functools.partial(_fitting, FACTOR)
 one_function, one_term = functools.partial(_fitting, FUNCTION), functools.partial(_fitting, TERM)
-SEARCHES = (_left_out, one_change, _scattering, _missing_path, one_factor, _scaled, one_function, one_term)
+SEARCHES = (_left_out, one_change, _missing_path, one_factor, _scaled, one_function, one_term)
 
 
-def repaired_statement(site, expression):
-    """Return the statement of a Site with another expression, as text.
-
-    Returns an empty string if the statement cannot be repaired in this way.
-    """
-    statement = site.statement
-    if expression is None or site.value is None:
-        return ""
-    function = getattr(getattr(expression, "func", None), "id", "")
-    if function in (PUT, SCATTER):
-        array, index, value = map(ast.unparse, (expression.args[0], expression.args[1].slice, expression.args[2]))
-        return f"np.add.at({array}, {index}, {value})" if function == SCATTER else f"{array}[{index}] = {value}"
-    if isinstance(statement, ast.AugAssign):
-        return f"{ast.unparse(statement.target)} = {ast.unparse(expression)}"
-    return ast.unparse(exchanged(statement, site.value, expression))
+def repaired_statement(site, code):
+    return ast.unparse(code if isinstance(code, ast.stmt) else exchanged(site.statement, site.value, code))

@@ -12,26 +12,16 @@ RIGHT, WRONG, FOLLOWS, NOT_FOLLOWED = "right", "WRONG", "follows", "not followed
 
 @dataclass(frozen=True)
 class StepRow:
-    """One row of the table: a gradient that backward computes.
+    """One row of the table: a gradient that backward computes."""
 
-    name      name to which the gradient is bound
-    equation  equation number in the comment at its line, such as "(6)", or an empty string
-    line      line number in the file
-    verdict   "right", "WRONG" (this line is wrong), "follows" (the error comes from a line above) or "not followed"
-    sentence  the reason for the verdict, or an empty string
-    repair    the corrected statement, or an empty string if no correction is known
-    edit      the `Edit` of the table of mistakes (gradcheck/mistakes) that corrects the line, or None
-    is_whole  True if the edit replaces the whole value
-    """
-
-    name: str
-    equation: str
-    line: int
-    verdict: str
-    sentence: str = ""
-    repair: str = ""
-    edit: Edit | None = None
-    is_whole: bool = False
+    name: str  # to which the gradient is bound
+    equation: str  # number in the comment at its line, such as "(6)", or ""
+    line: int  # line number in the file
+    verdict: str  # "right", "WRONG" (this line), "follows" (the error comes from a line above) or "not followed"
+    sentence: str = ""  # the reason for the verdict
+    repair: str = ""  # the corrected statement, if a correction is known
+    edit: Edit | None = None  # of the table of mistakes (gradcheck/mistakes), that corrects the line
+    is_whole: bool = False  # True if the edit replaces the whole value
 
     @property
     def is_named(self) -> bool:
@@ -41,19 +31,12 @@ class StepRow:
 
 @dataclass(frozen=True)
 class StepsReport:
-    """The table of one backward pass.
-
-    function  name of the function
-    rows      the rows, in the order of the source
-    remarks   sentences that do not belong to a row
-    right     number of right gradients among those that backward returns
-    total     number of gradients that backward returns
-    """
+    """The table of one backward pass."""
 
     function: str
-    rows: tuple[StepRow, ...]
-    remarks: tuple[str, ...] = ()
-    right: int = 0
+    rows: tuple[StepRow, ...]  # in the order of the source
+    remarks: tuple[str, ...] = ()  # sentences that do not belong to a row
+    right: int = 0  # number of right gradients among those that backward returns
     total: int = 0
 
     @property
@@ -86,6 +69,5 @@ def joined(words, last_word="and"):
 
 
 def equation_in(text):
-    """Return the equation number in a comment, such as "(6)", or an empty string."""
     found = EQUATION.search(text)
     return found[1] if found else ""

@@ -25,10 +25,7 @@ UNDECIDED = f"{PARTIAL}and may be a part of it or wrong"
 
 
 def report_on(scene, again):
-    """Build the `StepsReport` of a Scene.
-
-    `again()` returns a list of Scenes with other inputs. It is called only if a returned gradient is wrong.
-    """
+    """Build the `StepsReport` of a Scene. `again()` returns Scenes with other inputs, if they are needed."""
     scenes, pinned = [scene], {}
     if any(t.is_final and t.place in scene.wrong for t in scene.targets):
         scenes += again()
@@ -54,11 +51,7 @@ def report_on(scene, again):
 
 
 def _what_follows(scenes, pinned, rows):
-    """Return a tuple with a remark on the gradients behind the first wrong line.
-
-    These gradients are computed again, on every draw, with the correct value of the first wrong line. The remark lists
-    those that are then right and those that are still wrong. The tuple is empty if there is nothing to remark.
-    """
+    """Return a remark on the gradients behind the first wrong line, computed with its correct value, as a tuple."""
     scene, first = scenes[0], next((event for event, row in rows if row.verdict == WRONG), None)
     if first is None:
         return ()
@@ -89,27 +82,23 @@ def _is_right(target, scene, passed):
 
 
 def _with_the_correct(first, scene, pinned):
-    """Run backward with the correct value of a line, and return the result (`Passed`).
+    """Run backward with the correct value of the line of an Event, or return None if it is unknown.
 
-    `first` is the Event of the line. The correct value is the true value that the search found. If there is none, for
-    example in a loop, it is the value of the corrected expression. Returns None if neither is known.
+    It is the true value that the search found or, for example in a loop, the value of the corrected code.
     """
     keys = [event.key for event in scene.plain.events if event.site == first.site]
     if all(key in scene.mistakes for key in keys):
         return scene.backward({key: scene.mistakes[key] for key in keys})
     for target, mistake in pinned.items():
-        if mistake.event.key == first.key and mistake.expression is not None:
+        if mistake.event.key == first.key and mistake.code is not None:
             for twin in twins(scene, target):
-                edited = Bench(scene, twin).edited(first, mistake.expression, [])
+                edited = Bench(scene, twin).edited(first, mistake.code, [])
                 return edited and scene.backward(edited)
     return None
 
 
 def _pinned(scenes):
-    """Return {Target: Mistake} for the wrong Targets whose mistake is known.
-
-    The Targets are those of the first Scene.
-    """
+    """Return {Target: Mistake} for the wrong Targets of the first Scene whose mistake is known."""
     scene, pinned = scenes[0], {}
     for target in scene.targets:
         if target.place in scene.mistakes and not scene.is_parameter(target):
@@ -121,10 +110,7 @@ def _pinned(scenes):
 
 
 def _verdict(scene, target, pinned, right):
-    """Return (verdict, sentence) for a Target.
-
-    `right` contains the places of the gradients that are right after all known mistakes are replaced with true values.
-    """
+    """Return (verdict, sentence). `right` are the places that are right once all known mistakes are corrected."""
     mistake = pinned.get(target)
     if not target.reason and target.place not in scene.wrong:
         return RIGHT, ""
@@ -152,10 +138,7 @@ def _verdict(scene, target, pinned, right):
 
 
 def _of_a_parameter(scene, target):
-    """Return (verdict, sentence) for a parameter with a wrong gradient.
-
-    The gradient is wrong although the line that computes it has received true gradients.
-    """
+    """Return (verdict, sentence) for a parameter whose gradient is wrong although its line receives true ones."""
     if scene.run.missing[target.argument]:
         return NOT_FOLLOWED, "no gradient arrives there"
     others = [t for t in scene.targets if t.place in scene.mistakes and not scene.is_parameter(t)]
@@ -170,11 +153,7 @@ def _of_a_parameter(scene, target):
 
 
 def _unsure(scene, target, sentence):
-    """Return (verdict, sentence) for a Target whose mistake may be in several lines.
-
-    Its value is wrong although the known mistakes in other lines were corrected. Either its own line is wrong, or a
-    value that the line reads.
-    """
+    """Return (verdict, sentence) for a Target whose mistake is in its own line or in a value that the line reads."""
     others = [e for e in scene.doubtful(target.event) if not _is_of_the_line(scene, e, target.event)]
     others += [scene.rivals[key] for key in {target.event.key} & scene.rivals.keys()]
     helpers = joined(list(dict.fromkeys(map(scene.name, others))), "or") if others else ""
@@ -191,19 +170,13 @@ def _unsure(scene, target, sentence):
 
 
 def _is_of_the_line(scene, event, own):
-    """Return True if a value that a line reads belongs to the line itself.
-
-    Such a value is a sum that the line accumulates from zero, or a loop counter.
-    """
+    """Return True for a sum that the line accumulates from zero, and for a loop counter."""
     is_sum = scene.name(event) == scene.name(own) and is_start(scene, event)
     return event.site == own.site or is_sum or isinstance(scene.site(event).statement, ast.For)
 
 
 def _origin(scene, target):
-    """Return the names of the wrong gradients from which a Target is computed.
-
-    Only the nearest ones are named. The string is empty if there are none.
-    """
+    """Return the names of the nearest wrong gradients from which a Target is computed."""
     wrong = {t.key: t.name for t in scene.targets if t.place in scene.wrong and t is not target}
     wrong = {key: name for key, name in wrong.items() if key is not None}
     names = {wrong[e.key] for e in scene.reads(target.event, wrong) if e.key in wrong}
@@ -214,7 +187,7 @@ def _row(scene, event, name, verdict, sentence, mistake=None):
     site = scene.site(event)
     text = scene.source.lines[site.statement.lineno - 1 : getattr(site.statement, "end_lineno", None)]
     row = StepRow(name, equation_in("\n".join(reversed(text))), site.line, verdict, sentence)
-    if mistake is None or mistake.expression is None:
+    if mistake is None or mistake.code is None:
         return row
-    repair = repaired_statement(site, mistake.expression)
+    repair = repaired_statement(site, mistake.code)
     return replace(row, repair=repair, edit=mistake.edit, is_whole=mistake.is_whole)

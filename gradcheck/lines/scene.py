@@ -17,13 +17,7 @@ from gradcheck.mistakes.sources import FUNCTION
 
 
 class Passed:
-    """The result of one backward pass.
-
-    events     list of the recorded values (`Event`)
-    gradients  list with a gradient for each argument, which is empty if an exception was raised
-    function   the function `backward`, or None if the forward pass raised an exception
-    values     dictionary from the key of an Event to its value
-    """
+    """The events and the gradients of one backward pass. The gradients are [] if it raised an exception."""
 
     def __init__(self, events, gradients, function):
         self.events, self.gradients, self.function = events, gradients, function
@@ -38,17 +32,7 @@ class Passed:
 class Scene:
     """A `Call` with its probes inserted, one dy, and the results of forward and backward.
 
-    forward   list of the values (`Event`) that the probes recorded in the forward pass
-    names     dictionary from a name to its Events in the forward pass
-    plain     result of the backward pass without replaced values, a `Passed`
-    targets   list of the gradients to compare, each a `Target`
-    truths    dictionary from the place of a Target to its true gradient
-    wrong     places of the Targets whose value differs from the true gradient
-    mistakes  dictionary from the place of a value that causes an error to the true value
-    vouched   keys of the local variables that are known to be right (see search.py)
-    rivals    dictionary from the key of a mistake to the Event of another line that may be wrong instead
-
-    The argument `verdicts` contains the verdict of a check on each argument of the function.
+    `verdicts` are those of a check on each argument of the function.
     """
 
     def __init__(self, call, dy, source, sites, probe, rng, verdicts=()):
@@ -56,7 +40,7 @@ class Scene:
         self.run = run_under_watch(call, dy, rng)
         with probe.running({}) as events:
             self.output, _ = self.run.call.evaluate()
-        self.forward, self.names = events, {}
+        self.forward, self.names = events, {}  # the recorded values (Events), also by name
         for event in events:
             self.names.setdefault(self.name(event), []).append(event)
         self.truth = Truth(self.run, probe, events, rng)
@@ -64,7 +48,12 @@ class Scene:
         if not self.plain.events:
             raise ValueError(f"{call.name}: {NOT_WITHIN}")
         self.targets = targets_of(self)
-        self.truths, self.wrong, self.mistakes, self.vouched, self.rivals = {}, set(), {}, set(), {}
+        self.truths, self.wrong = {}, set()  # of the Targets by place; the places of those that differ
+        self.mistakes = {}  # true values of the values that cause an error, by place
+        self.vouched, self.rivals = (
+            set(),
+            {},
+        )  # keys known to be right; {key of a mistake: Event that may be it}
         for target in self.targets:
             self._compare(target, verdicts)
 
@@ -89,10 +78,7 @@ class Scene:
 
     @functools.cached_property
     def locals(self):
-        """The recorded values (Events) of the local variables of backward.
-
-        Arrays that forward computes only for backward come first.
-        """
+        """The Events of the local variables of backward, after arrays that forward computes only for backward."""
         read = names_read(self.source.inner)
         made = [held[0] for name, held in self.names.items() if len(held) == 1 and name in read]
         bound = [event for event in self.plain.events if self.site(event).kind == "backward"]
@@ -112,18 +98,12 @@ class Scene:
         return value is not None and self.truth.same(value, self.truths[target.place], target.array)
 
     def right(self, passed, without=None):
-        """Return the places of all Targets whose value is right in one backward pass.
-
-        `passed` is the result of this backward pass. The place `without` is left out.
-        """
+        """Return the places of the Targets, except `without`, that are right in one backward pass."""
         followed = [t for t in self.targets if t.place in self.truths and t.place != without]
         return {target.place for target in followed if self.is_true(target, passed)}
 
     def in_use(self):
-        """Assign the values of this Scene to the parameters, and return the Scene.
-
-        This is necessary because all Scenes share one module.
-        """
+        """Assign the values of this Scene to the parameters, because all Scenes share one module."""
         for argument in self.run.arguments:
             if argument.parameter is not None:
                 argument.parameter.data = argument.array
@@ -134,18 +114,13 @@ class Scene:
         return {key: value for key, value in self.mistakes.items() if isinstance(key, tuple)}
 
     def mended(self, more=()):
-        """Run backward with the true value of each known mistake, and return the `Passed`.
-
-        `more` contains further values to replace, by key.
-        """
+        """Run backward with the true value of each known mistake, and with further values by key."""
         return self.backward({**self.held(), **dict(more)})
 
     def backward(self, replaced):
-        """Run forward and backward with some values replaced, and return a `Passed`.
+        """Run forward and backward with some values replaced: {key: new value, or function of the computed one}.
 
-        `replaced` maps the key of an Event to its new value, or to a function that returns the new value when it is
-        called with the computed one. If an exception is raised, for example because of a replaced value, the Passed has
-        no gradients. With no replaced values, the exception is not caught.
+        If an exception is raised, perhaps because of a replaced value, the Passed has no gradients.
         """
         run = self.in_use().run
         changes = {key: self._putting(key, value) for key, value in replaced.items()}
@@ -169,10 +144,7 @@ class Scene:
         return [np.zeros(a.array.shape) if g is None else np.array(g) for a, g in zip(arguments, given, strict=True)]
 
     def _left(self):
-        """Return Σ|gradient| for each parameter, and 0 for other arguments.
-
-        A change of the sum shows that a line has added to the gradient of the parameter.
-        """
+        """Return Σ|gradient| of each parameter. A change shows that a line has added to the gradient."""
         gradients = [None if a.parameter is None else a.parameter.grad for a in self.run.arguments]
         return [0.0 if g is None else float(np.sum(np.abs(g))) for g in gradients]
 
@@ -199,10 +171,7 @@ class Scene:
 
     @functools.cached_property
     def before(self):
-        """Dictionary from the key of an Event to the Events that it reads.
-
-        Only the local variables of backward are included.
-        """
+        """{key of an Event: Events of the local variables that its line reads}."""
         found, latest = {}, {}
         returned = [event for event in self.plain.events if self.site(event).kind == "return"]
         for event in [*self.locals, *returned]:
@@ -212,11 +181,7 @@ class Scene:
         return found
 
     def doubtful(self, event):
-        """Return the Events on which an Event depends and that may be wrong.
-
-        An Event that is known to be right, or whose mistake is known, is left out, and the search does not continue
-        behind it.
-        """
+        """Return the Events on which an Event depends and that may be wrong, down to those that are known."""
         known = self.vouched | self.mistakes.keys()
         return [other for other in self.reads(event, known) if other.key not in known]
 
@@ -225,10 +190,7 @@ class Scene:
         return self.name(event) or joined(computed or ["the returned value"])
 
     def reads(self, event, stops=()):
-        """Return the Events on which an Event depends, directly or through others.
-
-        An Event whose key is in `stops` is included, but the search does not continue behind it.
-        """
+        """Return the Events on which an Event depends, directly or through others but not through `stops`."""
         found, pending = {}, list(self.before[event.key])
         while pending:
             other = pending.pop()
@@ -240,12 +202,10 @@ class Scene:
 
 
 def other_scenes(scene, rng, others):
-    """Return a list of Scenes with other inputs.
+    """Return Scenes with other inputs: of the same sizes, of larger ones, or else of the Calls `others`.
 
-    The first Scene has the same sizes. If `others` is empty, a Scene with larger sizes follows. These Scenes are left
-    out if the function accepts no such inputs. If `others` contains Calls, a Scene for each of them follows, or None if
-    the Call cannot be examined. A None shows that a correction cannot be tested on all Calls. Signs, masks, indices and
-    numbers differ as far as the function accepts them.
+    Scenes that the function does not accept are left out. A Call in `others` that cannot be examined gives None,
+    because a correction cannot be tested on it.
     """
     scenes = []
     for sizes in ((False,),) if others else ((False,), (True,)):

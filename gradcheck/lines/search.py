@@ -34,11 +34,7 @@ EQUAL = 1e-7  # relative difference of two values that count as equal
 
 
 def find_mistakes(scenes):
-    """Search for the mistakes and record them in the Scenes.
-
-    Fills in the attributes `mistakes`, `vouched` and `rivals`, and adds to `truths` the true values of the local
-    variables that the search recognises.
-    """
+    """Search for the mistakes, and record them in the Scenes: `mistakes`, `vouched`, `rivals` and new `truths`."""
     search = _Search(scenes[: 1 + DRAWS])
     for _ in range(MOST_MISTAKES):
         if not search.find_mistake():
@@ -50,8 +46,6 @@ def find_mistakes(scenes):
 
 
 class _Search:
-    """The search for mistakes among the local variables of backward, on several draws of the inputs."""
-
     def __init__(self, scenes):
         self.scenes, self.scene, targets = scenes, scenes[0], scenes[0].targets
         self.known = self.scene.names.keys()
@@ -65,17 +59,13 @@ class _Search:
 
     @functools.cached_property
     def tables(self):
-        """The quantities of the forward pass, as one {label: Quantity} per draw."""
         names = self.names | {of for name in self.names for of in gradient_of(name, (*PREFIXES, "D"))}
         values = [[s.plain.values[t.key] for t in self.local if t.key in s.plain.values] for s in self.scenes]
         return [quantities_of(s, map(np.shape, here), names) for s, here in zip(self.scenes, values, strict=True)]
 
     @functools.cached_property
     def labels(self):
-        """The labels of the quantities that exist on every draw.
-
-        If several axes have the same lengths on every draw, only one of their labels is included.
-        """
+        """The labels of the quantities that exist on every draw, and one label for axes of the same lengths."""
         labels = {}
         for label, quantity in self.tables[0].items():
             if all(label in table for table in self.tables):
@@ -90,10 +80,10 @@ class _Search:
         return {k for k in self.labels if any(_fits(self.tables[0][k].array, truth) for truth in truths)}
 
     def find_mistake(self):
-        """Find the first wrong local variable and record its true value.
+        """Find the first wrong local variable and record its true value. Return False if there is none.
 
-        Returns False if there is none. The variable may nevertheless be right, and a later one wrong, if its value is a
-        quantity that its name allows. The first later candidate is then recorded as the rival of the variable.
+        If its value is a quantity that its name allows, it may be right, and the next candidate is recorded as its
+        rival.
         """
         found = self._mistakes()
         target, truths = next(found, (None, ()))
@@ -107,10 +97,7 @@ class _Search:
         return True
 
     def _mistakes(self):
-        """Yield the local variables whose replacement corrects a gradient.
-
-        Each item is (Target, list of true values, one per draw).
-        """
+        """Yield (Target, true values on each draw) for the local variables whose replacement corrects a gradient."""
         passed = [scene.mended() for scene in self.scenes]
         if {t.place for t in self.scene.targets if t.is_final and t.place in self.own} <= self.scene.right(passed[0]):
             return
@@ -143,12 +130,7 @@ class _Search:
             yield [_truth(table[label], e, of_another_shape) for table, e in zip(self.tables, here, strict=True)]
 
     def _mend(self, passed, key, truths):
-        """Return True if the true values of a local variable correct a gradient.
-
-        `passed` are the results of backward before the replacement, one per draw. `key` identifies the variable, and
-        `truths` are its true values, one per draw. On every draw, the replacement must make a wrong gradient right and
-        no right gradient wrong.
-        """
+        """Return True if true values, one per draw, always make a wrong gradient right and no right one wrong."""
         for scene, before, truth in zip(self.scenes, passed, truths, strict=True):
             right = scene.right(before, key) & self.counted
             if truth is None or not right < scene.right(scene.mended({key: truth}), key) & self.counted:
@@ -172,10 +154,7 @@ class _Search:
         return any(self._vouches(label, target) for label in self._equal(target.name, values))
 
     def _equal(self, name, values):
-        """Yield the labels of the quantities that equal a local variable on every draw.
-
-        Only quantities that the `name` of the variable allows are compared. `values` are its values, one per draw.
-        """
+        """Yield the labels of the quantities that a name allows and that equal its values, one per draw."""
         for label in self._allowed(name) if all(map(_is_numeric, values)) else ():
             if all(_fits(table[label].array, value) for table, value in zip(self.tables, values, strict=True)):
                 yield label
@@ -183,8 +162,8 @@ class _Search:
     def _vouches(self, label, target):
         """Return True if a local variable that equals a quantity must be right.
 
-        It need not be right if a typical mistake produces the same value. If a factor is missing, the value is often
-        the gradient of another name. If the upstream gradient is missing, the value is the derivative of the output.
+        Typical mistakes produce quantities too: a missing factor gives the gradient of another name, and a missing
+        upstream gradient gives the derivative of the output.
         """
         quantity, name = self.tables[0][label], target.name
         if quantity.kind == VALUE:
@@ -201,10 +180,7 @@ class _Search:
         return quantity.kind == WHOLE or (is_meant and label not in self.claimed)
 
     def _is_accumulated(self, target):
-        """Return True if several lines compute a variable.
-
-        The value after each of these lines may then be a part of the gradient.
-        """
+        """Return True if several lines compute a variable, so that its value may be a part of the gradient."""
         is_computed = isinstance(self.scene.site(target.event).statement, ast.AugAssign)
         is_computed |= _changes(self.scene, target.event)
         return is_computed and len({t.event.site for t in self.local if t.name == target.name}) > 1
@@ -230,10 +206,7 @@ class _Search:
         return next((x for x in (*rest, *(x.rstrip("_0123456789") for x in rest)) if x in self.known), None)
 
     def _is_slope(self, quantity, pairs):
-        """Return True if a quantity may be ∂A/∂B for one of the pairs (A, B).
-
-        The pairs are those for which a name has the form `dAdB`.
-        """
+        """Return True if a quantity may be ∂A/∂B for one of the pairs (A, B)."""
         if quantity.kind == GRADIENT:
             return any(a not in self.known and b in quantity.of for a, b in pairs)
         for a, b in pairs if quantity.kind == SLOPE else ():
@@ -244,7 +217,6 @@ class _Search:
         return quantity.kind == LENGTH
 
     def close(self):
-        """Record the results in the Scenes."""
         passed = [scene.mended() for scene in self.scenes]
         vouched = self._vouched(passed)
         for scene, one in zip(self.scenes, passed, strict=True):
@@ -292,10 +264,9 @@ def _pairs(name):
 
 
 def _truth(quantity, value, of_another_shape):
-    """Return the value that a local variable would have if it equalled a quantity.
+    """Return the value of a local variable that equals a quantity, or None if it cannot be equal to it.
 
-    `value` is its present value. Returns None if the variable cannot be equal to the quantity. If `of_another_shape` is
-    True, only a quantity whose shape differs from that of the value is accepted.
+    `of_another_shape` selects the quantities whose shape differs from that of the present value.
     """
     array, shape = quantity.array, np.shape(value)
     if value is None or (of_another_shape and (quantity.kind == LENGTH or not array.ndim or shape == array.shape)):
@@ -311,10 +282,7 @@ def _fits(array, value):
 
 
 def _as(array, value):
-    """Convert an array to the shape and type of a value.
-
-    Returns None if the shapes differ by more than axes of length 1, or if the value is an integer and the array is not.
-    """
+    """Convert an array to the shape and type of a value, or return None if this is impossible."""
     if without_ones(array.shape) != without_ones(np.shape(value)):
         return None
     if isinstance(value, np.ndarray):

@@ -30,19 +30,13 @@ KINDS = ("transpose lost", "transpose added", "operands exchanged", "call droppe
 
 
 def shape_problem(call, error):
-    """Describe the shapes that made backward raise an error.
-
-    Returns an empty string if the error has another cause.
-    """
+    """Describe the shapes that made backward raise an error, or return "" if it has another cause."""
     found = _found(call, error)
     return f"backward raises ValueError in line {found[1]}, `{found[2]}`: {found[3]}" if found else ""
 
 
 def shape_report(call, error):
-    """Return a StepsReport with the line that raised an error about shapes.
-
-    Returns None if the error has another cause.
-    """
+    """Return a StepsReport with the line that raised an error about shapes, or None for another error."""
     found = _found(call, error)
     if not found:
         return None
@@ -53,10 +47,7 @@ def shape_report(call, error):
 
 
 def _found(call, error):
-    """Find the statement of backward that raised an error about shapes.
-
-    Returns (statement or None, line number, text of the line, reason), or () if the error has another cause.
-    """
+    """Return (statement or None, line number, its text, reason) for an error about shapes, and () for another one."""
     backward, (frame, line) = getattr(error, "backward", None), _place(error)
     if backward is None or not ABOUT_SHAPES.search(str(error)) or frame is None:
         return ()
@@ -75,10 +66,7 @@ def _found(call, error):
 
 
 def _place(error):
-    """Find the innermost stack frame of an exception outside NumPy and gradcheck.
-
-    Returns (frame, line number), or (None, 0) if there is none.
-    """
+    """Return (innermost frame of an exception outside NumPy and gradcheck, or None, line number)."""
     found, trace = (None, 0), error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_globals.get("__name__", "").split(".")[0] not in ("numpy", "gradcheck"):
@@ -88,10 +76,7 @@ def _place(error):
 
 
 def operands_at_fault(statement, frame):
-    """Return the two operands of the operation that raises in a statement.
-
-    Each operand can be evaluated, but the operation on them cannot. The list is empty if there is no such operation.
-    """
+    """Return the operands, which can be evaluated, of the operation in a statement that raises, or []."""
     for node in reversed([*ast.walk(statement.value)]):
         operands = []
         if isinstance(node, ast.BinOp):
@@ -115,10 +100,7 @@ def value_of(node, frame):
 
 
 def _mistake(call, backward, statement, frame):
-    """Return a phrase that names the mistake in a statement, or an empty string.
-
-    The mistake is named only if its correction makes every gradient right.
-    """
+    """Return a phrase for the edit of a statement that makes every gradient right, or ""."""
     try:
         source = source_of(backward, call.target, call.name)
     except ValueError:

@@ -1,8 +1,7 @@
 """Find the source of a backward pass, and of its forward pass, as syntax trees.
 
-The search starts from `backward`, the function that the target returned, because its code object contains the file and
-the line. If this function only calls another one, as `apply` of a framework does, the function that computes the
-gradients is found in its closure.
+The search starts from the function that the target returned. If this function only calls another one, as `apply` of a
+framework does, the function that computes the gradients is found in its closure.
 """
 
 import ast
@@ -21,35 +20,21 @@ PREFIXES, SUFFIXES = ("d", "d_", "grad_"), ("_grad", "_bar")  # of the names of 
 
 @dataclass(frozen=True)
 class Source:
-    """The source of a backward pass.
-
-    file         path of the file
-    tree         syntax tree of the imports and of the top-level statements that contain the two passes
-    outer        the node of the forward pass in `tree`
-    inner        the node of the backward pass in `tree`
-    function     the backward pass as a function object
-    lines        lines of the file
-    is_whole     True if `function` is the whole backward pass of the target, False if another function calls it
-    forward      the forward pass as a function object if the passes are separate functions, otherwise None
-    has_tensors  True if the passes are those of a torch.autograd.Function
-    """
+    """The source of a backward pass."""
 
     file: str
-    tree: ast.Module
-    outer: ast.FunctionDef
-    inner: ast.AST
-    function: types.FunctionType
-    lines: list
-    is_whole: bool
-    forward: types.FunctionType | None = None
-    has_tensors: bool = False
+    tree: ast.Module  # the imports, and the top-level statements that contain the two passes
+    outer: ast.FunctionDef  # the forward pass in the tree
+    inner: ast.AST  # the backward pass in the tree
+    function: types.FunctionType  # the backward pass
+    lines: list  # of the file
+    is_whole: bool  # False if another function of the target calls the backward pass
+    forward: types.FunctionType | None = None  # the forward pass, if it is a separate function
+    has_tensors: bool = False  # True if the passes are those of a torch.autograd.Function
 
     @property
     def name(self):
-        """Return the name of the forward pass.
-
-        If the forward pass is a method `forward` or `__call__`, this is the name of its class.
-        """
+        """Return the name of the forward pass, or of its class if it is a method `forward` or `__call__`."""
         if self.forward is not None and not self.has_tensors:
             return self.forward.__name__
         qualname = (self.forward or self.function).__qualname__
@@ -64,10 +49,9 @@ class Source:
 
 
 def source_of(backward, target, name):
-    """Return the `Source` of a backward pass.
+    """Return the `Source` of a backward pass, given the target that returned it and the name in error messages.
 
-    `target` is the function or module that returned `backward`, and `name` is its name in error messages. Raises
-    ValueError with the reason if the source cannot be found, or if the file was changed after it was loaded.
+    Raises ValueError if there is no source, or if the file was changed after it was loaded.
     """
     forward, *functions = _pair_within(target) or [None, *closures(backward)]
     reason, candidates = f"{name}: {NOT_WITHIN}", []
@@ -98,10 +82,7 @@ def source_of(backward, target, name):
 
 
 def _pair_within(target):
-    """Return (forward, backward) if the passes of a target are separate functions.
-
-    Such a target was made by from_pair, or from a torch.autograd.Function. Returns () for any other target.
-    """
+    """Return (forward, backward) of a target of from_pair or from_torch, and () of any other target."""
     rule = _rule_of(target)
     if rule is not None:
         return tuple(inspect.unwrap(function) for function in (rule.forward, rule.backward))
@@ -113,26 +94,17 @@ def _pair_within(target):
 
 
 def _rule_of(target):
-    """Return the torch.autograd.Function of a target made by from_torch, or None."""
     return getattr(target, "rule", None) if type(target).__module__ == "gradcheck.adapters.frameworks" else None
 
 
 def _node_of(function, lines):
-    """Find a function in the lines of its file.
-
-    Returns (tree, outer, node). `tree` is a syntax tree that contains the function, `outer` is the node of the
-    enclosing function or None, and `node` is the node of the function. Returns (None, None, None) if the function is
-    not found or not unique.
-    """
+    """Return (tree, enclosing function or None, function) in the lines of a file, or Nones if not unique."""
     found = _functions_of("".join(lines)).get(_key(function.__code__), [])
     return found[0] if len(found) == 1 else (None, None, None)
 
 
 def closures(function):
-    """Yield a function and, recursively, the functions in its closure.
-
-    The nearest ones come first. A method or a functools.partial is replaced with its function.
-    """
+    """Yield a function and, recursively, the functions in its closure, the nearest first."""
     pending, seen = [function], set()
     while pending:
         value = pending.pop(0)
@@ -145,7 +117,6 @@ def closures(function):
 
 
 def contents(function):
-    """Return the variables that a function has captured, as {name: value}."""
     held = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
@@ -156,10 +127,7 @@ def contents(function):
 
 
 def holders_of(source):
-    """Return the function objects whose code contains that of a `Source`.
-
-    They are found among all objects in memory. If forward and backward are separate functions, these two are returned.
-    """
+    """Return the function objects whose code contains that of a `Source`, from all objects in memory."""
     if source.forward is not None:
         return [source.forward, source.function]
     functions = [thing for thing in gc.get_objects() if type(thing) is types.FunctionType]
@@ -187,15 +155,11 @@ def names_read(node):
 
 
 def is_gradient(name):
-    """Return True if a name has the form of a gradient.
-
-    The forms are `dx`, `d_x`, `grad_x`, `x_grad` and `x_bar`.
-    """
     return bool(gradient_of(name))
 
 
 def gradient_of(name, prefixes=PREFIXES):
-    """Return each X for which a name has the form of a gradient of X, such as `dX`."""
+    """Return each X for which a name has the form `dX`, `d_X`, `grad_X`, `X_grad` or `X_bar`."""
     found = [name[len(prefix) :] for prefix in prefixes if name.startswith(prefix)]
     return [x for x in (*found, *(name[: -len(suffix)] for suffix in SUFFIXES if name.endswith(suffix))) if x]
 
@@ -210,10 +174,7 @@ def _names_a_gradient(source):
 
 
 def _computes(source):
-    """Return True if a backward pass computes the gradients itself.
-
-    It then contains arithmetic, or passes dy to a method or a library function, as in `return g @ w.T`.
-    """
+    """Return True if a backward pass computes: it has arithmetic, or passes dy to a method or library function."""
     return any(
         isinstance(node, (ast.BinOp, ast.UnaryOp))
         or (isinstance(node, ast.Call) and hasattr(node.func, "attr") and source.parameter in names_read(node))
@@ -232,12 +193,10 @@ def _lines_of(function):
 
 @functools.lru_cache(maxsize=32)
 def _functions_of(text):
-    """Find all functions in a source text.
+    """Return {(first line, name): list of (tree, enclosing function or None, function)} for a source text.
 
-    Returns {(first line, name): list of (tree, outer, function)}. `function` is the node of a function, and `outer` is
-    that of the enclosing function or None. `tree` contains only the imports and the top-level statement with the
-    function. The imports are needed because calls of imported names compile to other code. The dictionary is empty if
-    the text cannot be parsed.
+    `tree` has only the imports and the top-level statement with the function: calls of imported names compile to other
+    code.
     """
     try:
         module = ast.parse(text)

@@ -1,8 +1,6 @@
-"""List the gradients to compare: those that backward assigns to a name or returns.
+"""List the gradients to compare: those that backward assigns to a name, returns or leaves in a parameter.
 
-A local variable `dscores` is compared with ∂L/∂scores if forward assigns to `scores` exactly once. The values that
-backward returns, and the gradients that it leaves in parameters, are compared as well. If a gradient cannot be
-compared, the reason is stored in its `Target`.
+A local variable `dscores` is compared with ∂L/∂scores if forward assigns to `scores` exactly once.
 """
 
 from dataclasses import dataclass
@@ -18,46 +16,27 @@ TOO_MANY = f"it has more than {MOST:,} entries: take smaller arrays"
 
 @dataclass(eq=False)
 class Target:
-    """A gradient to compare: the value of a local variable of backward, or a gradient that backward returns.
-
-    name      name of the gradient in the report
-    event     the recorded value (`Event`) at the line that completes the gradient
-    at        the place to perturb: the key of an Event of the forward pass, or the position of an argument
-    array     value of the forward pass at that place
-    argument  position of the argument whose gradient it is, or None
-    key       key of `event` if the value can be replaced there, otherwise None
-    is_final  True if backward returns the gradient or leaves it in a parameter
-    is_shown  False if the report shows the gradient only if it is wrong
-    outside   True if other code computes the gradient from the results of backward
-    reason    the reason why the gradient cannot be compared, or an empty string
-    """
+    """A gradient to compare: the value of a local variable of backward, or a gradient that backward returns."""
 
     name: str
-    event: Event
-    at: object = None
-    array: object = None
-    argument: int | None = None
-    key: tuple | None = None
-    is_final: bool = False
-    is_shown: bool = True
-    outside: bool = False
-    reason: str = ""
+    event: Event  # of the line that completes the gradient
+    at: object = None  # place to perturb: the key of an Event of the forward pass, or the position of an argument
+    array: object = None  # value of the forward pass at that place
+    argument: int | None = None  # position of the argument whose gradient it is
+    key: tuple | None = None  # of `event`, if the value can be replaced there
+    is_final: bool = False  # True if backward returns the gradient or leaves it in a parameter
+    is_shown: bool = True  # False if the report shows the gradient only if it is wrong
+    outside: bool = False  # True if other code computes the gradient from the results of backward
+    reason: str = ""  # why the gradient cannot be compared
 
     @property
     def place(self):
-        """Return the key, or the position of the argument if there is no key.
-
-        The place identifies the same gradient in every Scene.
-        """
+        """Return the key, or else the position of the argument: the same gradient in every Scene."""
         return self.argument if self.key is None else self.key
 
 
 def targets_of(scene):
-    """List the gradients of a `Scene` that are to be compared.
-
-    The list contains a Target for each local variable of backward, in the order of the code. The returned gradients
-    that are not local variables follow, and then the gradients that backward leaves in parameters.
-    """
+    """List the Targets of a `Scene`: local variables of backward, other returned gradients, and parameters."""
     last = {scene.name(event): event for event in scene.locals}
     finals = _returned(scene, last)
     by_event = {target.event.key: target for target in finals if target.key is not None}
@@ -67,7 +46,6 @@ def targets_of(scene):
 
 
 def _named(scene, event, last):
-    """Create the Target of a local variable that backward does not return."""
     name, wanted = scene.name(event), gradient_of(scene.name(event))
     later = [e for e in scene.locals if scene.name(e) == name]
     later = later[later.index(event) + 1 :]
@@ -94,8 +72,7 @@ def _named(scene, event, last):
 def _returned(scene, last):
     """Create a Target for each gradient that backward returns.
 
-    The Target is at the line that binds the returned name if this line completes the gradient, and otherwise at the
-    `return` statement.
+    It is at the line that binds the returned name if this line completes the gradient, and otherwise at the `return`.
     """
     returned = [e for e in scene.plain.events if scene.site(e).kind == "return"]
     used = [scene.site(e).value if e in returned else scene.site(e).statement for e in scene.plain.events]
@@ -126,14 +103,10 @@ def _returned(scene, last):
 
 
 def _expected(scene):
-    """List (position, argument, place, name, array) for each returned gradient.
+    """List (position among the returned values, argument, place, name, array) for each returned gradient.
 
-    position     index of the gradient among the returned values
-    argument     index of the argument in the run, or None if other code passes the result on
-    place        key or index at which the forward pass is perturbed
-    name, array  name and value of the argument
-
-    A torch.autograd.Function returns a gradient, or None, for each of its inputs.
+    A torch.autograd.Function returns a gradient, or None, for each of its inputs. The argument is None if other code
+    passes the result on.
     """
     if scene.source.is_whole:
         own = [(i, i, a.name, a.array) for i, a in enumerate(scene.run.arguments) if a.parameter is None]
@@ -156,10 +129,7 @@ def is_array(value):
 
 
 def _left(scene, found):
-    """Create a Target for each argument of the run that has none in `found`.
-
-    Such an argument is a parameter, or other code computes its gradient.
-    """
+    """Create a Target for each argument without one: a parameter, or one whose gradient other code computes."""
     there = {target.argument for target in found}
     targets = []
     for i, argument in enumerate(scene.run.arguments):

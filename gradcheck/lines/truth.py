@@ -1,9 +1,7 @@
 """The true gradient of a local variable: the derivative of L = ⟨dy, y⟩ with respect to its value.
 
-It is computed by the complex step if the forward pass is complex-safe, which is verified with central differences.
-Otherwise it is computed by central differences. The inputs are not changed. Instead, the value itself is perturbed, and
-everything computed from it changes accordingly. If other variables are held constant, the result is the gradient along
-the paths that avoid them.
+The value itself is perturbed in the forward pass: by the complex step if forward is complex-safe, which is verified,
+and otherwise for central differences. If other values are held, it is the gradient along the paths that avoid them.
 """
 
 import numpy as np
@@ -20,9 +18,7 @@ DIRECTIONS = 2
 class Truth:
     """The derivatives of L with respect to the inputs and to the values inside the forward pass.
 
-    The methods take a place `at` and the value `array` at this place. A place is the position of an argument, or the
-    key of a value that was recorded by the probe (`Event`). `held` is a dictionary {key: value} of values that are kept
-    constant.
+    A place `at` is the position of an argument, or the key of an Event, and `array` the value there.
     """
 
     def __init__(self, run, probe, forward, rng):
@@ -38,10 +34,7 @@ class Truth:
         return (1 if self.step else 100) * self.run.rounding / _scale(array)
 
     def is_gradient(self, value, at, array, held=None):
-        """Return True if `value` is the gradient at a place.
-
-        The two are compared along random directions.
-        """
+        """Return True if `value` is the gradient at a place, along random directions."""
         if not is_real_array(value) or np.shape(value) != np.shape(array) or not np.all(np.isfinite(value)):
             return False
         for _ in range(DIRECTIONS):
@@ -54,10 +47,7 @@ class Truth:
         return True
 
     def entries(self, at, array):
-        """Compute the gradient at a place entry by entry.
-
-        Returns None if the array has more than MOST entries.
-        """
+        """Compute the gradient at a place entry by entry, or return None if it has more than MOST entries."""
         if np.size(array) <= MOST and at not in self.known:
             self.known[at] = np.zeros(np.shape(array))
             for index in map(tuple, np.argwhere(np.isfinite(array))):
@@ -75,11 +65,7 @@ class Truth:
             return self.slopes(at, array, v, held)[:2]
 
     def slopes(self, at, array, v, held=None, is_recorded=True):
-        """Return the derivatives of L and of all recorded values along v at a place.
-
-        Returns (derivative of L, its uncertainty, {key: derivative of the value with this key}). Raises NotComplexSafe
-        if the complex step does not apply.
-        """
+        """Return (derivative of L, its uncertainty, {key: derivative of that Event}) along v at a place."""
         self.run.call.keep_to_time()
         changes = {key: _holding(value) for key, value in (held or {}).items()}
         if self.step is None:
@@ -93,7 +79,6 @@ class Truth:
         return float(np.sum(self.run.dy * y)), 0.0, slopes
 
     def _by_differences(self, at, array, v, changes=()):
-        """Compute the same result as `slopes` by central differences."""
         h, points = step_of(_scale(array)), {}
         if isinstance(at, int):
             output = line_along(self.run.call, self.run.arguments[at].array, v)
@@ -115,10 +100,7 @@ class Truth:
         return here.value, 10 * here.uncertainty, slopes
 
     def _is_complex_safe(self, keys):
-        """Return True if the complex step applies and agrees with central differences.
-
-        It must also execute the same probes as the real forward pass, those with the given keys.
-        """
+        """Return True if the complex step runs the same probes as the real pass, and agrees with differences."""
         try:
             with self.probe.running({}) as events:
                 self.step.along({})
@@ -136,10 +118,7 @@ class Truth:
 
 
 def _scale(array):
-    """Return the smallest scale of the finite entries of an array, a power of two.
-
-    Infinite entries are ignored, because masks may contain them.
-    """
+    """Return the smallest scale of the finite entries of an array. Masks may contain infinite ones."""
     array = np.asarray(array, np.float64)
     return np.min(scales_of(np.where(np.isfinite(array), array, 0.0))) if array.size else 1.0
 

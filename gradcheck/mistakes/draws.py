@@ -6,11 +6,10 @@ import numpy as np
 
 
 def other_draws(run, rng, sizes=(True, False), with_integers=False):
-    """Yield Calls of the same function with other arrays and numbers.
+    """Yield Calls of the same function with other arrays and numbers, those that differ most from `run` first.
 
-    The Calls that differ most from that of `run` come first. `sizes` lists the values of `is_larger` to try (see
-    `varied`). Integers are varied only if `with_integers` is True, because they may be indices or sizes. The parameters
-    of a module are assigned new arrays. `run.arguments` still contains the original ones.
+    `sizes` lists the values of `is_larger` to try (see `varied`). Integers, which may be indices or sizes, are varied
+    only if `with_integers`. Parameters are assigned new arrays; `run.arguments` has the original ones.
     """
     for is_larger, is_signed in itertools.product(sizes, (True, False)):
         call = varied(run, rng, is_larger, is_signed, with_integers)
@@ -21,11 +20,9 @@ def other_draws(run, rng, sizes=(True, False), with_integers=False):
 def varied(run, rng, is_larger, is_signed, with_integers=False):
     """Return a Call of the same function with other arrays and numbers.
 
-    Floats are multiplied by random factors. With `is_larger`, every axis that is longer than 1 grows by 1: a random
-    slice is repeated, and the slices are permuted. With `is_signed`, arrays with entries of both signs get random
-    signs, masks are permuted, and random entries of boolean arrays are negated.
-
-    Returns None if `is_larger` is True and the function has parameters, because their sizes cannot change.
+    Floats are scaled at random. With `is_larger`, a random slice is repeated on every axis longer than 1; parameters
+    cannot grow, so the result is None if there are any. With `is_signed`, arrays with entries of both signs get random
+    signs, masks are permuted, and booleans are negated at random.
     """
     parameters = {id(a.parameter.data) for a in run.arguments if a.parameter is not None}
     if is_larger and parameters:

@@ -52,8 +52,7 @@ def is_hole(name):
 def match(pattern, node, bound):
     """Match a pattern with a node. Return {hole: code}, or None if they differ.
 
-    `bound` is the {hole: code} of previous matches. A hole in it matches only the same code. `bound` may also be None,
-    the result of a failed match. The result is then None as well.
+    `bound` contains the code of earlier matches, which a hole must match again, or is None after a failed one.
     """
     if bound is None:
         return None
@@ -109,10 +108,7 @@ def _match_call(pattern, node, bound):
 
 
 def build(pattern, bound):
-    """Return a pattern with its holes filled by the code in `bound`.
-
-    The nodes in `bound` are not copied.
-    """
+    """Return a pattern with its holes filled by the code in `bound`, which is not copied."""
     if isinstance(pattern, list):
         return [build(part, bound) for part in pattern]
     if not isinstance(pattern, ast.AST):
@@ -145,10 +141,7 @@ def text_of(code):
 
 
 def number_of(node):
-    """Return the value of a number, which may be negative, or None for other code.
-
-    True and False are not numbers.
-    """
+    """Return the value of a number, which may be negative, or None for other code, such as True."""
     sign = 1
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         node, sign = node.operand, -1
@@ -157,5 +150,4 @@ def number_of(node):
 
 
 def is_number(node):
-    """Return True if the code is a number, which may be negative."""
     return number_of(node) is not None

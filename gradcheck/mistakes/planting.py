@@ -25,32 +25,22 @@ UNTOUCHED = (ast.Raise, ast.Assert, ast.Import, ast.ImportFrom, ast.Global, ast.
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a piece of code in a function.
-
-    parent      the node that contains the code
-    lines       the first and last line of its statement
-    needs_atom  True if the code is the operand of an operator, so that its replacement may need parentheses
-    is_whole    True for the whole value of an assignment, and for a gradient that is returned
-    is_stored   True for the target of an assignment
-    elements    (tuple, first index, second index) if the code is a pair of elements of a tuple, otherwise empty
-    """
+    """The place of a piece of code in a function."""
 
     parent: ast.AST
-    lines: tuple
-    needs_atom: bool = False
-    is_whole: bool = False
-    is_stored: bool = False
-    elements: tuple = ()
+    lines: tuple  # the first and the last line of the statement
+    needs_atom: bool = False  # True for the operand of an operator, whose replacement may need parentheses
+    is_whole: bool = False  # True for the whole value of an assignment, and for a gradient that is returned
+    is_stored: bool = False  # True for the target of an assignment
+    elements: tuple = ()  # (tuple, first index, second index) for a pair of elements of a tuple
 
 
 class Scope:
     """The names that are visible in a function to mutate, and the code that may fill the holes of a pattern.
 
-    The code that may fill a hole depends on the class of the hole. `tests` maps the name of a class to a function of
-    (code, place). It returns True if code that a pattern has matched may fill a hole of this class. If a class is not
-    in `tests`, any code may fill its holes. `lists` maps the name of a class to a function of (filled holes, place). It
-    returns the code with which a hole of this class may be filled. If a class is not in `lists`, its holes cannot be
-    filled.
+    `tests` maps the class of a hole to a function of (code, place), which returns True if code that the pattern has
+    matched may fill it. `lists` maps it to a function of (filled holes, place), which returns the code that may.
+    Without a test, any code may fill a hole; without a list, none is written into it.
     """
 
     def __init__(self, closure):
@@ -105,7 +95,6 @@ class Scope:
         return self.lists[kind](bound, place) if kind in self.lists else ()
 
     def _is_module(self, node):
-        """Return True for an imported module or an attribute of one, such as np.linalg."""
         while isinstance(node, ast.Attribute):
             node = node.value
         return isinstance(node, ast.Name) and node.id in self.modules and node.id not in self.locals
@@ -114,28 +103,19 @@ class Scope:
         return not isinstance(function, ast.Attribute) or self._is_module(function.value)
 
     def _is_rebound(self, target):
-        """Return True if the code may run without an assignment to this target.
-
-        This is the case if the target already exists before the assignment.
-        """
+        """Return True if a target already exists, so that the code may run without its assignment."""
         names = [element.id for element in ast.walk(target) if isinstance(element, ast.Name)]
         outer = set().union(self.names, *self.around)
         is_bound = all(self.locals.get(name, target.lineno) < target.lineno or name in outer for name in names)
         return is_bound or not isinstance(target, (ast.Name, ast.Tuple))
 
     def _twins(self, function):
-        """Return a list with the function whose name has `sum` and `mean` exchanged.
-
-        For example, the twin of `masked_sum` is `masked_mean`. The list is empty if the module has no such function.
-        """
+        """Return [masked_mean] for masked_sum, or [] if the module has no such function."""
         twin = "_".join(TWINS.get(word, word) for word in function.id.split("_"))
         return [ast.Name(twin)] if twin in self.names else []
 
     def _other_names(self, node, parent):
-        """Return the names that may replace a name.
-
-        These are the other names of the scope in which the name is bound.
-        """
+        """Return the names that may replace a name: the others of the scope in which it is bound."""
         is_called = isinstance(parent, ast.Call) and node is parent.func
         if node.id in self.locals:
             others = [other for other, line in self.locals.items() if line < node.lineno]
@@ -148,7 +128,6 @@ class Scope:
 
 
 def _last_name(function):
-    """Return the name of a function or method, without the part before the last dot."""
     function = function.func if isinstance(function, ast.Call) else function
     return function if isinstance(function, str) else getattr(function, "attr", getattr(function, "id", ""))
 
@@ -180,10 +159,7 @@ def _other_axes(axis):
 
 
 def _other_subscripts(code):
-    """Return changed subscripts of an einsum.
-
-    In each of them, the last two letters of one operand, or of the result, are exchanged.
-    """
+    """Return subscripts of an einsum with the last two letters of one operand or of the result exchanged."""
     subscripts = getattr(code, "value", None)
     parts = subscripts.replace(" ", "").replace("->", ",>").split(",") if isinstance(subscripts, str) else []
     found = []
@@ -195,11 +171,10 @@ def _other_subscripts(code):
 
 
 def planted(closure, others=(), rows=BY_PLACE):
-    """Yield (Edit, Place) for each mistake that can be made in a function.
+    """Yield (Edit, Place) for each mistake that can be made in a function, but not in the nested functions `others`.
 
-    `others` are nested functions that are left unchanged. `rows` maps each kind of place to the rows of the table that
-    may be applied there; by default, these are all rows. The signature of the function does not change, nor do its
-    `raise` and `assert` statements.
+    `rows` maps each kind of place to the rows of the table that may be applied there; by default, these are all rows.
+    Signatures and `raise` and `assert` statements do not change.
     """
     scope = Scope(closure)
     for statement in closure.node.body:
@@ -210,10 +185,7 @@ def planted(closure, others=(), rows=BY_PLACE):
 
 
 def _places(statement, others):
-    """Yield (kind of place, node, Place) for each place in a statement.
-
-    The places in the statements inside it are included.
-    """
+    """Yield (kind of place, node, Place) for each place in a statement, including those inside it."""
     if isinstance(statement, UNTOUCHED) or (isinstance(statement, FUNCTION) and statement in others):
         return
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
@@ -236,10 +208,7 @@ def _places(statement, others):
 
 
 def _expressions(node, outer):
-    """Yield ("expression", node, Place) for an expression and its subexpressions.
-
-    `outer` is the Place of the node that contains the expression.
-    """
+    """Yield ("expression", node, Place) for an expression and its subexpressions, within the node of `outer`."""
     if isinstance(node, (ast.JoinedStr, ast.Lambda)):
         return
     parent = outer.parent
@@ -263,10 +232,7 @@ def _expressions(node, outer):
 
 
 def _wholes(statement, here):
-    """Yield (kind of place, node, Place) for the values and pairs in a statement.
-
-    For an `if`, its condition is yielded.
-    """
+    """Yield (kind of place, node, Place) for the values and pairs in a statement, or for the condition of an `if`."""
     value = getattr(statement, "value", None)
     if isinstance(statement, ast.Return) and value is not None:
         for gradient in value.elts if isinstance(value, ast.Tuple) else [value]:
@@ -287,7 +253,6 @@ def _pairs(node, here):
 
 
 def _of_the_tuple(edit, place):
-    """Convert an Edit of a pair of elements into an Edit of the whole tuple."""
     whole, i, j = place.elements
     elements = list(whole.elts)
     elements[i], elements[j] = edit.new.elts

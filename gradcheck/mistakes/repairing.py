@@ -21,17 +21,14 @@ FORMS = (
 REDUCTIONS = ("sum", "mean", "max", "min", "prod")
 LONGEST = 60  # largest number of characters of code to which a factor or term is added
 TOTALS = tuple(f"{{}}.sum(axis={axis}, keepdims=True)" for axis in AXES)
-REPAIRS = [row for row in ROWS if row.at in ("expression", "value")]
+REPAIRS = [row for row in ROWS if row.at in ("expression", "value", "statement")]
 
 
 class Names:
-    """The names that are visible at a line, which may fill the holes of repairs.
+    """The names that are visible at a line, as {name: value}, which may fill the holes of repairs.
 
-    values             dictionary from a name to its value
-    read               names that the line reads, which are tried first
-    helpers            names that are computed by other lines, which are repaired too
-    is_gradient(name)  returns True if the name is that of a gradient
-    tests, lists       the classes of code that may fill a hole, as in planting.Scope
+    Names that the line reads are tried first. Names of helpers, which other lines compute, are not repaired here. The
+    classes of code that may fill a hole are defined by `tests` and `lists`, as in planting.Scope.
     """
 
     def __init__(self, values, read, helpers, is_gradient):
@@ -68,6 +65,7 @@ class Names:
             "elementary": lambda code: code in ELEMENTARY,
             "summable": lambda code: not any(_id(n) in helpers for n in ast.walk(code)),
             "keywords": lambda rest: not rest.args,
+            "gathered": lambda index: not any(isinstance(node, ast.Slice) for node in ast.walk(index)),
         }
         self.lists = {
             "names": self._other_names,
@@ -96,10 +94,7 @@ class Names:
         return self.lists[kind](bound) if kind in self.lists else ()
 
     def _other_names(self, bound):
-        """Return the names that may replace a name.
-
-        Arrays of the same shape come first.
-        """
+        """Return the names that may replace a name. Arrays of the same shape come first."""
         name = _bound_name(bound)
         if name in self.backwards:
             return [_name(other) for other in self.backwards if other != name]
@@ -120,10 +115,7 @@ def _other_axes(axes, bound):
 
 
 def _other_numbers(n):
-    """Return the code of numbers that may replace a number n, such as n + 1 and 2 n.
-
-    If n is not a simple fraction, its multiples are also written as products, such as `2 * 0.044715`.
-    """
+    """Return code for other numbers, such as n + 1 and 2 n. Multiples of a long n are written `2 * 0.044715`."""
     others = dict.fromkeys([-n, 2 * n, n / 2, 3 * n, n / 3, n + 1, n - 1, n * n, 1 / n if n else 0])
     plain = [_number(other) for other in others if other != n and _is_plain(other)]
     if _is_plain(n):
@@ -135,28 +127,25 @@ def _forms(name):
     return [_code(form.format(name)) for form in (*FORMS[:9], *TOTALS)]
 
 
-def repairs(expression, names, rank):
-    """Yield (Edit, repaired expression, is_whole) for each repair of a rank.
+def repairs(code, names, rank):
+    """Yield (Edit, repaired code, is_whole) for each repair of a rank.
 
-    Repairs of the outer parts of the expression come first. `is_whole` is True if the repair replaces the whole
-    expression.
+    The code is a statement, or an expression whose parts are repaired, the outer ones first. `is_whole` is True if the
+    repair replaces the whole code.
     """
-    rows = [row for row in REPAIRS if row.rank == rank]
-    for node in _nodes(expression):
-        is_whole = node is expression
+    rows = [row for row in REPAIRS if row.rank == rank and (row.at == "statement") == isinstance(code, ast.stmt)]
+    for node in [code] if isinstance(code, ast.stmt) else _nodes(code):
+        is_whole = node is code
         # Repairs of a rank above 1 add a factor or term.
         is_arithmetic = _is_arithmetic(node) and (is_whole or _id(node) not in names.helpers)
         if rank == 1 or is_arithmetic or is_number(node):
             for row in rows:
                 for edit in row.repaired(node, names, None) if row.at != "value" or is_whole else ():
-                    yield edit, exchanged(expression, node, edit.new), is_whole
+                    yield edit, exchanged(code, node, edit.new), is_whole
 
 
 def exchanged(tree, node, new):
-    """Return a syntax tree in which `new` replaces `node`.
-
-    `node` is found by identity. The parts that do not contain it are shared with the original tree.
-    """
+    """Return a syntax tree with `new` in place of a node, found by identity. Other parts are shared."""
     if tree is node:
         return new
     if isinstance(tree, list):
@@ -174,7 +163,6 @@ def exchanged(tree, node, new):
 
 
 def _nodes(expression):
-    """Return the nodes of an expression that may be replaced, the outer ones first."""
     inner = [n for n in ast.walk(expression) if isinstance(n, ast.expr) and not isinstance(n, (ast.Slice, ast.Starred))]
     hidden = set()
     for node in inner:
@@ -204,7 +192,6 @@ def _is_number(value, types=(int, float, np.number)):
 
 
 def _is_plain(number):
-    """Return True if a number is a fraction of numbers of at most LARGEST."""
     return any(number * n == round(number * n) and abs(number * n) <= LARGEST for n in range(1, LARGEST + 1))
 
 

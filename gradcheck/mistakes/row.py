@@ -16,41 +16,23 @@ LONGEST = 60  # largest number of characters of quoted code
 class Row:
     """A mistake: code that matches the pattern `wrong` is written instead of code that matches the pattern `right`.
 
-    The capital letters of a pattern are holes, which match any code.
-
-    kind      a key of KINDS in table.py, or another short name
-    right     pattern of the right code
-    wrong     pattern of the wrong code
-    sentence  template of the sentence, described in `mistake`
-    at        the kind of place at which the mistake occurs (see below)
-    rank      rank of the repair; repairs of a smaller rank are simpler and are tried first
-    classes   dictionary from a hole to the class of code that may fill it
-    answer    the holes that only `right` has
-
-    The kinds of places are "expression", "value" (the right-hand side of an assignment, or a gradient that is
-    returned), "gradient" (a gradient that is returned), "test" (the condition of an `if`), "pair" (two elements of a
-    tuple) and "statement".
-
-    When the mistake is made, a hole that only `wrong` has is filled from its class. If it has no class, the row is used
-    only for repairs. When the mistake is repaired, a hole that only `right` has is filled from its class. If it has no
-    class, the row is used only to make mistakes.
+    A hole that only one of the patterns has is filled from its class when the mistake is made or repaired. If it has no
+    class, the row is used only in the other direction.
     """
 
-    kind: str
+    kind: str  # a key of KINDS in table.py, or another short name
     right: ast.AST
     wrong: ast.AST
-    sentence: str
-    at: str
-    rank: int
-    classes: dict = field(hash=False)
-    answer: frozenset = frozenset()
+    sentence: str  # a template, described in `mistake`
+    at: str  # "expression", "value" (assigned, returned), "gradient" (returned), "test" of `if`, "pair" or "statement"
+    rank: int  # of the repair; those of a smaller rank are simpler and are tried first
+    classes: dict = field(hash=False)  # {hole: class of code that may fill it}
+    answer: frozenset = frozenset()  # the holes that only `right` has
 
     def planted(self, node, scope, place):
-        """Yield an `Edit` for each way of making the mistake in a node of right code."""
         return self._edits(node, scope, place, self.right, self.wrong)
 
     def repaired(self, node, scope, place):
-        """Yield an `Edit` for each way of undoing the mistake in a node of wrong code."""
         return self._edits(node, scope, place, self.wrong, self.right)
 
     def _edits(self, node, scope, place, old, new):
@@ -72,27 +54,19 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """A `Row` of the table that is applied at one place.
-
-    row    the row
-    old    the code that is replaced
-    new    the code that replaces it
-    bound  dictionary from each hole of both patterns to its code
-    """
+    """A `Row` of the table that is applied at one place."""
 
     row: Row
-    old: ast.AST
+    old: ast.AST  # the code that is replaced
     new: ast.AST
-    bound: dict
+    bound: dict  # {hole of either pattern: its code}
 
     def sentence(self, reader, is_whole=False):
-        """Return the sentence for a reader, or None if it would quote hidden code.
+        """Return the sentence for a `Reader`, or None if it would quote code that the reader may not see.
 
-        `reader` is a Reader or a Student. A hole is shown as its code if the reader may see this code. Otherwise it is
-        shown as the reader's phrase for the code or, if there is none, as the noun that the sentence gives.
-
-        An optional part of the sentence names the rest of a value. It is left out if it would quote hidden code. It is
-        also left out if `is_whole` is True, because an edit of a whole value leaves no rest.
+        A hole is shown as its code, or else as the reader's phrase for it, or as the noun that the sentence gives. An
+        optional part is left out if it would quote hidden code, or if `is_whole`: the edit of a whole value leaves no
+        rest.
         """
         text = OPTIONAL.sub(lambda part: "" if is_whole else self._filled(part[1], reader) or "", self.row.sentence)
         return self._filled(text, reader)
@@ -129,10 +103,9 @@ class Reader:
 
 
 class Student(Reader):
-    """A reader to whom the answer is not shown.
+    """A reader to whom only code of `text`, the student's own code, is shown, and no answer.
 
-    Code is quoted only if it occurs in `text`, the student's own code, and is not the answer. `glossary` is a
-    dictionary from code to a noun phrase, such as {"gamma": "the gain γ"}.
+    `glossary` is a dictionary from code to a noun phrase, such as {"gamma": "the gain γ"}.
     """
 
     def __init__(self, text, glossary):

@@ -12,19 +12,12 @@ OWN_SCOPE = (*FUNCTION, ast.Lambda, ast.ClassDef)
 
 @dataclass(frozen=True)
 class Closure:
-    """A function to mutate.
-
-    path      path of the file
-    qualname  qualified name of the function
-    node      syntax tree of the function
-    around    syntax trees of the functions that contain it, the outermost first
-    module    syntax tree of the file
-    """
+    """A function to mutate."""
 
     path: Path
     qualname: str
     node: ast.FunctionDef
-    around: tuple
+    around: tuple  # the functions that contain it, the outermost first
     module: ast.Module
 
 
@@ -35,11 +28,9 @@ def read_source(path):
 
 
 def find_closures(path, patterns):
-    """Find the functions of a file whose name matches a pattern.
+    """Find the functions of a file whose name or qualified name matches one of the fnmatch patterns, in order.
 
-    Returns a list of Closures in the order of the file. `patterns` are fnmatch patterns, which are compared with the
-    name and with the qualified name of each function. A nested function that matches is a separate Closure. Raises
-    SyntaxError if the file cannot be parsed.
+    A nested function that matches is a separate Closure. Raises SyntaxError if the file cannot be parsed.
     """
     module = ast.parse(read_source(path), str(path))
     closures = []
@@ -66,10 +57,7 @@ def first_line(function):
 
 
 def within(node):
-    """Yield the nodes inside a function or module.
-
-    The contents of nested functions and classes are left out.
-    """
+    """Yield the nodes inside a function or module, without the contents of nested functions and classes."""
     for child in ast.iter_child_nodes(node):
         yield child
         if not isinstance(child, OWN_SCOPE):
@@ -77,10 +65,7 @@ def within(node):
 
 
 def bound_names(function):
-    """Return {name: line of its first binding} for the local names of a function.
-
-    The arguments are included.
-    """
+    """Return {name: line of its first binding} for the arguments and local names of a function."""
     names = dict.fromkeys(argument_names(function), function.lineno)
     for node in within(function):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -97,17 +82,12 @@ def argument_names(function):
 
 
 def called_names(node):
-    """Return the set of the names of functions that a syntax tree calls or defines."""
     called = {n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
     return called | {n.name for n in ast.walk(node) if isinstance(n, FUNCTION)}
 
 
 def module_names(module):
-    """Return (names, modules) for the top level of a module.
-
-    `names` is the set of all names that are bound there. `modules` is the set of those bound by `import`, without
-    `from`.
-    """
+    """Return (all names, those bound by `import`) at the top level of a module."""
     names, modules = set(), set()
     for node in within(module):
         if isinstance(node, ast.Import):

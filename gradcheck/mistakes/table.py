@@ -1,10 +1,7 @@
 """The rows of the table of mistakes: right code, wrong code, and a sentence. Capital letters are holes (patterns.py).
 
-The audit makes a mistake by replacing right code with wrong code. A repair replaces wrong code with right code. The
-code that may fill a hole depends on the class of the hole. The classes are defined separately for the audit, in
-planting.py, and for repairs, in repairing.py. If a hole has to be filled but has no class, or a class that is not
-defined for this direction, the row is used only in the other direction. If two rows make the same code, the mistake has
-the kind of the first row.
+The audit replaces right code with wrong code, and a repair does the reverse. Planting.py and repairing.py define the
+code that may fill a hole of each class. If two rows make the same code, the mistake has the kind of the first.
 """
 
 import itertools
@@ -64,7 +61,9 @@ STATEMENTS = [
     ),
     mistake("statement dropped", "A = B", "pass", "an assignment to {A:a name} is missing", A="rebound"),
     mistake("statement dropped", "A", "pass", "a statement is missing", at="statement"),
-    mistake("accumulation lost", "np.add.at(A, I, B)", "A[I] += B", TWICE),
+    mistake("term added", "A = B", "A += B", "{A} is updated where it should be overwritten", A="unplanted"),
+    mistake("accumulation lost", "np.add.at(A, I, B)", "A[I] += B", TWICE, I="gathered"),
+    mistake("accumulation lost", "np.add.at(A, I, B)", "A[I] = B", TWICE, A="unplanted", I="gathered"),
     mistake("statement dropped", "for A in B: ...", "pass", "a loop is missing"),
     mistake("statement dropped", "while A: ...", "pass", "a loop is missing"),
     mistake("statement dropped", "if A: ...", "pass", "a condition, and what it guards, is missing"),
