@@ -1,11 +1,7 @@
-"""Recognise the mistake in a wrong gradient from its numbers.
+"""Recognise the mistake in a wrong gradient from its numbers, with both the given and the true gradient at hand.
 
-A checker that has both the given and the true gradient can report more than a verdict, because their difference shows
-the mistake: a sign, a second division by a size, the positions of a mask, a term that is constant along an axis. Each
-hypothesis makes an exact prediction, such as `dx is x.shape[1] times the correct gradient`. It is reported only if the
-prediction holds at every compared entry to the precision of the oracle. It must also hold on a second draw of the
-inputs, with other values and lengths. The hypotheses are tried roughly from the most specific to the least. If none
-holds, no diagnosis is reported.
+Each hypothesis makes an exact prediction, such as `dx is x.shape[1] times the correct gradient`. It is reported only if
+the prediction holds at every compared entry, to the precision of the oracle, and also on a second draw of the inputs.
 """
 
 import contextlib
@@ -50,11 +46,9 @@ HYPOTHESES = {  # if the value is True, another draw must give the same sentence
 
 
 def what_is_wrong(run, step, findings, find):
-    """Yield one sentence for each `Finding` of a `Run`, in their order.
+    """Yield a sentence for each `Finding` of a `Run`, which is "" if no hypothesis explains the mistake.
 
-    The sentence is empty if the gradient is right, or if no hypothesis explains the mistake. `step` is the ComplexStep
-    of the Run, or None if the complex step does not apply. `find(run)` returns the Findings and the ComplexStep of
-    another Run. The function is run again to test the hypotheses.
+    `find(run)` returns the Findings and the ComplexStep (`step` here, or None if it does not apply) of another Run.
     """
     elsewhere = functools.cache(lambda: _on_another_draw(run, find))
     for evidence in _evidence(run, step, findings, elsewhere):
@@ -62,7 +56,6 @@ def what_is_wrong(run, step, findings, find):
 
 
 def _first(evidence):
-    """Return the sentence of the first hypothesis that holds, or an empty string."""
     with np.errstate(all="ignore"):
         for hypothesis, is_alike in HYPOTHESES.items():
             sentence = hypothesis(evidence)
@@ -72,10 +65,7 @@ def _first(evidence):
 
 
 def _on_another_draw(run, find):
-    """Return a list with the Evidence of each argument on another draw of the inputs.
-
-    The list is empty if the function accepts no other draw.
-    """
+    """Return the Evidence of each argument on another draw of the inputs, or [] if the function accepts none."""
     rng = stream("another draw")
     try:
         for call in other_draws(run, rng):

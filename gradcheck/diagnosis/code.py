@@ -1,13 +1,9 @@
-"""Find a mistake by searching for an expression that turns the given gradient into the true one.
+"""Find a mistake by searching for an expression that turns the given gradient into the true one, without the source.
 
-The source code of the function is not read. Each repair of the table of mistakes (gradcheck/mistakes) that changes a
-name, such as `A` → `A * B`, is applied to the given gradient A, with an array of the call for B. If the result is the
-true gradient, the sentence of this row describes the mistake. If a repair turns the true gradient into the given one,
-the sentence of the inverse row describes it. Some gradients are also recognised as longer expressions, such as `dy * x
-* (1 - x)`. The sentence then also contains the expression of the same form that gives the true gradient.
-
-An expression must hold on two draws of the inputs, which differ in their values and, if the function allows it, in
-their lengths. It contains names of the call, lengths and small numbers, but no fitted number.
+Each repair of the table of mistakes that changes a name, such as `A` → `A * B`, is applied to the given gradient A,
+with an array of the call for B. If a repair turns the true gradient into the given one, the inverse row describes the
+mistake. Expressions contain names of the call, lengths and small numbers, but no fitted number, and must hold on two
+draws.
 """
 
 import ast
@@ -50,10 +46,7 @@ class Scope(Names):
         self.lists |= {"axes": lambda bound: axes, "factors": self.lists["arrays"]}
 
     def value(self, code, **others):
-        """Evaluate code and return the result, or None if it raises an exception.
-
-        `others` are further variables.
-        """
+        """Evaluate code with further variables, and return the result, or None if it raises an exception."""
         self.keep_to_time()  # large arrays take long
         try:
             expression = ast.parse(code, mode="eval") if isinstance(code, str) else ast.Expression(code)
@@ -63,18 +56,11 @@ class Scope(Names):
             return None
 
     def gives(self, code, target, **others):
-        """Return True if code evaluates to an array equal to `target`.
-
-        The shapes must be the same, and the entries must be equal up to the resolution of the evidence.
-        """
         value = self.value(code, **others)
         return isinstance(value, np.ndarray) and value.shape == target.shape and self.evidence.same(value, target)
 
     def spelled(self, text):
-        """Replace the variables in a text with the names of the call.
-
-        These names need not be identifiers.
-        """
+        """Replace the variables in a text with the names of the call, which need not be identifiers."""
         return re.sub(r"\w+", lambda found: self.spelling.get(found[0], found[0]), text)
 
 
@@ -83,10 +69,7 @@ def variable(name):
 
 
 def factor(evidence):
-    """Detect a gradient that is c times the true one.
-
-    The factor c is written as an expression of small numbers, lengths and options of the call.
-    """
+    """Detect a gradient that is c times the true one, with c an expression of small numbers, lengths and options."""
     other, label = evidence.twin, evidence.label
     c, there = (e.ratio(e.given, e.truth) if e else None for e in (evidence, other))
     if c is None or there is None:
@@ -121,10 +104,9 @@ def factor(evidence):
 
 
 def _numbers(here, elsewhere, own):
-    """Yield groups of candidates for a factor, the simplest group first.
+    """Yield groups of candidates for a factor, the simplest first.
 
-    A candidate is (form, names). A form is a template such as `1 / {}`. `names` is a list of expressions that may
-    replace the braces. Their values are equal on each of the two draws.
+    A candidate is (template such as `1 / {}`, expressions for the braces that have equal values on each draw).
     """
     arrays = [(key, array) for key, array in here.values.items() if isinstance(array, np.ndarray) and key != "dy"]
     numbers = [[key] for key, value in here.values.items() if not isinstance(value, np.ndarray)]
@@ -158,11 +140,7 @@ def _subsets(axes):
 
 
 def edited(evidence):
-    """Detect a mistake that is one edit of the table.
-
-    Such an edit, for example a missing factor or a missing mean, turns the given gradient into the true one, or vice
-    versa.
-    """
+    """Detect a mistake that is one edit of the table, such as a missing factor or a missing mean."""
     if evidence.twin is None:
         return None
     here, *_ = scopes = Scope(evidence), Scope(evidence.twin)
@@ -186,10 +164,7 @@ def edited(evidence):
 
 
 def recognised(evidence):
-    """Detect a gradient that is a known expression of the same form as the true one.
-
-    For example, one is dy · F(x) and the other dy · F(y), or they are sums of dy over different axes.
-    """
+    """Detect a gradient that is a known expression of the same form as the true one: dy · F(x) for dy · F(y)."""
     other = evidence.twin
     if other is None or evidence.known.sum() < 2:
         return None

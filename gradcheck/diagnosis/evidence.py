@@ -17,27 +17,15 @@ REPEATS = 3
 
 
 class Evidence:
-    """The given and the true gradient of one argument.
-
-    given        the gradient that backward returned
-    truth        the true gradient; NaN at kinks, at entries that were not compared, and at those known too imprecisely
-    known        boolean array that is True for the entries whose truth is known
-    size         largest absolute value of the truth at these entries
-    resolution   precision of the truth, relative to `size`
-    is_complete  True if the truth is known at all entries
-    is_told      True if the truth is known at all compared entries
-    others       list of the Evidence of all arguments of the run
-    elsewhere    function that returns the same list for another draw of the inputs, or an empty list if there is none
-
-    If the complex step does not apply, the uncertainty of a known entry is at most a millionth of the largest entry.
-    """
+    """The given and the true gradient of one argument."""
 
     def __init__(self, run, step, findings, position, others, elsewhere):
         finding = findings[position]
         self.run, self.step, self.position = run, step, position
-        self.others, self.elsewhere = others, elsewhere
+        self.others, self.elsewhere = others, elsewhere  # all arguments; the same on another draw, or [], when called
         self.name, self.label, self.array = finding.argument.name, finding.argument.label, finding.argument.array
         self.is_wrong, self.given, self.dy, self.y = finding.is_wrong, finding.gradient, run.dy, run.y
+        # The truth is NaN at kinks, and at entries that were not compared or are known too imprecisely.
         if finding.exact is not None:
             is_sharp = np.isfinite(finding.exact)
         else:
@@ -48,7 +36,7 @@ class Evidence:
         truth[finding.entries[known]] = finding.truth[known]
         self.truth = truth.reshape(self.given.shape)
         self.known = np.isfinite(self.truth)
-        self.is_complete, self.is_told = bool(self.known.all()), bool(known.all())
+        self.is_complete, self.is_told = bool(self.known.all()), bool(known.all())  # at all, or all compared, entries
         self.size = np.max(np.abs(self.truth[self.known]), initial=0.0)
         uncertainty = finding.uncertainty[known]
         if finding.exact is not None or not len(uncertainty):
@@ -67,18 +55,12 @@ class Evidence:
 
     @property
     def is_wrong_where_known(self):
-        """Return True if a known entry differs from its truth by more than the resolution.
-
-        Otherwise the mistake is at a kink, or in entries that were not compared, and its kind cannot be determined.
-        """
+        """Return True if a known entry is wrong. Otherwise the kind of the mistake cannot be determined."""
         return bool(np.any(~(np.abs(self.error[self.known]) <= self.resolution * self.size)))
 
     @property
     def small_share(self):
-        """Return the largest error relative to the largest entry, if it is small.
-
-        Returns 0 if it is larger than SMALL, or if too few entries are known.
-        """
+        """Return the largest error relative to the largest entry, or 0 if it is large or few entries are known."""
         is_enough = np.sum(np.abs(self.truth[self.known]) > SMALL * self.size) >= FEW
         if not self.is_told or not self.is_wrong_where_known or not is_enough:
             return 0.0
@@ -86,10 +68,9 @@ class Evidence:
         return share if share <= SMALL else 0.0
 
     def same(self, a, b, where=None):
-        """Return True if two arrays are equal, up to the resolution, at the known entries.
+        """Return True if two arrays are equal, up to the resolution, at the known entries inside the mask `where`.
 
-        If the mask `where` is given, only the entries inside it are compared. Returns False if no known entry of the
-        gradient is wrong, because any rearrangement of zeros would then explain the mistake.
+        Returns False if no known entry is wrong, because any rearrangement of zeros would then explain the mistake.
         """
         mask = self.known if where is None else self.known & where
         if not mask.any() or not self.is_wrong_where_known:
@@ -100,9 +81,8 @@ class Evidence:
         return bool(gap <= self.resolution * size and gap <= 1e-2 * np.max(np.abs(self.error[mask])))
 
     def ratio(self, b, a, least=1):
-        """Return c if b = c · a at the known entries, otherwise None.
-
-        Also returns None if c is 0 or 1, or if fewer than `least` entries of a exceed a millionth of its largest entry.
+        """Return c if b = c · a at the known entries, c is neither 0 nor 1, and `least` entries of a are not tiny. Or
+        None.
         """
         known_a, known_b = np.broadcast_to(a, self.given.shape)[self.known], b[self.known]
         square = float(np.dot(known_a, known_a))
@@ -112,17 +92,11 @@ class Evidence:
         return c if c and np.isfinite(c) and enough and not is_one and self.same(b, c * a) else None
 
     def wrong(self):
-        """Return a boolean array that is True for the entries that are known to be wrong.
-
-        Their error is more than 100 times the resolution.
-        """
+        """Return a boolean array that is True for the entries that are known to be wrong."""
         return self.known & ~(np.abs(self.error) <= 100 * self.resolution * self.size)
 
     def arrays(self, kinds="f"):
-        """Yield (name, array) for each array among the inputs, options and parameters.
-
-        `kinds` contains the allowed values of `dtype.kind`, such as "f" for floating-point arrays.
-        """
+        """Yield (name, array) for the inputs, options and parameters whose `dtype.kind` is one of `kinds`."""
         call = self.run.call
         parameters = [(a.name, a.array) for a in self.run.arguments if a.parameter is not None]
         for name, value in [*zip(call.input_names(), call.inputs, strict=True), *call.options.items(), *parameters]:
@@ -130,11 +104,10 @@ class Evidence:
                 yield name, value
 
     def again(self, dy=None, *, array=None, values=None, in_backward_alone=False):
-        """Run forward and backward again, and return the gradient of this argument.
+        """Run forward and backward again, and return the gradient of this argument, or None if that is impossible.
 
-        If `array` (an argument or option) is given, `values` are written into it, and it is restored afterwards. If
-        `in_backward_alone` is True, they are written after the forward pass. A different gradient then shows that
-        backward reads the array itself. Returns None if an exception is raised or the array cannot be changed.
+        The `values` are written into an `array`, an argument or option, during the run. If `in_backward_alone`, they
+        are written after the forward pass: a different gradient then shows that backward reads the array itself.
         """
         if array is None:
             return self.gradient_by(None, dy)
@@ -151,11 +124,7 @@ class Evidence:
             array[...] = before
 
     def gradient_by(self, backward, dy=None):
-        """Return the gradient of this argument from a backward pass, or None if it raises.
-
-        Without `backward`, the function is called again, and its new backward pass is used. Without `dy`, the dy of the
-        check is used.
-        """
+        """Return the gradient of this argument from a backward pass, or a new one, or None if it raises."""
         call, arguments = self.run.call, self.run.arguments
         try:
             backward = call.evaluate()[1] if backward is None else backward
@@ -165,12 +134,10 @@ class Evidence:
             return None
 
     def is_right_for(self, call, *, outputs=True, entries=True):
-        """Return True if the gradient of this argument is right on another Call.
+        """Return True if the gradient of this argument is right on another Call, by the adjoint identity for a new dy.
 
-        The Call is of the same function, with other inputs or options. The gradient is tested by the adjoint identity
-        for a new dy. The boolean arrays `outputs` and `entries` restrict the test to some entries of y and of the
-        gradient. Returns None if the function raises an exception on the Call, or if the gradient is zero up to
-        rounding.
+        The boolean arrays `outputs` and `entries` restrict the test to some entries of y and of the gradient. Returns
+        None if the function raises an exception, or if the gradient is zero up to rounding.
         """
         try:
             arguments = arguments_of(call)
@@ -187,11 +154,7 @@ class Evidence:
         return bool(abs(np.vdot(given, v) - exact) <= HOLDS * size)
 
     def exchanged(self):
-        """Return copies of the Call in which the entries of each float input are permuted.
-
-        They are needed because a mistake may affect only some values, such as negative ones. In the original Call,
-        these values may not occur at the entries under test.
-        """
+        """Return Calls with the entries of each float input permuted: a mistake may affect only some values."""
 
         def permuted(value, k):
             is_float = isinstance(value, np.ndarray) and value.dtype.kind == "f"
@@ -202,15 +165,11 @@ class Evidence:
 
 
 def equal(a, b):
-    """Return True if two arrays are equal up to rounding."""
     return bool(np.allclose(a, b, rtol=0, atol=1e-12 * np.max(np.abs(b), initial=0.0), equal_nan=True))
 
 
 def stream(purpose):
-    """Return a random generator that is independent of `default_rng(0)`.
-
-    Inputs are often drawn from `default_rng(0)`, and a random direction must not equal an input.
-    """
+    """Return a random generator that is independent of `default_rng(0)`, from which inputs are often drawn."""
     return np.random.default_rng([*b"diagnosis", *purpose.encode()])
 
 
@@ -223,10 +182,7 @@ def spread(array, shape):
 
 
 def listed(indices, n):
-    """Describe some indices of an axis of length n, as in `indices 0 to 3`.
-
-    Other examples are `index 2 (the last)` and `indices 0, 2`.
-    """
+    """Describe indices of an axis of length n, as in `index 2 (the last)`, `indices 0 to 3` and `indices 0, 2`."""
     first, last = int(indices[0]), int(indices[-1])
     if len(indices) == 1:
         return f"index {first}" + (" (the last)" if first == n - 1 else " (the first)" if first == 0 else "")

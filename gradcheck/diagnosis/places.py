@@ -1,17 +1,11 @@
 """Detect mistakes at some places only: where a mask is False, at the last position, for a part of y or a leading axis.
 
-Let W be the set of wrong entries. It is compared with each set S that has a simple description. S fits under three
-conditions: it contains W but not all known entries, W is at least half of S, and the truth is zero at all other known
-entries of S. The smallest S that fits is reported. No set is reported in two cases:
+The set W of wrong entries is compared with sets S that have a simple description. The smallest S is reported that
+contains W but not all known entries, of which W is at least half, and outside of W the truth in S is zero. There is
+none if the truth is zero everywhere outside W, as for a ReLU, or if the errors outside W are only moderately smaller.
 
-- The truth is zero at every entry outside W, as it may be for a ReLU, because nothing then distinguishes W.
-- The errors outside W are only moderately smaller, for example because a missing ε affects some entries less.
-
-If other values of the inputs lead to wrong entries at another place, a note is added to the sentence.
-
-The truth at one dy does not distinguish the paths by which an argument reaches y. But a backward pass is linear in dy
-and can be run again, with a dy that is zero except at one place, or on a part of the inputs. Each time, one forward
-pass with the complex step and the adjoint identity decide whether the result is right.
+A backward pass is linear in dy, and can be run again with a dy that is zero except at one place, or on a part of the
+inputs. The adjoint identity then decides whether the result is right.
 """
 
 import itertools
@@ -30,10 +24,7 @@ OUTPUTS = 8
 
 
 def wrong_on_a_slice(evidence):
-    """Detect a gradient that is wrong at some places only.
-
-    The sentence describes these places and, if they are simple, the values of the gradient there.
-    """
+    """Detect a gradient that is wrong at some places only, and describe the places and its values there."""
     wrong = evidence.wrong()
     right = evidence.known & ~wrong
     zero = evidence.known & (np.abs(evidence.truth) <= EXACT * evidence.size)
@@ -55,10 +46,7 @@ def wrong_on_a_slice(evidence):
 
 
 def _stands_out(evidence, wrong, right):
-    """Return True if the errors of the wrong entries are far larger than all others.
-
-    The smallest error of a wrong entry must be at least 100 times the largest error of a right entry.
-    """
+    """Return True if the smallest error of a wrong entry is at least 100 times the largest of a right one."""
     error = np.abs(evidence.error)
     return np.max(error[right]) <= 1e-2 * np.min(np.where(np.isfinite(error[wrong]), error[wrong], np.inf))
 
@@ -72,10 +60,7 @@ def _masks(evidence):
 
 
 def _indices(evidence):
-    """Yield (description, mask) for the sets of entries that integer arrays describe.
-
-    The integers may be indices of rows of this argument, or labels of its positions.
-    """
+    """Yield (description, mask) for the entries that integer arrays describe, as indices of rows or labels."""
     shape = evidence.given.shape
     for name, ids in evidence.arrays("iu"):
         if ids.shape == shape[: ids.ndim] and ids.ndim < len(shape):
@@ -99,10 +84,9 @@ def _indices(evidence):
 
 
 def _box(evidence, wrong):
-    """Yield (description, mask) for the smallest box that contains all wrong entries.
+    """Yield (description, mask) for the smallest product of index sets that contains all wrong entries.
 
-    A box is a product of index sets, one for each axis. A single wrong entry in several dimensions is left out, because
-    the report names it already.
+    A single wrong entry in several dimensions is left out, because the report names it already.
     """
     shape = wrong.shape
     if wrong.sum() == 1 and len(shape) > 1:
@@ -155,10 +139,7 @@ def _what_it_is_there(evidence, wrong):
 
 
 def _aligned(mask, shape):
-    """Return a mask broadcast to a shape, or None if this is impossible.
-
-    The axes of the mask are aligned with the last axes of the shape, or else with the first ones.
-    """
+    """Return a mask broadcast to a shape, aligned with its last axes or else with its first ones, or None."""
     lengthened = mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim))
     aligned = [spread(mask, shape), spread(lengthened, shape)] if mask.size > 1 else []
     return next((array for array in aligned if array is not None), None)
@@ -171,10 +152,7 @@ def _rows(rows, shape):
 
 
 def wrong_through_a_part_of_y(evidence):
-    """Detect a gradient that is wrong only for the dy at some indices of y.
-
-    The indices belong to one axis of y. For the dy at its other indices, the gradient is right.
-    """
+    """Detect a gradient that is wrong only for the dy at some indices of an axis of y."""
     if evidence.step is None or evidence.small_share:
         return None
     for axis, n in enumerate(evidence.y.shape):
@@ -192,18 +170,12 @@ def wrong_through_a_part_of_y(evidence):
 
 
 def is_right_elsewhere(evidence, **parts):
-    """Return True if the right part of a gradient stays right for other inputs.
-
-    If so, the position of an entry decides whether it is right, and not the values of the inputs.
-    """
+    """Return True if the right part of a gradient stays right for other inputs: only the position decides."""
     return not any(evidence.is_right_for(call, **parts) is False for call in evidence.exchanged())
 
 
 def right_with_an_axis_less(evidence):
-    """Detect a gradient that is right for x[0], which has one dimension less than x.
-
-    The mistake is then in the treatment of the leading axis, or an axis is counted from the wrong end.
-    """
+    """Detect a gradient that is right for x[0], which has one dimension less than x."""
     call = evidence.run.call
     named = zip(call.input_names(), call.inputs, strict=True)
     inputs = [(name, value) for name, value in named if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
@@ -230,8 +202,8 @@ def right_with_an_axis_less(evidence):
 def right_once_indices_differ(evidence):
     """Detect a path that overwrites another because two integer options are equal.
 
-    The gradient must be right for at least two pairs of different options, and wrong for none of the pairs that were
-    tried. If it were right for a single pair, backward might contain a hard-coded number.
+    The gradient must be right for at least two pairs of different options and wrong for none: a single pair might show
+    a hard-coded number.
     """
     call = evidence.run.call
     whole = {name: n for name, n in call.options.items() if type(n) is int} if evidence.step is not None else {}
@@ -250,9 +222,8 @@ def right_once_indices_differ(evidence):
 def right_when_summed(evidence):
     """Detect parts of the gradient that are added at the wrong index of an axis.
 
-    For several entries of y, the gradient of that entry must contain the right values along the axis, in any order. It
-    would not suffice that the sums along the axis are right: the sum of the gradient through a layer norm, for example,
-    is zero even if the gradient is wrong.
+    For several entries of y, its gradient must contain the right values along the axis, in any order. Right sums along
+    the axis would not suffice: that through a layer norm is zero even if the gradient is wrong.
     """
     step, shape = evidence.step, evidence.given.shape
     if step is None or evidence.small_share or not evidence.is_complete or not 1 < evidence.given.size <= MANY:

@@ -1,8 +1,7 @@
-"""Detect mistakes by running forward or backward again after a change.
+"""Detect mistakes by running forward or backward again after a change that makes the gradient right.
 
-Such a change transposes or reverses an operand, sets it to ones, removes the state that an earlier forward pass left,
-or restores the value of a name that was rebound after the definition of backward. If the change makes the gradient
-right, it identifies the mistake.
+An operand is transposed, reversed or set to ones, state of an earlier forward pass is removed, or a captured name gets
+the value that it had at the definition of backward.
 """
 
 import itertools
@@ -21,9 +20,7 @@ from gradcheck.mistakes.draws import is_a_mask
 def operand_turned(evidence):
     """Detect an operand that backward reads in the wrong orientation.
 
-    The operand should be transposed, not transposed, or reversed along an axis. It is changed after the forward pass
-    and, in a second attempt, before it, because backward may read a copy that forward saved. If backward already reads
-    W in the right orientation, its result with Wᵀ does not agree with the truth at W.
+    It is changed after the forward pass and then before it, because backward may read a copy that forward saved.
     """
     for name, array in evidence.arrays():
         if name == evidence.name:
@@ -48,15 +45,10 @@ def _turned(array):
 
 
 def right_once_all_ones(evidence):
-    """Detect a factor in the wrong place.
+    """Detect a factor in the wrong place: the gradient is right if it is 1 everywhere, as a gain is initially.
 
-    The gradient is then right if the factor, another array of the call, is 1 everywhere. The usual test at
-    initialisation, where a gain is 1, cannot detect this mistake.
-
-    The array has to be a factor, because an array of ones can also hide other mistakes: if all attention keys are 1,
-    all weights are equal, and a missing transpose has no effect. A mask is a factor. An array is also a factor if each
-    entry of y is an affine function of one of its entries. Any other array is accepted if backward itself reads it. It
-    is rejected, however, if the gradient is already right when all slices of the array along some axis are equal.
+    An array of ones can hide other mistakes too: if all attention keys are 1, a missing transpose has no effect. So it
+    must be a mask or a gain, or an array that backward reads and for which equal slices do not make the gradient right.
     """
     if evidence.step is None or evidence.small_share:
         return None
@@ -82,11 +74,7 @@ def right_once_all_ones(evidence):
 
 
 def _is_right_for_equal_slices(evidence, array, values):
-    """Yield True for each axis for which the gradient is right with equal slices.
-
-    All slices of `values` along the axis are replaced with the first one. Axes of length 1, and the only axis of a
-    vector, are left out. An item is False if the gradient is wrong, and None if this cannot be tested.
-    """
+    """Yield True for each axis for which the gradient is right if all slices equal the first. None if unknown."""
     for axis in range(array.ndim if array.ndim > 1 else 0):
         if array.shape[axis] > 1:
             array[...] = np.take(values, [0], axis)
@@ -94,17 +82,13 @@ def _is_right_for_equal_slices(evidence, array, values):
 
 
 def _is_read(evidence, array):
-    """Return True if backward itself reads an array, and not only forward."""
     other = stream("other values").permutation(array.ravel()).reshape(array.shape)
     again = evidence.again(array=array, values=other, in_backward_alone=True)
     return again is not None and not equal(again, evidence.given)
 
 
 def _is_a_gain(evidence, array):
-    """Return True if an array acts on y as a gain.
-
-    The array is broadcast to the shape of y, and each entry of y is an affine function of the corresponding entry.
-    """
+    """Return True if each entry of y is an affine function of the corresponding entry of an array."""
     before, factor = array.copy(), stream("factors").uniform(0.5, 2.0, array.shape)
     try:
         array[...] = 0 * before
@@ -120,11 +104,7 @@ def _is_a_gain(evidence, array):
 
 
 def right_once_emptied(evidence):
-    """Detect that backward reads entries that an earlier forward pass has stored.
-
-    Forward adds entries to a list, dictionary, set or deque. The gradient is right if this container is emptied before
-    the forward pass.
-    """
+    """Detect that backward reads entries that an earlier forward pass has left in a container."""
     reached = containers(evidence.run.call.target)
     lengths = {name: len(container) for name, container in reached.items()}
     if not lengths or evidence.again() is None:
@@ -148,11 +128,9 @@ def right_once_emptied(evidence):
 
 
 def captured_name_rebound(evidence):
-    """Detect a captured name that is rebound after the definition of backward.
+    """Detect a captured name that is rebound after the definition of backward, which reads the later value.
 
-    A closure keeps the variable, not its value. If `x = norm(x)` follows `def backward`, backward reads the new value
-    when it runs later. To find such a name, forward is run again under a trace. Backward then runs with the value that
-    the name had at the line that defines the closure. The sentence contains the name and the line that rebinds it.
+    Forward is run again under a trace. Backward then runs with the value that the name had at its definition.
     """
     logs = []
     try:
@@ -176,11 +154,7 @@ def captured_name_rebound(evidence):
 
 
 def _rebound(function, logs):
-    """Yield (name, value, line) for each captured name that is rebound later.
-
-    `value` is the value of the name at the definition of the function, and `line` is the line that rebinds the name. A
-    function that is defined several times is left out.
-    """
+    """Yield (name, value at the definition of the function, line that rebinds it) for captured names."""
     code = function.__code__
     logs = [log for outer, log in logs if code in outer.co_consts]
     events = [(i, log) for log in logs for i, (line, _) in enumerate(log) if line == code.co_firstlineno]
@@ -194,10 +168,7 @@ def _rebound(function, logs):
 
 @contextmanager
 def _traced(logs):
-    """Record the local names at each line of the functions that define a closure.
-
-    For each call of such a function, (code, [(line, local names), …]) is appended to `logs`.
-    """
+    """Append (code, [(line, local names), …]) to `logs` for each call of a function that defines a closure."""
 
     def trace_calls(frame, event, _):
         if not any(isinstance(c, types.CodeType) and c.co_freevars for c in frame.f_code.co_consts):

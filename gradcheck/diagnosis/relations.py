@@ -35,10 +35,7 @@ def not_linear_in_dy(evidence):
 
 
 def works_in_float32(evidence):
-    """Detect a backward pass that computes in float32.
-
-    Most entries of its gradient do not change if dy, or the arguments, change in the eleventh digit.
-    """
+    """Detect a gradient that mostly does not change if dy, or the arguments, change in the eleventh digit."""
     if not evidence.small_share:
         return None
     dy, arrays = evidence.dy.copy(), [argument.array for argument in evidence.run.arguments]
@@ -64,10 +61,7 @@ def off_by_little(evidence):
 
 
 def exchanged(evidence):
-    """Detect a gradient that equals the true gradient of another argument.
-
-    For example, backward may return two gradients in the wrong order.
-    """
+    """Detect a gradient that equals the true gradient of another argument."""
     for other in evidence.others:
         if other is evidence or other.given.shape != evidence.given.shape or not other.is_complete:
             continue
@@ -87,10 +81,7 @@ def equals_dy(evidence):
 
 
 def rearranged(evidence):
-    """Detect a gradient with the right entries in the wrong order.
-
-    Two axes may be exchanged, or the entries may be reversed or shifted along one axis.
-    """
+    """Detect a gradient with the right entries in the wrong order: exchanged axes, reversed or shifted entries."""
     for words, array in _rearrangements(evidence.given):
         if array.shape == evidence.given.shape and evidence.same(array, evidence.truth):
             return f"{evidence.label} is {words}"
@@ -115,11 +106,9 @@ def _rearrangements(array):
 
 
 def matrix_not_transposed(evidence):
-    """Detect a gradient M A whose truth is Mᵀ A, such as `dscores @ q`.
+    """Detect a gradient M A whose truth is Mᵀ A, such as `dscores @ q` where `dscores.T @ q` is right.
 
-    In this example, `dscores.T @ q` is right. A is dy or an array of the call, and M is an intermediate matrix. M is
-    computed from the given gradient and the pseudoinverse of A, so A must have at least as many columns as rows. Mᵀ A
-    cannot equal the truth by chance.
+    A is dy or an array of the call. M is computed with the pseudoinverse of A, which must have as many columns as rows.
     """
     given = evidence.given
     for name, a in [*evidence.arrays(), ("dy", evidence.dy)] if evidence.is_complete and given.ndim > 1 else ():
@@ -132,10 +121,7 @@ def matrix_not_transposed(evidence):
 
 
 def only_the_diagonal(evidence):
-    """Detect a gradient that uses only the diagonal of the Jacobian.
-
-    It is dx_i = ∂y_i/∂x_i · dy_i, as if x_i affected only y_i. An example is `y * (1 - y) * dy` for a softmax.
-    """
+    """Detect a gradient that uses only the diagonal of the Jacobian, such as `y * (1 - y) * dy` for a softmax."""
     if evidence.step is None or evidence.y.shape != evidence.given.shape or not 1 < evidence.given.size <= 256:
         return None
     try:
@@ -151,10 +137,7 @@ def only_the_diagonal(evidence):
 
 
 def constant_along_axes(evidence):
-    """Detect an error that is constant along some axes, while the truth varies.
-
-    Usually, the path through a sum is missing.
-    """
+    """Detect an error that is constant along some axes, while the truth varies: a path through a sum is missing."""
     axes = [axis for axis in reversed(range(evidence.given.ndim)) if evidence.given.shape[axis] > 1]
 
     def is_constant(array, along):
@@ -170,11 +153,7 @@ def constant_along_axes(evidence):
 
 
 def multiple_along_an_axis(evidence):
-    """Detect an error that is a multiple of an array along an axis.
-
-    A constant may be added to the multiple. The truth must not have this form. The array is y, exp(y), or an array of
-    the call with or without its mean. Such an error is usually a missing term.
-    """
+    """Detect an error that is, along an axis, a multiple of an array, and perhaps a constant. The truth is not."""
     given, label = evidence.given, evidence.label
     for axis in reversed(range(given.ndim)) if evidence.is_complete else ():
         for has_constant in (False, True):
@@ -196,11 +175,10 @@ def multiple_along_an_axis(evidence):
 
 
 def factors_wrong(evidence):
-    """Detect a gradient with the right terms and wrong factors before them.
+    """Detect a gradient with the right terms and wrong factors before them, such as 1/σ, a mean or a sum.
 
-    Such a factor is, for example, 1/σ, a mean or a sum. Along an axis, the given and the true gradient are then linear
-    combinations of the same terms with different factors. The terms are dy (or dy times an array), an array of the
-    call, and possibly a constant. Every term must be present in both gradients.
+    The given and the true gradient are, along an axis, combinations of the same terms with different factors: dy (or dy
+    times an array), an array of the call, and possibly a constant. Every term must be present in both.
     """
     if not evidence.is_complete or evidence.dy.shape != evidence.given.shape:
         return None
@@ -220,10 +198,7 @@ def factors_wrong(evidence):
 
 
 def _profiles(evidence, axis):
-    """Yield (name, array) for the arrays of which an error may be a multiple.
-
-    These are y, exp(y), and each array of the call, with and without its mean along the axis.
-    """
+    """Yield (name, array) for the arrays of which an error may be a multiple."""
     if evidence.y.shape == evidence.given.shape:
         yield "y", evidence.y
         yield "exp(y)", np.exp(evidence.y)
@@ -235,10 +210,9 @@ def _profiles(evidence, axis):
 
 
 def _fits(evidence, array, columns, axis, *, all_needed=False):
-    """Return True if each 1-D slice along an axis is a combination of the columns.
+    """Return True if each slice of an array along an axis is a linear combination of the columns.
 
-    The combination is linear. The array has the shape of the gradient. With `all_needed`, every column must contribute
-    to at least one slice.
+    With `all_needed`, every column must contribute to at least one slice.
     """
     lines = np.moveaxis(array, axis, -1)
     basis = np.stack([np.moveaxis(np.broadcast_to(c, array.shape), axis, -1) for c in columns], axis=-1)
