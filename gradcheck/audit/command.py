@@ -1,9 +1,8 @@
 """Try mutants on a test command: each mutant is written into a copy of the project, and the command runs there.
 
-The copies are in a temporary directory, one for each command that runs at a time. The command must import the copy,
-even if the original is installed. Therefore the copy, and the copies of the directories of sys.path within the project,
-come first in PYTHONPATH. This is verified: if the audited files are replaced by files that cannot be imported, the
-command must fail.
+The command must import the copy, even if the original is installed. Therefore the copy, and the copies of the
+directories of sys.path within the project, come first in PYTHONPATH. This is verified: if the audited files are
+replaced by files that cannot be imported, the command must fail.
 """
 
 import contextlib
@@ -20,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gradcheck.audit.trials import BY_COMMAND, BY_TIME, KILLED, SURVIVING, Outcome
-from gradcheck.mistakes.sources import read_source
 
 SHORTEST_LIMIT = 60.0  # seconds; the limit is at least PATIENCE times the duration without a mutant
 PATIENCE = 10
@@ -33,10 +31,7 @@ class CommandError(ValueError):
 
 @contextlib.contextmanager
 def copies_of(root, count):
-    """Copy a directory `count` times, and delete the copies after the `with` block.
-
-    Hidden files, caches and virtual environments are not copied. Yields a list of the paths of the copies.
-    """
+    """Copy a directory `count` times, without hidden files, caches and virtual environments. Yields the copies."""
     with tempfile.TemporaryDirectory(prefix="gradcheck-audit-") as folder:
 
         def not_copied(within, names):
@@ -54,94 +49,65 @@ def copies_of(root, count):
 
 
 class TestCommand:
-    """A test command that runs in copies of the directory `root`. `files` are the audited files within it.
+    """A test command that runs in copies of the directory `root`, one mutant at a time in each.
 
-    The command is verified: it runs once without a mutant, and once with audited files that cannot be imported. Raises
-    CommandError if it fails in the first run, or passes in the second.
+    Raises CommandError if it fails without a mutant, or passes although no audited file can be imported.
     """
 
     __test__ = False  # pytest would collect it because of its name
 
-    def __init__(self, command, root, files, copies):
-        self.command, self.root, self.files, self.copies = command, Path(root), files, copies
+    def __init__(self, command, root, mutants, copies):
+        self.root, self.mutants, self.copies, self.limit, self.running = root, mutants, copies, None, set()
         self.arguments = shlex.split(command)
         if not self.arguments:
             raise CommandError("the command is empty")
-        for words in (1, 3):  # `pytest` or `python -m pytest`: stop at the first failed test
-            if Path(self.arguments[:words][-1]).name in ("pytest", "py.test"):
-                self.arguments.insert(words, "-x")
-                break
-        self.limit, self.running = None, set()
-        self._verify(copies[0])
+        start, sources = time.monotonic(), {mutant.path: mutant.source for mutant in mutants}
+        status, output = self._run(copies[0], {})
+        if status != 0:
+            raise CommandError(
+                f"the command fails without any mutant, with exit status {status}, so its failures prove nothing:\n"
+                f"  {command}\n{_tail(output, 15)}"
+            )
+        self.limit = max(SHORTEST_LIMIT, PATIENCE * (time.monotonic() - start))
+        status, _ = self._run(copies[0], {path: (BROKEN, source) for path, source in sources.items()})
+        if status == 0:
+            names = ", ".join(str(path.relative_to(root)) for path in sources)
+            raise CommandError(
+                f"the command passes although {names} cannot be imported: it does not test the copy of the project "
+                f"that mutants are written into\n  {command}"
+            )
 
-    def run(self, mutants):
-        """Yield the Outcome of each mutant. Each copy tests one mutant at a time."""
+    def outcomes(self, chosen):
+        """Yield the Outcome of each of the chosen mutants."""
         free = queue.SimpleQueue()
         for copy in self.copies:
             free.put(copy)
 
-        def attempt(mutant):
-            copy = free.get()
-            try:
-                return self._try(copy, mutant)
-            finally:
-                free.put(copy)
+        def attempt(i):
+            copy, mutant = free.get(), self.mutants[i]
+            status, output = self._run(copy, {mutant.path: (mutant.mutated_source, mutant.source)})
+            free.put(copy)
+            if status is None:
+                return Outcome(KILLED, BY_TIME)
+            if status != 0:
+                return Outcome(KILLED, BY_COMMAND, message=f"exit status {status}: {_tail(output, 1).strip()}")
+            return Outcome(SURVIVING, message="the command passes")
 
         with ThreadPoolExecutor(len(self.copies)) as executor:
             try:
-                yield from executor.map(attempt, mutants)
+                yield from executor.map(attempt, chosen)
             finally:
                 self.limit = 0  # a command that a thread starts now ends at once
                 for process in list(self.running):
                     _end(process)
 
-    def _verify(self, copy):
-        """Verify that the command tests the copy, and set the time limit."""
-        start = time.monotonic()
-        status, output = self._run(copy)
-        if status != 0:
-            raise CommandError(
-                f"the command fails without any mutant, with exit status {status}, so its failures prove nothing:\n"
-                f"  {self.command}\n{_tail(output, 15)}"
-            )
-        self.limit = max(SHORTEST_LIMIT, PATIENCE * (time.monotonic() - start))
-        for path in self.files:
-            self._write(copy, path, BROKEN)
-        status, _ = self._run(copy)
-        for path in self.files:
-            self._write(copy, path, read_source(path))
-        if status == 0:
-            names = ", ".join(str(path.relative_to(self.root)) for path in self.files)
-            raise CommandError(
-                f"the command passes although {names} cannot be imported: it does not test the copy of the project "
-                f"that mutants are written into\n  {self.command}"
-            )
+    def _run(self, copy, sources):
+        """Run the command in a copy with {file: (changed source, original source)}.
 
-    def _try(self, copy, mutant):
-        self._write(copy, mutant.path, mutant.mutated_source)
-        status, output = self._run(copy)
-        self._write(copy, mutant.path, mutant.source)
-        if status is None:
-            return Outcome(KILLED, BY_TIME)
-        if status != 0:
-            return Outcome(KILLED, BY_COMMAND, message=f"exit status {status}: {_tail(output, 1).strip()}")
-        return Outcome(SURVIVING)
-
-    def _write(self, copy, path, source):
-        """Write a source file of a copy and delete its .pyc files.
-
-        Python compares only the size and the modification time in seconds, and might use an outdated .pyc file.
+        Returns (exit status, output), or (None, "") if the command exceeds the time limit.
         """
-        path = copy / path.relative_to(self.root)
-        path.write_text(source, "utf-8")
-        for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
-            compiled.unlink()
-
-    def _run(self, copy):
-        """Run the command in a copy, and return (exit status, output).
-
-        Returns (None, "") if the command exceeds the time limit.
-        """
+        for path, (changed, _) in sources.items():
+            (copy / path.relative_to(self.root)).write_text(changed, "utf-8")
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         try:
             process = subprocess.Popen(
@@ -157,13 +123,11 @@ class TestCommand:
         finally:
             _end(process)
             self.running.discard(process)
+            for path, (_, original) in sources.items():
+                (copy / path.relative_to(self.root)).write_text(original, "utf-8")
         return process.returncode, output.decode("utf-8", "replace")
 
     def _environment(self, copy):
-        """Return the environment variables of a process that must import the copy.
-
-        Without them, the process might import the original project.
-        """
         within = [Path(os.path.realpath(entry)) for entry in sys.path]
         within = [copy / entry.relative_to(self.root) for entry in within if entry.is_relative_to(self.root)]
         before = os.environ.get("PYTHONPATH")
@@ -172,7 +136,8 @@ class TestCommand:
         programs = [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
         one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         paths = {"PYTHONPATH": os.pathsep.join(folders), "PATH": os.pathsep.join(programs)}
-        return {**one_thread, **os.environ, **paths}
+        # Python might take the .pyc file of another mutant of the same size and second.
+        return {**one_thread, **os.environ, **paths, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _end(process):

@@ -7,13 +7,12 @@ import shlex
 import time
 from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
 from pathlib import Path
 
 from gradcheck.audit.command import CommandError, TestCommand, copies_of
 from gradcheck.audit.mutations import mutate
 from gradcheck.audit.reporting import Progress, describe, score, summary, write_json
-from gradcheck.audit.trials import BY_CERTIFICATE, EQUIVALENT, KILLED, SURVIVING, AuditError, Outcome, Trials
+from gradcheck.audit.trials import BY_CERTIFICATE, EQUIVALENT, KILLED, SURVIVING, AuditError, Trials
 from gradcheck.cases import load_cases
 from gradcheck.command_line import Parser, counted, one_line, say, show, whole_number
 from gradcheck.mistakes.sources import find_closures
@@ -40,16 +39,12 @@ written.
 
 def main(argv=None):
     options = _parser().parse_args(argv)
-    progress = Progress()
     try:
-        return _audit(options, progress, time.monotonic())
+        return _audit(options, Progress(), time.monotonic())
     except (AuditError, BrokenProcessPool, ImportError, TypeError, ValueError) as error:
-        progress.clear()
         words = error if isinstance(error, CommandError) else one_line(error)  # a CommandError has several lines
         say(f"gradcheck audit: {words}")
         return USAGE
-    finally:
-        progress.clear()
 
 
 def _parser():
@@ -103,7 +98,6 @@ def _audit(options, progress, start):
         files = sorted(top.rglob("*.py")) if top.is_dir() else [top]
     mutants = _select(options, files)
     if options.list:
-        progress.clear()
         for mutant in mutants:
             show("\n".join(describe(mutant)))
         show(counted(len(mutants), "mutant"))
@@ -111,10 +105,9 @@ def _audit(options, progress, start):
     by = _by_checks if options.command is None else _by_command
     outcomes = by(options, trials, mutants, options.jobs or _cores(), progress)
     tried = [pair for pair in zip(mutants, outcomes, strict=True) if pair[1] is not None]
-    progress.clear()
     if len(tried) < len(mutants):
-        needed = "a variable that its function does not capture"
-        progress.note(f"{counted(len(mutants) - len(tried), 'mutant')} left out, because each needs {needed}")
+        left = counted(len(mutants) - len(tried), "mutant")
+        say(f"note: {left} left out, because each needs a variable that its function does not capture")
     try:
         return _report(options, tried, time.monotonic() - start)
     finally:  # even if the report cannot be printed
@@ -123,10 +116,7 @@ def _audit(options, progress, start):
 
 
 def _load(options):
-    """Return a list of the target's cases.
-
-    With --command, the target may be a module without cases. The list is then empty.
-    """
+    """Return the target's cases. With --command, a module may have none."""
     try:
         return load_cases(options.target)
     except ImportError as error:
@@ -136,10 +126,7 @@ def _load(options):
 
 
 def _top_level(target):
-    """Return the path of the top-level package or module that contains the target.
-
-    The path is the folder of the package or the file of the module.
-    """
+    """Return the folder of the top-level package, or the file of the module, that contains the target."""
     if target.endswith(".py"):
         return Path(os.path.realpath(target))
     spec = importlib.util.find_spec(target.partition(".")[0])
@@ -148,20 +135,13 @@ def _top_level(target):
 
 
 def _belongs(path, top):
-    """Return True if a file belongs to the audited project.
-
-    It does if it is in the target's package, or elsewhere below the directory that contains this package, but not in
-    the standard library, in gradcheck or in an installed package.
-    """
+    """Return True if a file is part of the target's package, or of other code below the directory that contains it."""
     foreign = set(NOT_AUDITED) & set(path.parts) or path.is_relative_to(STANDARD_LIBRARY) or path.is_relative_to(OURS)
     return path.suffix == ".py" and (path.is_relative_to(top) or (path.is_relative_to(top.parent) and not foreign))
 
 
 def _select(options, files):
-    """Return the mutants that the options select, in the order of the source.
-
-    Raises AuditError if there is none.
-    """
+    """Return the mutants that the options select, in the order of the source. Raises AuditError if there is none."""
     mutants = [mutant for path in files for mutant in mutate(path, options.functions)]
     if not mutants:
         where = "the package" if options.all else "the files that its cases run"
@@ -180,10 +160,7 @@ def _select(options, files):
 
 
 def _meant(files):
-    """Return a hint that names a function which may be a backward pass, or "".
-
-    The hint also gives the option that selects the function.
-    """
+    """Return a hint that names a function which may be a backward pass, and the option that selects it, or ""."""
     for pattern in ("*_backward", "*backward*", "*grad*", "*acobian*", "*jac*", "*deriv*"):
         found = [closure.qualname for path in files for closure in find_closures(path, [pattern])]
         if found:
@@ -192,58 +169,33 @@ def _meant(files):
 
 
 def _by_checks(options, trials, mutants, jobs, progress):
-    """Return the Outcome of every mutant, tried on the module's cases."""
     names = sorted({name for mutant in mutants for name in trials.cases_that_run(mutant)})
     for i, name in enumerate(names, 1):
         progress.say(f"checking without a mutant: {i} of {len(names)}")
         trials.verify(name, trials.seeds[0])
-    outcomes = progress.follow("trying mutants", trials.run(mutants, jobs), len(mutants))
-    return [_explained(o, m, trials, "every check passes") for m, o in zip(mutants, outcomes, strict=True)]
+    return progress.follow("trying mutants", trials.run(mutants, jobs), len(mutants))
 
 
 def _by_command(options, trials, mutants, jobs, progress):
-    """Return the Outcome of every mutant, tried on a test command.
-
-    Mutants that are equivalent in the cases are excluded, since no test can distinguish them from the original.
-    """
-    root = os.path.realpath(os.getcwd())
-    audited = sorted({mutant.path for mutant in mutants})
-    outside = [path for path in audited if not path.is_relative_to(root)]
+    """Try mutants on a test command, except those that are equivalent in the cases: no test can distinguish them."""
+    root = Path(os.path.realpath(os.getcwd()))
+    outside = sorted({mutant.path for mutant in mutants if not mutant.path.is_relative_to(root)})
     if outside:
         raise AuditError(
             f"{outside[0]} is not in the current folder; --command runs in copies of the current folder, so all "
             "audited files must be in it"
         )
-    progress.say("running the command without a mutant")
-    with copies_of(Path(root), min(jobs, len(mutants))) as copies:
-        command = TestCommand(options.command, root, audited, copies)
+    with copies_of(root, min(jobs, len(mutants))) as copies:
+        command = TestCommand(options.command, root, mutants, copies)
         compared = trials.run(mutants, jobs, with_checks=False)
         outcomes = progress.follow("comparing with the original", compared, len(mutants))
         left = [i for i, outcome in enumerate(outcomes) if outcome is None or outcome.status != EQUIVALENT]
-        results = progress.follow("running the command", command.run([mutants[i] for i in left]), len(left))
+        results = progress.follow("running the command", command.outcomes(left), len(left))
     for i, result in zip(left, results, strict=True):
-        seen = outcomes[i] or Outcome(SURVIVING)
-        if seen.status == KILLED:  # killed before its gradients could be compared
-            seen = Outcome(SURVIVING, message=f"{seen.by} ends the cases")
-        outcomes[i] = result if result.status == KILLED else seen
-    return [_explained(o, m, trials, "the command passes") for m, o in zip(mutants, outcomes, strict=True)]
-
-
-def _explained(outcome, mutant, trials, passes):
-    """Return the Outcome with the complete message of a survivor.
-
-    `passes` is the beginning of the message, such as "every check passes". A mutant that no case runs survives, and is
-    never equivalent.
-    """
-    if outcome is None or outcome.status == KILLED:
-        return outcome
-    if not trials.cases:
-        reason = f"{passes}; equivalent mutants are not recognized, because the module has no cases"
-        return replace(outcome, message=reason)
-    if not trials.cases_that_run(mutant):
-        return Outcome(SURVIVING, message="no case runs this statement")
-    although = f", although {outcome.message}" if outcome.message else ""
-    return replace(outcome, message=f"{passes}{although}") if outcome.status == SURVIVING else outcome
+        if result.status == SURVIVING and outcomes[i] is not None and outcomes[i].status == SURVIVING:
+            continue  # the comparison explains more
+        outcomes[i] = result
+    return outcomes
 
 
 def _report(options, tried, seconds):

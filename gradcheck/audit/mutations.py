@@ -19,24 +19,17 @@ ATOMS = (ast.Name, ast.Constant, ast.Call, ast.Attribute, ast.Subscript, ast.Tup
 
 @dataclass(frozen=True)
 class Mutant:
-    """A source file with one mistake: characters `start` to `end` of the file at `path` become `replacement`.
-
-    source      the text of the file, read before anything ran, since the file may be edited meanwhile
-    function    the qualified name of the mutated function
-    lines       the first and the last line of the mutated statement; a case that runs none of its lines is not affected
-    edit        the Edit, with the old and the new node of the syntax tree
-    is_whole    True if the edit replaces the whole value of an assignment, or of a returned gradient
-    """
+    """A source file with one mistake: characters `start` to `end` of the file at `path` become `replacement`."""
 
     path: Path
-    source: str = field(repr=False)
-    function: str
-    lines: tuple
+    source: str = field(repr=False)  # read before anything ran, since the file may be edited meanwhile
+    function: str  # the qualified name
+    lines: tuple  # the first and the last line of the mutated statement
     start: int
     end: int
     replacement: str
     edit: Edit = field(repr=False)
-    is_whole: bool = False
+    is_whole: bool = False  # True if the edit replaces the whole value of an assignment, or of a returned gradient
 
     @property
     def kind(self):
@@ -48,10 +41,7 @@ class Mutant:
 
     @property
     def mutated_source(self):
-        """Return the text of the file with the mistake.
-
-        Later statements keep their line numbers.
-        """
+        """Return the text of the file with the mistake. Later statements keep their line numbers."""
         lost = self.source.count("\n", self.start, self.end) - self.replacement.count("\n")
         last = max(self.lines[1], self.source.count("\n", 0, self.end) + 1)  # last line of the statement
         below = sum(map(len, self.source.splitlines(keepends=True)[:last]))
@@ -71,21 +61,14 @@ class Mutant:
 
 
 def mutate(path, patterns=("backward",)):
-    """Return the Mutants of a file, in the order of the source.
-
-    The functions whose names match one of the patterns are mutated.
-    """
+    """Return the Mutants of the functions of a file whose names match a pattern, in the order of the source."""
     source, closures = read_source(path), find_closures(path, patterns)
     nested = {closure.node for closure in closures}
     return [mutant for closure in closures for mutant in _mutants(closure, source, nested - {closure.node})]
 
 
 def _mutants(closure, source, others):
-    """Return the Mutants of one function.
-
-    If several mutants have the same syntax tree, only the first is returned. `others` are the nodes of the other
-    functions that are mutated.
-    """
+    """Return the Mutants of one function, without the nested functions `others`, the first of each syntax tree."""
     lines = source.splitlines(keepends=True)
     starts = list(itertools.accumulate(map(len, lines), initial=0))
     first, below = closure.node.lineno - 1, len(lines) - closure.node.end_lineno
@@ -112,10 +95,7 @@ def _mutants(closure, source, others):
 
 
 def _in_text(source, start, end, new, place):
-    """Return (start, end, text) such that the text replaces source[start:end].
-
-    The text is the code of the node `new`, in parentheses if they are needed.
-    """
+    """Return (start, end, text of the node `new`, in parentheses if needed) such that it replaces source[start:end]."""
     text = ast.unparse(new)
     if place.elements and isinstance(place.parent, ast.Assign):
         text = text.removeprefix("(").removesuffix(")")

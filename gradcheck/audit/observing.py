@@ -22,11 +22,10 @@ real_path = functools.lru_cache(os.path.realpath)
 
 @ends_nothing()
 def observe(case, seed, variation=None):
-    """Call a case's backward twice, and return everything that a check can observe.
+    """Call a case's backward twice, and return (gradients, other arrays): everything that a check can observe.
 
-    Returns (gradients, arrays that backward must not change). The gradients of the second call follow those of the
-    first; there are none if backward refuses a second call. None stands for a missing gradient. With a `variation`, the
-    inputs of the case are varied (see `varied`).
+    There are no second gradients if backward refuses a second call. None stands for a missing gradient. With a
+    `variation`, the inputs of the case are varied.
     """
     call = case.call(np.random.default_rng(seed))
     if variation is not None:
@@ -50,10 +49,10 @@ def observe(case, seed, variation=None):
 
 
 def varied(call, variation, rng):
-    """Return a copy of a Call with its arrays, masks and numbers varied at random.
+    """Return a copy of a Call with its arrays, masks and numbers, and parameters in place, varied at random.
 
-    The parameters of the target are modified in place. The variation "scaled" multiplies values by random factors,
-    which keeps the signs and zeros that some functions need. "shifted" adds random numbers.
+    "scaled" multiplies by random factors, which keeps the signs and zeros that some functions need. "shifted" adds
+    random numbers.
     """
 
     def vary(value):
@@ -73,10 +72,7 @@ def varied(call, variation, rng):
 
 
 def is_same(a, b):
-    """Return True if two results of `observe` are equal.
-
-    Gradients may differ by 1e-12 of the largest entry of any gradient in b. All other arrays must be identical.
-    """
+    """Return True if two results of `observe` are equal: gradients to SAME of the largest entry, all else identical."""
     (gradients_a, others_a), (gradients_b, others_b) = a, b
     if [_kind(x) for x in gradients_a] != [_kind(y) for y in gradients_b]:
         return False
@@ -92,10 +88,7 @@ def _kind(array):
 
 @contextlib.contextmanager
 def lines_run(is_audited):
-    """Collect the lines that this thread runs within the `with` block.
-
-    Yields a set of (file, line), which contains the lines of the files for which `is_audited(path)` is True.
-    """
+    """Yield a set of the (file, line) that run in the `with` block, in files for which `is_audited(path)`."""
     run = set()
 
     def trace_lines(frame, event, _):

@@ -2,82 +2,39 @@
 
 import json
 import os
-import shutil
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 from gradcheck.audit.trials import EQUIVALENT, KILLED, SURVIVING
-from gradcheck.command_line import printable, say
+from gradcheck.command_line import say
 
-EVERY = 10.0  # seconds between lines of progress if stderr is not a terminal
+EVERY = 10.0  # seconds between lines of progress
 
 
 class Progress:
-    """Prints the progress, the speed and the remaining time to stderr.
-
-    On a terminal, each line of progress overwrites the one before.
-    """
+    """Prints the progress to stderr, at most every ten seconds."""
 
     def __init__(self):
-        self.terminal = sys.stderr.isatty()
-        self.last = -EVERY if self.terminal else time.monotonic()
-        self.width = 0
+        self.last = time.monotonic()
 
     def say(self, text):
-        """Show a text as the line of progress.
-
-        The text is ignored if the one before was shown very recently.
-        """
-        now = time.monotonic()
-        if now - self.last < (0.1 if self.terminal else EVERY):
-            return
-        self.last = now
-        text = printable(text, keep="")
-        if self.terminal:
-            text = text[: shutil.get_terminal_size().columns - 1]
-            sys.stderr.write(f"\r{text:<{self.width}}")
-            self.width = len(text)
-        else:
-            sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
-
-    def note(self, text):
-        """Print a line that is not overwritten."""
-        self.clear()
-        say(f"note: {text}")
-
-    def clear(self):
-        """Erase the line of progress from the terminal."""
-        if self.terminal and self.width:
-            sys.stderr.write(f"\r{'':<{self.width}}\r")
-            sys.stderr.flush()
-            self.width = 0
+        if time.monotonic() - self.last >= EVERY:
+            self.last = time.monotonic()
+            say(text)
 
     def follow(self, what, outcomes, total):
         """Convert an iterator of `total` Outcomes to a list, and show the progress."""
-        start, found, surviving = time.monotonic(), [], 0
+        start, found = time.monotonic(), []
         for outcome in outcomes:
             found.append(outcome)
-            surviving += outcome is not None and outcome.status == SURVIVING
-            rate = len(found) / max(time.monotonic() - start, 1e-9)
-            left = int((total - len(found)) / rate)
-            bar = "#" * (20 * len(found) // total)
-            survivors = f", {surviving} surviving" if surviving else ""
-            self.say(
-                f"{what} [{bar:<20}] {len(found):,} of {total:,}, {rate:.1f} a second, "
-                f"{left // 60}:{left % 60:02d} left{survivors}"
-            )
+            left = int((time.monotonic() - start) / len(found) * (total - len(found)))
+            self.say(f"{what}: {len(found):,} of {total:,}, {left // 60}:{left % 60:02d} left")
         return found
 
 
 def summary(tried, footer):
-    """Return the report on (Mutant, Outcome) pairs.
-
-    It consists of a table with a row for each file (and a row of totals if there are several files), the causes that
-    killed mutants, the survivors, and `footer`.
-    """
+    """Return the report on (Mutant, Outcome) pairs: a table, the causes that killed mutants, survivors and `footer`."""
     counts = {}
     for mutant, outcome in tried:
         counts.setdefault(shown(mutant.path), Counter())[outcome.status] += 1
@@ -101,10 +58,7 @@ def summary(tried, footer):
 
 
 def score(count):
-    """Return the mutation score, killed / (killed + surviving), as text.
-
-    It is rounded down so that 100 % means no survivor.
-    """
+    """Return the mutation score, killed / (killed + surviving), rounded down so that 100 % means no survivor."""
     possible = count[KILLED] + count[SURVIVING]
     return f"{1000 * count[KILLED] // possible / 10:.1f} %" if possible else "-"
 

@@ -32,11 +32,13 @@ from gradcheck.audit.observing import is_same, lines_run, observe, real_path
 from gradcheck.cases import check_case, ends_nothing, error_in_words
 from gradcheck.certify import certify_call
 from gradcheck.checking import check_call
+from gradcheck.lines.source import codes_of
 from gradcheck.report import GradientError
 
 KILLED, EQUIVALENT, SURVIVING = "killed", "equivalent", "surviving"
 BY_GRADIENT, BY_EXCEPTION, BY_TIME, BY_COMMAND = "a wrong gradient", "an exception", "the time limit", "the command"
 BY_CERTIFICATE = "a certificate"
+NO_CASES = "the command passes; equivalent mutants are not recognized, because the module has no cases"
 FEW, FEW_ATOL = 2, 1e-8  # entries of each argument, and tolerance, of the first check of a mutant
 VARIATIONS = ("scaled", "shifted")
 LEAST, PATIENCE = 5.0, 20  # a step may take LEAST s of CPU, plus PATIENCE times the slowest one without mutant
@@ -54,44 +56,28 @@ class TimeIsUp(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The status of a mutant, with the reason.
+    """The status of a mutant, with the reason."""
 
-    status        KILLED, EQUIVALENT or SURVIVING
-    by            the cause, one of the BY_ constants, for a killed mutant; BY_CERTIFICATE for an equivalent mutant, if
-                  all certificates succeeded
-    case, seed    the name of the case and the seed of the draw that killed the mutant
-    message       an explanation
-    differs_in    the names of the cases in which the gradients of a surviving mutant differ from the original's
-    """
-
-    status: str
-    by: str = ""
-    case: str = ""
-    seed: int = 0
+    status: str  # KILLED, EQUIVALENT or SURVIVING
+    by: str = ""  # the cause of a kill, one of the BY_ constants; BY_CERTIFICATE if all certificates succeeded
+    case: str = ""  # the name of the case that killed the mutant
+    seed: int = 0  # of the draw that killed it
     message: str = ""
-    differs_in: tuple = ()
+    differs_in: tuple = ()  # the names of the cases in which the gradients of a surviving mutant differ
 
 
 class Trials:
-    """The cases on which mutants are tried, and the results of the original on them.
-
-    cases       {name: Case}
-    seeds       the seeds of the draws of each case
-    observed    {(case name, seed, variation): result of `observe`}, without the variations for which the original
-                raises an exception or gives a gradient that is not finite
-    lines       {case name: set of (file, line)}, the lines that the case runs in the files for which `is_audited(path)`
-                is True, without lines that run only for varied inputs
-    slowest     the CPU time of the slowest step without a mutant
-    verified    {(case name, seed): CPU time} of the checks that pass without a mutant
-
-    `say` is called with the progress.
+    """The cases on which mutants are tried, and the results of the original on them. `say` prints the progress.
 
     Raises ValueError if a case raises an exception on the inputs that it draws.
     """
 
     def __init__(self, cases, seeds, is_audited, say):
         self.cases, self.seeds = {case.name: case for case in cases}, seeds
-        self.observed, self.lines, self.slowest, self.verified = {}, {}, 0.0, {}
+        self.observed = {}  # {(case name, seed, variation): result of `observe`}, if the original is finite there
+        self.lines = {}  # {case name: set of (file, line) that it runs in the files for which is_audited(path)}
+        self.verified = {}  # {(case name, seed): CPU time} of the checks that pass without a mutant
+        self.slowest = 0.0  # CPU time of the slowest step without a mutant
         for i, (name, case) in enumerate(self.cases.items()):
             say(f"running the cases without a mutant: {i + 1} of {len(cases)}")
             start = time.process_time()
@@ -109,20 +95,14 @@ class Trials:
             self.slowest = max(self.slowest, (time.process_time() - start) / len(seeds))
 
     def cases_that_run(self, mutant):
-        """Return the names of the cases that run the mutated statement.
-
-        Cases whose checks are fast come first.
-        """
+        """Return the names of the cases that run the mutated statement, those with fast checks first."""
         first, last = mutant.lines
         wanted = {(str(mutant.path), line) for line in range(first, last + 1)}
         names = [name for name, lines in self.lines.items() if wanted & lines]
         return sorted(names, key=lambda name: self.verified.get((name, self.seeds[0]), 0.0))
 
     def verify(self, name, seed):
-        """Run a check without a mutant, unless it has been run before.
-
-        Raises AuditError if the check fails.
-        """
+        """Run a check without a mutant, unless it has been run before. Raises AuditError if it fails."""
         if (name, seed) in self.verified:
             return
         start = time.process_time()
@@ -137,14 +117,15 @@ class Trials:
         self.slowest = max(self.slowest, self.verified[name, seed])
 
     def run(self, mutants, jobs, with_checks=True):
-        """Try `jobs` mutants at a time, and yield the Outcome of each mutant in order.
+        """Try `jobs` mutants at a time, and yield their Outcomes in order, None if one does not fit the code in memory.
 
-        None is yielded if the code in memory cannot be replaced by the mutant. With `with_checks=False`, a mutant
-        whose gradients differ survives. The mutants are tried in forked processes, which share the imported modules of
-        this process. On systems that cannot fork, and with one job, they are tried in this process.
+        With `with_checks=False`, a mutant whose gradients differ survives. The mutants are tried in forked processes,
+        which share the imported modules of this one. On systems that cannot fork, and with one job, they are tried in
+        this process.
         """
         global _attempt
         functions = live_functions({str(mutant.path) for mutant in mutants})
+        self.passes = "every check passes" if with_checks else "the command passes"
 
         def _attempt(i):
             return self._outcome(mutants[i], functions, with_checks)
@@ -169,7 +150,7 @@ class Trials:
     def _outcome(self, mutant, functions, with_checks):
         names = self.cases_that_run(mutant)
         if not names:
-            return Outcome(SURVIVING)
+            return Outcome(SURVIVING, message="no case runs this statement" if self.cases else NO_CASES)
         try:
             with quiet(), planted(mutant, functions):
                 outcome = self._judged(names, with_checks)
@@ -195,14 +176,14 @@ class Trials:
             if self._differs(name, seed):
                 differs_in[name] = None
                 with limited(LEAST + PATIENCE * self.slowest):
-                    outcome = ask(self.cases[name], seed) if with_checks else _surviving([name])
+                    outcome = ask(self.cases[name], seed) if with_checks else self._surviving([name])
                 if outcome is not None:
                     return outcome
         if differs_in:
-            return _surviving(differs_in)
+            return self._surviving(differs_in)
         for name, seed, variation in self.observed:
             if variation is not None and name in names and self._differs(name, seed, variation):
-                return _surviving([name], " for inputs other than those that the case draws")
+                return self._surviving([name], " for inputs other than those that the case draws")
         return self._certified(names[:CERTIFIED])
 
     def _differs(self, name, seed, variation=None):
@@ -212,18 +193,20 @@ class Trials:
         except Exception:
             return True
 
-    def _certified(self, names):
-        """Certify a mutant on some cases, and return its Outcome.
+    def _surviving(self, names, where=""):
+        shown = ", ".join(map(repr, list(names)[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        message = f"{self.passes}, although the gradients differ in {shown}{where}"
+        return Outcome(SURVIVING, message=message, differs_in=tuple(names))
 
-        The mutant survives if a certificate is refused, and is equivalent otherwise.
-        """
+    def _certified(self, names):
+        """Return the Outcome of a mutant that survives if one of these cases refuses its certificate."""
         is_certified = True
         for name in names:
             certificate = None  # stays None if time is up
             with contextlib.suppress(TimeIsUp), limited(FOR_A_CERTIFICATE):
                 certificate = certify_call(self.cases[name].call(np.random.default_rng(0)))
             if certificate is not None and certificate.verdict == "refused":
-                return _surviving([name])
+                return self._surviving([name])
             is_certified &= bool(certificate)
         return Outcome(EQUIVALENT, BY_CERTIFICATE if is_certified else "")
 
@@ -232,17 +215,9 @@ def _forked(i):
     return _attempt(i)  # set before the fork, because its cases cannot be sent to another process
 
 
-def _surviving(names, where=""):
-    shown = ", ".join(map(repr, list(names)[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return Outcome(SURVIVING, message=f"the gradients differ in {shown}{where}", differs_in=tuple(names))
-
-
 @contextlib.contextmanager
 def quiet():
-    """Discard the output and the warnings of user code within the `with` block.
-
-    A division by zero, for example, is detected by the comparison of gradients instead.
-    """
+    """Discard the output and the warnings of user code within the `with` block."""
     nowhere = io.StringIO()
     with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -251,10 +226,7 @@ def quiet():
 
 @contextlib.contextmanager
 def limited(seconds):
-    """Raise TimeIsUp if the `with` block uses more than `seconds` of CPU time.
-
-    On Windows, and in other threads than the main thread, there is no limit.
-    """
+    """Raise TimeIsUp if the `with` block uses more CPU time. There is no limit on Windows and in other threads."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -272,13 +244,10 @@ def limited(seconds):
 
 
 def ask(case, seed):
-    """Check a case with one seed, without an explanation of the mistake.
+    """Check a case with one seed. Return an Outcome if the check fails, or None if it passes.
 
-    Returns an Outcome if the check fails, or None if it passes.
-
-    A wrong gradient is usually wrong everywhere. Therefore the check first runs on a few entries of each argument. This
-    check is not stricter than the complete one and, for a whole model, ten times as fast. The complete check runs only
-    if the first one passes.
+    A wrong gradient is usually wrong everywhere, so a few entries of each argument are checked first, which takes a
+    tenth of the time.
     """
     try:
         with ends_nothing():
@@ -310,20 +279,18 @@ def live_functions(paths):
 
 @contextlib.contextmanager
 def planted(mutant, functions):
-    """Replace the original with a mutant within the `with` block.
+    """Replace the original with a mutant within the `with` block, in `functions`, the result of live_functions.
 
-    The code of a closure is a constant in the code of its outer function. If the outer function's `__code__` is
-    replaced, all modules that have imported it use the mutated closure. `functions` is the result of live_functions.
-    Raises PlantingError if the code of a function cannot be replaced, because its closure lacks variables that the
-    mutant needs, or if there is no such function in memory.
+    The code of a closure is a constant in that of its outer function, whose `__code__` is replaced, for all who
+    imported it. Raises PlantingError if there is no such function, or if it lacks variables that the mutant needs.
     """
     path, before = str(mutant.path), []
     names = set(itertools.accumulate(mutant.function.split(".<locals>."), "{}.<locals>.{}".format))
-    codes = function_codes(compile(mutant.mutated_source, path, "exec", dont_inherit=True))
+    codes = codes_of(mutant.mutated_source, path)
     try:
         for function in functions[path]:
             code = function.__code__
-            key = code.co_firstlineno, code.co_qualname
+            key = code.co_firstlineno, code.co_name
             if key in codes and code.co_qualname in names:
                 before.append((function, code))
                 try:
@@ -336,13 +303,3 @@ def planted(mutant, functions):
     finally:
         for function, code in before:
             function.__code__ = code
-
-
-def function_codes(code):
-    """Return {(first line, qualified name): code} for all nested code objects."""
-    codes = {}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            codes[constant.co_firstlineno, constant.co_qualname] = constant
-            codes |= function_codes(constant)
-    return codes

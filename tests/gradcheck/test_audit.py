@@ -499,13 +499,11 @@ def test_a_target_that_cannot_be_audited_is_one_line(arguments, message, write, 
 # The output
 
 
-def test_progress_tells_rate_and_time_left(capfd):
+def test_progress_tells_the_time_left(capfd):
     progress = Progress()
     progress.last = -100.0
     progress.follow("trying mutants", iter([Outcome(SURVIVING)]), 4)
-    assert re.fullmatch(
-        r"trying mutants \[##### +\] 1 of 4, [\d,.]+ a second, \d+:\d\d left, 1 surviving\n", capfd.readouterr().err
-    )
+    assert re.fullmatch(r"trying mutants: 1 of 4, \d+:\d\d left\n", capfd.readouterr().err)
 
 
 def test_an_interrupt_ends_every_process_and_leaves_no_folder(write, tmp_path):
