@@ -1,29 +1,16 @@
 """A museum of wrong gradients, each of which a real project shipped or a real person asked about.
 
-    python -m gradcheck museum              list the exhibits
-    python -m gradcheck museum 3            show one exhibit, by number or by name
-    python -m gradcheck museum --all        show all exhibits
+An exhibit shows the mistake in a few lines written for this purpose, with the correct lines and the source, a check in
+the style of the authors that does not detect it, the reason, and the report of gradcheck. The check and gradcheck run
+each time the exhibit is shown.
 
-An exhibit shows the mistake in a few lines written for this purpose, together with the correct lines, and its source.
-It then shows a check in the style of the authors, which does not detect the mistake, the reason, and the report of
-gradcheck. The check and gradcheck run each time the exhibit is shown: the check passes on the wrong version, gradcheck
-fails on it, and gradcheck passes on the right version.
+The same reasons recur. dy or γ consists of ones, a mask masks nothing, or axes have equal length. The tolerance is as
+large as the mistake. The test requires only that the loss falls, and any gradient of the right sign makes it fall. A
+layer is checked only together with the one loss that hides its mistake. The test compares only shapes.
 
-The same reasons recur:
-
-- dy or γ consists of ones, a mask masks nothing, or axes have equal length.
-- The tolerance is as large as the mistake.
-- The test requires only that the loss falls. Half of a gradient, or any gradient of the right sign, makes it fall.
-- A layer is checked only together with the one loss that hides its mistake.
-- The test compares only shapes.
-
-The authors were not careless, and their tests passed. The rules of gradcheck follow from this list. Inputs, parameters
-and dy are random and of order 1, axes have different lengths, and masks and dropout are active. The gradients of all
-inputs and parameters are compared entry by entry, in float64, with a tolerance between rounding errors and mistakes.
-
-The exhibits are part of a corpus of wrong and right gradients (README.md), on which compare.py runs several checkers.
-ROOMS lists the modules that contain the exhibits. exhibit.py explains how to add a case or an exhibit; the listing, the
-run and the tests are derived from it.
+The rules of gradcheck follow from this list: inputs, parameters and dy are random and of order 1, axes have different
+lengths, masks and dropout are active, and all gradients are compared entry by entry, in float64, with a tolerance
+between rounding errors and mistakes.
 """
 
 import difflib
@@ -72,10 +59,7 @@ OWN = "made for this corpus"
 
 @functools.cache
 def corpus():
-    """Return the wrong versions of the corpus as a tuple of Cases.
-
-    These are CASES, and mistakes of the table in gradcheck/mistakes that are made in the right functions.
-    """
+    """Return the wrong versions of the corpus: CASES, and mistakes of the table made in the right functions."""
     from gradcheck.museum.variants import variants
 
     return CASES + tuple(variants([right for right in RIGHTS if right.function.__module__ != limits.__name__]))
@@ -111,10 +95,7 @@ def _parser():
 
 
 def find(key):
-    """Return an exhibit or case, given its name or its number as text.
-
-    Numbers start at 1. Raises LookupError if there is no such exhibit or case.
-    """
+    """Return an exhibit or case, given its name, or its number, from 1, as text. Raises LookupError."""
     if key.isdecimal():
         if len(key) < 9 and 1 <= int(key) <= len(CASES):
             return CASES[int(key) - 1]
@@ -127,7 +108,6 @@ def find(key):
 
 
 def catalogue(width=88):
-    """Return a list of the exhibits by room, and of the further cases, as text."""
     lines, numbers = ["Wrong gradients, each from a real project or a real question", ""], {}
     for number, case in enumerate(CASES, 1):
         numbers[case] = f"  {number:>3}  {case.name:<26}"
@@ -140,10 +120,7 @@ def catalogue(width=88):
 
 
 def page(case, width=88):
-    """Return the page of an exhibit or case as text.
-
-    The check of an exhibit, and gradcheck, are run for this purpose.
-    """
+    """Return the page of an exhibit or case, for which its check and gradcheck are run."""
     heading = f"{CASES.index(case) + 1}. {case.title}"
     lines = [heading, "═" * min(len(heading), width), ""]
     lines += [f"  {line}" for source in case.sources for line in (source, url(source))] or [f"  {OWN}"]

@@ -1,9 +1,7 @@
 """`python -m gradcheck compare`: several checkers on the right and wrong gradients of the corpus.
 
 A checker takes part through an adapter: a function of (f, inputs), where f(*inputs) returns (y, backward), that returns
-True if the checker accepts the gradient. All checkers whose packages are installed run on the same inputs, each with
-its own defaults. A wrong gradient that is accepted is missed, and a right one that is not accepted is a false alarm. A
-checker that raises an exception does not accept the gradient. gradcheck accepts it only if every argument is right.
+True if the checker accepts the gradient. A checker that raises an exception does not accept it.
 """
 
 import contextlib
@@ -82,10 +80,7 @@ def by_autograd(f, inputs):
 
 
 def by_scipy(f, inputs):
-    """Accept an error of at most 1e-5 · max(1, ‖gradient‖).
-
-    The threshold is set here, because check_grad has none.
-    """
+    """Accept an error of at most 1e-5 · max(1, ‖gradient‖), because check_grad has no threshold."""
     from scipy.optimize import check_grad
 
     sizes = np.cumsum([x.size for x in inputs])[:-1]
@@ -114,10 +109,7 @@ CHECKERS = {
 
 
 def cases():
-    """Yield (name, is_right, function, inputs) for each function of the corpus.
-
-    `function` is a function of the floating-point arrays `inputs` alone, and returns (y, backward).
-    """
+    """Yield (name, is_right, function of the floating-point inputs alone, these inputs) for each one of the corpus."""
     for case in corpus():
         yield case.name, False, *_of_floating(case.version(True), *case.draw(np.random.default_rng(0)))
     for right in RIGHTS:
@@ -137,10 +129,7 @@ def _of_floating(function, inputs, options):
 
 
 def is_accepted(adapter, function, inputs):
-    """Return True if a checker accepts a gradient.
-
-    The checker's output is discarded. Its random numbers are the same in each call.
-    """
+    """Return True if a checker, without its output and with fixed random numbers, accepts a gradient."""
     before = np.random.get_state(legacy=False)  # noqa: NPY002 (autograd draws from it)
     np.random.seed(0)  # noqa: NPY002
     with (

@@ -56,14 +56,10 @@ class Right:
         self.name = function.__name__.replace("_", "-")
 
     def wrong(self, name, sources, statement, words):
-        """Add a Case with a wrong statement.
-
-        The statement replaces the right one, see `exchanged`.
-        """
+        """Add a Case with a wrong statement, which replaces the right one (see `exchanged`)."""
         self.cases.append(Case(self, name, sources, exchanged(self.function, statement), words))
 
     def draw(self, rng):
-        """Return (inputs, options), with arrays in place of shapes."""
         options = dict(zip(self.options, drawn(rng, self.options.values()), strict=True))
         return drawn(rng, self.inputs), options
 
@@ -83,7 +79,6 @@ class Case:
         self.title = words.split(". ")[0].rstrip(".")
 
     def version(self, wrong):
-        """Return the function, with or without the mistake."""
         if not wrong:
             return self.right.function
         lines = [f"{line}\n" for mark, line in self.lines if mark != "+"]
@@ -93,7 +88,6 @@ class Case:
         return names[self.right.function.__name__]
 
     def draw(self, rng):
-        """Draw (inputs, options) for which the wrong gradient differs from the right."""
         return self.right.draw(rng)
 
     def examine(self, wrong, seed=0, explain=True):
@@ -116,10 +110,7 @@ class Exhibit(Case):
 
 
 def right(*inputs, **options):
-    """Return a decorator that converts a function to a Right.
-
-    Each paragraph of the function's docstring becomes a Case. A tuple among the inputs is the shape of a random array.
-    """
+    """Return a decorator that converts a function, whose docstring lists its Cases, to a Right."""
 
     def decorator(function):
         made = Right(function, inputs, options)
@@ -135,28 +126,21 @@ def right(*inputs, **options):
 
 
 def exhibit(sources, *inputs, **options):
-    """Return a decorator that converts a function to an Exhibit.
-
-    `sources` are separated by semicolons.
-    """
+    """Return a decorator that converts a function to an Exhibit. `sources` are separated by semicolons."""
     return lambda function: Exhibit(function, sources, inputs, options)
 
 
 def url(source):
-    """Return the address of a source on GitHub.
-
-    A source is a text such as "a/b, pull request 7" or "a/b, file c.py at 0123abc".
-    """
+    """Return the address of a source such as "a/b, pull request 7" or "a/b, file c.py at 0123abc" on GitHub."""
     parts = re.fullmatch(r"(\S+), (issue|pull request|file) (\S+?)(?: at (\w+))?", source)
     repository, kind, item, commit = parts.groups()
     return "/".join(filter(None, ("https://github.com", repository, PATHS[kind], commit, item)))
 
 
 def listing(function):
-    """Return the source of a function as a list of (mark, line).
+    """Return the source of a function as a list of (mark, line), without decorators and docstring.
 
-    Decorators and the docstring are left out. A line with a comment `# wrong:` is two lines: the wrong one, with the
-    mark "−", and the right one, with "+". All other lines have the mark " ".
+    A line with a comment `# wrong:` is two lines: the wrong one, with the mark "−", and the right one, with "+".
     """
     listed = []
     for line in _source(function)[0]:
@@ -167,10 +151,9 @@ def listing(function):
 
 
 def exchanged(function, statement):
-    """Return the listing of a function in which one statement is exchanged.
+    """Return the listing of a function in which a statement replaces the one of backward with the same target.
 
-    `statement` replaces the statement of backward with the same target. If backward has none, it replaces that of the
-    forward pass. Raises ValueError unless there is exactly one such statement.
+    If backward has none, it replaces that of the forward pass. Raises ValueError unless there is exactly one.
     """
     lines, tree = _source(function)
     wanted = _target(ast.parse(statement).body[0])
@@ -188,10 +171,7 @@ def exchanged(function, statement):
 
 
 def _source(function):
-    """Return the lines of a function, and their syntax tree.
-
-    Decorators and the docstring are left out.
-    """
+    """Return the lines of a function, without decorators and docstring, and their syntax tree."""
     source = textwrap.dedent(inspect.getsource(function))
     node = ast.parse(source).body[0]
     first = node.body[0].end_lineno if ast.get_docstring(node) else node.body[0].lineno - 1
@@ -201,7 +181,6 @@ def _source(function):
 
 
 def _target(node):
-    """Return the text by which a statement is found: its target, or `return`."""
     if isinstance(node, ast.Return):
         return "return"
     target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", node)
@@ -209,10 +188,7 @@ def _target(node):
 
 
 def drawn(rng, inputs):
-    """Replace shapes with standard normal arrays, and copy all other inputs.
-
-    The copies are needed because a wrong version may modify its inputs.
-    """
+    """Replace shapes with standard normal arrays, and copy the other inputs, which a wrong version may modify."""
     return tuple(rng.normal(size=x) if isinstance(x, tuple) else copy.copy(x) for x in inputs)
 
 
@@ -221,9 +197,9 @@ def as_tuple(gradients):
 
 
 def check_numerically(function, *inputs, only=None, dy=None, tolerance=1e-6, **options):
-    """Raise AssertionError if a gradient differs from central differences.
+    """Raise AssertionError if a gradient, perhaps `only` one, differs from central differences.
 
-    The inputs are arrays, or shapes of normally distributed arrays. `only` is the index of the single input to compare.
+    The inputs are arrays, or shapes of normally distributed arrays.
     """
     rng = np.random.default_rng(0)
     inputs = drawn(rng, inputs)
@@ -239,10 +215,7 @@ def check_numerically(function, *inputs, only=None, dy=None, tolerance=1e-6, **o
 
 
 def descend(step, x, rate):
-    """Raise AssertionError if 50 steps of gradient descent do not reduce the loss.
-
-    `step(x)` returns (loss, dx).
-    """
+    """Raise AssertionError if 50 steps of gradient descent do not reduce the loss of step(x) = (loss, dx)."""
     losses = []
     for _ in range(50):
         loss, dx = step(x)
