@@ -105,8 +105,8 @@ def _returned(scene, last):
 def _expected(scene):
     """List (position among the returned values, argument, place, name, array) for each returned gradient.
 
-    A torch.autograd.Function returns a gradient, or None, for each of its inputs. The argument is None if other code
-    passes the result on.
+    A torch.autograd.Function returns a gradient, or None, for each of its inputs. Without an argument, other code
+    passes the gradient on.
     """
     if scene.source.is_whole:
         own = [(i, i, a.name, a.array) for i, a in enumerate(scene.run.arguments) if a.parameter is None]

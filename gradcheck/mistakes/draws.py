@@ -20,9 +20,9 @@ def other_draws(run, rng, sizes=(True, False), with_integers=False):
 def varied(run, rng, is_larger, is_signed, with_integers=False):
     """Return a Call of the same function with other arrays and numbers.
 
-    Floats are scaled at random. With `is_larger`, a random slice is repeated on every axis longer than 1; parameters
-    cannot grow, so the result is None if there are any. With `is_signed`, arrays with entries of both signs get random
-    signs, masks are permuted, and booleans are negated at random.
+    Floats are scaled at random. With `is_larger`, a random slice is repeated on every axis longer than 1, unless there
+    are parameters, which cannot grow: then there is no such Call, and None is returned. With `is_signed`, arrays with
+    entries of both signs get random signs, masks are permuted, and booleans are negated at random.
     """
     parameters = {id(a.parameter.data) for a in run.arguments if a.parameter is not None}
     if is_larger and parameters:

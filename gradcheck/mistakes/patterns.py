@@ -52,7 +52,7 @@ def is_hole(name):
 def match(pattern, node, bound):
     """Match a pattern with a node. Return {hole: code}, or None if they differ.
 
-    `bound` contains the code of earlier matches, which a hole must match again, or is None after a failed one.
+    `bound` contains the code of earlier matches, which a hole must match again. It becomes None when a match fails.
     """
     if bound is None:
         return None
