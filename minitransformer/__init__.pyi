@@ -1,4 +1,4 @@
-"""The public names for type checkers. At run time __init__.py loads each of them on first use."""
+"""The public names, for type checkers and for __init__.py, which loads each of them on first use."""
 
 from minitransformer.analysis import (
     trace_information_flow as trace_information_flow,
