@@ -317,12 +317,7 @@ MODULES = [
     ),
     module("TransformerBlock, hooked", lambda rng: Hooked(block(), shrink), X, **SEEN),
     module("TransformerBlock, recorded", lambda rng: Hooked(block(), gradient_recorder({}, {}, "any")), X, **SEEN),
-    module(
-        "TransformerBlock, partly replaced",
-        lambda rng: Hooked(block(), replaced_by(0.3, (..., 1))),
-        X,
-        **SEEN,
-    ),
+    module("TransformerBlock, partly replaced", lambda rng: Hooked(block(), replaced_by(0.3, (..., 1))), X, **SEEN),
     module("MultiHeadAttention, hidden keys", lambda rng: Hooked(heads(), hide([0, 2]), ["weights"]), X),
     module(
         "MultiHeadAttention, hidden keys, causal", lambda rng: Hooked(heads(), hide([1, 3]), ["weights"]), X, **SEEN

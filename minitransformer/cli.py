@@ -8,9 +8,7 @@ the status is 141 and nothing is printed. `--traceback` shows the traceback inst
 import argparse
 import importlib
 import sys
-import traceback
 import warnings
-from pathlib import Path
 
 import numpy.random  # noqa: F401 — imported early, because its own import swallows a KeyboardInterrupt
 
@@ -27,16 +25,6 @@ FAILURE, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 TRACEBACK = "--traceback"
 # Errors that a user can cause. The message of any other error requests a report.
 EXPECTED = (ValueError, TypeError, OSError, MissingExtra, MemoryError, TrainingDiverged)
-# Advice for the commands whose memory depends on options.
-LESS_MEMORY = {
-    "train": "a smaller --batch-size, --context, --width, --layers or --accumulate, or fewer --replicas",
-    "finetune": "a smaller --batch-size, or fewer --last-blocks",
-    "analyze": "a shorter --text, or a smaller --last",
-    "influence": "fewer --passages",
-    "scale": "smaller --sizes, or fewer --workers",
-    "verify": "a shorter --text",
-    "bench": "smaller --sizes",
-}
 
 DESCRIPTION = """\
 A small transformer language model in NumPy, with every backward pass written by hand and checked.
@@ -109,16 +97,9 @@ def run_command(parser, argv) -> int:
             check_limits(arguments.parser, arguments)
             return arguments.run(arguments)
         except MemoryError as error:
-            raise MemoryError(too_large(error, arguments.command)) from error
-
-
-def too_large(error: MemoryError, command: str) -> str:
-    """Describe a MemoryError: NumPy's message, the file of this package, and the options that reduce the memory."""
-    package = Path(__file__).parent
-    files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    where = [file.relative_to(package).as_posix() for file in files if file.is_relative_to(package)][-1]
-    advice = f"; to use less memory, choose {LESS_MEMORY[command]}" if command in LESS_MEMORY else ""
-    return f"{str(error) or 'not enough memory'}, in {where}{advice}"
+            raise MemoryError(
+                f"{str(error) or 'not enough memory'}; choose a smaller model, batch or text, or fewer processes"
+            ) from error
 
 
 def say_failure(error: BaseException) -> int:

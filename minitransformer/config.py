@@ -80,16 +80,11 @@ class Config:
         if self.n_heads % self.kv_heads:
             raise ValueError(f"Config: n_kv_heads must divide n_heads {self.n_heads}, not be {self.n_kv_heads}")
         if self.positions == "rotary" and self.head_width % 2:
-            raise ValueError(
-                f"Config: rotary positions require an even number of channels per head, not {self.head_width}"
-            )
+            raise ValueError(f"Config: rotary positions require an even d_head, not {self.head_width}")
         if self.positions == "sinusoidal" and self.d_model % 2:
             raise ValueError(f"Config: sinusoidal positions require an even d_model, not {self.d_model}")
         if self.fewest_weights > MOST_WEIGHTS:
-            raise ValueError(
-                f"Config: the model would have {self.fewest_weights:,} weights or more; at most {MOST_WEIGHTS:,} are "
-                "allowed"
-            )
+            raise ValueError(f"Config: a model has at most {MOST_WEIGHTS:,} weights, not {self.fewest_weights:,}")
 
     @property
     def hidden_width(self) -> int:

@@ -94,12 +94,10 @@ def generate(
 ) -> NDArray[np.int64]:
     """Return the integers `ids` (T,) or (B, T), followed by at most max_new_tokens generated ids, as int64.
 
-    A `temperature` of 0 always chooses the likeliest token. With `top_k`, only the `top_k` likeliest tokens
-    are considered. With `top_p`, only the smallest set of likeliest tokens whose probabilities sum to at least `top_p`
-    is considered. `rng` is a
-    numpy Generator (default: a new one seeded with 0). `use_cache=False` recomputes every position at every step. The
-    result is the same up to rounding. `stop` contains ids that end the generation. In a batch, a row that has ended
-    repeats its last id until all rows have ended.
+    A `temperature` of 0 always chooses the likeliest token. `sample` explains `top_k` and `top_p`. `rng` is a numpy
+    Generator (default: a new one seeded with 0). `use_cache=False` recomputes every position at every step, with the
+    same result up to rounding. `stop` contains ids that end the generation. In a batch, a row that has ended repeats
+    its last id until all rows have ended.
 
     Raises ValueError for settings out of range, an empty prompt or ids out of range, and TypeError if top_k or the ids
     are not integers.

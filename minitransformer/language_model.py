@@ -155,28 +155,18 @@ def described_model(archive: Archive) -> tuple[Config, Tokenizer]:
 def unset_model(config: Config, shapes: list[tuple]) -> Transformer:
     """Return model_without_values(config), for a file that contains arrays of these shapes.
 
-    Raises ValueError if the configuration has more blocks than the file has arrays, or many more weights than the file
-    has numbers. Otherwise a file of a few bytes could require a model that exhausts the memory.
+    Raises ValueError if the file is much smaller than the model, because a small file could exhaust the memory.
     """
     if config.n_layers > len(shapes):
-        raise ValueError(
-            f"the configuration has {config.n_layers:,} blocks, but the file has only {len(shapes):,} arrays"
-        )
+        raise ValueError(f"the configuration has {config.n_layers:,} blocks, but the file only {len(shapes):,} arrays")
     stored = sum(map(math.prod, shapes))
     if config.fewest_weights > stored + MOST_MISSING:
-        raise ValueError(
-            f"the configuration has at least {config.fewest_weights:,} weights, but the file has only {stored:,} "
-            "numbers"
-        )
+        raise ValueError(f"the configuration has {config.fewest_weights:,} weights or more, but the file {stored:,}")
     return model_without_values(config)
 
 
 def model_without_values(config: Config) -> Transformer:
-    """Return a Transformer whose matrices are read-only zeros that take no memory.
-
-    The reader of a file compares names and shapes with those of this model before it allocates memory, and then sets
-    one Parameter after another. Drawing random weights first would take as long as reading the file.
-    """
+    """Return a Transformer whose matrices are read-only zeros that take no memory, for the reader of a file."""
     return Transformer(config, rng=Unset())  # type: ignore[arg-type]
 
 
@@ -197,11 +187,7 @@ def check_vocabulary(tokenizer: Tokenizer, config: Config) -> None:
 
 
 def check_parameters(archive: Archive, stored: dict, parameters: dict) -> None:
-    """Raise ArchiveError if the stored arrays and the model's Parameters differ in name, shape or dtype.
-
-    `stored` maps the name of each Parameter in the archive to the name of its array. `parameters` maps the name of each
-    Parameter of the model to the Parameter.
-    """
+    """Raise ArchiveError unless the arrays `stored`, {parameter's name: array's name}, fit {name: Parameter}."""
     for name, parameter in parameters.items():
         if name not in stored:
             raise ArchiveError(f"{archive.path}: the parameter {name} is missing")
@@ -216,11 +202,7 @@ def check_parameters(archive: Archive, stored: dict, parameters: dict) -> None:
 
 
 def is_pretrained(path) -> bool:
-    """Return True if `path` is a model that interop.load_pretrained reads.
-
-    This is a folder that contains config.json but not model.npz, a file with the suffix .gguf or .safetensors, or a
-    file that starts with the bytes of the GGUF format.
-    """
+    """Return True if `path` is a file or folder that interop.load_pretrained reads."""
     path = Path(path)
     if path.is_dir():
         return (path / "config.json").exists() and not (path / MODEL_FILE).exists()
@@ -233,17 +215,11 @@ def is_pretrained(path) -> bool:
 
 
 def model_file(path) -> Path:
-    """Return the path of a model's file, given this file or the folder of a training run.
-
-    Raises FileNotFoundError if the path does not exist or the folder contains no model, and OSError for a device or a
-    pipe.
-    """
+    """Return the path of a model's file, given this file or the folder of a training run, or raise OSError."""
     path = Path(path)
     if path.is_dir():
         if not (path / MODEL_FILE).exists():
-            raise FileNotFoundError(
-                f"{path}: the folder contains no {MODEL_FILE}, which `minitransformer train` writes"
-            )
+            raise FileNotFoundError(f"{path}: the folder contains no {MODEL_FILE}, which train writes")
         return path / MODEL_FILE
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder; to train a model, use `minitransformer train`")

@@ -136,9 +136,7 @@ class AdamW:
         if not every:
             raise ValueError("AdamW: parameters must contain at least one Parameter, but it is empty")
         if len({id(parameter) for parameter in every}) < len(every):
-            raise ValueError(
-                "AdamW: parameters must contain each Parameter once, but one occurs twice (a tied Parameter?)"
-            )
+            raise ValueError("AdamW: parameters must contain each Parameter once, but one occurs twice")
         # [t, m, v] for each parameter, in order, or None if it has not had a gradient yet.
         self.state: list[Any] = [None] * len(every)
 
@@ -173,9 +171,7 @@ def check_group(group, defaults):
     """Convert the settings of a parameter group to plain numbers. Raises the exceptions of AdamW."""
     unknown = set(group) - set(defaults) - {"params"}
     if unknown:
-        raise ValueError(
-            f"AdamW: unknown setting {sorted(unknown)[0]!r} in a parameter group; choose from {', '.join(defaults)}"
-        )
+        raise ValueError(f"AdamW: unknown setting {min(unknown)!r} in a group; choose from {', '.join(defaults)}")
     if not all(isinstance(parameter, Parameter) for parameter in group["params"]):
         raise TypeError("AdamW: params must be a list of Parameters, such as model.parameters()")
     for name in ("lr", "eps", "weight_decay"):

@@ -139,9 +139,7 @@ class Transformer(Module):
 
         def backward(dloss=1.0):
             if not backwards:
-                raise RuntimeError(
-                    "the backward of model.loss can be called only once, because it releases the activations"
-                )
+                raise RuntimeError("the backward of model.loss can be called only once: it releases the activations")
             dy = dloss
             while backwards:
                 dy = backwards.pop()(dy)

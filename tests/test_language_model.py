@@ -256,10 +256,10 @@ def test_a_file_whose_contents_do_not_fit_together_is_refused_in_words(change, w
     "fields, words",
     [
         ({"n_layers": 3}, "the parameter blocks.2.norm1.gamma"),
-        ({"n_layers": 10**4}, r"the configuration has 10,000 blocks, but the file has only \d\d arrays"),
-        ({"d_model": 10**5}, r"at least 240,02\d,\d{3},\d{3} weights, but the file has only \d,\d{3} numbers"),
+        ({"n_layers": 10**4}, r"the configuration has 10,000 blocks, but the file only \d\d arrays"),
+        ({"d_model": 10**5}, r"has 240,02\d,\d{3},\d{3} weights or more, but the file \d,\d{3}"),
         ({"d_ff": 10**5}, r"feed_forward.up.weight is float64 \(8, 32\), .* float64 \(8, 10{5}\)"),
-        ({"context": 3 * 10**7}, r"at least 240,00\d,\d{3} weights, but the file has only \d,\d{3} numbers"),
+        ({"context": 3 * 10**7}, r"has 240,00\d,\d{3} weights or more, but the file \d,\d{3}"),
     ],
 )
 def test_a_file_that_claims_more_than_it_has_is_refused_in_little_memory(fields, words, tmp_path):

@@ -148,7 +148,7 @@ def test_a_step_with_scaled_gradients_is_a_step_after_the_gradients_were_scaled(
         (lambda p: ([],), ValueError, "AdamW: parameters must contain at least one Parameter"),
         (lambda p: ([p, p],), ValueError, "parameters must contain each Parameter once"),
         (lambda p: ([{"params": [p]}, {"params": [p]}],), ValueError, "parameters must contain each Parameter once"),
-        (lambda p: ([{"params": [p], "momentum": 1}],), ValueError, "unknown setting 'momentum' in a parameter group"),
+        (lambda p: ([{"params": [p], "momentum": 1}],), ValueError, "unknown setting 'momentum' in a group"),
         (lambda p: ([p.data],), TypeError, r"params must be a list of Parameters, such as model.parameters\(\)"),
         (lambda p: ([p], -1), ValueError, "lr must be at least 0, not -1"),
         (lambda p: ([p], math.nan), ValueError, "lr must be at least 0, not nan"),

@@ -54,9 +54,7 @@ def run(arguments) -> int:
     try:
         conversation = Conversation(lm, arguments.system, **settings, rng=np.random.default_rng(arguments.seed))
     except ValueError as error:
-        raise ValueError(
-            f"{arguments.model}: {error}; to continue a text with it, use `minitransformer generate`"
-        ) from None
+        raise ValueError(f"{arguments.model}: {error}; to continue a text, use `minitransformer generate`") from None
     if sys.stdin.isatty():
         talk(conversation, arguments.max_new_tokens)
     else:
@@ -65,10 +63,7 @@ def run(arguments) -> int:
 
 
 def talk(conversation, max_new_tokens) -> None:
-    """Read messages and write answers until Ctrl-D.
-
-    If a message cannot be answered, a warning gives the reason.
-    """
+    """Read messages and write answers until Ctrl-D. If one cannot be answered, a warning gives the reason."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  gives input() the arrow keys
     while True:

@@ -21,7 +21,7 @@ from minitransformer.text import TextFiles, tokenize_corpus
 from minitransformer.training import FineTuningSettings, LowRank, PreferenceSettings
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.finetuning import fine_tune, fine_tune_for_safety
-from minitransformer.training.remembered import remembered_file, remembered_files, remembered_texts
+from minitransformer.training.remembered import remembered_files, remembered_texts
 
 HELP = "fine-tune a model on pairs of responses or on a text"
 
@@ -60,15 +60,8 @@ minitransformer/training/finetuning/objectives/ describes the objectives, one of
 
 DEFAULT_OUT = "runs/finetune"
 DIVERGED = 1  # the exit status
-# The arguments, other than settings, that the checkpoint records: {name: (option, function that reads it)}
-REMEMBERED = {
-    "model": ("MODEL", None),
-    "data": ("--data", remembered_file),
-    "text": ("--text", remembered_files),
-    "general": ("--general", remembered_files),
-    "held_out": ("--held-out", remembered_file),
-    "prompts": ("--prompt", remembered_texts),
-}
+# The arguments, other than settings, that the checkpoint records.
+REMEMBERED = ("model", "data", "text", "general", "held_out", "prompts")
 
 
 def add_arguments(parser) -> None:
@@ -129,11 +122,7 @@ def run(arguments) -> int:
 
 
 def existing_fine_tuning(arguments) -> Checkpoint | None:
-    """Return the checkpoint to resume from, or None for a new run.
-
-    Raises ValueError if no model is given, if the run would overwrite the model, or if the checkpoint is not of a
-    fine-tuning run.
-    """
+    """Return the checkpoint to resume from, or None for a new run."""
     path = arguments.out / MODEL_FILE
     if not arguments.resume:
         if arguments.model is None:
@@ -148,21 +137,15 @@ def existing_fine_tuning(arguments) -> Checkpoint | None:
 
 
 def given_about(arguments, checkpoint) -> dict:
-    """Return the arguments that the checkpoint records in addition to the settings.
-
-    Raises ValueError if --data and --text are both missing, if a value differs from the checkpoint's, or if an option
-    of --data is given without it.
-    """
+    """Return the arguments that the checkpoint records in addition to the settings."""
     given = {name: getattr(arguments, name) for name in REMEMBERED}
     if checkpoint is not None:
-        before = recorded_arguments(checkpoint, arguments, {name: option for name, (option, _) in REMEMBERED.items()})
+        before = recorded_arguments(checkpoint, arguments, REMEMBERED)
         if before.get("data") is None and before.get("text") is None:
-            raise ValueError(
-                f"{checkpoint.path}: cannot resume a run that a Python program started; use resume=True in that program"
-            )
-        for name, (_, read) in REMEMBERED.items():
-            if read is not None and given[name] is None:
-                read(checkpoint.path, checkpoint.training, name)
+            raise ValueError(f"{checkpoint.path}: cannot resume a run that a Python program started")
+        for name in REMEMBERED[1:]:
+            if given[name] is None:
+                (remembered_texts if name == "prompts" else remembered_files)(checkpoint, name)
         return {name: before.get(name) for name in REMEMBERED}
     if given["data"] is None and given["text"] is None:
         raise ValueError("give pairs of responses with --data, such as --data politeness, or files with --text")

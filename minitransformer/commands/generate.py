@@ -98,10 +98,7 @@ def prompt_of(given: str) -> str:
 
 
 def decoded(data: bytes, longest: int, where: str = "standard input") -> str:
-    """Decode bytes from standard input, without the last line break.
-
-    Raises ValueError, with `where` in the message, if they are not UTF-8 or more than `longest`.
-    """
+    """Decode at most `longest` bytes of UTF-8 from standard input, without the last line break."""
     if len(data) > longest:
         raise ValueError(f"{where}: must have at most {longest:,} bytes, but has more")
     try:

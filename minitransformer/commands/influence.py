@@ -8,7 +8,7 @@ from minitransformer.commands.options import model_argument, option, seed_option
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import say, show
 from minitransformer.text import TextFiles, tokenize_corpus
-from minitransformer.training.remembered import load_with_training, remembered_text, was_trained_on
+from minitransformer.training.remembered import load_with_checkpoint, remembered_text, was_trained_on
 
 HELP = "estimate whether a model was trained on text like a prompt, and rank the passages behind its answer"
 
@@ -49,12 +49,12 @@ def run(arguments) -> int:
     from minitransformer.experiments.influence import analyze_training_influence
 
     narrator = Narrator(arguments.quiet)
-    lm, training = load_with_training(arguments.model)
-    text = remembered_text(arguments.model, training) if arguments.text is None else TextFiles(arguments.text)
+    lm, checkpoint = load_with_checkpoint(arguments.model)
+    text = remembered_text(checkpoint) if arguments.text is None else TextFiles(arguments.text)
     if text is None:
         raise ValueError(f"{arguments.model}: the training text is not recorded; name it with --text")
     corpus = tokenize_corpus(text, lm.tokenizer)
-    if not was_trained_on(training, corpus):
+    if not was_trained_on(checkpoint, corpus):
         say(
             "minitransformer: warning: the model's file does not record this text as its training text, so passages "
             "that are called seen may not have been seen"

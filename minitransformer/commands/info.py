@@ -4,14 +4,13 @@ import json
 import re
 
 from minitransformer.commands.options import model_argument, switch
-from minitransformer.language_model import LanguageModel, is_pretrained, model_file
-from minitransformer.system.archive import open_archive
+from minitransformer.language_model import is_pretrained, model_file
 from minitransformer.system.printable import printable
 from minitransformer.system.tables import table
 from minitransformer.system.terminal import show
 from minitransformer.system.version import __version__
-from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.environment import environment, forms_in_use
+from minitransformer.training.remembered import load_with_checkpoint
 
 HELP = "describe a model's file or this installation"
 
@@ -54,17 +53,11 @@ def installation_lines(facts: dict):
 
 
 def model_facts(path) -> dict:
+    lm, checkpoint = load_with_checkpoint(path)
     training = None
-    if is_pretrained(path):
-        lm = LanguageModel.load(path)
-    else:
-        path = model_file(path)
-        with open_archive(path) as archive:
-            lm = LanguageModel.from_archive(archive)
-            if "training" in archive.description:
-                checkpoint = Checkpoint.from_archive(archive)
-                training = {name: checkpoint.training[name] for name in ("step", "seconds", "last", "best", "corpus")}
-                training |= {"steps": checkpoint.settings.steps, "settings": checkpoint.settings.to_dict()}
+    if checkpoint is not None:
+        training = {name: checkpoint.training[name] for name in ("step", "seconds", "last", "best", "corpus")}
+        training |= {"steps": checkpoint.settings.steps, "settings": checkpoint.settings.to_dict()}
     model, tokenizer = lm.model, lm.tokenizer
     components = {}  # parameters with the same name in all blocks are combined
     for name, parameter in model.named_parameters():
@@ -73,7 +66,7 @@ def model_facts(path) -> dict:
         entry["times"] += 1
         entry["parameters"] = entry["times"] * parameter.data.size
     return {
-        "file": str(path),
+        "file": str(path if is_pretrained(path) else model_file(path)),
         "config": model.config.to_dict(),
         "parameters": model.n_parameters(),
         "bytes": sum(parameter.data.nbytes for parameter in model.parameters()),

@@ -1,9 +1,7 @@
 """Options that several commands share, and options made from the fields of settings.
 
-`option` declares one option and adds the default to its help. `add_fields` declares an option for each field of a
-dataclass of settings (values.py). The option has the name of the field, or its name in FLAGS. An option that is not
-given is absent from the arguments, so the default is that of the dataclass or of the resumed checkpoint.
-`in_terms_of_options` rewrites errors that name fields.
+`add_fields` declares an option for each field of a dataclass of settings (values.py). An option that is not given is
+absent from the arguments, so the default is that of the dataclass or of the resumed checkpoint.
 """
 
 import argparse
@@ -25,6 +23,8 @@ FLAGS = {
     "d_head": "--head-width",
     "betas": "--beta1 and --beta2",
     "sample_prompt": "--prompt",
+    "prompts": "--prompt",
+    "model": "MODEL",
     **{name: name for name in ("bias", "tie_embeddings", "trainable")},  # fields without an option of the same meaning
 }
 KINDS = {
@@ -36,10 +36,7 @@ KINDS = {
 
 
 def option(group, flag: str, words: str, default=None, metavar: str | None = None, *, limits=None, **more) -> None:
-    """Add an option whose type is that of its default. The default is added to the help.
-
-    `limits` are keyword arguments of `check_int`, such as {"minimum": 1}. `check_limits` enforces them.
-    """
+    """Add an option whose type is that of its default. `check_limits` enforces `limits`, arguments of `check_int`."""
     if default is not None:
         more = {"type": type(default), **more}
         words = f"{words} (default: {default})"
@@ -101,10 +98,7 @@ def zero_is_none(cls, name: str) -> bool:
 
 
 def add_fields(group, cls, names, **defaults) -> None:
-    """Add an option for each of these fields of a dataclass of settings.
-
-    The help ends with the default in `defaults`, or that of the field. None is replaced with its description.
-    """
+    """Add an option for each of these fields of a dataclass of settings. `defaults` replace those in the help."""
     for name in names:
         statement = statements(cls)[name]
         check, optional, words = statement["check"], statement["optional"], statement["means"]

@@ -5,10 +5,9 @@ import shlex
 from contextlib import contextmanager
 from pathlib import Path
 
-from minitransformer.commands.options import in_terms_of_options
+from minitransformer.commands.options import flag_of, in_terms_of_options
 from minitransformer.training import MODEL_FILE, Observer, ProgressBar, Settings
 from minitransformer.training.checkpoints import Checkpoint
-from minitransformer.training.remembered import remembered
 
 
 def existing_run(arguments) -> Checkpoint | None:
@@ -16,14 +15,10 @@ def existing_run(arguments) -> Checkpoint | None:
     path = arguments.out / MODEL_FILE
     if arguments.resume:
         if not path.exists():
-            raise FileNotFoundError(
-                f"{arguments.out}: cannot resume, because there is no {MODEL_FILE}; start without --resume"
-            )
+            raise FileNotFoundError(f"{arguments.out}: cannot resume: there is no {MODEL_FILE}; start without --resume")
         return Checkpoint.read(path)
     if path.exists() and not arguments.force:
-        raise FileExistsError(
-            f"{arguments.out}: already contains a run; use --resume, --force to overwrite it, or another --out"
-        )
+        raise FileExistsError(f"{arguments.out}: already contains a run; use --resume, --force or another --out")
     return None
 
 
@@ -37,13 +32,13 @@ def chosen_settings(defaults: Settings, given: dict, checkpoint: Checkpoint | No
         return settings
 
 
-def recorded_arguments(checkpoint: Checkpoint, arguments, options: dict) -> dict:
-    """Return the arguments that a checkpoint records. `options` is {argument: name of its option}."""
-    before = remembered(checkpoint.training)
-    for name, option in options.items():
+def recorded_arguments(checkpoint: Checkpoint, arguments, names) -> dict:
+    """Return the arguments that a checkpoint records, after comparing those with these names."""
+    before = checkpoint.about
+    for name in names:
         now = getattr(arguments, name)
         if now is not None and now != before.get(name):
-            raise ValueError(f"{checkpoint.path}: cannot resume: {option} was {before.get(name)}, and now is {now}")
+            checkpoint.refuse(flag_of(name), before.get(name), now)
     return before
 
 

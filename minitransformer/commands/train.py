@@ -138,7 +138,6 @@ def run(arguments) -> int:
 
 
 def prepare(arguments, narrator):
-    """Check all arguments, and return (Config, tokenizer, Corpus, Settings, about)."""
     checkpoint = existing_run(arguments)
     config = given_config(arguments, checkpoint)
     settings = given_settings(arguments, checkpoint)
@@ -160,8 +159,7 @@ def prepare(arguments, narrator):
 def given_config(arguments, checkpoint) -> Config:
     """Return the configuration that the options give, completed with the defaults or with that of the checkpoint.
 
-    The size of the vocabulary is that of the checkpoint, or 1 as long as there is no tokenizer. Raises ValueError if
-    the configuration is invalid or differs from the checkpoint's.
+    The size of the vocabulary is that of the checkpoint, or 1 as long as there is no tokenizer.
     """
     with in_terms_of_options(Config):
         if checkpoint is None:
@@ -184,10 +182,7 @@ def given_settings(arguments, checkpoint) -> Settings:
 
 
 def given_text(arguments, checkpoint) -> dict:
-    """Return the arguments that the checkpoint records in addition to the configuration and the settings.
-
-    Raises ValueError if the tokenizer differs from the checkpoint's, or if a vocabulary size is given without bpe.
-    """
+    """Return the arguments that the checkpoint records in addition to the configuration and the settings."""
     if checkpoint is None:
         kind = arguments.tokenizer or DEFAULT_TOKENIZER
         refuse_without(kind == "bpe", f"--tokenizer bpe, not with {kind}", vocab_size=arguments.vocab_size)
@@ -195,8 +190,8 @@ def given_text(arguments, checkpoint) -> dict:
         if kind == "bpe" and vocab_size is None:
             vocab_size = DEFAULT_VOCAB_SIZE
         return {"text": arguments.text, "tokenizer": kind, "vocab_size": vocab_size}
-    about = recorded_arguments(checkpoint, arguments, {"tokenizer": "--tokenizer", "vocab_size": "--vocab-size"})
-    return about | {"text": arguments.text or remembered_files(checkpoint.path, checkpoint.training, "text")}
+    about = recorded_arguments(checkpoint, arguments, ("tokenizer", "vocab_size"))
+    return about | {"text": arguments.text or remembered_files(checkpoint, "text")}
 
 
 def make_tokenizer(about, text, name, narrator):
@@ -239,10 +234,7 @@ def summarise(narrator, records, out) -> None:
 
 
 def resumable(out, about):
-    """Within a `with` block, add the command that resumes the run to the message of Ctrl-C.
-
-    Standard input and pipes are not recorded, so the command names them.
-    """
+    """Within a `with` block, add the command that resumes the run, with its pipes, to the message of Ctrl-C."""
     given = [about["text"]] if isinstance(about["text"], str) else about["text"] or []
     text = f" --text {shlex.join(given)}" if any(file == "-" or is_stream(file) for file in given) else ""
     return how_to_resume("train", out, text)

@@ -16,16 +16,11 @@ __all__ = ["load_pretrained", "save_pretrained"]
 
 
 def load_pretrained(path, dtype: str = "float32") -> LanguageModel:
-    """Load a GPT-2 or a Llama from a Hugging Face folder or a GGUF file.
+    """Load a GPT-2 or a Llama, with its tokenizer, from a Hugging Face folder or a GGUF file.
 
-    path    a folder in the layout of the Hugging Face hub, or a GGUF file
-    dtype   "float32" or "float64", to which the weights are converted
-
-    The tokenizer is read from the same files. If they contain none, the model accepts ids, and text raises ValueError.
-    No code from the files is executed.
-
-    Raises OSError if a file is missing or cannot be read, and ArchiveError (a ValueError) if a file is damaged or
-    unsupported. Raises MissingExtra if the extra `interop` is not installed.
+    The weights are converted to `dtype`, "float32" or "float64". No code from the files is executed. Without a
+    tokenizer, the model accepts ids, and text raises ValueError. Raises OSError if a file cannot be read, ArchiveError
+    (a ValueError) if a file is damaged or unsupported, and MissingExtra without the extra `interop`.
     """
     path = Path(path)
     model, tokenizer = load_folder(path, dtype) if path.is_dir() else load_gguf(path, dtype)

@@ -8,8 +8,7 @@ There are four kinds of files: GPT-2 and Llama, each from Hugging Face and from 
     pairing       here and on the hub, a rotary pair consists of the channels i and i + D/2 of a head; in llama.cpp, it
                   consists of 2i and 2i + 1, so its files store the rows of W_q and W_k in a different order
 
-A Layout describes the conventions of one kind of file. `tensors` yields every tensor that the file of a given model
-must contain, with its shape. Reading and writing both use it.
+A Layout describes the conventions of one kind of file.
 """
 
 from dataclasses import dataclass
@@ -92,7 +91,7 @@ LAYOUTS = {
 
 
 def tensors(model: Transformer, layout: Layout):
-    """Yield a StoredTensor for each tensor of a model's file, in the model's order."""
+    """Yield a StoredTensor for each tensor that the file of a model must contain, for reading and writing."""
     config, groups = model.config, {}
     for name, parameter in model.named_parameters():
         prefix = ".".join(name.split(".")[:2]) + "." if name.startswith("blocks.") else ""

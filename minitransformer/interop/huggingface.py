@@ -1,17 +1,13 @@
 """Folders in the layout of the Hugging Face hub: config.json, and weights in model.safetensors or in shards.
 
-A safetensors file consists of a JSON header, with the name, dtype, shape and position of each tensor, and the data.
-Reading it executes no code. The `safetensors` package compares the header with the length of the file. A pickle such as
-pytorch_model.bin can execute arbitrary code, so it is rejected.
-
-Sharded weights have an index, a JSON file that maps each tensor to its shard. The shards must be names of files in the
-same folder. Anything else, such as a path to another folder, is rejected.
+A safetensors file consists of a JSON header, which the `safetensors` package compares with the length of the file, and
+the data. A pickle such as pytorch_model.bin can execute arbitrary code, so it is rejected. Sharded weights have an
+index, a JSON file that maps each tensor to its shard, a file in the same folder.
 """
 
 import json
-import os
 import re
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 
@@ -26,6 +22,7 @@ from minitransformer.text.tokenizer import read_json
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+SHARD = re.compile(r"[\w.-]+\.safetensors")  # a name without a directory
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # NumPy has no bfloat16
 PREFIXES = {"gpt2": "transformer.", "llama": "model."}
 # Constants that older versions of Transformers stored with the weights: masks and rotary frequencies.
@@ -77,30 +74,17 @@ def weight_files(folder: Path) -> dict:
     index = folder / INDEX_FILE
     if not index.exists():
         for pickle in sorted(folder.glob("*.bin")):
-            raise ArchiveError(
-                f"{folder}: its weights are in {pickle.name}, a pickle, which can execute code when it is read; "
-                f"convert it to {WEIGHTS_FILE}"
-            )
+            raise ArchiveError(f"{folder}: its weights must be in {WEIGHTS_FILE}, not in {pickle.name}, a pickle")
         raise FileNotFoundError(f"{folder}: the folder must contain {WEIGHTS_FILE} or {INDEX_FILE}")
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ArchiveError(f"{index}: weight_map must be a non-empty object, not {brief(weight_map)}")
     by_shard = {}
     for name, shard in weight_map.items():
-        if not is_file_name(shard):
+        if not isinstance(shard, str) or not SHARD.fullmatch(shard):
             raise ArchiveError(f"{index}: a shard must be the name of a safetensors file in the folder, not {shard!r}")
         by_shard.setdefault(folder / shard, set()).add(name)
     return by_shard
-
-
-def is_file_name(name) -> bool:
-    """Return True if `name` is the name of a safetensors file, without a directory on any system."""
-    try:
-        os.fsencode(name)
-    except (TypeError, UnicodeEncodeError):
-        return False
-    alone = name == PurePosixPath(name).name == PureWindowsPath(name).name
-    return alone and name.endswith(".safetensors") and name.isprintable()
 
 
 def mapped_tensors(path: Path) -> dict:
@@ -113,9 +97,7 @@ def mapped_tensors(path: Path) -> dict:
             with safe_open(path, framework="numpy"):
                 pass  # the header is valid
         except (SafetensorError, ValueError, OSError) as error:
-            raise ArchiveError(
-                f"{path}: expected a safetensors file, found another or a damaged file ({error})"
-            ) from None
+            raise ArchiveError(f"{path}: expected a safetensors file, found another or damaged one ({error})") from None
         header = json.loads(file.read(start - 8))
     data, tensors = np.memmap(path, np.uint8, "r"), {}
     header.pop("__metadata__", None)

@@ -21,12 +21,9 @@ from minitransformer.system.folders import at_work_in
 def save_pretrained(lm: LanguageModel, folder) -> None:
     """Write a model and its tokenizer to a folder in the Hugging Face layout.
 
-    A model with learned positions is written as a GPT-2, and one with rotary positions as a Llama. The tokenizer is
-    written if Transformers supports its kind. All files are first written under temporary names and then renamed.
-
-    Raises ValueError, which names the field of Config, if these architectures cannot express the model. Raises OSError
-    if a file cannot be written, and BlockingIOError if another run uses the folder. In both cases the files are
-    unchanged. Raises MissingExtra if the extra `interop` is not installed.
+    A model with learned positions is written as a GPT-2, and one with rotary positions as a Llama. Raises ValueError,
+    which names the field of Config, if these architectures cannot express the model, OSError (with unchanged files) if
+    a file cannot be written, and MissingExtra without the extra `interop`.
     """
     require("safetensors", extra="interop")
     folder = Path(folder)

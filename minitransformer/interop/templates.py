@@ -1,8 +1,7 @@
 """Chat templates, rendered in a separate process with limits of time and memory (see bounded.py).
 
-A template is a program, and even a short program can use any amount of memory or time, for example with 'a' * 10**10 or
-nested loops. Jinja's sandbox prevents access to files and to Python, but apart from the length of a range it has no
-limits. (Transformers renders templates in its own process, without limits.) The process is kept for later requests.
+A template is a program. Jinja's sandbox prevents access to files and to Python, but it does not limit time and memory,
+for example of 'a' * 10**10.
 """
 
 import atexit
@@ -31,10 +30,7 @@ def process_for(pid: int) -> Bounded:
 
 
 def render(template: str, names: dict) -> str:
-    """Render a template with `names`, a JSON-serializable dictionary of its variables.
-
-    Raises ValueError, which contains the reason, if the template fails or exceeds a limit.
-    """
+    """Render a template with variables `names`. Raises ValueError with the reason if it fails or exceeds a limit."""
     with turn:
         try:
             answer = process_for(os.getpid()).ask({"template": template, "names": names}, SECONDS)
@@ -46,7 +42,6 @@ def render(template: str, names: dict) -> str:
 
 
 def answers(request):
-    """Answer a request {"template": …, "names": …} of bounded.py with {"text": …} or {"error": …}."""
     try:
         text = environment().from_string(request["template"]).render(request["names"])
         if len(text) > LENGTH_LIMIT:

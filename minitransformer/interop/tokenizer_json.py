@@ -27,10 +27,7 @@ LLAMA3_EXPRESSION = (
 
 
 def byte_level(use_regex):
-    """Return the step that writes bytes in GPT-2's alphabet.
-
-    If use_regex is True, the step first splits the text with GPT-2's expression.
-    """
+    """Return the step that writes bytes in GPT-2's alphabet, with use_regex after splitting with GPT-2's expression."""
     return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": use_regex}
 
 
@@ -105,22 +102,11 @@ def splitting_of(steps):
     for name, known in SPLITTINGS.items():
         if canonical in known:
             return name
-    raise ValueError(
-        f"the pre_tokenizer {steps_in_words(steps)} is not supported, only those of GPT-2, SmolLM2 and Llama 3"
-    )
-
-
-def steps_in_words(steps):
-    options = [[f"{name}={value!r}" for name, value in step.items() if name != "type"] for step in steps]
-    words = ", ".join(f"{step.get('type')}({', '.join(o)})" for step, o in zip(steps, options, strict=True))
-    return f"{words[:300]} …" if len(words) > 300 else words or "none"
+    raise ValueError(f"the pre_tokenizer {str(steps)[:300]} is not supported, only {', '.join(SPLITTINGS)}")
 
 
 def first_of_template(steps):
-    """Return the id that the steps of a post_processor add before the text, or None.
-
-    Raises ValueError if they add any other token.
-    """
+    """Return the id that a post_processor adds before the text, or None. Raises ValueError for any other token."""
     templates = [s for s in steps if s["type"] != "ByteLevel"]  # ByteLevel changes only offsets
     if not templates:
         return None
@@ -130,7 +116,7 @@ def first_of_template(steps):
         ids = [i for name in names for i in first["special_tokens"][name]["ids"]]
         if len(ids) <= 1:
             return ids[0] if ids else None
-    raise ValueError(f"the post_processor {steps_in_words(templates)} is not supported, only one token before the text")
+    raise ValueError(f"the post_processor {str(templates)[:300]} is not supported, only one token before the text")
 
 
 def char_tokenizer(content):
@@ -143,10 +129,7 @@ def char_tokenizer(content):
 
 
 def to_tokenizer_json(tokenizer):
-    """Return the content of a tokenizer.json for a BPETokenizer or a CharTokenizer.
-
-    Raises ValueError if a special token has the spelling of another token.
-    """
+    """Return the content of a tokenizer.json for a BPETokenizer or a CharTokenizer."""
     content = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None}
     if isinstance(tokenizer, CharTokenizer):
         # The token for unknown characters does not exist, so an unknown character is also an error in Transformers.
@@ -158,9 +141,7 @@ def to_tokenizer_json(tokenizer):
     spelled = [special.get(i, spell(token)) for i, token in enumerate(tokenizer.tokens)]
     vocab = {token: i for i, token in enumerate(spelled)}
     if len(vocab) != len(spelled):
-        raise ValueError(
-            "special tokens must differ from all other tokens, because tokenizer.json has one entry per text"
-        )
+        raise ValueError("special tokens must differ from all other tokens in a tokenizer.json")
     options = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     steps = SPLITTINGS[tokenizer.splitting][0]
     return content | {

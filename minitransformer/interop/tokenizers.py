@@ -47,10 +47,9 @@ END_TEXTS = {"<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<|
 
 
 def tokenizer_from_folder(path):
-    """Return the tokenizer in a folder of the Hugging Face layout, or None.
+    """Return the tokenizer in a folder of the Hugging Face layout, or None. Raises OSError or ArchiveError.
 
-    It is read from tokenizer.json if that exists, otherwise from GPT-2's two files vocab.json and merges.txt. Raises
-    ArchiveError, a ValueError, if a file is damaged or unsupported, and OSError if it cannot be read.
+    It is read from tokenizer.json if that exists, otherwise from GPT-2's two files vocab.json and merges.txt.
     """
     folder = Path(path)
     config = read_if_there(folder / TOKENIZER_CONFIG_FILE)
@@ -82,10 +81,7 @@ def read_if_there(path):
 
 
 def from_two_files(folder, config):
-    """Return the tokenizer of GPT-2 in vocab.json and merges.txt.
-
-    Other tokenizers cannot be read from these files, because they do not define the splitting into words.
-    """
+    """Return the tokenizer of GPT-2. For others, the two files do not define the splitting into words."""
     kind = config.get("tokenizer_class", "GPT2Tokenizer")
     if kind not in ("GPT2Tokenizer", "GPT2TokenizerFast"):
         raise ArchiveError(f"{folder}: without {TOKENIZER_FILE}, a {kind!r} is not supported, only a GPT2Tokenizer")
@@ -130,10 +126,7 @@ def id_of(tokenizer, token):
 
 
 def chat_template(folder, config):
-    """Return the chat template from its own file or from tokenizer_config.json.
-
-    If tokenizer_config.json has a list of templates, the one named "default" is used.
-    """
+    """Return the chat template from its own file or from tokenizer_config.json, also the "default" one of a list."""
     if (folder / TEMPLATE_FILE).exists():
         with errors_name(folder / TEMPLATE_FILE):
             return read_bounded(folder / TEMPLATE_FILE).decode()
@@ -147,10 +140,7 @@ def chat_template(folder, config):
 
 
 def tokenizer_from_gguf(reader):
-    """Return the tokenizer in a GGUF file, or None if there is none. `reader` is a GGUFReader of gguf.
-
-    Raises ValueError for unsupported metadata. A missing field or one of the wrong type may raise TypeError.
-    """
+    """Return the tokenizer in a GGUF file, or None if there is none. `reader` is a GGUFReader of gguf."""
 
     def get(name):
         field = reader.get_field(f"tokenizer.{name}")
@@ -193,10 +183,9 @@ def tokenizer_from_gguf(reader):
 
 
 def save_tokenizer(tokenizer, folder):
-    """Write a tokenizer as the two JSON files that Transformers' AutoTokenizer loads.
+    """Write a tokenizer as the two JSON files that Transformers' AutoTokenizer loads. A NoTokenizer has none.
 
-    For a NoTokenizer, nothing is written. If token_names has no eos_token, the first of end_ids is used. Raises OSError
-    if a file cannot be written, and ValueError if the format cannot express the tokenizer.
+    If token_names has no eos_token, the first of end_ids is used.
     """
     if isinstance(tokenizer, NoTokenizer):
         return

@@ -1,8 +1,7 @@
 """Verify the gradient of every parameter of a trained model at its own weights, part by part.
 
 The tests check each component on small random inputs. This module checks a trained model with its actual sizes and
-weights, for example heads of 64 channels, gains far from 1, and a token that is a thousand times as likely as the next
-one. It requires one forward pass for each part of the model, regardless of the number of parameters.
+weights. It requires one forward pass for each part of the model, regardless of the number of parameters.
 
 Let L(θ) be the loss on a text, g_p the gradient from backward for each parameter tensor p of the part, and v a
 direction in the space of these parameters. If the gradient is right, the following two numbers are equal:
@@ -19,12 +18,9 @@ where ‖g‖ is the norm over the part. Each tensor then contributes about 1 to
 with the others. If the gradient of one tensor has an error of relative size e, claimed and measured differ by about e.
 The floor f = 1e-4 is for gradients that are zero up to rounding, such as that of a key bias without rotary positions.
 
-Only the perturbed part is complex, and the rest is float64. A model of 135 million parameters takes 3.7 GB, and its
-gradient is verified in half a minute on one core.
-
-Limits: errors that cancel in (1) are not detected, but for a random direction this has probability zero. An error below
-the tolerance, relative to its tensor, is also not detected. The result is valid only for the given text and weights,
-because another text reads other rows of the embedding.
+Only the perturbed part is complex, and the rest is float64. A model of 135 million parameters takes 3.7 GB and half a
+minute on one core. Limits: an error below the tolerance, relative to its tensor, is not detected, and the result is
+valid only for the given text and weights, because another text reads other rows of the embedding.
 """
 
 import math
@@ -148,8 +144,7 @@ def parts_of(model) -> dict:
 def examine(name, moved: dict, part: dict, model, inputs, targets, rng) -> Part:
     """Compute (1) and (2) for the tensors `moved`, all tensors of `part` or one of them, as {name: Parameter}.
 
-    All tensors of the part are converted to complex numbers, because a complex bias cannot be added in place to a real
-    product.
+    All tensors of the part become complex, because a complex bias cannot be added in place to a real product.
     """
     gradients = {n: np.zeros(()) if p.grad is None else p.grad for n, p in part.items()}
     norms = {n: float(np.linalg.norm(gradient)) for n, gradient in gradients.items()}

@@ -1,8 +1,7 @@
 """Archives: files of named arrays and a description, written atomically, and read without executing code.
 
-An archive is a NumPy `.npz` file, so `numpy.load` opens it too. Its member `description` contains JSON with the name of
-the format, a version, and a description of the arrays. A crash or a full disk during writing leaves the old file
-unchanged (see files.py). Reading never unpickles, reads only the requested arrays, and verifies their checksums.
+An archive is a NumPy `.npz` file. Its member `description` contains JSON with the name of the format, a version, and a
+description of the arrays. Reading never unpickles, reads only the requested arrays, and verifies their checksums.
 """
 
 import contextlib
@@ -10,8 +9,7 @@ import json
 import math
 import os
 import zipfile
-from functools import cache, partial
-from pathlib import Path
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -36,10 +34,7 @@ class ArchiveError(ValueError):
 
 @contextlib.contextmanager
 def errors_name(path):
-    """Convert exceptions within a `with` block to an ArchiveError that names the file.
-
-    Only exceptions that the contents of a damaged file can cause are converted.
-    """
+    """Within a `with` block, convert exceptions that a damaged file can cause to an ArchiveError that names it."""
     try:
         yield
     except ArchiveError:  # already names its file
@@ -51,26 +46,28 @@ def errors_name(path):
 
 
 def save_archive(path, arrays: dict, description: dict) -> None:
-    """Write an archive to `path` atomically.
+    """Write arrays {name: array} and a JSON-serializable description to `path`, atomically.
 
-    `arrays` is a dictionary {name: array}. `description` must be JSON-serializable. Raises OSError if the file cannot
-    be written, and ValueError if the description is too long. In both cases the previous file is unchanged.
+    Raises OSError if the file cannot be written, and ValueError if the description is too long.
     """
-    path = Path(path)
     text = json.dumps({"format": FORMAT, "version": VERSION, **description}).encode()
     if len(text) > LONGEST_DESCRIPTION:
         raise ValueError(
             f"{path}: its description has {len(text):,} bytes; at most {LONGEST_DESCRIPTION:,} are allowed"
         )
     members = {"description": np.frombuffer(text, np.uint8), **arrays}
-    write_atomically(path, partial(write_members, members=members))
+    write_atomically(path, lambda file: write_members(file, members))
+
+
+class ZipWriter(zipfile.ZipFile):
+    """A zip file that is not closed when it is deleted, which would raise another error after Ctrl-C."""
+
+    def __del__(self):
+        pass
 
 
 def write_members(file, members: dict) -> None:
-    """Write an npz file as np.savez does.
-
-    After an exception, including Ctrl-C, the file is left incomplete.
-    """
+    """Write an npz file as np.savez does. After an exception, it is left incomplete."""
     archive = ZipWriter(file, "w")
     for name, array in members.items():
         with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -78,22 +75,8 @@ def write_members(file, members: dict) -> None:
     archive.close()
 
 
-class ZipWriter(zipfile.ZipFile):
-    """A zip file that is not closed when it is deleted.
-
-    After Ctrl-C in the middle of a member, closing it would raise another error.
-    """
-
-    def __del__(self):
-        pass
-
-
 def read_bounded(path) -> bytes:
-    """Return the bytes of a configuration file of at most LONGEST_DESCRIPTION bytes.
-
-    The limit protects against links to endless devices in an untrusted folder. Raises OSError if the file cannot be
-    read, and ArchiveError if it has more bytes.
-    """
+    """Return the bytes of a file, or raise ArchiveError if it is endless or longer than LONGEST_DESCRIPTION."""
     with open(path, "rb") as file:
         content = file.read(LONGEST_DESCRIPTION + 1)
     if len(content) > LONGEST_DESCRIPTION:
@@ -103,10 +86,7 @@ def read_bounded(path) -> bytes:
 
 @contextlib.contextmanager
 def open_archive(path):
-    """Open the Archive at `path` within a `with` block.
-
-    Raises OSError if the file cannot be read, and ArchiveError if it is truncated, damaged or of another kind.
-    """
+    """Open the Archive at `path` within a `with` block. Raises OSError, or ArchiveError for a damaged or other file."""
     with open(path, "rb") as file:
         if not zipfile.is_zipfile(file):
             raise ArchiveError(f"{path}: not a model or checkpoint of minitransformer, or truncated")
@@ -121,9 +101,8 @@ class Header(NamedTuple):
 class Archive:
     """An open archive: its `description`, and its arrays, which are read on demand.
 
-    An archive may be untrusted. Therefore a header must agree with the length of its member. Callers compare headers
-    with the expected ones before they read arrays. All arrays that are read at once have at most MOST_INFLATION times
-    the length of the file, even if members claim wrong lengths or share their contents.
+    An archive may be untrusted. A header must agree with the length of its member, callers compare headers with the
+    expected ones before they read arrays, and `read` limits the memory to MOST_INFLATION times the length of the file.
     """
 
     def __init__(self, path, file):
@@ -141,10 +120,7 @@ class Archive:
         self.description = self.read_description()
 
     def read_description(self) -> dict:
-        """Read the description and remove it from the members.
-
-        Raises ArchiveError if the format or its version is unknown.
-        """
+        """Read the description and remove it from the members."""
         description = None
         if self.members:
             size = self.members["description"].file_size
@@ -159,10 +135,7 @@ class Archive:
         if not isinstance(description, dict) or description.get("format") != FORMAT:
             raise ArchiveError(f"{self.path}: a zip archive, but not a model or checkpoint of minitransformer")
         if description.get("version") != VERSION:
-            raise ArchiveError(
-                f"{self.path}: has version {description.get('version')} of the format; this program reads only version "
-                f"{VERSION}"
-            )
+            raise ArchiveError(f"{self.path}: has version {description.get('version')} of the format, not {VERSION}")
         return description
 
     def under(self, prefix: str) -> dict:
@@ -170,10 +143,6 @@ class Archive:
         return {name.removeprefix(prefix): name for name in self.members if name.startswith(prefix)}
 
     def header(self, name: str) -> Header:
-        """Return the Header of an array.
-
-        Raises ArchiveError if the header does not match the length of the member.
-        """
         entry = self.members[name]
         with self.damage(name), self.zip.open(entry) as member:
             if np.lib.format.read_magic(member) != (1, 0):
@@ -187,16 +156,10 @@ class Archive:
         return Header(dtype, shape)
 
     def read(self, names) -> dict:
-        """Return {name: array} for the given names.
-
-        Each member is read to its end, so that its checksum is verified. The checksum also covers the header. Without
-        it, a wrong bit in the header could go unnoticed, because the header may describe a smaller valid array.
-        """
+        """Return {name: array} for the given names. Each member is read to its end, which verifies its checksum."""
         claimed = sum(self.members[name].file_size for name in names)
         if claimed > MOST_INFLATION * self.size:
-            raise ArchiveError(
-                f"{self.path}: damaged: a file of {self.size:,} bytes cannot contain arrays of {claimed:,} bytes"
-            )
+            raise ArchiveError(f"{self.path}: damaged: {self.size:,} bytes cannot contain arrays of {claimed:,} bytes")
         return {name: self.array(name) for name in names}
 
     def array(self, name: str) -> np.ndarray:
@@ -206,11 +169,7 @@ class Archive:
 
     @contextlib.contextmanager
     def damage(self, what: str):
-        """Convert exceptions within a `with` block to an ArchiveError.
-
-        The message names the file and the given part of it. zipfile, zlib, NumPy and json raise many kinds of
-        exceptions for a damaged file.
-        """
+        """Within a `with` block, convert the many exceptions that a damaged part can cause to an ArchiveError."""
         try:
             yield
         except MemoryError:

@@ -3,20 +3,13 @@
     process = Bounded("minitransformer.learn.grading", megabytes=1000)
     answer = process.ask({"file": "softmax.py"}, seconds=10)
 
-The module is run with `python -m` as a server, and calls serve(answers). The server imports its modules once and runs
-no foreign code itself. For each request it forks a child in a new session. At the end of the request it kills the
-child's process group and all descendants of the child. On Linux these include processes that called `setsid`, because
-the server adopts them (PR_SET_CHILD_SUBREAPER). A request may have MOST processes. The server counts them and ends the
-request if there are more. In addition, Python code can call fork only MOST times. Without `fork`, as on Windows, a
-server answers one request itself and is then replaced.
+The module is run with `python -m` as a server, and calls serve(answers). For each request the server forks a child,
+whose descendants it kills at the end. On Linux these include processes that called `setsid`, because the server adopts
+them (PR_SET_CHILD_SUBREAPER). Without `fork`, as on Windows, a server answers one request itself and is then replaced.
 
-`answers(request)` is a generator. Each answer replaces the previous one, so a verdict can precede its explanation. A
-generator may also yield a Note, which names the next part of the work. Each line from a child begins with a random word
-that identifies its request. Other lines are ignored. The output of the code is discarded unless it is captured.
-
-The limits contain accidents, such as an endless loop, an array that is too large, `sys.exit`, a crash, or a process
-that does not end. They are not a sandbox, because the code runs with the user's rights. It can read and write the
-user's files and use the network.
+`answers(request)` is a generator. Each answer replaces the previous one, so a verdict can precede its explanation. Each
+line from a child begins with a random word that identifies its request; other lines are ignored. The limits contain
+accidents. They are not a sandbox, because the code runs with the user's rights.
 """
 
 import contextlib
@@ -62,19 +55,13 @@ class Ended(ChildProcessError):  # noqa: N818
 
 
 class Note(str):
-    """An answer that names the next part of the work, such as "in the code at module level".
-
-    The message of Ended contains the last Note.
-    """
+    """An answer that names the next part of the work. The message of Ended contains the last Note."""
 
     __slots__ = ()
 
 
 class Bounded:
-    """Answer each request in a separate process.
-
-    Use it in a `with` block, or call `end` at the end.
-    """
+    """Answer each request in a separate process. Use it in a `with` block, or call `end` at the end."""
 
     def __init__(self, module: str, *, megabytes: int):
         self.module, self.megabytes = module, megabytes
@@ -122,10 +109,7 @@ class Bounded:
         return answer
 
     def begin(self):
-        """Start a server and wait until it is ready.
-
-        Raises Ended if it is not ready within START seconds.
-        """
+        """Start a server and wait until it is ready. Raises Ended if it is not ready within START seconds."""
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
         word = secrets.token_hex(16)
@@ -144,10 +128,7 @@ class Bounded:
             raise Ended(reason or f"its server was not ready within {START} seconds")
 
     def received(self, word, deadline):
-        """Return (kind, value) of the next line that begins with `word`.
-
-        Returns ("late", None) after the deadline, and ("end", reason) if the server has ended.
-        """
+        """Return (kind, value) of the next line that begins with `word`, also ("late", None) or ("end", reason)."""
         while True:
             try:
                 line = self.lines.get(timeout=max(deadline - time.monotonic(), 0))
@@ -175,10 +156,7 @@ class Bounded:
 
 
 def gather(stream, lines):
-    """Put each line of a stream into the queue `lines`, and b"" at the end.
-
-    A line has at most LONGEST bytes.
-    """
+    """Put each line of a stream, of at most LONGEST bytes, into the queue `lines`, and b"" at the end."""
     with io.BufferedReader(stream) as buffered:
         for line in iter(partial(buffered.readline, LONGEST), b""):
             lines.put(line)
@@ -217,23 +195,17 @@ def send(pipe, word, kind, value=None):
 
 
 def answer_all(answers, asked, pipe):
-    """Send each answer to a request.
-
-    If the code forks this process, the copy exits without sending an answer.
-    """
+    """Send each answer to a request."""
     me = os.getpid()
     for value in answers(asked["request"]):
-        if os.getpid() != me:
+        if os.getpid() != me:  # a fork of the code sends no answer
             os._exit(0)
         send(pipe, asked["word"], "note" if isinstance(value, Note) else "answer", value)
     send(pipe, asked["word"], "done")
 
 
 def in_a_child(answers, asked, requests, out):
-    """Answer a request in a child process, then kill its processes.
-
-    Returns the reason why the child ended, such as its exit status.
-    """
+    """Answer a request in a child process, then kill its processes. Return the reason why the child ended."""
     child = os.fork()
     if child == 0:
         be_the_child(answers, asked, out)
@@ -287,10 +259,7 @@ def end_all(group):
 
 
 def descendants() -> list[int]:
-    """Return the process ids of all descendants of this process.
-
-    The list is empty on a system without /proc.
-    """
+    """Return the process ids of all descendants of this process. The list is empty on a system without /proc."""
     found, pending = [], [os.getpid()]
     while pending:
         tasks = f"/proc/{pending.pop()}/task"
@@ -303,19 +272,15 @@ def descendants() -> list[int]:
 
 
 def control(option, value):
-    """Call prctl(option, value) for this process.
-
-    Does nothing on systems other than Linux.
-    """
+    """Call prctl(option, value) for this process. Does nothing on systems other than Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, int(value), 0, 0, 0)
 
 
 def limit_forks():
-    """Allow this process and its children at most MOST forks in total.
+    """Allow this process and its children at most MOST forks in total. A further fork blocks.
 
-    A further fork blocks. On Linux, each child is killed when its parent ends, so that no child outlives a server that
-    is killed.
+    On Linux, each child is killed when its parent ends, so that no child outlives a server that is killed.
     """
     left, filled = os.pipe()
     os.write(filled, bytes(MOST))

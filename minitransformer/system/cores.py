@@ -1,15 +1,8 @@
 """The number of cores, and work that is divided among them: in threads, or in processes of one thread each.
 
-**Threads** share all arrays, and NumPy releases the interpreter's lock while it computes. Between two computations a
-thread needs the lock, and waking a thread takes about 50 µs. So threads save time only if single computations take
-long. While our threads compute, threadpoolctl limits the matrix library to one thread for each of them. Without
-threadpoolctl there is only one thread.
-
-**Processes** each have their own lock. The matrix library reads its number of threads from the environment when NumPy
-is imported, so the variables are set before a process is started, and restored afterwards. A process is started by
-`spawn`, not `fork`, because a fork would inherit the number of threads, and locks that the parent's threads hold. A
-program that starts such processes needs the usual guard, `if __name__ == "__main__":`. Replicas do not need it, because
-they do not run the program.
+Threads share all arrays, but between two computations a thread needs the interpreter's lock, and waking it takes about
+50 µs. So threads save time only if single computations take long. Processes are started by `spawn`: a fork would
+inherit the number of threads, and locks that the parent's threads hold.
 """
 
 import contextlib
@@ -37,10 +30,7 @@ def available_cores() -> int:
 
 @cache
 def matrix_library():
-    """Return the controller of the matrix library's threads.
-
-    Returns None if threadpoolctl is not installed.
-    """
+    """Return the controller of the matrix library's threads, or None without threadpoolctl."""
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
@@ -50,30 +40,22 @@ def matrix_library():
 
 @cache
 def pool_of(process: int) -> ThreadPoolExecutor:
-    """Return the thread pool of the process with this id.
-
-    A forked process needs its own pool, because it does not inherit the threads.
-    """
+    """Return the thread pool of the process with this id. A forked process does not inherit the threads."""
     return ThreadPoolExecutor(available_cores(), thread_name_prefix="minitransformer")
 
 
 def threads() -> int:
-    """Return the number of threads that may compute at the same time.
-
-    This is the number of threads that the matrix library may use, so OPENBLAS_NUM_THREADS limits all computations.
-    Within `side_by_side` the number is 1.
-    """
+    """Return the number of threads that the matrix library may use, which is 1 within `side_by_side`."""
     if matrix_library() is None:
         return 1
     return min([available_cores(), *(library.num_threads for library in matrix_library().lib_controllers)])
 
 
 def side_by_side(function, jobs) -> list:
-    """Return [function(job) for job in jobs], computed by `threads()` threads.
+    """Return [function(job) for job in jobs], computed by `threads()` threads with the caller's np.errstate.
 
-    The threads use the caller's np.errstate. The calling thread is one of them. The matrix library uses one thread for
-    each job, so the results are bit-identical for any number of threads. After an exception no further job is started.
-    The exception is raised when all threads have stopped.
+    The matrix library uses one thread for each job, so the results are bit-identical for any number of threads. After
+    an exception no further job is started.
     """
     jobs = list(jobs)
     count = min(threads(), len(jobs))
@@ -100,11 +82,7 @@ def side_by_side(function, jobs) -> list:
 
 
 def decoding(ids):
-    """Yield the ids of a generated text with one thread for all but the first id.
-
-    The first id requires large products over the whole prompt, in which several threads save time. Every other id
-    requires hundreds of products of one row. On a busy machine, threads would wait for each other at each of them.
-    """
+    """Yield the ids of a generated text, with one thread for all but the first id, which needs large products."""
     with contextlib.ExitStack() as until_the_end:
         for number, token in enumerate(ids):
             if number == 0 and matrix_library() is not None:
@@ -135,10 +113,7 @@ def one_thread_each():
 
 
 def ending(status: int, advice: str) -> str:
-    """Describe the end of a process with this exit status.
-
-    `advice` is added after SIGKILL.
-    """
+    """Describe the end of a process with this exit status. `advice` is added after SIGKILL."""
     if status >= 0:
         return f"ended with status {status}"
     name = signal.Signals(-status).name
@@ -146,10 +121,7 @@ def ending(status: int, advice: str) -> str:
 
 
 def begin() -> None:
-    """Prepare a worker process.
-
-    It is tuned, ignores Ctrl-C, and ends when its parent ends.
-    """
+    """Prepare a worker process: it is tuned, ignores Ctrl-C, and ends when its parent ends."""
     tune_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()

@@ -1,10 +1,4 @@
-"""Optional packages.
-
-Every command runs with only NumPy and SciPy. Without matplotlib it draws no pictures, and without threadpoolctl it
-trains in one process. Some features need an optional package: training on several machines, loading pretrained models,
-and options and functions that only draw. Without the package they raise MissingExtra, which a command reports in one
-line.
-"""
+"""Optional packages. Every command runs with only NumPy and SciPy; features that need more raise MissingExtra."""
 
 import importlib
 
@@ -14,10 +8,7 @@ class MissingExtra(ImportError):  # noqa: N818
 
 
 def require(package: str, *, otherwise: str = "", extra: str = "app") -> None:
-    """Raise MissingExtra if `package` cannot be imported.
-
-    `otherwise` names an alternative, such as an option.
-    """
+    """Raise MissingExtra if `package` cannot be imported. `otherwise` names an alternative, such as an option."""
     try:
         importlib.import_module(package)
     except ImportError as error:

@@ -1,9 +1,7 @@
 """Write files atomically, also from several processes at once, and keep their mode.
 
-A file is written to a temporary file in the same folder, under an unpredictable name, then flushed to the disk and
-renamed. A crash or a full disk at any moment leaves the previous file unchanged. If several processes write one file at
-once, each writes a separate temporary file, and the last one that is renamed remains. The next run in the folder
-removes the temporary files of a process that was killed (see folders.py).
+A file is written to a temporary file in the same folder, flushed to the disk and renamed, so a crash or a full disk
+leaves the previous file unchanged. The next run in the folder removes the temporary files of a process that was killed.
 """
 
 import contextlib
@@ -25,10 +23,8 @@ NOT_A_FILE = "is a device or a pipe, not a regular file"
 def write_atomically(path, write) -> None:
     """Write a file atomically by calling write(file) on a temporary binary file.
 
-    The temporary file is in the same folder. It is flushed to the disk and renamed to `path`. If `path` is a link that
-    the system follows, its target is replaced. A new file gets the default mode, as determined by the umask. A replaced
-    file keeps its mode (see take_after). Raises OSError, which names the file, if it cannot be written, or if `path` is
-    a device. The previous file is then unchanged, and the temporary file is removed.
+    If `path` is a link that the system follows, its target is replaced. Raises OSError, which names the file, if it
+    cannot be written, or if `path` is a device. The previous file is then unchanged.
     """
     with naming(path, end="; nothing was changed"):
         before = status(path)
@@ -58,10 +54,7 @@ def write_json(path, data) -> None:
 
 
 def status(path) -> os.stat_result | None:
-    """Return os.stat(path), or None if the file does not exist.
-
-    Raises OSError for a link that the system does not follow, such as a link of another user in /tmp.
-    """
+    """Return os.stat(path), or None if there is no file. Raises OSError for a link that the system does not follow."""
     try:
         return os.stat(path)
     except FileNotFoundError:
@@ -69,10 +62,9 @@ def status(path) -> os.stat_result | None:
 
 
 def take_after(file, before: os.stat_result | None) -> None:
-    """Give an open file the mode of the file that it will replace.
+    """Give an open file the mode, and if allowed the owner and group, of the old file with the status `before`.
 
-    If the system allows it, the owner and the group are copied as well. `before` is the status of the old file. If the
-    group cannot be set, the group gets the permissions of all others. Does nothing on Windows or without an old file.
+    If the group cannot be set, it gets the permissions of all others.
     """
     if before is None or fcntl is None:
         return
@@ -87,10 +79,9 @@ def take_after(file, before: os.stat_result | None) -> None:
 
 
 def lock(file) -> bool:
-    """Lock an open file or a descriptor until it is closed.
+    """Lock an open file or a descriptor until it is closed. Return False if another process has locked it.
 
-    Returns False if another process has locked it. Raises OSError if the file system has no locks. Windows needs none,
-    since it does not remove open files.
+    Raises OSError if the file system has no locks. Windows needs none, since it does not remove open files.
     """
     try:
         if fcntl is not None:
@@ -110,10 +101,7 @@ def naming(path, what="cannot write", end=""):
 
 
 def require_file_path(path) -> None:
-    """Raise OSError if no file can be written to `path`.
-
-    This is so if it is a folder or a device, or if its folder does not exist.
-    """
+    """Raise OSError if `path` is a folder or a device, or if its folder does not exist."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder, not a file to write")

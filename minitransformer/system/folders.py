@@ -20,14 +20,11 @@ _held = ContextVar("held", default=frozenset())  # the paths of the folders that
 
 @contextlib.contextmanager
 def at_work_in(folder):
-    """Lock a folder against other runs within a `with` block.
+    """Lock a folder against other runs within a `with` block, which may be nested. None locks nothing.
 
-    The folder is created if it does not exist. Without a folder (None), nothing is locked. First, the temporary files
-    of processes that were killed are removed. At the end, a folder that was created here and is still empty is removed.
-    Blocks for the same folder may be nested in one thread.
-
-    Raises BlockingIOError if another run works in the folder, and OSError, which names the folder, if files cannot be
-    written there. If the file system has no locks, a warning is given.
+    The folder is created if necessary, and removed at the end if it is then empty. Temporary files of killed processes
+    are removed. Raises BlockingIOError if another run works in the folder, and OSError if it cannot be written to.
+    Warns if the file system has no locks.
     """
     if folder is None or os.path.realpath(folder) in _held.get():
         yield
@@ -78,18 +75,12 @@ def lock_folder(descriptor: int, folder: Path) -> None:
 
 
 def sweep_up(folder: Path) -> None:
-    """Remove the temporary files of processes that were killed.
-
-    Files that are being written are locked, and are not removed.
-    """
+    """Remove the temporary files of processes that were killed. Files that are being written are locked."""
     for leftover in folder.glob(f"{TEMPORARY_START}*{TEMPORARY_END}"):
         with contextlib.suppress(OSError):
             if leftover.is_dir():  # it belongs to an earlier run, since only this run is at work
                 shutil.rmtree(leftover)
-            elif leftover.is_file() and is_free(leftover):
-                leftover.unlink()
-
-
-def is_free(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return lock(file)
+            elif leftover.is_file():
+                with open(leftover, "rb") as file:
+                    if lock(file):
+                        leftover.unlink()

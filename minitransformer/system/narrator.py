@@ -19,10 +19,7 @@ class Narrator:
         self.bar: Bar | None = None
 
     def say(self, text: str, file=None, *, written: bool = False) -> None:
-        """Write lines to `file` or standard error, above the bar if there is one.
-
-        Control characters are escaped. In text that a model has `written`, they are escaped only on a terminal.
-        """
+        """Write lines to `file` or standard error, above the bar. A terminal escapes a text `written` by a model."""
         if self.quiet:
             return
         file = file or sys.stderr
@@ -32,11 +29,9 @@ class Narrator:
 
     @contextmanager
     def progress(self, description: str, unit: str, *, total: int | None = None, done: int = 0, even: bool = True):
-        """Draw a bar within a `with` block.
+        """Draw a bar within a `with` block. Yields the function progress(done, total, description=…), which updates it.
 
-        Yields the function progress(done, total, description=…), which updates it. An unknown `total` may be None.
-        `description` is the default for progress. If `even` is True, all units take about the same time, so the bar
-        also shows the rate and the remaining time.
+        `total` may be unknown. If all units take about the same time (`even`), the bar shows the remaining time.
         """
         if self.quiet or not sys.stderr.isatty():
             yield lambda done, total, description="": None

@@ -1,8 +1,4 @@
-"""The common style of all pictures, and the functions that create and save one. They need matplotlib (extra `app`).
-
-A command that does other work in addition to drawing calls can_draw first and skips the pictures if it returns False. A
-function that only draws raises MissingExtra.
-"""
+"""The common style of all pictures, and the functions that create and save one. They need matplotlib (extra `app`)."""
 
 import warnings
 from functools import partial
@@ -16,10 +12,7 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072b2", "#e69f00", "#009e73", "#d55e
 
 
 def can_draw() -> bool:
-    """Return True if matplotlib is installed.
-
-    Otherwise warn that no picture is drawn, and return False.
-    """
+    """Return True if matplotlib is installed. Otherwise warn that no picture is drawn, and return False."""
     try:
         require("matplotlib")
     except MissingExtra as error:
@@ -37,10 +30,7 @@ def new_figure(width: float, height: float, dpi: int = 150):
 
 
 def save(figure, path) -> None:
-    """Write a figure as a PNG to `path` atomically.
-
-    Warnings about missing glyphs are suppressed. Raises OSError, which names the file, if it cannot be written.
-    """
+    """Write a figure as a PNG to `path` atomically, without warnings about missing glyphs."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")
         write_atomically(path, partial(figure.savefig, format="png", dpi="figure"))
@@ -69,10 +59,7 @@ def without_frame(axes) -> None:
 
 
 def colour_bar(figure, image, panels, text: str = "", **how) -> None:
-    """Add a colour bar next to the panels.
-
-    Keyword arguments are passed to `figure.colorbar`.
-    """
+    """Add a colour bar next to the panels. Keyword arguments are passed to `figure.colorbar`."""
     bar = figure.colorbar(image, ax=panels, **how)
     bar.set_label(text, color=INK, fontsize=9)
     bar.ax.tick_params(colors=INK, labelsize=8)

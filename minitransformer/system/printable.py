@@ -1,8 +1,7 @@
 """Escape the control characters of untrusted text: names in files, paths, messages of other programs, generated text.
 
-A terminal executes some characters instead of showing them. For example, "\\x1b]0;…\\x07" sets the title of its window.
-Others move the cursor or reverse the direction of writing, so that a line appears to have other contents. They are
-shown as Python's escape sequences.
+A terminal executes some characters instead of showing them: "\\x1b]0;…\\x07" sets the title of its window, and others
+move the cursor or reverse the direction of writing. They are shown as Python's escape sequences.
 """
 
 import re
@@ -23,18 +22,11 @@ def printable(text, keep: str = "\n\t") -> str:
 
 
 def one_line(message) -> str:
-    """Return a message as one printable line of at most LONGEST characters.
-
-    A quotation from a file can have a million characters. Therefore the middle of a long line is left out. The reason
-    of an error is usually at the beginning or the end.
-    """
+    """Return a message as one printable line. The middle of a line with more than LONGEST characters is left out."""
     line = printable(" ".join(str(message).split()))
     return line if len(line) <= LONGEST else f"{line[:BEGINNING]} … {line[BEGINNING + 3 - LONGEST :]}"
 
 
 def to_the_letter(text, stream) -> str:
-    """Return a text with control characters escaped if `stream` is a terminal.
-
-    For a file or a pipe, the text is returned unchanged.
-    """
+    """Return a text with control characters escaped if `stream` is a terminal, and otherwise unchanged."""
     return printable(text) if stream.isatty() else str(text)

@@ -1,16 +1,8 @@
 """The signals that end a program: Ctrl-C, SIGTERM (`kill`, a shutdown), SIGHUP (a closed terminal).
 
-**During the imports** there is nothing to clean up, so the program prints one line and exits immediately. The handlers
-must be installed before anything else is imported. Hence this file imports only the standard library.
-
-**While a command runs,** it may have processes to end, temporary files to remove and work to save. SIGTERM and SIGHUP
-then have the effect of Ctrl-C: by default they raise KeyboardInterrupt. A signal that is ignored when the program
-starts, as SIGHUP is under `nohup`, stays ignored.
-
-**A child process** also receives the signals, from the terminal or from a shutdown. It ignores them, and its parent
-handles them.
-
-The exit status is the one that a shell reports for a process ended by the signal: 128 + the number of the signal.
+During the imports, the program exits immediately: this file imports only the standard library, so that the handlers are
+installed first. While a command runs, SIGTERM and SIGHUP have the effect of Ctrl-C, which raises KeyboardInterrupt. A
+signal that is ignored at the start, as SIGHUP is under `nohup`, stays ignored. The exit status is 128 + the signal.
 """
 
 import contextlib
@@ -29,10 +21,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def leave_when_stopped(program):
-    """Install signal handlers that print one line and exit without cleaning up.
-
-    The line contains the program's name and the kind of the signal.
-    """
+    """Install signal handlers that print one line and exit without cleaning up."""
 
     def leave(signum, frame):
         if sys.stderr is not None:
@@ -52,9 +41,8 @@ def heeded():
 def signals_raise(came):
     """Raise KeyboardInterrupt within a `with` block when one of the signals arrives.
 
-    SIGTERM and SIGHUP are also appended to the list `came`. If a handler for Ctrl-C is installed within the block, they
-    call it instead. Python drops an exception that is raised in a finalizer or in a callback of the garbage collector.
-    The signal is then sent once more.
+    SIGTERM and SIGHUP are also appended to the list `came`, and call a handler for Ctrl-C that the block installs.
+    Python drops an exception that is raised in a finalizer. The signal is then sent once more.
     """
     report_dropped = sys.unraisablehook
 
@@ -85,10 +73,9 @@ def signals_raise(came):
 
 @contextlib.contextmanager
 def handled(handlers):
-    """Install signal handlers within a `with` block.
+    """Install handlers {signal: handler(signal, frame)} within a `with` block, except for ignored signals.
 
-    The previous handlers are restored at its end. `handlers` maps signals to functions handler(signal, frame). Ignored
-    signals stay ignored. Only the main thread receives signals. In another thread, the block has no effect.
+    Only the main thread receives signals, so the block has no effect in another thread.
     """
     before = {}
     try:
@@ -102,10 +89,7 @@ def handled(handlers):
 
 
 def forget_terminal():
-    """Redirect the standard streams of a closed terminal to the null device.
-
-    Otherwise, writing to them would fail.
-    """
+    """Redirect the standard streams of a closed terminal to the null device, because writing to them would fail."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         with contextlib.suppress(OSError):  # it is closed
@@ -115,11 +99,9 @@ def forget_terminal():
 
 @contextlib.contextmanager
 def birth(*unheard):
-    """Block the signals `unheard` in child processes started within a `with` block.
+    """Block the signals `unheard` in child processes started within a `with` block, because the parent handles them.
 
-    Signals that arrive within the block are delivered to this process at the end of the block. Otherwise a child whose
-    imports are interrupted, or whose parent is interrupted while it sends the first request, would end with a
-    traceback. On Windows, which has no signal masks, the signals are only delayed.
+    Signals to this process are delivered at the end of the block. Windows, which has no signal masks, only delays them.
     """
     came = []
     with handled(dict.fromkeys(SIGNALS, lambda signum, frame: came.append(signum))):

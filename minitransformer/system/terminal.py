@@ -34,14 +34,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def written_out(answer, say_failure):
-    """Call answer(), write all output, and return the exit status.
+    """Call answer(), write all output, and return the exit status, which is that of a signal if one has arrived.
 
     If answer() raises an exception, or the output cannot be written because the disk is full or a pipe is closed, the
-    error is passed to say_failure, which returns the status. (Otherwise the interpreter would try to write again when
-    it exits, and end with a message and status 120.)
-
-    Ctrl-C raises KeyboardInterrupt in answer(), and so do the other signals that end a program (see stopping.py). The
-    status of such a signal is returned.
+    error is passed to say_failure, which returns the status.
     """
     make_streams_usable()
     came = []
@@ -68,10 +64,7 @@ def show(text="", end="\n"):
 
 
 def show_to_the_letter(text, end="\n"):
-    """Write a text to standard output and flush it.
-
-    Control characters are escaped only on a terminal.
-    """
+    """Write a text to standard output and flush it. Control characters are escaped only on a terminal."""
     print(to_the_letter(text, sys.stdout), end=end, flush=True)
 
 
@@ -86,10 +79,7 @@ def say_traceback(kind, error, trace):
 
 
 def described(error):
-    """Return the message of an exception in one line.
-
-    For an OSError, it consists of the file and the reason.
-    """
+    """Return the message of an exception in one line. For an OSError, it consists of the file and the reason."""
     if not isinstance(error, OSError) or not error.strerror:
         return one_line(error)
     subject = error.filename or WITHOUT_A_NAME.get(error.errno)
@@ -101,10 +91,7 @@ def error_in_words(error):
 
 
 def make_streams_usable():
-    """Open standard streams that are closed, and make them accept any character.
-
-    Undecodable bytes of file names are written unchanged. A character that the encoding lacks is written as "?".
-    """
+    """Open standard streams that are closed, and make them accept any character, if necessary as "?"."""
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)

@@ -25,12 +25,10 @@ WAIT = "23"  # OpenBLAS's threads wait for 2²³ ticks of the processor's clock
 
 
 def tune_process() -> None:
-    """Tune this process for speed.
+    """Tune this process for speed: malloc keeps freed memory, and OpenBLAS's threads wait for a shorter time.
 
-    malloc keeps freed memory, and OpenBLAS's threads wait for a shorter time. Settings that the system does not have
-    are skipped. The first one requires glibc, the second one NumPy's OpenBLAS. OpenBLAS reads the environment variable
-    OPENBLAS_THREAD_TIMEOUT when NumPy is imported, so this function must be called before the first import of NumPy. A
-    value that is already set is kept. Child processes inherit the variable.
+    Call it before the first import of NumPy, when OpenBLAS reads OPENBLAS_THREAD_TIMEOUT. A value that is already set
+    is kept. Settings that the system does not have are skipped.
     """
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", WAIT)
     if sys.platform.startswith("linux"):

@@ -2,14 +2,9 @@
 
     k = check_int("logit_lens: k", k, minimum=1)
 
-returns k as a Python number, or raises ValueError with the message `logit_lens: k must be at least 1, not 0`. NumPy's
-scalars are converted because they would turn float32 into float64 and cannot be stored as JSON. A dataclass of settings
-declares the check together with the meaning of a field:
-
-    steps: int = setting(2000, "updates of the weights", check_int, minimum=1)
-
-check_fields applies the check, `documented` writes the meaning into the docstring, and commands/options.py turns the
-field into an option.
+returns k as a Python number, because NumPy's scalars would turn float32 into float64, or raises ValueError with the
+message `logit_lens: k must be at least 1, not 0`. A dataclass of settings declares the check of a field with `setting`.
+check_fields applies it, `documented` writes the docstring, and commands/options.py turns the field into an option.
 """
 
 import dataclasses
@@ -32,10 +27,9 @@ IN_WORDS = {"more than 0": "positive", "more than -inf": "a number", "less than 
 
 
 def check_int(name: str, value, **limits) -> int:
-    """Return `value` as an int, if it is an integer within the limits.
+    """Return `value` as an int if it is an integer within the `limits`, keywords of LIMITS such as minimum=0.
 
-    `limits` are keywords of LIMITS, such as `minimum=0, maximum=1`. Raises TypeError if `value` is not an integer, and
-    ValueError if it violates a limit.
+    Raises TypeError for another type, and ValueError for a violated limit.
     """
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, not {brief(value)}")
@@ -44,11 +38,7 @@ def check_int(name: str, value, **limits) -> int:
 
 
 def number(name: str, value, **limits) -> float:
-    """Return `value` as a float, if it is a number within the limits.
-
-    `limits` are keywords of LIMITS, such as `minimum=0, below=1`. Raises TypeError if `value` is not a number, and
-    ValueError if it violates a limit. NaN violates every limit.
-    """
+    """Return `value` as a float if it is a number within the `limits`, which NaN violates. Raises as check_int does."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, not {brief(value)}")
     try:
@@ -89,10 +79,7 @@ def dictionary(name: str, value) -> dict:
 
 
 def texts(name: str, value):
-    """Return `value` if it is a list or tuple of str, which may be empty.
-
-    Otherwise raise TypeError.
-    """
+    """Return `value` if it is a list or tuple of str, which may be empty. Otherwise raise TypeError."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(entry, str) for entry in value):
         raise TypeError(f"{name} must be a list of strings, not {brief(value)}")
     return value
@@ -114,20 +101,16 @@ def brief(value) -> str:
 
 
 def setting(default, means: str, check, *, optional: str | None = None, **limits):
-    """Return a dataclass field with a default, a description and a check.
+    """Return a dataclass field with a default, a description, and the check that check_fields calls with the limits.
 
-    check_fields calls check(name, value, **limits). If `optional` is given, the field may be None, and `optional`
-    describes the meaning of None.
+    If `optional` is given, the field may be None, and `optional` describes the meaning of None.
     """
     metadata = {"means": means, "check": partial(check, **limits), "optional": optional}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def statements(cls) -> dict:
-    """Return {field: metadata} of a dataclass of settings.
-
-    The metadata of a base class is used for a field whose default a subclass overrides.
-    """
+    """Return {field: metadata} of a dataclass of settings, also for fields whose default a subclass overrides."""
     return {
         name: field.metadata
         for base in reversed(cls.__mro__)
@@ -137,10 +120,7 @@ def statements(cls) -> dict:
 
 
 def check_fields(settings) -> None:
-    """Convert and check each field of a frozen dataclass.
-
-    Raises TypeError or ValueError. The message names the class and the field.
-    """
+    """Convert and check each field of a frozen dataclass. Error messages name the class and the field."""
     for name, said in statements(type(settings)).items():
         value = getattr(settings, name)
         if value is not None or said["optional"] is None:
@@ -159,10 +139,7 @@ def documented(cls):
 
 
 def kinds(base) -> dict:
-    """Return {kind: class} for `base` and its subclasses whose `kind` is not None.
-
-    Only subclasses that have been imported are known.
-    """
+    """Return {kind: class} for `base` and its imported subclasses whose `kind` is not None."""
     classes = [base]
     for cls in classes:  # the list grows during the iteration
         classes += cls.__subclasses__()

@@ -31,11 +31,10 @@ def random_starts(ids, batch_size, context, rng):
 
 
 def sequential_blocks(ids, context, batch_size):
-    """Yield (inputs, targets) in order. Every id except the first is a target exactly once.
+    """Yield (inputs, targets) in order, each (≤ batch_size, context) int64. Every id but the first is a target once.
 
-    Both have shape (≤ batch_size, context) and dtype int64. The last block is padded on the right with inputs of 0 and
-    targets of IGNORE_INDEX. The padding has no effect, because a causal model's earlier positions do not see it. Raises
-    ValueError for fewer than two ids.
+    The last block is padded on the right with inputs of 0 and targets of IGNORE_INDEX. Raises ValueError for fewer than
+    two ids.
     """
     if len(ids) < 2:
         raise ValueError(f"ids must have at least 2 tokens, not {len(ids)}")

@@ -100,13 +100,9 @@ class BPETokenizer(ByteLevelTokenizer):
             raise ValueError(f"splitting must be one of {', '.join(EXPRESSIONS)}, not {self.splitting!r}")
         for i in (*self.special_tokens.values(), *self.end_ids, *(() if self.bos_id is None else (self.bos_id,))):
             if type(i) is not int or not 0 <= i < self.vocab_size:
-                raise ValueError(
-                    f"the id of a special token must be an integer from 0 to {self.vocab_size - 1}, not {i!r}"
-                )
+                raise ValueError(f"a special token must have an integer id from 0 to {self.vocab_size - 1}, not {i!r}")
         if "" in self.special_tokens or len(set(self.special_tokens.values())) != len(self.special_tokens):
-            raise ValueError(
-                f"special_tokens must have non-empty texts and different ids, not {values.brief(self.special_tokens)}"
-            )
+            raise ValueError(f"special_tokens must differ in ids and texts, not {values.brief(self.special_tokens)}")
         named = [values.text(f"token_names: {name}", token) for name, token in self.token_names.items()]
         "".join(without_surrogates([*self.special_tokens, *named, self.chat_template or ""]))
 
@@ -119,13 +115,11 @@ class BPETokenizer(ByteLevelTokenizer):
         *,
         splitting: str = "gpt2",
     ) -> Self:
-        """Learn a vocabulary of `vocab_size` tokens from a str or an iterable of str.
+        """Learn a vocabulary of `vocab_size` tokens, or fewer for a short text, from a str or an iterable of str.
 
-        The first 256 ids are the bytes. The others follow in the order in which they were learned. If the text has no
-        more pairs to merge, the vocabulary is smaller than `vocab_size`. After each merge, progress is called as
-        progress(tokens so far, vocab_size). The required memory depends on the number of different words and on the
-        longest sequence without white space, not on the length of the text (see count_words). Raises ValueError if
-        vocab_size is below 256 or the text contains a lone surrogate.
+        The first 256 ids are the bytes. The others follow in the order in which they were learned. After each merge,
+        progress is called as progress(tokens so far, vocab_size). The memory depends on the number of different words,
+        not on the length of the text. Raises ValueError for a vocab_size below 256 or a lone surrogate.
         """
         if vocab_size < 256:
             raise ValueError(f"vocab_size must be at least 256, the number of bytes, not {vocab_size}")
@@ -135,10 +129,9 @@ class BPETokenizer(ByteLevelTokenizer):
 
     @classmethod
     def from_gpt2(cls, encoder_json: str | os.PathLike[str], vocab_bpe: str | os.PathLike[str]) -> Self:
-        """Read GPT-2's vocabulary from its two files.
+        """Read GPT-2's vocabulary from its two files. The token "<|endoftext|>", if it exists, ends a text.
 
-        The token "<|endoftext|>", if it exists, ends a text. Raises ValueError, which names the file and if possible
-        the line, for files that are damaged or inconsistent.
+        Raises ValueError, which names the file and if possible the line, for damaged or inconsistent files.
         """
         tokens = read_encoder(encoder_json)
         merges = read_merges(vocab_bpe, tokens)
@@ -171,11 +164,7 @@ class BPETokenizer(ByteLevelTokenizer):
         )
 
     def split_at_special_tokens(self, text: str) -> list[str]:
-        """Split a text at its special tokens. Return a list in which ordinary text and special tokens alternate.
-
-        The list starts and ends with ordinary text, which may be empty. If several special tokens match at a position,
-        the longest is used.
-        """
+        """Split a text into a list in which ordinary text, which may be empty, and special tokens alternate."""
         return self._special_pattern.split(text)
 
     def _encode_escaped(self, chunks):
@@ -186,10 +175,7 @@ class BPETokenizer(ByteLevelTokenizer):
         return np.fromiter(ids, np.int64)
 
     def decode(self, ids: ArrayLike, skip_special: bool = False) -> str:
-        """Return the text of `ids`. Invalid UTF-8 becomes U+FFFD.
-
-        If `skip_special` is True, special tokens are omitted.
-        """
+        """Return the text of `ids`, without special tokens if `skip_special`. Invalid UTF-8 becomes U+FFFD."""
         ids = self.check_ids(ids)
         return super().decode(ids[~np.isin(ids, [*self.special_tokens.values()])] if skip_special else ids)
 

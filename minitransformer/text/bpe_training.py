@@ -44,8 +44,7 @@ def count_words(pieces, splitting):
     """Count the words in `pieces`, each of which consists of whole words (see splitting.py). Return a Counter.
 
     Counting stops when the different words have ENOUGH bytes in total, which bounds the memory. Ordinary text of 100 MB
-    stays below the limit. Text that rarely repeats a word reaches the limit, but more of such text would hardly change
-    the merges.
+    stays below the limit.
     """
     counts, size = Counter(), 0
     for piece in pieces:

@@ -28,17 +28,14 @@ from minitransformer.text.tokenizer import Tokenizer, concatenate
 
 
 class ByteLevelTokenizer(Tokenizer):
-    """A tokenizer in which every token stands for a sequence of bytes.
+    """A tokenizer in which every token stands for a sequence of bytes. A subclass also defines `_bytes_of(ids)`.
 
-    A subclass also defines `_bytes_of(ids)`. To encode bytes, they are first converted to a str in which surrogates
-    represent invalid UTF-8 (the error handler "surrogateescape", PEP 383), so the same code encodes bytes and text. For
-    this reason, a text that contains surrogates is rejected.
+    Bytes are encoded as a str in which surrogates represent invalid UTF-8 (the error handler "surrogateescape").
     """
 
     def encode(self, text: str | bytes | bytearray) -> NDArray[np.int64]:
-        """Return the ids of `text`, a str or bytes, as a 1-D int64 array.
+        """Return the ids of `text`, a str or bytes, as a 1-D int64 array. `decode_bytes` returns the original bytes.
 
-        Bytes that are valid UTF-8 give the same ids as their text. `decode_bytes` always returns the original bytes.
         Raises ValueError, which gives the position, if a str contains a lone surrogate.
         """
         if isinstance(text, (bytes, bytearray)):

@@ -8,10 +8,7 @@ CHUNK = 2**20  # characters of a str, or bytes of a file, that are processed at 
 
 
 def chunks_of(text):
-    """Yield `text` in chunks. A str is divided into parts of at most CHUNK characters.
-
-    The items of an iterable of str are yielded unchanged. Raises TypeError for other types.
-    """
+    """Yield a str in parts of at most CHUNK characters, or the items of an iterable of str."""
     if isinstance(text, str):
         for start in range(0, len(text), CHUNK):
             yield text[start : start + CHUNK]

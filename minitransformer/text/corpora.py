@@ -11,6 +11,7 @@ ids are kept, in the smallest unsigned dtype for the vocabulary: 100 MB of text 
 """
 
 import codecs
+import hashlib
 import os
 import platform
 import shutil
@@ -21,6 +22,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,11 +35,9 @@ DEFAULT_CORPUS = f"the Python {platform.python_version()} manual (pydoc_data.top
 
 
 def default_corpus():
-    """Return the help topics of CPython as a str. They consist of English text and code.
+    """Return the help topics of CPython, half a million characters of English text and code, as a str.
 
-    It has about half a million characters: sections of the language reference and of the library reference, in
-    alphabetical order of the topics. Some passages occur several times, so about a twelfth of the last tenth also
-    occurs before it. The text differs slightly between Python versions; DEFAULT_CORPUS names the version. Raises
+    About a twelfth of the last tenth also occurs before it. The text differs slightly between Python versions. Raises
     FileNotFoundError if this Python was built without it.
     """
     try:
@@ -52,12 +52,9 @@ def default_corpus():
 class TextFiles:
     """The concatenated text of UTF-8 files. Iteration yields the text in chunks of str.
 
-    `paths` is one path or several. "-" stands for standard input. A source that can be read only once, such as standard
-    input or a pipe, is first copied to a temporary file, because training a tokenizer and encoding read the text
-    several times.
-
-    Raises FileNotFoundError, IsADirectoryError or another OSError if a file cannot be read, and ValueError if it is
-    empty. While iterating, raises ValueError for a file that is not UTF-8, with the byte and its position.
+    `paths` is one path or several. "-" stands for standard input. A source that can be read only once is first copied
+    to a temporary file. Raises OSError if a file cannot be read, and ValueError if it is empty or, with the position,
+    not UTF-8.
     """
 
     def __init__(self, paths):
@@ -118,11 +115,16 @@ class Corpus:
     name: str
     characters: int
 
-    def require_context(self, context):
-        """Raise ValueError if a split has fewer than context + 1 tokens.
+    @cached_property
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the ids of both splits, in hexadecimal."""
+        digest = hashlib.sha256(f"{len(self.train_ids)} {len(self.val_ids)}".encode())
+        for ids in (self.train_ids, self.val_ids):
+            digest.update(np.ascontiguousarray(ids).data)
+        return digest.hexdigest()
 
-        The validation split may be empty.
-        """
+    def require_context(self, context):
+        """Raise ValueError if a split has fewer than context + 1 tokens. The validation split may be empty."""
         check_length(self.train_ids, context, f"{self.name}: the training split")
         if len(self.val_ids):
             check_length(self.val_ids, context, f"{self.name}: the validation split")
@@ -136,13 +138,11 @@ def tokenize_corpus(text, tokenizer, *, name=None, validation=0.1, progress=None
     progress     called as progress(done, total), in characters, after each chunk
     name         name of the corpus in messages (default: the name of a TextFiles)
 
-    The two splits are encoded separately, so no token crosses the boundary. Returns a Corpus.
+    Returns a Corpus. No token crosses the boundary of the two splits.
     """
     number("validation", validation, minimum=0, below=1)
     if isinstance(text, Iterator):
-        raise TypeError(
-            "text must be a str, a list of str or TextFiles, not an iterator, because it is read several times"
-        )
+        raise TypeError("text must be a str, a list of str or TextFiles, not an iterator, which can be read only once")
     total = sum(map(len, chunks_of(text)))
     cut = int(total * (1 - validation))
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)

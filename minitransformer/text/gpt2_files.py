@@ -29,9 +29,7 @@ def unspell(spelled):
     try:
         return bytes(map(CHARACTER_TO_BYTE.__getitem__, spelled))
     except KeyError as error:
-        raise ValueError(
-            f"the token {spelled!r} contains {error.args[0]!r}, which is not in GPT-2's alphabet"
-        ) from None
+        raise ValueError(f"the token {spelled!r} contains {error.args[0]!r}, which GPT-2's alphabet lacks") from None
 
 
 def parse_merge(line):
@@ -44,10 +42,7 @@ def parse_merge(line):
 
 
 def read_encoder(path):
-    """Return the tokens of an encoder.json as a list of bytes, in order of id.
-
-    Raises ValueError, which names the file, if it is not a JSON object whose values are the ids 0 … V − 1.
-    """
+    """Return the tokens of an encoder.json as a list of bytes, in order of id. Error messages name the file."""
     encoder = read_json(path)
     try:
         return [token_bytes(spelled) for spelled in in_order_of_id(encoder)]
@@ -70,11 +65,7 @@ def token_bytes(spelled):
 
 
 def read_merges(path, tokens):
-    """Return the merges of a vocab.bpe, a list of pairs of bytes.
-
-    Raises ValueError, which names the file and the line, for a line that is not two tokens separated by a space, or if
-    one of the two tokens or their concatenation is not in `tokens`.
-    """
+    """Return the merges of a vocab.bpe, a list of pairs of bytes. Error messages name the file and the line."""
     known, merges = set(tokens), []
     try:
         lines = read_bounded(path).decode().replace("\r\n", "\n").removesuffix("\n").split("\n")

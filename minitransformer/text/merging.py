@@ -11,9 +11,8 @@ class WordCache(dict):
     merges          as in apply_merges
     ignore_merges   if True, a word that is itself a token is encoded as this token without merging
 
-    Texts repeat their words, so the cache makes encoding 14 times as fast as merging every word (16 MB/s instead of 1.1
-    MB/s for Shakespeare and a vocabulary of 1,000). Words longer than LONGEST are not stored, because they rarely occur
-    twice. When there are MOST words, the cache is cleared, which bounds the memory.
+    Texts repeat their words, so the cache makes encoding 14 times as fast as merging every word. Words longer than
+    LONGEST are not stored, and the cache is cleared when it has MOST words, which bounds the memory.
     """
 
     MOST = 2**17
@@ -49,10 +48,9 @@ def apply_merges(symbols, merges):
     `merges` is {pair of ids: (rank, merged id)}. The pair of lowest rank is merged first. Among equal pairs, the
     leftmost is merged first.
 
-    A direct implementation searches the word for the lowest rank before every merge. This takes quadratic time, ten
-    billion steps for a word of a hundred thousand letters. Here a heap holds (rank, position) of every pair that can be
-    merged, and a linked list holds the remaining symbols, which takes time n log n. A heap entry is skipped if one of
-    its symbols has been merged since.
+    A search for the lowest rank before every merge would take quadratic time. Here a heap holds (rank, position) of
+    every pair that can be merged, and a linked list holds the remaining symbols, which takes time n log n. A heap entry
+    is skipped if one of its symbols has been merged since.
     """
     end = len(symbols)
     symbols = [*symbols, None]  # None marks the end and merged symbols; no pair contains it

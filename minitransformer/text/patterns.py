@@ -60,10 +60,9 @@ class Pattern:
     longest: int | None = None
 
     def sample(self, rng, batch_size, length):
-        """Draw `batch_size` random tasks of one length.
+        """Draw `batch_size` random tasks of one length as (inputs, targets), each (B, T) int64 with T = width(length).
 
-        rng: a numpy Generator. Returns (inputs, targets), each (B, T) int64 with T = width(length). Targets outside of
-        the answers are IGNORE_INDEX. Raises ValueError for a length that the pattern does not allow.
+        Targets outside of the answers are IGNORE_INDEX. Raises ValueError for a length that the pattern does not allow.
         """
         if length < self.shortest or (self.longest is not None and length > self.longest):
             limit = "" if self.longest is None else f" and at most {self.longest}"
@@ -85,11 +84,7 @@ class Pattern:
 
 
 def question_and_answer(task, prompt, answer):
-    """Return (tokens, is_answer), arrays of one row per example.
-
-    A row of tokens consists of the task, its prompt, ANSWER, its answer and END. `prompt` is (B, n), and `answer` is
-    (B, m). `is_answer` is True at the positions of the answer and of END.
-    """
+    """Return the tokens (task, prompt, ANSWER, answer, END) of each row, and an array that is True in the answers."""
     tokens = joined(task, prompt, ANSWER, answer, END)
     return tokens, np.arange(tokens.shape[1]) >= 2 + prompt.shape[1]
 
@@ -130,10 +125,9 @@ def count_rows(rng, batch_size, length):
 
 
 def repeat_rows(rng, batch_size, length):
-    """Draw rows of the form REPEAT x y z x y z x … with `length` symbols.
+    """Draw rows of the form REPEAT x y z x y z x …, where a unit of one to four different symbols is repeated.
 
-    A unit of one to four different symbols is repeated. The first repeated symbol shows the length of the unit, so only
-    the symbols after it can be predicted.
+    The first repeated symbol shows the length of the unit, so only the symbols after it can be predicted.
     """
     period = rng.integers(1, 5, (batch_size, 1))
     unit = distinct_symbols(rng, batch_size, 4)
@@ -142,11 +136,7 @@ def repeat_rows(rng, batch_size, length):
 
 
 def induction_rows(rng, batch_size, length):
-    """Draw rows of the form INDUCTION x1 … xn x1 … xn, with different random symbols x1 … xn.
-
-    Nothing marks the beginning of the second half. After its first symbol, every symbol can be predicted from the first
-    half.
-    """
+    """Draw rows of the form INDUCTION x1 … xn x1 … xn. After x1 of the second half, every symbol can be predicted."""
     symbols = distinct_symbols(rng, batch_size, length)
     return joined(INDUCTION, symbols, symbols), np.arange(2 * length + 1) >= length + 2
 
@@ -163,14 +153,10 @@ PATTERNS = {pattern.name: pattern for pattern in _ALL}
 
 
 def pattern_batch(rng, batch_size, context, patterns: Iterable[Pattern] = tuple(_ALL), longest=None):
-    """Draw a batch of random patterns and lengths.
+    """Draw a batch of tasks with random patterns and lengths as (inputs, targets), each (batch_size, context) int64.
 
-    Each row is a task with a random pattern and a random length that fits in `context`. It is padded on the right with
-    PAD and IGNORE_INDEX. `longest` limits the length, for example to train on short tasks and test on longer ones. A
-    pattern whose shortest length exceeds `longest` is drawn at its shortest length.
-
-    Returns (inputs, targets), each (batch_size, context) int64. Raises ValueError if a pattern does not fit in
-    `context`.
+    Rows are padded on the right with PAD and IGNORE_INDEX. `longest` limits the length, but not below a pattern's
+    shortest one. Raises ValueError if a pattern does not fit in `context`.
     """
     patterns = list(patterns)
     limits = [pattern.longest_within(context) for pattern in patterns]
@@ -188,18 +174,12 @@ def pattern_batch(rng, batch_size, context, patterns: Iterable[Pattern] = tuple(
 
 
 def right_rows(predicted, targets):
-    """Return a boolean array (B,), True for each row whose whole answer is right.
-
-    `predicted` (B, T) are ids, such as `logits.argmax(-1)`. `targets` is (B, T). Targets of IGNORE_INDEX are ignored.
-    """
+    """Return a boolean array (B,), True for each row whose predicted ids (B, T) equal all targets but IGNORE_INDEX."""
     return ((predicted == targets) | (targets == IGNORE_INDEX)).all(axis=-1)
 
 
 def accuracy(predicted, targets):
-    """Return the fraction of answer tokens that are predicted correctly.
-
-    Shapes are those of `right_rows`. Raises ValueError if there is no answer token.
-    """
+    """Return the fraction of answer tokens (B, T) that are predicted correctly. Raises ValueError without any."""
     is_answer = targets != IGNORE_INDEX
     if not is_answer.any():
         raise ValueError("targets must contain at least one answer token, but all are IGNORE_INDEX")
@@ -221,11 +201,9 @@ def spell_token(i):
 
 
 class PatternTokenizer(Tokenizer):
-    """A tokenizer with one id for each word of the patterns.
+    """A tokenizer with one id for each word of the patterns. Words are separated by white space.
 
-    Words are separated by white space. `decode` writes a space before each word, as in GPT-2, so that decoded parts can
-    be joined. Encoding and decoding a text therefore changes only its white space. Unused ids are decoded as "?" and
-    the id.
+    `decode` writes a space before each word, as in GPT-2, so that decoded parts can be joined.
     """
 
     kind = "patterns"
@@ -236,16 +214,14 @@ class PatternTokenizer(Tokenizer):
         self.ids = {word: i for i, word in enumerate(self.words)}
 
     def encode_chunks(self, chunks):
-        """Yield the ids of the whole text at once, because a chunk may end within a word."""
-        yield self._encode("".join(chunks), 0)
+        yield self._encode("".join(chunks), 0)  # at once, because a chunk may end within a word
 
     def _encode(self, text, start):
         for match in re.finditer(r"\S+", text):
             if match[0] not in self.ids:
                 raise ValueError(
                     f"unknown word {match[0]!r} at position {match.start()}; the words are tasks such as COPY, the "
-                    "signs "
-                    "= and END, the numbers 0 to 99, and syllables such as ba"
+                    "signs = and END, the numbers 0 to 99, and syllables such as ba"
                 )
         return np.array([self.ids[word] for word in text.split()], np.int64)
 

@@ -81,12 +81,10 @@ def unicode_classes(*majors):
 
 
 def whole_words(chunks, splitting="gpt2"):
-    """Regroup the chunks of a text into pieces of whole words.
+    """Regroup the chunks of a text into pieces whose words are those of the whole text.
 
-    Splitting each piece separately gives the words of the whole text. A cut is safe before white space that follows
-    another character (for Llama 3, white space that is not a line break). No word contains these two characters in this
-    order, the words before the cut are the same without the text after it, and the words after it do not depend on
-    the text before.
+    A cut is safe before white space that follows another character (for Llama 3, white space that is not a line break).
+    No word contains these two characters in this order, and the words on each side do not depend on the other.
     """
     held = []  # the text since the last cut, in parts, because joining a long text repeatedly takes quadratic time
     for chunk in chunks:

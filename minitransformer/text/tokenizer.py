@@ -85,10 +85,7 @@ class Tokenizer(ABC):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Load a tokenizer of this kind from a file written by `save`.
-
-        Raises OSError if the file cannot be read, and ArchiveError if it is damaged or contains something else.
-        """
+        """Load a tokenizer of this kind from a file written by `save`. Raises OSError or ArchiveError."""
         with errors_name(path):
             tokenizer = tokenizer_from_dict(read_json(path))
             if not isinstance(tokenizer, cls):
@@ -117,10 +114,7 @@ class Tokenizer(ABC):
 
 
 class NoTokenizer(Tokenizer):
-    """The tokenizer of a model whose files contain no tokenizer. It has `vocab_size` ids without text.
-
-    `encode` raises ValueError for any text that is not empty, and `decode` always raises it.
-    """
+    """The tokenizer of a model whose files contain none. It has `vocab_size` ids without text."""
 
     kind = "none"
     _fields = {"vocab_size": int}  # noqa: RUF012
@@ -132,9 +126,7 @@ class NoTokenizer(Tokenizer):
         return self.decode(())
 
     def decode(self, ids):
-        raise ValueError(
-            "the model has no tokenizer; use lm.model with ids, or add a tokenizer: LanguageModel(lm.model, tokenizer)"
-        )
+        raise ValueError("the model has no tokenizer; use lm.model with ids, or LanguageModel(lm.model, tokenizer)")
 
 
 def tokenizer_from_dict(content):
@@ -158,10 +150,7 @@ def concatenate(pieces):
 def stored(content, name, expected):
     """Return the entry `name` of a stored tokenizer. Raise ValueError if it is missing or of the wrong type."""
     if not isinstance(content.get(name), expected):
-        raise ValueError(
-            f"a tokenizer of kind {content.get('kind')!r} must have a valid entry {name!r}, not "
-            f"{brief(content.get(name))}"
-        )
+        raise ValueError(f"a tokenizer must have a valid entry {name!r}, not {brief(content.get(name))}")
     return content[name]
 
 

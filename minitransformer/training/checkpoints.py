@@ -15,10 +15,7 @@ that a step depends on:
     about                         information from the caller, such as the path of the text
 
 Low-rank adapters are saved twice: merged into the weights, so that the model can be used, and separately, so that the
-run can be resumed.
-
-The file is written atomically (see files.py). A process that is killed leaves either the previous checkpoint or the
-new one.
+run can be resumed. The file is written atomically: a process that is killed leaves the previous checkpoint or the new.
 """
 
 import math
@@ -44,10 +41,7 @@ FIRST_MOMENTS, SECOND_MOMENTS, UNMERGED, OWN = "optimizer.m.", "optimizer.v.", "
 
 
 def save_checkpoint(path, run, about: dict) -> None:
-    """Write the checkpoint of a Run to `path`, atomically.
-
-    Raises OSError if the file cannot be written. An existing file is then unchanged.
-    """
+    """Write the checkpoint of a Run to `path`, atomically."""
     own_arrays, own = run.own_state()
     arrays = {OWN + name: array for name, array in own_arrays.items()}
     arrays |= {UNMERGED + name: array for name, array in unmerged_parameters(run.lm.model).items()}
@@ -75,9 +69,7 @@ def trained_parameters(run) -> list[str]:
 
 
 def optimizer_states(run) -> dict:
-    """Return AdamW's state of each parameter by name.
-
-    A state is [t, m, v], or None if the parameter has had no gradient yet."""
+    """Return AdamW's state of each parameter by name: [t, m, v], or None if it has had no gradient yet."""
     names = {id(parameter): name for name, parameter in run.lm.model.named_parameters()}
     every = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
     return {names[id(parameter)]: state for parameter, state in zip(every, run.optimizer.state, strict=True)}
@@ -112,6 +104,12 @@ class Checkpoint:
         check_state(training, path, settings.steps)
         return cls(Path(path), config, tokenizer, settings, training)
 
+    @property
+    def about(self) -> dict:
+        """Return the options of the command that wrote the checkpoint, or {} if a Python program wrote it."""
+        about = self.training.get("about")
+        return about if isinstance(about, dict) else {}
+
     def refuse(self, name: str, before, now) -> None:
         raise ValueError(f"{self.path}: cannot resume: {name} was {before}, and now is {now}")
 
@@ -142,9 +140,8 @@ class Checkpoint:
     def restore(self, run) -> None:
         """Restore a Run to this checkpoint. After an error, the Run is unchanged.
 
-        Raises ValueError, which names the difference, if the configuration, tokenizer, text or settings differ. Raises
-        ArchiveError if the file is inconsistent. Warns if the environment differs, because the last bits of the result
-        may then differ.
+        Raises ValueError for another configuration, tokenizer, text or settings, and ArchiveError for an inconsistent
+        file. Warns if the environment differs, because the last bits of the result may then differ.
         """
         self.check_same(run)
         arrays = run.ranks.from_first(lambda: self.read_arrays(run))
@@ -167,10 +164,7 @@ class Checkpoint:
         self.warn_of_environment()
 
     def read_arrays(self, run) -> dict:
-        """Read the arrays that the run needs, as {name in the file: array}.
-
-        Raises OSError, or ArchiveError for an array that is missing or has the wrong shape or dtype.
-        """
+        """Read the arrays that the run needs, as {name in the file: array}."""
         steps = self.training["optimizer_steps"]
         with open_archive(self.path) as archive:
             stored = archive.under(PARAMETERS) | archive.under(UNMERGED)
@@ -243,11 +237,7 @@ def check_data(name: str, described) -> None:
 
 
 def check_generators(name: str, states) -> None:
-    """Raise TypeError or ValueError if the state of a generator is invalid.
-
-    A state with an even increment is invalid, because the generator could then return equal numbers forever, and
-    rejection sampling might never end.
-    """
+    """Raise TypeError or ValueError for an invalid state. With an even increment, sampling might never end."""
     for generator in ("batches", "dropout"):
         state, bits = dictionary(name, states).get(generator), np.random.PCG64()
         try:

@@ -1,8 +1,7 @@
-"""The environment, which influences the last bits of a result in addition to the program and its input.
+"""The environment, which decides the last bits of a result, because the order of the terms of a sum depends on it.
 
-A sum of floating-point numbers depends on the order of its terms. The order depends on the matrix library, the vector
-width of the processor, the number of threads, replicas and ranks, and the functions that are replaced with their twins
-in fast/. If all of these are equal, results are bit-identical.
+The order depends on the matrix library, the vector width of the processor, the number of threads, replicas and ranks,
+and the twins in fast/ that are used. If all of these are equal, results are bit-identical.
 """
 
 import os

@@ -19,8 +19,7 @@ general_loss   the mean cross-entropy in nats of a general text
 tokens         number of response tokens trained on
 
 Records of step 0, and of the step at which a run diverges, have no loss, lr or grad_norm. A killed process can leave an
-incomplete last line, and records of steps after the last checkpoint. A reader ignores the incomplete line, and a
-resumed run removes both.
+incomplete last line, which readers ignore, and records after the last checkpoint. A resumed run removes both.
 """
 
 import json
@@ -36,8 +35,7 @@ NUMBERS_OR_NONE = ("safe", "unsafe", "margin", "preferred", "general_loss")  # N
 def read_metrics(path, last_step=None) -> list[dict]:
     """Return the records in the file at `path`, or only those up to `last_step`.
 
-    An incomplete last line is ignored. Raises OSError if the file cannot be read, and ValueError, with the line number,
-    if a line is not a record.
+    Raises OSError, or ValueError with the line number if a complete line is not a record.
     """
     return read_records(path, last_step)[0]
 

@@ -15,19 +15,13 @@ class Observer:
         """Handle the start of a run of `steps` steps, or its resumption after `step`."""
 
     def record(self, record: dict) -> None:
-        """Handle the metrics of a step (see metrics.py).
-
-        If the model was evaluated after the step, the record has a "val_loss" or a "margin".
-        """
+        """Handle the metrics of a step (see metrics.py)."""
 
     def sample(self, step: int, text: str) -> None:
         """Handle a sample that the model wrote after `step` steps."""
 
     def stopping(self, folder) -> None:
-        """Handle Ctrl-C: the run stops after the current step and saves to `folder`.
-
-        `folder` is None if the run has no folder. May be called at any point of a step.
-        """
+        """Handle Ctrl-C, at any point of a step: the run stops after it and saves to `folder`, if there is one."""
 
     def stop(self) -> None:
         """Handle the end of the run, also after an interruption or an error."""
@@ -51,9 +45,6 @@ def sample_in_words(step: int, text: str) -> str:
 
 class ProgressBar(Observer):
     """A progress bar on standard error with loss and time. Evaluations and samples appear above it.
-
-    If standard error is not a terminal, only evaluations and samples are printed. If an evaluation has an "accuracy"
-    for each task, the bar shows the mean.
 
     name         name of the run, used in the message that a resumed run prints; "" prints no message
     evaluation   function (record, running mean of the loss) that returns the text to print, or ""

@@ -8,7 +8,6 @@
 The loop is the same for all kinds of runs (see run.py). This file defines the update and the evaluation.
 """
 
-import hashlib
 import math
 
 import numpy as np
@@ -41,15 +40,12 @@ def pretrain(
 ) -> list[dict]:
     """Train the model of `lm`, in place, on the text of `corpus`.
 
-    out            folder to write to, created if necessary; None writes nothing. An earlier run in it is overwritten
-                   unless `resume`
+    out            folder to write to, or None. An earlier run in it is overwritten unless `resume`
     resume         continue from the checkpoint in `out`, which must have the same model, text and settings
     plot           draw loss.png when the run ends or is interrupted; warns if matplotlib is not installed
     observer       an Observer, which is called at each event, or None
     about          a JSON-serializable dictionary, which is stored in the checkpoint
-    communicator   an MPI communicator (mpi4py). All its ranks call this function with equal models, texts and
-                   settings, and train together (see ranks.py). Only the first rank reads and writes files in `out`,
-                   draws, and calls its observer
+    communicator   an MPI communicator (mpi4py), whose ranks all call this function with equal arguments (see ranks.py)
 
     Returns the records of the metrics (see metrics.py). Raises ValueError if the text is too short or the checkpoint
     belongs to another run, and ArchiveError (a ValueError) if the checkpoint is damaged. Raises OSError if `out` cannot
@@ -71,7 +67,6 @@ class Pretraining(Run):
         corpus.require_context(lm.model.config.context)
         self.corpus = corpus
         super().__init__(lm, settings)
-        self.fingerprint = fingerprint(corpus)
         self.trained = with_replicas(lm.model, settings.replicas)
         if communicator is not None:
             self.ranks = Ranks(communicator)
@@ -91,10 +86,6 @@ class Pretraining(Run):
             raise error.with_message(f"{error}; its batch consists of the windows at tokens {where}{more}") from None
 
     def evaluate(self) -> dict:
-        """Return the loss on the validation split, or on its first `eval_tokens` tokens.
-
-        Returns an empty dictionary if there is no validation split. Raises TrainingDiverged if the loss is not finite.
-        """
         ids = self.corpus.val_ids
         if not len(ids):
             return {}
@@ -103,9 +94,7 @@ class Pretraining(Run):
         with np.errstate(over="ignore", invalid="ignore"):  # checked below
             val_loss = self.ranks.mean_loss(self.lm.model, ids, self.settings.batch_size)
         if not math.isfinite(val_loss):
-            raise TrainingDiverged(
-                f"after step {self.step} the validation loss is {val_loss}, not a finite number", val_loss
-            )
+            raise TrainingDiverged(f"after step {self.step} the validation loss is {val_loss}", val_loss)
         return {"val_loss": val_loss}
 
     def first_ids(self):
@@ -116,16 +105,8 @@ class Pretraining(Run):
             "name": self.corpus.name,
             "training_tokens": len(self.corpus.train_ids),
             "validation_tokens": len(self.corpus.val_ids),
-            "sha256": self.fingerprint,
+            "sha256": self.corpus.fingerprint,
         }
 
     def draw_picture(self, records, path) -> None:
         draw_loss_curve(records, path, f"training on {self.corpus.name}")
-
-
-def fingerprint(corpus: Corpus) -> str:
-    """Return the SHA-256 of the ids of both splits, in hexadecimal."""
-    digest = hashlib.sha256(f"{len(corpus.train_ids)} {len(corpus.val_ids)}".encode())
-    for ids in (corpus.train_ids, corpus.val_ids):
-        digest.update(np.ascontiguousarray(ids))
-    return digest.hexdigest()

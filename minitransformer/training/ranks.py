@@ -11,18 +11,9 @@ mean L_r begins with dL/dL_r = n_r / n, and the ranks add up their gradients:
     L = Σ_r (n_r / n) L_r              (1)
     dθ = Σ_r (n_r / n) ∂L_r/∂θ         (2)
 
-Equal factors of 1/N would be right only if all n_r are equal. They are not for 5 sequences on 2 ranks, or for sequences
-with padding. The unweighted sum of the gradients of L_r would be about N times too large. AdamW would hide this error,
-because its steps hardly depend on the scale of a gradient.
-
-Σ_r is MPI's Allreduce: every rank receives the same sum, so all ranks take the same step, and their weights
-stay bit-identical without being sent. The order of the sum depends on the number of ranks. Different numbers of ranks
-may therefore give different last bits, whereas the same number always gives the same bits. Only the first rank writes
-files, prints and draws.
-
-All gradients are sent in one message after the backward pass. Sending parts of them earlier would gain little: the
-gradient of a tied embedding, often the largest, is complete only at the end, and on one machine all messages of a step
-took at most a tenth of its time (nanoGPT's CPU size).
+Equal factors of 1/N would be right only if all n_r are equal, which 5 sequences on 2 ranks or padding prevent. Σ_r is
+MPI's Allreduce: every rank receives the same sum and takes the same step, so their weights stay bit-identical without
+being sent. Another number of ranks may give different last bits. Only the first rank writes files, prints and draws.
 """
 
 import atexit
@@ -52,10 +43,7 @@ class RanksDiffer(ValueError):  # noqa: N818
 
 
 class Ranks:
-    """The ranks of an MPI communicator, including this process. With None, this process is the only rank.
-
-    All ranks must call the same methods in the same order. `first` is True for the rank that writes, prints and draws.
-    """
+    """The ranks of an MPI communicator, which all call the same methods in the same order. None stands for one rank."""
 
     def __init__(self, communicator=None):
         self.communicator = communicator
@@ -63,11 +51,7 @@ class Ranks:
         self.first = self.rank == 0
 
     def summed(self, array):
-        """Return the sum of the ranks' arrays, bit-identical on every rank.
-
-        This function waits in Python, not in MPI, because Python cannot handle a signal during a call of MPI. A signal
-        must be able to end a run that waits for a lost rank.
-        """
+        """Return the sum of the ranks' arrays, and wait in Python, because signals are not handled in a call of MPI."""
         if self.communicator is None:
             return array
         total = np.empty_like(array)
@@ -77,7 +61,6 @@ class Ranks:
         return total
 
     def any(self, flag: bool) -> bool:
-        """Return True on every rank if `flag` is true on at least one rank."""
         return bool(self.summed(np.array([float(flag)]))[0])
 
     def from_first(self, make):
@@ -99,10 +82,7 @@ class Ranks:
 
     @contextmanager
     def at_work_in(self, folder):
-        """Exclude other runs from a folder inside a `with` block (see folders.py).
-
-        The first rank holds the lock. If it raises an exception of folders.at_work_in, the others raise SystemExit.
-        """
+        """Let the first rank hold the lock of a folder inside a `with` block (see folders.py)."""
         with ExitStack() as first:
             self.from_first(lambda: first.enter_context(at_work_in(folder)))
             yield
@@ -127,18 +107,15 @@ class Ranks:
             checksums[self.rank] = zlib.crc32(data, int(checksums[self.rank]))
         differing = np.flatnonzero(np.diff(self.summed(checksums))) + 1
         if len(differing):
-            raise RanksDiffer(
-                f"the weights of rank {differing[0]} differ from those of rank 0: their machines compute "
-                "differently; use machines with equal processors and packages"
-            )
+            raise RanksDiffer(f"the weights of rank {differing[0]} differ from those of rank 0; use equal processors")
 
     @contextmanager
     def failing_together(self):
         """End all ranks, with one message, if an exception is raised in a `with` block.
 
-        If all ranks raise an exception, only the first rank raises its own. The others raise SystemExit with status 0.
-        With another status, mpirun might end the first rank before it has printed its message. If only this rank raises
-        an exception, the others would wait for it forever. MPI then ends them when this process ends.
+        If all ranks raise an exception, only the first rank raises its own, and the others SystemExit with status 0,
+        because mpirun might otherwise end the first rank before it has printed its message. If only this rank raises
+        an exception, MPI ends the others, which would wait forever.
         """
         if self.communicator is None:
             yield
@@ -165,22 +142,16 @@ def all_arrive(communicator) -> bool:
 
 
 class ModelOnRanks:
-    """A model or its Replicas on one of several ranks, with the interface that training_step needs.
-
-    Every rank must create this object from a model with the same weights, and take the same steps.
-    """
+    """A model or its Replicas on one of several ranks with equal weights, with the interface of training_step."""
 
     def __init__(self, model, ranks: Ranks):
         self.model, self.ranks = model, ranks
         self.parameters, self.named_parameters = model.parameters, model.named_parameters
 
     def loss(self, ids, targets, *, rng=None):
-        """Return the mean cross-entropy of targets (B, T) in nats, and its backward.
+        """Return the loss of the whole batch and its backward, as Transformer.loss does, on every rank.
 
-        Works like Transformer.loss and takes the same arguments on every rank. backward(dloss=1.0) may be called once.
-        It adds the gradients of the whole batch to those of the model's trained Parameters. If `rng` is given, dropout
-        is applied, and each rank derives its own random numbers from it. Raises the exceptions of Transformer.loss,
-        except that an empty batch has a loss of 0.
+        Each rank derives its own random numbers from `rng`. An empty batch has a loss of 0.
         """
         rank, size = self.ranks.rank, self.ranks.size
         target_shares = np.array_split(targets, size)
@@ -213,10 +184,7 @@ class ModelOnRanks:
 
 
 def world() -> Ranks:
-    """Return the ranks that mpirun started, or only this process without mpirun.
-
-    Divides the cores of a machine among its ranks. Raises MissingExtra without mpi4py or threadpoolctl.
-    """
+    """Return the ranks that mpirun started, or only this process, and divide the cores of a machine among its ranks."""
     if world_size() == 1:
         return Ranks()
     try:

@@ -1,11 +1,8 @@
 """A replica of a model in a separate process, and the memory that it shares with the model.
 
-Weights and gradients are too large to be sent at every step, so they are in shared memory. One part of this memory
-contains the weights, which only the main process changes. Another part transfers the gradients of a replica to the
-model, a few MB at a time, so that only the model needs memory for a whole set of them. The gradients of a replica reuse
-the memory of activations that are no longer needed. With shared memory for whole sets of gradients, a step of a model
-of 10 million parameters took 1.15 times as much memory. A pipe transfers only small data: a share of a batch, and its
-loss.
+Weights and gradients are in shared memory. One part of it contains the weights, which only the main process changes.
+Another part transfers the gradients of a replica to the model, a few MB at a time: with room for all of them, a step
+of 10 million parameters took 1.15 times as much memory. A pipe transfers the shares of batches, and their losses.
 """
 
 import atexit
@@ -37,8 +34,7 @@ class ReplicaLost(ChildProcessError):  # noqa: N818
 class SharedMemory:
     """Shared memory for the weights of `parameters`, and for one load of gradients per replica.
 
-    `loads` is a list of lists of parameter indices. The gradients of the parameters in one list are transferred
-    together. They have at most LOAD bytes in total, unless the list consists of one larger gradient.
+    `loads` are lists of the indices of parameters whose gradients, of about LOAD bytes, are transferred together.
     """
 
     def __init__(self, parameters, replicas: int):
@@ -71,10 +67,7 @@ class SharedMemory:
 
 
 def replica(model):
-    """Return a copy of `model` whose Parameters have no arrays.
-
-    Raises ValueError for a model with hooks, because hooks exist only in this process.
-    """
+    """Return a copy of `model` whose Parameters have no arrays. Raises ValueError for a model with hooks."""
     hooked = [name for name, module in model.named_modules() if module.is_hooked]
     if hooked or model.is_hooked:
         raise ValueError(f"a model with replicas must not have hooks, but {(hooked or ['the model'])[0]} has one")
@@ -84,11 +77,7 @@ def replica(model):
 
 @contextmanager
 def without_the_program():
-    """Start processes inside a `with` block without running the main program in them.
-
-    By default a new process runs the main program first, in order to import its classes. A script that creates
-    processes would then need a guard against creating them again.
-    """
+    """Start processes inside a `with` block without running the main program in them, which would need a guard."""
     program = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -98,11 +87,7 @@ def without_the_program():
 
 
 class ReplicaProcess:
-    """A process with a replica of `model`. `send` sends it a request, and `receive` waits for its answer.
-
-    `memory` contains the weights and transfers the gradients. `number` is the index of the replica, from 0. The process
-    of the replica ends when this process ends.
-    """
+    """A process with a replica of `model`. `send` sends it a request, and `receive` waits for its answer."""
 
     def __init__(self, model, memory: SharedMemory, number: int):
         self.memory, self.number = memory, number
@@ -117,17 +102,14 @@ class ReplicaProcess:
         atexit.register(self.process.kill)  # otherwise Python would send SIGTERM and wait
 
     def send(self, *request) -> None:
-        """Request the call of a method of ReplicaWorker. `request` is its name and its arguments.
-
-        The method runs with np.errstate and plain() as they are set in this process. Raises ReplicaLost.
-        """
+        """Request the call of a method of ReplicaWorker, by name, with np.errstate and plain() as in this process."""
         try:
             self.pipe.send((np.geterr(), is_plain(), *request))
         except OSError:
             raise self.lost() from None
 
     def receive(self):
-        """Return the answer to the previous request. Raises its exception, or ReplicaLost."""
+        """Return the answer to the previous request, or raise its exception."""
         try:
             answer = self.pipe.recv()
         except (EOFError, OSError):
@@ -137,10 +119,7 @@ class ReplicaProcess:
         return answer
 
     def gradients(self, parameters):
-        """Yield (Parameter, gradient) for each Parameter with a gradient, after the answer to "backward".
-
-        A yielded gradient is valid until the next load is requested. Raises ReplicaLost.
-        """
+        """Yield (Parameter, gradient), valid until the next, for each Parameter with a gradient."""
         for n, load in enumerate(self.memory.loads):
             self.send("hand_over", n)
             have_one = self.receive()
@@ -171,7 +150,6 @@ class ReplicaWorker:
             parameter.data = data
 
     def loss(self, ids, targets, seed):
-        """Return the loss of a share of a batch. Dropout is applied if `seed` is not None."""
         self.backward_of_loss = None  # frees the activations of the previous one
         rng = None if seed is None else np.random.default_rng(seed)
         loss, self.backward_of_loss = self.model.loss(ids, targets, rng=rng)
@@ -183,7 +161,7 @@ class ReplicaWorker:
         self.backward_of_loss(dloss)
 
     def hand_over(self, n):
-        """Move the gradients of load n to the shared memory. Return the indices of the parameters with a gradient."""
+        """Move the gradients of load n to the shared memory. Return the indices of their parameters."""
         parameters, have_one = self.model.parameters(), []
         for i, shared in zip(self.memory.loads[n], self.memory.gradients(self.number, n), strict=True):
             if parameters[i].grad is not None:

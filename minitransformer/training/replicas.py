@@ -5,20 +5,12 @@ each (see step.py):
 
     L = Σ_r (n_r / n) L_r    dθ = Σ_r (n_r / n) dθ_r            (1)
 
-The shares can be processed in parallel if no two of them write to the same gradient. Each process therefore has a
-replica of the model, whose Parameters share the arrays of the model's weights but have their own gradients (see
-replica_process.py). The model itself is the first replica, in this process. The gradients are added in the order of the
-replicas, not in the order in which they arrive, so the result does not depend on the timing of the processes.
+Each process has a replica of the model, whose Parameters share the arrays of the model's weights but have their own
+gradients (see replica_process.py). The model itself is the first replica. The gradients are added in the order of the
+replicas, so the result does not depend on the timing of the processes.
 
-Without replicas, only the matrix library uses several cores. It parallelises only matrix products. In a small model
-these are too small to benefit, and the other cores are idle during elementwise operations. Threads could share arrays
-directly. However, a thread needs the interpreter's lock between any two operations, which take about 20 µs each in a
-small model, so it waits for the lock too often. The time of a step on two cores, relative to the matrix library with
-both cores:
-
-                     tiny    nano    llama   baby
-    two threads      0.90    0.92    0.95    0.95
-    two processes    0.77    0.82    0.93    0.91
+Without replicas, only large matrix products use several cores. With two processes on two cores, a step takes from 0.77
+(`tiny`) to 0.93 (`llama`) of the time. Two threads, which wait for the interpreter's lock, gain half as much.
 """
 
 import importlib.util
@@ -34,13 +26,9 @@ from minitransformer.training.step import token_shares
 class Replicas:
     """A model and `count` − 1 replicas of it, with the interface that training_step needs.
 
-    The replicas follow all changes of the model's weights. They do not follow later changes of requires_grad, and a
-    hook that is installed later is applied only to the first share. The processes end together with this object. They
-    do not run the main program, unless the main program defines classes of the model. It then needs the guard
-    `if __name__ == "__main__":`.
-
-    Raises ValueError if count is below 1, or if it is above 1 and the model has hooks. Raises MissingExtra if
-    threadpoolctl is not installed.
+    The replicas follow all changes of the model's weights, but not later changes of requires_grad or hooks. The
+    processes run the main program only if it defines classes of the model. It then needs the guard
+    `if __name__ == "__main__":`. Raises ValueError if count is below 1 or the model of several replicas has hooks.
     """
 
     def __init__(self, model, count: int):
@@ -69,12 +57,10 @@ class Replicas:
         return self.model.named_parameters()
 
     def loss(self, ids, targets, *, rng=None):
-        """Return the mean cross-entropy of targets (B, T) in nats, and its backward.
+        """Return the loss of the batch and its backward, as Transformer.loss does.
 
-        Works like Transformer.loss. backward(dloss=1.0) adds the gradients to those of the model. It may be called
-        once, and only before the next call of `loss`. If `rng` is given, dropout is applied, and each share of the
-        batch derives its own random numbers from it. Raises the exceptions of Transformer.loss, and ReplicaLost if a
-        process has ended.
+        backward may be called once, before the next call of `loss`. Each share derives its own random numbers from
+        `rng`. Raises ReplicaLost if a process has ended.
         """
         number = self.begin_loss()
         n_shares = max(1, min(self.count, len(ids)))  # the model raises for an empty batch
@@ -92,9 +78,7 @@ class Replicas:
 
         def backward(dloss=1.0):
             if number != self.losses:
-                raise RuntimeError(
-                    "backward must be called before stop() and before the next loss, which release its activations"
-                )
+                raise RuntimeError("backward must be called before stop() and the next loss, which release activations")
             self.side_by_side(own_backward, "backward", [(dloss * weight,) for weight in weights])
             try:
                 for process in self.processes[: n_shares - 1]:
@@ -118,9 +102,9 @@ class Replicas:
         return self.losses
 
     def side_by_side(self, own, request: str, jobs) -> list:
-        """Call own(*job) for the first job, and send `request` with each other job to a process.
+        """Return the results of own(*job) for the first job, and of `request` for each other job in a process.
 
-        Returns the list of results. After an exception, which may be that of a process, all processes are replaced.
+        After an exception, which may be that of a process, all processes are replaced.
         """
         first, *rest = jobs
         processes = self.processes[: len(rest)]  # a small batch has fewer shares than processes
@@ -145,11 +129,7 @@ def with_replicas(model, count: int):
 
 
 def replicas_that_pay(batch_size: int, cores: int | None = None) -> int:
-    """Return the recommended number of replicas: one per core, at most the batch size.
-
-    `cores` is the number of cores (default: all that this process may use). Returns 1 if threadpoolctl is not
-    installed.
-    """
+    """Return the recommended number of replicas: one per core, at most the batch size, and 1 without threadpoolctl."""
     if importlib.util.find_spec("threadpoolctl") is None:
         return 1
     return max(1, min(available_cores() if cores is None else cores, batch_size))

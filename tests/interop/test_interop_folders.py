@@ -250,7 +250,7 @@ def test_a_tensor_with_and_without_prefix_is_ambiguous(llama):
 @pytest.mark.parametrize("number", [np.nan, np.inf, 1e300])
 def test_weights_that_are_no_finite_numbers_are_refused(llama, number):
     edit_tensors(llama, lambda t: t["model.norm.weight"].__setitem__(3, number), "F64")
-    refused(llama, "the tensor norm.weight must contain only finite float32 values")
+    refused(llama, "the tensor norm.weight must have only finite float32 values")
 
 
 # Files that are damaged or something else.
@@ -270,10 +270,10 @@ def test_a_missing_folder_configuration_or_weights_is_an_error_of_the_system(tmp
 @pytest.mark.parametrize(
     "field, value, words",
     [
-        ("num_hidden_layers", 10**4, r"the configuration has 10,000 blocks, but the file has only \d\d arrays"),
+        ("num_hidden_layers", 10**4, r"the configuration has 10,000 blocks, but the file only \d\d arrays"),
         ("num_hidden_layers", 3, "the tensor layers.2.input_layernorm.weight is missing"),
-        ("vocab_size", 10**11, "the configuration has at least .* weights"),
-        ("hidden_size", 4 * 10**5, "the configuration has at least .* weights"),
+        ("vocab_size", 10**11, "the configuration has .* weights or more"),
+        ("hidden_size", 4 * 10**5, "the configuration has .* weights or more"),
     ],
 )
 def test_a_configuration_that_claims_more_than_there_is_allocates_nothing(llama, field, value, words):
@@ -306,7 +306,7 @@ def test_a_header_that_lies_is_refused(llama, lie):
     header, data = header_and_data(llama / WEIGHTS)
     lie(header)
     write_raw(llama / WEIGHTS, header, data)
-    refused(llama, "expected a safetensors file, found another or a damaged file", WEIGHTS)
+    refused(llama, "expected a safetensors file, found another or damaged one", WEIGHTS)
 
 
 class Booby:
@@ -369,15 +369,12 @@ def test_an_index_that_does_not_fit_its_shards_is_refused(llama):
     "fields, words",
     [
         ({"positions": "sinusoidal"}, "positions 'sinusoidal' cannot be written"),
-        ({"norm": "rms_norm"}, "norm 'rms_norm' cannot be written: with learned positions the model becomes a GPT-2"),
-        ({"feed_forward": "swiglu"}, "feed_forward 'swiglu' cannot be written: with learned positions"),
-        ({"n_kv_heads": 1}, "n_kv_heads 1 cannot be written: in a GPT-2 it equals n_heads 2"),
-        ({"d_head": 6}, "d_head 6 cannot be written: GPT-2 requires n_heads · d_head = d_model, but"),
-        (
-            {"positions": "rotary"},
-            "norm 'layer_norm' cannot be written: with rotary positions the model becomes a Llama",
-        ),
-        ({"positions": "rotary", "norm": "rms_norm"}, "feed_forward 'gelu' cannot be written: with rotary positions"),
+        ({"norm": "rms_norm"}, "norm 'rms_norm' cannot be written to a gpt2, only 'layer_norm'"),
+        ({"feed_forward": "swiglu"}, "feed_forward 'swiglu' cannot be written to a gpt2"),
+        ({"n_kv_heads": 1}, "n_kv_heads 1 cannot be written to a gpt2, only 2"),
+        ({"d_head": 6}, "d_head 6 cannot be written to a gpt2, only 4"),
+        ({"positions": "rotary"}, "norm 'layer_norm' cannot be written to a llama"),
+        ({"positions": "rotary", "norm": "rms_norm"}, "feed_forward 'gelu' cannot be written to a llama"),
         (
             {"positions": "rotary", "norm": "rms_norm", "feed_forward": "swiglu", "n_heads": 3, "d_head": 4},
             "n_heads 3 cannot be written: in a Llama it divides d_model 8",

@@ -116,18 +116,6 @@ def test_a_file_with_wrong_bytes_is_refused_in_one_line_or_read_whole(originals,
     assert_whole_or_one_line(path_of(folder))
 
 
-@pytest.mark.parametrize("name, file", [("gpt2", WEIGHTS), ("gguf", "model.gguf")])
-def test_a_file_truncated_anywhere_is_refused(originals, tmp_path, name, file):
-    shutil.copytree(originals / name, tmp_path / "folder")
-    path = tmp_path / "folder" / file
-    content = path.read_bytes()
-    for size in {*range(64), *range(64, len(content), len(content) // 50), len(content) - 1}:
-        path.write_bytes(content[:size])
-        with pytest.raises(ValueError, match=r"damaged|not a|expected a") as caught:
-            load_pretrained(path_of(tmp_path / "folder"))
-        assert "\n" not in str(caught.value)
-
-
 # Memory.
 
 LARGE = Config(

@@ -264,7 +264,7 @@ FOREIGN = {
     ),
     "newer": (
         npz(description=described(format="minitransformer", version=2)),
-        "has version 2 of the format; this program reads only version 1",
+        "has version 2 of the format, not 1",
     ),
     "compressed junk": (
         zipped({"description.npy": npy(described())}, compression=zipfile.ZIP_DEFLATED)[:-90] + b"\0" * 90,
@@ -322,13 +322,6 @@ def test_a_header_of_another_version_or_a_member_of_another_length_is_refused(tm
     assert len(load_archive(written(path, zipped({"description.npy": HEAD, "w.npy": header(PLAIN) + bytes(12)})))) == 2
 
 
-@pytest.mark.parametrize("stored", [11, 13])
-def test_an_array_of_another_length_is_refused_by_both_lengths(stored, tmp_path):
-    content = zipped({"description.npy": HEAD, "w.npy": header(PLAIN) + bytes(stored)})
-    words = rf"an array of float32 \(3,\) has 12 bytes, but {stored} are stored"
-    assert_refused(written(tmp_path / "odd.npz", content), words)
-
-
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_what_cannot_be_inflated_bit_by_bit_is_refused(method, tmp_path):
     content = zipped({"description.npy": HEAD, "w.npy": npy(np.zeros(9))}, compression=method)
@@ -347,7 +340,7 @@ def test_two_members_of_one_name_are_refused(tmp_path):
 def test_what_is_read_is_no_longer_than_a_file_can_be(tmp_path):
     content = zipped({"description.npy": HEAD, "w.npy": npy(np.zeros(10**6))}, compression=zipfile.ZIP_DEFLATED)
     path = written(tmp_path / "bomb.npz", content)
-    assert_refused(path, r"damaged: a file of [\d,]+ bytes cannot contain arrays of 8,000,128 bytes")
+    assert_refused(path, r"damaged: [\d,]+ bytes cannot contain arrays of 8,000,128 bytes")
     with open_archive(path) as opened:
         assert opened.header("w") == Header(np.dtype(float), (10**6,))
 

@@ -12,7 +12,6 @@ from locks import another_run
 from small_runs import TEXT, small_corpus, small_lm
 
 from minitransformer import cli
-from minitransformer.experiments.sweep import sweep
 from minitransformer.system import files, folders
 from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, write_atomically
 from minitransformer.system.folders import at_work_in
@@ -173,15 +172,3 @@ def test_a_command_is_refused_in_one_line_before_it_touches_anything(command, fi
         assert contents(tmp_path / "run") == before
     said = capsys.readouterr()
     assert (status, said.out, said.err) == (cli.FAILURE, "", f"minitransformer: error: run: {AT_WORK}\n")
-
-
-def test_a_run_of_the_library_is_refused_before_it_touches_anything(finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "run")
-    with another_run(tmp_path / "run"), another_run(tmp_path / "runs"):
-        before = contents(tmp_path / "run")
-        for resume in (False, True):
-            with pytest.raises(BlockingIOError, match=AT_WORK):
-                pretrain(small_lm(), small_corpus(), Settings(steps=1), out=tmp_path / "run", resume=resume)
-        with pytest.raises(BlockingIOError, match=AT_WORK):
-            sweep([], folder=tmp_path / "runs")
-        assert contents(tmp_path / "run") == before

@@ -5,18 +5,14 @@ import sys
 import unicodedata
 import warnings
 
-import numpy as np
 import pytest
-from archives import load_archive
-from small_chats import chat_lm
 from small_runs import small_lm
 from terminals import Terminal
 
 import gradcheck.__main__
 from gradcheck.command_line import USAGE
-from minitransformer import LanguageModel, cli
+from minitransformer import cli
 from minitransformer.commands import train
-from minitransformer.system.archive import ArchiveError, save_archive
 from minitransformer.system.narrator import Narrator
 from minitransformer.training import MODEL_FILE
 
@@ -109,27 +105,6 @@ def test_a_traceback(monkeypatch, capsys):
     said = capsys.readouterr().err
     assert_harmless(said)
     assert said.startswith("Traceback") and said.count("\n") > 3
-
-
-def test_the_name_of_an_array(tmp_path, capsys):
-    path = tmp_path / MODEL_FILE
-    small_lm().save(path)
-    arrays, description = load_archive(path)
-    save_archive(path, arrays | {f"parameters.{NAME}": np.zeros(1)}, description)
-    with pytest.raises(ArchiveError) as caught:
-        LanguageModel.load(path)
-    assert_harmless(str(caught.value), IN_ONE_LINE)
-    assert cli.main(["info", str(path)]) == cli.FAILURE
-    assert_harmless(capsys.readouterr().err, IN_ONE_LINE)
-
-
-def test_the_reason_of_a_template(capsys, monkeypatch, tmp_path):
-    pytest.importorskip("jinja2")
-    template = "{{ raise_exception('\x1b]0;owned\x07\x1b[2J') }}"
-    chat_lm(chat_template=template).save(tmp_path / MODEL_FILE)
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Hi\n")))
-    assert cli.main(["chat", "--model", str(tmp_path)]) == cli.FAILURE
-    assert_harmless(capsys.readouterr().err, r"the chat template failed: \x1b]0;owned\x07\x1b[2J")
 
 
 def test_lines_and_bars(monkeypatch, capsys):

@@ -192,9 +192,7 @@ def test_files_that_hold_no_tokenizer_are_refused_in_one_line(load, tmp_path):
         assert "unknown kind of tokenizer" in words_for(content)
     if load is not load_tokenizer:
         assert "expected a tokenizer of kind 'bpe', found kind 'byte'" in words_for(b'{"kind": "byte"}')
-    assert "a tokenizer of kind 'bpe' must have a valid entry 'merges', not None" in words_for(
-        b'{"kind": "bpe", "tokens": []}'
-    )
+    assert "a tokenizer must have a valid entry 'merges', not None" in words_for(b'{"kind": "bpe", "tokens": []}')
     assert "its tokens and merges must be strings" in words_for(b'{"kind": "bpe", "tokens": [1], "merges": []}')
     assert "expected two tokens with one space" in words_for(b'{"kind": "bpe", "tokens": [], "merges": ["a"]}')
     assert "at least one token" in words_for(b'{"kind": "bpe", "tokens": [], "merges": []}')

@@ -209,7 +209,7 @@ GOOD = '{"prompt": "a cat", "safe": " sat", "unsafe": " ate"}'
     [
         ("[" * 100_000, ValueError, "maximum recursion depth exceeded"),
         (f'{{"prompt": {"9" * 5000}}}', ValueError, "Exceeds the limit"),
-        ("{'prompt': 3}", ValueError, "invalid JSON: Expecting property name enclosed in double quotes at column 2"),
+        ("{'prompt': 3}", ValueError, "expected JSON in UTF-8 (Expecting property name"),
         ('["a cat", "sat", "ate"]', TypeError, 'must be an object with "prompt", "safe" and "unsafe", not ['),
         ("null", TypeError, 'must be an object with "prompt", "safe" and "unsafe", not None'),
         ('{"prompt": "a cat", "safe": " sat"}', ValueError, '"unsafe" is missing'),
@@ -227,11 +227,7 @@ GOOD = '{"prompt": "a cat", "safe": " sat", "unsafe": " ate"}'
             ValueError,
             '"prompt" and "safe" have 28 tokens together; at most 25 are allowed with a context of 24',
         ),
-        (
-            '{"prompt": "a cat", "safe": " s\xe4t", "unsafe": " ate"}',
-            ValueError,
-            "expected UTF-8 text, found the byte 0xe4",
-        ),
+        ('{"prompt": "a cat", "safe": " s\xe4t", "unsafe": " ate"}', ValueError, "decode byte 0xe4"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_named_by_file_and_line(tmp_path, line, error, words):
@@ -283,7 +279,7 @@ def test_held_out_rows_are_those_marked_or_a_fraction_of_the_prompts_or_another_
         ({"resume": True}, ValueError, "out must be a folder if resume or plot is True"),
         ({"held_out": 1.5}, ValueError, "held_out must be a fraction between 0 and 1, or a dataset, not 1.5"),
         ({"held_out": 0.0}, ValueError, "held_out must be a fraction between 0 and 1, or a dataset, not 0.0"),
-        ({"rows": ROWS[:1] * 2}, ValueError, "1 of the 1 different prompts are held out"),
+        ({"rows": ROWS[:1] * 2}, ValueError, "held_out must select some of the 1 prompts, not 1"),
         ({"rows": [ROWS[0], {"prompt": "a"}]}, ValueError, 'row 2: "safe" is missing'),
         ({"rows": []}, ValueError, "the dataset: must have at least one row"),
         ({"trainable": {"rank": 0}}, ValueError, "rank must be at least 1, not 0"),

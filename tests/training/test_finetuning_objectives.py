@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import strategies as st
 
 from minitransformer.training.finetuning.objectives import (
     OBJECTIVES,
     direct_preference,
-    sequence_log_likelihood,
     sequence_unlikelihood,
     softplus,
     unbounded_difference,
@@ -43,13 +42,6 @@ def pairs(rng):
 
 def reference(rng):
     return {"reference_safe": rng.normal(size=B) - 9, "reference_unsafe": rng.normal(size=B) - 9}
-
-
-@given(seeds)
-def test_the_log_likelihood_is_the_logarithm_of_the_product_of_probabilities(seed):
-    logits, targets = batch(np.random.default_rng(seed))
-    expected = [math.log(math.prod(chances)) for chances in probabilities(logits, targets)]
-    np.testing.assert_allclose(sequence_log_likelihood(logits, targets)[0], expected, rtol=1e-10)
 
 
 def test_each_objective_is_what_its_name_says(rng):

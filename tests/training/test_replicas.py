@@ -24,12 +24,7 @@ from minitransformer.cli import main
 from minitransformer.experiments.patterns import PatternSettings
 from minitransformer.experiments.patterns.training import PatternRun
 from minitransformer.system.archive import save_archive
-from minitransformer.training import (
-    PreferenceSettings,
-    pretrain,
-    replica_process,
-    replicas as replicas_module,
-)
+from minitransformer.training import PreferenceSettings, pretrain, replica_process, replicas as replicas_module
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.replica_process import ReplicaLost, ReplicaProcess
 from minitransformer.training.replicas import Replicas, replicas_that_pay
@@ -119,7 +114,7 @@ def test_a_backward_that_comes_too_late_is_refused(model, rng):
     replicas = Replicas(model, 2)
     _, backward = replicas.loss(*batch(rng))
     _, other_backward = replicas.loss(*batch(rng))
-    with pytest.raises(RuntimeError, match="which release its activations"):
+    with pytest.raises(RuntimeError, match="which release activations"):
         backward()
     other_backward()
     with pytest.raises(RuntimeError, match="can be called only once"):

@@ -241,7 +241,7 @@ def test_a_gradient_whose_square_overflows_diverges_unless_it_is_clipped(rng):
 @pytest.mark.filterwarnings("error")
 def test_a_validation_loss_that_is_not_finite_is_divergence_and_is_not_saved(tmp_path):
     settings = replace(SETTINGS, eval_every=1, checkpoint_every=1, sample_every=1, lr=1e30, warmup=0, clip=None)
-    with pytest.raises(TrainingDiverged, match=r"after step 1 the validation loss is (nan|inf), not .*, of step 0, is"):
+    with pytest.raises(TrainingDiverged, match=r"after step 1 the validation loss is (nan|inf); .*, of step 0, is"):
         pretrain(small_lm(), small_corpus(), settings, out=tmp_path)
 
 
@@ -309,15 +309,11 @@ def test_a_last_line_without_an_end_is_no_record(tmp_path):
     "line, words",
     [
         ("what is this", "Expecting value: line 1 column 1"),
-        ("null", "record must be a dictionary, not None"),
         ("{}", "record: step must be an integer, not None"),
-        ('{"step": 1.5}', "record: step must be an integer, not 1.5"),
         ('{"step": -1}', "record: step must be at least 0, not -1"),
-        ('{"step": 1, "seconds": null}', "record: seconds must be a number, not None"),
         ('{"step": 1, "loss": "low"}', "record: loss must be a number, not 'low'"),
         ('{"step": 1, "val_loss": -1e400}', "record: val_loss must be a number and finite, not -inf"),
         (f'{{"step": 1, "margin": 1{"0" * 400}}}', "record: margin must be at most 1.8e"),
-        (f'{{"step": {[0] * 9999}}}', r"record: step must be an integer, not \[0, 0, 0, 0, 0, 0, \.\.\.\]"),
         (f'{{"step": "{"A" * 9999}"}}', r"record: step must be an integer, not 'A{90,99}\.\.\.A{90,99}'"),
         ("[" * 100_000, "maximum recursion depth exceeded"),
         (f'{{"step": {"9" * 5000}}}', "Exceeds the limit"),

@@ -14,7 +14,7 @@ from minitransformer.optim import AdamW, cosine_schedule
 from minitransformer.system.values import check_int, number
 from minitransformer.text import DEFAULT_CORPUS, BPETokenizer, Corpus, default_corpus, tokenize_corpus
 from minitransformer.training import Settings, pretrain, training_step
-from minitransformer.training.remembered import load_with_training, remembered_text, was_trained_on
+from minitransformer.training.remembered import load_with_checkpoint, remembered_text, was_trained_on
 from minitransformer.transformer import Transformer
 
 VOCAB_SIZE, CONTEXT, WIDTH = 500, 48, 64
@@ -55,12 +55,12 @@ def finished_run(folder, least: int) -> tuple[LanguageModel, list]:
 
     The spread of the parts shows the effect of another text, but not of another training run.
     """
-    lm, training = load_with_training(folder)
-    text = remembered_text(folder, training)
+    lm, checkpoint = load_with_checkpoint(folder)
+    text = remembered_text(checkpoint)
     if text is None:
         raise ValueError(f"{folder}: the model must record its training text, as `minitransformer train` does")
     corpus = tokenize_corpus(text, lm.tokenizer)
-    if not was_trained_on(training, corpus):
+    if not was_trained_on(checkpoint, corpus):
         raise ValueError(f"{folder}: {corpus.name} must be unchanged since the training")
     parts = np.array_split(corpus.val_ids, PARTS)
     check_int(f"{folder}: the model's context", lm.model.config.context, minimum=least)

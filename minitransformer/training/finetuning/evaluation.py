@@ -46,7 +46,7 @@ class Evaluation:
         return math.exp(self.general_loss) if self.general_loss < 700 else math.inf
 
     def to_dict(self) -> dict:
-        """Return the fields and the perplexity as a JSON-serializable dictionary. Non-finite numbers become None."""
+        """Return the fields and the perplexity as a JSON-serializable dictionary, with None for non-finite numbers."""
         fields = asdict(self) | {"perplexity": self.perplexity}
         return {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -55,10 +55,7 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Evaluation":
-        """Return the Evaluation with this result of to_dict.
-
-        Raises KeyError, TypeError or ValueError if a field is missing or invalid.
-        """
+        """Return the Evaluation with this result of to_dict, or raise KeyError, TypeError or ValueError."""
         numbers = {name: fields[name] for name in cls.__dataclass_fields__ if name != "completions"}
         numbers = {name: math.nan if value is None else number(name, value) for name, value in numbers.items()}
         completions = fields["completions"]

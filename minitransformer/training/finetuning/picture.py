@@ -2,22 +2,10 @@
 
 import math
 
-from minitransformer.system.pictures import (
-    BLUE,
-    GREEN,
-    GRID,
-    INK,
-    VERMILION,
-    headline,
-    label,
-    new_figure,
-    save,
-    with_grid,
-)
+from minitransformer.system.pictures import BLUE, GREEN, INK, VERMILION, headline, label, new_figure, save, with_grid
 
 FINE_TUNING_FILE = "finetuning.png"
 DRAWN = ("safe", "unsafe", "margin", "general_loss")
-SAFE, UNSAFE, MARGIN, GENERAL = BLUE, VERMILION, GREEN, INK
 
 
 def draw_fine_tuning(records, path, title="", *, limit: float) -> None:
@@ -36,27 +24,24 @@ def draw_fine_tuning(records, path, title="", *, limit: float) -> None:
 
     for axes in panels:
         with_grid(axes)
-    draw(responses, [record["safe"] for record in measured], SAFE, "o", "safe")
-    draw(responses, [record["unsafe"] for record in measured], UNSAFE, "s", "unsafe")
+    draw(responses, [record["safe"] for record in measured], BLUE, "o", "safe")
+    draw(responses, [record["unsafe"] for record in measured], VERMILION, "s", "unsafe")
     label(responses, "held-out responses", "steps", "log-likelihood of a response, nats")
     responses.legend(frameon=False, labelcolor=INK)
 
     margin.axhline(0, color=INK, linewidth=0.8)
-    draw(margin, [record["margin"] for record in measured], MARGIN)
+    draw(margin, [record["margin"] for record in measured], GREEN)
     label(margin, "margin: safe − unsafe", "steps", "nats")
 
     perplexities = [math.exp(min(record["general_loss"], 700)) for record in measured]
-    draw(general, perplexities, GENERAL)
+    draw(general, perplexities, INK)
     general.set_yscale("log")
     general.yaxis.set_major_formatter("{x:g}")
     general.yaxis.set_minor_formatter("{x:g}")
     if perplexities and math.isfinite(limit):
-        height, words = limit * perplexities[0], f"limit: {limit:g} times the first"
-        general.axhline(height, color=UNSAFE, linewidth=1.2, linestyle="--")
-        place = {"xytext": (2, -11), "textcoords": "offset points"}
-        general.annotate(words, (steps[0], height), color=UNSAFE, fontsize=8, **place)
-    general.grid(which="minor", color=GRID, linewidth=0.7)
-    general.tick_params(labelsize=7, which="minor")
+        height = limit * perplexities[0]
+        general.axhline(height, color=VERMILION, linewidth=1.2, linestyle="--")
+        general.annotate(f"limit: {limit:g} times the first", (steps[0], height), color=VERMILION, fontsize=8)
     label(general, "forgetting", "steps", "perplexity on general text (log scale)")
     headline(figure, title)
     save(figure, path)

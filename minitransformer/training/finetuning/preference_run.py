@@ -1,11 +1,8 @@
 """Fine-tuning on pairs of responses: make the safe response more likely than the unsafe one.
 
-Each step minimises an objective on random pairs. The log-likelihoods of the starting model are needed during the whole
-run, as the reference of direct preference optimisation and for the report. Since the starting model does not change,
-they are computed once before the first step and stored in checkpoints, so no second model is needed in memory.
-
-The run stops if it has diverged: if an evaluation finds that the perplexity on general text has grown beyond the limit,
-or if a step finds a loss or gradient that is not finite. `diverged` is then a sentence that gives the reason.
+The log-likelihoods of the starting model, the reference of direct preference optimisation, are computed once and stored
+in checkpoints, so no second model is in memory. The run stops if it has diverged: if the perplexity on general text has
+grown beyond the limit, or if a loss or gradient is not finite. `diverged` is then a sentence that gives the reason.
 """
 
 import hashlib
@@ -109,7 +106,6 @@ class PreferenceData:
 
 
 def preference_data(lm, dataset, held_out, general_text, prompts, settings: PreferenceSettings) -> PreferenceData:
-    """Read, split and encode the data of a run."""
     train_rows, held_out_rows = split_held_out(read_preferences(dataset), held_out, settings.seed)
     context = lm.model.config.context
     pairs, held_out_pairs = (encode(rows, lm.tokenizer, context) for rows in (train_rows, held_out_rows))
@@ -156,7 +152,6 @@ class PreferenceRun(Run):
         return super().finished or self.diverged is not None
 
     def advance(self) -> dict:
-        """Take one step and return its metrics. If the step diverges, it is not taken, and `diverged` is set."""
         try:
             return super().advance()
         except TrainingDiverged as error:
@@ -187,7 +182,6 @@ class PreferenceRun(Run):
         return evaluate(self.lm, self.data.held_out, self.data.general_ids, self.settings.batch_size)
 
     def evaluation_with_completions(self) -> Evaluation:
-        """Evaluate the current model, with completions if its loss on general text is finite."""
         measured = self.evaluation()
         if not math.isfinite(measured.general_loss):
             return measured
@@ -196,7 +190,6 @@ class PreferenceRun(Run):
         )
 
     def evaluate(self) -> dict:
-        """Return the metrics of an Evaluation, and set `diverged` if the perplexity has exceeded its limit."""
         now = self.evaluation()
         growth = math.exp(min(now.general_loss - self.before.general_loss, 700))
         if self.diverged is None and not growth <= self.settings.perplexity_limit:  # also True for NaN

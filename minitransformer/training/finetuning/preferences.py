@@ -37,11 +37,9 @@ class PreferenceRow:
 
 
 def read_preferences(dataset) -> list[PreferenceRow]:
-    """Return the rows of a dataset.
+    """Return the rows of a dataset: the path of a file of JSON lines, "politeness", or a list of dictionaries.
 
-    `dataset` is the path of a file of JSON lines, "politeness", or a list of dictionaries. Empty lines are ignored.
-    Raises OSError if the file cannot be read. Raises ValueError or TypeError, which names the row, if a row is not JSON
-    or if a text in it is missing, empty or not a string.
+    Raises OSError, or ValueError or TypeError, which names the row, for an invalid row.
     """
     if isinstance(dataset, (str, os.PathLike)):
         name = POLITENESS if dataset == "politeness" else Path(dataset)
@@ -57,12 +55,8 @@ def read_preferences(dataset) -> list[PreferenceRow]:
 def row_of_line(line: bytes, where: str) -> PreferenceRow:
     try:
         row = json.loads(line.decode())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: invalid JSON: {error.msg} at column {error.colno}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: expected UTF-8 text, found the byte 0x{line[error.start]:02x}") from None
-    except (ValueError, RecursionError) as error:  # for very long numbers or deeply nested brackets
-        raise ValueError(f"{where}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: expected JSON in UTF-8 ({error})") from None
     return checked_row(row, where)
 
 
@@ -85,9 +79,8 @@ def checked_row(row, where: str) -> PreferenceRow:
 def split_held_out(rows: list[PreferenceRow], held_out, seed: int) -> tuple[list[PreferenceRow], list[PreferenceRow]]:
     """Return (training rows, held-out rows).
 
-    `held_out` is None, a fraction, or another dataset. None selects the rows that are marked as held out, or a fraction
-    of 0.2 if no row is marked. A fraction selects random prompts with `seed`, and all rows with these prompts. Raises
-    ValueError if one of the two lists would be empty.
+    `held_out` is another dataset, a fraction of the prompts, or None for the marked rows, or a fifth if no row is
+    marked. Raises ValueError if one of the two lists would be empty.
     """
     if held_out is None and any(row.held_out is not None for row in rows):
         chosen = {row.prompt for row in rows if row.held_out}
@@ -103,10 +96,8 @@ def split_held_out(rows: list[PreferenceRow], held_out, seed: int) -> tuple[list
         return rows, read_preferences(held_out)
     sides = [row for row in rows if row.prompt not in chosen], [row for row in rows if row.prompt in chosen]
     if not all(sides):
-        raise ValueError(
-            f"training and evaluation must have at least one prompt each, but {len(chosen)} of the "
-            f"{len({row.prompt for row in rows})} different prompts are held out"
-        )
+        count = len({row.prompt for row in rows})
+        raise ValueError(f"held_out must select some of the {count} prompts, not {len(chosen)}")
     return sides
 
 
@@ -120,10 +111,7 @@ class Pair:
 
 
 def encode(rows: list[PreferenceRow], tokenizer: Tokenizer, context: int) -> list[Pair]:
-    """Encode the prompt and the responses of each row separately.
-
-    Raises ValueError, which names the row, if the tokenizer cannot encode a text or if a text exceeds the context.
-    """
+    """Encode the texts of each row. Raises ValueError, which names the row, for a text that is too long or unknown."""
     pairs = []
     for row in rows:
         ids = {}

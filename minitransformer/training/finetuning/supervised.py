@@ -25,15 +25,10 @@ def fine_tune(
 ) -> list[dict[str, Any]]:
     """Train the model of `lm`, in place, on the next token of `text`.
 
-    text      a str, a TextFiles, or a Corpus that was encoded with the tokenizer of `lm`
-    settings  a FineTuningSettings (default: FineTuningSettings())
-    merge     as in fine_tune_for_safety
-
-    The other options are those of pretrain.
-
-    Frozen parameters stay bit-identical, and requires_grad of all parameters is restored at the end. Returns the
-    records of the metrics (see metrics.py). Raises the exceptions of pretrain, and ValueError if the settings select
-    parameters that the model does not have.
+    `text` is a str, a TextFiles, or a Corpus that was encoded with the tokenizer of `lm`. `merge` is as in
+    fine_tune_for_safety, and the other options, the result and the exceptions are those of pretrain. Frozen parameters
+    stay bit-identical, and requires_grad of all parameters is restored at the end. Raises ValueError if the settings
+    select parameters that the model does not have.
     """
     settings = settings or FineTuningSettings()
     corpus = text if isinstance(text, Corpus) else tokenize_corpus(text, lm.tokenizer)

@@ -42,11 +42,9 @@ Trainable = int | tuple[str, ...] | LowRank  # number of last blocks, names of p
 
 
 def checked(name: str, trainable) -> Trainable:
-    """Validate and normalise the option `trainable`. Messages contain `name`.
+    """Validate and normalise the option `trainable`: an int, one or several str, or a LowRank or its fields.
 
-    An int is the number of last blocks to train. A str or a list of str contains names of parameters, in which *
-    matches any characters. A LowRank, or a dictionary of its fields, selects adapters. Raises TypeError for another
-    type, and ValueError for an empty selection.
+    Raises TypeError for another type, and ValueError for an empty selection.
     """
     if isinstance(trainable, dict):
         return LowRank(**trainable)
