@@ -1,6 +1,6 @@
 """The sections after a derivation: inputs, shapes, saved arrays, gradient checks, and equations in the text."""
 
-from functools import cache, partial
+from functools import cache
 from html import escape
 from itertools import groupby
 
@@ -11,9 +11,10 @@ from gradcheck.certify import certify_call
 from minitransformer.book import notation as n
 from minitransformer.book.costs import operations
 from minitransformer.book.derivations import EQUAL, names_of
-from minitransformer.book.pictures import board, matrix, with_digits
+from minitransformer.book.pictures import board, matrix, table, with_digits
 from minitransformer.book.planted import SMALL, planted_mistakes
 from minitransformer.book.run import numbers_in, saved
+from minitransformer.book.specimens import called_by
 from minitransformer.book.typesetting import mathml, name_set
 from minitransformer.cases import CASES
 from minitransformer.module import plain
@@ -37,16 +38,13 @@ def section(title, parts):
 
 
 def numbers_of(run):
-    given, names = run.given(), names_of(run.statements)
-    if not given:
-        return ""
-    boxes = []
-    for symbol, value in given.items():
+    boxes, names, function = [], names_of(run.statements), run.specimen.function
+    for symbol, value in run.given().items():
         label, size = name_set(symbol, names), " × ".join(map(str, np.shape(value)))
-        is_small = np.size(value) <= LARGEST
-        box = matrix(label, value, with_digits(3)) if is_small else f'<span class="given">{label} {size} numbers</span>'
-        boxes.append(box)
-    return f"<div>{function_name(run, shown_on(run))}{board(boxes)}</div>"
+        large = f'<span class="given">{label} {size} numbers</span>'
+        boxes.append(matrix(label, value, with_digits(3)) if np.size(value) <= LARGEST else large)
+    name = f"<code>{escape(function)}</code> " if function else ""
+    return f'<div><p class="of">{name}{shown_on(run)}</p>{board(boxes)}</div>' if boxes else ""
 
 
 def shown_on(run):
@@ -59,83 +57,64 @@ def shown_on(run):
     return f"for {' and '.join(filter(None, [', '.join(parts[:-1]), parts[-1]]))}"
 
 
-def function_name(run, what=""):
-    name = f"<code>{escape(run.specimen.function)}</code> " if run.specimen.function else ""
-    return f'<p class="of">{name}{what}</p>'
-
-
 def saved_by(run):
-    rows = ""
+    rows = []
     for name, kept in saved(run.handed_back()).items():
         if isinstance(kept, np.ndarray):
-            rows += row_of(escape(name), " × ".join(map(str, kept.shape)) or "1", kept.size)
+            rows.append((escape(name), " × ".join(map(str, kept.shape)) or "1", kept.size))
         elif count := numbers_in(kept):  # the arrays that other backward functions save
             others = f"{len(kept)} functions" if isinstance(kept, list) else escape(name.removesuffix("_backward"))
-            rows += row_of(f"saved by {others}", "", count)
-    if not rows:
-        return ""
-    heading = f"<tr><th>{escape(run.specimen.function)}</th><th>shape</th><th>numbers</th></tr>"
-    return f'<div class="scroll" tabindex="0"><table>{heading}{rows}</table></div>'
+            rows.append((f"saved by {others}", "", count))
+    return table(f"{escape(run.specimen.function)} | shape | numbers", rows) if rows else ""
 
 
 def costs_of(runs):
-    """Return a table of the inputs, operations and saved numbers of each function."""
-    rows = ""
+    rows = []
     for run in runs:
         counted_operations = operations(run.specimen) if run.specimen.function else None
         if counted_operations is not None:
             forward, backward = counted_operations
             given = sum(np.size(value) for value in run.specimen.inputs if isinstance(value, np.ndarray))
-            kept = numbers_in(run.handed_back())
-            rows += row_of(escape(run.specimen.function), given, f"{forward:,}", f"{backward:,}", f"{kept:,}")
-    heading = "<tr><th>function</th><th>numbers in the inputs</th><th>operations forward</th><th>backward</th>"
-    heading += "<th>numbers saved for backward</th></tr>"
-    return f'<div class="scroll" tabindex="0"><table>{heading}{rows}</table></div>' if rows else ""
+            counts = f"{forward:,}", f"{backward:,}", f"{numbers_in(run.handed_back()):,}"
+            rows.append((escape(run.specimen.function), given, *counts))
+    headings = "function | numbers in the inputs | operations forward | backward | numbers saved for backward"
+    return table(headings, rows) if rows else ""
 
 
 def mistakes(path, cases) -> list:
-    """Return the section on classic mistakes, with their lines and their errors."""
-    rows = ""
+    rows = []
     for one in planted_mistakes(path, cases):
         code = escape(one.mutant.difference()[1][0].partition("  #")[0].strip())
         off = [f"{error:.0%}" if error > SMALL else "0: not found" for error in (one.error, one.error_of_ones)]
-        rows += row_of(f"<code>{code}</code>", escape(one.sentence), *off)
-    if not rows:
-        return []
-    heading = "<tr><th>line</th><th>mistake</th><th>error for a random dy</th><th>for dy = 1</th></tr>"
+        rows.append((f"<code>{code}</code>", escape(one.sentence), *off))
     return [
         "<section><h2>Classic mistakes</h2><p>Each line was put in the place of the right one. The largest error of a "
         "gradient is given in percent of the gradient's largest entry. The gradient check below finds each of them. A "
         "check with dy = 1 can miss one.</p>",
-        f'<div class="scroll" tabindex="0"><table>{heading}{rows}</table></div></section>',
-    ]
-
-
-def row_of(*cells):
-    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        table("line | mistake | error for a random dy | for dy = 1", rows),
+        "</section>",
+    ] * bool(rows)
 
 
 def checks(reports: dict, cases) -> list:
     if not reports:
         return []
-    certificates = [(case.name, certified(case)) for case in cases]
-    rows = ""
+    rows = []
     for name, report in reports.items():
         worst = max((argument.worst_relative for argument in report.arguments), default=0.0)
         verdict = '<span class="equal">right</span>' if report.is_right else '<span class="different">WRONG</span>'
-        rows += row_of(escape(name), len(report.arguments), f"{report.entries:,}", f"{worst:.1e}", verdict)
-    heading = "<tr><th>case</th><th>gradients</th><th>entries</th><th>worst error, relative</th><th>verdict</th></tr>"
+        rows.append((escape(name), len(report.arguments), f"{report.entries:,}", f"{worst:.1e}", verdict))
     details = "".join(
         f'<p>{escape(name)}</p><div class="scroll" tabindex="0">{report_html(r)}</div>' for name, r in reports.items()
     )
+    certificates = [(escape(case.name), escape(str(certified(case)))) for case in cases]
     return [
         "<section><h2>Checked by central differences</h2>",
-        f'<div class="scroll" tabindex="0"><table>{heading}{rows}</table></div>',
+        table("case | gradients | entries | worst error, relative | verdict", rows),
         f"<details><summary>each argument</summary>{details}</details></section>",
-        '<section><h2>Certified as an identity</h2><div class="scroll"><table>',
-        "<tr><th>case</th><th>the two sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩, without a tolerance</th></tr>",
-        *(row_of(escape(name), escape(str(certificate))) for name, certificate in certificates),
-        "</table></div></section>",
+        "<section><h2>Certified as an identity</h2>",
+        table("case | the two sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩, without a tolerance", certificates),
+        "</section>",
     ]
 
 
@@ -145,21 +124,18 @@ def certified(case):
 
 
 def in_the_text(statements, names) -> list:
-    """Return the section on the equations within sentences.
-
-    Each equation that is not executed, or whose sides differ, is listed with the reason.
-    """
+    """Return the section on the equations within sentences, with a reason for each that is not equal."""
     equations = list({s.text: s for s in statements if s.in_prose}.values())
     if not equations:
         return []
     others = [s for s in equations if s.verdict != EQUAL]
     held = f"{counted(len(equations) - len(others), 'equation')} within the sentences"
     by_result = groupby(sorted(others, key=lambda s: s.in_words), key=lambda s: s.in_words)
-    rows = "".join(row_of(escape(result), "; ".join(shown(s, names) for s in some)) for result, some in by_result)
-    table = f'<div class="scroll" tabindex="0"><table><tr><th>result</th><th>equations</th></tr>{rows}</table></div>'
+    rows = [(escape(result), "; ".join(shown(s, names) for s in some)) for result, some in by_result]
+    listed = table("result | equations", rows) if others else ""
     return [
         f"<section><h2>Equations in the text</h2><p>Both sides of {held} are also computed on the numbers above, and "
-        f"are equal{'. The others:' if others else '.'}</p>{table * bool(others)}</section>",
+        f"are equal{'. The others:' if others else '.'}</p>{listed}</section>",
     ]
 
 
@@ -169,10 +145,7 @@ def shown(statement, names):
 
 
 def checked(cases) -> dict:
-    """Check the gradients of cases and return {name: Report}.
-
-    A case with a wrong gradient is included. Raises ValueError if a case cannot be checked.
-    """
+    """Return {name: Report} of cases, also of wrong ones. Raises ValueError if a case cannot be checked."""
     reports = {}
     for case in cases:
         try:
@@ -188,12 +161,7 @@ def checked(cases) -> dict:
 def cases_by_file() -> dict:
     found = {}
     for case in CASES:
-        found.setdefault(file_of(case.draw(np.random.default_rng(0)).target), []).append(case)
+        target = called_by(case.draw(np.random.default_rng(0)).target)
+        file = target.__module__.removeprefix("minitransformer.").replace(".", "/") + ".py"
+        found.setdefault(file, []).append(case)
     return found
-
-
-def file_of(target):
-    while isinstance(target, partial):
-        target = target.func
-    owner = target if hasattr(target, "__name__") else type(target)
-    return owner.__module__.removeprefix("minitransformer.").replace(".", "/") + ".py"

@@ -11,20 +11,13 @@ CONTENTS_FILE = Path(__file__).with_name("contents.md")
 
 @dataclass(frozen=True)
 class Leaf:
-    """A page of the book.
-
-    title       title of the page
-    file        source file of a chapter, or the name of another page
-    exhibits    names of the museum's exhibits that the page shows
-    question    question that a chapter answers; "" for other pages
-    about       purpose of the page
-    """
+    """A page of the book."""
 
     title: str
-    file: str
-    exhibits: tuple
-    question: str
-    about: str
+    file: str  # source file of a chapter, or the name of another page
+    exhibits: tuple  # names of the museum's exhibits that the page shows
+    question: str  # question that a chapter answers; "" for other pages
+    about: str  # purpose of the page
 
     @property
     def path(self) -> Path:
@@ -36,11 +29,7 @@ class Leaf:
 
 
 def read(contents: str) -> Iterator[Leaf]:
-    """Yield a Leaf for each section of contents.md.
-
-    The heading of a section is `## title | file | exhibit | …`. Its paragraphs are the question, for a chapter, and the
-    purpose of the page.
-    """
+    """Yield a Leaf for each section of contents.md: `## title | file | exhibit …`, the question, and the purpose."""
     for entry in re.split("^## ", contents, flags=re.MULTILINE)[1:]:
         head, *paragraphs = (" ".join(part.split()) for part in entry.strip().split("\n\n"))
         title, file, *exhibits = head.split(" | ")

@@ -31,10 +31,9 @@ class Counted(np.ndarray):
 
 
 def operations(specimen) -> tuple[int, int] | None:
-    """Return the numbers of operations of the forward and the backward pass.
+    """Return the numbers of operations of both passes, or None if one of them has none.
 
-    Returns None if the function has no backward pass, or if no operation of a pass was counted. Operations on single
-    numbers are not counted.
+    Operations on single numbers are not counted.
     """
     parameters, before = parameters_of(specimen.call), Counted.total
     try:

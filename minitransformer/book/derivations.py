@@ -8,10 +8,10 @@ import numpy as np
 
 from minitransformer.book import notation as n
 from minitransformer.book.formulas import formulas, relations_outside
-from minitransformer.book.observation import docstrings, parsed, places, read_python
+from minitransformer.book.observation import docstrings, is_python, places, read_python
 from minitransformer.book.prose import blocks
 from minitransformer.book.run import Run, belongs
-from minitransformer.book.symbols import bases_in
+from minitransformer.book.symbols import symbols_in
 from minitransformer.book.unexecuted import ASSUMED, why_not_executed
 
 TOLERANCE = 1e-10  # relative to the largest entry
@@ -20,32 +20,21 @@ EQUAL, DIFFERENT = "equal", "different"
 
 @dataclass
 class Statement:
-    """An equation in a docstring, and the results of executing it on specimens.
-
-    function    qualified name of the documented function
-    remarks     texts next to the equation
-    ranges      ranges of its indices, such as k = 1 … t
-    value       its left side on the first specimen on which it was executed
-    shown_on    the Run of that specimen
-    errors      error for each specimen on which it was executed, relative to the largest entry
-    reasons     reason for each specimen on which it could not be executed
-    in_prose    True if the equation is part of a sentence
-    listed      reason from unexecuted.md, or "" if the equation is not listed there
-    """
+    """An equation in a docstring, and the results of executing it on specimens."""
 
     text: str
     equation: n.Equation
     number: int | None
-    function: str
+    function: str  # qualified name of the documented function
     line: int
-    remarks: tuple
-    ranges: tuple
-    value: object = None
-    shown_on: object = None
-    errors: list = field(default_factory=list)
-    reasons: list = field(default_factory=list)
-    in_prose: bool = False
-    listed: str = ""
+    remarks: tuple  # texts next to the equation
+    ranges: tuple  # ranges of its indices, such as k = 1 … t
+    value: object = None  # its left side on the first specimen on which it was executed
+    shown_on: object = None  # the Run of that specimen
+    errors: list = field(default_factory=list)  # for each specimen, relative to the largest entry
+    reasons: list = field(default_factory=list)  # for each specimen on which it could not be executed
+    in_prose: bool = False  # True if the equation is part of a sentence
+    listed: str = ""  # reason from unexecuted.md, or "" if the equation is not listed there
 
     @property
     def verdict(self) -> str:
@@ -85,14 +74,11 @@ def statements(source: str, file: str) -> list[Statement]:
 
 
 def names_of(statements) -> frozenset:
-    return frozenset(bases_in(*(side for s in statements for side in s.equation.sides)))
+    return frozenset(symbol.base for s in statements for symbol in symbols_in(*s.equation.sides))
 
 
 def statements_in_prose(docstring, names, ranges):
-    """Return the equations in the sentences of a docstring.
-
-    A relation that cannot be parsed is included as an equation of two remarks, which is never executed.
-    """
+    """Return the equations in sentences, also unknown ones (of two remarks), which are never executed."""
     found = []
     for text in (content for kind, content in blocks(docstring.text) if kind == "prose"):
         its_own = formulas(text, names)
@@ -110,18 +96,15 @@ def statements_in_prose(docstring, names, ranges):
 
 
 def statements_of(text, function, at, physical, file):
-    """Return the equations in a line of a docstring.
-
-    Raises NotationError if the line is numbered and is not an equation.
-    """
+    """Return the equations in a line. Raises NotationError if it is numbered and is not an equation."""
     try:
         line = n.parse_line(text.strip())
     except n.NotationError as error:
-        if not n.is_numbered(text):
+        if not n.NUMBERED.fullmatch(text):
             return []
         column = error.column + len(physical) - len(physical.lstrip())
         raise n.NotationError(f"{file}, line {at}, column {column}: {error}", column) from None
-    if line.number is None and is_python(text):
+    if line.number is None and is_python(text.strip()):
         return []
     equations, found = [part for part in line.parts if isinstance(part, n.Equation)], []
     ranges = tuple(e for e in equations if isinstance(e.sides[0], n.Symbol) and isinstance(e.sides[-1], n.Range))
@@ -135,15 +118,6 @@ def statements_of(text, function, at, physical, file):
     return found
 
 
-def is_python(text):
-    """Return True if a line is valid Python."""
-    try:
-        parsed(text.strip())
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
-
-
 @dataclass
 class Derivations:
     source: str
@@ -152,11 +126,9 @@ class Derivations:
 
 
 def read_derivations(path, specimens, source: str | None = None) -> Derivations:
-    """Read a file and execute its equations on specimens.
+    """Read a file, and execute the equations in its docstrings (or those of `source`) on specimens.
 
-    The equations are taken from the docstrings of `source` if it is given, and otherwise from the file. Raises OSError
-    if the file cannot be read, ValueError if it is not valid Python, and NotationError for a numbered line that is not
-    an equation. The error messages contain the line number.
+    Raises OSError, ValueError for text that is not Python, and NotationError, each with the line.
     """
     code = read_python(path)
     found, numbered = statements(source or code, Path(path).name), places(code)
@@ -177,8 +149,7 @@ def read_derivations(path, specimens, source: str | None = None) -> Derivations:
 def concerns(statement, specimen):
     """Return True if a statement is to be executed on a specimen.
 
-    The statement must be in the docstring of the specimen's function or, in prose, of its class or file. Statements
-    that unexecuted.md lists, and assumptions, are not executed.
+    It is in the docstring of the specimen's function or, in a sentence, of its class or file.
     """
     prefix = f"{statement.function}."
     is_above = statement.in_prose and (prefix == "." or specimen.function.startswith(prefix))

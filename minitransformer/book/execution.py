@@ -26,32 +26,22 @@ class NotExecuted(Exception):  # noqa: N818
 
 @dataclass
 class Surroundings:
-    """The values that are needed to evaluate an expression.
+    """The values that are needed to evaluate an expression."""
 
-    values        {name: value}
-    backwards     {name of a function: its backward function}
-    derivative    function (of, by) that returns the derivative of a value with respect to another, given their names
-    ranges        {index: its range}, for the ranges that are given with an equation
-    at            {index: its current value}
-    """
-
-    values: dict
-    backwards: dict = field(default_factory=dict)
-    derivative: object = None
-    ranges: dict = field(default_factory=dict)
-    at: dict = field(default_factory=dict)
+    values: dict  # {name: value}
+    backwards: dict = field(default_factory=dict)  # {name of a function: its backward function}
+    derivative: object = None  # function (of, by) that returns ∂of/∂by, given their names
+    ranges: dict = field(default_factory=dict)  # {index: its range}, for the ranges that are given with an equation
+    at: dict = field(default_factory=dict)  # {index: its current value}
 
     def with_indices(self, at):
         return replace(self, at={**self.at, **at})
 
 
 def both_sides(left, right, surroundings):
-    """Evaluate both sides of an equation for all values of the free indices.
-
-    Returns two flattened arrays. Raises NotExecuted if a side cannot be evaluated.
-    """
+    """Evaluate both sides of an equation for all values of the free indices. Return two flattened arrays."""
     free = {**index_ranges(left, surroundings), **index_ranges(right, surroundings)}
-    bound = {node.index for side in (left, right) for node in every_node(side) if isinstance(node, n.Total)}
+    bound = {node.index for side in (left, right) for node in n.every_node(side) if isinstance(node, n.Total)}
     names = [name for name in free if name not in bound or name in indices_of(left)]
     if math.prod(len(free[name]) for name in names) > MOST:
         raise NotExecuted(f"its indices have more than {MOST:,} combinations of values")
@@ -69,12 +59,6 @@ def parts(value):
     return value if isinstance(value, tuple) else (value,)
 
 
-def every_node(node):
-    yield node
-    for child in n.children(node):
-        yield from every_node(child)
-
-
 def indices_of(node):
     if isinstance(node, n.Symbol):
         return set(node.subscript)
@@ -84,7 +68,7 @@ def indices_of(node):
 
 def index_ranges(node, surroundings):
     found = {}
-    for below in every_node(node):
+    for below in n.every_node(node):
         if isinstance(below, n.Symbol) and below.text not in surroundings.values and below.subscript:
             if below.base == "δ" or below.base not in surroundings.values:
                 continue
@@ -102,11 +86,7 @@ def index_ranges(node, surroundings):
 
 
 def axes(letters, ndim):
-    """Return the axis that each index counts.
-
-    The index p counts the first axis, and the others the last axes in order. Raises NotExecuted if there are more
-    indices than axes.
-    """
+    """Return the axis that each index counts: p the first, the others the last axes in order."""
     if len(letters) > ndim:
         raise NotExecuted(f"an array of {ndim} axes cannot have {len(letters)} indices")
     where = [ndim - len(letters) + k for k in range(len(letters))]
@@ -116,10 +96,7 @@ def axes(letters, ndim):
 
 
 def evaluate(node, here):
-    """Return the value of a node: an array, a number, or a tuple of these.
-
-    Raises NotExecuted if the node cannot be evaluated.
-    """
+    """Return the value of a node: an array, a number, or a tuple of these. Raises NotExecuted."""
     if type(node) not in WORKERS:
         raise NotExecuted(f"a {type(node).__name__.lower()} has no value")
     return WORKERS[type(node)](node, here)
@@ -157,7 +134,6 @@ def entry_of(array, letters, here):
 
 
 def without_kept_axis(value, here):
-    """Drop a last axis of length 1 if the equation has indices."""
     return value[..., 0] if here.at and np.ndim(value) > 1 and np.shape(value)[-1] == 1 else value
 
 
@@ -166,10 +142,6 @@ def place_of_index(letter, here):
     if where is None:
         raise NotExecuted(f"the index {letter} has no range")
     return where
-
-
-def added(node, here):
-    return sum(sign * evaluate(term, here) for sign, term in node.terms)
 
 
 def beside(node, here):
@@ -252,17 +224,10 @@ def indexed(node, here):
 
 
 def factor(node, here):
-    """Return the value of a factor of a product.
-
-    A transposed vector becomes a row of shape (1, n). Outside of a product, transposing a vector is an error.
-    """
+    """Return the value of a factor of a product, in which a transposed vector is a row of shape (1, n)."""
     value = evaluate(node.of if isinstance(node, n.Transpose) else node, here)
     is_row = isinstance(node, n.Transpose) and np.ndim(value) == 1
     return value[None, :] if is_row else evaluate(node, here)
-
-
-def several(node, here):
-    return tuple(part for entry in node.of for part in parts(evaluate(entry, here)))
 
 
 def from_first_to_last(node, here):
@@ -272,18 +237,12 @@ def from_first_to_last(node, here):
     return np.arange(first, last + 1)
 
 
-COMPARISONS = {
-    "=": np.equal,
-    "≠": np.not_equal,
-    "≤": np.less_equal,
-    "<": np.less,
-    "≥": np.greater_equal,
-    ">": np.greater,
-}
+RELATIONS = (np.equal, np.not_equal, np.less_equal, np.less, np.greater_equal, np.greater)
+COMPARISONS = dict(zip("=≠≤<≥>", RELATIONS, strict=True))
 WORKERS = {
     n.Number: number,
     n.Symbol: symbol,
-    n.Sum: added,
+    n.Sum: lambda node, here: sum(sign * evaluate(term, here) for sign, term in node.terms),
     n.Dot: lambda node, here: evaluate(node.left, here) * evaluate(node.right, here),
     n.Beside: beside,
     n.Fraction: lambda node, here: evaluate(node.above, here) / evaluate(node.below, here),
@@ -300,6 +259,6 @@ WORKERS = {
     n.Where: lambda node, here: np.where(
         holds(node.condition, here), evaluate(node.value, here), evaluate(node.otherwise, here)
     ),
-    n.Several: several,
+    n.Several: lambda node, here: tuple(part for entry in node.of for part in parts(evaluate(entry, here))),
     n.Range: from_first_to_last,
 }

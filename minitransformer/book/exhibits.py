@@ -8,8 +8,8 @@ import inspect
 from html import escape
 
 from gradcheck.museum import ROOMS, find, listing, outcome, url
-from minitransformer.book.appendix import row_of
 from minitransformer.book.chapters import BELIEFS
+from minitransformer.book.pictures import table
 from minitransformer.book.prose import inline
 from minitransformer.experiments.misconceptions.report import Result, recorded
 
@@ -50,7 +50,6 @@ def exhibit_of(exhibit):
 
 
 def story(function, first=0):
-    """Format the paragraphs of a docstring as HTML, beginning with index `first`."""
     return paragraphs(" ".join(part.split()) for part in inspect.getdoc(function).split("\n\n")[first:])
 
 
@@ -66,11 +65,9 @@ def beliefs():
 
 
 def beliefs_page(results: list[Result], pictures: dict):
-    rows = "".join(map(row_of_result, results))
-    heading = "<tr><th>belief</th><th>result</th><th>measured</th></tr>"
     return [
         f'<h1>{BELIEFS}</h1><p class="legend">{OPENING}</p>',
-        f'<div class="scroll" tabindex="0"><table>{heading}{rows}</table></div>',
+        table("belief | result | measured", map(row_of_result, results)),
         *(section(result, pictures.get(result.experiment.name)) for result in results),
     ]
 
@@ -79,13 +76,15 @@ def row_of_result(result: Result):
     experiment = result.experiment
     outcome = "the seeds do not decide" if result.outcome is None else result.outcome.expected
     link = f'<a href="#{experiment.name}">{inline(experiment.belief)}</a>'
-    return row_of(link, inline(f"{experiment.question} … {outcome}"), f"{result.decisive}, {escape(result.seeds)}")
+    return link, inline(f"{experiment.question} … {outcome}"), f"{result.decisive}, {escape(result.seeds)}"
 
 
 def section(result: Result, picture: str | None):
     experiment = result.experiment
     means = "".join(f"<li>{inline(f'*{outcome.expected}*: {outcome.means}')}</li>" for outcome in experiment.outcomes)
-    numbers = "".join(row_of(inline(experiment.numbers[name]), str(one)) for name, one in result.intervals.items())
+    numbers = "".join(
+        f"<tr><td>{inline(experiment.numbers[name])}</td><td>{one}</td></tr>" for name, one in result.intervals.items()
+    )
     said = [*experiment.method, f"**Predict:** {experiment.question} …"]
     came = [f"**Result**, with {result.seeds}:"]
     after = [result.found, f"**Not shown:** {experiment.does_not_show}"]

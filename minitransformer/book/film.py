@@ -15,13 +15,13 @@ from importlib.resources import files
 import numpy as np
 
 from minitransformer.book.strip import strip
-from minitransformer.book.worked_example import NAMES, Played, played
+from minitransformer.book.worked_example import NAMES, SHAPES, Played, played, weights
 
 WORD, LETTERS = "banan", "abdens"
 T, C, F, H = len(WORD) - 1, 4, 8, 2
 IDS = np.array([[LETTERS.index(letter) for letter in WORD]])
 LABELS = {"N": WORD[:-1], "T": WORD[:-1], "V": LETTERS}  # labels of the entries along an axis
-SHAPES = {"E": "VC", "P": "TC", "W1": "CF", "W2": "FC", **dict.fromkeys(("Wq", "Wk", "Wv", "Wo"), "CC")}
+WEIGHTS = weights(0, decimals=2, V=len(LETTERS), T=T, C=C, F=F)
 DIFFERENT = 1e-9  # relative to the largest entry
 
 
@@ -70,27 +70,14 @@ The mask is forgotten
 MISTAKES = [[line.strip() for line in entry.split("\n")] for entry in re.split(r"\n(?! )", TABLE.strip())]
 
 
-def weights(seed: int = 0) -> list:
-    rng = np.random.default_rng(seed)
-    sizes = {"V": len(LETTERS), "T": T, "C": C, "F": F}
-    drawn = {name: rng.normal(0, 0.7, [sizes[axis] for axis in SHAPES.get(name, "C")]) for name in NAMES}
-    return [np.round(w / 4 + (name[0] == "g") if w.ndim == 1 else w, 2) for name, w in drawn.items()]
-
-
 @dataclass(frozen=True)
 class Run:
-    """A run of one_page.py.
+    """A run of one_page.py."""
 
-    played    the executed lines and their results
-    values    {name: array} of the weights and results
-    wrong     names of the gradients that differ from the derivative of the loss
-    error     largest of these differences, divided by the largest derivative
-    """
-
-    played: Played
-    values: dict
-    wrong: list
-    error: float
+    played: Played  # the executed lines and their results
+    values: dict  # {name: array} of the weights and results
+    wrong: list  # names of the gradients that differ from the derivative of the loss
+    error: float  # largest of these differences, divided by the largest derivative
 
     @property
     def steps(self) -> list:
@@ -99,11 +86,8 @@ class Run:
 
 @cache
 def run(old: str = "", new: str = "") -> Run:
-    """Run one_page.py with `old` replaced with `new`.
-
-    Raises LookupError if `old` does not occur exactly once.
-    """
-    theta, options = weights(), {"ids": IDS[:, :-1], "targets": IDS[:, 1:], "H": H}
+    """Run one_page.py with `old` replaced with `new`. Raises LookupError unless `old` occurs once."""
+    theta, options = WEIGHTS, {"ids": IDS[:, :-1], "targets": IDS[:, 1:], "H": H}
     made = played(theta, old, new, **options)
     values = {name: array for step in (*made.forward, *made.back) for name, array in step.arrays.items()}
     truth = derivatives(lambda *changed: made.module.gpt(*changed, **options)[0], theta)
@@ -131,10 +115,9 @@ def reads(step, values) -> list:
 
 
 def dependence(step, right) -> dict:
-    """Find the entries of a line's results that depend on each entry it reads.
+    """Return {result: {array that its line reads: lists}}.
 
-    Returns {name of a result: {name of an array that the line reads: lists}}. List k contains the flat indices of the
-    entries of the result that change if entry k of the array is changed.
+    List k contains the flat indices of the entries of the result that change if entry k of the array is changed.
     """
     code, scope = compile(step.code, "<line>", "exec"), vars(right.played.module) | right.played.scope
     found = {made: {} for made in step.arrays}

@@ -26,18 +26,12 @@ MOST = 40  # largest number of words in a formula
 
 @dataclass(frozen=True)
 class Formula:
-    """A formula in a paragraph.
+    """A formula in a paragraph."""
 
-    first         index of its first character
-    behind        index of the character after the formula
-    node          the parsed Equation or expression
-    is_assumed    True for an equation that its sentence assumes, such as `γ = 1` after "for" or "if"
-    """
-
-    first: int
-    behind: int
-    node: object
-    is_assumed: bool = False
+    first: int  # index of its first character
+    behind: int  # index of the character after the formula
+    node: object  # the parsed Equation or expression
+    is_assumed: bool = False  # True for an equation that its sentence assumes, such as `γ = 1` after "for" or "if"
 
     @property
     def is_equation(self) -> bool:
@@ -46,10 +40,7 @@ class Formula:
 
 @lru_cache(maxsize=4096)
 def formulas(text: str, names: frozenset = frozenset()) -> tuple[Formula, ...]:
-    """Return the formulas of a paragraph in order.
-
-    `names` contains the names of more than one letter that are symbols.
-    """
+    """Return the formulas of a paragraph. `names` are the symbols of more than one letter."""
     shown, found = HIDDEN.sub(lambda match: "`" * len(match[0]), text), []
     for formula in (f for run in runs(shown, names | FUNCTIONS) for f in longest(shown, run[:MOST])):
         before = shown[: formula.first].rstrip(" (")
@@ -60,11 +51,7 @@ def formulas(text: str, names: frozenset = frozenset()) -> tuple[Formula, ...]:
 
 
 def relations_outside(text, found) -> list[str]:
-    """Return the relations of a paragraph that are in none of its formulas, as text.
-
-    The text includes the word on each side. Only relations between blanks are found, so that a keyword argument in code
-    is not.
-    """
+    """Return the relations between blanks that are in no formula, with the word on each side."""
     inside = {k for formula in found for k in range(formula.first, formula.behind)}
     shown = HIDDEN.sub(lambda match: "`" * len(match[0]), text)
     signs = re.finditer(rf"\S+ ([{''.join(n.RELATIONS)}]) \S+", shown)
@@ -72,11 +59,7 @@ def relations_outside(text, found) -> list[str]:
 
 
 def runs(text, names) -> Iterator[list]:
-    """Yield each run of mathematical words as a list of (first, behind) for its words.
-
-    `first` and `behind` are the indices of a word's first character and of the character after it. Punctuation outside
-    of parentheses ends a run.
-    """
+    """Yield each run of mathematical words as a list of (first, behind). Punctuation outside of parentheses ends it."""
     run: list = []
     words = list(re.finditer(r"\S+", text))
     for word, after in zip(words, [*words[1:], None], strict=True):
@@ -103,27 +86,18 @@ def is_mathematical(word, names):
     except n.NotationError:
         return False
     found = [text for kind, text, *_ in tokens if kind == "name"]
-    return all(is_symbol(text) or is_known(text.removeprefix("∂"), names) for text in found)
-
-
-def is_known(name, names):
-    return not names.isdisjoint((name, name.partition("_")[0], f"d{name}"))
+    bare = [text.removeprefix("∂") for text in found if not is_symbol(text)]
+    return not any(names.isdisjoint((text, text.partition("_")[0], f"d{text}")) for text in bare)
 
 
 def is_symbol(name):
-    """Return True if a name is a letter, or the gradient or derivative of a letter.
-
-    The letter may have digits, primes, a hat and a subscript.
-    """
+    """Return True for a letter with its marks, or its gradient or derivative."""
     stem = name.partition("_")[0].removeprefix("∂").rstrip(MARKS).replace("\u0302", "")
     return name not in (*n.WORDS, *NOT_NAMES) and (len(stem) == 1 or (len(stem) == 2 and stem[0] == "d"))
 
 
 def longest(text, run):
-    """Return the formulas of a run of words.
-
-    The longest part of the run that is a formula is found first, then the formulas in the words before and after it.
-    """
+    """Return the formulas of a run of words: the longest first, then those before and after it."""
     for length in range(len(run), 0, -1):
         for start in range(len(run) - length + 1):
             first, behind = without_bracket(text, run[start][0], run[start + length - 1][1])
@@ -135,7 +109,6 @@ def longest(text, run):
 
 
 def without_bracket(text, first, behind):
-    """Return (first, behind) without an unmatched parenthesis at either end."""
     words = text[first:behind]
     excess = words.count("(") - words.count(")")
     return first + (excess > 0 and words.startswith("(")), behind - (excess < 0 and words.endswith(")"))
@@ -143,7 +116,6 @@ def without_bracket(text, first, behind):
 
 @lru_cache(maxsize=8192)
 def parsed(text):
-    """Parse a text as an Equation or an expression. Return None if it is neither."""
     try:
         parser = n.Parser(text, 0)
         node = parser.sum()
@@ -153,7 +125,6 @@ def parsed(text):
 
 
 def is_simple(node):
-    """Return True for an equation of symbols or numbers, with or without a sign."""
     simple = n.Symbol | n.Number
     return isinstance(node, n.Equation) and all(
         isinstance(side.terms[0][1] if isinstance(side, n.Sum) and len(side.terms) == 1 else side, simple)

@@ -26,24 +26,15 @@ SWEEPS = 12
 
 @dataclass
 class Value:
-    """A value of the forward pass.
+    """A value of the forward pass."""
 
-    label        text in its box
-    number       number of its equation, or None for an input
-    sources      names of the values that its equation reads
-    gradient     number of its gradient's equation; 0 if the gradient has no equation, None if there is no gradient
-    is_saved     True if the equation of a gradient reads the value
-    is_derived   True if its gradient occurs in an equation
-    shape        its shape as text
-    """
-
-    label: str
-    number: int | None = None
-    sources: list = field(default_factory=list)
-    gradient: int | None = None
-    is_saved: bool = False
-    is_derived: bool = False
-    shape: str = ""
+    label: str  # text in its box
+    number: int | None = None  # number of its equation, or None for an input
+    sources: list = field(default_factory=list)  # names of the values that its equation reads
+    gradient: int | None = None  # number of its gradient's equation; 0 without one, None without a gradient
+    is_saved: bool = False  # True if the equation of a gradient reads the value
+    is_derived: bool = False  # True if its gradient occurs in an equation
+    shape: str = ""  # its shape as text
 
     @property
     def halves(self) -> tuple[float, float]:
@@ -52,10 +43,7 @@ class Value:
 
 
 def values_of(function: str, derivations) -> dict[str, Value]:
-    """Return {name: Value} of a function in the order of its equations.
-
-    The result is empty if no gradient of the function has an equation.
-    """
+    """Return {name: Value} of a function in the order of its equations, or {} if none is of a gradient."""
     runs = [run for run in derivations.runs if function in (run.specimen.function, *run.specimen.also)]
     arrays = {
         name: value for run in reversed(runs) for name, value in run.values.items() if isinstance(value, np.ndarray)
@@ -120,11 +108,7 @@ def unique(names) -> list:
 
 
 def names_in(nodes, arrays) -> Iterator[str]:
-    """Yield the names that expressions read, except those of functions.
-
-    Derivatives are skipped. Indices are dropped, so that `x_i` yields x. A subscript that belongs to the name, as in
-    `W_o`, is kept.
-    """
+    """Yield the names that expressions read, without functions, derivatives and indices."""
     for node in nodes:
         if isinstance(node, n.Symbol):
             yield node.base if node.subscript and node.text not in arrays else node.text
@@ -135,15 +119,13 @@ def names_in(nodes, arrays) -> Iterator[str]:
 
 
 def ordered(values: dict) -> list:
-    """Return the names, each after its sources."""
     return list(TopologicalSorter({name: value.sources for name, value in values.items()}).static_order())
 
 
 def predicted(values: dict, name: str) -> set:
-    """Return the values whose gradients the equation of a gradient must read.
+    """Return the values whose gradients the equation of a gradient must read: those that read the value.
 
-    For the gradient of `name`, these are the values that read `name`. A value whose gradient occurs in no equation is
-    replaced with the values that read it.
+    A value whose gradient occurs in no equation is replaced with the values that read it.
     """
     found = set()
     for reader, value in values.items():
@@ -190,10 +172,9 @@ def drawn(values: dict) -> str:
 
 
 def arranged(rows: list, chains: list, values: dict) -> dict:
-    """Return {place: x coordinate of its centre}.
+    """Return {place: x coordinate of its centre}. A place is a value, or a point where a chain crosses a layer.
 
-    A place is the name of a value, or a point at which a chain from a source to a reader crosses a layer. Each row is
-    first ordered by the mean position of the neighbours. Each place is then moved towards that mean.
+    Each row is first ordered by the mean position of the neighbours. Each place is then moved towards that mean.
     """
     neighbours: dict = {place: ([], []) for row in rows for place in row}
     for chain in chains:
@@ -237,7 +218,6 @@ def width_of(values: dict, place) -> float:
 
 
 def edge(chain: list, centres: dict, depth: dict, values: dict) -> str:
-    """Return the SVG curves of a dependency and, if it has one, of its gradient."""
     source, reader = chain[0], chain[-1]
     has_gradient = None not in (values[source].gradient, values[reader].gradient)
     curves = []
@@ -310,10 +290,7 @@ CAPTION = (
 
 
 def picture_of(function: str, derivations, explained: bool = True) -> str:
-    """Return the picture of a function's derivation, with a caption if `explained`.
-
-    Returns "" if no gradient of the function has an equation, or if the derivation has fewer than three values.
-    """
+    """Return the picture of a function's derivation, or "" if it has fewer than three values."""
     values = values_of(function, derivations)
     if len(values) < 3:
         return ""

@@ -18,11 +18,7 @@ TASK = (
 
 
 def handout(leaf, derivations, answers=False, exercises=()) -> list:
-    """Return the body of a chapter's handout or, with `answers`, of its key.
-
-    Only passages with equations are included. `exercises` are the names of the exercises on the same functions. Raises
-    ValueError for a chapter without a backward pass.
-    """
+    """Return the body of a chapter's handout or, with `answers`, of its key."""
     if not any(statement.is_of_gradient for statement in derivations.statements):
         raise ValueError(f"there is no handout of {leaf.page!r}, because the chapter derives no backward pass")
     words = (Words if answers else Blanks)(derivations)
@@ -52,10 +48,7 @@ class Blanks(Words):
         self.answer = re.compile(rf"(?<!\w)({'|'.join(names)})(?!\w)[^.;]*=|=[^.;]*(?<!\w)({'|'.join(names)})(?!\w)")
 
     def passage(self, passage):
-        """Format a passage. A backward pass is formatted with blanks.
-
-        Its equations keep only their left sides, and its code only the `def`, `class` and `return` lines.
-        """
+        """Format a passage. Equations of backward keep only their left sides, and its code the first words of lines."""
         mine = [s for s in self.derivations.statements if s.function == passage.function and s.is_of_gradient]
         if not mine:
             return super().passage(passage)
@@ -93,11 +86,7 @@ class Blanks(Words):
 
 
 def rooms(asked, source):
-    """Return {id of a statement: height of its blank in millimetres}.
-
-    The height is proportional to the length of the derivation in the file. Equations on adjacent lines have a common
-    derivation and share its height equally.
-    """
+    """Return {id of a statement: height of its blank in millimetres}, in proportion to its derivation in the file."""
     before, groups = {docstring.function: docstring.first for docstring in docstrings(source)}, []
     for statement in asked:
         lines = statement.line - before[statement.function]

@@ -3,10 +3,10 @@
 import re
 from html import escape
 
-from minitransformer.book.appendix import row_of
 from minitransformer.book.chapters import PACKAGE, TERMS
 from minitransformer.book.derivations import names_of
 from minitransformer.book.observation import docstrings
+from minitransformer.book.pictures import table
 from minitransformer.book.prose import inline
 from minitransformer.book.symbols import names_given, symbols_in, texts_of
 from minitransformer.book.typesetting import name_set
@@ -21,10 +21,7 @@ OPENING = (
 
 
 def index_page(derived: dict) -> list:
-    """Return the body of the page of symbols and terms.
-
-    `derived` maps the Leaf of each chapter to its Derivations.
-    """
+    """Return the body of the page of symbols and terms. `derived` is {Leaf of a chapter: Derivations}."""
     names = frozenset().union(*(names_of(d.statements) for d in derived.values()))
     meanings: dict = {}
     for text, said in MEANING.findall(COLUMNS.sub("\n    ", NOTATION.read_text("utf-8"))):
@@ -38,16 +35,15 @@ def index_page(derived: dict) -> list:
                 defined.setdefault(text, {}).setdefault((leaf, s.number))
             for text in {symbol.base if symbol.subscript else symbol.text for symbol in symbols_in(*s.equation.sides)}:
                 used.setdefault(text, {}).setdefault(leaf)
-    rows = ""
+    rows = []
     for text in sorted(used.keys() | defined.keys(), key=lambda text: (text.lower(), text)):
         if not (text.startswith("d") and len(text) > 1 and {text[1:], text[1:].partition("_")[0]} & used.keys()):
             places = (f"{link(leaf, f'#eq-{number}')} ({number})" for leaf, number in defined.get(text, ()))
             uses = ", ".join(map(link, used.get(text, ())))
-            rows += row_of(name_set(text, names), escape("; ".join(meanings.get(text, ()))), ", ".join(places), uses)
-    heading = "<tr><th>symbol</th><th>meaning</th><th>defined in</th><th>chapters that use it</th></tr>"
+            rows.append((name_set(text, names), escape("; ".join(meanings.get(text, ()))), ", ".join(places), uses))
     return [
         f"<h1>Symbols and terms</h1><p>{OPENING}</p>",
-        f'<div class="scroll" tabindex="0"><table class="index">{heading}{rows}</table></div>',
+        table("symbol | meaning | defined in | chapters that use it", rows, "index"),
         "<h2>Terms</h2><dl>",
         *(term_of(term, meaning, derived) for term, meaning in TERMS.items()),
         "</dl>",
@@ -56,12 +52,9 @@ def index_page(derived: dict) -> list:
 
 def term_of(term, meaning, derived):
     pattern = re.compile(rf"\b{re.escape(term)}", re.IGNORECASE)
-    uses = [leaf for leaf, d in derived.items() if any(map(pattern.search, prose(d)))]
+    texts = {leaf: [" ".join(part.text.split()) for part in docstrings(d.source)] for leaf, d in derived.items()}
+    uses = [leaf for leaf, parts in texts.items() if any(map(pattern.search, parts))]
     return f"<dt>{escape(term)}</dt><dd>{inline(meaning)} {', '.join(map(link, uses))}</dd>"
-
-
-def prose(derivations):
-    return [" ".join(docstring.text.split()) for docstring in docstrings(derivations.source)]
 
 
 def link(leaf, anchor=""):

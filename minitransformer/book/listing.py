@@ -25,10 +25,7 @@ class Passage:
 
 
 def passages(source: str) -> list[Passage]:
-    """Return the passages of a file.
-
-    Code without a docstring belongs to the preceding passage.
-    """
+    """Return the passages of a file. Code without a docstring belongs to the preceding passage."""
     text, quoted, found = source.split("\n"), docstrings(source), []
     for this, behind in zip(quoted, [*(after.begins for after in quoted[1:]), len(text) + 1], strict=True):
         numbers = [*range(this.begins, this.first), *range(this.last + 1, behind)]
@@ -49,14 +46,10 @@ def marks_of(source: str) -> dict:
 
 
 def listing(lines, numbers: dict, known: set, marks: dict) -> str:
-    """Format lines of code without their common indentation.
+    """Format lines (line number, text) of code without their common indentation.
 
-    lines      list of (line number in the file, text)
-    numbers    {line number: numbers of the equations that the line computes}
-    known      numbers of the equations on the page; these numbers become links
-    marks      {line number: list of (first column, column behind, kind)} of the tokens to be coloured
-
-    The CSS variable `--in` indents the rest of a wrapped line.
+    `numbers` are the equations of each line, `known` those on the page, `marks` the tokens to be coloured. The CSS
+    variable `--in` indents the rest of a wrapped line.
     """
     shared = min((len(text) - len(text.lstrip()) for _, text in lines if text.strip()), default=0)
     made = ""

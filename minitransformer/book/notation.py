@@ -128,10 +128,7 @@ class Line:
 
 @lru_cache(maxsize=4096)
 def parse_line(text: str) -> Line:
-    """Parse a line of one or several equations with their number.
-
-    Raises NotationError if no part of the line is an equation, or if a part with = is not valid.
-    """
+    """Parse a line of one or several equations with their number. Raises NotationError."""
     numbered = NUMBERED.fullmatch(text)
     body, number = (numbered[1], int(numbered[2])) if numbered else (text, None)
     parts, error = [], None
@@ -146,10 +143,6 @@ def parse_line(text: str) -> Line:
     if not any(isinstance(part, Equation) for part in parts):
         raise error or NotationError("the line contains no equation", 1)
     return Line(tuple(parts), number)
-
-
-def is_numbered(text: str) -> bool:
-    return NUMBERED.fullmatch(text) is not None
 
 
 def parse(text: str, start: int = 0) -> Equation:
@@ -178,10 +171,7 @@ class Parser:
         return self.next()[3]
 
     def take(self, expected=None):
-        """Consume the next token and return its text.
-
-        Raises NotationError at the end of the line, and if `expected` is given and differs from the token.
-        """
+        """Consume the next token, which must be `expected` if it is given, and return its text."""
         kind, text, *_ = self.next()
         if kind == "end":
             self.fail(f"the line ends where {expected or 'something'} is expected")
@@ -352,11 +342,7 @@ class Parser:
 
 
 def tokens(text, start):
-    """Split a line into a list of tokens (kind, text, offset, is_adjacent).
-
-    `is_adjacent` is True if no blank precedes the token. The last token has the kind "end". Raises NotationError if the
-    line is empty, is too long, or contains an unknown character.
-    """
+    """Split a line into tokens (kind, text, offset, whether no blank precedes it). The last has the kind "end"."""
     found, at, is_adjacent = [], 0, True
     while at < len(text):
         match = TOKEN.match(text, at)
@@ -376,6 +362,12 @@ def children(node):
     for f in fields(node) if is_dataclass(node) else ():
         value = getattr(node, f.name)
         yield from (v for v in flat(value) if is_dataclass(v))
+
+
+def every_node(node):
+    yield node
+    for child in children(node):
+        yield from every_node(child)
 
 
 def flat(value):

@@ -22,50 +22,33 @@ RETURNED = "return"
 
 @dataclass(frozen=True)
 class Frame:
-    """A call that has returned.
+    """A call that has returned."""
 
-    names       {name: value} of the local variables
-    given       names of the arguments
-    returned    returned value
-    line        line at which the function returned
-    """
-
-    names: dict
-    given: tuple
-    returned: object
-    line: int
+    names: dict  # {name: value} of the local variables
+    given: tuple  # names of the arguments
+    returned: object  # returned value
+    line: int  # line at which the function returned
 
 
 @dataclass(frozen=True)
 class Place:
-    """The variable that contains the value of an equation, and the statement that assigns it.
-
-    function       qualified name of the function
-    name           name of the variable, or RETURNED for the returned value
-    first, last    line numbers of the statement
-    """
+    """The variable that contains the value of an equation, and the statement that assigns it."""
 
     function: str
-    name: str
-    first: int
+    name: str  # name of the variable, or RETURNED for the returned value
+    first: int  # line numbers of the statement
     last: int
 
 
 @dataclass(frozen=True)
 class Docstring:
-    """A docstring of a file.
+    """A docstring of a file."""
 
-    function       qualified name of the documented function, or "" for the file
-    text           text without the quotes and the common indentation
-    first, last    line numbers of the docstring
-    begins         first line of the definition, including decorators and a comment above
-    """
-
-    function: str
-    text: str
-    first: int
+    function: str  # qualified name of the documented function, or "" for the file
+    text: str  # text without the quotes and the common indentation
+    first: int  # line numbers of the docstring
     last: int
-    begins: int
+    begins: int  # first line of the definition, including decorators and a comment above
 
 
 @cache
@@ -75,10 +58,7 @@ def resolved(file):
 
 @contextmanager
 def watched(path):
-    """Record the calls of a file's functions within a `with` block.
-
-    Yields a dictionary that maps the qualified name of a function to a list of Frames, one for each call.
-    """
+    """Record the calls of a file's functions within a `with` block, as {qualified name: list of Frames}."""
     seen, wanted = {}, resolved(os.path.abspath(path))
 
     def profiler(frame, event, returned):
@@ -103,12 +83,16 @@ def parsed(source: str):
         return ast.parse(source)
 
 
-def read_python(path, name=None) -> str:
-    """Return the text of a Python file.
+def is_python(text: str) -> bool:
+    try:
+        parsed(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
-    The encoding is the one that the file's first lines declare, or UTF-8. Raises OSError if the file cannot be read,
-    and ValueError if it is not valid Python. The error message contains `name` (default: the path) and the line.
-    """
+
+def read_python(path, name=None) -> str:
+    """Return the text of a Python file in its declared encoding. Raises OSError, or ValueError with the line."""
     name = name or path
     try:
         with tokenize.open(path) as file:
@@ -184,10 +168,7 @@ def statements(node):
 
 
 def names_given(statement):
-    """Return the names that a statement assigns, or [RETURNED] for a return statement.
-
-    A call, such as that of np.add.at, is taken to write to its first argument.
-    """
+    """Return the names that a statement assigns, [RETURNED] for a return, and the first argument for a call."""
     if isinstance(statement, ast.Return):
         return [RETURNED]
     if isinstance(statement, ast.Expr):
@@ -198,7 +179,6 @@ def names_given(statement):
 
 
 def numbers_of_lines(source: str) -> dict[int, list[int]]:
-    """Return {line number: numbers of the equations in the comment of that line}."""
     found = {}
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         beside_code = token.line[: token.start[1]].strip()

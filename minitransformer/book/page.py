@@ -26,7 +26,6 @@ show = with_digits(3)
 
 
 def whole_page(title, body, numbers=(), navigation=""):
-    """Return the HTML document of a page."""
     light = "".join(
         f"body:has(.e{k}:hover) .e{k}{{background:var(--light);--box:var(--light)}}" for k in sorted(numbers)
     )
@@ -72,7 +71,6 @@ class Words:
         self.anchored, self.pictured, self.has_graph = set(), set(), False
 
     def passages(self):
-        """Return the passages as HTML. Those without equations are printed in two columns."""
         shown = [passage for passage in passages(self.derivations.source) if is_shown(passage)]
         body = []
         for derives, some in groupby(shown, key=lambda p: not p.function or any(p.function == f for f, _ in self.of)):
@@ -124,10 +122,7 @@ class Words:
         return f'<span class="value{" different" * bool(statement.errors)}">{escape(statement.in_words)}</span>'
 
     def heat_map(self, statement):
-        """Return a heat map of the Jacobian that an equation defines.
-
-        Returns "" if the equation does not define a Jacobian, or if it is larger than WIDEST.
-        """
+        """Return a heat map of the Jacobian that an equation defines, or ""."""
         left, run = statement.equation.sides[0], statement.shown_on
         if run is None or not isinstance(left, n.Derivative) or not isinstance(left.of, n.Symbol):
             return ""
@@ -143,10 +138,9 @@ class Words:
         return figure(matrix, left, f" for one {names}" if both else " at one position")
 
     def pictures(self, function):
-        """Return the graph of a function and, for a backward pass, Jacobians.
+        """Return the graph of a function and, for a backward pass, Jacobians of the forward pass.
 
-        The Jacobians are those of the forward pass that the specimens list in `shows`. If they list none, the result
-        contains the Jacobian of the output with respect to x at one position, unless an equation has already shown it.
+        These are those in `shows` or, by default, that of the output by x, unless an equation has already shown it.
         """
         graph = picture_of(function, self.derivations, explained=not self.has_graph)
         self.has_graph = self.has_graph or bool(graph)

@@ -14,6 +14,14 @@ def matrix(label: str, array, show, kind: str = "matrix") -> str:
     return f'<span class="given">{label}<table class="{kind}">{cells}</table></span>'
 
 
+def table(headings: str, rows, kind="") -> str:
+    """Return a table that scrolls. `headings` are separated by bars, and `rows` contain HTML."""
+    heading = "".join(f"<th>{text}</th>" for text in headings.split(" | "))
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    kind = f' class="{kind}"' if kind else ""
+    return f'<div class="scroll" tabindex="0"><table{kind}><tr>{heading}</tr>{body}</table></div>'
+
+
 def board(matrices) -> str:
     return f'<div class="board">{"".join(matrices)}</div>'
 
@@ -72,10 +80,7 @@ def svg(wide, tall, body, title):
 
 
 def line_chart(title: str, xs, series: dict) -> str:
-    """Return a figure with two lines.
-
-    `series` is {name: values} of the two lines. `xs` are the labels of the values, which are drawn at equal distances.
-    """
+    """Return a figure with two lines {name: values}. `xs` are labels at equal distances."""
     wide, tall, left, top = 420, 200, 54, 14
     high = max(map(max, series.values()))
     at_x = np.linspace(left + 10, wide - 20, len(xs))

@@ -21,27 +21,17 @@ SMALL = 1e-9  # an error relative to the largest entry, below which a comparison
 
 @dataclass(frozen=True)
 class Planted:
-    """A mistake planted in the code, and its effect.
+    """A mistake planted in the code, and its effect."""
 
-    mutant           the changed code
-    case             a case that the mistake affects
-    sentence         description of the mistake
-    error            largest relative error of a gradient for a random dy
-    error_of_ones    the same for dy = 1
-    """
-
-    mutant: object
-    case: object
-    sentence: str
-    error: float
-    error_of_ones: float
+    mutant: object  # the changed code
+    case: object  # a case that the mistake affects
+    sentence: str  # description of the mistake
+    error: float  # largest relative error of a gradient for a random dy
+    error_of_ones: float  # the same for dy = 1
 
 
 def planted_mistakes(path, cases) -> list[Planted]:
-    """Return at most SHOWN mistakes in different lines of a file.
-
-    Mistakes that a check with dy = 1 does not find come first. The gradient check finds each of the mistakes.
-    """
+    """Return at most SHOWN mistakes in different lines, those first that a check with dy = 1 does not find."""
     mutants, found = mutate(path.resolve()), []
     numbered = numbers_of_lines(mutants[0].source) if mutants else {}
     functions = live_functions({str(mutant.path) for mutant in mutants})
@@ -75,10 +65,7 @@ def gradients(case) -> tuple:
 
 
 def tried(mutant, functions, cases, right) -> Planted | None:
-    """Plant a mistake, and measure the errors in the first case that it affects.
-
-    Returns None if the mistake affects no case or raises an exception in every case that it affects.
-    """
+    """Plant a mistake, and measure the errors in the first case that it affects, if there is one."""
     for case, truth in zip(cases, right, strict=True):
         try:
             with np.errstate(all="ignore"), planted(mutant, functions):
@@ -92,10 +79,7 @@ def tried(mutant, functions, cases, right) -> Planted | None:
 
 
 def largest(wrong, right, scales) -> float:
-    """Return the largest relative error of the gradients.
-
-    The error of each gradient is divided by the largest entry of the corresponding array in `scales`.
-    """
+    """Return the largest error of the gradients, relative to the largest entry of the arrays in `scales`."""
     pairs = zip(wrong, right, scales, strict=True)
     return max((np.abs(w - r).max(initial=0) / (np.abs(s).max(initial=0) or 1) for w, r, s in pairs), default=0.0)
 

@@ -22,21 +22,17 @@ def browser() -> str:
 
 
 def print_pages(program: str, pages) -> None:
-    with tempfile.TemporaryDirectory() as profile:
-        for page in pages:
-            print_page(program, Path(page).resolve(), profile)
-
-
-def print_page(program, page, profile):
-    target = page.with_suffix(".pdf")
-    command = [program, "--headless", "--disable-gpu", "--no-pdf-header-footer", f"--user-data-dir={profile}"]
+    command = [program, "--headless", "--disable-gpu", "--no-pdf-header-footer"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--no-sandbox")  # Chromium's sandbox does not run as root
-    target.unlink(missing_ok=True)
-    command += [f"--print-to-pdf={target}", page.as_uri()]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        raise OSError(f"{page}: {Path(program).name} did not print it in {SECONDS} seconds") from None
-    if done.returncode or not target.exists():
-        raise OSError(f"{page}: {Path(program).name} did not print it (exit status {done.returncode})")
+    with tempfile.TemporaryDirectory() as profile:
+        for page in map(Path.resolve, map(Path, pages)):
+            target = page.with_suffix(".pdf")
+            target.unlink(missing_ok=True)
+            options = [f"--user-data-dir={profile}", f"--print-to-pdf={target}", page.as_uri()]
+            try:
+                done = subprocess.run([*command, *options], capture_output=True, timeout=SECONDS, check=False)
+            except subprocess.TimeoutExpired:
+                raise OSError(f"{page}: {Path(program).name} did not print it in {SECONDS} seconds") from None
+            if done.returncode or not target.exists():
+                raise OSError(f"{page}: {Path(program).name} did not print it (exit status {done.returncode})")

@@ -50,29 +50,18 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Topic:
-    """The topic of a worksheet.
+    """The topic of a worksheet."""
 
-    title        title of the worksheet
-    file         file with the equations, relative to the package
-    draw         draw(rng, rows, level) returns (Specimen, {name: given array})
-    names        explanation of the names of the forward pass
-    gradients    explanation of the names of the backward pass
-    mistakes     tuple of classic Mistakes
-    """
-
-    title: str
-    file: str
-    draw: Callable
-    names: str
-    gradients: str
-    mistakes: tuple
+    title: str  # title of the worksheet
+    file: str  # file with the equations, relative to the package
+    draw: Callable  # draw(rng, rows, level) returns (Specimen, {name: given array})
+    names: str  # explanation of the names of the forward pass
+    gradients: str  # explanation of the names of the backward pass
+    mistakes: tuple  # tuple of classic Mistakes
 
 
 def exactly(number) -> str:
-    """Return the exact form of a number.
-
-    The form is a fraction, a multiple of ln 2, the logarithm of an integer, or −∞. Raises OddError for other numbers.
-    """
+    """Return a number as a fraction, multiple of ln 2, logarithm of an integer, or −∞. Raises OddError."""
     if number == -np.inf:
         return "−∞"
     if not abs(number) <= LARGEST_NUMERATOR:
@@ -178,7 +167,6 @@ def draw_adamw(rng, rows, level):
 
 
 def read(entry: str) -> tuple[str, Topic]:
-    """Return (name, Topic) of a section of topics.md."""
     head, names, *others = entry.strip().split("\n\n")
     (name, title, file), (wrong, *gradients) = head.split(" | "), reversed(others)
     given = " ".join("".join(gradients).split())

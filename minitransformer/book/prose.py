@@ -34,10 +34,7 @@ def block(kind, lines):
 
 
 def inline(text: str, names: frozenset = frozenset()) -> str:
-    """Return a paragraph with its code, emphasis and formulas as HTML.
-
-    `names` contains the names of more than one letter that are symbols.
-    """
+    """Return a paragraph with its code, emphasis and formulas as HTML."""
     text = text.replace(PLACEHOLDER, " ")
     papers = {match.span(): f'<a href="{PAPERS[match[0]]}">{match[0]}</a>' for match in CITATION.finditer(text)}
     parts = papers | {match.span(): f"<code>{escape(match[1])}</code>" for match in CODE.finditer(text)}

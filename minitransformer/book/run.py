@@ -27,12 +27,11 @@ class Run:
     """The result of running a specimen: frames, places of equations, and values of symbols."""
 
     def __init__(self, specimen, path, numbered, statements):
-        self.specimen, self.path = specimen, path
-        self.statements = statements
+        self.specimen, self.path, self.statements = specimen, path, statements
         seen = self.observe(specimen.inputs, backward=True)
         self.frames = {name: frames[-1] for name, frames in seen.items() if belongs(name, specimen)}
         self.places = {number: [place for place in found if self.was_run(place)] for number, found in numbered.items()}
-        local = self.local_variables()
+        local = dict(ChainMap(*(frame.names for frame in sorted(self.frames.values(), key=lambda f: -len(f.names)))))
         axes = {letter: length for length, letter in specimen.letters.items() if letter.isupper()}
         self.values = {**axes, **local, **{symbol_of(name): value for name, value in local.items()}}
         named = {symbol: specimen.value(symbol, local) for symbol in specimen.names}
@@ -58,9 +57,6 @@ class Run:
         frame = self.frames.get(place.function)
         return frame is not None and (place.name != RETURNED or place.first <= frame.line <= place.last)
 
-    def local_variables(self):
-        return dict(ChainMap(*(frame.names for frame in sorted(self.frames.values(), key=lambda f: -len(f.names)))))
-
     def code_name(self, symbol):
         names = self.specimen.names
         found = names.get(symbol)
@@ -73,7 +69,6 @@ class Run:
         return frame.returned if place.name == RETURNED else frame.names.get(place.name)
 
     def bind(self, nodes, places):
-        """Assign values to the names on the left of the equations that share a number."""
         rest = []
         for node in nodes:
             place = self.place_that_assigns(node, places)
@@ -90,7 +85,6 @@ class Run:
                 self.give(node, place)
 
     def place_that_assigns(self, node, places):
-        """Return the first place that assigns the name of a node, or None."""
         texts = texts_of(node)
         for place in places:
             if symbol_of(place.name) in texts:
@@ -98,10 +92,7 @@ class Run:
         return next((place for place in places if place.name in map(self.code_name, texts)), None)
 
     def give(self, node, place):
-        """Assign the value at a place to the name on the left side of an equation.
-
-        If the equation defines the square of the name, the name has the square root of the value.
-        """
+        """Assign the value at a place to a name, or its square root if the equation defines the square."""
         value = self.value_at(place)
         if value is None:
             return
@@ -181,11 +172,7 @@ class Run:
         return next((name for name in "yz" if name in self.place_of and np.ndim(self.values[name]) == 1), "")
 
     def jacobian(self, of, by):
-        """Return the derivatives of one value with respect to another, given their names.
-
-        They are computed by complex steps. Raises NotExecuted if `of` is not a value of the forward pass, or if `by` is
-        not an input or is too large.
-        """
+        """Return the derivatives of a forward value with respect to an input, by complex steps."""
         if f"∂{of}/∂{by}" in self.values:
             return self.values[f"∂{of}/∂{by}"]
         frame = self.frames.get(self.specimen.function)

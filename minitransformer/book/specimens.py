@@ -38,40 +38,23 @@ REDUCTIONS = ("mean", "sum", "none")
 
 @dataclass(frozen=True)
 class Specimen:
-    """A call of a function, on which the equations of the function are executed.
-
-    function    qualified name of the function
-    call        the function, or an object that calls it
-    inputs      positional arguments
-    options     keyword arguments
-    names       {symbol: its value, or a string with code that is evaluated with the local variables of the call}
-    also        qualified names of other functions whose lines compute equations of this function
-    variants    names of the variants of an equation, such as "mean" and "sum"
-    variant     the variant of this call; an equation whose remark names another variant is not executed
-    explains    True to execute only equations without a number, False only those with a number, None all equations
-    letters     {length: name of an axis} for the picture of the shapes
-    shows       {(of, by): caption} of Jacobians that no equation defines; axes of length 1 are removed
-    dy          the argument of backward, or None for random numbers
-    """
+    """A call of a function, on which the equations of the function are executed."""
 
     function: str
-    call: Callable
+    call: Callable  # the function, or an object that calls it
     inputs: tuple
     options: dict = field(default_factory=dict)
-    names: dict = field(default_factory=dict)
-    also: tuple = ()
-    variant: str = ""
-    variants: tuple = ()
-    explains: bool | None = None
-    letters: dict = field(default_factory=dict)
-    shows: dict = field(default_factory=dict)
-    dy: object = None
+    names: dict = field(default_factory=dict)  # {symbol: its value, or code that reads the call's variables}
+    also: tuple = ()  # qualified names of other functions whose lines compute equations of this function
+    variant: str = ""  # the variant of this call; an equation whose remark names another variant is not executed
+    variants: tuple = ()  # names of the variants of an equation, such as "mean" and "sum"
+    explains: bool | None = None  # True: equations without a number; False: with one; None: all
+    letters: dict = field(default_factory=dict)  # {length: name of an axis} for the picture of the shapes
+    shows: dict = field(default_factory=dict)  # {(of, by): caption} of Jacobians to draw
+    dy: object = None  # the argument of backward, or None for random numbers
 
     def value(self, symbol, local):
-        """Return the value of a symbol in `names`, given the local variables.
-
-        Returns None if the symbol stands for a variable that is not in `local`.
-        """
+        """Return the value of a symbol in `names`, or None if the call lacks its variable."""
         code = self.names[symbol]
         if not isinstance(code, str):
             return code
@@ -83,14 +66,11 @@ def normal(*shape, other=0):
 
 
 def on(call, inputs, sizes="", names="", known=None, **fields):
-    """Return the Specimen of a call.
-
-    `inputs` are arrays, or the letters of the axes of random arrays:
+    """Return the Specimen of a call. `inputs` are arrays, or the letters of the axes of random arrays:
 
         on(linear, "P I, I O, O", "P=3 I=4 O=2", "W = weight; b = bias")
 
-    `sizes` are the lengths of the axes, for the random arrays and for the picture of the shapes. `names` defines
-    symbols by code, and `known` is {symbol: value}. Both are entered in Specimen.names.
+    `names` defines symbols by code, and `known` by value.
     """
     lengths = {letter: int(length) for letter, length in (size.split("=") for size in sizes.split())}
     if isinstance(inputs, str):
@@ -125,11 +105,7 @@ def randomized(module):
 
 
 def of_the_chain_rule():
-    """Return the specimens for the chapter on the chain rule (module.py).
-
-    The functions are log_softmax and layer_norm. Their Jacobians are not symmetric, so a missing transpose changes the
-    result.
-    """
+    """Return the specimens of module.py: log_softmax and layer_norm, whose Jacobians are not symmetric."""
     x, dy, dy_g = normal(4), *normal(4, 4)[:2]
     normalized = partial(layer_norm, gamma=normal(4, other=1), beta=normal(4, other=2))
     (y, f_backward), (_, g_backward) = log_softmax(x), normalized(x)
@@ -286,7 +262,6 @@ def of_optimizers() -> list[Specimen]:
 
 
 def specimens() -> dict[str, list[Specimen]]:
-    """Return the specimens of each chapter, as {path relative to the package: list}."""
     weight_and_bias, onehot = "W = weight; b = bias", {"onehot": np.eye(6).__getitem__}
     column = {"I": np.eye(5), "e": np.ones(5)}
     block = randomized(TransformerBlock(4, 2, 5))

@@ -5,6 +5,7 @@ mirrors. The gradients of weights are in a third lane. Arcs join a line to the l
 """
 
 from html import escape
+from itertools import groupby
 
 LETTER, GAP, HEIGHT, LANES = 7.6, 4, 24, (76, 126, 180)  # in units of the drawing
 
@@ -23,11 +24,9 @@ def strip(film: dict) -> str:
 
 
 def lanes(back: list, count: int) -> list:
-    """Return (lane, first column, last column, is_more) for each line of backward.
+    """Return (lane, first column, last column, whether it mirrors more) for each line of backward.
 
-    A gradient spans the longest run of the forward lines that it mirrors and that no other gradient spans. A gradient
-    is put in the third lane if there is no such run, or if no line of backward reads it, as for a weight. `is_more` is
-    True if a gradient mirrors more lines than it spans.
+    A gradient spans the longest free run of its forward lines. One that no line reads is put in the third lane.
     """
     taken, found = {1: set(), 2: set()}, []
     is_read = {name for line in back for name in line["reads"]}
@@ -47,17 +46,11 @@ def lanes(back: list, count: int) -> list:
 
 
 def longest_run(columns: list) -> list:
-    runs = []
-    for column in sorted(columns):
-        if runs and column == runs[-1][-1] + 1:
-            runs[-1].append(column)
-        else:
-            runs.append([column])
-    return max(runs, key=len)
+    runs = groupby(enumerate(sorted(columns)), key=lambda pair: pair[1] - pair[0])
+    return max(([column for _, column in run] for _, run in runs), key=len)
 
 
 def placed(spans: list, labels: list) -> list:
-    """Return (x, width) of each box, so that every label fits into its columns."""
     widths = [0.0] * (1 + max(last for _, _, last in spans))
     for (_, first, last), label in zip(spans, labels, strict=True):
         missing = LETTER * len(label) + 12 - sum(widths[first : last + 1]) - GAP * (last - first)

@@ -43,11 +43,4 @@ def names_given(equation: n.Equation) -> list:
 
 
 def symbols_in(*nodes) -> Iterator[n.Symbol]:
-    for node in nodes:
-        if isinstance(node, n.Symbol):
-            yield node
-        yield from symbols_in(*n.children(node))
-
-
-def bases_in(*nodes) -> set[str]:
-    return {symbol.base for symbol in symbols_in(*nodes)}
+    return (part for node in nodes for part in n.every_node(node) if isinstance(part, n.Symbol))

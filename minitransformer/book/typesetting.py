@@ -24,11 +24,7 @@ MINUS = '<mo form="prefix">−</mo>'
 
 
 def mathml(equation, names=(), *, only_left=False, display=True) -> str:
-    """Return the <math> elements of an equation or expression.
-
-    With `only_left`, only the left side of an equation is typeset. With `display=False`, the formula is typeset for a
-    line of text.
-    """
+    """Return the <math> elements of an equation or expression, or of its left side only."""
     setter = Setter(frozenset(names), display)
     if not isinstance(equation, n.Equation):
         return f"<math>{row(setter.set(equation))}</math>"

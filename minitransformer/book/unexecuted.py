@@ -9,7 +9,6 @@ ASSUMED = "it is an assumption of its sentence"
 
 
 def read(text: str) -> dict:
-    """Parse the text of unexecuted.md. Return {file: {equation: reason}}."""
     found = {}
     for section in re.split("^## ", text, flags=re.MULTILINE)[1:]:
         file, *lines = section.strip().split("\n")
@@ -22,7 +21,7 @@ NOT_EXECUTED = read(Path(__file__).with_name("unexecuted.md").read_text("utf-8")
 
 
 def why_not_executed(path, line: str) -> str:
-    """Return the reason in unexecuted.md for an equation, or "" if it is not listed."""
+    """Return the reason in unexecuted.md for an equation, or ""."""
     path, package = Path(path).resolve(), PACKAGE.resolve()
     file = path.relative_to(package).as_posix() if path.is_relative_to(package) else ""
     return NOT_EXECUTED.get(file, {}).get(" ".join(line.split()), "")

@@ -4,7 +4,7 @@ from html import escape
 
 import numpy as np
 
-from minitransformer.book.pictures import line_chart
+from minitransformer.book.pictures import line_chart, table
 from minitransformer.book.planted import gradients
 from minitransformer.book.prose import inline
 from minitransformer.cases import CASES
@@ -82,11 +82,9 @@ def scale_of_residual_steps():
 
 
 def gradients_at_blocks(steps_of) -> list:
-    """Return the gradients at the boundaries of the blocks, from last to first.
+    """Return the gradients at the boundaries of the blocks, from last to first, the first one random.
 
-    The first is a random gradient with respect to the output of the last block. The others are the gradients with
-    respect to the input of each block. `steps_of(block)` returns the functions that replace the block; each is applied
-    to the output of the previous function and returns (y, backward).
+    `steps_of(block)` returns the functions that replace a block, each of which returns (y, backward).
     """
     x, backwards = stream(), []
     with plain():
@@ -101,16 +99,9 @@ def gradients_at_blocks(steps_of) -> list:
 
 
 def norms_after_additions(block):
-    """Return the steps of a post-norm block, in which a norm follows each addition.
-
-    The backward pass of a step is that of the norm alone, so it follows only the direct path.
-    """
+    """Return the steps of a post-norm block, whose backward follows only the direct path."""
     pairs = ((block.norm1, block.attention), (block.norm2, block.feed_forward))
     return [lambda x, norm=norm, layer=layer: norm(x + layer(x)[0]) for norm, layer in pairs]
-
-
-def layers_without_stream(block):
-    return [block.norm1, block.attention, block.norm2, block.feed_forward]
 
 
 def place_of_the_norm():
@@ -133,7 +124,11 @@ def place_of_the_norm():
 
 def direct_path():
     likeness = {}
-    for name, steps_of in (("without", layers_without_stream), ("with the stream", lambda block: [block])):
+    settings = {
+        "without": lambda block: [block.norm1, block.attention, block.norm2, block.feed_forward],
+        "with the stream": lambda block: [block],
+    }
+    for name, steps_of in settings.items():
         top, *others = gradients_at_blocks(steps_of)
         likeness[name] = [
             abs(float(np.vdot(top, dx) / np.linalg.norm(top) / np.linalg.norm(dx))) for dx in (top, *others)
@@ -157,16 +152,15 @@ def check_with_ones():
         pairs = [(np.linalg.norm(one), np.linalg.norm(other)) for one, other in zip(of_ones, of_random, strict=True)]
         count = sum(one < NOTHING * other for one, other in pairs)
         if count:
-            silent.append(f"<tr><td>{escape(case.name)}</td><td>{count} of {len(pairs)}</td></tr>")
+            silent.append((escape(case.name), f"{count} of {len(pairs)}"))
     x = stream()
     y, backward = layer_norm(x, np.ones(C), np.zeros(C))
     dx = [np.linalg.norm(backward(dy)[0]) for dy in (np.ones(y.shape), stream(2))]
-    heading = "<tr><th>case</th><th>gradients that are zero for dy = 1</th></tr>"
     return (
         "A check with dy = 1",
         "Many checks use the gradient of the sum of the outputs, that is, dy = 1. For which functions is a gradient "
         "then zero, so that a backward pass that returns zeros passes?",
-        f'<div class="scroll" tabindex="0"><table>{heading}{"".join(silent)}</table></div>',
+        table("case | gradients that are zero for dy = 1", silent),
         f"A sum that is always the same has no gradient. For layer normalization with γ = 1 the norm of dx is "
         f"{dx[0]:.1g} for dy = 1 and {dx[1]:.2g} for a random dy.",
     )

@@ -23,6 +23,7 @@ IDS, TARGETS = np.array([[3, 1]]), np.array([[1, 4]])
 LR = 0.1
 GPT = inspect.signature(one_page.gpt).parameters.values()
 NAMES = [p.name for p in GPT if p.kind is p.POSITIONAL_OR_KEYWORD]  # names of the weights
+SHAPES = {"E": "VC", "P": "TC", "W1": "CF", "W2": "FC", **dict.fromkeys(("Wq", "Wk", "Wv", "Wo"), "CC")}
 
 
 @dataclass(frozen=True)
@@ -34,27 +35,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Played:
-    """A run of one_page.py.
+    """A run of one_page.py."""
 
-    module       the executed module
-    forward      Steps of the forward pass
-    back         Steps of the backward pass
-    gradients    gradients that backward returned
-    scope        {name: value} of the local variables of both passes
-    """
-
-    module: types.ModuleType
-    forward: list
-    back: list
-    gradients: tuple
-    scope: dict
+    module: types.ModuleType  # the executed module
+    forward: list  # Steps of the forward pass
+    back: list  # Steps of the backward pass
+    gradients: tuple  # gradients that backward returned
+    scope: dict  # {name: value} of the local variables of both passes
 
 
 def played(theta, old: str = "", new: str = "", **options) -> Played:
-    """Run one_page.py with the code `old` replaced with `new`.
-
-    Raises LookupError if `old` is given and does not occur exactly once.
-    """
+    """Run one_page.py with `old` replaced with `new`. Raises LookupError unless `old` occurs once."""
     source, file = Path(one_page.__file__).read_text("utf-8"), f"one_page.py with {new!r}"
     if old and source.count(old) != 1:
         raise LookupError(f"{old!r} occurs {source.count(old)} times in one_page.py, not once")
@@ -80,13 +71,10 @@ def steps(body, lines, values):
     return found
 
 
-def weights(seed: int = 0) -> list:
-    rng = np.random.default_rng(seed)
-    shapes = [(V, C), (T, C), (C,), (C,), *[(C, C)] * 4, (C,), (C,), (C, F), (F, C), (C,), (C,)]
-    drawn = [rng.integers(-5, 6, shape) / 10 for shape in shapes]
-    for gain in (2, 8, 12):
-        drawn[gain] = 1 + drawn[gain] / 5
-    return [np.round(w, 1) for w in drawn]
+def weights(seed: int = 0, decimals: int = 1, **sizes) -> list:
+    rng, sizes = np.random.default_rng(seed), {"V": V, "T": T, "C": C, "F": F} | sizes
+    drawn = {name: rng.normal(0, 0.7, [sizes[axis] for axis in SHAPES.get(name, "C")]) for name in NAMES}
+    return [np.round(w / 4 + (name[0] == "g") if w.ndim == 1 else w, decimals) for name, w in drawn.items()]
 
 
 def worked(theta) -> tuple[list[Step], list[Step], list]:

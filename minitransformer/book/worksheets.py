@@ -10,7 +10,7 @@ import gradcheck
 from minitransformer.book.chapters import PACKAGE
 from minitransformer.book.derivations import EQUAL, names_of, read_derivations
 from minitransformer.book.execution import both_sides
-from minitransformer.book.pictures import board, matrix
+from minitransformer.book.pictures import board, matrix, table
 from minitransformer.book.problems import FORWARD_ALONE, LEVELS, TOPICS, WITHOUT_EQUATIONS, OddError, exactly
 from minitransformer.book.run import relative_error
 from minitransformer.book.symbols import texts_of
@@ -21,24 +21,15 @@ TRIES, SAME = 200, 1e-9  # most draws in a row without a new sheet; largest erro
 
 @dataclass(frozen=True)
 class Sheet:
-    """A worksheet with its key.
+    """A worksheet with its key."""
 
-    given       {name: array} of the given arrays
-    asked       (Statement, answer) of each question
-    mistakes    (Mistake, wrong answer) of each classic mistake
-    """
-
-    given: dict
-    asked: list
-    mistakes: list
+    given: dict  # {name: array} of the given arrays
+    asked: list  # (Statement, answer) of each question
+    mistakes: list  # (Mistake, wrong answer) of each classic mistake
 
 
 def sheets(topic, *, seed: int, level: int, count: int) -> list[Sheet]:
-    """Return `count` different worksheets of a topic.
-
-    All results are short exact numbers, and the gradients are checked. Raises ValueError if the level has fewer than
-    `count` different worksheets.
-    """
+    """Return `count` different worksheets of a topic with short exact results. Raises ValueError if there are fewer."""
     rng, found, seen, misses = np.random.default_rng(seed), [], set(), 0
     while len(found) < count:
         if misses == TRIES:
@@ -108,7 +99,6 @@ def given_and_asked(sheet, level, answers):
 
 
 def small_example(file) -> list:
-    """Return the section "A small example" of a chapter, or [] if it has no worksheet."""
     for name, topic in TOPICS.items():
         if topic.file == file:
             given, rows, _ = given_and_asked(sheets(topic, seed=0, level=2, count=1)[0], 2, answers=True)
@@ -122,26 +112,20 @@ def small_example(file) -> list:
 
 
 def points(statement):
-    """Return the points of a question: 1 for a value, 2 for a gradient."""
     return 1 + statement.is_of_gradient
 
 
 def minutes(sheet):
-    """Estimate the minutes for a sheet, rounded up to a multiple of 5.
-
-    Each equation takes a minute, and each number to be written a quarter of a minute.
-    """
+    """Estimate the minutes for a sheet: one for each equation, and a quarter for each number."""
     return 5 * math.ceil(sum(1 + np.size(value) / 4 for _, value in sheet.asked) / 5)
 
 
 def classic_mistakes(sheet, names):
-    heading = "<tr><th>wrong equation</th><th>its numbers</th><th>mistake</th></tr>"
-    rows = "".join(
-        f"<tr><td>({m.number}) {mathml(m.equation, names, display=False)}</td><td>{matrix('', wrong, written)}</td>"
-        f"<td>{escape(m.sentence)}</td></tr>"
+    rows = [
+        (f"({m.number}) {mathml(m.equation, names, display=False)}", matrix("", wrong, written), escape(m.sentence))
         for m, wrong in sheet.mistakes
-    )
-    return f'<h2>Numbers of classic mistakes</h2><div class="scroll" tabindex="0"><table>{heading}{rows}</table></div>'
+    ]
+    return f"<h2>Numbers of classic mistakes</h2>{table('wrong equation | its numbers | mistake', rows)}"
 
 
 def question(statement, value, names, level, answers):

@@ -3,7 +3,6 @@
 The pages load nothing from the network. Only the film has a script, which is part of its page.
 """
 
-import difflib
 from dataclasses import dataclass, field
 from functools import partial
 from html import escape
@@ -30,29 +29,21 @@ from minitransformer.system.files import write_atomically
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.printable import one_line, printable
 from minitransformer.system.terminal import counted
+from minitransformer.system.values import looked_up
 
 STATIC = ("book.css", "book-math.woff2", "LICENSE-book-math.txt")
 
 
 @dataclass
 class Written:
-    """The result of writing pages.
+    """The result of writing pages."""
 
-    pages     paths of the pages, with the start page first
-    faults    one line for each error in the pages
-    """
-
-    pages: list = field(default_factory=list)
-    faults: list = field(default_factory=list)
+    pages: list = field(default_factory=list)  # paths of the pages, with the start page first
+    faults: list = field(default_factory=list)  # one line for each error in the pages
 
 
 def write_pages(folder, pages, faults=()) -> Written:
-    """Write pages with the style sheet and the font.
-
-    `pages` is {name: (title, body, equation numbers, navigation)}. The numbers and the navigation are optional.
-    Unprintable characters are escaped. `faults` are the error messages of the result. Raises OSError if a file cannot
-    be written.
-    """
+    """Write pages {name: (title, body, equation numbers, navigation)} with the style sheet and the font."""
     contents = {name: files("minitransformer.book").joinpath("static", name).read_bytes() for name in STATIC}
     contents |= {f"{name}.html": printable(whole_page(*page)).encode() for name, page in pages.items()}
     with at_work_in(folder):
@@ -62,11 +53,7 @@ def write_pages(folder, pages, faults=()) -> Written:
 
 
 def write_book(folder, exercises, say=lambda text: None) -> Written:
-    """Write the whole book: index.html, the chapters, the style sheet and the font.
-
-    `exercises` is {file of a chapter: names of its exercises}. `say` is called with a line for each page. Raises
-    OSError if a file cannot be written.
-    """
+    """Write the whole book. `exercises` is {file of a chapter: names}, and `say` gets a line for each page."""
     every, bodies = specimens(), {"film": film_page, "worked_example": worked_page, "museum": museum}
     bodies |= {"misconceptions": beliefs, "notation": partial(docstring_page, LEAVES[-1].title, notation.__doc__)}
     derived: dict = {}
@@ -121,24 +108,16 @@ def faults(file, statements, reports):
 
 
 def write_handout(name, folder, exercises, answers=False) -> Written:
-    """Write the handout of a chapter or, with `answers`, its key.
-
-    `exercises` is the same as for write_book. Raises ValueError if the chapter is unknown or has no backward pass, and
-    OSError if a file cannot be written.
-    """
-    leaf = named(name, {leaf.page: leaf for leaf in CHAPTERS}, "chapter")
+    """Write the handout of a chapter or, with `answers`, its key. Raises ValueError for an unknown chapter."""
+    leaf = looked_up(name, {leaf.page: leaf for leaf in CHAPTERS}, "chapter")
     derivations = read_derivations(leaf.path, specimens().get(leaf.file, []))
     body = handout(leaf, derivations, answers, exercises.get(leaf.file, ()))
     return write_pages(folder, {f"{name}-{'key' if answers else 'handout'}": (leaf.title, body)})
 
 
 def write_worksheets(name, folder, *, seed=0, level=2, count=1) -> Written:
-    """Write worksheets of a topic to one page, and their keys to another.
-
-    Raises ValueError for an unknown topic or if there are fewer than `count` different worksheets, and OSError if a
-    file cannot be written.
-    """
-    topic = named(name, TOPICS, "worksheet")
+    """Write worksheets of a topic to one page, and their keys to another. Raises ValueError for an unknown topic."""
+    topic = looked_up(name, TOPICS, "worksheet")
     made, pages = sheets(topic, seed=seed, level=level, count=count), {}
     for kind in ("worksheet", "key"):
         body = worksheet_page(topic, made, seed=seed, level=level, answers=kind == "key")
@@ -147,27 +126,14 @@ def write_worksheets(name, folder, *, seed=0, level=2, count=1) -> Written:
 
 
 def write_beliefs(folder, results, pictures) -> Path:
-    """Write the page of experiments on beliefs and return its path.
-
-    `results` is a list of Results, and `pictures` maps names of experiments to picture files in the folder. Raises
-    OSError if a file cannot be written.
-    """
+    """Write the page of experiments on beliefs. `pictures` is {name of an experiment: file in the folder}."""
     return write_pages(folder, {"index": (BELIEFS, beliefs_page(results, pictures))}).pages[0]
 
 
-def named(name, known, what):
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-        raise ValueError(f"there is no {what} {name!r}; the nearest is {near[0]!r}")
-    return known[name]
-
-
 def write_own(path, folder, say=lambda text: None) -> Written:
-    """Write the page of a reader's file.
+    """Write the page of a reader's file, whose equations are executed on the inputs of its CASES.
 
-    Its equations are executed on the inputs of its CASES. `say` is called with a summary. Raises ValueError if the file
-    is not valid Python, has no equation, or cannot be run. Raises NotationError, with line and column, for a numbered
-    line that is not an equation, and OSError if a file cannot be read or written.
+    Raises ValueError if it cannot be read or run, NotationError, and OSError.
     """
     path, cases = Path(path), []
     if not read_derivations(path, ()).statements:

@@ -8,6 +8,7 @@ check_fields applies it, `documented` writes the docstring, and commands/options
 """
 
 import dataclasses
+import difflib
 import inspect
 import math
 import numbers
@@ -144,3 +145,12 @@ def kinds(base) -> dict:
     for cls in classes:  # the list grows during the iteration
         classes += cls.__subclasses__()
     return {cls.kind: cls for cls in classes if cls.kind is not None}
+
+
+def looked_up(name, known, what):
+    """Return known[name]. Raises ValueError, with the closest name, if there is no such entry."""
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; it must be one of {', '.join(known)}"
+    raise ValueError(f"there is no {what} {name!r}{hint}")

@@ -207,8 +207,8 @@ def test_nothing_in_a_docstring_is_markup_and_nothing_reaches_the_terminal(writt
         ("--handout linear --worksheet relu", "--handout and --worksheet cannot be used together"),
         ("--answers", "--answers can only be used together with --handout; --worksheet always writes a key"),
         ("mine.py --count 3", "--count can only be used together with --worksheet"),
-        ("--handout lineer", "there is no chapter 'lineer'; the nearest is 'linear'"),
-        ("--worksheet atention", "there is no worksheet 'atention'; the nearest is 'attention'"),
+        ("--handout lineer", "there is no chapter 'lineer'; did you mean linear?"),
+        ("--worksheet atention", "there is no worksheet 'atention'; did you mean attention?"),
         ("--worksheet relu --out a_file", "a_file: is a file, not a folder"),
     ],
 )

@@ -175,8 +175,6 @@ def assert_drawn(maps, **wanted):
 def test_entries_that_share_an_index_are_drawn_for_one_of_it(folder):
     x, weight, _ = inputs_of("layers/linear.py", "linear")
     assert_drawn(maps_of(folder, "linear"), y_by_x=weight.T, y_by_W=x)
-    ids, weight = inputs_of("layers/embedding.py", "embedding")
-    assert_drawn(maps_of(folder, "embedding"), y_by_W=ids[:, None] == np.arange(len(weight)))
     for name, letter in (("linear", "p"), ("linear", "o"), ("embedding", "c")):
         assert f" for one <i>{letter}</i>: a row for each" in (folder / f"{name}.html").read_text("utf-8")
 

@@ -16,7 +16,6 @@ from minitransformer.book.worksheets import sheets, worksheet_page
 from minitransformer.commands import book
 
 EVERY = [(name, level) for name in TOPICS for level in LEVELS]
-FEW, CLASS = 3, 30
 
 
 def softmax_rows(x):
@@ -46,17 +45,13 @@ def known_of(sheet):
     return known | {"N": len(np.ravel(sheet.given.get("t", 0)))}
 
 
-def assert_right_and_different(name, level, count):
-    made = sheets(TOPICS[name], seed=3, level=level, count=count)
-    assert len({tuple(array.tobytes() for array in sheet.given.values()) for sheet in made}) == count
-    for sheet in made:
-        for statement, _ in sheet.asked:
-            left, right = statement.equation.sides[0], statement.equation.sides[-1]
-            assert relative_error(*both_sides(left, right, Surroundings(known_of(sheet)))) < 1e-9, statement.text
+SIZES = [pytest.param(3, id="few"), pytest.param(100, id="many", marks=pytest.mark.slow)]
 
 
-def assert_mistakes_show(name, level, seeds):
-    for seed in seeds:
+@pytest.mark.parametrize("count", SIZES)
+@pytest.mark.parametrize("name, level", EVERY)
+def test_each_classic_mistake_changes_an_answer(name, level, count):
+    for seed in range(count):
         (sheet,) = sheets(TOPICS[name], seed=seed, level=level, count=1)
         numbers = {statement.number for statement, _ in sheet.asked}
         planted = [mistake for mistake in TOPICS[name].mistakes if mistake.number in numbers]
@@ -68,26 +63,16 @@ def assert_mistakes_show(name, level, seeds):
             assert wrong.shape == np.shape(answer) and relative_error(wrong.ravel(), np.ravel(answer)) > 1e-6
 
 
+@pytest.mark.parametrize("count", SIZES)
 @pytest.mark.parametrize("name, level", EVERY)
-def test_each_classic_mistake_changes_an_answer(name, level):
-    assert_mistakes_show(name, level, range(3))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name, level", EVERY)
-def test_each_classic_mistake_changes_an_answer_of_a_hundred_sheets(name, level):
-    assert_mistakes_show(name, level, range(100))
-
-
-@pytest.mark.parametrize("name, level", EVERY)
-def test_a_few_sheets_are_right_and_different(name, level):
-    assert_right_and_different(name, level, FEW)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name, level", EVERY)
-def test_the_sheets_of_a_class_are_right_and_different(name, level):
-    assert_right_and_different(name, level, CLASS)
+def test_sheets_are_right_and_different(name, level, count):
+    count = min(count, 30)
+    made = sheets(TOPICS[name], seed=3, level=level, count=count)
+    assert len({tuple(array.tobytes() for array in sheet.given.values()) for sheet in made}) == count
+    for sheet in made:
+        for statement, _ in sheet.asked:
+            left, right = statement.equation.sides[0], statement.equation.sides[-1]
+            assert relative_error(*both_sides(left, right, Surroundings(known_of(sheet)))) < 1e-9, statement.text
 
 
 def test_the_same_seed_makes_the_same_sheets_and_another_one_others():

@@ -9,7 +9,7 @@ import pytest
 
 from gradcheck import check
 from minitransformer import one_page
-from minitransformer.book.film import IDS, MISTAKES, H, film, film_page, run, weights
+from minitransformer.book.film import IDS, MISTAKES, WEIGHTS, H, film, film_page, run
 from minitransformer.book.worked_example import NAMES
 from minitransformer.book.writing import write_pages
 
@@ -30,7 +30,7 @@ def place_of(shown, name):
 
 
 def test_the_numbers_are_those_of_the_one_page(shown):
-    loss, z, backward = one_page.gpt(*weights(), ids=IDS[:, :-1], targets=IDS[:, 1:], H=H)
+    loss, z, backward = one_page.gpt(*WEIGHTS, ids=IDS[:, :-1], targets=IDS[:, 1:], H=H)
     gradients = backward()
     assert shown["values"]["loss"]["data"] == [pytest.approx(loss, rel=5e-3)]
     np.testing.assert_allclose(shown["values"]["z"]["data"], z.ravel(), rtol=5e-3)
@@ -80,7 +80,7 @@ def test_the_one_page_itself_has_no_wrong_gradient():
         loss, _, backward = one_page.gpt(*theta, ids=IDS[:, :-1], targets=IDS[:, 1:], H=H)
         return loss, backward
 
-    check(loss, *weights())
+    check(loss, *WEIGHTS)
 
 
 def test_the_page_is_small_asks_for_nothing_and_has_all_lines_without_its_script(page, shown):

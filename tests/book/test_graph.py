@@ -5,7 +5,7 @@ import re
 import pytest
 from small_book import every_chapter
 
-from minitransformer.book.graph import apart, assigned, drawn, picture_of, predicted, values_of
+from minitransformer.book.graph import assigned, drawn, picture_of, predicted, values_of
 from minitransformer.book.run import BACKWARD
 
 PICTURES = [
@@ -61,11 +61,3 @@ def test_no_two_boxes_overlap_and_all_are_within_the_picture(function, derivatio
     for i, (x, y, w, _) in enumerate(boxes):
         for x2, y2, w2, _ in boxes[:i]:
             assert y != y2 or x + w <= x2 + 1 or x2 + w2 <= x + 1
-
-
-@pytest.mark.parametrize(
-    "wanted, expected",
-    [([0.0, 100.0], [0.0, 100.0]), ([50.0, 50.0], [32.0, 68.0]), ([80.0, 0.0, 0.0], [-9.33, 26.67, 62.67])],
-)
-def test_boxes_move_as_little_as_they_must(wanted, expected):
-    assert apart(wanted, [10.0] * len(wanted)) == pytest.approx(expected, abs=0.01)
