@@ -1,20 +1,17 @@
 """First steps: gradients derived by hand, from three numbers to attention for one query.
 
-You need the derivative of a square, the chain rule for functions of one number, and loops in Python.
+A language model is a long formula with many numbers in it, its weights. The loss is one number that says how badly the
+formula predicts a text. Training needs one answer for every weight: if it grows a little, how much does the loss grow?
+This ratio is the *gradient* of the loss with respect to the weight. If it is −24, the loss falls by about 0.024 when
+the weight grows by 0.001.
 
-**The question.** A language model is a long formula with many numbers in it, its weights. The loss is one number that
-says how badly the formula predicts a text. Training needs one answer for every weight: if it grows a little, how much
-does the loss grow? This ratio is the *gradient* of the loss with respect to the weight. If it is −24, the loss falls by
-about 0.024 when the weight grows by 0.001, so the weight should grow.
-
-**Two answers.** One is to try it: change the weight a little, evaluate the formula again, and compare. This takes one
-evaluation for each weight, and GPT-2 has 124 million. The other is to walk back through the formula, and to derive at
-each step how much the loss depends on the step's inputs. This gives all gradients at about twice the cost of the
-formula, but a derivation is easily wrong. So this package derives each gradient in the second way and checks it in the
-first. So does this page: `python -m minitransformer.first_steps`.
+One way is to try: change a weight, and evaluate the formula again. That takes one evaluation for each weight, and GPT-2
+has 124 million. The other is to walk back through the formula, and to derive at each step how much the loss depends on
+the step's inputs. All gradients then cost about twice the formula, but a derivation is easily wrong. So this package
+derives each gradient in the second way, and checks it in the first: `python -m minitransformer.first_steps`.
 
 Each function returns its value and a function `backward`, which takes the gradient of the value and returns those of
-the inputs. A name that begins with d is a gradient: da belongs to a, and has its shape.
+the inputs. A name that begins with d is a gradient: da belongs to a.
 """
 
 import math
@@ -36,9 +33,7 @@ def expression(a, b, c):
     L = s**2  # (3)
 
     def backward(dL=1.0):
-        """Walk back from L. In this function L is the loss itself, and dL = 1.
-
-        If s grows by a small h, s² grows by 2 s h. If u or c grows by h, so does s. If a grows by h, u grows by b h:
+        """If s grows by a small h, s² grows by 2 s h. If u or c grows by h, so does s. If a grows, u grows by b h:
 
             ds = 2 s · dL                      (4)
             du = ds    dc = ds                 (5)
@@ -56,7 +51,7 @@ def expression(a, b, c):
 
 
 def fork(x):
-    """Compute y = x · sin(x) for one number x, which two lines read.
+    """Compute y = x · sin(x) for one number x.
 
         s = sin(x)                                      (7)
         y = s · x                                       (8)
@@ -93,7 +88,7 @@ def sum_and_share(x):
     y = S * x  # (12)
 
     def backward(dy):
-        """Every y_i reads S, so the contributions to dS add. Every x_i is a term of S, so each receives all of dS.
+        """Every y_i reads S, so its contributions to dS add. Every x_i is a term of S, so each receives all of dS.
 
         From (12) ∂y_i/∂S = x_i, and from (11) ∂S/∂x_i = 1:
 
@@ -134,10 +129,7 @@ def neuron(x, w, b):
 
 
 def check(function, *inputs, h=1e-6):
-    """Return the largest error of a function's gradients, by moving each entry of each float64 array up and down by h.
-
-    The loss is L = Σ y · dy with random dy. In the difference of the two sides, the squares of the step cancel.
-    """
+    """Return the largest error of the gradients of L = Σ y · dy for a random dy, by moving each entry up and down."""
     y, backward = function(*inputs)
     dy = np.random.default_rng(0).normal(size=np.shape(y))
     gradients, worst = backward(dy), 0.0
@@ -153,10 +145,7 @@ def check(function, *inputs, h=1e-6):
 
 
 def wrong_neuron(x, w, b):
-    """Compute a neuron with a mistake in (17): the sign is + and should be −.
-
-    Where y is close to 0 its gradients are nearly right, so a model may even learn. But `check` returns 0.2.
-    """
+    """Compute a neuron with the wrong sign in (17). Where y is near 0, a model may even learn, but `check` is 0.2."""
     y, _ = neuron(x, w, b)
 
     def backward(dy):
@@ -178,21 +167,19 @@ def shares(x1, x2):
     y1, y2 = e1 / (e1 + e2), e2 / (e1 + e2)  # (20)
 
     def backward(dy):
-        """Add the effects of each input on both outputs.
-
-        Here every output depends on every input. By the quotient rule, and with 1 − y1 = y2, the four slopes are
+        """Every output depends on every input. By the quotient rule, and with 1 − y1 = y2, the four slopes are
 
             ∂y1/∂x1 = y1 · y2     ∂y1/∂x2 = −y1 · y2          (21)
             ∂y2/∂x1 = −y1 · y2    ∂y2/∂x2 = y1 · y2           (22)
 
-        They form a matrix J, the Jacobian, with a row for each output and a column for each input. If x1 grows by h, y1
-        grows by y1 y2 h and y2 falls by as much, because the sum stays 1. Both changes reach the loss, and they add:
+        They form a matrix J, the Jacobian, with a row for each output and a column for each input. If x1 grows, y1
+        grows and y2 falls by as much, because the sum stays 1. Both changes reach the loss, and they add:
 
             dx1 = dy1 · ∂y1/∂x1 + dy2 · ∂y2/∂x1 = y1 · y2 · (dy1 − dy2)      (23)
             dx2 = dy1 · ∂y1/∂x2 + dy2 · ∂y2/∂x2 = y1 · y2 · (dy2 − dy1)      (24)
 
-        Each line goes down one column of J, so dx = Jᵀ dy: chapter zero, in `module.py`, begins with this rule. For
-        dy1 = dy2 both are 0. A check with dy = 1 would accept a backward pass of zeros, so `check` draws dy at random.
+        Each goes down one column of J, so dx = Jᵀ dy: chapter zero, `module.py`, begins with this rule. For dy1 = dy2
+        both are 0. A check with dy = 1 would accept a backward pass of zeros, so `check` draws dy at random.
         """
         dy1, dy2 = dy
         J = [[y1 * y2, -y1 * y2], [-y1 * y2, y1 * y2]]  # (21) (22) ← y1 = e1/(e1 + e2) (20)
@@ -204,7 +191,7 @@ def shares(x1, x2):
 
 
 def attend(q, k, v):
-    """Let one query q (D,) read T values v (T, D), each as much as its key in k (T, D) fits the query.
+    """Let one query q (D,) read T values v (T, D), each as much as its key in k (T, D) fits.
 
     The score of a key is its product with the query, times s = 1/√D. A softmax of the scores gives the weights:
 
@@ -231,8 +218,6 @@ def attend(q, k, v):
 
             dq_d = s Σ_t dscores_t k_td                                           (31)
             dk_td = s dscores_t q_d                                               (32)
-
-        For all queries of all heads at once, each loop becomes a product of matrices: layers/attention.py.
         """
         dv = np.array([[weights[t] * dy[d] for d in range(D)] for t in range(T)])  # (28) ← Σ_t weights_t v_td (27)
         dweights = np.array([sum(dy[d] * v[t, d] for d in range(D)) for t in range(T)])  # (29) ← weights_t v_td (27)
