@@ -9,7 +9,7 @@ import shutil
 import sys
 import textwrap
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 from minitransformer.learn import marks, workspace
@@ -27,8 +27,17 @@ from minitransformer.system.terminal import say, show, show_to_the_letter
 
 
 def start(arguments) -> int:
-    exercises = exercises_of(arguments.set) if arguments.exercise is None else [read_toml(arguments.exercise)]
     text, ending = cut, ".py"
+    if arguments.bug is not None and arguments.set == "museum":
+        from minitransformer.learn.planting import of_museum
+
+        exercises = of_museum(arguments.bug)
+    else:
+        exercises = exercises_of(arguments.set) if arguments.exercise is None else [read_toml(arguments.exercise)]
+    student = arguments.student or ""
+    if not re.fullmatch(r"[\w.@-]*", student):
+        raise ValueError(f"--student must consist of letters, digits and the signs . @ - _, not {student!r}")
+    exercises = [replace(exercise, student=student) for exercise in exercises]
     with Grader() as grader:
         if arguments.bug is not None:
             from minitransformer.learn.planting import planted
@@ -78,7 +87,7 @@ def check(arguments) -> int:
     if not names:
         return where(arguments)
     with Grader() as grader:
-        right = [show_verdict(grader.verdict(folder, name)) for name in names]
+        right = [show_verdict(grader, folder, name) for name in names]
         if arguments.plot is not None:
             save(grader.slopes(folder, names[0]), arguments.plot)
             show_to_the_letter(arguments.plot)
@@ -105,7 +114,7 @@ def watch(arguments) -> int:
     with Grader() as grader:
         for name in workspace.saved_files(folder):
             show()
-            show_verdict(grader.verdict(folder, name))
+            show_verdict(grader, folder, name)
     return 0
 
 
@@ -197,7 +206,7 @@ def derive(arguments) -> int:
     if arguments.json:
         raise ValueError("--json can only be used together with --check")
     if arguments.name is None:
-        show(f"derivations: {', '.join(files.names())}")
+        show(f"derivations: {', '.join(files.exercises())}")
         show("\nBegin with: minitransformer learn derive softmax")
         return 0
     text, path = files.text_of(arguments.name), arguments.out / f"{arguments.name}.txt"
@@ -247,8 +256,17 @@ def verdicts_of(folder) -> list:
         return [grader.verdict(folder, name) for name in workspace.exercises_in(folder)]
 
 
-def show_verdict(verdict) -> bool:
-    show(folded(str(verdict)))
+def show_verdict(grader, folder, name) -> bool:
+    """Grade an exercise, and show the verdict as soon as it is known, then the explanation."""
+    head: list = []
+
+    def first(verdict):
+        head.extend(verdict.lines()[:1])
+        show(folded(head[0]))
+
+    verdict = grader.verdict(folder, name, first)
+    if rest := verdict.lines()[len(head) :]:
+        show(folded("\n".join(rest)))
     return verdict.is_solved
 
 

@@ -72,6 +72,7 @@ VERB_EXAMPLES = (
     "minitransformer learn start --set attention --level 0",
     "minitransformer learn start --level 2 --out another",
     "minitransformer learn start --set norms --bug 1 --level 2 --out bugs",
+    "minitransformer learn start --set first --student ada --out class/ada",
     "minitransformer learn check layer_norm",
     "minitransformer learn check silu --plot slope.png",
     "minitransformer learn hint layer_norm",
@@ -108,8 +109,16 @@ def start_options(parser) -> None:
     words = "parts to write, " + "; ".join(f"{level}: {part}" for level, part in LEVELS.items())
     option(parser, "--level", words, 1, choices=tuple(LEVELS))
     option(parser, "--set", f"set of exercises: {SETS}; or a folder of TOML files", "all", "SET")
-    option(parser, "--exercise", "TOML file of an exercise of your own: see learn/own.py", metavar="FILE", type=Path)
-    option(parser, "--bug", "seed of a mistake, planted in a complete backward pass", metavar="SEED", type=int)
+    option(
+        parser,
+        "--exercise",
+        "TOML file of your own exercise: see learn/example_set/",
+        metavar="FILE",
+        type=Path,
+    )
+    words = "seed of a mistake, planted in a complete backward pass; --set museum: mistakes that others have made"
+    option(parser, "--bug", words, metavar="SEED", type=int)
+    option(parser, "--student", "name or number of a student, for a variant in which copied code fails", metavar="ID")
     switch(parser, "--notebook", "write notebooks, with a cell that checks")
     out_option(parser, "learn", "directory of the exercises")
 

@@ -1,9 +1,4 @@
-"""Learn: write the textbook's backward passes yourself, and have each line graded. README.md lists the files.
-
-from minitransformer.learn import check, plot
-check("layer_norm")
-plot("silu")
-"""
+"""Learn: write the textbook's backward passes yourself, and have each line graded. README.md lists the files."""
 
 from minitransformer.learn.checking import check, plot
 from minitransformer.learn.workspace import exercises_in

@@ -10,6 +10,7 @@ from minitransformer.learn.exercises import FORWARD, NOTHING
 from minitransformer.learn.explaining import blank_rows, equation_numbers, explained, rows_by_gradients
 from minitransformer.learn.loading import Fault, cotangent, faults, is_pair
 from minitransformer.learn.questions import question_on_problem
+from minitransformer.learn.variants import of_result
 from minitransformer.learn.verdict import BEGUN, SOLVED, WRONG, Verdict
 
 SEEDS = (0, 1)  # seeds of the random inputs of each case
@@ -20,29 +21,20 @@ THOROUGH = {"oracles": None, "max_entries": 4}  # for a forward pass that may tr
 
 @dataclass
 class Failure:
-    """A case in which a gradient is wrong.
+    """A case in which a gradient is wrong."""
 
-    case         name of the case
-    call         Call of the learner's function
-    arguments    {name: value} of its inputs and options
-    dy           upstream gradient
-    seed         seed of the random inputs
-    report       gradcheck's report
-    """
-
-    case: str
-    call: Call
-    arguments: dict
-    dy: np.ndarray
-    seed: int
-    report: Report
+    case: str  # name of the case
+    call: Call  # Call of the learner's function
+    arguments: dict  # {name: value} of its inputs and options
+    dy: np.ndarray  # upstream gradient
+    seed: int  # seed of the random inputs
+    report: Report  # gradcheck's report
 
 
 def looked_at(call, dy, seed, **how):
     """Return None if every gradient is right, else gradcheck's Report.
 
-    By default only the adjoint identity is tested, which is fast and covers all entries at once. A forward pass that
-    does not accept complex numbers is checked with the default oracles. `how` is passed to gradcheck.check_call.
+    Only the adjoint identity is tested, unless the forward pass does not accept complex numbers.
     """
     how = {"oracles": ("adjoint",), "explain": False, "max_entries": ENTRIES} | how
     try:
@@ -57,13 +49,7 @@ def looked_at(call, dy, seed, **how):
 
 
 class Attempt:
-    """The test of a learner's function.
-
-    blank        Rows of the remaining blanks
-    numbers      {name: equation number} of the numbered lines; empty at the levels that give no equations
-    package      a PackageCalls, which detects calls of the package's own function
-    has_lists    True if forward or backward returns a list in place of a tuple
-    """
+    """The test of a learner's function."""
 
     def __init__(self, exercise, path, target, level, left, package):
         self.exercise, self.path, self.target, self.level = exercise, path, target, level
@@ -111,10 +97,6 @@ class Attempt:
             yield replace(first, remarks=(*first.remarks, f"the explanation failed: {fault}"))
 
     def verdict_on(self, failure, remarks) -> Verdict:
-        """Return a Verdict without an explanation.
-
-        Its reason is the first violation of gradcheck's contract or, if there is none, the wrong gradients.
-        """
         name, level = self.exercise.name, self.level
         if failure.report.problems:
             problem = failure.report.problems[0]
@@ -131,10 +113,7 @@ class Attempt:
         return Verdict(name, SOLVED, level, remarks=tuple(self.remarks()))
 
     def partial(self, failure) -> Verdict:
-        """Return the Verdict on a file with blanks.
-
-        It has a Row for each blank and, if a Failure is given, for each gradient.
-        """
+        """Return the Verdict on a file with blanks: a Row for each blank and, after a Failure, for each gradient."""
         found = {row.name: row for row in self.blank}
         if failure is not None and not failure.report.problems:
             found = {row.name: row for row in rows_by_gradients(failure.report, self.numbers)} | found
@@ -143,10 +122,7 @@ class Attempt:
         return Verdict(self.exercise.name, BEGUN, self.level, rows=rows)
 
     def tried(self, case, seed):
-        """Test one case. Return None if all gradients are right, else a Failure.
-
-        Raises Fault if the learner's code raises an exception.
-        """
+        """Test one case. Return None if all gradients are right, else a Failure."""
         call, arguments = self.call(case, seed)
         how = THOROUGH if self.level == FORWARD and not self.is_class and not self.blank else {}
         try:
@@ -163,19 +139,12 @@ class Attempt:
         return None if report is None else Failure(case.name, call, arguments, dy, seed, report)
 
     def others(self, case_name):
-        """Return a list of (Call, arguments) with which an explanation is verified.
-
-        They are the other cases, the case `case_name` with other random inputs, and the first case with an additional
-        axis.
-        """
+        """Return a list of (Call, arguments) with which an explanation is verified."""
         calls = [self.call(case, 2 if case.name == case_name else SEEDS[0]) for case in self.exercise.cases()]
         return [*calls, *filter(None, [self.wider()])]
 
     def call(self, case, seed, target=None):
-        """Return (Call, arguments) of a case, where `arguments` is {name: value}.
-
-        The function that is called is `target` (default: the learner's).
-        """
+        """Return (Call, arguments) of a case. The function that is called is `target` (default: the learner's)."""
         target = target or self.target
         call = case.draw(np.random.default_rng(seed))
         if self.exercise.make is not None:
@@ -193,10 +162,7 @@ class Attempt:
         return call, arguments
 
     def wider(self):
-        """Return (Call, arguments) of the first case with an additional leading axis.
-
-        Returns None for a class, or if the textbook's function does not accept the axis.
-        """
+        """Return (Call, arguments) of the first case with another leading axis, or None if the textbook refuses it."""
         if self.is_class:
             return None
         call, arguments = self.call(self.exercise.cases()[0], 0)
@@ -228,10 +194,7 @@ class Attempt:
         return f"right for shape {shape[1:]}, wrong for {shape}: allow any number of leading axes{how}"
 
     def compare_forward(self, case, seed):
-        """Raise Fault if y differs from the package's.
-
-        For extreme inputs, y must be finite wherever the package's is.
-        """
+        """Raise Fault if y differs from the package's or, for extreme inputs, is not finite where the package's is."""
         expected, y = self.both(case, seed, lambda x: x)
         if y.shape != expected.shape:
             raise Fault(f"forward: y has shape {y.shape}, expected {expected.shape}")
@@ -260,7 +223,8 @@ class Attempt:
         calls = [self.call(case, seed, target)[0] for target in (self.exercise.reference, self.target)]
         with np.errstate(all="ignore"):
             inputs = [[change(x) if is_real(x) else x for x in call.inputs] for call in calls]
-            return [np.asarray(call.on(x).evaluate()[0]) for call, x in zip(calls, inputs, strict=True)]
+            y, its_own = (np.asarray(call.on(x).evaluate()[0]) for call, x in zip(calls, inputs, strict=True))
+        return of_result(self.exercise, y), its_own
 
     def remarks(self):
         """Yield a remark for each gradient that is not float32 although the inputs are."""
@@ -286,7 +250,6 @@ def is_real(value):
 
 
 def with_infinities(x):
-    """Return a copy with −∞ in the first row and in the first entry of every row."""
     x = x.copy()
     x[..., :1] = -np.inf
     x.reshape(-1, x.shape[-1])[:1] = -np.inf
@@ -294,10 +257,7 @@ def with_infinities(x):
 
 
 def as_promised(function):
-    """Wrap a function so that its backward returns a tuple of arrays.
-
-    A list is converted to a tuple, and each blank gradient (`...`) to zeros.
-    """
+    """Wrap a function so that its backward returns a tuple of arrays, with zeros for each blank (`...`)."""
 
     @functools.wraps(function)
     def filled(*inputs, **options):

@@ -25,13 +25,14 @@ class Grader:
     def __exit__(self, *exception):
         self.process.end()
 
-    def verdict(self, folder, name: str) -> Verdict:
-        """Grade an exercise in a folder. Raises ValueError if there is no such exercise."""
+    def verdict(self, folder, name: str, first=lambda verdict: None) -> Verdict:
+        """Grade an exercise in a folder, and call `first` with the Verdict before its explanation is known."""
         exercise_in(folder, name)
         path = (Path(folder) / f"{name}.py").absolute()
         request = {"file": str(path), "name": name}
         try:
-            return Verdict.from_json(self.process.ask(request, self.seconds, self.explanation))
+            found = self.process.ask(request, self.seconds, self.explanation, lambda v: first(Verdict.from_json(v)))
+            return Verdict.from_json(found)
         except Ended as end:
             if end.answer is None:
                 return Verdict(name, FAILED, sentence=f"{path.name}: {end}")
@@ -39,10 +40,7 @@ class Grader:
             return replace(verdict, remarks=(*verdict.remarks, f"the explanation is missing: {end}"))
 
     def slopes(self, folder, name: str):
-        """Plot the learner's derivative of an elementwise function, and the true one.
-
-        Raises ValueError if the exercise is not an elementwise function, or if the code fails.
-        """
+        """Plot the learner's derivative of an elementwise function, and the true one."""
         from minitransformer.learn.pictures import ENTRY_BY_ENTRY, draw_slopes
 
         if name not in ENTRY_BY_ENTRY:

@@ -1,11 +1,7 @@
-"""Grade the submissions of a class.
+"""Grade the submissions of a class, each in a separate process, on a copy of its files in an empty folder.
 
-Every folder becomes a Submission, and an error in one of them does not affect the others. A submission is graded in a
-separate process, on a copy of its files in an empty folder. Links, pipes and hidden files are not copied.
-
-Each graded submission is added to a journal as a line of JSON, with a digest of everything that its marks depend on:
-the version of this package, the exercises, and the files. The next run reuses the marks of a folder whose name and
-digest are in the journal. A submission for which the grader itself failed has no digest and is always graded again.
+Each graded submission is added to a journal, with a digest of everything that its marks depend on: the version of this
+package, the exercises, and the files. The next run reuses the marks of a folder with the same name and digest.
 """
 
 import hashlib
@@ -26,7 +22,7 @@ from minitransformer.learn.exercises import NOTHING, Exercise
 from minitransformer.learn.explaining import equation_numbers
 from minitransformer.learn.own import ENDING, OwnExercise, graded_by
 from minitransformer.learn.reading import Unreadable
-from minitransformer.learn.refusing import HEADER
+from minitransformer.learn.refusing import of_header
 from minitransformer.learn.submitted import submitted_in
 from minitransformer.learn.verdict import BEGUN, FAILED, FOLLOWS, MISSING, WRONG, Verdict
 from minitransformer.system.cores import available_cores
@@ -39,22 +35,14 @@ GRADER_FAILED = "the grader failed, please report it"
 
 @dataclass(frozen=True)
 class Graded:
-    """The result of one exercise of a submission.
+    """The result of one exercise of a submission."""
 
-    verdict    its Verdict
-    numbers    {name: equation number} of the numbered lines
-    worth      points for a complete solution
-    file       path of the graded file in the submission
-    others     paths of other files for this exercise, which were not graded
-    seconds    time that grading took
-    """
-
-    verdict: Verdict
-    numbers: dict
-    worth: float
-    file: str = ""
-    others: list | tuple = ()
-    seconds: float = 0.0
+    verdict: Verdict  # its Verdict
+    numbers: dict  # {name: equation number} of the numbered lines
+    worth: float  # points for a complete solution
+    file: str = ""  # path of the graded file in the submission
+    others: list | tuple = ()  # paths of other files for this exercise, which were not graded
+    seconds: float = 0.0  # time that grading took
 
     @property
     def lines(self) -> dict:
@@ -82,18 +70,12 @@ class Graded:
 
 @dataclass(frozen=True)
 class Submission:
-    """The result of a student's folder.
+    """The result of a student's folder."""
 
-    name      name of the folder
-    graded    a Graded for each exercise
-    reason    reason why the folder could not be graded, or ""
-    digest    digest of everything that the marks depend on, or "" if the folder must be graded again
-    """
-
-    name: str
-    graded: tuple = ()
-    reason: str = ""
-    digest: str = ""
+    name: str  # name of the folder
+    graded: tuple = ()  # a Graded for each exercise
+    reason: str = ""  # reason why the folder could not be graded, or ""
+    digest: str = ""  # digest of everything that the marks depend on, or "" if the folder must be graded again
 
     @property
     def solved(self) -> int:
@@ -113,19 +95,13 @@ class Submission:
 
 
 def ungraded(exercise: Exercise, verdict: Verdict) -> Graded:
-    """Return a Graded without a file.
-
-    Unless a teacher's exercise sets its points, it is worth one point for each numbered line.
-    """
+    """Return a Graded without a file. By default, each numbered line is worth one point."""
     numbers = equation_numbers(exercise)
     return Graded(verdict, numbers, float(getattr(exercise, "about", {}).get("points", len(numbers) or 1)))
 
 
 def submissions(folder) -> list[Path]:
-    """Return the subfolders of a folder, including links to folders, sorted by name.
-
-    Raises ValueError if there is none.
-    """
+    """Return the subfolders of a folder, sorted by name. Raises ValueError if there is none."""
     found = sorted(path for path in Path(folder).iterdir() if path.is_dir())
     if not found:
         raise ValueError(f"{folder}: contains no folder; it must contain one folder for each student")
@@ -139,13 +115,7 @@ def loose_files(folder) -> list[str]:
 def collected(folder, exercises, journal, *, again=False):
     """Grade the submissions in a folder, and yield each Submission as it is graded.
 
-    One submission per core, but at least two, are graded at the same time.
-
-    exercises    {name: Exercise} of the exercises to grade
-    journal      file to which each Submission is added; unchanged submissions are read from it
-    again        True to grade all submissions, ignoring the entries of the journal
-
-    Raises ValueError if the folder contains no folder, and OSError if the journal cannot be written.
+    `exercises` is {name: Exercise}. Unchanged submissions are read from the file `journal`, unless `again` is True.
     """
     places, kept = submissions(folder), {} if again else read_journal(journal)
     graders = [Grader() for _ in range(max(2, available_cores()))]  # so that sleeping code does not block all others
@@ -174,10 +144,7 @@ def collected(folder, exercises, journal, *, again=False):
 
 
 def read_journal(path) -> dict:
-    """Read a journal and return {(name, digest): Submission}.
-
-    Invalid lines, such as one that a crash has cut off, are ignored.
-    """
+    """Return {(name, digest): Submission} from a journal, without invalid lines, which a crash may have left."""
     kept = {}
     with suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
@@ -189,11 +156,7 @@ def read_journal(path) -> dict:
 
 
 def submission_in(place, exercises, kept, free, stop) -> Submission:
-    """Grade a folder and return its Submission.
-
-    `free` is the queue of idle Graders. If the folder has not changed, its Submission in `kept` is returned. Nothing is
-    graded once the event `stop` is set.
-    """
+    """Grade a folder with an idle Grader of the queue `free`, unless it is unchanged in `kept`."""
     grader = free.get()
     try:
         if stop.is_set():
@@ -229,8 +192,8 @@ def graded_file(grader, exercise, submitted) -> Graded:
         for name, content in (*submitted.modules, (f"{exercise.name}.py", submitted.content)):
             (folder / name).write_bytes(content)
         if isinstance(exercise, OwnExercise):  # overwrites a file of this name by the student
-            header = HEADER.search(submitted.content[:1000].decode("utf-8", "replace"))
-            text = graded_by(exercise, min(int(header[2]), NOTHING) if header else 1)
+            variant, level, _ = of_header(exercise, submitted.content.decode("utf-8", "replace"))
+            text = graded_by(variant, 1 if level is None else min(level, NOTHING))
             (folder / f"{exercise.name}{ENDING}").write_text(text, "utf-8")
         verdict = Verdict(exercise.name, FAILED, sentence=submitted.trouble)
         verdict = verdict if submitted.trouble else grader.verdict(folder, exercise.name)
@@ -244,10 +207,7 @@ def graded_file(grader, exercise, submitted) -> Graded:
 
 
 def completed(found, exercises, expected) -> list[Submission]:
-    """Sort Submissions by name, and add a Graded for each missing exercise.
-
-    Exercises that nobody has handed in are left out unless they are `expected`.
-    """
+    """Sort Submissions by name, and add a Graded for each missing exercise that is `expected` or that others have."""
     kept = expected | {graded.verdict.name for submission in found for graded in submission.graded}
     missing = {name: ungraded(each, Verdict(name, MISSING)) for name, each in exercises.items() if name in kept}
     rows = []

@@ -1,8 +1,7 @@
 """Cut exercises from the current source, so that an exercise and the textbook cannot differ.
 
-The file includes the imports and the small functions that the function needs, such as `rows`. It omits argument
-checks, types, and the part that the student writes, which the level selects (LEVELS). Functions that are exercises of
-their own are imported. A class has only the methods with a backward pass to write, and inherits the others.
+A file includes the imports and the small functions that its function needs, without argument checks and types.
+Functions that are exercises of their own are imported. A class has only the methods with a backward pass to write.
 """
 
 import ast
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from minitransformer.learn.exercises import EXERCISES, FORWARD, LEVELS, NOTHING, PACKAGE, SLOPES, Exercise
+from minitransformer.learn.variants import said, varied
 from minitransformer.system.version import __version__
 
 NUMBERS = re.compile(r"#\s*((?:\(\d+\)[, ]*)+)")
@@ -45,23 +45,21 @@ def header(exercise, level):
     aim = "Do not change forward: your backward is compared with its derivatives."
     task = LEVELS[level]
     if exercise.is_value:
-        aim, task = (
-            "Your function is compared with the package's.",
-            LEVELS[min(level, 1)].replace("backward", "the function"),
-        )
+        aim = "Your function is compared with the package's."
+        task = LEVELS[min(level, 1)].replace("backward", "the function")
     elif level == FORWARD:
         aim = "Your backward is compared with derivatives of your forward, and your y with the package's."
-    what = textwrap.fill(f"Replace each `{BLANK}`: {task}. {aim}", 110)
+    words = said(exercise) if exercise.is_varied else ""
+    what = textwrap.fill(f"Replace each `{BLANK}`: {task}. {aim}{words}", 110)
     source = f"minitransformer {__version__}" if exercise.source.is_relative_to(PACKAGE) else exercise.source.name
-    first = f"{exercise.name}, level {level}, cut from {source}: {exercise.title}."
+    student = f", student {exercise.student}" if exercise.student else ""
+    first = f"{exercise.name}, level {level}{student}, cut from {source}: {exercise.title}."
     return f'"""{first}\n\n{what}\n"""\n'
 
 
 def only_the_question(source: str, exercise) -> str:
-    """Remove the functions and methods from a source that an exercise gets elsewhere.
-
-    The exercise imports these functions from the package, and inherits these methods.
-    """
+    """Remove functions that an exercise imports, and methods that it inherits, from a source."""
+    source = varied(source, exercise) if exercise.is_varied else source
     tree, edits, imported = ast.parse(source), [], []
     others = {other.target for other in EXERCISES if other.source == exercise.source} - {exercise.target}
     for node in tree.body:
@@ -97,10 +95,7 @@ def edited(lines, edits) -> list[str]:
 
 
 def bare(source: str) -> str:
-    """Return a source file without types and argument checks.
-
-    A check that is the only statement of its block is kept.
-    """
+    """Return a source file without types and argument checks, except checks that are the only statement of a block."""
     edits = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.AnnAssign):
@@ -129,7 +124,6 @@ def without_type(node, source: str) -> list[str]:
 
 
 def signature(function, source: str) -> list[str]:
-    """Return the lines of a signature without types, on one line if they fit."""
     arguments, indent = copy.deepcopy(function.args), " " * function.col_offset
     for parameter in ast.walk(arguments):
         if isinstance(parameter, ast.arg):
@@ -144,10 +138,7 @@ def signature(function, source: str) -> list[str]:
 
 
 class File:
-    """A source file without types and argument checks. `nodes` maps names to the statements that bind them.
-
-    With `is_complete`, backward keeps its code, and the level applies to its docstring only.
-    """
+    """A source file without types and argument checks. With `is_complete`, backward keeps its code."""
 
     def __init__(self, source: str, *, is_complete=False):
         self.source, self.is_complete = bare(source), is_complete
@@ -178,7 +169,6 @@ class File:
         return [*imports, *([""] * bool(constants)), *constants, *functions]
 
     def edits(self, node, exercise, level) -> list[Edit]:
-        """Return the Edits that turn a function or class into the exercise's version."""
         if exercise.is_value and node.name == exercise.target:
             is_derived = exercise.name == "adamw" and level >= NOTHING  # the others are specified by their docstrings
             summary = ast.get_docstring(node).split("\n\n")[0]
@@ -215,11 +205,7 @@ class File:
         return gone
 
     def slopes_and_paths(self, function) -> str:
-        """Return the parts of a derivation from which the equations of backward follow.
-
-        These are the entries of the Jacobian in the docstring and, for each numbered line of backward, the lines of
-        forward through which it propagates the gradient.
-        """
+        """Return the entries of the Jacobian, and the lines of forward that each line goes back through."""
         paths = [f"{name} ← {mirrors}" for _, name, mirrors in self.written(function) if mirrors]
         parts = (
             ("The slopes that you need:", self.slopes(function)),
@@ -234,11 +220,7 @@ class File:
         return [slope for slope in found if not GRADIENT.search(slope)]
 
     def written(self, function) -> list[tuple[str, str, str]]:
-        """Return (number, name, mirrors) of each numbered statement.
-
-        `mirrors` is the text after ← in the comment: the lines of forward through which the statement propagates the
-        gradient.
-        """
+        """Return (number, name, text after ← in its comment) of each numbered statement."""
         found = []
         for statement in statements_of(function):
             if number := self.number_of(statement):
@@ -256,10 +238,7 @@ class File:
         return [" " * statement.col_offset + left + BLANK + (f"  # {number}" if number else "")]
 
     def without_raises(self, function) -> list[Edit]:
-        """Return the Edits that remove the exceptions from a docstring.
-
-        An exercise has no argument checks, so it does not raise them.
-        """
+        """Return the Edits that remove the exceptions from a docstring, because argument checks are removed."""
         node = function.body[0]
         text = "\n".join(self.lines[node.lineno - 1 : node.end_lineno])
         shorter = re.sub(r"(?<=\S)\s*(Saved for backward)", rf"\n\n{' ' * node.col_offset}\1", RAISES.sub("", text))
@@ -267,10 +246,7 @@ class File:
 
 
 def names_needed(source: str, body, target: str) -> set:
-    """Return the names of a module that a function needs, directly or indirectly.
-
-    The function's own name is included.
-    """
+    """Return the names of a module that a function needs, directly or indirectly, and its own name."""
     scopes = {scope.get_name(): scope for scope in symtable.symtable(source, "", "exec").get_children()}
     binding = {}
     for node in body:
@@ -294,7 +270,6 @@ def names_in(node) -> set:
 
 
 def names_bound(node):
-    """Yield the names that a module-level statement binds, also in its branches."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         yield node.name
         return
@@ -330,10 +305,7 @@ def docstring_of(function) -> str:
 
 
 def statements_of(function):
-    """Yield the simple statements of a function in order.
-
-    Statements in branches and loops are included; the docstring and nested functions are not.
-    """
+    """Yield the simple statements of a function in order, without those of nested functions."""
     todo = function.body[1:] if docstring_of(function) else list(function.body)
     while todo:
         node = todo.pop(0)

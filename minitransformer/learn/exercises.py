@@ -1,12 +1,12 @@
 """The exercises, in reading order: functions of the textbook and the cases on which they are graded."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 from gradcheck import Call, Case
+from minitransformer.system.values import looked_up
 
 PACKAGE = Path(__file__).parents[1]
 LEVELS = {  # for each level, the given part of backward and the task
@@ -21,24 +21,16 @@ SLOPES, NOTHING, FORWARD = 2, 3, 4
 
 @dataclass(frozen=True)
 class Exercise:
-    """A function, or a class with a `forward`, whose backward pass the student writes.
+    """A function, or a class with a `forward`, whose backward pass the student writes."""
 
-    name      name of the exercise and of its file
-    title     short description
-    source    file from which the exercise is cut
-    target    name of the function or class in this file
-    prefix    beginning of the names of its cases in cases.py or lessons.py
-    make      function that converts a Call of these cases into a Call of the target, if they call another function
-    given     text of the exercise if its source is not available
-    """
-
-    name: str
-    title: str
-    source: Path
-    target: str
-    prefix: str
-    make: Callable | None = None
-    given: str = ""
+    name: str  # name of the exercise and of its file
+    title: str  # short description
+    source: Path  # file from which the exercise is cut
+    target: str  # name of the function or class in this file
+    prefix: str  # beginning of the names of its cases in cases.py or lessons.py
+    make: Callable | None = None  # converts a Call of these cases into a Call of the target
+    given: str = ""  # text of the exercise if its source is not available
+    student: str = ""  # the student whose variant it is
 
     @property
     def reference(self):
@@ -52,6 +44,10 @@ class Exercise:
     def is_value(self) -> bool:
         """Return True if there is no backward pass, so that the returned value is graded."""
         return self.name in VALUES
+
+    @property
+    def is_varied(self) -> bool:
+        return bool(self.student) and not self.given and not self.is_value
 
     def cases(self) -> list[Case]:
         from minitransformer.cases import FUNCTIONS, MODULES
@@ -124,24 +120,18 @@ def read(line: str) -> Exercise:
 
 EXERCISES = tuple(map(read, TABLE.strip().split("\n")))
 VALUES = ("checker", "adamw", "clipping", "cosine_schedule", "chosen")  # exercises without a backward pass
-SETS = {
-    "all": tuple(exercise.name for exercise in EXERCISES),
-    "beginning": ("expression", "fork", "sum_and_share", "neuron", "checker", "shares", "attend"),
-    "first": ("linear", "relu", "softmax", "layer_norm"),
-    "attention": ("linear", "softmax", "attention", "heads", "multi_head_attention"),
-    "norms": ("layer_norm", "rms_norm"),
-    "activations": ("relu", "silu", "gelu", "swiglu"),
-    "loss": ("softmax", "log_softmax", "cross_entropy"),
-    "composition": (
-        "residual",
-        "bare_block",
-        "heads",
-        "multi_head_attention",
-        "feed_forward",
-        "gated_feed_forward",
-        "block",
-    ),
-    "capstones": ("tied", "low_rank", "adamw", "clipping", "cosine_schedule", "chosen"),
+SETS = {"all": tuple(exercise.name for exercise in EXERCISES)} | {
+    name: tuple(members.split())
+    for name, members in {
+        "beginning": "expression fork sum_and_share neuron checker shares attend",
+        "first": "linear relu softmax layer_norm",
+        "attention": "linear softmax attention heads multi_head_attention",
+        "norms": "layer_norm rms_norm",
+        "activations": "relu silu gelu swiglu",
+        "loss": "softmax log_softmax cross_entropy",
+        "composition": "residual bare_block heads multi_head_attention feed_forward gated_feed_forward block",
+        "capstones": "tied low_rank adamw clipping cosine_schedule chosen",
+    }.items()
 }
 
 
@@ -158,11 +148,3 @@ def names_by_file() -> dict[str, list[str]]:
 
 def exercise_set(name: str) -> list[Exercise]:
     return [named_exercise(member) for member in looked_up(name, SETS, "set of exercises")]
-
-
-def looked_up(name, known, what):
-    if name in known:
-        return known[name]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else f"; it must be one of {', '.join(known)}"
-    raise ValueError(f"there is no {what} {name!r}{hint}")

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from contextlib import suppress
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from gradcheck.mistakes import KINDS, Student
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.loading import cotangent
 from minitransformer.learn.refusing import blanks
+from minitransformer.learn.variants import of_result
 from minitransformer.learn.verdict import Row
 from minitransformer.learn.vocabulary import GLOSSARY, glossary_of
 
@@ -45,10 +47,7 @@ def rows_by_gradients(report, numbers) -> list[Row]:
 
 
 def rows_by_steps(failure, others, numbers, student):
-    """Return (Rows, remarks) with one Row for each line of backward.
-
-    There are no Rows if the lines cannot be judged.
-    """
+    """Return (Rows, remarks) with one Row for each line of backward, and no Rows if the lines cannot be judged."""
     from gradcheck import steps_of_call  # only needed for a wrong gradient
 
     try:
@@ -97,20 +96,15 @@ def explained(attempt, failure):
 
 
 def named_by_value(exercise, failure, others) -> list[str]:
-    """Return sentences on typical mistakes that reproduce the learner's gradients.
-
-    A mistake must reproduce them on every case.
-    """
+    """Return sentences on mistakes that reproduce the learner's gradients on every case."""
     from minitransformer.learn.naming import named  # slow to import, and only needed for a wrong gradient
 
     labels = [argument.label for argument in failure.report.arguments]
-    draws = [(failure.arguments, gradients_of(failure.call, failure.dy, labels), failure.dy)]
+    draws = [(failure.arguments, gradients_of(failure.call, failure.dy, labels), of_result(exercise, failure.dy))]
     for call, arguments in others:
-        try:
+        with suppress(Exception):  # if the learner's code raises on this case, it cannot be compared
             dy = cotangent(call, failure.seed)
-            draws.append((arguments, gradients_of(call, dy, labels), dy))
-        except Exception:  # the learner's code raises on this case, which then cannot be compared
-            continue
+            draws.append((arguments, gradients_of(call, dy, labels), of_result(exercise, dy)))
     return named(exercise, draws)
 
 

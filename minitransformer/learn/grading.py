@@ -29,7 +29,7 @@ from minitransformer.learn.loading import (
     replaced,
 )
 from minitransformer.learn.planting import hunted
-from minitransformer.learn.refusing import BUG, Refusal, blanks, is_untouched, level_of, refuse_other_tasks, source_of
+from minitransformer.learn.refusing import Refusal, blanks, is_untouched, of_header, refuse_other_tasks, source_of
 from minitransformer.learn.values import graded_value
 from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, Verdict
 from minitransformer.learn.workspace import exercise_in
@@ -58,33 +58,35 @@ def grade(path, name: str):
     try:
         text = source_of(path)
         tree = parsed(text)
-        level, version = level_of(tree)
+        exercise, level, header = of_header(exercise, text)
         if exercise.given:
             level = 1 if level is None else level
-        elif level is None or version != __version__:
+        elif header.get("version") != __version__:
             level = FORWARD
         given = ast.parse(cut(exercise, level))
         if is_untouched(tree, given):
-            yield Verdict(name, UNTOUCHED, level)
+            yield Verdict(name, UNTOUCHED, level, student=exercise.student)
             return
         refuse_other_tasks(exercise, text, tree, given, level)
     except Refusal as refusal:
         yield Verdict(name, FAILED if level is None else REFUSED, level, str(refusal))
         return
-    if not BUG.match(text):
-        yield from tried(exercise, path, text, tree, level)
-        return
-    verdict = next(v for v in tried(exercise, path, text, tree, level) if isinstance(v, Verdict))
-    yield hunted(exercise, text, tree, verdict)
+    verdicts = tried(exercise, path, text, tree, level)
+    if "seed" not in header:
+        yield from verdicts
+    else:
+        yield hunted(exercise, header, tree, next(verdict for verdict in verdicts if isinstance(verdict, Verdict)))
 
 
 def tried(exercise, path, text, tree, level):
-    """Yield the Verdicts on a file, each with the beginning of the code's output.
-
-    Notes between them say which part of the code is running.
-    """
+    """Yield the Verdicts on a file. Notes between them say which part of the code is running."""
     printed, left = Printed(), blanks(tree)
     numpy, package = functions_of_numpy(), PackageCalls(exercise, path)
+
+    def finished(verdict):
+        said = printed.getvalue()
+        return replace(verdict, printed=said, uses_package=package.sentence, student=exercise.student)
+
     try:
         with faults(path):
             yield Note("in the code at module level")
@@ -102,7 +104,7 @@ def tried(exercise, path, text, tree, level):
             for verdict in found:
                 if sentence := replaced(numpy, path):
                     raise Fault(sentence)
-                yield replace(verdict, printed=printed.getvalue(), uses_package=package.sentence)
+                yield finished(verdict)
     except Fault as fault:
         sentence, names = replaced(numpy, path) or str(fault), {name for _, some in left for name in some.split(", ")}
         at_the_line = (n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.lineno == fault.line)
@@ -113,16 +115,11 @@ def tried(exercise, path, text, tree, level):
             sentence = f"line {fault.line} reads {blank}, which is still blank"
         rows, status = blank_rows(exercise, left), BEGUN if left else FAILED
         verdict = Verdict(exercise.name, status, level, sentence, rows, question=fault.question)
-        yield replace(verdict, printed=printed.getvalue(), uses_package=package.sentence)
+        yield finished(verdict)
 
 
 def defined(module, exercise, tree, level):
-    """Return the exercise's function or class from a module.
-
-    Raises Fault if the name was assigned another object after its definition. The package's own function is allowed,
-    because PackageCalls reports it. At the last level any callable is allowed, because its y is compared with that of
-    the package.
-    """
+    """Return the exercise's function or class from a module. Raises Fault if its name was reassigned."""
     target = vars(module).get(exercise.target)
     if callable(target) and (level == FORWARD or exercise.is_value):
         return target
@@ -136,10 +133,7 @@ def defined(module, exercise, tree, level):
 
 
 def slopes(path, name: str) -> dict:
-    """Return the learner's and the true derivatives of an elementwise function.
-
-    The result is {"x": list, "yours": list, "true": list}. Raises Fault if the code fails.
-    """
+    """Return the learner's and the true derivatives of an elementwise function."""
     path, exercise = Path(path), exercise_in(Path(path).parent, name)
     x, h = np.linspace(-4, 4, 401), 1e-5
     with faults(path):

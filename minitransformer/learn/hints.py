@@ -38,18 +38,12 @@ OF_EXERCISES = {
 
 @dataclass(frozen=True)
 class Line:
-    """A line that the learner writes.
+    """A line that the learner writes."""
 
-    number     number of its equation
-    name       name that it assigns
-    mirrors    forward lines through which it propagates the gradient
-    slopes     entries of the Jacobian in the derivation of its function
-    """
-
-    number: str
-    name: str
-    mirrors: str = ""
-    slopes: tuple = ()
+    number: str  # number of its equation
+    name: str  # name that it assigns
+    mirrors: str = ""  # forward lines through which it propagates the gradient
+    slopes: tuple = ()  # entries of the Jacobian in the derivation of its function
 
     def rungs(self, level) -> list[str]:
         letters = [name[1:] for name in self.name.split(", ") if name.startswith("d")]
@@ -78,10 +72,7 @@ def lines_of(exercise) -> list[Line]:
 
 
 def next_hint(folder, exercise, verdict: Verdict) -> str:
-    """Return the next hint on the first mistake or blank.
-
-    The number of hints that have been given is saved in the folder.
-    """
+    """Return the next hint on the first mistake or blank. The number of given hints is saved in the folder."""
     row = verdict.first_wrong or next((row for row in verdict.rows if row.verdict == "blank"), None)
     is_failure = bool(verdict.sentence) and (row is None or row.verdict != "blank")
     if is_failure and (name := re.match(r"d\w+", verdict.question)):

@@ -162,10 +162,7 @@ pre-norm-residual input-twice gelu-mixed dy-ignored"""
 
 
 def planted(name, wrong) -> Case:
-    """Return a Case that calls first_steps.check on an exhibit of gradcheck's museum.
-
-    If `wrong` is False, the mistake of the exhibit is repaired.
-    """
+    """Return a Case that calls first_steps.check on an exhibit of gradcheck's museum, or on its repaired version."""
     exhibit = find(name)
     function = exhibit.version(wrong)
 

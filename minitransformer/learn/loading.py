@@ -21,19 +21,13 @@ MOST_SAID = 500  # characters of an exception
 
 
 class Fault(Exception):  # noqa: N818
-    """The learner's code fails.
-
-    `line` is the line number in the learner's file, or None. `question` is a question that leads to the cause, or "".
-    """
+    """The learner's code fails, at `line` if it is known. `question` leads to the cause."""
 
     line, question = None, ""
 
 
 def loaded(path, text):
-    """Run a file as a module. It may import modules from its folder.
-
-    Raises Fault if the code raises an exception.
-    """
+    """Run a file as a module, which may import modules from its folder. Raises Fault for its exceptions."""
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     name = f"learn_{path.stem}"
@@ -46,10 +40,7 @@ def loaded(path, text):
 
 @contextlib.contextmanager
 def faults(path, *, at_module_level=False):
-    """Convert exceptions of a file's code to Faults within a `with` block.
-
-    A Fault names the line at which the exception was raised.
-    """
+    """Convert exceptions of a file's code to Faults, which name the line, within a `with` block."""
     try:
         yield
     except (Fault, GradientError, GeneratorExit):
@@ -84,8 +75,6 @@ def is_pair(result):
 
 
 class Printed(io.StringIO):
-    """A standard output that keeps the first MOST_PRINTED characters."""
-
     def write(self, text):
         super().write(text[: MOST_PRINTED - self.tell()])
         return len(text)
@@ -96,10 +85,7 @@ def functions_of_numpy() -> dict:
 
 
 def replaced(before: dict, path) -> str:
-    """Return a sentence on a NumPy attribute that the code has overwritten, or "".
-
-    `before` is the result of functions_of_numpy before the code ran.
-    """
+    """Return a sentence on an attribute of NumPy that differs from functions_of_numpy() before the code ran, or ""."""
     for (module, name), value in before.items():
         if vars(module).get(name) is not value:
             return f"{path.name} replaces {module.__name__}.{name}, which the grader needs"
@@ -107,11 +93,7 @@ def replaced(before: dict, path) -> str:
 
 
 class PackageCalls:
-    """Detect calls of the package's version of an exercise within a `with` block.
-
-    Calls of its function and of its backward are detected, even if the code has obtained the function indirectly.
-    `sentence` names the first call and its line, or is empty.
-    """
+    """Detect calls of the package's version of an exercise, also indirect ones, within a `with` block."""
 
     def __init__(self, exercise, path):
         self.path, self.sentence = str(path), ""

@@ -16,13 +16,9 @@ NBGRADER += ("raw_score", "late_submission_penalty", "score", "max_score")
 
 
 def write(rows, csv=None, nbgrader=None, gradescope=None, feedback=None) -> list:
-    """Write the marks to the given files and folders, and return their paths.
+    """Write tables to `csv` and `nbgrader`, and a file for each student to the folders `gradescope` and `feedback`.
 
-    rows         list of Submissions
-    csv          file for a table of all marks
-    nbgrader     file for the table of `nbgrader export`
-    gradescope   folder for a results.json for each submission
-    feedback     folder for a feedback.txt for each submission
+    Returns the paths that are given.
     """
     texts = {path: text(rows) for path, text in ((csv, marks), (nbgrader, nbgrader_table)) if path is not None}
     for folder, name, text in ((gradescope, "results.json", results), (feedback, "feedback.txt", letter)):
@@ -35,7 +31,6 @@ def write(rows, csv=None, nbgrader=None, gradescope=None, feedback=None) -> list
 
 
 def marks(found) -> str:
-    """Return a CSV table with a row per Submission and a column per equation."""
     header = ["submission", "reason", "points", "of", "solved", "seconds"]
     for each, *_ in columns(found):
         name = each.verdict.name
@@ -60,7 +55,8 @@ def columns(found):
 
 def remarks(graded) -> list[str]:
     uses = [f"{USES_PACKAGE}: {graded.verdict.uses_package}"] * bool(graded.verdict.uses_package)
-    return [*uses, *graded.verdict.remarks, *not_graded(graded)]
+    variant = [f"the variant of {graded.verdict.student}"] * bool(graded.verdict.student)
+    return [*uses, *graded.verdict.remarks, *variant, *not_graded(graded)]
 
 
 def not_graded(graded) -> list[str]:
@@ -74,10 +70,7 @@ def table(rows) -> str:
 
 
 def cell(value):
-    """Format a cell of a CSV table.
-
-    A number is returned unchanged, and a text as one line. A text that looks like a formula gets a leading apostrophe.
-    """
+    """Format a cell of a CSV table as one line. A text that looks like a formula gets a leading apostrophe."""
     if not isinstance(value, str):
         return value
     line = short(printable(value, keep=""))
@@ -89,7 +82,6 @@ def short(line: str) -> str:
 
 
 def nbgrader_table(found) -> str:
-    """Return the table of `nbgrader export`, with a row for each exercise and student."""
     rows = [NBGRADER]
     for column in columns(found):
         for submission, graded in zip(found, column, strict=True):

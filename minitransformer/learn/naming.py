@@ -1,8 +1,8 @@
 """Find the mistake that produces a learner's wrong gradient, from the numbers alone.
 
-The textbook's function is run in float64 with one mistake in its backward pass. If the result equals the learner's
-numbers in every gradient that the mistake changes, on every case, the learner made this mistake, however it was
-written. The mistakes are the typical ones of vocabulary.py. Single edits of a line are found by gradcheck.steps.
+The textbook's function is run in float64 with one mistake of vocabulary.py in its backward pass. If the result equals
+the learner's numbers in every gradient that the mistake changes, on every case, the learner made this mistake, however
+it was written. Single edits of a line are found by gradcheck.steps.
 """
 
 import ast
@@ -19,199 +19,130 @@ import numpy as np
 
 from gradcheck import to_float64
 from gradcheck.mistakes import exchanged
-from minitransformer.learn.vocabulary import ANY, INSTEAD, OWN
+from minitransformer.learn.vocabulary import INSTEAD, OWN
 from minitransformer.module import plain
 
 DIGITS = {8: 1e-9, 4: 1e-5}  # tolerance relative to the largest entry, by the size of an entry in bytes
-# A gradient that should be 0 contains rounding errors. The tolerance is at least NOISE times the one for the largest
-# entry of all gradients.
-NOISE = 1e-2
-ADDED = {"np": np, "math": math}  # names that a mistake may use, whatever the file imports
+NOISE = 1e-2  # times the tolerance of the largest entry of all gradients: that of a gradient that should be 0
+FAILURES = (ValueError, TypeError, IndexError, ArithmeticError, KeyError, AttributeError, NameError)
 
 
 @dataclass(frozen=True)
 class Guess:
-    """A possible mistake.
+    """A possible mistake."""
 
-    place       place of the mistake as a prefix, such as `(7) dx: `
-    sentence    description of the mistake
-    code        code of the function with the mistake
-    """
-
-    place: str
-    sentence: str
-    code: CodeType
+    sentence: str  # with its place as a prefix, such as `(7) dx: `
+    code: CodeType  # code of the function with the mistake
 
 
 def named(exercise, draws) -> list[str]:
     """Return sentences on the mistakes that explain a wrong gradient, the best first.
 
     `draws` is an iterable of (arguments, wrong, dy), one for each case. `arguments` maps names to inputs and options;
-    for a composition, "self" is its module. `wrong` maps names such as "dx" to the gradients that backward returned,
-    and the dotted names of a module's parameters to their gradients. `dy` is the upstream gradient.
-
-    A mistake is named if it explains gradients of the first draw and agrees with all other draws. If exactly two
-    mistakes are the best explanation, and have the same place, one sentence names both.
+    for a composition, "self" is its module. `wrong` maps names such as "dx" to the learner's gradients, and the dotted
+    names of a module's parameters to theirs.
     """
-    first, *others = (Search.on(exercise, *draw) for draw in draws)
-    if first is None:
+    try:
+        first, *others = [Draw(exercise, *draw) for draw in draws]
+    except (TypeError, OSError, *FAILURES):
         return []
-    others, found = [other for other in others if other is not None], []
-    for guess in guesses(first.textbook.source, exercise.name) if first.bad else ():
+    found = []
+    for guess in guesses(first.source, exercise.name) if first.bad else ():
         explained = first.explained(guess)
-        if explained and all(other.agrees(guess, explained) for other in others):
-            found.append((len(explained), guess))
+        if explained and all(explained & other.bad <= (other.explained(guess) or set()) for other in others):
+            found.append((len(explained), guess.sentence))
     found.sort(key=lambda pair: -pair[0])
-    most = [guess for n, guess in found if n == found[0][0]]
-    if len(most) == 2 and most[0].place == most[1].place:
-        return [f"{most[0].place}{most[0].sentence}, or {most[1].sentence}"]
-    return list(dict.fromkeys(guess.place + guess.sentence for _, guess in found))
+    best = [sentence.partition(": ") for n, sentence in found if n == found[0][0]]
+    if len(best) == 2 and best[0][0] == best[1][0]:  # the numbers do not tell them apart
+        return ["".join((*best[0], ", or ", best[1][2]))]
+    return list(dict.fromkeys(sentence for _, sentence in found))
 
 
-class Search:
-    """The gradients of one draw.
+class Draw:
+    """The textbook's function, or the forward of its class, on the arguments of a case, and the learner's gradients.
 
-    textbook    the function with the arguments of the draw
-    truth       {name: right gradient}
-    given       {name: the learner's gradient}
-    bad         names of the learner's wrong gradients
-    largest     largest entry of the right gradients
+    truth    {name: right gradient}
+    bad      names of the learner's wrong gradients
     """
 
-    def __init__(self, textbook, wrong):
-        self.textbook, self.truth = textbook, textbook.truth
-        self.given = {name: np.asarray(wrong[name]) for name in self.truth if name in wrong}
-        self.largest = max((np.max(np.abs(value), initial=0.0) for value in self.truth.values()), default=0.0)
-        self.bad = {name for name in self.given if self._is_wrong(name)}
-
-    @classmethod
-    def on(cls, exercise, arguments, wrong, dy):
-        try:
-            return cls(Textbook(exercise, arguments, dy), wrong)
-        except (TypeError, OSError, DoesNotFitError):
-            return None
-
-    def explained(self, guess):
-        """Return the names of the gradients that a Guess explains.
-
-        Returns None if the mistake cannot be made, or if one of the gradients that it changes differs from the
-        learner's.
-        """
-        try:
-            gradients = self.textbook.run(guess.code)
-        except DoesNotFitError:
-            return None
-        floor = NOISE * DIGITS[8] * self.largest
-        if any(gradients[name].shape != self.truth[name].shape for name in gradients):
-            return None
-        changed = {n for n, g in gradients.items() if not equal(g, self.truth[n], DIGITS[8], floor)}
-        return changed if all(self._same(name, gradients[name]) for name in changed & self.given.keys()) else None
-
-    def agrees(self, guess, names):
-        """Return True if a Guess that explains another draw also explains this draw.
-
-        `names` are the gradients that it explains in the other draw. It must explain those of them that are wrong here.
-        """
-        explained = self.explained(guess)
-        return explained is not None and names & self.bad <= explained
-
-    def _is_wrong(self, name):
-        given, truth = self.given[name], self.truth[name]
-        return given.shape == truth.shape and given.size and digits_of(given) and not self._same(name, truth)
-
-    def _same(self, name, value):
-        digits = digits_of(self.given[name])
-        return equal(self.given[name], value, digits, NOISE * digits * self.largest)
-
-
-def guesses(source, exercise: str):
-    """Yield a Guess for each typical mistake, beginning with those of the exercise."""
-    right = {name: ast.unparse(statement.value) for name, statement in source.statements.items()}
-
-    def guess(name, wrong, sentence):
-        code = re.sub(r"\bV\b", lambda _: f"({right[name]})", wrong)
-        return Guess(source.place_of(name), sentence, source.with_value(name, code))
-
-    for name, mistakes in OWN.get(exercise, {}).items():
-        for wrong, sentence in mistakes.items():
-            yield guess(name, wrong, sentence)
-    for name in [name for name in right if name.startswith("d") and "," not in name]:
-        for wrong, sentence in ANY.items():
-            yield guess(name, wrong.format(dy=source.dy), sentence)
-        read = {n.id for n in ast.walk(source.statements[name].value) if isinstance(n, ast.Name)}
-        for (names, wrong), sentence in INSTEAD.items():
-            if read & set(names):
-                pattern = rf"(?<![\w.])({'|'.join(read & set(names))})(?!\w)"
-                yield guess(name, re.sub(pattern, lambda m, w=wrong: f"({w.format(m[1])})", right[name]), sentence)
-
-
-def digits_of(array):
-    """Return the relative tolerance for a float32 or float64 array, else 0."""
-    return DIGITS.get(array.dtype.itemsize, 0.0) if array.dtype.kind == "f" else 0.0
-
-
-def equal(a, b, digits, floor=0.0):
-    """Return True if two arrays are equal up to a tolerance.
-
-    They must have the same shape and finite entries at the same places. `digits` is the tolerance relative to the
-    largest entry of `b`, and `floor` the smallest absolute tolerance.
-    """
-    finite = np.isfinite(b)
-    if a.shape != np.shape(b) or not np.array_equal(np.isfinite(a), finite):
-        return False
-    size = np.max(np.abs(b), initial=0.0, where=finite)
-    return bool(np.max(np.abs(a - b), initial=0.0, where=finite) <= max(digits * size, floor))
-
-
-class DoesNotFitError(Exception):
-    """A mistake cannot be made with these inputs, because shapes do not match or a name is missing."""
-
-
-class Textbook:
-    """The function of an exercise, or the forward of its class, with the arguments of one run.
-
-    `truth` maps names to the right gradients. `arguments` maps names to inputs and options; for a composition, "self"
-    is its module. Raises TypeError if the function does not take the arguments.
-    """
-
-    def __init__(self, exercise, arguments, dy):
+    def __init__(self, exercise, arguments, wrong, dy):
         arguments, reference = {name: in_float64(value) for name, value in arguments.items()}, exercise.reference
         self.dy = np.asarray(in_float64(dy))
         if isinstance(reference, type):  # a learner's class has its own forward and backward
             arguments["self"].__class__ = reference
-        self.source = source_of(reference.forward if isinstance(reference, type) else reference)
-        self.function = self.source.function
-        signature = inspect.signature(self.function)
+        self.source = source_of(getattr(reference, "forward", reference))
+        signature = inspect.signature(self.source.function)
         has_more = any(p.kind == p.VAR_POSITIONAL for p in signature.parameters.values())  # `*steps` of residual
         self.bound = signature.bind(*arguments.values()) if has_more else signature.bind(**arguments)
         self.bound.apply_defaults()
         self.truth = self.run(self.source.code)
+        self.given = {name: np.asarray(wrong[name]) for name in self.truth if name in wrong}
+        self.largest = max((np.max(np.abs(value), initial=0.0) for value in self.truth.values()), default=0.0)
+        self.bad = {name for name, given in self.given.items() if tolerance(given) and not self.is_near(name)}
 
-    def run(self, code):
-        names = {**self.function.__globals__, **ADDED}
+    def run(self, code) -> dict:
+        names = {**self.source.function.__globals__, "np": np, "math": math}
         exec(code, names)
-        try:
-            with plain(), np.errstate(all="ignore"):
-                return self._gradients(names[self.function.__name__])
-        except (ValueError, TypeError, IndexError, ArithmeticError, KeyError, AttributeError, NameError) as error:
-            raise DoesNotFitError(str(error)) from error
-
-    def _gradients(self, function):
         module = self.bound.arguments.get("self")
         parameters = dict(module.named_parameters()) if module is not None else {}
         for parameter in parameters.values():
             parameter.grad = None
         arguments = {name: copy.deepcopy(x) if name == "rng" else x for name, x in self.bound.arguments.items()}
         bound = inspect.BoundArguments(self.bound.signature, arguments)
-        given = function(*bound.args, **bound.kwargs)[1](self.dy)
+        with plain(), np.errstate(all="ignore"):
+            given = names[self.source.function.__name__](*bound.args, **bound.kwargs)[1](self.dy)
         given = given if isinstance(given, tuple) else (given,)
-        names = [
-            f"d{p.name}"
-            for p in self.bound.signature.parameters.values()
-            if p.kind != p.KEYWORD_ONLY and getattr(arguments.get(p.name), "dtype", None) == np.float64
-        ]
-        gradients = dict(zip(names, map(np.asarray, given), strict=True))
+        inputs = [p.name for p in self.bound.signature.parameters.values() if p.kind != p.KEYWORD_ONLY]
+        inputs = [name for name in inputs if getattr(arguments.get(name), "dtype", None) == np.float64]
+        gradients = dict(zip((f"d{name}" for name in inputs), map(np.asarray, given), strict=True))
         return gradients | {name: p.grad for name, p in parameters.items() if p.grad is not None}
+
+    def explained(self, guess):
+        """Return the names of the gradients that a Guess changes to the learner's, or None if one of them differs."""
+        try:
+            gradients = self.run(guess.code)
+        except FAILURES:  # the mistake cannot be made with these inputs
+            return None
+        floor = NOISE * DIGITS[8] * self.largest
+        changed = {name for name, g in gradients.items() if not near(g, self.truth[name], DIGITS[8], floor)}
+        return changed if all(self.is_near(name, gradients[name]) for name in changed & self.given.keys()) else None
+
+    def is_near(self, name, value=None):
+        """Return True if the learner's gradient equals a value (default: the right one)."""
+        digits = tolerance(self.given[name])
+        value = self.truth[name] if value is None else value
+        return near(self.given[name], value, digits, NOISE * digits * self.largest)
+
+
+def guesses(source, exercise: str):
+    """Yield a Guess for each typical mistake, beginning with those of the exercise."""
+    right = {name: ast.unparse(statement.value) for name, statement in source.statements.items()}
+    for name, mistakes in OWN.get(exercise, {}).items():
+        for wrong, sentence in mistakes.items():
+            yield source.guess(name, re.sub(r"\bV\b", lambda _, name=name: f"({right[name]})", wrong), sentence)
+    for name in (name for name in right if name.startswith("d") and "," not in name):
+        for (arrays, wrong), sentence in INSTEAD.items():
+            pattern = rf"(?<![\w.])({'|'.join(arrays)})(?!\w)"
+            code = re.sub(pattern, lambda match, wrong=wrong: f"({wrong.format(match[1])})", right[name])
+            if code != right[name]:
+                yield source.guess(name, code, sentence)
+
+
+def tolerance(array):
+    """Return the relative tolerance for a float32 or float64 array, else 0."""
+    return DIGITS.get(array.dtype.itemsize, 0.0) if array.dtype.kind == "f" else 0.0
+
+
+def near(a, b, digits, floor):
+    """Return True if two arrays are equal up to `digits` of the largest entry of b, or up to `floor`.
+
+    They must have the same shape and finite entries at the same places.
+    """
+    finite = np.isfinite(b)
+    if a.shape != np.shape(b) or not np.array_equal(np.isfinite(a), finite):
+        return False
+    size = np.max(np.abs(b), initial=0.0, where=finite)
+    return bool(np.max(np.abs(a - b), initial=0.0, where=finite) <= max(digits * size, floor))
 
 
 def in_float64(value):
@@ -231,39 +162,34 @@ def compiled(text):
 class Source:
     """The source of a function.
 
-    `statements` maps names to the statements of its backward pass. The name is that of the assigned variable, "return"
-    for a returned call, and the first argument for another call, such as np.add.at. `dy` is the name of the upstream
-    gradient.
+    `statements` maps names to the statements of its backward pass: the assigned name, "return" for a returned call, and
+    the first argument of another call, such as np.add.at.
     """
 
     def __init__(self, function):
-        self.function, self.text = function, textwrap.dedent(inspect.getsource(function))
-        self.tree, self.statements = ast.parse(self.text), {}
+        self.function, text = function, textwrap.dedent(inspect.getsource(function))
+        self.lines, self.tree, self.statements = text.splitlines(), ast.parse(text), {}
         for node in ast.walk(self.tree):
             if isinstance(node, ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
                 del node.body[0]  # the docstring, which would be written and compiled again for each guess
         self.code = compiled(ast.unparse(self.tree))
-        self.dy = re.search(r"def backward\((\w*)|$", self.text)[1] or "dy"
-        backwards = [n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef) and n.name == "backward"]
-        for statement in ast.walk(backwards[0]) if backwards else ():
-            if isinstance(statement, ast.Assign):
-                self.statements[ast.unparse(statement.targets[0]).strip("()")] = statement
-            elif isinstance(statement, ast.Return) and isinstance(statement.value, ast.Call):
-                self.statements["return"] = statement
-            elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-                self.statements[ast.unparse(statement.value.args[0])] = statement  # np.add.at(dweight, ids, dy)
+        for node in ast.walk(next(node for node in ast.walk(self.tree) if getattr(node, "name", "") == "backward")):
+            if isinstance(node, ast.Assign):
+                self.statements[ast.unparse(node.targets[0]).strip("()")] = node
+            elif isinstance(node, (ast.Return, ast.Expr)) and isinstance(node.value, ast.Call):
+                name = "return" if isinstance(node, ast.Return) else ast.unparse(node.value.args[0])
+                self.statements[name] = node
 
-    def with_value(self, name, code):
-        tree = exchanged(self.tree, self.statements[name].value, ast.parse(code, mode="eval").body)
-        return compiled(ast.unparse(tree))
+    def guess(self, name, wrong: str, sentence):
+        """Return the Guess that `wrong` stands in place of the value of a statement.
 
-    def place_of(self, name):
-        """Return a prefix that says where a statement is.
-
-        It is `(7) dx: `, or `dx: ` for a statement without a number, or "" for a return statement without a number.
+        Its place is a prefix of the sentence, such as `(7) dx: ` or, without a number, `dx: `.
         """
-        found = re.search(r"# (\(\d+\))", self.text.splitlines()[self.statements[name].end_lineno - 1])
-        return f"{found[1]} {name}: " if found else "" if name == "return" else f"{name}: "
+        node = self.statements[name]
+        tree = exchanged(self.tree, node.value, ast.parse(wrong, mode="eval").body)
+        found = re.search(r"# (\(\d+\))", self.lines[node.end_lineno - 1])
+        place = f"{found[1]} {name}: " if found else "" if name == "return" else f"{name}: "
+        return Guess(place + sentence, compiled(ast.unparse(tree)))
 
 
 source_of = functools.cache(Source)

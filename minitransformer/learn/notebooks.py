@@ -4,6 +4,7 @@ import ast
 import json
 import re
 
+from minitransformer.book.observation import is_python
 from minitransformer.learn.cutting import File, names_bound
 from minitransformer.learn.reading import Unreadable
 
@@ -11,12 +12,9 @@ MAGIC = re.compile(r"^[ \t]*(?:[%!?].*|[\w.]+\?+[ \t]*)$", re.MULTILINE)
 
 
 def sources_of_notebook(content: bytes, exercises):
-    """Yield (exercise, source) for each exercise that a notebook solves.
+    """Yield (exercise, source) for each exercise whose function a notebook defines.
 
-    The notebook must define the exercise's function. This function must contain another one, unless the exercise has no
-    backward pass. The source contains the last definition of the function, and the imports, functions and constants
-    that it needs, in the order of the cells. Nothing else in the notebook is run, and magic commands are removed.
-    Raises Unreadable if the content is not a notebook or its code cannot be parsed.
+    The source is the last definition, with the imports, functions and constants that it needs. Raises Unreadable.
     """
     try:
         cells = json.loads(content)["cells"]
@@ -32,7 +30,7 @@ def sources_of_notebook(content: bytes, exercises):
             if len(inner) > (not exercise.is_value):
                 needed = file.needed(exercise.target) | {"*", "WRONG_LINE"}
                 kept = [n for n in file.body if needed & {*names_bound(n)}]
-                first = rf"{name}, level [0-4](?:, bug [^\n,]*)?, cut from [^\n\"']*"
+                first = rf"{name}, level [0-4](?:, (?:student|bug) [^\n,]*)*, cut from [^\n\"']*"
                 header = re.search(rf"^[ \t]*[\"']{{3}}({first})", text, re.MULTILINE)
                 top = [f'"""{header[1]}"""'] if header else []
                 yield name, "\n".join(top + ["\n".join(file.lines[start(n) : n.end_lineno]) for n in kept]).encode()
@@ -44,16 +42,7 @@ def start(node) -> int:
     return min(part.lineno for part in (node, *getattr(node, "decorator_list", ()))) - 1
 
 
-def is_python(text: str) -> bool:
-    try:
-        ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
-
-
 def notebook_of(exercise, text: str) -> str:
-    """Return the text of a notebook that writes and checks the file of an exercise."""
     name = exercise.name
     sources = {
         "markdown": f"# {name}: {exercise.title}\n\nReplace each `...` in the first cell, and run both cells.",

@@ -1,23 +1,7 @@
 """Exercises that a teacher adds: a function in the textbook's style, and a TOML file with its test cases.
 
-    name = "swish"
-    title = "a product rule, with a slope to learn"
-    points = 5                 # in the marks of `learn collect`; default: one for each numbered line of backward
-    source = "swish.py"        # relative to this file
-    function = "swish"
-
-    [[cases]]
-    name = "swish"
-    inputs = {x = [2, 3, 5], beta = [5]}
-
-    [[cases]]
-    name = "swish, steep"
-    inputs = {x = [2, 3, 5], beta = [5]}
-    options = {scale = 2.5}
-
-Inputs are shapes, in the order of the arguments; the arrays are drawn from the standard normal distribution. Options
-are passed as given. `learn start --exercise swish.toml` writes two files: the exercise `swish.py`, and
-`swish.exercise`, which contains the test cases and the original text of the exercise, but not the solution.
+`learn start --exercise swish.toml` writes the exercise `swish.py`, and `swish.exercise`, which contains the test cases
+and the original text of the exercise, but not the solution. example_set/README.md describes the TOML file.
 """
 
 import json
@@ -32,15 +16,16 @@ from minitransformer.learn.exercises import Exercise, exercise_set
 from minitransformer.learn.reading import read_regular
 
 ENDING, MOST_BYTES = ".exercise", 1_000_000
-NEEDED = {"name": str, "title": str, "source": str, "function": str, "cases": list}
+FORMS = {
+    "name": "a Python identifier",
+    "points": "a positive number",
+    "cases": "a list of tables with a name and inputs such as {x = [2, 3, 5]}",
+}
 
 
 @dataclass(frozen=True)
 class OwnExercise(Exercise):
-    """An exercise that a teacher has added. `about` is the content of its TOML file.
-
-    A learner does not have the original function, so the reference is a placeholder.
-    """
+    """An exercise that a teacher has added. Its reference is a placeholder, because a learner does not have it."""
 
     about: dict = field(default_factory=dict, compare=False)
 
@@ -73,30 +58,27 @@ def read_toml(path) -> OwnExercise:
 
 
 def exercises_of(name: str) -> list[Exercise]:
-    """Return the exercises of a set.
-
-    `name` is that of one of SETS, or a folder with TOML files. Raises ValueError if there is no such set.
-    """
+    """Return the exercises of one of SETS, or of a folder with TOML files."""
     paths = sorted(Path(name).glob("*.toml"))
     return [read_toml(path) for path in paths] or exercise_set(name)
 
 
 def refuse(path, about):
-    for key, kind in NEEDED.items():
-        if not isinstance(about.get(key), kind):
-            raise ValueError(f"{path}: {key} must be {'a list of tables' if kind is list else 'a string'}")
+    """Raise ValueError if an entry of a TOML file is not of its form."""
     points = about.get("points", 1)
-    if isinstance(points, bool) or not isinstance(points, (int, float)) or not 0 < points < float("inf"):
-        raise ValueError(f"{path}: points must be a positive number, not {points!r}")
-    if not about["name"].isidentifier():
-        raise ValueError(f"{path}: name must be a Python identifier, not {about['name']!r}")
-    for entry in about["cases"]:
-        shapes = entry.get("inputs") if isinstance(entry, dict) else None
-        if not isinstance(shapes, dict) or not isinstance(entry.get("name"), str):
-            raise ValueError(f"{path}: each case must have a name and inputs such as {{x = [2, 3, 5]}}")
-        for name, shape in shapes.items():
-            if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
-                raise ValueError(f"{path}: the shape of {name} must be a list of positive integers, not {shape!r}")
+    right = {key: isinstance(about.get(key), str) for key in ("name", "title", "source", "function")}
+    right["name"] = right["name"] and about["name"].isidentifier()
+    right["points"] = type(points) in (int, float) and 0 < points < float("inf")
+    right["cases"] = isinstance(about.get("cases"), list) and all(map(is_case, about["cases"]))
+    for key, is_right in right.items():
+        if not is_right:
+            raise ValueError(f"{path}: {key} must be {FORMS.get(key, 'a string')}, not {about.get(key)!r}")
+
+
+def is_case(entry) -> bool:
+    shapes = entry.get("inputs") if isinstance(entry, dict) and isinstance(entry.get("name"), str) else None
+    shapes = shapes.values() if isinstance(shapes, dict) else [None]
+    return all(isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape) for shape in shapes)
 
 
 def graded_by(exercise, level) -> str:

@@ -8,8 +8,6 @@ ENTRY_BY_ENTRY = ("relu", "silu", "gelu")  # exercises whose backward is dy · f
 
 
 class Shown:
-    """Wrap a figure so that a notebook displays it."""
-
     def __init__(self, figure):
         self.figure = figure
 
@@ -20,10 +18,6 @@ class Shown:
 
 
 def draw_slopes(name, x, yours, true):
-    """Plot the learner's derivative, which is backward(1), and the true one.
-
-    Raises MissingExtra if matplotlib is not installed.
-    """
     figure = new_figure(6, 3.6)
     axes = figure.subplots()
     axes.plot(x, true, color=BLUE, linewidth=4, alpha=0.4, label="true, by central differences of the forward pass")
@@ -35,7 +29,6 @@ def draw_slopes(name, x, yours, true):
 
 
 def draw_class(rows):
-    """Plot the numbers of solutions and of the commonest mistake for each exercise."""
     figure = new_figure(9, 1 + 0.42 * len(rows))
     axes = figure.subplots()
     for k, (_, solved, of, mistake, times) in enumerate(rows):

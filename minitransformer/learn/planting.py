@@ -1,25 +1,31 @@
-"""Find the bug: an exercise whose backward pass is complete, with one mistake of gradcheck/mistakes planted in it.
+"""Find the bug: an exercise whose backward pass is complete, with one mistake of gradcheck/mistakes or of the museum.
 
 The seed chooses the mistake. Mistakes that leave the gradients right on all cases are excluded, and so are those that
 raise an exception. The header contains a digest of the answer, so that a check needs no other file.
 """
 
 import ast
+import builtins
 import hashlib
 import random
+import re
+import symtable
 import tempfile
+import textwrap
 from functools import cache
 from pathlib import Path
 
 from gradcheck.audit import mutate
-from minitransformer.learn.cutting import File, header, only_the_question
+from gradcheck.museum import CASES
+from minitransformer.learn.cutting import File, globals_read, header, only_the_question
 from minitransformer.learn.exercises import FORWARD
 from minitransformer.learn.hints import lines_of
-from minitransformer.learn.refusing import BUG
+from minitransformer.learn.own import OwnExercise
 from minitransformer.learn.verdict import BEGUN, WRONG, Verdict
 
 NAME = "WRONG_LINE"
 FOUND = "; wrong gradients: "
+IMPORTS, MUSEUM, MANY = "import math\n\nimport numpy as np\n\n\n", Path("museum"), 5
 TOO_EASY = {"statement dropped", "gradient replaced by zeros", "dy ignored"}
 TASK = f"""\
 One line of backward has a mistake. Assign the name on its left, such as "dx", or its number to {NAME}, and repair the
@@ -29,15 +35,37 @@ line. If the line has neither, write "return". A check says which gradients are 
 mutants_of = cache(mutate)
 
 
-def planted(exercise, level: int, seed: int, grader) -> str:
-    """Return the text of an exercise with a planted mistake.
+def of_museum(seed: int) -> list[OwnExercise]:
+    """Return MANY exercises, each a function of gradcheck's museum with a mistake in its backward pass."""
+    found: dict = {}
+    for case in random.Random(seed).sample(CASES, len(CASES)):
+        right, wrong = case.right, [line for mark, line in case.lines if mark == "−"]
+        code = "\n".join(line for mark, line in case.lines if mark != "+")
+        code = IMPORTS + re.sub(rf"\b{right.function.__name__}\b", "layer", code) + "\n"  # the name may say the mistake
+        needed = {*globals_read(symtable.symtable(code, "", "exec"))} - {"np", "math", "layer", *dir(builtins)}
+        has_shapes = all(isinstance(shape, tuple) for shape in right.inputs) and not right.options
+        is_backward = all(line.startswith(" " * 8) for line in wrong)
+        if right in found or needed or not (has_shapes and is_backward) or case.examine(True, explain=False).is_right:
+            continue
+        about = {
+            "name": f"museum_{len(found) + 1}",
+            "title": f"a wrong gradient{', '.join((' of others', *case.sources))}",
+            "function": "layer",
+            "cases": [{"name": "museum", "inputs": {f"x{k}": shape for k, shape in enumerate(right.inputs)}}],
+            "answer": target_of(ast.parse(textwrap.dedent("\n".join(wrong))).body[0]),
+        }
+        found[right] = OwnExercise(about["name"], about["title"], MUSEUM, "layer", "", about=about, given=code)
+        if len(found) == MANY:
+            break
+    return list(found.values())
 
-    `level` selects the equations that are given. Raises ValueError for the level at which the learner writes the
-    forward pass, and if no mistake changes a gradient.
-    """
+
+def planted(exercise, level: int, seed: int, grader) -> str:
+    """Return the text of an exercise with a planted mistake. `level` selects the equations that are given."""
     if level == FORWARD:
         raise ValueError(f"--bug: the level must be less than {FORWARD}, because the mistake is in backward")
-    top = header(exercise, level).partition("\n")[0]
+    if exercise.given:
+        return with_task(exercise, level, seed, exercise.about["answer"], exercise.given)
     right, mutants = text_of(exercise.source.read_text("utf-8"), exercise, level), list(mutants_of(exercise.source))
     random.Random(f"{seed} {exercise.name}").shuffle(mutants)
     with tempfile.TemporaryDirectory() as folder:
@@ -45,8 +73,7 @@ def planted(exercise, level: int, seed: int, grader) -> str:
             code = text_of(mutant.mutated_source, exercise, level)
             if code == right or mutant.kind in TOO_EASY:
                 continue
-            mark = f"level {level}, bug {seed} {digest(exercise, seed, name_at(mutant))}, cut"
-            text = f'{top.replace(f"level {level}, cut", mark)}\n\n{TASK}"""\n\n{NAME} = ...\n\n{code}'
+            text = with_task(exercise, level, seed, name_at(mutant), code)
             (Path(folder) / f"{exercise.name}.py").write_text(text, "utf-8")
             if FOUND in grader.verdict(folder, exercise.name).sentence:
                 return text
@@ -57,9 +84,18 @@ def text_of(source: str, exercise, level) -> str:
     return "\n".join(File(only_the_question(source, exercise), is_complete=True).taken(exercise, level)) + "\n"
 
 
+def with_task(exercise, level, seed, answer: str, code: str) -> str:
+    top = header(exercise, level).partition("\n")[0]
+    mark = f", bug {seed} {digest(exercise, seed, answer)}, cut from"
+    return f'{top.replace(", cut from", mark)}\n\n{TASK}"""\n\n{NAME} = ...\n\n{code}'
+
+
 def name_at(mutant) -> str:
     nodes = [n for n in ast.walk(ast.parse(mutant.source)) if isinstance(n, ast.stmt)]
-    statement = next(node for node in nodes if node.lineno == mutant.lines[0])
+    return target_of(next(node for node in nodes if node.lineno == mutant.lines[0]))
+
+
+def target_of(statement) -> str:
     return ", ".join(ast.unparse(t).strip("()") for t in getattr(statement, "targets", ())) or "return"
 
 
@@ -67,14 +103,13 @@ def digest(exercise, seed, name: str) -> str:
     return hashlib.sha256(f"{exercise.name} {seed} {name}".encode()).hexdigest()[:8]
 
 
-def hunted(exercise, text: str, tree, verdict: Verdict) -> Verdict:
+def hunted(exercise, header: dict, tree, verdict: Verdict) -> Verdict:
     """Return the Verdict on the search for a planted mistake, without naming its line."""
-    seed, answer = BUG.search(text).groups()
     values = [n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == NAME]
     named = str(ast.literal_eval(values[-1])) if values and isinstance(values[-1], ast.Constant) else ""
     named = named.strip("() ")
     lines = [line.name for line in lines_of(exercise) if named in (line.number.strip("()"), *line.name.split(", "))]
-    is_named = answer in [digest(exercise, seed, name) for name in (named, *lines)]
+    is_named = header["answer"] in [digest(exercise, header["seed"], name) for name in (named, *lines)]
     wrong = ", ".join(row.name for row in verdict.rows if row.verdict == "WRONG")
     if verdict.is_solved and is_named:
         return verdict
@@ -86,4 +121,4 @@ def hunted(exercise, text: str, tree, verdict: Verdict) -> Verdict:
     elif wrong:
         words += f"{FOUND}{wrong}"
     status = BEGUN if named == str(...) else WRONG
-    return Verdict(exercise.name, status, verdict.level, verdict.sentence or words)
+    return Verdict(exercise.name, status, verdict.level, verdict.sentence or words, student=exercise.student)

@@ -11,10 +11,7 @@ class Unreadable(ValueError):  # noqa: N818
 
 
 def read_regular(path, most: int) -> tuple[bytes, float]:
-    """Return (content, modification time) of a regular file of at most `most` bytes.
-
-    Raises Unreadable if the file is not regular, is larger, or cannot be read.
-    """
+    """Return (content, modification time) of a regular file of at most `most` bytes, or raise Unreadable."""
     try:
         require_regular(os.lstat(path), most)
         flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))

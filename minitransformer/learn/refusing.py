@@ -1,21 +1,22 @@
 """Examine the source of an exercise before it runs: is it valid Python, and does it keep to the task?
 
-The forward pass must be unchanged, because the equations to derive depend on it, and backward must not call a library
-that computes gradients. This prevents accidents, not cheating: a determined student can circumvent it. Only the
-exercise's function and the functions that it calls are examined. The file may also contain tests and experiments, with
-any imports.
+This prevents accidents, not cheating. Only the exercise's function and the functions that it calls are examined. The
+file may also contain tests and experiments, with any imports.
 """
 
 import ast
 import re
+from dataclasses import replace
 
 from minitransformer.book.observation import read_python
 from minitransformer.learn.cutting import bare, docstring_of, is_main_block, names_bound, names_needed, statements_of
 from minitransformer.learn.exercises import FORWARD
 from minitransformer.system.terminal import error_in_words
 
-HEADER = re.compile(r"(\w+), level ([0-4])(?:, bug \d+ \w+)?, cut from (?:minitransformer )?(\S+):")
-BUG = re.compile(r"^\W*\w+, level [0-4], bug (\d+) (\w+), cut from ")
+HEADER = re.compile(
+    r"\w+, level (?P<level>[0-4])(?:, student (?P<student>[\w.@-]+))?(?:, bug (?P<seed>\d+) (?P<answer>\w+))?, "
+    r"cut from (?:minitransformer )?(?P<version>\S+):"
+)
 ORACLES = {
     "gradcheck": "your gradient is compared with its results",
     "torch": "it computes gradients automatically",
@@ -30,10 +31,7 @@ class Refusal(ValueError):  # noqa: N818
 
 
 def source_of(path) -> str:
-    """Read a Python file in its declared encoding.
-
-    Raises Refusal if the file cannot be read or is not valid Python.
-    """
+    """Read a Python file in its declared encoding, or raise Refusal."""
     try:
         return read_python(path, path.name)
     except OSError as error:
@@ -42,16 +40,16 @@ def source_of(path) -> str:
         raise Refusal(str(error)) from None
 
 
-def level_of(tree) -> tuple[int | None, str]:
-    match = HEADER.match(ast.get_docstring(tree) or "")
-    return (int(match[2]), match[3]) if match else (None, "")
+def of_header(exercise, text: str):
+    """Return (the exercise as the variant of its student, level or None, entries of the header {name: text})."""
+    match = HEADER.search(text[:1000])
+    entries = {name: entry for name, entry in match.groupdict().items() if entry} if match else {}
+    level = int(entries["level"]) if entries else None
+    return replace(exercise, student=entries.get("student", "")), level, entries
 
 
 def refuse_other_tasks(exercise, text, tree, given, level) -> None:
-    """Raise Refusal unless a file keeps to the task.
-
-    `text` and `tree` are the source of the file and its syntax tree, and `given` is the tree of the original exercise.
-    """
+    """Raise Refusal unless a file keeps to the task. `given` is the syntax tree of the original exercise."""
     functions = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     if exercise.target not in functions:
         raise Refusal(f"the file does not define {exercise.target}, the function that is graded")
@@ -99,10 +97,7 @@ def is_of_self(node):
 
 
 def plain_text(node, *, without_backward=False) -> str:
-    """Return the source of a statement without types and docstrings.
-
-    With `without_backward`, the body of backward is removed as well.
-    """
+    """Return the source of a statement without types and docstrings, and without the body of backward if asked."""
     node = ast.parse(bare(ast.unparse(node))).body[0]
     for inner in ast.walk(node):
         if isinstance(inner, ast.FunctionDef):
@@ -118,10 +113,7 @@ def is_untouched(tree, given) -> bool:
 
 
 def blanks(tree) -> list[tuple[int, str]]:
-    """Return (line, name) of each remaining blank.
-
-    The name is that of the assigned variable, "return" in a return statement, and "" in an expression statement.
-    """
+    """Return (line, name) of each remaining blank. The name is "return" in a return statement."""
     found = []
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef):

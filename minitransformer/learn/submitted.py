@@ -1,9 +1,7 @@
-"""Find the files of a submission by their names. Only regular files are read.
+"""Find the files of a submission by their names, such as `Softmax.py`, `softmax (1).py` and `ada_41_softmax-2.py`.
 
-A file belongs to an exercise if its name contains that of the exercise, as `Softmax.py`, `softmax (1).py` and
-`ada_41_softmax-2.py` do. It may be in a folder up to DEEPEST levels down. A notebook belongs to each exercise whose
-function one of its cells defines. If there are several files for one exercise, those that define its function are
-preferred, then those with the fewest blanks left (`...`), then the newest. The first in this order is graded.
+A notebook belongs to each exercise whose function one of its cells defines. Of several files for one exercise, those
+that define its function are preferred, then those with the fewest blanks left (`...`), then the newest.
 """
 
 import os
@@ -25,29 +23,18 @@ IN_A_COPY = ("copy", "of", "final", "fixed", "new")  # words that mark a copy, n
 
 @dataclass(frozen=True)
 class Submitted:
-    """The file of one exercise in a submission.
+    """The file of one exercise in a submission."""
 
-    file        path in the submission
-    content     source code
-    modified    time of the last modification
-    others      paths of the files for the same exercise that were not chosen
-    modules     (name, content) of the Python files in the same folder, which the file may import
-    trouble     reason why no file could be read, or ""
-    """
-
-    file: str
+    file: str  # path in the submission
     content: bytes = b""
-    modified: float = 0.0
-    others: tuple = ()
-    modules: tuple = ()
-    trouble: str = ""
+    modified: float = 0.0  # time of the last modification
+    others: tuple = ()  # paths of the files for the same exercise that were not chosen
+    modules: tuple = ()  # (name, content) of the Python files in the same folder, which the file may import
+    trouble: str = ""  # reason why no file could be read, or ""
 
 
 def submitted_in(place, exercises) -> dict[str, Submitted]:
-    """Return {name of an exercise: Submitted} of a submission's folder.
-
-    Raises Unreadable if the folder cannot be read, has too many files, or contains no exercise.
-    """
+    """Return {name of an exercise: Submitted} of a submission's folder. Raises Unreadable."""
     place = Path(place)
     python, others = files_below(place)
     if len(python) > MOST_READ:
@@ -67,7 +54,6 @@ def submitted_in(place, exercises) -> dict[str, Submitted]:
 
 
 def files_below(place) -> tuple[list[Path], list[Path]]:
-    """Return (Python files and notebooks, other files) below a folder."""
     python, others, seen = [], [], 0
 
     def failed(error):
@@ -113,8 +99,7 @@ def sources_in(path, place, exercises):
 def exercise_named(stem, exercises) -> tuple[str | None, bool]:
     """Return (exercise, is_exact) for the name of a file without its ending.
 
-    The exercise is the one with the longest name contained in the file's name, or None. `is_exact` is True if the rest
-    consists of numbers and words that mark a copy. Case and separators are ignored.
+    The exercise is that with the longest name within it. `is_exact`: the rest is numbers and words that mark a copy.
     """
     words = [word.lower() for word in WORD.findall(stem)]
     if not words or {words[0], words[-1]} & {"test", "tests"}:
@@ -133,8 +118,6 @@ def defines(content: bytes, target: str) -> bool:
 
 
 def chosen(exercise, entries, place) -> Submitted:
-    """Choose the file to grade by the rule in the module's docstring."""
-
     def rank(entry):
         blanks = sum(line.partition(b"#")[0].rstrip().endswith(b"...") for line in entry.content.split(b"\n"))
         return (bool(entry.trouble), not defines(entry.content, exercise.target), blanks, -entry.modified, entry.file)

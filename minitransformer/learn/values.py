@@ -37,10 +37,7 @@ def graded_value(exercise, function, level, left, package) -> Verdict:
 
 
 def first_difference(exercise, function, package):
-    """Return (Case, sentence) for the first result that differs from the textbook's.
-
-    Returns (None, "") if there is none. A gradient checker may miss a few mistakes (MAY_MISS).
-    """
+    """Return (Case, sentence) for the first result that differs from the textbook's, or (None, "")."""
     accepted, n_planted = [], 0
     for case in exercise.cases():
         expected = evaluated(exercise.reference, case)
@@ -80,10 +77,7 @@ def same(found, expected) -> bool:
 
 
 def hints(function) -> dict:
-    """Return {name: sentence} of the mistakes in a step of AdamW.
-
-    The result is empty if gradcheck.check_update finds no error.
-    """
+    """Return {name: sentence} of the mistakes in a step of AdamW."""
     try:
         check_update(function, "adamw")
     except GradientError as error:
@@ -92,10 +86,9 @@ def hints(function) -> dict:
 
 
 def rows_of_names(exercise, function, case) -> list[Row]:
-    """Return a Row for each name that an equation assigns.
+    """Return a Row for each name that an equation assigns, or [] if no value differs.
 
-    A name is WRONG if its value differs from the reference. If its equation reads another name with a different value,
-    it FOLLOWS from that name instead. The list is empty if the function lacks one of the names or if no value differs.
+    A name whose equation reads another wrong name follows from that one.
     """
     expected, found = (names_at_return(f, case) for f in (exercise.reference, function))
     statements = statements_of(ast.parse(inspect.getsource(exercise.reference)).body[0])

@@ -34,11 +34,7 @@ the rules   <expression>  <fork>  <sum_and_share>  <neuron>  <shares>  <checker>
 
 
 def drawn_map(verdicts) -> str:
-    """Return the map of the model with a mark before each exercise.
-
-    The marks are ■ for a solved exercise, ◧ for one that is begun, □ for one that is not begun, and · for a missing
-    one.
-    """
+    """Return the map of the model: ■ solved, ◧ begun, □ not begun, · missing."""
     marks = {SOLVED: "■", UNTOUCHED: "□"}
     known = {verdict.name: marks.get(verdict.status, "◧") for verdict in verdicts}
     return re.sub(r"<(\w+)>", lambda match: f"{known.get(match[1], '·')} {match[1]}", MAP)
@@ -46,44 +42,28 @@ def drawn_map(verdicts) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """The verdict on one line of backward.
+    """The verdict on one line of backward."""
 
-    equation    number of its equation, or ""
-    name        name that the line assigns
-    verdict     "right", "WRONG", "blank" or FOLLOWS
-    sentence    reason for the verdict
-    """
-
-    equation: str
-    name: str
-    verdict: str
-    sentence: str = ""
+    equation: str  # number of its equation, or ""
+    name: str  # name that the line assigns
+    verdict: str  # "right", "WRONG", "blank" or FOLLOWS
+    sentence: str = ""  # reason for the verdict
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of grading an exercise. `str(verdict)` is a table, and notebooks display one.
-
-    name            name of the exercise
-    status          one of the constants above
-    level           level of the exercise, or None if it is unknown
-    sentence        main reason why the exercise is not solved
-    rows            a Row for each line
-    remarks         further observations that are not errors
-    printed         beginning of the code's output
-    uses_package    the line that calls the package's own function, so that the answer is not the learner's, or ""
-    question        a hint on the sentence, or ""
-    """
+    """The result of grading an exercise. `str(verdict)` is a table, and notebooks display one."""
 
     name: str
-    status: str
-    level: int | None = None
-    sentence: str = ""
-    rows: tuple = ()
-    remarks: tuple = ()
-    printed: str = ""
-    uses_package: str = ""
-    question: str = ""
+    status: str  # one of the constants above
+    level: int | None = None  # level of the exercise, or None if it is unknown
+    sentence: str = ""  # main reason why the exercise is not solved
+    rows: tuple = ()  # a Row for each line
+    remarks: tuple = ()  # further observations that are not errors
+    printed: str = ""  # beginning of the code's output
+    uses_package: str = ""  # the line that calls the package's own function, or ""
+    question: str = ""  # a hint on the sentence, or ""
+    student: str = ""  # the student whose variant it is
 
     @property
     def is_solved(self) -> bool:
@@ -121,12 +101,7 @@ class Verdict:
         return "\n".join(self.lines())
 
     def _repr_html_(self):
-        cells = "".join(
-            "<tr>" + "".join(f'<td style="text-align:left">{escape(text)}</td>' for text in values) + "</tr>"
-            for values in ((row.equation, row.name, row.verdict, row.sentence) for row in self.rows)
-        )
-        said = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.sentences)
-        return f"<p><b>{escape(self.lines()[0])}</b></p><table>{cells}</table>{said}"
+        return f"<pre>{escape(str(self))}</pre>"
 
     def to_json(self) -> dict:
         return asdict(self)

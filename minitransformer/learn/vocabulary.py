@@ -55,62 +55,19 @@ attention_backward: attention's backward; feed_forward_backward: feed_forward's 
 dropout1_backward: the dropout after attention; dropout2_backward: the dropout after feed_forward;
 residual_mid_backward: the residual's backward""",
 }
-# Mistakes in any gradient: {wrong code: sentence}
-ANY = {
-    "V / {dy}.size": "it is divided by the number of entries",
-    "V / ({dy}.size // {dy}.shape[-1])": "it is divided by the number of positions: a mean in place of the sum",
-    "V / {dy}.shape[0]": "it is divided by the size of the batch",
-    "V / {dy}.shape[-2]": "it is divided by the number of positions of a sequence",
-    "V / {dy}.shape[-1]": "it is divided by the length of the last axis",
-    "V / {dy}.shape[-1] ** 0.5": "it is divided by the root of the length of the last axis",
-    "V / ({dy}.size // {dy}.shape[-1]) ** 0.5": "it is divided by √N for N positions",
-    "V / V.shape[-1]": "it is divided by the length of its own last axis",
-    "V / V.shape[-1] ** 0.5": "it is divided by the root of the length of its own last axis",
-    "2 * V": "it counts twice",
-    "V / 2": "it counts half",
-    "V + {dy}": "the upstream gradient is added, as a residual's direct path would",
-    "V * {dy}": "it is multiplied by the upstream gradient once more",
-    "V * x": "it is multiplied by x",
-    "V + x": "x is added",
-    "V + weight": "W is added, as a weight decay would",
-    "V * weight": "W is multiplied in, entry by entry",
-    "V ** 2": "it is squared",
-    "V.T": "it is transposed",
-    "V.swapaxes(-1, -2)": "its last two axes are exchanged",
-    "V.T.reshape(V.shape)": "it is reshaped, which does not transpose it",
-    "V[::-1]": "it is in reverse along the first axis",
-    "V[..., ::-1]": "it is in reverse along the last axis",
-    "V[..., ::-1, :]": "it is in reverse along the axis of positions",
-    "0 * V + V.sum(axis=0, keepdims=True)": "every place along the first axis has the sum over it",
-    "0 * V + V.mean(axis=0, keepdims=True)": "every place along the first axis has the mean over it",
-    "0 * V + V.sum(axis=-1, keepdims=True)": "every place along the last axis has the sum over it",
-    "0 * V + V.mean(axis=-1, keepdims=True)": "every place along the last axis has the mean over it",
-    "0 * V + V.sum()": "every entry has the sum over all",
-    "V - V.mean()": "it is centred: its mean is subtracted",
-    "{dy}": "it is the upstream gradient itself",
-}
 # Mistakes in the names that any gradient reads: {(names, the code that replaces one of them): sentence}
 INSTEAD = {
     (("dy", "x", "x_hat", "ids", "used", "dloss"), "{}[:1]"): "only the first of the batch is counted",
     (("dy", "x", "x_hat", "ids", "used", "dloss"), "{}[-1:]"): "only the last of the batch is counted",
     (("dy", "x", "x_hat", "used"), "{}[..., :1, :]"): "only the first position of each sequence is counted",
     (("dy", "x", "x_hat", "used"), "{}[..., -1:, :]"): "only the last position of each sequence is counted",
-    (("dy", "dz", "dp"), "y"): "the output stands in place of the upstream gradient",
-    (("dy", "dz", "dp"), "x"): "x stands in place of the upstream gradient",
     (("dy", "dz", "dp"), "abs({})"): "the modulus of the upstream gradient stands in place of it",
-    (("x",), "y"): "y stands in place of x",
     (("x_hat",), "(x - mu)"): "x − μ stands in place of x̂: it is not divided by σ",
     (("x_hat",), "(x * r)"): "μ is not subtracted in its x̂",
     (("x_hat",), "y"): "y stands in place of x̂",
     (("x_hat",), "x"): "x stands in place of x̂",
     (("x_hat",), "x_hat ** 2"): "x̂ is squared",
-    (("weight",), "weight ** 2"): "W is squared",
-    (("weight",), "abs(weight)"): "the modulus of W stands in place of W",
-    (("weights", "used"), "scores"): "the scores stand in place of the weights",
-    (("dscores",), "weights"): "the weights stand in place of the gradient of the scores",
     (("dscores",), "dweights"): "the gradient of the weights stands in place of that of the scores: softmax is skipped",
-    (("k",), "v"): "the values stand in place of the keys",
-    (("v",), "k"): "the keys stand in place of the values",
 }
 
 # Abbreviations of code in the table below.
@@ -122,21 +79,16 @@ LONGER = {
 }
 TABLE = """
 expression: ds
-    2 * s → the upstream gradient is forgotten
     s * dL → the slope of the square lacks its factor
 fork: dx
     np.cos(x) * dy → it is the slope of the sine alone: the product rule is missing
     s * dy → the path through s is missing
     np.cos(x) * ds → the direct path is missing
-    s * dy * np.cos(x) * ds → the two paths are multiplied, not added
     s * dy + ds → the slope of the sine is missing
 sum_and_share: dx
     S * dy → the path through the sum is missing
     dS + 0 * dy → the direct path is missing
-sum_and_share: dS
-    x * dy → it is not summed: every entry of y reads S
 neuron: dz
-    dy → the slope of tanh is missing
     (1 - z**2) * dy → the slope of tanh is taken at z, not at tanh(z)
     (1 - y) * dy → y is not squared in the slope of tanh
     y * (1 - y) * dy → the slope is that of the logistic function
@@ -157,29 +109,16 @@ heads: dx
     dq @ w_q.T → the paths through k and v are missing
     dq @ w_q.T + dk @ w_k.T → the path through v is missing
     (dq + dk + dv) @ w_q.T → one matrix stands in place of all three
-low_rank: dx
-    dy @ b.T @ a.T → the scale is forgotten
-low_rank: db
-    rows(h).T @ rows(dy) → the scale is forgotten
 linear: dx
     dy @ np.linalg.pinv(weight) → the pseudo-inverse of W stands in place of its transpose
-    dy @ weight.reshape(weight.shape[::-1]) → W is reshaped, which does not transpose it
     dy{MEAN} * weight.sum(axis=1) → the products are not summed over the outputs
-    (dy + bias) @ weight.T → the bias is added on the way
 linear: dweight
     np.outer(rows(x).sum(axis=0), rows(dy).sum(axis=0)) → the sums come before the product
-    x.reshape(x.shape[-1], -1) @ rows(dy) → x is reshaped, which does not transpose it
-    rows(x.swapaxes(0, -2)).T @ rows(dy) → batch and sequence are exchanged in one of the two
     rows(np.ones_like(x)).T @ rows(dy) → x is not in it: every row is the sum of dy
 unembedding: dweight
     dy.reshape(dy.shape[-1], -1) @ rows(x) → dy is reshaped, which does not transpose it
     np.outer(rows(dy).sum(axis=0), rows(x).sum(axis=0)) → the sums come before the product
 embedding: dweight
-    np.add.at(dweight, ids, dy / ids.size) → a mean over all positions stands in place of the sum
-    np.add.at(dweight, ids, dy / ids.shape[0]) → it is divided by the size of the batch
-    np.add.at(dweight, ids, dy / C ** 0.5) → it is divided by the root of the number of channels
-    np.add.at(dweight, ids, 2 * dy) → it counts twice
-    np.add.at(dweight, ids, 0 * dy + 1) → dy is taken for ones: it counts how often a row is read
     np.maximum.at(dweight, ids, dy) → a row that is read twice has the largest of its gradients, not the sum
 rotary: dx
     joined(db, da, layout) → the first and the second of each pair are exchanged in the end
@@ -195,11 +134,8 @@ rotary: da_turned, db_turned
     pairs(dy, 'half') → pairs are taken in the layout half, whatever is given
     pairs(dy, 'interleaved') → pairs are taken in the layout interleaved, whatever is given
 layer_norm, rms_norm: dx_hat
-    dy * gamma ** 2 → the gain γ stands there twice
     dy * (1 + gamma) → 1 + γ stands in place of γ
 layer_norm, rms_norm: dgamma
-    (V / gamma) → it is divided by γ
-    (dy * gamma * x_hat).sum(axis=tuple(range(dy.ndim - 1))) → it is multiplied by γ: y stands in place of x̂
     (dy * x_hat * r).sum(axis=tuple(range(dy.ndim - 1))) → it is multiplied by 1/σ once more
 layer_norm: dx
     r * dx_hat → mean and variance are taken for constants: both of their paths are missing
@@ -213,29 +149,20 @@ layer_norm: dx
     r * (dx_hat - shift - x * (dx_hat * x){MEAN}) → x stands in place of x̂ on the path through the variance
     r * (dx_hat - shift - y * (dx_hat * y){MEAN}) → y stands in place of x̂ on the path through the variance
     (dx_hat - shift - x_hat * scale) / np.sqrt(variance) → ε is forgotten in the scale in front
-    (dx_hat - shift - x_hat * scale) / (np.sqrt(variance) + eps) → ε stands outside the root
     (dx_hat - shift - x_hat * scale) / (variance + eps) → it is divided by σ² + ε, not by its root
-    (dx_hat - shift - x_hat * scale) / variance → it is divided by σ², not by the root of σ² + ε
-    (dx_hat - shift - x_hat * scale) / r → it is divided by 1/σ, not multiplied
-    gamma * V → it is multiplied by γ once more
     r * (dx_hat - dx_hat.mean() - x_hat * (dx_hat * x_hat).mean()) →
         the means run over all entries, not over the features of each position
     r * (dx_hat - dx_hat{OVER_POSITIONS} - x_hat * (dx_hat * x_hat){OVER_POSITIONS}) →
         the means run over the positions, not over the features
-layer_norm: dbeta
-    V * gamma → it is multiplied by γ
 rms_norm: dx
     r * dx_hat → the path through the mean square is missing: it is taken for a constant
     r * (dx_hat - dx_hat{MEAN} - x_hat * scale) → the mean of dx̂ is subtracted as well, as in layer normalization
     gamma * r * (dy - x_hat * (dy * x_hat){MEAN}) → the gain γ multiplies the whole from outside the mean
     r * (dx_hat - 2 * x_hat * scale) → the path through the mean square counts twice
-    r * (dx_hat - x_hat * scale / 2) → the path through the mean square counts half
     r * dx_hat - x * scale → x stands in place of r · x̂ on the path through the mean square
     r * (dx_hat - y * (dx_hat * y){MEAN}) → y stands in place of x̂ on the path through the mean square
     (dx_hat - x_hat * scale) / np.sqrt(mean_square) → ε is forgotten in the scale in front
-    (dx_hat - x_hat * scale) / (np.sqrt(mean_square) + eps) → ε stands outside the root
     (dx_hat - x_hat * scale) / (mean_square + eps) → it is divided by the mean square + ε, not by its root
-    gamma * V → it is multiplied by γ once more
 softmax: dx
     y * dy → the sum over y · dy is not subtracted
     y * (1 - y) * dy → only the diagonal of the Jacobian is there
@@ -244,19 +171,12 @@ softmax: dx
     y * (dy - dy.sum(axis=axis, keepdims=True)) → dy is summed without the weights y
     y * (dy - dy.mean(axis=axis, keepdims=True)) → dy is averaged without the weights y
     dy - y * dy.sum(axis=axis, keepdims=True) → it is the gradient of log_softmax
-    y * (dy - y) → y is subtracted in place of the sum
-    y - dy → it is the loss's gradient, with dy for the target
-    V * y → y multiplies the whole twice
     e * (dy - (e * dy).sum(axis=axis, keepdims=True)) → the exponentials are not divided by their sum
-    y * (1 - y) → dy is not in it
 log_softmax: dx
-    dz → the path through the logarithm of the sum is missing
     dz - np.exp(z) → the sum over dz is left out, as though it were 1
-    dz * (1 - np.exp(z)) → dz is not summed: only the diagonal of the Jacobian is there
     np.exp(z) * (dz - (np.exp(z) * dz).sum(axis=axis, keepdims=True)) → it is the gradient of softmax
     dz - dz.mean(axis=axis, keepdims=True) → the mean of dz is subtracted
     dz - (np.exp(z) * dz).sum(axis=axis, keepdims=True) → softmax's output is inside the sum alone
-    1 - np.exp(z) → dz is not in it
 attention: dscores
     weights * dweights → the sum over the keys of weights · dweights is not subtracted
     weights * (1 - weights) * dweights → only the diagonal of softmax's Jacobian is there
@@ -276,18 +196,12 @@ attention: dscores
 attention: dweights
     on_weights_backward(on_weights_backward(dused)) → the gradient of dropout is taken twice
 attention: dq
-    s * V → the scale stands there twice
     V / q.shape[-1] ** 0.5 / s → the scale is 1/√D, whatever is given
 attention: dk
-    s * V → the scale stands there twice
     V / q.shape[-1] ** 0.5 / s → the scale is 1/√D, whatever is given
 relu: dx
     np.where(dy <= 0, 0, dy) → it is stopped where dy ≤ 0, not where x ≤ 0
     np.where(off | (dy <= 0), 0, dy) → it is stopped where dy ≤ 0 as well as where x ≤ 0
-    np.where(off, 0, 1) + 0 * dy → dy is not in it
-    dy * y → y stands in place of the slope
-    np.where(off, -dy, dy) → it is −dy where x ≤ 0
-    np.where(off, 0.01 * dy, dy) → it is 0.01 · dy where x ≤ 0, as in a leaky ReLU
 silu, gelu: dx
     dy * (0.5 * (1 + np.tanh(0.851 * x))) * (1 + 1.702 * x * (1 - 0.5 * (1 + np.tanh(0.851 * x)))) →
         the slope is that of the form x · σ(1.702 x)
@@ -301,7 +215,6 @@ silu: dx
     dy * (sigma + x * (1 - sigma)) → the slope of σ is taken as 1 − σ
     dy * (sigma + x * (1 - sigma ** 2)) → the slope of σ is taken as that of tanh
     dy * y * (1 - y) → it is the logistic function's slope, at its own output
-    dy * sigma + x * sigma * (1 - sigma) → dy multiplies the direct path alone
 gelu: dx
     dy * (0.5 * (1 + np.tanh(0.5 * x))) * (1 + x * (1 - 0.5 * (1 + np.tanh(0.5 * x)))) → the slope is that of SiLU
     dy * Phi → the path through Φ is missing
@@ -314,22 +227,18 @@ gelu: dx
 gelu: u_slope
     c * (1 + 0.044715 * x * x) → the 3 of the cube's derivative is missing
     c + 3 * 0.044715 * x * x → √(2/π) multiplies the 1 alone, not the cube's derivative
+swiglu: du
+    dp * 0.5 * (1 + np.tanh(0.5 * g)) → σ(g) stands in place of silu(g)
 swiglu: dg
     da → the slope of silu is missing
     da * a → the slope of silu is taken as silu(g)
-swiglu: du
-    dp * 0.5 * (1 + np.tanh(0.5 * g)) → σ(g) stands in place of silu(g)
 dropout: dx
-    dy → the mask is forgotten, and its scale
     dy * keep / p → it is divided by p, not by 1 − p
     dy * ~keep * scale → the mask is inverted: it passes where x was dropped
-    dy * keep * scale ** 2 → it is divided by 1 − p twice
     dy * keep / keep.mean() → it is divided by the share that was kept, not by 1 − p
-    np.where(keep, dy * scale, dy) → dropped entries pass dy
 cross_entropy: dlogits
     A * p * dlosses[..., None] → the target is not subtracted: it is the probabilities alone
     -a * dlosses[..., None] → the probabilities are missing
-    (a - A * p) * dlosses[..., None] → the sign is wrong: target minus prediction
     V * p → it is multiplied by the probabilities once more
     V * p * (1 - p) → it is multiplied by p (1 − p)
 cross_entropy: dlosses
@@ -337,8 +246,6 @@ cross_entropy: dlosses
         the mean is over all positions: ignored ones are counted
     np.asarray(dloss, dtype) / targets.size * np.ones(kept.shape) →
         the mean is over all positions, and ignored ones are given a gradient
-    np.where(kept, share, 0) → the upstream gradient is forgotten
-    V / targets.size → it is divided by the number of positions once more
 feed_forward: dh
     da → the activation's backward is skipped
     da * h → h stands in place of the activation's slope

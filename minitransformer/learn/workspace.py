@@ -10,10 +10,11 @@ from pathlib import Path
 
 from minitransformer.book.observation import parsed
 from minitransformer.learn.cutting import cut
-from minitransformer.learn.exercises import EXERCISES, FORWARD, LEVELS, Exercise, looked_up
+from minitransformer.learn.exercises import EXERCISES, FORWARD, LEVELS, Exercise
 from minitransformer.learn.own import ENDING, OwnExercise, graded_by, own_exercises
-from minitransformer.learn.refusing import Refusal, is_untouched, level_of, source_of
+from minitransformer.learn.refusing import Refusal, is_untouched, of_header, source_of
 from minitransformer.system.files import write_atomically
+from minitransformer.system.values import looked_up
 
 FOLDER = Path("learn")
 PAUSE = 0.3  # seconds between two polls of the files
@@ -73,12 +74,7 @@ because the exercises are cut from its source. No command of `learn` shows them.
 
 
 def start(folder, exercises, level: int, text=cut, ending=".py") -> tuple[list[str], list[str]]:
-    """Write the missing files of a learner's folder.
-
-    `text(exercise, level)` returns the text of a file, whose name ends in `ending`. Returns (names of the added files,
-    names of the existing files). Raises OSError if a file cannot be written, and ValueError for a teacher's exercise at
-    the last level, which has no reference for the result of its forward pass.
-    """
+    """Write the missing files of a learner's folder, each with `text(exercise, level)`. Return (added, kept) names."""
     own = [exercise for exercise in exercises if isinstance(exercise, OwnExercise)]
     if own and level == FORWARD:
         raise ValueError(
@@ -103,10 +99,7 @@ def start(folder, exercises, level: int, text=cut, ending=".py") -> tuple[list[s
 
 
 def found_folder(folder=None) -> Path:
-    """Return the learner's folder (default: ./learn, else the current folder).
-
-    Raises FileNotFoundError if it contains no exercise.
-    """
+    """Return the learner's folder (default: ./learn, else the current folder)."""
     places = [Path(folder)] if folder is not None else [FOLDER, Path()]
     for place in places:
         if exercises_in(place):
@@ -135,19 +128,15 @@ def begun_in(folder) -> list[str]:
 
 def is_begun(folder, exercise) -> bool:
     try:
-        tree = parsed(source_of(Path(folder) / f"{exercise.name}.py"))
+        text = source_of(Path(folder) / f"{exercise.name}.py")
     except Refusal:
         return True
-    level, _ = level_of(tree)
-    return level is None or not is_untouched(tree, ast.parse(cut(exercise, level)))
+    exercise, level, _ = of_header(exercise, text)
+    return level is None or not is_untouched(parsed(text), ast.parse(cut(exercise, level)))
 
 
 def saved_files(folder, look=time.sleep):
-    """Poll a folder forever, and yield the name of each exercise that is saved.
-
-    A changed file counts as saved when two consecutive polls find the same time and size. `look(seconds)` waits for the
-    next poll.
-    """
+    """Poll a folder forever, and yield the name of each exercise whose time and size have changed and settled."""
     known = last = times(folder)
     while True:
         look(PAUSE)

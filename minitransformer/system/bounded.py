@@ -73,8 +73,8 @@ class Bounded:
     def __exit__(self, *exception):
         self.end()
 
-    def ask(self, request, seconds: float, more: float = GRACE):
-        """Send a request and return its last answer.
+    def ask(self, request, seconds: float, more: float = GRACE, first=lambda answer: None):
+        """Send a request and return its last answer. `first` is called with the first answer as soon as it arrives.
 
         The first answer must arrive within `seconds`, and the last one within `more` seconds after the first. Raises
         Ended, which has the latest answer, if the time is exceeded or the code ends its process.
@@ -92,6 +92,7 @@ class Bounded:
                 if kind == "answer":
                     if answer is None:
                         allowed, deadline = more, time.monotonic() + more
+                        first(value)
                     answer, note = value, ""
                 elif kind == "note":
                     note = value

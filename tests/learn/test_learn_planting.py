@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+from minitransformer import cli
 from minitransformer.learn.exercises import EXERCISES, named_exercise
-from minitransformer.learn.planting import NAME, planted, text_of
+from minitransformer.learn.planting import NAME, of_museum, planted, text_of
 
 QUICK = ("softmax", "layer_norm", "neuron")
 EACH = [pytest.param(e.name, marks=() if e.name in QUICK else pytest.mark.slow) for e in EXERCISES if not e.is_value]
@@ -44,3 +45,16 @@ def test_seeds_plant_different_mistakes_and_levels_hide_the_equations(grader):
     assert "(7)\n" in planted(norm, 1, 0, grader) and "(7)\n" not in planted(norm, 3, 0, grader)
     with pytest.raises(ValueError, match="--bug: the level must be less than 4"):
         planted(norm, 4, 0, grader)
+
+
+def test_the_museum_is_a_source_of_mistakes(tmp_path, monkeypatch, grader):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["learn", "start", "--set", "museum", "--bug", "1", "--out", "bugs"]) == 0
+    for exercise in of_museum(1):
+        path = tmp_path / f"bugs/{exercise.name}.py"
+        assert grader.verdict(path.parent, exercise.name).status == "begun"
+        answer = exercise.about["answer"]
+        path.write_text(path.read_text("utf-8").replace("= ...", f"= {answer!r}"), "utf-8")
+        verdict = grader.verdict(path.parent, exercise.name)
+        assert verdict.status == "not right yet" and "is not the line" not in verdict.sentence
+        assert answer not in (tmp_path / f"bugs/{exercise.name}.exercise").read_text("utf-8").partition('"given"')[0]

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from minitransformer.book import notation as n
+from minitransformer.book.execution import COMPARISONS
 
 DIGITS = 130
 ZERO, ONE = decimal.Decimal(0), decimal.Decimal(1)
+PI = decimal.Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534")
 
 
 class Undecided(Exception):  # noqa: N818
@@ -28,17 +30,13 @@ class Unequal(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Array:
-    """Decimals with a label for each axis.
-
-    `is_ordered` is False if the labels come from indices, as in `x_i w_ij`. The order of the axes then has no meaning.
-    """
+    """Decimals with a label for each axis. If the labels are indices (`x_i w_ij`), their order has no meaning."""
 
     values: np.ndarray
     labels: tuple = ()
     is_ordered: bool = True
 
     def along(self, labels):
-        """Return the values with the axes `labels`. A missing axis has length 1."""
         values = np.transpose(self.values, [self.labels.index(label) for label in labels if label in self.labels])
         missing = tuple(at for at, label in enumerate(labels) if label not in self.labels)
         return np.expand_dims(values, missing)
@@ -49,7 +47,6 @@ def number(value):
 
 
 def combined(function, a, b):
-    """Apply a function of two numbers to two arrays that are aligned by their labels."""
     first, second = (a, b) if len(a.labels) >= len(b.labels) else (b, a)
     labels = first.labels + tuple(label for label in second.labels if label not in first.labels)
     try:
@@ -82,17 +79,7 @@ def matrix_product(a, b):
 # Functions of a number
 
 
-@functools.cache
-def pi():
-    """Return π, by the iteration of Gauss and Legendre."""
-    a, b, t, p = ONE, 1 / decimal.Decimal(2).sqrt(), decimal.Decimal("0.25"), ONE
-    for _ in range(8):
-        a, b, t, p = (a + b) / 2, (a * b).sqrt(), t - p * ((a - b) / 2) ** 2, 2 * p
-    return (a + b) ** 2 / (4 * t)
-
-
 def series(first, ratio):
-    """Return the sum of a series. `ratio(k)` is term k divided by term k − 1."""
     term = total = first
     for k in range(1, 1000):
         term *= ratio(k)
@@ -103,7 +90,7 @@ def series(first, ratio):
 
 
 def erf(x):
-    return 2 / pi().sqrt() * (-x * x).exp() * series(x, lambda k: 2 * x * x / (2 * k + 1))
+    return 2 / PI.sqrt() * (-x * x).exp() * series(x, lambda k: 2 * x * x / (2 * k + 1))
 
 
 def sigmoid(x):
@@ -119,8 +106,6 @@ FUNCTIONS = {
     "cos": lambda x: series(ONE, lambda k: -x * x / (2 * k * (2 * k - 1))),
     "σ": sigmoid,
 }
-RELATIONS = (np.equal, np.not_equal, np.less_equal, np.less, np.greater_equal, np.greater)
-COMPARISONS = dict(zip("=≠≤<≥>", RELATIONS, strict=True))
 
 
 def applied(function, a):
@@ -135,26 +120,16 @@ def applied(function, a):
 
 @dataclass
 class Scope:
-    """The values that an expression may use.
+    """The values that an expression may use."""
 
-    values        {name: Array}
-    sizes         {label of an axis: length}
-    derivative    function (of, by) that returns ∂of/∂by with the axes of both, or None
-    axis_of       {index of the equation: label of the axis that it counts}
-    """
-
-    values: dict
-    sizes: dict
-    derivative: object = None
-    axis_of: dict = field(default_factory=dict)
+    values: dict  # {name: Array}
+    sizes: dict  # {label of an axis: length}
+    derivative: object = None  # function (of, by) that returns ∂of/∂by with the axes of both, or None
+    axis_of: dict = field(default_factory=dict)  # {index of the equation: label of the axis that it counts}
 
 
 def name_of(node, values):
-    """Split a node into a name that has a value and its index letters.
-
-    The node x_i gives ("x", "i") if x has a value, and σ² gives ("σ²", "") if σ² has a value. Returns None for a node
-    without such a name.
-    """
+    """Split a node into a name that has a value and its index letters, such as x_i into ("x", "i"), or return None."""
     if isinstance(node, n.Power) and isinstance(node.base, n.Symbol) and isinstance(node.exponent, n.Number):
         base, _, letters = node.base.text.partition("_")
         if node.exponent.text == "2" and f"{base}²" in values:
@@ -169,11 +144,7 @@ def name_of(node, values):
 
 
 def indexed(array, letters, scope, name):
-    """Return an array whose last axes are labelled with index letters.
-
-    Equal letters select the diagonal. Raises Undecided if there are more letters than axes, or if an index counts along
-    two axes.
-    """
+    """Return an array whose last axes are labelled with index letters. Equal letters select the diagonal."""
     if len(letters) > len(array.labels):
         axes = f"the axes {', '.join(array.labels)}" if array.labels else "no axes"
         raise Undecided(f"{name} has {axes}, so it cannot have the indices {letters}")
@@ -193,10 +164,7 @@ def indexed(array, letters, scope, name):
 
 
 def evaluate(node, scope) -> Array:
-    """Return the value of an expression.
-
-    Raises Unequal if the axes of a matrix product do not match, and Undecided if the expression cannot be evaluated.
-    """
+    """Return the value of an expression. Raises Unequal if matrices do not fit, and Undecided."""
     found = name_of(node, scope.values)
     if found:
         name, letters = found
@@ -215,7 +183,7 @@ def literal(node, scope):
 
 def symbol(node, scope):
     if node.text == "π":
-        return number(pi())
+        return number(PI)
     base, _, letters = node.text.partition("_")
     if base == "δ" and len(letters) == 2:
         return compared(np.equal, *(counter(letter, scope) for letter in letters))
@@ -223,7 +191,6 @@ def symbol(node, scope):
 
 
 def counter(letter, scope):
-    """Return the values 0, 1, … of an index, along its axis."""
     if letter not in scope.axis_of:
         raise Undecided(f"the index {letter} belongs to no axis")
     span = [decimal.Decimal(k) for k in range(scope.sizes[scope.axis_of[letter]])]
@@ -243,10 +210,9 @@ def added(node, scope):
 
 
 def beside(node, scope):
-    """Multiply adjacent factors.
+    """Multiply adjacent factors: two arrays without indices as matrices, all others entry by entry.
 
-    Two factors without indices are multiplied as matrices, all others entry by entry. Two vectors along the same axis
-    are multiplied entry by entry as well, but `yᵀ dy` is their inner product.
+    Two vectors along the same axis are multiplied entry by entry, but `yᵀ dy` is their inner product.
     """
     product = evaluate(node.factors[0], scope)
     for before, factor in itertools.pairwise(node.factors):
@@ -278,15 +244,15 @@ def transposed(node, scope):
 
 
 def total(node, scope):
-    """Sum over each letter below Σ, or over the last axis if there is none."""
     a = evaluate(node.of, scope)
     if not a.labels:
         raise Undecided("Σ of a number: it has no axis left to sum over")
     return functools.reduce(summed, node.index or a.labels[-1], a)
 
 
-def norm_squared(a):
-    return functools.reduce(summed, a.labels, combined(np.multiply, a, a))
+def norm(node, scope):
+    a = evaluate(node.of, scope)
+    return applied(lambda x: x.sqrt(), functools.reduce(summed, a.labels, combined(np.multiply, a, a)))
 
 
 def call(node, scope):
@@ -313,7 +279,6 @@ def call(node, scope):
 
 
 def condition(node, scope):
-    """Return 1 where a condition such as i = j or x > 0 holds, and 0 elsewhere."""
     if node.relation not in COMPARISONS:
         raise Undecided("a condition needs a relation such as =, < or >")
     sides = (node.left, node.right)
@@ -323,10 +288,7 @@ def condition(node, scope):
 
 
 def derivative(node, scope):
-    """Return the derivative ∂of/∂by.
-
-    Written without indices, the derivative of an elementwise function is the diagonal of its Jacobian.
-    """
+    """Return ∂of/∂by. Without indices, that of an elementwise function is the diagonal of its Jacobian."""
     by, j = name_of(node.by, scope.values) or (None, "")
     if scope.derivative is not None and by is not None and isinstance(node.of, n.Call):  # ∂log S/∂x_j
         whole = scope.derivative(node.of, by)
@@ -360,7 +322,7 @@ WORKERS = {
     n.Power: power,
     n.Transpose: transposed,
     n.Root: lambda node, scope: applied(lambda x: x.sqrt(), evaluate(node.of, scope)),
-    n.Norm: lambda node, scope: applied(lambda x: x.sqrt(), norm_squared(evaluate(node.of, scope))),
+    n.Norm: norm,
     n.Total: total,
     n.Call: call,
     n.Condition: condition,

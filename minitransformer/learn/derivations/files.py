@@ -1,20 +1,4 @@
-"""The file of a derivation: a header, the forward equations, and the student's lines.
-
-    exercise softmax
-    given x_i
-        e = exp(x)
-        S = Σ e
-        y = e / S
-    asked dx
-
-    ∂y_i/∂x_j = y_i (δ_ij − y_j)
-    …
-
-`given x_pi, W_io, ε` names the inputs, with a letter for each axis; ε is a number. `where Σ_i T_i = 1` is a condition
-on an input. The last forward equation gives the output y, whose gradient dy is given; if it is called L, it is a loss
-and dL is 1. `asked dx, dW` lists the gradients to derive. In the student's lines below, words may stand between the
-equations.
-"""
+"""Read the file of a derivation: a header, the forward equations, and the student's lines. README.md has the syntax."""
 
 import decimal
 import re
@@ -26,44 +10,31 @@ from minitransformer.learn.derivations.arrays import DIGITS, Undecided, Unequal
 from minitransformer.learn.derivations.judging import DRAWS
 from minitransformer.learn.derivations.translation import readings, translated
 from minitransformer.learn.derivations.world import Forward, World
+from minitransformer.system.values import looked_up
 
 FOLDER = Path(__file__).parent / "exercises"
 
 
 @dataclass(frozen=True)
 class Derivation:
-    """A derivation read from a file.
-
-    name       name of the exercise
-    forward    the forward pass
-    asked      names of the values whose gradients are to be derived
-    lines      (line number, text) of the student's lines
-    """
+    """A derivation read from a file."""
 
     name: str
-    forward: Forward
-    asked: list
-    lines: list
+    forward: Forward  # the forward pass
+    asked: list  # names of the values whose gradients are to be derived
+    lines: list  # (line number, text) of the student's lines
 
 
-def names() -> list[str]:
-    """Return the names of the exercises, in the recommended order."""
-    return [re.sub(r"^\d+_", "", path.stem) for path in sorted(FOLDER.glob("*.txt"))]
+def exercises() -> dict[str, Path]:
+    return {path.stem.partition("_")[2]: path for path in sorted(FOLDER.glob("*.txt"))}
 
 
 def text_of(name: str) -> str:
-    """Return the text of an exercise's file. Raises ValueError if the name is unknown."""
-    for path in FOLDER.glob("*.txt"):
-        if re.sub(r"^\d+_", "", path.stem) == name:
-            return path.read_text("utf-8")
-    raise ValueError(f"no derivation is called {name!r}; the derivations are {', '.join(names())}")
+    return looked_up(name, exercises(), "derivation").read_text("utf-8")
 
 
 def read(path: Path) -> Derivation:
-    """Read a derivation from a file.
-
-    Raises ValueError if the file is not UTF-8 text or its header is not valid, and OSError if it cannot be read.
-    """
+    """Read a derivation from a file. Raises ValueError if its header is not valid."""
     name, inputs, conditions, definitions, asked = "", {}, [], [], []
     try:
         lines = path.read_text("utf-8").splitlines()

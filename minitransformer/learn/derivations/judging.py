@@ -1,18 +1,12 @@
 """Decide each line of a derivation: it holds, defines a name, does not hold, or cannot be decided.
 
-A line holds if its sides agree to 40 digits on two draws of random numbers, whose sizes differ. This judges equalities,
-not reasons: a true line holds even if it does not follow from the line before it.
-
-A derivative ∂A/∂B has two readings: the total derivative, and the derivative of A's own equation with all other names
-held fixed. The readings in which a line does not hold are excluded in the lines after it. In the same way, a letter
-without a value, such as C, is read as the length of each axis until a line excludes some of them.
+A line holds if its sides agree to 40 digits on two draws of random numbers, whose sizes differ. The readings of a
+derivative or of a length in which a line does not hold are excluded in the lines after it.
 """
 
 import itertools
-import math
 import re
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -48,11 +42,7 @@ class Judgement:
 
 
 def judged(derivation) -> tuple[list[Judgement], list[str]]:
-    """Judge the lines of a Derivation (files.py).
-
-    Returns (list of Judgements, list of the names of missing gradients). A gradient is missing unless a line gives it
-    in closed form: without derivatives, and without gradients that have no closed form themselves.
-    """
+    """Judge the lines of a Derivation. Return (Judgements, names of gradients without a closed form)."""
     with decimal.localcontext(prec=arrays.DIGITS):
         judge, found, before = Judge(derivation.forward), [], ""
         for line, text in derivation.lines:
@@ -72,21 +62,13 @@ def judged(derivation) -> tuple[list[Judgement], list[str]]:
 
 
 class Judge:
-    """Judge lines in order.
-
-    worlds        the forward pass on each draw of numbers
-    alive         {(of, by) of a derivative, or letter of a length: its possible readings}
-    own           (name, index letters, expression) of each name that the student has defined
-    forms         (name, expression) of each gradient and each of the student's names
-    conditions    conditions on indices in the current line, such as i ≠ j
-    """
+    """Judge lines in order. `alive` maps a derivative (of, by), or the letter of a length, to its possible readings."""
 
     def __init__(self, forward):
         self.forward, self.alive, self.forms, self.own, self.conditions = forward, {}, [], [], []
         self.worlds = [World.drawn(forward, *draw) for draw in DRAWS]
 
     def verdict(self, text):
-        """Return (verdict, remark) of an equation, given as text in the notation."""
         try:
             parses = readings(text)
             first = next(iter(parses))
@@ -108,17 +90,13 @@ class Judge:
             return FALSE, str(reason)
 
     def condition(self, text):
-        """Return (letter, relation, letter) of a condition on indices, such as i ≠ j.
-
-        Returns None if the text is not such a condition.
-        """
+        """Return (letter, relation, letter) of a condition on indices, such as i ≠ j, or None."""
         found = re.fullmatch(r"([a-z]) ([=≠]) ([a-z])", text)
         return found.groups() if found and not any(found[at] in self.worlds[0] for at in (1, 3)) else None
 
     # Definitions
 
     def new_name(self, side):
-        """Return (name, letters) if a side is a name without a value, otherwise None."""
         base = side.base if isinstance(side, n.Power) and side.exponent == n.Number("2") else side
         if not isinstance(base, n.Symbol) or name_of(side, self.worlds[0]):
             return None
@@ -126,10 +104,7 @@ class Judge:
         return (name, letters) if base is side else (f"{name}²", "")
 
     def define(self, name, letters, expression):
-        """Give a name to an expression.
-
-        If the forward pass contains the expression, its equations are rewritten to compute and use the new name.
-        """
+        """Give a name to an expression. The forward pass computes and uses the name if it contains the expression."""
         plain = self.without_indices(expression)
 
         def routed(node):
@@ -155,7 +130,6 @@ class Judge:
         self.forms.append((name, expression))
 
     def value(self, world, letters, expression):
-        """Return the value of an expression as that of a name with the indices `letters`."""
         choices = {key: found for key, found in self.choices(expression).items() if isinstance(key, str)}
         if any(len(found) > 1 for found in choices.values()):
             raise Undecided(f"{next(iter(choices))} may be the length of several axes")
@@ -170,10 +144,7 @@ class Judge:
         return Array(np.broadcast_to(value.along(labels), shape), axes)
 
     def reroute(self, forward):
-        """Replace the equations of the forward pass with equivalent ones.
-
-        Returns False, and changes nothing, if their values cannot be computed or differ.
-        """
+        """Replace the equations of the forward pass with equivalent ones. Return False if their values differ."""
         try:
             worlds = [World(forward, w.sizes, w.inputs, lambda shape, w=w: w.dy.values) for w in self.worlds]
         except (Undecided, Unequal):
@@ -192,10 +163,7 @@ class Judge:
     # Equations
 
     def decided(self, parses):
-        """Return (verdict, remark) of an equation, which holds if one of its parses does.
-
-        `parses` is {parse: remark on the reading of its division signs}.
-        """
+        """Return (verdict, remark) of an equation, which holds if one of its parses {parse: remark} does."""
         failures = []
         for equation, said in parses.items():
             choices = self.choices(equation)
@@ -216,13 +184,9 @@ class Judge:
         return FALSE, str(wrong)
 
     def choices(self, equation):
-        """Return the possible readings of each derivative and length in an equation, as a dictionary of lists.
-
-        The key of a derivative ∂a/∂b is (a, b), and its readings are TOTAL and PARTIAL. The key of a length is its
-        letter, and its readings are the axes that it may count.
-        """
+        """Return the possible readings of each derivative (of, by), and of each letter that is a length."""
         found, known = {}, self.worlds[0]
-        for node in every_node(equation):
+        for node in n.every_node(equation):
             if isinstance(node, n.Derivative):
                 pair = tuple((name_of(part, known) or ("",))[0] for part in (node.of, node.by))
                 if "" not in pair:
@@ -232,10 +196,7 @@ class Judge:
         return dict(itertools.islice(found.items(), MOST))
 
     def holding(self, equation, choices):
-        """Return the readings in which an equation holds, and the failures of the others.
-
-        Each of the readings is a dictionary with the keys of `choices`.
-        """
+        """Return the choices of readings in which an equation holds, and the failures of the others."""
         holding, failures = [], []
         for chosen in itertools.product(*choices.values()):
             readings_of = dict(zip(choices, chosen, strict=True))
@@ -259,7 +220,6 @@ class Judge:
         )
 
     def difference(self, equation, world, readings_of):
-        """Return (left, right, remark) of the first adjacent sides that differ, or None."""
         scope = self.scope(world, readings_of)
         for side in equation.sides:
             infer_axes(side, scope)
@@ -274,13 +234,10 @@ class Judge:
         return None
 
     def example(self, equation, readings_of):
-        """Describe the first of EXAMPLES for which the sides of an equation differ.
-
-        Returns None if they differ for none of them.
-        """
+        """Describe the first of EXAMPLES for which the sides of an equation differ, or return None."""
         for length, entries in EXAMPLES:
             cycle = itertools.cycle(map(decimal.Decimal, entries))
-            draw = partial(in_turn, cycle)
+            draw = lambda shape, cycle=cycle: np.reshape([next(cycle) for _ in np.ndindex(shape)], shape)  # noqa: E731
             try:
                 world = World.on(self.forward, dict.fromkeys(self.forward.labels, length), draw)
                 for name, letters, expression in self.own:
@@ -297,7 +254,6 @@ class Judge:
         return None
 
     def note(self, equation):
-        """Record the expressions that an equation gives for gradients."""
         for side, other in itertools.permutations(equation.sides, 2):
             found = name_of(side, self.worlds[0])
             if isinstance(side, n.Derivative) and side.of == n.Symbol("L"):
@@ -306,7 +262,6 @@ class Judge:
                 self.forms.append((found[0], other))
 
     def closed(self):
-        """Return the gradients and own names for which the equations give a closed form."""
         closed, before = {f"d{self.forward.output}"}, None
         while closed != before:
             before = set(closed)
@@ -321,10 +276,7 @@ class Judge:
 
 
 def fitted(left, right, scope):
-    """Return both sides with the same axes, and a remark on an index of one side only.
-
-    Raises Unequal if one is the transpose of the other.
-    """
+    """Return both sides with the same axes, and a remark on an index of one side only."""
     if left.is_ordered and right.is_ordered and left.labels != right.labels and {*left.labels} == {*right.labels}:
         axes = [", ".join(side.labels) for side in (left, right)]
         raise Unequal(f"the axes of the left are ({axes[0]}), those of the right ({axes[1]}): a transpose is missing")
@@ -366,14 +318,7 @@ def infer_axes(node, scope):
             infer_axes(child, scope)
 
 
-def every_node(node):
-    yield node
-    for child in n.children(node):
-        yield from every_node(child)
-
-
 def rebuilt(node, change):
-    """Return a node with `change` applied to its parts."""
     if isinstance(node, tuple):
         return tuple(rebuilt(part, change) if isinstance(part, tuple) else change(part) for part in node)
     if not is_dataclass(node) or isinstance(node, n.Symbol):
@@ -382,13 +327,7 @@ def rebuilt(node, change):
     return type(node)(**{name: change(p) if is_dataclass(p) else rebuilt(p, change) for name, p in parts.items()})
 
 
-def in_turn(cycle, shape):
-    return np.array([next(cycle) for _ in range(math.prod(shape))], dtype=object).reshape(shape)
-
-
 def shown(a):
-    """Return numbers with three digits: `(1, 0.37)`."""
-
     def text(entry):
         if isinstance(entry, list):
             return f"({', '.join(map(text, entry))})"

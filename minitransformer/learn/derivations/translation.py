@@ -1,12 +1,8 @@
 """Read an equation as a student types it: from the keyboard, from LaTeX, or in the notation of the book.
 
     sum_i dy_i * dy_i/dx_j        Σ_i dy_i · ∂y_i/∂x_j
-    \\frac{a}{C} \\sum_i x_i      (a)/(C) Σ_i x_i
-    dxhat = dy * gamma            dx̂ = dy · γ
 
-A slash may be read in several ways (PARSERS). The first reading in which the line holds is used. In the first reading,
-a slash without blanks divides one factor by the next, and a slash between blanks divides by the rest of its term. The
-second reading is the rule of the book. In the third, a slash between blanks divides by the next factor only.
+A slash may be read in several ways (PARSERS). The first reading in which the line holds is used.
 """
 
 import re
@@ -33,10 +29,7 @@ OPERATORS = set("=·+−/(≈≤≥")
 
 
 def equations(line: str) -> list[str]:
-    """Return the equations in a line of text, translated to the notation.
-
-    Equations after "where" and "with" come first, because they define names.
-    """
+    """Return the equations in a line, translated to the notation. Those after "where" and "with" come first."""
     line = re.sub(r"^\s*[-*•]\s+|(?<=\s)(?:#|--|//).*$", "", line)
     found, definitions = [], []
     for part in re.split(r"(?<=\S) {3,}(?![= ])|;|\t|(?<=[\w)]):\s|\.\s", line.strip()):
@@ -46,10 +39,7 @@ def equations(line: str) -> list[str]:
 
 
 def segments(text: str):
-    """Yield (words, equation) for each equation between the English words of a text.
-
-    `words` is the set of the words since the previous equation.
-    """
+    """Yield (words before it, equation) for each equation between the English words of a text."""
     words: set[str] = set()
     equation: list[str] = []
     tokens = text.split()
@@ -77,7 +67,6 @@ def normal(text: str) -> str:
 
 
 def translated(line: str) -> str:
-    """Translate a line to the notation of the book."""
     text = normal(line.strip())
     text = re.sub("[ᵢⱼₖₚₜₒₙₘ]+", lambda m: "_" + m[0].translate(str.maketrans("ᵢⱼₖₚₜₒₙₘ", "ijkptonm")), text)
     text = re.sub(r"^(?:\(\d+\)|\d+[.)])\s+|\s+\(\d+\)\s*$", "", text)
@@ -143,16 +132,12 @@ class Strokes(notation.Parser):
 
     def factor(self):
         node = super().factor()
-        while self.adjacent() and self.peek() == "/" and self.tokens[self.at + 1 :] and not self.blank_follows():
+        while self.adjacent() and self.peek() == "/":
             self.take()
             node = notation.Fraction(node, super().factor())
         return node
 
-    def blank_follows(self):
-        return self.tokens[self.at + 1][0] == "blank"
-
     def derivative(self):
-        """Parse a derivative. It may be that of a function, as in `∂log S/∂x_j`."""
         name = self.peek().removeprefix("∂")
         if name not in notation.PREFIX_FUNCTIONS:
             return super().derivative()
@@ -186,11 +171,7 @@ PARSERS = {
 
 
 def readings(text: str) -> dict:
-    """Return {parse of an equation: remark}, with the likeliest parse first.
-
-    The remark says how the slashes are read. It is empty for the first reading. Raises NotationError if the text cannot
-    be parsed.
-    """
+    """Return {parse of an equation: remark on how its slashes are read}, with the likeliest parse first."""
     found, error = {}, None
     for parser, remark in PARSERS.items():
         try:

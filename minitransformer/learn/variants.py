@@ -1,0 +1,49 @@
+"""The variant of an exercise for a student: other names in forward, and another scale and order of its result.
+
+Code that was copied from another student fails, because its names do not exist or its gradients differ.
+"""
+
+import ast
+import hashlib
+
+ARE_NUMBERS = ("expression", "fork", "neuron", "cross_entropy")  # exercises whose result has no order
+
+
+def drawn(exercise) -> tuple[str, str]:
+    """Return (suffix of the names, formula of the result), such as ("_kq", "7 * {}[..., ::-1]")."""
+    first, second, third, fourth = hashlib.sha256(f"{exercise.student} {exercise.name}".encode()).digest()[:4]
+    is_reversed = fourth % 2 and exercise.name not in ARE_NUMBERS
+    return f"_{chr(97 + first % 26)}{chr(97 + second % 26)}", f"{2 + third % 8} * {{}}{'[..., ::-1]' * is_reversed}"
+
+
+def of_result(exercise, y):
+    """Convert the package's result to that of the variant, or dy of the variant to that of the package."""
+    return eval(drawn(exercise)[1].format("y"), {"y": y}) if exercise.student and not exercise.is_value else y
+
+
+def said(exercise) -> str:
+    suffix, result = drawn(exercise)
+    return f" Here names of forward end in {suffix}, and it returns {result.format('y')}, so backward begins with dy."
+
+
+def varied(source: str, exercise) -> str:
+    """Return a source in which the exercise's function is the variant of its student, with a complete backward."""
+    suffix, result = drawn(exercise)
+    lines = [line.encode() for line in source.split("\n")]
+    node = next(node for node in ast.parse(source).body if getattr(node, "name", "") == exercise.target)
+    forward = next((part for part in node.body if getattr(part, "name", "") == "forward"), node)
+    backward = next(part for part in forward.body if getattr(part, "name", "") == "backward")
+    assigned = [n for part in forward.body if part is not backward for n in ast.walk(part) if isinstance(n, ast.Assign)]
+    own = {name.id for a in assigned for target in a.targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+    arguments = {node.arg for node in ast.walk(forward) if isinstance(node, ast.arg)}
+    own -= arguments | {name for name in own if name.endswith("backward")}
+    read = [node for node in ast.walk(forward) if isinstance(node, ast.Name) and node.id in own]
+    edits = [(node.end_lineno, node.end_col_offset, 0, suffix) for node in read]
+    y, dy = forward.body[-1].value.elts[0], backward.args.args[0].arg
+    before, after = result.split("{}")
+    edits += [(y.lineno, y.col_offset, 1, f"{before}("), (y.end_lineno, y.end_col_offset, 1, f"){after}")]
+    for at, column, _, text in sorted(edits, reverse=True):
+        lines[at - 1] = lines[at - 1][:column] + text.encode() + lines[at - 1][column:]
+    first = backward.body[bool(ast.get_docstring(backward))]
+    lines.insert(first.lineno - 1, f"{' ' * first.col_offset}{dy} = {result.format(dy)}".encode())
+    return b"\n".join(lines).decode()
