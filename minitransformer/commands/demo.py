@@ -5,9 +5,10 @@ import time
 from minitransformer.commands.options import out_option, seed_option, switch
 from minitransformer.commands.runs import refuse_to_overwrite
 from minitransformer.experiments.demonstration import repeating, writing
-from minitransformer.experiments.demonstration.narration import heading, say
+from minitransformer.experiments.demonstration.narration import heading
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.pictures import can_draw
+from minitransformer.system.terminal import show
 from minitransformer.training import METRICS_FILE, MODEL_FILE
 
 HELP = "train two small models in a minute and a half, and show what they learned"
@@ -55,7 +56,7 @@ def run(arguments) -> int:
             raise KeyboardInterrupt(str(interrupt) or f"interrupted; the files written so far are in {out}") from None
     pictures = sorted(path.name for path in out.glob("*.png")) if drawn else []
     heading(f"Done, in {time.perf_counter() - start:.0f} seconds")
-    say(
+    show(
         f"In {out}:\n  {', '.join((MODEL_FILE, METRICS_FILE, *pictures))}\n\nNext:\n"
         f'  minitransformer generate --model {out} --prompt "The import statement"\n'
         "  minitransformer train --text YOUR_TEXT.txt\n"

@@ -4,31 +4,27 @@ import sys
 import textwrap
 from pathlib import Path
 
-from minitransformer.system.printable import printable
 from minitransformer.system.tables import table
+from minitransformer.system.terminal import show
 from minitransformer.training import ProgressBar
 
 WIDTH, BAR = 96, 40  # characters of a line and of the longest bar
 
 
-def say(text: str = "") -> None:
-    print(printable(text), flush=True)
-
-
 def paragraph(text: str) -> None:
-    say(textwrap.fill(text, WIDTH, break_on_hyphens=False) + "\n")
+    show(textwrap.fill(text, WIDTH, break_on_hyphens=False) + "\n")
 
 
 def heading(text: str) -> None:
-    say(f"\n{text}\n{'=' * len(text)}\n")
+    show(f"\n{text}\n{'=' * len(text)}\n")
 
 
 def see(picture: Path | None, content_shown: str, *sources: tuple[str, str]) -> None:
     """Print references to a picture, which may be None, and to source files, as pairs (file, contents)."""
     if picture is not None:
-        say(f"  Look at {picture}: {content_shown}.")
-    say("  Read")
-    say("\n".join(table([(f"minitransformer/{file}", content) for file, content in sources], "<", indent=4)))
+        show(f"  Look at {picture}: {content_shown}.")
+    show("  Read")
+    show("\n".join(table([(f"minitransformer/{file}", content) for file, content in sources], "<", indent=4)))
 
 
 def quoted(text: str, most_lines: int = 8) -> str:

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from minitransformer import analysis
-from minitransformer.experiments.demonstration.narration import heading, paragraph, say, see, watcher
+from minitransformer.experiments.demonstration.narration import heading, paragraph, see, watcher
 from minitransformer.experiments.patterns.learned import NOTABLE
 from minitransformer.experiments.patterns.pictures import draw_induction
 from minitransformer.experiments.patterns.starting_attention import start_attention
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
 from minitransformer.system.tables import table
+from minitransformer.system.terminal import show
 from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, spell
 from minitransformer.text.patterns import INDUCTION, SYMBOLS
 from minitransformer.training import draw_loss_curve, training_step
@@ -35,11 +36,11 @@ def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> TinyTransf
         "repeated until the row is full. No two rows are equal, so memorising does not help. Only a procedure does: "
         "find the previous occurrence of the current symbol, and predict its successor. The untrained model predicts:"
     )
-    say(with_predictions(model, *example) + "\n")
+    show(with_predictions(model, *example) + "\n")
     records = train_to_repeat(model, steps, seed)
     if drawn:
         draw_loss_curve(records, out / INDUCTION_LOSS_FILE, "training on repeated random sequences")
-    say(f"\n{with_predictions(model, *example)}\n")
+    show(f"\n{with_predictions(model, *example)}\n")
     longer = LONGEST + LONGEST // 2
     paragraph(
         f"In sequences of {LONGEST}, the longest in training, {repeats(model, LONGEST):.0%} of repeated symbols are "
@@ -117,9 +118,9 @@ def show_induction(model: TinyTransformer, out: Path, seed: int, drawn: bool) ->
     if drawn:
         draw_induction(weights, ids, out / INDUCTION_FILE)
     rows = [(f"{b}.{h}", f"{previous[b, h]:.2f}", f"{induction[b, h]:.2f}") for b, h in np.ndindex(previous.shape)]
-    say("\n".join(table([("head", "previous token", "induction"), *rows], indent=4)))
+    show("\n".join(table([("head", "previous token", "induction"), *rows], indent=4)))
     first, second = (np.unravel_index(score.argmax(), score.shape) for score in (previous, induction))
-    say()
+    show()
     if induction[second] < NOTABLE:
         paragraph("No head does this, because the training was too short.")
     else:

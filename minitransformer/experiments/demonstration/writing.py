@@ -7,8 +7,9 @@ import numpy as np
 
 from minitransformer.analysis import attention_weights, draw_attention, shown, token_strings
 from minitransformer.config import Config
-from minitransformer.experiments.demonstration.narration import heading, paragraph, quoted, say, see, watcher
+from minitransformer.experiments.demonstration.narration import heading, paragraph, quoted, see, watcher
 from minitransformer.language_model import LanguageModel
+from minitransformer.system.terminal import show
 from minitransformer.text import DEFAULT_CORPUS, BPETokenizer, default_corpus, tokenize_corpus
 from minitransformer.training import LOSS_FILE, Settings, pretrain
 from minitransformer.training.replicas import replicas_that_pay
@@ -45,7 +46,7 @@ def learn_to_write(out: Path, seed: int, lesson: Lesson, drawn: bool) -> Languag
         f"The text is {DEFAULT_CORPUS}: {len(text):,} characters of English and code. A model sees tokens instead of "
         f"letters. These {tokens} tokens were learned from the text:"
     )
-    say(quoted("|".join(tokenizer.decode([i]) for i in tokenizer.encode(SENTENCE))) + "\n")
+    show(quoted("|".join(tokenizer.decode([i]) for i in tokenizer.encode(SENTENCE))) + "\n")
     paragraph(
         f"The model has {config.n_layers} blocks of {config.n_heads} heads, with {lm.model.n_parameters():,} random "
         "parameters. Its only task is to predict the next token. The loss is the mean of −ln p of the right token, on "
