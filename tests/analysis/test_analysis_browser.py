@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from strategies import random_model
 
-from minitransformer import CharTokenizer, Config, LanguageModel, Transformer
+from minitransformer import CharTokenizer, Config, LanguageModel
 from minitransformer.analysis.page import page_findings, render_page
 
 pytestmark = pytest.mark.slow  # a browser
@@ -14,12 +15,8 @@ TEXT = "abba cab"
 @pytest.fixture(scope="module")
 def findings():
     tokenizer = CharTokenizer.train(TEXT)
-    config = Config(vocab_size=tokenizer.vocab_size, context=8, d_model=16, n_heads=2, n_layers=2)
-    model = Transformer(config, seed=2)
-    rng = np.random.default_rng(1)
-    for parameter in model.parameters():
-        parameter.data[:] = rng.normal(0, 0.4, parameter.data.shape)
-    return page_findings(LanguageModel(model, tokenizer), TEXT, last=6)
+    config = Config(vocab_size=tokenizer.vocab_size, context=8, d_model=16, n_heads=2, dtype="float64")
+    return page_findings(LanguageModel(random_model(config, np.random.default_rng(1)), tokenizer), TEXT, last=6)
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ import re
 
 import numpy as np
 import pytest
+from strategies import random_model
 
-from minitransformer import CharTokenizer, Config, LanguageModel, Transformer
+from minitransformer import CharTokenizer, Config, LanguageModel
 from minitransformer.analysis import attention_weights, logit_lens, patch_prompts, trace_information_flow
 from minitransformer.analysis.page import page_findings, render_page
 from minitransformer.cli import main
@@ -17,12 +18,8 @@ TEXT = "abba cab </script>"
 @pytest.fixture(scope="module")
 def lm():
     tokenizer = CharTokenizer.train("abc<>/script ")
-    config = Config(vocab_size=tokenizer.vocab_size, context=20, d_model=16, n_heads=4, n_kv_heads=2, n_layers=2)
-    model = Transformer(config, seed=2)
-    rng = np.random.default_rng(1)
-    for parameter in model.parameters():
-        parameter.data[:] = rng.normal(0, 0.4, parameter.data.shape)
-    return LanguageModel(model, tokenizer)
+    config = Config(vocab_size=tokenizer.vocab_size, context=20, d_model=16, n_heads=4, n_kv_heads=2, dtype="float64")
+    return LanguageModel(random_model(config, np.random.default_rng(1)), tokenizer)
 
 
 def test_its_numbers_are_those_of_the_analyses(lm):

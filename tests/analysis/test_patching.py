@@ -102,15 +102,10 @@ def test_attribution_agrees_with_patching_to_first_order_as_the_patch_shrinks(na
 def test_what_cannot_be_patched_is_refused(rng):
     config = Config(vocab_size=9, context=5, d_model=8, n_heads=2, dtype="float64")
     model, ids = random_model(config, rng), np.array([1, 2, 3])
-    for effects in (patch_effects, attribution_effects):
-        with pytest.raises(ValueError, match="patches must contain at least one"):
-            effects(model, ids, ids[::-1], [], METRIC)
-    with pytest.raises(ValueError, match="the clean prompt has 3, the corrupted prompt has 2"):
-        patch_effects(model, ids, ids[:2], [], METRIC)
-    with pytest.raises(ValueError, match="must differ between the prompts"):
-        patch_effects(model, ids, ids, [], METRIC)
-    with pytest.raises(ValueError, match="positional_embedding, which is the same for both prompts"):
-        patch_effects(model, ids, ids[::-1], [{"positional_embedding": ...}], METRIC)
+    for patches, words in (([], "at least one"), ([{"positional_embedding": ...}], "same for both prompts")):
+        for effects in (patch_effects, attribution_effects):
+            with pytest.raises(ValueError, match=words):
+                effects(model, ids, ids[::-1], patches, METRIC)
     with pytest.raises(KeyError, match=r"no activation is named 'blocks.0.mlp'; did you mean"):
         patch_effects(model, ids, ids[::-1], [{"blocks.0.mlp": ...}], METRIC)
     with pytest.raises(ValueError, match=r"head must be None for blocks.0.feed_forward, not 1"):

@@ -69,6 +69,4 @@ def test_context_is_drawn_in_the_shades_of_the_terminal(lm, tmp_path):
 def test_without_matplotlib_it_is_said_how_to_get_it(lm, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtra, match="matplotlib is not installed"):
-        visualize_context_influence(lm, TEXT, 3, out=tmp_path / "context.png")
-    with pytest.raises(MissingExtra, match="matplotlib is not installed"):
         trace_information_flow(lm, TEXT, 3).draw(tmp_path / "flow.png")

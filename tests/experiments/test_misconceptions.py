@@ -242,7 +242,7 @@ def test_without_a_name_the_beliefs_are_listed(capsys):
 @pytest.mark.parametrize(
     "command, words",
     [
-        ("weight", "unknown experiment 'weight'"),
+        ("weight", "unknown experiment"),
         ("weight-decay --all", "--all and weight-decay"),
         ("--all --predict 1", "--predict can only be used together with NAME"),
         ("--from runs", "--from can only be used together with NAME"),
