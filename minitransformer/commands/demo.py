@@ -20,16 +20,9 @@ EXAMPLES = """\
 """
 
 NOTES = """\
-The command takes about a minute and a half on a laptop:
-
-  1  A model of 700,000 parameters trains on the Python manual, which most installations of Python contain. The
-     command shows its text before, halfway through and after training.
-  2  A picture shows the attention of its heads.
-  3  A tiny model trains on repeated sequences of random symbols, which are all different, and learns to predict
-     the repetition.
-  4  A picture shows the heads that find the earlier symbol and its successor.
-
-Each part names the source files to read. The folder contains the pictures and the model, for generate.
+A model of 700,000 parameters trains on the Python manual and writes before, halfway through and after training.
+A tiny model learns to repeat sequences of random symbols. Pictures show the attention of their heads. Each part
+names the source files to read. The folder contains the pictures and the model, for generate.
 """
 
 

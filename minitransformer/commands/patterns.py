@@ -23,13 +23,12 @@ EXAMPLES = """\
 """
 
 NOTES = """\
-Two models of width 64 with 4 heads are trained on the patterns of text/patterns.py: copying, reversing,
-continuing a repetition, counting and adding. One model has two blocks, the other only one. Induction, the
-continuation of a repetition, requires two heads, of which the second reads the output of the first. The model
-with two blocks learns it suddenly, and the other one cannot learn it.
+Two models of width 64 with 4 heads are trained on copying, reversing, continuing a repetition, counting and
+adding. Induction, the continuation of a repetition, requires two heads, of which the second reads the output of
+the first. The model with two blocks learns it suddenly, and the one with a single block cannot learn it.
 
-The command prints the accuracy on tasks of the trained lengths and on longer ones, the scores of each head, the
-accuracy without the head, and the circuits of the induction head. It writes to the folder
+The command prints the accuracies, the scores of each head, the accuracy without it, and the circuits of the
+induction head. It writes to the folder
 
   two-blocks/, one-block/   the models, for generate, and their metrics
   moment.png                the beginning of induction, and its effect on the accuracy

@@ -27,16 +27,9 @@ on several machines, with pip install "minitransformer[cluster]" on each:
 
 NOTES = """\
 The models have a thousand to two million parameters and train, with several seeds each, on a text and on five
-small tasks whose test questions are not in the training data: copying, reversing, continuing a repetition
-(induction), adding modulo 17, and closing brackets. The report contains
-
-  scores by size            the fraction of exact answers, and the log-likelihood of an answer token, because a
-                            jump of the fraction can be an artefact of the metric
-  jumps                     a score that more than doubles within a factor of ten in size, beyond the variation
-                            over seeds
-  scaling law               L = E + A/N^alpha + B/D^beta with intervals, the loss of the largest size predicted
-                            from the smaller ones, and the best size and amount of text for a budget
-  depth against width       1, 2, 4 and 8 layers with equal numbers of parameters
+small tasks whose test questions are not in the training data. The report contains the scores by size, jumps of
+a score beyond the variation over seeds, a scaling law L = E + A/N^alpha + B/D^beta with its prediction of the
+largest size, and a comparison of 1, 2, 4 and 8 layers with equal numbers of parameters.
 
 The folder contains emergence.json, up to four pictures, and runs/ with one small file for each finished run. An
 interrupted command resumes when it is given again, and ends with the same numbers.

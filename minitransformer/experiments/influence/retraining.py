@@ -84,25 +84,15 @@ class Retraining(Data):
 
     def __str__(self):
         n, seeds = len(self.removed), len(self.seeds)
-        worse = int((self.without > self.without_random).sum())
-        uncertain = f" ± {self.standard_error:.3f} (standard error)" if seeds > 1 else ""
-        losses = {
-            "on all passages": self.all_passages,
-            f"without the {n} most influential": self.without,
-            f"without {n} others at random": self.without_random,
-        }
         rows = [
-            (name, f"{one.mean():.3f}" + (f" ± {one.std(ddof=1):.3f}" if seeds > 1 else ""))
-            for name, one in losses.items()
+            ("on all passages", f"{self.all_passages.mean():.3f}"),
+            (f"without the {n} most influential", f"{self.without.mean():.3f}"),
+            (f"without {n} others at random", f"{self.without_random.mean():.3f}"),
         ]
-        return "\n".join(
-            [
-                f"the answer's loss, nats, trained again ({seeds} seed{'s' * (seeds > 1)}; mean ± standard deviation)",
-                *table(rows, "<"),
-                f"the last two differ by {self.difference:+.3f}{uncertain}; the first is higher "
-                f"for {worse} of {seeds} seeds",
-            ]
-        )
+        heading = f"the answer's loss, nats, trained again (mean, {seeds} seed{'s' * (seeds > 1)})"
+        uncertain = f" ± {self.standard_error:.3f} (standard error)" if seeds > 1 else ""
+        worse = f"the first is higher for {(self.without > self.without_random).sum()} of {seeds} seeds"
+        return "\n".join([heading, *table(rows), f"the last two differ by {self.difference:+.3f}{uncertain}; {worse}"])
 
 
 def retrain_without(
