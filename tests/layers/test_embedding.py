@@ -31,17 +31,6 @@ def test_no_ids_give_no_gradient():
     assert np.array_equal(backward(y), np.zeros((4, 3)))
 
 
-def test_it_equals_pytorch(rng, torch):
-    ids, weight = rng.integers(0, 7, size=(3, 5)), rng.normal(size=(7, 4))
-    y, backward = embedding(ids, weight)
-    dy = rng.normal(size=y.shape)
-    w = torch.tensor(weight, requires_grad=True)
-    expected = torch.nn.functional.embedding(torch.tensor(ids), w)
-    expected.backward(torch.tensor(dy))
-    assert np.array_equal(y, expected.detach().numpy())
-    assert np.allclose(backward(dy), w.grad.numpy(), rtol=1e-13)
-
-
 @given(rngs, batch_shapes, sizes, sizes)
 def test_the_unembedding_is_an_inner_product_with_each_row(rng, batch, vocab_size, width):
     x, weight = rng.normal(size=(*batch, width)), rng.normal(size=(vocab_size, width))
