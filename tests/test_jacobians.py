@@ -96,10 +96,6 @@ def test_rotary(rng):
     assert_equal(found, formula)
 
 
-def test_a_rotation_back_and_one_forth_are_the_rotation_by_the_difference():
-    assert_equal(turn(3 * 0.7).T @ turn(5 * 0.7), turn(2 * 0.7))
-
-
 @pytest.mark.parametrize("function", [relu, silu, gelu_exact, gelu_tanh], ids=lambda function: function.__name__)
 def test_an_activation_is_diagonal(rng, function):
     found = jacobian(function, rng.normal(size=5))
