@@ -222,14 +222,14 @@ def test_ids_of_any_integer_dtype_come_back_as_int64_and_none_wraps_around(dtype
     "name, value",
     [
         *(("temperature", value) for value in (-0.1, math.nan, math.inf)),
-        *(("top_k", value) for value in (0, -3)),
+        *(("top_k", value) for value in (0, -3, 2.5)),
         *(("top_p", value) for value in (0, 1.01, math.nan)),
         ("max_new_tokens", -1),
     ],
 )
 @pytest.mark.parametrize("begin", [generate, stream])
 def test_settings_out_of_range_are_named_before_the_first_token(begin, name, value):
-    with pytest.raises(ValueError, match=f"{name} must be .*, not {value}"):
+    with pytest.raises((TypeError, ValueError), match=f"{name} must be .*, not {value}"):
         begin(Fixed([0.0, 1.0]), np.array([0]), **{name: value})
 
 

@@ -169,15 +169,6 @@ def test_a_folder_stands_for_the_model_in_it(tmp_path):
         LanguageModel.load(tmp_path / "missing")
 
 
-def test_weights_that_are_views_of_other_arrays_are_saved_as_they_look(tmp_path):
-    lm = language_model(ByteTokenizer())
-    weight = lm.model.blocks[0].attention.w_q.weight
-    weight.data = np.asfortranarray(weight.data)[::-1]
-    lm.save(tmp_path / "model.npz")
-    loaded = LanguageModel.load(tmp_path / "model.npz").model.blocks[0].attention.w_q.weight.data
-    assert np.array_equal(loaded, weight.data) and loaded.flags.c_contiguous
-
-
 def changed(tmp_path, change):
     """Save a model, let `change(arrays, description)` meddle with the contents, and return the new file's path."""
     path = tmp_path / "model.npz"
@@ -213,21 +204,12 @@ W_Q = "parameters.blocks.0.attention.w_q.weight"
         (drop(W_Q), "the parameter blocks.0.attention.w_q.weight"),
         (put("parameters.blocks.7.extra", np.zeros(3)), "unknown parameter blocks.7.extra"),
         (put(W_Q, np.zeros((8, 7))), r"w_q.weight is float64 \(8, 7\), .* requires float64 \(8, 8\)"),
-        (put(W_Q, np.zeros((8, 8), np.float32)), r"w_q.weight is float32 \(8, 8\), .* requires float64"),
         (configure(n_layers=3), "the parameter blocks.2"),
-        (
-            configure(n_heads=3),
-            r"description does not define a model \(.*n_heads must divide d_model 8 unless d_head is given, not be 3",
-        ),
         (configure(colour="red"), "its description does not define a model .*colour"),
         (configure(vocab_size=200), r"the tokenizer has 256 tokens, but the model has only 200|configuration has"),
         (describe(tokenizer={"kind": "word"}), "does not define a model .*unknown kind of tokenizer 'word'"),
         (describe(tokenizer={"kind": "char"}), "does not define a model .*must have a valid entry 'characters'"),
         (configure(eps=10**400), r"does not define a model \(Config: eps must be at most 1.8e\+308 in absolute value"),
-        (
-            configure(context=10**400),
-            "does not define a model .*context must be at most 9,223,372,036,854,775,807, not 10000",
-        ),
         (
             describe(config="x" * 10**6),
             r"does not define a model \(config must be a dictionary, not 'x{90,99}\.\.\.x{90,99}'\)",

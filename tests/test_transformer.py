@@ -20,6 +20,7 @@ LLAMA = {
     "bias": False,
     "tie_embeddings": False,
 }
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 FAMILIES = {"GPT-2-like": GPT2, "Llama-like": LLAMA, "sinusoidal": {"positions": "sinusoidal", "feed_forward": "relu"}}
 each_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -409,6 +410,7 @@ def test_large_weights_give_large_logits_and_no_overflow_in_float32(family, rng)
         (np.array([[0], [-1]]), ValueError, r"not -1 \(at position \(1, 0\)\)"),
         (np.zeros((2, 8), int), ValueError, "at most 7 tokens, the context, not 8"),
         (np.zeros((2, 0), int), ValueError, r"not \(2, 0\)"),
+        (np.zeros((0, 3), int), ValueError, r"at least one of each, not \(0, 3\)"),
         (np.array(3), ValueError, r"ids .* not \(\)"),
     ],
 )
@@ -417,6 +419,12 @@ def test_bad_ids_are_named(method, ids, error, words):
     model = Transformer(family_config("GPT-2-like"))
     with pytest.raises(error, match=words):
         getattr(model, method)(*((ids, ids) if method == "loss" else (ids,)))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_seed_in_place_of_a_generator_is_refused_whether_or_not_there_is_dropout(dropout):
+    with pytest.raises(TypeError, match=r"rng must be a numpy Generator, .* not 7"):
+        TinyTransformer(d_model=8, context=4, dropout=dropout)(np.zeros((1, 2), int), rng=7)
 
 
 SIZES = ("vocab_size", "context", "d_model", "n_heads", "n_layers", "d_ff", "n_kv_heads", "d_head")
@@ -432,6 +440,11 @@ def test_a_size_that_is_not_a_positive_integer_is_named(name, value, error):
 @pytest.mark.parametrize(
     "fields, words",
     [
+        ({"dropout": None}, "dropout must be a number, not None"),
+        ({"eps": "a"}, "eps must be a number, not 'a'"),
+        ({"bias": "no"}, "bias must be True or False, not 'no'"),
+        ({"tie_embeddings": 1}, "tie_embeddings must be True or False, not 1"),
+        ({"eps": math.inf}, "eps must be positive and finite, not inf"),
         ({"n_heads": 3}, "n_heads must divide d_model 8 unless d_head is given, not be 3"),
         ({"n_kv_heads": 3}, "n_kv_heads must divide n_heads 4, not be 3"),
         ({"n_kv_heads": 8}, "n_kv_heads must divide n_heads 4, not be 8"),
@@ -447,10 +460,17 @@ def test_a_size_that_is_not_a_positive_integer_is_named(name, value, error):
         ({"rope_base": -1.0}, "rope_base .* not -1.0"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "'yarn'.* linear, llama3"),
         ({"rope_scaling": {"rope_type": "linear"}}, "'linear' must have the key 'factor'"),
+        ({"rope_scaling": "linear"}, "rope_scaling must be a dictionary, not 'linear'"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 0}}, "factor must be positive and finite, not 0"),
+        ({"rope_scaling": LLAMA3}, "'llama3' must have the key 'original_max_position_embeddings'"),
+        (
+            {"rope_scaling": LLAMA3 | {"low_freq_factor": 4.0, "original_max_position_embeddings": 8}},
+            "low_freq_factor must be less than high_freq_factor",
+        ),
     ],
 )
 def test_an_invalid_configuration_is_named(fields, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises((TypeError, ValueError), match=words):
         Config(**{"vocab_size": 11, "context": 7, "d_model": 8, "n_heads": 4} | fields)
 
 
