@@ -72,11 +72,6 @@ def test_a_parameter_without_annotation_is_noticed():
     assert list(missing("partly", partly)) == ["partly: y", "partly: return"]
 
 
-@pytest.mark.parametrize("package", OURS)
-def test_both_packages_say_that_they_are_typed(package):
-    assert (Path(importlib.import_module(package).__file__).parent / "py.typed").exists()
-
-
 @needs_mypy
 def test_mypy_finds_no_mistake_in_either_package(mypy):
     assert mypy(*OURS) == ""
