@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,6 +29,7 @@ for module in set(sys.modules) - before:
 """
 
 
+@cache
 def imported_by(name):
     """Return the packages outside the standard library that a fresh interpreter loads when it imports one.
 
@@ -58,10 +60,6 @@ def imported_by(name):
 )
 def test_an_import_loads_numpy_and_scipy_and_nothing_else(name, allowed):
     assert allowed <= imported_by(name) <= allowed | imported_by("scipy.special")  # which tries some packages
-
-
-def test_a_package_that_is_imported_is_seen():
-    assert "pytest" in imported_by("pytest")
 
 
 @pytest.mark.parametrize("package", [minitransformer, gradcheck], ids=lambda package: package.__name__)
