@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -149,13 +150,10 @@ def softmax(x):
     return y, lambda dy: y * (dy - (y * dy).sum(axis=-1, keepdims=True))
 """
 
-# The function with a twin that an edit reaches, the file, and the edit.
-EDITS = [
+# The function with a twin that an edit reaches, the file, and the edit. The first ones are made all at once.
+TOGETHER = [
     ("through_blocks", "layers/layer_norm.py", "y = gamma * x_hat + beta", "y = 1.5 * gamma * x_hat + beta"),
-    ("through_blocks", "layers/rms_norm.py", "y = gamma * x_hat", "y = 1.5 * gamma * x_hat"),
-    ("through_blocks", "layers/block.py", "y = r + f_kept", "y = r + 1.5 * f_kept"),
     ("softmax", "layers/softmax.py", "y = e / sum_or_one(e, axis)", "y = 1.5 * e / sum_or_one(e, axis)"),
-    ("attention", "layers/softmax.py", "np.where(total == 0, 1, total)", "1.5 * np.where(total == 0, 1, total)"),
     ("linear", "layers/linear.py", "y = x @ weight + bias if", "y = 1.5 * x @ weight + bias if"),
     ("cross_entropy", "losses.py", "smooth / V), w * (smooth", "smooth / V + 0.1), w * (smooth"),
     ("adamw_in_place", "optim.py", "theta_new = decayed - lr", "theta_new = decayed - 1.5 * lr"),
@@ -163,6 +161,11 @@ EDITS = [
     ("swiglu", "layers/feed_forward.py", "p = a * u", "p = 1.5 * a * u"),
     ("causal_mask", "layers/attention.py", "Tk - Tq, dtype", "Tk - Tq + 1, dtype"),
     ("keep_top_p", "generation.py", "before < top_p", "before < top_p / 9"),
+]
+ALONE = [
+    ("through_blocks", "layers/rms_norm.py", "y = gamma * x_hat", "y = 1.5 * gamma * x_hat"),
+    ("through_blocks", "layers/block.py", "y = r + f_kept", "y = r + 1.5 * f_kept"),
+    ("attention", "layers/softmax.py", "np.where(total == 0, 1, total)", "1.5 * np.where(total == 0, 1, total)"),
     ("through_blocks", "layers/positions.py", "(rotary, x, positions=positions", "(rotary, x, positions=3 * positions"),
     ("attention", "layers/attention.py", "\n\ndef group_heads(", OWN_SOFTMAX + "\n\ndef group_heads("),
 ]
@@ -172,18 +175,31 @@ def test_without_an_edit_every_twin_runs(unedited):
     assert unedited["warnings"] == []
 
 
-@pytest.mark.parametrize("name, file, right, wrong", EDITS, ids=[f"{edit[1]}, {edit[0]}" for edit in EDITS])
-def test_an_edited_function_runs_and_one_warning_names_it(name, file, right, wrong, copy, unedited):
-    path = copy / "minitransformer" / file
-    source = path.read_text("utf-8")
-    assert right in source
-    path.write_text(source.replace(right, wrong), "utf-8")
+@contextmanager
+def edited(copy, edits):
+    """Make edits (file, right, wrong) in a copy of the package, and undo them at the end of the block."""
+    paths = [copy / "minitransformer" / file for file, *_ in edits]
+    sources = [path.read_text("utf-8") for path in paths]
+    for path, source, (_, right, wrong) in zip(paths, sources, edits, strict=True):
+        assert right in source
+        path.write_text(source.replace(right, wrong), "utf-8")
     try:
-        found = run(copy)
+        yield
     finally:
-        path.write_text(source, "utf-8")
+        for path, source in zip(paths, sources, strict=True):
+            path.write_text(source, "utf-8")
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [TOGETHER, *(pytest.param([edit], id=f"{edit[1]}, {edit[0]}", marks=pytest.mark.slow) for edit in ALONE)],
+)
+def test_an_edited_function_runs_and_one_warning_names_it(edits, copy, unedited):
+    with edited(copy, [edit for _, *edit in edits]):
+        found = run(copy)
     assert any(found[model] != unedited[model] for model in ("gpt2", "llama"))
-    assert len([warning for warning in found["warnings"] if warning.startswith(f"{name} in ")]) == 1
+    for name, *_ in edits:
+        assert len([warning for warning in found["warnings"] if warning.startswith(f"{name} in ")]) == 1
     assert len(set(found["warnings"])) == len(found["warnings"])
 
 
@@ -200,15 +216,10 @@ with WorkerProcesses(2) as workers:
 
 
 def test_worker_processes_leave_the_warning_to_the_process_that_starts_them(copy):
-    path = copy / "minitransformer/losses.py"
-    source = path.read_text("utf-8")
-    path.write_text(source.replace("losses.sum() * share", "losses.sum() * share * 2"), "utf-8")
-    try:
+    with edited(copy, [("losses.py", "losses.sum() * share", "losses.sum() * share * 2")]):
         done = subprocess.run(
             [sys.executable, "-c", WORKERS, str(copy)], cwd=copy, capture_output=True, text=True, timeout=120
         )
-    finally:
-        path.write_text(source, "utf-8")
     assert done.stdout == "{'on, but not for cross_entropy'}\n", done.stderr
     assert done.stderr.count("cross_entropy in ") == 1
 

@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from strategies import rngs
 
 from minitransformer import Config, Transformer, attention as plain_attention, causal_mask, plain
-from minitransformer.fast import attention, head_groups
+from minitransformer.fast import attention
 from minitransformer.fast.head_groups import in_head_groups
 from minitransformer.fast.query_blocks import in_query_blocks, keys_seen
 
@@ -34,17 +34,6 @@ def test_any_number_of_groups_of_heads_gives_what_all_heads_together_give(call, 
     assert_same_passes(grouped, plain_attention(q, k, v, **options), rng)
 
 
-def test_where_there_are_many_weights_each_thread_has_a_group_of_heads(asked, monkeypatch, rng):
-    q, k, v = (rng.normal(size=(2, heads, 200, 3)) for heads in (8, 4, 4))
-    together = attention(q, k, v, mask=causal_mask(200, 200))
-    asked.clear()
-    monkeypatch.setattr(attention_module, "MANY", 2 * 8 * 200 * 200)
-    monkeypatch.setattr(head_groups, "threads", lambda: 2)
-    apart = attention(q, k, v, mask=causal_mask(200, 200))
-    assert [heads for heads, _, _ in asked] == [4] * 8  # two groups, of four blocks each
-    assert_same_passes(apart, together, rng)
-
-
 @given(rngs, st.integers(0, 3), st.integers(1, 9))
 def test_the_keys_seen_are_all_that_the_mask_allows_and_no_more_at_either_end(rng, axes, Tk):
     mask = rng.random((*rng.integers(1, 4, axes), Tk)) < 0.3
@@ -53,29 +42,11 @@ def test_the_keys_seen_are_all_that_the_mask_allows_and_no_more_at_either_end(rn
     assert (seen.start, seen.stop) == (allowed[0], allowed[-1] + 1)
 
 
-@pytest.fixture
-def asked(monkeypatch):
-    """The numbers of heads, queries and keys that are attended to all at once."""
-    numbers, all_at_once = [], attention_module.all_at_once
-
-    def noted(q, k, v, **options):
-        numbers.append((*q.shape[-3:-1], k.shape[-2]))
-        return all_at_once(q, k, v, **options)
-
-    monkeypatch.setattr(attention_module, "all_at_once", noted)
-    return numbers
-
-
-def test_under_a_causal_mask_a_block_reads_only_the_keys_up_to_its_last_query(asked, rng):
-    q, k, v = (rng.normal(size=(2, 200, 3)) for _ in range(3))
-    attention(q, k, v, mask=causal_mask(200, 200))
-    assert asked == [(2, 64, 64), (2, 64, 128), (2, 64, 192), (2, 8, 200)]
-
-
-def test_a_continuation_of_cached_positions_reads_those_as_well(asked, rng):
-    q, k, v = rng.normal(size=(1, 70, 3)), rng.normal(size=(1, 700, 3)), rng.normal(size=(1, 700, 3))
-    attention(q, k, v, mask=causal_mask(70, 700))
-    assert asked == [(1, 64, 694), (1, 6, 700)]
+@pytest.mark.parametrize("Tq, Tk", [(200, 200), (70, 700), (191, 192)])
+def test_long_sequences_and_continuations_of_cached_ones_give_what_the_textbook_gives(rng, Tq, Tk):
+    q, (k, v) = rng.normal(size=(1, 4, Tq, 3)), rng.normal(size=(2, 1, 2, Tk, 3))
+    mask = causal_mask(Tq, Tk)
+    assert_same_passes(attention(q, k, v, mask=mask), plain_attention(q, k, v, mask=mask), rng)
 
 
 @pytest.mark.parametrize(
@@ -99,13 +70,6 @@ def test_the_queries_of_grouped_heads_are_saved_once(rng):
     _, backward = attention(q, k, v, mask=causal_mask(200, 200))
     del q
     assert gone() is None and backward is not None  # each block has a copy
-
-
-def test_short_sequences_and_those_without_a_mask_are_attended_to_at_once(asked, rng):
-    q, k, v = (rng.normal(size=(1, 192, 2)) for _ in range(3))
-    attention(q[:, :191], k, v, mask=causal_mask(191, 192))
-    attention(q, k, v)
-    assert asked == [(1, 191, 192), (1, 192, 192)]
 
 
 def test_the_result_lies_in_memory_as_the_queries_do_so_that_heads_are_merged_without_a_copy(rng):
