@@ -3,7 +3,7 @@
 A run begins, is ended at a moment drawn at random, and resumed, until it is over: with the same model to the bit, the
 same metrics and the same files as a run that was left alone. The moment is a number of calls, of Python's functions or
 C's, so that it can be found again; most of them lie in the middle of writing a checkpoint, of which there is one a
-step. Some moments are by the clock, and lie anywhere.
+step.
 """
 
 import configparser
@@ -13,7 +13,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from functools import cache, partial
 from pathlib import Path
 from random import Random
@@ -55,12 +54,11 @@ def start(tmp_path_factory):
 
 
 def undisturbed(command, folder):
-    """Run a command that is left alone. Returns the folder, {where: how many calls}, and the seconds it took."""
-    begin = time.perf_counter()
+    """Run a command that is left alone. Returns the folder and {where: how many calls}."""
     ended = Forked(partial(calls_of, f"{command} {TO_FOLDER}"), folder=folder).wait()
     assert ended.answer[0] == 0, ended.err
     calls = dict(zip((ANYWHERE, IN_WRITING), ended.answer[1:], strict=True))
-    return folder, calls, time.perf_counter() - begin
+    return folder, calls
 
 
 ANYWHERE, IN_WRITING = "", ("archive.py", "zipfile")
@@ -113,7 +111,7 @@ def whole(start, tmp_path_factory):
 
 def lives(name, start, whole, random):
     """Run a command that is ended at random moments, and resumed until it is over. Returns its lives and the faults."""
-    command, (expected, calls, seconds) = RUNS[name], whole(name)
+    command, (expected, calls) = RUNS[name], whole(name)
     with TemporaryDirectory() as temporary:
         folder, story, complaints = copied(os.listdir(start), start, Path(temporary)), [], []
         kills = random.randrange(1, 6)
@@ -121,7 +119,7 @@ def lives(name, start, whole, random):
             resumes = (folder / "run" / "model.npz").exists()
             words = f"{command.split()[0]} {TO_FOLDER} --resume" if resumes else f"{command} {TO_FOLDER}"
             end = random.choice(ENDS) if life < kills else left_alone
-            ended, about, found = end(words, folder, random, calls, seconds)
+            ended, about, found = end(words, folder, random, calls)
             story.append(f"{'resumed, ' if resumes else ''}{about}: {ended.status}")
             complaints += found + what_is_left(folder / "run", resumes)
             if ended.status == 0:
@@ -140,12 +138,12 @@ def test_a_run_that_is_ended_at_any_moments_and_resumed_ends_as_if_it_had_not_be
 # How a life ends. Each returns how the process ended, in words how that came, and the faults.
 
 
-def left_alone(command, folder, random, calls, seconds) -> tuple[Ended, str, list]:
+def left_alone(command, folder, random, calls) -> tuple[Ended, str, list]:
     ended = Forked(partial(called, command), folder=folder).wait()
     return ended, "left alone", ended.complaints()
 
 
-def killed(command, folder, random, calls, seconds) -> tuple[Ended, str, list]:
+def killed(command, folder, random, calls) -> tuple[Ended, str, list]:
     """It is killed at one of its calls."""
     where, moment = a_moment(random, calls)
     ended = Forked(partial(watched, command, Calls(where, {moment}, signal.SIGKILL)), folder=folder).wait()
@@ -161,17 +159,7 @@ def a_moment(random, calls) -> tuple:
     return where, random.randrange(calls[where])
 
 
-def killed_by_the_clock(command, folder, random, calls, seconds) -> tuple[Ended, str, list]:
-    """It is killed after some time."""
-    delay = random.uniform(0, seconds)
-    process = Forked(partial(called, command), folder=folder)
-    process.is_over(delay)
-    process.send(signal.SIGKILL)
-    ended = process.wait()
-    return ended, f"killed after {delay:.3f} s", ended.complaints(signal.SIGKILL)
-
-
-def stopped(number, status, command, folder, random, calls, seconds) -> tuple[Ended, str, list]:
+def stopped(number, status, command, folder, random, calls) -> tuple[Ended, str, list]:
     """It gets a signal at one of its calls, and sometimes a second one soon after."""
     where, moment = a_moment(random, calls)
     moments = {moment, moment + int(10 ** random.uniform(1, 4))} if random.random() < 0.3 else {moment}
@@ -186,7 +174,7 @@ def stopped(number, status, command, folder, random, calls, seconds) -> tuple[En
     return ended, f"{number.name} at call {', '.join(map(str, sorted(moments)))} {' or '.join(where)}", complaints
 
 
-def out_of_disk(command, folder, random, calls, seconds) -> tuple[Ended, str, list]:
+def out_of_disk(command, folder, random, calls) -> tuple[Ended, str, list]:
     """No file may have more than some bytes."""
     most = random.choice((0, 1, 100, 1000, random.randrange(60_000)))
     ended = Forked(partial(called, command), folder=folder, limits=Limits(file=most)).wait()
@@ -196,7 +184,6 @@ def out_of_disk(command, folder, random, calls, seconds) -> tuple[Ended, str, li
 
 ENDS = (
     *[killed] * 4,
-    killed_by_the_clock,
     partial(stopped, signal.SIGINT, cli.INTERRUPTED),
     partial(stopped, signal.SIGTERM, 128 + signal.SIGTERM),
     out_of_disk,
