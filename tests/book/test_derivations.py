@@ -40,6 +40,7 @@ FILES = [
 ]
 
 
+@cache
 def docstrings(source):
     return [docstring.text for docstring in observation.docstrings(source)]
 

@@ -18,27 +18,25 @@ def said(function, *inputs, **options):
 # Entries that were not compared
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_an_error_outside_the_compared_entries_is_not_said_to_be_small(seed):
+def test_an_error_outside_the_compared_entries_is_not_said_to_be_small():
     def square(x):
         def backward(dy):
             dx = 2 * x * dy
-            dx[seed::1000] *= 3  # of which a sample of 20 meets none
+            dx[::1000] *= 3  # of which a sample of 20 meets none
             return dx
 
         return x**2, backward
 
-    x = normal(3000, seed=seed)
+    x = normal(3000)
     assert "off by no more than" not in diagnosed(square, x, max_entries=20, seed=1)["x"].diagnosis
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_gradient_that_is_wrong_at_ties_alone_is_not_said_to_be_reversed(seed):
+def test_a_gradient_that_is_wrong_at_ties_alone_is_not_said_to_be_reversed():
     def largest(x):
         top = x.max()
         return np.array([top]), lambda dy: dy * (x == top)
 
-    x = normal(6, seed=seed)
+    x = normal(6)
     x[0] = x[-1] = 5.0
     sentences = message(largest, x)
     assert "as they move together" in sentences and "reversed" not in sentences

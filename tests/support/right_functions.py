@@ -41,22 +41,6 @@ def ln_power(x, g, b):
     return y, backward
 
 
-@case(
-    np.abs(normal(4, 5)) + 0.1,
-)
-def kl(p_raw):
-    q = np.array([0.1, 0.2, 0.3, 0.25, 0.15])
-    s = p_raw.sum(-1, keepdims=True)
-    p = p_raw / s
-    y = (p * np.log(p / q)).sum(-1)
-
-    def backward(dy):
-        dp = dy[:, None] * (np.log(p / q) + 1)
-        return (dp - (dp * p).sum(-1, keepdims=True)) / s
-
-    return y, backward
-
-
 @case(normal(3, 4))
 def mish(x):
     sp = np.log1p(np.exp(x))
@@ -66,29 +50,6 @@ def mish(x):
     def backward(dy):
         sig = 1 / (1 + np.exp(-x))
         return dy * (t + x * (1 - t**2) * sig)
-
-    return y, backward
-
-
-@case(normal(2, 3), normal(2, 4), normal(3, 12), normal(4, 12), normal(12))
-def gru(x, h, W, U, b):
-    n = h.shape[1]
-    a = x @ W + b
-    c = h @ U
-    z = logistic(a[:, :n] + c[:, :n])
-    rr = logistic(a[:, n : 2 * n] + c[:, n : 2 * n])
-    g = np.tanh(a[:, 2 * n :] + rr * c[:, 2 * n :])
-    y = (1 - z) * g + z * h
-
-    def backward(dy):
-        dz = dy * (h - g)
-        dg = dy * (1 - z)
-        dh = dy * z
-        dpre = dg * (1 - g**2)
-        dr = dpre * c[:, 2 * n :]
-        da = np.concatenate([dz * z * (1 - z), dr * rr * (1 - rr), dpre], 1)
-        dc = np.concatenate([dz * z * (1 - z), dr * rr * (1 - rr), dpre * rr], 1)
-        return da @ W.T, dh + dc @ U.T, x.T @ da, h.T @ dc, da.sum(0)
 
     return y, backward
 
@@ -170,42 +131,12 @@ def einsum(a, b):
     return y, backward
 
 
-@case(normal(4), normal(4, 3))
-def loops(x, w):
-    y = np.zeros(3)
-    for o in range(3):
-        for i in range(4):
-            y[o] += x[i] * w[i, o]
-
-    def backward(dy):
-        dx = np.zeros(4)
-        dw = np.zeros((4, 3))
-        for o in range(3):
-            for i in range(4):
-                dx[i] += dy[o] * w[i, o]
-                dw[i, o] += dy[o] * x[i]
-        return dx, dw
-
-    return y, backward
-
-
 @case(normal(3, 4))
 def clip(x):
     y = np.clip(x, -0.5, 0.5)
 
     def backward(dy):
         return dy * ((x > -0.5) & (x < 0.5))
-
-    return y, backward
-
-
-@case(normal(3, 4))
-def lse(x):
-    m = x.max(axis=1)
-    y = m + np.log(np.exp(x - m[:, None]).sum(1))
-
-    def backward(dy):
-        return dy[:, None] * np.exp(x - y[:, None])
 
     return y, backward
 
@@ -328,22 +259,6 @@ def maxmin(a, b):
     return y, backward
 
 
-@case(normal(3, 4), normal(3, 4))
-def cosine(a, b):
-    na = np.sqrt((a**2).sum(1))
-    nb = np.sqrt((b * b).sum(1))
-    y = (a * b).sum(1) / (na * nb)
-
-    def backward(dy):
-        d = dy[:, None]
-        A = na[:, None]
-        B = nb[:, None]
-        Y = y[:, None]
-        return d * (b / (A * B) - Y * a / A**2), d * (a / (A * B) - Y * b / B**2)
-
-    return y, backward
-
-
 @case(normal(3, 4))
 def gelu_erf(x):
     cdf = 0.5 * (1 + erf(x / np.sqrt(2)))
@@ -352,17 +267,6 @@ def gelu_erf(x):
         return dy * (cdf + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi))
 
     return x * cdf, backward
-
-
-@case(np.abs(normal(5, 4)) + 0.2)
-def focal(p):
-    g = 2.0
-    y = -((1 - p) ** g) * np.log(p)
-
-    def backward(dy):
-        return dy * (g * (1 - p) ** (g - 1) * np.log(p) - (1 - p) ** g / p)
-
-    return y, backward
 
 
 @case(np.abs(normal(3, 4)) + 0.2)
@@ -460,21 +364,5 @@ def logsigmoid(x):
 
     def backward(dy):
         return dy / (1 + np.exp(x))
-
-    return y, backward
-
-
-@case(normal(4, 3), normal(4, 3), normal(4, 3))
-def triplet(a, p, n):
-    dp = np.sqrt(((a - p) ** 2).sum(1))
-    dn = np.sqrt(((a - n) ** 2).sum(1))
-    z = dp - dn + 1
-    y = np.maximum(z, 0)
-
-    def backward(dy):
-        m = (dy * (z > 0))[:, None]
-        gp = m * (a - p) / dp[:, None]
-        gn = m * (a - n) / dn[:, None]
-        return gp - gn, -gp, gn
 
     return y, backward
