@@ -146,9 +146,6 @@ def test_on_a_terminal_what_cannot_be_answered_is_said_and_the_conversation_goes
     assert re.fullmatch(r"9 tokens in \d+\.\d s, [\d,]+ a second", rate)
 
 
-# Errors
-
-
 @pytest.mark.parametrize(
     "options, words",
     [

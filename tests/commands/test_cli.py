@@ -54,17 +54,11 @@ def aloud(arguments):
     return [word for word in arguments if word != "--quiet"]
 
 
-# Help.
-
-
 def test_the_command_line_loads_no_extra_and_nothing_that_is_slow_to_load():
     slow = "{'matplotlib', 'scipy.special', 'gradcheck.checking', 'unittest', 'asyncio'}"
     code = f"import sys, minitransformer.cli as c; c.build_parser(); print(*{slow} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "\n"
-
-
-# Training.
 
 
 def test_train_writes_a_model_its_metrics_and_a_picture(capsys, text, out):
@@ -113,9 +107,6 @@ def test_the_help_spells_out_nanogpts_recipe():
     assert (settings.lr, settings.final_lr, settings.warmup_steps, settings.clip) == (1e-3, 1e-4, 100, 1.0)
     assert (settings.betas, settings.weight_decay, settings.decay_embeddings) == ((0.9, 0.99), 0.1, False)
     assert arguments.tokenizer == "char"
-
-
-# Existing runs, and resuming.
 
 
 def test_a_run_is_not_overwritten_unless_told_to(capsys, text, out):
@@ -177,9 +168,6 @@ def test_resuming_standard_input_asks_for_it_again(monkeypatch, capsys, out):
     assert main(begin("-", out)) == 130
     signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err.endswith(f"to resume: minitransformer train --out {out} --resume --text -\n")
-
-
-# Errors.
 
 
 @pytest.mark.parametrize(
@@ -265,9 +253,6 @@ def test_whatever_goes_wrong_is_one_line(monkeypatch, capsys, error, words):
         main(["train", "--traceback"])
 
 
-# In a separate process.
-
-
 @contextmanager
 def started(*arguments):
     """Run `python -m minitransformer` with these arguments while the block lasts."""
@@ -288,9 +273,6 @@ def test_sigint_ends_the_process_with_130_and_one_line(text, out):
         shown, said = process.communicate(timeout=60)
     assert (process.returncode, shown) == (130, "")
     assert re.fullmatch(r"minitransformer: interrupted after step \d+ of 100000, saved in .* --resume\n", said)
-
-
-# Information about a model.
 
 
 def test_info_says_what_a_model_is(capsys, text, out):

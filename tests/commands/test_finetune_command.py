@@ -106,9 +106,6 @@ def test_a_wrecked_model_is_said_in_words_and_by_the_exit_status(capsys, folder)
     assert json.loads((folder / "out" / "report.json").read_text())["diverged"] is True
 
 
-# Existing runs, and resuming.
-
-
 def interrupt(monkeypatch, capsys, arguments):
     """Run until Ctrl-C at step 3, and return the line on standard error."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -203,9 +200,6 @@ def test_what_pretraining_wrote_is_not_resumed_as_fine_tuning(capsys, folder):
     capsys.readouterr()
     status = main(["finetune", "--out", str(folder / "out"), "--resume", *PLAIN])
     assert_one_line(capsys, status, 1, "cannot resume a run of pretraining; to fine-tune its model, use another --out")
-
-
-# Errors.
 
 
 @pytest.mark.parametrize(

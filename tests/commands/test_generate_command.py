@@ -41,9 +41,6 @@ def standard_input(monkeypatch, data):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
-# Output
-
-
 @pytest.mark.parametrize(
     "options, settings",
     [
@@ -91,9 +88,6 @@ def test_on_a_terminal_the_rate_is_said(folder, capsys, monkeypatch):
     assert re.fullmatch(r"40 tokens in \d+\.\d s, [\d,]+ a second\n", capsys.readouterr().err)
 
 
-# How it pipes
-
-
 def test_each_piece_is_flushed_as_it_comes(lm, folder, monkeypatch):
     class Output(io.StringIO):
         seen = ()
@@ -130,9 +124,6 @@ def test_ctrl_c_ends_the_line_and_says_so(folder):
         out, err = process.communicate(timeout=60)
     assert process.returncode == cli.INTERRUPTED and out.endswith(b"\n")
     assert err == b"minitransformer: interrupted\n"
-
-
-# Errors
 
 
 @pytest.mark.parametrize(

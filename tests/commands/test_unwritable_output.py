@@ -190,9 +190,6 @@ def test_ctrl_c_while_the_last_of_it_is_written_is_one_line(program, line, monke
     assert capsys.readouterr().err == line
 
 
-# In a separate process, which also flushes its output as it exits.
-
-
 def ended(command, folder, unbuffered=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE):
     """Let the shell run `python -m COMMAND` in a folder. Returns (exit status, standard error)."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -209,9 +206,6 @@ def ended(command, folder, unbuffered=False, stdout=subprocess.DEVNULL, stderr=s
 )
 def test_streams_that_were_closed_before_the_program_began_are_no_error(command, closed, folder):
     assert ended(f"{command} {closed}", folder) == (0, "")
-
-
-# Characters that the output cannot hold.
 
 
 @pytest.mark.parametrize(

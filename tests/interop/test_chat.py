@@ -29,9 +29,6 @@ def says(*contents, system=None):
     return first + [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(contents)]
 
 
-# The text
-
-
 def test_smollm2s_template_writes_chatml_with_its_default_system_message():
     assert render_chat(TOKENIZERS["smollm2"], says("Hi", "Hello!", "What is it?")) == (
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
@@ -189,9 +186,6 @@ def test_a_process_that_was_ended_says_so_and_the_next_takes_its_place():
     with pytest.raises(ValueError, match=r"^the chat template failed: it ended its process: SIGKILL"):
         render_chat(ours, says("Hi"))
     assert render_chat(ours, says("Hi")) == "yes"
-
-
-# The conversation
 
 
 class Watched:

@@ -65,9 +65,6 @@ def gpt2(tmp_path):
     return tmp_path
 
 
-# Saving and loading.
-
-
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_model_comes_back_to_the_bit(tmp_path, name):
     model = save_random(name, tmp_path)
@@ -176,9 +173,6 @@ def test_dropout_that_the_other_side_cannot_express_is_left_out_and_said(gpt2, t
     assert load_pretrained(tmp_path / "llama").model.config.dropout == 0
 
 
-# Unsupported features are refused by name.
-
-
 @pytest.mark.parametrize(
     "name, fields, words",
     [
@@ -251,9 +245,6 @@ def test_a_tensor_with_and_without_prefix_is_ambiguous(llama):
 def test_weights_that_are_no_finite_numbers_are_refused(llama, number):
     edit_tensors(llama, lambda t: t["model.norm.weight"].__setitem__(3, number), "F64")
     refused(llama, "the tensor norm.weight must have only finite float32 values")
-
-
-# Files that are damaged or something else.
 
 
 def test_a_missing_folder_configuration_or_weights_is_an_error_of_the_system(tmp_path, llama):
@@ -360,9 +351,6 @@ def test_an_index_that_does_not_fit_its_shards_is_refused(llama):
     (llama / first).unlink()
     with pytest.raises(FileNotFoundError, match=first):
         load_pretrained(llama)
-
-
-# Models that cannot be saved.
 
 
 @pytest.mark.parametrize(

@@ -175,9 +175,6 @@ def test_a_model_of_ours_saved_and_loaded_in_transformers_gives_the_same_logits_
     np.testing.assert_array_equal(generate(ours, ids[:, :4], 12, temperature=0), expected.numpy())
 
 
-# llama.cpp's files, which Transformers reads too.
-
-
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_a_gguf_file_is_the_same_model_to_transformers(torch, transformers, tmp_path, name):
     pytest.importorskip("accelerate")

@@ -43,9 +43,6 @@ def write_json(path, content):
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-# --- there and back -------------------------------------------------------------------------------------------------
-
-
 def test_a_saved_tokenizer_comes_back_the_same(tokenizer, tmp_path):
     save_tokenizer(tokenizer, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tokenizer.json", "tokenizer_config.json"]
@@ -89,9 +86,6 @@ def test_gpt2s_two_files_are_read_where_there_is_no_tokenizer_json(tokenizer, tm
         ValueError, match=r"added_tokens\.json: added tokens without a tokenizer\.json are not supported"
     ):
         tokenizer_from_folder(tmp_path)
-
-
-# --- the other files of a folder ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -145,9 +139,6 @@ def test_a_configuration_that_is_not_supported_is_named(folder, config, words):
     write_json(folder / "tokenizer_config.json", config)
     with pytest.raises(ValueError, match=rf"tokenizer_config\.json: {words}"):
         tokenizer_from_folder(folder)
-
-
-# --- errors ---------------------------------------------------------------------------------------------------------
 
 
 def changed(content, path, value):
@@ -239,8 +230,6 @@ def test_a_special_token_that_spells_a_byte_in_the_alphabet_of_the_file_is_its_t
         to_tokenizer_json(clash)
 
 
-# --- GGUF -----------------------------------------------------------------------------------------------------------
-
 GGUF_NAMES = {"gpt2": "gpt-2", "smollm2": "smollm", "llama3": "llama-bpe"}
 
 
@@ -325,9 +314,6 @@ def test_a_gguf_file_without_a_tokenizer_has_none(tmp_path, kind):
     assert read_gguf({"model": kind}, tmp_path / "t.gguf", template=None) is None
 
 
-# --- other libraries ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("splitting", SPLITTINGS)
 def test_what_the_tokenizers_library_trains_and_saves_is_read(splitting, tmp_path):
     """A tokenizer that was made as the models' makers made theirs."""
@@ -387,9 +373,6 @@ def test_what_transformers_saves_is_read(tokenizer, tmp_path):
     again = tokenizer_from_folder(tmp_path / "theirs")
     expected = tokenizer.to_dict() | {"end_ids": list(tokenizer.end_ids[:1])}
     assert again.to_dict() == expected
-
-
-# --- SmolLM2 --------------------------------------------------------------------------------------------------------
 
 
 def test_smollm2_splits_and_merges_as_the_tokenizers_library(smollm2_path):

@@ -117,9 +117,6 @@ def test_a_mistake_in_a_backward_pass_shows_in_all_that_its_gradient_reaches(mon
     assert "blocks.2.feed_forward.gate.weight" in named and "blocks.2.feed_forward.down.weight" not in named
 
 
-# The command.
-
-
 def test_the_command_prints_each_part_and_the_sum(tmp_path, capsys):
     lm = small_lm(n_layers=2)
     before = weights(lm)

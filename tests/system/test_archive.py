@@ -61,9 +61,6 @@ def written(path, content):
     return path
 
 
-# Saving and loading
-
-
 @given(
     st.dictionaries(
         st.from_regex(r"[a-z]{1,8}(\.[a-z0-9_]{1,8}){1,3}", fullmatch=True),
@@ -81,9 +78,6 @@ def test_any_arrays_and_descriptions_come_back(tmp_path_factory, arrays, descrip
     loaded, fields = load_archive(path)
     assert_equal(loaded, arrays)
     assert {name: fields[name] for name in description} == description
-
-
-# Whole or not at all
 
 
 class Crash(BaseException):
@@ -185,9 +179,6 @@ def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path):
     assert os.listdir(tmp_path) == ["pipe"] and stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
 
 
-# Read without running anything, and never wrongly
-
-
 def test_a_file_cut_short_at_any_byte_is_refused(path):
     whole = path.read_bytes()
     for length in [*range(0, len(whole), 5), *range(len(whole) - 120, len(whole))]:
@@ -281,9 +272,6 @@ FOREIGN = {
 def test_a_foreign_file_is_refused_in_words(kind, tmp_path):
     content, words = FOREIGN[kind]
     assert_refused(written(tmp_path / "foreign.npz", content), words)
-
-
-# Files of strangers
 
 
 def header(said, version=b"\x01\x00"):

@@ -40,9 +40,6 @@ def umask(mask):
         os.umask(before)
 
 
-# Names
-
-
 @pytest.mark.parametrize("plant", [os.symlink, os.link])
 def test_not_even_a_link_in_a_temporary_files_place_leads_a_write_astray(tmp_path, monkeypatch, plant):
     victim, path = tmp_path / "victim", tmp_path / "model.npz"
@@ -95,9 +92,6 @@ def test_threads_that_write_one_file_at_once_all_succeed(tmp_path):
     assert os.listdir(tmp_path) == ["model.npz"]
 
 
-# Modes
-
-
 @needs_modes
 @pytest.mark.parametrize("before", [0o600, 0o640, 0o664, 0o444])
 def test_a_file_that_is_written_again_keeps_its_mode_and_meanwhile_nobody_else_can_read_it(
@@ -140,9 +134,6 @@ def test_what_a_group_might_do_another_may_not(tmp_path, monkeypatch, before, af
         group = os.fstat(file.fileno()).st_gid + 1
         take_after(file, SimpleNamespace(st_mode=stat.S_IFREG | before, st_uid=0, st_gid=group))
     assert mode(tmp_path / "model.npz") == oct(after)
-
-
-# Errors
 
 
 @contextmanager

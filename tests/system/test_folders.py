@@ -67,9 +67,6 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
     assert try_to_work_in(tmp_path) is None
 
 
-# Contents of a folder
-
-
 def test_what_was_left_half_written_is_removed_but_not_what_somebody_is_writing(tmp_path):
     (tmp_path / LEFTOVER).write_bytes(b"half")
     (tmp_path / f"{TEMPORARY_START}folder{TEMPORARY_END}").mkdir()
@@ -130,9 +127,6 @@ def test_where_the_file_system_has_no_locks_a_warning_says_so_and_nothing_is_swe
     with pytest.warns(UserWarning, match=words), at_work_in(tmp_path):
         write_atomically(tmp_path / "model.npz", lambda file: file.write(b"new"))
     assert sorted(os.listdir(tmp_path)) == [LEFTOVER, "model.npz"]
-
-
-# Runs and commands
 
 
 @pytest.fixture(scope="module")

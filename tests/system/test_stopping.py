@@ -54,9 +54,6 @@ def handlers():
     return [signal.getsignal(signum) for signum in stopping.SIGNALS]
 
 
-# While a command is at work.
-
-
 @OF_ALL
 @pytest.mark.parametrize("program", ["minitransformer", "gradcheck"])
 def test_a_command_ends_with_one_line_and_the_signals_status(program, signum, status, words, monkeypatch, capsys):
@@ -125,9 +122,6 @@ def test_what_comes_while_a_process_is_born_is_heard_when_it_is(unheard):
         born.append("a process")
     assert born == ["a process"] and handlers() == before
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
-
-
-# A run of training.
 
 
 @pytest.fixture

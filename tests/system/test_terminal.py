@@ -51,9 +51,6 @@ def test_what_is_escaped_is_what_unicode_calls_a_command_and_nothing_else():
     assert printable("a\n\tb") == "a\n\tb" and printable("a\n\tb", keep="") == r"a\n\tb"
 
 
-# Messages
-
-
 def test_an_error_that_quotes_a_path(tmp_path, capsys):
     assert cli.main(["info", str(tmp_path / NAME)]) == cli.FAILURE
     assert_harmless(capsys.readouterr().err, IN_ONE_LINE)
@@ -116,9 +113,6 @@ def test_lines_and_bars(monkeypatch, capsys):
     assert "owned" in sys.stderr.getvalue() and TITLE not in sys.stderr.getvalue() and "\n" not in sys.stderr.getvalue()
 
 
-# gradcheck
-
-
 CASES = """
 from gradcheck import Call, Case
 
@@ -138,9 +132,6 @@ def test_gradcheck_shows_the_names_of_modules_and_cases_and_what_they_raise(tmp_
     assert_harmless(capsys.readouterr().out, f": ValueError: {BY_GRADCHECK}\n")
     assert gradcheck.__main__.main(["curve", str(mine)]) == USAGE
     assert_harmless(capsys.readouterr().err, BY_GRADCHECK)
-
-
-# Output of a model
 
 
 def writes(lm, monkeypatch, text):

@@ -44,9 +44,6 @@ tricky_text = st.text(
 )
 
 
-# --- oracles --------------------------------------------------------------------------------------------------------
-
-
 def replaced(word, pair):
     """Merge the pair everywhere in a tuple of bytes, from left to right."""
     result, i = [], 0
@@ -107,9 +104,6 @@ def training_text():
 @pytest.fixture(scope="module")
 def tokenizer(training_text):
     return BPETokenizer.train(training_text, 1500)
-
-
-# --- splitting ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -182,9 +176,6 @@ def test_a_text_splits_the_same_however_it_is_cut_into_chunks(splitting, text, d
     assert [word for piece in pieces for word in split_words(piece, splitting)] == split_words(text, splitting)
 
 
-# --- training -------------------------------------------------------------------------------------------------------
-
-
 @given(text=st.text(alphabet="aab '1\n", max_size=60), extra=st.integers(0, 40))
 @example(text="aaaaaaaaaaaaaaa aaa aa", extra=20)
 @example(text="abababab babababa", extra=20)
@@ -238,9 +229,6 @@ def test_training_reports_each_merge_and_ends_when_no_pair_is_left():
     assert BPETokenizer.train("abc", 257).tokens[256:] == [b"ab"]
 
 
-# --- encoding -------------------------------------------------------------------------------------------------------
-
-
 @given(text=tricky_text | st.sampled_from([text[:400] for text in HARD_TEXTS]))
 def test_encoding_agrees_with_the_naive_bpe(tokenizer, text):
     assert tokenizer.encode(text).tolist() == naive_encode(text, tokenizer.tokens, tokenizer.merges)
@@ -289,9 +277,6 @@ def test_a_long_word_is_merged_without_looking_through_it_again_and_again():
     left = apply_merges([1] * n, merges)
     assert left == [8192, 1024, 512, 256, 16]  # n in binary
     assert merges.looks < 10 * n
-
-
-# --- GPT-2's files --------------------------------------------------------------------------------------------------
 
 
 def write_gpt2_files(folder, tokens, merges):
@@ -387,9 +372,6 @@ def test_a_vocabulary_without_a_byte_refuses_the_texts_that_need_it(gpt2_files):
         tokenizer.encode(b"\xe9")
 
 
-# --- special tokens -------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def special(tokenizer):
     """The tokenizer with special tokens, of which one begins another, and one is spelled like a word."""
@@ -473,9 +455,6 @@ def test_a_word_that_is_a_token_is_that_token_where_merges_are_ignored():
     parts = {"tokens": tokens, "merges": merges, "special_tokens": {}}
     assert BPETokenizer(**parts).encode("abc").tolist() == [0, 5]
     assert BPETokenizer(**parts, ignore_merges=True).encode("abc abc").tolist() == [6, 3, 0, 5]
-
-
-# --- other libraries ------------------------------------------------------------------------------------------------
 
 
 def splitter_of_tokenizers(splitting):

@@ -50,9 +50,6 @@ def small_chunks(request, monkeypatch):
     monkeypatch.setattr(corpora_module, "CHUNK", request.param)
 
 
-# --- sources --------------------------------------------------------------------------------------------------------
-
-
 def test_the_default_corpus_is_the_language_reference_and_says_so():
     text = default_corpus()
     assert 300_000 < len(text) < 1_000_000
@@ -115,9 +112,6 @@ def test_the_first_byte_that_is_not_utf8_is_named_with_its_position(write, conte
     with pytest.raises(ValueError) as caught:
         list(TextFiles([path]))
     assert str(caught.value) == f"{path}: expected UTF-8 text, found the byte 0x{byte:02x} at position {position}"
-
-
-# --- the corpus -----------------------------------------------------------------------------------------------------
 
 
 @given(text=st.text(min_size=1), validation=st.sampled_from([0.0, 0.1, 0.25, 0.5]))
@@ -206,9 +200,6 @@ def test_a_file_is_never_held_as_a_whole(kind, write, monkeypatch):
     ids = corpus.train_ids.nbytes + corpus.val_ids.nbytes
     assert trained < size / 2
     assert tokenized < 1.25 * ids + size / 2
-
-
-# --- batches --------------------------------------------------------------------------------------------------------
 
 
 @given(n=st.integers(6, 40), context=st.integers(1, 5), seed=st.integers(0, 99))

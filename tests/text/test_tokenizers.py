@@ -23,9 +23,6 @@ any_text = st.text()  # without lone surrogates, as hypothesis generates text
 known_text = st.text(alphabet=sorted(set(TRAINING_TEXT)))
 
 
-# --- there and back -------------------------------------------------------------------------------------------------
-
-
 @each_byte_level
 @given(text=any_text)
 @example("")
@@ -67,16 +64,10 @@ def test_any_ids_decode_and_a_stream_of_them_decodes_alike(tokenizer, data):
     assert "".join(tokenizer.decode_stream(iter(ids))) == tokenizer.decode(ids)
 
 
-# --- the vocabularies -----------------------------------------------------------------------------------------------
-
-
 def test_a_char_tokenizer_numbers_its_characters_by_code_point():
     tokenizer = CharTokenizer.train("hello")
     assert tokenizer.characters == "ehlo" and tokenizer.vocab_size == 4
     assert tokenizer.encode("hole").tolist() == [1, 3, 2, 0]
-
-
-# --- errors ---------------------------------------------------------------------------------------------------------
 
 
 def test_an_unknown_character_is_named_with_its_position_and_what_is_known():
@@ -141,9 +132,6 @@ def test_decode_refuses_ids_that_are_none(tokenizer):
         tokenizer.decode([True])
     with pytest.raises(ValueError, match=r"ids must be a 1-D sequence, not an array of shape \(1, 2\)"):
         tokenizer.decode([[0, 1]])
-
-
-# --- files ----------------------------------------------------------------------------------------------------------
 
 
 @each

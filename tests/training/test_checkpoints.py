@@ -33,9 +33,6 @@ def resume(folder, lm=None, corpus=None, settings=FINISHED):
     return pretrain(lm or small_lm(), corpus or small_corpus(), settings, out=folder, resume=True)
 
 
-# Contents of a checkpoint.
-
-
 def test_a_frozen_parameter_has_no_averages_and_stays_frozen_in_time(tmp_path):
     lms = [small_lm(), small_lm(), small_lm(seed=1)]
     for lm in lms:
@@ -56,9 +53,6 @@ def test_a_finished_run_has_nothing_left_to_resume(finished):
     assert_same_weights(lm, LanguageModel.load(finished / "model.npz"))
     assert [record["step"] for record in records] == list(range(6))
     assert (finished / "model.npz").read_bytes() == before
-
-
-# Invalid checkpoints.
 
 
 @pytest.mark.parametrize(
@@ -211,9 +205,6 @@ def test_another_environment_is_warned_of_in_one_line(finished, change, words):
     assert len(caught) == (words is not None)
     for warning in caught:
         assert re.search(f"last bits .* may differ .*{words}", str(warning.message))
-
-
-# Failures.
 
 
 def test_a_new_run_never_leaves_the_old_model_beside_its_own_metrics(finished):

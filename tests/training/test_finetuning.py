@@ -33,9 +33,6 @@ def tuned(lm=None, rows=ROWS, **options):
     return lm, fine_tune_for_safety(lm, rows, **({"general_text": GENERAL} | options))
 
 
-# Reports.
-
-
 @pytest.mark.parametrize("objective", ["dpo", pytest.param("unlikelihood", marks=pytest.mark.slow)])
 def test_with_a_bounded_objective_the_held_out_margin_rises_and_perplexity_stays_within_the_limit(objective):
     _, report = tuned(objective=objective, **SAME)
@@ -130,9 +127,6 @@ def test_gradients_do_not_depend_on_whether_the_backward_below_is_left_out(rng, 
     assert bool(entered) == (trainable == 2)
 
 
-# Measurements.
-
-
 def test_log_likelihoods_are_those_of_each_response_by_itself_whatever_the_batch():
     lm = trained_lm()
     pairs = encode(read_preferences(ROWS[:5]), lm.tokenizer, 24)
@@ -182,9 +176,6 @@ def test_the_first_loss_is_that_of_the_starting_model_on_the_rows_drawn():
     assert report.records[1]["loss"] == pytest.approx((unsafe - safe).mean(), rel=1e-4)
     _, report = tuned(trained_lm(), rows, held_out=ROWS[4:], **(QUICK | {"steps": 1}))
     assert report.records[1]["loss"] == pytest.approx(math.log(2), rel=1e-4)
-
-
-# Rows.
 
 
 def test_the_politeness_dataset_fits_the_default_model_and_says_what_is_held_out():
@@ -256,9 +247,6 @@ def test_held_out_rows_are_those_marked_or_a_fraction_of_the_prompts_or_another_
     assert split_held_out(rows, ROWS[:3], 0)[0] == rows
 
 
-# Bad input.
-
-
 @pytest.mark.parametrize(
     "options, error, words",
     [
@@ -301,9 +289,6 @@ def test_what_cannot_be_is_refused_and_the_model_is_left_alone(options, error, w
 def test_settings_survive_json(kind, trainable):
     settings = kind(trainable=trainable, seed=3)
     assert kind(**json.loads(json.dumps(settings.to_dict()))) == settings
-
-
-# On a text.
 
 
 def test_fine_tuning_all_of_a_model_on_a_text_is_pretraining_gone_on_with():

@@ -114,9 +114,6 @@ def test_adapters_that_are_kept_resume_too(tmp_path):
     assert any(name.endswith(".a") for name in weights(resumed))
 
 
-# Errors.
-
-
 @pytest.fixture
 def finished(tmp_path):
     """A folder with a finished run on pairs."""

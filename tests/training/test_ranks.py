@@ -196,9 +196,6 @@ def test_an_evaluation_in_shares_is_the_whole(rng, tokens):
     assert together(3, lambda c: Ranks(c).mean_loss(model, ids, 3)) == [pytest.approx(expected, rel=1e-12)] * 3
 
 
-# Whole runs.
-
-
 def run_on(size, out, *, resume=False, dropout=0.0, act=None, seed=0):
     """Pretrain on `size` ranks, each with a folder in `out`; act is (step, action of the first rank there)."""
 
@@ -291,9 +288,6 @@ def test_a_failure_that_the_others_do_not_share_ends_them(monkeypatch):
     results = on_ranks(3, lambda c: failing(c, {1}))
     assert isinstance(results[1], ZeroDivisionError)
     assert [(abort.__name__, status) for abort, status in ended] == [("Abort", 1)]
-
-
-# Variables that mpirun sets.
 
 
 def test_without_mpirun_a_process_is_alone(monkeypatch):

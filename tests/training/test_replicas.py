@@ -237,9 +237,6 @@ def test_replicas_follow_a_model_that_gets_other_arrays(replicas, rng):
     assert after == pytest.approx(float(model.loss(ids, targets)[0]), rel=1e-5) != before
 
 
-# In a run.
-
-
 def small_run(settings, **options):
     lm = small_lm(dropout=0.2, seed=options.pop("seed", 0))
     return lm, without_seconds(pretrain(lm, small_corpus(), settings, **options))

@@ -86,9 +86,6 @@ def test_an_accumulating_llama_like_run_in_double_precision_resumes_alike(tmp_pa
     assert_same_weights(lms[0], lms[2])
 
 
-# Ctrl-C.
-
-
 @contextmanager
 def default_sigint():
     """Within the block, SIGINT raises KeyboardInterrupt, even if whoever started the tests ignores it."""

@@ -61,9 +61,6 @@ def test_a_step_on_nothing_but_ignored_targets_has_no_loss(rng):
     assert (loss, norm) == (0.0, 0.0)
 
 
-# The run.
-
-
 @pytest.mark.parametrize("clip", [0, -1.0, math.nan])
 def test_a_clip_that_is_not_positive_is_refused_and_nothing_moves(clip):
     lm = small_lm()
@@ -174,9 +171,6 @@ def test_an_observer_is_called_in_order_and_stopped_after_a_failure():
     assert heard == expected
 
 
-# Divergence.
-
-
 def break_weight(lm, name, value):
     """Return a function that puts `value` into the first entry of the named parameter."""
 
@@ -245,9 +239,6 @@ def test_a_validation_loss_that_is_not_finite_is_divergence_and_is_not_saved(tmp
         pretrain(small_lm(), small_corpus(), settings, out=tmp_path)
 
 
-# Bad input.
-
-
 @pytest.mark.parametrize(
     "fields, error, words",
     [
@@ -287,9 +278,6 @@ def test_a_run_that_cannot_begin_is_refused_before_training(fields, options, wor
         pretrain(small_lm(**fields), small_corpus(), **options)
 
 
-# Metrics.
-
-
 def test_the_metrics_file_holds_what_pretrain_returns(tmp_path):
     records = pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path)
     assert read_metrics(tmp_path / "metrics.jsonl") == records
@@ -327,9 +315,6 @@ def test_a_line_that_is_no_record_is_named(line, words, tmp_path):
     ) as error:
         read_metrics(path)
     assert "\n" not in str(error.value)
-
-
-# The picture and the bar.
 
 
 def test_the_loss_curve_is_a_picture(tmp_path):
