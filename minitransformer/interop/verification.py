@@ -31,7 +31,6 @@ import numpy as np
 from gradcheck import borrowed, to_float64
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
-from minitransformer.system.tables import table
 
 STEP = 1e-30  # h
 FLOOR = 1e-4  # f
@@ -59,18 +58,13 @@ class Part:
         return self.miss <= TOLERANCE
 
     def __str__(self):
+        numbers = f"{self.norm:.3e}", f"{self.claimed:.13f}", f"{self.measured:.13f}", f"{self.miss:.1e}"
         verdict = "" if self.is_right else "WRONG"
-        numbers = f"{self.claimed:.13f}", f"{self.measured:.13f}", f"{self.miss:.1e}"
-        return line_of(self.name, f"{self.parameters:,}", f"{self.norm:.3e}", *numbers, verdict)
+        return COLUMNS.format(self.name, f"{self.parameters:,}", *numbers, verdict).rstrip()
 
 
-def line_of(*cells) -> str:
-    """Return a line of the table. The columns have fixed widths, because lines are printed one at a time."""
-    (line,) = table([cells], indent=0, least=(22, 13, 10, 16, 16, 7))
-    return line
-
-
-HEADER = line_of("part", "parameters", "‖gradient‖", "claimed", "measured", "apart", "")
+COLUMNS = "{:<22}  {:>13}  {:>10}  {:>16}  {:>16}  {:>7}  {}"  # fixed widths, because lines are printed one at a time
+HEADER = COLUMNS.format("part", "parameters", "‖gradient‖", "claimed", "measured", "apart", "").rstrip()
 
 
 @dataclass(frozen=True)

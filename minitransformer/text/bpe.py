@@ -29,10 +29,10 @@ from minitransformer.system import values
 from minitransformer.text.bpe_training import count_words, learn_merges
 from minitransformer.text.byte import ByteLevelTokenizer, without_surrogates
 from minitransformer.text.chunks import chunks_of
-from minitransformer.text.gpt2_files import parse_merge, read_encoder, read_merges, spell, unspell
+from minitransformer.text.gpt2_files import in_order_of_id, parse_merge, read_merges, spell, token_bytes, unspell
 from minitransformer.text.merging import WordCache
 from minitransformer.text.splitting import EXPRESSIONS, split_words, whole_words
-from minitransformer.text.tokenizer import concatenate, stored
+from minitransformer.text.tokenizer import concatenate, read_json, stored
 
 
 class BPETokenizer(ByteLevelTokenizer):
@@ -133,9 +133,9 @@ class BPETokenizer(ByteLevelTokenizer):
 
         Raises ValueError, which names the file and if possible the line, for damaged or inconsistent files.
         """
-        tokens = read_encoder(encoder_json)
-        merges = read_merges(vocab_bpe, tokens)
+        vocabulary, merges = read_json(encoder_json), read_merges(vocab_bpe)
         try:
+            tokens = [token_bytes(spelled) for spelled in in_order_of_id(vocabulary)]
             return cls(tokens, merges, end_ids=[i for i, token in enumerate(tokens) if token == b"<|endoftext|>"])
         except ValueError as error:
             raise ValueError(f"{encoder_json}: {error}") from None

@@ -24,25 +24,21 @@ pytest.importorskip("jinja2")
 
 @pytest.fixture
 def lm():
-    """A small model with a chat template."""
     return chat_lm()
 
 
 @pytest.fixture
 def folder(lm, tmp_path):
-    """The folder that holds its file."""
     lm.save(tmp_path / MODEL_FILE)
     return tmp_path
 
 
 def chat(folder, monkeypatch, said, *options):
-    """Run the command in this process with `said`, bytes, as its standard input; return its exit status."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(said)))
     return main(["chat", "--model", str(folder), *options])
 
 
 def expected(lm, *said, system=None, max_new_tokens=512, seed=0, **settings):
-    """Return the expected output in a pipe."""
     conversation = Conversation(lm, system, rng=np.random.default_rng(seed), **settings)
     answers = ["".join(conversation.answer(line, max_new_tokens)) for line in said]
     return "---\n".join(answer.removesuffix("\n") + "\n" for answer in answers)
@@ -77,7 +73,6 @@ def test_what_is_forgotten_is_said(tmp_path, capsys, monkeypatch):
 
 
 def program(folder, *options):
-    """Return the command line of a separate process."""
     return [sys.executable, "-m", "minitransformer", "chat", "--model", str(folder), *options]
 
 

@@ -32,7 +32,6 @@ PLAIN = ["--quiet", "--no-plot"]
 
 @pytest.fixture
 def text(tmp_path):
-    """The path of a small text."""
     path = tmp_path / "text.txt"
     path.write_text(TEXT)
     return path
@@ -40,18 +39,11 @@ def text(tmp_path):
 
 @pytest.fixture
 def out(tmp_path):
-    """The path of a folder that is not there yet."""
     return tmp_path / "run"
 
 
 def begin(text, out, *more):
-    """Return the arguments of a small run."""
     return ["train", "--text", str(text), "--out", str(out), *SMALL, *PLAIN, *more]
-
-
-def aloud(arguments):
-    """Return the arguments of a run that reports its progress."""
-    return [word for word in arguments if word != "--quiet"]
 
 
 def test_the_command_line_loads_no_extra_and_nothing_that_is_slow_to_load():
@@ -122,11 +114,8 @@ def test_a_run_is_not_overwritten_unless_told_to(capsys, text, out):
 
 @pytest.fixture
 def interrupted(monkeypatch, capsys, text, out):
-    """Train until Ctrl-C at step 7, and return the line on standard error."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(runs, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))
     assert main(begin(text, out, "--dropout", "0.1")) == 130
-    signal.signal(signal.SIGINT, before)
     monkeypatch.undo()
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1
@@ -164,9 +153,7 @@ def test_resuming_with_other_options_is_refused(capsys, interrupted, out):
 def test_resuming_standard_input_asks_for_it_again(monkeypatch, capsys, out):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
     monkeypatch.setattr(runs, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     assert main(begin("-", out)) == 130
-    signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err.endswith(f"to resume: minitransformer train --out {out} --resume --text -\n")
 
 
@@ -255,7 +242,6 @@ def test_whatever_goes_wrong_is_one_line(monkeypatch, capsys, error, words):
 
 @contextmanager
 def started(*arguments):
-    """Run `python -m minitransformer` with these arguments while the block lasts."""
     command = [sys.executable, "-m", "minitransformer", *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

@@ -20,24 +20,20 @@ PROMPT = "a cat "
 
 @pytest.fixture
 def lm():
-    """A small model of characters."""
     return small_lm(seed=3)
 
 
 @pytest.fixture
 def folder(lm, tmp_path):
-    """The folder that holds its file."""
     lm.save(tmp_path / MODEL_FILE)
     return tmp_path
 
 
 def generate(folder, options="", prompt=PROMPT):
-    """Run the command in this process; return its exit status."""
     return main(["generate", "--model", str(folder), *shlex.split(options), "--prompt", prompt])
 
 
 def standard_input(monkeypatch, data):
-    """Give the process `data` as its standard input."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
@@ -103,7 +99,6 @@ def test_each_piece_is_flushed_as_it_comes(lm, folder, monkeypatch):
 
 
 def program(folder, *options):
-    """Return the command line of a separate process."""
     return [sys.executable, "-m", "minitransformer", "generate", "--model", str(folder), "--prompt", PROMPT, *options]
 
 
@@ -161,7 +156,6 @@ def test_a_prompt_that_the_model_cannot_read_is_one_line(folder, capsys, monkeyp
 
 
 def assert_one_line(capsys, status, expected, words):
-    """Assert on the exit status, on an empty output, and on a single line on standard error, which matches `words`."""
     written = capsys.readouterr()
     assert status == expected and written.out == ""
     assert re.fullmatch(rf"minitransformer: error: [^\n]*({words})[^\n]*\n", written.err), written.err

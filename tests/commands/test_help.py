@@ -10,7 +10,6 @@ from minitransformer.cli import build_parser, main
 
 
 def parsers(parser, name="minitransformer"):
-    """Yield (name, parser) of a parser and of all below it."""
     yield name, parser
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):

@@ -22,7 +22,6 @@ WARNING = "passages that are called seen may not have been seen"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A folder with a run of a few steps on a file, which its model remembers."""
     folder = tmp_path_factory.mktemp("influence")
     text = folder / "text.txt"
     text.write_text(TEXT)
@@ -81,7 +80,6 @@ def test_a_mistake_is_one_line(run, options, message, capsys):
 
 
 def remembering(folder, run, **about):
-    """Copy the model of a run to a folder, with something else to remember."""
     arrays, description = load_archive(run / "model.npz")
     description["training"]["about"] = about
     save_archive(folder / "model.npz", arrays, description)

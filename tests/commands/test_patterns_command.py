@@ -21,7 +21,6 @@ PICTURES = ["attention.png", "heads.png", "moment.png"]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The folder of a run of a few steps that was not interrupted."""
     folder = tmp_path_factory.mktemp("patterns") / "out"
     assert main([*SHORT, "--out", str(folder)]) == 0
     return folder

@@ -102,12 +102,10 @@ def unwritable(output):
 
 @pytest.fixture(params=["gone", "full"])
 def output(request):
-    """The fault of standard output."""
     return request.param
 
 
 def run(main, arguments, output):
-    """Return the result of main(arguments) with this fault of the process's standard output."""
     with unwritable(output) as stream, redirect_stdout(stream):
         return main(arguments)
 

@@ -204,7 +204,6 @@ class Watched:
 
 
 def fresh_answer(lm, messages, max_new_tokens, **settings):
-    """Return the answer without a conversation: everything is read again, nothing is cached."""
     prompt = encode_chat(lm.tokenizer, messages)
     ids = generate(lm.model, prompt, max_new_tokens, use_cache=False, stop=lm.tokenizer.end_ids, **settings)
     new = ids[len(prompt) :]

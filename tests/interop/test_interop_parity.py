@@ -50,12 +50,10 @@ def assert_close(ours, theirs):
 
 
 def random_ids(model, rows=B, length=T, seed=3):
-    """Return ids (rows, length)."""
     return np.random.default_rng(seed).integers(0, model.config.vocab_size, (rows, length))
 
 
 def as_ours(theirs, folder):
-    """Return {our name: array} of the parameters of a model of Transformers."""
     theirs.save_pretrained(folder)
     return {name: p.data for name, p in load_pretrained(folder, "float64").model.named_parameters()}
 

@@ -41,12 +41,10 @@ def originals(tmp_path_factory):
 
 
 def path_of(folder):
-    """Return the argument of load_pretrained: the folder, or the GGUF file in it."""
     return folder / "model.gguf" if (folder / "model.gguf").exists() else folder
 
 
 def assert_whole_or_one_line(path):
-    """Assert that loading gives a whole model, or raises one line that names a file."""
     try:
         parameters, said = load_pretrained(path).model.parameters(), path.name
     except REFUSED as error:

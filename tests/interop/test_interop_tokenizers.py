@@ -90,7 +90,6 @@ def test_gpt2s_two_files_are_read_where_there_is_no_tokenizer_json(tokenizer, tm
 
 @pytest.fixture
 def folder(tokenizer, tmp_path):
-    """A folder with the tokenizer's file alone."""
     write_json(tmp_path / "tokenizer.json", to_tokenizer_json(tokenizer))
     return tmp_path
 
@@ -234,7 +233,6 @@ GGUF_NAMES = {"gpt2": "gpt-2", "smollm2": "smollm", "llama3": "llama-bpe"}
 
 
 def gguf_fields(tokenizer):
-    """Return the fields of metadata that a GGUF file has for a tokenizer."""
     content = to_tokenizer_json(tokenizer)["model"]
     special = tokenizer.special_tokens
     return {

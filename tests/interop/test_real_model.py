@@ -39,13 +39,11 @@ of their daughters.
 
 @pytest.fixture(scope="module")
 def lm(smollm2_path):
-    """The model, in float32."""
     return load_pretrained(smollm2_path)
 
 
 @pytest.fixture(scope="module")
 def theirs(torch, smollm2_path):
-    """The model as Transformers reads the same file."""
     pytest.importorskip("accelerate")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")

@@ -76,7 +76,6 @@ def spoil(parameter, change):
 
 
 def scaled_entry(gradient):
-    """Return a gradient whose first row is too large by a millionth."""
     gradient = gradient.copy()
     gradient[0] *= 1 + 1e-6
     return gradient

@@ -30,7 +30,6 @@ DESCRIPTION = {"kind": "test", "words": "naïve ☃\n", "numbers": [1, 2.5, None
 
 @pytest.fixture
 def path(tmp_path):
-    """A saved archive, the only file of its folder."""
     path = tmp_path / "model.npz"
     save_archive(path, ARRAYS, DESCRIPTION)
     return path
@@ -50,7 +49,6 @@ def assert_equal(arrays, expected):
 
 
 def assert_refused(path, words="not a model|damaged"):
-    """Loading raises an error of one line that begins with the path."""
     with pytest.raises(ArchiveError, match=words) as caught:
         load_archive(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
@@ -213,7 +211,6 @@ def test_a_header_that_claims_less_than_there_is_fails_its_checksum(path):
 
 
 def zipped(members, **options):
-    """The bytes of a zip file with these members."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", **options) as archive:
         for name, content in members.items():
@@ -222,21 +219,18 @@ def zipped(members, **options):
 
 
 def npz(**arrays):
-    """The bytes of a .npz file with these arrays."""
     file = io.BytesIO()
     np.savez(file, **arrays)
     return file.getvalue()
 
 
 def npy(array):
-    """The bytes of a .npy file."""
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
 
 
 def described(**fields):
-    """A description as an archive holds it."""
     return np.frombuffer(json.dumps(fields).encode(), np.uint8)
 
 
@@ -275,7 +269,6 @@ def test_a_foreign_file_is_refused_in_words(kind, tmp_path):
 
 
 def header(said, version=b"\x01\x00"):
-    """A .npy file's magic and header."""
     return b"\x93NUMPY" + version + len(said).to_bytes(2, "little") + said
 
 
@@ -357,8 +350,6 @@ def test_a_description_that_is_too_long_is_neither_written_nor_read(path, monkey
 
 
 class Bomb:
-    """An object that writes a file when it is unpickled."""
-
     def __init__(self, path):
         self.path = path
 

@@ -40,7 +40,6 @@ def try_to_work_in(folder):
 
 
 def contents(folder):
-    """Return {name: (bytes, time of writing)} of the files in a folder."""
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir() if path.is_file()}
 
 
@@ -131,7 +130,6 @@ def test_where_the_file_system_has_no_locks_a_warning_says_so_and_nothing_is_swe
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A folder with a finished run, and a text next to it."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     pretrain(small_lm(), small_corpus(), Settings(steps=1), out=folder, about={"text": None})
     (folder.parent / "text.txt").write_text(TEXT)

@@ -50,7 +50,6 @@ def default_handlers():
 
 
 def handlers():
-    """Return the current handler of each signal."""
     return [signal.getsignal(signum) for signum in stopping.SIGNALS]
 
 
@@ -126,7 +125,6 @@ def test_what_comes_while_a_process_is_born_is_heard_when_it_is(unheard):
 
 @pytest.fixture
 def begin(tmp_path):
-    """The arguments of a small run of 12 steps."""
     (tmp_path / "text.txt").write_text(TEXT)
     return ["train", "--text", str(tmp_path / "text.txt"), "--out", str(tmp_path / "run"), *shlex.split(f"{RUN} 12")]
 

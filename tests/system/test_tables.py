@@ -9,9 +9,7 @@ CELLS = st.text(st.characters(categories=["L", "N"]), max_size=6)
 ROWS = st.integers(1, 5).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n, max_size=n), min_size=1, max_size=5))
 
 
-def test_the_last_side_is_that_of_all_columns_to_come_and_a_width_may_be_given():
-    assert table([("a", 1, 2)], least=(3, 4)) == ["  a       1  2"]
-    assert table([("longer", 1, 2)], indent=0, least=(3, 4)) == ["longer     1  2"]
+def test_the_last_side_is_that_of_all_columns_to_come():
     assert table([("a", 1, 22, 3), ("a", 11, 2, 33)], indent=0) == ["a   1  22   3", "a  11   2  33"]
     assert table([("a", 1, 22), ("aa", 11, 2)], ">", indent=0) == [" a   1  22", "aa  11   2"]
 

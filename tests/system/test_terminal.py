@@ -33,7 +33,6 @@ def commands_a_terminal(character):
 
 
 def assert_harmless(text, shown=SHOWN):
-    """Assert that a text shows the name, and does nothing else to a terminal."""
     assert shown in text
     assert not any(map(commands_a_terminal, text)), ascii(text)
 
@@ -135,7 +134,6 @@ def test_gradcheck_shows_the_names_of_modules_and_cases_and_what_they_raise(tmp_
 
 
 def writes(lm, monkeypatch, text):
-    """Let a model write a text, in pieces of a character."""
     monkeypatch.setattr(type(lm.tokenizer), "decode_stream", lambda self, ids: iter(text))
 
 

@@ -23,13 +23,11 @@ FINISHED = replace(SETTINGS, steps=5)
 
 @pytest.fixture
 def finished(tmp_path):
-    """A folder with a finished run of FINISHED."""
     pretrain(small_lm(), small_corpus(), FINISHED, out=tmp_path)
     return tmp_path
 
 
 def resume(folder, lm=None, corpus=None, settings=FINISHED):
-    """Resume the run in `folder`, with another model, text or settings."""
     return pretrain(lm or small_lm(), corpus or small_corpus(), settings, out=folder, resume=True)
 
 
@@ -91,7 +89,6 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 
 def rewrite(path, change):
-    """Save the archive at `path` again after change(arrays, description)."""
     arrays, description = load_archive(path)
     change(arrays, description)
     save_archive(path, arrays, description)
@@ -144,7 +141,6 @@ def test_a_checkpoint_whose_parts_do_not_fit_is_refused_and_changes_nothing(fini
 # Valid values of the parts.
 @pytest.fixture(scope="module")
 def saved_training(tmp_path_factory):
-    """The state in a checkpoint of a run of 5 steps."""
     folder = tmp_path_factory.mktemp("saved")
     pretrain(small_lm(), small_corpus(), FINISHED, out=folder)
     return Checkpoint.read(folder / "model.npz").training

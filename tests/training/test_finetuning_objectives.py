@@ -28,7 +28,6 @@ def batch(rng):
 
 
 def probabilities(logits, targets):
-    """Return for each row the list of the probabilities of its targets that are not ignored, by loops."""
     rows = []
     for row, wanted in zip(logits, targets, strict=True):
         chances = [math.exp(z[t]) / sum(map(math.exp, z)) for z, t in zip(row, wanted, strict=True) if t != -100]

@@ -55,7 +55,6 @@ def trainable(request):
 
 @pytest.fixture(scope="module")
 def whole(tune, trainable):
-    """(model, records, report) of a run that was not interrupted."""
     lm = start_lm()
     return lm, *tune(lm, trainable)
 
@@ -84,12 +83,8 @@ def test_a_run_that_failed_at_any_step_resumes_to_the_same_end(tmp_path, whole, 
 
 
 def test_ctrl_c_finishes_the_step_and_saves(tmp_path, whole, tune, trainable):
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(TrainingInterrupted) as raised:
-            tune(start_lm(), trainable, out=tmp_path, observer=At(5, lambda: signal.raise_signal(signal.SIGINT)))
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(TrainingInterrupted) as raised:
+        tune(start_lm(), trainable, out=tmp_path, observer=At(5, lambda: signal.raise_signal(signal.SIGINT)))
     assert str(raised.value) == f"interrupted after step 5 of 7, saved in {tmp_path}"
     assert not (tmp_path / "report.json").exists()
     assert_ends_alike(tmp_path, whole, tune, trainable)
@@ -116,7 +111,6 @@ def test_adapters_that_are_kept_resume_too(tmp_path):
 
 @pytest.fixture
 def finished(tmp_path):
-    """A folder with a finished run on pairs."""
     on_pairs(start_lm(), 1, out=tmp_path)
     return tmp_path
 

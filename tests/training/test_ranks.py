@@ -47,7 +47,6 @@ class ThreadRank:
         self.rank, self.size, self.said, self.arrived, self.lost = rank, len(said), said, arrived, lost
 
     def exchange(self, value):
-        """Return the values of all ranks, of which this one sends `value`."""
         number = len(self.said[self.rank])
         self.said[self.rank].append(copy.deepcopy(value))
         while True:
@@ -96,7 +95,6 @@ def on_ranks(size, function):
 
 
 def together(size, function):
-    """Return the results of ranks that must all succeed."""
     results = on_ranks(size, function)
     errors = [result for result in results if isinstance(result, BaseException)]
     for error in sorted(errors, key=lambda error: isinstance(error, RankLostError)):
@@ -197,8 +195,6 @@ def test_an_evaluation_in_shares_is_the_whole(rng, tokens):
 
 
 def run_on(size, out, *, resume=False, dropout=0.0, act=None, seed=0):
-    """Pretrain on `size` ranks, each with a folder in `out`; act is (step, action of the first rank there)."""
-
     def on_rank(communicator):
         lm = small_lm(dtype="float64", dropout=dropout, seed=seed)
         observer = At(*act) if act and communicator.rank == 0 else None

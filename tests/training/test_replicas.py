@@ -66,7 +66,6 @@ def model():
 
 @pytest.fixture(scope="module")
 def replicas():
-    """Three replicas of a model, whose processes start once for many tests."""
     return Replicas(small_model(), 3)
 
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -22,7 +21,6 @@ from minitransformer.training.checkpoints import Checkpoint
 
 @pytest.fixture(scope="module")
 def whole():
-    """(model, metrics without seconds) of the run of SETTINGS that was not interrupted."""
     lm = small_lm()
     return lm, without_seconds(pretrain(lm, small_corpus(), SETTINGS))
 
@@ -86,23 +84,12 @@ def test_an_accumulating_llama_like_run_in_double_precision_resumes_alike(tmp_pa
     assert_same_weights(lms[0], lms[2])
 
 
-@contextmanager
-def default_sigint():
-    """Within the block, SIGINT raises KeyboardInterrupt, even if whoever started the tests ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def press_ctrl_c():
-    """Send this process SIGINT."""
     signal.raise_signal(signal.SIGINT)
 
 
 def test_ctrl_c_finishes_the_step_and_saves(tmp_path, whole):
-    with default_sigint(), pytest.raises(TrainingInterrupted) as raised:
+    with pytest.raises(TrainingInterrupted) as raised:
         pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, observer=At(7, press_ctrl_c))
     assert str(raised.value) == f"interrupted after step 7 of 12, saved in {tmp_path}"
     assert isinstance(raised.value, KeyboardInterrupt)
@@ -112,14 +99,14 @@ def test_ctrl_c_finishes_the_step_and_saves(tmp_path, whole):
 
 
 def test_ctrl_c_in_the_last_step_is_not_forgotten(tmp_path, whole):
-    with default_sigint(), pytest.raises(TrainingInterrupted, match="after step 12 of 12, saved in"):
+    with pytest.raises(TrainingInterrupted, match="after step 12 of 12, saved in"):
         pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, observer=At(12, press_ctrl_c))
     assert_ends_alike(tmp_path, whole)
 
 
 def test_ctrl_c_without_a_folder_leaves_the_model_as_the_step_left_it():
     stopped, shorter = small_lm(), small_lm()
-    with default_sigint(), pytest.raises(TrainingInterrupted, match="after step 7 of 12, nothing was saved"):
+    with pytest.raises(TrainingInterrupted, match="after step 7 of 12, nothing was saved"):
         pretrain(stopped, small_corpus(), SETTINGS, observer=At(7, press_ctrl_c))
     with pytest.raises(ZeroDivisionError):
         pretrain(shorter, small_corpus(), SETTINGS, observer=At(7, fail))
@@ -132,7 +119,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path, whole):
         press_ctrl_c()
         pytest.fail("the second one must not come back")
 
-    with default_sigint(), pytest.raises(KeyboardInterrupt) as raised:
+    with pytest.raises(KeyboardInterrupt) as raised:
         pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path, observer=At(7, press_twice))
     assert not isinstance(raised.value, TrainingInterrupted)
     assert Checkpoint.read(tmp_path / "model.npz").training["step"] == 5

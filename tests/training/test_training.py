@@ -35,7 +35,6 @@ def batch_of(rng, lm, size, ignored=0):
 
 
 def moved_by(batches, clip=None, **fields):
-    """Return (weights, loss, norm) of a fresh float64 model after one step on `batches`."""
     lm = small_lm(dtype="float64", dropout=0.0, **fields)
     optimizer = AdamW(decay_groups(lm.model, 0.1), lr=0.1, eps=1e-3)
     loss, norm = training_step(lm.model, optimizer, batches, clip=clip)
@@ -115,7 +114,6 @@ def test_evaluating_sampling_and_saving_do_not_change_the_numbers(tmp_path):
 
 
 def validation_loss(lm, ids):
-    """The mean loss of ids, all but the first, position by position, in blocks of the context."""
     total, context = 0.0, lm.model.config.context
     for start in range(0, len(ids) - 1, context):
         block = ids[start : start + context + 1].astype(int)
@@ -172,8 +170,6 @@ def test_an_observer_is_called_in_order_and_stopped_after_a_failure():
 
 
 def break_weight(lm, name, value):
-    """Return a function that puts `value` into the first entry of the named parameter."""
-
     def act():
         dict(lm.model.named_parameters())[name].data.flat[0] = value
 
@@ -202,8 +198,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_batch_and_gradie
 
 
 def spike(parameter):
-    """Return a hook that adds a huge entry to a parameter's gradient in the backward pass."""
-
     def hook(y, backward):
         def spiked(dy):
             gradient = np.ones_like(parameter.data)
