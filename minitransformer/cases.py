@@ -1,14 +1,10 @@
 """One case for each differentiable function and module: the inputs of every check.
 
 A case has a name and draws a call: the function or module, its inputs and its options. Most sizes differ from each
-other, so that a check fails if a backward pass confuses two axes. B is greater than 1, and T is at least 3. Inputs and
-parameters are random and of order 1, so no γ is 1 and no bias is 0. Some cases have dropout, and some have tied
-weights.
+other, so that a check fails if a backward pass confuses two axes. Inputs and parameters are random and of order 1, so
+no γ is 1 and no bias is 0. Some cases have dropout, and some have tied weights.
 
     python -m gradcheck minitransformer    checks every case by central differences and prints a table
-
-The tests check the gradient and the properties of every component in this file, and compare it with other
-implementations. If a component has a faster version in fast/, they check that version as well.
 """
 
 from functools import partial, wraps

@@ -49,13 +49,11 @@ then contains
   report.json     likelihoods, margin, perplexity on general text and completions, before and after (--data)
   finetuning.png  a picture of these (--data), or loss.png (--text), if matplotlib is installed
 
-Ctrl-C or SIGTERM stops the run after the current step, and saves it. --resume continues from there, or from the
-last checkpoint if the process was killed, and ends with bit-identical weights. The exit status is 1 if the run
-diverged, as described in the report.
+Ctrl-C or SIGTERM stops the run after the current step, and saves it for --resume, as in train. The exit status is 1
+if the run diverged, as described in the report.
 
-The perplexity on general text measures forgetting. The default text is the end of the text that comes with
-Python. If the tokenizer does not have its characters, give another text with --general. The folder
-minitransformer/training/finetuning/objectives/ describes the objectives, one of which destroys the model.
+The perplexity on general text measures forgetting. If the tokenizer does not have the characters of the default text,
+give another one with --general. The folder minitransformer/training/finetuning/objectives/ describes the objectives.
 """
 
 DEFAULT_OUT = "runs/finetune"

@@ -65,7 +65,7 @@ def run(arguments) -> int:
         "use_cache": not arguments.no_cache,
     }
     start = time.perf_counter()
-    written = []  # the ids, which may be fewer than --max-new-tokens
+    written = []  # the generated ids
     for i in range(arguments.samples):
         if i > 0:
             show(BETWEEN_SAMPLES)

@@ -73,10 +73,8 @@ there, or from the last checkpoint if the process was killed, and ends with weig
 of an uninterrupted run.
 
 All cores share each batch. Each of the --replicas of the model is a process, and so is each rank that mpirun
-starts. The numbers of replicas and ranks change the last bits of the result. --resume works with any number of
-ranks. Only the first rank reads the text, writes and prints. By default Open MPI's mpirun binds each of two
-processes to one core. After Ctrl-C, mpirun waits for a fraction of a second, in which a small model can finish a
-step and be saved. If mpirun receives SIGTERM or loses a rank, the steps since the last checkpoint may be lost.
+starts. Their numbers change the last bits of the result. --resume works with any number of ranks. If mpirun
+receives SIGTERM or loses a rank, or if a step takes long after Ctrl-C, the steps since the last checkpoint are lost.
 """
 
 DEFAULT_OUT = "runs/train"
@@ -216,8 +214,6 @@ def announce(narrator, lm, corpus, settings, out) -> None:
         f"model: {config.n_layers} layers, {config.n_heads} heads, width {config.d_model}, context {config.context}; "
         f"{lm.model.n_parameters():,} parameters, {lm.model.flops_per_token() / 1e6:,.1f} MFLOP per token"
     )
-    if settings.eval_tokens is not None and settings.eval_tokens + 1 < len(corpus.val_ids):
-        narrator.say(f"validation: the first {settings.eval_tokens:,} of its tokens (--eval-tokens 0: all)")
     workers = [f"{n} {what}" for n, what in ((world_size(), "ranks"), (settings.replicas, "replicas")) if n > 1]
     narrator.say(
         f"training: {settings.steps:,} steps of {settings.accumulate * settings.batch_size} × {config.context} tokens, "

@@ -1,22 +1,15 @@
 """Chat: convert a conversation to text and ids, and generate the model's answers.
 
-A language model can only continue a text. To hold a conversation, it is trained on conversations as texts. These name
-the speaker before each message and end each message with a special token. SmolLM2 uses this format:
+A model for conversations is trained on texts that name the speaker before each message and end each message with a
+special token, as here for SmolLM2:
 
-    <|im_start|>system
-    You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>
     <|im_start|>user
     What is the capital of France?<|im_end|>
     <|im_start|>assistant
 
-The model's continuation, up to the <|im_end|> that it generates, is the answer. The format differs between models, so
-each model has a *chat template*, a small Jinja program that writes the text. It comes from the author of the files and
-runs in Jinja's sandbox, as in Transformers. It can access only the messages and a few functions. Its time and memory
-are also limited (see templates.py).
-
-The content of a message is ordinary text, even if it looks like a special token. Otherwise a user who writes
-"<|im_end|>" could end the message and begin another one under a different role. Special tokens can come only from the
-template. (Transformers' apply_chat_template also encodes them from messages.)
+The continuation, up to the <|im_end|> that the model generates, is the answer. A *chat template*, a small Jinja program
+of the model's author, writes the text (see templates.py). The content of a message is ordinary text: a user who writes
+"<|im_end|>" cannot end the message and begin another one under a different role, as in Transformers.
 """
 
 import json

@@ -1,11 +1,7 @@
 """Conversion between Config and the config.json of GPT-2 and Llama.
 
-A field that changes the result of the model is either supported or rejected by name. Other fields, such as the ids of
-special tokens, are ignored. A missing field has the default of Transformers. Only the sizes have no default, because a
-missing size usually means that the file is damaged.
-
-Dropout affects only training. Config has a single probability for all layers. If a file has several probabilities, or
-if the target format has no such dropout, the model is read or written without dropout, and a warning is given.
+A field that changes the result of the model is either supported or rejected by name. A missing field has the default of
+Transformers, except a size. If dropout, which affects only training, cannot be expressed, a warning is given.
 """
 
 import warnings

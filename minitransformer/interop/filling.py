@@ -1,10 +1,7 @@
 """Load the tensors of a file into the Parameters of a model.
 
-A source represents the tensors of one or several files:
-
-    source.path                          path for error messages
-    source.shapes                        {name: shape} of all tensors, without buffers
-    source.read(name, rows, columns)     a part of a tensor as floating-point numbers
+A source has the path of a file or folder, the shapes {name: shape} of all tensors without buffers, and the method
+read(name, rows, columns), which returns a part of a tensor as floating-point numbers.
 
 All names and shapes are compared with the configuration before any memory is allocated. Then each Parameter is filled
 a few rows at a time, so the peak memory is little more than that of the model.

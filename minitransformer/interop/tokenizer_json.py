@@ -9,10 +9,8 @@ The file describes a pipeline of named steps with options. These steps correspon
     post_processor    tokens added before and after the text       at most one token before the text, bos_id
     decoder           ids to text                                  the bytes of the tokens, joined
 
-A step is either supported or rejected by name. All added tokens become special tokens, even those that are not marked
-as special. They are encoded from text only if encode is called with allow_special, and then as in the library.
-
-A vocabulary of characters has its own pipeline, so that a small model can be saved and loaded again.
+A step is either supported or rejected by name. All added tokens become special tokens. A vocabulary of characters has
+its own pipeline, so that a small model can be saved and loaded again.
 """
 
 from minitransformer.system.values import dictionary

@@ -1,13 +1,8 @@
 """Settings of the whole process that make training and generation faster: `minitransformer.tune_process()`.
 
-Importing this package does not change settings of the process. The commands, the processes of replicas and the
-benchmark call this function first. Your program can do the same.
-
-**Memory.** A training step allocates and frees the same large arrays repeatedly. By default glibc maps every array
-above a threshold and unmaps it when it is freed. At the next use the kernel must provide zeroed pages again, which took
-a fifth of the tiny model's training step on two cores. The threshold cannot be raised above 32 MB, but mapping can be
-disabled altogether. This makes a step of GPT-2, whose embedding takes 154 MB, 1.06 times as fast. The disadvantage is
-that the process keeps freed memory.
+**Memory.** By default glibc maps every array above a threshold and unmaps it when it is freed. At the next use the
+kernel must provide zeroed pages again, which took a fifth of the tiny model's training step on two cores. The threshold
+cannot be raised above 32 MB, but mapping can be disabled altogether. The process then keeps freed memory.
 
 **Threads.** After a product, the threads of OpenBLAS wait actively for the next one, by default for about 25 ms, and
 occupy cores that other threads of the process need. With 3 ms, GPT-2 reads a prompt of 1,000 tokens in 0.9 of the time.

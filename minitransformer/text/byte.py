@@ -6,13 +6,9 @@ and there are only 256 different bytes. With bytes as tokens, no text contains a
     "é" is the code point U+00E9  →  the bytes C3 A9  →  the ids [195, 169]
 
 The disadvantage is length: English needs about one id per letter, Chinese three per character. Byte-pair encoding
-(bpe.py) starts from bytes and adds tokens for frequent sequences of them.
-
-Every text is a sequence of bytes, but not every sequence of bytes is a text: a model may generate C3 without A9.
-`decode_bytes` returns exactly the bytes. `decode` replaces invalid UTF-8 by U+FFFD, the replacement character.
-
-A Python str may contain half of a UTF-16 pair, a *lone surrogate* such as "\\ud800". It is not a character and has no
-UTF-8 encoding, so `encode` raises ValueError for it.
+(bpe.py) starts from bytes and adds tokens for frequent sequences of them. Not every sequence of bytes is a text: a
+model may generate C3 without A9. `decode` replaces invalid UTF-8 by U+FFFD. Nor is every str: it may contain half of a
+UTF-16 pair, a *lone surrogate* such as "\\ud800", which has no UTF-8 encoding.
 """
 
 import codecs

@@ -41,14 +41,10 @@ _SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnpqrstvwxz" for vowe
 
 @dataclass(frozen=True)
 class Pattern:
-    """A simple pattern.
+    """A simple pattern, whose tasks of a given length take T = stretch · length + extra positions.
 
-    name, description   texts for messages and lists
-    rows                function (rng, batch_size, length) that draws (tokens, is_answer). tokens is (B, T + 1) int64.
-                        is_answer is a boolean array that broadcasts to this shape, and is True for tokens that follow
-                        from the tokens before them
-    stretch, extra      a task of a given length takes T = stretch · length + extra positions
-    shortest, longest   allowed lengths (longest None: without limit)
+    `rows` is a function (rng, batch_size, length) that draws the tokens (B, T + 1) int64, and a boolean array that
+    broadcasts to this shape and is True for tokens that follow from the tokens before them.
     """
 
     name: str

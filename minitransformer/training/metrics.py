@@ -10,14 +10,7 @@ val_loss    the loss on the validation split after the update, if it was evaluat
 tokens      number of tokens trained on so far
 seconds     time spent so far, without interruptions
 
-Fine-tuning on pairs of responses records the loss of its objective and, instead of val_loss, these metrics:
-
-safe, unsafe   the mean log-likelihood in nats of the held-out responses of each kind
-margin         safe − unsafe
-preferred      the fraction of prompts whose safe response is the more likely one
-general_loss   the mean cross-entropy in nats of a general text
-tokens         number of response tokens trained on
-
+Fine-tuning on pairs records the fields of an Evaluation instead of val_loss, and counts the tokens of responses.
 Records of step 0, and of the step at which a run diverges, have no loss, lr or grad_norm. A killed process can leave an
 incomplete last line, which readers ignore, and records after the last checkpoint. A resumed run removes both.
 """

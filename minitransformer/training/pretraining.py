@@ -1,11 +1,6 @@
 """Pretraining: predict the next token in random windows of a text.
 
-    for each step:
-        draw windows at random positions of the text
-        update the weights with the gradient of their loss
-        at intervals: evaluate on held-out text, write a sample, save a checkpoint
-
-The loop is the same for all kinds of runs (see run.py). This file defines the update and the evaluation.
+The loop over steps is the same for all kinds of runs (see run.py). This file defines the update and the evaluation.
 """
 
 import math

@@ -28,16 +28,8 @@ LINES = [
 class FineTuningReport:
     """The effect of fine-tuning on pairs of responses.
 
-    objective            "dpo", "unlikelihood" or "difference"
-    trained              description of the trained parameters
-    trained_numbers      number of trained scalars
-    model_numbers        number of scalars in the model
-    rows, held_out_rows  number of pairs trained on, and of held-out pairs
-    steps                steps taken
-    before, after        Evaluations
-    records              the metrics of every step, as in training/metrics.py
-    diverged             True if the run was stopped because it diverged
-    verdict              the result as a sentence
+    `trained_numbers` and `model_numbers` are numbers of scalars, `rows` and `held_out_rows` of pairs. `records` are the
+    metrics of every step (see training/metrics.py). `verdict` is the result as a sentence.
     """
 
     objective: str
