@@ -35,14 +35,9 @@ class Settings:
     kind = "pretraining"  # the name of this kind of run in checkpoints
 
     steps: int = setting(2000, "updates of the weights", check_int, minimum=1, maximum=ENDLESS_STEPS)
-    batch_size: int = setting(12, "windows of the text per batch", check_int, minimum=1, maximum=HUGE_BATCH)
+    batch_size: int = setting(12, "windows of the text, or pairs, per batch", check_int, minimum=1, maximum=HUGE_BATCH)
     accumulate: int = setting(
-        1,
-        "batches per step, with averaged gradients: two of 6 windows replace one of 12, with half the memory for "
-        "activations",
-        check_int,
-        minimum=1,
-        maximum=HUGE_BATCH,
+        1, "batches per step, which share the memory for activations", check_int, minimum=1, maximum=HUGE_BATCH
     )
     replicas: int = setting(
         1, "processes that share each batch, each with its own model", check_int, minimum=1, maximum=MOST_PROCESSES
@@ -64,7 +59,7 @@ class Settings:
         250, "steps between evaluations on held-out text; 0: only at the beginning and the end", check_int, minimum=0
     )
     eval_tokens: int | None = setting(
-        250_000, "tokens of the evaluation, from the start of the held-out text", check_int, minimum=1, optional="all"
+        250_000, "tokens of the evaluation, from the start of the text", check_int, minimum=1, optional="all"
     )
     checkpoint_every: int = setting(
         250, "steps between checkpoints; 0: only at the beginning and the end", check_int, minimum=0

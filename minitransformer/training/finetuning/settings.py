@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from minitransformer.system.values import check_int, documented, number, one_of, positive, setting
+from minitransformer.system.values import documented, number, one_of, positive, setting
 from minitransformer.training.finetuning.objectives import OBJECTIVES
 from minitransformer.training.finetuning.trainable import LowRank, Trainable, checked
-from minitransformer.training.settings import HUGE_BATCH, Settings
+from minitransformer.training.settings import Settings
 
 DEFAULT_LR, ADAPTERS_LR = 2e-4, 1e-3
 
@@ -22,17 +22,12 @@ class FineTuningSettings(Settings):
     kind = "fine-tuning on a text"
 
     steps: int = 200
-    batch_size: int = setting(12, "windows of the text, or pairs, per batch", check_int, minimum=1, maximum=HUGE_BATCH)
     lr: float | None = setting(
         None, "the highest learning rate", positive, optional=f"{DEFAULT_LR:g}; for adapters {ADAPTERS_LR:g}"
     )
     weight_decay: float = 0.0
     eval_every: int = 20
-    eval_tokens: int | None = setting(
-        250_000, "tokens of the evaluation, from the held-out or the general text", check_int, minimum=1, optional="all"
-    )
     checkpoint_every: int = 50
-    seed: int = setting(0, "seed of all random numbers, and of the choice of held-out pairs", check_int, minimum=0)
     trainable: Trainable = setting(
         2, "trained parameters: the last n blocks, names, or a LowRank (see trainable.py)", checked
     )
