@@ -5,12 +5,13 @@ installed first. While a command runs, SIGTERM and SIGHUP have the effect of Ctr
 signal that is ignored at the start, as SIGHUP is under `nohup`, stays ignored. The exit status is 128 + the signal.
 """
 
+import _thread
 import contextlib
 import os
 import signal
 import stat
 import sys
-from threading import Timer
+import time
 
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the terminal was closed"}
 SIGNALS = {getattr(signal, name): words for name, words in WORDS.items() if hasattr(signal, name)}  # Windows has two
@@ -37,6 +38,11 @@ def heeded():
     return [signum for signum in SIGNALS if signal.getsignal(signum) not in (signal.SIG_IGN, None)]
 
 
+def interrupt_soon():
+    time.sleep(0.1)
+    signal.raise_signal(signal.SIGINT)
+
+
 @contextlib.contextmanager
 def signals_raise(came):
     """Raise KeyboardInterrupt within a `with` block when one of the signals arrives.
@@ -48,7 +54,7 @@ def signals_raise(came):
 
     def send_again(dropped):
         if issubclass(dropped.exc_type, KeyboardInterrupt):
-            Timer(0.01, signal.raise_signal, [signal.SIGINT]).start()
+            _thread.start_new_thread(interrupt_soon, ())  # unlike Thread.start, it does not wait here
         else:
             report_dropped(dropped)
 

@@ -149,7 +149,7 @@ def test_so_does_gradcheck(arguments, output, folder, monkeypatch, capsys):
 
 
 def test_what_bench_was_asked_to_write_is_written_though_nobody_reads(output, tmp_path, monkeypatch):
-    found = {"sizes": {}}, ["a line"] * 9999, "bench.json", None
+    found = {"sizes": {}}, ["a line"] * 9999, "bench", None, None
     monkeypatch.setattr(report, "compare", lambda settings: found)
     run(cli.main, ["bench", "--json", str(tmp_path / "found.json")], output)
     assert json.loads((tmp_path / "found.json").read_text()) == found[0]
