@@ -12,7 +12,8 @@ from minitransformer.book.symbols import names_given, symbols_in, texts_of
 from minitransformer.book.typesetting import name_set
 
 NOTATION = PACKAGE / "NOTATION.md"
-MEANING = re.compile(r"^    (\S+)  +(\S.*(?:\n {7,}\S.*)*)$", re.MULTILINE)  # a symbol and its meaning in NOTATION.md
+# Symbols, separated by commas, and their meaning in NOTATION.md.
+MEANING = re.compile(r"^    (\S+(?:, \S+)*)  +(\S.*(?:\n {7,}\S.*)*)$", re.MULTILINE)
 COLUMNS = re.compile(r"(?<=\S) {2,}(?=[A-Z](?:, [A-Z])?  )")  # the gap between two symbols on a line
 OPENING = (
     "A name that begins with d is a gradient: dx is the gradient of the loss with respect to x and has the shape of x. "
@@ -25,7 +26,8 @@ def index_page(derived: dict) -> list:
     names = frozenset().union(*(names_of(d.statements) for d in derived.values()))
     meanings: dict = {}
     for text, said in MEANING.findall(COLUMNS.sub("\n    ", NOTATION.read_text("utf-8"))):
-        meanings.setdefault(text, []).append(" ".join(said.split()))
+        for one in text.split(", "):
+            meanings.setdefault(one.removesuffix("_ij"), []).append(" ".join(said.split()))
     defined: dict = {}
     used: dict = {}
     for leaf, derivations in derived.items():
@@ -40,7 +42,7 @@ def index_page(derived: dict) -> list:
         if not (text.startswith("d") and len(text) > 1 and {text[1:], text[1:].partition("_")[0]} & used.keys()):
             places = (f"{link(leaf, f'#eq-{number}')} ({number})" for leaf, number in defined.get(text, ()))
             uses = ", ".join(map(link, used.get(text, ())))
-            rows.append((name_set(text, names), escape("; ".join(meanings.get(text, ()))), ", ".join(places), uses))
+            rows.append((name_set(text, names), escape("; ".join(meaning_of(text, meanings))), ", ".join(places), uses))
     return [
         f"<h1>Symbols and terms</h1><p>{OPENING}</p>",
         table("symbol | meaning | defined in | chapters that use it", rows, "index"),
@@ -48,6 +50,12 @@ def index_page(derived: dict) -> list:
         *(term_of(term, meaning, derived) for term, meaning in TERMS.items()),
         "</dl>",
     ]
+
+
+def meaning_of(text, meanings):
+    """Return the meanings of a symbol, or else those of its letter: of y for y_1, and of X′ for y′."""
+    letter = "X′" if text.endswith("′") else text.partition("_")[0].rstrip("0123456789₀₁₂₃₄₅₆₇₈₉ₖᵥ")
+    return meanings.get(text) or meanings.get(letter, ())
 
 
 def term_of(term, meaning, derived):

@@ -78,6 +78,9 @@ def test_the_index_has_the_definition_and_the_uses_of_a_symbol():
     row = next(row for row in page.split("<tr>") if row.startswith("<td><math><mrow><mi>σ</mi></mrow></math>"))
     assert 'href="layer_norm.html#eq-2"' in row.replace("activations", "") or 'href="activations.html#eq-3"' in row
     assert "the mean (layer_norm)" in page and "average of the squared gradient (optim)" in page
+    symbols = dict(re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td>", page))
+    unexplained = [re.sub("<.*?>", "", symbol) for symbol, meaning in symbols.items() if not meaning]
+    assert set(unexplained) <= {"dxk", "dxv", "j", "xq"}  # letters with an index that the text explains
     assert "<td>channels per head</td>" in page and "<td>batch; the second adapter (lora)</td>" in page
     assert "Softmax" in page and all(f"<dt>{term}</dt>" in page for term in TERMS)
 
