@@ -39,7 +39,7 @@ def readable_on(background):
 
 
 def sgr(ground: int, colour, colours: int) -> str:
-    """Return the escape sequence's parameters for the colour of the text (`ground` 38) or background (48)."""
+    """Return the parameters of an escape sequence: `ground` 38 colours the text, 48 the background."""
     if colours > 256:
         return f"{ground};2;{';'.join(map(str, colour))}"
     red, green, blue = (int(np.argmin(np.abs(np.subtract(CUBE, c)))) for c in colour)
