@@ -151,13 +151,12 @@ def test_values_that_differ_late_are_shown_with_the_digits_that_differ():
 
 
 def test_the_report_is_an_aligned_table():
-    lines = str(check(product, normal(2, 3), normal(2, 3, seed=1))).splitlines()
-    assert lines[0] == "product"
-    assert lines[1].split() == ["argument", "entries", "absolute", "relative", "oracle", "±", "verdict"]
-    assert len({line.rindex(line.split()[-1]) for line in lines[1:]}) == 1
-    assert [line.split()[0] for line in lines[2:]] == ["x", "w"]
-    table = str(check(product, normal(2), normal(2, seed=1), wrong=True, raises=False))
-    assert "WRONG" in table and table.splitlines()[-1].startswith("dw: 2 of 2 entries disagree; worst at [")
+    report = check(product, normal(2, 3), normal(2, 3, seed=1), wrong=True, raises=False)
+    name, *lines, explanation = str(report).splitlines()
+    assert name == "product" and explanation.startswith("dw: 6 of 6 entries disagree; worst at [")
+    assert lines[0].split() == ["argument", "entries", "absolute", "relative", "oracle", "±", "verdict"]
+    assert [(line.split()[0], line.split()[-1]) for line in lines[1:]] == [("x", "right"), ("w", "WRONG")]
+    assert len({line.rindex(line.split()[-1]) for line in lines}) == 1
 
 
 def test_the_relative_error_is_what_the_tolerance_limits():
@@ -183,11 +182,6 @@ def test_the_loss_is_weighted_by_dy_which_is_random_and_repeats_no_input_of_the_
     x = normal(500)  # with dy = x a layer norm's dx would be zero
     check(watched, x, seed=0)
     assert abs(np.corrcoef(x, seen[0])[0, 1]) < 0.2 and abs(seen[0].mean()) < 0.2 and abs(seen[0].std() - 1) < 0.2
-
-
-def test_the_same_seed_gives_the_same_report_and_another_seed_another():
-    first, again, other = (check(product, X, normal(3, seed=1), seed=seed) for seed in (3, 3, 4))
-    assert first == again != other
 
 
 # Large arguments
@@ -467,9 +461,7 @@ def test_the_largest_error_is_told_first_and_the_report_is_a_dictionary_for_json
         ("x", "WRONG", 3, [3]),
         ("w", "WRONG", 3, [3]),
     ]
-    assert check(square, normal(3)).to_dict()["arguments"][0]["analytic"] == pytest.approx(
-        check(square, normal(3)).arguments[0].analytic
-    )
+    assert found["arguments"][0]["analytic"] == report["x"].analytic
 
 
 @pytest.mark.parametrize("oracles", [None, "adjoint", "central", "complex"])

@@ -41,12 +41,6 @@ def absolute(x, *, at_zero=0.0):
     return np.where(x.real > 0, x, -x), lambda dy: dy * np.where(x == 0, at_zero, np.sign(x))
 
 
-def test_truncation_has_slope_one_for_forward_and_two_for_central_differences_and_the_complex_step():
-    curve = measure(Call(exponential, normal(5)))
-    for method, order in ((FORWARD, 1), (CENTRAL, 2), (COMPLEX, 2)):
-        assert curve.slope(method) == pytest.approx(order, abs=0.03)
-
-
 def test_the_truncation_errors_are_those_of_taylors_series():
     # A single number: L(t) = dy · exp(x + t v) with v = ±1, so every derivative of L is ±L.
     curve = measure(Call(exponential, np.array([0.3])))
@@ -135,12 +129,6 @@ def test_a_float32_module_is_measured_in_float64_and_everything_left_as_it_was()
     np.testing.assert_array_equal(x, normal(3, 5))
 
 
-def test_the_same_seed_gives_the_same_curve_and_another_one_another():
-    first, again, other = (measure(Call(exponential, normal(4)), seed=seed) for seed in (3, 3, 4))
-    np.testing.assert_array_equal(first.error(CENTRAL), again.error(CENTRAL))
-    assert first.analytic != other.analytic
-
-
 # Drawings
 
 
@@ -163,14 +151,10 @@ def test_a_point_of_the_drawing_stands_at_its_error_and_a_flat_line_is_one_row()
 
 def test_the_picture_is_a_png_of_one_panel_for_each_curve(tmp_path):
     pytest.importorskip("matplotlib")
-    curves = [measure(case.call(np.random.default_rng(0))) for case in LESSON]
-    widths = []
-    for n in (1, 2):
-        save(curves[:n], tmp_path / "curve.png")
-        data = (tmp_path / "curve.png").read_bytes()
-        assert data.startswith(b"\x89PNG")
-        widths.append(int.from_bytes(data[16:20], "big"))
-    assert widths[1] > 1.8 * widths[0]
+    save([measure(case.call(np.random.default_rng(0))) for case in LESSON], tmp_path / "curve.png")
+    data = (tmp_path / "curve.png").read_bytes()
+    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    assert data.startswith(b"\x89PNG") and width > 2 * height
 
 
 # The command

@@ -135,11 +135,8 @@ def test_pytest_and_the_command_line_show_the_explanation(pytester, monkeypatch,
 
 
 def test_an_update_is_not_diagnosed_where_no_explanation_is_asked_for():
-    def sgd(theta, g, lr):
-        return theta + lr * g
-
-    assert "wrong sign" in error_of(gradcheck.check_update, sgd, "sgd").report.diagnosis
-    assert error_of(gradcheck.check_update, sgd, "sgd", explain=False).report.diagnosis == ""
+    error = error_of(gradcheck.check_update, lambda theta, g, lr: theta + lr * g, "sgd", explain=False)
+    assert error.report.diagnosis == ""
 
 
 @pytest.mark.parametrize("oracles", [None, "adjoint"])

@@ -150,7 +150,7 @@ def test_a_function_in_single_precision_is_undecided_rather_than_wrong(layer_nor
 
 
 def test_what_is_no_function_is_refused(torch):
-    with pytest.raises(TypeError, match=r"from_torch: function is an int; it must be a torch.autograd.Function"):
+    with pytest.raises(TypeError, match=r"function is an int; it must be a torch.autograd.Function"):
         from_torch(3)
 
 

@@ -230,8 +230,7 @@ def test_too_little_memory_is_one_line(message, said, monkeypatch, capsys):
     assert capsys.readouterr() == ("", f"gradcheck: {said}\n")
 
 
-@pytest.mark.parametrize("command", [[], ["curve"], ["audit", "mine"]], ids=["check", "curve", "audit"])
-@pytest.mark.parametrize("seed", ["x", "-1", "one\ntwo"])
+@pytest.mark.parametrize("command, seed", [([], "x"), (["curve"], "-1"), (["audit", "mine"], "one\ntwo")])
 def test_a_seed_that_is_no_whole_number_is_answered_in_one_line(command, seed, capsys):
     assert main([*command, "--seed", seed]) == 2
     said = f"argument --seed: a seed must be a whole number, 0 or more, not {' '.join(seed.split())}\n"
@@ -277,14 +276,6 @@ def test_without_a_target_the_modules_of_the_nearest_configuration_are_checked(w
     assert re.search(r"^good:good\s+x\s+6 .* right$", out, re.MULTILINE)
     assert re.search(r"bad\.py:bad\s+w\s+3 .* WRONG$", out, re.MULTILINE)
     assert main(["-k", "good:"]) == 0
-
-
-def test_pyproject_comes_before_setup_cfg_and_one_module_gives_its_names_no_prefix(write, capsys):
-    write("good.py", GOOD)
-    write("pyproject.toml", "", source='[tool.gradcheck]\nmodules = ["good"]\n')
-    write("setup.cfg", "", source="[tool:gradcheck]\nmodules = nowhere")
-    assert main([]) == 0
-    assert capsys.readouterr().out.splitlines()[1].startswith("good  ")
 
 
 def test_a_configuration_above_the_root_of_a_repository_is_not_its_own(write, tmp_path, monkeypatch, capsys):

@@ -140,11 +140,9 @@ def of(gain):
 ONES = np.ones(3)
 KEPT = {  # as what: (the value, how the gradient is put, the attributes, the name)
     "an object": (lambda s: s.gain.data, lambda s, g: setattr(s.gain, "grad", g), of(Own(ONES)), "gain"),
-    "objects": (lambda s: s.own[0].data, lambda s, g: setattr(s.own[0], "grad", g), {"own": [Own(ONES)]}, "own[0]"),
     "grad_": (lambda s: s.gain, to("grad_gain"), {"gain": ONES.copy(), "grad_gain": None}, "gain"),
     "g": (lambda s: s.W, to("Wg"), {"W": ONES.copy(), "Wg": np.zeros(3)}, "W"),
     "a dictionary of gradients": (lambda s: s.gain, into("grads", "gain"), of(ONES) | {"grads": of(0)}, "gain"),
-    "lists side by side": (lambda s: s.a[0], into("da", 0), {"a": [ONES.copy()], "da": [None]}, "a[0]"),
     "a tuple": (lambda s: s.params[0], into("grads", 0), {"params": (ONES.copy(),), "grads": [None]}, "params[0]"),
     "nested dictionaries": (
         lambda s: s.params["norm"]["gain"],
@@ -152,7 +150,6 @@ KEPT = {  # as what: (the value, how the gradient is put, the attributes, the na
         {"params": {"norm": of(ONES.copy())}, "grads": {"norm": of(None)}},
         "norm['gain']",
     ),
-    "one dictionary": (lambda s: s.d["gain"], into("d", "dgain"), {"d": of(ONES) | {"dgain": None}}, "d['gain']"),
     "gradients that backward creates": (
         lambda s: s.params["gain"],
         into("grads", "dgain"),
@@ -296,9 +293,7 @@ def sharing():
 UNPAIRED = r" looks like a parameter, but has no gradient; .*if there are none"
 REFUSED = {  # the layer, and words of the message
     "its gradient has another name": (lambda: within(weights=ONES, gradients={}), rf"layers\.1\.weights{UNPAIRED}"),
-    "in another list": (lambda: within(weights=[ONES], updates=[None]), rf"layers\.1\.weights\[0\]{UNPAIRED}"),
     "a table": (lambda: within(gain=Own(ONES), table=np.ones(3)), rf"layers\.1\.table{UNPAIRED}"),
-    "a cache": (lambda: within(cache={"x": ONES}), rf"layers\.1\.cache\['x'\]{UNPAIRED}"),
     "a cache of an earlier call": (
         lambda: after_forward(Consuming()),
         r"stack\[0\] looks like a parameter.* If it is left over from an earlier call, .* a layer that has not run",

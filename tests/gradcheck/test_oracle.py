@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from gradcheck import central_differences
 from gradcheck.central_differences import RELATIVE_STEP, Estimate
 from gradcheck.judgement import CANNOT_TELL, KINK, RIGHT, WRONG
 from gradcheck.refine.one_derivative import estimates, judge
@@ -27,21 +26,11 @@ def along(function, x, dy=1.0):
     return estimates(lambda t: np.array(function(x + t)), y, np.array(dy), 2.0 ** np.ceil(np.log2(max(abs(x), 1.0))))
 
 
-def assert_derivatives_equal_the_closed_forms():
-    for function, slope in CLOSED_FORMS.values():
-        for x in (-1.9, -0.3, 0.0, 0.7, 2.4):
-            assert next(along(function, x)).value == pytest.approx(slope(x), rel=1e-9, abs=1e-10)
-
-
-@pytest.mark.parametrize("factor", [1.0, 1.5, 0.5, -1.0, 1 + 1e-6])
-def test_derivatives_equal_the_closed_forms_and_a_factor_planted_in_the_oracle_is_noticed(monkeypatch, factor):
-    inner = central_differences._inner
-    monkeypatch.setattr(central_differences, "_inner", lambda a, b: factor * inner(a, b))
-    if factor == 1:
-        assert_derivatives_equal_the_closed_forms()
-    else:
-        with pytest.raises(AssertionError):
-            assert_derivatives_equal_the_closed_forms()
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+@pytest.mark.parametrize("x", [-1.9, -0.3, 0.0, 0.7, 2.4])
+def test_derivatives_equal_the_closed_forms(name, x):
+    function, slope = CLOSED_FORMS[name]
+    assert next(along(function, x)).value == pytest.approx(slope(x), rel=1e-9, abs=1e-10)
 
 
 @given(st.lists(st.floats(-3, 3), min_size=5, max_size=5), st.floats(-2, 2))

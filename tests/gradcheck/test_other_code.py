@@ -122,26 +122,6 @@ def test_the_jacobian_of_a_small_slope_beside_a_large_constant_is_there():
     assert_allclose(gradcheck.jacobian(lambda x: 1e4 + 1e-3 * np.abs(x), x), 1e-3 * np.diag(np.sign(x)), atol=1e-8)
 
 
-PERIODS = 10.0 ** np.random.default_rng(0).uniform(-6, 0, size=50)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("line", [0.0, 1.0], ids=["alone", "beside a straight line"])
-@pytest.mark.parametrize("name", ["sine", "sawtooth"])
-def test_central_differences_alone_call_no_right_gradient_wrong_and_no_wrong_one_right(name, line):
-    function, slope = PERIODIC[name]
-    x = 1 + np.abs(normal(3))
-    known = 0
-    for period in PERIODS:
-        wave = with_error(lambda x, p=period: line * x + p * function(x / p), lambda x, p=period: line + slope(x / p))
-        flat = with_error(lambda x, p=period: line * x + p * function(x / p), lambda x: line + 0 * x)
-        for backward, impossible in ((wave, "WRONG"), (flat, "right")):
-            found = verdict(backward, x, rtol=1e-5, oracles="central")
-            assert found != impossible, period
-            known += found != "CANNOT TELL"
-    assert known > len(PERIODS)
-
-
 @pytest.mark.parametrize("sampled", [False, True])
 def test_what_no_step_resolves_cannot_be_told_and_the_message_says_why(sampled):
     function, slope = PERIODIC["sine of a large multiple"]

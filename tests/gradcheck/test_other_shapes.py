@@ -63,10 +63,6 @@ def softmax_loss(x, *, y, shifted=True):
     return loss, dx / len(y)
 
 
-def distance(a, b):
-    return math.hypot(a, b), (a / math.hypot(a, b), b / math.hypot(a, b))
-
-
 def quadratic(x):
     return x[0] ** 2 + 3 * x[1]
 
@@ -105,12 +101,9 @@ RIGHT = {  # the function, its inputs and options
         {"factor": 3},
     ),
     "a value and its gradient": (of_rosen(gradient_of_rosen), (normal(4),), {}),
-    "those of SciPy": (of_rosen(optimize.rosen_der), (normal(4),), {}),
     "both from one function": (from_value_and_gradient(logistic_loss), (normal(3),), DATA),
     "a loss of a course": (from_value_and_gradient(softmax_loss), (normal(4, 3),), LABELS),
-    "plain numbers": (from_value_and_gradient(distance), (np.array(1.5), HALF), {}),
     "a list": (from_value_and_gradient(quadratic, lambda x: [2 * x[0], 3]), (normal(2),), {}),
-    "a tuple of one": (from_value_and_gradient(quadratic, lambda x: (np.array([2 * x[0], 3]),)), (normal(2),), {}),
     "an array of one": (from_value_and_gradient(lambda x: (x.T @ x, 2 * x)), (normal(3, 1),), {}),
     "an activation": (from_derivative(sigmoid, lambda x: sigmoid(x) * (1 - sigmoid(x))), (A,), {}),
     "a function of a number": (from_derivative(math.sin, math.cos), (HALF,), {}),
@@ -122,9 +115,7 @@ RIGHT = {  # the function, its inputs and options
         {"u": normal(2)},
     ),
     "a matrix": (of_product(A), (normal(4),), {}),
-    "lists of rows": (of_product(A.tolist()), (normal(4),), {}),
     "a sparse matrix": (of_product(sparse.csr_array(A)), (normal(4),), {}),
-    "both in one": (from_jacobian(lambda x: (A @ x, A)), (normal(4),), {}),
     "the shapes of y and x": (
         from_jacobian(
             lambda x: np.outer(x, x),
@@ -134,15 +125,12 @@ RIGHT = {  # the function, its inputs and options
         {},
     ),
     "a vector": (from_jacobian(lambda x: float(x @ x), lambda x: 2 * x), (normal(3),), {}),
-    "a row": (from_jacobian(lambda x: float(x @ x), lambda x: 2 * x[None]), (normal(3),), {}),
     "a column": (from_jacobian(lambda x: np.array([x, 2 * x]), lambda x: [[1], [2]]), (HALF,), {}),
 }
 WRONG = [  # the same, and words of the message
     (from_pair(affine, lambda d, c: [*affine_backward(d, c)[:2], d.mean(axis=0)]), AFFINE, {}, "db: 2 of 2 entries"),
     (of_rosen(lambda x: gradient_of_rosen(x, factor=0)), (normal(4),), {}, "dx: 3 of 4 entries disagree"),
-    (of_rosen(lambda x: -gradient_of_rosen(x)), (normal(4),), {}, "dx has its sign flipped"),
     (of_rosen(lambda x: gradient_of_rosen(x)[:-1]), (normal(4),), {}, "dx has shape (3,), but x has (4,)"),
-    (of_rosen(lambda x: gradient_of_rosen(x).astype("f4")), (normal(4),), {}, "dx is float32, but x is float64"),
     (from_value_and_gradient(logistic_loss), (normal(3),), {**DATA, "mean": False}, "dw is 1 / X.shape[0] times"),
     (from_value_and_gradient(softmax_loss), (normal(4, 3),), {**LABELS, "shifted": False}, "4 of 12 entries disagree"),
     (
@@ -151,7 +139,6 @@ WRONG = [  # the same, and words of the message
         {},
         "da and db are returned in each other's place",
     ),
-    (from_value_and_gradient(quadratic, lambda x: [x[0], 3]), (normal(2),), {}, "1 of 2 entries disagree"),
     (
         from_derivative(sigmoid, lambda y: y * (1 - y)),
         (normal(2, 3),),
@@ -159,7 +146,6 @@ WRONG = [  # the same, and words of the message
         "dx equals dy * x * (1 - x), and the correct gradient is dy * y * (1 - y)",
     ),
     (from_derivative(sigmoid, lambda x: HALF), (A,), {}, "the derivative for x has shape (), but x has (3, 4)"),
-    (from_derivative(math.cos, math.sin), (HALF,), {}, "its sign flipped"),
     (from_derivative(lambda x: (x**2, x)), (normal(5),), {}, "dx is 1/2 times"),
     (
         from_jacobian(motion, lambda x, u: jacobian_of_motion(x, u, sign=1)),
@@ -174,8 +160,6 @@ WRONG = [  # the same, and words of the message
         "there must be 2 Jacobians in a tuple, one for each of x, u, not 1; pass other arrays as keyword",
     ),
     (of_product(A.T), (normal(4),), {}, "not (3, 4): a row for each entry of y, a column for each of x; it is transp"),
-    (of_product(A[:2]), (normal(4),), {}, "the Jacobian for x has shape (2, 4), not (3, 4): a row for each entry of y"),
-    (of_product(A * np.array([[1.0], [1.0], [-1.0]])), (normal(4),), {}, "dx: 4 of 4 entries disagree"),
     (of_product(A.astype(np.float32)), (normal(4),), {}, "dx is float32, but x is float64"),
 ]
 
@@ -352,9 +336,7 @@ def test_gradients_that_are_not_arranged_as_the_inputs_are_refused(backward, wor
             "must return one floating-point number, not an array of shape (3, 4)",
             lambda: check(from_value_and_gradient(lambda x: (x, x)), A),
         ),
-        ("floating-point number, not a str", lambda: check(from_value_and_gradient(lambda x: ("a", x)), A)),
         ("the inputs contain no floating-point array", lambda: from_nested(network, {"W": np.arange(3)}, 1.0)),
-        ("an array of float64 cannot be called", lambda: from_nested(A, A)),
     ],
 )
 def test_what_cannot_be_adapted_is_refused_in_one_line(words, call):

@@ -28,25 +28,14 @@ def adamw(w, dw, m, v, t, lr, beta1, beta2, eps, weight_decay):
 
 WITH_A_DICTIONARY = """
 def adamw(w, dw, config=None):
-    if config is None:
-        config = {}
-    config.setdefault("learning_rate", 1e-3)
-    config.setdefault("beta1", 0.9)
-    config.setdefault("beta2", 0.999)
-    config.setdefault("epsilon", 1e-8)
-    config.setdefault("weight_decay", 0.01)
-    config.setdefault("m", np.zeros_like(w))
-    config.setdefault("v", np.zeros_like(w))
-    config.setdefault("t", 0)
-    lr, b1, b2, eps = config["learning_rate"], config["beta1"], config["beta2"], config["epsilon"]
-    t = config["t"] + 1
+    settings = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01}
+    config = settings | {"m": np.zeros_like(w), "v": np.zeros_like(w), "t": 0} | (config or {})
+    b1, b2, t = config["beta1"], config["beta2"], config["t"] + 1
     m = b1 * config["m"] + (1 - b1) * dw
     v = b2 * config["v"] + (1 - b2) * (dw * dw)
-    mt = m / (1 - b1**t)
-    vt = v / (1 - b2**t)
-    next_w = w - lr * (mt / (np.sqrt(vt) + eps) + config["weight_decay"] * w)
+    step = m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + config["epsilon"]) + config["weight_decay"] * w
     config["m"], config["v"], config["t"] = m, v, t
-    return next_w, config
+    return w - config["learning_rate"] * step, config
 """
 
 IN_PLACE = """
@@ -96,17 +85,9 @@ PLANTED = [
     ("the step has the wrong sign", ("decayed - lr", "decayed + lr")),
     ("the new m is not kept", (", m, v\n", ", 0 * m, v\n")),
 ]
-IN_A_DICTIONARY = [
-    ("quotient", ("(np.sqrt(vt) + eps)", "np.sqrt(vt) + eps")),
-    ("the new m is not kept", ('config["m"], config["v"], config["t"] = m,', 'config["v"], config["t"] =')),
-]
+IN_A_DICTIONARY = [("the new m is not kept", ('config["m"], config["v"],', 'config["v"],'), ("= m, v, t", "= v, t"))]
 CHANGED_IN_PLACE = [
     ("t stays 1", ("self.t += 1", "self.t = 1")),
-    (
-        "g stands where theta",
-        ("p.data *= 1 - self.lr * self.weight_decay", "p.data -= self.lr * self.weight_decay * g"),
-    ),
-    ("the new m is not kept", ("m *= self.beta1", "m = m * self.beta1")),
     ("all parameters share one m and v", ("self.m[i], self.v[i]", "self.m[0], self.v[0]")),
     (
         "t counts parameters",
@@ -187,23 +168,6 @@ def velocity_with_lr(w, dw, velocity, learning_rate, mu):
     return w + velocity, velocity
 
 
-def looking_ahead(w, dw, v, lr, mu):
-    """CS231n's Nesterov momentum."""
-    v_prev, v = v, mu * v - lr * dw
-    return w - mu * v_prev + (1 + mu) * v, v
-
-
-def cached(w, dw, config=None):
-    """CS231n's RMSprop."""
-    config = {} if config is None else config
-    config.setdefault("learning_rate", 1e-2)
-    config.setdefault("decay_rate", 0.99)
-    config.setdefault("epsilon", 1e-8)
-    config.setdefault("cache", np.zeros_like(w))
-    config["cache"] = config["decay_rate"] * config["cache"] + (1 - config["decay_rate"]) * dw**2
-    return w - config["learning_rate"] * dw / (np.sqrt(config["cache"]) + config["epsilon"]), config
-
-
 def in_place(w, dw, cache, eta, epsilon):
     """Adagrad that returns nothing."""
     cache += dw**2
@@ -225,8 +189,6 @@ def of_any_settings(parameters, **settings):
     "update, formula, takes",
     [
         (velocity_with_lr, "momentum", "lr (learning_rate)"),
-        (looking_ahead, "nesterov", "momentum (mu)"),
-        (from_config(cached), "rmsprop", "rho (decay_rate)"),
         (in_place, "adagrad", "eps (epsilon)"),
         (optional_state, "momentum", "lr 0"),
         (from_optimizer(of_any_settings, Parameter), "adamw", "beta1 0"),
@@ -365,7 +327,6 @@ def first(parameters, lr):
     [
         (lambda w, dw, lr: w - lr * dw + 0.01 * np.tanh(w), "sgd", "^$"),
         (lambda w, dw, lr: w - 1.5 * lr * dw, "sgd", "each step is 3/2 times the correct step"),
-        (lambda w, dw, lr: w + 0.25 * lr * dw, "sgd", "each step is -1/4 times the correct step"),
         (lambda w, dw, lr: w - 1.37 * lr * dw, "sgd", "each step is a constant times the correct step"),
         (lambda w, dw, lr: None, "sgd", "no parameter ever moves"),
         (from_optimizer(first), "sgd", "parameter 1 never moves"),
@@ -467,16 +428,3 @@ def test_a_parameter_that_becomes_something_else_is_a_fault(step, fault):
     with pytest.raises(GradientError, match=re.escape(fault)) as caught:
         check_update(step, "sgd")
     assert caught.value.report.problems == (fault,)
-
-
-def test_a_parameter_has_data_and_a_gradient_and_nothing_else_unless_one_is_given():
-    def make(parameters, lr):
-        assert all(vars(p).keys() == {"data", "grad"} for p in parameters)
-
-        def step():
-            for p in parameters:
-                p.data -= lr * p.grad
-
-        return SimpleNamespace(step=step)
-
-    assert check_update(from_optimizer(make), "sgd").is_right
