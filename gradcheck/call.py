@@ -56,7 +56,6 @@ class Call:
         self.inputs = inputs
         self.options = options
         self.random = GlobalRandom()
-        self.has_state = any(isinstance(value, STATEFUL) for value in (*inputs, *options.values()))
 
     def __repr__(self) -> str:
         return f"Call({self.name})"
@@ -149,11 +148,9 @@ class Call:
         return y, careful_backward
 
     def _evaluate(self):
-        inputs, options = self.inputs, self.options
-        if self.has_state:
-            inputs, options = tuple(map(_fresh, inputs)), {name: _fresh(value) for name, value in options.items()}
+        options = {name: _fresh(value) for name, value in self.options.items()}
         with self.random.repeated() if self.random.is_drawn else nullcontext():
-            return self.target(*inputs, **options)
+            return self.target(*map(_fresh, self.inputs), **options)
 
     @contextmanager
     def _copied_parameters(self):

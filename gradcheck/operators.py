@@ -22,7 +22,7 @@ import numpy as np
 from gradcheck.adapters.derivatives import from_jacobian, from_value_and_gradient
 from gradcheck.call import Call, describe, is_floating
 from gradcheck.checking import check
-from gradcheck.report import Report, fault
+from gradcheck.report import Report, aligned, fault
 
 
 def check_jvp(function: Callable[..., Any], jvp: Callable[..., Any], /, *inputs: Any, **terms: Any) -> Report:
@@ -164,15 +164,12 @@ class Taylor:
     verdicts: tuple
 
     def __str__(self) -> str:
-        orders = range(len(self.remainders))
-        lines = ["    step h" + "".join(f"   remainder {k}" for k in orders)]
-        for at, h in enumerate(self.steps):
-            lines.append(f"{h:10.1e}" + "".join(f"{self.remainders[k][at]:14.2e}" for k in orders))
         rates = ["rounding" if rate is None else f"{rate:.2f}" for rate in self.rates]
-        lines.append("observed  " + "".join(f"{rate:>14}" for rate in rates))
-        lines.append("expected  " + "".join(f"{k + 1:>14}" for k in orders))
-        lines.append("verdict   " + "".join(f"{verdict:>14}" for verdict in self.verdicts))
-        return "\n".join(lines)
+        rows = [("step h", *(f"remainder {k}" for k in range(len(rates))))]
+        rows += [(f"{h:.1e}", *(f"{r:.2e}" for r in row)) for h, *row in zip(self.steps, *self.remainders, strict=True)]
+        expected = map(str, range(1, len(rates) + 1))
+        rows += [("observed", *rates), ("expected", *expected), ("verdict", *self.verdicts)]
+        return "\n".join(aligned(rows, ">" * len(rows[0])))
 
 
 def taylor(

@@ -267,23 +267,22 @@ def _listed(value):
         try:
             parameters = getattr(value, name, None)
             parameters = parameters() if callable(parameters) else parameters
+            parameters = list(parameters) if isinstance(parameters, GeneratorType) else parameters
         except TypeError:  # the method needs arguments
             continue
         except Exception as error:
             raise _refusal(value, f"{name} raises {type(error).__name__}: {error}; {UNMADE}") from error
-        if isinstance(parameters, (*CONTAINERS, GeneratorType)):
+        if isinstance(parameters, CONTAINERS):
             return list(_flattened(value, name, parameters))
     return []
 
 
 def _flattened(layer, label, value):
-    if isinstance(value, GeneratorType):
-        value = list(value)
-    if isinstance(value, CONTAINERS):
+    if _is_real_array(value):
+        yield label, value
+    elif isinstance(value, CONTAINERS):
         for (_, key), entry in _members(value).items():
             yield from _flattened(layer, f"{label}[{key!r}]", entry)
-    elif _is_real_array(value):
-        yield label, value
     elif not _members(value):
         raise _refusal(layer, f"{label} is {describe(value)}, not a floating-point array; {UNMADE}")
     else:
@@ -294,11 +293,8 @@ def _is_passed_over(place, i, listed, places_of):
     """Return True if an enclosing layer lists its parameters without the array at `place`, whose id is `i`.
 
     Such a list counts only if that layer contains the array itself, or if the list includes parameters of inner layers.
-    An array in a Python list is never passed over, since forward may append arrays to the list.
     """
     owner = _owner(place)
-    if any(kind == "[" and isinstance(key, int) for kind, key in place[len(owner) :]):
-        return False
     for n in range(len(owner) + 1):
         ids = {id(array) for _, array in listed.get(owner[:n], ())}
         speaks = n == len(owner) or any(_owner(other) != owner[:n] for j in ids for other in places_of.get(j, ()))

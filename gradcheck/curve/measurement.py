@@ -18,10 +18,12 @@ from gradcheck.call import prepared
 from gradcheck.central_differences import displaced
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
 from gradcheck.contract import run_under_watch
+from gradcheck.judgement import KINK, RIGHT, WRONG
+from gradcheck.refine.one_derivative import estimates, judge
 from gradcheck.report import fault
 
 STEPS = np.logspace(-1, -16, 61)
-AGREES = 1e-6  # the relative error that the best step must reach, as in gradcheck.check
+AGREES = 1e-6  # the relative error that is allowed, as in gradcheck.check
 FORWARD, CENTRAL, COMPLEX = "forward differences", "central differences", "complex step"
 
 
@@ -32,6 +34,9 @@ class Curve:
     argument       the name of the perturbed argument, or "all arguments"
     derivatives    {method: array of the derivatives at each of STEPS}
     analytic       the derivative ⟨dx, v⟩ of backward
+    verdict        "right", "wrong", "at a kink" or "cannot tell" (gradcheck/refine/one_derivative.py)
+    numeric        the derivative that the verdict is based on
+    slopes         the derivatives to the left and to the right
     obstacle       the reason why the complex step is missing, or None
     """
 
@@ -39,12 +44,10 @@ class Curve:
     argument: str
     derivatives: dict
     analytic: float
+    verdict: str
+    numeric: float
+    slopes: tuple
     obstacle: str | None = None
-
-    @property
-    def numeric(self):
-        """The best central difference."""
-        return _settle(self.derivatives[CENTRAL])[0]
 
     @property
     def size(self):
@@ -62,45 +65,21 @@ class Curve:
 
     @property
     def height(self):
-        """The relative difference between backward and the best central difference."""
+        """The relative difference between backward and the numerical derivative."""
         return abs(self.numeric - self.analytic) / self.size
 
     @property
-    def one_sided(self):
-        """The derivatives (to the left, to the right), or None if they are equal."""
-        right, uncertainty = _settle(self.derivatives[FORWARD])
-        is_smooth = 2 * abs(right - self.numeric) <= max(1e-4 * self.size, 100 * uncertainty)
-        return None if is_smooth else (2 * self.numeric - right, right)
-
-    @property
-    def verdict(self):
-        """Return `right`, `wrong`, `at a kink`, or `cannot tell`.
-
-        It is `wrong` only if neighbouring steps agree with each other a hundred times better than with backward, or if
-        backward's derivative is not finite.
-        """
-        if not math.isfinite(self.analytic):
-            return "wrong"
-        if self.one_sided is not None:
-            return "at a kink"
-        if self.height <= AGREES:
-            return "right"
-        spread = _settle(self.derivatives[CENTRAL])[1] / self.size
-        return "wrong" if spread <= self.height / 100 else "cannot tell"
-
-    @property
     def caption(self):
-        verdict = self.verdict
         both = f"backward gives {self.analytic:.6g}, central differences {self.numeric:.6g}"
-        if verdict == "right":
+        if self.verdict == RIGHT:
             lowest, step = self.best(CENTRAL)
             return f"Right along this direction: central differences come as close as {lowest:.0e}, at h = {step:.0e}."
-        if verdict == "wrong":
+        if self.verdict == WRONG:
             is_line = math.isfinite(self.analytic)
             flat = f"a flat line at {self.height:.1e}, whatever the method and the step: " if is_line else ""
             return f"Wrong: {flat}{both}."
-        if verdict == "at a kink":
-            left, right = (f"{slope:.6g}" for slope in self.one_sided)
+        if self.verdict == KINK:
+            left, right = (f"{slope:.6g}" for slope in self.slopes)
             return (
                 f"At a kink: the slope is {left} to the left, {right} to the right, and backward gives "
                 f"{self.analytic:.6g}. One direction cannot decide; gradcheck.check examines each entry."
@@ -120,7 +99,7 @@ class Curve:
             rounding = (STEPS >= 1e-12) & (STEPS <= 1e-9)
             doubt = 30 * np.median(distance[rounding] * STEPS[rounding]) / STEPS + doubt
         clear = (STEPS <= 0.03) & (STEPS >= 1e-6) & (distance > doubt)
-        if self.one_sided is not None or clear.sum() < 4:
+        if self.verdict == KINK or clear.sum() < 4:
             return None
         x, y = np.log10(STEPS[clear]), np.log10(distance[clear])
         power, height = np.polyfit(x, y, 1)
@@ -146,41 +125,27 @@ def measure(call, argument=None, seed=0):
         drawn = {i: rng.standard_normal(run.arguments[i].array.shape) for i in chosen}
         length = math.sqrt(sum(np.vdot(v, v) for v in drawn.values()))
         direction = {i: v / length for i, v in drawn.items()}
-        claim = sum(np.vdot(run.gradients[i], v) for i, v in direction.items())
-        derivatives, obstacle = _derivatives(run, direction)
-    return Curve(call.name, argument or "all arguments", derivatives, float(claim), obstacle)
+        claim = float(sum(np.vdot(run.gradients[i], v) for i, v in direction.items()))
+        arrays = [run.arguments[i].array for i in direction]
 
+        def line(t):
+            with displaced(arrays, [array + t * v for array, v in zip(arrays, direction.values(), strict=True)]):
+                return np.array(call.evaluate()[0])
 
-def _derivatives(run, direction):
-    """Return the fields `derivatives` and `obstacle` of a Curve."""
-    here = float(np.vdot(run.dy, run.y))
-    ahead, behind = (np.array([_loss(run, direction, side * h) for h in STEPS]) for side in (1, -1))
-    forward, central = (ahead - here) / STEPS, (ahead - behind) / (2 * STEPS)  # (1) (2)
-    derivatives, step = {FORWARD: forward, CENTRAL: central}, ComplexStep(run.call, run.arguments, run.y)
-    try:
-        complex_step = np.array([np.sum(run.dy * step.output(direction, h).imag) for h in STEPS]) / STEPS  # (3)
-    except NotComplexSafe as reason:
-        return derivatives, str(reason)
-    exact, (right, _), (numeric, spread) = complex_step[-1], _settle(forward), _settle(central)
-    jump = abs(right - numeric)  # at a kink the complex step gives one of the two slopes
-    if not abs(exact - numeric) <= jump + 1e-5 * max(abs(exact), abs(numeric)) + 10 * spread:
-        return derivatives, f"complex numbers give {exact:.6g}, central differences {numeric:.6g}"
-    return derivatives | {COMPLEX: complex_step}, None
-
-
-def _loss(run, direction, t):
-    arrays = [run.arguments[i].array for i in direction]
-    with displaced(arrays, [array + t * v for array, v in zip(arrays, direction.values(), strict=True)]):
-        return float(np.sum(run.dy * run.call.evaluate()[0]))
-
-
-def _settle(derivatives):
-    """Return the derivative at the step that agrees best with its two neighbours, and the largest difference from them.
-
-    Very short steps are excluded, because x + h rounds to x and all differences are zero.
-    """
-    gaps = np.abs(np.diff(derivatives))
-    spreads = np.maximum(gaps[:-1], gaps[1:])
-    spreads = np.where(np.isfinite(spreads) & (STEPS[1:-1] >= 1e-9), spreads, np.inf)
-    i = int(np.argmin(spreads))
-    return float(derivatives[i + 1]), float(spreads[i])
+        seen = list(estimates(line, run.y, run.dy, 1.0))
+        verdict, numeric, uncertainty = judge(claim, seen, AGREES, run.rounding, is_one_entry=False)
+        slopes = seen[1].left, seen[1].right
+        ahead, behind = (np.array([np.sum(run.dy * line(side * h)) for h in STEPS]) for side in (1, -1))
+        forward, central = (ahead - np.sum(run.dy * run.y)) / STEPS, (ahead - behind) / (2 * STEPS)  # (1) (2)
+        derivatives = {FORWARD: forward, CENTRAL: central}
+        obstacle, step = None, ComplexStep(call, run.arguments, run.y)
+        try:
+            by_complex = np.array([np.sum(run.dy * step.output(direction, h).imag) for h in STEPS]) / STEPS  # (3)
+            exact, gap = by_complex[-1], np.min(np.abs(by_complex[-1] - np.array([numeric, *slopes])))
+            if gap <= 1e-5 * max(abs(exact), abs(numeric)) + 10 * uncertainty:  # at a kink it gives one of the slopes
+                derivatives[COMPLEX] = by_complex
+            else:
+                obstacle = f"complex numbers give {exact:.6g}, central differences {numeric:.6g}"
+        except NotComplexSafe as reason:
+            obstacle = str(reason)
+    return Curve(call.name, argument or "all arguments", derivatives, claim, verdict, numeric, slopes, obstacle)

@@ -134,15 +134,10 @@ def _formula(formula):
 def _code(update):
     if isinstance(update, Code):
         return update
-    if inspect.isclass(update):
+    if inspect.isclass(update) or hasattr(update, "step"):
         raise TypeError(
-            f"check_update needs a function, but {update.__name__} is a class; wrap it with from_optimizer or "
-            "from_object of gradcheck.updates"
-        )
-    if hasattr(update, "step"):
-        raise TypeError(
-            f"check_update creates the optimiser itself, but {describe(update)} has its parameters already; wrap its "
-            "class, or a function that creates it from a list of parameters, with from_optimizer of gradcheck.updates"
+            f"check_update needs a function, or a class in from_optimizer or from_object of gradcheck.updates, not "
+            f"{update if inspect.isclass(update) else describe(update)}"
         )
     return OfFunction(update)
 
@@ -151,10 +146,8 @@ def _refuse(settings, rule):
     for name, value in settings.items():
         if name not in (*rule.settings, "max_norm"):
             raise TypeError(f"{name} is not a setting of {rule.name}; its settings are {', '.join(rule.settings)}")
-        if not isinstance(value, numbers.Real) or isinstance(value, bool):
-            raise TypeError(f"{name} must be a number, not {value!r}")
-        if not np.isfinite(value):
-            raise ValueError(f"{name} must be finite, not {value}")
+        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not np.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, not {value!r}")
 
 
 def _arguments(code, rule, settings):

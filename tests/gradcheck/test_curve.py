@@ -82,7 +82,7 @@ def test_a_planted_factor_is_a_flat_line_at_its_height(factor):
 def test_a_kink_is_called_a_kink_with_both_slopes_whatever_backward_gives(at_zero):
     curve = measure(Call(absolute, np.zeros(1), at_zero=at_zero))
     assert curve.verdict == "at a kink"
-    left, right = curve.one_sided
+    left, right = curve.slopes
     assert left == pytest.approx(-right, rel=1e-6)
     assert f"the slope is {left:.6g} to the left, {right:.6g} to the right" in curve.caption
     assert measure(Call(absolute, normal(6))).verdict == "right"
