@@ -346,11 +346,16 @@ def is_floating(value):
     return isinstance(value, np.ndarray) and value.dtype.kind in "fc"
 
 
+def is_real(value):
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
 def describe(value):
-    """Describe a value's type, such as `a list` or `an array of int64`."""
+    """Describe a value's type, such as `a list of 2` or `an array of int64`."""
     if value is None:
         return "None"
     if type(value) is np.ndarray:
         return f"an array of {value.dtype}"
     name = type(value).__name__
-    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+    length = f" of {len(value)}" if isinstance(value, (list, tuple)) else ""
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}{length}"

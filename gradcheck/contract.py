@@ -125,9 +125,8 @@ def require_finite(name, what, array):
 def _forward(call):
     result = call.evaluate()
     if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
-        what = f"({', '.join(type(v).__name__ for v in result)})" if isinstance(result, tuple) else describe(result)
         must = "a differentiable function returns a pair (y, backward), where backward is a function of dy"
-        raise TypeError(f"{call.name} returned {what}; {must}; {ADAPTERS}")
+        raise TypeError(f"{call.name} returned {describe(result)}; {must}; {ADAPTERS}")
     call.type_of_y = type(result[0])
     return float64_output(call, result[0]), result[1]
 

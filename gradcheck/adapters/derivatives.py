@@ -107,8 +107,8 @@ def _adapted(function, derivative, noun, require, product):
         y = function(*inputs, **options)
         if derivative is None:
             if not (isinstance(y, tuple) and len(y) == 2):
-                returned = f"a tuple of {len(y)}" if isinstance(y, tuple) else describe(y)
-                raise TypeError(f"{_name(function)} returned {returned}; expected a pair of its value and the {noun}")
+                expected = f"expected a pair of its value and the {noun}"
+                raise TypeError(f"{_name(function)} returned {describe(y)}; {expected}")
             y, beside = y
         named = zip(Call(function, *inputs).input_names(), inputs, strict=True)
         arrays = {name: x for name, x in named if is_floating(x)}

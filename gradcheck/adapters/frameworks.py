@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.call import Call, Differentiable, describe
+from gradcheck.call import Call, Differentiable, describe, is_real
 
 
 def from_torch(function: Any, *, dtype: Any = np.float64) -> Differentiable:
@@ -109,7 +109,7 @@ class _TorchFunction:
                 return value
             if value.dtype.kind == "c" and np.dtype(self.dtype) != np.float64:  # the complex step needs all digits
                 raise TypeError(f"{self.__name__}: complex arrays are not passed to PyTorch in {self.dtype.__name__}")
-            if not _is_real(value):
+            if not is_real(value):
                 return torch.tensor(value)
             # A tensor that shares the array's memory lets the check see a change in place.
             value = value.astype(self.dtype, copy=not value.flags.writeable)
@@ -148,7 +148,7 @@ class _TorchFunction:
 
     def compare(self, inputs, options, gradients, dy):
         """Raise ValueError if a gradient depends on requires_grad of other inputs, or on the layout in memory."""
-        spread = [_spread(value) if _is_real(value) else value for value in inputs]
+        spread = [_spread(value) if is_real(value) else value for value in inputs]
         apart = self.evaluate(spread, options)[1](_spread(dy))
         for key, gradient in gradients.items():
             name = key if key in self.parameters else Call(self, *inputs).input_names()[key]
@@ -194,7 +194,7 @@ def from_jax(function: Any, *, dtype: Any = np.float64) -> Differentiable:
 
     @functools.wraps(function)
     def on_arrays(*inputs, **options):
-        floating = [i for i, value in enumerate(inputs) if _is_real(value)]
+        floating = [i for i, value in enumerate(inputs) if is_real(value)]
         for i, value in enumerate(inputs):
             if isinstance(value, np.ndarray) and value.dtype.kind == "c":
                 raise TypeError(
@@ -232,10 +232,6 @@ def _as_one(parts):
         return [piece.reshape(part.shape) for piece, part in zip(np.split(dy, ends), parts, strict=True)]
 
     return np.concatenate([np.ravel(part) for part in parts]).astype(dtype), cotangents_of
-
-
-def _is_real(value):
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
 
 
 def _spread(array):

@@ -22,7 +22,7 @@ from types import GeneratorType
 
 import numpy as np
 
-from gradcheck.call import STATELESS, GlobalRandom, describe
+from gradcheck.call import STATELESS, GlobalRandom, describe, is_real
 
 GRADIENTS = {"params": "grads", "parameters": "gradients", "_params": "_grads", "_parameters": "_gradients"}
 PATTERNS = ("d{}", "{}_grad", "grad_{}", "d_{}", "{}grad", "grad{}", "{}_gradient", "gradient_{}", "{}g", "{}_g")
@@ -92,7 +92,7 @@ def named(layer, parameters):
     for name, gradient in parameters.items():
         *before, (kind, _) = place = _resolved(layer, name)
         array = _get(layer, place)
-        if not _is_real_array(array):
+        if not is_real(array):
             raise _refusal(layer, f"{name} is {describe(array)}, not a floating-point array")
         there = (*((k, GRADIENTS.get(key, key)) for k, key in before), (kind, gradient))
         there = _resolved(layer, gradient) if "." in gradient else there
@@ -111,13 +111,13 @@ def refuse_late(layer, inputs, options):
         run, given, keywords = copy.deepcopy((layer, inputs, options))
         with random.repeated():
             try:
-                y = run.forward(*(factor * value if _is_real_array(value) else value for value in given), **keywords)
+                y = run.forward(*(factor * value if is_real(value) else value for value in given), **keywords)
                 run.backward(np.ones_like(y))
             except Exception:
                 return
         runs.append(run)
     for place, *_ in _searched(runs[0])[0].values():
-        is_new = not _is_real_array(_get(layer, place)) and np.array_equal(_get(runs[0], place), _get(runs[1], place))
+        is_new = not is_real(_get(layer, place)) and np.array_equal(_get(runs[0], place), _get(runs[1], place))
         if is_new and isinstance(_first(runs[0], _gradients(runs[0], place)), np.ndarray):
             problem = f"forward creates {_shown(place)}, which has a gradient; run it once before the check, and {HINT}"
             raise _refusal(layer, problem)
@@ -131,7 +131,7 @@ def _searched(layer):
     places_of, objects, seen, pending = {}, {}, set(), [((), layer)]
     while pending:
         place, value = pending.pop(0)
-        if _is_real_array(value):
+        if is_real(value):
             places_of.setdefault(id(value), []).append(place)
         elif id(value) not in seen:
             seen.add(id(value))
@@ -278,7 +278,7 @@ def _listed(value):
 
 
 def _flattened(layer, label, value):
-    if _is_real_array(value):
+    if is_real(value):
         yield label, value
     elif isinstance(value, CONTAINERS):
         for (_, key), entry in _members(value).items():
@@ -286,7 +286,7 @@ def _flattened(layer, label, value):
     elif not _members(value):
         raise _refusal(layer, f"{label} is {describe(value)}, not a floating-point array; {UNMADE}")
     else:
-        yield from ((label, getattr(value, name)) for name in OBJECTS if _is_real_array(getattr(value, name, None)))
+        yield from ((label, getattr(value, name)) for name in OBJECTS if is_real(getattr(value, name, None)))
 
 
 def _is_passed_over(place, i, listed, places_of):
@@ -301,10 +301,6 @@ def _is_passed_over(place, i, listed, places_of):
         if ids and speaks and i not in ids:
             return True
     return False
-
-
-def _is_real_array(value):
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
 
 
 def _refusal(layer, problem):

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.call import Call, describe
+from gradcheck.call import Call, describe, is_real
 from gradcheck.report import fault
 
 NUMBERS = (np.ndarray, np.generic, float)
@@ -90,7 +90,7 @@ def _leaves(name, value):
 
 
 def _arrays(name, value):
-    return [(p, leaf) for p, leaf in _leaves(name, value) if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f"]
+    return [(place, leaf) for place, leaf in _leaves(name, value) if is_real(leaf)]
 
 
 def _filled(name, value, by_place):
@@ -136,7 +136,6 @@ def _found(name, value, gradient, refused):
         keys, fits = range(len(places)), len(gradient) == len(places)
     if not fits:
         inside = f" of {', '.join(map(repr, gradient)) or 'nothing'}" if isinstance(gradient, dict) else ""
-        inside = f" of {len(gradient)}" if isinstance(gradient, (list, tuple)) else inside
         wanted = ", ".join(place for place, _ in places.values())
         raise refused(f"the gradient of {name} is {describe(gradient)}{inside}; it must contain those of {wanted}")
     for key, (place, item) in zip(keys, places.values(), strict=True):

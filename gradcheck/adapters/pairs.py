@@ -35,8 +35,7 @@ def from_pair(forward: Callable[..., tuple[Any, Any]], backward: Callable[..., A
     def function(*inputs, **options):
         returned = forward(*inputs, **options)
         if not (isinstance(returned, tuple) and len(returned) == 2):
-            what = f"a tuple of {len(returned)}" if isinstance(returned, tuple) else describe(returned)
-            raise TypeError(f"{function.__name__} returned {what}; expected a pair (y, cache)")
+            raise TypeError(f"{function.__name__} returned {describe(returned)}; expected a pair (y, cache)")
         y, cache = returned
 
         def backward_of_cache(dy):

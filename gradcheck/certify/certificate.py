@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.call import Call, Differentiable, prepared, state_kept
+from gradcheck.call import Call, Differentiable, is_real, prepared, state_kept
 from gradcheck.cases import error_in_words
 from gradcheck.certify import constants, scalar
 from gradcheck.certify.arrays import Array, entries, standing_in
@@ -107,10 +107,6 @@ def same(f: Callable[..., Any], g: Callable[..., Any], /, *inputs: Any, seed: in
     """
     calls = [Call(f, *inputs).copy(), Call(g, *inputs).copy()]
     return _decide(f"{calls[0].name} = {calls[1].name}", seed, values(calls))
-
-
-def _is_array(value):
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
 
 
 def _decide(name, seed, pairs, arguments=()):
@@ -216,7 +212,7 @@ def values(calls):
     def pairs(run):
         results = []
         for call in calls:
-            inputs = [variables(run, i, x) if _is_array(x) else x for i, x in enumerate(call.inputs)]
+            inputs = [variables(run, i, x) if is_real(x) else x for i, x in enumerate(call.inputs)]
             result = call.on(inputs).evaluate()
             is_pair = isinstance(result, tuple) and len(result) == 2 and callable(result[1])
             results.append(result[:1] if is_pair else result if isinstance(result, tuple) else (result,))

@@ -194,7 +194,7 @@ REFUSED = [
     ("mine -k gelu", "no case of mine has 'gelu' in its name"),
     ("nothing", "the CASES of nothing are empty"),
     ("twice", "the CASES of twice contain the name 'a' twice"),
-    ("tuples", "the CASES of tuples must be gradcheck.Case objects, not a tuple"),
+    ("tuples", "the CASES of tuples must be gradcheck.Case objects, not a tuple of 2"),
     ("number", "the CASES of number must be gradcheck.Case objects, not an int"),
     ("needy", "cannot import needy: ModuleNotFoundError: No module named 'a_missing_package'"),
     ("garbled.py", "cannot import garbled.py: SyntaxError: "),

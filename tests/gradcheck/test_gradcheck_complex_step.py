@@ -178,7 +178,7 @@ def test_the_jacobian_of_an_unsafe_function_is_by_central_differences_and_says_w
 
 
 def test_a_jacobian_of_several_outputs_or_of_float32_is_refused():
-    with pytest.raises(TypeError, match="y is a tuple; it must be one float64 array"):
+    with pytest.raises(TypeError, match="y is a tuple of 2; it must be one float64 array"):
         jacobian(lambda x: (x, x), normal(2))
     with pytest.raises(TypeError, match="must be a plain array of float64"):
         jacobian(np.sin, normal(2).astype(np.float32))

@@ -29,10 +29,10 @@ RANDOM = np.random.default_rng(0)
 FUNCTIONS = {  # kind of result: (the function, key words of the message)
     "an array": (lambda x: x * x, "returned an array of float64; .* a pair .*from_derivative"),
     "a number": (lambda x: 2.0, "returned a float; .* a pair .*from_value_and_gradient"),
-    "three": (lambda x: (x, x, x), r"returned \(ndarray, ndarray, ndarray\); .* a pair .*from_pair"),
-    "a gradient": (lambda x: (x * x, 2 * x), r"returned \(ndarray, ndarray\); .* function of dy; .*from_derivative"),
-    "a list": (lambda x: ([1.0], lambda dy: dy), "y is a list; it must be one float64 array or number"),
-    "several": (lambda x: ((x, x), lambda dy: dy), "y is a tuple; .* from_nested"),
+    "three": (lambda x: (x, x, x), "returned a tuple of 3; .* a pair .*from_pair"),
+    "a gradient": (lambda x: (x * x, 2 * x), "returned a tuple of 2; .* function of dy; .*from_derivative"),
+    "a list": (lambda x: ([1.0], lambda dy: dy), "y is a list of 1; it must be one float64 array or number"),
+    "several": (lambda x: ((x, x), lambda dy: dy), "y is a tuple of 2; .* from_nested"),
     "booleans": (lambda x: (x > 0, lambda dy: dy), "y is an array of bool; it must be one float64 array"),
     "float32": (lambda x: (x.astype(np.float32), lambda dy: dy), "y is an array of float32; it must be one float64"),
     "a wrong signature": (lambda x: (x, lambda dy, cache: dy), r"backward must take dy alone; .* from_pair"),
@@ -127,7 +127,7 @@ GRADIENTS = {  # of x + w, whose gradients are dy and dy
     "one": (lambda dy: dy, "backward returned 1 gradient, expected a tuple of 2: one for x, w"),
     "three": (lambda dy: (dy, dy, dy), "backward returned 3 gradients, expected a tuple of 2: one for x, w"),
     "none": (lambda dy: None, "backward returned nothing, expected a tuple of 2: one for x, w"),
-    "a list": (lambda dy: [dy, dy], "backward returned a list, expected a tuple of 2"),
+    "a list": (lambda dy: [dy, dy], "backward returned a list of 2, expected a tuple of 2"),
     "a dictionary": (lambda dy: {"x": dy, "w": dy}, "backward returned a dict, expected a tuple of 2"),
     "None for w": (lambda dy: (dy, None), r"dw is None, not an array of shape \(2, 3\)"),
     "a shape": (lambda dy: (dy, dy.sum(axis=0)), r"dw has shape \(3,\), but w has \(2, 3\)"),
@@ -144,7 +144,7 @@ def test_gradients_of_the_wrong_number_kind_shape_or_dtype_are_a_fault(name):
 
 
 def test_a_list_for_one_gradient_and_gradients_of_what_has_none_are_refused():
-    with pytest.raises(GradientError, match="backward returned a list, expected an array: one for x"):
+    with pytest.raises(GradientError, match="backward returned a list of 1, expected an array: one for x"):
         check(lambda x: (x, lambda dy: [dy]), X)
     with pytest.raises(GradientError, match=r"returned 2 gradients, expected an array: one for x$"):
         check(lambda x, s, ids: (x * s, lambda dy: (dy * s, np.sum(dy * x))), X, 2.5, np.arange(3))
