@@ -61,10 +61,14 @@ def watched(path):
     """Record the calls of a file's functions within a `with` block, as {qualified name: list of Frames}."""
     seen, wanted = {}, resolved(os.path.abspath(path))
 
+    @cache  # called at every return of any function
+    def is_wanted(file):
+        return resolved(file) == wanted
+
     def profiler(frame, event, returned):
         code = frame.f_code
         is_comprehension = code.co_name in ("<genexpr>", "<listcomp>")  # its variables are not those of the function
-        if event == "return" and not is_comprehension and resolved(code.co_filename) == wanted:
+        if event == "return" and not is_comprehension and is_wanted(code.co_filename):
             given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
             left = Frame(dict(frame.f_locals), given, returned, frame.f_lineno)
             seen.setdefault(code.co_qualname, []).append(left)
