@@ -59,7 +59,6 @@ def draw_head(axes, weights, marked):
         for query, key in np.argwhere(marked):
             axes.add_patch(Rectangle((key - 0.5, query - 0.5), 1, 1, fill=False, edgecolor=STRIPE, linewidth=0.6))
     p.without_frame(axes)
-    axes.tick_params(length=0)
     return image
 
 
@@ -102,7 +101,6 @@ def draw_bars(axes, names, values, colour) -> None:
     axes.axvline(0, color=p.INK, linewidth=0.6)
     axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
     p.without_frame(axes)
-    axes.tick_params(axis="y", length=0)
 
 
 def draw_components(figure, direct) -> None:
@@ -129,7 +127,6 @@ def draw_lens(figure, flow) -> None:
     axes.set_xticks(range(probabilities.shape[1]), range(1, probabilities.shape[1] + 1), fontsize=8)
     p.label(axes, x="most likely tokens, the target in bold")
     p.without_frame(axes)
-    axes.tick_params(length=0)
     p.headline(figure, f"Prediction after each layer (logit lens), and the rank of {shown(flow.target)!r} in it")
 
 
@@ -164,7 +161,6 @@ def draw_map(axes, maps, name, values, title):
     axes.set_yticks(range(len(values)), maps.layers(name), fontsize=8)
     axes.set_xticks(columns, labels, fontsize=min(8, 170 / len(columns)), rotation=turned, parse_math=False)
     p.without_frame(axes)
-    axes.tick_params(length=0)
     return image
 
 

@@ -55,7 +55,7 @@ def with_grid(axes) -> None:
 
 def without_frame(axes) -> None:
     axes.spines[:].set_visible(False)
-    axes.tick_params(colors=INK)
+    axes.tick_params(colors=INK, length=0)
 
 
 def colour_bar(figure, image, panels, text: str = "", **how) -> None:

@@ -21,6 +21,7 @@ from minitransformer.experiments.misconceptions import (
     leaps,
     long_context,
     memorising,
+    models,
     passing_tests,
     training_determines,
     weight_decay,
@@ -183,13 +184,41 @@ def test_independent_letters_make_a_gap_of_at_most_58_hundredths():
     assert gap == pytest.approx(6 ** (-1 / 5) - 6 ** (-6 / 5), abs=1e-5) and round(gap, 2) == 0.58
 
 
-def put_runs(folder, scores):
+def put_runs(folder, scores, *, steps=600, n_layers=2):
     """Write the runs of a sweep, {(parameters, seed): {capability: its scores}}."""
     (folder / "runs").mkdir(exist_ok=True)
     for (parameters, seed), last in scores.items():
-        plan = {"steps": 600, "seed": seed, "config": {"n_layers": 2}}
+        plan = {"steps": steps, "seed": seed, "config": {"n_layers": n_layers}}
         run = {"parameters": parameters, "plan": plan, "lengths": [{"scores": last}]}
-        (folder / "runs" / f"{parameters}-seed{seed}.json").write_text(json.dumps(run))
+        (folder / "runs" / f"{parameters}-seed{seed}-{steps}-{n_layers}.json").write_text(json.dumps(run))
+
+
+def test_the_longest_runs_of_the_family_are_read_by_size_and_seed(tmp_path):
+    both = {"copy": scores_of(0.5), "addition": scores_of(0.5)}
+    put_runs(tmp_path, dict.fromkeys([(40_000, 0), (900, 7), (40_000, 11), (900, 0)], both))
+    put_runs(tmp_path, {(90_000, 0): both}, n_layers=8)
+    put_runs(tmp_path, {(900, 0): both}, steps=24)
+    put_runs(tmp_path, {(900, 3): {"reverse": scores_of(0.5)}})
+    found = models.runs_by_size(tmp_path, ("copy",))
+    assert [sorted(runs) for runs in found] == [[0, 7], [0, 11]]
+    assert [runs[0]["parameters"] for runs in found] == [900, 40_000] and found[0][7]["plan"]["steps"] == 600
+
+
+@pytest.mark.parametrize("run", ["", "[]", 100_000 * "[", {"parameters": "900"}, {"lengths": [{"scores": 1}]}])
+def test_a_file_that_is_not_a_run_is_refused_by_name(tmp_path, run):
+    put_runs(tmp_path, {(900, 0): {"copy": scores_of(0.5)}})
+    (path,) = (tmp_path / "runs").iterdir()
+    path.write_text(run if isinstance(run, str) else json.dumps(json.loads(path.read_text()) | run))
+    with pytest.raises(ValueError, match=r"\.json: expected a run of `minitransformer scale`"):
+        models.runs_by_size(tmp_path, ("copy",))
+
+
+def test_a_folder_without_runs_or_with_one_seed_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"no runs of .* copy and reverse"):
+        models.runs_by_size(tmp_path, ("copy", "reverse"))
+    put_runs(tmp_path, {(900, 0): {"copy": scores_of(0.5)}})
+    with pytest.raises(ValueError, match="seeds of each size must be at least 2, not 1"):
+        models.runs_by_size(tmp_path, ("copy",))
 
 
 def put_copying(folder, probabilities, missing=()):

@@ -1,4 +1,4 @@
-"""The models of the experiments on misconceptions: the training loop, and finished runs with their held-out text."""
+"""Finished runs of the experiments on misconceptions, with their held-out text."""
 
 import json
 import re
@@ -8,7 +8,7 @@ import pytest
 from small_runs import TEXT, small_corpus, small_lm
 
 from minitransformer.experiments.misconceptions import attention_explains
-from minitransformer.experiments.misconceptions.models import finished_run, runs_by_size
+from minitransformer.experiments.misconceptions.models import finished_run
 from minitransformer.training import Settings, pretrain
 
 
@@ -54,43 +54,3 @@ def test_attention_of_a_finished_run_is_measured_on_each_part(run, monkeypatch):
     assert len(measured) == 5
     assert len({json.dumps(one) for one in measured}) > 1
     assert set(attention_explains.EXPERIMENT.numbers) <= set(measured[0])
-
-
-# The runs of `scale`.
-
-
-def kept_run(parameters, seed=0, steps=600, n_layers=2, scores=("copy", "addition")):
-    """Return the part of a run's file that is read here."""
-    score = {"exact": 0.5, "loglik": -1.0, "seen": 0.6}
-    plan = {"steps": steps, "seed": seed, "config": {"n_layers": n_layers}}
-    return {"parameters": parameters, "plan": plan, "lengths": [{"scores": dict.fromkeys(scores, score)}]}
-
-
-def put(folder, *runs):
-    (folder / "runs").mkdir(exist_ok=True)
-    for i, run in enumerate(runs):
-        (folder / "runs" / f"{i}.json").write_text(run if isinstance(run, str) else json.dumps(run))
-
-
-def test_the_longest_runs_of_the_family_are_read_by_size_and_seed(tmp_path):
-    family = [kept_run(size, seed) for size, seed in ((40_000, 0), (900, 7), (40_000, 11), (900, 0))]
-    others = kept_run(90_000, n_layers=8), kept_run(900, steps=24), kept_run(900, 3, scores=("reverse",))
-    put(tmp_path, *family, *others)
-    assert runs_by_size(tmp_path, ("copy",)) == [{7: family[1], 0: family[3]}, {0: family[0], 11: family[2]}]
-
-
-@pytest.mark.parametrize(
-    "run", ["", "[]", 100_000 * "[", kept_run("900"), kept_run(900, []), kept_run(900) | {"lengths": [{"scores": 1}]}]
-)
-def test_a_file_that_is_not_a_run_is_refused_by_name(tmp_path, run):
-    put(tmp_path, run)
-    with pytest.raises(ValueError, match=r"0\.json: expected a run of `minitransformer scale`"):
-        runs_by_size(tmp_path, ("copy",))
-
-
-def test_a_folder_without_runs_or_with_one_seed_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"no runs of .* copy and reverse"):
-        runs_by_size(tmp_path, ("copy", "reverse"))
-    put(tmp_path, kept_run(900), kept_run(900))
-    with pytest.raises(ValueError, match="seeds of each size must be at least 2, not 1"):
-        runs_by_size(tmp_path, ("copy",))

@@ -70,7 +70,6 @@ def draw_table(axes, columns: dict, rows, form: str) -> None:
     axes.set_xticks(range(len(columns)), list(columns), fontsize=9, color=p.INK)
     axes.set_yticks(range(len(rows)), rows, fontsize=9, color=p.INK)
     p.without_frame(axes)
-    axes.tick_params(length=0)
     for (row, column), value in np.ndenumerate(table):
         colour = "white" if value > 0.6 else p.INK
         axes.text(column, row, form.format(value), ha="center", va="center", fontsize=8, color=colour)
