@@ -3,7 +3,7 @@
 import numpy as np
 
 from minitransformer import AdamW, CharTokenizer, Config, LanguageModel, Transformer, cosine_schedule, decay_groups
-from minitransformer.experiments.demonstration.repeating import start_attention
+from minitransformer.experiments.patterns.starting_attention import start_attention
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.training import training_step
 

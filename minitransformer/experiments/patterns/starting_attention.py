@@ -1,9 +1,8 @@
 """Initial weights with which attention is directed to near or similar tokens, instead of uniform.
 
-To repeat a sequence, a model must find an earlier occurrence of a symbol and the symbol after it. This requires two
-heads in different blocks (see analysis/circuits.py). Neither has a large gradient before the other one works. With
-GPT-2's initial weights all attention is uniform, and remains so for a long time. Therefore the heads of the first block
-start with a useful pattern.
+To repeat a sequence, a model needs two heads in different blocks (see analysis/circuits.py), and neither has a large
+gradient before the other one works. With GPT-2's initial weights all attention is uniform, and remains so for a long
+time. Therefore the heads of the first block start with a useful pattern.
 
 *Rotary positions.* A component that all queries share and one that all keys share have a product that depends only on
 the distance (see layers/positions.py). The biases are such components. If one bias is zero, the gradient of the other
@@ -18,10 +17,6 @@ patterns, is (seeds 0 and 1; chance is 0.01)
                           GPT-2's weights    this start
     rotary positions      0.13 and 0.08      0.96 and 0.91
     learned positions     0.05 and 0.06      0.44 and 0.65
-
-When trained only on such sequences, as in `demo`, all of ten seeds had learned the task after 500 steps with this
-start. Sinusoidal positions are initially 35 times as large as the embeddings of the tokens and hide them. After 500
-steps such a model cannot even count.
 """
 
 import math
