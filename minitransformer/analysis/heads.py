@@ -84,7 +84,7 @@ def duplicate_token_score(weights, ids):
     `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted.
     """
     ids = np.asarray(ids)
-    return mean_weight_on(np.tril(ids[:, None] == ids[None, :], k=-1), weights, "a duplicate-token score")
+    return mean_weight_on(np.tril(ids[:, None] == ids[None, :], k=-1), weights)
 
 
 def induction_score(weights, ids):
@@ -92,13 +92,13 @@ def induction_score(weights, ids):
 
     `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted.
     """
-    return mean_weight_on(induction_targets(ids), weights, "an induction score")
+    return mean_weight_on(induction_targets(ids), weights)
 
 
-def mean_weight_on(targets, weights, score_name: str):
+def mean_weight_on(targets, weights):
     queries = targets.any(axis=-1)
     if not queries.any():
-        raise ValueError(f"{score_name} requires ids in which a token occurs twice")
+        raise ValueError("the score requires ids in which a token occurs twice")
     return (weights * targets).sum(axis=-1)[..., queries].mean(axis=-1)
 
 

@@ -6,7 +6,6 @@ from hypothesis import given
 from repeated_letters import LETTERS
 from strategies import configs, random_ids, random_model, rngs
 
-import gradcheck
 from minitransformer.analysis import attention_rollout, attention_weights, position_contributions
 from minitransformer.analysis.contributions import (
     ablated_log_probabilities,
@@ -45,17 +44,6 @@ def test_to_blank_a_position_is_to_give_its_token_the_mean_of_all_embeddings(con
     for position in range(config.context):
         with model.hooked({"embedding": replaced_by(model.embedding.weight.data.mean(axis=0), position)}):
             assert found[position] == pytest.approx(log_p(model, ids, 1), abs=1e-9)
-
-
-@given(rngs)
-def test_the_derivative_of_hiding_is_right(rng):
-    weights = rng.dirichlet(np.ones(4), size=(2, 3, 4))
-    positions = np.array([0, 2])
-
-    def hidden(weights):
-        return hide(positions)(weights, lambda dy: dy)
-
-    gradcheck.check(hidden, weights)
 
 
 def test_a_query_whose_every_weight_is_hidden_gets_zeros():

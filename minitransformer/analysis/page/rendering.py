@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -13,19 +14,13 @@ from minitransformer.system.files import write_atomically
 def render_page(findings: dict, title: str) -> str:
     """Return an HTML document that shows the findings and has no external references."""
     parts = {
-        "{{title}}": html.escape(title),
-        "{{style}}": asset("page.css"),
+        "title": html.escape(title),
+        "style": asset("page.css"),
         # A "<" in the data could end the script element, so it is written as an escape.
-        "{{findings}}": json.dumps(findings, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
-        "{{script}}": asset("page.js"),
+        "findings": json.dumps(findings, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c"),
+        "script": asset("page.js"),
     }
-    page = asset("page.html")
-    # Insert the last part first, so that inserted content is not searched for placeholders.
-    for placeholder, content in reversed(parts.items()):
-        before, separator, after = page.partition(placeholder)
-        assert separator, placeholder
-        page = before + content + after
-    return page
+    return re.sub(r"\{\{(\w+)\}\}", lambda placeholder: parts[placeholder[1]], asset("page.html"))
 
 
 def asset(name: str) -> str:

@@ -11,7 +11,7 @@ from minitransformer.experiments.emergence.family import LAYERS
 from minitransformer.experiments.emergence.one_run import RUNS_FOLDER
 from minitransformer.language_model import LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule
-from minitransformer.system.values import check_int, number
+from minitransformer.system.values import check_int
 from minitransformer.text import DEFAULT_CORPUS, BPETokenizer, Corpus, default_corpus, tokenize_corpus
 from minitransformer.training import Settings, pretrain, training_step
 from minitransformer.training.remembered import load_with_checkpoint, remembered_text, was_trained_on
@@ -78,12 +78,8 @@ def runs_by_size(folder, capabilities) -> list[dict]:
         try:
             run = json.loads(path.read_bytes())
             plan, scores = run["plan"], run["lengths"][-1]["scores"]
-            for score in scores.values():
-                for name in ("exact", "loglik", "seen"):
-                    number(name, score[name])
             if plan["config"]["n_layers"] == LAYERS and scores.keys() >= set(capabilities):
-                of_steps = found.setdefault(check_int("steps", plan["steps"]), {})
-                of_steps.setdefault(check_int("size", run["parameters"]), {})[plan["seed"]] = run
+                found.setdefault(plan["steps"], {}).setdefault(run["parameters"], {})[plan["seed"]] = run
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
             raise ValueError(f"{path}: expected a run of `minitransformer scale`, found another file") from None
     if not found:
