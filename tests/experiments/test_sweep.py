@@ -47,10 +47,9 @@ def plan(seed=0, capability=COPY, size=900, steps=8):
     return Plan(family.of_size(size), seed, steps, (capability,))
 
 
-def small_sweep(**how):
+def small_sweep(sizes=SIZES, **how):
     """Return the runs of the sweep that SERIAL makes."""
-    how = {"seeds": [0, 1], "steps": 8} | how
-    return numbers(analyze_emergent_capabilities(SIZES, ["copy", "brackets"], **how).runs)
+    return numbers(analyze_emergent_capabilities(sizes, ["copy", "brackets"], seeds=[0, 1], steps=8, **how).runs)
 
 
 @pytest.fixture(scope="module")
@@ -109,16 +108,8 @@ def wait_until(condition, seconds=120):
 
 
 def workers_of(pid):
-    """Return the process ids that were spawned by a process, as far as the system tells."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, _, fields = status.read_text().rpartition(")")
-        except OSError:
-            continue
-        if int(fields.split()[1]) == pid:
-            found.append(int(name.split()[0]))
-    return found
+    """Return the process ids of the children of a process."""
+    return [child for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
 
 
 def is_alive(pid):
@@ -129,7 +120,6 @@ def is_alive(pid):
         return False
 
 
-LARGE = 20_000
 KILLED_SWEEP = """
 import sys
 from minitransformer import analyze_emergent_capabilities
@@ -141,7 +131,7 @@ import sys
 from minitransformer.cli import main
 sys.exit(main(sys.argv[1:]))
 """
-needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 
 
 def began(program, *arguments):
@@ -160,17 +150,8 @@ def test_a_sweep_that_is_killed_leaves_no_process_and_goes_on_to_the_same_number
     wait_until(lambda: not any(is_alive(pid) for pid in workers))
     left = len(list(tmp_path.glob("runs/*.json")))
     outcomes = []
-    report = analyze_emergent_capabilities(
-        [LARGE, *SIZES],
-        ["copy", "brackets"],
-        seeds=[0, 1],
-        steps=8,
-        workers=2,
-        out=tmp_path,
-        progress=lambda plan, outcome: outcomes.append(outcome),
-    )
+    runs = small_sweep([20_000, *SIZES], out=tmp_path, progress=lambda plan, outcome: outcomes.append(outcome))
     assert outcomes == ["found"] * left + ["trained"] * (6 - left)
-    runs = numbers(report.runs)
     assert len(runs) == 6 and {key: runs[key] for key in serial} == serial
 
 

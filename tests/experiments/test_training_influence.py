@@ -20,7 +20,7 @@ from minitransformer import (
     Transformer,
     analyze_training_influence,
 )
-from minitransformer.experiments.influence import as_passages, retrain_without, separation
+from minitransformer.experiments.influence import answer_after, as_passages, retrain_without, separation
 from minitransformer.experiments.influence.calibration import beginnings, p_value, threshold
 from minitransformer.experiments.influence.passages import next_tokens, token_log_probabilities
 from minitransformer.experiments.influence.tracin import influences, loss_gradient
@@ -110,17 +110,13 @@ def test_parameters_gradients_and_freezing_are_left_as_they_were(lm):
 # Familiarity, separation, calibration
 
 
-def test_perplexity_answer_and_confidence_are_what_the_model_says_token_by_token(lm):
+def test_perplexity_answer_and_confidence_are_those_of_the_model(lm):
     found = analyze_training_influence(lm, [f"{PLANTED} eats "], answer_tokens=4).prompts[0]
     assert found.perplexity == pytest.approx(lm.perplexity(found.prompt), rel=1e-5)
     assert found.answer == RARE
     assert found.prompt + found.answer == lm.generate(found.prompt, 4, temperature=0)
-    text, product = found.prompt, 1.0
-    for letter, i in zip(found.answer, found.answer_ids, strict=True):
-        z = lm.logits(text)[-1].astype(float)
-        product *= np.exp(z - z.max())[i] / np.exp(z - z.max()).sum()
-        text += letter
-    assert found.confidence == pytest.approx(product ** (1 / 4), rel=1e-4)
+    exercise = answer_after(lm.encode(found.prompt), found.answer_ids)
+    assert found.confidence == pytest.approx(np.exp(-lm.model.loss(*exercise)[0]), rel=1e-4)
     assert found.tokens == 10 and found.influence is None and found.calibration is None
 
     class Ending(CharTokenizer):
