@@ -25,7 +25,6 @@ class Failure:
 
     case: str  # name of the case
     call: Call  # Call of the learner's function
-    arguments: dict  # {name: value} of its inputs and options
     dy: np.ndarray  # upstream gradient
     seed: int  # seed of the random inputs
     report: Report  # gradcheck's report
@@ -60,7 +59,7 @@ class Attempt:
 
     def run_once(self):
         """Run forward and backward on the first case. Record whether they return lists."""
-        call, _ = self.call(self.exercise.cases()[0], SEEDS[0])
+        call = self.call(self.exercise.cases()[0], SEEDS[0])
         dy = cotangent(call, SEEDS[0])
         result = call.evaluate()
         self.has_lists = isinstance(result, list) or isinstance(result[1](dy), list)
@@ -123,7 +122,7 @@ class Attempt:
 
     def tried(self, case, seed):
         """Test one case. Return None if all gradients are right, else a Failure."""
-        call, arguments = self.call(case, seed)
+        call = self.call(case, seed)
         how = THOROUGH if self.level == FORWARD and not self.is_class and not self.blank else {}
         try:
             with faults(self.path):
@@ -136,36 +135,34 @@ class Attempt:
         except Fault as fault:
             fault.args = (f"{fault} ({case.name})",)
             raise
-        return None if report is None else Failure(case.name, call, arguments, dy, seed, report)
+        return None if report is None else Failure(case.name, call, dy, seed, report)
 
     def others(self, case_name):
-        """Return a list of (Call, arguments) with which an explanation is verified."""
+        """Return the Calls with which an explanation is verified."""
         calls = [self.call(case, 2 if case.name == case_name else SEEDS[0]) for case in self.exercise.cases()]
         return [*calls, *filter(None, [self.wider()])]
 
     def call(self, case, seed, target=None):
-        """Return (Call, arguments) of a case. The function that is called is `target` (default: the learner's)."""
+        """Return the Call of a case. The function that is called is `target` (default: the learner's)."""
         target = target or self.target
         call = case.draw(np.random.default_rng(seed))
         if self.exercise.make is not None:
             call = self.exercise.make(call)
-        arguments = dict(zip(call.input_names(), call.inputs, strict=True)) | call.options
         if self.is_class:
             to_float64(call.target)
             randomize_parameters(call.target, np.random.default_rng(seed + 100))
             for module in (call.target, *(module for _, module in call.target.named_modules())):
                 if type(module) is self.exercise.reference:
                     module.__class__ = target
-            arguments["self"] = call.target
         else:
             call.target = as_promised(target) if self.blank or self.has_lists else target
-        return call, arguments
+        return call
 
     def wider(self):
-        """Return (Call, arguments) of the first case with another leading axis, or None if the textbook refuses it."""
+        """Return the Call of the first case with another leading axis, or None if the textbook refuses it."""
         if self.is_class:
             return None
-        call, arguments = self.call(self.exercise.cases()[0], 0)
+        call = self.call(self.exercise.cases()[0], 0)
         x = call.inputs[0]
 
         def widened(value):
@@ -177,7 +174,7 @@ class Attempt:
             self.exercise.reference(*wide.inputs, **wide.options)
         except (ValueError, IndexError, NotImplementedError):
             return None
-        return wide, {name: widened(value) for name, value in arguments.items()}
+        return wide
 
     def with_another_axis(self) -> str:
         """Test an additional leading axis. Return a sentence on the failure, or ""."""
@@ -186,11 +183,11 @@ class Attempt:
         how = ""
         try:
             with faults(self.path):
-                if looked_at(wider[0], cotangent(wider[0], 0), 0) is None:
+                if looked_at(wider, cotangent(wider, 0), 0) is None:
                     return ""
         except Fault as fault:
             how = f" ({fault})"
-        shape = wider[0].inputs[0].shape
+        shape = wider.inputs[0].shape
         return f"right for shape {shape[1:]}, wrong for {shape}: allow any number of leading axes{how}"
 
     def compare_forward(self, case, seed):
@@ -220,7 +217,7 @@ class Attempt:
 
     def both(self, case, seed, change):
         """Return [the package's y, the learner's y] after applying `change` to the inputs."""
-        calls = [self.call(case, seed, target)[0] for target in (self.exercise.reference, self.target)]
+        calls = [self.call(case, seed, target) for target in (self.exercise.reference, self.target)]
         with np.errstate(all="ignore"):
             inputs = [[change(x) if is_real(x) else x for x in call.inputs] for call in calls]
             y, its_own = (np.asarray(call.on(x).evaluate()[0]) for call, x in zip(calls, inputs, strict=True))
@@ -230,7 +227,7 @@ class Attempt:
         """Yield a remark for each gradient that is not float32 although the inputs are."""
         if self.is_class:
             return
-        call, _ = self.call(self.exercise.cases()[0], 0)
+        call = self.call(self.exercise.cases()[0], 0)
         call = on_changed(call, lambda value: value.astype(np.float32) if is_real(value) else value)
         y, backward = call.evaluate()
         gradients = backward(np.asarray(y, np.float32))

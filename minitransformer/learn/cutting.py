@@ -1,7 +1,7 @@
 """Cut exercises from the current source, so that an exercise and the textbook cannot differ.
 
 A file includes the imports and the small functions that its function needs, without argument checks and types.
-Functions that are exercises of their own are imported. A class has only the methods with a backward pass to write.
+Functions that are other exercises are imported. A class has only the methods with a backward pass to write.
 """
 
 import ast

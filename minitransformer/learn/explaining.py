@@ -4,9 +4,6 @@ import ast
 import re
 from contextlib import suppress
 
-import numpy as np
-
-from gradcheck import clear_gradients, parameters_of
 from gradcheck.mistakes import KINDS, Student
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.loading import cotangent
@@ -51,7 +48,7 @@ def rows_by_steps(failure, others, numbers, student):
     from gradcheck import steps_of_call  # only needed for a wrong gradient
 
     try:
-        report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy, others=[call for call, _ in others])
+        report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy, others=others)
     except (TypeError, ValueError):
         return [], ()
     rows = []
@@ -83,7 +80,7 @@ def explained(attempt, failure):
         if is_line_right:  # the mistake is in the order of the gradients that are returned
             told.reverse()
         elif exercise.name in GLOSSARY:
-            known = named_by_value(exercise, failure, others)
+            known = named_by_value(attempt, failure)
         words = [sentence for sentence in known if row.name in names_in(sentence) or not names_in(sentence)]
         words = next((sentence for sentence in (*words, *told) if not NO_WORDS.match(sentence)), "")
         words = words or next(iter(known), row.sentence)
@@ -95,26 +92,18 @@ def explained(attempt, failure):
     return rows, remarks
 
 
-def named_by_value(exercise, failure, others) -> list[str]:
+def named_by_value(attempt, failure) -> list[str]:
     """Return sentences on mistakes that reproduce the learner's gradients on every case."""
-    from minitransformer.learn.naming import named  # slow to import, and only needed for a wrong gradient
+    from minitransformer.learn.naming import gradients_of, named  # slow to import, and only needed for a wrong gradient
 
-    labels = [argument.label for argument in failure.report.arguments]
-    draws = [(failure.arguments, gradients_of(failure.call, failure.dy, labels), of_result(exercise, failure.dy))]
-    for call, arguments in others:
+    draws, cases = [], sorted(attempt.exercise.cases(), key=lambda case: case.name != failure.case)
+    for case, seed in ((cases[0], failure.seed), *((case, 2) for case in cases)):
         with suppress(Exception):  # if the learner's code raises on this case, it cannot be compared
+            call = attempt.call(case, seed)
             dy = cotangent(call, failure.seed)
-            draws.append((arguments, gradients_of(call, dy, labels), of_result(exercise, dy)))
-    return named(exercise, draws)
-
-
-def gradients_of(call, dy, labels) -> dict:
-    parameters = parameters_of(call.target)
-    clear_gradients(call.target)
-    gradients = call.evaluate()[1](dy)
-    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
-    found = dict(zip(labels, gradients)) | {name: p.grad for name, p in parameters.items()}  # noqa: B905
-    return {name: value for name, value in found.items() if value is not None and np.isfinite(value).all()}
+            textbook = attempt.call(case, seed, attempt.exercise.reference)
+            draws.append((textbook, gradients_of(call, dy), of_result(attempt.exercise, dy)))
+    return named(attempt.exercise, draws) if draws else []
 
 
 def names_in(sentence: str) -> set:

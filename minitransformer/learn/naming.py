@@ -17,7 +17,7 @@ from types import CodeType
 
 import numpy as np
 
-from gradcheck import to_float64
+from gradcheck import clear_gradients, parameters_of
 from gradcheck.mistakes import exchanged
 from minitransformer.learn.vocabulary import INSTEAD, OWN
 from minitransformer.module import plain
@@ -38,14 +38,9 @@ class Guess:
 def named(exercise, draws) -> list[str]:
     """Return sentences on the mistakes that explain a wrong gradient, the best first.
 
-    `draws` is an iterable of (arguments, wrong, dy), one for each case. `arguments` maps names to inputs and options;
-    for a composition, "self" is its module. `wrong` maps names such as "dx" to the learner's gradients, and the dotted
-    names of a module's parameters to theirs.
+    `draws` contains (Call of the textbook's function, the learner's gradients {name: array}, dy) for some cases.
     """
-    try:
-        first, *others = [Draw(exercise, *draw) for draw in draws]
-    except (TypeError, OSError, *FAILURES):
-        return []
+    first, *others = [Draw(exercise.reference, *draw) for draw in draws]
     found = []
     for guess in guesses(first.source, exercise.name) if first.bad else ():
         explained = first.explained(guess)
@@ -59,22 +54,11 @@ def named(exercise, draws) -> list[str]:
 
 
 class Draw:
-    """The textbook's function, or the forward of its class, on the arguments of a case, and the learner's gradients.
+    """A case: the textbook's gradients `truth`, and the names `bad` of the learner's wrong gradients."""
 
-    truth    {name: right gradient}
-    bad      names of the learner's wrong gradients
-    """
-
-    def __init__(self, exercise, arguments, wrong, dy):
-        arguments, reference = {name: in_float64(value) for name, value in arguments.items()}, exercise.reference
-        self.dy = np.asarray(in_float64(dy))
-        if isinstance(reference, type):  # a learner's class has its own forward and backward
-            arguments["self"].__class__ = reference
+    def __init__(self, reference, call, wrong, dy):
+        self.reference, self.call, self.dy, self.given = reference, call, np.asarray(dy, np.float64), wrong
         self.source = source_of(getattr(reference, "forward", reference))
-        signature = inspect.signature(self.source.function)
-        has_more = any(p.kind == p.VAR_POSITIONAL for p in signature.parameters.values())  # `*steps` of residual
-        self.bound = signature.bind(*arguments.values()) if has_more else signature.bind(**arguments)
-        self.bound.apply_defaults()
         self.truth = self.run(self.source.code)
         self.given = {name: np.asarray(wrong[name]) for name in self.truth if name in wrong}
         self.largest = max((np.max(np.abs(value), initial=0.0) for value in self.truth.values()), default=0.0)
@@ -83,19 +67,13 @@ class Draw:
     def run(self, code) -> dict:
         names = {**self.source.function.__globals__, "np": np, "math": math}
         exec(code, names)
-        module = self.bound.arguments.get("self")
-        parameters = dict(module.named_parameters()) if module is not None else {}
-        for parameter in parameters.values():
-            parameter.grad = None
-        arguments = {name: copy.deepcopy(x) if name == "rng" else x for name, x in self.bound.arguments.items()}
-        bound = inspect.BoundArguments(self.bound.signature, arguments)
+        function = names[self.source.function.__name__]
+        if isinstance(self.reference, type):
+            self.call.target.__class__ = type(self.reference.__name__, (self.reference,), {"forward": function})
+        else:
+            self.call.target = function
         with plain(), np.errstate(all="ignore"):
-            given = names[self.source.function.__name__](*bound.args, **bound.kwargs)[1](self.dy)
-        given = given if isinstance(given, tuple) else (given,)
-        inputs = [p.name for p in self.bound.signature.parameters.values() if p.kind != p.KEYWORD_ONLY]
-        inputs = [name for name in inputs if getattr(arguments.get(name), "dtype", None) == np.float64]
-        gradients = dict(zip((f"d{name}" for name in inputs), map(np.asarray, given), strict=True))
-        return gradients | {name: p.grad for name, p in parameters.items() if p.grad is not None}
+            return gradients_of(self.call.on(self.call.inputs, copy.deepcopy(self.call.options)), self.dy)
 
     def explained(self, guess):
         """Return the names of the gradients that a Guess changes to the learner's, or None if one of them differs."""
@@ -112,6 +90,18 @@ class Draw:
         digits = tolerance(self.given[name])
         value = self.truth[name] if value is None else value
         return near(self.given[name], value, digits, NOISE * digits * self.largest)
+
+
+def gradients_of(call, dy) -> dict:
+    """Return {name: gradient} of the arrays and parameters of a Call."""
+    parameters = parameters_of(call.target)
+    clear_gradients(call.target)
+    gradients = call.evaluate()[1](dy)
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    arrays = [isinstance(value, np.ndarray) and value.dtype.kind == "f" for value in call.inputs]
+    labels = [f"d{name}" for name, is_float in zip(call.input_names(), arrays, strict=True) if is_float]
+    found = dict(zip(labels, map(np.asarray, gradients))) | {name: p.grad for name, p in parameters.items()}  # noqa: B905
+    return {name: value for name, value in found.items() if value is not None and np.isfinite(value).all()}
 
 
 def guesses(source, exercise: str):
@@ -143,15 +133,6 @@ def near(a, b, digits, floor):
         return False
     size = np.max(np.abs(b), initial=0.0, where=finite)
     return bool(np.max(np.abs(a - b), initial=0.0, where=finite) <= max(digits * size, floor))
-
-
-def in_float64(value):
-    if hasattr(value, "named_parameters"):
-        value = copy.deepcopy(value)
-        to_float64(value)
-    elif isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        value = value.astype(np.float64)
-    return value
 
 
 @functools.cache

@@ -1,7 +1,6 @@
 """Naming by numbers: every mistake can be made, nothing right is named, and a name does not depend on the spelling."""
 
 import ast
-import functools
 
 import numpy as np
 import pytest
@@ -17,21 +16,21 @@ def source(name):
     return source_of(getattr(reference, "forward", reference))
 
 
-@functools.cache
 def drawn(name, k=0, seed=0):
-    """Return (exercise, arguments, dy, right gradients) of a case of an exercise."""
+    """Return (exercise, Call of the textbook, dy, right gradients) of a case of an exercise."""
     exercise = named_exercise(name)
-    call, arguments = Attempt(exercise, None, exercise.reference, 1, (), None).call(exercise.cases()[k], seed)
+    call = Attempt(exercise, None, exercise.reference, 1, (), None).call(exercise.cases()[k], seed)
     dy = np.asarray(np.random.default_rng([seed, 9]).normal(size=np.shape(call.evaluate()[0])))
-    return exercise, arguments, dy, Draw(exercise, arguments, {}, dy).truth
+    return exercise, call, dy, Draw(exercise.reference, call, {}, dy).truth
 
 
 def said(name, wrong, k=0, seeds=(0, 1)):
     """Return the sentences on gradients {name: function of the inputs, dy and the right one} of a case."""
     draws, exercise = [], named_exercise(name)
-    for _, arguments, dy, truth in (drawn(name, k, seed) for seed in seeds):
+    for _, call, dy, truth in (drawn(name, k, seed) for seed in seeds):
+        arguments = dict(zip(call.input_names(), call.inputs, strict=True)) | call.options
         given = {n: f(**{**arguments, "dy": dy, "right": truth[n]}) for n, f in wrong.items()}
-        draws.append((arguments, truth | given, dy))
+        draws.append((call, truth | given, dy))
     return named(exercise, draws)
 
 
@@ -41,18 +40,12 @@ def test_every_own_mistake_can_be_made(name):
     assert all(0 < len(sentence) < 100 for sentence in listed) and set(OWN[name]) <= set(source(name).statements)
     for k in range(len(named_exercise(name).cases())):
         try:
-            exercise, arguments, dy, _ = drawn(name, k)
+            exercise, call, dy, _ = drawn(name, k)
         except (TypeError, AttributeError):  # a module that contains one of the exercise's class
             continue
-        draw = Draw(exercise, arguments, {}, dy)
-        own = [g for g in guesses(draw.source, name) if any(g.sentence.endswith(s) for s in listed)]
-        made |= {
-            sentence
-            for guess in own
-            if draw.explained(guess)
-            for sentence in listed
-            if guess.sentence.endswith(sentence)
-        }
+        draw = Draw(exercise.reference, call, {}, dy)
+        for guess in filter(draw.explained, guesses(draw.source, name)):
+            made |= {sentence for sentence in listed if guess.sentence.endswith(sentence)}
     assert listed <= made
 
 
@@ -67,10 +60,10 @@ def test_the_glossary_has_noun_phrases_for_code_of_the_textbook(name):
 @pytest.mark.parametrize("name", GLOSSARY)
 def test_right_gradients_and_numbers_of_no_mistake_are_given_no_name(name):
     assert said(name, {}) == []
-    exercise, arguments, dy, truth = drawn(name)
+    exercise, call, dy, truth = drawn(name)
     rng = np.random.default_rng(1)
     noise = {n: rng.normal(size=value.shape) for n, value in truth.items()}
-    assert named(exercise, [(arguments, noise, dy)]) == []
+    assert named(exercise, [(call, noise, dy)]) == []
 
 
 # The same mistake in two ways that have little in common: (exercise, gradient, one way, another way, sentence).
@@ -114,6 +107,5 @@ def test_a_mistake_that_another_case_contradicts_is_not_named():
     "wrong", [{}, {"dx": np.zeros(3)}, {"dx": np.full((2, 5, 6), np.nan)}, {"dx": np.ones((2, 5, 6), int)}]
 )
 def test_nothing_is_said_of_arrays_that_are_no_gradient_or_arguments_that_do_not_fit(wrong):
-    exercise, arguments, dy, _ = drawn("softmax")
-    assert named(exercise, [(arguments, wrong, dy)]) == []
-    assert named(exercise, [({}, wrong, dy)]) == []
+    exercise, call, dy, _ = drawn("softmax")
+    assert named(exercise, [(call, wrong, dy)]) == []
