@@ -14,6 +14,7 @@ from html import escape
 from itertools import pairwise
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 from minitransformer.book import notation as n
 from minitransformer.book.observation import functions
@@ -188,11 +189,6 @@ def arranged(rows: list, chains: list, values: dict) -> dict:
             means = {p: np.mean([x[q] for q in neighbours[p][side]] or [x[p]]) for p in row}
             row.sort(key=lambda p: (means[p], x[p]))
             x |= {place: float(i) for i, place in enumerate(row)}
-    for row in rows:
-        at = 0.0
-        for place in row:
-            x[place] = at + width_of(values, place) / 2
-            at += width_of(values, place) + GAP
     for sweep in range(4 * SWEEPS):
         for row in rows if sweep % 2 == 0 else reversed(rows):
             wanted = [np.mean([x[q] for q in (*neighbours[p][0], *neighbours[p][1])] or [x[p]]) for p in row]
@@ -203,14 +199,7 @@ def arranged(rows: list, chains: list, values: dict) -> dict:
 def apart(wanted: list, widths: list) -> list:
     """Return the centres nearest to `wanted` at which no boxes of a row overlap."""
     offsets = np.cumsum([0.0, *((a + b) / 2 + GAP for a, b in pairwise(widths))])
-    groups: list = []  # [sum, count] of wanted − offsets; the means of successive groups must not decrease
-    for value in np.subtract(wanted, offsets):
-        groups.append([value, 1])
-        while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
-            total, count = groups.pop()
-            groups[-1] = [groups[-1][0] + total, groups[-1][1] + count]
-    levels = np.concatenate([[total / count] * count for total, count in groups])
-    return list(levels + offsets)
+    return list(isotonic_regression(np.subtract(wanted, offsets)).x + offsets)
 
 
 def width_of(values: dict, place) -> float:

@@ -6,6 +6,7 @@ result is drawn again, and so is one in which a classic mistake of its topic wou
 """
 
 import re
+from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -39,13 +40,7 @@ class OddError(ValueError):
 GRADIENTS = "Gradients are those of a loss L: dy is ∂L/∂y, and dx is ∂L/∂x and has the shape of x."
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """A classic mistake: a wrong equation, the number of the right one, and a sentence that describes the mistake."""
-
-    equation: n.Equation
-    number: int
-    sentence: str
+Mistake = namedtuple("Mistake", "equation number sentence")  # a wrong equation, and the number of the right one
 
 
 @dataclass(frozen=True)

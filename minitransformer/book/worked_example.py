@@ -7,6 +7,7 @@ pass, the loss, the backward pass and a step of AdamW are computed by one_page.p
 import ast
 import inspect
 import types
+from collections import namedtuple
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -21,16 +22,10 @@ from minitransformer.book.pictures import board, matrix, with_decimals
 V, T, C, F, H = 5, 2, 4, 4, 1
 IDS, TARGETS = np.array([[3, 1]]), np.array([[1, 4]])
 LR = 0.1
+Step = namedtuple("Step", "code comment arrays")
 GPT = inspect.signature(one_page.gpt).parameters.values()
 NAMES = [p.name for p in GPT if p.kind is p.POSITIONAL_OR_KEYWORD]  # names of the weights
 SHAPES = {"E": "VC", "P": "TC", "W1": "CF", "W2": "FC", **dict.fromkeys(("Wq", "Wk", "Wv", "Wo"), "CC")}
-
-
-@dataclass(frozen=True)
-class Step:
-    code: str
-    comment: str
-    arrays: dict
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import copy
 import re
 import symtable
 import textwrap
-from dataclasses import dataclass
+from collections import namedtuple
 from functools import cache
 
 from minitransformer.learn.exercises import EXERCISES, FORWARD, LEVELS, NOTHING, PACKAGE, SLOPES, Exercise
@@ -24,6 +24,7 @@ GRADIENT = re.compile(r"\bd[^\W\d]")
 BLANK = "..."
 LONGEST = 120  # characters of a line
 CHECKS = ("check_", "require_")  # prefixes of the functions that check arguments
+Edit = namedtuple("Edit", "first last lines")
 
 
 @cache
@@ -78,13 +79,6 @@ def only_the_question(source: str, exercise) -> str:
         last = max(node.end_lineno for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom)))
         edits.append(Edit(last + 1, last, [f"from {exercise.module} import {', '.join(imported)}"]))
     return "\n".join(edited(source.split("\n"), edits))
-
-
-@dataclass(frozen=True)
-class Edit:
-    first: int
-    last: int
-    lines: list
 
 
 def edited(lines, edits) -> list[str]:

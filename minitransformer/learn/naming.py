@@ -12,8 +12,7 @@ import inspect
 import math
 import re
 import textwrap
-from dataclasses import dataclass
-from types import CodeType
+from collections import namedtuple
 
 import numpy as np
 
@@ -27,12 +26,7 @@ NOISE = 1e-2  # times the tolerance of the largest entry of all gradients: that 
 FAILURES = (ValueError, TypeError, IndexError, ArithmeticError, KeyError, AttributeError, NameError)
 
 
-@dataclass(frozen=True)
-class Guess:
-    """A possible mistake."""
-
-    sentence: str  # with its place as a prefix, such as `(7) dx: `
-    code: CodeType  # code of the function with the mistake
+Guess = namedtuple("Guess", "sentence code")  # a sentence with its place, and the function's code with the mistake
 
 
 def named(exercise, draws) -> list[str]:

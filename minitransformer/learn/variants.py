@@ -9,26 +9,32 @@ import hashlib
 ARE_NUMBERS = ("expression", "fork", "neuron", "cross_entropy")  # exercises whose result has no order
 
 
-def drawn(exercise) -> tuple[str, str]:
-    """Return (suffix of the names, formula of the result), such as ("_kq", "7 * {}[..., ::-1]")."""
+def drawn(exercise) -> tuple[str, int, bool]:
+    """Return (suffix of the names, factor of the result, whether the result is in reverse order)."""
     first, second, third, fourth = hashlib.sha256(f"{exercise.student} {exercise.name}".encode()).digest()[:4]
-    is_reversed = fourth % 2 and exercise.name not in ARE_NUMBERS
-    return f"_{chr(97 + first % 26)}{chr(97 + second % 26)}", f"{2 + third % 8} * {{}}{'[..., ::-1]' * is_reversed}"
+    suffix = f"_{chr(97 + first % 26)}{chr(97 + second % 26)}"
+    return suffix, 2 + third % 8, fourth % 2 == 1 and exercise.name not in ARE_NUMBERS
 
 
 def of_result(exercise, y):
     """Convert the package's result to that of the variant, or dy of the variant to that of the package."""
-    return eval(drawn(exercise)[1].format("y"), {"y": y}) if exercise.student and not exercise.is_value else y
+    if not exercise.student or exercise.is_value:
+        return y
+    _, factor, is_reversed = drawn(exercise)
+    return factor * (y[..., ::-1] if is_reversed else y)
+
+
+def formula(exercise, y: str) -> str:
+    _, factor, is_reversed = drawn(exercise)
+    return f"{factor} * {y}{'[..., ::-1]' * is_reversed}"
 
 
 def said(exercise) -> str:
-    suffix, result = drawn(exercise)
-    return f" Here names of forward end in {suffix}, and it returns {result.format('y')}, so backward begins with dy."
+    return f" Here names of forward end in {drawn(exercise)[0]}, and forward returns {formula(exercise, 'y')}."
 
 
 def varied(source: str, exercise) -> str:
     """Return a source in which the exercise's function is the variant of its student, with a complete backward."""
-    suffix, result = drawn(exercise)
     lines = [line.encode() for line in source.split("\n")]
     node = next(node for node in ast.parse(source).body if getattr(node, "name", "") == exercise.target)
     forward = next((part for part in node.body if getattr(part, "name", "") == "forward"), node)
@@ -38,12 +44,12 @@ def varied(source: str, exercise) -> str:
     arguments = {node.arg for node in ast.walk(forward) if isinstance(node, ast.arg)}
     own -= arguments | {name for name in own if name.endswith("backward")}
     read = [node for node in ast.walk(forward) if isinstance(node, ast.Name) and node.id in own]
-    edits = [(node.end_lineno, node.end_col_offset, 0, suffix) for node in read]
+    edits = [(node.end_lineno, node.end_col_offset, 0, drawn(exercise)[0]) for node in read]
     y, dy = forward.body[-1].value.elts[0], backward.args.args[0].arg
-    before, after = result.split("{}")
-    edits += [(y.lineno, y.col_offset, 1, f"{before}("), (y.end_lineno, y.end_col_offset, 1, f"){after}")]
+    before, after = formula(exercise, "{}" if isinstance(y, ast.Name) else "({})").split("{}")
+    edits += [(y.lineno, y.col_offset, 1, before), (y.end_lineno, y.end_col_offset, 1, after)]
     for at, column, _, text in sorted(edits, reverse=True):
         lines[at - 1] = lines[at - 1][:column] + text.encode() + lines[at - 1][column:]
     first = backward.body[bool(ast.get_docstring(backward))]
-    lines.insert(first.lineno - 1, f"{' ' * first.col_offset}{dy} = {result.format(dy)}".encode())
+    lines.insert(first.lineno - 1, f"{' ' * first.col_offset}{dy} = {formula(exercise, dy)}".encode())
     return b"\n".join(lines).decode()
