@@ -26,7 +26,7 @@ SIZES = {
     "d_ff": "feed_forward_length",
 }
 ROTARY_FACTORS = "rope_freqs.weight"
-MOST_ITEMS = 1 << 21  # items in a list of metadata; no known vocabulary has two million tokens
+MOST_ITEMS = 1 << 21  # values in a header, each of which takes about 500 bytes; a token takes two
 # Exceptions from reading a damaged file.
 DAMAGE = (ValueError, KeyError, IndexError, TypeError, OverflowError, ArithmeticError, RecursionError, MemoryError)
 
@@ -56,11 +56,16 @@ def open_gguf(path):
 
 
 def bounded_reader():
-    """Return a subclass of GGUFReader that compares sizes with the length of the file before it reads."""
+    """Return a subclass of GGUFReader that compares sizes with the length of the file, and limits their number."""
     from gguf import GGUFReader, GGUFValueType
 
     class BoundedReader(GGUFReader):
+        values_read = 0
+
         def _get(self, offset, dtype, count=1, override_order=None):
+            self.values_read += 1
+            if self.values_read > MOST_ITEMS:
+                raise ValueError(f"its header has more than {MOST_ITEMS:,} values")
             end = offset + np.dtype(dtype).itemsize * int(count)
             if end > self.data.size:
                 raise ValueError(f"the file has {self.data.size:,} bytes, but its contents extend to byte {end:,}")

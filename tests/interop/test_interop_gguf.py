@@ -134,6 +134,17 @@ def test_a_list_that_claims_to_be_endless_is_not_read_to_its_end(path):
     refused(path, "damaged or truncated")
 
 
+def test_a_header_of_many_short_lists_is_not_read_to_its_end(path, monkeypatch):
+    def add_lists(writer):
+        for i in range(50):
+            writer.add_array(f"list {i}", [""] * 20)
+
+    write_gguf(path, random_model(CONFIGS["llama"]), change=add_lists)
+    load_pretrained(path)
+    monkeypatch.setattr("minitransformer.interop.gguf_file.MOST_ITEMS", 1000)
+    refused(path, "its header has more than 1,000 values")
+
+
 def test_the_commands_take_it_as_a_model(path, capsys):
     write_gguf(path, random_model(replace(CONFIGS["llama"], vocab_size=258)), change=add_tokenizer)
     assert main(["generate", "--model", str(path), "--prompt", "cat", "--max-new-tokens", "4", "--greedy"]) == 0
