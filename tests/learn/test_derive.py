@@ -208,6 +208,12 @@ def test_the_smallest_numbers_for_which_a_line_fails_are_shown(judgement):
     assert found[0].remark == "x = (1), dy = (1): the left is (2), the right (−2)"
 
 
+def test_a_line_that_fails_for_no_small_numbers_says_so(judgement):
+    zero = "(x_i − 1) (x_i + 1) (x_i − 2) (x_i − 3) x_i (x_i + 2) (x_i + 3)"
+    found, _ = judgement("exercise\ngiven x_i\n    y = x²\nasked dx\n", f"∂y_i/∂x_i = 2 x_i + {zero}")
+    assert found[0].verdict == "does not hold" and "random numbers" in found[0].remark
+
+
 @pytest.mark.parametrize("line", ["dx = dx", "dx_j = Σ_i dy_i ∂y_i/∂x_j", "dx = de · e"])
 def test_a_line_without_a_closed_form_holds_and_completes_nothing(judgement, line):
     found, missing = judgement(text_of("softmax"), line)

@@ -29,6 +29,7 @@ HOLDS, DEFINES, FALSE, UNDECIDED = "holds", "defines", "does not hold", "cannot 
 EQUAL = decimal.Decimal("1e-40")
 DRAWS = ((0, (3, 4, 2, 5)), (1, (4, 2, 5, 3)))  # (seed, lengths of the axes)
 EXAMPLES = ((1, (1,)), (1, (1, 2)), (1, (-1, 1)), (2, (1, 2)), (2, (2, -1, 1)), (3, (1, 2, 3)))  # (length, entries)
+ON_RANDOM_NUMBERS = "the sides differ for random numbers, but for none of the small ones that were tried"
 MOST = 6  # largest number of derivatives and lengths in a line whose readings are tried
 
 
@@ -206,7 +207,9 @@ class Judge:
                 failures.append(failure)
                 continue
             if any(found):
-                failures.append(self.example(equation, readings_of) or next(filter(None, found))[2])
+                failures.append(
+                    self.example(equation, readings_of) or next(filter(None, found))[2] or ON_RANDOM_NUMBERS
+                )
             else:
                 holding.append(readings_of)
         return holding, failures
