@@ -4,6 +4,7 @@ import ast
 import importlib
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -46,8 +47,10 @@ CHECKING = (
 )
 
 
-def imported(tree):
-    """Yield the modules of the package that a file imports, wherever in it, except those for type checkers alone."""
+@cache
+def imported(path):
+    """Return the modules of the package that a file imports, wherever in it, except those for type checkers alone."""
+    tree, found = ast.parse(path.read_text("utf-8")), []
     for_types = {
         id(inner)
         for node in ast.walk(tree)
@@ -56,9 +59,10 @@ def imported(tree):
     }
     for node in (node for node in ast.walk(tree) if id(node) not in for_types):
         if isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
+    return found
 
 
 def within_the_package(name):
@@ -76,7 +80,7 @@ def arrows():
     """Return {module: the modules of the package that it imports}."""
     found = {}
     for name, path in MODULES.items():
-        targets = map(within_the_package, imported(ast.parse(path.read_text("utf-8"))))
+        targets = map(within_the_package, imported(path))
         found[name] = {target for target in targets if target and target != name and (name, target) != DOOR}
     return found
 
@@ -119,7 +123,7 @@ def imports_of(package, folder):
     return {
         (".".join(path.relative_to(folder.parent).with_suffix("").parts), name)
         for path in sorted(folder.rglob("*.py"))
-        for name in imported(ast.parse(path.read_text("utf-8")))
+        for name in imported(path)
         if name.split(".")[0] == package
     }
 

@@ -151,9 +151,10 @@ def changes_after_backward(tree):
         loops = [node for node in within(function) if isinstance(node, (ast.For, ast.While))]
         around = [loop for loop in loops if loop.lineno < backward.lineno < loop.end_lineno]
         first = min((loop.lineno for loop in around), default=backward.end_lineno + 1)
+        held = captured(backward)
         for node in within(function):
             if getattr(node, "lineno", 0) >= first and node is not backward:
-                for name in {*rebound(node), *written(node), *mutated(node)} & captured(backward):
+                for name in {*rebound(node), *written(node), *mutated(node)} & held:
                     yield f"{function_name}, line {node.lineno}: {name} changes after {backward.name} captured it"
 
 

@@ -151,7 +151,7 @@ def test_a_numbered_line_that_is_no_equation_is_told_with_its_column_in_the_file
         (edited(("CASES =", "1 / 0\nCASES =")), "cannot import mine.py, line 26: ZeroDivisionError: division by zero"),
         (
             edited(("CASES = [", "CASES = [3, ")),
-            "the CASES of mine.py must contain only gradcheck.Case objects, not an int",
+            "the CASES of mine.py must be gradcheck.Case objects, not an int",
         ),
     ],
 )

@@ -42,7 +42,11 @@ def square(slope):
     return f
 
 
-@pytest.mark.parametrize("case", [*FUNCTIONS, *MODULES, ONE_PAGE], ids=lambda case: case.name)
+MODELS = [pytest.param(case, marks=pytest.mark.slow) for case in MODULES if case.name.startswith(("Transf", "Paired"))]
+PARTS = [*FUNCTIONS, *(case for case in MODULES if not case.name.startswith(("Transf", "Paired"))), ONE_PAGE]
+
+
+@pytest.mark.parametrize("case", [*PARTS, *MODELS], ids=lambda case: case.name)
 def test_every_gradient_of_the_textbook_is_an_identity(case):
     with plain():
         certificate = certify_call(case.call(np.random.default_rng(0)))

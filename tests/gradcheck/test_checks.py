@@ -219,11 +219,10 @@ def test_a_small_error_of_one_entry_that_is_not_sampled_is_found(error, expected
 
         return np.sin(x), backward
 
-    for seed in range(2):  # the norm of the gradient is 50 to 70
-        report = check(sine, normal(100, 100, seed=seed), seed=seed, raises=False)["x"]
-        assert report.verdict == expected
-        if error == 3e-5:  # less than 1e-6 of the norm
-            assert report.disagree == 1 and report.worst_index == (17, 33)
+    report = check(sine, normal(100, 100), raises=False)["x"]  # the norm of the gradient is 50 to 70
+    assert report.verdict == expected
+    if error == 3e-5:  # less than 1e-6 of the norm
+        assert report.disagree == 1 and report.worst_index == (17, 33)
 
 
 def test_a_wrong_large_gradient_is_found_in_the_sample_or_by_the_direction():

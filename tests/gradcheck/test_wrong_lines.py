@@ -135,7 +135,10 @@ PLACED = [
 ]
 
 
-@pytest.mark.parametrize("text, old, new, sentence", PLACED)
+@pytest.mark.parametrize(
+    "text, old, new, sentence",
+    [pytest.param(*row, marks=pytest.mark.slow if i % 3 else ()) for i, row in enumerate(PLACED)],
+)
 def test_a_mistake_in_a_sum_or_a_loop_is_placed_where_it_is(text, old, new, sentence):
     assert text.count(old) == 1
     scope = compiled(text.replace(old, new))

@@ -120,6 +120,7 @@ def test_a_solution_that_uses_the_packages_answer_is_graded_and_marked(folder):
     assert row["softmax: remarks"].startswith("uses the package's answer: ")
 
 
+@pytest.mark.slow
 @needs_posix
 def test_no_cell_is_a_formula_or_more_than_a_line(folder):
     for name in ("=1", "+1", "-1", "@a", " =1", "\t=1", "a\nb"):
@@ -132,6 +133,7 @@ def test_no_cell_is_a_formula_or_more_than_a_line(folder):
     )
 
 
+@pytest.mark.slow
 def test_marks_are_written_in_the_formats_of_other_graders_and_for_each_student(folder, tmp_path):
     for file, content in {"ada/softmax.py": RIGHT, "ada/softmax (1).py": "", "emmy/softmax.py": WRONG}.items():
         put(folder, file, content)
@@ -319,6 +321,7 @@ def test_all_odd_submissions_get_their_rows(folder):
     assert unexpected(odd, rows_of_odd(folder, odd, 1800)) == []
 
 
+@pytest.mark.slow
 @needs_posix
 def test_pipes_and_brackets_in_the_folder_of_a_learner_stop_no_command(tmp_path, capsys):
     folder = tmp_path / "learn"
@@ -334,6 +337,7 @@ def test_pipes_and_brackets_in_the_folder_of_a_learner_stop_no_command(tmp_path,
     assert ".hints.json: cannot write: is a device or a pipe" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_failure_of_the_grader_costs_one_row_and_is_tried_again(folder, monkeypatch):
     put(folder, "ada/softmax.py", RIGHT)
     put(folder, "ada/relu.py", solution(named_exercise("relu"), 1))

@@ -109,6 +109,7 @@ def test_gradients_that_come_in_many_loads_are_those_that_come_in_one_to_the_bit
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_backward_that_comes_too_late_is_refused(model, rng):
     replicas = Replicas(model, 2)
     _, backward = replicas.loss(*batch(rng))
@@ -129,6 +130,7 @@ def test_a_model_with_hooks_and_an_empty_set_of_replicas_are_refused(model):
         Replicas(model, 0)
 
 
+@pytest.mark.slow
 def test_what_a_process_raises_leaves_the_replicas_in_order(replicas, rng):
     model, (ids, targets) = replicas.model, batch(rng)
     for row in (0, 4):  # in the share of this process, and in that of another
@@ -303,6 +305,7 @@ def test_replicas_without_threadpoolctl_are_one_line(monkeypatch, capsys, argume
     assert capsys.readouterr().err == f"minitransformer: error: {words} replicas: --replicas 1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")
 def test_a_run_that_loses_a_replica_is_one_line_and_can_go_on(monkeypatch, tmp_path, capsys, arguments):
     send, requests = ReplicaProcess.send, []
