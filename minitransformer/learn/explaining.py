@@ -94,15 +94,17 @@ def explained(attempt, failure):
 
 def named_by_value(attempt, failure) -> list[str]:
     """Return sentences on mistakes that reproduce the learner's gradients on every case."""
-    from minitransformer.learn.naming import gradients_of, named  # slow to import, and only needed for a wrong gradient
+    # slow to import, and only needed for a wrong gradient
+    from minitransformer.learn.naming import Draw, gradients_of, named
 
-    draws, cases = [], sorted(attempt.exercise.cases(), key=lambda case: case.name != failure.case)
+    draws, reference = [], attempt.exercise.reference
+    cases = sorted(attempt.exercise.cases(), key=lambda case: case.name != failure.case)
     for case, seed in ((cases[0], failure.seed), *((case, 2) for case in cases)):
         with suppress(Exception):  # if the learner's code raises on this case, it cannot be compared
             call = attempt.call(case, seed)
             dy = cotangent(call, failure.seed)
-            textbook = attempt.call(case, seed, attempt.exercise.reference)
-            draws.append((textbook, gradients_of(call, dy), of_result(attempt.exercise, dy)))
+            textbook = attempt.call(case, seed, reference)
+            draws.append(Draw(reference, textbook, gradients_of(call, dy), of_result(attempt.exercise, dy)))
     return named(attempt.exercise, draws) if draws else []
 
 

@@ -32,9 +32,9 @@ Guess = namedtuple("Guess", "sentence code")  # a sentence with its place, and t
 def named(exercise, draws) -> list[str]:
     """Return sentences on the mistakes that explain a wrong gradient, the best first.
 
-    `draws` contains (Call of the textbook's function, the learner's gradients {name: array}, dy) for some cases.
+    `draws` contains a Draw for each of some cases.
     """
-    first, *others = [Draw(exercise.reference, *draw) for draw in draws]
+    first, *others = draws
     found = []
     for guess in guesses(first.source, exercise.name) if first.bad else ():
         explained = first.explained(guess)
@@ -48,7 +48,10 @@ def named(exercise, draws) -> list[str]:
 
 
 class Draw:
-    """A case: the textbook's gradients `truth`, and the names `bad` of the learner's wrong gradients."""
+    """A case: the textbook's gradients `truth`, and the names `bad` of the learner's wrong gradients.
+
+    `call` calls the textbook's function, and `wrong` is {name: the learner's gradient}.
+    """
 
     def __init__(self, reference, call, wrong, dy):
         self.reference, self.call, self.dy, self.given = reference, call, np.asarray(dy, np.float64), wrong

@@ -79,6 +79,7 @@ LONGER = {
 }
 TABLE = """
 expression: ds
+    2 * s → the upstream gradient is forgotten
     s * dL → the slope of the square lacks its factor
 fork: dx
     np.cos(x) * dy → it is the slope of the sine alone: the product rule is missing
@@ -88,7 +89,10 @@ fork: dx
 sum_and_share: dx
     S * dy → the path through the sum is missing
     dS + 0 * dy → the direct path is missing
+sum_and_share: dS
+    x * dy → it is not summed: every entry of y reads S
 neuron: dz
+    dy → the slope of tanh is missing
     (1 - z**2) * dy → the slope of tanh is taken at z, not at tanh(z)
     (1 - y) * dy → y is not squared in the slope of tanh
     y * (1 - y) * dy → the slope is that of the logistic function
@@ -134,6 +138,7 @@ rotary: da_turned, db_turned
     pairs(dy, 'half') → pairs are taken in the layout half, whatever is given
     pairs(dy, 'interleaved') → pairs are taken in the layout interleaved, whatever is given
 layer_norm, rms_norm: dx_hat
+    dy * gamma ** 2 → the gain γ stands there twice
     dy * (1 + gamma) → 1 + γ stands in place of γ
 layer_norm, rms_norm: dgamma
     (dy * x_hat * r).sum(axis=tuple(range(dy.ndim - 1))) → it is multiplied by 1/σ once more
@@ -242,6 +247,8 @@ cross_entropy: dlogits
     V * p → it is multiplied by the probabilities once more
     V * p * (1 - p) → it is multiplied by p (1 − p)
 cross_entropy: dlosses
+    np.where(kept, share, 0) → the upstream gradient is forgotten
+    V / targets.size → it is divided by the number of positions once more
     np.where(kept, np.asarray(dloss, dtype) / targets.size, 0) →
         the mean is over all positions: ignored ones are counted
     np.asarray(dloss, dtype) / targets.size * np.ones(kept.shape) →

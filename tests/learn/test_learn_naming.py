@@ -30,7 +30,7 @@ def said(name, wrong, k=0, seeds=(0, 1)):
     for _, call, dy, truth in (drawn(name, k, seed) for seed in seeds):
         arguments = dict(zip(call.input_names(), call.inputs, strict=True)) | call.options
         given = {n: f(**{**arguments, "dy": dy, "right": truth[n]}) for n, f in wrong.items()}
-        draws.append((call, truth | given, dy))
+        draws.append(Draw(exercise.reference, call, truth | given, dy))
     return named(exercise, draws)
 
 
@@ -63,7 +63,7 @@ def test_right_gradients_and_numbers_of_no_mistake_are_given_no_name(name):
     exercise, call, dy, truth = drawn(name)
     rng = np.random.default_rng(1)
     noise = {n: rng.normal(size=value.shape) for n, value in truth.items()}
-    assert named(exercise, [(call, noise, dy)]) == []
+    assert named(exercise, [Draw(exercise.reference, call, noise, dy)]) == []
 
 
 # The same mistake in two ways that have little in common: (exercise, gradient, one way, another way, sentence).
@@ -108,4 +108,4 @@ def test_a_mistake_that_another_case_contradicts_is_not_named():
 )
 def test_nothing_is_said_of_arrays_that_are_no_gradient_or_arguments_that_do_not_fit(wrong):
     exercise, call, dy, _ = drawn("softmax")
-    assert named(exercise, [(call, wrong, dy)]) == []
+    assert named(exercise, [Draw(exercise.reference, call, wrong, dy)]) == []
