@@ -1,15 +1,10 @@
 """Try a mutant on the cases: compare its gradients with the original's, and run the check if they differ.
 
-For every case that runs the mutated statement, and every seed, the gradients of the original and of the mutant are
-computed on the same random inputs. If the gradients are the same, no check can distinguish them, and none is run. If
-they differ, `check_case` is run, and the mutant is killed if it raises an exception. If no case shows a difference, the
-inputs of the cases may be special, such as γ = 1 or p = 0. Then the cases are *varied*: their arrays, parameters and
-numbers get other random values with the same shapes. A mutant is
-
-- **killed** if a check fails that passes without the mutant;
-- **surviving** if no case runs it, or if its gradients differ (at least for varied inputs) and every check passes;
-- **equivalent** if its gradients are the same for every case and seed, as drawn and varied, and no certificate
-  (gradcheck/certify) is refused. A certificate proves the gradients right for all inputs of these shapes.
+The gradients of every case that runs the mutated statement are compared for every seed. If they differ, `check_case`
+runs, and the mutant is *killed* if it fails. If no case shows a difference, the inputs may be special, such as γ = 1.
+Then the arrays, parameters and numbers of the cases are varied. A mutant *survives* if no case runs it, or if its
+gradients differ and every check passes. It is *equivalent* if its gradients are always the same, and no certificate
+(gradcheck/certify), which proves the gradients right for all inputs of these shapes, is refused.
 """
 
 import contextlib

@@ -8,7 +8,6 @@ A backward pass is linear in dy, and can be run again with a dy that is zero exc
 inputs. The adjoint identity then decides whether the result is right.
 """
 
-import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -196,26 +195,6 @@ def right_with_an_axis_less(evidence):
             f"dimension{'s' * (ndim > 2)}, and wrong for {ndim}: the leading axis is handled wrongly, "
             "or an axis is counted from the wrong end"
         )
-    return None
-
-
-def right_once_indices_differ(evidence):
-    """Detect a path that overwrites another because two integer options are equal.
-
-    The gradient must be right for at least two pairs of different options and wrong for none: a single pair might show
-    a hard-coded number.
-    """
-    call = evidence.run.call
-    whole = {name: n for name, n in call.options.items() if type(n) is int} if evidence.step is not None else {}
-    pairs = itertools.combinations(sorted(whole), 2)
-    for first, second in (pair for pair in pairs if whole[pair[0]] == whole[pair[1]]):
-        moved = [(name, whole[name] + by) for name in (first, second) for by in (1, -1, 2)]
-        tried = [evidence.is_right_for(call.on(call.inputs, {**call.options, name: n})) for name, n in moved if n >= 0]
-        if False not in tried and tried.count(True) >= 2:
-            return (
-                f"{evidence.label} is right once {first} and {second} differ: of two paths that meet in one entry, "
-                "the later overwrites the earlier (= in the place of +=)"
-            )
     return None
 
 

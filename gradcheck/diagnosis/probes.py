@@ -1,19 +1,14 @@
 """Detect mistakes by running forward or backward again after a change that makes the gradient right.
 
-An operand is transposed, reversed or set to ones, state of an earlier forward pass is removed, or a captured name gets
-the value that it had at the definition of backward.
+An operand is transposed, reversed or set to ones, or state of an earlier forward pass is removed.
 """
 
 import itertools
-import sys
-import types
-from contextlib import contextmanager
 
 import numpy as np
 
 from gradcheck.diagnosis.evidence import EXACT, axes_of, equal, stream
 from gradcheck.leftovers import containers
-from gradcheck.lines.source import closures
 from gradcheck.mistakes.draws import is_a_mask
 
 
@@ -125,66 +120,3 @@ def right_once_emptied(evidence):
                 "backward reads entries that an earlier forward pass left there"
             )
     return None
-
-
-def captured_name_rebound(evidence):
-    """Detect a captured name that is rebound after the definition of backward, which reads the later value.
-
-    Forward is run again under a trace. Backward then runs with the value that the name had at its definition.
-    """
-    logs = []
-    try:
-        with _traced(logs):
-            _, backward = evidence.run.call.evaluate()
-    except Exception:  # the user's function ran before, so an exception now does not explain the gradient
-        return None
-    for function in closures(backward):
-        name, value, line = next(_rebound(function, logs), ("", None, 0))
-        if name:
-            cell = function.__closure__[function.__code__.co_freevars.index(name)]
-            now, cell.cell_contents = cell.cell_contents, value
-            again = evidence.gradient_by(backward)
-            cell.cell_contents = now
-            if again is not None and evidence.same(again, evidence.truth):
-                return (
-                    f"the name {name}, which {function.__name__} captures, is rebound after it, in line {line}: "
-                    f"{function.__name__} reads the later value"
-                )
-    return None
-
-
-def _rebound(function, logs):
-    """Yield (name, value at the definition of the function, line that rebinds it) for captured names."""
-    code = function.__code__
-    logs = [log for outer, log in logs if code in outer.co_consts]
-    events = [(i, log) for log in logs for i, (line, _) in enumerate(log) if line == code.co_firstlineno]
-    for i, log in events if len(events) == 1 else ():
-        for name in code.co_freevars:
-            held = [(line, names.get(name, i)) for line, names in log[i:]]
-            later = next((k for k, (_, value) in enumerate(held) if value is not held[0][1]), None)
-            if later is not None and name in log[i][1]:
-                yield name, held[0][1], held[later - 1][0]
-
-
-@contextmanager
-def _traced(logs):
-    """Append (code, [(line, local names), …]) to `logs` for each call of a function that defines a closure."""
-
-    def trace_calls(frame, event, _):
-        if not any(isinstance(c, types.CodeType) and c.co_freevars for c in frame.f_code.co_consts):
-            return None
-        log = []
-        logs.append((frame.f_code, log))
-
-        def trace_lines(frame, event, _):
-            log.append((frame.f_lineno, dict(frame.f_locals)))
-            return trace_lines
-
-        return trace_lines
-
-    before = sys.gettrace()
-    sys.settrace(trace_calls)
-    try:
-        yield
-    finally:
-        sys.settrace(before)

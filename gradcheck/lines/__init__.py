@@ -1,14 +1,9 @@
 """Examine a backward pass line by line: `steps` finds the first local gradient that is wrong.
 
-1. A probe after each assignment records its value (instrument.py). A local variable `dx` of backward is compared with
-∂L/∂x if forward assigns to `x` exactly once and the shapes agree (targets.py).
-
-2. If a returned gradient is wrong, the local variables are compared with the quantities of the forward pass that they
-may hold (quantities.py). The first one to blame is that whose replacement with such a quantity makes a wrong gradient
-right and no right one wrong, on every draw of the inputs (search.py).
-
-3. The mistake is named if a correction of the line makes the gradient right on every draw (repairs.py). Otherwise the
-report names the line, together with up to three variables that it reads and that may be wrong instead (rows.py).
+A probe after each assignment records its value. A local variable `dx` is compared with ∂L/∂x if forward assigns to `x`
+exactly once and the shapes agree. If a returned gradient is wrong, search.py finds the first line to blame, and
+repairs.py names the mistake if a correction makes the gradient right on every draw of the inputs. Otherwise the report
+names the line, with up to three variables that it reads and that may be wrong instead. README.md lists the files.
 """
 
 from collections.abc import Iterable

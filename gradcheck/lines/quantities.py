@@ -1,15 +1,9 @@
 """The quantities that a local variable of backward may hold, measured by perturbing each part of the forward pass.
 
-Let e be a part of the forward pass, such as the `x` in `x - mu`, A a name that is bound later, and L = ⟨dy, y⟩. The
-following quantities are measured, because a backward pass computes with them:
-
-- the value of e, the lengths of its axes, and their reciprocals;
-- ∂L/∂e, the gradient along the paths through this part alone. Its sum over an axis and, if a name occurs several times,
-  the sum of the gradients of several occurrences are included;
-- ∂A/∂e if A depends on e elementwise, or if each entry of A is a sum over a row of entries of e;
-- ∂A/∂e · ∂L/∂A, the gradient before the sum over the axes along which e was broadcast.
-
-A quantity whose entries are all 0 or ±1 is excluded, because too many values equal it by chance.
+For a part e, such as the `x` in `x - mu`, a name A that is bound later, and L = ⟨dy, y⟩, these are: the value of e, the
+lengths of its axes, and their reciprocals; ∂L/∂e along the paths through this part alone, its sum over an axis, and the
+sum over several occurrences of a name; ∂A/∂e if it is elementwise, or if entries of A are sums over rows of e; and
+∂A/∂e · ∂L/∂A before the sum over broadcast axes. A quantity of zeros and ±1 is left out: too many values equal it.
 """
 
 import ast

@@ -311,6 +311,19 @@ def _fitting(rank, bench):
     return found
 
 
+def _rebound(bench):
+    """Recognise a name that forward rebinds after the definition of backward, which reads the later value."""
+    scene, inner = bench.scene, bench.scene.source.inner
+    for name in names_read(inner):
+        lines = {event.key: scene.site(event).line for event in scene.names.get(name, ())}
+        before = [event.value for event in scene.names.get(name, ()) if lines[event.key] < inner.lineno]
+        after = {key: before[-1] for key, line in lines.items() if before and line > inner.end_lineno}
+        if after and bench.is_true(scene.backward(bench.held | after).value(bench.target)):
+            sentence = f"backward reads the value that {name} gets after its definition, in line {max(lines.values())}"
+            return [Mistake(bench.event, sentence)]
+    return []
+
+
 def _missing_path(bench):
     """Recognise a gradient that lacks a path: it equals the true one with another variable held constant."""
     scene, at = bench.scene, bench.target.at
@@ -361,7 +374,7 @@ def _left_out(bench):
 
 one_change, one_factor = functools.partial(_fitting, ANOTHER), functools.partial(_fitting, FACTOR)
 one_function, one_term = functools.partial(_fitting, FUNCTION), functools.partial(_fitting, TERM)
-SEARCHES = (_left_out, one_change, _missing_path, one_factor, _scaled, one_function, one_term)
+SEARCHES = (_rebound, _left_out, one_change, _missing_path, one_factor, _scaled, one_function, one_term)
 
 
 def repaired_statement(site, code):

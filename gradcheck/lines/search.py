@@ -1,19 +1,14 @@
 """Find the mistakes: the first local variables whose replacement with a true value corrects a gradient.
 
-The search runs if a returned gradient is wrong. It uses at least two draws of the inputs.
+The search runs if a returned gradient is wrong, on at least two draws of the inputs. The name of a local variable
+restricts its true value: `dx` and `dx2` may be the gradient of x along all paths or some, and `dzdv` the derivative of
+z with respect to v. Other names allow any quantity of the forward pass (quantities.py). A variable that equals such a
+quantity on every draw is right, unless a typical mistake would give it this value too. The others are tried in the
+order of the program. A variable is to blame if, on every draw, a true value makes a wrong gradient right and no right
+one wrong. Returned gradients that are still wrong afterwards are mistakes themselves.
 
-1. The name of a local variable restricts its true value. `dx` and `dx2` may be the gradient of x along all paths or
-   along some of them. `dzdv` may be the derivative of z with respect to v. A variable whose name does not have the form
-   of a gradient may be any quantity of the forward pass (quantities.py).
-2. A local variable that equals one of these quantities on every draw is right, unless a typical mistake would give it
-   this value too.
-3. The other local variables are tried in the order of the program. If, on every draw, a true value makes a wrong
-   gradient right and no right gradient wrong, the variable is to blame. Its value is then replaced with the true value,
-   and the search is repeated.
-4. The returned gradients that are still wrong are recorded as mistakes themselves.
-
-Correct code may use the name `dh` for the gradient along one of two paths, and add the other one later. The value of
-`dh` is then not ∂L/∂h. The variable is not blamed, because its replacement corrects no gradient.
+Correct code may use the name `dh` for the gradient along one of two paths, and add the other one later. This variable
+is not blamed, because its replacement corrects no gradient.
 """
 
 import ast

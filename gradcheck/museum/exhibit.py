@@ -13,19 +13,12 @@
         return np.cosh(x), backward
 
 A tuple among the inputs is the shape of an array that is drawn. Each paragraph of the docstring is a case: its name,
-its sources, a wrong statement, and a few words. The wrong statement replaces the statement of backward that assigns the
-same name or, for a `return`, the `return` of backward. If backward has no such statement, one of the forward pass is
-replaced.
-
-An exhibit is a case that also has a check in the style of its authors, which passes on the wrong version, and whose
-docstring gives the reason. Its story is the docstring of the function, and a comment marks the wrong line:
+its sources, a wrong statement (see `exchanged`), and a few words. An exhibit is a case that also has a check in the
+style of its authors, which passes on the wrong version, and whose docstring gives the reason. Its story is the
+docstring of the function, and a comment marks the wrong line:
 
     @exhibit("owner/project, issue 1", (3, 4), ids=np.array([2, 0]))
     def name(x, *, ids):
-        '''Title.
-
-        The story of the mistake.
-        '''
         ...
         dx = dy * (y > 0)  # wrong: dx = dy * (y >= 0)
 

@@ -68,7 +68,8 @@ def batch_norm_std(x, gamma):
     """A batch norm that takes 1/σ for σ².
 
     Forward saves 1/σ. Backward treats the saved value as σ², and computes 1/√(saved + ε) from it. If σ = 1, the
-    fixed point of that function, the two agree.
+    fixed point of that function, the two agree. From the numbers, gradcheck names none. `gradcheck.steps` finds the
+    line.
     """
     centred = x - x.mean(axis=0)
     saved = 1 / np.sqrt((centred**2).mean(axis=0) + 1e-5)
