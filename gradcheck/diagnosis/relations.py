@@ -122,38 +122,44 @@ def only_the_diagonal(evidence):
 
 
 def multiple_along_an_axis(evidence):
-    """Detect an error that is, along an axis, constant or a multiple of an array. The truth is not."""
+    """Detect an error that is, along an axis, a constant, a multiple of an array, or both. The truth is not."""
     given, off = evidence.given, f"{evidence.label} is off by"
     for axis in reversed(range(given.ndim)) if evidence.is_complete else ():
-        for name, p in _profiles(evidence, axis) if given.shape[axis] > 1 else ():
-            if _is_multiple(evidence, evidence.error, p, axis) and not _is_multiple(evidence, evidence.truth, p, axis):
-                if not name:
-                    return f"{off} a constant along axis {axis}: a sum or mean over it is missing or wrong"
-                if given.shape[axis] < given.size and evidence.ratio(evidence.error, p, least=3) is not None:
-                    return f"{off} the same multiple of {name} everywhere: a term with it is missing or wrong"
-                return (
-                    f"{off} a multiple of {name} along axis {axis}: a term {name} * sum(...) over it, or with another "
-                    "factor that is constant along it, is missing or wrong"
-                )
+        for name, columns in _profiles(evidence, axis):
+            is_long = given.shape[axis] > 2 * len(columns) - 1
+            if not is_long or not _fits(evidence, evidence.error, columns, axis):
+                continue
+            if _fits(evidence, evidence.truth, columns, axis):
+                continue
+            if not name:
+                return f"{off} a constant along axis {axis}: a sum or mean over it is missing or wrong"
+            if len(columns) == 2:
+                return f"{off} a constant and a multiple of {name} along axis {axis}: such terms are missing or wrong"
+            if given.shape[axis] < given.size and evidence.ratio(evidence.error, columns[0], least=3) is not None:
+                return f"{off} the same multiple of {name} everywhere: a term with it is missing or wrong"
+            return (
+                f"{off} a multiple of {name} along axis {axis}: a term {name} * sum(...) over it, or with another "
+                "factor that is constant along it, is missing or wrong"
+            )
     return None
 
 
 def _profiles(evidence, axis):
-    """Yield (name, array) for the arrays of which an error may be a multiple. That of ones has no name."""
+    """Return [(name, columns)] for the arrays of which an error may be a combination. That of ones has no name."""
     shape = evidence.given.shape
-    yield "", np.ones(shape)
-    if evidence.y.shape == shape:
-        yield "y", evidence.y
-        yield "exp(y)", np.exp(evidence.y)
+    named = [("y", evidence.y), ("exp(y)", np.exp(evidence.y))] if evidence.y.shape == shape else []
     for name, array in evidence.arrays():
         p = spread(array, shape)
         if p is not None:
-            yield name, p
-            yield f"({name} - mean({name}))", p - p.mean(axis=axis, keepdims=True)
+            named += [(name, p), (f"({name} - mean({name}))", p - p.mean(axis=axis, keepdims=True))]
+    ones = np.ones(shape)
+    return [("", [ones]), *((name, [p]) for name, p in named), *((name, [p, ones]) for name, p in named)]
 
 
-def _is_multiple(evidence, array, p, axis):
-    """Return True if each slice of an array along an axis is a multiple of that of p."""
-    square = (p * p).sum(axis=axis, keepdims=True)
-    factor = (array * p).sum(axis=axis, keepdims=True) / np.where(square > 0, square, 1.0)
-    return bool(np.isfinite(p).all()) and evidence.same(factor * p, array)
+def _fits(evidence, array, columns, axis):
+    """Return True if each slice of an array along an axis is a linear combination of the columns."""
+    basis = np.stack([np.moveaxis(column, axis, -1) for column in columns], axis=-1)
+    if not np.all(np.isfinite(basis)) or not basis.any():
+        return False
+    fitted = basis @ (np.linalg.pinv(basis) @ np.moveaxis(array, axis, -1)[..., None])
+    return evidence.same(np.moveaxis(fitted[..., 0], -1, axis), array)

@@ -148,7 +148,7 @@ class Bench:
 
     def _run(self, event, code, names):
         site = self.scene.site(event)
-        if site.is_written:
+        if RESULT not in code.co_names:  # a statement may write into them
             names = {n: v.copy() if isinstance(v, (np.ndarray, list, dict)) else v for n, v in names.items()}
         if self.scene.source.has_tensors:
             names = {name: as_tensor(value) for name, value in names.items()}
