@@ -492,4 +492,4 @@ def test_a_cache_that_backward_empties_is_a_remark_and_the_lines_are_found():
         return dx, dw
 
     report = gradcheck.steps(from_pair(forward, backward), X, W)
-    assert report.first_wrong.sentence == "the factor 2 is too much" and "backward removes" in report.remarks[0]
+    assert report.first_wrong.sentence == "the factor 2 is too much" and "pop from empty list" in report.remarks[0]
