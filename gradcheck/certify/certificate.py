@@ -158,7 +158,8 @@ def error_exponent(run):
     formulas = math.log10(run.created * run.known) + math.log10(4 * run.largest)
     point = -math.log10(run.p)
     prime = math.log10(2 ** len(constants.PRIMES) * constants.ATTEMPTS / 2**constants.BITS)
-    return math.ceil(formulas + max(point, prime) + math.log10(2))
+    events = formulas + point, formulas + prime, -constants.ROUNDS * math.log10(4)
+    return math.ceil(max(events) + math.log10(len(events)))
 
 
 def sides(call, floats, rng):

@@ -14,7 +14,7 @@ from right_functions import STYLES
 
 import gradcheck
 from gradcheck.call import Call
-from gradcheck.certify import certify_call
+from gradcheck.certify import certify_call, constants
 from gradcheck.certify.arrays import standing_in
 from gradcheck.certify.certificate import sides
 from gradcheck.certify.relations import Run
@@ -66,6 +66,7 @@ def test_a_certificate_states_its_scope_and_the_constants_it_read():
     assert certificate and certificate.constants == ((1e-05, "1/100000"),)
     assert "for all inputs of these shapes that take the same 4 decisions" in str(certificate)
     assert "1e-05 read as 1/100000" in str(certificate)
+    assert certificate.exponent > constants.ROUNDS * math.log10(1 / 4)  # the number p may not be prime
 
 
 def perturbed(f, change):
