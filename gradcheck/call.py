@@ -205,7 +205,8 @@ def randomize_parameters(module: Any, rng: np.random.Generator) -> None:
         data = parameter.data
         if data.dtype.kind == "f":
             fan_in = data.shape[0] if data.ndim > 1 else 1
-            parameter.data = (rng.standard_normal(data.shape) / max(fan_in, 1) ** 0.5).astype(data.dtype)
+            values = rng.standard_normal(data.shape) / max(fan_in, 1) ** 0.5
+            parameter.data = np.asarray(values, data.dtype)  # an array even if its shape is ()
 
 
 def clear_gradients(module: Any) -> None:

@@ -370,3 +370,22 @@ def test_parameters_can_be_named_also_by_the_keys_of_a_dictionary():
     value, gradient, attributes, _ = copy.deepcopy(KEPT["float32 gradients that add up"])
     attributes["parameters"]["running_mean"] = np.zeros(2)
     assert names(check_module(from_layer(Scale(value, gradient, **attributes), {"gain": "gain"}), X)) == ["x", "gain"]
+
+
+class Scaled:
+    """y = a x, with one number a."""
+
+    def __init__(self):
+        self.a, self.da = np.array(0.5), np.array(0.0)
+
+    def forward(self, x):
+        self.x = x
+        return self.a * x
+
+    def backward(self, dy):
+        self.da = np.sum(dy * self.x)
+        return self.a * dy
+
+
+def test_a_parameter_that_is_one_number_is_checked():
+    assert check_module(from_layer(Scaled()), X)["a"].entries == 1
