@@ -56,7 +56,7 @@ def from_torch(function: Any, *, dtype: Any = np.float64) -> Differentiable:
         )
     has_rule = isinstance(function, type) and issubclass(function, torch.autograd.Function)
     if not has_rule:
-        return _TorchFunction(function, inspect.signature(function), function.__name__, dtype)
+        return _TorchFunction(function, _signature_of(function), Call(function).name, dtype)
     signature = inspect.signature(function.forward)
     if function.setup_context is torch.autograd.Function.setup_context:
         signature = signature.replace(parameters=list(signature.parameters.values())[1:])  # without ctx
@@ -67,6 +67,14 @@ def from_torch(function: Any, *, dtype: Any = np.float64) -> Differentiable:
         return function.apply(*bound.args)
 
     return _TorchFunction(apply, signature, function.__name__, dtype, function)
+
+
+def _signature_of(function):
+    """Return the signature of a function. A function that is compiled, such as torch.tanh, may have none."""
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        return inspect.signature(lambda *input: None)
 
 
 class _TorchFunction:

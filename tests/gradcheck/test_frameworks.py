@@ -1,5 +1,7 @@
 """Gradients that are written by hand in PyTorch and in JAX: right ones pass, and wrong ones are found."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -119,6 +121,12 @@ def test_several_outputs_integers_and_the_new_form_with_setup_context_are_accept
     (x,), ids = drawn((5, 2)), np.array([3, 0, 3])
     assert check(from_torch(Picked), x, ids)["x"].entries == 10
     assert check(from_torch(lambda x: torch.tanh(x) * x), x).is_right
+
+
+def test_compiled_functions_and_partial_ones_are_accepted(torch):
+    x, w = drawn((4, 3), (4, 3))
+    assert check(from_torch(torch.mul), x, w).entries == 24
+    assert check(from_torch(functools.partial(torch.softmax, dim=-1)), x).entries == 12
 
 
 def test_all_parameters_of_a_pytorch_module_are_checked(torch, layer_norm):
