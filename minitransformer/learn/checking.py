@@ -12,18 +12,12 @@ from minitransformer.system.bounded import Bounded, Ended
 SECONDS, EXPLANATION, MEGABYTES = 20, 60, 1000
 
 
-class Grader:
-    """Grade files in a separate process (bounded.py). Use it in a `with` block."""
+class Grader(Bounded):
+    """Grade files in a separate process. Use it in a `with` block."""
 
     def __init__(self, seconds: float = SECONDS, explanation: float = EXPLANATION):
-        self.process = Bounded("minitransformer.learn.grading", megabytes=MEGABYTES)
+        super().__init__("minitransformer.learn.grading", megabytes=MEGABYTES)
         self.seconds, self.explanation = seconds, explanation
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self.process.end()
 
     def verdict(self, folder, name: str, first=lambda verdict: None) -> Verdict:
         """Grade an exercise in a folder, and call `first` with the Verdict before its explanation is known."""
@@ -31,7 +25,7 @@ class Grader:
         path = (Path(folder) / f"{name}.py").absolute()
         request = {"file": str(path), "name": name}
         try:
-            found = self.process.ask(request, self.seconds, self.explanation, lambda v: first(Verdict.from_json(v)))
+            found = self.ask(request, self.seconds, self.explanation, lambda v: first(Verdict.from_json(v)))
             return Verdict.from_json(found)
         except Ended as end:
             if end.answer is None:
@@ -47,7 +41,7 @@ class Grader:
             raise ValueError(f"name must be an elementwise function ({', '.join(ENTRY_BY_ENTRY)}), not {name}")
         path = (Path(folder) / f"{name}.py").absolute()
         try:
-            found = self.process.ask({"file": str(path), "name": name, "slopes": True}, self.seconds)
+            found = self.ask({"file": str(path), "name": name, "slopes": True}, self.seconds)
         except Ended as end:
             raise ValueError(f"{path.name}: {end}") from None
         if "fault" in found:
@@ -58,7 +52,7 @@ class Grader:
 @cache
 def warm() -> Grader:
     grader = Grader()
-    atexit.register(grader.process.end)
+    atexit.register(grader.end)
     return grader
 
 

@@ -138,7 +138,7 @@ def collected(folder, exercises, journal, *, again=False):
                 future.cancel()
             while True:  # after Ctrl-C, abandon the submissions that are being graded
                 for grader in graders:
-                    grader.process.end()
+                    grader.end()
                 if not wait(futures, timeout=0.1).not_done:
                     break
 
