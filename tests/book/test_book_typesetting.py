@@ -130,7 +130,14 @@ def test_a_fraction_in_a_line_of_text_has_a_slash_and_its_parentheses():
 
 @pytest.mark.parametrize(
     "text",
-    ["(∂y_i/∂x_j)²", "e_i δ_ij / Σ e − e_i e_j / (Σ e)²", "0 where x ≤ 0, else x", "min(1, x where keep, else 0)"],
+    [
+        "(Σ x) · b + c",
+        "2 (Σ_j x_j) · y",
+        "(∂y_i/∂x_j)²",
+        "e_i δ_ij / Σ e − e_i e_j / (Σ e)²",
+        "0 where x ≤ 0, else x",
+        "min(1, x where keep, else 0)",
+    ],
 )
 def test_parentheses_stand_where_they_are_needed(text):
     tree = n.parse(f"y = {text}").sides[1]

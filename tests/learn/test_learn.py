@@ -11,6 +11,7 @@ from minitransformer.book.derivations import statements
 from minitransformer.commands import exercises as verbs, learn as command
 from minitransformer.learn.cutting import (
     File,
+    bare,
     cut,
     docstring_of,
     functions_within,
@@ -143,3 +144,10 @@ def test_a_file_that_still_has_types_from_an_earlier_version_is_graded_like_one_
     typed = typed.replace("import numpy", "from minitransformer.layers.positions import Rotary\nimport numpy", 1)
     assert typed.count("Rotary") > text.count("Rotary")
     assert graded(exercise.name, text).is_solved and graded(exercise.name, typed).is_solved
+
+
+def test_types_are_left_out_of_signatures_and_assignments_and_nothing_else_is():
+    typed = 'def f(\n    a: int, /, b: "str" = "x: int", *rest: float, eps: float = 1e-5\n) -> tuple[int]:\n'
+    typed += "    total: int = a + \\\n        1  # kept\n    later: str\n    return total\n"
+    untyped = 'def f(a, /, b="x: int", *rest, eps=1e-5):\n    total = a + \\\n        1  # kept\n    return total\n'
+    assert bare(typed) == bare(untyped) == untyped
