@@ -157,11 +157,10 @@ def unset_model(config: Config, shapes: list[tuple]) -> Transformer:
 
     Raises ValueError if the file is much smaller than the model, because a small file could exhaust the memory.
     """
-    if config.n_layers > len(shapes):
-        raise ValueError(f"the configuration has {config.n_layers:,} blocks, but the file only {len(shapes):,} arrays")
     stored = sum(map(math.prod, shapes))
-    if config.fewest_weights > stored + MOST_MISSING:
-        raise ValueError(f"the configuration has {config.fewest_weights:,} weights or more, but the file {stored:,}")
+    if config.n_layers > len(shapes) or config.fewest_weights > stored + MOST_MISSING:
+        blocks, weights = f"{config.n_layers:,} blocks", f"{config.fewest_weights:,} weights or more"
+        raise ValueError(f"a model of {blocks} and {weights} does not fit {len(shapes):,} arrays of {stored:,} numbers")
     return model_without_values(config)
 
 

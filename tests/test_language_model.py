@@ -206,7 +206,7 @@ W_Q = "parameters.blocks.0.attention.w_q.weight"
         (put(W_Q, np.zeros((8, 7))), r"w_q.weight is float64 \(8, 7\), .* requires float64 \(8, 8\)"),
         (configure(n_layers=3), "the parameter blocks.2"),
         (configure(colour="red"), "its description does not define a model .*colour"),
-        (configure(vocab_size=200), r"the tokenizer has 256 tokens, but the model has only 200|configuration has"),
+        (configure(vocab_size=200), r"the tokenizer has 256 tokens, but the model has only 200|does not fit"),
         (describe(tokenizer={"kind": "word"}), "does not define a model .*unknown kind of tokenizer 'word'"),
         (describe(tokenizer={"kind": "char"}), "does not define a model .*must have a valid entry 'characters'"),
         (configure(eps=10**400), r"does not define a model \(Config: eps must be at most 1.8e\+308 in absolute value"),
@@ -238,10 +238,10 @@ def test_a_file_whose_contents_do_not_fit_together_is_refused_in_words(change, w
     "fields, words",
     [
         ({"n_layers": 3}, "the parameter blocks.2.norm1.gamma"),
-        ({"n_layers": 10**4}, r"the configuration has 10,000 blocks, but the file only \d\d arrays"),
-        ({"d_model": 10**5}, r"has 240,02\d,\d{3},\d{3} weights or more, but the file \d,\d{3}"),
+        ({"n_layers": 10**4}, r"a model of 10,000 blocks and .* does not fit \d\d arrays"),
+        ({"d_model": 10**5}, r"240,02\d,\d{3},\d{3} weights or more does not fit .* arrays of \d,\d{3} numbers"),
         ({"d_ff": 10**5}, r"feed_forward.up.weight is float64 \(8, 32\), .* float64 \(8, 10{5}\)"),
-        ({"context": 3 * 10**7}, r"has 240,00\d,\d{3} weights or more, but the file \d,\d{3}"),
+        ({"context": 3 * 10**7}, r"240,00\d,\d{3} weights or more does not fit .* arrays of \d,\d{3} numbers"),
     ],
 )
 def test_a_file_that_claims_more_than_it_has_is_refused_in_little_memory(fields, words, tmp_path):

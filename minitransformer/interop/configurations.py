@@ -8,7 +8,7 @@ import warnings
 
 from minitransformer.config import Config, size
 from minitransformer.system.archive import errors_name
-from minitransformer.system.values import positive, true_or_false
+from minitransformer.system.values import one_of, positive, true_or_false
 from minitransformer.text.tokenizer import read_json
 
 CONFIG_FILE = "config.json"
@@ -36,7 +36,7 @@ SIZES = {
 OPTIONAL = ("n_inner", "num_key_value_heads", "head_dim")
 AS_WRITTEN = {"d_ff": "hidden_width", "n_kv_heads": "kv_heads", "d_head": "head_width"}  # with the default filled in
 GPT2_ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu"}
-LLAMA_ACTIVATIONS = {"silu": "swiglu", "swish": "swiglu"}
+LLAMA_ACTIVATIONS = ("silu", "swish")
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
 ROPE_FIELDS = {
     "linear": ("factor",),
@@ -51,9 +51,7 @@ def read_config(path, dtype: str) -> tuple[str, Config]:
     """Return the architecture ("gpt2" or "llama") and the Config in a config.json, or raise ArchiveError."""
     content = read_json(path)
     with errors_name(path):
-        architecture = content.get("model_type")
-        if not isinstance(architecture, str) or architecture not in SIZES:
-            raise ValueError(f"the architecture {architecture!r} is not supported; supported are {', '.join(SIZES)}")
+        architecture = one_of("model_type", content.get("model_type"), known=SIZES)
         if content.get("quantization_config") is not None:
             raise ValueError("quantization_config is not supported; only GGUF files may have quantised weights")
         return architecture, config_of(content, dtype)
@@ -74,9 +72,10 @@ def gpt2_fields(content: dict) -> dict:
     for name, value in FIXED.items():
         if content.get(name, value) != value:
             raise ValueError(f"{name} {content[name]!r} is not supported, only {value}")
+    activation = one_of("activation_function", content.get("activation_function", "gelu_new"), known=GPT2_ACTIVATIONS)
     return {
         "norm": "layer_norm",
-        "feed_forward": activation(content, "activation_function", "gelu_new", GPT2_ACTIVATIONS),
+        "feed_forward": GPT2_ACTIVATIONS[activation],
         "positions": "learned",
         "bias": True,
         "tie_embeddings": true_or_false("tie_word_embeddings", content.get("tie_word_embeddings", True)),
@@ -90,10 +89,11 @@ def llama_fields(content: dict) -> dict:
     bias, mlp_bias, tied = (true_or_false(name, content.get(name, False)) for name in names)
     if bias != mlp_bias:
         raise ValueError(f"attention_bias {bias} with mlp_bias {mlp_bias} is not supported: Config has one for both")
+    one_of("hidden_act", content.get("hidden_act", "silu"), known=LLAMA_ACTIVATIONS)
     rope_base, rope_scaling = rope(content)
     return {
         "norm": "rms_norm",
-        "feed_forward": activation(content, "hidden_act", "silu", LLAMA_ACTIVATIONS),
+        "feed_forward": "swiglu",
         "positions": "rotary",
         "bias": bias,
         "tie_embeddings": tied,
@@ -102,13 +102,6 @@ def llama_fields(content: dict) -> dict:
         "rope_base": rope_base,
         "rope_scaling": rope_scaling,
     }
-
-
-def activation(content, field, default, known):
-    name = content.get(field, default)
-    if not isinstance(name, str) or name not in known:
-        raise ValueError(f"{field} {name!r} is not supported; supported are {', '.join(known)}")
-    return known[name]
 
 
 def one_dropout(probabilities: dict):
@@ -129,9 +122,7 @@ def rope(content) -> tuple:
     if not isinstance(fields, dict):
         raise ValueError(f"rope_parameters must be an object, not {fields!r}")
     base = positive("rope_theta", fields.get("rope_theta", content.get("rope_theta", 10000.0)))
-    kind = fields.get("rope_type", fields.get("type", "default"))
-    if not isinstance(kind, str) or kind not in ROPE_FIELDS:
-        raise ValueError(f"rope_type {kind!r} is not supported; supported are {', '.join(ROPE_FIELDS)}")
+    kind = one_of("rope_type", fields.get("rope_type", fields.get("type", "default")), known=ROPE_FIELDS)
     known = {"rope_theta", "rope_type", "type"}.union(*ROPE_FIELDS.values())
     for name in fields.keys() - known:
         if not (name == "partial_rotary_factor" and fields[name] == 1):

@@ -15,6 +15,7 @@ from minitransformer.interop.filling import load_model
 from minitransformer.interop.tokenizers import tokenizer_from_gguf
 from minitransformer.system.archive import ArchiveError, errors_name
 from minitransformer.system.extras import require
+from minitransformer.system.values import one_of
 
 MAGIC = b"GGUF"
 # {field of Config: key of the metadata}
@@ -88,9 +89,7 @@ class Metadata:
         if reader.byte_order != "I":
             raise ValueError("the byte order of the file must be that of this machine")
         self.reader = reader
-        self.architecture = self.get("general.architecture")
-        if not isinstance(self.architecture, str) or self.architecture not in CONFIGS:
-            raise ValueError(f"the architecture {self.architecture!r} is not supported, only {', '.join(CONFIGS)}")
+        self.architecture = one_of("architecture", self.get("general.architecture"), known=CONFIGS)
         self.shapes = {tensor.name: tensor.shape for tensor in reader.tensors}
         self.unread = {name for name in reader.fields if name.startswith(f"{self.architecture}.")}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from minitransformer.interop.tokenizer_json import from_tokenizer_json, to_tokenizer_json
 from minitransformer.system.archive import ArchiveError, errors_name, read_bounded
 from minitransformer.system.files import write_json
-from minitransformer.system.values import brief, dictionary
+from minitransformer.system.values import brief, dictionary, one_of
 from minitransformer.text import BPETokenizer, ByteTokenizer, NoTokenizer
 from minitransformer.text.gpt2_files import parse_merge, token_bytes
 from minitransformer.text.tokenizer import read_json
@@ -151,11 +151,10 @@ def tokenizer_from_gguf(reader):
         return None
     if kind != "gpt2":
         raise ValueError(f"the tokenizer {kind!r} is not supported, only 'gpt2', byte-level BPE")
-    if pre not in GGUF_SPLITTINGS:
-        raise ValueError(f"the pre-tokenizer {pre!r} is not supported; supported are {', '.join(GGUF_SPLITTINGS)}")
+    splitting = GGUF_SPLITTINGS[one_of("pre-tokenizer", pre, known=GGUF_SPLITTINGS)]
     if get("ggml.add_eos_token"):
         raise ValueError("tokenizer.ggml.add_eos_token is not supported")
-    splitting, added = GGUF_SPLITTINGS[pre], get("ggml.add_bos_token")
+    added = get("ggml.add_bos_token")
     begins = splitting == "llama3" if added is None else added  # as in llama.cpp
     for name in ("tokens", "token_type", "merges", *(["bos_token_id"] if begins else [])):
         if get(f"ggml.{name}") is None:

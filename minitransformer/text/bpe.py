@@ -96,8 +96,7 @@ class BPETokenizer(ByteLevelTokenizer):
     def _check_options(self):
         if not self.tokens:
             raise ValueError("tokens must contain at least one token, but it is empty")
-        if self.splitting not in EXPRESSIONS:
-            raise ValueError(f"splitting must be one of {', '.join(EXPRESSIONS)}, not {self.splitting!r}")
+        values.one_of("splitting", self.splitting, known=EXPRESSIONS)
         for i in (*self.special_tokens.values(), *self.end_ids, *(() if self.bos_id is None else (self.bos_id,))):
             if type(i) is not int or not 0 <= i < self.vocab_size:
                 raise ValueError(f"a special token must have an integer id from 0 to {self.vocab_size - 1}, not {i!r}")

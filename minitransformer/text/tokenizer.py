@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from minitransformer.system.archive import ArchiveError, errors_name, read_bounded
 from minitransformer.system.files import write_json
-from minitransformer.system.values import brief, check_int, dictionary, kinds
+from minitransformer.system.values import brief, check_int, dictionary, kinds, one_of
 from minitransformer.text.chunks import chunks_of
 
 
@@ -131,9 +131,8 @@ class NoTokenizer(Tokenizer):
 
 def tokenizer_from_dict(content):
     """Return a tokenizer of any kind from the result of its `to_dict`. Raises TypeError or ValueError."""
-    known, kind = kinds(Tokenizer), dictionary("tokenizer", content).get("kind")
-    if not isinstance(kind, str) or kind not in known:
-        raise ValueError(f"unknown kind of tokenizer {kind!r}; choose from {', '.join(sorted(known))}")
+    known = kinds(Tokenizer)
+    kind = one_of("kind of tokenizer", dictionary("tokenizer", content).get("kind"), known=known)
     return known[kind].from_dict(content)
 
 

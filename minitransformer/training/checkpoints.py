@@ -30,11 +30,11 @@ from minitransformer.config import Config
 from minitransformer.language_model import PARAMETERS, check_parameters, described_model
 from minitransformer.layers.lora import merged, unmerged_parameters
 from minitransformer.system.archive import Archive, ArchiveError, open_archive
-from minitransformer.system.values import brief, check_int, dictionary, number, text, texts
+from minitransformer.system.values import brief, check_int, dictionary, kinds, number, one_of, text, texts
 from minitransformer.text import Tokenizer
 from minitransformer.training.environment import environment
 from minitransformer.training.metrics import check_record
-from minitransformer.training.settings import Settings, settings_of_kind
+from minitransformer.training.settings import Settings
 
 PROGRESS = ("step", "seconds", "last", "best")  # attributes of a Run
 FIRST_MOMENTS, SECOND_MOMENTS, UNMERGED, OWN = "optimizer.m.", "optimizer.v.", "unmerged.", "own."
@@ -97,8 +97,9 @@ class Checkpoint:
             raise ArchiveError(f"{path}: the file contains no training run that can be resumed")
         config, tokenizer = described_model(archive)
         try:
-            kind, fields = (dictionary("training", training).get(name) for name in ("kind", "settings"))
-            settings = settings_of_kind(text("kind", kind), dictionary("settings", fields))
+            known = kinds(Settings)
+            kind = one_of("kind of run", dictionary("training", training).get("kind"), known=known)
+            settings = known[kind](**dictionary("settings", training.get("settings")))
         except (TypeError, ValueError) as error:
             raise damaged(path, error) from None
         check_state(training, path, settings.steps)
@@ -226,11 +227,6 @@ def check_state(training: dict, path, steps=math.inf) -> None:
         raise damaged(path, error) from None
 
 
-def check_last(name: str, record) -> None:
-    if record != {}:
-        check_record(name, record)
-
-
 def check_data(name: str, described) -> None:
     for part in ("name", "sha256"):
         text(f"{name}: {part}", dictionary(name, described).get(part))
@@ -253,8 +249,8 @@ def check_generators(name: str, states) -> None:
 SECTIONS = {
     "step": partial(check_int, minimum=0),
     "seconds": partial(number, minimum=0, below=math.inf),
-    "last": check_last,
-    "best": check_last,
+    "last": lambda name, record: record == {} or check_record(name, record),
+    "best": lambda name, record: record == {} or check_record(name, record),
     "trained": texts,
     "optimizer_steps": dictionary,
     "random": check_generators,

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from minitransformer.language_model import LanguageModel
+from minitransformer.system.values import brief
 from minitransformer.text import Corpus
 from minitransformer.text.batches import random_starts
 from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
@@ -17,8 +18,6 @@ from minitransformer.training.replicas import with_replicas
 from minitransformer.training.run import Run
 from minitransformer.training.settings import Settings
 from minitransformer.training.step import TrainingDiverged, training_step
-
-POSITIONS_NAMED = 16  # in the message about a batch that diverged
 
 
 def pretrain(
@@ -76,9 +75,8 @@ class Pretraining(Run):
         try:
             return *training_step(self.trained, self.optimizer, batches, clip=clip, rng=rng), len(starts) * context
         except TrainingDiverged as error:
-            where = ", ".join(map(str, starts[:POSITIONS_NAMED, 0]))
-            more = f" and {len(starts) - POSITIONS_NAMED} more" if len(starts) > POSITIONS_NAMED else ""
-            raise error.with_message(f"{error}; its batch consists of the windows at tokens {where}{more}") from None
+            where = brief(starts[:, 0].tolist())
+            raise error.with_message(f"{error}; its batch consists of the windows at tokens {where}") from None
 
     def evaluate(self) -> dict:
         ids = self.corpus.val_ids

@@ -10,7 +10,6 @@ from minitransformer.system.values import (
     check_fields,
     check_int,
     documented,
-    kinds,
     number,
     positive,
     setting,
@@ -92,14 +91,3 @@ class Settings:
     def to_dict(self) -> dict:
         """Return the fields as a JSON-serializable dictionary."""
         return dataclasses.asdict(self)
-
-
-def settings_of_kind(kind: str, fields: dict) -> Settings:
-    """Return the Settings with these fields, as an instance of the class of this kind.
-
-    `fields` is a result of to_dict. Raises ValueError if the kind is unknown or its class has not been imported.
-    """
-    known = kinds(Settings)
-    if kind not in known:
-        raise ValueError(f"unknown kind of run {kind!r}; choose from {', '.join(known)}")
-    return known[kind](**fields)

@@ -285,8 +285,8 @@ def test_the_metadata_of_a_gguf_file_hold_the_same_tokenizer(tokenizer, tmp_path
     "field, value, words",
     [
         ("model", "llama", "the tokenizer 'llama' is not supported, only 'gpt2', byte-level BPE"),
-        ("pre", "qwen2", "the pre-tokenizer 'qwen2' is not supported; supported are gpt-2, smollm, llama-bpe"),
-        ("pre", None, "the pre-tokenizer None is not supported"),
+        ("pre", "qwen2", "unknown pre-tokenizer 'qwen2'; choose from gpt-2, smollm, llama-bpe"),
+        ("pre", None, "unknown pre-tokenizer None"),
         ("add_eos_token", True, r"tokenizer\.ggml\.add_eos_token is not supported"),
         ("token_type", [1, 3], r"tokenizer\.ggml\.token_type must have one known type for each token"),
         ("token_type", [6] * 804, r"tokenizer\.ggml\.token_type must have one known type for each token"),

@@ -426,7 +426,7 @@ BYTES = [bytes([b]) for b in range(256)]
 @pytest.mark.parametrize(
     "parts, words",
     [
-        ({"splitting": "gpt3"}, "splitting must be one of gpt2, smollm2, llama3, not 'gpt3'"),
+        ({"splitting": "gpt3"}, "unknown splitting 'gpt3'; choose from gpt2, smollm2, llama3"),
         ({"bos_id": 256}, "a special token must have an integer id from 0 to 255, not 256"),
         ({"end_ids": [-1]}, "a special token must have an integer id from 0 to 255, not -1"),
         ({"special_tokens": {"a": "b"}}, "a special token must have an integer id from 0 to 255, not 'b'"),

@@ -189,7 +189,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_batch_and_gradie
     batch_rng = np.random.default_rng(np.random.SeedSequence(SETTINGS.seed).spawn(2)[0])
     for _ in range(8):
         starts = batch_rng.integers(0, len(corpus.train_ids) - 8, size=(3, 1))
-    assert f"windows at tokens {', '.join(map(str, starts.ravel()))};" in message
+    assert f"windows at tokens {starts.ravel().tolist()};" in message
 
     resumed, whole = small_lm(), small_lm()
     pretrain(resumed, corpus, SETTINGS, out=tmp_path, resume=True)

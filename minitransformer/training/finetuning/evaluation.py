@@ -90,9 +90,8 @@ def evaluate(lm: LanguageModel, held_out: list[Pair], general_ids, batch_size: i
 
 def complete(lm: LanguageModel, prompts, tokens: int, seed: int) -> tuple[tuple[str, str], ...]:
     """Return a pair (prompt, continuation) for each prompt. Equal seeds give equal results."""
-
-    def continuation(prompt):
+    pairs = []
+    for prompt in prompts:
         rng = np.random.default_rng(seed)
-        return "".join(lm.stream(prompt, tokens, temperature=COMPLETION_TEMPERATURE, rng=rng))
-
-    return tuple((prompt, continuation(prompt)) for prompt in prompts)
+        pairs.append((prompt, "".join(lm.stream(prompt, tokens, temperature=COMPLETION_TEMPERATURE, rng=rng))))
+    return tuple(pairs)
