@@ -12,7 +12,7 @@ from minitransformer.commands.options import (
     run_options,
     several,
 )
-from minitransformer.commands.runs import chosen_settings, existing_run, how_to_resume, recorded_arguments, run_keywords
+from minitransformer.commands.runs import chosen, existing_run, how_to_resume, recorded_arguments, run_keywords
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
@@ -160,7 +160,7 @@ def given_settings(arguments, about: dict, checkpoint) -> FineTuningSettings:
         trainable = given_trainable(arguments)
     if trainable is not None:
         given["trainable"] = trainable
-    return chosen_settings(kind(), given, checkpoint)
+    return chosen(kind() if checkpoint is None else checkpoint.settings, given, checkpoint)
 
 
 def given_trainable(arguments):

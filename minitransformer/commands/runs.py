@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minitransformer.commands.options import flag_of, in_terms_of_options
-from minitransformer.training import MODEL_FILE, Observer, ProgressBar, Settings
+from minitransformer.training import MODEL_FILE, Observer, ProgressBar
 from minitransformer.training.checkpoints import Checkpoint
 
 
@@ -22,14 +22,13 @@ def existing_run(arguments) -> Checkpoint | None:
     return None
 
 
-def chosen_settings(defaults: Settings, given: dict, checkpoint: Checkpoint | None) -> Settings:
-    """Return the given settings, completed with the defaults or with the settings of the checkpoint."""
-    before = defaults if checkpoint is None else checkpoint.settings
+def chosen(before, given: dict, checkpoint: Checkpoint | None):
+    """Return `before`, Settings or a Config, with the given fields. Those of a checkpoint must not change."""
     with in_terms_of_options(type(before)):
-        settings = dataclasses.replace(before, **given)
+        after = dataclasses.replace(before, **given)
         if checkpoint is not None:
-            checkpoint.check_fields(before, settings)
-        return settings
+            checkpoint.check_fields(before, after)
+        return after
 
 
 def recorded_arguments(checkpoint: Checkpoint, arguments, names) -> dict:

@@ -10,13 +10,12 @@ from itertools import pairwise
 from minitransformer.commands.options import (
     add_fields,
     given_fields,
-    in_terms_of_options,
     option,
     refuse_without,
     run_options,
     several,
 )
-from minitransformer.commands.runs import chosen_settings, existing_run, how_to_resume, recorded_arguments, run_keywords
+from minitransformer.commands.runs import chosen, existing_run, how_to_resume, recorded_arguments, run_keywords
 from minitransformer.config import Config
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.narrator import Narrator
@@ -155,17 +154,9 @@ def prepare(arguments, narrator):
 
 
 def given_config(arguments, checkpoint) -> Config:
-    """Return the configuration that the options give, completed with the defaults or with that of the checkpoint.
-
-    The size of the vocabulary is that of the checkpoint, or 1 as long as there is no tokenizer.
-    """
-    with in_terms_of_options(Config):
-        if checkpoint is None:
-            return Config(**(MODEL_DEFAULTS | given_fields(arguments, Config) | {"vocab_size": 1}))
-        before = checkpoint.config
-        given = given_fields(arguments, Config) | {"vocab_size": before.vocab_size}
-        checkpoint.check_fields(before, dataclasses.replace(before, **given))
-        return before
+    before = Config(vocab_size=1, **MODEL_DEFAULTS) if checkpoint is None else checkpoint.config
+    given = given_fields(arguments, Config) | {"vocab_size": before.vocab_size}  # replaced by that of the tokenizer
+    return chosen(before, given, checkpoint)
 
 
 def given_settings(arguments, checkpoint) -> Settings:
@@ -176,7 +167,7 @@ def given_settings(arguments, checkpoint) -> Settings:
     if checkpoint is None:
         share = -(-given.get("batch_size", before.batch_size) // world_size())
         given.setdefault("replicas", replicas_that_pay(share, cores_of_a_rank()))
-    return chosen_settings(before, given, checkpoint)
+    return chosen(before, given, checkpoint)
 
 
 def given_text(arguments, checkpoint) -> dict:
