@@ -36,8 +36,7 @@ def write_atomically(path, write) -> None:
         file = open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode))  # noqa: SIM115
         try:
             with file:
-                with contextlib.suppress(OSError):  # the file system has no locks
-                    lock(file)  # folders.sweep_up removes only unlocked files
+                lock(file)  # folders.sweep_up removes only unlocked files
                 take_after(file, before)
                 write(file)
                 file.flush()
@@ -78,16 +77,16 @@ def take_after(file, before: os.stat_result | None) -> None:
         os.fchmod(file.fileno(), mode)
 
 
-def lock(file) -> bool:
+def lock(file) -> bool | None:
     """Lock an open file or a descriptor until it is closed. Return False if another process has locked it.
 
-    Raises OSError if the file system has no locks. Windows needs none, since it does not remove open files.
+    Returns None if the file system has no locks. Windows needs none, since it does not remove open files.
     """
     try:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+    except OSError as error:
+        return False if isinstance(error, BlockingIOError) else None
     return True
 
 

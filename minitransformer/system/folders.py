@@ -47,31 +47,29 @@ def at_work_in(folder):
 @contextlib.contextmanager
 def locked(folder: Path):
     """Create and lock a folder within a `with` block, and remove old temporary files."""
-    with contextlib.ExitStack() as stack:
-        if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(folder))
-        with naming(folder, "cannot write there"):
-            folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        if os.name != "nt":
-            descriptor = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, descriptor)
-            lock_folder(descriptor, folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(folder))
+    with naming(folder, "cannot write there"):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    if os.name == "nt":
         yield
-
-
-def lock_folder(descriptor: int, folder: Path) -> None:
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         is_ours = lock(descriptor)
-    except OSError as error:
-        nobody = "another run could write there at the same time"
-        warnings.warn(f"{folder}: its file system has no locks ({error.strerror}): {nobody}", stacklevel=7)
-        return
-    if not is_ours:
-        busy = "another run uses this folder; wait until it ends, or choose another folder"
-        raise BlockingIOError(errno.EWOULDBLOCK, busy, str(folder))
-    sweep_up(folder)
+        if is_ours:
+            sweep_up(folder)
+        elif is_ours is None:
+            nobody = "another run could write there at the same time"
+            warnings.warn(f"{folder}: its file system has no locks: {nobody}", stacklevel=6)
+        else:
+            busy = "another run uses this folder; wait until it ends, or choose another folder"
+            raise BlockingIOError(errno.EWOULDBLOCK, busy, str(folder))
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sweep_up(folder: Path) -> None:

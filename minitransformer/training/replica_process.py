@@ -68,9 +68,9 @@ class SharedMemory:
 
 def replica(model):
     """Return a copy of `model` whose Parameters have no arrays. Raises ValueError for a model with hooks."""
-    hooked = [name for name, module in model.named_modules() if module.is_hooked]
-    if hooked or model.is_hooked:
-        raise ValueError(f"a model with replicas must not have hooks, but {(hooked or ['the model'])[0]} has one")
+    for name, module in [("the model", model), *model.named_modules()]:
+        if module.is_hooked:
+            raise ValueError(f"a model with replicas must not have hooks, but {name} has one")
     arrays = {id(array): None for p in model.parameters() for array in (p.data, p.grad)}
     return deepcopy(model, arrays)  # finds None as the copy of each array; a tied Parameter stays tied
 

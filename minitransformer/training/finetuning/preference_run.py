@@ -57,27 +57,21 @@ def fine_tune_for_safety(
     """Train the model of `lm`, in place, to prefer the safe response of each row.
 
     dataset       the path of a file of JSON lines, "politeness", or a list of dictionaries (see preferences.py)
-    held_out      rows that are used only for evaluation: a fraction between 0 and 1, or another dataset. The default is
-                  the rows that are marked as held out, or a fifth of the prompts if no row is marked
+    held_out      rows that are used only for evaluation: a fraction, or another dataset (default: the rows that are
+                  marked as held out, or a fifth of the prompts if no row is marked)
     general_text  text to measure forgetting by its perplexity (default: the last tenth of the default corpus)
     prompts       prompts to complete before and after (default: the first three held-out ones)
-    merge         True merges low-rank adapters into the weights at the end. False leaves them in the model. Its file
-                  can then be loaded by LanguageModel.load only after merge_adapters (layers/lora.py)
-    out           folder for model.npz (with merged adapters), metrics.jsonl, report.json, and with `plot`
-                  finetuning.png
-    settings      fields of PreferenceSettings: objective="dpo", beta=0.1, trainable=2, steps=200, lr=None,
-                  batch_size=8, seed=0, ...
+    merge         True merges low-rank adapters into the weights at the end. False leaves them in the model, which can
+                  be saved and loaded only after merge_adapters (layers/lora.py)
+    out           folder for model.npz, metrics.jsonl, report.json, and with `plot` finetuning.png
+    settings      fields of PreferenceSettings, such as objective="dpo", beta=0.1, trainable=2, steps=200
 
-    resume, plot, observer and about are as in pretrain. A run that is interrupted and resumed ends with weights that
-    are bit-identical to those of an uninterrupted run. When a run is resumed, the weights of `lm` are replaced.
+    resume, plot, observer, about and their exceptions are as in pretrain. Frozen parameters stay bit-identical, and
+    requires_grad of all parameters is restored at the end. A run that diverges is stopped, with `diverged` and
+    `verdict` in the report.
 
-    Frozen parameters stay bit-identical, and requires_grad of all parameters is restored at the end. A run that
-    diverges is stopped, with `diverged` and `verdict` in the report.
-
-    Returns a FineTuningReport. Raises ValueError or TypeError, which gives the location, if a row is invalid. Raises
-    ValueError if a setting is out of range or the tokenizer cannot encode a text. Raises OSError if a file cannot be
-    read or written, or if another run uses `out`. At Ctrl-C, the current step is finished and saved, and
-    TrainingInterrupted is raised.
+    Returns a FineTuningReport. Raises ValueError or TypeError, which gives the location, if a row is invalid, and
+    ValueError if a setting is out of range or the tokenizer cannot encode a text.
     """
     asked = PreferenceSettings(**settings)
     data = preference_data(lm, dataset, held_out, general_text, prompts, asked)
