@@ -40,43 +40,27 @@ passes. A random dy also reveals a backward that ignores dy, and a random γ rev
 and the parameters are random unless you pass them, and a constant dy is refused.
 """
 
-_PUBLIC = {  # {module: its public names}; __init__.pyi lists the same names for type checkers
-    "checking": ("check", "check_module", "adjoint", "check_call"),
-    "certify": ("certify", "same", "Certificate"),
-    "updates": ("check_update",),
-    "operators": ("check_jvp", "check_hvp", "check_hessian", "check_adjoint_operator", "taylor", "Taylor"),
-    "jacobian_matrix": ("jacobian", "Jacobian"),
-    "lines": ("steps", "steps_of_call"),
-    "adapters.pairs": ("from_pair",),
-    "adapters.layers": ("from_layer",),
-    "adapters.nested": ("from_nested",),
-    "adapters.complex_numbers": ("from_complex",),
-    "adapters.derivatives": ("from_value_and_gradient", "from_derivative", "from_jacobian"),
-    "adapters.frameworks": ("from_torch", "from_jax"),
-    "cases": ("Case", "check_case", "load_cases"),
-    "call": ("Call", "parameters_of", "randomize_parameters", "to_float64", "clear_gradients", "borrowed"),
-    "report": ("Report", "ArgumentReport", "GradientError"),
-    "html": ("report_html",),
-}
-_MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
+import re
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+_IMPORTS = re.findall(r"from (\S+) import (\([^)]*\)|.*)", Path(__file__).with_suffix(".pyi").read_text("utf-8"))
+_MODULE_OF = {name: module for module, names in _IMPORTS for name in re.findall(r" as (\w+)", names)}
 
 __all__ = list(_MODULE_OF)
 
 
 def __getattr__(name):
-    """Load a public name or a submodule on first use.
-
-    pytest imports every package that has a plugin, so the import of this package must be fast.
-    """
-    from importlib import import_module
-    from importlib.util import find_spec
-
-    module = _MODULE_OF.get(name, name)
-    if name.startswith("_") or (name not in _MODULE_OF and not find_spec(f"{__name__}.{name}")):
+    """Load a public name or a submodule on first use, since pytest imports every package that has a plugin."""
+    module = _MODULE_OF.get(name, f"{__name__}.{name}")
+    if name.startswith("_") or (name not in _MODULE_OF and not find_spec(module)):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = import_module(f"{__name__}.{module}")
-    globals()[name] = value if module == name else getattr(value, name)  # the module `certify` can be called
-    return globals()[name]
+    value = import_module(module)
+    if module != f"{__name__}.{name}":  # the module `certify` can be called
+        value = getattr(value, name)
+    globals()[name] = value
+    return value
 
 
 def __dir__():

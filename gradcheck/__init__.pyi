@@ -1,4 +1,4 @@
-"""The public names for type checkers. At run time __init__.py loads each of them on first use."""
+"""The public names. __init__.py reads them from this file, and loads each on first use."""
 
 from gradcheck.adapters.complex_numbers import from_complex as from_complex
 from gradcheck.adapters.derivatives import (

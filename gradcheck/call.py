@@ -238,9 +238,7 @@ def borrowed(module: Any) -> Iterator[None]:
 
 @contextmanager
 def prepared(call, seed=None):
-    """Convert the parameters of a Call to float64 within the `with` block. With a seed, also draw their values at
-    random.
-    """
+    """Make the parameters of a Call float64, and random if a seed is given, within the `with` block."""
     with borrowed(call.target):
         to_float64(call.target)
         if seed is not None:
@@ -277,9 +275,7 @@ class GlobalRandom:
 
 @contextmanager
 def state_kept(target):
-    """Restore the arrays of a target, except parameters, at the end of the `with` block: the same objects with their
-    contents.
-    """
+    """Restore the arrays of a target, except parameters, and their contents at the end of the block."""
     seen = {id(value) for parameter in parameters_of(target).values() for value in (parameter, parameter.data)}
     before = [(holder, _entries(holder)) for holder in _holders(_owner(target), seen)]
     arrays = [a for _, was in before for a in was.values() if isinstance(a, np.ndarray) and id(a) not in seen]
@@ -294,9 +290,7 @@ def state_kept(target):
 
 
 def _holders(owner, seen):
-    """Yield each dictionary and list that is reachable from an object, once. The `__dict__` of an object is one of
-    them.
-    """
+    """Yield each dictionary and list, such as the `__dict__` of an object, that is reachable from an object."""
     pending = [owner]
     while pending:
         value = pending.pop()

@@ -115,8 +115,9 @@ def step_of(scale, shortened=1.0):
 
 
 def scales_of(array):
-    """Return the scale s of each entry: |entry| or the mean of the array if that is larger, rounded up to a power of
-    two.
+    """Return the scale s of each entry, a power of two.
+
+    It is the entry's absolute value, or the mean absolute value of the array if that is larger, rounded up.
     """
     size = np.maximum(np.abs(array), np.mean(np.abs(array))) if array.size else np.abs(array)
     return np.where(size > 0, np.exp2(np.ceil(np.log2(np.where(size > 0, size, 1.0)))), 1.0)

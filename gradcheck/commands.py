@@ -215,9 +215,7 @@ def _width(cases):
 
 
 def _of_all(targets, substring):
-    """Return the Cases of all targets whose names contain a substring, with the module before each name if there are
-    several.
-    """
+    """Return the Cases of all targets whose names contain a substring, each after its module if there are several."""
     cases = []
     for target in targets:
         prefix = f"{target.partition(':')[0]}:" if len(targets) > 1 else ""

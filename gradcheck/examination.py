@@ -113,10 +113,10 @@ def _summary(finding):
 
 
 def _worst(finding):
-    """Return the fields of an ArgumentReport about the largest errors and the entry that uses most of its tolerance.
+    """Return the fields of an ArgumentReport about the largest errors and the worst entry.
 
-    Entries at a kink are left out. The relative error is |a − n| / (|n| + atol / rtol), which stays finite where the
-    true gradient is zero, and must not exceed rtol.
+    The worst entry uses most of its tolerance. Entries at a kink are left out. The relative error is |a − n| / (|n| +
+    atol / rtol), which stays finite where the true gradient is zero, and must not exceed rtol.
     """
     counted = finding.verdicts != KINK
     if not counted.any():

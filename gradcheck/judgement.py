@@ -21,8 +21,9 @@ SAMPLE = 200  # entries of a large argument; they validate the complex step, whi
 
 
 class Terms:
-    """The validated settings of a check. `strict` is True if atol is not given, and a gradient must be right to rtol of
-    its norm.
+    """The validated settings of a check.
+
+    `strict` is True if atol is not given; a gradient must then also be right to rtol of its norm.
     """
 
     def __init__(self, rtol=1e-6, atol=None, seed=0, max_entries=2000, oracles=None):

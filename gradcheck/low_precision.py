@@ -18,8 +18,7 @@ TIMES = 256  # units of rounding
 
 
 def compared(report: Report, low: Call, wide: Call, dy: Any, seed: int) -> Report:
-    """Compare the gradients of `low`, the Call as it was passed to the check, with those of `wide`, the Call in
-    float64.
+    """Compare the gradients of `low`, the Call as it was passed to the check, with those of `wide`, in float64.
 
     Returns the report on `wide`, which has no wrong gradient, with the problems, doubts and the note of the comparison.
     """

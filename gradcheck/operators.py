@@ -1,14 +1,7 @@
 """Checks of forward mode, of second derivatives, and of linear operators with their adjoints.
 
-    check_jvp(f, jvp, x)                        jvp((x,), (v,)) = J v, as in JAX
-    check_hvp(f, gradient, hvp, x)              hvp(x, v) = H v, as for scipy.optimize.minimize(..., hessp=...)
-    check_hessian(f, gradient, hessian, x)      hessian(x) = H
-    check_adjoint_operator(A, AT, x)            ⟨A v, w⟩ = ⟨v, AT w⟩; also a scipy.sparse.linalg.LinearOperator
-    print(taylor(f, gradient, x))               the remainders of Taylor's formula, their rates, and a verdict
-
-A product J v is compared column by column. With the unit vectors as tangents, it gives the columns of the Jacobian,
-which `check` compares with its oracles. In addition, it must be linear in the tangents, which is tested with random
-ones.
+A product J v is compared column by column: with the unit vectors as tangents, it gives the columns of the Jacobian,
+which `check` compares with its oracles. In addition, it must be linear in the tangents.
 """
 
 import itertools

@@ -1,23 +1,19 @@
 """A pytest plugin: the fixture `gradcheck`, and a table of the worst errors.
 
-The plugin is active once the package is installed. A test requests the fixture and calls it like `gradcheck.check`.
-For a module it calls `gradcheck.module`, which is `check_module`:
-
     def test_softmax(gradcheck):
         gradcheck(softmax, np.random.default_rng(0).normal(size=(2, 5)))
 
     def test_layer_norm(gradcheck):
         gradcheck.module(LayerNorm(5), np.random.default_rng(0).normal(size=(2, 3, 5)))
 
-A wrong gradient fails the test, and the failure shows the report. Both calls return the Report.
+A wrong gradient fails the test, and the failure shows the report. Both calls return the Report. All other names, such
+as `gradcheck.Call`, are looked up in the package.
 
-    pytest --gradcheck-report       prints a line for each gradient that was compared through the fixture. Read it
-                                    occasionally: an error of 1e-7 deserves attention even if all tests pass.
-                                    On GitHub, the table is also added to the summary of the job
+    pytest --gradcheck-report       prints a line for each gradient that was compared through the fixture. On GitHub,
+                                    the table is also added to the summary of the job
     pytest --oracle certificate     also certifies every function that the fixture checks (gradcheck/certify)
 
-The fixture hides an imported module `gradcheck`, but all other names, such as `gradcheck.Call`, are looked up in the
-package. The results are stored in the reports of the tests, so that the table includes those of pytest-xdist's workers.
+The results are stored in the reports of the tests, so that the table includes those of pytest-xdist's workers.
 """
 
 from __future__ import annotations  # gradcheck is loaded when a test first uses the fixture

@@ -144,9 +144,7 @@ class Report:
         return sum(argument.entries for argument in self.arguments)
 
     def failures(self) -> list[str]:
-        """Return one line for each problem and for each gradient that is not right, the largest error of a wrong one
-        first.
-        """
+        """Return one line for each problem and for each gradient that is not right, the largest error first."""
         wrong = [argument for argument in self.arguments if not argument.is_right]
         wrong.sort(key=lambda argument: (argument.verdict != "WRONG", -argument.worst_relative))
         return [*self.problems, *(argument.explain() for argument in wrong)]

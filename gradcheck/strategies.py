@@ -51,10 +51,7 @@ def shapes(
     With `min_side=1` one of the sides may be 1. Raises ValueError if there are fewer than `max_dims` different sides.
     """
     if max_dims > max_side - min_side + 1:
-        raise ValueError(
-            f"max_dims is {max_dims}, but only {max_side - min_side + 1} different sides lie between min_side "
-            f"{min_side} and max_side {max_side}"
-        )
+        raise ValueError(f"max_dims is {max_dims}, but there are only {max_side - min_side + 1} different sides")
     sides = st.integers(min_side, max_side)
     return st.lists(sides, min_size=min_dims, max_size=max_dims, unique=True).map(tuple)
 
@@ -93,9 +90,7 @@ def cotangents(draw: st.DrawFn, shape: Shape) -> NDArray[np.float64]:
     """
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
     dy = draw(well_conditioned(shape))
-    if dy.size == 1 and abs(dy.item() - 1) < 0.05:
-        return dy + 0.1
-    return dy
+    return dy + 0.1 if dy.size == 1 and abs(dy.item() - 1) < 0.05 else dy
 
 
 @st.composite

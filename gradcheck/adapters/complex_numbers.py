@@ -1,15 +1,11 @@
 """Check functions of complex arrays, as functions of their real and imaginary parts.
 
-    check(f, z)                                     z complex128; the gradient is that of PyTorch
-    check(from_complex(f, convention="jax"), z)     the gradient is that of JAX
-
 For a real loss L and z = a + ib, the two conventions are
 
     torch   dz = ∂L/∂a + i ∂L/∂b     the direction of steepest ascent; also dy is ∂L/∂Re y + i ∂L/∂Im y
     jax     dz = ∂L/∂a − i ∂L/∂b     its conjugate; dy likewise. For a holomorphic f, dz = f′(z) dy
 
-Every function of complex numbers is covered, holomorphic or not, since only real derivatives are compared. The report
-has a row for the real part and one for the imaginary part of each complex input.
+Every function is covered, holomorphic or not, since only real derivatives are compared.
 """
 
 import functools

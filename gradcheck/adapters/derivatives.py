@@ -22,9 +22,8 @@ def from_value_and_gradient(function: Callable[..., Any], gradient: Callable[...
         check(from_value_and_gradient(f), x)                one function, as for minimize(f, x, jac=True)
         check(from_value_and_gradient(loss), w, X=X, y=y)   the same, with data that has no gradient
 
-    The gradient of a vector may be a list of numbers. For parameters in a dictionary or a list see from_nested.
-
-    Raises TypeError if an argument is not a function. The result raises TypeError if the value is not a number.
+    The gradient of a vector may be a list of numbers. For parameters in a dictionary or a list see from_nested. Raises
+    TypeError if an argument is not a function, and when it is called, if the value is not a number.
     """
 
     def require(y, inputs):
@@ -39,16 +38,14 @@ def from_value_and_gradient(function: Callable[..., Any], gradient: Callable[...
 
 
 def from_derivative(function: Callable[..., Any], derivative: Callable[..., Any] | None = None) -> Differentiable:
-    """Make a differentiable function from an elementwise f(x) and its derivative.
-
-    y = f(x) and the derivative have x's shape.
+    """Make a differentiable function from an elementwise f(x) and its derivative, both of x's shape.
 
         check(from_derivative(sigmoid, sigmoid_prime), x)           two functions
         check(from_derivative(f), x)                                one function that returns (y, derivative)
         check(from_derivative(math.sin, math.cos), np.array(0.5))   functions of a number
 
-    Raises TypeError if an argument is not a function. The result raises ValueError if y does not have x's shape. Its
-    backward raises GradientError if the derivative does not have x's shape.
+    Raises TypeError if an argument is not a function. The result raises ValueError if y does not have x's shape, and
+    its backward GradientError if the derivative does not.
     """
 
     def require(y, inputs):
@@ -74,11 +71,9 @@ def from_jacobian(function: Callable[..., Any], jacobian: Callable[..., Any] | N
         check(from_jacobian(f), x)                          one function that returns (y, J)
         check(from_jacobian(motion, jacobian), x, u=u)      two functions, and a control without a Jacobian
 
-    J has a row for each entry of y and a column for each entry of x, or it has shape y.shape + x.shape. It may be a
-    sparse matrix of SciPy. The index of a wrong entry of dx is that of the wrong column of J; `gradcheck.jacobian`
-    returns the true Jacobian.
-
-    Raises TypeError if an argument is not a function. Backward raises GradientError if J has another shape.
+    J has a row for each entry of y and a column for each entry of x, or shape y.shape + x.shape. It may be a sparse
+    matrix of SciPy. The index of a wrong entry of dx is that of the wrong column of J; `gradcheck.jacobian` returns the
+    true one. Raises TypeError if an argument is not a function. Backward raises GradientError if J has another shape.
     """
 
     def product(name, x, y, j, dy):

@@ -1,21 +1,5 @@
 """Adapters for gradients that are written by hand in PyTorch and JAX.
 
-    class Scale(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x, w):
-            ctx.save_for_backward(x, w)
-            return x * w
-
-        @staticmethod
-        def backward(ctx, dy):
-            x, w = ctx.saved_tensors
-            return dy * w, (dy * x).sum(dim=0)
-
-    gradcheck.check(from_torch(Scale), x, w)
-    gradcheck.steps(from_torch(Scale), x, w)              the lines of its backward pass
-    gradcheck.check_module(from_torch(network), x)        an nn.Module, with all of its parameters
-    gradcheck.check(from_jax(softmax), x)                 a function with jax.custom_vjp
-
 The inputs are NumPy arrays. The framework itself calls the backward pass, so its rules for shapes, None and types
 apply. Several outputs become one y, the vector of all their entries. No framework is imported before an adapter is
 called.

@@ -1,20 +1,5 @@
 """An adapter for a layer that keeps its cache, its parameters and their gradients on `self`.
 
-    class Affine:
-        def __init__(self, w, b):
-            self.W, self.b = w, b
-            self.dW = self.db = None
-
-        def forward(self, x):
-            self.cache = x
-            return x @ self.W + self.b
-
-        def backward(self, dout):
-            self.dW, self.db = self.cache.T @ dout, dout.sum(axis=0)
-            return dout @ self.W.T
-
-    gradcheck.check_module(from_layer(Affine(w, b)), x)
-
 Each forward pass runs on a copy of the layer, and each backward pass on a copy of that copy. The layer is therefore
 unchanged, backward may consume the cache, and mistakes that need two forward calls before backward are not detected.
 """

@@ -1,22 +1,7 @@
 """An adapter for several outputs, and for inputs in nested dictionaries, lists and tuples.
 
 It extracts the arrays from the inputs and puts them back for each call. It concatenates the outputs into one vector,
-and splits dy in the same way for backward:
-
-    def network(params, x):                        # params = {"W": ..., "b": ...}
-        def backward(dy):
-            return {"W": x.T @ dy, "b": dy.sum(axis=0)}, dy @ params["W"].T
-
-        return x @ params["W"] + params["b"], backward
-
-    check(*from_nested(network, params, x))        # params['W'], params['b'] and x
-
-    def cell(x, h, c): ...                         # returns (h, c), backward; takes backward((dh, dc))
-
-    check(*from_nested(cell, x, h, c))
-
-The gradients have the structure of the inputs. In a dictionary the gradient of W may have the key W or dW, and further
-keys are allowed. Other adapters are applied first: check(*from_nested(from_value_and_gradient(loss), params), X=X).
+and splits dy in the same way for backward: check(*from_nested(network, {"W": w, "b": b}, x)).
 """
 
 import functools
@@ -32,11 +17,13 @@ NUMBERS = (np.ndarray, np.generic, float)
 
 
 def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
-    """Return the arguments of `check` for a function with nested inputs.
+    """Return the arguments of `check` for a function with nested inputs: `check(*from_nested(function, *inputs))`.
 
-    The arguments are a function of arrays, followed by these arrays. The usual call is therefore
-    `check(*from_nested(function, *inputs))`. The arrays are the floating-point arrays in the inputs, in order, with
-    names such as params['W1'] or layers[0]['b']. All other values in the inputs are constants. Pass options to `check`.
+    They are a function of arrays, followed by these arrays, which are the floating-point arrays in the inputs, in
+    order, with names such as params['W1'] or layers[0]['b']. All other values in the inputs are constants. Pass options
+    to `check`. The gradients have the structure of the inputs. In a dictionary the gradient of W may have the key W or
+    dW, and further keys are allowed. Other adapters are applied first: from_nested(from_value_and_gradient(loss),
+    params).
 
     Raises TypeError if `function` is not a function, and ValueError if there is no such array. Backward raises
     GradientError if the gradients do not have the structure of the inputs.

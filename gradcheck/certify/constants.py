@@ -24,9 +24,7 @@ BITS, ATTEMPTS, ROUNDS = 448, 2**14, 256  # bits of k; numbers tried until one i
 
 @cache
 def random_prime(seed):
-    """Return a random prime k · M − 1. Without a seed, the operating system's random numbers draw it once in each
-    process.
-    """
+    """Return a random prime k · M − 1. Without a seed, it is drawn once in each process."""
     rng = random.Random(seed)
     for _ in range(ATTEMPTS):
         n = M * rng.getrandbits(BITS) - 1

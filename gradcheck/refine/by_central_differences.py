@@ -113,15 +113,13 @@ def doubt(finding):
 
 
 def _nothing_moves(finding, counted):
-    """Return True if backward's gradient and the true one are exactly zero, at the mask `counted` and beyond."""
+    """Return True if backward's gradient and the true one are zero: where `counted`, or everywhere if sampled."""
     given = finding.analytic[counted] if finding.is_complete else finding.gradient
     return not given.any() and not finding.truth[counted].any()
 
 
 def _off_along_directions(finding):
-    """Return the error along many random directions, relative to the gradient's norm. One may be large or small by
-    chance.
-    """
+    """Return the error along many random directions, since one may be small by chance, relative to the norm."""
     gaps, products = [], []
     for _ in range(DIRECTIONS):
         v = np.min(scales_of(finding.array)) * finding.rng.standard_normal(finding.gradient.shape)

@@ -117,7 +117,7 @@ def _jump(forward, y):
 
 
 def is_in_steps(evaluate):
-    """Return True if most results of evaluate(t) are unchanged by a tiny relative perturbation t only."""
+    """Return True if most results of evaluate(t), for a relative perturbation t, change in steps."""
     try:
         with np.errstate(all="ignore"):
             here, near, far = evaluate(0.0), evaluate(NEAR), evaluate(FAR)
@@ -128,7 +128,7 @@ def is_in_steps(evaluate):
 
 
 def moved(arrays, evaluate):
-    """Return a function of t that calls `evaluate` with entries multiplied by random factors near 1 + t."""
+    """Return a function of t that calls `evaluate` with each entry multiplied by a random factor near 1 + t."""
     rng = np.random.default_rng([*b"single precision"])
     by = [rng.uniform(0.5, 1.0, array.shape) for array in arrays]
 

@@ -83,7 +83,7 @@ def at_ties(finding):
 
 
 def _is_bent(finding, moves):
-    """Return True if the changes of an output in two directions do not add up to that along their sum."""
+    """Return True if the changes of an output in two directions differ in sum from that along both."""
     run, directions = finding.run, (moves[0] + moves[1], *moves)
     both, *single = (line_along(run.call, finding.array, v)(1.0) - run.y for v in directions)
     largest = max(np.max(np.abs(change), initial=0.0) for change in (both, *single))
@@ -91,7 +91,7 @@ def _is_bent(finding, moves):
 
 
 def _slope(finding, k, h):
-    """Return (slope, forth, back) for compared entry k: the loss's central difference, the outputs at ±h."""
+    """Return (slope, forth, back) for compared entry k: the slope of the loss, and the outputs after ±h."""
     line = finding.line(k)
     forth, back = line(h), line(-h)
     return float(np.sum(finding.run.dy * (forth - back))) / (2 * h), forth, back
