@@ -38,20 +38,13 @@ FACTOR = 10.0  # the changes at PLACES perturbed arguments are a sample of the e
 
 
 class Sides(NamedTuple):
-    """Both sides of the adjoint identity (1) along a direction v.
+    """Both sides of the adjoint identity (1) along a direction v."""
 
-    v           the direction, or None if it is a direction through all arguments
-    analytic    ⟨Jᵀ dy, v⟩, computed from the gradient of backward
-    exact       ⟨dy, J v⟩, computed by the complex step
-    size        Σ|dx v|
-    rounding    the largest difference of the two sides that rounding can explain
-    """
-
-    v: np.ndarray | None
-    analytic: float
-    exact: float
-    size: float
-    rounding: float
+    v: np.ndarray | None  # the direction, or None if it is a direction through all arguments
+    analytic: float  # ⟨Jᵀ dy, v⟩, computed from the gradient of backward
+    exact: float  # ⟨dy, J v⟩, computed by the complex step
+    size: float  # Σ|dx v|
+    rounding: float  # the largest difference of the two sides that rounding can explain
 
     @property
     def gap(self):

@@ -61,17 +61,13 @@ EPSILON = np.finfo(np.float64).eps
 
 
 class Estimate(NamedTuple):
-    """An estimate of the derivative along a line: `value` (2), the one-sided `left` and `right` (4), and its errors.
-
-    spread    the largest difference between `value` and a one-sided derivative (5)
-    noise     the rounding error of a central difference (1), about ε Y / h
-    """
+    """An estimate of the derivative along a line: `value` (2), the one-sided `left` and `right` (4), and its errors."""
 
     value: float
     left: float
     right: float
-    spread: float
-    noise: float
+    spread: float  # the largest difference between `value` and a one-sided derivative (5)
+    noise: float  # the rounding error of a central difference (1), about ε Y / h
 
     @property
     def uncertainty(self):

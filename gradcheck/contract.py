@@ -38,22 +38,16 @@ class Argument(NamedTuple):
 
 
 class Run(NamedTuple):
-    """The result of one forward and one backward pass.
-
-    gradients    for each Argument, the gradient from backward
-    missing      for each Argument, True if backward has set no gradient of this parameter; the gradient is then zeros
-    rounding     bound on the rounding error of the derivative of L = ⟨dy, y⟩ with respect to an argument of scale 1
-    problem      a description of the first violation of the contract, or ""
-    """
+    """The result of one forward and one backward pass."""
 
     call: Call
     arguments: list
     y: np.ndarray
     dy: np.ndarray
-    gradients: list
-    missing: list
-    rounding: float
-    problem: str = ""
+    gradients: list  # for each Argument, the gradient from backward
+    missing: list  # for each Argument, True if backward has set no gradient, which counts as zeros
+    rounding: float  # bound on the rounding error of the derivative of L = ⟨dy, y⟩ for an argument of scale 1
+    problem: str = ""  # a description of the first violation of the contract, or ""
 
 
 def run_under_watch(call, dy, rng, problem=""):

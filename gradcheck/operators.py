@@ -142,19 +142,12 @@ def check_adjoint_operator(
 
 @dataclass(frozen=True)
 class Taylor:
-    """The remainders of Taylor's formula along a random direction.
+    """The remainders of Taylor's formula along a random direction."""
 
-    steps            the steps h
-    remainders[k]    |f(x + h v) − T_k(h)| for each step, where T_k is Taylor's polynomial of order k
-    rates[k]         the observed order of this remainder, or None if it is at the level of rounding
-    verdicts[k]      the verdict on the derivative of order k: "" for k = 0, otherwise that of `check` on the gradient
-                     or the Hessian-vector product
-    """
-
-    steps: tuple
-    remainders: tuple
-    rates: tuple
-    verdicts: tuple
+    steps: tuple  # the steps h
+    remainders: tuple  # |f(x + h v) − T_k(h)| for each step, where T_k is Taylor's polynomial of order k
+    rates: tuple  # the observed order of this remainder, or None if it is at the level of rounding
+    verdicts: tuple  # "" for k = 0, then those of `check` on the gradient and the Hessian-vector product
 
     def __str__(self) -> str:
         rates = ["rounding" if rate is None else f"{rate:.2f}" for rate in self.rates]

@@ -8,56 +8,31 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ArgumentReport:
-    """The result for the gradient of one argument or parameter.
+    """The result for the gradient of one argument or parameter."""
 
-    name, label            the names of the argument and of its gradient
-    shape, size            the shape and the number of entries of the argument
-    entries                the number of entries that were compared one by one
-    disagree               the number of these entries that are wrong
-    at_kink                the number of these entries at a kink, which count neither as right nor as wrong
-    cannot_tell            the number of these entries for which the oracle is not precise enough
-    worst_absolute         the largest absolute error
-    worst_relative         the largest relative error
-    uncertainty            the largest uncertainty of the oracle
-    worst_index            the index of the worst entry, whose ratio of error to tolerance is the largest
-    analytic, numeric      the values of backward and of the oracle at the worst entry
-    worst_uncertainty      the uncertainty of `numeric`
-    oracle                 the name of the oracle
-    direction              the derivatives (backward's, the oracle's) along one random direction through the whole
-                           argument, or None if no direction was compared
-    direction_disagrees    True if these two derivatives differ
-    direction_oracle       the name of the oracle that computed the second of them
-    missing                True if backward has set no gradient of this parameter, which counts as zeros
-    doubt                  the reason why a gradient without a wrong entry cannot be called right as a whole, or empty
-    zero_to                the bound to which the gradient is confirmed to be zero, or None
-    together               the derivatives (backward's, the oracle's) along a direction in which entries at a kink
-                           change together, if each entry alone is right, but all of them together are wrong
-    diagnosis              a sentence that names the mistake, or empty
-    """
-
-    name: str
-    label: str
+    name: str  # of the argument or parameter
+    label: str  # of its gradient
     shape: tuple[int, ...]
-    entries: int
-    disagree: int = 0
-    at_kink: int = 0
-    worst_index: tuple[int, ...] | None = None
-    analytic: float = math.nan
-    numeric: float = math.nan
-    worst_absolute: float = 0.0
-    worst_relative: float = 0.0
-    direction: tuple[float, float] | None = None
-    direction_disagrees: bool = False
-    missing: bool = False
-    cannot_tell: int = 0
-    uncertainty: float = 0.0
-    worst_uncertainty: float = 0.0
-    oracle: str = "central differences"
-    direction_oracle: str = "central differences"
-    doubt: str = ""
-    zero_to: float | None = None
-    together: tuple[float, float] | None = None
-    diagnosis: str = ""
+    entries: int  # compared one by one
+    disagree: int = 0  # entries that are wrong
+    at_kink: int = 0  # entries at a kink, which count neither as right nor as wrong
+    worst_index: tuple[int, ...] | None = None  # of the entry with the largest ratio of error to tolerance
+    analytic: float = math.nan  # backward's value at the worst entry
+    numeric: float = math.nan  # the oracle's value at the worst entry
+    worst_absolute: float = 0.0  # the largest absolute error
+    worst_relative: float = 0.0  # the largest relative error
+    direction: tuple[float, float] | None = None  # the derivatives by backward and the oracle along one direction
+    direction_disagrees: bool = False  # True if these two values differ
+    missing: bool = False  # True if backward has set no gradient of this parameter, which counts as zeros
+    cannot_tell: int = 0  # entries for which the oracle is not precise enough
+    uncertainty: float = 0.0  # the largest uncertainty of the oracle
+    worst_uncertainty: float = 0.0  # of `numeric`
+    oracle: str = "central differences"  # of `numeric`
+    direction_oracle: str = "central differences"  # of the second value of `direction`
+    doubt: str = ""  # the reason why a gradient without a wrong entry cannot be called right as a whole
+    zero_to: float | None = None  # the bound to which the gradient is confirmed to be zero
+    together: tuple[float, float] | None = None  # as `direction`, if entries at a kink are wrong only together
+    diagnosis: str = ""  # a sentence that names the mistake
 
     @property
     def size(self) -> int:

@@ -34,21 +34,14 @@ class Certificate:
     """The verdict on an identity. A Certificate is true if the verdict is "certified".
 
     A certificate holds for all inputs of the same shapes for which comparisons of values have the same results.
-
-    name         the name of the function, or the identity
-    verdict      "certified", "refused" or "cannot tell"
-    reason       the reason for a verdict other than "certified"
-    decisions    the number of comparisons of values
-    exponent     the certificate is wrong with probability below 10^exponent
-    constants    the floats that stand for another number, such as 0.797… for √(2/π), as (float, number as text)
     """
 
-    name: str
-    verdict: str
-    reason: str = ""
-    decisions: int = 0
-    exponent: int = 0
-    constants: tuple[tuple[float, str], ...] = ()
+    name: str  # the name of the function, or the identity
+    verdict: str  # "certified", "refused" or "cannot tell"
+    reason: str = ""  # the reason for a verdict other than "certified"
+    decisions: int = 0  # the number of comparisons of values
+    exponent: int = 0  # the certificate is wrong with probability below 10^exponent
+    constants: tuple[tuple[float, str], ...] = ()  # (float, the number it stands for), as 0.797…, "√(2/π)"
 
     def __bool__(self) -> bool:
         return self.verdict == "certified"

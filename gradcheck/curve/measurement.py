@@ -29,25 +29,16 @@ FORWARD, CENTRAL, COMPLEX = "forward differences", "central differences", "compl
 
 @dataclass(frozen=True)
 class Curve:
-    """Numerical derivatives along one direction, for each method and each of STEPS.
-
-    argument       the name of the perturbed argument, or "all arguments"
-    derivatives    {method: array of the derivatives at each of STEPS}
-    analytic       the derivative ⟨dx, v⟩ of backward
-    verdict        "right", "wrong", "at a kink" or "cannot tell" (gradcheck/refine/one_derivative.py)
-    numeric        the derivative that the verdict is based on
-    slopes         the derivatives to the left and to the right
-    obstacle       the reason why the complex step is missing, or None
-    """
+    """Numerical derivatives along one direction, for each method and each of STEPS."""
 
     name: str
-    argument: str
-    derivatives: dict
-    analytic: float
-    verdict: str
-    numeric: float
-    slopes: tuple
-    obstacle: str | None = None
+    argument: str  # the name of the perturbed argument, or "all arguments"
+    derivatives: dict  # {method: array of the derivatives at each of STEPS}
+    analytic: float  # the derivative ⟨dx, v⟩ of backward
+    verdict: str  # "right", "wrong", "at a kink" or "cannot tell" (gradcheck/refine/one_derivative.py)
+    numeric: float  # the derivative that the verdict is based on
+    slopes: tuple  # the derivatives to the left and to the right
+    obstacle: str | None = None  # the reason why the complex step is missing, or None
 
     @property
     def size(self):

@@ -36,18 +36,13 @@ EXACT, ROUNDING = 1e-9, 1e-13  # largest error allowed, relative to the step and
 
 @dataclass(frozen=True)
 class Formula:
-    """A function `formula(theta, g, *state, **settings)` of arrays, and the properties of its signature.
-
-    state       the names of the positional arguments after θ and g
-    settings    {name: default} of the keyword-only arguments except t, with inspect's `empty` if there is no default
-    counts      True if there is a keyword-only argument t
-    """
+    """A function `formula(theta, g, *state, **settings)` of arrays, and the properties of its signature."""
 
     function: Callable
     name: str
-    state: tuple
-    settings: dict
-    counts: bool
+    state: tuple  # the names of the positional arguments after θ and g
+    settings: dict  # {name: default} of the keyword-only arguments except t, or inspect's `empty`
+    counts: bool  # True if there is a keyword-only argument t
 
 
 def read_formula(function, takes_arrays):
@@ -71,22 +66,14 @@ def read_formula(function, takes_arrays):
 
 @dataclass(frozen=True)
 class Course:
-    """A sequence of optimiser steps: its inputs, and the parameters that the code computed.
+    """A sequence of optimiser steps: its inputs, and the parameters that the code computed."""
 
-    starts       the initial parameters
-    gradients    for each step, a list of the gradients of all parameters
-    settings     {name: value}, without max_norm
-    max_norm     the norm to which gradients are clipped, or None without clipping
-    jointly      True if the gradients are clipped by their common norm
-    thetas       the parameters before the first step and after each step of the code, a list for each
-    """
-
-    starts: list
-    gradients: list
-    settings: dict
-    max_norm: float | None = None
-    jointly: bool = False
-    thetas: list = field(default_factory=list)
+    starts: list  # the initial parameters
+    gradients: list  # for each step, a list of the gradients of all parameters
+    settings: dict  # {name: value}, without max_norm
+    max_norm: float | None = None  # the norm to which gradients are clipped, or None without clipping
+    jointly: bool = False  # True if the gradients are clipped by their common norm
+    thetas: list = field(default_factory=list)  # the parameters at first and after each step
 
 
 def draw_course(shapes, settings, jointly, rng):
@@ -131,19 +118,13 @@ class Habits:
     """The treatment of the state, the step counter and the clipping around a formula.
 
     Any value other than the default is a mistake.
-
-    lost      the indices of the state arrays that are not kept for the next step
-    ones      the indices of the state arrays that begin at 1 instead of 0
-    shared    True if all parameters use the same state, one after the other
-    count     "steps", "parameters" (t increases with each parameter) or "nothing" (t stays 1)
-    clip      clip(gradients, max_norm) returns the factors by which the gradients are multiplied
     """
 
-    lost: tuple = ()
-    ones: tuple = ()
-    shared: bool = False
-    count: str = "steps"
-    clip: Callable = clip_factors
+    lost: tuple = ()  # the indices of the state arrays that are not kept for the next step
+    ones: tuple = ()  # the indices of the state arrays that begin at 1 instead of 0
+    shared: bool = False  # True if all parameters use the same state, one after the other
+    count: str = "steps"  # "steps", "parameters" (t increases with each parameter) or "nothing" (t stays 1)
+    clip: Callable = clip_factors  # clip(gradients, max_norm) returns the factors by which the gradients are multiplied
 
 
 def follow(formula, course, habits=Habits()):

@@ -15,20 +15,13 @@ COLUMNS: tuple[tuple[str, str, Callable[["StepReport"], str]], ...] = (
 
 @dataclass(frozen=True)
 class StepReport:
-    """The difference between the parameters after one step and the formula's result.
+    """The difference between the parameters after one step and the formula's result."""
 
-    step        the number of the step, from 1
-    entries     the number of entries of all parameters
-    disagree    the number of wrong entries
-    relative    the largest error, relative to the distance that the formula moves the entry
-    worst       the entry with this error, as (parameter, index, change by the update, change by the formula)
-    """
-
-    step: int
-    entries: int
-    disagree: int
-    relative: float
-    worst: tuple[Any, ...]
+    step: int  # the number of the step, from 1
+    entries: int  # the number of entries of all parameters
+    disagree: int  # the number of wrong entries
+    relative: float  # the largest error, relative to the distance that the formula moves the entry
+    worst: tuple[Any, ...]  # (parameter, index, change by the update, change by the formula)
 
     @property
     def verdict(self) -> str:
@@ -37,21 +30,15 @@ class StepReport:
 
 @dataclass(frozen=True)
 class UpdateReport:
-    """The result of check_update. `str(report)` is a table with a row for each step.
-
-    problems     faults that make a comparison impossible, such as a change of a parameter's shape
-    diagnosis    a sentence on the mistake, or empty if it is not known
-    hints        the mistake without code, as pairs: the name that a line of the formula assigns (or ""), a sentence
-    notes        the conditions of the check, which are not faults
-    """
+    """The result of check_update. `str(report)` is a table with a row for each step."""
 
     name: str
     formula: str
     steps: tuple[StepReport, ...] = ()
-    problems: tuple[str, ...] = ()
-    diagnosis: str = ""
-    hints: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # faults that make a comparison impossible, such as a change of a parameter's shape
+    diagnosis: str = ""  # a sentence on the mistake, or empty if it is not known
+    hints: tuple[tuple[str, str], ...] = ()  # pairs: a name that the formula assigns, words without code
+    notes: tuple[str, ...] = ()  # the conditions of the check, which are not faults
 
     @property
     def is_right(self) -> bool:
