@@ -30,8 +30,8 @@ NOTES = """\
 compares your backward pass with derivatives of the forward pass in the same file, and names the wrong line and its
 mistake. Without VERB, the command prints your progress and the next exercise.
 
-An installed package contains the answers, because the exercises are cut from it. Neither the folder nor any output of
-the command contains an answer.
+An installed package contains the answers, because the exercises are cut from it. The folder and the output contain no
+answer, but the files of `start --bug` have all lines of a backward pass except one.
 """
 
 LIMITS = """\

@@ -47,7 +47,7 @@ def header(exercise, level):
     task = LEVELS[level]
     if exercise.is_value:
         aim = "Your function is compared with the package's."
-        task = LEVELS[min(level, 1)].replace("backward", "the function")
+        task = LEVELS[NOTHING if level >= NOTHING else min(level, 1)].replace("backward", "the function")
     elif level == FORWARD:
         aim = "Your backward is compared with derivatives of your forward, and your y with the package's."
     words = said(exercise) if exercise.is_varied else ""

@@ -20,6 +20,11 @@ OF_EXERCISES = {
         "y and the inputs may have any shape: which entries does your loop reach?",
         "how far is a difference on one side from the slope, and how far one on both sides, for your h?",
     ],
+    "adamw": [
+        "is the decay a part of the gradient, or does it shrink the weight by itself, and does lr multiply it?",
+        "both averages begin at 0: by which share of the true mean are they too small after t steps?",
+        "does ε stand inside of the root or beside it?",
+    ],
     "clipping": [
         "is each gradient scaled by a factor of its own, or all of them by one?",
         "which norm do you return: that before or after scaling?",

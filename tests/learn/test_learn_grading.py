@@ -405,13 +405,20 @@ def test_what_readme_shows_is_what_is_said(graded, tmp_path):
 
 def test_hints_go_up_a_ladder_and_never_show_a_line_of_code(tmp_path):
     for exercise in EXERCISES:
-        untouched, seen = Verdict(exercise.name, "not begun", 1), []
+        untouched, seen = Verdict(exercise.name, "not begun", 3 if exercise.is_value else 1), []
         while not seen or seen[-1] != (hint := next_hint(tmp_path, exercise, untouched)):
             seen.append(hint if seen else next_hint(tmp_path, exercise, untouched))
         assert len(seen) == len(set(seen)) >= 2, seen
         assert seen[-1].endswith("(the last hint)")
         assert exercise.name in OF_EXERCISES or all(lines_of(exercise)[0].number in hint for hint in seen)
         assert "np." not in "".join(seen) and "@" not in "".join(seen)
+        assert not exercise.is_value or " = " not in "".join(seen)
+
+
+@pytest.mark.parametrize("level, is_given", [(0, True), (2, True), (3, False), (4, False)])
+def test_an_exercise_without_backward_says_whether_its_equations_are_given(level, is_given):
+    text = cut(named_exercise("adamw"), level)
+    assert ("the equations" in text.split("...")[1].split(";")[0]) == ("(1)" in text) == is_given
 
 
 # {wrong body of backward: the question that is the first hint}
