@@ -23,37 +23,31 @@ def compared(report: Report, low: Call, wide: Call, dy: Any, seed: int) -> Repor
     Returns the report on `wide`, which has no wrong gradient, with the problems, doubts and the note of the comparison.
     """
     low = low.copy()  # in the byte order of this machine
-    inputs = low.inputs
     y, backward = low.evaluate()
     wide_y, wide_backward = wide.evaluate()
     low.type_of_y, wide.type_of_y, y = type(y), type(wide_y), np.asarray(y)
     dy = (stream(seed, "dy").standard_normal(y.shape) if dy is None else np.asarray(dy)).astype(y.dtype)
-    expected = _as_tuple(wide_backward(wide.as_y(dy.astype(np.float64))))
-    gradients = _as_tuple(backward(low.as_y(dy)))
-    problems, arguments, largest = [], list(report.arguments), 0.0
-    names = [low.input_names()[i] for i in low.differentiable()]
-    values = [inputs[i] for i in low.differentiable()]
-    for name, value, gradient, truth in zip(names, values, gradients, expected, strict=False):
-        gradient, at = np.asarray(gradient), [argument.name for argument in arguments]
-        if gradient.dtype != value.dtype:
-            problems.append(f"d{name} is {gradient.dtype}, but {name} is {value.dtype}")
+    expected = wide.selected(_as_tuple(wide_backward(wide.as_y(dy.astype(np.float64)))))
+    gradients = low.selected(_as_tuple(backward(low.as_y(dy))))
+    problems, arguments, largest, coarsest = [], {a.name: a for a in report.arguments}, 0.0, np.dtype(np.float64)
+    for i, gradient, truth in zip(low.differentiable(), map(np.asarray, gradients), expected, strict=True):
+        name, dtype = low.input_names()[i], low.inputs[i].dtype
+        if gradient.dtype != dtype:
+            problems.append(f"d{name} is {gradient.dtype}, but {name} is {dtype}")
         elif not np.all(np.isfinite(gradient)):
-            problems.append(f"d{name} is not finite in {value.dtype}, although it is in float64")
-        elif name in at and value.dtype != np.float64:
+            problems.append(f"d{name} is not finite in {dtype}, although it is in float64")
+        elif dtype != np.float64:
             size = float(np.abs(truth).max(initial=0)) or 1.0
             error = float(np.abs(gradient.astype(np.float64) - truth).max(initial=0)) / size
-            allowed, largest = TIMES * float(np.finfo(value.dtype).eps), max(largest, error)
+            allowed, largest = TIMES * float(np.finfo(dtype).eps), max(largest, error)
+            coarsest = max(coarsest, dtype, key=lambda each: np.finfo(each).eps)
             if error > allowed:
-                doubt = (
-                    f"in {value.dtype} it differs from that in float64 by {error:.1g} of its size, not {allowed:.1g}"
-                )
-                arguments[at.index(name)] = replace(arguments[at.index(name)], doubt=doubt)
-    dtype = max((value.dtype for value in values if value.dtype != np.float64), key=lambda dtype: np.finfo(dtype).eps)
-    note = f"in {dtype}, the gradients are those of float64 to {largest:.1g} of their size"
-    note += f"; {TIMES} units of rounding, {TIMES * np.finfo(dtype).eps:.1g}, are allowed"
-    return replace(
-        report, arguments=tuple(arguments), problems=(*report.problems, *problems), notes=(*report.notes, note)
-    )
+                doubt = f"in {dtype} it differs from that in float64 by {error:.1g} of its size, not {allowed:.1g}"
+                arguments[name] = replace(arguments[name], doubt=doubt)
+    note = f"in {coarsest}, the gradients are those of float64 to {largest:.1g} of their size"
+    note += f"; {TIMES} units of rounding, {TIMES * np.finfo(coarsest).eps:.1g}, are allowed"
+    problems, notes = (*report.problems, *problems), (*report.notes, note)
+    return replace(report, arguments=tuple(arguments.values()), problems=problems, notes=notes)
 
 
 def _as_tuple(gradients):
