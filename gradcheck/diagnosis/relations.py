@@ -6,7 +6,7 @@ import numpy as np
 
 from gradcheck.complex_step import NotComplexSafe
 from gradcheck.diagnosis.evidence import axes_of, equal, spread, stream
-from gradcheck.refine.drowned import is_in_steps, moved
+from gradcheck.refine.drowned import moved, steps_of
 
 # Observations on the numbers of this draw
 
@@ -39,7 +39,8 @@ def works_in_float32(evidence):
     if not evidence.small_share:
         return None
     dy, arrays = evidence.dy.copy(), [argument.array for argument in evidence.run.arguments]
-    if not (is_in_steps(moved([dy], lambda: evidence.again(dy))) or is_in_steps(moved(arrays, evidence.again))):
+    runs = moved([dy], lambda: evidence.again(dy)), moved(arrays, evidence.again)
+    if all(steps_of(run) is None for run in runs):
         return None
     return (
         f"{evidence.label} is off by {evidence.small_share:.1g} of its size and moves in steps of 6e-8 of it: "
