@@ -13,7 +13,7 @@ def drawn(exercise) -> tuple[str, int, bool]:
     """Return (suffix of the names, factor of the result, whether the result is in reverse order)."""
     first, second, third, fourth = hashlib.sha256(f"{exercise.student} {exercise.name}".encode()).digest()[:4]
     suffix = f"_{chr(97 + first % 26)}{chr(97 + second % 26)}"
-    return suffix, 2 + third % 8, fourth % 2 == 1 and exercise.name not in ARE_NUMBERS
+    return suffix, 2 + third % 98, fourth % 2 == 1 and exercise.name not in ARE_NUMBERS
 
 
 def of_result(exercise, y):
