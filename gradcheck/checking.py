@@ -91,8 +91,8 @@ def check(
     if report.is_right and any(map(is_low, inputs)):
         from gradcheck.low_precision import compared
 
-        low, wide = (Call(function, *arrays, **options).only(argnums) for arrays in (inputs, wide))
-        report = compared(report, low, wide, dy, seed)
+        low, high = (Call(function, *arrays, **options).only(argnums) for arrays in (inputs, wide))
+        report = compared(report, low, high, dy, seed)
         if raises and not report.is_right:
             raise GradientError(report)
     return report

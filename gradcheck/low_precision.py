@@ -46,8 +46,8 @@ def compared(report: Report, low: Call, wide: Call, dy: Any, seed: int) -> Repor
                 arguments[name] = replace(arguments[name], doubt=doubt)
     note = f"in {coarsest}, the gradients are those of float64 to {largest:.1g} of their size"
     note += f"; {TIMES} units of rounding, {TIMES * np.finfo(coarsest).eps:.1g}, are allowed"
-    problems, notes = (*report.problems, *problems), (*report.notes, note)
-    return replace(report, arguments=tuple(arguments.values()), problems=problems, notes=notes)
+    every, notes = (*report.problems, *problems), (*report.notes, note)
+    return replace(report, arguments=tuple(arguments.values()), problems=every, notes=notes)
 
 
 def _as_tuple(gradients):
