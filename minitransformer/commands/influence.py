@@ -47,6 +47,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     from minitransformer.experiments.influence import analyze_training_influence
+    from minitransformer.experiments.influence.passages import cut
 
     narrator = Narrator(arguments.quiet)
     lm, checkpoint = load_with_checkpoint(arguments.model)
@@ -60,7 +61,9 @@ def run(arguments) -> int:
             "that are called seen may not have been seen"
         )
     rng = np.random.default_rng(arguments.seed)
-    seen, held_out = (drawn(lm, ids, arguments.passages, rng) for ids in (corpus.train_ids, corpus.val_ids))
+    pieces = [cut(lm, ids) for ids in (corpus.train_ids, corpus.val_ids)]
+    chosen = [np.sort(rng.permutation(len(part))[: arguments.passages]) for part in pieces]
+    seen, held_out = ([part[i] for i in places] for part, places in zip(pieces, chosen, strict=True))
     with narrator.progress("comparing gradients", "passages") as progress:
         report = analyze_training_influence(
             lm,
@@ -73,11 +76,3 @@ def run(arguments) -> int:
         )
     show(json.dumps(report.to_dict()) if arguments.json else report)
     return 0
-
-
-def drawn(lm, ids, number: int, rng) -> list:
-    from minitransformer.experiments.influence.passages import cut
-
-    pieces = cut(lm, ids)
-    chosen = np.sort(rng.permutation(len(pieces))[:number])
-    return [pieces[i] for i in chosen]

@@ -329,7 +329,9 @@ def far_rows(questions):
         (r"must be a list, such as \['copy'\]", {"capability_tests": "copy"}),
         ("each only once", {"capability_tests": ["copy", "copy"]}),
         ("a row must be at most 19, not 20", {"capability_tests": [Capability("far", "too long", far, far_rows)]}),
+        ("steps must be at least 8, not 7", {"steps": 7}),
         ("at least one seed, each only once", {"seeds": []}),
+        ("seeds: each must be at least 0, not -1", {"seeds": [-1]}),
         ("shapes: the ratio .* at most 1.15", {"shapes": [1_000, 2_000]}),
     ],
 )

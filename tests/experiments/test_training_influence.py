@@ -330,6 +330,8 @@ def test_the_report_is_json_and_tells_what_is_not_shown(lm):
         ([], {}, "prompts must contain at least one prompt"),
         ("b" * 20, {}, "tokens of prompt 0 must be at most 17, not 20"),
         ("BALU", {}, "prompt 0: unknown character 'B'"),
+        ("balu", {"answer_tokens": 0}, "answer_tokens must be at least 1, not 0"),
+        ("balu", {"training": []}, "training must contain at least one passage"),
         ("balu", {"rank_by": "size"}, "unknown rank_by 'size'"),
         ("balu", {"false_alarm_rate": 0}, "false_alarm_rate must be .*, not 0"),
         ("balu", {"training": ["ab", "a"]}, "training: number of tokens of passage 1 must be at least 2, not 1"),
