@@ -96,13 +96,16 @@ def log_terms(parameters, log_n, log_d):
 
 def errors(parameters, log_n, log_d, log_l):
     """Return the errors r (M,) at the parameters (log A, log B, log E, α, β)."""
-    return np.logaddexp.reduce(log_terms(parameters, log_n, log_d)) - log_l  # (3)
+    z = log_terms(parameters, log_n, log_d)
+    highest = z.max(axis=0)
+    return highest + np.log(np.exp(z - highest).sum(axis=0)) - log_l  # (3)
 
 
 def jacobian(parameters, log_n, log_d, log_l):
     """Return the derivatives ∂r (M, 5) of the errors with respect to the parameters."""
     z = log_terms(parameters, log_n, log_d)
-    terms = np.exp(z - np.logaddexp.reduce(z))  # softmax(z)
+    terms = np.exp(z - z.max(axis=0))
+    terms /= terms.sum(axis=0)
     return np.stack([*terms, -terms[0] * log_n, -terms[1] * log_d], axis=1)  # (4)
 
 
