@@ -51,7 +51,7 @@ class ContextInfluence(Data):
         return "\n".join([headline(self), *shaded_lines(self, colours), *footnotes(self)])
 
     def draw(self, path) -> None:
-        """Draw the text as a PNG, shaded by attention and by ablation."""
+        """Draw the text as a PNG, shaded by attention and by ablation. Raises MissingExtra without matplotlib."""
         from minitransformer.analysis.pictures import draw_context
 
         draw_context(self, path)

@@ -69,7 +69,7 @@ class InformationFlow(Data):
         return "\n\n".join("\n".join(section) for section in sections)
 
     def draw(self, path) -> None:
-        """Draw contributions, components and logit lens as a PNG."""
+        """Draw contributions, components and logit lens as a PNG. Raises MissingExtra without matplotlib."""
         from minitransformer.analysis.pictures import draw_flow
 
         draw_flow(self, path)

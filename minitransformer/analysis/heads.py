@@ -73,7 +73,7 @@ def random_sequences_twice(rng, longest: int, rows: int) -> list:
 
 
 def previous_token_score(weights):
-    """Return the mean weight (...) of a query on the position before it, for weights (..., T, T)."""
+    """Return the mean weight (...) of a query on the position before it, for weights (..., T, T) with T > 1."""
     check_int("the number of positions", weights.shape[-1], minimum=2)
     return np.diagonal(weights, offset=-1, axis1=-2, axis2=-1).mean(axis=-1)
 
@@ -81,7 +81,8 @@ def previous_token_score(weights):
 def duplicate_token_score(weights, ids):
     """Return the mean weight (...) of a query on earlier occurrences of its token.
 
-    `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted.
+    `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. Raises ValueError
+    if there are none.
     """
     ids = np.asarray(ids)
     return mean_weight_on(np.tril(ids[:, None] == ids[None, :], k=-1), weights)
@@ -90,7 +91,8 @@ def duplicate_token_score(weights, ids):
 def induction_score(weights, ids):
     """Return the mean weight (...) of a query on the tokens after earlier occurrences of its token.
 
-    `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted.
+    `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. Raises ValueError
+    if there are none.
     """
     return mean_weight_on(induction_targets(ids), weights)
 

@@ -42,14 +42,10 @@ def sweep(
 
     Returns ({key: result}, {key: reason of a failure}).
 
-    tasks      importable, picklable objects. Tasks with equal keys are run once. Each task has
-                   name              such as "2x64, seed 0", for messages and the name of the file
-                   key()             a hash of all inputs that determine the result
-                   seconds()         approximate time on one core, which determines the order
-                   run()             compute the result, a JSON-serializable dictionary
-                   accepts(result)   True if a dictionary from a file is a result of this task
-    executor   any concurrent.futures.Executor, which is not shut down (default: `workers` processes)
-    workers    number of processes without an executor (default: one per core)
+    tasks      picklable objects with a `name` for messages and files, a `key()`, which is a hash of all inputs that
+               determine the result, approximate `seconds()` on one core, `run()`, which returns a JSON-serializable
+               dictionary, and `accepts(result)`, which is True for a result from a file
+    executor   any concurrent.futures.Executor, which is not shut down (default: `workers` processes, one per core)
     folder     directory of the result files, created if it does not exist. Without a folder, results are not written
     progress   called as progress(task, outcome), where outcome is "found", "trained", "failed" or "retried"
 

@@ -70,7 +70,7 @@ class Capability:
         return fixed_exercises(self)[0]
 
     def draw(self, rng, n: int, *, held_out: bool):
-        """Draw n test questions if `held_out` is True, otherwise n training questions."""
+        """Draw n test or training questions. Raises ValueError if such questions are too rare."""
         drawn, count = [], 0
         for _ in range(100):
             questions = np.asarray(self.questions(rng, 2 * n))

@@ -39,7 +39,7 @@ class PassageTraining:
     clip: float = 1.0
 
     def __call__(self, passages: list[Passage], seed: int) -> LanguageModel:
-        """Train a new LanguageModel on these passages."""
+        """Train a new LanguageModel on these passages. Raises TrainingDiverged if a loss is not finite."""
         return self.checkpoints(passages, seed, 1)[0][0]
 
     def checkpoints(self, passages: list[Passage], seed: int, number: int) -> list[tuple[LanguageModel, float]]:
