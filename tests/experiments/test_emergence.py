@@ -314,8 +314,11 @@ def far(rng, n):
 
 
 def far_rows(questions):
-    """Rows of 20 tokens."""
     return questions, np.ones(questions.shape, bool)
+
+
+def mute_rows(questions):
+    return questions, np.zeros(questions.shape, bool)
 
 
 @pytest.mark.parametrize(
@@ -329,6 +332,7 @@ def far_rows(questions):
         (r"must be a list, such as \['copy'\]", {"capability_tests": "copy"}),
         ("each only once", {"capability_tests": ["copy", "copy"]}),
         ("a row must be at most 19, not 20", {"capability_tests": [Capability("far", "too long", far, far_rows)]}),
+        ("a token to predict", {"capability_tests": [Capability("mute", "", capabilities.letters, mute_rows)]}),
         ("steps must be at least 8, not 7", {"steps": 7}),
         ("at least one seed, each only once", {"seeds": []}),
         ("seeds: each must be at least 0, not -1", {"seeds": [-1]}),
