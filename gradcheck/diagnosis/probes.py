@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 
-from gradcheck.diagnosis.evidence import EXACT, axes_of, equal, stream
+from gradcheck.diagnosis.evidence import EXACT, axes_of, stream
 from gradcheck.leftovers import containers
 from gradcheck.mistakes.draws import is_a_mask
 
@@ -42,22 +42,19 @@ def _turned(array):
 def right_once_all_ones(evidence):
     """Detect a factor in the wrong place: the gradient is right if it is 1 everywhere, as a gain is initially.
 
-    An array of ones can hide other mistakes too: if all attention keys are 1, a missing transpose has no effect. So it
-    must be a mask or a gain, or an array that backward reads and for which equal slices do not make the gradient right.
+    It must be a mask or a gain, because ones can hide other mistakes: with attention keys of 1, a missing transpose.
     """
     if evidence.step is None or evidence.small_share:
         return None
     for name, array in evidence.arrays("fb"):
-        if array is evidence.array or array.ndim == 0 or np.ptp(array.astype(np.float64)) == 0:
+        if array is evidence.array or np.ptp(array.astype(np.float64)) == 0 or not array.flags.writeable:
             continue
-        is_factor = array.dtype.kind == "b" or is_a_mask(array) or _is_a_gain(evidence, array)
-        if not (array.flags.writeable and (is_factor or _is_read(evidence, array))):
+        if array.dtype.kind == "f" and not is_a_mask(array) and not _is_a_gain(evidence, array):
             continue
         before = array.copy()
         try:
             array[...] = 1
-            right = evidence.is_right_for(evidence.run.call)
-            if right and (is_factor or not any(_is_right_for_equal_slices(evidence, array, before))):
+            if evidence.is_right_for(evidence.run.call):
                 one = "True" if array.dtype.kind == "b" else "1"
                 return (
                     f"{evidence.label} is right once {name} is {one} everywhere: {name} is ignored, stands in the "
@@ -66,20 +63,6 @@ def right_once_all_ones(evidence):
         finally:
             array[...] = before
     return None
-
-
-def _is_right_for_equal_slices(evidence, array, values):
-    """Yield True for each axis for which the gradient is right if all slices equal the first. None if unknown."""
-    for axis in range(array.ndim if array.ndim > 1 else 0):
-        if array.shape[axis] > 1:
-            array[...] = np.take(values, [0], axis)
-            yield evidence.is_right_for(evidence.run.call)
-
-
-def _is_read(evidence, array):
-    other = stream("other values").permutation(array.ravel()).reshape(array.shape)
-    again = evidence.again(array=array, values=other, in_backward_alone=True)
-    return again is not None and not equal(again, evidence.given)
 
 
 def _is_a_gain(evidence, array):

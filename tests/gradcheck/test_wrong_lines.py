@@ -345,21 +345,6 @@ def walrus(x, w):
     return y, backward
 
 
-@wrong(X, W, dy="^z stands where y belongs$", follows=["dx", "dw"])
-def augmented(x, w):
-    y = x @ w
-    z = y * y
-
-    def backward(dz):
-        dy = 2 * dz
-        dy *= z
-        dx = dy @ w.T
-        dw = x.T @ dy
-        return dx, dw
-
-    return z, backward
-
-
 def decorator(f):
     @functools.wraps(f)
     def wrapper(*arguments, **options):
@@ -381,20 +366,6 @@ def starred_arguments(x, w):
             dw = dy * w
         finally:
             pass
-        return dx, dw
-
-    return y, backward
-
-
-@wrong(normal(5, 4), normal(4, 3, seed=1), dw="^the factor scale is too much$")
-def summed_in_a_loop(x, w):
-    y = x @ w
-
-    def backward(dy):
-        dx, dw = dy @ w.T, np.zeros(w.shape)
-        for t in range(len(x)):
-            scale = np.sin(float(np.sum(dy)))
-            dw += scale * np.outer(x[t], dy[t])
         return dx, dw
 
     return y, backward
