@@ -1,15 +1,7 @@
 """The commands that print one result for each case of a module, and the configuration of the modules.
 
 They are called as `python -m gradcheck [MODULE]`, `... steps MODULE` and `... certify MODULE`. Without a MODULE, the
-modules are those that the project's configuration names, in pyproject.toml:
-
-    [tool.gradcheck]
-    modules = ["my_layers", "my_package.cases", "more/layers.py"]
-
-or in setup.cfg, separated by spaces or lines:
-
-    [tool:gradcheck]
-    modules = my_layers
+modules are those that the project's configuration names (see CHECK_HELP).
 """
 
 import configparser

@@ -1,18 +1,9 @@
 """Examine a gradient that the first measurements did not confirm: it may be right, wrong, at a kink, or undecidable.
 
-For each entry that is not confirmed, central differences with ever shorter steps are computed until one is conclusive
-(one_derivative.py), unless rounding errors within the forward pass dominate them (drowned.py). The adjoint identity is
-evaluated again along a direction that excludes entries at a kink. If the identity fails, the complex step computes each
-entry, with a thousand times the precision of central differences (by_complex_step.py). The gradients of entries that
-share a kink must also be consistent with each other (kinks.py).
-
-A forward pass may not be complex-safe although it accepts complex numbers. It is treated as unsafe if the complex step
-and central differences disagree by more than the tolerance plus ten times the uncertainty of central differences.
-
-If all entries of a gradient are small, each may be right to atol although the relative error of the gradient is large.
-Therefore the gradient must also be right to rtol of its norm, unless the caller sets atol. If the uncertainty of
-central differences exceeds that, the verdict is CANNOT TELL, except for an argument that the output ignores. The
-complex step has no such limit, since it subtracts nothing, and its rounding errors are measured.
+For each entry that is not confirmed, central differences with ever shorter steps are computed until one is conclusive,
+unless rounding errors within the forward pass dominate them. The adjoint identity is evaluated again along a direction
+that excludes entries at a kink. If it fails, the complex step computes each entry, with a thousand times the precision
+of central differences. The gradients of entries that share a kink must also be consistent. README.md gives the rules.
 """
 
 from gradcheck.judgement import CANNOT_TELL, KINK

@@ -2,32 +2,7 @@
 
 `check_update(adam, "adam")` runs `adam` for a few steps with random gradients and settings. If it adds ε inside the
 root, the message ends with `ε is inside the root: …`, followed by the line of the formula and a line with its numbers.
-
-The built-in formulas are sgd, momentum, nesterov, adagrad, rmsprop, adam and adamw (formulas.py), in PyTorch's
-conventions. Any other formula is a function of scalars:
-
-    def signed(theta, g, m, *, lr, beta):
-        m = beta * m + (1 - beta) * g
-        return theta - lr * math.copysign(1, m), m
-
-    gradcheck.check_update(my_update, signed)
-
-The state is the positional arguments after θ and g (here m), and is 0 before the first step. A keyword-only argument
-`t` counts the steps from 1.
-
-The code is a function of the parameter, its gradient, the state and the settings. It returns θ′, or a tuple of θ′ and
-the new state, or None if it changes them in place. Four other interfaces need an adapter:
-
-    from_config(adam)         w, config = adam(w, dw, config), with the settings and the state in a dictionary
-    from_optimizer(AdamW)     a class that takes a list of parameters with .data and .grad, with a method step()
-    from_object(Adam)         a class with a method update(w, dw), with one object for each parameter
-    from_object(Adam, dict)   the same with one object for a dictionary (or list) of parameters and of gradients
-    from_steps(steps)         a generator that takes lists of arrays and yields the parameters after each step
-
-Settings are passed under the code's own names for them (`learning_rate`, `betas`, `wd`, …; see SPELLINGS in
-calling.py). If the code fixes the value of a setting, pass that value to the check. Code that clips its gradients must
-take an argument `max_norm`, or the value must be passed to the check. The norm is that of all gradients if the code
-receives them at once, and otherwise that of each.
+README.md describes formulas of one's own, and the interfaces of the code.
 """
 
 import difflib
