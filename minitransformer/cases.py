@@ -227,7 +227,7 @@ def dropping(rng):
 
 LLAMA: dict[str, Any] = {"n_kv_heads": K, "d_head": 8, "norm": "rms_norm", "feed_forward": "swiglu", "bias": False}
 X, LOGITS, SQUARE, CAUSAL = (B, T, C), (B, T, V), (B, H, T, T), causal_mask(TQ, TK)
-LOSS = cross_entropy, LOGITS, some_targets
+LOSS, TEXT = (cross_entropy, LOGITS, some_targets), (some_ids, some_targets)
 PAIRS = (B, 3, V), lambda rng: targets(rng, B, 3), LOGITS, some_targets  # the unsafe responses are longer
 FUNCTIONS = [
     case("linear", linear, X, (C, F), (F,)),
@@ -320,22 +320,8 @@ MODULES = [
     ),
     module("Transformer, GPT-2-like", lambda rng: gpt2(), some_ids, drawn=dropping),
     module("Transformer, GPT-2-like, sinusoidal", lambda rng: gpt2(positions="sinusoidal", n_layers=1), some_ids),
-    module(
-        "Transformer.loss, GPT-2-like",
-        lambda rng: gpt2().loss,
-        some_ids,
-        some_targets,
-        drawn=dropping,
-        label_smoothing=0.1,
-    ),
-    module(
-        "Transformer.loss, checkpointed",
-        lambda rng: gpt2().loss,
-        some_ids,
-        some_targets,
-        drawn=dropping,
-        recompute=True,
-    ),
+    module("Transformer.loss, GPT-2-like", lambda rng: gpt2().loss, *TEXT, drawn=dropping, label_smoothing=0.1),
+    module("Transformer.loss, checkpointed", lambda rng: gpt2().loss, *TEXT, drawn=dropping, recompute=True),
     module("Transformer, two leading axes", lambda rng: gpt2(n_layers=1), lambda rng: ids(rng, B, 3, T)),
     module("Transformer, Llama-like", lambda rng: llama(), some_ids),
     module("Transformer, Llama-like, tied", lambda rng: llama(tie_embeddings=True, n_layers=1), some_ids),
