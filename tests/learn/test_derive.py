@@ -146,6 +146,11 @@ def test_the_smallest_numbers_for_which_a_line_fails_are_shown(judgement):
     assert found[0].remark == "x = (1), dy = (1): the left is (2), the right (−2)"
 
 
+def test_a_matrix_product_with_one_label_on_both_axes_is_not_decided(judgement):
+    found, _ = judgement("exercise\ngiven x_pi\n    y = x²\nasked dx\n", "x xᵀ = x xᵀ")
+    assert found[0].verdict == "cannot tell" and "two axes p" in found[0].remark
+
+
 def test_a_line_that_fails_for_no_small_numbers_says_so(judgement):
     zero = "(x_i − 1) (x_i + 1) (x_i − 2) (x_i − 3) x_i (x_i + 2) (x_i + 3)"
     found, _ = judgement("exercise\ngiven x_i\n    y = x²\nasked dx\n", f"∂y_i/∂x_i = 2 x_i + {zero}")

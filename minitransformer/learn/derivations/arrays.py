@@ -73,6 +73,8 @@ def matrix_product(a, b):
             f"a matrix product of ({', '.join(a.labels)}) and ({', '.join(b.labels)}) sums over {a.labels[-1]} on the "
             f"left and {b.labels[max(len(b.labels) - 2, 0)]} on the right: is a transpose missing?"
         )
+    if len(b.labels) > 1 and b.labels[-1] in a.labels:
+        raise Undecided(f"a matrix product has two axes {b.labels[-1]}: write indices, or give the axes two letters")
     return summed(combined(np.multiply, a, b), a.labels[-1])
 
 
