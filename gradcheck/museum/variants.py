@@ -22,18 +22,18 @@ def variants(rights):
         file = inspect.getsourcefile(right.function)
         if file not in mutants:
             mutants[file] = mutate(file)
-        name = f"{right.function.__name__}.<locals>.backward"
-        own = [_case(right, mutant) for mutant in mutants[file] if mutant.function == name]
-        for case in sorted(own, key=lambda case: kinds[case.words]):
-            if kinds[case.words] < MOST and _differs(case):
-                kinds[case.words] += 1
+        name, lines = f"{right.function.__name__}.<locals>.backward", inspect.getsourcelines(right.function)
+        own = [m for m in mutants[file] if m.function == name and kinds[m.kind] < MOST]
+        for mutant in sorted(own, key=lambda mutant: kinds[mutant.kind]):
+            case = _case(right, mutant, *lines)
+            if _differs(case):
+                kinds[mutant.kind] += 1
                 cases.append(case)
                 break
     return cases
 
 
-def _case(right, mutant):
-    lines, first = inspect.getsourcelines(right.function)
+def _case(right, mutant, lines, first):
     before, after = (text.splitlines()[first - 1 :][: len(lines)] for text in (mutant.source, mutant.mutated_source))
     listed = []
     for old, new in zip(before, after, strict=True):

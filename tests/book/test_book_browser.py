@@ -59,13 +59,13 @@ def test_no_page_is_wider_than_the_screen_or_asks_for_anything_but_its_own_files
 
 
 @pytest.mark.parametrize(
-    "scheme, rules", [("light", {}), ("dark", {"runOnly": ["color-contrast", "link-in-text-block"]})]
+    "scheme, rules, step", [("light", {}, 2), ("dark", {"runOnly": ["color-contrast", "link-in-text-block"]}, 5)]
 )
-def test_axe_finds_no_barrier_on_any_page(browser, folder, scheme, rules):
+def test_axe_finds_no_barrier_on_a_sample_of_the_pages(browser, folder, scheme, rules, step):
     axe = pytest.importorskip("axe_core_python.selenium").Axe()
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    for page in sorted(folder.glob("*.html")):
+    for page in sorted(folder.glob("*.html"))[::step]:
         visit(browser, page)
         assert [
             (found["id"], found["nodes"][0]["html"]) for found in axe.run(browser, options=rules)["violations"]

@@ -143,7 +143,7 @@ def test_a_chapter_that_has_exercises_ends_in_their_commands_and_so_do_its_hando
         assert [start in last, page.count(start)] == [bool(names)] * 2
         assert re.findall("<code>minitransformer learn check (.*?)</code>", page) == names
         asked.update(names)
-        if names and chapter in WITH_HANDOUT:
+        if names and any(s.is_of_gradient for s in derivations(chapter.file).statements):
             for answers in (False, True):
                 sheet = "".join(handout(chapter, derivations(chapter.file), answers, names))
                 assert re.findall("<code>minitransformer learn check (.*?)</code>", sheet) == names * (not answers)
@@ -190,15 +190,15 @@ def test_what_a_query_a_key_and_a_value_reach_is_drawn_beside_each_other(folder)
 
 # Handouts.
 
-WITH_HANDOUT = [c for c, derived in every_chapter() if any(s.is_of_gradient for s in derived.statements)]
 
-
-@pytest.mark.parametrize("chapter", WITH_HANDOUT, ids=lambda chapter: chapter.page)
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.page)
 def test_a_handout_has_none_of_the_answers_and_its_key_all(chapter):
     derived = derivations(chapter.file)
+    backward = [s for s in derived.statements if s.is_of_gradient]
+    if not backward:
+        return  # there is no handout
     sheet, key = ("".join(handout(chapter, derived, answers)) for answers in (False, True))
     words = Words(derived)
-    backward = [s for s in derived.statements if s.is_of_gradient]
     assert sheet.count('class="blank"') == len(backward) and "<svg" not in sheet
     for statement in backward:
         whole = mathml(statement.equation, words.names)

@@ -3,36 +3,39 @@
 import re
 
 import pytest
-from small_book import every_chapter
+from small_book import derivations, every_chapter
 
+from minitransformer.book.chapters import CHAPTERS
 from minitransformer.book.graph import assigned, drawn, picture_of, predicted, values_of
 from minitransformer.book.run import BACKWARD
 
-PICTURES = [
-    pytest.param(function, derivations, id=f"{chapter.page} {function}")
-    for chapter, derivations in every_chapter()
-    for function in dict.fromkeys(s.function for s in derivations.statements)
-    if values_of(function, derivations)
-]
+each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.page)
+
+
+def pictured(chapter):
+    """Yield (function, derivations) of each picture of a chapter."""
+    read = derivations(chapter.file)
+    yield from ((f, read) for f in dict.fromkeys(s.function for s in read.statements) if values_of(f, read))
 
 
 def derivations_of(page):
     return next(derivations for chapter, derivations in every_chapter() if chapter.page == page)
 
 
-@pytest.mark.parametrize("function, derivations", PICTURES)
-def test_the_equation_of_a_gradient_reads_the_gradients_of_the_values_that_read_its_value(function, derivations):
-    values, checked = values_of(function, derivations), 0
-    arrays = {name for run in derivations.runs if run.specimen.function == function for name in run.values}
-    for statement in derivations.statements:
-        if statement.function == function + BACKWARD and statement.number is not None:
-            for name, reads in assigned(statement.equation, arrays):
-                if name[1:] in values:
-                    checked += 1
-                    assert {read[1:] for read in reads if read[1:] in values and read[0] == "d"} == predicted(
-                        values, name[1:]
-                    ), statement.text
-    assert checked
+@each_chapter
+def test_the_equation_of_a_gradient_reads_the_gradients_of_the_values_that_read_its_value(chapter):
+    for function, derived in pictured(chapter):
+        values, checked = values_of(function, derived), 0
+        arrays = {name for run in derived.runs if run.specimen.function == function for name in run.values}
+        for statement in derived.statements:
+            if statement.function == function + BACKWARD and statement.number is not None:
+                for name, reads in assigned(statement.equation, arrays):
+                    if name[1:] in values:
+                        checked += 1
+                        assert {read[1:] for read in reads if read[1:] in values and read[0] == "d"} == predicted(
+                            values, name[1:]
+                        ), statement.text
+        assert checked
 
 
 def test_layer_norm_has_three_paths_into_dx():
@@ -45,19 +48,21 @@ def test_layer_norm_has_three_paths_into_dx():
 
 
 def test_what_is_not_on_a_path_to_the_output_has_no_gradient():
-    assert len(PICTURES) >= 25 and picture_of("adamw", derivations_of("optim")) == ""
+    assert sum(len(list(pictured(chapter))) for chapter in CHAPTERS) >= 25
+    assert picture_of("adamw", derivations_of("optim")) == ""
     assert values_of("attention", derivations_of("attention"))["mask"].gradient is None
     assert values_of("gelu_exact", derivations_of("activations"))["φ"].gradient is None
 
 
-@pytest.mark.parametrize("function, derivations", PICTURES)
-def test_no_two_boxes_overlap_and_all_are_within_the_picture(function, derivations):
-    picture = drawn(values_of(function, derivations))
-    left, top, width, height = map(float, re.search(r'viewBox="(\S+) (\S+) (\S+) (\S+)"', picture).groups())
-    boxes = [tuple(map(float, found)) for found in re.findall(
-        r'<rect x="(\S+)" y="(\S+)" width="(\S+)" height="(\S+)"', picture)]  # fmt: skip
-    for x, y, w, h in boxes:
-        assert left <= x and x + w <= left + width and top <= y and y + h <= height
-    for i, (x, y, w, _) in enumerate(boxes):
-        for x2, y2, w2, _ in boxes[:i]:
-            assert y != y2 or x + w <= x2 + 1 or x2 + w2 <= x + 1
+@each_chapter
+def test_no_two_boxes_overlap_and_all_are_within_the_picture(chapter):
+    for function, derived in pictured(chapter):
+        picture = drawn(values_of(function, derived))
+        left, top, width, height = map(float, re.search(r'viewBox="(\S+) (\S+) (\S+) (\S+)"', picture).groups())
+        boxes = [tuple(map(float, found)) for found in re.findall(
+            r'<rect x="(\S+)" y="(\S+)" width="(\S+)" height="(\S+)"', picture)]  # fmt: skip
+        for x, y, w, h in boxes:
+            assert left <= x and x + w <= left + width and top <= y and y + h <= height
+        for i, (x, y, w, _) in enumerate(boxes):
+            for x2, y2, w2, _ in boxes[:i]:
+                assert y != y2 or x + w <= x2 + 1 or x2 + w2 <= x + 1
