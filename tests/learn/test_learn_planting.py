@@ -8,7 +8,7 @@ from minitransformer import cli
 from minitransformer.learn.exercises import EXERCISES, named_exercise
 from minitransformer.learn.planting import NAME, of_museum, planted, text_of
 
-QUICK = ("softmax", "layer_norm", "neuron")
+QUICK = ("softmax",)
 EACH = [pytest.param(e.name, marks=() if e.name in QUICK else pytest.mark.slow) for e in EXERCISES if not e.is_value]
 
 
@@ -20,23 +20,22 @@ def names_in(text):
 @pytest.mark.parametrize("name", EACH)
 def test_the_line_is_to_be_named_and_repaired(name, graded, grader):
     exercise = named_exercise(name)
-    for seed in range(2):
-        text = planted(exercise, 1, seed, grader)
-        assert text == planted(exercise, 1, seed, grader)
-        verdict = graded(name, text)
-        assert verdict.status == "begun" and verdict.sentence.startswith(f"{NAME} is still blank; wrong gradients: ")
-        right = text_of(exercise.source.read_text("utf-8"), exercise, 1)
-        head, _, code = text.partition(f"{NAME} = ...\n\n")
-        assert code != right
-        repaired = f"{head}{NAME} = ...\n\n{right}"
-        verdict = graded(name, repaired)
-        assert verdict.sentence == f"the gradients are right, but {NAME} is still blank"
-        answers = [n for n in names_in(right) if graded(name, repaired.replace("...", repr(n), 1)).is_solved]
-        assert answers
-        verdict = graded(name, text.replace("...", repr(answers[0]), 1))
-        assert verdict.status == "not right yet" and verdict.sentence.startswith(f"{NAME} is the line")
-        other = next(n for n in names_in(right) if n not in answers)
-        assert graded(name, text.replace("...", repr(other), 1)).sentence.startswith(f"{NAME} is not the line")
+    text = planted(exercise, 1, 0, grader)
+    assert text == planted(exercise, 1, 0, grader)
+    verdict = graded(name, text)
+    assert verdict.status == "begun" and verdict.sentence.startswith(f"{NAME} is still blank; wrong gradients: ")
+    right = text_of(exercise.source.read_text("utf-8"), exercise, 1)
+    head, _, code = text.partition(f"{NAME} = ...\n\n")
+    assert code != right
+    repaired = f"{head}{NAME} = ...\n\n{right}"
+    verdict = graded(name, repaired)
+    assert verdict.sentence == f"the gradients are right, but {NAME} is still blank"
+    answers = [n for n in names_in(right) if graded(name, repaired.replace("...", repr(n), 1)).is_solved]
+    assert answers
+    verdict = graded(name, text.replace("...", repr(answers[0]), 1))
+    assert verdict.status == "not right yet" and verdict.sentence.startswith(f"{NAME} is the line")
+    other = next(n for n in names_in(right) if n not in answers)
+    assert graded(name, text.replace("...", repr(other), 1)).sentence.startswith(f"{NAME} is not the line")
 
 
 def test_seeds_plant_different_mistakes_and_levels_hide_the_equations(grader):
