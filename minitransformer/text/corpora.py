@@ -35,7 +35,7 @@ DEFAULT_CORPUS = f"the Python {platform.python_version()} manual (pydoc_data.top
 
 
 def default_corpus():
-    """Return the help topics of CPython, half a million characters of English text and code, as a str.
+    """Return the help topics of CPython, about half a million characters of English text and code, as a str.
 
     About a twelfth of the last tenth also occurs before it. The text differs slightly between Python versions. Raises
     FileNotFoundError if this Python was built without it.
