@@ -5,12 +5,7 @@ import pytest
 from hypothesis import given
 from strategies import configs, random_ids, random_model, rngs
 
-from minitransformer.analysis import (
-    attention_weights,
-    duplicate_token_score,
-    induction_score,
-    previous_token_score,
-)
+from minitransformer.analysis import attention_weights, duplicate_token_score, induction_score, previous_token_score
 from minitransformer.analysis.heads import random_sequences_twice
 from minitransformer.analysis.hooks import record
 

@@ -103,14 +103,7 @@ def test_an_experiment_reads_all_its_parts_from_its_page():
 
 
 @pytest.mark.parametrize(
-    "low, high, expected",
-    [
-        (-3, 0, "small"),
-        (0, 1, None),
-        (0.1, 1, "middling"),
-        (-1, 2, None),
-        (1.5, 9, "large"),
-    ],
+    "low, high, expected", [(-3, 0, "small"), (0, 1, None), (0.1, 1, "middling"), (-1, 2, None), (1.5, 9, "large")]
 )
 def test_an_outcome_came_out_where_the_whole_interval_lies_in_its_range(low, high, expected):
     outcome = example().outcome(Interval((low + high) / 2, low, high))
@@ -194,10 +187,7 @@ def test_a_measurement_in_the_folder_is_not_repeated(tmp_path):
     assert told == [(done, 3, one.name) for done in (1, 2, 3)]
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["[]", "{}", "\xff", 100_000 * "[", json.dumps(made_up(EXPERIMENTS[0], math.nan))],
-)
+@pytest.mark.parametrize("text", ["[]", "{}", "\xff", 100_000 * "[", json.dumps(made_up(EXPERIMENTS[0], math.nan))])
 def test_a_file_that_is_no_measurement_is_refused_by_name(tmp_path, text):
     one = EXPERIMENTS[0]
     path = put(tmp_path, one.name, 3, {})

@@ -81,10 +81,7 @@ def test_a_dask_cluster_gives_the_same_numbers_also_when_a_worker_is_lost(serial
     distributed = pytest.importorskip("distributed")
     monkeypatch.setenv(FLAG, str(tmp_path / "flag"))
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
-    with (
-        distributed.LocalCluster(**options) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster, set_as_default=False) as client:
         assert small_sweep(executor=client.get_executor(), out=tmp_path) == serial
         (tmp_path / "flag").touch()
         runs, failures = sweep([plan(0, KILLED_ONCE), plan(1)], executor=client.get_executor())

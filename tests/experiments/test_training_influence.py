@@ -12,14 +12,7 @@ from hypothesis import given, strategies as st
 from little_facts import PLANTED, RARE, TOKENIZER, TRAINING, seen_and_held_out, untrained
 from strategies import random_ids, random_model
 
-from minitransformer import (
-    ByteTokenizer,
-    CharTokenizer,
-    Config,
-    LanguageModel,
-    Transformer,
-    analyze_training_influence,
-)
+from minitransformer import ByteTokenizer, CharTokenizer, Config, LanguageModel, Transformer, analyze_training_influence
 from minitransformer.experiments.influence import answer_after, as_passages, retrain_without, separation
 from minitransformer.experiments.influence.calibration import beginnings, p_value, threshold
 from minitransformer.experiments.influence.passages import next_tokens, token_log_probabilities
@@ -194,11 +187,7 @@ def test_passages_of_another_kind_are_noticed_without_the_model(lm):
 
 @pytest.mark.parametrize(
     "given_passages, missing",
-    [
-        ({}, "training and held-out"),
-        ({"training": SEEN[:3]}, "held-out"),
-        ({"held_out": HELD_OUT[:3]}, "training"),
-    ],
+    [({}, "training and held-out"), ({"training": SEEN[:3]}, "held-out"), ({"held_out": HELD_OUT[:3]}, "training")],
 )
 def test_without_passages_of_both_kinds_nothing_is_said_of_having_been_seen(lm, given_passages, missing):
     found = analyze_training_influence(lm, "balu eats ", **given_passages)
