@@ -143,9 +143,7 @@ def pointer_circuit(model, head: tuple[int, int], duplicate: tuple[int, int], po
 
 def check_earlier(head, other) -> None:
     if not other[0] < head[0]:
-        raise ValueError(
-            f"head {head_name(other)} must be in an earlier block than the induction head, {head_name(head)}"
-        )
+        raise ValueError(f"head {head_name(other)} must be in an earlier block than head {head_name(head)}")
 
 
 def projected(model, block: int, head: int, part: str, x):

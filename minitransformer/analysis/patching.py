@@ -143,17 +143,10 @@ def names_of(patches) -> list[str]:
     return names
 
 
-def check_lengths(clean, corrupted) -> None:
-    if len(clean) != len(corrupted):
-        raise ValueError(
-            "the prompts must have the same number of tokens: "
-            f"the clean prompt has {len(clean)}, the corrupted prompt has {len(corrupted)}"
-        )
-
-
 def metric_range(model, clean, corrupted, metric):
     """Return the metric of the corrupted and of the clean prompt."""
-    check_lengths(clean, corrupted)
+    if len(clean) != len(corrupted):
+        raise ValueError(f"the prompts must have the same number of tokens, not {len(clean)} and {len(corrupted)}")
     low, high = (float(metric(model.predict(ids[None], last_only=True)[0, 0])[0]) for ids in (corrupted, clean))
     if low == high:
         raise ValueError(f"the metric must differ between the prompts, but it is {low:.4g} on both")

@@ -71,7 +71,6 @@ def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | Non
     length, exceed the context or have the same answer, and if an answer is not a single token.
     """
     ids, other_ids = lm.encode(clean), lm.encode(corrupted)
-    patching.check_lengths(ids, other_ids)
     answer, other = answer_ids(lm, ids, other_ids, answers)
     metric = patching.logit_difference(answer, other)
     low, high = patching.metric_range(lm.model, ids, other_ids, metric)

@@ -132,7 +132,7 @@ def test_on_a_trained_model_the_copied_place_is_found_by_its_layers(repeating_mo
 @pytest.mark.parametrize(
     "clean, corrupted, answers, words",
     [
-        ("abc", "abcd", None, "the clean prompt has 3, the corrupted prompt has 4"),
+        ("abc", "abcd", ("d", "e"), "same number of tokens, not 3 and 4"),
         ("abcdabc", "abcdabc", None, "the answers must be different tokens, but both are 'd'"),
         ("abc", "abd", ("d", "ee"), "'ee' has 2"),
         ("abc", "abd", ("d", "d"), "must be different tokens"),
