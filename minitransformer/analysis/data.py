@@ -12,7 +12,6 @@ class Data:
     derived: tuple[str, ...] = ()
 
     def to_dict(self) -> dict:
-        """Return the fields as a JSON-serializable dictionary."""
         names = [field.name for field in fields(self)]  # type: ignore[arg-type]
         return {name: as_data(getattr(self, name)) for name in (*names, *self.derived)}
 

@@ -21,7 +21,6 @@ def painted(text: str, ink, strength: float, colours: int) -> str:
 
 
 def mixed(ink, strength: float):
-    """Interpolate linearly between paper (strength 0) and ink (strength 1)."""
     return tuple(round(paper + (colour - paper) * float(strength)) for paper, colour in zip(PAPER, ink, strict=True))
 
 

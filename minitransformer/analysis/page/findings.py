@@ -112,5 +112,4 @@ def names(lm, ids) -> list[str]:
 
 
 def rounded(values):
-    """Round a number or an array to five decimals. Return a number or nested lists."""
     return np.round(np.asarray(values, np.float64), 5).tolist()

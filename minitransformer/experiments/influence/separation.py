@@ -64,7 +64,6 @@ def separation(first, second) -> Separation:
 
 
 def variance(theta: float, m: int, n: int) -> float:
-    """Return the variance of an area with expectation theta."""
     pairs_share_one = (1 - theta) / (2 - theta) + theta / (1 + theta)
     return theta * (1 - theta) / (m * n) * (1 + ((m + n) / 2 - 1) * pairs_share_one)  # (2)
 

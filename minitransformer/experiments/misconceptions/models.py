@@ -35,7 +35,6 @@ def train(model, draw_batch, steps, lr, min_lr=0.0, warmup=30, *, look=None, cli
 
 @cache
 def manual() -> tuple[BPETokenizer, Corpus]:
-    """Return a tokenizer trained on the Python manual, and the tokenized manual."""
     tokenizer = BPETokenizer.train(default_corpus(), VOCAB_SIZE)
     return tokenizer, tokenize_corpus(default_corpus(), tokenizer, name=DEFAULT_CORPUS)
 

@@ -23,7 +23,6 @@ class Result:
 
     @property
     def outcome(self) -> Outcome | None:
-        """Return the outcome, or None if the seeds do not decide."""
         return self.experiment.outcome(self.decisive)
 
     @property
