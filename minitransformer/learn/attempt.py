@@ -72,53 +72,48 @@ class Attempt:
                 failure = self.tried(case, seed)
                 (right if failure is None else wrong).append(failure or case.name)
         if not wrong:
-            yield self.without_failure()
+            yield self.verdict(None)
             return
         failure = max(wrong, key=lambda failure: len(failure.call.options))  # options make mistakes distinguishable
         names = dict.fromkeys(failure.case for failure in wrong)
         right = [name for name in dict.fromkeys(right) if name not in names]
         remarks = (f"right on {'; '.join(right)}. Wrong on {'; '.join(names)}",) if right else ()
-        first = self.partial(failure) if self.blank else self.verdict_on(failure, remarks)
+        first = self.verdict(failure, remarks)
         yield first
         try:
             with faults(self.path):
                 if not self.is_class:  # a comparison of all entries is slow for a module, and its lines explain more
                     how = {"oracles": None, "explain": not self.blank, "lines": False}
                     failure.report = looked_at(failure.call, failure.dy, failure.seed, **how) or failure.report
-                if self.blank:
-                    yield self.partial(failure)
-                elif failure.report.problems:
-                    yield self.verdict_on(failure, remarks)
+                if self.blank or failure.report.problems:
+                    yield self.verdict(failure, remarks)
                 else:
                     rows, found = explained(self, failure)
                     yield Verdict(self.exercise.name, WRONG, self.level, rows=tuple(rows), remarks=(*found, *remarks))
         except Fault as fault:
             yield replace(first, remarks=(*first.remarks, f"the explanation failed: {fault}"))
 
-    def verdict_on(self, failure, remarks) -> Verdict:
-        name, level = self.exercise.name, self.level
-        if failure.report.problems:
-            problem = failure.report.problems[0]
-            return Verdict(name, WRONG, level, problem, question=question_on_problem(problem))
-        return Verdict(name, WRONG, level, rows=tuple(rows_by_gradients(failure.report, self.numbers)), remarks=remarks)
+    def verdict(self, failure, remarks=()) -> Verdict:
+        """Return a Verdict without an explanation, with a Row for each blank and gradient.
 
-    def without_failure(self) -> Verdict:
+        Without blanks, its reason is the first violation of gradcheck's contract, if there is one.
+        """
         name, level = self.exercise.name, self.level
+        problem = next(iter(failure.report.problems), "") if failure else ""
+        rows = rows_by_gradients(failure.report, self.numbers) if failure and not problem else []
         if self.blank:
-            return self.partial(None)
+            found = {row.name: row for row in (*rows, *self.blank)}
+            order = [*self.numbers, *(row.name for row in self.blank), *found]
+            rows = sorted(found.values(), key=lambda row: order.index(row.name))
+            return Verdict(name, BEGUN, level, rows=tuple(rows))
+        if failure:
+            remarks = () if problem else remarks
+            question = question_on_problem(problem)
+            return Verdict(name, WRONG, level, problem, tuple(rows), remarks, question=question)
         sentence = self.with_another_axis()
         if sentence:
             return Verdict(name, WRONG, level, sentence)
         return Verdict(name, SOLVED, level, remarks=tuple(self.remarks()))
-
-    def partial(self, failure) -> Verdict:
-        """Return the Verdict on a file with blanks: a Row for each blank and, after a Failure, for each gradient."""
-        found = {row.name: row for row in self.blank}
-        if failure is not None and not failure.report.problems:
-            found = {row.name: row for row in rows_by_gradients(failure.report, self.numbers)} | found
-        order = [*self.numbers, *(row.name for row in self.blank), *found]
-        rows = tuple(sorted(found.values(), key=lambda row: order.index(row.name)))
-        return Verdict(self.exercise.name, BEGUN, self.level, rows=rows)
 
     def tried(self, case, seed):
         """Test one case. Return None if all gradients are right, else a Failure."""
