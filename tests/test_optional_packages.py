@@ -1,11 +1,8 @@
 """Every command goes to its end without the optional packages: a note instead of a picture."""
 
-import os
 import re
-import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import pytest
 from small_runs import TEXT, small_corpus, small_lm
@@ -95,32 +92,3 @@ def test_a_page_does_not_show_the_picture_of_a_run_before(folder, bare):
     picture.write_bytes(b"old")
     assert cli.main(["misconceptions", "weight-decay", "--seeds", "2", "--quiet", "--out", "beliefs"]) == 0
     assert not picture.exists() and "<img" not in (folder / "beliefs" / "index.html").read_text("utf-8")
-
-
-BARE = f"""
-import sys
-sys.modules.update(dict.fromkeys({OPTIONAL!r}))
-from minitransformer.cli import main
-sys.exit(main())
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs a terminal of Unix")
-def test_a_run_on_a_terminal_shows_a_bar(folder):
-    import pty
-
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
-    command = [sys.executable, "-c", BARE, *f"train --text text.txt --out trained {SMALL} --steps 60".split()]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=environment) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while piece := os.read(ours, 1 << 16):
-                shown += piece
-        except OSError:  # Linux's end of file
-            pass
-        os.close(ours)
-    shown = shown.decode()
-    assert process.returncode == 0, shown
-    assert re.search(r"\| \d+/60 \[00:", shown) and NOTE.strip() in shown

@@ -2,12 +2,11 @@
 
 import os
 import subprocess
-import sys
 import time
 
 import forked
 import pytest
-from forked import Forked, Limits, complaints_about_end, complaints_about_line, in_a_process
+from forked import Forked, Limits, complaints_about_line
 
 slow = pytest.mark.slow
 
@@ -63,21 +62,3 @@ def test_a_process_that_takes_too_much_or_leaves_others_behind_is_complained_of(
     monkeypatch.setattr(forked, "PATIENCE", 1)  # with those who are left behind
     complaints = process.wait().complaints()
     assert any(complaint.startswith(words) for complaint in complaints), complaints
-
-
-@slow
-@pytest.mark.parametrize(
-    "status, err, words",
-    [
-        (1, "Traceback (most recent call last):\n", "Traceback"),
-        (1, "minitransformer: error: one\nminitransformer: error: two\n", "2 lines about the failure"),
-        (2, "", "0 lines about the failure"),
-        (3, "minitransformer: error: one\n", "the exit status 3"),
-        (0, "minitransformer: error: one\n", "a failure whose exit status is 0"),
-        (0, "training on \x1b]0;owned\x07\n", "not printable"),
-        (1, f"minitransformer: error: {'x' * 6000}\n", "too long: 6,0"),
-    ],
-)
-def test_a_command_that_ends_in_another_way_is_complained_of(status, err, words):
-    ended = in_a_process(lambda: [sys.stderr.write(err)] and status)
-    assert any(complaint.startswith(words) for complaint in complaints_about_end(ended))

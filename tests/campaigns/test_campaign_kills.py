@@ -25,7 +25,6 @@ from small_pairs import ROWS
 from small_runs import TEXT, assert_same_weights, small_lm, without_seconds
 
 from minitransformer import LanguageModel, cli
-from minitransformer.system import archive
 from minitransformer.system.archive import ArchiveError
 from minitransformer.training.checkpoints import Checkpoint
 
@@ -220,16 +219,6 @@ def ends_otherwise(folder, expected) -> list[str]:
     if len(modes) > 1:
         complaints.append(f"files of modes {' and '.join(sorted(modes))} in one folder")
     return complaints
-
-
-def test_a_checkpoint_that_is_written_in_place_is_noticed(start, whole, monkeypatch):
-    def write_in_place(path, write):
-        with open(path, "wb") as file:
-            write(file)
-
-    monkeypatch.setattr(archive, "write_atomically", write_in_place)
-    found = [fault for seed in range(4) for fault in lives("pretraining", start, whole, Random(seed))[1]]
-    assert any(fault.startswith("half written: ") for fault in found)
 
 
 # From the first moment: while Python imports the package.
