@@ -92,6 +92,11 @@ def test_nor_are_sums_that_differ_too_little_to_tell():
     assert "indices" not in said(slightly_off, normal(4, 5))["x"]
 
 
+def test_what_equal_weights_make_right_is_not_put_down_to_the_keys():
+    q, k, v = (normal(2, 4, n, seed=n + i) for i, n in enumerate((3, 3, 6)))
+    assert said(attention_with, q, k, v, gradients="ds @ k, T(ds) @ q, p @ dy") == {"v": ""}
+
+
 def softmax(x, *, axis=-1, taken=1):
     e = np.exp(x - x.real.max(axis=axis, keepdims=True))
     y = e / e.sum(axis=axis, keepdims=True)
