@@ -34,7 +34,8 @@ def lanes(back: list, count: int) -> list:
         columns = [number - 1 for number in line["mirrors"]]
         free = [column for column in columns if column not in taken[1]]
         if free and is_read & set(line["made"]):
-            lane, span = 1, longest_run(free)
+            runs = groupby(enumerate(sorted(free)), key=lambda pair: pair[1] - pair[0])
+            lane, span = 1, max(([column for _, column in run] for _, run in runs), key=len)
         else:
             lane, column = 2, min(columns)
             while column in taken[2]:
@@ -43,11 +44,6 @@ def lanes(back: list, count: int) -> list:
         taken[lane] |= set(span)
         found.append((lane, span[0], span[-1], len(columns) > len(span)))
     return found
-
-
-def longest_run(columns: list) -> list:
-    runs = groupby(enumerate(sorted(columns)), key=lambda pair: pair[1] - pair[0])
-    return max(([column for _, column in run] for _, run in runs), key=len)
 
 
 def placed(spans: list, labels: list) -> list:

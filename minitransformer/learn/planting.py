@@ -73,7 +73,9 @@ def planted(exercise, level: int, seed: int, grader) -> str:
             code = text_of(mutant.mutated_source, exercise, level)
             if code == right or mutant.kind in TOO_EASY:
                 continue
-            text = with_task(exercise, level, seed, name_at(mutant), code)
+            nodes = (node for node in ast.walk(ast.parse(mutant.source)) if isinstance(node, ast.stmt))
+            answer = target_of(next(node for node in nodes if node.lineno == mutant.lines[0]))
+            text = with_task(exercise, level, seed, answer, code)
             (Path(folder) / f"{exercise.name}.py").write_text(text, "utf-8")
             if FOUND in grader.verdict(folder, exercise.name).sentence:
                 return text
@@ -88,11 +90,6 @@ def with_task(exercise, level, seed, answer: str, code: str) -> str:
     top = header(exercise, level).partition("\n")[0]
     mark = f", bug {seed} {digest(exercise, seed, answer)}, cut from"
     return f'{top.replace(", cut from", mark)}\n\n{TASK}"""\n\n{NAME} = ...\n\n{code}'
-
-
-def name_at(mutant) -> str:
-    nodes = [n for n in ast.walk(ast.parse(mutant.source)) if isinstance(n, ast.stmt)]
-    return target_of(next(node for node in nodes if node.lineno == mutant.lines[0]))
 
 
 def target_of(statement) -> str:
