@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from verdicts import normal
 
-from gradcheck import Call
+from gradcheck import Call, GradientError
 from gradcheck.__main__ import main
 from gradcheck.curve import CENTRAL, COMPLEX, FORWARD, LESSON, STEPS, draw, measure, save
 from minitransformer import LayerNorm
@@ -118,6 +118,8 @@ def test_one_argument_alone_can_be_moved():
     assert [measure(call, argument=name).verdict for name in ("x", "w", None)] == ["right", "wrong", "wrong"]
     with pytest.raises(ValueError, match="product has no argument 'xx'; the nearest is 'x'"):
         measure(call, argument="xx")
+    with pytest.raises(GradientError, match="backward changed dy in place"):
+        measure(Call(lambda x: (2 * x, lambda dy: np.multiply(dy, 2, out=dy)), normal(3)))
 
 
 def test_a_float32_module_is_measured_in_float64_and_everything_left_as_it_was():
