@@ -79,7 +79,7 @@ class Finding:
     verdicts       the verdicts
     exact          the values of the complex step, or None instead of an array
 
-    The following attributes are None (`doubt` an empty string) if they do not apply.
+    The following attributes have the value None (`doubt` an empty string) if they do not apply.
 
     step         the ComplexStep
     sides        the Sides of the adjoint identity

@@ -169,7 +169,7 @@ def compare(formula, course):
 def agrees(formula, habits, course):
     """Return True if a Formula with these Habits reproduces the code at every step.
 
-    An entry that is not finite in both is no evidence; at least four entries must be finite.
+    Entries that are not finite in both do not count; at least four entries must be finite.
     """
     finite = 0
     with np.errstate(all="ignore"):
