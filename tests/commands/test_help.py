@@ -18,24 +18,16 @@ def parsers(parser, name="minitransformer"):
 
 
 PARSERS = dict(parsers(build_parser()))
-OPTIONS = [
-    pytest.param(action, id=f"{name} {'/'.join(action.option_strings) or action.dest}")
-    for name, parser in PARSERS.items()
-    for action in parser._actions
-    if not isinstance(action, argparse._SubParsersAction)
-]
 
 
-@pytest.mark.parametrize("action", OPTIONS)
-def test_the_help_of_an_option_names_its_value(action):
-    assert not re.match(r"(where|how|what|which|of|\()\b", action.help), action.help
-
-
-@pytest.mark.parametrize("action", [option for option in OPTIONS if option.values[0].default not in (None, False, [])])
-def test_the_help_of_an_option_names_its_default(action):
-    if action.default is not argparse.SUPPRESS:
-        default = "a line break" if action.default == "\n" else str(action.default)
-        assert f"(default: {default})" in action.help
+@pytest.mark.parametrize("name", PARSERS)
+def test_the_help_of_an_option_names_its_value_and_its_default(name):
+    for action in PARSERS[name]._actions:
+        if not isinstance(action, argparse._SubParsersAction):
+            assert not re.match(r"(where|how|what|which|of|\()\b", action.help), action.help
+            if action.default not in (None, False, [], argparse.SUPPRESS):
+                default = "a line break" if action.default == "\n" else str(action.default)
+                assert f"(default: {default})" in action.help
 
 
 @pytest.mark.parametrize("name", PARSERS)
