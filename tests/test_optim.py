@@ -7,8 +7,17 @@ import pytest
 from hypothesis import given, strategies as st
 from strategies import rngs
 
-from minitransformer import AdamW, Config, Parameter, Transformer, clip_grad_norm, cosine_schedule, decay_groups, optim
-from minitransformer.fast import adamw as fast_adamw
+from minitransformer import (
+    AdamW,
+    Config,
+    Parameter,
+    Transformer,
+    clip_grad_norm,
+    cosine_schedule,
+    decay_groups,
+    optim,
+    plain,
+)
 
 
 def parameter(data, grad=None):
@@ -109,24 +118,18 @@ def test_a_step_writes_into_the_data_and_never_into_the_gradient():
     assert theta.grad is None
 
 
-def test_blocks_and_threads_change_no_bit(monkeypatch, rng):
-    pytest.importorskip("threadpoolctl")
-    shapes = (), (3,), (7, 5), (40, 4), (2, 3, 4)
-    starts = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
-    gradients = [[rng.normal(size=shape).astype(np.float32) for shape in shapes] for _ in range(3)]
-    ends = []
-    for block, large in (10**9, 10**9), (8, 10**9), (8, 0):
-        monkeypatch.setattr(optim, "PART", block)
-        monkeypatch.setattr(fast_adamw, "ENOUGH_FOR_THREADS", large)
-        parameters = [Parameter(start.copy()) for start in starts]
-        optimizer = AdamW(parameters, lr=0.1, weight_decay=0.1)
-        for step in gradients:
-            for theta, gradient in zip(parameters, step, strict=True):
-                theta.grad = gradient
-            optimizer.step()
-        ends.append(np.concatenate([theta.data for theta in parameters], axis=None))
-    assert np.array_equal(ends[0], ends[1]) and np.array_equal(ends[0], ends[2])
-    assert not np.isclose(ends[0], np.concatenate(starts, axis=None)).any()
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_parts_and_threads_change_no_bit(rng, is_plain):
+    start, *gradients = rng.normal(size=(3, 1100, 1000)).astype(np.float32)
+    whole, rows = Parameter(start.copy()), [Parameter(row.copy()) for row in start[::110]]
+    with plain(is_plain):
+        for parameter, of_parameter in [(whole, slice(None)), *zip(rows, range(0, 1100, 110), strict=True)]:
+            optimizer = AdamW([parameter], lr=0.1, weight_decay=0.1)
+            for gradient in gradients:
+                parameter.grad = gradient[of_parameter]
+                optimizer.step()
+    assert np.array_equal(whole.data[::110], [row.data for row in rows])
+    assert not (whole.data == start).all(axis=1).any()
 
 
 @given(rngs, st.floats(1e-3, 10))
