@@ -55,19 +55,33 @@ class ComplexStep:
         """Return y(x + ihv), without testing that it is valid."""
         for i, v in directions.items():
             self.moved[i].imag = h * v  # (1)
+        by_identity = {id(argument.array): z for argument, z in zip(self.arguments, self.moved, strict=True)}
+        inputs = [by_identity.get(id(value), value) for value in self.call.inputs]
+        for argument, z in zip(self.arguments, self.moved, strict=True):
+            if argument.parameter is not None:
+                argument.parameter.data = z
         try:
-            return self._output()
+            with state_kept(self.call.target), warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", np.exceptions.ComplexWarning)
+                return np.array(self.call.on(inputs).evaluate()[0])
+        except np.exceptions.ComplexWarning:
+            raise NotComplexSafe("it casts to real numbers, which discards the imaginary part") from None
+        except Exception as error:
+            reason = str(error).strip().split("\n")[0]
+            raise NotComplexSafe(f"on complex arguments it raises {type(error).__name__}: {reason}") from error
         finally:
             for i in directions:
                 self.moved[i].imag = 0.0
+            for argument in self.arguments:
+                if argument.parameter is not None:
+                    argument.parameter.data = argument.array
 
     def along_entry(self, i, index, scale):
         """Return the derivative of y with respect to one entry of argument i."""
-        self.moved[i].imag[index] = STEP * scale
-        try:
-            return self._derivative(self._output()) / scale
-        finally:
-            self.moved[i].imag[index] = 0.0
+        v = np.zeros(self.moved[i].shape)
+        v[index] = scale
+        return self.along({i: v}) / scale
 
     def _derivative(self, y):
         if y.dtype.kind != "c":
@@ -80,25 +94,3 @@ class ComplexStep:
             difference = np.max(np.abs(y.real - self.y))
             raise NotComplexSafe(f"for complex arguments the real part of y changes by up to {difference:.1e}")
         return y.imag / STEP  # (2)
-
-    def _output(self):
-        by_identity = {id(argument.array): z for argument, z in zip(self.arguments, self.moved, strict=True)}
-        inputs = [by_identity.get(id(value), value) for value in self.call.inputs]
-        parameters = [argument.parameter for argument in self.arguments]
-        for parameter, z in zip(parameters, self.moved, strict=True):
-            if parameter is not None:
-                parameter.data = z
-        try:
-            with state_kept(self.call.target), warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")
-                warnings.simplefilter("error", np.exceptions.ComplexWarning)
-                return np.array(self.call.on(inputs).evaluate()[0])
-        except np.exceptions.ComplexWarning:
-            raise NotComplexSafe("it casts to real numbers, which discards the imaginary part") from None
-        except Exception as error:
-            reason = str(error).strip().split("\n")[0]
-            raise NotComplexSafe(f"on complex arguments it raises {type(error).__name__}: {reason}") from error
-        finally:
-            for argument in self.arguments:
-                if argument.parameter is not None:
-                    argument.parameter.data = argument.array
