@@ -81,8 +81,10 @@ class Evidence:
         return bool(gap <= self.resolution * size and gap <= 1e-2 * np.max(np.abs(self.error[mask])))
 
     def ratio(self, b, a, least=1):
-        """Return c if b = c · a at the known entries, c is neither 0 nor 1, and `least` entries of a are not tiny. Or
-        None.
+        """Return c if b = c · a at the known entries.
+
+        Returns None otherwise, if c is 0 or 1, or if fewer than `least` entries of a exceed a millionth of its largest
+        entry.
         """
         known_a, known_b = np.broadcast_to(a, self.given.shape)[self.known], b[self.known]
         square = float(np.dot(known_a, known_a))
@@ -124,7 +126,7 @@ class Evidence:
             array[...] = before
 
     def gradient_by(self, backward, dy=None):
-        """Return the gradient of this argument from a backward pass, or a new one, or None if it raises."""
+        """Return the gradient of this argument from a backward pass, by default a new one, or None if it raises."""
         call, arguments = self.run.call, self.run.arguments
         try:
             backward = call.evaluate()[1] if backward is None else backward

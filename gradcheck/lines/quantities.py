@@ -124,9 +124,7 @@ class _Moved:
         return slope != 0 or bool(self.random[key][1])
 
     def elementwise(self, key, wanted):
-        """Return {A: ∂A/∂e} for the names A that depend elementwise on a part e, or that sum such a product over one
-        axis.
-        """
+        """Return {A: ∂A/∂e} for the names A that depend elementwise on a part e, or are sums of such a product."""
         (v, along), found = self.random[key], {}
         if any(wanted & _rows_of(change.shape) for change in along.values()):
             _, ones = self._along(key, np.ones_like(v))
@@ -171,7 +169,9 @@ def _bound_by(site):
 
 
 def _names_of(site):
-    """Return the names whose gradient equals that of a part: its own, that of which it is a view, those bound to it."""
+    """Return the names with the same gradient as a part: its own name or that of the viewed array, and those bound to
+    it.
+    """
     node = site.value
     while not isinstance(node, ast.Name):
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in VIEWS:
