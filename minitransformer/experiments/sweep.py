@@ -1,8 +1,9 @@
 """Run many tasks on any executor, and write the result of each task to a file when it finishes.
 
-A result file's name contains a hash of all inputs that determine its numbers. A sweep loads the results in its folder
-and computes the others, so one that was killed continues, and ends with the same numbers. The executor is any
-concurrent.futures.Executor, such as Dask's Client.get_executor(). Failures are handled as follows:
+The name of a result file contains a hash of all inputs that determine the numbers in the file. A sweep loads the
+results that its folder contains and computes the others. A killed sweep can therefore be started again, and gives the
+same numbers. The executor is any concurrent.futures.Executor, such as Dask's Client.get_executor(). Failures are
+handled as follows:
 
     a task fails         The others continue. The failure is reported at the end, and the next sweep tries it again.
     a worker is lost     Its task is tried again after all others, at most RETRIES times.
@@ -42,15 +43,15 @@ def sweep(
 
     Returns ({key: result}, {key: reason of a failure}).
 
-    tasks      picklable objects with a `name` for messages and files, a `key()`, which is a hash of all inputs that
-               determine the result, approximate `seconds()` on one core, `run()`, which returns a JSON-serializable
-               dictionary, and `accepts(result)`, which is True for a result from a file
+    tasks      picklable objects. `name` is used in messages and file names. `key()` returns a hash of all inputs that
+               determine the result. `seconds()` estimates the time on one core. `run()` returns the result, a
+               JSON-serializable dictionary. `accepts(result)` returns True if a result from a file is valid
     executor   any concurrent.futures.Executor, which is not shut down (default: `workers` processes, one per core)
     folder     directory of the result files, created if it does not exist. Without a folder, results are not written
     progress   called as progress(task, outcome), where outcome is "found", "trained", "failed" or "retried"
 
-    Raises ValueError for a file in the folder that is not a result, OSError if the folder cannot be written, and
-    BlockingIOError if another sweep uses it, and the exceptions of `progress`.
+    Raises ValueError if a result file in the folder is invalid, OSError if the folder cannot be written, and
+    BlockingIOError if another sweep uses the folder. Exceptions of `progress` are not caught.
     """
     progress = progress or (lambda task, outcome: None)
     results, failures, todo = {}, {}, {}

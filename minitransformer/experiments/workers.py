@@ -1,7 +1,7 @@
 """Worker processes, each of which runs one task at a time with one thread of the matrix library.
 
-A second task makes better use of a second core than a second thread. With one thread, results are bit-identical for any
-number of cores (see training/environment.py). Each worker watches its parent and ends with it.
+Two tasks with one thread each make better use of two cores than one task with two threads. With one thread, results are
+bit-identical for any number of cores (see training/environment.py). A worker exits when its parent process ends.
 """
 
 import multiprocessing
@@ -27,7 +27,7 @@ class WorkerProcesses(ProcessPoolExecutor):
 
     def submit(self, function, /, *arguments) -> Future:
         before = set(multiprocessing.active_children())
-        with one_thread_each(), birth(signal.SIGINT):  # the executor ends them with SIGTERM
+        with one_thread_each(), birth(signal.SIGINT):  # SIGTERM is not blocked: the executor ends workers with it
             future = super().submit(function, *arguments)
         self.processes |= set(multiprocessing.active_children()) - before
         return future

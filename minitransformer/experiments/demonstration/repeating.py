@@ -57,7 +57,7 @@ def learn_to_repeat(out: Path, seed: int, steps: int, drawn: bool) -> TinyTransf
 
 
 def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
-    """Train the model, and return a record of metrics per step, ten of them with the accuracy."""
+    """Train the model. Return one record per step; ten records have the accuracy."""
     optimizer = AdamW(decay_groups(model, 0.1), betas=(0.9, 0.98))
     trained = with_replicas(model, replicas_that_pay(TOKENS // (2 * LONGEST)))
     rng = np.random.default_rng(seed)
@@ -79,9 +79,9 @@ def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
 
 
 def repeated_sequences(rng, progress: float):
-    """Draw (inputs, targets) of about TOKENS tokens, in which each row repeats a random sequence.
+    """Draw (inputs, targets) of about TOKENS tokens. Each row repeats a sequence.
 
-    `progress` is the completed fraction of the training. In its first half, the greatest length grows, because short
+    `progress` is the completed fraction of the training. The greatest length grows during the first half, because short
     sequences are easier to learn.
     """
     longest = int(min(LONGEST, FIRST_LONGEST + (LONGEST - FIRST_LONGEST) * 2 * progress))

@@ -88,7 +88,7 @@ def show_attention(lm: LanguageModel, out: Path, drawn: bool) -> None:
     if drawn:
         title = "Each row is a token. Its blue cells are the earlier tokens that it reads"
         draw_attention(weights, labels, out / ATTENTION_FILE, title=title)
-    # Links to earlier tokens, without the first token, where heads put unused attention.
+    # Attention to earlier tokens, except to the first token, to which heads direct unused attention.
     links = np.tril(weights, k=-1)[..., 1:]
     block, head, query, key = np.unravel_index(links.argmax(), links.shape)
     paragraph(

@@ -1,4 +1,4 @@
-"""Emergence and scale: abilities that appear with size, and the compute-optimal model for a budget."""
+"""Emergence and scale: abilities that appear as models grow, and the compute-optimal model for a budget."""
 
 from minitransformer.experiments.emergence.analysis import analyze_emergent_capabilities
 from minitransformer.experiments.emergence.capabilities import CAPABILITIES, Capability

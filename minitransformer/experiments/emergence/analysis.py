@@ -1,4 +1,4 @@
-"""Train a family of models, and report which abilities appear with size, and whether they appear suddenly.
+"""Train models of several sizes, and report which abilities appear as the models grow, and how suddenly.
 
     report = analyze_emergent_capabilities([1_000, 10_000, 100_000], ["copy", "reverse"], out="runs/scale")
     print(report)
@@ -45,21 +45,22 @@ def analyze_emergent_capabilities(
     out: str | os.PathLike[str] | None = None,
     progress: Callable[..., object] | None = None,
 ) -> EmergenceReport:
-    """Train a family of models on small tasks and a text, and report which abilities appear with size.
+    """Train models of several sizes, and report at which sizes abilities appear.
 
     model_sizes        integers (approximate numbers of parameters), dictionaries of Config's fields, or Configs: see
                        family.py
     capability_tests   names in CAPABILITIES, or Capability objects
-    shapes             sizes, in the same forms, to compare at equal parameters: deeper against wider
+    shapes             sizes in the same forms, with nearly equal numbers of parameters, to compare deeper with wider
+                       models
     seeds              one run of each model per seed; intervals require at least 2
     steps              number of steps of each run, at least 8
     executor, workers, progress   as in `sweep` of ../sweep.py
     out                folder for the finished runs and the report, emergence.json; an interrupted sweep continues
                        from it. Without a folder, no files are written
 
-    The same arguments give the same numbers, up to the last bits, with any executor, and also after an interruption.
-    Raises TypeError or ValueError, before the training, for an invalid argument, ValueError if no model could be
-    trained, and the exceptions of `sweep`.
+    The same arguments give the same numbers, up to rounding, with any executor, and also after an interruption. Raises
+    TypeError or ValueError before the training if an argument is invalid, ValueError if no model could be trained, and
+    the exceptions of `sweep`.
     """
     sizes, shapes = (unique(map(configuration, given)) for given in (model_sizes, shapes))
     capabilities = checked_capabilities(capability_tests)
@@ -89,7 +90,7 @@ def analyze_emergent_capabilities(
 
 
 def unique(items) -> list:
-    """Return the items, which need not be hashable, in order without repetitions."""
+    """Remove repeated items, which need not be hashable, and keep the order."""
     kept: list = []
     for item in items:
         if item not in kept:
@@ -151,7 +152,7 @@ def make_report(by_size, by_shape, capabilities, failures) -> EmergenceReport:
 
 
 def scores_of(runs, capabilities):
-    """Return the final exact, loglik and seen of the runs as an array (runs, capabilities, 3)."""
+    """Return the final scores (runs, capabilities, 3): exact, loglik and seen."""
     last = [[run["lengths"][-1]["scores"][capability.name] for capability in capabilities] for run in runs]
     return np.array([[[score[name] for name in ("exact", "loglik", "seen")] for score in scores] for scores in last])
 

@@ -12,9 +12,9 @@ A capability is a distribution of questions, and a rule that turns a question an
 is held out if 3 + 16 is. Every test has a sharp score and a smooth one (Schaeffer et al., 2023):
 
     exact     fraction of held-out questions whose whole answer is right: each token is the most probable one, given
-              those before it
-    loglik    mean log-likelihood of an answer token in nats, given those before it; at most 0
-    seen      `exact` on questions of the training, which distinguishes learning from memorising
+              the tokens before it
+    loglik    mean log-likelihood of an answer token in nats, given the tokens before it; at most 0
+    seen      `exact` on training questions, to distinguish learning from memorising
 
 If each of m tokens is right with probability p, the whole answer is right with probability pᵐ. A smooth rise of p can
 therefore look like a leap of `exact`.
@@ -37,7 +37,7 @@ TEST_QUESTIONS = 200
 MODULUS = 17
 LENGTH = 6  # length of the copied and reversed sequences
 PERIODS = range(4, 9)  # lengths of the repeating sequences
-OPEN = 4  # number of brackets that remain open; there are 2 OPEN opening ones
+OPEN = 4  # number of brackets that remain open: a question has 2 OPEN opening and OPEN closing brackets
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Capability:
     description: str
     questions: Callable  # questions(rng, n) draws an integer array (n, m) of n questions
     rows: Callable  # rows(questions) returns ids (n, T + 1), and a boolean array that marks the tokens to predict
-    canonical: Callable = np.asarray  # canonical(questions) returns (n, k), equal rows for equivalent questions
+    canonical: Callable = np.asarray  # canonical(questions) returns (n, k) with equal rows for equivalent questions
     chance: float = 0.0  # exact score of a random answer of the right form
 
     def is_held_out(self, questions):
@@ -147,7 +147,7 @@ def units(rng, n, symbols=a.LETTERS):
 
 
 def induction_rows(questions):
-    """Return rows INDUCTION x1 … xn x1 … xn x1 …
+    """Return (tokens, is_answer) for rows `INDUCTION x1 … xn x1 … xn x1 …`.
 
     The targets begin at the second x2, because the length n is not known before the second x1.
     """
@@ -170,7 +170,10 @@ def add_rows(questions):
 
 
 def brackets(rng, n):
-    """Draw n beginnings (n, 3 OPEN) of balanced sequences of brackets, with equal probabilities of all valid orders."""
+    """Draw beginnings (n, 3 OPEN) of balanced sequences of brackets.
+
+    All valid orders of opening and closing brackets are equally probable.
+    """
     is_opening = np.empty((0, 3 * OPEN), bool)
     while len(is_opening) < n:
         orders = rng.permuted(np.tile(np.arange(3 * OPEN) < 2 * OPEN, (2 * n, 1)), axis=1)

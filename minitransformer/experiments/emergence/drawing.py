@@ -2,7 +2,7 @@
 
 capabilities.png      the sharp and the smooth score of each capability by size, with shaded jumps
 scaling-law.png       the loss and the fitted law against parameters, and against characters of text
-compute-optimal.png   contours of the loss by the law, and the compute-optimal sizes
+compute-optimal.png   contours of the loss according to the law, and the compute-optimal sizes
 shapes.png            a comparison of deeper and wider models with equal numbers of parameters
 """
 

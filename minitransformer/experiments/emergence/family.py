@@ -1,15 +1,15 @@
 """A family: models that differ only in size, from a thousand parameters to a few million.
 
 A size has one of three forms. An integer is the approximate number of parameters and selects the model of 2 layers with
-the nearest width. A dictionary contains fields of Config, such as {"d_model": 64, "n_layers": 8}. A Config must have at
-least the vocab_size and the context of alphabet.py. All parameters are counted, including those of the embedding,
-without which the law is not a power law for small models (Pearce and Song, 2024). With tied embeddings, learned
+the nearest number. A dictionary contains fields of Config, such as {"d_model": 64, "n_layers": 8}. A Config must have
+at least the vocab_size and the context of alphabet.py. All parameters are counted, including the embedding, because
+without it the loss of small models does not follow a power law (Pearce and Song, 2024). With tied embeddings, learned
 positions, biases and F = 4 C, a model of width C has
 
     N(C) = L (12 C² + 13 C) + (V + T + 2) C         (1)
 
-parameters: in each block 4 C² + 4 C in attention, 8 C² + 5 C in the feed-forward layer and 4 C in two norms, and those
-of the table of V tokens, the table of T positions, and the last norm.
+parameters. Each block has 4 C² + 4 C in attention, 8 C² + 5 C in the feed-forward layer and 4 C in two norms. The
+others are in the table of V tokens, the table of T positions, and the last norm.
 """
 
 import numbers
@@ -22,7 +22,7 @@ from minitransformer.transformer import Transformer
 
 LAYERS = 2
 MOST_PARAMETERS = 10**12
-NARROW = 16  # models below this width have 2 heads and any even width; the others 4 heads and multiples of 4
+NARROW = 16  # narrower models have 2 heads and any even width, all others 4 heads and a multiple of 4
 WIDTHS = [*range(2, NARROW, 2), *range(NARROW, 400_000, 4)]
 
 

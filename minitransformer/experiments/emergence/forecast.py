@@ -1,8 +1,9 @@
 """The scaling law of a family: the fit, a test by prediction, and the best size for a budget.
 
-**A test of the law.** The law is fitted to all sizes except the largest, and predicts the loss of the largest. If it is
-no nearer to the measured loss than the loss of the next smaller size is, the test does not support it. The test does
-not show that the law holds at ten times the size. The intervals contain only the variation over seeds.
+**A test of the law.** The law is fitted to all sizes except the largest, and predicts the loss of the largest. If this
+prediction is at least as far from the measured loss as the loss of the next smaller size, the test does not support the
+law. The test does not show that the law holds at ten times the size. The intervals reflect only the variation over
+seeds.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ BUDGETS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # multiples of the budget of the 
 class Prediction:
     parameters: int  # N
     characters: int  # D
-    predicted: float  # loss by the law of the smaller sizes
+    predicted: float  # loss according to the law of the smaller sizes
     ends: tuple[float, float]  # the interval of `predicted`
     no_better: float  # loss of the next smaller size, for comparison
     measured: float  # mean loss over the runs
@@ -33,7 +34,7 @@ class Choice:
     parameters_ends: tuple[float, float]  # the interval of N*
     characters: float  # D*
     characters_ends: tuple[float, float]  # the interval of D*
-    loss: float  # by the law
+    loss: float  # according to the law
     measured_range: bool  # True if N* and D* lie within the trained range
 
 
@@ -81,7 +82,7 @@ def predict_largest(groups) -> Prediction:
 
 
 def choice(law: ScalingLaw, laws, budget: float, points) -> Choice:
-    """Return the Choice by `law`, with intervals from `laws`, which are fitted to resamples of `points`."""
+    """Return the Choice for a budget, with intervals from `laws`, refits of `law`."""
     N, D = law.optimal(budget)
     others = np.array([each.optimal(budget) for each in laws])
     lowest, highest = points[:, :2].min(axis=0), points[:, :2].max(axis=0)

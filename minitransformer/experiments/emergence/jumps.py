@@ -5,11 +5,11 @@ size N, if N/10 is within the family, the score
 
     jumps if   s(N) − 2 max(s(N/10), floor) > 0          (1)
 
-and the lower end of the bootstrap interval of this difference is positive too. The floor is 0.05, or twice the chance
-of a guess if that is more. A size with only one run is never flagged. Neighbouring flagged sizes are one jump, which is
-described by the size with the largest rise. The same rule is applied to the smooth score, the geometric mean exp(ℓ) of
-the probabilities of the right answers' tokens. If it does not jump, the models had improved before, and **the jump may
-be due to the metric alone** (Schaeffer et al., 2023).
+and the lower end of the bootstrap interval of this difference is positive too. The floor is 0.05 or twice the score of
+guessing, whichever is larger. A size is flagged only if it and all smaller sizes have several runs. Neighbouring
+flagged sizes are one jump, which is described by the size with the largest rise. The same rule is applied to the smooth
+score, the geometric mean exp(ℓ) of the probabilities of the right answers' tokens. If the smooth score does not jump,
+the models had improved before, and **the jump may be due to the metric alone** (Schaeffer et al., 2023).
 
 **Intervals** come from the bootstrap over runs (Efron, 1979). A resample draws as many runs as there are, with
 replacement, separately at each size. An interval contains the middle 95 % of the values of 1,000 resamples. It is
@@ -29,7 +29,10 @@ LEVEL = 0.95
 
 
 def resampled_means(groups, rng):
-    """Return the means (S, ...) of S arrays of runs (n_s, ...), and those (RESAMPLES, S, ...) of their resamples."""
+    """Return the means (S, ...) of S groups, and (RESAMPLES, S, ...) of resamples.
+
+    A group is an array (n_s, ...) of the results of n_s runs.
+    """
     means = np.stack([group.mean(axis=0) for group in groups])
     draws = [group[rng.integers(len(group), size=(RESAMPLES, len(group)))].mean(axis=1) for group in groups]
     return means, np.stack(draws, axis=1)

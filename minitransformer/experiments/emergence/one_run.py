@@ -13,7 +13,7 @@ original continues (Hägele et al., 2024):
 Two settings must change with the width, because otherwise some models of the family do not train. The first is the
 initial standard deviation: 1/√(number of inputs) for a matrix, divided by √(2L) as in GPT-2 if the matrix writes to the
 stream, and 1/√C for a table. The second is the learning rate, 0.25/C, but at most 0.02 (Yang et al., 2021). Both were
-chosen by a few runs of the widths 8, 24 and 64, and the results depend on them.
+chosen with a few runs of widths 8, 24 and 64, and the results depend on them.
 """
 
 import copy
@@ -144,10 +144,10 @@ def trained(plan: Plan):
 
 
 def train_one(plan: Plan) -> dict:
-    """Train and measure one model. Return the results as a JSON-serializable dictionary.
+    """Train and measure one model. Return a JSON-serializable dictionary of results.
 
-    Its "lengths" contain, for each length: steps; characters, D; loss of the text in nats per character; and scores,
-    {capability: {"exact": …, "loglik": …, "seen": …}}.
+    The entry "lengths" contains a dictionary for each length, with the keys "steps", "characters" (D), "loss" (of the
+    text, in nats per character) and "scores" ({capability: {"exact": …, "loglik": …, "seen": …}}).
     """
     start = time.perf_counter()
     trainee, measured = Trainee(plan), []

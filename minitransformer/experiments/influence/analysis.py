@@ -38,18 +38,20 @@ def analyze_training_influence(
     seeds: Sequence[int] = (0, 1, 2),
     progress: Callable[[int, int], object] | None = None,
 ) -> TrainingInfluence:
-    """Analyse the familiarity of prompts, and the influence of training passages on the model's answers.
+    """Analyse the familiarity of prompts, and the passages that taught the answers.
 
-    training          passages of the training set: a list of str, or one text, which is divided (passages.py)
-    held_out          passages of the same kind that were not in the training set; likely_seen_similar requires both
+    training          passages of the training set: a list of str, or one text, which is divided (see passages.py)
+    held_out          passages of the same kind that were not in the training set. The test whether a prompt was
+                      likely seen requires both `training` and `held_out`
     checkpoints       pairs (LanguageModel or its path, learning rate), whose influences are added (default: only `lm`,
                       with a learning rate of 1)
-    answer_tokens     greatest number of tokens of the answer, which is the model's greedy continuation
-    rank_by           "influence", the inner product of gradients, or "cosine", their normalized product (tracin.py)
+    answer_tokens     maximum number of tokens of the answer, which is the model's greedy continuation
+    rank_by           "influence", the inner product of gradients, or "cosine", the normalized product (see tracin.py)
     false_alarm_rate  upper bound of the probability that an unseen text is flagged
-    train             train(passages, seed) trains again and returns a LanguageModel, for example a PassageTraining. The
-                      ranking is tested by training without the `remove` strongest proponents, for each of `seeds`
-    progress          called as progress(done, total), in passages, while gradients are computed
+    train             function train(passages, seed) that returns a new LanguageModel, for example a PassageTraining. If
+                      given, the ranking is tested: models are trained without the `remove` strongest proponents, for
+                      each of `seeds`
+    progress          called as progress(done, total) with numbers of passages, while gradients are computed
 
     The cost is a forward pass per passage, a forward and a backward pass per training passage and checkpoint, and, with
     `train`, three trainings per prompt and seed. The memory is a copy of the parameters per prompt. The model's

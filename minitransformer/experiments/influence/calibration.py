@@ -1,7 +1,7 @@
 """Calibration: the familiarity above which a text was likely seen in training, and the accuracy of the threshold.
 
 The familiarity of a text is the mean log-probability of its tokens except the first, each given those before it. A text
-from the training set tends to be more familiar than another one (Yeom et al., 2018; Carlini et al., 2021). This is a
+from the training set tends to be more familiar than other texts (Yeom et al., 2018; Carlini et al., 2021). This is a
 weak sign, because an easy text is always familiar.
 
 Let n texts of the same kind be held out. A text is classified as seen if it is more familiar than the k-th most
@@ -10,10 +10,10 @@ familiar held-out text, with
     k = ⌊α (n + 1)⌋                                 (1)
     t = the k-th highest held-out score             (2)
 
-The reason is that the rank of an unseen text of the same kind among all n + 1 texts is uniformly distributed, and its
-score exceeds t only in the first k ranks. An unseen text is therefore classified as seen with probability at most α,
-for any model, score and n (conformal prediction: Vovk, Gammerman and Shafer, 2005). Likewise, its p-value is the share
-of the n + 1 texts with a score at least as high, and p ≤ α is equivalent to a score above t:
+If an unseen text is of the same kind, all n + 1 ranks among the texts are equally probable, and the score exceeds t
+only in the first k ranks. An unseen text is therefore classified as seen with probability at most α, for any model,
+score and n (conformal prediction: Vovk, Gammerman and Shafer, 2005). Likewise, the p-value of a text is the share of
+the n + 1 texts with a score at least as high, and p ≤ α is equivalent to a score above t:
 
     p = (1 + number of held-out scores at least as high) / (n + 1)        (3)
 
@@ -88,7 +88,10 @@ def familiarity_flags(lm, texts, seen: list[Passage], held_out: list[Passage], a
 
 
 def beginnings(lm, scored, n: int):
-    """Return the familiarity and compressed size of the first n tokens of the scored passages that have n tokens."""
+    """Return familiarities and compressed sizes of passages truncated to n tokens.
+
+    `scored` is a list of (ids, log-probabilities). Passages with fewer than n tokens are left out.
+    """
     long = [(ids[:n], log_p[: n - 1].mean()) for ids, log_p in scored if len(ids) >= n]
     texts = [lm.tokenizer.decode(ids).encode("utf-8", "surrogatepass") for ids, _ in long]
     return np.array([mean for _, mean in long]), np.array([len(zlib.compress(text, 9)) for text in texts])

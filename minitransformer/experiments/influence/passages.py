@@ -13,7 +13,7 @@ from minitransformer.system.values import check_int
 from minitransformer.text import chunks_of
 from minitransformer.training.finetuning.preferences import batch_of
 
-LONGEST = 256  # predicted tokens of a passage; in a longer one, an influence is harder to locate
+LONGEST = 256  # most predicted tokens of a passage, because influence is harder to locate in a longer passage
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,8 @@ class Passage:
 def as_passages(lm, given, name: str) -> list[Passage]:
     """Return the given text as a list of Passages that fit the model's context.
 
-    `given` is a list of passages, each a str or a Passage, or one text, a str or a TextFiles, which is divided into
-    passages. Raises ValueError or TypeError, with the `name` of the argument, if this is impossible.
+    `given` is a list of passages (str or Passage), or one text (str or TextFiles), which is divided into passages.
+    Raises ValueError or TypeError if `given` is invalid. In messages, `name` is the name of the argument.
     """
     if isinstance(given, (list, tuple)):
         passages = [as_passage(lm, item, f"{name}: passage {i}") for i, item in enumerate(given)]
@@ -56,7 +56,7 @@ def as_passage(lm, item, name: str) -> Passage:
 def cut(lm, ids) -> list[Passage]:
     """Divide the ids (N,) of a text into passages that fit the model's context.
 
-    Each begins with the beginning-of-text token, if there is one. A remainder of one token is left out.
+    Each begins with the beginning-of-text token, if there is one. A last passage of a single token is left out.
     """
     tokenizer = lm.tokenizer
     begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]

@@ -10,7 +10,7 @@ from minitransformer.experiments.influence.calibration import Calibration
 from minitransformer.experiments.influence.retraining import Retraining
 from minitransformer.system.tables import table
 
-MOST_PASSAGES, LONGEST_TEXT = 5, 60  # limits of a report; the second in characters
+MOST_PASSAGES, LONGEST_TEXT = 5, 60  # of a report: passages per list, and characters per text
 RANKINGS = ("influence", "cosine")
 NOT_SHOWN = """\
 Limits: a familiar text need not have been seen, and a seen text need not be familiar. Influence is the inner product of
@@ -26,15 +26,15 @@ class PromptInfluence(Data):
 
     prompt: str
     tokens: int
-    perplexity: float  # of the tokens except the first
+    perplexity: float  # of all tokens except the first
     answer: str  # the model's greedy continuation
     answer_ids: list[int]
     confidence: float  # geometric mean of the probabilities of the answer's tokens
-    likely_seen_similar: bool | None  # by the calibration, if there is one; reliable only if it is trustworthy
+    likely_seen_similar: bool | None  # None without a calibration; reliable only if the calibration is trustworthy
     p_value: float | None  # of the familiarity, see calibration.py
     calibration: Calibration | None  # None if seen or held-out passages are missing
     influence: np.ndarray | None  # (N,) in nats, positive for proponents; None without training passages
-    cosine: np.ndarray | None  # (N,) the same without the lengths of the gradients, from −1 to 1
+    cosine: np.ndarray | None  # (N,) the same with normalized gradients, from −1 to 1
     ranked_by: str  # "influence" or "cosine"
     retraining: Retraining | None  # None without `train`
 
@@ -49,7 +49,7 @@ class TrainingInfluence(Data):
     """The results for several prompts. print(report) shows them."""
 
     prompts: tuple[PromptInfluence, ...]
-    passages: list[str]  # of the training
+    passages: list[str]  # the training passages
     held_out: int  # number of held-out passages
     learning_rates: list[float]  # of the checkpoints
 

@@ -1,4 +1,4 @@
-"""A test of a ranking: train again without its first passages.
+"""A test of a ranking of passages: train again without the highest-ranked passages.
 
 Three models are trained from the same initial weights: on all passages, without the first passages of the ranking, and
 without the same number of random others. If the removed passages taught the answer, its loss is higher without them
@@ -102,14 +102,16 @@ def retrain_without(
     answer,
     seeds=(0, 1, 2),
 ) -> Retraining:
-    """Train again on all passages, without some, and without as many others, and compare the loss of an answer.
+    """Compare the loss of an answer after training with and without some passages.
 
     train     deterministic function train(passages, seed) that returns a LanguageModel, such as a PassageTraining
     removed   indices of the passages to remove
     answer    the exercise of predicting the answer, see answer_after in passages.py
-    seeds     each seed is used for three trainings, and to draw the random others
+    seeds     each seed is used for three trainings (on all passages, without `removed`, without as many random others)
+              and to draw the random others
 
-    Raises ValueError for repeated or invalid indices, half of all passages or more, or no seed.
+    Raises ValueError if `removed` is empty, has repeated or invalid indices or at least half of the passages, or if
+    there is no seed.
     """
     removed, seeds, n = [int(i) for i in removed], [int(seed) for seed in seeds], len(passages)
     if not removed or len(set(removed)) < len(removed) or not all(0 <= i < n for i in removed):

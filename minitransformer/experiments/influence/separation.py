@@ -16,8 +16,8 @@ and the interval contains every θ that satisfies (Newcombe, 2006, method 5)
     |A − θ| ≤ z √V(θ)                                                                       (3)
 
 As in Wilson's interval, the variance is that at θ rather than at A. The interval therefore stays within [0, 1] and does
-not shrink to a point at A = 1. At θ = ½ the variance is (m + n + 1)/(12 m n), which is that of U if the two groups have
-the same distribution, whatever it is. **Hence the interval excludes 0.5 exactly if Mann and Whitney's test rejects the
+not shrink to a point at A = 1. At θ = ½ the variance is (m + n + 1)/(12 m n), the exact variance of A if both groups
+have the same continuous distribution. **Hence the interval excludes 0.5 exactly if Mann and Whitney's test rejects the
 hypothesis of equal distributions.**
 
 Passages are treated as independent. Neighbours in one text are not, so their interval is too narrow.
@@ -57,7 +57,7 @@ class Separation:
 
 
 def separation(first, second) -> Separation:
-    """Return the Separation of two non-empty groups of scores, of which `first` is expected to be higher."""
+    """Compute the Separation of two non-empty groups. `first` should score higher."""
     m, n = len(first), len(second)
     area = float((ranks(np.concatenate([first, second]))[:m].sum() - m * (m + 1) / 2) / (m * n))  # (1)
     return Separation(area, lower_end(area, m, n), 1 - lower_end(1 - area, m, n))

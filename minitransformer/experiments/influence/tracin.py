@@ -16,8 +16,8 @@ all answers (Barshan et al., 2020; Hammoudeh and Lowd, 2022). The cosine, from �
     cosine of z and z′ = Σ_c η_c g_c(z) · g_c(z′) / (‖g_c(z)‖ ‖g_c(z′)‖) / Σ_c η_c         (3)
 
 **The final checkpoint is not sufficient if the model has memorised the passages**, because the gradient of a memorised
-passage is nearly zero. A small model memorised 30 facts, each from two of 60 passages. The ranking by influence put one
-of the two passages first for 4 facts with the final checkpoint, for 18 with 4 checkpoints, and for 23 with 20.
+passage is nearly zero. A small model memorised 30 facts from 60 passages, two for each fact. The ranking by influence
+put one of the two passages first for 4 facts with the final checkpoint, for 18 with 4 checkpoints, and for 23 with 20.
 
 Influence is linear and local: it ignores the joint effect of passages and AdamW's scaling of gradients.
 """

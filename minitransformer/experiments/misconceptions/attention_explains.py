@@ -9,7 +9,7 @@ from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import finished_run, manual, reader
 
 PASSAGES, TOKENS = 60, 32
-GROUPS = 10  # number of groups of a passage's tokens, sorted by attention, for the picture
+GROUPS = 10  # the picture divides a passage's tokens, sorted by attention, into groups
 
 
 def measure(seed: int) -> dict:

@@ -26,7 +26,7 @@ def measure(seed: int) -> dict:
 
 
 def text_of(rng):
-    """Return the larger number of each pair (MODULUS, MODULUS) according to the text, which has errors."""
+    """Draw the text: the larger number of each pair, (MODULUS, MODULUS), with errors."""
     said = np.maximum.outer(np.arange(c.MODULUS), np.arange(c.MODULUS))
     x, y = PAIRS[rng.permutation(len(PAIRS))[: len(PAIRS) // WRONG]].T
     said[x, y] = said[y, x] = (said[x, y] + rng.integers(1, c.MODULUS, len(x))) % c.MODULUS

@@ -55,7 +55,7 @@ def measure(seed: int) -> dict:
 
 
 def mistaken(function, right: str, wrong: str):
-    """Return a copy of a function with one expression, which must occur once in its source, replaced."""
+    """Return a copy of a function with the expression `wrong` instead of `right`."""
     source = inspect.getsource(function)
     if source.count(right) != 1:
         raise ValueError(f"{function.__name__} must contain {right!r} once, not {source.count(right)} times")
@@ -66,7 +66,7 @@ def mistaken(function, right: str, wrong: str):
 
 @contextmanager
 def in_place_of(function, other):
-    """Make all layers call `other` as the faster twin of a textbook function in a `with` block."""
+    """Make all layers call `other` instead of a textbook function in a `with` block."""
     load_engine()
     before = dict(TWINS)
     try:
@@ -96,7 +96,10 @@ def losses(seed: int, *, lr: float = LR) -> list[float]:
 
 
 def calls(rng) -> dict:
-    """Draw {name of a mistake: (inputs, options) of the function}, with as many queries as keys."""
+    """Draw {name of a mistake: (inputs, options) of the function}.
+
+    There are as many queries as keys, because the shapes would reveal a missing transpose otherwise.
+    """
     return {
         "transpose": (tuple(rng.normal(size=(3, 2, 2, 4, 3))), {"mask": causal_mask(4, 4)}),
         "gamma": ((rng.normal(size=(2, 3, 5)), rng.normal(size=5), rng.normal(size=5)), {}),

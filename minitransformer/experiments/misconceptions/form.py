@@ -1,8 +1,9 @@
 """The parts of an experiment: text, measurement and picture.
 
 An experiment is a Python file with the measurement, and a page of the same name with the text, for example
-weight_decay.py and weight_decay.md. The first number in the page's list decides. Its ranges, one per outcome, are fixed
-before the measurement. An experiment has an outcome if the whole interval of the mean lies in one range.
+weight_decay.py and weight_decay.md. The first number in the page's list decides the outcome. The ranges of this number,
+one per outcome, are fixed before the measurement. An experiment has an outcome if the whole interval of the mean lies
+in one range.
 
 **The interval** is Student's. For n seeds with mean x̄ and standard deviation s,
 
@@ -59,11 +60,11 @@ class Panel:
     """A panel with a bar for each number or a curve for each list. Intervals are over the seeds."""
 
     title: str
-    keys: Sequence[str]  # of the results, and names of the bars and curves; missing keys are ignored
+    keys: Sequence[str]  # keys of the results, which name the bars or curves; missing keys are ignored
     x: str = ""
     y: str = ""
     within: str = ""  # key of a dictionary in the results that contains `keys`
-    xs: Sequence | str | None = None  # of curves, or the key of a list in the results, for a logarithmic axis
+    xs: Sequence | str | None = None  # of curves; or, for a logarithmic axis, the key of a list in the results
     scale: float = 1
     level: float | None = None
     ylim: tuple = ()
@@ -106,12 +107,13 @@ class Panel:
 
 
 class Experiment:
-    """An experiment on a belief. Its text is read from the page (default: that of measure's module).
+    """An experiment on a belief.
 
     measure   measure(seed) returns a JSON-serializable dictionary of numbers, and of lists for the picture
     seconds   approximate time for all seeds on two cores
-    read      read(folder) returns a list of results, as from measure, for the folder of a finished run of train or
-              scale; numbers other than the deciding one may be missing
+    read      read(folder) returns a list of such dictionaries for the folder of a finished run of train or scale. Only
+              the deciding number must be present
+    page      the text, in Markdown (default: the page with the name of measure's module)
     """
 
     seeds = 5
@@ -152,7 +154,7 @@ class Experiment:
         return {name: interval([one[name] for one in measured]) for name in self.numbers if name in measured[0]}
 
     def outcome(self, found: Interval) -> Outcome | None:
-        """Return the outcome for an interval of the deciding number, or None if it extends into several ranges."""
+        """Return the outcome whose range contains the interval, or None if none does."""
         low, high = (sum(end > outcome.above for outcome in self.outcomes) for end in (found.low, found.high))
         return self.outcomes[low - 1] if low == high else None
 

@@ -12,7 +12,7 @@ from minitransformer.text import IGNORE_INDEX
 from minitransformer.transformer import Transformer
 
 DEGREES, NAMES = 30, 10  # the ids of temperatures are 0 … 29, followed by those of names
-HEADER, TURNS = 3, 10  # ids of a header (the person who wants it warmer, the other, a temperature); turns of two ids
+HEADER, TURNS = 3, 10  # a header has 3 ids: the person who wants it warmer, the other, a temperature; a turn has 2
 CONTEXT, WIDTH, LAYERS, HEADS = HEADER + 2 * TURNS, 48, 2, 4
 BETWEEN = "blocks.0"  # its output is the second block's input
 STEPS, ROWS, LR = 400, 64, 3e-3
@@ -91,7 +91,10 @@ def of_same_length(pushes, rng):
 
 
 def continued(model, headers, speakers, who, pushes, rng):
-    """Continue dialogues to (rows, CONTEXT). At the turns of `who`, add `pushes` (rows, C) to an activation."""
+    """Continue dialogues to (rows, CONTEXT), and push the model at the turns of `who`.
+
+    A push is an addition of `pushes` (rows, C) to the activation BETWEEN.
+    """
     texts = headers
     rows = np.arange(len(headers))
     for speaker in speakers.T:
@@ -106,7 +109,10 @@ def continued(model, headers, speakers, who, pushes, rng):
 
 
 def turned_round(texts, speakers, who) -> float:
-    """Return the share of dialogues in which the changes of `who` add up to a move against this person's aim."""
+    """Return the share of dialogues in which `who` works against their own aim.
+
+    In these dialogues, the changes of the temperature by this person have a sum of the wrong sign.
+    """
     steps = np.diff(texts[:, HEADER - 1 :: 2], axis=1)
     moved = np.where(speakers == who[:, None], steps, 0).sum(axis=1)
     return float(np.mean(moved * np.where(who == WARMER, 1, -1) < 0))

@@ -14,7 +14,7 @@ from minitransformer.system.values import check_int, number
 SIZES, STEPS = (1_000, 2_500, 6_000, 15_000, 40_000), 500
 SIZES_ALONE = (320, 820, 1_500, 2_500, 6_000)
 COPY, REVERSE = CAPABILITIES["copy"], CAPABILITIES["reverse"]
-LEAST_RISE = 0.5  # smallest rise of the strict score within a finished family that could be called a leap
+LEAST_RISE = 0.5  # in a finished family, the smallest rise of the strict score that could be called a leap
 
 
 def measure(seed: int) -> dict:

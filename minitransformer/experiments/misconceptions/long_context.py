@@ -9,7 +9,7 @@ from minitransformer.module import apply
 from minitransformer.system.values import check_int
 
 CONTEXT, LEAST_CONTEXT = 128, 16
-PASSAGES, PASSAGES_OF_A_PART = 1000, 300  # the model of a finished run may be much larger
+PASSAGES, PASSAGES_OF_A_PART = 1000, 300  # fewer for a finished run, whose model may be much larger
 AT_ONCE = 100  # passages per forward pass
 
 
@@ -26,7 +26,7 @@ def read(folder) -> list[dict]:
 
 
 def by_context(model, ids, passages: int, rng) -> dict:
-    """Measure the loss at the token after random passages of `ids` (N,) for different context lengths."""
+    """Measure the loss after random passages of `ids` (N,) by context length."""
     C = model.config.context
     starts = rng.integers(0, len(ids) - C, (passages, 1))
     drawn = ids[starts + np.arange(C + 1)].astype(np.int64)
@@ -61,7 +61,7 @@ def losses_at_the_end(model, seen, target):
 
 
 def can_be_copied(seen, target):
-    """Return True for targets (rows,) that occur in the first half of `seen` (rows, T) alone."""
+    """Mark the targets (rows,) that occur only in the first half of `seen` (rows, T)."""
     half = seen.shape[1] - seen.shape[1] // 2
     farther, nearer = ((part == target[:, None]).any(axis=1) for part in (seen[:, :half], seen[:, half:]))
     return farther & ~nearer

@@ -14,7 +14,7 @@ from minitransformer.system.values import number
 
 PARAMETERS, STEPS = 40_000, 1000
 KNOWN, NEW = LETTERS[:18], LETTERS[18:]
-LEAST_SEEN = 0.5  # a finished run with a lower score on questions of its training has not learned the task
+LEAST_SEEN = 0.5  # a finished run with a lower score on its training questions has not learned the task
 
 REPEATING = Capability("induction", "a repeating sequence", partial(units, symbols=KNOWN), induction_rows)
 ADDITION = CAPABILITIES["addition"]

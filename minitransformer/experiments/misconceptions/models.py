@@ -19,7 +19,7 @@ from minitransformer.transformer import Transformer
 
 VOCAB_SIZE, CONTEXT, WIDTH = 500, 48, 64
 STEPS, TOKENS = 500, 768  # steps, and tokens per step
-PARTS = 5  # number of parts of a finished run's held-out text, which take the place of seeds
+PARTS = 5  # the held-out text of a finished run is divided into parts, which replace the seeds
 
 
 def train(model, draw_batch, steps, lr, min_lr=0.0, warmup=30, *, look=None, clip=1.0, betas=(0.9, 0.98), decay=0.1):
@@ -50,9 +50,10 @@ def reader(seed: int, context: int = CONTEXT) -> LanguageModel:
 
 
 def finished_run(folder, least: int) -> tuple[LanguageModel, list]:
-    """Return the model of a finished run of `train`, and its held-out text as the ids of PARTS parts.
+    """Return the model of a finished run of `train`, and its held-out text in parts.
 
-    The spread of the parts shows the effect of another text, but not of another training run.
+    The text consists of PARTS arrays of ids. The spread of results over the parts shows the effect of the text, but not
+    that of the training run.
     """
     lm, checkpoint = load_with_checkpoint(folder)
     text = remembered_text(checkpoint)
@@ -68,9 +69,10 @@ def finished_run(folder, least: int) -> tuple[LanguageModel, list]:
 
 
 def runs_by_size(folder, capabilities) -> list[dict]:
-    """Return the runs of a finished sweep for each size, the smallest first, as {seed: result of train_one}.
+    """Return {seed: result of train_one} for each size of a sweep, smallest first.
 
-    Only runs of the family with the greatest number of steps that were tested in all `capabilities` are returned.
+    Only models of the family that were tested in all `capabilities` are included. If their runs differ in the number of
+    steps, only the longest runs are included.
     """
     found: dict = {}
     for path in sorted((Path(folder) / RUNS_FOLDER).glob("*.json")):

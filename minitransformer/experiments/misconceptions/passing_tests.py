@@ -140,9 +140,10 @@ def some_habits(rng) -> list[str]:
 
 
 def drawn_test(function, rng, habits, *, exact: bool = False):
-    """Draw inputs, and return a function that returns True if the gradients of its argument are right on them.
+    """Draw a test of `function`. It returns True if its argument has right gradients.
 
-    The expected gradients are central differences or, if `exact` is True, those of `function` itself.
+    The argument is a version of `function`. The expected gradients are central differences or, if `exact` is True,
+    those of `function` itself.
     """
     d = Inputs(rng, habits)
     inputs, options = CALLS[function](d)

@@ -41,7 +41,7 @@ def teach(model, pairs, rng) -> None:
 
 
 class Watcher(Observer):
-    """An observer that records per_token of each set of pairs every EVERY steps."""
+    """An observer that records `per_token` for each set of pairs every EVERY steps."""
 
     def __init__(self, model, sets):
         self.model, self.sets, self.seen = model, sets, []
@@ -58,7 +58,7 @@ def per_token(model, pairs) -> list[float]:
 
 
 def changes(lm, rows, sets, seed: int) -> list[list[float]]:
-    """Train on preferences, and return the changes of `per_token` of all sets since the start, for each evaluation."""
+    """Train on preferences. Return the changes of `per_token` at each evaluation."""
     watcher = Watcher(lm.model, sets)
     settings: dict = {
         "steps": PREFERENCE_STEPS,

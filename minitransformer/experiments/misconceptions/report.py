@@ -51,7 +51,7 @@ class Result:
 
     @classmethod
     def from_dict(cls, experiment: Experiment, kept: dict) -> "Result":
-        """Restore a Result from to_dict's dictionary. Raise ValueError if it is not such a dictionary."""
+        """Restore a Result from to_dict's output. Raises ValueError if it is invalid."""
         try:
             numbers, predicted = kept["numbers"], kept["predicted"]
             known = [name for name in experiment.numbers if name in numbers or name == experiment.decides]

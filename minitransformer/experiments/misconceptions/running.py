@@ -51,7 +51,7 @@ def measure_all(
 ) -> dict:
     """Run the experiments that have no result in the folder.
 
-    Returns {name of an experiment: list of results, one per seed}. `seeds` is {name: its seeds}. For each
+    Returns {name of an experiment: list of results, one per seed}. `seeds` is {name of an experiment: seeds}. For each
     result, progress(done, total, name) is called. Raises RuntimeError if a measurement fails.
     """
     tasks = [Measurement(one.name, seed) for one in experiments for seed in seeds[one.name]]

@@ -30,7 +30,7 @@ RULES = {  # functions of letters (n, LENGTH) and the positions (n,) of the mark
     "largest": lambda letters, places: letters.max(axis=1),
     "marked": lambda letters, places: letters[np.arange(len(letters)), places],
 }
-SORTS = list(combinations(RULES, 2))
+SORTS = list(combinations(RULES, 2))  # a sort of question can be answered by either of two rules
 
 
 def measure(seed: int) -> dict:
@@ -55,10 +55,10 @@ def measure(seed: int) -> dict:
 
 
 def questions(rng, sort, n: int, *, part: bool, symbols=SEEN):
-    """Draw n questions, rows such as `sign b d ! a c f e =`, with a mark ! before a letter.
+    """Draw n questions such as `sign b d ! a c f e =`, with a mark ! before a letter.
 
-    Returns the tokens (n, LENGTH + 3), and the answers (n,) by each of the sort's two rules. They differ if `part` is
-    True, and are equal otherwise.
+    Returns the tokens (n, LENGTH + 3), and the answers (n,) according to each of the two rules of `sort`. The two
+    answers to a question differ if `part` is True, and are equal otherwise.
     """
     first, second = (RULES[rule] for rule in sort)
     kept, count = [], 0

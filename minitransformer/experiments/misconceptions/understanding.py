@@ -58,7 +58,7 @@ def parts():
 
 
 def trained(training, test, rng):
-    """Train a model. Return it and its losses on the test part after each of LOOKS, in nats per word."""
+    """Train a model. Return the model, and its losses on the test part at LOOKS."""
     config = Config(WORDS, CONTEXT, WIDTH, HEADS, LAYERS, positions="rotary", tie_embeddings=False)
     model = Transformer(config, rng=rng)
     curve = []
@@ -80,7 +80,7 @@ def losses(model, ids):
 
 
 def surprise(model, ids, *pair: str) -> float:
-    """Return the increase of the loss at two words, in nats per occurrence, if they are exchanged."""
+    """Exchange two words. Return the increase of the loss per occurrence, in nats."""
     one, other = (vocabulary()[word] for word in pair)
     before, targets = losses(model, ids)
     after, _ = losses(model, np.where(ids == one, other, np.where(ids == other, one, ids)))

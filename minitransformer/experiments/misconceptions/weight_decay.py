@@ -25,7 +25,7 @@ def measure(seed: int) -> dict:
 
 
 def trained(seed: int, *, decoupled: float = 0.0, added: float = 0.0):
-    """Train a model. Return its matrices, and √v of each, with AdamW's average v of the squared gradients."""
+    """Train a model. Return its matrices, and √v for AdamW's second moments v."""
     model = Transformer(of_size(PARAMETERS), seed)
     rng = np.random.default_rng((seed, 1))
     matrices = [parameter for parameter in model.parameters() if parameter.data.ndim == 2]
@@ -39,7 +39,10 @@ def trained(seed: int, *, decoupled: float = 0.0, added: float = 0.0):
 
 
 def shrinkages(weights, decayed, sizes, parts: int) -> list[float]:
-    """Return log(‖θ without decay‖ / ‖θ with decay‖) for each of `parts` parts of the entries, sorted by `sizes`."""
+    """Return log(‖θ without decay‖ / ‖θ with decay‖) for each part of the entries.
+
+    The entries of each matrix are sorted by `sizes` and divided into `parts` equal parts.
+    """
     squares = np.zeros((2, parts))
     for without, with_decay, size in zip(weights, decayed, sizes, strict=True):
         for k, entries in enumerate(np.array_split(np.argsort(size, axis=None), parts)):

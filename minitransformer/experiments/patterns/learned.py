@@ -3,14 +3,14 @@
     learned = analyze_learned_patterns(model)
     print(learned)
 
-Intervals of accuracies are Wilson's (1927). The tokens of one row are not independent, so the interval for tokens is
-that of n rows. An induction head has an induction score of at least NOTABLE. Its *feeder* is the head of an earlier
-block whose ablation lowers this score most: usually a previous-token head in a model with rotary positions, possibly a
-duplicate-token head in a model with positions in the stream. The accuracy without all induction heads is compared with
-that without the same number of other heads.
+Intervals of accuracies are Wilson's (1927). Because the tokens of one row are not independent, the interval for tokens
+counts each row as one trial. An induction head has an induction score of at least NOTABLE. The *feeder* of an induction
+head is the head in an earlier block whose ablation lowers this score most. It is usually a previous-token head in a
+model with rotary positions, and possibly a duplicate-token head in a model with positions in the stream. The accuracy
+without all induction heads is compared with the accuracy without the same number of other heads.
 
 New rows are not always unseen: `count` has fewer than a hundred rows of each length, and `add` fewer than ten thousand
-sums of two numbers, so both can be memorised. Only the ablations show the roles of heads in patterns.
+sums of two numbers, so both can be memorised. Scores do not show which patterns depend on a head. Ablations do.
 """
 
 import math
@@ -30,7 +30,7 @@ from minitransformer.text import PATTERNS, accuracy, right_rows
 from minitransformer.text.patterns import SYMBOLS
 from minitransformer.transformer import Transformer
 
-NOTABLE = 0.5  # smallest score with which a head is named after the score
+NOTABLE = 0.5  # a head is named after a score that is at least this high
 ABLATION_ROWS = 64
 SCORE_ROWS = 8  # rows of each length
 
@@ -51,14 +51,14 @@ class PatternAccuracy:
 
 @dataclass(frozen=True)
 class InductionCircuit(Data):
-    """The heads that perform induction, and the accuracy without them, NaN if there are no heads to remove."""
+    """The heads that perform induction, and results without them (NaN if there is no head to remove)."""
 
     head: tuple[int, int]  # (block, head) with the highest induction score
     heads: tuple[tuple[int, int], ...]  # all heads with a score of at least NOTABLE
     feeder: tuple[int, int] | None  # the head of an earlier block whose ablation lowers the score most
     score: float  # induction score of `head`
     score_without_feeder: float
-    whole: float  # accuracy per token on the pattern "induction", with every head; below, without these heads
+    whole: float  # accuracy per token on the pattern "induction" with every head; the next fields omit heads
     without_head: float
     without_heads: float
     without_feeder: float
@@ -66,7 +66,7 @@ class InductionCircuit(Data):
     without_others: float  # the mean over choices of this number of other heads
     ov: Circuit  # of `head`, over the symbols
     qk: Circuit | None  # through the feeder, over the symbols
-    pointer: Circuit | None  # through the feeder, over positions; None also without positional embeddings
+    pointer: Circuit | None  # through the feeder, over positions; None without positional embeddings
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def measured(model, rng, name: str, length: int, longest: int, rows: int) -> Pat
 
 
 def wilson_interval(fraction: float, n: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a probability, for a fraction of n trials."""
+    """Return the 95 % Wilson interval, given the fraction of successes in n trials."""
     from scipy.stats import binomtest
 
     low, high = binomtest(round(fraction * n), n).proportion_ci(method="wilson")

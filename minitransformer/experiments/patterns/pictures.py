@@ -1,4 +1,4 @@
-"""Pictures of the learning of simple patterns. They need matplotlib, from the extra `app`."""
+"""Pictures of a model that learns simple patterns. They need matplotlib (extra `app`)."""
 
 import numpy as np
 
@@ -13,7 +13,10 @@ LINES = [("#1f5a94", "-"), ("#d1730e", "--")]  # colours and line styles
 
 
 def draw_moment(runs: dict, path) -> None:
-    """Draw the highest induction score, the accuracy and the loss of each run, {name: records}, against steps."""
+    """Plot the highest induction score, the accuracy and the loss against steps.
+
+    `runs` is {name of a run: records}.
+    """
     figure = p.new_figure(8, 7.5)
     panels = figure.subplots(3, 1, sharex=True)
     curves = {
@@ -38,7 +41,7 @@ def draw_moment(runs: dict, path) -> None:
 
 
 def draw_heads(learned: LearnedPatterns, path) -> None:
-    """Draw a table of the scores of all heads, and one of the accuracies on each pattern without them."""
+    """Draw tables of each head's scores, and of the accuracies without each head."""
     kinds = ("previous_token", "duplicate_token", "induction")
     scores = {kind.partition("_")[0]: getattr(learned.scores, kind) for kind in kinds}
     heads = [head_name(head) for head in np.ndindex(scores["induction"].shape)]

@@ -36,7 +36,7 @@ from minitransformer.transformer import Transformer
 
 EVALUATION_ROWS = 32  # rows of each pattern
 ROWS_OF_A_LENGTH = 4  # rows of each length for the scores of the heads
-KEPT_APART = 1  # added to the seed, so that the rows of the evaluation differ from those of training
+KEPT_APART = 1  # extends the seed, so that the rows of the evaluation differ from those of training
 
 
 def known_patterns(name: str, patterns) -> tuple[str, ...]:
@@ -92,17 +92,17 @@ def train_on_simple_patterns(
     about: dict[str, Any] | None = None,
     **settings: Any,
 ) -> list[dict[str, Any]]:
-    """Train a Transformer, in place, on the patterns of text/patterns.py, and return the records of metrics.
+    """Train a Transformer in place on simple patterns. Return the records of metrics.
 
     model      a Transformer, such as TinyTransformer, with a vocabulary of at least 1000 and a context that fits the
                longest task
-    patterns   names of the patterns to learn (default: all of PATTERNS)
+    patterns   names of the patterns to learn (default: all of PATTERNS in text/patterns.py)
     out, resume, plot, about   as in `pretrain`; `out` is a folder for the model and its metrics
     observer   receives the events of the training (default: a progress bar if standard error is a terminal)
     settings   any field of PatternSettings by name: steps, longest, seed, lr, …
 
-    The first block of an untrained model is prepared (see starting_attention.py). The records are those of metrics.py.
-    An evaluation, on rows of another generator with the greatest trained length, adds these entries:
+    An untrained model starts with the attention of starting_attention.py. The records are those of training/metrics.py.
+    An evaluation uses other random rows, of the greatest trained length, and adds these entries:
 
         val_loss   mean cross-entropy of an answer's token, in nats
         accuracy   {name of a pattern: fraction of the answers' tokens that are right}
