@@ -3,8 +3,8 @@
     influence = visualize_context_influence(lm, "To be, or not to be", -1, out="context.png")
 
 Attention is often interpreted as influence, but a weight does not show which information is read from a position. Each
-token is shown with its attention, averaged over heads and layers, and with the decrease of the log-probability of the
-next token when the token is ablated (see contributions.py).
+token is shown with two numbers: the attention to this token, averaged over heads and layers, and the decrease of the
+predicted token's log-probability if this token is ablated (see contributions.py).
 """
 
 import os
@@ -33,14 +33,14 @@ class ContextInfluence(Data):
     text: str
     tokens: list[str]  # the n tokens up to and including the position
     position: int  # n − 1
-    target: str  # the next token of the text; at its end, the model's most likely one
+    target: str  # the next token of the text; at the end of the text, the model's most likely next token
     target_id: int
     in_text: bool
     probability: float
     attention: np.ndarray  # (n,) attention from the position to each token, averaged over heads and layers; sums to 1
     ablation: np.ndarray  # (n,) decrease of the target's log-probability when the token is ablated, in nats
     ablated_by: str  # "hide" or "blank": see contributions.py
-    pearson: float  # of attention with ablation over the n tokens; NaN if undefined
+    pearson: float  # correlation of attention with ablation over the n tokens; NaN if undefined
     spearman: float
 
     def __str__(self):
@@ -66,7 +66,7 @@ def visualize_context_influence(
     ablation: str = "hide",
     stream: TextIO | None = None,
 ) -> ContextInfluence:
-    """Print how the prediction after one token depends on the tokens up to it, and return the ContextInfluence.
+    """Print how the prediction after a token depends on this and all earlier tokens.
 
     position   index of the token after which the model predicts; a negative index counts from the end
     out        path of a PNG to draw (needs matplotlib), or None
@@ -74,8 +74,9 @@ def visualize_context_influence(
     stream     file to which the report is printed (default: standard output). On a terminal the text is shaded, unless
                NO_COLOR or TERM=dumb is set. Otherwise a table with bars is printed
 
-    The cost is about n forward passes over the n tokens up to the position. Raises TypeError, IndexError or ValueError
-    if the model makes no prediction at the position, and MissingExtra or OSError if the PNG cannot be drawn or written.
+    Returns the ContextInfluence. The cost is about n forward passes over the n tokens up to the position. Raises
+    TypeError, IndexError or ValueError if the model makes no prediction at the position, and MissingExtra or OSError if
+    the PNG cannot be drawn or written.
     """
     influence = context_influence(lm, text, position, ablation=ablation)
     if out is not None:

@@ -99,7 +99,7 @@ def log_probabilities(model, ids):
 
 
 def value_weighted_attention(model, ids, all_weights):
-    """Return ‖α_j v_j W_o^h‖ of every head (L, H, n) for ids (n,) and the attention weights (L, H, n, n)."""
+    """Return ‖α_j v_j W_o^h‖ (L, H, n) for ids (n,) and their weights (L, H, n, n)."""
     all_values = record_in_each_block(model, ids, "attention.v")
     lengths = []
     for block, weights, v in zip(model.blocks, all_weights, all_values, strict=True):
@@ -110,7 +110,7 @@ def value_weighted_attention(model, ids, all_weights):
 
 
 def gradient_times_input(model, ids, target: int):
-    """Return (n,): ∂ log p(target) / ∂e_j · e_j for the embeddings e_j of ids (n,)."""
+    """Return ∂ log p(target) / ∂e_j · e_j (n,) for the embeddings e_j of ids (n,)."""
 
     def dlogits(logits):
         log_p, backward = log_softmax(logits[-1])
@@ -125,7 +125,7 @@ def gradient_times_input(model, ids, target: int):
 
 
 def ablated_log_probabilities(model, ids, target: int, ablation: str = "hide"):
-    """Return (n,): log p(target) after ids (n,) if position 0, 1, … n − 1 is ablated."""
+    """Return log p(target) after ids (n,), as an array (n,) over the ablated position."""
     one_of("ablation", ablation, known=ABLATIONS)
     n = len(ids)
     mean = model.embedding.weight.data.mean(axis=0)
@@ -178,7 +178,7 @@ def ranks(x):
 
 
 def pearson(x, y) -> float:
-    """Return Pearson's correlation of x and y (n,), or NaN if either is constant or if n < 3."""
+    """Return Pearson's correlation, or NaN if x or y (n,) is constant or if n < 3."""
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])

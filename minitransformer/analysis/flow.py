@@ -38,13 +38,13 @@ class InformationFlow(Data):
     tokens: list[str]  # the n tokens before the target
     target: str
     target_id: int
-    target_position: int  # in the text; at its end, the number of its tokens
+    target_position: int  # index in the text; for the token after the text, the number of tokens
     in_text: bool  # if False, the target is the model's most likely next token
     attention: np.ndarray  # (L, H, n, n) weights of each head: [l, h, i, j] from position i to position j
     rollout: np.ndarray  # (n, n)
     contributions: PositionContributions  # of each of the n positions to log p(target)
-    direct: DirectContributions  # to the target's logit minus the mean of all
-    lens: LogitLens  # at each position; the answer there is the token that follows
+    direct: DirectContributions  # to the target's logit minus the mean of all logits
+    lens: LogitLens  # at each position, with the following token as the answer
     lens_tokens: list  # (L + 1, n, k) nested lists: the strings of lens.top_ids
 
     derived = ("probability", "rank")
@@ -87,8 +87,8 @@ def trace_information_flow(
 ) -> InformationFlow:
     """Explain how the model predicts one token of a text from the tokens before it.
 
-    target_token_idx   index of that token in the text; a negative index counts from the end. The number of the text's
-                       tokens selects the token after the text: the model's most likely next token
+    target_token_idx   index of the token to explain; a negative index counts from the end. If the index is the number
+                       of tokens in the text, the most likely token after the text is explained
     ablation           how a position is ablated, "hide" or "blank": see contributions.py
 
     The cost is about n forward passes over the n tokens before the target. Raises TypeError, IndexError or ValueError
@@ -120,7 +120,7 @@ def trace_information_flow(
 
 
 def index_from_0(name: str, index, n_tokens: int, most: int) -> int:
-    """Convert an index, which may be negative, to one from 0 to `most`."""
+    """Convert an index, which may be negative, to a number from 0 to `most`."""
     i = check_int(name, index)
     if not -n_tokens <= i <= most:
         raise IndexError(f"{name} must be from {-n_tokens} to {most} for a text of {n_tokens} tokens, not {i}")
@@ -128,7 +128,10 @@ def index_from_0(name: str, index, n_tokens: int, most: int) -> int:
 
 
 def prediction_at(lm, ids, index: int):
-    """Return (ids before `index`, target, in_text). At the end of the text, the target is the likeliest next token."""
+    """Return (ids before `index`, target, True if the target is in the text).
+
+    After the last token of the text, the target is the most likely next token.
+    """
     check_int("the number of tokens before the prediction", index, maximum=lm.model.config.context)
     in_text = index < len(ids)
     return ids[:index], int(ids[index]) if in_text else likeliest_next(lm, ids), in_text

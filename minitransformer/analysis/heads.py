@@ -3,7 +3,7 @@
 A **previous-token head** attends from each position to the one before. A **duplicate-token head** attends to earlier
 occurrences of the same token. An **induction head** (Elhage et al., 2021; Olsson et al., 2022) finds an earlier
 occurrence of the current token and attends to the token after it: in A B … A it finds B, and the model predicts that B
-follows again. It needs a previous-token head in an earlier layer, so a model with one layer cannot do this.
+follows again. An induction head needs a previous-token head in an earlier layer, so a model with one layer has none.
 
     tokens    the  cat  sat  …  the          key          query
               ^^^  ^^^            |          the    <---  the      a duplicate-token head
@@ -57,7 +57,10 @@ class HeadScores(Data):
 
 
 def head_scores(model, batches) -> HeadScores:
-    """Return the scores of every head, averaged over all rows of the batches (B, T), each with a different T."""
+    """Return the scores of every head, averaged over all rows of several batches.
+
+    A batch is an array of ids (B, T), and T differs between the batches.
+    """
     scores = [
         (previous_token_score(weights), duplicate_token_score(weights, row), induction_score(weights, row))
         for ids in batches
@@ -73,26 +76,29 @@ def random_sequences_twice(rng, longest: int, rows: int) -> list:
 
 
 def previous_token_score(weights):
-    """Return the mean weight (...) of a query on the position before it, for weights (..., T, T) with T > 1."""
+    """Return the mean attention (...) to the previous position.
+
+    `weights` is (..., T, T). Raises ValueError if T < 2.
+    """
     check_int("the number of positions", weights.shape[-1], minimum=2)
     return np.diagonal(weights, offset=-1, axis1=-2, axis2=-1).mean(axis=-1)
 
 
 def duplicate_token_score(weights, ids):
-    """Return the mean weight (...) of a query on earlier occurrences of its token.
+    """Return the mean attention (...) to earlier occurrences of the query's token.
 
     `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. Raises ValueError
-    if there are none.
+    if there are no such queries.
     """
     ids = np.asarray(ids)
     return mean_weight_on(np.tril(ids[:, None] == ids[None, :], k=-1), weights)
 
 
 def induction_score(weights, ids):
-    """Return the mean weight (...) of a query on the tokens after earlier occurrences of its token.
+    """Return the mean attention (...) to tokens that followed the same token before.
 
     `weights` is (..., T, T), for ids (T,). Only queries whose token has occurred before are counted. Raises ValueError
-    if there are none.
+    if there are no such queries.
     """
     return mean_weight_on(induction_targets(ids), weights)
 

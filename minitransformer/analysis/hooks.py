@@ -20,7 +20,7 @@ def record(model, ids, names) -> dict:
 
 
 def in_each_block(model, part: str = "") -> list[str]:
-    """Return the names of the activation `part`, or of the output, of each block."""
+    """Return the name of the activation `part` in each block (default: its output)."""
     return [f"blocks.{i}.{part}" if part else f"blocks.{i}" for i in range(model.config.n_layers)]
 
 
@@ -32,9 +32,10 @@ def record_in_each_block(model, ids, part: str, axis: int = 0):
 
 
 def record_gradients(model, ids, names, dlogits) -> tuple[dict, dict]:
-    """Return two dictionaries {name: array}: the activations, and the gradients of Σ dlogits · logits.
+    """Record activations, and the gradients of Σ dlogits · logits at each of them.
 
-    `dlogits` has the shape of the logits (..., T, V), or is a function of them. The model's gradients do not change.
+    Returns two dictionaries {name: array}. `dlogits` is an array with the shape of the logits (..., T, V), or a
+    function that computes this array from the logits. The gradients of the model's parameters do not change.
     """
     seen: dict = {}
     gradients: dict = {}
@@ -45,7 +46,7 @@ def record_gradients(model, ids, names, dlogits) -> tuple[dict, dict]:
 
 
 def gradient_recorder(seen: dict, gradients: dict, name: str):
-    """Return a hook that stores an activation, and in a backward pass its gradient, under `name`."""
+    """Return a hook that stores an activation and, in a backward pass, its gradient."""
 
     def record_both(y, backward):
         seen[name] = y

@@ -32,7 +32,7 @@ def logit_lens(model, ids, answers=None, k: int = 5) -> LogitLens:
     """Apply the final norm and the unembedding to the stream after each layer.
 
     ids       (T,) tokens
-    answers   (T,) the token whose probability and rank are returned for each position (default: the model's own
+    answers   (T,) one token per position, of which the probability and the rank are returned (default: the model's own
               prediction)
     k         number of most likely tokens to return
 
@@ -69,7 +69,7 @@ def likeliest(logits, k: int):
 
 
 def residual_stream(model, ids):
-    """Return the names of the L + 1 stages, and the stream (L + 1, T, C) after each of them."""
+    """Return the names of the L + 1 stages, and the stream (L + 1, T, C) after each."""
     blocks = in_each_block(model)
     positional = [] if model.positional_embedding is None else ["positional_embedding"]
     seen = record(model, ids, ["embedding", *positional, *blocks])

@@ -2,9 +2,9 @@
 
 The method is that of Vig et al. (2020) and Meng et al. (2022). A clean and a corrupted prompt have the same number of
 tokens and differ only in the tokens under study, such as "The nurse said that she" and "The king said that he". The
-model reads the corrupted prompt while one of its activations is replaced by its value on the clean prompt. The more of
-the clean answer this restores, the more of the difference that activation carries. With a metric m of the logits, and
-its value m_* under the patch, the normalised effect is
+model reads the corrupted prompt while one activation is replaced with its value on the clean prompt. This replacement
+is a patch. The more the patch restores the clean answer, the more of the difference the activation carries. With a
+metric m of the logits that has the value m_* under the patch, the normalised effect is
 
     effect = (m_* − m_corrupted) / (m_clean − m_corrupted)            (1)
 
@@ -35,7 +35,7 @@ TOKENS_AT_ONCE = 1024  # tokens in one forward pass, in which each row has a dif
 def logit_difference(answer: int, other: int):
     """Return the metric logit[answer] − logit[other].
 
-    A metric is a differentiable function from the logits (..., V) after the last token to (values (...), backward).
+    A metric takes the logits (..., V) after the last token, and returns (values (...), backward).
     """
 
     def metric(logits):
@@ -101,7 +101,10 @@ def attribution_effects(model, clean, corrupted, patches, metric):
 
 
 def patched_metric(model, ids, values, patches, metric):
-    """Return the metric of ids (T,) with each patch as an array (P,). `values` is {name: clean activation}."""
+    """Return the metric (P,) of ids (T,) under each patch.
+
+    `values` is {name: clean activation}.
+    """
     rows = max(TOKENS_AT_ONCE // len(ids), 1)
     metrics = []
     for start in range(0, len(patches), rows):
@@ -113,7 +116,7 @@ def patched_metric(model, ids, values, patches, metric):
 
 
 def patch_rows(name, value, patches):
-    """Return a hook that copies the part patches[b][name] of a clean activation to row b of a batch."""
+    """Return a hook that patches row b of a batch with `value`, at patches[b][name]."""
     where = np.zeros((len(patches), *value.shape), bool)
     for row, patch in zip(where, patches, strict=True):
         if name in patch:

@@ -1,4 +1,4 @@
-"""Patching at every site of the model for two prompts, and estimates by attribution (see patching.py).
+"""The effects of patching every site of the model, for two prompts, and their estimates (see patching.py).
 
 maps = patch_prompts(lm, "When Mary and John met, John gave", "When Mary and John met, Mary gave")
 print(maps)
@@ -22,10 +22,11 @@ SHOWN = 4  # entries of each map in a report
 
 @dataclass(frozen=True)
 class PatchingMaps(Data):
-    """Effects of patching each site for two prompts, and their estimates by attribution.
+    """The effects of patching each site, and their estimates by attribution.
 
-    The maps are {kind of activation: array}. "residual" (L + 1, T) is the stream after each stage, "attention" and
-    "feed_forward" (L, T) are outputs of layers, and "heads" (L, H) outputs of heads at all positions together.
+    `effects` and `attributions` are {kind of activation: array}. "residual" (L + 1, T) patches the stream after each
+    stage, and "attention" and "feed_forward" (L, T) patch the outputs of layers, one position at a time. "heads" (L, H)
+    patches the output of a head at all positions together.
     """
 
     clean_tokens: list[str]  # T strings
@@ -95,7 +96,7 @@ def patch_prompts(lm, clean: str, corrupted: str, answers: tuple[str, str] | Non
 
 
 def map_patches(model, T: int) -> dict:
-    """Return {name of a map: patches}, with a patch for each entry of the map in row-major order."""
+    """Return {name of a map: list of patches, one per entry in row-major order}."""
     names = {
         "residual": ["embedding", *in_each_block(model)],
         "attention": in_each_block(model, "attention"),

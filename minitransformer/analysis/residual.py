@@ -6,10 +6,10 @@ through its own rows of W_o, the bias of W_o, and each feed-forward layer's outp
 
     x = x_token + x_position + Σ_l (Σ_h heads_lh W_o^h + b_o + f_l)
 
-**Direct contributions.** The logits would be linear in x without the final norm. It is N(x) = r(x) A x + b, with a
-linear map A, a bias b, and a number r(x), the inverse of a standard deviation or root mean square. If r(x) is held
+**Direct contributions.** The logits would be linear in x without the final norm. The norm is N(x) = r(x) A x + b, with
+a linear map A, a bias b, and a number r(x), the inverse of a standard deviation or root mean square. If r(x) is held
 constant, N is linear in the parts, and b is one more part. The contribution of a part to a weighted sum of logits, d ·
-logits, is then its inner product with one vector,
+logits, is then the inner product of the part with one vector,
 
     g = r(x) Aᵀ W_Uᵀ d        and        d · logits = Σ_parts part · g + d · W_U b.
 
@@ -42,7 +42,7 @@ class DirectContributions(Data):
     explained: str  # name of the logit or difference
 
     def largest(self, most: int | None = None) -> list[tuple[str, float]]:
-        """Return (name, value) of the `most` components of largest magnitude, and last the sum of the others."""
+        """Return (name, value) of the largest components, and last the sum of the others."""
         order = np.argsort(-np.abs(self.values), kind="stable")
         named = [(self.components[i], float(self.values[i])) for i in order[:most]]
         rest = order[len(named) :]
@@ -89,7 +89,10 @@ def logit_weights(model, token, against, dtype):
 
 
 def residual_parts(model, ids):
-    """Return the N components of the stream before the final norm at the last position: names, and values (N, C)."""
+    """Return the names and the values (N, C) of the parts of the stream.
+
+    The parts add up to the stream before the final norm, at the last position.
+    """
     tables = {"token": "embedding"}
     if model.positional_embedding is not None:
         tables["position"] = "positional_embedding"
@@ -105,7 +108,10 @@ def residual_parts(model, ids):
 
 
 def head_output(attention, heads, head: int):
-    """Return the output (T, C) of one head through w_o, an affine map, without its bias. `heads` is (H, T, D)."""
+    """Map the output of one head through w_o, without the bias, to an array (T, C).
+
+    `heads` (H, T, D) contains the outputs of all heads.
+    """
     alone = np.zeros_like(heads)
     alone[head] = heads[head]
     return attention.w_o(merge(alone))[0] - output_bias(attention, heads)
@@ -116,7 +122,7 @@ def output_bias(attention, heads):
 
 
 def frozen_norm(norm, x):
-    """Hold r constant in a norm N(x) = r(x) A x + b at x (C,). Return (the function d ↦ r(x) Aᵀ d, b)."""
+    """Return (the function d ↦ r(x) Aᵀ d, b) for a norm N(x) = r(x) A x + b at x (C,)."""
     bias, backward_at_zero = norm(np.zeros_like(x))
     y = norm(x)[0] - bias
     growth = (y @ y) / (backward_at_zero(y) @ x) if y.any() else 1.0  # r(x) / r(0)

@@ -8,14 +8,14 @@ CUBE = (0, 95, 135, 175, 215, 255)  # the levels of red, green and blue in a ter
 
 
 def terminal_colours(stream, environment) -> int:
-    """Return the number of colours of a terminal, 2²⁴ or 256, or 0 if the text must not be coloured."""
+    """Return the number of colours, 2²⁴ or 256, or 0 if the text must not be coloured."""
     if environment.get("NO_COLOR") or environment.get("TERM") == "dumb" or not stream.isatty():
         return 0
     return 2**24 if environment.get("COLORTERM") in ("truecolor", "24bit") else 256
 
 
 def painted(text: str, ink, strength: float, colours: int) -> str:
-    """Return a text on a background from white (`strength` 0) to `ink` (`strength` 1), with escape sequences."""
+    """Shade a text with escape sequences. `strength` is 0 for white and 1 for `ink`."""
     background = mixed(ink, strength)
     return f"\x1b[{sgr(48, background, colours)};{sgr(38, readable_on(background), colours)}m{text}\x1b[0m"
 

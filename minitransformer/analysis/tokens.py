@@ -4,7 +4,7 @@
 def token_strings(tokenizer, ids) -> list[str]:
     """Return the text of each id.
 
-    Incomplete UTF-8 is written with escapes such as \\xe2, and an id that the tokenizer does not have as "<id>".
+    Incomplete UTF-8 is written with escapes such as \\xe2, and an id outside the tokenizer's vocabulary as "<id>".
     """
 
     def string_of(i):

@@ -33,12 +33,13 @@ def page_findings(
 ) -> dict:
     """Return the content of the page for a text.
 
-    last       number of last positions to explain; each takes as many forward passes as it has tokens before it
+    last       number of positions to explain, counted from the end; the cost of a position is one forward pass for each
+               token up to it
     ablation   how a position is ablated, "hide" or "blank": see contributions.py
-    patching   patching maps to add to the page, see patching.py
+    patching   patching maps to add to the page, see patching_maps.py
     progress   called as progress(done, total) after each position
 
-    Raises ValueError for an empty text, one longer than the context, `last` below 1, or an unknown ablation.
+    Raises ValueError if the text is empty or longer than the context, `last` is below 1, or `ablation` is unknown.
     """
     check_int("last", last, minimum=1)
     model, ids = lm.model, lm.encode(text)
@@ -89,7 +90,7 @@ def explain(lm, ids, target: int, weights, ablation: str) -> dict:
 
 
 def maps(patching: PatchingMaps) -> dict:
-    """Return the patching maps as nested lists, which begin at the first token in which the prompts differ."""
+    """Return the patching maps as nested lists, from the first different token on."""
     both = list(zip(patching.clean_tokens, patching.corrupted_tokens, strict=True))
     start = next(i for i, (clean, corrupted) in enumerate(both) if clean != corrupted)
     tokens = [patching.tokens_at(t) for t in range(start, len(both))]
