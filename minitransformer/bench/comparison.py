@@ -1,11 +1,12 @@
-"""The comparison of engines, in rounds of new processes with alternating turns.
+"""The comparison of engines, in rounds with new processes. In a round, the engines take turns.
 
 A round starts each engine in a process with the same weights and batches, and requires that the losses of the first
 steps are equal. Then the engines take turns at training steps, decoding and, at some sizes, a long prompt. The peak of
 memory and the limits of the machine are measured last, without turns.
 
-Let a step of an engine take t seconds. Let a step require W FLOP in matrix products, and a token R bytes of weights and
-cached keys and values. Let the limits of the machine be P FLOP/s and M bytes/s. Then
+Let a training step with B sequences of T tokens take t seconds and require W FLOP in matrix products. Let decoding a
+token require R bytes of weights and cached keys and values. Let the limits of the machine be P FLOP/s and M bytes/s.
+Then
 
     tokens per second = B · T / t                   (1)
     of peak = W / (t · P)                           (2)
@@ -34,8 +35,9 @@ def measure_size(size, engines, *, threads: int, rounds: int, seconds: float, pr
     """Measure the engines at one size. The first engine must be one of this package.
 
     In each turn, an engine takes training steps for `seconds`. `progress(words)` is called to report the progress.
-    Returns {"rounds": [{engine: {question: answer}}, …], "facts", "versions"}. The answer to a question of the turns is
-    a list. Raises EngineError if a process fails or an engine's losses differ from those of the first.
+    Returns {"rounds": [{engine: {question: answer}}, …], "facts", "versions"}. If a question is asked in turns, the
+    answer is a list with an item per turn. Raises EngineError if a process fails, or if the losses of an engine differ
+    from the losses of the first engine.
     """
     measured = {"rounds": [], "versions": {}}
     for number in range(rounds):
@@ -132,7 +134,7 @@ def engine_results(answers: list, facts: dict, limits: dict) -> dict:
 def ratios(ours: list, theirs: list) -> dict:
     """Return the ratios theirs / ours of the times and of the peak memory.
 
-    Ratios of times are from pairs of turns, and the ratio of memory is from the medians of the rounds.
+    The ratios of times are computed from pairs of turns, and the ratio of memory from the medians over the rounds.
     """
     found = {
         name: paired_ratio(turn_medians(ours, question), turn_medians(theirs, question))

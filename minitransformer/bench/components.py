@@ -1,10 +1,10 @@
-"""The time of each file of the package in a training step, forward and backward.
+"""The time that a training step spends in each file of the package, forward and backward.
 
 `sys.setprofile` reports every call and return of a Python function. The time between two such events is attributed to
-the file of the innermost running function. The time of a file therefore excludes other files that it calls, and
+the file of the innermost running function. The time of a file therefore excludes other files that the file calls, and
 includes NumPy's functions. The time is recorded with three attributes:
 
-    inside      the nearest calling file; for a linear map, for example, attention or the feed-forward layer
+    inside      the name of the nearest calling file, for example "feed_forward" if the component is "linear"
     component   the name of the file
     direction   "backward" within a function whose name ends in "backward", "update" in the optimizer, otherwise
                 "forward"
@@ -27,8 +27,8 @@ DIRECTIONS = ("forward", "backward", "update")
 class ComponentClock:
     """Measure the time of each component within a `with` block.
 
-    The result is the attribute `seconds`, {(inside, component, direction): time}. An entry of the stack of running
-    functions consists of this key and the innermost component other than the framework.
+    The result is the attribute `seconds`, {(inside, component, direction): time}. `stack` has one entry per running
+    function: the three parts of the key, and the innermost component other than the framework.
     """
 
     def __enter__(self):

@@ -1,4 +1,4 @@
-"""Estimates with intervals: quartiles, ratios in pairs, and exponents of growth.
+"""Estimates with intervals: quartiles, ratios of paired times, and exponents of growth.
 
 **Ratios.** Let a_ij and b_ij be the median times of two engines in turn j of round i. The two turns are consecutive, so
 slow changes of the machine's speed affect both and cancel in the ratio. All turns of a round use the same two

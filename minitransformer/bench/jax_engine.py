@@ -1,8 +1,8 @@
 """JAX as an engine, with the interface of numpy_engine.py. Only the process of such an engine imports this file.
 
-A training step is one function, which XLA compiles: forward, loss, backward, clipping and AdamW. So is the decoding of
-a token with a key–value cache. Parameters are a dictionary with the names of this package. Dropout, sinusoidal
-positions, relu and scaled rotary positions are missing, since no named size has them.
+XLA compiles a training step (forward, loss, backward, clipping and AdamW) as one function, and the decoding of a token
+with a key–value cache as another. Parameters are a dictionary with the names of this package. Dropout, sinusoidal
+positions, relu and scaled rotary positions are not supported, since no named size has them.
 """
 
 from functools import partial
@@ -19,7 +19,7 @@ BETAS, EPS, WEIGHT_DECAY = (0.9, 0.999), 1e-8, 0.01
 
 
 class JaxEngine:
-    """A JAX model with the weights of a model of this package, and the state of its optimizer."""
+    """A JAX model with the initial weights of a Transformer, and its optimizer."""
 
     def __init__(self, config, seed: int = 0):
         self.config = config

@@ -5,7 +5,7 @@ There is one replica for each thread, in a separate process. Otherwise, and in d
 threads. Every engine has the methods
 
     training_step(ids, targets) -> loss     forward, loss, backward, clipping, AdamW
-    stream(ids, n)                          yield n tokens after ids (T,), each the likeliest, with a cache
+    stream(ids, n)                          decode n tokens greedily after ids (T,), with a cache, and yield them
     restart_replicas()                      free the memory that replicas keep between steps
     random(*shape)                          return a float32 array of uniform numbers
     multiply(a, b, out)                     write a @ b into out
@@ -44,7 +44,7 @@ class NumPyEngine:
         yield from decoding(stream(self.model, ids, n, temperature=0))
 
     def restart_replicas(self):
-        """Restart the processes of the replicas, so that they contain only the weights."""
+        """Restart the processes of the replicas, which then hold only the weights."""
         for count in self.trained.keys() - {1}:
             self.trained[count].stop()
             one_token_each = np.zeros((count, 1), int)

@@ -1,7 +1,8 @@
 """The measurements of `bench`, and the tables that it prints, with explanations of the columns.
 
-A measurement returns a tuple of the JSON-serializable results, the lines to print, the name of the files for the
-results without a suffix, the table in Markdown or None, and the function that draws the picture or None.
+The functions compare, profile and scaling run a measurement and return a tuple (results, lines, name, table, draw).
+`results` is JSON-serializable, `lines` are printed, and `name` is the name of the files, without a suffix. `table` is a
+Markdown table or None. `draw` is the function that draws the picture, or None.
 """
 
 import platform
@@ -92,12 +93,12 @@ def ruled(header: str, rows: list[list[str]]) -> list[str]:
 
 
 def markdown(header: str, rows: list[list[str]]) -> list[str]:
-    """Return the lines of a table in Markdown. `header` contains the names of the columns, separated by "|"."""
+    """Return the lines of a Markdown table. `header` joins the column names with "|"."""
     names = header.split("|")
     return ["| " + " | ".join(cells) + " |" for cells in (names, ["---"] * len(names), *rows)]
 
 
-# {key of the results: (title, {further column: cell of (results of the engine, facts of the size)}, notes)}
+# {key of the results: (title, {additional column: function(results of the engine, facts of the size)}, notes)}
 TABLES = {
     "step": (
         "Training: forward, loss, backward, clipping, AdamW",
@@ -154,7 +155,10 @@ def comparison_lines(results: dict) -> list[str]:
 
 
 def comparison_markdown(results: dict) -> list[str]:
-    """Return a table in Markdown: for each size and cost that of the first engine, and the ratios of the others."""
+    """Return a Markdown table with a row per size and cost, and a column per engine.
+
+    The first engine's column contains the cost, and the other columns contain ratios.
+    """
     first, *others = results["engines"]
     rows = []
     for name, size in results["sizes"].items():
@@ -170,7 +174,7 @@ def comparison_markdown(results: dict) -> list[str]:
 
 
 def ratio_lines(results: dict) -> list[str]:
-    """Return lines that explain the ratios and compare the peaks of memory.
+    """Return lines that explain the ratios and compare the peak memory of the engines.
 
     The list is empty for a single engine.
     """

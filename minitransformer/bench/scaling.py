@@ -4,12 +4,12 @@ For each token, a model of width C, depth L and T positions multiplies by a numb
 positions in each block. The time of a training step is therefore
 
     ∝ batch,  ∝ depth,  ∝ C² if products dominate,  ∝ T, and ∝ T² if attention dominates,
-    and constant plus ∝ V with the vocabulary
+    and a constant plus a term ∝ V with the vocabulary
 
-The memory of its activations is ∝ batch, depth, T and C, and ∝ C² if the gradients of the weights dominate. Attention
-that keeps its T × T weights requires memory ∝ T², unlike attention in blocks. Decoding a token with a cache has a
-constant cost plus the cost of reading the cached positions. Without a cache, each token costs as much as the whole
-text.
+The memory of the step's activations is ∝ batch, depth, T and C, and ∝ C² if the gradients of the weights dominate.
+Attention that keeps its T × T weights requires memory ∝ T², unlike attention in blocks. Decoding a token with a cache
+has a constant cost plus the cost of reading the cached positions. Without a cache, each token costs as much as the
+whole text.
 """
 
 import sys
@@ -109,7 +109,7 @@ def doubling(first: int, last: int) -> tuple:
 def of_step(title, measure, variable, low, high, sizes, quick, unit="s", **fixed) -> Series:
     """Return the Series of a training step against one argument of step_of.
 
-    The other arguments are fixed.
+    `fixed` contains the other arguments.
     """
     name = "T" if variable == "length" else variable
     return Series(title, name, low, high, lambda n: measure(**{variable: n}, **fixed), sizes, quick, unit)

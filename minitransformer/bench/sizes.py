@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from minitransformer.config import Config
 
-SHORT_PROMPT = 8  # tokens before the decoded ones
+SHORT_PROMPT = 8  # tokens of the prompt in a turn of decoding
 MOST_DECODED = 64  # new tokens in a turn of decoding
 
 

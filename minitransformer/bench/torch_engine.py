@@ -13,7 +13,7 @@ from minitransformer.transformer import Transformer
 
 
 class TorchEngine:
-    """A PyTorch model with the weights of a model of this package, and its optimizer."""
+    """A PyTorch model with the initial weights of a Transformer, and its optimizer."""
 
     def __init__(self, config, seed: int = 0, *, fused: bool = False, compiled: bool = False):
         self.model = TorchTransformer(Transformer(config, seed))

@@ -1,8 +1,8 @@
-"""The model in idiomatic PyTorch, with copies of the weights of a model of this package.
+"""The Transformer in idiomatic PyTorch, with copies of the weights of a model of this package.
 
-It uses one product for q, k and v, scaled_dot_product_attention, and PyTorch's norms, activations and cross-entropy.
-A test compares the loss and every gradient. Dropout, sinusoidal positions, relu and scaled rotary positions are not
-supported, since no named size has them.
+The PyTorch model uses one product for q, k and v, scaled_dot_product_attention, and PyTorch's norms, activations and
+cross-entropy. A test compares the loss and every gradient of both models. Dropout, sinusoidal positions, relu and
+scaled rotary positions are not supported, since no named size has them.
 """
 
 import torch
@@ -133,7 +133,7 @@ def norm(ours):
 
 
 def linear(*ours):
-    """Convert Linears of this package to one nn.Linear that concatenates their output.
+    """Convert Linears of this package to one nn.Linear that concatenates the outputs.
 
     The weight of nn.Linear has the shape (out, in).
     """

@@ -22,9 +22,9 @@ from minitransformer.training.environment import environment
 
 WARM_UP = 3  # first steps, in which memory is allocated and compilers run
 FEWEST = 2  # steps of a turn
-PATIENCE = 10.0  # seconds for the end of a process
+PATIENCE = 10.0  # seconds to wait for the end of a process
 OURS, ENGINE = "minitransformer", "engine"
-# This package in one process, without replicas, and the environment variables of that process.
+# {engine of this package without replicas: environment variables of its process}
 BARE = {ENGINE: {"MINITRANSFORMER_PLAIN": "0"}, "textbook": {"MINITRANSFORMER_PLAIN": "1"}}
 TORCH = {"torch": {}, "torch-fused": {"fused": True}, "torch-compile": {"fused": True, "compiled": True}}
 JAX = "jax"
@@ -59,7 +59,7 @@ class EngineProcess:
         spawn = multiprocessing.get_context("spawn")
         self.pipe, other_end = spawn.Pipe()
         self.process = spawn.Process(target=answer_questions, args=(other_end, self.engine))
-        with environment_of_processes(self.variables), birth(*SIGNALS):  # Ctrl-C is for this process, which kills it
+        with environment_of_processes(self.variables), birth(*SIGNALS):  # only the parent handles Ctrl-C
             self.process.start()
         other_end.close()
         return self
@@ -67,7 +67,7 @@ class EngineProcess:
     def __exit__(self, *exception):
         self.pipe.close()
         if exception == (None, None, None):
-            self.process.join(PATIENCE)  # without a kill, its libraries free their semaphores
+            self.process.join(PATIENCE)  # libraries free their semaphores if the process is not killed
         self.process.kill()
         self.process.join()
 
@@ -111,8 +111,8 @@ def answer_questions(pipe, engine: str) -> None:
 class Worker:
     """The answers to questions about one engine.
 
-    A public method answers the question with its name. All methods except `prepare` and `growth` require an earlier
-    call of `prepare`.
+    Each public method answers the question of the same name. All methods except `prepare` and `growth` must be called
+    after `prepare`.
     """
 
     def __init__(self, engine: str):
@@ -121,7 +121,7 @@ class Worker:
     def prepare(self, size: Size, seed: int = 0) -> dict:
         """Build the model, take WARM_UP training steps, and decode once.
 
-        Returns the losses of the first steps and the versions.
+        Returns the losses of these steps and the versions of the libraries.
         """
         self.size = size
         self.rng = np.random.default_rng(seed)  # every engine draws the same batches in the same order
@@ -168,7 +168,7 @@ class Worker:
         """
         model, config = self.engine.model, self.size.config
         cached = 2 * config.n_layers * config.kv_heads * config.head_width * 4
-        # A token reads one row of an embedding table, but all of it if the table is tied to the unembedding.
+        # A token reads one row of an embedding table, or the whole table if it is tied to the unembedding.
         tables = ("positional_embedding",) if config.tie_embeddings else ("positional_embedding", "embedding")
         read = sum(p.data.nbytes for name, p in model.named_parameters() if not name.startswith(tables))
         return {
@@ -178,10 +178,10 @@ class Worker:
         }
 
     def profile(self, seconds: float) -> dict:
-        """Return the time of each file in a training step, from the profiler.
+        """Profile training steps, and return the time of each file.
 
-        The result also contains the time of a step with and without the profiler. The profiler follows one thread, so
-        the step runs without replicas.
+        The result also contains the time of a step with and without the profiler. Because the profiler follows one
+        thread, the step runs without replicas.
         """
         self.engine.threads = 1
         without = self.steps(seconds)
