@@ -7,7 +7,6 @@ identity does not apply, the uncertainty of central differences must be at most 
 examines a gradient that is not confirmed.
 """
 
-import copy
 import numbers
 from typing import NamedTuple
 
@@ -42,11 +41,6 @@ class Terms:
             raise ValueError(f"oracles must be among {', '.join(ORACLES)}, not {oracles!r}")
         self.rtol, self.atol, self.seed, self.max_entries = rtol, atol, seed, max_entries
         self.oracles = tuple(name for name in ORACLES if name in named)
-
-    def with_central_differences_alone(self):
-        other = copy.copy(self)
-        other.oracles = ("central",)
-        return other
 
     def tolerance(self, numeric):
         return self.atol + self.rtol * np.abs(numeric)
