@@ -460,7 +460,7 @@ def test_a_project_that_cannot_be_copied_is_one_line(write, capfd, monkeypatch):
 
 
 MISUSE = [
-    (["nowhere"], "there is no module named 'nowhere'"),
+    (["nowhere"], "nowhere"),
     (["mine", "-k", "no such"], "no mutant of mine has 'no such' in its file, function or kind"),
     (["mine", "--functions", "grad_*"], "mine: there is no function 'grad_*' in the files that its cases run"),
     (["mine", "--command", "python -c 'exit(3)'"], "the command fails without any mutant, with exit status 3"),
