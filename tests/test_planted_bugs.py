@@ -182,12 +182,14 @@ def plant(package, file, old, new):
 @pytest.mark.parametrize("bug", CANARIES, ids=lambda bug: bug.name)
 def test_a_planted_bug_is_found_by_the_gradient_it_spoils(bug):
     cases, found = [case for case in CASES if re.match(bug.case, case.name)], ""
+    earlier = [case.call(np.random.default_rng(0)).evaluate() for case in cases]  # closures without the bug
     with plant(minitransformer, bug.file, bug.old, bug.new):
         for case in cases:
             try:
                 check_call(case.call(np.random.default_rng(0)), max_entries=5, explain=False)
             except GradientError as error:
                 found += str(error)
+    assert len(earlier) == len(cases)
     assert re.search(rf"\b{re.escape(bug.gradient)}: \d+ of \d+ .*entries disagree", found), found
 
 

@@ -440,6 +440,7 @@ def test_a_size_that_is_not_a_positive_integer_is_named(name, value, error):
 @pytest.mark.parametrize(
     "fields, words",
     [
+        ({"context": 10**30}, "context must be at most 9,223,372,036,854,775,807, not 1000"),
         ({"dropout": None}, "dropout must be a number, not None"),
         ({"eps": "a"}, "eps must be a number, not 'a'"),
         ({"bias": "no"}, "bias must be True or False, not 'no'"),

@@ -291,7 +291,8 @@ def planted(mutant, functions):
                 try:
                     function.__code__ = codes[key]
                 except ValueError as error:
-                    raise PlantingError from error
+                    if not code.co_qualname.endswith(".<locals>.backward"):  # each call of forward makes another
+                        raise PlantingError from error
         if not before:
             raise PlantingError
         yield
