@@ -19,8 +19,8 @@ def mean_head_outputs(model, ids):
 def without_heads(model, heads, outputs):
     """Replace the outputs of some heads inside a `with` block.
 
-    `heads` is a list of (block, head). `outputs` (L, H, D) contains a replacement for each head, which is used at every
-    position, such as the result of mean_head_outputs.
+    `heads` is a list of (block, head). `outputs` (L, H, D), for example from mean_head_outputs, contains a replacement
+    for each head, which is used at every position.
     """
     hooks = {}
     for block in {block for block, _ in heads}:

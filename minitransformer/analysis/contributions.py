@@ -53,7 +53,7 @@ TOKENS_AT_ONCE = 4096  # tokens in one forward pass, in which each row has a dif
 
 @dataclass(frozen=True)
 class PositionContributions(Data):
-    """The contribution of each of n positions to the prediction after the last of them."""
+    """The contribution of each of n positions to the prediction after the last one."""
 
     target: int
     log_probability: float  # log p(target), in nats

@@ -32,8 +32,8 @@ def logit_lens(model, ids, answers=None, k: int = 5) -> LogitLens:
     """Apply the final norm and the unembedding to the stream after each layer.
 
     ids       (T,) tokens
-    answers   (T,) one token per position, of which the probability and the rank are returned (default: the model's own
-              prediction)
+    answers   (T,) tokens whose probabilities and ranks are returned, one for each position (default: the model's own
+              predictions)
     k         number of most likely tokens to return
 
     Raises ValueError if k < 1.

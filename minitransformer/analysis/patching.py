@@ -91,9 +91,9 @@ def patch_effects(model, clean, corrupted, patches, metric):
 def attribution_effects(model, clean, corrupted, patches, metric):
     """Return the estimates (2) of the effects of P patches as an array (P,).
 
-    They are normalised as in (1). Arguments and exceptions are those of patch_effects. The cost is four forward passes
-    and one backward pass. The estimate for a patch is the sum over its activations, so an effect that one activation
-    has through another is counted twice.
+    The estimates are normalised as in (1). Arguments and exceptions are those of patch_effects. The cost is four
+    forward passes and one backward pass. The estimate for a patch is the sum over its activations, so an effect that
+    one activation has through another is counted twice.
     """
     low, high = metric_range(model, clean, corrupted, metric)
     values = record(model, clean, names_of(patches))

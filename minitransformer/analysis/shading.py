@@ -1,4 +1,4 @@
-"""Shaded text for terminals with 256 or 2²⁴ colours. The background is between white and a colour."""
+"""Shaded text for terminals with 256 or 2²⁴ colours. The background ranges from white to a colour."""
 
 import numpy as np
 

@@ -52,8 +52,8 @@ def paired_ratio(ours, theirs) -> dict:
 def fit_exponent(points) -> dict:
     """Fit the power law to the upper half of points (n, cost).
 
-    At least FEWEST points are fitted. Returns {"exponent", "margin", "constant", "points"}. "margin" is half the width
-    of the exponent's 95 % interval. "points" is the number of fitted points. Sizes and costs must be positive.
+    At least FEWEST points are fitted. Sizes and costs must be positive. The keys of the result are "exponent",
+    "margin" (half the width of the exponent's 95 % interval), "constant" and "points" (the number of fitted points).
     """
     points = sorted(points)
     upper = points[-max(FEWEST, math.ceil(len(points) / 2)) :]

@@ -1,4 +1,4 @@
-"""JAX as an engine, with the interface of numpy_engine.py. Only the process of such an engine imports this file.
+"""JAX as an engine, with the interface of numpy_engine.py. Only the process of a JAX engine imports this file.
 
 XLA compiles a training step (forward, loss, backward, clipping and AdamW) as one function, and the decoding of a token
 with a key–value cache as another. Parameters are a dictionary with the names of this package. Dropout, sinusoidal

@@ -1,4 +1,4 @@
-"""The named sizes: a model, and the batch of its training step."""
+"""The named sizes, each of which consists of a model and a training batch."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""PyTorch as an engine, with the interface of numpy_engine.py. Only the process of such an engine imports this file.
+"""PyTorch as an engine, with the interface of numpy_engine.py. Only the process of a PyTorch engine imports this file.
 
 torch           eager, with PyTorch's defaults
 torch-fused     eager, with AdamW(fused=True), which updates all parameters in one pass over memory

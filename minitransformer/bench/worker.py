@@ -162,7 +162,7 @@ class Worker:
         return machine_limits(self.engine)
 
     def facts(self) -> dict:
-        """Return the parameters, FLOP per training step, and bytes read per decoded token.
+        """Return the number of parameters, FLOP per step, and bytes per decoded token.
 
         The engine must be one of this package.
         """

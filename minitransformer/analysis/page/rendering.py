@@ -1,4 +1,4 @@
-"""The page as one HTML document, assembled from its template, style, script and data."""
+"""The page as one HTML document, assembled from a template, a style, a script and the data."""
 
 import html
 import json

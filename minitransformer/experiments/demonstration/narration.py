@@ -20,7 +20,7 @@ def heading(text: str) -> None:
 
 
 def see(picture: Path | None, content_shown: str, *sources: tuple[str, str]) -> None:
-    """Print references to a picture (unless None) and to (file, contents) pairs."""
+    """Print references to a picture, if given, and to source files (file, contents)."""
     if picture is not None:
         show(f"  Look at {picture}: {content_shown}.")
     show("  Read")

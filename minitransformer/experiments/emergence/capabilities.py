@@ -52,7 +52,7 @@ class Capability:
     chance: float = 0.0  # exact score of a random answer of the right form
 
     def is_held_out(self, questions):
-        """Return a boolean array (n,) that is True for test questions, which training never draws."""
+        """Return a boolean array (n,), True for test questions, which training excludes."""
         mixed = np.zeros(len(questions), np.uint64)
         for column in self.canonical(questions).T:  # the mixing step of SplitMix64 (Steele et al., 2014)
             mixed += column.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
@@ -105,7 +105,7 @@ def exact_match(logits, targets) -> float:
 
 @cache
 def fixed_exercises(capability: Capability):
-    """Return (inputs, targets) of a capability's test, and those of a training batch."""
+    """Return (inputs, targets) of the test, and (inputs, targets) of a training batch."""
     questions = capability.draw(np.random.default_rng(0), 20 * TEST_QUESTIONS, held_out=True)
     first = np.sort(np.unique(questions, axis=0, return_index=True)[1])[:TEST_QUESTIONS]
     training = capability.training_batch(np.random.default_rng(0), TEST_QUESTIONS)

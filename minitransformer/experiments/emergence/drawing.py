@@ -1,4 +1,4 @@
-"""Pictures of a sweep. They need matplotlib, from the extra `app`.
+"""Pictures of a sweep. They need matplotlib (extra `app`).
 
 capabilities.png      the sharp and the smooth score of each capability by size, with shaded jumps
 scaling-law.png       the loss and the fitted law against parameters, and against characters of text

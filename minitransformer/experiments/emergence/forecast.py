@@ -49,7 +49,10 @@ class Forecast:
 
 
 def forecast(by_size) -> tuple[Forecast | None, str]:
-    """Return (Forecast, ""), or (None, the reason) if there is none. `by_size` lists the runs of each size."""
+    """Fit and test a scaling law. Return (Forecast, ""), or (None, reason).
+
+    `by_size` lists the runs of each size. There is no Forecast if the sizes are fewer than FEWEST_SIZES.
+    """
     if len(by_size) < FEWEST_SIZES:
         return None, f"the fit requires at least {FEWEST_SIZES} sizes, of which one is held out, not {len(by_size)}"
     groups = [

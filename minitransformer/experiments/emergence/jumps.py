@@ -62,8 +62,8 @@ class Jump:
 def find_jumps(parameters, exact, loglik, runs, chance: float = 0.0) -> tuple[Jump, ...]:
     """Return the jumps of a capability, in order of size.
 
-    `parameters` and `runs` (the number of runs) are (S,). `exact` and `loglik` are results of resampled_means. The
-    exact score of guessing is `chance`.
+    `parameters` (S,) are the sizes, and `runs` (S,) the numbers of runs. `exact` and `loglik` are results of
+    resampled_means. `chance` is the exact score of guessing.
     """
     floor = max(FLOOR, 2 * chance)
     rise = rises(parameters, *exact, floor)
@@ -80,7 +80,10 @@ def find_jumps(parameters, exact, loglik, runs, chance: float = 0.0) -> tuple[Ju
 
 
 def rises(parameters, means, resamples, floor: float) -> dict[int, tuple]:
-    """Return {index of a size N with N/10 in the family: (s(N/10), s(N), interval of (1), True if it jumps)}."""
+    """Compare s(N) with s(N/10) for each size N if N/10 is within the family.
+
+    Returns {index of N: (s(N/10), s(N), interval of (1), True if the score jumps)}.
+    """
     log_n, found = np.log(parameters), {}
     for i, n in enumerate(parameters):
         if n / DECADE >= parameters[0]:

@@ -1,4 +1,4 @@
-"""Analyse prompts: the model's answers, whether they were likely seen in training, and the passages that taught them.
+"""Find out whether prompts were likely seen in training, and which passages taught the model's answers.
 
 report = analyze_training_influence(lm, "To be, or ", training=seen, held_out=unseen)
 print(report)
@@ -54,8 +54,8 @@ def analyze_training_influence(
     progress          called as progress(done, total) with numbers of passages, while gradients are computed
 
     The cost is a forward pass per passage, a forward and a backward pass per training passage and checkpoint, and, with
-    `train`, three trainings per prompt and seed. The memory is a copy of the parameters per prompt. The model's
-    parameters and their gradients do not change.
+    `train`, three trainings per prompt and seed. For each prompt, an array of the size of all parameters is kept in
+    memory. The model's parameters and their gradients do not change.
 
     Raises ValueError or TypeError for an invalid argument, and OSError if a checkpoint cannot be read.
     """

@@ -1,4 +1,4 @@
-"""Calibration: the familiarity above which a text was likely seen in training, and the accuracy of the threshold.
+"""Calibration: a threshold of familiarity above which a text was likely seen in training, and the error rates.
 
 The familiarity of a text is the mean log-probability of its tokens except the first, each given those before it. A text
 from the training set tends to be more familiar than other texts (Yeom et al., 2018; Carlini et al., 2021). This is a
@@ -37,7 +37,7 @@ from minitransformer.system.values import check_int
 
 @dataclass(frozen=True)
 class Calibration(Data):
-    """A threshold of familiarity for texts of one length, and its accuracy."""
+    """A threshold of familiarity for texts of one length, and the error rates."""
 
     tokens: int  # length to which passages were truncated; shorter ones are not used
     n_seen: int

@@ -18,7 +18,7 @@ LONGEST = 256  # most predicted tokens of a passage, because influence is harder
 
 @dataclass(frozen=True, eq=False)
 class Passage:
-    """A piece of text and its ids (n,), which begin with the model's beginning-of-text token if it has one."""
+    """A piece of text and its ids (n,), with the beginning-of-text token if any."""
 
     text: str
     ids: np.ndarray
@@ -83,6 +83,9 @@ def answer_loss(model, exercise) -> float:
 
 
 def token_log_probabilities(model, ids):
-    """Return the log-probabilities (n − 1,), float64, of ids (n,) except the first, each given the ids before it."""
+    """Return the log-probability of each id after the first, given the ids before it.
+
+    `ids` is (n,). The result is an array (n − 1,), float64.
+    """
     losses, _ = apply(cross_entropy, model.predict(ids[None, :-1]), ids[None, 1:], reduction="none")
     return -losses[0].astype(np.float64)

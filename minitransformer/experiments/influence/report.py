@@ -22,7 +22,7 @@ without the proponents."""
 
 @dataclass(frozen=True, eq=False)
 class PromptInfluence(Data):
-    """The familiarity of one prompt, the model's answer, and the influence of N training passages on it."""
+    """The familiarity of a prompt, the answer to it, and the influence of N passages."""
 
     prompt: str
     tokens: int

@@ -53,9 +53,9 @@ def gradient_length(gradient) -> float:
 
 
 def influences(checkpoints, answers, exercises, passage_done):
-    """Return the influences, in nats, and the cosines of N training exercises on A answers, both (A, N).
+    """Return influences in nats and cosines, both (A, N), of N exercises on A answers.
 
-    `checkpoints` is an iterable of (model, learning rate), of which only one at a time is kept in memory.
+    `checkpoints` is an iterable of (model, learning rate). Only one model at a time is kept in memory.
     """
     influence, cosine = np.zeros((2, len(answers), len(exercises)))
     total = 0.0

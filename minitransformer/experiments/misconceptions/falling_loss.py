@@ -98,7 +98,7 @@ def losses(seed: int, *, lr: float = LR) -> list[float]:
 def calls(rng) -> dict:
     """Draw {name of a mistake: (inputs, options) of the function}.
 
-    There are as many queries as keys, because the shapes would reveal a missing transpose otherwise.
+    There are as many queries as keys, because otherwise the shapes would reveal a missing transpose.
     """
     return {
         "transpose": (tuple(rng.normal(size=(3, 2, 2, 4, 3))), {"mask": causal_mask(4, 4)}),

@@ -111,7 +111,7 @@ def continued(model, headers, speakers, who, pushes, rng):
 def turned_round(texts, speakers, who) -> float:
     """Return the share of dialogues in which `who` works against their own aim.
 
-    In these dialogues, the changes of the temperature by this person have a sum of the wrong sign.
+    In these dialogues, the person's changes of the temperature add up to the wrong direction.
     """
     steps = np.diff(texts[:, HEADER - 1 :: 2], axis=1)
     moved = np.where(speakers == who[:, None], steps, 0).sum(axis=1)

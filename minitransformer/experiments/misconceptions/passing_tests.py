@@ -140,10 +140,9 @@ def some_habits(rng) -> list[str]:
 
 
 def drawn_test(function, rng, habits, *, exact: bool = False):
-    """Draw a test of `function`. It returns True if its argument has right gradients.
+    """Draw a test of `function` that returns True for a version with right gradients.
 
-    The argument is a version of `function`. The expected gradients are central differences or, if `exact` is True,
-    those of `function` itself.
+    The expected gradients are central differences or, if `exact` is True, those of `function` itself.
     """
     d = Inputs(rng, habits)
     inputs, options = CALLS[function](d)

@@ -52,7 +52,7 @@ class Watcher(Observer):
 
 
 def per_token(model, pairs) -> list[float]:
-    """Return the mean log-likelihoods per token of preferred and of other answers in nats."""
+    """Return the mean log-likelihood per token of preferred and other answers in nats."""
     tokens = sum(len(pair.safe) for pair in pairs), sum(len(pair.unsafe) for pair in pairs)
     return [float(found.sum() / count) for found, count in zip(log_likelihoods(model, pairs, 128), tokens, strict=True)]
 
