@@ -12,7 +12,7 @@ from minitransformer.system.narrator import Narrator
 from minitransformer.system.pictures import can_draw
 from minitransformer.system.terminal import show
 
-HELP = "train a family of models, and measure the abilities that appear with size"
+HELP = "train a family of models, and measure the abilities that appear as they grow"
 
 EXAMPLES = """\
   minitransformer scale --out runs/scale                       9 sizes, 3 seeds: 10 to 20 minutes on two cores
