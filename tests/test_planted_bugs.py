@@ -179,7 +179,9 @@ def plant(package, file, old, new):
     return planted(mutant, live_functions({str(path)}))
 
 
-@pytest.mark.parametrize("bug", CANARIES, ids=lambda bug: bug.name)
+@pytest.mark.parametrize(
+    "bug", [pytest.param(bug, id=bug.name, marks=pytest.mark.slow if i % 4 else ()) for i, bug in enumerate(CANARIES)]
+)
 def test_a_planted_bug_is_found_by_the_gradient_it_spoils(bug):
     cases, found = [case for case in CASES if re.match(bug.case, case.name)], ""
     earlier = [case.call(np.random.default_rng(0)).evaluate() for case in cases]  # closures without the bug
@@ -189,8 +191,7 @@ def test_a_planted_bug_is_found_by_the_gradient_it_spoils(bug):
                 check_call(case.call(np.random.default_rng(0)), max_entries=5, explain=False)
             except GradientError as error:
                 found += str(error)
-    assert len(earlier) == len(cases)
-    assert re.search(rf"\b{re.escape(bug.gradient)}: \d+ of \d+ .*entries disagree", found), found
+    assert earlier and re.search(rf"\b{re.escape(bug.gradient)}: \d+ of \d+ .*entries disagree", found), found
 
 
 CHECKERS = [  # bugs of the checker: (name, file, old, new)

@@ -46,7 +46,10 @@ MODELS = [pytest.param(case, marks=pytest.mark.slow) for case in MODULES if case
 PARTS = [*FUNCTIONS, *(case for case in MODULES if not case.name.startswith(("Transf", "Paired"))), ONE_PAGE]
 
 
-@pytest.mark.parametrize("case", [*PARTS, *MODELS], ids=lambda case: case.name)
+SOME = [pytest.param(case, marks=pytest.mark.slow if i % 2 else ()) for i, case in enumerate(PARTS)]
+
+
+@pytest.mark.parametrize("case", [*SOME, *MODELS], ids=lambda case: case.name)
 def test_every_gradient_of_the_textbook_is_an_identity(case):
     with plain():
         certificate = certify_call(case.call(np.random.default_rng(0)))

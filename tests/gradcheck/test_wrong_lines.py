@@ -407,7 +407,13 @@ def a_slope_of_the_forward_pass(x, w):
     return h @ w, backward
 
 
-@pytest.mark.parametrize("function, inputs, options, lines, follows", FUNCTIONS)
+@pytest.mark.parametrize(
+    "function, inputs, options, lines, follows",
+    [
+        pytest.param(*case.values, id=case.id, marks=pytest.mark.slow if i % 2 else ())
+        for i, case in enumerate(FUNCTIONS)
+    ],
+)
 def test_the_wrong_lines_are_found_and_no_other(function, inputs, options, lines, follows):
     report = gradcheck.steps(function, *inputs, **options)
     found = {row.name: row.sentence for row in report.rows if row.verdict == "WRONG"}

@@ -680,6 +680,7 @@ EXAMPLE = Path(learn.__file__).parent / "example_set"
 SOURCE = (EXAMPLE / "convolution.py").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_folder_of_toml_files_is_a_set_of_exercises(tmp_path, monkeypatch):
     assert sum(len(path.read_text("utf-8").splitlines()) for path in EXAMPLE.glob("convolution.*")) <= 60
     monkeypatch.chdir(tmp_path)
@@ -696,6 +697,7 @@ def test_a_folder_of_toml_files_is_a_set_of_exercises(tmp_path, monkeypatch):
     assert "convolution" in (tmp_path / "marks.csv").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_watch_with_a_line(folder):
     command = [sys.executable, "-m", "minitransformer", "learn", "watch"]
     with subprocess.Popen(command, cwd=folder.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -186,6 +186,7 @@ def test_a_script_needs_no_guard_unless_the_model_has_classes_of_its_own(tmp_pat
     assert float(loss) == pytest.approx(model.loss(ids, ids)[0], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")
 def test_a_process_that_is_killed_is_one_clear_error_and_then_there_are_new_ones(model, rng):
     replicas, (ids, targets) = Replicas(model, 3), batch(rng)
