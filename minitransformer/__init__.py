@@ -1,7 +1,7 @@
 """A decoder-only language model in NumPy, every backward pass written by hand and checked.
 
-README.md in this folder lists the files in reading order, NOTATION.md the symbols. `__init__.pyi` lists the public
-names. Each is loaded on first use, so importing the package has no side effects and loads nothing else.
+README.md in this folder lists the files in reading order, and NOTATION.md explains the symbols. `__init__.pyi` lists
+the public names. Each name is loaded on first use, so importing the package loads nothing else and has no side effects.
 """
 
 import re

@@ -11,8 +11,8 @@ PROGRAM = "minitransformer"
 def main() -> int:
     """Run the command in sys.argv and return its exit status.
 
-    The signal handlers are installed before the imports, which take a fraction of a second. The process is tuned before
-    NumPy is loaded.
+    The signal handlers are installed first, because a signal may arrive during the imports. The process is tuned before
+    NumPy is loaded, because OpenBLAS reads a setting when NumPy is imported.
     """
     leave_when_stopped(PROGRAM)
     tune_process()

@@ -63,7 +63,7 @@ def normal(rng, *shape):
 
 
 def ids(rng, *shape):
-    """Return random ids below V. At least one occurs twice, so its gradients must be summed."""
+    """Return random ids below V. At least one id occurs twice, so the gradients of its row must be summed."""
     drawn = rng.integers(0, V, size=shape)
     drawn.flat[-1] = drawn.flat[0]
     return drawn
@@ -77,7 +77,7 @@ def targets(rng, *shape):
 
 
 def mask_with_empty_row(rng):
-    """Return a random mask for attention in which the last query of the first head may attend to no key."""
+    """Return the option `mask`: a random mask in which the last query of the first head may attend to no key."""
     mask = rng.random((B, H, TQ, TK)) < 0.6
     mask[..., 0] = True
     mask[:, 0, -1] = False
@@ -149,7 +149,7 @@ class Hooked(Module):
 
 
 def shrink(y, backward):
-    """Multiply y by 0.8, as a hook. A factor of 2 would saturate the softmax."""
+    """Multiply an activation by 0.8. This is a hook. A factor of 2 would saturate the softmax."""
 
     def shrunk_backward(dy):
         return backward(0.8 * dy)
@@ -191,8 +191,8 @@ def llama(**fields):
 def case(name, target, *inputs, drawn=None, **options):
     """Return a Case that calls the function `target`.
 
-    Each of `inputs` is the shape of an array of normal numbers, or a function of the random generator. `drawn`, if
-    given, is a function of the generator that returns further options.
+    Each of `inputs` is the shape of an array of normally distributed numbers, or a function that draws the input from a
+    random generator. `drawn`, if given, is a function that draws further options.
     """
 
     def draw(rng):
@@ -221,7 +221,7 @@ def some_targets(rng):
 
 
 def dropping(rng):
-    """Return the option of a module with dropout."""
+    """Return the option `rng`, with which a module applies dropout."""
     return {"rng": rng.spawn(1)[0]}
 
 
@@ -343,7 +343,7 @@ ONE_PAGE = Case(
 
 
 def twin_of_case(case):
-    """Return a case that calls the faster twin of the case's textbook function.
+    """Return a copy of `case` that calls the faster twin of its textbook function.
 
     As in `apply`, complex arrays are passed to the textbook function. The complex step therefore compares the backward
     of the twin with the forward of the textbook function.
@@ -365,7 +365,7 @@ def twin_of_case(case):
 def engine_cases():
     """Return the cases of the engine: each twin in fast/, and the variants of attention.
 
-    A twin has the inputs of its textbook function. The list is empty if the folder fast/ does not exist.
+    Each twin is called with the inputs of its textbook function. The list is empty if the folder fast/ does not exist.
     """
     load_engine()
     if not TWINS:

@@ -107,7 +107,7 @@ class Config:
 
     @property
     def fewest_weights(self) -> int:
-        """Return the number of entries of all matrices except an untied unembedding."""
+        """Return a lower bound for the number of weights, without biases, norms, gates and an untied unembedding."""
         rows = self.vocab_size + (self.context if self.positions == "learned" else 0)
         heads = 2 * (self.n_heads + self.kv_heads) * self.head_width
         return rows * self.d_model + self.n_layers * self.d_model * (heads + 2 * self.hidden_width)

@@ -64,7 +64,7 @@ def fork(x):
     def backward(dy):
         """x reaches y along two paths, through s and directly, and their contributions add.
 
-        From (8) ∂y/∂s = x, and y changes with the x that stands in (8) by s. From (7) ∂s/∂x = cos(x):
+        From (8) ∂y/∂s = x, and the x that stands in (8) has the slope s. From (7) ∂s/∂x = cos(x):
 
             ds = x · dy                                     (9)
             dx = s · dy + cos(x) · ds                       (10)
@@ -88,7 +88,7 @@ def sum_and_share(x):
     y = S * x  # (12)
 
     def backward(dy):
-        """Every y_i reads S, so its contributions to dS add. Every x_i is a term of S, so each receives all of dS.
+        """Every y_i reads S, so all of them contribute to dS. Every x_i is a term of S, so each receives all of dS.
 
         From (12) ∂y_i/∂S = x_i, and from (11) ∂S/∂x_i = 1:
 
@@ -129,7 +129,7 @@ def neuron(x, w, b):
 
 
 def check(function, *inputs, h=1e-6):
-    """Return the largest error of the gradients of L = Σ y · dy for a random dy, by moving each entry up and down."""
+    """Move each entry up and down. Return the largest error of the gradients of L = Σ y · dy, with a random dy."""
     y, backward = function(*inputs)
     dy = np.random.default_rng(0).normal(size=np.shape(y))
     gradients, worst = backward(dy), 0.0
@@ -145,7 +145,7 @@ def check(function, *inputs, h=1e-6):
 
 
 def wrong_neuron(x, w, b):
-    """Compute a neuron with the wrong sign in (17). Where y is near 0, a model may even learn, but `check` is 0.2."""
+    """Compute a neuron with the wrong sign in (17). A model may still learn while y is near 0. `check` returns 0.2."""
     y, _ = neuron(x, w, b)
 
     def backward(dy):
@@ -178,8 +178,8 @@ def shares(x1, x2):
             dx1 = dy1 · ∂y1/∂x1 + dy2 · ∂y2/∂x1 = y1 · y2 · (dy1 − dy2)      (23)
             dx2 = dy1 · ∂y1/∂x2 + dy2 · ∂y2/∂x2 = y1 · y2 · (dy2 − dy1)      (24)
 
-        Each goes down one column of J, so dx = Jᵀ dy: chapter zero, `module.py`, begins with this rule. For dy1 = dy2
-        both are 0. A check with dy = 1 would accept a backward pass of zeros, so `check` draws dy at random.
+        Each sum goes down one column of J, so dx = Jᵀ dy. Chapter zero, `module.py`, begins with this rule. Both are 0
+        for dy1 = dy2. A check with dy = 1 would accept a backward pass of zeros, so `check` draws dy at random.
         """
         dy1, dy2 = dy
         J = [[y1 * y2, -y1 * y2], [-y1 * y2, y1 * y2]]  # (21) (22) ← y1 = e1/(e1 + e2) (20)
@@ -191,7 +191,7 @@ def shares(x1, x2):
 
 
 def attend(q, k, v):
-    """Let one query q (D,) read T values v (T, D), each as much as its key in k (T, D) fits.
+    """Let one query q (D,) read T values v (T, D). The better a value's key in k (T, D) fits, the more it counts.
 
     The score of a key is its product with the query, times s = 1/√D. A softmax of the scores gives the weights:
 
@@ -214,7 +214,7 @@ def attend(q, k, v):
 
             dscores_t = weights_t (dweights_t − Σ_j weights_j dweights_j)         (30)
 
-        From (25), where the query is a factor of every score, so that its gradients add, and a key of only one,
+        From (25), where the query is a factor of every score, so that its gradients add, and each key of only one,
 
             dq_d = s Σ_t dscores_t k_td                                           (31)
             dk_td = s dscores_t q_d                                               (32)

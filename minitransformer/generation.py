@@ -2,7 +2,7 @@
 
 **The key–value cache.** With causal attention, the keys and values of earlier positions do not depend on later ones, so
 they never change. If they are stored, only the new position is computed for each new token, instead of all T positions.
-Its query still reads all keys.
+The query of the new position still reads all keys.
 
 **Past the context.** When the context is full, the oldest half is dropped and the rest is computed again. This is
 necessary because every remaining token has another position, and above the first block its key and value depend on the
@@ -43,7 +43,7 @@ class LayerCache:
         self.values: Any = None
 
     def append(self, k: Array, v: Array) -> tuple[Array, Array]:
-        """Append the keys and values (..., K, T, D) of new positions. Return views of those of all positions so far."""
+        """Append keys and values (..., K, T, D) of new positions. Return views of the keys and values so far."""
         start, self.length = self.length, self.length + k.shape[-2]
         if self.keys is None or self.length > self.keys.shape[-2]:
             self.keys, self.values = self.with_room(self.keys, k), self.with_room(self.values, v)
@@ -211,7 +211,7 @@ def keep_top_k(z, top_k):
 
 
 def keep_top_p(p, top_p):
-    """Set all entries of each row of p (..., V) to 0, except the largest ones whose sum reaches top_p."""
+    """Keep the largest entries of each row of p (..., V) until their sum reaches top_p. Set all others to 0."""
     order = np.argsort(-p, axis=-1, kind="stable")
     ranked = np.take_along_axis(p, order, axis=-1)
     before = ranked.cumsum(axis=-1) - ranked  # the sum of all larger probabilities

@@ -19,13 +19,13 @@ from minitransformer.text import Tokenizer, sequential_blocks, tokenizer_from_di
 from minitransformer.transformer import Transformer
 
 KIND = "language model"
-PARAMETERS = "parameters."  # prefix of the names of the Parameters' arrays in a file
+PARAMETERS = "parameters."  # prefix of the parameters' names in a file
 MODEL_FILE = "model.npz"  # name of the model's file in the folder of a training run
 MOST_MISSING = 10**7  # weights; if a file lacks more, it is rejected before the model is created
 
 
 class LanguageModel:
-    """A Transformer `model` with a `tokenizer` of text/.
+    """A Transformer, `model`, and its `tokenizer`, one of the classes in text/.
 
     Raises ValueError if the tokenizer has more tokens than the model.
     """
@@ -57,7 +57,7 @@ class LanguageModel:
         return prompt + "".join(self.stream(prompt, max_new_tokens, **settings))
 
     def stream(self, prompt: str, max_new_tokens: int = 50, **settings: Any) -> Iterator[str]:
-        """Yield the continuation in pieces. A character of several tokens is yielded with its last token."""
+        """Yield the continuation in pieces. A character of several tokens is yielded after the last one."""
         return self.tokenizer.decode_stream(self.stream_ids(prompt, max_new_tokens, **settings))
 
     def stream_ids(self, prompt: str, max_new_tokens: int = 50, **settings: Any) -> Iterator[int]:
@@ -155,7 +155,7 @@ def described_model(archive: Archive) -> tuple[Config, Tokenizer]:
 def unset_model(config: Config, shapes: list[tuple]) -> Transformer:
     """Return model_without_values(config), for a file that contains arrays of these shapes.
 
-    Raises ValueError if the file is much smaller than the model, because a small file could exhaust the memory.
+    Raises ValueError if the file is much smaller than the model. Otherwise a small file could exhaust the memory.
     """
     stored = sum(map(math.prod, shapes))
     if config.n_layers > len(shapes) or config.fewest_weights > stored + MOST_MISSING:
@@ -165,7 +165,7 @@ def unset_model(config: Config, shapes: list[tuple]) -> Transformer:
 
 
 def model_without_values(config: Config) -> Transformer:
-    """Return a Transformer whose matrices are read-only zeros that take no memory, for the reader of a file."""
+    """Return a Transformer whose matrices are read-only zeros that take no memory. The caller sets the values."""
     return Transformer(config, rng=Unset())  # type: ignore[arg-type]
 
 
@@ -186,7 +186,7 @@ def check_vocabulary(tokenizer: Tokenizer, config: Config) -> None:
 
 
 def check_parameters(archive: Archive, stored: dict, parameters: dict) -> None:
-    """Raise ArchiveError unless the arrays `stored`, {parameter's name: array's name}, fit {name: Parameter}."""
+    """Raise ArchiveError unless `stored`, {parameter name: array name}, fits `parameters`, {name: Parameter}."""
     for name, parameter in parameters.items():
         if name not in stored:
             raise ArchiveError(f"{archive.path}: the parameter {name} is missing")
@@ -214,7 +214,7 @@ def is_pretrained(path) -> bool:
 
 
 def model_file(path) -> Path:
-    """Return the path of a model's file, given this file or the folder of a training run, or raise OSError."""
+    """Return the path of a model file. `path` is the file, or the folder of a training run. Raises OSError."""
     path = Path(path)
     if path.is_dir():
         if not (path / MODEL_FILE).exists():

@@ -2,9 +2,9 @@
 
 It is invariant to a shift of the logits, so its gradient sums to zero at every position.
 
-Conventions differ in one case. If all positions are ignored or have weight 0, the mean is 0 here, with a zero gradient.
-PyTorch returns NaN. A batch that consists of padding should not end a training run. The ignored index may lie outside
-the vocabulary.
+Conventions differ in one case. If all positions are ignored or have weight 0, PyTorch returns NaN. Here the mean is 0,
+with a zero gradient, so that a batch of padding does not end a training run. The ignored index may lie outside the
+vocabulary.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def cross_entropy(
         L = Σ_n ℓ_n / Σ_n w[t_n]  (mean)    L = Σ_n ℓ_n  (sum)    L = ℓ  (none)      (4)
 
     The mean divides by the sum of the weights of the *targets*, not by the number of positions or the sum of all class
-    weights. This is the same with label smoothing. Backward needs the probabilities:
+    weights. The divisor does not depend on label smoothing. Backward needs the probabilities:
 
         p = exp(z)                                      (5)
 

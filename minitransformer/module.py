@@ -161,7 +161,7 @@ TWINS = {}  # {textbook function: its twin in fast/}, filled by load_engine
 ENGINE_DTYPES = [
     {np.dtype(np.float32)},
     {np.dtype(np.float64)},
-]  # the arrays of a call must have one of these
+]  # a twin runs only if all floating-point arrays of a call have the same one of these dtypes
 _plain = ContextVar("plain", default=os.environ.get("MINITRANSFORMER_PLAIN", "0") not in ("", "0"))
 
 

@@ -5,8 +5,8 @@
 The forward pass has the lines 1 to 31. The backward pass mirrors them from 31 to 1, and AdamW follows. The model is
 Transformer with `n_layers=1, bias=False, feed_forward="gelu_tanh"`. The derivations are in layers/, losses.py and
 optim.py. Their x̂ is h1, h2 and h3 here, their scores, masked and weights are c, s and w, and their h, Φ and a are u, p
-and f. The N = B·T positions are rows, so that all products are of two matrices. The comment after each line gives its
-number and the shape of its result, and in backward, after ←, the lines that it mirrors.
+and f. The N = B·T positions are rows, so that every linear map is a product of two matrices. The comment after each
+line gives its number and the shape of its result. In backward, the numbers after ← are those of the mirrored lines.
 """
 
 import argparse

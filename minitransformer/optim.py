@@ -32,11 +32,11 @@ def adamw(
     eps: float,
     weight_decay: float,
 ) -> Arrays:
-    """Return θ′, m′ and v′ after step t = 1, 2, … of AdamW (Kingma and Ba, 2015; Loshchilov and Hutter, 2019, with the
-    decay multiplied by lr, as in PyTorch).
+    """Return θ′, m′ and v′ after step t = 1, 2, … of AdamW. The decay is multiplied by lr, as in PyTorch.
 
-    For a parameter θ with gradient g, and the averages m and v after the previous step, all of the same shape. Both
-    averages begin at 0. `betas` are β₁ and β₂, `eps` is ε, and `weight_decay` is λ.
+    AdamW is Adam (Kingma and Ba, 2015) with decoupled weight decay (Loshchilov and Hutter, 2019). The parameter θ has
+    the gradient g. The averages m and v are those after the previous step, and begin at 0. The four arrays have the
+    same shape. `betas` are β₁ and β₂, `eps` is ε, and `weight_decay` is λ.
 
         decayed = θ − lr · λ · θ                        (1)
         m′ = β₁ m + (1 − β₁) g                          (2)
@@ -63,7 +63,7 @@ def adamw(
         m̂² = (Σ_k (a_k/√b_k) · √b_k g_k)² ≤ Σ_k a_k²/b_k · Σ_k b_k g_k² = Σ_k a_k²/b_k · v̂
 
     and the first sum is 1 at t = 1 and, as t grows, tends to (1 − β₁)² / ((1 − β₂)(1 − β₁²/β₂)) where β₁² < β₂. With
-    the β of AdamW's defaults its root rises to 7.27: no step moves an entry by more than 7.28 lr, and the decay.
+    the β of AdamW's defaults its root rises to 7.27: no step moves an entry by more than 7.28 lr plus the decay.
 
     The decay (1) is decoupled from the gradient. If λθ were added to g instead, (6) would also divide it by √v̂, and
     entries with large gradients would decay least.
@@ -247,7 +247,7 @@ def clipping_scale(norm: float, max_norm: float) -> float:
 
 
 def squared_norm(x) -> float:
-    """Return the sum of the squares of x. It is computed in float64 if it overflows otherwise."""
+    """Return the sum of the squares of x. If it overflows, compute it again in float64."""
     total = float(np.vdot(x, x))
     return total if math.isfinite(total) else float(np.vdot(x.astype(np.float64), x.astype(np.float64)))
 

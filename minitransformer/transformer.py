@@ -125,7 +125,7 @@ class Transformer(Module):
         recompute: bool = False,
         **options: Any,
     ) -> tuple[Loss, Callable[..., None]]:
-        """Return the mean cross-entropy in nats of predictions of `targets` (B, T) from `ids` (B, T), and its backward.
+        """Predict `targets` (B, T) from `ids` (B, T). Return the mean cross-entropy in nats, and its backward.
 
         `options` are those of cross_entropy. backward(dloss=1.0) releases the saved activations of each layer as soon
         as they are used. This reduces the peak memory by 10 to 40 % for models of the benchmark's sizes, but a second
@@ -149,9 +149,9 @@ class Transformer(Module):
     def predict(self, ids: Array, *, cache: "KeyValueCache | None" = None, last_only: bool = False) -> Array:
         """Return logits (B, T, V) without saving arrays for a backward pass.
 
-        `cache` is a KeyValueCache with the positions before ids, to which those of ids are appended. With `last_only`,
-        only the logits of the last position are computed, for generation, and the result is (B, 1, V). Raises the
-        exceptions of forward.
+        `cache` is a KeyValueCache that contains the positions before `ids`. The positions of `ids` are appended to it.
+        With `last_only`, only the logits of the last position are computed, as generation needs, and the result is
+        (B, 1, V). Raises the exceptions of forward.
         """
         start = 0 if cache is None else cache.length
         x = self.embed(ids, start, None)[0]
@@ -187,8 +187,9 @@ class Transformer(Module):
         x, dropout_backward = self.dropout(e if p is None else e + p, rng=rng)  # (1)
 
         def backward(dx):
-            """With the rows e of the tokens and p of the positions, x = dropout(e + p). All sequences of the batch
-            share the rows of the positions, so their gradient is summed over the batch:
+            """With the rows e of the tokens and p of the positions, x = dropout(e + p).
+
+            All sequences of the batch share the rows of the positions, so their gradient is summed over the batch:
 
                 de = dropoutᵀ(dx)    dp = Σ_batch de                      (4)
 

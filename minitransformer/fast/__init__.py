@@ -1,8 +1,8 @@
 """The engine: twins of textbook functions that take less time or memory. README.md lists them with their gains.
 
-The number in the comment after a line is that of the textbook's equation that the line computes. The variants of
-attention number their own equations. A twin accepts arrays of float32 or of float64. Complex arrays, which occur only
-in checks, are passed to the textbook function.
+The comment after a line gives the number of the textbook equation that the line computes. The variants of attention
+(head_groups.py and query_blocks.py) number their own equations. A twin accepts arrays of float32 or of float64. Complex
+arrays, which occur only in checks, are passed to the textbook function.
 
 The name fast.attention refers to the function. import_module("minitransformer.fast.attention") returns its file.
 """

@@ -2,8 +2,8 @@
 
 The rows of a parameter are updated in parts that fit in the processor's cache. Only one line allocates a new array. If
 there are enough entries for threads, the cores share the parts of all parameters. Two cores take 0.6 of the time of one
-core. The gradients are not scaled in a separate pass, which would take a third of the time of this step. (4) to (6) are
-computed as
+core. The gradients are not scaled in a separate pass, which would take a third of the time of this step. Equations (4)
+to (6) are computed as
 
     θ′ = decayed − lr √c₂ / c₁ · m′ / (√v′ + ε √c₂),   c₁ = 1 − β₁ᵗ,  c₂ = 1 − β₂ᵗ
 

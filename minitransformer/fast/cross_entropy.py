@@ -35,7 +35,7 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
     own = (1 - label_smoothing) * target_weight  # (1)
     smoothing = class_weight * (label_smoothing / V) if label_smoothing else None  # (1)
     shifted = rows - finite_max(rows, -1)
-    # A product with a coefficient of 0 is 0 for any logit; computed, 0 · ∞ would be NaN.
+    # A term with a coefficient of 0 is set to 0, because the product 0 · ∞ would be NaN.
     at_target_shifted = np.where(own == 0, 0, shifted[at_target])
     smoothed_shifted = np.where(smoothing == 0, 0, shifted) @ smoothing if label_smoothing else None
     e = np.exp(shifted, out=shifted)

@@ -1,6 +1,6 @@
 """GELU in blocks that stay in the cache (see elementwise.py). In float32, Φ is computed with a fitted polynomial.
 
-The two changes together reduce the time for 1.5 million entries to 0.32.
+For 1.5 million entries, the two changes together reduce the time to 0.32 of that of the textbook function.
 """
 
 import math
@@ -47,10 +47,10 @@ def normal(x):
 
 
 def fast_normal(x):
-    """Return Φ and φ at x in float32, with an absolute error below 2e-7. About three times as fast as `normal`.
+    """Return Φ and φ at x in float32, with an absolute error below 2e-7, about three times as fast as `normal`.
 
-    Φ = (1 + tanh u) / 2 as in (12), where u is a polynomial of seven terms instead of the two terms of (11). It was
-    fitted to the exact (6) so that the maximum error is minimal. It overflows for |x| > 4000, where tanh is ±1 anyway.
+    Φ = (1 + tanh u) / 2 as in (12), where u is a polynomial of seven terms instead of the two terms of (11). The
+    polynomial was fitted to (6) so that the maximum error is minimal. It overflows for |x| > 4000, where tanh is ±1.
     """
     c = (0.797884941, 0.0363330844, -3.25947439e-5, -5.53063171e-5, 3.96477321e-6, -1.32266283e-7, 1.75627755e-9)
     square, u = np.empty_like(x), np.empty_like(x)

@@ -5,12 +5,12 @@ Heads are independent of each other. Divide the key–value heads, with their qu
     y_g = attention(q_g, k_g, v_g)                  (1)
     y = y_1, y_2, … concatenated                    (2)
 
-Backward. An entry of q, k or v affects only the y of its own group, so the gradients are concatenated as y is:
+Backward. An entry of q, k or v affects only the y of the same group, so the gradients are concatenated in the same way:
 
     dq_g, dk_g, dv_g = attention's backward of dy_g             (3)
 
 The matrix library would divide each of the small products among the cores, and wait at the end of each. Without groups,
-a step of `baby` in one process takes 1.5 to 3 times as long while other programs use the cores.
+a training step of the size `baby` in one process takes 1.5 to 3 times as long while other programs use the cores.
 """
 
 import numpy as np

@@ -12,7 +12,7 @@ from minitransformer import generation as textbook
 from minitransformer.fast.digests import twin_of
 
 LARGE = 1024  # tokens; with a smaller vocabulary, sorting several rows together is faster
-ROUNDING = 1e-9  # excess of the sum over top_p, so that rounding in another order of addition cannot fall below it
+ROUNDING = 1e-9  # added to top_p, because the sum in another order of addition may be smaller by rounding
 TRIES = 12  # each with a quarter of the previous threshold
 
 
@@ -34,7 +34,7 @@ def keep_top_p(p, top_p):
 def reaching(row, total):
     """Return the indices, in increasing order, of all entries of row (V,) above a threshold.
 
-    The threshold is low enough that the entries sum to at least `total`. If no threshold is, all indices are returned.
+    The threshold is the first that lets the entries sum to at least `total`. If none does, all indices are returned.
     """
     border = row.max()
     for _ in range(TRIES):

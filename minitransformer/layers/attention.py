@@ -4,14 +4,13 @@ Each query takes an average of the values, each weighted by how well that value'
 attend to no key gets zeros (see softmax.py). Attention is invariant to a bias b added to every key: it adds s q bᵀ to
 all scores of a query, and the softmax ignores such a shift.
 
-**Grouped heads** (Ainslie et al., 2023): H = G·K query heads share K key–value heads, and those of a group are
-neighbours. The G query heads of a group use the same keys, so a reshape turns them into one head with G·Tq queries. The
-products (5) and (7) then also sum dk and dv over the group. G = 1 is ordinary attention, K = 1 multi-query
-attention.
+**Grouped heads** (Ainslie et al., 2023): H = G·K query heads share K key–value heads. The G query heads of a group are
+neighbours and use the same keys, so a reshape turns them into one head with G·Tq queries. The products (5) and (7) then
+also sum dk and dv over the group. G = 1 is ordinary attention, K = 1 multi-query attention.
 
 Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), used (..., H, Tq, Tk), and the weights,
-which softmax saves. `used` and the weights are the largest if Tq and Tk exceed D. Without on_weights they are the same
-array.
+which softmax saves. `used` and the weights are the largest arrays if Tq and Tk exceed D. Without on_weights they are
+the same array.
 """
 
 import math
@@ -25,7 +24,7 @@ from minitransformer.module import Array, Arrays, Backward, identity, require_fl
 
 
 def causal_mask(Tq: int, Tk: int) -> NDArray[np.bool_]:
-    """Return a boolean mask (Tq, Tk), True where a query may attend: to the keys up to its own position.
+    """Return a boolean mask (Tq, Tk) that is True for the keys up to the position of each query.
 
     The last query is at the position of the last key. If `Tq < Tk`, the queries are at the last Tq positions, as in
     cached decoding.

@@ -1,7 +1,7 @@
 """The pre-norm transformer block (Radford et al., 2019; Xiong et al., 2020).
 
-The direct path carries dy to the bottom of the model unchanged, at any depth. This is the reason why residual networks
-can be trained, and why a model still seems to learn if the backward pass within a block returns zero.
+The direct path around the layers of a block carries dy to the bottom of the model unchanged, at any depth. This is why
+residual networks can be trained, and why a model still seems to learn if the backward pass within a block returns zero.
 """
 
 from typing import TYPE_CHECKING, Any

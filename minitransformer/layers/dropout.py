@@ -25,7 +25,7 @@ def dropout(x: Array, *, keep: NDArray[np.bool_], p: float) -> tuple[Array, Back
     y = x * keep * scale  # (1)
 
     def backward(dy):
-        """Entry by entry the map is a multiplication by a constant, and the gradient is multiplied by the same one.
+        """Each entry is multiplied by a constant, so its gradient is multiplied by the same constant.
 
         That is,
 

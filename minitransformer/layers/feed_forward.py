@@ -1,4 +1,4 @@
-"""Feed-forward layers: the same function at each position, independently of all others.
+"""Feed-forward layers: the same function at each position, independently of the other positions.
 
 The gated layer has three matrices instead of two. With F = 8/3 C, the three have as many entries as the two matrices of
 the plain layer with F = 4 C.

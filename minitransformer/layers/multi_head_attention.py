@@ -115,7 +115,7 @@ class MultiHeadAttention(Module):
                 dheads = split(dy W_oᵀ)                         (4)
                 dq, dk, dv = attentionᵀ(dheads)                 (5)
 
-            where fᵀ(dy) stands for f's backward, and those of the keys and values in a cache are left out. Rotary
+            where fᵀ(dy) stands for f's backward. Cached keys and values are constants and get no gradient. Rotary
             positions, if any, turn dq and dk back (see positions.py). With xq = x W_q and so on, dxq = merge(dq), dxk =
             merge(dk), dxv = merge(dv), and x reaches y along three paths, through q, k and v (see projections).
             """

@@ -1,5 +1,7 @@
-"""Positions: attention does not depend on the order of its keys, except through the causal mask, so the model needs the
-position of each token.
+"""Positions of the tokens: learned, sinusoidal or rotary.
+
+Attention does not depend on the order of its keys, except through the causal mask, so the model needs the position of
+each token.
 
 **Learned** positions (GPT-2) are an embedding of the numbers 0, 1, 2, …, added to that of the tokens: see embedding.py.
 **Sinusoidal** positions are a fixed table, added in the same place. **Rotary** positions rotate queries and keys
@@ -33,8 +35,8 @@ def frequencies(channels: int, base: float = 10000.0, scaling: dict[str, Any] | 
 
         ω′ = ω / s                                      (2)
 
-    {"rope_type": "llama3"} (Llama 3.1) does so only with pairs that turned too few circles in the model's original
-    context of N positions:
+    {"rope_type": "llama3"} (Llama 3.1) slows down only the pairs that complete few circles within the original context
+    of N positions:
 
         circles = N ω / 2π                              (3)
         keep = min(1, max(0, (circles − low) / (high − low)))     (4)
