@@ -5,6 +5,7 @@ helpers, the lines of the local variables that it reads. It is accepted only if 
 """
 
 import ast
+import copy
 import functools
 import itertools
 import sys
@@ -148,21 +149,21 @@ class Bench:
 
     def _run(self, event, code, names):
         site = self.scene.site(event)
-        if RESULT not in code.co_names:  # a statement may write into them
-            names = {n: v.copy() if isinstance(v, (np.ndarray, list, dict)) else v for n, v in names.items()}
-        if self.scene.source.has_tensors:
-            names = {name: as_tensor(value) for name, value in names.items()}
-        scope = {**self.scene.source.function.__globals__, "np": np, **names}
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
+                if RESULT not in code.co_names:  # a statement may write into them
+                    held = {n: v for n, v in names.items() if isinstance(v, (np.ndarray, list, dict))}
+                    names = {**names, **copy.deepcopy(held)}
+                if self.scene.source.has_tensors:
+                    names = {name: as_tensor(value) for name, value in names.items()}
+                scope = {**self.scene.source.function.__globals__, "np": np, **names}
                 exec(code, scope)
+                value = scope[RESULT] if RESULT in scope else scope[site.name]
+                is_one_of_many = RESULT in scope and site.count > 1 and site.kind != "return"
+                return as_array(value[site.position] if is_one_of_many else value)
             except Exception:  # an edit of the user's line may raise anything
                 return None
-        if RESULT not in scope:
-            return as_array(scope[site.name])
-        is_one_of_many = site.count > 1 and site.kind != "return"
-        return as_array(scope[RESULT][site.position] if is_one_of_many else scope[RESULT])
 
     def is_true(self, value):
         if not isinstance(value, (np.ndarray, np.floating, float)) or np.shape(value) != np.shape(self.target.array):
