@@ -1,8 +1,8 @@
-"""Checkpoints: a run on disk, complete enough to resume it as if it had not been interrupted.
+"""Checkpoints: files from which a run is resumed as if it had not been interrupted.
 
-A checkpoint is the file of a LanguageModel, so it can be loaded as a model. It contains two additions. Among its arrays
-are AdamW's averages m and v of every trained parameter. Its description has an entry "training" with everything else
-that a step depends on:
+A checkpoint is a file of a LanguageModel, so it can be loaded as a model. The file has two additional parts. The arrays
+include AdamW's averages m and v of every trained parameter. The description has an entry "training" with everything
+else that a step depends on:
 
     step, seconds, last, best     the progress of the run
     kind, settings                the settings; the learning-rate schedule follows from these and the step
@@ -15,7 +15,8 @@ that a step depends on:
     about                         information from the caller, such as the path of the text
 
 Low-rank adapters are saved twice: merged into the weights, so that the model can be used, and separately, so that the
-run can be resumed. The file is written atomically: a process that is killed leaves the previous checkpoint or the new.
+run can be resumed. The file is written atomically, so a killed process leaves either the previous checkpoint or the
+new one.
 """
 
 import math
@@ -69,7 +70,7 @@ def trained_parameters(run) -> list[str]:
 
 
 def optimizer_states(run) -> dict:
-    """Return AdamW's state of each parameter by name: [t, m, v], or None if it has had no gradient yet."""
+    """Return {parameter name: state of AdamW}. A state is [t, m, v], or None before the first gradient."""
     names = {id(parameter): name for name, parameter in run.lm.model.named_parameters()}
     every = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
     return {names[id(parameter)]: state for parameter, state in zip(every, run.optimizer.state, strict=True)}
@@ -77,7 +78,7 @@ def optimizer_states(run) -> dict:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The description of a run in a checkpoint file. The arrays are read only by `restore`."""
+    """The description of a run in a checkpoint file. Only `restore` reads the arrays."""
 
     path: Path
     config: Config
@@ -115,7 +116,7 @@ class Checkpoint:
         raise ValueError(f"{self.path}: cannot resume: {name} was {before}, and now is {now}")
 
     def check_same(self, run) -> None:
-        """Raise ValueError, which names the first difference, if `run` and the interrupted run differ."""
+        """Raise ValueError if `run` differs from the interrupted run. The message names the first difference."""
         tokenizer = run.lm.tokenizer
         self.check_fields(self.config, run.lm.model.config)
         if self.tokenizer.to_dict() != tokenizer.to_dict():
@@ -141,8 +142,8 @@ class Checkpoint:
     def restore(self, run) -> None:
         """Restore a Run to this checkpoint. After an error, the Run is unchanged.
 
-        Raises ValueError for another configuration, tokenizer, text or settings, and ArchiveError for an inconsistent
-        file. Warns if the environment differs, because the last bits of the result may then differ.
+        Raises ValueError if the configuration, tokenizer, text or settings differ, and ArchiveError if the file is
+        inconsistent. Warns if the environment differs, because the last bits of the result may then differ.
         """
         self.check_same(run)
         arrays = run.ranks.from_first(lambda: self.read_arrays(run))
@@ -165,7 +166,7 @@ class Checkpoint:
         self.warn_of_environment()
 
     def read_arrays(self, run) -> dict:
-        """Read the arrays that the run needs, as {name in the file: array}."""
+        """Return the arrays that the run needs as {name in the file: array}."""
         steps = self.training["optimizer_steps"]
         with open_archive(self.path) as archive:
             stored = archive.under(PARAMETERS) | archive.under(UNMERGED)
@@ -211,7 +212,7 @@ def damaged(path, reason) -> ArchiveError:
 
 
 def check_state(training: dict, path, steps=math.inf) -> None:
-    """Raise ArchiveError, which names the file and the section, if the training state is invalid.
+    """Raise ArchiveError if the training state is invalid. The message names the file and the section.
 
     `steps` is the number of steps of the run. The entries `kind` and `settings` are checked by Settings.
     """
@@ -233,7 +234,7 @@ def check_data(name: str, described) -> None:
 
 
 def check_generators(name: str, states) -> None:
-    """Raise TypeError or ValueError for an invalid state. With an even increment, sampling might never end."""
+    """Raise TypeError or ValueError if a state is invalid. With an even increment, sampling might never end."""
     for generator in ("batches", "dropout"):
         state, bits = dictionary(name, states).get(generator), np.random.PCG64()
         try:

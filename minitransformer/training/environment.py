@@ -1,7 +1,8 @@
-"""The environment, which decides the last bits of a result, because the order of the terms of a sum depends on it.
+"""The environment of a run, which determines the last bits of the result.
 
-The order depends on the matrix library, the vector width of the processor, the number of threads, replicas and ranks,
-and the twins in fast/ that are used. If all of these are equal, results are bit-identical.
+The last bits depend on the order in which terms are added. This order depends on the matrix library, the vector width
+of the processor, the number of threads, replicas and ranks, and the fast implementations (the twins in fast/) in use.
+If all of these are equal, results are bit-identical.
 """
 
 import os
@@ -34,6 +35,6 @@ def environment() -> dict:
 
 
 def forms_in_use() -> dict:
-    """Return {textbook function that has a twin: "twin" or "textbook", the form in use}."""
+    """Return {function: the form in use, "twin" or "textbook"} for each textbook function with a twin."""
     load_engine()
     return {function: "textbook" if faster(function) is function else "twin" for function in TWINS}

@@ -1,4 +1,4 @@
-"""The picture of a run: its training and validation losses at each step."""
+"""Draw the training and validation losses of a run."""
 
 import numpy as np
 

@@ -2,7 +2,7 @@
 
     {"step": 250, "loss": 2.31, "lr": 0.00099, "grad_norm": 0.81, "val_loss": 2.35, "tokens": 192000, "seconds": 11.2}
 
-step        number of steps taken; the first record is before the first step and has 0
+step        number of steps taken; 0 in the first record, which precedes the first step
 loss        the mean cross-entropy of the step's batches in nats, before the update
 lr          the learning rate of the step
 grad_norm   the norm of the gradient, before clipping
@@ -28,13 +28,13 @@ NUMBERS_OR_NONE = ("safe", "unsafe", "margin", "preferred", "general_loss")  # N
 def read_metrics(path, last_step=None) -> list[dict]:
     """Return the records in the file at `path`, or only those up to `last_step`.
 
-    Raises OSError, or ValueError with the line number if a complete line is not a record.
+    Raises OSError if the file cannot be read, and ValueError, with the line number, if a complete line is not a record.
     """
     return read_records(path, last_step)[0]
 
 
 def read_records(path, last_step=None):
-    """Return the records of read_metrics and the number of bytes that they take in the file."""
+    """Return the records of read_metrics and the number of bytes that they occupy in the file."""
     records, size = [], 0
     for number, line in enumerate(Path(path).read_bytes().splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):

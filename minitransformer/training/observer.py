@@ -21,7 +21,7 @@ class Observer:
         """Handle a sample that the model wrote after `step` steps."""
 
     def stopping(self, folder) -> None:
-        """Handle Ctrl-C, at any point of a step: the run stops after it and saves to `folder`, if there is one."""
+        """Handle Ctrl-C at any point of a step. The run stops after this step and saves to `folder` if it is given."""
 
     def stop(self) -> None:
         """Handle the end of the run, also after an interruption or an error."""
@@ -46,7 +46,7 @@ def sample_in_words(step: int, text: str) -> str:
 class ProgressBar(Observer):
     """A progress bar on standard error with loss and time. Evaluations and samples appear above it.
 
-    name         name of the run, used in the message that a resumed run prints; "" prints no message
+    name         name of the run in the message that a resumed run prints, or "" for no message
     evaluation   function (record, running mean of the loss) that returns the text to print, or ""
     written      function (step, sample) that returns the text to print
     file         file to which this text is written (default: standard error)

@@ -44,8 +44,8 @@ def pretrain(
     Returns the records of the metrics (see metrics.py). Raises ValueError if the text is too short or the checkpoint
     belongs to another run, and ArchiveError (a ValueError) if the checkpoint is damaged. Raises OSError if `out` cannot
     be written, and BlockingIOError if another run uses it. Raises TrainingDiverged if the loss or the gradient is not
-    finite; the last checkpoint is then kept. At Ctrl-C, the current step is finished and saved, and TrainingInterrupted
-    (a KeyboardInterrupt) is raised. A second Ctrl-C stops immediately.
+    finite; the last checkpoint is then kept. After Ctrl-C, the run finishes the current step, saves it, and raises
+    TrainingInterrupted (a KeyboardInterrupt). A second Ctrl-C stops immediately.
     """
     run = Pretraining(lm, corpus, settings or Settings(), communicator)
     return run.carry_out(out=out, resume=resume, plot=plot, observer=observer, about=about)

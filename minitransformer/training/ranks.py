@@ -5,15 +5,16 @@ MPI starts N processes, called ranks 0 … N − 1, and passes messages between 
     mpirun -n 2 python -m minitransformer train ...
 
 Every rank has the whole model and draws the same batch, because all ranks have the same seed. The loss is the mean over
-the n tokens of the batch. Rank r processes some of the sequences, with n_r of the tokens. The backward pass of its own
-mean L_r begins with dL/dL_r = n_r / n, and the ranks add up their gradients:
+the n tokens of the batch. Rank r processes some of the sequences, which have n_r tokens and the mean loss L_r. The
+backward pass of rank r begins with dL/dL_r = n_r / n, and the ranks add up their gradients:
 
     L = Σ_r (n_r / n) L_r              (1)
     dθ = Σ_r (n_r / n) ∂L_r/∂θ         (2)
 
-Equal factors of 1/N would be right only if all n_r are equal, which 5 sequences on 2 ranks or padding prevent. Σ_r is
-MPI's Allreduce: every rank receives the same sum and takes the same step, so their weights stay bit-identical without
-being sent. Another number of ranks may give different last bits. Only the first rank writes files, prints and draws.
+Equal factors of 1/N would be right only if all n_r were equal. They differ if there is padding, or if 2 ranks share 5
+sequences. Σ_r is MPI's Allreduce. Every rank receives the same sum and takes the same step, so the weights of all ranks
+stay bit-identical without being sent. A different number of ranks may change the last bits of the result. Only the
+first rank writes files, prints and draws.
 """
 
 import atexit
@@ -43,7 +44,7 @@ class RanksDiffer(ValueError):  # noqa: N818
 
 
 class Ranks:
-    """The ranks of an MPI communicator, which all call the same methods in the same order. None stands for one rank."""
+    """The ranks of an MPI communicator (None: one rank). All ranks call the same methods in the same order."""
 
     def __init__(self, communicator=None):
         self.communicator = communicator
@@ -51,7 +52,7 @@ class Ranks:
         self.first = self.rank == 0
 
     def summed(self, array):
-        """Return the sum of the ranks' arrays, and wait in Python, because signals are not handled in a call of MPI."""
+        """Return the sum of all ranks' arrays. Wait in Python, because a blocking MPI call handles no signals."""
         if self.communicator is None:
             return array
         total = np.empty_like(array)
@@ -88,7 +89,7 @@ class Ranks:
             yield
 
     def mean_loss(self, model, ids, batch_size: int) -> float:
-        """Return mean_loss(model, ids, batch_size) on every rank. Each rank evaluates a share of the blocks."""
+        """Return mean_loss(model, ids, batch_size) on every rank. Each rank evaluates a part of `ids`."""
         if self.communicator is None:
             return mean_loss(model, ids, batch_size)
         context, predicted = model.config.context, len(ids) - 1
@@ -113,9 +114,9 @@ class Ranks:
     def failing_together(self):
         """End all ranks, with one message, if an exception is raised in a `with` block.
 
-        If all ranks raise an exception, only the first rank raises its own, and the others SystemExit with status 0,
-        because mpirun might otherwise end the first rank before it has printed its message. If only this rank raises
-        an exception, MPI ends the others, which would wait forever.
+        If all ranks raise an exception, the first rank raises its exception, and the other ranks raise SystemExit with
+        status 0. Otherwise mpirun might end the first rank before it has printed its message. If only this rank raises
+        an exception, MPI ends the other ranks, which would wait forever.
         """
         if self.communicator is None:
             yield
@@ -142,7 +143,7 @@ def all_arrive(communicator) -> bool:
 
 
 class ModelOnRanks:
-    """A model or its Replicas on one of several ranks with equal weights, with the interface of training_step."""
+    """A model (or Replicas) on one of several ranks with equal weights. training_step uses it like a model."""
 
     def __init__(self, model, ranks: Ranks):
         self.model, self.ranks = model, ranks
@@ -184,7 +185,7 @@ class ModelOnRanks:
 
 
 def world() -> Ranks:
-    """Return the ranks that mpirun started, or only this process, and divide the cores of a machine among its ranks."""
+    """Return the Ranks that mpirun started (one without mpirun), and divide a machine's cores among its ranks."""
     if world_size() == 1:
         return Ranks()
     try:
@@ -206,7 +207,7 @@ def world_size() -> int:
 
 
 def cores_of_a_rank() -> int:
-    """Return the number of cores for this rank: those it is bound to, but at most its share of the machine."""
+    """Return the number of cores that this rank may use, at most an equal share of the machine's cores."""
     return max(1, min(available_cores(), os.cpu_count() // environment_number(NEIGHBOURS_VARIABLES, 1)))
 
 

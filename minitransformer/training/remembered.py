@@ -1,6 +1,7 @@
-"""The model of a checkpoint, and the options of the command that made it.
+"""Load the model of a checkpoint, and the options of the command that wrote the checkpoint.
 
-The file may be untrusted, so a device or a pipe, which may be endless, is read only if the command line names it.
+A checkpoint may be untrusted. If it names a device or a pipe, which may be endless, the text is read from there only if
+the command line names it too.
 """
 
 from pathlib import Path
@@ -36,7 +37,7 @@ def was_trained_on(checkpoint: Checkpoint | None, corpus: Corpus) -> bool:
 
 
 def remembered_texts(checkpoint: Checkpoint, name: str):
-    """Return the option `name`: None, a str or a list of str. Raises ArchiveError if it has another type."""
+    """Return the stored option `name`: None, a str or a list of str. Raises ArchiveError for any other type."""
     given = checkpoint.about.get(name)
     try:
         if given is not None and not isinstance(given, str):
@@ -47,7 +48,7 @@ def remembered_texts(checkpoint: Checkpoint, name: str):
 
 
 def remembered_files(checkpoint: Checkpoint, name: str):
-    """Return the option `name`: None, a path or a list of paths, but not the path of a device or a pipe."""
+    """Return the stored option `name`: None, a path or a list of paths. Raises ArchiveError for a device or a pipe."""
     given = remembered_texts(checkpoint, name)
     if given is None:
         return None

@@ -1,8 +1,8 @@
 """A replica of a model in a separate process, and the memory that it shares with the model.
 
-Weights and gradients are in shared memory. One part of it contains the weights, which only the main process changes.
-Another part transfers the gradients of a replica to the model, a few MB at a time: with room for all of them, a step
-of 10 million parameters took 1.15 times as much memory. A pipe transfers the shares of batches, and their losses.
+One part of the shared memory contains the weights, which only the main process changes. Another part transfers the
+gradients of a replica to the model, a few MB at a time. With room for all gradients at once, a step of a model with 10
+million parameters took 1.15 times as much memory. A pipe transfers the shares of batches, and their losses.
 """
 
 import atexit
@@ -34,7 +34,8 @@ class ReplicaLost(ChildProcessError):  # noqa: N818
 class SharedMemory:
     """Shared memory for the weights of `parameters`, and for one load of gradients per replica.
 
-    `loads` are lists of the indices of parameters whose gradients, of about LOAD bytes, are transferred together.
+    `loads` is a list of lists of parameter indices. The gradients of one list have about LOAD bytes and are transferred
+    together.
     """
 
     def __init__(self, parameters, replicas: int):
@@ -57,7 +58,7 @@ class SharedMemory:
         return self.arrays(self.loads[n], sum(self.sizes) + self.room * replica)
 
     def arrays(self, numbers, start: int) -> list:
-        """Return the arrays of these parameters, which are stored one after another from byte `start`."""
+        """Return the arrays of the parameters `numbers`, which are stored one after another from byte `start`."""
         found = []
         for i in numbers:
             shape, dtype = self.kinds[i]
@@ -72,12 +73,12 @@ def replica(model):
         if module.is_hooked:
             raise ValueError(f"a model with replicas must not have hooks, but {name} has one")
     arrays = {id(array): None for p in model.parameters() for array in (p.data, p.grad)}
-    return deepcopy(model, arrays)  # finds None as the copy of each array; a tied Parameter stays tied
+    return deepcopy(model, arrays)  # an array is copied as None; a tied Parameter stays tied
 
 
 @contextmanager
 def without_the_program():
-    """Start processes inside a `with` block without running the main program in them, which would need a guard."""
+    """Start processes in a `with` block without running the main program in them, so that it needs no guard."""
     program = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -87,7 +88,7 @@ def without_the_program():
 
 
 class ReplicaProcess:
-    """A process with a replica of `model`. `send` sends it a request, and `receive` waits for its answer."""
+    """A process with a replica of `model`. `send` sends a request, and `receive` waits for the answer."""
 
     def __init__(self, model, memory: SharedMemory, number: int):
         self.memory, self.number = memory, number
@@ -102,7 +103,7 @@ class ReplicaProcess:
         atexit.register(self.process.kill)  # otherwise Python would send SIGTERM and wait
 
     def send(self, *request) -> None:
-        """Request the call of a method of ReplicaWorker, by name, with np.errstate and plain() as in this process."""
+        """Request a call of a ReplicaWorker method by name, with the np.errstate and plain() of this process."""
         try:
             self.pipe.send((np.geterr(), is_plain(), *request))
         except OSError:
@@ -119,7 +120,7 @@ class ReplicaProcess:
         return answer
 
     def gradients(self, parameters):
-        """Yield (Parameter, gradient), valid until the next, for each Parameter with a gradient."""
+        """Yield (Parameter, gradient) for each Parameter with a gradient. A gradient is valid until the next one."""
         for n, load in enumerate(self.memory.loads):
             self.send("hand_over", n)
             have_one = self.receive()
@@ -150,7 +151,7 @@ class ReplicaWorker:
             parameter.data = data
 
     def loss(self, ids, targets, seed):
-        self.backward_of_loss = None  # frees the activations of the previous one
+        self.backward_of_loss = None  # frees the activations of the previous loss
         rng = None if seed is None else np.random.default_rng(seed)
         loss, self.backward_of_loss = self.model.loss(ids, targets, rng=rng)
         return loss

@@ -1,7 +1,7 @@
 """One training step on all cores: replicas of a model in several processes, each with a share of the batch.
 
-The loss of a batch is the mean over its tokens, so loss and gradient are weighted sums over its shares r, of n_r tokens
-each (see step.py):
+The loss of a batch is the mean over its tokens. The loss and the gradient are therefore weighted sums over the shares
+of the batch. If share r has n_r tokens (see step.py),
 
     L = Σ_r (n_r / n) L_r    dθ = Σ_r (n_r / n) dθ_r            (1)
 
@@ -10,7 +10,7 @@ gradients (see replica_process.py). The model itself is the first replica. The g
 replicas, so the result does not depend on the timing of the processes.
 
 Without replicas, only large matrix products use several cores. With two processes on two cores, a step takes from 0.77
-(`tiny`) to 0.93 (`llama`) of the time. Two threads, which wait for the interpreter's lock, gain half as much.
+(`tiny`) to 0.93 (`llama`) of the time. Two threads gain half as much, because they wait for the interpreter's lock.
 """
 
 import importlib.util
@@ -27,8 +27,8 @@ class Replicas:
     """A model and `count` − 1 replicas of it, with the interface that training_step needs.
 
     The replicas follow all changes of the model's weights, but not later changes of requires_grad or hooks. The
-    processes run the main program only if it defines classes of the model. It then needs the guard
-    `if __name__ == "__main__":`. Raises ValueError if count is below 1 or the model of several replicas has hooks.
+    processes run the main program only if it defines classes of the model. The program then needs the guard
+    `if __name__ == "__main__":`. Raises ValueError if count is below 1, or if it is above 1 and the model has hooks.
     """
 
     def __init__(self, model, count: int):
@@ -102,9 +102,9 @@ class Replicas:
         return self.losses
 
     def side_by_side(self, own, request: str, jobs) -> list:
-        """Return the results of own(*job) for the first job, and of `request` for each other job in a process.
+        """Call own(*job) for the first job, and `request` in a process for each other job. Return all results.
 
-        After an exception, which may be that of a process, all processes are replaced.
+        After an exception, here or in a process, all processes are replaced.
         """
         first, *rest = jobs
         processes = self.processes[: len(rest)]  # a small batch has fewer shares than processes
@@ -129,7 +129,7 @@ def with_replicas(model, count: int):
 
 
 def replicas_that_pay(batch_size: int, cores: int | None = None) -> int:
-    """Return the recommended number of replicas: one per core, at most the batch size, and 1 without threadpoolctl."""
+    """Return the recommended number of replicas: one per core up to the batch size, or 1 without threadpoolctl."""
     if importlib.util.find_spec("threadpoolctl") is None:
         return 1
     return max(1, min(available_cores() if cores is None else cores, batch_size))

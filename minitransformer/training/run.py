@@ -1,9 +1,9 @@
 """A run of training from beginning to end: steps, evaluations, samples, checkpoints, interruption and resumption.
 
-A Run owns the model, its optimiser, its random generators, and the folder that it writes to: the model (model.npz,
-which is also the checkpoint), the metrics (metrics.jsonl) and a picture. A run that was stopped at any moment, even
-killed, can be resumed, and ends with the weights and metrics of an uninterrupted run, bit by bit. Evaluations, samples
-and checkpoints use no random generator of the training, so they do not affect it.
+A Run owns the model, the optimiser, the random generators and the output folder. It writes the model (model.npz, which
+is also the checkpoint), the metrics (metrics.jsonl) and a picture. A run that was stopped at any moment, even killed,
+can be resumed. The weights and the metrics, except the times, are then bit-identical to those of an uninterrupted run.
+Evaluations, samples and checkpoints do not use the random generators of the training, so they do not affect it.
 """
 
 import json
@@ -93,7 +93,7 @@ class Run:
         """Take the remaining steps and return the records of the metrics. The options are those of pretrain."""
         if out is None and (resume or plot):
             raise ValueError("out must be a folder if resume or plot is True, not None")
-        writes = self.ranks.first  # of several ranks (see ranks.py), only the first
+        writes = self.ranks.first  # only the first of several ranks writes (see ranks.py)
         self.folder = Path(out) if writes and out is not None else None
         self.observer, self.about = (observer if writes else None) or Observer(), about or {}
         self.plot = plot and writes and can_draw()
@@ -114,7 +114,7 @@ class Run:
         return self.records
 
     def open_metrics(self, resume: bool):
-        """Open the file of the metrics, and remove records after the checkpoint, or all files of an earlier run."""
+        """Open the metrics file. Remove records after the checkpoint if `resume`, else all files of an earlier run."""
         self.records, size = [], 0
         if self.folder is None:
             return nullcontext()
@@ -194,7 +194,7 @@ class Run:
             self.saved_step = self.step
 
     def stop_soon(self, signum, frame) -> None:
-        """Handle the first Ctrl-C, at any point of a step: stop after the step. A second Ctrl-C stops immediately."""
+        """Handle the first Ctrl-C: the run stops after the current step. A second Ctrl-C stops immediately."""
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self.interrupted = True
         self.observer.stopping(self.folder)

@@ -9,9 +9,9 @@ and the same holds for its gradient. The backward pass of each batch begins with
 the gradients. Equal factors for all batches are right only if all n_i are equal. With padding they are not, and a token
 of a batch with few tokens would count more.
 
-**Divergence.** If a loss or a gradient is NaN or infinite, the step changes the weights that it reaches to NaN, which
-cannot be undone. A gradient too large to be squared makes AdamW's v infinite, so its weight never changes again. Both
-are checked before the step: when TrainingDiverged is raised, the weights are still valid.
+**Divergence.** If a loss or a gradient is NaN or infinite, the step changes the affected weights to NaN, which cannot
+be undone. A gradient too large to be squared makes AdamW's v infinite, so the weight never changes again. Both cases
+are detected before the step, so the weights are still valid when TrainingDiverged is raised.
 """
 
 import math
@@ -25,8 +25,8 @@ from minitransformer.text import IGNORE_INDEX
 class TrainingDiverged(ArithmeticError):  # noqa: N818
     """The loss or the gradient is not finite, or the gradient is too large to be squared. The weights are unchanged.
 
-    `loss` is the loss of the step, `parameter` the name of the parameter with the largest gradient entry (NaN is the
-    largest) and `gradient` this entry. A validation loss that is not finite has neither.
+    `loss` is the loss of the step. `parameter` is the name of the parameter with the largest gradient entry, and
+    `gradient` is this entry; NaN counts as the largest. Both are missing (None) for a validation loss.
     """
 
     def __init__(self, message, loss, parameter=None, gradient=None):
@@ -61,8 +61,8 @@ def token_shares(targets) -> list[float]:
 def descend(model, optimizer, losses, *, clip=None):
     """Update the parameters once with the gradient of the weighted sum Σ share · loss.
 
-    `losses` yields pairs (share, (loss, backward)). Each backward is called before the next pair is requested. A
-    generator therefore keeps the activations of only one loss in memory, if backward releases them, as that of
+    `losses` yields pairs (share, (loss, backward)). Each backward is called before the next pair is requested. With a
+    generator, the activations of only one loss are therefore in memory, if backward releases them, as the backward of
     Transformer.loss does.
 
     Returns (weighted sum, norm of the gradient before clipping). Raises the exceptions of training_step.

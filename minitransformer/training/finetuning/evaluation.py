@@ -55,7 +55,7 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Evaluation":
-        """Return the Evaluation with this result of to_dict, or raise KeyError, TypeError or ValueError."""
+        """Create an Evaluation from the result of to_dict, or raise KeyError, TypeError or ValueError."""
         numbers = {name: fields[name] for name in cls.__dataclass_fields__ if name != "completions"}
         numbers = {name: math.nan if value is None else number(name, value) for name, value in numbers.items()}
         completions = fields["completions"]

@@ -1,8 +1,9 @@
 """Fine-tuning on pairs of responses: make the safe response more likely than the unsafe one.
 
-The log-likelihoods of the starting model, the reference of direct preference optimisation, are computed once and stored
-in checkpoints, so no second model is in memory. The run stops if it has diverged: if the perplexity on general text has
-grown beyond the limit, or if a loss or gradient is not finite. `diverged` is then a sentence that gives the reason.
+Direct preference optimisation compares the model with the starting model. The log-likelihoods of the starting model are
+computed once and stored in checkpoints, so no second model is in memory. A run has diverged, and stops, if the
+perplexity on general text has grown beyond the limit, or if a loss or gradient is not finite. `diverged` is then a
+sentence that gives the reason.
 """
 
 import hashlib
@@ -59,19 +60,19 @@ def fine_tune_for_safety(
     dataset       the path of a file of JSON lines, "politeness", or a list of dictionaries (see preferences.py)
     held_out      rows that are used only for evaluation: a fraction, or another dataset (default: the rows that are
                   marked as held out, or a fifth of the prompts if no row is marked)
-    general_text  text to measure forgetting by its perplexity (default: the last tenth of the default corpus)
-    prompts       prompts to complete before and after (default: the first three held-out ones)
+    general_text  text whose perplexity measures forgetting (default: the last tenth of the default corpus)
+    prompts       prompts to complete before and after training (default: the first three held-out prompts)
     merge         True merges low-rank adapters into the weights at the end. False leaves them in the model, which can
                   be saved and loaded only after merge_adapters (layers/lora.py)
     out           folder for model.npz, metrics.jsonl, report.json, and with `plot` finetuning.png
     settings      fields of PreferenceSettings, such as objective="dpo", beta=0.1, trainable=2, steps=200
 
     resume, plot, observer, about and their exceptions are as in pretrain. Frozen parameters stay bit-identical, and
-    requires_grad of all parameters is restored at the end. A run that diverges is stopped, with `diverged` and
-    `verdict` in the report.
+    requires_grad of all parameters is restored at the end. If the run diverges, it is stopped, `diverged` is True in
+    the report, and `verdict` gives the reason.
 
-    Returns a FineTuningReport. Raises ValueError or TypeError, which gives the location, if a row is invalid, and
-    ValueError if a setting is out of range or the tokenizer cannot encode a text.
+    Returns a FineTuningReport. Raises ValueError or TypeError, with the location, if a row is invalid, and ValueError
+    if a setting is out of range or the tokenizer cannot encode a text.
     """
     asked = PreferenceSettings(**settings)
     data = preference_data(lm, dataset, held_out, general_text, prompts, asked)
@@ -134,7 +135,7 @@ class PreferenceRun(Run):
         super().__init__(lm, settings)
         self.loss = PairedLoss(lm.model, OBJECTIVES[settings.objective])
         self.before = None  # the Evaluation of the starting model
-        self.reference = None  # its log-likelihoods (N,) of the safe and the unsafe training responses
+        self.reference = None  # under that model, the log-likelihoods (N,) of safe and of unsafe responses
         self.diverged = None  # or a description of the divergence
 
     def remember_start(self) -> None:

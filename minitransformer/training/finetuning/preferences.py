@@ -37,9 +37,10 @@ class PreferenceRow:
 
 
 def read_preferences(dataset) -> list[PreferenceRow]:
-    """Return the rows of a dataset: the path of a file of JSON lines, "politeness", or a list of dictionaries.
+    """Return the rows of a dataset.
 
-    Raises OSError, or ValueError or TypeError, which names the row, for an invalid row.
+    `dataset` is the path of a file of JSON lines, "politeness", or a list of dictionaries. Raises OSError if the file
+    cannot be read, and ValueError or TypeError, with the name of the row, if a row is invalid.
     """
     if isinstance(dataset, (str, os.PathLike)):
         name = POLITENESS if dataset == "politeness" else Path(dataset)
@@ -79,8 +80,8 @@ def checked_row(row, where: str) -> PreferenceRow:
 def split_held_out(rows: list[PreferenceRow], held_out, seed: int) -> tuple[list[PreferenceRow], list[PreferenceRow]]:
     """Return (training rows, held-out rows).
 
-    `held_out` is another dataset, a fraction of the prompts, or None for the marked rows, or a fifth if no row is
-    marked. Raises ValueError if one of the two lists would be empty.
+    `held_out` is another dataset or a fraction of the prompts. None selects the marked rows, or a fifth of the prompts
+    if no row is marked. Raises ValueError if one of the two lists would be empty.
     """
     if held_out is None and any(row.held_out is not None for row in rows):
         chosen = {row.prompt for row in rows if row.held_out}
@@ -103,7 +104,7 @@ def split_held_out(rows: list[PreferenceRow], held_out, seed: int) -> tuple[list
 
 @dataclass(frozen=True)
 class Pair:
-    """The ids of a row: prompt, safe and unsafe response, each an int64 array (T,)."""
+    """The ids of the prompt and the two responses of a row. Each is an int64 array (T,)."""
 
     prompt: np.ndarray
     safe: np.ndarray
@@ -111,7 +112,7 @@ class Pair:
 
 
 def encode(rows: list[PreferenceRow], tokenizer: Tokenizer, context: int) -> list[Pair]:
-    """Encode the texts of each row. Raises ValueError, which names the row, for a text that is too long or unknown."""
+    """Encode the texts of each row. Raises ValueError, with the row, if a text is too long or cannot be encoded."""
     pairs = []
     for row in rows:
         ids = {}

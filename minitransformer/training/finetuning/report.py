@@ -28,8 +28,8 @@ LINES = [
 class FineTuningReport:
     """The effect of fine-tuning on pairs of responses.
 
-    `trained_numbers` and `model_numbers` are numbers of scalars, `rows` and `held_out_rows` of pairs. `records` are the
-    metrics of every step (see training/metrics.py). `verdict` is the result as a sentence.
+    `trained_numbers` and `model_numbers` count scalars; `rows` and `held_out_rows` count pairs. `records` are the
+    metrics of every step (see training/metrics.py). `verdict` is a sentence that states the result.
     """
 
     objective: str

@@ -42,9 +42,10 @@ Trainable = int | tuple[str, ...] | LowRank  # number of last blocks, names of p
 
 
 def checked(name: str, trainable) -> Trainable:
-    """Validate and normalise the option `trainable`: an int, one or several str, or a LowRank or its fields.
+    """Validate and normalise the option `trainable`.
 
-    Raises TypeError for another type, and ValueError for an empty selection.
+    It is an int, a str, several str, a LowRank, or a dictionary of the fields of a LowRank. Raises TypeError for any
+    other type, and ValueError for an empty selection.
     """
     if isinstance(trainable, dict):
         return LowRank(**trainable)
@@ -111,7 +112,7 @@ def chosen_names(model: Module, trainable: int | tuple[str, ...]) -> list[str]:
 
 
 def below(model: Module, names) -> list[str]:
-    """Return the names of the embeddings and blocks below the lowest one with a parameter in `names`."""
+    """Return the names of the embeddings and blocks below the lowest one that contains a parameter in `names`."""
     embeddings = [name for name in ("embedding", "positional_embedding") if getattr(model, name) is not None]
     order = embeddings + [name for name, _ in model.children() if name.startswith("blocks.")]
     lowest = (i for i, module in enumerate(order) if any(name.startswith(f"{module}.") for name in names))
@@ -119,5 +120,5 @@ def below(model: Module, names) -> list[str]:
 
 
 def constant(y, backward):
-    """Replace the backward pass of an activation with zeros, as a hook, so that the activation is a constant."""
+    """Make an activation a constant. This is a hook, which replaces the backward pass with zeros."""
     return y, np.zeros_like

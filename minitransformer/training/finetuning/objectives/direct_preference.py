@@ -32,7 +32,7 @@ def direct_preference(
 ) -> tuple[Loss, Callable[..., Arrays]]:
     """Return the mean over B pairs of −log σ(z), and its backward(dloss=1.0).
 
-    ℓ is a log-likelihood under the model, and ℓʳ one under the reference, the model before training:
+    ℓ is a log-likelihood under the model. ℓʳ is the same under the reference, which is the model before training:
 
         z = β · ((ℓ_safe − ℓ_unsafe) − (ℓʳ_safe − ℓʳ_unsafe))        (1)
         L = mean(−log σ(z)) = mean(softplus(−z))        (2)

@@ -10,7 +10,7 @@ from minitransformer.module import Array, Backward, require_floating
 
 
 def softplus(x: Array) -> tuple[Array, Backward[Array]]:
-    """Return log(1 + exp(x)), of x's shape.
+    """Return log(1 + exp(x)) for each entry of x.
 
     This formula overflows for large x and loses all digits for very negative x. If the larger of 0 and x is moved out
     of the logarithm, the exponent is never positive:
