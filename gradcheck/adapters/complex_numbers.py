@@ -37,7 +37,7 @@ def from_complex(function: Differentiable, *, convention: str = "torch") -> Diff
 
 
 def as_real(function: Any, inputs: tuple[Any, ...], dy: Any, argnums: Any) -> tuple[Any, tuple[Any, ...], Any, Any]:
-    """Convert the function, inputs, dy and argnums of a check of complex arrays to their real and imaginary parts."""
+    """Return the arguments of a check, with each complex array split into its real and imaginary parts."""
     sign, name = CONVENTIONS[getattr(function, "convention", "torch")], Call(function).name
     parts: list[Any] = []
     names: list[str] = []

@@ -23,7 +23,7 @@ def from_value_and_gradient(function: Callable[..., Any], gradient: Callable[...
         check(from_value_and_gradient(loss), w, X=X, y=y)   the same, with data that has no gradient
 
     The gradient of a vector may be a list of numbers. For parameters in a dictionary or a list see from_nested. Raises
-    TypeError if an argument is not a function, and when it is called, if the value is not a number.
+    TypeError if an argument is not a function. The result raises TypeError if the value is not a number.
     """
 
     def require(y, inputs):
@@ -44,8 +44,8 @@ def from_derivative(function: Callable[..., Any], derivative: Callable[..., Any]
         check(from_derivative(f), x)                                one function that returns (y, derivative)
         check(from_derivative(math.sin, math.cos), np.array(0.5))   functions of a number
 
-    Raises TypeError if an argument is not a function. The result raises ValueError if y does not have x's shape, and
-    its backward GradientError if the derivative does not.
+    Raises TypeError if an argument is not a function. The result raises ValueError if y does not have x's shape.
+    Backward raises GradientError if the derivative does not have x's shape.
     """
 
     def require(y, inputs):
@@ -73,7 +73,7 @@ def from_jacobian(function: Callable[..., Any], jacobian: Callable[..., Any] | N
 
     J has a row for each entry of y and a column for each entry of x, or shape y.shape + x.shape. It may be a sparse
     matrix of SciPy. The index of a wrong entry of dx is that of the wrong column of J; `gradcheck.jacobian` returns the
-    true one. Raises TypeError if an argument is not a function. Backward raises GradientError if J has another shape.
+    true J. Raises TypeError if an argument is not a function. Backward raises GradientError if J has another shape.
     """
 
     def product(name, x, y, j, dy):

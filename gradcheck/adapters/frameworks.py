@@ -62,7 +62,7 @@ def _signature_of(function):
 
 
 class _TorchFunction:
-    """A differentiable function of arrays from one of tensors, or from the torch.autograd.Function `rule`."""
+    """A differentiable function of arrays, made from a function of tensors or a torch.autograd.Function, `rule`."""
 
     def __init__(self, function, signature, name, dtype, rule=None):
         self.function, self.__signature__, self.__name__, self.dtype = function, signature, name, dtype
@@ -91,8 +91,8 @@ class _TorchFunction:
     def evaluate(self, inputs, options, only=None):
         """Run the forward pass, and return y and gradients_of(dy), which returns {key: gradient or None}.
 
-        A key is the position of an input or the name of a parameter. If one is given as `only`, no other array requires
-        a gradient.
+        A key is the position of an input or the name of a parameter. If `only` is a key, no other array requires a
+        gradient.
         """
         import torch
 
@@ -179,8 +179,9 @@ class _TorchModule(_TorchFunction):
 def from_jax(function: Any, *, dtype: Any = np.float64) -> Differentiable:
     """Make a differentiable function from a JAX function, usually one with jax.custom_vjp.
 
-    Floating-point arrays among the positional arguments are converted to `dtype`, in double precision if it is float64,
-    and have gradients. The outputs may form a tuple or a dictionary. The result raises the exceptions of JAX.
+    Floating-point arrays among the positional arguments are converted to `dtype` and have gradients. JAX runs in double
+    precision if `dtype` is float64. The outputs may form a tuple or a dictionary. The result raises the exceptions of
+    JAX.
     """
     import jax
 

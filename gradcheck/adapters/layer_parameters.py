@@ -9,9 +9,9 @@ An array is a parameter if it has a gradient by one of these conventions:
     layer.W, layer.grads["W"]
     layer.W.data, layer.W.grad                              a parameter object; also value
 
-An array without a gradient, such as a running mean, raises an error that names it. It is ignored only if the layer
-lists its parameters, in `params` or `parameters` (a dictionary, a list, or a method that returns one), without it. The
-search must find every parameter in the list.
+An array without a gradient, such as a running mean, raises an error that names the array. The array is ignored only if
+the layer lists its parameters and the list does not contain the array. The list is `params` or `parameters`, which is a
+dictionary, a list, or a method that returns one of them. The search must find every parameter in the list.
 
 A place is the path from the layer to an array or object, as a tuple of (".", name of an attribute) and ("[", key).
 """
@@ -33,7 +33,7 @@ HINT = "name the parameters and their gradients, as in from_layer(layer, {'W': '
 
 
 class Parameter:
-    """A parameter of a layer, with the places of its array, and those at which its gradient may be stored."""
+    """A parameter of a layer, with the places of its array, and the places where its gradient may be stored."""
 
     def __init__(self, layer, places, gradients):
         self.layer, self.places, self.gradients = layer, places, gradients
@@ -166,7 +166,7 @@ def _first(layer, places):
 
 
 def _put(holder, place, value):
-    """Store a value at a place, relative to `holder`. Returns the holder, or the new tuple if it is a tuple."""
+    """Store a value at a place, relative to `holder`. Returns the holder, or a new tuple if the holder is a tuple."""
     (kind, key), *rest = place
     if rest:
         value = _put(_get(holder, place[:1]), rest, value)
@@ -240,7 +240,7 @@ def _gradients(layer, place):
 
 
 def _may_be_gradient(layer, shape, place):
-    """Return True if the place exists and contains None, 0, or an array of the shape."""
+    """Return True if the place exists and contains None, 0, or an array of this shape."""
     members = _members(_get(layer, place[:-1]))
     there = members.get(place[-1])
     is_zero = np.isscalar(there) and there == 0
@@ -290,9 +290,10 @@ def _flattened(layer, label, value):
 
 
 def _is_passed_over(place, i, listed, places_of):
-    """Return True if an enclosing layer lists its parameters without the array at `place`, whose id is `i`.
+    """Return True if a layer around an array lists its parameters, but not the array.
 
-    Such a list counts only if that layer contains the array itself, or if the list includes parameters of inner layers.
+    The array is at `place` and has the id `i`. The list of an outer layer counts only if it includes parameters of
+    inner layers.
     """
     owner = _owner(place)
     for n in range(len(owner) + 1):

@@ -19,14 +19,14 @@ NUMBERS = (np.ndarray, np.generic, float)
 def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
     """Return the arguments of `check` for a function with nested inputs: `check(*from_nested(function, *inputs))`.
 
-    They are a function of arrays, followed by these arrays, which are the floating-point arrays in the inputs, in
-    order, with names such as params['W1'] or layers[0]['b']. All other values in the inputs are constants. Pass options
-    to `check`. The gradients have the structure of the inputs. In a dictionary the gradient of W may have the key W or
+    The arguments are a function of arrays, followed by the floating-point arrays in the inputs, in order. The arrays
+    have names such as params['W1'] or layers[0]['b']. All other values in the inputs are constants. Pass options to
+    `check`. The gradients have the structure of the inputs. In a dictionary the gradient of W may have the key W or
     dW, and further keys are allowed. Other adapters are applied first: from_nested(from_value_and_gradient(loss),
     params).
 
-    Raises TypeError if `function` is not a function, and ValueError if there is no such array. Backward raises
-    GradientError if the gradients do not have the structure of the inputs.
+    Raises TypeError if `function` is not a function, and ValueError if the inputs contain no such array. Backward
+    raises GradientError if the gradients do not have the structure of the inputs.
     """
     call = Call(function, *inputs)
     refused = functools.partial(fault, call.name)
@@ -92,7 +92,7 @@ def _filled(name, value, by_place):
 
 
 def _gradients(named, returned, refused):
-    """Yield the gradient of each array in the inputs, given by name in `named`, from the result of backward."""
+    """Yield the gradient of each array in the inputs `named`, {name: input}, from the result of backward."""
     wanted = {name: value for name, value in named.items() if _arrays(name, value)}
     if len(wanted) == 1:
         (value,) = wanted.values()

@@ -1,7 +1,7 @@
 """Arrays of Numbers that behave like arrays of floats.
 
 An `Array` is an object array that reports a floating dtype, so that a function accepts it as an argument. NumPy
-computes with its entries through their operators. FUNCTIONS defines the ufuncs that NumPy does not support for objects.
+computes with the entries through the operators of Number, and FUNCTIONS defines the ufuncs that objects do not support.
 Within `standing_in`, functions such as np.zeros return an Array instead of an array of floats.
 """
 
@@ -53,7 +53,7 @@ FUNCTIONS = {
 
 
 class Dtype:
-    """The dtype that an Array reports: float64 in Python code, and object in NumPy."""
+    """The dtype that an Array reports. It equals float64 in Python code, and is object for NumPy."""
 
     dtype = np.dtype(object)
     __hash__ = object.__hash__
@@ -150,7 +150,7 @@ vars(numpy_of_arrays).update(vars(np) | {name: creator(getattr(np, name)) for na
 
 @contextmanager
 def standing_in():
-    """Replace NumPy with `numpy_of_arrays` in Python modules in a `with` block.
+    """Inside a `with` block, replace NumPy in Python modules with `numpy_of_arrays`.
 
     Compiled modules still use NumPy, because they write floats into the memory of new arrays.
     """

@@ -25,7 +25,7 @@ from gradcheck.report import GradientError
 
 ROUNDED = Decimal("1e-9")  # relative: a larger difference is not due to rounded constants
 CANCELLED = Decimal("1e-20")  # relative: a larger difference is not due to cancellation in 60 digits
-LIKE_FLOATS = 1e-9  # relative to the largest entry: the agreement of the digits with the result in float64
+LIKE_FLOATS = 1e-9  # relative to the largest entry: the largest difference between the digits and float64
 PASSES = 4  # at most: a pass may find a root whose square the next pass recognises
 
 
@@ -63,11 +63,11 @@ def certify(
     """Decide whether a backward pass is right for all inputs.
 
     It is right if it is the adjoint of the derivative of the forward pass. `target`, `inputs`, `randomize` and
-    `options` are those of `check` or of `check_module`. The inputs select the shapes, and the region within which every
-    comparison has the same result. Random numbers come from the operating system, unless a `seed` makes them
-    repeatable.
+    `options` are those of `check` or of `check_module`. A certificate applies to all inputs of the same shapes for which
+    every comparison of values has the same result. Random numbers come from the operating system, unless a `seed` makes
+    them repeatable.
 
-    While certify runs, the name `np` of other Python modules refers to a replacement of NumPy, so other threads must
+    While certify runs, the name `np` in other Python modules refers to a replacement of NumPy, so other threads must
     not use these modules. Raises TypeError or ValueError for a function that cannot be checked, as `check` does.
     """
     return certify_call(Call(target, *inputs, **options), seed, randomize)
@@ -103,7 +103,7 @@ def same(f: Callable[..., Any], g: Callable[..., Any], /, *inputs: Any, seed: in
 
 
 def _decide(name, seed, pairs, arguments=()):
-    """Return the Certificate for an identity, both sides of which `pairs(run)` computes (see `sides` and `values`).
+    """Return the Certificate for an identity. `pairs(run)` computes both sides (see `sides` and `values`).
 
     If `arguments` are given, the reason of a refusal names the first argument whose gradient is wrong.
     """
@@ -158,19 +158,16 @@ def error_exponent(run):
 def sides(call, floats, rng):
     """Return a function pairs(run, chosen) that computes both sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ for a Call.
 
-    The result is a list with one tuple, (left side, right side, Σ|terms|). The direction v is random in the arguments
+    `pairs` returns a list with one tuple, (left side, right side, Σ|terms|). The direction v is random in the arguments
     whose indices are in `chosen` (default: all), and 0 in the others. `floats` is the contract.Run of the Call in
-    float64. The function raises CannotTell if the digits differ from these floats.
+    float64. `pairs` raises CannotTell if the digits differ from these floats.
     """
     call, arguments = call.on(call.inputs), floats.arguments
     call.type_of_y = np.ndarray
     directions = [rng.standard_normal(argument.array.shape) for argument in arguments]
 
     def on_numbers(run, vs):
-        """Evaluate the Call on Numbers.
-
-        `vs` maps the index of an argument to its tangents.
-        """
+        """Evaluate the Call on Numbers. `vs` maps the index of an argument to the tangents of the argument."""
         arrays = {id(a.array): variables(run, i, a.array, tangents=vs.get(i, ())) for i, a in enumerate(arguments)}
         for argument in arguments:
             if argument.parameter is not None:
@@ -201,7 +198,7 @@ def sides(call, floats, rng):
 
 
 def values(calls):
-    """Return a function pairs(run): for each entry of the results of two Calls, (first, second, their larger size)."""
+    """Return pairs(run), which lists (a, b, larger absolute value) for the entries a and b of two Calls' results."""
 
     def pairs(run):
         results = []

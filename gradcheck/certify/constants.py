@@ -53,12 +53,12 @@ def read(x):
 
 
 def has_root(s):
-    """Return True if the fraction s consists of PRIMES, so that √s is in the field."""
+    """Return True if all prime factors of the fraction s are among PRIMES, so that √s is in the field."""
     return s > 0 and M**80 % (s.numerator * s.denominator) == 0
 
 
 def in_words(x):
-    """Return the number for which a float stands as text, such as "√(2/π)", or "" for its exact binary value."""
+    """Return as text the number that a float stands for, such as "√(2/π)", or "" for the exact binary value."""
     q, s, k = read(x) or (Fraction(x), 1, 0)
     if (s, k) == (1, 0):
         return "" if q == Fraction(x) else str(q)

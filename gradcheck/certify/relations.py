@@ -5,8 +5,8 @@
     √a = r with r² = a             √|a b| = √|a| √|b|                  √(a²) = |a|        erf, sin odd, cos even
 
 An argument is looked up by its field value. If no relation connects an argument to a known one, the value of the
-function is a new random element. Every relation is true, so none makes a false identity look true. A relation that is
-missing can make a true identity look false.
+function is a new random element. Every relation is true, so none makes a false identity look true. A missing
+relation can make a true identity look false.
 """
 
 import contextlib
@@ -160,7 +160,7 @@ class Run:
         return found
 
     def root(self, a):
-        """Return √a, which is computed for some constants, and otherwise random.
+        """Return √a. For some constants it is computed, and otherwise it is a random element.
 
         From then on, the square of a random root replaces the field value of a (see scalar.Number).
         """

@@ -2,9 +2,9 @@
 
 The digits decide every comparison. The field value is the value of a formula at a random point: each input, and each
 value of a function that is not rational (see relations.py), is replaced by a random element of the field. Two formulas
-with equal field values are identical, except with a small probability that grows with their size. The size is an upper
-bound on the degrees of the numerator and the denominator, and on the logarithm to base 2 of the sum of the absolute
-values of their coefficients.
+with equal field values are identical, except with a small probability that grows with their size. The size of a formula
+is an upper bound on the degrees of the numerator and the denominator, and on the logarithm to base 2 of the sum of the
+absolute values of their coefficients.
 
 Every operation is an addition, a multiplication, a power, or a function of relations.py. If an operand has a tangent
 (its derivative along a direction), `differentiable` applies the chain rule.
@@ -103,7 +103,7 @@ class Number:
     size       the bound on the size of the formula
     op         the operation that produced the number
     args       the operands of this operation
-    on         a bit for each kind of variable it depends on: INPUTS, DY, and MOVING (inputs with a tangent)
+    on         a bit for each kind of variable that it depends on: INPUTS, DY, and MOVING (inputs with a tangent)
     tangent    the derivative along a direction as (d, v, size), or None
     """
 
@@ -159,7 +159,7 @@ def lift(value):
 
 
 def constant(value):
-    """Return the Number for which a constant stands. If it is rational, its `args` are a tuple of one Fraction."""
+    """Return the Number that a constant stands for. If the Number is rational, `args` is a tuple of one Fraction."""
     if isinstance(value, float) and not np.isfinite(value):
         return Number(decimal.Decimal(value), 0, 0, "constant")
     meaning = read(value) if isinstance(value, float) else (Fraction(value), Fraction(1), 0)

@@ -59,7 +59,7 @@ OWN = "made for this corpus"
 
 @functools.cache
 def corpus():
-    """Return the wrong versions of the corpus: CASES, and mistakes of the table made in the right functions."""
+    """Return CASES and the variants, in which mistakes of gradcheck/mistakes are made in right functions."""
     from gradcheck.museum.variants import variants
 
     return CASES + tuple(variants([right for right in RIGHTS if right.function.__module__ != limits.__name__]))
@@ -95,7 +95,7 @@ def _parser():
 
 
 def find(key):
-    """Return an exhibit or case, given its name, or its number, from 1, as text. Raises LookupError."""
+    """Return the exhibit or case with this name or number, given as text. Raises LookupError."""
     if key.isdecimal():
         if len(key) < 9 and 1 <= int(key) <= len(CASES):
             return CASES[int(key) - 1]
@@ -120,7 +120,7 @@ def catalogue(width=88):
 
 
 def page(case, width=88):
-    """Return the page of an exhibit or case, for which its check and gradcheck are run."""
+    """Run gradcheck on a case, and the check if it is an exhibit. Return the page that shows the results."""
     heading = f"{CASES.index(case) + 1}. {case.title}"
     lines = [heading, "═" * min(len(heading), width), ""]
     lines += [f"  {line}" for source in case.sources for line in (source, url(source))] or [f"  {OWN}"]

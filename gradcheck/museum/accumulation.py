@@ -93,7 +93,7 @@ def used_twice(x, *, i, j):
     """= instead of +=.
 
     y = exp(x_i) · x_j. Gradients are assigned instead of added. If i = j, the last path overwrites the first. From the
-    numbers, gradcheck names none. `gradcheck.steps` finds the line.
+    numbers alone, gradcheck names none of the mistakes that it knows. `gradcheck.steps` finds the line.
     """
     e = np.exp(x[i])
 

@@ -49,7 +49,7 @@ def square(x):
 def times_constant(x, *, c):
     """constant-forgotten: zergtant/pytorch-handbook, issue 69
         return dy.copy()
-    The example of a custom function returns dy without the constant. The built-in product does not.
+    The example of a custom function returns dy without the constant. The built-in product is right.
     """
 
     def backward(dy):

@@ -48,8 +48,8 @@ def attention_empty_row(scores, v, *, mask):
     """A row that may attend to nothing.
 
     A query that may attend to no key has a row of −∞, whose softmax is 0 / 0. The output of that row is discarded, but
-    its gradient is not: 0 · NaN is NaN. Since all queries share the keys and values, one empty row makes all of their
-    gradients NaN.
+    its gradient is not: 0 · NaN is NaN. Since all queries share the keys and values, one empty row makes all
+    gradients of the keys and values NaN.
     """
     with np.errstate(invalid="ignore"):
         masked = np.where(mask, scores, -np.inf)

@@ -1,7 +1,7 @@
 """`python -m gradcheck compare`: several checkers on the right and wrong gradients of the corpus.
 
-A checker takes part through an adapter: a function of (f, inputs), where f(*inputs) returns (y, backward), that returns
-True if the checker accepts the gradient. A checker that raises an exception does not accept it.
+Each checker has an adapter, a function of (f, inputs) that returns True if the checker accepts the gradient of f.
+f(*inputs) returns (y, backward). A checker that raises an exception does not accept the gradient.
 """
 
 import contextlib
@@ -109,7 +109,7 @@ CHECKERS = {
 
 
 def cases():
-    """Yield (name, is_right, function of the floating-point inputs alone, these inputs) for each one of the corpus."""
+    """Yield (name, is_right, function of the floating-point inputs alone, these inputs) for each gradient."""
     for case in corpus():
         yield case.name, False, *_of_floating(case.version(True), *case.draw(np.random.default_rng(0)))
     for right in RIGHTS:
@@ -129,7 +129,7 @@ def _of_floating(function, inputs, options):
 
 
 def is_accepted(adapter, function, inputs):
-    """Return True if a checker, without its output and with fixed random numbers, accepts a gradient."""
+    """Return True if a checker accepts a gradient. Its output is discarded and its random numbers are fixed."""
     before = np.random.get_state(legacy=False)  # noqa: NPY002 (autograd draws from it)
     np.random.seed(0)  # noqa: NPY002
     with (

@@ -352,11 +352,11 @@ def shapes_alone(layer):
 def motion_commented(state, *, speed, turn, dt):
     """The Jacobian of the model in a comment.
 
-    The motion of a vehicle in a Kalman filter. The state is position, yaw, speed and the scale of the speedometer. The
-    comment on the Jacobian says that the speed is constant, v′ = v, and moves the vehicle. In the code, the commanded
-    speed moves the vehicle and replaces the speed in the state. The next state then does not depend on the speed, so
-    its column is zero. Both derivations are right, but for two different functions. A gradient must be that of the
-    code.
+    The motion of a vehicle in a Kalman filter. The state is position, yaw, speed and the scale of the speedometer.
+    According to the comment on the Jacobian, the vehicle moves with the speed in the state, which stays the same. In
+    the code, the vehicle moves with the commanded speed, which also replaces the speed in the state. The next state
+    then does not depend on the old speed, so the column of the speed is zero. Both derivations are right, but for two
+    different functions. A gradient must be that of the code.
     """
     x, y, yaw, _, scale = state
     cos, sin, way = np.cos(yaw), np.sin(yaw), dt * speed * scale

@@ -14,8 +14,8 @@
 
 A tuple among the inputs is the shape of an array that is drawn. Each paragraph of the docstring is a case: its name,
 its sources, a wrong statement (see `exchanged`), and a few words. An exhibit is a case that also has a check in the
-style of its authors, which passes on the wrong version, and whose docstring gives the reason. Its story is the
-docstring of the function, and a comment marks the wrong line:
+style of its authors. The check passes on the wrong version, and its docstring gives the reason. The docstring of the
+function tells the story of the exhibit, and a comment marks the wrong line:
 
     @exhibit("owner/project, issue 1", (3, 4), ids=np.array([2, 0]))
     def name(x, *, ids):
@@ -103,7 +103,7 @@ class Exhibit(Case):
 
 
 def right(*inputs, **options):
-    """Return a decorator that converts a function, whose docstring lists its Cases, to a Right."""
+    """Return a decorator that makes a Right from a function whose docstring lists the Cases."""
 
     def decorator(function):
         made = Right(function, inputs, options)
@@ -133,7 +133,7 @@ def url(source):
 def listing(function):
     """Return the source of a function as a list of (mark, line), without decorators and docstring.
 
-    A line with a comment `# wrong:` is two lines: the wrong one, with the mark "−", and the right one, with "+".
+    A line with a comment `# wrong:` becomes two lines: the wrong one, with the mark "−", and the right one, with "+".
     """
     listed = []
     for line in _source(function)[0]:
@@ -144,9 +144,9 @@ def listing(function):
 
 
 def exchanged(function, statement):
-    """Return the listing of a function in which a statement replaces the one of backward with the same target.
+    """Return the listing of a function in which `statement` replaces the statement with the same target.
 
-    If backward has none, it replaces that of the forward pass. Raises ValueError unless there is exactly one.
+    The statement is sought in backward, then in the forward pass. Raises ValueError unless exactly one is found.
     """
     lines, tree = _source(function)
     wanted = _target(ast.parse(statement).body[0])
@@ -190,9 +190,9 @@ def as_tuple(gradients):
 
 
 def check_numerically(function, *inputs, only=None, dy=None, tolerance=1e-6, **options):
-    """Raise AssertionError if a gradient, perhaps `only` one, differs from central differences.
+    """Raise AssertionError if a gradient (default: any) differs from central differences.
 
-    The inputs are arrays, or shapes of normally distributed arrays.
+    `only` is the index of the gradient. The inputs are arrays, or shapes of normally distributed arrays.
     """
     rng = np.random.default_rng(0)
     inputs = drawn(rng, inputs)

@@ -1,4 +1,4 @@
-"""Jacobians of models, energies and boxes, and matrices: a sign, a coordinate's own derivative, a triangle."""
+"""Jacobians of models, energies, boxes and matrices: a wrong sign, the wrong coordinate, the wrong triangle."""
 
 import numpy as np
 

@@ -36,7 +36,7 @@ def convolution(x, w, *, stride):
 def convolution_of_depth(x, w):
     """depth-of-the-output: NervanaSystems/neon, issue 111
         place = depth
-    The output's index of the depth stands where the input's belongs.
+    The depth index of the output stands where that of the input belongs.
     """
     n = x.shape[1] - w.shape[1] + 1
 

@@ -68,8 +68,8 @@ def batch_norm_std(x, gamma):
     """A batch norm that takes 1/σ for σ².
 
     Forward saves 1/σ. Backward treats the saved value as σ², and computes 1/√(saved + ε) from it. If σ = 1, the
-    fixed point of that function, the two agree. From the numbers, gradcheck names none. `gradcheck.steps` finds the
-    line.
+    fixed point of that function, the two agree. From the numbers alone, gradcheck names none of the mistakes that it
+    knows. `gradcheck.steps` finds the line.
     """
     centred = x - x.mean(axis=0)
     saved = 1 / np.sqrt((centred**2).mean(axis=0) + 1e-5)
@@ -88,7 +88,7 @@ def batch_norm_std(x, gamma):
 def on_standard_normal_inputs(batch_norm):
     """The reference in the project's test contained the same mistake.
 
-    This check, on standard normal inputs, for which σ is nearly 1, would have passed as well.
+    This check would have passed as well, because σ is nearly 1 for its standard normal inputs.
 
     With a tolerance of 5 %, which is common in half precision, the difference does not show.
     """
