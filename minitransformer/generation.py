@@ -5,7 +5,7 @@ they never change. If they are stored, only the new position is computed for eac
 The query of the new position still reads all keys.
 
 **Past the context.** When the context is full, the oldest half is dropped and the rest is computed again. This is
-necessary because every remaining token has another position, and above the first block its key and value depend on the
+necessary because every remaining token has a new position, and above the first block its key and value depend on the
 dropped tokens. The start of the window depends only on the number of tokens. With and without a cache, the model
 therefore sees the same window at every step.
 

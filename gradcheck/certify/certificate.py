@@ -63,9 +63,9 @@ def certify(
     """Decide whether a backward pass is right for all inputs.
 
     It is right if it is the adjoint of the derivative of the forward pass. `target`, `inputs`, `randomize` and
-    `options` are those of `check` or of `check_module`. A certificate applies to all inputs of the same shapes for which
-    every comparison of values has the same result. Random numbers come from the operating system, unless a `seed` makes
-    them repeatable.
+    `options` are those of `check` or of `check_module`. A certificate applies to all inputs of the same shapes for
+    which every comparison of values has the same result. Random numbers come from the operating system, unless a `seed`
+    makes them repeatable.
 
     While certify runs, the name `np` in other Python modules refers to a replacement of NumPy, so other threads must
     not use these modules. Raises TypeError or ValueError for a function that cannot be checked, as `check` does.

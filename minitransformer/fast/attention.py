@@ -22,7 +22,7 @@ from minitransformer.fast.softmax import softmax
 from minitransformer.layers import attention as textbook
 from minitransformer.layers.attention import group_heads, ungroup_heads
 
-MEDIUM = 192 * 192  # pairs of a query and a key; with more, and a mask, a few queries at a time are faster
+MEDIUM = 192 * 192  # pairs of a query and a key; with more and a mask, blocks of queries are faster
 VERY_LONG = 1024 * 1024  # pairs; with more, the weights take more memory than all other arrays that a layer saves
 QUERIES = 128  # in a block of a very long sequence
 MANY = 1 << 19  # weights of all heads and sequences; with more, it is faster to divide the heads among threads

@@ -72,8 +72,8 @@ def digest_of(function) -> str | None:
 def source_of(module: str) -> dict:
     """Return the top-level statements of a module by the names that they bind, or {} without a source file.
 
-    The result is {name: [(text of a statement, {(module, name) of each object of this package that it uses})]}. The
-    list of a name contains all statements that bind it, for example an import and a later definition.
+    The result maps each name to a list of all statements that bind it, for example an import and a later definition.
+    An entry of the list is (text, {(module, name) of each object of this package that the statement uses}).
     """
     file = Path(find_spec(module).origin)
     found = {}

@@ -32,7 +32,7 @@ def softmax(x, *, axis=-1):
 
 
 def exponentials(x, axis):
-    """Return e of (1) and its sum along `axis`, kept with length 1. A row of −∞ gives zeros and 1."""
+    """Return e of (1), and its sum along `axis`, kept with length 1. For a row of −∞, e is 0 and the sum is 1."""
     if x.size and x.dtype != np.float16 and x.max() < 60:
         e = np.exp(x)
         total = axis_sum(e, axis)

@@ -105,7 +105,7 @@ def check_width(x, weight):
 
 
 class Embedding(Module):
-    """A learned table (V, C), initially drawn from N(0, std²). It also stores learned positions, with ids 0, 1, 2, …"""
+    """A learned table (V, C), initially drawn from N(0, std²). Learned positions also use it, with ids 0, 1, 2, …"""
 
     def __init__(
         self,

@@ -92,8 +92,8 @@ class MultiHeadAttention(Module):
         for k and v, and `merge` is its inverse. Both only rearrange entries, so each is the backward of the other.
         Rotary positions, if any, rotate q and k between (1) and (2) according to `positions` (T,). By default these
         count from 0, or from the end of the cache. If `rng` is given, dropout is applied to the weights. `cache` is the
-        key–value cache of one layer. Its keys and values of earlier positions precede those of x and are constants in
-        backward.
+        key–value cache of one layer. The cached keys and values of earlier positions precede those of x, and are
+        constants in backward.
         """
         T = x.shape[-2]
         start = 0 if cache is None else cache.length
