@@ -56,7 +56,7 @@ class StoredTensor:
     heads: int = 0
 
 
-# The name of each component here and in the files, without the suffix .weight or .bias. − if a file has none.
+# The name of each component here and in the files, without the suffix .weight or .bias. A − marks a missing component.
 NAMES = """
 ours                  GPT-2, hub   Llama, hub                GGUF
 embedding             wte          embed_tokens              token_embd
@@ -112,7 +112,7 @@ def tensors(model: Transformer, layout: Layout):
 
 
 def interleaved_rows(rows: int, heads: int):
-    """Return the row of llama.cpp's file for each row of our W_q or W_k.
+    """Return the row number in a llama.cpp file for each row of our W_q or W_k.
 
     In a head of D rows, our row h·D/2 + i (h = 0 or 1) is half h of pair i. llama.cpp stores it at row 2i + h.
     """

@@ -8,8 +8,8 @@ special token, as here for SmolLM2:
     <|im_start|>assistant
 
 The continuation, up to the <|im_end|> that the model generates, is the answer. A *chat template*, a small Jinja program
-of the model's author, writes the text (see templates.py). The content of a message is ordinary text: a user who writes
-"<|im_end|>" cannot end the message and begin another one under a different role, as in Transformers.
+by the model's author, writes the text (see templates.py). The content of a message is ordinary text. A user who
+writes "<|im_end|>" cannot end the message and begin another one under a different role, unlike in Transformers.
 """
 
 import json
@@ -33,7 +33,7 @@ def render_chat(tokenizer, messages, add_generation_prompt=True) -> str:
 
     `messages` are dictionaries {"role": "system", "user" or "assistant", "content": str}. With `add_generation_prompt`
     the text ends with the beginning of the assistant's next message. Raises ValueError if there is no chat template, or
-    if it rejects the conversation or exceeds its limits, and MissingExtra without the extra `interop`.
+    if it rejects the conversation or exceeds its limits, and MissingExtra if the extra `interop` is not installed.
     """
     require("jinja2", extra="interop")
     check_messages(tokenizer, messages)
@@ -103,7 +103,7 @@ class Conversation:
         check_messages(lm.tokenizer)
 
     def answer(self, content: str, max_new_tokens: int = 512):
-        """Add a message of the user, and yield the answer in pieces. The history contains the yielded pieces.
+        """Add a user message, and yield the answer in pieces. Each yielded piece becomes part of the history.
 
         Raises ValueError if the message cannot be encoded or leaves no room for an answer in the context.
         """

@@ -1,7 +1,8 @@
 """Conversion between Config and the config.json of GPT-2 and Llama.
 
 A field that changes the result of the model is either supported or rejected by name. A missing field has the default of
-Transformers, except a size. If dropout, which affects only training, cannot be expressed, a warning is given.
+Transformers, but most sizes are required. Dropout affects only training, so a dropout that cannot be expressed gives a
+warning.
 """
 
 import warnings
@@ -117,7 +118,7 @@ def one_dropout(probabilities: dict):
 
 
 def rope(content) -> tuple:
-    """Return the base and the scaling of the rotary frequencies, from either of two generations of fields."""
+    """Return the base and the scaling of the rotary frequencies. Older and newer files have different fields."""
     fields = content.get("rope_scaling") or content.get("rope_parameters") or {}
     if not isinstance(fields, dict):
         raise ValueError(f"rope_parameters must be an object, not {fields!r}")

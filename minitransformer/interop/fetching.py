@@ -26,7 +26,7 @@ WAIT = 0.2  # seconds between two attempts to lock the folder
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A model's file inside a wheel: its path `member`, its SHA-256 in hexadecimal, and its size in bytes."""
+    """A model file in a wheel. `member` is the path, `sha256` is in hexadecimal, and `size` is in bytes."""
 
     package: str
     version: str

@@ -1,7 +1,7 @@
 """Load the tensors of a file into the Parameters of a model.
 
-A source has the path of a file or folder, the shapes {name: shape} of all tensors without buffers, and the method
-read(name, rows, columns), which returns a part of a tensor as floating-point numbers.
+A source has the attributes `path`, of a file or folder, and `shapes`, {name: shape} of all tensors except buffers. The
+method read(name, rows, columns) returns a part of a tensor as floating-point numbers.
 
 All names and shapes are compared with the configuration before any memory is allocated. Then each Parameter is filled
 a few rows at a time, so the peak memory is little more than that of the model.
@@ -43,7 +43,7 @@ def load_model(source, config: Config, layout: Layout) -> Transformer:
 
 
 def tied_head(source, layout: Layout) -> str:
-    """Return the name of the unembedding of a tied model. Raises ArchiveError if it is stored and not the embedding."""
+    """Return the name of a tied unembedding. Raises ArchiveError if it is stored and differs from the embedding."""
     embedding, head = (f"{layout.components[name]}.weight" for name in ("embedding", "lm_head"))
     if head in source.shapes and (
         source.shapes[head] != source.shapes[embedding]
@@ -57,7 +57,7 @@ def tied_head(source, layout: Layout) -> str:
 
 
 def fill(tensor: StoredTensor, parameters: dict, source) -> None:
-    """Read a stored tensor from `source` into its Parameter, or into several if the tensor joins them."""
+    """Read a stored tensor from `source` into its Parameter, or into several Parameters if it joins them."""
     order = interleaved_rows(tensor.shape[0], tensor.heads) if tensor.heads else None
     start = 0
     for name in tensor.parameters:

@@ -1,8 +1,8 @@
 """GGUF, the file format of llama.cpp: metadata, a tokenizer, and weights, which are usually quantised.
 
-Q4_1, for example, stores a half-precision scale d and minimum m for each block of 32 weights and four bits q for each
-weight, which is d · q + m. The `gguf` package maps the file into memory and dequantises a few rows at a time. Every key
-of the metadata is either supported or rejected by name, because an unknown key may change the result of the model.
+Q4_1, for example, stores four bits q for each weight, and a half-precision scale d and minimum m for each block of 32
+weights. The weight is d · q + m. The `gguf` package maps the file into memory and dequantises a few rows at a time.
+Every key of the metadata is either supported or rejected by name, because an unknown key may change the model's result.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ SIZES = {
 }
 ROTARY_FACTORS = "rope_freqs.weight"
 MOST_ITEMS = 1 << 21  # values in a header, each of which takes about 500 bytes; a token takes two
-# Exceptions from reading a damaged file.
+# Exceptions that a damaged file can raise.
 DAMAGE = (ValueError, KeyError, IndexError, TypeError, OverflowError, ArithmeticError, RecursionError, MemoryError)
 
 
@@ -57,7 +57,7 @@ def open_gguf(path):
 
 
 def bounded_reader():
-    """Return a subclass of GGUFReader that compares sizes with the length of the file, and limits their number."""
+    """Return a subclass of GGUFReader that checks sizes against the file length, and limits the number of values."""
     from gguf import GGUFReader, GGUFValueType
 
     class BoundedReader(GGUFReader):
@@ -98,7 +98,7 @@ class Metadata:
         return default if field is None else field.contents()
 
     def take(self, key, default=None):
-        """Return the value of a key of the architecture, or raise ValueError, and mark the key as read."""
+        """Return the value of an architecture key and mark it as read. Raises ValueError if it is missing or a list."""
         name = f"{self.architecture}.{key}"
         self.unread.discard(name)
         value = self.get(name, default)
@@ -109,7 +109,7 @@ class Metadata:
         return value
 
     def insist(self, key, value):
-        """Raise ValueError if a key of the architecture has another value. The key may be missing."""
+        """Raise ValueError if an architecture key has a value other than `value`. The key may be missing."""
         actual = self.take(key, value)
         if actual != value:
             raise ValueError(f"{self.architecture}.{key} {actual!r} is not supported, only {value!r}")

@@ -1,8 +1,8 @@
 """Folders in the layout of the Hugging Face hub: config.json, and weights in model.safetensors or in shards.
 
-A safetensors file consists of a JSON header, which the `safetensors` package compares with the length of the file, and
-the data. A pickle such as pytorch_model.bin can execute arbitrary code, so it is rejected. Sharded weights have an
-index, a JSON file that maps each tensor to its shard, a file in the same folder.
+A safetensors file consists of a JSON header and the data. The `safetensors` package compares the header with the length
+of the file. A pickle such as pytorch_model.bin can execute arbitrary code, so it is rejected. Sharded weights are in
+several files (shards) of the same folder. The index, a JSON file, maps each tensor to its shard.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""save_pretrained, which writes a folder that Transformers' from_pretrained loads with the same results."""
+"""Write a model to a folder that Transformers' from_pretrained loads with the same results."""
 
 import dataclasses
 import json
@@ -21,9 +21,10 @@ from minitransformer.system.folders import at_work_in
 def save_pretrained(lm: LanguageModel, folder) -> None:
     """Write a model and its tokenizer to a folder in the Hugging Face layout.
 
-    A model with learned positions is written as a GPT-2, and one with rotary positions as a Llama. Raises ValueError,
-    which names the field of Config, if these architectures cannot express the model, OSError (with unchanged files) if
-    a file cannot be written, and MissingExtra without the extra `interop`.
+    A model with learned positions becomes a GPT-2, and a model with rotary positions a Llama. Existing files are
+    replaced only after all new files have been written. Raises ValueError, with the field of Config, if the
+    architecture cannot express the model. Raises OSError if a file cannot be written, and MissingExtra if the extra
+    `interop` is not installed.
     """
     require("safetensors", extra="interop")
     folder = Path(folder)

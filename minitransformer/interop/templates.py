@@ -1,7 +1,7 @@
 """Chat templates, rendered in a separate process with limits of time and memory (see bounded.py).
 
 A template is a program. Jinja's sandbox prevents access to files and to Python, but it does not limit time and memory,
-for example of 'a' * 10**10.
+for example for 'a' * 10**10.
 """
 
 import atexit
@@ -23,7 +23,7 @@ turn = threading.Lock()
 
 @functools.cache
 def process_for(pid: int) -> Bounded:
-    """Return the process that renders templates for the process `pid`. A forked child gets another one."""
+    """Return the process that renders templates for the process `pid`. A forked child gets another process."""
     process = Bounded("minitransformer.interop.templates", megabytes=MEBIBYTES)
     atexit.register(process.end)
     return process

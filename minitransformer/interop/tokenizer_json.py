@@ -25,7 +25,7 @@ LLAMA3_EXPRESSION = (
 
 
 def byte_level(use_regex):
-    """Return the step that writes bytes in GPT-2's alphabet, with use_regex after splitting with GPT-2's expression."""
+    """Return the step that writes bytes in GPT-2's alphabet, and first splits by GPT-2's rule if `use_regex`."""
     return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": use_regex}
 
 
@@ -33,7 +33,7 @@ def split_step(expression):
     return {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
 
 
-# The steps of each splitting, in several variants. The first variant is written.
+# The variants of the steps of each splitting. All are read, and the first is written.
 SPLITTINGS = {
     "gpt2": [[byte_level(True)], [split_step(GPT2_EXPRESSION), byte_level(False)]],
     "smollm2": [[{"type": "Digits", "individual_digits": True}, byte_level(True)]],
@@ -47,7 +47,7 @@ UNSUPPORTED = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "by
 def from_tokenizer_json(content):
     """Return the tokenizer in a tokenizer.json. Raises ValueError if it is not supported.
 
-    A missing entry or one of the wrong type may raise AttributeError, IndexError, KeyError or TypeError.
+    A missing entry, or an entry of the wrong type, may raise AttributeError, IndexError, KeyError or TypeError.
     """
     for step in ("normalizer", "pre_tokenizer", "model", "post_processor", "decoder"):
         dictionary(step, content.get(step) or {})
@@ -80,7 +80,7 @@ def bpe_tokenizer(content):
 
 
 def steps_of(step, name) -> list:
-    """Return a step as a list. A Sequence has its steps under `name`, and null has none."""
+    """Return a step as a list. For a Sequence, return its steps, which are under `name`; for null, return []."""
     return [] if not step else step[name] if step["type"] == "Sequence" else [step]
 
 
@@ -94,7 +94,7 @@ def special_tokens(added):
 
 def splitting_of(steps):
     """Return the name of the splitting that consists of these steps of a pre_tokenizer."""
-    # In older files ByteLevel lacks use_regex, with the default true. Other options do not change the words.
+    # In older files, ByteLevel has no use_regex, which is then true. Other options do not change the words.
     plain = {"type": "ByteLevel", "add_prefix_space": False}
     canonical = [byte_level(s.get("use_regex", True)) if s | plain == s else s for s in steps]
     for name, known in SPLITTINGS.items():

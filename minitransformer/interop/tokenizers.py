@@ -5,9 +5,10 @@ Apart from tokens, merges and the splitting into words, the files define four at
     bos_id          the token before every text, if any
     end_ids         the tokens that end a text, or a turn of a conversation
     chat_template   the template that writes a conversation as text
-    token_names     {name: text} of special tokens, with names that the template uses
+    token_names     {name: text} of special tokens, for the names that the template uses
 
-They are stored in several files, and no model uses all of these. The end_ids are collected from all files.
+These attributes are spread over several files, and no model has all of these files. The end_ids are collected from all
+files that exist.
 """
 
 from pathlib import Path
@@ -49,7 +50,8 @@ END_TEXTS = {"<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<|
 def tokenizer_from_folder(path):
     """Return the tokenizer in a folder of the Hugging Face layout, or None. Raises OSError or ArchiveError.
 
-    It is read from tokenizer.json if that exists, otherwise from GPT-2's two files vocab.json and merges.txt.
+    The tokenizer is read from tokenizer.json if that exists, otherwise from GPT-2's two files vocab.json and
+    merges.txt.
     """
     folder = Path(path)
     config = read_if_there(folder / TOKENIZER_CONFIG_FILE)
@@ -81,7 +83,7 @@ def read_if_there(path):
 
 
 def from_two_files(folder, config):
-    """Return the tokenizer of GPT-2. For others, the two files do not define the splitting into words."""
+    """Return the tokenizer of GPT-2. For other tokenizers, the two files do not define the splitting into words."""
     kind = config.get("tokenizer_class", "GPT2Tokenizer")
     if kind not in ("GPT2Tokenizer", "GPT2TokenizerFast"):
         raise ArchiveError(f"{folder}: without {TOKENIZER_FILE}, a {kind!r} is not supported, only a GPT2Tokenizer")
@@ -126,7 +128,7 @@ def id_of(tokenizer, token):
 
 
 def chat_template(folder, config):
-    """Return the chat template from its own file or from tokenizer_config.json, also the "default" one of a list."""
+    """Return the chat template from its own file or from tokenizer_config.json. From a list, take the "default" one."""
     if (folder / TEMPLATE_FILE).exists():
         with errors_name(folder / TEMPLATE_FILE):
             return read_bounded(folder / TEMPLATE_FILE).decode()
@@ -182,7 +184,7 @@ def tokenizer_from_gguf(reader):
 
 
 def save_tokenizer(tokenizer, folder):
-    """Write a tokenizer as the two JSON files that Transformers' AutoTokenizer loads. A NoTokenizer has none.
+    """Write a tokenizer as the two JSON files that Transformers' AutoTokenizer loads. For a NoTokenizer, write nothing.
 
     If token_names has no eos_token, the first of end_ids is used.
     """

@@ -19,8 +19,8 @@ with the others. If the gradient of one tensor has an error of relative size e, 
 The floor f = 1e-4 is for gradients that are zero up to rounding, such as that of a key bias without rotary positions.
 
 Only the perturbed part is complex, and the rest is float64. A model of 135 million parameters takes 3.7 GB and half a
-minute on one core. Limits: an error below the tolerance, relative to its tensor, is not detected, and the result is
-valid only for the given text and weights, because another text reads other rows of the embedding.
+minute on one core. The method has two limits. An error whose size relative to its tensor is below the tolerance is not
+detected. The result is valid only for the given text and weights, because another text reads other embedding rows.
 """
 
 import math
@@ -39,7 +39,7 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Part:
-    """The result for a part of the model. `claimed` is (1), `measured` is (2), and `norm` is that of the gradient."""
+    """The result for a part of the model. `claimed` is (1), `measured` is (2), and `norm` is ‖gradient‖."""
 
     name: str
     parameters: int
@@ -124,7 +124,7 @@ def verify_gradient(model, ids, seed: int = 0, on_part=lambda part: None) -> Ver
 
 
 def parts_of(model) -> dict:
-    """Return {part: {name: Parameter}}. Each block is a part, and each module outside of the blocks."""
+    """Return {part: {name: Parameter}}. Each block, and each module outside of the blocks, is a part."""
     parts = {}
     for name, parameter in model.named_parameters():
         words = name.split(".")
@@ -134,7 +134,7 @@ def parts_of(model) -> dict:
 
 
 def examine(name, moved: dict, part: dict, model, inputs, targets, rng) -> Part:
-    """Compute (1) and (2) for the tensors `moved`, all tensors of `part` or one of them, as {name: Parameter}.
+    """Compute (1) and (2) for the tensors `moved`. They are all tensors of `part` or one of them, as {name: Parameter}.
 
     All tensors of the part become complex, because a complex bias cannot be added in place to a real product.
     """
