@@ -34,7 +34,7 @@ class ArchiveError(ValueError):
 
 @contextlib.contextmanager
 def errors_name(path):
-    """Within a `with` block, convert exceptions that a damaged file can cause to an ArchiveError that names it."""
+    """Within a `with` block, convert exceptions that a damaged file can cause to an ArchiveError with its path."""
     try:
         yield
     except ArchiveError:  # already names its file
@@ -60,14 +60,14 @@ def save_archive(path, arrays: dict, description: dict) -> None:
 
 
 class ZipWriter(zipfile.ZipFile):
-    """A zip file that is not closed when it is deleted, which would raise another error after Ctrl-C."""
+    """A zip file that is not closed when it is deleted, because closing would raise another error after Ctrl-C."""
 
     def __del__(self):
         pass
 
 
 def write_members(file, members: dict) -> None:
-    """Write an npz file as np.savez does. After an exception, it is left incomplete."""
+    """Write an npz file as np.savez does. After an exception, the file is left incomplete."""
     archive = ZipWriter(file, "w")
     for name, array in members.items():
         with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -86,7 +86,7 @@ def read_bounded(path) -> bytes:
 
 @contextlib.contextmanager
 def open_archive(path):
-    """Open the Archive at `path` within a `with` block. Raises OSError, or ArchiveError for a damaged or other file."""
+    """Open the Archive at `path` within a `with` block. Raises OSError, or ArchiveError if the file is invalid."""
     with open(path, "rb") as file:
         if not zipfile.is_zipfile(file):
             raise ArchiveError(f"{path}: not a model or checkpoint of minitransformer, or truncated")
@@ -101,13 +101,14 @@ class Header(NamedTuple):
 class Archive:
     """An open archive: its `description`, and its arrays, which are read on demand.
 
-    An archive may be untrusted. A header must agree with the length of its member, callers compare headers with the
-    expected ones before they read arrays, and `read` limits the memory to MOST_INFLATION times the length of the file.
+    An archive may be untrusted, so its arrays are read only after checks. A header must agree with the length of its
+    member, and callers compare the header with the expected dtype and shape. `read` limits the memory to
+    MOST_INFLATION times the length of the file.
     """
 
     def __init__(self, path, file):
         self.path = path
-        self.header = cache(self.header)  # called by the user of an array, and again by `read`
+        self.header = cache(self.header)  # called by the caller of `read`, and again by `read`
         with self.damage("the list of its members"):
             self.size = os.fstat(file.fileno()).st_size
             self.zip = zipfile.ZipFile(file)

@@ -3,13 +3,14 @@
     process = Bounded("minitransformer.learn.grading", megabytes=1000)
     answer = process.ask({"file": "softmax.py"}, seconds=10)
 
-The module is run with `python -m` as a server, and calls serve(answers). For each request the server forks a child,
-whose descendants it kills at the end. On Linux these include processes that called `setsid`, because the server adopts
-them (PR_SET_CHILD_SUBREAPER). Without `fork`, as on Windows, a server answers one request itself and is then replaced.
+The module is run with `python -m` as a server, and calls serve(answers). For each request, the server forks a child,
+and at the end kills all descendants of the child. On Linux these include processes that called `setsid`, because the
+server adopts them (PR_SET_CHILD_SUBREAPER). Without `fork`, as on Windows, a server answers one request itself and is
+then replaced.
 
 `answers(request)` is a generator. Each answer replaces the previous one, so a verdict can precede its explanation. Each
-line from a child begins with a random word that identifies its request; other lines are ignored. The limits contain
-accidents. They are not a sandbox, because the code runs with the user's rights.
+line from a child begins with a random word that identifies its request; other lines are ignored. The limits protect
+against accidents, but they are not a sandbox, because the code runs with the user's rights.
 """
 
 import contextlib
@@ -129,7 +130,7 @@ class Bounded:
             raise Ended(reason or f"its server was not ready within {START} seconds")
 
     def received(self, word, deadline):
-        """Return (kind, value) of the next line that begins with `word`, also ("late", None) or ("end", reason)."""
+        """Return (kind, value) from the next line that begins with `word`, or ("late", None) or ("end", reason)."""
         while True:
             try:
                 line = self.lines.get(timeout=max(deadline - time.monotonic(), 0))
@@ -189,7 +190,7 @@ def serve(answers) -> None:
 
 
 def send(pipe, word, kind, value=None):
-    """Write a line with the word of a request, and [kind, value] in JSON."""
+    """Write a line that consists of the word of a request and [kind, value] in JSON."""
     line = f"\n{word}{json.dumps([kind, value])}\n".encode()
     while line:
         line = line[os.write(pipe, line) :]
@@ -199,14 +200,14 @@ def answer_all(answers, asked, pipe):
     """Send each answer to a request."""
     me = os.getpid()
     for value in answers(asked["request"]):
-        if os.getpid() != me:  # a fork of the code sends no answer
+        if os.getpid() != me:  # a process that the code has forked sends no answer
             os._exit(0)
         send(pipe, asked["word"], "note" if isinstance(value, Note) else "answer", value)
     send(pipe, asked["word"], "done")
 
 
 def in_a_child(answers, asked, requests, out):
-    """Answer a request in a child process, then kill its processes. Return the reason why the child ended."""
+    """Answer a request in a child process, then kill all its descendants. Return the reason why the child ended."""
     child = os.fork()
     if child == 0:
         be_the_child(answers, asked, out)

@@ -1,8 +1,8 @@
 """The number of cores, and work that is divided among them: in threads, or in processes of one thread each.
 
-Threads share all arrays, but between two computations a thread needs the interpreter's lock, and waking it takes about
-50 µs. So threads save time only if single computations take long. Processes are started by `spawn`: a fork would
-inherit the number of threads, and locks that the parent's threads hold.
+Threads share all arrays, but between two computations a thread needs the interpreter's lock, and waking a thread takes
+about 50 µs. Threads therefore save time only if each computation takes long. Processes are started with `spawn`. A fork
+would inherit the number of threads, and locks that the parent's threads hold.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ def available_cores() -> int:
 
 @cache
 def matrix_library():
-    """Return the controller of the matrix library's threads, or None without threadpoolctl."""
+    """Return the controller of the matrix library's threads, or None if threadpoolctl is not installed."""
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
@@ -82,7 +82,7 @@ def side_by_side(function, jobs) -> list:
 
 
 def decoding(ids):
-    """Yield the ids of a generated text, with one thread for all but the first id, which needs large products."""
+    """Yield the ids of a generated text. After the first id, which needs large products, use only one thread."""
     with contextlib.ExitStack() as until_the_end:
         for number, token in enumerate(ids):
             if number == 0 and matrix_library() is not None:
@@ -113,7 +113,7 @@ def one_thread_each():
 
 
 def ending(status: int, advice: str) -> str:
-    """Describe the end of a process with this exit status. `advice` is added after SIGKILL."""
+    """Describe how a process with this exit status ended. `advice` is added after SIGKILL."""
     if status >= 0:
         return f"ended with status {status}"
     name = signal.Signals(-status).name
@@ -121,7 +121,7 @@ def ending(status: int, advice: str) -> str:
 
 
 def begin() -> None:
-    """Prepare a worker process: it is tuned, ignores Ctrl-C, and ends when its parent ends."""
+    """Prepare this worker process: tune it, ignore Ctrl-C, and exit when the parent ends."""
     tune_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Write files atomically, also from several processes at once, and keep their mode.
+"""Write files atomically, even from several processes at once, and keep their mode.
 
 A file is written to a temporary file in the same folder, flushed to the disk and renamed, so a crash or a full disk
 leaves the previous file unchanged. The next run in the folder removes the temporary files of a process that was killed.
@@ -23,8 +23,8 @@ NOT_A_FILE = "is a device or a pipe, not a regular file"
 def write_atomically(path, write) -> None:
     """Write a file atomically by calling write(file) on a temporary binary file.
 
-    If `path` is a link that the system follows, its target is replaced. Raises OSError, which names the file, if it
-    cannot be written, or if `path` is a device. The previous file is then unchanged.
+    If `path` is a link that the system follows, its target is replaced. Raises OSError, with the path, if the file
+    cannot be written or `path` is a device. The previous file is then unchanged.
     """
     with naming(path, end="; nothing was changed"):
         before = status(path)
@@ -61,9 +61,9 @@ def status(path) -> os.stat_result | None:
 
 
 def take_after(file, before: os.stat_result | None) -> None:
-    """Give an open file the mode, and if allowed the owner and group, of the old file with the status `before`.
+    """Copy the mode, and if allowed the owner and group, from the status `before` of an old file to an open file.
 
-    If the group cannot be set, it gets the permissions of all others.
+    If the group cannot be set, the group of the new file has only the permissions of all other users.
     """
     if before is None or fcntl is None:
         return
@@ -80,7 +80,7 @@ def take_after(file, before: os.stat_result | None) -> None:
 def lock(file) -> bool | None:
     """Lock an open file or a descriptor until it is closed. Return False if another process has locked it.
 
-    Returns None if the file system has no locks. Windows needs none, since it does not remove open files.
+    Returns None if the file system has no locks. On Windows, no lock is needed, because open files are not removed.
     """
     try:
         if fcntl is not None:

@@ -73,7 +73,7 @@ def locked(folder: Path):
 
 
 def sweep_up(folder: Path) -> None:
-    """Remove the temporary files of processes that were killed. Files that are being written are locked."""
+    """Remove the temporary files of killed processes. Files that are still being written are locked, and are kept."""
     for leftover in folder.glob(f"{TEMPORARY_START}*{TEMPORARY_END}"):
         with contextlib.suppress(OSError):
             if leftover.is_dir():  # it belongs to an earlier run, since only this run is at work

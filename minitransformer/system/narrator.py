@@ -19,7 +19,7 @@ class Narrator:
         self.bar: Bar | None = None
 
     def say(self, text: str, file=None, *, written: bool = False) -> None:
-        """Write lines to `file` or standard error, above the bar. A terminal escapes a text `written` by a model."""
+        """Write lines to `file` or standard error, above the bar. Text `written` by a model is escaped on terminals."""
         if self.quiet:
             return
         file = file or sys.stderr
@@ -29,7 +29,7 @@ class Narrator:
 
     @contextmanager
     def progress(self, description: str, unit: str, *, total: int | None = None, done: int = 0, even: bool = True):
-        """Draw a bar within a `with` block. Yields the function progress(done, total, description=…), which updates it.
+        """Draw a bar within a `with` block. Yields progress(done, total, description=…), which updates the bar.
 
         `total` may be unknown. If all units take about the same time (`even`), the bar shows the remaining time.
         """

@@ -1,4 +1,4 @@
-"""The common style of all pictures, and the functions that create and save one. They need matplotlib (extra `app`)."""
+"""Create and save pictures in a common style. The functions need matplotlib (extra `app`)."""
 
 import warnings
 from functools import partial

@@ -1,7 +1,7 @@
 """Escape the control characters of untrusted text: names in files, paths, messages of other programs, generated text.
 
 A terminal executes some characters instead of showing them: "\\x1b]0;…\\x07" sets the title of its window, and others
-move the cursor or reverse the direction of writing. They are shown as Python's escape sequences.
+move the cursor or reverse the direction of writing. These characters are shown as Python's escape sequences.
 """
 
 import re

@@ -1,8 +1,9 @@
 """The signals that end a program: Ctrl-C, SIGTERM (`kill`, a shutdown), SIGHUP (a closed terminal).
 
-During the imports, the program exits immediately: this file imports only the standard library, so that the handlers are
-installed first. While a command runs, SIGTERM and SIGHUP have the effect of Ctrl-C, which raises KeyboardInterrupt. A
-signal that is ignored at the start, as SIGHUP is under `nohup`, stays ignored. The exit status is 128 + the signal.
+During the imports, a signal ends the program immediately. This file imports only the standard library, so that the
+handlers can be installed before the other imports. While a command runs, SIGTERM and SIGHUP have the effect of Ctrl-C,
+which raises KeyboardInterrupt. A signal that is ignored at the start, as SIGHUP is under `nohup`, stays ignored. The
+exit status is 128 + the number of the signal.
 """
 
 import _thread
@@ -18,7 +19,7 @@ SIGNALS = {getattr(signal, name): words for name, words in WORDS.items() if hasa
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP has arrived. It also ends a program that continues after Ctrl-C, such as `chat`."""
+    """SIGTERM or SIGHUP has arrived. These signals also end a program that continues after Ctrl-C, such as `chat`."""
 
 
 def leave_when_stopped(program):
@@ -47,8 +48,9 @@ def interrupt_soon():
 def signals_raise(came):
     """Raise KeyboardInterrupt within a `with` block when one of the signals arrives.
 
-    SIGTERM and SIGHUP are also appended to the list `came`, and call a handler for Ctrl-C that the block installs.
-    Python drops an exception that is raised in a finalizer. The signal is then sent once more.
+    SIGTERM and SIGHUP are also appended to the list `came`. If the block has installed a handler for Ctrl-C, they call
+    this handler instead. Python drops an exception that is raised in a finalizer. The program is then interrupted once
+    more.
     """
     report_dropped = sys.unraisablehook
 
@@ -107,7 +109,8 @@ def forget_terminal():
 def birth(*unheard):
     """Block the signals `unheard` in child processes started within a `with` block, because the parent handles them.
 
-    Signals to this process are delivered at the end of the block. Windows, which has no signal masks, only delays them.
+    Signals to this process are delivered at the end of the block. On Windows, which has no signal masks, the block only
+    delays signals.
     """
     came = []
     with handled(dict.fromkeys(SIGNALS, lambda signum, frame: came.append(signum))):

@@ -34,10 +34,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def written_out(answer, say_failure):
-    """Call answer(), write all output, and return the exit status, which is that of a signal if one has arrived.
+    """Call answer(), write all output, and return the exit status.
 
     If answer() raises an exception, or the output cannot be written because the disk is full or a pipe is closed, the
-    error is passed to say_failure, which returns the status.
+    error is passed to say_failure, which returns the status. After SIGTERM or SIGHUP, it is 128 + the signal's number.
     """
     make_streams_usable()
     came = []
@@ -91,7 +91,7 @@ def error_in_words(error):
 
 
 def make_streams_usable():
-    """Open standard streams that are closed, and make them accept any character, if necessary as "?"."""
+    """Open closed standard streams, and make the output streams accept any character, if necessary as "?"."""
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)

@@ -2,9 +2,10 @@
 
     k = check_int("logit_lens: k", k, minimum=1)
 
-returns k as a Python number, because NumPy's scalars would turn float32 into float64, or raises ValueError with the
-message `logit_lens: k must be at least 1, not 0`. A dataclass of settings declares the check of a field with `setting`.
-check_fields applies it, `documented` writes the docstring, and commands/options.py turns the field into an option.
+raises ValueError with the message `logit_lens: k must be at least 1, not 0`, or returns k as a Python number, because a
+NumPy scalar would turn float32 into float64. A dataclass of settings declares the check of each field with `setting`.
+check_fields applies the checks, `documented` adds the fields to the docstring, and commands/options.py turns the fields
+into options.
 """
 
 import dataclasses
@@ -28,9 +29,10 @@ IN_WORDS = {"more than 0": "positive", "more than -inf": "a number", "less than 
 
 
 def check_int(name: str, value, **limits) -> int:
-    """Return `value` as an int if it is an integer within the `limits`, keywords of LIMITS such as minimum=0.
+    """Return `value` as an int if it is an integer within the limits.
 
-    Raises TypeError for another type, and ValueError for a violated limit.
+    The limits have the names in LIMITS, such as minimum=0. Raises TypeError for another type, and ValueError for a
+    violated limit.
     """
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, not {brief(value)}")
@@ -39,7 +41,7 @@ def check_int(name: str, value, **limits) -> int:
 
 
 def number(name: str, value, **limits) -> float:
-    """Return `value` as a float if it is a number within the `limits`, which NaN violates. Raises as check_int does."""
+    """Return `value` as a float if it is a number within the limits, as check_int does. NaN violates every limit."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, not {brief(value)}")
     try:
@@ -129,7 +131,7 @@ def check_fields(settings) -> None:
 
 
 def documented(cls):
-    """Add the meanings of its fields to the docstring of a dataclass."""
+    """Add the meanings of the fields of a dataclass to the docstring of the class."""
     lines = [inspect.cleandoc(cls.__doc__), ""]
     for name, said in statements(cls).items():
         known, optional = said["check"].keywords.get("known"), said["optional"]
