@@ -14,9 +14,9 @@ from minitransformer.learn.variants import of_result
 from minitransformer.learn.verdict import BEGUN, SOLVED, WRONG, Verdict
 
 SEEDS = (0, 1)  # seeds of the random inputs of each case
-ENTRIES = 200  # the number of entries of each argument that are compared if a gradient is wrong
+ENTRIES = 200  # entries to compare in each argument if a gradient is wrong
 LARGE = 1000  # factor for extreme inputs; exp overflows beyond 709
-THOROUGH = {"oracles": None, "max_entries": 4}  # for a forward pass that may treat complex numbers differently
+THOROUGH = {"oracles": None, "max_entries": 4}  # because a learner's forward pass may treat complex numbers differently
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Failure:
 def looked_at(call, dy, seed, **how):
     """Return None if every gradient is right, else gradcheck's Report.
 
-    Only the adjoint identity is tested, unless the forward pass does not accept complex numbers.
+    Only the adjoint identity is tested. If the forward pass does not accept complex numbers, all oracles are used.
     """
     how = {"oracles": ("adjoint",), "explain": False, "max_entries": ENTRIES} | how
     try:
@@ -82,7 +82,7 @@ class Attempt:
         yield first
         try:
             with faults(self.path):
-                if not self.is_class:  # a comparison of all entries is slow for a module, and its lines explain more
+                if not self.is_class:  # for a module, comparing all entries is slow, and the lines explain more
                     how = {"oracles": None, "explain": not self.blank, "lines": False}
                     failure.report = looked_at(failure.call, failure.dy, failure.seed, **how) or failure.report
                 if self.blank or failure.report.problems:
@@ -96,7 +96,7 @@ class Attempt:
     def verdict(self, failure, remarks=()) -> Verdict:
         """Return a Verdict without an explanation, with a Row for each blank and gradient.
 
-        Without blanks, its reason is the first violation of gradcheck's contract, if there is one.
+        Without blanks, the Verdict's sentence is the first violation of gradcheck's contract, if there is one.
         """
         name, level = self.exercise.name, self.level
         problem = next(iter(failure.report.problems), "") if failure else ""
@@ -133,12 +133,12 @@ class Attempt:
         return None if report is None else Failure(case.name, call, dy, seed, report)
 
     def others(self, case_name):
-        """Return the Calls with which an explanation is verified."""
+        """Return the Calls on which an explanation is verified."""
         calls = [self.call(case, 2 if case.name == case_name else SEEDS[0]) for case in self.exercise.cases()]
         return [*calls, *filter(None, [self.wider()])]
 
     def call(self, case, seed, target=None):
-        """Return the Call of a case. The function that is called is `target` (default: the learner's)."""
+        """Return the Call of a case. It calls `target` (default: the learner's function)."""
         target = target or self.target
         call = case.draw(np.random.default_rng(seed))
         if self.exercise.make is not None:
@@ -154,7 +154,7 @@ class Attempt:
         return call
 
     def wider(self):
-        """Return the Call of the first case with another leading axis, or None if the textbook refuses it."""
+        """Return the first case's Call with another leading axis, or None if invalid."""
         if self.is_class:
             return None
         call = self.call(self.exercise.cases()[0], 0)
@@ -172,7 +172,7 @@ class Attempt:
         return wide
 
     def with_another_axis(self) -> str:
-        """Test an additional leading axis. Return a sentence on the failure, or ""."""
+        """Test an additional leading axis. Return a sentence that describes the failure, or ""."""
         if not (wider := self.wider()):
             return ""
         how = ""
@@ -186,7 +186,10 @@ class Attempt:
         return f"right for shape {shape[1:]}, wrong for {shape}: allow any number of leading axes{how}"
 
     def compare_forward(self, case, seed):
-        """Raise Fault if y differs from the package's or, for extreme inputs, is not finite where the package's is."""
+        """Raise Fault if the learner's y differs from the package's.
+
+        For extreme inputs, it is enough that y is finite at each entry at which the package's y is finite.
+        """
         expected, y = self.both(case, seed, lambda x: x)
         if y.shape != expected.shape:
             raise Fault(f"forward: y has shape {y.shape}, expected {expected.shape}")
@@ -249,7 +252,7 @@ def with_infinities(x):
 
 
 def as_promised(function):
-    """Wrap a function so that its backward returns a tuple of arrays, with zeros for each blank (`...`)."""
+    """Wrap a function so that its backward returns zeros for blanks (`...`), and tuples for lists."""
 
     @functools.wraps(function)
     def filled(*inputs, **options):

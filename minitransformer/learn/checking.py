@@ -20,7 +20,7 @@ class Grader(Bounded):
         self.seconds, self.explanation = seconds, explanation
 
     def verdict(self, folder, name: str, first=lambda verdict: None) -> Verdict:
-        """Grade an exercise in a folder, and call `first` with the Verdict before its explanation is known."""
+        """Grade an exercise in a folder. `first` is called with the Verdict before it is explained."""
         exercise_in(folder, name)
         path = (Path(folder) / f"{name}.py").absolute()
         request = {"file": str(path), "name": name}
@@ -34,7 +34,7 @@ class Grader(Bounded):
             return replace(verdict, remarks=(*verdict.remarks, f"the explanation is missing: {end}"))
 
     def slopes(self, folder, name: str):
-        """Plot the learner's derivative of an elementwise function, and the true one."""
+        """Plot the learner's and the true derivative of an elementwise function."""
         from minitransformer.learn.pictures import ENTRY_BY_ENTRY, draw_slopes
 
         if name not in ENTRY_BY_ENTRY:
@@ -67,12 +67,12 @@ def check(name: str, folder=None) -> Verdict:
 
 
 def plot(name: str, folder=None):
-    """Plot the learner's derivative of relu, silu or gelu, and the true one.
+    """Plot the learner's and the true derivative of relu, silu or gelu.
 
     A notebook displays the result. Its attribute `figure` is the matplotlib figure.
 
-    Raises the exceptions of `check`, ValueError for other exercises or if the code fails, and MissingExtra without
-    matplotlib.
+    Raises the exceptions of `check`, ValueError if the exercise is not one of these or its code fails, and MissingExtra
+    if matplotlib is not installed.
     """
     from minitransformer.learn.pictures import Shown
 

@@ -1,7 +1,8 @@
-"""Grade the submissions of a class, each in a separate process, on a copy of its files in an empty folder.
+"""Grade the submissions of a class, each in a separate process.
 
-Each graded submission is added to a journal, with a digest of everything that its marks depend on: the version of this
-package, the exercises, and the files. The next run reuses the marks of a folder with the same name and digest.
+The process works on a copy of the files in an empty folder. Each graded submission is added to a journal, with a digest
+of everything that the marks depend on: the version of this package, the exercises, and the files. The next run reuses
+the marks of a folder with the same name and digest.
 """
 
 import hashlib
@@ -37,7 +38,7 @@ GRADER_FAILED = "the grader failed, please report it"
 class Graded:
     """The result of one exercise of a submission."""
 
-    verdict: Verdict  # its Verdict
+    verdict: Verdict  # result of the grader
     numbers: dict  # {name: equation number} of the numbered lines
     worth: float  # points for a complete solution
     file: str = ""  # path of the graded file in the submission
@@ -56,7 +57,7 @@ class Graded:
 
     @property
     def points(self) -> float:
-        """Return all points if solved, else a share in proportion to the right lines."""
+        """Return `worth` if solved, else the part of it that the right lines earn."""
         if self.verdict.is_solved:
             return self.worth
         if self.verdict.status not in (WRONG, BEGUN) or not self.numbers:
@@ -118,7 +119,7 @@ def collected(folder, exercises, journal, *, again=False):
     `exercises` is {name: Exercise}. Unchanged submissions are read from the file `journal`, unless `again` is True.
     """
     places, kept = submissions(folder), {} if again else read_journal(journal)
-    graders = [Grader() for _ in range(max(2, available_cores()))]  # so that sleeping code does not block all others
+    graders = [Grader() for _ in range(max(2, available_cores()))]  # a sleeping one does not block all others
     free, stop = SimpleQueue(), threading.Event()
     for grader in graders:
         free.put(grader)
@@ -144,7 +145,7 @@ def collected(folder, exercises, journal, *, again=False):
 
 
 def read_journal(path) -> dict:
-    """Return {(name, digest): Submission} from a journal, without invalid lines, which a crash may have left."""
+    """Read a journal into {(name, digest): Submission}. Invalid lines, left by a crash, are skipped."""
     kept = {}
     with suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as lines:
         for line in lines:
@@ -156,7 +157,7 @@ def read_journal(path) -> dict:
 
 
 def submission_in(place, exercises, kept, free, stop) -> Submission:
-    """Grade a folder with an idle Grader of the queue `free`, unless it is unchanged in `kept`."""
+    """Grade a folder, or return its entry of `kept` if it is unchanged. `free` is a queue of idle Graders."""
     grader = free.get()
     try:
         if stop.is_set():
@@ -191,7 +192,7 @@ def graded_file(grader, exercise, submitted) -> Graded:
     try:
         for name, content in (*submitted.modules, (f"{exercise.name}.py", submitted.content)):
             (folder / name).write_bytes(content)
-        if isinstance(exercise, OwnExercise):  # overwrites a file of this name by the student
+        if isinstance(exercise, OwnExercise):  # overwrite any such file of the student
             variant, level, _ = of_header(exercise, submitted.content.decode("utf-8", "replace"))
             text = graded_by(variant, 1 if level is None else min(level, NOTHING))
             (folder / f"{exercise.name}{ENDING}").write_text(text, "utf-8")
@@ -207,7 +208,10 @@ def graded_file(grader, exercise, submitted) -> Graded:
 
 
 def completed(found, exercises, expected) -> list[Submission]:
-    """Sort Submissions by name, and add a Graded for each missing exercise that is `expected` or that others have."""
+    """Sort Submissions by name, and add a Graded for each missing exercise.
+
+    Every exercise that is `expected`, or that any of the submissions contains, must be present.
+    """
     kept = expected | {graded.verdict.name for submission in found for graded in submission.graded}
     missing = {name: ungraded(each, Verdict(name, MISSING)) for name, each in exercises.items() if name in kept}
     rows = []

@@ -1,7 +1,8 @@
-"""Cut exercises from the current source, so that an exercise and the textbook cannot differ.
+"""Cut exercises from the current source, so that they agree with the textbook.
 
-A file includes the imports and the small functions that its function needs, without argument checks and types.
-Functions that are other exercises are imported. A class has only the methods with a backward pass to write.
+The file of an exercise contains the function, and the imports and helper functions that it needs, without argument
+checks and types. Functions that are exercises themselves are imported. Of a class, only the methods whose backward pass
+is to be written are kept.
 """
 
 import ast
@@ -22,7 +23,7 @@ SLOPE = re.compile(r"(?:∂[^\s/]+/∂[^\s=]+|\w′) = .+?(?=\s{3,}|, | and |[.;
 WRITTEN = re.compile(r"def backward\(.*?# \(\d", re.DOTALL)  # a numbered line of a backward pass
 GRADIENT = re.compile(r"\bd[^\W\d]")
 BLANK = "..."
-LONGEST = 120  # characters of a line
+LONGEST = 120  # characters in a line
 CHECKS = ("check_", "require_")  # prefixes of the functions that check arguments
 Edit = namedtuple("Edit", "first last lines")
 
@@ -59,7 +60,7 @@ def header(exercise, level):
 
 
 def only_the_question(source: str, exercise) -> str:
-    """Remove functions that an exercise imports, and methods that it inherits, from a source."""
+    """Remove the functions that an exercise imports and the methods that it inherits."""
     source = varied(source, exercise) if exercise.is_varied else source
     tree, edits, imported = ast.parse(source), [], []
     others = {other.target for other in EXERCISES if other.source == exercise.source} - {exercise.target}
@@ -89,7 +90,7 @@ def edited(lines, edits) -> list[str]:
 
 
 def bare(source: str) -> str:
-    """Return a source file without types and argument checks, except checks that are the only statement of a block."""
+    """Remove types and argument checks from a source. A block of nothing but checks keeps them."""
     edits = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.AnnAssign):
@@ -122,7 +123,7 @@ def signature(function, source: str) -> list[str]:
     for parameter in ast.walk(arguments):
         if isinstance(parameter, ast.arg):
             parameter.annotation = None
-    for defaults in (arguments.defaults, arguments.kw_defaults):  # written as they are in the source
+    for defaults in (arguments.defaults, arguments.kw_defaults):  # keep the text of the source
         defaults[:] = [value and ast.Name(ast.get_source_segment(source, value)) for value in defaults]
     line = f"{indent}def {function.name}({ast.unparse(arguments)}):"
     if len(line) <= LONGEST:
@@ -132,7 +133,7 @@ def signature(function, source: str) -> list[str]:
 
 
 class File:
-    """A source file without types and argument checks. With `is_complete`, backward keeps its code."""
+    """A source file without types and argument checks. If `is_complete`, the code of backward is kept."""
 
     def __init__(self, source: str, *, is_complete=False):
         self.source, self.is_complete = bare(source), is_complete
@@ -144,9 +145,9 @@ class File:
         return names_needed(self.source, self.body, target)
 
     def taken(self, exercise, level) -> list[str]:
-        """Return the lines of an exercise: its function, and everything that it needs."""
+        """Return the lines of an exercise: the function, and everything that it needs."""
         names = self.needed(exercise.target) | {"np"}
-        if exercise.is_value and level is not None:  # its helpers are part of the answer
+        if exercise.is_value and level is not None:  # the helpers are part of the answer
             names -= {name for name in self.nodes if name != exercise.target} - {"np", "math"}
         imports, constants, functions = [], [], []
         for node in self.body:
@@ -164,7 +165,7 @@ class File:
 
     def edits(self, node, exercise, level) -> list[Edit]:
         if exercise.is_value and node.name == exercise.target:
-            is_derived = exercise.name == "adamw" and level >= NOTHING  # the others are specified by their docstrings
+            is_derived = exercise.name == "adamw" and level >= NOTHING  # docstrings specify the others
             summary = ast.get_docstring(node).split("\n\n")[0]
             return self.hollow(node, level if is_derived else min(level, 1), f"{summary}\n\nYou derive the equations.")
         found = []
@@ -199,7 +200,7 @@ class File:
         return gone
 
     def slopes_and_paths(self, function) -> str:
-        """Return the entries of the Jacobian, and the lines of forward that each line goes back through."""
+        """Format the Jacobian's entries, and the forward lines that each line reverses."""
         paths = [f"{name} ← {mirrors}" for _, name, mirrors in self.written(function) if mirrors]
         parts = (
             ("The slopes that you need:", self.slopes(function)),
@@ -214,7 +215,7 @@ class File:
         return [slope for slope in found if not GRADIENT.search(slope)]
 
     def written(self, function) -> list[tuple[str, str, str]]:
-        """Return (number, name, text after ← in its comment) of each numbered statement."""
+        """Return (number, name, text after ← in the comment) of each numbered statement."""
         found = []
         for statement in statements_of(function):
             if number := self.number_of(statement):
@@ -232,7 +233,7 @@ class File:
         return [" " * statement.col_offset + left + BLANK + (f"  # {number}" if number else "")]
 
     def without_raises(self, function) -> list[Edit]:
-        """Return the Edits that remove the exceptions from a docstring, because argument checks are removed."""
+        """Return the Edits that remove "Raises …" from a docstring, like the argument checks from the code."""
         node = function.body[0]
         text = "\n".join(self.lines[node.lineno - 1 : node.end_lineno])
         shorter = re.sub(r"(?<=\S)\s*(Saved for backward)", rf"\n\n{' ' * node.col_offset}\1", RAISES.sub("", text))
@@ -240,7 +241,7 @@ class File:
 
 
 def names_needed(source: str, body, target: str) -> set:
-    """Return the names of a module that a function needs, directly or indirectly, and its own name."""
+    """Return the module-level names that a function needs, transitively. Its own name is included."""
     scopes = {scope.get_name(): scope for scope in symtable.symtable(source, "", "exec").get_children()}
     binding = {}
     for node in body:
@@ -299,7 +300,7 @@ def docstring_of(function) -> str:
 
 
 def statements_of(function):
-    """Yield the simple statements of a function in order, without those of nested functions."""
+    """Yield the simple statements of a function in order, but not of nested functions."""
     todo = function.body[1:] if docstring_of(function) else list(function.body)
     while todo:
         node = todo.pop(0)

@@ -1,4 +1,4 @@
-"""The exercises, in reading order: functions of the textbook and the cases on which they are graded."""
+"""List the exercises in reading order, with the cases on which they are graded."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,10 +27,10 @@ class Exercise:
     title: str  # short description
     source: Path  # file from which the exercise is cut
     target: str  # name of the function or class in this file
-    prefix: str  # beginning of the names of its cases in cases.py or lessons.py
+    prefix: str  # first part of the case names in cases.py or lessons.py
     make: Callable | None = None  # converts a Call of these cases into a Call of the target
-    given: str = ""  # text of the exercise if its source is not available
-    student: str = ""  # the student whose variant it is
+    given: str = ""  # text of the exercise if the source is not available
+    student: str = ""  # student who gets this variant, or ""
 
     @property
     def reference(self):

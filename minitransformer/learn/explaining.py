@@ -1,4 +1,4 @@
-"""Verdicts on the lines of a wrong backward pass or, if they cannot be judged, on its gradients."""
+"""Judge the lines of a wrong backward pass or, if impossible, the gradients."""
 
 import ast
 import re
@@ -44,7 +44,7 @@ def rows_by_gradients(report, numbers) -> list[Row]:
 
 
 def rows_by_steps(failure, others, numbers, student):
-    """Return (Rows, remarks) with one Row for each line of backward, and no Rows if the lines cannot be judged."""
+    """Return (Rows, remarks), with one Row per line of backward. If lines cannot be judged, there are no Rows."""
     from gradcheck import steps_of_call  # only needed for a wrong gradient
 
     try:
@@ -63,8 +63,8 @@ def rows_by_steps(failure, others, numbers, student):
 def explained(attempt, failure):
     """Return (Rows, remarks) that explain the first wrong line of a Failure.
 
-    The sentence on that line is the first available of these: a typical mistake of learners, the verified repair of
-    the line, and gradcheck's sentence on the gradient.
+    The sentence on that line describes a typical mistake of learners if one fits, else the verified repair of the line,
+    else the difference that gradcheck found in the gradient.
     """
     exercise, others = attempt.exercise, attempt.others(failure.case)
     student = Student(attempt.path.read_text("utf-8"), glossary_of(exercise.name))
@@ -93,8 +93,8 @@ def explained(attempt, failure):
 
 
 def named_by_value(attempt, failure) -> list[str]:
-    """Return sentences on mistakes that reproduce the learner's gradients on every case."""
-    # slow to import, and only needed for a wrong gradient
+    """Return sentences on mistakes that give the learner's gradients on every case."""
+    # imported here, because the module is slow to import and needed only for a wrong gradient
     from minitransformer.learn.naming import Draw, gradients_of, named
 
     draws, reference = [], attempt.exercise.reference

@@ -1,7 +1,8 @@
-"""Grade an exercise: run its file as a module, and compare its gradients with derivatives of its forward pass.
+"""Grade an exercise: run the file, and compare the gradients with derivatives.
 
-The gradients are those of the function that the file defines. The package's function is called only at the last level,
-where the learner's y is compared with it. Grading runs in a separate process with a time limit (bounded.py).
+The derivatives are computed from the forward pass in the same file. The package's function is called only at the last
+level, at which the learner's y is compared with the package's y. Grading runs in a separate process with a time limit
+(bounded.py).
 """
 
 import ast
@@ -49,7 +50,7 @@ NEEDED_LATER = (  # imported once, before the first request, so that no child ha
 
 
 def grade(path, name: str):
-    """Yield a Verdict on a file and, for some mistakes, a second one that explains it."""
+    """Yield a Verdict on a file and, for some mistakes, a second with an explanation."""
     path = Path(path)
     exercise, level = exercise_in(path.parent, name), None
     if not path.is_file():
@@ -79,7 +80,7 @@ def grade(path, name: str):
 
 
 def tried(exercise, path, text, tree, level):
-    """Yield the Verdicts on a file. Notes between them say which part of the code is running."""
+    """Yield Verdicts on a file, and Notes that say which part of the code is running."""
     printed, left = Printed(), blanks(tree)
     numpy, package = functions_of_numpy(), PackageCalls(exercise, path)
 
@@ -162,5 +163,5 @@ def answers(request):
 if __name__ == "__main__":
     for module in NEEDED_LATER:
         import_module(module)
-    sys.dont_write_bytecode = True  # a learner's folder should not fill with __pycache__
+    sys.dont_write_bytecode = True  # so that no __pycache__ is written to a learner's folder
     serve(answers)

@@ -1,4 +1,4 @@
-"""Hints in steps: a question, the place, the paths, the slopes. No hint shows the right-hand side of a line."""
+"""Give hints in steps: a question, the place, the paths, the slopes. No hint shows the code of a line."""
 
 import json
 import re
@@ -45,10 +45,10 @@ OF_EXERCISES = {
 class Line:
     """A line that the learner writes."""
 
-    number: str  # number of its equation
-    name: str  # name that it assigns
-    mirrors: str = ""  # forward lines through which it propagates the gradient
-    slopes: tuple = ()  # entries of the Jacobian in the derivation of its function
+    number: str  # number of the equation
+    name: str  # name that the line assigns
+    mirrors: str = ""  # forward lines through which the gradient is propagated
+    slopes: tuple = ()  # entries of the Jacobian that the derivation states
 
     def rungs(self, level) -> list[str]:
         letters = [name[1:] for name in self.name.split(", ") if name.startswith("d")]
@@ -77,7 +77,7 @@ def lines_of(exercise) -> list[Line]:
 
 
 def next_hint(folder, exercise, verdict: Verdict) -> str:
-    """Return the next hint on the first mistake or blank. The number of given hints is saved in the folder."""
+    """Return the next hint on the first mistake or blank, and count it in the folder."""
     row = verdict.first_wrong or next((row for row in verdict.rows if row.verdict == "blank"), None)
     is_failure = bool(verdict.sentence) and (row is None or row.verdict != "blank")
     if is_failure and (name := re.match(r"d\w+", verdict.question)):

@@ -1,6 +1,6 @@
-"""Functions that are written for the exercises: the textbook's layers without dropout, caches and hooks.
+"""Define layers without dropout, caches and hooks, which serve only as exercises.
 
-They keep the conventions of the textbook. `CASES` contains the test cases of these functions, and those of the
+The functions follow the conventions of the textbook. `CASES` contains their test cases, and the test cases of the
 exercises from first_steps.py and optim.py.
 """
 
@@ -57,7 +57,7 @@ def bare_block(x, norm1, attention, norm2, feed_forward):
         r = x + attention(norm1(x))                     (5)
         y = r + feed_forward(norm2(r))                  (6)
 
-    `residual(x, norm, layer)` returns x + layer(norm(x)) and its backward, which is the exercise `residual`.
+    `residual(x, norm, layer)`, which is another exercise, returns x + layer(norm(x)) and its backward pass.
     """
     r, residual1_backward = residual(x, norm1, attention)  # (5)
     y, residual2_backward = residual(r, norm2, feed_forward)  # (6)
@@ -78,13 +78,13 @@ def bare_block(x, norm1, attention, norm2, feed_forward):
 
 
 def heads(x, w_q, w_k, w_v, w_o, *, d_head):
-    """Let each position of x (..., T, C) attend to the earlier ones, in H = C / d_head heads side by side.
+    """Let each position of x (..., T, C) attend to itself and to earlier ones, in H = C / d_head parallel heads.
 
         q, k, v = split(x W_q), split(x W_k), split(x W_v)        (9)
         a = attention(q, k, v)                          (10)
         y = merge(a) W_o                                (11)
 
-    `split` makes heads (..., H, T, d_head), and `merge` is its inverse and its backward.
+    `split` returns heads (..., H, T, d_head). `merge` is both the inverse and the backward pass of `split`.
     """
     q, k, v = (split(x @ w, d_head) for w in (w_q, w_k, w_v))  # (9)
     a, attention_backward = attention(q, k, v, mask=causal_mask(x.shape[-2], x.shape[-2]))  # (10)
@@ -156,13 +156,13 @@ def chosen(z, *, temperature, top_p, u):
     return kept[(u * P[-1] >= P).sum()]
 
 
-# A check with dy = 1 does not find three of these mistakes, and a check with a tolerance of 0.1 does not find one.
+# A check with dy = 1 misses three of these mistakes, and a check with a tolerance of 0.1 misses one.
 PLANTED = """softmax-diagonal log-softmax batch-norm-ones batch-norm-std layer-norm-rank attention-transposed
 pre-norm-residual input-twice gelu-mixed dy-ignored"""
 
 
 def planted(name, wrong) -> Case:
-    """Return a Case that calls first_steps.check on an exhibit of gradcheck's museum, or on its repaired version."""
+    """Return a Case that calls first_steps.check on a museum exhibit. If not `wrong`, it is repaired."""
     exhibit = find(name)
     function = exhibit.version(wrong)
 

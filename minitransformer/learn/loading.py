@@ -1,4 +1,4 @@
-"""Run a learner's file as a module, describe its exceptions, and detect forbidden calls."""
+"""Run a learner's file as a module, and report exceptions and forbidden calls."""
 
 import contextlib
 import io
@@ -21,13 +21,13 @@ MOST_SAID = 500  # characters of an exception
 
 
 class Fault(Exception):  # noqa: N818
-    """The learner's code fails, at `line` if it is known. `question` leads to the cause."""
+    """The learner's code fails. `line` is the line if it is known, and `question` hints at the cause."""
 
     line, question = None, ""
 
 
 def loaded(path, text):
-    """Run a file as a module, which may import modules from its folder. Raises Fault for its exceptions."""
+    """Run a file as a module, which may import modules from its folder. Raises Fault if the code fails."""
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     name = f"learn_{path.stem}"
@@ -40,7 +40,7 @@ def loaded(path, text):
 
 @contextlib.contextmanager
 def faults(path, *, at_module_level=False):
-    """Convert exceptions of a file's code to Faults, which name the line, within a `with` block."""
+    """Convert exceptions of a file's code to Faults that name the line."""
     try:
         yield
     except (Fault, GradientError, GeneratorExit):
@@ -50,7 +50,7 @@ def faults(path, *, at_module_level=False):
         lines = [line for _, line in inside]
         words = error_in_words(error)
         words = words if len(words) <= MOST_SAID else f"{words[:MOST_SAID]} …"
-        if not lines:  # raised by gradcheck for an invalid call, or else by an error of this package
+        if not lines:  # gradcheck refused an invalid call, or this package has an error
             refused = isinstance(error, (TypeError, ValueError))
             raise Fault(str(error) if refused else f"internal error, please report it: {words}") from None
         where = f"{path.name}, line {lines[-1]}"
@@ -85,7 +85,10 @@ def functions_of_numpy() -> dict:
 
 
 def replaced(before: dict, path) -> str:
-    """Return a sentence on an attribute of NumPy that differs from functions_of_numpy() before the code ran, or ""."""
+    """Return a sentence about a NumPy attribute that the code has overwritten, or "".
+
+    `before` is the result of functions_of_numpy() before the code ran.
+    """
     for (module, name), value in before.items():
         if vars(module).get(name) is not value:
             return f"{path.name} replaces {module.__name__}.{name}, which the grader needs"
@@ -93,12 +96,12 @@ def replaced(before: dict, path) -> str:
 
 
 class PackageCalls:
-    """Detect calls of the package's version of an exercise, also indirect ones, within a `with` block."""
+    """Detect calls of the package's version of an exercise in a `with` block. Indirect calls count."""
 
     def __init__(self, exercise, path):
         self.path, self.sentence = str(path), ""
         self.names = {exercise.name, exercise.target, faster(exercise.reference).__name__}
-        self.method = "forward" if isinstance(exercise.reference, type) else ""  # a class inherits other methods
+        self.method = "forward" if isinstance(exercise.reference, type) else ""  # the other methods are inherited
 
     def __enter__(self):
         sys.setprofile(self.look)

@@ -1,4 +1,4 @@
-"""Write the marks of a class: a table, files for other graders, feedback for each student, and a summary."""
+"""Write the marks of a class as tables, files for other graders, and feedback."""
 
 import io
 import json
@@ -16,9 +16,9 @@ NBGRADER += ("raw_score", "late_submission_penalty", "score", "max_score")
 
 
 def write(rows, csv=None, nbgrader=None, gradescope=None, feedback=None) -> list:
-    """Write tables to `csv` and `nbgrader`, and a file for each student to the folders `gradescope` and `feedback`.
+    """Write the marks to the paths that are not None, and return these paths.
 
-    Returns the paths that are given.
+    `csv` and `nbgrader` are files for tables. `gradescope` and `feedback` are folders for a file per student.
     """
     texts = {path: text(rows) for path, text in ((csv, marks), (nbgrader, nbgrader_table)) if path is not None}
     for folder, name, text in ((gradescope, "results.json", results), (feedback, "feedback.txt", letter)):

@@ -1,8 +1,8 @@
-"""Find the mistake that produces a learner's wrong gradient, from the numbers alone.
+"""Find the mistake in a learner's backward pass from the wrong gradients alone.
 
-The textbook's function is run in float64 with one mistake of vocabulary.py in its backward pass. If the result equals
-the learner's numbers in every gradient that the mistake changes, on every case, the learner made this mistake, however
-it was written. Single edits of a line are found by gradcheck.steps.
+The textbook's function is run in float64 with one mistake from vocabulary.py in its backward pass. If every gradient
+that the mistake changes then equals the learner's gradient on every case, the learner made this mistake, however the
+code is written. Single edits of a line are found by gradcheck.steps.
 """
 
 import ast
@@ -22,17 +22,17 @@ from minitransformer.learn.vocabulary import INSTEAD, OWN
 from minitransformer.module import plain
 
 DIGITS = {8: 1e-9, 4: 1e-5}  # tolerance relative to the largest entry, by the size of an entry in bytes
-NOISE = 1e-2  # times the tolerance of the largest entry of all gradients: that of a gradient that should be 0
+NOISE = 1e-2  # a gradient that should be 0 may deviate by NOISE · tolerance · (largest entry of all gradients)
 FAILURES = (ValueError, TypeError, IndexError, ArithmeticError, KeyError, AttributeError, NameError)
 
 
-Guess = namedtuple("Guess", "sentence code")  # a sentence with its place, and the function's code with the mistake
+Guess = namedtuple("Guess", "sentence code")  # a sentence that names the place, and the code with the mistake
 
 
 def named(exercise, draws) -> list[str]:
     """Return sentences on the mistakes that explain a wrong gradient, the best first.
 
-    `draws` contains a Draw for each of some cases.
+    `draws` contains one Draw per case.
     """
     first, *others = draws
     found = []
@@ -42,15 +42,16 @@ def named(exercise, draws) -> list[str]:
             found.append((len(explained), guess.sentence))
     found.sort(key=lambda pair: -pair[0])
     best = [sentence.partition(": ") for n, sentence in found if n == found[0][0]]
-    if len(best) == 2 and best[0][0] == best[1][0]:  # the numbers do not tell them apart
+    if len(best) == 2 and best[0][0] == best[1][0]:  # the numbers do not distinguish the two
         return ["".join((*best[0], ", or ", best[1][2]))]
     return list(dict.fromkeys(sentence for _, sentence in found))
 
 
 class Draw:
-    """A case: the textbook's gradients `truth`, and the names `bad` of the learner's wrong gradients.
+    """The textbook's gradients of one case, and the learner's.
 
-    `call` calls the textbook's function, and `wrong` is {name: the learner's gradient}.
+    `call` calls the textbook's function, and `wrong` is {name: the learner's gradient}. The attribute `truth` is {name:
+    the textbook's gradient}, and `bad` contains the names of the learner's gradients that differ from it.
     """
 
     def __init__(self, reference, call, wrong, dy):
@@ -73,7 +74,10 @@ class Draw:
             return gradients_of(self.call.on(self.call.inputs, copy.deepcopy(self.call.options)), self.dy)
 
     def explained(self, guess):
-        """Return the names of the gradients that a Guess changes to the learner's, or None if one of them differs."""
+        """Return the names of the gradients that the mistake of a Guess changes.
+
+        Returns None if one of them then differs from the learner's, or if the code raises an exception.
+        """
         try:
             gradients = self.run(guess.code)
         except FAILURES:  # the mistake cannot be made with these inputs
@@ -90,7 +94,7 @@ class Draw:
 
 
 def gradients_of(call, dy) -> dict:
-    """Return {name: gradient} of the arrays and parameters of a Call."""
+    """Run a Call, and return {name: gradient} for its arrays and parameters."""
     parameters = parameters_of(call.target)
     clear_gradients(call.target)
     gradients = call.evaluate()[1](dy)
@@ -102,7 +106,7 @@ def gradients_of(call, dy) -> dict:
 
 
 def guesses(source, exercise: str):
-    """Yield a Guess for each typical mistake, beginning with those of the exercise."""
+    """Yield a Guess for each typical mistake, those specific to the exercise first."""
     right = {name: ast.unparse(statement.value) for name, statement in source.statements.items()}
     for name, mistakes in OWN.get(exercise, {}).items():
         for wrong, sentence in mistakes.items():
@@ -121,9 +125,9 @@ def tolerance(array):
 
 
 def near(a, b, digits, floor):
-    """Return True if two arrays are equal up to `digits` of the largest entry of b, or up to `floor`.
+    """Compare two arrays up to `digits` times the largest entry of b, or up to `floor`.
 
-    They must have the same shape and finite entries at the same places.
+    The arrays must have the same shape and finite entries at the same places.
     """
     finite = np.isfinite(b)
     if a.shape != np.shape(b) or not np.array_equal(np.isfinite(a), finite):
@@ -140,8 +144,8 @@ def compiled(text):
 class Source:
     """The source of a function.
 
-    `statements` maps names to the statements of its backward pass: the assigned name, "return" for a returned call, and
-    the first argument of another call, such as np.add.at.
+    `statements` maps names to statements of the backward pass. The name of an assignment is its target, the name of a
+    returned call is "return", and the name of any other call, such as np.add.at, is its first argument.
     """
 
     def __init__(self, function):
@@ -159,9 +163,9 @@ class Source:
                 self.statements[name] = node
 
     def guess(self, name, wrong: str, sentence):
-        """Return the Guess that `wrong` stands in place of the value of a statement.
+        """Return the Guess in which `wrong` replaces the value of the statement `name`.
 
-        Its place is a prefix of the sentence, such as `(7) dx: ` or, without a number, `dx: `.
+        The sentence gets a prefix that names the place: `(7) dx: ` or, for a line without a number, `dx: `.
         """
         node = self.statements[name]
         tree = exchanged(self.tree, node.value, ast.parse(wrong, mode="eval").body)

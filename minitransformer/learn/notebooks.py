@@ -1,4 +1,4 @@
-"""Write an exercise as a notebook, and extract the solutions of exercises from a notebook."""
+"""Write an exercise as a notebook, and extract solutions from a notebook."""
 
 import ast
 import json

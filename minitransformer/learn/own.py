@@ -1,7 +1,7 @@
-"""Exercises that a teacher adds: a function in the textbook's style, and a TOML file with its test cases.
+"""Read a teacher's exercises: for each, a function and a TOML file with test cases.
 
-`learn start --exercise swish.toml` writes the exercise `swish.py`, and `swish.exercise`, which contains the test cases
-and the original text of the exercise, but not the solution. example_set/README.md describes the TOML file.
+`learn start --exercise swish.toml` writes two files. `swish.py` is the exercise. `swish.exercise` contains the test
+cases and the original text of the exercise, but not the solution. example_set/README.md describes the TOML file.
 """
 
 import json
@@ -25,7 +25,7 @@ FORMS = {
 
 @dataclass(frozen=True)
 class OwnExercise(Exercise):
-    """An exercise that a teacher has added. Its reference is a placeholder, because a learner does not have it."""
+    """An exercise that a teacher has added. `reference` is a placeholder, because learners have no solution."""
 
     about: dict = field(default_factory=dict, compare=False)
 
@@ -58,13 +58,13 @@ def read_toml(path) -> OwnExercise:
 
 
 def exercises_of(name: str) -> list[Exercise]:
-    """Return the exercises of one of SETS, or of a folder with TOML files."""
+    """Return the exercises of a folder with TOML files, or of a set in SETS."""
     paths = sorted(Path(name).glob("*.toml"))
     return [read_toml(path) for path in paths] or exercise_set(name)
 
 
 def refuse(path, about):
-    """Raise ValueError if an entry of a TOML file is not of its form."""
+    """Raise ValueError if an entry of a TOML file is missing or has the wrong form."""
     points = about.get("points", 1)
     right = {key: isinstance(about.get(key), str) for key in ("name", "title", "source", "function")}
     right["name"] = right["name"] and about["name"].isidentifier()

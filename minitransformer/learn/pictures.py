@@ -1,4 +1,4 @@
-"""Plot the learner's derivative with the true one, and the results of a class."""
+"""Plot the learner's and the true derivative, and the results of a class."""
 
 import io
 

@@ -1,7 +1,7 @@
-"""Find the bug: an exercise whose backward pass is complete, with one mistake of gradcheck/mistakes or of the museum.
+"""Write exercises in which a complete backward pass has one mistake to be found.
 
-The seed chooses the mistake. Mistakes that leave the gradients right on all cases are excluded, and so are those that
-raise an exception. The header contains a digest of the answer, so that a check needs no other file.
+The seed selects the mistake from gradcheck/mistakes or the museum. Mistakes are excluded if they change no gradient on
+any case, or raise an exception. The header contains a digest of the answer, so that a check needs no other file.
 """
 
 import ast
@@ -36,12 +36,12 @@ mutants_of = cache(mutate)
 
 
 def of_museum(seed: int) -> list[OwnExercise]:
-    """Return MANY exercises, each a function of gradcheck's museum with a mistake in its backward pass."""
+    """Return MANY exercises, each a function of the museum with a mistake in backward."""
     found: dict = {}
     for case in random.Random(seed).sample(CASES, len(CASES)):
         right, wrong = case.right, [line for mark, line in case.lines if mark == "−"]
         code = "\n".join(line for mark, line in case.lines if mark != "+")
-        code = IMPORTS + re.sub(rf"\b{right.function.__name__}\b", "layer", code) + "\n"  # the name may say the mistake
+        code = IMPORTS + re.sub(rf"\b{right.function.__name__}\b", "layer", code) + "\n"  # the name may reveal it
         needed = {*globals_read(symtable.symtable(code, "", "exec"))} - {"np", "math", "layer", *dir(builtins)}
         has_shapes = all(isinstance(shape, tuple) for shape in right.inputs) and not right.options
         is_backward = all(line.startswith(" " * 8) for line in wrong)
@@ -61,7 +61,7 @@ def of_museum(seed: int) -> list[OwnExercise]:
 
 
 def planted(exercise, level: int, seed: int, grader) -> str:
-    """Return the text of an exercise with a planted mistake. `level` selects the equations that are given."""
+    """Return the text of an exercise with a planted mistake. The given equations depend on `level`."""
     if level == FORWARD:
         raise ValueError(f"--bug: the level must be less than {FORWARD}, because the mistake is in backward")
     if exercise.given:

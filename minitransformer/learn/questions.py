@@ -11,7 +11,7 @@ FLAT = "reverses all of its axes: which two have to be exchanged, or which flatt
 
 
 def question_on(error, source: str, frame, line: int) -> str:
-    """Return a question on an exception in a line of a learner's file, or ""."""
+    """Return a question about an exception that a learner's line raised, or ""."""
     if isinstance(error, UnboundLocalError):
         name = re.search(r"'(.*?)'", str(error))[1]
         return f"{name} is read before the line that computes it: which order do the lines need?"
@@ -60,7 +60,7 @@ def on_entries(one, other) -> str:
 
 
 def question_on_problem(problem: str) -> str:
-    """Return a question on a wrong shape or a wrong number of gradients, or ""."""
+    """Return a question about a wrong shape or a wrong number of gradients, or ""."""
     if match := RETURNED.search(problem):
         return f"{match[0]}: which entries of y does one entry of {match[1]} reach? Their contributions add"
     if match := COUNT.search(problem):

@@ -1,4 +1,4 @@
-"""Examine the source of an exercise before it runs: is it valid Python, and does it keep to the task?
+"""Refuse a file before it runs if it is not Python or does not keep to the task.
 
 This prevents accidents, not cheating. Only the exercise's function and the functions that it calls are examined. The
 file may also contain tests and experiments, with any imports.
@@ -41,7 +41,10 @@ def source_of(path) -> str:
 
 
 def of_header(exercise, text: str):
-    """Return (the exercise as the variant of its student, level or None, entries of the header {name: text})."""
+    """Read the header of a file. Return (exercise, level or None, entries of the header {name: text}).
+
+    The returned exercise is the variant of the student whom the header names.
+    """
     match = HEADER.search(text[:1000])
     entries = {name: entry for name, entry in match.groupdict().items() if entry} if match else {}
     level = int(entries["level"]) if entries else None
@@ -97,7 +100,7 @@ def is_of_self(node):
 
 
 def plain_text(node, *, without_backward=False) -> str:
-    """Return the source of a statement without types and docstrings, and without the body of backward if asked."""
+    """Return the source of a statement without types, argument checks and docstrings."""
     node = ast.parse(bare(ast.unparse(node))).body[0]
     for inner in ast.walk(node):
         if isinstance(inner, ast.FunctionDef):

@@ -27,9 +27,9 @@ LAST = 50  # number of last steps whose losses are averaged
 
 @contextmanager
 def in_use(folder, names):
-    """Replace the package's functions with the learner's within a `with` block, without the faster versions.
+    """Replace the package's functions with the learner's within a `with` block.
 
-    Yields {name of an exercise: number of calls}.
+    The package's faster versions are switched off. Yields {name of an exercise: number of calls}.
     """
     calls, undo = {exercise.name: 0 for exercise in EXERCISES}, []
     others = {name: named_exercise(name).reference for name in calls if name not in names}
@@ -77,7 +77,7 @@ def counting(calls, name, function):
 
 
 def loss_of_pairs(ids) -> float:
-    """Return the cross-entropy of a table of pairs of letters, which predicts a letter from the one before it."""
+    """Return the cross-entropy of a bigram model of letters fitted to the same text."""
     counts = np.zeros((ids.max() + 1,) * 2)
     np.add.at(counts, (ids[:-1], ids[1:]), 1)
     p = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -87,7 +87,7 @@ def loss_of_pairs(ids) -> float:
 def train(folder, names, *, style, steps, seed, say) -> tuple[dict, tuple, str]:
     """Train a small model that uses the named functions of a learner.
 
-    Returns ({name: number of calls}, (mean loss of the last steps, loss_of_pairs), text by the model).
+    Returns ({name: number of calls}, (mean loss of the last steps, loss_of_pairs), generated text).
     """
     text = default_corpus()[:CHARACTERS]
     tokenizer = CharTokenizer.train(text)

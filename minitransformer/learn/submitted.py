@@ -1,7 +1,8 @@
-"""Find the files of a submission by their names, such as `Softmax.py`, `softmax (1).py` and `ada_41_softmax-2.py`.
+"""Find submitted files by names such as `softmax (1).py` and `ada_41_softmax-2.py`.
 
-A notebook belongs to each exercise whose function one of its cells defines. Of several files for one exercise, those
-that define its function are preferred, then those with the fewest blanks left (`...`), then the newest.
+A notebook is read as one file for each exercise that it solves, that is, whose function it defines. If an exercise has
+several files, those that define the function are preferred, then those with the fewest blanks left (`...`), then the
+newest.
 """
 
 import os
@@ -34,7 +35,7 @@ class Submitted:
 
 
 def submitted_in(place, exercises) -> dict[str, Submitted]:
-    """Return {name of an exercise: Submitted} of a submission's folder. Raises Unreadable."""
+    """Return {exercise: Submitted} for a folder. Raises Unreadable if there is none, or too many files."""
     place = Path(place)
     python, others = files_below(place)
     if len(python) > MOST_READ:
@@ -99,7 +100,8 @@ def sources_in(path, place, exercises):
 def exercise_named(stem, exercises) -> tuple[str | None, bool]:
     """Return (exercise, is_exact) for the name of a file without its ending.
 
-    The exercise is that with the longest name within it. `is_exact`: the rest is numbers and words that mark a copy.
+    The exercise is the one with the longest name that the file name contains. `is_exact` is True if the file name
+    contains nothing else except numbers and words that mark a copy.
     """
     words = [word.lower() for word in WORD.findall(stem)]
     if not words or {words[0], words[-1]} & {"test", "tests"}:

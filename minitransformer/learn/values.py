@@ -1,4 +1,4 @@
-"""Grade a function that has no backward pass: call it and the textbook's with the same arguments."""
+"""Grade a function without a backward pass against the textbook's result."""
 
 import ast
 import inspect
@@ -16,7 +16,7 @@ OTHERWISE = "its value differs from the equation's"
 # {name in gradcheck's formula: name in the exercise}
 NAMES = {"theta": "decayed", "step": "theta_new", "root": "theta_new", "the result": "theta_new"}
 MAY_MISS = 10  # a learner's gradient checker may accept one in MAY_MISS planted mistakes
-SMALL = 1e-5  # a gradient checker that returns a smaller error has found no mistake
+SMALL = 1e-5  # a gradient checker finds no mistake if the error that it returns is smaller
 
 
 def graded_value(exercise, function, level, left, package) -> Verdict:
@@ -88,7 +88,7 @@ def hints(function) -> dict:
 def rows_of_names(exercise, function, case) -> list[Row]:
     """Return a Row for each name that an equation assigns, or [] if no value differs.
 
-    A name whose equation reads another wrong name follows from that one.
+    If the equation of a wrong value reads another wrong value, the Row says that the error follows from there.
     """
     expected, found = (names_at_return(f, case) for f in (exercise.reference, function))
     statements = statements_of(ast.parse(inspect.getsource(exercise.reference)).body[0])

@@ -1,6 +1,7 @@
-"""The variant of an exercise for a student: other names in forward, and another scale and order of its result.
+"""Give each student a variant of an exercise.
 
-Code that was copied from another student fails, because its names do not exist or its gradients differ.
+In a variant, forward uses other names, and scales and reorders the result. Code that was copied from another student
+fails, because its names do not exist or its gradients differ.
 """
 
 import ast
@@ -10,14 +11,14 @@ ARE_NUMBERS = ("expression", "fork", "neuron", "cross_entropy")  # exercises who
 
 
 def drawn(exercise) -> tuple[str, int, bool]:
-    """Return (suffix of the names, factor of the result, whether the result is in reverse order)."""
+    """Return (suffix of the names, factor of the result, whether it is reversed)."""
     first, second, third, fourth = hashlib.sha256(f"{exercise.student} {exercise.name}".encode()).digest()[:4]
     suffix = f"_{chr(97 + first % 26)}{chr(97 + second % 26)}"
     return suffix, 2 + third % 98, fourth % 2 == 1 and exercise.name not in ARE_NUMBERS
 
 
 def of_result(exercise, y):
-    """Convert the package's result to that of the variant, or dy of the variant to that of the package."""
+    """Convert y of the package to y of the variant, or dy of the variant back."""
     if not exercise.student or exercise.is_value:
         return y
     _, factor, is_reversed = drawn(exercise)
@@ -34,7 +35,7 @@ def said(exercise) -> str:
 
 
 def varied(source: str, exercise) -> str:
-    """Return a source in which the exercise's function is the variant of its student, with a complete backward."""
+    """Replace the exercise's function in a source with the complete variant."""
     lines = [line.encode() for line in source.split("\n")]
     node = next(node for node in ast.parse(source).body if getattr(node, "name", "") == exercise.target)
     forward = next((part for part in node.body if getattr(part, "name", "") == "forward"), node)

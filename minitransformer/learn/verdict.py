@@ -44,7 +44,7 @@ def drawn_map(verdicts) -> str:
 class Row:
     """The verdict on one line of backward."""
 
-    equation: str  # number of its equation, or ""
+    equation: str  # number of the equation, or ""
     name: str  # name that the line assigns
     verdict: str  # "right", "WRONG", "blank" or FOLLOWS
     sentence: str = ""  # reason for the verdict
@@ -52,7 +52,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of grading an exercise. `str(verdict)` is a table, and notebooks display one."""
+    """The result of grading an exercise. `print` and notebooks show it as a table."""
 
     name: str
     status: str  # one of the constants above
@@ -63,7 +63,7 @@ class Verdict:
     printed: str = ""  # beginning of the code's output
     uses_package: str = ""  # the line that calls the package's own function, or ""
     question: str = ""  # a hint on the sentence, or ""
-    student: str = ""  # the student whose variant it is
+    student: str = ""  # student who got this variant, or ""
 
     @property
     def is_solved(self) -> bool:

@@ -1,7 +1,7 @@
-"""Words for learners: noun phrases for code, and typical mistakes that are more than one edit of the textbook's line.
+"""Words for learners: noun phrases for code, and descriptions of typical mistakes.
 
-In the wrong code of a mistake, V stands for the right value of the statement. The code may use every name that is
-defined at that place of the textbook's function.
+Each of these mistakes is more than one edit of the textbook's line. In the wrong code of a mistake, V stands for the
+right value of the statement. The code may use every name that the textbook's function defines before the statement.
 
 **To add a mistake**, add a line `wrong code → sentence` under its exercise and statement. The sentence may follow on
 the next line, with a deeper indentation.
@@ -55,7 +55,7 @@ attention_backward: attention's backward; feed_forward_backward: feed_forward's 
 dropout1_backward: the dropout after attention; dropout2_backward: the dropout after feed_forward;
 residual_mid_backward: the residual's backward""",
 }
-# Mistakes in the names that any gradient reads: {(names, the code that replaces one of them): sentence}
+# Mistakes in the names that any gradient reads: {(names, wrong code, with {} for a name): sentence}
 INSTEAD = {
     (("dy", "x", "x_hat", "ids", "used", "dloss"), "{}[:1]"): "only the first of the batch is counted",
     (("dy", "x", "x_hat", "ids", "used", "dloss"), "{}[-1:]"): "only the last of the batch is counted",
@@ -287,7 +287,7 @@ block: dx
 
 
 def read(table: str) -> dict:
-    """Convert a table to {exercise: {statement: {wrong code: sentence}}}."""
+    """Parse a table into {exercise: {statement: {wrong code: sentence}}}."""
     for name, code in LONGER.items():
         table = table.replace(name, code)
     found, current = {}, []

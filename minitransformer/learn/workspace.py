@@ -1,4 +1,4 @@
-"""The learner's folder: one file for each exercise, a test file, and a page of instructions.
+"""Write the learner's folder: exercises, a test file, and a page of instructions.
 
 Existing files are never overwritten.
 """
@@ -74,7 +74,10 @@ because the exercises are cut from its source. No command of `learn` shows them.
 
 
 def start(folder, exercises, level: int, text=cut, ending=".py") -> tuple[list[str], list[str]]:
-    """Write the missing files of a learner's folder, each with `text(exercise, level)`. Return (added, kept) names."""
+    """Write the missing files of a learner's folder. Return the names (added, kept).
+
+    `text(exercise, level)` returns the text of an exercise.
+    """
     own = [exercise for exercise in exercises if isinstance(exercise, OwnExercise)]
     if own and level == FORWARD:
         raise ValueError(
@@ -136,7 +139,10 @@ def is_begun(folder, exercise) -> bool:
 
 
 def saved_files(folder, look=time.sleep):
-    """Poll a folder forever, and yield the name of each exercise whose time and size have changed and settled."""
+    """Poll a folder forever, and yield the name of each exercise after it is saved.
+
+    A file counts as saved if its time and size differ from the last saved version, but not from the last poll.
+    """
     known = last = times(folder)
     while True:
         look(PAUSE)
@@ -152,7 +158,7 @@ def times(folder) -> dict:
     for name in exercises_in(folder):
         try:
             status = (folder / f"{name}.py").stat()
-        except OSError:  # an editor is replacing it
+        except OSError:  # an editor is replacing the file
             continue
         if status.st_size:  # an empty file is still being written
             found[name] = status.st_mtime_ns, status.st_size

@@ -1,8 +1,8 @@
 """Evaluate expressions on arrays of 130-digit decimals whose axes have labels.
 
-In `y_i (δ_ij − y_j)` the axes are labelled with the indices, and in `y · dy` with the letters with which the inputs
-were declared. Products and sums align their operands by label. A matrix product needs equal labels on the axes that it
-sums over, so that a forgotten transpose is noticed even if the sizes agree.
+The labels are the indices in `y_i (δ_ij − y_j)`. In `y · dy`, which has no indices, they are the letters with which the
+inputs were declared. Products and sums align operands by label. A matrix product requires equal labels on the axes that
+are summed over, so that a missing transpose is noticed even if the sizes agree.
 """
 
 import decimal
@@ -25,12 +25,12 @@ class Undecided(Exception):  # noqa: N818
 
 
 class Unequal(Exception):  # noqa: N818
-    """The axes of two expressions do not fit, so they cannot be equal. The message says why."""
+    """Two expressions cannot be equal, because their axes differ. The message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Array:
-    """Decimals with a label for each axis. If the labels are indices (`x_i w_ij`), their order has no meaning."""
+    """Decimals with a label for each axis. The order of labels that are indices (`x_i w_ij`) has no meaning."""
 
     values: np.ndarray
     labels: tuple = ()
@@ -127,11 +127,11 @@ class Scope:
     values: dict  # {name: Array}
     sizes: dict  # {label of an axis: length}
     derivative: object = None  # function (of, by) that returns ∂of/∂by with the axes of both, or None
-    axis_of: dict = field(default_factory=dict)  # {index of the equation: label of the axis that it counts}
+    axis_of: dict = field(default_factory=dict)  # {index in the equation: label of the axis over which it runs}
 
 
 def name_of(node, values):
-    """Split a node into a name that has a value and its index letters, such as x_i into ("x", "i"), or return None."""
+    """Split a node such as x_i into (name, letters of the indices). Return None if the name has no value."""
     if isinstance(node, n.Power) and isinstance(node.base, n.Symbol) and isinstance(node.exponent, n.Number):
         base, _, letters = node.base.text.partition("_")
         if node.exponent.text == "2" and f"{base}²" in values:
@@ -146,7 +146,7 @@ def name_of(node, values):
 
 
 def indexed(array, letters, scope, name):
-    """Return an array whose last axes are labelled with index letters. Equal letters select the diagonal."""
+    """Label the last axes of an array with index letters. Equal letters select the diagonal."""
     if len(letters) > len(array.labels):
         axes = f"the axes {', '.join(array.labels)}" if array.labels else "no axes"
         raise Undecided(f"{name} has {axes}, so it cannot have the indices {letters}")
@@ -166,7 +166,7 @@ def indexed(array, letters, scope, name):
 
 
 def evaluate(node, scope) -> Array:
-    """Return the value of an expression. Raises Unequal if matrices do not fit, and Undecided."""
+    """Evaluate an expression. Raises Unequal if matrices do not fit, and Undecided if it has no value."""
     found = name_of(node, scope.values)
     if found:
         name, letters = found
@@ -212,7 +212,7 @@ def added(node, scope):
 
 
 def beside(node, scope):
-    """Multiply adjacent factors: two arrays without indices as matrices, all others entry by entry.
+    """Multiply adjacent factors: as matrices if neither has indices, else entry by entry.
 
     Two vectors along the same axis are multiplied entry by entry, but `yᵀ dy` is their inner product.
     """
@@ -290,7 +290,7 @@ def condition(node, scope):
 
 
 def derivative(node, scope):
-    """Return ∂of/∂by. Without indices, that of an elementwise function is the diagonal of its Jacobian."""
+    """Return ∂of/∂by. For an elementwise function without indices, it is the Jacobian's diagonal."""
     by, j = name_of(node.by, scope.values) or (None, "")
     if scope.derivative is not None and by is not None and isinstance(node.of, n.Call):  # ∂log S/∂x_j
         whole = scope.derivative(node.of, by)

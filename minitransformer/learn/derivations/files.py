@@ -1,4 +1,4 @@
-"""Read the file of a derivation: a header, the forward equations, and the student's lines. README.md has the syntax."""
+"""Read the file of a derivation: header, forward equations, and the student's lines. README.md has the syntax."""
 
 import decimal
 import re

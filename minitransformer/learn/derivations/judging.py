@@ -1,7 +1,7 @@
-"""Decide each line of a derivation: it holds, defines a name, does not hold, or cannot be decided.
+"""Judge each line of a derivation: it holds, defines a name, fails, or cannot be decided.
 
-A line holds if its sides agree to 40 digits on two draws of random numbers, whose sizes differ. The readings of a
-derivative or of a length in which a line does not hold are excluded in the lines after it.
+A line holds if both sides agree to 40 digits on two draws of random numbers that differ in the lengths of axes. If a
+derivative or a length has several readings, those in which the line does not hold are excluded in later lines.
 """
 
 import itertools
@@ -43,7 +43,7 @@ class Judgement:
 
 
 def judged(derivation) -> tuple[list[Judgement], list[str]]:
-    """Judge the lines of a Derivation. Return (Judgements, names of gradients without a closed form)."""
+    """Judge the lines of a Derivation. Return (Judgements, names of gradients with no closed form yet)."""
     with decimal.localcontext(prec=arrays.DIGITS):
         judge, found, before = Judge(derivation.forward), [], ""
         for line, text in derivation.lines:
@@ -63,7 +63,7 @@ def judged(derivation) -> tuple[list[Judgement], list[str]]:
 
 
 class Judge:
-    """Judge lines in order. `alive` maps a derivative (of, by), or the letter of a length, to its possible readings."""
+    """Judge lines in order. `alive` maps a derivative (of, by), or the letter of a length, to possible readings."""
 
     def __init__(self, forward):
         self.forward, self.alive, self.forms, self.own, self.conditions = forward, {}, [], [], []
@@ -91,7 +91,7 @@ class Judge:
             return FALSE, str(reason)
 
     def condition(self, text):
-        """Return (letter, relation, letter) of a condition on indices, such as i ≠ j, or None."""
+        """Return (letter, relation, letter) of a condition such as i ≠ j, or None."""
         found = re.fullmatch(r"([a-z]) ([=≠]) ([a-z])", text)
         return found.groups() if found and not any(found[at] in self.worlds[0] for at in (1, 3)) else None
 
@@ -105,7 +105,10 @@ class Judge:
         return (name, letters) if base is side else (f"{name}²", "")
 
     def define(self, name, letters, expression):
-        """Give a name to an expression. The forward pass computes and uses the name if it contains the expression."""
+        """Give a name to an expression.
+
+        If the forward pass contains the expression, it is rewritten so that it computes the name and reads it.
+        """
         plain = self.without_indices(expression)
 
         def routed(node):
@@ -145,7 +148,7 @@ class Judge:
         return Array(np.broadcast_to(value.along(labels), shape), axes)
 
     def reroute(self, forward):
-        """Replace the equations of the forward pass with equivalent ones. Return False if their values differ."""
+        """Replace the forward pass with an equivalent one. Return False if it computes other values."""
         try:
             worlds = [World(forward, w.sizes, w.inputs, lambda shape, w=w: w.dy.values) for w in self.worlds]
         except (Undecided, Unequal):
@@ -164,7 +167,7 @@ class Judge:
     # Equations
 
     def decided(self, parses):
-        """Return (verdict, remark) of an equation, which holds if one of its parses {parse: remark} does."""
+        """Return (verdict, remark) of an equation, given {parse: remark}. It holds if one of the parses holds."""
         failures = []
         for equation, said in parses.items():
             choices = self.choices(equation)
@@ -185,7 +188,7 @@ class Judge:
         return FALSE, str(wrong)
 
     def choices(self, equation):
-        """Return the possible readings of each derivative (of, by), and of each letter that is a length."""
+        """Return {derivative (of, by) or letter of a length: possible readings}."""
         found, known = {}, self.worlds[0]
         for node in n.every_node(equation):
             if isinstance(node, n.Derivative):
@@ -197,7 +200,7 @@ class Judge:
         return dict(itertools.islice(found.items(), MOST))
 
     def holding(self, equation, choices):
-        """Return the choices of readings in which an equation holds, and the failures of the others."""
+        """Return (choices in which an equation holds, failures of the other choices)."""
         holding, failures = [], []
         for chosen in itertools.product(*choices.values()):
             readings_of = dict(zip(choices, chosen, strict=True))
@@ -237,7 +240,7 @@ class Judge:
         return None
 
     def example(self, equation, readings_of):
-        """Describe the first of EXAMPLES for which the sides of an equation differ, or return None."""
+        """Describe the first of EXAMPLES on which an equation fails, or return None."""
         for length, entries in EXAMPLES:
             cycle = itertools.cycle(map(decimal.Decimal, entries))
             draw = lambda shape, cycle=cycle: np.reshape([next(cycle) for _ in np.ndindex(shape)], shape)  # noqa: E731
@@ -279,7 +282,7 @@ class Judge:
 
 
 def fitted(left, right, scope):
-    """Return both sides with the same axes, and a remark on an index of one side only."""
+    """Return both sides with the same axes, and a remark on an index in only one side."""
     if left.is_ordered and right.is_ordered and left.labels != right.labels and {*left.labels} == {*right.labels}:
         axes = [", ".join(side.labels) for side in (left, right)]
         raise Unequal(f"the axes of the left are ({axes[0]}), those of the right ({axes[1]}): a transpose is missing")
@@ -309,7 +312,7 @@ def close(a, b):
 
 
 def infer_axes(node, scope):
-    """Record in `scope` which axis each index of an expression runs over."""
+    """Record in `scope` the axis over which each index of an expression runs."""
     found = name_of(node, scope.values)
     if found:
         name, letters = found

@@ -1,4 +1,4 @@
-"""Read an equation as a student types it: from the keyboard, from LaTeX, or in the notation of the book.
+"""Translate equations typed by a student, plain or in LaTeX, to the book's notation.
 
     sum_i dy_i * dy_i/dx_j        Σ_i dy_i · ∂y_i/∂x_j
 
@@ -29,7 +29,7 @@ OPERATORS = set("=·+−/(≈≤≥")
 
 
 def equations(line: str) -> list[str]:
-    """Return the equations in a line, translated to the notation. Those after "where" and "with" come first."""
+    """Return the translated equations in a line. Equations after "where" or "with" come first."""
     line = re.sub(r"^\s*[-*•]\s+|(?<=\s)(?:#|--|//).*$", "", line)
     found, definitions = [], []
     for part in re.split(r"(?<=\S) {3,}(?![= ])|;|\t|(?<=[\w)]):\s|\.\s", line.strip()):
@@ -39,7 +39,7 @@ def equations(line: str) -> list[str]:
 
 
 def segments(text: str):
-    """Yield (words before it, equation) for each equation between the English words of a text."""
+    """Yield (preceding words, equation) for each equation in an English text."""
     words: set[str] = set()
     equation: list[str] = []
     tokens = text.split()
@@ -61,7 +61,7 @@ def segments(text: str):
 
 
 def normal(text: str) -> str:
-    """Normalize a text: a letter with a hat has two characters, any other letter one."""
+    """Normalize a text. A letter with a hat becomes two characters, any other letter one."""
     pairs = ((letter, unicodedata.normalize("NFD", letter)) for letter in unicodedata.normalize("NFC", text))
     return "".join(two if two[1:] == "\u0302" else letter for letter, two in pairs)
 
@@ -128,7 +128,7 @@ def word(match) -> str:
 class Strokes(notation.Parser):
     """A parser in which a slash without blanks divides one factor by the next: `1/C Σ x` is (1/C) Σ x."""
 
-    divides_by_all = True  # True if a slash between blanks divides by the rest of its term, False if by the next factor
+    divides_by_all = True  # whether a slash between blanks divides by the rest of the term, not one factor
 
     def factor(self):
         node = super().factor()
@@ -171,7 +171,7 @@ PARSERS = {
 
 
 def readings(text: str) -> dict:
-    """Return {parse of an equation: remark on how its slashes are read}, with the likeliest parse first."""
+    """Return {parse of an equation: remark on its slashes}, the likeliest parse first."""
     found, error = {}, None
     for parser, remark in PARSERS.items():
         try:

@@ -1,7 +1,7 @@
-"""The forward pass of a derivation on random numbers, its gradients, and its derivatives.
+"""Run the forward pass of a derivation on random numbers, and differentiate it.
 
 Gradients dX and derivatives ∂A/∂B are central differences with a step of 1e-40, computed with 130 digits. About 80
-digits of them are right.
+digits of the result are right.
 """
 
 import copy
@@ -22,7 +22,7 @@ TOTAL, PARTIAL = "the total derivative", "the derivative with the other names he
 class Forward:
     """The forward pass of an exercise."""
 
-    inputs: dict  # {name of an input: labels of its axes}
+    inputs: dict  # {name of an input: labels of the axes}
     conditions: list  # equations that the inputs satisfy
     definitions: list  # (name, expression) of each forward equation
 
@@ -36,14 +36,14 @@ class Forward:
 
 
 class World:
-    """The forward pass on one draw of numbers. `world[name]` is a value, or a gradient such as dx."""
+    """A forward pass run on random numbers. `world[name]` is a value, or a gradient such as dx."""
 
     def __init__(self, forward, sizes, values, upstream=None):
         self.forward, self.sizes, self.inputs = forward, sizes, values
         self.locals, self.gradients, self.derivatives = {}, {}, {}
         self.values = self.computed({})
         y = self.values[forward.output]
-        if forward.output == "L":  # a loss, whose gradient is one
+        if forward.output == "L":  # the gradient of a loss with respect to itself is 1
             upstream = lambda shape: np.ones(shape, int)  # noqa: E731
         self.dy = Array(np.array(upstream(y.values.shape), dtype=object) * arrays.ONE, y.labels)
 
@@ -66,7 +66,7 @@ class World:
 
     @classmethod
     def on(cls, forward, sizes, draw):
-        """Return a World whose inputs, scaled to satisfy the conditions, and upstream gradient are draw(shape)."""
+        """Draw inputs and upstream gradient with draw(shape). Inputs are scaled to satisfy the conditions."""
         values = {
             name: Array(np.asarray(draw(tuple(sizes[label] for label in labels)), dtype=object), labels)
             for name, labels in forward.inputs.items()
@@ -109,7 +109,7 @@ class World:
         return Array(np.array(totals, dtype=object).reshape(value.values.shape), value.labels)
 
     def derivative(self, of, by, reading):
-        """Return ∂of/∂by, with the axes of both. `reading` is TOTAL or PARTIAL."""
+        """Return ∂of/∂by, with the axes of `of` before those of `by`. `reading` is TOTAL or PARTIAL."""
         if not isinstance(of, str):
             slopes = self.slopes(by, lambda given: evaluate(of, Scope(self.computed(given), self.sizes)))
             value, labels = evaluate(of, Scope(self.values, self.sizes)), self.values[by].labels
@@ -133,7 +133,7 @@ class World:
         return self.derivatives[of, by, reading]
 
     def slopes(self, name, function):
-        """Yield the derivative of function({name: value}) with respect to each entry of a named value."""
+        """Yield the derivatives of function({name: value}), one for each entry of the value."""
         value = self.values[name]
         for at in np.ndindex(value.values.shape):
             moved = []

@@ -14,7 +14,7 @@ def convolution(x, weight):
     y = sum(x[:, k : k + n] @ weight[k] for k in range(K))  # (1)
 
     def backward(dy):
-        """A position of x reaches K positions of y, and W_k reaches all of them. The contributions add:
+        """A position of x reaches K positions of y, and W_k reaches all positions. The contributions add:
 
             dx_(t+k) = Σ_k dy_t W_kᵀ                        (2)
             dW_k = Σ_t x_(t+k)ᵀ dy_t                        (3)
