@@ -31,7 +31,7 @@ def random_starts(ids, batch_size, context, rng):
 
 
 def sequential_blocks(ids, context, batch_size):
-    """Yield (inputs, targets) in order, each (≤ batch_size, context) int64. Every id but the first is a target once.
+    """Yield (inputs, targets) in order, each (≤ batch_size, context) int64. Every id except the first is a target once.
 
     The last block is padded on the right with inputs of 0 and targets of IGNORE_INDEX. Raises ValueError for fewer than
     two ids.

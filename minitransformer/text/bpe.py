@@ -130,7 +130,8 @@ class BPETokenizer(ByteLevelTokenizer):
     def from_gpt2(cls, encoder_json: str | os.PathLike[str], vocab_bpe: str | os.PathLike[str]) -> Self:
         """Read GPT-2's vocabulary from its two files. The token "<|endoftext|>", if it exists, ends a text.
 
-        Raises ValueError, which names the file and if possible the line, for damaged or inconsistent files.
+        Raises ValueError if the files are damaged or inconsistent. The message names the file and, if possible, the
+        line.
         """
         vocabulary, merges = read_json(encoder_json), read_merges(vocab_bpe)
         try:
@@ -148,10 +149,11 @@ class BPETokenizer(ByteLevelTokenizer):
         """Return the ids of `text` as a 1-D int64 array.
 
         text            a str or, without allow_special, bytes of any kind
-        allow_special   encode the texts of special tokens in a str as these tokens. Use it only for trusted text:
-                        its author could end a message with "<|im_end|>" and begin another one under a different role
+        allow_special   if True, the text of a special token in a str is encoded as this token. Use it only for trusted
+                        text, because an author could end a message with "<|im_end|>" and begin another one under a
+                        different role
 
-        Raises ValueError for a str with a lone surrogate, with its position, and for a byte without a token.
+        Raises ValueError if a str contains a lone surrogate, with the position, or if a byte has no token.
         """
         if not allow_special:
             return super().encode(text)
@@ -163,7 +165,7 @@ class BPETokenizer(ByteLevelTokenizer):
         )
 
     def split_at_special_tokens(self, text: str) -> list[str]:
-        """Split a text into a list in which ordinary text, which may be empty, and special tokens alternate."""
+        """Split a text into a list in which ordinary text (possibly empty) and special tokens alternate."""
         return self._special_pattern.split(text)
 
     def _encode_escaped(self, chunks):

@@ -1,7 +1,7 @@
-"""Learning the merges of byte-pair encoding (Sennrich, Haddow and Birch, 2016).
+"""Learn the merges of byte-pair encoding (Sennrich, Haddow and Birch, 2016).
 
 Begin with the 256 bytes as tokens. Find the pair of neighbouring tokens that occurs most often, make it a new token,
-and replace the pair by it everywhere. Repeat:
+and replace every occurrence of the pair with this token. Repeat:
 
     counts        low × 5   lower × 2   newest × 6   widest × 3
     merge 1       e s       9 times (6 + 3)          n e w es t   w i d es t
@@ -10,8 +10,8 @@ and replace the pair by it everywhere. Repeat:
 
 The result is the list of merges in this order, because encoding applies them in the same order. If several pairs are
 equally frequent, the pair with the smallest left id is merged, and among these the pair with the smallest right id. The
-same text thus always gives the same tokenizer. (No two merges give the same token, as "a" + "bc" and "ab" + "c" would:
-the same sequence of bytes goes through the same merges wherever it occurs, unless a merge crosses one of its ends.)
+same text thus always gives the same tokenizer. (No two merges give the same token, as "a" + "bc" and "ab" + "c" would,
+because equal sequences of bytes go through the same merges unless a merge crosses one of their ends.)
 
 A direct implementation recounts every pair for every merge, at a cost of merges × text. This one counts every pair only
 once:
@@ -60,7 +60,7 @@ def count_words(pieces, splitting):
 def learn_merges(words, vocab_size, progress=None):
     """Learn merges until there are `vocab_size` tokens, or no pair is left.
 
-    words      (word, count) of each different word, with the word as bytes and its frequency
+    words      pairs (word, count), one for each different word: the word as bytes, and its frequency
     progress   called as progress(tokens so far, vocab_size) after each merge
 
     Returns (tokens, merges). tokens is a list of bytes in which token i has id i and the first 256 are the single bytes

@@ -6,9 +6,9 @@ and there are only 256 different bytes. With bytes as tokens, no text contains a
     "é" is the code point U+00E9  →  the bytes C3 A9  →  the ids [195, 169]
 
 The disadvantage is length: English needs about one id per letter, Chinese three per character. Byte-pair encoding
-(bpe.py) starts from bytes and adds tokens for frequent sequences of them. Not every sequence of bytes is a text: a
-model may generate C3 without A9. `decode` replaces invalid UTF-8 by U+FFFD. Nor is every str: it may contain half of a
-UTF-16 pair, a *lone surrogate* such as "\\ud800", which has no UTF-8 encoding.
+(bpe.py) starts from bytes and adds tokens for frequent sequences of bytes. Not every sequence of bytes is a text: a
+model may generate C3 without A9. `decode` replaces invalid UTF-8 with U+FFFD. Conversely, not every str is a sequence
+of bytes: it may contain half of a UTF-16 pair, a *lone surrogate* such as "\\ud800", which has no UTF-8 encoding.
 """
 
 import codecs
@@ -30,9 +30,10 @@ class ByteLevelTokenizer(Tokenizer):
     """
 
     def encode(self, text: str | bytes | bytearray) -> NDArray[np.int64]:
-        """Return the ids of `text`, a str or bytes, as a 1-D int64 array. `decode_bytes` returns the original bytes.
+        """Return the ids of `text`, a str or bytes, as a 1-D int64 array.
 
-        Raises ValueError, which gives the position, if a str contains a lone surrogate.
+        `decode_bytes` converts them back to the original bytes. Raises ValueError, with the position, if a str contains
+        a lone surrogate.
         """
         if isinstance(text, (bytes, bytearray)):
             return concatenate(self._encode_escaped(chunks_of(text.decode("utf-8", "surrogateescape"))))

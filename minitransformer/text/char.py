@@ -3,7 +3,7 @@
     CharTokenizer.train("hello").encode("hole")   is   [1, 3, 2, 0]:   the vocabulary is "ehlo"
 
 This is the simplest vocabulary, and a good one for a small model and a small text. It covers only the characters of its
-training text: an unknown character raises ValueError, because a silent "unknown" token would hide the problem.
+training text. An unknown character raises ValueError, because a silent "unknown" token would hide the problem.
 """
 
 from collections.abc import Iterable

@@ -6,8 +6,9 @@
     corpus.require_context(64)
     inputs, targets = random_batch(corpus.train_ids, 16, 64, rng)
 
-Text files with white space are never held in memory as a whole. They are read in chunks, as often as needed. Only the
-ids are kept, in the smallest unsigned dtype for the vocabulary: 100 MB of text become 100 MB of byte ids.
+Text files are read in chunks, as often as needed. They are never held in memory as a whole, unless byte-pair encoding
+finds no white space at which to divide them. Only the ids are kept, in the smallest unsigned dtype for the vocabulary:
+100 MB of text become 100 MB of byte ids.
 """
 
 import codecs
@@ -37,8 +38,8 @@ DEFAULT_CORPUS = f"the Python {platform.python_version()} manual (pydoc_data.top
 def default_corpus():
     """Return the help topics of CPython, about half a million characters of English text and code, as a str.
 
-    About a twelfth of the last tenth also occurs before it. The text differs slightly between Python versions. Raises
-    FileNotFoundError if this Python was built without it.
+    About a twelfth of the last tenth also occurs earlier. The text differs slightly between Python versions. Raises
+    FileNotFoundError if this Python was built without the help topics.
     """
     try:
         from pydoc_data.topics import topics
@@ -53,8 +54,8 @@ class TextFiles:
     """The concatenated text of UTF-8 files. Iteration yields the text in chunks of str.
 
     `paths` is one path or several. "-" stands for standard input. A source that can be read only once is first copied
-    to a temporary file. Raises OSError if a file cannot be read, and ValueError if it is empty or, with the position,
-    not UTF-8.
+    to a temporary file. Raises OSError if a file cannot be read, and ValueError if a file is empty or is not UTF-8; the
+    message then gives the position.
     """
 
     def __init__(self, paths):

@@ -48,8 +48,8 @@ def apply_merges(symbols, merges):
     `merges` is {pair of ids: (rank, merged id)}. The pair of lowest rank is merged first. Among equal pairs, the
     leftmost is merged first.
 
-    A search for the lowest rank before every merge would take quadratic time. Here a heap holds (rank, position) of
-    every pair that can be merged, and a linked list holds the remaining symbols, which takes time n log n. A heap entry
+    A search for the lowest rank before every merge would take quadratic time. Here the time is n log n, because a heap
+    holds (rank, position) of every pair that can be merged, and a linked list holds the remaining symbols. A heap entry
     is skipped if one of its symbols has been merged since.
     """
     end = len(symbols)

@@ -43,8 +43,8 @@ _SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnpqrstvwxz" for vowe
 class Pattern:
     """A simple pattern, whose tasks of a given length take T = stretch · length + extra positions.
 
-    `rows` is a function (rng, batch_size, length) that draws the tokens (B, T + 1) int64, and a boolean array that
-    broadcasts to this shape and is True for tokens that follow from the tokens before them.
+    `rows` is a function (rng, batch_size, length). It draws tokens (B, T + 1) int64, and returns them with a boolean
+    array that broadcasts to this shape. The array is True for each token that follows from the tokens before it.
     """
 
     name: str
@@ -170,12 +170,12 @@ def pattern_batch(rng, batch_size, context, patterns: Iterable[Pattern] = tuple(
 
 
 def right_rows(predicted, targets):
-    """Return a boolean array (B,), True for each row whose predicted ids (B, T) equal all targets but IGNORE_INDEX."""
+    """Return a boolean array (B,), True for each row (T,) whose predictions equal all targets except IGNORE_INDEX."""
     return ((predicted == targets) | (targets == IGNORE_INDEX)).all(axis=-1)
 
 
 def accuracy(predicted, targets):
-    """Return the fraction of answer tokens (B, T) that are predicted correctly. Raises ValueError without any."""
+    """Return the fraction of answer tokens (B, T) that are predicted correctly. Raises ValueError if there is none."""
     is_answer = targets != IGNORE_INDEX
     if not is_answer.any():
         raise ValueError("targets must contain at least one answer token, but all are IGNORE_INDEX")

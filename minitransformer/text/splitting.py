@@ -68,7 +68,7 @@ def word_pattern(splitting, ascii_only):
 
 @functools.cache
 def unicode_classes(*majors):
-    """Return a list of the code points of each major general category, such as "L", as ranges for a regex."""
+    """Return the code points of each major general category, such as "L", as a list of ranges for a regex."""
     ranges = {major: [] for major in majors}
     previous, first = None, 0
     for point in range(sys.maxunicode + 2):
@@ -83,8 +83,9 @@ def unicode_classes(*majors):
 def whole_words(chunks, splitting="gpt2"):
     """Regroup the chunks of a text into pieces whose words are those of the whole text.
 
-    A cut is safe before white space that follows another character (for Llama 3, white space that is not a line break).
-    No word contains these two characters in this order, and the words on each side do not depend on the other.
+    A cut is safe before white space that follows another kind of character. (For Llama 3, the white space must not be a
+    line break.) No word contains these two characters in this order, and the words on one side of the cut do not depend
+    on the text on the other side.
     """
     held = []  # the text since the last cut, in parts, because joining a long text repeatedly takes quadratic time
     for chunk in chunks:

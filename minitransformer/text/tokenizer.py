@@ -28,8 +28,8 @@ from minitransformer.text.chunks import chunks_of
 class Tokenizer(ABC):
     """A mapping between text and ids 0 … vocab_size − 1.
 
-    A subclass defines `kind`, `vocab_size`, `_encode`, `decode`, and `_fields`: the names and types of the arguments of
-    its constructor, which are also attributes. The tokenizer of a pretrained model may also have
+    A subclass defines `kind`, `vocab_size`, `_encode`, `decode`, and `_fields`. `_fields` maps the names of the
+    constructor's arguments, which are also attributes, to their types. A pretrained model's tokenizer may also have
 
     bos_id          the id at the beginning of every text. `encode` does not add it; LanguageModel.encode does
     end_ids         ids that end a text, or a turn of a conversation; generation stops at them
@@ -64,14 +64,14 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def _encode(self, text: str, start: int) -> NDArray[np.int64]:
-        """Return the ids of `text`. `start` is the position of the text, for error messages."""
+        """Return the ids of `text`. `start` is the position of `text` in the whole text, for error messages."""
 
     @abstractmethod
     def decode(self, ids: ArrayLike) -> str:
         """Return the text of `ids`, any sequence or 1-D array of integers."""
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Yield the text of `ids` in pieces, as early as possible. The pieces add up to decode(ids)."""
+        """Yield the text of `ids` in pieces, as early as possible. Together they are decode(ids)."""
         for i in ids:
             yield self.decode([i])
 
@@ -94,7 +94,7 @@ class Tokenizer(ABC):
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
-        """Return the tokenizer with this result of `to_dict`."""
+        """Create a tokenizer from the result of `to_dict`."""
         return cls(**{name: stored(content, name, expected) for name, expected in cls._fields.items()})
 
     def check_ids(self, ids: ArrayLike) -> NDArray[np.integer[Any]]:
