@@ -7,7 +7,7 @@ from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.terminal import counted, say, show_to_the_letter
 
-# The help of all commands must not load the book. A test compares these with book/problems.py.
+# The help of all commands must not load the book. A test compares these constants with book/problems.py.
 TOPICS = "linear, softmax, cross_entropy, attention, layer_norm, rms_norm, relu, rotary, adamw"
 LEVELS = {1: "forward", 2: "also backward", 3: "without the equations"}
 

@@ -63,7 +63,7 @@ def run(arguments) -> int:
 
 
 def talk(conversation, max_new_tokens) -> None:
-    """Read messages and write answers until Ctrl-D. If one cannot be answered, a warning gives the reason."""
+    """Read messages and write answers until Ctrl-D. If a message cannot be answered, a warning gives the reason."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  gives input() the arrow keys
     while True:

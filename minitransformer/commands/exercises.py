@@ -1,6 +1,6 @@
 """The verbs of `minitransformer learn`: functions of the parsed arguments that return the exit status.
 
-A check should answer soon, so the modules of the other verbs are imported when they run.
+To keep `check` fast, modules that only other verbs need are imported when those verbs run.
 """
 
 import json
@@ -200,7 +200,7 @@ def draw(rows, path) -> None:
 
 
 def derive(arguments) -> int:
-    """Write the file of a derivation, or judge a file. Return 0 if it is complete and right, otherwise 1."""
+    """Write the file of a derivation, or judge one. Return 1 if a judged file is incomplete or wrong, otherwise 0."""
     if arguments.check is not None:
         return judge(arguments.check, as_json=arguments.json)
     if arguments.json:
@@ -257,7 +257,7 @@ def verdicts_of(folder) -> list:
 
 
 def show_verdict(grader, folder, name) -> bool:
-    """Grade an exercise, and show the verdict as soon as it is known, then the explanation."""
+    """Grade an exercise. Show the verdict as soon as it is known, and then the explanation."""
     head: list = []
 
     def first(verdict):
@@ -273,7 +273,7 @@ def show_verdict(grader, folder, name) -> bool:
 def folded(text) -> str:
     """Wrap lines to the width of the terminal. Return the text unchanged if there is no terminal.
 
-    Continuation lines are indented to the column at which the words of the line begin.
+    Continuation lines are indented to the column in which the text of the first line begins.
     """
     if not sys.stdout.isatty():
         return text

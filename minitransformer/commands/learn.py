@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minitransformer.commands.options import option, out_option, seed_option, switch
 
-# The help of all commands must not load the exercises. A test compares these with the package.
+# The help of all commands must not load the exercises. A test compares these constants with the package.
 SETS = "all, beginning, first, attention, norms, activations, loss, composition, capstones"
 LEVELS = {
     0: "right-hand sides; the equations and names are given",

@@ -1,4 +1,4 @@
-"""Options that several commands share, and options made from the fields of settings.
+"""Define the options that several commands share, and options for the fields of settings.
 
 `add_fields` declares an option for each field of a dataclass of settings (values.py). An option that is not given is
 absent from the arguments, so the default is that of the dataclass or of the resumed checkpoint.
@@ -36,7 +36,7 @@ KINDS = {
 
 
 def option(group, flag: str, words: str, default=None, metavar: str | None = None, *, limits=None, **more) -> None:
-    """Add an option whose type is that of its default. `check_limits` enforces `limits`, arguments of `check_int`."""
+    """Add an option with the type of its default. `limits` are arguments of check_int, which check_limits calls."""
     if default is not None:
         more = {"type": type(default), **more}
         words = f"{words} (default: {default})"
@@ -93,12 +93,12 @@ def flag_of(name: str) -> str:
 
 
 def zero_is_none(cls, name: str) -> bool:
-    """Return True if 0 as an option means None, because the field can be None and has another default."""
+    """Return True if the option value 0 means None, because the field can be None but has another default."""
     return statements(cls)[name]["optional"] is not None and cls.__dataclass_fields__[name].default is not None
 
 
 def add_fields(group, cls, names, **defaults) -> None:
-    """Add an option for each of these fields of a dataclass of settings. `defaults` replace those in the help."""
+    """Add an option for each of these fields of a dataclass of settings. The help shows `defaults`, if given."""
     for name in names:
         statement = statements(cls)[name]
         check, optional, words = statement["check"], statement["optional"], statement["means"]
@@ -112,14 +112,14 @@ def add_fields(group, cls, names, **defaults) -> None:
 
 
 def given_fields(arguments, cls) -> dict:
-    """Return {name: value} of the fields of a dataclass of settings that are given as options."""
+    """Return {name: value} for each field of the dataclass `cls` that was given as an option."""
     given = {name: value for name, value in vars(arguments).items() if name in statements(cls)}
     return {name: None if value == 0 and zero_is_none(cls, name) else value for name, value in given.items()}
 
 
 @contextmanager
 def in_terms_of_options(cls):
-    """Within a `with` block, replace names of the fields of a class in error messages with those of the options.
+    """Within a `with` block, replace the field names of a class in error messages with the names of the options.
 
     A field name that is an English word, such as positions, is replaced only at the beginning of a sentence.
     """

@@ -1,4 +1,4 @@
-"""Functions for the folders of runs: resume a run, protect other models, and complete the message of Ctrl-C."""
+"""Resume runs, protect other models from being overwritten, and add advice to the message of Ctrl-C."""
 
 import dataclasses
 import shlex
@@ -23,7 +23,7 @@ def existing_run(arguments) -> Checkpoint | None:
 
 
 def chosen(before, given: dict, checkpoint: Checkpoint | None):
-    """Return `before`, Settings or a Config, with the given fields. Those of a checkpoint must not change."""
+    """Return `before`, Settings or a Config, with the given fields. Fields of a checkpoint must not change."""
     with in_terms_of_options(type(before)):
         after = dataclasses.replace(before, **given)
         if checkpoint is not None:
@@ -32,7 +32,7 @@ def chosen(before, given: dict, checkpoint: Checkpoint | None):
 
 
 def recorded_arguments(checkpoint: Checkpoint, arguments, names) -> dict:
-    """Return the arguments that a checkpoint records, after comparing those with these names."""
+    """Return the arguments that a checkpoint records. Raise ValueError if one of `names` now has another value."""
     before = checkpoint.about
     for name in names:
         now = getattr(arguments, name)
@@ -67,6 +67,6 @@ def when_interrupted(advice):
 
 
 def how_to_resume(command: str, out: Path, options: str = ""):
-    """If the `with` block is interrupted by Ctrl-C, let the message contain the command that resumes the run."""
+    """Within a `with` block, add the command that resumes the run to the message of Ctrl-C."""
     words = f"; to resume: minitransformer {command} --out {shlex.quote(str(out))} --resume{options}"
     return when_interrupted(lambda: words if (out / MODEL_FILE).exists() else "; nothing was saved")
