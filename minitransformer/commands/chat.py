@@ -100,7 +100,7 @@ def answer_lines(conversation, max_new_tokens) -> None:
 
 
 def write(conversation, line, max_new_tokens) -> None:
-    """Write the answer to a line in pieces, and end its last line even after Ctrl-C."""
+    """Write the answer to a message in pieces. End the last line of the answer even after Ctrl-C."""
     forgotten, piece = conversation.forgotten, "\n"
     try:
         for piece in conversation.answer(line, max_new_tokens):

@@ -1,4 +1,4 @@
-"""The verbs of `minitransformer learn`: functions of the parsed arguments that return the exit status.
+"""The verbs of `minitransformer learn`. Each function takes the parsed arguments and returns the exit status.
 
 To keep `check` fast, modules that only other verbs need are imported when those verbs run.
 """

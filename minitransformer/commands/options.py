@@ -98,7 +98,7 @@ def zero_is_none(cls, name: str) -> bool:
 
 
 def add_fields(group, cls, names, **defaults) -> None:
-    """Add an option for each of these fields of a dataclass of settings. The help shows `defaults`, if given."""
+    """Add an option for each field in `names` of a dataclass of settings. The help shows `defaults`, if given."""
     for name in names:
         statement = statements(cls)[name]
         check, optional, words = statement["check"], statement["optional"], statement["means"]

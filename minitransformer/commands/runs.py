@@ -23,7 +23,7 @@ def existing_run(arguments) -> Checkpoint | None:
 
 
 def chosen(before, given: dict, checkpoint: Checkpoint | None):
-    """Return `before`, Settings or a Config, with the given fields. Fields of a checkpoint must not change."""
+    """Return `before` (Settings or a Config) with the fields of `given`. Fields of a checkpoint must not change."""
     with in_terms_of_options(type(before)):
         after = dataclasses.replace(before, **given)
         if checkpoint is not None:

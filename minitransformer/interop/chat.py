@@ -66,7 +66,7 @@ def encode_chat(tokenizer, messages, add_generation_prompt=True):
     """
     check_messages(tokenizer, messages)
     contents = ["".join(without_surrogates([message["content"]])) for message in messages]
-    pieces = [tokenizer.split_at_special_tokens(content) for content in contents]  # every second is a special token
+    pieces = [tokenizer.split_at_special_tokens(content) for content in contents]  # every second one is a special token
     taken = set("".join(contents))
     free = (chr(point) for point in PRIVATE_USE if chr(point) not in taken)
     stand_in = dict(zip(sorted({special for some in pieces for special in some[1::2]}), free, strict=False))
@@ -124,7 +124,8 @@ class Conversation:
     def ids_that_fit(self, max_new_tokens):
         """Return the ids of the conversation, after removing the oldest turns if there are too many.
 
-        The ids leave room for an answer of max_new_tokens or a quarter of the context, or at least for one token.
+        The ids leave room for max_new_tokens or a quarter of the context, whichever is smaller. If only the last
+        message remains, they leave room for at least one token.
         """
         context = self.lm.model.config.context
         ids = encode_chat(self.lm.tokenizer, self.messages)

@@ -1,7 +1,7 @@
 """Load the tensors of a file into the Parameters of a model.
 
-A source has the attributes `path`, of a file or folder, and `shapes`, {name: shape} of all tensors except buffers. The
-method read(name, rows, columns) returns a part of a tensor as floating-point numbers.
+A source is a file or folder. It has the attributes `path` and `shapes`, a dictionary {name: shape} of all tensors
+except buffers. The method read(name, rows, columns) returns a part of a tensor as floating-point numbers.
 
 All names and shapes are compared with the configuration before any memory is allocated. Then each Parameter is filled
 a few rows at a time, so the peak memory is little more than that of the model.

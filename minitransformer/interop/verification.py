@@ -3,7 +3,7 @@
 The tests check each component on small random inputs. This module checks a trained model with its actual sizes and
 weights. It requires one forward pass for each part of the model, regardless of the number of parameters.
 
-Let L(θ) be the loss on a text, g_p the gradient from backward for each parameter tensor p of the part, and v a
+Let L(θ) be the loss on a text, g_p the gradient from backward for each parameter tensor p of a part, and v a
 direction in the space of these parameters. If the gradient is right, the following two numbers are equal:
 
     claimed  = Σ ⟨g_p, v_p⟩                         (1)

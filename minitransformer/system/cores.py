@@ -1,4 +1,4 @@
-"""The number of cores, and work that is divided among them: in threads, or in processes of one thread each.
+"""Divide work among the cores, in threads or in processes of one thread each.
 
 Threads share all arrays, but between two computations a thread needs the interpreter's lock, and waking a thread takes
 about 50 µs. Threads therefore save time only if each computation takes long. Processes are started with `spawn`. A fork

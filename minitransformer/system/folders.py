@@ -1,4 +1,4 @@
-"""Folders in which one run at a time works.
+"""Lock folders, so that only one run at a time works in each.
 
 A run locks its folder. The lock belongs to the operating system and ends with the process, even after kill -9. Spawned
 processes, such as replicas, do not inherit it. If a folder cannot be locked, as on Windows, two runs can work in it at

@@ -49,8 +49,8 @@ def signals_raise(came):
     """Raise KeyboardInterrupt within a `with` block when one of the signals arrives.
 
     SIGTERM and SIGHUP are also appended to the list `came`. If the block has installed a handler for Ctrl-C, they call
-    this handler instead. Python drops an exception that is raised in a finalizer. The program is then interrupted once
-    more.
+    this handler instead. Python drops an exception that is raised in a finalizer. The program is then interrupted
+    again.
     """
     report_dropped = sys.unraisablehook
 

@@ -1,4 +1,4 @@
-"""The output of commands, their errors in one line, and their exit status."""
+"""Write the output of commands and one-line errors, and determine the exit status."""
 
 import argparse
 import contextlib

@@ -113,7 +113,7 @@ def setting(default, means: str, check, *, optional: str | None = None, **limits
 
 
 def statements(cls) -> dict:
-    """Return {field: metadata} of a dataclass of settings, also for fields whose default a subclass overrides."""
+    """Return {field: metadata} of a dataclass of settings, including fields whose default a subclass overrides."""
     return {
         name: field.metadata
         for base in reversed(cls.__mro__)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 
 class WordCache(dict):
-    """A mapping from words to their ids, which are computed at the first access.
+    """A mapping from words to ids. The ids of a word are computed at the first access.
 
     ids             {token: id}, with tokens as bytes
     merges          as in apply_merges

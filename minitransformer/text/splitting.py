@@ -27,8 +27,8 @@ sign before the letters of a word ("(x" is one word), and appends line breaks to
 
 Python's `re` has neither \p{L} nor \p{N}, and its \s differs from Unicode's White_Space, which the `regex` modules of
 the models use (only `re` counts the separators U+001C to U+001F as white space). The character classes are therefore
-built here with the standard library's `unicodedata`, by one scan of all 1.1 million code points at the first text that
-is not ASCII. They follow the Unicode version of the running Python (`unicodedata.unidata_version`).
+built here with the standard library's `unicodedata`. The first text that is not ASCII causes one scan of all 1.1
+million code points. The classes follow the Unicode version of the running Python (`unicodedata.unidata_version`).
 """
 
 import functools

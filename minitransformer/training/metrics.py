@@ -53,7 +53,7 @@ def read_records(path, last_step=None):
 
 
 def check_record(name: str, record) -> None:
-    """Raise TypeError or ValueError, which names the key, if `record` is not a valid record of metrics."""
+    """Raise TypeError or ValueError, with the key, if `record` is not a valid record of metrics."""
     check_int(f"{name}: step", dictionary(name, record).get("step"), minimum=0)
     for key, value in record.items():
         if key in NUMBERS or (key in NUMBERS_OR_NONE and value is not None) or isinstance(value, float):

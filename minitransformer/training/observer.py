@@ -24,7 +24,7 @@ class Observer:
         """Handle Ctrl-C at any point of a step. The run stops after this step and saves to `folder` if it is given."""
 
     def stop(self) -> None:
-        """Handle the end of the run, also after an interruption or an error."""
+        """Handle the end of the run, including an end by interruption or error."""
 
 
 def evaluation_in_words(record: dict, loss: float | None) -> str:

@@ -78,7 +78,7 @@ def replica(model):
 
 @contextmanager
 def without_the_program():
-    """Start processes in a `with` block without running the main program in them, so that it needs no guard."""
+    """Start processes in a `with` block without running the main program in them. The program then needs no guard."""
     program = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:

@@ -1,13 +1,13 @@
 """One training step: the mean gradient of several losses, clipped, and one update of the optimiser.
 
 **Accumulation.** The loss of a step is the mean over all predicted tokens of all its batches. With n_i tokens in batch
-i, and L_i the mean over these,
+i, and L_i the mean over these tokens,
 
     L = Σ_i (n_i / n) L_i,   n = Σ_i n_i            (1)
 
 and the same holds for its gradient. The backward pass of each batch begins with its share n_i/n, and the Parameters sum
-the gradients. Equal factors for all batches are right only if all n_i are equal. With padding they are not, and a token
-of a batch with few tokens would count more.
+the gradients. Equal factors for all batches are right only if all n_i are equal. With padding the n_i differ, and a
+token would count more in a batch with few tokens.
 
 **Divergence.** If a loss or a gradient is NaN or infinite, the step changes the affected weights to NaN, which cannot
 be undone. A gradient too large to be squared makes AdamW's v infinite, so the weight never changes again. Both cases

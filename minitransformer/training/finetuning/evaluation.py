@@ -2,8 +2,8 @@
 
 The margin shows whether the model now prefers the safe responses. The log-likelihoods show the reason: the safe
 responses may have become more likely, or only the unsafe ones less likely. The perplexity on general text shows how
-much the model has forgotten, and completions show its style. None of these measures the effect on other kinds of
-prompts.
+much the model has forgotten, and completions show the style of the model. None of these measurements shows the effect
+on other kinds of prompts.
 """
 
 import math

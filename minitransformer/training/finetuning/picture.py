@@ -1,4 +1,4 @@
-"""The picture of fine-tuning on pairs: likelihoods, margin, and perplexity on general text at each step."""
+"""Draw the likelihoods, the margin and the perplexity on general text during fine-tuning on pairs."""
 
 import math
 

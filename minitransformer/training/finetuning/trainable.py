@@ -20,7 +20,7 @@ from minitransformer.system.values import check_int, number, texts
 
 @dataclass(frozen=True)
 class LowRank:
-    """Low-rank adapters (see layers/lora.py) of the Linears that match `targets`.
+    """Low-rank adapters (see layers/lora.py) for the Linears whose names match `targets`.
 
     rank      rank of each adapter
     alpha     numerator of the scale alpha / rank

@@ -15,8 +15,8 @@ class PairedLoss(Module):
     def forward(self, inputs, targets, *, rng=None, **options):
         """Return the loss of inputs and targets (2B, T), and its backward(dloss=1.0).
 
-        The first B rows contain the safe responses, and the others the unsafe ones. If `rng` is given, dropout is
-        applied. `options` are passed to the objective.
+        The first B rows contain the safe responses, and the other rows the unsafe responses. If `rng` is given, dropout
+        is applied. `options` are passed to the objective.
         """
         B = len(inputs) // 2
         logits, model_backward = self.model(inputs, rng=rng)

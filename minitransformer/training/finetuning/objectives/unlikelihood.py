@@ -59,9 +59,10 @@ def sequence_unlikelihood(logits, targets, *, ignore_index=IGNORE_INDEX):
     A direct computation of log(1 − p) would be log 0 when p rounds to 1, which happens for the tokens that most need to
     be unlearned. z = log(p / (1 − p)) is the log-odds of the token, and softplus(z) is accurate for all z.
 
-    Positions whose target is `ignore_index` are ignored. Raises the exceptions of cross_entropy. Saved for backward: e
-    (..., T, V), exp(x − m) of the others with m their largest, total (..., T, 1) its sum, token (..., T, 1), kept (...,
-    T), and what softplus saves.
+    Positions whose target is `ignore_index` are ignored. Raises the exceptions of cross_entropy.
+
+    Saved for backward: e (..., T, V), total (..., T, 1), token (..., T, 1), kept (..., T), and the arrays of softplus.
+    For the logits other than x_t, e is exp(x − m), where m is the largest of them, and total is the sum of e.
     """
     check_arguments(logits, targets, None, ignore_index, 0.0, "none")
     shape, dtype = targets.shape, logits.real.dtype
