@@ -197,7 +197,6 @@ def send(pipe, word, kind, value=None):
 
 
 def answer_all(answers, asked, pipe):
-    """Send each answer to a request."""
     me = os.getpid()
     for value in answers(asked["request"]):
         if os.getpid() != me:  # a process that the code has forked sends no answer

@@ -61,9 +61,10 @@ def status(path) -> os.stat_result | None:
 
 
 def take_after(file, before: os.stat_result | None) -> None:
-    """Copy the mode, and if allowed the owner and group, from the status `before` of an old file to an open file.
+    """Copy the mode and, if allowed, the owner and group of an old file to an open file.
 
-    If the group cannot be set, the group of the new file has only the permissions of all other users.
+    `before` is the status of the old file, or None. If the group cannot be set, the group of the new file has only the
+    permissions of all other users.
     """
     if before is None or fcntl is None:
         return

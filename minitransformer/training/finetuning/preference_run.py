@@ -91,8 +91,6 @@ def fine_tune_for_safety(
 
 @dataclass(frozen=True)
 class PreferenceData:
-    """Training pairs and held-out pairs, the ids of a general text, and prompts to complete."""
-
     name: str
     pairs: list[Pair]
     held_out: list[Pair]

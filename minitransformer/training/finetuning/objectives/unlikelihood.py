@@ -80,8 +80,9 @@ def sequence_unlikelihood(logits, targets, *, ignore_index=IGNORE_INDEX):
     y = np.where(kept, u, 0).sum(axis=-1)
 
     def backward(dy):
-        """x_t reaches u directly, and every other logit through o, whose gradient is q = e / Σ e, the softmax over the
-        other logits:
+        """x_t reaches u directly, and every other logit reaches u through o.
+
+        The gradient of o is q = e / Σ e, the softmax over the other logits:
 
             dz = σ(z) · du = p du                           (5)
             dx_t = dz,   dx_c = −q_c dz  for c ≠ t          (6)
