@@ -5,13 +5,13 @@ formula predicts a text. Training needs one answer for every weight: if it grows
 This ratio is the *gradient* of the loss with respect to the weight. If it is −24, the loss falls by about 0.024 when
 the weight grows by 0.001.
 
-One way is to try: change a weight, and evaluate the formula again. That takes one evaluation for each weight, and GPT-2
-has 124 million. The other is to walk back through the formula, and to derive at each step how much the loss depends on
-the step's inputs. All gradients then cost about twice the formula, but a derivation is easily wrong. So this package
-derives each gradient in the second way, and checks it in the first: `python -m minitransformer.first_steps`.
+One way is to try: change a weight, and evaluate the formula again. That takes one evaluation per weight, and GPT-2 has
+124 million weights. The other way is to walk back through the formula, and to derive at each step how much the loss
+depends on the step's inputs. All gradients then cost about twice as much as the formula, but a derivation is easily
+wrong. So this package derives the gradients, and checks them the first way: `python -m minitransformer.first_steps`.
 
-Each function returns its value and a function `backward`, which takes the gradient of the value and returns those of
-the inputs. A name that begins with d is a gradient: da belongs to a.
+Each function returns its value and a function `backward`, which takes the gradient of the value and returns the
+gradients of the inputs. A name that begins with d is a gradient: da belongs to a.
 """
 
 import math
@@ -214,7 +214,7 @@ def attend(q, k, v):
 
             dscores_t = weights_t (dweights_t − Σ_j weights_j dweights_j)         (30)
 
-        From (25), where the query is a factor of every score, so that its gradients add, and each key of only one,
+        From (25), where the query is a factor of every score, and each key is a factor of only one score,
 
             dq_d = s Σ_t dscores_t k_td                                           (31)
             dk_td = s dscores_t q_d                                               (32)

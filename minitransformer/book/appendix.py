@@ -1,4 +1,4 @@
-"""The sections after a derivation: inputs, shapes, saved arrays, gradient checks, and equations in the text."""
+"""Format the sections after a derivation, from the inputs to the gradient checks."""
 
 from functools import cache
 from html import escape
@@ -20,7 +20,7 @@ from minitransformer.cases import CASES
 from minitransformer.module import plain
 from minitransformer.system.terminal import counted
 
-LARGEST = 60  # size of an array up to which all entries are shown
+LARGEST = 60  # largest size of an array whose entries are shown
 
 
 def appendix(runs) -> list:
@@ -124,7 +124,7 @@ def certified(case):
 
 
 def in_the_text(statements, names) -> list:
-    """Return the section on the equations within sentences, with a reason for each that is not equal."""
+    """Return the section on equations in sentences. It gives a reason for each that is not equal."""
     equations = list({s.text: s for s in statements if s.in_prose}.values())
     if not equations:
         return []
@@ -145,7 +145,7 @@ def shown(statement, names):
 
 
 def checked(cases) -> dict:
-    """Return {name: Report} of cases, also of wrong ones. Raises ValueError if a case cannot be checked."""
+    """Return {name: Report} for cases, right or wrong. Raises ValueError if a case cannot be checked."""
     reports = {}
     for case in cases:
         try:

@@ -1,4 +1,4 @@
-"""Read contents.md, which lists the pages of the book in reading order, its terms and its papers."""
+"""Read contents.md: the book's pages in reading order, its terms and its papers."""
 
 import re
 from collections.abc import Iterator
@@ -29,7 +29,10 @@ class Leaf:
 
 
 def read(contents: str) -> Iterator[Leaf]:
-    """Yield a Leaf for each section of contents.md: `## title | file | exhibit …`, the question, and the purpose."""
+    """Yield a Leaf for each section of contents.md.
+
+    A section has the heading `## title | file | exhibit …`, the question (only for chapters), and the purpose.
+    """
     for entry in re.split("^## ", contents, flags=re.MULTILINE)[1:]:
         head, *paragraphs = (" ".join(part.split()) for part in entry.strip().split("\n\n"))
         title, file, *exhibits = head.split(" | ")

@@ -31,7 +31,7 @@ class Counted(np.ndarray):
 
 
 def operations(specimen) -> tuple[int, int] | None:
-    """Return the numbers of operations of both passes, or None if one of them has none.
+    """Return the operation counts of both passes, or None if a pass has no operations.
 
     Operations on single numbers are not counted.
     """

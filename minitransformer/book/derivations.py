@@ -1,4 +1,4 @@
-"""Execute the equations in a file's docstrings, and compare them with the values that the code computes."""
+"""Execute the equations in docstrings, and compare them with the code's values."""
 
 import re
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from minitransformer.book.run import Run, belongs
 from minitransformer.book.symbols import symbols_in
 from minitransformer.book.unexecuted import ASSUMED, why_not_executed
 
-TOLERANCE = 1e-10  # relative to the largest entry
+TOLERANCE = 1e-10  # largest error, relative to the largest entry, that counts as equal
 EQUAL, DIFFERENT = "equal", "different"
 
 
@@ -28,11 +28,11 @@ class Statement:
     function: str  # qualified name of the documented function
     line: int
     remarks: tuple  # texts next to the equation
-    ranges: tuple  # ranges of its indices, such as k = 1 … t
-    value: object = None  # its left side on the first specimen on which it was executed
+    ranges: tuple  # ranges of indices, such as k = 1 … t
+    value: object = None  # value of the left side on the first specimen that executes it
     shown_on: object = None  # the Run of that specimen
-    errors: list = field(default_factory=list)  # for each specimen, relative to the largest entry
-    reasons: list = field(default_factory=list)  # for each specimen on which it could not be executed
+    errors: list = field(default_factory=list)  # error on each specimen, relative to the largest entry
+    reasons: list = field(default_factory=list)  # reasons why it is not executed, or not on some specimen
     in_prose: bool = False  # True if the equation is part of a sentence
     listed: str = ""  # reason from unexecuted.md, or "" if the equation is not listed there
 
@@ -78,7 +78,7 @@ def names_of(statements) -> frozenset:
 
 
 def statements_in_prose(docstring, names, ranges):
-    """Return the equations in sentences, also unknown ones (of two remarks), which are never executed."""
+    """Return the equations in sentences. One that cannot be parsed has two Remarks as sides."""
     found = []
     for text in (content for kind, content in blocks(docstring.text) if kind == "prose"):
         its_own = formulas(text, names)
@@ -96,7 +96,7 @@ def statements_in_prose(docstring, names, ranges):
 
 
 def statements_of(text, function, at, physical, file):
-    """Return the equations in a line. Raises NotationError if it is numbered and is not an equation."""
+    """Return the equations in a line. Raises NotationError if a numbered line is not an equation."""
     try:
         line = n.parse_line(text.strip())
     except n.NotationError as error:
@@ -126,9 +126,10 @@ class Derivations:
 
 
 def read_derivations(path, specimens, source: str | None = None) -> Derivations:
-    """Read a file, and execute the equations in its docstrings (or those of `source`) on specimens.
+    """Read a file, and execute the equations in its docstrings on specimens.
 
-    Raises OSError, ValueError for text that is not Python, and NotationError, each with the line.
+    If `source` is given, its docstrings are read instead. Raises OSError if the file cannot be read, ValueError if the
+    file is not Python, and NotationError if a numbered line is not an equation.
     """
     code = read_python(path)
     found, numbered = statements(source or code, Path(path).name), places(code)
@@ -149,7 +150,8 @@ def read_derivations(path, specimens, source: str | None = None) -> Derivations:
 def concerns(statement, specimen):
     """Return True if a statement is to be executed on a specimen.
 
-    It is in the docstring of the specimen's function or, in a sentence, of its class or file.
+    It must be in the docstring of the specimen's function. An equation in a sentence may also be in that of the class
+    or file.
     """
     prefix = f"{statement.function}."
     is_above = statement.in_prose and (prefix == "." or specimen.function.startswith(prefix))

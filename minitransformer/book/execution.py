@@ -1,4 +1,4 @@
-"""Evaluate expressions of the notation with NumPy, given the values of their names.
+"""Evaluate expressions of the notation with NumPy, given the values of the names.
 
 An expression with indices is evaluated once for each combination of indices. This is slow but simple, and the arrays of
 the book have only a few dozen entries.
@@ -31,8 +31,8 @@ class Surroundings:
     values: dict  # {name: value}
     backwards: dict = field(default_factory=dict)  # {name of a function: its backward function}
     derivative: object = None  # function (of, by) that returns ∂of/∂by, given their names
-    ranges: dict = field(default_factory=dict)  # {index: its range}, for the ranges that are given with an equation
-    at: dict = field(default_factory=dict)  # {index: its current value}
+    ranges: dict = field(default_factory=dict)  # {index: range} for the ranges that are written after an equation
+    at: dict = field(default_factory=dict)  # {index: current value}
 
     def with_indices(self, at):
         return replace(self, at={**self.at, **at})
@@ -86,7 +86,7 @@ def index_ranges(node, surroundings):
 
 
 def axes(letters, ndim):
-    """Return the axis that each index counts: p the first, the others the last axes in order."""
+    """Return the axis of each index. p counts the first axis, and other indices the last axes in order."""
     if len(letters) > ndim:
         raise NotExecuted(f"an array of {ndim} axes cannot have {len(letters)} indices")
     where = [ndim - len(letters) + k for k in range(len(letters))]
@@ -96,7 +96,7 @@ def axes(letters, ndim):
 
 
 def evaluate(node, here):
-    """Return the value of a node: an array, a number, or a tuple of these. Raises NotExecuted."""
+    """Evaluate a node to an array, a number or a tuple. Raises NotExecuted if it has no value."""
     if type(node) not in WORKERS:
         raise NotExecuted(f"a {type(node).__name__.lower()} has no value")
     return WORKERS[type(node)](node, here)
@@ -224,7 +224,7 @@ def indexed(node, here):
 
 
 def factor(node, here):
-    """Return the value of a factor of a product, in which a transposed vector is a row of shape (1, n)."""
+    """Evaluate a factor of a product. A transposed vector becomes a row of shape (1, n)."""
     value = evaluate(node.of if isinstance(node, n.Transpose) else node, here)
     is_row = isinstance(node, n.Transpose) and np.ndim(value) == 1
     return value[None, :] if is_row else evaluate(node, here)

@@ -1,4 +1,4 @@
-"""The pages on the museum of wrong gradients, and on beliefs about language models.
+"""Format the pages on the museum of wrong gradients and on beliefs about models.
 
 The page on beliefs shows the authors' measurements. `minitransformer misconceptions` writes the same page with the
 reader's measurements and with plots.

@@ -1,7 +1,7 @@
-"""The film: a page that steps through the training step of one_page.py line by line, forward and then backward.
+"""Build the film, a page that shows the training step of one_page.py line by line.
 
 Every number is computed when the page is built, for the correct code and for each of thirteen planted mistakes. To find
-the numbers on which an entry depends, each entry that its line reads is changed, and the line is run again.
+out on which numbers a result depends, each number that its line reads is changed, and the line is run again.
 """
 
 import ast
@@ -22,7 +22,7 @@ T, C, F, H = len(WORD) - 1, 4, 8, 2
 IDS = np.array([[LETTERS.index(letter) for letter in WORD]])
 LABELS = {"N": WORD[:-1], "T": WORD[:-1], "V": LETTERS}  # labels of the entries along an axis
 WEIGHTS = weights(0, decimals=2, V=len(LETTERS), T=T, C=C, F=F)
-DIFFERENT = 1e-9  # relative to the largest entry
+DIFFERENT = 1e-9  # tolerance, relative to the largest entry
 
 
 # Each mistake has three lines: its title, its consequence, and `right code → wrong code`.
@@ -86,7 +86,7 @@ class Run:
 
 @cache
 def run(old: str = "", new: str = "") -> Run:
-    """Run one_page.py with `old` replaced with `new`. Raises LookupError unless `old` occurs once."""
+    """Replace `old` with `new` in one_page.py, and run it. Raises LookupError unless `old` occurs once."""
     theta, options = WEIGHTS, {"ids": IDS[:, :-1], "targets": IDS[:, 1:], "H": H}
     made = played(theta, old, new, **options)
     values = {name: array for step in (*made.forward, *made.back) for name, array in step.arrays.items()}
@@ -98,7 +98,7 @@ def run(old: str = "", new: str = "") -> Run:
 
 
 def derivatives(loss, theta, h: float = 1e-30) -> list:
-    """Return the derivatives of loss(*theta) for each array, by complex steps."""
+    """Differentiate loss(*theta) with respect to each array by complex steps."""
     found = [np.zeros_like(w) for w in theta]
     for w, derivative in enumerate(found):
         for at in np.ndindex(derivative.shape):
@@ -115,9 +115,9 @@ def reads(step, values) -> list:
 
 
 def dependence(step, right) -> dict:
-    """Return {result: {array that its line reads: lists}}.
+    """Return {result: {array that the line reads: lists}}.
 
-    List k contains the flat indices of the entries of the result that change if entry k of the array is changed.
+    List k contains the flat indices of the entries of the result that change together with entry k of the array.
     """
     code, scope = compile(step.code, "<line>", "exec"), vars(right.played.module) | right.played.scope
     found = {made: {} for made in step.arrays}

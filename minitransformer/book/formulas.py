@@ -1,8 +1,9 @@
 """Find the formulas in the prose of docstrings.
 
-A formula is a run of words that the notation can parse, in which every name is a symbol: a letter with its marks, or a
-name in an equation of the file. A name of several letters is part of a formula only next to an operator, so that "used"
-and "scores" remain words. An "a" is the article unless an operator is next to it.
+A formula is a run of words that the notation can parse, and whose names are all symbols. A symbol is a letter with
+marks such as primes, or a name that an equation of the file contains. A name of several letters is part of a formula
+only next to an operator, so that "used" and "scores" remain words. An "a" is the article unless an operator is next to
+it.
 """
 
 import re
@@ -28,10 +29,10 @@ MOST = 40  # largest number of words in a formula
 class Formula:
     """A formula in a paragraph."""
 
-    first: int  # index of its first character
+    first: int  # index of the first character
     behind: int  # index of the character after the formula
     node: object  # the parsed Equation or expression
-    is_assumed: bool = False  # True for an equation that its sentence assumes, such as `γ = 1` after "for" or "if"
+    is_assumed: bool = False  # True if the sentence assumes the equation, such as `γ = 1` after "for" or "if"
 
     @property
     def is_equation(self) -> bool:
@@ -51,7 +52,7 @@ def formulas(text: str, names: frozenset = frozenset()) -> tuple[Formula, ...]:
 
 
 def relations_outside(text, found) -> list[str]:
-    """Return the relations between blanks that are in no formula, with the word on each side."""
+    """Return the relation signs that are in no formula, with the word on each side."""
     inside = {k for formula in found for k in range(formula.first, formula.behind)}
     shown = HIDDEN.sub(lambda match: "`" * len(match[0]), text)
     signs = re.finditer(rf"\S+ ([{''.join(n.RELATIONS)}]) \S+", shown)
@@ -59,7 +60,7 @@ def relations_outside(text, found) -> list[str]:
 
 
 def runs(text, names) -> Iterator[list]:
-    """Yield each run of mathematical words as a list of (first, behind). Punctuation outside of parentheses ends it."""
+    """Yield runs of mathematical words as lists of (first, behind). Punctuation outside of parentheses ends a run."""
     run: list = []
     words = list(re.finditer(r"\S+", text))
     for word, after in zip(words, [*words[1:], None], strict=True):
@@ -91,13 +92,13 @@ def is_mathematical(word, names):
 
 
 def is_symbol(name):
-    """Return True for a letter with its marks, or its gradient or derivative."""
+    """Return True for a letter with its marks, or for its gradient or derivative."""
     stem = name.partition("_")[0].removeprefix("∂").rstrip(MARKS).replace("\u0302", "")
     return name not in (*n.WORDS, *NOT_NAMES) and (len(stem) == 1 or (len(stem) == 2 and stem[0] == "d"))
 
 
 def longest(text, run):
-    """Return the formulas of a run of words: the longest first, then those before and after it."""
+    """Find the longest formula in a run of words, then those before and after it."""
     for length in range(len(run), 0, -1):
         for start in range(len(run) - length + 1):
             first, behind = without_bracket(text, run[start][0], run[start + length - 1][1])

@@ -1,4 +1,4 @@
-"""The front page of the book: what it teaches, what it assumes, where to begin, and the model with its chapters."""
+"""Format the front page: the aim of the book, its prerequisites, and where to begin."""
 
 from html import escape
 
@@ -26,7 +26,7 @@ WIDTH, HEIGHT, GAP, LEFT = 150, 26, 16, 105  # size, gap and left edge of the bo
 
 
 def front_page(leaves, equations: int, equal: int) -> list:
-    """Return the body of the front page. `equal` of all `equations` equal the values of their lines."""
+    """Return the body of the front page. `equal` is the number of `equations` that equal the values of their lines."""
     titles = {leaf.page: leaf.title for leaf in leaves}
     items = "".join(
         f"<li>{link(leaf.page, leaf.title)}<br>{escape(leaf.question or leaf.about)}</li>" for leaf in leaves

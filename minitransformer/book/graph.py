@@ -1,4 +1,4 @@
-"""The picture of a derivation, drawn from its equations: the paths of the values and of the gradients.
+"""Draw a derivation from its equations, as paths of the values and the gradients.
 
 A box shows a value with its shape and, if the value has a gradient, the gradient with the number of its equation. A
 dependency is drawn twice: downwards from a value to the values whose equations read it, and upwards for the gradients.
@@ -29,13 +29,13 @@ SWEEPS = 12
 class Value:
     """A value of the forward pass."""
 
-    label: str  # text in its box
-    number: int | None = None  # number of its equation, or None for an input
-    sources: list = field(default_factory=list)  # names of the values that its equation reads
-    gradient: int | None = None  # number of its gradient's equation; 0 without one, None without a gradient
+    label: str  # text in the box
+    number: int | None = None  # number of the equation, or None for an input
+    sources: list = field(default_factory=list)  # names of the values that the equation reads
+    gradient: int | None = None  # number of the gradient's equation, 0 if it has none, None without a gradient
     is_saved: bool = False  # True if the equation of a gradient reads the value
-    is_derived: bool = False  # True if its gradient occurs in an equation
-    shape: str = ""  # its shape as text
+    is_derived: bool = False  # True if the gradient occurs in an equation
+    shape: str = ""  # shape as text
 
     @property
     def halves(self) -> tuple[float, float]:
@@ -44,7 +44,7 @@ class Value:
 
 
 def values_of(function: str, derivations) -> dict[str, Value]:
-    """Return {name: Value} of a function in the order of its equations, or {} if none is of a gradient."""
+    """Return {name: Value} of a function in equation order, or {} without gradients."""
     runs = [run for run in derivations.runs if function in (run.specimen.function, *run.specimen.also)]
     arrays = {
         name: value for run in reversed(runs) for name, value in run.values.items() if isinstance(value, np.ndarray)
@@ -109,7 +109,7 @@ def unique(names) -> list:
 
 
 def names_in(nodes, arrays) -> Iterator[str]:
-    """Yield the names that expressions read, without functions, derivatives and indices."""
+    """Yield the names that expressions read, except functions, derivatives, indices."""
     for node in nodes:
         if isinstance(node, n.Symbol):
             yield node.base if node.subscript and node.text not in arrays else node.text
@@ -124,9 +124,9 @@ def ordered(values: dict) -> list:
 
 
 def predicted(values: dict, name: str) -> set:
-    """Return the values whose gradients the equation of a gradient must read: those that read the value.
+    """Return the values whose gradients are needed for the gradient of `name`.
 
-    A value whose gradient occurs in no equation is replaced with the values that read it.
+    These are the values that read `name`. A value whose gradient occurs in no equation is replaced with its readers.
     """
     found = set()
     for reader, value in values.items():
@@ -173,7 +173,7 @@ def drawn(values: dict) -> str:
 
 
 def arranged(rows: list, chains: list, values: dict) -> dict:
-    """Return {place: x coordinate of its centre}. A place is a value, or a point where a chain crosses a layer.
+    """Return {place: x coordinate of the centre}. A place is a value, or a point where a chain crosses a layer.
 
     Each row is first ordered by the mean position of the neighbours. Each place is then moved towards that mean.
     """
@@ -279,7 +279,7 @@ CAPTION = (
 
 
 def picture_of(function: str, derivations, explained: bool = True) -> str:
-    """Return the picture of a function's derivation, or "" if it has fewer than three values."""
+    """Return the picture of a derivation, or "" if it has fewer than three values."""
     values = values_of(function, derivations)
     if len(values) < 3:
         return ""

@@ -1,4 +1,4 @@
-"""Handouts: a chapter with blanks in place of the backward equations and their code, and a key that contains both."""
+"""Make handouts, with blanks for the backward equations and their code, and keys."""
 
 import re
 from collections import Counter
@@ -48,7 +48,7 @@ class Blanks(Words):
         self.answer = re.compile(rf"(?<!\w)({'|'.join(names)})(?!\w)[^.;]*=|=[^.;]*(?<!\w)({'|'.join(names)})(?!\w)")
 
     def passage(self, passage):
-        """Format a passage. Equations of backward keep only their left sides, and its code the first words of lines."""
+        """Format a passage. In backward, only the left sides of equations and of lines of code are kept."""
         mine = [s for s in self.derivations.statements if s.function == passage.function and s.is_of_gradient]
         if not mine:
             return super().passage(passage)
@@ -75,7 +75,7 @@ class Blanks(Words):
         tied = self.tied("equation to-fill", statement)
         blank = f'<span class="blank" style="height:{self.rooms[id(statement)]:.0f}mm"></span>'
         of_several = self.lefts[statement.function, statement.number, statement.equation.sides[0]] > 1
-        # A remark is needed only to tell equal left sides apart. Otherwise it may reveal the answer.
+        # A remark is needed only to distinguish equal left sides. Otherwise it may reveal the answer.
         remarks = " ".join(map(escape, statement.remarks * of_several))
         remark = f'<span class="remark">{remarks}</span>' * bool(remarks)
         return f"<div {tied}><div>{left}{remark}{blank}</div><span>({statement.number})</span></div>"
@@ -86,7 +86,10 @@ class Blanks(Words):
 
 
 def rooms(asked, source):
-    """Return {id of a statement: height of its blank in millimetres}, in proportion to its derivation in the file."""
+    """Return {id of a statement: height of the blank in millimetres}.
+
+    The height is proportional to the number of lines of the derivation in the file.
+    """
     before, groups = {docstring.function: docstring.first for docstring in docstrings(source)}, []
     for statement in asked:
         lines = statement.line - before[statement.function]

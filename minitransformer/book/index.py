@@ -1,4 +1,4 @@
-"""The index: each symbol with the equations that define it and the chapters that use it, and the terms of the book."""
+"""Format the index of symbols, with definitions and uses, and of the book's terms."""
 
 import re
 from html import escape
@@ -53,7 +53,7 @@ def index_page(derived: dict) -> list:
 
 
 def meaning_of(text, meanings):
-    """Return the meanings of a symbol, or else those of its letter: of y for y_1, and of X′ for y′."""
+    """Return the meanings of a symbol. Without any, y_1 has the meanings of y, and y′ those of X′."""
     letter = "X′" if text.endswith("′") else text.partition("_")[0].rstrip("0123456789₀₁₂₃₄₅₆₇₈₉ₖᵥ")
     return meanings.get(text) or meanings.get(letter, ())
 

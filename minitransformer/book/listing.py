@@ -1,4 +1,4 @@
-"""Python code as HTML: passages of a file, with line numbers, syntax colours, and links to the equations."""
+"""Format Python code as HTML, with line numbers, colours and links to equations."""
 
 import io
 import keyword
@@ -48,8 +48,8 @@ def marks_of(source: str) -> dict:
 def listing(lines, numbers: dict, known: set, marks: dict) -> str:
     """Format lines (line number, text) of code without their common indentation.
 
-    `numbers` are the equations of each line, `known` those on the page, `marks` the tokens to be coloured. The CSS
-    variable `--in` indents the rest of a wrapped line.
+    `numbers` maps lines to equation numbers, and `marks` maps lines to the tokens to be coloured. `known` contains the
+    equation numbers on the page. The CSS variable `--in` indents the rest of a wrapped line.
     """
     shared = min((len(text) - len(text.lstrip()) for _, text in lines if text.strip()), default=0)
     made = ""

@@ -21,12 +21,13 @@ a product of entries, `e_i δ_ij`. Adjacent factors bind most tightly: `1/2h` is
 (r³ (x_i − μ))/C. Dot and slash have equal precedence and associate from left to right. A fraction without spaces is one
 factor, so that `a · 1/C` is typeset as a · (1/C), which has the same value.
 
-**Powers** are written `x²`, `β₁ᵗ` or `β₁^(t−k)`, the transpose of the last two axes `Wᵀ`, roots `√x` or `√(σ² + ε)`,
+**Powers** are written `x²`, `β₁ᵗ` or `β₁^(t−k)`, the transpose (of the last two axes) `Wᵀ`, roots `√x` or `√(σ² + ε)`,
 and the norm `‖x‖`.
 
-**Sums** extend to the next + or −, so `Σ y · dy` is Σ (y · dy). Σ sums over the last axis and keeps it with length 1;
-`mean(x)` does the same. In an equation of entries such as `x_i`, the result is a number. `Σ_j` sums over the index j,
-`Σ_p` over all positions (every axis except the last), and `Σ_batch` over every axis except the last two.
+**Sums** extend to the next + or −, so `Σ y · dy` is Σ (y · dy). Σ sums over the last axis and keeps it with length 1.
+`mean(x)` is the sum divided by the length. In an equation of entries such as `x_i`, the result is a number. `Σ_j` sums
+over the index j, `Σ_p` over all positions (every axis except the last), and `Σ_batch` over every axis except the last
+two.
 
 **Functions** take arguments in parentheses, `mean(x)`, `min(a, b)`. The functions exp, log, tanh, erf, cos and sin can
 also be applied to the next factor: `log Σ exp(x)`. `f′` is the derivative of a function f of one number, and `fᵀ(dy)`
@@ -50,7 +51,7 @@ PREFIX_FUNCTIONS = ("exp", "log", "tanh", "erf", "cos", "sin")
 INDICES = "cdijknoptv"
 WORDS = ("where", "else", "for", "and", "with", "over", "is")  # English words that cannot be names
 RELATIONS = ("=", "≤", "≥", "<", ">", "≠")
-LONGEST = 200  # largest number of tokens of an equation, which also bounds the depth of recursion
+LONGEST = 200  # largest number of tokens in an equation, which also bounds the depth of recursion
 
 LETTER = "(?:(?![Σᵀᵗ²³½ⁿ₀₁₂₃₄₅₆₇₈₉])[^\\W\\d_])"
 TOKEN = re.compile(
@@ -102,7 +103,7 @@ Power = node("Power", "base exponent")  # an elementwise power
 Transpose = node("Transpose", "of")  # of the last two axes
 Root = node("Root", "of")
 Norm = node("Norm", "of")  # ‖x‖
-Total = node("Total", "index of")  # a sum Σ over the index, or over the last axis if it is empty
+Total = node("Total", "index of")  # a sum Σ over the index, or over the last axis if the index is empty
 Call = node("Call", "function arguments transposed", transposed=False)  # transposed: a call of the backward pass
 Entry = node("Entry", "of at")  # W[id]
 Condition = node("Condition", "left relation right", relation="", right=None)  # without a relation, a truth value
@@ -128,7 +129,7 @@ class Line:
 
 @lru_cache(maxsize=4096)
 def parse_line(text: str) -> Line:
-    """Parse a line of one or several equations with their number. Raises NotationError."""
+    """Parse a line of one or more equations and their number. Raises NotationError."""
     numbered = NUMBERED.fullmatch(text)
     body, number = (numbered[1], int(numbered[2])) if numbered else (text, None)
     parts, error = [], None
@@ -150,7 +151,7 @@ def parse(text: str, start: int = 0) -> Equation:
 
 
 class Parser:
-    """A recursive descent parser with one method per level of precedence, lowest first."""
+    """A recursive descent parser with one method per precedence level, lowest first."""
 
     def __init__(self, text, start):
         self.tokens = tokens(text, start)
@@ -171,7 +172,7 @@ class Parser:
         return self.next()[3]
 
     def take(self, expected=None):
-        """Consume the next token, which must be `expected` if it is given, and return its text."""
+        """Consume the next token, and return its text. It must equal `expected`, if given."""
         kind, text, *_ = self.next()
         if kind == "end":
             self.fail(f"the line ends where {expected or 'something'} is expected")
@@ -342,7 +343,7 @@ class Parser:
 
 
 def tokens(text, start):
-    """Split a line into tokens (kind, text, offset, whether no blank precedes it). The last has the kind "end"."""
+    """Split a line into tokens (kind, text, offset, is_adjacent). The last token has the kind "end"."""
     found, at, is_adjacent = [], 0, True
     while at < len(text):
         match = TOKEN.match(text, at)

@@ -1,7 +1,7 @@
-"""Record the local variables of functions, and find the line of code of each equation.
+"""Record the local variables of functions, and find the code of each equation.
 
 Python's profiler hook is called whenever a function returns, and can read its local variables. Because the textbook
-assigns each name once, these are the values in its equations.
+assigns each name once, the recorded values are those in the equations.
 """
 
 import ast
@@ -32,7 +32,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Place:
-    """The variable that contains the value of an equation, and the statement that assigns it."""
+    """The variable with the value of an equation, and the statement that assigns it."""
 
     function: str
     name: str  # name of the variable, or RETURNED for the returned value
@@ -58,7 +58,7 @@ def resolved(file):
 
 @contextmanager
 def watched(path):
-    """Record the calls of a file's functions within a `with` block, as {qualified name: list of Frames}."""
+    """Record calls of a file's functions in a `with` block. Yields {qualified name: list of Frames}."""
     seen, wanted = {}, resolved(os.path.abspath(path))
 
     @cache  # called at every return of any function
@@ -67,7 +67,7 @@ def watched(path):
 
     def profiler(frame, event, returned):
         code = frame.f_code
-        is_comprehension = code.co_name in ("<genexpr>", "<listcomp>")  # its variables are not those of the function
+        is_comprehension = code.co_name in ("<genexpr>", "<listcomp>")  # has separate variables
         if event == "return" and not is_comprehension and is_wanted(code.co_filename):
             given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
             left = Frame(dict(frame.f_locals), given, returned, frame.f_lineno)
@@ -96,7 +96,7 @@ def is_python(text: str) -> bool:
 
 
 def read_python(path, name=None) -> str:
-    """Return the text of a Python file in its declared encoding. Raises OSError, or ValueError with the line."""
+    """Read a Python file in its declared encoding. Raises OSError, or ValueError if it is not Python."""
     name = name or path
     try:
         with tokenize.open(path) as file:
@@ -172,7 +172,7 @@ def statements(node):
 
 
 def names_given(statement):
-    """Return the names that a statement assigns, [RETURNED] for a return, and the first argument for a call."""
+    """Return the names that a statement assigns. A return assigns RETURNED, a call its first argument."""
     if isinstance(statement, ast.Return):
         return [RETURNED]
     if isinstance(statement, ast.Expr):

@@ -1,4 +1,4 @@
-"""Format a file of derivations as HTML, with the derivation on the left and the code on the right."""
+"""Format a file of derivations as HTML: derivation on the left, code on the right."""
 
 import inspect
 import textwrap
@@ -17,7 +17,7 @@ from minitransformer.book.prose import blocks, inline
 from minitransformer.book.run import BACKWARD, WIDEST, is_numeric
 from minitransformer.book.typesetting import mathml
 
-SHOWN = 3  # entries of an array that are shown
+SHOWN = 3  # number of entries to show of an array
 LEGEND = (
     "Each equation is executed on small arrays, which are listed below. A value in green is computed by the code and "
     'equals that of the equation.<span class="screen"> Point at an equation to highlight its line of code.</span>'
@@ -138,9 +138,10 @@ class Words:
         return figure(matrix, left, f" for one {names}" if both else " at one position")
 
     def pictures(self, function):
-        """Return the graph of a function and, for a backward pass, Jacobians of the forward pass.
+        """Return the graph of a function and, for backward, Jacobians of the forward pass.
 
-        These are those in `shows` or, by default, that of the output by x, unless an equation has already shown it.
+        A specimen selects the Jacobians in `shows`. The default is the Jacobian of the output with respect to x, unless
+        an equation has already shown it.
         """
         graph = picture_of(function, self.derivations, explained=not self.has_graph)
         self.has_graph = self.has_graph or bool(graph)

@@ -1,4 +1,4 @@
-"""Draw arrays as HTML tables, small Jacobians as heat maps, and pairs of series as line charts."""
+"""Draw arrays as HTML tables, Jacobians as heat maps, and series as line charts."""
 
 from html import escape
 

@@ -1,4 +1,4 @@
-"""Classic mistakes planted in a chapter's backward passes, with the errors of the gradients that they cause."""
+"""Plant classic mistakes in backward passes, and measure the gradients' errors."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ KINDS = (
     *("transpose lost", "term dropped", "factor dropped", "call dropped", "backward call dropped"),
     *("sum and mean exchanged", "accumulation lost", "mask forgotten", "sign flipped", "transpose added"),
 )
-SHOWN, TRIED = 3, 6  # number of mistakes shown on a page, and number tried of each kind
-SMALL = 1e-9  # an error relative to the largest entry, below which a comparison finds nothing
+SHOWN, TRIED = 3, 6  # number of mistakes to show on a page, and to try of each kind
+SMALL = 1e-9  # relative error up to which a gradient counts as right
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Planted:
 
 
 def planted_mistakes(path, cases) -> list[Planted]:
-    """Return at most SHOWN mistakes in different lines, those first that a check with dy = 1 does not find."""
+    """Return at most SHOWN mistakes in different lines. Those that a check with dy = 1 misses come first."""
     mutants, found = mutate(path.resolve()), []
     numbered = numbers_of_lines(mutants[0].source) if mutants else {}
     functions = live_functions({str(mutant.path) for mutant in mutants})
@@ -49,7 +49,7 @@ def planted_mistakes(path, cases) -> list[Planted]:
 
 
 def gradients(case) -> tuple:
-    """Return the gradients of a case for a random dy, and those for dy = 1."""
+    """Return (gradients for a random dy, gradients for dy = 1) of a case."""
     call, found = case.call(np.random.default_rng(0)), []
     with plain():
         for draw in (np.random.default_rng(1).normal, lambda size: np.ones(size)):
@@ -65,7 +65,7 @@ def gradients(case) -> tuple:
 
 
 def tried(mutant, functions, cases, right) -> Planted | None:
-    """Plant a mistake, and measure the errors in the first case that it affects, if there is one."""
+    """Plant a mistake, and measure it in the first case that it affects. Return None if it affects none."""
     for case, truth in zip(cases, right, strict=True):
         try:
             with np.errstate(all="ignore"), planted(mutant, functions):
@@ -79,7 +79,7 @@ def tried(mutant, functions, cases, right) -> Planted | None:
 
 
 def largest(wrong, right, scales) -> float:
-    """Return the largest error of the gradients, relative to the largest entry of the arrays in `scales`."""
+    """Return the largest error of the gradients, each divided by the largest entry of its array in `scales`."""
     pairs = zip(wrong, right, scales, strict=True)
     return max((np.abs(w - r).max(initial=0) / (np.abs(s).max(initial=0) or 1) for w, r, s in pairs), default=0.0)
 

@@ -1,8 +1,8 @@
-"""Problems with short exact results: calls of the textbook's functions on numbers that suit calculation by hand.
+"""Draw inputs of the textbook's functions that suit calculation by hand.
 
 The inputs of a softmax are logarithms of integers, so that exp returns the integers. The deviations in a row of layer
-normalization have an integer root mean square. Rotary positions rotate by right angles. A problem with another kind of
-result is drawn again, and so is one in which a classic mistake of its topic would not change an answer.
+normalization have an integer root mean square. Rotary positions rotate by right angles. A problem is drawn again if a
+result has no short exact form, or if a classic mistake of the topic would not change an answer.
 """
 
 import re
@@ -56,7 +56,7 @@ class Topic:
 
 
 def exactly(number) -> str:
-    """Return a number as a fraction, multiple of ln 2, logarithm of an integer, or −∞. Raises OddError."""
+    """Format a number as a fraction, multiple of ln 2, logarithm of an integer, or −∞. Else raise OddError."""
     if number == -np.inf:
         return "−∞"
     if not abs(number) <= LARGEST_NUMERATOR:

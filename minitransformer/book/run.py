@@ -24,7 +24,7 @@ BACKWARD = ".<locals>.backward"
 
 
 class Run:
-    """The result of running a specimen: frames, places of equations, and values of symbols."""
+    """The result of running a specimen: frames, equation places, and symbol values."""
 
     def __init__(self, specimen, path, numbered, statements):
         self.specimen, self.path, self.statements = specimen, path, statements
@@ -92,7 +92,7 @@ class Run:
         return next((place for place in places if place.name in map(self.code_name, texts)), None)
 
     def give(self, node, place):
-        """Assign the value at a place to a name, or its square root if the equation defines the square."""
+        """Assign the value at a place to a name. If the equation defines the square, assign the root."""
         value = self.value_at(place)
         if value is None:
             return
@@ -172,7 +172,7 @@ class Run:
         return next((name for name in "yz" if name in self.place_of and np.ndim(self.values[name]) == 1), "")
 
     def jacobian(self, of, by):
-        """Return the derivatives of a forward value with respect to an input, by complex steps."""
+        """Differentiate a forward value with respect to an input by complex steps."""
         if f"∂{of}/∂{by}" in self.values:
             return self.values[f"∂{of}/∂{by}"]
         frame = self.frames.get(self.specimen.function)

@@ -1,4 +1,4 @@
-"""Specimens: small calls of the textbook's functions, on which their equations are executed.
+"""Define specimens: small calls on which the textbook's equations are executed.
 
 The inputs are random. The axes have different lengths, so that a missing transpose raises an error. Equations of
 entries, such as ∂y_i/∂x_j, are executed at one position.
@@ -44,11 +44,11 @@ class Specimen:
     call: Callable  # the function, or an object that calls it
     inputs: tuple
     options: dict = field(default_factory=dict)
-    names: dict = field(default_factory=dict)  # {symbol: its value, or code that reads the call's variables}
+    names: dict = field(default_factory=dict)  # {symbol: value, or code that reads the call's variables}
     also: tuple = ()  # qualified names of other functions whose lines compute equations of this function
     variant: str = ""  # the variant of this call; an equation whose remark names another variant is not executed
     variants: tuple = ()  # names of the variants of an equation, such as "mean" and "sum"
-    explains: bool | None = None  # True: equations without a number; False: with one; None: all
+    explains: bool | None = None  # True for equations without a number, False for numbered ones, None for all
     letters: dict = field(default_factory=dict)  # {length: name of an axis} for the picture of the shapes
     shows: dict = field(default_factory=dict)  # {(of, by): caption} of Jacobians to draw
     dy: object = None  # the argument of backward, or None for random numbers
@@ -66,7 +66,7 @@ def normal(*shape, other=0):
 
 
 def on(call, inputs, sizes="", names="", known=None, **fields):
-    """Return the Specimen of a call. `inputs` are arrays, or the letters of the axes of random arrays:
+    """Return the Specimen of a call. `inputs` are arrays, or axis letters of random arrays:
 
         on(linear, "P I, I O, O", "P=3 I=4 O=2", "W = weight; b = bias")
 
@@ -105,7 +105,7 @@ def randomized(module):
 
 
 def of_the_chain_rule():
-    """Return the specimens of module.py: log_softmax and layer_norm, whose Jacobians are not symmetric."""
+    """Return the specimens of module.py. The Jacobians of log_softmax and layer_norm are not symmetric."""
     x, dy, dy_g = normal(4), *normal(4, 4)[:2]
     normalized = partial(layer_norm, gamma=normal(4, other=1), beta=normal(4, other=2))
     (y, f_backward), (_, g_backward) = log_softmax(x), normalized(x)
@@ -151,7 +151,7 @@ def specimens_of_cases(path, cases) -> list[Specimen]:
 
 
 def called_by(target):
-    """Return the function that calling a function, partial or module executes."""
+    """Return the function that runs when a function, partial or module is called."""
     while isinstance(target, partial):
         target = target.func
     if inspect.isroutine(target):

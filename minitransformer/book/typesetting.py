@@ -1,11 +1,11 @@
-"""Convert expressions of the notation to MathML, which browsers render without a library."""
+"""Convert expressions of the notation to MathML. Browsers render it without a library."""
 
 import unicodedata
 from html import escape
 
 from minitransformer.book import notation as n
 
-# The precedence of each kind of node. A node within one of higher precedence is put in parentheses.
+# The precedence of each kind of node. A node inside a node of higher precedence is put in parentheses.
 RANGE, CHOICE, SUM, TERM, PRODUCT, FACTOR = range(6)
 LEVEL = {
     n.Several: RANGE,
@@ -24,7 +24,7 @@ MINUS = '<mo form="prefix">−</mo>'
 
 
 def mathml(equation, names=(), *, only_left=False, display=True) -> str:
-    """Return the <math> elements of an equation or expression, or of its left side only."""
+    """Return the <math> elements of an equation or expression, or of its left side."""
     setter = Setter(frozenset(names), display)
     if not isinstance(equation, n.Equation):
         return f"<math>{row(setter.set(equation))}</math>"

@@ -1,4 +1,4 @@
-"""Read unexecuted.md, which lists the equations of the textbook that are not executed, and the reasons."""
+"""Read unexecuted.md, the list of equations that are not executed, with reasons."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Five questions about the model and its checks, each answered by a measurement when the page is built."""
+"""Answer five questions about the model by measurements when the page is built."""
 
 from html import escape
 
@@ -15,7 +15,7 @@ from minitransformer.module import plain
 
 C, T, HEADS = 64, 16, 4
 KEYS, DEPTH = 64, 12
-NOTHING = 1e-9  # a gradient for dy = 1 counts as zero if its norm, relative to that for a random dy, is smaller
+NOTHING = 1e-9  # a gradient is zero for dy = 1 if the norm is smaller than this times the norm for a random dy
 
 
 def whys_page() -> list:
@@ -82,9 +82,10 @@ def scale_of_residual_steps():
 
 
 def gradients_at_blocks(steps_of) -> list:
-    """Return the gradients at the boundaries of the blocks, from last to first, the first one random.
+    """Return the gradients at the boundaries of the blocks, from last to first.
 
-    `steps_of(block)` returns the functions that replace a block, each of which returns (y, backward).
+    The gradient after the last block is random. `steps_of(block)` returns the functions that replace a block. Each of
+    these returns (y, backward).
     """
     x, backwards = stream(), []
     with plain():
@@ -99,7 +100,7 @@ def gradients_at_blocks(steps_of) -> list:
 
 
 def norms_after_additions(block):
-    """Return the steps of a post-norm block, whose backward follows only the direct path."""
+    """Return the steps of a post-norm block. backward follows only the direct path."""
     pairs = ((block.norm1, block.attention), (block.norm2, block.feed_forward))
     return [lambda x, norm=norm, layer=layer: norm(x + layer(x)[0]) for norm, layer in pairs]
 

@@ -1,4 +1,4 @@
-"""A worked example: every number of one training step of a tiny model.
+"""Compute a worked example: every number of one training step of a tiny model.
 
 The model has two positions, width 4, one head, a vocabulary of five tokens, and weights with one decimal. The forward
 pass, the loss, the backward pass and a step of AdamW are computed by one_page.py and shown line by line.
@@ -40,7 +40,7 @@ class Played:
 
 
 def played(theta, old: str = "", new: str = "", **options) -> Played:
-    """Run one_page.py with `old` replaced with `new`. Raises LookupError unless `old` occurs once."""
+    """Replace `old` with `new` in one_page.py, and run it. Raises LookupError unless `old` occurs once."""
     source, file = Path(one_page.__file__).read_text("utf-8"), f"one_page.py with {new!r}"
     if old and source.count(old) != 1:
         raise LookupError(f"{old!r} occurs {source.count(old)} times in one_page.py, not once")

@@ -1,4 +1,4 @@
-"""Worksheets with different numbers to solve by hand, and their keys, computed by the package."""
+"""Make worksheets with numbers to solve by hand, and keys computed by the package."""
 
 import math
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class Sheet:
     """A worksheet with its key."""
 
     given: dict  # {name: array} of the given arrays
-    asked: list  # (Statement, answer) of each question
-    mistakes: list  # (Mistake, wrong answer) of each classic mistake
+    asked: list  # (Statement, answer) for each question
+    mistakes: list  # (Mistake, wrong answer) for each classic mistake
 
 
 def sheets(topic, *, seed: int, level: int, count: int) -> list[Sheet]:

@@ -1,6 +1,6 @@
 """Write the book, or single pages in its style, to a folder.
 
-The pages load nothing from the network. Only the film has a script, which is part of its page.
+The pages load nothing from the network. Only the film has a script, and it is embedded in the page.
 """
 
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Written:
 
 
 def write_pages(folder, pages, faults=()) -> Written:
-    """Write pages {name: (title, body, equation numbers, navigation)} with the style sheet and the font."""
+    """Write pages, the style sheet and the font. `pages` is {name: (title, body, equation numbers, navigation)}."""
     contents = {name: files("minitransformer.book").joinpath("static", name).read_bytes() for name in STATIC}
     contents |= {f"{name}.html": printable(whole_page(*page)).encode() for name, page in pages.items()}
     with at_work_in(folder):
@@ -53,7 +53,7 @@ def write_pages(folder, pages, faults=()) -> Written:
 
 
 def write_book(folder, exercises, say=lambda text: None) -> Written:
-    """Write the whole book. `exercises` is {file of a chapter: names}, and `say` gets a line for each page."""
+    """Write the whole book. `exercises` is {file of a chapter: names}. `say` is called with a line of text per page."""
     every, bodies = specimens(), {"film": film_page, "worked_example": worked_page, "museum": museum}
     bodies |= {"misconceptions": beliefs, "notation": partial(docstring_page, LEAVES[-1].title, notation.__doc__)}
     derived: dict = {}
@@ -131,9 +131,10 @@ def write_beliefs(folder, results, pictures) -> Path:
 
 
 def write_own(path, folder, say=lambda text: None) -> Written:
-    """Write the page of a reader's file, whose equations are executed on the inputs of its CASES.
+    """Write the page of a reader's file, and execute its equations on the inputs of its CASES.
 
-    Raises ValueError if it cannot be read or run, NotationError, and OSError.
+    Raises OSError if the file cannot be read, NotationError if a numbered equation cannot be parsed, and ValueError if
+    the file is not Python, contains no equation, or fails when it runs.
     """
     path, cases = Path(path), []
     if not read_derivations(path, ()).statements:

@@ -233,7 +233,7 @@ class File:
         return [" " * statement.col_offset + left + BLANK + (f"  # {number}" if number else "")]
 
     def without_raises(self, function) -> list[Edit]:
-        """Return the Edits that remove "Raises …" from a docstring, like the argument checks from the code."""
+        """Return the Edits that remove "Raises …" from a docstring. Its argument checks are removed, too."""
         node = function.body[0]
         text = "\n".join(self.lines[node.lineno - 1 : node.end_lineno])
         shorter = re.sub(r"(?<=\S)\s*(Saved for backward)", rf"\n\n{' ' * node.col_offset}\1", RAISES.sub("", text))

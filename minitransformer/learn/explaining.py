@@ -44,7 +44,7 @@ def rows_by_gradients(report, numbers) -> list[Row]:
 
 
 def rows_by_steps(failure, others, numbers, student):
-    """Return (Rows, remarks), with one Row per line of backward. If lines cannot be judged, there are no Rows."""
+    """Return (Rows, remarks), with one Row per line of backward, or none if the lines cannot be judged."""
     from gradcheck import steps_of_call  # only needed for a wrong gradient
 
     try:

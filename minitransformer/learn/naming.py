@@ -125,7 +125,7 @@ def tolerance(array):
 
 
 def near(a, b, digits, floor):
-    """Compare two arrays up to `digits` times the largest entry of b, or up to `floor`.
+    """Compare a with b up to `digits` times the largest entry of b, or up to `floor`.
 
     The arrays must have the same shape and finite entries at the same places.
     """

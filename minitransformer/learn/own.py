@@ -1,4 +1,4 @@
-"""Read a teacher's exercises: for each, a function and a TOML file with test cases.
+"""Read a teacher's exercises: functions, each with a TOML file of test cases.
 
 `learn start --exercise swish.toml` writes two files. `swish.py` is the exercise. `swish.exercise` contains the test
 cases and the original text of the exercise, but not the solution. example_set/README.md describes the TOML file.

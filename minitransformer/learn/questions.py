@@ -1,4 +1,4 @@
-"""Questions that lead from an error message to its cause. They never contain an answer."""
+"""Turn an error message into a question that leads to the cause but contains no answer."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Find submitted files by names such as `softmax (1).py` and `ada_41_softmax-2.py`.
+"""Find submitted files by name, such as `softmax (1).py` and `ada_41_softmax-2.py`.
 
 A notebook is read as one file for each exercise that it solves, that is, whose function it defines. If an exercise has
 several files, those that define the function are preferred, then those with the fewest blanks left (`...`), then the

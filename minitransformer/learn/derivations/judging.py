@@ -1,4 +1,4 @@
-"""Judge each line of a derivation: it holds, defines a name, fails, or cannot be decided.
+"""Judge each line of a derivation: it holds, defines a name, fails, or is undecided.
 
 A line holds if both sides agree to 40 digits on two draws of random numbers that differ in the lengths of axes. If a
 derivative or a length has several readings, those in which the line does not hold are excluded in later lines.

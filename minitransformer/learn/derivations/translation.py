@@ -1,4 +1,4 @@
-"""Translate equations typed by a student, plain or in LaTeX, to the book's notation.
+"""Translate equations that a student types, or writes in LaTeX, to the notation.
 
     sum_i dy_i * dy_i/dx_j        Σ_i dy_i · ∂y_i/∂x_j
 
@@ -126,7 +126,7 @@ def word(match) -> str:
 
 
 class Strokes(notation.Parser):
-    """A parser in which a slash without blanks divides one factor by the next: `1/C Σ x` is (1/C) Σ x."""
+    """Parse `1/C Σ x` as (1/C) Σ x: a slash without blanks divides one factor by the next."""
 
     divides_by_all = True  # whether a slash between blanks divides by the rest of the term, not one factor
 
