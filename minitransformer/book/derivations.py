@@ -32,7 +32,7 @@ class Statement:
     value: object = None  # value of the left side on the first specimen that executes it
     shown_on: object = None  # the Run of that specimen
     errors: list = field(default_factory=list)  # error on each specimen, relative to the largest entry
-    reasons: list = field(default_factory=list)  # reasons why it is not executed, or not on some specimen
+    reasons: list = field(default_factory=list)  # reasons why it is not executed, on some specimen or at all
     in_prose: bool = False  # True if the equation is part of a sentence
     listed: str = ""  # reason from unexecuted.md, or "" if the equation is not listed there
 

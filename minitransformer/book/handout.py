@@ -1,4 +1,4 @@
-"""Make handouts, with blanks for the backward equations and their code, and keys."""
+"""Make a chapter's handout, with blanks for gradients and their code, and its key."""
 
 import re
 from collections import Counter

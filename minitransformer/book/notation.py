@@ -26,8 +26,7 @@ and the norm `‖x‖`.
 
 **Sums** extend to the next + or −, so `Σ y · dy` is Σ (y · dy). Σ sums over the last axis and keeps it with length 1.
 `mean(x)` is the sum divided by the length. In an equation of entries such as `x_i`, the result is a number. `Σ_j` sums
-over the index j, `Σ_p` over all positions (every axis except the last), and `Σ_batch` over every axis except the last
-two.
+over the index j, `Σ_p` over all positions (every axis but the last), and `Σ_batch` over all axes but the last two.
 
 **Functions** take arguments in parentheses, `mean(x)`, `min(a, b)`. The functions exp, log, tanh, erf, cos and sin can
 also be applied to the next factor: `log Σ exp(x)`. `f′` is the derivative of a function f of one number, and `fᵀ(dy)`

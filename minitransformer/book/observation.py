@@ -67,7 +67,7 @@ def watched(path):
 
     def profiler(frame, event, returned):
         code = frame.f_code
-        is_comprehension = code.co_name in ("<genexpr>", "<listcomp>")  # has separate variables
+        is_comprehension = code.co_name in ("<genexpr>", "<listcomp>")  # which has separate variables
         if event == "return" and not is_comprehension and is_wanted(code.co_filename):
             given = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
             left = Frame(dict(frame.f_locals), given, returned, frame.f_lineno)

@@ -252,7 +252,7 @@ def with_infinities(x):
 
 
 def as_promised(function):
-    """Wrap a function so that its backward returns zeros for blanks (`...`), and tuples for lists."""
+    """Wrap a function so that its backward replaces blanks (`...`) with zeros, and lists with tuples."""
 
     @functools.wraps(function)
     def filled(*inputs, **options):

@@ -119,7 +119,7 @@ def collected(folder, exercises, journal, *, again=False):
     `exercises` is {name: Exercise}. Unchanged submissions are read from the file `journal`, unless `again` is True.
     """
     places, kept = submissions(folder), {} if again else read_journal(journal)
-    graders = [Grader() for _ in range(max(2, available_cores()))]  # a sleeping one does not block all others
+    graders = [Grader() for _ in range(max(2, available_cores()))]  # at least two, in case code sleeps
     free, stop = SimpleQueue(), threading.Event()
     for grader in graders:
         free.put(grader)

@@ -233,7 +233,7 @@ class File:
         return [" " * statement.col_offset + left + BLANK + (f"  # {number}" if number else "")]
 
     def without_raises(self, function) -> list[Edit]:
-        """Return the Edits that remove "Raises …" from a docstring. Its argument checks are removed, too."""
+        """Return the Edits that remove "Raises …" from a docstring. The argument checks are removed, too."""
         node = function.body[0]
         text = "\n".join(self.lines[node.lineno - 1 : node.end_lineno])
         shorter = re.sub(r"(?<=\S)\s*(Saved for backward)", rf"\n\n{' ' * node.col_offset}\1", RAISES.sub("", text))
@@ -241,7 +241,7 @@ class File:
 
 
 def names_needed(source: str, body, target: str) -> set:
-    """Return the module-level names that a function needs, transitively. Its own name is included."""
+    """Return the module-level names that a function needs, transitively. The function's name is included."""
     scopes = {scope.get_name(): scope for scope in symtable.symtable(source, "", "exec").get_children()}
     binding = {}
     for node in body:
@@ -300,7 +300,7 @@ def docstring_of(function) -> str:
 
 
 def statements_of(function):
-    """Yield the simple statements of a function in order, but not of nested functions."""
+    """Yield a function's simple statements in order, except in nested functions."""
     todo = function.body[1:] if docstring_of(function) else list(function.body)
     while todo:
         node = todo.pop(0)

@@ -1,4 +1,4 @@
-"""Define layers without dropout, caches and hooks, which serve only as exercises.
+"""Define functions for exercises, such as layers without dropout, caches and hooks.
 
 The functions follow the conventions of the textbook. `CASES` contains their test cases, and the test cases of the
 exercises from first_steps.py and optim.py.
@@ -162,7 +162,7 @@ pre-norm-residual input-twice gelu-mixed dy-ignored"""
 
 
 def planted(name, wrong) -> Case:
-    """Return a Case that calls first_steps.check on a museum exhibit. If not `wrong`, it is repaired."""
+    """Return a Case for first_steps.check on a museum exhibit, repaired unless `wrong`."""
     exhibit = find(name)
     function = exhibit.version(wrong)
 

@@ -76,7 +76,7 @@ class Draw:
     def explained(self, guess):
         """Return the names of the gradients that the mistake of a Guess changes.
 
-        Returns None if one of them then differs from the learner's, or if the code raises an exception.
+        Returns None if one of these gradients differs from the learner's, or if the code raises an exception.
         """
         try:
             gradients = self.run(guess.code)

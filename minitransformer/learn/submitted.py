@@ -1,8 +1,7 @@
 """Find submitted files by name, such as `softmax (1).py` and `ada_41_softmax-2.py`.
 
-A notebook is read as one file for each exercise that it solves, that is, whose function it defines. If an exercise has
-several files, those that define the function are preferred, then those with the fewest blanks left (`...`), then the
-newest.
+A notebook counts as one file for each exercise whose function it defines. If an exercise has several files, those that
+define the function are preferred, then those with the fewest blanks left (`...`), then the newest.
 """
 
 import os
@@ -35,7 +34,7 @@ class Submitted:
 
 
 def submitted_in(place, exercises) -> dict[str, Submitted]:
-    """Return {exercise: Submitted} for a folder. Raises Unreadable if there is none, or too many files."""
+    """Return {exercise: Submitted} for a folder. Raises Unreadable if it has none, or too many files."""
     place = Path(place)
     python, others = files_below(place)
     if len(python) > MOST_READ:

@@ -18,7 +18,7 @@ def drawn(exercise) -> tuple[str, int, bool]:
 
 
 def of_result(exercise, y):
-    """Convert y of the package to y of the variant, or dy of the variant back."""
+    """Convert the package's y to the variant's, or the variant's dy to the package's."""
     if not exercise.student or exercise.is_value:
         return y
     _, factor, is_reversed = drawn(exercise)
@@ -35,7 +35,7 @@ def said(exercise) -> str:
 
 
 def varied(source: str, exercise) -> str:
-    """Replace the exercise's function in a source with the complete variant."""
+    """Replace the exercise's function in a source with the student's complete variant."""
     lines = [line.encode() for line in source.split("\n")]
     node = next(node for node in ast.parse(source).body if getattr(node, "name", "") == exercise.target)
     forward = next((part for part in node.body if getattr(part, "name", "") == "forward"), node)

@@ -107,7 +107,7 @@ class Judge:
     def define(self, name, letters, expression):
         """Give a name to an expression.
 
-        If the forward pass contains the expression, it is rewritten so that it computes the name and reads it.
+        If the forward pass contains the expression, the pass is rewritten to compute the name and to use it.
         """
         plain = self.without_indices(expression)
 

@@ -1,4 +1,4 @@
-"""Translate equations that a student types, or writes in LaTeX, to the notation.
+"""Translate a student's equations, typed or in LaTeX, to the notation of the book.
 
     sum_i dy_i * dy_i/dx_j        Σ_i dy_i · ∂y_i/∂x_j
 
@@ -128,7 +128,7 @@ def word(match) -> str:
 class Strokes(notation.Parser):
     """Parse `1/C Σ x` as (1/C) Σ x: a slash without blanks divides one factor by the next."""
 
-    divides_by_all = True  # whether a slash between blanks divides by the rest of the term, not one factor
+    divides_by_all = True  # True if a slash between blanks divides by the rest of the term, False for one factor
 
     def factor(self):
         node = super().factor()

@@ -133,7 +133,7 @@ class World:
         return self.derivatives[of, by, reading]
 
     def slopes(self, name, function):
-        """Yield the derivative of function({name: value}) for each entry of the value."""
+        """Yield ∂function({name: value})/∂entry for each entry of the value."""
         value = self.values[name]
         for at in np.ndindex(value.values.shape):
             moved = []
