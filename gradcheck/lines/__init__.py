@@ -1,9 +1,10 @@
 """Examine a backward pass line by line: `steps` finds the first local gradient that is wrong.
 
-A probe after each assignment records its value. A local variable `dx` is compared with ∂L/∂x if forward assigns to `x`
-exactly once and the shapes agree. If a returned gradient is wrong, search.py finds the first line to blame, and
-repairs.py names the mistake if a correction makes the gradient right on every draw of the inputs. Otherwise the report
-names the line, with up to three variables that it reads and that may be wrong instead. README.md lists the files.
+A probe after each assignment records the assigned value. A local variable `dx` is compared with ∂L/∂x if forward
+assigns to `x` exactly once and the shapes agree. If a returned gradient is wrong, search.py finds the first wrong line.
+If a correction of this line makes the gradient right on every draw of the inputs, repairs.py names the mistake.
+Otherwise the report names the line, and up to three variables in it that may be wrong instead. README.md lists the
+files.
 """
 
 from collections.abc import Iterable
@@ -31,14 +32,14 @@ def steps(
 ) -> StepsReport:
     """Find the first wrong line of a backward pass.
 
-    Returns a StepsReport. Its text is a table of the lines, which is also printed if all of them are right.
+    Returns a StepsReport. `str(report)` is a table of the gradients that backward computes, in the order of the lines.
 
     `function(*inputs, **options)` returns (y, backward), as for `gradcheck.check`. A module can be passed instead, as
     for `gradcheck.check_module`. The parameters of a module are random during the call and are restored afterwards. A
     torch.autograd.Function is examined through `from_torch`. `seed` and `dy` have the same meaning as in `check`.
 
     Raises ValueError if the source cannot be read, if no `backward` is defined within the function, or if a gradient
-    does not have the shape of its argument. Also raises the same TypeError and ValueError as `check`.
+    does not have the shape of its argument. Invalid arguments raise TypeError and ValueError as in `check`.
     """
     return steps_of_call(Call(function, *inputs, **options), seed=seed, dy=dy, randomize=is_module(function))
 
@@ -53,8 +54,8 @@ def steps_of_call(
 ) -> StepsReport:
     """Find the first wrong line of the backward pass of a `Call`, as `steps` does.
 
-    `others` are further Calls of the same function, on which a correction is tested; by default, they are derived from
-    `call`. With `randomize`, the parameters of a module are random during the call.
+    A correction is tested on other inputs, derived from `call`, and on `others`, which are further Calls of the same
+    function. With `randomize`, the parameters of a module are random during the call.
     """
     try:
         with _opened(call, seed, dy, randomize, None, others) as (scene, again):
@@ -67,7 +68,7 @@ def steps_of_call(
 
 
 def lines_beside(report, call, *, seed, dy, randomize):
-    """Examine the lines of a call that already has a `Report`. Return None if they would add nothing to it."""
+    """Examine the lines of a call that has a `Report`, or return None if they add nothing."""
     with _opened(call, seed, dy, randomize, report) as (scene, again):
         has_names = any(not target.is_final for target in scene.targets)
         if not has_names and all(a.diagnosis for a in report.arguments if a.verdict == "WRONG"):
@@ -78,7 +79,7 @@ def lines_beside(report, call, *, seed, dy, randomize):
 
 @contextmanager
 def _opened(call, seed, dy, randomize, report, others=()):
-    """Insert the probes within the `with` block, and yield (Scene, function that lists Scenes with other inputs)."""
+    """Insert the probes within the `with` block. Yield a Scene and a function that returns further Scenes."""
     call = call.copy()
     with prepared(call, seed if randomize else None):
         returned = call.evaluate()

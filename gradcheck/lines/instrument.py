@@ -1,8 +1,8 @@
 """Insert probes into the source, so that every value can be recorded, perturbed or replaced.
 
 In both passes, `h = x @ w` is followed by `h = probe(7, h)`, and returned values pass through probes. In forward, each
-part of an expression has a probe too; if it alone is perturbed, the output changes by the gradient along the paths
-through this part. Line numbers and names do not change.
+part of an expression has a probe too. If only this part is perturbed, the change of the output gives the gradient along
+the paths through it. Line numbers and names do not change.
 """
 
 import ast
@@ -18,7 +18,7 @@ from gradcheck.mistakes.sources import OWN_SCOPE, argument_names, bound_names, f
 
 PROBE = "__gradcheck_probe__"
 OUTPUT = "<output>"  # the site of the output of forward, if no name is bound to it
-SCATTERS = ("at", "put", "put_along_axis", "copyto", "place", "putmask")  # they write into the first argument
+SCATTERS = ("at", "put", "put_along_axis", "copyto", "place", "putmask")  # functions that modify the first argument
 UNMOVED = (ast.Slice, ast.Compare, ast.Lambda, ast.JoinedStr, ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Starred)
 NOT_ENTERED = (*OWN_SCOPE, ast.comprehension, ast.keyword)
 
@@ -28,7 +28,7 @@ class Site:
     """The place of a probe: after a statement that binds a name, or around an expression."""
 
     kind: str  # "forward" or "backward" for a name, "return" for a returned value, "part" for a part of an expression
-    name: str  # that the statement binds, or ""
+    name: str  # the name that the statement binds, or ""
     line: int
     statement: ast.AST
     value: ast.AST | None = None  # the expression whose value the probe receives
@@ -64,9 +64,9 @@ class Event:
 
 
 class Probe:
-    """The function probe(site, value), which records the value and returns it, or another one within `running`.
+    """A function probe(site, value) that records the value and returns it, or returns a changed value.
 
-    A tensor of PyTorch is recorded and changed as an array.
+    `running` selects the changes. A tensor of PyTorch is recorded and changed as an array.
     """
 
     def __init__(self):
@@ -110,7 +110,7 @@ def as_array(value):
 
 
 def as_tensor(value):
-    """Return the tensor that shares memory with an array, or another value unchanged."""
+    """Convert an array to a tensor, and return another value unchanged."""
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
@@ -152,7 +152,7 @@ def instrumented(source):
 
 @contextmanager
 def planted(source, tree, probe=None):
-    """Run the functions that contain a backward pass with the code of a modified tree within the `with` block."""
+    """Replace a forward pass and its backward pass with a modified syntax tree within the `with` block."""
     codes = codes_of(tree, source.file)
     before = [(function, function.__code__) for function in holders_of(source)]
     scopes = [function.__globals__ for function, _ in before]
@@ -218,7 +218,7 @@ class _Probes(ast.NodeTransformer):
         return probes
 
     def assignment(self, kind, name, statement, anchor, is_own=True, *place):
-        """Return `name = probe(name)`, or only the call if the name is not local, at the line of `anchor`."""
+        """Return `name = probe(name)` at the line of `anchor`. If the name is not local, return only the call."""
         probe = self._probe(kind, name, statement, ast.Name(name, ast.Load()), *place)
         node = ast.Assign([ast.Name(name, ast.Store())], probe) if is_own else ast.Expr(probe)
         for part in ast.walk(node):
@@ -233,7 +233,7 @@ class _Probes(ast.NodeTransformer):
         return self._probe("return", "", statement, value, value, 0, 0)
 
     def visit(self, node):
-        """Place a probe around an expression of forward and around each of its parts that can be perturbed."""
+        """Wrap an expression of forward, and each part of it that can be perturbed, in a probe."""
         if isinstance(node, NOT_ENTERED) or (isinstance(node, ast.Name) and node.id in LIBRARIES):
             return node
         if isinstance(node, ast.Subscript):
@@ -281,7 +281,7 @@ def bound(statement):
 
 
 def _names(target, is_written=False):
-    """Return the names in a target. In `a[i] = b`, which writes into an array, this is the name of the array."""
+    """Return the names that a target binds. If a statement writes into `a[i]`, this is the name `a`."""
     while isinstance(target, ast.Starred) or (is_written and isinstance(target, ast.Subscript)):
         target = target.value
     if isinstance(target, ast.Name):

@@ -1,9 +1,14 @@
-"""The quantities that a local variable of backward may hold, measured by perturbing each part of the forward pass.
+"""Measure the quantities that a local variable of backward may hold.
 
-For a part e, such as the `x` in `x - mu`, a name A that is bound later, and L = ⟨dy, y⟩, these are: the value of e, the
-lengths of its axes, and their reciprocals; ∂L/∂e along the paths through this part alone, its sum over an axis, and the
-sum over several occurrences of a name; ∂A/∂e if it is elementwise, or if entries of A are sums over rows of e; and
-∂A/∂e · ∂L/∂A before the sum over broadcast axes. A quantity of zeros and ±1 is left out: too many values equal it.
+Each part e of the forward pass, such as the `x` in `x - mu`, is perturbed. Let A be a name that is bound later, and
+L = ⟨dy, y⟩. The quantities are:
+
+- the value of e, the lengths of the axes of e, and the reciprocals of these lengths
+- ∂L/∂e along the paths through this part alone, its sum over an axis, and the sum over several occurrences of a name
+- ∂A/∂e, if A depends elementwise on e, or if the entries of A are sums over rows of e
+- ∂A/∂e · ∂L/∂A before the sum over broadcast axes
+
+A quantity is left out if all of its entries are 0, 1 or -1, because too many values equal it.
 """
 
 import ast
@@ -19,8 +24,8 @@ from gradcheck.mistakes.patterns import LIBRARIES
 
 MOST_ENTRIES = 300  # largest number of entries of a part; each is perturbed separately
 MOST_TIMES = 4  # largest number of evaluations of a part, as in a loop
-MOST_OCCURRENCES = 4  # largest number of occurrences of which every subset is summed
-NEAR = 1e-7  # relative difference of two measured quantities that count as equal
+MOST_OCCURRENCES = 4  # for up to this number of occurrences of a name, every subset is summed
+NEAR = 1e-7  # largest relative difference of two measured quantities that count as equal
 VALUE, LENGTH, GRADIENT, SLOPE, WHOLE = "value", "length", "gradient", "slope", "whole gradient"
 VIEWS = ("T", "mT", "reshape", "transpose", "swapaxes", "ravel", "squeeze", "t", "view", "unsqueeze")
 
@@ -30,8 +35,8 @@ class Quantity:
     """An array that a local variable of backward may hold.
 
     kind    VALUE, LENGTH, GRADIENT, SLOPE (a derivative ∂A/∂e) or WHOLE (the gradient of a name along all paths)
-    of      the names whose value or gradient it is; for ∂A/∂e, the names of e
-    array   its value
+    of      the names whose value or gradient this is; for ∂A/∂e, the names of e
+    array   the value
     by      the name A of a derivative ∂A/∂e, otherwise an empty string
     within  the names that are bound by the statement that contains e
     """
@@ -94,7 +99,7 @@ def quantities_of(scene, shapes, names):
 
 
 class _Moved:
-    """Perturbs one part of the forward pass, identified by the key of its Event, at a time."""
+    """Perturbs one part of the forward pass at a time. The key of an Event identifies the part."""
 
     def __init__(self, scene):
         self.scene, self.random, self.swept = scene, {}, {}
@@ -124,7 +129,7 @@ class _Moved:
         return slope != 0 or bool(self.random[key][1])
 
     def elementwise(self, key, wanted):
-        """Return {A: ∂A/∂e} for the names A that depend elementwise on a part e, or are sums of such a product."""
+        """Return {A: ∂A/∂e} for the names A that depend elementwise on a part e, or are sums over its rows."""
         (v, along), found = self.random[key], {}
         if any(wanted & _rows_of(change.shape) for change in along.values()):
             _, ones = self._along(key, np.ones_like(v))
@@ -169,9 +174,7 @@ def _bound_by(site):
 
 
 def _names_of(site):
-    """Return the names with the same gradient as a part: its own name or that of the viewed array, and those bound to
-    it.
-    """
+    """Return the names that have the same gradient as a part: the viewed array, and the names bound to the part."""
     node = site.value
     while not isinstance(node, ast.Name):
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in VIEWS:

@@ -1,7 +1,8 @@
-"""Name the mistake in a wrong line: the first explanation that fits on this draw and on the others.
+"""Name the mistake in a wrong line.
 
-The explanations are tried in the order of SEARCHES. An edit of the table of mistakes is tried at the line and at its
-helpers, the lines of the local variables that it reads. It is accepted only if it makes the gradient right.
+The explanations are tried in the order of SEARCHES, and the first one that fits on every draw is reported. The edits of
+the table of mistakes are tried at the line and at its helpers, which are the lines that compute the local variables it
+reads. An edit is accepted only if it makes the gradient right.
 """
 
 import ast
@@ -40,7 +41,7 @@ class Mistake:
     event: Event
     sentence: str
     code: ast.AST | None = None  # the corrected statement, or the corrected value of the statement
-    edit: Edit | None = None  # that produces this code
+    edit: Edit | None = None  # the Edit that produces this code
     is_whole: bool = False  # True if the edit replaces the whole value
     is_of_helper: bool = False  # True if the edit replaces a name whose own value may be wrong
     is_sure: bool = True  # False if the mistake may also be in another line
@@ -50,7 +51,7 @@ class Mistake:
 class Bench:
     """A wrong gradient (`Target`), and the lines at which edits are tried to correct it.
 
-    The other mistakes are replaced with their true values in every run.
+    In every run, the values of the other mistakes are replaced with the true values.
     """
 
     def __init__(self, scene, target):
@@ -68,14 +69,15 @@ class Bench:
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def readers(self, event):
-        """Return the places of the wrong gradients that a mistake in the line of an Event may explain."""
+        """Return the places of the wrong gradients that a mistake in one line may explain."""
         targets = [t for t in self.scene.targets if t.place in self.scene.mistakes and not self.scene.is_parameter(t)]
         return {t.place for t in targets if event.site in {e.site for e in self.scene.doubtful(t.event)}}
 
     def parts(self, event):
-        """List the parts of a line that may be repaired, as pairs (part, function from repaired to corrected code).
+        """List (part, function) for the parts of a line that may be repaired.
 
         The parts are the value, the place that the line writes into, as in `dx[t] = da @ w.T`, and the whole statement.
+        The function returns the corrected code of the line, given the repaired part.
         """
         site = self.scene.site(event)
         statement, value, parts = site.statement, site.value, []
@@ -109,7 +111,7 @@ class Bench:
         return {name: value for name, value in bound.items() if name}
 
     def fits(self, event, code):
-        """Return True if a line with other code makes the Target right and no other gradient wrong."""
+        """Return True if `code` in place of a line makes the Target right and no other gradient wrong."""
         self.scene.run.call.keep_to_time()
         values, is_own = [], event.key == self.event.key
         edited = self.edited(event, code, values)
@@ -123,10 +125,10 @@ class Bench:
         return self.is_true(value) and right <= self.scene.right(passed)
 
     def edited(self, event, code, values):
-        """Run other code in place of a line. Return {key of the Event: value}, or None if it raises an exception.
+        """Run other code in place of a line. Return {key of the Event: value}, or None if the code fails.
 
-        In a loop, the dictionary has a key for each iteration. Its values are functions of the computed value, which
-        run the code with the values of that iteration, append the result to `values`, and return it.
+        In a loop, the dictionary has one key for each iteration, and a function in place of the value. The function
+        runs the code with the variables of that iteration, appends the result to `values`, and returns the result.
         """
         if isinstance(code, ast.expr):
             code = ast.Assign([ast.Name(RESULT, ast.Store())], code)
@@ -152,7 +154,7 @@ class Bench:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                if RESULT not in code.co_names:  # a statement may write into them
+                if RESULT not in code.co_names:  # a statement, which may write into these objects
                     held = {n: v for n, v in names.items() if isinstance(v, (np.ndarray, list, dict))}
                     names = {**names, **copy.deepcopy(held)}
                 if self.scene.source.has_tensors:
@@ -173,8 +175,8 @@ class Bench:
     def wrong_within(self):
         """Return the names of the wrong backward passes that the line calls.
 
-        In `n, norm_backward = self.norm(x)`, given the true gradient of n, `norm_backward` must return that of x along
-        the path through this call.
+        For example, if the line `n, norm_backward = self.norm(x)` is in forward, `norm_backward` is called with the
+        true gradient of n. It must return the gradient of x along the path through this call.
         """
         site = self.scene.site(self.event)
         nodes = ast.walk(site.statement if site.value is None or self.scene.is_parameter(self.target) else site.value)
@@ -203,10 +205,11 @@ class Bench:
 
 
 def mistake_in(scenes, target):
-    """Return the simplest `Mistake` that explains a wrong Target of the first Scene on all Scenes, or None.
+    """Return the simplest `Mistake` that explains a wrong Target on all Scenes, or None.
 
-    Of several lines that may contain it, the line that explains the most Targets is chosen, and all ties are named. If
-    only helpers' lines are edited, a factor missing in the Target's own line is considered too: it is equally simple.
+    `target` belongs to the first Scene. If several lines may contain the mistake, the line that explains the most
+    Targets is chosen, and ties are all named. If the explanations edit only helpers' lines, a missing factor in the
+    Target's line is considered too, because it is equally simple.
     """
     bench, *others = _benches(scenes, target)
     within = [name for name in bench.wrong_within() if all(name in other.wrong_within() for other in others)]
@@ -248,7 +251,7 @@ def _benches(scenes, target):
 
 
 def twins(scene, target):
-    """List the Target of a Scene at the same place as `target`, if its true gradient is known."""
+    """Return [the Target of `scene` at the place of `target`], or [] if the true value is unknown."""
     return [t for t in scene.targets if t.place == target.place and t.place in scene.truths][:1]
 
 
@@ -271,7 +274,7 @@ def _holds(bench, search, mistake):
 
 
 def _joined(found):
-    """Combine the Mistakes of one line that all fit. Two that differ in a single name are both named."""
+    """Return the first of the Mistakes of a line. If another differs in a single name, show both names."""
     first, *others = found
     for other in others:
         a, b = first.edit, other.edit
@@ -289,9 +292,10 @@ def _joined(found):
 
 
 def _fitting(rank, bench):
-    """Return a Mistake for each edit of a rank that makes the Target right, those of the Target's own line first.
+    """Return a Mistake for each edit of a rank that makes the Target right, its own line first.
 
-    At most MOST_FITTING edits of each line are tried on other draws. For FUNCTION and TERM, one line is enough.
+    For each line, at most MOST_FITTING edits are returned. For FUNCTION and TERM, the search ends at the first line
+    with such an edit.
     """
     found, helpers = [], {bench.scene.name(e) for e in bench.helpers}
     for event in [bench.event, *bench.helpers]:
@@ -313,7 +317,7 @@ def _fitting(rank, bench):
 
 
 def _rebound(bench):
-    """Recognise a name that forward rebinds after the definition of backward, which reads the later value."""
+    """Recognise a name that forward assigns again after the definition of backward."""
     scene, inner = bench.scene, bench.scene.source.inner
     for name in names_read(inner):
         lines = {event.key: scene.site(event).line for event in scene.names.get(name, ())}
@@ -326,7 +330,7 @@ def _rebound(bench):
 
 
 def _missing_path(bench):
-    """Recognise a gradient that lacks a path: it equals the true one with another variable held constant."""
+    """Recognise a missing path: the gradient would be right if another variable were constant."""
     scene, at = bench.scene, bench.target.at
     if at is None:
         return []

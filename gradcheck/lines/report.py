@@ -1,4 +1,4 @@
-"""The result of an examination of each line: a StepsReport, whose text is a table."""
+"""The report of `steps`: a table with one row for each gradient that backward computes."""
 
 import re
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ RIGHT, WRONG, FOLLOWS, NOT_FOLLOWED = "right", "WRONG", "follows", "not followed
 class StepRow:
     """One row of the table: a gradient that backward computes."""
 
-    name: str  # to which the gradient is bound
-    equation: str  # number in the comment at its line, such as "(6)", or ""
+    name: str  # the variable that contains the gradient
+    equation: str  # the number in the comment of the line, such as "(6)", or ""
     line: int  # line number in the file
     verdict: str  # "right", "WRONG" (this line), "follows" (the error comes from a line above) or "not followed"
     sentence: str = ""  # the reason for the verdict
     repair: str = ""  # the corrected statement, if a correction is known
-    edit: Edit | None = None  # of the table of mistakes (gradcheck/mistakes), that corrects the line
+    edit: Edit | None = None  # the Edit that corrects the line, from the table of mistakes (gradcheck/mistakes)
     is_whole: bool = False  # True if the edit replaces the whole value
 
     @property

@@ -25,7 +25,7 @@ UNDECIDED = f"{PARTIAL}and may be a part of it or wrong"
 
 
 def report_on(scene, again):
-    """Build the `StepsReport` of a Scene. `again()` returns Scenes with other inputs, if they are needed."""
+    """Build the `StepsReport` of a Scene. If a gradient is wrong, `again()` returns Scenes with other inputs."""
     scenes, pinned = [scene], {}
     if any(t.is_final and t.place in scene.wrong for t in scene.targets):
         scenes += again()
@@ -51,7 +51,7 @@ def report_on(scene, again):
 
 
 def _what_follows(scenes, pinned, rows):
-    """Return a remark on the gradients behind the first wrong line, computed with its correct value, as a tuple."""
+    """Return (remark,) on the effect of correcting the first wrong line, or () if there is none."""
     scene, first = scenes[0], next((event for event, row in rows if row.verdict == WRONG), None)
     if first is None:
         return ()
@@ -82,9 +82,10 @@ def _is_right(target, scene, passed):
 
 
 def _with_the_correct(first, scene, pinned):
-    """Run backward with the correct value of the line of an Event, or return None if it is unknown.
+    """Run backward with the line of an Event corrected, or return None if the correct value is unknown.
 
-    It is the true value that the search found or, for example in a loop, the value of the corrected code.
+    The correct value is the true value that the search found or, for example in a loop, the value of the corrected
+    code.
     """
     keys = [event.key for event in scene.plain.events if event.site == first.site]
     if all(key in scene.mistakes for key in keys):
@@ -138,7 +139,7 @@ def _verdict(scene, target, pinned, right):
 
 
 def _of_a_parameter(scene, target):
-    """Return (verdict, sentence) for a parameter whose gradient is wrong although its line receives true ones."""
+    """Return (verdict, sentence) for a parameter with a wrong gradient, if its line reads right ones."""
     if scene.run.missing[target.argument]:
         return NOT_FOLLOWED, "no gradient arrives there"
     others = [t for t in scene.targets if t.place in scene.mistakes and not scene.is_parameter(t)]
@@ -170,7 +171,7 @@ def _unsure(scene, target, sentence):
 
 
 def _is_of_the_line(scene, event, own):
-    """Return True for a sum that the line accumulates from zero, and for a loop counter."""
+    """Return True for an Event of the line itself, of the zeros that it adds to, or of a loop counter."""
     is_sum = scene.name(event) == scene.name(own) and is_start(scene, event)
     return event.site == own.site or is_sum or isinstance(scene.site(event).statement, ast.For)
 

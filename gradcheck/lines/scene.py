@@ -1,4 +1,4 @@
-"""One draw of the inputs: its forward pass, backward passes with replaced values, and the true gradients."""
+"""A Scene: one draw of the inputs, the results of forward and backward on it, and the true gradients."""
 
 import ast
 import functools
@@ -17,7 +17,7 @@ from gradcheck.mistakes.sources import FUNCTION
 
 
 class Passed:
-    """The events and the gradients of one backward pass. The gradients are [] if it raised an exception."""
+    """The Events and the gradients of one backward pass. If it raised an exception, the gradients are []."""
 
     def __init__(self, events, gradients, function):
         self.events, self.gradients, self.function = events, gradients, function
@@ -32,7 +32,7 @@ class Passed:
 class Scene:
     """A `Call` with its probes inserted, one dy, and the results of forward and backward.
 
-    `verdicts` are those of a check on each argument of the function.
+    `verdicts` contains the verdict of `check` on each argument of the function.
     """
 
     def __init__(self, call, dy, source, sites, probe, rng, verdicts=()):
@@ -40,7 +40,7 @@ class Scene:
         self.run = run_under_watch(call, dy, rng)
         with probe.running({}) as events:
             self.output, _ = self.run.call.evaluate()
-        self.forward, self.names = events, {}  # the recorded values (Events), also by name
+        self.forward, self.names = events, {}  # list of Events; {name: its Events}
         for event in events:
             self.names.setdefault(self.name(event), []).append(event)
         self.truth = Truth(self.run, probe, events, rng)
@@ -48,12 +48,10 @@ class Scene:
         if not self.plain.events:
             raise ValueError(f"{call.name}: {NOT_WITHIN}")
         self.targets = targets_of(self)
-        self.truths, self.wrong = {}, set()  # of the Targets by place; the places of those that differ
-        self.mistakes = {}  # true values of the values that cause an error, by place
-        self.vouched, self.rivals = (
-            set(),
-            {},
-        )  # keys known to be right; {key of a mistake: Event that may be it}
+        self.truths, self.wrong = {}, set()  # {place of a Target: true value}; places of wrong Targets
+        self.mistakes = {}  # {place of a value that causes an error: true value}
+        # Keys of values that are known to be right; {key of a mistake: Event that may be the mistake instead}
+        self.vouched, self.rivals = set(), {}
         for target in self.targets:
             self._compare(target, verdicts)
 
@@ -78,7 +76,7 @@ class Scene:
 
     @functools.cached_property
     def locals(self):
-        """The Events of the local variables of backward, after arrays that forward computes only for backward."""
+        """List the Events of backward's variables, after arrays that forward computes only for backward."""
         read = names_read(self.source.inner)
         made = [held[0] for name, held in self.names.items() if len(held) == 1 and name in read]
         bound = [event for event in self.plain.events if self.site(event).kind == "backward"]
@@ -118,8 +116,9 @@ class Scene:
         return self.backward({**self.held(), **dict(more)})
 
     def backward(self, replaced):
-        """Run forward and backward with some values replaced: {key: new value, or function of the computed one}.
+        """Run forward and backward with some values replaced, and return a Passed.
 
+        `replaced` maps the key of an Event to its new value, or to a function from the computed value to the new one.
         If an exception is raised, perhaps because of a replaced value, the Passed has no gradients.
         """
         run = self.in_use().run
@@ -171,7 +170,7 @@ class Scene:
 
     @functools.cached_property
     def before(self):
-        """{key of an Event: Events of the local variables that its line reads}."""
+        """Map the key of each Event to the Events of the local variables that its line reads."""
         found, latest = {}, {}
         returned = [event for event in self.plain.events if self.site(event).kind == "return"]
         for event in [*self.locals, *returned]:
@@ -181,7 +180,10 @@ class Scene:
         return found
 
     def doubtful(self, event):
-        """Return the Events on which an Event depends and that may be wrong, down to those that are known."""
+        """Return the Events that an Event depends on and that may be wrong.
+
+        The values of `vouched` and `mistakes` are known, and the search does not continue beyond them.
+        """
         known = self.vouched | self.mistakes.keys()
         return [other for other in self.reads(event, known) if other.key not in known]
 
@@ -190,7 +192,7 @@ class Scene:
         return self.name(event) or joined(computed or ["the returned value"])
 
     def reads(self, event, stops=()):
-        """Return the Events on which an Event depends, directly or through others but not through `stops`."""
+        """Return the Events that an Event depends on, directly or through Events not in `stops`."""
         found, pending = {}, list(self.before[event.key])
         while pending:
             other = pending.pop()
@@ -202,10 +204,11 @@ class Scene:
 
 
 def other_scenes(scene, rng, others):
-    """Return Scenes with other inputs: of the same sizes, of larger ones, or else of the Calls `others`.
+    """Return Scenes with other inputs, on which a correction is tested.
 
-    Scenes that the function does not accept are left out. A Call in `others` that cannot be examined gives None,
-    because a correction cannot be tested on it.
+    The first has inputs of the same sizes. Then follows a Scene for each Call in `others`, or one with larger inputs if
+    there are none. Inputs that the function does not accept are left out, but a Call in `others` that cannot be
+    examined gives None, because a correction cannot be tested on it.
     """
     scenes = []
     for sizes in ((False,),) if others else ((False,), (True,)):

@@ -1,14 +1,15 @@
-"""Find the mistakes: the first local variables whose replacement with a true value corrects a gradient.
+"""Find the local variables of backward whose wrong values cause the wrong gradients.
 
-The search runs if a returned gradient is wrong, on at least two draws of the inputs. The name of a local variable
-restricts its true value: `dx` and `dx2` may be the gradient of x along all paths or some, and `dzdv` the derivative of
-z with respect to v. Other names allow any quantity of the forward pass (quantities.py). A variable that equals such a
-quantity on every draw is right, unless a typical mistake would give it this value too. The others are tried in the
-order of the program. A variable is to blame if, on every draw, a true value makes a wrong gradient right and no right
-one wrong. Returned gradients that are still wrong afterwards are mistakes themselves.
+The search runs if a returned gradient is wrong, and uses up to three draws of the inputs. The name of a local variable
+restricts the true values that it may have: `dx` and `dx2` may be the gradient of x along all or some paths, and `dzdv`
+may be the derivative of z with respect to v. A variable with another name may be any quantity of the forward pass
+(quantities.py). A variable that equals an allowed quantity on every draw is right, unless a typical mistake would give
+it the same value. The remaining variables are tried in the order of the program. A variable is blamed if, on every
+draw, replacing its value with an allowed one makes a wrong gradient right and no right gradient wrong. Returned
+gradients that are still wrong afterwards count as mistakes too.
 
-Correct code may use the name `dh` for the gradient along one of two paths, and add the other one later. This variable
-is not blamed, because its replacement corrects no gradient.
+Correct code may use the name `dh` for the gradient along one of two paths, and add the other path later. Such a
+variable is not blamed, because replacing it corrects no gradient.
 """
 
 import ast
@@ -25,7 +26,7 @@ from gradcheck.lines.source import PREFIXES, gradient_of
 CHANGING = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare, ast.Lambda)  # other statements copy a value
 MOST_MISTAKES = 3
 DRAWS = 2  # further draws on which a local variable is compared with quantities
-EQUAL = 1e-7  # relative difference of two values that count as equal
+EQUAL = 1e-7  # largest relative difference of two values that count as equal
 
 
 def find_mistakes(scenes):
@@ -60,7 +61,7 @@ class _Search:
 
     @functools.cached_property
     def labels(self):
-        """The labels of the quantities that exist on every draw, and one label for axes of the same lengths."""
+        """List the labels that exist on every draw, with one label for axes of equal length."""
         labels = {}
         for label, quantity in self.tables[0].items():
             if all(label in table for table in self.tables):
@@ -77,8 +78,8 @@ class _Search:
     def find_mistake(self):
         """Find the first wrong local variable and record its true value. Return False if there is none.
 
-        If its value is a quantity that its name allows, it may be right, and the next candidate is recorded as its
-        rival.
+        The variable may be right after all if it equals a quantity that its name allows. In this case, the next
+        variable that may be wrong is recorded as its rival.
         """
         found = self._mistakes()
         target, truths = next(found, (None, ()))
@@ -92,7 +93,7 @@ class _Search:
         return True
 
     def _mistakes(self):
-        """Yield (Target, true values on each draw) for the local variables whose replacement corrects a gradient."""
+        """Yield (Target, [true value on each draw]) for each local variable that may be wrong."""
         passed = [scene.mended() for scene in self.scenes]
         if {t.place for t in self.scene.targets if t.is_final and t.place in self.own} <= self.scene.right(passed[0]):
             return
@@ -125,7 +126,7 @@ class _Search:
             yield [_truth(table[label], e, of_another_shape) for table, e in zip(self.tables, here, strict=True)]
 
     def _mend(self, passed, key, truths):
-        """Return True if true values, one per draw, always make a wrong gradient right and no right one wrong."""
+        """Return True if, on every draw, the true value corrects a wrong gradient and breaks no right one."""
         for scene, before, truth in zip(self.scenes, passed, truths, strict=True):
             right = scene.right(before, key) & self.counted
             if truth is None or not right < scene.right(scene.mended({key: truth}), key) & self.counted:
@@ -149,16 +150,16 @@ class _Search:
         return any(self._vouches(label, target) for label in self._equal(target.name, values))
 
     def _equal(self, name, values):
-        """Yield the labels of the quantities that a name allows and that equal its values, one per draw."""
+        """Yield the labels of the quantities that a name allows and that equal `values` on every draw."""
         for label in self._allowed(name) if all(map(_is_numeric, values)) else ():
             if all(_fits(table[label].array, value) for table, value in zip(self.tables, values, strict=True)):
                 yield label
 
     def _vouches(self, label, target):
-        """Return True if a local variable that equals a quantity must be right.
+        """Return True if a local variable must be right because it equals a quantity.
 
-        Typical mistakes produce quantities too: a missing factor gives the gradient of another name, and a missing
-        upstream gradient gives the derivative of the output.
+        Equality is not always enough, because typical mistakes produce quantities too. For example, a missing factor
+        gives the gradient of another name, and a missing upstream gradient gives the derivative of the output.
         """
         quantity, name = self.tables[0][label], target.name
         if quantity.kind == VALUE:
@@ -196,7 +197,7 @@ class _Search:
         return [*exact, *rest, *near, *(k for k in self.labels if of is None and k[0] not in (GRADIENT, WHOLE))]
 
     def _known_gradient(self, name):
-        """Return the name X of forward if a name has the form `dX` or `dX2`, or None."""
+        """Return X if the name is `dX` or `dX2` and forward assigns to X, or None."""
         rest = gradient_of(name, (*PREFIXES, "D"))
         return next((x for x in (*rest, *(x.rstrip("_0123456789") for x in rest)) if x in self.known), None)
 
@@ -253,15 +254,15 @@ def is_start(scene, event):
 
 
 def _pairs(name):
-    """Return each pair (A, B) for which a name has the form `dAdB`."""
+    """Return the pairs (A, B) such that the name is `dAdB`."""
     splits = [(name[1 : m.start()].strip("_"), name[m.end() :].strip("_")) for m in re.finditer("d", name)]
     return [(a, b) for a, b in splits if name[0] == "d" and a and b]
 
 
 def _truth(quantity, value, of_another_shape):
-    """Return the value of a local variable that equals a quantity, or None if it cannot be equal to it.
+    """Return a quantity as the value of a local variable, or None if it cannot be the value.
 
-    `of_another_shape` selects the quantities whose shape differs from that of the present value.
+    With `of_another_shape`, the quantity must have another shape than `value`, the current value of the variable.
     """
     array, shape = quantity.array, np.shape(value)
     if value is None or (of_another_shape and (quantity.kind == LENGTH or not array.ndim or shape == array.shape)):

@@ -1,7 +1,8 @@
-"""Explain a ValueError that NumPy raises in a backward pass because of shapes: the line, the shapes, and the mistake.
+"""Explain a ValueError that NumPy raises in a backward pass because of shapes.
 
-The parts of the line are evaluated again to find the failing operation. A mistake of the table, such as a missing
-transpose or sum, is named only if backward, with the line corrected, returns the right gradients.
+The parts of the line are evaluated again to find the failing operation and the shapes of its operands. A mistake from
+the table, such as a missing transpose or sum, is named only if backward returns the right gradients once the line is
+corrected.
 """
 
 import ast
@@ -30,7 +31,7 @@ KINDS = ("transpose lost", "transpose added", "operands exchanged", "call droppe
 
 
 def shape_problem(call, error):
-    """Describe the shapes that made backward raise an error, or return "" if it has another cause."""
+    """Describe the shapes that made backward raise an error, or return "" for an error with another cause."""
     found = _found(call, error)
     return f"backward raises ValueError in line {found[1]}, `{found[2]}`: {found[3]}" if found else ""
 
@@ -66,7 +67,7 @@ def _found(call, error):
 
 
 def _place(error):
-    """Return (innermost frame of an exception outside NumPy and gradcheck, or None, line number)."""
+    """Return (frame or None, line number) of the innermost user code in the traceback of an exception."""
     found, trace = (None, 0), error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_globals.get("__name__", "").split(".")[0] not in ("numpy", "gradcheck"):
@@ -76,7 +77,7 @@ def _place(error):
 
 
 def operands_at_fault(statement, frame):
-    """Return the operands, which can be evaluated, of the operation in a statement that raises, or []."""
+    """Return the operands of the operation that fails in a statement, or [] if it cannot be found."""
     for node in reversed([*ast.walk(statement.value)]):
         operands = []
         if isinstance(node, ast.BinOp):

@@ -1,7 +1,7 @@
 """Find the source of a backward pass, and of its forward pass, as syntax trees.
 
-The search starts from the function that the target returned. If this function only calls another one, as `apply` of a
-framework does, the function that computes the gradients is found in its closure.
+The search starts from the function that the target returned. If this function only calls another function, as `apply`
+of a framework does, the closure is searched for the function that computes the gradients.
 """
 
 import ast
@@ -27,7 +27,7 @@ class Source:
     outer: ast.FunctionDef  # the forward pass in the tree
     inner: ast.AST  # the backward pass in the tree
     function: types.FunctionType  # the backward pass
-    lines: list  # of the file
+    lines: list  # the lines of the file
     is_whole: bool  # False if another function of the target calls the backward pass
     forward: types.FunctionType | None = None  # the forward pass, if it is a separate function
     has_tensors: bool = False  # True if the passes are those of a torch.autograd.Function
@@ -49,9 +49,10 @@ class Source:
 
 
 def source_of(backward, target, name):
-    """Return the `Source` of a backward pass, given the target that returned it and the name in error messages.
+    """Return the `Source` of a backward pass.
 
-    Raises ValueError if there is no source, or if the file was changed after it was loaded.
+    `target` is the function that returned it, and `name` is used in error messages. Raises ValueError if there is no
+    source, or if the file was changed after it was loaded.
     """
     forward, *functions = _pair_within(target) or [None, *closures(backward)]
     reason, candidates = f"{name}: {NOT_WITHIN}", []
@@ -82,7 +83,7 @@ def source_of(backward, target, name):
 
 
 def _pair_within(target):
-    """Return (forward, backward) of a target of from_pair or from_torch, and () of any other target."""
+    """Return (forward, backward) if a target was created by from_pair or from_torch, and () otherwise."""
     rule = _rule_of(target)
     if rule is not None:
         return tuple(inspect.unwrap(function) for function in (rule.forward, rule.backward))
@@ -98,7 +99,7 @@ def _rule_of(target):
 
 
 def _node_of(function, lines):
-    """Return (tree, enclosing function or None, function) in the lines of a file, or Nones if not unique."""
+    """Return (tree, enclosing function or None, node) of a function, or three Nones if it is not unique."""
     found = _functions_of("".join(lines)).get(_key(function.__code__), [])
     return found[0] if len(found) == 1 else (None, None, None)
 
@@ -137,7 +138,7 @@ def holders_of(source):
 
 
 def codes_of(tree, file):
-    """Compile a file and return {(first line, name): code} for all of its functions."""
+    """Compile the syntax tree of a file and return {(first line, name): code} for its functions."""
     codes, pending = {}, [compile(tree, file, "exec", dont_inherit=True)]
     while pending:
         for constant in pending.pop().co_consts:
@@ -174,7 +175,7 @@ def _names_a_gradient(source):
 
 
 def _computes(source):
-    """Return True if a backward pass computes: it has arithmetic, or passes dy to a method or library function."""
+    """Return True if a backward pass has arithmetic or passes dy to a method or library function."""
     return any(
         isinstance(node, (ast.BinOp, ast.UnaryOp))
         or (isinstance(node, ast.Call) and hasattr(node.func, "attr") and source.parameter in names_read(node))
@@ -195,8 +196,8 @@ def _lines_of(function):
 def _functions_of(text):
     """Return {(first line, name): list of (tree, enclosing function or None, function)} for a source text.
 
-    `tree` has only the imports and the top-level statement with the function: calls of imported names compile to other
-    code.
+    `tree` contains only the top-level statement with the function, and the imports, because Python compiles calls of
+    imported names to different code.
     """
     try:
         module = ast.parse(text)

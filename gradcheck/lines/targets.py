@@ -1,4 +1,4 @@
-"""List the gradients to compare: those that backward assigns to a name, returns or leaves in a parameter.
+"""List the gradients that backward assigns to a variable, returns, or stores in a parameter.
 
 A local variable `dscores` is compared with ∂L/∂scores if forward assigns to `scores` exactly once.
 """
@@ -19,24 +19,24 @@ class Target:
     """A gradient to compare: the value of a local variable of backward, or a gradient that backward returns."""
 
     name: str
-    event: Event  # of the line that completes the gradient
+    event: Event  # the Event of the line that completes the gradient
     at: object = None  # place to perturb: the key of an Event of the forward pass, or the position of an argument
     array: object = None  # value of the forward pass at that place
-    argument: int | None = None  # position of the argument whose gradient it is
-    key: tuple | None = None  # of `event`, if the value can be replaced there
-    is_final: bool = False  # True if backward returns the gradient or leaves it in a parameter
-    is_shown: bool = True  # False if the report shows the gradient only if it is wrong
+    argument: int | None = None  # position of the argument, for the gradient of an argument
+    key: tuple | None = None  # the key of `event`, or None if the value cannot be replaced there
+    is_final: bool = False  # True if backward returns the gradient or stores it in a parameter
+    is_shown: bool = True  # False for a gradient that the report shows only if it is wrong
     outside: bool = False  # True if other code computes the gradient from the results of backward
-    reason: str = ""  # why the gradient cannot be compared
+    reason: str = ""  # the reason if the gradient cannot be compared, or ""
 
     @property
     def place(self):
-        """Return the key, or else the position of the argument: the same gradient in every Scene."""
+        """Return an identifier of the gradient, which is the same in every Scene."""
         return self.argument if self.key is None else self.key
 
 
 def targets_of(scene):
-    """List the Targets of a `Scene`: local variables of backward, other returned gradients, and parameters."""
+    """List the Targets of a `Scene`: local variables, returned gradients and parameters."""
     last = {scene.name(event): event for event in scene.locals}
     finals = _returned(scene, last)
     by_event = {target.event.key: target for target in finals if target.key is not None}
@@ -72,7 +72,8 @@ def _named(scene, event, last):
 def _returned(scene, last):
     """Create a Target for each gradient that backward returns.
 
-    It is at the line that binds the returned name if this line completes the gradient, and otherwise at the `return`.
+    The Target belongs to the line that assigns the returned variable if this line completes the gradient, and otherwise
+    to the `return` statement.
     """
     returned = [e for e in scene.plain.events if scene.site(e).kind == "return"]
     used = [scene.site(e).value if e in returned else scene.site(e).statement for e in scene.plain.events]
@@ -103,10 +104,11 @@ def _returned(scene, last):
 
 
 def _expected(scene):
-    """List (position among the returned values, argument, place, name, array) for each returned gradient.
+    """List (position, argument, place, name, array) for each gradient that backward returns.
 
-    A torch.autograd.Function returns a gradient, or None, for each of its inputs. Without an argument, other code
-    passes the gradient on.
+    `position` is an index of the returned values. `argument` is an index of the call's arguments, or None if other code
+    calls this backward pass and uses the gradient. A torch.autograd.Function returns a gradient, or None, for each of
+    its inputs.
     """
     if scene.source.is_whole:
         own = [(i, i, a.name, a.array) for i, a in enumerate(scene.run.arguments) if a.parameter is None]
@@ -129,7 +131,7 @@ def is_array(value):
 
 
 def _left(scene, found):
-    """Create a Target for each argument without one: a parameter, or one whose gradient other code computes."""
+    """Create a Target for each argument that has none yet, such as a parameter."""
     there = {target.argument for target in found}
     targets = []
     for i, argument in enumerate(scene.run.arguments):
