@@ -18,19 +18,20 @@
 `backward(dy)` takes ∂L/∂y and returns ∂L/∂x for each floating-point array x among the positional arguments. If one of
 them is wrong, `check` raises a GradientError, which is an AssertionError.
 
-- `check(f, *inputs)` checks the gradients of a function, `check_module(module, *inputs)` those of a module with respect
-  to its inputs and its parameters, and `adjoint(model, *inputs)` all entries at once with one complex forward pass;
+- `check(f, *inputs)` checks the gradients of a function;
+- `check_module(module, *inputs)` checks the gradients of a module with respect to the inputs and the parameters;
+- `adjoint(model, *inputs)` checks all entries at once, with one complex forward pass;
 - `jacobian(f, *inputs)` returns the Jacobian matrix;
 - `check_jvp`, `check_hvp`, `check_hessian`, `check_adjoint_operator` and `taylor` are for forward mode, second
   derivatives and linear operators (operators.py);
 - `steps(f, *inputs)` finds the first wrong line of a backward pass;
-- `certify(f, *inputs)` decides whether backward is right as an identity, for all inputs and without a tolerance, and
-  `same(f, g, *inputs)` whether two functions are identical (certify/README.md);
+- `certify(f, *inputs)` decides without a tolerance whether backward is right for all inputs, and `same(f, g, *inputs)`
+  decides whether two functions are identical (certify/README.md);
 - `from_pair`, `from_layer`, `from_torch` and others convert code with other interfaces (adapters/README.md);
-- `check_update(adam, "adam")` compares the steps of an optimiser with its update formula, which is written for scalars;
-- `Call`, `Case`, `load_cases` and `check_case` define tables of cases, for tests and for `python -m gradcheck MODULE`.
+- `check_update(adam, "adam")` compares the steps of an optimiser with an update formula, which is written for scalars;
+- `Call`, `Case`, `load_cases` and `check_case` are for tables of cases, used by tests and `python -m gradcheck MODULE`.
 
-The loss is L = ⟨dy, y⟩, so that ∂L/∂y is dy. Three oracles compute its derivatives from the forward pass alone: central
+The loss is L = ⟨dy, y⟩, so that ∂L/∂y is dy. Three oracles test the gradients of L with the forward pass alone: central
 differences, the complex step, and the adjoint identity ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩. To read the code, begin with
 checking.py.
 
@@ -52,12 +53,12 @@ __all__ = list(_MODULE_OF)
 
 
 def __getattr__(name):
-    """Load a public name or a submodule on first use, since pytest imports every package that has a plugin."""
+    """Load a public name or a submodule on first use, so that pytest starts fast."""
     module = _MODULE_OF.get(name, f"{__name__}.{name}")
     if name.startswith("_") or (name not in _MODULE_OF and not find_spec(module)):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = import_module(module)
-    if module != f"{__name__}.{name}":  # the module `certify` can be called
+    if module != f"{__name__}.{name}":  # the module `certify` is itself callable
         value = getattr(value, name)
     globals()[name] = value
     return value

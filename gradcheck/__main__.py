@@ -1,8 +1,7 @@
-"""`python -m gradcheck`: check every case that a module lists, or run one of the other commands.
+"""`python -m gradcheck`: check every case of a module, or run another command.
 
-A command is a function of argv that returns an exit status. Its module is imported inside `run`, so that a signal that
-arrives while NumPy is being imported also ends the command with a message of
-one line.
+A command is a function that takes argv and returns an exit status. The module of the command is imported inside `run`,
+so that a signal during the import of NumPy also ends the command with a one-line message.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The adjoint identity, which checks all entries of a gradient at once.
+"""Check all entries of a gradient at once with the adjoint identity.
 
 The Jacobian J maps a small change v of the inputs to the change of the output. The backward pass is its adjoint Jᵀ.
 Therefore, for every function, dy and v,
@@ -16,9 +16,9 @@ right answers. Another gradient may be small but not zero, for example because a
 of a gradient does not distinguish the two cases, but a perturbation does. If the arguments change by 1e-15 of their
 size, a true gradient, however small, keeps about twelve digits, whereas a remainder of rounding becomes another number.
 
-Therefore both sides are evaluated again at a few perturbed arguments, the complex step also with another step, and the
-changes estimate their rounding errors. Near a jump, or where a maximum has ties, the perturbation changes the gradient
-as well; therefore the estimate is limited to a multiple of ε Σ|dy y|.
+Therefore both sides are evaluated again at a few perturbed arguments, with a shorter step for the complex step. The
+changes of the two sides estimate the rounding errors. Near a jump, or where a maximum has ties, the perturbation
+changes the gradient as well, so the estimate is limited to a multiple of ε Σ|dy y|.
 """
 
 from typing import NamedTuple
@@ -34,17 +34,17 @@ RESOLVED = 1e-2  # error of the complex step, which has no cancellation, as a fr
 NUDGE = 2.0**-50  # relative perturbation of the arguments: four units in the last place
 PLACES = 3  # number of random perturbations
 SHORTENED = 0.7  # factor of the step at the perturbed arguments, so that imaginary parts are rounded differently
-FACTOR = 10.0  # the changes at PLACES perturbed arguments are a sample of the error, not a bound
+FACTOR = 10.0  # safety factor, because the changes at PLACES perturbed arguments sample the error and do not bound it
 
 
 class Sides(NamedTuple):
     """Both sides of the adjoint identity (1) along a direction v."""
 
-    v: np.ndarray | None  # the direction, or None if it is a direction through all arguments
+    v: np.ndarray | None  # the direction, or None if the direction goes through all arguments
     analytic: float  # ⟨Jᵀ dy, v⟩, computed from the gradient of backward
     exact: float  # ⟨dy, J v⟩, computed by the complex step
     size: float  # Σ|dx v|
-    rounding: float  # the largest difference of the two sides that rounding can explain
+    rounding: float  # the largest difference between the two sides that rounding can explain
 
     @property
     def gap(self):
@@ -56,10 +56,11 @@ class Sides(NamedTuple):
 
 
 def sides(finding, *, zero_at=()):
-    """Evaluate the adjoint identity for the gradient of a Finding, along a random direction v that is 0 at `zero_at`.
+    """Evaluate the adjoint identity for a Finding along a random direction v.
 
-    All other entries of v have the same scale, so that the difference of the sides is proportional to the norm of the
-    error. Raises NotComplexSafe if the complex step does not apply.
+    The entries of v are 0 at the flat indices `zero_at`. All others have the same scale, so that the expected
+    difference between the sides is proportional to the norm of the error. Raises NotComplexSafe if the complex step
+    does not apply.
     """
     run, i, array = finding.run, finding.position, finding.array
     v = np.min(scales_of(array)) * finding.rng.standard_normal(array.shape)
@@ -72,7 +73,7 @@ def sides(finding, *, zero_at=()):
 
 
 def sides_of_all(run, step, rng):
-    """Evaluate the adjoint identity along one random direction through all arguments, in proportion to their scales."""
+    """Evaluate the adjoint identity along one random direction through all arguments."""
     arrays = [argument.array for argument in run.arguments]
     directions = {i: scales_of(array) * rng.standard_normal(array.shape) for i, array in enumerate(arrays)}
     return _sides(run, step, directions, None)
@@ -96,9 +97,10 @@ def _rounding_along(run, i, v, exact):
 
 
 def nudged(run, *, mirrored=False):
-    """Run forward and backward at PLACES slightly perturbed arguments, and return a list of (gradients, ComplexStep).
+    """Run forward and backward at PLACES slightly perturbed arguments.
 
-    With `mirrored`, each perturbation is also applied with the opposite sign.
+    With `mirrored`, each perturbation is also applied with the opposite sign. Returns a list of (gradients,
+    ComplexStep).
     """
     arrays, rng, places = [argument.array for argument in run.arguments], np.random.default_rng(0), []
     for _ in range(PLACES):

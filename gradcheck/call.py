@@ -1,8 +1,9 @@
-"""A Call: a function or a module with its parameters, together with its inputs and options.
+"""A Call: a function or a module, together with its inputs and options.
 
-A check evaluates a Call hundreds of times, at perturbed and at complex arguments. Each evaluation starts in the same
-state, because a running mean would otherwise drift and become complex, and dropout would use another mask each time:
-random generators, dictionaries and lists among the arguments are copied, and the arrays of a module are restored.
+A check evaluates a Call hundreds of times, at perturbed and at complex arguments. Random generators, dictionaries and
+lists among the arguments are copied before each evaluation, so that dropout, for example, always uses the same mask.
+The arrays of a module are restored after each complex evaluation, because a running mean would otherwise become
+complex, and again at the end of the check.
 """
 
 import copy
@@ -25,7 +26,7 @@ STATELESS = frozenset({"numpy", *sys.stdlib_module_names})  # attributes of obje
 
 
 class OutOfTime(BaseException):
-    """The deadline of a Call has passed. This is not an Exception, because the function might catch an Exception."""
+    """The deadline of a Call has passed. `except Exception` does not catch this."""
 
 
 class Call:
@@ -70,8 +71,8 @@ class Call:
     def input_names(self) -> list[str]:
         """Return a name for each input.
 
-        The names are those of the target's attribute `names_of_inputs`, which some adapters set, or else those in the
-        signature of the target (of its method `forward`, if it has one). Other inputs are numbered, as in `input[0]`.
+        The names come from the attribute `names_of_inputs` of the target, which some adapters set, or else from the
+        signature of the target (or of the target's method `forward`). Further inputs are numbered, as in `input[0]`.
         """
         if len(getattr(self.target, "names_of_inputs", ())) == len(self.inputs) > 0:
             return list(self.target.names_of_inputs)
@@ -95,14 +96,15 @@ class Call:
         return other
 
     def copy(self) -> Self:
-        """Return a Call on copies of the arrays. An array that was passed twice becomes two arrays."""
+        """Return a Call on copies of the arrays (two copies of an array passed twice)."""
         options = {name: _copy_array(value) for name, value in self.options.items()}
         return self.on(map(_copy_array, self.inputs), options)
 
     def only(self, argnums: int | Collection[int] | None) -> Self:
-        """Return a copy of this Call in which only the inputs at `argnums` (None: all) have gradients.
+        """Return a copy of this Call in which only the inputs at `argnums` have gradients.
 
-        Raises ValueError if `argnums` is empty or contains a position without a floating-point array.
+        None selects all inputs. Raises ValueError if `argnums` is empty or contains a position without a floating-point
+        array.
         """
         other, count = copy.copy(self), len(self.inputs)
         if argnums is None:
@@ -122,7 +124,7 @@ class Call:
         return [i for i, value in enumerate(self.inputs) if is_floating(value)]
 
     def selected(self, gradients: Any) -> Any:
-        """Remove the gradients of inputs that `argnums` does not select, if backward returned those of all."""
+        """Remove gradients that `argnums` does not select, if backward returned them all."""
         floating = self._floating()
         if self.argnums is None or not isinstance(gradients, tuple) or len(gradients) != len(floating):
             return gradients
@@ -134,7 +136,7 @@ class Call:
         return other
 
     def evaluate(self) -> Any:
-        """Call the target, starting from the same state in each call; return its result."""
+        """Call the target, each time from the same initial state, and return the result."""
         self.keep_to_time()
         if not self.is_careful:
             return self._evaluate()
@@ -176,7 +178,7 @@ def is_module(target):
 
 
 def parameters_of(target: Any) -> dict[str, Any]:
-    """Return {dotted name: parameter}, with each parameter once, under its first name; {} for a function."""
+    """Return {dotted name: parameter} without duplicates, or {} for a function."""
     if not is_module(target):
         return {}
     unique = {}
@@ -197,9 +199,9 @@ def to_float64(module: Any) -> None:
 
 
 def randomize_parameters(module: Any, rng: np.random.Generator) -> None:
-    """Draw new values of every floating-point parameter from N(0, 1), in its own dtype.
+    """Draw new values of every floating-point parameter from N(0, 1).
 
-    Matrices (fan_in, ...) are divided by √fan_in, so that activations stay of order 1 at any depth.
+    Matrices (fan_in, ...) are divided by √fan_in, so that activations stay of order 1 at any depth. dtypes are kept.
     """
     for parameter in parameters_of(module).values():
         data = parameter.data
@@ -217,7 +219,7 @@ def clear_gradients(module: Any) -> None:
 
 @contextmanager
 def borrowed(module: Any) -> Iterator[None]:
-    """Make every parameter require its gradient within the `with` block.
+    """Make every parameter require a gradient within the `with` block.
 
     At the end of the block, `data`, `grad` and `requires_grad` of every parameter are the same objects as before, and
     all other arrays of the module have the same values as before.
@@ -238,7 +240,7 @@ def borrowed(module: Any) -> Iterator[None]:
 
 @contextmanager
 def prepared(call, seed=None):
-    """Make the parameters of a Call float64, and random if a seed is given, within the `with` block."""
+    """Make parameters float64, and random if a seed is given, in the `with` block."""
     with borrowed(call.target):
         to_float64(call.target)
         if seed is not None:
@@ -247,7 +249,10 @@ def prepared(call, seed=None):
 
 
 def stream(seed, purpose):
-    """Return the random generator of one purpose. It differs from the default_rng(seed) of the caller's inputs."""
+    """Return a random generator for one purpose.
+
+    It differs from default_rng(seed), which the caller may have used for the inputs.
+    """
     return np.random.default_rng([seed, *purpose.encode()])
 
 
@@ -255,7 +260,7 @@ def stream(seed, purpose):
 
 
 class GlobalRandom:
-    """Starts each evaluation in the same global random state of NumPy, and restores the state afterwards."""
+    """Gives NumPy's global random generator the same state in each evaluation."""
 
     state = None
     is_drawn = True  # False if the first evaluation has not drawn from the global generator
@@ -275,7 +280,7 @@ class GlobalRandom:
 
 @contextmanager
 def state_kept(target):
-    """Restore the arrays of a target, except parameters, and their contents at the end of the block."""
+    """Restore a target's arrays, except parameters, at the end of the `with` block."""
     seen = {id(value) for parameter in parameters_of(target).values() for value in (parameter, parameter.data)}
     before = [(holder, _entries(holder)) for holder in _holders(_owner(target), seen)]
     arrays = [a for _, was in before for a in was.values() if isinstance(a, np.ndarray) and id(a) not in seen]
@@ -290,7 +295,7 @@ def state_kept(target):
 
 
 def _holders(owner, seen):
-    """Yield each dictionary and list, such as the `__dict__` of an object, that is reachable from an object."""
+    """Yield all reachable dictionaries and lists, including the `__dict__` of objects."""
     pending = [owner]
     while pending:
         value = pending.pop()

@@ -30,14 +30,14 @@ from gradcheck.report import Report
 class Case:
     """A named entry of a table of cases.
 
-    `draw(rng)` returns a Call on random inputs. If it calls a module, `draw` creates a new module each time.
+    `draw(rng)` returns a Call on random inputs. For a module, `draw` creates a new module each time.
     """
 
     name: str
     draw: Callable[[np.random.Generator], Call]
 
     def call(self, rng: np.random.Generator) -> Call:
-        """Draw a Call. If it calls a module, the parameters become random float64 arrays."""
+        """Draw a Call. The parameters of a module become random float64 arrays."""
         call = self.draw(rng)
         if not isinstance(call, Call):
             raise TypeError(f"case {self.name!r}: draw(rng) must return a Call, not {describe(call)}")
@@ -47,14 +47,14 @@ class Case:
 
 
 def check_case(case: Case, seed: int = 0, *, explain: bool = True) -> Report:
-    """Draw a case and check all of its gradients. Raises the same exceptions as `check`."""
+    """Draw a case and check all gradients. Raises the same exceptions as `check`."""
     with ends_nothing():
         return check_call(case.call(np.random.default_rng(seed)), seed=seed, explain=explain)
 
 
 @contextlib.contextmanager
 def ends_nothing():
-    """Turn exceptions that would end the program, except Ctrl-C, into RuntimeError."""
+    """Convert exceptions that would end the program, except Ctrl-C, to RuntimeError."""
     try:
         yield
     except (Exception, KeyboardInterrupt):
@@ -68,9 +68,9 @@ def error_in_words(error):
 
 
 def selected_cases(target):
-    """Return all Cases of the target "MODULE", or that of the target "MODULE:NAME".
+    """Return the Cases of a target, which is "MODULE" or "MODULE:NAME".
 
-    Raises LookupError, whose message suggests the nearest name, if there is no such case.
+    If there is no case of that name, LookupError is raised, and the message suggests the nearest name.
     """
     module, _, name = target.partition(":")
     cases = load_cases(module)

@@ -1,4 +1,4 @@
-"""The derivative of a function along a line, by central differences extrapolated to fourth order.
+"""Compute the derivative along a line by central differences of fourth order.
 
 Let y(t) be the output after a perturbation of the input by t along a line (one entry of one argument, or a direction
 through all of it), and L(t) = ⟨dy, y(t)⟩ with dy fixed. We need L′(0). The four evaluations y(±h), y(±2h) give two
@@ -25,10 +25,11 @@ at best 4e-11 Y/s, which is too little for a whole model, where some L⁽ⁿ⁾ 
 
     h = √3 · 2⁻¹¹ · s ≈ 0.85e-3 s                                   (3)
 
-with s the scale of the entry: its own size, or the mean size of its argument if that is larger, rounded up to a power
-of two, and h to a multiple of 2⁻⁵¹ s, so that x ± h is nearly always exact. But s is a guess: near a kink or a pole, or
-where logits are in the thousands, the length is shorter. Therefore each estimate comes with an estimate of its error.
-If that is too large, shorter steps are tried (gradcheck/refine/one_derivative.py, which also explains the factor √3).
+where s is the scale of the entry: the size of the entry, or the mean size of the argument if that is larger, rounded up
+to a power of two. The step is rounded to a multiple of 2⁻⁵¹ s, so that x ± h is nearly always exact. But s is a guess:
+near a kink or a pole, or where logits are in the thousands, L changes over a shorter length. Therefore the error of
+R(h) is estimated as well. If this error is too large, shorter steps are tried (gradcheck/refine/one_derivative.py,
+which also explains the factor √3).
 
 One-sided derivatives are extrapolated from the same evaluations:
 
@@ -41,13 +42,13 @@ Where the slope jumps, S₊ − S₋ tends to the jump. Their distance from R is
 
 The spread is of second order and R of fourth, so the spread overestimates the error of R. If the derivatives grow as a
 geometric series, L⁽⁵⁾ / L‴ ≈ L‴ / L′, the ratio of the error of R to the spread equals that of the spread to L′. A kink
-at a distance c < 2h follows no such series but contributes to S₊ − S₋: at least six times its effect on R if c ≥ 4h/5,
-less if it is nearer, and nothing at c = 2h/3. Hence, with rounding,
+at a distance c < 2h follows no such series, but it changes S₊ − S₋. The change is at least six times the effect of the
+kink on R if c ≥ 4h/5, less if the kink is nearer, and zero if c = 2h/3. Hence, with rounding,
 
     uncertainty = |S₊ − S₋| + spread² / (spread + |R|) + 3/2 · noise     (6)
 
-This is an estimate, not a bound: the true error of 21,071 entries of layers and models was 2 % of it in the median, and
-exceeded it in four, by a factor of at most 1.74.
+This is an estimate, not a bound. For 21,071 entries of layers and models, the median ratio of the true error to the
+uncertainty was 2 %. Four errors exceeded the uncertainty, by a factor of at most 1.74.
 """
 
 import math
@@ -61,7 +62,10 @@ EPSILON = np.finfo(np.float64).eps
 
 
 class Estimate(NamedTuple):
-    """An estimate of the derivative along a line: `value` (2), the one-sided `left` and `right` (4), and its errors."""
+    """An estimate of the derivative along a line.
+
+    `value` is (2), and `left` and `right` are the one-sided derivatives (4).
+    """
 
     value: float
     left: float
@@ -71,7 +75,7 @@ class Estimate(NamedTuple):
 
     @property
     def uncertainty(self):
-        """Return the estimated error (6) of `value`, infinite if the output is not finite."""
+        """Return the estimated error (6) of `value`, or ∞ if the output is not finite."""
         slope = abs(self.value)
         if not math.isfinite(self.spread):
             return math.inf
@@ -81,16 +85,16 @@ class Estimate(NamedTuple):
     def allows(self, value):
         """Return True if the value of another oracle is compatible with this estimate.
 
-        It may differ from the estimate by at most ten times the uncertainty, plus rounding.
+        The two may differ by at most ten times the uncertainty, plus rounding.
         """
         return not abs(value - self.value) > 10 * self.uncertainty + 64 * EPSILON * abs(value)
 
 
 def estimate(line, y, dy, h, ever_moved=False):
-    """Return the Estimate of the derivative of ⟨dy, line(t)⟩ at t = 0 with the step h, where y = line(0).
+    """Return the Estimate of the derivative of ⟨dy, line(t)⟩ at t = 0 with the step h.
 
-    The values are NaN if an output is not finite. An entry of the output that does not change is taken to have no
-    rounding error, unless the boolean array `ever_moved` says that it has changed with another step.
+    `y` is line(0). The values are NaN if an output is not finite. An entry of the output that does not change is
+    assumed to have no rounding error, unless the boolean array `ever_moved` says that it has changed with another step.
     """
     with np.errstate(all="ignore"):
         forth, back, forth2, back2 = line(h), line(-h), line(2 * h), line(-2 * h)
@@ -113,14 +117,14 @@ def step_of(scale, shortened=1.0):
 def scales_of(array):
     """Return the scale s of each entry, a power of two.
 
-    It is the entry's absolute value, or the mean absolute value of the array if that is larger, rounded up.
+    The scale is the absolute value of the entry, or the mean absolute value of the array if that is larger, rounded up.
     """
     size = np.maximum(np.abs(array), np.mean(np.abs(array))) if array.size else np.abs(array)
     return np.where(size > 0, np.exp2(np.ceil(np.log2(np.where(size > 0, size, 1.0)))), 1.0)
 
 
 def line_along(call, array, v=1.0, index=...):
-    """Return a function line(t): the output of a Call with t · v added to array[index]."""
+    """Return a function of t that evaluates a Call with t · v added to array[index]."""
     here = array[index].copy()
 
     def line(t):

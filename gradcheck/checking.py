@@ -1,9 +1,9 @@
-"""Compare every gradient that a backward pass returns with the true one: `check`, `check_module` and `adjoint`.
+"""Compare every gradient that a backward pass returns with the true gradient.
 
 A check runs forward and backward and detects side effects (contract.py), compares each gradient with the oracles
-(examination.py), judges the measurements (judgement.py), and writes the report (report.py). gradcheck/refine examines a
-gradient that these do not confirm; gradcheck/diagnosis and gradcheck/lines explain a wrong one. These are imported only
-when they are needed.
+(examination.py), judges the measurements (judgement.py), and writes the report (report.py). If these steps do not
+confirm a gradient, gradcheck/refine examines it further. gradcheck/diagnosis and gradcheck/lines explain a wrong
+gradient. The last three packages are imported only when they are needed.
 """
 
 import time
@@ -49,33 +49,33 @@ def check(
     |a − n| ≤ atol + rtol |n|. If `atol` is not given, it is 1e-8, and the gradient as a whole must also be right to
     rtol of its norm.
 
-    `argnums` gives the positions of the inputs whose gradients are compared, by default of all floating-point arrays.
-    backward may return the gradients of these inputs, or of all. With `raises=False`, the Report is returned even if a
-    gradient is wrong.
+    `argnums` gives the positions of the inputs whose gradients are compared (default: all floating-point arrays).
+    backward may return the gradients of these inputs only, or of all floating-point arrays. With `raises=False`, the
+    Report is returned even if a gradient is wrong.
 
     `oracles` selects among `"central"` (central differences along each entry), `"adjoint"` (the complex step along one
     random direction through each argument) and `"complex"` (the complex step along each entry, if the direction has not
-    settled the verdict). By default, all that apply are used. A forward pass that is not complex-safe is checked by
-    central differences, and a note in the report gives the reason.
+    settled the verdict). By default, all oracles that apply are used. A forward pass that is not complex-safe is
+    checked by central differences, and a note in the report gives the reason.
 
     `dy` has y's shape and is drawn from the standard normal distribution by default. `seed` seeds all random numbers.
-    If an input has more than `max_entries` entries, min(200, max_entries) of them are sampled, and one random direction
-    through all entries checks the rest, unless `oracles="complex"`.
+    If an input has more than `max_entries` entries, a sample of min(200, max_entries) entries is compared, and the
+    others are checked along one random direction through all entries (not with `oracles="complex"`).
 
-    Before GradientError is raised, a wrong gradient is explained by the mistake, if the values reveal it, and by the
-    wrong line of backward. This runs the function again, for at most the duration of the check or 5 seconds, whichever
-    is longer; a pass that has begun is not interrupted. With `explain=False`, the error contains only the verdict.
+    GradientError also names the mistake and the wrong line of backward, if they are found. The search runs the function
+    again, for at most the duration of the check or 5 seconds, whichever is longer; a pass that has begun is not
+    interrupted. With `explain=False`, the error contains only the verdict.
 
-    Complex arrays are compared by their real and imaginary parts, with dz = ∂L/∂Re z + i ∂L/∂Im z as in PyTorch. For
-    the convention of JAX, see gradcheck.adapters.from_complex. float32 and float16 arrays are converted to float64 for
-    the comparison, and then the gradients in their own precision are compared with those in float64 (low_precision.py).
+    The real and imaginary parts of complex arrays are compared, with dz = ∂L/∂Re z + i ∂L/∂Im z as in PyTorch. For the
+    convention of JAX, see gradcheck.adapters.from_complex. Functions of float32 and float16 arrays are first checked in
+    float64. Then the gradients in the original precision are compared with those in float64 (low_precision.py).
 
     An option of the function that has the same name as an option of `check` must be bound beforehand:
     `functools.partial(function, seed=3)`. A random generator among inputs or options is copied before each evaluation,
     so that dropout uses the same mask each time.
 
-    Raises TypeError or ValueError if a check would be meaningless: a constant `dy`, no floating-point input, or a
-    function that is not deterministic.
+    Raises TypeError or ValueError if the check would be meaningless, for example because `dy` is constant, no input is
+    a floating-point array, or the function is not deterministic.
     """
     if is_module(function):
         name = Call(function).name
@@ -118,16 +118,16 @@ def check_module(
     randomize: bool = True,
     **options: Any,
 ) -> Report:
-    """Check the gradients of a module: those of its inputs and its parameters.
+    """Check the gradients of a module with respect to its inputs and parameters.
 
     `module(*inputs, **options)` returns (y, backward), and `module.named_parameters()` yields (name, parameter) with
     `parameter.data`, `parameter.grad` and, if it can be frozen, `parameter.requires_grad`. backward(dy) returns the
     gradients of the inputs (None if no input has one) and stores those of the parameters in `.grad`. The module may
     also be a method of such an object. The options are those of `check`.
 
-    During the check every parameter is float64 and requires its gradient. By default `randomize_parameters` draws its
-    values, because initial values hide bugs: at γ = 1 a layer norm with γ in the wrong place looks right. Afterwards,
-    also after an exception, data, gradients and flags are restored.
+    During the check, every parameter is float64 and requires a gradient. By default `randomize_parameters` draws new
+    values, because initial values hide bugs: if γ = 1, a layer norm with γ in the wrong place looks right. The data,
+    gradients and flags of all parameters are restored afterwards, even after an exception.
     """
     call = Call(module, *inputs, **options)
     if not is_module(module):
@@ -148,8 +148,8 @@ def adjoint(
     """Check every gradient of a function or module with the adjoint identity.
 
     Equivalent to `check` or `check_module` with `oracles="adjoint"`. A whole model needs one complex forward pass, in
-    addition to those that test its contract. If the identity fails, it is evaluated for each argument, so that the
-    report names the wrong gradients; `check` finds the wrong entries.
+    addition to the passes that test the contract. If the identity fails, it is evaluated for each argument, so that the
+    report names the wrong gradients. To find the wrong entries, use `check`.
 
     Raises the same exceptions as `check`, and ValueError if the forward pass is not complex-safe.
     """
@@ -174,7 +174,7 @@ def check_call(
 ) -> Report:
     """Check a Call of a function or of a module, like `check` and `check_module`.
 
-    `lines=False` leaves the lines of backward out of the explanation.
+    With `lines=False`, the explanation does not include the lines of backward.
     """
     return _check(call, dy, Terms(rtol, atol, seed, max_entries, oracles), argnums, explain, raises, randomize, lines)
 
@@ -200,7 +200,7 @@ def _check(call, dy, terms, argnums=None, explain=True, raises=True, randomize=F
 
 
 def _examined(call, dy, terms):
-    """Examine a Call. If backward raises an error about shapes, a GradientError explains it."""
+    """Examine a Call. An error about shapes in backward becomes a GradientError."""
     try:
         return examine(call, dy, terms)
     except ValueError as error:
@@ -213,7 +213,7 @@ def _examined(call, dy, terms):
 
 
 def _diagnosed(examination, terms):
-    """Return the report of an Examination, with a diagnosis of each wrong gradient for which one is found."""
+    """Return the report of an Examination, with diagnoses of the wrong gradients."""
     from gradcheck.diagnosis import what_is_wrong
 
     report, run, findings, step = examination
@@ -225,7 +225,7 @@ def _diagnosed(examination, terms):
 
 
 def _lines(report, call, dy, seed, randomize, seconds):
-    """Return the table of the lines of backward as lines of text, a reason why there is none, or []."""
+    """Return the table of the lines of backward, or the reason for its absence, or []."""
     from gradcheck.lines import lines_beside
 
     try:

@@ -13,12 +13,12 @@ SIGNALS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the term
 
 
 class Unusable(Exception):  # noqa: N818 (it is a message, not a fault of the program)
-    """The arguments of a command cannot be used. The message is printed, and the exit status is USAGE."""
+    """The arguments of a command are invalid. The exit status is USAGE."""
 
 
 @contextlib.contextmanager
 def unusable(*others):
-    """Convert ImportError, LookupError, TypeError, ValueError and `others` to Unusable within the `with` block."""
+    """Convert errors about the arguments, and `others`, to Unusable."""
     try:
         yield
     except (ImportError, LookupError, TypeError, ValueError, *others) as error:
@@ -53,9 +53,10 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def _signals_raise():
-    """Raise Stopped if a signal arrives within the `with` block, so that `finally` clauses remove temporary files.
+    """Raise Stopped if a signal arrives within the `with` block.
 
-    A signal that is ignored, as SIGHUP is under `nohup`, stays ignored.
+    The exception lets `finally` clauses remove temporary files. A signal that is ignored, as SIGHUP is under `nohup`,
+    stays ignored.
     """
     names = SIGNALS if threading.current_thread() is threading.main_thread() else ()  # signals need the main thread
     signals = [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has no SIGHUP
@@ -74,8 +75,8 @@ def _stop(signum, frame):
 def run(command):
     """Call command(), and return its exit status after all output is written.
 
-    An output that cannot be written, a lack of memory, and a signal each become one line on standard error and an exit
-    status. A closed pipe (`| head`) becomes an exit status without a message.
+    If the output cannot be written, if memory runs out, or if a signal arrives, one line is written to standard error,
+    and the exit status is not 0. If a pipe is closed (`| head`), only the exit status shows it.
     """
     _make_streams_usable()
     try:
@@ -101,7 +102,7 @@ def run(command):
 
 
 def _make_streams_usable():
-    """Replace closed standard streams, and let the others print "?" for a character that cannot be encoded."""
+    """Replace closed standard streams, and characters that cannot be encoded."""
     for name, mode in {"stdin": "r", "stdout": "w", "stderr": "w"}.items():
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
@@ -125,13 +126,13 @@ def show(text=""):
 
 
 def say(message):
-    """Write a line to standard error. Ignore errors of the output."""
+    """Write a line to standard error, and ignore OSError."""
     with contextlib.suppress(OSError):
         print(printable(message), file=sys.stderr, flush=True)
 
 
 def whole_number(least, name, most=math.inf):
-    """Return an argparse type for integers from `least` to `most`, whose error message begins with `name`."""
+    """Return an argparse type for integers; error messages begin with `name`."""
     limits = f"a whole number, {least} or more" if most == math.inf else f"a whole number from {least} to {most:,}"
 
     def read(text):

@@ -1,7 +1,7 @@
-"""The commands that print one result for each case of a module, and the configuration of the modules.
+"""Print a result for each case of a module, with one of three commands.
 
-They are called as `python -m gradcheck [MODULE]`, `... steps MODULE` and `... certify MODULE`. Without a MODULE, the
-modules are those that the project's configuration names (see CHECK_HELP).
+The commands are `python -m gradcheck [MODULE]`, `... steps MODULE` and `... certify MODULE`. Without a MODULE, the
+first command checks the modules that are named in the project's configuration (see CHECK_HELP).
 """
 
 import configparser
@@ -207,7 +207,7 @@ def _width(cases):
 
 
 def _of_all(targets, substring):
-    """Return the Cases of all targets whose names contain a substring, each after its module if there are several."""
+    """Return the Cases of all targets whose names contain a substring."""
     cases = []
     for target in targets:
         prefix = f"{target.partition(':')[0]}:" if len(targets) > 1 else ""

@@ -1,4 +1,4 @@
-"""The derivative of a function along a line, by the complex step (Squire and Trapp, 1998): exact to machine precision.
+"""Compute a derivative along a line by the complex step (Squire and Trapp, 1998).
 
 Let y(z) be analytic, and perturb its arguments by ihv, with i² = −1. Taylor's series gives
 
@@ -12,14 +12,15 @@ There is no subtraction and hence no cancellation, so h may be arbitrarily small
 
     h = 1e-30                                                       (3)
 
-the term in h² is below rounding, and the only error of (2) is the rounding of the evaluation. A finite difference, in
-contrast, loses a fifth to a half of the digits even at its best step.
+the term in h² is below rounding, and the only error of (2) is the rounding of the evaluation, so the derivative is
+exact to machine precision. A finite difference, in contrast, loses a fifth to a half of the digits even with the best
+step.
 
 The method requires a complex-safe forward pass, that is, one that extends analytically to complex numbers. `abs`,
 `conj` and `linalg.norm` are not analytic, a cast to float drops the imaginary part, and some functions have no complex
-version. Comparisons should use the real part, as in ReLU written as `where(x.real > 0, x, 0)`. NumPy's own comparisons
-do, except that they compare the imaginary parts of numbers with equal real parts. A forward pass that is not
-complex-safe is not wrong: NotComplexSafe gives the reason, and another oracle checks it.
+version. Comparisons should use the real part, as in `where(x.real > 0, x, 0)` for ReLU. NumPy's comparisons of complex
+numbers use the real parts too, and the imaginary parts only if the real parts are equal. A forward pass that is not
+complex-safe is not wrong: NotComplexSafe gives the reason, and another oracle checks the gradients.
 """
 
 import warnings
@@ -32,11 +33,11 @@ STEP = 1e-30  # (3)
 
 
 class NotComplexSafe(Exception):  # noqa: N818 (it reports a property of the forward pass, not an error)
-    """The complex step does not apply to this forward pass; the message gives the reason."""
+    """The complex step does not apply to a forward pass. The message says why."""
 
 
 class ComplexStep:
-    """The complex step for one Call, of which `y` is the output for real arguments.
+    """The complex step for one Call. `y` is the output for real arguments.
 
     All arguments become complex together, because an operation such as `y += bias` fails if only `bias` is complex.
     """
@@ -48,11 +49,11 @@ class ComplexStep:
         self.moved = [argument.array.astype(np.complex128) for argument in arguments]
 
     def along(self, directions):
-        """Return J v for v = `directions`, which maps the position of an argument to its part of v."""
+        """Return J v. `directions` maps the position of an argument to its part of v."""
         return self._derivative(self.output(directions))
 
     def output(self, directions, h=STEP):
-        """Return y(x + ihv), without testing that it is valid."""
+        """Return y(x + ihv) without validation."""
         for i, v in directions.items():
             self.moved[i].imag = h * v  # (1)
         by_identity = {id(argument.array): z for argument, z in zip(self.arguments, self.moved, strict=True)}

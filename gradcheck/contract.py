@@ -1,4 +1,4 @@
-"""The contract of a differentiable function, tested before any gradient is compared.
+"""Test the contract of a differentiable function before gradients are compared.
 
 The function returns a pair (y, backward). For float64 inputs, y is float64, finite and the same in each call.
 backward(dy) returns one gradient for each argument, a float64 array of the argument's shape. Only a parameter may be
@@ -7,7 +7,7 @@ A second backward(dy) returns the same gradients, or raises RuntimeError if back
 later forward pass on other inputs does not affect the values that forward has saved.
 
 TypeError or ValueError is raised if the function cannot be checked at all, and GradientError if backward returns no
-valid gradients. Any other violation is a problem of the report, and the gradients are still compared.
+valid gradients. Any other violation is listed in the `problems` of the report, and the gradients are still compared.
 """
 
 import inspect
@@ -20,7 +20,7 @@ from gradcheck.report import fault
 
 REPEATS = 1e-12  # relative; two runs may differ by rounding if memory is aligned differently
 ROUNDING = 1e-12  # relative to Σ|dy y|: bound on the rounding error of a gradient times the scale of its argument
-NOTHING = 1e-50  # bound on the error of the complex step if the derivative is zero: for x³ at 0, it is h²
+NOTHING = 1e-50  # bound on the error of the complex step if the derivative is zero: for x³ at 0, the error is h²
 ADAPTERS = (
     "for a cache see from_pair, for a value and its gradient see from_value_and_gradient, for a derivative see "
     "from_derivative, for a Jacobian see from_jacobian, of gradcheck.adapters"
@@ -29,7 +29,7 @@ NESTED = "for arrays in a dict, list or tuple see from_nested of gradcheck.adapt
 
 
 class Argument(NamedTuple):
-    """An array that has a gradient: an input, or the data of a parameter. `label` is the name of its gradient."""
+    """An input, or the data of a parameter, whose gradient has the name `label`."""
 
     name: str
     label: str
@@ -86,7 +86,7 @@ def run_under_watch(call, dy, rng, problem=""):
 
 
 def arguments_of(call):
-    """Return the Arguments of a Call, inputs first, or raise TypeError or ValueError if they cannot be checked."""
+    """Return the Arguments of a Call, inputs first, or raise TypeError or ValueError."""
     names = call.input_names()
     arguments = [Argument(names[i], f"d{names[i]}", call.inputs[i]) for i in call.differentiable()]
     for name, parameter in parameters_of(call.target).items():
@@ -126,7 +126,7 @@ def _forward(call):
 
 
 def float64_output(call, y):
-    """Return the output of a Call as an array. Raises TypeError unless it is one float64 array or number."""
+    """Convert y to an array. Raises TypeError unless y is a float64 array or number."""
     if not isinstance(y, (np.ndarray, np.generic, float)) or np.asarray(y).dtype != np.float64:
         must = "it must be one float64 array or number. Concatenate several outputs with from_nested"
         raise TypeError(f"{call.name}: y is {describe(y)}; {must} of gradcheck.adapters")
@@ -255,7 +255,7 @@ def _reason_of_shape(argument, shape, others):
 
 
 def _repetition(call, backward, dy, arguments, gradients):
-    """Call backward(dy) again, and describe the difference of the gradients, or return ""."""
+    """Call backward(dy) again. Return a description of the difference, or ""."""
     try:
         label, difference = _again(call, backward, dy, arguments, gradients)
     except Exception as error:
@@ -268,7 +268,7 @@ def _repetition(call, backward, dy, arguments, gradients):
 
 
 def _dependence(call, dy, arguments, gradients):
-    """Run another forward pass, with other inputs, before backward, and describe its effect, or return ""."""
+    """Describe the effect of another forward pass on y and backward, or return ""."""
     y, backward = _forward(call)
     before = y.copy()
     try:
@@ -285,7 +285,7 @@ def _dependence(call, dy, arguments, gradients):
 
 
 def _again(call, backward, dy, arguments, before):
-    """Run backward again. Return the label of the first gradient that differs and the difference, or ("", "")."""
+    """Run backward again. Return (label, difference) of a change, or ("", "")."""
     try:
         after = run_backward(call, backward, dy, arguments)
     except RuntimeError:

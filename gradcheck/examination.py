@@ -1,10 +1,10 @@
-"""Examine every gradient of a call: run it, compare each gradient with the oracles, judge it, and report.
+"""Run a Call, compare each gradient with the oracles, judge it, and report.
 
 Central differences (central_differences.py) need only a float64 forward pass and give the error of each entry. The
 adjoint identity (adjoint_identity.py) is a thousand times more precise and covers all entries together, but needs a
-complex-safe forward pass. The complex step cannot detect that a forward pass is not complex-safe: |z|², for example,
-silently gives another derivative. Therefore the two oracles are compared with each other. If only a sample of the
-entries is compared, the oracles are also compared along the direction of the identity.
+complex-safe forward pass. The complex step cannot always detect that a forward pass is not complex-safe: |z|², for
+example, silently gives a wrong derivative. Therefore the two oracles are compared with each other. If only a sample of
+the entries is compared, the oracles are also compared along the direction of the adjoint identity.
 """
 
 import copy
@@ -23,7 +23,7 @@ from gradcheck.report import ArgumentReport, Report
 
 
 class Examination(NamedTuple):
-    """A Report with the Run and the Findings from which it was made, and the ComplexStep, if it applies."""
+    """A Report, and the Run, the Findings and the ComplexStep on which it is based."""
 
     report: Report
     run: Run
@@ -39,10 +39,10 @@ def examine(call, dy, terms):
 
 
 def find(run, terms):
-    """Compare each gradient of a Run with the oracles. Returns (findings, ComplexStep or None, notes for the report).
+    """Compare each gradient of a Run with the oracles.
 
-    If the forward pass turns out not to be complex-safe, all gradients are judged again without the complex step. If
-    central differences were not selected, ValueError is raised instead.
+    If the forward pass turns out not to be complex-safe, all gradients are judged again without the complex step, or
+    ValueError is raised if central differences were not selected. Returns (findings, ComplexStep or None, notes).
     """
     rng, notes = stream(terms.seed, "entries"), []
     findings = [Finding(run, i, terms, rng) for i in range(len(run.arguments))]
@@ -115,10 +115,10 @@ def _summary(finding):
 
 
 def _worst(finding):
-    """Return the fields of an ArgumentReport about the largest errors and the worst entry.
+    """Return the ArgumentReport fields about the largest errors and the worst entry.
 
-    The worst entry uses most of its tolerance. Entries at a kink are left out. The relative error is |a − n| / (|n| +
-    atol / rtol), which stays finite where the true gradient is zero, and must not exceed rtol.
+    The relative error is |a − n| / (|n| + atol / rtol). It stays finite where the true gradient is zero, and must not
+    exceed rtol. The worst entry has the largest relative error. Entries at a kink are left out.
     """
     counted = finding.verdicts != KINK
     if not counted.any():

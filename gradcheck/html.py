@@ -1,4 +1,4 @@
-"""A report in a notebook or on another page: an HTML table, readable on a light and a dark background."""
+"""Show a report as an HTML table, on a light or a dark background."""
 
 import os
 import traceback
@@ -26,9 +26,9 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 
 
 def report_html(report: "Report", look: Iterable[str] = ()) -> str:
-    """Return a Report as an HTML fragment with inline styles: the verdict, a table of the arguments, and the messages.
+    """Return a Report as an HTML fragment with inline styles.
 
-    `look` contains the examination of the lines of backward as lines of text, which are shown unchanged at the end.
+    `look` is the table of the lines of backward as lines of text, which are shown unchanged at the end.
     """
     doubts = [argument.verdict for argument in report.arguments if not argument.is_right]
     verdict = "WRONG" if report.problems or "WRONG" in doubts else "right" if report.is_right else doubts[0]
@@ -37,10 +37,10 @@ def report_html(report: "Report", look: Iterable[str] = ()) -> str:
 
 
 def table_html(name, verdict, columns, rows, lines, text=""):
-    """Return an HTML fragment with a name, a verdict, a table, messages (`lines`), and text that is shown unchanged.
+    """Return an HTML fragment with a name, a verdict, a table, messages and text.
 
-    `columns` are tuples (heading, alignment, function from a row to the text of its cell). The last column shows the
-    attribute `verdict` of each row.
+    `columns` are tuples (heading, alignment, function that returns the text for a row). The last column shows the
+    attribute `verdict` of each row. `lines` are the messages. `text` is shown unchanged.
     """
     parts = [f"<div><strong>{escape(name)}</strong> {_badge(verdict)}</div>"]
     if rows:
@@ -67,7 +67,7 @@ def _badge(verdict):
 
 
 def lines_below_the_table(error):
-    """Publish the report of a GradientError in a notebook, and return the lines of the traceback.
+    """Display the report of a GradientError in a notebook, and return the traceback.
 
     For an uncaught exception, IPython calls the method `_render_traceback_` and prints the text that it returns. Frames
     within gradcheck are left out, so that the traceback ends at the caller's line.

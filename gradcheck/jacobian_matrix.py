@@ -1,7 +1,7 @@
 """Compute the Jacobian of a function as an explicit matrix.
 
 J has the shape of y followed by that of x: J[i, j] = ∂y_i / ∂x_j for indices i into y and j into x. Each entry of x
-needs at least eight evaluations for central differences, and one for the complex step, so this is meant for small
+needs at least eight evaluations for central differences, and one for the complex step, so `jacobian` is meant for small
 arrays. backward never forms J: dx = Jᵀ dy costs about one forward pass, however large J is.
 """
 
@@ -22,8 +22,8 @@ AGREEMENT = 1e-4  # relative to the largest entry: accuracy of central differenc
 class Jacobian(np.ndarray[tuple[int, ...], np.dtype[np.float64]]):
     """A Jacobian, a float64 array of shape y.shape + x.shape.
 
-    `name` is the name of x, and `oracle` the method that computed the array. `reason` says why this method is not the
-    complex step, or is empty.
+    `name` is the name of x, and `oracle` is the method that computed the array. `reason` says why the complex step was
+    not used, and is empty if it was used.
     """
 
     name: str = ""
@@ -50,12 +50,12 @@ def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> J
 def jacobian(function: Callable[..., Any], /, *inputs: Any, **options: Any) -> Jacobian | tuple[Jacobian, ...]:
     """Return the numeric Jacobian of a function, of shape y.shape + x.shape.
 
-    It is a float64 array. With several floating-point inputs, the result is a tuple of one Jacobian for each.
-    `function(*inputs, **options)` returns y, or (y, backward), whose backward is not called.
+    The result is a float64 array, or a tuple of such arrays if there are several floating-point inputs.
+    `function(*inputs, **options)` returns y or (y, backward). backward is not called.
 
     The Jacobian is computed by the complex step if the forward pass is complex-safe, and by central differences
-    otherwise. At a kink the two disagree, and central differences are returned, that is, the mean of both slopes. Where
-    the output jumps, central differences are NaN.
+    otherwise. At a kink the two methods disagree, and central differences are returned, which give the mean of both
+    slopes. Where the output jumps, central differences are NaN.
 
     Raises TypeError or ValueError as `check` does.
     """
@@ -98,9 +98,10 @@ def _largest(values):
 
 
 def _column(call, array, index, y, scale):
-    """Return the derivative of y with respect to one entry by central differences, or NaN.
+    """Compute the derivative of y with respect to one entry by central differences.
 
-    Steps are tried until two successive ones agree, to 1e-6 of the largest entry plus 64 ε |y| / h.
+    The step is shortened until two successive results agree to 1e-6 of the largest entry plus 64 ε |y| / h. If they
+    never agree, the result is NaN.
     """
     line = line_along(call, array, index=index)
     before = unknown = np.full(y.shape, np.nan)

@@ -47,9 +47,10 @@ class Terms:
 
 
 class Direction(NamedTuple):
-    """The derivatives along a random direction v through one argument: `analytic` by backward, `numeric` by the oracle.
+    """The derivatives along a random direction v through one argument.
 
-    `uncertainty` is the estimated error of `numeric`, and `limit` the allowed one, rtol ‖dx v‖.
+    `analytic` is computed by backward, and `numeric` by the oracle. `uncertainty` is the estimated error of `numeric`,
+    and `limit` is the allowed error, rtol ‖dx v‖.
     """
 
     analytic: float
@@ -73,16 +74,16 @@ class Finding:
     verdicts       the verdicts
     exact          the values of the complex step, or None instead of an array
 
-    The following attributes have the value None (`doubt` an empty string) if they do not apply.
+    The following attributes have the value None if they do not apply. In that case `doubt` is an empty string.
 
     step         the ComplexStep
     sides        the Sides of the adjoint identity
-    along        if only a sample of the entries is compared, the Estimate along the direction of `sides`
+    along        the Estimate along the direction of `sides`, if only a sample of the entries is compared
     direction    the Direction through all entries
     doubt        the reason why a gradient without a wrong entry cannot be called right as a whole
     zero_to      the bound of a gradient that is zero up to rounding
-    together     the derivatives (backward's, true) along a direction in which entries at a kink change together, if
-                 each entry alone is right, but all of them together are wrong
+    together     the derivatives (backward's, true) along a direction that changes several entries at a kink together,
+                 if each of these entries is right alone but their sum is wrong
     """
 
     step = exact = sides = along = direction = zero_to = together = None
@@ -95,7 +96,10 @@ class Finding:
         self.take(terms.max_entries if "central" in terms.oracles else 0)
 
     def take(self, most):
-        """Select all entries, or a random sample if there are more than `most`, and discard all measurements."""
+        """Select the entries to compare, and discard all measurements.
+
+        If there are more than `most` entries, a random sample is selected.
+        """
         size = self.array.size
         is_small = size <= most
         self.entries = np.arange(size) if is_small else np.sort(self.rng.choice(size, min(most, SAMPLE), replace=False))
@@ -105,7 +109,7 @@ class Finding:
         self.verdicts = np.full(len(self.entries), RIGHT, dtype=object)
 
     def add(self, entry, analytic, scale, judgement):
-        """Add an entry, given by its flat index, to those that are compared, with its Judgement."""
+        """Add a compared entry, given by its flat index, and its Judgement."""
         at = np.searchsorted(self.entries, entry)
         new = {"entries": entry, "analytic": analytic, "scales": scale}
         new |= {"verdicts": judgement.verdict, "numeric": judgement.numeric, "uncertainty": judgement.uncertainty}
@@ -161,6 +165,6 @@ class Finding:
 
 
 def norm(values):
-    """Return ‖values‖, also if the squares of the values underflow."""
+    """Return ‖values‖, even if the squares of the values underflow."""
     size = np.max(np.abs(values), initial=0.0)
     return float(size * np.linalg.norm(values / size)) if 0 < size < np.inf else float(size)

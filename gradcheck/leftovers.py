@@ -1,4 +1,4 @@
-"""Find the lists, dictionaries, sets and deques in which a function may leave state behind."""
+"""Find the containers in which a function may leave state behind."""
 
 import inspect
 from collections import deque
@@ -22,7 +22,7 @@ def containers(function):
 
 
 def _within(name, value):
-    """Yield (name, value) for a function's variables, an object's attributes, or a container's entries."""
+    """Yield (name, value) for each variable, attribute or entry that a value contains."""
     if inspect.ismethod(value):
         yield "self", value.__self__
         value = value.__func__

@@ -1,8 +1,8 @@
-"""Check functions of float32 and float16 arrays, first in float64 and then in their own precision.
+"""Check functions of float32 and float16 arrays in float64 and in low precision.
 
 A difference quotient of float32 values has an error of about 1e-3, so a formula is checked in float64. Then backward
-runs once in the precision of the inputs. Its gradients must be finite, have the dtype of their inputs, and agree with
-those in float64 to TIMES units of rounding, relative to the largest entry. A larger difference may come from
+runs once in the precision of the inputs. The gradients must be finite, have the dtype of their inputs, and agree with
+the float64 gradients to TIMES units of rounding, relative to the largest entry. A larger difference may come from
 cancellation in a right formula, so the verdict is then CANNOT TELL.
 """
 
@@ -18,9 +18,10 @@ TIMES = 256  # units of rounding
 
 
 def compared(report: Report, low: Call, wide: Call, dy: Any, seed: int) -> Report:
-    """Compare the gradients of `low`, the Call as it was passed to the check, with those of `wide`, in float64.
+    """Compare the gradients in low precision with those in float64.
 
-    Returns the report on `wide`, which has no wrong gradient, with the problems, doubts and the note of the comparison.
+    `low` is the Call as it was passed to the check, and `wide` is the same Call in float64. `report` is the report on
+    `wide`, in which all gradients are right. It is returned with the problems, doubts and note of the comparison.
     """
     low = low.copy()  # in the byte order of this machine
     y, backward = low.evaluate()

@@ -1,7 +1,7 @@
-"""Checks of forward mode, of second derivatives, and of linear operators with their adjoints.
+"""Check forward mode, second derivatives, and linear operators with adjoints.
 
-A product J v is compared column by column: with the unit vectors as tangents, it gives the columns of the Jacobian,
-which `check` compares with its oracles. In addition, it must be linear in the tangents.
+With the unit vectors as tangents, a product J v gives the columns of the Jacobian, which `check` compares with its
+oracles. In addition, the product must be linear in the tangents.
 """
 
 import itertools
@@ -21,8 +21,8 @@ from gradcheck.report import Report, aligned, fault
 def check_jvp(function: Callable[..., Any], jvp: Callable[..., Any], /, *inputs: Any, **terms: Any) -> Report:
     """Check a Jacobian-vector product of a function f(*inputs).
 
-    `jvp(inputs, tangents)` takes two tuples, and returns the tangent of y, or the pair of y and its tangent, as jax.jvp
-    does. An input that is not a floating-point array has the tangent None. `terms` are options of `check`.
+    `jvp(inputs, tangents)` takes two tuples, and returns the tangent of y, or a pair (y, tangent) as jax.jvp does. An
+    input that is not a floating-point array has the tangent None. `terms` are options of `check`.
 
     Returns a Report, in which the gradient of an input is dy times the Jacobian that jvp computes. Raises GradientError
     if an entry is wrong, if jvp is not linear in the tangents, or if the tangent does not have the shape of y.
@@ -145,9 +145,9 @@ class Taylor:
     """The remainders of Taylor's formula along a random direction."""
 
     steps: tuple  # the steps h
-    remainders: tuple  # |f(x + h v) − T_k(h)| for each step, where T_k is Taylor's polynomial of order k
-    rates: tuple  # the observed order of this remainder, or None if it is at the level of rounding
-    verdicts: tuple  # "" for k = 0, then those of `check` on the gradient and the Hessian-vector product
+    remainders: tuple  # for each k, |f(x + h v) − T_k(h)| at each step, where T_k is Taylor's polynomial of order k
+    rates: tuple  # for each k, the observed order of the remainder, or None if rounding hides it
+    verdicts: tuple  # "" for k = 0, then the verdicts of `check` on the gradient and the Hessian-vector product
 
     def __str__(self) -> str:
         rates = ["rounding" if rate is None else f"{rate:.2f}" for rate in self.rates]
@@ -167,7 +167,7 @@ def taylor(
     *,
     seed: int = 0,
 ) -> Taylor:
-    """Measure the remainders of Taylor's formula of a scalar function f(x), and return a Taylor object.
+    """Measure the remainders of Taylor's formula for a scalar function f(x).
 
     The remainder of order k falls as h^(k+1) if the derivatives up to order k are right. The rate can mislead, for
     example if f is nearly quadratic. Therefore the verdicts come from `check` and check_jvp, which compare every entry.
@@ -190,7 +190,10 @@ def taylor(
 
 
 def _rate(steps, remainders, rounding):
-    """Return the median slope of log r against log h at the last steps with r above rounding, or None below three."""
+    """Return the slope of log r against log h at the last steps, or None.
+
+    Only steps with r above `rounding` count. If there are fewer than three, None is returned.
+    """
     above = [(math.log2(h), math.log2(r)) for h, r in zip(steps, remainders, strict=True) if r > rounding]
     if len(above) < 3:
         return None

@@ -6,8 +6,8 @@
     def test_layer_norm(gradcheck):
         gradcheck.module(LayerNorm(5), np.random.default_rng(0).normal(size=(2, 3, 5)))
 
-A wrong gradient fails the test, and the failure shows the report. Both calls return the Report. All other names, such
-as `gradcheck.Call`, are looked up in the package.
+A wrong gradient fails the test, and the failure shows the report. Both calls return the Report. All other attributes of
+the fixture, such as `gradcheck.Call`, are those of the package.
 
     pytest --gradcheck-report       prints a line for each gradient that was compared through the fixture. On GitHub,
                                     the table is also added to the summary of the job
@@ -49,7 +49,7 @@ def pytest_addoption(parser):
 
 
 class Checker:
-    """The value of the fixture: calls `check` or `check_module`, and records the gradients compared."""
+    """Calls `check` or `check_module` for the fixture, and records the gradients."""
 
     def __init__(self, note, certifies):
         self._note, self._certifies = note, certifies
@@ -86,7 +86,7 @@ class Checker:
 
 @pytest.fixture(name="gradcheck")
 def gradcheck_fixture(request):
-    """Check a function by `gradcheck(f, *inputs)` or a module by `gradcheck.module(module, *inputs)`."""
+    """Check gradients with gradcheck(f, *inputs) or gradcheck.module(module, *inputs)."""
 
     def note(report, certified=""):
         if _lists_gradients(request.config):

@@ -1,4 +1,4 @@
-"""The result of a check: a Report, and the GradientError that contains it if a gradient is wrong."""
+"""The Report of a check, and the GradientError that contains it."""
 
 import math
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ class ArgumentReport:
     """The result for the gradient of one argument or parameter."""
 
     name: str  # of the argument or parameter
-    label: str  # of its gradient
+    label: str  # of the gradient
     shape: tuple[int, ...]
     entries: int  # compared one by one
     disagree: int = 0  # entries that are wrong
@@ -31,7 +31,7 @@ class ArgumentReport:
     direction_oracle: str = "central differences"  # of the second value of `direction`
     doubt: str = ""  # the reason why a gradient without a wrong entry cannot be called right as a whole
     zero_to: float | None = None  # the bound to which the gradient is confirmed to be zero
-    together: tuple[float, float] | None = None  # as `direction`, if entries at a kink are wrong only together
+    together: tuple[float, float] | None = None  # like `direction`, if entries at a kink are wrong only together
     diagnosis: str = ""  # a sentence that names the mistake
 
     @property
@@ -54,20 +54,20 @@ class ArgumentReport:
 
     @property
     def extent(self) -> str:
-        """Return the number of compared entries as text: `24`, `200 of 65536 + direction`, or `direction`."""
+        """Return the compared entries as text, such as `24` or `200 of 65536 + direction`."""
         if not self.entries and self.size:
             return "direction"
         return str(self.entries) if self.entries == self.size else f"{self.entries} of {self.size} + direction"
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """Return the largest absolute error, relative error and uncertainty, as text, `-` if no entry was compared."""
+        """Return the largest absolute error, relative error and uncertainty as text."""
         compared = self.entries or not self.size
         values = (self.worst_absolute, self.worst_relative, self.uncertainty)
         return tuple(f"{value:.1e}" if compared else "-" for value in values)
 
     def explain(self) -> str:
-        """Return a line with the number of wrong entries and both values of the worst one."""
+        """Return a line with the number of wrong entries and the values of the worst."""
         return f"{self.label}: {self._error()}{f'. {self.diagnosis}' if self.diagnosis else ''}"
 
     def _error(self):
@@ -119,13 +119,13 @@ class Report:
         return sum(argument.entries for argument in self.arguments)
 
     def failures(self) -> list[str]:
-        """Return one line for each problem and for each gradient that is not right, the largest error first."""
+        """Return one line for each problem and each gradient that is not right."""
         wrong = [argument for argument in self.arguments if not argument.is_right]
         wrong.sort(key=lambda argument: (argument.verdict != "WRONG", -argument.worst_relative))
         return [*self.problems, *(argument.explain() for argument in wrong)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as a JSON-serializable dictionary. Numbers that are not finite become None."""
+        """Return a JSON-serializable dictionary. NaN and infinite numbers become None."""
 
         def plain(value):
             if isinstance(value, (tuple, list)):
@@ -159,8 +159,8 @@ class Report:
 class GradientError(AssertionError):
     """A gradient is wrong. The message names the gradient and its error.
 
-    `report` is the Report, or the UpdateReport of check_update. `lines` is the table of the lines of backward, as lines
-    of text. Printing the error does not run the function again.
+    `report` is the Report, or the UpdateReport of check_update. `lines` is the table of the lines of backward as text,
+    one string per line. Printing the error does not run the function again.
     """
 
     def __init__(self, report: Any, lines: Iterable[str] = ()):
@@ -180,7 +180,7 @@ class GradientError(AssertionError):
 
 
 def _mismatched(arguments):
-    """Return the number of wrong entries of all arguments in the form of numpy.testing, or "" if none is wrong."""
+    """Return the number of wrong entries in the form of numpy.testing, or ""."""
     wrong, compared = (sum(getattr(a, name) for a in arguments) for name in ("disagree", "entries"))
     return f"Mismatched elements: {wrong} / {compared} ({100 * wrong / compared:.3g}%)" if wrong else ""
 
@@ -192,8 +192,8 @@ def fault(name, problem):
 def aligned(rows, alignments):
     """Return a table as lines of text.
 
-    `alignments` has a character for each of the first columns, "<" (left) or ">" (right). Others are aligned on the
-    left.
+    `alignments` has a character for each column, "<" (left) or ">" (right). Columns without a character are aligned on
+    the left.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     columns = list(zip(alignments.ljust(len(widths), "<"), widths, strict=True))

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for the inputs of gradient checks: shapes, arrays, masks, cotangents and compositions.
+"""Hypothesis strategies for the inputs of gradient checks.
 
     from hypothesis import given
     from gradcheck import check, strategies
@@ -12,12 +12,12 @@
         check(composition, x)
 
 The arrays that Hypothesis draws by default are unsuitable, since many entries are 0, 1 or huge. The inputs of a
-gradient check should have entries of order 1, so that a missing term shows; no entry near 0 or near another one,
-compared with the step of a finite difference (1e-3), so that no kink or pole lies within the step; no symmetry; and
-axes of different lengths, so that a mistaken axis shows.
+gradient check should have entries of order 1, so that a missing term has an effect. No entry should be as near to 0 or
+to another entry as the step of a finite difference (1e-3), so that no kink or pole lies within the step. The arrays
+should not be symmetric, and their axes should have different lengths, so that a wrong axis has an effect.
 
-Arrays are generated from a random seed; their shapes shrink to the smallest that fails. Each failing example is
-explained, so shrinking is faster with `check(..., explain=False)`. This is the only module that needs hypothesis.
+Arrays are generated from a random seed, and their shapes shrink to the smallest that fails. Because `check` explains
+each failing example, shrinking is faster with `explain=False`. This is the only module that needs hypothesis.
 """
 
 import inspect
@@ -75,7 +75,7 @@ def well_conditioned(draw: st.DrawFn, shape: Shape, positive: bool = False) -> N
 
 
 def _spread(n, rng):
-    """Return n numbers in random order, each near the middle of one of n equal intervals from LOW to HIGH."""
+    """Return n numbers in random order, one in each of n equal parts of [LOW, HIGH]."""
     part = (HIGH - LOW) / max(n, 1)
     middles = LOW + part * (np.arange(n) + 0.5)
     return rng.permutation(middles + rng.uniform(-0.2, 0.2, n) * part)
@@ -119,8 +119,8 @@ def masks(draw: st.DrawFn, shape: Shape, empty_rows: bool = False) -> NDArray[np
 class Composition:
     """A graph of differentiable functions of arrays of one shape.
 
-    Each step is a pair of a function and the numbers of its arguments: value 0 is x, and value k the result of step k.
-    The output y is the sum of the values that are arguments of no step.
+    Each step is a pair (function, indices of the arguments). Value 0 is x, and value k is the result of step k. The
+    output y is the sum of all values that no step takes as an argument.
     """
 
     def __init__(self, steps: Sequence[tuple[Callable[..., Any], tuple[int, ...]]]):
@@ -160,9 +160,9 @@ class Composition:
 def compositions(draw: st.DrawFn, functions: Sequence[Callable[..., Any]], max_steps: int = 6) -> Composition:
     """Draw a Composition of functions.
 
-    It contains chains, sums, and values that are used several times. Each function takes one or more arrays of equal
-    shape, one for each positional parameter without a default, and returns (y, backward), where y has the same shape. A
-    failing composition shrinks to few steps, and its `repr` shows them as assignments.
+    A composition may contain chains, sums, and values that are used several times. Each function takes one or more
+    arrays of equal shape, one for each positional parameter without a default, and returns (y, backward), where y has
+    the same shape. A failing composition shrinks to few steps, which its `repr` shows as assignments.
     """
     steps: list[tuple[Callable[..., Any], tuple[int, ...]]] = []
     for k in range(draw(st.integers(1, max_steps))):

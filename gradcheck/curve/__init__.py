@@ -1,4 +1,4 @@
-"""The step curve: the error of a numerical derivative as a function of its step (see README.md)."""
+"""Plot the error of a numerical derivative against the step size (see README.md)."""
 
 from gradcheck.curve.command import LESSON, main, softmax
 from gradcheck.curve.drawing import draw, save

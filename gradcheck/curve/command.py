@@ -1,4 +1,4 @@
-"""The command `python -m gradcheck curve`, and the example that it shows without arguments."""
+"""The command `python -m gradcheck curve`, and its default example."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from gradcheck.report import GradientError
 
 
 def softmax(x, *, wrong=False):
-    """Compute softmax over the last axis. If `wrong`, treat it as elementwise."""
+    """Compute softmax over the last axis. If `wrong`, backward ignores the common sum."""
     e = np.exp(x - x.real.max(axis=-1, keepdims=True))
     y = e / e.sum(axis=-1, keepdims=True)
 

@@ -12,11 +12,11 @@ SYMBOLS = {FORWARD: "+", CENTRAL: "o", COMPLEX: "*"}
 COLOURS = {FORWARD: "#c2571a", CENTRAL: "#1f5fa8", COMPLEX: "#2e7d32"}
 FLOOR = 1e-17  # an error of exactly zero is drawn here
 COLUMNS = 76  # each is a fifth of a decade of h
-TOP, BOTTOM = 1, -17  # decades of the error, a row each
+TOP, BOTTOM = 1, -17  # decades of the error, one per row
 
 
 def draw(curve):
-    """Return the curve as text with several lines."""
+    """Return a text plot of the curve."""
     grid = [[" "] * COLUMNS for _ in range(TOP - BOTTOM + 1)]
     for method in (m for m in SYMBOLS if m in curve.derivatives):
         for h, error in zip(STEPS, curve.error(method), strict=True):
@@ -54,7 +54,7 @@ def _description(curve, method):
 def save(curves, path):
     """Draw curves side by side into an image file. Needs matplotlib.
 
-    The extension of the path selects the format; without one it is PNG. Raises ValueError for an extension that
+    The extension of the path selects the format (PNG if there is no extension). Raises ValueError for an extension that
     matplotlib does not support.
     """
     try:

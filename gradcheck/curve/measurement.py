@@ -1,4 +1,4 @@
-"""Compute the derivative along one direction by three methods and many steps, and by the backward pass.
+"""Compute a derivative with three methods and many steps, and with backward.
 
 Perturb all inputs (and parameters) of a function by t along a random direction v, and let L(t) = ⟨dy, y(x + t v)⟩. The
 backward pass gives L′(0) = ⟨dx, v⟩. Three numerical methods give L′(0) with different errors:
@@ -49,7 +49,7 @@ class Curve:
         return np.abs(self.derivatives[method] - self.analytic) / self.size
 
     def best(self, method):
-        """Return the smallest error of a method, and its step."""
+        """Return the smallest error of a method, and the step at which it occurs."""
         error = self.error(method)
         i = int(np.argmin(np.where(np.isfinite(error), error, np.inf)))
         return float(error[i]), float(STEPS[i])
@@ -83,7 +83,7 @@ class Curve:
         return [*(obstacle if self.obstacle else ()), self.caption]
 
     def slope(self, method):
-        """Return the exponent p of a method's truncation error ∝ hᵖ, or None if it is not a power of h."""
+        """Return the exponent p of a method's truncation error ∝ hᵖ, or None."""
         best = self.derivatives[COMPLEX][-1] if COMPLEX in self.derivatives else self.numeric
         distance, doubt = np.abs(self.derivatives[method] - best), 1e-13 * self.size
         if method != COMPLEX:
@@ -99,9 +99,10 @@ class Curve:
 
 
 def measure(call, argument=None, seed=0):
-    """Return the Curve of a Call along a random direction, through all arguments or that of the given name.
+    """Return the Curve of a Call along a random direction.
 
-    Raises ValueError for an unknown argument, and the same exceptions as `gradcheck.check`.
+    The direction goes through the argument of the given name, or through all arguments. Raises ValueError for an
+    unknown argument, and the same exceptions as `gradcheck.check`.
     """
     call, rng = call.copy(), np.random.default_rng([seed, 1])
     with prepared(call), np.errstate(all="ignore"):

@@ -1,9 +1,10 @@
-"""Examine a gradient that the first measurements did not confirm: it may be right, wrong, at a kink, or undecidable.
+"""Examine a gradient that the first measurements did not confirm.
 
-For each entry that is not confirmed, central differences with ever shorter steps are computed until one is conclusive,
-unless rounding errors within the forward pass dominate them. The adjoint identity is evaluated again along a direction
-that excludes entries at a kink. If it fails, the complex step computes each entry, with a thousand times the precision
-of central differences. The gradients of entries that share a kink must also be consistent. README.md gives the rules.
+The gradient may be right, wrong, at a kink, or undecidable. For each entry that is not confirmed, central differences
+with ever shorter steps are computed until one is conclusive. The verdict WRONG is withdrawn if rounding errors within
+the forward pass may explain it. The adjoint identity is evaluated again along a direction that excludes entries at a
+kink. If the identity fails, the complex step computes each entry, with a thousand times the precision of central
+differences. The gradients of entries that share a kink must also be consistent. README.md gives the rules.
 """
 
 from gradcheck.judgement import CANNOT_TELL, KINK
@@ -14,7 +15,10 @@ from gradcheck.refine.kinks import at_ties, held_together
 
 
 def look_closer(finding):
-    """Judge a Finding by all selected oracles. Raises NotComplexSafe if the complex step must not be used."""
+    """Judge a Finding by all selected oracles.
+
+    Raises NotComplexSafe if the complex step must not be used.
+    """
     terms, step = finding.terms, finding.step
     if "central" in terms.oracles:
         first = finding.numeric

@@ -1,13 +1,13 @@
-"""Compare one gradient with ever finer central differences, and decide if they suffice to call it right.
+"""Compare one gradient with ever finer central differences.
 
-They suffice if the error and the uncertainty of the central differences are both at most rtol of the norm of the
-gradient. If only a sample of the entries is compared, this must also hold along a random direction.
+The gradient is right if its error and the uncertainty of the central differences are both at most rtol of its norm. If
+only a sample of the entries is compared, this must also hold along a random direction.
 
-Central differences determine a gradient that is zero, such as that of the bias of the keys before a softmax, to about
-1e-11 of the output, and cannot distinguish it from a small one. A large perturbation can: if all entries change by
-their own size and no output changes by more than its rounding, the slope over that distance is bounded by rounding.
-Backward's result must then be zero, or a remainder of terms that cancel, which changes to another number when the
-arguments are perturbed (adjoint_identity.py).
+A gradient may be zero, for example that of the bias of the keys before a softmax. Central differences determine such a
+gradient to about 1e-11 of the output, and cannot distinguish it from a small one. A large perturbation can: if every
+entry changes by its own size and no output changes by more than its rounding error, the slope over that distance is
+bounded by rounding. Backward's result must then be zero, or a remainder of terms that cancel. Such a remainder becomes
+another number when the arguments are perturbed (adjoint_identity.py).
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ DIRECTIONS = 30  # enough to distinguish errors of 2e-6 and 1e-6 of the norm
 
 
 def compare(finding):
-    """Judge each entry of a Finding that is not confirmed by central differences with ever shorter steps.
+    """Judge each unconfirmed entry of a Finding by ever finer central differences.
 
     If only a sample of the entries is compared, a random direction through the whole argument is compared as well.
     """
@@ -42,11 +42,11 @@ def compare(finding):
 
 
 def held_whole(verdicts, error, numeric, rtol):
-    """Mark the largest errors as WRONG if the error of the whole gradient is too large.
+    """Mark the largest errors WRONG if the error of the whole gradient is too large.
 
-    Of the n entries with the verdict RIGHT, the norm of the errors may be rtol times the norm of the gradients. If it
-    is larger, each entry whose error exceeds this limit divided by √n becomes WRONG. atol alone would permit large
-    relative errors of small gradients.
+    The norm of the errors of all n entries with the verdict RIGHT may be at most rtol times the norm of their
+    gradients. If it is larger, each entry whose error exceeds this limit divided by √n becomes WRONG. atol alone would
+    permit large relative errors of small gradients.
     """
     error = np.maximum(error, 0.0)
     counted = (verdicts == RIGHT) & np.isfinite(error)
@@ -71,7 +71,7 @@ def _direction(finding):
 
 
 def make_surest(finding):
-    """Estimate entries again whose first estimate was sufficient for atol, but not for rtol of the norm."""
+    """Estimate again the entries that are known to atol, but not to rtol of the norm."""
     counted = finding.verdicts == RIGHT
     if _nothing_moves(finding, counted):
         return
@@ -113,13 +113,13 @@ def doubt(finding):
 
 
 def _nothing_moves(finding, counted):
-    """Return True if backward's gradient and the true one are zero: where `counted`, or everywhere if sampled."""
+    """Return True if backward's gradient and the true gradient are both zero."""
     given = finding.analytic[counted] if finding.is_complete else finding.gradient
     return not given.any() and not finding.truth[counted].any()
 
 
 def _off_along_directions(finding):
-    """Return the error along many random directions, since one may be small by chance, relative to the norm."""
+    """Return the relative error along many directions, as one may be small by chance."""
     gaps, products = [], []
     for _ in range(DIRECTIONS):
         v = np.min(scales_of(finding.array)) * finding.rng.standard_normal(finding.gradient.shape)
@@ -139,7 +139,7 @@ def _too_small(what, size, uncertainty):
 
 
 def zero_to(finding):
-    """Return a bound on the entries of a gradient, true and backward's, that is zero up to rounding, or None."""
+    """Return a bound on a gradient that is zero up to rounding, or None if it is not."""
     run, array, gradient = finding.run, finding.array, finding.gradient
     scales, rng = scales_of(array), np.random.default_rng([finding.position, MOVES])
     rounded = ROUNDED * (np.abs(run.y) + np.mean(np.abs(run.y)))

@@ -1,4 +1,7 @@
-"""Compare one gradient with the complex step: first all entries together, by the adjoint identity, then each entry."""
+"""Compare one gradient with the complex step.
+
+The adjoint identity compares all entries together. If it does not confirm them, each entry is compared.
+"""
 
 import numpy as np
 
@@ -14,7 +17,10 @@ LITTLE = 0.1  # relative to the largest entry: a larger error is not attributed 
 
 
 def by_complex_step(finding):
-    """Judge a Finding by the complex step. Raises NotComplexSafe if it contradicts central differences."""
+    """Judge a Finding by the complex step.
+
+    Raises NotComplexSafe if the complex step contradicts central differences.
+    """
     oracles = finding.terms.oracles
     if "adjoint" in oracles and _identity_holds(finding) and CANNOT_TELL not in finding.verdicts:
         return
@@ -23,9 +29,9 @@ def by_complex_step(finding):
 
 
 def _identity_holds(finding):
-    """Return True if the adjoint identity confirms the gradient, along a direction that is zero at kinks.
+    """Return True if the adjoint identity confirms the gradient.
 
-    The result also decides the verdict on the `direction` of the Finding.
+    The direction of the identity is zero at kinks. The result also decides the verdict on `direction` of the Finding.
     """
     terms, kinks = finding.terms, finding.entries[finding.verdicts == KINK]
     both = sides(finding, zero_at=kinks)
@@ -49,12 +55,12 @@ def _identity_holds(finding):
 
 
 def _with_tolerance(finding, both, kinks):
-    """Return (Sides, largest allowed difference of the two sides), if not all entries are compared one by one.
+    """Return the Sides, and the largest allowed difference between the two sides.
 
     An error e of the gradient contributes ⟨e, v⟩ to the difference, which may be small by chance. If the difference for
     one v is allowed, many directions are tried. The root mean square of the differences estimates the norm of e, and
-    that of the products dx v the norm of the gradient. If the ratio of these norms exceeds rtol, the Sides with the
-    largest ratio are returned, and only rounding is allowed.
+    the root mean square of ‖dx v‖ estimates the norm of the gradient. If the ratio of these norms exceeds rtol, the
+    Sides with the largest ratio are returned, and only rounding is allowed.
     """
     terms = finding.terms
     if terms.oracles == ("adjoint",):
@@ -72,10 +78,11 @@ def _with_tolerance(finding, both, kinks):
 
 
 def _is_worst_wrong(finding, both):
-    """Find one more entry to compare by bisection, and return True if it is wrong.
+    """Search for the worst entry by bisection, and return True if it is wrong.
 
-    Of two halves of the entries, the half is kept for which the sides of the adjoint identity differ more. An error
-    that is small relative to the norm of all entries may be the large error of a single entry that was not sampled.
+    Each step keeps the half of the entries for which the sides of the adjoint identity differ more. The search is
+    needed because a single entry that was not sampled may have a large error, although this error is small relative to
+    the norm of all entries.
     """
     run, i, terms = finding.run, finding.position, finding.terms
     if "central" not in terms.oracles or finding.is_complete or not np.isfinite(both.gap):
@@ -125,9 +132,9 @@ def _by_entries(finding):
 def _withdraw_what_rounding_explains(finding, error):
     """Change wrong verdicts to CANNOT_TELL if rounding explains all of the errors.
 
-    The complex step subtracts nothing, but the forward pass may: (10⁵ w)² − 10¹⁰ w² loses ten digits. Over the values
-    of the derivative at opposite perturbations of the arguments, true changes cancel in the mean. Its difference from
-    the unperturbed value is therefore due to rounding.
+    The complex step subtracts nothing, but the forward pass may: (10⁵ w)² − 10¹⁰ w² loses ten digits. Therefore the
+    derivative is computed again at pairs of opposite perturbations of the arguments. True changes cancel in the mean of
+    a pair, so the difference between the mean and the unperturbed value is due to rounding.
     """
     wrong = finding.verdicts == WRONG
     if not wrong.any() or not np.max(error[wrong]) <= LITTLE * np.max(np.abs(finding.exact)):
@@ -160,7 +167,7 @@ def _along_entries(finding, step, shortened=1.0):
 
 
 def _beyond_rounding(finding, error):
-    """Return the part of the error that rounding, measured at perturbed arguments if necessary, does not explain."""
+    """Return the part of each error that rounding does not explain."""
     counted = (finding.verdicts == RIGHT) & np.isfinite(error)
     limit = finding.terms.rtol * norm(finding.exact[counted])
     most = finding.run.rounding / finding.scales
@@ -178,9 +185,10 @@ def _beyond_rounding(finding, error):
 
 
 def _verify_complex_safety(finding, exact, lost):
-    """Raise NotComplexSafe if the complex step contradicts central differences, also finer ones.
+    """Raise NotComplexSafe if the complex step contradicts central differences.
 
-    The two contradict each other if they differ by more than the tolerance plus ten times the uncertainty.
+    An entry is suspect if the two differ by more than the tolerance plus ten times the uncertainty. Finer central
+    differences then decide.
     """
     terms, atol = finding.terms, finding.terms.atol
     if terms.strict and len(exact):

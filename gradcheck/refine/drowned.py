@@ -1,16 +1,16 @@
 """Detect disagreements that rounding errors or jumps of the forward pass explain.
 
 Errors within the forward pass may be larger than the last digit of the output: (10⁵ w)² − 10¹⁰ w² loses ten digits, a
-computation in float32 changes in steps of 2⁻²⁴ ≈ 6e-8 of its value, and np.round(y, 2) in steps of 0.01. An estimate
-with a short step may then seem precise although it is wrong.
+computation in float32 changes in steps of 2⁻²⁴ ≈ 6e-8 of its value, and np.round(y, 2) changes in steps of 0.01. A
+derivative that is estimated with a short step may then seem precise although it is wrong.
 
-To detect steps, the argument is changed by 2⁻³⁴ of its values: most entries of the output then stay equal. To measure
-other errors, the arguments are changed by 2⁻⁴⁶, 2 · 2⁻⁴⁶, … of their values. Over so short a distance the function is
-linear, so deviations from a line are rounding errors.
+If the output changes in steps, most of its entries stay equal when the argument changes by 2⁻³⁴ of its values. To
+measure other errors, the arguments are changed by 2⁻⁴⁶, 2 · 2⁻⁴⁶, … of their values. Over so short a distance the
+function is linear, so deviations from a line are rounding errors.
 
-The output of a solver that stops at a tolerance jumps by about this tolerance where the number of its iterations
-changes. In between, its derivative is that of the iterations, whereas backward computes that of the exact solution.
-Fourth differences along a line find such a jump, and finer ones distinguish it from a kink.
+The output of a solver that stops at a tolerance jumps by about this tolerance where the number of iterations changes.
+Between the jumps, the derivative of the output is that of the iterations, whereas backward computes that of the exact
+solution. Fourth differences along a line find such a jump, and finer ones distinguish it from a kink.
 """
 
 from contextlib import suppress
@@ -27,15 +27,15 @@ LADDER = 16  # number of perturbations; each is four times the previous one, fro
 SHORT, PLACES = 2.0**-46, 5
 WIDTH, LEVELS, FINER = 24, 5, 8  # of the search for a jump: points on each side, number of spacings, and their ratio
 CLEAR = 30  # ratio of a fourth difference at a jump to the median one
-SMALL, TIMES = 1e-4, 100  # a jump, relative to the output; bound on the error that it explains, relative to the jump
+SMALL, TIMES = 1e-4, 100  # largest jump, relative to the output; largest error that it explains, relative to the jump
 
 
 def drowned(finding, first):
     """Change wrong verdicts to CANNOT_TELL where rounding may explain them.
 
-    An error e of the output causes an error of Σ|dy e| / h in a difference. The values `first` of the first estimates,
-    which have the longest steps, therefore decide. If the output changes in steps or jumps, the complex derivative does
-    not include them, so NotComplexSafe is raised if the complex step is in use.
+    An error e of the output causes an error of Σ|dy e| / h in a difference. Therefore the first estimates, which have
+    the longest steps h and the values `first`, decide. The complex derivative does not include steps or jumps of the
+    output, so NotComplexSafe is raised if they are found while the complex step is in use.
     """
     if not finding.is_wrong:
         return
@@ -76,10 +76,10 @@ def drowned(finding, first):
 
 
 def steps_of(forward):
-    """Return the size of the steps in which each output changes, or None if most outputs are smooth.
+    """Return the size of the steps in which each output changes, or None.
 
-    It is the first change of the output while the arguments change more and more. A smooth output changes at once, by
-    about its last digit.
+    The arguments are changed by ever larger amounts. The size of a step is the first change of the output that is not
+    zero. Returns None if most outputs are smooth: a smooth output changes at once, by about its last digit.
     """
     here = forward(0.0)
     first, moved_at_once = np.zeros(here.shape), np.zeros(here.shape, bool)
@@ -117,7 +117,7 @@ def _jump(forward, y):
 
 
 def moved(arrays, evaluate):
-    """Return a function of t that calls `evaluate` with each entry multiplied by a random factor near 1 + t."""
+    """Return f(t), which runs `evaluate` with entries changed by up to t of their size."""
     rng = np.random.default_rng([*b"single precision"])
     by = [rng.uniform(0.5, 1.0, array.shape) for array in arrays]
 

@@ -1,8 +1,8 @@
-"""Check that the gradients of several entries at a kink are consistent with each other.
+"""Check that the gradients of several entries at a kink are consistent.
 
 At a maximum of four equal entries, the one-sided slopes of each entry are 0 and 1, and its gradient may be any value in
 between. But if all four change together, the maximum changes smoothly with them, so their gradients must add up to 1. A
-backward pass that passes the whole gradient to each of them, or to none, is wrong, although no single entry shows it.
+backward pass that assigns the whole gradient to each entry, or to none, is wrong, although no single entry shows it.
 
 Entries form a group if their kinks affect the same outputs. The ReLUs of two entries, for example, affect different
 outputs. The entries of a group are changed together, once by equal amounts and once by amounts that change the loss
@@ -25,7 +25,7 @@ CLEAR = 1e-3  # relative to the largest second difference of an entry: a smaller
 
 
 def held_together(finding):
-    """Change the verdicts on entries at kinks to WRONG if they are inconsistent, unless other entries are wrong."""
+    """Change verdicts from KINK to WRONG if the gradients of a group are inconsistent."""
     kinks, terms = np.flatnonzero(finding.verdicts == KINK), finding.terms
     if len(kinks) < 2 or finding.is_wrong:
         return
@@ -49,11 +49,11 @@ def held_together(finding):
 def at_ties(finding):
     """Withdraw wrong verdicts if backward's value is a derivative at a nearby input.
 
-    At ties, backward's value need not lie between the one-sided derivatives. If a sort assigns the middle of three
-    ranks to one of three equal entries, its one-sided derivatives belong to the other two ranks. A median of equal
-    entries does not change if only one of them changes. The verdict becomes KINK if the entry alone has a kink, and
-    otherwise CANNOT_TELL. In the latter case, NotComplexSafe is raised if the complex step is in use, since it follows
-    only one order of the ties.
+    At ties, backward's value need not lie between the one-sided derivatives. For example, if a sort assigns the middle
+    of three ranks to one of three equal entries, the one-sided derivatives of this entry belong to the other two ranks.
+    A median of equal entries does not change if only one of them changes. The verdict becomes KINK if the entry alone
+    has a kink, and otherwise CANNOT_TELL. In the latter case, NotComplexSafe is raised if the complex step is in use,
+    because the complex step follows only one order of the ties.
     """
     array, wrong = finding.array, np.flatnonzero(finding.verdicts == WRONG)
     scales, rng = scales_of(array), np.random.default_rng([finding.position, NEARBY])
@@ -83,7 +83,7 @@ def at_ties(finding):
 
 
 def _is_bent(finding, moves):
-    """Return True if the changes of an output in two directions differ in sum from that along both."""
+    """Return True if the changes of an output in two directions do not add up."""
     run, directions = finding.run, (moves[0] + moves[1], *moves)
     both, *single = (line_along(run.call, finding.array, v)(1.0) - run.y for v in directions)
     largest = max(np.max(np.abs(change), initial=0.0) for change in (both, *single))
@@ -91,21 +91,21 @@ def _is_bent(finding, moves):
 
 
 def _slope(finding, k, h):
-    """Return (slope, forth, back) for compared entry k: the slope of the loss, and the outputs after ±h."""
+    """Return the slope of the loss along compared entry k, and the outputs after ±h."""
     line = finding.line(k)
     forth, back = line(h), line(-h)
     return float(np.sum(finding.run.dy * (forth - back))) / (2 * h), forth, back
 
 
 def _kinked_outputs(finding, k):
-    """Return the flat indices of the outputs with a kink at compared entry k, and the loss's slope there."""
+    """Return the outputs with a kink along compared entry k, and the loss's slope."""
     slope, forth, back = _slope(finding, k, SHORT * finding.scales[k])
     jumps = np.abs(forth + back - 2 * finding.run.y).ravel()
     return np.flatnonzero(jumps > CLEAR * np.max(jumps)), slope
 
 
 def _groups(outputs):
-    """Group the elements of `outputs` that share an output, also through others. Returns lists of indices."""
+    """Return lists of indices of the elements that share an output, even indirectly."""
     groups = []
     for k, several in enumerate(outputs):
         own = set(several.tolist())

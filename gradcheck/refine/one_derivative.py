@@ -1,4 +1,4 @@
-"""Decide if one derivative is right, wrong, at a kink, or beyond the precision of central differences.
+"""Judge one derivative with ever finer central differences.
 
 A backward pass claims that the derivative along a line is a. An oracle yields ever finer estimates n of this
 derivative, each with its uncertainty. If the first estimate does not agree with a, either a is wrong, or the step is
@@ -11,19 +11,19 @@ too long, or the step reaches across the kink of a ReLU. Finer estimates disting
 - **At a kink**: the two one-sided derivatives differ by the same amount down to the shortest step that rounding allows,
   and a lies between them or equals one of them. Any such a is a subgradient of a convex kink: frameworks return
   different values for ReLU at 0, and none is wrong.
-- **Cannot tell**: every estimate is less precise than its distance from a, because the output jumps here, is not finite
-  near the input, or is dominated by rounding errors; or finer estimates contradict the most precise one, because the
-  output varies on a scale shorter than the steps.
+- **Cannot tell**: the uncertainty of every estimate exceeds its distance from a, because the output jumps here, is not
+  finite near the input, or is dominated by rounding errors. The verdict is the same if finer estimates contradict the
+  most precise one, because the output varies on a scale shorter than the steps.
 
 A smooth function is never mistaken for a kink: the difference of its one-sided derivatives falls as h³, by a factor of
 32,000 from one estimate to the next, until it reaches the rounding noise, which grows instead.
 
-The first step is that of central_differences.py, suitable if the function changes on the scale of the entry. Each
+The first step is that of central_differences.py. It suits functions that change on the scale of the entry. Each
 further step is 45 / √2 ≈ 32 times shorter. If a step spanned a whole number of periods of the function, as for x mod 1
-and a step of 512, the estimate would be exactly 0 with no uncertainty; therefore the first step and the ratio contain
-roots. A wave of amplitude A then causes an error of about ±A / h, which grows from step to step, as rounding errors do,
-but is far larger. If the complex step does not apply, a wave of amplitude below 1e-11 of y is treated as rounding, and
-a gradient that ignores a wave is right if A / h at the first step is within the tolerance.
+and a step of 512, the estimate would be exactly 0 with no uncertainty. Therefore the first step and the ratio contain
+square roots. A wave of amplitude A then causes an error of about ±A / h, which grows from step to step, as rounding
+errors do, but is far larger. If the complex step does not apply, a wave of amplitude below 1e-11 of y is treated as
+rounding, and a gradient that ignores a wave is right if A / h at the first step is within the tolerance.
 """
 
 import math
@@ -46,10 +46,10 @@ class Judgement(NamedTuple):
 
 
 def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
-    """Judge the derivative `analytic`, using as few of the estimates as possible. Returns a Judgement.
+    """Judge the derivative `analytic` with as few of the estimates as possible.
 
-    With `is_one_entry=False`, the line is a direction through several entries. If these are at different kinks, the
-    value of backward need not lie between the one-sided slopes, so the verdict is only that there is a kink.
+    With `is_one_entry=False`, the line is a direction through several entries. If they are at different kinks, the
+    value of backward need not lie between the one-sided slopes, so the verdict at a kink is always KINK.
     """
     seen = []
     for latest in estimates:
@@ -77,9 +77,10 @@ def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
 def _settled(analytic, seen, rtol, atol):
     """Return True if another estimate cannot change the verdict WRONG.
 
-    The last two estimates agree with each other, their uncertainty is below a quarter of the distance from `analytic`,
-    and both are typical of a smooth function, for which the spread is of second order in the step, the difference of
-    the one-sided derivatives of third order, and the error of the value of fourth order. Rounding is allowed for.
+    The difference, spread and noise of the last two estimates must be at most a quarter of the distance from
+    `analytic`. Both estimates must be typical of a smooth function: the spread is of second order in the step, the
+    difference of the one-sided derivatives is of third order, and the error of the value is of fourth order. Rounding
+    is allowed for.
     """
     last = seen[-1]
     if not math.isfinite(analytic):
@@ -96,7 +97,7 @@ def _settled(analytic, seen, rtol, atol):
 
 
 def _is_denied(best, seen):
-    """Return True if both one-sided derivatives of a finer estimate differ from the best by more than rounding."""
+    """Return True if both one-sided derivatives of a finer estimate contradict `best`."""
     for finer in seen[seen.index(best) + 1 :]:
         change = min(abs(finer.left - best.left), abs(finer.right - best.right))  # a jump nearby changes only one
         if change > max(4 * best.spread, _hidden(finer)):
@@ -111,7 +112,7 @@ def _hidden(estimate):
 def _slopes(seen):
     """Return the estimates that show a kink, or None.
 
-    Their one-sided derivatives differ by more than rounding, and the difference does not shrink with the step.
+    At a kink the one-sided derivatives differ by more than rounding, and the difference does not shrink with the step.
     """
     clear = [e for e in seen[1:] if 20 * e.noise <= abs(e.right - e.left)]
     if len(clear) < 2:
@@ -133,7 +134,7 @@ def _between(analytic, clear, rtol, atol):
 
 
 def estimates(line, y, dy, scale):
-    """Yield ever finer Estimates of the derivative of ⟨dy, line(t)⟩ at t = 0, each when it is requested.
+    """Yield ever finer Estimates of the derivative of ⟨dy, line(t)⟩ at t = 0.
 
     `scale` is the length s over which the function changes. An output that has changed with one step is assumed to
     change with all shorter steps.
@@ -160,5 +161,5 @@ def along_entry(finding, k):
 
 
 def along_direction(finding, v):
-    """Yield ever finer Estimates along the direction v, whose entries have the scales of the argument's entries."""
+    """Yield ever finer Estimates along v, which has the scales of the argument."""
     return estimates(line_along(finding.run.call, finding.array, v), finding.run.y, finding.run.dy, 1.0)

@@ -1,8 +1,8 @@
-"""Check the steps of an optimiser against its update formula, which is written once for scalars.
+"""Check the steps of an optimiser against an update formula for scalars.
 
-`check_update(adam, "adam")` runs `adam` for a few steps with random gradients and settings. If it adds ε inside the
-root, the message ends with `ε is inside the root: …`, followed by the line of the formula and a line with its numbers.
-README.md describes formulas of one's own, and the interfaces of the code.
+`check_update(adam, "adam")` runs `adam` for a few steps with random gradients and settings. If `adam` adds ε inside the
+root, the message ends with `ε is inside the root: …`, where the dots stand for the wrong line and the line of the
+formula. README.md describes how to write a formula, and which interfaces the code may have.
 """
 
 import difflib
@@ -48,17 +48,17 @@ def check_update(
 
     `update` is a function `update(theta, g, *state, **settings)`, or the result of one of the adapters below for code
     with another interface. All arrays passed to it are float64. `formula` is the name of one of FORMULAS, or a function
-    of scalars with positional arguments θ, g and the state, and keyword-only arguments t and the settings. `settings`
-    are values of settings under the formula's names. The other settings of the code are drawn at random. Settings
-    that the code does not take have the formula's default. `seed` determines every random number. With `explain=False`,
-    a wrong step is reported without a search for the mistake.
+    of scalars whose positional arguments are θ, g and the state, and whose keyword-only arguments are t and the
+    settings. `settings` fixes the values of some settings, under the names that the formula uses. The code's other
+    settings are drawn at random. A setting that the code does not accept has the formula's default. `seed` determines
+    every random number. With `explain=False`, a wrong step is reported without a search for the mistake.
 
-    The code takes five steps with two parameters, twice: first with two parameters of the same shape, then with two
-    of different shapes. The state is 0 before the first step. A step is right if the error of every entry is at most
-    1e-9 of the distance that the formula moves the entry, plus 1e-13 of the entry's size for rounding.
+    The code takes five steps with two parameters of the same shape, and then five steps with two parameters of
+    different shapes. The state is 0 before the first step. A step is right if the error of every entry is at most 1e-9
+    of the distance that the formula moves the entry, plus 1e-13 of the entry's size for rounding.
 
-    Raises TypeError or ValueError if the check is not possible: the formula is unknown, the code does not take a
-    setting that the formula needs and no value is given, or the update returns the wrong number or kind of values.
+    Raises TypeError or ValueError if the check is not possible because the formula is unknown, the code does not accept
+    a required setting whose value is not given, or the update returns the wrong number or kind of values.
     """
     rule, code = _formula(formula), _code(update)
     _refuse(settings, rule)

@@ -1,4 +1,4 @@
-"""Adapters that run code with one of five interfaces for a whole course of steps."""
+"""Run code with one of five interfaces for a course of steps."""
 
 import inspect
 from collections.abc import Callable
@@ -62,7 +62,7 @@ class Code:
         self.after = {p.name: p.default for p in named}
 
     def arguments(self, formula):
-        """Map each setting of `formula` that the code accepts to the code's name for it."""
+        """Return {setting of `formula`: the code's name for it} for all accepted settings."""
         known = (*formula.settings, "max_norm")
         found = spelled(known, self.after)
         for name, default in self.after.items():
@@ -75,13 +75,19 @@ class Code:
 
 
 class OfFunction(Code):
-    """A function update(theta, g, *state, **settings), which returns θ′ and the new state, or changes them in place."""
+    """A function update(theta, g, *state, **settings).
+
+    The function returns θ′ and the new state, or changes both in place.
+    """
 
     def __init__(self, function):
         super().__init__(function, by_parameter(self._stepper), 2, jointly=False)
 
     def arguments(self, formula):
-        """Also find t and the state, which is the other arguments without a default, or else those of default None."""
+        """Find the settings, the argument t, and the arguments that contain the state.
+
+        The state is all other arguments without a default or, if there are no others, those with the default None.
+        """
         found = spelled((*formula.settings, "max_norm", "t"), self.after)
         self.counter = found.pop("t", None)
         others = {name: d for name, d in self.after.items() if name not in (*found.values(), self.counter)}
@@ -106,21 +112,24 @@ class OfFunction(Code):
 
 
 def require_values(name, returned, state):
-    """Raise TypeError if the tuple `returned` does not have θ′ and one value for each name of the state."""
+    """Raise TypeError unless `returned` has θ′ and one value for each state name."""
     if len(returned) != 1 + len(state):
         expected = ", ".join(["θ′", *(f"the new {each}" for each in state)])
         raise TypeError(f"{name} returned {len(returned)} values; expected {1 + len(state)}: {expected}")
 
 
 class OfConfig(Code):
-    """A function update(w, dw, config) -> (w, config), with its settings and its state in the dictionary `config`."""
+    """A function update(w, dw, config) -> (w, config).
+
+    The dictionary `config` contains the settings and the state.
+    """
 
     def __init__(self, function):
         super().__init__(function, by_parameter(self._stepper), 2, jointly=False)
         self.takes_any = False
 
     def arguments(self, formula):
-        """Call the function with an empty dictionary: the settings are among the keys that it looks up or adds."""
+        """Find the settings among the keys that the function looks up or adds."""
         wanted, config = (*formula.settings, "max_norm"), {}
         while True:
             try:
@@ -150,7 +159,7 @@ class OfConfig(Code):
 def by_parameter(stepper):
     """Return a function `take` for code that updates one parameter at a time.
 
-    `stepper(start, options)` returns the function step(theta, g, t) of one parameter, which returns θ′, or None if it
+    `stepper(start, options)` returns a function step(theta, g, t) for one parameter. `step` returns θ′, or None if it
     changed θ in place.
     """
 
@@ -178,7 +187,7 @@ def from_config(function: Callable[..., Any]) -> Code:
 def from_optimizer(
     make: Callable[..., Any], parameter: Callable[..., Any] | None = None, gradient: Callable[..., Any] = np.asarray
 ) -> Code:
-    """Adapt a class of optimisers with a method `step()`, for check_update.
+    """Adapt an optimiser class with a method `step()` for check_update.
 
     `make(parameters, **settings)` is the class, or a function that creates an optimiser. It receives a list of
     parameters, each created by `parameter(array)`. A parameter has the attributes `.grad`, which is set to
@@ -204,12 +213,12 @@ def from_optimizer(
 def from_object(
     make: Callable[..., Any], container: type[dict[Any, Any]] | type[list[Any]] | None = None, *, method: str = "update"
 ) -> Code:
-    """Adapt a class of objects with a method `update(w, dw)`, for check_update.
+    """Adapt a class with a method `update(w, dw)` for check_update.
 
-    `make(**settings)` is the class, or a function that creates an object. It is called once for each parameter. Its
-    `update` takes two arrays, and returns the new parameter or changes it in place. With a `container` (dict or list),
-    there is a single object, whose `update` takes one container of all parameters and one of all gradients. `method` is
-    the name of the method, "update" by default.
+    `make(**settings)` is the class, or a function that creates an object. It is called once for each parameter. The
+    method `update` takes two arrays, and returns the new parameter or changes it in place. If `container` is dict or
+    list, a single object is created, and `update` takes a container of all parameters and a container of all gradients.
+    `method` is the name of the method, "update" by default.
 
     Raises ValueError if `container` is not dict, list or None.
     """
@@ -237,9 +246,9 @@ def from_object(
 def from_steps(function: Callable[..., Any]) -> Code:
     """Adapt a generator function for check_update.
 
-    It is called as `function(parameters, gradients, **settings)`. `parameters` is a list of arrays, and `gradients`
-    contains one such list for each step. After each step the generator yields the list of parameters in the same order,
-    or None if it changed `parameters` in place.
+    The function is called as `function(parameters, gradients, **settings)`. `parameters` is a list of arrays, and
+    `gradients` contains one such list for each step. After each step the generator yields the list of parameters in the
+    same order, or None if it changed `parameters` in place.
     """
 
     def take(course, options):

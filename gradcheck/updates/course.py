@@ -1,12 +1,13 @@
-"""Draw a random course of steps, run the code for it, and compute the correct θ′ of each step from the θ before it.
+"""Draw a random course of steps, run the code, and compute the correct steps.
 
-The inputs are drawn so that mistakes differ. The gradients' entries have scales from 0.003 (or from 30 ε if that is
-smaller) to 10, so that the position of ε in the formula has an effect. Settings are random, because the usual values
-hide mistakes: λ = 0 hides those in the decay. Several steps show whether the state is kept, and two parameters whether
-each has its own. Gradients to be clipped have norms around max_norm, so that only some of them are clipped.
+The inputs are drawn so that different mistakes give different results. The entries of the gradients have scales from
+0.003 (or from 30 ε if that is smaller) to 10, so that the position of ε in the formula has an effect. Settings are
+random, because the usual values hide mistakes. For example, λ = 0 hides a mistake in the weight decay. Several steps
+show whether the state is kept, and two parameters show whether each has its own state. Gradients to be clipped have
+norms around max_norm, so that only some of them are clipped.
 
-The formula computes each step from the code's parameters before it, and from a separate state, which is 0 before the
-first step. A wrong step therefore does not make the next one wrong.
+The formula computes each step from the parameters that the code had before the step, and from a separate state, which
+is 0 before the first step. Therefore a wrong step does not make the next step wrong.
 """
 
 import inspect
@@ -36,7 +37,7 @@ EXACT, ROUNDING = 1e-9, 1e-13  # largest error allowed, relative to the step and
 
 @dataclass(frozen=True)
 class Formula:
-    """A function `formula(theta, g, *state, **settings)` of arrays, and the properties of its signature."""
+    """A function formula(theta, g, *state, **settings) of arrays, and its signature."""
 
     function: Callable
     name: str
@@ -46,7 +47,10 @@ class Formula:
 
 
 def read_formula(function, takes_arrays):
-    """Return the Formula of a function of scalars, which is called for each entry unless it also takes arrays."""
+    """Return the Formula of a function of scalars.
+
+    The function is called for each entry, unless it also takes arrays.
+    """
     parameters = inspect.signature(function).parameters.values()
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     settings = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -66,7 +70,7 @@ def read_formula(function, takes_arrays):
 
 @dataclass(frozen=True)
 class Course:
-    """A sequence of optimiser steps: its inputs, and the parameters that the code computed."""
+    """The inputs of a sequence of steps, and the parameters that the code computed."""
 
     starts: list  # the initial parameters
     gradients: list  # for each step, a list of the gradients of all parameters
@@ -108,7 +112,7 @@ def walk(code, course, options):
 
 
 def clip_factors(gradients, max_norm, largest=1.0):
-    """Return the factor, at most `largest`, that scales the gradients to the common norm max_norm, for each of them."""
+    """Return factors of at most `largest` that scale gradients to the norm max_norm."""
     norm = np.sqrt(sum(np.sum(g**2) for g in gradients))
     return [np.full(g.shape, min(largest, max_norm / norm)) for g in gradients]
 
@@ -128,7 +132,7 @@ class Habits:
 
 
 def follow(formula, course, habits=Habits()):
-    """Yield (θ before, θ after, correct θ′) of each step, three lists with an array for each parameter."""
+    """Yield three lists of arrays for each step: θ before, θ after, and correct θ′."""
     positions = range(len(formula.state))
     first = [[np.full(start.shape, float(k in habits.ones)) for k in positions] for start in course.starts]
     states, count, parameters = [list(state) for state in first], 0, len(course.starts)
@@ -169,7 +173,7 @@ def compare(formula, course):
 def agrees(formula, habits, course):
     """Return True if a Formula with these Habits reproduces the code at every step.
 
-    Entries that are not finite in both do not count; at least four entries must be finite.
+    Entries for which both results are not finite are ignored, but at least four entries must remain.
     """
     finite = 0
     with np.errstate(all="ignore"):
@@ -183,10 +187,11 @@ def agrees(formula, habits, course):
 
 
 def _errors(theta, given, right):
-    """Return the error of each entry relative to |θ′ − θ| + 1e-4 max(|θ|, |θ′|), where θ′ is the formula's result.
+    """Return the relative error of each entry.
 
-    With the bound EXACT, the second term allows a rounding error of ROUNDING relative to θ. An error that is not finite
-    counts as infinite if θ is finite, and as 0 if it is not.
+    Errors are relative to |θ′ − θ| + 1e-4 max(|θ|, |θ′|), where θ′ is the formula's result. With the bound EXACT, the
+    second term allows a rounding error of ROUNDING relative to θ. An error that is not finite counts as infinite if θ
+    is finite, and as 0 otherwise.
     """
     size = np.maximum(np.abs(theta), np.abs(right))
     errors = np.abs(given - right) / (np.abs(right - theta) + ROUNDING / EXACT * size)

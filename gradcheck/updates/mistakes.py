@@ -1,8 +1,8 @@
-"""Name the mistake in a wrong update, by finding a changed formula that gives the same numbers.
+"""Name the mistake in a wrong update.
 
-The changes are the mistakes of the table in gradcheck/mistakes and of the table below, and mistakes in the code around
-the formula, such as a state that is not kept. The changed formula must give the numbers of the update, to nine digits,
-at every step of two courses. The simplest changes are tried first, and two mistakes at once are tried last.
+Mistakes are inserted into the formula until it gives the same numbers as the update, to nine digits, at every step of
+two courses. The mistakes are those of the tables in gradcheck/mistakes and below, and mistakes in the code around the
+formula, such as a state that is not kept. Single mistakes are tried first, and pairs of mistakes last.
 """
 
 import ast
@@ -83,7 +83,8 @@ KNOWN = {"__builtins__": {}, "abs": abs, "sqrt": np.sqrt}
 class Change:
     """One or two mistakes in a formula.
 
-    `lines` maps the index of a changed statement to its wrong text and a sentence on the mistake that quotes no code.
+    `lines` maps the index of each changed statement to a pair: the wrong text, and a sentence about the mistake that
+    quotes no code.
     """
 
     sentence: str
@@ -96,7 +97,7 @@ class Change:
 
 
 class Lines:
-    """The source of a built-in formula as a list of statements, into which mistakes can be inserted."""
+    """The statements of a built-in formula, into which mistakes can be inserted."""
 
     def __init__(self, formula):
         self.formula = formula
@@ -120,7 +121,7 @@ class Lines:
         return replace(self.formula, function=function)
 
     def planted(self, rows):
-        """Return one Change for each statement that applying a row of a table of mistakes to one place gives."""
+        """Return a Change for each wrong statement that the rows of a table can produce."""
         by_place = {at: [row for row in rows if row.at == at] for at in ("expression", "value", "statement", "pair")}
         found = {}
         for edit, _ in planted(self.closure, rows=by_place):
@@ -133,7 +134,7 @@ class Lines:
         return list(found.values())
 
     def renamed(self):
-        """Yield Changes that exchange two names in all statements, or replace one with the other in one statement."""
+        """Yield Changes that exchange two names, or replace one name with the other."""
         everywhere = range(len(self.texts))
         for a, b in EXCHANGED:
             tried = [({a: b, b: a}, everywhere, f"{a} and {b} are exchanged")]
@@ -148,7 +149,10 @@ class Lines:
                     yield Change(sentence, lines, "name replaced")
 
     def pairs(self, changes):
-        """Return all pairs of Changes of different statements, first those that make the same mistake in m and in v."""
+        """Return Changes that combine two Changes of different statements.
+
+        Those that make the same mistake in m and in v come first.
+        """
         alike = [TWINS.sub("", str([(self.texts[i], new) for i, (new, _) in c.lines.items()])) for c in changes]
         pairs = itertools.combinations(zip(changes, alike, strict=True), 2)
         found = [(x == y, a.and_also(b)) for (a, x), (b, y) in pairs if not a.lines.keys() & b.lines.keys()]
@@ -163,7 +167,7 @@ class Lines:
         return f"{change.sentence}: {' and '.join(quoted)}"
 
     def hints(self, change):
-        """Return the pairs (name that a changed statement assigns, or "the result"; sentence) of a Change."""
+        """Return a pair (assigned name or "the result", sentence) for each changed line."""
         targets = [(self.statements[i], hint) for i, (_, hint) in change.lines.items()]
         return tuple((s.targets[0].id if isinstance(s, ast.Assign) else "the result", hint) for s, hint in targets)
 
@@ -178,17 +182,20 @@ def _names(tree):
 
 
 def name_the_mistake(formula, courses, largest):
-    """Return (sentence, hints) on the mistake in a wrong update, both empty if it is not found.
+    """Return (sentence, hints) about the mistake, both empty if it is not found.
 
-    For the hints, see UpdateReport. The code has taken both `courses`. `largest` is the largest relative error of a
-    step.
+    UpdateReport describes the hints. `courses` are two courses that the code has run, and `largest` is the largest
+    relative error of a step.
     """
     found = next((found for found in _explanations(formula, courses, largest) if found[0]), ("", ()))
     return found[0], found[1] or (("", found[0]),) if found[0] else ()
 
 
 def _explanations(formula, courses, largest):
-    """Yield (sentence, hints) for each kind of explanation, the plainest first, with "" for one that does not apply."""
+    """Yield (sentence, hints) for each kind of explanation, the plainest first.
+
+    The sentence is empty if the explanation does not apply.
+    """
     yield _still(courses[0]), ()
     lines = Lines(formula) if FORMULAS.get(formula.name) is formula.function else None
     own = [*lines.planted(OF_UPDATES), *lines.renamed()] if lines else []

@@ -1,4 +1,4 @@
-"""The report on an update: a row for each step, and a description of the first wrong step."""
+"""The report on an update, with a row for each step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class UpdateReport:
     steps: tuple[StepReport, ...] = ()
     problems: tuple[str, ...] = ()  # faults that make a comparison impossible, such as a change of a parameter's shape
     diagnosis: str = ""  # a sentence on the mistake, or empty if it is not known
-    hints: tuple[tuple[str, str], ...] = ()  # pairs: a name that the formula assigns, words without code
+    hints: tuple[tuple[str, str], ...] = ()  # pairs (name that the formula assigns, sentence without code)
     notes: tuple[str, ...] = ()  # the conditions of the check, which are not faults
 
     @property
