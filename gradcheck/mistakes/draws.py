@@ -6,10 +6,10 @@ import numpy as np
 
 
 def other_draws(run, rng, sizes=(True, False), with_integers=False):
-    """Yield Calls of the same function with other arrays and numbers, those that differ most from `run` first.
+    """Yield Calls of the same function with other values, those that differ most from `run` first.
 
     `sizes` lists the values of `is_larger` to try (see `varied`). Integers, which may be indices or sizes, are varied
-    only if `with_integers`. Parameters are assigned new arrays; `run.arguments` has the original ones.
+    only if `with_integers`. Parameters are assigned new arrays. The original arrays remain in `run.arguments`.
     """
     for is_larger, is_signed in itertools.product(sizes, (True, False)):
         call = varied(run, rng, is_larger, is_signed, with_integers)
@@ -20,9 +20,9 @@ def other_draws(run, rng, sizes=(True, False), with_integers=False):
 def varied(run, rng, is_larger, is_signed, with_integers=False):
     """Return a Call of the same function with other arrays and numbers.
 
-    Floats are scaled at random. With `is_larger`, a random slice is repeated on every axis longer than 1, unless there
-    are parameters, which cannot grow: then there is no such Call, and None is returned. With `is_signed`, arrays with
-    entries of both signs get random signs, masks are permuted, and booleans are negated at random.
+    Floats are scaled at random. With `is_larger`, a random slice is repeated on every axis longer than 1. Because
+    parameters cannot grow, None is returned if there are any. With `is_signed`, arrays with entries of both signs get
+    random signs, masks and integer indices are permuted, and booleans are negated at random.
     """
     parameters = {id(a.parameter.data) for a in run.arguments if a.parameter is not None}
     if is_larger and parameters:

@@ -52,7 +52,8 @@ def is_hole(name):
 def match(pattern, node, bound):
     """Match a pattern with a node. Return {hole: code}, or None if they differ.
 
-    `bound` contains the code of earlier matches, which a hole must match again. It becomes None when a match fails.
+    `bound` maps each hole that has matched before to its code, which the hole must match again. If an earlier part of
+    the pattern did not match, `bound` is None.
     """
     if bound is None:
         return None
@@ -108,7 +109,7 @@ def _match_call(pattern, node, bound):
 
 
 def build(pattern, bound):
-    """Return a pattern with its holes filled by the code in `bound`, which is not copied."""
+    """Fill the holes of a pattern with the code in `bound`, without copying the code."""
     if isinstance(pattern, list):
         return [build(part, bound) for part in pattern]
     if not isinstance(pattern, ast.AST):
@@ -141,7 +142,7 @@ def text_of(code):
 
 
 def number_of(node):
-    """Return the value of a number, which may be negative, or None for other code, such as True."""
+    """Return the value of a number, which may have a minus sign. Other code, such as True, gives None."""
     sign = 1
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         node, sign = node.operand, -1

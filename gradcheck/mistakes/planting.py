@@ -1,4 +1,4 @@
-"""Make mistakes in right code: find the places of a function to change, and the code that may fill the holes."""
+"""Make mistakes in right code: find the places to change, and the code that may fill the holes of a pattern."""
 
 import ast
 import builtins
@@ -38,9 +38,9 @@ class Place:
 class Scope:
     """The names that are visible in a function to mutate, and the code that may fill the holes of a pattern.
 
-    `tests` maps the class of a hole to a function of (code, place), which returns True if code that the pattern has
-    matched may fill it. `lists` maps it to a function of (filled holes, place), which returns the code that may.
-    Without a test, any code may fill a hole; without a list, none is written into it.
+    The keys of `tests` and `lists` are classes of holes. A hole in the pattern to replace may match code only if
+    `tests[class](code, place)` returns True. It may match any code if its class has no test. A hole that occurs only in
+    the new pattern is filled with each element of `lists[class](filled holes, place)`, or not at all without a list.
     """
 
     def __init__(self, closure):
@@ -103,7 +103,7 @@ class Scope:
         return not isinstance(function, ast.Attribute) or self._is_module(function.value)
 
     def _is_rebound(self, target):
-        """Return True if a target already exists, so that the code may run without its assignment."""
+        """Return True if the names in a target are bound before, so the code may run without the assignment."""
         names = [element.id for element in ast.walk(target) if isinstance(element, ast.Name)]
         outer = set().union(self.names, *self.around)
         is_bound = all(self.locals.get(name, target.lineno) < target.lineno or name in outer for name in names)
@@ -115,7 +115,7 @@ class Scope:
         return [ast.Name(twin)] if twin in self.names else []
 
     def _other_names(self, node, parent):
-        """Return the names that may replace a name: the others of the scope in which it is bound."""
+        """Return the names that may replace a name: other names that are bound in the same scope."""
         is_called = isinstance(parent, ast.Call) and node is parent.func
         if node.id in self.locals:
             others = [other for other, line in self.locals.items() if line < node.lineno]
@@ -208,7 +208,7 @@ def _places(statement, others):
 
 
 def _expressions(node, outer):
-    """Yield ("expression", node, Place) for an expression and its subexpressions, within the node of `outer`."""
+    """Yield ("expression", node, Place) for an expression and its subexpressions. `outer` is the Place around it."""
     if isinstance(node, (ast.JoinedStr, ast.Lambda)):
         return
     parent = outer.parent

@@ -1,4 +1,4 @@
-"""Undo mistakes in wrong code: find the parts of a line to change, and the code that may fill the holes of a repair."""
+"""Repair wrong code: find the parts of a line to change, and the code that may fill the holes of a pattern."""
 
 import ast
 import copy
@@ -25,10 +25,11 @@ REPAIRS = [row for row in ROWS if row.at in ("expression", "value", "statement")
 
 
 class Names:
-    """The names that are visible at a line, as {name: value}, which may fill the holes of repairs.
+    """The names that are visible at a line and may fill the holes of repairs.
 
-    Names that the line reads are tried first. Names of helpers, which other lines compute, are not repaired here. The
-    classes of code that may fill a hole are defined by `tests` and `lists`, as in planting.Scope.
+    `values` maps the names to their values. Names in `read`, which the line reads, are tried first. Names in `helpers`
+    are computed in other lines and are not repaired here. `tests` and `lists` define the classes of holes, as in
+    planting.Scope.
     """
 
     def __init__(self, values, read, helpers, is_gradient):
@@ -115,7 +116,7 @@ def _other_axes(axes, bound):
 
 
 def _other_numbers(n):
-    """Return code for other numbers, such as n + 1 and 2 n. Multiples of a long n are written `2 * 0.044715`."""
+    """Return code for numbers such as n + 1 and 2 n. If n has many digits, write `2 * 0.044715`."""
     others = dict.fromkeys([-n, 2 * n, n / 2, 3 * n, n / 3, n + 1, n - 1, n * n, 1 / n if n else 0])
     plain = [_number(other) for other in others if other != n and _is_plain(other)]
     if _is_plain(n):
@@ -130,8 +131,8 @@ def _forms(name):
 def repairs(code, names, rank):
     """Yield (Edit, repaired code, is_whole) for each repair of a rank.
 
-    The code is a statement, or an expression whose parts are repaired, the outer ones first. `is_whole` is True if the
-    repair replaces the whole code.
+    `code` is a statement or an expression. In an expression, each part is repaired separately, starting with the whole.
+    `is_whole` is True if the repair replaces the whole code.
     """
     rows = [row for row in REPAIRS if row.rank == rank and (row.at == "statement") == isinstance(code, ast.stmt)]
     for node in [code] if isinstance(code, ast.stmt) else _nodes(code):
@@ -145,7 +146,7 @@ def repairs(code, names, rank):
 
 
 def exchanged(tree, node, new):
-    """Return a syntax tree with `new` in place of a node, found by identity. Other parts are shared."""
+    """Return a syntax tree with `node` replaced by `new`. The other parts are not copied."""
     if tree is node:
         return new
     if isinstance(tree, list):

@@ -16,8 +16,8 @@ LONGEST = 60  # largest number of characters of quoted code
 class Row:
     """A mistake: code that matches the pattern `wrong` is written instead of code that matches the pattern `right`.
 
-    A hole that only one of the patterns has is filled from its class when the mistake is made or repaired. If it has no
-    class, the row is used only in the other direction.
+    When the mistake is made or repaired, a hole that occurs only in the new pattern is filled with code of its class.
+    If the hole has no class, the row is used only in the other direction.
     """
 
     kind: str  # a key of KINDS in table.py, or another short name
@@ -25,7 +25,7 @@ class Row:
     wrong: ast.AST
     sentence: str  # a template, described in `mistake`
     at: str  # "expression", "value" (assigned, returned), "gradient" (returned), "test" of `if`, "pair" or "statement"
-    rank: int  # of the repair; those of a smaller rank are simpler and are tried first
+    rank: int  # rank of the repair; repairs of a smaller rank are simpler and are tried first
     classes: dict = field(hash=False)  # {hole: class of code that may fill it}
     answer: frozenset = frozenset()  # the holes that only `right` has
 
@@ -64,9 +64,9 @@ class Edit:
     def sentence(self, reader, is_whole=False):
         """Return the sentence for a `Reader`, or None if it would quote code that the reader may not see.
 
-        A hole is shown as its code, or else as the reader's phrase for it, or as the noun that the sentence gives. An
-        optional part is left out if it would quote hidden code, or if `is_whole`: the edit of a whole value leaves no
-        rest.
+        A hole is replaced with its code if the reader may see the code, otherwise with the reader's phrase for the code
+        or with the noun in the sentence. An optional part is left out if it would quote hidden code. It is also left
+        out if `is_whole`, because the edit of a whole value leaves no rest to name.
         """
         text = OPTIONAL.sub(lambda part: "" if is_whole else self._filled(part[1], reader) or "", self.row.sentence)
         return self._filled(text, reader)
@@ -103,7 +103,7 @@ class Reader:
 
 
 class Student(Reader):
-    """A reader to whom only code of `text`, the student's own code, is shown, and no answer.
+    """A reader who may see code that occurs in `text`, the student's own code, but no answers.
 
     `glossary` is a dictionary from code to a noun phrase, such as {"gamma": "the gain γ"}.
     """

@@ -52,7 +52,7 @@ def find_closures(path, patterns):
 
 
 def first_line(function):
-    """Return the line of a function, or of its first decorator, as in its code object."""
+    """Return the first line of a function including its decorators, as in the code object."""
     return min([function.lineno, *(decorator.lineno for decorator in getattr(function, "decorator_list", ()))])
 
 

@@ -1,7 +1,7 @@
 """The rows of the table of mistakes: right code, wrong code, and a sentence. Capital letters are holes (patterns.py).
 
-The audit replaces right code with wrong code, and a repair does the reverse. Planting.py and repairing.py define the
-code that may fill a hole of each class. If two rows make the same code, the mistake has the kind of the first.
+The audit replaces right code with wrong code, and a repair does the reverse. The classes of holes are defined in
+planting.py and repairing.py. If two rows produce the same wrong code, the mistake has the kind of the first row.
 """
 
 import itertools
