@@ -35,8 +35,9 @@ One-sided derivatives are extrapolated from the same evaluations:
 
     S±(h) = (4 ⟨dy, y(±h) − y(0)⟩ − ⟨dy, y(±2h) − y(0)⟩) / ±2h = L′ − h²/3 · L‴ + …    (4)
 
-Both have the same h² term, so that for a smooth function S₊ − S₋ = O(h³), which vanishes much faster than either error.
-Where the slope jumps, S₊ − S₋ tends to the jump. Their distance from R is a rather pessimistic bound on the error of R:
+S₊ and S₋ have the same h² term, so that for a smooth function S₊ − S₋ = O(h³), which vanishes much faster than either
+error. Where the slope jumps, S₊ − S₋ tends to the jump. The distance of S± from R is a rather pessimistic bound on the
+error of R:
 
     spread = max(|S₊ − R|, |S₋ − R|)                                (5)
 

@@ -148,8 +148,8 @@ def adjoint(
     """Check every gradient of a function or module with the adjoint identity.
 
     Equivalent to `check` or `check_module` with `oracles="adjoint"`. A whole model needs one complex forward pass, in
-    addition to the passes that test the contract. If the identity fails, it is evaluated for each argument, so that the
-    report names the wrong gradients. To find the wrong entries, use `check`.
+    addition to the passes that test the contract. If the identity fails, it is evaluated for each argument separately,
+    so that the report names the wrong gradients. To find the wrong entries, use `check`.
 
     Raises the same exceptions as `check`, and ValueError if the forward pass is not complex-safe.
     """

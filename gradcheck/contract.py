@@ -137,7 +137,7 @@ def _fit_dy(name, dy, y):
     """Return a copy of the caller's dy as a float64 array.
 
     Raises TypeError if dy does not consist of real numbers. Raises ValueError if it does not have y's shape, if it is
-    not finite, or if it would hide mistakes: several equal entries, or a single entry of 0 or 1.
+    not finite, or if it would hide mistakes because it is constant, or because its only entry is 0 or 1.
     """
     dy = np.array(dy)
     if dy.dtype.kind not in "fiu":
@@ -255,7 +255,7 @@ def _reason_of_shape(argument, shape, others):
 
 
 def _repetition(call, backward, dy, arguments, gradients):
-    """Call backward(dy) again. Return a description of the difference, or ""."""
+    """Describe how the gradients of a second backward(dy) differ, or return ""."""
     try:
         label, difference = _again(call, backward, dy, arguments, gradients)
     except Exception as error:
@@ -285,7 +285,7 @@ def _dependence(call, dy, arguments, gradients):
 
 
 def _again(call, backward, dy, arguments, before):
-    """Run backward again. Return (label, difference) of a change, or ("", "")."""
+    """Run backward again. Return (label, difference) of the first changed gradient."""
     try:
         after = run_backward(call, backward, dy, arguments)
     except RuntimeError:

@@ -54,7 +54,7 @@ class ArgumentReport:
 
     @property
     def extent(self) -> str:
-        """Return the compared entries as text, such as `24` or `200 of 65536 + direction`."""
+        """Return the number of compared entries, such as `200 of 65536 + direction`."""
         if not self.entries and self.size:
             return "direction"
         return str(self.entries) if self.entries == self.size else f"{self.entries} of {self.size} + direction"
@@ -67,7 +67,7 @@ class ArgumentReport:
         return tuple(f"{value:.1e}" if compared else "-" for value in values)
 
     def explain(self) -> str:
-        """Return a line with the number of wrong entries and the values of the worst."""
+        """Return a line with the number of wrong entries and the worst entry's values."""
         return f"{self.label}: {self._error()}{f'. {self.diagnosis}' if self.diagnosis else ''}"
 
     def _error(self):

@@ -61,7 +61,7 @@ def well_conditioned(draw: st.DrawFn, shape: Shape, positive: bool = False) -> N
     """Draw float64 arrays of order 1 with no two entries near each other.
 
     Absolute values lie between 0.25 and 2. Any two of n entries are at least 2/(n + 1) apart (1/n if `positive`), which
-    exceeds the step of a finite difference up to about n = 500. `shape` is a tuple or a strategy for one. Use
+    exceeds the step of a finite difference up to about n = 500. `shape` is a tuple or a strategy for tuples. Use
     `positive` for logarithms, roots and scales.
     """
     shape = draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)

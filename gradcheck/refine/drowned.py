@@ -33,9 +33,9 @@ SMALL, TIMES = 1e-4, 100  # largest jump, relative to the output; largest error 
 def drowned(finding, first):
     """Change wrong verdicts to CANNOT_TELL where rounding may explain them.
 
-    An error e of the output causes an error of Σ|dy e| / h in a difference. Therefore the first estimates, which have
-    the longest steps h and the values `first`, decide. The complex derivative does not include steps or jumps of the
-    output, so NotComplexSafe is raised if they are found while the complex step is in use.
+    An error e of the output causes an error of Σ|dy e| / h in a difference. Therefore the gradient is compared with
+    `first`, the values of the first estimates, which have the longest steps h. The complex derivative does not include
+    steps or jumps of the output, so NotComplexSafe is raised if they are found while the complex step is in use.
     """
     if not finding.is_wrong:
         return

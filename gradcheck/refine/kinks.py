@@ -91,21 +91,21 @@ def _is_bent(finding, moves):
 
 
 def _slope(finding, k, h):
-    """Return the slope of the loss along compared entry k, and the outputs after ±h."""
+    """Return the slope of the loss in the k-th compared entry, and the outputs at ±h."""
     line = finding.line(k)
     forth, back = line(h), line(-h)
     return float(np.sum(finding.run.dy * (forth - back))) / (2 * h), forth, back
 
 
 def _kinked_outputs(finding, k):
-    """Return the outputs with a kink along compared entry k, and the loss's slope."""
+    """Return the outputs with a kink in the k-th compared entry, and the loss's slope."""
     slope, forth, back = _slope(finding, k, SHORT * finding.scales[k])
     jumps = np.abs(forth + back - 2 * finding.run.y).ravel()
     return np.flatnonzero(jumps > CLEAR * np.max(jumps)), slope
 
 
 def _groups(outputs):
-    """Return lists of indices of the elements that share an output, even indirectly."""
+    """Group the indices of elements that share an output, even indirectly."""
     groups = []
     for k, several in enumerate(outputs):
         own = set(several.tolist())

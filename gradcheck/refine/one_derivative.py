@@ -9,14 +9,14 @@ too long, or the step reaches across the kink of a ReLU. Finer estimates disting
 - **Wrong**: two successive estimates agree with each other, and neither agrees with a. Both must be typical of a smooth
   function: their values and one-sided derivatives differ by far less than the spread, or by rounding alone.
 - **At a kink**: the two one-sided derivatives differ by the same amount down to the shortest step that rounding allows,
-  and a lies between them or equals one of them. Any such a is a subgradient of a convex kink: frameworks return
-  different values for ReLU at 0, and none is wrong.
+  and a lies between them or equals one of them. Any such a is a subgradient if the kink is convex. Frameworks return
+  different values for ReLU at 0, and none of these values is wrong.
 - **Cannot tell**: the uncertainty of every estimate exceeds its distance from a, because the output jumps here, is not
   finite near the input, or is dominated by rounding errors. The verdict is the same if finer estimates contradict the
   most precise one, because the output varies on a scale shorter than the steps.
 
-A smooth function is never mistaken for a kink: the difference of its one-sided derivatives falls as h³, by a factor of
-32,000 from one estimate to the next, until it reaches the rounding noise, which grows instead.
+A smooth function is never mistaken for a kink, because the difference of its one-sided derivatives falls as h³, by a
+factor of 32,000 from one estimate to the next, until it reaches the rounding noise, which grows instead.
 
 The first step is that of central_differences.py. It suits functions that change on the scale of the entry. Each
 further step is 45 / √2 ≈ 32 times shorter. If a step spanned a whole number of periods of the function, as for x mod 1
@@ -48,7 +48,7 @@ class Judgement(NamedTuple):
 def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
     """Judge the derivative `analytic` with as few of the estimates as possible.
 
-    With `is_one_entry=False`, the line is a direction through several entries. If they are at different kinks, the
+    With `is_one_entry=False`, the line is a direction through several entries. If these are at different kinks, the
     value of backward need not lie between the one-sided slopes, so the verdict at a kink is always KINK.
     """
     seen = []
@@ -156,7 +156,7 @@ def steps(scale):
 
 
 def along_entry(finding, k):
-    """Yield ever finer Estimates of the derivative with respect to compared entry k."""
+    """Yield ever finer Estimates of the derivative in the k-th compared entry."""
     return estimates(finding.line(k), finding.run.y, finding.run.dy, float(finding.scales[k]))
 
 
