@@ -108,7 +108,6 @@ class Lines:
         self.names = {*_names(node), *KNOWN, *formula.settings, *formula.state, "theta", "g", "t"}
 
     def changed(self, change):
-        """Return the changed Formula."""
         wrong = {i: text for i, (text, _) in change.lines.items()}
         codes = [_compiled(wrong.get(i, text)) for i, text in enumerate(self.texts)]
 
