@@ -1,7 +1,8 @@
-"""Recognise the mistake in a wrong gradient from its numbers, with both the given and the true gradient at hand.
+"""Recognise the mistake in a wrong gradient by comparing it with the true gradient.
 
 Each hypothesis makes an exact prediction, such as `dx is x.shape[1] times the correct gradient`. It is reported only if
-the prediction holds at every compared entry, to the precision of the oracle, and also on a second draw of the inputs.
+the prediction holds at every compared entry, to the precision of the oracle. A prediction that may hold by chance must
+also hold on a second draw of the inputs.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from gradcheck.diagnosis import code, places, probes, relations
 from gradcheck.diagnosis.evidence import Evidence, stream
 from gradcheck.mistakes.draws import other_draws
 
-HYPOTHESES = {  # if the value is True, another draw must give the same sentence; the others test this themselves
+HYPOTHESES = {  # True if another draw must give the same sentence; other hypotheses test other draws if necessary
     relations.identically_zero: False,
     relations.not_finite: False,
     relations.works_in_float32: False,
@@ -41,9 +42,10 @@ HYPOTHESES = {  # if the value is True, another draw must give the same sentence
 
 
 def what_is_wrong(run, step, findings, find):
-    """Yield a sentence for each `Finding` of a `Run`, which is "" if no hypothesis explains the mistake.
+    """Yield a sentence for each `Finding` of a `Run`, or "" if the gradient is right or not explained.
 
-    `find(run)` returns the Findings and the ComplexStep (`step` here, or None if it does not apply) of another Run.
+    `step` is the ComplexStep of the Run, or None if the complex step does not apply. `find(run)` returns (findings,
+    step) for another Run.
     """
     elsewhere = functools.cache(lambda: _on_another_draw(run, find))
     for evidence in _evidence(run, step, findings, elsewhere):

@@ -1,9 +1,9 @@
-"""Find a mistake by searching for an expression that turns the given gradient into the true one, without the source.
+"""Find a mistake without the source: search for code that turns the given gradient into the true one.
 
 Each repair of the table of mistakes that changes a name, such as `A` → `A * B`, is applied to the given gradient A,
-with an array of the call for B. If a repair turns the true gradient into the given one, the inverse row describes the
-mistake. Expressions contain names of the call, lengths and small numbers, but no fitted number, and must hold on two
-draws.
+where B is an array of the call. If a repair turns the true gradient into the given one instead, the row for the reverse
+change describes the mistake. Expressions contain names of the call, lengths and small numbers, but no fitted numbers.
+They must hold on two draws of the inputs.
 """
 
 import ast
@@ -60,7 +60,7 @@ class Scope(Names):
         return isinstance(value, np.ndarray) and value.shape == target.shape and self.evidence.same(value, target)
 
     def spelled(self, text):
-        """Replace the variables in a text with the names of the call, which need not be identifiers."""
+        """Replace the variables in a text with the names in the call, which may not be identifiers."""
         return re.sub(r"\w+", lambda found: self.spelling.get(found[0], found[0]), text)
 
 
@@ -69,7 +69,7 @@ def variable(name):
 
 
 def factor(evidence):
-    """Detect a gradient that is c times the true one, with c an expression of small numbers, lengths and options."""
+    """Detect a gradient that is the true one times an expression of small numbers, lengths and options."""
     other, label = evidence.twin, evidence.label
     c, there = (e.ratio(e.given, e.truth) if e else None for e in (evidence, other))
     if c is None or there is None:
@@ -106,7 +106,8 @@ def factor(evidence):
 def _numbers(here, elsewhere, own):
     """Yield groups of candidates for a factor, the simplest first.
 
-    A candidate is (template such as `1 / {}`, expressions for the braces that have equal values on each draw).
+    A candidate is (template such as `1 / {}`, expressions that may replace the braces). On each draw, the expressions
+    all have the same value.
     """
     arrays = [(key, array) for key, array in here.values.items() if isinstance(array, np.ndarray) and key != "dy"]
     numbers = [[key] for key, value in here.values.items() if not isinstance(value, np.ndarray)]
@@ -164,7 +165,7 @@ def edited(evidence):
 
 
 def recognised(evidence):
-    """Detect a gradient that is a known expression of the same form as the true one: dy · F(x) for dy · F(y)."""
+    """Detect a gradient such as dy · F(x) if the true gradient is dy · F(y)."""
     other = evidence.twin
     if other is None or evidence.known.sum() < 2:
         return None

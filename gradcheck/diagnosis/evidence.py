@@ -22,7 +22,8 @@ class Evidence:
     def __init__(self, run, step, findings, position, others, elsewhere):
         finding = findings[position]
         self.run, self.step, self.position = run, step, position
-        self.others, self.elsewhere = others, elsewhere  # all arguments; the same on another draw, or [], when called
+        # The Evidence of all arguments, and a function that returns their Evidence on another draw, or []
+        self.others, self.elsewhere = others, elsewhere
         self.name, self.label, self.array = finding.argument.name, finding.argument.label, finding.argument.array
         self.is_wrong, self.given, self.dy, self.y = finding.is_wrong, finding.gradient, run.dy, run.y
         # The truth is NaN at kinks, and at entries that were not compared or are known too imprecisely.
@@ -36,7 +37,8 @@ class Evidence:
         truth[finding.entries[known]] = finding.truth[known]
         self.truth = truth.reshape(self.given.shape)
         self.known = np.isfinite(self.truth)
-        self.is_complete, self.is_told = bool(self.known.all()), bool(known.all())  # at all, or all compared, entries
+        # True if the truth is known at all entries, and at all compared entries
+        self.is_complete, self.is_told = bool(self.known.all()), bool(known.all())
         self.size = np.max(np.abs(self.truth[self.known]), initial=0.0)
         uncertainty = finding.uncertainty[known]
         if finding.exact is not None or not len(uncertainty):
@@ -60,7 +62,7 @@ class Evidence:
 
     @property
     def small_share(self):
-        """Return the largest error relative to the largest entry, or 0 if it is large or few entries are known."""
+        """Return the largest error relative to the largest entry, or 0 if it exceeds SMALL or is unknown."""
         is_enough = np.sum(np.abs(self.truth[self.known]) > SMALL * self.size) >= FEW
         if not self.is_told or not self.is_wrong_where_known or not is_enough:
             return 0.0
@@ -83,8 +85,8 @@ class Evidence:
     def ratio(self, b, a, least=1):
         """Return c if b = c · a at the known entries.
 
-        Returns None otherwise, if c is 0 or 1, or if fewer than `least` entries of a exceed a millionth of its largest
-        entry.
+        Returns None if there is no such c, if c is 0 or 1, or if fewer than `least` entries of a exceed a millionth of
+        its largest entry.
         """
         known_a, known_b = np.broadcast_to(a, self.given.shape)[self.known], b[self.known]
         square = float(np.dot(known_a, known_a))
@@ -106,10 +108,10 @@ class Evidence:
                 yield name, value
 
     def again(self, dy=None, *, array=None, values=None, in_backward_alone=False):
-        """Run forward and backward again, and return the gradient of this argument, or None if that is impossible.
+        """Run forward and backward again. Return the gradient of this argument, or None if the run fails.
 
-        The `values` are written into an `array`, an argument or option, during the run. If `in_backward_alone`, they
-        are written after the forward pass: a different gradient then shows that backward reads the array itself.
+        During the run, `array`, which is an argument or an option, contains `values`. If `in_backward_alone`, they are
+        written after the forward pass. A different gradient then shows that backward reads the array itself.
         """
         if array is None:
             return self.gradient_by(None, dy)
@@ -126,7 +128,7 @@ class Evidence:
             array[...] = before
 
     def gradient_by(self, backward, dy=None):
-        """Return the gradient of this argument from a backward pass, by default a new one, or None if it raises."""
+        """Run `backward`, by default from a new forward pass. Return this gradient, or None if the run fails."""
         call, arguments = self.run.call, self.run.arguments
         try:
             backward = call.evaluate()[1] if backward is None else backward
@@ -136,10 +138,11 @@ class Evidence:
             return None
 
     def is_right_for(self, call, *, outputs=True, entries=True):
-        """Return True if the gradient of this argument is right on another Call, by the adjoint identity for a new dy.
+        """Return True if the gradient of this argument is right on another Call.
 
-        The boolean arrays `outputs` and `entries` restrict the test to some entries of y and of the gradient. Returns
-        None if the function raises an exception, or if the gradient is zero up to rounding.
+        The adjoint identity is tested with a new dy. The boolean arrays `outputs` and `entries` restrict the test to
+        some entries of y and of the gradient. Returns None if the function raises an exception, or if the gradient is
+        zero up to rounding.
         """
         try:
             arguments = arguments_of(call)
@@ -156,7 +159,7 @@ class Evidence:
         return bool(abs(np.vdot(given, v) - exact) <= HOLDS * size)
 
     def exchanged(self):
-        """Return Calls with the entries of each float input permuted: a mistake may affect only some values."""
+        """Return Calls with the entries of each float input permuted, to vary the values at each position."""
 
         def permuted(value, k):
             is_float = isinstance(value, np.ndarray) and value.dtype.kind == "f"

@@ -1,11 +1,12 @@
-"""Detect mistakes at some places only: where a mask is False, at the last position, for a part of y or a leading axis.
+"""Detect mistakes that affect only some places, such as the entries where a mask is False.
 
-The set W of wrong entries is compared with sets S that have a simple description. The smallest S is reported that
-contains W but not all known entries, of which W is at least half, and outside of W the truth in S is zero. There is
-none if the truth is zero everywhere outside W, as for a ReLU, or if the errors outside W are only moderately smaller.
+The set W of wrong entries is compared with sets S that have a simple description. The smallest S with the following
+properties is reported. S contains W but not all known entries, W is at least half of S, and the true gradient is zero
+at the other entries of S. No set is reported if the true gradient is zero everywhere outside W, as for a ReLU, or if
+the errors outside W are only moderately smaller than those in W.
 
-A backward pass is linear in dy, and can be run again with a dy that is zero except at one place, or on a part of the
-inputs. The adjoint identity then decides whether the result is right.
+Because a backward pass is linear in dy, it can also be run again with a dy that is zero except at one place, or on a
+part of the inputs. The adjoint identity then decides whether the result is right.
 """
 
 from fractions import Fraction
@@ -23,7 +24,7 @@ OUTPUTS = 8
 
 
 def wrong_on_a_slice(evidence):
-    """Detect a gradient that is wrong at some places only, and describe the places and its values there."""
+    """Detect a gradient that is wrong at some places only, and describe the places and the values there."""
     wrong = evidence.wrong()
     right = evidence.known & ~wrong
     zero = evidence.known & (np.abs(evidence.truth) <= EXACT * evidence.size)
@@ -45,7 +46,7 @@ def wrong_on_a_slice(evidence):
 
 
 def _stands_out(evidence, wrong, right):
-    """Return True if the smallest error of a wrong entry is at least 100 times the largest of a right one."""
+    """Return True if the smallest error in W is at least 100 times the largest error outside W."""
     error = np.abs(evidence.error)
     return np.max(error[right]) <= 1e-2 * np.min(np.where(np.isfinite(error[wrong]), error[wrong], np.inf))
 
@@ -59,7 +60,7 @@ def _masks(evidence):
 
 
 def _indices(evidence):
-    """Yield (description, mask) for the entries that integer arrays describe, as indices of rows or labels."""
+    """Yield (description, mask) for the entries that integer arrays select, as row indices or as labels."""
     shape = evidence.given.shape
     for name, ids in evidence.arrays("iu"):
         if ids.shape == shape[: ids.ndim] and ids.ndim < len(shape):
@@ -151,7 +152,7 @@ def _rows(rows, shape):
 
 
 def wrong_through_a_part_of_y(evidence):
-    """Detect a gradient that is wrong only for the dy at some indices of an axis of y."""
+    """Detect a gradient that is wrong only if dy is not zero at some indices of an axis of y."""
     if evidence.step is None or evidence.small_share:
         return None
     for axis, n in enumerate(evidence.y.shape):
@@ -169,7 +170,7 @@ def wrong_through_a_part_of_y(evidence):
 
 
 def is_right_elsewhere(evidence, **parts):
-    """Return True if the right part of a gradient stays right for other inputs: only the position decides."""
+    """Return True if the right part of a gradient stays right after permutations of the inputs."""
     return not any(evidence.is_right_for(call, **parts) is False for call in evidence.exchanged())
 
 
@@ -201,8 +202,8 @@ def right_with_an_axis_less(evidence):
 def right_when_summed(evidence):
     """Detect parts of the gradient that are added at the wrong index of an axis.
 
-    For several entries of y, its gradient must contain the right values along the axis, in any order. Right sums along
-    the axis would not suffice: that through a layer norm is zero even if the gradient is wrong.
+    For several entries of y, the gradient must contain the right values along the axis, in any order. It is not enough
+    that the sum along the axis is right, because a wrong gradient through a layer norm may have the sum 0 too.
     """
     step, shape = evidence.step, evidence.given.shape
     if step is None or evidence.small_share or not evidence.is_complete or not 1 < evidence.given.size <= MANY:

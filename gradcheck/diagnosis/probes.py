@@ -1,6 +1,7 @@
-"""Detect mistakes by running forward or backward again after a change that makes the gradient right.
+"""Detect mistakes by finding a change of the operands or of the state that makes the gradient right.
 
-An operand is transposed, reversed or set to ones, or state of an earlier forward pass is removed.
+Forward or backward runs again after an operand has been transposed, reversed or set to ones, or after the state that an
+earlier forward pass left has been removed.
 """
 
 import itertools
@@ -15,7 +16,8 @@ from gradcheck.mistakes.draws import is_a_mask
 def operand_turned(evidence):
     """Detect an operand that backward reads in the wrong orientation.
 
-    It is changed after the forward pass and then before it, because backward may read a copy that forward saved.
+    The operand is changed after the forward pass, and then before it, because backward may read a copy that forward
+    saved.
     """
     for name, array in evidence.arrays():
         if name == evidence.name:
@@ -40,9 +42,10 @@ def _turned(array):
 
 
 def right_once_all_ones(evidence):
-    """Detect a factor in the wrong place: the gradient is right if it is 1 everywhere, as a gain is initially.
+    """Detect a factor in the wrong place: the gradient is right if the factor is 1 everywhere.
 
-    It must be a mask or a gain, because ones can hide other mistakes: with attention keys of 1, a missing transpose.
+    Only masks and gains are tested, because ones can hide other mistakes. For example, attention keys of 1 hide a
+    missing transpose.
     """
     if evidence.step is None or evidence.small_share:
         return None
@@ -82,7 +85,7 @@ def _is_a_gain(evidence, array):
 
 
 def right_once_emptied(evidence):
-    """Detect that backward reads entries that an earlier forward pass has left in a container."""
+    """Detect that backward reads entries from a container that an earlier forward pass has filled."""
     reached = containers(evidence.run.call.target)
     lengths = {name: len(container) for name, container in reached.items()}
     if not lengths or evidence.again() is None:

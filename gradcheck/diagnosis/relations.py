@@ -1,4 +1,4 @@
-"""Structural relations of a wrong gradient: to the truth along an axis, to dy, and to other gradients."""
+"""Detect relations of a wrong gradient to the true gradient, to dy, and to the gradients of other arguments."""
 
 import itertools
 
@@ -35,7 +35,7 @@ def not_linear_in_dy(evidence):
 
 
 def works_in_float32(evidence):
-    """Detect a gradient that mostly does not change if dy, or the arguments, change in the eleventh digit."""
+    """Detect a gradient that changes in steps instead of smoothly if dy or the arguments change a little."""
     if not evidence.small_share:
         return None
     dy, arrays = evidence.dy.copy(), [argument.array for argument in evidence.run.arguments]
@@ -123,7 +123,7 @@ def only_the_diagonal(evidence):
 
 
 def multiple_along_an_axis(evidence):
-    """Detect an error that is, along an axis, a constant, a multiple of an array, or both. The truth is not."""
+    """Detect an error that is a constant plus a multiple of an array along an axis. Either may be missing."""
     given, off = evidence.given, f"{evidence.label} is off by"
     for axis in reversed(range(given.ndim)) if evidence.is_complete else ():
         for name, columns in _profiles(evidence, axis):
@@ -146,7 +146,7 @@ def multiple_along_an_axis(evidence):
 
 
 def _profiles(evidence, axis):
-    """Return [(name, columns)] for the arrays of which an error may be a combination. That of ones has no name."""
+    """Return [(name, columns)]: an error may be a linear combination of the columns. Ones have the name ""."""
     shape = evidence.given.shape
     named = [("y", evidence.y), ("exp(y)", np.exp(evidence.y))] if evidence.y.shape == shape else []
     for name, array in evidence.arrays():

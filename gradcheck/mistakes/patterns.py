@@ -52,8 +52,8 @@ def is_hole(name):
 def match(pattern, node, bound):
     """Match a pattern with a node. Return {hole: code}, or None if they differ.
 
-    `bound` maps each hole that has matched before to its code, which the hole must match again. If an earlier part of
-    the pattern did not match, `bound` is None.
+    `bound` maps each hole that has matched before to its code, which the hole must match again, or has the value None
+    if an earlier part of the pattern did not match.
     """
     if bound is None:
         return None
