@@ -1,8 +1,8 @@
 """Try mutants on a test command: each mutant is written into a copy of the project, and the command runs there.
 
-The command must import the copy, even if the original is installed. Therefore the copy, and the copies of the
-directories of sys.path within the project, come first in PYTHONPATH. This is verified: if the audited files are
-replaced by files that cannot be imported, the command must fail.
+The command must import the copy, even if the original is installed. Therefore PYTHONPATH begins with the copy, followed
+by the copies of those directories in sys.path that are in the project. To verify that the copy is imported, the command
+runs once with files that cannot be imported in place of the audited ones, and must fail.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ def copies_of(root, count):
 class TestCommand:
     """A test command that runs in copies of the directory `root`, one mutant at a time in each.
 
-    Raises CommandError if it fails without a mutant, or passes although no audited file can be imported.
+    Raises CommandError if the command fails without a mutant, or passes although no audited file can be imported.
     """
 
     __test__ = False  # pytest would collect it because of its name
@@ -97,7 +97,7 @@ class TestCommand:
             try:
                 yield from executor.map(attempt, chosen)
             finally:
-                self.limit = 0  # a command that a thread starts now ends at once
+                self.limit = 0  # if a thread starts a command after this, the command ends at once
                 for process in list(self.running):
                     _end(process)
 
@@ -136,7 +136,7 @@ class TestCommand:
         programs = [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
         one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         paths = {"PYTHONPATH": os.pathsep.join(folders), "PATH": os.pathsep.join(programs)}
-        # Python might take the .pyc file of another mutant of the same size and second.
+        # Python might load the .pyc file of another mutant, if its source has the same size and modification time.
         return {**one_thread, **os.environ, **paths, "PYTHONDONTWRITEBYTECODE": "1"}
 
 

@@ -1,4 +1,4 @@
-"""`python -m gradcheck audit`: its options, and the steps of an audit."""
+"""The command `python -m gradcheck audit`: the options, and the steps of an audit."""
 
 import importlib.util
 import os
@@ -116,7 +116,7 @@ def _audit(options, progress, start):
 
 
 def _load(options):
-    """Return the target's cases. With --command, a module may have none."""
+    """Return the cases of the target. With --command, a module without cases gives []."""
     try:
         return load_cases(options.target)
     except ImportError as error:
@@ -135,7 +135,7 @@ def _top_level(target):
 
 
 def _belongs(path, top):
-    """Return True if a file is part of the target's package, or of other code below the directory that contains it."""
+    """Return True if a file is in the target's package, or is other code of the project in the same directory."""
     foreign = set(NOT_AUDITED) & set(path.parts) or path.is_relative_to(STANDARD_LIBRARY) or path.is_relative_to(OURS)
     return path.suffix == ".py" and (path.is_relative_to(top) or (path.is_relative_to(top.parent) and not foreign))
 
@@ -160,7 +160,7 @@ def _select(options, files):
 
 
 def _meant(files):
-    """Return a hint that names a function which may be a backward pass, and the option that selects it, or ""."""
+    """Return a hint that names a possible backward pass and the option to select it, or "" if there is none."""
     for pattern in ("*_backward", "*backward*", "*grad*", "*acobian*", "*jac*", "*deriv*"):
         found = [closure.qualname for path in files for closure in find_closures(path, [pattern])]
         if found:
@@ -177,7 +177,7 @@ def _by_checks(options, trials, mutants, jobs, progress):
 
 
 def _by_command(options, trials, mutants, jobs, progress):
-    """Try mutants on a test command, except those that are equivalent in the cases: no test can distinguish them."""
+    """Try mutants on a test command, except mutants that are equivalent in all cases."""
     root = Path(os.path.realpath(os.getcwd()))
     outside = sorted({mutant.path for mutant in mutants if not mutant.path.is_relative_to(root)})
     if outside:

@@ -1,7 +1,7 @@
-"""The mutants of a file: each has one mistake of gradcheck/mistakes/table.py in one place of one function.
+"""Create the mutants of a file. Each has one mistake from gradcheck/mistakes/table.py in one place of a function.
 
-A mutant is stored as an edit of the source text, so that all other lines, including comments, are unchanged and its
-difference is readable.
+A mutant is stored as an edit of the source text, so that other lines and comments are unchanged and the difference from
+the original is readable.
 """
 
 import ast
@@ -22,7 +22,7 @@ class Mutant:
     """A source file with one mistake: characters `start` to `end` of the file at `path` become `replacement`."""
 
     path: Path
-    source: str = field(repr=False)  # read before anything ran, since the file may be edited meanwhile
+    source: str = field(repr=False)  # the original text, read once, because the file may be edited during the audit
     function: str  # the qualified name
     lines: tuple  # the first and the last line of the mutated statement
     start: int
@@ -68,7 +68,7 @@ def mutate(path, patterns=("backward",)):
 
 
 def _mutants(closure, source, others):
-    """Return the Mutants of one function, without the nested functions `others`, the first of each syntax tree."""
+    """Return the Mutants of one function, outside the nested functions `others`, all with different syntax trees."""
     lines = source.splitlines(keepends=True)
     starts = list(itertools.accumulate(map(len, lines), initial=0))
     first, below = closure.node.lineno - 1, len(lines) - closure.node.end_lineno
@@ -95,7 +95,7 @@ def _mutants(closure, source, others):
 
 
 def _in_text(source, start, end, new, place):
-    """Return (start, end, text of the node `new`, in parentheses if needed) such that it replaces source[start:end]."""
+    """Return (start, end, text) to replace source[start:end] with the node `new`, in parentheses if needed."""
     text = ast.unparse(new)
     if place.elements and isinstance(place.parent, ast.Assign):
         text = text.removeprefix("(").removesuffix(")")

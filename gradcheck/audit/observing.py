@@ -1,8 +1,8 @@
 """Observe a case: record everything that a check could notice, and the lines that the case runs.
 
-An observation contains the gradients of a first and a second call of backward, and dy, the arguments and the parameters
-after these calls. Two observations are the same if their gradients have the same shapes and dtypes and agree to 1e-12
-of the largest entry, and if all other arrays are identical.
+An observation contains the gradients that two calls of backward return, and the values of dy, the arguments and the
+parameters after these calls. Two observations are the same if their gradients have the same shapes and dtypes and agree
+to 1e-12 of the largest entry, and if all other arrays are identical.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ real_path = functools.lru_cache(os.path.realpath)
 def observe(case, seed, variation=None):
     """Call a case's backward twice, and return (gradients, other arrays): everything that a check can observe.
 
-    There are no second gradients if backward refuses a second call. None stands for a missing gradient. With a
-    `variation`, the inputs of the case are varied.
+    If backward raises RuntimeError in the second call, only the first gradients are returned. A missing gradient is
+    None. With a `variation`, the inputs of the case are varied.
     """
     call = case.call(np.random.default_rng(seed))
     if variation is not None:
@@ -49,10 +49,10 @@ def observe(case, seed, variation=None):
 
 
 def varied(call, variation, rng):
-    """Return a copy of a Call with its arrays, masks and numbers, and parameters in place, varied at random.
+    """Return a copy of a Call with its arrays, masks and numbers varied at random.
 
-    "scaled" multiplies by random factors, which keeps the signs and zeros that some functions need. "shifted" adds
-    random numbers.
+    The variation "scaled" multiplies values by random factors, which keeps the signs and zeros that some functions
+    need. The variation "shifted" adds random numbers. Parameters are varied in place.
     """
 
     def vary(value):
@@ -72,7 +72,7 @@ def varied(call, variation, rng):
 
 
 def is_same(a, b):
-    """Return True if two results of `observe` are equal: gradients to SAME of the largest entry, all else identical."""
+    """Return True if two results of `observe` are the same, as defined in the module's docstring."""
     (gradients_a, others_a), (gradients_b, others_b) = a, b
     if [_kind(x) for x in gradients_a] != [_kind(y) for y in gradients_b]:
         return False
@@ -88,7 +88,7 @@ def _kind(array):
 
 @contextlib.contextmanager
 def lines_run(is_audited):
-    """Yield a set of the (file, line) that run in the `with` block, in files for which `is_audited(path)`."""
+    """Yield a set that collects the (file, line) pairs that run in the `with` block, if is_audited(file)."""
     run = set()
 
     def trace_lines(frame, event, _):

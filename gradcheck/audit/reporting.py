@@ -1,4 +1,4 @@
-"""The output of an audit: its progress, and the score and the survivors at the end."""
+"""Print the progress of an audit, and report the score and the survivors at the end."""
 
 import json
 import os
@@ -34,7 +34,7 @@ class Progress:
 
 
 def summary(tried, footer):
-    """Return the report on (Mutant, Outcome) pairs: a table, the causes that killed mutants, survivors and `footer`."""
+    """Return the report on (Mutant, Outcome) pairs: a table, the causes of kills, the survivors and `footer`."""
     counts = {}
     for mutant, outcome in tried:
         counts.setdefault(shown(mutant.path), Counter())[outcome.status] += 1

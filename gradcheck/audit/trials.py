@@ -1,10 +1,10 @@
 """Try a mutant on the cases: compare its gradients with the original's, and run the check if they differ.
 
 The gradients of every case that runs the mutated statement are compared for every seed. If they differ, `check_case`
-runs, and the mutant is *killed* if it fails. If no case shows a difference, the inputs may be special, such as γ = 1.
-Then the arrays, parameters and numbers of the cases are varied. A mutant *survives* if no case runs it, or if its
-gradients differ and every check passes. It is *equivalent* if its gradients are always the same, and no certificate
-(gradcheck/certify), which proves the gradients right for all inputs of these shapes, is refused.
+runs, and the mutant is *killed* if the check fails. If no case shows a difference, the arrays, parameters and numbers
+of the cases are varied, because the inputs may be special, such as γ = 1. A mutant *survives* if no case runs it, or if
+its gradients differ and every check passes. A mutant is *equivalent* if its gradients are always the same and no
+certificate is refused. A certificate (gradcheck/certify) proves the gradients right for all inputs of these shapes.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ BY_CERTIFICATE = "a certificate"
 NO_CASES = "the command passes; equivalent mutants are not recognized, because the module has no cases"
 FEW, FEW_ATOL = 2, 1e-8  # entries of each argument, and tolerance, of the first check of a mutant
 VARIATIONS = ("scaled", "shifted")
-LEAST, PATIENCE = 5.0, 20  # a step may take LEAST s of CPU, plus PATIENCE times the slowest one without mutant
+LEAST, PATIENCE = 5.0, 20  # a step may take LEAST seconds of CPU plus PATIENCE times the slowest without a mutant
 CERTIFIED, FOR_A_CERTIFICATE = 3, 60.0  # number of cases of a mutant to certify; seconds of CPU for each
 FORKS = sys.platform.startswith("linux")  # macOS has fork too, but its system libraries do not support it
 
@@ -56,13 +56,13 @@ class Outcome:
     status: str  # KILLED, EQUIVALENT or SURVIVING
     by: str = ""  # the cause of a kill, one of the BY_ constants; BY_CERTIFICATE if all certificates succeeded
     case: str = ""  # the name of the case that killed the mutant
-    seed: int = 0  # of the draw that killed it
+    seed: int = 0  # the seed of the draw that killed the mutant
     message: str = ""
     differs_in: tuple = ()  # the names of the cases in which the gradients of a surviving mutant differ
 
 
 class Trials:
-    """The cases on which mutants are tried, and the results of the original on them. `say` prints the progress.
+    """The cases on which mutants are tried, and the results of the original code. `say` prints the progress.
 
     Raises ValueError if a case raises an exception on the inputs that it draws.
     """
@@ -112,11 +112,11 @@ class Trials:
         self.slowest = max(self.slowest, self.verified[name, seed])
 
     def run(self, mutants, jobs, with_checks=True):
-        """Try `jobs` mutants at a time, and yield their Outcomes in order, None if one does not fit the code in memory.
+        """Try `jobs` mutants at a time, and yield the Outcomes in the order of the mutants.
 
-        With `with_checks=False`, a mutant whose gradients differ survives. The mutants are tried in forked processes,
-        which share the imported modules of this one. On systems that cannot fork, and with one job, they are tried in
-        this process.
+        A mutant whose code cannot replace the code in memory has the Outcome None. With `with_checks=False`, a mutant
+        survives if its gradients differ. The mutants are tried in forked processes, which share the imported modules of
+        this process. On systems that cannot fork, and with one job, they are tried in this process.
         """
         global _attempt
         functions = live_functions({str(mutant.path) for mutant in mutants})
@@ -194,7 +194,7 @@ class Trials:
         return Outcome(SURVIVING, message=message, differs_in=tuple(names))
 
     def _certified(self, names):
-        """Return the Outcome of a mutant that survives if one of these cases refuses its certificate."""
+        """Certify the cases, and return the Outcome of the mutant. It survives if a certificate is refused."""
         is_certified = True
         for name in names:
             certificate = None  # stays None if time is up
@@ -207,7 +207,7 @@ class Trials:
 
 
 def _forked(i):
-    return _attempt(i)  # set before the fork, because its cases cannot be sent to another process
+    return _attempt(i)  # a global set before the fork, because the cases cannot be sent to another process
 
 
 @contextlib.contextmanager
@@ -221,7 +221,10 @@ def quiet():
 
 @contextlib.contextmanager
 def limited(seconds):
-    """Raise TimeIsUp if the `with` block uses more CPU time. There is no limit on Windows and in other threads."""
+    """Raise TimeIsUp if the `with` block exceeds a limit of CPU time.
+
+    There is no limit on Windows, nor in threads other than the main thread.
+    """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -274,10 +277,11 @@ def live_functions(paths):
 
 @contextlib.contextmanager
 def planted(mutant, functions):
-    """Replace the original with a mutant within the `with` block, in `functions`, the result of live_functions.
+    """Replace the original code with a mutant within the `with` block.
 
-    The code of a closure is a constant in that of its outer function, whose `__code__` is replaced, for all who
-    imported it. Raises PlantingError if there is no such function, or if it lacks variables that the mutant needs.
+    `functions` is the result of live_functions. The code of a closure is a constant in the code of its outer function.
+    Therefore the `__code__` of the outer function is replaced, wherever the function has been imported. Raises
+    PlantingError if there is no such function, or if its closure lacks variables that the mutant needs.
     """
     path, before = str(mutant.path), []
     names = set(itertools.accumulate(mutant.function.split(".<locals>."), "{}.<locals>.{}".format))
