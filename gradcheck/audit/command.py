@@ -49,7 +49,7 @@ def copies_of(root, count):
 
 
 class TestCommand:
-    """A test command that runs in copies of the directory `root`, one mutant at a time in each.
+    """A test command that runs in copies of the directory `root`, with one mutant at a time in each copy.
 
     Raises CommandError if the command fails without a mutant, or passes although no audited file can be imported.
     """

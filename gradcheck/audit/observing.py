@@ -88,7 +88,7 @@ def _kind(array):
 
 @contextlib.contextmanager
 def lines_run(is_audited):
-    """Yield a set that collects the (file, line) pairs that run in the `with` block, if is_audited(file)."""
+    """Yield the set of (file, line) pairs that run in the `with` block, if `is_audited(file)`."""
     run = set()
 
     def trace_lines(frame, event, _):

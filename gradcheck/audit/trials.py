@@ -280,7 +280,7 @@ def planted(mutant, functions):
     """Replace the original code with a mutant within the `with` block.
 
     `functions` is the result of live_functions. The code of a closure is a constant in the code of its outer function.
-    Therefore the `__code__` of the outer function is replaced, wherever the function has been imported. Raises
+    Replacing the `__code__` of the outer function takes effect wherever the function has been imported. Raises
     PlantingError if there is no such function, or if its closure lacks variables that the mutant needs.
     """
     path, before = str(mutant.path), []

@@ -42,7 +42,7 @@ HYPOTHESES = {  # True if another draw must give the same sentence; other hypoth
 
 
 def what_is_wrong(run, step, findings, find):
-    """Yield a sentence for each `Finding` of a `Run`, or "" if the gradient is right or not explained.
+    """Yield a sentence for each `Finding` of a `Run`, or "" if it is right or no hypothesis explains it.
 
     `step` is the ComplexStep of the Run, or None if the complex step does not apply. `find(run)` returns (findings,
     step) for another Run.

@@ -110,8 +110,8 @@ class Evidence:
     def again(self, dy=None, *, array=None, values=None, in_backward_alone=False):
         """Run forward and backward again. Return the gradient of this argument, or None if the run fails.
 
-        During the run, `array`, which is an argument or an option, contains `values`. If `in_backward_alone`, they are
-        written after the forward pass. A different gradient then shows that backward reads the array itself.
+        During the run, `array`, which is an input, an option or a parameter, contains `values`. If `in_backward_alone`,
+        they are written after the forward pass. A different gradient then shows that backward reads the array itself.
         """
         if array is None:
             return self.gradient_by(None, dy)
@@ -128,7 +128,7 @@ class Evidence:
             array[...] = before
 
     def gradient_by(self, backward, dy=None):
-        """Run `backward`, by default from a new forward pass. Return this gradient, or None if the run fails."""
+        """Run `backward`, by default from a new forward pass. Return the gradient, or None if the run fails."""
         call, arguments = self.run.call, self.run.arguments
         try:
             backward = call.evaluate()[1] if backward is None else backward

@@ -139,7 +139,7 @@ def _what_it_is_there(evidence, wrong):
 
 
 def _aligned(mask, shape):
-    """Return a mask broadcast to a shape, aligned with its last axes or else with its first ones, or None."""
+    """Broadcast a mask along the last axes of a shape or else the first ones, or return None."""
     lengthened = mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim))
     aligned = [spread(mask, shape), spread(lengthened, shape)] if mask.size > 1 else []
     return next((array for array in aligned if array is not None), None)

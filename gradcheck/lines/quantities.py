@@ -129,7 +129,7 @@ class _Moved:
         return slope != 0 or bool(self.random[key][1])
 
     def elementwise(self, key, wanted):
-        """Return {A: ∂A/∂e} for the names A that depend elementwise on a part e, or are sums over its rows."""
+        """Return {A: ∂A/∂e} for the names A that depend elementwise on a part e, perhaps summed over an axis."""
         (v, along), found = self.random[key], {}
         if any(wanted & _rows_of(change.shape) for change in along.values()):
             _, ones = self._along(key, np.ones_like(v))

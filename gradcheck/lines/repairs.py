@@ -292,7 +292,7 @@ def _joined(found):
 
 
 def _fitting(rank, bench):
-    """Return a Mistake for each edit of a rank that makes the Target right, its own line first.
+    """Return a Mistake for each edit of a rank that makes the Target right, the Target's own line first.
 
     For each line, at most MOST_FITTING edits are returned. For FUNCTION and TERM, the search ends at the first line
     with such an edit.

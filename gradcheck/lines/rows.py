@@ -111,7 +111,7 @@ def _pinned(scenes):
 
 
 def _verdict(scene, target, pinned, right):
-    """Return (verdict, sentence). `right` are the places that are right once all known mistakes are corrected."""
+    """Return (verdict, sentence). `right` contains the places that are right once known mistakes are corrected."""
     mistake = pinned.get(target)
     if not target.reason and target.place not in scene.wrong:
         return RIGHT, ""

@@ -112,7 +112,7 @@ class Scene:
         return {key: value for key, value in self.mistakes.items() if isinstance(key, tuple)}
 
     def mended(self, more=()):
-        """Run backward with the true value of each known mistake, and with further values by key."""
+        """Run backward with the true values of the known mistakes, and with the values {key: value} in `more`."""
         return self.backward({**self.held(), **dict(more)})
 
     def backward(self, replaced):

@@ -260,9 +260,9 @@ def _pairs(name):
 
 
 def _truth(quantity, value, of_another_shape):
-    """Return a quantity as the value of a local variable, or None if it cannot be the value.
+    """Convert a quantity to the true value of a local variable, or return None if this is impossible.
 
-    With `of_another_shape`, the quantity must have another shape than `value`, the current value of the variable.
+    `value` is the current value of the variable. With `of_another_shape`, its shape must differ from the quantity's.
     """
     array, shape = quantity.array, np.shape(value)
     if value is None or (of_another_shape and (quantity.kind == LENGTH or not array.ndim or shape == array.shape)):

@@ -48,7 +48,7 @@ def shape_report(call, error):
 
 
 def _found(call, error):
-    """Return (statement or None, line number, its text, reason) for an error about shapes, and () for another one."""
+    """Return (statement or None, line number, text of the line, reason), or () if an error is not about shapes."""
     backward, (frame, line) = getattr(error, "backward", None), _place(error)
     if backward is None or not ABOUT_SHAPES.search(str(error)) or frame is None:
         return ()

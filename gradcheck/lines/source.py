@@ -34,7 +34,7 @@ class Source:
 
     @property
     def name(self):
-        """Return the name of the forward pass, or of its class if it is a method `forward` or `__call__`."""
+        """Return the name of the forward pass, or for a method `forward` or `__call__` that of the class."""
         if self.forward is not None and not self.has_tensors:
             return self.forward.__name__
         qualname = (self.forward or self.function).__qualname__
@@ -128,7 +128,7 @@ def contents(function):
 
 
 def holders_of(source):
-    """Return the function objects whose code contains that of a `Source`, from all objects in memory."""
+    """Find the function objects in memory that contain the backward pass of a `Source`."""
     if source.forward is not None:
         return [source.forward, source.function]
     functions = [thing for thing in gc.get_objects() if type(thing) is types.FunctionType]
@@ -160,7 +160,7 @@ def is_gradient(name):
 
 
 def gradient_of(name, prefixes=PREFIXES):
-    """Return each X for which a name has the form `dX`, `d_X`, `grad_X`, `X_grad` or `X_bar`."""
+    """Return each X such that the name is `dX`, `d_X`, `grad_X`, `X_grad` or `X_bar`."""
     found = [name[len(prefix) :] for prefix in prefixes if name.startswith(prefix)]
     return [x for x in (*found, *(name[: -len(suffix)] for suffix in SUFFIXES if name.endswith(suffix))) if x]
 

@@ -6,7 +6,7 @@
 | `F(A, *R)` | a call with at least one argument; R matches the other arguments, keyword arguments included |
 | `F(*R, axis=K)` | a call with that keyword argument in any position |
 | `A.M(*R)` | any method; `T` after a dot is not a hole, because `A.T` is a transpose |
-| `np.exp(A)` | a function of NumPy, under any of the names in LIBRARIES |
+| `np.exp(A)` | the function `exp` of NumPy or of another library in LIBRARIES |
 | `for A in B: ...` | a statement with any body |
 """
 

@@ -171,7 +171,7 @@ def _other_subscripts(code):
 
 
 def planted(closure, others=(), rows=BY_PLACE):
-    """Yield (Edit, Place) for each mistake that can be made in a function, but not in the nested functions `others`.
+    """Yield (Edit, Place) for each mistake that can be made in a function, outside the nested functions `others`.
 
     `rows` maps each kind of place to the rows of the table that may be applied there; by default, these are all rows.
     Signatures and `raise` and `assert` statements do not change.

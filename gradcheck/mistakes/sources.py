@@ -87,7 +87,7 @@ def called_names(node):
 
 
 def module_names(module):
-    """Return (all names, those bound by `import`) at the top level of a module."""
+    """Return (all names, names bound by `import`) at the top level of a module."""
     names, modules = set(), set()
     for node in within(module):
         if isinstance(node, ast.Import):
