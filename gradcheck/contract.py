@@ -148,8 +148,8 @@ def _fit_dy(name, dy, y):
     require_finite(name, "dy", dy)
     if dy.size and np.all(dy == dy.flat[0]) and (dy.size > 1 or dy.item() in (0, 1)):
         raise ValueError(
-            f"{name}: dy must be neither constant nor 0 or 1, but is {dy.flat[0]:g}. A backward that returns zeros, or "
-            "that ignores dy, might pass. Omit dy to use a random one"
+            f"{name}: every entry of dy is {dy.flat[0]:g}; dy must not be constant, nor 0 or 1 as a single number. A "
+            "backward that returns zeros, or that ignores dy, might pass. Omit dy to use a random one"
         )
     return dy
 

@@ -51,7 +51,10 @@ def shapes(
     With `min_side=1` one of the sides may be 1. Raises ValueError if there are fewer than `max_dims` different sides.
     """
     if max_dims > max_side - min_side + 1:
-        raise ValueError(f"max_dims is {max_dims}, but there are only {max_side - min_side + 1} different sides")
+        raise ValueError(
+            f"max_dims must be at most {max_side - min_side + 1}, the number of sides from {min_side} to {max_side}, "
+            f"not {max_dims}"
+        )
     sides = st.integers(min_side, max_side)
     return st.lists(sides, min_size=min_dims, max_size=max_dims, unique=True).map(tuple)
 

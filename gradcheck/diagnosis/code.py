@@ -69,7 +69,7 @@ def variable(name):
 
 
 def factor(evidence):
-    """Detect a gradient that is the true one times an expression of small numbers, lengths and options."""
+    """Detect a gradient that differs from the true one by a constant factor, such as 2, √n, or an option."""
     other, label = evidence.twin, evidence.label
     c, there = (e.ratio(e.given, e.truth) if e else None for e in (evidence, other))
     if c is None or there is None:
@@ -106,8 +106,8 @@ def factor(evidence):
 def _numbers(here, elsewhere, own):
     """Yield groups of candidates for a factor, the simplest first.
 
-    A candidate is (template such as `1 / {}`, expressions that may replace the braces). On each draw, the expressions
-    all have the same value.
+    A candidate consists of a template such as `1 / {}` and the expressions that may replace the braces, which all have
+    the same value on each draw.
     """
     arrays = [(key, array) for key, array in here.values.items() if isinstance(array, np.ndarray) and key != "dy"]
     numbers = [[key] for key, value in here.values.items() if not isinstance(value, np.ndarray)]

@@ -25,7 +25,7 @@ UNDECIDED = f"{PARTIAL}and may be a part of it or wrong"
 
 
 def report_on(scene, again):
-    """Build the `StepsReport` of a Scene. If a gradient is wrong, `again()` returns Scenes with other inputs."""
+    """Build the `StepsReport` of a Scene. `again()` must return Scenes with other inputs."""
     scenes, pinned = [scene], {}
     if any(t.is_final and t.place in scene.wrong for t in scene.targets):
         scenes += again()

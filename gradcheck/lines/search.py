@@ -1,7 +1,7 @@
 """Find the local variables of backward whose wrong values cause the wrong gradients.
 
 The search runs if a returned gradient is wrong, and uses up to three draws of the inputs. The name of a local variable
-restricts the true values that it may have: `dx` and `dx2` may be the gradient of x along all or some paths, and `dzdv`
+says which quantity it should contain: `dx` and `dx2` may be the gradient of x along all or some paths, and `dzdv`
 may be the derivative of z with respect to v. A variable with another name may be any quantity of the forward pass
 (quantities.py). A variable that equals an allowed quantity on every draw is right, unless a typical mistake would give
 it the same value. The remaining variables are tried in the order of the program. A variable is blamed if, on every

@@ -138,14 +138,14 @@ def mistake(kind, right, wrong, sentence, *, at="expression", rank=1, **classes)
     An answer is a hole that only `right` has. The sentence must give a noun for it, such as `factor` above. The other
     arguments are described in `Row`.
 
-    Raises ValueError if the sentence names a hole that neither pattern has, or an answer without a noun.
+    Raises ValueError if the sentence refers to a placeholder that neither pattern has, or an answer without a noun.
     """
     right, wrong = parsed(right), parsed(wrong)
     answer = frozenset(holes(right) - holes(wrong))
     for found in SHOWN.finditer(sentence):
         if found[1] not in {WRONG} | holes(right) | holes(wrong):
             raise ValueError(
-                f"{kind}: the sentence {sentence!r} names the hole {found[1]}, which is in neither pattern"
+                f"{kind}: the sentence {sentence!r} refers to the placeholder {found[1]}, which is in neither pattern"
             )
         if found[1] in answer and found[2] is None:
             raise ValueError(

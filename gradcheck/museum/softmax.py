@@ -27,7 +27,7 @@ def the_loss_and_the_layer_together(softmax):
     """Layer and loss are checked as a pair, in which two mistakes cancel.
 
     The loss returns p − t as the gradient with respect to the probabilities, although p − t is the gradient with
-    respect to the logits. A right softmax fails this test.
+    respect to the logits. A correct softmax fails this test.
     """
     x, t = np.random.default_rng(0).normal(size=5), np.eye(5)[2]
     p, backward = softmax(x)

@@ -78,7 +78,7 @@ class TorchTransformer(nn.Module):
     def hidden(self, ids, caches=None, start: int = 0):
         """Return the output of the final norm (B, T, C) for ids (B, T).
 
-        The first ids have the position `start`.
+        ids[:, 0] has the position `start`.
         """
         T = ids.shape[-1]
         x, turn = self.embedding(ids), None

@@ -82,7 +82,7 @@ class EngineProcess:
         except (EOFError, OSError):
             self.process.join()
             how = ending(self.process.exitcode, "perhaps there was not enough memory")
-            raise EngineError(f"the process of the engine {self.engine} {how} while answering {question!r}") from None
+            raise EngineError(f"the process that runs {self.engine} {how} while answering {question!r}") from None
         if error:
             raise EngineError(f"the engine {self.engine} failed to answer {question!r}: {error}")
         return answer

@@ -115,7 +115,7 @@ def draw_attention(rng, rows, level):
     v, dy = whole(rng, 1, keys, 2), whole(rng, 1, rows, 2)
     mask = np.tri(2, dtype=bool) if rows == 2 else rng.permutation([[True, True, False]], axis=1)
     if np.abs(q @ k.swapaxes(-1, -2)).max() > 6 * LN2:
-        raise OddError("a weight has a large denominator")
+        raise OddError("an attention weight would be a fraction with a large denominator")
     options, names = {"mask": mask, "scale": 0.5}, "softmax = value_of(softmax)"
     specimen = on(attention, (q, k, v), "", names, {"mask": mask}, options=options, dy=dy)
     return specimen, {"q": q[0], "k": k[0], "v": v[0], "s": np.array(0.5), "mask": mask, "dy": dy[0]}

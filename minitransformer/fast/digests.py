@@ -28,7 +28,7 @@ def twin_of(function, digest: str, imitates=()):
 
     function   the textbook function
     digest     digest of the source of the textbook function for which the twin was verified
-    imitates   classes that the textbook function calls through its arguments, and whose computation the twin repeats
+    imitates   classes whose instances the textbook function calls, and whose computation the twin contains
     """
 
     def register(twin):

@@ -139,7 +139,7 @@ class Conversation:
                 self.forgotten += len(self.messages) - len(messages)
                 self.messages = messages
                 return ids
-        raise ValueError(f"the message must have fewer than {context:,} tokens, the model's context, not {len(ids):,}")
+        raise ValueError(f"the message has {len(ids):,} tokens; the model's context allows fewer than {context:,}")
 
     def answer_ids(self, ids, max_new_tokens):
         """Yield the ids of the answer, except the id that ends the turn."""

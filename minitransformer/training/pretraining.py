@@ -76,7 +76,7 @@ class Pretraining(Run):
             return *training_step(self.trained, self.optimizer, batches, clip=clip, rng=rng), len(starts) * context
         except TrainingDiverged as error:
             where = brief(starts[:, 0].tolist())
-            raise error.with_message(f"{error}; its batch consists of the windows at tokens {where}") from None
+            raise error.with_message(f"{error}; the windows of this batch start at the tokens {where}") from None
 
     def evaluate(self) -> dict:
         ids = self.corpus.val_ids

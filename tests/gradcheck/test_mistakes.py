@@ -95,7 +95,7 @@ def test_a_sentence_that_has_to_quote_what_a_student_did_not_write_is_not_said()
     "sentence, message",
     [
         ("the factor {B} is missing", "shows the answer B; add a noun"),
-        ("the factor {C:factor} is missing", "names the hole C, which is in neither pattern"),
+        ("the factor {C:factor} is missing", "refers to the placeholder C, which is in neither pattern"),
     ],
 )
 def test_a_row_whose_sentence_would_show_an_answer_is_refused(sentence, message):

@@ -182,14 +182,16 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_batch_and_gradie
     with pytest.raises(TrainingDiverged) as raised:
         pretrain(lm, corpus, SETTINGS, out=tmp_path, observer=observer)
     message = str(raised.value)
-    assert re.match(r"step 8: the loss is nan and the largest gradient nan, in [\w.]+; its batch consists of", message)
+    assert re.match(
+        r"step 8: the loss is nan and the largest gradient nan, in [\w.]+; the windows of this batch", message
+    )
     assert f"the last good checkpoint, of step 5, is {tmp_path / 'model.npz'}" in message
     assert isinstance(raised.value, ArithmeticError)
 
     batch_rng = np.random.default_rng(np.random.SeedSequence(SETTINGS.seed).spawn(2)[0])
     for _ in range(8):
         starts = batch_rng.integers(0, len(corpus.train_ids) - 8, size=(3, 1))
-    assert f"windows at tokens {starts.ravel().tolist()};" in message
+    assert f"start at the tokens {starts.ravel().tolist()};" in message
 
     resumed, whole = small_lm(), small_lm()
     pretrain(resumed, corpus, SETTINGS, out=tmp_path, resume=True)

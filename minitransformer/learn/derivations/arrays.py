@@ -311,7 +311,7 @@ def derivative(node, scope):
         diagonal = indexed(whole, "".join(above) * 2, replace(scope, axis_of={}), name)
         if abs(whole.values).sum() == abs(diagonal.values).sum():  # an elementwise function
             return replace(diagonal, is_ordered=True)
-    raise Undecided(f"{name} needs an index for each of its axes, {', '.join(above + below)}")
+    raise Undecided(f"{name} needs an index for each of its axes ({', '.join(above + below)})")
 
 
 WORKERS = {

@@ -142,7 +142,8 @@ class Judge:
         value = evaluate(expression, scope)
         labels = tuple(letters) or value.labels
         if set(value.labels) - set(labels):
-            raise Undecided(f"the name has no index {', '.join(set(value.labels) - set(labels))}")
+            missing = ", ".join(sorted(set(value.labels) - set(labels)))
+            raise Undecided(f"the left side has no index {missing}, but the right side has")
         shape = [world.sizes[scope.axis_of.get(label, label)] for label in labels]
         axes = tuple(scope.axis_of.get(label, label) for label in labels)
         return Array(np.broadcast_to(value.along(labels), shape), axes)
