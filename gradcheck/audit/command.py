@@ -1,8 +1,9 @@
-"""Try mutants on a test command: each mutant is written into a copy of the project, and the command runs there.
+"""Try mutants on a test command, which runs in copies of the project.
 
-The command must import the copy, even if the original is installed. Therefore PYTHONPATH begins with the copy, followed
-by the copies of those directories in sys.path that are in the project. To verify that the copy is imported, the command
-runs once with files that cannot be imported in place of the audited ones, and must fail.
+Each mutant is written into a copy. The command must import this copy, even if the original is installed. Therefore
+PYTHONPATH begins with the copy, followed by the copies of those directories in sys.path that are in the project. To
+verify that the copy is imported, the command runs once with files that cannot be imported in place of the audited ones,
+and must fail.
 """
 
 import contextlib
@@ -49,9 +50,10 @@ def copies_of(root, count):
 
 
 class TestCommand:
-    """A test command that runs in copies of the directory `root`, with one mutant at a time in each copy.
+    """A test command that runs in copies of the directory `root`.
 
-    Raises CommandError if the command fails without a mutant, or passes although no audited file can be imported.
+    Each copy contains one mutant at a time. Raises CommandError if the command fails without a mutant, or passes
+    although no audited file can be imported.
     """
 
     __test__ = False  # pytest would collect it because of its name

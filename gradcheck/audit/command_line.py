@@ -135,7 +135,7 @@ def _top_level(target):
 
 
 def _belongs(path, top):
-    """Return True if a file is in the target's package, or is other code of the project in the same directory."""
+    """Return True if a file belongs to the target's package or to other project code."""
     foreign = set(NOT_AUDITED) & set(path.parts) or path.is_relative_to(STANDARD_LIBRARY) or path.is_relative_to(OURS)
     return path.suffix == ".py" and (path.is_relative_to(top) or (path.is_relative_to(top.parent) and not foreign))
 
@@ -160,7 +160,7 @@ def _select(options, files):
 
 
 def _meant(files):
-    """Return a hint that names a possible backward pass and the option to select it, or "" if there is none."""
+    """Return a hint that names a possible backward pass and an option, or ""."""
     for pattern in ("*_backward", "*backward*", "*grad*", "*acobian*", "*jac*", "*deriv*"):
         found = [closure.qualname for path in files for closure in find_closures(path, [pattern])]
         if found:

@@ -1,7 +1,7 @@
-"""Create the mutants of a file. Each has one mistake from gradcheck/mistakes/table.py in one place of a function.
+"""Create the mutants of a file: each has one mistake in one place of a function.
 
-A mutant is stored as an edit of the source text, so that other lines and comments are unchanged and the difference from
-the original is readable.
+The mistakes are listed in gradcheck/mistakes/table.py. A mutant is stored as an edit of the source text, so that other
+lines and comments are unchanged and the difference from the original is readable.
 """
 
 import ast
@@ -68,7 +68,7 @@ def mutate(path, patterns=("backward",)):
 
 
 def _mutants(closure, source, others):
-    """Return the Mutants of one function, outside the nested functions `others`, all with different syntax trees."""
+    """Return the Mutants of one function, outside the nested functions `others`."""
     lines = source.splitlines(keepends=True)
     starts = list(itertools.accumulate(map(len, lines), initial=0))
     first, below = closure.node.lineno - 1, len(lines) - closure.node.end_lineno
@@ -95,7 +95,7 @@ def _mutants(closure, source, others):
 
 
 def _in_text(source, start, end, new, place):
-    """Return (start, end, text) to replace source[start:end] with the node `new`, in parentheses if needed."""
+    """Return (start, end, text) to replace source[start:end] with the node `new`."""
     text = ast.unparse(new)
     if place.elements and isinstance(place.parent, ast.Assign):
         text = text.removeprefix("(").removesuffix(")")

@@ -22,7 +22,7 @@ real_path = functools.lru_cache(os.path.realpath)
 
 @ends_nothing()
 def observe(case, seed, variation=None):
-    """Call a case's backward twice, and return (gradients, other arrays): everything that a check can observe.
+    """Call a case's backward twice, and return (gradients, other arrays).
 
     If backward raises RuntimeError in the second call, only the first gradients are returned. A missing gradient is
     None. With a `variation`, the inputs of the case are varied.
@@ -72,7 +72,7 @@ def varied(call, variation, rng):
 
 
 def is_same(a, b):
-    """Return True if two results of `observe` are the same, as defined in the module's docstring."""
+    """Return True if two observations are the same, gradients up to rounding."""
     (gradients_a, others_a), (gradients_b, others_b) = a, b
     if [_kind(x) for x in gradients_a] != [_kind(y) for y in gradients_b]:
         return False
@@ -88,7 +88,7 @@ def _kind(array):
 
 @contextlib.contextmanager
 def lines_run(is_audited):
-    """Yield the set of (file, line) pairs that run in the `with` block, if `is_audited(file)`."""
+    """Yield the set of (file, line) in audited files that run in the `with` block."""
     run = set()
 
     def trace_lines(frame, event, _):

@@ -1,4 +1,4 @@
-"""Print the progress of an audit, and report the score and the survivors at the end."""
+"""Print the progress of an audit, and report the score and the survivors."""
 
 import json
 import os
@@ -34,7 +34,7 @@ class Progress:
 
 
 def summary(tried, footer):
-    """Return the report on (Mutant, Outcome) pairs: a table, the causes of kills, the survivors and `footer`."""
+    """Return the report on (Mutant, Outcome) pairs, followed by `footer`."""
     counts = {}
     for mutant, outcome in tried:
         counts.setdefault(shown(mutant.path), Counter())[outcome.status] += 1

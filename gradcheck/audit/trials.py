@@ -1,4 +1,4 @@
-"""Try a mutant on the cases: compare its gradients with the original's, and run the check if they differ.
+"""Try a mutant on the cases: compare gradients, and run checks if they differ.
 
 The gradients of every case that runs the mutated statement are compared for every seed. If they differ, `check_case`
 runs, and the mutant is *killed* if the check fails. If no case shows a difference, the arrays, parameters and numbers
@@ -62,7 +62,7 @@ class Outcome:
 
 
 class Trials:
-    """The cases on which mutants are tried, and the results of the original code. `say` prints the progress.
+    """The cases on which mutants are tried, and the results of the original code.
 
     Raises ValueError if a case raises an exception on the inputs that it draws.
     """
@@ -112,7 +112,7 @@ class Trials:
         self.slowest = max(self.slowest, self.verified[name, seed])
 
     def run(self, mutants, jobs, with_checks=True):
-        """Try `jobs` mutants at a time, and yield the Outcomes in the order of the mutants.
+        """Try `jobs` mutants at a time, and yield their Outcomes in order.
 
         A mutant whose code cannot replace the code in memory has the Outcome None. With `with_checks=False`, a mutant
         survives if its gradients differ. The mutants are tried in forked processes, which share the imported modules of
@@ -194,7 +194,7 @@ class Trials:
         return Outcome(SURVIVING, message=message, differs_in=tuple(names))
 
     def _certified(self, names):
-        """Certify the cases, and return the Outcome of the mutant. It survives if a certificate is refused."""
+        """Certify the cases. The mutant survives if a certificate is refused."""
         is_certified = True
         for name in names:
             certificate = None  # stays None if time is up

@@ -1,4 +1,4 @@
-"""Recognise the mistake in a wrong gradient by comparing it with the true gradient.
+"""Recognise the mistake in a gradient by comparing it with the true gradient.
 
 Each hypothesis makes an exact prediction, such as `dx is x.shape[1] times the correct gradient`. It is reported only if
 the prediction holds at every compared entry, to the precision of the oracle. A prediction that may hold by chance must
@@ -42,7 +42,7 @@ HYPOTHESES = {  # True if another draw must give the same sentence; other hypoth
 
 
 def what_is_wrong(run, step, findings, find):
-    """Yield a sentence for each `Finding` of a `Run`, or "" if it is right or no hypothesis explains it.
+    """Yield a sentence for each `Finding`, or "" if it is right or not explained.
 
     `step` is the ComplexStep of the Run, or None if the complex step does not apply. `find(run)` returns (findings,
     step) for another Run.

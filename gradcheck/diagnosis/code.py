@@ -1,4 +1,4 @@
-"""Find a mistake without the source: search for code that turns the given gradient into the true one.
+"""Find code that turns the given gradient into the true one, without the source.
 
 Each repair of the table of mistakes that changes a name, such as `A` → `A * B`, is applied to the given gradient A,
 where B is an array of the call. If a repair turns the true gradient into the given one instead, the row for the reverse
@@ -60,7 +60,7 @@ class Scope(Names):
         return isinstance(value, np.ndarray) and value.shape == target.shape and self.evidence.same(value, target)
 
     def spelled(self, text):
-        """Replace the variables in a text with the names in the call, which may not be identifiers."""
+        """Replace the variables in a text with the names in the call."""
         return re.sub(r"\w+", lambda found: self.spelling.get(found[0], found[0]), text)
 
 

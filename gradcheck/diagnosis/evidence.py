@@ -62,7 +62,7 @@ class Evidence:
 
     @property
     def small_share(self):
-        """Return the largest error relative to the largest entry, or 0 if it exceeds SMALL or is unknown."""
+        """Return the relative size of the largest error, or 0 if it is not small."""
         is_enough = np.sum(np.abs(self.truth[self.known]) > SMALL * self.size) >= FEW
         if not self.is_told or not self.is_wrong_where_known or not is_enough:
             return 0.0
@@ -108,7 +108,7 @@ class Evidence:
                 yield name, value
 
     def again(self, dy=None, *, array=None, values=None, in_backward_alone=False):
-        """Run forward and backward again. Return the gradient of this argument, or None if the run fails.
+        """Run forward and backward again. Return the gradient, or None if that fails.
 
         During the run, `array`, which is an input, an option or a parameter, contains `values`. If `in_backward_alone`,
         they are written after the forward pass. A different gradient then shows that backward reads the array itself.
@@ -128,7 +128,7 @@ class Evidence:
             array[...] = before
 
     def gradient_by(self, backward, dy=None):
-        """Run `backward`, by default from a new forward pass. Return the gradient, or None if the run fails."""
+        """Run `backward`, by default a new one. Return the gradient, or None on failure."""
         call, arguments = self.run.call, self.run.arguments
         try:
             backward = call.evaluate()[1] if backward is None else backward
@@ -159,7 +159,7 @@ class Evidence:
         return bool(abs(np.vdot(given, v) - exact) <= HOLDS * size)
 
     def exchanged(self):
-        """Return Calls with the entries of each float input permuted, to vary the values at each position."""
+        """Return Calls with the entries of each float input permuted."""
 
         def permuted(value, k):
             is_float = isinstance(value, np.ndarray) and value.dtype.kind == "f"

@@ -1,4 +1,4 @@
-"""Detect mistakes that affect only some places, such as the entries where a mask is False.
+"""Detect mistakes that affect only some places, such as those outside a mask.
 
 The set W of wrong entries is compared with sets S that have a simple description. The smallest S with the following
 properties is reported. S contains W but not all known entries, W is at least half of S, and the true gradient is zero
@@ -24,7 +24,7 @@ OUTPUTS = 8
 
 
 def wrong_on_a_slice(evidence):
-    """Detect a gradient that is wrong at some places only, and describe the places and the values there."""
+    """Detect and describe a gradient that is wrong at some places only."""
     wrong = evidence.wrong()
     right = evidence.known & ~wrong
     zero = evidence.known & (np.abs(evidence.truth) <= EXACT * evidence.size)
@@ -46,7 +46,7 @@ def wrong_on_a_slice(evidence):
 
 
 def _stands_out(evidence, wrong, right):
-    """Return True if the smallest error in W is at least 100 times the largest error outside W."""
+    """Return True if errors in W are at least 100 times as large as those outside."""
     error = np.abs(evidence.error)
     return np.max(error[right]) <= 1e-2 * np.min(np.where(np.isfinite(error[wrong]), error[wrong], np.inf))
 
@@ -60,7 +60,7 @@ def _masks(evidence):
 
 
 def _indices(evidence):
-    """Yield (description, mask) for the entries that integer arrays select, as row indices or as labels."""
+    """Yield (description, mask) for the entries that integer arrays select."""
     shape = evidence.given.shape
     for name, ids in evidence.arrays("iu"):
         if ids.shape == shape[: ids.ndim] and ids.ndim < len(shape):
@@ -139,7 +139,7 @@ def _what_it_is_there(evidence, wrong):
 
 
 def _aligned(mask, shape):
-    """Broadcast a mask along the last axes of a shape or else the first ones, or return None."""
+    """Broadcast a mask along the last or else the first axes, or return None."""
     lengthened = mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim))
     aligned = [spread(mask, shape), spread(lengthened, shape)] if mask.size > 1 else []
     return next((array for array in aligned if array is not None), None)
@@ -152,7 +152,7 @@ def _rows(rows, shape):
 
 
 def wrong_through_a_part_of_y(evidence):
-    """Detect a gradient that is wrong only if dy is not zero at some indices of an axis of y."""
+    """Detect a gradient that is wrong only for some indices of an axis of y."""
     if evidence.step is None or evidence.small_share:
         return None
     for axis, n in enumerate(evidence.y.shape):
@@ -170,7 +170,7 @@ def wrong_through_a_part_of_y(evidence):
 
 
 def is_right_elsewhere(evidence, **parts):
-    """Return True if the right part of a gradient stays right after permutations of the inputs."""
+    """Return True if the right part stays right when the inputs are permuted."""
     return not any(evidence.is_right_for(call, **parts) is False for call in evidence.exchanged())
 
 

@@ -1,4 +1,4 @@
-"""Detect mistakes by finding a change of the operands or of the state that makes the gradient right.
+"""Detect mistakes by a change of operands or state that makes the gradient right.
 
 Forward or backward runs again after an operand has been transposed, reversed or set to ones, or after the state that an
 earlier forward pass left has been removed.
@@ -42,7 +42,7 @@ def _turned(array):
 
 
 def right_once_all_ones(evidence):
-    """Detect a factor in the wrong place: the gradient is right if the factor is 1 everywhere.
+    """Detect a factor in the wrong place: if it is all ones, the gradient is right.
 
     Only masks and gains are tested, because ones can hide other mistakes. For example, attention keys of 1 hide a
     missing transpose.
@@ -85,7 +85,7 @@ def _is_a_gain(evidence, array):
 
 
 def right_once_emptied(evidence):
-    """Detect that backward reads entries from a container that an earlier forward pass has filled."""
+    """Detect that backward reads container entries of an earlier forward pass."""
     reached = containers(evidence.run.call.target)
     lengths = {name: len(container) for name, container in reached.items()}
     if not lengths or evidence.again() is None:

@@ -1,4 +1,4 @@
-"""Detect relations of a wrong gradient to the true gradient, to dy, and to the gradients of other arguments."""
+"""Detect relations of a gradient to the true one, to dy and to other gradients."""
 
 import itertools
 
@@ -35,7 +35,7 @@ def not_linear_in_dy(evidence):
 
 
 def works_in_float32(evidence):
-    """Detect a gradient that changes in steps instead of smoothly if dy or the arguments change a little."""
+    """Detect a gradient that changes in steps, as in float32, if the inputs vary."""
     if not evidence.small_share:
         return None
     dy, arrays = evidence.dy.copy(), [argument.array for argument in evidence.run.arguments]
@@ -123,7 +123,7 @@ def only_the_diagonal(evidence):
 
 
 def multiple_along_an_axis(evidence):
-    """Detect an error that is a constant plus a multiple of an array along an axis. Either may be missing."""
+    """Detect an error that is a constant or a multiple of an array along an axis."""
     given, off = evidence.given, f"{evidence.label} is off by"
     for axis in reversed(range(given.ndim)) if evidence.is_complete else ():
         for name, columns in _profiles(evidence, axis):
@@ -146,7 +146,7 @@ def multiple_along_an_axis(evidence):
 
 
 def _profiles(evidence, axis):
-    """Return [(name, columns)]: an error may be a linear combination of the columns. Ones have the name ""."""
+    """List (name, columns); an error may be a linear combination of the columns."""
     shape = evidence.given.shape
     named = [("y", evidence.y), ("exp(y)", np.exp(evidence.y))] if evidence.y.shape == shape else []
     for name, array in evidence.arrays():

@@ -1,4 +1,4 @@
-"""Examine a backward pass line by line: `steps` finds the first local gradient that is wrong.
+"""Examine a backward pass line by line to find the first wrong local gradient.
 
 A probe after each assignment records the assigned value. A local variable `dx` is compared with ∂L/∂x if forward
 assigns to `x` exactly once and the shapes agree. If a returned gradient is wrong, search.py finds the first wrong line.
@@ -68,7 +68,7 @@ def steps_of_call(
 
 
 def lines_beside(report, call, *, seed, dy, randomize):
-    """Examine the lines of a call that has a `Report`, or return None if they add nothing."""
+    """Examine the lines of a call with a `Report`. Return None if they add nothing."""
     with _opened(call, seed, dy, randomize, report) as (scene, again):
         has_names = any(not target.is_final for target in scene.targets)
         if not has_names and all(a.diagnosis for a in report.arguments if a.verdict == "WRONG"):
@@ -79,7 +79,7 @@ def lines_beside(report, call, *, seed, dy, randomize):
 
 @contextmanager
 def _opened(call, seed, dy, randomize, report, others=()):
-    """Insert the probes within the `with` block. Yield a Scene and a function that returns further Scenes."""
+    """Insert the probes, and yield (Scene, function that returns further Scenes)."""
     call = call.copy()
     with prepared(call, seed if randomize else None):
         returned = call.evaluate()

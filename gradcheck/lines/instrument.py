@@ -1,4 +1,4 @@
-"""Insert probes into the source, so that every value can be recorded, perturbed or replaced.
+"""Insert probes into the source to record, perturb or replace every value.
 
 In both passes, `h = x @ w` is followed by `h = probe(7, h)`, and returned values pass through probes. In forward, each
 part of an expression has a probe too. If only this part is perturbed, the change of the output gives the gradient along
@@ -64,9 +64,9 @@ class Event:
 
 
 class Probe:
-    """A function probe(site, value) that records the value and returns it, or returns a changed value.
+    """A function probe(site, value) that records the value and returns it.
 
-    `running` selects the changes. A tensor of PyTorch is recorded and changed as an array.
+    Within `running`, the probe may return a changed value. A tensor of PyTorch is recorded and changed as an array.
     """
 
     def __init__(self):
@@ -152,7 +152,7 @@ def instrumented(source):
 
 @contextmanager
 def planted(source, tree, probe=None):
-    """Replace a forward pass and its backward pass with a modified syntax tree within the `with` block."""
+    """Run the code of a modified syntax tree within the `with` block."""
     codes = codes_of(tree, source.file)
     before = [(function, function.__code__) for function in holders_of(source)]
     scopes = [function.__globals__ for function, _ in before]
@@ -218,7 +218,7 @@ class _Probes(ast.NodeTransformer):
         return probes
 
     def assignment(self, kind, name, statement, anchor, is_own=True, *place):
-        """Return `name = probe(name)` at the line of `anchor`. If the name is not local, return only the call."""
+        """Return the statement `name = probe(name)`, or the call if `name` is not local."""
         probe = self._probe(kind, name, statement, ast.Name(name, ast.Load()), *place)
         node = ast.Assign([ast.Name(name, ast.Store())], probe) if is_own else ast.Expr(probe)
         for part in ast.walk(node):
@@ -233,7 +233,7 @@ class _Probes(ast.NodeTransformer):
         return self._probe("return", "", statement, value, value, 0, 0)
 
     def visit(self, node):
-        """Wrap an expression of forward, and each part of it that can be perturbed, in a probe."""
+        """Wrap an expression of forward and its parts that can be perturbed in probes."""
         if isinstance(node, NOT_ENTERED) or (isinstance(node, ast.Name) and node.id in LIBRARIES):
             return node
         if isinstance(node, ast.Subscript):
@@ -281,7 +281,7 @@ def bound(statement):
 
 
 def _names(target, is_written=False):
-    """Return the names that a target binds. If a statement writes into `a[i]`, this is the name `a`."""
+    """Return the names that a target binds, such as `a` if it writes into `a[i]`."""
     while isinstance(target, ast.Starred) or (is_written and isinstance(target, ast.Subscript)):
         target = target.value
     if isinstance(target, ast.Name):

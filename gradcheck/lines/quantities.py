@@ -99,7 +99,7 @@ def quantities_of(scene, shapes, names):
 
 
 class _Moved:
-    """Perturbs one part of the forward pass at a time. The key of an Event identifies the part."""
+    """Perturbs one part at a time. A part is identified by the key of its Event."""
 
     def __init__(self, scene):
         self.scene, self.random, self.swept = scene, {}, {}

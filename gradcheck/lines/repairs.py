@@ -49,7 +49,7 @@ class Mistake:
 
 
 class Bench:
-    """A wrong gradient (`Target`), and the lines at which edits are tried to correct it.
+    """A wrong gradient (`Target`) and the lines at which edits are tried.
 
     In every run, the values of the other mistakes are replaced with the true values.
     """
@@ -111,7 +111,7 @@ class Bench:
         return {name: value for name, value in bound.items() if name}
 
     def fits(self, event, code):
-        """Return True if `code` in place of a line makes the Target right and no other gradient wrong."""
+        """Return True if `code` makes the Target right and no other gradient wrong."""
         self.scene.run.call.keep_to_time()
         values, is_own = [], event.key == self.event.key
         edited = self.edited(event, code, values)
@@ -125,7 +125,7 @@ class Bench:
         return self.is_true(value) and right <= self.scene.right(passed)
 
     def edited(self, event, code, values):
-        """Run other code in place of a line. Return {key of the Event: value}, or None if the code fails.
+        """Run `code` in place of a line. Return {key: value}, or None if it fails.
 
         In a loop, the dictionary has one key for each iteration, and a function in place of the value. The function
         runs the code with the variables of that iteration, appends the result to `values`, and returns the result.
@@ -205,7 +205,7 @@ class Bench:
 
 
 def mistake_in(scenes, target):
-    """Return the simplest `Mistake` that explains a wrong Target on all Scenes, or None.
+    """Return the simplest Mistake that explains a Target on all Scenes, or None.
 
     `target` belongs to the first Scene. If several lines may contain the mistake, the line that explains the most
     Targets is chosen, and ties are all named. If the explanations edit only helpers' lines, a missing factor in the
@@ -292,10 +292,10 @@ def _joined(found):
 
 
 def _fitting(rank, bench):
-    """Return a Mistake for each edit of a rank that makes the Target right, the Target's own line first.
+    """Return a Mistake for each edit of a rank that makes the Target right.
 
-    For each line, at most MOST_FITTING edits are returned. For FUNCTION and TERM, the search ends at the first line
-    with such an edit.
+    The Target's own line comes first. For each line, at most MOST_FITTING edits are returned. For FUNCTION and TERM,
+    the search ends at the first line with such an edit.
     """
     found, helpers = [], {bench.scene.name(e) for e in bench.helpers}
     for event in [bench.event, *bench.helpers]:
@@ -330,7 +330,7 @@ def _rebound(bench):
 
 
 def _missing_path(bench):
-    """Recognise a missing path: the gradient would be right if another variable were constant."""
+    """Recognise a gradient that is right if another variable is held constant."""
     scene, at = bench.scene, bench.target.at
     if at is None:
         return []

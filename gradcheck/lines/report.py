@@ -1,4 +1,4 @@
-"""The report of `steps`: a table with one row for each gradient that backward computes."""
+"""The report of `steps`: a table with a row for each gradient in backward."""
 
 import re
 from dataclasses import dataclass

@@ -51,7 +51,7 @@ def report_on(scene, again):
 
 
 def _what_follows(scenes, pinned, rows):
-    """Return (remark,) on the effect of correcting the first wrong line, or () if there is none."""
+    """Return (remark,) on the effect of correcting the first wrong line, or ()."""
     scene, first = scenes[0], next((event for event, row in rows if row.verdict == WRONG), None)
     if first is None:
         return ()
@@ -82,7 +82,7 @@ def _is_right(target, scene, passed):
 
 
 def _with_the_correct(first, scene, pinned):
-    """Run backward with the line of an Event corrected, or return None if the correct value is unknown.
+    """Run backward with a line corrected, or return None if that is impossible.
 
     The correct value is the true value that the search found or, for example in a loop, the value of the corrected
     code.
@@ -139,7 +139,7 @@ def _verdict(scene, target, pinned, right):
 
 
 def _of_a_parameter(scene, target):
-    """Return (verdict, sentence) for a parameter with a wrong gradient, if its line reads right ones."""
+    """Return (verdict, sentence) for a parameter with a wrong gradient."""
     if scene.run.missing[target.argument]:
         return NOT_FOLLOWED, "no gradient arrives there"
     others = [t for t in scene.targets if t.place in scene.mistakes and not scene.is_parameter(t)]
@@ -171,7 +171,7 @@ def _unsure(scene, target, sentence):
 
 
 def _is_of_the_line(scene, event, own):
-    """Return True for an Event of the line itself, of the zeros that it adds to, or of a loop counter."""
+    """Return True for the line itself, the zeros it adds to, and a loop counter."""
     is_sum = scene.name(event) == scene.name(own) and is_start(scene, event)
     return event.site == own.site or is_sum or isinstance(scene.site(event).statement, ast.For)
 

@@ -1,4 +1,4 @@
-"""A Scene: one draw of the inputs, the results of forward and backward on it, and the true gradients."""
+"""A Scene: one draw of the inputs, with the results and the true gradients."""
 
 import ast
 import functools
@@ -17,7 +17,7 @@ from gradcheck.mistakes.sources import FUNCTION
 
 
 class Passed:
-    """The Events and the gradients of one backward pass. If it raised an exception, the gradients are []."""
+    """The Events and gradients of a backward pass. A failed pass has no gradients."""
 
     def __init__(self, events, gradients, function):
         self.events, self.gradients, self.function = events, gradients, function
@@ -30,7 +30,7 @@ class Passed:
 
 
 class Scene:
-    """A `Call` with its probes inserted, one dy, and the results of forward and backward.
+    """A `Call` with probes inserted, one dy, and the results of both passes.
 
     `verdicts` contains the verdict of `check` on each argument of the function.
     """
@@ -76,7 +76,10 @@ class Scene:
 
     @functools.cached_property
     def locals(self):
-        """List the Events of backward's variables, after arrays that forward computes only for backward."""
+        """List the Events of backward's local variables.
+
+        Arrays that forward computes only for backward are included, and come first.
+        """
         read = names_read(self.source.inner)
         made = [held[0] for name, held in self.names.items() if len(held) == 1 and name in read]
         bound = [event for event in self.plain.events if self.site(event).kind == "backward"]
@@ -112,7 +115,7 @@ class Scene:
         return {key: value for key, value in self.mistakes.items() if isinstance(key, tuple)}
 
     def mended(self, more=()):
-        """Run backward with the true values of the known mistakes, and with the values {key: value} in `more`."""
+        """Run backward with the true values of known mistakes, and the values `more`."""
         return self.backward({**self.held(), **dict(more)})
 
     def backward(self, replaced):
@@ -170,7 +173,7 @@ class Scene:
 
     @functools.cached_property
     def before(self):
-        """Map the key of each Event to the Events of the local variables that its line reads."""
+        """Map the key of each Event to the Events that its line reads."""
         found, latest = {}, {}
         returned = [event for event in self.plain.events if self.site(event).kind == "return"]
         for event in [*self.locals, *returned]:

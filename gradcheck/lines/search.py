@@ -1,4 +1,4 @@
-"""Find the local variables of backward whose wrong values cause the wrong gradients.
+"""Find the local variables whose wrong values cause the wrong gradients.
 
 The search runs if a returned gradient is wrong, and uses up to three draws of the inputs. The name of a local variable
 says which quantity it should contain: `dx` and `dx2` may be the gradient of x along all or some paths, and `dzdv`
@@ -61,7 +61,7 @@ class _Search:
 
     @functools.cached_property
     def labels(self):
-        """List the labels that exist on every draw, with one label for axes of equal length."""
+        """List the labels that exist on every draw, one for axes of equal length."""
         labels = {}
         for label, quantity in self.tables[0].items():
             if all(label in table for table in self.tables):
@@ -76,7 +76,7 @@ class _Search:
         return {k for k in self.labels if any(_fits(self.tables[0][k].array, truth) for truth in truths)}
 
     def find_mistake(self):
-        """Find the first wrong local variable and record its true value. Return False if there is none.
+        """Record the first wrong local variable. Return False if there is none.
 
         The variable may be right after all if it equals a quantity that its name allows. In this case, the next
         variable that may be wrong is recorded as its rival.
@@ -93,7 +93,7 @@ class _Search:
         return True
 
     def _mistakes(self):
-        """Yield (Target, [true value on each draw]) for each local variable that may be wrong."""
+        """Yield (Target, [true value on each draw]) for each possibly wrong variable."""
         passed = [scene.mended() for scene in self.scenes]
         if {t.place for t in self.scene.targets if t.is_final and t.place in self.own} <= self.scene.right(passed[0]):
             return
@@ -126,7 +126,7 @@ class _Search:
             yield [_truth(table[label], e, of_another_shape) for table, e in zip(self.tables, here, strict=True)]
 
     def _mend(self, passed, key, truths):
-        """Return True if, on every draw, the true value corrects a wrong gradient and breaks no right one."""
+        """Return True if true values correct a gradient and break none, on every draw."""
         for scene, before, truth in zip(self.scenes, passed, truths, strict=True):
             right = scene.right(before, key) & self.counted
             if truth is None or not right < scene.right(scene.mended({key: truth}), key) & self.counted:
@@ -150,7 +150,7 @@ class _Search:
         return any(self._vouches(label, target) for label in self._equal(target.name, values))
 
     def _equal(self, name, values):
-        """Yield the labels of the quantities that a name allows and that equal `values` on every draw."""
+        """Yield the labels of allowed quantities that equal `values` on every draw."""
         for label in self._allowed(name) if all(map(_is_numeric, values)) else ():
             if all(_fits(table[label].array, value) for table, value in zip(self.tables, values, strict=True)):
                 yield label
@@ -260,7 +260,7 @@ def _pairs(name):
 
 
 def _truth(quantity, value, of_another_shape):
-    """Convert a quantity to the true value of a local variable, or return None if this is impossible.
+    """Convert a quantity to the value of a local variable, or return None.
 
     `value` is the current value of the variable. With `of_another_shape`, its shape must differ from the quantity's.
     """

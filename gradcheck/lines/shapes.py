@@ -31,7 +31,7 @@ KINDS = ("transpose lost", "transpose added", "operands exchanged", "call droppe
 
 
 def shape_problem(call, error):
-    """Describe the shapes that made backward raise an error, or return "" for an error with another cause."""
+    """Describe the shapes that made backward fail, or return "" for other causes."""
     found = _found(call, error)
     return f"backward raises ValueError in line {found[1]}, `{found[2]}`: {found[3]}" if found else ""
 
@@ -67,7 +67,7 @@ def _found(call, error):
 
 
 def _place(error):
-    """Return (frame or None, line number) of the innermost user code in the traceback of an exception."""
+    """Return (frame or None, line number) of the user code that raised an error."""
     found, trace = (None, 0), error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_globals.get("__name__", "").split(".")[0] not in ("numpy", "gradcheck"):
@@ -77,7 +77,7 @@ def _place(error):
 
 
 def operands_at_fault(statement, frame):
-    """Return the operands of the operation that fails in a statement, or [] if it cannot be found."""
+    """Return the operands of the operation that fails in a statement, or []."""
     for node in reversed([*ast.walk(statement.value)]):
         operands = []
         if isinstance(node, ast.BinOp):

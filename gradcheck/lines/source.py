@@ -83,7 +83,7 @@ def source_of(backward, target, name):
 
 
 def _pair_within(target):
-    """Return (forward, backward) if a target was created by from_pair or from_torch, and () otherwise."""
+    """Return (forward, backward) of a from_pair or from_torch target, or ()."""
     rule = _rule_of(target)
     if rule is not None:
         return tuple(inspect.unwrap(function) for function in (rule.forward, rule.backward))
@@ -99,7 +99,7 @@ def _rule_of(target):
 
 
 def _node_of(function, lines):
-    """Return (tree, enclosing function or None, node) of a function, or three Nones if it is not unique."""
+    """Return (tree, enclosing function or None, node) of a function, or three Nones."""
     found = _functions_of("".join(lines)).get(_key(function.__code__), [])
     return found[0] if len(found) == 1 else (None, None, None)
 
@@ -128,7 +128,7 @@ def contents(function):
 
 
 def holders_of(source):
-    """Find the function objects in memory that contain the backward pass of a `Source`."""
+    """Find the functions in memory that contain the backward pass of a `Source`."""
     if source.forward is not None:
         return [source.forward, source.function]
     functions = [thing for thing in gc.get_objects() if type(thing) is types.FunctionType]
@@ -138,7 +138,7 @@ def holders_of(source):
 
 
 def codes_of(tree, file):
-    """Compile the syntax tree of a file and return {(first line, name): code} for its functions."""
+    """Compile a syntax tree and return {(first line, name): code} of its functions."""
     codes, pending = {}, [compile(tree, file, "exec", dont_inherit=True)]
     while pending:
         for constant in pending.pop().co_consts:

@@ -1,4 +1,4 @@
-"""List the gradients that backward assigns to a variable, returns, or stores in a parameter.
+"""List the gradients that backward assigns, returns or stores in a parameter.
 
 A local variable `dscores` is compared with ∂L/∂scores if forward assigns to `scores` exactly once.
 """
@@ -36,7 +36,7 @@ class Target:
 
 
 def targets_of(scene):
-    """List the Targets of a `Scene`: local variables, returned gradients and parameters."""
+    """List the local variables, returned gradients and parameters of a `Scene`."""
     last = {scene.name(event): event for event in scene.locals}
     finals = _returned(scene, last)
     by_event = {target.event.key: target for target in finals if target.key is not None}
@@ -104,7 +104,7 @@ def _returned(scene, last):
 
 
 def _expected(scene):
-    """List (position, argument, place, name, array) for each gradient that backward returns.
+    """List (position, argument, place, name, array) for each returned gradient.
 
     `position` is an index of the returned values. `argument` is an index of the call's arguments, or None if other code
     calls this backward pass and uses the gradient. A torch.autograd.Function returns a gradient, or None, for each of

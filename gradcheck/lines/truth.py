@@ -1,8 +1,8 @@
-"""Compute the true gradient of a local variable: the derivative of L = ⟨dy, y⟩ with respect to the variable.
+"""Compute the true gradient of a local variable.
 
-The value of the variable is perturbed during the forward pass. The derivative is computed by the complex step if a test
-shows that forward is complex-safe, and by central differences otherwise. If other values are held constant, the result
-is the gradient along the paths that do not pass through them.
+This is the derivative of L = ⟨dy, y⟩ with respect to the variable, which is perturbed during the forward pass. The
+complex step is used if a test shows that forward is complex-safe, and central differences otherwise. If other values
+are held constant, the result is the gradient along the paths that do not pass through them.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ DIRECTIONS = 2
 
 
 class Truth:
-    """The derivatives of L with respect to the inputs and to the values inside the forward pass.
+    """The derivatives of L with respect to inputs and values of the forward pass.
 
     `at` is a place: the position of an argument, or the key of an Event. `array` is the value at this place.
     """
@@ -35,7 +35,7 @@ class Truth:
         return (1 if self.step else 100) * self.run.rounding / _scale(array)
 
     def is_gradient(self, value, at, array, held=None):
-        """Return True if `value` is the gradient at a place, as tested along random directions."""
+        """Test along random directions whether `value` is the gradient at a place."""
         if not is_real_array(value) or np.shape(value) != np.shape(array) or not np.all(np.isfinite(value)):
             return False
         for _ in range(DIRECTIONS):
@@ -119,7 +119,7 @@ class Truth:
 
 
 def _scale(array):
-    """Return the smallest scale of the finite entries of an array. Masks may contain infinite entries."""
+    """Return the smallest scale of the finite entries of an array, such as a mask."""
     array = np.asarray(array, np.float64)
     return np.min(scales_of(np.where(np.isfinite(array), array, 0.0))) if array.size else 1.0
 

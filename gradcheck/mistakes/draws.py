@@ -6,7 +6,7 @@ import numpy as np
 
 
 def other_draws(run, rng, sizes=(True, False), with_integers=False):
-    """Yield Calls of the same function with other values, those that differ most from `run` first.
+    """Yield Calls of a function with other values, the most different ones first.
 
     `sizes` lists the values of `is_larger` to try (see `varied`). Integers, which may be indices or sizes, are varied
     only if `with_integers`. Parameters are assigned new arrays. The original arrays remain in `run.arguments`.

@@ -142,7 +142,7 @@ def text_of(code):
 
 
 def number_of(node):
-    """Return the value of a number, which may have a minus sign. Other code, such as True, gives None."""
+    """Return the value of a number, perhaps with a minus sign, or None."""
     sign = 1
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         node, sign = node.operand, -1

@@ -1,4 +1,4 @@
-"""Make mistakes in right code: find the places to change, and the code that may fill the holes of a pattern."""
+"""Make mistakes in right code: find the places and fill the holes of a pattern."""
 
 import ast
 import builtins
@@ -36,7 +36,7 @@ class Place:
 
 
 class Scope:
-    """The names that are visible in a function to mutate, and the code that may fill the holes of a pattern.
+    """The visible names in a function to mutate, and the code that may fill holes.
 
     The keys of `tests` and `lists` are classes of holes. A hole in the pattern to replace may match code only if
     `tests[class](code, place)` returns True. It may match any code if its class has no test. A hole that occurs only in
@@ -103,7 +103,7 @@ class Scope:
         return not isinstance(function, ast.Attribute) or self._is_module(function.value)
 
     def _is_rebound(self, target):
-        """Return True if the names in a target are bound before, so the code may run without the assignment."""
+        """Return True if the names in a target are bound before this assignment."""
         names = [element.id for element in ast.walk(target) if isinstance(element, ast.Name)]
         outer = set().union(self.names, *self.around)
         is_bound = all(self.locals.get(name, target.lineno) < target.lineno or name in outer for name in names)
@@ -115,7 +115,7 @@ class Scope:
         return [ast.Name(twin)] if twin in self.names else []
 
     def _other_names(self, node, parent):
-        """Return the names that may replace a name: other names that are bound in the same scope."""
+        """Return the other names of the same scope, which may replace a name."""
         is_called = isinstance(parent, ast.Call) and node is parent.func
         if node.id in self.locals:
             others = [other for other, line in self.locals.items() if line < node.lineno]
@@ -171,10 +171,10 @@ def _other_subscripts(code):
 
 
 def planted(closure, others=(), rows=BY_PLACE):
-    """Yield (Edit, Place) for each mistake that can be made in a function, outside the nested functions `others`.
+    """Yield (Edit, Place) for each mistake that can be made in a function.
 
     `rows` maps each kind of place to the rows of the table that may be applied there; by default, these are all rows.
-    Signatures and `raise` and `assert` statements do not change.
+    Signatures, `raise` and `assert` statements and the nested functions `others` do not change.
     """
     scope = Scope(closure)
     for statement in closure.node.body:
@@ -208,7 +208,7 @@ def _places(statement, others):
 
 
 def _expressions(node, outer):
-    """Yield ("expression", node, Place) for an expression and its subexpressions. `outer` is the Place around it."""
+    """Yield ("expression", node, Place) for an expression and its subexpressions."""
     if isinstance(node, (ast.JoinedStr, ast.Lambda)):
         return
     parent = outer.parent

@@ -1,4 +1,4 @@
-"""Repair wrong code: find the parts of a line to change, and the code that may fill the holes of a pattern."""
+"""Repair wrong code: find the parts to change and fill the holes of a pattern."""
 
 import ast
 import copy
@@ -146,7 +146,7 @@ def repairs(code, names, rank):
 
 
 def exchanged(tree, node, new):
-    """Return a syntax tree with `node` replaced by `new`. The other parts are not copied."""
+    """Return a syntax tree with `node` replaced by `new`, without copying the rest."""
     if tree is node:
         return new
     if isinstance(tree, list):

@@ -62,7 +62,7 @@ class Edit:
     bound: dict  # {hole of either pattern: its code}
 
     def sentence(self, reader, is_whole=False):
-        """Return the sentence for a `Reader`, or None if it would quote code that the reader may not see.
+        """Return the sentence for a `Reader`, or None if it would show hidden code.
 
         A hole is replaced with its code if the reader may see the code, otherwise with the reader's phrase for the code
         or with the noun in the sentence. An optional part is left out if it would quote hidden code. It is also left
@@ -103,7 +103,7 @@ class Reader:
 
 
 class Student(Reader):
-    """A reader who may see code that occurs in `text`, the student's own code, but no answers.
+    """A reader who may see code in `text`, the student's own code, but no answers.
 
     `glossary` is a dictionary from code to a noun phrase, such as {"gamma": "the gain γ"}.
     """

@@ -52,7 +52,7 @@ def find_closures(path, patterns):
 
 
 def first_line(function):
-    """Return the first line of a function including its decorators, as in the code object."""
+    """Return the first line of a function, including its decorators."""
     return min([function.lineno, *(decorator.lineno for decorator in getattr(function, "decorator_list", ()))])
 
 

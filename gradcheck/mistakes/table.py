@@ -1,7 +1,8 @@
-"""The rows of the table of mistakes: right code, wrong code, and a sentence. Capital letters are holes (patterns.py).
+"""The rows of the table of mistakes: right code, wrong code, and a sentence.
 
-The audit replaces right code with wrong code, and a repair does the reverse. The classes of holes are defined in
-planting.py and repairing.py. If two rows produce the same wrong code, the mistake has the kind of the first row.
+Capital letters are holes (patterns.py). The classes of holes are defined in planting.py and repairing.py. The audit
+replaces right code with wrong code, and a repair does the reverse. If two rows produce the same wrong code, the mistake
+has the kind of the first row.
 """
 
 import itertools
