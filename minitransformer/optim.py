@@ -1,7 +1,10 @@
 """AdamW, gradient clipping and the learning-rate schedule.
 
-A model learns by moving every parameter against its gradient. The steps of AdamW do not depend on the scale of the
-gradient. Clipping limits the effect of a single bad batch. The schedule begins and ends with small learning rates.
+A model learns by moving every parameter against its gradient, in steps. Each step has the gradient of another batch, a
+small sample of the texts. Gradient descent subtracts lr times the gradient, where lr, the learning rate, is a small
+number. But one lr does not suit large and small gradients alike. The steps of AdamW do not depend on the scale of the
+gradient. Clipping limits the effect of a single batch with a very large gradient. The schedule begins and ends with
+small learning rates.
 """
 
 import math
@@ -34,9 +37,11 @@ def adamw(
 ) -> Arrays:
     """Return θ′, m′ and v′ after step t = 1, 2, … of AdamW. The decay is multiplied by lr, as in PyTorch.
 
-    AdamW is Adam (Kingma and Ba, 2015) with decoupled weight decay (Loshchilov and Hutter, 2019). The parameter θ has
-    the gradient g. The averages m and v are those after the previous step, and begin at 0. The four arrays have the
-    same shape. `betas` are β₁ and β₂, `eps` is ε, and `weight_decay` is λ.
+    AdamW is Adam (Kingma and Ba, 2015) with decoupled weight decay (Loshchilov and Hutter, 2019). Weight decay
+    (1) draws the parameter θ towards 0 in each step, for the reason given in `decay_groups`. The gradient of θ is g.
+    The moving averages m and v are those after the previous step, and begin at 0. The four arrays have the same shape,
+    and all operations are entry by entry. `betas` are β₁ and β₂, `weight_decay` is λ, and `eps` is ε, which keeps the
+    divisor in (6) from zero.
 
         decayed = θ − lr · λ · θ                        (1)
         m′ = β₁ m + (1 − β₁) g                          (2)
@@ -45,16 +50,18 @@ def adamw(
         v̂ = v′ / (1 − β₂ᵗ)                              (5)
         θ′ = decayed − lr · m̂ / (√v̂ + ε)                (6)
 
-    m follows the gradient and v its square, both averaged over about 1/(1 − β) steps.
+    m follows the gradient and v its square. Each step multiplies the weight of every earlier gradient by β, so
+    both are averages over about 1/(1 − β) steps. (6) moves θ against m̂, which varies less from batch to batch than g,
+    and divides by √v̂, the typical size of g.
 
-    Why (4) and (5). With g_k the gradient of step k, (2) unrolled from m = 0 is
+    Why (4) and (5), the bias correction. With g_k the gradient of step k, (2) inserted into itself down to m = 0 is
 
         m′ = (1 − β₁) Σ_k β₁^(t−k) g_k,   k = 1 … t
 
-    The weights in this sum add up to (1 − β₁) Σ_k β₁^(t−k) = 1 − β₁ᵗ, which is less than 1, and smallest at the first
-    step. Divided by it they are the weights of an average, m̂ = Σ_k a_k g_k with a_k = (1 − β₁) β₁^(t−k) / (1 − β₁ᵗ).
-    Its expectation is the mean gradient, if that does not change from step to step. Likewise v̂ = Σ_k b_k g_k², with
-    β₂. At t = 1, m̂ and v̂ are g and g².
+    By the geometric series, the weights in this sum add up to (1 − β₁) Σ_k β₁^(t−k) = 1 − β₁ᵗ, which is less than 1,
+    and smallest at the first step. Divided by it they are the weights of an average, m̂ = Σ_k a_k g_k with
+    a_k = (1 − β₁) β₁^(t−k) / (1 − β₁ᵗ). If the gradients of all steps have the same expectation over the batches, m̂
+    has it too. Likewise v̂ = Σ_k b_k g_k², where b_k is a_k with β₂ in place of β₁. At t = 1, m̂ and v̂ are g and g².
 
     How far an entry moves. The scale of the gradient cancels in m̂ / √v̂, unless it is as small as ε. An entry moves by
     about lr in each step while g keeps its sign and size, and by less if g changes its sign. The distance is bounded:
@@ -62,8 +69,9 @@ def adamw(
 
         m̂² = (Σ_k (a_k/√b_k) · √b_k g_k)² ≤ Σ_k a_k²/b_k · Σ_k b_k g_k² = Σ_k a_k²/b_k · v̂
 
-    and the first sum is 1 at t = 1 and, as t grows, tends to (1 − β₁)² / ((1 − β₂)(1 − β₁²/β₂)) where β₁² < β₂. With
-    the β of AdamW's defaults its root rises to 7.27: no step moves an entry by more than 7.28 lr plus the decay.
+    and the first sum of the result is 1 at t = 1. It is a geometric series with the ratio β₁²/β₂ and, as t grows, tends
+    to (1 − β₁)² / ((1 − β₂)(1 − β₁²/β₂)) where β₁² < β₂. With the defaults of AdamW, 0.9 for β₁ and 0.999 for β₂, its
+    root rises to 7.27: no step moves an entry by more than 7.28 lr (rounded up) plus the decay.
 
     The decay (1) is decoupled from the gradient. If λθ were added to g instead, (6) would also divide it by √v̂, and
     entries with large gradients would decay least.
@@ -194,11 +202,12 @@ def averaging_rates(name: str, betas) -> tuple[float, float]:
 def decay_groups(model: "Transformer", weight_decay: float, *, embeddings: bool = False) -> list[dict[str, Any]]:
     """Return two parameter groups, with and without weight decay.
 
-    Matrices decay. Gains, biases and, by default, embeddings do not.
+    Matrices decay. Biases, gains (the factors γ of a norm, see layer_norm.py) and, by default, embeddings do not.
 
-    Decay limits how much an output can grow with its input. A bias multiplies nothing, and a gain multiplies normalized
-    values and would be drawn to 0, not to 1. The embedding of a rare token seldom receives a gradient, but would decay
-    at every step. A tied table has no decay either, although it receives a gradient as the unembedding at every step.
+    Decay limits how much an output can grow with its input, because it keeps the factors of the input small. A bias
+    multiplies nothing. A gain multiplies normalized values, and decay would draw it to 0, not to its initial value 1.
+    The embedding of a rare token seldom receives a gradient, but would decay at every step. A tied table, which is both
+    embedding and unembedding, has no decay either, although it receives a gradient as the unembedding at every step.
     With `embeddings=True`, all arrays with two axes decay, including positions, as in nanoGPT.
     """
     tables = {id(model.embedding.weight)}
@@ -217,8 +226,11 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
 
         g′ = g · min(1, max_norm / ‖g‖),   ‖g‖² over all parameters        (7)
 
+    With all gradients as one vector, ‖g‖ is its length. Clipping shortens it to max_norm and keeps its direction.
+    Otherwise a single large gradient would dominate the averages m and v for many steps.
+
     Each `.grad` is replaced with a new array. If the norm is not finite, it is returned and the gradients are not
-    changed, so that the caller can decide. Raises ValueError unless max_norm is positive.
+    changed, so that the caller can decide whether to skip the step. Raises ValueError unless max_norm is positive.
     """
     parameters = list(parameters)
     norm = grad_norm(parameters)
@@ -255,8 +267,10 @@ def squared_norm(x) -> float:
 def cosine_schedule(step: int, *, lr: float, min_lr: float, warmup: int, steps: int) -> float:
     """Return the learning rate of step t = 0, 1, …, `steps` − 1, and min_lr for later steps.
 
-    The rate first rises linearly for w steps (`warmup`), in which m and v are poor estimates. Then it follows half a
-    cosine from lr down to min_lr at step S (`steps`; Loshchilov and Hutter, 2017). `warmup` must not exceed `steps`.
+    The rate first rises linearly for w steps (`warmup`), in which m and v average few gradients and are poor estimates.
+    Then it follows half a cosine from lr at step w down to min_lr at step S (`steps`; Loshchilov and Hutter, 2017). At
+    the end it is small, so that the parameters do not depend much on the last few batches. `warmup` must not exceed
+    `steps`.
 
         lr_t = lr · (t + 1) / (w + 1)                             for t < w           (8)
         lr_t = min_lr + (lr − min_lr) · (1 + cos(π (t − w)/(S − w))) / 2              (9)

@@ -171,8 +171,9 @@ def rotate_half(x):
 def rotary(x, *, cos, sin):
     """Rotate, then multiply.
 
-    y = x cos + rotate(x) sin. Backward rotates dy first and then multiplies by sin; the order must be reversed. The
-    transpose of "rotate, then multiply" is "multiply, then rotate back".
+    y = x cos + rotate(x) sin, where rotate replaces each pair (a, b) by (−b, a). Backward rotates dy first and then
+    multiplies by sin; the order must be reversed. The transpose of "rotate, then multiply" is "multiply, then rotate
+    back".
     """
     y = x * cos + rotate_half(x) * sin
 

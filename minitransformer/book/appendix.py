@@ -109,10 +109,15 @@ def checks(reports: dict, cases) -> list:
     )
     certificates = [(escape(case.name), escape(str(certified(case)))) for case in cases]
     return [
-        "<section><h2>Checked by central differences</h2>",
+        "<section><h2>Checked by central differences</h2><p>Each entry a of a gradient is compared with a central "
+        "difference n of the forward pass. The relative error is |a − n| / (|n| + 0.01), and “oracle ±” is the "
+        "estimated error of n.</p>",
         table("case | gradients | entries | worst error, relative | verdict", rows),
         f"<details><summary>each argument</summary>{details}</details></section>",
-        "<section><h2>Certified as an identity</h2>",
+        "<section><h2>Certified as an identity</h2><p>J v is the change of y, to first order, if the inputs change by "
+        "v, and ⟨ , ⟩ is the sum of the products of the entries. The backward pass is right if both sides are equal "
+        "for all v and dy. They are computed without rounding, modulo a random prime, at a random point. A decision is "
+        "a comparison of values in the function, such as x &gt; 0.</p>",
         table("case | the two sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩, without a tolerance", certificates),
         "</section>",
     ]

@@ -165,8 +165,9 @@ def of_positions() -> list[Specimen]:
     llama3["original_max_position_embeddings"] = 64
     cos, sin = cos_and_sin([20], 6, 10000.0, None, float)
     rotation = (
-        "The position is 20, and each pair is two adjacent channels. Each pair is rotated, and the entries between "
-        "pairs are 0. The first pair has made more than three turns, and the last has hardly moved"
+        "The position is 20, and each pair is two adjacent channels. Each pair is rotated by its own angle, and the "
+        "entries between pairs are 0. The first pair has turned by 20 radians, more than three circles, and the last "
+        "has hardly moved"
     )
     half = {"cos": np.cos(normal(3, 2)), "sin": np.sin(normal(3, 2)), "layout": "half"}
     interleaved = {"cos": cos, "sin": sin, "layout": "interleaved"}
@@ -204,7 +205,7 @@ def of_attention() -> list[Specimen]:
 
 def of_feed_forward() -> list[Specimen]:
     shows = {("p", "g"): "The diagonal is <i>u</i> · silu′(<i>g</i>), for <i>g</i> = −6, −1, 1, 3"}
-    shows["p", "u"] = "The diagonal is silu(<i>g</i>). Where <i>g</i> is far below 0, the gate is nearly closed"
+    shows["p", "u"] = "The diagonal is silu(<i>g</i>). Where <i>g</i> is far below 0, <i>u</i> is hardly passed on"
     gate, silu_too = np.array([-6.0, -1.0, 1.0, 3.0]), "silu = value_of(silu)"
     up_and_down = "W_up = self.up.weight.data; W_down = self.down.weight.data"
     plain = f"{up_and_down}; b_up = self.up.bias.data; b_down = self.down.bias.data; f = value_of(self.activation)"

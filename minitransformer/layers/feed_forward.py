@@ -1,7 +1,12 @@
 """Feed-forward layers: the same function at each position, independently of the other positions.
 
-The gated layer has three matrices instead of two. With F = 8/3 C, the three have as many entries as the two matrices of
-the plain layer with F = 4 C.
+A linear map takes the C channels of a position to F hidden ones, usually more. A function that is not linear acts on
+each of these, and a second linear map takes them back to C. Without the function, the two maps would be a single one
+(see activations.py).
+
+The gated layer, GatedFeedForward, has two maps to F channels, applies the function to the result of one, and multiplies
+it by that of the other. So it has three matrices of C times F entries instead of two. With F = 8 C/3, the three have as
+many entries as the two matrices of the plain layer, FeedForward, with F = 4 C.
 """
 
 from functools import partial
@@ -18,7 +23,11 @@ ACTIVATIONS: dict[str, Any] = {"gelu": gelu, "gelu_tanh": partial(gelu, approxim
 
 
 class FeedForward(Module):
-    """Two linear maps with an activation between them: `gelu`, `gelu_tanh` or `relu`."""
+    """Two linear maps with an activation between them: `gelu`, `gelu_tanh` or `relu`, which activations.py defines.
+
+    `std` is the standard deviation of the initial weights. `residual_std`, if given, replaces it in the last map (see
+    transformer.py).
+    """
 
     def __init__(
         self,
@@ -60,6 +69,8 @@ class FeedForward(Module):
                 da = dy W_downᵀ                                 (4)
                 dh = da · f′(h)                                 (5)
                 dx = dh W_upᵀ                                   (6)
+
+            The backward of each Linear also accumulates the gradients of its weight and bias.
             """
             da = down_backward(dy)  # (4) ← a W_down (3)
             dh = activation_backward(da)  # (5) ← f(h) (2)
@@ -74,6 +85,9 @@ def swiglu(g: Array, u: Array) -> tuple[Array, Backward[Arrays]]:
 
         a = silu(g)                                     (7)
         p = a · u                                       (8)
+
+    For g far below 0, silu(g) is nearly 0, and for g far above 0 it is nearly g. So g, the gate, determines how much of
+    u is passed on.
 
     Raises TypeError if an array is not floating-point, and ValueError if the shapes differ. Saved for backward: a
     (...), u (...), and the arrays that silu saves.
@@ -105,7 +119,11 @@ def check_arguments(g, u):
 
 
 class GatedFeedForward(Module):
-    """SwiGLU, which Llama uses: three linear maps, by default without biases."""
+    """SwiGLU, which Llama uses: three linear maps, by default without biases.
+
+    The name stands for a gated linear unit whose activation is Swish, another name of SiLU. `std` and `residual_std`
+    are as in FeedForward.
+    """
 
     def __init__(
         self,
@@ -126,7 +144,7 @@ class GatedFeedForward(Module):
     def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
         """Map x (..., C) to (..., C) (Shazeer, 2020).
 
-        One projection determines how much of the other is passed on:
+        One linear map of x, the gate g, determines how much of the other, u, is passed on:
 
             g = x W_gate    u = x W_up                      (11)
             p = silu(g) · u                                 (12)
@@ -142,7 +160,8 @@ class GatedFeedForward(Module):
         def backward(dy):
             """Apply the chain rule from the last step to the first.
 
-            x is reached along both projections, and paths add; fᵀ(dy) stands for f's backward:
+            x reaches y along two paths, through g and through u, and the paths add. fᵀ(dy) is the backward pass of f,
+            applied to dy, and swigluᵀ returns two gradients, by (10) and (9):
 
                 dp = dy W_downᵀ                                 (14)
                 dg, du = swigluᵀ(dp)                            (15)

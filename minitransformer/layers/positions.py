@@ -1,12 +1,17 @@
 """Positions of the tokens: learned, sinusoidal or rotary.
 
-Attention does not depend on the order of its keys, except through the causal mask, so the model needs the position of
-each token.
+Attention is a sum over keys, and a sum does not depend on the order of its terms. Only the causal mask, which hides
+later tokens from a query, depends on the order. So the model needs the position of each token.
 
-**Learned** positions (GPT-2) are an embedding of the numbers 0, 1, 2, …, added to that of the tokens: see embedding.py.
-**Sinusoidal** positions are a fixed table, added in the same place. **Rotary** positions rotate queries and keys
-instead, and leave the values unchanged. A score then depends only on the difference of two angles. (attention.py, which
-may be read first, defines queries, keys, values and scores.)
+**Learned** positions (GPT-2) are an embedding of the numbers 0, 1, 2, …, that is, a learned vector for each position,
+added to the vector of the token: see embedding.py. **Sinusoidal** positions are a fixed table, added in the same place.
+**Rotary** positions rotate queries and keys instead, and leave the values unchanged. The positions of a query and a key
+then enter their score only through the difference. (`attend` in first_steps.py and attention.py define queries, keys,
+values and scores.)
+
+Sinusoidal and rotary positions take the channels, the entries of a vector, in pairs. A pair is a point in a plane.
+It turns by the same angle from each position to the next. The angle is large for the first pair and small for the last,
+so the fast pairs distinguish neighbours, and the slow pairs distant positions.
 """
 
 import math
@@ -26,17 +31,23 @@ SCALINGS = {
 
 
 def frequencies(channels: int, base: float = 10000.0, scaling: dict[str, Any] | None = None) -> Array:
-    """Return ω (C/2,), in radians per position, float64. Of C channels, pair i turns at the frequency
+    """Return ω (C/2,), the angle in radians by which each pair turns per position, float64.
+
+    Of C channels, pair i turns at the frequency
 
         ω_i = base^(−2i/C),   i = 0 … C/2 − 1           (1)
 
-    `scaling` stretches a trained model to longer texts. {"rope_type": "linear", "factor": s} makes every pair turn s
-    times as slowly, as if positions were s times as close:
+    The first pair completes a circle in about 6 positions. With many channels, the last pair needs nearly `base` times
+    as many.
+
+    `scaling` stretches a trained model to longer texts, in which slow pairs would otherwise reach angles that did not
+    occur in training. {"rope_type": "linear", "factor": s} makes every pair turn s times as slowly, as if positions
+    were s times as close:
 
         ω′ = ω / s                                      (2)
 
-    {"rope_type": "llama3"} (Llama 3.1) slows down only the pairs that complete few circles within the original context
-    of N positions:
+    {"rope_type": "llama3"} (Llama 3.1) slows down only the pairs that complete few circles within the original context,
+    the N positions of the longest text in training. The other pairs have taken every angle there. For each pair:
 
         circles = N ω / 2π                              (3)
         keep = min(1, max(0, (circles − low) / (high − low)))     (4)
@@ -60,19 +71,23 @@ def frequencies(channels: int, base: float = 10000.0, scaling: dict[str, Any] | 
 
 
 def sinusoidal_positions(T: int, C: int) -> NDArray[np.float64]:
-    """Return a fixed table P (T, C), float64 (Vaswani et al., 2017). Raises ValueError for an odd C."""
+    """Return a fixed table P (T, C), float64 (Vaswani et al., 2017). Raises ValueError for an odd C.
+
+    It has a row of C channels for each of the positions 0, 1, …, T − 1.
+    """
     return sinusoidal_rows(np.arange(T), C)
 
 
 def sinusoidal_rows(positions, C: int):
     """Return the rows (T, C) of `positions` (T,) in the sinusoidal table, float64. Raises ValueError for an odd C.
 
-    With the C channels in pairs, and ω_i of (1):
+    For a position t and a pair i of the C channels, with ω_i of (1):
 
         P[t, 2i] = sin(t ω_i)    P[t, 2i+1] = cos(t ω_i)          (6)
 
-    From one position to the next, pair i turns by the angle ω_i, the same everywhere. Nothing is learned, so no
-    gradient is needed.
+    From one position to the next, pair i turns by the angle ω_i, the same everywhere. So the linear map
+    from row t to row t + n depends only on n, and a layer can learn it. The table itself is not learned, so it needs no
+    gradient.
     """
     if C % 2:
         raise ValueError(f"sinusoidal positions require an even number of channels, not {C}")
@@ -110,10 +125,12 @@ def rotary(
 ) -> tuple[Array, Backward[Array]]:
     """Rotate each pair of channels of x (..., T, D) by the angle t ω of its position t (Su et al., 2021).
 
-    `positions` (T,) are any integers, one for each row. ω is given by (1) for D channels. For `scaling`, see
-    `frequencies`. Returns y, of x's shape. Saved for backward: the arrays that `turned` saves. Raises TypeError if x is
-    not floating-point. Raises ValueError for fewer than two axes, an odd D, an unknown layout or scaling, or a wrong
-    number of positions.
+    x are queries or keys, with a row of D channels for each of T tokens. `positions` (T,) are any integers, one for
+    each row. ω is given by (1) for D channels. For `scaling`, see `frequencies`, and for `layout`, `pairs`.
+
+    Returns y, of x's shape. Saved for backward: the arrays that `turned` saves. Raises TypeError if x is not
+    floating-point. Raises ValueError for fewer than two axes, an odd D, an unknown layout or scaling, or a wrong number
+    of positions.
     """
     check_arguments(x, positions, layout, scaling)
     cos, sin = cos_and_sin(positions, x.shape[-1], base, scaling, x.real.dtype)
@@ -121,7 +138,7 @@ def rotary(
 
 
 def cos_and_sin(positions, D, base, scaling, dtype):
-    """Return cos t ω and sin t ω (T, D/2) of positions t (T,), computed in float64 and converted to `dtype`."""
+    """Return cos(t ω) and sin(t ω) (T, D/2) of positions t (T,), computed in float64 and converted to `dtype`."""
     angles = np.asarray(positions)[:, None] * frequencies(D, float(base), scaling)
     return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
 
@@ -134,8 +151,9 @@ def turned(x, *, cos, sin, layout):
         a′ = a · cos − b · sin                          (7)
         b′ = b · cos + a · sin                          (8)
 
-    For one pair this is a product with the rotation R_t by the angle t ω. That pair contributes
-    (R_u k)ᵀ (R_t q) = kᵀ R_uᵀ R_t q to the score of a query at t and a key at u, and by the addition theorems
+    For one pair, as a column with the entries a and b, this is the product with the matrix R_t of the rotation by the
+    angle t ω. Let q and k be this pair of a query at t and of a key at u. A score adds the products of all channels, so
+    the pair contributes (R_u k)ᵀ (R_t q) = kᵀ R_uᵀ R_t q to it. By the addition theorems of sine and cosine
 
         R_uᵀ R_t = │ cos uω   sin uω│ │cos tω  −sin tω│
                    │−sin uω   cos uω│ │sin tω   cos tω│
@@ -143,7 +161,7 @@ def turned(x, *, cos, sin, layout):
                  = │cos (t−u)ω  −sin (t−u)ω│ = R_{t−u}
                    │sin (t−u)ω   cos (t−u)ω│
 
-    so the scores depend only on the difference of the positions. Saved for backward: cos (T, D/2), sin (T, D/2).
+    so the positions enter the scores only through their difference. Saved for backward: cos (T, D/2), sin (T, D/2).
     """
     a, b = pairs(x, layout)
     a_turned = a * cos - b * sin  # (7) (..., T, D/2)
@@ -151,17 +169,17 @@ def turned(x, *, cos, sin, layout):
     y = joined(a_turned, b_turned, layout)  # (..., T, D)
 
     def backward(dy):
-        """The Jacobian of a pair is R_t itself, and dx = R_tᵀ dy.
+        """A pair is multiplied by R_t, so its Jacobian is R_t itself, and dx = R_tᵀ dy.
 
-        Its entries are ∂a′/∂a = cos, ∂a′/∂b = −sin, ∂b′/∂a = sin and ∂b′/∂b = cos. So a reaches a′ by cos and b′ by
-        sin, b reaches b′ by cos and a′ by −sin:
+        Its entries are ∂a′/∂a = cos, ∂a′/∂b = −sin, ∂b′/∂a = sin and ∂b′/∂b = cos. So a reaches a′ with the factor cos
+        and b′ with sin, and b reaches b′ with cos and a′ with −sin:
 
             da = da′ · cos + db′ · sin                      (9)
             db = db′ · cos − da′ · sin                      (10)
 
         The transpose of a rotation is the rotation by the opposite angle: the gradient is turned back. Rotation keeps
-        every length, so ‖dx‖ = ‖dy‖, but this is also true for a rotation in the wrong direction. At position 0
-        the angle is zero, so a check with only this position does not detect the wrong direction.
+        every length, so ‖dx‖ = ‖dy‖, but a rotation in the wrong direction keeps it too, and a comparison of lengths
+        does not detect it. Nor does a check with position 0 alone, where the angle is zero.
         """
         da_turned, db_turned = pairs(dy, layout)
         da = da_turned * cos + db_turned * sin  # (9) ← a · cos (7), a · sin (8)
@@ -178,7 +196,8 @@ def pairs(x, layout):
     There are two conventions for the channels of a pair, and weights trained with one cannot be used with the other.
     `interleaved` pairs neighbours (0, 1), (2, 3), … as in the paper. `half` pairs channel i with i + D/2, as in Llama's
     weights on the Hugging Face hub, because halves are contiguous. The two differ only by a permutation of the
-    channels, which is the same for queries and keys. For a model trained from scratch they are therefore equivalent.
+    channels, which is the same for queries and keys and does not change their products. For a model trained from
+    scratch they are therefore equivalent.
     """
     half = x.shape[-1] // 2
     return (x[..., :half], x[..., half:]) if layout == "half" else (x[..., 0::2], x[..., 1::2])
