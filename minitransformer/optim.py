@@ -50,18 +50,19 @@ def adamw(
         v̂ = v′ / (1 − β₂ᵗ)                              (5)
         θ′ = decayed − lr · m̂ / (√v̂ + ε)                (6)
 
-    m follows the gradient and v its square. Each step multiplies the weight of every earlier gradient by β, so
-    both are averages over about 1/(1 − β) steps. (6) moves θ against m̂, which varies less from batch to batch than g,
-    and divides by √v̂, the typical size of g.
+    m follows the gradient and v its square. Each step multiplies the weight of every earlier gradient by β, so both are
+    averages over about 1/(1 − β) steps. (6) moves θ against m̂, which varies less from batch to batch than g, and
+    divides by √v̂, the typical size of g.
 
     Why (4) and (5), the bias correction. With g_k the gradient of step k, (2) inserted into itself down to m = 0 is
 
         m′ = (1 − β₁) Σ_k β₁^(t−k) g_k,   k = 1 … t
 
-    By the geometric series, the weights in this sum add up to (1 − β₁) Σ_k β₁^(t−k) = 1 − β₁ᵗ, which is less than 1,
-    and smallest at the first step. Divided by it they are the weights of an average, m̂ = Σ_k a_k g_k with
-    a_k = (1 − β₁) β₁^(t−k) / (1 − β₁ᵗ). If the gradients of all steps have the same expectation over the batches, m̂
-    has it too. Likewise v̂ = Σ_k b_k g_k², where b_k is a_k with β₂ in place of β₁. At t = 1, m̂ and v̂ are g and g².
+    By the geometric series, the weights in this sum add up to (1 − β₁) Σ_k β₁^(t−k) = 1 − β₁ᵗ, which is less than 1
+    and smallest at the first step, so that m′ is too small at first. Divided by it they are the weights of an average,
+    m̂ = Σ_k a_k g_k with a_k = (1 − β₁) β₁^(t−k) / (1 − β₁ᵗ). If the gradients of all steps have the same expectation
+    over the batches, m̂ has it too. Likewise v̂ = Σ_k b_k g_k², where b_k is a_k with β₂ in place of β₁. At t = 1, m̂
+    and v̂ are g and g².
 
     How far an entry moves. The scale of the gradient cancels in m̂ / √v̂, unless it is as small as ε. An entry moves by
     about lr in each step while g keeps its sign and size, and by less if g changes its sign. The distance is bounded:
@@ -96,7 +97,7 @@ def adamw_in_place(moves, gradient_scale=1.0):
 
 
 def some_rows_at_a_time(shape):
-    """Yield indices that divide an array of this shape along its first axis into parts of about PART entries.
+    """Yield indices that divide an array of this shape along its first axis into parts of about PART (262,144) entries.
 
     The update of an entry does not depend on other entries. Updating one part at a time keeps the temporary arrays
     small.

@@ -9,9 +9,9 @@ added to the vector of the token: see embedding.py. **Sinusoidal** positions are
 then enter their score only through the difference. (`attend` in first_steps.py and attention.py define queries, keys,
 values and scores.)
 
-Sinusoidal and rotary positions take the channels, the entries of a vector, in pairs. A pair is a point in a plane.
-It turns by the same angle from each position to the next. The angle is large for the first pair and small for the last,
-so the fast pairs distinguish neighbours, and the slow pairs distant positions.
+Sinusoidal and rotary positions take the channels, the entries of a vector, in pairs. A pair is a point in a plane. It
+turns by the same angle from each position to the next. The angle is large for the first pair and small for the last, so
+the fast pairs distinguish neighbours, and the slow pairs distant positions.
 """
 
 import math
@@ -85,9 +85,9 @@ def sinusoidal_rows(positions, C: int):
 
         P[t, 2i] = sin(t ω_i)    P[t, 2i+1] = cos(t ω_i)          (6)
 
-    From one position to the next, pair i turns by the angle ω_i, the same everywhere. So the linear map
-    from row t to row t + n depends only on n, and a layer can learn it. The table itself is not learned, so it needs no
-    gradient.
+    From one position to the next, pair i turns by the angle ω_i, the same everywhere. So the rotation of the pairs from
+    row t to row t + n depends only on n. It is a linear map, which a layer can learn. The table itself is not learned,
+    so it needs no gradient.
     """
     if C % 2:
         raise ValueError(f"sinusoidal positions require an even number of channels, not {C}")
@@ -195,8 +195,8 @@ def pairs(x, layout):
 
     There are two conventions for the channels of a pair, and weights trained with one cannot be used with the other.
     `interleaved` pairs neighbours (0, 1), (2, 3), … as in the paper. `half` pairs channel i with i + D/2, as in Llama's
-    weights on the Hugging Face hub, because halves are contiguous. The two differ only by a permutation of the
-    channels, which is the same for queries and keys and does not change their products. For a model trained from
+    weights on the Hugging Face hub, because halves are contiguous in memory. The two differ only by a permutation of
+    the channels, which is the same for queries and keys and does not change their products. For a model trained from
     scratch they are therefore equivalent.
     """
     half = x.shape[-1] // 2
