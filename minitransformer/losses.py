@@ -1,10 +1,19 @@
 """Cross-entropy of the next token, fused with the softmax.
 
-It is invariant to a shift of the logits, so its gradient sums to zero at every position.
+At each position the model gives a score, the logit, to every token of the vocabulary. The softmax converts these logits
+to probabilities. The loss is the negative logarithm of the probability of the target, the token that really comes next.
+It is 0 if this probability is 1, and grows without bound as the probability approaches 0. The probability of a text is
+the product of those of its tokens, so the losses of the tokens add. *Fused* means that one function computes softmax
+and logarithm, and that one formula is the gradient of both.
 
-Conventions differ in one case. If all positions are ignored or have weight 0, PyTorch returns NaN. Here the mean is 0,
-with a zero gradient, so that a batch of padding does not end a training run. The ignored index may lie outside the
-vocabulary.
+The loss is invariant to a shift of the logits: one number added to all logits of a position changes no probability. The
+derivative with respect to this number is therefore zero. It is also the sum of the gradients of these logits, so the
+gradient sums to zero at every position.
+
+Positions without a next token, such as the padding after a short text, have the target `ignore_index` and do not count.
+This index may lie outside the vocabulary. Conventions differ in one case. If all positions are ignored or have
+weight 0, PyTorch returns NaN. Here the mean is 0, with a zero gradient, so that a batch of padding does not end a
+training run.
 """
 
 from collections.abc import Callable
@@ -30,27 +39,31 @@ def cross_entropy(
 ) -> tuple[Loss, Callable[..., Array]]:
     """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
 
-    One position has logits x (V,), a target t, class weights w and label smoothing ε. [c = t] is 1 for the target and 0
-    for other classes. Without options, a_c is [c = t].
+    The classes are the V tokens. One position has logits x (V,), a target t, class weights w and label smoothing ε.
+    [c = t] is 1 for the target and 0 for other classes. The weight of a class, 1 by default, says how much a target of
+    this class counts. Label smoothing, 0 by default, distributes the share ε evenly over all classes, so that the model
+    does not learn to be certain. With a_c, the coefficient of class c, and z, the logarithms of the probabilities, the
+    loss ℓ is
 
         a_c = w_c ((1 − ε) [c = t] + ε / V)             (1)
         z = log_softmax(x)                              (2)
         ℓ = 0 where t = ignored, else −Σ_c a_c · z_c    (3)
 
-    Over the positions n that are not ignored the losses are reduced as PyTorch does:
+    Without options, a_c is [c = t], so ℓ is the negative logarithm of the target's probability. Over the positions n
+    that are not ignored the losses are reduced as PyTorch does. The name in parentheses is the argument `reduction`:
 
         L = Σ_n ℓ_n / Σ_n w[t_n]  (mean)    L = Σ_n ℓ_n  (sum)    L = ℓ  (none)      (4)
 
-    The mean divides by the sum of the weights of the *targets*, not by the number of positions or the sum of all class
-    weights. The divisor does not depend on label smoothing. Backward needs the probabilities:
+    The mean divides by the sum of the weights of the *targets*, w[t_n] at position n, not by the number of positions or
+    the sum of all class weights. The divisor does not depend on label smoothing. Backward needs the probabilities:
 
         p = exp(z)                                      (5)
 
-    The unit is the nat, because the logarithm is natural. The loss is a scalar, or (...) for reduction "none", where
-    ignored positions have 0 and dloss is (...). `weight` (V,) contains one weight for each class. Raises TypeError if
-    the logits are not floating-point or the targets are not integers. Raises ValueError for inconsistent shapes,
-    targets out of range, an unknown reduction, or a label smoothing outside 0 … 1. Saved for backward: p (..., V), a
-    (..., V), kept (...).
+    The unit is the nat, because the logarithm is natural. The loss is a scalar. For reduction "none" it is (...),
+    with 0 at ignored positions, and backward takes a dloss (...). `weight` (V,) contains one weight for each class.
+    `kept` is False at ignored positions. Raises TypeError if the logits are not floating-point or the targets are not
+    integers. Raises ValueError for inconsistent shapes, targets out of range, an unknown reduction, or a label
+    smoothing outside 0 … 1. Saved for backward: p (..., V), a (..., V), kept (...).
     """
     check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction)
     V, dtype = logits.shape[-1], logits.real.dtype
@@ -66,27 +79,31 @@ def cross_entropy(
     p = np.exp(z)  # (5)
 
     def backward(dloss=1.0):
-        """By (4) each position that is not ignored gets its share of dL, which stands for the argument dloss:
+        """By (4) each position that is not ignored gets its share of dL.
+
+        The argument dloss is dL, which is 1 if L is the final loss:
 
             dℓ = dL / Σ_n w[t_n]  (mean)    dℓ = dL  (sum, none)        (6)
 
-        and a logit x_j reaches its own z_j directly and every z_c through the common logarithm: ∂z_c/∂x_j = δ_cj − p_j
-        (see softmax.py), where δ_cj is 1 for c = j and 0 otherwise. By (3) dz_c = −a_c dℓ, so
+        By (2), see softmax.py, z_c is x_c minus the logarithm of Σ exp(x). So a logit x_j reaches z_j directly, and
+        every z_c through this common logarithm. Its derivative with respect to x_j is exp(x_j) / Σ exp(x), or p_j.
+        Together, ∂z_c/∂x_j = δ_cj − p_j, where δ_cj is 1 for c = j and 0 otherwise. By (3) dz_c = −a_c dℓ. In the sum
+        over c, δ_cj leaves only the term with a_j:
 
             dx_j = Σ_c dz_c ∂z_c/∂x_j = −dℓ Σ_c a_c (δ_cj − p_j) = dℓ (p_j Σ_c a_c − a_j)
 
-        which is
+        With a name for the sum of the coefficients, this is
 
             A = Σ_c a_c    dx_j = (A p_j − a_j) · dℓ        (7)
 
-        Without options, p A − a is p − onehot(t): the predicted distribution minus the true one. Because the two
-        functions are fused, no division is needed. With separate backward passes of log and softmax, the first step
-        would be −a/p. This is 0/0 if the p of another class underflows, and −∞ if the target's p does, where the model
-        is most wrong.
+        Without options, p A − a is p − onehot(t): the predicted distribution minus the true one, which is 1 at the
+        target and 0 elsewhere. Because the two functions are fused, no division is needed. With separate backward
+        passes of log and softmax, the first step would be −a/p. This is 0/0 if the p of another class underflows to 0,
+        and −∞ if the target's p does, where the model is most wrong.
 
-        The gradient of an ignored position is zero if its logits are finite. The position must not be counted in the
-        mean either. Division by the number of all positions would scale the gradient by a wrong factor, and a check
-        without ignored positions would not find this mistake.
+        The gradient of an ignored position is zero if its logits are finite; with a NaN among them, p is NaN, and so is
+        its product with 0. The position must not be counted in the mean either. Division by the number of all positions
+        would scale the gradient by a wrong factor, and a check without ignored positions would not find this mistake.
         """
         dlosses = np.where(kept, np.asarray(dloss, dtype) * share, 0)  # (6) ← Σ_n ℓ_n (4)
         A = a.sum(axis=-1, keepdims=True)  # (7)

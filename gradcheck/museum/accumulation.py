@@ -35,7 +35,7 @@ def with_distinct_ids(embedding):
 def tied_embedding(weight, *, ids):
     """Tied weights with separate gradients.
 
-    One matrix is both embedding and output head, but the two uses keep separate gradients. The true gradient is their
+    One matrix is both embedding and unembedding, but the two uses keep separate gradients. The true gradient is their
     sum. In the project, the two parts went to two optimizers, and the two copies drifted apart.
     """
     x = np.tanh(weight[ids])
@@ -53,7 +53,7 @@ def tied_embedding(weight, *, ids):
 def it_trains(tied):
     """Half of a gradient is still a descent direction. The loss falls, but less than it should.
 
-    The mistake was noticed because the perplexity was 115, whereas another framework reached 50.
+    The mistake was noticed because the perplexity, exp of the mean loss, was 115, whereas another framework reached 50.
     """
     rng = np.random.default_rng(0)
     weight, targets = rng.normal(size=(7, 3)), rng.normal(size=(4, 7))

@@ -78,7 +78,8 @@ def costs_of(runs):
             counts = f"{forward:,}", f"{backward:,}", f"{numbers_in(run.handed_back()):,}"
             rows.append((escape(run.specimen.function), given, *counts))
     headings = "function | numbers in the inputs | operations forward | backward | numbers saved for backward"
-    return table(headings, rows) if rows else ""
+    caption = "Operations are additions, products, comparisons (also in checks of arguments) and function values."
+    return f"<div><p>{caption}</p>{table(headings, rows)}</div>" if rows else ""
 
 
 def mistakes(path, cases) -> list:

@@ -1,8 +1,14 @@
 """Embedding, a table with one row for each token, and its counterpart, the unembedding.
 
-With tied embeddings (Press and Wolf, 2017) both have the same Parameter. It then reaches the loss along two paths, and
-its gradient is the sum of (2) and (5): the first is zero outside the rows that were read, the second is dense. A
-model still learns if one of the two is omitted, so this mistake is easily overlooked.
+A text is split into tokens, which are words or parts of words. The vocabulary contains V different tokens, and the id
+of a token is its number, from 0 to V − 1. An embedding replaces an id with a row of C numbers, which training can
+change. At the end of the model, the unembedding compares a vector of C numbers with every row. The result is V scores,
+one for each token that may come next.
+
+With tied embeddings (Press and Wolf, 2017) one Parameter is the table of both. It then reaches the loss along two
+paths, and its gradient is the sum of (2), from the embedding, and (5), from the unembedding. The first is zero outside
+the rows that were read, the second is dense: any entry may differ from zero. A model still learns if one of the two is
+omitted, so this mistake is easily overlooked.
 """
 
 import numpy as np
@@ -19,7 +25,8 @@ def embedding(ids: Array, weight: Array) -> tuple[Array, Backward[Array]]:
 
         y_p = W[id_p]                                   (1)
 
-    This equals the linear map y = onehot(id) W of a one-hot vector, which is 1 at the id and 0 elsewhere.
+    Here W is the weight, and W[v] its row v. This equals the linear map y = onehot(id) W, where onehot(id) has a row
+    for each position, which is 1 at the id and 0 elsewhere. Reading the rows avoids all products with 0.
 
     Raises TypeError if the ids are not integers or the weight is not floating-point, and ValueError if an id is outside
     0 … V−1. Saved for backward: ids (...).
@@ -33,15 +40,16 @@ def embedding(ids: Array, weight: Array) -> tuple[Array, Backward[Array]]:
 
             ∂y_pc/∂W_vc = [id_p = v]
 
-        which is 1 where position p reads row v, else 0. A row is reached by all positions that read it, and paths add,
+        which is 1 where position p reads row v, else 0. A row reaches the loss through all positions that read it. The
+        chain rule adds these paths: dy_pc times the derivative, summed over p. For all entries of a row, that is
 
             dW[v] = Σ_p [id_p = v] dy_p                     (2)
 
-        This is dW = onehot(id)ᵀ dy, as for any linear map.
+        This is dW = onehot(id)ᵀ dy, the gradient of a linear map whose input is onehot(id).
 
-        The gradient of a row that no position reads is zero. If an id occurs twice, both gradients must be added.
-        `dW[ids] = dy` keeps only the last one, and so does `dW[ids] += dy`, because NumPy reads all rows before it
-        writes any. Ids are integers and have no gradient.
+        The gradient of a row that no position reads is zero. If an id occurs twice, both gradients must be added, as
+        `np.add.at` does. `dW[ids] = dy` keeps only the last one, and so does `dW[ids] += dy`, because NumPy reads all
+        rows before it writes any. Ids are integers, which cannot change a little, so they have no gradient.
         """
         dweight = np.zeros((V, C), dy.dtype)
         np.add.at(dweight, ids, dy)  # (2) ← W[id_p] (1)
@@ -70,7 +78,8 @@ def check_ids(ids, vocab_size):
 def unembedding(x: Array, weight: Array) -> tuple[Array, Backward[Arrays]]:
     """Compare x (..., C) with each row of weight (V, C). Returns logits y (..., V).
 
-    A logit is the inner product of x with the token's row, y_pv = Σ_c x_pc W_vc:
+    A logit is the score of a token, which a softmax later converts to a probability. It is the inner product of x with
+    the token's row, y_pv = Σ_c x_pc W_vc, so it is large if the two have similar directions:
 
         y = x Wᵀ                                        (3)
 
@@ -83,7 +92,8 @@ def unembedding(x: Array, weight: Array) -> tuple[Array, Backward[Arrays]]:
     def backward(dy):
         """This is the map of linear.py with Wᵀ for its W.
 
-        There dx = dy Wᵀ, which becomes (4), and the gradient of its W is xᵀ dy, whose transpose is (5):
+        There dx = dy Wᵀ, which becomes (4), because the transpose of Wᵀ is W. The dW of that file, xᵀ dy, is here the
+        gradient of Wᵀ, so the gradient of W is its transpose, (5):
 
             dx = dy W                                       (4)
             dW = dyᵀ x      (summed over positions)         (5)
@@ -105,7 +115,10 @@ def check_width(x, weight):
 
 
 class Embedding(Module):
-    """A learned table (V, C), initially drawn from N(0, std²). Learned positions also use it, with ids 0, 1, 2, …"""
+    """A learned table (V, C), initially drawn from N(0, std²).
+
+    Learned positions, see positions.py, are such a table as well, read with the ids 0, 1, 2, …
+    """
 
     def __init__(
         self,

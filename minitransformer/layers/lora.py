@@ -1,15 +1,22 @@
 """Low-rank adapters (LoRA; Hu et al., 2021): a frozen linear map plus a learned correction of low rank.
 
-An adapted layer gives x W + b + y, in which W and b are frozen by fine-tuning, and y = s · x A B is
-the correction. A (I, R) and B (R, O) have R (I + O) entries, which are learned instead of I · O. R is the rank. The
-setting α gives the scale s = α / R, with the intention that a learning rate found for one R also suits another.
+Fine-tuning continues the training of a given model, mostly with few texts of one kind. A parameter that it leaves
+unchanged is frozen. It needs no memory for its gradient and for the averages of the optimizer (optim.py), and many
+fine-tuned models can share it.
 
-Only the product A B matters: for any invertible M (R, R), A M and M⁻¹ B define the same layer. Hence the two gradients
-are related by Aᵀ dA = dB Bᵀ. Both sides equal s · hᵀ dy Bᵀ with h = x A.
+An adapted layer gives x W + b + y, in which W and b are frozen by fine-tuning, and y = s · x A B is the correction. The
+adapters A (I, R) and B (R, O) have R (I + O) entries, which are learned instead of I · O. For 768 features in and out
+and an R of 8, these are 12,288 instead of 589,824. R is called the rank, because the matrix A B has at most this rank.
+The setting α gives the scale s = α / R, with the intention that a learning rate found for one R also suits another.
+
+Only the product A B matters: for any invertible M (R, R), A M and M⁻¹ B define the same layer. If M is close to the
+identity, A and B change by a small step, and the loss does not change. This relates the two gradients by Aᵀ dA = dB Bᵀ.
+Indeed, by (1), (3), (5) and (6) below, both sides equal s · hᵀ dy Bᵀ with h = x A.
 
 B is initialized to zero and A is not, so y = 0, and training starts from exactly the given model. A check at these
-values would compare zeros, because with a B of zero any form of (4) and (5) gives dA = 0 and dx = 0. If A were zero as
-well, dB would also be zero, and neither would ever change.
+values would compare zeros: with a B of zero, dh is zero by (3), so that even a wrong (4) or (5) gives dA = 0 and
+dx = 0. The checks below therefore draw B at random. If A were zero as well, h and dB would also be zero, and neither A
+nor B would ever change.
 """
 
 import difflib
@@ -26,10 +33,13 @@ from minitransformer.module import Array, Arrays, Backward, Module, Parameter, a
 def low_rank(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tuple[Array, Backward[Arrays]]:
     """Map x (..., I) to scale · x @ a @ b, with a (I, R) and b (R, O), where R is small. Returns y (..., O).
 
-    For each position separately, with A and B for a and b (here no bias), and s the scale:
+    This is only the correction; LowRankLinear adds it to the frozen map. For each position separately, with A and B for
+    a and b, and s the scale:
 
         h = x A                                         (1)
         y = s · h B                                     (2)
+
+    With h computed first, the matrix A B, which is as large as W, is never formed.
 
     Raises TypeError for an array that is not floating-point, and ValueError if the last axis of x is not I or the rows
     of b are not R.
@@ -41,9 +51,10 @@ def low_rank(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tuple[Array
     y = s * (h @ b)  # (2) (..., O)
 
     def backward(dy):
-        """x reaches y only through h, the narrow middle.
+        """x reaches y only through h, which has only R features.
 
-        Two linear maps in reverse (see linear.py), the second with s · dy:
+        These are two linear maps in reverse (see linear.py). The output h B of the second is multiplied by s, so its
+        upstream gradient is s · dy:
 
             dh = s · dy Bᵀ                                  (3)
             dx = dh Aᵀ                                      (4)
@@ -72,8 +83,9 @@ def check_arguments(x, a, b):
 class LowRankLinear(Module):
     """A Linear with adapters a (I, R), initially drawn from N(0, 1/I), and b (R, O), initially zero.
 
-    It shares the weight (I, O) and the bias of the Linear. The correction is multiplied by `alpha` / `rank`. Raises
-    ValueError if the rank is not from 1 to min(I, O).
+    With the variance 1/I, the entries of h are about as large as those of x. The layer has the same Parameters, weight
+    (I, O) and bias, as the Linear. The correction is multiplied by `alpha` / `rank`. Raises ValueError if the rank is
+    not from 1 to min(I, O).
     """
 
     def __init__(self, layer: Linear, rank: int, alpha: float, *, rng: np.random.Generator | None = None):
@@ -90,7 +102,10 @@ class LowRankLinear(Module):
         self.scale = alpha / rank
 
     def forward(self, x: Array) -> tuple[Array, Backward[Array]]:
-        """Map x (..., I) to (..., O)."""
+        """Map x (..., I) to (..., O).
+
+        The frozen map and the correction both read x, so backward adds their gradients of x.
+        """
         y, linear_backward = apply(linear, x, self.weight, self.bias)
         correction, low_rank_backward = apply(low_rank, x, self.a, self.b, scale=self.scale)
 
@@ -102,7 +117,8 @@ class LowRankLinear(Module):
     def merged_weight(self) -> Array:
         """Return the matrix (I, O) of the layer with its correction.
 
-        Both maps are linear in x, so one matrix replaces three, and a fine-tuned model costs no more than before:
+        The frozen map and the correction are both linear in x, so one matrix replaces three, and computing with the
+        fine-tuned model costs no more than with the given one:
 
             W′ = W + s · A B                                (7)
         """
@@ -112,8 +128,9 @@ class LowRankLinear(Module):
 def add_adapters(model: Module, patterns, rank: int, alpha: float, *, rng=None) -> list[str]:
     """Replace every Linear whose dotted name matches a pattern with a LowRankLinear.
 
-    In a pattern, such as "*.attention.w_q", * matches anything. Returns the names of the adapted layers. Raises
-    ValueError, without changing the model, if no Linear matches a pattern or if the rank is out of range.
+    A dotted name, such as "blocks.0.attention.w_q", is the path of attributes to the layer. In a pattern, such as
+    "*.attention.w_q", * matches any characters. Returns the names of the adapted layers. Raises ValueError, without
+    changing the model, if no Linear matches a pattern or if the rank is out of range.
     """
     rng = rng if rng is not None else np.random.default_rng(0)
     linears = {name: (linear, put) for name, linear, put in slots(model, Linear)}
@@ -138,7 +155,10 @@ def merge_adapters(model: Module) -> None:
 
 @contextmanager
 def merged(model: Module):
-    """Merge all adapters, as merge_adapters does, inside a `with` block. Restore them at the end."""
+    """Merge all adapters, as merge_adapters does, inside a `with` block. Restore them at the end.
+
+    A checkpoint saved in the block contains an ordinary model, which can be loaded without adapters.
+    """
     adapted = slots(model, LowRankLinear)
     try:
         for _, layer, put in adapted:
@@ -150,7 +170,10 @@ def merged(model: Module):
 
 
 def unmerged_parameters(model: Module) -> dict:
-    """Return {parameter name: array} of every LowRankLinear. Merging changes all of them except the biases."""
+    """Return {parameter name: array} of every LowRankLinear.
+
+    Merging replaces the weights and removes the adapters, so training can be resumed only with these arrays.
+    """
     prefixes = tuple(f"{name}." for name, *_ in slots(model, LowRankLinear))
     return {name: parameter.data for name, parameter in model.named_parameters() if name.startswith(prefixes)}
 
