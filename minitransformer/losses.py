@@ -3,17 +3,17 @@
 At each position the model gives a score, the logit, to every token of the vocabulary. The softmax converts these logits
 to probabilities. The loss is the negative logarithm of the probability of the target, the token that really comes next.
 It is 0 if this probability is 1, and grows without bound as the probability approaches 0. The probability of a text is
-the product of those of its tokens, so the losses of the tokens add. *Fused* means that one function computes softmax
-and logarithm, and that one formula is the gradient of both.
+the product of those of its tokens, each given the tokens before it, so the losses of the tokens add. *Fused* means that
+one function computes softmax and logarithm, and that one formula is the gradient of both.
 
 The loss is invariant to a shift of the logits: one number added to all logits of a position changes no probability. The
 derivative with respect to this number is therefore zero. It is also the sum of the gradients of these logits, so the
 gradient sums to zero at every position.
 
-Positions without a next token, such as the padding after a short text, have the target `ignore_index` and do not count.
-This index may lie outside the vocabulary. Conventions differ in one case. If all positions are ignored or have
-weight 0, PyTorch returns NaN. Here the mean is 0, with a zero gradient, so that a batch of padding does not end a
-training run.
+Positions without a next token, such as the padding that makes the texts of a batch equally long, have the target
+`ignore_index` and do not count. This index may lie outside the vocabulary. Conventions differ in one case. If all
+positions are ignored or have weight 0, PyTorch returns NaN. Here the mean is 0, with a zero gradient, so that a batch
+of padding does not end a training run.
 """
 
 from collections.abc import Callable
@@ -39,11 +39,11 @@ def cross_entropy(
 ) -> tuple[Loss, Callable[..., Array]]:
     """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
 
-    The classes are the V tokens. One position has logits x (V,), a target t, class weights w and label smoothing ε.
-    [c = t] is 1 for the target and 0 for other classes. The weight of a class, 1 by default, says how much a target of
-    this class counts. Label smoothing, 0 by default, distributes the share ε evenly over all classes, so that the model
-    does not learn to be certain. With a_c, the coefficient of class c, and z, the logarithms of the probabilities, the
-    loss ℓ is
+    The classes are the V tokens. One position has logits x (V,), a target t, class weights w and label smoothing ε. [c
+    = t] is 1 for the target and 0 for other classes. The weight of a class, 1 by default, says how much a target of
+    this class counts. Label smoothing, 0 by default, takes the share ε from the target and distributes it evenly over
+    all classes, so that the model does not learn to be certain. With a_c, the coefficient of class c, and z, the
+    logarithms of the probabilities, the loss ℓ is
 
         a_c = w_c ((1 − ε) [c = t] + ε / V)             (1)
         z = log_softmax(x)                              (2)
