@@ -39,8 +39,8 @@ def cross_entropy(
 ) -> tuple[Loss, Callable[..., Array]]:
     """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
 
-    The classes are the V tokens. One position has logits x (V,), a target t, class weights w and label smoothing ε. [c
-    = t] is 1 for the target and 0 for other classes. The weight of a class, 1 by default, says how much a target of
+    The classes are the V tokens. One position has logits x (V,), a target t, class weights w and label smoothing ε.
+    [c = t] is 1 for the target and 0 for other classes. The weight of a class, 1 by default, says how much a target of
     this class counts. Label smoothing, 0 by default, takes the share ε from the target and distributes it evenly over
     all classes, so that the model does not learn to be certain. With a_c, the coefficient of class c, and z, the
     logarithms of the probabilities, the loss ℓ is
