@@ -151,7 +151,10 @@ class Run:
 
     def given(self):
         shown = [s for s in self.statements if s.shown_on is self and not s.in_prose]
-        made = {text for s in shown for node in names_given(s.equation) for text in texts_of(node)}
+        made = set()
+        for s in shown:  # lr_t = lr · … makes lr_t, not lr
+            right = {symbol.text for symbol in symbols_in(*s.equation.sides[1:])}
+            made |= {text for node in names_given(s.equation) for text in texts_of(node)} - right
         used = [text for s in shown for symbol in symbols_in(*s.equation.sides) for text in texts_of(symbol)]
         return {
             text: self.values[text]

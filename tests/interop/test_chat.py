@@ -302,7 +302,7 @@ def test_a_message_that_alone_fills_half_the_context_is_answered_and_one_that_fi
     overhead = len(encode_chat(lm.tokenizer, says("", system="")))
     room = 100 - overhead
     before = list(conversation.messages)
-    with pytest.raises(ValueError, match="the message must have fewer than 100 tokens, the model's context, not 100"):
+    with pytest.raises(ValueError, match="the message has 100 tokens; the model's context allows fewer than 100"):
         list(conversation.answer("ÿ" * (room // 2) + "q" * (room % 2), 5))
     assert conversation.messages == before and conversation.forgotten == 0
     longest = "ÿ" * ((room - 1) // 2) + "q" * ((room - 1) % 2)
