@@ -32,8 +32,7 @@ MANY = 1 << 19  # weights of all heads and sequences; with more, it is faster to
 def causal_mask(Tq: int, Tk: int):
     """Return the causal mask (Tq, Tk) as a read-only view of Tq + Tk booleans.
 
-    Each row begins one boolean before the row above it. For a long sequence, Tq · Tk booleans would take too much
-    memory.
+    Each row begins one boolean before the row above it. In a long sequence, Tq · Tk booleans take too much memory.
     """
     allowed_then_not = np.arange(Tq + Tk) < Tk
     allowed_then_not.flags.writeable = False

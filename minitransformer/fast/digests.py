@@ -24,11 +24,9 @@ DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def twin_of(function, digest: str, imitates=()):
-    """Return a decorator that registers the engine's twin of a textbook function.
+    """Return a decorator that registers a twin of a textbook function with this digest.
 
-    function   the textbook function
-    digest     digest of the source of the textbook function for which the twin was verified
-    imitates   classes whose instances the textbook function calls, and whose computation the twin contains
+    `imitates` lists classes whose instances the textbook function calls, and whose computation the twin contains.
     """
 
     def register(twin):

@@ -15,10 +15,7 @@ ENOUGH_FOR_BLOCKS = 8 * BLOCK
 
 
 def elementwise(function, *arrays):
-    """Return function(*arrays), computed in blocks.
-
-    `function` is elementwise and returns a tuple of arrays. All arrays have the same shape.
-    """
+    """Return the tuple function(*arrays) for arrays of one shape, computed in blocks."""
     size, shape = arrays[0].size, arrays[0].shape
     if size < ENOUGH_FOR_BLOCKS:
         return function(*arrays)

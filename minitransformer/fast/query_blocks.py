@@ -27,8 +27,7 @@ FEWEST = 64  # queries in a block; with fewer, the products are too small to be 
 def in_query_blocks(q, k, v, *, attention, mask=None, queries=None, **options):
     """Return attention(q, k, v, mask=mask, **options), computed for a few queries at a time.
 
-    `attention` may be any function with the shapes of attention() in which queries are independent. `queries` is the
-    number of queries in a block. The default is an eighth of all queries, but at least FEWEST.
+    Queries must be independent in `attention`. A block has `queries` of them (default: an eighth, at least FEWEST).
     """
     Tq, Tk = q.shape[-2], k.shape[-2]
     queries = max(FEWEST, -(-Tq // 8)) if queries is None else queries
