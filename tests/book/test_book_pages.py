@@ -225,7 +225,7 @@ def sheet_of(page, answers=False):
 
 def test_a_handout_does_not_give_away_a_gradient_in_its_prose_or_remarks():
     for page, given_away in (
-        ("lora", "Both sides equal"),
+        ("lora", "both sides equal"),
         ("activations", "every backward here is"),
         ("linear", "sums over"),
     ):
