@@ -119,7 +119,9 @@ def check_arguments(logits, targets, weight, ignore_index, label_smoothing, redu
         raise TypeError(f"cross_entropy: targets must be an array of integers, not {kind}")
     require_floating("cross_entropy", logits=logits)
     if logits.ndim == 0 or logits.shape[:-1] != targets.shape:
-        raise ValueError(f"cross_entropy: targets must have the logits' shape {logits.shape[:-1]}, not {targets.shape}")
+        raise ValueError(
+            f"cross_entropy: targets must have shape {logits.shape[:-1]} for logits {logits.shape}, not {targets.shape}"
+        )
     V = logits.shape[-1]
     wrong = (targets != ignore_index) & ((targets < 0) | (targets >= V))
     if wrong.any():

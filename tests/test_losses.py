@@ -136,8 +136,8 @@ def test_an_ignored_position_may_have_logits_of_minus_infinity(label_smoothing):
             r"targets must be from 0 to 2, or -100 to ignore a position, not 3 \(at position \(1,\)\)",
         ),
         (np.array([-1, 0]), ValueError, r"not -1 \(at position \(0,\)\)"),
-        (np.array([0]), ValueError, r"targets must have the logits' shape \(2,\), not \(1,\)"),
-        (np.array([[0, 1]]), ValueError, r"targets must have the logits' shape \(2,\), not \(1, 2\)"),
+        (np.array([0]), ValueError, r"targets must have shape \(2,\) .*, not \(1,\)"),
+        (np.array([[0, 1]]), ValueError, r"targets must have shape \(2,\) .*, not \(1, 2\)"),
     ],
 )
 def test_bad_targets_are_named(targets, error, words):

@@ -26,8 +26,9 @@ def index_page(derived: dict) -> list:
     names = frozenset().union(*(names_of(d.statements) for d in derived.values()))
     meanings: dict = {}
     for text, said in MEANING.findall(COLUMNS.sub("\n    ", NOTATION.read_text("utf-8"))):
+        said = " ".join(said.split())
         for one in text.split(", "):
-            meanings.setdefault(one.removesuffix("_ij"), []).append(" ".join(said.split()))
+            meanings.setdefault(one.removesuffix("_ij"), []).append(f"{text}: {said}" if "," in text else said)
     defined: dict = {}
     used: dict = {}
     for leaf, derivations in derived.items():
@@ -42,7 +43,9 @@ def index_page(derived: dict) -> list:
         if not (text.startswith("d") and len(text) > 1 and {text[1:], text[1:].partition("_")[0]} & used.keys()):
             places = (f"{link(leaf, f'#eq-{number}')} ({number})" for leaf, number in defined.get(text, ()))
             uses = ", ".join(map(link, used.get(text, ())))
-            rows.append((name_set(text, names), escape("; ".join(meaning_of(text, meanings))), ", ".join(places), uses))
+            rows.append(
+                (name_set(text, names), escape(meaning_of(text, meanings, used.get(text, ()))), ", ".join(places), uses)
+            )
     return [
         f"<h1>Symbols and terms</h1><p>{OPENING}</p>",
         table("symbol | meaning | defined in | chapters that use it", rows, "index"),
@@ -52,10 +55,18 @@ def index_page(derived: dict) -> list:
     ]
 
 
-def meaning_of(text, meanings):
-    """Return the meanings of a symbol. Without any, y_1 has the meanings of y, and y′ those of X′."""
-    letter = "X′" if text.endswith("′") else text.partition("_")[0].rstrip("0123456789₀₁₂₃₄₅₆₇₈₉ₖᵥ")
-    return meanings.get(text) or meanings.get(letter, ())
+def meaning_of(text, meanings, leaves) -> str:
+    """Return the meanings of a symbol. Without any, y1 has those of y, and y′ those of X′, that apply to `leaves`.
+
+    A meaning that ends with names of files in parentheses applies to these chapters only.
+    """
+    if text in meanings:
+        return "; ".join(meanings[text])
+    letter = "X′" if text.endswith("′") else text.partition("_")[0].rstrip("0123456789₁₂")
+    parts = [part for meaning in meanings.get(letter, ()) for part in meaning.split("; ")]
+    files = [set(re.findall(r"\w+", part[part.rindex("(") :])) if part.endswith(")") else None for part in parts]
+    pages = {leaf.page for leaf in leaves}
+    return "; ".join(part for part, names in zip(parts, files, strict=True) if names is None or names & pages)
 
 
 def term_of(term, meaning, derived):

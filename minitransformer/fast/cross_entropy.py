@@ -13,7 +13,7 @@ from minitransformer.fast.digests import twin_of
 from minitransformer.layers.softmax import finite_max
 
 
-@twin_of(textbook.cross_entropy, "af186a48aafa")
+@twin_of(textbook.cross_entropy, "c9257b241b0d")
 def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
     """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
 

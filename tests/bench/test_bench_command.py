@@ -202,8 +202,8 @@ def test_without_a_framework_the_error_is_the_command_that_installs_it(monkeypat
 # The real processes.
 
 
-def test_the_command_loads_neither_pytorch_nor_matplotlib():
-    code = "import sys, minitransformer.commands.bench; print(*{'torch', 'matplotlib'} & set(sys.modules))"
+def test_the_command_loads_no_framework_and_no_matplotlib():
+    code = "import sys, minitransformer.commands.bench; print(*{'torch', 'jax', 'matplotlib'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 
@@ -217,6 +217,7 @@ def test_engines_in_separate_processes_have_the_same_losses_and_answer(monkeypat
             assert engine.ask("memory") > 0 or not sys.platform.startswith("linux")
             files = {row["component"] for row in engine.ask("profile", seconds=0.0)["rows"]}
             assert ("adamw" in files) == is_engine, name
+        assert engine.process.exitcode == 0, name  # it was not killed
     comparison.require_equal_losses(losses)
     assert os.environ["MINITRANSFORMER_PLAIN"] == "1"
 

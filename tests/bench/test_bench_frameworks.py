@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from strategies import random_model
-from test_transformer import gradients
+from test_transformer import LLAMA, gradients
 
 from minitransformer import Config, Transformer
 from minitransformer.bench.numpy_engine import NumPyEngine
@@ -13,14 +13,6 @@ pytestmark = pytest.mark.parity
 
 GPT = {"feed_forward": "gelu"}
 GPT2 = {"feed_forward": "gelu_tanh", "bias": False}
-LLAMA = {
-    "n_kv_heads": 2,
-    "norm": "rms_norm",
-    "feed_forward": "swiglu",
-    "positions": "rotary",
-    "bias": False,
-    "tie_embeddings": False,
-}
 FAMILIES = {"GPT": GPT, "GPT-2": GPT2, "Llama": LLAMA}
 each_family = pytest.mark.parametrize("family", FAMILIES)
 B, T = 2, 5

@@ -80,9 +80,15 @@ def test_the_index_has_the_definition_and_the_uses_of_a_symbol():
     assert "the mean (layer_norm)" in page and "average of the squared gradient (optim)" in page
     symbols = dict(re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td>", page))
     unexplained = [re.sub("<.*?>", "", symbol) for symbol, meaning in symbols.items() if not meaning]
-    assert set(unexplained) <= {"dxk", "dxv", "j", "xq"}  # letters with an index that the text explains
+    assert set(unexplained) == {"dxk", "dxv", "e1", "e2", "j", "xq"}  # the text explains them
+    assert "<td>lr, min_lr, max_norm, decayed: the learning rate, its last value" in page
     assert "<td>channels per head</td>" in page and "<td>batch; the second adapter (lora)</td>" in page
     assert "Softmax" in page and all(f"<dt>{term}</dt>" in page for term in TERMS)
+
+
+def test_the_numbers_of_an_equation_include_a_name_that_begins_the_name_on_its_left():
+    schedule = {s.shown_on for s in derivations("optim.py").statements if s.number in (8, 9)}
+    assert len(schedule) == 2 and all("lr" in run.given() and "lr_t" not in run.given() for run in schedule)
 
 
 def test_a_citation_links_to_its_paper():
