@@ -141,6 +141,39 @@ def test_a_gradient_is_closed_if_all_names_of_its_form_are_in_whatever_order(jud
     assert {line.verdict for line in found} <= {"holds", "defines"} and (missing == []) == is_complete
 
 
+@pytest.mark.parametrize(
+    "name, lines",
+    [
+        ("softmax", "g_i = dy_i y_i\n∂g_i/∂x_j = dy_i y_i (δ_ij − y_j)"),
+        ("softmax", "c = log S\n∂c/∂x_j = y_j"),
+        ("softmax", "b = dy · e\na = Σ b\n∂a/∂e_j = dy_j"),
+        ("silu", "∂s/∂x = σ'(x)\nσ′(x) = s (1 − s)\nexp'(x) = exp(x)\ntanh'(x) = 1 − tanh(x)²"),
+        ("layer_norm", "dx_j = r (dx̂_j − mean_i dx̂_i − x̂_j mean_i (dx̂_i x̂_i))"),
+        ("layer_norm", "dx = r (dx̂ − mean dx̂ − x̂ mean (dx̂ x̂))"),
+        ("linear", "Σ_i b_i + Σ_i Σ_p x_pi = Σ_o b_o + Σ_p Σ_i x_pi"),
+    ],
+)
+def test_right_lines_in_a_notation_of_their_own_are_accepted(judgement, name, lines):
+    found, _ = judgement(text_of(name), lines)
+    assert {line.verdict for line in found} <= {"holds", "defines"}, found
+
+
+@pytest.mark.parametrize(
+    "name, line, words",
+    [
+        ("linear", "∂y_po/∂x_pi = W_oi", "W_oi has o for the axis i"),
+        ("linear", "∂y_po/∂W_io = x_po", "x_po has o for the axis i"),
+        ("attention", "dv_tc = Σ_p w_pt dy_tc", "dy_tc has t for the axis p"),
+        ("silu", "σ′(x) = s (1 + s)", "the left is"),
+        ("softmax", "g_i = dy_i y_i\n∂g_i/∂x_j = dy_i y_i (δ_ij + y_j)", "the left is"),
+        ("layer_norm", "dx_j = r (dx̂_j − mean_i dx̂_i + x̂_j mean_i (dx̂_i x̂_i))", "the left is"),
+    ],
+)
+def test_false_lines_in_a_notation_of_their_own_do_not_hold(judgement, name, line, words):
+    found, _ = judgement(text_of(name), line)
+    assert found[-1].verdict == "does not hold" and words in found[-1].remark
+
+
 def test_the_smallest_numbers_for_which_a_line_fails_are_shown(judgement):
     found, _ = judgement("exercise\ngiven x_i\n    y = x²\nasked dx\n", "dx = −2 x · dy")
     assert found[0].remark == "x = (1), dy = (1): the left is (2), the right (−2)"

@@ -16,6 +16,7 @@ from minitransformer.book import notation as n
 from minitransformer.book.execution import COMPARISONS
 
 DIGITS = 130
+STEP = decimal.Decimal("1e-40")  # of central differences
 ZERO, ONE = decimal.Decimal(0), decimal.Decimal(1)
 PI = decimal.Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534")
 
@@ -154,8 +155,9 @@ def indexed(array, letters, scope, name):
         return array
     kept = array.labels[: len(array.labels) - len(letters)]
     for letter, label in zip(letters, array.labels[len(kept) :], strict=True):
-        if scope.axis_of.setdefault(letter, label) != label:
-            raise Undecided(f"the index {letter} runs over two different axes, {scope.axis_of[letter]} and {label}")
+        axis = scope.axis_of.setdefault(letter, label)
+        if axis != label:
+            raise Unequal(f"{name}_{letters} has {letter} for the axis {label}, but {letter} runs over the axis {axis}")
     values, labels = array.values, [*kept, *letters]
     for letter in sorted(set(letters)):
         while labels.count(letter) > 1:
@@ -245,11 +247,30 @@ def transposed(node, scope):
     return Array(np.swapaxes(a.values, -1, -2), (*rest, last, second), a.is_ordered)
 
 
+def summand(node, index, scope):
+    """Evaluate the argument of a sum or a mean. Its index may run over another axis outside of the sum."""
+    inner = replace(scope, axis_of={i: axis for i, axis in scope.axis_of.items() if i not in index})
+    infer_axes(node, inner)
+    return evaluate(node, replace(inner, axis_of=scope.axis_of | inner.axis_of))
+
+
 def total(node, scope):
-    a = evaluate(node.of, scope)
+    a = summand(node.of, node.index, scope)
     if not a.labels:
         raise Undecided("Σ of a number: it has no axis left to sum over")
     return functools.reduce(summed, node.index or a.labels[-1], a)
+
+
+def infer_axes(node, scope):
+    """Record in `scope` the axis over which each index of an expression runs."""
+    found = name_of(node, scope.values)
+    if found:
+        name, letters = found
+        labels = scope.values[name].labels
+        for letter, label in zip(letters, labels[max(len(labels) - len(letters), 0) :], strict=False):
+            scope.axis_of.setdefault(letter, label)
+    for child in () if found else n.children(node):
+        infer_axes(child, scope)
 
 
 def norm(node, scope):
@@ -261,7 +282,7 @@ def call(node, scope):
     name, _, letters = node.function.text.partition("_")
     if name_of(node.function, scope.values) and len(node.arguments) == 1:  # y_i (1 − y_i) without the blank
         return beside(n.Beside((node.function, *node.arguments)), scope)
-    arguments = [evaluate(argument, scope) for argument in node.arguments]
+    arguments = [summand(argument, letters, scope) for argument in node.arguments]
     if node.transposed or name.startswith("d"):
         raise Undecided(f"the function {name} is unknown")
     if name in ("max", "min") and len(arguments) == 2:
@@ -275,6 +296,9 @@ def call(node, scope):
         for label in letters or a.labels[-1]:
             a = combined(np.divide, summed(a, label), number(a.values.shape[a.labels.index(label)]))
         return a
+    if name.endswith("′") and name[:-1] in FUNCTIONS:
+        function = FUNCTIONS[name[:-1]]
+        return applied(lambda x: (function(x + STEP) - function(x - STEP)) / (2 * STEP), arguments[0])
     if name not in FUNCTIONS:
         raise Undecided(f"the function {name} is unknown; known are {', '.join([*FUNCTIONS, 'mean', 'max', 'min'])}")
     return applied(FUNCTIONS[name], arguments[0])

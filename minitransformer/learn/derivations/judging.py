@@ -19,6 +19,7 @@ from minitransformer.learn.derivations.arrays import (
     Unequal,
     decimal,
     evaluate,
+    infer_axes,
     name_of,
     number,
 )
@@ -127,26 +128,17 @@ class Judge:
             definitions.insert(changed[0], (name, plain))
             if self.reroute(replace(self.forward, definitions=definitions)):
                 return
-        values = [self.value(world, letters, expression) for world in self.worlds]
-        for world, value in zip(self.worlds, values, strict=True):
-            world.locals[name] = value
+        for world in self.worlds:
+            self.give(world, name, letters, expression)
         self.own.append((name, letters, expression))
         self.forms.append((name, expression))
 
-    def value(self, world, letters, expression):
+    def give(self, world, name, letters, expression):
         choices = {key: found for key, found in self.choices(expression).items() if isinstance(key, str)}
         if any(len(found) > 1 for found in choices.values()):
             raise Undecided(f"{next(iter(choices))} may be the length of several axes")
         scope = self.scope(world, {key: found[0] for key, found in choices.items()})
-        infer_axes(expression, scope)
-        value = evaluate(expression, scope)
-        labels = tuple(letters) or value.labels
-        if set(value.labels) - set(labels):
-            missing = ", ".join(sorted(set(value.labels) - set(labels)))
-            raise Undecided(f"the left side has no index {missing}, but the right side has")
-        shape = [world.sizes[scope.axis_of.get(label, label)] for label in labels]
-        axes = tuple(scope.axis_of.get(label, label) for label in labels)
-        return Array(np.broadcast_to(value.along(labels), shape), axes)
+        world.define(name, letters, expression, scope)
 
     def reroute(self, forward):
         """Replace the forward pass with an equivalent one. Return False if it computes other values."""
@@ -157,7 +149,7 @@ class Judge:
         for new, old in zip(worlds, self.worlds, strict=True):
             if not all(close(new.values[name], value) for name, value in old.values.items()):
                 return False
-            new.locals = old.locals
+            new.locals, new.definitions = old.locals, old.definitions
         self.forward, self.worlds = forward, worlds
         return True
 
@@ -248,7 +240,7 @@ class Judge:
             try:
                 world = World.on(self.forward, dict.fromkeys(self.forward.labels, length), draw)
                 for name, letters, expression in self.own:
-                    world.locals[name] = self.value(world, letters, expression)
+                    self.give(world, name, letters, expression)
                 found = self.difference(equation, world, readings_of)
             except (Undecided, Unequal):
                 continue
@@ -310,19 +302,6 @@ def close(a, b):
     if not all(entry.is_finite() for entry in entries):
         raise Undecided("a number is not finite")
     return bool(np.all(abs(left - right) <= EQUAL * max([arrays.ONE, *map(abs, entries)])))
-
-
-def infer_axes(node, scope):
-    """Record in `scope` the axis over which each index of an expression runs."""
-    found = name_of(node, scope.values)
-    if found:
-        name, letters = found
-        labels = scope.values[name].labels
-        for letter, label in zip(letters, labels[max(len(labels) - len(letters), 0) :], strict=False):
-            scope.axis_of.setdefault(letter, label)
-    else:
-        for child in n.children(node):
-            infer_axes(child, scope)
 
 
 def rebuilt(node, change):

@@ -90,7 +90,8 @@ def translated(line: str) -> str:
     text = re.sub(r"\bsum(?=[_\s(])", "Σ", text)
     text = re.sub(r"\bln(?=\W)", "log", text)
     text = re.sub(r"\bsqrt\s*(?=\()", "√", text)
-    text = re.sub(r"\b(?:sigmoid|logistic)(?=\()", "σ", text)
+    text = re.sub(r"\b(?:sigmoid|logistic)(?=′*\()", "σ", text)
+    text = re.sub(r"\b(mean(?:_\w+)?)\s+\(", r"\1(", text)
     text = re.sub(r"[1𝟙]\[|[1𝟙]_\(", "[", text)
     text = re.sub(r"⟨([^⟨⟩,]*),([^⟨⟩]*)⟩", r"(Σ (\1) · (\2))", text)
     text = re.sub(r"∂\s+(?=[\\\w])", "∂", text)
@@ -131,6 +132,8 @@ class Strokes(notation.Parser):
     divides_by_all = True  # True if a slash between blanks divides by the rest of the term, False for one factor
 
     def factor(self):
+        if re.fullmatch(r"mean(_\w+)?", self.peek()) and self.tokens[self.at + 1][1] != "(":  # mean_i x_i
+            return notation.Call(notation.Symbol(self.take()), (self.term(),))
         node = super().factor()
         while self.adjacent() and self.peek() == "/":
             self.take()

@@ -12,9 +12,17 @@ import numpy as np
 
 from minitransformer.book import notation as n
 from minitransformer.learn.derivations import arrays
-from minitransformer.learn.derivations.arrays import Array, Scope, Undecided, decimal, evaluate, name_of
+from minitransformer.learn.derivations.arrays import (
+    STEP,
+    Array,
+    Scope,
+    Undecided,
+    decimal,
+    evaluate,
+    infer_axes,
+    name_of,
+)
 
-STEP = decimal.Decimal("1e-40")
 TOTAL, PARTIAL = "the total derivative", "the derivative with the other names held fixed"
 
 
@@ -40,7 +48,7 @@ class World:
 
     def __init__(self, forward, sizes, values, upstream=None):
         self.forward, self.sizes, self.inputs = forward, sizes, values
-        self.locals, self.gradients, self.derivatives = {}, {}, {}
+        self.locals, self.definitions, self.gradients, self.derivatives = {}, {}, {}, {}
         self.values = self.computed({})
         y = self.values[forward.output]
         if forward.output == "L":  # the gradient of a loss with respect to itself is 1
@@ -99,6 +107,40 @@ class World:
         other.locals = self.locals | values
         return other
 
+    def define(self, name, letters, expression, scope):
+        """Give a name to an expression, with the indices `letters` or, without them, the axes of its value."""
+        infer_axes(expression, scope)
+        labels = tuple(letters) or evaluate(expression, scope).labels
+        self.definitions[name] = expression, labels, scope
+        self.locals[name] = self.defined(name, scope.values)
+
+    def defined(self, name, values):
+        """Return the value of a name that the student has defined, if the names in its definition have these values."""
+        expression, labels, scope = self.definitions[name]
+        value = evaluate(expression, replace(scope, values=values))
+        if missing := sorted(set(value.labels) - set(labels)):
+            raise Undecided(f"the left side has no index {', '.join(missing)}, but the right side has")
+        axes = tuple(scope.axis_of.get(label, label) for label in labels)
+        return Array(np.broadcast_to(value.along(labels), [self.sizes[axis] for axis in axes]), axes)
+
+    def moved(self, name, given, reading):
+        """Return the value of a name if some other values are replaced."""
+        if name not in self.definitions:
+            expressions = dict(self.forward.definitions)
+            if reading == TOTAL or name not in expressions:
+                return self.computed(given)[name]
+            return evaluate(expressions[name], Scope(self.values | given, self.sizes))
+        expression, _, scope = self.definitions[name]
+        names = {found[0] for node in n.every_node(expression) if (found := name_of(node, scope.values))}
+        gradients = {f"d{each}" for each in self.values if each != self.forward.output}
+        if names & gradients or any(isinstance(node, n.Derivative) for node in n.every_node(expression)):
+            raise Undecided(f"the definition of {name} contains a gradient or a derivative")
+        values = {each: scope.values[each] for each in names} | given
+        if reading == TOTAL:
+            values |= self.computed(given)
+            values |= {each: self.moved(each, given, reading) for each in names if each in self.definitions}
+        return self.defined(name, values)
+
     def gradient(self, name):
         """Return ∂L/∂name for L = ⟨dy, y⟩."""
         if name == self.forward.output:
@@ -116,17 +158,11 @@ class World:
             whole = np.stack(list(slopes), axis=-1).reshape(value.values.shape + self.values[by].values.shape)
             return Array(whole, value.labels + labels)
         if (of, by, reading) not in self.derivatives:
-            if of not in self.values or by not in self.values:
-                raise Undecided(f"∂{of}/∂{by}: {of if of not in self.values else by} is not in the forward pass")
-            expressions = dict(self.forward.definitions)
-
-            def moved(given):
-                if reading == TOTAL or of not in expressions:
-                    return self.computed(given)[of]
-                return evaluate(expressions[of], Scope(self.values | given, self.sizes))
-
-            slopes = self.slopes(by, moved)
-            above, below = self.values[of], self.values[by]
+            for name in (of, by):
+                if name not in self.values and (name == by or name not in self.definitions):
+                    raise Undecided(f"∂{of}/∂{by}: {name} is not in the forward pass")
+            above, below = self[of], self.values[by]
+            slopes = self.slopes(by, lambda given: self.moved(of, given, reading))
             whole = np.stack([slope.reshape(above.values.shape) for slope in slopes], axis=-1)
             whole = whole.reshape(above.values.shape + below.values.shape)
             self.derivatives[of, by, reading] = Array(whole, (*above.labels, *below.labels))
