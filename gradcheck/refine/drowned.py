@@ -25,7 +25,8 @@ STEPS = 2.0**-24
 NEAR = STEPS / 1024
 LADDER = 16  # number of perturbations; each is four times the previous one, from NEAR to 1/16
 SHORT, PLACES = 2.0**-46, 5
-WIDTH, LEVELS, FINER = 24, 5, 8  # of the search for a jump: points on each side, number of spacings, and their ratio
+SPACING, WIDTH, MOST = 2.0**-7, 100, 3  # of the search for a jump: of the points, points on each side, outputs tried
+LEVELS, FINER = 6, 8  # of the search near a point: number of spacings, and their ratio
 CLEAR = 30  # ratio of a fourth difference at a jump to the median one
 SMALL, TIMES = 1e-4, 100  # largest jump, relative to the output; largest error that it explains, relative to the jump
 
@@ -44,7 +45,7 @@ def drowned(finding, first):
     if steps is not None:
         error = float(np.sum(np.abs(run.dy) * steps))
         size = np.max(steps / np.maximum(np.abs(run.y), np.finfo(float).tiny))
-        doubt = f"the output changes in steps of {np.max(steps):.1g}"
+        doubt = f"the forward pass is step-wise: the output changes in steps of {np.max(steps):.1g}"
         if STEPS / 8 < size < 8 * STEPS:
             doubt = "the output changes in steps of 6e-8 of its value, as if part of it were computed in float32"
         if finding.step is not None:
@@ -61,7 +62,7 @@ def drowned(finding, first):
                 jump = _jump(forward, run.y)
         if jump:
             error = RELATIVE_STEP * weight * jump
-            doubt = f"the output jumps by {jump:.1g} near this input, as if a solver stopped early"
+            doubt = f"the forward pass is step-wise: the output jumps by {jump:.1g}, as if a solver stopped early"
     uncertainty = 4 * error / (RELATIVE_STEP * finding.scales)
     judged = finding.verdicts == WRONG if steps is None else np.ones(len(finding.entries), bool)
     is_open = judged & (np.abs(finding.analytic - first) <= uncertainty)
@@ -97,23 +98,41 @@ def steps_of(forward):
 
 
 def _jump(forward, y):
-    """Return the size of a small jump of an output near these arguments, or 0."""
-    center, spacing, largest, i = 0.0, 2.0**-7, 0.0, 0
-    with np.errstate(all="ignore"):
-        for level in range(LEVELS):
-            outputs = np.stack([forward(center + k * spacing).ravel() for k in range(-WIDTH, WIDTH + 1)])
-            bends = np.abs(np.diff(outputs, 4, axis=0))
-            if level == 0:
-                clear = np.max(bends, axis=0) / (np.median(bends, axis=0) + EPSILON * np.abs(y).ravel())
-                i = int(np.argmax(clear)) if clear.size else 0
-                if not np.isfinite(outputs).all() or not clear.size or clear[i] < CLEAR:
-                    return 0.0
-                largest = np.max(bends[:, i])
-            center += (int(np.argmax(bends[:, i])) + 2 - WIDTH) * spacing
+    """Return the size of the largest small jump of an output near these arguments, or 0."""
+    outputs = _outputs(forward, 0.0, SPACING, WIDTH)
+    at = (np.arange(len(outputs)) - len(outputs) // 2) * SPACING
+    bends = np.abs(np.diff(outputs, 4, axis=0))
+    if not bends.size:
+        return 0.0
+    clear = np.max(bends, axis=0) / (np.median(bends, axis=0) + EPSILON * np.abs(y).ravel())
+    jumps, limits = [0.0], SMALL * (np.abs(y).ravel() + np.mean(np.abs(y)))
+    for i in np.argsort(-clear)[:MOST]:
+        k, spacing, here = np.argmax(bends[:, i]), SPACING, outputs[:, i]
+        largest, center = bends[k, i], at[k + 2]
+        for _ in range(LEVELS):
             spacing /= FINER
-        jump = float(np.max(np.abs(np.diff(outputs[:, i], 2))))
-    is_small = jump <= SMALL * (np.abs(y.flat[i]) + np.mean(np.abs(y)))
-    return jump if is_small and jump >= largest / 8 else 0.0  # at a kink, the difference shrinks with the spacing
+            here = _outputs(forward, center, spacing, 3 * FINER)[:, i]
+            if len(here) < 5:
+                break
+            center += (np.argmax(np.abs(np.diff(here, 4))) + 2 - len(here) // 2) * spacing
+        jump = np.max(np.abs(np.diff(here, 2)), initial=0.0)
+        if clear[i] > CLEAR and largest / 8 <= jump <= limits[i]:  # at a kink, it shrinks with the spacing
+            jumps.append(float(jump))
+    return max(jumps)
+
+
+def _outputs(forward, center, spacing, width):
+    """Return the outputs at up to `width` points on each side, as far as they are finite, one row for each point."""
+    rows = [[], []]
+    for side, found in zip((-1, 1), rows, strict=True):
+        with np.errstate(all="ignore"), suppress(Exception):  # user code may fail at perturbed inputs
+            for k in range(1, width + 1):
+                output = forward(center + side * k * spacing).ravel()
+                if not np.isfinite(output).all():
+                    break
+                found.append(output)
+    n = min(map(len, rows))
+    return np.array([*rows[0][:n][::-1], forward(center).ravel(), *rows[1][:n]])
 
 
 def moved(arrays, evaluate):
