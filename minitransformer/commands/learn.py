@@ -196,5 +196,7 @@ def run(arguments) -> int:
 
     The verbs are imported here, because importing the exercises takes a noticeable time.
     """
+    if arguments.folder is not None and arguments.verb in ("start", "collect", "handout", "derive"):
+        raise ValueError(f"{arguments.verb} has no option --in: see minitransformer learn {arguments.verb} -h")
     verbs = import_module("minitransformer.commands.exercises")
     return getattr(verbs, arguments.verb or "where")(arguments)

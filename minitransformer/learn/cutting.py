@@ -22,6 +22,17 @@ RAISES = re.compile(r"\s*Raises [^\n]*(?:\n(?!\s*\n)[^\n]*?)*?(?=\s*Saved for ba
 SLOPE = re.compile(r"(?:∂[^\s/]+/∂[^\s=]+|\w′) = .+?(?=\s{3,}|, | and |[.;:](?: |$)| so | \(see|$)")
 WRITTEN = re.compile(r"def backward\(.*?# \(\d", re.DOTALL)  # a numbered line of a backward pass
 GRADIENT = re.compile(r"\bd[^\W\d]")
+MIRROR = re.compile(r"^( +)([\w, ]+?) = (.+?) +# ← (\d[\d, ]*?)  .*$", re.MULTILINE)  # a line of one_page.py's backward
+SYMBOLS = {
+    r"\b(np|math)\.": "",
+    r" \* ": " · ",
+    r" - ": " − ",
+    r"\*\*2": "²",
+    r"\.T\b|\.swapaxes\(2, 3\)": "ᵀ",
+    r" @ ": " ",
+    r"sqrt\(D\)": "√D",
+    r"\(?(\w[\w ·]*)\)?(\.reshape\([^)]*\))?\.sum\([^)]*\)": r"Σ (\1)",
+}
 BLANK = "..."
 LONGEST = 120  # characters in a line
 CHECKS = ("check_", "require_")  # prefixes of the functions that check arguments
@@ -61,6 +72,7 @@ def header(exercise, level):
 
 def only_the_question(source: str, exercise) -> str:
     """Remove the functions that an exercise imports and the methods that it inherits."""
+    source = with_equations(source) if exercise.name == "one_page" else source
     source = varied(source, exercise) if exercise.is_varied else source
     tree, edits, imported = ast.parse(source), [], []
     others = {other.target for other in EXERCISES if other.source == exercise.source} - {exercise.target}
@@ -80,6 +92,28 @@ def only_the_question(source: str, exercise) -> str:
         last = max(node.end_lineno for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom)))
         edits.append(Edit(last + 1, last, [f"from {exercise.module} import {', '.join(imported)}"]))
     return "\n".join(edited(source.split("\n"), edits))
+
+
+def with_equations(source: str) -> str:
+    """Number the lines of one_page.py's backward pass, write their equations, and return no logits."""
+    equations: list = []
+
+    def numbered(match):
+        indent, names, code, mirrors = match.groups()
+        number = f"({32 + len(equations)})"
+        equation = code
+        for pattern, symbol in SYMBOLS.items():
+            equation = re.sub(pattern, symbol, equation)
+        equations.append(f"{indent}    {f'{names} = {equation}':<70}  {number}")
+        return f"{indent}{names} = {code}  # {number} ← line{'s' * (',' in mirrors)} {mirrors}"
+
+    source, head = MIRROR.sub(numbered, source), "Return the gradients of all weights, in the order of gpt."
+    rest = "Σ is a sum over the rows, for ds over the keys, and for dP over the sequences."
+    listed = "\n".join([head, "", *equations, "", f"        {rest}", "        "])
+    source = source.replace(f'{head}"""', f'{listed}"""')
+    return source.replace("the logits z (N, V), and", "and").replace(
+        "return loss, z, backward", "return loss, backward"
+    )
 
 
 def edited(lines, edits) -> list[str]:
@@ -326,8 +360,9 @@ def task_of(backward, has_batches: bool) -> str:
         if isinstance(statement, ast.Return):
             gradients = max(gradients, [p.id for p in parts_of(statement.value) if isinstance(p, ast.Name)], key=len)
     given = listed([argument.arg for argument in backward.args.args])
+    first = f"Return {listed(gradients or ['dx'])} for {given}, where dX denotes ∂L/∂X and has the shape of X."
     return (
-        f"Return {listed(gradients or ['dx'])} for {given}, where dX denotes ∂L/∂X and has the shape of X.\n\n"
+        f"{textwrap.fill(first, LONGEST - 12)}\n\n"
         f"Derive it from the equations of the forward pass.{' There may be any number of leading axes.' * has_batches}"
     )
 

@@ -106,6 +106,9 @@ low_rank | an adapter for fine-tuning (LoRA) | layers/lora.py
 adamw | a step of the optimiser | optim.py
 clipping | gradients of a limited norm | optim.py: clip_grad_norm | clip_grad_norm
 cosine_schedule | a learning rate that rises and falls | optim.py
+whole_model | a model of one block, and its loss | learn/lessons.py
+one_page | the whole backward pass of a model, on one page | one_page.py: gpt | one_page
+training_step | gradients, and a step for every weight | learn/lessons.py
 chosen | sampling with temperature and top-p | learn/lessons.py
 """
 
@@ -119,7 +122,14 @@ def read(line: str) -> Exercise:
 
 
 EXERCISES = tuple(map(read, TABLE.strip().split("\n")))
-VALUES = ("checker", "adamw", "clipping", "cosine_schedule", "chosen")  # exercises without a backward pass
+VALUES = (
+    "checker",
+    "adamw",
+    "clipping",
+    "cosine_schedule",
+    "training_step",
+    "chosen",
+)  # exercises without a backward pass
 SETS = {"all": tuple(exercise.name for exercise in EXERCISES)} | {
     name: tuple(members.split())
     for name, members in {
@@ -130,7 +140,7 @@ SETS = {"all": tuple(exercise.name for exercise in EXERCISES)} | {
         "activations": "relu silu gelu swiglu",
         "loss": "softmax log_softmax cross_entropy",
         "composition": "residual bare_block heads multi_head_attention feed_forward gated_feed_forward block",
-        "capstones": "tied low_rank adamw clipping cosine_schedule chosen",
+        "capstones": "tied low_rank adamw clipping cosine_schedule chosen whole_model one_page training_step",
     }.items()
 }
 

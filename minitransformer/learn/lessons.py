@@ -9,14 +9,18 @@ import numpy as np
 from gradcheck import Call, Case
 from gradcheck.museum import find
 from minitransformer import first_steps
-from minitransformer.cases import case, ids
+from minitransformer.cases import ONE_PAGE, case, ids
 from minitransformer.first_steps import fork, sum_and_share
+from minitransformer.layers.activations import silu
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.embedding import embedding, unembedding
-from minitransformer.layers.linear import rows
+from minitransformer.layers.layer_norm import layer_norm
+from minitransformer.layers.linear import linear, rows
 from minitransformer.layers.multi_head_attention import merge, split
 from minitransformer.layers.softmax import softmax
+from minitransformer.losses import cross_entropy
 from minitransformer.module import Parameter
+from minitransformer.one_page import gpt
 from minitransformer.optim import adamw, clip_grad_norm, cosine_schedule
 
 
@@ -139,6 +143,85 @@ def tied(weight, *, ids):
     return z, backward
 
 
+def whole_model(table, places, w_q, w_k, w_v, w_o, gamma, beta, w_up, w_down, *, ids, targets, d_head):
+    """Return the mean cross-entropy of a model of one block, for ids and targets (B, T).
+
+    The shapes are E (V, C) for the table, P (T, C) for the places, and those of the exercises for the others.
+
+        x = E[ids] + P                                  (23)
+        r = x + heads(x)                                (24)
+        n = layer_norm(r)                               (25)
+        u = n W_up                                      (26)
+        h = silu(u)                                     (27)
+        y = r + h W_down                                (28)
+        z = y Eᵀ                                        (29)
+        loss = cross_entropy(z)                         (30)
+
+    Each function is another exercise, and returns its value and its backward pass.
+    """
+    e, embedding_backward = embedding(ids, table)
+    x = e + places  # (23)
+    a, heads_backward = heads(x, w_q, w_k, w_v, w_o, d_head=d_head)
+    r = x + a  # (24)
+    n, norm_backward = layer_norm(r, gamma, beta)  # (25)
+    u, up_backward = linear(n, w_up)  # (26)
+    h, silu_backward = silu(u)  # (27)
+    f, down_backward = linear(h, w_down)
+    y = r + f  # (28)
+    z, unembedding_backward = unembedding(y, table)  # (29)
+    loss, loss_backward = cross_entropy(z, targets)  # (30)
+
+    def backward(dloss=1.0):
+        """Apply the chain rule from the last line to the first, where fᵀ(dy) stands for the backward of f:
+
+            dz = lossᵀ(dloss)                               (31)
+            dy, dE_out = unembeddingᵀ(dz)                   (32)
+            dh, dW_down = downᵀ(dy)                         (33)
+            du = siluᵀ(dh)                                  (34)
+            dn, dW_up = upᵀ(du)                             (35)
+            dr_n, dγ, dβ = normᵀ(dn)                        (36)
+            dr = dy + dr_n                                  (37)
+            dx_a, dW_q, dW_k, dW_v, dW_o = headsᵀ(dr)       (38)
+            dx = dr + dx_a                                  (39)
+            dP = Σ dx                                       (40)
+            dE = dE_out + embeddingᵀ(dx)                    (41)
+
+        A value that is read twice has two gradients, which add: r, x and the table. (40) sums over the batch, because
+        every sequence reads the same places.
+        """
+        dz = loss_backward(dloss)  # (31) ← cross_entropy(z) (30)
+        dy, dtable_out = unembedding_backward(dz)  # (32) ← y Eᵀ (29)
+        dh, dw_down = down_backward(dy)  # (33) ← r + h W_down (28)
+        du = silu_backward(dh)  # (34) ← silu(u) (27)
+        dn, dw_up = up_backward(du)  # (35) ← n W_up (26)
+        dr_n, dgamma, dbeta = norm_backward(dn)  # (36) ← layer_norm(r) (25)
+        dr = dy + dr_n  # (37) ← r + h W_down (28), layer_norm(r) (25)
+        dx_a, dw_q, dw_k, dw_v, dw_o = heads_backward(dr)  # (38) ← x + heads(x) (24)
+        dx = dr + dx_a  # (39) ← x + heads(x) (24)
+        dplaces = dx.sum(axis=0)  # (40) ← E[ids] + P (23)
+        dtable = dtable_out + embedding_backward(dx)  # (41) ← y Eᵀ (29), E[ids] + P (23)
+        return dtable, dplaces, dw_q, dw_k, dw_v, dw_o, dgamma, dbeta, dw_up, dw_down
+
+    return loss, backward
+
+
+def training_step(weights, m, v, *, ids, targets, H, **settings):
+    """Return (loss, weights, m, v) after a step of training on ids and targets (B, T).
+
+    `weights`, `m` and `v` are tuples with an array for each weight w, and `settings` are those of adamw:
+
+        loss = gpt(weights)                             (42)
+        w′, m′, v′ = adamw(w, dw, m, v)                 (43)
+
+    The model `gpt` and its H heads are those of the exercise one_page, and `adamw` is that of the exercise adamw. If
+    you have solved both, import your functions from your files: `from one_page import gpt`. Otherwise write them here.
+    """
+    loss, _, backward = gpt(*weights, ids=ids, targets=targets, H=H)  # (42)
+    states = zip(weights, backward(), m, v, strict=True)
+    moved = [adamw(*state, **settings) for state in states]  # (43)
+    return loss, *zip(*moved, strict=True)
+
+
 def chosen(z, *, temperature, top_p, u):
     """Choose one of V tokens by their logits z (V,). `u` is drawn uniformly from the interval [0, 1).
 
@@ -203,6 +286,13 @@ def clipping_call(rng, max_norm):
     return Call(clip_grad_norm, parameters, max_norm)
 
 
+def step_call(rng):
+    call = ONE_PAGE.draw(rng)
+    m, v = (tuple(rng.normal(size=w.shape) ** 2 for w in call.inputs) for _ in range(2))
+    settings = {"lr": 0.3, "betas": (0.8, 0.95), "eps": 0.1, "weight_decay": 0.2, "t": 3}
+    return Call(training_step, tuple(call.inputs), m, v, **call.options, **settings)
+
+
 def adamw_call(rng):
     theta, g, m, v = rng.normal(size=(4, 2, 5))
     return Call(adamw, theta, g, m, v**2, lr=0.3, betas=(0.8, 0.95), eps=0.1, weight_decay=0.2, t=3)
@@ -220,6 +310,12 @@ CASES = [
     case("bare_block", bare_block, (2, 3, 5), *[lambda rng, f=f: f for f in (sum_and_share, fork, fork, softmax)]),
     case("heads", heads, (2, 5, 6), (6, 6), (6, 6), (6, 6), (6, 6), d_head=2),
     case("tied", tied, (11, 6), drawn=lambda rng: {"ids": ids(rng, 2, 5)}),
+    case(
+        *("whole_model", whole_model, (11, 6), (5, 6), (6, 6), (6, 6), (6, 6), (6, 6), (6,), (6,), (6, 7), (7, 6)),
+        drawn=lambda rng: {"ids": ids(rng, 2, 5), "targets": rng.integers(0, 11, (2, 5)), "d_head": 2},
+    ),
+    ONE_PAGE,
+    Case("training_step", step_call),
     Case("adamw", adamw_call),
     *[
         Case(f"clip_grad_norm, max_norm {norm}", lambda rng, norm=norm: clipping_call(rng, norm))

@@ -97,7 +97,8 @@ def gradients_of(call, dy) -> dict:
     """Run a Call, and return {name: gradient} for its arrays and parameters."""
     parameters = parameters_of(call.target)
     clear_gradients(call.target)
-    gradients = call.evaluate()[1](dy)
+    *_, backward = call.evaluate()
+    gradients = backward(dy)
     gradients = gradients if isinstance(gradients, tuple) else (gradients,)
     arrays = [isinstance(value, np.ndarray) and value.dtype.kind == "f" for value in call.inputs]
     labels = [f"d{name}" for name, is_float in zip(call.input_names(), arrays, strict=True) if is_float]

@@ -18,7 +18,9 @@ USES_PACKAGE = "uses the package's answer"
 MAP = """\
 the text    <chosen>
    ↑
-the step    <cross_entropy>  <adamw>  <clipping>  <cosine_schedule>
+the step    <training_step>  <adamw>  <clipping>  <cosine_schedule>
+   ↑
+the whole   <one_page>  <whole_model>  <cross_entropy>
    ↑
 the logits  <unembedding>  <tied>
    ↑

@@ -24,6 +24,13 @@ embedding_backward(dx): the path through the embedding""",
     "residual": "dy: the direct path; df: the path through the steps; step_backward(df): the step's backward",
     "heads": """dq @ w_q.T: the path through q; dk @ w_k.T: the path through k; dv @ w_v.T: the path through v;
 attention_backward: attention's backward""",
+    "whole_model": """dr_n: the path through the norm; dx_a: the path through the heads; dy: the direct path;
+dtable_out: the path through the output matrix; embedding_backward(dx): the path through the embedding""",
+    "one_page": """dz.T @ n3: the path through the output matrix; X.T @ dx: the path through the embedding;
+dq @ Wq.T: the path through q; dk @ Wk.T: the path through k; dv @ Wv.T: the path through v;
+mean(dh1): the path through the mean; h1 * mean(dh1 * h1): the path through the variance;
+mean(dh2): the path through the mean; h2 * mean(dh2 * h2): the path through the variance;
+mean(dh3): the path through the mean; h3 * mean(dh3 * h3): the path through the variance""",
     "low_rank": "s: the scale; scaled: the scaled dy; a: the matrix A; b: the matrix B; h: h; dh: the gradient of h",
     "linear": "weight: the matrix W; weight.T: the transpose of W; bias: the bias; rows(dy): dy",
     "embedding": "ids: the indices; dweight: the gradient of the table",

@@ -88,6 +88,50 @@ chosen 4
         if left < 0:
             return token
     return names[-1]
+whole_model 8
+    grads = {}
+    g, grads["table"] = unembedding_backward(loss_backward(dloss))
+    g_hidden, grads["down"] = down_backward(g)
+    g_n, grads["up"] = up_backward(silu_backward(g_hidden))
+    g_r, grads["gamma"], grads["beta"] = norm_backward(g_n)
+    g = g + g_r
+    g_x, *grads["heads"] = heads_backward(g)
+    g = g + g_x
+    grads["table"] = grads["table"] + embedding_backward(g)
+    return grads["table"], g[0] + g[1], *grads["heads"], grads["gamma"], grads["beta"], grads["up"], grads["down"]
+one_page 8
+    def norm(d, h, gain, r):
+        d_hat = d * gain
+        return r * (d_hat - mean(d_hat) - h * mean(d_hat * h)), (d * h).sum(0), d.sum(0)
+
+    dz = dloss * (np.exp(logp) - Y) / N
+    dy, dg3, db3 = norm(dz @ E, h3, g3, r3)
+    slope = p + u * 2 * p * (1 - p) * ROOT * (1 + 3 * CUBE * u**2)
+    du = (dy @ W2.T) * slope
+    dr, dg2, db2 = norm(du @ W1.T, h2, g2, r2)
+    dr = dr + dy
+    dheads = split(dr @ Wo.T, B, H)
+    dw = np.einsum("bhqd,bhkd->bhqk", dheads, vh)
+    ds = w * (dw - np.einsum("bhqk,bhqk->bhq", w, dw)[..., None]) / np.sqrt(D)
+    parts = [np.einsum("bhqk,bhkd->bhqd", ds, kh), np.einsum("bhqk,bhqd->bhkd", ds, qh)]
+    parts = [merge(part) for part in (*parts, np.einsum("bhqk,bhqd->bhkd", w, dheads))]
+    dx, dg1, db1 = norm(sum(part @ W.T for part, W in zip(parts, (Wq, Wk, Wv))), h1, g1, r1)
+    dx = dx + dr
+    dE = np.zeros_like(E)
+    np.add.at(dE, ids.ravel(), dx)
+    projections = [n1.T @ part for part in parts]
+    dP = dx.reshape(B, T, C).sum(0)
+    return dE + dz.T @ n3, dP, dg1, db1, *projections, a.T @ dr, dg2, db2, n2.T @ du, f.T @ dy, dg3, db3
+training_step 4
+    from minitransformer.one_page import gpt
+    from minitransformer.optim import adamw
+
+    loss, _, backward = gpt(*weights, ids=ids, targets=targets, H=H)
+    new = ([], [], [])
+    for w, g, first, second in zip(weights, backward(), m, v):
+        for kept, part in zip(new, adamw(w, g, first, second, **settings)):
+            kept.append(part)
+    return loss, *new
 linear 8
     grad_x = np.einsum("...o,io->...i", dy, weight)
     grad_w = np.zeros_like(weight)

@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 from other_styles import BODIES
 
+from minitransformer import cli
 from minitransformer.book.derivations import statements
 from minitransformer.commands import exercises as verbs, learn as command
 from minitransformer.learn.cutting import (
@@ -135,6 +136,33 @@ def test_the_command_knows_the_sets_and_the_levels():
     assert ", ".join(SETS) == command.SETS
     assert list(command.LEVELS) == list(LEVELS)
     assert all(callable(getattr(verbs, verb)) for verb in command.VERBS)
+
+
+@pytest.mark.parametrize("verb", ["start", "collect x", "handout softmax", "derive softmax"])
+def test_a_verb_that_reads_no_exercises_refuses_a_folder_of_exercises(verb, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["learn", "--in", "mine", *verb.split()]) == 1
+    assert "has no option --in" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_line_of_the_one_page_is_numbered_and_has_its_equation():
+    text, numbers = cut(named_exercise("one_page"), 0), [str(n) for n in range(32, 62)]
+    assert re.findall(r"^ +d[\w, ]+ = [^#\n]* +\((\d+)\)$", text, re.MULTILINE) == numbers
+    assert re.findall(r"= \.\.\.  # \((\d+)\)$", text, re.MULTILINE) == numbers
+
+
+def test_a_training_step_may_import_the_functions_of_the_students_other_files(graded):
+    imports = "from one_page import gpt\nfrom adamw import adamw\n"
+    text = solution(named_exercise("training_step"), 1).replace("loss, _, backward", "loss, backward")
+    text = re.sub(r"^from minitransformer.*\n", "", text, flags=re.MULTILINE).replace(
+        "import numpy", f"{imports}import numpy"
+    )
+    for name in ("one_page", "adamw"):
+        assert graded(name, solution(named_exercise(name), 1)).is_solved
+    assert graded("training_step", text).is_solved
+    wrong = graded("training_step", text.replace("*moved", "*moved[::-1]"))
+    assert wrong.status == "not right yet"
 
 
 def test_a_file_that_still_has_types_from_an_earlier_version_is_graded_like_one_without(graded):
