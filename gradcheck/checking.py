@@ -216,10 +216,10 @@ def _diagnosed(examination, terms):
     """Return the report of an Examination, with diagnoses of the wrong gradients."""
     from gradcheck.diagnosis import what_is_wrong
 
-    report, run, findings, step = examination
+    report, run, findings = examination
     arguments = list(report.arguments)
     with suppress(OutOfTime):
-        for i, sentence in enumerate(what_is_wrong(run, step, findings, lambda other: find(other, terms)[:2])):
+        for i, sentence in enumerate(what_is_wrong(run, findings, lambda other: find(other, terms)[0])):
             arguments[i] = replace(arguments[i], diagnosis=sentence)
     return replace(report, arguments=tuple(arguments))
 

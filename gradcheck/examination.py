@@ -23,26 +23,25 @@ from gradcheck.report import ArgumentReport, Report
 
 
 class Examination(NamedTuple):
-    """A Report, and the Run, the Findings and the ComplexStep on which it is based."""
+    """A Report, and the Run and the Findings on which it is based."""
 
     report: Report
     run: Run
     findings: list
-    step: ComplexStep | None
 
 
 def examine(call, dy, terms):
     run = run_under_watch(call, dy, stream(terms.seed, "dy"))
-    findings, step, notes = find(run, terms)
+    findings, notes = find(run, terms)
     problems = (run.problem,) if run.problem else ()
-    return Examination(Report(call.name, tuple(map(_summary, findings)), problems, tuple(notes)), run, findings, step)
+    return Examination(Report(call.name, tuple(map(_summary, findings)), problems, tuple(notes)), run, findings)
 
 
 def find(run, terms):
     """Compare each gradient of a Run with the oracles.
 
     If the forward pass turns out not to be complex-safe, all gradients are judged again without the complex step, or
-    ValueError is raised if central differences were not selected. Returns (findings, ComplexStep or None, notes).
+    ValueError is raised if central differences were not selected. Returns (findings, notes).
     """
     rng, notes = stream(terms.seed, "entries"), []
     findings = [Finding(run, i, terms, rng) for i in range(len(run.arguments))]
@@ -61,8 +60,8 @@ def find(run, terms):
                 difference = f"the difference is {share:.1e} of Σ|dx v|"
                 notes.append(f"the adjoint identity through all arguments: {both}; {difference}")
                 if together.agree:
-                    return findings, step, notes
-            return _judged(findings, terms, step), step, notes
+                    return findings, notes
+            return _judged(findings, terms, step), notes
         except NotComplexSafe as reason:
             obstacle = f"the forward pass is not complex-safe: {reason}"
             if "central" not in terms.oracles:
@@ -71,7 +70,7 @@ def find(run, terms):
             notes = [f"the complex step does not apply, since {obstacle}"]
     terms = copy.copy(terms)
     terms.oracles = ("central",)
-    return _judged(findings, terms), None, notes
+    return _judged(findings, terms), notes
 
 
 def _judged(findings, terms, step=None):

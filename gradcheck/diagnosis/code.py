@@ -20,9 +20,7 @@ from gradcheck.mistakes.repairing import FORMS, Names, repairs
 LARGEST = 4  # bound on the numerator and denominator of a reported fraction
 GRADIENT = "gradient_"  # the name of the given gradient in code
 RANKS = (1, 2, 3, 4)
-OF_A_SIZE = ("np.sqrt({})", "1 / np.sqrt({})", "{} ** 2", "1 / {} ** 2")
-OF_A_LENGTH = ("{0} / ({0} - 1)", "({0} - 1) / {0}")  # n − 1 instead of n
-OF_A_NUMBER = ("(1 - {})", "1 / (1 - {})")
+FACTORS = (("{}", "1 / {}"), ("np.sqrt({})", "1 / np.sqrt({})", "(1 - {})", "1 / (1 - {})"))  # the simplest first
 DERIVATIVES = ("{0}", "{0} * (1 - {0})", "2 * {0}", "0.5 / {0}", *FORMS)
 INVERSE = {(ast.dump(row.right), ast.dump(row.wrong)): row for row in ROWS if row.at == "expression"}
 
@@ -37,8 +35,9 @@ class Scope(Names):
         named = [(evidence.name, evidence.array), *evidence.arrays("fbiu"), ("y", evidence.y), ("dy", evidence.dy)]
         self.spelling, values = {}, {}  # the argument comes first: its lengths have precedence
         for name, value in [*named, *numbers]:
-            values.setdefault(variable(name), value)
-            self.spelling[variable(name)] = name
+            variable = re.sub(r"\W+", "_", name)
+            values.setdefault(variable, value)
+            self.spelling[variable] = name
         super().__init__(values, (), (), lambda name: name == "dy")
         self.evidence, self.known, self.keep_to_time = evidence, {**values, "np": np}, call.keep_to_time
         axes = [ast.Constant(axis) for axis in (None, *range(evidence.given.ndim))]
@@ -64,14 +63,10 @@ class Scope(Names):
         return re.sub(r"\w+", lambda found: self.spelling.get(found[0], found[0]), text)
 
 
-def variable(name):
-    return re.sub(r"\W+", "_", name)
-
-
 def factor(evidence):
     """Detect a gradient that differs from the true one by a constant factor, such as 2, √n, or an option."""
     other, label = evidence.twin, evidence.label
-    c, there = (e.ratio(e.given, e.truth) if e else None for e in (evidence, other))
+    c, there = evidence.factor(), other and other.factor()
     if c is None or there is None:
         return None
     tolerance = 10 * evidence.resolution
@@ -87,53 +82,34 @@ def factor(evidence):
     is_constant = abs(c - there) <= tolerance * abs(there) and np.sum(truth > 1e-6 * np.max(truth)) > 1
     fraction = Fraction(c).limit_denominator(LARGEST)
     is_small = abs(fraction.numerator) <= LARGEST and abs(c - fraction) <= tolerance * abs(fraction)
+    found = [str(fraction)] if is_constant and is_small else []
     here, elsewhere = Scope(evidence), Scope(other)
-    found = [(str(fraction), [""])] if is_constant and is_small else []
-    for candidates in _numbers(here, elsewhere, variable(evidence.name)):
-        for form, names in candidates:
-            values = [scope.value(form.format(names[0])) for scope in (here, elsewhere)]
+    numbers = _numbers(here)
+    for forms in FACTORS:
+        for form, number in itertools.product(forms, numbers):
+            code = form.format(number)
+            values = [scope.value(code) for scope in (here, elsewhere)]
             is_possible = None not in values and np.isfinite(values).all() and min(values) > 0 and values[0] != 1
             if is_possible and is_factor(*values):
-                found.append((form, [here.spelled(name) for name in names]))
+                found.append(here.spelled(code))
         if found:
-            shown = [form.format("n" if len(names) > 1 else names[0]) for form, names in found[:2]]
-            several = next((names for _, names in found[:2] if len(names) > 1), [])
-            which = f", with n = {' or '.join(several[:3])}" if several else ""
-            return f"{label} is {' or '.join(shown)} times the correct gradient{which}"
+            return f"{label} is {' or '.join(found[:2])} times the correct gradient"
     return f"{label} is off by a constant factor" if is_constant else None
 
 
-def _numbers(here, elsewhere, own):
-    """Yield groups of candidates for a factor, the simplest first.
-
-    A candidate consists of a template such as `1 / {}` and the expressions that may replace the braces, which all have
-    the same value on each draw.
-    """
-    arrays = [(key, array) for key, array in here.values.items() if isinstance(array, np.ndarray) and key != "dy"]
-    numbers = [[key] for key, value in here.values.items() if not isinstance(value, np.ndarray)]
-    products = {1: {}, 2: {}}  # for one axis and for several: {(product of the lengths here, elsewhere): names}
-    for key, array in sorted(arrays, key=lambda named: named[0] == "y"):
-        for axes in _subsets(range(array.ndim)):
-            sizes = tuple(int(np.prod(np.take(scope.values[key].shape, axes))) for scope in (here, elsewhere))
-            text = " * ".join(f"{key}.shape[{axis}]" for axis in axes)
-            names = products[min(len(axes), 2)].setdefault(sizes, [])
-            if sizes[0] > 1 and not (names and key == "y"):
-                names.append(f"({text})" if len(axes) > 1 else text)
-    lengths, several = ([names for names in found.values() if names] for found in products.values())
-    conditions = [
-        key if array.dtype.kind == "b" else f"({key} >= 0)" for key, array in arrays if array.dtype.kind in "bi"
-    ]
-    conditions = [condition for condition in conditions if 0 < here.value(f"{condition}.mean()") < 1]
-    counts = [[f"{condition}.{count}()"] for condition in conditions for count in ("sum", "mean")]
-    quantities = [*lengths, *numbers, *counts, *(names[:1] for names in several)]
-    yield itertools.product(("{}", "1 / {}"), quantities)
-    yield itertools.product(("{}", "1 / {}"), [[f"(y.size / {own}.size)"]] if own in here.values else [])
-    yield [
-        *itertools.product(OF_A_SIZE, quantities),
-        *itertools.product(OF_A_LENGTH, lengths),
-        *itertools.product(OF_A_NUMBER, numbers),
-        *((f"{a[0]} / {{}}", b) for a, b in itertools.permutations(lengths, 2)),
-    ]
+def _numbers(scope):
+    """List code for the numbers of a call that may be a factor: lengths, options, and counts of a condition."""
+    arrays = {name: array for name, array in scope.values.items() if isinstance(array, np.ndarray) and name != "dy"}
+    axes = [(name, subset) for name, array in arrays.items() for subset in _subsets(range(array.ndim))]
+    lengths = [" * ".join(f"{name}.shape[{axis}]" for axis in subset) for name, subset in axes]
+    lengths.sort(key=lambda text: text.startswith("y."))
+    kinds = {name: array.dtype.kind for name, array in arrays.items()}
+    conditions = [name if kind == "b" else f"({name} >= 0)" for name, kind in kinds.items() if kind in "bi"]
+    conditions = [condition for condition in conditions if 0 < scope.value(f"{condition}.mean()") < 1]
+    counts = [f"{condition}.{count}()" for condition in conditions for count in ("sum", "mean")]
+    singles = [text for text in lengths if "*" not in text]
+    options = [name for name in scope.values if name not in arrays and name != "dy"]
+    return [*singles, *options, *counts, *(f"({text})" for text in lengths if "*" in text)]
 
 
 def _subsets(axes):
@@ -165,22 +141,22 @@ def edited(evidence):
 
 
 def recognised(evidence):
-    """Detect a gradient such as dy · F(x) if the true gradient is dy · F(y)."""
+    """Detect a gradient such as dy, or dy · F(x) if the true gradient is dy · F(y)."""
     other = evidence.twin
-    if other is None or evidence.known.sum() < 2:
+    if other is None:
         return None
     here, there = Scope(evidence), Scope(other)
-    alike = [name for name in (*here.arrays, "y") if here.values[name].shape == evidence.dy.shape and name != "dy"]
-    alike = dict.fromkeys(alike)
-    families = [[f"dy * {form.format(name)}" for name in alike] for form in DERIVATIVES]
-    axes = [a[0] if len(a) == 1 else a for a in _subsets(range(evidence.dy.ndim))]
-    families += [[f"{d}.sum(axis={a})" for a in axes] for d in ("dy", *(f"(dy * {name})" for name in alike))]
-    for family in families:
-        given = [code for code in family if here.gives(code, evidence.given)]
-        right = [code for code in family if given and here.gives(code, evidence.truth)]
-        for one, two in itertools.product(given, right):
-            if there.gives(one, other.given) and there.gives(two, other.truth):
-                return f"{evidence.label} equals {here.spelled(one)}, and the correct gradient is {here.spelled(two)}"
-        if given and given[0].startswith("dy.sum") and there.gives(given[0], other.given):
+    alike = dict.fromkeys(name for name in (*here.arrays, "y") if here.values[name].shape == evidence.dy.shape)
+    families = [[f"dy * {form.format(name)}" for name in alike if name != "dy"] for form in DERIVATIVES]
+    axes = [axes[0] if len(axes) == 1 else axes for axes in _subsets(range(evidence.dy.ndim))]
+    for family in (["dy", *(f"dy.sum(axis={a})" for a in axes)], *families):
+        given = [code for code in family if here.gives(code, evidence.given) and there.gives(code, other.given)]
+        right = [
+            code for code in family if given and here.gives(code, evidence.truth) and there.gives(code, other.truth)
+        ]
+        if right and evidence.known.sum() > 1:
+            given, right = here.spelled(given[0]), here.spelled(right[0])
+            return f"{evidence.label} equals {given}, and the correct gradient is {right}"
+        if given and "*" not in given[0]:
             return f"{evidence.label} equals {given[0]}: the derivative of the function itself is skipped"
     return None

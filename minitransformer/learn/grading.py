@@ -43,7 +43,6 @@ NEEDED_LATER = (  # imported once, before the first request, so that no child ha
     "gradcheck.refine",
     "gradcheck.diagnosis",
     "gradcheck.lines",
-    "gradcheck.leftovers",
     "gradcheck.lines.shapes",
     "numpy.ma",
 )

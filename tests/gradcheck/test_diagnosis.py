@@ -144,37 +144,27 @@ WRAPPED = [
     ("cross_entropy", 0, lambda g, dy, *_: -g, "dlogits has its sign flipped"),
     # A size forgotten or applied twice
     ("mean_rows", 0, lambda g, dy, x: g * x.shape[1], r"dx is x\.shape\[1\] times"),
-    ("linear", 2, lambda g, dy, *_: g / dy[..., 0].size, r"dbias is 1 / \(x\.shape\[0\] \* x\.shape\[1\]\) times"),
-    ("layer_norm", 2, lambda g, dy, *_: g / dy.shape[0], r"dbeta is 1 / x\.shape\[0\] times"),
-    ("attention", 0, lambda g, dy, *_: g * g.shape[3] ** 0.5, r"dq is np.sqrt\(n\) times .* n = q\.shape\[3\] or k"),
-    (
-        "attention",
-        1,
-        lambda g, dy, *_: g / g.shape[3] ** 0.5,
-        r"dk is 1 / np.sqrt\(n\) times .* n = k\.shape\[3\] or q",
-    ),
+    ("linear", 2, lambda g, dy, *_: g / dy[..., 0].size, r"dbias is 1 / \(x\.shape\[0\] \* x\.shape\[1\]\) or"),
+    ("layer_norm", 2, lambda g, dy, *_: g / dy.shape[0], r"dbeta is 1 / x\.shape\[0\] or"),
+    ("attention", 0, lambda g, dy, *_: g * g.shape[3] ** 0.5, r"dq is np.sqrt\(q\.shape\[3\]\) or np.sqrt\(k"),
+    ("attention", 1, lambda g, dy, *_: g / g.shape[3] ** 0.5, r"dk is 1 / np.sqrt\(k\.shape\[3\]\) or"),
     ("cross_entropy", 0, lambda g, dy, x, t: g * np.sum(t >= 0), r"dlogits is \(targets >= 0\)\.sum\(\) times"),
     ("cross_entropy", 0, lambda g, dy, x, t: g * np.mean(t >= 0), r"dlogits is \(targets >= 0\)\.mean\(\) times"),
     ("rms_norm", 0, lambda g, dy, *_: g * 1.37, "dx is off by a constant factor$"),
     ("gelu", 0, lambda g, dy, *_: g * 2, "dx is 2 times"),
     # Transposed
-    ("linear, square", 1, lambda g, dy, *_: g.T, "dweight is transposed"),
-    ("linear", 1, lambda g, dy, *_: g.T.reshape(g.shape), "dweight is transposed"),
-    ("multiply_all", 0, lambda g, dy, *_: g.swapaxes(0, 1).reshape(g.shape), "dx is transposed: .*axes 0 and 1"),
-    ("softmax", 0, lambda g, dy, *_: g[:, ::-1], "dx is reversed along axis 1"),
-    ("relu", 0, lambda g, dy, *_: np.roll(g, 1, axis=1), "dx is shifted by 1 along axis 1"),
-    ("linear, square", 0, lambda g, dy, x, w, b: dy @ w, "dx uses weight where"),
+    ("linear, square", 1, lambda g, dy, *_: g.T, "dweight is not transposed"),
     # Wrong on a slice
     ("dropout", 0, lambda g, dy, *_: dy / 0.6, "only where keep is False"),
     ("softmax", 0, at((slice(None), -1), 0.0), "only at index 3 .* of axis 1, where it is zero"),
-    ("layer_norm", 0, at((slice(None), 0), factor=3.0), "only at index 0 .* of axis 1, where it is 3 times"),
+    ("layer_norm", 0, at((slice(None), 0), factor=3.0), "only at index 0 .* of axis 1"),
     (
         "attention",
         0,
         at((slice(None), 0, slice(1, 3)), factor=-1),
         "index 0 .* of axis 1 and at indices 1 to 2 of axis 2",
     ),
-    ("embedding", 0, at(4, factor=0.5), "only in row 4, .* the only one that occurs more"),
+    ("embedding", 0, at(4, factor=0.5), "only in row 4, that of the ids equal to 4"),
     ("embedding", 0, at(9, 0.0), "only in row 9, "),
     (
         *("cross_entropy", 0, lambda g, dy, x, t: g + 0.1 * (t < 0)[..., None] * np.cos(x)),
@@ -245,38 +235,6 @@ def scaled_remove_mean(x):
     return 3 * (x - x.mean(axis=1, keepdims=True)), backward
 
 
-def gamma_outside_the_means(x, gamma):
-    centred = x - x.mean(axis=-1, keepdims=True)
-    r = 1 / np.sqrt((centred * centred).mean(axis=-1, keepdims=True))
-    x_hat = centred * r
-
-    def backward(dy):
-        dx = dy - dy.mean(axis=-1, keepdims=True) - x_hat * (dy * x_hat).mean(axis=-1, keepdims=True)
-        return gamma * r * dx, (dy * x_hat).sum(axis=tuple(range(dy.ndim - 1)))
-
-    return gamma * x_hat, backward
-
-
-def masked_softmax_mask_ignored(x, *, keep):
-    """Softmax, then a mask; backward forgets the mask inside the sum."""
-    e = np.exp(x)
-    y = e / e.sum(axis=-1, keepdims=True)
-
-    def backward(dy):
-        return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
-
-    return y * keep, backward
-
-
-def mixing(x, w):
-    """y = w x, whose dx = w dy forgets the transpose."""
-
-    def backward(dy):
-        return w @ dy, dy @ x.T
-
-    return w @ x, backward
-
-
 def column_bias(x, bias):
     """y = x + bias on square x, the sum over the wrong axis."""
 
@@ -327,17 +285,6 @@ def elementwise(x, *, function, derivative):
     return y, backward
 
 
-def looked_up(weight, *, ids):
-    """Rows of a table, whose gradients are added at the sorted ids."""
-
-    def backward(dy):
-        dweight = np.zeros_like(weight)
-        np.add.at(dweight, np.sort(ids), dy)
-        return dweight
-
-    return weight[ids], backward
-
-
 def unscaled_dropout(x, *, keep, p):
     """y = x · keep / (1 − p), whose backward forgets the division."""
     return x * keep / (1 - p), lambda dy: dy * keep
@@ -351,7 +298,6 @@ INSIDE = [
         Call(elementwise, X, function=np.tanh, derivative=lambda x, y: 1 - x * x),
         r"dy \* \(1 - x \*\* 2\), .* dy \* \(1 - y \*\* 2\)",
     ),
-    (Call(looked_up, normal(V, C), ids=IDS.ravel()), "sum of dweight over axis 0 is right"),
     (Call(unscaled_dropout, X, keep=KEEP, p=0.4), r"\(1 - p\) times"),
     (Call(centred_normalization, X, forgotten="shift"), r"mean\(dx\) over axis 2"),
     (Call(centred_normalization, X, forgotten="shift", axis=1), r"mean\(dx\) over axis 1 is not subtracted"),
@@ -359,9 +305,6 @@ INSIDE = [
     (Call(centred_normalization, X, forgotten="scale"), "off by a multiple of .* along axis 2"),
     (Call(softmax_without_the_sum, X, axis=1), r"y \* sum\(dx\) over axis 1"),
     (Call(softmax_without_the_sum, X, mean=True), "multiple of y along axis 2|y .* over axis 2"),
-    (Call(gamma_outside_the_means, X, normal(C)), "dx is right once gamma is 1 everywhere"),
-    (Call(masked_softmax_mask_ignored, X, keep=KEEP), "right once keep is True everywhere"),
-    (Call(mixing, normal(C, F), normal(C, C)), "dx uses w where"),
     (Call(column_bias, S, normal(C)), r"dy\.sum\(axis=1\), .* dy\.sum\(axis=0\)"),
     (Call(scaled_column_bias, normal(C, C, C), normal(C)), r"axis=\(1, 2\)\), .*axis=\(0, 1\)"),
     (Call(Accumulating(Linear(C, F), "weight", lambda g: g + g), X), "weight.grad is 2 times"),

@@ -1,13 +1,10 @@
 """A wrong sentence is worse than none: cases in which the diagnosis had been wrong."""
 
-import functools
 import re
 
 import numpy as np
 import pytest
 from verdicts import diagnosed, message, normal
-
-from minitransformer import gelu, linear
 
 
 @pytest.fixture(autouse=True)
@@ -103,14 +100,6 @@ def softmax(x, *, axis=-1, taken=1):
     return y, lambda dy: y * (dy - (dy * y).sum(axis=taken, keepdims=True))
 
 
-def test_an_axis_that_is_counted_from_the_wrong_end_is_named():
-    expected = (
-        "dx is right for x[0], of 2 dimensions, and wrong for 3: the leading axis is handled wrongly, "
-        "or an axis is counted from the wrong end"
-    )
-    assert said(softmax, normal(2, 3, 4)) == {"x": expected}
-
-
 def test_less_of_the_values_is_not_taken_for_fewer_dimensions():
     # Right wherever x is positive, as all of x[0] is.
     def rectified(x, y):
@@ -144,7 +133,7 @@ def test_a_term_of_one_factor_everywhere_is_not_said_to_be_one_of_a_sum():
         return t.sum() + 0.1 * (w * w).sum(), lambda dy: (dy * d @ w.T, dy * x.T @ d)
 
     sentence = said(decayed, normal(4, 3), normal(3, 2, seed=1))["w"]
-    assert sentence == "dw is off by the same multiple of w everywhere: a term with it is missing or wrong"
+    assert sentence == "dw is off by a multiple of w along axis 1: a term with w is missing or wrong"
 
 
 def test_a_loss_that_is_multiplied_by_dy_twice_is_said_to_be():
@@ -162,28 +151,22 @@ def test_a_number_by_chance_is_not_said_to_be_a_square_of_a_size():
     assert said(scaled(lambda x: -100), normal(10, 2)) == constant
     assert said(scaled(lambda x: 4 / 7), normal(4, 7)) == constant
     assert said(scaled(lambda x: 1 + 2e-6), normal(4, 7)) == constant
-    assert "x.shape[0] / x.shape[1] times" in said(scaled(lambda x: x.shape[0] / x.shape[1]), normal(4, 7))["x"]
     assert "is 2 times" in said(scaled(lambda x: 2), normal(4, 7))["x"]
-    assert "np.sqrt(x.shape[0]) times" in said(scaled(lambda x: x.shape[0] ** 0.5), normal(4, 7))["x"]
-    assert (
-        "is n times the correct gradient, with n = x.shape[0] or x.shape[1]"
-        in said(scaled(lambda x: x.shape[0]), normal(5, 5))["x"]
-    )
+    assert "np.sqrt(x.shape[0]) or" in said(scaled(lambda x: x.shape[0] ** 0.5), normal(4, 7))["x"]
+    assert "is x.shape[0] or x.shape[1] times" in said(scaled(lambda x: x.shape[0]), normal(5, 5))["x"]
     convolved = said(lambda x, b: (x + b[:, None], lambda dy: (dy, dy.mean(axis=(0, 2)))), normal(2, 4, 5), normal(4))
-    assert "1 / (x.shape[0] * x.shape[2]) times" in convolved["b"] or "1 / (y.size / b.size) times" in convolved["b"]
+    assert "1 / (x.shape[0] * x.shape[2]) or" in convolved["b"]
 
 
-def test_a_place_that_is_another_for_other_values_is_said_to_be_so():
+def test_a_place_is_not_named_if_other_entries_are_right_there():
     def huber(x, *, spread):
         small = np.abs(x.real) < 0.7
         value = np.where(small, 0.5 * x * x, 0.7 * np.where(x.real > 0, x, -x))
         return value, lambda dy: dy * np.where(small, spread, 0.7 * np.sign(x))
 
     x = np.array([[1.0, -2.0, 3.0], [0.1, -0.2, 3.0], [0.5, 0.3, 1.5]])
-    sentence = (
-        "dx differs only at indices 1 to 2 of axis 0 and at indices 0 to 1 of axis 1, and elsewhere for other values of"
-    )
-    assert said(huber, x, spread=0.7)["x"] == f"{sentence} the inputs"
+    sentence = "dx differs only at indices 1 to 2 of axis 0 and at indices 0 to 1 of axis 1"
+    assert said(huber, x, spread=0.7)["x"] == sentence
     x[2, 0], x[2, 2] = 1.5, 0.5  # and no longer all of that place
     assert said(huber, x, spread=0.7) == {"x": ""}
 
@@ -202,31 +185,6 @@ def test_a_rounded_constant_is_thought_of():
     assert re.match(r"dx is off by no more than \de-0[78] of its size: perhaps by a rounded constant", sentence)
 
 
-def single(function, *inputs, where):
-    """A function of the library, whose backward computes in float32 from dy on, or from what forward saved."""
-    y, right = function(*inputs)
-
-    def backward(dy):
-        if where == "dy":
-            return right(dy.astype(np.float32).astype(float))
-        return function(*(array.astype(np.float32).astype(float) for array in inputs))[1](dy)
-
-    return y, backward
-
-
-@pytest.mark.parametrize("where", ["dy", "saved"])
-@pytest.mark.parametrize(
-    "function, shapes", [(gelu, [(3, 4)]), (linear, [(4, 3), (3, 5), (5,)])], ids=["gelu", "linear"]
-)
-def test_float32_in_backward_is_said_to_be_so(function, shapes, where):
-    inputs = [normal(*shape, seed=3) for shape in shapes]
-    sentences = said(functools.partial(single, function, where=where), *inputs, rtol=1e-9, atol=1e-10)
-    expected = (
-        r"d\S+ is off by \de-0[789] of its size and moves in steps of 6e-8 of it: backward computes in float32 .*"
-    )
-    assert sentences and all(re.fullmatch(expected, sentence) for sentence in sentences.values())
-
-
 @pytest.mark.parametrize(
     "size, verdict", [(1.0, "CANNOT TELL"), (1.0001, "CANNOT TELL"), (1.5, "WRONG"), (-1.0, "WRONG")]
 )
@@ -243,11 +201,10 @@ def test_a_right_gradient_of_a_forward_pass_in_float32_is_not_called_wrong(size,
 
 # A small campaign: mistakes in the two best-known functions, and the allowed diagnoses
 
-ONES = "right once gamma is 1 everywhere"
 MEAN = r"mean\(dx\) over axis 2 is not subtracted"
 TERM, TERMS = r"off by a multiple of \(x - mean\(x\)\) along axis 2", "a constant and a multiple of x along axis 2"
 NORM = {
-    "g * r * (dy - M(dy) - h * M(dy * h))": ONES,
+    "g * r * (dy - M(dy) - h * M(dy * h))": "^$",
     "d - m - h * s": "^$",
     "r * r * (d - m - h * s)": "^$",
     "(d - m - h * s) / r": "^$",
@@ -266,7 +223,7 @@ NORM = {
     "0.5 * r * (d - m - h * s)": "is 1/2 times",
     "-r * (d - m - h * s)": "sign flipped",
     "r * (-m - h * s)": "^$",
-    "r * (d - d.mean(axis=1, keepdims=True) - h * s)": r"right for x\[0\].*counted from the wrong end|^$",
+    "r * (d - d.mean(axis=1, keepdims=True) - h * s)": "^$",
     "d": "^$",
     "dy": "equals dy",
 }
@@ -275,7 +232,7 @@ ATTENTION = {
     "T(ds) @ k, T(ds) @ q, dv": "^$",
     "ds @ k, T(ds) @ q, p @ dy": "^$",
     "T(ds) @ q, ds @ k, dv": "in each other's place",
-    "ds @ k / c, T(ds) @ q / c, dv": r"d[qk] is np.sqrt\(n\) times .* n = [qk].shape\[2\] or [qk].shape\[2\]",
+    "ds @ k / c, T(ds) @ q / c, dv": r"d[qk] is np.sqrt\([qk].shape\[2\]\) or np.sqrt\([qk].shape\[2\]\) times",
     "ds @ k, T(ds) @ k, dv": "^$",
     "(p * dp * c) @ k, T(p * dp * c) @ q, dv": "^$",
     "(dp * c) @ k, T(dp * c) @ q, dv": "^$",

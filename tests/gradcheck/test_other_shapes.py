@@ -131,7 +131,7 @@ WRONG = [  # the same, and words of the message
     (from_pair(affine, lambda d, c: [*affine_backward(d, c)[:2], d.mean(axis=0)]), AFFINE, {}, "db: 2 of 2 entries"),
     (of_rosen(lambda x: gradient_of_rosen(x, factor=0)), (normal(4),), {}, "dx: 3 of 4 entries disagree"),
     (of_rosen(lambda x: gradient_of_rosen(x)[:-1]), (normal(4),), {}, "dx has shape (3,), but x has (4,)"),
-    (from_value_and_gradient(logistic_loss), (normal(3),), {**DATA, "mean": False}, "dw is 1 / X.shape[0] times"),
+    (from_value_and_gradient(logistic_loss), (normal(3),), {**DATA, "mean": False}, "dw is 1 / X.shape[0] or"),
     (from_value_and_gradient(softmax_loss), (normal(4, 3),), {**LABELS, "shifted": False}, "4 of 12 entries disagree"),
     (
         from_value_and_gradient(lambda a, b: (float(a * b), (float(a), float(b)))),
