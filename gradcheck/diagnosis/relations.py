@@ -76,7 +76,7 @@ def multiple_along_an_axis(evidence):
                 continue
             if not _fits(evidence, evidence.truth, columns, axis):
                 terms = f"a multiple of {name}" if len(columns) == 1 else f"a constant and a multiple of {name}"
-                missing = f"a term with {name} is missing or wrong"
+                missing = f"a term such as {name} * sum(...) is missing or wrong"
                 if not name:
                     terms, missing = "a constant", "a sum or mean over it is missing or wrong"
                 return f"{evidence.label} is off by {terms} along axis {axis}: {missing}"

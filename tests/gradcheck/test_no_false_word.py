@@ -133,7 +133,7 @@ def test_a_term_of_one_factor_everywhere_is_not_said_to_be_one_of_a_sum():
         return t.sum() + 0.1 * (w * w).sum(), lambda dy: (dy * d @ w.T, dy * x.T @ d)
 
     sentence = said(decayed, normal(4, 3), normal(3, 2, seed=1))["w"]
-    assert sentence == "dw is off by a multiple of w along axis 1: a term with w is missing or wrong"
+    assert sentence == "dw is off by a multiple of w along axis 1: a term such as w * sum(...) is missing or wrong"
 
 
 def test_a_loss_that_is_multiplied_by_dy_twice_is_said_to_be():
