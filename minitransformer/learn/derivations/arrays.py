@@ -175,7 +175,8 @@ def evaluate(node, scope) -> Array:
         return indexed(scope.values[name], letters, scope, name)
     worker = WORKERS.get(type(node))
     if worker is None:
-        raise Undecided(f"an expression of the kind {type(node).__name__} cannot be evaluated in a derivation")
+        words = {n.Several: "a list of expressions"}.get(type(node), f"an expression of the kind {type(node).__name__}")
+        raise Undecided(f"{words} cannot be evaluated in a derivation")
     return worker(node, scope)
 
 
@@ -316,18 +317,15 @@ def condition(node, scope):
 def derivative(node, scope):
     """Return ∂of/∂by. For an elementwise function without indices, it is the Jacobian's diagonal."""
     by, j = name_of(node.by, scope.values) or (None, "")
-    if scope.derivative is not None and by is not None and isinstance(node.of, n.Call):  # ∂log S/∂x_j
-        whole = scope.derivative(node.of, by)
-        if len(whole.labels) == len(j):
-            return indexed(whole, j, scope, f"∂{by}")
     of, i = name_of(node.of, scope.values) or (None, "")
     if of is None and node.of == n.Symbol("L"):  # the loss
         return evaluate(n.Symbol(f"d{node.by.text}"), scope)
-    if scope.derivative is None or of is None or by is None:
+    if scope.derivative is None or by is None or (of is None and isinstance(node.of, n.Symbol)):
         raise Undecided("a derivative of, or with respect to, a name without a value")
-    whole, name = scope.derivative(of, by), f"∂{of}/∂{by}"
-    above, below = scope.values[of].labels, scope.values[by].labels
-    if len(i) == len(above) and len(j) == len(below):
+    whole, name = scope.derivative(of or node.of, by), f"∂{of or '(…)'}/∂{by}"
+    below = scope.values[by].labels
+    above = whole.labels[: len(whole.labels) - len(below)]
+    if len(j) == len(below) and (of is None or len(i) == len(above)):
         return indexed(whole, i + j, scope, name)
     if not (i or j or above):  # the derivative of a number
         return whole

@@ -72,7 +72,7 @@ class Judge:
 
     def verdict(self, text):
         try:
-            parses = readings(text)
+            parses = {self.without_primes(parse): remark for parse, remark in readings(text).items()}
             first = next(iter(parses))
             if set(first.relations) != {"="}:
                 return UNDECIDED, "only equations are judged"
@@ -90,6 +90,14 @@ class Judge:
             return UNDECIDED, str(reason)
         except Unequal as reason:
             return FALSE, str(reason)
+
+    def without_primes(self, node):
+        """Replace y′ with ∂y/∂x if the forward pass has a single input x."""
+        name, _, letters = node.text.partition("_") if isinstance(node, n.Symbol) else ("", "", "")
+        if name.endswith("′") and name[:-1] in self.worlds[0] and len(self.forward.inputs) == 1:
+            index = f"_{letters}" if letters else ""
+            return n.Derivative(n.Symbol(name[:-1] + index), n.Symbol(next(iter(self.forward.inputs)) + index))
+        return node if isinstance(node, n.Symbol) else rebuilt(node, self.without_primes)
 
     def condition(self, text):
         """Return (letter, relation, letter) of a condition such as i ≠ j, or None."""

@@ -34,7 +34,9 @@ def equations(line: str) -> list[str]:
     found, definitions = [], []
     for part in re.split(r"(?<=\S) {3,}(?![= ])|;|\t|(?<=[\w)]):\s|\.\s", line.strip()):
         for before, text in segments(translated(part)):
-            (definitions if before & {"where", "with"} else found).append(text)
+            parts = re.split(r",\s+(?=[^=(),]*=)", text)
+            parts = parts if all("=" in part for part in parts) else [text]
+            (definitions if before & {"where", "with"} else found).extend(parts)
     return definitions + found
 
 
@@ -96,7 +98,8 @@ def translated(line: str) -> str:
     text = re.sub(r"⟨([^⟨⟩,]*),([^⟨⟩]*)⟩", r"(Σ (\1) · (\2))", text)
     text = re.sub(r"∂\s+(?=[\\\w])", "∂", text)
     text = re.sub(r"\\?[A-Za-z]+(?:_hat|hat)?\d?(?:_\w+)?", word, text)
-    text = re.sub(r"(?<![\w∂])d(\w\u0302?\w*)/d(?=\w)", r"∂\1/∂", text)
+    text = re.sub(r"(?<![\w∂])d(\w\u0302?\w*|\((?:[^()]|\([^()]*\))*\))\s*/\s*d(?=\w)", r"∂\1/∂", text)
+    text = re.sub(r"Σ_\((\w)\s*≠\s*(\w)\)", r"Σ_\1 [\1 ≠ \2]", text)
     text = re.sub(r"(∂[\w\u0302²]+)\s*/\s*(?=∂)", r"\1/", text)
     return " ".join(re.sub(r" *· *", " · ", text).split())
 
@@ -139,6 +142,17 @@ class Strokes(notation.Parser):
             self.take()
             node = notation.Fraction(node, super().factor())
         return node
+
+    def begins_factor(self):
+        return self.peek() == "∂" or super().begins_factor()
+
+    def primary(self):
+        if self.peek() != "∂":
+            return super().primary()
+        self.take()  # ∂(log y_i)/∂x_j
+        of = super().primary()
+        self.take("/")
+        return notation.Derivative(of, notation.Symbol(self.take().removeprefix("∂")))
 
     def derivative(self):
         name = self.peek().removeprefix("∂")

@@ -123,23 +123,24 @@ class World:
         axes = tuple(scope.axis_of.get(label, label) for label in labels)
         return Array(np.broadcast_to(value.along(labels), [self.sizes[axis] for axis in axes]), axes)
 
-    def moved(self, name, given, reading):
-        """Return the value of a name if some other values are replaced."""
-        if name not in self.definitions:
-            expressions = dict(self.forward.definitions)
-            if reading == TOTAL or name not in expressions:
-                return self.computed(given)[name]
-            return evaluate(expressions[name], Scope(self.values | given, self.sizes))
-        expression, _, scope = self.definitions[name]
+    def moved(self, of, given, reading):
+        """Return the value of a name or an expression if some other values are replaced."""
+        expressions = dict(self.forward.definitions)
+        if isinstance(of, str) and of not in self.definitions:
+            if reading == TOTAL or of not in expressions:
+                return self.computed(given)[of]
+            return evaluate(expressions[of], Scope(self.values | given, self.sizes))
+        own = self.definitions.get(of)
+        expression, scope = (own[0], own[2]) if own else (of, Scope(self, self.sizes))
         names = {found[0] for node in n.every_node(expression) if (found := name_of(node, scope.values))}
         gradients = {f"d{each}" for each in self.values if each != self.forward.output}
         if names & gradients or any(isinstance(node, n.Derivative) for node in n.every_node(expression)):
-            raise Undecided(f"the definition of {name} contains a gradient or a derivative")
+            raise Undecided("a derivative of an expression that contains a gradient or a derivative")
         values = {each: scope.values[each] for each in names} | given
         if reading == TOTAL:
             values |= self.computed(given)
             values |= {each: self.moved(each, given, reading) for each in names if each in self.definitions}
-        return self.defined(name, values)
+        return self.defined(of, values) if own else evaluate(of, replace(scope, values=values))
 
     def gradient(self, name):
         """Return ∂L/∂name for L = ⟨dy, y⟩."""
@@ -152,20 +153,15 @@ class World:
 
     def derivative(self, of, by, reading):
         """Return ∂of/∂by, with the axes of `of` before those of `by`. `reading` is TOTAL or PARTIAL."""
-        if not isinstance(of, str):
-            slopes = self.slopes(by, lambda given: evaluate(of, Scope(self.computed(given), self.sizes)))
-            value, labels = evaluate(of, Scope(self.values, self.sizes)), self.values[by].labels
-            whole = np.stack(list(slopes), axis=-1).reshape(value.values.shape + self.values[by].values.shape)
-            return Array(whole, value.labels + labels)
         if (of, by, reading) not in self.derivatives:
             for name in (of, by):
-                if name not in self.values and (name == by or name not in self.definitions):
+                if isinstance(name, str) and name not in self.values and (name == by or name not in self.definitions):
                     raise Undecided(f"∂{of}/∂{by}: {name} is not in the forward pass")
-            above, below = self[of], self.values[by]
+            above, below = self.moved(of, {}, reading), self.values[by]
             slopes = self.slopes(by, lambda given: self.moved(of, given, reading))
             whole = np.stack([slope.reshape(above.values.shape) for slope in slopes], axis=-1)
             whole = whole.reshape(above.values.shape + below.values.shape)
-            self.derivatives[of, by, reading] = Array(whole, (*above.labels, *below.labels))
+            self.derivatives[of, by, reading] = Array(whole, (*above.labels, *below.labels), above.is_ordered)
         return self.derivatives[of, by, reading]
 
     def slopes(self, name, function):
