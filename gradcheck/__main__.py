@@ -1,7 +1,8 @@
 """`python -m gradcheck`: check every case of a module, or run another command.
 
-A command is a function that takes argv and returns an exit status. The module of the command is imported inside `run`,
-so that a signal during the import of NumPy also ends the command with a one-line message.
+A command is a function that takes the parsed arguments and returns an exit status; beside it is the function that makes
+its parser. Both are imported inside `run`, so that a signal during the import of NumPy also ends the command with a
+one-line message.
 """
 
 import contextlib
@@ -9,16 +10,18 @@ import os
 import sys
 from importlib import import_module
 
-from gradcheck.command_line import USAGE, Unusable, one_line, run, say
+from gradcheck.command_line import USAGE, one_line, run, say
+from gradcheck.report import GradientError
 
-COMMANDS = {
-    "steps": ("commands", "steps"),
-    "certify": ("commands", "certify"),
-    "curve": ("curve", "main"),
-    "audit": ("audit", "main"),
-    "museum": ("museum", "main"),
-    "compare": ("museum.compare", "main"),
-}  # {command: (module within gradcheck, function)}
+MODULES = {
+    "check": "commands",
+    "steps": "commands",
+    "certify": "commands",
+    "curve": "curve",
+    "audit": "audit.command_line",
+    "museum": "museum",
+    "compare": "museum.compare",
+}  # {command: module within gradcheck}
 
 
 def main(argv=None):
@@ -29,14 +32,16 @@ def _answer(argv):
     with contextlib.suppress(FileNotFoundError):  # the current directory has been deleted
         if os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())  # `python -m` adds it, a console script does not
-    command, *rest = argv if argv and argv[0] in COMMANDS else ["", *argv]
-    module, function = COMMANDS.get(command, ("commands", "check"))
+    is_named = bool(argv) and argv[0] in MODULES and argv[0] != "check"  # a module may be named check
+    command, rest = (argv[0], argv[1:]) if is_named else ("check", argv)
     try:
-        return getattr(import_module(f"gradcheck.{module}"), function)(rest)
+        module = import_module(f"gradcheck.{MODULES[command]}")
+        arguments = getattr(module, f"{command}_parser")().parse_args(rest)
+        return getattr(module, command)(arguments)
     except SystemExit as stop:  # argparse has printed the reason
         return stop.code
-    except Unusable as error:
-        say(f"{f'gradcheck {command}'.rstrip()}: {one_line(error)}")
+    except (GradientError, ImportError, LookupError, TypeError, ValueError) as error:
+        say(f"{f'gradcheck {command}' if is_named else 'gradcheck'}: {one_line(error)}")
         return USAGE
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import math
 import os
 import signal
 import sys
@@ -10,19 +9,6 @@ import threading
 
 OK, WRONG, USAGE, PIPE_CLOSED = 0, 1, 2, 141  # the last is the status by which a shell reports SIGPIPE
 SIGNALS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "the terminal was closed"}
-
-
-class Unusable(Exception):  # noqa: N818 (it is a message, not a fault of the program)
-    """The arguments of a command are invalid. The exit status is USAGE."""
-
-
-@contextlib.contextmanager
-def unusable(*others):
-    """Convert errors about the arguments, and `others`, to Unusable."""
-    try:
-        yield
-    except (ImportError, LookupError, TypeError, ValueError, *others) as error:
-        raise Unusable(error.args[0] if isinstance(error, LookupError) else error) from error
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,17 +29,9 @@ class Parser(argparse.ArgumentParser):
         super().error(one_line(message))
 
 
-class Stopped(KeyboardInterrupt):
-    """A signal has arrived. The exit status is 128 plus its number, as in a shell."""
-
-    def __init__(self, signum):
-        super().__init__(SIGNALS[signal.Signals(signum).name])
-        self.status = 128 + signum
-
-
 @contextlib.contextmanager
 def _signals_raise():
-    """Raise Stopped if a signal arrives within the `with` block.
+    """Raise KeyboardInterrupt(signum) if a signal arrives within the `with` block.
 
     The exception lets `finally` clauses remove temporary files. A signal that is ignored, as SIGHUP is under `nohup`,
     stays ignored.
@@ -69,7 +47,7 @@ def _signals_raise():
 
 
 def _stop(signum, frame):
-    raise Stopped(signum)
+    raise KeyboardInterrupt(signum)
 
 
 def run(command):
@@ -86,8 +64,9 @@ def run(command):
     except BrokenPipeError:
         status = PIPE_CLOSED
     except KeyboardInterrupt as error:
-        say(f"gradcheck: {one_line(error) or 'interrupted'}")
-        status = getattr(error, "status", 130)
+        (signum,) = error.args or [signal.SIGINT]
+        say(f"gradcheck: {SIGNALS[signal.Signals(signum).name]}")
+        status = 128 + signum  # as in a shell
     except (OSError, MemoryError) as error:
         what = f"{error.filename or 'the output'}: {error.strerror}" if getattr(error, "strerror", None) else error
         say(f"gradcheck: {one_line(what) or 'not enough memory'}")
@@ -131,15 +110,14 @@ def say(message):
         print(printable(message), file=sys.stderr, flush=True)
 
 
-def whole_number(least, name, most=math.inf):
+def whole_number(least, name):
     """Return an argparse type for integers; error messages begin with `name`."""
-    limits = f"a whole number, {least} or more" if most == math.inf else f"a whole number from {least} to {most:,}"
 
     def read(text):
         with contextlib.suppress(ValueError):
-            if least <= int(text) <= most:
+            if int(text) >= least:
                 return int(text)
-        raise argparse.ArgumentTypeError(f"{name} must be {limits}, not {text}")
+        raise argparse.ArgumentTypeError(f"{name} must be a whole number, {least} or more, not {text}")
 
     return read
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gradcheck.cases import check_case, ends_nothing, error_in_words, selected_cases
-from gradcheck.command_line import OK, USAGE, WRONG, Parser, Unusable, counted, say, show, unusable
+from gradcheck.command_line import OK, USAGE, WRONG, Parser, counted, show
 from gradcheck.lines import steps_of_call
 from gradcheck.report import GradientError
 
@@ -80,26 +80,25 @@ Exit status: 0 if every case is certified, 1 if not, 2 if there is nothing to ce
 """
 
 
+ONLY = "only cases whose name contains SUBSTRING, ignoring case"
+
+
 def check_parser():
     about = "Check hand-written gradients: every case that a module lists, against central differences."
     parser = Parser("", about, CHECK_HELP)
     target = "MODULE or MODULE:NAME, the module by name or as a .py file (default: the configured modules)"
     parser.add_target("TARGET", target)
     parser.add_seed()
-    parser.add_argument("-k", metavar="SUBSTRING", help="check only cases whose name contains SUBSTRING, ignoring case")
+    parser.add_argument("-k", metavar="SUBSTRING", default="", help=ONLY)
     return parser
 
 
-def check(argv):
-    parser = check_parser()
-    arguments = parser.parse_args(argv)
-    with unusable():
-        targets = _configured() if arguments.target is None else [arguments.target]
-        cases = _of_all(targets, arguments.k)
+def check(arguments):
+    targets = _configured() if arguments.target is None else [arguments.target]
     if not targets:
-        show(parser.format_help())
-        say("gradcheck: there is nothing to check: name a module, or list modules in the project's configuration")
-        return USAGE
+        show(check_parser().format_help())
+        raise ValueError("there is nothing to check: name a module, or list modules in the project's configuration")
+    cases = _of_all(targets, arguments.k)
     width = _width(cases)
 
     def row(component, argument, entries, error, verdict):
@@ -147,10 +146,8 @@ def steps_parser():
     return parser
 
 
-def steps(argv):
-    arguments = steps_parser().parse_args(argv)
-    with unusable():
-        cases = selected_cases(f"{arguments.target}{'' if arguments.only is None else f':{arguments.only}'}")
+def steps(arguments):
+    cases = selected_cases(f"{arguments.target}{'' if arguments.only is None else f':{arguments.only}'}")
     reports = []
     for case in cases:
         try:
@@ -174,16 +171,14 @@ def certify_parser():
     parser = Parser("certify", about, CERTIFY_HELP)
     parser.add_target("MODULE", "MODULE or MODULE:NAME, the module by name or as a .py file", nargs=None)
     parser.add_seed()
-    parser.add_argument("-k", metavar="SUBSTRING", help="only cases whose name contains SUBSTRING, ignoring case")
+    parser.add_argument("-k", metavar="SUBSTRING", default="", help=ONLY)
     return parser
 
 
-def certify(argv):
+def certify(arguments):
     from gradcheck.certify import certify_call
 
-    arguments = certify_parser().parse_args(argv)
-    with unusable():
-        cases = _of_all([arguments.target], arguments.k)
+    cases = _of_all([arguments.target], arguments.k)
     width, certified = _width(cases), 0
     show(f"{'component':<{width}}  verdict      wrong with probability  decisions  seconds")
     for case in cases:
@@ -212,15 +207,10 @@ def _of_all(targets, substring):
     for target in targets:
         prefix = f"{target.partition(':')[0]}:" if len(targets) > 1 else ""
         cases += [replace(case, name=prefix + case.name) for case in selected_cases(target)]
-    if substring is None or not targets:
-        return cases
     cases = [case for case in cases if substring.lower() in case.name.lower()]
     if not cases:
-        raise Unusable(f"no case of {', '.join(targets)} has {substring!r} in its name")
+        raise LookupError(f"no case of {', '.join(targets)} has {substring!r} in its name")
     return cases
-
-
-# The configuration
 
 
 def _configured():
@@ -231,29 +221,30 @@ def _configured():
     """
     here = Path.cwd()
     for folder in (here, *here.parents):
-        for path in (folder / "pyproject.toml", folder / "setup.cfg"):
-            table = _table(path) if path.is_file() else None
-            if table is None:
-                continue
-            modules = table.get("modules") if isinstance(table, dict) else None
-            if not modules or not isinstance(modules, list) or not all(isinstance(name, str) for name in modules):
-                raise ValueError(f'{path}: gradcheck must be a table such as modules = ["my_layers"], not {table!r}')
-            if str(folder) not in sys.path:
-                sys.path.insert(0, str(folder))
-            return [str(folder / module) if module.endswith(".py") else module for module in modules]
+        for path in filter(Path.is_file, (folder / "pyproject.toml", folder / "setup.cfg")):
+            try:
+                modules = _modules(path)
+            except (TypeError, configparser.Error, tomllib.TOMLDecodeError) as error:
+                raise ValueError(f"{path}: {error}") from error
+            if modules:
+                sys.path[:0] = [] if str(folder) in sys.path else [str(folder)]
+                return [str(folder / module) if module.endswith(".py") else module for module in modules]
         if any((folder / root).exists() for root in (".git", ".hg")):
             break
     return []
 
 
-def _table(path):
+def _modules(path):
+    """Return the modules that a configuration file names, or None if it has no table for gradcheck."""
     text = path.read_text("utf-8")
-    try:
-        if path.suffix == ".toml":
-            return tomllib.loads(text).get("tool", {}).get("gradcheck")
+    if path.suffix == ".toml":
+        table = tomllib.loads(text).get("tool", {}).get("gradcheck")
+    else:
         parser = configparser.RawConfigParser()
         parser.read_string(text, str(path))
-    except (configparser.Error, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    title = "tool:gradcheck"
-    return {key: value.split() for key, value in parser.items(title)} if parser.has_section(title) else None
+        title = "tool:gradcheck"
+        table = {key: value.split() for key, value in parser.items(title)} if parser.has_section(title) else None
+    modules = table.get("modules") if isinstance(table, dict) else None
+    if table is not None and (not isinstance(modules, list) or not modules):
+        raise TypeError(f'gradcheck must be a table such as modules = ["my_layers"], not {table!r}')
+    return modules

@@ -12,8 +12,7 @@ the mutant *survives*, and shows a mistake that the checks do not detect:
       every check passes, although the gradients differ in layer_norm
 """
 
-from gradcheck.audit.command_line import main
 from gradcheck.audit.mutations import mutate
 from gradcheck.audit.trials import PlantingError, live_functions, planted
 
-__all__ = ["PlantingError", "live_functions", "main", "mutate", "planted"]
+__all__ = ["PlantingError", "live_functions", "mutate", "planted"]

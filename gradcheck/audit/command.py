@@ -19,14 +19,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from gradcheck.audit.trials import BY_COMMAND, BY_TIME, KILLED, SURVIVING, Outcome
+from gradcheck.audit.trials import BY_COMMAND, BY_TIME, KILLED, SURVIVING, AuditError, Outcome
 
 SHORTEST_LIMIT = 60.0  # seconds; the limit is at least PATIENCE times the duration without a mutant
 PATIENCE = 10
 BROKEN = "raise ImportError('the audit tests that this file is imported')\n"
 
 
-class CommandError(ValueError):
+class CommandError(AuditError):
     """The command cannot test the code: it fails without a mutant, or does not import the audited files."""
 
 

@@ -6,15 +6,14 @@ import random
 import shlex
 import time
 from collections import Counter
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from gradcheck.audit.command import CommandError, TestCommand, copies_of
+from gradcheck.audit.command import TestCommand, copies_of
 from gradcheck.audit.mutations import mutate
 from gradcheck.audit.reporting import Progress, describe, score, summary, write_json
 from gradcheck.audit.trials import BY_CERTIFICATE, EQUIVALENT, KILLED, SURVIVING, AuditError, Trials
 from gradcheck.cases import load_cases
-from gradcheck.command_line import Parser, counted, one_line, say, show, whole_number
+from gradcheck.command_line import Parser, counted, say, show, whole_number
 from gradcheck.mistakes.sources import find_closures
 
 ALL_KILLED, SOME_SURVIVE, USAGE = 0, 1, 2
@@ -37,17 +36,37 @@ written.
 """
 
 
-def main(argv=None):
-    options = _parser().parse_args(argv)
+def audit(options):
+    progress, start = Progress(), time.monotonic()
+    if options.json and not os.path.isdir(os.path.dirname(os.path.abspath(options.json))):
+        raise AuditError(f"--json {options.json}: its folder does not exist")
+    cases = _load(options)
+    top = _top_level(options.target)
+    trials = Trials(cases, range(options.draws), lambda path: _belongs(Path(path), top), progress.say)
+    if cases and not options.all:
+        files = sorted({Path(path) for lines in trials.lines.values() for path, _ in lines})
+    else:
+        files = sorted(top.rglob("*.py")) if top.is_dir() else [top]
+    mutants = _select(options, files)
+    if options.list:
+        for mutant in mutants:
+            show("\n".join(describe(mutant)))
+        show(counted(len(mutants), "mutant"))
+        return ALL_KILLED
+    by = _by_checks if options.command is None else _by_command
+    outcomes = by(options, trials, mutants, min(options.jobs or _cores(), len(mutants)), progress)
+    tried = [pair for pair in zip(mutants, outcomes, strict=True) if pair[1] is not None]
+    if len(tried) < len(mutants):
+        left = counted(len(mutants) - len(tried), "mutant")
+        say(f"note: {left} left out, because each needs a variable that its function does not capture")
     try:
-        return _audit(options, Progress(), time.monotonic())
-    except (AuditError, BrokenProcessPool, ImportError, TypeError, ValueError) as error:
-        words = error if isinstance(error, CommandError) else one_line(error)  # a CommandError has several lines
-        say(f"gradcheck audit: {words}")
-        return USAGE
+        return _report(options, tried, time.monotonic() - start)
+    finally:  # even if the report cannot be printed
+        if options.json:
+            write_json(options.json, options.target, options.command, tried)
 
 
-def _parser():
+def audit_parser():
     parser = Parser(
         "audit",
         "Test the checks: make mistakes in backward passes on purpose, and list those that go unnoticed.",
@@ -61,12 +80,15 @@ def _parser():
         "--sample", type=positive, metavar="N", help="number of mutants to try, drawn at random (default: all)"
     )
     parser.add_seed("the sample", "S")
-    draws, jobs = whole_number(1, "the number", most=10_000), whole_number(1, "the number", most=1024)
     parser.add_argument(
-        "--draws", type=draws, default=5, metavar="N", help="number of random draws of each case (default: %(default)s)"
+        "--draws",
+        type=positive,
+        default=5,
+        metavar="N",
+        help="number of draws of each case (default: %(default)s)",
     )
     parser.add_argument(
-        "--jobs", type=jobs, metavar="N", help="number of mutants tried at a time (default: one for each core)"
+        "--jobs", type=positive, metavar="N", help="number of mutants tried at a time (default: one for each core)"
     )
     parser.add_argument(
         "--functions",
@@ -84,35 +106,6 @@ def _parser():
     parser.add_argument("--equivalent", action="store_true", help="list the equivalent mutants too")
     parser.add_argument("--json", metavar="FILE", help="JSON file to which all results are written")
     return parser
-
-
-def _audit(options, progress, start):
-    if options.json and not os.path.isdir(os.path.dirname(os.path.abspath(options.json))):
-        raise AuditError(f"--json {options.json}: its folder does not exist")
-    cases = _load(options)
-    top = _top_level(options.target)
-    trials = Trials(cases, range(options.draws), lambda path: _belongs(Path(path), top), progress.say)
-    if cases and not options.all:
-        files = sorted({Path(path) for lines in trials.lines.values() for path, _ in lines})
-    else:
-        files = sorted(top.rglob("*.py")) if top.is_dir() else [top]
-    mutants = _select(options, files)
-    if options.list:
-        for mutant in mutants:
-            show("\n".join(describe(mutant)))
-        show(counted(len(mutants), "mutant"))
-        return ALL_KILLED
-    by = _by_checks if options.command is None else _by_command
-    outcomes = by(options, trials, mutants, options.jobs or _cores(), progress)
-    tried = [pair for pair in zip(mutants, outcomes, strict=True) if pair[1] is not None]
-    if len(tried) < len(mutants):
-        left = counted(len(mutants) - len(tried), "mutant")
-        say(f"note: {left} left out, because each needs a variable that its function does not capture")
-    try:
-        return _report(options, tried, time.monotonic() - start)
-    finally:  # even if the report cannot be printed
-        if options.json:
-            write_json(options.json, options.target, options.command, tried)
 
 
 def _load(options):

@@ -41,7 +41,7 @@ CERTIFIED, FOR_A_CERTIFICATE = 3, 60.0  # number of cases of a mutant to certify
 FORKS = sys.platform.startswith("linux")  # macOS has fork too, but its system libraries do not support it
 
 
-class AuditError(Exception):
+class AuditError(ValueError):
     """The target cannot be audited; the message gives the reason."""
 
 

@@ -19,13 +19,12 @@ import inspect
 import shutil
 import textwrap
 
-from gradcheck.command_line import Parser, one_line, say, show
+from gradcheck.command_line import OK, Parser, show
 from gradcheck.museum import (
     accumulation,
     activations,
     arithmetic,
     attention,
-    elementwise,
     limits,
     losses,
     models,
@@ -33,55 +32,33 @@ from gradcheck.museum import (
     normalization,
     softmax,
 )
-from gradcheck.museum.exhibit import Exhibit, Right, listing, numeric_gradient, url
+from gradcheck.museum.exhibit import numeric_gradient, url
+from gradcheck.museum.variants import variants
 
 __all__ = [
-    "CASES", "EXHIBITS", "RIGHTS", "ROOMS", "catalogue", "corpus", "find", "listing", "main", "numeric_gradient",
-    "outcome", "page", "url",
+    "CASES", "EXHIBITS", "RIGHTS", "ROOMS", "catalogue", "corpus", "find", "numeric_gradient", "outcome", "page", "url",
 ]  # fmt: skip
 
-_OF_EXHIBITS = softmax, normalization, attention, accumulation, elementwise
-_OF_CASES = *_OF_EXHIBITS, activations, arithmetic, losses, models, networks, limits
+_FILES = softmax, normalization, attention, accumulation, activations, losses, networks, models, arithmetic, limits
+_FUNCTIONS = {file: [f for f in vars(file).values() if hasattr(f, "cases")] for file in _FILES}
+_EVERY = [function for functions in _FUNCTIONS.values() for function in functions]
 
-
-def _within(room, kind):
-    return [thing for thing in vars(room).values() if isinstance(thing, kind)]
-
-
-ROOMS = {room: _within(room, Exhibit) for room in _OF_EXHIBITS}
+ROOMS = {file: [c for f in functions for c in f.cases if c.check] for file, functions in _FUNCTIONS.items()}
+ROOMS = {file: exhibits for file, exhibits in ROOMS.items() if exhibits}
 EXHIBITS = tuple(exhibit for exhibits in ROOMS.values() for exhibit in exhibits)
-RIGHTS = tuple(getattr(thing, "right", thing) for room in _OF_CASES for thing in _within(room, (Exhibit, Right)))
-CASES = (*EXHIBITS, *(case for right in RIGHTS for case in right.cases))
+RIGHTS = tuple(case for function in _EVERY for case in function.rights)
+CASES = (*EXHIBITS, *(case for function in _EVERY for case in function.cases if not case.check))
 
-OK, USAGE = 0, 2
 OWN = "made for this corpus"
 
 
 @functools.cache
 def corpus():
     """Return CASES and the variants, in which mistakes of gradcheck/mistakes are made in right functions."""
-    from gradcheck.museum.variants import variants
-
     return CASES + tuple(variants([right for right in RIGHTS if right.function.__module__ != limits.__name__]))
 
 
-def main(argv=None):
-    arguments = _parser().parse_args(argv)
-    width = min(shutil.get_terminal_size((88, 24)).columns, 100)
-    if arguments.all:
-        show("\n\n".join(page(exhibit, width) for exhibit in EXHIBITS))
-    elif arguments.exhibit is None:
-        show(catalogue(width))
-    else:
-        try:
-            show(page(find(arguments.exhibit), width))
-        except LookupError as error:
-            say(f"gradcheck museum: {one_line(error.args[0])}")
-            return USAGE
-    return OK
-
-
-def _parser():
+def museum_parser():
     parser = Parser(
         "museum",
         "Show wrong gradients that real projects shipped or asked about, the checks that missed them,\n"
@@ -94,17 +71,22 @@ def _parser():
     return parser
 
 
+def museum(arguments):
+    width = min(shutil.get_terminal_size((88, 24)).columns, 100)
+    if arguments.all:
+        show("\n\n".join(page(exhibit, width) for exhibit in EXHIBITS))
+    else:
+        show(catalogue(width) if arguments.exhibit is None else page(find(arguments.exhibit), width))
+    return OK
+
+
 def find(key):
     """Return the exhibit or case with this name or number, given as text. Raises LookupError."""
-    if key.isdecimal():
-        if len(key) < 9 and 1 <= int(key) <= len(CASES):
-            return CASES[int(key) - 1]
-        raise LookupError(f"there is no exhibit {key}: they are numbered from 1 to {len(CASES)}")
-    names = [case.name for case in CASES]
-    if key not in names:
-        near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)[0]
-        raise LookupError(f"there is no exhibit {key!r}; the nearest is {near!r}")
-    return CASES[names.index(key)]
+    keys = {str(number): case for number, case in enumerate(CASES, 1)} | {case.name: case for case in CASES}
+    if key in keys:
+        return keys[key]
+    near = difflib.get_close_matches(key, [case.name for case in CASES], n=1, cutoff=0.0)[0]
+    raise LookupError(f"there is no exhibit {key}: give a number from 1 to {len(CASES)}, or a name such as {near}")
 
 
 def catalogue(width=88):
@@ -112,7 +94,7 @@ def catalogue(width=88):
     for number, case in enumerate(CASES, 1):
         numbers[case] = f"  {number:>3}  {case.name:<26}"
     for room, exhibits in ROOMS.items():
-        lines += [*_wrap(inspect.getdoc(room), width), ""]
+        lines += [*textwrap.wrap(inspect.getdoc(room), width), ""]
         lines += [*(f"{numbers[exhibit]} {exhibit.title}" for exhibit in exhibits), ""]
     lines += ["Further cases, each with a few words in place of a check that missed it", ""]
     lines += [f"{numbers[case]} {'; '.join(case.sources) or OWN}" for case in CASES[len(EXHIBITS) :]]
@@ -124,43 +106,23 @@ def page(case, width=88):
     heading = f"{CASES.index(case) + 1}. {case.title}"
     lines = [heading, "═" * min(len(heading), width), ""]
     lines += [f"  {line}" for source in case.sources for line in (source, url(source))] or [f"  {OWN}"]
-    is_exhibit = isinstance(case, Exhibit)
-    story = _paragraphs(inspect.getdoc(case.function), width)[2:] if is_exhibit else _wrap(case.words, width)
-    lines += ["", *story, "", "The code: − wrong lines, + right lines", ""]
+    lines += ["", *textwrap.wrap(case.story, width), "", "The code: − wrong lines, + right lines", ""]
     lines += [f"  {mark} {line}".rstrip() for mark, line in case.lines]
-    if is_exhibit:
-        lines += ["", f"The check that missed it: {case.check.__name__.replace('_', ' ')}", ""]
-        lines += [f"    {line}".rstrip() for _, line in listing(case.check)]
-        lines += ["", f"  → {outcome(case)}", "", *_paragraphs(inspect.getdoc(case.check), width)]
+    if case.check:
+        lines += ["", "The check that missed it", "", *(f"    {line}".rstrip() for line in case.check_lines)]
+        lines += ["", f"  → {outcome(case)}", "", *textwrap.wrap(case.reason, width)]
     for version in ("wrong", "right"):
         lines += ["", f"The report of gradcheck on the {version} version", ""]
-        lines += _indented(case.examine(version == "wrong"), width)
+        for line in str(case.examine(version == "wrong")).splitlines():
+            indent = "    " + " " * (len(line) - len(line.lstrip()))
+            lines += textwrap.wrap(line.strip(), width, initial_indent=indent, subsequent_indent=f"{indent}  ")
     return "\n".join(lines)
 
 
 def outcome(exhibit):
     """Run an exhibit's check on the wrong version, and describe the result."""
     try:
-        exhibit.check(exhibit.version(wrong=True))
+        exhibit.passes_its_check(exhibit.version(wrong=True))
     except AssertionError as error:
         return f"it fails: {error}"
     return "it passes on the wrong version"
-
-
-def _paragraphs(text, width):
-    return "\n\n".join("\n".join(_wrap(paragraph, width)) for paragraph in text.split("\n\n")).splitlines()
-
-
-def _wrap(text, width):
-    return textwrap.wrap(" ".join(text.split()), width)
-
-
-def _indented(report, width):
-    lines = []
-    for line in str(report).splitlines():
-        indent = " " * (4 + len(line) - len(line.lstrip()))
-        if len(indent) + len(line) <= width:
-            lines.append(f"    {line}")
-        else:
-            lines += textwrap.wrap(line.strip(), width, initial_indent=indent, subsequent_indent=indent + "  ")
-    return lines

@@ -1,22 +1,40 @@
-"""Activations and other functions of one number: a wrong branch, a lost factor, digits that cancel."""
+"""Functions of one number: a derivative at the wrong point, a wrong branch, a lost factor, digits that cancel."""
 
 import math
 
 import numpy as np
 
-from gradcheck.museum.exhibit import right
+from gradcheck.museum.exhibit import at, check_descent, check_numerically, check_shapes, missed, right
 
 
 @right((3, 4))
+@at("sigmoid-overflow", np.array([-800.0, 0.3, -1.2, 2.0]))
+@at("sigmoid-saturated", np.array([40.0, 38.5, 41.2]))
+@missed("bugged-sigmoid", check_descent, np.array([0.2, 0.5, 0.7]), target=np.array([0.7, 0.5, 0.6]), rate=0.1)
 def sigmoid(x):
-    """sigmoid-nested: yizt/numpy_neural_network, issue 3
+    """bugged-sigmoid: uptake/numpynet, file numpynet_common.py at 22236ba
+        return dy * x * (1 - x)
+    x (1 − x). σ′ = y (1 − y) holds for the output y. At the input, x (1 − x) is an unrelated parabola. The authors
+    called it "bugged_sigmoid" and kept it: "Why does this work?"
+    Missed: It works while the inputs lie between 0 and 1, where the parabola is positive. A gradient of the right sign
+    is enough to reduce a loss.
+
+    sigmoid-nested: yizt/numpy_neural_network, issue 3
         return 1 / (1 + np.exp(-(1 - 1 / (1 + np.exp(-dy)))))
     σ(1 − σ(dy)) stands in place of σ′. It is positive, so a loss may fall.
+
+    sigmoid-overflow: tinygrad/tinygrad, pull request 1113
+        return dy * np.exp(-x) / (1 + np.exp(-x)) ** 2
+    exp(−x) overflows for large negative x, and ∞ / ∞ is NaN. Inputs of order 1 do not show it.
+
+    sigmoid-saturated: tenstorrent/tt-metal, issue 55724
+        return dy * y * (1 - y)
+    1 − y cancels once y rounds to 1, although σ(−x) is an ordinary number. Inputs of order 1 do not show it.
     """
     y = 1 / (1 + np.exp(-x))
 
     def backward(dy):
-        return dy * y * (1 - y)
+        return dy * y / (1 + np.exp(x))
 
     return y, backward
 
@@ -35,34 +53,6 @@ def falling_sigmoid(x):
     return y, backward
 
 
-@right(np.array([-800.0, 0.3, -1.2, 2.0]))
-def sigmoid_of_large_numbers(x):
-    """sigmoid-overflow: tinygrad/tinygrad, pull request 1113
-        return dy * np.exp(-x) / (1 + np.exp(-x)) ** 2
-    exp(−x) overflows for large negative x, and ∞ / ∞ is NaN. Inputs of order 1 do not show it.
-    """
-    y = np.where(x > 0, 1, np.exp(np.minimum(x, 0))) / (1 + np.exp(-np.abs(x)))
-
-    def backward(dy):
-        return dy * y * (1 - y)
-
-    return y, backward
-
-
-@right(np.array([40.0, 38.5, 41.2]))
-def sigmoid_at_its_limit(x):
-    """sigmoid-saturated: tenstorrent/tt-metal, issue 55724
-        return dy * y * (1 - y)
-    1 − y cancels once y rounds to 1, although σ(−x) is an ordinary number. Inputs of order 1 do not show it.
-    """
-    y = 1 / (1 + np.exp(-x))
-
-    def backward(dy):
-        return dy * y / (1 + np.exp(x))
-
-    return y, backward
-
-
 @right(np.array([-40.0, -38.5, -41.2]))
 def expm1(x):
     """expm1-by-addition: tenstorrent/tt-metal, issue 55723
@@ -76,9 +66,21 @@ def expm1(x):
     return np.exp(x) - 1, backward
 
 
-@right(np.array([15.0, 16.5, -17.0]))
-def tanh_at_its_limit(x):
-    """tanh-cancellation: JuliaDiff/DiffRules.jl, issue 102
+@right((3, 4))
+@at("tanh-cancellation", np.array([15.0, 16.5, -17.0]))
+@missed("tanh-of-dy", check_shapes, (3, 4))
+def tanh(x):
+    """tanh-of-dy: yizt/numpy_neural_network, issue 6
+        return 1 - np.tanh(dy) ** 2
+    tanh′ at the wrong place. The derivative of tanh is evaluated at the upstream gradient instead of x, and is not
+    multiplied by it.
+    Missed: The report mentions no test; a test that compares no values would have passed.
+
+    tanh-itself: andersbll/nnet, issue 4
+        return dy * (np.exp(2 * x) - 1) / (np.exp(2 * x) + 1)
+    The derivative of tanh is an expression for tanh itself.
+
+    tanh-cancellation: JuliaDiff/DiffRules.jl, issue 102
         return dy * (1 - np.tanh(x) ** 2)
     1 − tanh² loses ten digits at x = 14. Tests at numbers of order 1 do not show it.
     """
@@ -90,15 +92,42 @@ def tanh_at_its_limit(x):
 
 
 @right((3, 4))
-def tanh(x):
-    """tanh-itself: andersbll/nnet, issue 4
-        return dy * (np.exp(2 * x) - 1) / (np.exp(2 * x) + 1)
-    The derivative of tanh is an expression for tanh itself.
+@missed("gelu-mixed", check_numerically, (50,), dy=np.ones(50), tolerance=1.5e-3)
+def gelu(x):
+    """gelu-mixed: ddbourgin/numpy-ml, file numpy_ml/neural_nets/activations/activations.py at 0f5b1ce
+        steepness = scale * np.exp(-x * x / 2)
+    A GELU that is differentiated as two functions. Forward is the tanh approximation of GELU. Backward takes one term
+    from it and the other from the exact GELU. Each term is right for its own function, but their sum is the derivative
+    of neither, wrong in the fourth digit. No simple hypothesis explains such an error, and gradcheck names none. It
+    reports that nearly every entry is wrong, by thousands of times the uncertainty of the oracle.
+    Missed: The project's test compares the gradient to three decimals, and the mistake is in the fourth. The tolerance
+    was chosen for the error of the approximation. But the derivative of the approximation itself is exact.
     """
-    y = np.tanh(x)
+    scale = np.sqrt(2 / np.pi)
+    t = np.tanh(scale * (x + 0.044715 * x**3))
 
     def backward(dy):
-        return dy * (1 - y * y)
+        steepness = scale * (1 + 3 * 0.044715 * x * x) * (1 - t * t)
+        return dy * 0.5 * (1 + t + x * steepness)
+
+    return 0.5 * x * (1 + t), backward
+
+
+@right((3, 4))
+@at("relu-at-zero", np.array([0.0, 1.5, -0.3, 0.0]))
+@missed("relu-zero", check_numerically, np.array([0.5, 1.0, 3.0]))
+def relu(x):
+    """relu-zero: iamtrask/Grokking-Deep-Learning, pull request 13
+        return dy * (y >= 0)
+    A ReLU's derivative at an output of 0. The derivative is computed from the output with ≥. Where the unit is off, its
+    output is exactly 0, and 0 ≥ 0. So every gradient passes, as if there were no ReLU. With > it would be right.
+    Missed: A test of ReLU often uses only positive values. The mistake was reported because the test accuracy differed
+    by 12 %.
+    """
+    y = np.maximum(x, 0.0)
+
+    def backward(dy):
+        return dy * (y > 0)
 
     return y, backward
 

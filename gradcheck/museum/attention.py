@@ -2,87 +2,70 @@
 
 import numpy as np
 
-from gradcheck.museum.exhibit import check_numerically, exhibit, right
+from gradcheck.museum.exhibit import at, check_numerically, check_shapes, missed, right
+
+KEEP = np.array([[2.0, 0, 0, 2], [2, 2, 0, 0], [0, 2, 0, 2]])
+ONES = np.ones((3, 4))
+EMPTY_ROW = np.array([[True, False, True, False], [False] * 4, [True, True, True, False]])
 
 
-@exhibit(
-    "aws-neuron/nki-samples, pull request 81",
-    (3, 2),
-    (4, 2),
-    (4, 5),
-    keep=np.array([[2.0, 0, 0, 2], [2, 2, 0, 0], [0, 2, 0, 2]]),
+@right((3, 4), (5, 4), (5, 2), mask=np.tri(3, 5, 2) > 0, keep=np.ones((3, 5)))
+@at("attention-dropout", (3, 2), (4, 2), (4, 5), mask=ONES > 0, keep=KEEP)
+@at("attention-empty-row", (3, 2), (4, 2), (4, 2), mask=EMPTY_ROW, keep=ONES)
+@missed(
+    "attention-dropout", check_numerically, (3, 2), (4, 2), (4, 5), mask=np.ones((3, 4), bool), keep=np.ones((3, 4))
 )
-def attention_dropout(q, k, v, *, keep):
-    """An attention whose backward pass omits the dropout.
+@missed("attention-empty-row", check_numerically, (4, 2), (4, 2), (4, 3), mask=np.tri(4) > 0, keep=np.ones((4, 4)))
+def attention(q, k, v, *, mask, keep):
+    """attention-dropout: aws-neuron/nki-samples, pull request 81
+        p, dweights = dropped, dy @ v.T
+    An attention whose backward pass omits the dropout. Dropout is applied to the weights in forward, but not in
+    backward. The softmax is differentiated at the weights after dropout, and the gradient that enters it is not
+    multiplied by the mask.
+    Missed: Dropout is off, so that numbers can be compared. The two versions are then the same.
 
-    Dropout is applied to the weights in forward, but not in backward. The softmax is differentiated at the
-    weights after dropout, and the gradient that enters it is not multiplied by the mask.
+    attention-empty-row: pytorch/pytorch, issue 41508
+        weights = e / e.sum(axis=-1, keepdims=True)
+    A row that may attend to nothing. A query that may attend to no key has a row of −∞, whose softmax is 0 / 0. The
+    output of that row is discarded, but its gradient is not: 0 · NaN is NaN. Since all queries share the keys and
+    values, one empty row makes all gradients of the keys and values NaN.
+    Missed: Under a causal mask alone every query attends to at least its own position. Rows become empty when a second
+    mask, for padding or a window, is combined with the first.
+
+    attention-always-causal: triton-lang/triton, issue 4541; triton-lang/triton, issue 4174
+        p, dweights = np.tril(weights), dy @ v.T * keep
+    Backward ignores the option `causal` and always masks. The test covered only causal attention.
+
+    attention-mask-corner: xlite-dev/ffpa-attn, pull request 300
+        p, dweights = np.where(np.tri(len(q), len(k)), weights, 0.0), dy @ v.T
+    Forward aligns the causal mask at the last position, backward at the first. Hidden with as many queries as keys.
     """
     scale = q.shape[-1] ** -0.5
-    scores = q @ k.T * scale
-    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    weights = e / e.sum(axis=-1, keepdims=True)
+    masked = np.where(mask, q @ k.T * scale, -np.inf)
+    e = np.exp(masked - np.maximum(masked.max(axis=-1, keepdims=True), -1e300))
+    weights = e / np.maximum(e.sum(axis=-1, keepdims=True), 1e-300)
     dropped = weights * keep
-
-    def backward(dy):
-        p, dweights = weights, dy @ v.T * keep  # wrong: p, dweights = dropped, dy @ v.T
-        dscores = scale * p * (dweights - (dweights * p).sum(axis=-1, keepdims=True))
-        return dscores @ k, dscores.T @ q, dropped.T @ dy
-
-    return dropped @ v, backward
-
-
-@attention_dropout.missed_by
-def without_dropout(attention):
-    """Dropout is off, so that numbers can be compared. The two versions are then the same."""
-    check_numerically(attention, (3, 2), (4, 2), (4, 5), keep=np.ones((3, 4)))
-
-
-@exhibit(
-    "pytorch/pytorch, issue 41508",
-    (3, 4),
-    (4, 2),
-    mask=np.array([[True, False, True, False], [False] * 4, [True, True, True, False]]),
-)
-def attention_empty_row(scores, v, *, mask):
-    """A row that may attend to nothing.
-
-    A query that may attend to no key has a row of −∞, whose softmax is 0 / 0. The output of that row is discarded, but
-    its gradient is not: 0 · NaN is NaN. Since all queries share the keys and values, one empty row makes all
-    gradients of the keys and values NaN.
-    """
-    with np.errstate(invalid="ignore"):
-        masked = np.where(mask, scores, -np.inf)
-        top = np.maximum(masked.max(axis=-1, keepdims=True), -1e300)
-        e = np.exp(masked - top)
-        total = e.sum(axis=-1, keepdims=True)
-        weights = e / np.maximum(total, 1e-300)  # wrong: weights = e / total
-        y = np.where(mask.any(axis=-1, keepdims=True), weights @ v, 0.0)
+    y = np.where(mask.any(axis=-1, keepdims=True), dropped @ v, 0.0)
 
     def backward(dy):
         dy = np.where(mask.any(axis=-1, keepdims=True), dy, 0.0)
-        dweights = dy @ v.T
-        dscores = weights * (dweights - (dweights * weights).sum(axis=-1, keepdims=True))
-        return dscores, weights.T @ dy
+        p, dweights = weights, dy @ v.T * keep
+        dscores = scale * p * (dweights - (dweights * p).sum(axis=-1, keepdims=True))
+        return dscores @ k, dscores.T @ q, dropped.T @ dy
 
     return y, backward
 
 
-@attention_empty_row.missed_by
-def under_a_causal_mask(head):
-    """Under a causal mask alone every query attends to at least its own position.
-
-    Rows become empty when a second mask, for padding or a window, is combined with the first.
-    """
-    check_numerically(head, (4, 4), (4, 3), mask=np.tri(4) > 0)
-
-
-@exhibit("XunhaoLai/native-sparse-attention-triton, issue 27", (6, 4, 5), (3, 4, 5))
-def attention_grouped(q, k):
-    """Grouped heads, divided by the wrong count.
-
-    Interleaved head groups: query head h reads key head h mod K. Backward uses h mod G, with the group size G. The
-    scores stand for the whole attention: q (H, T, D) times k (K, T, D), with H = K G.
+@right((6, 4, 5), (3, 4, 5))
+@at("attention-of-equal-groups", (4, 3, 5), (2, 3, 5))
+@missed("attention-grouped", check_numerically, (4, 3, 5), (2, 3, 5))
+def grouped_scores(q, k):
+    """attention-grouped: XunhaoLai/native-sparse-attention-triton, issue 27
+        target = np.arange(n_heads) % (n_heads // n_kv_heads)
+    Grouped heads, divided by the wrong count. Interleaved head groups: query head h reads key head h mod K. Backward
+    uses h mod G, with the group size G. The scores stand for the whole attention: q (H, T, D) times k (K, T, D), with
+    H = K G.
+    Missed: In the test, four query heads share two key heads, so K = G = 2, and exchanging K and G has no effect.
     """
     n_heads, n_kv_heads = len(q), len(k)
     kv_head = np.arange(n_heads) % n_kv_heads
@@ -90,31 +73,28 @@ def attention_grouped(q, k):
 
     def backward(dscores):
         dk = np.zeros_like(k)
-        target = kv_head  # wrong: target = np.arange(n_heads) % (n_heads // n_kv_heads)
+        target = kv_head
         np.add.at(dk, target, dscores.swapaxes(1, 2) @ q)
         return dscores @ k[kv_head], dk
 
     return scores, backward
 
 
-@attention_grouped.missed_by
-def with_as_many_groups_as_heads_in_each(attention):
-    """In the test, four query heads share two key heads, so K = G = 2, and exchanging K and G has no effect."""
-    check_numerically(attention, (4, 3, 5), (2, 3, 5))
-
-
-@exhibit("huggingface/diffusers, issue 14338; huggingface/diffusers, pull request 14341", (4, 4, 3), (4, 4, 3))
-def attention_transposed(q, k):
-    """Keys transposed twice.
-
-    Forward transposes (T, H, D) to (H, T, D) and saves the result. Backward transposes k once more. If there are as
-    many heads as positions, the shapes fit, but the heads and the positions of k are exchanged.
+@right((4, 4, 3), (4, 4, 3))
+@missed("attention-transposed", check_shapes, (4, 4, 3), (4, 4, 3))
+def scores_of_heads(q, k):
+    """attention-transposed: huggingface/diffusers, issue 14338; huggingface/diffusers, pull request 14341
+        saved = k_heads.swapaxes(0, 1)
+    Keys transposed twice. Forward transposes (T, H, D) to (H, T, D) and saves the result. Backward transposes k once
+    more. If there are as many heads as positions, the shapes fit, but the heads and the positions of k are exchanged.
+    Missed: The gradients had the right shapes and were finite. The code was used for inference. The report that found
+    it used 16 heads and 16 positions, for which the mistake does not cause a wrong shape.
     """
     q_heads, k_heads = q.swapaxes(0, 1), k.swapaxes(0, 1)
     scores = q_heads @ k_heads.swapaxes(1, 2)
 
     def backward(dscores):
-        saved = k_heads  # wrong: saved = k_heads.swapaxes(0, 1)
+        saved = k_heads
         dq = dscores @ saved
         dk = dscores.swapaxes(1, 2) @ q_heads
         return dq.swapaxes(0, 1), dk.swapaxes(0, 1)
@@ -122,26 +102,17 @@ def attention_transposed(q, k):
     return scores, backward
 
 
-@attention_transposed.missed_by
-def shapes_and_finiteness(attention):
-    """The gradients had the right shapes and were finite. The code was used for inference.
-
-    The report that found it used 16 heads and 16 positions, for which the mistake does not cause a wrong shape.
-    """
-    rng = np.random.default_rng(0)
-    q, k = rng.normal(size=(4, 4, 3)), rng.normal(size=(4, 4, 3))
-    scores, backward = attention(q, k)
-    for gradient, x in zip(backward(np.ones_like(scores)), (q, k), strict=True):
-        assert gradient.shape == x.shape and np.isfinite(gradient).all()
-
-
-@exhibit("huggingface/diffusers, issue 14265", (2, 5), (3, 5), (3, 5))
-def attention_ring(q, *chunks):
-    """The chunk that was saved first.
-
-    The keys arrive in chunks, one per iteration of a loop. Backward reads only the first chunk. The values that a
-    backward pass captures must still exist when it runs. A name that is bound again in each iteration, or a buffer that
-    is overwritten, has other values by then.
+@right((2, 5), (3, 5), (3, 5))
+@at("attention-ring-of-one", (2, 5), (3, 5))
+@missed("attention-ring", check_numerically, (2, 5), (3, 5))
+def ring_scores(q, *chunks):
+    """attention-ring: huggingface/diffusers, issue 14265
+        for part, chunk in zip(parts, chunks, strict=True):
+            dq += part @ chunks[0]
+    The chunk that was saved first. The keys arrive in chunks, one per iteration of a loop. Backward reads only the
+    first chunk. The values that a backward pass captures must still exist when it runs. A name that is bound again in
+    each iteration, or a buffer that is overwritten, has other values by then.
+    Missed: On a single device the ring has one step, and the first chunk is the only one.
     """
     y = np.concatenate([q @ chunk.T for chunk in chunks], axis=1)
 
@@ -149,16 +120,10 @@ def attention_ring(q, *chunks):
         parts = np.split(dy, np.cumsum([len(chunk) for chunk in chunks])[:-1], axis=1)
         dq = np.zeros_like(q)
         for part, chunk in zip(parts, chunks, strict=True):
-            dq += part @ chunk  # wrong: dq += part @ chunks[0]
+            dq += part @ chunk
         return dq, *(part.T @ q for part in parts)
 
     return y, backward
-
-
-@attention_ring.missed_by
-def on_one_device(ring_attention):
-    """On a single device the ring has one step, and the first chunk is the only one."""
-    check_numerically(ring_attention, (2, 5), (3, 5))
 
 
 def rotate_half(x):
@@ -167,55 +132,27 @@ def rotate_half(x):
     return np.concatenate([-second, first], axis=-1)
 
 
-@exhibit("PaddlePaddle/Paddle, pull request 74716", (3, 4), cos=(3, 4), sin=(3, 4))
-def rotary(x, *, cos, sin):
-    """Rotate, then multiply.
-
-    y = x cos + rotate(x) sin, where rotate replaces each pair (a, b) by (−b, a). Backward rotates dy first and then
-    multiplies by sin; the order must be reversed. The transpose of "rotate, then multiply" is "multiply, then rotate
-    back".
-    """
-    y = x * cos + rotate_half(x) * sin
-
-    def backward(dy):
-        return dy * cos - rotate_half(dy * sin)  # wrong: return dy * cos - rotate_half(dy) * sin
-
-    return y, backward
-
-
-@rotary.missed_by
 def with_both_halves_alike(rotary):
-    """In the test both halves of the table of sines are equal, as in a true rotation, and the order does not matter.
-
-    The operator accepts any table. The corrected test multiplies the second half by 0.1, and fails on the old code.
-    """
     angle = np.random.default_rng(0).normal(size=(3, 2))
     cos, sin = np.tile(np.cos(angle), 2), np.tile(np.sin(angle), 2)
     check_numerically(rotary, (3, 4), cos=cos, sin=sin)
 
 
-attention_dropout.wrong(
-    "attention-always-causal",
-    "triton-lang/triton, issue 4541; triton-lang/triton, issue 4174",
-    "p, dweights = np.tril(weights), dy @ v.T * keep",
-    "Backward ignores the option `causal` and always masks. The test covered only causal attention.",
-)
-
-
-@right((3, 4), (5, 4), (5, 2))
-def causal_attention(q, k, v):
-    """attention-mask-corner: xlite-dev/ffpa-attn, pull request 300
-        p, dweights = np.where(np.tri(len(q), len(k)), weights, 0.0), dy @ v.T
-    Forward aligns the causal mask at the last position, backward at the first. Hidden with as many queries as keys.
+@right((3, 4), cos=(3, 4), sin=(3, 4))
+@missed("rotary", with_both_halves_alike)
+def rotary(x, *, cos, sin):
+    """rotary: PaddlePaddle/Paddle, pull request 74716
+        return dy * cos - rotate_half(dy) * sin
+    Rotate, then multiply. y = x cos + rotate(x) sin, where rotate replaces each pair (a, b) by (−b, a). Backward
+    rotates dy first and then multiplies by sin; the order must be reversed. The transpose of "rotate, then multiply" is
+    "multiply, then rotate back".
+    Missed: In the test both halves of the table of sines are equal, as in a true rotation, and the order does not
+    matter. The operator accepts any table. The corrected test multiplies the second half by 0.1, and fails on the old
+    code.
     """
-    mask = np.tri(len(q), len(k), len(k) - len(q)) > 0
-    scores = np.where(mask, q @ k.T / 2, -1e30)
-    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    weights = e / e.sum(axis=-1, keepdims=True)
+    y = x * cos + rotate_half(x) * sin
 
     def backward(dy):
-        p, dweights = weights, dy @ v.T
-        dscores = p * (dweights - (dweights * p).sum(axis=-1, keepdims=True)) / 2
-        return dscores @ k, dscores.T @ q, p.T @ dy
+        return dy * cos - rotate_half(dy * sin)
 
-    return weights @ v, backward
+    return y, backward

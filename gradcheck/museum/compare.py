@@ -5,6 +5,7 @@ f(*inputs) returns (y, backward). A checker that raises an exception does not ac
 """
 
 import contextlib
+import functools
 import importlib.util
 import io
 import time
@@ -109,52 +110,22 @@ CHECKERS = {
 
 
 def cases():
-    """Yield (name, is_right, function of the floating-point inputs alone, these inputs) for each gradient."""
-    for case in corpus():
-        yield case.name, False, *_of_floating(case.version(True), *case.draw(np.random.default_rng(0)))
-    for right in RIGHTS:
-        yield right.name, True, *_of_floating(right.function, *right.draw(np.random.default_rng(0)))
-
-
-def _of_floating(function, inputs, options):
-    floating = [i for i, x in enumerate(inputs) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
-
-    def of_floating(*arrays):
-        every = list(inputs)
-        for i, array in zip(floating, arrays, strict=True):
-            every[i] = array
-        return function(*every, **options)
-
-    return of_floating, [inputs[i] for i in floating]
+    """Yield (name, is_right, function, inputs) for each gradient of the corpus, with bound options."""
+    for case, is_right in (*((case, False) for case in corpus()), *((right, True) for right in RIGHTS)):
+        inputs, options = case.draw(np.random.default_rng(0))
+        yield case.name, is_right, functools.partial(case.version(not is_right), **options), list(inputs)
 
 
 def is_accepted(adapter, function, inputs):
     """Return True if a checker accepts a gradient. Its output is discarded and its random numbers are fixed."""
-    before = np.random.get_state(legacy=False)  # noqa: NPY002 (autograd draws from it)
-    np.random.seed(0)  # noqa: NPY002
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
+    np.random.seed(0)  # noqa: NPY002 (autograd draws from it)
+    nowhere = io.StringIO()
+    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return bool(adapter(function, [x.copy() for x in inputs]))
         except Exception:
             return False
-        finally:
-            np.random.set_state(before)  # noqa: NPY002
-
-
-def compared(names):
-    """Return {checker: {(case, is_right): accepted}} and {checker: seconds}."""
-    found, seconds = {}, {}
-    for name in names:
-        start = time.perf_counter()
-        adapter = CHECKERS[name][1]
-        found[name] = {(case, is_right): is_accepted(adapter, f, inputs) for case, is_right, f, inputs in cases()}
-        seconds[name] = time.perf_counter() - start
-    return found, seconds
 
 
 def compare_parser():
@@ -170,20 +141,17 @@ def compare_parser():
     return parser
 
 
-def main(argv=None):
-    arguments = compare_parser().parse_args(argv)
-    found, seconds = compared(arguments.checkers)
-    wrong, right = len(corpus()), len(RIGHTS)
+def compare(arguments):
+    wrong, right, lines = len(corpus()), len(RIGHTS), []
     public = sum(bool(case.sources) for case in corpus())
     show(f"{wrong} wrong gradients, of which {public} are from public code, and {right} right ones")
     show(f"{'checker':<10}  {'caught':>6}  {'missed':>6}  {'false alarms':>12}  {'seconds':>7}")
     for name in arguments.checkers:
-        missed = sum(accepted for (_, is_right), accepted in found[name].items() if not is_right)
-        alarms = sum(not accepted for (_, is_right), accepted in found[name].items() if is_right)
-        show(f"{name:<10}  {wrong - missed:>6}  {missed:>6}  {alarms:>12}  {seconds[name]:>7.1f}")
-    if arguments.cases:
-        for name in arguments.checkers:
-            for (case, is_right), accepted in found[name].items():
-                if accepted != is_right:
-                    show(f"{name:<10}  {'false alarm' if is_right else 'missed':<11}  {case}")
+        start, (_, adapter) = time.perf_counter(), CHECKERS[name]
+        mistaken = [(case, right) for case, right, *given in cases() if is_accepted(adapter, *given) != right]
+        missed, seconds = sum(not right for _, right in mistaken), time.perf_counter() - start
+        show(f"{name:<10}  {wrong - missed:>6}  {missed:>6}  {len(mistaken) - missed:>12}  {seconds:>7.1f}")
+        lines += [f"{name:<10}  {'false alarm' if right else 'missed':<11}  {case}" for case, right in mistaken]
+    if arguments.cases and lines:
+        show("\n".join(lines))
     return OK

@@ -1,10 +1,12 @@
 """The cases of the corpus: a right function, its wrong versions, and the inputs on which they differ.
 
     @right((3, 4))
+    @missed("cosh-sign", check_shapes, (3, 4))
     def cosh(x):
         '''cosh-sign: owner/project, issue 1; owner/other, pull request 2
             return -dy * np.sinh(x)
-        The sign is that of a cosine's derivative.
+        The sign is that of a cosine's derivative. More words.
+        Missed: The check compares only shapes.
         '''
 
         def backward(dy):
@@ -12,18 +14,9 @@
 
         return np.cosh(x), backward
 
-A tuple among the inputs is the shape of an array that is drawn. Each paragraph of the docstring is a case: its name,
-its sources, a wrong statement (see `exchanged`), and a few words. An exhibit is a case that also has a check in the
-style of its authors. The check passes on the wrong version, and its docstring gives the reason. The docstring of the
-function tells the story of the exhibit, and a comment marks the wrong line:
-
-    @exhibit("owner/project, issue 1", (3, 4), ids=np.array([2, 0]))
-    def name(x, *, ids):
-        ...
-        dx = dy * (y > 0)  # wrong: dx = dy * (y >= 0)
-
-    @name.missed_by
-    def the_check_in_words(function): ...
+A tuple among the inputs is the shape of an array that is drawn. Each paragraph of the docstring is a wrong version: its
+name, its sources, a wrong statement (see `exchanged`), and a few words. A version is an exhibit if it also has a check
+in the style of its authors, which it passes, and the reason. `at` gives a version its own inputs.
 """
 
 import ast
@@ -41,86 +34,93 @@ from gradcheck.checking import check_call
 PATHS = {"issue": "issues", "pull request": "pull", "file": "blob"}
 
 
-class Right:
-    """A right function, the inputs and options on which it is checked, and the Cases of its wrong versions."""
-
-    def __init__(self, function, inputs, options):
-        self.function, self.inputs, self.options, self.cases = function, inputs, options, []
-        self.name = function.__name__.replace("_", "-")
-
-    def wrong(self, name, sources, statement, words):
-        """Add a Case with a wrong statement, which replaces the right one (see `exchanged`)."""
-        self.cases.append(Case(self, name, sources, exchanged(self.function, statement), words))
-
-    def draw(self, rng):
-        options = dict(zip(self.options, drawn(rng, self.options.values()), strict=True))
-        return drawn(rng, self.inputs), options
-
-    def examine(self, version, seed=0, explain=True):
-        """Check a version of the function, and return gradcheck's Report."""
-        inputs, options = self.draw(np.random.default_rng(seed))
-        with np.errstate(all="ignore"):
-            return check_call(Call(version, *inputs, **options), seed=seed, explain=explain, lines=False, raises=False)
-
-
 class Case:
-    """A wrong version of a right function: its code, its sources, and a few words about it."""
+    """A right function with its inputs and, unless `lines` is None, a wrong version with its sources and words."""
 
-    def __init__(self, right, name, sources, lines, words):
-        self.right, self.name, self.lines, self.words = right, name, lines, words
+    def __init__(self, function, name, inputs, lines=None, sources="", words="", check=None):
+        self.function, self.name, self.lines, self.check = function, name, lines, check
+        self.inputs, self.options = inputs
         self.sources = tuple(filter(None, sources.split("; ")))
-        self.title = words.split(". ")[0].rstrip(".")
+        words, _, self.reason = words.partition(" Missed: ")
+        title, _, self.story = words.partition(". ")
+        self.title = title.rstrip(".")
 
     def version(self, wrong):
         if not wrong:
-            return self.right.function
+            return self.function
         lines = [f"{line}\n" for mark, line in self.lines if mark != "+"]
-        file, names = f"<the wrong {self.name}>", dict(self.right.function.__globals__)
+        file, names = f"<the wrong {self.name}>", dict(self.function.__globals__)
         linecache.cache[file] = len(lines), None, lines, file  # so that inspect.getsource finds it
         exec(compile("".join(lines), file, "exec"), names)
-        return names[self.right.function.__name__]
+        return names[self.function.__name__]
 
     def draw(self, rng):
-        return self.right.draw(rng)
+        """Draw (inputs, options)."""
+        return drawn(rng, self.inputs), dict(zip(self.options, drawn(rng, self.options.values()), strict=True))
 
     def examine(self, wrong, seed=0, explain=True):
         """Check the function, with or without the mistake, and return gradcheck's Report."""
-        return self.right.examine(self.version(wrong), seed, explain)
+        inputs, options = self.draw(np.random.default_rng(seed))
+        call = Call(self.version(wrong), *inputs, **options)
+        with np.errstate(all="ignore"):
+            return check_call(call, seed=seed, explain=explain, lines=False, raises=False)
 
+    def passes_its_check(self, version):
+        """Run the check on a version of the function. Raises AssertionError if the check fails."""
+        check, inputs, options = self.check
+        check(version, *inputs, **options)
 
-class Exhibit(Case):
-    """A Case with the check that missed it. A comment in the function marks the mistake."""
-
-    def __init__(self, function, sources, inputs, options):
-        self.function, right = function, Right(function, inputs, options)
-        super().__init__(right, right.name, sources, listing(function), inspect.getdoc(function).splitlines()[0])
-        self.wrong = right.wrong
-
-    def missed_by(self, check):
-        """Set the check that does not detect the mistake. This is a decorator."""
-        self.check = check
-        return check
+    @property
+    def check_lines(self):
+        """The source of the check: its definition, or its call if it is one of this file."""
+        check = self.check[0]
+        if check.__module__ != __name__:
+            return _source(check)[0]
+        function = ast.parse(textwrap.dedent(inspect.getsource(self.function))).body[0]
+        calls = [d for d in function.decorator_list if getattr(d.args[0], "value", None) == self.name]
+        (call,) = (call for call in calls if call.func.id == "missed")
+        call.func, call.args = call.args[1], [ast.Name(self.function.__name__), *call.args[2:]]
+        return textwrap.wrap(ast.unparse(call), 90, subsequent_indent="    ")
 
 
 def right(*inputs, **options):
-    """Return a decorator that makes a Right from a function whose docstring lists the Cases."""
+    """Return a decorator that gives a function its `rights`, and its `cases` from the docstring.
+
+    There is a right Case for the inputs, and one for the inputs of each decorator `at`.
+    """
 
     def decorator(function):
-        made = Right(function, inputs, options)
+        name = function.__name__.replace("_", "-")
+        own, checks = getattr(function, "inputs_of", {}), getattr(function, "check_of", {})
+        function.rights = [Case(function, *each) for each in {name: (inputs, options), **own}.items()]
+        function.cases = []
         for paragraph in filter(None, (function.__doc__ or "").split("\n\n")):
-            heading, *lines = inspect.cleandoc(paragraph).split("\n")
-            name, sources = heading.split(":", 1)
-            statement = [line for line in lines if line.startswith("    ")]
-            words = " ".join(lines[len(statement) :])
-            made.wrong(name, sources.strip(), textwrap.dedent("\n".join(statement)), words)
-        return made
+            lines = inspect.cleandoc(paragraph).split("\n")
+            indented = [i for i, line in enumerate(lines) if line.startswith("    ")]
+            first, below = indented[0], indented[-1] + 1
+            name, sources = " ".join(lines[:first]).split(":", 1)
+            wrong = exchanged(function, textwrap.dedent("\n".join(lines[first:below])))
+            place, words = own.get(name, (inputs, options)), " ".join(lines[below:])
+            case = Case(function, name, place, wrong, sources.strip(), words, checks.get(name))
+            function.cases.append(case)
+        return function
 
     return decorator
 
 
-def exhibit(sources, *inputs, **options):
-    """Return a decorator that converts a function to an Exhibit. `sources` are separated by semicolons."""
-    return lambda function: Exhibit(function, sources, inputs, options)
+def at(name, *inputs, **options):
+    """Return a decorator that gives one version of a function its own inputs."""
+    return lambda function: _noted(function, "inputs_of", name, (inputs, options))
+
+
+def missed(name, check, *inputs, **options):
+    """Return a decorator that makes a version an exhibit, which passes check(version, *inputs, **options)."""
+    return lambda function: _noted(function, "check_of", name, (check, inputs, options))
+
+
+def _noted(function, attribute, name, value):
+    setattr(function, attribute, {name: value, **getattr(function, attribute, {})})
+    return function
 
 
 def url(source):
@@ -130,37 +130,25 @@ def url(source):
     return "/".join(filter(None, ("https://github.com", repository, PATHS[kind], commit, item)))
 
 
-def listing(function):
-    """Return the source of a function as a list of (mark, line), without decorators and docstring.
+def exchanged(function, text):
+    """Return the source of a function, in which `text` replaces a statement, as a list of (mark, line).
 
-    A line with a comment `# wrong:` becomes two lines: the wrong one, with the mark "−", and the right one, with "+".
-    """
-    listed = []
-    for line in _source(function)[0]:
-        indent, right, wrong = re.fullmatch(r"( *)(.*?)(?: *# wrong: (.*))?", line).groups()
-        listed += [("−", indent + wrong)] if wrong else []
-        listed += [("+" if wrong else " ", indent + right)] if right or not wrong else []
-    return listed
-
-
-def exchanged(function, statement):
-    """Return the listing of a function in which `statement` replaces the statement with the same target.
-
-    The statement is sought in backward, then in the forward pass. Raises ValueError unless exactly one is found.
+    The mark is "−" for wrong lines, "+" for right lines, and " " for all others. The first statement of the text whose
+    target occurs once in the function replaces the statement with this target, which is sought in backward, then in the
+    forward pass. Raises ValueError if there is none.
     """
     lines, tree = _source(function)
-    wanted = _target(ast.parse(statement).body[0])
     backward = next(node for node in tree.body if getattr(node, "name", "") == "backward")
-    places = [[n for n in ast.walk(p) if isinstance(n, ast.stmt) and _target(n) == wanted] for p in (backward, tree)]
-    found = places[0] or places[1]
-    if len(found) != 1:
-        raise ValueError(f"{function.__name__}: {len(found)} statements have the target {wanted!r}; there must be one")
-    old = found[0]
-    listed = [(" ", re.sub(" *# wrong: .*", "", line)) for line in lines]
-    first, last = old.lineno - 1, old.end_lineno
-    wrong = textwrap.indent(statement, " " * old.col_offset).split("\n")
-    listed[first:last] = [*(("−", line) for line in wrong), *(("+", line) for _, line in listed[first:last])]
-    return listed
+    for wanted in map(_target, ast.parse(text).body):
+        for part in (backward, tree):
+            found = [n for n in ast.walk(part) if isinstance(n, ast.stmt) and _target(n) == wanted]
+            if len(found) == 1:
+                first, last = found[0].lineno - 1, found[0].end_lineno
+                wrong = [("−", line) for line in textwrap.indent(text, " " * found[0].col_offset).split("\n")]
+                listed = [(" ", line) for line in lines]
+                listed[first:last] = [*wrong, *(("+", line) for line in lines[first:last])]
+                return listed
+    raise ValueError(f"{function.__name__}: there is no single statement with the target of {text!r}")
 
 
 def _source(function):
@@ -176,6 +164,8 @@ def _source(function):
 def _target(node):
     if isinstance(node, ast.Return):
         return "return"
+    if isinstance(node, ast.Expr) and ast.unparse(node).startswith("np.add.at("):
+        return "{}[{}]".format(*map(ast.unparse, node.value.args))
     target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", node)
     return ast.unparse(target)
 
@@ -189,17 +179,17 @@ def as_tuple(gradients):
     return gradients if isinstance(gradients, tuple) else (gradients,)
 
 
-def check_numerically(function, *inputs, only=None, dy=None, tolerance=1e-6, **options):
-    """Raise AssertionError if a gradient (default: any) differs from central differences.
+# Checks in the style of the authors. Their inputs are arrays, or shapes of arrays that are drawn.
 
-    `only` is the index of the gradient. The inputs are arrays, or shapes of normally distributed arrays.
-    """
+
+def check_numerically(function, *inputs, only=(), dy=None, tolerance=1e-6, **options):
+    """Raise AssertionError if a gradient differs from central differences. `only` are the indices of the gradients."""
     rng = np.random.default_rng(0)
     inputs = drawn(rng, inputs)
     y, backward = function(*inputs, **options)
     dy = rng.normal(size=np.shape(y)) if dy is None else dy
     gradients = as_tuple(backward(dy.copy() if np.ndim(dy) else float(dy)))
-    for i in range(len(inputs)) if only is None else [only]:
+    for i in only or range(len(inputs)):
 
         def loss(x, i=i):
             return np.sum(dy * function(*inputs[:i], x, *inputs[i + 1 :], **options)[0])
@@ -207,14 +197,23 @@ def check_numerically(function, *inputs, only=None, dy=None, tolerance=1e-6, **o
         close(gradients[i], numeric_gradient(loss, inputs[i]), tolerance)
 
 
-def descend(step, x, rate):
-    """Raise AssertionError if 50 steps of gradient descent do not reduce the loss of step(x) = (loss, dx)."""
-    losses = []
+def check_shapes(function, *inputs):
+    """Raise AssertionError if a gradient under dy = 1 has another shape than its input, or is not finite."""
+    inputs = drawn(np.random.default_rng(0), inputs)
+    y, backward = function(*inputs)
+    for gradient, x in zip(as_tuple(backward(np.ones_like(y))), inputs, strict=True):
+        assert gradient.shape == x.shape and np.isfinite(gradient).all()
+
+
+def check_descent(function, *inputs, rate, target=0.0, **options):
+    """Raise AssertionError if 50 steps of gradient descent do not reduce the squared distance of y from a target."""
+    inputs, distances = drawn(np.random.default_rng(0), inputs), []
     for _ in range(50):
-        loss, dx = step(x)
-        losses.append(loss)
-        x = x - rate * dx
-    assert losses[-1] < losses[0]
+        y, backward = function(*inputs, **options)
+        distances.append(((y - target) ** 2).sum())
+        gradients = as_tuple(backward(2 * (y - target)))
+        inputs = [x - rate * dx for x, dx in zip(inputs, gradients, strict=True)]
+    assert distances[-1] < distances[0]
 
 
 def numeric_gradient(loss, x, h=1e-5):

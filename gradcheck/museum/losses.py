@@ -2,7 +2,63 @@
 
 import numpy as np
 
-from gradcheck.museum.exhibit import right
+from gradcheck.museum.exhibit import at, check_numerically, close, missed, numeric_gradient, right
+
+
+def same_direction(loss):
+    rng = np.random.default_rng(0)
+    prediction, target = rng.normal(size=5), rng.normal(size=5)
+    a = loss(prediction, target=target)[1](1.0)
+    n = numeric_gradient(lambda p: loss(p, target=target)[0], prediction)
+    close(a @ n / np.linalg.norm(a) / np.linalg.norm(n), 1.0)
+
+
+@right((5,), target=(5,))
+@missed("squared-error", same_direction)
+def squared_error(prediction, *, target):
+    """squared-error: Open-Deep-ML/DML-OpenProblem, issue 54
+        return dloss * error / error.size
+    Half of a squared error's gradient. The loss is the mean of the squares; its gradient lacks the factor 2 of the
+    power rule.
+    Missed: Half of the gradient has the direction of the gradient, and the learning rate can make up for its length. A
+    comparison of the angle between gradients, or of the decrease of a loss, does not depend on the length.
+    """
+    error = prediction - target
+
+    def backward(dloss):
+        return dloss * 2 * error / error.size
+
+    return (error**2).mean(), backward
+
+
+@right((5, 6), targets=np.array([2, -1, 0, 5, -1]))
+@at("cross-entropy-without-padding", (4, 6), targets=np.array([2, 0, 5, 3]))
+@missed("cross-entropy-ignored", check_numerically, (4, 6), targets=np.array([2, 0, 5, 3]))
+@missed("cross-entropy-padding", check_numerically, (4, 6), targets=np.array([2, 0, 5, 3]))
+def cross_entropy(logits, *, targets):
+    """cross-entropy-ignored: PaddlePaddle/Paddle, pull request 28622
+        return dloss * dlogits / counted.sum()
+    Ignored targets that have a gradient. Ignored targets are excluded from the loss but not from its gradient.
+    Missed: No target of the test is ignored, so all positions count.
+
+    cross-entropy-padding: tracel-ai/burn, issue 5568; eladhoffer/utils.pytorch, issue 4
+        return dloss * dlogits * counted[:, None] / len(targets)
+    A mean over padding. The mean is taken over all positions, including padding, instead of those that count. In the
+    projects named, automatic differentiation followed the loss. In code written by hand, loss and gradient are
+    corrected separately: here the loss is corrected, and the gradient still divides by the number of all positions.
+    Missed: No target of the test is ignored, so all positions count.
+    """
+    counted = targets >= 0
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    rows = np.arange(len(targets))
+
+    def backward(dloss):
+        dlogits = np.exp(log_p)
+        dlogits[rows, targets] -= 1
+        return dloss * dlogits * counted[:, None] / counted.sum()
+
+    return -log_p[rows, targets][counted].sum() / counted.sum(), backward
 
 
 @right(np.array([0.3, -2.4, 1.7, -0.6, -1.2]), target=np.zeros(5))
@@ -111,21 +167,6 @@ def poisson_score(x, *, p, counts):
         return 2 * v * (p.T @ (counts / mean - 1)) - 2 * x * (p.T @ (counts / mean**2 * (p @ (2 * x * v))))
 
     return 2 * x * (p.T @ (counts / mean - 1)), backward
-
-
-@right((5,), label=2)
-def softmax_error(x, *, label):
-    """hessian-zero: tensorflow/tensorflow, issue 5876
-        return np.zeros_like(x)
-    The gradient of a fused loss counts as constant, so the Hessian is zero. The gradient itself is right.
-    """
-    e = np.exp(x - x.max())
-    p = e / e.sum()
-
-    def backward(v):
-        return p * (v - p @ v)
-
-    return p - np.eye(5)[label], backward
 
 
 @right((3, 3), x=(3,))

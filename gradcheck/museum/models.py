@@ -2,7 +2,50 @@
 
 import numpy as np
 
-from gradcheck.museum.exhibit import right
+from gradcheck.museum.exhibit import missed, right
+
+
+def the_filter_runs(motion):
+    rng = np.random.default_rng(0)
+    options = {"speed": 1.0, "turn": 0.1, "dt": 0.1}
+    truth, estimate, covariance = np.array([0, 0, 0, 0, 1.0]), np.ones(5), np.eye(5)
+    for _ in range(50):
+        truth, _ = motion(truth, **options)
+        estimate, backward = motion(estimate, **options)
+        jacobian = np.stack([backward(row) for row in np.eye(5)])
+        covariance = jacobian @ covariance @ jacobian.T + 0.01 * np.eye(5)
+        gain = covariance[:, :2] @ np.linalg.inv(covariance[:2, :2] + np.eye(2))
+        estimate = estimate + gain @ (truth[:2] + rng.normal(size=2) - estimate[:2])
+        covariance = covariance - gain @ covariance[:2]
+    assert np.linalg.norm(estimate[:2] - truth[:2]) < 1
+
+
+@right((5,), speed=1.3, turn=0.4, dt=0.5)
+@missed("motion-commented", the_filter_runs)
+def motion(state, *, speed, turn, dt):
+    """motion-commented: AtsushiSakai/PythonRobotics,
+    file Localization/extended_kalman_filter/ekf_with_velocity_correction.py at cfe1e30
+        jacobian[3, 3] = 1.0
+        jacobian[:2, 3] = dt * scale * cos, dt * scale * sin
+    The Jacobian of the model in a comment. The motion of a vehicle in a Kalman filter. The state is position, yaw,
+    speed and the scale of the speedometer. According to the comment on the Jacobian, the vehicle moves with the speed
+    in the state, which stays the same. In the code, the vehicle moves with the commanded speed, which also replaces the
+    speed in the state. The next state then does not depend on the old speed, so the column of the speed is zero. Both
+    derivations are right, but for two different functions. A gradient must be that of the code.
+    Missed: The tests of the collection run each program to its end, and compare nothing. An extended Kalman filter
+    tolerates errors of the Jacobian: the covariance is wrong, but the measurements still correct the estimate.
+    """
+    x, y, yaw, _, scale = state
+    cos, sin, way = np.cos(yaw), np.sin(yaw), dt * speed * scale
+
+    def backward(dy):
+        jacobian = np.eye(5)
+        jacobian[:2, 2] = -way * sin, way * cos
+        jacobian[:2, 4] = dt * speed * cos, dt * speed * sin
+        jacobian[3, 3] = 0.0
+        return jacobian.T @ dy
+
+    return np.array([x + way * cos, y + way * sin, yaw + dt * turn, speed, scale]), backward
 
 
 @right((2,))

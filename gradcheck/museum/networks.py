@@ -1,8 +1,83 @@
-"""Convolutions, pooling and recurrent cells: windows at the wrong place, a path through time that is cut."""
+"""Layers: a missing sum, windows at the wrong place, a path through time that is cut."""
 
 import numpy as np
 
-from gradcheck.museum.exhibit import right
+from gradcheck.museum.exhibit import check_descent, check_numerically, check_shapes, missed, right
+
+
+@right((4, 3), (3, 2), (2,))
+@missed("bias-broadcast", check_descent, (4, 3), (3, 2), np.zeros(2), target=np.eye(4, 2), rate=0.01)
+@missed("input-twice", check_numerically, (4, 3), (3, 2), (2,), only=(1, 2))
+def linear(x, weight, bias):
+    """bias-broadcast: jimfleming/differentiation, issue 1; deeplearning4j/nd4j, issue 2424
+        dbias = dy
+    A bias for each row. The bias is added to every row, so its gradient is a sum over the rows. Here the sum is
+    missing. `bias - rate * dbias` broadcasts silently, and from then on every row has a separate bias.
+    Missed: The loss falls further than it should: with a separate bias for each example, each example can be memorised.
+
+    input-twice: itskonrad/miniMNIST-c, issue 7
+        dx = dy @ weight.T + dy @ (weight - 0.01 * dweight).T
+    An input gradient summed twice. The gradient of the input is summed in one loop, and again in the next, which has
+    already updated the weights. Half of the result is right; the other half is the gradient at weights that forward did
+    not use.
+    Missed: The gradient of the weights is right, and so are all gradients in a network of one layer.
+    """
+
+    def backward(dy):
+        dweight = x.T @ dy
+        dbias = dy.sum(axis=0)
+        dx = dy @ weight.T
+        return dx, dweight, dbias
+
+    return x @ weight + bias, backward
+
+
+SMALL_WEIGHT = 0.01 * np.random.default_rng(0).normal(size=(3, 2))
+
+
+@right((4, 3), (3, 2), (2,))
+@missed("bias-past-tanh", check_numerically, (4, 3), SMALL_WEIGHT, np.zeros(2), only=(2,), tolerance=1e-3)
+def tanh_layer(x, weight, bias):
+    """bias-past-tanh: arthurdouillard/deepcourse, issue 6; arthurdouillard/deepcourse, pull request 9
+        dbias = dy.sum(axis=0)
+    A bias that bypasses its activation. y = tanh(x W + b): the bias receives the gradient of y, not that of x W + b,
+    which has the factor tanh′.
+    Missed: At initial weights of 0.01, tanh is nearly linear, and tanh′ is nearly 1. The error is smaller than a
+    tolerance of 1e-3. The exercise mentions no test.
+    """
+    y = np.tanh(x @ weight + bias)
+
+    def backward(dy):
+        dz = dy * (1 - y * y)
+        dbias = dz.sum(axis=0)
+        return dz @ weight.T, x.T @ dz, dbias
+
+    return y, backward
+
+
+@right((5, 4), (4, 4), (4,))
+@missed("dish-at-input", check_shapes, (5, 4), (4, 4), (4,))
+def dish(x, weight, bias):
+    """dish-at-input: explosion/thinc, file thinc/layers/dish.py at 95f894f
+        dz = dy * slope(x)
+    An activation's derivative at the input of its layer. z = x W + b, y = z (1 + z / √(1 + z²)) / 2. The activation's
+    derivative is evaluated at x instead of z. The activation calls its argument X, and the layer around it uses X for
+    its input. The mistake goes unnoticed only if the layer has as many outputs as inputs; otherwise the shapes would
+    not fit. The error has no simple form, and gradcheck names none; `gradcheck.steps` finds the line: x stands where z
+    belongs.
+    Missed: Every layer of the library is tested in the same way, by types and shapes. This test uses 4 input and 4
+    output features. With 4 and 3 it would have raised an exception.
+    """
+    z = x @ weight + bias
+
+    def slope(z):
+        return 0.5 + z / np.sqrt(1 + z * z) - 0.5 * z**3 / (1 + z * z) ** 1.5
+
+    def backward(dy):
+        dz = dy * slope(z)
+        return dz @ weight.T, x.T @ dz, dz.sum(axis=0)
+
+    return z * (1 + z / np.sqrt(1 + z * z)) / 2, backward
 
 
 @right((8,), (3,), stride=2)
@@ -101,7 +176,7 @@ def lstm(xs, w):
     """
     cells, h, c = [], np.zeros((2, 4)), np.zeros((2, 4))
     for x in xs:
-        (h, c), backward_of_cell = lstm_cell.function(x, h, c, w)
+        (h, c), backward_of_cell = lstm_cell(x, h, c, w)
         cells.append(backward_of_cell)
 
     def backward(dy):

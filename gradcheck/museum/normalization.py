@@ -2,96 +2,49 @@
 
 import numpy as np
 
-from gradcheck.museum.exhibit import check_numerically, close, exhibit, numeric_gradient, right
+from gradcheck.museum.exhibit import at, check_numerically, close, missed, numeric_gradient, right
 
 
-@exhibit("HomericIntelligence/Odyssey, issue 3174; pytorch/pytorch, issue 63541", (6, 3), (3,), (3,))
-def batch_norm_ones(x, gamma, beta):
-    """A batch norm checked under dy = ones.
+@right((6, 3), (3,), (3,))
+@missed("batch-norm-ones", check_numerically, (6, 3), np.ones(3), np.zeros(3), only=(0,), dy=np.ones((6, 3)))
+@missed("batch-norm-first", check_numerically, (6, 3), (3,), (3,), only=(1, 2))
+def batch_norm(x, gamma, beta):
+    """batch-norm-ones: HomericIntelligence/Odyssey, issue 3174; pytorch/pytorch, issue 63541
+        dx = np.zeros_like(x)
+    A batch norm checked under dy = ones. In this exhibit, no gradient reaches the input. The project's formula was
+    right, but its test could not have shown that. The test was documented as passing trivially. Why the gradient of a
+    normalization vanishes for dy = 1 is a frequent question.
+    Missed: With dy = 1 the loss is Σ y = N Σ β for every x, and its true gradient is zero. Therefore zeros pass, and so
+    does any formula whose terms cancel.
 
-    In this exhibit, no gradient reaches the input. The project's formula was right, but its test could not have shown
-    that. The test was documented as passing trivially. Why the gradient of a normalization vanishes for dy = 1 is a
-    frequent question.
+    batch-norm-first: mlpack/mlpack, issue 1923
+        dx = r * dx_hat
+    A batch norm in the first layer. The gradient of the input is wrong; those of γ and β are right. The report does not
+    say which term was missing. Here mean and variance are treated as constants.
+    Missed: The layer is the first of the network in the test, and the test compares parameters. No parameter lies below
+    it, so its dx is never used. With one linear layer below it, the test fails.
+
+    batch-norm-scale: denizyuret/Knet.jl, issue 288
+        dx_hat = dy
+    γ does not multiply the gradient of x. Tests with random γ failed only occasionally, in low precision.
+
+    batch-norm-sum: mlpack/mlpack, pull request 1327
+        dx = r * (dx_hat - dx_hat.sum(axis=0) - x_hat * (dx_hat * x_hat).mean(axis=0))
+    A sum in place of a mean in the path through the mean, in code under review.
     """
     centred = x - x.mean(axis=0)
     r = 1 / np.sqrt((centred**2).mean(axis=0) + 1e-5)
     x_hat = centred * r
 
     def backward(dy):
-        dx_hat = dy * gamma
-        dx = r * (dx_hat - dx_hat.mean(axis=0) - x_hat * (dx_hat * x_hat).mean(axis=0))  # wrong: dx = np.zeros_like(x)
-        return dx, (dy * x_hat).sum(axis=0), dy.sum(axis=0)
-
-    return gamma * x_hat + beta, backward
-
-
-@batch_norm_ones.missed_by
-def under_ones(batch_norm):
-    """With dy = 1 the loss is Σ y = N Σ β for every x, and its true gradient is zero.
-
-    Therefore zeros pass, and so does any formula whose terms cancel.
-    """
-    check_numerically(batch_norm, (6, 3), np.ones(3), np.zeros(3), only=0, dy=np.ones((6, 3)))
-
-
-@exhibit("mlpack/mlpack, issue 1923", (6, 3), (3,), (3,))
-def batch_norm_first(x, gamma, beta):
-    """A batch norm in the first layer.
-
-    The gradient of the input is wrong; those of γ and β are right. The report does not say which term was missing. Here
-    mean and variance are treated as constants.
-    """
-    centred = x - x.mean(axis=0)
-    r = 1 / np.sqrt((centred**2).mean(axis=0) + 1e-5)
-    x_hat = centred * r
-
-    def backward(dy):
-        dx_hat = dy * gamma
-        dx = r * (dx_hat - dx_hat.mean(axis=0) - x_hat * (dx_hat * x_hat).mean(axis=0))  # wrong: dx = r * dx_hat
-        return dx, (dy * x_hat).sum(axis=0), dy.sum(axis=0)
-
-    return gamma * x_hat + beta, backward
-
-
-@batch_norm_first.missed_by
-def parameters_of_the_first_layer(batch_norm):
-    """The layer is the first of the network in the test, and the test compares parameters.
-
-    No parameter lies below it, so its dx is never used. With one linear layer below it, the test fails.
-    """
-    for parameter in (1, 2):
-        check_numerically(batch_norm, (6, 3), (3,), (3,), only=parameter)
-
-
-@exhibit("flagos-ai/FlagGems, issue 5222", (6, 2), (2,))
-def batch_norm_std(x, gamma):
-    """A batch norm that takes 1/σ for σ².
-
-    Forward saves 1/σ. Backward treats the saved value as σ², and computes 1/√(saved + ε) from it. If σ = 1, the
-    fixed point of that function, the two agree. From the numbers alone, gradcheck names none of the mistakes that it
-    knows. `gradcheck.steps` finds the line.
-    """
-    centred = x - x.mean(axis=0)
-    saved = 1 / np.sqrt((centred**2).mean(axis=0) + 1e-5)
-
-    def backward(dy):
-        r = saved  # wrong: r = 1 / np.sqrt(saved + 1e-5)
-        x_hat = centred * r
         dx_hat = dy * gamma
         dx = r * (dx_hat - dx_hat.mean(axis=0) - x_hat * (dx_hat * x_hat).mean(axis=0))
-        return dx, (dy * x_hat).sum(axis=0)
+        return dx, (dy * x_hat).sum(axis=0), dy.sum(axis=0)
 
-    return gamma * centred * saved, backward
+    return gamma * x_hat + beta, backward
 
 
-@batch_norm_std.missed_by
 def on_standard_normal_inputs(batch_norm):
-    """The reference in the project's test contained the same mistake.
-
-    This check would have passed as well, because σ is nearly 1 for its standard normal inputs.
-
-    With a tolerance of 5 %, which is common in half precision, the difference does not show.
-    """
     rng = np.random.default_rng(0)
     x, gamma, dy = rng.normal(size=(20000, 2)), rng.normal(size=2), rng.normal(size=(20000, 2))
     dx, _ = batch_norm(x, gamma)[1](dy)
@@ -100,36 +53,62 @@ def on_standard_normal_inputs(batch_norm):
     close((dx * v).sum(), n, tolerance=0.05)
 
 
-@exhibit("NVIDIA/Megatron-LM, pull request 6859", (3, 5), (5,))
-def rms_norm_weight(x, weight):
-    """An RMS norm that is right at initialization.
+@right((6, 2), (2,))
+@missed("batch-norm-std", on_standard_normal_inputs)
+def batch_norm_saved(x, gamma):
+    """batch-norm-std: flagos-ai/FlagGems, issue 5222
+        r = 1 / np.sqrt(saved + 1e-5)
+    A batch norm that takes 1/σ for σ². Forward saves 1/σ. Backward treats the saved value as σ², and computes
+    1/√(saved + ε) from it. If σ = 1, the fixed point of that function, the two agree. From the numbers alone, gradcheck
+    names none of the mistakes that it knows. `gradcheck.steps` finds the line.
+    Missed: The reference in the project's test contained the same mistake. This check would have passed as well,
+    because σ is nearly 1 for its standard normal inputs. With a tolerance of 5 %, which is common in half precision,
+    the difference does not show.
+    """
+    centred = x - x.mean(axis=0)
+    saved = 1 / np.sqrt((centred**2).mean(axis=0) + 1e-5)
 
-    The second term is multiplied by the weight twice: once inside the mean, and once outside.
+    def backward(dy):
+        r = saved
+        x_hat = centred * r
+        dx_hat = dy * gamma
+        dx = r * (dx_hat - dx_hat.mean(axis=0) - x_hat * (dx_hat * x_hat).mean(axis=0))
+        return dx, (dy * x_hat).sum(axis=0)
+
+    return gamma * centred * saved, backward
+
+
+@right((3, 5), (5,))
+@at("rms-norm-of-ones", (3, 5), np.ones(5))
+@missed("rms-norm-weight", check_numerically, (3, 5), np.ones(5))
+def rms_norm(x, weight):
+    """rms-norm-weight: NVIDIA/Megatron-LM, pull request 6859
+        dx = r * dx_hat - weight * common
+    An RMS norm that is right at initialization. The second term is multiplied by the weight twice: once inside the
+    mean, and once outside.
+    Missed: The layer is tested at its initial weights, which are all 1, so that an extra factor has no effect.
     """
     r = 1 / np.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5)
 
     def backward(dy):
         dx_hat = dy * weight
         common = r**3 * x * (dx_hat * x).mean(axis=-1, keepdims=True)
-        dx = r * dx_hat - common  # wrong: dx = r * dx_hat - weight * common
+        dx = r * dx_hat - common
         return dx, (dy * x * r).sum(axis=0)
 
     return weight * x * r, backward
 
 
-@rms_norm_weight.missed_by
-def at_initialization(rms_norm):
-    """The layer is tested at its initial weights, which are all 1, so that an extra factor has no effect."""
-    check_numerically(rms_norm, (3, 5), np.ones(5))
-
-
-@exhibit("flagos-ai/FlagGems, issue 5392; flagos-ai/FlagGems, issue 5490", (2, 3, 5), (5,))
-def layer_norm_rank(x, gamma):
-    """A layer norm that is right for matrices only.
-
-    Backward counts x.shape[0] rows and takes the product of all other axes as the width of a row. For x (batch,
-    positions, channels) each "row" is then a whole sequence, normalized with the statistics of another position. On the
-    GPU it also wrote past the end of γ's gradient.
+@right((2, 3, 5), (5,))
+@at("layer-norm-of-a-matrix", (4, 5), (5,))
+@missed("layer-norm-rank", check_numerically, (4, 5), (5,))
+def layer_norm_of_rows(x, gamma):
+    """layer-norm-rank: flagos-ai/FlagGems, issue 5392; flagos-ai/FlagGems, issue 5490
+        n_rows = x.shape[0]
+    A layer norm that is right for matrices only. Backward counts x.shape[0] rows and takes the product of all other
+    axes as the width of a row. For x (batch, positions, channels) each "row" is then a whole sequence, normalized with
+    the statistics of another position. On the GPU it also wrote past the end of γ's gradient.
+    Missed: The test of backward has inputs with two dimensions, although forward accepts any number.
     """
     width = gamma.size
     centred = x - x.mean(axis=-1, keepdims=True)
@@ -137,7 +116,7 @@ def layer_norm_rank(x, gamma):
     mean = x.mean(axis=-1).ravel()
 
     def backward(dy):
-        n_rows = x.size // width  # wrong: n_rows = x.shape[0]
+        n_rows = x.size // width
         rows, dy = x.reshape(n_rows, -1), dy.reshape(n_rows, -1)
         repeated = np.tile(gamma, rows.shape[1] // width)
         row_r = r.ravel()[:n_rows, None]
@@ -151,18 +130,19 @@ def layer_norm_rank(x, gamma):
     return gamma * centred * r, backward
 
 
-@layer_norm_rank.missed_by
-def on_a_matrix(layer_norm):
-    """The test of backward has inputs with two dimensions, although forward accepts any number."""
-    check_numerically(layer_norm, (4, 5), (5,))
+FIRST_ALONE = np.stack([np.random.default_rng(1).normal(size=(3, 5)), np.zeros((3, 5))])
 
 
-@exhibit("Dao-AILab/quack, pull request 53", (3, 5))
-def pre_norm_residual(x):
-    """A residual stream sent through the norm.
-
-    The norm returns its output and the residual stream, y = (norm(x), x), and must add two gradients. It adds them
-    before applying the norm's derivative, so the gradient of the stream also passes through the norm.
+@right((3, 5))
+@missed("pre-norm-residual", check_numerically, (3, 5), dy=FIRST_ALONE)
+def norm_and_stream(x):
+    """pre-norm-residual: Dao-AILab/quack, pull request 53
+        return norm_backward(d_out + d_stream)
+    A residual stream sent through the norm. The norm returns its output and the residual stream, y = (norm(x), x), and
+    must add two gradients. It adds them before applying the norm's derivative, so the gradient of the stream also
+    passes through the norm.
+    Missed: If a test uses only one output, the gradient of the other is zero, and either order is right. The correction
+    came with the missing tests.
     """
     r = 1 / np.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5)
 
@@ -171,33 +151,9 @@ def pre_norm_residual(x):
 
     def backward(dy):
         d_out, d_stream = dy
-        return norm_backward(d_out) + d_stream  # wrong: return norm_backward(d_out + d_stream)
+        return norm_backward(d_out) + d_stream
 
     return np.stack([x * r, x]), backward
-
-
-@pre_norm_residual.missed_by
-def one_output_only(pre_norm):
-    """If a test uses only one output, the gradient of the other is zero, and either order is right.
-
-    The correction came with the missing tests.
-    """
-    d_out = np.random.default_rng(1).normal(size=(3, 5))
-    check_numerically(pre_norm, (3, 5), dy=np.stack([d_out, np.zeros_like(d_out)]))
-
-
-batch_norm_ones.wrong(
-    "batch-norm-scale",
-    "denizyuret/Knet.jl, issue 288",
-    "dx_hat = dy",
-    "γ does not multiply the gradient of x. Tests with random γ failed only occasionally, in low precision.",
-)
-batch_norm_ones.wrong(
-    "batch-norm-sum",
-    "mlpack/mlpack, pull request 1327",
-    "dx = r * (dx_hat - dx_hat.sum(axis=0) - x_hat * (dx_hat * x_hat).mean(axis=0))",
-    "A sum in place of a mean in the path through the mean, in code under review.",
-)
 
 
 @right((2, 3, 5), (5,), (5,))
@@ -258,16 +214,24 @@ def branches(x, x1, *, s, t):
     return x * s + x1 * t, backward
 
 
-@right((4, 3), seed=5)
-def dropout(x, *, seed):
+@right((4, 3), keep=2.0 * (np.random.default_rng(5).random((4, 3)) < 0.5))
+@at("dropout-ratio", np.array([0.0, 1.3, 0.0, -0.4]), keep=np.array([0.0, 2.0, 2.0, 0.0]))
+@missed("dropout-ratio", check_numerically, (4,), keep=np.array([1.0, 0.0, 0.0, 1.0]))
+def dropout(x, *, keep):
     """dropout-drawn-again: state-spaces/mamba, pull request 1023
-        mask = 2.0 * (np.random.default_rng(seed + 1).random(x.shape) < 0.5)
+        mask = 2.0 * (np.random.default_rng(6).random(x.shape) < 0.5)
     The mask is not saved but drawn again, by another generator. With one generator for both, the two agree.
+
+    dropout-ratio: kaldi-asr/kaldi, issue 3890
+        mask = np.where(x == 0, 1.0, y / np.where(x == 0, 1.0, x))
+    A dropout that reconstructs its mask. The mask is not saved. Backward computes it as y / x, and takes it to be 1
+    where x is 0. After a ReLU many x are 0, and half of those were dropped.
+    Missed: Random inputs are never exactly 0.
     """
-    keep = 2.0 * (np.random.default_rng(seed).random(x.shape) < 0.5)
+    y = x * keep
 
     def backward(dy):
         mask = keep
         return dy * mask
 
-    return x * keep, backward
+    return y, backward

@@ -1,46 +1,44 @@
 """Further cases: mistakes of the table in gradcheck/mistakes, made in the right functions of the corpus."""
 
+import functools
 import inspect
-import re
 from collections import Counter
 
 import numpy as np
 
-from gradcheck.audit import mutate
+from gradcheck.audit.mutations import mutate
 from gradcheck.museum.exhibit import Case, as_tuple
 
-MOST = 4  # largest number of Cases of one kind
+NUMBER, MOST = 78, 5  # number of variants, and largest number of those of one kind
 
 
 def variants(rights):
-    """Return a list with at most one Case for each Right: a mistake of the table that changes a gradient.
+    """Return NUMBER Cases: for each right one, a mistake of the table that changes a gradient, if there is one.
 
     Kinds of mistakes that few other Cases have are preferred.
     """
-    kinds, cases, mutants = Counter(), [], {}
+    mutants, kinds, cases = functools.cache(mutate), Counter(), {}
     for right in rights:
-        file = inspect.getsourcefile(right.function)
-        if file not in mutants:
-            mutants[file] = mutate(file)
-        name, lines = f"{right.function.__name__}.<locals>.backward", inspect.getsourcelines(right.function)
-        own = [m for m in mutants[file] if m.function == name and kinds[m.kind] < MOST]
+        name = f"{right.function.__name__}.<locals>.backward"
+        own = [m for m in mutants(inspect.getsourcefile(right.function)) if m.function == name and m not in cases]
         for mutant in sorted(own, key=lambda mutant: kinds[mutant.kind]):
-            case = _case(right, mutant, *lines)
-            if _differs(case):
+            case = _case(right, mutant)
+            if kinds[mutant.kind] < MOST and _differs(case):
                 kinds[mutant.kind] += 1
-                cases.append(case)
+                cases[mutant] = case
                 break
-    return cases
+    return list(cases.values())[:NUMBER]
 
 
-def _case(right, mutant, lines, first):
+def _case(right, mutant):
+    lines, first = inspect.getsourcelines(right.function)
     before, after = (text.splitlines()[first - 1 :][: len(lines)] for text in (mutant.source, mutant.mutated_source))
     listed = []
     for old, new in zip(before, after, strict=True):
-        both = [re.sub(" *# wrong: .*", "", line) for line in (old, new)]
-        listed += [(" ", both[0])] if both[0] == both[1] else [("−", both[1]), ("+", both[0])]
+        listed += [(" ", old)] if old == new else [("−", new), ("+", old)]
     start = next(i for i, (_, line) in enumerate(listed) if line.startswith("def "))
-    return Case(right, f"{right.name}: {mutant.kind}", "", listed[start:], mutant.kind)
+    place = right.inputs, right.options
+    return Case(right.function, f"{right.name}: {mutant.kind}", place, listed[start:], words=mutant.kind)
 
 
 def _differs(case):

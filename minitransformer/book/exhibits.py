@@ -7,7 +7,7 @@ reader's measurements and with plots.
 import inspect
 from html import escape
 
-from gradcheck.museum import ROOMS, find, listing, outcome, url
+from gradcheck.museum import ROOMS, find, outcome, url
 from minitransformer.book.chapters import BELIEFS
 from minitransformer.book.pictures import table
 from minitransformer.book.prose import inline
@@ -37,20 +37,15 @@ def museum():
 
 
 def exhibit_of(exhibit):
-    code = "".join(marked(mark, line) for mark, line in listing(exhibit.function))
-    check = "".join(marked(" ", line) for _, line in listing(exhibit.check))
+    code = "".join(marked(mark, line) for mark, line in exhibit.lines)
+    check = "".join(marked(" ", line) for line in exhibit.check_lines)
     sources = ", ".join(f'<a href="{escape(url(source))}">{escape(source)}</a>' for source in exhibit.sources)
-    missed = exhibit.check.__name__.replace("_", " ")
     return (
         f'<section class="exhibit"><div class="story"><h3 id="{exhibit.name}">{escape(exhibit.title)}</h3>'
-        f"{story(exhibit.function, 1)}<p>Found in {sources}.</p></div><pre>{code}</pre>"
-        f'<p class="story">The check that missed it, {escape(missed)}; {escape(outcome(exhibit))}:</p>'
-        f"<pre>{check}</pre>{story(exhibit.check)}</section>"
+        f"{paragraphs([exhibit.story])}<p>Found in {sources}.</p></div><pre>{code}</pre>"
+        f'<p class="story">The check that missed it; {escape(outcome(exhibit))}:</p>'
+        f"<pre>{check}</pre>{paragraphs([exhibit.reason])}</section>"
     )
-
-
-def story(function, first=0):
-    return paragraphs(" ".join(part.split()) for part in inspect.getdoc(function).split("\n\n")[first:])
 
 
 def marked(mark, line):

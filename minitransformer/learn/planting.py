@@ -39,22 +39,27 @@ def of_museum(seed: int) -> list[OwnExercise]:
     """Return MANY exercises, each a function of the museum with a mistake in backward."""
     found: dict = {}
     for case in random.Random(seed).sample(CASES, len(CASES)):
-        right, wrong = case.right, [line for mark, line in case.lines if mark == "−"]
+        function, wrong = case.function, [line for mark, line in case.lines if mark == "−"]
         code = "\n".join(line for mark, line in case.lines if mark != "+")
-        code = IMPORTS + re.sub(rf"\b{right.function.__name__}\b", "layer", code) + "\n"  # the name may reveal it
+        code = IMPORTS + re.sub(rf"\b{function.__name__}\b", "layer", code) + "\n"  # the name may reveal it
         needed = {*globals_read(symtable.symtable(code, "", "exec"))} - {"np", "math", "layer", *dir(builtins)}
-        has_shapes = all(isinstance(shape, tuple) for shape in right.inputs) and not right.options
+        has_shapes = all(isinstance(shape, tuple) for shape in case.inputs) and not case.options
         is_backward = all(line.startswith(" " * 8) for line in wrong)
-        if right in found or needed or not (has_shapes and is_backward) or case.examine(True, explain=False).is_right:
+        if (
+            function in found
+            or needed
+            or not (has_shapes and is_backward)
+            or case.examine(True, explain=False).is_right
+        ):
             continue
         about = {
             "name": f"museum_{len(found) + 1}",
             "title": f"a wrong gradient{', '.join((' of others', *case.sources))}",
             "function": "layer",
-            "cases": [{"name": "museum", "inputs": {f"x{k}": shape for k, shape in enumerate(right.inputs)}}],
+            "cases": [{"name": "museum", "inputs": {f"x{k}": shape for k, shape in enumerate(case.inputs)}}],
             "answer": target_of(ast.parse(textwrap.dedent("\n".join(wrong))).body[0]),
         }
-        found[right] = OwnExercise(about["name"], about["title"], MUSEUM, "layer", "", about=about, given=code)
+        found[function] = OwnExercise(about["name"], about["title"], MUSEUM, "layer", "", about=about, given=code)
         if len(found) == MANY:
             break
     return list(found.values())

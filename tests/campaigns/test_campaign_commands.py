@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -23,11 +24,7 @@ from small_chats import chat_tokenizer
 from test_campaign_files import render
 
 import gradcheck.__main__
-from gradcheck import museum
-from gradcheck.audit import command_line as audit
-from gradcheck.commands import certify_parser, check_parser, steps_parser
-from gradcheck.curve.command import curve_parser
-from gradcheck.museum.compare import compare_parser
+from gradcheck.__main__ import MODULES
 from minitransformer import cli, commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -114,9 +111,8 @@ def parser_of(command) -> argparse.ArgumentParser:
     """Return the parser that a command reads its arguments with."""
     program, *words = command.split()
     if program == "gradcheck":
-        parsers = {"curve": curve_parser, "audit": audit._parser, "museum": museum._parser, "steps": steps_parser}
-        parsers |= {"certify": certify_parser, "compare": compare_parser}
-        return parsers.get(command.split()[-1], check_parser)()
+        name = words[0] if words else "check"
+        return getattr(import_module(f"gradcheck.{MODULES[name]}"), f"{name}_parser")()
     parser = cli.build_parser()
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return commands.choices[words[0]] if words else parser

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import minitransformer
-from gradcheck.audit import main, mutate
+from gradcheck.__main__ import main
+from gradcheck.audit import mutate
 from gradcheck.audit.reporting import Progress
 from gradcheck.audit.trials import SURVIVING, Outcome
 from gradcheck.mistakes import KINDS
@@ -153,7 +154,7 @@ def write(tmp_path, monkeypatch):
 
 def audit(capfd, *arguments):
     """Run an audit. Returns (exit status, stdout, stderr)."""
-    status = main(list(arguments))
+    status = main(["audit", *arguments])
     out, err = capfd.readouterr()
     return status, out, err
 
@@ -161,7 +162,7 @@ def audit(capfd, *arguments):
 def results(tmp_path, *arguments):
     """Run an audit. Return its JSON results without the parts that differ between runs."""
     file = tmp_path / "results.json"
-    main([*arguments, "--json", str(file)])
+    main(["audit", *arguments, "--json", str(file)])
     return json.loads(file.read_text("utf-8"))
 
 

@@ -35,7 +35,7 @@ def test_every_wrong_and_every_right_function_of_the_corpus_is_a_case():
 def test_the_table_counts_what_a_checker_catches_misses_and_wrongly_rejects(capsys, monkeypatch):
     three = [museum.find(name) for name in ("softmax-identity", "softmax-in-place", "attention-dropout")]
     monkeypatch.setattr(compare, "corpus", lambda: three)
-    monkeypatch.setattr(compare, "RIGHTS", [case.right for case in three])
+    monkeypatch.setattr(compare, "RIGHTS", [right for case in three for right in case.function.rights[:1]])
     monkeypatch.setitem(compare.CHECKERS, "SciPy", ("scipy", lambda f, inputs: len(inputs) == 1))
     assert main(["compare", "gradcheck", "SciPy", "--cases"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -45,7 +45,7 @@ def test_the_table_counts_what_a_checker_catches_misses_and_wrongly_rejects(caps
     assert rows[2:] == [
         ["SciPy", "missed", "softmax-identity"],
         ["SciPy", "missed", "softmax-in-place"],
-        ["SciPy", "false", "alarm", "attention-dropout"],
+        ["SciPy", "false", "alarm", "attention"],
     ]
 
 

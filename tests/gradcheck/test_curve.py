@@ -75,7 +75,7 @@ def test_a_planted_factor_is_a_flat_line_at_its_height(factor):
     curve = measure(Call(exponential, normal(6), factor=factor))
     assert curve.verdict == "wrong"
     assert curve.height == pytest.approx(abs(factor - 1) / max(1, abs(factor)), rel=1e-4)
-    assert f"flat line at {curve.height:.1e}" in curve.caption
+    assert f"flat line at {curve.height:.1e}" in curve.notes[-1]
 
 
 @pytest.mark.parametrize("at_zero", [0.0, 1.0, -0.7])
@@ -84,14 +84,14 @@ def test_a_kink_is_called_a_kink_with_both_slopes_whatever_backward_gives(at_zer
     assert curve.verdict == "at a kink"
     left, right = curve.slopes
     assert left == pytest.approx(-right, rel=1e-6)
-    assert f"the slope is {left:.6g} to the left, {right:.6g} to the right" in curve.caption
+    assert f"the slope is {left:.6g} to the left, {right:.6g} to the right" in curve.notes[-1]
     assert measure(Call(absolute, normal(6))).verdict == "right"
 
 
 def test_a_backward_that_gives_nan_is_wrong_and_can_be_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     curve = measure(Call(exponential, normal(3), factor=np.nan))
-    assert curve.verdict == "wrong" and curve.caption.startswith("Wrong: backward gives nan, central differences ")
+    assert curve.verdict == "wrong" and curve.notes[-1].startswith("Wrong: backward gives nan, central differences ")
     assert "Wrong: backward gives nan" in draw(curve)
     save([curve], tmp_path / "curve.png")
 
@@ -137,8 +137,10 @@ def test_a_float32_module_is_measured_in_float64_and_everything_left_as_it_was()
 def test_the_drawing_in_the_terminal_has_its_axes_its_slopes_and_its_caption():
     text = draw(measure(Call(exponential, normal(5))))
     assert "1e-16" in text and "1e-01  step h" in text
-    assert re.search(r"\+ forward differences  truncation ∝ h\^1\.00, rounding ∝ 1/h; lowest \S+ at h = \S+\n", text)
-    assert "o central differences  truncation ∝ h^2.00" in text and "Right along this direction" in text
+    assert (
+        "+ forward differences, truncation ∝ h^1.00\n" in text and "o central differences, truncation ∝ h^2.0" in text
+    )
+    assert "Right along this direction: central differences come as close as " in text
     assert max(map(len, text.splitlines())) <= 100
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from gradcheck import steps
 from gradcheck.__main__ import main
-from gradcheck.museum import CASES, EXHIBITS, RIGHTS, corpus, find, listing, numeric_gradient, outcome, page, url
-from gradcheck.museum.exhibit import Exhibit, Right, exchanged
+from gradcheck.museum import CASES, EXHIBITS, RIGHTS, corpus, find, numeric_gradient, outcome, page, url
+from gradcheck.museum.exhibit import exchanged, missed, right
 
 every_exhibit = pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda exhibit: exhibit.name)
 
@@ -49,7 +49,8 @@ def test_gradcheck_passes_the_right_version_which_has_the_same_forward_pass(exhi
     report = exhibit.examine(wrong=False, seed=seed)
     assert report.is_right, report
     inputs, options = exhibit.draw(np.random.default_rng(seed))
-    np.testing.assert_array_equal(*(exhibit.version(wrong)(*inputs, **options)[0] for wrong in (True, False)))
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(*(exhibit.version(wrong)(*inputs, **options)[0] for wrong in (True, False)))
 
 
 def test_what_has_no_simple_shape_as_a_whole_is_named_by_its_line():
@@ -74,7 +75,7 @@ def test_a_check_is_able_to_fail(exhibit):
         return y, spoilt_backward
 
     with pytest.raises(AssertionError):
-        exhibit.check(spoilt)
+        exhibit.passes_its_check(spoilt)
 
 
 @every_exhibit
@@ -83,8 +84,8 @@ def test_a_page_shows_the_story_both_lines_and_both_outcomes_in_a_hundred_column
     for source in exhibit.sources:
         assert url(source) in text
         text = text.replace(url(source), "an address").replace(source, "a file")  # which are as long as they are
-    assert len(exhibit.function.__doc__) > 60 and len(exhibit.check.__doc__) > 30
-    assert re.search(r"^  − ", text, re.M) and "# wrong:" not in text
+    assert len(exhibit.title) > 8 and len(exhibit.story) > 60 and len(exhibit.reason) > 30
+    assert re.search(r"^  − ", text, re.M) and re.search(r"^  \+ ", text, re.M)
     assert "→ it passes on the wrong version" in text
     assert FAULTS.get(exhibit.name, "WRONG") in text
     assert DIAGNOSES.get(exhibit.name, "") in " ".join(text.split())
@@ -93,27 +94,45 @@ def test_a_page_shows_the_story_both_lines_and_both_outcomes_in_a_hundred_column
     assert max(map(len, text.splitlines())) <= 100
 
 
+def fails(function):
+    raise AssertionError("0.5 is not 0.7")
+
+
+@right((3,))
+@missed("square", fails)
+def cube(x):
+    """square: a/b, issue 1
+        dx = dy * factor * x
+    The power is not reduced. Hidden at 1.
+    """
+    factor = 3
+
+    def backward(dy):
+        dx = dy * factor * x * x
+        return dx
+
+    return x**3, backward
+
+
+def test_a_case_is_a_statement_in_place_of_the_one_with_its_target():
+    (case,) = cube.cases
+    assert [line for mark, line in case.lines if mark == "−"] == ["        dx = dy * factor * x"]
+    assert [line for mark, line in case.lines if mark == "+"] == ["        dx = dy * factor * x * x"]
+    assert case.lines[0] == (" ", "def cube(x):") and (case.title, case.story) == (
+        "The power is not reduced",
+        "Hidden at 1.",
+    )
+    with pytest.raises(ValueError):  # no statement assigns it
+        exchanged(cube, "y = 1")
+
+
 def test_a_check_that_fails_is_not_reported_as_passing():
-    def square(x):
-        """Title."""
-        return x * x, lambda dy: dy * x
-
-    exhibit = Exhibit(square, "a/b, issue 1", ((3,),), {})
-
-    @exhibit.missed_by
-    def check(function):
-        raise AssertionError("0.5 is not 0.7")
-
-    assert outcome(exhibit) == "it fails: 0.5 is not 0.7"
+    assert outcome(cube.cases[0]) == "it fails: 0.5 is not 0.7"
 
 
-def test_a_listing_marks_the_lines_that_differ_and_hides_the_docstring():
-    lines = listing(find("early-return").function)
-    assert lines[:2] == [(" ", "def early_return(x):"), (" ", "    best = x.argmax(axis=1)")]
-    assert ("−", "            return dx") in lines and "+" not in dict(lines)
-    lines = listing(find("softmax-identity").function)
-    assert ("−", "        return dy.copy()") in lines
-    assert ("+", "        return y * (dy - (dy * y).sum(axis=-1, keepdims=True))") in lines
+def test_the_check_is_shown_as_a_definition_or_as_a_call():
+    assert cube.cases[0].check_lines[0] == "def fails(function):"
+    assert find("dy-ignored").check_lines == ["check_numerically(log_sum_exp, (6,), dy=1.0)"]
 
 
 def test_the_command_lists_shows_one_and_shows_all(capsys):
@@ -132,19 +151,12 @@ def test_the_command_lists_shows_one_and_shows_all(capsys):
     assert all(f"{i}. {exhibit.title}\n" in everything for i, exhibit in enumerate(EXHIBITS, 1))
 
 
-@pytest.mark.parametrize(
-    "key, message",
-    [
-        ("0", f"there is no exhibit 0: they are numbered from 1 to {len(CASES)}"),
-        (str(len(CASES) + 1), f"there is no exhibit {len(CASES) + 1}: they are numbered from 1"),
-        ("9" * 5000, "there is no exhibit 999"),
-        ("rotory", "there is no exhibit 'rotory'; the nearest is 'rotary'"),
-    ],
-)
-def test_an_exhibit_that_does_not_exist_is_answered_in_one_line(key, message, capsys):
+@pytest.mark.parametrize("key", ["0", str(len(CASES) + 1), "9" * 5000, "rotory"])
+def test_an_exhibit_that_does_not_exist_is_answered_in_one_line(key, capsys):
     assert main(["museum", key]) == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.startswith(f"gradcheck museum: {message}") and err.count("\n") == 1
+    assert out == "" and err.startswith(f"gradcheck museum: there is no exhibit {key[:500]}") and err.count("\n") == 1
+    assert f"from 1 to {len(CASES)}" in err and ("rotary" in err or key != "rotory")
 
 
 FURTHER = [case for case in corpus() if case not in EXHIBITS]
@@ -163,35 +175,18 @@ def test_the_corpus_is_large_and_most_of_it_comes_from_public_code():
 @pytest.mark.parametrize("case", FURTHER, ids=lambda case: case.name)
 def test_gradcheck_rejects_each_wrong_version_whose_forward_pass_is_the_right_one(case):
     inputs, options = case.draw(np.random.default_rng(0))
-    values = [case.version(wrong)(*inputs, **options)[0] for wrong in (True, False)]
+    with np.errstate(all="ignore"):
+        values = [case.version(wrong)(*inputs, **options)[0] for wrong in (True, False)]
     np.testing.assert_array_equal(*values)
     assert not case.examine(wrong=True, explain=False).is_right
     assert {mark for mark, _ in case.lines} >= {"−", "+"}
 
 
-@pytest.mark.parametrize("right", RIGHTS, ids=lambda right: right.name)
-def test_gradcheck_confirms_each_right_version(right):
-    report = right.examine(right.function)
+@pytest.mark.parametrize("case", RIGHTS, ids=lambda case: case.name)
+def test_gradcheck_confirms_each_right_version(case):
+    report = case.examine(wrong=False)
     verdicts = {argument.verdict for argument in report.arguments}
-    assert report.is_right or (right.name in LOST and verdicts == {"CANNOT TELL"}), report
-
-
-def test_a_case_is_a_statement_in_place_of_the_one_with_its_target():
-    def cube(x):
-        factor = 3
-
-        def backward(dy):
-            dx = dy * factor * x * x
-            return dx
-
-        return x**3, backward
-
-    right = Right(cube, ((3,),), {})
-    right.wrong("square", "a/b, issue 1", "dx = dy * factor * x", "The power is not reduced. Hidden at 1.")
-    assert [line for mark, line in right.cases[0].lines if mark == "−"] == ["        dx = dy * factor * x"]
-    assert right.cases[0].title == "The power is not reduced"
-    with pytest.raises(ValueError):  # no statement assigns it
-        exchanged(cube, "y = 1")
+    assert report.is_right or (case.name in LOST and verdicts == {"CANNOT TELL"}), report
 
 
 def test_a_page_of_a_case_shows_its_words_its_code_and_both_reports(capsys):

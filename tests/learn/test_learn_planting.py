@@ -56,4 +56,7 @@ def test_the_museum_is_a_source_of_mistakes(tmp_path, monkeypatch, grader):
         path.write_text(path.read_text("utf-8").replace("= ...", f"= {answer!r}"), "utf-8")
         verdict = grader.verdict(path.parent, exercise.name)
         assert verdict.status == "not right yet" and "is not the line" not in verdict.sentence
-        assert answer not in (tmp_path / f"bugs/{exercise.name}.exercise").read_text("utf-8").partition('"given"')[0]
+        assert (
+            f'"{answer}"'
+            not in (tmp_path / f"bugs/{exercise.name}.exercise").read_text("utf-8").partition('"given"')[0]
+        )
