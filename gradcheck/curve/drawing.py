@@ -59,8 +59,8 @@ def save(curves, path):
     axes = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
     for axis, curve in zip(axes, curves, strict=True):
         for method in curve.derivatives:
-            error = np.maximum(curve.error(method), FLOOR)
-            axis.loglog(STEPS, error, f"-{SYMBOLS[method]}", ms=4, lw=1, label=_label(curve, method))
+            errors = np.maximum(curve.error(method), FLOOR)
+            axis.loglog(STEPS, errors, f"-{SYMBOLS[method]}", ms=4, lw=1, label=_label(curve, method))
         axis.set(ylim=(FLOOR / 5, 1e5), title=curve.name, ylabel="relative error |numeric − backward|")
         axis.set_xlabel("\n".join(["step h", "", *textwrap.wrap(" ".join(curve.notes), 80)]))
         axis.grid(alpha=0.4)
