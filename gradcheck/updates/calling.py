@@ -63,22 +63,18 @@ class Code:
 
     def arguments(self, formula):
         """Return {setting of `formula`: the code's name for it} for all accepted settings."""
-        known = (*formula.settings, "max_norm")
-        found = spelled(known, self.after)
-        for name, default in self.after.items():
-            if default is inspect.Parameter.empty and name not in found.values():
-                settings = ", ".join(known)
-                raise TypeError(
-                    f"{self.name} requires the argument {name}, but the settings of {formula.name} are {settings}"
-                )
+        found = spelled((*formula.settings, "max_norm"), self.after)
+        needed = [name for name, default in self.after.items() if default is inspect.Parameter.empty]
+        if unknown := [name for name in needed if name not in found.values()]:
+            raise TypeError(
+                f"{self.name} requires the argument {unknown[0]}, but the settings of {formula.name} are "
+                f"{', '.join(formula.settings)}, max_norm"
+            )
         return found
 
 
 class OfFunction(Code):
-    """A function update(theta, g, *state, **settings).
-
-    The function returns θ′ and the new state, or changes both in place.
-    """
+    """A function update(theta, g, *state, **settings) that returns θ′ and the new state, or changes both in place."""
 
     def __init__(self, function):
         super().__init__(function, by_parameter(self._stepper), 2, jointly=False)
@@ -104,56 +100,13 @@ class OfFunction(Code):
             returned = self.function(theta, g, **state, **options, **count)
             if not isinstance(returned, (tuple, list)):
                 return returned
-            require_values(self.name, returned, state)
+            if len(returned) != 1 + len(state):
+                expected = ", ".join(["θ′", *(f"the new {name}" for name in state)])
+                raise TypeError(f"{self.name} returned {len(returned)} values; expected {1 + len(state)}: {expected}")
             state.update(zip(state, returned[1:], strict=True))
             return returned[0]
 
         return step
-
-
-def require_values(name, returned, state):
-    """Raise TypeError unless `returned` has θ′ and one value for each state name."""
-    if len(returned) != 1 + len(state):
-        expected = ", ".join(["θ′", *(f"the new {each}" for each in state)])
-        raise TypeError(f"{name} returned {len(returned)} values; expected {1 + len(state)}: {expected}")
-
-
-class OfConfig(Code):
-    """A function update(w, dw, config) -> (w, config).
-
-    The dictionary `config` contains the settings and the state.
-    """
-
-    def __init__(self, function):
-        super().__init__(function, by_parameter(self._stepper), 2, jointly=False)
-        self.takes_any = False
-
-    def arguments(self, formula):
-        """Find the settings among the keys that the function looks up or adds."""
-        wanted, config = (*formula.settings, "max_norm"), {}
-        while True:
-            try:
-                return spelled(wanted, self._call(np.ones(2), np.ones(2), config)[1])
-            except KeyError as error:
-                if error.args[0] in config or not spelled(wanted, error.args):
-                    raise
-                config[error.args[0]] = 0.5
-
-    def _stepper(self, start, options):
-        config = dict(options)
-
-        def step(theta, g, t):
-            nonlocal config
-            theta, config = self._call(theta, g, config)
-            return theta
-
-        return step
-
-    def _call(self, theta, g, config):
-        returned = self.function(theta, g, config)
-        if isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict):
-            return returned
-        raise TypeError(f"{self.name} returned {describe(returned)}; expected a pair (θ′, config)")
 
 
 def by_parameter(stepper):
@@ -178,10 +131,38 @@ def by_parameter(stepper):
 def from_config(function: Callable[..., Any]) -> Code:
     """Adapt a function `function(w, dw, config) -> (w, config)` for check_update.
 
-    The function keeps its settings and its state in the dictionary `config`. To find the settings, the check calls it
-    with an empty dictionary. The settings are the keys that the function looks up with `config[key]` or adds.
+    The function keeps its settings and its state in the dictionary `config`. To find the settings, the function is
+    called with an empty dictionary. The settings are the keys that it looks up with `config[key]` or adds.
     """
-    return OfConfig(function)
+    name = Call(function).name
+
+    def call(theta, g, config):
+        returned = function(theta, g, config)
+        if isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict):
+            return returned
+        raise TypeError(f"{name} returned {describe(returned)}; expected a pair (θ′, config)")
+
+    def stepper(start, options):
+        config = dict(options)
+
+        def step(theta, g, t):
+            nonlocal config
+            theta, config = call(theta, g, config)
+            return theta
+
+        return step
+
+    code, looked_up = Code(function, by_parameter(stepper), 3, jointly=False), {}
+    while True:
+        try:
+            keys = call(np.ones(2), np.ones(2), dict(looked_up))[1]
+            break
+        except KeyError as error:
+            if error.args[0] in looked_up:
+                raise
+            looked_up[error.args[0]] = 0.5
+    code.after, code.takes_any = dict.fromkeys(keys), False
+    return code
 
 
 def from_optimizer(

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gradcheck.updates.calling import require_values
 from gradcheck.updates.report import StepReport
 
 SHAPES = ((2, 3), (2, 3)), ((4,), (3, 2))  # of the two parameters, in the first and in the second course
@@ -57,15 +56,16 @@ def read_formula(function, takes_arrays):
     counts, state = settings.pop("t", None) is not None, positional[2:]
     name = getattr(function, "__name__", "the formula")
 
-    def entry_by_entry(theta, *others, **settings):
-        entries = zip(theta.flat, *(array.flat for array in others), strict=True)
-        returned = [function(*scalars, **settings) for scalars in entries]
-        rows = [row if isinstance(row, tuple) else (row,) for row in returned]
-        for row in rows:
-            require_values(name, row, state)
-        return tuple(np.array(column, float).reshape(theta.shape) for column in zip(*rows, strict=True))
+    def checked(*scalars, **settings):
+        returned = function(*scalars, **settings)
+        count = len(returned) if isinstance(returned, tuple) else 1
+        if count != 1 + len(state):
+            expected = ", ".join(["θ′", *(f"the new {each}" for each in state)])
+            raise TypeError(f"{name} returned {count} values; expected {1 + len(state)}: {expected}")
+        return returned
 
-    return Formula(function if takes_arrays else entry_by_entry, name, state, settings, counts)
+    of_arrays = function if takes_arrays else np.vectorize(checked, otypes="d" * (1 + len(state)))
+    return Formula(of_arrays, name, state, settings, counts)
 
 
 @dataclass(frozen=True)
@@ -117,41 +117,30 @@ def clip_factors(gradients, max_norm, largest=1.0):
     return [np.full(g.shape, min(largest, max_norm / norm)) for g in gradients]
 
 
-@dataclass(frozen=True)
-class Habits:
-    """The treatment of the state, the step counter and the clipping around a formula.
+def follow(formula, course, *, lost=(), ones=(), shared=False, count=lambda step, i: step, clip=clip_factors):
+    """Yield three lists of arrays for each step: θ before, θ after, and correct θ′.
 
-    Any value other than the default is a mistake.
+    Each option is a mistake in the code around the formula. The state arrays with the indices `lost` are not kept for
+    the next step, and those with the indices `ones` begin at 1. With `shared`, all parameters use one state, one after
+    the other. `count(step, i)` is the value of t for parameter i. The gradients are multiplied by `clip(gradients,
+    max_norm)`.
     """
-
-    lost: tuple = ()  # the indices of the state arrays that are not kept for the next step
-    ones: tuple = ()  # the indices of the state arrays that begin at 1 instead of 0
-    shared: bool = False  # True if all parameters use the same state, one after the other
-    count: str = "steps"  # "steps", "parameters" (t increases with each parameter) or "nothing" (t stays 1)
-    clip: Callable = clip_factors  # clip(gradients, max_norm) returns the factors by which the gradients are multiplied
-
-
-def follow(formula, course, habits=Habits()):
-    """Yield three lists of arrays for each step: θ before, θ after, and correct θ′."""
     positions = range(len(formula.state))
-    first = [[np.full(start.shape, float(k in habits.ones)) for k in positions] for start in course.starts]
-    states, count, parameters = [list(state) for state in first], 0, len(course.starts)
-    for before, after, gradients in zip(course.thetas, course.thetas[1:], course.gradients, strict=False):
-        scaled = gradients
+    first = [[np.full(start.shape, float(k in ones)) for k in positions] for start in course.starts]
+    states = list(first)
+    steps = zip(course.thetas, course.thetas[1:], course.gradients, strict=False)
+    for step, (before, after, gradients) in enumerate(steps, start=1):
         if course.max_norm is not None:
             together = [gradients] if course.jointly else [[g] for g in gradients]
-            scales = [scale for group in together for scale in habits.clip(group, course.max_norm)]
-            scaled = [scale * g for scale, g in zip(scales, gradients, strict=True)]
+            scales = [scale for group in together for scale in clip(group, course.max_norm)]
+            gradients = [scale * g for scale, g in zip(scales, gradients, strict=True)]
         right = []
-        for i, (theta, g) in enumerate(zip(before, scaled, strict=True)):
-            count += 1
-            t = {"steps": -(-count // parameters), "parameters": count, "nothing": 1}[habits.count]
-            options = course.settings | ({"t": t} if formula.counts else {})
-            keeper = 0 if habits.shared else i
+        for i, (theta, g) in enumerate(zip(before, gradients, strict=True)):
+            options, keeper = course.settings | ({"t": count(step, i)} if formula.counts else {}), 0 if shared else i
             returned = formula.function(theta, g, *states[keeper], **options)
             new, *state = returned if isinstance(returned, tuple) else (returned,)
             right.append(np.broadcast_to(new, theta.shape))
-            states[keeper] = [first[i][k] if k in habits.lost else kept for k, kept in enumerate(state)]
+            states[keeper] = [first[i][k] if k in lost else kept for k, kept in enumerate(state)]
         yield before, after, right
 
 
@@ -170,14 +159,14 @@ def compare(formula, course):
     return reports
 
 
-def agrees(formula, habits, course):
-    """Return True if a Formula with these Habits reproduces the code at every step.
+def agrees(formula, course, **around):
+    """Return True if a Formula reproduces the code at every step, with mistakes `around` it as in `follow`.
 
     Entries for which both results are not finite are ignored, but at least four entries must remain.
     """
     finite = 0
     with np.errstate(all="ignore"):
-        for step in follow(formula, course, habits):
+        for step in follow(formula, course, **around):
             for theta, given, right in zip(*step, strict=True):
                 known = np.isfinite(theta) & (np.isfinite(given) | np.isfinite(right))
                 if np.any(_errors(theta, given, right)[known] > EXACT):

@@ -10,21 +10,20 @@ import functools
 import inspect
 import itertools
 import re
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 
 from gradcheck.mistakes import ROWS, Reader, Student, exchanged, mistake
 from gradcheck.mistakes.planting import planted
 from gradcheck.mistakes.table import KINDS
-from gradcheck.updates.course import EXACT, Habits, agrees, clip_factors, follow
+from gradcheck.updates.course import EXACT, agrees, clip_factors, follow
 from gradcheck.updates.formulas import FORMULAS
 
-NOBODY, NONE = Student("", {}), Habits()
+NOBODY = Student("", {})
 SMALL = 1e-5  # relative error of a step: larger than rounding in float32, smaller than the effect of a mistake
-LARGEST = 12  # numerator or denominator of a printed fraction
 DECAY, L2 = "theta = theta - lr * weight_decay * theta", "g = g + weight_decay * theta"
 
 OF_UPDATES = [
@@ -73,14 +72,10 @@ OF_UPDATES = [
 ]
 USUAL = ("factor dropped", "term dropped", "sign flipped", "power changed")  # two of them may occur together
 TWINS = re.compile(r"\bm(?=_|\b)|\bv(?=_|\b)|(?<=beta)[12]| \*\* 2")  # the differences between m and v
-EXCHANGED = ("beta1", "beta2"), ("theta", "g")
-
-
 KNOWN = {"__builtins__": {}, "abs": abs, "sqrt": np.sqrt}
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """One or two mistakes in a formula.
 
     `lines` maps the index of each changed statement to a pair: the wrong text, and a sentence about the mistake that
@@ -89,11 +84,7 @@ class Change:
 
     sentence: str
     lines: dict
-    kind: str
-
-    def and_also(self, other):
-        sentences = dict.fromkeys([self.sentence, other.sentence])
-        return Change("; and ".join(sentences), self.lines | other.lines, self.kind)
+    kind: str = "name replaced"
 
 
 class Lines:
@@ -108,8 +99,7 @@ class Lines:
         self.names = {*_names(node), *KNOWN, *formula.settings, *formula.state, "theta", "g", "t"}
 
     def changed(self, change):
-        wrong = {i: text for i, (text, _) in change.lines.items()}
-        codes = [_compiled(wrong.get(i, text)) for i, text in enumerate(self.texts)]
+        codes = [_compiled(change.lines.get(i, [text])[0]) for i, text in enumerate(self.texts)]
 
         def function(theta, g, *state, **settings):
             names = {**KNOWN, "theta": theta, "g": g, **dict(zip(self.formula.state, state, strict=True)), **settings}
@@ -133,19 +123,18 @@ class Lines:
         return list(found.values())
 
     def renamed(self):
-        """Yield Changes that exchange two names, or replace one name with the other."""
+        """Yield Changes that exchange two names, or replace one name with the other in a line."""
         everywhere = range(len(self.texts))
-        for a, b in EXCHANGED:
+        for a, b in (("beta1", "beta2"), ("theta", "g")):
             tried = [({a: b, b: a}, everywhere, f"{a} and {b} are exchanged")]
-            for i, (old, new) in itertools.product(everywhere, ((a, b), (b, a))):
-                tried.append(({old: new}, [i], f"{new} stands where {old} belongs"))
+            tried += [({x: y}, [i], f"{y} stands where {x} belongs") for i in everywhere for x, y in ((a, b), (b, a))]
             for names, indices, sentence in tried:
                 texts = {
                     i: re.sub(r"\w+", lambda m, names=names: names.get(m[0], m[0]), self.texts[i]) for i in indices
                 }
                 lines = {i: (text, KINDS["name replaced"]) for i, text in texts.items() if text != self.texts[i]}
                 if lines:
-                    yield Change(sentence, lines, "name replaced")
+                    yield Change(sentence, lines)
 
     def pairs(self, changes):
         """Return Changes that combine two Changes of different statements.
@@ -154,21 +143,20 @@ class Lines:
         """
         alike = [TWINS.sub("", str([(self.texts[i], new) for i, (new, _) in c.lines.items()])) for c in changes]
         pairs = itertools.combinations(zip(changes, alike, strict=True), 2)
-        found = [(x == y, a.and_also(b)) for (a, x), (b, y) in pairs if not a.lines.keys() & b.lines.keys()]
-        return [change for _, change in sorted(found, key=lambda pair: not pair[0])]
+        apart = [(a, b, x != y) for (a, x), (b, y) in pairs if not a.lines.keys() & b.lines.keys()]
+        return [
+            Change("; and ".join(dict.fromkeys([a.sentence, b.sentence])), a.lines | b.lines)
+            for a, b, _ in sorted(apart, key=lambda pair: pair[2])
+        ]
 
     def told(self, change):
-        """Return the sentence of a Change, followed by at most two changed lines."""
-        if len(change.lines) > 2:
-            return change.sentence
-        pairs = [(self.texts[i], text) for i, (text, _) in sorted(change.lines.items())]
+        """Return the sentence of a Change with at most two changed lines, and a pair (name, hint) for each line."""
+        lines = sorted(change.lines.items())
+        pairs = [(self.texts[i], text) for i, (text, _) in lines]
         quoted = [f"without `{old}`" if new == "pass" else f"`{new}` in place of `{old}`" for old, new in pairs]
-        return f"{change.sentence}: {' and '.join(quoted)}"
-
-    def hints(self, change):
-        """Return a pair (assigned name or "the result", sentence) for each changed line."""
-        targets = [(self.statements[i], hint) for i, (_, hint) in change.lines.items()]
-        return tuple((s.targets[0].id if isinstance(s, ast.Assign) else "the result", hint) for s, hint in targets)
+        targets = [(self.statements[i], hint) for i, (_, hint) in lines]
+        hints = tuple((s.targets[0].id if isinstance(s, ast.Assign) else "the result", hint) for s, hint in targets)
+        return f"{change.sentence}: {' and '.join(quoted)}" if len(lines) <= 2 else change.sentence, hints
 
 
 @functools.cache
@@ -186,8 +174,10 @@ def name_the_mistake(formula, courses, largest):
     UpdateReport describes the hints. `courses` are two courses that the code has run, and `largest` is the largest
     relative error of a step.
     """
-    found = next((found for found in _explanations(formula, courses, largest) if found[0]), ("", ()))
-    return found[0], found[1] or (("", found[0]),) if found[0] else ()
+    for sentence, hints in _explanations(formula, courses, largest):
+        if sentence:
+            return sentence, hints or (("", sentence),)
+    return "", ()
 
 
 def _explanations(formula, courses, largest):
@@ -201,48 +191,49 @@ def _explanations(formula, courses, largest):
     singles = [*own, *lines.planted(ROWS)] if lines else []
     habits = list(around(formula, courses[0]))
 
-    def fits(changed, habit):
-        return all(agrees(changed, habit, course) for course in courses)
+    def first(changes, **habit):
+        for change in changes:
+            if all(agrees(lines.changed(change), course, **habit) for course in courses):
+                return lines.told(change)
+        return "", ()
 
-    def first(changes, habit=NONE, prefix=""):
-        change = next((change for change in changes if fits(lines.changed(change), habit)), None)
-        return (prefix + lines.told(change), lines.hints(change)) if change else ("", ())
-
-    around_it = next((sentence for sentence, habit in habits if fits(formula, habit)), "")
+    outside = next((said for said, habit in habits if all(agrees(formula, c, **habit) for c in courses)), "")
     sentence, hints = first(singles)
-    yield "; or ".join(filter(None, (around_it, sentence))), hints or (("", around_it),)
+    yield "; or ".join(filter(None, (outside, sentence))), hints or (("", outside),)
     yield _in_proportion(formula, courses), ()
     yield "errors this small may come from float32 or from a rounded constant" if largest < SMALL else "", ()
     if formula.counts and not np.isfinite(np.concatenate(courses[0].thetas[1], axis=None)).any():
         yield "no entry is finite after the first step, as if t began at 0, where 1 - beta1 ** t is 0", ()
     usual = own + [change for change in singles if change.kind in USUAL]
     yield first(lines.pairs(usual) if lines else ())
-    for sentence, habit in habits:
-        yield first(usual, habit, prefix=f"{sentence}; and ")
+    for outside, habit in habits:
+        sentence, hints = first(usual, **habit)
+        yield f"{outside}; and {sentence}" if sentence else "", hints
 
 
 def around(formula, course):
-    """Yield (sentence, Habits) for each possible mistake in the code around a formula."""
-    state, everything = " and ".join(formula.state), tuple(range(len(formula.state)))
+    """Yield (sentence, options of `follow`) for each possible mistake in the code around a formula."""
+    names, everything = " and ".join(formula.state), tuple(range(len(formula.state)))
     if formula.counts:
-        yield f"nothing is kept for the next step: {state} begin at 0, and t at 1", Habits(everything, count="nothing")
-        yield "t stays 1", Habits(count="nothing")
-    for lost in dict.fromkeys([everything, *((k,) for k in everything)]) if state else ():
-        names = " and ".join(formula.state[k] for k in lost)
-        yield f"the new {names} {'are' if len(lost) > 1 else 'is'} not kept for the next step", Habits(lost)
+        yield (
+            f"nothing is kept for the next step: {names} begin at 0, and t at 1",
+            {"lost": everything, "count": lambda step, i: 1},
+        )
+        yield "t stays 1", {"count": lambda step, i: 1}
+        yield "t counts parameters, not steps", {"count": lambda step, i: len(course.starts) * (step - 1) + i + 1}
+    if len(everything) > 1:
+        yield f"the new {names} are not kept for the next step", {"lost": everything}
     for k, name in enumerate(formula.state):
-        yield f"{name} begins at 1, not at 0", Habits(ones=(k,))
-    if state:
-        yield f"all parameters share one {state}", Habits(shared=True)
-    if formula.counts:
-        yield "t counts parameters, not steps", Habits(count="parameters")
-        yield f"all parameters share one {state}, and t counts parameters", Habits(shared=True, count="parameters")
+        yield f"the new {name} is not kept for the next step", {"lost": (k,)}
+        yield f"{name} begins at 1, not at 0", {"ones": (k,)}
+    if everything:
+        yield f"all parameters share one {names}", {"shared": True}
     if course.max_norm is not None:
-        yield "the gradients are not clipped, or too late", Habits(clip=lambda g, _: [np.ones(a.shape) for a in g])
-        yield "each entry is clipped, not the norm", Habits(clip=lambda g, n: [np.minimum(1, n / np.abs(a)) for a in g])
-        yield "small gradients are scaled up to max_norm", Habits(clip=lambda g, n: clip_factors(g, n, np.inf))
+        yield "the gradients are not clipped, or too late", {"clip": lambda g, _: [np.ones(a.shape) for a in g]}
+        yield "each entry is clipped, not the norm", {"clip": lambda g, n: [np.minimum(1, n / np.abs(a)) for a in g]}
+        yield "small gradients are scaled up to max_norm", {"clip": lambda g, n: clip_factors(g, n, np.inf)}
         if course.jointly:
-            by_own = Habits(clip=lambda g, n: [clip_factors([a], n)[0] for a in g])
+            by_own = {"clip": lambda g, n: [clip_factors([a], n)[0] for a in g]}
             yield "each gradient is clipped by its own norm, not all by their common norm", by_own
 
 
@@ -265,6 +256,5 @@ def _in_proportion(formula, courses):
             ratios.append(float(np.vdot(given, right) / np.vdot(right, right)))
             if not np.all(np.abs(given - ratios[-1] * right) <= 100 * EXACT * np.abs(given)) or not ratios[-1]:
                 return ""
-    fraction = Fraction(ratios[0]).limit_denominator(LARGEST)
-    is_plain = abs(fraction.numerator) <= LARGEST and np.allclose(ratios, float(fraction), rtol=100 * EXACT, atol=0)
-    return f"each step is {fraction if is_plain else 'a constant'} times the correct step"
+    is_constant = np.allclose(ratios, ratios[0], rtol=100 * EXACT, atol=0)
+    return f"each step is {f'{ratios[0]:.4g}' if is_constant else 'a multiple'} times the correct step"

@@ -326,8 +326,8 @@ def first(parameters, lr):
     "update, formula, words",
     [
         (lambda w, dw, lr: w - lr * dw + 0.01 * np.tanh(w), "sgd", "^$"),
-        (lambda w, dw, lr: w - 1.5 * lr * dw, "sgd", "each step is 3/2 times the correct step"),
-        (lambda w, dw, lr: w - 1.37 * lr * dw, "sgd", "each step is a constant times the correct step"),
+        (lambda w, dw, lr: w - 1.5 * lr * dw, "sgd", "each step is 1.5 times the correct step"),
+        (lambda w, dw, lr: w - 1.37 * lr * dw, "sgd", "each step is 1.37 times the correct step"),
         (lambda w, dw, lr: None, "sgd", "no parameter ever moves"),
         (from_optimizer(first), "sgd", "parameter 1 never moves"),
         (uncorrected_inside, "adam", "ε is inside the root; and a division of v_new"),
