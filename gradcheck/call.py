@@ -40,7 +40,6 @@ class Call:
     `named_parameters()`, or that is a method of such an object, is a module. Its parameters have gradients as well.
     """
 
-    is_careful = False  # if True, forward and backward run on copies of all arrays, which they may modify
     argnums: Any = None  # positions of the inputs that have gradients, or None for all floating-point arrays
     deadline: float | None = None  # a value of time.monotonic(), after which `evaluate` raises OutOfTime
     type_of_y: Any = np.ndarray  # set by the first evaluation
@@ -130,40 +129,12 @@ class Call:
             return gradients
         return tuple(gradient for i, gradient in zip(floating, gradients, strict=True) if i in self.argnums)
 
-    def careful(self) -> Self:
-        other = copy.copy(self)
-        other.is_careful = True
-        return other
-
     def evaluate(self) -> Any:
         """Call the target, each time from the same initial state, and return the result."""
         self.keep_to_time()
-        if not self.is_careful:
-            return self._evaluate()
-        with self._copied_parameters():
-            y, backward = self.copy()._evaluate()
-
-        def careful_backward(dy):
-            with self._copied_parameters():
-                return backward(dy)
-
-        return y, careful_backward
-
-    def _evaluate(self):
         options = {name: _fresh(value) for name, value in self.options.items()}
         with self.random.repeated() if self.random.is_drawn else nullcontext():
             return self.target(*map(_fresh, self.inputs), **options)
-
-    @contextmanager
-    def _copied_parameters(self):
-        before = [(parameter, parameter.data) for parameter in parameters_of(self.target).values()]
-        try:
-            for parameter, data in before:
-                parameter.data = data.copy()
-            yield
-        finally:
-            for parameter, data in before:
-                parameter.data = data
 
     def keep_to_time(self) -> None:
         if self.deadline is not None and time.monotonic() > self.deadline:

@@ -144,14 +144,14 @@ def test_the_global_random_state_is_each_time_the_same_and_afterwards_what_it_wa
         check(lambda x: (x, lambda dy: dy * np.random.rand(*dy.shape)), normal(3))  # noqa: NPY002
 
 
-# A breach of the contract is reported, and the numbers are compared as well
+# A breach of the contract is reported
 
 
 class Faulty:
-    """y = w tanh(x), with dw `factor` times the truth, and one fault or another."""
+    """y = w tanh(x), with one fault or another."""
 
-    def __init__(self, fault, factor):
-        self.fault, self.factor = fault, factor
+    def __init__(self, fault):
+        self.fault = fault
         self.saved = None
 
     def forward(self, x, w, *, mask):
@@ -169,7 +169,7 @@ class Faulty:
             shared = self.saved if "another forward pass" in self.fault else t
             if "KeyError" in self.fault:
                 shared = {"t": pending.pop()}["t"] if pending else {}["t"]
-            gradients = dy * w * (1 - shared**2), self.factor * dy * shared
+            gradients = dy * w * (1 - shared**2), dy * shared
             if self.fault == "backward changed dy in place" or (
                 calls and self.fault.startswith("a second backward ch")
             ):
@@ -204,18 +204,19 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_said_and_the_numbers_are_compared(fault):
-    inputs = normal(3, 4), normal(3, 4, seed=1)
-    for factor, expected in ((1.0, ["right", "right"]), (3.0, ["right", "WRONG"])):
-        report = diagnosed(Faulty(fault, factor), *inputs, mask=np.ones(3, bool))
-        (problem,) = report.problems
-        assert re.search(fault, problem)
-        assert [argument.verdict for argument in report.arguments] == expected
-        assert "is 3 times" in report["w"].diagnosis or factor == 1
+def test_a_fault_is_said_and_no_array_of_the_caller_is_changed(fault):
+    x, w = normal(3, 4), normal(3, 4, seed=1)
+    report = diagnosed(Faulty(fault), x, w, mask=np.ones(3, bool))
+    (problem,) = report.problems
+    assert re.search(fault, problem)
+    assert_array_equal(x, normal(3, 4))
+    assert_array_equal(w, normal(3, 4, seed=1))
 
 
 @pytest.mark.parametrize("culprit", ["forward", "backward"])
-def test_a_parameter_that_forward_or_backward_changes_is_said_and_its_gradient_compared(culprit):
-    with pytest.raises(GradientError, match=f"Centre: {culprit} changed scale in place: 3 entries") as caught:
-        check_module(Centre(culprit=culprit), normal(4, 3))
-    assert [argument.verdict for argument in caught.value.report.arguments] == ["right", "right"]
+def test_a_parameter_that_forward_or_backward_changes_is_said(culprit):
+    module = Centre(culprit=culprit)
+    before = module.scale.data.copy()
+    with pytest.raises(GradientError, match=f"Centre: {culprit} changed scale in place: 3 entries"):
+        check_module(module, normal(4, 3))
+    assert_array_equal(module.scale.data, before)
