@@ -100,10 +100,10 @@ def test_words_may_stand_around_an_equation_and_between_equations(judgement):
     We need the sum over i, since x_j reaches every y_i; the case i = j is special.
     By the chain rule, dx_j = Σ_i dy_i ∂y_i/∂x_j by definition of dx.
     (1) Insert: ∂y_i/∂x_j = y_i (δ_ij − y_j)
-    Hence dx = y · (dy − Σ y · dy), which is the result.
+    Hence dx = y · (dy − Σ y · dy), which is the result (because Σ_i y_i = 1).
     """
     found, missing = judgement(text_of("softmax"), lines)
-    assert [(line.line - 7, line.verdict) for line in found] == [(3, "holds"), (4, "holds"), (5, "holds")]
+    assert [(line.line - 7, line.verdict) for line in found] == [(3, "holds"), (4, "holds"), (5, "holds"), (5, "holds")]
     assert missing == []
 
 
@@ -130,6 +130,8 @@ def test_every_equation_of_a_line_is_judged(judgement, line, verdicts):
     "lines, is_complete",
     [
         ("u = dx\ndx = u", False),
+        ("dS = −Σ dy · e / S²\ndx = dy · y + e dS", True),
+        ("∂y_i/∂x_j = y_i (δ_ij − y_j)\ndx_j = Σ_i dy_i ∂y_i/∂x_j", False),
         ("u = ∂L/∂x\ndx = u", False),
         ("u_j = Σ_i dy_i ∂y_i/∂x_j\ndx = u", False),
         ("dx = de · e\nde = dy/S + dS\ndS = −Σ dy · e / S²", True),
@@ -178,6 +180,12 @@ def test_right_lines_in_a_notation_of_their_own_are_accepted(judgement, name, li
 def test_false_lines_in_a_notation_of_their_own_do_not_hold(judgement, name, line, words):
     found, _ = judgement(text_of(name), line)
     assert found[-1].verdict == "does not hold" and words in found[-1].remark
+
+
+def test_a_derivative_of_one_number_by_another_may_be_used_in_a_closed_form(judgement):
+    lines = "∂r/∂v = −r³/2\ndv = (∂r/∂v) Σ dy · γ · (x − μ)\n"
+    found, missing = judgement(text_of("layer_norm"), lines + "dx = r dy · γ − r mean(dy · γ) + dv (2/C) (x − μ)")
+    assert {line.verdict for line in found} == {"holds"} and missing == ["dγ", "dβ"]
 
 
 def test_the_smallest_numbers_for_which_a_line_fails_are_shown(judgement):

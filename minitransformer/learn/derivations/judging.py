@@ -267,6 +267,8 @@ class Judge:
                 found = name_of(n.Symbol(f"d{side.by.text}"), self.worlds[0])
             if found:
                 self.forms.append((found[0], other))
+            elif isinstance(side, n.Derivative):
+                self.forms.append((side, other))
 
     def closed(self):
         closed, before = {f"d{self.forward.output}"}, None
@@ -279,7 +281,10 @@ class Judge:
         found = name_of(node, self.worlds[0])
         if found:
             return found[0] in self.worlds[0].values or found[0] in closed
-        return not isinstance(node, n.Derivative) and all(self.is_closed(child, closed) for child in n.children(node))
+        if isinstance(node, n.Derivative):  # of a number with respect to a number, whose form has been derived
+            names = [name_of(part, self.worlds[0]) for part in (node.of, node.by)]
+            return node in closed and all(name and not self.worlds[0][name[0]].labels for name in names)
+        return all(self.is_closed(child, closed) for child in n.children(node))
 
 
 def fitted(left, right, scope):

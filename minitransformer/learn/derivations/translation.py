@@ -53,6 +53,8 @@ def segments(text: str):
             plain = " ".join(equation).strip(" .,:")
             if re.fullmatch(r"\([^()]*\)", plain):
                 plain = plain[1:-1]
+            if plain.endswith(")") and plain.count(")") > plain.count("("):  # (because Σ_i x_i = 0)
+                plain = plain[:-1]
             if any(sign in plain for sign in "=≈≤≥") or re.fullmatch("[a-z] ≠ [a-z]", plain):
                 yield words, plain
                 words = set()
