@@ -4,17 +4,16 @@ import importlib.util
 import os
 import random
 import shlex
+import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
-from gradcheck.audit.command import TestCommand, copies_of
+from gradcheck.audit.command import TestCommand
 from gradcheck.audit.mutations import mutate
-from gradcheck.audit.reporting import Progress, describe, score, summary, write_json
-from gradcheck.audit.trials import BY_CERTIFICATE, EQUIVALENT, KILLED, SURVIVING, AuditError, Trials
+from gradcheck.audit.reporting import describe, followed, summary, write_json
+from gradcheck.audit.trials import EQUIVALENT, SURVIVING, AuditError, Trials
 from gradcheck.cases import load_cases
 from gradcheck.command_line import Parser, counted, say, show, whole_number
-from gradcheck.mistakes.sources import find_closures
 
 ALL_KILLED, SOME_SURVIVE, USAGE = 0, 1, 2
 NOT_AUDITED = ("site-packages", "dist-packages")
@@ -37,33 +36,40 @@ written.
 
 
 def audit(options):
-    progress, start = Progress(), time.monotonic()
+    start = time.monotonic()
     if options.json and not os.path.isdir(os.path.dirname(os.path.abspath(options.json))):
         raise AuditError(f"--json {options.json}: its folder does not exist")
     cases = _load(options)
     top = _top_level(options.target)
-    trials = Trials(cases, range(options.draws), lambda path: _belongs(Path(path), top), progress.say)
+    trials = Trials(cases, range(options.draws), lambda path: _belongs(Path(path), top))
     if cases and not options.all:
         files = sorted({Path(path) for lines in trials.lines.values() for path, _ in lines})
     else:
         files = sorted(top.rglob("*.py")) if top.is_dir() else [top]
     mutants = _select(options, files)
     if options.list:
-        for mutant in mutants:
-            show("\n".join(describe(mutant)))
-        show(counted(len(mutants), "mutant"))
+        show("\n".join([*(line for mutant in mutants for line in describe(mutant)), counted(len(mutants), "mutant")]))
         return ALL_KILLED
-    by = _by_checks if options.command is None else _by_command
-    outcomes = by(options, trials, mutants, min(options.jobs or _cores(), len(mutants)), progress)
+    with tempfile.TemporaryDirectory(prefix="gradcheck-audit-") as folder:
+        command, jobs = None, min(options.jobs or _cores(), len(mutants))
+        if options.command is not None:
+            command = TestCommand(options.command, _root_of(mutants), Path(os.path.realpath(folder)), mutants)
+        else:
+            for name in {name: None for mutant in mutants for name in trials.cases_that_run(mutant)}:
+                trials.verify(name, trials.seeds[0])
+        outcomes = followed(trials.run(mutants, jobs, command), len(mutants))
     tried = [pair for pair in zip(mutants, outcomes, strict=True) if pair[1] is not None]
     if len(tried) < len(mutants):
         left = counted(len(mutants) - len(tried), "mutant")
         say(f"note: {left} left out, because each needs a variable that its function does not capture")
-    try:
-        return _report(options, tried, time.monotonic() - start)
-    finally:  # even if the report cannot be printed
-        if options.json:
-            write_json(options.json, options.target, options.command, tried)
+    if options.json:
+        write_json(options.json, options.target, options.command, tried)
+    for mutant, outcome in tried:
+        if options.equivalent and outcome.status == EQUIVALENT:
+            show("equivalent: " + "\n".join(describe(mutant)))
+    judge = shlex.quote(options.command) if options.command else f"the cases of {options.target}"
+    show(summary(tried, judge, time.monotonic() - start))
+    return SOME_SURVIVE if any(outcome.status == SURVIVING for _, outcome in tried) else ALL_KILLED
 
 
 def audit_parser():
@@ -137,11 +143,8 @@ def _select(options, files):
     """Return the mutants that the options select, in the order of the source. Raises AuditError if there is none."""
     mutants = [mutant for path in files for mutant in mutate(path, options.functions)]
     if not mutants:
-        where = "the package" if options.all else "the files that its cases run"
         names = " or ".join(map(repr, options.functions))
-        raise AuditError(
-            f"{options.target}: there is no function {names} in {where}, so there is nothing to mutate{_meant(files)}"
-        )
+        raise AuditError(f"{options.target}: no function is named {names}; name others with --functions")
     if options.k is not None:
         mutants = [m for m in mutants if options.k.lower() in f"{m.path} {m.function} {m.kind}".lower()]
         if not mutants:
@@ -152,25 +155,7 @@ def _select(options, files):
     return mutants
 
 
-def _meant(files):
-    """Return a hint that names a possible backward pass and an option, or ""."""
-    for pattern in ("*_backward", "*backward*", "*grad*", "*acobian*", "*jac*", "*deriv*"):
-        found = [closure.qualname for path in files for closure in find_closures(path, [pattern])]
-        if found:
-            return f"; there is {found[0]}{', ...' if len(found) > 1 else ''}: --functions '{pattern}'"
-    return ""
-
-
-def _by_checks(options, trials, mutants, jobs, progress):
-    names = sorted({name for mutant in mutants for name in trials.cases_that_run(mutant)})
-    for i, name in enumerate(names, 1):
-        progress.say(f"checking without a mutant: {i} of {len(names)}")
-        trials.verify(name, trials.seeds[0])
-    return progress.follow("trying mutants", trials.run(mutants, jobs), len(mutants))
-
-
-def _by_command(options, trials, mutants, jobs, progress):
-    """Try mutants on a test command, except mutants that are equivalent in all cases."""
+def _root_of(mutants):
     root = Path(os.path.realpath(os.getcwd()))
     outside = sorted({mutant.path for mutant in mutants if not mutant.path.is_relative_to(root)})
     if outside:
@@ -178,37 +163,7 @@ def _by_command(options, trials, mutants, jobs, progress):
             f"{outside[0]} is not in the current folder; --command runs in copies of the current folder, so all "
             "audited files must be in it"
         )
-    with copies_of(root, min(jobs, len(mutants))) as copies:
-        command = TestCommand(options.command, root, mutants, copies)
-        compared = trials.run(mutants, jobs, with_checks=False)
-        outcomes = progress.follow("comparing with the original", compared, len(mutants))
-        left = [i for i, outcome in enumerate(outcomes) if outcome is None or outcome.status != EQUIVALENT]
-        results = progress.follow("running the command", command.outcomes(left), len(left))
-    for i, result in zip(left, results, strict=True):
-        if result.status == SURVIVING and outcomes[i] is not None and outcomes[i].status == SURVIVING:
-            continue  # the comparison explains more
-        outcomes[i] = result
-    return outcomes
-
-
-def _report(options, tried, seconds):
-    count = Counter(outcome.status for _, outcome in tried)
-    certified = sum(outcome.by == BY_CERTIFICATE for _, outcome in tried)
-    judge = shlex.quote(options.command) if options.command else f"the cases of {options.target}"
-    functions = len({(mutant.path, mutant.function) for mutant, _ in tried})
-    footer = (
-        f"{counted(len(tried), 'mutant')} of {counted(functions, 'function')}, judged by {judge}: "
-        f"{count[KILLED]:,} killed, {count[EQUIVALENT]:,} equivalent ({certified:,} certified), "
-        f"{count[SURVIVING]:,} surviving; "
-        f"score {score(count)}, in {seconds:.0f} s ({sum(os.times()[:4]):.0f} s of CPU)"
-    )
-    if options.equivalent:
-        for mutant, outcome in tried:
-            if outcome.status == EQUIVALENT:
-                show("equivalent: " + "\n".join(describe(mutant)))
-        show()
-    show(summary(tried, footer))
-    return SOME_SURVIVE if count[SURVIVING] else ALL_KILLED
+    return root
 
 
 def _cores():

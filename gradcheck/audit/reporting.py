@@ -4,42 +4,35 @@ import json
 import os
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
-from gradcheck.audit.trials import EQUIVALENT, KILLED, SURVIVING
-from gradcheck.command_line import say
+from gradcheck.audit.trials import BY_CERTIFICATE, EQUIVALENT, KILLED, SURVIVING
+from gradcheck.command_line import counted, say
 
 EVERY = 10.0  # seconds between lines of progress
 
 
-class Progress:
-    """Prints the progress to stderr, at most every ten seconds."""
-
-    def __init__(self):
-        self.last = time.monotonic()
-
-    def say(self, text):
-        if time.monotonic() - self.last >= EVERY:
-            self.last = time.monotonic()
-            say(text)
-
-    def follow(self, what, outcomes, total):
-        """Convert an iterator of `total` Outcomes to a list, and show the progress."""
-        start, found = time.monotonic(), []
-        for outcome in outcomes:
-            found.append(outcome)
-            left = int((time.monotonic() - start) / len(found) * (total - len(found)))
-            self.say(f"{what}: {len(found):,} of {total:,}, {left // 60}:{left % 60:02d} left")
-        return found
+def followed(outcomes, total):
+    """Convert an iterator of `total` Outcomes to a list. A line to stderr every ten seconds shows the progress."""
+    found, start, last = [], time.monotonic(), time.monotonic()
+    for outcome in outcomes:
+        found.append(outcome)
+        if time.monotonic() - last >= EVERY:
+            last = time.monotonic()
+            left = int((last - start) / len(found) * (total - len(found)))
+            say(f"trying mutants: {len(found):,} of {total:,}, {left // 60}:{left % 60:02d} left")
+    return found
 
 
-def summary(tried, footer):
-    """Return the report on (Mutant, Outcome) pairs, followed by `footer`."""
+def summary(tried, judge, seconds):
+    """Return the report on (Mutant, Outcome) pairs: a table of the files, the survivors, and a last line."""
     counts = {}
     for mutant, outcome in tried:
         counts.setdefault(shown(mutant.path), Counter())[outcome.status] += 1
+    whole = sum(counts.values(), Counter())
     if len(counts) > 1:
-        counts["all"] = sum(counts.values(), Counter())
+        counts["all"] = whole
     width = max(map(len, ["file", *counts]))
     lines = [f"{'file':<{width}}  mutants  killed  equivalent  surviving    score"]
     for name, count in counts.items():
@@ -48,13 +41,21 @@ def summary(tried, footer):
             f"{count[SURVIVING]:>9,}  {score(count):>7}"
         )
     lines.append("")
-    by = Counter(outcome.by for _, outcome in tried if outcome.status == KILLED)
-    if by:
-        lines.append("Killed by " + ", ".join(f"{cause}: {n:,}" for cause, n in by.most_common()) + ".")
-    survivors = [pair for pair in tried if pair[1].status == SURVIVING]
-    for mutant, outcome in survivors:
-        lines += ["", *describe(mutant), f"  {outcome.message}"]
-    return "\n".join([*lines, *([""] if survivors else []), footer])
+    by = Counter(outcome.by for _, outcome in tried)
+    causes = [f"{cause}: {n:,}" for cause, n in by.most_common() if cause not in ("", BY_CERTIFICATE)]
+    lines += [f"Killed by {', '.join(causes)}."] if causes else []
+    for mutant, outcome in tried:
+        if outcome.status == SURVIVING:
+            lines += ["", *describe(mutant), f"  {outcome.message}"]
+    functions = len({(mutant.path, mutant.function) for mutant, _ in tried})
+    lines += [""] if whole[SURVIVING] else []
+    lines.append(
+        f"{counted(len(tried), 'mutant')} of {counted(functions, 'function')}, judged by {judge}: "
+        f"{whole[KILLED]:,} killed, {whole[EQUIVALENT]:,} equivalent ({by[BY_CERTIFICATE]:,} certified), "
+        f"{whole[SURVIVING]:,} surviving; score {score(whole)}, "
+        f"in {seconds:.0f} s ({sum(os.times()[:4]):.0f} s of CPU)"
+    )
+    return "\n".join(lines)
 
 
 def score(count):
@@ -81,18 +82,11 @@ def shown(path):
 
 def write_json(file, target, command, tried):
     count = Counter(outcome.status for _, outcome in tried)
-    data = {
-        "target": target,
-        "command": command,
-        "mutants": len(tried),
-        **{status: count[status] for status in (KILLED, EQUIVALENT, SURVIVING)},
-        "results": [_result(mutant, outcome) for mutant, outcome in tried],
-    }
+    results = []
+    for mutant, outcome in tried:
+        removed, added = mutant.difference()
+        place = {"file": shown(mutant.path), "line": mutant.line, "function": mutant.function, "kind": mutant.kind}
+        results.append({**place, "removed": removed, "added": added, **asdict(outcome)})
+    counts = {"mutants": len(tried), **{status: count[status] for status in (KILLED, EQUIVALENT, SURVIVING)}}
+    data = {"target": target, "command": command, **counts, "results": results}
     Path(file).write_text(f"{json.dumps(data, indent=1, ensure_ascii=False)}\n", "utf-8", "backslashreplace")
-
-
-def _result(mutant, outcome):
-    removed, added = mutant.difference()
-    of_mutant = {"file": shown(mutant.path), "line": mutant.line, "function": mutant.function, "kind": mutant.kind}
-    names = ("status", "by", "case", "seed", "message", "differs_in")
-    return {**of_mutant, "removed": removed, "added": added, **{name: getattr(outcome, name) for name in names}}

@@ -12,6 +12,7 @@ import gc
 import io
 import itertools
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -19,6 +20,7 @@ import time
 import types
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +35,7 @@ from gradcheck.report import GradientError
 KILLED, EQUIVALENT, SURVIVING = "killed", "equivalent", "surviving"
 BY_GRADIENT, BY_EXCEPTION, BY_TIME, BY_COMMAND = "a wrong gradient", "an exception", "the time limit", "the command"
 BY_CERTIFICATE = "a certificate"
-NO_CASES = "the command passes; equivalent mutants are not recognized, because the module has no cases"
+NO_CASES = "equivalent mutants are not recognized, because the module has no cases"
 FEW, FEW_ATOL = 2, 1e-8  # entries of each argument, and tolerance, of the first check of a mutant
 VARIATIONS = ("scaled", "shifted")
 LEAST, PATIENCE = 5.0, 20  # a step may take LEAST seconds of CPU plus PATIENCE times the slowest without a mutant
@@ -67,14 +69,13 @@ class Trials:
     Raises ValueError if a case raises an exception on the inputs that it draws.
     """
 
-    def __init__(self, cases, seeds, is_audited, say):
+    def __init__(self, cases, seeds, is_audited):
         self.cases, self.seeds = {case.name: case for case in cases}, seeds
         self.observed = {}  # {(case name, seed, variation): result of `observe`}, if the original is finite there
         self.lines = {}  # {case name: set of (file, line) that it runs in the files for which is_audited(path)}
         self.verified = {}  # {(case name, seed): CPU time} of the checks that pass without a mutant
         self.slowest = 0.0  # CPU time of the slowest step without a mutant
-        for i, (name, case) in enumerate(self.cases.items()):
-            say(f"running the cases without a mutant: {i + 1} of {len(cases)}")
+        for name, case in self.cases.items():
             start = time.process_time()
             with lines_run(is_audited) as self.lines[name]:
                 for seed in seeds:
@@ -111,25 +112,25 @@ class Trials:
         self.verified[name, seed] = time.process_time() - start
         self.slowest = max(self.slowest, self.verified[name, seed])
 
-    def run(self, mutants, jobs, with_checks=True):
+    def run(self, mutants, jobs, command=None):
         """Try `jobs` mutants at a time, and yield their Outcomes in order.
 
-        A mutant whose code cannot replace the code in memory has the Outcome None. With `with_checks=False`, a mutant
-        survives if its gradients differ. The mutants are tried in forked processes, which share the imported modules of
-        this process. On systems that cannot fork, and with one job, they are tried in this process.
+        A mutant that changes a gradient is tried on the checks, or on the TestCommand `command`. Without a command, a
+        mutant whose code cannot replace the code in memory has the Outcome None. The mutants are tried in forked
+        processes, which share the imported modules of this process. On systems that cannot fork, and with one job, they
+        are tried in this process.
         """
         global _attempt
         functions = live_functions({str(mutant.path) for mutant in mutants})
-        self.passes = "every check passes" if with_checks else "the command passes"
 
         def _attempt(i):
-            return self._outcome(mutants[i], functions, with_checks)
+            return self._outcome(mutants[i], functions, command)
 
         if jobs == 1 or not FORKS:
             yield from map(_attempt, range(len(mutants)))
             return
-        context, ignored = multiprocessing.get_context("fork"), (signal.SIGINT, signal.SIG_IGN)  # for Ctrl-C
-        with warnings.catch_warnings(), ProcessPoolExecutor(jobs, context, signal.signal, ignored) as executor:
+        context = multiprocessing.get_context("fork")
+        with warnings.catch_warnings(), ProcessPoolExecutor(jobs, context, _begin, (command,)) as executor:
             # Python warns about a fork while threads run. Usually they belong to the BLAS library, which stops them
             # before a fork and restarts them afterwards.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -137,18 +138,28 @@ class Trials:
             try:
                 for outcome in outcomes:
                     yield outcome.result()
+            except BrokenProcessPool as error:
+                raise AuditError("a mutant has ended the process that tried it") from error
             except BaseException:
                 for process in multiprocessing.active_children():
-                    process.kill()
+                    process.terminate()
                 raise
 
-    def _outcome(self, mutant, functions, with_checks):
-        names = self.cases_that_run(mutant)
-        if not names:
-            return Outcome(SURVIVING, message="no case runs this statement" if self.cases else NO_CASES)
+    def _outcome(self, mutant, functions, command):
+        names, passes = self.cases_that_run(mutant), "every check passes" if command is None else "the command passes"
+        found = Outcome(SURVIVING, message="no case runs this statement" if self.cases else f"{passes}; {NO_CASES}")
+        if names:
+            found = self._compared(mutant, functions, names, passes, has_checks=command is None)
+        if command is None or (found is not None and found.status == EQUIVALENT):
+            return found
+        result = command.outcome(mutant)
+        return found if found is not None and found.status == result.status == SURVIVING else result
+
+    def _compared(self, mutant, functions, names, passes, has_checks):
+        """Return the Outcome of a mutant in memory. Without checks, it survives if its gradients differ."""
         try:
             with quiet(), planted(mutant, functions):
-                outcome = self._judged(names, with_checks)
+                outcome = self._judged(names, passes, has_checks)
         except PlantingError:
             return None
         except TimeIsUp:
@@ -165,21 +176,29 @@ class Trials:
             self.verify(outcome.case, outcome.seed)
         return outcome
 
-    def _judged(self, names, with_checks):
+    def _judged(self, names, passes, has_checks):
         differs_in = {}
         for seed, name in itertools.product(self.seeds, names):
             if self._differs(name, seed):
                 differs_in[name] = None
                 with limited(LEAST + PATIENCE * self.slowest):
-                    outcome = ask(self.cases[name], seed) if with_checks else self._surviving([name])
+                    outcome = ask(self.cases[name], seed) if has_checks else _surviving([name], passes)
                 if outcome is not None:
                     return outcome
         if differs_in:
-            return self._surviving(differs_in)
+            return _surviving(differs_in, passes)
         for name, seed, variation in self.observed:
             if variation is not None and name in names and self._differs(name, seed, variation):
-                return self._surviving([name], " for inputs other than those that the case draws")
-        return self._certified(names[:CERTIFIED])
+                return _surviving([name], passes, " for inputs other than those that the case draws")
+        is_certified = True
+        for name in names[:CERTIFIED]:
+            certificate = None  # stays None if time is up
+            with contextlib.suppress(TimeIsUp), limited(FOR_A_CERTIFICATE):
+                certificate = certify_call(self.cases[name].call(np.random.default_rng(0)))
+            if certificate is not None and certificate.verdict == "refused":
+                return _surviving([name], passes)
+            is_certified &= bool(certificate)
+        return Outcome(EQUIVALENT, BY_CERTIFICATE if is_certified else "")
 
     def _differs(self, name, seed, variation=None):
         try:
@@ -188,22 +207,23 @@ class Trials:
         except Exception:
             return True
 
-    def _surviving(self, names, where=""):
-        shown = ", ".join(map(repr, list(names)[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        message = f"{self.passes}, although the gradients differ in {shown}{where}"
-        return Outcome(SURVIVING, message=message, differs_in=tuple(names))
 
-    def _certified(self, names):
-        """Certify the cases. The mutant survives if a certificate is refused."""
-        is_certified = True
-        for name in names:
-            certificate = None  # stays None if time is up
-            with contextlib.suppress(TimeIsUp), limited(FOR_A_CERTIFICATE):
-                certificate = certify_call(self.cases[name].call(np.random.default_rng(0)))
-            if certificate is not None and certificate.verdict == "refused":
-                return self._surviving([name])
-            is_certified &= bool(certificate)
-        return Outcome(EQUIVALENT, BY_CERTIFICATE if is_certified else "")
+def _surviving(names, passes, where=""):
+    shown = ", ".join(map(repr, list(names)[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    message = f"{passes}, although the gradients differ in {shown}{where}"
+    return Outcome(SURVIVING, message=message, differs_in=tuple(names))
+
+
+def _begin(command):
+    """Begin a forked process, which ignores Ctrl-C and ends, with its command, when the audit ends."""
+
+    def stop(*_):
+        if command is not None:
+            command.end()
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, stop)
 
 
 def _forked(i):
