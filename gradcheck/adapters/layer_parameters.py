@@ -11,9 +11,9 @@ An array is a parameter if it has a gradient by one of these conventions:
 
 An array without a gradient, such as a running mean, raises an error that names the array. The array is ignored only if
 the layer lists its parameters and the list does not contain the array. The list is `params` or `parameters`, which is a
-dictionary, a list, or a method that returns one of them. The search must find every parameter in the list.
+dictionary, a list, or a method that returns one of them.
 
-A place is the path from the layer to an array or object, as a tuple of (".", name of an attribute) and ("[", key).
+A place is the path from the layer to an array or object, as a tuple of names of attributes, keys and indices.
 """
 
 import copy
@@ -26,9 +26,8 @@ from gradcheck.call import STATELESS, GlobalRandom, describe, is_real
 
 GRADIENTS = {"params": "grads", "parameters": "gradients", "_params": "_grads", "_parameters": "_gradients"}
 PATTERNS = ("d{}", "{}_grad", "grad_{}", "d_{}", "{}grad", "grad{}", "{}_gradient", "gradient_{}", "{}g", "{}_g")
-OBJECTS = {"data": ("grad", "gradient"), "value": ("grad", "gradient")}
+OBJECTS = ("data", "value")  # names of the array of a parameter object, whose gradient is `grad` or `gradient`
 CONTAINERS = (dict, list, tuple)
-UNMADE = "if the layer creates its parameters in its first forward pass, run it first"
 HINT = "name the parameters and their gradients, as in from_layer(layer, {'W': 'dW'}), or pass {} if there are none"
 
 
@@ -69,16 +68,13 @@ def find(layer):
         paired = sorted((place for place in places if beside[place]), key=len, reverse=True)  # the innermost first
         if paired:
             _refuse_two_gradients(layer, paired, beside)
-            found[_name(paired[0])] = Parameter(layer, places, beside[paired[0]])
-        elif not all(place in gradients or _is_passed_over(place, i, listed, places_of) for place in places):
+            found[_name(layer, paired[0])] = Parameter(layer, places, beside[paired[0]])
+        elif not all(place in gradients or _is_passed_over(layer, place, i, listed, places_of) for place in places):
             raise _refusal(
                 layer,
-                f"{_shown(places[0])} looks like a parameter, but has no gradient; {HINT}. "
+                f"{_shown(layer, places[0])} looks like a parameter, but has no gradient; {HINT}. "
                 "If it is left over from an earlier call, clear it, or pass a layer that has not run",
             )
-    known = {id(parameter.data) for parameter in found.values()}
-    for label in (label for several in listed.values() for label, array in several if id(array) not in known):
-        raise _refusal(layer, f"{label} is listed as a parameter, but no attribute holds it with a gradient; {HINT}")
     return found
 
 
@@ -90,11 +86,11 @@ def named(layer, parameters):
     places_of, _ = _searched(layer)
     found = {}
     for name, gradient in parameters.items():
-        *before, (kind, _) = place = _resolved(layer, name)
+        *before, _ = place = _resolved(layer, name)
         array = _get(layer, place)
         if not is_real(array):
             raise _refusal(layer, f"{name} is {describe(array)}, not a floating-point array")
-        there = (*((k, GRADIENTS.get(key, key)) for k, key in before), (kind, gradient))
+        there = (*(GRADIENTS.get(key, key) for key in before), gradient)
         there = _resolved(layer, gradient) if "." in gradient else there
         found[name] = Parameter(layer, places_of.get(id(array), [place]), [there])
     return found
@@ -119,8 +115,10 @@ def refuse_late(layer, inputs, options):
     for place, *_ in _searched(runs[0])[0].values():
         is_new = not is_real(_get(layer, place)) and np.array_equal(_get(runs[0], place), _get(runs[1], place))
         if is_new and isinstance(_first(runs[0], _gradients(runs[0], place)), np.ndarray):
-            problem = f"forward creates {_shown(place)}, which has a gradient; run it once before the check, and {HINT}"
-            raise _refusal(layer, problem)
+            shown = _shown(runs[0], place)
+            raise _refusal(
+                layer, f"forward creates {shown}, which has a gradient; run it once before the check, and {HINT}"
+            )
 
 
 # Places
@@ -138,26 +136,24 @@ def _searched(layer):
             members = _members(value)
             if members and not isinstance(value, CONTAINERS):
                 objects[place] = value
-            pending[:0] = [((*place, step), member) for step, member in members.items()]
+            pending[:0] = [((*place, key), member) for key, member in members.items()]
     return places_of, objects
 
 
 def _members(value):
-    if isinstance(value, dict):
-        return {("[", key): member for key, member in value.items()}
     if isinstance(value, CONTAINERS):
-        return {("[", i): member for i, member in enumerate(value)}
+        return dict(value) if isinstance(value, dict) else dict(enumerate(value))
     if type(value).__module__.split(".")[0] in STATELESS:
         return {}
     slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
     names = [name for name in [*getattr(value, "__dict__", ()), *slots] if hasattr(value, name)]
-    return {(".", name): getattr(value, name) for name in names}
+    return {name: getattr(value, name) for name in names}
 
 
 def _get(layer, place):
     """Return the value at a place, or None if the place does not exist."""
-    for kind, key in place:
-        layer = getattr(layer, key, None) if kind == "." else _members(layer).get((kind, key))
+    for key in place:
+        layer = _members(layer).get(key)
     return layer
 
 
@@ -167,37 +163,35 @@ def _first(layer, places):
 
 def _put(holder, place, value):
     """Store a value at a place, relative to `holder`. Returns the holder, or a new tuple if the holder is a tuple."""
-    (kind, key), *rest = place
+    key, *rest = place
     if rest:
         value = _put(_get(holder, place[:1]), rest, value)
     if isinstance(holder, tuple):
         return (*holder[:key], value, *holder[key + 1 :])
-    if kind == "[":
+    if isinstance(holder, CONTAINERS):
         holder[key] = value
     elif getattr(holder, key, None) is not value:
         setattr(holder, key, value)
     return holder
 
 
-def _owner(place):
+def _owner(layer, place):
     """Return the place of the innermost object that contains the array at a place."""
-    return place[: max((i for i, (kind, _) in enumerate(place) if kind == "."), default=0)]
+    return next(place[:n] for n in range(len(place) - 1, -1, -1) if not isinstance(_get(layer, place[:n]), CONTAINERS))
 
 
-def _name(place):
+def _name(layer, place):
     """Return a place as text, without dictionaries such as `params`: `W` for layer.params["W"]."""
-    if isinstance(place[-1][1], str):
-        place = [*(step for step in place[:-1] if step[1] not in GRADIENTS), place[-1]]
-    if len(place) > 1 and place[-1][0] == "." and place[-1][1] in OBJECTS:
+    if len(place) > 1 and place[-1] in OBJECTS and _owner(layer, place) == place[:-1]:
         place = place[:-1]
-    return _shown(place)
+    shown = _shown(layer, place)
+    return re.sub(rf"\b({'|'.join(GRADIENTS)})\['(\w+)'\]", r"\2", shown)
 
 
-def _shown(place):
+def _shown(layer, place):
     """Return a place as text, such as `attention.w_q.W`, `params[0]` or `cache['x']`."""
-    n = len(_owner(place)) + 1
-    inside = "".join(f"[{key!r}]" for _, key in place[n:])
-    return ".".join(str(key) for _, key in place[:n]) + inside
+    n = len(_owner(layer, place)) + 1
+    return ".".join(map(str, place[:n])) + "".join(f"[{key!r}]" for key in place[n:])
 
 
 def _resolved(layer, name):
@@ -205,14 +199,12 @@ def _resolved(layer, name):
     place = ()
     for key in re.split(r"[.\[\]]+", name.rstrip("]")):
         here = _get(layer, place)
-        dictionaries = {c: getattr(here, c, None) for c in (*GRADIENTS, *GRADIENTS.values())}
-        container = next((c for c, held in dictionaries.items() if isinstance(held, dict) and key in held), None)
-        if isinstance(here, CONTAINERS):
-            place += (("[", key if isinstance(here, dict) else int(key)),)
-        elif container and not hasattr(here, key):
-            place += (".", container), ("[", key)
-        else:
-            place += ((".", key),)
+        members = _members(here)
+        dictionaries = (c for c in (*GRADIENTS, *GRADIENTS.values()) if isinstance(members.get(c), dict))
+        container = next((c for c in dictionaries if key in members[c]), None)
+        if container and key not in members and not isinstance(here, CONTAINERS):
+            place += (container,)
+        place += (int(key) if isinstance(here, (list, tuple)) else key,)
     return place
 
 
@@ -221,18 +213,20 @@ def _resolved(layer, name):
 
 def _gradients(layer, place):
     """Return the places at which the gradient of the array at a place may be stored."""
-    *before, (kind, key) = place
-    if any(name in GRADIENTS.values() for _, name in before):
+    *before, key = place
+    if any(name in GRADIENTS.values() for name in before):
         return []  # the array is a gradient
     keys = [key, f"d{key}"] if isinstance(key, str) else [key]
-    patterns = [*(OBJECTS.get(key, ()) if kind == "." else ()), *(PATTERNS if isinstance(key, str) else ())]
-    candidates = [[(*before, (kind, pattern.format(key)))] for pattern in patterns]
-    if kind == ".":
-        candidates += [[(*before, (".", name), ("[", k)) for k in keys] for name in GRADIENTS.values()]
-    for i, (_, name) in enumerate(before):
+    candidates = []
+    if isinstance(key, str):
+        own = ("grad", "gradient") if key in OBJECTS else ()
+        candidates += [[(*before, name)] for name in (*own, *(pattern.format(key) for pattern in PATTERNS))]
+    if not isinstance(_get(layer, before), CONTAINERS):
+        candidates += [[(*before, name, k) for k in keys] for name in GRADIENTS.values()]
+    for i, name in enumerate(before):
         for mirror in [GRADIENTS[name]] if name in GRADIENTS else [p.format(name) for p in PATTERNS]:
-            there = (*before[:i], (".", mirror), *before[i + 1 :])
-            candidates.append([(*there, (kind, k)) for k in keys])
+            there = (*before[:i], mirror, *before[i + 1 :])
+            candidates.append([(*there, k) for k in keys])
             if name in GRADIENTS and not _get(layer, there):  # only backward creates the gradient
                 return candidates[-1]
     shape = _get(layer, place).shape
@@ -250,55 +244,39 @@ def _may_be_gradient(layer, shape, place):
 def _refuse_two_gradients(layer, places, gradients):
     """Raise ValueError if an array has two gradients, unless an outer layer also lists the parameters of inner ones."""
     first, *others = places
-    own = _first(layer, gradients[first])
+    own, owner = _first(layer, gradients[first]), _owner(layer, first)
     for other in others:
-        is_around = _owner(first)[: len(_owner(other))] == _owner(other) != _owner(first)
+        around = _owner(layer, other)
+        is_around = owner[: len(around)] == around != owner
         if not is_around and (own is None or own is not _first(layer, gradients[other])):
-            both = f"{_shown(first)} and {_shown(other)}"
+            both = f"{_shown(layer, first)} and {_shown(layer, other)}"
             raise _refusal(layer, f"{both} are the same array, but have two gradients; {HINT}")
 
 
-# Lists of parameters
-
-
 def _listed(value):
-    """Return the pairs (label, array) of an object's list of parameters, or [] if it has none."""
+    """Return the ids of the arrays in an object's list of parameters, or an empty set if it has none."""
     for name in GRADIENTS:
+        parameters = getattr(value, name, None)
         try:
-            parameters = getattr(value, name, None)
             parameters = parameters() if callable(parameters) else parameters
-            parameters = list(parameters) if isinstance(parameters, GeneratorType) else parameters
-        except TypeError:  # the method needs arguments
+        except Exception:  # the method needs arguments, or the parameters do not exist yet
             continue
-        except Exception as error:
-            raise _refusal(value, f"{name} raises {type(error).__name__}: {error}; {UNMADE}") from error
+        parameters = list(parameters) if isinstance(parameters, GeneratorType) else parameters
         if isinstance(parameters, CONTAINERS):
-            return list(_flattened(value, name, parameters))
-    return []
+            return set(_searched(parameters)[0])
+    return set()
 
 
-def _flattened(layer, label, value):
-    if is_real(value):
-        yield label, value
-    elif isinstance(value, CONTAINERS):
-        for (_, key), entry in _members(value).items():
-            yield from _flattened(layer, f"{label}[{key!r}]", entry)
-    elif not _members(value):
-        raise _refusal(layer, f"{label} is {describe(value)}, not a floating-point array; {UNMADE}")
-    else:
-        yield from ((label, getattr(value, name)) for name in OBJECTS if is_real(getattr(value, name, None)))
-
-
-def _is_passed_over(place, i, listed, places_of):
+def _is_passed_over(layer, place, i, listed, places_of):
     """Return True if a layer around an array lists its parameters, but not the array.
 
     The array is at `place` and has the id `i`. The list of an outer layer counts only if it includes parameters of
     inner layers.
     """
-    owner = _owner(place)
+    owner = _owner(layer, place)
     for n in range(len(owner) + 1):
-        ids = {id(array) for _, array in listed.get(owner[:n], ())}
-        speaks = n == len(owner) or any(_owner(other) != owner[:n] for j in ids for other in places_of.get(j, ()))
+        ids = listed.get(owner[:n], set())
+        speaks = n == len(owner) or any(_owner(layer, p) != owner[:n] for j in ids for p in places_of.get(j, ()))
         if ids and speaks and i not in ids:
             return True
     return False

@@ -234,16 +234,6 @@ class Outer(Sequence):
         self.params, self.grads = {"shift": np.zeros(2)}, {}
 
 
-class Copies(Sequence):
-    def parameters(self):
-        return [layer.W.copy() for layer in self.layers]
-
-
-class Later(Sequence):
-    def params(self):
-        return {"W": self.made.W}
-
-
 class Lazy(Map):
     """Made to measure in the first forward pass."""
 
@@ -300,10 +290,6 @@ REFUSED = {  # the layer, and words of the message
     ),
     "a table of a layer within": (lambda: Outer(Map(3, 2), Positions()), rf"Outer: layers\.1\.table{UNPAIRED}"),
     "two gradients": (sharing, r"layers\.0\.W and layers\.1\.W are the same array, but have two gradients"),
-    "not found": (lambda: Copies(Map(3, 3)), r"Copies: parameters\[0\] is listed as .*, but no attribute holds it"),
-    "made later": (lambda: Later(Tanh()), "Later: params raises AttributeError: .*; if the layer creates its para"),
-    "None": (lambda: within(parameters={"W": None}), r"parameters\['W'\] is None, not a .*; if the layer creates"),
-    "integers": (lambda: within(params={"W": np.arange(3)}), r"params\['W'\] is an array of int64, not a floating"),
     "no backward": (lambda: type("Half", (), {"forward": None})(), r"Half has no method forward\(\)"),
 }
 
