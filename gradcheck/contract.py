@@ -229,10 +229,11 @@ def _reason_of_shape(argument, shape, others):
     axes = [i for i, (n, m) in enumerate(zip(padded, shape, strict=False)) if n != m]
     if axes and len(padded) == len(shape) and all(padded[i] == 1 for i in axes):
         listed = f"{'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}"
-        return f": not summed over {listed}, along which {argument.name} is broadcast"
+        return f": not summed over {listed} of {argument.label}, along which {argument.name} is broadcast"
     if [n for n in shape if n != 1] == [n for n in wanted if n != 1]:
         return ": an axis of length 1 is kept or lost (keepdims)"
-    return ""
+    alike = [other.name for other, _ in others if other.array.shape == shape]
+    return f": {alike[0]} has that shape" if alike else ""
 
 
 # Side effects

@@ -129,7 +129,10 @@ def neuron(x, w, b):
 
 
 def check(function, *inputs, h=1e-6):
-    """Move each entry up and down. Return the largest error of the gradients of L = Σ y · dy, with a random dy."""
+    """Move each entry up and down. Return the largest error of the gradients of L = Σ y · dy, with a random dy.
+
+    `function(*inputs)` returns y and backward, and backward(dy) a tuple with a gradient for each input, an array.
+    """
     y, backward = function(*inputs)
     dy = np.random.default_rng(0).normal(size=np.shape(y))
     gradients, worst = backward(dy), 0.0

@@ -51,14 +51,16 @@ def steps_of_call(
     dy: ArrayLike | None = None,
     randomize: bool = False,
     others: Iterable[Call] = (),
+    file: str = "",
 ) -> StepsReport:
     """Find the first wrong line of the backward pass of a `Call`, as `steps` does.
 
     A correction is tested on other inputs, derived from `call`, and on `others`, which are further Calls of the same
-    function. With `randomize`, the parameters of a module are random during the call.
+    function. With `randomize`, the parameters of a module are random during the call. If a `file` is given, only a
+    backward pass in that file is examined.
     """
     try:
-        with _opened(call, seed, dy, randomize, None, others) as (scene, again):
+        with _opened(call, seed, dy, randomize, None, others, file) as (scene, again):
             return report_on(scene, again)
     except ValueError as error:
         report = shape_report(call, error)
@@ -78,13 +80,13 @@ def lines_beside(report, call, *, seed, dy, randomize):
 
 
 @contextmanager
-def _opened(call, seed, dy, randomize, report, others=()):
+def _opened(call, seed, dy, randomize, report, others=(), file=""):
     """Insert the probes, and yield (Scene, function that returns further Scenes)."""
     call = call.copy()
     with prepared(call, seed if randomize else None):
         returned = call.evaluate()
         backward = returned[1] if isinstance(returned, tuple) and len(returned) == 2 else None
-        source = source_of(backward, call.target, call.name)
+        source = source_of(backward, call.target, call.name, file)
         tree, sites = instrumented(source)
         probe = Probe()
         with planted(source, tree, probe):

@@ -103,7 +103,9 @@ class Bench:
         """Return {name: value} for the names that are bound before a line or captured by backward."""
         bound, events = {}, self.scene.forward
         if self.scene.site(event).kind != "forward":
-            bound = {**{name: as_array(held[-1].live) for name, held in self.scene.names.items()}, **self.closure}
+            inputs = {a.name: a.array for a in self.scene.run.arguments if a.parameter is None}
+            held = {name: as_array(held[-1].live) for name, held in self.scene.names.items()}
+            bound = inputs | held | self.closure
             bound[self.scene.source.parameter] = self.scene.run.dy
             events = self.base.events
         before = itertools.takewhile(lambda other: other.key != event.key, events)

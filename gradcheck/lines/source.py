@@ -48,11 +48,11 @@ class Source:
         return [*names[self.has_tensors :], ""][0]  # without the argument ctx of a torch.autograd.Function
 
 
-def source_of(backward, target, name):
+def source_of(backward, target, name, only=""):
     """Return the `Source` of a backward pass.
 
-    `target` is the function that returned it, and `name` is used in error messages. Raises ValueError if there is no
-    source, or if the file was changed after it was loaded.
+    `target` is the function that returned it, and `name` is used in error messages. With `only`, the source is in the
+    file of that path. Raises ValueError if there is no source, or if the file was changed after it was loaded.
     """
     forward, *functions = _pair_within(target) or [None, *closures(backward)]
     reason, candidates = f"{name}: {NOT_WITHIN}", []
@@ -60,6 +60,8 @@ def source_of(backward, target, name):
         if str(function.__module__).startswith("gradcheck.adapters."):  # exec may define functions without a module
             continue
         file, lines = function.__code__.co_filename, _lines_of(function)
+        if only not in ("", file):
+            continue
         if not lines:
             reason = f"{name}: the source of its backward cannot be read: there is no file {file}"
             continue
@@ -72,7 +74,7 @@ def source_of(backward, target, name):
             has_tensors = _rule_of(target) is not None
             candidates.append(Source(file, tree, outer, inner, function, lines, is_whole, forward, has_tensors))
     for source in sorted(candidates, key=_names_a_gradient, reverse=True):
-        if _names_a_gradient(source) or _computes(source):
+        if only or _names_a_gradient(source) or _computes(source):
             codes = codes_of(source.tree, source.file)
             for function in filter(None, (source.function, forward)):
                 if codes.get(_key(function.__code__)) != function.__code__:

@@ -36,12 +36,12 @@ class Names:
         self.values, self.is_gradient = values, is_gradient
         self.helpers = set(filter(is_gradient, helpers))
         order = [*(n for n in read if n in values), *(n for n in reversed(values) if n not in read)]
-        kinds = {n: values[n].dtype.kind for n in order if isinstance(values[n], np.ndarray) and values[n].ndim}
+        kinds = {n: values[n].dtype.kind for n in order if isinstance(values[n], (np.ndarray, np.floating))}
         self.arrays = [n for n, kind in kinds.items() if kind == "f"]
-        masks = [n for n, kind in kinds.items() if kind == "b"]
+        masks = [n for n, kind in kinds.items() if kind == "b" and values[n].ndim]
         self.backwards = [n for n in order if callable(values[n]) and "backward" in n]
         axes = [n for n in order if _is_number(values[n], (int, np.integer)) and "axis" in n]
-        scalars = [n for n in order if _is_number(values[n]) and values[n] not in (0, 1, -1)]
+        scalars = [n for n in order if n not in kinds and _is_number(values[n]) and values[n] not in (0, 1, -1)]
         lengths = [f"{n}.shape[{axis}]" for n in self.arrays for axis in range(-values[n].ndim, 0)]
 
         def is_gradient_code(code):

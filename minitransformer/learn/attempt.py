@@ -53,16 +53,19 @@ class Attempt:
     def __init__(self, exercise, path, target, level, left, package):
         self.exercise, self.path, self.target, self.level = exercise, path, target, level
         self.blank = tuple(row for row in blank_rows(exercise, left) if row.equation or row.name == "backward")
-        self.package, self.has_lists = package, False
+        self.package, self.is_odd = package, False  # is_odd: it returns lists, or None for some arguments
         self.is_class = isinstance(exercise.reference, type)
         self.numbers = equation_numbers(exercise) if level < NOTHING else {}
 
-    def run_once(self):
-        """Run forward and backward on the first case. Record whether they return lists."""
-        call = self.call(self.exercise.cases()[0], SEEDS[0])
-        dy = cotangent(call, SEEDS[0])
+    def run_once(self, case, seed):
+        """Run forward and backward on a case. Record whether they return lists, or None for some arguments."""
+        call = self.call(case, seed)
+        dy = cotangent(call, seed)
         result = call.evaluate()
-        self.has_lists = isinstance(result, list) or isinstance(result[1](dy), list)
+        gradients = result[1](dy)
+        found = gradients if isinstance(gradients, (tuple, list)) else (gradients,)
+        has_others = any(g is None or np.asarray(g).dtype.kind in "biu" for g in found)
+        self.is_odd |= has_others or isinstance(result, list) or isinstance(gradients, list)
 
     def verdicts(self):
         """Yield a Verdict and, if the function is wrong, a second one with an explanation."""
@@ -117,13 +120,13 @@ class Attempt:
 
     def tried(self, case, seed):
         """Test one case. Return None if all gradients are right, else a Failure."""
-        call = self.call(case, seed)
         how = THOROUGH if self.level == FORWARD and not self.is_class and not self.blank else {}
         try:
             with faults(self.path):
-                dy = cotangent(call, seed)
                 with self.package:
-                    call.evaluate()[1](dy)
+                    self.run_once(case, seed)
+                call = self.call(case, seed)
+                dy = cotangent(call, seed)
                 if self.level == FORWARD:
                     self.compare_forward(case, seed)
                 report = looked_at(call, dy, seed, **how)
@@ -150,7 +153,7 @@ class Attempt:
                 if type(module) is self.exercise.reference:
                     module.__class__ = target
         else:
-            call.target = as_promised(target) if self.blank or self.has_lists else target
+            call.target = as_promised(target) if self.blank or self.is_odd else target
         return call
 
     def wider(self):
@@ -222,7 +225,7 @@ class Attempt:
         return of_result(self.exercise, y), its_own
 
     def remarks(self):
-        """Yield a remark for each gradient that is not float32 although the inputs are."""
+        """Yield a remark on the gradients that are not float32 although the inputs are."""
         if self.is_class:
             return
         call = self.call(self.exercise.cases()[0], 0)
@@ -231,9 +234,10 @@ class Attempt:
         gradients = backward(np.asarray(y, np.float32))
         gradients = gradients if isinstance(gradients, tuple) else (gradients,)
         names = [f"d{name}" for name, value in zip(call.input_names(), call.inputs) if is_real(value)]  # noqa: B905
-        for name, gradient in zip(names, gradients, strict=True):
-            if getattr(gradient, "dtype", None) != np.float32:
-                yield f"for float32 inputs {name} is {gradient.dtype}: a value of another dtype enters its computation"
+        pairs = zip(names, gradients, strict=True)
+        others = [f"{name} is {g.dtype}" for name, g in pairs if getattr(g, "dtype", None) != np.float32]
+        if others:
+            yield f"for float32 inputs {', '.join(others)}: a value of another dtype enters the computation"
 
 
 def on_changed(call, change):
@@ -252,10 +256,13 @@ def with_infinities(x):
 
 
 def as_promised(function):
-    """Wrap a function so that its backward replaces blanks (`...`) with zeros, and lists with tuples."""
+    """Wrap a function so that its backward replaces blanks (`...`) with zeros, lists with tuples, integers with floats.
+
+    As in PyTorch, backward may also return None for each argument without a gradient.
+    """
 
     @functools.wraps(function)
-    def filled(*inputs, **options):
+    def promised(*inputs, **options):
         result = function(*inputs, **options)
         if not is_pair(result):
             return result
@@ -263,12 +270,13 @@ def as_promised(function):
 
         def backward(*dy):
             gradients = result[1](*dy)
-            if gradients is ... and len(shapes) == 1:
-                return np.zeros(shapes[0])
-            if not isinstance(gradients, (tuple, list)) or len(gradients) != len(shapes):
-                return tuple(gradients) if isinstance(gradients, list) else gradients
-            return tuple(np.zeros(shape) if g is ... else g for g, shape in zip(gradients, shapes, strict=True))
+            is_many = isinstance(gradients, (tuple, list))
+            found = [g for g in gradients if g is not None] if is_many else [gradients]
+            if gradients is None or len(found) != len(shapes):
+                return tuple(gradients) if is_many else gradients
+            filled = (np.zeros(shape) if g is ... else g for g, shape in zip(found, shapes, strict=True))
+            return tuple(g * 1.0 if np.asarray(g).dtype.kind in "biu" else g for g in filled)
 
         return result[0], backward
 
-    return filled
+    return promised

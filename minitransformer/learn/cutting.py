@@ -59,7 +59,9 @@ def header(exercise, level):
     task = LEVELS[level]
     if exercise.is_value:
         aim = "Your function is compared with the package's."
-        task = LEVELS[NOTHING if level >= NOTHING else min(level, 1)].replace("backward", "the function")
+        task = "the docstring states the result; write the body of the function"
+        if exercise.name == "adamw" or level == 0:
+            task = LEVELS[NOTHING if level >= NOTHING else min(level, 1)].replace("backward", "the function")
     elif level == FORWARD:
         aim = "Your backward is compared with derivatives of your forward, and your y with the package's."
     words = said(exercise) if exercise.is_varied else ""
@@ -201,7 +203,8 @@ class File:
         if exercise.is_value and node.name == exercise.target:
             is_derived = exercise.name == "adamw" and level >= NOTHING  # docstrings specify the others
             summary = ast.get_docstring(node).split("\n\n")[0]
-            return self.hollow(node, level if is_derived else min(level, 1), f"{summary}\n\nYou derive the equations.")
+            found = self.hollow(node, level if is_derived else min(level, 1), f"{summary}\n\nYou derive the equations.")
+            return [*found, *(self.without_raises(node) if level < NOTHING or not is_derived else ())]
         found = []
         for function in functions_within(node):
             if function.name == "backward" and any(map(self.number_of, statements_of(function))):

@@ -18,6 +18,10 @@ NO_WORDS = re.compile(
 )
 
 
+EXCHANGED = r"(d\w+) equals the true (d\w+)$"
+PLACE = re.compile(r"^(\(\d+\) )?(\w+(?:, \w+)*): ")  # the beginning of a sentence of naming.py
+
+
 def equation_numbers(exercise) -> dict:
     text, found = cut(exercise, 0), {}
     for line, name in blanks(ast.parse(text)):
@@ -43,12 +47,12 @@ def rows_by_gradients(report, numbers) -> list[Row]:
     return sorted(rows, key=lambda row: order.index(row.name))
 
 
-def rows_by_steps(failure, others, numbers, student):
+def rows_by_steps(failure, others, numbers, student, file):
     """Return (Rows, remarks), with one Row per line of backward, or none if the lines cannot be judged."""
     from gradcheck import steps_of_call  # only needed for a wrong gradient
 
     try:
-        report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy, others=others)
+        report = steps_of_call(failure.call, seed=failure.seed, dy=failure.dy, others=others, file=file)
     except (TypeError, ValueError):
         return [], ()
     rows = []
@@ -57,7 +61,8 @@ def rows_by_steps(failure, others, numbers, student):
         words = row.sentence if edit is None else edit.sentence(student, row.is_whole) or KINDS[edit.row.kind]
         rows.append(Row(row.equation or numbers.get(row.name, ""), row.name, row.verdict, words))
     of_names = [row for row in rows if not row.name.endswith(".grad")]
-    return of_names if any(row.verdict == "WRONG" for row in of_names) else rows, tuple(report.remarks)
+    remarks = [remark.removesuffix(": there is a second mistake") for remark in report.remarks]  # it may be the same
+    return of_names if any(row.verdict == "WRONG" for row in of_names) else rows, tuple(remarks)
 
 
 def explained(attempt, failure):
@@ -69,8 +74,12 @@ def explained(attempt, failure):
     exercise, others = attempt.exercise, attempt.others(failure.case)
     student = Student(attempt.path.read_text("utf-8"), glossary_of(exercise.name))
     of_gradients = rows_by_gradients(failure.report, attempt.numbers)
-    rows, remarks = rows_by_steps(failure, others, attempt.numbers, student)
-    rows = rows or of_gradients
+    rows, remarks = rows_by_steps(failure, others, attempt.numbers, student, str(attempt.path))
+    equal = dict(
+        re.match(EXCHANGED, row.sentence).groups() for row in of_gradients if re.match(EXCHANGED, row.sentence)
+    )
+    if not rows or any(equal.get(other) == name for name, other in equal.items()):  # returned in another order
+        rows, remarks = of_gradients, ()
     first = next((k for k, row in enumerate(rows) if row.verdict == "WRONG"), None)
     if first is not None:
         row, told = rows[first], [rows[first].sentence]
@@ -81,10 +90,16 @@ def explained(attempt, failure):
             told.reverse()
         elif exercise.name in GLOSSARY:
             known = named_by_value(attempt, failure)
-        words = [sentence for sentence in known if row.name in names_in(sentence) or not names_in(sentence)]
-        words = next((sentence for sentence in (*words, *told) if not NO_WORDS.match(sentence)), "")
-        words = words or next(iter(known), row.sentence)
-        words = re.sub(rf"^(?:\(\d+\) )?(?:\w+, )*{re.escape(row.name)}(?:, \w+)*: ", "", words)
+        elsewhere = {other.name for other in rows} - {row.name}
+        fitting = [s for s in known if row.name in names_in(s) or elsewhere.isdisjoint(names_in(s))]
+        here = [PLACE.sub("", sentence) for sentence in fitting]
+        words = next((sentence for sentence in (*here, *told) if not NO_WORDS.match(sentence)), "")
+        if not words and known and (place := PLACE.match(known[0])):  # the mistake is in another line
+            name = place[2]
+            del rows[first]
+            first = next((k for k, other in enumerate(rows) if other.name == name), first)
+            row, words = Row(attempt.numbers.get(name, ""), name, "WRONG"), known[0][place.end() :]
+        words = words or row.sentence
         words = re.sub(rf"^{re.escape(row.name)} (?=does )", "it ", words)
         rows = [*rows[:first], Row(row.equation, row.name, row.verdict, words), *rows[first + 1 :]]
     names = {row.name for row in rows}  # a right gradient may have another name in the code

@@ -16,7 +16,7 @@ MOST_BYTES = 1_000_000
 STATE = ".hints.json"  # the number of hints given for each line; without it, hints restart at the first
 OF_EXERCISES = {
     "checker": [
-        "for which dy is the gradient of a softmax 0, whatever the code of backward?",
+        "if the outputs always sum to 1, for which dy is the gradient 0, so that backward may return zeros?",
         "y and the inputs may have any shape: which entries does your loop reach?",
         "how far is a difference on one side from the slope, and how far one on both sides, for your h?",
     ],
@@ -33,11 +33,27 @@ OF_EXERCISES = {
         "in which steps does the rate rise, and what is it in the first and in the last of them?",
         "at which steps is the cosine 1, and at which −1?",
     ],
+    "training_step": [
+        "which function of your other files gives the gradients, and which one needs them?",
+        "in which order does adamw take a weight, its gradient and the two averages, and in which does it return them?",
+        "adamw moves one weight: how do you collect the moved weights in one tuple, and the averages in two others?",
+    ],
     "chosen": [
         "does the temperature divide the logits or the probabilities?",
         "in which order do you look at the tokens, and at which sum do you stop?",
         "u is a share of which sum: of all probabilities, or of those that are kept?",
     ],
+}
+
+ON_MISTAKES = {  # {pattern of the sentence on a mistake: question}
+    "path|term|left out|skipped|not [as][pdu]": "which line reads the value, but has no term in your sum?",
+    "upstream|depend on dy": "how much does the loss change with the output, and which name tells that?",
+    "sign|(subtracted|added) where": "does the output grow or fall when this value grows by a little?",
+    "transpose|order|exchanged": "write the axes below each factor: do they come in the order that you need?",
+    "sum|mean|axis|axes|batch|positions": "which entries of the output read an entry of this value? Compare shapes",
+    "factor|division|times|power|square": "try one number: how far does the output move for a step of 0.001?",
+    "stands|belongs|in place of|slope": "of which value is this the slope, and at which value is it taken?",
+    "overwritten|one of|twice": "what is in the array before this line, and what has to remain of it?",
 }
 
 
@@ -80,7 +96,7 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     """Return the next hint on the first mistake or blank. A file in the folder counts the hints."""
     row = verdict.first_wrong or next((row for row in verdict.rows if row.verdict == "blank"), None)
     is_failure = bool(verdict.sentence) and (row is None or row.verdict != "blank")
-    if is_failure and (name := re.match(r"d\w+", verdict.question)):
+    if is_failure and (name := re.match(r"d(?!y\b)\w+", verdict.question)):
         row = Row("", name[0], "")
     line = chosen(lines_of(exercise), row)
     where = f"{line.number} {line.name}".strip()
@@ -90,11 +106,14 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
             where += f", on the way to {line.number} {line.name}".rstrip()
     elif row is not None and row.sentence:
         where += f", {row.sentence}"
-    rungs = OF_EXERCISES.get(exercise.name) or [f"{where}: {rung}" for rung in line.rungs(verdict.level)]
+    mistake = row.sentence if row is not None and row.verdict == "WRONG" else ""
+    asked = [question for pattern, question in ON_MISTAKES.items() if re.search(pattern, mistake)][:1]
+    rungs = [f"{where}: {rung}" for rung in (*asked, *line.rungs(verdict.level))]
+    rungs = OF_EXERCISES.get(exercise.name, rungs)
     if is_failure:
         rungs = [verdict.question or verdict.sentence, *rungs]
     climbed = remembered(folder)
-    key = f"{exercise.name} {rungs[0] if is_failure else f'{line.number} {line.name}'}"
+    key = f"{exercise.name} {rungs[0] if is_failure else f'{line.number} {line.name} {mistake}'}"
     at = min(climbed.get(key, 0), len(rungs) - 1)
     state = json.dumps(climbed | {key: at + 1}, indent=0).encode()
     write_atomically(Path(folder) / STATE, lambda file: file.write(state))
@@ -110,7 +129,7 @@ def chosen(lines, row) -> Line:
             return line
     if row.verdict == "blank" and not row.equation:
         return Line("", row.name)
-    return next((line for line in lines if line.number == row.equation), lines[-1])
+    return next((line for line in lines if line.number == row.equation), Line("", row.name))
 
 
 def remembered(folder) -> dict:

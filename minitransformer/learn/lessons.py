@@ -9,14 +9,14 @@ import numpy as np
 from gradcheck import Call, Case
 from gradcheck.museum import find
 from minitransformer import first_steps
-from minitransformer.cases import ONE_PAGE, case, ids
+from minitransformer.cases import ONE_PAGE, Hooked, case, ids, module, shrink
 from minitransformer.first_steps import fork, sum_and_share
 from minitransformer.layers.activations import silu
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.embedding import embedding, unembedding
 from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.layers.linear import linear, rows
-from minitransformer.layers.multi_head_attention import merge, split
+from minitransformer.layers.multi_head_attention import MultiHeadAttention, merge, split
 from minitransformer.layers.softmax import softmax
 from minitransformer.losses import cross_entropy
 from minitransformer.module import Parameter
@@ -211,7 +211,7 @@ def training_step(weights, m, v, *, ids, targets, H, **settings):
     `weights`, `m` and `v` are tuples with an array for each weight w, and `settings` are those of adamw:
 
         loss = gpt(weights)                             (42)
-        w′, m′, v′ = adamw(w, dw, m, v)                 (43)
+        w_new, m_new, v_new = adamw(w, dw, m, v)        (43)
 
     The model `gpt` and its H heads are those of the exercise one_page, and `adamw` is that of the exercise adamw. If
     you have solved both, import your functions from your files: `from one_page import gpt`. Otherwise write them here.
@@ -309,6 +309,7 @@ CASES = [
     case("residual, one step", residual, (2, 3, 5), lambda rng: sum_and_share),
     case("bare_block", bare_block, (2, 3, 5), *[lambda rng, f=f: f for f in (sum_and_share, fork, fork, softmax)]),
     case("heads", heads, (2, 5, 6), (6, 6), (6, 6), (6, 6), (6, 6), d_head=2),
+    module("MultiHeadAttention, hooked", lambda rng: Hooked(MultiHeadAttention(6, 3), shrink), (2, 5, 6)),
     case("tied", tied, (11, 6), drawn=lambda rng: {"ids": ids(rng, 2, 5)}),
     case(
         *("whole_model", whole_model, (11, 6), (5, 6), (6, 6), (6, 6), (6, 6), (6, 6), (6,), (6,), (6, 7), (7, 6)),
@@ -322,7 +323,7 @@ CASES = [
         for norm in (0.7, 70.0)
     ],
     *map(schedule, (0, 3, 4, 11, 19, 25)),
-    *[choice(u=u, top_p=top_p) for u in (0.0, 0.5, 0.999) for top_p in (0.05, 0.7, 1.0)],
+    *[choice(u=u, top_p=top_p) for u in (0.0, 0.3, 0.6, 0.9, 0.999) for top_p in (0.05, 0.5, 0.7, 0.9, 1.0)],
     *[choice(temperature=temperature) for temperature in (0.001, 5.0)],
     *[planted(name, wrong) for wrong in (False, True) for name in PLANTED.split()],
 ]

@@ -108,14 +108,13 @@ def gradients_of(call, dy) -> dict:
 
 def guesses(source, exercise: str):
     """Yield a Guess for each typical mistake, those specific to the exercise first."""
-    right = {name: ast.unparse(statement.value) for name, statement in source.statements.items()}
+    right = {name: ast.unparse(value) for name, value in source.values.items()}
     for name, mistakes in OWN.get(exercise, {}).items():
         for wrong, sentence in mistakes.items():
             yield source.guess(name, re.sub(r"\bV\b", lambda _, name=name: f"({right[name]})", wrong), sentence)
-    for name in (name for name in right if name.startswith("d") and "," not in name):
-        for (arrays, wrong), sentence in INSTEAD.items():
-            pattern = rf"(?<![\w.])({'|'.join(arrays)})(?!\w)"
-            code = re.sub(pattern, lambda match, wrong=wrong: f"({wrong.format(match[1])})", right[name])
+    for name in (name for name in right if "," not in name):
+        for (pattern, wrong), sentence in INSTEAD.items():
+            code = re.sub(pattern, wrong, right[name])
             if code != right[name]:
                 yield source.guess(name, code, sentence)
 
@@ -145,33 +144,36 @@ def compiled(text):
 class Source:
     """The source of a function.
 
-    `statements` maps names to statements of the backward pass. The name of an assignment is its target, the name of a
-    returned call is "return", and the name of any other call, such as np.add.at, is its first argument.
+    `values` maps names to code of the backward pass. The value of an assignment has the name of its target, a returned
+    call is "return", any other call, such as np.add.at, has the name of its first argument, and the iterable of a loop
+    is "for".
     """
 
     def __init__(self, function):
         self.function, text = function, textwrap.dedent(inspect.getsource(function))
-        self.lines, self.tree, self.statements = text.splitlines(), ast.parse(text), {}
+        self.lines, self.tree, self.values = text.splitlines(), ast.parse(text), {}
         for node in ast.walk(self.tree):
             if isinstance(node, ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
                 del node.body[0]  # the docstring, which would be written and compiled again for each guess
         self.code = compiled(ast.unparse(self.tree))
         for node in ast.walk(next(node for node in ast.walk(self.tree) if getattr(node, "name", "") == "backward")):
             if isinstance(node, ast.Assign):
-                self.statements[ast.unparse(node.targets[0]).strip("()")] = node
+                self.values[ast.unparse(node.targets[0]).strip("()")] = node.value
+            elif isinstance(node, ast.For):
+                self.values["for"] = node.iter
             elif isinstance(node, (ast.Return, ast.Expr)) and isinstance(node.value, ast.Call):
                 name = "return" if isinstance(node, ast.Return) else ast.unparse(node.value.args[0])
-                self.statements[name] = node
+                self.values[name] = node.value
 
     def guess(self, name, wrong: str, sentence):
-        """Return the Guess in which `wrong` replaces the value of the statement `name`.
+        """Return the Guess in which `wrong` replaces the value `name`.
 
         The sentence gets a prefix that names the place: `(7) dx: ` or, for a line without a number, `dx: `.
         """
-        node = self.statements[name]
-        tree = exchanged(self.tree, node.value, ast.parse(wrong, mode="eval").body)
+        node = self.values[name]
+        tree = exchanged(self.tree, node, ast.parse(wrong, mode="eval").body)
         found = re.search(r"# (\(\d+\))", self.lines[node.end_lineno - 1])
-        place = f"{found[1]} {name}: " if found else "" if name == "return" else f"{name}: "
+        place = f"{found[1]} {name}: " if found else "" if name in ("return", "for") else f"{name}: "
         return Guess(place + sentence, compiled(ast.unparse(tree)))
 
 

@@ -5,8 +5,17 @@ import re
 
 import numpy as np
 
+from minitransformer.module import Parameter
+
 RETURNED = re.compile(r"d(\w+) has shape \(.*?\), but \1 has \(.*?\)")
 COUNT = re.compile(r"backward returned (.*?), expected (.*?): one for (.*)")
+ON_REACH = "which entries of y does one entry of {0} reach? Their contributions add"
+ON_REASONS = {
+    "transposed": "which index comes first in {0}, and which factor of the product has that index?",
+    "each other's place": "in which order does forward take its arguments? The gradients are returned in that order",
+    "has that shape": "in which order does forward take its arguments? The gradients are returned in that order",
+    "keepdims": "which sum keeps its axis, with length 1, and which of the arguments has such an axis?",
+}
 FLAT = "reverses all of its axes: which two have to be exchanged, or which flattened to rows?"
 
 
@@ -16,7 +25,11 @@ def question_on(error, source: str, frame, line: int) -> str:
         name = re.search(r"'(.*?)'", str(error))[1]
         return f"{name} is read before the line that computes it: which order do the lines need?"
     if isinstance(error, NameError):
-        return f"{error.name} has no value here: which line of forward computes the value that you mean?"
+        of = "forward computes the value that you mean"
+        of = "backward computes it, or is it a part of dy" if error.name.startswith("d") else of
+        return f"{error.name} has no value here: which line of {of}?"
+    if isinstance(error, AttributeError) and isinstance(error.obj, Parameter):
+        return "the array of a Parameter is its .data: does a backward of the module already compute this product?"
     if not isinstance(error, ValueError):
         return ""
     from gradcheck.lines.shapes import operands_at_fault
@@ -62,7 +75,11 @@ def on_entries(one, other) -> str:
 def question_on_problem(problem: str) -> str:
     """Return a question about a wrong shape or a wrong number of gradients, or ""."""
     if match := RETURNED.search(problem):
-        return f"{match[0]}: which entries of y does one entry of {match[1]} reach? Their contributions add"
+        reason = problem[match.end() :]
+        asked = (question for part, question in ON_REASONS.items() if part in reason)
+        return f"{match[0]}: {next(asked, ON_REACH).format(match[1])}"
     if match := COUNT.search(problem):
+        if match[1] == "nothing":
+            return "does backward end with return? A call that works in place, such as np.add.at, returns None"
         return f"backward returned {match[1]}: which of {match[3]} lacks its gradient, or has two?"
     return ""

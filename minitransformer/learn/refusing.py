@@ -60,6 +60,9 @@ def refuse_other_tasks(exercise, text, tree, given, level) -> None:
     names = names_needed(text, tree.body, exercise.target)
     used = [n for n in tree.body if names & {*names_bound(n)} and not is_main_block(n) and ast.dump(n) not in known]
     is_class = isinstance(functions[exercise.target], ast.ClassDef)
+    backwards = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "backward")
+    upstream = {argument.arg for node in backwards for argument in node.args.args}
+    on_dy = set()
     for node in (inner for statement in used for inner in ast.walk(statement)):
         module = getattr(node, "module", None) or ""
         for alias in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else ():
@@ -68,7 +71,10 @@ def refuse_other_tasks(exercise, text, tree, given, level) -> None:
                 raise Refusal(f"line {node.lineno} imports {dotted}: {reason}")
         if exercise.is_value:
             continue
-        if isinstance(node, ast.Name) and node.id == exercise.target and isinstance(node.ctx, ast.Load):
+        if isinstance(node, ast.Call) and node.args and getattr(node.args[0], "id", "") in upstream:
+            on_dy.add(node.func)  # a linear function may be applied to dy: the backward pass of a rotation is one
+        is_itself = isinstance(node, ast.Name) and node.id == exercise.target and isinstance(node.ctx, ast.Load)
+        if is_itself and node not in on_dy:
             raise Refusal(f"line {node.lineno} calls {exercise.target} itself: {ONE_PASS}")
         if is_class and is_of_self(node):
             raise Refusal(f"line {node.lineno} calls forward again: {ONE_PASS}")

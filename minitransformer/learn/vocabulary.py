@@ -7,20 +7,24 @@ right value of the statement. The code may use every name that the textbook's fu
 the next line, with a deeper indentation.
 """
 
+import re
+
 # Noun phrases for the names of each backward pass. They describe code to a student without quoting it.
 DY = "dy: the upstream gradient; dz: the upstream gradient; dp: the upstream gradient; dloss: the upstream gradient"
 NORM = """gamma: the gain γ; x_hat: the normalized x̂; dx_hat: the gradient of x̂; r: the scale 1/σ;
 shift: the path through the mean; scale: the mean of dx̂ · x̂; x_hat * scale: the path through r;
-beta: the bias β; mu: the mean μ; eps: ε; positions: the positions"""
+beta: the bias β; mu: the mean μ; eps: ε; positions: the tuple of axes"""
 GLOSSARY = {
     "expression": "s: the sum s; a: a; b: b; du: the gradient of u; ds: the gradient of s",
-    "fork": "s: s; x: x; ds: the gradient of s; np.cos(x): the slope of the sine",
+    "fork": "s: the sine; ds: the gradient of s; np.cos(x): the slope of the sine",
     "sum_and_share": "S: the sum S; dS: the gradient of S",
-    "neuron": "y: the output y; w: the weights; dz: the gradient of z",
-    "attend": """s: the scale; weights: the weights; total: the sum over the keys;
+    "neuron": "y: the output y; w: the vector of weights; dz: the gradient of z",
+    "attend": """s: the scale; weights: the array of weights; total: the sum over the keys;
 dweights: the gradient of the weights; dscores: the gradient of the scores; dy: the upstream gradient""",
     "tied": """h: h; dh: the gradient of h; dweight_out: the path through the output matrix;
 embedding_backward(dx): the path through the embedding""",
+    "bare_block": """dr: the gradient of r; residual1_backward: residual1's backward;
+residual2_backward: residual2's backward""",
     "residual": "dy: the direct path; df: the path through the steps; step_backward(df): the step's backward",
     "heads": """dq @ w_q.T: the path through q; dk @ w_k.T: the path through k; dv @ w_v.T: the path through v;
 attention_backward: attention's backward""",
@@ -33,14 +37,15 @@ mean(dh2): the path through the mean; h2 * mean(dh2 * h2): the path through the 
 mean(dh3): the path through the mean; h3 * mean(dh3 * h3): the path through the variance""",
     "low_rank": "s: the scale; scaled: the scaled dy; a: the matrix A; b: the matrix B; h: h; dh: the gradient of h",
     "linear": "weight: the matrix W; weight.T: the transpose of W; bias: the bias; rows(dy): dy",
-    "embedding": "ids: the indices; dweight: the gradient of the table",
+    "embedding": "ids: the array of indices; dweight: the gradient of the table",
     "unembedding": "weight: the table W; rows(x): x; rows(dy): dy",
     "layer_norm": f"{NORM}; x_hat * scale: the path through the variance",
     "rms_norm": NORM,
     "softmax": "mean_dy: the weighted sum of dy; y: the output y; dy - mean_dy: the difference",
     "log_softmax": "np.exp(z): softmax's output; z: the output z",
-    "attention": """s: the scale; used: the weights after dropout; weights: the weights; k: the keys; q: the queries;
-v: the values; dused: the gradient of the weights after dropout; dweights: the gradient of the weights;
+    "attention": """s: the scale; used: the array of weights after dropout;
+weights: the array of weights; k: the array of keys; q: the array of queries; v: the array of values;
+dused: the gradient of the weights after dropout; dweights: the gradient of the weights;
 dscores: the gradient of the scores; softmax_backward: softmax's backward;
 on_weights_backward: dropout's backward""",
     "relu": "off: the mask; np.where(off, 0, dy): the masked gradient",
@@ -48,9 +53,10 @@ on_weights_backward: dropout's backward""",
     "gelu": "u_slope: the slope of u; Phi: Φ; c: √(2/π); x * 2 * Phi * (1 - Phi) * u_slope: the path through Φ",
     "swiglu": "a: the gate silu(g); u: the factor u; da: the gradient of a; silu_backward: silu's backward",
     "dropout": "keep: the mask; scale: the scale of the kept entries",
-    "cross_entropy": """a: the weighted targets; p: the probabilities; A: the sum of the targets; A * p: the first term;
+    "cross_entropy": """a: the array of weighted targets; p: the array of probabilities;
+A: the sum of the targets; A * p: the first term;
 dlosses: the gradient of the losses; share: the share of each loss; kept: the mask of ignored targets""",
-    "rotary": "cos: the cosine; sin: the sine; da: the first halves; db: the second halves",
+    "rotary": "cos: the cosine; sin: the sine; da: the gradient of a; db: the gradient of b",
     "multi_head_attention": """w_o_backward: W_o's backward; heads_backward: the heads' backward;
 dxv: the path through v; attention_backward: attention's backward; dxq: the path through q; dxk: the path through k""",
     "feed_forward": """down_backward: W_down's backward; activation_backward: the activation's backward;
@@ -62,19 +68,27 @@ attention_backward: attention's backward; feed_forward_backward: feed_forward's 
 dropout1_backward: the dropout after attention; dropout2_backward: the dropout after feed_forward;
 residual_mid_backward: the residual's backward""",
 }
-# Mistakes in the names that any gradient reads: {(names, wrong code, with {} for a name): sentence}
+# Mistakes in any line, {(pattern of code, wrong code): sentence}. In a pattern, {} stands for the names in braces.
+DATA, UPSTREAM = "{dy|x|x_hat|ids|used|dloss}", "{dy|dz|dp|dL|dloss}"
 INSTEAD = {
-    (("dy", "x", "x_hat", "ids", "used", "dloss"), "{}[:1]"): "only the first of the batch is counted",
-    (("dy", "x", "x_hat", "ids", "used", "dloss"), "{}[-1:]"): "only the last of the batch is counted",
-    (("dy", "x", "x_hat", "used"), "{}[..., :1, :]"): "only the first position of each sequence is counted",
-    (("dy", "x", "x_hat", "used"), "{}[..., -1:, :]"): "only the last position of each sequence is counted",
-    (("dy", "dz", "dp"), "abs({})"): "the modulus of the upstream gradient stands in place of it",
-    (("x_hat",), "(x - mu)"): "x − μ stands in place of x̂: it is not divided by σ",
-    (("x_hat",), "(x * r)"): "μ is not subtracted in its x̂",
-    (("x_hat",), "y"): "y stands in place of x̂",
-    (("x_hat",), "x"): "x stands in place of x̂",
-    (("x_hat",), "x_hat ** 2"): "x̂ is squared",
-    (("dscores",), "dweights"): "the gradient of the weights stands in place of that of the scores: softmax is skipped",
+    (DATA, "({}[:1])"): "only the first of the batch is counted",
+    (DATA, "({}[-1:])"): "only the last of the batch is counted",
+    ("{dy|x|x_hat|used}", "({}[..., :1, :])"): "only the first position of each sequence is counted",
+    ("{dy|x|x_hat|used}", "({}[..., -1:, :])"): "only the last position of each sequence is counted",
+    (UPSTREAM, "abs({})"): "the modulus of the upstream gradient stands in place of it",
+    (UPSTREAM, "np.ones_like({})"): "the upstream gradient is forgotten",
+    ("{x_hat}", "(x - mu)"): "x − μ stands in place of x̂: it is not divided by σ",
+    ("{x_hat}", "(x * r)"): "μ is not subtracted in its x̂",
+    ("{x_hat}", "y"): "y stands in place of x̂",
+    ("{x_hat}", "x"): "x stands in place of x̂",
+    ("{x_hat}", "x_hat ** 2"): "x̂ is squared",
+    ("{dscores}", "dweights"): "the gradient of the weights stands in place of that of the scores: softmax is skipped",
+    (r"\.sum\([^()]*\)", ".sum()"): "the sum runs over all entries, not over one axis",
+    (r"\.mean\([^()]*\)", ".mean()"): "the mean runs over all entries, not over one axis",
+}
+INSTEAD = {
+    (re.sub(r"\{(.*)\}", r"(?<![\\w.])(\1)(?!\\w)", pattern), wrong.replace("{}", r"\1")): sentence
+    for (pattern, wrong), sentence in INSTEAD.items()
 }
 
 # Abbreviations of code in the table below.
@@ -102,6 +116,8 @@ neuron: dz
     dy → the slope of tanh is missing
     (1 - z**2) * dy → the slope of tanh is taken at z, not at tanh(z)
     (1 - y) * dy → y is not squared in the slope of tanh
+    (1 - y) ** 2 * dy → the square is that of 1 − y
+    y * dy → tanh stands in place of its slope
     y * (1 - y) * dy → the slope is that of the logistic function
 attend: dscores
     weights * dweights → the sum over the keys of weights · dweights is not subtracted
@@ -112,10 +128,31 @@ tied: dweight
     embedding_backward(dx) → the path through the output matrix is missing
 tied: dx
     dh → the slope of tanh is missing
+residual: for
+    backwards → the steps are taken in the order of forward
+    reversed(backwards[1:]) → the first step is left out
+    backwards[-1:] → only the last step is taken back
+residual: df
+    step_backward(dy) → every step gets dy, not the gradient that the step after it returns
+    df + step_backward(df) → the direct path is added at every step, not once
+bare_block: dr
+    dy + V → the direct path is added once more
+bare_block: dx
+    residual1_backward(dy) → residual2's backward is skipped
+    dr → residual1's backward is skipped
+    dr + residual1_backward(dr) → the direct path is added once more
+    residual2_backward(residual1_backward(dy)) → the order is wrong: residual1's backward comes first
+    residual1_backward(dy) + residual2_backward(dy) → the two are added, not applied one after the other
 residual: dx
     df → the direct path is missing
     dy → the path through the steps is missing
     dy * df → the two paths are multiplied, not added
+heads: dq, dk, dv
+    [merge(attention_backward(da)[k]) for k in (0, 2, 1)] → the gradients of keys and values are exchanged
+    [merge(attention_backward(da)[k]) for k in (1, 0, 2)] → the gradients of queries and keys are exchanged
+    [merge(attention_backward(da)[k]) for k in (2, 1, 0)] → the gradients of queries and values are exchanged
+    [d.reshape(x.shape[:-1] + (-1,)) for d in attention_backward(da)] →
+        the heads are reshaped without exchanging them with the positions
 heads: dx
     dq @ w_q.T → the paths through k and v are missing
     dq @ w_q.T + dk @ w_k.T → the path through v is missing
@@ -130,6 +167,9 @@ unembedding: dweight
     dy.reshape(dy.shape[-1], -1) @ rows(x) → dy is reshaped, which does not transpose it
     np.outer(rows(dy).sum(axis=0), rows(x).sum(axis=0)) → the sums come before the product
 embedding: dweight
+    dweight.__setitem__(ids, dy) → a row that is read twice has the last of its gradients, not the sum
+    [dweight.__setitem__(i, dweight[i] + d) for i, d in zip(ids, dy)] →
+        a row that is read twice in a sequence has only one of the two gradients
     np.maximum.at(dweight, ids, dy) → a row that is read twice has the largest of its gradients, not the sum
 rotary: dx
     joined(db, da, layout) → the first and the second of each pair are exchanged in the end
@@ -212,6 +252,8 @@ attention: dq
 attention: dk
     V / q.shape[-1] ** 0.5 / s → the scale is 1/√D, whatever is given
 relu: dx
+    np.where(off, dy, 0) → the entries where x > 0 and the others are exchanged
+    ~off * np.ones_like(dy) → the upstream gradient is forgotten
     np.where(dy <= 0, 0, dy) → it is stopped where dy ≤ 0, not where x ≤ 0
     np.where(off | (dy <= 0), 0, dy) → it is stopped where dy ≤ 0 as well as where x ≤ 0
 silu, gelu: dx
@@ -232,6 +274,8 @@ gelu: dx
     dy * Phi → the path through Φ is missing
     dy * (Phi + x * {DENSITY}) → the slope of Φ is that of the exact form
     dy * (Phi + 2 * x * Phi * (1 - Phi)) → the chain rule ends at u: its slope is missing
+    dy * (Phi + x * 2 * Phi * (1 - Phi)) * u_slope → the slope of u multiplies the direct path as well
+    dy * (Phi + 0.5 * x * np.tanh(u) * u_slope) → tanh stands in place of its slope
     dy * (Phi + 0.5 * x * u_slope) → the slope of tanh is missing
     dy * (Phi + 0.5 * x * (1 - Phi ** 2) * u_slope) → the slope of tanh is taken at Φ
     dy * (Phi + 2 * x * Phi * (1 - Phi) * u) → u stands in place of its slope
@@ -242,6 +286,9 @@ gelu: u_slope
 swiglu: du
     dp * 0.5 * (1 + np.tanh(0.5 * g)) → σ(g) stands in place of silu(g)
 swiglu: dg
+    silu_backward(g) → silu's backward gets g, not an upstream gradient
+    da * 0.25 * (1 - np.tanh(0.5 * g) ** 2) → the slope is that of the logistic function, not of silu
+    da * silu_backward(g) → silu's backward gets g, not an upstream gradient
     da → the slope of silu is missing
     da * a → the slope of silu is taken as silu(g)
 dropout: dx
@@ -253,6 +300,9 @@ cross_entropy: dlogits
     -a * dlosses[..., None] → the probabilities are missing
     V * p → it is multiplied by the probabilities once more
     V * p * (1 - p) → it is multiplied by p (1 − p)
+cross_entropy: A
+    a.sum() → the targets are summed over all positions
+    1 → the sum of the targets is taken as 1
 cross_entropy: dlosses
     np.where(kept, share, 0) → the upstream gradient is forgotten
     V / targets.size → it is divided by the number of positions once more
@@ -277,6 +327,8 @@ multi_head_attention: return
     projections_backward(dxq, dxk, dxv) / 3 → the three paths are averaged, not added
 multi_head_attention: dxq, dxk, dxv
     (merge(dq), k_backward(dkeys[..., -T:, :]), v_backward(dvalues[..., -T:, :])) → rotary positions do not turn dq back
+    (q_backward(dq), k_backward(dkeys[..., :T, :]), v_backward(dvalues[..., :T, :])) →
+        the first positions are taken, which may be cached, not those of x
     (merge(dq), merge(dkeys), merge(dvalues)) → rotary positions do not turn dq and dk back
 block: dr
     residual_mid_backward(dy + norm2_backward(feed_forward_backward(dy))) → the dropout after feed_forward is skipped

@@ -57,6 +57,17 @@ Run these commands in this folder or its parent. You can also run `pytest` in th
     from minitransformer.learn import check
     check("{first}")
 
+The words of the exercises:
+
+- The network's result is one number, the loss L. dX is the gradient of L with respect to X: an array of X's shape,
+  whose entries tell how L changes with those of X.
+- `backward(dy)` receives the upstream gradient dy and returns the gradients of forward's arguments in their order: one
+  array, or a tuple. Integers and options have none. An argument that is None may have None.
+- The backward of a module, such as `w_o_backward`, returns the gradient of the module's input. The module keeps the
+  gradients of its own weights.
+- `·` multiplies entry by entry, a product without a sign is one of matrices, and Σ sums all factors that follow it.
+- A file that a text names and that is not here, such as `positions.py`, is one of the textbook: `minitransformer book`.
+
 The exercises, in order:
 
 {listed}

@@ -191,8 +191,8 @@ WRAPPED = [
     ("layer_norm", None, lambda g: (g[0], g[2], g[1]), "dgamma and dbeta are returned in each other's place"),
     ("layer_norm", 1, lambda g, dy, *_: dy.sum(axis=(0, 1)), "dgamma equals the true dbeta"),
     # A broadcast axis not summed
-    ("linear", 2, lambda g, dy, *_: dy, "not summed over axes 0, 1, along which bias is broadcast"),
-    ("layer_norm", 2, lambda g, dy, *_: dy.sum(axis=0), "not summed over axis 0, along which beta is broadcast"),
+    ("linear", 2, lambda g, dy, *_: dy, "not summed over axes 0, 1 of dbias, along which bias is broadcast"),
+    ("layer_norm", 2, lambda g, dy, *_: dy.sum(axis=0), "not summed over axis 0 of dbeta, along which beta is"),
     ("rms_norm", 1, lambda g, dy, *_: g[None], r"an axis of length 1 is kept or lost \(keepdims\)"),
     ("unembedding", 1, lambda g, dy, *_: g.T, "the shape of weight transposed"),
 ]

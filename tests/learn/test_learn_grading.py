@@ -705,3 +705,111 @@ def test_ctrl_c_ends_a_watch_with_a_line(folder):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, b"minitransformer: interrupted\n")
+
+
+# Wrong solutions as students write them, and a pattern of the first sentence: {exercise: [(body, pattern)]}.
+WRITTEN = {
+    "shares": [("return y1 * y1 * (dy[0] - dy[1]), y1 * y2 * (dy[1] - dy[0])", "y1 stands where another name belongs")],
+    "fork": [("ds = x * dy\nreturn s * dy + np.cos(s) * ds", "s stands where another name belongs")],
+    "neuron": [
+        ("slope = 1 - y**2\nreturn slope * w, slope * x, slope", "the upstream gradient is forgotten"),
+        ("dz = (1 - y) ** 2 * dy\nreturn w * dz, x * dz, dz", "the square is that of 1 − y"),
+        ("dz = (1 - y**2) * dy\nreturn w * dz, x * dz, 2", "db: does not depend on dy|db: it does not depend on dy"),
+    ],
+    "softmax": [
+        ("total = (y * dy).sum()\nreturn y * (dy - total)", "the sum runs over all entries, not over one axis")
+    ],
+    "residual": [
+        (
+            "df = dy\nfor f in reversed(backwards):\n    df = f(df)\ndx = df\nreturn dx",
+            "^.4. dx: the direct path is missing",
+        ),
+        ("df = dy\nfor f in backwards:\n    df = f(df)\nreturn dy + df", "the steps are taken in the order of forward"),
+        ("return dy + backwards[0](dy)", "every step gets dy, not the gradient that the step after"),
+    ],
+    "bare_block": [
+        ("return residual2_backward(residual1_backward(dy))", "the order is wrong: residual1's backward comes first"),
+        ("return residual1_backward(dy) + residual2_backward(dy)", "added, not applied one after the other"),
+    ],
+    "layer_norm": [
+        (
+            "axes = tuple(range(dy.ndim - 1))\ng_gamma, g_beta, h = (dy * x_hat).sum(axes), dy.sum(axes), dy * gamma\n"
+            "g = r * (h - h.mean(-1, keepdims=True) - x_hat * (h * x_hat).mean(-1, keepdims=True))\n"
+            "return g, g_beta, g_gamma",
+            "equals the true d(beta|gamma)",
+        )
+    ],
+    "embedding": [
+        ("d = np.zeros_like(weight)\nd[ids] = dy\nreturn d", "twice get one of their gradients, not the sum")
+    ],
+    "block": [
+        (
+            "dr = dy + norm2_backward(feed_forward_backward(dropout2_backward(dy)))\n"
+            "dr = residual_mid_backward(dr)\n"
+            "g = norm1_backward(attention_backward(dropout1_backward(dy)))\nreturn dr + g",
+            "g: dy stands where the direct path belongs",
+        )
+    ],
+}
+
+
+@pytest.mark.parametrize("name, body, pattern", [(name, *entry) for name, some in WRITTEN.items() for entry in some])
+def test_the_first_sentence_names_the_mistake(name, body, pattern, graded):
+    indent = " " * (12 if name == "block" else 8)
+    verdict = graded(name, blank_filled(cut(named_exercise(name), 1), textwrap.indent(body, indent)))
+    assert verdict.status == "not right yet"
+    assert re.search(pattern, verdict.mistake), str(verdict)
+    assert not any("second mistake" in remark for remark in verdict.remarks)
+
+
+QUESTIONS = {
+    "return rows(x).T @ rows(dy), dy @ weight.T, rows(dy).sum(axis=0)": "which order does forward take",
+    "return dy @ weight.T, (rows(x).T @ rows(dy)).T, rows(dy).sum(axis=0)": "which index comes first",
+    "return dy @ weight.T, rows(x).T @ rows(dy), rows(dy).sum(axis=0)[None]": "which sum keeps its axis",
+    "return dy @ weight.T, rows(x).T @ rows(dy), dy": "which entries of y does one entry of bias reach",
+    "dy @ weight.T": "end with return",
+    "return da @ weight.T": "is it a part of dy",
+}
+
+
+@pytest.mark.parametrize("body, question", QUESTIONS.items())
+def test_a_question_leads_from_a_shape_or_an_exception_to_its_cause(body, question, graded):
+    assert question in graded("linear", filled(body, "linear")).question
+
+
+@pytest.mark.parametrize(
+    "name, body",
+    [
+        (
+            "linear",
+            "db = None if bias is None else rows(dy).sum(axis=0)\nreturn dy @ weight.T, rows(x).T @ rows(dy), db",
+        ),
+        ("embedding", "d = np.zeros_like(weight)\nnp.add.at(d, ids, dy)\nreturn None, d"),
+        ("rotary", "dx, _ = turned(dy, cos=cos, sin=-sin, layout=layout)\nreturn dx"),
+    ],
+)
+def test_none_for_an_argument_without_a_gradient_and_a_rotation_of_dy_are_right(name, body, graded):
+    verdict = graded(name, filled(body, name))
+    assert verdict.is_solved, str(verdict)
+
+
+@pytest.mark.parametrize(
+    "name, old, new, sentence",
+    [
+        ("clipping", "parameter.grad = ", "parameter.grad[...] = ", "is changed in place"),
+        ("adamw", "m_hat =", "m *= 1.5; m_hat =", "the argument m is changed in place"),
+        ("chosen", "u * P[-1]", "min(u, P[-1] - 1e-12)", "it returns"),
+    ],
+)
+def test_a_function_without_a_backward_pass_is_compared_and_may_change_no_argument(name, old, new, sentence, graded):
+    assert sentence in graded(name, edited(name, 1, (old, new))).mistake
+
+
+def test_a_hint_begins_with_a_question_on_the_mistake_and_starts_anew_for_another_one(graded, tmp_path):
+    exercise = named_exercise("softmax")
+    for body, question in (
+        ("y * dy", "has no term in your sum"),
+        ("y * (dy + (y * dy).sum(axis=axis, keepdims=True))", "grow"),
+    ):
+        hint = next_hint(tmp_path, exercise, graded("softmax", filled(f"return {body}")))
+        assert hint.startswith("hint 1 of ") and question in hint, hint

@@ -37,7 +37,7 @@ def said(name, wrong, k=0, seeds=(0, 1)):
 @pytest.mark.parametrize("name", OWN)
 def test_every_own_mistake_can_be_made(name):
     listed, made = {sentence for rules in OWN[name].values() for sentence in rules.values()}, set()
-    assert all(0 < len(sentence) < 100 for sentence in listed) and set(OWN[name]) <= set(source(name).statements)
+    assert all(0 < len(sentence) < 100 for sentence in listed) and set(OWN[name]) <= set(source(name).values)
     for k in range(len(named_exercise(name).cases())):
         try:
             exercise, call, dy, _ = drawn(name, k)
