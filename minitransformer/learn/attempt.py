@@ -266,10 +266,11 @@ def as_promised(function):
         result = function(*inputs, **options)
         if not is_pair(result):
             return result
+        y, its_backward = result
         shapes = [value.shape for value in inputs if isinstance(value, np.ndarray) and value.dtype.kind in "fc"]
 
         def backward(*dy):
-            gradients = result[1](*dy)
+            gradients = its_backward(*dy)
             is_many = isinstance(gradients, (tuple, list))
             found = [g for g in gradients if g is not None] if is_many else [gradients]
             if gradients is None or len(found) != len(shapes):
@@ -277,6 +278,6 @@ def as_promised(function):
             filled = (np.zeros(shape) if g is ... else g for g, shape in zip(found, shapes, strict=True))
             return tuple(g * 1.0 if np.asarray(g).dtype.kind in "biu" else g for g in filled)
 
-        return result[0], backward
+        return y, backward
 
     return promised

@@ -65,6 +65,8 @@ def header(exercise, level):
     elif level == FORWARD:
         aim = "Your backward is compared with derivatives of your forward, and your y with the package's."
     words = said(exercise) if exercise.is_varied else ""
+    if isinstance(exercise.reference, type):
+        words += " A module's backward returns the gradient of the module's input alone."
     what = textwrap.fill(f"Replace each `{BLANK}`: {task}. {aim}{words}", 110)
     source = f"minitransformer {__version__}" if exercise.source.is_relative_to(PACKAGE) else exercise.source.name
     student = f", student {exercise.student}" if exercise.student else ""

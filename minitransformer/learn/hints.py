@@ -96,9 +96,13 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     """Return the next hint on the first mistake or blank. A file in the folder counts the hints."""
     row = verdict.first_wrong or next((row for row in verdict.rows if row.verdict == "blank"), None)
     is_failure = bool(verdict.sentence) and (row is None or row.verdict != "blank")
-    if is_failure and (name := re.match(r"d(?!y\b)\w+", verdict.question)):
-        row = Row("", name[0], "")
-    line = chosen(lines_of(exercise), row)
+    lines = lines_of(exercise)
+    known = {name for line in lines for name in line.name.split(", ")}
+    own = re.findall(r"^(d(?!y\b)\w+)(?=:| has)", verdict.question)
+    names = [*own, *(name for name in re.findall(r"\w+", verdict.question) if name in known)]
+    if is_failure and names:  # an operand that is computed in another line comes last
+        row = Row("", names[-1], "")
+    line = chosen(lines, row)
     where = f"{line.number} {line.name}".strip()
     if row is not None and row.verdict == "WRONG":
         where = f"the first mistake is at {row.equation} {row.name}".replace("  ", " ")

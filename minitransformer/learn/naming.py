@@ -41,7 +41,7 @@ def named(exercise, draws) -> list[str]:
         if explained and all(explained & other.bad <= (other.explained(guess) or set()) for other in others):
             found.append((len(explained), guess.sentence))
     found.sort(key=lambda pair: -pair[0])
-    best = [sentence.partition(": ") for n, sentence in found if n == found[0][0]]
+    best = [sentence.partition(": ") for sentence in dict.fromkeys(s for n, s in found if n == found[0][0])]
     if len(best) == 2 and best[0][0] == best[1][0]:  # the numbers do not distinguish the two
         return ["".join((*best[0], ", or ", best[1][2]))]
     return list(dict.fromkeys(sentence for _, sentence in found))

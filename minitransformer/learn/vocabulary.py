@@ -253,7 +253,6 @@ attention: dk
     V / q.shape[-1] ** 0.5 / s → the scale is 1/√D, whatever is given
 relu: dx
     np.where(off, dy, 0) → the entries where x > 0 and the others are exchanged
-    ~off * np.ones_like(dy) → the upstream gradient is forgotten
     np.where(dy <= 0, 0, dy) → it is stopped where dy ≤ 0, not where x ≤ 0
     np.where(off | (dy <= 0), 0, dy) → it is stopped where dy ≤ 0 as well as where x ≤ 0
 silu, gelu: dx
@@ -327,8 +326,6 @@ multi_head_attention: return
     projections_backward(dxq, dxk, dxv) / 3 → the three paths are averaged, not added
 multi_head_attention: dxq, dxk, dxv
     (merge(dq), k_backward(dkeys[..., -T:, :]), v_backward(dvalues[..., -T:, :])) → rotary positions do not turn dq back
-    (q_backward(dq), k_backward(dkeys[..., :T, :]), v_backward(dvalues[..., :T, :])) →
-        the first positions are taken, which may be cached, not those of x
     (merge(dq), merge(dkeys), merge(dvalues)) → rotary positions do not turn dq and dk back
 block: dr
     residual_mid_backward(dy + norm2_backward(feed_forward_backward(dy))) → the dropout after feed_forward is skipped
