@@ -11,12 +11,10 @@ PRIMES, with √(s t) = √s √t.
 
 import math
 import random
-from decimal import Decimal
 from fractions import Fraction
 from functools import cache
 
 CLOSE = 4e-15  # relative: a float within this distance of a simple number is read as that number
-PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798")
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
 M = 4 * math.prod(PRIMES)
 BITS, ATTEMPTS, ROUNDS = 448, 2**14, 256  # bits of k; numbers tried until one is prime; rounds of the primality test

@@ -16,7 +16,8 @@ from fractions import Fraction
 from functools import cache
 
 from gradcheck.certify import scalar
-from gradcheck.certify.constants import PI, has_root
+from gradcheck.certify.constants import has_root
+from gradcheck.certify.decimals import cosine_and_sine, error_function
 from gradcheck.certify.scalar import CannotTell, Number, bits, digits, lift, multiply
 
 DIGITS = decimal.Context(prec=60, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
@@ -197,26 +198,3 @@ def factors(a):
         else:
             found.append((b, c))
     return found
-
-
-def series(term, ratio):
-    """Return the sum of a series from its term 0 and ratio(k), the quotient of the terms k and k − 1."""
-    total, k = term, 0
-    while abs(term) > decimal.Decimal("1e-70"):
-        k += 1
-        term *= ratio(k)
-        total += term
-    return total
-
-
-def error_function(x):
-    """Return erf x = 2/√π · exp(−x²) · Σ_k 2^k x^(2k+1) / (1 · 3 · … · (2k+1))."""
-    if abs(x) > 12:  # erf x differs from ±1 by less than 1e-63
-        return decimal.Decimal(1).copy_sign(x)
-    return 2 / PI.sqrt() * (-x * x).exp() * series(x, lambda k: 2 * x * x / (2 * k + 1))
-
-
-def cosine_and_sine(x):
-    x = x.remainder_near(2 * PI)
-    cosine = series(decimal.Decimal(1), lambda k: -x * x / (2 * k * (2 * k - 1)))
-    return cosine, series(x, lambda k: -x * x / (2 * k * (2 * k + 1)))

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.certify.constants import PI, read
+from gradcheck.certify.constants import read
+from gradcheck.certify.decimals import PI
 
 EQUAL = decimal.Decimal("1e-40")  # relative: closer numbers are equal in their digits
 INPUTS, DY, MOVING = 1, 2, 4

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from gradcheck.certify.decimals import PI, cosine_and_sine, error_function
 from minitransformer.book import notation as n
 from minitransformer.book.execution import COMPARISONS
 
 DIGITS = 130
 STEP = decimal.Decimal("1e-40")  # of central differences
 ZERO, ONE = decimal.Decimal(0), decimal.Decimal(1)
-PI = decimal.Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534")
 
 
 class Undecided(Exception):  # noqa: N818
@@ -82,20 +82,6 @@ def matrix_product(a, b):
 # Functions of a number
 
 
-def series(first, ratio):
-    term = total = first
-    for k in range(1, 1000):
-        term *= ratio(k)
-        total += term
-        if abs(term) < decimal.Decimal(10) ** -DIGITS:
-            return total
-    raise Undecided("a number is too large")
-
-
-def erf(x):
-    return 2 / PI.sqrt() * (-x * x).exp() * series(x, lambda k: 2 * x * x / (2 * k + 1))
-
-
 def sigmoid(x):
     return 1 / (1 + (-x).exp())
 
@@ -104,9 +90,9 @@ FUNCTIONS = {
     "exp": lambda x: x.exp(),
     "log": lambda x: x.ln(),
     "tanh": lambda x: 2 * sigmoid(2 * x) - 1,
-    "erf": erf,
-    "sin": lambda x: series(x, lambda k: -x * x / (2 * k * (2 * k + 1))),
-    "cos": lambda x: series(ONE, lambda k: -x * x / (2 * k * (2 * k - 1))),
+    "erf": error_function,
+    "sin": lambda x: cosine_and_sine(x)[1],
+    "cos": lambda x: cosine_and_sine(x)[0],
     "σ": sigmoid,
 }
 
