@@ -27,16 +27,15 @@ class Terms:
 
     def __init__(self, rtol=1e-6, atol=None, seed=0, max_entries=2000, oracles=None):
         self.strict, atol = atol is None, 1e-8 if atol is None else atol
-        for name, value in (("rtol", rtol), ("atol", atol)):
-            is_number = isinstance(value, numbers.Real)
-            if not is_number or not value >= 0:
-                raise (ValueError if is_number else TypeError)(f"{name} must be a number of at least 0, not {value!r}")
-        for name, value, least in (("max_entries", max_entries, 1), ("seed", seed, 0)):
-            is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-            if not is_whole or value < least:
-                kind = ValueError if is_whole else TypeError
-                raise kind(f"{name} must be a whole number of at least {least}, not {value!r}")
-        named = ORACLES if oracles is None else (oracles,) if isinstance(oracles, (str, int, float)) else tuple(oracles)
+        given = (("rtol", rtol, numbers.Real, 0), ("atol", atol, numbers.Real, 0))
+        given += (("max_entries", max_entries, numbers.Integral, 1), ("seed", seed, numbers.Integral, 0))
+        for name, value, kind, least in given:
+            is_number = isinstance(value, kind) and not isinstance(value, bool)
+            if not is_number or not value >= least:
+                noun = "number" if kind is numbers.Real else "whole number"
+                error = ValueError if is_number else TypeError
+                raise error(f"{name} must be a {noun} of at least {least}, not {value!r}")
+        named = ORACLES if oracles is None else (oracles,) if isinstance(oracles, str) else tuple(oracles)
         if not named or not {*named} <= {*ORACLES}:
             raise ValueError(f"oracles must be among {', '.join(ORACLES)}, not {oracles!r}")
         self.rtol, self.atol, self.seed, self.max_entries = rtol, atol, seed, max_entries
@@ -47,18 +46,14 @@ class Terms:
 
 
 class Direction(NamedTuple):
-    """The derivatives along a random direction v through one argument.
+    """The derivatives along a random direction v through one argument."""
 
-    `analytic` is computed by backward, and `numeric` by the oracle. `uncertainty` is the estimated error of `numeric`,
-    and `limit` is the allowed error, rtol ‖dx v‖.
-    """
-
-    analytic: float
-    numeric: float
+    analytic: float  # computed by backward
+    numeric: float  # computed by the oracle
     oracle: str = "central differences"
     verdict: str = RIGHT
-    uncertainty: float = 0.0
-    limit: float = 0.0
+    uncertainty: float = 0.0  # the estimated error of `numeric`
+    limit: float = 0.0  # the allowed error, rtol ‖dx v‖
 
 
 class Finding:
@@ -72,22 +67,18 @@ class Finding:
     uncertainty    the estimated errors of `numeric`
     scales         the scales of the entries, to which the steps are proportional
     verdicts       the verdicts
-    exact          the values of the complex step, or None instead of an array
-
-    The following attributes have the value None if they do not apply. In that case `doubt` is an empty string.
-
-    step         the ComplexStep
-    sides        the Sides of the adjoint identity
-    along        the Estimate along the direction of `sides`, if only a sample of the entries is compared
-    direction    the Direction through all entries
-    doubt        the reason why a gradient without a wrong entry cannot be called right as a whole
-    zero_to      the bound of a gradient that is zero up to rounding
-    together     the derivatives (backward's, true) along a direction that changes several entries at a kink together,
-                 if each of these entries is right alone but their sum is wrong
     """
 
-    step = exact = sides = along = direction = zero_to = together = None
-    doubt = ""
+    exact = None  # the values of the complex step, or None instead of an array
+    step = None  # the ComplexStep, or None if it does not apply, as for the others
+    sides = None  # the Sides of the adjoint identity
+    along = None  # the Estimate along the direction of `sides`, if only a sample of the entries is compared
+    direction = None  # the Direction through all entries
+    zero_to = None  # the bound of a gradient that is zero up to rounding
+    together = (
+        None  # (backward's, true) derivative if entries at a kink are right one by one, but not as they move together
+    )
+    doubt = ""  # the reason why a gradient without a wrong entry cannot be called right as a whole
 
     def __init__(self, run, position, terms, rng):
         self.run, self.position, self.terms, self.rng = run, position, terms, rng
@@ -96,10 +87,7 @@ class Finding:
         self.take(terms.max_entries if "central" in terms.oracles else 0)
 
     def take(self, most):
-        """Select the entries to compare, and discard all measurements.
-
-        If there are more than `most` entries, a random sample is selected.
-        """
+        """Select all entries, or a random sample if there are more than `most`, and discard all measurements."""
         size = self.array.size
         is_small = size <= most
         self.entries = np.arange(size) if is_small else np.sort(self.rng.choice(size, min(most, SAMPLE), replace=False))
@@ -109,11 +97,9 @@ class Finding:
         self.verdicts = np.full(len(self.entries), RIGHT, dtype=object)
 
     def add(self, entry, analytic, scale, judgement):
-        """Add a compared entry, given by its flat index, and its Judgement."""
         at = np.searchsorted(self.entries, entry)
-        new = {"entries": entry, "analytic": analytic, "scales": scale}
-        new |= {"verdicts": judgement.verdict, "numeric": judgement.numeric, "uncertainty": judgement.uncertainty}
-        for name, value in new.items():
+        names = "entries", "analytic", "scales", "verdicts", "numeric", "uncertainty"
+        for name, value in zip(names, (entry, analytic, scale, *judgement), strict=True):
             setattr(self, name, np.insert(getattr(self, name), at, value))
 
     def index(self, k):
@@ -144,7 +130,6 @@ class Finding:
 
     @property
     def is_sure(self):
-        """Return a boolean array that is True where central differences confirm an entry."""
         return np.maximum(self.gap, self.uncertainty) <= self.terms.tolerance(self.numeric)
 
     @property

@@ -61,7 +61,6 @@ class ArgumentReport:
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """Return the largest absolute error, relative error and uncertainty as text."""
         compared = self.entries or not self.size
         values = (self.worst_absolute, self.worst_relative, self.uncertainty)
         return tuple(f"{value:.1e}" if compared else "-" for value in values)
@@ -190,11 +189,7 @@ def fault(name, problem):
 
 
 def aligned(rows, alignments):
-    """Return a table as lines of text.
-
-    `alignments` has a character for each column, "<" (left) or ">" (right). Columns without a character are aligned on
-    the left.
-    """
+    """Return a table as lines of text. `alignments` has "<" (left, the default) or ">" (right) for each column."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     columns = list(zip(alignments.ljust(len(widths), "<"), widths, strict=True))
     return ["  ".join(f"{cell:{a}{w}}" for cell, (a, w) in zip(row, columns, strict=True)).rstrip() for row in rows]

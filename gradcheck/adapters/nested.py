@@ -29,20 +29,18 @@ def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
     raises GradientError if the gradients do not have the structure of the inputs.
     """
     call = Call(function, *inputs)
-    refused = functools.partial(fault, call.name)
-    named = dict(zip(call.input_names(), inputs, strict=True))
-    places = {place: leaf for name, value in named.items() for place, leaf in _arrays(name, value)}
+    names = call.input_names()
+    places = {place: leaf for place, leaf in _leaves(inputs) if is_real(leaf)}
     if not places:
         raise ValueError(f"{call.name}: the inputs contain no floating-point array")
 
     @functools.wraps(function)
     def of_arrays(*arrays, **options):
-        by_place = dict(zip(places, arrays, strict=True))
-        returned = function(*(_filled(name, value, by_place) for name, value in named.items()), **options)
+        returned = function(*_filled(inputs, dict(zip(places, arrays, strict=True))), **options)
         if not (isinstance(returned, tuple) and len(returned) == 2 and callable(returned[1])):
             return returned  # the check raises an error about it
         outputs, backward = returned
-        parts = {place: np.asarray(leaf) for place, leaf in _leaves("y", outputs) if isinstance(leaf, NUMBERS)}
+        parts = {place: np.asarray(leaf) for place, leaf in _leaves(outputs) if isinstance(leaf, NUMBERS)}
         is_one = isinstance(outputs, NUMBERS) or not parts
         y = outputs if is_one else np.concatenate([*parts.values()], axis=None)
 
@@ -50,80 +48,71 @@ def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
             cuts = np.cumsum([part.size for part in parts.values()])[:-1]
             pieces = zip(parts.items(), np.split(np.ravel(dy), cuts), strict=True)
             dys = {place: piece.reshape(part.shape) for (place, part), piece in pieces}
-            gradients = tuple(_gradients(named, backward(_filled("y", outputs, dys)), refused))
+            gradients = tuple(_gradients(call.name, names, inputs, backward(_filled(outputs, dys))))
             return gradients[0] if len(gradients) == 1 else gradients
 
         return y, backward_of_arrays
 
-    of_arrays.names_of_inputs = tuple(places)  # type: ignore[attr-defined]
+    shown = [names[i] + "".join(f"[{key!r}]" for key in keys) for i, *keys in places]
+    of_arrays.names_of_inputs = shown  # type: ignore[attr-defined]
     return of_arrays, *places.values()
 
 
-def _items(name, value):
-    """Return {key: (place, item)} for a dictionary, list or tuple, otherwise None."""
+def _leaves(value, place=()):
+    """Yield (place, leaf) for the values in nested dictionaries, lists and tuples. A place is a tuple of keys."""
     if not isinstance(value, (dict, list, tuple)):
-        return None
-    pairs = value.items() if isinstance(value, dict) else enumerate(value)
-    return {key: (f"{name}[{key!r}]", item) for key, item in pairs}
+        yield place, value
+        return
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _leaves(item, (*place, key))
 
 
-def _leaves(name, value):
-    items = _items(name, value)
-    if items is None:
-        yield name, value
-    else:
-        for place, item in items.values():
-            yield from _leaves(place, item)
-
-
-def _arrays(name, value):
-    return [(place, leaf) for place, leaf in _leaves(name, value) if is_real(leaf)]
-
-
-def _filled(name, value, by_place):
-    """Return a copy of a nested value; `by_place` maps places, such as "params['W']", to new values of leaves."""
-    items = _items(name, value)
-    if items is None:
-        return by_place.get(name, value)
-    filled = {key: _filled(place, item, by_place) for key, (place, item) in items.items()}
+def _filled(value, leaves, place=()):
+    """Return a copy of a nested value in which `leaves`, {place: new value}, are replaced."""
     if isinstance(value, dict):
-        return filled
-    return value._make(filled.values()) if hasattr(value, "_make") else type(value)(filled.values())
+        return {key: _filled(item, leaves, (*place, key)) for key, item in value.items()}
+    if not isinstance(value, (list, tuple)):
+        return leaves.get(place, value)
+    filled = [_filled(item, leaves, (*place, i)) for i, item in enumerate(value)]
+    return value._make(filled) if hasattr(value, "_make") else type(value)(filled)
 
 
-def _gradients(named, returned, refused):
-    """Yield the gradient of each array in the inputs `named`, {name: input}, from the result of backward."""
-    wanted = {name: value for name, value in named.items() if _arrays(name, value)}
+def _gradients(name, names, inputs, returned):
+    """Yield the gradient of each array in the inputs from the result of backward."""
+    wanted = {names[i]: value for i, value in enumerate(inputs) if any(is_real(leaf) for _, leaf in _leaves(value))}
     if len(wanted) == 1:
         (value,) = wanted.values()
         is_wrapped = isinstance(returned, tuple) and len(returned) == 1 and _kind(returned[0]) == _kind(value)
         returned = returned if is_wrapped else (returned,)
-    if not isinstance(returned, (tuple, list)) or len(returned) != len(wanted):
-        count = len(returned) if isinstance(returned, (tuple, list)) else 1
-        raise refused(f"backward returned {count} gradients, expected {len(wanted)}: one for {', '.join(wanted)}")
-    for (name, value), gradient in zip(wanted.items(), returned, strict=True):
-        yield from _found(name, value, gradient, refused)
+    count = len(returned) if isinstance(returned, (tuple, list)) else 1
+    if not isinstance(returned, (tuple, list)) or count != len(wanted):
+        problem = f"backward returned {count} gradients, expected {len(wanted)}: one for {', '.join(wanted)}"
+        raise fault(name, problem)
+    for (label, value), gradient in zip(wanted.items(), returned, strict=True):
+        places = [place for place, leaf in _leaves(value) if is_real(leaf)]
+        given = dict(_leaves(gradient))
+        found = [_at(place, given) for place in places]
+        if None in found and isinstance(value, (list, tuple)) and isinstance(gradient, (list, tuple)):
+            found = list(given) if len(given) == len(places) else found  # without the constants
+        missing = [place for place, at in zip(places, found, strict=True) if at is None]
+        if missing:
+            inside = f" of {', '.join(map(repr, gradient)) or 'nothing'}" if isinstance(gradient, dict) else ""
+            shown = ", ".join(label + "".join(f"[{key!r}]" for key in place) for place in missing)
+            raise fault(
+                name, f"the gradient of {label} is {describe(gradient)}{inside}; it must contain that of {shown}"
+            )
+        yield from (given[place] for place in found)
+
+
+def _at(place, given):
+    """Return the place of the gradient of the array at `place`: keys may begin with d."""
+    alike = (other for other in given if len(other) == len(place) and all(map(_is_key_of, other, place)))
+    return next(alike, None)
+
+
+def _is_key_of(key, name):
+    return key == name or key == f"d{name}"
 
 
 def _kind(value):
     return next((kind for kind in (dict, (list, tuple)) if isinstance(value, kind)), None)
-
-
-def _found(name, value, gradient, refused):
-    items = _items(name, value)
-    if items is None:
-        yield gradient
-        return
-    places = {key: each for key, each in items.items() if _arrays(*each)}
-    fits, keys = _kind(gradient) == _kind(value), list(places)
-    if fits and isinstance(value, dict):
-        keys = [key if key in gradient else f"d{key}" for key in keys]
-        fits = all(key in gradient for key in keys)
-    elif fits and len(gradient) != len(items):
-        keys, fits = range(len(places)), len(gradient) == len(places)
-    if not fits:
-        inside = f" of {', '.join(map(repr, gradient)) or 'nothing'}" if isinstance(gradient, dict) else ""
-        wanted = ", ".join(place for place, _ in places.values())
-        raise refused(f"the gradient of {name} is {describe(gradient)}{inside}; it must contain those of {wanted}")
-    for key, (place, item) in zip(keys, places.values(), strict=True):
-        yield from _found(place, item, gradient[key], refused)

@@ -245,7 +245,7 @@ def test_parameters_in_a_dictionary_are_called_by_their_places():
             f"network: dparams['{name}']: "
         )
     assert "for arrays in a dict, list or tuple see from_nested" in said_of(network, PARAMS, normal(5, 3))
-    message = "network: the gradient of params is a dict of 'W1', 'W2'; it must contain those of params['W1']"
+    message = "network: the gradient of params is a dict of 'W1', 'W2'; it must contain that of params['b1']"
     assert said_of(*from_nested(network, PARAMS, normal(5, 3)), wrong="missing").startswith(message)
 
 
@@ -300,12 +300,12 @@ def test_a_list_of_parameters_and_a_list_of_gradients():
     [
         (
             lambda dy: [dy, dy],
-            "the gradient of params is a list of 2; it must contain those of params['a'], params['b']",
+            "the gradient of params is a list of 2; it must contain that of params['a'], params['b'][0], params['b'][1]",
         ),
         (lambda dy: dy, "the gradient of params is an array of float64; it must contain"),
         (lambda dy: {}, "the gradient of params is a dict of nothing; it must contain"),
-        (lambda dy: {"a": dy, "b": [dy]}, "the gradient of params['b'] is a list of 1; it must contain"),
-        (lambda dy: {"a": dy, "b": dy}, "the gradient of params['b'] is an array of float64; it must contain"),
+        (lambda dy: {"a": dy, "b": [dy]}, "it must contain that of params['b'][1]"),
+        (lambda dy: {"a": dy, "b": dy}, "it must contain that of params['b'][0], params['b'][1]"),
         (lambda dy: {"a": dy, "b": [dy, dy[:2]]}, "dparams['b'][1] has shape (2,), but params['b'][1] has (3,)"),
         (lambda dy: {"a": dy, "b": [dy, None]}, "dparams['b'][1] is None, not an array of shape (3,)"),
         (lambda dy: ({"a": dy, "b": [dy, dy]}, dy), "the gradient of params is a tuple of 2; it must contain"),
