@@ -5,7 +5,6 @@ root, the message ends with `ε is inside the root: …`, where the dots stand f
 formula. README.md describes how to write a formula, and which interfaces the code may have.
 """
 
-import difflib
 import inspect
 import itertools
 import numbers
@@ -97,31 +96,26 @@ def check_update(
 def _formula(formula):
     if isinstance(formula, str):
         if formula not in FORMULAS:
-            near = difflib.get_close_matches(formula, FORMULAS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"there is no formula {formula!r}; {hint}known are {', '.join(FORMULAS)}")
-        formula = FORMULAS[formula]
-    elif not callable(formula):
+            raise ValueError(f"there is no formula {formula!r}; known are {', '.join(FORMULAS)}")
+        return read_formula(FORMULAS[formula], takes_arrays=True)
+    if not callable(formula):
         raise TypeError(f"the formula is {describe(formula)}; it must be a name or a function of scalars")
-    return read_formula(formula, formula in FORMULAS.values())
+    return read_formula(formula, takes_arrays=formula in FORMULAS.values())
 
 
 def _code(update):
-    if isinstance(update, Code):
-        return update
     if inspect.isclass(update) or hasattr(update, "step"):
-        raise TypeError(
-            f"check_update needs a function, or a class in from_optimizer or from_object of gradcheck.updates, not "
-            f"{update if inspect.isclass(update) else describe(update)}"
-        )
-    return OfFunction(update)
+        given = update if inspect.isclass(update) else describe(update)
+        known = "from_optimizer or from_object of gradcheck.updates"
+        raise TypeError(f"check_update needs a function, or a class in {known}, not {given}")
+    return update if isinstance(update, Code) else OfFunction(update)
 
 
 def _refuse(settings, rule):
     for name, value in settings.items():
         if name not in (*rule.settings, "max_norm"):
             raise TypeError(f"{name} is not a setting of {rule.name}; its settings are {', '.join(rule.settings)}")
-        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not np.isfinite(value):
+        if not isinstance(value, numbers.Real) or not np.isfinite(value):
             raise ValueError(f"{name} must be a finite number, not {value!r}")
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from gradcheck.mistakes import ROWS, Reader, Student, exchanged, mistake
 from gradcheck.mistakes.planting import planted
 from gradcheck.mistakes.table import KINDS
-from gradcheck.updates.course import EXACT, agrees, clip_factors, follow
+from gradcheck.updates.course import agrees, clip_factors
 from gradcheck.updates.formulas import FORMULAS
 
 NOBODY = Student("", {})
@@ -200,7 +200,6 @@ def _explanations(formula, courses, largest):
     outside = next((said for said, habit in habits if all(agrees(formula, c, **habit) for c in courses)), "")
     sentence, hints = first(singles)
     yield "; or ".join(filter(None, (outside, sentence))), hints or (("", outside),)
-    yield _in_proportion(formula, courses), ()
     yield "errors this small may come from float32 or from a rounded constant" if largest < SMALL else "", ()
     if formula.counts and not np.isfinite(np.concatenate(courses[0].thetas[1], axis=None)).any():
         yield "no entry is finite after the first step, as if t began at 0, where 1 - beta1 ** t is 0", ()
@@ -243,18 +242,3 @@ def _still(course):
     if not any(moved):
         return "no parameter ever moves: the new θ is neither returned nor stored in place"
     return "" if all(moved) else f"parameter {moved.index(False)} never moves"
-
-
-def _in_proportion(formula, courses):
-    """Return a sentence if every step is the same multiple of the correct step, or ""."""
-    ratios = []
-    with np.errstate(all="ignore"):
-        for course in courses:
-            steps = zip(*follow(formula, course), strict=True)
-            before, after, right = (np.concatenate([np.ravel(a) for step in s for a in step]) for s in steps)
-            given, right = after - before, right - before
-            ratios.append(float(np.vdot(given, right) / np.vdot(right, right)))
-            if not np.all(np.abs(given - ratios[-1] * right) <= 100 * EXACT * np.abs(given)) or not ratios[-1]:
-                return ""
-    is_constant = np.allclose(ratios, ratios[0], rtol=100 * EXACT, atol=0)
-    return f"each step is {f'{ratios[0]:.4g}' if is_constant else 'a multiple'} times the correct step"

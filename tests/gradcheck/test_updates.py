@@ -326,8 +326,6 @@ def first(parameters, lr):
     "update, formula, words",
     [
         (lambda w, dw, lr: w - lr * dw + 0.01 * np.tanh(w), "sgd", "^$"),
-        (lambda w, dw, lr: w - 1.5 * lr * dw, "sgd", "each step is 1.5 times the correct step"),
-        (lambda w, dw, lr: w - 1.37 * lr * dw, "sgd", "each step is 1.37 times the correct step"),
         (lambda w, dw, lr: None, "sgd", "no parameter ever moves"),
         (from_optimizer(first), "sgd", "parameter 1 never moves"),
         (uncorrected_inside, "adam", "ε is inside the root; and a division of v_new"),
@@ -389,7 +387,7 @@ def test_the_report_shows_the_first_step_that_is_wrong():
 @pytest.mark.parametrize(
     "error, words, call",
     [
-        (ValueError, "did you mean 'adam'?", lambda: check_update(adam, "adamm")),
+        (ValueError, "known are sgd, momentum", lambda: check_update(adam, "adamm")),
         (TypeError, "the formula is a float", lambda: check_update(adam, 1.0)),
         (TypeError, "a class in from_optimizer", lambda: check_update(AdamW, "adamw")),
         (TypeError, "not an AdamW", lambda: check_update(AdamW([Parameter(np.ones(3))]), "adamw")),
