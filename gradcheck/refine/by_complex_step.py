@@ -118,10 +118,17 @@ def _by_entries(finding):
     error = np.abs(finding.analytic - exact)
     judged = np.where(error <= terms.tolerance(exact), RIGHT, WRONG)
     finding.exact, finding.verdicts = exact, np.where(undecided, judged, finding.verdicts)
-    _withdraw_what_rounding_explains(finding, error)
-    if not terms.strict:
+    wrong = finding.verdicts == WRONG
+    if wrong.any() and np.max(error[wrong]) <= LITTLE * np.max(np.abs(exact)):
+        open_to = _rounding_of_entries(finding)
+        if np.all(error[wrong] <= open_to[wrong]):
+            finding.verdicts = np.where(wrong, CANNOT_TELL, finding.verdicts)
+            most = np.max(open_to[wrong])
+            finding.doubt = f"rounding errors within the forward pass leave this open to ±{most:.1g}"
+    if not terms.strict or np.array_equal(_held(finding, error), finding.verdicts):
         return
-    held = held_whole(finding.verdicts, _beyond_rounding(finding, error), exact, terms.rtol)
+    error = error - np.minimum(_rounding_of_entries(finding), run.rounding / finding.scales)
+    held = _held(finding, error)
     changed = held != finding.verdicts
     if changed.any() and norm(exact * finding.scales) <= TINY * np.max(np.abs(run.dy * run.y)):
         held = np.where(changed, CANNOT_TELL, held)
@@ -129,26 +136,28 @@ def _by_entries(finding):
     finding.verdicts = held
 
 
-def _withdraw_what_rounding_explains(finding, error):
-    """Change wrong verdicts to CANNOT_TELL if rounding explains all of the errors.
+def _held(finding, error):
+    return held_whole(finding.verdicts, error, finding.exact, finding.terms.rtol)
+
+
+def _rounding_of_entries(finding):
+    """Return the errors of both gradients in each entry that rounding within forward and backward may explain.
 
     The complex step subtracts nothing, but the forward pass may: (10⁵ w)² − 10¹⁰ w² loses ten digits. Therefore the
-    derivative is computed again at pairs of opposite perturbations of the arguments. True changes cancel in the mean of
-    a pair, so the difference between the mean and the unperturbed value is due to rounding.
+    derivatives are computed again at pairs of opposite perturbations of the arguments. True changes cancel in the mean
+    of a pair, so the difference between the mean and the unperturbed value is due to rounding.
     """
-    wrong = finding.verdicts == WRONG
-    if not wrong.any() or not np.max(error[wrong]) <= LITTLE * np.max(np.abs(finding.exact)):
-        return
+    values, given = [], []
     try:
-        values = [_along_entries(finding, step, SHORTENED)[0] for _, step in nudged(finding.run, mirrored=True)]
+        for gradients, step in nudged(finding.run, mirrored=True):
+            values.append(_along_entries(finding, step, SHORTENED)[0])
+            given.append(gradients[finding.position].ravel()[finding.entries])
     except NotComplexSafe:  # the perturbation changes the output by more than rounding
-        return
-    both = np.mean(np.reshape(values, (PLACES, 2, -1)), axis=1)
-    open_to = FACTOR * np.max(np.abs(both - finding.exact), axis=0)
-    if np.any(error[wrong] > open_to[wrong]):
-        return
-    finding.verdicts = np.where(wrong, CANNOT_TELL, finding.verdicts)
-    finding.doubt = f"rounding errors within the forward pass leave this open to ±{np.max(open_to[wrong]):.1g}"
+        return np.zeros(len(finding.entries))
+    pairs = zip((values, given), (finding.exact, finding.analytic), strict=True)
+    change = np.max([np.abs(np.mean(np.reshape(v, (PLACES, 2, -1)), axis=1) - here) for v, here in pairs], axis=(0, 1))
+    typical = float(np.sqrt(np.mean(change * change)))  # an entry may be unchanged by chance
+    return FACTOR * np.maximum(change, typical)
 
 
 def _along_entries(finding, step, shortened=1.0):
@@ -164,24 +173,6 @@ def _along_entries(finding, step, shortened=1.0):
         still = np.abs(scale * slopes) < EPSILON * np.abs(y)
         exact[k], lost[k] = np.sum(dy * slopes), np.sum(np.abs(dy * slopes), where=still)
     return exact, lost
-
-
-def _beyond_rounding(finding, error):
-    """Return the part of each error that rounding does not explain."""
-    counted = (finding.verdicts == RIGHT) & np.isfinite(error)
-    limit = finding.terms.rtol * norm(finding.exact[counted])
-    most = finding.run.rounding / finding.scales
-    if norm(error[counted]) <= limit:
-        return error
-    if norm(np.maximum(error - most, 0.0)[counted]) > limit:
-        return error - most
-    change = np.zeros(len(finding.entries))
-    for gradients, step in nudged(finding.run):
-        values, _ = _along_entries(finding, step, SHORTENED)
-        moved = (gradients[finding.position] - finding.gradient).ravel()[finding.entries]
-        change = np.max([change, np.abs(values - finding.exact), np.abs(moved)], axis=0)
-    typical = float(np.sqrt(np.mean(change * change)))  # an entry may be unchanged by chance
-    return error - np.minimum(FACTOR * np.maximum(change, typical), most)
 
 
 def _verify_complex_safety(finding, exact, lost):
