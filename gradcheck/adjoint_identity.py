@@ -97,10 +97,9 @@ def _rounding_along(run, i, v, exact):
 
 
 def nudged(run, *, mirrored=False):
-    """Run forward and backward at PLACES slightly perturbed arguments.
+    """Run forward and backward at PLACES slightly perturbed arguments, and if `mirrored`, at the opposite ones too.
 
-    With `mirrored`, each perturbation is also applied with the opposite sign. Returns a list of (gradients,
-    ComplexStep).
+    Returns a list of (gradients, ComplexStep).
     """
     arrays, rng, places = [argument.array for argument in run.arguments], np.random.default_rng(0), []
     for _ in range(PLACES):

@@ -68,11 +68,7 @@ class Call:
         return getattr(target, "__name__", type(target).__name__)
 
     def input_names(self) -> list[str]:
-        """Return a name for each input.
-
-        The names come from the attribute `names_of_inputs` of the target, which some adapters set, or else from the
-        signature of the target (or of the target's method `forward`). Further inputs are numbered, as in `input[0]`.
-        """
+        """Return a name for each input: from `names_of_inputs`, which some adapters set, or from the signature."""
         if len(getattr(self.target, "names_of_inputs", ())) == len(self.inputs) > 0:
             return list(self.target.names_of_inputs)
         try:
@@ -100,10 +96,9 @@ class Call:
         return self.on(map(_copy_array, self.inputs), options)
 
     def only(self, argnums: int | Collection[int] | None) -> Self:
-        """Return a copy of this Call in which only the inputs at `argnums` have gradients.
+        """Return a copy of this Call in which only the inputs at `argnums` have gradients (None: all).
 
-        None selects all inputs. Raises ValueError if `argnums` is empty or contains a position without a floating-point
-        array.
+        Raises ValueError if `argnums` is empty or contains a position without a floating-point array.
         """
         other, count = copy.copy(self), len(self.inputs)
         if argnums is None:
@@ -190,10 +185,9 @@ def clear_gradients(module: Any) -> None:
 
 @contextmanager
 def borrowed(module: Any) -> Iterator[None]:
-    """Make every parameter require a gradient within the `with` block.
+    """Make every parameter require a gradient within the `with` block, and restore the module afterwards.
 
-    At the end of the block, `data`, `grad` and `requires_grad` of every parameter are the same objects as before, and
-    all other arrays of the module have the same values as before.
+    `data`, `grad` and `requires_grad` of a parameter are the same objects as before; other arrays have the same values.
     """
     names = ("data", "grad", "requires_grad")
     before = [(p, {n: getattr(p, n) for n in names if hasattr(p, n)}) for p in parameters_of(module).values()]
@@ -220,10 +214,7 @@ def prepared(call, seed=None):
 
 
 def stream(seed, purpose):
-    """Return a random generator for one purpose.
-
-    It differs from default_rng(seed), which the caller may have used for the inputs.
-    """
+    """Return a random generator for one purpose, unlike the caller's default_rng(seed)."""
     return np.random.default_rng([seed, *purpose.encode()])
 
 

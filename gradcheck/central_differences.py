@@ -63,13 +63,10 @@ EPSILON = np.finfo(np.float64).eps
 
 
 class Estimate(NamedTuple):
-    """An estimate of the derivative along a line.
+    """An estimate of the derivative along a line."""
 
-    `value` is (2), and `left` and `right` are the one-sided derivatives (4).
-    """
-
-    value: float
-    left: float
+    value: float  # (2)
+    left: float  # a one-sided derivative (4)
     right: float
     spread: float  # the largest difference between `value` and a one-sided derivative (5)
     noise: float  # the rounding error of a central difference (1), about ε Y / h
@@ -84,10 +81,7 @@ class Estimate(NamedTuple):
         return abs(self.right - self.left) + bend + 1.5 * self.noise  # (6)
 
     def allows(self, value):
-        """Return True if the value of another oracle is compatible with this estimate.
-
-        The two may differ by at most ten times the uncertainty, plus rounding.
-        """
+        """Return True if another oracle's value is within ten times the uncertainty, plus rounding."""
         return not abs(value - self.value) > 10 * self.uncertainty + 64 * EPSILON * abs(value)
 
 
@@ -116,10 +110,7 @@ def step_of(scale, shortened=1.0):
 
 
 def scales_of(array):
-    """Return the scale s of each entry, a power of two.
-
-    The scale is the absolute value of the entry, or the mean absolute value of the array if that is larger, rounded up.
-    """
+    """Return the scale s of each entry: its size, or the mean size if larger, rounded up to a power of two."""
     size = np.maximum(np.abs(array), np.mean(np.abs(array))) if array.size else np.abs(array)
     return np.where(size > 0, np.exp2(np.ceil(np.log2(np.where(size > 0, size, 1.0)))), 1.0)
 

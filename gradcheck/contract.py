@@ -128,11 +128,7 @@ def float64_output(call, y):
 
 
 def _fit_dy(name, dy, y):
-    """Return a copy of the caller's dy as a float64 array.
-
-    Raises TypeError if dy does not consist of real numbers. Raises ValueError if it does not have y's shape, if it is
-    not finite, or if it would hide mistakes because it is constant, or because its only entry is 0 or 1.
-    """
+    """Return the caller's dy as a float64 array. Raises TypeError or ValueError if it would hide mistakes."""
     dy = np.array(dy)
     if dy.dtype.kind not in "fiu":
         raise TypeError(f"{name}: dy is {dy.dtype}; it must be an array of real numbers")
@@ -163,10 +159,7 @@ def with_zeros(gradients, arguments):
 
 
 def run_backward(call, backward, dy, arguments):
-    """Run backward once, and return copies of the gradients of `arguments` in order.
-
-    The gradient of a parameter is None if backward has not set it. Raises GradientError if the gradients are not valid.
-    """
+    """Run backward once, and return copies of the gradients of `arguments`, or None where a parameter has none."""
     clear_gradients(call.target)
     try:
         returned = backward(call.as_y(dy))
@@ -198,11 +191,7 @@ def run_backward(call, backward, dy, arguments):
 
 
 def _valid(call, argument, gradient, others):
-    """Return a copy of a gradient, or None for a parameter that has no gradient.
-
-    Raises GradientError if the gradient is not a float64 array of the argument's shape. `others` lists every
-    (argument, gradient) of the same backward pass.
-    """
+    """Return a copy of a gradient, or None for a parameter without one. `others` lists all (argument, gradient)."""
     label, wanted = argument.label, argument.array.shape
     if gradient is None and argument.parameter is not None:
         return None

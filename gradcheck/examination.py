@@ -38,10 +38,9 @@ def examine(call, dy, terms):
 
 
 def find(run, terms):
-    """Compare each gradient of a Run with the oracles.
+    """Compare each gradient of a Run with the oracles. Return (findings, notes).
 
-    If the forward pass turns out not to be complex-safe, all gradients are judged again without the complex step, or
-    ValueError is raised if central differences were not selected. Returns (findings, notes).
+    Without the complex step, if the forward pass is not complex-safe; ValueError if only the complex step was selected.
     """
     rng, notes = stream(terms.seed, "entries"), []
     findings = [Finding(run, i, terms, rng) for i in range(len(run.arguments))]

@@ -20,15 +20,11 @@ AGREEMENT = 1e-4  # relative to the largest entry: accuracy of central differenc
 
 
 class Jacobian(np.ndarray[tuple[int, ...], np.dtype[np.float64]]):
-    """A Jacobian, a float64 array of shape y.shape + x.shape.
+    """A Jacobian, a float64 array of shape y.shape + x.shape."""
 
-    `name` is the name of x, and `oracle` is the method that computed the array. `reason` says why the complex step was
-    not used, and is empty if it was used.
-    """
-
-    name: str = ""
-    oracle: str = ""
-    reason: str = ""
+    name: str = ""  # of x
+    oracle: str = ""  # the method that computed the array
+    reason: str = ""  # why the complex step was not used, or ""
 
     def __new__(cls, values, name, oracle, reason=""):
         jacobian = np.asarray(values).view(cls)
@@ -98,11 +94,7 @@ def _largest(values):
 
 
 def _column(call, array, index, y, scale):
-    """Compute the derivative of y with respect to one entry by central differences.
-
-    The step is shortened until two successive results agree to 1e-6 of the largest entry plus 64 ε |y| / h. If they
-    never agree, the result is NaN.
-    """
+    """Compute the derivative in one entry by central differences, or NaN if successive steps never agree."""
     line = line_along(call, array, index=index)
     before = unknown = np.full(y.shape, np.nan)
     for h in steps(float(scale)):

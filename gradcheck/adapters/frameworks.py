@@ -89,10 +89,9 @@ class _TorchFunction:
         return self.function(*inputs, **options)
 
     def evaluate(self, inputs, options, only=None):
-        """Run the forward pass, and return y and gradients_of(dy), which returns {key: gradient or None}.
+        """Run the forward pass. Return y and gradients_of(dy), which returns {position or name: gradient or None}.
 
-        A key is the position of an input or the name of a parameter. If `only` is a key, no other array requires a
-        gradient.
+        If `only` is such a key, no other array requires a gradient.
         """
         import torch
 

@@ -79,10 +79,7 @@ def find(layer):
 
 
 def named(layer, parameters):
-    """Return {name: Parameter} for parameters that the caller names, as in {"W": "dW", "attention.w_q.W": "dW"}.
-
-    A gradient's name without a dot refers to the object that has the parameter.
-    """
+    """Return {name: Parameter} for {name: name of its gradient}, which is in the same object if it has no dot."""
     places_of, _ = _searched(layer)
     found = {}
     for name, gradient in parameters.items():
@@ -97,10 +94,9 @@ def named(layer, parameters):
 
 
 def refuse_late(layer, inputs, options):
-    """Raise ValueError if forward creates a parameter.
+    """Raise ValueError if forward creates a parameter: an array with a gradient that is the same for two inputs.
 
-    An array counts as a parameter if it has a gradient and is the same for two different inputs. Forward and backward
-    run on copies. Their exceptions are ignored here, because the check will raise them again.
+    Forward and backward run on copies. Their exceptions are ignored here, because the check will raise them again.
     """
     runs, random = [], GlobalRandom()
     for factor in (1.0, 0.75):
@@ -268,10 +264,9 @@ def _listed(value):
 
 
 def _is_passed_over(layer, place, i, listed, places_of):
-    """Return True if a layer around an array lists its parameters, but not the array.
+    """Return True if a layer around the array with the id `i` lists its parameters, but not the array.
 
-    The array is at `place` and has the id `i`. The list of an outer layer counts only if it includes parameters of
-    inner layers.
+    The list of an outer layer counts only if it includes parameters of inner layers.
     """
     owner = _owner(layer, place)
     for n in range(len(owner) + 1):

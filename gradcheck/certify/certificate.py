@@ -103,9 +103,9 @@ def same(f: Callable[..., Any], g: Callable[..., Any], /, *inputs: Any, seed: in
 
 
 def _decide(name, seed, pairs, arguments=()):
-    """Return the Certificate for an identity. `pairs(run)` computes both sides (see `sides` and `values`).
+    """Return the Certificate for an identity, whose sides `pairs(run)` computes.
 
-    If `arguments` are given, the reason of a refusal names the first argument whose gradient is wrong.
+    If `arguments` are given, a refusal names the first one whose gradient is wrong.
     """
     run = Run(random.Random(seed), constants.random_prime(seed))
     try:
@@ -156,11 +156,10 @@ def error_exponent(run):
 
 
 def sides(call, floats, rng):
-    """Return a function pairs(run, chosen) that computes both sides of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ for a Call.
+    """Return pairs(run, chosen), which computes [(left, right, Σ|terms|)] of ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ for a Call.
 
-    `pairs` returns a list with one tuple, (left side, right side, Σ|terms|). The direction v is random in the arguments
-    whose indices are in `chosen` (default: all), and 0 in the others. `floats` is the contract.Run of the Call in
-    float64. `pairs` raises CannotTell if the digits differ from these floats.
+    The direction v is 0 except in the arguments with the indices `chosen` (default: all). `pairs` raises CannotTell if
+    the digits differ from `floats`, the contract.Run in float64.
     """
     call, arguments = call.on(call.inputs), floats.arguments
     call.type_of_y = np.ndarray
@@ -217,10 +216,9 @@ def values(calls):
 
 
 def variables(run, name, array, on=scalar.INPUTS, tangents=()):
-    """Convert an array of floats to an Array of variables, with its values as digits.
+    """Convert an array of floats to an Array of variables of the kind `on`, with its values as digits.
 
-    The field values are random, but the same in each call with the same run and name. `on` is the kind of the
-    variables, such as scalar.DY. `tangents` lists the tangents of the entries, if they have any.
+    The field values are random, but the same for the same run and name. `tangents` lists the tangents of the entries.
     """
     result = np.empty(array.shape, object)
     for i, x in enumerate(array.flat):

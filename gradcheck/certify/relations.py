@@ -81,10 +81,7 @@ class Run:
         return Number(d, v, size, op, args, args[0].on)
 
     def exponential(self, u, scale):
-        """Return exp(scale · u), with `scale` in the field, as a list of (Number, exponent).
-
-        The sum u is split into its terms, and constant factors are multiplied into the scale.
-        """
+        """Return exp(scale · u) as a list of (Number, exponent), by splitting the sum u into its terms."""
         quarters, others, pending = {}, [], [(u, scale)]
         while pending:
             a, c = pending.pop()

@@ -31,10 +31,7 @@ class CannotTell(Exception):  # noqa: N818 (it is a verdict, not an error)
 
 
 def differentiable(slopes):
-    """Return a decorator that extends a function of Numbers to tangents.
-
-    `slopes(y, *inputs)` returns ∂y/∂x for each input x.
-    """
+    """Return a decorator that extends a function to tangents; `slopes(y, *inputs)` returns ∂y/∂x for each x."""
 
     def extended(function):
         def apply(*inputs):

@@ -23,10 +23,7 @@ DIRECTIONS = 30  # enough to distinguish errors of 2e-6 and 1e-6 of the norm
 
 
 def compare(finding):
-    """Judge each unconfirmed entry of a Finding by ever finer central differences.
-
-    If only a sample of the entries is compared, a random direction through the whole argument is compared as well.
-    """
+    """Judge each unconfirmed entry, and a random direction if only a sample is compared, by finer differences."""
     terms = finding.terms
     unsure = np.flatnonzero(~finding.is_sure)
     columns = finding.verdicts.copy(), finding.numeric.copy(), finding.uncertainty.copy()

@@ -17,10 +17,7 @@ LITTLE = 0.1  # relative to the largest entry: a larger error is not attributed 
 
 
 def by_complex_step(finding):
-    """Judge a Finding by the complex step.
-
-    Raises NotComplexSafe if the complex step contradicts central differences.
-    """
+    """Judge a Finding. Raises NotComplexSafe if the complex step contradicts central differences."""
     oracles = finding.terms.oracles
     if "adjoint" in oracles and _identity_holds(finding) and CANNOT_TELL not in finding.verdicts:
         return
@@ -80,9 +77,8 @@ def _with_tolerance(finding, both, kinks):
 def _is_worst_wrong(finding, both):
     """Search for the worst entry by bisection, and return True if it is wrong.
 
-    Each step keeps the half of the entries for which the sides of the adjoint identity differ more. The search is
-    needed because a single entry that was not sampled may have a large error, although this error is small relative to
-    the norm of all entries.
+    Its error may be large for a single entry that was not sampled, and small relative to the norm of all entries. Each
+    step keeps the half of the entries for which the sides of the adjoint identity differ more.
     """
     run, i, terms = finding.run, finding.position, finding.terms
     if "central" not in terms.oracles or finding.is_complete or not np.isfinite(both.gap):
@@ -161,10 +157,9 @@ def _rounding_of_entries(finding):
 
 
 def _along_entries(finding, step, shortened=1.0):
-    """Return (exact, lost), two arrays with a value for each compared entry.
+    """Return arrays (exact, lost) with a value for each compared entry.
 
-    `exact` is the derivative of L. `lost` is the contribution of outputs that change by less than their last digit,
-    which central differences cannot detect.
+    `lost` is the contribution of outputs that change by less than their last digit, unseen by central differences.
     """
     y, dy = finding.run.y, finding.run.dy
     exact, lost = np.empty((2, len(finding.entries)))
@@ -178,8 +173,7 @@ def _along_entries(finding, step, shortened=1.0):
 def _verify_complex_safety(finding, exact, lost):
     """Raise NotComplexSafe if the complex step contradicts central differences.
 
-    An entry is suspect if the two differ by more than the tolerance plus ten times the uncertainty. Finer central
-    differences then decide.
+    Finer ones decide if the two differ by more than the tolerance plus ten times the uncertainty.
     """
     terms, atol = finding.terms, finding.terms.atol
     if terms.strict and len(exact):

@@ -46,10 +46,7 @@ class Formula:
 
 
 def read_formula(function, takes_arrays):
-    """Return the Formula of a function of scalars.
-
-    The function is called for each entry, unless it also takes arrays.
-    """
+    """Return the Formula of a function of scalars, which is called for each entry unless it also takes arrays."""
     parameters = inspect.signature(function).parameters.values()
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     settings = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -95,10 +92,7 @@ def draw_course(shapes, settings, jointly, rng):
 
 
 def walk(code, course, options):
-    """Run the code for the course, and append the parameters to `course.thetas`.
-
-    The run ends if a parameter changes its shape or dtype. Returns a description of this change, or an empty string.
-    """
+    """Run the code and append to `course.thetas`. Return a description of a changed shape or dtype, or ""."""
     course.thetas.append(course.starts)
     with np.errstate(all="ignore"):
         for step, values in enumerate(code.take(course, options), start=1):

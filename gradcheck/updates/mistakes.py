@@ -137,10 +137,7 @@ class Lines:
                     yield Change(sentence, lines)
 
     def pairs(self, changes):
-        """Return Changes that combine two Changes of different statements.
-
-        Those that make the same mistake in m and in v come first.
-        """
+        """Return Changes that combine two, beginning with those that make the same mistake in m and in v."""
         alike = [TWINS.sub("", str([(self.texts[i], new) for i, (new, _) in c.lines.items()])) for c in changes]
         pairs = itertools.combinations(zip(changes, alike, strict=True), 2)
         apart = [(a, b, x != y) for (a, x), (b, y) in pairs if not a.lines.keys() & b.lines.keys()]
@@ -169,11 +166,7 @@ def _names(tree):
 
 
 def name_the_mistake(formula, courses, largest):
-    """Return (sentence, hints) about the mistake, both empty if it is not found.
-
-    UpdateReport describes the hints. `courses` are two courses that the code has run, and `largest` is the largest
-    relative error of a step.
-    """
+    """Return (sentence, hints) about the mistake, both empty if it is not found. UpdateReport describes the hints."""
     for sentence, hints in _explanations(formula, courses, largest):
         if sentence:
             return sentence, hints or (("", sentence),)
@@ -181,10 +174,7 @@ def name_the_mistake(formula, courses, largest):
 
 
 def _explanations(formula, courses, largest):
-    """Yield (sentence, hints) for each kind of explanation, the plainest first.
-
-    The sentence is empty if the explanation does not apply.
-    """
+    """Yield (sentence, hints) for each kind of explanation, the plainest first, or an empty sentence."""
     yield _still(courses[0]), ()
     lines = Lines(formula) if FORMULAS.get(formula.name) is formula.function else None
     own = [*lines.planted(OF_UPDATES), *lines.renamed()] if lines else []
