@@ -78,7 +78,6 @@ SETTINGS = {
     "no seed": ({"seed": None}, TypeError, "seed must be a whole number of at least 0, not None"),
     "oracle": ({"oracles": "forward"}, ValueError, "oracles must be among central, complex, adjoint, not 'forward'"),
     "no oracle": ({"oracles": ()}, ValueError, r"oracles must be among .*, not \(\)"),
-    "oracle 3": ({"oracles": 3}, ValueError, "oracles must be among .*, not 3"),
     "dy zeros": ({"dy": np.zeros((2, 3))}, ValueError, "every entry of dy is 0"),
     "dy constant": ({"dy": np.full((2, 3), -2.5)}, ValueError, r"every entry of dy is -2\.5; dy must not be constant"),
     "dy shape": ({"dy": normal(3, 2)}, ValueError, r"dy has shape \(3, 2\), but y has \(2, 3\)"),
