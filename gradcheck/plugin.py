@@ -104,15 +104,16 @@ def _lists_gradients(config):
 def pytest_terminal_summary(terminalreporter, config):
     if not _lists_gradients(config):
         return
+    from gradcheck.command_line import counted
     from gradcheck.report import aligned
 
-    noted = {}
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            notes = [value for name, value in getattr(report, "user_properties", ()) if name == PROPERTY]
-            if len(notes) > len(noted.get(report.nodeid, ())):  # a later phase includes the notes of the earlier ones
-                noted[report.nodeid] = notes
-    table = [(error, verdict, name, argument, node) for node in noted for name, argument, error, verdict in noted[node]]
+    ended = [r for reports in terminalreporter.stats.values() for r in reports if getattr(r, "when", "") == "teardown"]
+    table = [
+        (error, verdict, name, argument, report.nodeid)
+        for report in ended
+        for key, (name, argument, error, verdict) in report.user_properties
+        if key == PROPERTY
+    ]
     terminalreporter.section("gradients")
     if not table:
         terminalreporter.write_line("No gradient was compared through the fixture `gradcheck`.")
@@ -123,7 +124,7 @@ def pytest_terminal_summary(terminalreporter, config):
     for line in aligned(rows, "><<<"):
         terminalreporter.write_line(line)
     failures = sum(not row[1].startswith("right") for row in table)
-    tests = f"{len(noted)} test" if len(noted) == 1 else f"{len(noted)} tests"
+    tests = counted(len({node for *_, node in table}), "test")
     verdict = f"{failures} not right" if failures else "all right"
     terminalreporter.write_line(f"{len(table)} compared in {tests}: {verdict}")
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):

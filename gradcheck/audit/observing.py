@@ -5,10 +5,10 @@ parameters after these calls. Two observations are the same if their gradients h
 to 1e-12 of the largest entry, and if all other arrays are identical.
 """
 
-import contextlib
 import functools
 import os
 import sys
+import trace
 
 import numpy as np
 
@@ -86,22 +86,11 @@ def _kind(array):
     return None if array is None else (array.shape, array.dtype)
 
 
-@contextlib.contextmanager
-def lines_run(is_audited):
-    """Yield the set of (file, line) in audited files that run in the `with` block."""
-    run = set()
-
-    def trace_lines(frame, event, _):
-        if event == "line":
-            run.add((real_path(frame.f_code.co_filename), frame.f_lineno))
-        return trace_lines
-
-    def trace_calls(frame, event, _):
-        return trace_lines if is_audited(real_path(frame.f_code.co_filename)) else None
-
-    before = sys.gettrace()
-    sys.settrace(trace_calls)
+def lines_run(function, *arguments):
+    """Call a function. Return its result, and the set of (file, line) that it runs."""
+    tracer, before = trace.Trace(trace=False), sys.gettrace()
     try:
-        yield run
+        result = tracer.runfunc(function, *arguments)
     finally:
         sys.settrace(before)
+    return result, {(real_path(file), line) for file, line in tracer.results().counts}

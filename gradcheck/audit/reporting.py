@@ -40,21 +40,20 @@ def summary(tried, judge, seconds):
             f"{name:<{width}}  {count.total():>7,}  {count[KILLED]:>6,}  {count[EQUIVALENT]:>10,}  "
             f"{count[SURVIVING]:>9,}  {score(count):>7}"
         )
-    lines.append("")
     by = Counter(outcome.by for _, outcome in tried)
     causes = [f"{cause}: {n:,}" for cause, n in by.most_common() if cause not in ("", BY_CERTIFICATE)]
-    lines += [f"Killed by {', '.join(causes)}."] if causes else []
+    lines += ["", f"Killed by {', '.join(causes)}."] if causes else []
     for mutant, outcome in tried:
         if outcome.status == SURVIVING:
             lines += ["", *describe(mutant), f"  {outcome.message}"]
     functions = len({(mutant.path, mutant.function) for mutant, _ in tried})
-    lines += [""] if whole[SURVIVING] else []
-    lines.append(
+    lines += [
+        "",
         f"{counted(len(tried), 'mutant')} of {counted(functions, 'function')}, judged by {judge}: "
         f"{whole[KILLED]:,} killed, {whole[EQUIVALENT]:,} equivalent ({by[BY_CERTIFICATE]:,} certified), "
         f"{whole[SURVIVING]:,} surviving; score {score(whole)}, "
-        f"in {seconds:.0f} s ({sum(os.times()[:4]):.0f} s of CPU)"
-    )
+        f"in {seconds:.0f} s ({sum(os.times()[:4]):.0f} s of CPU)",
+    ]
     return "\n".join(lines)
 
 

@@ -76,13 +76,14 @@ class Trials:
         self.verified = {}  # {(case name, seed): CPU time} of the checks that pass without a mutant
         self.slowest = 0.0  # CPU time of the slowest step without a mutant
         for name, case in self.cases.items():
-            start = time.process_time()
-            with lines_run(is_audited) as self.lines[name]:
-                for seed in seeds:
-                    try:
-                        self.observed[name, seed, None] = observe(case, seed)
-                    except Exception as error:
-                        raise ValueError(f"{name} raises {error_in_words(error)}, without any mutant") from error
+            start, lines = time.process_time(), set()
+            for seed in seeds:
+                try:
+                    self.observed[name, seed, None], run = lines_run(observe, case, seed)
+                except Exception as error:
+                    raise ValueError(f"{name} raises {error_in_words(error)}, without any mutant") from error
+                lines |= run
+            self.lines[name] = {(path, line) for path, line in lines if is_audited(path)}
             for seed, variation in itertools.product(seeds, VARIATIONS):
                 with quiet(), contextlib.suppress(Exception):
                     gradients, others = observe(case, seed, variation)

@@ -19,24 +19,16 @@ def power_of_a_base(x, *, base):
     return y, backward
 
 
-@right((3, 4))
-def cube(x):
+@right((3, 4), n=3)
+@at("power-at-zero", np.array([0.0, 1.3, 0.7]), n=2)
+@at("tiny-half", 1e-9 * np.random.default_rng(4).normal(size=(3, 4)), n=2)
+def power(x, *, n):
     """power-as-relu: ahrefs/ocannl, issue 73
         return dy * (x > 0)
     The gradient is that of the ReLU, from which the code was copied.
-    """
 
-    def backward(dy):
-        return dy * 3 * x * x
-
-    return x**3, backward
-
-
-@right(np.array([0.0, 1.3, 0.7]))
-@at("tiny-half", 1e-9 * np.random.default_rng(4).normal(size=(3, 4)))
-def square(x):
-    """power-at-zero: kmolan/multicalc-rust, issue 228
-        return dy * 2 * np.exp(2 * np.log(x)) / x
+    power-at-zero: kmolan/multicalc-rust, issue 228
+        return dy * n * np.exp(n * np.log(x)) / x
     x^n is written as exp(n log x). At 0 the value is right, but the derivative is NaN.
 
     tiny-half:
@@ -45,9 +37,9 @@ def square(x):
     """
 
     def backward(dy):
-        return dy * 2 * x
+        return dy * n * x ** (n - 1)
 
-    return x * x, backward
+    return x**n, backward
 
 
 @right((3, 4), c=2.5)
@@ -158,15 +150,20 @@ def cumulative_product(x):
     return y, backward
 
 
-@right((4, 3), (4, 1))
-def times_column(x, b):
+@right((4, 3), (4, 1), axis=1)
+@at("gain-flattened", (4, 2, 3), (2, 3), axis=0)
+def times(x, b, *, axis):
     """product-not-reduced: pytorch/pytorch, issue 818; tenstorrent/tt-metal, issue 40008
         return dy * b, dy * x
     The gradient of the broadcast factor has the shape of the output. Factors of equal shape do not show it.
+
+    gain-flattened: intel/torch-xpu-ops, issue 5235
+        return dy * b, (dy * x).sum(axis=axis).ravel()
+    For many rows, the gradient of a normalization's γ is flattened. Hidden while one axis is normalized.
     """
 
     def backward(dy):
-        return dy * b, (dy * x).sum(axis=1, keepdims=True)
+        return dy * b, (dy * x).sum(axis=axis).reshape(b.shape)
 
     return x * b, backward
 

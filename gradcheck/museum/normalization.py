@@ -79,7 +79,6 @@ def batch_norm_saved(x, gamma):
 
 
 @right((3, 5), (5,))
-@at("rms-norm-of-ones", (3, 5), np.ones(5))
 @missed("rms-norm-weight", check_numerically, (3, 5), np.ones(5))
 def rms_norm(x, weight):
     """rms-norm-weight: NVIDIA/Megatron-LM, pull request 6859
@@ -186,19 +185,6 @@ def layer_norm(x, gamma, beta):
         return dx, (dy * x_hat).sum(axis=(0, 1)), dy.sum(axis=(0, 1))
 
     return gamma * x_hat + beta, backward
-
-
-@right((4, 2, 3), (2, 3))
-def gain(x, gamma):
-    """gain-flattened: intel/torch-xpu-ops, issue 5235
-        return dy * gamma, (dy * x).sum(axis=0).ravel()
-    For many rows, the gradient of γ is flattened. Hidden while one axis is normalized.
-    """
-
-    def backward(dy):
-        return dy * gamma, (dy * x).sum(axis=0)
-
-    return x * gamma, backward
 
 
 @right((4, 3), (4, 3), s=(4, 1), t=(4, 1))
