@@ -2,9 +2,9 @@
 
 import os
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gradcheck.report import Report
@@ -15,15 +15,6 @@ TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums;margin:0.3em
 CELL = "padding:0.15em 0.7em;border-bottom:1px solid rgba(128,128,128,0.35);text-align:"
 BADGE = "display:inline-block;padding:0 0.5em;border-radius:0.6em;color:#fff;background:"
 
-COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("argument", "left", lambda argument: argument.name),
-    ("shape", "left", lambda argument: str(argument.shape)),
-    ("entries", "right", lambda argument: argument.extent),
-    ("absolute", "right", lambda argument: argument.numbers[0]),
-    ("relative", "right", lambda argument: argument.numbers[1]),
-    ("oracle ±", "right", lambda argument: argument.numbers[2]),
-)
-
 
 def report_html(report: "Report", look: Iterable[str] = ()) -> str:
     """Return a Report as an HTML fragment with inline styles.
@@ -32,23 +23,22 @@ def report_html(report: "Report", look: Iterable[str] = ()) -> str:
     """
     doubts = [argument.verdict for argument in report.arguments if not argument.is_right]
     verdict = "WRONG" if report.problems or "WRONG" in doubts else "right" if report.is_right else doubts[0]
+    rows = [("argument", "shape", "entries", "absolute", "relative", "oracle ±", "verdict")]
+    rows += [(a.name, str(a.shape), a.extent, *a.numbers, a.verdict) for a in report.arguments]
     lines = [*report.failures(), *(f"note: {note}" for note in report.notes)]
-    return table_html(report.name, verdict, COLUMNS, report.arguments, lines, "\n".join(look))
+    return table_html(report.name, verdict, rows, lines, "\n".join(look))
 
 
-def table_html(name, verdict, columns, rows, lines, text=""):
+def table_html(name, verdict, rows, lines, text=""):
     """Return an HTML fragment with a name, a verdict, a table, messages and text.
 
-    `columns` are tuples (heading, alignment, function that returns the text for a row). The last column shows the
-    attribute `verdict` of each row. `lines` are the messages. `text` is shown unchanged.
+    The first of the `rows` is the header, and the last column has the verdicts. `lines` are the messages. `text` is
+    shown unchanged.
     """
     parts = [f"<div><strong>{escape(name)}</strong> {_badge(verdict)}</div>"]
-    if rows:
-        styles = [f'style="{CELL}{alignment}"' for _, alignment, _ in columns] + [f'style="{CELL}left"']
-        head = _row("th", styles, [*(heading for heading, *_ in columns), "verdict"])
-        cells = ([*(escape(cell(row)) for *_, cell in columns), _badge(row.verdict)] for row in rows)
-        body = "".join(_row("td", styles, row) for row in cells)
-        parts.append(f'<table style="{TABLE}"><thead>{head}</thead><tbody>{body}</tbody></table>')
+    if len(rows) > 1:
+        body = "".join(_row("td", [*map(escape, cells), _badge(verdict)]) for *cells, verdict in rows[1:])
+        parts.append(f'<table style="{TABLE}"><thead>{_row("th", rows[0])}</thead><tbody>{body}</tbody></table>')
     if lines:
         items = "".join(f"<li>{escape(line)}</li>" for line in lines)
         parts.append(f'<ul style="margin:0.3em 0;padding-left:1.2em">{items}</ul>')
@@ -57,8 +47,9 @@ def table_html(name, verdict, columns, rows, lines, text=""):
     return f'<div class="gradcheck-report">{"".join(parts)}</div>'
 
 
-def _row(kind, styles, cells):
-    return f"<tr>{''.join(f'<{kind} {s}>{cell}</{kind}>' for s, cell in zip(styles, cells, strict=True))}</tr>"
+def _row(kind, cells):
+    aligned = zip(("left", *["right"] * (len(cells) - 2), "left"), cells, strict=True)
+    return "<tr>" + "".join(f'<{kind} style="{CELL}{side}">{cell}</{kind}>' for side, cell in aligned) + "</tr>"
 
 
 def _badge(verdict):

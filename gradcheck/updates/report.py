@@ -1,16 +1,9 @@
 """The report on an update, with a row for each step."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from gradcheck.report import aligned, told_apart
-
-COLUMNS: tuple[tuple[str, str, Callable[["StepReport"], str]], ...] = (
-    ("step", "right", lambda step: str(step.step)),
-    ("entries", "right", lambda step: str(step.entries)),
-    ("relative", "right", lambda step: f"{step.relative:.1e}"),
-)
 
 
 @dataclass(frozen=True)
@@ -63,12 +56,15 @@ class UpdateReport:
         from gradcheck.html import table_html
 
         verdict = "right" if self.is_right else "WRONG"
-        return table_html(self.name, verdict, COLUMNS, self.steps, self._lines())
+        return table_html(self.name, verdict, self._rows(), self._lines())
 
     def __str__(self) -> str:
-        header = [" ", *(name for name, *_ in COLUMNS), "verdict"]
-        rows = [[" ", *(show(step) for *_, show in COLUMNS), step.verdict] for step in self.steps]
-        return "\n".join([self.name, *(aligned([header, *rows], "<>>>") if rows else []), *self._lines()])
+        rows = [(" ", *row) for row in self._rows()] if self.steps else []
+        return "\n".join([self.name, *(aligned(rows, "<>>>") if rows else []), *self._lines()])
+
+    def _rows(self):
+        rows = [(str(step.step), str(step.entries), f"{step.relative:.1e}", step.verdict) for step in self.steps]
+        return [("step", "entries", "relative", "verdict"), *rows]
 
     def _lines(self):
         return [*(f"note: {note}" for note in self.notes), *self.failures()]
