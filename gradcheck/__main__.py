@@ -1,8 +1,8 @@
 """`python -m gradcheck`: check every case of a module, or run another command.
 
-A command is a function that takes the parsed arguments and returns an exit status; beside it is the function that makes
-its parser. Both are imported inside `run`, so that a signal during the import of NumPy also ends the command with a
-one-line message.
+A command is a function that takes the parsed arguments and returns an exit status. Its module also has a function that
+makes its parser. The module is imported inside `run`, so that a signal during the import of NumPy also ends the command
+with a one-line message.
 """
 
 import contextlib
