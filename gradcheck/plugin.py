@@ -36,16 +36,10 @@ OF_CHECK = {"dy", "rtol", "atol", "max_entries", "oracles", "explain"}  # option
 
 def pytest_addoption(parser):
     group = parser.getgroup("gradcheck", "gradients derived by hand")
-    group.addoption(
-        "--gradcheck-report",
-        action="store_true",
-        help="list every gradient that was compared through the fixture `gradcheck`, the largest error first",
-    )
-    group.addoption(
-        "--oracle",
-        choices=["certificate"],
-        help="also certify every function that the fixture checks, list the verdict, and fail the test if refused",
-    )
+    words = "list every gradient that was compared through the fixture `gradcheck`, the largest error first"
+    group.addoption("--gradcheck-report", action="store_true", help=words)
+    words = "also certify every function that the fixture checks, list the verdict, and fail the test if refused"
+    group.addoption("--oracle", choices=["certificate"], help=words)
 
 
 class Checker:

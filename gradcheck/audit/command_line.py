@@ -73,41 +73,20 @@ def audit(options):
 
 
 def audit_parser():
-    parser = Parser(
-        "audit",
-        "Test the checks: make mistakes in backward passes on purpose, and list those that go unnoticed.",
-        EPILOG,
-    )
+    about = "Test the checks: make mistakes in backward passes on purpose, and list those that go unnoticed."
+    parser = Parser("audit", about, EPILOG)
     parser.add_argument("target", metavar="MODULE", help="a module that lists cases, by name or as a .py file")
     parser.add_argument("--command", metavar="CMD", help="test command to evaluate (default: the module's cases)")
-    positive = whole_number(1, "the number")
-    parser.add_argument("-k", metavar="TEXT", help="try only mutants whose file, function or kind contains TEXT")
-    parser.add_argument(
-        "--sample", type=positive, metavar="N", help="number of mutants to try, drawn at random (default: all)"
-    )
+    add, positive = parser.add_argument, whole_number(1, "the number")
+    add("-k", metavar="TEXT", help="try only mutants whose file, function or kind contains TEXT")
+    add("--sample", type=positive, metavar="N", help="number of mutants to try, drawn at random (default: all)")
     parser.add_seed("the sample", "S")
-    parser.add_argument(
-        "--draws",
-        type=positive,
-        default=5,
-        metavar="N",
-        help="number of draws of each case (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--jobs", type=positive, metavar="N", help="number of mutants tried at a time (default: one for each core)"
-    )
-    parser.add_argument(
-        "--functions",
-        nargs="+",
-        default=["backward"],
-        metavar="PATTERN",
-        help="names of the functions to mutate, as in `*_backward` (default: backward)",
-    )
-    parser.add_argument(
-        "--all",
-        action="store_true",
-        help="mutate every file of the module's package (default: those that the cases run)",
-    )
+    add("--draws", type=positive, default=5, metavar="N", help="number of draws of each case (default: %(default)s)")
+    add("--jobs", type=positive, metavar="N", help="number of mutants tried at a time (default: one for each core)")
+    words = "names of the functions to mutate, as in `*_backward` (default: backward)"
+    add("--functions", nargs="+", default=["backward"], metavar="PATTERN", help=words)
+    words = "mutate every file of the module's package (default: those that the cases run)"
+    add("--all", action="store_true", help=words)
     parser.add_argument("--list", action="store_true", help="list the mutants without trying them")
     parser.add_argument("--equivalent", action="store_true", help="list the equivalent mutants too")
     parser.add_argument("--json", metavar="FILE", help="JSON file to which all results are written")

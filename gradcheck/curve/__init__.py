@@ -41,10 +41,8 @@ def curve_parser():
         "Exit status: 0, or 1 if the curve of TARGET is the flat line of a wrong gradient, or 2 if there was\n"
         "nothing to draw or the picture could not be written.",
     )
-    parser.add_target(
-        "TARGET",
-        "MODULE:CASE, as for `python -m gradcheck`, or a MODULE with one case (default: softmax, right and wrong)",
-    )
+    words = "MODULE:CASE, as for `python -m gradcheck`, or a MODULE with one case (default: softmax, right and wrong)"
+    parser.add_target("TARGET", words)
     parser.add_argument("--argument", metavar="NAME", help="perturb only this argument or parameter (default: all)")
     parser.add_argument("--out", metavar="FILE", help="image file to save, such as curve.png (needs matplotlib)")
     parser.add_seed()

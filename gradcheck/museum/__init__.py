@@ -3,14 +3,6 @@
 An exhibit shows the mistake in a few lines written for this purpose, with the correct lines and the source, a check in
 the style of the authors that does not detect it, the reason, and the report of gradcheck. The check and gradcheck run
 each time the exhibit is shown.
-
-The same reasons recur. dy or γ consists of ones, a mask masks nothing, or axes have equal length. The tolerance is as
-large as the mistake. The test requires only that the loss falls, and any gradient of the right sign makes it fall. A
-layer is checked only together with the one loss that hides its mistake. The test compares only shapes.
-
-The rules of gradcheck follow from this list: inputs, parameters and dy are random and of order 1, axes have different
-lengths, masks and dropout are active, and all gradients are compared entry by entry, in float64, with a tolerance
-between rounding errors and mistakes.
 """
 
 import difflib
@@ -18,20 +10,9 @@ import functools
 import inspect
 import shutil
 import textwrap
+from importlib import import_module
 
 from gradcheck.command_line import OK, Parser, show
-from gradcheck.museum import (
-    accumulation,
-    activations,
-    arithmetic,
-    attention,
-    limits,
-    losses,
-    models,
-    networks,
-    normalization,
-    softmax,
-)
 from gradcheck.museum.exhibit import numeric_gradient, url
 from gradcheck.museum.variants import variants
 
@@ -39,7 +20,8 @@ __all__ = [
     "CASES", "EXHIBITS", "RIGHTS", "ROOMS", "catalogue", "corpus", "find", "numeric_gradient", "outcome", "page", "url",
 ]  # fmt: skip
 
-_FILES = softmax, normalization, attention, accumulation, activations, losses, networks, models, arithmetic, limits
+_NAMES = "softmax normalization attention accumulation activations losses networks models arithmetic limits"
+_FILES = [import_module(f"{__name__}.{name}") for name in _NAMES.split()]
 _FUNCTIONS = {file: [f for f in vars(file).values() if hasattr(f, "cases")] for file in _FILES}
 _EVERY = [function for functions in _FUNCTIONS.values() for function in functions]
 
@@ -55,7 +37,7 @@ OWN = "made for this corpus"
 @functools.cache
 def corpus():
     """Return CASES and the variants, in which mistakes of gradcheck/mistakes are made in right functions."""
-    return CASES + tuple(variants([right for right in RIGHTS if right.function.__module__ != limits.__name__]))
+    return CASES + tuple(variants([right for right in RIGHTS if right.function.__module__ != _FILES[-1].__name__]))
 
 
 def museum_parser():
@@ -64,9 +46,8 @@ def museum_parser():
         "Show wrong gradients that real projects shipped or asked about, the checks that missed them,\n"
         "and the report of gradcheck. Each check runs when it is shown.",
     )
-    parser.add_argument(
-        "exhibit", metavar="EXHIBIT", nargs="?", help="number or name of an exhibit or a case (default: list them)"
-    )
+    words = "number or name of an exhibit or a case (default: list them)"
+    parser.add_argument("exhibit", metavar="EXHIBIT", nargs="?", help=words)
     parser.add_argument("--all", action="store_true", help="show every exhibit")
     return parser
 

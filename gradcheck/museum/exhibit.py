@@ -35,7 +35,7 @@ PATHS = {"issue": "issues", "pull request": "pull", "file": "blob"}
 
 
 class Case:
-    """A right function with its inputs, and a wrong version of it (its lines, sources and words) if `lines` are given."""
+    """A right function with its inputs, and a wrong version of it (lines, sources, words) if `lines` are given."""
 
     def __init__(self, function, name, inputs, lines=None, sources="", words="", check=None):
         self.function, self.name, self.lines, self.check = function, name, lines, check
