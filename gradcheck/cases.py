@@ -15,6 +15,7 @@ import importlib.util
 import os
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,21 +91,17 @@ def load_cases(target: str) -> list[Case]:
     module = _imported(target)
     if not hasattr(module, "CASES") and hasattr(module, "__path__") and importlib.util.find_spec(f"{target}.cases"):
         module = _imported(f"{target}.cases")
-    if not hasattr(module, "CASES"):
-        raise ImportError(f"{target} lists no cases: it has no CASES, and no submodule `cases` with one")
-    return _validated(module.CASES, target)
-
-
-def _validated(cases, source):
-    found = list(cases) if isinstance(cases, Iterable) else [cases]
-    if not found:
-        raise ImportError(f"the CASES of {source} are empty")
-    for k, case in enumerate(found):
+    cases = getattr(module, "CASES", ())
+    cases = list(cases) if isinstance(cases, Iterable) else [cases]
+    if not cases:
+        raise ImportError(f"{target} lists no cases: it has no CASES with entries, and no submodule `cases` with one")
+    for case in cases:
         if not isinstance(case, Case):
-            raise TypeError(f"the CASES of {source} must be gradcheck.Case objects, not {describe(case)}")
-        if case.name in [other.name for other in found[:k]]:
-            raise ValueError(f"the CASES of {source} contain the name {case.name!r} twice")
-    return found
+            raise TypeError(f"the CASES of {target} must be gradcheck.Case objects, not {describe(case)}")
+    for name, times in Counter(case.name for case in cases).items():
+        if times > 1:
+            raise ValueError(f"the CASES of {target} contain the name {name!r} twice")
+    return cases
 
 
 def _imported(target):

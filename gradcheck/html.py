@@ -23,7 +23,7 @@ def report_html(report: "Report", look: Iterable[str] = ()) -> str:
     """
     doubts = [argument.verdict for argument in report.arguments if not argument.is_right]
     verdict = "WRONG" if report.problems or "WRONG" in doubts else "right" if report.is_right else doubts[0]
-    rows = [("argument", "shape", "entries", "absolute", "relative", "oracle ±", "verdict")]
+    rows: list = [("argument", "shape", "entries", "absolute", "relative", "oracle ±", "verdict")]
     rows += [(a.name, str(a.shape), a.extent, *a.numbers, a.verdict) for a in report.arguments]
     lines = [*report.failures(), *(f"note: {note}" for note in report.notes)]
     return table_html(report.name, verdict, rows, lines, "\n".join(look))

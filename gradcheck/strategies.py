@@ -11,13 +11,10 @@
     def test_sums_over_paths(composition, x):
         check(composition, x)
 
-The arrays that Hypothesis draws by default are unsuitable, since many entries are 0, 1 or huge. The inputs of a
-gradient check should have entries of order 1, so that a missing term has an effect. No entry should be as near to 0 or
-to another entry as the step of a finite difference (1e-3), so that no kink or pole lies within the step. The arrays
-should not be symmetric, and their axes should have different lengths, so that a wrong axis has an effect.
-
-Arrays are generated from a random seed, and their shapes shrink to the smallest that fails. Because `check` explains
-each failing example, shrinking is faster with `explain=False`. This is the only module that needs hypothesis.
+Hypothesis draws many entries that are 0, 1 or huge. Here entries are of order 1, so that a missing term has an effect.
+None is as near to 0 or to another entry as the step of a finite difference (1e-3), so that no kink or pole lies within
+it. Arrays are not symmetric, and axes differ in length, so that a wrong axis has an effect. Arrays are generated from a
+seed, and their shapes shrink. Shrinking is faster with `check(..., explain=False)`.
 """
 
 import inspect
@@ -50,31 +47,30 @@ def shapes(
 
     With `min_side=1` one of the sides may be 1. Raises ValueError if there are fewer than `max_dims` different sides.
     """
-    if max_dims > max_side - min_side + 1:
-        raise ValueError(
-            f"max_dims must be at most {max_side - min_side + 1}, the number of sides from {min_side} to {max_side}, "
-            f"not {max_dims}"
-        )
-    sides = st.integers(min_side, max_side)
+    most, sides = max_side - min_side + 1, st.integers(min_side, max_side)
+    if max_dims > most:
+        raise ValueError(f"max_dims must be at most {most}, the number of different sides, not {max_dims}")
     return st.lists(sides, min_size=min_dims, max_size=max_dims, unique=True).map(tuple)
 
 
 @st.composite
 def well_conditioned(draw: st.DrawFn, shape: Shape, positive: bool = False) -> NDArray[np.float64]:
-    """Draw float64 arrays of order 1 with no two entries near each other.
+    """Draw float64 arrays with absolute values between 0.25 and 2, and no two entries near each other.
 
-    Absolute values lie between 0.25 and 2. Any two of n entries are at least 2/(n + 1) apart (1/n if `positive`), which
-    exceeds the step of a finite difference up to about n = 500. `shape` is a tuple or a strategy for tuples. Use
-    `positive` for logarithms, roots and scales.
+    Any two of n entries are at least 2/(n + 1) apart (1/n if `positive`), which exceeds the step of a finite difference
+    up to about n = 500. `shape` is a tuple or a strategy for tuples. Use `positive` for logarithms, roots and scales.
     """
-    shape = draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
-    rng = draw(rngs())
-    n = int(np.prod(shape, dtype=int))
+    sides, rng = _drawn(draw, shape), draw(rngs())
+    n = int(np.prod(sides, dtype=int))
     if positive:
-        return _spread(n, rng).reshape(shape)
+        return _spread(n, rng).reshape(sides)
     n_negative = n // 2 if n > 1 else int(rng.integers(n + 1))
     entries = np.concatenate([-_spread(n_negative, rng), _spread(n - n_negative, rng)])
-    return rng.permutation(entries).reshape(shape)
+    return rng.permutation(entries).reshape(sides)
+
+
+def _drawn(draw: st.DrawFn, shape: Shape) -> tuple[int, ...]:
+    return draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
 
 
 def _spread(n, rng):
@@ -86,12 +82,7 @@ def _spread(n, rng):
 
 @st.composite
 def cotangents(draw: st.DrawFn, shape: Shape) -> NDArray[np.float64]:
-    """Draw values of dy = ∂L/∂y for an output of the given shape.
-
-    The entries are of order 1 and never 0 or 1. If there are several, they are not all equal, and some are negative.
-    With dy = ones the gradients of softmax and layer norm are zero, and a backward that ignores dy may look right.
-    """
-    shape = draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
+    """Draw values of dy = ∂L/∂y for an output of the given shape: of order 1, never 0 or 1, and not all equal."""
     dy = draw(well_conditioned(shape))
     return dy + 0.1 if dy.size == 1 and abs(dy.item() - 1) < 0.05 else dy
 
@@ -103,15 +94,14 @@ def masks(draw: st.DrawFn, shape: Shape, empty_rows: bool = False) -> NDArray[np
     Every row has at least one True, unless `empty_rows` is True. If a row has more than one entry, at least one
     entry of the mask is False, since a mask of ones tests nothing.
     """
-    shape = draw(shape) if isinstance(shape, st.SearchStrategy) else tuple(shape)
-    rng = draw(rngs())
-    mask = rng.random(shape) < draw(st.sampled_from([0.25, 0.5, 0.75]))
+    sides, rng = _drawn(draw, shape), draw(rngs())
+    mask = rng.random(sides) < draw(st.sampled_from([0.25, 0.5, 0.75]))
     if not mask.size:
         return mask
-    rows = mask.reshape(-1, shape[-1])
-    kept = rng.integers(shape[-1], size=len(rows))
+    rows = mask.reshape(-1, sides[-1])
+    kept = rng.integers(sides[-1], size=len(rows))
     rows[np.arange(len(rows)), kept] = True
-    if shape[-1] > 1 and rows.all():
+    if sides[-1] > 1 and rows.all():
         row = rng.integers(len(rows))
         rows[row, kept[row] - 1] = False
     if empty_rows:
@@ -163,15 +153,14 @@ class Composition:
 def compositions(draw: st.DrawFn, functions: Sequence[Callable[..., Any]], max_steps: int = 6) -> Composition:
     """Draw a Composition of functions.
 
-    A composition may contain chains, sums, and values that are used several times. Each function takes one or more
-    arrays of equal shape, one for each positional parameter without a default, and returns (y, backward), where y has
-    the same shape. A failing composition shrinks to few steps, which its `repr` shows as assignments.
+    It may contain chains, sums, and values that are used several times. Each function takes one or more arrays of equal
+    shape, one for each positional parameter without a default, and returns (y, backward), where y has the same shape. A
+    failing composition shrinks to few steps, which its `repr` shows as assignments.
     """
     steps: list[tuple[Callable[..., Any], tuple[int, ...]]] = []
     for k in range(draw(st.integers(1, max_steps))):
         function = draw(st.sampled_from(list(functions)))
         parameters = inspect.signature(function).parameters.values()
-        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        arity = sum(p.kind in kinds and p.default is inspect.Parameter.empty for p in parameters)
+        arity = sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
         steps.append((function, tuple(draw(st.integers(0, k)) for _ in range(arity))))
     return Composition(steps)

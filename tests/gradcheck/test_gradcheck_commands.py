@@ -189,10 +189,10 @@ FILES = {
 REFUSED = [
     ("nowhere", "cannot import nowhere: ModuleNotFoundError: No module named 'nowhere'"),
     ("nowhere.py", "cannot import nowhere.py: FileNotFoundError: "),
-    ("os", "os lists no cases: it has no CASES, and no submodule `cases` with one"),
+    ("os", "os lists no cases: "),
     ("mine:softmx", "mine has no case 'softmx'; the nearest is 'softmax'"),
     ("mine -k gelu", "no case of mine has 'gelu' in its name"),
-    ("nothing", "the CASES of nothing are empty"),
+    ("nothing", "nothing lists no cases: "),
     ("twice", "the CASES of twice contain the name 'a' twice"),
     ("tuples", "the CASES of tuples must be gradcheck.Case objects, not a tuple of 2"),
     ("number", "the CASES of number must be gradcheck.Case objects, not an int"),

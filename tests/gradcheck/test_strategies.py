@@ -21,7 +21,7 @@ def test_shapes_have_one_to_three_sides_that_all_differ(shape):
 @given(strategies.shapes(min_dims=2, max_dims=2, min_side=1, max_side=2))
 def test_shapes_keep_to_the_bounds_that_are_given(shape):
     assert sorted(shape) == [1, 2]
-    with pytest.raises(ValueError, match="max_dims must be at most 3, the number of sides from 2 to 4, not 4"):
+    with pytest.raises(ValueError, match="max_dims must be at most 3"):
         strategies.shapes(max_dims=4, max_side=4)
 
 
