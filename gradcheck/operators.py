@@ -17,8 +17,10 @@ from gradcheck.call import Call, describe, is_floating
 from gradcheck.checking import check
 from gradcheck.report import Report, aligned, fault
 
+Function = Callable[..., Any]
 
-def check_jvp(function: Callable[..., Any], jvp: Callable[..., Any], /, *inputs: Any, **terms: Any) -> Report:
+
+def check_jvp(function: Function, jvp: Function, /, *inputs: Any, **terms: Any) -> Report:
     """Check a Jacobian-vector product of a function f(*inputs).
 
     `jvp(inputs, tangents)` takes two tuples, and returns the tangent of y, or a pair (y, tangent) as jax.jvp does. An
@@ -55,9 +57,7 @@ def check_jvp(function: Callable[..., Any], jvp: Callable[..., Any], /, *inputs:
     return check(from_jacobian(function, jacobians), *inputs, **terms)
 
 
-def check_hvp(
-    function: Callable[..., Any], gradient: Callable[..., Any], hvp: Callable[..., Any], x: np.ndarray, /, **terms: Any
-) -> Report:
+def check_hvp(function: Function, gradient: Function, hvp: Function, x: np.ndarray, /, **terms: Any) -> Report:
     """Check the gradient and the Hessian-vector product of a scalar function f(x).
 
     `hvp(x, v)` returns H v. `terms` are options of `check`. Returns the Report on H v, whose argument is x. Raises
@@ -75,14 +75,7 @@ def _of_tuples(hvp):
     return jvp
 
 
-def check_hessian(
-    function: Callable[..., Any],
-    gradient: Callable[..., Any],
-    hessian: Callable[..., Any],
-    x: np.ndarray,
-    /,
-    **terms: Any,
-) -> Report:
+def check_hessian(function: Function, gradient: Function, hessian: Function, x: np.ndarray, /, **terms: Any) -> Report:
     """Check the gradient and the Hessian of a scalar function f(x).
 
     `hessian(x)` returns a matrix with a row and a column for each entry of x. `terms` are options of `check`. Returns
@@ -93,7 +86,7 @@ def check_hessian(
 
 
 def check_adjoint_operator(
-    operator: Any, adjoint: Callable[..., Any] | None = None, x: Any = None, /, *, rtol: float = 1e-9
+    operator: Any, adjoint: Function | None = None, x: Any = None, /, *, rtol: float = 1e-9
 ) -> float:
     """Check that two functions are a linear operator and its adjoint.
 
@@ -159,13 +152,7 @@ class Taylor:
 
 
 def taylor(
-    function: Callable[..., Any],
-    gradient: Callable[..., Any],
-    x: np.ndarray,
-    /,
-    hvp: Callable[..., Any] | None = None,
-    *,
-    seed: int = 0,
+    function: Function, gradient: Function, x: np.ndarray, /, hvp: Function | None = None, *, seed: int = 0
 ) -> Taylor:
     """Measure the remainders of Taylor's formula for a scalar function f(x).
 
@@ -190,12 +177,7 @@ def taylor(
 
 
 def _rate(steps, remainders, rounding):
-    """Return the slope of log r against log h at the last steps, or None.
-
-    Only steps with r above `rounding` count. If there are fewer than three, None is returned.
-    """
+    """Return the median slope of log r against log h at the last steps with r above `rounding`, or None."""
     above = [(math.log2(h), math.log2(r)) for h, r in zip(steps, remainders, strict=True) if r > rounding]
-    if len(above) < 3:
-        return None
     slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(above)]
-    return float(np.median(slopes[-4:]))
+    return float(np.median(slopes[-4:])) if len(slopes) > 1 else None
