@@ -21,15 +21,15 @@ real_path = functools.lru_cache(os.path.realpath)
 
 
 @ends_nothing()
-def observe(case, seed, variation=None):
+def observe(case, seed, is_varied=False):
     """Call a case's backward twice, and return (gradients, other arrays).
 
     If backward raises RuntimeError in the second call, only the first gradients are returned. A missing gradient is
-    None. With a `variation`, the inputs of the case are varied.
+    None.
     """
     call = case.call(np.random.default_rng(seed))
-    if variation is not None:
-        call = varied(call, variation, np.random.default_rng([seed, *variation.encode()]))
+    if is_varied:
+        call = varied(call, np.random.default_rng([seed, *b"varied"]))
     y, backward = call.evaluate()
     dy = np.random.default_rng([seed, *b"audit"]).standard_normal(np.shape(y))
     parameters = parameters_of(call.target).values()
@@ -48,11 +48,11 @@ def observe(case, seed, variation=None):
     return gradients, [dy, *others, *(parameter.data for parameter in parameters)]
 
 
-def varied(call, variation, rng):
-    """Return a copy of a Call with its arrays, masks and numbers varied at random.
+def varied(call, rng):
+    """Return a copy of a Call with its arrays, masks and numbers varied at random. Parameters are varied in place.
 
-    The variation "scaled" multiplies values by random factors, which keeps the signs and zeros that some functions
-    need. The variation "shifted" adds random numbers. Parameters are varied in place.
+    Values are multiplied by random factors and shifted a little, so that most of them keep the sign that some functions
+    need, but 0 and 1 do not remain.
     """
 
     def vary(value):
@@ -61,8 +61,7 @@ def varied(call, variation, rng):
         is_array = isinstance(value, np.ndarray) and value.dtype.kind == "f"
         if not is_array and not isinstance(value, float):
             return value
-        move = rng.uniform(0.1, 0.9, np.shape(value))
-        new = value * (0.5 + move) if variation == "scaled" else value + move
+        new = value * rng.uniform(0.6, 1.4, np.shape(value)) + rng.uniform(0.05, 0.2, np.shape(value))
         return new.astype(value.dtype) if is_array else float(new)
 
     for parameter in parameters_of(call.target).values():

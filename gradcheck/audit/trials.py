@@ -37,7 +37,6 @@ BY_GRADIENT, BY_EXCEPTION, BY_TIME, BY_COMMAND = "a wrong gradient", "an excepti
 BY_CERTIFICATE = "a certificate"
 NO_CASES = "equivalent mutants are not recognized, because the module has no cases"
 FEW, FEW_ATOL = 2, 1e-8  # entries of each argument, and tolerance, of the first check of a mutant
-VARIATIONS = ("scaled", "shifted")
 LEAST, PATIENCE = 5.0, 20  # a step may take LEAST seconds of CPU plus PATIENCE times the slowest without a mutant
 CERTIFIED, FOR_A_CERTIFICATE = 3, 60.0  # number of cases of a mutant to certify; seconds of CPU for each
 FORKS = sys.platform.startswith("linux")  # macOS has fork too, but its system libraries do not support it
@@ -71,7 +70,7 @@ class Trials:
 
     def __init__(self, cases, seeds, is_audited):
         self.cases, self.seeds = {case.name: case for case in cases}, seeds
-        self.observed = {}  # {(case name, seed, variation): result of `observe`}, if the original is finite there
+        self.observed = {}  # {(case name, seed, is_varied): result of `observe`}, if the original is finite there
         self.lines = {}  # {case name: set of (file, line) that it runs in the files for which is_audited(path)}
         self.verified = {}  # {(case name, seed): CPU time} of the checks that pass without a mutant
         self.slowest = 0.0  # CPU time of the slowest step without a mutant
@@ -79,16 +78,16 @@ class Trials:
             start, lines = time.process_time(), set()
             for seed in seeds:
                 try:
-                    self.observed[name, seed, None], run = lines_run(observe, case, seed)
+                    self.observed[name, seed, False], run = lines_run(observe, case, seed)
                 except Exception as error:
                     raise ValueError(f"{name} raises {error_in_words(error)}, without any mutant") from error
                 lines |= run
             self.lines[name] = {(path, line) for path, line in lines if is_audited(path)}
-            for seed, variation in itertools.product(seeds, VARIATIONS):
+            for seed in seeds:
                 with quiet(), contextlib.suppress(Exception):
-                    gradients, others = observe(case, seed, variation)
+                    gradients, others = observe(case, seed, is_varied=True)
                     if all(gradient is None or np.isfinite(gradient).all() for gradient in gradients):
-                        self.observed[name, seed, variation] = gradients, others
+                        self.observed[name, seed, True] = gradients, others
             self.slowest = max(self.slowest, (time.process_time() - start) / len(seeds))
 
     def cases_that_run(self, mutant):
@@ -188,8 +187,8 @@ class Trials:
                     return outcome
         if differs_in:
             return _surviving(differs_in, passes)
-        for name, seed, variation in self.observed:
-            if variation is not None and name in names and self._differs(name, seed, variation):
+        for name, seed, is_varied in self.observed:
+            if is_varied and name in names and self._differs(name, seed, is_varied):
                 return _surviving([name], passes, " for inputs other than those that the case draws")
         is_certified = True
         for name in names[:CERTIFIED]:
@@ -201,10 +200,10 @@ class Trials:
             is_certified &= bool(certificate)
         return Outcome(EQUIVALENT, BY_CERTIFICATE if is_certified else "")
 
-    def _differs(self, name, seed, variation=None):
+    def _differs(self, name, seed, is_varied=False):
         try:
             with limited(LEAST + PATIENCE * self.slowest):
-                return not is_same(observe(self.cases[name], seed, variation), self.observed[name, seed, variation])
+                return not is_same(observe(self.cases[name], seed, is_varied), self.observed[name, seed, is_varied])
         except Exception:
             return True
 
