@@ -110,12 +110,8 @@ class Attempt:
             rows = sorted(found.values(), key=lambda row: order.index(row.name))
             return Verdict(name, BEGUN, level, rows=tuple(rows))
         if failure:
-            remarks = () if problem else remarks
             question = question_on_problem(problem)
             return Verdict(name, WRONG, level, problem, tuple(rows), remarks, question=question)
-        sentence = self.with_another_axis()
-        if sentence:
-            return Verdict(name, WRONG, level, sentence)
         return Verdict(name, SOLVED, level, remarks=tuple(self.remarks()))
 
     def tried(self, case, seed):
@@ -137,15 +133,12 @@ class Attempt:
 
     def others(self, case_name):
         """Return the Calls on which an explanation is verified."""
-        calls = [self.call(case, 2 if case.name == case_name else SEEDS[0]) for case in self.exercise.cases()]
-        return [*calls, *filter(None, [self.wider()])]
+        return [self.call(case, 2 if case.name == case_name else SEEDS[0]) for case in self.exercise.cases()]
 
     def call(self, case, seed, target=None):
         """Return the Call of a case. It calls `target` (default: the learner's function)."""
         target = target or self.target
         call = case.draw(np.random.default_rng(seed))
-        if self.exercise.make is not None:
-            call = self.exercise.make(call)
         if self.is_class:
             to_float64(call.target)
             randomize_parameters(call.target, np.random.default_rng(seed + 100))
@@ -155,38 +148,6 @@ class Attempt:
         else:
             call.target = as_promised(target) if self.blank or self.is_odd else target
         return call
-
-    def wider(self):
-        """Return the first case's Call with another leading axis, or None if invalid."""
-        if self.is_class:
-            return None
-        call = self.call(self.exercise.cases()[0], 0)
-        x = call.inputs[0]
-
-        def widened(value):
-            is_like = isinstance(value, np.ndarray) and value.ndim >= 2 and value.shape[0] == x.shape[0]
-            return value[None] if is_like else value
-
-        wide = on_changed(call, widened)
-        try:
-            self.exercise.reference(*wide.inputs, **wide.options)
-        except (ValueError, IndexError, NotImplementedError):
-            return None
-        return wide
-
-    def with_another_axis(self) -> str:
-        """Test an additional leading axis. Return a sentence that describes the failure, or ""."""
-        if not (wider := self.wider()):
-            return ""
-        how = ""
-        try:
-            with faults(self.path):
-                if looked_at(wider, cotangent(wider, 0), 0) is None:
-                    return ""
-        except Fault as fault:
-            how = f" ({fault})"
-        shape = wider.inputs[0].shape
-        return f"right for shape {shape[1:]}, wrong for {shape}: allow any number of leading axes{how}"
 
     def compare_forward(self, case, seed):
         """Raise Fault if the learner's y differs from the package's.
@@ -229,7 +190,8 @@ class Attempt:
         if self.is_class:
             return
         call = self.call(self.exercise.cases()[0], 0)
-        call = on_changed(call, lambda value: value.astype(np.float32) if is_real(value) else value)
+        of_32_bits = {n: v.astype(np.float32) if is_real(v) else v for n, v in call.options.items()}
+        call = call.on([x.astype(np.float32) if is_real(x) else x for x in call.inputs], of_32_bits)
         y, backward = call.evaluate()
         gradients = backward(np.asarray(y, np.float32))
         gradients = gradients if isinstance(gradients, tuple) else (gradients,)
@@ -238,10 +200,6 @@ class Attempt:
         others = [f"{name} is {g.dtype}" for name, g in pairs if getattr(g, "dtype", None) != np.float32]
         if others:
             yield f"for float32 inputs {', '.join(others)}: a value of another dtype enters the computation"
-
-
-def on_changed(call, change):
-    return call.on(map(change, call.inputs), {name: change(value) for name, value in call.options.items()})
 
 
 def is_real(value):

@@ -1,11 +1,12 @@
 """List the exercises in reading order, with the cases on which they are graded."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from gradcheck import Call, Case
+import numpy as np
+
+from gradcheck import Case
 from minitransformer.system.values import looked_up
 
 PACKAGE = Path(__file__).parents[1]
@@ -28,7 +29,6 @@ class Exercise:
     source: Path  # file from which the exercise is cut
     target: str  # name of the function or class in this file
     prefix: str  # first part of the case names in cases.py or lessons.py
-    make: Callable | None = None  # converts a Call of these cases into a Call of the target
     given: str = ""  # text of the exercise if the source is not available
     student: str = ""  # student who gets this variant, or ""
 
@@ -53,21 +53,33 @@ class Exercise:
         from minitransformer.cases import FUNCTIONS, MODULES
         from minitransformer.learn.lessons import CASES
 
-        return [case for case in (*FUNCTIONS, *MODULES, *CASES) if f"{case.name},".startswith(f"{self.prefix},")]
+        found = [case for case in (*FUNCTIONS, *MODULES, *CASES) if f"{case.name},".startswith(f"{self.prefix},")]
+        has_axes = not self.is_value and not isinstance(self.reference, type)
+        return [*found, *(with_another_axis(found[0], self.reference) if has_axes else ())]
 
 
-def turned_call(call):
-    from minitransformer.layers.positions import cos_and_sin, turned
+def with_another_axis(case, reference) -> list[Case]:
+    """Return a list with the Case that has another leading axis, or [] if the function refuses its inputs."""
 
-    (x,), options = call.inputs, {"base": 10000.0, "layout": "half", "scaling": None} | call.options
-    cos, sin = cos_and_sin(options["positions"], x.shape[-1], options["base"], options["scaling"], x.dtype)
-    return Call(turned, x, cos=cos, sin=sin, layout=options["layout"])
+    def draw(rng):
+        call = case.draw(rng)
+        length = np.shape(call.inputs[0])[:1]
 
+        def widened(value):
+            return (
+                value[None] if isinstance(value, np.ndarray) and value.ndim > 1 and value.shape[:1] == length else value
+            )
 
-def gelu_tanh_call(call):
-    from minitransformer.layers.activations import gelu_tanh
+        return call.on(map(widened, call.inputs), {name: widened(value) for name, value in call.options.items()})
 
-    return Call(gelu_tanh, *call.inputs)
+    call = draw(np.random.default_rng(0))
+    if np.ndim(call.inputs[0]) < 2:
+        return []
+    try:
+        reference(*call.inputs, **call.options)
+    except (ValueError, IndexError):
+        return []
+    return [Case(f"{case.name}, another leading axis", draw)]
 
 
 # name | title | file: target | prefix of the cases
@@ -82,7 +94,7 @@ attend | attention for one query, in loops | first_steps.py
 linear | a product with a matrix | layers/linear.py
 embedding | looking up the rows of a table | layers/embedding.py
 unembedding | the product with the same table | layers/embedding.py
-rotary | pairs of channels, rotated by their position | layers/positions.py: turned
+rotary | pairs of channels, rotated by their position | layers/positions.py: turned | turned
 layer_norm | layer normalization | layers/layer_norm.py
 rms_norm | layer normalization without the mean | layers/rms_norm.py
 softmax | weights that sum to one | layers/softmax.py
@@ -92,7 +104,7 @@ heads | causal attention with its four matrices | learn/lessons.py
 multi_head_attention | several heads side by side | layers/multi_head_attention.py: MultiHeadAttention
 relu | the slope is 1 or 0 | layers/activations.py
 silu | a product rule | layers/activations.py
-gelu | a chain rule within a product rule | layers/activations.py: gelu_tanh | gelu, tanh
+gelu | a chain rule within a product rule | layers/activations.py: gelu_tanh | gelu_tanh
 dropout | noise that trains | layers/dropout.py
 feed_forward | two maps and an activation | layers/feed_forward.py: FeedForward
 swiglu | a gated activation | layers/feed_forward.py
@@ -117,8 +129,7 @@ def read(line: str) -> Exercise:
     name, title, place, *prefix = line.split(" | ")
     file, _, target = place.partition(": ")
     prefix = prefix or [target if target[:1].isupper() else name]
-    make = {"rotary": turned_call, "gelu": gelu_tanh_call}.get(name)
-    return Exercise(name, title, PACKAGE / file, target or name, *prefix, make)
+    return Exercise(name, title, PACKAGE / file, target or name, *prefix)
 
 
 EXERCISES = tuple(map(read, TABLE.strip().split("\n")))

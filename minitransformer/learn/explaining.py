@@ -74,7 +74,8 @@ def explained(attempt, failure):
     student = Student(attempt.path.read_text("utf-8"), glossary_of(exercise.name))
     of_gradients = rows_by_gradients(failure.report, attempt.numbers)
     rows, remarks = rows_by_steps(failure, others, attempt.numbers, student, str(attempt.path))
-    if not rows or any("in each other's place" in row.sentence for row in of_gradients):
+    exchanged = {row.name for row in of_gradients if "in each other's place" in row.sentence}
+    if not rows or (exchanged and exchanged.isdisjoint(row.name for row in rows)):  # the names of the lines mislead
         rows, remarks = of_gradients, ()
     first = next((k for k, row in enumerate(rows) if row.verdict == "WRONG"), None)
     if first is not None:

@@ -113,7 +113,7 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     mistake = row.sentence if row is not None and row.verdict == "WRONG" else ""
     asked = [question for pattern, question in ON_MISTAKES.items() if re.search(pattern, mistake)][:1]
     rungs = [f"{where}: {rung}" for rung in (*asked, *line.rungs(verdict.level))]
-    rungs = OF_EXERCISES.get(exercise.name, rungs)
+    rungs = [*rungs[: len(asked)], *OF_EXERCISES.get(exercise.name, rungs[len(asked) :])]
     if is_failure:
         rungs = [verdict.question or verdict.sentence, *rungs]
     climbed = remembered(folder)

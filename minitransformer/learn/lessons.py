@@ -11,12 +11,13 @@ from gradcheck.museum import find
 from minitransformer import first_steps
 from minitransformer.cases import ONE_PAGE, Hooked, case, ids, module, shrink
 from minitransformer.first_steps import fork, sum_and_share
-from minitransformer.layers.activations import silu
+from minitransformer.layers.activations import gelu_tanh, silu
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.embedding import embedding, unembedding
 from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.layers.linear import linear, rows
 from minitransformer.layers.multi_head_attention import MultiHeadAttention, merge, split
+from minitransformer.layers.positions import cos_and_sin, turned
 from minitransformer.layers.softmax import softmax
 from minitransformer.losses import cross_entropy
 from minitransformer.module import Parameter
@@ -227,8 +228,9 @@ def chosen(z, *, temperature, top_p, u):
 
         p = softmax(z / temperature)                    (22)
 
-    Order the tokens by p, the most probable first, and keep the fewest whose probabilities sum to at least `top_p`. The
-    result is the first token at which the cumulative sum of p exceeds u times the sum of p over all kept tokens.
+    A quotient may exceed 709, where exp overflows. Order the tokens by p, the most probable first, and keep the fewest
+    whose probabilities sum to at least `top_p`. The result is the first token at which the cumulative sum of p exceeds
+    u times the sum of p over all kept tokens.
     """
     e = np.exp((z - z.max()) / temperature)
     p = e / e.sum()  # (22)
@@ -270,7 +272,7 @@ def number(rng):
 
 def schedule(step) -> Case:
     options = {"lr": 0.3, "min_lr": 0.1, "warmup": 4, "steps": 20}
-    return Case(f"cosine_schedule, step {step}", lambda rng: Call(cosine_schedule, step, **options))
+    return Case(f"cosine_schedule, step {step} of 20 with warmup 4", lambda rng: Call(cosine_schedule, step, **options))
 
 
 def choice(**options) -> Case:
@@ -279,10 +281,11 @@ def choice(**options) -> Case:
     return Case(f"chosen, {named}", lambda rng: Call(chosen, 2 * rng.normal(size=9), **settings))
 
 
-def clipping_call(rng, max_norm):
+def clipping_call(rng, max_norm, largest=1.0):
     parameters = [Parameter(rng.normal(size=shape)) for shape in ((3, 4), (5,))]
     for parameter in parameters:
         parameter.accumulate(rng.normal(size=parameter.data.shape))
+    parameters[0].grad[0, 0] *= largest
     return Call(clip_grad_norm, parameters, max_norm)
 
 
@@ -298,7 +301,17 @@ def adamw_call(rng):
     return Call(adamw, theta, g, m, v**2, lr=0.3, betas=(0.8, 0.95), eps=0.1, weight_decay=0.2, t=3)
 
 
+def turned_call(rng, layout):
+    cos, sin = cos_and_sin(np.arange(3, 8), 6, 100.0, None, np.float64)
+    return Call(turned, rng.normal(size=(2, 4, 5, 6)), cos=cos, sin=sin, layout=layout)
+
+
 CASES = [
+    *[
+        Case(f"turned, {layout}", lambda rng, layout=layout: turned_call(rng, layout))
+        for layout in ("half", "interleaved")
+    ],
+    case("gelu_tanh", gelu_tanh, (2, 3, 5)),
     case("expression", first_steps.expression, number, number, number),
     case("neuron", first_steps.neuron, (3,), (3,), number),
     case("shares", first_steps.shares, number, number),
@@ -309,7 +322,7 @@ CASES = [
     case("residual, one step", residual, (2, 3, 5), lambda rng: sum_and_share),
     case("bare_block", bare_block, (2, 3, 5), *[lambda rng, f=f: f for f in (sum_and_share, fork, fork, softmax)]),
     case("heads", heads, (2, 5, 6), (6, 6), (6, 6), (6, 6), (6, 6), d_head=2),
-    module("MultiHeadAttention, hooked", lambda rng: Hooked(MultiHeadAttention(6, 3), shrink), (2, 5, 6)),
+    module("MultiHeadAttention, hooked", lambda rng: Hooked(MultiHeadAttention(6, 3), shrink, ["heads"]), (2, 5, 6)),
     case("tied", tied, (11, 6), drawn=lambda rng: {"ids": ids(rng, 2, 5)}),
     case(
         *("whole_model", whole_model, (11, 6), (5, 6), (6, 6), (6, 6), (6, 6), (6, 6), (6,), (6,), (6, 7), (7, 6)),
@@ -322,6 +335,7 @@ CASES = [
         Case(f"clip_grad_norm, max_norm {norm}", lambda rng, norm=norm: clipping_call(rng, norm))
         for norm in (0.7, 70.0)
     ],
+    Case("clip_grad_norm, an infinite gradient", lambda rng: clipping_call(rng, 0.7, np.inf)),
     *map(schedule, (0, 3, 4, 11, 19, 25)),
     *[choice(u=u, top_p=top_p) for u in (0.0, 0.3, 0.6, 0.9, 0.999) for top_p in (0.05, 0.5, 0.7, 0.9, 1.0)],
     *[choice(temperature=temperature) for temperature in (0.001, 5.0)],

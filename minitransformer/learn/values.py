@@ -14,6 +14,7 @@ from minitransformer.learn.explaining import blank_rows, equation_numbers
 from minitransformer.learn.loading import Fault
 from minitransformer.learn.verdict import BEGUN, FOLLOWS, SOLVED, WRONG, Row, Verdict
 
+OVERFLOW = "it is not finite: an exponential of a large number, or a division by 0"
 OTHERWISE = "its value differs from the equation's"
 # {name in gradcheck's formula: name in the exercise}
 NAMES = {"theta": "decayed", "step": "theta_new", "root": "theta_new", "the result": "theta_new"}
@@ -58,10 +59,16 @@ def first_difference(exercise, function, package):
             accepted.append(label.partition(",")[0])
         elif expected is True:
             return case, f"a false alarm: it finds a mistake in the right gradient of {label.partition(',')[0]}"
-        elif isinstance(expected, (list, tuple)) or np.ndim(expected):
+        elif isinstance(expected, (list, tuple)):
+            n = len(expected)
+            if not isinstance(found, (list, tuple)) or len(found) != n:
+                return case, f"{label}: it is not a tuple of {n} values"
+            wrong = [str(k) for k, pair in enumerate(zip(found, expected, strict=True), 1) if not same(*pair)]
+            return case, f"{label}: wrong are the values {', '.join(wrong)} of {n}"
+        elif np.ndim(expected):
             return case, f"{label}: its entries differ from those of the equations"
         else:
-            return case, f"{label}: it returns {found}, and the equations give {expected}"
+            return case, f"{label}: it returns {found}, and the right value is {expected}"
     if MAY_MISS * len(accepted) > n_planted:
         return case, f"it accepts {len(accepted)} of {n_planted} planted mistakes: {', '.join(accepted)}"
     return None, ""
@@ -113,7 +120,9 @@ def rows_of_names(exercise, function, case) -> list[Row]:
             rows.append(Row(number, name, "right"))
             continue
         origins = [other for other in differing if other in reads[name]]
-        said = (FOLLOWS, f"from {' and '.join(origins)}") if origins else ("WRONG", OTHERWISE)
+        is_lost = np.isfinite(expected[name]).all() and not np.isfinite(found[name]).all()
+        said = ("WRONG", OVERFLOW if is_lost else OTHERWISE)
+        said = (FOLLOWS, f"from {' and '.join(origins)}") if origins else said
         rows.append(Row(number, name, *said))
         differing.append(name)
     return rows if differing else []

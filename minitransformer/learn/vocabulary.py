@@ -30,7 +30,8 @@ residual2_backward: residual2's backward""",
 attention_backward: attention's backward""",
     "whole_model": """dr_n: the path through the norm; dx_a: the path through the heads; dy: the direct path;
 dtable_out: the path through the output matrix; embedding_backward(dx): the path through the embedding""",
-    "one_page": """dz.T @ n3: the path through the output matrix; X.T @ dx: the path through the embedding;
+    "one_page": """dy: the direct path past the feed-forward layer; dr: the direct path past attention;
+dz: the gradient of the logits; dz.T @ n3: the path through the output matrix; X.T @ dx: the path through the embedding;
 dq @ Wq.T: the path through q; dk @ Wk.T: the path through k; dv @ Wv.T: the path through v;
 mean(dh1): the path through the mean; h1 * mean(dh1 * h1): the path through the variance;
 mean(dh2): the path through the mean; h2 * mean(dh2 * h2): the path through the variance;
@@ -53,8 +54,8 @@ on_weights_backward: dropout's backward""",
     "gelu": "u_slope: the slope of u; Phi: Φ; c: √(2/π); x * 2 * Phi * (1 - Phi) * u_slope: the path through Φ",
     "swiglu": "a: the gate silu(g); u: the factor u; da: the gradient of a; silu_backward: silu's backward",
     "dropout": "keep: the mask; scale: the scale of the kept entries",
-    "cross_entropy": """a: the array of weighted targets; p: the array of probabilities;
-A: the sum of the targets; A * p: the first term;
+    "cross_entropy": """a: the array of coefficients; p: the array of probabilities;
+A: the sum of the coefficients; A * p: the first term;
 dlosses: the gradient of the losses; share: the share of each loss; kept: the mask of ignored targets""",
     "rotary": "cos: the cosine; sin: the sine; da: the gradient of a; db: the gradient of b",
     "multi_head_attention": """w_o_backward: W_o's backward; heads_backward: the heads' backward;
@@ -157,6 +158,9 @@ heads: dx
     dq @ w_q.T → the paths through k and v are missing
     dq @ w_q.T + dk @ w_k.T → the path through v is missing
     (dq + dk + dv) @ w_q.T → one matrix stands in place of all three
+one_page: dE
+    X.T @ dx → the path through the output matrix is missing
+    dz.T @ n3 → the path through the embedding is missing
 linear: dx
     dy @ np.linalg.pinv(weight) → the pseudo-inverse of W stands in place of its transpose
     dy{MEAN} * weight.sum(axis=1) → the products are not summed over the outputs
@@ -300,8 +304,8 @@ cross_entropy: dlogits
     V * p → it is multiplied by the probabilities once more
     V * p * (1 - p) → it is multiplied by p (1 − p)
 cross_entropy: A
-    a.sum() → the targets are summed over all positions
-    1 → the sum of the targets is taken as 1
+    a.sum() → the coefficients are summed over all positions
+    1 → the sum of the coefficients is taken as 1
 cross_entropy: dlosses
     np.where(kept, share, 0) → the upstream gradient is forgotten
     V / targets.size → it is divided by the number of positions once more
