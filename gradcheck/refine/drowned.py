@@ -17,7 +17,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from gradcheck.central_differences import EPSILON, RELATIVE_STEP, displaced
+from gradcheck.central_differences import EPSILON, RELATIVE_STEP, displaced, estimate, step_of
 from gradcheck.complex_step import NotComplexSafe
 from gradcheck.judgement import CANNOT_TELL, WRONG
 
@@ -25,6 +25,7 @@ STEPS = 2.0**-24
 NEAR = STEPS / 1024
 LADDER = 16  # number of perturbations; each is four times the previous one, from NEAR to 1/16
 SHORT, PLACES = 2.0**-46, 5
+LONGER = 16  # factor of the step where the output changes in steps
 SPACING, WIDTH, MOST = 2.0**-7, 100, 3  # of the search for a jump: of the points, points on each side, outputs tried
 LEVELS, FINER = 6, 8  # of the search near a point: number of spacings, and their ratio
 CLEAR = 30  # ratio of a fourth difference at a jump to the median one
@@ -35,13 +36,13 @@ def drowned(finding, first):
     """Change wrong verdicts to CANNOT_TELL where rounding may explain them.
 
     An error e of the output causes an error of Σ|dy e| / h in a difference. Therefore the gradient is compared with
-    `first`, the values of the first estimates, which have the longest steps h. The complex derivative does not include
-    steps or jumps of the output, so NotComplexSafe is raised if they are found while the complex step is in use.
+    `first`, the values of the first estimates, or with those of even longer steps h. The complex derivative does not
+    include steps or jumps of the output, so NotComplexSafe is raised if they are found while it is in use.
     """
     if not finding.is_wrong:
         return
     run = finding.run
-    steps, jump = steps_of(moved([finding.array], lambda: run.call.evaluate()[0])), 0.0
+    steps, jump, length = steps_of(moved([finding.array], lambda: run.call.evaluate()[0])), 0.0, 1.0
     if steps is not None:
         error = float(np.sum(np.abs(run.dy) * steps))
         size = np.max(steps / np.maximum(np.abs(run.y), np.finfo(float).tiny))
@@ -50,6 +51,7 @@ def drowned(finding, first):
             doubt = "the output changes in steps of 6e-8 of its value, as if part of it were computed in float32"
         if finding.step is not None:
             raise NotComplexSafe(doubt)
+        first, length = _with_longer_steps(finding, first, error)
     else:
         forward = moved([argument.array for argument in run.arguments], lambda: run.call.evaluate()[0])
         outputs = np.stack([forward(k * SHORT) for k in range(PLACES)])
@@ -63,7 +65,7 @@ def drowned(finding, first):
         if jump:
             error = RELATIVE_STEP * weight * jump
             doubt = f"the forward pass is step-wise: the output jumps by {jump:.1g}, as if a solver stopped early"
-    uncertainty = 4 * error / (RELATIVE_STEP * finding.scales)
+    uncertainty = 4 * error / (RELATIVE_STEP * length * finding.scales)
     judged = finding.verdicts == WRONG if steps is None else np.ones(len(finding.entries), bool)
     is_open = judged & (np.abs(finding.analytic - first) <= uncertainty)
     if steps is None and not is_open.any():
@@ -74,6 +76,22 @@ def drowned(finding, first):
     finding.numeric = np.where(judged, first, finding.numeric)
     finding.uncertainty = np.where(judged, uncertainty, finding.uncertainty)
     finding.doubt = doubt
+
+
+def _with_longer_steps(finding, first, error):
+    """Estimate entries with steps LONGER times as long, which an output that changes by `error` affects less.
+
+    Such an estimate replaces `first` if one with a step four times longer agrees, because the curvature would have 256
+    times the effect on it. Returns the values, and the relative lengths of the steps.
+    """
+    numeric, length = first.copy(), np.ones(len(first))
+    for k, scale in enumerate(finding.scales):
+        with suppress(Exception):  # user code may fail at perturbed inputs
+            steps = step_of(scale, LONGER), step_of(scale, 4 * LONGER)
+            a, b = (estimate(finding.line(k), finding.run.y, finding.run.dy, h).value for h in steps)
+            if abs(a - b) <= 4 * error / (RELATIVE_STEP * LONGER * scale):
+                numeric[k], length[k] = a, LONGER
+    return numeric, length
 
 
 def steps_of(forward):
