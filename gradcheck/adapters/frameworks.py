@@ -174,6 +174,36 @@ class _TorchModule(_TorchFunction):
         }
         return torch.func.functional_call(self.function, parameters | buffers, tuple(inputs), options)
 
+    def calls_within(self, inputs, options):
+        """List a Call for each call of a torch.autograd.Function in the forward pass."""
+        import torch
+
+        calls, pending, forwards = [], [torch.autograd.Function], {}
+        while pending:
+            rule = pending.pop()
+            pending += rule.__subclasses__()
+            if "forward" in vars(rule) and not rule.__module__.startswith("torch."):
+                forwards[rule] = vars(rule)["forward"]
+
+        def recording(rule, forward):
+            def record(*given):
+                own = given if rule.setup_context is not torch.autograd.Function.setup_context else given[1:]
+                arrays = [t.detach().numpy().copy() if isinstance(t, torch.Tensor) else t for t in own]
+                wanted = [i for i, t in enumerate(own) if isinstance(t, torch.Tensor) and t.requires_grad]
+                calls.append((rule, arrays, wanted))
+                return forward.__func__(*given)
+
+            return staticmethod(record)
+
+        try:
+            for rule, forward in forwards.items():
+                rule.forward = recording(rule, forward)
+            self.evaluate(inputs, options)
+        finally:
+            for rule, forward in forwards.items():
+                rule.forward = forward
+        return [Call(from_torch(rule, dtype=self.dtype), *arrays).only(wanted) for rule, arrays, wanted in calls]
+
 
 def from_jax(function: Any, *, dtype: Any = np.float64) -> Differentiable:
     """Make a differentiable function from a JAX function, usually one with jax.custom_vjp.

@@ -29,7 +29,6 @@ class Mutant:
     end: int
     replacement: str
     edit: Edit = field(repr=False)
-    is_whole: bool = False  # True if the edit replaces the whole value of an assignment, or of a returned gradient
 
     @property
     def kind(self):
@@ -86,7 +85,7 @@ def _mutants(closure, source, others):
         old = edit.old
         start, end = offset(old.lineno, old.col_offset), offset(old.end_lineno, old.end_col_offset)
         change = _in_text(source, start, end, edit.new, place)
-        mutant = Mutant(closure.path, source, closure.qualname, place.lines, *change, edit, place.is_whole)
+        mutant = Mutant(closure.path, source, closure.qualname, place.lines, *change, edit)
         mutated = tree(mutant.mutated_source)
         if mutated not in trees:
             trees.add(mutated)

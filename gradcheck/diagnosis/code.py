@@ -124,7 +124,7 @@ def edited(evidence):
     directions = [("given", "truth")] + [("truth", "given")] * (evidence.is_complete and evidence.twin.is_complete)
     for rank in RANKS:
         found = {}
-        for edit, code, _ in repairs(ast.Name(GRADIENT, ast.Load()), here, rank):
+        for edit, code in repairs(ast.Name(GRADIENT, ast.Load()), here, rank):
             inverse = INVERSE.get((ast.dump(edit.row.wrong), ast.dump(edit.row.right)))
             for start, end in directions:
                 row = edit.row if start == "given" else inverse

@@ -36,7 +36,8 @@ def steps(
 
     `function(*inputs, **options)` returns (y, backward), as for `gradcheck.check`. A module can be passed instead, as
     for `gradcheck.check_module`. The parameters of a module are random during the call and are restored afterwards. A
-    torch.autograd.Function is examined through `from_torch`. `seed` and `dy` have the same meaning as in `check`.
+    torch.autograd.Function is examined through `from_torch`. For an nn.Module, the report is that of the first wrong
+    Function among those that its forward pass calls. `seed` and `dy` have the same meaning as in `check`.
 
     Raises ValueError if the source cannot be read, if no `backward` is defined within the function, or if a gradient
     does not have the shape of its argument. Invalid arguments raise TypeError and ValueError as in `check`.
@@ -59,6 +60,8 @@ def steps_of_call(
     function. With `randomize`, the parameters of a module are random during the call. If a `file` is given, only a
     backward pass in that file is examined.
     """
+    if hasattr(call.target, "calls_within"):
+        return _within_a_module(call, seed)
     try:
         with _opened(call, seed, dy, randomize, None, others, file) as (scene, again):
             return report_on(scene, again)
@@ -67,6 +70,22 @@ def steps_of_call(
         if report is None:
             raise
         return report
+
+
+def _within_a_module(call, seed):
+    """Return the report on the first wrong torch.autograd.Function that an nn.Module calls, or on the last one."""
+    with prepared(call, seed):
+        calls = call.target.calls_within(call.inputs, call.options)
+    if not calls:
+        raise ValueError(
+            f"{call.name}: its forward pass calls no torch.autograd.Function, so there are no lines to examine; for a "
+            "Function that it calls elsewhere, use steps(from_torch(Function), *inputs)"
+        )
+    for inner in calls:
+        report = steps_of_call(inner, seed=seed)
+        if not report.passed:
+            break
+    return report
 
 
 def lines_beside(report, call, *, seed, dy, randomize):

@@ -27,20 +27,15 @@ NOT_ENTERED = (*OWN_SCOPE, ast.comprehension, ast.keyword)
 class Site:
     """The place of a probe: after a statement that binds a name, or around an expression."""
 
-    kind: str  # "forward" or "backward" for a name, "return" for a returned value, "part" for a part of an expression
+    # "forward" or "backward" for a name, "argument" for an argument of backward, "return" for a returned value,
+    # "part" for a part of an expression
+    kind: str
     name: str  # the name that the statement binds, or ""
     line: int
     statement: ast.AST
     value: ast.AST | None = None  # the expression whose value the probe receives
-    position: int = 0  # index of the value in a tuple
-    count: int = 1  # length of this tuple, 1 if there is none, and 0 if the length is unknown
     is_written: bool = False  # True if the statement modifies an existing value
-
-    @property
-    def is_overwritten(self):
-        """Return True if the whole array is overwritten, as in `dk[...] = ds @ q`."""
-        target = self.statement.targets[0] if isinstance(self.statement, ast.Assign) else None
-        return isinstance(target, ast.Subscript) and ast.unparse(target.slice) in ("...", ":")
+    position: int | None = None  # index of a value in a tuple that is returned
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,12 +136,8 @@ def instrumented(source):
     if isinstance(inner, ast.Lambda):
         inner.body = probes.returned(inner.body, inner)
     else:
-        inner.body = probes.body(inner.body, "backward", bound_names(inner))
-    arguments = [name for name in argument_names(outer) if name not in ("self", "cls")]
-    entry = [probes.assignment("forward", name, outer, outer.body[0]) for name in arguments]
-    start = 1 if ast.get_docstring(outer, clean=False) is not None else 0
-    body = probes.body(outer.body, "forward", bound_names(outer))
-    outer.body = [*body[:start], *entry, *body[start:]]
+        probes.function(inner, "argument", "backward")
+    probes.function(outer, "forward", "forward")
     return ast.fix_missing_locations(tree), probes.sites
 
 
@@ -179,6 +170,14 @@ class _Probes(ast.NodeTransformer):
     def __init__(self, originals):
         self.sites, self.originals, self.statement = [], originals, None
 
+    def function(self, node, of_argument, kind):
+        """Insert probes behind the entry of a function, and in its body."""
+        arguments = [name for name in argument_names(node) if name not in ("self", "cls", "ctx")]
+        entry = [self.assignment(of_argument, name, node, node.body[0]) for name in arguments]
+        start = 1 if ast.get_docstring(node, clean=False) is not None else 0
+        body = self.body(node.body, kind, bound_names(node))
+        node.body = [*body[:start], *entry, *body[start:]]
+
     def body(self, statements, kind, local):
         new = []
         for statement in statements:
@@ -209,13 +208,11 @@ class _Probes(ast.NodeTransformer):
     def _behind(self, statement, kind, local):
         names, is_written = bound(statement)
         value = getattr(statement, "value", None)
-        many = isinstance(value, ast.Tuple) and len(value.elts) == len(names) > 1
-        probes = []
-        for position, name in enumerate(names):
-            part, count = (value.elts[position], 1) if many else (value, len(names))
-            place = part, position, count, is_written
-            probes.append(self.assignment(kind, name, statement, statement, name in local, *place))
-        return probes
+        is_many = isinstance(value, ast.Tuple) and len(value.elts) == len(names) > 1
+        return [
+            self.assignment(kind, name, statement, statement, name in local, part, is_written)
+            for name, part in zip(names, value.elts if is_many else [value] * len(names), strict=True)
+        ]
 
     def assignment(self, kind, name, statement, anchor, is_own=True, *place):
         """Return the statement `name = probe(name)`, or the call if `name` is not local."""
@@ -227,10 +224,10 @@ class _Probes(ast.NodeTransformer):
 
     def returned(self, value, statement):
         if isinstance(value, ast.Tuple) and not any(isinstance(e, ast.Starred) for e in value.elts):
-            places = [(e, k, len(value.elts)) for k, e in enumerate(value.elts)]
-            value.elts = [self._probe("return", "", statement, *place[:1], *place) for place in places]
+            elements = enumerate(value.elts)
+            value.elts = [self._probe("return", "", statement, e, e, position=k) for k, e in elements]
             return value
-        return self._probe("return", "", statement, value, value, 0, 0)
+        return self._probe("return", "", statement, value, value)
 
     def visit(self, node):
         """Wrap an expression of forward and its parts that can be perturbed in probes."""
@@ -251,11 +248,11 @@ class _Probes(ast.NodeTransformer):
             return node
         return self._probe("part", "", self.statement, node, node)
 
-    def _probe(self, kind, name, statement, argument, value=None, *place):
+    def _probe(self, kind, name, statement, argument, value=None, is_written=False, position=None):
         original = self.originals[id(statement)]
         value = None if value is None else self.originals[id(value)]
         line = first_line(original) if isinstance(original, OWN_SCOPE) else original.lineno
-        self.sites.append(Site(kind, name, line, original, value, *place))
+        self.sites.append(Site(kind, name, line, original, value, is_written, position))
         probe = ast.Name(PROBE, ast.Load())
         probe = ast.Attribute(probe, "part", ast.Load()) if kind == "part" else probe
         return ast.copy_location(ast.Call(probe, [ast.Constant(len(self.sites) - 1), argument], []), argument)

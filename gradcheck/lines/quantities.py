@@ -3,8 +3,8 @@
 Each part e of the forward pass, such as the `x` in `x - mu`, is perturbed. Let A be a name that is bound later, and
 L = ⟨dy, y⟩. The quantities are:
 
-- the value of e, the lengths of the axes of e, and the reciprocals of these lengths
-- ∂L/∂e along the paths through this part alone, its sum over an axis, and the sum over several occurrences of a name
+- the value of e, and the lengths of the axes of e
+- ∂L/∂e along the paths through this part alone, its entry if all are equal, and the sum over several occurrences
 - ∂A/∂e, if A depends elementwise on e, or if the entries of A are sums over rows of e
 - ∂A/∂e · ∂L/∂A before the sum over broadcast axes
 
@@ -57,31 +57,28 @@ def quantities_of(scene, shapes, names):
     moved, found = _Moved(scene.in_use()), {}
     wanted = {without_ones(shape) for shape in shapes}
 
-    def add(label, array, key=None, by="", with_rows=False):
+    def add(label, array, key=None, by=""):
         array = np.asarray(array, np.float64)
         if without_ones(array.shape) in wanted and np.isfinite(array).all() and not np.isin(array, (-1, 0, 1)).all():
             names = (_names_of(scene.sites[key[0]]), _bound_by(scene.sites[key[0]])) if key else (frozenset(),) * 2
             found[label] = Quantity(label[0], names[0], array, by, names[1])
-        if with_rows and array.ndim and len(array) and close(array, np.broadcast_to(array[:1], array.shape), NEAR):
-            add((*label, "row"), array[0], key, by, with_rows)
 
     for place, length in moved.lengths.items():
         add((LENGTH, place), length)
-        add((LENGTH, place, "reciprocal"), 1 / length)
     gradients = {}
     for key, value in moved.values.items():
         shape = np.shape(value)
         add((VALUE, key), value, key)
         if not moved.matters(key):
             continue
-        if wanted & _rows_of(shape):
+        if wanted & {without_ones(shape), ()}:
             gradients[key], _ = moved.each(key)
-            add((GRADIENT, key), gradients[key], key, with_rows=True)
-        for axis in range(len(shape)):
-            if without_ones(shape[:axis] + shape[axis + 1 :]) in wanted:
-                add((GRADIENT, key, "total", axis), moved.each(key)[0].sum(axis=axis), key)
+            entry = gradients[key][(0,) * len(shape)] if value.size else 0.0
+            add((GRADIENT, key), gradients[key], key)
+            if close(gradients[key], np.full(shape, entry), NEAR):  # as for the terms of a mean
+                add((GRADIENT, key, "entry"), entry, key)
         for name, slope in moved.elementwise(key, wanted).items():
-            add((SLOPE, name, key), slope, key, name, with_rows=True)
+            add((SLOPE, name, key), slope, key, name)
             onto = moved.gradient_of(name) if slope.shape == np.shape(moved.names[name].value) else None
             if onto is not None:
                 add((GRADIENT, name, key), slope * onto, key)
@@ -131,13 +128,13 @@ class _Moved:
     def elementwise(self, key, wanted):
         """Return {A: ∂A/∂e} for the names A that depend elementwise on a part e, perhaps summed over an axis."""
         (v, along), found = self.random[key], {}
-        if any(wanted & _rows_of(change.shape) for change in along.values()):
+        if any(without_ones(change.shape) in wanted for change in along.values()):
             _, ones = self._along(key, np.ones_like(v))
             for name, change in along.items():
                 if _is_broadcast(v.shape, change.shape) and close(ones[name] * v, change, NEAR):
                     found[name] = ones[name]
         rest = [name for name, change in along.items() if name not in found and change.size < v.size]
-        for name in rest if wanted & _rows_of(v.shape) else ():
+        for name in rest if without_ones(v.shape) in wanted else ():
             summed, change = self.each(key)[1][name], np.squeeze(along[name])
             if any(close(np.squeeze((summed * v).sum(axis=axis)), change, NEAR) for axis in range(v.ndim)):
                 found[name] = summed
@@ -197,11 +194,6 @@ def _sums(scene, gradients):
         for size in range(2, len(keys) + 1) if len(keys) <= MOST_OCCURRENCES else (len(keys),):
             for chosen in itertools.combinations(keys, size):
                 yield chosen, sum(gradients[key] for key in chosen)
-
-
-def _rows_of(shape):
-    """Return the shapes of an array a and of its slices a[0], a[0, 0], …, without axes of length 1."""
-    return {without_ones(shape[i:]) for i in range(len(shape) + 1)}
 
 
 def without_ones(shape):

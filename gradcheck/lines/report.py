@@ -21,7 +21,6 @@ class StepRow:
     sentence: str = ""  # the reason for the verdict
     repair: str = ""  # the corrected statement, if a correction is known
     edit: Edit | None = None  # the Edit that corrects the line, from the table of mistakes (gradcheck/mistakes)
-    is_whole: bool = False  # True if the edit replaces the whole value
 
     @property
     def is_named(self) -> bool:

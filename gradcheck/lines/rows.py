@@ -4,7 +4,7 @@ import ast
 from dataclasses import replace
 
 from gradcheck.lines.instrument import is_real_array
-from gradcheck.lines.repairs import Bench, mistake_in, repaired_statement, twins
+from gradcheck.lines.repairs import Bench, mistake_in, twins
 from gradcheck.lines.report import (
     FOLLOWS,
     NOT_FOLLOWED,
@@ -190,5 +190,4 @@ def _row(scene, event, name, verdict, sentence, mistake=None):
     row = StepRow(name, equation_in("\n".join(reversed(text))), site.line, verdict, sentence)
     if mistake is None or mistake.code is None:
         return row
-    repair = repaired_statement(site, mistake.code)
-    return replace(row, repair=repair, edit=mistake.edit, is_whole=mistake.is_whole)
+    return replace(row, repair=ast.unparse(mistake.code), edit=mistake.edit)

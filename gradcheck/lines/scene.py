@@ -163,7 +163,7 @@ class Scene:
     def names_of(self, event):
         site = self.site(event)
         read = names_read(site.value if site.value is not None else site.statement)
-        if site.is_written and not site.is_overwritten:
+        if site.is_written:
             read = [site.name, *names_read(site.statement)]
         if isinstance(site.statement, ast.For):
             read = names_read(site.statement.iter)

@@ -19,7 +19,7 @@ import re
 
 import numpy as np
 
-from gradcheck.lines.instrument import OUTPUT, close, is_real_array
+from gradcheck.lines.instrument import close
 from gradcheck.lines.quantities import GRADIENT, LENGTH, SLOPE, VALUE, WHOLE, quantities_of, without_ones
 from gradcheck.lines.source import PREFIXES, gradient_of
 
@@ -121,9 +121,8 @@ class _Search:
         if target.key in self.own:
             yield [scene.truths.get(target.key) for scene in self.scenes]
         here = [scene.plain.values.get(target.key) for scene in self.scenes]
-        labels = () if target.is_final else self._allowed(target.name)
-        for of_another_shape, label in itertools.product((False, True), labels):
-            yield [_truth(table[label], e, of_another_shape) for table, e in zip(self.tables, here, strict=True)]
+        for label in () if target.is_final else self._allowed(target.name):
+            yield [_truth(table[label], value) for table, value in zip(self.tables, here, strict=True)]
 
     def _mend(self, passed, key, truths):
         """Return True if true values correct a gradient and break none, on every draw."""
@@ -165,15 +164,13 @@ class _Search:
         if quantity.kind == VALUE:
             is_copy = name not in self.known and not gradient_of(name) and not _changes(self.scene, target.event)
             return label[:2] == (VALUE, name) or is_copy
-        if quantity.kind == SLOPE:
-            return bool(_pairs(name)) and quantity.by != OUTPUT
-        if quantity.kind == LENGTH or "total" in label:
+        if quantity.kind != GRADIENT:
             return False
         of, shape = self._known_gradient(name), without_ones(np.shape(target.event.value))
         if of is not None and shape != without_ones(np.shape(self.scene.names[of][-1].value)):
             return False  # the sum over the other axes may be missing
         is_meant = of is None or of in quantity.of or target.key in self.own
-        return quantity.kind == WHOLE or (is_meant and label not in self.claimed)
+        return is_meant and label not in self.claimed
 
     def _is_accumulated(self, target):
         """Return True if several lines compute a variable, so that its value may be a part of the gradient."""
@@ -216,7 +213,7 @@ class _Search:
         passed = [scene.mended() for scene in self.scenes]
         vouched = self._vouched(passed)
         for scene, one in zip(self.scenes, passed, strict=True):
-            scene.vouched = vouched | {t.key for t in scene.targets if self._is_settled(scene, t)}
+            scene.vouched = vouched
             for target in scene.targets:
                 key = target.key
                 is_new = key in vouched and key not in scene.truths and key in one.values
@@ -227,14 +224,6 @@ class _Search:
             finals = [t for t in scene.targets if t.is_final and t.place in scene.truths and t.place not in right]
             scene.mistakes |= {t.place: scene.truths[t.place] for t in finals if not t.outside}
             scene.wrong |= scene.truths.keys() - scene.right(scene.plain)
-
-    def _is_settled(self, scene, target):
-        """Return True for the length of an axis, and for an object that is only copied."""
-        name, value = target.name, target.event.value
-        arrays = [e.value for e in scene.forward if isinstance(e.value, np.ndarray)]
-        if type(value) is int and any(value in (*array.shape, array.size) for array in arrays):
-            return not self._known_gradient(name) and not any(b in self.known for _, b in _pairs(name))
-        return not is_real_array(value) and not _changes(scene, target.event)
 
 
 def _changes(scene, event):
@@ -259,17 +248,11 @@ def _pairs(name):
     return [(a, b) for a, b in splits if name[0] == "d" and a and b]
 
 
-def _truth(quantity, value, of_another_shape):
-    """Convert a quantity to the value of a local variable, or return None.
-
-    `value` is the current value of the variable. With `of_another_shape`, its shape must differ from the quantity's.
-    """
-    array, shape = quantity.array, np.shape(value)
-    if value is None or (of_another_shape and (quantity.kind == LENGTH or not array.ndim or shape == array.shape)):
+def _truth(quantity, value):
+    """Convert a quantity to the value of a local variable, or return None. `value` is the current value."""
+    if value is None:
         return None
-    if quantity.kind == LENGTH and not shape and (array > 1) != (value > 1):
-        return None
-    return array if of_another_shape or quantity.kind == WHOLE else _as(array, value)
+    return quantity.array if quantity.kind == WHOLE else _as(quantity.array, value)
 
 
 def _fits(array, value):

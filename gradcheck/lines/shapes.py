@@ -9,6 +9,7 @@ import ast
 import copy
 import linecache
 import re
+import traceback
 
 import numpy as np
 
@@ -49,9 +50,10 @@ def shape_report(call, error):
 
 def _found(call, error):
     """Return (statement or None, line number, text of the line, reason), or () if an error is not about shapes."""
-    backward, (frame, line) = getattr(error, "backward", None), _place(error)
-    if backward is None or not ABOUT_SHAPES.search(str(error)) or frame is None:
+    own = [at for at in traceback.walk_tb(error.__traceback__) if _module(at[0]) not in ("numpy", "gradcheck")]
+    if not hasattr(error, "backward") or not ABOUT_SHAPES.search(str(error)) or not own:
         return ()
+    frame, line = own[-1]
     try:
         tree = ast.parse("".join(linecache.getlines(frame.f_code.co_filename)))
     except SyntaxError:
@@ -62,18 +64,12 @@ def _found(call, error):
     operands = operands_at_fault(statement, frame) if statement else []
     if operands:
         reason = ", ".join(f"{ast.unparse(node)} has shape {np.shape(value_of(node, frame))}" for node in operands)
-        reason += _mistake(call, backward, statement, frame)
+        reason += _mistake(call, error.backward, statement, frame)
     return statement, line, linecache.getline(frame.f_code.co_filename, line).strip(), reason
 
 
-def _place(error):
-    """Return (frame or None, line number) of the user code that raised an error."""
-    found, trace = (None, 0), error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_globals.get("__name__", "").split(".")[0] not in ("numpy", "gradcheck"):
-            found = trace.tb_frame, trace.tb_lineno
-        trace = trace.tb_next
-    return found
+def _module(frame):
+    return frame.f_globals.get("__name__", "").partition(".")[0]
 
 
 def operands_at_fault(statement, frame):
@@ -110,7 +106,7 @@ def _mistake(call, backward, statement, frame):
     (own,) = [n for n in ast.walk(source.tree) if isinstance(n, ast.stmt) and (n.lineno, n.col_offset) == place]
     names = Names(frame.f_locals, names_read(statement), (), lambda name: False)
     names.lists["axes"] = lambda bound: [ast.Constant(axis) for axis in range(4)]  # of arrays with at most 4 axes
-    for edit, code, _ in [found for rank in (1, 2) for found in repairs(own.value, names, rank)]:
+    for edit, code in [found for rank in (1, 2) for found in repairs(own.value, names, rank)]:
         corrected = exchanged(own, own.value, ast.copy_location(code, own.value))
         if edit.row.kind not in KINDS or value_of(code, frame) is None:
             continue

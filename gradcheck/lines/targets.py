@@ -76,17 +76,18 @@ def _returned(scene, last):
     to the `return` statement.
     """
     returned = [e for e in scene.plain.events if scene.site(e).kind == "return"]
-    used = [scene.site(e).value if e in returned else scene.site(e).statement for e in scene.plain.events]
+    sites = [scene.site(e) for e in scene.plain.events if scene.site(e).kind != "argument"]
+    used = [site.value if site.kind == "return" else site.statement for site in sites]
     used = {name for node in used if not hasattr(node, "id") for name in names_read(node)}
     targets = []
     for position, i, at, name, array in _expected(scene):
-        at_return = [e for e in returned if scene.site(e).count == 0 or scene.site(e).position == position]
+        at_return = [e for e in returned if scene.site(e).position in (None, position)]
         if not at_return:
             continue
         event = at_return[-1]
         site = scene.site(event)
         target = Target(f"d{name}", event, at, array, i, event.key, is_final=True)
-        if site.count == 0 and isinstance(event.value, (tuple, list)):
+        if site.position is None and isinstance(event.value, (tuple, list)):
             target.key = None
             if i is None:
                 continue
@@ -112,8 +113,7 @@ def _expected(scene):
     """
     if scene.source.is_whole:
         own = [(i, i, a.name, a.array) for i, a in enumerate(scene.run.arguments) if a.parameter is None]
-        inputs = [k for k, value in enumerate(scene.run.call.inputs) if is_array(value)]
-        positions = inputs if scene.source.has_tensors else range(len(own))
+        positions = scene.run.call.differentiable() if scene.source.has_tensors else range(len(own))
         return [(position, *argument) for position, argument in zip(positions, own, strict=True)]
     outer = scene.source.outer
     positional = [a.arg for a in (*outer.args.posonlyargs, *outer.args.args)]

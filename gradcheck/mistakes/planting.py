@@ -6,7 +6,6 @@ import itertools
 from dataclasses import dataclass, replace
 
 from gradcheck.mistakes.patterns import is_number, number_of
-from gradcheck.mistakes.row import Edit
 from gradcheck.mistakes.sources import FUNCTION, argument_names, bound_names, called_names, module_names
 from gradcheck.mistakes.table import ROWS
 
@@ -256,4 +255,4 @@ def _of_the_tuple(edit, place):
     whole, i, j = place.elements
     elements = list(whole.elts)
     elements[i], elements[j] = edit.new.elts
-    return Edit(edit.row, whole, ast.Tuple(elements), edit.bound)
+    return replace(edit, old=whole, new=ast.Tuple(elements))

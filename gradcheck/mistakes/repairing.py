@@ -129,10 +129,9 @@ def _forms(name):
 
 
 def repairs(code, names, rank):
-    """Yield (Edit, repaired code, is_whole) for each repair of a rank.
+    """Yield (Edit, repaired code) for each repair of a rank.
 
     `code` is a statement or an expression. In an expression, each part is repaired separately, starting with the whole.
-    `is_whole` is True if the repair replaces the whole code.
     """
     rows = [row for row in REPAIRS if row.rank == rank and (row.at == "statement") == isinstance(code, ast.stmt)]
     for node in [code] if isinstance(code, ast.stmt) else _nodes(code):
@@ -141,8 +140,8 @@ def repairs(code, names, rank):
         is_arithmetic = _is_arithmetic(node) and (is_whole or _id(node) not in names.helpers)
         if rank == 1 or is_arithmetic or is_number(node):
             for row in rows:
-                for edit in row.repaired(node, names, None) if row.at != "value" or is_whole else ():
-                    yield edit, exchanged(code, node, edit.new), is_whole
+                for edit in row.repaired(node, names, is_whole) if row.at != "value" or is_whole else ():
+                    yield edit, exchanged(code, node, edit.new)
 
 
 def exchanged(tree, node, new):

@@ -30,18 +30,18 @@ class Row:
     answer: frozenset = frozenset()  # the holes that only `right` has
 
     def planted(self, node, scope, place):
-        return self._edits(node, scope, place, self.right, self.wrong)
+        return self._edits(node, scope, place, self.right, self.wrong, place is not None and place.is_whole)
 
-    def repaired(self, node, scope, place):
-        return self._edits(node, scope, place, self.wrong, self.right)
+    def repaired(self, node, scope, is_whole):
+        return self._edits(node, scope, None, self.wrong, self.right, is_whole)
 
-    def _edits(self, node, scope, place, old, new):
+    def _edits(self, node, scope, place, old, new, is_whole):
         bound = match(old, node, {})
         if bound is None:
             return
         if all(scope.admits(self.classes[hole], code, place) for hole, code in bound.items() if hole in self.classes):
             for filled in self._filled(sorted(holes(new) - bound.keys()), bound, scope, place):
-                yield Edit(self, node, build(new, filled), filled)
+                yield Edit(self, node, build(new, filled), filled, is_whole)
 
     def _filled(self, missing, bound, scope, place):
         if not missing:
@@ -60,15 +60,18 @@ class Edit:
     old: ast.AST  # the code that is replaced
     new: ast.AST
     bound: dict  # {hole of either pattern: its code}
+    is_whole: bool = False  # True if the whole value of an assignment, or a returned gradient, is replaced
 
-    def sentence(self, reader, is_whole=False):
+    def sentence(self, reader):
         """Return the sentence for a `Reader`, or None if it would show hidden code.
 
         A hole is replaced with its code if the reader may see the code, otherwise with the reader's phrase for the code
         or with the noun in the sentence. An optional part is left out if it would quote hidden code. It is also left
-        out if `is_whole`, because the edit of a whole value leaves no rest to name.
+        out if the edit is of a whole value, which leaves no rest to name.
         """
-        text = OPTIONAL.sub(lambda part: "" if is_whole else self._filled(part[1], reader) or "", self.row.sentence)
+        text = OPTIONAL.sub(
+            lambda part: "" if self.is_whole else self._filled(part[1], reader) or "", self.row.sentence
+        )
         return self._filled(text, reader)
 
     def _filled(self, text, reader):

@@ -74,7 +74,7 @@ def tried(mutant, functions, cases, right) -> Planted | None:
         except (PlantingError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError):
             continue
         if errors[0] > SMALL:
-            return Planted(mutant, case, mutant.edit.sentence(Reader(), mutant.is_whole), *errors)
+            return Planted(mutant, case, mutant.edit.sentence(Reader()), *errors)
     return None
 
 

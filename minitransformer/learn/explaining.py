@@ -57,7 +57,7 @@ def rows_by_steps(failure, others, numbers, student, file):
     rows = []
     for row in report.rows if report.first_wrong is not None else ():
         edit = row.edit  # the student does not see the repaired code
-        words = row.sentence if edit is None else edit.sentence(student, row.is_whole) or KINDS[edit.row.kind]
+        words = row.sentence if edit is None else edit.sentence(student) or KINDS[edit.row.kind]
         rows.append(Row(row.equation or numbers.get(row.name, ""), row.name, row.verdict, words))
     of_names = [row for row in rows if not row.name.endswith(".grad")]
     remarks = [remark.removesuffix(": there is a second mistake") for remark in report.remarks]  # it may be the same

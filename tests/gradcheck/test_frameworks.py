@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from gradcheck import GradientError, check, check_module
+from gradcheck import GradientError, check, check_module, steps
 from gradcheck.adapters import from_jax, from_torch
 
 
@@ -150,6 +150,49 @@ def test_all_parameters_of_a_pytorch_module_are_checked(torch, layer_norm):
     wrong = network(layer_norm(dgamma=lambda ctx, dy, found: found / len(dy)))
     with pytest.raises(GradientError, match=r"gamma\.grad: 4 of 4 entries disagree"):
         check_module(from_torch(wrong), x)
+
+
+@pytest.fixture
+def split(torch):
+    """Return a torch.autograd.Function with two outputs, whose dx is wrong."""
+
+    class Split(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            s, t = torch.sigmoid(x * w), torch.tanh(x)
+            ctx.save_for_backward(x, w, s, t)
+            return s, t
+
+        @staticmethod
+        def backward(ctx, ds, dt):
+            x, w, s, t = ctx.saved_tensors
+            dz = ds * s * (1 - s)
+            dx = dz * w + dt * (1 - t)
+            return dx, dz * x
+
+    return Split
+
+
+def test_the_lines_of_a_function_with_two_outputs_are_examined(split):
+    report = steps(from_torch(split), *drawn((4, 3), (4, 3)))
+    assert (report.right, report.first_wrong.name, report.first_wrong.sentence) == (1, "dx", "t is not squared")
+
+
+def test_the_lines_of_the_function_within_a_module_are_examined(torch, split):
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.function = torch.nn.Linear(3, 3), split.apply
+
+        def forward(self, x):
+            return self.function(self.linear(x), torch.ones(4, 3, dtype=x.dtype))[0] * x
+
+    forward = split.forward
+    report = steps(from_torch(Network()), *drawn((4, 3)))
+    assert [row.name for row in report.rows] == ["dz", "dx"] and report.first_wrong.sentence == "t is not squared"
+    assert split.forward is forward
+    with pytest.raises(ValueError, match=r"Linear: .* calls no torch.autograd.Function, .* use steps\(from_torch\("):
+        steps(from_torch(torch.nn.Linear(3, 2)), *drawn((4, 3)))
 
 
 def test_a_function_in_single_precision_is_undecided_rather_than_wrong(layer_norm):

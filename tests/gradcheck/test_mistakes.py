@@ -1,6 +1,7 @@
 """The grammar of mistakes: a row is matched, made and undone, and its sentence shows a student no answer."""
 
 import ast
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -80,15 +81,15 @@ def test_a_hole_without_a_class_is_not_filled():
 )
 def test_a_sentence_shows_the_answer_to_those_alone_who_may_see_it(reader, is_whole, said):
     row = mistake("factor dropped", "A * B", "A", "{B:factor} is missing[ from {A}]", B="factors")
-    (made,) = row.planted(expression("dy * gamma"), Anything(), None)
-    assert made.sentence(reader, is_whole) == said
+    (made,) = row.planted(expression("dy * gamma"), Anything(), SimpleNamespace(is_whole=is_whole))
+    assert made.sentence(reader) == said
 
 
 def test_a_sentence_that_has_to_quote_what_a_student_did_not_write_is_not_said():
     row = mistake("transpose lost", "A.T", "A", "{A} is not transposed")
     (made,) = row.planted(expression("weight.T"), Anything(), None)
-    assert made.sentence(Student("dx = dy @ w", {}), False) is None
-    assert made.sentence(Student("dx = dy @ w", {"weight": "the matrix W"}), False) == "the matrix W is not transposed"
+    assert made.sentence(Student("dx = dy @ w", {})) is None
+    assert made.sentence(Student("dx = dy @ w", {"weight": "the matrix W"})) == "the matrix W is not transposed"
 
 
 @pytest.mark.parametrize(
@@ -121,10 +122,10 @@ REPAIRED = [
 def test_a_wrong_line_is_repaired_with_the_names_in_scope(wrong, right, sentence):
     names = Names(VALUES, ["dy"], (), lambda name: name == "dy")
     made = [repair for rank in (1, 2, 3, 4) for repair in repairs(expression(wrong), names, rank)]
-    assert sentence in {ast.unparse(new): edit.sentence(Reader()) for edit, new, _ in reversed(made)}[right]
+    assert sentence in {ast.unparse(new): edit.sentence(Reader()) for edit, new in reversed(made)}[right]
 
 
 def test_methods_that_do_not_reduce_and_parts_of_an_index_are_not_repaired():
     names = Names(VALUES, ["dy"], (), lambda name: name == "dy")
-    made = {ast.unparse(new) for _, new, _ in repairs(expression("x.copy()[0]"), names, 1)}
+    made = {ast.unparse(new) for _, new in repairs(expression("x.copy()[0]"), names, 1)}
     assert "x.copy(axis=0)[0]" not in made and "x.copy()[1]" not in made and "dy.copy()[0]" in made

@@ -121,7 +121,7 @@ PLANTED = [  # kind, old, new, name of the row, diagnosis; two of three are slow
         "softmax_backward(dweights)",
         "weights * dweights",
         "dscores",
-        "weights or used .* is not subtracted",
+        r"weights \* sum\(weights \* dweights\) over axis -1 is not subtracted",
     ),
     ("FeedForward", "dh = activation_backward(da)", "dh = da", "dh", "activation_backward is not applied to da"),
     (
