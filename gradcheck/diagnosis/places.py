@@ -61,24 +61,14 @@ def _indices(evidence):
             lengthened = ids.reshape(ids.shape + (1,) * (len(shape) - ids.ndim))
             aligned = np.broadcast_to(lengthened, shape)
             yield f"where {name} is negative", aligned < 0
-            for value in np.unique(ids)[:64]:
-                yield f"where {name} is {value}", aligned == value
             if ids.ndim == len(shape) - 1:
                 yield f"at the entries that {name} picks", np.arange(shape[-1]) == lengthened
                 yield f"at the entries that {name} does not pick", np.arange(shape[-1]) != lengthened
         if shape and ids.size and ids.min() >= 0 and ids.max() < shape[0]:
-            rows, counts = np.unique(ids, return_counts=True)
-            for value in rows[:64]:
-                yield f"in row {value}, that of the {name} equal to {value}", _rows([value], shape)
-            yield f"in the rows of {name} that occur more than once", _rows(rows[counts > 1], shape)
-            yield f"in the rows that {name} names", _rows(rows, shape)
-            yield f"in the rows that {name} does not name", ~_rows(rows, shape)
-
-
-def _rows(rows, shape):
-    selected = np.zeros(shape[0], dtype=bool)
-    selected[rows] = True
-    return np.broadcast_to(selected.reshape((-1,) + (1,) * (len(shape) - 1)), shape)
+            row = np.arange(shape[0]).reshape((-1,) + (1,) * (len(shape) - 1))
+            for value in np.unique(ids)[:64]:
+                yield f"in row {value}, that of the {name} equal to {value}", np.broadcast_to(row == value, shape)
+            yield f"in the rows that {name} names", np.broadcast_to(np.isin(row, ids), shape)
 
 
 def _box(wrong):
@@ -111,4 +101,3 @@ def _signs(evidence):
         if array.shape == evidence.given.shape:
             yield f"where {name} is negative", array < 0
             yield f"where {name} is positive", array > 0
-            yield f"where {name} is zero", array == 0

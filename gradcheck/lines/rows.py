@@ -60,25 +60,17 @@ def _what_follows(scenes, pinned, rows):
     mended = [(one, _with_the_correct(first, one, pinned)) for one in scenes if one is not None]
     if not behind or mended[0][1] is None:
         return ()
-
-    name, remarks = scene.label(first), []
-
-    def names(targets):
-        return [target.name if target.name != name else f"the {name} below" for target in targets]
-
-    still = [target for target in behind if not _is_right(target, *mended[0])]
-    right = [target for target in behind if all(_is_right(target, *pair) for pair in mended if pair[1])]
-
-    for words, listed in (("right", names(right)), ("still wrong", names(still))):
-        if listed:
-            remarks.append(f"{joined(listed)} {'is' if len(listed) == 1 else 'are'} {words}")
-    is_second = still and not scene.doubtful(first) and first.key not in scene.rivals
+    name, listed, remarks = scene.label(first), {"right": [], "still wrong": []}, []
+    for target in behind:
+        pairs = [(one, passed, twin) for one, passed in mended if passed for twin in twins(one, target)]
+        words = "right" if all(one.is_true(twin, passed) for one, passed, twin in pairs) else "still wrong"
+        listed[words].append(target.name if target.name != name else f"the {name} below")
+    for words, names in listed.items():
+        if names:
+            remarks.append(f"{joined(names)} {'is' if len(names) == 1 else 'are'} {words}")
+    is_second = listed["still wrong"] and not scene.doubtful(first) and first.key not in scene.rivals
     end = ": there is a second mistake" if is_second else ""
-    return (f"with the correct {name}, {', but '.join(remarks)}{end}",) if remarks else ()
-
-
-def _is_right(target, scene, passed):
-    return all(scene.is_true(twin, passed) for twin in twins(scene, target))
+    return (f"with the correct {name}, {', but '.join(remarks)}{end}",)
 
 
 def _with_the_correct(first, scene, pinned):

@@ -9,7 +9,6 @@ from gradcheck.mistakes.patterns import is_number, number_of
 from gradcheck.mistakes.sources import FUNCTION, argument_names, bound_names, called_names, module_names
 from gradcheck.mistakes.table import ROWS
 
-TWINS = {"sum": "mean", "mean": "sum", "nansum": "nanmean", "nanmean": "nansum"}
 TRANSPOSES = ("swapaxes", "transpose", "moveaxis")
 PRODUCTS = ("dot", "matmul", "outer", "inner", "tensordot")
 TURNED = ("T", "mT", *TRANSPOSES)
@@ -72,9 +71,8 @@ class Scope:
             "backwards": lambda code, place: "backward" in _last_name(code),
             "function": lambda code, place: not _is_special(_last_name(code)) and self._is_of_a_module(code),
             "method": lambda code, place: "backward" not in code and code not in TRANSPOSES,
-            "sum_or_mean": lambda code, place: bool(_words(code) & {"sum", "mean"}),
-            "lone_sum": lambda code, place: "sum" in _words(code) and not self._twins(code),
-            "lone_mean": lambda code, place: "mean" in _words(code) and not self._twins(code),
+            "sum": lambda code, place: isinstance(code, ast.Name) and "sum" in code.id.split("_"),
+            "mean": lambda code, place: isinstance(code, ast.Name) and "mean" in code.id.split("_"),
             "dy": lambda code, place: getattr(code, "id", None) == self.dy and not _is_read_about(place),
             "rebound": lambda code, place: self._is_rebound(code),
         }
@@ -83,7 +81,6 @@ class Scope:
             "numbers": lambda bound, place: _other_numbers(number_of(bound["N"])),
             "axes": lambda bound, place: _other_axes(bound["K"]),
             "letters": lambda bound, place: _other_subscripts(bound["S"]),
-            "twin": lambda bound, place: self._twins(bound["F"]),
             "names": lambda bound, place: self._other_names(bound["A"], place.parent),
         }
 
@@ -108,11 +105,6 @@ class Scope:
         is_bound = all(self.locals.get(name, target.lineno) < target.lineno or name in outer for name in names)
         return is_bound or not isinstance(target, (ast.Name, ast.Tuple))
 
-    def _twins(self, function):
-        """Return [masked_mean] for masked_sum, or [] if the module has no such function."""
-        twin = "_".join(TWINS.get(word, word) for word in function.id.split("_"))
-        return [ast.Name(twin)] if twin in self.names else []
-
     def _other_names(self, node, parent):
         """Return the other names of the same scope, which may replace a name."""
         is_called = isinstance(parent, ast.Call) and node is parent.func
@@ -129,10 +121,6 @@ class Scope:
 def _last_name(function):
     function = function.func if isinstance(function, ast.Call) else function
     return function if isinstance(function, str) else getattr(function, "attr", getattr(function, "id", ""))
-
-
-def _words(code):
-    return set(code.id.split("_")) if isinstance(code, ast.Name) else set()
 
 
 def _is_no_text(code):

@@ -168,14 +168,10 @@ EXPRESSIONS = [
     mistake("condition changed", "A if C else B", "A", "{A} is used whether or not {C:a condition} holds"),
     mistake("condition changed", "A if C else B", "B", "{B} is used whether or not {C:a condition} holds"),
     # Sums and means, and their axes
-    *(
-        mistake("sum and mean exchanged", f"F.{right}(*R)", f"F.{wrong}(*R)", sentence)
-        for sum_, mean in (("sum", "mean"), ("nansum", "nanmean"))
-        for right, wrong, sentence in ((sum_, mean, MEAN_FOR_SUM), (mean, sum_, SUM_FOR_MEAN))
-    ),
-    mistake("sum and mean exchanged", "F(*R)", "G(*R)", "{G} stands where its twin belongs", F="sum_or_mean", G="twin"),
-    mistake("sum and mean exchanged", "F(A, *R)", "F(A, *R) / len(A)", MEAN_FOR_SUM, F="lone_sum"),
-    mistake("sum and mean exchanged", "F(A, *R)", "F(A, *R) * len(A)", SUM_FOR_MEAN, F="lone_mean"),
+    mistake("sum and mean exchanged", "F.sum(*R)", "F.mean(*R)", MEAN_FOR_SUM),
+    mistake("sum and mean exchanged", "F.mean(*R)", "F.sum(*R)", SUM_FOR_MEAN),
+    mistake("sum and mean exchanged", "F(A, *R)", "F(A, *R) / len(A)", MEAN_FOR_SUM, F="sum"),
+    mistake("sum and mean exchanged", "F(A, *R)", "F(A, *R) * len(A)", SUM_FOR_MEAN, F="mean"),
     mistake("keepdims lost", "F(*R, keepdims=K)", "F(*R)", "the axis that is summed over is not kept"),
     *(
         mistake("axis changed", f"{call}, {axis}=K)", wrong, sentence.format(name), K="axes", **classes)
