@@ -88,8 +88,8 @@ def explained(attempt, failure):
         elif exercise.name in GLOSSARY:
             known = named_by_value(attempt, failure)
         elsewhere = {other.name for other in rows} - {row.name}
-        fitting = [s for s in known if row.name in names_in(s) or elsewhere.isdisjoint(names_in(s))]
-        here = [PLACE.sub("", sentence) for sentence in fitting]
+        names = {s: place[2].split(", ") if (place := PLACE.match(s)) else () for s in known}
+        here = [PLACE.sub("", s) for s in known if row.name in names[s] or elsewhere.isdisjoint(names[s])]
         words = next((sentence for sentence in (*here, *told) if not NO_WORDS.match(sentence)), "")
         if not words and known and (place := PLACE.match(known[0])):  # the mistake is in another line
             name = place[2]
@@ -118,8 +118,3 @@ def named_by_value(attempt, failure) -> list[str]:
             textbook = attempt.call(case, seed, reference)
             draws.append(Draw(reference, textbook, gradients_of(call, dy), of_result(attempt.exercise, dy)))
     return named(attempt.exercise, draws) if draws else []
-
-
-def names_in(sentence: str) -> set:
-    """Return the names before the first colon of a sentence such as `(15) dg, du: …`."""
-    return set(re.findall(r"[^\W\d]\w*", sentence.partition(": ")[0])) if ": " in sentence else set()

@@ -72,11 +72,17 @@ class Line:
         if letters:
             found = [f"which lines of the forward pass read {' or '.join(letters)}? Each is one path of the gradient"]
         if self.mirrors:
-            found.append(f"it goes back through {self.mirrors}; add the contributions of all paths")
+            several = "; add the contributions of these paths" if ", " in self.mirrors else ""
+            found.append(f"it goes back through {self.mirrors}{several}")
         if level is not None and level < SLOPES and self.number:
             found.append(f"compare each symbol of equation {self.number} in the docstring with the names of forward")
-        elif self.slopes:
-            found.append(f"multiply by the slopes and sum over the paths: {'; '.join(self.slopes)}")
+        else:
+            own = [
+                slope
+                for slope in self.slopes
+                if re.search(rf"/∂(?:{'|'.join(letters) or '.'})\b", slope.replace("_", " "))
+            ]
+            found += [f"one of the slopes that you need is {slope}" for slope in own or self.slopes]
         return found
 
 
@@ -115,7 +121,7 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     rungs = [f"{where}: {rung}" for rung in (*asked, *line.rungs(verdict.level))]
     rungs = [*rungs[: len(asked)], *OF_EXERCISES.get(exercise.name, rungs[len(asked) :])]
     if is_failure:
-        rungs = [verdict.question or verdict.sentence, *rungs]
+        rungs = [*filter(None, [verdict.question]), *rungs]
     climbed = remembered(folder)
     key = f"{exercise.name} {rungs[0] if is_failure else f'{line.number} {line.name} {mistake}'}"
     at = min(climbed.get(key, 0), len(rungs) - 1)

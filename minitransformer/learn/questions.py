@@ -30,18 +30,28 @@ def question_on(error, source: str, frame, line: int) -> str:
         return f"{error.name} has no value here: which line of {of}?"
     if isinstance(error, AttributeError) and isinstance(error.obj, Parameter):
         return "the array of a Parameter is its .data: does a backward of the module already compute this product?"
-    if not isinstance(error, ValueError):
-        return ""
     from gradcheck.lines.shapes import operands_at_fault
 
     simple = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
     nodes = [n for n in ast.walk(ast.parse(source)) if isinstance(n, simple) and n.value]
     at = [node for node in nodes if node.lineno <= line <= node.end_lineno]
-    operands = operands_at_fault(at[-1], frame) if at else []
-    if len(operands) != 2:
+    if not at:
         return ""
     place = f"{ast.unparse(at[-1].targets[0])}: " if isinstance(at[-1], ast.Assign) else ""
-    return place + question_on_shapes(error, operands, frame)
+    operands = operands_at_fault(at[-1], frame) if isinstance(error, ValueError) else []
+    if len(operands) == 2:
+        return place + question_on_shapes(error, operands, frame)
+    known = {n.id: frame.f_locals[n.id] for n in ast.walk(at[-1].value) if getattr(n, "id", "") in frame.f_locals}
+    listed = ", ".join(f"{name} is {described(value)}" for name, value in known.items())
+    return f"{place}{listed}: is each of them what you expect?" if listed else ""
+
+
+def described(value) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array {value.shape}"
+    if callable(value) or isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, (tuple, list)) else "")
+    return f"of type {type(value).__name__}"
 
 
 def question_on_shapes(error, operands, frame) -> str:

@@ -457,8 +457,8 @@ def test_an_exception_becomes_a_question_and_the_hints_go_on_after_it(name, body
 
 def test_at_the_levels_without_equations_the_last_hint_has_the_slopes_and_no_hint_the_equation(graded, tmp_path):
     verdict = graded("softmax", filled("return y * dy", level=3))
-    hints = [next_hint(tmp_path, SOFTMAX, verdict) for _ in range(4)]
-    assert "∂y_i/∂x_j = " in hints[-1] and "Σ y · dy" not in "".join(hints)
+    hints = [next_hint(tmp_path, SOFTMAX, verdict) for _ in range(5)]
+    assert "∂y_i/∂x_j = " in hints[-1] and all(len(hint) < 180 for hint in hints) and "Σ y · dy" not in "".join(hints)
 
 
 CHECKER = """
@@ -820,3 +820,10 @@ def test_a_hint_begins_with_a_question_on_the_mistake_and_starts_anew_for_anothe
     ):
         hint = next_hint(tmp_path, exercise, graded("softmax", filled(f"return {body}")))
         assert hint.startswith("hint 1 of ") and question in hint, hint
+
+
+@pytest.mark.parametrize("body", ["return y * dy.foo", "return y * len", "return None", "return 1 / 0"])
+def test_no_hint_repeats_what_the_check_says(body, graded, tmp_path):
+    verdict = graded("softmax", filled(body))
+    hint = next_hint(tmp_path, SOFTMAX, verdict)
+    assert verdict.sentence and verdict.sentence not in hint
