@@ -23,7 +23,6 @@ from hypothesis import given, note, strategies as st
 from small_chats import chat_tokenizer
 from test_campaign_files import render
 
-import gradcheck.__main__
 from gradcheck.__main__ import MODULES
 from minitransformer import cli, commands
 
