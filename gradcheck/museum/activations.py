@@ -113,21 +113,26 @@ def gelu(x):
     return 0.5 * x * (1 + t), backward
 
 
-@right((3, 4))
-@at("relu-at-zero", np.array([0.0, 1.5, -0.3, 0.0]))
-@missed("relu-zero", check_numerically, np.array([0.5, 1.0, 3.0]))
-def relu(x):
+@right((3, 4), slope=0.0)
+@at("relu-at-zero", np.array([0.0, 1.5, -0.3, 0.0]), slope=0.0)
+@at("leaky-as-relu", (3, 4), slope=0.3)
+@missed("relu-zero", check_numerically, np.array([0.5, 1.0, 3.0]), slope=0.0)
+def relu(x, *, slope):
     """relu-zero: iamtrask/Grokking-Deep-Learning, pull request 13
         return dy * (y >= 0)
     A ReLU's derivative at an output of 0. The derivative is computed from the output with ≥. Where the unit is off, its
     output is exactly 0, and 0 ≥ 0. So every gradient passes, as if there were no ReLU. With > it would be right.
     Missed: A test of ReLU often uses only positive values. The mistake was reported because the test accuracy differed
     by 12 %.
+
+    leaky-as-relu: scientific-computing/FKB, issue 15
+        return np.where(slope * x > 0, dy, 0.0)
+    The derivative of a leaky ReLU is that of a ReLU: 0 for negative inputs. Hidden while all inputs are positive.
     """
-    y = np.maximum(x, 0.0)
+    y = np.where(x > 0, x, slope * x)
 
     def backward(dy):
-        return dy * (y > 0)
+        return np.where(y > 0, dy, slope * dy)
 
     return y, backward
 
@@ -145,19 +150,6 @@ def slope_of_gelu(x):
         return dy * (2 - x * x) * density
 
     return below + x * density, backward
-
-
-@right((3, 4))
-def leaky_relu(x):
-    """leaky-as-relu: scientific-computing/FKB, issue 15
-        return np.where(0.3 * x > 0, dy, 0.0)
-    The derivative is that of a ReLU: 0 for negative inputs. Hidden while all inputs are positive.
-    """
-
-    def backward(dy):
-        return np.where(x > 0, dy, 0.3 * dy)
-
-    return np.where(x > 0, x, 0.3 * x), backward
 
 
 @right((3, 4), alpha=-0.7)

@@ -43,42 +43,21 @@ def power(x, *, n):
 
 
 @right((3, 4), c=2.5)
+@at("constant-in-one-place", (3, 4), c=1.0)
 def times_constant(x, *, c):
     """constant-forgotten: zergtant/pytorch-handbook, issue 69
         return dy.copy()
     The example of a custom function returns dy without the constant. The built-in product is right.
+
+    constant-in-one-place: pytorch/pytorch, pull request 132601
+        return dy * 3
+    In an example of the documentation, backward multiplies by 3, and forward does not.
     """
 
     def backward(dy):
         return dy * c
 
     return x * c, backward
-
-
-@right((3, 4), n=3)
-def identity(x, *, n):
-    """constant-in-one-place: pytorch/pytorch, pull request 132601
-        return dy * n
-    In an example of the documentation, backward multiplies by n, and forward does not.
-    """
-
-    def backward(dy):
-        return dy.copy()
-
-    return 1.0 * x, backward
-
-
-@right((3, 4), (3, 4))
-def total(a, b):
-    """sum-of-ones: pytorch/tutorials, issue 216
-        return np.ones_like(a), np.ones_like(b)
-    The gradient of a sum is filled with ones. Hidden if dy is one, as in `loss.backward()`.
-    """
-
-    def backward(dy):
-        return dy.copy(), dy.copy()
-
-    return a + b, backward
 
 
 @right((3, 4), (3, 4))
@@ -169,6 +148,7 @@ def times(x, b, *, axis):
 
 
 @right((2, 3, 4), (3, 1))
+@at("sum-of-ones", (4, 2, 3), (2, 1))
 def plus_column(x, b):
     """sum-broadcast-again: apache/tvm, pull request 2465
         return dy.copy(), dy + 0 * b
@@ -177,6 +157,10 @@ def plus_column(x, b):
     axis-of-the-reduced: HomericIntelligence/Odyssey, pull request 2080
         return dy.copy(), dy.sum(axis=0)
     After the sum over the leading axis, the axes of length 1 are looked for at their old positions.
+
+    sum-of-ones: pytorch/tutorials, issue 216
+        return np.ones_like(x), np.ones_like(b)
+    The gradient of a sum is filled with ones. Hidden if dy is one, as in `loss.backward()`, and nothing is broadcast.
     """
 
     def backward(dy):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gradcheck.museum.exhibit import check_descent, check_numerically, check_shapes, missed, right
+from gradcheck.museum.exhibit import at, check_descent, check_numerically, check_shapes, missed, right
 
 
 @right((4, 3), (3, 2), (2,))
@@ -36,7 +36,9 @@ SMALL_WEIGHT = 0.01 * np.random.default_rng(0).normal(size=(3, 2))
 
 
 @right((4, 3), (3, 2), (2,))
+@at("dish-at-input", (5, 4), (4, 4), (4,))
 @missed("bias-past-tanh", check_numerically, (4, 3), SMALL_WEIGHT, np.zeros(2), only=(2,), tolerance=1e-3)
+@missed("dish-at-input", check_shapes, (5, 4), (4, 4), (4,))
 def tanh_layer(x, weight, bias):
     """bias-past-tanh: arthurdouillard/deepcourse, issue 6; arthurdouillard/deepcourse, pull request 9
         dbias = dy.sum(axis=0)
@@ -44,40 +46,25 @@ def tanh_layer(x, weight, bias):
     which has the factor tanh′.
     Missed: At initial weights of 0.01, tanh is nearly linear, and tanh′ is nearly 1. The error is smaller than a
     tolerance of 1e-3. The exercise mentions no test.
-    """
-    y = np.tanh(x @ weight + bias)
 
-    def backward(dy):
-        dz = dy * (1 - y * y)
-        dbias = dz.sum(axis=0)
-        return dz @ weight.T, x.T @ dz, dbias
-
-    return y, backward
-
-
-@right((5, 4), (4, 4), (4,))
-@missed("dish-at-input", check_shapes, (5, 4), (4, 4), (4,))
-def dish(x, weight, bias):
-    """dish-at-input: explosion/thinc, file thinc/layers/dish.py at 95f894f
-        dz = dy * slope(x)
-    An activation's derivative at the input of its layer. z = x W + b, y = z (1 + z / √(1 + z²)) / 2. The activation's
-    derivative is evaluated at x instead of z. The activation calls its argument X, and the layer around it uses X for
-    its input. The mistake goes unnoticed only if the layer has as many outputs as inputs; otherwise the shapes would
-    not fit. The error has no simple form, and gradcheck names none; `gradcheck.steps` finds the line: x stands where z
-    belongs.
+    dish-at-input: explosion/thinc, file thinc/layers/dish.py at 95f894f
+        dz = dy * (1 - np.tanh(x) ** 2)
+    An activation's derivative at the input of its layer. z = x W + b, y = f(z), where f is another function in the
+    project. The activation's derivative is evaluated at x instead of z. The activation calls its argument X, and the
+    layer around it uses X for its input. The mistake goes unnoticed only if the layer has as many outputs as inputs;
+    otherwise the shapes would not fit. The error has no simple form, and gradcheck names none; `gradcheck.steps` finds
+    the line: x stands where z belongs.
     Missed: Every layer of the library is tested in the same way, by types and shapes. This test uses 4 input and 4
     output features. With 4 and 3 it would have raised an exception.
     """
     z = x @ weight + bias
 
-    def slope(z):
-        return 0.5 + z / np.sqrt(1 + z * z) - 0.5 * z**3 / (1 + z * z) ** 1.5
-
     def backward(dy):
-        dz = dy * slope(z)
-        return dz @ weight.T, x.T @ dz, dz.sum(axis=0)
+        dz = dy * (1 - np.tanh(z) ** 2)
+        dbias = dz.sum(axis=0)
+        return dz @ weight.T, x.T @ dz, dbias
 
-    return z * (1 + z / np.sqrt(1 + z * z)) / 2, backward
+    return np.tanh(z), backward
 
 
 @right((8,), (3,), stride=2)
