@@ -32,7 +32,7 @@ def compare(finding):
         for column, value in zip(columns, found, strict=True):
             column[k] = value
     finding.verdicts, finding.numeric, finding.uncertainty = columns
-    if terms.strict:
+    if terms.strict and CANNOT_TELL not in finding.verdicts:
         finding.verdicts = held_whole(finding.verdicts, finding.unexplained, finding.numeric, terms.rtol)
     if not finding.is_complete:
         finding.direction = _direction(finding)

@@ -6,7 +6,9 @@ derivative that is estimated with a short step may then seem precise although it
 
 If the output changes in steps, most of its entries stay equal when the argument changes by 2⁻³⁴ of its values. To
 measure other errors, the arguments are changed by 2⁻⁴⁶, 2 · 2⁻⁴⁶, … of their values. Over so short a distance the
-function is linear, so deviations from a line are rounding errors.
+function is linear, so deviations from a line are rounding errors. If only an intermediate result is computed in
+float32, it stays equal over this distance. Fourth differences over a longer distance show its rounding errors, since
+these do not fall with the distance as the differences of a smooth function do.
 
 The output of a solver that stops at a tolerance jumps by about this tolerance where the number of iterations changes.
 Between the jumps, the derivative of the output is that of the iterations, whereas backward computes that of the exact
@@ -26,10 +28,12 @@ NEAR = STEPS / 1024
 LADDER = 16  # number of perturbations; each is four times the previous one, from NEAR to 1/16
 SHORT, PLACES = 2.0**-46, 5
 LONGER = 16  # factor of the step where the output changes in steps
+DISTANCES, POINTS = (2.0**-18, 2.0**-21), 20  # distances and number of points that show rounding to float32
 SPACING, WIDTH, MOST = 2.0**-7, 100, 3  # of the search for a jump: of the points, points on each side, outputs tried
 LEVELS, FINER = 6, 8  # of the search near a point: number of spacings, and their ratio
 CLEAR = 30  # ratio of a fourth difference at a jump to the median one
-SMALL, TIMES = 1e-4, 100  # largest jump, relative to the output; largest error that it explains, relative to the jump
+SMALL = 1e-4  # relative to the output: largest jump or rounding error
+TIMES = 100  # relative to the jump: largest error that it explains
 
 
 def drowned(finding, first):
@@ -39,11 +43,12 @@ def drowned(finding, first):
     `first`, the values of the first estimates, or with those of even longer steps h. The complex derivative does not
     include steps or jumps of the output, so NotComplexSafe is raised if they are found while it is in use.
     """
-    if not finding.is_wrong:
+    if not finding.is_wrong and not np.isinf(finding.uncertainty).any():
         return
     run = finding.run
     steps, jump, length = steps_of(moved([finding.array], lambda: run.call.evaluate()[0])), 0.0, 1.0
-    if steps is not None:
+    is_coarse = steps is not None
+    if is_coarse:
         error = float(np.sum(np.abs(run.dy) * steps))
         size = np.max(steps / np.maximum(np.abs(run.y), np.finfo(float).tiny))
         doubt = f"the forward pass is step-wise: the output changes in steps of {np.max(steps):.1g}"
@@ -57,18 +62,24 @@ def drowned(finding, first):
         outputs = np.stack([forward(k * SHORT) for k in range(PLACES)])
         error = float(np.sum(np.abs(run.dy) * np.max(np.abs(np.diff(outputs, 2, axis=0)), axis=0)))
         doubt = f"rounding errors within the forward pass are as large as {error:.1g} in the loss"
+        single = _single(forward, run.dy)
         wrong, weight = finding.verdicts == WRONG, TIMES * float(np.sum(np.abs(run.dy)))
         most = 8 * weight * SMALL * np.max(np.abs(run.y), initial=0) / finding.scales[wrong]
-        if np.all(np.abs(finding.analytic - first)[wrong] <= most):
+        size = float(np.sum(np.abs(run.dy * run.y)))
+        is_coarse = 100 * (error + EPSILON * size) < single < SMALL * size
+        if is_coarse:
+            error = 2 * single
+            doubt = f"the loss jumps by about {single:.1g}, as if part of it were computed in float32"
+        elif np.all(np.abs(finding.analytic - first)[wrong] <= most):
             with suppress(Exception):  # user code may fail at perturbed inputs
                 jump = _jump(forward, run.y)
         if jump:
             error = RELATIVE_STEP * weight * jump
             doubt = f"the forward pass is step-wise: the output jumps by {jump:.1g}, as if a solver stopped early"
     uncertainty = 4 * error / (RELATIVE_STEP * length * finding.scales)
-    judged = finding.verdicts == WRONG if steps is None else np.ones(len(finding.entries), bool)
+    judged = (finding.verdicts == WRONG) | is_coarse
     is_open = judged & (np.abs(finding.analytic - first) <= uncertainty)
-    if steps is None and not is_open.any():
+    if not is_coarse and not is_open.any():
         return
     if jump and finding.step is not None:
         raise NotComplexSafe(doubt)
@@ -113,6 +124,15 @@ def steps_of(forward):
         return None
     is_coarse = first >= 2.0**-30 * np.abs(here)
     return first if np.mean((~moved_at_once & is_coarse)[live]) > 0.5 else None
+
+
+def _single(forward, dy):
+    """Return the standard deviation of the loss's rounding errors, or 0 if they fall with the distance."""
+    errors = []
+    for distance in DISTANCES:
+        losses = [float(np.sum(dy * forward(k * distance))) for k in range(POINTS)]
+        errors.append(float(np.sqrt(np.mean(np.diff(losses, 4) ** 2) / 70)))  # 1 + 16 + 36 + 16 + 1
+    return max(errors) if errors[1] > errors[0] / 4 else 0.0
 
 
 def _jump(forward, y):

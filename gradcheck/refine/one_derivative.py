@@ -13,7 +13,8 @@ too long, or the step reaches across the kink of a ReLU. Finer estimates disting
   different values for ReLU at 0, and none of these values is wrong.
 - **Cannot tell**: the uncertainty of every estimate exceeds its distance from a, because the output jumps here, is not
   finite near the input, or is dominated by rounding errors. The verdict is the same if finer estimates contradict the
-  most precise one, because the output varies on a scale shorter than the steps.
+  most precise one, because the output varies on a scale shorter than the steps. If an intermediate result is rounded to
+  float32, two long steps agree with each other, and short ones with the derivative of the other paths alone.
 
 A smooth function is never mistaken for a kink, because the difference of its one-sided derivatives falls as h³, by a
 factor of 32,000 from one estimate to the next, until it reaches the rounding noise, which grows instead.
@@ -26,6 +27,7 @@ errors do, but is far larger. If the complex step does not apply, a wave of ampl
 rounding, and a gradient that ignores a wave is right if A / h at the first step is within the tolerance.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -55,10 +57,9 @@ def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
     for latest in estimates:
         seen.append(latest)
         tolerance = atol + rtol * abs(latest.value)
-        if abs(analytic - latest.value) <= tolerance and latest.uncertainty <= tolerance:
-            return Judgement(RIGHT, latest.value, latest.uncertainty)
-        if _settled(analytic, seen, rtol, atol):
-            return Judgement(WRONG, latest.value, latest.uncertainty)
+        is_right = abs(analytic - latest.value) <= tolerance and latest.uncertainty <= tolerance
+        if is_right or _settled(analytic, seen, rtol, atol):
+            return _unless_contradicted(RIGHT if is_right else WRONG, analytic, latest, seen)
     best = min(seen, key=lambda estimate: estimate.uncertainty)
     verdict, uncertainty = CANNOT_TELL, best.uncertainty
     gap, tolerance = abs(analytic - best.value), atol + rtol * abs(best.value)
@@ -70,7 +71,7 @@ def judge(analytic, estimates, rtol, atol, *, is_one_entry=True):
     elif gap <= tolerance and best.uncertainty <= 100 * tolerance:
         verdict = RIGHT
     elif math.isfinite(best.value) and not gap <= max(tolerance, 4 * best.spread, 4 * best.noise):
-        verdict = WRONG
+        return _unless_contradicted(WRONG, analytic, best, seen)
     return Judgement(verdict, best.value, uncertainty)
 
 
@@ -94,6 +95,23 @@ def _settled(analytic, seen, rtol, atol):
         return False
     differences = [(abs(e.right - e.left), e.spread) for e in (before, last)] + [(change, before.spread)]
     return all(difference <= max(spread / 4, _hidden(last)) for difference, spread in differences)
+
+
+def _unless_contradicted(verdict, analytic, estimate, seen):
+    """Return the Judgement by an estimate, or CANNOT_TELL if two estimates with longer steps contradict it.
+
+    These two agree with each other, and the verdict is WRONG if they disagree with `analytic` as well. A kink between
+    two of the steps changes only one of their estimates.
+    """
+    for first, second in itertools.pairwise(seen[: seen.index(estimate)]):
+        change = abs(first.value - second.value)
+        error = max(first.spread, second.spread, first.noise, second.noise, change)
+        gap = min(abs(first.value - estimate.value), abs(second.value - estimate.value))
+        if error <= gap / 4 and change <= abs(first.value) / 16:
+            if verdict == WRONG and abs(analytic - first.value) > 4 * error:
+                return Judgement(WRONG, first.value, error)
+            return Judgement(CANNOT_TELL, first.value, math.inf)
+    return Judgement(verdict, estimate.value, estimate.uncertainty)
 
 
 def _is_denied(best, seen):

@@ -1,5 +1,7 @@
 """Kinks that several entries share, ties, and outputs that change in steps."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy import optimize
@@ -172,6 +174,34 @@ def test_the_gradient_of_the_function_that_is_rounded_is_not_called_wrong(decima
         report = check(rounded(decimals), normal(6, seed=seed), seed=seed, raises=False)
         assert report["x"].verdict == "CANNOT TELL"
         assert "the output changes in steps of" in report["x"].explain()
+
+
+def softmax_in_single_precision(scale=1.0, forgotten=False):
+    """Return softmax with its sum in float32: shorter steps than 6e-8 of the sum do not change it."""
+
+    def softmax(x):
+        y = np.exp(x) / np.exp(x).sum().astype(np.float32).astype(float)
+        return y, lambda dy: scale * y * (dy - (0 if forgotten else (dy * y).sum()))
+
+    return softmax
+
+
+@pytest.mark.parametrize(
+    "wrong, size, expected",
+    [
+        ({}, 4, {"CANNOT TELL"}),
+        ({}, 30, {"CANNOT TELL"}),
+        ({"forgotten": True}, 4, {"WRONG", "CANNOT TELL"}),
+        ({"forgotten": True}, 30, {"WRONG"}),
+        ({"scale": 1.05}, 30, {"WRONG"}),
+    ],
+)
+def test_an_intermediate_result_in_single_precision_decides_no_verdict(wrong, size, expected):
+    for seed in range(10):
+        report = check(softmax_in_single_precision(**wrong), normal(size, seed=seed), raises=False, explain=False)
+        assert report["x"].verdict in expected
+        if report["x"].verdict == "CANNOT TELL":
+            assert re.search("as if part of it were computed in float32|scale shorter than", report["x"].explain())
 
 
 @pytest.mark.parametrize("decimals, expected", [(2, "CANNOT TELL"), (6, "WRONG"), (8, "WRONG"), (12, "WRONG")])
