@@ -96,6 +96,15 @@ def test_operators_of_scipy_and_on_images_are_checked():
     )
 
 
+def test_a_fourier_transform_of_real_numbers_has_a_real_adjoint():
+    def adjoint(w, factor=1.0):
+        return np.fft.fft(np.r_[w.conj(), np.zeros(3)]).real * factor
+
+    check_adjoint_operator(np.fft.rfft, adjoint, np.zeros(8))
+    with pytest.raises(GradientError, match="the adjoint is wrong"):
+        check_adjoint_operator(np.fft.rfft, lambda w: adjoint(w, 2.0), np.zeros(8))
+
+
 @pytest.mark.parametrize(
     "operator, adjoint, words",
     [
