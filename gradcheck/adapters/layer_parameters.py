@@ -17,7 +17,6 @@ A place is the path from the layer to an array or object, as a tuple of names of
 """
 
 import copy
-import re
 from types import GeneratorType
 
 import numpy as np
@@ -68,11 +67,11 @@ def find(layer):
         paired = sorted((place for place in places if beside[place]), key=len, reverse=True)  # the innermost first
         if paired:
             _refuse_two_gradients(layer, paired, beside)
-            found[_name(layer, paired[0])] = Parameter(layer, places, beside[paired[0]])
+            found[_name(paired[0])] = Parameter(layer, places, beside[paired[0]])
         elif not all(place in gradients or _is_passed_over(layer, place, i, listed, places_of) for place in places):
             raise _refusal(
                 layer,
-                f"{_shown(layer, places[0])} looks like a parameter, but has no gradient; {HINT}. "
+                f"{_shown(places[0])} looks like a parameter, but has no gradient; {HINT}. "
                 "If it is left over from an earlier call, clear it, or pass a layer that has not run",
             )
     return found
@@ -111,7 +110,7 @@ def refuse_late(layer, inputs, options):
     for place, *_ in _searched(runs[0])[0].values():
         is_new = not is_real(_get(layer, place)) and np.array_equal(_get(runs[0], place), _get(runs[1], place))
         if is_new and isinstance(_first(runs[0], _gradients(runs[0], place)), np.ndarray):
-            shown = _shown(runs[0], place)
+            shown = _shown(place)
             raise _refusal(
                 layer, f"forward creates {shown}, which has a gradient; run it once before the check, and {HINT}"
             )
@@ -176,24 +175,21 @@ def _owner(layer, place):
     return next(place[:n] for n in range(len(place) - 1, -1, -1) if not isinstance(_get(layer, place[:n]), CONTAINERS))
 
 
-def _name(layer, place):
+def _name(place):
     """Return a place as text, without dictionaries such as `params`: `W` for layer.params["W"]."""
-    if len(place) > 1 and place[-1] in OBJECTS and _owner(layer, place) == place[:-1]:
-        place = place[:-1]
-    shown = _shown(layer, place)
-    return re.sub(rf"\b({'|'.join(GRADIENTS)})\['(\w+)'\]", r"\2", shown)
+    place = place[:-1] if len(place) > 1 and place[-1] in OBJECTS else place
+    names = [key for key in place[:-1] if key not in GRADIENTS] if isinstance(place[-1], str) else place[:-1]
+    return _shown((*names, place[-1]))
 
 
-def _shown(layer, place):
-    """Return a place as text, such as `attention.w_q.W`, `params[0]` or `cache['x']`."""
-    n = len(_owner(layer, place)) + 1
-    return ".".join(map(str, place[:n])) + "".join(f"[{key!r}]" for key in place[n:])
+def _shown(place):
+    return ".".join(map(str, place))
 
 
 def _resolved(layer, name):
     """Return the place to which a dotted name refers. An entry of `params` may be named by its key alone."""
     place = ()
-    for key in re.split(r"[.\[\]]+", name.rstrip("]")):
+    for key in name.split("."):
         here = _get(layer, place)
         members = _members(here)
         dictionaries = (c for c in (*GRADIENTS, *GRADIENTS.values()) if isinstance(members.get(c), dict))
@@ -245,7 +241,7 @@ def _refuse_two_gradients(layer, places, gradients):
         around = _owner(layer, other)
         is_around = owner[: len(around)] == around != owner
         if not is_around and (own is None or own is not _first(layer, gradients[other])):
-            both = f"{_shown(layer, first)} and {_shown(layer, other)}"
+            both = f"{_shown(first)} and {_shown(other)}"
             raise _refusal(layer, f"{both} are the same array, but have two gradients; {HINT}")
 
 

@@ -143,12 +143,12 @@ KEPT = {  # as what: (the value, how the gradient is put, the attributes, the na
     "grad_": (lambda s: s.gain, to("grad_gain"), {"gain": ONES.copy(), "grad_gain": None}, "gain"),
     "g": (lambda s: s.W, to("Wg"), {"W": ONES.copy(), "Wg": np.zeros(3)}, "W"),
     "a dictionary of gradients": (lambda s: s.gain, into("grads", "gain"), of(ONES) | {"grads": of(0)}, "gain"),
-    "a tuple": (lambda s: s.params[0], into("grads", 0), {"params": (ONES.copy(),), "grads": [None]}, "params[0]"),
+    "a tuple": (lambda s: s.params[0], into("grads", 0), {"params": (ONES.copy(),), "grads": [None]}, "params.0"),
     "nested dictionaries": (
         lambda s: s.params["norm"]["gain"],
         lambda s, g: s.grads["norm"].__setitem__("gain", g),
         {"params": {"norm": of(ONES.copy())}, "grads": {"norm": of(None)}},
-        "norm['gain']",
+        "norm.gain",
     ),
     "gradients that backward creates": (
         lambda s: s.params["gain"],
@@ -166,7 +166,7 @@ KEPT = {  # as what: (the value, how the gradient is put, the attributes, the na
         lambda s: s.params[0],
         lambda s, g: s.grads[0].__setitem__(..., g),
         {"params": [ONES.copy()], "grads": [np.zeros(3)]},
-        "params[0]",
+        "params.0",
     ),
 }
 
@@ -286,7 +286,7 @@ REFUSED = {  # the layer, and words of the message
     "a table": (lambda: within(gain=Own(ONES), table=np.ones(3)), rf"layers\.1\.table{UNPAIRED}"),
     "a cache of an earlier call": (
         lambda: after_forward(Consuming()),
-        r"stack\[0\] looks like a parameter.* If it is left over from an earlier call, .* a layer that has not run",
+        r"stack\.0 looks like a parameter.* If it is left over from an earlier call, .* a layer that has not run",
     ),
     "a table of a layer within": (lambda: Outer(Map(3, 2), Positions()), rf"Outer: layers\.1\.table{UNPAIRED}"),
     "two gradients": (sharing, r"layers\.0\.W and layers\.1\.W are the same array, but have two gradients"),
