@@ -50,7 +50,7 @@ class Run(NamedTuple):
 
 
 def run_under_watch(call, dy, rng):
-    """Run forward and backward, test their contract, and return a Run. If dy is None, it is drawn from rng."""
+    """Return the Run of a Call, whose contract is tested. If dy is None, it is drawn from rng."""
     arguments = arguments_of(call)
     watch = _Watch(call, arguments)
     returned, backward = _forward(call)

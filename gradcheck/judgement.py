@@ -75,9 +75,7 @@ class Finding:
     along = None  # the Estimate along the direction of `sides`, if only a sample of the entries is compared
     direction = None  # the Direction through all entries
     zero_to = None  # the bound of a gradient that is zero up to rounding
-    together = (
-        None  # (backward's, true) derivative if entries at a kink are right one by one, but not as they move together
-    )
+    together = None  # (backward's, true) derivative as entries at a kink move together, if it alone shows the error
     doubt = ""  # the reason why a gradient without a wrong entry cannot be called right as a whole
 
     def __init__(self, run, position, terms, rng):
