@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradcheck import Call, GradientError, Report, check_call, randomize_parameters, to_float64
-from minitransformer.learn.exercises import FORWARD, NOTHING
+from minitransformer.learn.exercises import FORWARD, SLOPES
 from minitransformer.learn.explaining import blank_rows, equation_numbers, explained, rows_by_gradients
 from minitransformer.learn.loading import Fault, cotangent, faults, is_pair
 from minitransformer.learn.questions import question_on_problem
@@ -55,7 +55,7 @@ class Attempt:
         self.blank = tuple(row for row in blank_rows(exercise, left) if row.equation or row.name == "backward")
         self.package, self.is_odd = package, False  # is_odd: it returns lists, or None for some arguments
         self.is_class = isinstance(exercise.reference, type)
-        self.numbers = equation_numbers(exercise) if level < NOTHING else {}
+        self.numbers = equation_numbers(exercise) if level < SLOPES else {}
 
     def run_once(self, case, seed):
         """Run forward and backward on a case. Record whether they return lists, or None for some arguments."""

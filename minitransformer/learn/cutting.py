@@ -250,7 +250,7 @@ class File:
     def slopes(self, function) -> list[str]:
         blocks = [block.split("\n") for block in (ast.get_docstring(function) or "").split("\n\n")]
         texts = [text for block in blocks for text in (block if block[0].startswith("    ") else [" ".join(block)])]
-        found = dict.fromkeys(slope for text in texts for slope in SLOPE.findall(text))
+        found = dict.fromkeys(s.removesuffix(" and").rstrip(",") for text in texts for s in SLOPE.findall(text))
         return [slope for slope in found if not GRADIENT.search(slope)]
 
     def written(self, function) -> list[tuple[str, str, str]]:

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1]
 LEVELS = {  # for each level, the given part of backward and the task
     0: "the equations and the names of all lines are given; write the right-hand side of each line",
     1: "the equations are given; write the body of backward",
-    2: "the slopes (entries of the Jacobian) and the way back are given; sum over the paths, and write backward",
+    2: "slopes (entries of the Jacobian), if any, and the way back are given; sum over the paths, and write backward",
     3: "nothing is given; derive the equations, and write the body of backward",
     4: "the docstring of forward is given; write forward and backward",
 }

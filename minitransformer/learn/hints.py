@@ -9,7 +9,7 @@ from pathlib import Path
 from minitransformer.learn.cutting import File, functions_within, only_the_question
 from minitransformer.learn.exercises import SLOPES
 from minitransformer.learn.reading import read_regular
-from minitransformer.learn.verdict import Row, Verdict
+from minitransformer.learn.verdict import FAILED, Row, Verdict
 from minitransformer.system.files import write_atomically
 
 MOST_BYTES = 1_000_000
@@ -46,7 +46,9 @@ OF_EXERCISES = {
 }
 
 ON_MISTAKES = {  # {pattern of the sentence on a mistake: question}
-    "path|term|left out|skipped|not [as][pdu]": "which line reads the value, but has no term in your sum?",
+    "too much|once more|at every step": "which contribution is counted twice? Follow the gradient from the last line",
+    "steps|skipped|not applied|backward": "in which order did forward call its functions, and what does each get?",
+    "path|term|left out|not [as][du]": "which line reads the value, but has no term in your sum?",
     "upstream|depend on dy": "how much does the loss change with the output, and which name tells that?",
     "sign|(subtracted|added) where": "does the output grow or fall when this value grows by a little?",
     "transpose|order|exchanged": "write the axes below each factor: do they come in the order that you need?",
@@ -71,6 +73,8 @@ class Line:
         found = ["which values does it depend on?"]
         if letters:
             found = [f"which lines of the forward pass read {' or '.join(letters)}? Each is one path of the gradient"]
+        if level == SLOPES:
+            return [*found, "multiply by the slope of each path, and sum over each index that the result does not have"]
         if self.mirrors:
             several = "; add the contributions of these paths" if ", " in self.mirrors else ""
             found.append(f"it goes back through {self.mirrors}{several}")
@@ -109,7 +113,8 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     if is_failure and names:  # an operand that is computed in another line comes last
         row = Row("", names[-1], "")
     line = chosen(lines, row)
-    where = f"{line.number} {line.name}".strip()
+    is_hidden = verdict.level is not None and verdict.level >= SLOPES
+    where = line.name if is_hidden else f"{line.number} {line.name}".strip()
     if row is not None and row.verdict == "WRONG":
         where = f"the first mistake is at {row.equation} {row.name}".replace("  ", " ")
         if row.name not in line.name.split(", "):
@@ -120,8 +125,10 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     asked = [question for pattern, question in ON_MISTAKES.items() if re.search(pattern, mistake)][:1]
     rungs = [f"{where}: {rung}" for rung in (*asked, *line.rungs(verdict.level))]
     rungs = [*rungs[: len(asked)], *OF_EXERCISES.get(exercise.name, rungs[len(asked) :])]
-    if is_failure:
-        rungs = [*filter(None, [verdict.question]), *rungs]
+    if verdict.status == FAILED and not names and len(lines) > 1:
+        rungs = ["print the shape of each part of the failing line: which one is not as you expect?"]
+    if is_failure and verdict.question:
+        rungs = [verdict.question, *rungs]
     climbed = remembered(folder)
     key = f"{exercise.name} {rungs[0] if is_failure else f'{line.number} {line.name} {mistake}'}"
     at = min(climbed.get(key, 0), len(rungs) - 1)
