@@ -24,17 +24,22 @@ BROKEN = "raise ImportError('the audit tests that this file is imported')\n"
 
 
 class TestCommand:
-    """A test command that runs in copies of the directory `root`, one for each process, within `folder`.
+    """A test command that runs in copies of the current directory, one for each process, within `folder`.
 
-    Raises AuditError if the command fails without a mutant, or passes although no audited file can be imported.
+    Raises AuditError if a file is not in the current directory, if the command fails without a mutant, or if it passes
+    although no audited file can be imported.
     """
 
     __test__ = False  # pytest would collect it because of its name
 
-    def __init__(self, command, root, folder, mutants):
-        self.root, self.folder, self.limit, self.process = root, folder, None, None
+    def __init__(self, command, folder, mutants):
+        self.folder, self.limit, self.process = folder, None, None
+        self.root = root = Path(os.path.realpath(os.getcwd()))
         self.sources = {mutant.path: mutant.source for mutant in mutants}
         self.arguments = shlex.split(command)
+        outside = [path for path in self.sources if not path.is_relative_to(root)]
+        if outside:
+            raise AuditError(f"--command runs in copies of the current folder, and {outside[0]} is not in it")
         if not self.arguments:
             raise AuditError("the command is empty")
         start = time.monotonic()

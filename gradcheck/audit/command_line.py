@@ -51,9 +51,9 @@ def audit(options):
         show("\n".join([*(line for mutant in mutants for line in describe(mutant)), counted(len(mutants), "mutant")]))
         return ALL_KILLED
     with tempfile.TemporaryDirectory(prefix="gradcheck-audit-") as folder:
-        command, jobs = None, min(options.jobs or _cores(), len(mutants))
+        command, jobs = None, min(options.jobs or os.cpu_count() or 1, len(mutants))
         if options.command is not None:
-            command = TestCommand(options.command, _root_of(mutants), Path(os.path.realpath(folder)), mutants)
+            command = TestCommand(options.command, Path(os.path.realpath(folder)), mutants)
         else:
             for name in {name: None for mutant in mutants for name in trials.cases_that_run(mutant)}:
                 trials.verify(name, trials.seeds[0])
@@ -132,18 +132,3 @@ def _select(options, files):
         chosen = random.Random(options.seed).sample(range(len(mutants)), options.sample)
         mutants = [mutants[i] for i in sorted(chosen)]
     return mutants
-
-
-def _root_of(mutants):
-    root = Path(os.path.realpath(os.getcwd()))
-    outside = sorted({mutant.path for mutant in mutants if not mutant.path.is_relative_to(root)})
-    if outside:
-        raise AuditError(
-            f"{outside[0]} is not in the current folder; --command runs in copies of the current folder, so all "
-            "audited files must be in it"
-        )
-    return root
-
-
-def _cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
