@@ -64,7 +64,7 @@ def run(command):
     except BrokenPipeError:
         status = PIPE_CLOSED
     except KeyboardInterrupt as error:
-        (signum,) = error.args or [signal.SIGINT]
+        signum = next((signum for signum in error.args if signum in {*signal.Signals}), signal.SIGINT)
         say(f"gradcheck: {SIGNALS[signal.Signals(signum).name]}")
         status = 128 + signum  # as in a shell
     except (OSError, MemoryError) as error:

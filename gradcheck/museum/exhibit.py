@@ -80,7 +80,7 @@ class Case:
         calls = [d for d in function.decorator_list if getattr(d.args[0], "value", None) == self.name]
         (call,) = (call for call in calls if call.func.id == "missed")
         call.func, call.args = call.args[1], [ast.Name(self.function.__name__), *call.args[2:]]
-        return textwrap.wrap(ast.unparse(call), 90, subsequent_indent="    ")
+        return textwrap.wrap(ast.unparse(call), 96, subsequent_indent="    ")
 
 
 def right(*inputs, **options):
