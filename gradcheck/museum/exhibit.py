@@ -65,7 +65,7 @@ class Case:
         with np.errstate(all="ignore"):
             return check_call(call, seed=seed, explain=explain, lines=False, raises=False)
 
-    def passes_its_check(self, version):
+    def run_check(self, version):
         """Run the check on a version of the function. Raises AssertionError if the check fails."""
         check, inputs, options = self.check
         check(version, *inputs, **options)

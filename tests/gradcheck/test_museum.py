@@ -75,7 +75,7 @@ def test_a_check_is_able_to_fail(exhibit):
         return y, spoilt_backward
 
     with pytest.raises(AssertionError):
-        exhibit.passes_its_check(spoilt)
+        exhibit.run_check(spoilt)
 
 
 @every_exhibit
@@ -124,6 +124,11 @@ def test_a_case_is_a_statement_in_place_of_the_one_with_its_target():
     )
     with pytest.raises(ValueError):  # no statement assigns it
         exchanged(cube, "y = 1")
+
+
+@pytest.mark.parametrize("function", dict.fromkeys(case.function for case in CASES), ids=lambda f: f.__name__)
+def test_each_check_belongs_to_a_case(function):
+    assert getattr(function, "check_of", {}).keys() == {case.name for case in function.cases if case.check}
 
 
 def test_a_check_that_fails_is_not_reported_as_passing():
