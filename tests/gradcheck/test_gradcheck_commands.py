@@ -306,15 +306,6 @@ def test_a_configuration_that_cannot_be_used_is_one_line(write, tmp_path, capsys
     assert out == "" and re.fullmatch(f"gradcheck: {re.escape(str(tmp_path / file))}: .*{message}.*\n", err)
 
 
-def test_a_reader_that_stops_reading_is_no_error(write):
-    write("mine.py", 'CASES = [Case(f"case {i}", draw) for i in range(2000)]')
-    with start("mine") as process:
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.stderr.read() == ""
-        assert process.wait(60) == 141
-
-
 def test_rows_come_as_cases_finish_and_ctrl_c_is_one_line_and_status_130(write):
     sleep = "def sleep(rng):\n    import time\n    time.sleep(20)\n\n"
     write("mine.py", f'{sleep}CASES = [Case("quick", draw), Case("endless", sleep)]')
