@@ -52,9 +52,9 @@ class Run(NamedTuple):
 def run_under_watch(call, dy, rng):
     """Return the Run of a Call, whose contract is tested. If dy is None, it is drawn from rng."""
     arguments = arguments_of(call)
-    watch = _Watch(call, arguments)
+    watched = _watched(call, arguments)
     returned, backward = _forward(call)
-    watch.require_unchanged("forward")
+    _require_unchanged(call, "forward", watched)
     y = returned.copy()
     require_finite(call.name, "the output", y)
     again, _ = _forward(call)
@@ -64,12 +64,11 @@ def run_under_watch(call, dy, rng):
             f"{_difference(y, again)}. Pass the random generator as an input or option: it is copied before each call"
         )
     dy = rng.standard_normal(y.shape) if dy is None else _fit_dy(call.name, dy, y)
-    watch.add("dy", dy)
-    watch.add("y", returned)
+    watched += [("dy", dy, dy.copy()), ("y", returned, y)]
     gradients = run_backward(call, backward, dy, arguments)
-    watch.require_unchanged("backward")
+    _require_unchanged(call, "backward", watched)
     problem = _repetition(call, backward, dy, arguments, gradients)
-    watch.require_unchanged("a second backward")
+    _require_unchanged(call, "a second backward", watched)
     problem = problem or _dependence(call, dy, arguments, gradients)
     missing = [gradient is None for gradient in gradients]
     rounding = ROUNDING * float(np.sum(np.abs(dy * y))) + NOTHING
@@ -280,20 +279,14 @@ def _difference(a, b):
     return "the whole array" if is_whole else f"{np.nanmax(np.abs(a - b)):.2g}"
 
 
-class _Watch:
-    """Detects arrays that are modified in place."""
+def _watched(call, arguments):
+    """Return a list of (name, array, copy) for all inputs, options and parameters."""
+    named = [*zip(call.input_names(), call.inputs, strict=True), *call.options.items()]
+    named += [(argument.name, argument.array) for argument in arguments if argument.parameter is not None]
+    return [(name, value, value.copy()) for name, value in named if isinstance(value, np.ndarray)]
 
-    def __init__(self, call, arguments):
-        self.name = call.name
-        named = [*zip(call.input_names(), call.inputs, strict=True), *call.options.items()]
-        named += [(argument.name, argument.array) for argument in arguments if argument.parameter is not None]
-        self.before = [(name, value, value.copy()) for name, value in named if isinstance(value, np.ndarray)]
 
-    def add(self, name, array):
-        self.before.append((name, array, array.copy()))
-
-    def require_unchanged(self, culprit):
-        for name, array, before in self.before:
-            if not np.array_equal(array, before, equal_nan=array.dtype.kind in "fc"):
-                changed = np.sum(array != before)
-                raise fault(self.name, f"{culprit} changed {name} in place: {changed} entries")
+def _require_unchanged(call, culprit, watched):
+    for name, array, before in watched:
+        if not np.array_equal(array, before, equal_nan=array.dtype.kind in "fc"):
+            raise fault(call.name, f"{culprit} changed {name} in place: {np.sum(array != before)} entries")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcheck.adapters.nested import filled, leaves
 from gradcheck.call import Call, Differentiable, describe, is_floating
 from gradcheck.report import fault
 
@@ -112,7 +113,8 @@ def _adapted(function, derivative, noun, require, product):
         def backward(dy):
             given, dy = beside if derivative is None else derivative(*inputs, **options), np.asarray(dy)
             if noun == "gradient" and any(isinstance(x, (dict, list, tuple)) for x in inputs):
-                return _scaled(given, dy.item())  # from_nested flattens the result
+                scaled = {place: dy.item() * _as_array(leaf) for place, leaf in leaves(given)}
+                return filled(given, scaled)  # from_nested flattens the result
             if len(arrays) == 1 and not (isinstance(given, tuple) and len(given) == 1):
                 given = (given,)
             count = len(given) if isinstance(given, (tuple, list)) else 1
@@ -134,14 +136,6 @@ def _as_array(derivative):
     """Convert a number, list or sparse matrix to an array. float32 is kept, because the check refuses it."""
     array = np.asarray(derivative.toarray() if hasattr(derivative, "toarray") else derivative)
     return array if array.dtype.kind == "f" else array.astype(float)
-
-
-def _scaled(gradient, dy):
-    if isinstance(gradient, dict):
-        return {key: _scaled(value, dy) for key, value in gradient.items()}
-    if isinstance(gradient, (list, tuple)):
-        return type(gradient)(_scaled(value, dy) for value in gradient)
-    return dy * _as_array(gradient)
 
 
 def _name(function):

@@ -30,17 +30,17 @@ def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
     """
     call = Call(function, *inputs)
     names = call.input_names()
-    places = {place: leaf for place, leaf in _leaves(inputs) if is_real(leaf)}
+    places = {place: leaf for place, leaf in leaves(inputs) if is_real(leaf)}
     if not places:
         raise ValueError(f"{call.name}: the inputs contain no floating-point array")
 
     @functools.wraps(function)
     def of_arrays(*arrays, **options):
-        returned = function(*_filled(inputs, dict(zip(places, arrays, strict=True))), **options)
+        returned = function(*filled(inputs, dict(zip(places, arrays, strict=True))), **options)
         if not (isinstance(returned, tuple) and len(returned) == 2 and callable(returned[1])):
             return returned  # the check raises an error about it
         outputs, backward = returned
-        parts = {place: np.asarray(leaf) for place, leaf in _leaves(outputs) if isinstance(leaf, NUMBERS)}
+        parts = {place: np.asarray(leaf) for place, leaf in leaves(outputs) if isinstance(leaf, NUMBERS)}
         is_one = isinstance(outputs, NUMBERS) or not parts
         y = outputs if is_one else np.concatenate([*parts.values()], axis=None)
 
@@ -48,7 +48,7 @@ def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
             cuts = np.cumsum([part.size for part in parts.values()])[:-1]
             pieces = zip(parts.items(), np.split(np.ravel(dy), cuts), strict=True)
             dys = {place: piece.reshape(part.shape) for (place, part), piece in pieces}
-            gradients = tuple(_gradients(call.name, names, inputs, backward(_filled(outputs, dys))))
+            gradients = tuple(_gradients(call.name, names, inputs, backward(filled(outputs, dys))))
             return gradients[0] if len(gradients) == 1 else gradients
 
         return y, backward_of_arrays
@@ -58,28 +58,28 @@ def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
     return of_arrays, *places.values()
 
 
-def _leaves(value, place=()):
+def leaves(value, place=()):
     """Yield (place, leaf) for the values in nested dictionaries, lists and tuples. A place is a tuple of keys."""
     if not isinstance(value, (dict, list, tuple)):
         yield place, value
         return
     for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-        yield from _leaves(item, (*place, key))
+        yield from leaves(item, (*place, key))
 
 
-def _filled(value, leaves, place=()):
-    """Return a copy of a nested value in which `leaves`, {place: new value}, are replaced."""
+def filled(value, new, place=()):
+    """Return a copy of a nested value in which the leaves at the places of `new`, {place: value}, are replaced."""
     if isinstance(value, dict):
-        return {key: _filled(item, leaves, (*place, key)) for key, item in value.items()}
+        return {key: filled(item, new, (*place, key)) for key, item in value.items()}
     if not isinstance(value, (list, tuple)):
-        return leaves.get(place, value)
-    filled = [_filled(item, leaves, (*place, i)) for i, item in enumerate(value)]
-    return value._make(filled) if hasattr(value, "_make") else type(value)(filled)
+        return new.get(place, value)
+    items = [filled(item, new, (*place, i)) for i, item in enumerate(value)]
+    return value._make(items) if hasattr(value, "_make") else type(value)(items)
 
 
 def _gradients(name, names, inputs, returned):
     """Yield the gradient of each array in the inputs from the result of backward."""
-    wanted = {names[i]: value for i, value in enumerate(inputs) if any(is_real(leaf) for _, leaf in _leaves(value))}
+    wanted = {names[i]: value for i, value in enumerate(inputs) if any(is_real(leaf) for _, leaf in leaves(value))}
     if len(wanted) == 1:
         (value,) = wanted.values()
         is_wrapped = isinstance(returned, tuple) and len(returned) == 1 and _kind(returned[0]) == _kind(value)
@@ -89,8 +89,8 @@ def _gradients(name, names, inputs, returned):
         problem = f"backward returned {count} gradients, expected {len(wanted)}: one for {', '.join(wanted)}"
         raise fault(name, problem)
     for (label, value), gradient in zip(wanted.items(), returned, strict=True):
-        places = [place for place, leaf in _leaves(value) if is_real(leaf)]
-        given = dict(_leaves(gradient))
+        places = [place for place, leaf in leaves(value) if is_real(leaf)]
+        given = dict(leaves(gradient))
         found = [_at(place, given) for place in places]
         if None in found and isinstance(value, (list, tuple)) and isinstance(gradient, (list, tuple)):
             found = list(given) if len(given) == len(places) else found  # without the constants

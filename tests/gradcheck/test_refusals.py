@@ -68,14 +68,10 @@ def test_inputs_that_cannot_be_checked_are_refused(name):
 
 SETTINGS = {
     "rtol text": ({"rtol": "small"}, TypeError, "rtol must be a number of at least 0, not 'small'"),
-    "atol list": ({"atol": [1e-8]}, TypeError, r"atol must be .*, not \[1e-08\]"),
-    "rtol negative": ({"rtol": -1.0}, ValueError, r"rtol must be .* at least 0, not -1\.0"),
     "atol NaN": ({"atol": np.nan}, ValueError, "atol must be .*, not nan"),
     "no entries": ({"max_entries": 0}, ValueError, "max_entries must be a whole number of at least 1, not 0"),
     "half an entry": ({"max_entries": 2.5}, TypeError, r"max_entries must be .*, not 2\.5"),
     "seed -1": ({"seed": -1}, ValueError, "seed must be a whole number of at least 0, not -1"),
-    "seed 1.5": ({"seed": 1.5}, TypeError, r"seed must be a whole number of at least 0, not 1\.5"),
-    "no seed": ({"seed": None}, TypeError, "seed must be a whole number of at least 0, not None"),
     "oracle": ({"oracles": "forward"}, ValueError, "oracles must be among central, complex, adjoint, not 'forward'"),
     "no oracle": ({"oracles": ()}, ValueError, r"oracles must be among .*, not \(\)"),
     "dy zeros": ({"dy": np.zeros((2, 3))}, ValueError, "every entry of dy is 0"),

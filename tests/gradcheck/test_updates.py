@@ -392,7 +392,6 @@ def test_the_report_shows_the_first_step_that_is_wrong():
         (TypeError, "a class in from_optimizer", lambda: check_update(AdamW, "adamw")),
         (TypeError, "not an AdamW", lambda: check_update(AdamW([Parameter(np.ones(3))]), "adamw")),
         (TypeError, "a float cannot be called", lambda: check_update(1.0, "sgd")),
-        (TypeError, "a list of 0 cannot be called", lambda: from_steps([])),
         (ValueError, "container must be dict, list or None", lambda: from_object(RMSprop, tuple)),
         (TypeError, "has no method step()", lambda: check_update(from_object(RMSprop, method="step"), "rmsprop")),
         (TypeError, "mu is not a setting of momentum", lambda: check_update(adam, "momentum", mu=1)),
