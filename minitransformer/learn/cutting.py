@@ -258,7 +258,10 @@ class File:
         found = []
         for statement in statements_of(function):
             if number := self.number_of(statement):
-                name = ", ".join(ast.unparse(target).strip("()") for target in getattr(statement, "targets", ()))
+                targets = getattr(statement, "targets", ())
+                if isinstance(statement, ast.Expr):  # a call that writes into its first argument
+                    targets = statement.value.args[:1]
+                name = ", ".join(ast.unparse(target).strip("()") for target in targets)
                 mirrors = self.lines[statement.end_lineno - 1].rpartition("#")[2].partition("←")[2]
                 found.append((number, name, mirrors.strip()))
         return found

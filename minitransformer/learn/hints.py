@@ -47,6 +47,7 @@ OF_EXERCISES = {
 
 ON_MISTAKES = {  # {pattern of the sentence on a mistake: question}
     "too much|once more|at every step": "which contribution is counted twice? Follow the gradient from the last line",
+    r"\bd\w* stands": "which value does this step return in forward, and what is the name of that value's gradient?",
     "steps|skipped|not applied|backward": "in which order did forward call its functions, and what does each get?",
     "path|term|left out|not [as][du]": "which line reads the value, but has no term in your sum?",
     "upstream|depend on dy": "how much does the loss change with the output, and which name tells that?",

@@ -67,7 +67,7 @@ low_rank 8
 clipping 4
     size = np.linalg.norm(np.concatenate([np.ravel(p.grad) for p in parameters]))
     for p in parameters:
-        p.grad = p.grad * (max_norm / size if size > max_norm else 1.0)
+        p.grad = p.grad * (max_norm / size if max_norm < size < np.inf else 1.0)
     return size
 cosine_schedule 4
     if step < warmup:
