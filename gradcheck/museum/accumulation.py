@@ -12,8 +12,8 @@ def embedding(weight, *, ids):
     """embedding-repeated: karpathy/nn-zero-to-hero, issue 57; pymc-devs/pytensor, pull request 2242;
     pytorch/pytorch, issue 1528
         dweight[ids] += dy
-    An id that occurs twice. An id that occurs twice receives the gradient of only one of its occurrences. `a[ids] += b`
-    reads all rows, adds, and writes all rows. If two writes go to the same row, only the last one remains.
+    An id that occurs twice. It receives the gradient of only one of its occurrences. `a[ids] += b` reads all rows,
+    adds, and writes all rows. If two writes go to the same row, only the last one remains.
     Missed: The ids of the test are all different, as is common in small examples.
     """
 
@@ -93,7 +93,7 @@ def product_of_entries(x, *, i, j):
 def max_pool(x, *, size, stride):
     """max-pool-overlap: 0809zheng/CS231n-assignment2019, issue 19
         dx[position] = d
-    Windows that overlap. Overlapping windows may share their maximum, which then receives a gradient from each of them.
+    Windows that overlap. They may share their maximum, which then receives a gradient from each of them.
     Missed: The test pools by 2 with stride 2, so that windows never share an entry.
     """
     starts = np.arange(0, len(x) - size + 1, stride)
@@ -114,8 +114,8 @@ def largest_of_channels(x):
     """early-return: riccardoandreoni0/CNN-from-scratch, issue 1
         dx[channel, best[channel]] = d
         return dx
-    A return one level too deep. A return is indented one level too deep, so that the loop ends after its first
-    iteration. In a maximum over each channel, only the first channel passes on its gradient.
+    A return one level too deep. The loop ends after its first iteration. In a maximum over each channel, only the first
+    channel passes on its gradient.
     Missed: The report says: "the model as-is still converges". In its code, only the first patch is trained. In this
     exhibit, only the first channel is trained. The check requires that the sum of the squared maxima falls, and it
     does.

@@ -26,9 +26,9 @@ def attention(q, k, v, *, mask, keep):
 
     attention-empty-row: pytorch/pytorch, issue 41508
         weights = e / e.sum(axis=-1, keepdims=True)
-    A row that may attend to nothing. A query that may attend to no key has a row of −∞, whose softmax is 0 / 0. The
-    output of that row is discarded, but its gradient is not: 0 · NaN is NaN. Since all queries share the keys and
-    values, one empty row makes all gradients of the keys and values NaN.
+    A row that may attend to nothing. All of its scores are −∞, and its softmax is 0 / 0. The output of that row is
+    discarded, but its gradient is not: 0 · NaN is NaN. Since all queries share the keys and values, one empty row makes
+    all gradients of the keys and values NaN.
     Missed: Under a causal mask alone every query attends to at least its own position. Rows become empty when a second
     mask, for padding or a window, is combined with the first.
 
