@@ -18,9 +18,6 @@ class Parser(argparse.ArgumentParser):
         prog, as_written = f"python -m gradcheck {command}".rstrip(), argparse.RawDescriptionHelpFormatter
         super().__init__(prog=prog, description=description, epilog=epilog, formatter_class=as_written)
 
-    def add_target(self, metavar, help, nargs="?"):
-        self.add_argument("target", metavar=metavar, nargs=nargs, help=help)
-
     def add_seed(self, of="all random numbers", metavar="N"):
         whole = whole_number(0, "a seed")
         self.add_argument("--seed", type=whole, default=0, metavar=metavar, help=f"seed of {of} (default: 0)")

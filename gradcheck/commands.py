@@ -87,7 +87,7 @@ def check_parser():
     about = "Check hand-written gradients: every case that a module lists, against central differences."
     parser = Parser("", about, CHECK_HELP)
     target = "MODULE or MODULE:NAME, the module by name or as a .py file (default: the configured modules)"
-    parser.add_target("TARGET", target)
+    parser.add_argument("target", metavar="TARGET", nargs="?", help=target)
     parser.add_seed()
     parser.add_argument("-k", metavar="SUBSTRING", default="", help=ONLY)
     return parser
@@ -140,7 +140,7 @@ def check(arguments):
 
 def steps_parser():
     parser = Parser("steps", "Examine each line of a backward pass, and find the first wrong one.", STEPS_HELP)
-    parser.add_target("MODULE", "a module by name or as a .py file, as for `python -m gradcheck`", nargs=None)
+    parser.add_argument("target", metavar="MODULE", help="a module by name or as a .py file")
     parser.add_argument("--only", metavar="NAME", help="examine only the case of that name")
     parser.add_seed()
     return parser
@@ -169,7 +169,7 @@ def steps(arguments):
 def certify_parser():
     about = "Decide whether the gradients of a module's cases are right as identities."
     parser = Parser("certify", about, CERTIFY_HELP)
-    parser.add_target("MODULE", "MODULE or MODULE:NAME, the module by name or as a .py file", nargs=None)
+    parser.add_argument("target", metavar="MODULE", help="MODULE or MODULE:NAME, the module by name or as a .py file")
     parser.add_seed()
     parser.add_argument("-k", metavar="SUBSTRING", default="", help=ONLY)
     return parser

@@ -42,7 +42,7 @@ def curve_parser():
         "nothing to draw or the picture could not be written.",
     )
     words = "MODULE:CASE, as for `python -m gradcheck`, or a MODULE with one case (default: softmax, right and wrong)"
-    parser.add_target("TARGET", words)
+    parser.add_argument("target", metavar="TARGET", nargs="?", help=words)
     parser.add_argument("--argument", metavar="NAME", help="perturb only this argument or parameter (default: all)")
     parser.add_argument("--out", metavar="FILE", help="image file to save, such as curve.png (needs matplotlib)")
     parser.add_seed()
