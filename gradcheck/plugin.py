@@ -1,17 +1,4 @@
-"""A pytest plugin: the fixture `gradcheck`, and a table of the worst errors.
-
-    def test_softmax(gradcheck):
-        gradcheck(softmax, np.random.default_rng(0).normal(size=(2, 5)))
-
-    def test_layer_norm(gradcheck):
-        gradcheck.module(LayerNorm(5), np.random.default_rng(0).normal(size=(2, 3, 5)))
-
-A wrong gradient fails the test, and the failure shows the report. Both calls return the Report. All other attributes of
-the fixture, such as `gradcheck.Call`, are those of the package.
-
-    pytest --gradcheck-report       prints a line for each gradient that was compared through the fixture. On GitHub,
-                                    the table is also added to the summary of the job
-    pytest --oracle certificate     also certifies every function that the fixture checks (gradcheck/certify)
+"""A pytest plugin: the fixture `gradcheck`, and a table of the worst errors (GUIDE.md shows their use).
 
 The results are stored in the reports of the tests, so that the table includes those of pytest-xdist's workers.
 """

@@ -1,20 +1,11 @@
-"""Hypothesis strategies for the inputs of gradient checks.
-
-    from hypothesis import given
-    from gradcheck import check, strategies
+"""Hypothesis strategies for the inputs of gradient checks (GUIDE.md shows their use).
 
     @given(strategies.well_conditioned(strategies.shapes()))
     def test_softmax(x):
         check(softmax, x)
 
-    @given(strategies.compositions([softmax, tanh, product]), strategies.well_conditioned((3, 4)))
-    def test_sums_over_paths(composition, x):
-        check(composition, x)
-
-Hypothesis draws many entries that are 0, 1 or huge. Here entries are of order 1, so that a missing term has an effect.
-None is as near to 0 or to another entry as the step of a finite difference (1e-3), so that no kink or pole lies within
-it. Arrays are not symmetric, and axes differ in length, so that a wrong axis has an effect. Arrays are generated from a
-seed, and their shapes shrink. Shrinking is faster with `check(..., explain=False)`.
+Arrays are generated from a seed, and their shapes shrink. Shrinking is faster with `check(..., explain=False)`. This is
+the only module that needs hypothesis.
 """
 
 import inspect
