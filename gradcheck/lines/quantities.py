@@ -20,48 +20,42 @@ import numpy as np
 
 from gradcheck.complex_step import NotComplexSafe
 from gradcheck.lines.instrument import OUTPUT, Event, close, is_real_array
-from gradcheck.mistakes.patterns import LIBRARIES
 
 MOST_ENTRIES = 300  # largest number of entries of a part; each is perturbed separately
 MOST_TIMES = 4  # largest number of evaluations of a part, as in a loop
 MOST_OCCURRENCES = 4  # for up to this number of occurrences of a name, every subset is summed
 NEAR = 1e-7  # largest relative difference of two measured quantities that count as equal
 VALUE, LENGTH, GRADIENT, SLOPE, WHOLE = "value", "length", "gradient", "slope", "whole gradient"
-VIEWS = ("T", "mT", "reshape", "transpose", "swapaxes", "ravel", "squeeze", "t", "view", "unsqueeze")
 
 
 @dataclass(frozen=True)
 class Quantity:
     """An array that a local variable of backward may hold.
 
-    kind    VALUE, LENGTH, GRADIENT, SLOPE (a derivative ∂A/∂e) or WHOLE (the gradient of a name along all paths)
-    of      the names whose value or gradient this is; for ∂A/∂e, the names of e
     array   the value
-    by      the name A of a derivative ∂A/∂e, otherwise an empty string
+    of      the names whose value or gradient this is; for ∂A/∂e, the names of e
     within  the names that are bound by the statement that contains e
     """
 
-    kind: str
-    of: frozenset
     array: np.ndarray
-    by: str = ""
+    of: frozenset = frozenset()
     within: frozenset = frozenset()
 
 
 def quantities_of(scene, shapes, names):
     """Measure the quantities of a forward pass that have one of the given shapes, as {label: Quantity}.
 
-    Labels are the same in every draw. Axes of length 1 are ignored. The value and gradient of each name in `names` are
-    included, whatever their shape.
+    Labels are the same in every draw. They begin with VALUE, LENGTH, GRADIENT, SLOPE (a derivative ∂A/∂e) or WHOLE (the
+    gradient of a name along all paths). Axes of length 1 are ignored. The value and gradient of each name in `names`
+    are included, whatever their shape.
     """
     moved, found = _Moved(scene.in_use()), {}
     wanted = {without_ones(shape) for shape in shapes}
 
-    def add(label, array, key=None, by=""):
+    def add(label, array, key=None):
         array = np.asarray(array, np.float64)
         if without_ones(array.shape) in wanted and np.isfinite(array).all() and not np.isin(array, (-1, 0, 1)).all():
-            names = (_names_of(scene.sites[key[0]]), _bound_by(scene.sites[key[0]])) if key else (frozenset(),) * 2
-            found[label] = Quantity(label[0], names[0], array, by, names[1])
+            found[label] = Quantity(array, *_names_of(scene.sites[key[0]]) if key else ())
 
     for place, length in moved.lengths.items():
         add((LENGTH, place), length)
@@ -78,7 +72,7 @@ def quantities_of(scene, shapes, names):
             if close(gradients[key], np.full(shape, entry), NEAR):  # as for the terms of a mean
                 add((GRADIENT, key, "entry"), entry, key)
         for name, slope in moved.elementwise(key, wanted).items():
-            add((SLOPE, name, key), slope, key, name)
+            add((SLOPE, name, key), slope, key)
             onto = moved.gradient_of(name) if slope.shape == np.shape(moved.names[name].value) else None
             if onto is not None:
                 add((GRADIENT, name, key), slope * onto, key)
@@ -88,10 +82,10 @@ def quantities_of(scene, shapes, names):
         for nth, event in enumerate(scene.names[name][-MOST_TIMES:]):
             value = np.asarray(event.value)
             if value.dtype.kind in "fib":
-                found[VALUE, name, nth] = Quantity(VALUE, frozenset([name]), np.asarray(value, np.float64))
+                found[VALUE, name, nth] = Quantity(np.asarray(value, np.float64))
         whole = moved.gradient_of(name) if name in moved.names else None
         if whole is not None:
-            found[WHOLE, name] = Quantity(WHOLE, frozenset([name]), whole)
+            found[WHOLE, name] = Quantity(whole)
     return found
 
 
@@ -165,24 +159,12 @@ class _Moved:
         return slope, {name: slopes[event.key] for name, event in self.names.items()}
 
 
-def _bound_by(site):
-    targets = getattr(site.statement, "targets", ())
-    return frozenset(name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name))
-
-
 def _names_of(site):
-    """Return the names that have the same gradient as a part: the viewed array, and the names bound to the part."""
-    node = site.value
-    while not isinstance(node, ast.Name):
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in VIEWS:
-            receiver = node.func.value
-            node = node.args[0] if isinstance(receiver, ast.Name) and receiver.id in LIBRARIES else receiver
-        elif isinstance(node, ast.Subscript) or (isinstance(node, ast.Attribute) and node.attr in VIEWS):
-            node = node.value
-        else:
-            break
-    viewed = frozenset([node.id] if isinstance(node, ast.Name) else [])
-    return viewed | (_bound_by(site) if site.value is site.statement.value else frozenset())
+    """Return (names that have the same gradient as a part, names that are bound by its statement)."""
+    nodes = [node for target in getattr(site.statement, "targets", ()) for node in ast.walk(target)]
+    within = frozenset(node.id for node in nodes if isinstance(node, ast.Name))
+    own = frozenset([site.value.id] if isinstance(site.value, ast.Name) else [])
+    return own | (within if site.value is site.statement.value else frozenset()), within
 
 
 def _sums(scene, gradients):

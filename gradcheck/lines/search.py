@@ -1,8 +1,8 @@
 """Find the local variables whose wrong values cause the wrong gradients.
 
 The search runs if a returned gradient is wrong, and uses up to three draws of the inputs. The name of a local variable
-says which quantity it should contain: `dx` and `dx2` may be the gradient of x along all or some paths, and `dzdv`
-may be the derivative of z with respect to v. A variable with another name may be any quantity of the forward pass
+says which quantity it should contain: `dx` and `dx2` may be the gradient of x along all or some paths. A variable with
+another name may be any quantity of the forward pass
 (quantities.py). A variable that equals an allowed quantity on every draw is right, unless a typical mistake would give
 it the same value. The remaining variables are tried in the order of the program. A variable is blamed if, on every
 draw, replacing its value with an allowed one makes a wrong gradient right and no right gradient wrong. Returned
@@ -15,12 +15,11 @@ variable is not blamed, because replacing it corrects no gradient.
 import ast
 import functools
 import itertools
-import re
 
 import numpy as np
 
 from gradcheck.lines.instrument import close
-from gradcheck.lines.quantities import GRADIENT, LENGTH, SLOPE, VALUE, WHOLE, quantities_of, without_ones
+from gradcheck.lines.quantities import GRADIENT, LENGTH, VALUE, WHOLE, quantities_of, without_ones
 from gradcheck.lines.source import PREFIXES, gradient_of
 
 CHANGING = (ast.BinOp, ast.UnaryOp, ast.Call, ast.Compare, ast.Lambda)  # other statements copy a value
@@ -63,9 +62,9 @@ class _Search:
     def labels(self):
         """List the labels that exist on every draw, one for axes of equal length."""
         labels = {}
-        for label, quantity in self.tables[0].items():
+        for label in self.tables[0]:
             if all(label in table for table in self.tables):
-                lengths = tuple(float(table[label].array) for table in self.tables if quantity.kind == LENGTH)
+                lengths = tuple(float(table[label].array) for table in self.tables if label[0] == LENGTH)
                 labels.setdefault(lengths or label, label)
         return list(labels.values())
 
@@ -122,7 +121,8 @@ class _Search:
             yield [scene.truths.get(target.key) for scene in self.scenes]
         here = [scene.plain.values.get(target.key) for scene in self.scenes]
         for label in () if target.is_final else self._allowed(target.name):
-            yield [_truth(table[label], value) for table, value in zip(self.tables, here, strict=True)]
+            arrays = [table[label].array for table in self.tables]
+            yield arrays if label[0] == WHOLE else [_as(a, value) for a, value in zip(arrays, here, strict=True)]
 
     def _mend(self, passed, key, truths):
         """Return True if true values correct a gradient and break none, on every draw."""
@@ -160,16 +160,16 @@ class _Search:
         Equality is not always enough, because typical mistakes produce quantities too. For example, a missing factor
         gives the gradient of another name, and a missing upstream gradient gives the derivative of the output.
         """
-        quantity, name = self.tables[0][label], target.name
-        if quantity.kind == VALUE:
+        name = target.name
+        if label[0] == VALUE:
             is_copy = name not in self.known and not gradient_of(name) and not _changes(self.scene, target.event)
             return label[:2] == (VALUE, name) or is_copy
-        if quantity.kind != GRADIENT:
+        if label[0] != GRADIENT:
             return False
         of, shape = self._known_gradient(name), without_ones(np.shape(target.event.value))
         if of is not None and shape != without_ones(np.shape(self.scene.names[of][-1].value)):
             return False  # the sum over the other axes may be missing
-        is_meant = of is None or of in quantity.of or target.key in self.own
+        is_meant = of is None or of in self.tables[0][label].of or target.key in self.own
         return is_meant and label not in self.claimed
 
     def _is_accumulated(self, target):
@@ -182,32 +182,17 @@ class _Search:
     def _allowed(self, name):
         """List the labels of the quantities that a local variable of this name may hold."""
         rest, of = gradient_of(name, (*PREFIXES, "D")), self._known_gradient(name)
-        if not rest or (name[0] == "D" and of is None):
+        if of is None:
             return [label for label in self.labels if label[0] != WHOLE]
-        pairs = _pairs(name)
-        if of is None and any(a in self.known or b in self.known for a, b in pairs):
-            return [label for label in self.labels if self._is_slope(self.tables[0][label], pairs)]
-        gradients = [(k, self.tables[0][k]) for k in self.labels if k[0] == GRADIENT]
-        exact = [k for k, quantity in gradients if of is None or of in quantity.of]
-        near = [k for k, quantity in gradients if of in quantity.within - quantity.of]
-        rest = [k for k in self.labels if k[0] == WHOLE and k[1] in rest]
-        return [*exact, *rest, *near, *(k for k in self.labels if of is None and k[0] not in (GRADIENT, WHOLE))]
+        gradients = {label: self.tables[0][label] for label in self.labels if label[0] == GRADIENT}
+        exact = [label for label, quantity in gradients.items() if of in quantity.of]
+        near = [label for label, quantity in gradients.items() if of in quantity.within - quantity.of]
+        return [*exact, *(label for label in self.labels if label[0] == WHOLE and label[1] in rest), *near]
 
     def _known_gradient(self, name):
         """Return X if the name is `dX` or `dX2` and forward assigns to X, or None."""
         rest = gradient_of(name, (*PREFIXES, "D"))
         return next((x for x in (*rest, *(x.rstrip("_0123456789") for x in rest)) if x in self.known), None)
-
-    def _is_slope(self, quantity, pairs):
-        """Return True if a quantity may be ∂A/∂B for one of the pairs (A, B)."""
-        if quantity.kind == GRADIENT:
-            return any(a not in self.known and b in quantity.of for a, b in pairs)
-        for a, b in pairs if quantity.kind == SLOPE else ():
-            claimed = {y for name in self.names for x, y in _pairs(name) if x == a and y in self.known}
-            is_by_b = b in quantity.of if b in self.known else not (quantity.of and quantity.of <= claimed)
-            if is_by_b and (a not in self.known or a == quantity.by):
-                return True
-        return quantity.kind == LENGTH
 
     def close(self):
         passed = [scene.mended() for scene in self.scenes]
@@ -240,19 +225,6 @@ def is_start(scene, event):
     site = scene.site(event)
     made = getattr(getattr(site.value, "func", None), "attr", "")
     return isinstance(site.statement, ast.For) or made.startswith(("zeros", "empty"))
-
-
-def _pairs(name):
-    """Return the pairs (A, B) such that the name is `dAdB`."""
-    splits = [(name[1 : m.start()].strip("_"), name[m.end() :].strip("_")) for m in re.finditer("d", name)]
-    return [(a, b) for a, b in splits if name[0] == "d" and a and b]
-
-
-def _truth(quantity, value):
-    """Convert a quantity to the value of a local variable, or return None. `value` is the current value."""
-    if value is None:
-        return None
-    return quantity.array if quantity.kind == WHOLE else _as(quantity.array, value)
 
 
 def _fits(array, value):

@@ -329,22 +329,6 @@ def rebound(x):
     return y, backward
 
 
-def rebound_without_harm(x):
-    t = 2 * x
-
-    def backward(dy):
-        dx = 3 * t * dy + 0 * unused
-        return dx
-
-    unused = x[0]
-    y = x * x
-    unused = 2 * x[0]
-    return y, backward
-
-
-wrong(normal(4), dx="^the factor 3 is too much")(rebound_without_harm)
-
-
 @wrong(X, W, g="^y is not squared$", follows=["dx", "dw"])
 def walrus(x, w):
     y = np.tanh(x @ w)
