@@ -62,7 +62,7 @@ class Optimizer:
 
 # (words of the diagnosis, *edits), an edit being (right text, wrong text)
 PLANTED = [
-    ("division of m_new .* missing; and a division of v_new", ("m / (1 - beta1**t)", "m"), ("v / (1 - beta2**t)", "v")),
+    ("1 - beta1.* missing; and .* 1 - beta2", ("m / (1 - beta1**t)", "m"), ("v / (1 - beta2**t)", "v")),
     ("t [+] 1 stands .*m_hat.*v_hat", ("beta1**t", "beta1**(t + 1)"), ("beta2**t", "beta2**(t + 1)")),
     ("ε is inside the root", ("(np.sqrt(v_hat) + eps)", "np.sqrt(v_hat + eps)")),
     ("the decay is coupled", ("= w - lr * weight_decay * w", "= w\n    dw = dw + weight_decay * w")),
@@ -328,7 +328,7 @@ def first(parameters, lr):
         (lambda w, dw, lr: w - lr * dw + 0.01 * np.tanh(w), "sgd", "^$"),
         (lambda w, dw, lr: None, "sgd", "no parameter ever moves"),
         (from_optimizer(first), "sgd", "parameter 1 never moves"),
-        (uncorrected_inside, "adam", "ε is inside the root; and a division of v_new"),
+        (uncorrected_inside, "adam", "ε is inside the root; and a division by 1 - beta2"),
         (in_single, "adam", "float32"),
         (from_zero, "adam", "no entry is finite .* t began at 0"),
     ],
