@@ -72,13 +72,13 @@ CANARIES = [
     Bug(
         "softmax's backward is y · dy",
         *("layers/softmax.py", "softmax$", "dx"),
-        "dx = y * (dy - mean_dy)",
+        "dx = y * (dy - weighted_sum)",
         "dx = y * dy",
     ),
     Bug(
         "softmax's backward is zeros",
         *("layers/softmax.py", "softmax$", "dx"),
-        "dx = y * (dy - mean_dy)",
+        "dx = y * (dy - weighted_sum)",
         "dx = np.zeros_like(dy)",
     ),
     Bug(

@@ -5,12 +5,14 @@ To keep `check` fast, modules that only other verbs need are imported when those
 
 import json
 import re
+import shlex
 import shutil
 import sys
 import textwrap
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 
 from minitransformer.learn import marks, workspace
 from minitransformer.learn.checking import Grader
@@ -27,7 +29,7 @@ from minitransformer.system.terminal import say, show, show_to_the_letter
 
 
 def start(arguments) -> int:
-    text, ending = cut, ".py"
+    text, ending, task = cut, ".py", workspace.TASK
     if arguments.bug is not None and arguments.set == "museum":
         from minitransformer.learn.planting import of_museum
 
@@ -40,21 +42,28 @@ def start(arguments) -> int:
     exercises = [replace(exercise, student=student) for exercise in exercises]
     with Grader() as grader:
         if arguments.bug is not None:
-            from minitransformer.learn.planting import planted
+            from minitransformer.learn.planting import PAGE, planted
 
+            task = PAGE
             exercises = [exercise for exercise in exercises if not exercise.is_value]
             text = partial(planted, seed=arguments.bug, grader=grader)
         if arguments.notebook:
             text, ending = partial(in_a_notebook, text), ".ipynb"
-        added, kept = workspace.start(arguments.out, exercises, arguments.level, text, ending)
+        added, kept = workspace.start(arguments.out, exercises, arguments.level, text, ending, task)
     for name in added:
         show(f"{arguments.out / name}")
     if kept:
         show(f"not overwritten: {kept[0]}" if len(kept) == 1 else f"not overwritten: {len(kept)} existing files")
     first = exercises[0].name
-    then = f", then: minitransformer learn check {first}" if ending == ".py" else ""
+    then = f", then: {checking(first, arguments.out)}" if ending == ".py" else ""
     show(f"\nBegin with {arguments.out / first}{ending}{then}")
     return 0
+
+
+def checking(name, folder) -> str:
+    """Return the command that checks an exercise in a folder."""
+    is_default = folder in (workspace.FOLDER, Path())
+    return f"minitransformer learn check {name}" + ("" if is_default else f" --in {shlex.quote(str(folder))}")
 
 
 def in_a_notebook(text, exercise, level) -> str:
@@ -75,7 +84,8 @@ def where(arguments) -> int:
     if not todo:
         show("All of them. `minitransformer learn run` trains a model with your functions in it.")
     else:
-        show(f"next: {folder / todo[0].name}.py ({todo[0].status}), then: minitransformer learn check {todo[0].name}")
+        name = todo[0].name
+        show(f"next: {folder / name}.py ({todo[0].status}), then: {checking(name, folder)}")
     return 0
 
 
@@ -109,6 +119,7 @@ def hint(arguments) -> int:
 
 def watch(arguments) -> int:
     folder = workspace.found_folder(arguments.folder)
+    say("checking all exercises, which takes some seconds")
     where(arguments)
     say(f"watching {folder}: each saved exercise is checked; Ctrl-C ends")
     with Grader() as grader:

@@ -39,7 +39,7 @@ def causal_mask(Tq: int, Tk: int):
     return np.ndarray((Tq, Tk), bool, allowed_then_not, offset=max(Tq - 1, 0), strides=(-1, 1))
 
 
-@twin_of(textbook.attention, "577e12d283da")
+@twin_of(textbook.attention, "83a09ace4b4b")
 def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
 

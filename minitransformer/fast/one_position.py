@@ -27,7 +27,7 @@ from minitransformer.layers.rms_norm import RMSNorm
 from minitransformer.module import ENGINE_DTYPES, faster
 
 
-@twin_of(textbook.through_blocks, "14930014efa8", imitates=(TransformerBlock, Rotary))
+@twin_of(textbook.through_blocks, "89c49649556d", imitates=(TransformerBlock, Rotary))
 def through_blocks(blocks, x, *, mask, positions, cache):
     """Apply the blocks in order to x (..., T, C). The keys and values are appended to `cache`, if given."""
     alone = cache is not None and x.shape[-2] == 1 and {x.dtype} in ENGINE_DTYPES and mask.all()

@@ -89,9 +89,11 @@ def attention(
 
             dq = s · dscores k    dk = s · dscoresᵀ q       (7)
 
-        with dscores transposed for dk, as its sum runs over the queries. For `Tq = Tk` the shapes also fit
-        without the transpose, and that mistake has been published (tests/README.md). By (6) Σ over keys of dscores is
-        zero, so a bias added to every key has gradient zero.
+        with dscores transposed for dk, as its sum runs over the queries. For `Tq = Tk` the shapes also fit without the
+        transpose, and that mistake has been published. Where several query heads read the same keys and values, the
+        sums over the queries also run over these heads, whose queries group_heads stacks as in forward.
+
+        By (6) Σ over keys of dscores is zero, so a bias added to every key has gradient zero.
         """
         dv = group_heads(used, K).swapaxes(-1, -2) @ group_heads(dy, K)  # (5) ← used v (4)
         dused = ungroup_heads(group_heads(dy, K) @ v.swapaxes(-1, -2), H)  # (5) ← used v (4)

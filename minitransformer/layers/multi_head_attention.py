@@ -91,7 +91,8 @@ class MultiHeadAttention(Module):
         A bias is added to each product if the layer has biases. `split` makes heads of D features each, H for q and K
         for k and v, and `merge` is its inverse. Both only rearrange entries, so each is the backward of the other.
         Rotary positions, if any, rotate q and k between (1) and (2) according to `positions` (T,). By default these
-        count from 0, or from the end of the cache. If `rng` is given, dropout is applied to the weights. `cache` is the
+        count from 0, or from the end of the cache. `as_heads` splits, rotates and calls a hook, which returns its
+        argument unless a user changes it. If `rng` is given, dropout is applied to the weights. `cache` is the
         key–value cache of one layer. The cached keys and values of earlier positions precede those of x, and are
         constants in backward.
         """

@@ -44,8 +44,8 @@ def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
         The subtracted sum removes what softmax ignores. For dy = 1, the gradient of a sum that is always 1, dx is zero.
         A check with this dy does not detect a backward pass that returns zeros.
         """
-        mean_dy = (y * dy).sum(axis=axis, keepdims=True)
-        dx = y * (dy - mean_dy)  # (3) ← e / Σ e (2), e (1)
+        weighted_sum = (y * dy).sum(axis=axis, keepdims=True)
+        dx = y * (dy - weighted_sum)  # (3) ← e / Σ e (2), e (1)
         return dx
 
     return y, backward

@@ -1,6 +1,7 @@
 """Test a learner's function on each case of its exercise."""
 
 import functools
+import inspect
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -111,6 +112,8 @@ class Attempt:
             return Verdict(name, BEGUN, level, rows=tuple(rows))
         if failure:
             question = question_on_problem(problem)
+            if problem.startswith("backward returned") and (absent := absent_in(failure.call)):
+                problem += f". Here {' and '.join(absent)} is None"
             return Verdict(name, WRONG, level, problem, tuple(rows), remarks, question=question)
         return Verdict(name, SOLVED, level, remarks=tuple(self.remarks()))
 
@@ -199,7 +202,14 @@ class Attempt:
         pairs = zip(names, gradients, strict=True)
         others = [f"{name} is {g.dtype}" for name, g in pairs if getattr(g, "dtype", None) != np.float32]
         if others:
-            yield f"for float32 inputs {', '.join(others)}: a value of another dtype enters the computation"
+            how = "np.float64 values and arrays such as np.ones(3) change the dtype, and Python numbers do not"
+            yield f"for float32 inputs {', '.join(others)}: {how}"
+
+
+def absent_in(call) -> list[str]:
+    """Return the names of the positional arguments that a Call leaves at None."""
+    found = [p for p in inspect.signature(call.target).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
+    return [p.name for p in found if p.default is None and p.name not in call.input_names()]
 
 
 def is_real(value):

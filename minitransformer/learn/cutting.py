@@ -34,6 +34,8 @@ SYMBOLS = {
     r"\(?(\w[\w ·]*)\)?(\.reshape\([^)]*\))?\.sum\([^)]*\)": r"Σ (\1)",
 }
 BLANK = "..."
+OF_MODULES = """ Forward calls each part of the module as a function, such as `y, f_backward = self.f(x)`. Call each of
+these backward functions in yours: f_backward(dy) returns dx alone, and the part keeps the gradients of its weights."""
 LONGEST = 120  # characters in a line
 CHECKS = ("check_", "require_")  # prefixes of the functions that check arguments
 Edit = namedtuple("Edit", "first last lines")
@@ -44,8 +46,7 @@ def cut(exercise: Exercise, level: int) -> str:
     if exercise.given:
         return exercise.given
     file = File(only_the_question(exercise.source.read_text("utf-8"), exercise))
-    lines = [header(exercise, level), *file.taken(exercise, level)]
-    text = "\n".join(lines).rstrip() + "\n"
+    text = "\n".join([*header(exercise, level, file), *file.taken(exercise, level)]).rstrip() + "\n"
     kept = set(re.findall(r" {2}\((\d+)\) *$", text, re.MULTILINE))
 
     def cited(match):  # an equation that was cut out cannot be cited by its number
@@ -54,7 +55,13 @@ def cut(exercise: Exercise, level: int) -> str:
     return re.sub(r"\b(by|in|from|From) \((\d+)\)", cited, text)
 
 
-def header(exercise, level):
+def title(exercise, level) -> str:
+    source = f"minitransformer {__version__}" if exercise.source.is_relative_to(PACKAGE) else exercise.source.name
+    student = f", student {exercise.student}" if exercise.student else ""
+    return f'"""{exercise.name}, level {level}{student}, cut from {source}: {exercise.title}.'
+
+
+def header(exercise, level, file) -> list[str]:
     aim = "Do not change forward: your backward is compared with its derivatives."
     task = LEVELS[level]
     if exercise.is_value:
@@ -66,12 +73,13 @@ def header(exercise, level):
         aim = "Your backward is compared with derivatives of your forward, and your y with the package's."
     words = said(exercise) if exercise.is_varied else ""
     if isinstance(exercise.reference, type):
-        words += " A module's backward returns the gradient of the module's input alone."
-    what = textwrap.fill(f"Replace each `{BLANK}`: {task}. {aim}{words}", 110)
-    source = f"minitransformer {__version__}" if exercise.source.is_relative_to(PACKAGE) else exercise.source.name
-    student = f", student {exercise.student}" if exercise.student else ""
-    first = f"{exercise.name}, level {level}{student}, cut from {source}: {exercise.title}."
-    return f'"""{first}\n\n{what}\n"""\n'
+        words += OF_MODULES
+    if level < SLOPES and not exercise.is_value:
+        node = file.nodes[exercise.target]
+        function = next(function for function in functions_within(node) if function.name == "backward")
+        task += f". {file.result_of(function, node)}".removesuffix(".")
+    what = textwrap.fill(f"Replace each `{BLANK}`: {task}. {aim}{words}", 110, break_on_hyphens=False)
+    return [title(exercise, level), "", what, '"""', ""]
 
 
 def only_the_question(source: str, exercise) -> str:
@@ -210,8 +218,8 @@ class File:
         found = []
         for function in functions_within(node):
             if function.name == "backward" and any(map(self.number_of, statements_of(function))):
-                has_batches = any("(..." in line for line in self.lines[node.lineno - 1 : node.end_lineno])
-                found += self.hollow(function, level, task_of(function, has_batches))
+                result = textwrap.fill(self.result_of(function, node), LONGEST - 12)
+                found += self.hollow(function, level, f"{result}\n\nDerive it from the equations of the forward pass.")
             elif docstring_of(function):
                 found += self.without_raises(function)
         if level == FORWARD and node.name == exercise.target:  # blank the forward pass up to the definition of backward
@@ -221,6 +229,20 @@ class File:
             found = [edit for edit in found if not first.lineno <= edit.first <= edit.last <= last]
             found.append(Edit(first.lineno, last, [" " * first.col_offset + BLANK, ""]))
         return found
+
+    def result_of(self, function, node) -> str:
+        """Say which gradients a backward function within `node` returns."""
+        gradients = []  # the names in the longest return statement
+        for statement in statements_of(function):
+            if isinstance(statement, ast.Return):
+                names = [part.id for part in parts_of(statement.value) if isinstance(part, ast.Name)]
+                gradients = max(gradients, names, key=len)
+        given = listed([argument.arg for argument in function.args.args])
+        has_batches = any("(..." in line for line in self.lines[node.lineno - 1 : node.end_lineno])
+        return (
+            f"Return {listed(gradients or ['dx'])} for {given}, where dX denotes ∂L/∂X and has the shape of X."
+            f"{' There may be any number of leading axes.' * has_batches}"
+        )
 
     def number_of(self, node) -> str:
         match = NUMBERS.search(self.lines[node.end_lineno - 1][node.end_col_offset - 1 :])
@@ -360,19 +382,6 @@ def is_an_answer(statement) -> bool:
     if not isinstance(statement, (ast.Assign, ast.Expr, ast.Return)) or statement.value is None:
         return False
     return not all(isinstance(part, (ast.Name, ast.Constant)) for part in parts_of(statement.value))
-
-
-def task_of(backward, has_batches: bool) -> str:
-    gradients = []  # the names in the longest return statement
-    for statement in statements_of(backward):
-        if isinstance(statement, ast.Return):
-            gradients = max(gradients, [p.id for p in parts_of(statement.value) if isinstance(p, ast.Name)], key=len)
-    given = listed([argument.arg for argument in backward.args.args])
-    first = f"Return {listed(gradients or ['dx'])} for {given}, where dX denotes ∂L/∂X and has the shape of X."
-    return (
-        f"{textwrap.fill(first, LONGEST - 12)}\n\n"
-        f"Derive it from the equations of the forward pass.{' There may be any number of leading axes.' * has_batches}"
-    )
 
 
 def listed(names):

@@ -88,8 +88,8 @@ expression | the chain rule on three numbers | first_steps.py
 fork | a number that is read twice | first_steps.py
 sum_and_share | a sum that every output reads | first_steps.py
 neuron | a weighted sum, and a slope | first_steps.py
-checker | your own gradient checker | first_steps.py: check | check
 shares | a Jacobian written out: softmax of two numbers | first_steps.py
+checker | your own gradient checker | first_steps.py: check | check
 attend | attention for one query, in loops | first_steps.py
 linear | a product with a matrix | layers/linear.py
 embedding | looking up the rows of a table | layers/embedding.py
@@ -144,7 +144,7 @@ VALUES = (
 SETS = {"all": tuple(exercise.name for exercise in EXERCISES)} | {
     name: tuple(members.split())
     for name, members in {
-        "beginning": "expression fork sum_and_share neuron checker shares attend",
+        "beginning": "expression fork sum_and_share neuron shares checker attend",
         "first": "linear relu softmax layer_norm",
         "attention": "linear softmax attention heads multi_head_attention",
         "norms": "layer_norm rms_norm",

@@ -39,6 +39,7 @@ OF_EXERCISES = {
         "adamw moves one weight: how do you collect the moved weights in one tuple, and the averages in two others?",
     ],
     "chosen": [
+        "is p finite for a temperature of 0.001? Which number may be subtracted from all logits without changing p?",
         "does the temperature divide the logits or the probabilities?",
         "in which order do you look at the tokens, and at which sum do you stop?",
         "u is a share of which sum: of all probabilities, or of those that are kept?",

@@ -50,6 +50,7 @@ def faults(path, *, at_module_level=False):
         lines = [line for _, line in inside]
         words = error_in_words(error)
         words = words if len(words) <= MOST_SAID else f"{words[:MOST_SAID]} …"
+        words += "".join(f" ({note})" for note in getattr(error, "__notes__", ()))  # the case
         if not lines:  # gradcheck refused an invalid call, or this package has an error
             refused = isinstance(error, (TypeError, ValueError))
             raise Fault(str(error) if refused else f"internal error, please report it: {words}") from None

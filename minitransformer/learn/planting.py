@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gradcheck.audit import mutate
 from gradcheck.museum import CASES
-from minitransformer.learn.cutting import File, globals_read, header, only_the_question
+from minitransformer.learn.cutting import File, globals_read, only_the_question, title
 from minitransformer.learn.exercises import FORWARD
 from minitransformer.learn.hints import lines_of
 from minitransformer.learn.own import OwnExercise
@@ -30,6 +30,11 @@ TOO_EASY = {"statement dropped", "gradient replaced by zeros", "dy ignored"}
 TASK = f"""\
 One line of backward has a mistake. Assign the name on its left, such as "dx", or its number to {NAME}, and repair the
 line. If the line has neither, write "return". A check says which gradients are wrong.
+"""
+
+PAGE = """\
+Each file in this folder is a function with a complete backward pass, in which one line has a mistake. Find and repair
+this line, and name it at the top of the file. A check says which gradients are wrong.
 """
 
 mutants_of = cache(mutate)
@@ -92,9 +97,8 @@ def text_of(source: str, exercise, level) -> str:
 
 
 def with_task(exercise, level, seed, answer: str, code: str) -> str:
-    top = header(exercise, level).partition("\n")[0]
     mark = f", bug {seed} {digest(exercise, seed, answer)}, cut from"
-    return f'{top.replace(", cut from", mark)}\n\n{TASK}"""\n\n{NAME} = ...\n\n{code}'
+    return f'{title(exercise, level).replace(", cut from", mark)}\n\n{TASK}"""\n\n{NAME} = ...\n\n{code}'
 
 
 def target_of(statement) -> str:

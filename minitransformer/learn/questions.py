@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from minitransformer.module import Parameter
+from minitransformer.module import Module, Parameter
 
 RETURNED = re.compile(r"d(\w+) has shape \(.*?\), but \1 has \(.*?\)")
 COUNT = re.compile(r"backward returned (.*?), expected (.*?): one for (.*)")
@@ -30,6 +30,11 @@ def question_on(error, source: str, frame, line: int) -> str:
         return f"{error.name} has no value here: which line of {of}?"
     if isinstance(error, AttributeError) and isinstance(error.obj, Parameter):
         return "the array of a Parameter is its .data: does a backward of the module already compute this product?"
+    if isinstance(error, AttributeError) and isinstance(error.obj, Module):
+        of = type(error.obj).__name__
+        return f"forward calls the {of} as a function: which backward function does it receive from this call?"
+    if unpacked := unpacked_in(source, frame):
+        return f"{unpacked}: a module has one gradient to return, so these are the parts of one array"
     from gradcheck.lines.shapes import operands_at_fault
 
     simple = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
@@ -52,6 +57,17 @@ def described(value) -> str:
     if callable(value) or isinstance(value, (tuple, list)):
         return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, (tuple, list)) else "")
     return f"of type {type(value).__name__}"
+
+
+def unpacked_in(source: str, frame) -> str:
+    """Return an assignment that unpacks an array, the result of a backward function, or ""."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Call):
+            parts = [frame.f_locals.get(getattr(part, "id", "")) for part in node.targets[0].elts]
+            bases = {id(getattr(part, "base", None)) for part in parts}
+            if "backward" in ast.unparse(node.value.func) and len(bases) == 1 and id(None) not in bases:
+                return ast.unparse(node)
+    return ""
 
 
 def question_on_shapes(error, operands, frame) -> str:

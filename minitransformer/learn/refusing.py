@@ -25,6 +25,8 @@ ORACLES = {
     "tensorflow": "it computes gradients automatically",
 }
 
+ANEW = "`minitransformer learn start --out another` writes a new copy"
+
 
 class Refusal(ValueError):  # noqa: N818
     """A file is not graded. The message gives the reason."""
@@ -55,7 +57,7 @@ def refuse_other_tasks(exercise, text, tree, given, level) -> None:
     """Raise Refusal unless a file keeps to the task. `given` is the syntax tree of the original exercise."""
     functions = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     if exercise.target not in functions:
-        raise Refusal(f"the file does not define {exercise.target}, the function that is graded")
+        raise Refusal(f"the file does not define {exercise.target}, the function that is graded. {ANEW}")
     known = {ast.dump(node) for node in given.body}
     names = names_needed(text, tree.body, exercise.target)
     used = [n for n in tree.body if names & {*names_bound(n)} and not is_main_block(n) and ast.dump(n) not in known]
@@ -82,8 +84,8 @@ def refuse_other_tasks(exercise, text, tree, given, level) -> None:
     for name, code in forward_passes(given).items() if level < FORWARD and not exercise.is_value else ():
         if mine.get(name) != code:
             raise Refusal(
-                f"{name} was changed outside backward, so the equations no longer apply. Restore it from a new copy "
-                f"(`minitransformer learn start --out another`); you write forward only at level {FORWARD}"
+                f"{name} was changed outside backward, so the equations no longer apply, and you write forward only at "
+                f"level {FORWARD}. {ANEW}"
             )
 
 

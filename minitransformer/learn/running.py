@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def train(folder, names, *, style, steps, seed, say) -> tuple[dict, tuple, str]:
         config = Config(tokenizer.vocab_size, context=CONTEXT, d_model=64, n_heads=4, n_layers=2, **STYLES[style])
         model = Transformer(config, seed=seed)
         ids = np.asarray(tokenizer.encode(text))
-        optimizer, losses = AdamW(model.parameters(), lr=3e-3), []
+        optimizer, losses, began = AdamW(model.parameters(), lr=3e-3), [], time.monotonic()
         for step in range(steps):
             inputs, targets = random_batch(ids, BATCH, CONTEXT, rng)
             loss, backward = model.loss(inputs, targets, rng=rng)
@@ -104,7 +105,9 @@ def train(folder, names, *, style, steps, seed, say) -> tuple[dict, tuple, str]:
             losses.append(float(loss))
             optimizer.step()
             optimizer.zero_grad()
-            if step % (steps // 5 or 1) == 0 or step == steps - 1:
+            if step == 9:
+                say(f"{steps:,} steps take about {(time.monotonic() - began) * steps / 600:.1f} minutes")
+            if step % (steps // 20 or 1) == 0 or step == steps - 1:
                 say(f"step {step + 1:>4}  loss {losses[-1]:.3f}")
         written = generate(model, np.asarray(tokenizer.encode("The"))[None], 120, temperature=0.8, rng=rng)
     found = float(np.mean(losses[-LAST:])), loss_of_pairs(ids)

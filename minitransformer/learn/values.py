@@ -47,8 +47,12 @@ def first_difference(exercise, function, package):
     accepted, n_planted = [], 0
     for case in exercise.cases():
         expected = evaluated(exercise.reference, case)
-        with package:
-            found = evaluated(function, case)
+        try:
+            with package:
+                found = result = evaluated(function, case)
+        except Exception as error:
+            error.add_note(case.name)
+            raise
         if exercise.target == "check":
             expected, found = (bool(error < SMALL) for error in (expected, found))
         n_planted += expected is False
@@ -58,7 +62,8 @@ def first_difference(exercise, function, package):
         if expected is False:
             accepted.append(label.partition(",")[0])
         elif expected is True:
-            return case, f"a false alarm: it finds a mistake in the right gradient of {label.partition(',')[0]}"
+            name = label.partition(",")[0]
+            return case, f"a false alarm: it returns {float(result):.2g} for the right gradient of {name}"
         elif isinstance(expected, (list, tuple)):
             n = len(expected)
             if not isinstance(found, (list, tuple)) or len(found) != n:

@@ -42,7 +42,7 @@ mean(dh3): the path through the mean; h3 * mean(dh3 * h3): the path through the 
     "unembedding": "weight: the table W; rows(x): x; rows(dy): dy",
     "layer_norm": f"{NORM}; x_hat * scale: the path through the variance",
     "rms_norm": NORM,
-    "softmax": "mean_dy: the weighted sum of dy; y: the output y; dy - mean_dy: the difference",
+    "softmax": "weighted_sum: the weighted sum of dy; y: the output y; dy - weighted_sum: the difference",
     "log_softmax": "np.exp(z): softmax's output; z: the output z",
     "attention": """s: the scale; used: the array of weights after dropout;
 weights: the array of weights; k: the array of keys; q: the array of queries; v: the array of values;
@@ -222,8 +222,8 @@ rms_norm: dx
 softmax: dx
     y * dy → the sum over y · dy is not subtracted
     y * (1 - y) * dy → only the diagonal of the Jacobian is there
-    dy - y * mean_dy → y multiplies the sum alone, not dy
-    y * dy - mean_dy → y multiplies dy alone, not the sum
+    dy - y * weighted_sum → y multiplies the sum alone, not dy
+    y * dy - weighted_sum → y multiplies dy alone, not the sum
     y * (dy - dy.sum(axis=axis, keepdims=True)) → dy is summed without the weights y
     y * (dy - dy.mean(axis=axis, keepdims=True)) → dy is averaged without the weights y
     dy - y * dy.sum(axis=axis, keepdims=True) → it is the gradient of log_softmax

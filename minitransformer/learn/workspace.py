@@ -39,20 +39,23 @@ def test_its_gradients_are_right(name):
     if not verdict.is_solved:
         pytest.fail(str(verdict), pytrace=False)
 '''
+TASK = """\
+Each file in this folder is a function of the textbook without its backward pass. Replace each `...` with your code, in
+any style, and do not change the forward pass.
+"""
 PAGE_TEXT = """\
 # Derive it yourself
 
-Each file in this folder is a function of the textbook without its backward pass. Replace each `...` with your code, in
-any style, and do not change the forward pass. Begin with {first}.
-
+{task}
     minitransformer learn               show your progress and the next exercise
-    minitransformer learn check NAME    check each line of backward, and explain the first mistake
+    minitransformer learn check NAME    check your code, and explain the first mistake
     minitransformer learn watch         check an exercise whenever you save its file
     minitransformer learn hint NAME     get a hint; each further hint says more, but none gives the code
     minitransformer learn progress      show the map of the model, and list all exercises
-    minitransformer learn run           train a model that uses your functions
+    minitransformer learn run           train a model that uses your functions (some minutes)
 
-Run these commands in this folder or its parent. You can also run `pytest` in this folder or, in a notebook,
+Run these commands in this folder. In another folder, add `--in` and the path of this one. Begin with {first}. You can
+also run `pytest` in this folder or, in a notebook,
 
     from minitransformer.learn import check
     check("{first}")
@@ -63,8 +66,10 @@ The words of the exercises:
   whose entries tell how L changes with those of X.
 - `backward(dy)` receives the upstream gradient dy and returns the gradients of forward's arguments in their order: one
   array, or a tuple. Integers and options have none. An argument that is None may have None.
-- The backward of a module, such as `w_o_backward`, returns the gradient of the module's input. The module keeps the
-  gradients of its own weights.
+- A module, such as `self.w_o`, is a layer with weights, and is called like a function. Its backward, `w_o_backward`,
+  returns the gradient of the module's input alone, because the module keeps the gradients of its weights. A method that
+  the file does not show is inherited. A hook, such as `self.heads`, returns its argument unless a user changes it.
+  `apply(f, x)` calls f.
 - `·` multiplies entry by entry, a product without a sign is one of matrices, and Σ sums all factors that follow it.
 - A file that a text names and that is not here, such as `positions.py`, is one of the textbook: `minitransformer book`.
 
@@ -72,22 +77,26 @@ The exercises, in order:
 
 {listed}
 
-The level of an exercise is the part that you write:
-
 {levels}
-
-`minitransformer learn start --level 2 --out another` writes the exercises of another level to another folder.
-
 A check compares your backward pass with derivatives of the forward pass in the same file, which are computed by the
 complex step and by central differences. It does not use the solution. The installed package contains the solutions,
 because the exercises are cut from its source. No command of `learn` shows them.
 """
 
 
-def start(folder, exercises, level: int, text=cut, ending=".py") -> tuple[list[str], list[str]]:
+LEVELS_TEXT = """\
+The level of an exercise is the part that you write:
+
+{}
+
+`minitransformer learn start --level 2 --out another` writes the exercises of another level to another folder.
+"""
+
+
+def start(folder, exercises, level: int, text=cut, ending=".py", task=TASK) -> tuple[list[str], list[str]]:
     """Write the missing files of a learner's folder. Return the names (added, kept).
 
-    `text(exercise, level)` returns the text of an exercise.
+    `text(exercise, level)` returns the text of an exercise. `task` is the first paragraph of the page of instructions.
     """
     own = [exercise for exercise in exercises if isinstance(exercise, OwnExercise)]
     if own and level == FORWARD:
@@ -98,10 +107,11 @@ def start(folder, exercises, level: int, text=cut, ending=".py") -> tuple[list[s
     folder.mkdir(parents=True, exist_ok=True)
     listed = "\n".join(f"- `{exercise.name}{ending}`: {exercise.title}" for exercise in exercises)
     levels = "\n".join(f"- {number}: {words}" for number, words in LEVELS.items())
+    words = {"task": task, "levels": LEVELS_TEXT.format(levels) if task == TASK else ""}
     texts = {f"{exercise.name}{ending}": partial(text, exercise, level) for exercise in exercises}
     texts |= {f"{exercise.name}{ENDING}": partial(graded_by, exercise, level) for exercise in own}
     texts[TEST] = TEST_TEXT.format
-    texts[PAGE] = partial(PAGE_TEXT.format, first=exercises[0].name, listed=listed, levels=levels)
+    texts[PAGE] = partial(PAGE_TEXT.format, first=exercises[0].name, listed=listed, **words)
     added, kept = [], []
     for name, make in texts.items():
         if (folder / name).exists():

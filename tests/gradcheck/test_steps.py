@@ -100,7 +100,7 @@ FILES |= {"MultiHeadAttention": "layers/multi_head_attention.py"}
 PLANTED = [  # kind, old, new, name of the row, diagnosis; two of three are slow
     ("linear", "dx = dy @ weight.T", "dx = dy @ weight", "dx", "weight is not transposed"),
     ("linear", "rows(dy).sum(axis=0)", "rows(dy).mean(axis=0)", "dbias", "a mean stands where a sum belongs"),
-    ("softmax", "dx = y * (dy - mean_dy)", "dx = y * dy", "dx", r"y \* mean_dy is not subtracted"),
+    ("softmax", "dx = y * (dy - weighted_sum)", "dx = y * dy", "dx", r"y \* weighted_sum is not subtracted"),
     ("layer_norm", "shift - x_hat * scale)", "shift)", "dx", "the path from x to the output through variance"),
     ("layer_norm", "dx_hat = dy * gamma", "dx_hat = dy", "dx_hat", "the factor gamma is missing"),
     (

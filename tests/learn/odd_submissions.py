@@ -153,7 +153,7 @@ def many(pattern, number):
     return write
 
 
-WRONG = RIGHT.replace("dy - mean_dy", "dy")
+WRONG = RIGHT.replace("dy - weighted_sum", "dy")
 BLANK = cut(SOFTMAX, 1)
 CODE = RIGHT.partition('"""\n')[2]  # without its header
 BESIDE = {
@@ -218,7 +218,7 @@ def odd_submissions() -> dict:
         "the newest": (writes("softmax.py", WRONG, dated("softmax-1.py", RIGHT, 4e9)), SOLVED),
         "notebook": (writes("homework.ipynb", notebook(CODE)), SOLVED),
         "notebook with a header": (writes("softmax.ipynb", notebook(RIGHT)), SOLVED),
-        "notebook, second try": (writes("a.ipynb", notebook(CODE.replace("dy - mean_dy", "dy"), CODE)), SOLVED),
+        "notebook, second try": (writes("a.ipynb", notebook(CODE.replace("dy - weighted_sum", "dy"), CODE)), SOLVED),
         "notebook that is none": (writes("softmax.ipynb", "{}"), "is not a notebook"),
         "notebook with magic": (
             writes("a.ipynb", notebook("%matplotlib inline\n!pip install x\nnp?", "%%time\n" + CODE, "softmax??")),

@@ -179,3 +179,20 @@ def test_types_are_left_out_of_signatures_and_assignments_and_nothing_else_is():
     typed += "    total: int = a + \\\n        1  # kept\n    later: str\n    return total\n"
     untyped = 'def f(a, /, b="x: int", *rest, eps=1e-5):\n    total = a + \\\n        1  # kept\n    return total\n'
     assert bare(typed) == bare(untyped) == untyped
+
+
+def test_level_1_says_which_gradients_backward_returns_and_what_the_parts_of_a_module_return():
+    text = cut(named_exercise("linear"), 1).replace("\n", " ")
+    assert "Return dx, dweight and dbias for dy, where dX denotes ∂L/∂X and has the shape of X." in text
+    assert "f_backward(dy) returns dx alone" in cut(named_exercise("feed_forward"), 1)
+
+
+@pytest.mark.parametrize(
+    "options, words", [([], "without its backward pass"), (["--bug", "1"], "one line has a mistake")]
+)
+def test_start_names_the_folder_in_its_command_and_the_task_on_its_page(options, words, tmp_path, capsys):
+    folder = tmp_path / "two words"
+    cli.main(["learn", "start", "--set", "norms", *options, "--out", str(folder)])
+    assert f"minitransformer learn check layer_norm --in '{folder}'" in capsys.readouterr().out
+    page = (folder / "README.md").read_text("utf-8")
+    assert words in page and ("The level" in page) == (not options)

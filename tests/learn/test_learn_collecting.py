@@ -98,9 +98,9 @@ def test_marks_are_a_table_with_levels_points_equations_mistakes_files_and_secon
 @pytest.mark.parametrize(
     "rows, points, last",
     [
-        ([("dh", "right"), ("dx", "follows", "from mean_dy"), ("mean_dy", "WRONG")], 1, "follows"),
+        ([("dh", "right"), ("dx", "follows", "from weighted_sum"), ("weighted_sum", "WRONG")], 1, "follows"),
         ([("dh", "WRONG"), ("dx", "follows", "from dh")], 1, "follows"),
-        ([("dh", "WRONG"), ("dx", "follows", "from mean_dy and dh")], 1, "follows"),
+        ([("dh", "WRONG"), ("dx", "follows", "from weighted_sum and dh")], 1, "follows"),
         ([("dh", "right"), ("dx", "WRONG"), ("dx", "follows", "from dx")], 1, "WRONG"),
         ([("dh", "right"), ("dx", "follows", "from dh"), ("dx", "WRONG")], 1, "WRONG"),
         ([("dh", "right"), ("dx", "right"), ("dx", "WRONG")], 1, "WRONG"),

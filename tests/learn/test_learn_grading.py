@@ -35,7 +35,9 @@ RIGHT = "return y * (dy - (y * dy).sum(axis=axis, keepdims=True))"
 @cache
 def filled(body, name="softmax", level=1):
     """Return the file of an exercise whose backward has this body."""
-    return blank_filled(cut(named_exercise(name), level), textwrap.indent(textwrap.dedent(body), " " * 8))
+    text = cut(named_exercise(name), level)
+    indent = re.search(r"^( +)\.\.\.$", text, re.MULTILINE)[1]
+    return blank_filled(text, textwrap.indent(textwrap.dedent(body), indent))
 
 
 def edited(name, level, *pairs, make=solution):
@@ -94,7 +96,7 @@ if __name__ == "__main__":
 
 
 def helped(code):
-    return soft(1, "mean_dy = ", "mean_dy = helper(dy) - helper(dy) + ") + f"\n\ndef helper(x):\n    {code}\n"
+    return soft(1, "weighted_sum = ", "weighted_sum = helper(dy) - helper(dy) + ") + f"\n\ndef helper(x):\n    {code}\n"
 
 
 RIGHT_FILES = {
@@ -117,13 +119,13 @@ LATER = (
 WRONG_FILES = {
     "failed": {
         # Code that does not return. Only the file is graded, not the package.
-        "line 41: RuntimeError: this is": filled("raise RuntimeError('this is the file')\n" + RIGHT),
-        "softmax.py, line 41: ": filled("return np.zeros(10**13)"),
-        "line 41: SystemExit: 3": filled("import sys; sys.exit(3)"),
+        "line 42: RuntimeError: this is": filled("raise RuntimeError('this is the file')\n" + RIGHT),
+        "softmax.py, line 42: ": filled("return np.zeros(10**13)"),
+        "line 42: SystemExit: 3": filled("import sys; sys.exit(3)"),
         "softmax.py: it ended its process with status 3": filled("import os; os._exit(3)"),
         "softmax.py: it ended its process: SIGSEGV": filled("import ctypes; ctypes.string_at(0)"),
-        "softmax.py, line 41: RecursionError: ": filled("return backward(dy)"),
-        "(?s)^(?=.{,600}$).*line 41: ValueError: xxx": filled("raise ValueError('x' * 5_000_000)"),
+        "softmax.py, line 42: RecursionError: ": filled("return backward(dy)"),
+        "(?s)^(?=.{,600}$).*line 42: ValueError: xxx": filled("raise ValueError('x' * 5_000_000)"),
         # Files that are not Python.
         r"line 1, column 12: not Python: '\(' was never closed": "def softmax(x:\n",
         "line 2, column 1: not Python: 'return' outside function": "x = 1\nreturn x\n",
@@ -157,9 +159,9 @@ WRONG_FILES = {
         ),
     },
     "refused": {
-        "line 41 imports gradcheck: your gradient is compared with": filled("import gradcheck"),
+        "line 42 imports gradcheck: your gradient is compared with": filled("import gradcheck"),
         r"line \d+ imports torch: it computes gradients automatically": helped("import torch\n    return torch.sum(x)"),
-        "line 41 calls softmax itself: backward must use": filled("return softmax(x + dy)[0]"),
+        "line 42 calls softmax itself: backward must use": filled("return softmax(x + dy)[0]"),
         r"line \d+ calls softmax itself": helped("return softmax(x)[0]"),
         "softmax was changed outside backward": soft(1, *FORWARD),
         "FeedForward.forward was changed outside backward": (
@@ -180,13 +182,13 @@ WRONG_FILES = {
         # Mistakes, by the learner's usual one or by the line.
         ".": filled(FORK + "return dy"),
         ".(?# forged)": filled(WRITES + "return dy"),
-        "the sum over y · dy is not subtracted": soft(0, "dy - mean_dy", "dy"),
-        r"\(dy - mean_dy\) \*\* 3 stands where dy - mean_dy belongs": soft(
-            0, "y * (dy - mean_dy)", "y * (dy - mean_dy) ** 3"
+        "the sum over y · dy is not subtracted": soft(0, "dy - weighted_sum", "dy"),
+        r"\(dy - weighted_sum\) \*\* 3 stands where dy - weighted_sum belongs": soft(
+            0, "y * (dy - weighted_sum)", "y * (dy - weighted_sum) ** 3"
         ),
-        "sin is too": soft(0, "y * (dy - mean_dy)", "np.sin(y * (dy - mean_dy))"),
+        "sin is too": soft(0, "y * (dy - weighted_sum)", "np.sin(y * (dy - weighted_sum))"),
         r"^\(3\) dx: dx is not linear in dy: for 2 dy it is not twice as large$": re.sub(
-            "  # .*", "", soft(1, "y * (dy - mean_dy)", "y * dy * mean_dy")
+            "  # .*", "", soft(1, "y * (dy - weighted_sum)", "y * dy * weighted_sum")
         ),
         r"^\(7\) dx: the path through the mean is missing$": (
             "layer_norm",
@@ -296,7 +298,7 @@ def test_code_that_calls_the_packages_own_function_is_graded_and_its_row_says_so
     body = f"{found}\nreturn theirs(x, axis=axis)[1](dy)"
     verdict = graded("softmax", filled(body))
     assert verdict.is_solved
-    assert re.match(r"line 4[12] calls minitransformer\.[\w.]*softmax", verdict.uses_package)
+    assert re.match(r"line 4[23] calls minitransformer\.[\w.]*softmax", verdict.uses_package)
     assert f"   uses the package's answer: {verdict.uses_package}" in str(verdict).splitlines()
     wrong = graded("softmax", filled(body.replace("return ", "return 2 * ")))
     assert wrong.status == "not right yet" and wrong.mistake.endswith("; uses the package's answer")
@@ -386,7 +388,7 @@ def test_check_shows_a_table_in_a_notebook(tmp_path):
     assert check("relu", tmp_path).status == "not there"
     with pytest.raises(ValueError, match="did you mean softmax"):
         check("softmaxx", tmp_path)
-    (tmp_path / "softmax.py").write_text(soft(0, "dy - mean_dy", "dy - 2 * mean_dy"), "utf-8")
+    (tmp_path / "softmax.py").write_text(soft(0, "dy - weighted_sum", "dy - 2 * weighted_sum"), "utf-8")
     verdict = check("softmax", tmp_path)
     assert "dx  WRONG" in verdict._repr_html_()
     assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
@@ -440,6 +442,12 @@ QUESTIONS = {
         "has shape (2, 5): which sum or mean has to keep its axis, with length 1?",
         "return y * g": "g has no value here: which line of forward computes the value that you mean?",
     },
+    "feed_forward": {
+        "return dy @ self.down.T": "forward calls the Linear as a function: which backward function does "
+        "it receive from this call?",
+        "da, dw = down_backward(dy)\nreturn activation_backward(da)": "da, dw = down_backward(dy): a module has one "
+        "gradient to return, so these are the parts of one array",
+    },
     "shares": {
         "return [y1] @ np.ones((3, 2))": "[y1] @ np.ones((3, 2)) multiplies (1,) by (3, 2): over which axis "
         "should the sum run, and where does it stand in each of the two?"
@@ -483,7 +491,10 @@ return {result}
             CHECKER.format(dy="np.ones(np.shape(y))", result="worst"),
             "accepts 3 of 10 planted mistakes: batch-n",
         ),
-        (CHECKER.format(dy="np.random.default_rng(1).normal(size=y.shape)", result="1e9 * worst"), "a false alarm: "),
+        (
+            CHECKER.format(dy="np.random.default_rng(1).normal(size=y.shape)", result="1e9 * worst"),
+            "a false alarm: it returns 0.",
+        ),
         ("\nreturn 0", "it accepts 10 of 10 planted mistakes"),
     ],
 )
@@ -603,7 +614,7 @@ def test_a_slope_is_drawn_beside_the_true_one(tmp_path):
     with pytest.raises(ValueError, match="relu, silu, gelu"):
         plot("softmax", tmp_path)
     mine.write_text(blank.replace("dx = ...", "dx = dy * sigmoid"), "utf-8")
-    with pytest.raises(ValueError, match=r"silu\.py, line 30: NameError: name 'sigmoid' is not defined"):
+    with pytest.raises(ValueError, match=r"silu\.py, line 31: NameError: name 'sigmoid' is not defined"):
         plot("silu", tmp_path)
 
 
@@ -755,8 +766,7 @@ WRITTEN = {
 
 @pytest.mark.parametrize("name, body, pattern", [(name, *entry) for name, some in WRITTEN.items() for entry in some])
 def test_the_first_sentence_names_the_mistake(name, body, pattern, graded):
-    indent = " " * (12 if name == "block" else 8)
-    verdict = graded(name, blank_filled(cut(named_exercise(name), 1), textwrap.indent(body, indent)))
+    verdict = graded(name, filled(body, name))
     assert verdict.status == "not right yet"
     assert re.search(pattern, verdict.mistake), str(verdict)
     assert not any("second mistake" in remark for remark in verdict.remarks)
@@ -775,6 +785,12 @@ QUESTIONS = {
 @pytest.mark.parametrize("body, question", QUESTIONS.items())
 def test_a_question_leads_from_a_shape_or_an_exception_to_its_cause(body, question, graded):
     assert question in graded("linear", filled(body, "linear")).question
+
+
+def test_a_wrong_number_of_gradients_names_the_argument_that_is_none(graded):
+    body = "return dy @ weight.T, rows(x).T @ rows(dy), rows(dy).sum(axis=0)"
+    verdict = graded("linear", filled(body, "linear"))
+    assert verdict.sentence.endswith("one for x, weight. Here bias is None")
 
 
 @pytest.mark.parametrize(

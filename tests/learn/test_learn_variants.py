@@ -35,7 +35,7 @@ def test_a_variant_accepts_its_own_code_alone(exercise, graded):
 
 def test_a_mistake_in_a_variant_is_named(graded):
     _, text = variant(named_exercise("softmax"), "ada", 1)
-    assert "the sum over" in graded("softmax", text.replace("* (dy - mean_dy)", "* dy")).mistake
+    assert "the sum over" in graded("softmax", text.replace("* (dy - weighted_sum)", "* dy")).mistake
 
 
 def test_a_class_has_variants_and_the_marks_name_the_student(tmp_path, monkeypatch):

@@ -34,11 +34,11 @@ rms_norm | dx = r * (dx_hat - x_hat * scale) → dx = r * dx_hat
 rms_norm | dx = r * (dx_hat - x_hat * scale) → dx = r * (dx_hat - 2 * x_hat * scale)
 rms_norm | dx = r * (dx_hat - x_hat * scale) → dx = r * dx_hat - x_hat * scale
 rms_norm | dgamma = (dy * x_hat) → dgamma = (dy * gamma * x_hat)
-softmax | dx = y * (dy - mean_dy) → dx = y * (1 - y) * dy
-softmax | dx = y * (dy - mean_dy) → dx = dy * y
-softmax | mean_dy = (y * dy).sum(axis=axis, keepdims=True) → mean_dy = dy.sum(axis=axis, keepdims=True)
-softmax | mean_dy = (y * dy).sum(axis=axis, keepdims=True) → mean_dy = (y * dy).sum(axis=-1, keepdims=True)
-softmax | dx = y * (dy - mean_dy) → dx = dy - y * mean_dy
+softmax | dx = y * (dy - weighted_sum) → dx = y * (1 - y) * dy
+softmax | dx = y * (dy - weighted_sum) → dx = dy * y
+softmax | weighted_sum = (y * dy).sum(axis=axis, keepdims=True) → weighted_sum = dy.sum(axis=axis, keepdims=True)
+softmax | weighted_sum = (y * dy).sum(axis=axis, keepdims=True) → weighted_sum = (y * dy).sum(axis=-1, keepdims=True)
+softmax | dx = y * (dy - weighted_sum) → dx = dy - y * weighted_sum
 log_softmax | dx = dz - np.exp(z) * dz.sum(axis=axis, keepdims=True) → dx = dz - np.exp(z)
 log_softmax | dx = dz - np.exp(z) * dz.sum(axis=axis, keepdims=True) → dx = dz - np.exp(z) * dz
 log_softmax | dx = dz - np.exp(z) * dz.sum(axis=axis, keepdims=True) → dx = dz * (1 - np.exp(z))
