@@ -304,7 +304,6 @@ cross_entropy: dlogits
     V * p → it is multiplied by the probabilities once more
     V * p * (1 - p) → it is multiplied by p (1 − p)
 cross_entropy: A
-    a.sum() → the coefficients are summed over all positions
     1 → the sum of the coefficients is taken as 1
 cross_entropy: dlosses
     np.where(kept, share, 0) → the upstream gradient is forgotten
