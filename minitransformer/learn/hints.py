@@ -111,9 +111,9 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     lines = lines_of(exercise)
     known = {name for line in lines for name in line.name.split(", ")}
     own = re.findall(r"^(d(?!y\b)\w+)(?=:| has)", verdict.question)
-    names = [*own, *(name for name in re.findall(r"\w+", verdict.question) if name in known)]
-    if is_failure and names:  # an operand that is computed in another line comes last
-        row = Row("", names[-1], "")
+    names = {*own, *(name for name in re.findall(r"\w+", verdict.question) if name in known)}
+    if is_failure and len(names) == 1:
+        row = Row("", *names, "")
     line = chosen(lines, row)
     is_hidden = verdict.level is not None and verdict.level >= SLOPES
     where = line.name if is_hidden else f"{line.number} {line.name}".strip()
@@ -127,7 +127,7 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     asked = [question for pattern, question in ON_MISTAKES.items() if re.search(pattern, mistake)][:1]
     rungs = [f"{where}: {rung}" for rung in (*asked, *line.rungs(verdict.level))]
     rungs = [*rungs[: len(asked)], *OF_EXERCISES.get(exercise.name, rungs[len(asked) :])]
-    if verdict.status == FAILED and not names and len(lines) > 1:
+    if verdict.status == FAILED and len(names) != 1 and len(lines) > 1:
         rungs = ["print the shape of each part of the failing line: which one is not as you expect?"]
     if is_failure and verdict.question:
         rungs = [verdict.question, *rungs]

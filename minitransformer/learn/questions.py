@@ -92,7 +92,7 @@ def on_product(one, other) -> str:
 def on_entries(one, other) -> str:
     longer, shorter = sorted((one, other), key=len, reverse=True)
     if any(longer[:k] + longer[k + 1 :] == shorter for k in range(len(longer))):
-        return "which sum or mean has to keep its axis, with length 1?"
+        return "which of the two lacks an axis of length 1: a sum that keeps its axis, or a new one?"
     if one == other[::-1]:
         return "which of the two has to be transposed?"
     return "which of the two has a shape that you did not expect?"
@@ -107,5 +107,7 @@ def question_on_problem(problem: str) -> str:
     if match := COUNT.search(problem):
         if match[1] == "nothing":
             return "does backward end with return? A call that works in place, such as np.add.at, returns None"
+        if ", " not in match[3]:
+            return f"backward returned {match[1]}: how do they become one array of the shape of {match[3]}?"
         return f"backward returned {match[1]}: which of {match[3]} lacks its gradient, or has two?"
     return ""

@@ -439,7 +439,7 @@ QUESTIONS = {
     },
     "softmax": {
         "dx = y * (dy - (y * dy).sum(axis=axis))\nreturn dx": "dx: dy has shape (2, 5, 6) and (y * dy).sum(axis=axis) "
-        "has shape (2, 5): which sum or mean has to keep its axis, with length 1?",
+        "has shape (2, 5): which of the two lacks an axis of length 1: a sum that keeps its axis, or a new one?",
         "return y * g": "g has no value here: which line of forward computes the value that you mean?",
     },
     "feed_forward": {
@@ -844,3 +844,16 @@ def test_no_hint_repeats_what_the_check_says(body, graded, tmp_path):
     verdict = graded("softmax", filled(body))
     hint = next_hint(tmp_path, SOFTMAX, verdict)
     assert verdict.sentence and verdict.sentence not in hint
+
+
+def test_two_arrays_for_one_argument_are_asked_about(graded):
+    verdict = graded("rotary", filled("return pairs(dy, layout)", "rotary"))
+    assert verdict.question == "backward returned 2 gradients: how do they become one array of the shape of x?"
+
+
+def test_after_a_shape_error_between_two_lines_no_hint_is_about_one_of_them(graded, tmp_path):
+    verdict = graded(
+        "sum_and_share", filled("dS = (x * dy).sum(axis=-1)\ndx = S * dy + dS\nreturn dx", "sum_and_share")
+    )
+    hints = [next_hint(tmp_path, named_exercise("sum_and_share"), verdict) for _ in range(2)]
+    assert "a sum that keeps its axis" in hints[0] and "each part of the failing line" in hints[1]
