@@ -71,8 +71,7 @@ def drowned(finding, first):
             error = 2 * single
             doubt = f"the loss jumps by about {single:.1g}, as if part of it were computed in float32"
         elif np.all(np.abs(finding.analytic - first)[wrong] <= most):
-            with suppress(Exception):  # user code may fail at perturbed inputs
-                jump = _jump(forward, run.y)
+            jump = _jump(forward, run.y)
         if jump:
             error = RELATIVE_STEP * weight * jump
             doubt = f"the forward pass is step-wise: the output jumps by {jump:.1g}, as if a solver stopped early"
@@ -137,40 +136,34 @@ def _single(forward, dy):
 
 def _jump(forward, y):
     """Return the size of the largest small jump of an output near these arguments, or 0."""
-    outputs = _outputs(forward, 0.0, SPACING, WIDTH)
-    at = (np.arange(len(outputs)) - len(outputs) // 2) * SPACING
-    bends = np.abs(np.diff(outputs, 4, axis=0))
-    if not bends.size:
-        return 0.0
+    at, jumps = SPACING * np.arange(-WIDTH, WIDTH + 1), [0.0]
+    bends = _differences(_outputs(forward, at, y.size), 4)
     clear = np.max(bends, axis=0) / (np.median(bends, axis=0) + EPSILON * np.abs(y).ravel())
-    jumps, limits = [0.0], SMALL * (np.abs(y).ravel() + np.mean(np.abs(y)))
     for i in np.argsort(-clear)[:MOST]:
-        k, spacing, here = np.argmax(bends[:, i]), SPACING, outputs[:, i]
-        largest, center = bends[k, i], at[k + 2]
+        center, spacing = at[np.argmax(bends[:, i]) + 2], SPACING
         for _ in range(LEVELS):
             spacing /= FINER
-            here = _outputs(forward, center, spacing, 3 * FINER)[:, i]
-            if len(here) < 5:
-                break
-            center += (np.argmax(np.abs(np.diff(here, 4))) + 2 - len(here) // 2) * spacing
-        jump = np.max(np.abs(np.diff(here, 2)), initial=0.0)
-        if clear[i] > CLEAR and largest / 8 <= jump <= limits[i]:  # at a kink, it shrinks with the spacing
+            near = center + spacing * np.arange(-3 * FINER, 3 * FINER + 1)
+            here = _outputs(forward, near, y.size)[:, i]
+            center = near[np.argmax(_differences(here, 4)) + 2]
+        jump, limit = np.max(_differences(here, 2)), SMALL * (np.abs(y.flat[i]) + np.mean(np.abs(y)))
+        if clear[i] > CLEAR and np.max(bends[:, i]) / 8 <= jump <= limit:  # at a kink, it shrinks with the spacing
             jumps.append(float(jump))
     return max(jumps)
 
 
-def _outputs(forward, center, spacing, width):
-    """Return the outputs at up to `width` points on each side, as far as they are finite, one row for each point."""
-    rows = [[], []]
-    for side, found in zip((-1, 1), rows, strict=True):
+def _outputs(forward, at, size):
+    """Return a row of outputs for each point, NaN where the function fails."""
+    outputs = np.full((len(at), size), np.nan)
+    for row, t in zip(outputs, at, strict=True):
         with np.errstate(all="ignore"), suppress(Exception):  # user code may fail at perturbed inputs
-            for k in range(1, width + 1):
-                output = forward(center + side * k * spacing).ravel()
-                if not np.isfinite(output).all():
-                    break
-                found.append(output)
-    n = min(map(len, rows))
-    return np.array([*rows[0][:n][::-1], forward(center).ravel(), *rows[1][:n]])
+            row[:] = forward(t).ravel()
+    return outputs
+
+
+def _differences(outputs, order):
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(np.abs(np.diff(outputs, order, axis=0)), nan=0.0, posinf=0.0)
 
 
 def moved(arrays, evaluate):
