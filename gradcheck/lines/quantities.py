@@ -125,7 +125,7 @@ class _Moved:
         if any(without_ones(change.shape) in wanted for change in along.values()):
             _, ones = self._along(key, np.ones_like(v))
             for name, change in along.items():
-                if _is_broadcast(v.shape, change.shape) and close(ones[name] * v, change, NEAR):
+                if is_broadcast(v.shape, change.shape) and close(ones[name] * v, change, NEAR):
                     found[name] = ones[name]
         rest = [name for name, change in along.items() if name not in found and change.size < v.size]
         for name in rest if without_ones(v.shape) in wanted else ():
@@ -182,7 +182,7 @@ def without_ones(shape):
     return tuple(n for n in shape if n != 1)
 
 
-def _is_broadcast(shape, result):
+def is_broadcast(shape, result):
     try:
         return np.broadcast_shapes(shape, result) == result
     except ValueError:

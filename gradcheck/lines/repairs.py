@@ -8,6 +8,7 @@ does, the path through another variable may be missing.
 import ast
 import copy
 import functools
+import inspect
 import itertools
 import sys
 import time
@@ -17,12 +18,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradcheck.lines.instrument import Event, as_array, as_tensor, bound, is_real_array
+from gradcheck.lines.quantities import is_broadcast
 from gradcheck.lines.report import joined
 from gradcheck.lines.search import is_start
 from gradcheck.lines.source import closures, contents, is_gradient, names_read
 from gradcheck.lines.targets import is_array
-from gradcheck.mistakes.repairing import Names, exchanged, repairs
+from gradcheck.mistakes.patterns import same
+from gradcheck.mistakes.repairing import BEFORE, Names, exchanged, exchanges, loop_repairs, repairs
 from gradcheck.mistakes.row import Edit, Reader
+from gradcheck.mistakes.table import KINDS
 
 MOST_HELPERS = 6
 MOST_FITTING = 8  # edits of a line that fit the first draw and are tried on the others
@@ -39,8 +43,14 @@ class Mistake:
     sentence: str
     code: ast.AST | None = None  # the corrected statement
     edit: Edit | None = None  # the Edit that produces this code
+    also: str = ""  # the rest of the sentence, on other lines that may be wrong instead, without the corrected code
     is_of_helper: bool = False  # True if the edit replaces a name whose own value may be wrong
     is_sure: bool = True  # False if the mistake may also be in another line
+
+    @property
+    def is_pair(self):
+        """Return True if two results of a call are exchanged."""
+        return self.edit is not None and isinstance(self.edit.old, ast.Tuple)
 
 
 class Bench:
@@ -60,13 +70,41 @@ class Bench:
         own = [f for f in closures(self.base.function) if (f.__code__.co_firstlineno, f.__code__.co_name) == key]
         self.closure = contents(own[0]) if own else {}
         by_site = {e.site: e for e in reversed(scene.doubtful(self.event)) if e.site != self.event.site}
-        self.helpers = list(by_site.values())[::-1][:MOST_HELPERS]
+        lines = [e for e in by_site.values() if not isinstance(scene.site(e).statement, ast.For)]
+        self.helpers = lines[::-1][:MOST_HELPERS]
+        # Results of a call may be right but have each other's name, which is unknown if the name says no gradient.
+        known = {t.key for t in scene.targets if t.at is not None}
+        unpacked = [e for e in scene.reads(self.event) if self.is_unpacked(e) and e.key not in known]
+        self.unpacked = [e for e in unpacked if e.site not in by_site]
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def readers(self, event):
         """Return the places of the wrong gradients that a mistake in one line may explain."""
         targets = [t for t in self.scene.targets if t.place in self.scene.mistakes and not self.scene.is_parameter(t)]
         return {t.place for t in targets if event.site in {e.site for e in self.scene.doubtful(t.event)}}
+
+    def is_product(self, edit):
+        """Return True if the edit puts b for a, and forward defines `b = a * c`: the factor c is missing instead."""
+        names = getattr(edit.old, "id", ""), getattr(edit.new, "id", "")
+        for made in self.scene.names.get(names[1], ()) if edit.row.kind == "name replaced" and all(names) else ():
+            value = self.scene.site(made).value
+            if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Mult):
+                return names[0] in {getattr(side, "id", "") for side in (value.left, value.right)}
+        return False
+
+    def is_unpacked(self, event):
+        """Return True if the line of an Event binds several results of a call."""
+        statement = self.scene.site(event).statement
+        return isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Tuple)
+
+    def explained(self, mistake):
+        """Return the places of the wrong gradients that a Mistake may explain."""
+        if mistake.is_pair:
+            statement = self.scene.site(mistake.event).statement
+            beside = {e.key for e in self.base.events if self.scene.site(e).statement is statement}
+            targets = [t for t in self.scene.targets if t.place in self.scene.mistakes]
+            return {t.place for t in targets if beside & {e.key for e in (t.event, *self.scene.reads(t.event))}}
+        return {self.target.place} if mistake.event is self.event else self.readers(mistake.event)
 
     def edits(self, event, rank):
         """Yield (Edit, corrected statement) for each edit of a rank in a line.
@@ -82,10 +120,23 @@ class Bench:
         if isinstance(target, ast.Subscript):
             parts.append((ast.Subscript(target.value, target.slice, ast.Load()), target))
         if isinstance(target, (ast.Name, ast.Subscript)) and not isinstance(statement, ast.For):
-            parts.append((statement, statement))
-        for part, place in parts if value is not None else ():
+            at = 0 if isinstance(statement, ast.AugAssign) else len(parts)  # a statement too much is simpler
+            parts.insert(at, (statement, statement))
+        for edit in exchanges(target) if rank == ANOTHER and self.is_unpacked(event) else ():
+            yield edit, exchanged(statement, target, edit.new)
+        for part, place in parts if value is not None and event not in self.unpacked else ():
             for edit, code in repairs(part, names, rank):
                 yield edit, exchanged(statement, place, code)
+        if rank == ANOTHER:
+            for loop in self.loops(event):
+                for edit in loop_repairs(loop.iter, names):
+                    yield edit, exchanged(loop, loop.iter, edit.new)
+
+    def loops(self, event):
+        """List the loops of backward that contain the line of an Event."""
+        statement = self.scene.site(event).statement
+        loops = [node for node in ast.walk(self.scene.source.inner) if isinstance(node, ast.For)]
+        return [loop for loop in loops if any(node is statement for inner in loop.body for node in ast.walk(inner))]
 
     @functools.cache  # noqa: B019 (a Bench lives as long as the report)
     def names(self, event):
@@ -94,10 +145,16 @@ class Bench:
         if self.scene.site(event).kind != "forward":
             inputs = {a.name: a.array for a in self.scene.run.arguments if a.parameter is None}
             held = {name: as_array(held[-1].live) for name, held in self.scene.names.items()}
-            found = {**inputs, **held, **self.closure, self.scene.source.parameter: self.scene.run.dy}
+            used = {n: self.scene.source.function.__globals__.get(n) for n in names_read(self.scene.source.inner)}
+            called = {name: value for name, value in used.items() if inspect.isfunction(value)}
+            found = {**called, **inputs, **held, **self.closure, self.scene.source.parameter: self.scene.run.dy}
             events = self.base.events
-        before = itertools.takewhile(lambda other: other.key != event.key, events)
-        found |= {self.scene.name(other): self.held.get(other.key, other.value) for other in before}
+        sites = {}
+        for other in itertools.takewhile(lambda other: other.key != event.key, events):
+            name = self.scene.name(other)
+            if sites.setdefault(name, other.site) != other.site:
+                found[name + BEFORE] = found[name]
+            found[name], sites[name] = self.held.get(other.key, other.value), other.site
         return {name: value for name, value in found.items() if name}
 
     def fits(self, event, code):
@@ -107,15 +164,24 @@ class Bench:
         edited = self.edited(event, code, values)
         if edited is None:
             return False
-        if is_own and len(edited) == 1 and self.target.key is not None:
+        is_local = is_own and self.target.key is not None and not callable(edited.get(event.key))
+        if is_local and len(edited) == 1 and not isinstance(code, ast.For):
             return self.is_true(edited[event.key])
         passed = self.scene.backward(self.held | edited)
-        value = values[-1] if values and is_own else passed.value(self.target)
+        if isinstance(code, ast.For):  # the values of earlier iterations are unknown
+            finals = [t for t in self.scene.targets if t.argument is not None and t.place in self.scene.truths]
+            given = [(passed.gradients[t.argument], t) for t in finals if passed.gradients]
+            return bool(given) and all(
+                self.scene.truth.same(gradient, self.scene.truths[t.place], t.array)
+                for gradient, t in given
+                if not self.scene.is_parameter(t)
+            )
+        value = values[-1] if values and is_own else edited[event.key] if is_local else passed.value(self.target)
         right = self.right | (self.readers(event) - {self.target.place})
-        return self.is_true(value) and right <= self.scene.right(passed)
+        return self.is_true(value) and right - edited.keys() <= self.scene.right(passed)
 
     def edited(self, event, code, values):
-        """Run a corrected statement. Return {key: value}, or None if it fails.
+        """Run a corrected statement. Return {key: value} for the names that it binds, or None if it fails.
 
         In a loop, the dictionary has one key for each iteration, and a function in place of the value. The function
         runs the code with the variables of that iteration, appends the result to `values`, and returns the result.
@@ -123,24 +189,36 @@ class Bench:
         if isinstance(code, (ast.Return, ast.Lambda)):
             code = ast.Assign([ast.Name(RESULT)], code.value if isinstance(code, ast.Return) else code.body)
         try:
-            run = compile(ast.unparse(ast.fix_missing_locations(code)), "<edit>", "exec"), bound(code)[1]
+            run = (
+                compile(ast.unparse(ast.fix_missing_locations(code)), "<edit>", "exec"),
+                bound(code)[1] or isinstance(code, ast.For),
+            )
         except SyntaxError:
             return None
-        keys = [e.key for e in [*self.scene.forward, *self.scene.plain.events] if e.site == event.site]
+        events = [*self.scene.forward, *self.scene.plain.events]
+        if isinstance(code, ast.For):
+            nodes = {id(node) for loop in self.loops(event) if loop.lineno == code.lineno for node in ast.walk(loop)}
+            inside = [e for e in self.scene.plain.events if id(self.scene.site(e).statement) in nodes]
+            bound_there = {self.scene.name(e): e for e in inside if is_real_array(e.value)}.values()  # the last Events
+            return self._run(bound_there, run, self.names(inside[0]))
+        keys = [e.key for e in events if e.site == event.site]
         if len(keys) > 1:
             return dict.fromkeys(keys, functools.partial(self._in_loop, event, run, self.names(event), values))
-        value = self._run(event, run, self.names(event))
-        return None if value is None else {event.key: value}
+        statement = self.scene.site(event).statement
+        beside = [e for e in self.scene.plain.events if self.scene.site(e).statement is statement]
+        is_many = isinstance(statement, ast.Assign) and len(beside) > 1
+        return self._run(beside if is_many else [event], run, self.names(event))
 
     def _in_loop(self, event, run, names, values, now):
         own = self.scene.name(event)
         before = [*(e.value for e in self.scene.probe.events[:-1] if self.scene.name(e) == own), *values][-1:]
         names = {**names, **sys._getframe(3).f_locals, **({own: before[0]} if before else {})}
-        values.append(self._run(event, run, names))
+        values.append((self._run([event], run, names) or {}).get(event.key))
         return now if values[-1] is None else values[-1]
 
-    def _run(self, event, run, names):
-        site, (code, is_written) = self.scene.site(event), run
+    def _run(self, events, run, names):
+        """Run a statement. Return {key: value of the name of this Event}, or None if it fails."""
+        code, is_written = run
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -151,14 +229,20 @@ class Bench:
                     names = {name: as_tensor(value) for name, value in names.items()}
                 scope = {**self.scene.source.function.__globals__, "np": np, **names}
                 exec(code, scope)
-                if site.name:
-                    return as_array(scope[site.name])
-                return as_array(scope[RESULT] if site.position is None else scope[RESULT][site.position])
+                sites = [(event.key, self.scene.site(event)) for event in events]
+                result = {key: scope[site.name or RESULT] for key, site in sites}
+                at = {key: site.position for key, site in sites if not site.name and site.position is not None}
+                return {key: as_array(value[at[key]] if key in at else value) for key, value in result.items()}
             except Exception:  # an edit of the user's line may raise anything
                 return None
 
     def is_true(self, value):
-        if not is_real_array(value) or np.shape(value) != np.shape(self.target.array):
+        if not is_real_array(value):
+            return False
+        shape = np.shape(self.truth)
+        if self.target.at is None and is_broadcast(np.shape(value), shape):  # to the shape of a quantity
+            value = np.broadcast_to(value, shape)
+        if np.shape(value) != shape:
             return False
         return self.scene.truth.same(value, self.truth, self.target.array)
 
@@ -215,16 +299,32 @@ def mistake_in(scenes, target):
     if not np.any(bench.value):
         zero = [e for e in bench.helpers if not np.any(e.value) and not is_start(scene, e)]
         return Mistake((zero or [bench.event])[-1], "it is zero", is_sure=bool(zero))
+    of_forward = []
     for rank in RANKS if others else ():
         found = _corrected(bench, others, rank)
+        if rank == ANOTHER and any(_is_copy(scene, event) for event in (bench.event, *scene.reads(bench.event))):
+            of_forward = [mistake for mistake in found if _is_in_forward(scene, mistake.event)]
+            found = [mistake for mistake in found if mistake not in of_forward]
         if rank == ANOTHER and found and bench.event not in {mistake.event for mistake in found}:
             found += [mistake for mistake in _corrected(bench, others, FACTOR) if mistake.event is bench.event]
         if found:
-            return _chosen(bench, found)
+            return _chosen(bench, found, of_forward)
         path = _missing_path([bench, *others]) if rank == ANOTHER else ""
         if path:
             return Mistake(bench.event, path, is_sure=False)
-    return None
+    return _chosen(bench, of_forward) if of_forward else None
+
+
+def _is_copy(scene, event):
+    """Return True for a line such as `d_exp = d_log`, which may lack a step."""
+    return is_gradient(scene.name(event)) and isinstance(scene.site(event).value, ast.Name)
+
+
+def _is_in_forward(scene, event):
+    """Return True if a line computes an expression of the forward pass, which is less likely to be wrong."""
+    value, inner = scene.site(event).value, {id(node) for node in ast.walk(scene.source.inner)}
+    outer = [n for n in ast.walk(scene.source.outer) if isinstance(n, ast.expr) and id(n) not in inner]
+    return value is not None and any(same(value, node) for node in outer)
 
 
 def twins(scene, target):
@@ -238,29 +338,35 @@ def _corrected(bench, others, rank):
     The Target's own line comes first. For FUNCTION and TERM, the search ends at the first such line.
     """
     found, helpers = [], {bench.scene.name(event) for event in bench.helpers}
-    for event in [bench.event, *bench.helpers]:
+    for event in [bench.event, *bench.helpers, *(bench.unpacked if rank == ANOTHER else ())]:
         edits = itertools.takewhile(lambda _: time.process_time() < bench.end, bench.edits(event, rank))
         fitting = ((edit, code) for edit, code in edits if bench.fits(event, code))
         for edit, code in itertools.islice(fitting, MOST_FITTING):
-            twin_lines = [[e for e in (other.event, *other.helpers) if e.key == event.key] for other in others]
+            lines = [(other.event, *other.helpers, *other.unpacked) for other in others]
+            twin_lines = [[e for e in some if e.key == event.key] for some in lines]
             if all(lines and other.fits(lines[0], code) for other, lines in zip(others, twin_lines, strict=True)):
+                if bench.is_product(edit):
+                    continue
                 old = getattr(edit.old, "id", "") if edit.row.kind == "name replaced" else ""
-                sentence = edit.sentence(Reader()) + (f" (here, or in {old})" if old in helpers else "")
-                found.append(Mistake(event, sentence, code, edit, old in helpers))
+                also = f" (here, or in {old})" if old in helpers else ""
+                found.append(Mistake(event, edit.sentence(Reader()) + also, code, edit, also, old in helpers))
                 break
         if found and rank in (FUNCTION, TERM):
             break
     return found
 
 
-def _chosen(bench, found):
-    explained = [1 if mistake.event is bench.event else len(bench.readers(mistake.event)) for mistake in found]
+def _chosen(bench, found, of_forward=()):
+    explained = [len(bench.explained(mistake)) for mistake in found]
     ties = [mistake for mistake, count in zip(found, explained, strict=True) if count == max(explained)]
     first, *rest = sorted(ties, key=lambda mistake: mistake.is_of_helper)
-    name, sentence = bench.scene.label(first.event), first.sentence
-    for label, other in [(bench.scene.label(other.event), other) for other in rest]:
-        sentence += f"; or where {label} is computed{' above' if label == name else ''}, {other.sentence}"
-    return replace(first, sentence=sentence)
+    name, sentence, also = bench.scene.label(first.event), first.sentence, first.also
+    for label, other in [(bench.scene.label(other.event), other) for other in (*rest, *of_forward)]:
+        where = f"; or where {label} is computed{' above' if label == name else ''}, "
+        sentence += where + other.sentence
+        if first.event is not bench.event or other in of_forward:
+            also += where + KINDS[other.edit.row.kind]
+    return replace(first, sentence=sentence, also=also)
 
 
 def _missing_path(benches):

@@ -21,6 +21,7 @@ class StepRow:
     sentence: str = ""  # the reason for the verdict
     repair: str = ""  # the corrected statement, if a correction is known
     edit: Edit | None = None  # the Edit that corrects the line, from the table of mistakes (gradcheck/mistakes)
+    also: str = ""  # the end of the sentence, on other lines that may be wrong instead
 
     @property
     def is_named(self) -> bool:

@@ -64,13 +64,16 @@ def _what_follows(scenes, pinned, rows):
     for target in behind:
         pairs = [(one, passed, twin) for one, passed in mended if passed for twin in twins(one, target)]
         words = "right" if all(one.is_true(twin, passed) for one, passed, twin in pairs) else "still wrong"
-        listed[words].append(target.name if target.name != name else f"the {name} below")
+        if words == "right" or not scene.is_parameter(target):  # its gradient is a side effect of a call
+            listed[words].append(target.name if target.name != name else f"the {name} below")
     for words, names in listed.items():
         if names:
             remarks.append(f"{joined(names)} {'is' if len(names) == 1 else 'are'} {words}")
-    is_second = listed["still wrong"] and not scene.doubtful(first) and first.key not in scene.rivals
+    beside = [scene.sites[place[0]].statement for place in scene.held() if place != first.key]
+    is_known = scene.site(first).statement not in beside and first.key not in scene.rivals
+    is_second = listed["still wrong"] and is_known and not scene.doubtful(first)
     end = ": there is a second mistake" if is_second else ""
-    return (f"with the correct {name}, {', but '.join(remarks)}{end}",)
+    return (f"with the correct {name}, {', but '.join(remarks)}{end}",) if remarks else ()
 
 
 def _with_the_correct(first, scene, pinned):
@@ -80,14 +83,16 @@ def _with_the_correct(first, scene, pinned):
     code.
     """
     keys = [event.key for event in scene.plain.events if event.site == first.site]
-    if all(key in scene.mistakes for key in keys):
+    beside = [event.site for event in scene.plain.events if scene.site(event).statement is scene.site(first).statement]
+    if all(key in scene.mistakes for key in keys) and len(set(beside)) == 1:
         return scene.backward({key: scene.mistakes[key] for key in keys})
     for target, mistake in pinned.items():
         if mistake.event.key == first.key and mistake.code is not None:
             for twin in twins(scene, target):
                 edited = Bench(scene, twin).edited(first, mistake.code, [])
                 return edited and scene.backward(edited)
-    return None
+    is_known = all(key in scene.mistakes for key in keys)
+    return scene.backward({key: scene.mistakes[key] for key in keys}) if is_known else None
 
 
 def _pinned(scenes):
@@ -96,22 +101,32 @@ def _pinned(scenes):
     for target in scene.targets:
         if target.place in scene.mistakes and not scene.is_parameter(target):
             doubtful = {event.site for event in scene.doubtful(target.event)}
-            known = [mistake for mistake in pinned.values() if mistake.event.site in doubtful]
+            statements = [scene.site(event).statement for event in scene.reads(target.event)]
+            known = [m for m in pinned.values() if m.event.site in doubtful or _is_pair_in(scene, m, statements)]
             mistake = known[0] if known else mistake_in(scenes, target)
             pinned |= {} if mistake is None else {target: mistake}
     return pinned
 
 
+def _is_pair_in(scene, mistake, statements):
+    """Return True if two results of a call are exchanged, and one of the statements binds them."""
+    return mistake.is_pair and any(scene.site(mistake.event).statement is other for other in statements)
+
+
 def _verdict(scene, target, pinned, right):
     """Return (verdict, sentence). `right` contains the places that are right once known mistakes are corrected."""
     mistake = pinned.get(target)
+    here = {t: m for t, m in pinned.items() if m.event.key == target.event.key and m.is_sure}
+    pair = next((m for m in here.values() if m.is_pair), None)
+    if pair is not None:  # each value is right, but has the other's name
+        return WRONG, pair.sentence
     if not target.reason and target.place not in scene.wrong:
         return RIGHT, ""
-    here = {t: m for t, m in pinned.items() if m.event.key == target.event.key and m.is_sure}
     blamed = [m for t, m in here.items() if t is target or t.event.key != target.event.key]
     if blamed and not scene.is_parameter(target):
         rival = scene.rivals.get(target.key)
-        return WRONG, blamed[0].sentence + (f" (here, or in {scene.name(rival)})" if rival else "")
+        is_other = rival is not None and scene.name(rival) != scene.name(target.event)
+        return WRONG, blamed[0].sentence + (f" (here, or in {scene.name(rival)})" if is_other else "")
     if target.reason:
         return NOT_FOLLOWED, target.reason
     if target.outside and target.place not in right:
@@ -153,7 +168,7 @@ def _unsure(scene, target, sentence):
     if sentence:
         sentence += f" (here, or in {helpers})" if helpers else ""
     else:
-        sentence = f"{UNNAMED}this line{f', or that of {helpers}' if helpers else ''} gives a wrong value"
+        sentence = f"{UNNAMED}this line{f', or that of {helpers},' if helpers else ''} gives a wrong value"
     gradients = [e for e in others if is_gradient(scene.name(e)) and is_real_array(e.value)]
     site = scene.site(target.event)
     is_handed_on = site.kind == "return" and isinstance(site.value, ast.Name)
@@ -182,4 +197,5 @@ def _row(scene, event, name, verdict, sentence, mistake=None):
     row = StepRow(name, equation_in("\n".join(reversed(text))), site.line, verdict, sentence)
     if mistake is None or mistake.code is None:
         return row
-    return replace(row, repair=ast.unparse(mistake.code), edit=mistake.edit)
+    also = mistake.also + sentence[len(mistake.sentence) :]
+    return replace(row, repair=ast.unparse(mistake.code), edit=mistake.edit, also=also)

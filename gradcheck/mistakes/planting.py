@@ -52,6 +52,9 @@ class Scope:
         self.tests = {
             "unplanted": lambda code, place: False,
             "positive": lambda code, place: False,
+            "called": lambda code, place: False,
+            "callables": lambda code, place: False,
+            "kept_axes": lambda code, place: False,
             "reduction": lambda code, place: isinstance(code, (str, ast.Name)),
             "named": lambda code, place: isinstance(code, (str, ast.Name)),
             "names": lambda code, place: isinstance(code, ast.Name),

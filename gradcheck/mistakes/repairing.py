@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 
 from gradcheck.mistakes.patterns import LIBRARIES, is_number, number_of, same
+from gradcheck.mistakes.row import Edit
 from gradcheck.mistakes.table import ROWS
 
 AXES = (-1, -2, 0, 1, 2)
@@ -18,10 +19,12 @@ FORMS = (
     *("np.exp({})", "np.log({})", "np.sqrt({})", "np.tanh({})", "(1 - {})", "{} ** 2", "{} ** 3", "1 / {}"),
     *("(1 - {} ** 2)", "np.sign({})", "np.cos({})", "np.sin({})", "(1 - np.tanh({}) ** 2)"),
 )
+BEFORE = "_before_it_is_overwritten"  # appended to a name, for its earlier value
 REDUCTIONS = ("sum", "mean", "max", "min", "prod")
 LONGEST = 60  # largest number of characters of code to which a factor or term is added
 TOTALS = tuple(f"{{}}.sum(axis={axis}, keepdims=True)" for axis in AXES)
 REPAIRS = [row for row in ROWS if row.at in ("expression", "value", "statement")]
+(EXCHANGED,), LOOPS = ([row for row in ROWS if row.at == at] for at in ("names", "loop"))
 
 
 class Names:
@@ -37,12 +40,16 @@ class Names:
         self.helpers = set(filter(is_gradient, helpers))
         order = [*(n for n in read if n in values), *(n for n in reversed(values) if n not in read)]
         kinds = {n: values[n].dtype.kind for n in order if isinstance(values[n], (np.ndarray, np.floating))}
-        self.arrays = [n for n, kind in kinds.items() if kind == "f"]
+        self.arrays = [n for n, kind in kinds.items() if kind == "f" and not n.endswith(BEFORE)]
         masks = [n for n, kind in kinds.items() if kind == "b" and values[n].ndim]
-        self.backwards = [n for n in order if callable(values[n]) and "backward" in n]
+        self.called = [n for n in order if callable(values[n])]
+        self.backwards = [n for n in self.called if "backward" in n]
         axes = [n for n in order if _is_number(values[n], (int, np.integer)) and "axis" in n]
         scalars = [n for n in order if n not in kinds and _is_number(values[n]) and values[n] not in (0, 1, -1)]
         lengths = [f"{n}.shape[{axis}]" for n in self.arrays for axis in range(-values[n].ndim, 0)]
+
+        def is_over_all(rest):
+            return not any(keyword.arg in ("axis", "axes", "dim") for keyword in rest.keywords)
 
         def is_gradient_code(code):
             is_name = _id(code) in self.arrays and is_gradient(code.id)
@@ -61,7 +68,10 @@ class Names:
             "computed": lambda code: isinstance(code, (ast.BinOp, ast.Call)) and len(ast.unparse(code)) <= LONGEST,
             "value": lambda code: _id(code) not in LIBRARIES,
             "reduction": lambda code: (code if isinstance(code, str) else _id(code)) in REDUCTIONS,
-            "all_axes": lambda rest: not any(keyword.arg in ("axis", "axes", "dim") for keyword in rest.keywords),
+            "all_axes": is_over_all,
+            "kept_axes": is_over_all,
+            "called": lambda code: _id(code) in self.called,
+            "overwritten": lambda code: f"{_id(code)}{BEFORE}" in values,
             "named": lambda code: isinstance(code, (str, ast.Name)),
             "elementary": lambda code: code in ELEMENTARY,
             "summable": lambda code: not any(_id(n) in helpers for n in ast.walk(code)),
@@ -73,6 +83,12 @@ class Names:
             "arrays": lambda bound: map(_name, self.arrays),
             "masks": lambda bound: map(_name, masks),
             "backwards": lambda bound: map(_name, self.backwards),
+            "callables": lambda bound: [_name(n) for n in self.called if n not in self.backwards],
+            "scalars": lambda bound: map(_name, scalars),
+            "earlier": lambda bound: [_name(bound["B"].id + BEFORE)],
+            "totals": lambda bound: [
+                _code(f"{n}.sum(axis={axis}, keepdims=True)") for n in self.arrays for axis in (*axes, *AXES)
+            ],
             "axes": lambda bound: _other_axes([*map(_name, axes), *map(_number, AXES), ast.Constant(None)], bound),
             "powers": lambda bound: map(_number, POWERS),
             "elementary": lambda bound: [name for name in ELEMENTARY if name not in bound.values()],
@@ -142,6 +158,36 @@ def repairs(code, names, rank):
             for row in rows:
                 for edit in row.repaired(node, names, is_whole) if row.at != "value" or is_whole else ():
                     yield edit, exchanged(code, node, edit.new)
+    for node in _nodes(code) if rank == 1 and isinstance(code, ast.expr) else ():
+        for edit in _with_exchanged_names(node, names):
+            yield edit, exchanged(code, node, edit.new)
+
+
+def loop_repairs(iterable, names):
+    """Yield an Edit for each repair of the iterable of a loop."""
+    for row in LOOPS:
+        yield from row.repaired(iterable, names, True)
+
+
+def exchanges(node):
+    """Yield an Edit for each pair of elements of a tuple, which exchanges the two."""
+    for i, j in itertools.combinations(range(len(node.elts)), 2):
+        elements = list(node.elts)
+        elements[i], elements[j] = elements[j], elements[i]
+        yield Edit(EXCHANGED, node, ast.Tuple(elements, node.ctx), {"A": node.elts[i], "B": node.elts[j]})
+
+
+def _with_exchanged_names(node, names):
+    """Yield an Edit for each pair of names in an expression, which exchanges the two everywhere in it."""
+    found = {_id(inner) for inner in ast.walk(node)} & {*names.arrays, *names.called}
+    for a, b in itertools.combinations(sorted(found), 2):
+        if (a in names.arrays) == (b in names.arrays):
+            other = {a: b, b: a}
+            new = copy.deepcopy(node)
+            for inner in ast.walk(new):
+                if _id(inner) in other:
+                    inner.id = other[inner.id]
+            yield Edit(EXCHANGED, node, new, {"A": _name(a), "B": _name(b)})
 
 
 def exchanged(tree, node, new):

@@ -23,6 +23,8 @@ COMPARISONS = {
     "not in": ("in",),
 }
 TURN = "swapaxes(-1, -2)"
+WAYS = (("forwards", "backwards"), ("backwards", "forwards"))
+CALLS = {"F": "called", "G": "called"}
 NOT_TURNED, TURNED = "{{{}}} is not transposed", "{{{}}} is transposed and should not be"
 MEAN_FOR_SUM, SUM_FOR_MEAN = "a mean stands where a sum belongs", "a sum stands where a mean belongs"
 NO_AXIS = "the {{{}}} runs over all axes where it should over {{K:axis}}"
@@ -34,7 +36,8 @@ UNMASKED, MASK = "{A} should be 0 where ", {"rank": 2, "B": "masks"}
 OTHER_POWER = "the power in {wrong} should be {N:another number}"
 OTHER_FUNCTION = "{L} stands where {M:another function} belongs"
 BRANCHES = "the values where {C} holds and where not are exchanged"
-ORDER = "{B} and {A} are in the wrong order"
+FORWARDS, BACKWARDS = (f"{{A}} is taken {one} where it should be {other}" for one, other in WAYS)
+ORDER, BRACKETS = "{B} and {A} are in the wrong order", "brackets are missing or misplaced in {wrong}"
 MINUS_TOTAL, NO_TOTAL = "A - A.{}(axis=K, keepdims=True)", "{}({{A}}) over {{K:axis}} is not subtracted"
 MINUS_MULTIPLE = "A - B * A.{}(axis=K, keepdims=True)"
 NO_MULTIPLE = "{{B:an array}} * {}({{A}}) over {{K:axis}} is not subtracted"
@@ -49,6 +52,10 @@ STATEMENTS = [
     mistake("term dropped", "A -= B", "pass", "{B:a term} is not subtracted from {A:the sum}"),
     mistake("factor dropped", "A *= B", "pass", "{A:a value} is not multiplied by {B:a factor}"),
     mistake("factor dropped", "A /= B", "pass", "{A:a value} is not divided by {B:a factor}"),
+    mistake("term added", "pass", "A += B", "the term {B} is too much"),
+    mistake("term added", "pass", "A -= B", "{B} is subtracted and should not be"),
+    mistake("factor added", "pass", "A *= B", "the factor {B} is too much"),
+    mistake("factor added", "pass", "A /= B", "the division by {B} is too much"),
     *(
         mistake("accumulation lost", f"A {op}= B", "A = B", "{A:an array} is overwritten where it should be updated")
         for op in OPERATORS
@@ -96,6 +103,7 @@ EXPRESSIONS = [
     mistake("factor dropped", "A * B[..., None]", "A", FACTOR, at="value", rank=2, B="arrays"),
     mistake("factor dropped", "A * B", "B", "{A:factor} is missing[ from {B}]"),
     mistake("factor dropped", "A / B", "A", "a division[ of {A}] by {B:a factor} is missing", rank=2, B="factors"),
+    mistake("factor dropped", "A / B", "A", "a division[ of {A}] by {B:a factor} is missing", rank=3, B="totals"),
     mistake("factor dropped", "A @ B", "A", "the product[ of {A}] with {B:a matrix} is missing"),
     mistake("factor dropped", "A @ B", "B", "the product[ of {B}] with {A:a matrix} is missing"),
     mistake("factor added", "A", "A * B", "the factor {B} is too much"),
@@ -111,6 +119,12 @@ EXPRESSIONS = [
     ),
     mistake("power changed", "A", "A ** M", "{wrong} stands where {A} belongs"),
     mistake("power changed", "A ** N", "A ** M", OTHER_POWER, N="powers"),
+    mistake("brackets misplaced", "C - A ** N", "(C - A) ** N", BRACKETS, C="unplanted"),
+    *(
+        mistake("brackets misplaced", f"A {op} (B {sign} C)", f"A {op} B {sign} C", BRACKETS, C="unplanted")
+        for op in "*/"
+        for sign in "+-"
+    ),
     # Matrix products and transposes
     mistake("transpose lost", "A.T", "A", NOT_TURNED.format("A")),
     mistake("transpose lost", "A.mT", "A", NOT_TURNED.format("A")),
@@ -154,6 +168,10 @@ EXPRESSIONS = [
     mistake("mask forgotten", "F(*R, where=K)", "F(*R)", "`where` is missing"),
     mistake("constant changed", "N", "M", "{M} stands where {N:another number} belongs", N="numbers", M="numbers"),
     mistake("constant changed", "A", "N", "{N} stands where {A:a length} belongs", rank=2, A="lengths", N="number"),
+    mistake(
+        "constant changed", "A", "N", "{N} stands where {A:another value} belongs", rank=2, A="scalars", N="number"
+    ),
+    mistake("constant changed", "np.zeros_like(A)", "A.copy()", "it starts from {A}, not from zeros", A="unplanted"),
     mistake("constant changed", "True", "False", "False stands where True belongs"),
     mistake("constant changed", "False", "True", "True stands where False belongs"),
     # Conditions
@@ -183,6 +201,15 @@ EXPRESSIONS = [
         )
     ),
     *(
+        mistake(
+            "axis changed", f"{call}, axis=K, keepdims=True)", f"{call})", NO_AXIS.format(name), K="axes", **classes
+        )
+        for call, name in (("A.M(*R", "M"), ("F(*R", "F"))
+        for classes in ({name: "reduction", "R": "kept_axes"},)
+    ),
+    mistake("call added", "A", "sum(A for B in C)", "the sum over {C} is too much"),
+    mistake("call added", "A", "A.M(*R)", "the {M} is too much", M="reduction"),
+    *(
         mistake("call dropped", f"A.{total}(axis=K{keeps})", "A", NO_SUM.format(total), at="value", **OVER)
         for total in ("sum", "mean")
         for keeps in (", keepdims=True", "")
@@ -204,21 +231,61 @@ EXPRESSIONS = [
         )
     ),
     mistake("operands exchanged", "F(A, B, *R)", "F(B, A, *R)", "{B} and {A} are in the wrong order", A="unplanted"),
-    mistake("order reversed", "reversed(A)", "A", "{A} is taken forwards where it should be backwards"),
+    mistake("order reversed", "reversed(A)", "A", FORWARDS),
+    *(
+        mistake(kind, right, wrong, sentence, at="loop")
+        for right, wrong, kind, sentence in (
+            ("reversed(A)", "A", "order reversed", FORWARDS),
+            ("A[::-1]", "A", "order reversed", FORWARDS),
+            ("A", "reversed(A)", "order reversed", BACKWARDS),
+            ("A", "A[::-1]", "order reversed", BACKWARDS),
+            ("A", "A[N:]", "range changed", "the loop begins too late"),
+            ("range(A)", "range(N, A)", "range changed", "the loop begins too late"),
+            ("A", "A[:N]", "range changed", "the loop ends too early"),
+            ("A[::-1]", "A[:N:-1]", "range changed", "the loop ends too early"),
+            ("range(A)", "range(A - N)", "range changed", "the loop ends too early"),
+        )
+    ),
     mistake("backward call dropped", "F(A, *R)", "A", "{F:a backward pass} is not applied to {A}", F="backward"),
     mistake(
         "backward call dropped", "F(A)", "A", "{F:a backward pass} is not applied to {A}", A="gradient", F="backwards"
     ),
     mistake("call dropped", "F(A, *R)", "A", "{F:a function} is not applied to {A}", F="function"),
     mistake("call dropped", "A.M(*R)", "A", "{M:a method} is not applied to {A}", A="value", M="method"),
+    mistake("call dropped", "F(A)", "A", "{F:a function} is not applied to {A}", F="callables"),
+    mistake("call dropped", "1 - np.tanh(A) ** 2", "np.tanh(A)", "tanh stands where its slope belongs", A="unplanted"),
+    mistake("order reversed", "F(G(A))", "G(F(A))", "{G} and {F} are applied in the wrong order", **CALLS),
+    *(
+        mistake(
+            "operator exchanged",
+            right,
+            "F(A) + G(A)",
+            "{F} and {G} are added, not applied one after the other",
+            **CALLS,
+        )
+        for right in ("F(G(A))", "G(F(A))")
+    ),
     mistake("call dropped", "B", "A", "{A} stands where {B:a function of it} belongs", rank=2, A="array", B="forms"),
     mistake("call added", "A", "np.M(A)", "{M} is too much", A="unplanted"),
     mistake("call added", "A", "F(A)", "{F} is too much", A="unplanted"),
     mistake("name replaced", "np.M(A)", "np.L(A)", OTHER_FUNCTION, M="elementary", L="elementary"),
     # Names
+    mistake("name overwritten", "A", "B", "{B} is overwritten before this line reads it", A="earlier", B="overwritten"),
     mistake("dy ignored", "A", "0 * A + 1", "{A} is taken for ones", A="dy"),
     mistake("name replaced", "A", "B", "{B} stands where {A:another name} belongs", A="names", B="names"),
     mistake("name replaced", "A", "B", "{B} stands where {A:an array} belongs", A="arrays", B="computed"),
+    mistake("name replaced", "A", "B", "{B} stands where {A:a mask} belongs", A="masks", B="array"),
+    mistake(
+        "name replaced",
+        "F(A)",
+        "B",
+        "{B} stands where another array belongs",
+        rank=3,
+        F="callables",
+        A="arrays",
+        B="array",
+    ),
+    mistake("operands exchanged", "A, B", "B, A", "{A} and {B} are in each other's place", at="names"),
     # Whole values
     mistake("sign flipped", "A", "-A", "the sign is wrong", at="value", A="arithmetic"),
     mistake("gradient replaced by zeros", "A", "0 * A", "it is zero", at="value", A="arithmetic"),
@@ -229,7 +296,7 @@ EXPRESSIONS = [
 ]
 
 ROWS = (*STATEMENTS, *EXPRESSIONS)
-KINDS = {  # for each kind of mistake that the audit makes, a sentence without code
+KINDS = {  # for each kind of mistake, a sentence without code
     "term dropped": "a term is missing",
     "factor dropped": "a factor is missing",
     "sign flipped": "a sign is wrong",
@@ -254,4 +321,7 @@ KINDS = {  # for each kind of mistake that the audit makes, a sentence without c
     "call dropped": "a function is not applied",
     "order reversed": "an order is reversed",
     "power changed": "a power is wrong",
+    "name overwritten": "a name is overwritten before it is read",
+    "range changed": "a loop runs over the wrong range",
+    "brackets misplaced": "brackets are missing or misplaced",
 }

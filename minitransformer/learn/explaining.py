@@ -3,6 +3,7 @@
 import ast
 import re
 from contextlib import suppress
+from dataclasses import replace
 
 from gradcheck.mistakes import KINDS, Student
 from minitransformer.learn.cutting import cut
@@ -17,6 +18,11 @@ NO_WORDS = re.compile(
 )
 
 
+# Reasons why the value of a name is not compared, which say nothing about the value
+UNKNOWN = re.compile(
+    r"it is bound or written|it does not have the shape of|the forward pass |its name is|it is modified"
+)
+EXCHANGED = r"(d\w+) (?:equals the true (d\w+)|and (d\w+) are returned in each other's place)$"
 PLACE = re.compile(r"^(\(\d+\) )?(\w+(?:, \w+)*): ")  # the beginning of a sentence of naming.py
 
 
@@ -54,9 +60,10 @@ def rows_by_steps(failure, others, numbers, student, file):
     except (TypeError, ValueError):
         return [], ()
     rows = []
-    for row in report.rows if report.first_wrong is not None else ():
+    judged = [row for row in report.rows if not UNKNOWN.match(row.sentence)]
+    for row in judged if report.first_wrong is not None else ():
         edit = row.edit  # the student does not see the repaired code
-        words = row.sentence if edit is None else edit.sentence(student) or KINDS[edit.row.kind]
+        words = row.sentence if edit is None else (edit.sentence(student) or KINDS[edit.row.kind]) + row.also
         rows.append(Row(row.equation or numbers.get(row.name, ""), row.name, row.verdict, words))
     of_names = [row for row in rows if not row.name.endswith(".grad")]
     remarks = [remark.removesuffix(": there is a second mistake") for remark in report.remarks]  # it may be the same
@@ -73,9 +80,15 @@ def explained(attempt, failure):
     student = Student(attempt.path.read_text("utf-8"), glossary_of(exercise.name))
     of_gradients = rows_by_gradients(failure.report, attempt.numbers)
     rows, remarks = rows_by_steps(failure, others, attempt.numbers, student, str(attempt.path))
-    exchanged = {row.name for row in of_gradients if "in each other's place" in row.sentence}
-    if not rows or (exchanged and exchanged.isdisjoint(row.name for row in rows)):  # the names of the lines mislead
+    found = [re.match(EXCHANGED, row.sentence) for row in of_gradients]
+    equal = {match[1]: match[2] or match[3] for match in found if match}
+    wrong = {row.name for row in of_gradients if row.verdict == "WRONG"}
+    is_order = wrong == {*equal} == {*equal.values()}  # the gradients are right, but returned in another order
+    if not rows or (is_order and wrong.isdisjoint(row.name for row in rows)):
         rows, remarks = of_gradients, ()
+    elif is_order:
+        said = {row.name: row.sentence for row in of_gradients}
+        rows = [row if row.verdict != "WRONG" else replace(row, sentence=said.get(row.name, "")) for row in rows]
     first = next((k for k, row in enumerate(rows) if row.verdict == "WRONG"), None)
     if first is not None:
         row, told = rows[first], [rows[first].sentence]

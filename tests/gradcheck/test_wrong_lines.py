@@ -77,6 +77,98 @@ def test_the_mistake_in_one_line_is_named_if_every_draw_allows_it(y, dx, sentenc
     assert report.first_wrong.name == "dx" and re.search(sentence, report.first_wrong.sentence), report
 
 
+FUNCTIONS_OF_X = """
+steps = np.random.default_rng(0).normal(size=(3, 3, 3))
+def merge(a): return 2.5 * a
+def applied(a, s): y = np.tanh(a @ s); return y, lambda g: (g * (1 - y**2)) @ s.T
+def function(x, w, *, keep=None, eps=0.01):
+    a, first_backward = applied(x, steps[0])
+    b, second_backward = applied(a, steps[1])
+    backwards = [first_backward, second_backward]
+    both = lambda g: (g * w, g * x)
+    y = {y}
+    def backward(dy):
+{body}
+    return y, backward
+"""
+WHOLE = [  # y, backward, the wrong name, pattern of the sentence, options
+    ("merge(x) * w", "dx = w * dy;dw = merge(x) * dy;return dx, dw", "dx", "^merge is not applied to", {}),
+    ("x * w", "dx = w * dy;dw = w.copy();dw += x * dy;return dx, dw", "dw", "it starts from w, not from zeros$", {}),
+    (
+        "x * w",
+        "dx = w * dy;dw = x * dy;dw /= np.maximum(abs(x), 1);return dx, dw",
+        "dw",
+        "^the division by .* too m",
+        {},
+    ),
+    ("x * keep + w", "dx = dy * y;return dx, dy", "dx", "^y stands where keep belongs$", {"keep": KEEP}),
+    ("x / (keep - eps) + w", "dx = dy / keep - eps;return dx, dy", "dx", "^brackets are missing", {"keep": KEEP + 1.0}),
+    ("np.tanh(x) + w", "dx = (1 - np.tanh(x)) ** 2 * dy;return dx, dy", "dx", "^brackets are missing or misplaced", {}),
+    ("np.tanh(x) + w", "dx = np.tanh(x) * dy;return dx, dy", "dx", "^tanh stands where its slope belongs$", {}),
+    (
+        "x / (eps + w**2)",
+        "dx = dy / (0.5 + w**2);return dx, -2 * w * x * dy / (eps + w**2)**2",
+        "dx",
+        "^0.5 stands where eps",
+        {},
+    ),
+    (
+        "b + w",
+        "return first_backward(dy) + second_backward(dy), dy",
+        "dx",
+        "are added, not applied one after the other$",
+        {},
+    ),
+    ("b + w", "return second_backward(first_backward(dy)), dy", "dx", "are applied in the wrong order$", {}),
+    (
+        "np.sin(x) * w",
+        "dx = np.cos(w) * x * dy;return dx, np.sin(x) * dy",
+        "dx",
+        "^(x and w|w and x) are in each other's",
+        {},
+    ),
+    (
+        "x * w",
+        "q, p = both(dy);dx = p * 1.0;dw = q * 1.0;return dx, dw",
+        "p",
+        "^q and p are in each other's place$",
+        {},
+    ),
+    (
+        "x * np.mean(w**2, axis=-1, keepdims=True)",
+        "s = np.mean(x * dy);dx = dy * np.mean(w**2, axis=-1, keepdims=True);dw = 2 * w * s;return dx, dw",
+        "s",
+        "^the mean runs over all axes where it should over axis -1$",
+        {},
+    ),
+    ("b + w", "g = dy;for f in backwards:;    g = f(g);return g, dy", "g", "^backwards is taken forwards where", {}),
+    ("b + w", "g = dy;for f in backwards[:0:-1]:;    g = f(g);return g, dy", "g", "^the loop ends too early$", {}),
+    (
+        "x * w",
+        "dx = np.zeros_like(x);for k in range(3 - 1):;    dx[:, k] = w[:, k] * dy[:, k];return dx, x * dy",
+        "dx",
+        "^the loop ends too early$",
+        {},
+    ),
+    (
+        "2 * np.sin(x) * w + 2 * np.cos(x)",
+        "u = 2 * dy;v = u * w * np.cos(x);u = v;dx = v - np.sin(x) * u;return dx, 2 * np.sin(x) * dy",
+        "dx",
+        "^u is overwritten before this line reads it$",
+        {},
+    ),
+]
+
+
+@pytest.mark.parametrize("y, body, name, sentence, options", WHOLE)
+def test_the_wrong_line_of_a_whole_backward_pass_is_named(y, body, name, sentence, options):
+    lines = textwrap.indent("\n".join(body.split(";")), " " * 8)
+    function = compiled(FUNCTIONS_OF_X.replace("{y}", y).replace("{body}", lines))["function"]
+    report = gradcheck.steps(function, X, V, **options)
+    assert report.first_wrong.name == name and re.search(sentence, report.first_wrong.sentence), report
+    assert not any("second mistake" in remark for remark in report.remarks), report
+
+
 GATE = """
 def forward(x, h, a, b):
     z = 1 / (1 + np.exp(-(x @ a + h @ b)))
