@@ -11,7 +11,7 @@ from minitransformer.learn.loading import cotangent
 from minitransformer.learn.refusing import blanks
 from minitransformer.learn.variants import of_result
 from minitransformer.learn.verdict import Row
-from minitransformer.learn.vocabulary import GLOSSARY, glossary_of
+from minitransformer.learn.vocabulary import GLOSSARY, INSTEAD, glossary_of
 
 NO_WORDS = re.compile(
     r"\d+ of \d+ entries are wrong$|its entries are wrong$|given the true gradients|the mistake is within|$"
@@ -102,7 +102,10 @@ def explained(attempt, failure):
         elsewhere = {other.name for other in rows} - {row.name}
         names = {s: place[2].split(", ") if (place := PLACE.match(s)) else () for s in known}
         here = [PLACE.sub("", s) for s in known if row.name in names[s] or elsewhere.isdisjoint(names[s])]
-        words = next((sentence for sentence in (*here, *told) if not NO_WORDS.match(sentence)), "")
+        # Another formula may give the same numbers: a repair of the line is more certain than an array for x̂.
+        last = [s for s in here if "x̂" in s and s in INSTEAD.values()]
+        here = [s for s in here if s not in last]
+        words = next((sentence for sentence in (*here, *told, *last) if not NO_WORDS.match(sentence)), "")
         if not words and known and (place := PLACE.match(known[0])):  # the mistake is in another line
             name = place[2]
             del rows[first]

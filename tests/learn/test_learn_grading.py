@@ -748,7 +748,15 @@ WRITTEN = {
             "g = r * (h - h.mean(-1, keepdims=True) - x_hat * (h * x_hat).mean(-1, keepdims=True))\n"
             "return g, g_beta, g_gamma",
             "in each other's place",
-        )
+        ),
+        (
+            "axes, n = tuple(range(dy.ndim - 1)), x.shape[-1]\ndx_hat = dy * gamma\n"
+            "dvar = (dx_hat * (x - mu)).sum(axis=-1, keepdims=True) * -0.5 * r**2\n"
+            "dmu = (-dx_hat * r).sum(axis=-1, keepdims=True)\n"
+            "dx = dx_hat * r + dvar * 2 * (x - mu) / n + dmu / n\n"
+            "return dx, (dy * x_hat).sum(axis=axes), dy.sum(axis=axes)",
+            "^dvar: the power in r .. 2 should be another number$",
+        ),
     ],
     "embedding": [
         ("d = np.zeros_like(weight)\nd[ids] = dy\nreturn d", "twice get one of their gradients, not the sum")
