@@ -23,7 +23,7 @@ class Grader(Bounded):
         """Grade an exercise in a folder. `first` is called with the Verdict before it is explained."""
         exercise_in(folder, name)
         path = (Path(folder) / f"{name}.py").absolute()
-        request = {"file": str(path), "name": name}
+        request = {"file": str(path), "name": name, "seconds": self.seconds}
         try:
             found = self.ask(request, self.seconds, self.explanation, lambda v: first(Verdict.from_json(v)))
             return Verdict.from_json(found)
@@ -41,7 +41,7 @@ class Grader(Bounded):
             raise ValueError(f"name must be an elementwise function ({', '.join(ENTRY_BY_ENTRY)}), not {name}")
         path = (Path(folder) / f"{name}.py").absolute()
         try:
-            found = self.ask({"file": str(path), "name": name, "slopes": True}, self.seconds)
+            found = self.ask({"file": str(path), "name": name, "slopes": True, "seconds": self.seconds}, self.seconds)
         except Ended as end:
             raise ValueError(f"{path.name}: {end}") from None
         if "fault" in found:

@@ -208,10 +208,7 @@ def graded_file(grader, exercise, submitted) -> Graded:
 
 
 def completed(found, exercises, expected) -> list[Submission]:
-    """Sort Submissions by name, and add a Graded for each missing exercise.
-
-    Every exercise that is `expected`, or that any of the submissions contains, must be present.
-    """
+    """Sort Submissions by name, and add a Graded for each exercise that is `expected`, or that others contain."""
     kept = expected | {graded.verdict.name for submission in found for graded in submission.graded}
     missing = {name: ungraded(each, Verdict(name, MISSING)) for name, each in exercises.items() if name in kept}
     rows = []

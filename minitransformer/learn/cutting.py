@@ -62,22 +62,21 @@ def title(exercise, level) -> str:
 
 
 def header(exercise, level, file) -> list[str]:
-    aim = "Do not change forward: your backward is compared with its derivatives."
-    task = LEVELS[level]
+    task, words = LEVELS[level], said(exercise) if exercise.is_varied else ""
     if exercise.is_value:
         aim = "Your function is compared with the package's."
-        task = "the docstring states the result; write the body of the function"
-        if exercise.name == "adamw" or level == 0:
-            task = LEVELS[NOTHING if level >= NOTHING else min(level, 1)].replace("backward", "the function")
-    elif level == FORWARD:
-        aim = "Your backward is compared with derivatives of your forward, and your y with the package's."
-    words = said(exercise) if exercise.is_varied else ""
-    if isinstance(exercise.reference, type):
-        words += OF_MODULES
-    if level < SLOPES and not exercise.is_value:
+        task = LEVELS[NOTHING if level >= NOTHING else min(level, 1)].replace("backward", "the function")
+        if exercise.name != "adamw":
+            task = f"the docstring states the result; write {task.rpartition(' write ')[2]}"
+    else:
+        aim = "Do not change forward: your backward is compared with its derivatives."
         node = file.nodes[exercise.target]
         function = next(function for function in functions_within(node) if function.name == "backward")
-        task += f". {file.result_of(function, node)}".removesuffix(".")
+        if level < SLOPES:
+            task += f". {file.result_of(function, node)}".removesuffix(".")
+        elif level == FORWARD:
+            aim = "Your backward is compared with derivatives of your forward, and your y with the package's."
+        words += OF_MODULES * isinstance(exercise.reference, type)
     what = textwrap.fill(f"Replace each `{BLANK}`: {task}. {aim}{words}", 110, break_on_hyphens=False)
     return [title(exercise, level), "", what, '"""', ""]
 
@@ -262,7 +261,7 @@ class File:
 
     def slopes_and_paths(self, function) -> str:
         """Format the Jacobian's entries, and the forward lines that each line reverses."""
-        paths = [f"{name} ← {mirrors}" for _, name, mirrors in self.written(function) if mirrors]
+        paths = [f"{number} {name} ← {mirrors}" for number, name, mirrors in self.written(function) if mirrors]
         parts = (
             ("The slopes that you need:", self.slopes(function)),
             ("One way back through the lines of forward:", paths),
@@ -280,20 +279,15 @@ class File:
         found = []
         for statement in statements_of(function):
             if number := self.number_of(statement):
-                targets = getattr(statement, "targets", ())
-                if isinstance(statement, ast.Expr):  # a call that writes into its first argument
-                    targets = statement.value.args[:1]
-                name = ", ".join(ast.unparse(target).strip("()") for target in targets)
+                written_into = statement.value.args[0] if isinstance(statement, ast.Expr) else None
+                name = ast.unparse(written_into) if written_into else target_of(statement)
                 mirrors = self.lines[statement.end_lineno - 1].rpartition("#")[2].partition("←")[2]
                 found.append((number, name, mirrors.strip()))
         return found
 
     def blanked(self, statement):
-        left, number = "", self.number_of(statement)
-        if isinstance(statement, ast.Assign):
-            left = f"{ast.unparse(statement.targets[0]).strip('()')} = "
-        elif isinstance(statement, ast.Return):
-            left = "return "
+        number = self.number_of(statement)
+        left = "return " if isinstance(statement, ast.Return) else f"{target_of(statement)} = ".removeprefix(" = ")
         return [" " * statement.col_offset + left + BLANK + (f"  # {number}" if number else "")]
 
     def without_raises(self, function) -> list[Edit]:
@@ -376,6 +370,10 @@ def statements_of(function):
 
 def parts_of(value) -> list:
     return value.elts if isinstance(value, ast.Tuple) else [value]
+
+
+def target_of(statement) -> str:
+    return ", ".join(ast.unparse(target).strip("()") for target in getattr(statement, "targets", ()))
 
 
 def is_an_answer(statement) -> bool:

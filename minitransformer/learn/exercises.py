@@ -1,5 +1,6 @@
 """List the exercises in reading order, with the cases on which they are graded."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -66,20 +67,16 @@ def with_another_axis(case, reference) -> list[Case]:
         length = np.shape(call.inputs[0])[:1]
 
         def widened(value):
-            return (
-                value[None] if isinstance(value, np.ndarray) and value.ndim > 1 and value.shape[:1] == length else value
-            )
+            has_axis = isinstance(value, np.ndarray) and value.ndim > 1 and value.shape[:1] == length
+            return value[None] if has_axis else value
 
         return call.on(map(widened, call.inputs), {name: widened(value) for name, value in call.options.items()})
 
     call = draw(np.random.default_rng(0))
-    if np.ndim(call.inputs[0]) < 2:
-        return []
-    try:
+    with suppress(ValueError, IndexError):
         reference(*call.inputs, **call.options)
-    except (ValueError, IndexError):
-        return []
-    return [Case(f"{case.name}, another leading axis", draw)]
+        return [Case(f"{case.name}, another leading axis", draw)] if np.ndim(call.inputs[0]) > 1 else []
+    return []
 
 
 # name | title | file: target | prefix of the cases
@@ -133,14 +130,8 @@ def read(line: str) -> Exercise:
 
 
 EXERCISES = tuple(map(read, TABLE.strip().split("\n")))
-VALUES = (
-    "checker",
-    "adamw",
-    "clipping",
-    "cosine_schedule",
-    "training_step",
-    "chosen",
-)  # exercises without a backward pass
+# The exercises without a backward pass
+VALUES = ["checker", "adamw", "clipping", "cosine_schedule", "training_step", "chosen"]
 SETS = {"all": tuple(exercise.name for exercise in EXERCISES)} | {
     name: tuple(members.split())
     for name, members in {

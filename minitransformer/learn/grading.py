@@ -6,6 +6,7 @@ level, at which the learner's y is compared with the package's y. Grading runs i
 """
 
 import ast
+import signal
 import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -34,7 +35,7 @@ from minitransformer.learn.refusing import Refusal, blanks, is_untouched, of_hea
 from minitransformer.learn.values import graded_value
 from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, Verdict
 from minitransformer.learn.workspace import exercise_in
-from minitransformer.system.bounded import Note, serve
+from minitransformer.system.bounded import serve
 from minitransformer.system.version import __version__
 
 NEEDED_LATER = (  # imported once, before the first request, so that no child has to import them
@@ -75,11 +76,10 @@ def grade(path, name: str):
     if "seed" not in header:
         yield from verdicts
     else:
-        yield hunted(exercise, header, tree, next(verdict for verdict in verdicts if isinstance(verdict, Verdict)))
+        yield hunted(exercise, header, tree, next(verdicts))
 
 
 def tried(exercise, path, text, tree, level):
-    """Yield Verdicts on a file, and Notes that say which part of the code is running."""
     printed, left = Printed(), blanks(tree)
     numpy, package = functions_of_numpy(), PackageCalls(exercise, path)
 
@@ -89,10 +89,8 @@ def tried(exercise, path, text, tree, level):
 
     try:
         with faults(path):
-            yield Note("in the code at module level")
             with redirect_stdout(printed):
                 module = loaded(path, text)
-            yield Note("")
             target = defined(module, exercise, tree, level)
             with redirect_stdout(printed):
                 if exercise.is_value:
@@ -144,13 +142,22 @@ def slopes(path, name: str) -> dict:
 
 
 def answers(request):
-    """Yield the answers to a request {"file": path, "name": exercise} (bounded.py)."""
+    """Yield the answers to a request {"file": path, "name": exercise, "seconds": limit} (bounded.py)."""
+
+    def late(number, frame):
+        raise TimeoutError(f"it did not end within {request['seconds']:g} seconds")
+
+    if hasattr(signal, "setitimer"):  # before the process is killed, so that the line is known
+        signal.signal(signal.SIGALRM, late)
+        signal.setitimer(signal.ITIMER_REAL, 0.9 * request["seconds"])
     try:
         if request.get("slopes"):
             yield slopes(request["file"], request["name"])
             return
         for verdict in grade(request["file"], request["name"]):
-            yield verdict if isinstance(verdict, Note) else verdict.to_json()
+            if hasattr(signal, "setitimer"):
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            yield verdict.to_json()
     except Fault as fault:
         yield {"fault": str(fault)}
     except MemoryError:

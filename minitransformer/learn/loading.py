@@ -16,8 +16,7 @@ from minitransformer.module import faster
 from minitransformer.system.terminal import error_in_words
 
 INSIDE = f"{PACKAGE}{os.sep}"
-MOST_PRINTED = 500  # characters
-MOST_SAID = 500  # characters of an exception
+MOST_SAID = 500  # characters of the output, and of an exception
 
 
 class Fault(Exception):  # noqa: N818
@@ -77,7 +76,7 @@ def is_pair(result):
 
 class Printed(io.StringIO):
     def write(self, text):
-        super().write(text[: MOST_PRINTED - self.tell()])
+        super().write(text[: MOST_SAID - self.tell()])
         return len(text)
 
 
@@ -86,10 +85,7 @@ def functions_of_numpy() -> dict:
 
 
 def replaced(before: dict, path) -> str:
-    """Return a sentence about a NumPy attribute that the code has overwritten, or "".
-
-    `before` is the result of functions_of_numpy() before the code ran.
-    """
+    """Name an attribute of NumPy that differs from `before`, an earlier result of functions_of_numpy()."""
     for (module, name), value in before.items():
         if vars(module).get(name) is not value:
             return f"{path.name} replaces {module.__name__}.{name}, which the grader needs"

@@ -16,10 +16,7 @@ NBGRADER += ("raw_score", "late_submission_penalty", "score", "max_score")
 
 
 def write(rows, csv=None, nbgrader=None, gradescope=None, feedback=None) -> list:
-    """Write the marks to the paths that are not None, and return these paths.
-
-    `csv` and `nbgrader` are files for tables. `gradescope` and `feedback` are folders for a file per student.
-    """
+    """Write the marks to each path that is given: two files and two folders. Return these paths."""
     texts = {path: text(rows) for path, text in ((csv, marks), (nbgrader, nbgrader_table)) if path is not None}
     for folder, name, text in ((gradescope, "results.json", results), (feedback, "feedback.txt", letter)):
         if folder is not None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gradcheck.audit import mutate
 from gradcheck.museum import CASES
-from minitransformer.learn.cutting import File, globals_read, only_the_question, title
+from minitransformer.learn.cutting import File, globals_read, only_the_question, target_of, title
 from minitransformer.learn.exercises import FORWARD
 from minitransformer.learn.hints import lines_of
 from minitransformer.learn.own import OwnExercise
@@ -31,11 +31,7 @@ TASK = f"""\
 One line of backward has a mistake. Assign the name on its left, such as "dx", or its number to {NAME}, and repair the
 line. If the line has neither, write "return". A check says which gradients are wrong.
 """
-
-PAGE = """\
-Each file in this folder is a function with a complete backward pass, in which one line has a mistake. Find and repair
-this line, and name it at the top of the file. A check says which gradients are wrong.
-"""
+PAGE = "In each file in this folder, one line of backward has a mistake. Find, name and repair it, as the file says.\n"
 
 mutants_of = cache(mutate)
 
@@ -62,7 +58,7 @@ def of_museum(seed: int) -> list[OwnExercise]:
             "title": f"a wrong gradient{', '.join((' of others', *case.sources))}",
             "function": "layer",
             "cases": [{"name": "museum", "inputs": {f"x{k}": shape for k, shape in enumerate(case.inputs)}}],
-            "answer": target_of(ast.parse(textwrap.dedent("\n".join(wrong))).body[0]),
+            "answer": target_of(ast.parse(textwrap.dedent("\n".join(wrong))).body[0]) or "return",
         }
         found[function] = OwnExercise(about["name"], about["title"], MUSEUM, "layer", "", about=about, given=code)
         if len(found) == MANY:
@@ -84,7 +80,7 @@ def planted(exercise, level: int, seed: int, grader) -> str:
             if code == right or mutant.kind in TOO_EASY:
                 continue
             nodes = (node for node in ast.walk(ast.parse(mutant.source)) if isinstance(node, ast.stmt))
-            answer = target_of(next(node for node in nodes if node.lineno == mutant.lines[0]))
+            answer = target_of(next(node for node in nodes if node.lineno == mutant.lines[0])) or "return"
             text = with_task(exercise, level, seed, answer, code)
             (Path(folder) / f"{exercise.name}.py").write_text(text, "utf-8")
             if FOUND in grader.verdict(folder, exercise.name).sentence:
@@ -99,10 +95,6 @@ def text_of(source: str, exercise, level) -> str:
 def with_task(exercise, level, seed, answer: str, code: str) -> str:
     mark = f", bug {seed} {digest(exercise, seed, answer)}, cut from"
     return f'{title(exercise, level).replace(", cut from", mark)}\n\n{TASK}"""\n\n{NAME} = ...\n\n{code}'
-
-
-def target_of(statement) -> str:
-    return ", ".join(ast.unparse(t).strip("()") for t in getattr(statement, "targets", ())) or "return"
 
 
 def digest(exercise, seed, name: str) -> str:
@@ -127,4 +119,6 @@ def hunted(exercise, header: dict, tree, verdict: Verdict) -> Verdict:
     elif wrong:
         words += f"{FOUND}{wrong}"
     status = BEGUN if named == str(...) else WRONG
-    return Verdict(exercise.name, status, verdict.level, verdict.sentence or words, student=exercise.student)
+    sentence, asked = verdict.sentence or words, f"which lines lead to {wrong}, and which of them to no right gradient?"
+    question = verdict.question or asked * bool(wrong)
+    return Verdict(exercise.name, status, verdict.level, sentence, question=question, student=exercise.student)

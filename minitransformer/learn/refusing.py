@@ -9,7 +9,15 @@ import re
 from dataclasses import replace
 
 from minitransformer.book.observation import read_python
-from minitransformer.learn.cutting import bare, docstring_of, is_main_block, names_bound, names_needed, statements_of
+from minitransformer.learn.cutting import (
+    bare,
+    docstring_of,
+    is_main_block,
+    names_bound,
+    names_needed,
+    statements_of,
+    target_of,
+)
 from minitransformer.learn.exercises import FORWARD
 from minitransformer.system.terminal import error_in_words
 
@@ -17,13 +25,8 @@ HEADER = re.compile(
     r"\w+, level (?P<level>[0-4])(?:, student (?P<student>[\w.@-]+))?(?:, bug (?P<seed>\d+) (?P<answer>\w+))?, "
     r"cut from (?:minitransformer )?(?P<version>\S+):"
 )
-ORACLES = {
-    "gradcheck": "your gradient is compared with its results",
-    "torch": "it computes gradients automatically",
-    "jax": "it computes gradients automatically",
-    "autograd": "it computes gradients automatically",
-    "tensorflow": "it computes gradients automatically",
-}
+ORACLES = dict.fromkeys(("torch", "jax", "autograd", "tensorflow"), "it computes gradients automatically")
+ORACLES["gradcheck"] = "your gradient is compared with its results"
 
 ANEW = "`minitransformer learn start --out another` writes a new copy"
 
@@ -43,10 +46,7 @@ def source_of(path) -> str:
 
 
 def of_header(exercise, text: str):
-    """Read the header of a file. Return (exercise, level or None, entries of the header {name: text}).
-
-    The returned exercise is the variant of the student whom the header names.
-    """
+    """Return (exercise, level or None, entries of the header). The exercise is the header's student's variant."""
     match = HEADER.search(text[:1000])
     entries = {name: entry for name, entry in match.groupdict().items() if entry} if match else {}
     level = int(entries["level"]) if entries else None
@@ -131,6 +131,6 @@ def blanks(tree) -> list[tuple[int, str]]:
             for statement in statements_of(function):
                 value = getattr(statement, "value", None)
                 if isinstance(value, ast.Constant) and value.value is ...:
-                    targets = ", ".join(ast.unparse(t).strip("()") for t in getattr(statement, "targets", ()))
-                    found.append((statement.lineno, "return" if isinstance(statement, ast.Return) else targets))
+                    name = "return" if isinstance(statement, ast.Return) else target_of(statement)
+                    found.append((statement.lineno, name))
     return sorted(found)

@@ -28,10 +28,7 @@ LAST = 50  # number of last steps whose losses are averaged
 
 @contextmanager
 def in_use(folder, names):
-    """Replace the package's functions with the learner's within a `with` block.
-
-    The package's faster versions are switched off. Yields {name of an exercise: number of calls}.
-    """
+    """Replace the package's functions with the learner's, and yield {name of an exercise: number of calls}."""
     calls, undo = {exercise.name: 0 for exercise in EXERCISES}, []
     others = {name: named_exercise(name).reference for name in calls if name not in names}
     others = {name: getattr(reference, "forward", reference) for name, reference in others.items()}

@@ -55,12 +55,6 @@ class Ended(ChildProcessError):  # noqa: N818
         self.answer = answer
 
 
-class Note(str):
-    """An answer that names the next part of the work. The message of Ended contains the last Note."""
-
-    __slots__ = ()
-
-
 class Bounded:
     """Answer each request in a separate process. Use it in a `with` block, or call `end` at the end."""
 
@@ -80,7 +74,7 @@ class Bounded:
         The first answer must arrive within `seconds`, and the last one within `more` seconds after the first. Raises
         Ended, which has the latest answer, if the time is exceeded or the code ends its process.
         """
-        word, answer, note, is_done, allowed = secrets.token_hex(16), None, "", False, seconds
+        word, answer, is_done, allowed = secrets.token_hex(16), None, False, seconds
         asked = {"word": word, "request": request, "seconds": seconds + more}
         try:
             if self.process is None:
@@ -94,9 +88,7 @@ class Bounded:
                     if answer is None:
                         allowed, deadline = more, time.monotonic() + more
                         first(value)
-                    answer, note = value, ""
-                elif kind == "note":
-                    note = value
+                    answer = value
                 is_done = is_done or kind == "done"
         except BaseException:
             self.end()
@@ -107,7 +99,7 @@ class Bounded:
         if kind == "late":
             reason = f"it did not end within {allowed:g} seconds"
         if not is_done:
-            raise Ended(", ".join(filter(None, [reason, note])), answer)
+            raise Ended(reason, answer)
         return answer
 
     def begin(self):
@@ -201,7 +193,7 @@ def answer_all(answers, asked, pipe):
     for value in answers(asked["request"]):
         if os.getpid() != me:  # a process that the code has forked sends no answer
             os._exit(0)
-        send(pipe, asked["word"], "note" if isinstance(value, Note) else "answer", value)
+        send(pipe, asked["word"], "answer", value)
     send(pipe, asked["word"], "done")
 
 

@@ -188,7 +188,7 @@ def test_level_1_says_which_gradients_backward_returns_and_what_the_parts_of_a_m
 
 
 @pytest.mark.parametrize(
-    "options, words", [([], "without its backward pass"), (["--bug", "1"], "one line has a mistake")]
+    "options, words", [([], "without its backward pass"), (["--bug", "1"], "one line of backward has a mistake")]
 )
 def test_start_names_the_folder_in_its_command_and_the_task_on_its_page(options, words, tmp_path, capsys):
     folder = tmp_path / "two words"

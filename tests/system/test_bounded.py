@@ -14,10 +14,10 @@ from minitransformer.system.bounded import TOO_MANY, Bounded, Ended
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what has left its session is found on Linux alone")
 
 MODULE = """
-from minitransformer.system.bounded import Note, serve
+from minitransformer.system.bounded import serve
 
 def answers(code):
-    names = {"Note": Note}
+    names = {}
     exec(code, names)
     yield from names["answers"]()
 
@@ -155,12 +155,6 @@ def test_the_latest_answer_is_kept_when_the_next_takes_too_long(process):
     with pytest.raises(Ended) as ended:
         process.ask("import os\ndef answers():\n    yield 'verdict'\n    os._exit(0)", seconds=20)
     assert (str(ended.value), ended.value.answer) == ("it ended its process with status 0", "verdict")
-
-
-def test_a_note_says_where_the_time_went(process):
-    code = "import time\ndef answers():\n    yield Note('in the long part')\n    time.sleep(1000)"
-    with pytest.raises(Ended, match=r"^it did not end within 1 seconds, in the long part$"):
-        process.ask(code, seconds=1)
 
 
 @pytest.mark.parametrize("signum, said", [("SIGKILL", "it ended its process: SIGKILL"), ("SIGSTOP", "it did not end")])
