@@ -229,6 +229,7 @@ softmax: dx
     dy - y * dy.sum(axis=axis, keepdims=True) → it is the gradient of log_softmax
     e * (dy - (e * dy).sum(axis=axis, keepdims=True)) → the exponentials are not divided by their sum
 log_softmax: dx
+    dz * (1 - np.exp(z)) → only the diagonal of the Jacobian is there
     dz - np.exp(z) → the sum over dz is left out, as though it were 1
     np.exp(z) * (dz - (np.exp(z) * dz).sum(axis=axis, keepdims=True)) → it is the gradient of softmax
     dz - dz.mean(axis=axis, keepdims=True) → the mean of dz is subtracted
