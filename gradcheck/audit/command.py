@@ -86,7 +86,9 @@ class TestCommand:
         except subprocess.TimeoutExpired:
             return None, ""
         finally:
-            self.end()
+            self.kill()
+            if self.process is not None:
+                self.process.wait()
             for path in changed:
                 (copy / path.relative_to(self.root)).write_text(self.sources[path], "utf-8")
         return self.process.returncode, output.decode("utf-8", "replace")
@@ -119,13 +121,12 @@ class TestCommand:
         # Python might load the .pyc file of another mutant, if its source has the same size and modification time.
         return {**one_thread, **os.environ, **paths, "PYTHONDONTWRITEBYTECODE": "1"}
 
-    def end(self):
-        """Kill the command, if it still runs, and all processes that it started."""
-        if self.process is None or self.process.poll() is not None:
+    def kill(self):
+        """Kill the command, if it still runs, and all processes that it started. A signal handler may call this."""
+        if self.process is None or self.process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):  # the process has just ended
             if hasattr(os, "killpg"):
                 os.killpg(self.process.pid, signal.SIGKILL)  # the process leads a process group
             else:
                 self.process.kill()
-        self.process.wait()

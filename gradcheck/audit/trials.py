@@ -219,7 +219,7 @@ def _begin(command):
 
     def stop(*_):
         if command is not None:
-            command.end()
+            command.kill()
         os._exit(1)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -497,19 +497,26 @@ def test_progress_tells_the_time_left(monkeypatch, capfd):
     assert re.fullmatch(r"trying mutants: 1 of 4, \d+:\d\d left\n", capfd.readouterr().err)
 
 
-def test_an_interrupt_ends_every_process_and_leaves_no_folder(write, tmp_path):
-    write(HANGS)
-    copies = tmp_path / "copies"
+@pytest.mark.parametrize("of_mutants", [False, True], ids=["the first command", "the command of a mutant"])
+def test_an_interrupt_ends_every_process_and_leaves_no_folder(of_mutants, write, tmp_path):
+    original = write(NORM)
+    copies, begun = tmp_path / "copies", tmp_path / "begun"
     copies.mkdir()
-    write("import mine, pathlib, time\npathlib.Path(r'%s').touch()\ntime.sleep(60)\n" % (tmp_path / "begun"), "slow.py")
+    write(f"""
+import mine, time
+from pathlib import Path
+if not {of_mutants} or Path("mine.py").read_text() != Path(r"{original}").read_text():
+    Path(r"{begun}").touch()
+    time.sleep(60)
+""", "slow.py")  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, "-m", "gradcheck", "audit", "mine", "--command", "python slow.py"],
+        [sys.executable, "-m", "gradcheck", "audit", "mine", "--command", "python slow.py", "--jobs", "2"],
         env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(copies)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not (tmp_path / "begun").exists():
+    while not begun.exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
