@@ -63,8 +63,10 @@ def _what_follows(scenes, pinned, rows):
     name, listed, remarks = scene.label(first), {"right": [], "still wrong": []}, []
     for target in behind:
         pairs = [(one, passed, twin) for one, passed in mended if passed for twin in twins(one, target)]
-        words = "right" if all(one.is_true(twin, passed) for one, passed, twin in pairs) else "still wrong"
-        if words == "right" or not scene.is_parameter(target):  # its gradient is a side effect of a call
+        is_right = [one.is_true(twin, passed) for one, passed, twin in pairs]
+        words = "right" if all(is_right) else "still wrong"
+        # The gradient of a parameter is a side effect of a call. On other draws, a loop may have more iterations.
+        if all(is_right) or not (is_right[0] or scene.is_parameter(target)):
             listed[words].append(target.name if target.name != name else f"the {name} below")
     for words, names in listed.items():
         if names:

@@ -107,10 +107,11 @@ def explained(attempt, failure):
         here = [s for s in here if s not in last]
         words = next((sentence for sentence in (*here, *told, *last) if not NO_WORDS.match(sentence)), "")
         if not words and known and (place := PLACE.match(known[0])):  # the mistake is in another line
-            name = place[2]
-            del rows[first]
-            first = next((k for k, other in enumerate(rows) if other.name == name), first)
-            row, words = Row(attempt.numbers.get(name, ""), name, "WRONG"), known[0][place.end() :]
+            name, words = place[2], known[0][place.end() :]
+            if row.name in attempt.numbers or name not in elsewhere:
+                del rows[first]
+                first = next((k for k, other in enumerate(rows) if other.name == name), first)
+                row = Row(attempt.numbers.get(name, ""), name, "WRONG")
         words = words or row.sentence
         words = re.sub(rf"^{re.escape(row.name)} (?=does )", "it ", words)
         rows = [*rows[:first], Row(row.equation, row.name, row.verdict, words), *rows[first + 1 :]]

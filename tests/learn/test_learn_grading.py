@@ -737,6 +737,7 @@ WRITTEN = {
             "^.4. dx: the direct path is missing",
         ),
         ("df = dy\nfor f in backwards:\n    df = f(df)\nreturn dy + df", "the steps are taken in the order of forward"),
+        ("g = dy\nfor b in backwards[:0:-1]:\n    g = b(g)\nreturn dy + g", "the first step is left out"),
         ("return dy + backwards[0](dy)", "every step gets dy, not the gradient that the step after"),
     ],
     "bare_block": [
@@ -759,6 +760,13 @@ WRITTEN = {
             "^dvar: the power in r .. 2 should be another number$",
         ),
     ],
+    "swiglu": [
+        (
+            "s = 1 / (1 + np.exp(-g))\nslope = s * (1 - s)\nreturn dp * u * slope, dp * a",
+            "^slope: the slope is that of the logistic function",
+        )
+    ],
+    "log_softmax": [("return dz * (1 - np.exp(z))", "only the diagonal of the Jacobian is there")],
     "embedding": [
         ("d = np.zeros_like(weight)\nd[ids] = dy\nreturn d", "twice get one of their gradients, not the sum")
     ],
@@ -778,7 +786,7 @@ def test_the_first_sentence_names_the_mistake(name, body, pattern, graded):
     verdict = graded(name, filled(body, name))
     assert verdict.status == "not right yet"
     assert re.search(pattern, verdict.mistake), str(verdict)
-    assert not any("second mistake" in remark for remark in verdict.remarks)
+    assert not any("still wrong" in remark for remark in verdict.remarks)
 
 
 QUESTIONS = {
