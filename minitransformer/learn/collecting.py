@@ -114,10 +114,7 @@ def loose_files(folder) -> list[str]:
 
 
 def collected(folder, exercises, journal, *, again=False):
-    """Grade the submissions in a folder, and yield each Submission as it is graded.
-
-    `exercises` is {name: Exercise}. Unchanged submissions are read from the file `journal`, unless `again` is True.
-    """
+    """Grade the submissions in a folder, and yield each. Unchanged ones come from `journal`, unless `again`."""
     places, kept = submissions(folder), {} if again else read_journal(journal)
     graders = [Grader() for _ in range(max(2, available_cores()))]  # at least two, in case code sleeps
     free, stop = SimpleQueue(), threading.Event()

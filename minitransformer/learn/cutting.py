@@ -376,6 +376,19 @@ def target_of(statement) -> str:
     return ", ".join(ast.unparse(target).strip("()") for target in getattr(statement, "targets", ()))
 
 
+def blanks(tree) -> list[tuple[int, str]]:
+    """Return (line, name) of each remaining blank. The name is "return" in a return statement."""
+    found = []
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            for statement in statements_of(function):
+                value = getattr(statement, "value", None)
+                if isinstance(value, ast.Constant) and value.value is ...:
+                    name = "return" if isinstance(statement, ast.Return) else target_of(statement)
+                    found.append((statement.lineno, name))
+    return sorted(found)
+
+
 def is_an_answer(statement) -> bool:
     if not isinstance(statement, (ast.Assign, ast.Expr, ast.Return)) or statement.value is None:
         return False

@@ -6,9 +6,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from gradcheck.mistakes import KINDS, Student
-from minitransformer.learn.cutting import cut
+from minitransformer.learn.cutting import blanks, cut
 from minitransformer.learn.loading import cotangent
-from minitransformer.learn.refusing import blanks
 from minitransformer.learn.variants import of_result
 from minitransformer.learn.verdict import Row
 from minitransformer.learn.vocabulary import GLOSSARY, INSTEAD, glossary_of

@@ -17,7 +17,7 @@ import numpy as np
 
 from minitransformer.book.observation import parsed
 from minitransformer.learn.attempt import Attempt
-from minitransformer.learn.cutting import cut
+from minitransformer.learn.cutting import blanks, cut
 from minitransformer.learn.exercises import FORWARD
 from minitransformer.learn.explaining import blank_rows
 from minitransformer.learn.loading import (
@@ -31,7 +31,7 @@ from minitransformer.learn.loading import (
     replaced,
 )
 from minitransformer.learn.planting import hunted
-from minitransformer.learn.refusing import Refusal, blanks, is_untouched, of_header, refuse_other_tasks, source_of
+from minitransformer.learn.refusing import Refusal, is_untouched, of_header, refuse_other_tasks, source_of
 from minitransformer.learn.values import graded_value
 from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, Verdict
 from minitransformer.learn.workspace import exercise_in

@@ -6,6 +6,7 @@ cases and the original text of the exercise, but not the solution. example_set/R
 
 import json
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -89,12 +90,9 @@ def graded_by(exercise, level) -> str:
 def own_exercises(folder) -> list[OwnExercise]:
     found = []
     for path in sorted(Path(folder).glob(f"*{ENDING}")):
-        try:
+        with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
             read = json.loads(read_regular(path, MOST_BYTES)[0])
-            about, given = read["about"], read["given"]
+            about, given, name = read["about"], read["given"], read["about"]["name"]
             refuse(path, about | {"source": ""})
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            continue
-        name = about["name"]
-        found.append(OwnExercise(name, about["title"], path, about["function"], name, about=about, given=given))
+            found.append(OwnExercise(name, about["title"], path, about["function"], name, about=about, given=given))
     return found

@@ -9,15 +9,7 @@ import re
 from dataclasses import replace
 
 from minitransformer.book.observation import read_python
-from minitransformer.learn.cutting import (
-    bare,
-    docstring_of,
-    is_main_block,
-    names_bound,
-    names_needed,
-    statements_of,
-    target_of,
-)
+from minitransformer.learn.cutting import bare, docstring_of, is_main_block, names_bound, names_needed
 from minitransformer.learn.exercises import FORWARD
 from minitransformer.system.terminal import error_in_words
 
@@ -121,16 +113,3 @@ def plain_text(node, *, without_backward=False) -> str:
 
 def is_untouched(tree, given) -> bool:
     return [*map(plain_text, tree.body[1:])] == [*map(plain_text, given.body[1:])]
-
-
-def blanks(tree) -> list[tuple[int, str]]:
-    """Return (line, name) of each remaining blank. The name is "return" in a return statement."""
-    found = []
-    for function in ast.walk(tree):
-        if isinstance(function, ast.FunctionDef):
-            for statement in statements_of(function):
-                value = getattr(statement, "value", None)
-                if isinstance(value, ast.Constant) and value.value is ...:
-                    name = "return" if isinstance(statement, ast.Return) else target_of(statement)
-                    found.append((statement.lineno, name))
-    return sorted(found)

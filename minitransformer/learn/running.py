@@ -3,7 +3,7 @@
 import functools
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -29,27 +29,24 @@ LAST = 50  # number of last steps whose losses are averaged
 @contextmanager
 def in_use(folder, names):
     """Replace the package's functions with the learner's, and yield {name of an exercise: number of calls}."""
-    calls, undo = {exercise.name: 0 for exercise in EXERCISES}, []
+    calls = {exercise.name: 0 for exercise in EXERCISES}
     others = {name: named_exercise(name).reference for name in calls if name not in names}
     others = {name: getattr(reference, "forward", reference) for name, reference in others.items()}
     mine = {name: of_learner(folder, name) for name in names} | others
     mine = {name: counting(calls, name, function) for name, function in mine.items()}
-    try:
+    with ExitStack() as undo:
         for name in calls:
             reference = named_exercise(name).reference
             if isinstance(reference, type):
-                undo.append((functools.partial(setattr, reference), "forward", reference.forward))
+                undo.callback(setattr, reference, "forward", reference.forward)
                 reference.forward = mine[name]
                 continue
             for held in list(namespaces()):
                 for key in [key for key, value in held.items() if value is reference]:
-                    undo.append((held.__setitem__, key, reference))
+                    undo.callback(held.__setitem__, key, reference)
                     held[key] = mine[name]
         with plain():
             yield calls
-    finally:
-        for put, key, before in reversed(undo):
-            put(key, before)
 
 
 def namespaces():
@@ -83,10 +80,7 @@ def loss_of_pairs(ids) -> float:
 
 
 def train(folder, names, *, style, steps, seed, say) -> tuple[dict, tuple, str]:
-    """Train a small model that uses the named functions of a learner.
-
-    Returns ({name: number of calls}, (mean loss of the last steps, loss_of_pairs), generated text).
-    """
+    """Train a small model. Return ({name: number of calls}, (loss of the last steps, loss_of_pairs), its text)."""
     text = default_corpus()[:CHARACTERS]
     tokenizer = CharTokenizer.train(text)
     rng = np.random.default_rng(seed)

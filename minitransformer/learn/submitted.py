@@ -6,6 +6,7 @@ define the function are preferred, then those with the fewest blanks left (`...`
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -97,11 +98,7 @@ def sources_in(path, place, exercises):
 
 
 def exercise_named(stem, exercises) -> tuple[str | None, bool]:
-    """Return (exercise, is_exact) for the name of a file without its ending.
-
-    The exercise is the one with the longest name that the file name contains. `is_exact` is True if the file name
-    contains nothing else except numbers and words that mark a copy.
-    """
+    """Return (exercise with the longest name in `stem`, whether the rest is only numbers and words for a copy)."""
     words = [word.lower() for word in WORD.findall(stem)]
     if not words or {words[0], words[-1]} & {"test", "tests"}:
         return None, False
@@ -129,8 +126,6 @@ def chosen(exercise, entries, place) -> Submitted:
     modules = {}
     for path in islice((place / best.file).parent.glob("*.py"), MOST_MODULES):
         if path.stem.isidentifier() and path.stem != exercise.name:
-            try:
+            with suppress(Unreadable):  # if the exercise imports it, the check reports the failed import
                 modules[path.name], _ = read_regular(path, MOST_BYTES[".py"])
-            except Unreadable:
-                continue  # if the exercise imports it, the check reports the failed import
     return replace(best, others=tuple(other.file for other in others), modules=tuple(sorted(modules.items())))

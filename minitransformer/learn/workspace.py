@@ -84,13 +84,7 @@ because the exercises are cut from its source. No command of `learn` shows them.
 """
 
 
-LEVELS_TEXT = """\
-The level of an exercise is the part that you write:
-
-{}
-
-`minitransformer learn start --level 2 --out another` writes the exercises of another level to another folder.
-"""
+LEVEL_TEXT = "The level is the part that you write (`learn start --level 2 --out another` writes level 2):\n\n"
 
 
 def start(folder, exercises, level: int, text=cut, ending=".py", task=TASK) -> tuple[list[str], list[str]]:
@@ -100,14 +94,12 @@ def start(folder, exercises, level: int, text=cut, ending=".py", task=TASK) -> t
     """
     own = [exercise for exercise in exercises if isinstance(exercise, OwnExercise)]
     if own and level == FORWARD:
-        raise ValueError(
-            f"{own[0].name}: the level of an exercise from a TOML file must be less than {FORWARD}, not {level}"
-        )
+        raise ValueError(f"{own[0].name}: an exercise from a TOML file has the levels 0 to {FORWARD - 1}, not {level}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     listed = "\n".join(f"- `{exercise.name}{ending}`: {exercise.title}" for exercise in exercises)
-    levels = "\n".join(f"- {number}: {words}" for number, words in LEVELS.items())
-    words = {"task": task, "levels": LEVELS_TEXT.format(levels) if task == TASK else ""}
+    levels = LEVEL_TEXT + "".join(f"- {number}: {words}\n" for number, words in LEVELS.items())
+    words = {"task": task, "levels": levels if task == TASK else ""}
     texts = {f"{exercise.name}{ending}": partial(text, exercise, level) for exercise in exercises}
     texts |= {f"{exercise.name}{ENDING}": partial(graded_by, exercise, level) for exercise in own}
     texts[TEST] = TEST_TEXT.format
@@ -160,10 +152,7 @@ def is_begun(folder, exercise) -> bool:
 
 
 def saved_files(folder, look=time.sleep):
-    """Poll a folder forever, and yield the name of each exercise after it is saved.
-
-    A file counts as saved if its time and size differ from the last saved version, but not from the last poll.
-    """
+    """Poll a folder forever, and yield each exercise that has changed, once two polls agree."""
     known = last = times(folder)
     while True:
         look(PAUSE)
