@@ -138,9 +138,7 @@ def bare(source: str) -> str:
     """Remove types and argument checks from a source. A block of nothing but checks keeps them."""
     edits = []
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.AnnAssign):
-            edits.append(Edit(node.lineno, node.end_lineno, without_type(node, source)))
-        elif isinstance(node, ast.FunctionDef) and node.body[0].lineno > node.lineno:
+        if isinstance(node, ast.FunctionDef) and node.body[0].lineno > node.lineno:
             parameters = [inner.annotation for inner in ast.walk(node.args) if isinstance(inner, ast.arg)]
             if any((*parameters, node.returns)):
                 edits.append(Edit(node.lineno, node.body[0].lineno - 1, signature(node, source)))
@@ -155,14 +153,6 @@ def is_check(node) -> bool:
     return isinstance(call, ast.Call) and getattr(call.func, "id", "").startswith(CHECKS)
 
 
-def without_type(node, source: str) -> list[str]:
-    if node.value is None:
-        return []
-    target, value = (ast.get_source_segment(source, part) for part in (node.target, node.value))
-    behind = source.split("\n")[node.end_lineno - 1].encode()[node.end_col_offset :].decode()
-    return f"{' ' * node.col_offset}{target} = {value}{behind}".split("\n")
-
-
 def signature(function, source: str) -> list[str]:
     arguments, indent = copy.deepcopy(function.args), " " * function.col_offset
     for parameter in ast.walk(arguments):
@@ -170,11 +160,7 @@ def signature(function, source: str) -> list[str]:
             parameter.annotation = None
     for defaults in (arguments.defaults, arguments.kw_defaults):  # keep the text of the source
         defaults[:] = [value and ast.Name(ast.get_source_segment(source, value)) for value in defaults]
-    line = f"{indent}def {function.name}({ast.unparse(arguments)}):"
-    if len(line) <= LONGEST:
-        return [line]
-    entries = ast.unparse(arguments).split(", ")
-    return [f"{indent}def {function.name}(", *(f"{indent}    {entry}," for entry in entries), f"{indent}):"]
+    return [f"{indent}def {function.name}({ast.unparse(arguments)}):"]
 
 
 class File:
