@@ -24,7 +24,9 @@ class Row:
     right: ast.AST
     wrong: ast.AST
     sentence: str  # a template, described in `mistake`
-    at: str  # "expression", "value" (assigned, returned), "gradient" (returned), "test" of `if`, "pair" or "statement"
+    # "expression", "value" (assigned, returned), "gradient" (returned), "test" of `if`, "pair" or "statement"; only for
+    # repairs: "loop" (its iterable) and "names" (two names in an expression, or in the target of an assignment)
+    at: str
     rank: int  # rank of the repair; repairs of a smaller rank are simpler and are tried first
     classes: dict = field(hash=False)  # {hole: class of code that may fill it}
     answer: frozenset = frozenset()  # the holes that only `right` has

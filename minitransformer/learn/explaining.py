@@ -100,7 +100,9 @@ def explained(attempt, failure):
             known = named_by_value(attempt, failure)
         elsewhere = {other.name for other in rows} - {row.name}
         names = {s: place[2].split(", ") if (place := PLACE.match(s)) else () for s in known}
-        here = [PLACE.sub("", s) for s in known if row.name in names[s] or elsewhere.isdisjoint(names[s])]
+        here = [s for s in known if row.name in names[s] or elsewhere.isdisjoint(names[s])]
+        # A line of the textbook keeps the place of another one. A name of the student may stand for it.
+        here = [s if row.name in attempt.numbers and row.name not in names[s] else PLACE.sub("", s) for s in here]
         # Another formula may give the same numbers: a repair of the line is more certain than an array for x̂.
         last = [s for s in here if "x̂" in s and s in INSTEAD.values()]
         here = [s for s in here if s not in last]

@@ -231,7 +231,6 @@ softmax: dx
 log_softmax: dx
     dz * (1 - np.exp(z)) → only the diagonal of the Jacobian is there
     dz - np.exp(z) → the sum over dz is left out, as though it were 1
-    dz * (1 - np.exp(z)) → only the diagonal of the Jacobian is there
     np.exp(z) * (dz - (np.exp(z) * dz).sum(axis=axis, keepdims=True)) → it is the gradient of softmax
     dz - dz.mean(axis=axis, keepdims=True) → the mean of dz is subtracted
     dz - (np.exp(z) * dz).sum(axis=axis, keepdims=True) → softmax's output is inside the sum alone
