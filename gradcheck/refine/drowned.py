@@ -138,7 +138,8 @@ def _jump(forward, y):
     """Return the size of the largest small jump of an output near these arguments, or 0."""
     at, jumps = SPACING * np.arange(-WIDTH, WIDTH + 1), [0.0]
     bends = _differences(_outputs(forward, at, y.size), 4)
-    clear = np.max(bends, axis=0) / (np.median(bends, axis=0) + EPSILON * np.abs(y).ravel())
+    with np.errstate(invalid="ignore"):  # an output that is always 0 gives 0 / 0
+        clear = np.max(bends, axis=0) / (np.median(bends, axis=0) + EPSILON * np.abs(y).ravel())
     for i in np.argsort(-clear)[:MOST]:
         center, spacing = at[np.argmax(bends[:, i]) + 2], SPACING
         for _ in range(LEVELS):
