@@ -144,6 +144,24 @@ def tied(weight, *, ids):
     return z, backward
 
 
+def chosen(z, *, temperature, top_p, u):
+    """Choose one of V tokens by their logits z (V,). `u` is drawn uniformly from the interval [0, 1).
+
+        p = softmax(z / temperature)                    (22)
+
+    A quotient may exceed 709, where exp overflows. Order the tokens by p, the most probable first, and keep the fewest
+    whose probabilities sum to at least `top_p`. The result is the first token at which the cumulative sum of p exceeds
+    u times the sum of p over all kept tokens.
+    """
+    e = np.exp((z - z.max()) / temperature)
+    p = e / e.sum()  # (22)
+    order = np.argsort(-p)
+    before = np.cumsum(p[order]) - p[order]
+    kept = order[before < top_p]
+    P = np.cumsum(p[kept])
+    return kept[(u * P[-1] >= P).sum()]
+
+
 def whole_model(table, places, w_q, w_k, w_v, w_o, gamma, beta, w_up, w_down, *, ids, targets, d_head):
     """Return the mean cross-entropy of a model of one block, for ids and targets (B, T).
 
@@ -221,24 +239,6 @@ def training_step(weights, m, v, *, ids, targets, H, **settings):
     states = zip(weights, backward(), m, v, strict=True)
     moved = [adamw(*state, **settings) for state in states]  # (43)
     return loss, *zip(*moved, strict=True)
-
-
-def chosen(z, *, temperature, top_p, u):
-    """Choose one of V tokens by their logits z (V,). `u` is drawn uniformly from the interval [0, 1).
-
-        p = softmax(z / temperature)                    (22)
-
-    A quotient may exceed 709, where exp overflows. Order the tokens by p, the most probable first, and keep the fewest
-    whose probabilities sum to at least `top_p`. The result is the first token at which the cumulative sum of p exceeds
-    u times the sum of p over all kept tokens.
-    """
-    e = np.exp((z - z.max()) / temperature)
-    p = e / e.sum()  # (22)
-    order = np.argsort(-p)
-    before = np.cumsum(p[order]) - p[order]
-    kept = order[before < top_p]
-    P = np.cumsum(p[kept])
-    return kept[(u * P[-1] >= P).sum()]
 
 
 # A check with dy = 1 misses three of these mistakes, and a check with a tolerance of 0.1 misses one.
