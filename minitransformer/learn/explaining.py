@@ -101,10 +101,11 @@ def explained(attempt, failure):
         elsewhere = {other.name for other in rows} - {row.name}
         names = {s: place[2].split(", ") if (place := PLACE.match(s)) else () for s in known}
         here = [s for s in known if row.name in names[s] or elsewhere.isdisjoint(names[s])]
-        # A line of the textbook keeps the place of another one. A name of the student may stand for it.
-        here = [s if row.name in attempt.numbers and row.name not in names[s] else PLACE.sub("", s) for s in here]
-        # Another formula may give the same numbers: a repair of the line is more certain than an array for x̂.
-        last = [s for s in here if "x̂" in s and s in INSTEAD.values()]
+        # The number of another line is kept if this line has the textbook's name. Other names may stand for that line.
+        kept = [s for s in here if row.name in attempt.numbers and row.name not in names[s] and s.startswith("(")]
+        here = [s if s in kept else PLACE.sub("", s) for s in here]
+        # Another formula may give the same numbers: a repair of the line is more certain than x − μ for x̂.
+        last = [s for s in here if "μ" in s and s in INSTEAD.values()]
         here = [s for s in here if s not in last]
         words = next((sentence for sentence in (*here, *told, *last) if not NO_WORDS.match(sentence)), "")
         if not words and known and (place := PLACE.match(known[0])):  # the mistake is in another line
