@@ -27,11 +27,11 @@ ELSEWHERE = {
         for name in ("expression", "fork", "sum_and_share", "neuron", "wrong_neuron", "shares", "attend")
     },
     "learn/lessons.py": {  # solutions of exercises: tests/learn/test_learn.py
-        *(f"{name}.<locals>.backward" for name in ("residual", "bare_block", "heads", "tied")),
+        *(f"{name}.<locals>.backward" for name in ("residual", "bare_block", "heads", "tied", "whole_model")),
         "planted.<locals>.with_a_tuple.<locals>.one_backward",
     },
     "learn/example_set/convolution.py": {"convolution.<locals>.backward"},  # likewise: test_learn_grading.py
-    "learn/attempt.py": {"as_promised.<locals>.filled.<locals>.backward"},  # of a learner's function: tests/learn
+    "learn/attempt.py": {"as_promised.<locals>.promised.<locals>.backward"},  # of a learner's function: tests/learn
     "module.py": {"Module.forward"},  # says only that a subclass must define it
 }
 OBJECTIVES = ("sequence", "unbounded", "unlikelihood", "direct")
