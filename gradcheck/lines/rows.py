@@ -18,6 +18,7 @@ from gradcheck.lines.report import (
 )
 from gradcheck.lines.search import find_mistakes, is_start
 from gradcheck.lines.source import is_gradient
+from gradcheck.mistakes.repairing import BEFORE
 
 MOST_NAMED = 3  # largest number of other lines in a sentence of the form "here, or in …"
 PARTIAL = "it is not the whole gradient of that name, "
@@ -200,4 +201,6 @@ def _row(scene, event, name, verdict, sentence, mistake=None):
     if mistake is None or mistake.code is None:
         return row
     also = mistake.also + sentence[len(mistake.sentence) :]
-    return replace(row, repair=ast.unparse(mistake.code), edit=mistake.edit, also=also)
+    repair = ast.unparse(mistake.code)
+    repair = "" if BEFORE in repair else repair  # the earlier value has no name
+    return replace(row, repair=repair, edit=mistake.edit, also=also)

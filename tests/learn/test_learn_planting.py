@@ -3,13 +3,15 @@
 import re
 
 import pytest
+from sampling import THOROUGH
 
 from minitransformer import cli
 from minitransformer.learn.exercises import EXERCISES, named_exercise
 from minitransformer.learn.planting import NAME, of_museum, planted, text_of
 
 QUICK = ("softmax",)
-EACH = [pytest.param(e.name, marks=() if e.name in QUICK else pytest.mark.slow) for e in EXERCISES if not e.is_value]
+SLOW = [pytest.param(e.name, marks=pytest.mark.slow) for e in EXERCISES if not e.is_value and e.name not in QUICK]
+EACH = [*QUICK, *(SLOW if THOROUGH else SLOW[::3])]
 
 
 def names_in(text):
