@@ -285,6 +285,7 @@ def clipping_call(rng, max_norm, largest=1.0):
     parameters = [Parameter(rng.normal(size=shape)) for shape in ((3, 4), (5,))]
     for parameter in parameters:
         parameter.accumulate(rng.normal(size=parameter.data.shape))
+        parameter.grad *= bool(largest)
     parameters[0].grad[0, 0] *= largest
     return Call(clip_grad_norm, parameters, max_norm)
 
@@ -336,6 +337,7 @@ CASES = [
         for norm in (0.7, 70.0)
     ],
     Case("clip_grad_norm, an infinite gradient", lambda rng: clipping_call(rng, 0.7, np.inf)),
+    Case("clip_grad_norm, gradients of zero", lambda rng: clipping_call(rng, 0.7, 0)),
     *map(schedule, (0, 3, 4, 11, 19, 25)),
     *[choice(u=u, top_p=top_p) for u in (0.0, 0.3, 0.6, 0.9, 0.999) for top_p in (0.05, 0.5, 0.7, 0.9, 1.0)],
     *[choice(temperature=temperature) for temperature in (0.001, 5.0)],

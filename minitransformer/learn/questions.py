@@ -109,5 +109,8 @@ def question_on_problem(problem: str) -> str:
             return "does backward end with return? A call that works in place, such as np.add.at, returns None"
         if ", " not in match[3]:
             return f"backward returned {match[1]}: how do they become one array of the shape of {match[3]}?"
-        return f"backward returned {match[1]}: which of {match[3]} lacks its gradient, or has two?"
+        given, known = match[1].partition(" ")[0], match[3].split(", ")
+        if given.isdecimal() and int(given) > len(known):
+            return f"backward returned {match[1]}: which of them belongs neither to {' nor to '.join(known)}?"
+        return f"backward returned {match[1]}: which of {match[3]} lacks its gradient?"
     return ""

@@ -434,7 +434,7 @@ QUESTIONS = {
         "return dy @ weight.T, rows(x).T @ rows(dy), dy": "dbias has shape (2, 5, 7), but bias has (7,): which entries "
         "of y does one entry of bias reach? Their contributions add",
         "return dy @ weight.T, rows(x).T @ rows(dy)": "backward returned 2 gradients: which of x, weight, bias lacks "
-        "its gradient, or has two?",
+        "its gradient?",
         "dx = dweight @ dy\ndweight = 0\nreturn dx, dweight, 0": "dweight is read before the line that computes it: "
         "which order do the lines need?",
     },
@@ -796,17 +796,18 @@ def test_the_first_sentence_names_the_mistake(name, body, pattern, graded):
     assert not any("still wrong" in remark for remark in verdict.remarks)
 
 
-QUESTIONS = {
+LEADING = {
     "return rows(x).T @ rows(dy), dy @ weight.T, rows(dy).sum(axis=0)": "which order does forward take",
     "return dy @ weight.T, (rows(x).T @ rows(dy)).T, rows(dy).sum(axis=0)": "which index comes first",
     "return dy @ weight.T, rows(x).T @ rows(dy), rows(dy).sum(axis=0)[None]": "which sum keeps its axis",
     "return dy @ weight.T, rows(x).T @ rows(dy), dy": "which entries of y does one entry of bias reach",
     "dy @ weight.T": "end with return",
     "return da @ weight.T": "is it a part of dy",
+    "return dy @ weight.T, rows(x).T @ rows(dy), rows(dy).sum(axis=0), dy": "which of them belongs neither to x nor to",
 }
 
 
-@pytest.mark.parametrize("body, question", QUESTIONS.items())
+@pytest.mark.parametrize("body, question", LEADING.items())
 def test_a_question_leads_from_a_shape_or_an_exception_to_its_cause(body, question, graded):
     assert question in graded("linear", filled(body, "linear")).question
 
