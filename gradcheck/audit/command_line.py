@@ -46,7 +46,7 @@ def audit(options):
         files = sorted({Path(path) for lines in trials.lines.values() for path, _ in lines})
     else:
         files = sorted(top.rglob("*.py")) if top.is_dir() else [top]
-    mutants = _select(options, files)
+    mutants = _select(options, files, trials if cases and not options.all else None)
     if options.list:
         show("\n".join([*(line for mutant in mutants for line in describe(mutant)), counted(len(mutants), "mutant")]))
         return ALL_KILLED
@@ -85,7 +85,7 @@ def audit_parser():
     add("--jobs", type=positive, metavar="N", help="number of mutants tried at a time (default: one for each core)")
     words = "names of the functions to mutate, as in `*_backward` (default: backward)"
     add("--functions", nargs="+", default=["backward"], metavar="PATTERN", help=words)
-    words = "mutate every file of the module's package (default: those that the cases run)"
+    words = "mutate every file of the module's package (default: the functions that the cases run)"
     add("--all", action="store_true", help=words)
     parser.add_argument("--list", action="store_true", help="list the mutants without trying them")
     parser.add_argument("--equivalent", action="store_true", help="list the equivalent mutants too")
@@ -118,12 +118,18 @@ def _belongs(path, top):
     return path.suffix == ".py" and (path.is_relative_to(top) or (path.is_relative_to(top.parent) and not foreign))
 
 
-def _select(options, files):
-    """Return the mutants that the options select, in the order of the source. Raises AuditError if there is none."""
+def _select(options, files, trials):
+    """Return the mutants that the options select, in the order of the source. Raises AuditError if there is none.
+
+    If `trials` are given, functions that no case runs are left out.
+    """
     mutants = [mutant for path in files for mutant in mutate(path, options.functions)]
+    if trials is not None:
+        run = {(mutant.path, mutant.function) for mutant in mutants if trials.cases_that_run(mutant)}
+        mutants = [mutant for mutant in mutants if (mutant.path, mutant.function) in run]
     if not mutants:
-        names = " or ".join(map(repr, options.functions))
-        raise AuditError(f"{options.target}: no function is named {names}; name others with --functions")
+        names, which = " or ".join(map(repr, options.functions)), "" if trials is None else " that a case runs"
+        raise AuditError(f"{options.target}: no function{which} is named {names}; name others with --functions")
     if options.k is not None:
         mutants = [m for m in mutants if options.k.lower() in f"{m.path} {m.function} {m.kind}".lower()]
         if not mutants:

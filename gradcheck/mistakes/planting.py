@@ -57,14 +57,14 @@ class Scope:
             "kept_axes": lambda code, place: False,
             "reduction": lambda code, place: isinstance(code, (str, ast.Name)),
             "named": lambda code, place: isinstance(code, (str, ast.Name)),
-            "names": lambda code, place: isinstance(code, ast.Name),
+            "names": lambda code, place: isinstance(code, ast.Name) and code.id not in ("self", "cls"),
             "array": lambda code, place: isinstance(code, ast.Name),
             "operand": lambda code, place: isinstance(code, ast.Name),
             "numbers": lambda code, place: is_number(code),
             "expression": lambda code, place: not isinstance(code, ast.Constant),
             "arithmetic": lambda code, place: not isinstance(code, NOT_ARITHMETIC) and _is_no_text(code),
             "unturned": lambda code, place: _last_name(code) not in TURNED and not self._is_module(code),
-            "entries": lambda code, place: getattr(code, "attr", "") not in ABOUT_AN_ARRAY and not place.is_stored,
+            "entries": lambda code, place: getattr(code, "attr", "") not in ABOUT_AN_ARRAY,
             "value": lambda code, place: not self._is_module(code),
             "product": lambda code, place: _last_name(code) in PRODUCTS and self._is_of_a_module(code),
             "transpose": lambda code, place: code in TRANSPOSES,
@@ -76,7 +76,7 @@ class Scope:
             "method": lambda code, place: "backward" not in code and code not in TRANSPOSES,
             "sum": lambda code, place: isinstance(code, ast.Name) and "sum" in code.id.split("_"),
             "mean": lambda code, place: isinstance(code, ast.Name) and "mean" in code.id.split("_"),
-            "dy": lambda code, place: getattr(code, "id", None) == self.dy and not _is_read_about(place),
+            "dy": lambda code, place: isinstance(code, ast.Name) and code.id == self.dy and not _is_read_about(place),
             "rebound": lambda code, place: self._is_rebound(code),
         }
         self.lists = {
@@ -171,6 +171,8 @@ def planted(closure, others=(), rows=BY_PLACE):
         for at, node, place in _places(statement, others):
             for row in rows.get(at, ()):
                 for edit in row.planted(node, scope, place):
+                    if place.is_stored and not isinstance(edit.new, ast.Subscript):
+                        continue  # only another entry can be assigned to
                     yield _of_the_tuple(edit, place) if place.elements else edit, place
 
 

@@ -396,6 +396,19 @@ def test_a_sample_is_the_same_each_time_and_another_for_another_seed(write, capf
     assert all(block in whole for block in re.split(r"^(?=mine\.py)", listed[0], flags=re.MULTILINE)[1:-1])
 
 
+def test_a_backward_without_dy_that_sets_entries_is_mutated(write):
+    path = write(
+        "class Loss:\n    def backward(self):\n        d = self.y - 1\n        d[~self.mask] = 0\n        return d\n"
+    )
+    assert ["d[self.mask] = 0"] in [mutant.difference()[1] for mutant in mutate(path)]
+
+
+def test_only_functions_that_a_case_runs_are_mutated(write, capfd):
+    write(NORM + NORM.replace("def scale", "def other") + GOOD)
+    (_, listed, _), (_, whole, _) = (audit(capfd, "mine", "--list", *options) for options in ((), ("--all",)))
+    assert "scale.<locals>" in listed and "other.<locals>" not in listed and "other.<locals>" in whole
+
+
 def test_every_mutant_of_the_textbook_is_valid_python():
     """An integer before an attribute, as in `0.sum()`, needs parentheses."""
     for file in Path(minitransformer.__file__).parent.glob("layers/*.py"):
@@ -464,7 +477,7 @@ def test_a_project_that_cannot_be_copied_is_one_line(write, capfd, monkeypatch):
 MISUSE = [
     (["nowhere"], "nowhere"),
     (["mine", "-k", "no such"], "no mutant of mine has 'no such' in its file, function or kind"),
-    (["mine", "--functions", "grad_*"], "mine: no function is named 'grad_*'; name others with --functions"),
+    (["mine", "--functions", "grad_*"], "mine: no function that a case runs is named 'grad_*'; name others"),
     (["mine", "--command", "python -c 'exit(3)'"], "the command fails without any mutant, with exit status 3"),
     (["mine", "--command", "python -c pass"], "the command passes although mine.py cannot be imported"),
     (["mine", "--command", "no-such-program"], "cannot run 'no-such-program': No such file or directory"),
