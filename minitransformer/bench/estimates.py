@@ -1,6 +1,6 @@
-"""Estimates with intervals: quartiles, ratios of paired times, and exponents of growth.
+"""Quartiles, and ratios of paired times with their intervals.
 
-**Ratios.** Let a_ij and b_ij be the median times of two engines in turn j of round i. The two turns are consecutive, so
+Let a_ij and b_ij be the median times of two engines in turn j of round i. The two turns are consecutive, so
 slow changes of the machine's speed affect both and cancel in the ratio. All turns of a round use the same two
 processes, and the memory layout of a process affects its speed. Therefore the independent observations are the rounds
 (Kalibera and Jones, 2013):
@@ -10,22 +10,12 @@ processes, and the memory layout of a process affects its speed. Therefore the i
 
 with n rounds, s the standard deviation of x and t the 0.975 quantile of Student's distribution with n − 1 degrees of
 freedom.
-
-**Growth.** A power law y = c nᵖ is a line in logarithms:
-
-    log y = log c + p log n                         (3)
-
-Least squares gives p and its standard error. The fit uses the upper half of the points, because the constant cost of a
-call flattens the lower end. The interval reflects only the scatter of the points, not the curvature due to caches and
-small matrices.
 """
 
 import math
 from statistics import mean, stdev
 
 import numpy as np
-
-FEWEST = 4  # points of a fit
 
 
 def summary(values) -> dict:
@@ -47,19 +37,6 @@ def paired_ratio(ours, theirs) -> dict:
     margin = student(n - 1) * stdev(x) / math.sqrt(n)
     low, high = math.exp(centre - margin), math.exp(centre + margin)
     return {"ratio": math.exp(centre), "low": low, "high": high, "rounds": n}  # (2)
-
-
-def fit_exponent(points) -> dict:
-    """Fit the power law to the upper half of points (n, cost).
-
-    At least FEWEST points are fitted. Sizes and costs must be positive. The keys of the result are "exponent",
-    "margin" (half the width of the exponent's 95 % interval), "constant" and "points" (the number of fitted points).
-    """
-    points = sorted(points)
-    upper = points[-max(FEWEST, math.ceil(len(points) / 2)) :]
-    (p, log_c), covariance = np.polyfit(*np.log(upper).T, 1, cov=True)  # (3)
-    margin = student(len(upper) - 2) * math.sqrt(covariance[0, 0])
-    return {"exponent": float(p), "margin": margin, "constant": math.exp(log_c), "points": len(upper)}
 
 
 def student(freedom: int) -> float:

@@ -1,15 +1,11 @@
-"""The plots of `bench --out`: the ratio for each size, and the cost as a function of size. Requires matplotlib."""
+"""The picture of `bench --out`: the ratio for each size. Requires matplotlib."""
 
-import math
-
-from minitransformer.bench.scaling import SERIES
 from minitransformer.system.pictures import (
     BLUE,
     GREEN,
     INK,
     PURPLE,
     VERMILION,
-    headline,
     label,
     new_figure,
     save,
@@ -17,8 +13,6 @@ from minitransformer.system.pictures import (
 )
 
 STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "D"), (PURPLE, "^"))
-COLUMNS = 4  # panels in a row
-DECADE = 10**0.55  # smallest half range of a logarithmic axis, so that a constant cost looks constant
 
 
 def draw_ratios(results: dict, folder, subtitle: str) -> None:
@@ -47,37 +41,3 @@ def draw_ratios(results: dict, folder, subtitle: str) -> None:
     with_grid(axes)
     axes.legend(frameon=False, labelcolor=INK)
     save(figure, folder / "ratios.png")
-
-
-def draw_scaling(results: dict, folder, subtitle: str) -> None:
-    series = results["series"]
-    rows, columns = -(-len(series) // COLUMNS), min(COLUMNS, len(series))
-    figure = new_figure(3.4 * columns, 2.7 * rows)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, (name, growth) in zip(panels, series.items(), strict=False):
-        draw_growth(axes, SERIES[name], growth)
-    for axes in panels[len(series) :]:
-        axes.set_axis_off()
-    headline(figure, "Growth of cost with size: all points, and the line fitted to the upper half", 12)
-    figure.supxlabel(subtitle, color=INK, fontsize=7)
-    save(figure, folder / "scaling.png")
-
-
-def draw_growth(axes, series, growth: dict) -> None:
-    fit = growth["fit"]
-    scale, unit = (2**20, "MiB") if series.unit == "bytes" else (1e-3, "ms")
-    sizes, costs = zip(*growth["points"], strict=True)
-    upper = sizes[-fit["points"] :]
-    axes.loglog(sizes, [cost / scale for cost in costs], "o", color=BLUE, markersize=4)
-    axes.loglog(upper, [fit["constant"] * n ** fit["exponent"] / scale for n in upper], color=VERMILION, linewidth=1.6)
-    label(axes, series.title, series.variable, unit, size=9)
-    words = f"exponent {fit['exponent']:.2f} ± {fit['margin']:.2f}\nexpected {series.expected}"
-    axes.text(0.04, 0.95, words, transform=axes.transAxes, va="top", fontsize=8, color=VERMILION)
-    shown = sizes[-1 :: -max(len(sizes) // 3, 1)]
-    axes.set_xticks(shown, [f"{n:,}" for n in shown])
-    middle = math.sqrt(math.prod(axes.get_ylim()))
-    axes.set_ylim(min(axes.get_ylim()[0], middle / DECADE), max(axes.get_ylim()[1], middle * DECADE))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter("")
-    axes.yaxis.set_minor_formatter("")
-    with_grid(axes)

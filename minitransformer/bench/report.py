@@ -1,66 +1,25 @@
-"""The measurements of `bench`, and the tables that it prints, with explanations of the columns.
-
-The functions compare, profile and scaling run a measurement and return a tuple (results, lines, name, table, draw).
-`results` is JSON-serializable, `lines` are printed, and `name` is the name of the files, without a suffix. `table` is a
-Markdown table or None. `draw` is the function that draws the picture, or None.
-"""
+"""The measurement of `bench`, and the tables that it prints, with explanations of the columns."""
 
 import platform
 from contextlib import suppress
 from pathlib import Path
 
-from minitransformer.bench import pictures
 from minitransformer.bench.comparison import collect, measure_size
-from minitransformer.bench.components import DIRECTIONS, total
-from minitransformer.bench.estimates import fit_exponent
-from minitransformer.bench.scaling import SERIES, verdict
 from minitransformer.bench.sizes import SIZES
-from minitransformer.bench.worker import ABOUT, OURS, EngineProcess
+from minitransformer.bench.worker import ABOUT
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.tables import table
 
 
-def compare(settings: dict):
+def compare(settings: dict) -> dict:
+    """Measure every engine at every size. Return the results, which are JSON-serializable."""
     sizes = {name: SIZES[name] for name in settings["sizes"]}
     options = {key: settings[key] for key in ("engines", "threads", "rounds", "seconds")}
     raw = {}
     for name, size in sizes.items():
         raw[name] = measure_size(size, **options, progress=lambda words, name=name: say(name, words))
         say(name, step_summary(collect({name: raw[name]}, sizes)["sizes"][name]))  # now, in case the next size fails
-    results = machine(settings) | collect(raw, sizes)
-    picture = pictures.draw_ratios if len(settings["engines"]) > 1 else None
-    lines = [machine_line(results), "", *comparison_lines(results)]
-    return results, lines, "bench", comparison_markdown(results), picture
-
-
-def profile(settings: dict):
-    results = machine(settings) | {"profiles": {}, "versions": {}}
-    lines = []
-    for name in settings["sizes"]:
-        say(name, "profile")
-        with EngineProcess(OURS, settings["threads"]) as engine:
-            results["versions"] |= engine.ask("prepare", size=SIZES[name])["versions"]
-            results["profiles"][name] = engine.ask("profile", seconds=settings["seconds"])
-        lines += ["", *profile_lines(name, results["profiles"][name])]
-    return results, [machine_line(results), *lines], "profile", None, None
-
-
-def scaling(settings: dict):
-    results = machine(settings) | {"series": {}, "versions": {}}
-    for name, series in SERIES.items():
-        say("scaling", f"{series.title} against {series.variable}")
-        with EngineProcess(OURS, settings["threads"]) as engine:
-            answer = engine.ask("growth", name=name, quick=settings["quick"])
-        fit = fit_exponent(answer["points"])
-        results["series"][name] = {
-            "points": answer["points"],
-            "fit": fit,
-            "expected": [series.low, series.high],
-            "verdict": verdict(series, fit),
-        }
-        results["versions"] |= answer["versions"]
-    lines = [machine_line(results), "", *scaling_lines(results)]
-    return results, lines, "scaling", markdown(SCALING_HEADER, scaling_rows(results)), pictures.draw_scaling
+    return machine(settings) | collect(raw, sizes)
 
 
 def machine(settings: dict) -> dict:
@@ -210,57 +169,6 @@ def step_summary(size: dict) -> str:
         + (f", ratio {size['ratios'][engine]['step']['ratio']:.2f}" if engine in size["ratios"] else "")
         for engine, measured in size["engines"].items()
     )
-
-
-def profile_lines(name: str, profile: dict) -> list[str]:
-    """Return a table with the time of each file in a training step at the size `name`."""
-    rows = profile["rows"]
-    step = sum(map(total, rows))
-    cells = [
-        [
-            row["component"],
-            f"in {row['inside']}" if row["inside"] else "",
-            *(milliseconds(row[way]) if row[way] else "" for way in DIRECTIONS),
-            percent(total(row) / step),
-        ]
-        for row in rows
-        if total(row) / step >= 0.001
-    ]
-    sums = [milliseconds(sum(row[way] for row in rows)) for way in DIRECTIONS]
-    without, watched = milliseconds(profile["without"]), milliseconds(profile["with_profiler"])
-    return [
-        f"{name}: the time of each file in a training step, in ms",
-        "",
-        *ruled("file|called|forward|backward|update|share", [*cells, ["all", "", *sums, percent(1.0)]]),
-        "",
-        "  The time of a file excludes other files that it calls, and includes NumPy's functions that it calls.",
-        f"  A step takes {without} ms, and {watched} ms with the profiler, which mostly slows short calls.",
-    ]
-
-
-SCALING_HEADER = "cost|against|from – to|at the last|p expected|p measured|it grows"
-
-
-def scaling_rows(results: dict) -> list[list[str]]:
-    rows = []
-    for name, growth in results["series"].items():
-        series, fit, (largest, cost) = SERIES[name], growth["fit"], growth["points"][-1]
-        sizes = f"{growth['points'][0][0]:,} – {largest:,}"
-        last = mebibytes(cost) if series.unit == "bytes" else f"{milliseconds(cost)} ms"
-        exponent = f"{fit['exponent']:.2f} ± {fit['margin']:.2f}"
-        rows.append([series.title, series.variable, sizes, last, series.expected, exponent, growth["verdict"]])
-    return rows
-
-
-def scaling_lines(results: dict) -> list[str]:
-    return [
-        "Growth of cost with size: cost ∝ sizeᵖ",
-        "",
-        *ruled(SCALING_HEADER, scaling_rows(results)),
-        "",
-        "  p is fitted to the upper half of the points, at least four. ± is its 95 % interval, which reflects",
-        "  only scatter. Small matrices and caches also cause curvature. The picture shows all points.",
-    ]
 
 
 def milliseconds(seconds: float) -> str:

@@ -30,16 +30,9 @@ def seconds_of(call, *arguments) -> float:
     return time.perf_counter() - start
 
 
-def fastest(call, fewest: int, enough: float = 0.0) -> float:
-    """Return the shortest time of a call.
-
-    `call` is called at least `fewest` times, and until `enough` seconds have passed in total. The shortest time is
-    least affected by warm-up and disturbances, which only add time.
-    """
-    times = []
-    while len(times) < fewest or sum(times) < enough:
-        times.append(seconds_of(call))
-    return min(times)
+def fastest(call) -> float:
+    """Return the shortest time of REPEATS calls. Warm-up and disturbances only add time."""
+    return min(seconds_of(call) for _ in range(REPEATS))
 
 
 def token_times(tokens) -> list[float]:
@@ -57,7 +50,7 @@ def machine_limits(engine, squares=SQUARES, shape=MATRIX) -> dict:
 
     def product_seconds(rows, inner, columns):
         a, b, out = engine.random(rows, inner), engine.random(inner, columns), engine.random(rows, columns)
-        return fastest(lambda: engine.multiply(a, b, out), REPEATS)
+        return fastest(lambda: engine.multiply(a, b, out))
 
     rows, columns = shape
     read = min(product_seconds(rows, columns, 1), product_seconds(1, rows, columns))  # the better order of reading

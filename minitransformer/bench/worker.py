@@ -6,17 +6,13 @@ Between questions the process is idle, so that the other engine can use the proc
 import multiprocessing
 import os
 import sys
-from statistics import mean, median
 
 import numpy as np
 
-from minitransformer.bench import scaling
-from minitransformer.bench.components import ComponentClock, by_component
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.bench.sizes import SHORT_PROMPT, Size
 from minitransformer.bench.timing import machine_limits, peak_above, seconds_of, token_times
 from minitransformer.system.cores import THREAD_VARIABLES, begin, ending, environment_of_processes
-from minitransformer.system.extras import require
 from minitransformer.system.stopping import SIGNALS, birth
 from minitransformer.training.environment import environment
 
@@ -111,8 +107,7 @@ def answer_questions(pipe, engine: str) -> None:
 class Worker:
     """The answers to questions about one engine.
 
-    Each public method answers the question of the same name. All methods except `prepare` and `growth` must be called
-    after `prepare`.
+    Each public method answers the question of the same name. `prepare` must be called first.
     """
 
     def __init__(self, engine: str):
@@ -177,31 +172,6 @@ class Worker:
             "bytes_per_token": read + cached * (SHORT_PROMPT + self.size.decoded // 2),
         }
 
-    def profile(self, seconds: float) -> dict:
-        """Profile training steps, and return the time of each file.
-
-        The result also contains the time of a step with and without the profiler. Because the profiler follows one
-        thread, the step runs without replicas.
-        """
-        self.engine.threads = 1
-        without = self.steps(seconds)
-        clocks = []
-
-        def profiled_step(ids, targets):
-            with ComponentClock() as clock:
-                self.engine.training_step(ids, targets)
-            clocks.append(clock.seconds)
-
-        profiled = self._timed_steps(profiled_step, seconds)
-        means = {key: mean(clock.get(key, 0.0) for clock in clocks) for key in set().union(*clocks)}
-        return {"rows": by_component(means), "with_profiler": median(profiled), "without": median(without)}
-
-    def growth(self, name: str, quick: bool) -> dict:
-        """Measure a series of scaling.py. Return its points (n, cost) and the versions."""
-        series = scaling.SERIES[name]
-        points = [(n, series.measure(n)) for n in (series.quick if quick else series.sizes)]
-        return {"points": points, "versions": versions()}
-
     def _ids(self, *shape):
         return self.rng.integers(0, self.size.config.vocab_size, shape)
 
@@ -221,11 +191,9 @@ def build(name: str, config, seed: int):
     if name in BARE:
         return NumPyEngine(config, seed)
     if name == JAX:
-        require("jax", extra="parity")
         from minitransformer.bench.jax_engine import JaxEngine
 
         return JaxEngine(config, seed)
-    require("torch", extra="parity")
     from minitransformer.bench.torch_engine import TorchEngine
 
     return TorchEngine(config, seed, **TORCH[name])

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from minitransformer.bench import report
+from minitransformer.bench.pictures import draw_ratios
 from minitransformer.bench.sizes import SIZES
-from minitransformer.bench.worker import ABOUT, BARE, ENGINE, FRAMEWORKS, OURS
+from minitransformer.bench.worker import ABOUT, BARE, ENGINE, FRAMEWORKS, JAX, OURS
 from minitransformer.commands.options import PROCESSES, option, switch
 from minitransformer.system.cores import available_cores
+from minitransformer.system.extras import require
 from minitransformer.system.files import require_file_path, write_atomically, write_json
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.pictures import can_draw
@@ -20,8 +22,6 @@ EXAMPLES = """\
   minitransformer bench --against torch --out bench     comparison with PyTorch and a picture, in half an hour
   minitransformer bench --quick --against torch         rough numbers in a minute
   minitransformer bench --plain --against torch         comparison of the textbook, its engine and PyTorch
-  minitransformer bench --sizes baby --profile          the time of each file in a training step
-  minitransformer bench --scaling --out bench           growth of time and memory with T, batch, width, depth …
 """
 
 NOTES = f"""\
@@ -41,11 +41,8 @@ QUICK = {"rounds": 2, "seconds": 0.3, "sizes": ("tiny", "nano")}
 
 
 def add_arguments(parser) -> None:
-    measurement = parser.add_mutually_exclusive_group()
     words = f"engines to compare with: {', '.join(FRAMEWORKS)}"
-    measurement.add_argument("--against", nargs="+", choices=FRAMEWORKS, default=[], metavar="ENGINE", help=words)
-    switch(measurement, "--profile", "measure the time of each file in a training step")
-    switch(measurement, "--scaling", "measure the growth of costs with size, and compare it with theory")
+    parser.add_argument("--against", nargs="+", choices=FRAMEWORKS, default=[], metavar="ENGINE", help=words)
     switch(parser, "--plain", "compare the textbook with the engine, without replicas of the model")
     words = f"sizes to measure: {', '.join(SIZES)} (default: all)"
     parser.add_argument("--sizes", nargs="+", choices=SIZES, metavar="SIZE", help=words)
@@ -62,31 +59,25 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     settings = settings_of(arguments)
-    is_drawn = arguments.out is not None and not arguments.profile and can_draw()
-    measure = report.profile if arguments.profile else report.scaling if arguments.scaling else report.compare
+    is_drawn = arguments.out is not None and len(settings["engines"]) > 1 and can_draw()
     with at_work_in(arguments.out):
-        results, lines, name, markdown, draw = measure(settings)
+        results = report.compare(settings)
         try:
-            show("\n".join(lines))
+            show("\n".join([report.machine_line(results), "", *report.comparison_lines(results)]))
         finally:  # also if standard output is closed
-            for path in filter(None, (arguments.json, arguments.out and arguments.out / f"{name}.json")):
+            for path in filter(None, (arguments.json, arguments.out and arguments.out / "bench.json")):
                 write_json(path, results)
-            if arguments.out is not None and markdown is not None:
-                page = "\n".join(markdown) + "\n"
-                write_atomically(arguments.out / f"{name}.md", lambda file: file.write(page.encode()))
-            if is_drawn and draw is not None:
-                draw(results, arguments.out, report.machine_line(results))
+            if arguments.out is not None:
+                page = "\n".join(report.comparison_markdown(results)) + "\n"
+                write_atomically(arguments.out / "bench.md", lambda file: file.write(page.encode()))
+            if is_drawn:
+                draw_ratios(results, arguments.out, report.machine_line(results))
     return 0
 
 
 def settings_of(arguments) -> dict:
-    if arguments.scaling and arguments.sizes:
-        raise ValueError("--sizes cannot be used together with --scaling, which has its own sizes")
-    if arguments.plain and (arguments.profile or arguments.scaling):
-        raise ValueError(
-            "--plain cannot be used together with --profile or --scaling; to measure the textbook, set "
-            "MINITRANSFORMER_PLAIN=1"
-        )
+    for name in arguments.against:
+        require("jax" if name == JAX else "torch", extra="parity", load=False)  # another process loads it
     if arguments.seconds is not None:
         positive("--seconds", arguments.seconds)
     if arguments.json is not None:

@@ -1,4 +1,4 @@
-"""The arithmetic of the measurements: medians, ratios, exponents, FLOP, peaks, profiles. No test depends on a speed."""
+"""The arithmetic of the measurements: medians, ratios, FLOP, peaks. No test depends on a speed."""
 
 import sys
 import time
@@ -9,14 +9,10 @@ from hypothesis import given, strategies as st
 
 from minitransformer import Config
 from minitransformer.bench import comparison, timing
-from minitransformer.bench.components import ComponentClock, by_component, total
-from minitransformer.bench.estimates import FEWEST, fit_exponent, paired_ratio, summary
-from minitransformer.bench.numpy_engine import NumPyEngine
-from minitransformer.bench.scaling import SERIES, doubling, verdict
+from minitransformer.bench.estimates import paired_ratio, summary
 from minitransformer.bench.sizes import SIZES, Size
 from minitransformer.bench.worker import OURS, EngineError
 from minitransformer.language_model import model_without_values
-from minitransformer.layers.attention import attention, causal_mask
 
 SIZES_OF_BOTH = {"context": 7, "d_model": 12, "n_layers": 2, "d_ff": 20}
 LLAMA_FIELDS = {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "bias": False}
@@ -86,48 +82,6 @@ def test_results_are_the_quotients_of_their_definitions():
     assert ratios["memory"] == 2.0
 
 
-# Exponents.
-
-
-@given(exponent=st.floats(-1, 3), constant=st.floats(1e-9, 1e9), count=st.integers(4, 9))
-def test_a_power_law_has_its_exponent_and_no_margin(exponent, constant, count):
-    fit = fit_exponent([(2**i, constant * 2 ** (i * exponent)) for i in range(count)])
-    assert fit["exponent"] == pytest.approx(exponent, abs=1e-9)
-    assert fit["margin"] < 1e-6
-    assert fit["constant"] == pytest.approx(constant)
-
-
-def test_an_exponent_and_its_margin_are_those_of_linear_regression(rng):
-    stats = pytest.importorskip("scipy.stats")
-    sizes = 2.0 ** np.arange(5)
-    costs = sizes**1.5 * np.exp(rng.normal(scale=0.1, size=5))
-    expected = stats.linregress(np.log(sizes[1:]), np.log(costs[1:]))
-    fit = fit_exponent(list(zip(sizes.tolist(), costs.tolist(), strict=True)))
-    assert fit["points"] == 4
-    assert fit["exponent"] == pytest.approx(expected.slope)
-    assert fit["margin"] == pytest.approx(stats.t.ppf(0.975, 2) * expected.stderr)
-
-
-@pytest.mark.parametrize(
-    "margin, exponents, first_words",
-    [
-        (0.1, (0.5, 0.9, 1.5, 2.1, 2.5), ["slower", "as", "as", "as", "faster"]),
-        (0.5, (0.2, 0.9, 2.5, 2.7), ["slower", "unknown", "unknown", "faster"]),
-    ],
-)
-def test_a_verdict_compares_with_the_range_that_theory_gives(margin, exponents, first_words):
-    verdicts = [verdict(SERIES["step-width"], {"exponent": p, "margin": margin}) for p in exponents]
-    assert [words.split()[0].strip(",") for words in verdicts] == first_words
-
-
-def test_every_series_has_enough_sizes_for_a_fit_in_ascending_order():
-    assert doubling(3, 13) == (3, 6, 12)
-    for series in SERIES.values():
-        for sizes in (series.sizes, series.quick):
-            assert len(sizes) >= FEWEST and list(sizes) == sorted(set(sizes))
-        assert series.low <= series.high
-
-
 # Limits and peaks.
 
 
@@ -174,32 +128,3 @@ def test_the_sizes_have_the_parameters_of_the_models_they_are_named_after():
         assert size.length <= size.config.context
         assert 0 < size.decoded <= size.config.context
         assert (size.prompt or 0) < size.config.context
-
-
-# The profile by component.
-
-
-def test_a_profile_has_each_file_forward_and_backward_under_its_caller(rng):
-    engine = NumPyEngine(GPT)
-    ids, targets = rng.integers(0, GPT.vocab_size, (2, B, T))
-    with ComponentClock() as clock:
-        engine.training_step(ids, targets)
-    rows = {(row["component"], row["inside"]): row for row in by_component(clock.seconds)}
-    for key in [("linear", "multi_head_attention"), ("linear", "feed_forward"), ("layer_norm", "block")]:
-        assert rows[key]["forward"] > 0 and rows[key]["backward"] > 0 and rows[key]["update"] == 0
-    assert rows["attention", "multi_head_attention"]["backward"] > 0
-    assert rows["optim", "step"]["update"] > 0 and rows["optim", "step"]["backward"] == 0
-    assert ("linear", "linear") not in rows and ("linear", "module") not in rows
-    assert rows["module", ""]["backward"] > 0
-    totals = list(map(total, rows.values()))
-    assert totals == sorted(totals, reverse=True)
-
-
-def test_the_times_of_a_profile_are_exclusive_and_sum_to_the_whole(monkeypatch, rng):
-    ticks = iter(range(10**6))
-    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))
-    q = rng.normal(size=(1, 2, 4, 3))
-    with ComponentClock() as clock:
-        attention(q, q, q, mask=causal_mask(4, 4))[1](q)
-    assert sum(clock.seconds.values()) == next(ticks) - 1
-    assert all(seconds > 0 for seconds in clock.seconds.values())

@@ -9,17 +9,16 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from one_line import assert_one_line
 
 from minitransformer import Config
-from minitransformer.bench import comparison, report, worker
-from minitransformer.bench.scaling import SERIES, Series, doubling
+from minitransformer.bench import comparison, worker
 from minitransformer.bench.sizes import SIZES, Size
 from minitransformer.bench.worker import OURS, EngineError, EngineProcess, Worker
 from minitransformer.cli import main
-from minitransformer.system.extras import MissingExtra
 
 pytestmark = pytest.mark.slow  # measures
 
@@ -50,8 +49,8 @@ def here(monkeypatch):
     """Let the engines answer in this process, at the size "small"."""
     asked.clear()
     monkeypatch.setitem(SIZES, "small", SMALL)
-    for user in (comparison, report):
-        monkeypatch.setattr(user, "EngineProcess", Here)
+    monkeypatch.setattr(comparison, "EngineProcess", Here)
+    monkeypatch.setattr("minitransformer.commands.bench.require", lambda package, **options: None)
     monkeypatch.setattr(comparison, "SETTLE", 0)
     monkeypatch.setattr(worker, "build", lambda name, config, seed: worker.NumPyEngine(config, seed))
     monkeypatch.setattr(worker, "machine_limits", lambda engine: {"flops": 1e11, "bandwidth": 1e10})
@@ -114,50 +113,6 @@ def test_plain_compares_textbook_and_pytorch_with_the_engine(here, capsys, tmp_p
     assert "above 1, engine is faster" in shown and "without its engine" in shown and "minitransformer" not in shown
 
 
-def test_a_profile_shows_every_file_of_the_step(here, capsys, tmp_path):
-    assert main([*BENCH, "--profile", "--out", str(tmp_path)]) == 0
-    shown = capsys.readouterr().out
-    for row in ("linear +in feed_forward", "linear +in multi_head_attention", "attention +in multi", "optim +in step"):
-        assert re.search(rf"^{row}", shown, re.MULTILINE), row
-    assert re.search(r"^all .* 100 %$", shown, re.MULTILINE)
-    found = json.loads((tmp_path / "profile.json").read_text())["profiles"]["small"]
-    assert set(found) == {"rows", "with_profiler", "without"}
-
-
-def test_scaling_prints_each_exponent_with_the_expected_one_and_draws_them(here, capsys, monkeypatch, tmp_path):
-    pytest.importorskip("matplotlib")
-    sizes = doubling(1, 32), doubling(1, 8)
-    series = {
-        "square": Series("a square", "n", 1, 2, lambda n: 1e-3 * n**2, *sizes),
-        "cube": Series("a cube", "n", 1, 2, lambda n: 2**20 * n**3, *sizes, unit="bytes"),
-    }
-    for name in list(SERIES):
-        monkeypatch.delitem(SERIES, name)
-    for name, one in series.items():
-        monkeypatch.setitem(SERIES, name, one)
-    assert main(["bench", "--scaling", "--out", str(tmp_path / "out")]) == 0
-    shown = capsys.readouterr().out
-    for row in (
-        r"a square +n +1 – 32 +1,024 ms +1 to 2 +2\.00 ± 0\.00 +as expected",
-        r"a cube +n +1 – 32 +32,768 MiB +1 to 2 +3\.00 ± 0\.00 +faster than expected",
-    ):
-        assert re.search(f"^{row}$", shown, re.MULTILINE), row
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scaling.json", "scaling.md", "scaling.png"]
-    found = json.loads((tmp_path / "out" / "scaling.json").read_text())["series"]["square"]
-    assert found["points"][1] == [2, 0.004] and found["expected"] == [1, 2]
-
-
-@pytest.mark.parametrize("name", SERIES)
-def test_every_series_measures_something_at_its_smallest_size(monkeypatch, name):
-    monkeypatch.setattr("minitransformer.bench.scaling.ENOUGH", 0.0)
-    series = SERIES[name]
-    if series.unit == "bytes" and not sys.platform.startswith("linux"):
-        with pytest.raises(OSError, match="only be measured on Linux"):
-            series.measure(series.quick[0])
-    else:
-        assert series.measure(series.quick[0]) > 0
-
-
 @pytest.mark.parametrize("is_tied", [False, True])
 def test_a_token_reads_every_weight_but_one_row_of_a_table_and_half_of_the_decoded_positions(here, is_tied):
     config = Config(11, context=24, d_model=8, n_heads=2, n_kv_heads=1, n_layers=3, bias=False, tie_embeddings=is_tied)
@@ -177,26 +132,23 @@ def test_a_token_reads_every_weight_but_one_row_of_a_table_and_half_of_the_decod
     "options, status, words",
     [
         (["--against", "textbook"], 2, r"argument --against: invalid choice: 'textbook' \(choose from .*torch-compile"),
-        (["--against", "torch", "--profile"], 2, "not allowed with argument"),
-        (["--plain", "--scaling"], 1, "--plain cannot be used together with --profile or --scaling"),
         (["--rounds", "0"], 1, "--rounds must be at least 1, not 0"),
         (["--threads", str(10**18)], 1, "--threads must be at most 1,024, not 1000"),
         (["--seconds", "nan"], 1, "--seconds must be positive and finite, not nan"),
         (["--json", "none/some.json"], 1, "none/some.json: its folder does not exist"),
-        (["--scaling", "--sizes", "tiny"], 1, "--sizes cannot be used together with --scaling"),
     ],
 )
 def test_wrong_options_are_reported_in_one_line(monkeypatch, capsys, options, status, words):
-    for user in (comparison, report):
-        monkeypatch.setattr(user, "EngineProcess", pytest.fail)
+    monkeypatch.setattr(comparison, "EngineProcess", pytest.fail)
     assert_one_line(capsys, main(["bench", *options]), status, f"error: .*{words}")
 
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
-def test_without_a_framework_the_error_is_the_command_that_installs_it(monkeypatch, name):
+def test_without_a_framework_the_error_is_the_command_that_installs_it(monkeypatch, capsys, name):
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingExtra, match=r'install it with pip install "minitransformer\[parity\]"'):
-        Worker(name).prepare(SMALL)
+    monkeypatch.setattr(comparison, "EngineProcess", pytest.fail)
+    words = rf"error: {name} is not installed: install it with .*\[parity\]"
+    assert_one_line(capsys, main(["bench", "--sizes", "tiny", "--against", name]), 1, words)
 
 
 # The real processes.
@@ -210,13 +162,14 @@ def test_the_command_loads_no_framework_and_no_matplotlib():
 def test_engines_in_separate_processes_have_the_same_losses_and_answer(monkeypatch):
     monkeypatch.setenv("MINITRANSFORMER_PLAIN", "1")  # the engine named "engine" ignores it
     losses = {}
-    for name, is_engine in ((OURS, False), ("engine", True), ("textbook", False)):
+    for name, plain in ((OURS, b"1"), ("engine", b"0"), ("textbook", b"1")):
         with EngineProcess(name, threads=2) as engine:
             losses[name] = engine.ask("prepare", size=SMALL)["losses"]
             assert len(engine.ask("steps", seconds=0.0)) == worker.FEWEST
-            assert engine.ask("memory") > 0 or not sys.platform.startswith("linux")
-            files = {row["component"] for row in engine.ask("profile", seconds=0.0)["rows"]}
-            assert ("adamw" in files) == is_engine, name
+            if sys.platform.startswith("linux"):
+                assert engine.ask("memory") > 0
+                variables = Path(f"/proc/{engine.process.pid}/environ").read_bytes().split(b"\0")
+                assert b"MINITRANSFORMER_PLAIN=" + plain in variables
         assert engine.process.exitcode == 0, name  # it was not killed
     comparison.require_equal_losses(losses)
     assert os.environ["MINITRANSFORMER_PLAIN"] == "1"

@@ -1,9 +1,7 @@
-"""The tables of speed on the pages are those that `bench --out` writes for the stored measurements."""
+"""The table of speed on the pages is the one that `bench --out` writes for the stored measurements."""
 
 import json
 from pathlib import Path
-
-import pytest
 
 from minitransformer.bench import report
 
@@ -11,21 +9,18 @@ ROOT = Path(__file__).resolve().parents[2]
 BENCH = ROOT / "minitransformer" / "bench"
 
 
-def table_of(name):
-    """Return the lines of the table of a stored measurement, as `bench` writes them to `name`.md."""
-    results = json.loads((ROOT / ".github" / "measurements" / f"{name}.json").read_text("utf-8"))
-    if name == "scaling":
-        return report.markdown(report.SCALING_HEADER, report.scaling_rows(results))
+def stored_table():
+    """Return the lines of the table of the stored measurement, as `bench` writes them to bench.md."""
+    results = json.loads((ROOT / ".github" / "measurements" / "bench.json").read_text("utf-8"))
     return report.comparison_markdown(results)
 
 
-@pytest.mark.parametrize("name, page", [("bench", "SPEED.md"), ("scaling", "README.md")])
-def test_a_page_has_the_table_of_the_stored_measurement(name, page):
-    assert "\n".join(table_of(name)) in (BENCH / page).read_text("utf-8")
+def test_the_page_on_speed_has_the_table_of_the_stored_measurement():
+    assert "\n".join(stored_table()) in (BENCH / "SPEED.md").read_text("utf-8")
 
 
 def test_the_readme_has_rows_of_the_stored_measurement():
-    header, rule, *rows = table_of("bench")
+    header, rule, *rows = stored_table()
     lines = (ROOT / "README.md").read_text("utf-8").splitlines()
     start = lines.index(header)
     shown = lines[start + 2 : lines.index("", start)]

@@ -26,7 +26,6 @@ from minitransformer import (
     generate,
     plain,
 )
-from minitransformer.bench import scaling
 from minitransformer.language_model import mean_loss
 from minitransformer.layers.recomputation import checkpointed
 from minitransformer.module import TWINS, faster, is_plain
@@ -150,7 +149,6 @@ WORK = {
     "the difference": lambda: objective("difference"),
     "generation": lambda: generate(model_of(**LLAMA), np.arange(3), 3, top_k=5, top_p=0.9),
     "evaluation": lambda: mean_loss(model_of(), np.arange(9)),
-    "bench --scaling": lambda: scaling.attention_seconds(8),
 }
 ENGINE_OF_A_STEP = {
     "a step of a GPT-2": {"linear", "attention", "gelu", "cross_entropy", "adamw_in_place"},
@@ -161,7 +159,6 @@ ENGINE_OF_A_STEP = {
     "the difference": {"cross_entropy"},
     "generation": {"softmax", "through_blocks", "keep_top_p"},
     "evaluation": {"cross_entropy"},
-    "bench --scaling": {"attention"},
 }
 
 
