@@ -164,7 +164,7 @@ def test_engines_in_separate_processes_have_the_same_losses_and_answer(monkeypat
     losses = {}
     for name, plain in ((OURS, b"1"), ("engine", b"0"), ("textbook", b"1")):
         with EngineProcess(name, threads=2) as engine:
-            losses[name] = engine.ask("prepare", size=SMALL)["losses"]
+            losses[name] = engine.ask("prepare", size=SIZES["tiny"])["losses"]
             assert len(engine.ask("steps", seconds=0.0)) == worker.FEWEST
             if sys.platform.startswith("linux"):
                 assert engine.ask("memory") > 0
