@@ -17,7 +17,6 @@ MODULES = {
     "check": "commands",
     "steps": "commands",
     "certify": "commands",
-    "curve": "curve",
     "audit": "audit.command_line",
     "museum": "museum",
     "compare": "museum.compare",

@@ -48,8 +48,8 @@ error |a - n| / (|n| + 0.01), which must not exceed 1e-6, and the verdict. "at a
 derivatives differ (as for ReLU at 0) and the gradient lies between them.
 
 Other commands, each of which has a --help: steps (the wrong line of a backward pass), certify (are gradients right as
-identities?), curve (the error of a finite difference), audit (mistakes that the checks would miss), museum (wrong
-gradients that real projects shipped), compare (several checkers on the museum's corpus).
+identities?), audit (mistakes that the checks would miss), museum (wrong gradients that real projects shipped), compare
+(several checkers on the museum's corpus).
 
 Exit status: 0 if all gradients are right, 1 if some are wrong or could not be checked, 2 if there was nothing to check
 or the output could not be written.

@@ -105,7 +105,6 @@ ELSEWHERE = {
     r"docker|mkdir class|cp -r submission|mv results|minitransformer book my_layers": "by hand",
 }
 HERE = {
-    "python -m gradcheck curve",
     "python -m gradcheck museum",
     "python -m gradcheck my_layer",
     "python -m gradcheck audit my_layer",

@@ -79,21 +79,28 @@ def svg(wide, tall, body, title):
     return f'<svg viewBox="0 0 {wide} {tall}" width="{wide}" role="img"><title>{escape(title)}</title>{body}</svg>'
 
 
-def line_chart(title: str, xs, series: dict) -> str:
-    """Return a figure with two lines {name: values}. `xs` are labels at equal distances."""
+def line_chart(title: str, xs, series: dict, decades: bool = False) -> str:
+    """Return a figure with two lines {name: values}. `xs` are labels at equal distances.
+
+    The vertical axis begins at 0. With `decades`, it is logarithmic.
+    """
     wide, tall, left, top = 420, 200, 54, 14
-    high = max(map(max, series.values()))
+    lines = {name: np.log10(line) if decades else np.asarray(line) for name, line in series.items()}
+    high = max(line.max() for line in lines.values())
+    low = np.floor(min(line.min() for line in lines.values())) if decades else 0
+    high = low + 3 * np.ceil((high - low) / 3) if decades else high
     at_x = np.linspace(left + 10, wide - 20, len(xs))
     parts = [f'<path class="axis" d="M{left} {top}V{tall}H{wide}"/>']
     for part in range(4):
         y = tall - part / 3 * (tall - top) + 4
-        text = with_digits(2)(part / 3 * high)
+        at = low + part / 3 * (high - low)
+        text = f"1e{at:.0f}".replace("-", "−") if decades else with_digits(2)(at)
         parts.append(f'<text class="axes" x="{left - 6}" y="{y:.0f}" text-anchor="end">{text}</text>')
     parts += [
         f'<text class="axes middle" x="{x:.0f}" y="{tall + 16}">{at}</text>' for x, at in zip(at_x, xs, strict=True)
     ]
-    for (name, line), kind in zip(series.items(), ("back", "forward"), strict=True):
-        ys = tall - np.asarray(line) / high * (tall - top)
+    for (name, line), kind in zip(lines.items(), ("back", "forward"), strict=True):
+        ys = tall - (line - low) / (high - low) * (tall - top)
         points = " ".join(f"{x:.0f},{y:.0f}" for x, y in zip(at_x, ys, strict=True))
         parts.append(f'<polyline class="{kind}" points="{points}"/>')
         parts.append(f'<text class="{kind}" x="{wide + 4}" y="{ys[-1] + 4:.0f}">{escape(name)}</text>')

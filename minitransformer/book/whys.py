@@ -1,4 +1,4 @@
-"""Answer five questions about the model by measurements when the page is built."""
+"""Answer six questions about the model and its checks by measurements when the page is built."""
 
 from html import escape
 
@@ -19,7 +19,8 @@ NOTHING = 1e-9  # a gradient is zero for dy = 1 if the norm is smaller than this
 
 
 def whys_page() -> list:
-    parts = (scale_of_attention(), scale_of_residual_steps(), place_of_the_norm(), direct_path(), check_with_ones())
+    choices = (scale_of_attention(), scale_of_residual_steps(), place_of_the_norm(), direct_path())
+    parts = (*choices, check_with_ones(), step_of_a_difference())
     body = ["<h1>Whys, by experiment</h1>"]
     for title, question, picture, answer in parts:
         body.append(
@@ -164,4 +165,39 @@ def check_with_ones():
         table("case | gradients that are zero for dy = 1", silent),
         f"A sum that is always the same has no gradient. For layer normalization with γ = 1 the norm of dx is "
         f"{dx[0]:.1g} for dy = 1 and {dx[1]:.2g} for a random dy.",
+    )
+
+
+def step_of_a_difference():
+    x, v, dy = np.random.default_rng(0).normal(size=(3, 8))
+    derivative = softmax(x)[1](dy) @ v
+
+    def loss(step):
+        return dy @ softmax(x + step * v)[0]
+
+    steps = 10.0 ** -np.arange(1, 16)
+    estimates = {
+        "central difference": [(loss(h) - loss(-h)) / (2 * h) for h in steps],
+        "complex step": [loss(1j * h).imag / h for h in steps],
+    }
+    errors = {name: np.abs(np.array(found) / derivative - 1) for name, found in estimates.items()}
+    central, exact = errors.values()
+    best = int(central.argmin())
+    labels = [f"1e−{i + 1}" if i % 3 == 0 else "" for i in range(len(steps))]
+    return (
+        "The step of a finite difference",
+        "The derivative of a loss through softmax along a random direction, by two numerical methods. How does the "
+        "relative error depend on the step h?",
+        line_chart(
+            "relative error for a step of h",
+            labels,
+            {name: error + 1e-17 for name, error in errors.items()},
+            decades=True,
+        ),
+        f"The error of a central difference has two parts. The neglected terms of Taylor's series shrink as h². The "
+        f"losses are rounded to 16 digits, and division by 2h amplifies the error of their difference as ε/h. The best "
+        f"step, here {steps[best]:.0e}, leaves an error of {central[best]:.0e}. The complex step, Im L(x + ihv) / h, "
+        f"subtracts nothing, so it can be short: at {steps[-1]:.0e} its error is at most {max(exact[-1], 1e-15):.0e}. The error of a wrong "
+        "gradient does not depend on the step: its line is flat at the size of the mistake. A tolerance must lie "
+        "between this line and the bottom of the valley.",
     )

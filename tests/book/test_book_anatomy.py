@@ -66,11 +66,23 @@ def test_planted_mistakes_have_the_errors_that_they_cause(page, line, hidden):
 
 def test_the_whys_are_shown_by_their_measurements():
     page = "".join(whys.whys_page())
-    assert page.count("<section>") == 5 and page.count('<figure class="chart">') == 4
+    assert page.count("<section>") == 6 and page.count('<figure class="chart">') == 5
     first, *others = whys.gradients_at_blocks(whys.norms_after_additions)
     shares = [np.linalg.norm(dx) / np.linalg.norm(first) for dx in others]
     assert all(a > b for a, b in pairwise(shares)) and shares[-1] < 1e-3
     assert "<td>softmax</td><td>1 of 1</td>" in page
+
+
+def test_the_error_of_a_central_difference_over_the_step_is_a_v_and_that_of_the_complex_step_falls(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(whys, "line_chart", lambda title, xs, series, decades: drawn.append(series) or "")
+    _, _, _, answer = whys.step_of_a_difference()
+    central, exact = drawn[0].values()
+    assert central[0] / central[1] == pytest.approx(100, rel=0.05)  # truncation, h²
+    lowest = int(central.argmin())
+    assert 3 <= lowest <= 6 and central[lowest] < 1e-9
+    assert min(central[lowest + 4 :]) > 100 * central[lowest]  # rounding
+    assert exact[-1] < 1e-14 and f"the best step, here 1e-0{lowest + 1}, leaves" in answer.lower()
 
 
 def test_the_index_has_the_definition_and_the_uses_of_a_symbol():

@@ -54,7 +54,6 @@ SOUND = {
     "gradcheck": " mine.py",
     "gradcheck steps": " mine.py",
     "gradcheck certify": " mine.py",
-    "gradcheck curve": " mine.py",
     "gradcheck audit": " mine.py --sample 2 --jobs 1 --draws 1",
     "gradcheck museum": " 1",
     "gradcheck compare": " SciPy",

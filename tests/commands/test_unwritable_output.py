@@ -67,9 +67,9 @@ def square(x):
 CASES = [Case("square", lambda rng: Call(square, rng.normal(size=3)))]
 """
 GRADCHECK = [
-    *(MINE_FILE, f"curve {MINE_FILE}:square"),  # which end with 1, as the gradient is wrong
-    *("minitransformer -k relu", "", "curve minitransformer:relu", f"steps {MINE_FILE}", "museum", "museum 1"),
-    *("--help", "audit --help", "steps --help", "curve --help", "museum --help"),
+    *(MINE_FILE, f"steps {MINE_FILE}:square"),  # which end with 1, as the gradient is wrong
+    *("minitransformer -k relu", "", "museum", "museum 1"),
+    *("--help", "audit --help", "steps --help", "museum --help"),
     f"audit {LONG_FILE} --list --draws 1",  # more than a buffer holds
 ]
 

@@ -68,7 +68,7 @@ def test_an_option_that_does_not_exist(capsys):
         (cli.main, ["info", "x" * 10**6], "minitransformer: error: xx", "xx: File name too long\n"),
         (cli.main, ["info", "x", "--" + "x" * 10**6], "minitransformer: error: ", "xx (see minitransformer --help)\n"),
         (gradcheck.__main__.main, ["x" * 10**6], "gradcheck: cannot import xx", "xx'\n"),
-        (gradcheck.__main__.main, ["curve", "x" * 10**6], "gradcheck curve: cannot import xx", "xx'\n"),
+        (gradcheck.__main__.main, ["steps", "x" * 10**6], "gradcheck steps: cannot import xx", "xx'\n"),
         (gradcheck.__main__.main, ["audit", "x" * 10**6], "gradcheck audit: cannot import xx", "xx'\n"),
     ],
 )  # fmt: skip
@@ -129,7 +129,7 @@ def test_gradcheck_shows_the_names_of_modules_and_cases_and_what_they_raise(tmp_
     mine.write_text(CASES.format(name=NAME), "utf-8")
     assert gradcheck.__main__.main([str(mine)]) == 1
     assert_harmless(capsys.readouterr().out, f": ValueError: {BY_GRADCHECK}\n")
-    assert gradcheck.__main__.main(["curve", str(mine)]) == USAGE
+    assert gradcheck.__main__.main(["audit", str(mine)]) == USAGE
     assert_harmless(capsys.readouterr().err, BY_GRADCHECK)
 
 
