@@ -188,16 +188,11 @@ def step_of_a_difference():
         "The step of a finite difference",
         "The derivative of a loss through softmax along a random direction, by two numerical methods. How does the "
         "relative error depend on the step h?",
-        line_chart(
-            "relative error for a step of h",
-            labels,
-            {name: error + 1e-17 for name, error in errors.items()},
-            decades=True,
-        ),
+        line_chart("relative error for a step of h", labels, {k: e + 1e-17 for k, e in errors.items()}, decades=True),
         f"The error of a central difference has two parts. The neglected terms of Taylor's series shrink as h². The "
         f"losses are rounded to 16 digits, and division by 2h amplifies the error of their difference as ε/h. The best "
         f"step, here {steps[best]:.0e}, leaves an error of {central[best]:.0e}. The complex step, Im L(x + ihv) / h, "
-        f"subtracts nothing, so it can be short: at {steps[-1]:.0e} its error is at most {max(exact[-1], 1e-15):.0e}. The error of a wrong "
-        "gradient does not depend on the step: its line is flat at the size of the mistake. A tolerance must lie "
-        "between this line and the bottom of the valley.",
+        f"subtracts nothing, so it can be short: at {steps[-1]:.0e} its error is at most {max(exact[-1], 1e-15):.0e}. "
+        "The error of a wrong gradient does not depend on the step: its line is flat at the size of the mistake. A "
+        "tolerance must lie between this line and the bottom of the valley.",
     )
