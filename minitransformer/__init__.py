@@ -1,13 +1,18 @@
 """A decoder-only language model in NumPy, every backward pass written by hand and checked.
 
 README.md in this folder lists the files in reading order, and NOTATION.md explains the symbols. `__init__.pyi` lists
-the public names. Each name is loaded on first use, so importing the package loads nothing else and has no side effects.
+the public names. Each name is loaded on first use, so importing the package does not load NumPy and has no side
+effects. The engine in fast/, if that folder exists, is loaded last, before the first call of a textbook function.
 """
 
 import re
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+
+from minitransformer.system.extensions import EXTENSIONS
+
+EXTENSIONS[f"{__name__}.module"] = f"{__name__}.fast"
 
 _IMPORTS = re.findall(r"from (\S+) import (\([^)]*\)|.*)", Path(__file__).with_suffix(".pyi").read_text("utf-8"))
 _MODULE_OF = {name: module for module, names in _IMPORTS for name in re.findall(r" as (\w+)", names)}

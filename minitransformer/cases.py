@@ -8,6 +8,7 @@ no γ is 1 and no bias is 0. Some cases have dropout, and some have tied weights
 """
 
 from functools import partial, wraps
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -17,23 +18,44 @@ from minitransformer.analysis.contributions import hide
 from minitransformer.analysis.hooks import gradient_recorder, replaced_by
 from minitransformer.analysis.patching import logit_difference
 from minitransformer.config import Config
+from minitransformer.example_calls import (
+    CAUSAL,
+    EXAMPLES,
+    LOGITS,
+    TQ,
+    B,
+    C,
+    D,
+    F,
+    H,
+    K,
+    T,
+    V,
+    X,
+    example,
+    ids,
+    mask_with_empty_row,
+    normal,
+    shapes_of,
+    some_ids,
+    some_targets,
+    targets,
+)
 from minitransformer.generation import LayerCache
-from minitransformer.layers.activations import gelu, relu, silu
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.block import TransformerBlock
-from minitransformer.layers.dropout import Dropout, dropout
-from minitransformer.layers.embedding import Embedding, Unembedding, embedding, unembedding
-from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward, swiglu
-from minitransformer.layers.layer_norm import LayerNorm, layer_norm
-from minitransformer.layers.linear import Linear, linear
-from minitransformer.layers.lora import LowRankLinear, low_rank
+from minitransformer.layers.dropout import Dropout
+from minitransformer.layers.embedding import Embedding, Unembedding
+from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward
+from minitransformer.layers.layer_norm import LayerNorm
+from minitransformer.layers.linear import Linear
+from minitransformer.layers.lora import LowRankLinear
 from minitransformer.layers.multi_head_attention import MultiHeadAttention
-from minitransformer.layers.positions import Rotary, rotary
+from minitransformer.layers.positions import Rotary
 from minitransformer.layers.recomputation import checkpointed
-from minitransformer.layers.rms_norm import RMSNorm, rms_norm
-from minitransformer.layers.softmax import Softmax, log_softmax, softmax
-from minitransformer.losses import cross_entropy
-from minitransformer.module import TWINS, Identity, Module, Parameter, apply, load_engine
+from minitransformer.layers.rms_norm import RMSNorm
+from minitransformer.layers.softmax import Softmax
+from minitransformer.module import TWINS, Identity, Module, Parameter, apply
 from minitransformer.one_page import gpt as one_page
 from minitransformer.training.finetuning.objectives import (
     PairedLoss,
@@ -46,61 +68,10 @@ from minitransformer.training.finetuning.objectives import (
 )
 from minitransformer.transformer import Transformer
 
-B, T, C, F, V = 2, 5, 6, 7, 11
-H, K, D = 4, 2, 3  # query heads, key–value heads, channels per head
-TQ, TK = 3, 5
-LLAMA3 = {
-    "rope_type": "llama3",
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
-
-
-def normal(rng, *shape):
-    return rng.normal(size=shape)
-
-
-def ids(rng, *shape):
-    """Return random ids below V. At least one id occurs twice, so the gradients of its row must be summed."""
-    drawn = rng.integers(0, V, size=shape)
-    drawn.flat[-1] = drawn.flat[0]
-    return drawn
-
-
-def targets(rng, *shape):
-    """Return random targets below V, of which the first is the ignored index."""
-    drawn = rng.integers(0, V, size=shape)
-    drawn.flat[0] = -100
-    return drawn
-
-
-def mask_with_empty_row(rng):
-    """Return the option `mask`: a random mask in which the last query of the first head may attend to no key."""
-    mask = rng.random((B, H, TQ, TK)) < 0.6
-    mask[..., 0] = True
-    mask[:, 0, -1] = False
-    return {"mask": mask}
-
 
 def references(rng):
     """Return the log-likelihoods of B pairs under the reference model, as options of direct_preference."""
     return {"reference_safe": normal(rng, B), "reference_unsafe": normal(rng, B)}
-
-
-def class_weights(rng):
-    return {"weight": rng.random(V) + 0.5}
-
-
-def dropout_on_weights(rng):
-    """Return the option `on_weights` of attention, which applies dropout with a fixed mask."""
-    keep = rng.random((B, H, TQ, TK)) < 0.7
-
-    def on_weights(weights):
-        return dropout(weights, keep=keep, p=0.3)
-
-    return {"on_weights": on_weights}
 
 
 class AttentionAfterCachedPast(Module):
@@ -189,35 +160,19 @@ def llama(**fields):
 
 
 def case(name, target, *inputs, drawn=None, **options):
-    """Return a Case that calls the function `target`.
+    """Return a Case that calls the function `target`. The other arguments are those of example_calls.example."""
+    return Case(name, partial(drawn_call, example(target, *inputs, drawn=drawn, **options)))
 
-    Each of `inputs` is the shape of an array of normally distributed numbers, or a function that draws the input from a
-    random generator. `drawn`, if given, is a function that draws further options.
-    """
 
-    def draw(rng):
-        arrays = [normal(rng, *one) if isinstance(one, tuple) else one(rng) for one in inputs]
-        return Call(target, *arrays, **options, **(drawn(rng) if drawn else {}))
-
-    return Case(name, draw)
+def drawn_call(draw, rng):
+    """Return the Call that draw(rng), a value of EXAMPLES, describes."""
+    target, inputs, options = draw(rng)
+    return Call(target, *inputs, **options)
 
 
 def module(name, make, *inputs, **options):
     """Return a Case that calls the module make(rng). The other arguments are those of `case`."""
     return Case(name, lambda rng: case(name, make(rng), *inputs, **options).draw(rng))
-
-
-def shapes_of(heads, kv_heads):
-    """Return the shapes of queries, keys and values. The values have one channel more than the keys."""
-    return (B, heads, TQ, D), (B, kv_heads, TK, D), (B, kv_heads, TK, D + 1)
-
-
-def some_ids(rng):
-    return ids(rng, B, T)
-
-
-def some_targets(rng):
-    return targets(rng, B, T)
 
 
 def dropping(rng):
@@ -226,51 +181,10 @@ def dropping(rng):
 
 
 LLAMA: dict[str, Any] = {"n_kv_heads": K, "d_head": 8, "norm": "rms_norm", "feed_forward": "swiglu", "bias": False}
-X, LOGITS, SQUARE, CAUSAL = (B, T, C), (B, T, V), (B, H, T, T), causal_mask(TQ, TK)
-LOSS, TEXT = (cross_entropy, LOGITS, some_targets), (some_ids, some_targets)
+TEXT = (some_ids, some_targets)
 PAIRS = (B, 3, V), lambda rng: targets(rng, B, 3), LOGITS, some_targets  # the unsafe responses are longer
 FUNCTIONS = [
-    case("linear", linear, X, (C, F), (F,)),
-    case("linear, no bias", linear, X, (C, F)),
-    case("linear, square", linear, X, (C, C), (C,)),
-    case("low_rank", low_rank, X, (C, 3), (3, F), scale=0.7),
-    case("low_rank, square", low_rank, X, (C, C), (C, C)),
-    case("embedding", embedding, some_ids, (V, C)),
-    case("unembedding", unembedding, X, (V, C)),
-    case("rotary, half", rotary, (B, H, T, C), positions=np.arange(3, 3 + T), base=100.0),
-    case(
-        "rotary, interleaved",
-        rotary,
-        (B, H, T, C),
-        drawn=lambda rng: {"positions": rng.permutation(9)[:T]},
-        layout="interleaved",
-    ),
-    case("rotary, scaled", rotary, (B, H, T, C), positions=np.arange(T), scaling=LLAMA3),
-    case("layer_norm", layer_norm, X, (C,), (C,)),
-    case("layer_norm, ε = 0.5", layer_norm, X, (C,), (C,), eps=0.5),
-    case("rms_norm", rms_norm, X, (C,)),
-    case("rms_norm, ε = 0.5", rms_norm, X, (C,), eps=0.5),
-    case("softmax", softmax, X),
-    case("softmax, axis 1", softmax, X, axis=1),
-    case("log_softmax", log_softmax, X),
-    case("log_softmax, axis 1", log_softmax, X, axis=1),
-    case("attention", attention, *shapes_of(H, H)),
-    case("attention, square", attention, SQUARE, SQUARE, SQUARE),
-    case("attention, causal", attention, *shapes_of(H, H), mask=CAUSAL),
-    case("attention, masked row", attention, *shapes_of(H, H), drawn=mask_with_empty_row),
-    case("attention, grouped", attention, *shapes_of(H, K), drawn=mask_with_empty_row, scale=0.7),
-    case("attention, dropout", attention, *shapes_of(H, K), drawn=dropout_on_weights),
-    case("relu", relu, X),
-    case("silu", silu, X),
-    case("swiglu", swiglu, (B, T, F), (B, T, F)),
-    case("gelu", gelu, X),
-    case("gelu, tanh", gelu, X, approximate="tanh"),
-    case("dropout", dropout, X, drawn=lambda rng: {"keep": rng.random(X) < 0.7}, p=0.3),
-    case("cross_entropy", *LOSS),
-    case("cross_entropy, sum", *LOSS, reduction="sum"),
-    case("cross_entropy, none", *LOSS, reduction="none"),
-    case("cross_entropy, weighted, smoothed", *LOSS, drawn=class_weights, label_smoothing=0.2),
-    case("cross_entropy, none, weighted, smoothed", *LOSS, drawn=class_weights, label_smoothing=0.2, reduction="none"),
+    *(Case(name, partial(drawn_call, draw)) for name, draw in EXAMPLES.items()),
     case("sequence_log_likelihood", sequence_log_likelihood, LOGITS, some_targets),
     case("sequence_unlikelihood", sequence_unlikelihood, LOGITS, some_targets),
     case("softplus", softplus, X),
@@ -342,42 +256,31 @@ ONE_PAGE = Case(
 )
 
 
-def twin_of_case(case):
-    """Return a copy of `case` that calls the faster twin of its textbook function.
-
-    As in `apply`, complex arrays are passed to the textbook function. The complex step therefore compares the backward
-    of the twin with the forward of the textbook function.
-    """
-
-    def draw(rng):
-        call = case.draw(rng)
-        function, twin = call.target, TWINS[call.target]
-
-        @wraps(twin)
-        def judged(*inputs, **options):
-            return (function if any(map(np.iscomplexobj, inputs)) else twin)(*inputs, **options)
-
-        return Call(judged, *call.inputs, **call.options)
-
-    return Case(f"fast.{case.name}", draw)
-
-
 def engine_cases():
     """Return the cases of the engine: each twin in fast/, and the variants of attention.
 
-    Each twin is called with the inputs of its textbook function. The list is empty if the folder fast/ does not exist.
+    Each twin is called with the inputs of its textbook function. It passes complex arrays to that function, so the
+    complex step compares the backward of the twin with the forward of the textbook function. The list is empty if the
+    folder fast/ does not exist.
     """
-    load_engine()
-    if not TWINS:
+    if find_spec("minitransformer.fast") is None:
         return []
+    from minitransformer import fast
     from minitransformer.fast.attention import recomputed
     from minitransformer.fast.head_groups import in_head_groups
     from minitransformer.fast.query_blocks import in_query_blocks
 
+    def of_twin(name, draw):
+        def draw_for_twin(rng):
+            function, inputs, options = draw(rng)
+            return Call(getattr(fast, function.__name__), *inputs, **options)
+
+        return Case(f"fast.{name}", draw_for_twin)
+
     rng = np.random.default_rng(0)
     shapes, masked = shapes_of(H, K), {"drawn": mask_with_empty_row}
     return [
-        *(twin_of_case(case) for case in FUNCTIONS if case.draw(rng).target in TWINS),
+        *(of_twin(name, draw) for name, draw in EXAMPLES.items() if draw(rng)[0] in TWINS),
         case("in_head_groups", in_head_groups, *shapes, **masked, attention=attention, scale=0.7, groups=2),
         case("in_query_blocks", in_query_blocks, *shapes, attention=attention, mask=CAUSAL, scale=0.7, queries=2),
         case("recomputed", recomputed, *shapes, mask=CAUSAL, scale=0.7),

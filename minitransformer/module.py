@@ -81,8 +81,8 @@ uses the real part, which is x itself. Hence `.real` in these files: `x.real > 0
 
 **The textbook and the engine.** The functions of layers/, losses.py and optim.py have the form of their derivations.
 A function whose plain form is slow has a twin in fast/, of the same name and contract, which `faster` returns and
-`apply` calls. If you edit a function, your version runs instead of the twin, and a warning says so.
-`minitransformer.plain()` and the environment variable MINITRANSFORMER_PLAIN=1 turn the engine off.
+`apply` calls. fast/ compares each twin with its function when it is loaded. If you have edited the function, your
+version runs, and a warning says so. `minitransformer.plain()` and MINITRANSFORMER_PLAIN=1 turn the twins off.
 """
 
 import difflib
@@ -90,14 +90,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache, partial
-from importlib import import_module
-from importlib.util import find_spec
+from functools import partial
 from types import FunctionType
 from typing import Any, Self, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from minitransformer.system.extensions import load_extension_of
 
 # The types of the textbook: an array, several arrays, and the backward pass that returns one or several.
 Gradient = TypeVar("Gradient")
@@ -157,11 +157,7 @@ def identity(x: Array) -> tuple[Array, Backward[Array]]:
     return x, backward
 
 
-TWINS = {}  # {textbook function: its twin in fast/}, filled by load_engine
-ENGINE_DTYPES = [
-    {np.dtype(np.float32)},
-    {np.dtype(np.float64)},
-]  # a twin runs only if all floating-point arrays of a call have the same one of these dtypes
+TWINS: dict[Callable[..., Any], Callable[..., Any]] = {}  # {function: the function that runs in its place}; see above
 _plain = ContextVar("plain", default=os.environ.get("MINITRANSFORMER_PLAIN", "0") not in ("", "0"))
 
 
@@ -169,27 +165,17 @@ class EditedTextbook(UserWarning):
     """Warning: a textbook function has been edited, so it is used instead of its twin."""
 
 
-@cache
-def load_engine():
-    """Fill TWINS and return the function is_edited of fast/digests.py, which detects edited textbook functions."""
-    if find_spec("minitransformer.fast") is None:
-        return TWINS.get  # there is no twin to replace
-    return import_module("minitransformer.fast").is_edited
+def faster(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that runs in place of a textbook function: its twin if it has one, else the function itself.
 
-
-def faster(function):
-    """Return the twin of a textbook function, or the function itself if it has no twin or the engine is off.
-
-    The function itself is also returned if its source has been edited since the twin was verified. For a
-    partial(function, ...), the function within it is replaced. A twin accepts only arrays of ENGINE_DTYPES.
+    For a partial(function, ...), the function within it is replaced.
     """
     if _plain.get():
         return function
     if isinstance(function, partial):
         return partial(faster(function.func), *function.args, **function.keywords)
-    is_edited = load_engine()
-    twin = TWINS.get(function) if isinstance(function, FunctionType) else None
-    return function if twin is None or is_edited(function) else twin
+    load_extension_of(__name__)
+    return TWINS.get(function, function) if isinstance(function, FunctionType) else function
 
 
 def is_plain() -> bool:
@@ -220,17 +206,11 @@ def apply(
     gradient, a tuple of several, or None. The closure keeps the Parameters but not the input arrays, because `function`
     saves the arrays that it needs.
 
-    The textbook function is used for complex arrays, so the complex step compares the backward of a twin with the
-    forward of the textbook function. It is also used for half precision and mixed dtypes, which the twins do not
-    support.
-
     backward raises ValueError if dy does not have the shape of y. A dy that only broadcasts to this shape would give
     wrong gradients.
     """
     arrays = [value.data if isinstance(value, Parameter) else value for value in inputs]
-    dtypes = {array.dtype for array in arrays if is_differentiable(array)}
-    run = faster(function) if dtypes in ENGINE_DTYPES else function
-    y, function_backward = run(*arrays, **options)
+    y, function_backward = faster(function)(*arrays, **options)
     # The Parameter of each gradient that function_backward returns, in order. None stands for an input array.
     owners = [
         value if isinstance(value, Parameter) else None

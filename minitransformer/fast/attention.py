@@ -15,9 +15,9 @@ from functools import partial
 
 import numpy as np
 
-from minitransformer.fast.digests import twin_of
 from minitransformer.fast.head_groups import in_head_groups
 from minitransformer.fast.query_blocks import in_query_blocks
+from minitransformer.fast.registration import twin_of
 from minitransformer.fast.softmax import softmax
 from minitransformer.layers import attention as textbook
 from minitransformer.layers.attention import group_heads, ungroup_heads
@@ -28,7 +28,12 @@ QUERIES = 128  # in a block of a very long sequence
 MANY = 1 << 19  # weights of all heads and sequences; with more, it is faster to divide the heads among threads
 
 
-@twin_of(textbook.causal_mask, "aeae1c45a1e6")
+def some_masks(causal_mask, rng):
+    """Return masks with as many queries as keys, with fewer, and with more."""
+    return [causal_mask(*shape) for shape in ((4, 4), (2, 5), (5, 2))]
+
+
+@twin_of(textbook.causal_mask, "1574b56ea2a5", cases=(some_masks,))
 def causal_mask(Tq: int, Tk: int):
     """Return the causal mask (Tq, Tk) as a read-only view of Tq + Tk booleans.
 
@@ -39,7 +44,18 @@ def causal_mask(Tq: int, Tk: int):
     return np.ndarray((Tq, Tk), bool, allowed_then_not, offset=max(Tq - 1, 0), strides=(-1, 1))
 
 
-@twin_of(textbook.attention, "83a09ace4b4b")
+@twin_of(
+    textbook.attention,
+    "0e9bd1b00807",
+    repeats=(textbook.softmax,),
+    cases=(
+        "attention",
+        "attention, causal",
+        "attention, masked row",
+        "attention, grouped",
+        "attention, dropout",
+    ),
+)
 def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
 

@@ -9,11 +9,22 @@ small model. The twin takes 0.29 of the time of the textbook function.
 import numpy as np
 
 from minitransformer import losses as textbook
-from minitransformer.fast.digests import twin_of
-from minitransformer.layers.softmax import finite_max
+from minitransformer.fast.registration import twin_of
+from minitransformer.layers.softmax import finite_max, log_softmax
 
 
-@twin_of(textbook.cross_entropy, "c9257b241b0d")
+@twin_of(
+    textbook.cross_entropy,
+    "d36d83231589",
+    repeats=(log_softmax,),
+    cases=(
+        "cross_entropy",
+        "cross_entropy, sum",
+        "cross_entropy, none",
+        "cross_entropy, weighted, smoothed",
+        "cross_entropy, none, weighted, smoothed",
+    ),
+)
 def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
     """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
 

@@ -8,12 +8,12 @@ in place, and its gradient is a product with ones. Forward and backward take 0.5
 
 import numpy as np
 
-from minitransformer.fast.digests import twin_of
+from minitransformer.fast.registration import twin_of
 from minitransformer.layers import linear as textbook
 from minitransformer.layers.linear import rows
 
 
-@twin_of(textbook.linear, "8c181b30c370")
+@twin_of(textbook.linear, "da2734794bc8", cases=("linear", "linear, no bias"))
 def linear(x, weight, bias=None):
     """Map x (..., I) to y (..., O), with weight (I, O) and bias (O,) or None.
 

@@ -6,58 +6,132 @@ called. Here the same computations are written out in one place. The newest posi
 is no mask. The G query heads that share a key–value head are G rows of one product. A token takes 0.48 of the time at
 the size `tiny`, and 0.44 at `nano`.
 
-A block with a hook, an adapter or a layer of another class runs as in the textbook, and so do several positions at
-once.
+SUPPORTED lists the classes, and the attributes of each, that are written out here. A block with anything else, for
+example a hook, an adapter or a layer of another class, runs as in the textbook, and so do several positions at once.
 """
 
 import math
+from functools import partial
+from types import FunctionType, SimpleNamespace
 
 import numpy as np
 
 from minitransformer import transformer as textbook
-from minitransformer.fast.digests import twin_of
+from minitransformer.fast.registration import twin_of
 from minitransformer.fast.swiglu import swiglu
+from minitransformer.generation import LayerCache
+from minitransformer.layers import multi_head_attention
+from minitransformer.layers.attention import attention
 from minitransformer.layers.block import TransformerBlock
-from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward
-from minitransformer.layers.layer_norm import LayerNorm
-from minitransformer.layers.linear import Linear, rows
+from minitransformer.layers.dropout import Dropout
+from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward, swiglu as plain_swiglu
+from minitransformer.layers.layer_norm import LayerNorm, layer_norm
+from minitransformer.layers.linear import Linear, linear, rows
 from minitransformer.layers.multi_head_attention import MultiHeadAttention
 from minitransformer.layers.positions import Rotary, rotary
-from minitransformer.layers.rms_norm import RMSNorm
-from minitransformer.module import ENGINE_DTYPES, faster
+from minitransformer.layers.rms_norm import RMSNorm, rms_norm
+from minitransformer.layers.softmax import softmax
+from minitransformer.module import Identity, Module, Parameter, faster
+
+# {class: {attribute of its instances: supported types}}. A hook is an attribute, too, and so in no list.
+NUMBER, NOTHING = (int, float, np.integer, np.floating), type(None)
+SUPPORTED = {
+    TransformerBlock: {
+        "norm1": (LayerNorm, RMSNorm),
+        "attention": (MultiHeadAttention,),
+        "residual_mid": (Identity,),
+        "norm2": (LayerNorm, RMSNorm),
+        "feed_forward": (FeedForward, GatedFeedForward),
+        "dropout": (Dropout,),
+    },
+    MultiHeadAttention: {
+        "d_head": NUMBER,
+        **dict.fromkeys(("w_q", "w_k", "w_v", "w_o"), (Linear,)),
+        "rotary": (Rotary, NOTHING),
+        **dict.fromkeys(("q", "k", "v", "weights", "heads"), (Identity,)),
+        "dropout": (Dropout,),
+    },
+    FeedForward: {"up": (Linear,), "down": (Linear,), "activation": (FunctionType, partial)},
+    GatedFeedForward: dict.fromkeys(("gate", "up", "down"), (Linear,)),
+    Linear: {"weight": (Parameter,), "bias": (Parameter, NOTHING)},
+    LayerNorm: {"gamma": (Parameter,), "beta": (Parameter,), "eps": NUMBER},
+    RMSNorm: {"gamma": (Parameter,), "eps": NUMBER},
+    Rotary: {"base": NUMBER, "layout": (str,), "scaling": (dict, NOTHING)},
+    Dropout: {"p": NUMBER},
+    Identity: {},
+}
 
 
-@twin_of(textbook.through_blocks, "89c49649556d", imitates=(TransformerBlock, Rotary))
+def is_supported(module, dtype) -> bool:
+    """Return True if a module, and all modules in it, have supported attributes, and their Parameters have `dtype`."""
+    types, attributes = SUPPORTED.get(type(module)), vars(module)
+    if types is None or attributes.keys() != types.keys():
+        return False
+    for name, value in attributes.items():
+        if type(value) not in types[name]:
+            return False
+        if isinstance(value, Module):
+            if not is_supported(value, dtype):
+                return False
+        elif isinstance(value, Parameter) and value.data.dtype != dtype:
+            return False
+    return True
+
+
+def three_tokens(through_blocks, rng):
+    """Decode three positions of two sequences with blocks of GPT-2 and of Llama. Return x, the keys and the values."""
+    gpt2 = {"feed_forward": "gelu_tanh"}
+    llama = {"norm": "rms_norm", "feed_forward": "swiglu", "bias": False, "n_kv_heads": 1, "rotary": Rotary(100.0)}
+    arrays = []
+    for fields in (gpt2, llama):
+        blocks = [TransformerBlock(4, 2, 5, dtype=np.float64, **fields) for _ in range(2)]
+        for parameter in (parameter for block in blocks for parameter in block.parameters()):
+            parameter.data = rng.normal(size=parameter.data.shape)
+        cache = SimpleNamespace(layers=[LayerCache(3) for _ in blocks])
+        for t in range(3):
+            mask, positions = np.ones((1, t + 1), bool), np.array([t])
+            x = rng.normal(size=(2, 1, 4))
+            arrays.append(through_blocks(blocks, x, mask=mask, positions=positions, cache=cache))
+        arrays += [array for layer in cache.layers for array in (layer.keys, layer.values)]
+    return arrays
+
+
+@twin_of(
+    textbook.through_blocks,
+    "6e650dfc3373",
+    repeats=(
+        Module.__call__,
+        TransformerBlock.forward,
+        MultiHeadAttention.forward,
+        MultiHeadAttention.as_heads,
+        multi_head_attention.projections,
+        multi_head_attention.split,
+        multi_head_attention.merge,
+        attention,
+        softmax,
+        FeedForward.forward,
+        GatedFeedForward.forward,
+        plain_swiglu,
+        Linear.forward,
+        linear,
+        LayerNorm.forward,
+        layer_norm,
+        RMSNorm.forward,
+        rms_norm,
+        Rotary.forward,
+    ),
+    cases=(three_tokens,),
+)
 def through_blocks(blocks, x, *, mask, positions, cache):
     """Apply the blocks in order to x (..., T, C). The keys and values are appended to `cache`, if given."""
-    alone = cache is not None and x.shape[-2] == 1 and {x.dtype} in ENGINE_DTYPES and mask.all()
+    alone = cache is not None and x.shape[-2] == 1 and mask.all()
     for i, block in enumerate(blocks):
         layer_cache = None if cache is None else cache.layers[i]
-        if alone and is_standard(block, x.dtype):
+        if alone and is_supported(block, x.dtype):
             x = straight_through(block, rows(x), x.shape[:-2], positions, layer_cache).reshape(x.shape)
         else:
             x = block(x, mask=mask, positions=positions, cache=layer_cache)[0]
     return x
-
-
-def is_standard(block, dtype) -> bool:
-    """Return True if a block consists of standard classes, has weights of this dtype, and has no hooks."""
-    attention, feed_forward = block.attention, block.feed_forward
-    if type(attention) is not MultiHeadAttention or type(feed_forward) not in (FeedForward, GatedFeedForward):
-        return False
-    linears = [attention.w_q, attention.w_k, attention.w_v, attention.w_o, feed_forward.up, feed_forward.down]
-    if type(feed_forward) is GatedFeedForward:
-        linears.append(feed_forward.gate)
-    watched = (block, block.norm1, attention, attention.q, attention.k, attention.v, attention.weights, attention.heads)
-    watched += (block.residual_mid, block.norm2, feed_forward, *linears)
-    watched += (attention.rotary,) if attention.rotary is not None else ()
-    return (
-        type(block) is TransformerBlock
-        and {type(block.norm1), type(block.norm2)} <= {LayerNorm, RMSNorm}
-        and type(attention.rotary) in (Rotary, type(None))
-        and all(type(linear) is Linear and linear.weight.data.dtype == dtype for linear in linears)
-        and not any(module._hooks for module in watched)
-    )
 
 
 def straight_through(block, x, batch, positions, cache):

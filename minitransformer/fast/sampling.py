@@ -8,14 +8,20 @@ tokens, this takes 0.06 of the time of a complete sort, which adds a fifth to th
 import numpy as np
 
 from minitransformer import generation as textbook
-from minitransformer.fast.digests import twin_of
+from minitransformer.fast.registration import twin_of
 
 LARGE = 1024  # tokens; with a smaller vocabulary, sorting several rows together is faster
 ROUNDING = 1e-9  # added to top_p, because the sum in another order of addition may be smaller by rounding
 TRIES = 12  # each with a quarter of the previous threshold
 
 
-@twin_of(textbook.keep_top_p, "7a5206fff6e8")
+def some_rows(keep_top_p, rng):
+    """Return the entries that are kept of a single row, and of several rows."""
+    p = rng.dirichlet(np.ones(12), size=3)
+    return [keep_top_p(p[:1], 0.7), keep_top_p(p, 0.3)]
+
+
+@twin_of(textbook.keep_top_p, "557fd5e78c35", cases=(some_rows,))
 def keep_top_p(p, top_p):
     """Keep the likeliest entries of each row of p (..., V) until their sum reaches top_p. Set all others to 0."""
     if p.size > p.shape[-1] < LARGE:

@@ -8,12 +8,17 @@ other rows. In float16, where exp overflows at 12, m = 0 is not tried.
 
 import numpy as np
 
-from minitransformer.fast.digests import twin_of
+from minitransformer.fast.registration import twin_of
 from minitransformer.layers import softmax as textbook
 from minitransformer.module import require_floating
 
 
-@twin_of(textbook.softmax, "036de40d2f14")
+@twin_of(
+    textbook.softmax,
+    "96b69668e079",
+    repeats=(textbook.finite_max, textbook.sum_or_one),
+    cases=("softmax", "softmax, axis 1"),
+)
 def softmax(x, *, axis=-1):
     """Return weights y of x's shape that are not negative and sum to 1 along `axis`. A row of −∞ gives zeros.
 

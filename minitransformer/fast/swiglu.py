@@ -6,12 +6,13 @@ training step of Llama. It would not save time, because these arrays would be wr
 
 import numpy as np
 
-from minitransformer.fast.digests import twin_of
 from minitransformer.fast.elementwise import elementwise
+from minitransformer.fast.registration import twin_of
 from minitransformer.layers import feed_forward as textbook
+from minitransformer.layers.activations import silu
 
 
-@twin_of(textbook.swiglu, "ed7662420ea6")
+@twin_of(textbook.swiglu, "d3a37b80c12f", repeats=(silu,), cases=("swiglu",))
 def swiglu(g, u):
     """Return silu(g) · u for g and u of the same shape. Saved for backward: g (...), u (...)."""
     textbook.check_arguments(g, u)

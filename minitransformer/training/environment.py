@@ -11,14 +11,16 @@ import platform
 import numpy as np
 import scipy
 
-from minitransformer.module import TWINS, faster, is_plain, load_engine
+from minitransformer.module import TWINS, is_plain
 from minitransformer.system.cores import THREAD_VARIABLES, available_cores
+from minitransformer.system.extensions import load_extension_of
 from minitransformer.training.ranks import world_size
 
 
 def environment() -> dict:
     """Return the versions, the processor and the number of threads as a dictionary of strings."""
-    edited = sorted(function.__name__ for function, form in forms_in_use().items() if form == "textbook")
+    forms = forms_in_use()
+    edited = sorted(function.__name__ for function, form in forms.items() if form == "textbook")
     build = np.show_config(mode="dicts")
     blas = build.get("Build Dependencies", {}).get("blas", {})
     ranks = [f"{world_size()} ranks"] if world_size() > 1 else []
@@ -29,12 +31,12 @@ def environment() -> dict:
         "SciPy": scipy.__version__,
         "BLAS": f"{blas.get('name')} {blas.get('version')}",
         "processor": " ".join([platform.machine(), *build.get("SIMD Extensions", {}).get("found", [])]),
-        "engine": "off" if is_plain() or not TWINS else f"on, but not for {', '.join(edited)}" if edited else "on",
+        "engine": "off" if is_plain() or not forms else f"on, but not for {', '.join(edited)}" if edited else "on",
         "threads": " ".join([f"{available_cores()} cores", *ranks, *limits]),
     }
 
 
 def forms_in_use() -> dict:
     """Return {function: the form in use, "twin" or "textbook"} for each textbook function with a twin."""
-    load_engine()
-    return {function: "textbook" if faster(function) is function else "twin" for function in TWINS}
+    load_extension_of("minitransformer.module")
+    return {function: "textbook" if is_plain() or runs is function else "twin" for function, runs in TWINS.items()}

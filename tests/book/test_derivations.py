@@ -18,9 +18,8 @@ import pytest
 import gradcheck
 import minitransformer
 from minitransformer.book import observation
-from minitransformer.module import TWINS, load_engine
+from minitransformer.fast.registration import REGISTERED
 
-load_engine()
 PACKAGES = [Path(package.__file__).parent for package in (minitransformer, gradcheck)]
 TEXTBOOK = [
     *sorted((PACKAGES[0] / "layers").glob("*.py")),
@@ -82,7 +81,7 @@ def faults(source, elsewhere=()):
 
 def equations_of_the_textbook(path):
     """Return the equation numbers that a file of the engine may use: those of its textbook functions."""
-    files = {function: inspect.getsourcefile(twin) for function, twin in TWINS.items()}
+    files = {twin.function: inspect.getsourcefile(inspect.unwrap(twin.runs)) for twin in REGISTERED}
     plain = {inspect.getsourcefile(function) for function, file in files.items() if Path(file) == path}
     return {number for file in plain for number in equations(Path(file).read_text("utf-8"))}
 

@@ -32,7 +32,7 @@ from minitransformer.layers.dropout import dropout
 from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.layers.linear import linear
 from minitransformer.layers.softmax import log_softmax, softmax
-from minitransformer.module import faster, load_engine, plain
+from minitransformer.module import faster, plain
 from minitransformer.system.pictures import new_figure
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.transformer import Transformer
@@ -139,7 +139,6 @@ def test_an_expression_that_the_textbook_no_longer_has_is_refused():
 
 @pytest.mark.parametrize("is_plain", [False, True])
 def test_layers_use_the_other_function_within_the_block_alone(is_plain):
-    load_engine()
     with plain(is_plain):
         before = [faster(function) for function in (attention, gelu)]
         with pytest.raises(RuntimeError), falling_loss.in_place_of(attention, max):

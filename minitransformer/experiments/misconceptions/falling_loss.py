@@ -16,7 +16,8 @@ from minitransformer.experiments.misconceptions.models import train
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.embedding import unembedding
 from minitransformer.layers.layer_norm import layer_norm
-from minitransformer.module import TWINS, is_plain, load_engine, plain
+from minitransformer.module import TWINS, is_plain, plain
+from minitransformer.system.extensions import load_extension_of
 from minitransformer.transformer import Transformer
 
 WIDTH = 36
@@ -67,7 +68,7 @@ def mistaken(function, right: str, wrong: str):
 @contextmanager
 def in_place_of(function, other):
     """Make all layers call `other` instead of a textbook function in a `with` block."""
-    load_engine()
+    load_extension_of("minitransformer.module")
     before = dict(TWINS)
     try:
         if is_plain():
