@@ -200,13 +200,15 @@ def _check(call, dy, terms, argnums=None, explain=True, raises=True, randomize=F
 
 
 def _examined(call, dy, terms):
-    """Examine a Call. An error about shapes in backward becomes a GradientError."""
+    """Examine a Call. An exception in backward becomes a GradientError."""
     try:
         return examine(call, dy, terms)
-    except ValueError as error:
-        from gradcheck.lines.shapes import shape_problem
+    except GradientError:
+        raise
+    except Exception as error:
+        from gradcheck.lines.shapes import exception_in_backward
 
-        problem = shape_problem(call, error)
+        problem = exception_in_backward(call, error)
         if not problem:
             raise
         raise fault(call.name, problem) from error

@@ -162,13 +162,11 @@ def run_backward(call, backward, dy, arguments):
     clear_gradients(call.target)
     try:
         returned = backward(call.as_y(dy))
-    except TypeError as error:
-        if error.__traceback__.tb_next is not None:  # the error is raised within backward
-            raise
-        hint = "for two functions that share a cache see from_pair of gradcheck.adapters"
-        raise TypeError(f"{call.name}: backward must take dy alone; {hint}") from error
-    except ValueError as error:
-        error.backward = backward  # checking.py explains the error if it is about shapes
+    except Exception as error:
+        if isinstance(error, TypeError) and error.__traceback__.tb_next is None:  # raised by the call itself
+            hint = "for two functions that share a cache see from_pair of gradcheck.adapters"
+            raise TypeError(f"{call.name}: backward must take dy alone; {hint}") from error
+        error.backward = backward  # so that checking.py can tell it from an error about the inputs
         raise
     inputs = [argument for argument in arguments if argument.parameter is None]
     if returned is None and not inputs:
@@ -250,8 +248,11 @@ def _dependence(call, dy, arguments, gradients):
         return ""
     if not np.array_equal(y, before, equal_nan=True):
         return f"another forward pass overwrites y: {np.sum(y != before)} entries"
-    label, difference = _again(call, backward, dy, arguments, gradients)
     rule = "backward must read only values that its own forward pass saved"
+    try:
+        label, difference = _again(call, backward, dy, arguments, gradients)
+    except Exception as error:
+        return f"after another forward pass, backward(dy) raises {type(error).__name__}: {error}: {rule}"
     changed = f"{label}: another forward pass before backward(dy) changes it, by up to {difference}: {rule}"
     return changed if label else ""
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gradcheck.call import Call, Differentiable, describe, is_real
+from gradcheck.report import fault
 
 
 def from_torch(function: Any, *, dtype: Any = np.float64) -> Differentiable:
@@ -26,8 +27,7 @@ def from_torch(function: Any, *, dtype: Any = np.float64) -> Differentiable:
     The first backward pass also compares each gradient with two others: that of a call in which no other input requires
     a gradient (`ctx.needs_input_grad`), and that of inputs and dy that are not contiguous in memory.
 
-    Raises TypeError if `function` is none of these. The result raises ValueError if PyTorch refuses a gradient, for
-    example because of its shape, and if one of the two comparisons fails.
+    Raises TypeError if `function` is none of these. Backward raises GradientError if one of the two comparisons fails.
     """
     import torch
 
@@ -126,19 +126,16 @@ class _TorchFunction:
             used = {part: torch.from_numpy(np.asarray(d, self.dtype)) for part, d in pairs if part.requires_grad}
             if not used:
                 return dict.fromkeys(wanted)
-            try:
-                found = torch.autograd.grad(
-                    list(used), list(wanted.values()), list(used.values()), allow_unused=True, retain_graph=True
-                )
-            except RuntimeError as error:
-                raise ValueError(f"{self.__name__}: PyTorch refuses the backward pass: {error}") from error
+            found = torch.autograd.grad(
+                list(used), list(wanted.values()), list(used.values()), allow_unused=True, retain_graph=True
+            )
             arrays = [None if gradient is None else gradient.numpy().astype(np.float64) for gradient in found]
             return dict(zip(wanted, arrays, strict=True))
 
         return y, gradients_of
 
     def compare(self, inputs, options, gradients, dy):
-        """Raise ValueError if a gradient depends on requires_grad of other inputs, or on the layout in memory."""
+        """Raise GradientError if a gradient depends on requires_grad of other inputs, or on the layout in memory."""
         spread = [_spread(value) if is_real(value) else value for value in inputs]
         apart = self.evaluate(spread, options)[1](_spread(dy))
         for key, gradient in gradients.items():
@@ -149,7 +146,7 @@ class _TorchFunction:
                 (apart[key], "the inputs and dy are not contiguous in memory"),
             ):
                 if not _equal(other, gradient):
-                    raise ValueError(f"{self.__name__}: the gradient of {name} differs if {condition}")
+                    raise fault(self.__name__, f"the gradient of {name} differs if {condition}")
 
 
 class _TorchModule(_TorchFunction):

@@ -83,7 +83,7 @@ def certify_call(call: Call, seed: int | None = None, randomize: bool = False) -
             problem = floats.problem or ("" if is_finite else "a gradient is not finite")
         except GradientError as error:
             problem = str(error)
-        except ValueError as error:
+        except Exception as error:
             if not hasattr(error, "backward"):  # the error is about the inputs
                 raise
             problem = f"backward raises {error_in_words(error)}"

@@ -20,7 +20,7 @@ from gradcheck.lines.instrument import Probe, instrumented, planted
 from gradcheck.lines.report import StepRow, StepsReport
 from gradcheck.lines.rows import report_on
 from gradcheck.lines.scene import Scene, other_scenes
-from gradcheck.lines.shapes import shape_report
+from gradcheck.lines.shapes import exception_report
 from gradcheck.lines.source import source_of
 from gradcheck.report import GradientError
 
@@ -65,8 +65,8 @@ def steps_of_call(
     try:
         with _opened(call, seed, dy, randomize, None, others, file) as (scene, again):
             return report_on(scene, again)
-    except ValueError as error:
-        report = shape_report(call, error)
+    except Exception as error:
+        report = exception_report(call, error)
         if report is None:
             raise
         return report
@@ -108,11 +108,11 @@ def _opened(call, seed, dy, randomize, report, others=(), file=""):
         source = source_of(backward, call.target, call.name, file)
         tree, sites = instrumented(source)
         probe = Probe()
+        try:
+            report = report or examine(call.copy(), dy, Terms(seed=seed)).report
+        except GradientError as error:
+            raise ValueError(f"{error}; this must be corrected before the lines can be compared") from error
+        verdicts = [argument.verdict for argument in report.arguments]
         with planted(source, tree, probe):
-            try:
-                report = report or examine(call.copy(), dy, Terms(seed=seed)).report
-                verdicts = [argument.verdict for argument in report.arguments]
-                scene = Scene(call, dy, source, sites, probe, stream(seed, "dy"), verdicts)
-            except GradientError as error:
-                raise ValueError(f"{error}; this must be corrected before the lines can be compared") from error
+            scene = Scene(call, dy, source, sites, probe, stream(seed, "dy"), verdicts)
             yield scene, lambda: other_scenes(scene, stream(seed, "again"), others)

@@ -1,8 +1,8 @@
-"""Explain a ValueError that NumPy raises in a backward pass because of shapes.
+"""Explain an exception in a backward pass: its line, and the shapes of the arrays there.
 
-The parts of the line are evaluated again to find the failing operation and the shapes of its operands. A mistake from
-the table, such as a missing transpose or sum, is named only if backward returns the right gradients once the line is
-corrected.
+If NumPy refuses the shapes, the parts of the line are evaluated again to find the failing operation and the shapes of
+its operands. A mistake from the table, such as a missing transpose or sum, is named only if backward returns the right
+gradients once the line is corrected.
 """
 
 import ast
@@ -22,36 +22,41 @@ from gradcheck.lines.source import names_read, source_of
 from gradcheck.mistakes import Reader, exchanged
 from gradcheck.mistakes.repairing import Names, repairs
 
-__all__ = ["operands_at_fault", "shape_problem", "shape_report", "value_of"]
+__all__ = ["exception_in_backward", "exception_report", "operands_at_fault", "value_of"]
 
 ABOUT_SHAPES = re.compile(
     r"broadcast|core dimension|not aligned|reshape|must match exactly|sum of .* size|enough dimensions"
 )
 PRODUCTS = ("dot", "matmul")
+LIBRARIES = ("numpy", "scipy", "torch", "jax", "gradcheck")  # the line to name is in none of them
 KINDS = ("transpose lost", "transpose added", "operands exchanged", "call dropped")  # mistakes that change shapes
 
 
-def shape_problem(call, error):
-    """Describe the shapes that made backward fail, or return "" for other causes."""
+def exception_in_backward(call, error):
+    """Describe an exception that backward has raised, or return "" if it was raised elsewhere."""
+    if not hasattr(error, "backward"):
+        return ""
     found = _found(call, error)
-    return f"backward raises ValueError in line {found[1]}, `{found[2]}`: {found[3]}" if found else ""
+    where = f" in line {found[1]}, `{found[2]}`" if found else ""
+    return f"backward raises {type(error).__name__}{where}: {found[3] if found else _message(error)}"
 
 
-def shape_report(call, error):
-    """Return a StepsReport with the line that raised an error about shapes, or None for another error."""
+def exception_report(call, error):
+    """Return a StepsReport with the line of backward that raised an error, or None for another error."""
     found = _found(call, error)
     if not found:
         return None
     statement, line, text, reason = found
     name = ", ".join(bound(statement)[0]) if statement else ""
-    row = StepRow(name or "the returned value", equation_in(text), line, WRONG, f"it raises ValueError: {reason}")
+    sentence = f"it raises {type(error).__name__}: {reason}"
+    row = StepRow(name or "the returned value", equation_in(text), line, WRONG, sentence)
     return StepsReport(call.name, (row,), total=len(arguments_of(call)))
 
 
 def _found(call, error):
-    """Return (statement or None, line number, text of the line, reason), or () if an error is not about shapes."""
-    own = [at for at in traceback.walk_tb(error.__traceback__) if _module(at[0]) not in ("numpy", "gradcheck")]
-    if not hasattr(error, "backward") or not ABOUT_SHAPES.search(str(error)) or not own:
+    """Return (statement or None, line number, text of the line, reason), or () if no line of backward is known."""
+    own = [at for at in traceback.walk_tb(error.__traceback__) if _module(at[0]) not in LIBRARIES]
+    if not hasattr(error, "backward") or not own:
         return ()
     frame, line = own[-1]
     try:
@@ -60,12 +65,27 @@ def _found(call, error):
         tree = ast.Module([], [])
     simple = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
     at = [n for n in ast.walk(tree) if isinstance(n, simple) and n.lineno <= line <= n.end_lineno and n.value]
-    statement, reason = max(at, key=lambda n: n.lineno, default=None), str(error)
-    operands = operands_at_fault(statement, frame) if statement else []
+    statement, is_about_shapes = max(at, key=lambda n: n.lineno, default=None), ABOUT_SHAPES.search(str(error))
+    operands = operands_at_fault(statement, frame) if statement and is_about_shapes else []
     if operands:
-        reason = ", ".join(f"{ast.unparse(node)} has shape {np.shape(value_of(node, frame))}" for node in operands)
-        reason += _mistake(call, error.backward, statement, frame)
+        reason = _shapes(operands, frame) + _mistake(call, error.backward, statement, frame)
+    else:
+        shapes = (
+            _shapes([ast.Name(name, ast.Load()) for name in sorted(names_read(statement))], frame) if statement else ""
+        )
+        reason = _message(error) + (f" ({shapes})" if shapes else "")
     return statement, line, linecache.getline(frame.f_code.co_filename, line).strip(), reason
+
+
+def _shapes(nodes, frame):
+    """Return the shapes of the arrays among some expressions as text."""
+    values = {ast.unparse(node): value_of(node, frame) for node in nodes}
+    shapes = {code: getattr(value, "shape", None) for code, value in values.items()}
+    return ", ".join(f"{code} has shape {tuple(s)}" for code, s in shapes.items() if isinstance(s, tuple))
+
+
+def _message(error):
+    return " ".join(str(error).split()) or "no message"
 
 
 def _module(frame):
@@ -103,7 +123,10 @@ def _mistake(call, backward, statement, frame):
     except ValueError:
         return ""
     place = statement.lineno, statement.col_offset
-    (own,) = [n for n in ast.walk(source.tree) if isinstance(n, ast.stmt) and (n.lineno, n.col_offset) == place]
+    at = [n for n in ast.walk(source.tree) if isinstance(n, ast.stmt) and (n.lineno, n.col_offset) == place]
+    if not at:  # the statement is in a function that backward calls
+        return ""
+    own = at[0]
     names = Names(frame.f_locals, names_read(statement), (), lambda name: False)
     names.lists["axes"] = lambda bound: [ast.Constant(axis) for axis in range(4)]  # of arrays with at most 4 axes
     for edit, code in [found for rank in (1, 2) for found in repairs(own.value, names, rank)]:

@@ -312,7 +312,7 @@ class Broken(Scale):
         return self.forward(x)[0], backward
 
 
-@pytest.mark.parametrize("module, error", [(Scale(), ()), (Scale(True), GradientError), (Broken(), ZeroDivisionError)])
+@pytest.mark.parametrize("module, error", [(Scale(), ()), (Scale(True), GradientError), (Broken(), GradientError)])
 @pytest.mark.parametrize("grad", [None, np.array([1.0, 2.0, 3.0], np.float32)])
 def test_data_gradients_and_flags_are_given_back_also_after_an_error(module, error, grad):
     data = module.gamma.data

@@ -1,10 +1,12 @@
 """Refused arguments, and faults of a backward pass: each message names the value found and the values allowed."""
 
+import re
+
 import numpy as np
 import pytest
 from verdicts import Scale, normal
 
-from gradcheck import GradientError, adjoint, check, check_module
+from gradcheck import GradientError, adjoint, check, check_module, steps
 from gradcheck.adapters import from_pair
 
 
@@ -143,3 +145,48 @@ def test_a_list_for_one_gradient_and_gradients_of_what_has_none_are_refused():
         check(lambda x: (x, lambda dy: [dy]), X)
     with pytest.raises(GradientError, match=r"returned 2 gradients, expected an array: one for x$"):
         check(lambda x, s, ids: (x * s, lambda dy: (dy * s, np.sum(dy * x))), X, 2.5, np.arange(3))
+
+
+def linear(x, w, *, edit):
+    y = x @ w
+
+    def backward(dy):
+        dx = dy @ w.T
+        edit(dy, x)
+        return dx, x.T @ dy
+
+    return y, backward
+
+
+EXCEPTIONS = {  # what backward does: (the edit, words of the report)
+    "a wrong axis": (lambda dy, x: dy.sum(axis=3), r"AxisError .*axis 3 is out of bounds.*\(dy has shape \(2, 4\)"),
+    "a wrong type": (lambda dy, x: dy + {}, r"TypeError .*unsupported operand .*\(dy has shape \(2, 4\)"),
+    "an unknown name": (lambda dy, x: unknown, r"NameError .*name 'unknown' is not defined"),  # noqa: F821
+    "a wrong index": (lambda dy, x: dy[7], r"IndexError .*index 7 is out of bounds"),
+    "a second mistake of shapes": (lambda dy, x: x @ dy, r"ValueError .*x has shape \(2, 3\), dy has shape \(2, 4\)"),
+    "an assertion": (lambda dy, x: np.testing.assert_equal(1, 2), "AssertionError .*not equal"),
+}
+
+
+@pytest.mark.parametrize("name", EXCEPTIONS)
+def test_an_exception_in_backward_is_a_report_with_its_line_and_the_shapes(name):
+    edit, words = EXCEPTIONS[name]
+    report = check(linear, X, normal(3, 4), edit=edit, raises=False)
+    assert re.search(rf"backward raises {words}", report.problems[0], re.DOTALL) and "in line" in report.problems[0]
+    with pytest.raises(GradientError, match="linear: backward raises"):
+        check(linear, X, normal(3, 4), edit=edit)
+    assert "it raises" in str(steps(linear, X, normal(3, 4), edit=edit))
+
+
+def test_a_backward_that_fails_only_after_another_forward_pass_is_a_problem_of_the_report():
+    saved = []
+
+    def forgetful(x):
+        saved[:] = [x]
+
+        def backward(dy):
+            return dy * {True: 2}[saved[0] is x]
+
+        return 2 * x, backward
+
+    assert "after another forward pass, backward(dy) raises KeyError" in check(forgetful, X, raises=False).problems[0]
