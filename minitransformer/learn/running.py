@@ -16,6 +16,7 @@ from minitransformer.learn.refusing import source_of
 from minitransformer.module import plain
 from minitransformer.optim import AdamW
 from minitransformer.text import CharTokenizer, default_corpus, random_batch
+from minitransformer.training import fit
 from minitransformer.transformer import Transformer
 
 STYLES = {
@@ -88,18 +89,17 @@ def train(folder, names, *, style, steps, seed, say) -> tuple[dict, tuple, str]:
         config = Config(tokenizer.vocab_size, context=CONTEXT, d_model=64, n_heads=4, n_layers=2, **STYLES[style])
         model = Transformer(config, seed=seed)
         ids = np.asarray(tokenizer.encode(text))
-        optimizer, losses, began = AdamW(model.parameters(), lr=3e-3), [], time.monotonic()
-        for step in range(steps):
-            inputs, targets = random_batch(ids, BATCH, CONTEXT, rng)
-            loss, backward = model.loss(inputs, targets, rng=rng)
-            backward()
-            losses.append(float(loss))
-            optimizer.step()
-            optimizer.zero_grad()
-            if step == 9:
+        batches = ([random_batch(ids, BATCH, CONTEXT, rng)] for _ in range(steps))
+        losses, began = [], time.monotonic()
+
+        def on_step(step, loss, norm):
+            losses.append(loss)
+            if step == 10:
                 say(f"{steps:,} steps take about {(time.monotonic() - began) * steps / 600:.1f} minutes")
-            if step % (steps // 20 or 1) == 0 or step == steps - 1:
-                say(f"step {step + 1:>4}  loss {losses[-1]:.3f}")
+            if (step - 1) % (steps // 20 or 1) == 0 or step == steps:
+                say(f"step {step:>4}  loss {loss:.3f}")
+
+        fit(model, batches, AdamW(model.parameters(), lr=3e-3), steps, on_step, rng=rng)
         written = generate(model, np.asarray(tokenizer.encode("The"))[None], 120, temperature=0.8, rng=rng)
     found = float(np.mean(losses[-LAST:])), loss_of_pairs(ids)
     return calls, found, tokenizer.decode(np.ravel(written).tolist())

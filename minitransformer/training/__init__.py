@@ -14,6 +14,7 @@ from minitransformer.training.finetuning import (
     fine_tune,
     fine_tune_for_safety,
 )
+from minitransformer.training.loop import fit
 from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
 from minitransformer.training.metrics import METRICS_FILE, read_metrics
 from minitransformer.training.observer import Observer, ProgressBar
@@ -25,6 +26,7 @@ from minitransformer.training.step import TrainingDiverged, training_step
 
 __all__ = [
     "Settings",
+    "fit",
     "training_step",
     "TrainingDiverged",
     "pretrain",

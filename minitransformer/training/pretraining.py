@@ -1,6 +1,6 @@
 """Pretraining: predict the next token in random windows of a text.
 
-The loop over steps is the same for all kinds of runs (see run.py). This file defines the update and the evaluation.
+The loop over steps is the same for all kinds of runs (see run.py). This file defines the batches and the evaluation.
 """
 
 import math
@@ -17,7 +17,7 @@ from minitransformer.training.ranks import ModelOnRanks, Ranks
 from minitransformer.training.replicas import with_replicas
 from minitransformer.training.run import Run
 from minitransformer.training.settings import Settings
-from minitransformer.training.step import TrainingDiverged, training_step
+from minitransformer.training.step import TrainingDiverged
 
 
 def pretrain(
@@ -66,17 +66,18 @@ class Pretraining(Run):
             self.ranks = Ranks(communicator)
             self.trained = ModelOnRanks(self.trained, self.ranks)
 
-    def update(self):
+    def draw(self):
         settings, ids, context = self.settings, self.corpus.train_ids, self.lm.model.config.context
-        starts = random_starts(ids, settings.accumulate * settings.batch_size, context, self.batch_rng)
-        windows = ids[starts + np.arange(context + 1)].astype(np.int64)
+        self.starts = random_starts(ids, settings.accumulate * settings.batch_size, context, self.batch_rng)
+        windows = ids[self.starts + np.arange(context + 1)].astype(np.int64)
         batches = [(batch[:, :-1], batch[:, 1:]) for batch in np.split(windows, settings.accumulate)]
-        clip, rng = settings.clip, self.dropout_rng
-        try:
-            return *training_step(self.trained, self.optimizer, batches, clip=clip, rng=rng), len(starts) * context
-        except TrainingDiverged as error:
-            where = brief(starts[:, 0].tolist())
-            raise error.with_message(f"{error}; the windows of this batch start at the tokens {where}") from None
+        return batches, len(self.starts) * context
+
+    def on_divergence(self, error):
+        if error.gradient is None:  # an evaluation diverged
+            raise error
+        where = brief(self.starts[:, 0].tolist())
+        raise error.with_message(f"{error}; the windows of this batch start at the tokens {where}") from None
 
     def evaluate(self) -> dict:
         ids = self.corpus.val_ids

@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,12 @@ from minitransformer.system.files import naming
 from minitransformer.system.pictures import can_draw
 from minitransformer.system.stopping import handled
 from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
+from minitransformer.training.loop import fit
 from minitransformer.training.metrics import METRICS_FILE, read_records
 from minitransformer.training.observer import Observer
 from minitransformer.training.ranks import Ranks
 from minitransformer.training.settings import Settings
-from minitransformer.training.step import TrainingDiverged
+from minitransformer.training.step import TrainingDiverged, losses_of_batches
 
 SAMPLE_TEMPERATURE = 0.8
 
@@ -46,25 +48,26 @@ class Run:
 
     A subclass, such as Pretraining or PreferenceRun, defines
 
-        update()                      update the weights once; return the loss, the gradient's norm, and the number of
-                                      tokens. Raises TrainingDiverged
+        draw()                        draw the batches of a step (see loop.py); return them and their number of tokens
         evaluate()                    return the metrics of an evaluation, without any effect on later steps
         first_ids()                   ids at the beginning of samples without a prompt
         describe_data()               {"name": …, "sha256": fingerprint, and sizes, such as "rows": 12}
         draw_picture(records, path)   draw the metrics' records
 
-    and, if it has additional state, own_state and restore_own_state.
+    and, if it has additional state, own_state and restore_own_state. It may replace `trained`, the model that takes the
+    steps, `losses`, and on_divergence.
     """
 
     picture = ""  # name of the file that `draw_picture` writes
     report = None  # name of the file of a final report, if there is one
     shares_batches = False  # True if `settings.replicas` may exceed 1
     ranks = Ranks()  # the ranks that train together (see ranks.py)
+    losses = staticmethod(losses_of_batches)  # the weighted losses of a step (see loop.py)
 
     def __init__(self, lm: LanguageModel, settings: Settings):
         if settings.replicas > 1 and not self.shares_batches:
             raise ValueError(f"Settings: replicas must be 1 for {settings.kind}, not {settings.replicas}")
-        self.lm, self.settings = lm, settings
+        self.lm, self.trained, self.settings = lm, lm.model, settings
         groups = decay_groups(lm.model, settings.weight_decay, embeddings=settings.decay_embeddings)
         self.optimizer = AdamW(groups, lr=settings.lr, betas=settings.betas)
         batch_seed, dropout_seed = np.random.SeedSequence(settings.seed).spawn(2)
@@ -132,8 +135,21 @@ class Run:
         clock = time.perf_counter() - self.seconds
         if not begun:
             self.write_down({}, clock)
-        while not self.finished and not self.ranks.any(self.interrupted):
-            self.write_down(self.advance(), clock)
+        s = self.settings
+        schedule = partial(cosine_schedule, lr=s.lr, min_lr=s.final_lr, warmup=s.warmup_steps, steps=s.steps)
+
+        def on_step(step, loss, norm):
+            self.step = step
+            self.tokens += self.drawn_tokens
+            lr = self.optimizer.param_groups[0]["lr"]
+            self.write_down({"loss": loss, "lr": lr, "grad_norm": norm}, clock)
+
+        options = {"first": self.step, "lr": schedule, "clip": s.clip, "rng": self.dropout_rng, "losses": self.losses}
+        try:
+            fit(self.trained, self.batches(), self.optimizer, s.steps, on_step, **options)
+        except TrainingDiverged as error:
+            self.on_divergence(error)
+            self.write_down({}, clock)
         if not self.finished:
             self.save()
         if self.plot:
@@ -141,18 +157,14 @@ class Run:
         if self.ranks.any(self.interrupted):
             raise TrainingInterrupted(self.step, self.settings.steps, self.folder)
 
-    def advance(self) -> dict:
-        s = self.settings
-        lr = cosine_schedule(self.step, lr=s.lr, min_lr=s.final_lr, warmup=s.warmup_steps, steps=s.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        try:
-            loss, norm, tokens = self.update()
-        except TrainingDiverged as error:
-            raise error.with_message(f"step {self.step + 1}: {error}") from None
-        self.step += 1
-        self.tokens += tokens
-        return {"loss": loss, "lr": lr, "grad_norm": norm}
+    def batches(self):
+        while not self.finished and not self.ranks.any(self.interrupted):
+            batches, self.drawn_tokens = self.draw()
+            yield batches
+
+    def on_divergence(self, error: TrainingDiverged) -> None:
+        """Raise the error, or end the run with the weights before the step that diverged."""
+        raise error
 
     def write_down(self, metrics: dict, clock: float) -> None:
         """Record the metrics of a step. Evaluate, sample and save if the settings require it after this step."""

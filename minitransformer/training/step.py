@@ -47,9 +47,13 @@ def training_step(model, optimizer, batches, *, clip=None, rng=None):
     Returns (loss, norm of the gradient before clipping). Raises TrainingDiverged, before any update, if the loss or the
     norm is not finite or the gradient is too large to be squared, and ValueError if `clip` is not positive.
     """
-    shares = token_shares([targets for _, targets in batches])
-    losses = ((n, model.loss(*batch, rng=rng)) for n, batch in zip(shares, batches, strict=True))  # (1)
-    return descend(model, optimizer, losses, clip=clip)
+    return descend(model, optimizer, losses_of_batches(model, batches, rng), clip=clip)
+
+
+def losses_of_batches(model, batches, rng=None):
+    """Yield (n_i / n, (L_i, backward)) of (1) for each batch (inputs, targets)."""
+    for share, batch in zip(token_shares([targets for _, targets in batches]), batches, strict=True):
+        yield share, model.loss(*batch, rng=rng)
 
 
 def token_shares(targets) -> list[float]:

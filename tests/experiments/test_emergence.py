@@ -22,6 +22,7 @@ from minitransformer.experiments.emergence import (
 from minitransformer.experiments.emergence.analysis import make_report
 from minitransformer.experiments.emergence.one_run import Plan, train_one, trained
 from minitransformer.text import IGNORE_INDEX
+from minitransformer.training import loop
 
 seeds = st.integers(0, 2**32 - 1)
 PAIRS = dict(zip(a.OPENING, a.CLOSING, strict=True))
@@ -171,10 +172,11 @@ def test_the_same_plan_gives_the_same_numbers_and_another_seed_others():
 def test_the_learning_rate_stays_and_then_falls_to_nothing_in_each_branch(monkeypatch):
     rates = []
 
-    def look(model, optimizer, batches, clip):
+    def look(model, optimizer, losses, clip):
         rates.append([group["lr"] for group in optimizer.param_groups])
+        return 0.0, 0.0
 
-    monkeypatch.setattr(one_run, "training_step", look)
+    monkeypatch.setattr(loop, "descend", look)
     plan = Plan(family.of_width(20, 1), 0, 80, ALL)
     train_one(plan)
     assert all(len(set(groups)) == 1 for groups in rates)

@@ -42,7 +42,7 @@ def test_each_pattern_gets_about_as_many_tokens_in_a_step_whatever_its_length(lo
     for name, pattern in PATTERNS.items():
         widths = set()
         for _ in range(200):
-            inputs, targets = run.draw(name)
+            inputs, targets = run.draw_rows(name)
             assert inputs.shape == targets.shape
             widths.add(inputs.shape[1])
             assert most - inputs.shape[1] < inputs.size <= most
@@ -53,7 +53,7 @@ def test_each_pattern_gets_about_as_many_tokens_in_a_step_whatever_its_length(lo
 def test_the_rows_to_evaluate_on_are_none_of_those_it_trains_on():
     run = PatternRun(small_model(), PatternSettings(**FEW))
     kept = {tuple(row) for row in run.exercises["induction"][0].tolist()}
-    drawn = [run.draw("induction")[0] for _ in range(500)]
+    drawn = [run.draw_rows("induction")[0] for _ in range(500)]
     assert len(kept) == 32
     assert not kept & {tuple(row) for batch in drawn for row in batch.tolist()}
 

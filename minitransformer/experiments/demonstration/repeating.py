@@ -1,5 +1,6 @@
 """A tiny model learns to repeat random sequences with induction heads (see analysis/heads.py), in 20 seconds."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from minitransformer.system.tables import table
 from minitransformer.system.terminal import show
 from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, spell
 from minitransformer.text.patterns import INDUCTION, SYMBOLS
-from minitransformer.training import draw_loss_curve, training_step
+from minitransformer.training import draw_loss_curve, fit
 from minitransformer.training.replicas import replicas_that_pay, with_replicas
 from minitransformer.transformer import TinyTransformer
 
@@ -61,18 +62,20 @@ def train_to_repeat(model, steps: int, seed: int) -> list[dict]:
     optimizer = AdamW(decay_groups(model, 0.1), betas=(0.9, 0.98))
     trained = with_replicas(model, replicas_that_pay(TOKENS // (2 * LONGEST)))
     rng = np.random.default_rng(seed)
+    batches = ([repeated_sequences(rng, step / steps)] for step in range(steps))
+    schedule = partial(cosine_schedule, lr=LR, min_lr=LR / 10, warmup=steps // 14, steps=steps)
     bar, records = watcher(), []
+
+    def on_step(step, loss, norm):
+        record = {"step": step, "loss": loss}
+        if step % (steps // 10) == 0:
+            record["accuracy"] = {"induction": repeats(model, LONGEST)}
+        records.append(record)
+        bar.record(record)
+
     bar.start(0, steps)
     try:
-        for step in range(steps):
-            for group in optimizer.param_groups:
-                group["lr"] = cosine_schedule(step, lr=LR, min_lr=LR / 10, warmup=steps // 14, steps=steps)
-            loss, _ = training_step(trained, optimizer, [repeated_sequences(rng, step / steps)], clip=1.0)
-            record = {"step": step + 1, "loss": loss}
-            if (step + 1) % (steps // 10) == 0:
-                record["accuracy"] = {"induction": repeats(model, LONGEST)}
-            records.append(record)
-            bar.record(record)
+        fit(trained, batches, optimizer, steps, on_step, lr=schedule, clip=1.0)
     finally:
         bar.stop()
     return records

@@ -75,7 +75,7 @@ def learn_to_write(out: Path, seed: int, lesson: Lesson, drawn: bool) -> Languag
         ("transformer.py", "the model"),
         ("losses.py", "the loss and its gradient"),
         ("optim.py", "the update of the weights"),
-        ("training/run.py", "the loop"),
+        ("training/loop.py", "the loop"),
     )
     return lm
 

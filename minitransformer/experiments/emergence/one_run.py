@@ -21,7 +21,9 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -32,7 +34,7 @@ from minitransformer.experiments.emergence.family import n_parameters
 from minitransformer.experiments.emergence.prose import text_batch, text_fingerprint, text_loss
 from minitransformer.optim import AdamW, decay_groups
 from minitransformer.system.version import __version__
-from minitransformer.training import training_step
+from minitransformer.training import fit
 from minitransformer.training.environment import environment
 from minitransformer.transformer import INITIAL_STD, Transformer
 
@@ -108,18 +110,17 @@ class Trainee:
         """Train to the point where a run of this length branches off. Return the model at the end of the branch."""
         warmup = int(RECIPE["warmup"] * self.plan.steps)
         steps = max(round(RECIPE["cooldown"] * length), 1)
-        while self.step < length - steps:
-            self.train(min(1.0, (self.step + 1) / (warmup + 1)))
+        self.train(length - steps, lambda step: min(1.0, (step + 1) / (warmup + 1)))
         trainee = copy.deepcopy(self)
-        for left in range(steps, 0, -1):
-            trainee.train(left / steps)
+        trainee.train(length, lambda step: (length - step) / steps)
         return trainee.model
 
-    def train(self, fraction: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * fraction
-        training_step(self.model, self.optimizer, [batch(self.rng, self.plan.capabilities)], clip=RECIPE["clip"])
-        self.step += 1
+    def train(self, end: int, fraction: Callable[[int], float]) -> None:
+        """Train until `end` steps have been taken, with the given fractions of the highest learning rate."""
+        batches = ([batch(self.rng, self.plan.capabilities)] for _ in count())
+        options = {"first": self.step, "lr": lambda step: self.lr * fraction(step), "clip": RECIPE["clip"]}
+        fit(self.model, batches, self.optimizer, end, **options)
+        self.step = end
 
 
 def rescaled(model):

@@ -8,6 +8,7 @@ than without the random others. The test does not identify the important passage
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from minitransformer.optim import AdamW, cosine_schedule, decay_groups
 from minitransformer.system.tables import table
 from minitransformer.system.values import check_int
 from minitransformer.text import Tokenizer
-from minitransformer.training.step import training_step
+from minitransformer.training import fit
 from minitransformer.transformer import Transformer
 
 
@@ -46,18 +47,20 @@ class PassageTraining:
         """Train once, and return (model, learning rate) of `number` evenly spaced checkpoints."""
         check_int("PassageTraining: number", number, minimum=1, maximum=self.steps)
         kept, found = {self.steps * (i + 1) // number for i in range(number)}, []
+
+        def keep(step, loss, norm):
+            if step in kept:
+                found.append((LanguageModel(deepcopy(model), self.tokenizer), optimizer.param_groups[0]["lr"]))
+
         model = Transformer(self.config, seed)
         optimizer = AdamW(decay_groups(model, self.weight_decay), betas=(0.9, 0.99))
         batch_rng, dropout_rng = (np.random.default_rng([seed, stream]) for stream in range(2))
         inputs, targets = next_tokens(*passages)
-        for step in range(self.steps):
-            rate = cosine_schedule(step, lr=self.lr, min_lr=self.lr / 10, warmup=self.steps // 20, steps=self.steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            chosen = batch_rng.integers(len(passages), size=self.batch_size)
-            training_step(model, optimizer, [(inputs[chosen], targets[chosen])], clip=self.clip, rng=dropout_rng)
-            if step + 1 in kept:
-                found.append((LanguageModel(deepcopy(model), self.tokenizer), rate))
+        draws = (batch_rng.integers(len(passages), size=self.batch_size) for _ in range(self.steps))
+        batches = ([(inputs[chosen], targets[chosen])] for chosen in draws)
+        schedule = {"lr": self.lr, "min_lr": self.lr / 10, "warmup": self.steps // 20, "steps": self.steps}
+        lr = partial(cosine_schedule, **schedule)
+        fit(model, batches, optimizer, self.steps, keep, lr=lr, clip=self.clip, rng=dropout_rng)
         return found
 
 

@@ -87,7 +87,7 @@ def losses(seed: int, *, lr: float = LR) -> list[float]:
     rng = np.random.default_rng((seed, 1))
     found: list[float] = []
 
-    def look(step):
+    def look(step, *_):
         if step * LOOKS % STEPS < LOOKS:
             found.append(text_loss(model))
 

@@ -1,7 +1,7 @@
 """Models that several experiments use: a model trained on the Python manual, and models of finished runs."""
 
 import json
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from minitransformer.language_model import LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule
 from minitransformer.system.values import check_int
 from minitransformer.text import DEFAULT_CORPUS, BPETokenizer, Corpus, default_corpus, tokenize_corpus
-from minitransformer.training import Settings, pretrain, training_step
+from minitransformer.training import Settings, fit, pretrain
 from minitransformer.training.remembered import load_with_checkpoint, remembered_text, was_trained_on
 from minitransformer.transformer import Transformer
 
@@ -23,13 +23,10 @@ PARTS = 5  # the held-out text of a finished run is divided into parts, which re
 
 
 def train(model, draw_batch, steps, lr, min_lr=0.0, warmup=30, *, look=None, clip=1.0, betas=(0.9, 0.98), decay=0.1):
-    """Train with AdamW and a cosine schedule. Return the model. look(step) is called after each step 1 … `steps`."""
+    """Train with AdamW and a cosine schedule. Return the model. `look` is the on_step of `fit`."""
     optimizer = AdamW(model.parameters(), betas=betas, weight_decay=decay)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = cosine_schedule(step, lr=lr, min_lr=min_lr, warmup=warmup, steps=steps)
-        training_step(model, optimizer, [draw_batch()], clip=clip)
-        if look is not None:
-            look(step + 1)
+    schedule = partial(cosine_schedule, lr=lr, min_lr=min_lr, warmup=warmup, steps=steps)
+    fit(model, ([draw_batch()] for _ in range(steps)), optimizer, steps, look, lr=schedule, clip=clip)
     return model
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import reader
 from minitransformer.optim import AdamW
-from minitransformer.training import Observer, fine_tune_for_safety, training_step
+from minitransformer.training import Observer, fine_tune_for_safety, fit
 from minitransformer.training.finetuning.evaluation import log_likelihoods
 from minitransformer.training.finetuning.preferences import batch_of, encode, read_preferences, split_held_out
 
@@ -34,10 +34,9 @@ def measure(seed: int) -> dict:
 
 
 def teach(model, pairs, rng) -> None:
-    optimizer = AdamW(model.parameters(), lr=LR)
-    for _ in range(PLAIN_STEPS):
-        chosen = rng.choice(len(pairs), BATCH, replace=False)
-        training_step(model, optimizer, [batch_of([(pairs[i].prompt, pairs[i].safe) for i in chosen])], clip=1.0)
+    draws = (rng.choice(len(pairs), BATCH, replace=False) for _ in range(PLAIN_STEPS))
+    batches = ([batch_of([(pairs[i].prompt, pairs[i].safe) for i in chosen])] for chosen in draws)
+    fit(model, batches, AdamW(model.parameters(), lr=LR), PLAIN_STEPS, clip=1.0)
 
 
 class Watcher(Observer):

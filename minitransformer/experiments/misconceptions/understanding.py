@@ -63,7 +63,7 @@ def trained(training, test, rng):
     model = Transformer(config, rng=rng)
     curve = []
 
-    def look(step):
+    def look(step, *_):
         if step in LOOKS:
             curve.append(float(losses(model, test)[0].mean()))
 

@@ -6,7 +6,7 @@ from minitransformer.experiments.emergence.family import of_size
 from minitransformer.experiments.emergence.prose import text_batch
 from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.optim import AdamW
-from minitransformer.training import training_step
+from minitransformer.training import fit
 from minitransformer.transformer import Transformer
 
 PARAMETERS, STEPS, ROWS, LR = 40_000, 400, 32, 3e-3
@@ -30,11 +30,15 @@ def trained(seed: int, *, decoupled: float = 0.0, added: float = 0.0):
     rng = np.random.default_rng((seed, 1))
     matrices = [parameter for parameter in model.parameters() if parameter.data.ndim == 2]
     optimizer = AdamW(matrices, lr=LR, weight_decay=decoupled)
-    for _ in range(STEPS):
+
+    def add_decay(*_):
+        """Begin the next step's gradient with that of the penalty."""
         for matrix in matrices:
             if added:
                 matrix.accumulate(added * matrix.data)
-        training_step(model, optimizer, [text_batch(rng, ROWS)])
+
+    add_decay()
+    fit(model, ([text_batch(rng, ROWS)] for _ in range(STEPS)), optimizer, STEPS, add_decay)
     return [matrix.data for matrix in matrices], [np.sqrt(v) for _, _, v in optimizer.state]
 
 

@@ -31,7 +31,7 @@ from minitransformer.training.loss_curve import LOSS_FILE, draw_loss_curve
 from minitransformer.training.observer import Observer, ProgressBar
 from minitransformer.training.run import Run
 from minitransformer.training.settings import HUGE_BATCH, Settings
-from minitransformer.training.step import TrainingDiverged, training_step
+from minitransformer.training.step import TrainingDiverged
 from minitransformer.transformer import Transformer
 
 EVALUATION_ROWS = 32  # rows of each pattern
@@ -134,13 +134,11 @@ class PatternRun(Run):
         self.repeated = random_sequences_twice(rng, settings.longest, ROWS_OF_A_LENGTH)
         super().__init__(LanguageModel(model, PatternTokenizer()), settings)
 
-    def update(self):
-        batches = [self.draw(name) for name in self.settings.patterns]
-        model, clip = self.lm.model, self.settings.clip
-        loss, norm = training_step(model, self.optimizer, batches, clip=clip, rng=self.dropout_rng)
-        return loss, norm, sum(inputs.size for inputs, _ in batches)
+    def draw(self):
+        batches = [self.draw_rows(name) for name in self.settings.patterns]
+        return batches, sum(inputs.size for inputs, _ in batches)
 
-    def draw(self, name: str):
+    def draw_rows(self, name: str):
         """Draw rows (inputs, targets) of a pattern with a random length. Shorter tasks have more rows."""
         pattern, settings = PATTERNS[name], self.settings
         length = int(self.batch_rng.integers(pattern.shortest, settings.greatest_length(name) + 1))

@@ -32,7 +32,6 @@ from minitransformer.training.finetuning.trainable import in_words, training_onl
 from minitransformer.training.metrics import NUMBERS_OR_NONE
 from minitransformer.training.observer import Observer
 from minitransformer.training.run import Run
-from minitransformer.training.step import TrainingDiverged, descend
 
 COMPLETION_TOKENS = 40
 PROMPTS_SHOWN = 3
@@ -144,23 +143,20 @@ class PreferenceRun(Run):
     def finished(self) -> bool:
         return super().finished or self.diverged is not None
 
-    def advance(self) -> dict:
-        try:
-            return super().advance()
-        except TrainingDiverged as error:
-            self.optimizer.zero_grad()
-            self.diverged = f"at {error}"
-            return {}
+    def on_divergence(self, error):
+        self.optimizer.zero_grad()
+        self.diverged = f"at {error}"
 
-    def update(self):
+    def draw(self):
         count, size = self.settings.accumulate, min(self.settings.batch_size, len(self.data.pairs))
         batches = [self.batch_rng.choice(len(self.data.pairs), size, replace=False) for _ in range(count)]
-        losses = ((1 / count, self.loss_of(chosen)) for chosen in batches)
-        loss, norm = descend(self.lm.model, self.optimizer, losses, clip=self.settings.clip)
         pairs = [self.data.pairs[i] for chosen in batches for i in chosen]
-        return loss, norm, sum(len(pair.safe) + len(pair.unsafe) for pair in pairs)
+        return batches, sum(len(pair.safe) + len(pair.unsafe) for pair in pairs)
 
-    def loss_of(self, chosen):
+    def losses(self, model, batches, rng):
+        return ((1 / len(batches), self.loss_of(chosen, rng)) for chosen in batches)
+
+    def loss_of(self, chosen, rng):
         pairs = [self.data.pairs[i] for i in chosen]
         inputs, targets = batch_of(
             [(pair.prompt, pair.safe) for pair in pairs] + [(pair.prompt, pair.unsafe) for pair in pairs]
@@ -169,7 +165,7 @@ class PreferenceRun(Run):
         if self.loss.objective is direct_preference:
             safe, unsafe = (values[chosen] for values in self.reference)
             options = {"reference_safe": safe, "reference_unsafe": unsafe, "beta": self.settings.beta}
-        return self.loss(inputs, targets, rng=self.dropout_rng, **options)
+        return self.loss(inputs, targets, rng=rng, **options)
 
     def evaluation(self) -> Evaluation:
         return evaluate(self.lm, self.data.held_out, self.data.general_ids, self.settings.batch_size)
