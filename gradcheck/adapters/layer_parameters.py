@@ -3,7 +3,7 @@
 The search covers the attributes of the layer and, recursively, the layers, lists, tuples and dictionaries among them.
 An array is a parameter if it has a gradient by one of these conventions:
 
-    layer.W, layer.dW                                       also grad_W, W_grad, Wg and the like
+    layer.W, layer.dW                                       also d_W, grad_W, W_grad, gradient_W, W_gradient, ...
     layer.params["W"], layer.grads["W"] (or "dW")           dictionaries; also parameters / gradients
     layer.params[0], layer.grads[0]                         lists
     layer.W, layer.grads["W"]
@@ -12,6 +12,9 @@ An array is a parameter if it has a gradient by one of these conventions:
 An array without a gradient, such as a running mean, raises an error that names the array. The array is ignored only if
 the layer lists its parameters and the list does not contain the array. The list is `params` or `parameters`, which is a
 dictionary, a list, or a method that returns one of them.
+
+Each convention has been met in several public layers (tests/gradcheck/test_layers.py). The first call looks up every
+gradient after a backward pass, and refuses a name that is not there.
 
 A place is the path from the layer to an array or object, as a tuple of names of attributes, keys and indices.
 """
@@ -24,8 +27,8 @@ import numpy as np
 from gradcheck.call import STATELESS, GlobalRandom, describe, is_real
 
 GRADIENTS = {"params": "grads", "parameters": "gradients", "_params": "_grads", "_parameters": "_gradients"}
-PATTERNS = ("d{}", "{}_grad", "grad_{}", "d_{}", "{}grad", "grad{}", "{}_gradient", "gradient_{}", "{}g", "{}_g")
-OBJECTS = ("data", "value")  # names of the array of a parameter object, whose gradient is `grad` or `gradient`
+PATTERNS = ("d{}", "{}_grad", "grad_{}", "d_{}", "{}grad", "grad{}", "{}_gradient", "gradient_{}")
+OBJECTS, GRADIENT_OF_OBJECT = ("data", "value"), ("grad", "gradient")  # attributes of a parameter object
 CONTAINERS = (dict, list, tuple)
 HINT = "name the parameters and their gradients, as in from_layer(layer, {'W': 'dW'}), or pass {} if there are none"
 
@@ -85,20 +88,22 @@ def named(layer, parameters):
         *before, _ = place = _resolved(layer, name)
         array = _get(layer, place)
         if not is_real(array):
-            raise _refusal(layer, f"{name} is {describe(array)}, not a floating-point array")
+            found = f"{name} is {describe(array)}, not" if _exists(layer, place) else f"{name} is not there as"
+            raise _refusal(layer, f"{found} a floating-point array; {_names_beside(layer, place)}")
         there = (*(GRADIENTS.get(key, key) for key in before), gradient)
         there = _resolved(layer, gradient) if "." in gradient else there
         found[name] = Parameter(layer, places_of.get(id(array), [place]), [there])
     return found
 
 
-def refuse_late(layer, inputs, options):
-    """Raise ValueError if forward creates a parameter: an array with a gradient that is the same for two inputs.
+def look_up(layer, parameters, is_complete, inputs, options):
+    """Run the layer on copies. Raise ValueError for a gradient that is not there after backward.
 
-    Forward and backward run on copies. Their exceptions are ignored here, because the check will raise them again.
+    Also for an array with a gradient that forward creates, the same for two inputs, unless the list `is_complete`.
+    Exceptions of the layer are ignored here, because the check will raise them again.
     """
     runs, random = [], GlobalRandom()
-    for factor in (1.0, 0.75):
+    for factor in (1.0,) if is_complete else (1.0, 0.75):
         run, given, keywords = copy.deepcopy((layer, inputs, options))
         with random.repeated():
             try:
@@ -107,7 +112,12 @@ def refuse_late(layer, inputs, options):
             except Exception:
                 return
         runs.append(run)
-    for place, *_ in _searched(runs[0])[0].values():
+    for name, parameter in parameters.items():
+        place = parameter.gradients[0]
+        if not any(_exists(runs[0], place) for place in parameter.gradients):
+            beside = _names_beside(runs[0], place)
+            raise _refusal(layer, f"{_shown(place)}, the gradient of {name}, is not there after backward; {beside}")
+    for place, *_ in [] if is_complete else _searched(runs[0])[0].values():
         is_new = not is_real(_get(layer, place)) and np.array_equal(_get(runs[0], place), _get(runs[1], place))
         if is_new and isinstance(_first(runs[0], _gradients(runs[0], place)), np.ndarray):
             shown = _shown(place)
@@ -150,6 +160,16 @@ def _get(layer, place):
     for key in place:
         layer = _members(layer).get(key)
     return layer
+
+
+def _exists(layer, place):
+    return place[-1] in _members(_get(layer, place[:-1]))
+
+
+def _names_beside(layer, place):
+    """Return a list of the names beside a place, as text for an error message."""
+    names, where = _members(_get(layer, place[:-1])), _shown(place[:-1]) or type(layer).__name__
+    return f"{where} has {', '.join(map(str, names)) or 'nothing'}"
 
 
 def _first(layer, places):
@@ -206,14 +226,15 @@ def _resolved(layer, name):
 def _gradients(layer, place):
     """Return the places at which the gradient of the array at a place may be stored."""
     *before, key = place
-    if any(name in GRADIENTS.values() for name in before):
+    beside, is_object = _members(_get(layer, before)), not isinstance(_get(layer, before), CONTAINERS)
+    own = [name for name in GRADIENT_OF_OBJECT if is_object and name in beside and {*OBJECTS} & {*beside}]
+    if key in own or any(name in GRADIENTS.values() for name in before):
         return []  # the array is a gradient
+    if own and key in OBJECTS:
+        return [(*before, name) for name in own]
     keys = [key, f"d{key}"] if isinstance(key, str) else [key]
-    candidates = []
-    if isinstance(key, str):
-        own = ("grad", "gradient") if key in OBJECTS else ()
-        candidates += [[(*before, name)] for name in (*own, *(pattern.format(key) for pattern in PATTERNS))]
-    if not isinstance(_get(layer, before), CONTAINERS):
+    candidates = [[(*before, pattern.format(key))] for pattern in PATTERNS] if isinstance(key, str) else []
+    if is_object:
         candidates += [[(*before, name, k) for k in keys] for name in GRADIENTS.values()]
     for i, name in enumerate(before):
         for mirror in [GRADIENTS[name]] if name in GRADIENTS else [p.format(name) for p in PATTERNS]:
@@ -227,10 +248,9 @@ def _gradients(layer, place):
 
 def _may_be_gradient(layer, shape, place):
     """Return True if the place exists and contains None, 0, or an array of this shape."""
-    members = _members(_get(layer, place[:-1]))
-    there = members.get(place[-1])
+    there = _get(layer, place)
     is_zero = np.isscalar(there) and there == 0
-    return place[-1] in members and (there is None or np.shape(there) == shape or is_zero)
+    return _exists(layer, place) and (there is None or np.shape(there) == shape or is_zero)
 
 
 def _refuse_two_gradients(layer, places, gradients):

@@ -8,7 +8,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from gradcheck.adapters.layer_parameters import find, named, refuse_late
+from gradcheck.adapters.layer_parameters import find, look_up, named
 from gradcheck.call import Differentiable
 
 
@@ -24,7 +24,7 @@ def from_layer(layer: Any, parameters: Mapping[str, str] | None = None) -> Diffe
 
     Raises TypeError if the layer has no forward or no backward. Raises ValueError if an array that looks like a
     parameter has no gradient, or if a name refers to no floating-point array. The first call of the result raises
-    ValueError if forward creates parameters.
+    ValueError if a gradient is not there after backward, with the names that are, or if forward creates parameters.
     """
     for method in ("forward", "backward"):
         if not callable(getattr(layer, method, None)):
@@ -35,7 +35,7 @@ def from_layer(layer: Any, parameters: Mapping[str, str] | None = None) -> Diffe
 class _Layer:
     def __init__(self, layer, parameters):
         self.layer = layer
-        self.is_complete = parameters is not None  # otherwise, the first call tests if forward creates parameters
+        self.is_complete, self.is_looked_up = parameters is not None, False
         self.forward = layer.forward  # for the names of the inputs
         self.__name__ = type(layer).__name__
         self.parameters = find(layer) if parameters is None else named(layer, parameters)
@@ -44,9 +44,9 @@ class _Layer:
         yield from self.parameters.items()
 
     def __call__(self, *inputs, **options):
-        if not self.is_complete:
-            refuse_late(self.layer, inputs, options)
-            self.is_complete = True
+        if not self.is_looked_up:
+            look_up(self.layer, self.parameters, self.is_complete, inputs, options)
+            self.is_looked_up = True
         after = copy.deepcopy(self.layer)
         y = after.forward(*inputs, **options)
 

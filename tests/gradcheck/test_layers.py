@@ -104,8 +104,8 @@ class Own:
 
     __slots__ = ("data", "grad")
 
-    def __init__(self, data):
-        self.data, self.grad = data, None
+    def __init__(self, data, grad=None):
+        self.data, self.grad = data, grad
 
 
 class Scale:
@@ -140,8 +140,27 @@ def of(gain):
 ONES = np.ones(3)
 KEPT = {  # as what: (the value, how the gradient is put, the attributes, the name)
     "an object": (lambda s: s.gain.data, lambda s, g: setattr(s.gain, "grad", g), of(Own(ONES)), "gain"),
-    "grad_": (lambda s: s.gain, to("grad_gain"), {"gain": ONES.copy(), "grad_gain": None}, "gain"),
-    "g": (lambda s: s.W, to("Wg"), {"W": ONES.copy(), "Wg": np.zeros(3)}, "W"),
+    **{
+        # Each has been met in at least three public layers.
+        name: (lambda s: s.W, to(name), {"W": ONES.copy(), name: None}, "W")
+        for name in ("dW", "d_W", "grad_W", "gradW", "W_grad", "Wgrad", "gradient_W", "W_gradient")
+    },
+    **{
+        # As in numpy-transformer and jonigrad, whose layers keep objects in `_params` and `params`.
+        f"an object in {container}": (
+            lambda s, at=container: getattr(s, at)["W"].data,
+            lambda s, g, at=container: setattr(getattr(s, at)["W"], "grad", g),
+            {container: {"W": Own(ONES)}},
+            "W",
+        )
+        for container in ("params", "_params", "parameters")
+    },
+    "an object with zeros in a list": (
+        lambda s: s.params[0].data,
+        lambda s, g: s.params[0].grad.__setitem__(..., g),
+        {"params": [Own(ONES, np.zeros(3))]},
+        "params.0",
+    ),
     "a dictionary of gradients": (lambda s: s.gain, into("grads", "gain"), of(ONES) | {"grads": of(0)}, "gain"),
     "a tuple": (lambda s: s.params[0], into("grads", 0), {"params": (ONES.copy(),), "grads": [None]}, "params.0"),
     "nested dictionaries": (
@@ -309,6 +328,24 @@ def test_parameters_that_forward_makes_are_not_passed_over():
     with pytest.raises(ValueError, match=r"Sequence: forward creates layers\.0\.W, which has a gradient; run it once"):
         check_module(from_layer(Sequence(Lazy())), X)
     assert names(check_module(from_layer(after_forward(Lazy()), {"W": "dW", "b": "db"}), X)) == ["x", "W", "b"]
+
+
+def test_a_gate_whose_name_ends_in_g_is_no_gradient():
+    layer = Scale(lambda s: s.W, to("dW"), W=ONES, dW=None, Wg=ONES.copy(), dWg=np.zeros(3))
+    assert names(check_module(from_layer(layer), X)) == ["x", "W", "Wg"]
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        ({"W": "dWW"}, "Map: dWW, the gradient of W, is not there after backward; Map has W, b, dW, db, x, wrong"),
+        ({"W": "grads.W"}, "Map: grads.W, the gradient of W, is not there after backward; grads has nothing"),
+        ({"V": "dW"}, "Map: V is not there as a floating-point array; Map has W, b, dW, db, x, wrong"),
+    ],
+)
+def test_a_name_that_is_not_there_is_refused_with_the_names_that_are(names, message):
+    with pytest.raises(ValueError, match=message):
+        check_module(from_layer(Map(3, 2), names), X)
 
 
 # State and names
