@@ -26,7 +26,6 @@ from gradcheck.checking import (
     check_call as check_call,
     check_module as check_module,
 )
-from gradcheck.html import report_html as report_html
 from gradcheck.jacobian_matrix import Jacobian as Jacobian, jacobian as jacobian
 from gradcheck.lines import steps as steps, steps_of_call as steps_of_call
 from gradcheck.operators import (
@@ -37,5 +36,10 @@ from gradcheck.operators import (
     check_jvp as check_jvp,
     taylor as taylor,
 )
-from gradcheck.report import ArgumentReport as ArgumentReport, GradientError as GradientError, Report as Report
+from gradcheck.report import (
+    ArgumentReport as ArgumentReport,
+    GradientError as GradientError,
+    Report as Report,
+    report_html as report_html,
+)
 from gradcheck.updates import check_update as check_update

@@ -1,32 +1,14 @@
-"""Show a report as an HTML table, on a light or a dark background."""
+"""Show a table of verdicts as HTML, on a light or a dark background."""
 
 import os
 import traceback
-from collections.abc import Iterable
 from html import escape
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from gradcheck.report import Report
 
 RIGHT, DOUBTFUL, WRONG = "#2e7d32", "#8a6100", "#b3261e"  # white text is readable on each of them
 
 TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums;margin:0.3em 0"
 CELL = "padding:0.15em 0.7em;border-bottom:1px solid rgba(128,128,128,0.35);text-align:"
 BADGE = "display:inline-block;padding:0 0.5em;border-radius:0.6em;color:#fff;background:"
-
-
-def report_html(report: "Report", look: Iterable[str] = ()) -> str:
-    """Return a Report as an HTML fragment with inline styles.
-
-    `look` is the table of the lines of backward as lines of text, which are shown unchanged at the end.
-    """
-    doubts = [argument.verdict for argument in report.arguments if not argument.is_right]
-    verdict = "WRONG" if report.problems or "WRONG" in doubts else "right" if report.is_right else doubts[0]
-    rows: list = [("argument", "shape", "entries", "absolute", "relative", "oracle ±", "verdict")]
-    rows += [(a.name, str(a.shape), a.extent, *a.numbers, a.verdict) for a in report.arguments]
-    lines = [*report.failures(), *(f"note: {note}" for note in report.notes)]
-    return table_html(report.name, verdict, rows, lines, "\n".join(look))
 
 
 def table_html(name, verdict, rows, lines, text=""):
@@ -57,8 +39,8 @@ def _badge(verdict):
     return f'<span style="{BADGE}{colour}">{escape(verdict)}</span>'
 
 
-def lines_below_the_table(error):
-    """Display the report of a GradientError in a notebook, and return the traceback.
+def lines_below_the_table(error, html: str):
+    """Display the report of a GradientError, as text and as HTML, in a notebook, and return the traceback.
 
     For an uncaught exception, IPython calls the method `_render_traceback_` and prints the text that it returns. Frames
     within gradcheck are left out, so that the traceback ends at the caller's line.
@@ -66,7 +48,7 @@ def lines_below_the_table(error):
     from IPython.display import publish_display_data
 
     text = "\n".join([str(error.report), *error.lines])
-    publish_display_data({"text/plain": text, "text/html": report_html(error.report, error.lines)})
+    publish_display_data({"text/plain": text, "text/html": html})
     ours = (os.path.dirname(os.path.abspath(__file__)) + os.sep, f"{os.sep}IPython{os.sep}")
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not any(part in f.filename for part in ours)]
     where = "".join(traceback.format_list(frames)).splitlines()

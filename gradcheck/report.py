@@ -144,8 +144,6 @@ class Report:
         raise KeyError(f"{self.name} has no argument {name!r}; it has {', '.join(a.name for a in self.arguments)}")
 
     def _repr_html_(self) -> str:
-        from gradcheck.html import report_html
-
         return report_html(self)
 
     def __str__(self) -> str:
@@ -175,7 +173,22 @@ class GradientError(AssertionError):
     def _render_traceback_(self) -> list[str]:
         from gradcheck.html import lines_below_the_table
 
-        return lines_below_the_table(self)
+        return lines_below_the_table(self, report_html(self.report, self.lines))
+
+
+def report_html(report: Report, look: Iterable[str] = ()) -> str:
+    """Return a Report as an HTML fragment with inline styles.
+
+    `look` is the table of the lines of backward as lines of text, which are shown unchanged at the end.
+    """
+    from gradcheck.html import table_html
+
+    doubts = [argument.verdict for argument in report.arguments if not argument.is_right]
+    verdict = "WRONG" if report.problems or "WRONG" in doubts else "right" if report.is_right else doubts[0]
+    rows: list = [("argument", "shape", "entries", "absolute", "relative", "oracle ±", "verdict")]
+    rows += [(a.name, str(a.shape), a.extent, *a.numbers, a.verdict) for a in report.arguments]
+    lines = [*report.failures(), *(f"note: {note}" for note in report.notes)]
+    return table_html(report.name, verdict, rows, lines, "\n".join(look))
 
 
 def _mismatched(arguments):

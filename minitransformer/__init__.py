@@ -2,7 +2,8 @@
 
 README.md in this folder lists the files in reading order, and NOTATION.md explains the symbols. `__init__.pyi` lists
 the public names. Each name is loaded on first use, so importing the package does not load NumPy and has no side
-effects. The engine in fast/, if that folder exists, is loaded last, before the first call of a textbook function.
+effects. The engine in fast/, if that folder exists, is loaded last, before the first call of a textbook function, and
+interop/ before the first file of another program is read.
 """
 
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from minitransformer.system.extensions import EXTENSIONS
 
 EXTENSIONS[f"{__name__}.module"] = f"{__name__}.fast"
+EXTENSIONS[f"{__name__}.language_model"] = f"{__name__}.interop"
 
 _IMPORTS = re.findall(r"from (\S+) import (\([^)]*\)|.*)", Path(__file__).with_suffix(".pyi").read_text("utf-8"))
 _MODULE_OF = {name: module for module, names in _IMPORTS for name in re.findall(r" as (\w+)", names)}

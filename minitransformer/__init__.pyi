@@ -11,7 +11,7 @@ from minitransformer.experiments.patterns import (
     analyze_learned_patterns as analyze_learned_patterns,
     train_on_simple_patterns as train_on_simple_patterns,
 )
-from minitransformer.generation import KeyValueCache as KeyValueCache, generate as generate
+from minitransformer.generation import generate as generate
 from minitransformer.language_model import LanguageModel as LanguageModel
 from minitransformer.layers.activations import gelu as gelu, relu as relu, silu as silu
 from minitransformer.layers.attention import attention as attention, causal_mask as causal_mask
@@ -60,4 +60,8 @@ from minitransformer.training.finetuning.objectives.unbounded_difference import 
     unbounded_difference as unbounded_difference,
 )
 from minitransformer.training.finetuning.objectives.unlikelihood import unlikelihood as unlikelihood
-from minitransformer.transformer import TinyTransformer as TinyTransformer, Transformer as Transformer
+from minitransformer.transformer import (
+    KeyValueCache as KeyValueCache,
+    TinyTransformer as TinyTransformer,
+    Transformer as Transformer,
+)

@@ -41,12 +41,12 @@ from minitransformer.example_calls import (
     some_targets,
     targets,
 )
-from minitransformer.generation import LayerCache
 from minitransformer.layers.attention import attention, causal_mask
 from minitransformer.layers.block import TransformerBlock
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.embedding import Embedding, Unembedding
 from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward
+from minitransformer.layers.key_value_cache import LayerCache
 from minitransformer.layers.layer_norm import LayerNorm
 from minitransformer.layers.linear import Linear
 from minitransformer.layers.lora import LowRankLinear

@@ -14,71 +14,15 @@ special token. Tokens generated after it would belong to another text.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minitransformer.config import Config
 from minitransformer.layers.embedding import check_ids
 from minitransformer.layers.softmax import softmax
-from minitransformer.module import Array, apply, faster
+from minitransformer.module import apply, faster
 from minitransformer.system.values import check_int, number
-from minitransformer.transformer import Transformer
-
-LEAST_ROOM = 256  # smallest number of positions for which arrays are allocated
-
-
-class LayerCache:
-    """The keys and values (B, K, positions, D) that one block has computed.
-
-    The arrays have room for more positions. When they are full, they are replaced with arrays of twice the length, so
-    the memory grows with the number of positions and is not allocated for the whole context at once.
-    """
-
-    def __init__(self, context: int):
-        self.context = context
-        self.length = 0
-        self.keys: Any = None
-        self.values: Any = None
-
-    def append(self, k: Array, v: Array) -> tuple[Array, Array]:
-        """Append keys and values (..., K, T, D) of new positions. Return views of the keys and values so far."""
-        start, self.length = self.length, self.length + k.shape[-2]
-        if self.keys is None or self.length > self.keys.shape[-2]:
-            self.keys, self.values = self.with_room(self.keys, k), self.with_room(self.values, v)
-        self.keys[..., start : self.length, :] = k
-        self.values[..., start : self.length, :] = v
-        return self.keys[..., : self.length, :], self.values[..., : self.length, :]
-
-    def with_room(self, before, new):
-        """Return a larger array that begins with the contents of `before`.
-
-        It has room for twice the current number of positions, but at most for the context. Its dtype and leading axes
-        are those of `new` (..., K, T, D).
-        """
-        room = min(max(2 * self.length, LEAST_ROOM), self.context)
-        array = np.empty((*new.shape[:-2], room, new.shape[-1]), new.dtype)
-        if before is not None:
-            array[..., : before.shape[-2], :] = before
-        return array
-
-
-class KeyValueCache:
-    """The keys and values of earlier positions for model.predict(ids, cache=cache), in one LayerCache per block."""
-
-    def __init__(self, config: Config):
-        self.layers = [LayerCache(config.context) for _ in range(config.n_layers)]
-
-    @property
-    def length(self) -> int:
-        """Return the number of positions in the cache."""
-        return self.layers[0].length
-
-    def truncate(self, length: int) -> None:
-        """Remove all positions from `length` on, so that another continuation can follow."""
-        for layer in self.layers:
-            layer.length = length
+from minitransformer.transformer import KeyValueCache, Transformer
 
 
 def generate(

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from minitransformer.generation import stream
 from minitransformer.losses import cross_entropy
 from minitransformer.module import Array, apply
 from minitransformer.system.archive import Archive, ArchiveError, errors_name, open_archive, save_archive
+from minitransformer.system.extensions import load_extension_of
 from minitransformer.system.values import dictionary
 from minitransformer.text import Tokenizer, sequential_blocks, tokenizer_from_dict
 from minitransformer.transformer import Transformer
@@ -21,6 +22,7 @@ from minitransformer.transformer import Transformer
 KIND = "language model"
 PARAMETERS = "parameters."  # prefix of the parameters' names in a file
 MODEL_FILE = "model.npz"  # name of the model's file in the folder of a training run
+READERS: dict[str, Callable[..., "LanguageModel"]] = {}  # interop/ registers its load_pretrained as "pretrained"
 MOST_MISSING = 10**7  # weights; if a file lacks more, it is rejected before the model is created
 
 
@@ -105,9 +107,8 @@ class LanguageModel:
         OSError if the file cannot be read, and ArchiveError if it is damaged or inconsistent.
         """
         if is_pretrained(path):
-            from minitransformer.interop import load_pretrained  # imported here, because it imports this module
-
-            return load_pretrained(path)
+            load_extension_of(__name__)
+            return READERS["pretrained"](path)
         with open_archive(model_file(path)) as archive:
             return cls.from_archive(archive)
 

@@ -9,16 +9,14 @@ small learning rates.
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from minitransformer.layers.embedding import Embedding
 from minitransformer.module import Array, Arrays, Module, Parameter, faster
 from minitransformer.system.values import number
-
-if TYPE_CHECKING:
-    from minitransformer.transformer import Transformer
+from minitransformer.transformer import Transformer
 
 PART = 262144  # entries
 
@@ -200,7 +198,7 @@ def averaging_rates(name: str, betas) -> tuple[float, float]:
     return beta1, beta2
 
 
-def decay_groups(model: "Transformer", weight_decay: float, *, embeddings: bool = False) -> list[dict[str, Any]]:
+def decay_groups(model: Transformer, weight_decay: float, *, embeddings: bool = False) -> list[dict[str, Any]]:
     """Return two parameter groups, with and without weight decay.
 
     Matrices decay. Biases, gains (the factors γ of a norm, see layer_norm.py) and, by default, embeddings do not.

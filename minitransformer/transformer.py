@@ -13,7 +13,7 @@ GPT-2 and Llama, here with the sizes of TinyLlama, differ only in their `Config`
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +22,11 @@ from minitransformer.layers.attention import causal_mask
 from minitransformer.layers.block import NORMS, TransformerBlock
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.embedding import Embedding, Unembedding
+from minitransformer.layers.key_value_cache import LayerCache
 from minitransformer.layers.positions import Rotary, SinusoidalPositions
 from minitransformer.layers.recomputation import checkpointed
 from minitransformer.losses import Loss, cross_entropy
 from minitransformer.module import Array, Backward, Module, Parameter, apply, faster
-
-if TYPE_CHECKING:
-    from minitransformer.generation import KeyValueCache
 
 INITIAL_STD = 0.02
 
@@ -245,6 +243,23 @@ class Transformer(Module):
         )
         attention = self.config.n_layers * 2 * T * self.config.n_heads * self.config.head_width
         return 6 * (weights + attention)
+
+
+class KeyValueCache:
+    """The keys and values of earlier positions for model.predict(ids, cache=cache), in one LayerCache per block."""
+
+    def __init__(self, config: Config):
+        self.layers = [LayerCache(config.context) for _ in range(config.n_layers)]
+
+    @property
+    def length(self) -> int:
+        """Return the number of positions in the cache."""
+        return self.layers[0].length
+
+    def truncate(self, length: int) -> None:
+        """Remove all positions from `length` on, so that another continuation can follow."""
+        for layer in self.layers:
+            layer.length = length
 
 
 def through_blocks(blocks, x, *, mask, positions, cache):

@@ -10,7 +10,8 @@ from hypothesis import given, strategies as st
 from strategies import configs, random_ids, random_model, rngs
 
 from minitransformer import Config, KeyValueCache, generate
-from minitransformer.generation import LayerCache, sample, stream
+from minitransformer.generation import sample, stream
+from minitransformer.layers.key_value_cache import LayerCache
 
 FAMILIES = {
     "gpt2": Config(vocab_size=11, context=8, d_model=12, n_heads=3, feed_forward="gelu_tanh", dtype="float64"),

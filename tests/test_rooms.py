@@ -17,10 +17,9 @@ LEVELS = [
     ("system", "first_steps"),
     ("module",),
     ("layers",),
-    ("config", "losses", "optim"),
+    ("config", "losses"),
     ("transformer", "text"),
-    ("generation",),
-    ("one_page", "example_calls"),
+    ("generation", "optim", "one_page", "example_calls"),
     ("fast",),
     ("language_model",),
     ("training", "analysis", "interop"),
@@ -50,15 +49,9 @@ CHECKING = (
 
 @cache
 def imported(path):
-    """Return the modules of the package that a file imports, wherever in it, except those for type checkers alone."""
-    tree, found = ast.parse(path.read_text("utf-8")), []
-    for_types = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in (node for node in ast.walk(tree) if id(node) not in for_types):
+    """Return the modules of the package that a file imports, wherever in it."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             found += [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
@@ -73,16 +66,12 @@ def within_the_package(name):
     return name or None
 
 
-# LanguageModel.load also reads the files of others, whose readers return a LanguageModel.
-DOOR = ("minitransformer.language_model", "minitransformer.interop")
-
-
 def arrows():
     """Return {module: the modules of the package that it imports}."""
     found = {}
     for name, path in MODULES.items():
         targets = map(within_the_package, imported(path))
-        found[name] = {target for target in targets if target and target != name and (name, target) != DOOR}
+        found[name] = {target for target in targets if target and target != name}
     return found
 
 

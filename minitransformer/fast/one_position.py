@@ -19,12 +19,12 @@ import numpy as np
 from minitransformer import transformer as textbook
 from minitransformer.fast.registration import twin_of
 from minitransformer.fast.swiglu import swiglu
-from minitransformer.generation import LayerCache
 from minitransformer.layers import multi_head_attention
 from minitransformer.layers.attention import attention
 from minitransformer.layers.block import TransformerBlock
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward, swiglu as plain_swiglu
+from minitransformer.layers.key_value_cache import LayerCache
 from minitransformer.layers.layer_norm import LayerNorm, layer_norm
 from minitransformer.layers.linear import Linear, linear, rows
 from minitransformer.layers.multi_head_attention import MultiHeadAttention

@@ -8,7 +8,7 @@ from pathlib import Path
 from minitransformer.interop.gguf_file import load_gguf
 from minitransformer.interop.huggingface import load_folder
 from minitransformer.interop.saving import save_pretrained
-from minitransformer.language_model import LanguageModel
+from minitransformer.language_model import READERS, LanguageModel
 from minitransformer.system.archive import errors_name
 from minitransformer.text import NoTokenizer
 
@@ -26,3 +26,6 @@ def load_pretrained(path, dtype: str = "float32") -> LanguageModel:
     model, tokenizer = load_folder(path, dtype) if path.is_dir() else load_gguf(path, dtype)
     with errors_name(path):
         return LanguageModel(model, tokenizer or NoTokenizer(model.config.vocab_size))
+
+
+READERS["pretrained"] = load_pretrained

@@ -4,21 +4,19 @@ The direct path around the layers of a block carries dy to the bottom of the mod
 residual networks can be trained, and why a model still seems to learn if the backward pass within a block returns zero.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.feed_forward import ACTIVATIONS, FeedForward, GatedFeedForward
+from minitransformer.layers.key_value_cache import LayerCache
 from minitransformer.layers.layer_norm import LayerNorm
 from minitransformer.layers.multi_head_attention import MultiHeadAttention
 from minitransformer.layers.positions import Rotary
 from minitransformer.layers.rms_norm import RMSNorm
 from minitransformer.module import Array, Backward, Identity, Module
-
-if TYPE_CHECKING:
-    from minitransformer.generation import LayerCache
 
 NORMS = {"layer_norm": LayerNorm, "rms_norm": RMSNorm}
 FEED_FORWARDS = (*ACTIVATIONS, "swiglu")
@@ -76,7 +74,7 @@ class TransformerBlock(Module):
         mask: Array | None = None,
         positions: Array | None = None,
         rng: np.random.Generator | None = None,
-        cache: "LayerCache | None" = None,
+        cache: LayerCache | None = None,
     ) -> tuple[Array, Backward[Array]]:
         """Map x (..., T, C) to the same shape. The options are those of MultiHeadAttention.
 

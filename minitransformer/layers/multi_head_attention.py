@@ -9,19 +9,17 @@ relative comparison would report an error.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from minitransformer.layers.attention import attention
 from minitransformer.layers.dropout import Dropout
+from minitransformer.layers.key_value_cache import LayerCache
 from minitransformer.layers.linear import Linear
 from minitransformer.layers.positions import Rotary
 from minitransformer.module import Array, Backward, Identity, Module, apply, identity
-
-if TYPE_CHECKING:
-    from minitransformer.generation import LayerCache
 
 
 class MultiHeadAttention(Module):
@@ -78,7 +76,7 @@ class MultiHeadAttention(Module):
         mask: Array | None = None,
         positions: Array | None = None,
         rng: np.random.Generator | None = None,
-        cache: "LayerCache | None" = None,
+        cache: LayerCache | None = None,
     ) -> tuple[Array, Backward[Array]]:
         """Let each position of x (..., T, C) attend to the positions that the mask allows (default: all).
 

@@ -9,8 +9,7 @@ from right_functions import STYLES
 from verdicts import diagnosed, message, normal, verdict
 
 import gradcheck
-from gradcheck import GradientError, check
-from gradcheck.html import report_html
+from gradcheck import GradientError, check, report_html
 
 
 def convolution(x, w):

@@ -27,12 +27,9 @@ DRAWN = "normal = np.random.default_rng(0).standard_normal; "
 
 
 def imports(path):
-    """Yield the modules of gradcheck that a file imports, also within functions, except those for type checkers."""
-    tree = ast.parse(path.read_text("utf-8"))
-    typed = [n for n in ast.walk(tree) if isinstance(n, ast.If) and getattr(n.test, "id", "") == "TYPE_CHECKING"]
-    ignored = {id(inner) for node in typed for inner in ast.walk(node)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and id(node) not in ignored:
+    """Yield the modules of gradcheck that a file imports, also within functions and for type checkers alone."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom):
             for name in (f"{node.module}.{alias.name}" for alias in node.names):
                 yield from [m for m in (name, name.rpartition(".")[0]) if m in MODULES and m != "gradcheck"][:1]
 
