@@ -8,7 +8,7 @@ import pytest
 from small_runs import TEXT, small_corpus, small_lm
 
 from minitransformer import cli
-from minitransformer.experiments.misconceptions.running import Measurement
+from minitransformer.experiments.misconceptions.measuring import Measurement
 from minitransformer.experiments.sweep import keep
 from minitransformer.system import cores
 from minitransformer.training import Settings, pretrain

@@ -3,7 +3,7 @@
 import time
 
 from minitransformer.commands.options import out_option, seed_option, switch
-from minitransformer.commands.runs import refuse_to_overwrite
+from minitransformer.commands.resuming import refuse_to_overwrite
 from minitransformer.experiments.demonstration import repeating, writing
 from minitransformer.experiments.demonstration.narration import heading
 from minitransformer.system.folders import at_work_in

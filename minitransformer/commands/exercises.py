@@ -144,10 +144,10 @@ def run(arguments) -> int:
     solved = [verdict.name for verdict in verdicts_of(folder) if verdict.is_solved]
     if not solved:
         raise ValueError("at least one exercise must be solved, because the model uses your functions")
-    from minitransformer.learn import running
+    from minitransformer.learn import small_model
 
     settings = {"style": arguments.like, "steps": arguments.steps, "seed": arguments.seed}
-    calls, (loss, goal), written = running.train(folder, solved, **settings, say=say)
+    calls, (loss, goal), written = small_model.train(folder, solved, **settings, say=say)
     used = [name for name in solved if calls[name]]
     missing = [name for name, times in calls.items() if times and name not in solved]
     show(f"your functions in this model: {', '.join(used) or 'none, because no solved exercise belongs to it'}")

@@ -12,7 +12,7 @@ from minitransformer.commands.options import (
     run_options,
     several,
 )
-from minitransformer.commands.runs import chosen, existing_run, how_to_resume, recorded_arguments, run_keywords
+from minitransformer.commands.resuming import chosen, existing_run, how_to_resume, recorded_arguments, run_keywords
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
@@ -28,7 +28,7 @@ HELP = "fine-tune a model on pairs of responses or on a text"
 EXAMPLES = """\
   minitransformer finetune runs/train --data politeness                    the last two blocks, by DPO
   minitransformer finetune runs/train --data politeness --lora 4           adapters of rank 4, then merged
-  minitransformer finetune runs/train --data pairs.jsonl --objective unlikelihood --parameters "blocks.3.*" "ln_final.*"
+  minitransformer finetune runs/train --data pairs.jsonl --objective unlikelihood --last-blocks 1
   minitransformer finetune runs/train --data politeness --objective difference --out runs/wrecked
                                                                            the effect of an unbounded objective
   minitransformer finetune runs/train --text letters.txt --last-blocks 1   plain training on a text
@@ -81,9 +81,6 @@ def add_arguments(parser) -> None:
     group = parser.add_argument_group("trained parameters")
     which = group.add_mutually_exclusive_group()
     option(which, "--last-blocks", "number of last blocks to train (default: 2)", metavar="N", type=int)
-    several(
-        which, "--parameters", 'names of the parameters to train, where * matches any characters: "blocks.3.*"', "NAME"
-    )
     option(which, "--lora", "rank of low-rank adapters, merged at the end", metavar="RANK", type=int)
     option(
         group, "--alpha", f"with --lora: scale of the adapters (default: {LowRank.alpha:g})", metavar="X", type=float
@@ -166,7 +163,7 @@ def given_settings(arguments, about: dict, checkpoint) -> FineTuningSettings:
 def given_trainable(arguments):
     refuse_without(arguments.lora is not None, "--lora", alpha=arguments.alpha, adapt=arguments.adapt)
     if arguments.lora is None:
-        return arguments.last_blocks if arguments.parameters is None else arguments.parameters
+        return arguments.last_blocks
     fields = {"rank": arguments.lora, "alpha": arguments.alpha, "targets": arguments.adapt}
     return LowRank(**{name: value for name, value in fields.items() if value is not None})
 

@@ -14,7 +14,7 @@ HELP = "estimate whether a model was trained on text like a prompt, and rank the
 
 EXAMPLES = """\
   minitransformer influence runs/book --prompt "It was the best of"
-  minitransformer influence runs/book --prompt "It was the" "She said that" --passages 2000 --rank-by cosine
+  minitransformer influence runs/book --prompt "It was the" "She said that" --passages 2000
   minitransformer influence model.npz --text book.txt --prompt "It was the" --json | python -m json.tool
 """
 
@@ -38,8 +38,6 @@ def add_arguments(parser) -> None:
     parser.add_argument("--text", nargs="+", metavar="FILE", help=words)
     option(parser, "--passages", "largest number of passages drawn from each part", 400, "N", limits={"minimum": 1})
     option(parser, "--answer-tokens", "largest number of tokens of an answer", 8, "N")
-    words = "order of the passages: inner product of gradients, or their cosine"
-    option(parser, "--rank-by", words, "influence", choices=("influence", "cosine"))
     seed_option(parser, "the choice of passages")
     switch(parser, "--json", "print the numbers as JSON")
     switch(parser, "--quiet", "show no progress bar")
@@ -71,7 +69,6 @@ def run(arguments) -> int:
             training=seen,
             held_out=held_out,
             answer_tokens=arguments.answer_tokens,
-            rank_by=arguments.rank_by,
             progress=progress,
         )
     show(json.dumps(report.to_dict()) if arguments.json else report)

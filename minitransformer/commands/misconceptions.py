@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from minitransformer.commands.options import PROCESSES, option, out_option, seed_option, switch
-from minitransformer.commands.runs import when_interrupted
+from minitransformer.commands.resuming import when_interrupted
 from minitransformer.experiments.misconceptions.report import OUTCOMES_FILE, Result, introduction
 from minitransformer.system.files import write_json
 from minitransformer.system.folders import at_work_in
@@ -121,7 +121,7 @@ def measure(arguments, chosen, narrator) -> tuple[dict, dict]:
     if arguments.folder is not None:
         (one,) = chosen
         return {one.name: one.read(arguments.folder)}, {one.name: f"the models in {arguments.folder}"}
-    from minitransformer.experiments.misconceptions.running import measure_all
+    from minitransformer.experiments.misconceptions.measuring import measure_all
 
     seeds = {one.name: range(arguments.seed, arguments.seed + (arguments.seeds or one.seeds)) for one in chosen}
     total = sum(map(len, seeds.values()))

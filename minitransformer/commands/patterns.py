@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from minitransformer.commands.options import option, out_option, seed_option
-from minitransformer.commands.runs import refuse_to_overwrite, when_interrupted
+from minitransformer.commands.resuming import refuse_to_overwrite, when_interrupted
 from minitransformer.experiments.patterns.training import PatternSettings, quiet_bar, train_on_simple_patterns
 from minitransformer.system.files import write_json
 from minitransformer.system.folders import at_work_in

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minitransformer.commands.options import PROCESSES, option, out_option, seed_option, switch
-from minitransformer.commands.runs import when_interrupted
+from minitransformer.commands.resuming import when_interrupted
 from minitransformer.system.extras import require
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator

@@ -15,7 +15,7 @@ from minitransformer.commands.options import (
     run_options,
     several,
 )
-from minitransformer.commands.runs import chosen, existing_run, how_to_resume, recorded_arguments, run_keywords
+from minitransformer.commands.resuming import chosen, existing_run, how_to_resume, recorded_arguments, run_keywords
 from minitransformer.config import Config
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.narrator import Narrator

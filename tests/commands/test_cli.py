@@ -20,7 +20,7 @@ from small_runs import TEXT, At, assert_same_weights, small_lm, without_seconds
 
 from minitransformer import LanguageModel
 from minitransformer.cli import build_parser, describe, main
-from minitransformer.commands import runs, train
+from minitransformer.commands import resuming, train
 from minitransformer.training import Settings
 from minitransformer.training.checkpoints import Checkpoint
 
@@ -114,7 +114,7 @@ def test_a_run_is_not_overwritten_unless_told_to(capsys, text, out):
 
 @pytest.fixture
 def interrupted(monkeypatch, capsys, text, out):
-    monkeypatch.setattr(runs, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))
+    monkeypatch.setattr(resuming, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))
     assert main(begin(text, out, "--dropout", "0.1")) == 130
     monkeypatch.undo()
     said = capsys.readouterr()
@@ -152,7 +152,7 @@ def test_resuming_with_other_options_is_refused(capsys, interrupted, out):
 
 def test_resuming_standard_input_asks_for_it_again(monkeypatch, capsys, out):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
-    monkeypatch.setattr(runs, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))
+    monkeypatch.setattr(resuming, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))
     assert main(begin("-", out)) == 130
     assert capsys.readouterr().err.endswith(f"to resume: minitransformer train --out {out} --resume --text -\n")
 
@@ -210,7 +210,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(monkeypatch, c
     def full(*arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(runs, "Observer", lambda: At(8, lambda: monkeypatch.setattr(os, "replace", full)))
+    monkeypatch.setattr(resuming, "Observer", lambda: At(8, lambda: monkeypatch.setattr(os, "replace", full)))
     status = main(begin(text, out, "--checkpoint-every", "5"))
     assert_one_line(capsys, status, 1, "error: .*model.npz: cannot write: No space left on device; nothing was changed")
     assert Checkpoint.read(out / "model.npz").training["step"] == 5

@@ -15,7 +15,7 @@ from small_runs import TEXT, At, assert_same_weights, without_seconds
 
 from minitransformer import LanguageModel
 from minitransformer.cli import main
-from minitransformer.commands import runs
+from minitransformer.commands import resuming
 from minitransformer.system.archive import save_archive
 from minitransformer.training import FineTuningSettings, LowRank, PreferenceSettings, fine_tune, fine_tune_for_safety
 from minitransformer.training.checkpoints import Checkpoint
@@ -103,7 +103,7 @@ def test_a_wrecked_model_is_said_in_words_and_by_the_exit_status(capsys, folder)
 
 
 def interrupt(monkeypatch, capsys, arguments):
-    monkeypatch.setattr(runs, "Observer", lambda: At(3, lambda: signal.raise_signal(signal.SIGINT)))
+    monkeypatch.setattr(resuming, "Observer", lambda: At(3, lambda: signal.raise_signal(signal.SIGINT)))
     assert main(arguments) == 130
     monkeypatch.undo()
     said = capsys.readouterr()

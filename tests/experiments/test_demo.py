@@ -13,7 +13,7 @@ from small_runs import small_corpus, small_lm
 from minitransformer import cli
 from minitransformer.cli import main
 from minitransformer.commands import demo
-from minitransformer.commands.runs import refuse_to_overwrite
+from minitransformer.commands.resuming import refuse_to_overwrite
 from minitransformer.experiments.demonstration import repeating, writing
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.text.patterns import INDUCTION, SYMBOLS

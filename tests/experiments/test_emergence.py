@@ -17,10 +17,10 @@ from minitransformer.experiments.emergence import (
     draw_emergence,
     family,
     jumps,
-    one_run,
+    plan,
 )
 from minitransformer.experiments.emergence.analysis import make_report
-from minitransformer.experiments.emergence.one_run import Plan, train_one, trained
+from minitransformer.experiments.emergence.plan import Plan, train_one, trained
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.training import loop
 
@@ -162,7 +162,7 @@ def test_the_same_plan_gives_the_same_numbers_and_another_seed_others():
     assert one["lengths"][-1]["loss"] != other["lengths"][-1]["loss"]
     assert json.loads(json.dumps(one)) == one
     assert one["lengths"][-1]["scores"]["copy"] == CAPABILITIES["copy"].scores(trained(Plan(TINY, 0, 8, ALL)))
-    inputs, _ = one_run.batch(np.random.default_rng(0), ALL)
+    inputs, _ = plan.batch(np.random.default_rng(0), ALL)
     assert set(inputs[:14].ravel()) <= {a.SPACE, *a.LETTERS}
     assert np.bincount(inputs[14:, 0]).tolist() == [0, 0, 10, 10, 10, 10, 10]
     read = [(length["steps"], length["characters"]) for length in one["lengths"]]
@@ -191,7 +191,7 @@ def test_the_learning_rate_stays_and_then_falls_to_nothing_in_each_branch(monkey
 
 def test_a_new_model_has_outputs_of_a_size_that_does_not_depend_on_the_width():
     for width in (16, 128):
-        model = one_run.Trainee(Plan(family.of_width(width, 2), 0, 8, ALL)).model
+        model = plan.Trainee(Plan(family.of_width(width, 2), 0, 8, ALL)).model
         assert model.embedding.weight.data.std() == pytest.approx(width**-0.5, rel=0.1)
         assert model.blocks[1].attention.w_q.weight.data.std() == pytest.approx(width**-0.5, rel=0.1)
         down = model.blocks[0].feed_forward.down.weight.data  # smaller by 1/√(2L), as in GPT-2
@@ -206,7 +206,7 @@ def test_the_key_depends_on_all_that_determines_the_numbers(monkeypatch):
     changes = [{}, {"seed": 1}, {"steps": 9}, {"config": dataclasses.replace(TINY, norm="rms_norm")}]
     changes += [{"capabilities": these} for these in (ALL[:4], ALL[::-1], (other_rows, *ALL[1:]))]
     keys = [dataclasses.replace(base, **change).key() for change in changes]
-    monkeypatch.setitem(one_run.RECIPE, "clip", 2.0)
+    monkeypatch.setitem(plan.RECIPE, "clip", 2.0)
     assert len({*keys, base.key()}) == len(changes) + 1
 
 

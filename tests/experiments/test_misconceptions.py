@@ -13,8 +13,8 @@ from minitransformer.cli import main
 from minitransformer.experiments import misconceptions
 from minitransformer.experiments.misconceptions import NAMES, experiment, experiments
 from minitransformer.experiments.misconceptions.form import Experiment, Interval, Outcome, interval
+from minitransformer.experiments.misconceptions.measuring import Measurement, measure_all
 from minitransformer.experiments.misconceptions.report import Result, recorded
-from minitransformer.experiments.misconceptions.running import Measurement, measure_all
 from minitransformer.experiments.sweep import keep, path_of
 
 EXPERIMENTS = experiments()

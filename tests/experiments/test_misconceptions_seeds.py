@@ -8,8 +8,8 @@ All of them take some 15 minutes on two cores:
 import pytest
 
 from minitransformer.experiments.misconceptions import NAMES, experiment
+from minitransformer.experiments.misconceptions.measuring import measure_all
 from minitransformer.experiments.misconceptions.report import recorded
-from minitransformer.experiments.misconceptions.running import measure_all
 
 OTHER_SEEDS = range(100, 105)
 

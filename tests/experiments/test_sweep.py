@@ -15,7 +15,7 @@ import pytest
 from minitransformer import analyze_emergent_capabilities
 from minitransformer.cli import main
 from minitransformer.experiments.emergence import CAPABILITIES, Capability, capabilities, family
-from minitransformer.experiments.emergence.one_run import Plan
+from minitransformer.experiments.emergence.plan import Plan
 from minitransformer.experiments.sweep import RETRIES, attempt, sweep
 from minitransformer.system.cores import THREAD_VARIABLES
 

@@ -23,7 +23,7 @@ from minitransformer.learn.exercises import EXERCISES, named_exercise
 from minitransformer.learn.hints import OF_EXERCISES, STATE, lines_of, next_hint
 from minitransformer.learn.notebooks import sources_of_notebook
 from minitransformer.learn.pictures import draw_class
-from minitransformer.learn.running import loss_of_pairs, train
+from minitransformer.learn.small_model import loss_of_pairs, train
 from minitransformer.learn.values import OTHERWISE
 from minitransformer.learn.verdict import MAP, Verdict
 from minitransformer.learn.workspace import saved_files, start

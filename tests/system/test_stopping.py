@@ -19,7 +19,7 @@ from terminals import Terminal
 import gradcheck.__main__
 import gradcheck.commands
 from minitransformer import cli
-from minitransformer.commands import info, runs
+from minitransformer.commands import info, resuming
 from minitransformer.system import stopping
 from minitransformer.training import METRICS_FILE, MODEL_FILE, ProgressBar, read_metrics
 from minitransformer.training.checkpoints import Checkpoint
@@ -131,7 +131,7 @@ def begin(tmp_path):
 
 @OF_ALL
 def test_a_run_is_saved_and_says_how_to_go_on(signum, status, words, begin, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(runs, "Observer", lambda: At(7, lambda: signal.raise_signal(signum)))
+    monkeypatch.setattr(resuming, "Observer", lambda: At(7, lambda: signal.raise_signal(signum)))
     out = tmp_path / "run"
     assert cli.main([*begin, "--quiet"]) == status
     assert capsys.readouterr().err == (
@@ -152,7 +152,7 @@ def test_what_came_is_said_at_once_and_a_second_time_stops_at_once(begin, tmp_pa
                 signal.raise_signal(signal.SIGTERM)
                 pytest.fail("the second one must not come back")
 
-    monkeypatch.setattr(runs, "ProgressBar", Twice)
+    monkeypatch.setattr(resuming, "ProgressBar", Twice)
     assert cli.main(begin) == 143
     assert said[0].endswith("\nfinishing the step, then saving; press Ctrl-C again to stop immediately\n")
     out = tmp_path / "run"

@@ -19,7 +19,7 @@ from minitransformer.experiments.emergence.capabilities import CAPABILITIES, Cap
 from minitransformer.experiments.emergence.family import configuration, n_parameters
 from minitransformer.experiments.emergence.forecast import forecast
 from minitransformer.experiments.emergence.jumps import find_jumps, interval, resampled_means
-from minitransformer.experiments.emergence.one_run import RUNS_FOLDER, Plan
+from minitransformer.experiments.emergence.plan import RUNS_FOLDER, Plan
 from minitransformer.experiments.emergence.report import Curve, EmergenceReport, Shape
 from minitransformer.experiments.sweep import sweep
 from minitransformer.system.folders import at_work_in

@@ -6,15 +6,23 @@ print(report)
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from os import PathLike
 
 import numpy as np
 
 from minitransformer.analysis.tokens import token_strings
-from minitransformer.experiments.influence import passages as p
 from minitransformer.experiments.influence.calibration import familiarity_flags
+from minitransformer.experiments.influence.passages import (
+    Passage,
+    answer_after,
+    answer_loss,
+    as_passage,
+    as_passages,
+    next_tokens,
+    token_log_probabilities,
+)
 from minitransformer.experiments.influence.report import RANKINGS, PromptInfluence, TrainingInfluence
 from minitransformer.experiments.influence.retraining import check_retraining, retrain_without
 from minitransformer.experiments.influence.tracin import influences
@@ -66,68 +74,95 @@ def analyze_training_influence(
     if training is None and (checkpoints is not None or train is not None):
         option = "checkpoints" if train is None else "train"
         raise ValueError(f"{option} requires training passages, but training is None")
-    seen = [] if training is None else p.as_passages(lm, training, "training")
-    unseen = [] if held_out is None else p.as_passages(lm, held_out, "held_out")
+    seen = [] if training is None else as_passages(lm, training, "training")
+    unseen = [] if held_out is None else as_passages(lm, held_out, "held_out")
     if train is not None:
         check_retraining(len(seen), remove, seeds)
-    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+
+    questions = asked(lm, [prompts] if isinstance(prompts, str) else list(prompts), answer_tokens)
+    flags = familiarity_flags(lm, [question.prompt.ids for question in questions], seen, unseen, false_alarm_rate)
+    rated = checked_checkpoints(lm, checkpoints) if seen else []
+    measured = influences_on(questions, lm, rated, seen, progress) if seen else [(None, None)] * len(questions)
+    found = []
+    for question, flag, (influence, cosine) in zip(questions, flags, measured, strict=True):
+        one = PromptInfluence(
+            **description(lm, question), **flag, influence=influence, cosine=cosine, ranked_by=rank_by, retraining=None
+        )
+        if train is not None:
+            again = retrain_without(train, seen, one.ranking[:remove], question.exercise, seeds)
+            one = replace(one, retraining=again)
+        found.append(one)
+    texts, rates = [passage.text for passage in seen], [float(rate) for _, rate in rated]
+    return TrainingInfluence(prompts=tuple(found), passages=texts, held_out=len(unseen), learning_rates=rates)
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A prompt, the ids of the model's greedy continuation, and the exercise of predicting it."""
+
+    prompt: Passage
+    answer: np.ndarray
+    exercise: tuple
+
+
+def asked(lm, prompts: list[str], answer_tokens: int) -> list[Question]:
+    """Let the model answer each prompt, if all prompts leave room for an answer in its context."""
     if not prompts:
         raise ValueError("prompts must contain at least one prompt, but it is empty")
-    asked = [p.as_passage(lm, prompt, f"prompt {i}") for i, prompt in enumerate(prompts)]
+    passages = [as_passage(lm, prompt, f"prompt {i}") for i, prompt in enumerate(prompts)]
     longest = lm.model.config.context + 1 - answer_tokens
-    for i, prompt in enumerate(asked):
-        check_int(f"number of tokens of prompt {i}", len(prompt.ids), minimum=2, maximum=longest)
+    for i, passage in enumerate(passages):
+        check_int(f"number of tokens of prompt {i}", len(passage.ids), minimum=2, maximum=longest)
     greedy = {"temperature": 0, "vocab_size": lm.tokenizer.vocab_size, "stop": lm.tokenizer.end_ids}
-    answers = [np.array(list(stream(lm.model, one.ids, answer_tokens, **greedy)), np.int64) for one in asked]
-    exercises = [p.answer_after(prompt.ids, answer) for prompt, answer in zip(asked, answers, strict=True)]
-    flags = familiarity_flags(lm, [prompt.ids for prompt in asked], seen, unseen, false_alarm_rate)
-    pairs = [] if not seen else [(lm, 1.0)] if checkpoints is None else list(checkpoints)
-    if seen and not pairs:
+    questions = []
+    for passage in passages:
+        answer = np.array(list(stream(lm.model, passage.ids, answer_tokens, **greedy)), np.int64)
+        questions.append(Question(passage, answer, answer_after(passage.ids, answer)))
+    return questions
+
+
+def description(lm, question: Question) -> dict:
+    """Return the fields of PromptInfluence that do not depend on any passage."""
+    prompt, answer = question.prompt, question.answer
+    return {
+        "prompt": prompt.text,
+        "tokens": len(prompt.ids),
+        "perplexity": math.exp(-token_log_probabilities(lm.model, prompt.ids).mean()),
+        "answer": "".join(token_strings(lm.tokenizer, answer)),
+        "answer_ids": answer.tolist(),
+        "confidence": math.exp(-answer_loss(lm.model, question.exercise)),
+    }
+
+
+def checked_checkpoints(lm, checkpoints) -> list[tuple]:
+    """Return the pairs (checkpoint, learning rate), by default that of the model itself."""
+    rated = [(lm, 1.0)] if checkpoints is None else list(checkpoints)
+    if not rated:
         raise ValueError("checkpoints must not be empty; use None for the model alone")
-    for i, (_, rate) in enumerate(pairs):
+    for i, (_, rate) in enumerate(rated):
         positive(f"checkpoints: the learning rate of checkpoint {i}", rate)
-    done, total = count(1), len(pairs) * len(seen)
+    return rated
+
+
+def influences_on(questions, lm, rated, seen: list[Passage], progress) -> list[tuple]:
+    """Return a pair (influences, cosines) of the passages `seen`, each (N,), for each question."""
+    done, total = count(1), len(rated) * len(seen)
 
     def passage_done():
         if progress is not None:
             progress(next(done), total)
 
-    measures: Sequence = 2 * ([None] * len(asked),)
-    if seen:
-        measures = influences(models(lm, pairs), exercises, list(map(p.next_tokens, seen)), passage_done)
-    analysed = [
-        PromptInfluence(
-            prompt=prompt.text,
-            tokens=len(prompt.ids),
-            perplexity=math.exp(-p.token_log_probabilities(lm.model, prompt.ids).mean()),
-            answer="".join(token_strings(lm.tokenizer, answer)),
-            answer_ids=answer.tolist(),
-            confidence=math.exp(-p.answer_loss(lm.model, exercise)),
-            **flag,
-            influence=influence,
-            cosine=cosine,
-            ranked_by=rank_by,
-            retraining=None,
-        )
-        for prompt, answer, exercise, flag, influence, cosine in zip(
-            asked, answers, exercises, flags, *measures, strict=True
-        )
-    ]
-    if train is not None:
-        analysed = [
-            replace(prompt, retraining=retrain_without(train, seen, prompt.ranking[:remove], exercise, seeds))
-            for prompt, exercise in zip(analysed, exercises, strict=True)
-        ]
-    texts, rates = [passage.text for passage in seen], [float(rate) for _, rate in pairs]
-    return TrainingInfluence(prompts=tuple(analysed), passages=texts, held_out=len(unseen), learning_rates=rates)
+    answers = [question.exercise for question in questions]
+    exercises = [next_tokens(passage) for passage in seen]
+    return list(zip(*influences(loaded(lm, rated), answers, exercises, passage_done), strict=True))
 
 
-def models(lm, pairs):
+def loaded(lm, rated):
     """Load each checkpoint when it is required, and yield (model, learning rate)."""
-    for i, (checkpoint, rate) in enumerate(pairs):
-        loaded = LanguageModel.load(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint
-        if loaded.tokenizer.to_dict() != lm.tokenizer.to_dict():
+    for i, (checkpoint, rate) in enumerate(rated):
+        other = LanguageModel.load(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint
+        if other.tokenizer.to_dict() != lm.tokenizer.to_dict():
             raise ValueError(f"checkpoints: checkpoint {i} must have the model's tokenizer")
-        context = loaded.model.config.context
+        context = other.model.config.context
         check_int(f"checkpoints: the context of checkpoint {i}", context, minimum=lm.model.config.context)
-        yield loaded.model, rate
+        yield other.model, rate

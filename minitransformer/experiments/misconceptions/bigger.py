@@ -6,7 +6,7 @@ import numpy as np
 
 from minitransformer.experiments.emergence import alphabet as a, capabilities as c
 from minitransformer.experiments.emergence.family import n_parameters, of_size
-from minitransformer.experiments.emergence.one_run import Plan, trained
+from minitransformer.experiments.emergence.plan import Plan, trained
 from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.layers.softmax import softmax
 

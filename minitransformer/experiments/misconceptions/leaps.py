@@ -6,7 +6,7 @@ import numpy as np
 
 from minitransformer.experiments.emergence.capabilities import CAPABILITIES
 from minitransformer.experiments.emergence.family import n_parameters, of_size
-from minitransformer.experiments.emergence.one_run import Plan, trained
+from minitransformer.experiments.emergence.plan import Plan, trained
 from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import runs_by_size
 from minitransformer.system.values import check_int, number

@@ -7,7 +7,7 @@ import numpy as np
 from minitransformer.experiments.emergence.alphabet import LETTERS
 from minitransformer.experiments.emergence.capabilities import CAPABILITIES, Capability, induction_rows, units
 from minitransformer.experiments.emergence.family import of_size
-from minitransformer.experiments.emergence.one_run import Plan, trained
+from minitransformer.experiments.emergence.plan import Plan, trained
 from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import runs_by_size
 from minitransformer.system.values import number

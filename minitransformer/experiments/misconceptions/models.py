@@ -8,7 +8,7 @@ import numpy as np
 
 from minitransformer.config import Config
 from minitransformer.experiments.emergence.family import LAYERS
-from minitransformer.experiments.emergence.one_run import RUNS_FOLDER
+from minitransformer.experiments.emergence.plan import RUNS_FOLDER
 from minitransformer.language_model import LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule
 from minitransformer.system.values import check_int

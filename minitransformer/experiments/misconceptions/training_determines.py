@@ -9,7 +9,7 @@ import numpy as np
 
 from minitransformer.config import Config
 from minitransformer.experiments.emergence.alphabet import ANSWER, LETTERS, VOCAB_SIZE
-from minitransformer.experiments.emergence.one_run import rescaled
+from minitransformer.experiments.emergence.plan import rescaled
 from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import train
 from minitransformer.layers.softmax import softmax

@@ -1,4 +1,4 @@
-"""One run: train one model with one seed, and measure it after 1/8, 1/4, 1/2 and all of the steps.
+"""A plan and its run: train one model with one seed, and measure it after 1/8, 1/4, 1/2 and all of the steps.
 
 The loss after a number of tokens requires a run of this length, because the learning rate of a longer run has not
 decayed yet (Hoffmann et al., 2022). Therefore the rate stays constant after the warm-up. For a run of length m, a copy
