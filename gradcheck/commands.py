@@ -191,7 +191,7 @@ def certify(arguments):
             continue
         certified += bool(found)
         seconds = time.perf_counter() - start
-        rest = f"{f'< 1e{found.exponent}':>22}  {found.decisions:>9,}  {seconds:>7.1f}" if found else found.reason
+        rest = f"{f'< 1e{found.exponent}':>22}  {len(found.decisions):>9,}  {seconds:>7.1f}" if found else found.reason
         show(f"{case.name:<{width}}  {found.verdict:<11}  {rest}")
     show(f"{certified} of {counted(len(cases), 'component')} certified")
     return OK if certified == len(cases) else WRONG

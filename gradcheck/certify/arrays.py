@@ -7,6 +7,7 @@ Within `standing_in`, functions such as np.zeros return an Array instead of an a
 
 import gc
 import operator
+import sys
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import wraps
@@ -14,7 +15,7 @@ from types import ModuleType
 
 import numpy as np
 
-from gradcheck.certify.scalar import CannotTell, Number, cos, erf, exp, lift, log, sin
+from gradcheck.certify.scalar import CannotTell, Number, arcsin, arctan, cos, erf, exp, lift, log, sin
 
 CREATORS = ("array", "asarray", "ascontiguousarray", "asanyarray", "zeros", "ones", "empty", "full", "eye", "identity")
 KEPT = ("numpy.", "scipy.", "gradcheck.certify.")  # modules for which NumPy is not replaced
@@ -35,9 +36,16 @@ FUNCTIONS = {
     "log1p": lambda a: log(1 + a),
     "log2": lambda a: log(a) / log(lift(2)),
     "log10": lambda a: log(a) / log(lift(10)),
-    "cbrt": lambda a: a ** Fraction(1, 3),
+    "cbrt": lambda a: -((-a) ** Fraction(1, 3)) if a < 0 else a ** Fraction(1, 3),
     "sinh": lambda a: (exp(a) - exp(-a)) / 2,
     "cosh": lambda a: (exp(a) + exp(-a)) / 2,
+    "arcsinh": lambda a: log(a + (a * a + 1) ** HALF),
+    "arccosh": lambda a: log(a + (a * a - 1) ** HALF),
+    "arctanh": lambda a: log((1 + a) / (1 - a)) / 2,
+    "arctan": arctan,
+    "arctan2": lambda a, b: arctan(a / b) + (0 if b > 0 else np.pi if a > 0 else -np.pi),
+    "arcsin": arcsin,
+    "arccos": lambda a: np.pi / 2 - arcsin(a),
     "expit": lambda a: 1 / (1 + exp(-a)),
     "log_expit": lambda a: -log(1 + exp(-a)),
     "logit": lambda a: log(a / (1 - a)),
@@ -87,6 +95,8 @@ class Array(np.ndarray):
         return out[0] if "out" in options else np.asarray(result, bool) if name.startswith("is") else dressed(result)
 
     def __array_function__(self, function, types, inputs, options):
+        if function in OF_MATRICES:
+            return OF_MATRICES[function](*inputs, **options)
         return dressed(super().__array_function__(function, types, inputs, options))
 
     def __getitem__(self, key):
@@ -144,23 +154,90 @@ def creator(create):
     return creates
 
 
+def norm(x, ord=None, axis=None, keepdims=False):
+    """Return the Euclidean norm, the only one that is supported."""
+    if ord not in (None, "fro") and (ord != 2 or (axis is None and x.ndim > 1) or np.ndim(axis)):
+        raise CannotTell(f"certificates do not support the norm with ord={ord!r}")
+    return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
+
+
+def eliminated(a, b):
+    """Return (a⁻¹ b, the determinant of a) by the elimination of Gauss and Jordan.
+
+    The largest entry is the pivot, but no decision depends on it, because the order does not change the result.
+    """
+    rows, width, determinant = np.concatenate([bare(a), bare(b)], axis=1), len(a), lift(1)
+    for i in range(width):
+        pivot = max(range(i, width), key=lambda j: abs(lift(rows[j, i]).d))
+        if pivot != i:
+            rows[[i, pivot]], determinant = rows[[pivot, i]], -determinant
+        determinant = determinant * rows[i, i]
+        rows[i] = rows[i] / rows[i, i]
+        for j in (j for j in range(width) if j != i):
+            rows[j] = rows[j] - rows[j, i] * rows[i]
+    return rows[:, width:], determinant
+
+
+def inv(a):
+    return dressed(np.array([eliminated(m, lift_entries(np.eye(len(m))))[0] for m in matrices(a)]).reshape(a.shape))
+
+
+def det(a):
+    return dressed(np.array([eliminated(m, m[:, :0])[1] for m in matrices(a)], object).reshape(a.shape[:-2]))
+
+
+def matrices(a):
+    return bare(a).reshape(-1, *a.shape[-2:])
+
+
+def solve(a, b):
+    b = np.asarray(b)
+    return inv(dressed(np.asarray(a, object))) @ b
+
+
+def slogdet(a):
+    d = det(a)
+    return np.where(d > 0, 1.0, -1.0), np.log(np.abs(d))
+
+
+OF_MATRICES = {getattr(np.linalg, f.__name__): f for f in (norm, inv, det, solve, slogdet)}
+
+
+def logsumexp(a, axis=None, b=None, keepdims=False):
+    """Return log Σ b exp(a), like the function of the same name in scipy.special."""
+    return np.log(np.sum(np.exp(a) if b is None else b * np.exp(a), axis=axis, keepdims=keepdims))
+
+
+def softmax(x, axis=None):
+    return np.exp(x) / np.sum(np.exp(x), axis=axis, keepdims=True)
+
+
+def log_softmax(x, axis=None):
+    return x - logsumexp(x, axis=axis, keepdims=True)
+
+
 numpy_of_arrays = ModuleType("numpy")
 vars(numpy_of_arrays).update(vars(np) | {name: creator(getattr(np, name)) for name in CREATORS})
 
 
 @contextmanager
 def standing_in():
-    """Inside a `with` block, replace NumPy in Python modules with `numpy_of_arrays`.
+    """Inside a `with` block, replace NumPy in Python modules with `numpy_of_arrays`, and three functions of SciPy.
 
     Compiled modules still use NumPy, because they write floats into the memory of new arrays.
     """
-    spaces = [d for d in gc.get_referrers(np) if type(d) is dict and "__builtins__" in d]
-    ours = [space for space in spaces if not f"{space.get('__name__')}.".startswith(KEPT)]
-    replaced = [(space, name) for space in ours for name, value in space.items() if value is np]
+    special = sys.modules.get("scipy.special")
+    replaced = []
+    for old, new, kept in [(np, numpy_of_arrays, KEPT)] + [
+        (getattr(special, f.__name__), f, ("gradcheck.certify.",)) for f in (logsumexp, softmax, log_softmax) if special
+    ]:
+        spaces = [d for d in gc.get_referrers(old) if type(d) is dict and "__builtins__" in d]
+        ours = [space for space in spaces if not f"{space.get('__name__')}.".startswith(kept)]
+        replaced += [(space, name, old, new) for space in ours for name, value in space.items() if value is old]
     try:
-        for space, name in replaced:
-            space[name] = numpy_of_arrays
+        for space, name, _, new in replaced:
+            space[name] = new
         yield
     finally:
-        for space, name in replaced:
-            space[name] = np
+        for space, name, old, _ in replaced:
+            space[name] = old

@@ -4,7 +4,9 @@ For a backward pass the formulas are the two sides of ⟨dy, J v⟩ = ⟨Jᵀ dy
 the forward pass on numbers with a tangent v, and Jᵀ dy by backward. README.md has the theorem and its proof.
 """
 
+import linecache
 import math
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +41,7 @@ class Certificate:
     name: str  # the name of the function, or the identity
     verdict: str  # "certified", "refused" or "cannot tell"
     reason: str = ""  # the reason for a verdict other than "certified"
-    decisions: int = 0  # the number of comparisons of values
+    decisions: tuple[str, ...] = ()  # the comparisons of values, one sentence for each line of code that makes them
     exponent: int = 0  # the certificate is wrong with probability below 10^exponent
     constants: tuple[tuple[float, str], ...] = ()  # (float, the number it stands for), as 0.797…, "√(2/π)"
 
@@ -49,12 +51,10 @@ class Certificate:
     def __str__(self) -> str:
         if not self:
             return f"{self.verdict}: {self.reason}"
-        decisions = (
-            f" that take the same {self.decisions} decision{'s' * (self.decisions > 1)}" if self.decisions else ""
-        )
-        line = f"certified: for all inputs of these shapes{decisions}; wrong with probability < 1e{self.exponent}"
+        where = " that compare as follows" if self.decisions else ""
+        line = f"certified: for all inputs of these shapes{where}; wrong with probability < 1e{self.exponent}"
         read = ", ".join(f"{value!r} read as {reading}" for value, reading in self.constants)
-        return line + (f"\nconstants: {read}" if read else "")
+        return "\n".join([line, *self.decisions, *([f"constants: {read}"] if read else [])])
 
 
 def certify(
@@ -127,7 +127,7 @@ def _judge(name, run, pairs, arguments):
     if gap <= EQUAL and is_identity:
         words = {x: constants.in_words(x) for x in run.constants if isinstance(x, float) and math.isfinite(x)}
         readings = tuple((x, words[x]) for x in sorted(words) if words[x])
-        return Certificate(name, "certified", "", len(run.decisions), error_exponent(run), readings)
+        return Certificate(name, "certified", "", decided(run), error_exponent(run), readings)
     if gap > (ROUNDED if run.rounded else CANCELLED):
         wrong = (argument.label for i, argument in enumerate(arguments) if gap_of(pairs(run, [i])) > EQUAL)
         where = next(wrong, "the results" if not arguments else "the sum")
@@ -139,6 +139,16 @@ def _judge(name, run, pairs, arguments):
     else:
         reason = f"the two sides differ by {gap:.1e} of their size: the other digits are lost to cancellation"
     return Certificate(name, "cannot tell", reason)
+
+
+def decided(run):
+    """Return a sentence for each line of code that compares values, in the order in which they were run."""
+    sentences = []
+    for (file, number), results in run.decisions.items():
+        line = linecache.getline(file, number).strip() or f"line {number}"
+        found = f"of {len(results)} compared pairs, the first value is greater in {sum(results.values())}"
+        sentences.append(f"`{line}` ({os.path.basename(file)}): {found}")
+    return tuple(sentences)
 
 
 def gap_of(pairs):

@@ -2,7 +2,7 @@
 
 from decimal import Decimal, getcontext
 
-__all__ = ["PI", "cosine_and_sine", "error_function"]
+__all__ = ["PI", "arctangent", "cosine_and_sine", "error_function"]
 
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798")
 
@@ -28,3 +28,11 @@ def cosine_and_sine(x):
     x = x.remainder_near(2 * PI)
     cosine = series(Decimal(1), lambda k: -x * x / (2 * k * (2 * k - 1)))
     return cosine, series(x, lambda k: -x * x / (2 * k * (2 * k + 1)))
+
+
+def arctangent(x):
+    """Return arctan x, by arctan x = 2 arctan(x / (1 + √(1 + x²))) until the series converges fast."""
+    doublings = 0
+    while abs(x) > Decimal("0.1"):
+        x, doublings = x / (1 + (1 + x * x).sqrt()), doublings + 1
+    return 2**doublings * series(x, lambda k: -x * x * (2 * k - 1) / (2 * k + 1))

@@ -1,8 +1,9 @@
 """Functions that are not rational: their values are random elements of the field that satisfy these relations.
 
     exp(a + b) = exp a · exp b     exp(c a) = (exp a)^c, c = ¼ … 4     exp(log a) = a     tanh through exp
-    log|a b| = log|a| + log|b|     log|a^c| = c log|a|                 log(exp a) = a     cos² + sin² = 1
-    √a = r with r² = a             √|a b| = √|a| √|b|                  √(a²) = |a|        erf, sin odd, cos even
+    log|a b| = log|a| + log|b|     log|a^c| = c log|a|                 log(exp a) = a     erf, arctan, arcsin odd
+    √a = r with r² = a             √|a b| = √|a| √|b|                  √(a²) = |a|        cube and fifth roots likewise
+    cos a + i sin a = exp(i a), of modulus 1, with the first two relations of exp
 
 An argument is looked up by its field value. If no relation connects an argument to a known one, the value of the
 function is a new random element. Every relation is true, so none makes a false identity look true. A missing
@@ -17,11 +18,12 @@ from functools import cache
 
 from gradcheck.certify import scalar
 from gradcheck.certify.constants import has_root
-from gradcheck.certify.decimals import cosine_and_sine, error_function
+from gradcheck.certify.decimals import arctangent, cosine_and_sine, error_function
 from gradcheck.certify.scalar import CannotTell, Number, bits, digits, lift, multiply
 
 DIGITS = decimal.Context(prec=60, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
 QUARTERS = (1, 2, 3, 4, 6, 8, 12, 16)  # exp(a) is E⁴ for a random E, so exp(a · k/4) is E^k
+ROOTS = (2, 3, 5)
 
 
 class Run:
@@ -30,7 +32,7 @@ class Run:
     A random element is looked up by the name of its function and the field value of the argument.
 
     constants    {constant: its Number}
-    decisions    the field differences of the pairs of values that were compared
+    decisions    {place of a comparison in the code: {field difference of the compared values: which is greater}}
     rounded      True if a float constant was read as its exact binary value
     created      the number of Numbers that were created
     largest      the largest size of a Number
@@ -38,8 +40,8 @@ class Run:
 
     def __init__(self, rng, p):
         self.rng, self.p, self.root_of_pi = rng, p, rng.randrange(1, p)
-        self.constants, self.decisions, self.rounded, self.created, self.largest = {}, set(), False, 0, 0
-        self.squares, self.elements, self.exps = {}, {}, {}
+        self.constants, self.decisions, self.rounded, self.created, self.largest = {}, {}, False, 0, 0
+        self.squares, self.elements, self.parts, self.sums = {}, {}, {}, {}
         self.raised = cache(lambda v, k: pow(v, k, p))
         self.multiples = {s * k * pow(4, -1, p) % p: s * k for k in QUARTERS for s in (1, -1)}
 
@@ -59,7 +61,7 @@ class Run:
     @property
     def known(self):
         """Return the number of known field values, to which a new value is compared."""
-        return len(self.squares) + len(self.elements) + len(self.exps)
+        return sum(map(len, (self.squares, self.elements, self.parts, self.sums)))
 
     def residue(self, q):
         return q.numerator * pow(q.denominator, -1, self.p) % self.p
@@ -80,29 +82,39 @@ class Run:
             v, size = v * self.raised(b.v, k) % self.p, size + abs(k) * b.size
         return Number(d, v, size, op, args, args[0].on)
 
-    def exponential(self, u, scale):
-        """Return exp(scale · u) as a list of (Number, exponent), by splitting the sum u into its terms."""
-        quarters, others, pending = {}, [], [(u, scale)]
+    def exponential(self, u, scale, name="exp"):
+        """Return exp(scale · u) as a list of (Number, exponent), by splitting the sum u into its terms.
+
+        A sum that was split before has the same factors, even if its terms are now grouped in another way. With the
+        name "turn" it is exp(i · scale · u), where each Number is the tangent of half of an angle.
+        """
+        quarters, others, pending, whole = {}, [], [(u, scale)], (name, scale * u.v % self.p)
+        if whole in self.sums:
+            return self.sums[whole]
         while pending:
             a, c = pending.pop()
-            key, (x, y) = c * a.v % self.p, (*a.args, None, None)[:2]
-            if not key:
+            key, (x, y) = (name, c * a.v % self.p), (*a.args, None, None)[:2]
+            if not key[1]:
                 continue
-            if key not in self.exps:
+            if key not in self.parts:
                 if a.op == "add":
                     pending += [(x, c), (y, c)]
                 elif a.op == "multiply" and not (x.on and y.on):
                     pending.append((y, c * x.v) if not x.on else (x, c * y.v))
-                elif a.op == "log" and c % self.p in self.multiples:
+                elif a.op == "log" and name == "exp" and c % self.p in self.multiples:
                     others += self.powers(x, Fraction(self.multiples[c % self.p], 4))
                 else:
-                    e = self.element("exp", key)
+                    e = self.element(*key)
                     for multiple, k in self.multiples.items():
-                        self.exps.setdefault(key * multiple % self.p, (e, k))
-            if key in self.exps:
-                e, k = self.exps[key]
+                        self.parts.setdefault((name, key[1] * multiple % self.p), (e, k))
+            if key in self.parts:
+                e, k = self.parts[key]
                 quarters[e] = quarters.get(e, 0) + k
-        return [*quarters.items(), *others]
+        found = [*quarters.items(), *others]
+        for multiple, k in self.multiples.items() if u.op in ("add", "multiply") else ():
+            if all(n * k % 4 == 0 for _, n in found):
+                self.sums.setdefault((name, whole[1] * multiple % self.p), [(e, n * k // 4) for e, n in found])
+        return found
 
     def exp(self, u):
         if not u.d.is_finite():
@@ -149,25 +161,29 @@ class Run:
                 found += self.exponential(b.args[0], self.residue(k))
                 continue
             b = abs(b)
-            while k.denominator % 2 == 0:
-                b, k = self.root(b), 2 * k
+            if b.v == 1:
+                continue
+            for n in ROOTS:
+                while k.denominator % n == 0:
+                    b, k = self.root(b, n), n * k
             whole, rest = divmod(k, 1)
             found.append((b, int(whole)))
             if rest:
                 found.append((self.element("power", b.v, rest), 1))
         return found
 
-    def root(self, a):
-        """Return √a. For some constants it is computed, and otherwise it is a random element.
+    def root(self, a, n):
+        """Return the n-th root of a. For some constants it is computed, and otherwise it is a random element.
 
-        From then on, the square of a random root replaces the field value of a (see scalar.Number).
+        From then on, the power of a random root replaces the field value of a (see scalar.Number).
         """
-        if a.op == "constant" and a.args and has_root(a.args[0]):
+        if n == 2 and a.op == "constant" and a.args and has_root(a.args[0]):
             return Number(a.d.sqrt(), pow(a.v, (self.p + 1) // 4, self.p), a.size, "constant")
-        r = self.element("root", a.v, d=a.d.sqrt(), on=a.on)
-        square = r.v**2 % self.p
-        self.squares[a.v], self.squares[self.p - a.v] = square, self.p - square
-        self.elements["root", square] = r
+        d = a.d.sqrt() if n == 2 else a.d ** digits(Fraction(1, n))
+        r = self.element("root", n, a.v, d=d, on=a.on)
+        power = pow(r.v, n, self.p)
+        self.squares[a.v], self.squares[self.p - a.v] = (power, n), (self.p - power, n)
+        self.elements["root", n, power] = r
         return r
 
     def erf(self, a):
@@ -175,12 +191,22 @@ class Run:
             return lift(1 if a.d > 0 else -1)
         return Number(error_function(a.d), self.odd("erf", a), 1, "erf", (a,), a.on)
 
+    def arc(self, name, a):
+        """Return arctan a, or arcsin a = arctan(a / √(1 − a²)), as an odd function of its own."""
+        d = a.d if name == "arctan" else a.d / (1 - a.d * a.d).sqrt()
+        return Number(arctangent(d), self.odd(name, a), 1, name, (a,), a.on)
+
     def turn(self, a):
-        """Return (cos a, sin a) = (1 − t², 2t) / (1 + t²) with t = tan(a/2)."""
-        t = self.odd("tan", a)
-        below = pow(1 + t * t, -1, self.p)
-        pairs = zip(cosine_and_sine(a.d), (1 - t * t, 2 * t), strict=True)
-        return [Number(d, v * below % self.p, 3, "turn", (a,), a.on) for d, v in pairs]
+        """Return (cos a, sin a), by turning (1, 0) through the quarters of each part of the angle a."""
+        c, s, size = 1, 0, 0
+        for e, k in self.exponential(a, 1, "turn"):
+            t = e.v if k > 0 else -e.v
+            below = pow(1 + t * t, -1, self.p)
+            x, y = (1 - t * t) * below % self.p, 2 * t * below % self.p
+            for _ in range(abs(k)):
+                c, s = (c * x - s * y) % self.p, (s * x + c * y) % self.p
+            size += 3 * abs(k)
+        return [Number(d, v, size, "turn", (a,), a.on) for d, v in zip(cosine_and_sine(a.d), (c, s), strict=True)]
 
 
 def factors(a):

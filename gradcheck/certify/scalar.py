@@ -12,6 +12,7 @@ Every operation is an addition, a multiplication, a power, or a function of rela
 
 import decimal
 import numbers
+import sys
 from fractions import Fraction
 from typing import Any
 
@@ -78,6 +79,8 @@ log = differentiable(lambda y, a: [run.power(a, -1)])(lambda a: run.log(a))
 erf = differentiable(lambda y, a: [lift(2 / np.sqrt(np.pi)) * run.exp(-a * a)])(lambda a: run.erf(a))
 sin = differentiable(lambda y, a: [run.turn(a)[0]])(lambda a: run.turn(a)[1])
 cos = differentiable(lambda y, a: [-run.turn(a)[1]])(lambda a: run.turn(a)[0])
+arctan = differentiable(lambda y, a: [run.power(1 + a * a, -1)])(lambda a: run.arc("arctan", a))
+arcsin = differentiable(lambda y, a: [run.power(1 - a * a, Fraction(-1, 2))])(lambda a: run.arc("arcsin", a))
 
 
 def operator(rule):
@@ -97,7 +100,7 @@ class Number:
     """A real number that is computed twice, as decimal digits and as an element of the field.
 
     d          the decimal digits
-    v          the field value; if v is known to have a root r, the value is replaced with r²
+    v          the field value; if v is known to have an n-th root r, the value is replaced with r^n
     size       the bound on the size of the formula
     op         the operation that produced the number
     args       the operands of this operation
@@ -110,7 +113,7 @@ class Number:
     def __init__(self, d, v, size, op, args=(), on=0):
         run.created += 1
         if v in run.squares:
-            v, size = run.squares[v], 2
+            v, size = run.squares[v]
         if size > run.largest:
             run.largest = size
         self.d, self.v, self.size, self.op, self.args, self.on, self.tangent = d, v, size, op, args, on, None
@@ -191,5 +194,16 @@ def order(a, b):
             raise CannotTell(
                 "the function compares two values that are equal at these inputs, but not at all others (a tie)"
             )
-        run.decisions.add(min((a.v - b.v) % run.p, (b.v - a.v) % run.p))
+        decide(a, b)
     return 0 if is_small else 1 if a.d > b.d else -1
+
+
+def decide(a, b):
+    """Record a comparison of two numbers by the line of code in which it is made."""
+    frame = sys._getframe(1)
+    while frame and frame.f_globals.get("__name__", "").startswith(("numpy", "scipy", "gradcheck.certify")):
+        frame = frame.f_back
+    place = (frame.f_code.co_filename, frame.f_lineno) if frame else ("", 0)
+    known, difference = run.decisions.setdefault(place, {}), (a.v - b.v) % run.p
+    if run.p - difference not in known:
+        known[difference] = bool(a.d > b.d)
