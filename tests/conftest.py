@@ -62,7 +62,7 @@ def smollm2_path():
 @pytest.fixture(scope="session")
 def sound(tmp_path_factory):
     """A folder with a small sound file of each kind that is read. Leave it as it is."""
-    for extra in ("safetensors", "gguf", "jinja2"):
+    for extra in ("safetensors", "gguf", "jinja2", "tokenizers"):
         pytest.importorskip(extra)
     from sound_files import save_sound_files
 

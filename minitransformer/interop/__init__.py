@@ -1,6 +1,6 @@
 """Read and write models in the formats of Hugging Face and llama.cpp. README.md lists the files.
 
-The package requires the extra `interop`, which installs safetensors, gguf, and, for chat templates, jinja2.
+The package requires the extra `interop`, which installs safetensors, gguf, tokenizers, and, for chat templates, jinja2.
 """
 
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Load tokenizers from Hugging Face folders and GGUF files, and save them for Transformers.
 
-Apart from tokens, merges and the splitting into words, the files define four attributes of a Tokenizer:
+The package `tokenizers` runs the tokenizer of a real model (see text/pretrained.py). Apart from it, the files define
+four attributes of a Tokenizer:
 
     bos_id          the token before every text, if any
     end_ids         the tokens that end a text, or a turn of a conversation
@@ -11,14 +12,16 @@ These attributes are spread over several files, and no model has all of these fi
 files that exist.
 """
 
+import json
 from pathlib import Path
 
-from minitransformer.interop.tokenizer_json import from_tokenizer_json, to_tokenizer_json
 from minitransformer.system.archive import ArchiveError, errors_name, read_bounded
+from minitransformer.system.extras import require
 from minitransformer.system.files import write_json
 from minitransformer.system.values import brief, dictionary, one_of
-from minitransformer.text import BPETokenizer, ByteTokenizer, NoTokenizer
-from minitransformer.text.gpt2_files import parse_merge, token_bytes
+from minitransformer.text import BPETokenizer, ByteTokenizer, CharTokenizer, NoTokenizer, PretrainedTokenizer
+from minitransformer.text.gpt2_files import in_order_of_id, spell
+from minitransformer.text.pretrained import byte_level_bpe, library_of
 from minitransformer.text.tokenizer import read_json
 
 TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, TEMPLATE_FILE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
@@ -26,7 +29,7 @@ GPT2_FILES, ADDED_TOKENS_FILE = ("vocab.json", "merges.txt"), "added_tokens.json
 SENTENCEPIECE_FILE = "tokenizer.model"
 CONFIG_FILES = "generation_config.json", "config.json"  # in which eos_token_id is one id or a list
 
-# {pre-tokenizer of llama.cpp, as named in a GGUF file: our splitting}
+# {pre-tokenizer of llama.cpp, as named in a GGUF file: our name of this splitting}
 GGUF_SPLITTINGS = {
     "gpt-2": "gpt2",
     "smollm": "smollm2",
@@ -56,30 +59,48 @@ def tokenizer_from_folder(path):
     folder = Path(path)
     config = read_if_there(folder / TOKENIZER_CONFIG_FILE)
     if (folder / TOKENIZER_FILE).exists():
+        content = read_json(folder / TOKENIZER_FILE)
         with errors_name(folder / TOKENIZER_FILE):
-            tokenizer = from_tokenizer_json(read_json(folder / TOKENIZER_FILE))
+            if dictionary("model", content.get("model")).get("type") == "WordLevel":
+                return char_tokenizer(content["model"]["vocab"])
+            tokenizer = PretrainedTokenizer(content)
+            tokenizer.bos_id = first_added(tokenizer.library)
     elif all((folder / name).exists() for name in GPT2_FILES):
         tokenizer = from_two_files(folder, config)
     elif (folder / SENTENCEPIECE_FILE).exists():
         raise ArchiveError(f"{folder / SENTENCEPIECE_FILE}: a tokenizer of SentencePiece, which is not supported")
     else:
         return None
-    if isinstance(tokenizer, BPETokenizer):
-        with errors_name(folder / TOKENIZER_CONFIG_FILE):
-            tokenizer.bos_id = first_token(tokenizer, config)
-            tokenizer.chat_template = chat_template(folder, config)
-            texts = {name: text_of(config.get(name)) for name in TOKEN_NAMES}
-            tokenizer.token_names = {name: text for name, text in texts.items() if text is not None}
-            ends = {*tokenizer.end_ids, id_of(tokenizer, config.get("eos_token"))}
-        for name in CONFIG_FILES:
-            ids = read_if_there(folder / name).get("eos_token_id")
-            ends.update(i for i in (ids if isinstance(ids, list) else [ids]) if type(i) is int)
-        tokenizer.end_ids = tuple(sorted(i for i in ends - {None} if 0 <= i < tokenizer.vocab_size))
+    with errors_name(folder / TOKENIZER_CONFIG_FILE):
+        tokenizer.bos_id = first_token(tokenizer, config)
+        tokenizer.chat_template = chat_template(folder, config)
+        texts = {name: text_of(config.get(name)) for name in TOKEN_NAMES}
+        tokenizer.token_names = {name: text for name, text in texts.items() if text is not None}
+        ends = {*tokenizer.end_ids, tokenizer.special_tokens.get(texts["eos_token"])}
+    for name in CONFIG_FILES:
+        ids = read_if_there(folder / name).get("eos_token_id")
+        ends.update(i for i in (ids if isinstance(ids, list) else [ids]) if type(i) is int)
+    tokenizer.end_ids = tuple(sorted(i for i in ends - {None} if 0 <= i < tokenizer.vocab_size))
     return tokenizer
 
 
 def read_if_there(path):
     return read_json(path) if path.exists() else {}
+
+
+def char_tokenizer(vocab):
+    characters = in_order_of_id(dictionary("vocab", vocab))
+    if any(len(character) != 1 for character in characters) or characters != sorted(characters):
+        raise ValueError("the model WordLevel is supported only for a vocabulary of characters in order of code point")
+    return CharTokenizer("".join(characters))
+
+
+def first_added(library):
+    """Return the id that a library's post_processor adds before a text, or None. Raises ValueError for other tokens."""
+    plain, added = (library.encode("a", add_special_tokens=is_added).ids for is_added in (False, True))
+    if added not in (plain, [added[0], *plain]):
+        raise ValueError("the post_processor is not supported, only one token before the text")
+    return added[0] if len(added) > len(plain) else None
 
 
 def from_two_files(folder, config):
@@ -104,10 +125,9 @@ def first_token(tokenizer, config):
         return tokenizer.bos_id
     if not config["add_bos_token"]:
         return None
-    bos_id = id_of(tokenizer, config.get("bos_token"))
-    if bos_id is None:
+    if text_of(config.get("bos_token")) not in tokenizer.special_tokens:
         raise ValueError(f"add_bos_token is true, but the bos_token {config.get('bos_token')!r} has no id")
-    return bos_id
+    return tokenizer.special_tokens[text_of(config["bos_token"])]
 
 
 def text_of(token):
@@ -116,15 +136,6 @@ def text_of(token):
     if not isinstance(text, str | None):
         raise ValueError(f"the text of a token must be a string or null, not {text!r}")
     return text
-
-
-def id_of(tokenizer, token):
-    """Return the id of a token in tokenizer_config.json, or None."""
-    text = text_of(token)
-    if text in tokenizer.special_tokens:
-        return tokenizer.special_tokens[text]
-    spelled = token_bytes(text) if text is not None else None
-    return tokenizer.tokens.index(spelled) if spelled in tokenizer.tokens else None
 
 
 def chat_template(folder, config):
@@ -170,12 +181,9 @@ def tokenizer_from_gguf(reader):
         if not 0 <= i < len(spelled):
             raise ValueError(f"the id of the {name} must be from 0 to {len(spelled) - 1}, not {i}")
     named_ends = {get(f"ggml.{name}_token_id") for name in ("eos", "eot", "eom")} - {None}
-    return BPETokenizer(
-        [text.encode() if kind in SPECIAL else token_bytes(text) for text, kind in zip(spelled, kinds, strict=True)],
-        map(parse_merge, get("ggml.merges")),
-        splitting=splitting,
-        special_tokens=special,
-        ignore_merges=splitting == "llama3",
+    library = byte_level_bpe(spelled, get("ggml.merges"), special, splitting, ignore_merges=splitting == "llama3")
+    return PretrainedTokenizer(
+        json.loads(library.to_str()),
         bos_id=get("ggml.bos_token_id") if begins else None,
         end_ids=sorted(named_ends | {special[text] for text in END_TEXTS & special.keys()}),
         chat_template=get("chat_template"),
@@ -190,13 +198,39 @@ def save_tokenizer(tokenizer, folder):
     """
     if isinstance(tokenizer, NoTokenizer):
         return
+    require("tokenizers", extra="interop")
+    from tokenizers.processors import TemplateProcessing
+
     if isinstance(tokenizer, ByteTokenizer):  # equals byte-level BPE without merges
         tokenizer = BPETokenizer([bytes([byte]) for byte in range(256)], [])
-    content = to_tokenizer_json(tokenizer)
-    texts = {i: text for text, i in content["model"]["vocab"].items()}
-    named = {"bos_token": texts.get(tokenizer.bos_id), "eos_token": texts.get(next(iter(tokenizer.end_ids), None))}
+    library, bos_id = library_for(tokenizer), tokenizer.bos_id
+    named = {"bos_token": bos_id, "eos_token": next(iter(tokenizer.end_ids), None)}
+    named = {name: library.id_to_token(i) for name, i in named.items() if i is not None}
+    if bos_id is not None:
+        bos = named["bos_token"]
+        pair = [bos, "$A", f"{bos}:1", "$B:1"]
+        library.post_processor = TemplateProcessing(single=pair[:2], pair=pair, special_tokens=[(bos, bos_id)])
     named |= tokenizer.token_names | {"chat_template": tokenizer.chat_template}
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     config |= {name: text for name, text in named.items() if text is not None}
-    write_json(Path(folder) / TOKENIZER_FILE, content)
+    write_json(Path(folder) / TOKENIZER_FILE, json.loads(library.to_str()))
     write_json(Path(folder) / TOKENIZER_CONFIG_FILE, config)
+
+
+def library_for(tokenizer):
+    """Return a tokenizer as a `tokenizers.Tokenizer`."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+    if isinstance(tokenizer, PretrainedTokenizer):
+        return library_of(tokenizer.content)
+    if isinstance(tokenizer, CharTokenizer):
+        # The token for unknown characters does not exist, so an unknown character is also an error in Transformers.
+        ids = {character: i for i, character in enumerate(tokenizer.characters)}
+        library = Tokenizer(models.WordLevel(ids, unk_token="<unknown>"))
+        library.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        library.decoder = decoders.Fuse()
+        return library
+    special = {i: text for text, i in tokenizer.special_tokens.items()}
+    spelled = [special.get(i, spell(token)) for i, token in enumerate(tokenizer.tokens)]
+    merges = [f"{spell(left)} {spell(right)}" for left, right in tokenizer.merges]
+    return byte_level_bpe(spelled, merges, special.values(), tokenizer.splitting, tokenizer.ignore_merges)

@@ -15,6 +15,7 @@ from minitransformer.text.patterns import (
     right_rows,
     spell,
 )
+from minitransformer.text.pretrained import PretrainedTokenizer
 from minitransformer.text.tokenizer import NoTokenizer, Tokenizer, load_tokenizer, tokenizer_from_dict
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ByteTokenizer",
     "CharTokenizer",
     "BPETokenizer",
+    "PretrainedTokenizer",
     "NoTokenizer",
     "PatternTokenizer",
     "load_tokenizer",

@@ -15,7 +15,6 @@ This word does not occur in the training text, but needs only two tokens. Decodi
 """
 
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
@@ -90,8 +89,6 @@ class BPETokenizer(ByteLevelTokenizer):
                 raise ValueError(f"tokens must contain {spell(token)!r}, which a merge uses")
         ranks = {(ids[a], ids[b]): (rank, ids[a + b]) for rank, (a, b) in enumerate(self.merges)}
         self._word_ids = WordCache(ids, ranks, ignore_merges)
-        longest_first = sorted(self.special_tokens, key=len, reverse=True)
-        self._special_pattern = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
 
     def _check_options(self):
         if not self.tokens:
@@ -163,10 +160,6 @@ class BPETokenizer(ByteLevelTokenizer):
         return concatenate(
             np.array([self.special_tokens[piece]]) if i % 2 else self.encode(piece) for i, piece in enumerate(pieces)
         )
-
-    def split_at_special_tokens(self, text: str) -> list[str]:
-        """Split a text into a list in which ordinary text (possibly empty) and special tokens alternate."""
-        return self._special_pattern.split(text)
 
     def _encode_escaped(self, chunks):
         return super()._encode_escaped(whole_words(chunks, self.splitting))

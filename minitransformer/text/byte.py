@@ -12,6 +12,7 @@ of bytes: it may contain half of a UTF-16 pair, a *lone surrogate* such as "\\ud
 """
 
 import codecs
+import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -26,8 +27,11 @@ from minitransformer.text.tokenizer import Tokenizer, concatenate
 class ByteLevelTokenizer(Tokenizer):
     """A tokenizer in which every token stands for a sequence of bytes. A subclass also defines `_bytes_of(ids)`.
 
-    Bytes are encoded as a str in which surrogates represent invalid UTF-8 (the error handler "surrogateescape").
+    `special_tokens` is {text: id} of tokens that stand between texts, such as GPT-2's "<|endoftext|>". Bytes are
+    encoded as a str in which surrogates represent invalid UTF-8 (the error handler "surrogateescape").
     """
+
+    special_tokens: dict[str, int] = {}  # noqa: RUF012
 
     def encode(self, text: str | bytes | bytearray) -> NDArray[np.int64]:
         """Return the ids of `text`, a str or bytes, as a 1-D int64 array.
@@ -57,6 +61,11 @@ class ByteLevelTokenizer(Tokenizer):
     def decode(self, ids: ArrayLike) -> str:
         """Return the text of `ids`. Invalid UTF-8 becomes U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", "replace")
+
+    def split_at_special_tokens(self, text: str) -> list[str]:
+        """Split a text into a list in which ordinary text (possibly empty) and special tokens alternate."""
+        longest_first = sorted(self.special_tokens, key=len, reverse=True)
+        return re.split(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})", text)
 
     def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
         """Yield the text of `ids` in pieces. Each character is yielded when its last byte has been read."""

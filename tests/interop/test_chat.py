@@ -14,7 +14,7 @@ from transformers_models import import_transformers
 from minitransformer import generate
 from minitransformer.interop import templates
 from minitransformer.interop.chat import Conversation, encode_chat, render_chat
-from minitransformer.interop.tokenizers import save_tokenizer
+from minitransformer.interop.tokenizers import save_tokenizer, tokenizer_from_folder
 
 pytest.importorskip("jinja2")
 
@@ -68,8 +68,9 @@ def test_transformers_writes_the_same_text_and_the_same_ids(kind, tmp_path):
         ids = theirs.apply_chat_template(messages, add_generation_prompt=prompt, return_dict=False)
         assert encode_chat(ours, messages, prompt).tolist() == ids
 
-    for ours in (TOKENIZERS[kind], chat_tokenizer(kind, chat_template=LANGUAGE)):
-        save_tokenizer(ours, tmp_path)
+    for made in (TOKENIZERS[kind], chat_tokenizer(kind, chat_template=LANGUAGE)):
+        save_tokenizer(made, tmp_path)
+        ours = tokenizer_from_folder(tmp_path)
         theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
         agrees()
 
@@ -314,6 +315,7 @@ def test_a_message_that_alone_fills_half_the_context_is_answered_and_one_that_fi
 def test_smollm2_holds_a_conversation(smollm2_path):
     """Its template and its end of turn are those of the file."""
     gguf = pytest.importorskip("gguf")
+    pytest.importorskip("tokenizers")
     from small_chats import SMOLLM2
 
     from minitransformer.interop.tokenizers import tokenizer_from_gguf

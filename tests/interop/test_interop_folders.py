@@ -79,6 +79,7 @@ def test_a_model_comes_back_to_the_bit(tmp_path, name):
 
 
 def test_the_tokenizer_is_saved_beside_the_model_and_comes_back(tmp_path):
+    pytest.importorskip("tokenizers")
     lm = byte_lm()
     save_pretrained(lm, tmp_path / "new" / "folder")
     loaded = load_pretrained(tmp_path / "new" / "folder")
@@ -274,6 +275,7 @@ def test_a_configuration_that_claims_more_than_there_is_allocates_nothing(llama,
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="there is no /dev/zero")
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"])
 def test_a_link_to_what_never_ends_is_not_followed_to_its_end(tmp_path, name, monkeypatch):
+    pytest.importorskip("tokenizers")
     save_pretrained(byte_lm(), tmp_path)
     monkeypatch.setattr(archive, "LONGEST_DESCRIPTION", 10**5)
     (tmp_path / name).unlink(missing_ok=True)

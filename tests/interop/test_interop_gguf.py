@@ -148,6 +148,7 @@ def test_a_header_of_many_short_lists_is_not_read_to_its_end(path, monkeypatch):
 
 
 def test_the_commands_take_it_as_a_model(path, capsys):
+    pytest.importorskip("tokenizers")
     write_gguf(path, random_model(replace(CONFIGS["llama"], vocab_size=258)), change=add_tokenizer)
     assert main(["generate", "--model", str(path), "--prompt", "cat", "--max-new-tokens", "4", "--greedy"]) == 0
     assert capsys.readouterr().out.startswith("cat")

@@ -2,22 +2,28 @@
 
 import copy
 import json
+import sys
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, strategies as st
 from test_bpe import HARD_TEXTS, splitter_of_tokenizers, tricky_text, write_gpt2_files
 from transformers_models import import_transformers
 
-from minitransformer import BPETokenizer, ByteTokenizer, CharTokenizer
-from minitransformer.interop.tokenizer_json import from_tokenizer_json, to_tokenizer_json
-from minitransformer.interop.tokenizers import save_tokenizer, tokenizer_from_folder, tokenizer_from_gguf
+from minitransformer import BPETokenizer, ByteTokenizer, CharTokenizer, Config, LanguageModel, Transformer
+from minitransformer.interop.tokenizers import library_for, save_tokenizer, tokenizer_from_folder, tokenizer_from_gguf
 from minitransformer.system.archive import ArchiveError, errors_name
-from minitransformer.text import NoTokenizer, default_corpus
+from minitransformer.system.extras import MissingExtra
+from minitransformer.text import NoTokenizer, PretrainedTokenizer, default_corpus
+from minitransformer.text.gpt2_files import unspell
+
+tokenizers = pytest.importorskip("tokenizers")
 
 TEXT = default_corpus()[:30_000] + "\n".join(text[:200] for text in HARD_TEXTS) * 3
 CHAT_TEXT = "<|start|>user\nHi there, don't  go<|end|>\n<|start|>日本"
 TEMPLATE = "{% for m in messages %}{{ '<|start|>' + m['role'] + m['content'] + '<|end|>' }}{% endfor %}"
 SPLITTINGS = ("gpt2", "smollm2", "llama3")
+PARTS = ("tokens", "special_tokens", "bos_id", "end_ids", "chat_template", "token_names")
 
 
 @pytest.fixture(scope="module", params=SPLITTINGS)
@@ -43,11 +49,76 @@ def write_json(path, content):
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
+def content_of(tokenizer):
+    return json.loads(library_for(tokenizer).to_str())
+
+
+def assert_same(one, other):
+    for name in PARTS:
+        assert getattr(one, name) == getattr(other, name), name
+
+
 def test_a_saved_tokenizer_comes_back_the_same(tokenizer, tmp_path):
     save_tokenizer(tokenizer, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tokenizer.json", "tokenizer_config.json"]
     write_json(tmp_path / "generation_config.json", {"eos_token_id": list(tokenizer.end_ids)})
-    assert tokenizer_from_folder(tmp_path).to_dict() == tokenizer.to_dict()
+    again = tokenizer_from_folder(tmp_path)
+    assert_same(again, tokenizer)
+    save_tokenizer(again, tmp_path)
+    assert_same(tokenizer_from_folder(tmp_path), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def pretrained(tokenizer):
+    return PretrainedTokenizer(content_of(tokenizer))
+
+
+def test_it_encodes_and_decodes_exactly_as_our_own_does(tokenizer, pretrained):
+    """Two implementations that share nothing: the textbook's, and the library's in Rust."""
+
+    def agree(text):
+        ids = pretrained.encode(text)
+        assert ids.dtype == np.int64 and ids.tolist() == tokenizer.encode(text).tolist()
+        assert pretrained.decode(ids) == text
+
+    for text in [*HARD_TEXTS, TEXT, CHAT_TEXT]:
+        agree(text)
+        assert pretrained.split_at_special_tokens(text) == tokenizer.split_at_special_tokens(text)
+    given(text=tricky_text)(agree)()
+
+
+@given(data=st.data())
+def test_any_ids_are_decoded_as_by_our_own_at_once_and_in_a_stream(tokenizer, pretrained, data):
+    ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size - 1)))
+    assert pretrained.decode(ids) == tokenizer.decode(ids)
+    assert list(pretrained.decode_stream(ids)) == list(tokenizer.decode_stream(ids))
+    assert pretrained.decode_bytes(ids) == tokenizer.decode_bytes(ids)
+
+
+def test_a_text_in_chunks_has_the_ids_of_the_whole(pretrained):
+    (ids,) = pretrained.encode_chunks([TEXT[:7], TEXT[7:11], TEXT[11:300]])
+    assert ids.tolist() == pretrained.encode(TEXT[:300]).tolist()
+    with pytest.raises(ValueError, match="lone surrogates"):
+        pretrained.encode("a\ud800")
+
+
+def test_a_model_with_it_is_saved_with_it_and_without_the_package_the_error_is_one_line(
+    pretrained, tmp_path, monkeypatch
+):
+    config = Config(pretrained.vocab_size, 8, d_model=4, n_heads=1, n_layers=1)
+    pretrained.end_ids, pretrained.token_names = (801,), {"eos_token": "<|end|>"}
+    LanguageModel(Transformer(config), pretrained).save(tmp_path / "model.npz")
+    again = LanguageModel.load(tmp_path / "model.npz").tokenizer
+    assert_same(again, pretrained)
+    assert again.encode(CHAT_TEXT).tolist() == pretrained.encode(CHAT_TEXT).tolist()
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    save_tokenizer(NoTokenizer(5), tmp_path)
+    for use in (lambda: LanguageModel.load(tmp_path / "model.npz"), lambda: save_tokenizer(ByteTokenizer(), tmp_path)):
+        with pytest.raises(
+            MissingExtra, match=r"^tokenizers is not installed: install it with .*\[interop\]"
+        ) as caught:
+            use()
+        assert "\n" not in str(caught.value)
 
 
 def test_bytes_and_characters_come_back(tmp_path):
@@ -90,7 +161,8 @@ def test_gpt2s_two_files_are_read_where_there_is_no_tokenizer_json(tokenizer, tm
 
 @pytest.fixture
 def folder(tokenizer, tmp_path):
-    write_json(tmp_path / "tokenizer.json", to_tokenizer_json(tokenizer))
+    save_tokenizer(tokenizer, tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()
     return tmp_path
 
 
@@ -153,94 +225,96 @@ def changed(content, path, value):
     return content
 
 
-BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
 METASPACE = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
-QWEN = {"type": "Split", "pattern": {"Regex": r"\p{L}+|\p{N}"}, "behavior": "Isolated", "invert": False}
 A, END = {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<|end|>", "type_id": 0}}
 TEMPLATES = [
-    {"type": "TemplateProcessing", "single": single, "special_tokens": {"<|end|>": {"ids": ids}}}
-    for single, ids in (([END, A, END], [801]), ([END, END, A], [801]), ([END, A], [801, 802]), ([A, A], [801]))
+    {"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": special}
+    for single, ids in (([END, A, END], [801]), ([END, END, A], [801]), ([END, A], [801, 802]))
+    for special in [{"<|end|>": {"id": "<|end|>", "ids": ids, "tokens": ["<|end|>"] * len(ids)}}]
 ]
 
 
 @pytest.mark.parametrize(
     "path, value, words",
     [
-        (["normalizer"], {"type": "NFC"}, "the normalizer NFC is not supported"),
-        (["model", "type"], "Unigram", "the model's type must be 'BPE', or 'WordLevel' of characters, not 'Unigram'"),
-        (["model", "type"], "WordLevel", "of characters, not 'WordLevel'"),
+        (["model", "type"], "Unigram", "the package tokenizers cannot read it: "),
+        (["model", "type"], "WordLevel", "only for a vocabulary of characters in order of code point"),
         (["model", "dropout"], 0.1, r"the model's dropout 0\.1 is not supported"),
-        (["model", "end_of_word_suffix"], "</w>", "the model's end_of_word_suffix '</w>' is not supported"),
-        (["pre_tokenizer"], None, r"the pre_tokenizer \[\] is not supported, only gpt2, smollm2, llama3"),
-        (["pre_tokenizer"], METASPACE, "the pre_tokenizer .*Metaspace.* is not supported"),
-        (["pre_tokenizer"], BYTE_LEVEL, "the pre_tokenizer .*'add_prefix_space': True, .* is not supported"),
-        (["pre_tokenizer"], QWEN, "the pre_tokenizer .*'pattern': .* is not supported, only gpt2"),
-        (["decoder"], {"type": "WordPiece"}, "the decoder WordPiece is not supported, only ByteLevel"),
-        (["post_processor"], {"type": "BertProcessing"}, "the post_processor .*BertProcessing.* is not supported"),
-        *((["post_processor"], value, "the post_processor .*TemplateProcessing") for value in TEMPLATES[:3]),
-        (["post_processor"], TEMPLATES[3], r"damaged \(KeyError: 'SpecialToken'\)"),
-        (["added_tokens", 0, "lstrip"], True, r"the added token '<\|start\|>' has lstrip, which is not supported"),
-        (["added_tokens", 0, "id"], 900, "the ids must be the integers 0 to 803, each of them once"),
-        (["model", "vocab", "a"], ..., "the ids must be the integers 0 to 802, each of them once"),
-        (["model", "merges", 3], "a", "expected two tokens with one space between them, found 'a'"),
-        (["model", "merges", 3], ["a b", "c"], "expected two tokens with one space between them, found 'a b c'"),
-        (["model", "merges", 3], "q zzz", "tokens must contain 'zzz'"),
-        (["pre_tokenizer"], 3, "pre_tokenizer must be a dictionary, not 3"),
-        (["model", "vocab"], 3, "vocab must be a dictionary, not 3"),
-        (["pre_tokenizer", "type"], ..., r"damaged \(KeyError: 'type'"),
-        (["added_tokens"], [3], r"damaged \(AttributeError"),
-        (["model"], ..., r"damaged \(KeyError: 'model'\)"),
-        (["model", "vocab"], ["a"], "vocab must be a dictionary, not "),
+        (["pre_tokenizer"], None, "its decoder must be ByteLevel, and so must a step of its pre_tokenizer"),
+        (["pre_tokenizer"], METASPACE, "its decoder must be ByteLevel, and so must a step of its pre_tokenizer"),
+        (["pre_tokenizer"], {"type": "ByteLevel"}, "the package tokenizers cannot read it: missing field"),
+        (["decoder"], {"type": "WordPiece"}, "its decoder must be ByteLevel, .* not WordPiece"),
+        (["post_processor"], {"type": "Bert"}, "the package tokenizers cannot read it: "),
+        *((["post_processor"], value, "the post_processor is not supported, only one token") for value in TEMPLATES),
+        (["model", "vocab", "a"], ..., "the package tokenizers cannot read it: Token `a` out of vocabulary"),
+        (["model", "vocab", "a"], 10**9, "the ids must be the integers 0 to 803, each of them once"),
+        (["model", "merges", 3], ["a"], "the package tokenizers cannot read it: "),
+        (["model", "merges", 3], ["q", "zzz"], "the package tokenizers cannot read it: Token `zzz` out of vocabulary"),
+        (["pre_tokenizer"], 3, "its decoder must be ByteLevel"),
+        (["decoder"], 3, r"'int' object is not subscriptable"),
+        (["model", "vocab"], 3, "the package tokenizers cannot read it: "),
+        (["added_tokens"], [3], "'int' object is not a mapping"),
+        (["model"], ..., "model must be a dictionary, not None"),
+        (["model", "vocab"], ["a"], "the package tokenizers cannot read it: "),
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(folder, tokenizer, path, value, words):
-    content = changed(to_tokenizer_json(tokenizer), path, value)
+    content = changed(content_of(tokenizer), path, value)
     write_json(folder / "tokenizer.json", content)
     with pytest.raises(ValueError, match=f"{words}") as caught:
         tokenizer_from_folder(folder)
     assert str(caught.value).startswith(f"{folder / 'tokenizer.json'}: ") and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "changes, words",
-    [
-        ({"model": {"type": "WordLevel", "vocab": {"b": 0, "a": 1}}}, "only for a vocabulary of characters in"),
-        ({"model": {"type": "WordLevel", "vocab": {"a": 0, "bc": 1}}}, "only for a vocabulary of characters in"),
-        (
-            {"model": {"type": "WordLevel", "vocab": {"a": 0, "b": 2}}},
-            "the ids must be the integers 0 to 1, each of them once",
-        ),
-        ({"post_processor": BYTE_LEVEL}, "a vocabulary of characters with added tokens or a post_processor is not"),
-        ({"added_tokens": [{"id": 2}]}, "a vocabulary of characters with added tokens or a post_processor is not"),
-    ],
-)
-def test_a_vocabulary_of_characters_that_is_not_ours_is_refused(changes, words):
-    with pytest.raises(ValueError, match=words):
-        from_tokenizer_json(to_tokenizer_json(CharTokenizer.train("ab")) | changes)
+QWEN = {"type": "Split", "pattern": {"Regex": r"\p{L}+|\p{N}|\s+"}, "behavior": "Isolated", "invert": False}
+TO_BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+SHORTENED = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
+
+
+def test_steps_that_the_textbook_does_not_have_are_those_of_the_library(folder, tokenizer):
+    content = content_of(tokenizer) | {"normalizer": {"type": "NFC"}, "truncation": SHORTENED}
+    content["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [QWEN, TO_BYTES]}
+    content["added_tokens"][3] |= {"lstrip": True, "special": False}  # which the library would find in every text
+    write_json(folder / "tokenizer.json", content)
+    ours = tokenizer_from_folder(folder)
+    other = tokenizers.Tokenizer.from_str(json.dumps(content))
+    other.no_truncation()
+    for text in (text for text in [*HARD_TEXTS, "cafe\u0301 12345"] if "日本" not in text):
+        assert ours.encode(text).tolist() == other.encode(text, add_special_tokens=False).ids
+    assert ours.decode(ours.encode("cafe\u0301")) == "caf\u00e9"
+    assert not {*ours.special_tokens.values()} & {*ours.encode(CHAT_TEXT).tolist()}
+
+
+@pytest.mark.parametrize("vocab", [{"b": 0, "a": 1}, {"a": 0, "bc": 1}, {"a": 0, "b": 2}, ["a"]])
+def test_a_vocabulary_of_characters_that_is_not_ours_is_refused(tmp_path, vocab):
+    write_json(tmp_path / "tokenizer.json", {"model": {"type": "WordLevel", "vocab": vocab}})
+    with pytest.raises(
+        ValueError, match=r"tokenizer\.json: .*(of characters in order|ids must be|must be a dictionary)"
+    ):
+        tokenizer_from_folder(tmp_path)
 
 
 def test_a_special_token_that_spells_a_byte_in_the_alphabet_of_the_file_is_its_text_or_refused():
     tokens = [bytes([b]) for b in range(256)]
     naive = BPETokenizer([*tokens, "naïve".encode()], [], special_tokens={"naïve": 256})
-    again = from_tokenizer_json(to_tokenizer_json(naive))
+    again = PretrainedTokenizer(content_of(naive))
     assert again.tokens == naive.tokens and again.decode([256]) == "naïve"
     clash = BPETokenizer([*tokens, "é".encode()], [], special_tokens={"é": 256})
-    with pytest.raises(ValueError, match="special tokens must differ from all other tokens"):
-        to_tokenizer_json(clash)
+    with pytest.raises(ValueError, match="all tokens, also special ones, must differ"):
+        library_for(clash)
 
 
 GGUF_NAMES = {"gpt2": "gpt-2", "smollm2": "smollm", "llama3": "llama-bpe"}
 
 
 def gguf_fields(tokenizer):
-    content = to_tokenizer_json(tokenizer)["model"]
-    special = tokenizer.special_tokens
+    content, special = content_of(tokenizer)["model"], tokenizer.special_tokens
     return {
         "model": "gpt2",
         "pre": GGUF_NAMES[tokenizer.splitting],
         "tokens": list(content["vocab"]),
         "token_type": [3 if i in special.values() else 1 for i in content["vocab"].values()],
-        "merges": content["merges"],
+        "merges": [" ".join(pair) for pair in content["merges"]],
         "bos_token_id": special["<|start|>"],
         "eos_token_id": special["<|end|>"],
         "eot_token_id": special["<|stop|>"],
@@ -274,7 +348,10 @@ def read_gguf(fields, path, template=TEMPLATE):
 def test_the_metadata_of_a_gguf_file_hold_the_same_tokenizer(tokenizer, tmp_path):
     """Llama 3's says neither that a token begins every text, nor that merges are ignored: so it is for llama.cpp."""
     fields = gguf_fields(tokenizer)
-    assert read_gguf(fields, tmp_path / "t.gguf").to_dict() == tokenizer.to_dict()
+    read = read_gguf(fields, tmp_path / "t.gguf")
+    assert_same(read, tokenizer)
+    for text in HARD_TEXTS:
+        assert read.encode(text).tolist() == tokenizer.encode(text).tolist()
     for added, first in ((True, tokenizer.special_tokens["<|start|>"]), (False, None)):
         assert read_gguf(fields | {"add_bos_token": added}, tmp_path / "t.gguf").bos_id == first
     named = [*fields["tokens"][:-1], "<|eot_id|>"]  # ends a text by its name
@@ -294,9 +371,10 @@ def test_the_metadata_of_a_gguf_file_hold_the_same_tokenizer(tokenizer, tmp_path
         ("token_type", None, r"damaged \(tokenizer\.ggml\.token_type is missing\)"),
         ("tokens", None, r"damaged \(tokenizer\.ggml\.tokens is missing\)"),
         ("merges", None, r"damaged \(tokenizer\.ggml\.merges is missing\)"),
-        ("merges", ["a"], "expected two tokens with one space between them, found 'a'"),
+        ("merges", ["a"], "the package tokenizers cannot read the merges: "),
+        ("merges", ["a zzz"], "the package tokenizers cannot read the merges: .*Token `zzz` out of vocabulary"),
         ("eos_token_id", 99_999, "the id of the eos_token must be from 0 to 803, not 99999"),
-        ("eot_token_id", 99_999, "a special token must have an integer id from 0 to 803, not 99999"),
+        ("eot_token_id", 99_999, "ids must be from 0 to 803, not 99999"),
         ("padding_token_id", 99_999, "the id of the pad_token must be from 0 to 803, not 99999"),
         ("tokens", "one", "token_type must have one known type"),
     ],
@@ -315,7 +393,6 @@ def test_a_gguf_file_without_a_tokenizer_has_none(tmp_path, kind):
 @pytest.mark.parametrize("splitting", SPLITTINGS)
 def test_what_the_tokenizers_library_trains_and_saves_is_read(splitting, tmp_path):
     """A tokenizer that was made as the models' makers made theirs."""
-    tokenizers = pytest.importorskip("tokenizers")
     pre, decoders, processors = tokenizers.pre_tokenizers, tokenizers.decoders, tokenizers.processors
     other = tokenizers.Tokenizer(tokenizers.models.BPE(ignore_merges=splitting == "llama3"))
     other.pre_tokenizer = splitter_of_tokenizers(splitting)
@@ -329,24 +406,22 @@ def test_what_the_tokenizers_library_trains_and_saves_is_read(splitting, tmp_pat
         special = [("<|begin|>", 0)]
         template = processors.TemplateProcessing("<|begin|> $A", "<|begin|> $A $B", special_tokens=special)
         other.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), template])
-    other.add_tokens(
-        ["<think>"]
-    )  # which the library finds in every text, and so do we where special tokens are asked for
+    other.add_tokens(["<think>"])
     other.save(str(tmp_path / "tokenizer.json"))
-    ours = tokenizer_from_folder(tmp_path)
-    assert ours.vocab_size == 901 and ours.splitting == splitting and ours.ignore_merges == (splitting == "llama3")
-    assert ours.bos_id == (0 if splitting == "llama3" else None)
-    assert ours.special_tokens == {"<|begin|>": 0, "<|end|>": 1, "<think>": 900}
-    first = [] if ours.bos_id is None else [0]
+    read = tokenizer_from_folder(tmp_path)
+    assert read.vocab_size == 901 and read.bos_id == (0 if splitting == "llama3" else None)
+    assert read.special_tokens == {"<|begin|>": 0, "<|end|>": 1, "<think>": 900}
 
     def agree(text):
-        ids = ours.encode(text, allow_special=True).tolist()
-        assert other.encode(text).ids == first + ids
-        assert other.decode(ids, skip_special_tokens=False) == ours.decode(ids)
+        ids = read.encode(text).tolist()
+        assert other.encode(text).ids == ([] if read.bos_id is None else [0]) + ids
+        assert other.decode(ids, skip_special_tokens=False) == read.decode(ids) == text
 
-    for text in [*HARD_TEXTS, TEXT, "<|begin|>a<think>b</think><|end|>"]:
+    for text in [*HARD_TEXTS, TEXT]:
         agree(text)
     given(text=tricky_text)(agree)()
+    pieces = read.split_at_special_tokens("<|begin|>a<think>b</think><|end|>")
+    assert pieces == ["", "<|begin|>", "a", "<think>", "b</think>", "<|end|>", ""]
 
 
 def test_transformers_loads_what_is_saved_and_agrees(tokenizer, tmp_path):
@@ -369,36 +444,32 @@ def test_what_transformers_saves_is_read(tokenizer, tmp_path):
     save_tokenizer(tokenizer, tmp_path)
     transformers.AutoTokenizer.from_pretrained(tmp_path).save_pretrained(tmp_path / "theirs")
     again = tokenizer_from_folder(tmp_path / "theirs")
-    expected = tokenizer.to_dict() | {"end_ids": list(tokenizer.end_ids[:1])}
-    assert again.to_dict() == expected
+    assert again.end_ids == tokenizer.end_ids[:1]
+    again.end_ids = tokenizer.end_ids
+    assert_same(again, tokenizer)
 
 
-def test_smollm2_splits_and_merges_as_the_tokenizers_library(smollm2_path):
+def test_smollm2_splits_and_merges_as_our_own_does(smollm2_path):
     """On all that has tokens: its vocabulary lacks some control characters, which the library passes over in silence.
 
     Transformers' own reading of the GGUF file is no oracle: it takes GPT-2's words, in which a number is one.
     """
-    tokenizers, gguf = pytest.importorskip("tokenizers"), pytest.importorskip("gguf")
-    reader = gguf.GGUFReader(smollm2_path)
-    ours = tokenizer_from_gguf(reader)
-    assert (ours.vocab_size, ours.bos_id, ours.end_ids) == (49_152, None, (0, 2))
-    tokens, merges = (reader.get_field(f"tokenizer.ggml.{name}").contents() for name in ("tokens", "merges"))
-    vocab = {token: i for i, token in enumerate(tokens)}
-    other = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, [tuple(merge.split(" ")) for merge in merges]))
-    other.pre_tokenizer = splitter_of_tokenizers("smollm2")
-    other.decoder = tokenizers.decoders.ByteLevel()
-    other.add_special_tokens(tokens[:17])
-    lacking = "".join(chr(byte) for byte in range(128) if bytes([byte]) not in set(ours.tokens))
+    gguf = pytest.importorskip("gguf")
+    read = tokenizer_from_gguf(gguf.GGUFReader(smollm2_path))
+    assert (read.vocab_size, read.bos_id, read.end_ids) == (49_152, None, (0, 2))
+    merges = [tuple(map(unspell, merge)) for merge in read.content["model"]["merges"]]
+    ours = BPETokenizer(read.tokens, merges, splitting="smollm2", special_tokens=read.special_tokens)
+    lacking = "".join(chr(byte) for byte in range(128) if bytes([byte]) not in set(read.tokens))
     assert lacking == "\x04\x06\x13\x14\x16\x1d"
     drop = str.maketrans("", "", lacking)
 
     def agree(text):
-        ids = ours.encode(text.translate(drop), allow_special=True)
-        assert ids.tolist() == other.encode(text.translate(drop)).ids
-        assert ours.decode(ids) == text.translate(drop) == other.decode(ids.tolist(), skip_special_tokens=False)
+        ids = read.encode(text.translate(drop))
+        assert ids.tolist() == ours.encode(text.translate(drop)).tolist()
+        assert read.decode(ids) == text.translate(drop)
 
     for text in [*HARD_TEXTS, default_corpus(), "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"]:
         agree(text)
     given(text=tricky_text)(agree)()
     with pytest.raises(ValueError, match="no token for the byte 0x04"):
-        ours.encode("end of transmission \x04")
+        read.encode("end of transmission \x04")

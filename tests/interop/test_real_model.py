@@ -5,6 +5,7 @@ import pytest
 from transformers_models import import_transformers
 
 pytest.importorskip("gguf")
+pytest.importorskip("tokenizers")
 
 from minitransformer import generate
 from minitransformer.analysis.hooks import record, replaced_by
