@@ -13,51 +13,57 @@ assigned only once.
 
 **Names** are a letter or a word, with a hat (`x̂`), primes (`m′`), digits (`β₁`, `norm1`) or a subscript (`W_up`). A
 subscript that consists of the letters c d i j k n o p t v is a list of indices: `x_i` is an entry of the vector x, and
-`y_po` an entry of the matrix y. The index p counts positions, which are the first axis; the other indices count the
-last axes. The name of a gradient begins with d: `dx̂` is ∂L/∂x̂. The constants π, ∞ and ½ are predefined.
+`y_po` an entry of the matrix y. The indices p and t count positions: if an array has more axes than indices, they count
+the first axis. The other indices count the last axes. The name of a gradient begins with d: `dx̂` is ∂L/∂x̂. The
+constants π, ∞ and ½ are predefined.
 
 **Products.** A dot multiplies elementwise, `γ · x̂`. Adjacent factors are a matrix product, `x W`, a multiple, `2 x`, or
 a product of entries, `e_i δ_ij`. Adjacent factors bind most tightly: `1/2h` is 1/(2h), and `r³ (x_i − μ)/C` is
 (r³ (x_i − μ))/C. Dot and slash have equal precedence and associate from left to right. A fraction without spaces is one
 factor, so that `a · 1/C` is typeset as a · (1/C), which has the same value.
 
-**Powers** are written `x²`, `β₁ᵗ` or `β₁^(t−k)`, the transpose (of the last two axes) `Wᵀ`, roots `√x` or `√(σ² + ε)`,
-and the norm `‖x‖`.
+**Powers** are written `x²`, `x⁻¹`, `β₁ᵗ` or `β₁^(t−k)`, the transpose (of the last two axes) `Wᵀ`, roots `√x` or
+`√(σ² + ε)`, and the norm `‖x‖`.
 
 **Sums** extend to the next + or −, so `Σ y · dy` is Σ (y · dy). Σ sums over the last axis and keeps it with length 1.
 `mean(x)` is the sum divided by the length. In an equation of entries such as `x_i`, the result is a number. `Σ_j` sums
 over the index j, `Σ_p` over all positions (every axis but the last), and `Σ_batch` over all axes but the last two.
 
 **Functions** take arguments in parentheses, `mean(x)`, `min(a, b)`. The functions exp, log, tanh, erf, cos and sin can
-also be applied to the next factor: `log Σ exp(x)`. `f′` is the derivative of a function f of one number, and `fᵀ(dy)`
+also be applied to the next factor: `log Σ exp(x)`. An index of mean, max, min or softmax is the axis along which they
+are applied, `mean_i(x_i)`, or an index of the result, `softmax_i(x)`. `diag(y)` is the matrix with the entries of y on
+its diagonal, and `tr(A)` a trace. `f′` is the derivative of a function f of one number, and `fᵀ(dy)`
 is the backward pass of f applied to dy.
 
 **Relations.** `=` may occur several times in an equation. `≤`, `≥`, `<`, `>` and `≠` must hold for all entries.
 
 **Ranges.** `k = 1 … t` after an equation gives the range of an index that does not count an axis.
 
-**Entries.** `W[id]` is a row, `P[t, 2i]` an entry. `[c = t]` is 1 where c = t and 0 elsewhere; `δ_ij` is 1 where i = j.
-`∂y_i/∂x_j` is a derivative, and `x where keep, else 0` selects elementwise.
+**Entries.** `W[id]` is a row, `P[t, 2i]` an entry. `S_{t−1}` is an entry whose index is an expression; outside of the
+array it is 0, as the state before the first step. `[c = t]` is 1 where c = t and 0 elsewhere; `δ_ij` is 1 where i = j.
+`∂y_i/∂x_j` is a derivative, `∂y/∂x` the Jacobian (for an elementwise function, its diagonal), and `x where keep, else
+0` selects elementwise.
 """
 
 import re
+import unicodedata
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, make_dataclass
 from functools import lru_cache
 from typing import Any
 
-SUPERSCRIPTS = {"²": "2", "³": "3", "ᵗ": "t"}
 PREFIX_FUNCTIONS = ("exp", "log", "tanh", "erf", "cos", "sin")
 INDICES = "cdijknoptv"
 WORDS = ("where", "else", "for", "and", "with", "over", "is")  # English words that cannot be names
 RELATIONS = ("=", "≤", "≥", "<", ">", "≠")
 LONGEST = 200  # largest number of tokens in an equation, which also bounds the depth of recursion
 
-LETTER = "(?:(?![Σᵀᵗ²³½ⁿ₀₁₂₃₄₅₆₇₈₉])[^\\W\\d_])"
+RAISED = "⁻⁰¹²³⁴⁵⁶⁷⁸⁹ᵀᵗⁱʲᵏᵐⁿᵖ"
+LETTER = f"(?:(?![Σ½₀₁₂₃₄₅₆₇₈₉{RAISED}])[^\\W\\d_])"
 TOKEN = re.compile(
     rf"""(?P<blank>\ +)
     |(?P<number>\d+(?:\.\d+)?(?:e-?\d+)?|½)
-    |(?P<name>∂?{LETTER}+\u0302?[₀₁₂₃₄₅₆₇₈₉]*\d*′*(?:_(?:{LETTER}|\d)+(?=\W|_|$|[ᵀᵗ²³]))*)
-    |(?P<superscript>[²³ᵗᵀ])
+    |(?P<name>∂?{LETTER}+[\u0302\u0307]?[₀₁₂₃₄₅₆₇₈₉]*\d*′*(?:_(?:{LETTER}|\d)+(?=\W|_|$|[{RAISED}])|_[{{(][^{{}}()]+[}})])*)
+    |(?P<superscript>ᵀ|[{RAISED}]+?(?=ᵀ|[^{RAISED}]|$))
     |(?P<sign>[-+−·/()\[\]{{}},=≤≥<>≠…‖√Σ∂^_∞])""",
     re.VERBOSE,
 )
@@ -104,7 +110,7 @@ Root = node("Root", "of")
 Norm = node("Norm", "of")  # ‖x‖
 Total = node("Total", "index of")  # a sum Σ over the index, or over the last axis if the index is empty
 Call = node("Call", "function arguments transposed", transposed=False)  # transposed: a call of the backward pass
-Entry = node("Entry", "of at")  # W[id]
+Entry = node("Entry", "of at is_below", is_below=False)  # W[id], or S_{t−1} below the line
 Condition = node("Condition", "left relation right", relation="", right=None)  # without a relation, a truth value
 Indicator = node("Indicator", "condition")  # [condition]
 Derivative = node("Derivative", "of by")  # ∂y/∂x
@@ -255,7 +261,7 @@ class Parser:
         kind, text = self.kind(), self.peek()
         if kind == "name":
             return text not in WORDS
-        return kind == "number" or text in ("(", "√", "Σ", "[", "∞") or (text == "‖" and not self.within_norm)
+        return kind == "number" or text in ("(", "√", "Σ", "[", "∞", "∂") or (text == "‖" and not self.within_norm)
 
     def total(self):
         self.take("Σ")
@@ -275,9 +281,8 @@ class Parser:
                 self.take()
                 called = isinstance(node, Symbol) and self.adjacent() and self.peek() == "("
                 node = Call(node, self.enclosed(), transposed=True) if called else Transpose(node)
-            elif text in SUPERSCRIPTS:
-                exponent = SUPERSCRIPTS[self.take()]
-                node = Power(node, Number(exponent) if exponent.isdigit() else Symbol(exponent))
+            elif self.kind() == "superscript":
+                node = Power(node, self.exponent())
             elif text == "^":
                 self.take()
                 node = Power(node, self.primary())
@@ -289,7 +294,14 @@ class Parser:
                 break
         if isinstance(node, Symbol) and node.text in PREFIX_FUNCTIONS and self.begins_factor():
             return Call(node, (self.total() if self.peek() == "Σ" else self.factor(),))
+        if isinstance(node, Symbol) and node.base == "mean" and self.begins_factor():  # mean_i x_i
+            return Call(node, (self.term(),))
         return node
+
+    def exponent(self):
+        text = unicodedata.normalize("NFKD", self.take())
+        exponent = Number(text.lstrip("−")) if text.lstrip("−").isdigit() else Symbol(text.lstrip("−"))
+        return Sum(((-1, exponent),)) if text.startswith("−") else exponent
 
     def enclosed(self, opening="(", closing=")"):
         self.take(opening)
@@ -306,7 +318,10 @@ class Parser:
                 return self.derivative()
             if text in WORDS:
                 self.fail(f"expected a name, not the word {text!r}")
-            return Symbol(self.take())
+            return self.named(self.take())
+        if text == "∂":  # ∂(log y_i)/∂x_j
+            self.take()
+            return self.with_respect_to(self.primary())
         if text == "∞":
             return Number(self.take())
         if text == "(":
@@ -331,10 +346,24 @@ class Parser:
             return Root(self.primary())
         return self.fail(f"{text!r} is not expected here" if text else "the line ends too early")
 
+    def named(self, text):
+        """Return the node of a name. The indices of S_{t−1} are expressions."""
+        base, brace, indices = re.fullmatch(r"(.*?)(?:_([{(])(.*)[})])?", text).groups()
+        if not brace:
+            return Symbol(text)
+        if re.fullmatch(rf"{LETTER}+(?:,\s*{LETTER}+)*", indices):
+            return Symbol(f"{base}_{''.join(re.findall(LETTER, indices))}")
+        return Entry(Symbol(base), Parser(indices, self.tokens[self.at - 1][2] + len(base) + 2).listed(), True)
+
     def derivative(self):
-        of = Symbol(self.take().removeprefix("∂"))
-        while self.adjacent() and self.peek() in SUPERSCRIPTS:
-            of = Power(of, Number(SUPERSCRIPTS[self.take()]))
+        of = self.named(self.take().removeprefix("∂"))
+        if of.text in PREFIX_FUNCTIONS:
+            of = Call(of, (self.factor(),))
+        while self.adjacent() and self.kind() == "superscript":
+            of = Power(of, self.exponent())
+        return self.with_respect_to(of)
+
+    def with_respect_to(self, of):
         self.take("/")
         if not self.peek().startswith("∂"):
             self.fail("∂ is expected in the denominator of a derivative")

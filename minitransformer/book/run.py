@@ -13,12 +13,12 @@ from types import CellType, FunctionType
 import numpy as np
 
 from minitransformer.book import notation as n
-from minitransformer.book.execution import COMPARISONS, NotExecuted, Surroundings, both_sides, evaluate
+from minitransformer.book.arrays import Array, NoValue, labelling
+from minitransformer.book.evaluation import COMPARISONS, STEP, Scope, both_sides
 from minitransformer.book.observation import RETURNED, Place, watched
 from minitransformer.book.symbols import names_given, symbol_of, symbols_in, texts_of
 from minitransformer.module import plain
 
-STEP = 1e-30  # step size of the complex step
 LARGEST, WIDEST = 200, 12  # largest size of an input of a derivative, and of an axis of a heat map
 BACKWARD = ".<locals>.backward"
 
@@ -42,7 +42,8 @@ class Run:
             self.bind([node for equation in group for node in names_given(equation)], places)
         backwards = {name.removesuffix("_backward"): v for name, v in local.items() if name.endswith("_backward")}
         backwards |= {symbol[:-1]: v for symbol, v in self.values.items() if symbol.endswith("ᵀ")}
-        self.surroundings = Surroundings(self.values, backwards, self.jacobian)
+        label = labelling(self.values.values(), specimen.letters)
+        self.scope = Scope(self.values, jacobian=self.labelled_jacobian, backwards=backwards, label=label)
 
     def observe(self, inputs, backward=False):
         with plain(), watched(self.path) as seen:
@@ -99,9 +100,11 @@ class Run:
         text = texts_of(node)[-1] if np.ndim(value) else texts_of(node)[0]
         if not str(self.specimen.names.get(text, "_")).isidentifier():  # the specimen defines it
             return
-        squared = isinstance(node, n.Power)
-        self.values[text] = np.sqrt(value) if squared else value
-        self.place_of[text + "²" if squared else text] = place
+        if isinstance(node, n.Power):
+            self.values[text] = np.sqrt(value)
+            text += "²"
+        self.values[text] = value
+        self.place_of[text] = place
 
     def execute(self):
         for statement in self.statements:
@@ -113,7 +116,7 @@ class Run:
         try:
             with np.errstate(all="ignore"):
                 sides, error = self.sides_and_error(statement)
-        except NotExecuted as reason:
+        except NoValue as reason:
             statement.reasons.append(str(reason))
         except (ValueError, IndexError) as misfit:  # the shapes do not match
             statement.errors.append(np.inf)
@@ -128,8 +131,8 @@ class Run:
 
     def sides_and_error(self, statement):
         sides, relations = statement.equation.sides, statement.equation.relations
-        spans = {part.sides[0].text: evaluate(part.sides[1], self.surroundings) for part in statement.ranges}
-        here = replace(self.surroundings, ranges=spans)
+        ranges = {part.sides[0].text: self.scope.evaluate(part.sides[1]).values for part in statement.ranges}
+        here = replace(self.scope, ranges=ranges)
         first, errors, shown = sides[0], [], None
         for (before, side), relation in zip(pairwise(sides), relations, strict=True):
             left, right = both_sides(first if relation == "=" else before, side, here)
@@ -174,6 +177,11 @@ class Run:
             return ""
         return next((name for name in "yz" if name in self.place_of and np.ndim(self.values[name]) == 1), "")
 
+    def labelled_jacobian(self, of, by):
+        above, below = self.scope[of], self.scope[by]
+        shape = above.values.shape + below.values.shape
+        return Array(self.jacobian(of, by).reshape(shape), above.labels + below.labels)
+
     def jacobian(self, of, by):
         """Differentiate a forward value with respect to an input by complex steps."""
         if f"∂{of}/∂{by}" in self.values:
@@ -187,10 +195,10 @@ class Run:
             if whole.ndim == inner.ndim == 2:
                 return np.diag(np.diagonal(whole) / np.diagonal(inner))
         if place is None or not wanted:
-            raise NotExecuted(f"∂{of}/∂{by} must be a derivative of a forward value with respect to an input")
+            raise NoValue(f"∂{of}/∂{by} must be a derivative of a forward value with respect to an input")
         inputs, x = list(self.specimen.inputs), self.specimen.inputs[wanted[0]]
         if np.size(x) > LARGEST:
-            raise NotExecuted(f"{by} must have at most {LARGEST} entries for the complex step")
+            raise NoValue(f"{by} must have at most {LARGEST} entries for the complex step")
         columns = []
         for k in range(x.size):
             inputs[wanted[0]] = x.astype(complex)

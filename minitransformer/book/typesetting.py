@@ -70,8 +70,9 @@ class Setter:
         stem = text.rstrip("′")
         letter, digits = with_digits_apart(stem)
         markup = f"<mi>{escape(letter)}</mi>"
-        if "\u0302" in stem:
-            markup = f'<mover accent="true">{markup}<mo stretchy="false">^</mo></mover>'
+        for mark, accent in (("\u0302", "^"), ("\u0307", "˙")):
+            if mark in stem:
+                markup = f'<mover accent="true">{markup}<mo stretchy="false">{accent}</mo></mover>'
         if digits:
             markup = f"<msub>{markup}<mn>{digits}</mn></msub>"
         primes = len(text) - len(stem)
@@ -126,6 +127,8 @@ class Setter:
         return function + APPLY + fenced("(", comma(self.set(argument) for argument in node.arguments), ")")
 
     def entry(self, node):
+        if node.is_below:
+            return f"<msub>{row(self.symbol(node.of))}{row(comma(self.set(at) for at in node.at))}</msub>"
         return self.symbol(node.of) + fenced("[", comma(self.set(at) for at in node.at), "]")
 
     def condition(self, node):
@@ -163,7 +166,7 @@ def ends_in_a_sum(node):
 def with_digits_apart(text):
     letter = text.rstrip("0123456789₀₁₂₃₄₅₆₇₈₉")
     digits = unicodedata.normalize("NFKC", text[len(letter) :])
-    letter = letter.removesuffix("\u0302")
+    letter = letter.rstrip("\u0302\u0307")
     return (letter, digits) if len(letter) == 1 else (letter + digits, "")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import gradcheck
 from minitransformer.book.chapters import PACKAGE
 from minitransformer.book.derivations import EQUAL, names_of, read_derivations
-from minitransformer.book.execution import both_sides
+from minitransformer.book.evaluation import both_sides
 from minitransformer.book.pictures import board, matrix, table
 from minitransformer.book.problems import FORWARD_ALONE, LEVELS, TOPICS, WITHOUT_EQUATIONS, OddError, exactly
 from minitransformer.book.run import relative_error
@@ -66,12 +66,10 @@ def worked_out(topic, specimen, given, level):
     numbers, mistakes = {s.number for s, _ in asked}, []
     for mistake in (mistake for mistake in topic.mistakes if mistake.number in numbers):
         left, right = mistake.equation.sides
-        answer, wrong = both_sides(left, right, run.surroundings)
+        answer, wrong = both_sides(left, right, run.scope)
         if relative_error(answer, wrong) < SAME:
             raise OddError(f"{mistake.sentence} This does not change an answer.")
-        shape, wrong = np.shape(run.values[texts_of(left)[-1]]), np.broadcast_to(wrong, answer.shape)
-        by_index = getattr(left, "subscript", "") != ""  # `wrong` then contains one column after the other
-        mistakes.append((mistake, wrong.reshape(shape[::-1]).T if by_index else wrong.reshape(shape)))
+        mistakes.append((mistake, wrong.reshape(np.shape(run.values[texts_of(left)[-1]]))))
     return Sheet(given, asked, mistakes)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minitransformer.book import notation as n
-from minitransformer.book.execution import Surroundings, both_sides
+from minitransformer.book.evaluation import Scope, both_sides
 from minitransformer.book.problems import LEVELS, TOPICS, OddError, exactly
 from minitransformer.book.run import relative_error
 from minitransformer.book.symbols import texts_of
@@ -57,7 +57,7 @@ def test_each_classic_mistake_changes_an_answer(name, level, count):
         planted = [mistake for mistake in TOPICS[name].mistakes if mistake.number in numbers]
         assert [mistake for mistake, _ in sheet.mistakes] == planted != []
         for mistake, wrong in sheet.mistakes:
-            right, computed = both_sides(*mistake.equation.sides, Surroundings(known_of(sheet)))
+            right, computed = both_sides(*mistake.equation.sides, Scope(known_of(sheet)))
             assert relative_error(right, computed) > 1e-6, (seed, mistake.sentence)
             (answer,) = (v for s, v in sheet.asked if s.equation.sides[0] == mistake.equation.sides[0])
             assert wrong.shape == np.shape(answer) and relative_error(wrong.ravel(), np.ravel(answer)) > 1e-6
@@ -72,7 +72,7 @@ def test_sheets_are_right_and_different(name, level, count):
     for sheet in made:
         for statement, _ in sheet.asked:
             left, right = statement.equation.sides[0], statement.equation.sides[-1]
-            assert relative_error(*both_sides(left, right, Surroundings(known_of(sheet)))) < 1e-9, statement.text
+            assert relative_error(*both_sides(left, right, Scope(known_of(sheet)))) < 1e-9, statement.text
 
 
 def test_the_same_seed_makes_the_same_sheets_and_another_one_others():

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minitransformer.book import notation
-from minitransformer.learn.derivations.arrays import DIGITS, Undecided, Unequal
+from minitransformer.book.arrays import NoValue, Unequal
 from minitransformer.learn.derivations.judging import DRAWS
 from minitransformer.learn.derivations.translation import readings, translated
-from minitransformer.learn.derivations.world import Forward, World
+from minitransformer.learn.derivations.world import DIGITS, Forward, World
 from minitransformer.system.values import looked_up
 
 FOLDER = Path(__file__).parent / "exercises"
@@ -66,7 +66,7 @@ def read(path: Path) -> Derivation:
     try:
         with decimal.localcontext(prec=DIGITS):
             values = World.drawn(forward, *DRAWS[0]).values
-    except (Undecided, Unequal) as error:
+    except (NoValue, Unequal) as error:
         raise ValueError(f"{path}: the forward equations cannot be evaluated: {error}") from None
     if unknown := [each for each in asked if each not in values]:
         raise ValueError(
@@ -77,8 +77,6 @@ def read(path: Path) -> Derivation:
 
 def _input(text):
     name, _, letters = text.partition("_")
-    if len(set(letters)) != len(letters):
-        raise ValueError(f"{text}: the axes need different letters")
     return name, tuple(letters)
 
 

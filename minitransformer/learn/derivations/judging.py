@@ -4,6 +4,7 @@ A line holds if both sides agree to 40 digits on two draws of random numbers tha
 derivative or a length has several readings, those in which the line does not hold are excluded in later lines.
 """
 
+import decimal
 import itertools
 import re
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -11,26 +12,18 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 import numpy as np
 
 from minitransformer.book import notation as n
-from minitransformer.learn.derivations import arrays
-from minitransformer.learn.derivations.arrays import (
-    Array,
-    Scope,
-    Undecided,
-    Unequal,
-    decimal,
-    evaluate,
-    infer_axes,
-    name_of,
-    number,
-)
+from minitransformer.book.arrays import Array, Axis, NoValue, Unequal, copies_numbered
 from minitransformer.learn.derivations.translation import equations, normal, readings
-from minitransformer.learn.derivations.world import PARTIAL, TOTAL, World
+from minitransformer.learn.derivations.world import DIGITS, DOT, PARTIAL, TOTAL, World, scope_of
 
 HOLDS, DEFINES, FALSE, UNDECIDED = "holds", "defines", "does not hold", "cannot tell"
 EQUAL = decimal.Decimal("1e-40")
 DRAWS = ((0, (3, 4, 2, 5)), (1, (4, 2, 5, 3)))  # (seed, lengths of the axes)
 EXAMPLES = ((1, (1,)), (1, (1, 2)), (1, (-1, 1)), (2, (1, 2)), (2, (2, -1, 1)), (3, (1, 2, 3)))  # (length, entries)
 ON_RANDOM_NUMBERS = "the sides differ for random numbers, but for none of the small ones that were tried"
+IDENTITY, ONES, MATRIX = "I", "1", "matrix"  # keys of choices: of which size I and the column 1 are, and whether
+# ∂y/∂x of an elementwise function is a matrix; these choices do not bind later lines
+LENGTHS = "ABCDEFGHKMNPQRTVmn"
 MOST = 6  # largest number of derivatives and lengths in a line whose readings are tried
 
 
@@ -45,10 +38,10 @@ class Judgement:
 
 def judged(derivation) -> tuple[list[Judgement], list[str]]:
     """Judge the lines of a Derivation. Return (Judgements, names of gradients with no closed form yet)."""
-    with decimal.localcontext(prec=arrays.DIGITS):
+    with decimal.localcontext(prec=DIGITS):
         judge, found, before = Judge(derivation.forward), [], ""
         for line, text in derivation.lines:
-            found_here = equations(text)
+            found_here = equations(text, judge.worlds[0])
             judge.conditions = [condition for condition in map(judge.condition, found_here) if condition]
             for equation in found_here:
                 equation = f"{before} {equation}" if equation.startswith("=") else equation
@@ -69,10 +62,14 @@ class Judge:
     def __init__(self, forward):
         self.forward, self.alive, self.forms, self.own, self.conditions = forward, {}, [], [], []
         self.worlds = [World.drawn(forward, *draw) for draw in DRAWS]
+        self.moving = [*forward.inputs]  # the inputs that moved in the last line with ẋ
+
+    def name_of(self, node):
+        return scope_of(self.worlds[0]).name_of(node)
 
     def verdict(self, text):
         try:
-            parses = {self.without_primes(parse): remark for parse, remark in readings(text).items()}
+            parses = {self.rewritten(parse): remark for parse, remark in readings(text).items()}
             first = next(iter(parses))
             if set(first.relations) != {"="}:
                 return UNDECIDED, "only equations are judged"
@@ -86,18 +83,25 @@ class Judge:
             return DEFINES, ""
         except n.NotationError as error:
             return UNDECIDED, f"column {error.column}: {error}"
-        except Undecided as reason:
+        except NoValue as reason:
             return UNDECIDED, str(reason)
         except Unequal as reason:
             return FALSE, str(reason)
 
-    def without_primes(self, node):
-        """Replace y′ with ∂y/∂x if the forward pass has a single input x."""
+    def rewritten(self, node):
+        """Replace y′ with ∂y/∂x if the forward pass has a single input x, and 1 in `1ᵀ y` or `W 1` with a column."""
+        one, column = n.Number("1"), n.Symbol(ONES)
+        if node == n.Transpose(one):
+            return n.Transpose(column)
+        if isinstance(node, n.Beside) and one in node.factors:
+            at = node.factors.index(one)
+            if at > 0 or isinstance(node.factors[1], n.Transpose):
+                return self.rewritten(n.Beside((*node.factors[:at], column, *node.factors[at + 1 :])))
         name, _, letters = node.text.partition("_") if isinstance(node, n.Symbol) else ("", "", "")
         if name.endswith("′") and name[:-1] in self.worlds[0] and len(self.forward.inputs) == 1:
             index = f"_{letters}" if letters else ""
             return n.Derivative(n.Symbol(name[:-1] + index), n.Symbol(next(iter(self.forward.inputs)) + index))
-        return node if isinstance(node, n.Symbol) else rebuilt(node, self.without_primes)
+        return node if isinstance(node, n.Symbol) else rebuilt(node, self.rewritten)
 
     def condition(self, text):
         """Return (letter, relation, letter) of a condition such as i ≠ j, or None."""
@@ -108,7 +112,7 @@ class Judge:
 
     def new_name(self, side):
         base = side.base if isinstance(side, n.Power) and side.exponent == n.Number("2") else side
-        if not isinstance(base, n.Symbol) or name_of(side, self.worlds[0]):
+        if not isinstance(base, n.Symbol) or self.name_of(side):
             return None
         name, _, letters = base.text.partition("_")
         return (name, letters) if base is side else (f"{name}²", "")
@@ -143,8 +147,9 @@ class Judge:
 
     def give(self, world, name, letters, expression):
         choices = {key: found for key, found in self.choices(expression).items() if isinstance(key, str)}
-        if any(len(found) > 1 for found in choices.values()):
-            raise Undecided(f"{next(iter(choices))} may be the length of several axes")
+        choices |= {key: found[:1] for key, found in choices.items() if key in (DOT, MATRIX)}
+        if several := [key for key, found in choices.items() if len(found) > 1]:
+            raise NoValue(f"{several[0]} may be that of several axes")
         scope = self.scope(world, {key: found[0] for key, found in choices.items()})
         world.define(name, letters, expression, scope)
 
@@ -152,7 +157,7 @@ class Judge:
         """Replace the forward pass with an equivalent one. Return False if it computes other values."""
         try:
             worlds = [World(forward, w.sizes, w.inputs, lambda shape, w=w: w.dy.values) for w in self.worlds]
-        except (Undecided, Unequal):
+        except (NoValue, Unequal):
             return False
         for new, old in zip(worlds, self.worlds, strict=True):
             if not all(close(new.values[name], value) for name, value in old.values.items()):
@@ -162,7 +167,7 @@ class Judge:
         return True
 
     def without_indices(self, node):
-        found = name_of(node, self.worlds[0])
+        found = self.name_of(node)
         return n.Symbol(found[0]) if found and found[1] else rebuilt(node, self.without_indices)
 
     # Equations
@@ -176,28 +181,36 @@ class Judge:
             if holding:
                 words = [said] if said else []
                 for key, possible in choices.items():
+                    if key in (IDENTITY, ONES, MATRIX, DOT):
+                        continue
                     self.alive[key] = [each for each in possible if any(chosen[key] == each for chosen in holding)]
                     if len(self.alive[key]) < min(len(possible), 2):
                         what = f"∂{key[0]}/∂{key[1]} is" if isinstance(key, tuple) else f"{key} is the length of"
                         words.append(f"{what} {self.alive[key][0]}")
+                self.moving = holding[0].get(DOT, self.moving)
                 self.note(equation)
                 return HOLDS, "; ".join(words)
             failures += found
-        wrong = next((failure for failure in failures if not isinstance(failure, Undecided)), None)
+        wrong = next((failure for failure in failures if not isinstance(failure, NoValue)), None)
         if wrong is None:
             raise failures[0]
         return FALSE, str(wrong)
 
     def choices(self, equation):
-        """Return {derivative (of, by) or letter of a length: possible readings}."""
-        found, known = {}, self.worlds[0]
+        """Return {derivative (of, by), letter of a length, or another choice: possible readings}."""
+        found, known, moving = {}, self.worlds[0], []
         for node in n.every_node(equation):
             if isinstance(node, n.Derivative):
-                pair = tuple((name_of(part, known) or ("",))[0] for part in (node.of, node.by))
+                pair = tuple((self.name_of(part) or ("",))[0] for part in (node.of, node.by))
                 if "" not in pair:
                     found[pair] = self.alive.get(pair, [TOTAL, PARTIAL])
-            elif isinstance(node, n.Symbol) and node.text not in known and node.text in {*"ABCDEFGHKMNPQRTVn"}:
-                found[node.text] = self.alive.get(node.text, self.forward.labels)
+                if "_" not in node.by.text:
+                    found[MATRIX] = [False, True]
+            elif isinstance(node, n.Symbol) and DOT in node.text:
+                moving += [x for x in self.forward.inputs if node.text.partition("_")[0] == x + DOT]
+                found[DOT] = [moving or self.moving, [*self.forward.inputs]]
+            elif isinstance(node, n.Symbol) and node.text not in known and node.text in {*LENGTHS, IDENTITY, ONES}:
+                found[node.text] = self.alive.get(node.text, self.forward.axes)
         return dict(itertools.islice(found.items(), MOST))
 
     def holding(self, equation, choices):
@@ -207,7 +220,7 @@ class Judge:
             readings_of = dict(zip(choices, chosen, strict=True))
             try:
                 found = [self.difference(equation, world, readings_of) for world in self.worlds]
-            except (Undecided, Unequal) as failure:
+            except (NoValue, Unequal) as failure:
                 failures.append(failure)
                 continue
             if any(found):
@@ -219,23 +232,36 @@ class Judge:
         return holding, failures
 
     def scope(self, world, readings_of):
-        lengths = {key: number(world.sizes[label]) for key, label in readings_of.items() if isinstance(key, str)}
-        return Scope(
-            world.with_names(lengths),
-            world.sizes,
-            lambda of, by: world.derivative(of, by, readings_of.get((of, by), TOTAL)),
-        )
+        found = {}
+        for key, label in readings_of.items():
+            if key in (IDENTITY, ONES):
+                values, axes = (np.eye, 2) if key == IDENTITY else (np.ones, 1)
+                found[key] = Array(
+                    values(world.sizes[label], dtype=object) * decimal.Decimal(1), copies_numbered([Axis(label)] * axes)
+                )
+            elif isinstance(key, str) and key in LENGTHS:
+                found[key] = Array(decimal.Decimal(world.sizes[label]))
+        world = world.with_names(found)
+        world.moving = readings_of.get(DOT, world.moving)
+
+        def jacobian(of, by):
+            whole = world.derivative(of, by, readings_of.get((of, by), TOTAL))
+            return replace(whole, labels=copies_numbered(whole.labels)) if readings_of.get(MATRIX) else whole
+
+        return scope_of(world, jacobian=jacobian)
 
     def difference(self, equation, world, readings_of):
         scope = self.scope(world, readings_of)
-        for side in equation.sides:
-            infer_axes(side, scope)
-        for left, right in itertools.pairwise([evaluate(side, scope) for side in equation.sides]):
-            left, right, remark = fitted(left, right, scope)
+        scope.infer(*equation.sides)
+        sides = [scope.evaluate(side) for side in equation.sides]
+        if any(isinstance(side, tuple) for side in sides):
+            raise NoValue("a list of expressions cannot be evaluated in a derivation")
+        for left, right in itertools.pairwise(sides):
+            left, right, remark = scope.aligned(left, right)
             for i, relation, j in self.conditions:  # the line's conditions, such as "for i ≠ j"
                 if {i, j} <= {*left.labels}:
-                    kept = arrays.condition(n.Condition(n.Symbol(i), relation, n.Symbol(j)), scope)
-                    left, right = (arrays.combined(np.multiply, side, kept) for side in (left, right))
+                    kept = scope.evaluate(n.Indicator(n.Condition(n.Symbol(i), relation, n.Symbol(j))))
+                    left, right = (scope.combined(np.multiply, side, kept) for side in (left, right))
             if not close(left, right):
                 return left, right, remark
         return None
@@ -246,11 +272,11 @@ class Judge:
             cycle = itertools.cycle(map(decimal.Decimal, entries))
             draw = lambda shape, cycle=cycle: np.reshape([next(cycle) for _ in np.ndindex(shape)], shape)  # noqa: E731
             try:
-                world = World.on(self.forward, dict.fromkeys(self.forward.labels, length), draw)
+                world = World.on(self.forward, dict.fromkeys(self.forward.axes, length), draw)
                 for name, letters, expression in self.own:
                     self.give(world, name, letters, expression)
                 found = self.difference(equation, world, readings_of)
-            except (Undecided, Unequal):
+            except (NoValue, Unequal):
                 continue
             if found:
                 given = world.inputs | ({} if self.forward.output == "L" else {f"d{self.forward.output}": world.dy})
@@ -262,9 +288,9 @@ class Judge:
 
     def note(self, equation):
         for side, other in itertools.permutations(equation.sides, 2):
-            found = name_of(side, self.worlds[0])
+            found = self.name_of(side)
             if isinstance(side, n.Derivative) and side.of == n.Symbol("L"):
-                found = name_of(n.Symbol(f"d{side.by.text}"), self.worlds[0])
+                found = self.name_of(n.Symbol(f"d{side.by.text}"))
             if found:
                 self.forms.append((found[0], other))
             elif isinstance(side, n.Derivative):
@@ -278,43 +304,21 @@ class Judge:
         return closed
 
     def is_closed(self, node, closed):
-        found = name_of(node, self.worlds[0])
+        found = self.name_of(node)
         if found:
             return found[0] in self.worlds[0].values or found[0] in closed
         if isinstance(node, n.Derivative):  # of a number with respect to a number, whose form has been derived
-            names = [name_of(part, self.worlds[0]) for part in (node.of, node.by)]
+            names = [self.name_of(part) for part in (node.of, node.by)]
             return node in closed and all(name and not self.worlds[0][name[0]].labels for name in names)
         return all(self.is_closed(child, closed) for child in n.children(node))
-
-
-def fitted(left, right, scope):
-    """Return both sides with the same axes, and a remark on an index in only one side."""
-    if left.is_ordered and right.is_ordered and left.labels != right.labels and {*left.labels} == {*right.labels}:
-        axes = [", ".join(side.labels) for side in (left, right)]
-        raise Unequal(f"the axes of the left are ({axes[0]}), those of the right ({axes[1]}): a transpose is missing")
-    sides = [left, right]
-    for k, other in ((0, right), (1, left)):
-        if sides[k].is_ordered and not other.is_ordered:  # only the other side has indices
-            new = {scope.axis_of.get(i): i for i in other.labels if i not in sides[k].labels}
-            labels = [label if label in other.labels else new.get(label, label) for label in sides[k].labels]
-            sides[k] = replace(sides[k], labels=tuple(labels))
-    left, right = sides
-    labels = left.labels + tuple(label for label in right.labels if label not in left.labels)
-    remark = ""
-    if len(labels) > len(left.labels):
-        free = labels[len(left.labels)]
-        remark = f"{free} is free on the right side only: is a Σ_{free} missing?"
-    elif len(labels) > len(right.labels):
-        remark = f"{next(i for i in labels if i not in right.labels)} is free on the left side only"
-    return Array(left.along(labels), labels), Array(right.along(labels), labels), remark
 
 
 def close(a, b):
     left, right = a.values, b.values
     entries = [*np.ravel(left), *np.ravel(right)]
     if not all(entry.is_finite() for entry in entries):
-        raise Undecided("a number is not finite")
-    return bool(np.all(abs(left - right) <= EQUAL * max([arrays.ONE, *map(abs, entries)])))
+        raise NoValue("a number is not finite")
+    return bool(np.all(abs(left - right) <= EQUAL * max([decimal.Decimal(1), *map(abs, entries)])))
 
 
 def rebuilt(node, change):

@@ -22,25 +22,29 @@ GREEK, SIGNS = (
     {other: row.split()[0] for row in table.split(" | ") for other in row.split()[1:]} for table in (NAMES, TYPED)
 )
 SIGN = re.compile("|".join(re.escape(sign) for sign in sorted(SIGNS, key=len, reverse=True)))
-FUNCTIONS = {"exp", "log", "tanh", "erf", "sin", "cos", "mean", "max", "min"}
+FUNCTIONS = {"exp", "log", "tanh", "erf", "sin", "cos", "mean", "max", "min", "softmax", "diag", "tr", "inner"}
 SMALL_WORDS = """and as becomes by equals for from get gives hence if in is it let now of or plug put set so that the
 then this thus to using we where which with since because yields""".split()  # noqa: SIM905
+MARKS = {"\u0302": "hat", "\u0307": "dot"}
 OPERATORS = set("=·+−/(≈≤≥")
 
 
-def equations(line: str) -> list[str]:
-    """Return the translated equations in a line. Equations after "where" or "with" come first."""
+def equations(line: str, known=()) -> list[str]:
+    """Return the translated equations in a line. Equations after "where" or "with" come first.
+
+    Names in `known` are never read as English words.
+    """
     line = re.sub(r"^\s*[-*•]\s+|(?<=\s)(?:#|--|//).*$", "", line)
     found, definitions = [], []
     for part in re.split(r"(?<=\S) {3,}(?![= ])|;|\t|(?<=[\w)]):\s|\.\s", line.strip()):
-        for before, text in segments(translated(part)):
+        for before, text in segments(translated(part), known):
             parts = re.split(r",\s+(?=[^=(),]*=)", text)
             parts = parts if all("=" in part for part in parts) else [text]
             (definitions if before & {"where", "with"} else found).extend(parts)
     return definitions + found
 
 
-def segments(text: str):
+def segments(text: str, known):
     """Yield (preceding words, equation) for each equation in an English text."""
     words: set[str] = set()
     equation: list[str] = []
@@ -48,7 +52,8 @@ def segments(text: str):
     for at, token in enumerate([*tokens, "the"]):
         word = token.strip(",.:()").lower()
         beside = {*tokens[max(at - 1, 0) : at], *tokens[at + 1 : at + 2]}
-        is_name = beside & OPERATORS or word in FUNCTIONS or not (word.isascii() and word.isalpha() and len(word) > 2)
+        is_name = token.strip(",.:()ᵀ").partition("_")[0] in known or word in FUNCTIONS or beside & OPERATORS
+        is_name = is_name or not (word.isascii() and word.isalpha() and len(word) > 2)
         if word in SMALL_WORDS or not is_name or re.fullmatch(r"\(\d+\)[,.:]?|⇒|=>|→|∴", token):
             plain = " ".join(equation).strip(" .,:")
             if re.fullmatch(r"\([^()]*\)", plain):
@@ -65,9 +70,9 @@ def segments(text: str):
 
 
 def normal(text: str) -> str:
-    """Normalize a text. A letter with a hat becomes two characters, any other letter one."""
+    """Normalize a text. A letter with a hat or a dot becomes two characters, any other letter one."""
     pairs = ((letter, unicodedata.normalize("NFD", letter)) for letter in unicodedata.normalize("NFC", text))
-    return "".join(two if two[1:] == "\u0302" else letter for letter, two in pairs)
+    return "".join(two if two[1:] in MARKS else letter for letter, two in pairs)
 
 
 def translated(line: str) -> str:
@@ -75,7 +80,7 @@ def translated(line: str) -> str:
     text = re.sub("[ᵢⱼₖₚₜₒₙₘ]+", lambda m: "_" + m[0].translate(str.maketrans("ᵢⱼₖₚₜₒₙₘ", "ijkptonm")), text)
     text = re.sub(r"^(?:\(\d+\)|\d+[.)])\s+|\s+\(\d+\)\s*$", "", text)
     text = re.sub(r"\\(?:mathrm|text|mathbf|mathbb|operatorname|boldsymbol)\s*\{([^{}]*)\}", r"\1", text)
-    text = re.sub(r"\\(?:wide)?hat\s*\{?\s*(\\?[A-Za-z]+)\s*\}?", lambda m: f"{m[1].lstrip(chr(92))}hat", text)
+    text = re.sub(r"\\(?:wide)?(hat|dot)\s*\{?\s*(\\?[A-Za-z]+)\s*\}?", lambda m: f"{m[2].lstrip(chr(92))}{m[1]}", text)
     text = re.sub(r"_\{\s*([\w,\s]+?)\s*\}", lambda m: "_" + re.sub(r"[\s,]", "", m[1]), text)
     text = re.sub(r"\\sum_\{(\w)\s*=[^{}]*\}(?:\^\{[^{}]*\}|\^\w)?", r"\\sum_\1", text)
     plain = ""
@@ -85,9 +90,6 @@ def translated(line: str) -> str:
         text = re.sub(r"(\^|\\sqrt)\s*\{([^{}]*)\}", r"\1(\2)", text)
     text = SIGN.sub(lambda match: SIGNS[match[0]].replace("_", " "), text)
     text = re.sub(r"\.sum\(\)|\.T\b|\^\{?T\}?(?!\w)|\^⊤", lambda m: "ᵀ" if m[0] != ".sum()" else m[0], text)
-    text = re.sub(
-        r"[⁻]?[⁰¹⁴⁵⁶⁷⁸⁹]+|⁻[²³]", lambda m: f"^({unicodedata.normalize('NFKD', m[0])})".replace("-", "−"), text
-    )
     text = text.replace("{", "(").replace("}", ")")
     text = re.sub(r"\^\s*(?:([23])(?![\d./])|\(\s*([23])\s*\))", lambda m: "²³"[int(m[1] or m[2]) - 2], text)
     text = re.sub(r"\^\s*(−?[\d.]+)", r"^(\1)", text)
@@ -97,9 +99,10 @@ def translated(line: str) -> str:
     text = re.sub(r"\b(?:sigmoid|logistic)(?=′*\()", "σ", text)
     text = re.sub(r"\b(mean(?:_\w+)?)\s+\(", r"\1(", text)
     text = re.sub(r"[1𝟙]\[|[1𝟙]_\(", "[", text)
-    text = re.sub(r"⟨([^⟨⟩,]*),([^⟨⟩]*)⟩", r"(Σ (\1) · (\2))", text)
+    text = re.sub(r"⟨([^⟨⟩,]*),([^⟨⟩]*)⟩", r"inner(\1, \2)", text)
     text = re.sub(r"∂\s+(?=[\\\w])", "∂", text)
-    text = re.sub(r"\\?[A-Za-z]+(?:_hat|hat)?\d?(?:_\w+)?", word, text)
+    text = re.sub(r"\\?(?<![A-Za-z_])[A-Za-z]+(?:_?(?:hat|dot))?\d?(?:_\w+)?", word, text)
+    text = re.sub(r"([²³])_(\w+)", r"_\2\1", text)
     text = re.sub(r"(?<![\w∂])d(\w\u0302?\w*|\((?:[^()]|\([^()]*\))*\))\s*/\s*d(?=\w)", r"∂\1/∂", text)
     text = re.sub(r"Σ_\((\w)\s*≠\s*(\w)\)", r"Σ_\1 [\1 ≠ \2]", text)
     text = re.sub(r"(∂[\w\u0302²]+)\s*/\s*(?=∂)", r"\1/", text)
@@ -116,16 +119,17 @@ def fraction(match) -> str:
 def word(match) -> str:
     """Translate a typed name to the notation: `dgamma_i`, `xhat`, `delta_ij` or `\\mu`."""
     text = match[0].lstrip("\\")
-    name, _, index = text.replace("_hat", "hat").partition("_")
+    name, _, index = re.sub("_(hat|dot)", r"\1", text).partition("_")
     index = f"_{index}" if index else ""
     begin = ""
-    if name[0] == "d" and (name[1:].removesuffix("hat").rstrip("2") in GREEK or name.endswith("hat")):
+    if name[0] == "d" and name != "dot" and (name[1:].removesuffix("hat").rstrip("2") in GREEK or name.endswith("hat")):
         begin, name = "d", name[1:]
-    hat = "\u0302" if name.endswith("hat") and name not in ("hat", "that", "what") else ""
-    name = name.removesuffix("hat") if hat else name
+    is_word = name in ("hat", "that", "what", "dot")
+    mark = "" if is_word else next((mark for mark, suffix in MARKS.items() if name.endswith(suffix)), "")
+    name = name.removesuffix(MARKS[mark]) if mark else name
     square = "²" if name.endswith("2") and name[:-1] in GREEK else ""
     name = name.removesuffix("2") if square else name
-    return begin + GREEK.get(name, name) + hat + square + index
+    return begin + GREEK.get(name, name) + mark + square + index
 
 
 # Readings of the slash
@@ -137,33 +141,11 @@ class Strokes(notation.Parser):
     divides_by_all = True  # True if a slash between blanks divides by the rest of the term, False for one factor
 
     def factor(self):
-        if re.fullmatch(r"mean(_\w+)?", self.peek()) and self.tokens[self.at + 1][1] != "(":  # mean_i x_i
-            return notation.Call(notation.Symbol(self.take()), (self.term(),))
         node = super().factor()
         while self.adjacent() and self.peek() == "/":
             self.take()
             node = notation.Fraction(node, super().factor())
         return node
-
-    def begins_factor(self):
-        return self.peek() == "∂" or super().begins_factor()
-
-    def primary(self):
-        if self.peek() != "∂":
-            return super().primary()
-        self.take()  # ∂(log y_i)/∂x_j
-        of = super().primary()
-        self.take("/")
-        return notation.Derivative(of, notation.Symbol(self.take().removeprefix("∂")))
-
-    def derivative(self):
-        name = self.peek().removeprefix("∂")
-        if name not in notation.PREFIX_FUNCTIONS:
-            return super().derivative()
-        self.take()
-        of = notation.Call(notation.Symbol(name), (super().factor(),))
-        self.take("/")
-        return notation.Derivative(of, notation.Symbol(self.take().removeprefix("∂")))
 
     def term(self):
         node = self.beside()

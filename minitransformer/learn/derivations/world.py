@@ -5,32 +5,60 @@ digits of the result are right.
 """
 
 import copy
+import decimal
 import itertools
 from dataclasses import dataclass, replace
+from string import ascii_letters
 
 import numpy as np
 
+from gradcheck.certify.decimals import PI, cosine_and_sine, error_function
 from minitransformer.book import notation as n
-from minitransformer.learn.derivations import arrays
-from minitransformer.learn.derivations.arrays import (
-    STEP,
-    Array,
-    Scope,
-    Undecided,
-    decimal,
-    evaluate,
-    infer_axes,
-    name_of,
+from minitransformer.book.arrays import Array, Axis, NoValue, copies_numbered
+from minitransformer.book.evaluation import Numbers, Scope
+
+DIGITS = 130
+STEP = decimal.Decimal("1e-40")  # of central differences
+TOTAL, PARTIAL = "the total derivative", "the derivative with the other names held fixed"
+DOT = "\u0307"  # ẋ is a direction in which x moves, and ẏ the velocity of y
+
+
+def literal(text):
+    if text == "∞":
+        raise NoValue("∞ has no digits")
+    return decimal.Decimal(text)
+
+
+def sigmoid(x):
+    return 1 / (1 + (-x).exp())
+
+
+FUNCTIONS = {
+    "exp": lambda x: x.exp(),
+    "log": lambda x: x.ln(),
+    "tanh": lambda x: 2 * sigmoid(2 * x) - 1,
+    "erf": error_function,
+    "sin": lambda x: cosine_and_sine(x)[1],
+    "cos": lambda x: cosine_and_sine(x)[0],
+    "σ": sigmoid,
+}
+DECIMALS = Numbers(
+    literal,
+    PI,
+    {name: np.frompyfunc(function, 1, 1) for name, function in FUNCTIONS.items()},
+    lambda function, x: (function(x + STEP) - function(x - STEP)) / (2 * STEP),
 )
 
-TOTAL, PARTIAL = "the total derivative", "the derivative with the other names held fixed"
+
+def scope_of(values, **fields):
+    return Scope(values, numbers=DECIMALS, indices=ascii_letters, label=Array, **fields)
 
 
 @dataclass
 class Forward:
     """The forward pass of an exercise."""
 
-    inputs: dict  # {name of an input: labels of the axes}
+    inputs: dict  # {name of an input: letters of the axes}
     conditions: list  # equations that the inputs satisfy
     definitions: list  # (name, expression) of each forward equation
 
@@ -39,8 +67,9 @@ class Forward:
         return self.definitions[-1][0]
 
     @property
-    def labels(self):
-        return list(dict.fromkeys(label for labels in self.inputs.values() for label in labels))
+    def axes(self):
+        """Return the letters of all axes."""
+        return list(dict.fromkeys(letter for letters in self.inputs.values() for letter in letters))
 
 
 class World:
@@ -49,15 +78,19 @@ class World:
     def __init__(self, forward, sizes, values, upstream=None):
         self.forward, self.sizes, self.inputs = forward, sizes, values
         self.locals, self.definitions, self.gradients, self.derivatives = {}, {}, {}, {}
-        self.values = self.computed({})
+        self.values, self.moving = self.computed({}), [*forward.inputs]
         y = self.values[forward.output]
+        dy = upstream(y.values.shape)
         if forward.output == "L":  # the gradient of a loss with respect to itself is 1
-            upstream = lambda shape: np.ones(shape, int)  # noqa: E731
-        self.dy = Array(np.array(upstream(y.values.shape), dtype=object) * arrays.ONE, y.labels)
+            dy = np.ones(y.values.shape, int)
+        self.dy = Array(np.array(dy, dtype=object) * decimal.Decimal(1), y.labels)
+        self.directions = {
+            x: replace(v, values=np.asarray(upstream(v.values.shape), object)) for x, v in values.items()
+        }
 
     @classmethod
     def drawn(cls, forward, seed, lengths):
-        sizes = dict(zip(forward.labels, itertools.cycle(lengths)))
+        sizes = dict(zip(forward.axes, itertools.cycle(lengths)))
         for lowest in ("-0.8", "0.25"):
             rng = np.random.default_rng(seed)
 
@@ -67,7 +100,7 @@ class World:
 
             try:
                 return cls.on(forward, sizes, draw)
-            except Undecided:
+            except NoValue:
                 if lowest == "0.25":
                     raise
         raise AssertionError
@@ -76,28 +109,34 @@ class World:
     def on(cls, forward, sizes, draw):
         """Draw inputs and upstream gradient with draw(shape). Inputs are scaled to satisfy the conditions."""
         values = {
-            name: Array(np.asarray(draw(tuple(sizes[label] for label in labels)), dtype=object), labels)
-            for name, labels in forward.inputs.items()
+            name: Array(
+                np.asarray(draw(tuple(sizes[letter] for letter in letters)), dtype=object),
+                copies_numbered(map(Axis, letters)),
+            )
+            for name, letters in forward.inputs.items()
         }
         for condition in forward.conditions:
-            values = satisfying(condition, values, sizes)
+            values = satisfying(condition, values)
         return cls(forward, sizes, values, draw)
 
     def computed(self, given):
         """Run the forward pass with some values replaced, and return {name: value}."""
         values = self.inputs | {name: value for name, value in given.items() if name in self.inputs}
         for name, expression in self.forward.definitions:
-            values[name] = given.get(name) or evaluate(expression, Scope(values, self.sizes))
+            values[name] = given.get(name) or scope_of(values).evaluate(expression)
         return values
 
     def __contains__(self, name):
-        return name in self.values or name in self.locals or (name[0] == "d" and name[1:] in self.values)
+        name = name.removesuffix(DOT)
+        return name in self.values or name in self.locals or (name[:1] == "d" and name[1:] in self.values)
 
     def __getitem__(self, name):
         if name in self.values:
             return self.values[name]
         if name in self.locals:
             return self.locals[name]
+        if name.endswith(DOT):
+            return self.velocity(name.removesuffix(DOT))
         if name not in self.gradients:
             self.gradients[name] = self.gradient(name[1:])
         return self.gradients[name]
@@ -109,19 +148,23 @@ class World:
 
     def define(self, name, letters, expression, scope):
         """Give a name to an expression, with the indices `letters` or, without them, the axes of its value."""
-        infer_axes(expression, scope)
-        labels = tuple(letters) or evaluate(expression, scope).labels
-        self.definitions[name] = expression, labels, scope
+        scope.infer(expression)
+        self.definitions[name] = expression, letters, scope
         self.locals[name] = self.defined(name, scope.values)
 
     def defined(self, name, values):
         """Return the value of a name that the student has defined, if the names in its definition have these values."""
-        expression, labels, scope = self.definitions[name]
-        value = evaluate(expression, replace(scope, values=values))
-        if missing := sorted(set(value.labels) - set(labels)):
-            raise Undecided(f"the left side has no index {', '.join(missing)}, but the right side has")
-        axes = tuple(scope.axis_of.get(label, label) for label in labels)
-        return Array(np.broadcast_to(value.along(labels), [self.sizes[axis] for axis in axes]), axes)
+        expression, letters, scope = self.definitions[name]
+        value = replace(scope, values=values).evaluate(expression)
+        labels = tuple(letters) or value.labels
+        value = scope.with_indices(value, Array(value.values, labels))
+        if missing := [str(label) for label in value.labels if label not in labels]:
+            raise NoValue(f"the left side has no index {', '.join(missing)}, but the right side has")
+        if unknown := [label for label in labels if not isinstance(label, Axis) and label not in scope.spans]:
+            raise NoValue(f"the index {unknown[0]} has no range")
+        axes = [label if isinstance(label, Axis) else scope.spans[label][0] for label in labels]
+        shape = [self.sizes[axis.name] for axis in axes]
+        return Array(np.broadcast_to(value.along(labels), shape), copies_numbered(axes), value.is_row)
 
     def moved(self, of, given, reading):
         """Return the value of a name or an expression if some other values are replaced."""
@@ -129,18 +172,29 @@ class World:
         if isinstance(of, str) and of not in self.definitions:
             if reading == TOTAL or of not in expressions:
                 return self.computed(given)[of]
-            return evaluate(expressions[of], Scope(self.values | given, self.sizes))
+            return scope_of(self.values | given).evaluate(expressions[of])
         own = self.definitions.get(of)
-        expression, scope = (own[0], own[2]) if own else (of, Scope(self, self.sizes))
-        names = {found[0] for node in n.every_node(expression) if (found := name_of(node, scope.values))}
+        expression, scope = (own[0], own[2]) if own else (of, scope_of(self))
+        names = {found[0] for node in n.every_node(expression) if (found := scope.name_of(node))}
         gradients = {f"d{each}" for each in self.values if each != self.forward.output}
         if names & gradients or any(isinstance(node, n.Derivative) for node in n.every_node(expression)):
-            raise Undecided("a derivative of an expression that contains a gradient or a derivative")
+            raise NoValue("a derivative of an expression that contains a gradient or a derivative")
         values = {each: scope.values[each] for each in names} | given
         if reading == TOTAL:
             values |= self.computed(given)
             values |= {each: self.moved(each, given, reading) for each in names if each in self.definitions}
-        return self.defined(of, values) if own else evaluate(of, replace(scope, values=values))
+        return self.defined(of, values) if own else replace(scope, values=values).evaluate(of)
+
+    def velocity(self, name):
+        """Return the derivative of a value when the inputs `moving` move in their directions."""
+        if name in self.inputs and name in self.moving:
+            return self.directions[name]
+        moved = []
+        for step in (STEP, -STEP):
+            given = {x: self.values[x].values + step * self.directions[x].values for x in self.moving}
+            given = {x: replace(self.values[x], values=values) for x, values in given.items()}
+            moved.append(self.moved(name, given, TOTAL))
+        return replace(moved[0], values=(moved[0].values - moved[1].values) / (2 * STEP))
 
     def gradient(self, name):
         """Return ∂L/∂name for L = ⟨dy, y⟩."""
@@ -156,12 +210,12 @@ class World:
         if (of, by, reading) not in self.derivatives:
             for name in (of, by):
                 if isinstance(name, str) and name not in self.values and (name == by or name not in self.definitions):
-                    raise Undecided(f"∂{of}/∂{by}: {name} is not in the forward pass")
+                    raise NoValue(f"∂{of}/∂{by}: {name} is not in the forward pass")
             above, below = self.moved(of, {}, reading), self.values[by]
             slopes = self.slopes(by, lambda given: self.moved(of, given, reading))
             whole = np.stack([slope.reshape(above.values.shape) for slope in slopes], axis=-1)
             whole = whole.reshape(above.values.shape + below.values.shape)
-            self.derivatives[of, by, reading] = Array(whole, (*above.labels, *below.labels), above.is_ordered)
+            self.derivatives[of, by, reading] = Array(whole, (*above.labels, *below.labels))
         return self.derivatives[of, by, reading]
 
     def slopes(self, name, function):
@@ -176,12 +230,10 @@ class World:
             yield np.asarray((moved[0] - moved[1]) / (2 * STEP), dtype=object)
 
 
-def satisfying(condition, values, sizes):
-    left, right = condition.sides
-    if not (isinstance(left, n.Total) and (found := name_of(left.of, values))):
+def satisfying(condition, values):
+    (left, right), scope = condition.sides, scope_of(values)
+    if not (isinstance(left, n.Total) and (found := scope.name_of(left.of))):
         raise ValueError("a condition has the form Σ_i T_i = 1")
-    scope = Scope(values, sizes)
-    factor = arrays.combined(np.divide, evaluate(right, scope), evaluate(left, scope))
     name, letters = found
-    scaled = arrays.combined(np.multiply, arrays.indexed(values[name], letters, scope, name), factor)
+    scaled = scope.evaluate(n.Fraction(n.Dot(left.of, right), left))
     return values | {name: Array(scaled.along(letters or values[name].labels), values[name].labels)}
