@@ -127,7 +127,7 @@ def byte_level_bpe(spelled, merges, special, splitting: str, ignore_merges: bool
         library = Tokenizer(models.BPE(ids, [tuple(m.split(" ")) for m in merges], ignore_merges=ignore_merges))
     except Exception as error:
         raise ValueError(f"the package tokenizers cannot read the merges: {error}") from None
-    before = {
+    before: dict[str, list] = {
         "gpt2": [],
         "smollm2": [steps.Digits(True)],
         "llama3": [steps.Split(Regex(LLAMA3_EXPRESSION), "isolated")],
