@@ -22,7 +22,8 @@ EXAMPLES = """\
 NOTES = """\
 A model of 700,000 parameters trains on the Python manual and writes before, halfway through and after training.
 A tiny model learns to repeat sequences of random symbols. Pictures show the attention of their heads. Each part
-names the source files to read. The folder contains the pictures and the model, for generate.
+names the source files to read. The folder contains the pictures and the model, for generate. The same command resumes
+an interrupted demo. It does not train the first model again if that is finished.
 """
 
 

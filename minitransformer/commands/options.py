@@ -75,7 +75,7 @@ def seed_option(group, subject: str) -> None:
 def run_options(group, default_out: str, picture: str) -> None:
     out_option(group, default_out, "folder of the run")
     existing = group.add_mutually_exclusive_group()
-    switch(existing, "--resume", "resume the run in that folder")
+    switch(existing, "--resume", "resume the run in that folder; with more --steps, extend it")
     switch(existing, "--force", "overwrite the run in that folder")
     switch(group, "--no-plot", f"draw no {picture}")
     switch(group, "--quiet", "print only the result, warnings and errors")

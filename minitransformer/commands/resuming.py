@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minitransformer.commands.options import flag_of, in_terms_of_options
+from minitransformer.system.archive import ArchiveError
 from minitransformer.training import MODEL_FILE, Observer, ProgressBar
 from minitransformer.training.checkpoints import Checkpoint
 
@@ -17,13 +18,21 @@ def existing_run(arguments) -> Checkpoint | None:
         if not path.exists():
             raise FileNotFoundError(f"{arguments.out}: cannot resume: there is no {MODEL_FILE}; start without --resume")
         return Checkpoint.read(path)
-    if path.exists() and not arguments.force:
+    if path.exists() and not arguments.force and not is_untrained(path):
         raise FileExistsError(f"{arguments.out}: already contains a run; use --resume, --force or another --out")
     return None
 
 
+def is_untrained(path: Path) -> bool:
+    """Return True if the file is the checkpoint of a run that failed before it saved a step."""
+    try:
+        return Checkpoint.read(path).training["step"] == 0
+    except ArchiveError:  # a model without a run
+        return False
+
+
 def chosen(before, given: dict, checkpoint: Checkpoint | None):
-    """Return `before` (Settings or a Config) with the fields of `given`. Fields of a checkpoint must not change."""
+    """Return `before` (Settings or a Config) with the fields of `given`. Only `steps` of a checkpoint may grow."""
     with in_terms_of_options(type(before)):
         after = dataclasses.replace(before, **given)
         if checkpoint is not None:

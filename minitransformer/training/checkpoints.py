@@ -116,7 +116,7 @@ class Checkpoint:
         raise ValueError(f"{self.path}: cannot resume: {name} was {before}, and now is {now}")
 
     def check_same(self, run) -> None:
-        """Raise ValueError if `run` differs from the interrupted run. The message names the first difference."""
+        """Raise ValueError if `run` differs from the earlier run. The message names the first difference."""
         tokenizer = run.lm.tokenizer
         self.check_fields(self.config, run.lm.model.config)
         if self.tokenizer.to_dict() != tokenizer.to_dict():
@@ -133,10 +133,10 @@ class Checkpoint:
             self.refuse(f"parameter {name}", *(("trained", "frozen") if name in before else ("frozen", "trained")))
 
     def check_fields(self, before, now) -> None:
-        """Raise ValueError for the first field in which two Configs or Settings differ."""
+        """Raise ValueError for the first field in which two Configs or Settings differ. Only `steps` may grow."""
         now = now.to_dict()
         for name, value in before.to_dict().items():
-            if now[name] != value:
+            if now[name] != value and not (name == "steps" and now[name] > value):
                 self.refuse(name, value, now[name])
 
     def restore(self, run) -> None:

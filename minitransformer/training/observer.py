@@ -14,6 +14,9 @@ class Observer:
     def start(self, step: int, steps: int) -> None:
         """Handle the start of a run of `steps` steps, or its resumption after `step`."""
 
+    def extended(self, before: int, steps: int) -> None:
+        """Handle a resumption with `steps` instead of `before` steps, directly after `start`."""
+
     def record(self, record: dict) -> None:
         """Handle the metrics of a step (see metrics.py)."""
 
@@ -71,6 +74,11 @@ class ProgressBar(Observer):
         self.move = self.bar.enter_context(self.narrator.progress("", "steps", total=steps, done=step))
         if self.name and step:
             self.narrator.say(f"{self.name}: resuming after step {step} of {steps}")
+
+    def extended(self, before, steps):
+        name = f"{self.name}: " if self.name else ""
+        schedule = f"the learning rate now follows the schedule of {steps} steps"
+        self.narrator.say(f"{name}extended from {before} to {steps} steps; {schedule}")
 
     def record(self, record):
         if "accuracy" in record:

@@ -35,7 +35,8 @@ def pretrain(
     """Train the model of `lm`, in place, on the text of `corpus`.
 
     out            folder to write to, or None. An earlier run in it is overwritten unless `resume`
-    resume         continue from the checkpoint in `out`, which must have the same model, text and settings
+    resume         continue from the checkpoint in `out`, which must have the same model, text and settings, except that
+                   `steps` may be greater
     plot           draw loss.png when the run ends or is interrupted; warns if matplotlib is not installed
     observer       an Observer, which is called at each event, or None
     about          a JSON-serializable dictionary, which is stored in the checkpoint

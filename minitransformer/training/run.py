@@ -3,6 +3,7 @@
 A Run owns the model, the optimiser, the random generators and the output folder. It writes the model (model.npz, which
 is also the checkpoint), the metrics (metrics.jsonl) and a picture. A run that was stopped at any moment, even killed,
 can be resumed. The weights and the metrics, except the times, are then bit-identical to those of an uninterrupted run.
+A run that is resumed with more steps continues, also after its end, with the learning rates of the longer run.
 Evaluations, samples and checkpoints do not use the random generators of the training, so they do not affect it.
 """
 
@@ -103,11 +104,14 @@ class Run:
         self.interrupted = False
         with self.ranks.at_work_in(self.folder):
             if resume:
-                self.ranks.from_first(lambda: Checkpoint.read(self.folder / MODEL_FILE)).restore(self)
+                checkpoint = self.ranks.from_first(lambda: Checkpoint.read(self.folder / MODEL_FILE))
+                checkpoint.restore(self)
             self.saved_step = self.step if resume else None
             with self.open_metrics(resume) as self.metrics:
                 try:
                     self.observer.start(self.step, self.settings.steps)
+                    if resume and checkpoint.settings.steps < self.settings.steps:
+                        self.observer.extended(checkpoint.settings.steps, self.settings.steps)
                     with handled({signal.SIGINT: self.stop_soon}):
                         self.take_steps(begun=resume)
                 except TrainingDiverged as error:

@@ -112,6 +112,31 @@ def test_a_run_is_not_overwritten_unless_told_to(capsys, text, out):
     assert load_archive(out / "model.npz")[1]["training"]["settings"]["seed"] == 1
 
 
+def test_a_run_that_failed_before_its_first_checkpoint_does_not_block_the_corrected_command(
+    monkeypatch, capsys, text, out
+):
+    def out_of_memory():
+        raise MemoryError
+
+    monkeypatch.setattr(resuming, "Observer", lambda: At(3, out_of_memory))
+    assert main(begin(text, out)) == 1
+    monkeypatch.undo()
+    assert load_archive(out / "model.npz")[1]["training"]["step"] == 0
+    assert main(begin(text, out, "--lr", "1e30", "--min-lr", "0", "--eval-every", "0")) == 1
+    assert main(begin(text, out, "--context", "4")) == 0
+    assert load_archive(out / "model.npz")[1]["training"]["step"] == 12
+
+
+def test_a_finished_run_is_extended_and_says_so(capsys, text, out):
+    assert main(begin(text, out)) == 0
+    resumed = ["train", "--out", str(out), "--resume", "--no-plot", "--steps"]
+    assert main([*resumed, "15"]) == 0
+    words = "extended from 12 to 15 steps; the learning rate now follows the schedule of 15 steps"
+    assert words in capsys.readouterr().err
+    assert load_archive(out / "model.npz")[1]["training"]["step"] == 15
+    assert_one_line(capsys, main([*resumed, "14"]), 1, "error: .*cannot resume: --steps was 15, and now is 14")
+
+
 @pytest.fixture
 def interrupted(monkeypatch, capsys, text, out):
     monkeypatch.setattr(resuming, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_runs import small_corpus, small_lm
+from small_runs import At, assert_same_weights, small_corpus, small_lm
 
 from minitransformer import cli
 from minitransformer.cli import main
@@ -23,6 +23,7 @@ slow = pytest.mark.slow  # shows the demonstration again and again
 
 pytest.importorskip("matplotlib")
 
+LESSON = writing.Lesson(characters=2000, vocab_size=260, steps=4, reports=2)
 PICTURES = ["attention.png", "induction-loss.png", "induction.png", "loss.png"]
 
 
@@ -77,7 +78,29 @@ def test_ctrl_c_is_one_line_and_what_was_written_stays(tmp_path):
     assert (tmp_path / "out" / MODEL_FILE).exists()
 
 
-def test_it_overwrites_its_own_model_but_nobody_elses(tmp_path, capsys):
+@slow
+def test_the_same_command_again_leaves_a_finished_model_as_it_is(shown, monkeypatch, capsys):
+    folder, _ = shown
+    before = {name: (folder / name).read_bytes() for name in ("model.npz", "metrics.jsonl")}
+    monkeypatch.setattr(repeating, "fit", lambda *arguments, **options: signal.raise_signal(signal.SIGINT))
+    assert main(["demo", "--quick", "--out", str(folder)]) == cli.INTERRUPTED
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert "has already taken all 20 steps" in capsys.readouterr().out
+
+
+def test_an_interrupted_demo_resumes_to_the_model_of_a_whole_one(tmp_path, monkeypatch):
+    weights = []
+    for stop in (False, True):
+        if stop:
+            monkeypatch.setattr(writing, "watcher", lambda **_: At(2, lambda: signal.raise_signal(signal.SIGINT)))
+            with pytest.raises(KeyboardInterrupt):
+                writing.learn_to_write(tmp_path / "b", 0, LESSON, drawn=False)
+            monkeypatch.undo()
+        weights.append(writing.learn_to_write(tmp_path / "ab"[stop], 0, LESSON, drawn=False))
+    assert_same_weights(*weights)
+
+
+def test_it_overwrites_nobody_elses_model(tmp_path, capsys):
     pretrain(small_lm(), small_corpus(), Settings(steps=2), out=tmp_path)
     before = (tmp_path / MODEL_FILE).read_bytes()
     assert main(["demo", "--quick", "--out", str(tmp_path)]) == cli.FAILURE

@@ -13,7 +13,7 @@ import small_runs
 from archives import load_archive
 from small_runs import SETTINGS, At, assert_same_weights, fail, small_corpus, small_lm, without_seconds
 
-from minitransformer import LanguageModel
+from minitransformer import LanguageModel, cosine_schedule
 from minitransformer.system.archive import save_archive
 from minitransformer.training import TrainingInterrupted, pretrain
 from minitransformer.training.checkpoints import Checkpoint
@@ -168,3 +168,31 @@ def test_a_process_that_gets_a_signal_resumes_to_the_same_end(tmp_path, whole, s
         assert len(without_seconds(tmp_path / "metrics.jsonl")) == step + 1
     assert_ends_alike(tmp_path, whole)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "model.npz"]
+
+
+class Extended(At):
+    """Calls act() at a step, and keeps the numbers of steps before and after an extension."""
+
+    said = None
+
+    def extended(self, before, steps):
+        self.said = before, steps
+
+
+def test_a_finished_run_continues_with_more_steps_and_their_schedule(tmp_path, whole):
+    pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path)
+    longer, observer = replace(SETTINGS, steps=20), Extended(16, fail)
+    with pytest.raises(ZeroDivisionError):
+        pretrain(small_lm(seed=1), small_corpus(), longer, out=tmp_path, resume=True, observer=observer)
+    assert observer.said == (12, 20)
+    again = Extended(None, fail)
+    records = pretrain(small_lm(seed=2), small_corpus(), longer, out=tmp_path, resume=True, observer=again)
+    assert again.said is None
+    assert without_seconds(records[:13]) == whole[1]
+    rates = [cosine_schedule(step, lr=1e-2, min_lr=1e-3, warmup=1, steps=20) for step in range(12, 20)]
+    assert [record["lr"] for record in records[13:]] == rates
+    assert [record["step"] for record in records] == list(range(21))
+    uninterrupted = small_lm(seed=3)
+    pretrain(small_lm(), small_corpus(), SETTINGS, out=tmp_path / "other")
+    pretrain(uninterrupted, small_corpus(), longer, out=tmp_path / "other", resume=True)
+    assert_same_weights(LanguageModel.load(tmp_path / "model.npz"), uninterrupted)

@@ -39,13 +39,13 @@ def bar(fraction: float) -> str:
     return "█" * round(BAR * min(max(fraction, 0), 1))
 
 
-def watcher() -> ProgressBar:
-    losses = []
+def watcher(highest_loss: float = 1.0) -> ProgressBar:
+    """Return a progress bar that prints losses and accuracies as bars. `highest_loss` has the longest bar."""
 
     def evaluation(record, training_loss):
         if "val_loss" in record:
-            losses.append(record["val_loss"])
-            return f"  step {record['step']:>4}   loss {losses[-1]:.2f}  {bar(losses[-1] / losses[0])}"
+            loss = record["val_loss"]
+            return f"  step {record['step']:>4}   loss {loss:.2f}  {bar(loss / highest_loss)}"
         if "accuracy" in record:
             (right,) = record["accuracy"].values()
             return f"  step {record['step']:>4}   loss {record['loss']:.2f}   right {right:>4.0%}  {bar(right)}"

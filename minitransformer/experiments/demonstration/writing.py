@@ -11,7 +11,8 @@ from minitransformer.experiments.demonstration.narration import heading, paragra
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.terminal import show
 from minitransformer.text import DEFAULT_CORPUS, BPETokenizer, default_corpus, tokenize_corpus
-from minitransformer.training import LOSS_FILE, Settings, pretrain
+from minitransformer.training import LOSS_FILE, MODEL_FILE, Settings, pretrain
+from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.replicas import replicas_that_pay
 from minitransformer.transformer import Transformer
 
@@ -66,7 +67,13 @@ def learn_to_write(out: Path, seed: int, lesson: Lesson, drawn: bool) -> Languag
         sample_tokens=100,
         seed=seed,
     )
-    records = pretrain(lm, corpus, settings, out=out, plot=drawn, observer=watcher(), about=ABOUT)
+    resume = (out / MODEL_FILE).exists()
+    if resume:
+        taken = Checkpoint.read(out / MODEL_FILE).training["step"]
+        done = f"all {taken} steps, so it is not trained again" if taken == lesson.steps else f"{taken} steps"
+        paragraph(f"The model in {out} has already taken {done}.")
+    observer = watcher(highest_loss=np.log(tokenizer.vocab_size))
+    records = pretrain(lm, corpus, settings, out=out, resume=resume, plot=drawn, observer=observer, about=ABOUT)
     loss = records[-1]["val_loss"]
     paragraph(f"It is now as uncertain as a uniform choice among {np.exp(loss):.0f} tokens instead of {tokens}.")
     see(
