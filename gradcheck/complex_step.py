@@ -29,7 +29,23 @@ import numpy as np
 
 from gradcheck.call import state_kept
 
+__all__ = ["derivatives", "perturbed", "slope"]
+
 STEP = 1e-30  # (3)
+
+
+def perturbed(x, v=1.0):
+    return x + 1j * STEP * v  # (1)
+
+
+def slope(y):
+    return np.imag(y) / STEP  # (2)
+
+
+def derivatives(function, x):
+    """Return the derivative of an analytic function of an array, of shape y.shape + x.shape."""
+    columns = [slope(function(perturbed(x, v))) for v in np.eye(np.size(x)).reshape(-1, *np.shape(x))]
+    return np.stack(columns, axis=-1).reshape(np.shape(columns[0]) + np.shape(x))
 
 
 class NotComplexSafe(Exception):  # noqa: N818 (it reports a property of the forward pass, not an error)
@@ -50,12 +66,12 @@ class ComplexStep:
 
     def along(self, directions):
         """Return J v. `directions` maps the position of an argument to its part of v."""
-        return self._derivative(self.output(directions))
+        return slope(self._validated(self._output(directions)))
 
-    def output(self, directions, h=STEP):
-        """Return y(x + ihv) without validation."""
+    def _output(self, directions):
+        """Return y(x + ihv)."""
         for i, v in directions.items():
-            self.moved[i].imag = h * v  # (1)
+            self.moved[i].imag = STEP * v  # (1)
         by_identity = {id(argument.array): z for argument, z in zip(self.arguments, self.moved, strict=True)}
         inputs = [by_identity.get(id(value), value) for value in self.call.inputs]
         for argument, z in zip(self.arguments, self.moved, strict=True):
@@ -84,7 +100,7 @@ class ComplexStep:
         v[index] = scale
         return self.along({i: v}) / scale
 
-    def _derivative(self, y):
+    def _validated(self, y):
         if y.dtype.kind != "c":
             raise NotComplexSafe(f"for complex arguments y is {y.dtype}: the imaginary part is lost")
         if y.shape != self.y.shape:
@@ -94,4 +110,4 @@ class ComplexStep:
         if not np.allclose(y.real, self.y, rtol=1e-9, atol=1e-9 * np.max(np.abs(self.y), initial=0.0)):
             difference = np.max(np.abs(y.real - self.y))
             raise NotComplexSafe(f"for complex arguments the real part of y changes by up to {difference:.1e}")
-        return y.imag / STEP  # (2)
+        return y

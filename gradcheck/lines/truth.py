@@ -8,7 +8,7 @@ are held constant, the result is the gradient along the paths that do not pass t
 import numpy as np
 
 from gradcheck.central_differences import estimate, line_along, scales_of, step_of
-from gradcheck.complex_step import STEP, ComplexStep, NotComplexSafe
+from gradcheck.complex_step import ComplexStep, NotComplexSafe, perturbed, slope
 from gradcheck.lines.instrument import OUTPUT, close, is_real_array
 
 MOST = 3000  # largest number of entries; each is perturbed separately
@@ -72,11 +72,11 @@ class Truth:
         if self.step is None:
             return self._by_differences(at, array, v, changes)
         if not isinstance(at, int):
-            changes[at] = lambda value: value + 1j * STEP * v
+            changes[at] = lambda value: perturbed(value, v)
         with self.probe.running(changes, is_recorded=is_recorded) as events:
             y = self.step.along({at: v} if isinstance(at, int) else {})
         numbers = [e for e in events or () if isinstance(e.value, (np.ndarray, np.inexact, float, complex))]
-        slopes = {e.key: np.imag(e.value) / STEP for e in numbers} | {(OUTPUT, 0): y}
+        slopes = {e.key: slope(e.value) for e in numbers} | {(OUTPUT, 0): y}
         return float(np.sum(self.run.dy * y)), 0.0, slopes
 
     def _by_differences(self, at, array, v, changes=()):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import erf
 
+from gradcheck.complex_step import perturbed, slope
 from minitransformer.book import notation as n
 from minitransformer.book.arrays import (
     LARGEST,
@@ -70,13 +71,11 @@ class Numbers:
     slope: Callable  # slope(function, x) is the derivative of an elementwise function
 
 
-STEP = 1e-30  # of the complex step
-
 FLOATS = Numbers(
     lambda text: math.inf if text == "∞" else float(text),
     np.pi,
     {"exp": np.exp, "log": np.log, "tanh": np.tanh, "cos": np.cos, "sin": np.sin, "erf": erf},
-    lambda function, x: np.imag(function(x + STEP * 1j)) / STEP,
+    lambda function, x: slope(function(perturbed(x))),
 )
 
 

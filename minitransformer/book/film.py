@@ -14,6 +14,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from gradcheck.complex_step import derivatives
 from minitransformer.book.strip import strip
 from minitransformer.book.worked_example import NAMES, SHAPES, Played, played, weights
 
@@ -90,22 +91,14 @@ def run(old: str = "", new: str = "") -> Run:
     theta, options = WEIGHTS, {"ids": IDS[:, :-1], "targets": IDS[:, 1:], "H": H}
     made = played(theta, old, new, **options)
     values = {name: array for step in (*made.forward, *made.back) for name, array in step.arrays.items()}
-    truth = derivatives(lambda *changed: made.module.gpt(*changed, **options)[0], theta)
+    truth = [
+        derivatives(lambda moved, k=k: made.module.gpt(*theta[:k], moved, *theta[k + 1 :], **options)[0], w)
+        for k, w in enumerate(theta)
+    ]
     largest = max(np.abs(true).max() for true in truth)
     errors = {f"d{n}": np.abs(g - true).max() for n, g, true in zip(NAMES, made.gradients, truth, strict=True)}
     wrong = [name for name, error in errors.items() if error > DIFFERENT * largest]
     return Run(made, values | dict(zip(NAMES, theta, strict=True)), wrong, float(max(errors.values()) / largest))
-
-
-def derivatives(loss, theta, h: float = 1e-30) -> list:
-    """Differentiate loss(*theta) with respect to each array by complex steps."""
-    found = [np.zeros_like(w) for w in theta]
-    for w, derivative in enumerate(found):
-        for at in np.ndindex(derivative.shape):
-            moved = [array.astype(complex) for array in theta]
-            moved[w][at] += 1j * h
-            derivative[at] = loss(*moved).imag / h
-    return found
 
 
 def reads(step, values) -> list:

@@ -12,9 +12,10 @@ from types import CellType, FunctionType
 
 import numpy as np
 
+from gradcheck.complex_step import derivatives
 from minitransformer.book import notation as n
 from minitransformer.book.arrays import Array, NoValue, labelling
-from minitransformer.book.evaluation import COMPARISONS, STEP, Scope, both_sides
+from minitransformer.book.evaluation import COMPARISONS, Scope, both_sides
 from minitransformer.book.observation import RETURNED, Place, watched
 from minitransformer.book.symbols import names_given, symbol_of, symbols_in, texts_of
 from minitransformer.module import plain
@@ -192,20 +193,14 @@ class Run:
         wanted = [k for k, name in enumerate(names) if str(self.specimen.names.get(by, by)) in (name, symbol_of(name))]
         if by in self.place_of and place is not None and not wanted:  # apply the chain rule for an elementwise function
             whole, inner = self.jacobian(of, names[0]), self.jacobian(by, names[0])
-            if whole.ndim == inner.ndim == 2:
-                return np.diag(np.diagonal(whole) / np.diagonal(inner))
+            if whole.shape == inner.shape:
+                return np.divide(whole, inner, out=np.zeros(whole.shape), where=inner != 0)
         if place is None or not wanted:
             raise NoValue(f"∂{of}/∂{by} must be a derivative of a forward value with respect to an input")
-        inputs, x = list(self.specimen.inputs), self.specimen.inputs[wanted[0]]
+        before, (x, *after) = self.specimen.inputs[: wanted[0]], self.specimen.inputs[wanted[0] :]
         if np.size(x) > LARGEST:
             raise NoValue(f"{by} must have at most {LARGEST} entries for the complex step")
-        columns = []
-        for k in range(x.size):
-            inputs[wanted[0]] = x.astype(complex)
-            inputs[wanted[0]].flat[k] += STEP * 1j
-            columns.append(np.imag(self.value_at(place, self.observe(inputs))) / STEP)
-        whole = np.stack(columns, axis=-1)
-        return whole.reshape(whole.shape[:-1] + x.shape)
+        return derivatives(lambda moved: self.value_at(place, self.observe((*before, moved, *after))), x)
 
 
 def belongs(function, specimen):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gradcheck.complex_step import derivatives
 from minitransformer import first_steps, optim
 from minitransformer.config import Config
 from minitransformer.generation import sample
@@ -109,8 +110,8 @@ def of_the_chain_rule():
     x, dy, dy_g = normal(4), *normal(4, 4)[:2]
     normalized = partial(layer_norm, gamma=normal(4, other=1), beta=normal(4, other=2))
     (y, f_backward), (_, g_backward) = log_softmax(x), normalized(x)
-    J_f, J_g, (z, z_backward) = jacobian_of(log_softmax, x), jacobian_of(normalized, x), normalized(y)
     functions = {"f": value_of(log_softmax), "g": value_of(normalized)}
+    J_f, J_g, (z, z_backward) = derivatives(functions["f"], x), derivatives(functions["g"], x), normalized(y)
     rows, bias, drows = normal(3, 4), normal(4), normal(3, 4, other=1)
     shifted, shift_backward = linear(rows, np.eye(4), bias)
     values = [
@@ -118,16 +119,12 @@ def of_the_chain_rule():
         {"J_f": J_f, "J_g": J_g, "dx": f_backward(dy) + g_backward(dy_g)[0], "dy_f": dy, "dy_g": dy_g},
         {"x": x, "y_f": y, "y_g": normalized(x)[0], **functions},
         {"x": x, "y": y, "z": z, "dx": f_backward(z_backward(dy)[0]), "dz": dy, "J_f": J_f, **functions}
-        | {"J_g": jacobian_of(normalized, y)},
+        | {"J_g": derivatives(functions["g"], y)},
         {"dx": dy + f_backward(dy), "dy": dy, "J_f": J_f},
         {"x": x, "f": value_of(silu), "dx": silu(x)[1](dy), "dy": dy},
         {"x": rows, "b": bias, "y": shifted, "dy": drows, "db": shift_backward(drows)[2]},
     ]
     return [Specimen("", tuple, (), names=names) for names in values]
-
-
-def jacobian_of(function, x):
-    return np.stack([np.imag(function(x + 1e-30j * row)[0]) / 1e-30 for row in np.eye(len(x))], axis=1)
 
 
 def three_steps(**settings):
@@ -264,7 +261,7 @@ def of_optimizers() -> list[Specimen]:
 
 def specimens() -> dict[str, list[Specimen]]:
     weight_and_bias, onehot = "W = weight; b = bias", {"onehot": np.eye(6).__getitem__}
-    column = {"I": np.eye(5), "e": np.ones(5)}
+    column, jacobian = {"I": np.eye(5), "e": np.ones(5)}, "derivatives(lambda x: {}[0], x)"
     block = randomized(TransformerBlock(4, 2, 5))
     heads = randomized(MultiHeadAttention(4, 2, d_head=5, bias=False))
     of_heads = "; ".join(f"W_{c} = self.w_{c}.weight.data" for c in "qkvo")
@@ -292,11 +289,13 @@ def specimens() -> dict[str, list[Specimen]]:
         "layers/positions.py": of_positions(),
         "layers/layer_norm.py": [
             on(layer_norm, "P C, C, C", "P=3 C=4"),
-            on(layer_norm, "C, C, C", "C=5", "J = jacobian_of(lambda x: layer_norm(x, 1 + 0 * x, 0 * x), x)", column),
+            on(
+                layer_norm, "C, C, C", "C=5", "J = derivatives(lambda x: layer_norm(x, 1 + 0 * x, 0 * x)[0], x)", column
+            ),
         ],
         "layers/rms_norm.py": [
             on(rms_norm, "P C, C", "P=3 C=4"),
-            on(rms_norm, "C, C", "C=5", "J = jacobian_of(lambda x: rms_norm(x, 1 + 0 * x), x)", column),
+            on(rms_norm, "C, C", "C=5", f"J = {jacobian.format('rms_norm(x, 1 + 0 * x)')}", column),
         ],
         "layers/softmax.py": [
             on(function, inputs, "P=3 n=4", "m = x.max(axis=-1, keepdims=True)")

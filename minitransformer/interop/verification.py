@@ -29,10 +29,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcheck import borrowed, to_float64
+from gradcheck.complex_step import perturbed, slope
 from minitransformer.losses import cross_entropy
 from minitransformer.module import apply
 
-STEP = 1e-30  # h
 FLOOR = 1e-4  # f
 TOLERANCE = 1e-9
 
@@ -145,14 +145,13 @@ def examine(name, moved: dict, part: dict, model, inputs, targets, rng) -> Part:
     real = {n: p.data for n, p in part.items()}
     try:
         for n, parameter in part.items():
-            parameter.data = parameter.data.astype(np.complex128)
+            v = np.zeros(parameter.data.shape)
             if n in moved:
-                v = rng.standard_normal(parameter.data.shape)
-                v /= max(norms[n], floor) or 1.0  # (3)
+                v = rng.standard_normal(parameter.data.shape) / (max(norms[n], floor) or 1.0)  # (3)
                 claimed += float((gradients[n] * v).sum())  # (1)
-                parameter.data.imag = STEP * v
+            parameter.data = perturbed(parameter.data.astype(np.float64), v)
         loss = apply(cross_entropy, model.predict(inputs), targets)[0]
-        measured = float(loss.imag / STEP)  # (2)
+        measured = float(slope(loss))  # (2)
     finally:
         for n, parameter in part.items():
             parameter.data = real[n]
