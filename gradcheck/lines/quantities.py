@@ -20,6 +20,7 @@ import numpy as np
 
 from gradcheck.complex_step import NotComplexSafe
 from gradcheck.lines.instrument import OUTPUT, Event, close, is_real_array
+from gradcheck.names import names_in
 
 MOST_ENTRIES = 300  # largest number of entries of a part; each is perturbed separately
 MOST_TIMES = 4  # largest number of evaluations of a part, as in a loop
@@ -161,8 +162,7 @@ class _Moved:
 
 def _names_of(site):
     """Return (names that have the same gradient as a part, names that are bound by its statement)."""
-    nodes = [node for target in getattr(site.statement, "targets", ()) for node in ast.walk(target)]
-    within = frozenset(node.id for node in nodes if isinstance(node, ast.Name))
+    within = frozenset(names_in(*getattr(site.statement, "targets", ())))
     own = frozenset([site.value.id] if isinstance(site.value, ast.Name) else [])
     return own | (within if site.value is site.statement.value else frozenset()), within
 

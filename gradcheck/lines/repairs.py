@@ -21,12 +21,13 @@ from gradcheck.lines.instrument import Event, as_array, as_tensor, bound, is_rea
 from gradcheck.lines.quantities import is_broadcast
 from gradcheck.lines.report import joined
 from gradcheck.lines.search import is_start
-from gradcheck.lines.source import closures, contents, is_gradient, names_read
+from gradcheck.lines.source import closures, contents, is_gradient
 from gradcheck.lines.targets import is_array
 from gradcheck.mistakes.patterns import same
 from gradcheck.mistakes.repairing import BEFORE, Names, exchanged, exchanges, loop_repairs, repairs
 from gradcheck.mistakes.row import Edit, Reader
 from gradcheck.mistakes.table import KINDS
+from gradcheck.names import names_read
 
 MOST_HELPERS = 6
 MOST_FITTING = 8  # edits of a line that fit the first draw and are tried on the others

@@ -9,11 +9,12 @@ import numpy as np
 from gradcheck.call import clear_gradients
 from gradcheck.contract import run_under_watch
 from gradcheck.lines.report import joined
-from gradcheck.lines.source import NOT_WITHIN, names_read
+from gradcheck.lines.source import NOT_WITHIN
 from gradcheck.lines.targets import is_array, targets_of
 from gradcheck.lines.truth import Truth
 from gradcheck.mistakes.draws import other_draws
 from gradcheck.mistakes.sources import FUNCTION
+from gradcheck.names import names_read
 
 
 class Passed:

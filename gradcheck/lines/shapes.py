@@ -18,9 +18,10 @@ from gradcheck.examination import examine
 from gradcheck.judgement import Terms
 from gradcheck.lines.instrument import bound, planted
 from gradcheck.lines.report import WRONG, StepRow, StepsReport, equation_in
-from gradcheck.lines.source import names_read, source_of
+from gradcheck.lines.source import source_of
 from gradcheck.mistakes import Reader, exchanged
 from gradcheck.mistakes.repairing import Names, repairs
+from gradcheck.names import names_read
 
 __all__ = ["exception_in_backward", "exception_report", "operands_at_fault", "value_of"]
 

@@ -13,6 +13,7 @@ import types
 from dataclasses import dataclass
 
 from gradcheck.mistakes.sources import FUNCTION, first_line, within
+from gradcheck.names import names_bound, names_read
 
 NOT_WITHIN = "no function `backward` is defined within its forward pass, so there are no lines to examine"
 PREFIXES, SUFFIXES = ("d", "d_", "grad_"), ("_grad", "_bar")  # of the names of gradients
@@ -150,13 +151,6 @@ def codes_of(tree, file):
     return codes
 
 
-def names_read(node):
-    """Return the names that an expression or statement reads, in order."""
-    named = [n.target for n in ast.walk(node) if isinstance(n, ast.NamedExpr)]
-    names = [n for n in ast.walk(node) if isinstance(n, ast.Name) and (isinstance(n.ctx, ast.Load) or n in named)]
-    return list(dict.fromkeys(n.id for n in names))
-
-
 def is_gradient(name):
     return bool(gradient_of(name))
 
@@ -170,10 +164,8 @@ def gradient_of(name, prefixes=PREFIXES):
 def _names_a_gradient(source):
     if isinstance(source.inner, ast.Lambda):
         return any(map(is_gradient, names_read(source.inner.body)))
-    nodes = list(within(source.inner))
-    names = [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-    returned = [name for n in nodes if isinstance(n, ast.Return) and n.value for name in names_read(n)]
-    return any(map(is_gradient, [*names, *returned]))
+    returned = [node for node in within(source.inner) if isinstance(node, ast.Return)]
+    return any(map(is_gradient, [*names_bound(*source.inner.body), *names_read(*returned)]))
 
 
 def _computes(source):

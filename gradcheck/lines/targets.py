@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcheck.lines.instrument import Event, is_real_array
-from gradcheck.lines.source import gradient_of, names_read
+from gradcheck.lines.source import gradient_of
 from gradcheck.lines.truth import MOST
+from gradcheck.names import names_read
 
 TOO_MANY = f"it has more than {MOST:,} entries: take smaller arrays"
 

@@ -13,6 +13,8 @@
 import ast
 from dataclasses import dataclass
 
+from gradcheck.names import names_in
+
 LIBRARIES = ("np", "numpy", "math", "scipy", "xp", "torch")
 
 
@@ -40,7 +42,7 @@ def parsed(text):
 
 
 def holes(pattern):
-    names = {node.id for node in ast.walk(pattern) if isinstance(node, ast.Name)}
+    names = {*names_in(pattern)}
     names |= {node.attr for node in ast.walk(pattern) if isinstance(node, ast.Attribute) and node.attr != "T"}
     return {name for name in names if is_hole(name)}
 

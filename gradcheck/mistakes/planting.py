@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from gradcheck.mistakes.patterns import is_number, number_of
 from gradcheck.mistakes.sources import FUNCTION, argument_names, bound_names, called_names, module_names
 from gradcheck.mistakes.table import ROWS
+from gradcheck.names import names_in
 
 TRANSPOSES = ("swapaxes", "transpose", "moveaxis")
 PRODUCTS = ("dot", "matmul", "outer", "inner", "tensordot")
@@ -103,9 +104,10 @@ class Scope:
 
     def _is_rebound(self, target):
         """Return True if the names in a target are bound before this assignment."""
-        names = [element.id for element in ast.walk(target) if isinstance(element, ast.Name)]
         outer = set().union(self.names, *self.around)
-        is_bound = all(self.locals.get(name, target.lineno) < target.lineno or name in outer for name in names)
+        is_bound = all(
+            self.locals.get(name, target.lineno) < target.lineno or name in outer for name in names_in(target)
+        )
         return is_bound or not isinstance(target, (ast.Name, ast.Tuple))
 
     def _other_names(self, node, parent):

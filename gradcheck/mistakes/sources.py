@@ -6,8 +6,7 @@ import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 
-FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
-OWN_SCOPE = (*FUNCTION, ast.Lambda, ast.ClassDef)
+from gradcheck.names import FUNCTION, OWN_SCOPE, names_bound
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,8 @@ def within(node):
 
 def bound_names(function):
     """Return {name: line of its first binding} for the arguments and local names of a function."""
-    names = dict.fromkeys(argument_names(function), function.lineno)
-    for node in within(function):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.setdefault(node.id, node.lineno)
-        elif isinstance(node, (*FUNCTION, ast.ClassDef)):
-            names.setdefault(node.name, node.lineno)
-    return names
+    arguments = dict.fromkeys(argument_names(function), function.lineno)
+    return arguments | {name: line for name, line in names_bound(*function.body).items() if name not in arguments}
 
 
 def argument_names(function):
@@ -88,14 +82,5 @@ def called_names(node):
 
 def module_names(module):
     """Return (all names, names bound by `import`) at the top level of a module."""
-    names, modules = set(), set()
-    for node in within(module):
-        if isinstance(node, ast.Import):
-            modules |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names |= {alias.asname or alias.name for alias in node.names}
-        elif isinstance(node, (*FUNCTION, ast.ClassDef)):
-            names.add(node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-    return names | modules, modules
+    imports = [node for node in within(module) if isinstance(node, ast.Import)]
+    return {*names_bound(module)}, {*names_bound(*imports)}

@@ -19,6 +19,7 @@ import numpy as np
 from gradcheck.mistakes import ROWS, Reader, Student, exchanged, mistake
 from gradcheck.mistakes.planting import planted
 from gradcheck.mistakes.table import KINDS
+from gradcheck.names import names_in
 from gradcheck.updates.course import agrees, clip_factors
 from gradcheck.updates.formulas import FORMULAS
 
@@ -96,7 +97,7 @@ class Lines:
         self.closure = SimpleNamespace(node=node, around=(), module=ast.parse("from numpy import sqrt"))
         self.statements = node.body[1:]  # without the docstring
         self.texts = list(map(ast.unparse, self.statements))
-        self.names = {*_names(node), *KNOWN, *formula.settings, *formula.state, "theta", "g", "t"}
+        self.names = {*names_in(node), *KNOWN, *formula.settings, *formula.state, "theta", "g", "t"}
 
     def changed(self, change):
         codes = [_compiled(change.lines.get(i, [text])[0]) for i, text in enumerate(self.texts)]
@@ -117,7 +118,7 @@ class Lines:
             i = next(k for k, s in enumerate(self.statements) if any(node is edit.old for node in ast.walk(s)))
             statement = exchanged(self.statements[i], edit.old, edit.new)
             text = ast.unparse(statement)
-            if _names(statement) <= self.names:  # otherwise the row is for another formula
+            if {*names_in(statement)} <= self.names:  # otherwise the row is for another formula
                 hint = edit.sentence(NOBODY) or KINDS[edit.row.kind]
                 found.setdefault((i, text), Change(edit.sentence(Reader()), {i: (text, hint)}, edit.row.kind))
         return list(found.values())
@@ -159,10 +160,6 @@ class Lines:
 @functools.cache
 def _compiled(text):
     return compile(text.replace("return ", "returned = "), "<formula>", "exec")
-
-
-def _names(tree):
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def name_the_mistake(formula, courses, largest):

@@ -15,6 +15,7 @@ from importlib.resources import files
 import numpy as np
 
 from gradcheck.complex_step import derivatives
+from gradcheck.names import names_read
 from minitransformer.book.strip import strip
 from minitransformer.book.worked_example import NAMES, SHAPES, Played, played, weights
 
@@ -102,9 +103,7 @@ def run(old: str = "", new: str = "") -> Run:
 
 
 def reads(step, values) -> list:
-    value = ast.parse(step.code).body[0].value
-    loaded = sorted((node.lineno, node.col_offset, node.id) for node in ast.walk(value) if isinstance(node, ast.Name))
-    return [name for name in dict.fromkeys(name for *_, name in loaded) if name in values]
+    return [name for name in names_read(ast.parse(step.code)) if name in values]
 
 
 def dependence(step, right) -> dict:

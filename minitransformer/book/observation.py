@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
+from gradcheck.names import names_in
+
 TAG = re.compile(r"#((?: \(\d{1,6}\))+)(?: |,|;|:|$)")
 RETURNED = "return"
 
@@ -179,7 +181,7 @@ def names_given(statement):
         arguments = statement.value.args if isinstance(statement.value, ast.Call) else []
         return [argument.id for argument in arguments[:1] if isinstance(argument, ast.Name)]
     targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-    return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+    return names_in(*targets)
 
 
 def numbers_of_lines(source: str) -> dict[int, list[int]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gradcheck.names import names_in
 from minitransformer import one_page
 from minitransformer.book.observation import watched
 from minitransformer.book.pictures import board, matrix, with_decimals
@@ -61,8 +62,8 @@ def steps(body, lines, values):
     for node in body:
         code, _, comment = lines[node.end_lineno - 1].partition("  #")
         if isinstance(node, ast.Assign) and comment:
-            made = [name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)]
-            found.append(Step(code.strip(), comment.strip(), {name: values[name] for name in made}))
+            made = {name: values[name] for name in names_in(*node.targets)}
+            found.append(Step(code.strip(), comment.strip(), made))
     return found
 
 

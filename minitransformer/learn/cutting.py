@@ -13,6 +13,7 @@ import textwrap
 from collections import namedtuple
 from functools import cache
 
+from gradcheck.names import names_bound, names_in
 from minitransformer.learn.exercises import EXERCISES, FORWARD, LEVELS, NOTHING, PACKAGE, SLOPES, Exercise
 from minitransformer.learn.variants import said, varied
 from minitransformer.system.version import __version__
@@ -296,7 +297,7 @@ def names_needed(source: str, body, target: str) -> set:
         name = todo.pop()
         if name not in found and name in binding:
             found.add(name)
-            todo += [read for node in binding[name] for read in names_read(node, scopes)]
+            todo += [read for node in binding[name] for read in needed_by(node, scopes)]
     return found
 
 
@@ -304,25 +305,9 @@ def is_main_block(node) -> bool:
     return isinstance(node, ast.If) and "__name__" in names_in(node.test)
 
 
-def names_in(node) -> set:
-    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
-
-
-def names_bound(node):
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        yield node.name
-        return
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-        yield node.id
-    if isinstance(node, ast.alias):
-        yield (node.asname or node.name).partition(".")[0]
-    for inner in ast.iter_child_nodes(node):
-        yield from names_bound(inner)
-
-
-def names_read(node, scopes) -> set:
+def needed_by(node, scopes) -> set:
     if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-        return names_in(node)
+        return {*names_in(node)}
     outside = [*node.decorator_list, node.args if isinstance(node, ast.FunctionDef) else ast.Tuple(node.bases)]
     return set().union(globals_read(scopes[node.name]), *map(names_in, outside))
 

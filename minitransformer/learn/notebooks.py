@@ -4,8 +4,9 @@ import ast
 import json
 import re
 
+from gradcheck.names import names_bound
 from minitransformer.book.observation import is_python
-from minitransformer.learn.cutting import File, names_bound
+from minitransformer.learn.cutting import File
 from minitransformer.learn.reading import Unreadable
 
 MAGIC = re.compile(r"^[ \t]*(?:[%!?].*|[\w.]+\?+[ \t]*)$", re.MULTILINE)

@@ -8,8 +8,9 @@ import ast
 import re
 from dataclasses import replace
 
+from gradcheck.names import names_bound
 from minitransformer.book.observation import read_python
-from minitransformer.learn.cutting import bare, docstring_of, is_main_block, names_bound, names_needed
+from minitransformer.learn.cutting import bare, docstring_of, is_main_block, names_needed
 from minitransformer.learn.exercises import FORWARD
 from minitransformer.system.terminal import error_in_words
 

@@ -7,8 +7,9 @@ import inspect
 import numpy as np
 
 from gradcheck import GradientError, check_update
+from gradcheck.names import names_in
 from minitransformer.book.observation import watched
-from minitransformer.learn.cutting import names_in, statements_of
+from minitransformer.learn.cutting import statements_of
 from minitransformer.learn.exercises import NOTHING
 from minitransformer.learn.explaining import blank_rows, equation_numbers
 from minitransformer.learn.loading import Fault

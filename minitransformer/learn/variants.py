@@ -7,6 +7,8 @@ fails, because its names do not exist or its gradients differ.
 import ast
 import hashlib
 
+from gradcheck.names import names_in
+
 # The exercises whose result has no order
 ARE_NUMBERS = ["expression", "fork", "neuron", "cross_entropy", "whole_model", "one_page"]
 
@@ -42,7 +44,7 @@ def varied(source: str, exercise) -> str:
     forward = next((part for part in node.body if getattr(part, "name", "") == "forward"), node)
     backward = next(part for part in forward.body if getattr(part, "name", "") == "backward")
     assigned = [n for part in forward.body if part is not backward for n in ast.walk(part) if isinstance(n, ast.Assign)]
-    own = {name.id for a in assigned for target in a.targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+    own = {*names_in(*(target for a in assigned for target in a.targets))}
     arguments = {node.arg for node in ast.walk(forward) if isinstance(node, ast.arg)}
     own -= arguments | {name for name in own if name.endswith("backward")}
     read = [node for node in ast.walk(forward) if isinstance(node, ast.Name) and node.id in own]
