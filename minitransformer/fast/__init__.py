@@ -13,7 +13,6 @@ from minitransformer.fast.cross_entropy import cross_entropy
 from minitransformer.fast.gelu import gelu
 from minitransformer.fast.linear import linear
 from minitransformer.fast.one_position import through_blocks
-from minitransformer.fast.registration import compare_twins
 from minitransformer.fast.sampling import keep_top_p
 from minitransformer.fast.softmax import softmax
 from minitransformer.fast.swiglu import swiglu
@@ -30,5 +29,3 @@ __all__ = [
     "through_blocks",
     "keep_top_p",
 ]
-
-compare_twins()

@@ -46,15 +46,8 @@ def causal_mask(Tq: int, Tk: int):
 
 @twin_of(
     textbook.attention,
-    "0e9bd1b00807",
-    repeats=(textbook.softmax,),
-    cases=(
-        "attention",
-        "attention, causal",
-        "attention, masked row",
-        "attention, grouped",
-        "attention, dropout",
-    ),
+    "8c4ea1a990a6",
+    cases=("attention", "attention, causal", "attention, masked row", "attention, grouped", "attention, dropout"),
 )
 def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
     """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).

@@ -1,27 +1,18 @@
 """The registration of twins, and the comparison of each twin with its textbook function.
 
-A twin must give the results of its textbook function. If somebody edits the textbook, the edited code must run, not the
-twin. So a twin is registered with a digest of the source of its function, and of the functions that it repeats instead
-of calling them, and with cases on which the two must agree. All twins are compared when this package is loaded:
-
-- The digests of the sources find every edit of these functions, for example an added print. Comments, docstrings,
-  formatting and annotations do not matter. Without source files, as in an installation of compiled files, there are no
-  digests, and the results alone decide.
-- The results on the cases, y and all gradients in float64, find edits of constants and of functions further down.
-
-If anything differs, the textbook function runs, and one warning names it.
+A twin must give the results of its textbook function. If somebody edits the textbook, the edited code must run. So a
+twin is registered with a digest of the sources of its function and of the functions that it repeats instead of calling
+them, and with cases on which the two must agree. At the first call of a twin both are compared. The digest finds every
+edit of these functions, for example an added print, and the results find edits of constants and of functions further
+down. If anything differs, the textbook function runs, and one warning names it.
 """
 
 import ast
-import inspect
-import textwrap
+import linecache
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache, wraps
 from hashlib import sha256
-from types import FunctionType
-from typing import Any
+from threading import RLock
 
 import numpy as np
 
@@ -29,78 +20,75 @@ from minitransformer.example_calls import EXAMPLES
 from minitransformer.module import TWINS, EditedTextbook, is_differentiable, plain
 
 DTYPES = {np.dtype(np.float32)}, {np.dtype(np.float64)}, set()  # of the arrays of a call; without arrays, any
-TOLERANCE = 1e-11  # of the largest entry; the order of additions differs
+TOLERANCE = 1e-11  # of the largest entry, because the order of additions differs
+LOCK = RLock()  # held by a comparison, in which a twin may call another one
 
 
-@dataclass(frozen=True)
-class Twin:
-    """A registered twin. The arguments of twin_of describe the fields."""
-
-    function: FunctionType
-    runs: Callable[..., Any]
-    digest: str
-    repeats: tuple[FunctionType, ...]
-    cases: tuple[str | Callable[..., Any], ...]
-
-
-REGISTERED: list[Twin] = []
-
-
-def twin_of(function, digest: str, *, repeats=(), cases: Sequence[str | Callable[..., Any]]):
+def twin_of(function, digest: str, *, repeats=(), cases):
     """Return a decorator that registers a twin of a textbook function.
 
     `digest` is digest_of(function, *repeats), where `repeats` are the functions whose computation the twin contains. A
-    case is the name of an entry of EXAMPLES, or a function (function, rng) -> arrays that calls the one or the other
-    function. Raises ValueError without a case.
+    case is the name of an entry of EXAMPLES, or a function (function, rng) -> arrays that calls the given one. Raises
+    ValueError without a case.
 
     The twin runs if all floating-point arrays among the arguments are float32, or all are float64. For other arrays,
-    for example the complex ones of a check, the result of the decorator calls the textbook function.
+    for example the complex ones of a check, the textbook function runs.
     """
     if not cases:
         raise ValueError(f"twin_of: cases of {function.__name__} must contain at least one case, but it is empty")
 
     def register(twin):
-        @wraps(twin)
-        def supported(*inputs, **options):
-            dtypes = {array.dtype for array in inputs if is_differentiable(array)}
-            return (twin if dtypes in DTYPES else function)(*inputs, **options)
+        verdicts = []  # of the comparison; empty before the first call
 
-        REGISTERED.append(Twin(function, supported, digest, tuple(repeats), tuple(cases)))
-        return supported
+        def agrees() -> bool:
+            """Return True if the twin agrees with its textbook function. Warn if it does not, at the first call."""
+            if not verdicts:
+                with LOCK:
+                    if not verdicts:
+                        verdicts.append(is_unedited(function, twin, digest, repeats, cases))
+                        if not verdicts[0]:
+                            warn_of(function)
+            return verdicts[0]
+
+        @wraps(twin)
+        def runs(*inputs, **options):
+            dtypes = {array.dtype for array in inputs if is_differentiable(array)}
+            return (twin if dtypes in DTYPES and agrees() else function)(*inputs, **options)
+
+        runs.agrees, runs.textbook, runs.digest = agrees, function, digest
+        runs.repeats, runs.cases = repeats, cases
+        TWINS[function] = runs
+        return runs
 
     return register
 
 
-def compare_twins() -> None:
-    """Compare every registered twin with its textbook function, and fill TWINS with the functions to run.
+def warn_of(function) -> None:
+    warnings.warn(
+        f"{function.__name__} in {function.__module__}, or a function that it uses, has been edited: "
+        "the edited code runs instead of its faster twin",
+        EditedTextbook,
+        stacklevel=4,
+    )
 
-    The value of an edited function is the function itself.
+
+def is_unedited(function, twin, digest, repeats, cases) -> bool:
+    """Return True if the sources have this digest, and function and twin give the same results on all cases.
+
+    Without source files, as in an installation of compiled files, the results alone decide. They are compared in
+    float64.
     """
-    for twin in REGISTERED:
-        edited = is_edited(twin)
-        TWINS[twin.function] = twin.function if edited else twin.runs
-        if edited:
-            warnings.warn(
-                f"{twin.function.__name__} in {twin.function.__module__}, or a function that it uses, has been edited: "
-                "the edited code runs instead of its faster twin",
-                EditedTextbook,
-                stacklevel=2,
-            )
-
-
-def is_edited(twin: Twin) -> bool:
-    """Return True if the source of the textbook function, or a result of it, differs from the twin's."""
-    if digest_of(twin.function, *twin.repeats) not in (None, twin.digest):
-        return True
     try:
+        if digest_of(function, *repeats) not in (None, digest):
+            return False
         with np.errstate(all="ignore"):
             with plain():
-                expected = [results(twin.function, case) for case in twin.cases]
+                expected = [array for case in cases for array in results(function, case)]
             with plain(False):
-                found = [results(twin.runs, case) for case in twin.cases]
-        return not all(map(agree, found, expected))
+                found = [array for case in cases for array in results(twin, case)]
+            return len(found) == len(expected) and all(map(is_close, found, expected))
     except Exception:  # an edited function may raise any
-        return True
+        return False
 
 
 def digest_of(*functions) -> str | None:
@@ -112,10 +100,10 @@ def digest_of(*functions) -> str | None:
 @cache
 def source_of(function) -> str | None:
     """Return the source of a function without comments, docstrings and annotations, or None without a source file."""
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except OSError:
+    found = definitions(function.__code__.co_filename)
+    if not found:
         return None
+    tree = found[function.__code__.co_firstlineno]
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             node.returns = None
@@ -123,6 +111,14 @@ def source_of(function) -> str | None:
         elif isinstance(node, ast.arg):
             node.annotation = None
     return ast.unparse(tree).replace('"', "'")  # the quotes of f-strings depend on the version of Python
+
+
+@cache
+def definitions(file: str) -> dict[int, ast.FunctionDef]:
+    """Return the functions in a file by their first lines, or {} without a source file."""
+    nodes = ast.walk(ast.parse("".join(linecache.getlines(file))))
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+    return {min(part.lineno for part in (node, *node.decorator_list)): node for node in functions}
 
 
 def results(function, case) -> list[np.ndarray]:
@@ -136,11 +132,10 @@ def results(function, case) -> list[np.ndarray]:
     return [y, *(gradients if isinstance(gradients, tuple) else [gradients])]
 
 
-def agree(found, expected) -> bool:
-    """Return True if two lists of arrays have the same shapes and dtypes, and entries that are equal up to rounding."""
-    pairs = [(np.asarray(one), np.asarray(other)) for one, other in zip(found, expected, strict=True)]
-    return all(
-        (one.shape, one.dtype) == (other.shape, other.dtype)
-        and np.allclose(one, other, rtol=0, atol=TOLERANCE * max(1, np.abs(other).max(initial=0)), equal_nan=True)
-        for one, other in pairs
-    )
+def is_close(found, expected) -> bool:
+    """Return True if two arrays have the same shape and dtype, and equal entries up to rounding. NaN is not equal."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+        return False
+    found, expected = found.astype(float), expected.astype(float)
+    return np.abs(found - expected).max(initial=0) <= TOLERANCE * max(1, np.abs(found).max(initial=0))

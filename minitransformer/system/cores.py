@@ -7,11 +7,9 @@ would inherit the number of threads, and locks that the parent's threads hold.
 
 import contextlib
 import contextvars
-import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 
 from minitransformer.system.tuning import tune_process
@@ -39,8 +37,10 @@ def matrix_library():
 
 
 @cache
-def pool_of(process: int) -> ThreadPoolExecutor:
+def pool_of(process: int):
     """Return the thread pool of the process with this id. A forked process does not inherit the threads."""
+    from concurrent.futures import ThreadPoolExecutor  # this import takes 10 ms, and not every process needs it
+
     return ThreadPoolExecutor(available_cores(), thread_name_prefix="minitransformer")
 
 
@@ -61,6 +61,8 @@ def side_by_side(function, jobs) -> list:
     count = min(threads(), len(jobs))
     if count <= 1:
         return [function(job) for job in jobs]
+    from concurrent.futures import wait  # see pool_of
+
     waiting, results = iter(range(len(jobs))), [None] * len(jobs)
 
     def work():
@@ -128,5 +130,7 @@ def begin() -> None:
 
 
 def end_with_parent() -> None:
-    multiprocessing.parent_process().join()
+    from multiprocessing import parent_process  # slow, and needed only in a worker process
+
+    parent_process().join()
     os._exit(1)

@@ -39,4 +39,4 @@ def environment() -> dict:
 def forms_in_use() -> dict:
     """Return {function: the form in use, "twin" or "textbook"} for each textbook function with a twin."""
     load_extension_of("minitransformer.module")
-    return {function: "textbook" if is_plain() or runs is function else "twin" for function, runs in TWINS.items()}
+    return {function: "twin" if not is_plain() and twin.agrees() else "textbook" for function, twin in TWINS.items()}

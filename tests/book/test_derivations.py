@@ -17,8 +17,8 @@ import pytest
 
 import gradcheck
 import minitransformer
+from minitransformer import fast
 from minitransformer.book import observation
-from minitransformer.fast.registration import REGISTERED
 
 PACKAGES = [Path(package.__file__).parent for package in (minitransformer, gradcheck)]
 TEXTBOOK = [
@@ -81,7 +81,8 @@ def faults(source, elsewhere=()):
 
 def equations_of_the_textbook(path):
     """Return the equation numbers that a file of the engine may use: those of its textbook functions."""
-    files = {twin.function: inspect.getsourcefile(inspect.unwrap(twin.runs)) for twin in REGISTERED}
+    twins = [getattr(fast, name) for name in fast.__all__]
+    files = {twin.textbook: inspect.getsourcefile(inspect.unwrap(twin)) for twin in twins}
     plain = {inspect.getsourcefile(function) for function, file in files.items() if Path(file) == path}
     return {number for file in plain for number in equations(Path(file).read_text("utf-8"))}
 

@@ -3,6 +3,7 @@
 import compileall
 import importlib
 import json
+import linecache
 import shutil
 import subprocess
 import sys
@@ -17,22 +18,21 @@ import pytest
 import minitransformer
 from minitransformer import fast
 from minitransformer.fast import registration
-from minitransformer.fast.registration import REGISTERED, Twin, digest_of, is_edited, twin_of
+from minitransformer.fast.registration import digest_of, twin_of
+from minitransformer.module import TWINS, EditedTextbook, faster
 
 PACKAGE = Path(minitransformer.__file__).parent
 
 
-@pytest.mark.parametrize("twin", REGISTERED, ids=lambda twin: twin.function.__name__)
-def test_every_twin_was_verified_against_the_present_textbook(twin):
-    digest = digest_of(twin.function, *twin.repeats)
+@pytest.mark.parametrize("name", fast.__all__)
+def test_every_twin_was_verified_against_the_present_textbook(name):
+    twin = getattr(fast, name)
+    digest = digest_of(twin.textbook, *twin.repeats)
     assert twin.digest == digest, (
         "compare the twin with the changed textbook function, then paste its new digest: "
-        f'{unwrap(twin.runs).__module__}: @twin_of(textbook.{twin.function.__name__}, "{digest}"'
+        f'{twin.__module__}: @twin_of(textbook.{name}, "{digest}"'
     )
-
-
-def test_the_comparison_covers_every_twin_of_the_package():
-    assert {twin.runs for twin in REGISTERED} == {getattr(fast, name) for name in fast.__all__}
+    assert twin.agrees() and TWINS[twin.textbook] is faster(twin.textbook) is twin
 
 
 MODULE = """
@@ -66,6 +66,8 @@ def written(tmp_path, monkeypatch):
         (tmp_path / "written.py").write_text(source)
         sys.modules.pop("written", None)
         importlib.invalidate_caches()
+        linecache.clearcache()
+        registration.definitions.cache_clear()
         return importlib.import_module("written")
 
     yield written
@@ -76,12 +78,16 @@ def some_values(f, rng):
     return [np.asarray([f(x) for x in rng.random(3)])]
 
 
+@contextmanager
 def twin_for(source, written):
-    """Return a Twin of MODULE's f, which repeats half, and whose textbook function is that of an edited source."""
+    """Yield a twin of f in an edited MODULE. It is f of the unedited MODULE, and repeats half."""
     right = written(MODULE)
     digest = digest_of(right.f, right.half)
     edited = written(source)
-    return Twin(edited.f, right.f, digest, (edited.half,), (some_values,))
+    try:
+        yield twin_of(edited.f, digest, repeats=(edited.half,), cases=(some_values,))(right.f)
+    finally:
+        del TWINS[edited.f]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +101,7 @@ def twin_for(source, written):
         ("HALF = 0.5\n", "HALF = 0.5\nHALF *= 3\n"),
         ("x / 3", "x / 4"),
         ("x / 3", "x / 0"),
+        ("def half", "from functools import cache\n\n\n@cache\ndef half"),
         ("import math\n", "import cmath as math\n"),
         ("x / 3\n", "x / 3\n\n\nif HALF:\n    def third(x):\n        return x\n"),
         ("x / 3\n", "x / 3\n\n\ntry:\n    from math import cos as third\nexcept ImportError:\n    pass\n"),
@@ -103,7 +110,10 @@ def twin_for(source, written):
 )
 def test_an_edit_of_a_function_or_of_a_number_that_it_uses_is_found(right, wrong, written):
     assert right in MODULE
-    assert is_edited(twin_for(MODULE.replace(right, wrong), written))
+    with twin_for(MODULE.replace(right, wrong), written) as twin:
+        with pytest.warns(EditedTextbook, match="^f in written, or a function that it uses, has been edited"):
+            assert not twin.agrees()
+        assert not twin.agrees()  # without another warning
 
 
 @pytest.mark.parametrize(
@@ -119,24 +129,27 @@ def test_an_edit_of_a_function_or_of_a_number_that_it_uses_is_found(right, wrong
 )
 def test_comments_formatting_types_and_other_functions_are_no_edit(right, same, written):
     assert right in MODULE
-    assert not is_edited(twin_for(MODULE.replace(right, same), written))
+    with twin_for(MODULE.replace(right, same), written) as twin:
+        assert twin.agrees()
 
 
-def test_a_twin_without_a_case_is_refused(monkeypatch):
-    monkeypatch.setattr(registration, "REGISTERED", [])
+def test_a_twin_without_a_case_is_refused():
     with pytest.raises(ValueError, match="cases of some_values must contain at least one case, but it is empty"):
         twin_of(some_values, "", cases=())
-    assert registration.REGISTERED == []
+    assert some_values not in TWINS
 
 
-def test_the_comparison_leaves_no_trace_in_the_process():
+def test_the_comparison_leaves_no_trace_in_the_process(monkeypatch):
+    monkeypatch.setattr(registration, "TWINS", {})
+
     def state():
         return np.random.get_state()[1].tolist(), list(warnings.filters), np.geterr()  # noqa: NPY002
 
     before = state()
     with warnings.catch_warnings(record=True) as caught, np.errstate(all="raise"):
         warnings.simplefilter("always")
-        assert [twin for twin in REGISTERED if is_edited(twin)] == []
+        for twin in list(TWINS.values()):
+            assert twin_of(twin.textbook, twin.digest, repeats=twin.repeats, cases=twin.cases)(unwrap(twin)).agrees()
     assert caught == []
     assert state() == before
 
@@ -150,12 +163,13 @@ from minitransformer.module import faster
 found, gate = [], threading.Barrier(4)
 def ask():
     gate.wait()
-    found.append(faster(textbook.softmax))
+    twin = faster(textbook.softmax)
+    found.append((twin, twin.agrees()))
 threads = [threading.Thread(target=ask) for _ in range(4)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 from minitransformer import fast
-print(found == 4 * [fast.softmax])
+print(found == 4 * [(fast.softmax, True)])
 """
 
 
@@ -232,7 +246,7 @@ TOGETHER = [
 ALONE = [
     ("through_blocks", "layers/rms_norm.py", "y = gamma * x_hat", "y = 1.5 * gamma * x_hat"),
     ("through_blocks", "layers/block.py", "y = r + f_kept", "y = r + 1.5 * f_kept"),
-    ("attention", "layers/softmax.py", "np.where(total == 0, 1, total)", "1.5 * np.where(total == 0, 1, total)"),
+    ("softmax", "layers/softmax.py", "np.where(total == 0, 1, total)", "1.5 * np.where(total == 0, 1, total)"),
     ("through_blocks", "layers/positions.py", "(rotary, x, positions=positions", "(rotary, x, positions=3 * positions"),
     ("attention", "layers/attention.py", "\n\ndef group_heads(", OWN_SOFTMAX + "\n\ndef group_heads("),
 ]
@@ -270,7 +284,7 @@ def test_an_edited_function_runs_and_one_warning_names_it(edits, copy, unedited)
     assert len(set(found["warnings"])) == len(found["warnings"])
 
 
-CALL = RUN.partition("assert")[0] + "from minitransformer import Linear; Linear(2, 2)(np.ones((1, 2)))"
+CALL = RUN.partition("assert")[0] + "from minitransformer import Linear; Linear(2, 2)(np.ones((1, 2), np.float32))"
 
 
 def test_a_print_in_a_textbook_function_prints(copy):

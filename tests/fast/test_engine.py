@@ -87,14 +87,14 @@ def test_complex_arrays_half_precision_and_mixed_dtypes_get_the_function_of_the_
         return x * w, None
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registration, "REGISTERED", [])
+        patch.setitem(TWINS, function, None)
 
         @twin_of(function, "", cases=("linear",))
         def twin(x, w):
             called.append("engine")
             return x * w, None
 
-        patch.setitem(TWINS, function, twin)
+        patch.setattr(registration, "is_unedited", lambda *_: True)
         x = rng.normal(size=3)
         apply(function, x, x)
         apply(function, x, x + 1j)
