@@ -24,6 +24,7 @@ import numpy as np
 
 from gradcheck.call import Call, describe, randomize_parameters, to_float64
 from gradcheck.checking import check_call
+from gradcheck.front.streams import error_in_words
 from gradcheck.report import Report
 
 
@@ -64,10 +65,6 @@ def ends_nothing():
         raise RuntimeError(f"{error!r} was raised, which would end the program") from error
 
 
-def error_in_words(error):
-    return ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
-
-
 def selected_cases(target):
     """Return the Cases of a target, which is "MODULE" or "MODULE:NAME".
 
@@ -106,6 +103,8 @@ def load_cases(target: str) -> list[Case]:
 
 def _imported(target):
     is_file, name = target.endswith(".py"), f"_cases_of_{Path(target).stem}"  # a name that no other module has
+    if is_file and not os.path.exists(target):
+        raise ImportError(f"{target}: there is no such file")
     try:
         with ends_nothing():
             if not is_file:

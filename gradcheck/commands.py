@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gradcheck.cases import check_case, ends_nothing, error_in_words, selected_cases
-from gradcheck.command_line import OK, USAGE, WRONG, Parser, counted, show
+from gradcheck.cases import check_case, ends_nothing, selected_cases
+from gradcheck.front.exits import OK, USAGE, WRONG, Parser
+from gradcheck.front.streams import counted, error_in_words, show
 from gradcheck.lines import steps_of_call
 from gradcheck.report import GradientError
 
@@ -85,7 +86,7 @@ ONLY = "only cases whose name contains SUBSTRING, ignoring case"
 
 def check_parser():
     about = "Check hand-written gradients: every case that a module lists, against central differences."
-    parser = Parser("", about, CHECK_HELP)
+    parser = Parser("python -m gradcheck", about, CHECK_HELP)
     target = "MODULE or MODULE:NAME, the module by name or as a .py file (default: the configured modules)"
     parser.add_argument("target", metavar="TARGET", nargs="?", help=target)
     parser.add_seed()
@@ -139,7 +140,9 @@ def check(arguments):
 
 
 def steps_parser():
-    parser = Parser("steps", "Examine each line of a backward pass, and find the first wrong one.", STEPS_HELP)
+    parser = Parser(
+        "python -m gradcheck steps", "Examine each line of a backward pass, and find the first wrong one.", STEPS_HELP
+    )
     parser.add_argument("target", metavar="MODULE", help="a module by name or as a .py file")
     parser.add_argument("--only", metavar="NAME", help="examine only the case of that name")
     parser.add_seed()
@@ -168,7 +171,7 @@ def steps(arguments):
 
 def certify_parser():
     about = "Decide whether the gradients of a module's cases are right as identities."
-    parser = Parser("certify", about, CERTIFY_HELP)
+    parser = Parser("python -m gradcheck certify", about, CERTIFY_HELP)
     parser.add_argument("target", metavar="MODULE", help="MODULE or MODULE:NAME, the module by name or as a .py file")
     parser.add_seed()
     parser.add_argument("-k", metavar="SUBSTRING", default="", help=ONLY)

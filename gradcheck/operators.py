@@ -15,7 +15,8 @@ import numpy as np
 from gradcheck.adapters.derivatives import from_jacobian, from_value_and_gradient
 from gradcheck.call import Call, describe, is_floating
 from gradcheck.checking import check
-from gradcheck.report import Report, aligned, fault
+from gradcheck.front.tables import table
+from gradcheck.report import Report, fault
 
 Function = Callable[..., Any]
 
@@ -151,7 +152,7 @@ class Taylor:
         rows += [(f"{h:.1e}", *(f"{r:.2e}" for r in row)) for h, *row in zip(self.steps, *self.remainders, strict=True)]
         expected = map(str, range(1, len(rates) + 1))
         rows += [("observed", *rates), ("expected", *expected), ("verdict", *self.verdicts)]
-        return "\n".join(aligned(rows, ">" * len(rows[0])))
+        return "\n".join(table(rows, ">", indent=0))
 
 
 def taylor(

@@ -85,29 +85,29 @@ def _lists_gradients(config):
 def pytest_terminal_summary(terminalreporter, config):
     if not _lists_gradients(config):
         return
-    from gradcheck.command_line import counted
-    from gradcheck.report import aligned
+    from gradcheck.front.streams import counted
+    from gradcheck.front.tables import table
 
     ended = [r for reports in terminalreporter.stats.values() for r in reports if getattr(r, "when", "") == "teardown"]
-    table = [
+    found = [
         (error, verdict, name, argument, report.nodeid)
         for report in ended
         for key, (name, argument, error, verdict) in report.user_properties
         if key == PROPERTY
     ]
     terminalreporter.section("gradients")
-    if not table:
+    if not found:
         terminalreporter.write_line("No gradient was compared through the fixture `gradcheck`.")
         return
-    table.sort(key=lambda row: -row[0] if not math.isnan(row[0]) else -math.inf)
-    cells = [(f"{error:.1e}", *rest) for error, *rest in table]
+    found.sort(key=lambda row: -row[0] if not math.isnan(row[0]) else -math.inf)
+    cells = [(f"{error:.1e}", *rest) for error, *rest in found]
     rows = [("worst error", "verdict", "function", "argument", "test"), *cells]
-    for line in aligned(rows, "><<<"):
+    for line in table(rows, "><", indent=0):
         terminalreporter.write_line(line)
-    failures = sum(not row[1].startswith("right") for row in table)
-    tests = counted(len({node for *_, node in table}), "test")
+    failures = sum(not row[1].startswith("right") for row in found)
+    tests = counted(len({node for *_, node in found}), "test")
     verdict = f"{failures} not right" if failures else "all right"
-    terminalreporter.write_line(f"{len(table)} compared in {tests}: {verdict}")
+    terminalreporter.write_line(f"{len(found)} compared in {tests}: {verdict}")
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
         with open(summary, "a", encoding="utf-8") as file:

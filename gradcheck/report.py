@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gradcheck.front.tables import table
+
 
 @dataclass(frozen=True)
 class ArgumentReport:
@@ -149,8 +151,8 @@ class Report:
     def __str__(self) -> str:
         header = ("  argument", "entries", "absolute", "relative", "oracle ±", "verdict")
         rows = [header, *((f"  {a.name}", a.extent, *a.numbers, a.verdict) for a in self.arguments)]
-        table = aligned(rows, "<>>>>") if self.arguments else []
-        return "\n".join([self.name, *table, *(f"note: {note}" for note in self.notes), *self.failures()])
+        lines = table(rows, "<>>>><", indent=0) if self.arguments else []
+        return "\n".join([self.name, *lines, *(f"note: {note}" for note in self.notes), *self.failures()])
 
 
 class GradientError(AssertionError):
@@ -199,13 +201,6 @@ def _mismatched(arguments):
 
 def fault(name, problem):
     return GradientError(Report(name, problems=(problem,)))
-
-
-def aligned(rows, alignments):
-    """Return a table as lines of text. `alignments` has "<" (left, the default) or ">" (right) for each column."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    columns = list(zip(alignments.ljust(len(widths), "<"), widths, strict=True))
-    return ["  ".join(f"{cell:{a}{w}}" for cell, (a, w) in zip(row, columns, strict=True)).rstrip() for row in rows]
 
 
 def _both(analytic, numeric, oracle):

@@ -2,7 +2,7 @@
 
 import sys
 
-from minitransformer.system.stopping import leave_when_stopped
+from gradcheck.front.signals import leave_when_stopped
 from minitransformer.system.tuning import tune_process
 
 PROGRAM = "minitransformer"

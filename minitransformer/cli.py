@@ -12,16 +12,16 @@ import warnings
 
 import numpy.random  # noqa: F401 — imported early, because its own import swallows a KeyboardInterrupt
 
+from gradcheck.front.exits import Parser, report, run
+from gradcheck.front.streams import described, one_line, say
 from minitransformer import commands
 from minitransformer.commands.options import check_limits
 from minitransformer.system.extras import MissingExtra
-from minitransformer.system.printable import one_line
-from minitransformer.system.terminal import Parser, described, say, written_out
 from minitransformer.system.version import __version__
 from minitransformer.training import TrainingDiverged
 
 PROGRAM = "minitransformer"
-FAILURE, USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+FAILURE = 1
 TRACEBACK = "--traceback"
 # Errors that a user can cause. The message of any other error requests a report.
 EXPECTED = (ValueError, TypeError, OSError, MissingExtra, MemoryError, TrainingDiverged)
@@ -46,25 +46,19 @@ environment, every command runs on the plain formulas of the textbook.
 """
 
 
-class OneLineParser(Parser):
-    def error(self, message):
-        self.exit(USAGE, f"{PROGRAM}: error: {one_line(message)} (see {self.prog} --help)\n")
-
-
-def build_parser() -> argparse.ArgumentParser:
-    options = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+def build_parser() -> Parser:
     modules = {name: importlib.import_module(f"minitransformer.commands.{name}") for name in commands.NAMES}
     width = max(map(len, modules))
     description = DESCRIPTION  # it lists the commands, because argparse cannot group them
     for title, names in commands.GROUPS.items():
         description += "\n".join([title, *(f"    {name:<{width}}  {modules[name].HELP}" for name in names), "", ""])
     usage = f"{PROGRAM} [-h] [-V] COMMAND ..."
-    parser = OneLineParser(prog=PROGRAM, usage=usage, description=description[:-1], epilog=EPILOG, **options)
+    parser = Parser(PROGRAM, description[:-1], EPILOG, usage=usage)
     parser.add_argument("-V", "--version", action="version", version=f"{PROGRAM} {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", prog=PROGRAM, help=argparse.SUPPRESS)
     for name, command in modules.items():
         description = f"{command.HELP[0].upper()}{command.HELP[1:]}.\n\nexamples:\n{command.EXAMPLES}"
-        subparser = subparsers.add_parser(name, description=description, epilog=command.NOTES, **options)
+        subparser = subparsers.add_parser(name, description=description, epilog=command.NOTES)
         subparser.set_defaults(run=command.run, parser=subparser)
         command.add_arguments(subparser)
         subparser.add_argument(TRACEBACK, action="store_true", help="show the traceback of an error")
@@ -80,7 +74,7 @@ def main(argv=None) -> int:
             raise error
         return say_failure(error)
 
-    return written_out(lambda: run_command(build_parser(), argv), failed)
+    return run(lambda: run_command(build_parser(), argv), failed)
 
 
 def run_command(parser, argv) -> int:
@@ -97,26 +91,21 @@ def run_command(parser, argv) -> int:
             check_limits(arguments.parser, arguments)
             return arguments.run(arguments)
         except MemoryError as error:
-            raise MemoryError(
-                f"{str(error) or 'not enough memory'}; choose a smaller model, batch or text, or fewer processes"
-            ) from error
+            advice = "choose a smaller model, batch or text, or fewer processes"
+            raise MemoryError(f"{described(error)}; {advice}") from error
 
 
 def say_failure(error: BaseException) -> int:
-    """Report an error in one line and return the exit status. A closed pipe is not reported."""
-    if isinstance(error, BrokenPipeError):
-        return BROKEN_PIPE
-    if isinstance(error, KeyboardInterrupt):
-        say(f"{PROGRAM}: {one_line(error) or 'interrupted'}")
-        return INTERRUPTED
+    """Report an error in one line and return the exit status. An unexpected error requests a report."""
+    if isinstance(error, (KeyboardInterrupt, BrokenPipeError)):
+        return report(PROGRAM, error)
     say(f"{PROGRAM}: error: {describe(error)}")
     return FAILURE
 
 
 def describe(error: Exception) -> str:
-    """Return an exception's message in one line. For an OSError, it consists of the file and the reason."""
     if isinstance(error, EXPECTED):
-        return described(error) or type(error).__name__
+        return described(error)
     return one_line(f"internal error, please report it: {type(error).__name__}: {error} (--traceback shows where)")
 
 

@@ -13,9 +13,9 @@ from gradcheck.audit.mutations import mutate
 from gradcheck.audit.reporting import describe, followed, summary, write_json
 from gradcheck.audit.trials import EQUIVALENT, SURVIVING, AuditError, Trials
 from gradcheck.cases import load_cases
-from gradcheck.command_line import Parser, counted, say, show, whole_number
+from gradcheck.front.exits import OK, WRONG, Parser, whole_number
+from gradcheck.front.streams import counted, say, show
 
-ALL_KILLED, SOME_SURVIVE, USAGE = 0, 1, 2
 NOT_AUDITED = ("site-packages", "dist-packages")
 STANDARD_LIBRARY, OURS = Path(os.path.realpath(os.__file__)).parent, Path(os.path.realpath(__file__)).parents[1]
 
@@ -49,7 +49,7 @@ def audit(options):
     mutants = _select(options, files, trials if cases and not options.all else None)
     if options.list:
         show("\n".join([*(line for mutant in mutants for line in describe(mutant)), counted(len(mutants), "mutant")]))
-        return ALL_KILLED
+        return OK
     with tempfile.TemporaryDirectory(prefix="gradcheck-audit-") as folder:
         command, jobs = None, min(options.jobs or os.cpu_count() or 1, len(mutants))
         if options.command is not None:
@@ -69,12 +69,12 @@ def audit(options):
             show("equivalent: " + "\n".join(describe(mutant)))
     judge = shlex.quote(options.command) if options.command else f"the cases of {options.target}"
     show(summary(tried, judge, time.monotonic() - start))
-    return SOME_SURVIVE if any(outcome.status == SURVIVING for _, outcome in tried) else ALL_KILLED
+    return WRONG if any(outcome.status == SURVIVING for _, outcome in tried) else OK
 
 
 def audit_parser():
     about = "Test the checks: make mistakes in backward passes on purpose, and list those that go unnoticed."
-    parser = Parser("audit", about, EPILOG)
+    parser = Parser("python -m gradcheck audit", about, EPILOG)
     parser.add_argument("target", metavar="MODULE", help="a module that lists cases, by name or as a .py file")
     parser.add_argument("--command", metavar="CMD", help="test command to evaluate (default: the module's cases)")
     add, positive = parser.add_argument, whole_number(1, "the number")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gradcheck.audit.trials import BY_CERTIFICATE, EQUIVALENT, KILLED, SURVIVING
-from gradcheck.command_line import counted, say
+from gradcheck.front.streams import counted, say
 
 EVERY = 10.0  # seconds between lines of progress
 

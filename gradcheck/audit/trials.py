@@ -26,9 +26,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcheck.audit.observing import is_same, lines_run, observe, real_path
-from gradcheck.cases import check_case, ends_nothing, error_in_words
+from gradcheck.cases import check_case, ends_nothing
 from gradcheck.certify import certify_call
 from gradcheck.checking import check_call
+from gradcheck.front.streams import error_in_words
 from gradcheck.lines.source import codes_of
 from gradcheck.report import GradientError
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from gradcheck.call import Call, Differentiable, is_real, prepared, state_kept
-from gradcheck.cases import error_in_words
 from gradcheck.certify import constants, scalar
 from gradcheck.certify.arrays import Array, entries, standing_in
 from gradcheck.certify.relations import Run
 from gradcheck.certify.scalar import EQUAL, CannotTell, Number, add, lift, multiply
 from gradcheck.contract import run_backward, run_under_watch, with_zeros
+from gradcheck.front.streams import error_in_words
 from gradcheck.report import GradientError
 
 ROUNDED = Decimal("1e-9")  # relative: a larger difference is not due to rounded constants

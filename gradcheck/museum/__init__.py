@@ -12,7 +12,8 @@ import shutil
 import textwrap
 from importlib import import_module
 
-from gradcheck.command_line import OK, Parser, show
+from gradcheck.front.exits import OK, Parser
+from gradcheck.front.streams import show
 from gradcheck.museum.exhibit import numeric_gradient, url
 from gradcheck.museum.variants import variants
 
@@ -42,7 +43,7 @@ def corpus():
 
 def museum_parser():
     parser = Parser(
-        "museum",
+        "python -m gradcheck museum",
         "Show wrong gradients that real projects shipped or asked about, the checks that missed them,\n"
         "and the report of gradcheck. Each check runs when it is shown.",
     )

@@ -14,7 +14,8 @@ import warnings
 import numpy as np
 
 from gradcheck.checking import check
-from gradcheck.command_line import OK, Parser, show
+from gradcheck.front.exits import OK, Parser
+from gradcheck.front.streams import show
 from gradcheck.museum import RIGHTS, corpus
 from gradcheck.museum.exhibit import as_tuple
 
@@ -130,7 +131,7 @@ def is_accepted(adapter, function, inputs):
 
 def compare_parser():
     parser = Parser(
-        "compare",
+        "python -m gradcheck compare",
         "Run several checkers on the wrong and the right gradients of the museum's corpus.",
         "The inputs of a case are those for which the wrong gradient differs. Each checker has its own defaults.",
     )

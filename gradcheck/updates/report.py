@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from gradcheck.report import aligned, told_apart
+from gradcheck.front.tables import table
+from gradcheck.report import told_apart
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class UpdateReport:
 
     def __str__(self) -> str:
         rows = [(" ", *row) for row in self._rows()] if self.steps else []
-        return "\n".join([self.name, *(aligned(rows, "<>>>") if rows else []), *self._lines()])
+        return "\n".join([self.name, *(table(rows, "<>>><", indent=0) if rows else []), *self._lines()])
 
     def _rows(self):
         rows = [(str(step.step), str(step.entries), f"{step.relative:.1e}", step.verdict) for step in self.steps]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gradcheck.front.tables import table
 from minitransformer.analysis.contributions import MEASURES, TITLES, PositionContributions, position_contributions
 from minitransformer.analysis.data import Data
 from minitransformer.analysis.heads import attention_rollout, attention_weights
@@ -19,7 +20,6 @@ from minitransformer.analysis.lens import LogitLens, logit_lens
 from minitransformer.analysis.residual import DirectContributions, direct_contributions
 from minitransformer.analysis.tokens import shown, token_strings
 from minitransformer.language_model import LanguageModel
-from minitransformer.system.tables import table
 from minitransformer.system.values import check_int
 
 LENS_TOKENS = 5

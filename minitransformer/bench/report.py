@@ -4,11 +4,11 @@ import platform
 from contextlib import suppress
 from pathlib import Path
 
+from gradcheck.front.tables import table
 from minitransformer.bench.comparison import collect, measure_size
 from minitransformer.bench.sizes import SIZES
 from minitransformer.bench.worker import ABOUT
 from minitransformer.system.narrator import Narrator
-from minitransformer.system.tables import table
 
 
 def compare(settings: dict) -> dict:

@@ -9,11 +9,12 @@ import sys
 
 import numpy as np
 
+from gradcheck.front.signals import SIGNALS, birth
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.bench.sizes import SHORT_PROMPT, Size
 from minitransformer.bench.timing import machine_limits, peak_above, seconds_of, token_times
 from minitransformer.system.cores import THREAD_VARIABLES, begin, ending, environment_of_processes
-from minitransformer.system.stopping import SIGNALS, birth
+from minitransformer.system.extras import require
 from minitransformer.training.environment import environment
 
 WARM_UP = 3  # first steps, in which memory is allocated and compilers run

@@ -8,6 +8,7 @@ import numpy as np
 
 from gradcheck import GradientError, check_case, report_html
 from gradcheck.certify import certify_call
+from gradcheck.front.streams import counted
 from minitransformer.book import notation as n
 from minitransformer.book.costs import operations
 from minitransformer.book.derivations import EQUAL, names_of
@@ -18,7 +19,6 @@ from minitransformer.book.specimens import called_by
 from minitransformer.book.typesetting import mathml, name_set
 from minitransformer.cases import CASES
 from minitransformer.module import plain
-from minitransformer.system.terminal import counted
 
 LARGEST = 60  # largest size of an array whose entries are shown
 

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from gradcheck import load_cases
+from gradcheck.front.streams import counted, one_line, printable
 from minitransformer.book import notation
 from minitransformer.book.appendix import appendix, cases_by_file, checked, checks, in_the_text, mistakes
 from minitransformer.book.chapters import BELIEFS, CHAPTERS, LEAVES
@@ -27,8 +28,6 @@ from minitransformer.book.worked_example import worked_page
 from minitransformer.book.worksheets import sheets, small_example, worksheet_page
 from minitransformer.system.files import write_atomically
 from minitransformer.system.folders import at_work_in
-from minitransformer.system.printable import one_line, printable
-from minitransformer.system.terminal import counted
 from minitransformer.system.values import looked_up
 
 STATIC = ("book.css", "book-math.woff2", "LICENSE-book-math.txt")

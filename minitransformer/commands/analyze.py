@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
+from gradcheck.front.streams import show
 from minitransformer.commands.generate import prompt_of
 from minitransformer.commands.options import model_argument, option, switch
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.files import require_file_path
 from minitransformer.system.narrator import Narrator
-from minitransformer.system.terminal import show
 
 HELP = "write a page that shows how a model predicts a text: attention, logit lens, contributions, ablations"
 

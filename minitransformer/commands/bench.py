@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from gradcheck.front.streams import show
 from minitransformer.bench import report
 from minitransformer.bench.pictures import draw_ratios
 from minitransformer.bench.sizes import SIZES
@@ -12,7 +13,6 @@ from minitransformer.system.extras import require
 from minitransformer.system.files import require_file_path, write_atomically, write_json
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.pictures import can_draw
-from minitransformer.system.terminal import show
 from minitransformer.system.values import positive
 
 HELP = "measure speed and memory, and compare them with PyTorch, JAX and the limits of the machine"

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from gradcheck.front.streams import counted, say, show_to_the_letter
 from minitransformer.commands.options import option, out_option, refuse_without, switch
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
-from minitransformer.system.terminal import counted, say, show_to_the_letter
 
 # The help of all commands must not load the book. A test compares these constants with book/problems.py.
 TOPICS = "linear, softmax, cross_entropy, attention, layer_norm, rms_norm, relu, rotary, adamw"

@@ -7,13 +7,13 @@ import warnings
 
 import numpy as np
 
+from gradcheck.front.signals import Stopped
+from gradcheck.front.streams import show, show_to_the_letter
 from minitransformer.commands.generate import decoded, say_rate
 from minitransformer.commands.options import MODEL, option, seed_option
 from minitransformer.generation import check_sampling
 from minitransformer.interop.chat import Conversation
 from minitransformer.language_model import LanguageModel
-from minitransformer.system.stopping import Stopped
-from minitransformer.system.terminal import show, show_to_the_letter
 
 HELP = "hold a conversation with a model"
 

@@ -2,13 +2,13 @@
 
 import time
 
+from gradcheck.front.streams import show
 from minitransformer.commands.options import out_option, seed_option, switch
 from minitransformer.commands.resuming import refuse_to_overwrite
 from minitransformer.experiments.demonstration import repeating, writing
 from minitransformer.experiments.demonstration.narration import heading
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.pictures import can_draw
-from minitransformer.system.terminal import show
 from minitransformer.training import METRICS_FILE, MODEL_FILE
 
 HELP = "train two small models in a minute and a half, and show what they learned"

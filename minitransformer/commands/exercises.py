@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+from gradcheck.front.streams import say, show, show_to_the_letter
 from minitransformer.learn import marks, workspace
 from minitransformer.learn.checking import Grader
 from minitransformer.learn.cutting import cut
@@ -25,7 +26,6 @@ from minitransformer.learn.verdict import drawn_map
 from minitransformer.system.files import require_file_path
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.pictures import save
-from minitransformer.system.terminal import say, show, show_to_the_letter
 
 
 def start(arguments) -> int:

@@ -2,10 +2,10 @@
 
 import shlex
 
+from gradcheck.front.streams import show_to_the_letter
 from minitransformer.commands.options import option
 from minitransformer.interop.fetching import MODELS, fetch
 from minitransformer.system.narrator import Narrator
-from minitransformer.system.terminal import show_to_the_letter
 
 HELP = "download a pretrained language model"
 

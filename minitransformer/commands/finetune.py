@@ -2,6 +2,7 @@
 
 import math
 
+from gradcheck.front.streams import show
 from minitransformer.commands.options import (
     add_fields,
     given_fields,
@@ -16,7 +17,6 @@ from minitransformer.commands.resuming import chosen, existing_run, how_to_resum
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
-from minitransformer.system.terminal import show
 from minitransformer.text import TextFiles, tokenize_corpus
 from minitransformer.training import FineTuningSettings, LowRank, PreferenceSettings
 from minitransformer.training.checkpoints import Checkpoint
@@ -29,8 +29,7 @@ EXAMPLES = """\
   minitransformer finetune runs/train --data politeness                    the last two blocks, by DPO
   minitransformer finetune runs/train --data politeness --lora 4           adapters of rank 4, then merged
   minitransformer finetune runs/train --data pairs.jsonl --objective unlikelihood --last-blocks 1
-  minitransformer finetune runs/train --data politeness --objective difference --out runs/wrecked
-                                                                           the effect of an unbounded objective
+  minitransformer finetune runs/train --data politeness --objective difference --out runs/x  an unbounded objective
   minitransformer finetune runs/train --text letters.txt --last-blocks 1   plain training on a text
   minitransformer finetune --resume                                        the other options are remembered
 """

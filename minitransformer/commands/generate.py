@@ -7,10 +7,10 @@ from itertools import chain
 
 import numpy as np
 
+from gradcheck.front.streams import say, show, show_to_the_letter
 from minitransformer.commands.options import MODEL, option, seed_option, switch
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.cores import decoding
-from minitransformer.system.terminal import say, show, show_to_the_letter
 
 HELP = "write text with a model"
 

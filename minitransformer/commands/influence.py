@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 
+from gradcheck.front.streams import say, show
 from minitransformer.commands.options import model_argument, option, seed_option, switch
 from minitransformer.system.narrator import Narrator
-from minitransformer.system.terminal import say, show
 from minitransformer.text import TextFiles, tokenize_corpus
 from minitransformer.training.remembered import load_with_checkpoint, remembered_text, was_trained_on
 

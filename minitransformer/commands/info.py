@@ -3,11 +3,10 @@
 import json
 import re
 
+from gradcheck.front.streams import printable, show
+from gradcheck.front.tables import table
 from minitransformer.commands.options import model_argument, switch
 from minitransformer.language_model import is_pretrained, model_file
-from minitransformer.system.printable import printable
-from minitransformer.system.tables import table
-from minitransformer.system.terminal import show
 from minitransformer.system.version import __version__
 from minitransformer.training.environment import environment, forms_in_use
 from minitransformer.training.remembered import load_with_checkpoint

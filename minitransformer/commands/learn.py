@@ -1,6 +1,6 @@
 """`minitransformer learn`: exercises in writing backward passes, graded line by line. exercises.py has the verbs."""
 
-from argparse import SUPPRESS, RawDescriptionHelpFormatter
+from argparse import SUPPRESS
 from importlib import import_module
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def add_arguments(parser) -> None:
     for verb, (words, add_options) in VERBS.items():
         examples = "".join(f"  {line}\n" for line in VERB_EXAMPLES if line.startswith(f"minitransformer learn {verb} "))
         description = f"{words[0].upper()}{words[1:]}.\n\nexamples:\n{examples}"
-        how = {"epilog": VERB_NOTES.get(verb), "formatter_class": RawDescriptionHelpFormatter}
+        how = {"epilog": VERB_NOTES.get(verb)}
         added = verbs.add_parser(verb, help=words, description=description, **how)
         add_options(added)
         added.set_defaults(parser=added)

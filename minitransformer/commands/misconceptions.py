@@ -4,6 +4,8 @@ import json
 import sys
 from pathlib import Path
 
+from gradcheck.front.streams import show, show_to_the_letter
+from gradcheck.front.tables import table
 from minitransformer.commands.options import PROCESSES, option, out_option, seed_option, switch
 from minitransformer.commands.resuming import when_interrupted
 from minitransformer.experiments.misconceptions.report import OUTCOMES_FILE, Result, introduction
@@ -11,8 +13,6 @@ from minitransformer.system.files import write_json
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.pictures import can_draw, new_figure, save
-from minitransformer.system.tables import table
-from minitransformer.system.terminal import show, show_to_the_letter
 from minitransformer.system.values import check_int, dictionary, one_of
 
 HELP = "test beliefs about language models by experiments of at most two minutes"

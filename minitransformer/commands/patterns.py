@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
+from gradcheck.front.streams import show
 from minitransformer.commands.options import option, out_option, seed_option
 from minitransformer.commands.resuming import refuse_to_overwrite, when_interrupted
 from minitransformer.experiments.patterns.training import PatternSettings, quiet_bar, train_on_simple_patterns
 from minitransformer.system.files import write_json
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.pictures import can_draw
-from minitransformer.system.terminal import show
 from minitransformer.training import MODEL_FILE
 from minitransformer.transformer import TinyTransformer
 

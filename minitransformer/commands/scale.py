@@ -4,13 +4,13 @@ from argparse import ArgumentTypeError
 from contextlib import contextmanager
 from pathlib import Path
 
+from gradcheck.front.streams import show
 from minitransformer.commands.options import PROCESSES, option, out_option, seed_option, switch
 from minitransformer.commands.resuming import when_interrupted
 from minitransformer.system.extras import require
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
 from minitransformer.system.pictures import can_draw
-from minitransformer.system.terminal import show
 
 HELP = "train a family of models, and measure the abilities that appear as they grow"
 

@@ -7,6 +7,7 @@ import statistics
 import warnings
 from itertools import pairwise
 
+from gradcheck.front.streams import show_to_the_letter
 from minitransformer.commands.options import (
     add_fields,
     given_fields,
@@ -19,7 +20,6 @@ from minitransformer.commands.resuming import chosen, existing_run, how_to_resum
 from minitransformer.config import Config
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.narrator import Narrator
-from minitransformer.system.terminal import show_to_the_letter
 from minitransformer.text import (
     DEFAULT_CORPUS,
     BPETokenizer,

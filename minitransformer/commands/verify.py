@@ -2,9 +2,9 @@
 
 import time
 
+from gradcheck.front.streams import show
 from minitransformer.commands.options import model_argument, option, seed_option
 from minitransformer.language_model import LanguageModel
-from minitransformer.system.terminal import show
 
 HELP = "verify the gradient of every parameter of a model at its own weights"
 

@@ -9,10 +9,10 @@ import signal
 import warnings
 from concurrent.futures import Future, ProcessPoolExecutor
 
+from gradcheck.front.signals import birth
 from minitransformer.module import EditedTextbook
 from minitransformer.system.cores import begin, one_thread_each
 from minitransformer.system.files import naming
-from minitransformer.system.stopping import birth
 from minitransformer.training.environment import forms_in_use
 
 

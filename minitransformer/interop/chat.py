@@ -16,12 +16,12 @@ import json
 
 import numpy as np
 
+from gradcheck.front.streams import one_line
 from minitransformer.generation import KeyValueCache, stream
 from minitransformer.interop.templates import render
 from minitransformer.language_model import LanguageModel
 from minitransformer.system.cores import decoding
 from minitransformer.system.extras import require
-from minitransformer.system.printable import one_line
 from minitransformer.text.byte import without_surrogates
 from minitransformer.text.tokenizer import concatenate
 

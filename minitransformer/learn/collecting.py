@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 
+from gradcheck.front.streams import error_in_words
 from minitransformer.learn.checking import Grader
 from minitransformer.learn.exercises import NOTHING, Exercise
 from minitransformer.learn.explaining import equation_numbers
@@ -27,7 +28,6 @@ from minitransformer.learn.refusing import of_header
 from minitransformer.learn.submitted import submitted_in
 from minitransformer.learn.verdict import BEGUN, FAILED, FOLLOWS, MISSING, WRONG, Verdict
 from minitransformer.system.cores import available_cores
-from minitransformer.system.terminal import error_in_words
 from minitransformer.system.version import __version__
 
 JOURNAL = ".marks.jsonl"

@@ -10,10 +10,10 @@ import types
 import numpy as np
 
 from gradcheck import GradientError
+from gradcheck.front.streams import error_in_words
 from minitransformer.learn.exercises import PACKAGE
 from minitransformer.learn.questions import question_on
 from minitransformer.module import faster
-from minitransformer.system.terminal import error_in_words
 
 INSIDE = f"{PACKAGE}{os.sep}"
 MOST_SAID = 500  # characters of the output, and of an exception

@@ -5,10 +5,9 @@ import json
 from collections import Counter
 from csv import writer
 
+from gradcheck.front.streams import LONGEST, counted, one_line, printable
 from minitransformer.learn.verdict import MISSING, USES_PACKAGE
 from minitransformer.system.files import write_atomically
-from minitransformer.system.printable import LONGEST, one_line, printable
-from minitransformer.system.terminal import counted
 
 FORMULA = ("=", "+", "-", "@")
 NBGRADER = ("assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email")

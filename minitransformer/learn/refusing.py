@@ -8,11 +8,11 @@ import ast
 import re
 from dataclasses import replace
 
+from gradcheck.front.streams import error_in_words
 from gradcheck.names import names_bound
 from minitransformer.book.observation import read_python
 from minitransformer.learn.cutting import bare, docstring_of, is_main_block, names_needed
 from minitransformer.learn.exercises import FORWARD
-from minitransformer.system.terminal import error_in_words
 
 HEADER = re.compile(
     r"\w+, level (?P<level>[0-4])(?:, student (?P<student>[\w.@-]+))?(?:, bug (?P<seed>\d+) (?P<answer>\w+))?, "

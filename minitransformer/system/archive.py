@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradcheck.front.streams import one_line
 from minitransformer.system.files import write_atomically
-from minitransformer.system.printable import one_line
 
 FORMAT = "minitransformer"
 VERSION = 1

@@ -5,7 +5,7 @@ import sys
 import time
 from contextlib import contextmanager
 
-from minitransformer.system.printable import printable, to_the_letter
+from gradcheck.front.streams import printable, to_the_letter
 
 EVERY = 0.1  # seconds between two updates of a bar
 WIDTH = 20  # characters of a bar

@@ -18,10 +18,10 @@ from types import ModuleType
 
 import numpy as np
 
+from gradcheck.front.signals import SIGNALS, birth
 from minitransformer.module import EditedTextbook, is_plain, plain
 from minitransformer.system.cores import begin, ending, matrix_library, one_thread_each
 from minitransformer.system.files import naming
-from minitransformer.system.stopping import SIGNALS, birth
 
 ALIGNMENT = 64  # bytes
 LOAD = 4 << 20  # bytes of gradients that are transferred at once

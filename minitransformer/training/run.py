@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
+from gradcheck.front.signals import handled
 from minitransformer.generation import stream
 from minitransformer.language_model import MODEL_FILE, LanguageModel
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
 from minitransformer.system.files import naming
 from minitransformer.system.pictures import can_draw
-from minitransformer.system.stopping import handled
 from minitransformer.training.checkpoints import Checkpoint, save_checkpoint
 from minitransformer.training.loop import fit
 from minitransformer.training.metrics import METRICS_FILE, read_records

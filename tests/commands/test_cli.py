@@ -221,7 +221,8 @@ def test_a_text_that_cannot_be_trained_on_is_one_line(capsys, text, out, content
         ("--prompt Q", 1, "the sample prompt: unknown character 'Q'"),
         ("--out text.txt", 1, "text.txt: is a file, not a folder"),
         ("--out none --resume", 1, "none: cannot resume: there is no model.npz; start without --resume"),
-        ("--bogus", 2, r"unrecognized arguments: --bogus \(see minitransformer --help\)"),
+        ("--bogus", 2, r"unrecognized arguments: --bogus \(see minitransformer train --help\)"),
+        ("--stesp 3", 2, r"unrecognized arguments: --stesp 3; did you mean --steps\? \(see minitransformer train"),
         ("--resume --force", 2, "argument --force: not allowed with argument --resume"),
     ],
 )

@@ -17,6 +17,7 @@ def parsers(parser, name="minitransformer"):
                 yield from parsers(below, f"{name} {word}")
 
 
+COMMAND = re.compile(r" +(minitransformer|dask|python|mpirun|echo|printf|docker|\{) ?")
 PARSERS = dict(parsers(build_parser()))
 
 
@@ -35,6 +36,14 @@ def test_a_help_begins_with_a_summary_in_one_line_and_examples(name):
     lines = PARSERS[name].description.splitlines()
     assert lines[0].endswith(".") and 10 < len(lines[0]) <= 120
     assert lines[1:3] == ["", "examples:"] and lines[3].strip().startswith(name)
+
+
+@pytest.mark.parametrize("columns", [80, 100, 200])
+@pytest.mark.parametrize("name", PARSERS)
+def test_a_help_is_as_wide_as_the_terminal_but_for_commands_to_copy(name, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for line in PARSERS[name].format_help().splitlines():
+        assert len(line) <= min(columns, 100) or COMMAND.match(line), line
 
 
 def test_the_help_lists_every_command_once_in_its_group(capsys):

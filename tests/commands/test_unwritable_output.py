@@ -17,7 +17,7 @@ from small_chats import chat_lm
 from small_runs import TEXT, small_corpus, small_lm
 
 import gradcheck.__main__
-from gradcheck.command_line import USAGE
+from gradcheck.front.exits import USAGE
 from minitransformer import cli, commands
 from minitransformer.bench import report
 from minitransformer.commands import fetch, info

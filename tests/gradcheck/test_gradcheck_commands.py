@@ -188,7 +188,9 @@ FILES = {
 }
 REFUSED = [
     ("nowhere", "cannot import nowhere: ModuleNotFoundError: No module named 'nowhere'"),
-    ("nowhere.py", "cannot import nowhere.py: FileNotFoundError: "),
+    ("nowhere.py", "nowhere.py: there is no such file\n"),
+    ("stesp mine", "there is no command 'stesp'; did you mean steps?\n"),
+    ("mine --sed 3", "error: unrecognized arguments: --sed 3; did you mean --seed? (see python -m gradcheck --help)\n"),
     ("os", "os lists no cases: "),
     ("mine:softmx", "mine has no case 'softmx'; the nearest is 'softmax'"),
     ("mine -k gelu", "no case of mine has 'gelu' in its name"),
@@ -232,8 +234,9 @@ def test_too_little_memory_is_one_line(message, said, monkeypatch, capsys):
 @pytest.mark.parametrize("command, seed", [([], "x"), (["steps"], "-1"), (["audit", "mine"], "one\ntwo")])
 def test_a_seed_that_is_no_whole_number_is_answered_in_one_line(command, seed, capsys):
     assert main([*command, "--seed", seed]) == 2
-    said = f"argument --seed: a seed must be a whole number, 0 or more, not {' '.join(seed.split())}\n"
-    assert capsys.readouterr().err.endswith(said)
+    said = f"argument --seed: a seed must be a whole number, 0 or more, not {' '.join(seed.split())}"
+    program = " ".join(["python -m gradcheck", *command[:1]])
+    assert capsys.readouterr().err == f"gradcheck: error: {said} (see {program} --help)\n"
 
 
 def test_help_shows_a_module_that_works_as_it_is_printed(write, capsys):

@@ -31,8 +31,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 import gradcheck.__main__
+from gradcheck.front.signals import leave_when_stopped
 from minitransformer import cli
-from minitransformer.system.stopping import leave_when_stopped
 
 resource = pytest.importorskip("resource", reason="campaigns need the limits of Unix")
 if not hasattr(os, "pidfd_open"):

@@ -114,14 +114,14 @@ class NoMallopt:
         raise AttributeError("mallopt")
 ctypes.CDLL = NoMallopt
 import numpy as np
-from minitransformer.system import stopping
+from gradcheck.front import signals
 from minitransformer import AdamW, TinyTransformer, tune_process
 from minitransformer.system import cores
 from minitransformer.training import training_step
 model = TinyTransformer(vocab_size=20)
 ids = np.arange(8).reshape(2, 4)
 loss, _ = training_step(model, AdamW(model.parameters()), [(ids, ids)])
-with stopping.birth(*stopping.SIGNALS):
+with signals.birth(*signals.SIGNALS):
     assert cores.available_cores() == os.cpu_count()
 tune_process()
 assert cores.ending(3, "why") == "ended with status 3" and cores.ending(-15, "why") == "was ended by SIGTERM"

@@ -4,8 +4,8 @@ import sys
 import textwrap
 from pathlib import Path
 
-from minitransformer.system.tables import table
-from minitransformer.system.terminal import show
+from gradcheck.front.streams import show
+from gradcheck.front.tables import table
 from minitransformer.training import ProgressBar
 
 WIDTH, BAR = 96, 40  # characters of a line and of the longest bar

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from gradcheck.front.streams import show
+from gradcheck.front.tables import table
 from minitransformer import analysis
 from minitransformer.experiments.demonstration.narration import heading, paragraph, see, watcher
 from minitransformer.experiments.patterns.learned import NOTABLE
 from minitransformer.experiments.patterns.pictures import draw_induction
 from minitransformer.experiments.patterns.starting_attention import start_attention
 from minitransformer.optim import AdamW, cosine_schedule, decay_groups
-from minitransformer.system.tables import table
-from minitransformer.system.terminal import show
 from minitransformer.text import IGNORE_INDEX, PATTERNS, accuracy, spell
 from minitransformer.text.patterns import INDUCTION, SYMBOLS
 from minitransformer.training import draw_loss_curve, fit

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from gradcheck.front.streams import show
 from minitransformer.analysis import attention_weights, draw_attention, shown, token_strings
 from minitransformer.config import Config
 from minitransformer.experiments.demonstration.narration import heading, paragraph, quoted, see, watcher
 from minitransformer.language_model import LanguageModel
-from minitransformer.system.terminal import show
 from minitransformer.text import DEFAULT_CORPUS, BPETokenizer, default_corpus, tokenize_corpus
 from minitransformer.training import LOSS_FILE, MODEL_FILE, Settings, pretrain
 from minitransformer.training.checkpoints import Checkpoint

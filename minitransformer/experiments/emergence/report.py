@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from gradcheck.front.tables import table
 from minitransformer.analysis.data import Data
 from minitransformer.experiments.emergence.forecast import Forecast
 from minitransformer.experiments.emergence.jumps import Jump
 from minitransformer.system.files import write_json
-from minitransformer.system.tables import table
 
 REPORT_FILE = "emergence.json"
 

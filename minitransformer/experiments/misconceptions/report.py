@@ -5,9 +5,9 @@ import textwrap
 from dataclasses import dataclass
 from importlib import resources
 
+from gradcheck.front.tables import table
 from minitransformer.experiments.misconceptions import experiments
 from minitransformer.experiments.misconceptions.form import Experiment, Interval, Outcome
-from minitransformer.system.tables import table
 from minitransformer.system.values import check_int, finite, text
 
 WIDTH = 96

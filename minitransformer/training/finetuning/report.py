@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from minitransformer.system.tables import table
+from gradcheck.front.tables import table
 from minitransformer.training.finetuning.evaluation import Evaluation
 
 REPORT_FILE = "report.json"

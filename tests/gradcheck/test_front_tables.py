@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from minitransformer.system.tables import table
+from gradcheck.front.tables import table
 
 CELLS = st.text(st.characters(categories=["L", "N"]), max_size=6)
 ROWS = st.integers(1, 5).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n, max_size=n), min_size=1, max_size=5))

@@ -1,6 +1,6 @@
 """Tables of aligned columns as lines of text."""
 
-from minitransformer.system.printable import printable
+from gradcheck.front.streams import printable
 
 
 def table(rows, align: str = "<>", *, indent: int = 2) -> list[str]:

@@ -18,9 +18,9 @@ from terminals import Terminal
 
 import gradcheck.__main__
 import gradcheck.commands
+from gradcheck.front import signals
 from minitransformer import cli
 from minitransformer.commands import info, resuming
-from minitransformer.system import stopping
 from minitransformer.training import METRICS_FILE, MODEL_FILE, ProgressBar, read_metrics
 from minitransformer.training.checkpoints import Checkpoint
 
@@ -41,7 +41,7 @@ RUN = (
 @pytest.fixture(autouse=True)
 def default_handlers():
     """Give the signals the handlers that they have in a program started by a shell."""
-    before = {signum: signal.getsignal(signum) for signum in stopping.SIGNALS}
+    before = {signum: signal.getsignal(signum) for signum in signals.SIGNALS}
     for signum in before:
         signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
     yield
@@ -50,7 +50,7 @@ def default_handlers():
 
 
 def handlers():
-    return [signal.getsignal(signum) for signum in stopping.SIGNALS]
+    return [signal.getsignal(signum) for signum in signals.SIGNALS]
 
 
 @OF_ALL
@@ -107,16 +107,16 @@ def test_ctrl_c_is_heard_when_it_comes_during_a_finalizer_whose_exceptions_pytho
         def __del__(self):
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt), stopping.signals_raise([]):
+    with pytest.raises(KeyboardInterrupt), signals.signals_raise([]):
         Finalized()
         for _ in range(500):
             time.sleep(0.01)
 
 
-@pytest.mark.parametrize("unheard", [(), tuple(stopping.SIGNALS)], ids=["heard", "unheard"])
+@pytest.mark.parametrize("unheard", [(), tuple(signals.SIGNALS)], ids=["heard", "unheard"])
 def test_what_comes_while_a_process_is_born_is_heard_when_it_is(unheard):
     before, born = handlers(), []
-    with pytest.raises(KeyboardInterrupt), stopping.birth(*unheard):
+    with pytest.raises(KeyboardInterrupt), signals.birth(*unheard):
         signal.raise_signal(signal.SIGINT)
         born.append("a process")
     assert born == ["a process"] and handlers() == before
