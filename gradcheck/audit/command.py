@@ -6,17 +6,15 @@ verify that the copy is imported, the command runs once with files that cannot b
 and must fail.
 """
 
-import contextlib
 import os
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from gradcheck.audit.trials import BY_COMMAND, BY_TIME, KILLED, SURVIVING, AuditError, Outcome
+from gradcheck.front.processes import ONE_THREAD, Command
 
 SHORTEST_LIMIT = 60.0  # seconds; the limit is at least PATIENCE times the duration without a mutant
 PATIENCE = 10
@@ -33,7 +31,7 @@ class TestCommand:
     __test__ = False  # pytest would collect it because of its name
 
     def __init__(self, command, folder, mutants):
-        self.folder, self.limit, self.process = folder, None, None
+        self.folder, self.limit, self.running = folder, None, None
         self.root = root = Path(os.path.realpath(os.getcwd()))
         self.sources = {mutant.path: mutant.source for mutant in mutants}
         self.arguments = shlex.split(command)
@@ -75,23 +73,15 @@ class TestCommand:
         copy = self._copy()
         for path, text in changed.items():
             (copy / path.relative_to(self.root)).write_text(text, "utf-8")
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         try:
-            self.process = subprocess.Popen(
-                self.arguments, cwd=copy, env=self._environment(copy), start_new_session=True, **pipes
-            )
-            output, _ = self.process.communicate(timeout=self.limit)
+            self.running = Command(self.arguments, cwd=copy, env=self._environment(copy))
+            return self.running.result(self.limit)
         except OSError as error:
             raise AuditError(f"cannot run {self.arguments[0]!r}: {error.strerror}") from error
-        except subprocess.TimeoutExpired:
-            return None, ""
         finally:
-            self.kill()
-            if self.process is not None:
-                self.process.wait()
+            self.running = None
             for path in changed:
                 (copy / path.relative_to(self.root)).write_text(self.sources[path], "utf-8")
-        return self.process.returncode, output.decode("utf-8", "replace")
 
     def _copy(self):
         """Return this process's copy, without hidden files, caches and virtual environments."""
@@ -116,17 +106,10 @@ class TestCommand:
         folders = [*dict.fromkeys(map(str, [copy, *filter(Path.is_dir, within)])), *([before] if before else [])]
         # `python` and `pytest` must be those of this environment, even if it is not activated.
         programs = [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
-        one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         paths = {"PYTHONPATH": os.pathsep.join(folders), "PATH": os.pathsep.join(programs)}
         # Python might load the .pyc file of another mutant, if its source has the same size and modification time.
-        return {**one_thread, **os.environ, **paths, "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**ONE_THREAD, **os.environ, **paths, "PYTHONDONTWRITEBYTECODE": "1"}
 
     def kill(self):
-        """Kill the command, if it still runs, and all processes that it started. A signal handler may call this."""
-        if self.process is None or self.process.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):  # the process has just ended
-            if hasattr(os, "killpg"):
-                os.killpg(self.process.pid, signal.SIGKILL)  # the process leads a process group
-            else:
-                self.process.kill()
+        if self.running is not None:
+            self.running.kill()

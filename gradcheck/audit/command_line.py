@@ -16,6 +16,7 @@ from gradcheck.cases import load_cases
 from gradcheck.front.exits import OK, WRONG, Parser, whole_number
 from gradcheck.front.streams import counted, say, show
 
+FEWEST = 20  # mutants for which a process starts, unless --jobs is given
 NOT_AUDITED = ("site-packages", "dist-packages")
 STANDARD_LIBRARY, OURS = Path(os.path.realpath(os.__file__)).parent, Path(os.path.realpath(__file__)).parents[1]
 
@@ -51,13 +52,14 @@ def audit(options):
         show("\n".join([*(line for mutant in mutants for line in describe(mutant)), counted(len(mutants), "mutant")]))
         return OK
     with tempfile.TemporaryDirectory(prefix="gradcheck-audit-") as folder:
-        command, jobs = None, min(options.jobs or os.cpu_count() or 1, len(mutants))
+        worthwhile = len(mutants) if options.command else -(-len(mutants) // FEWEST)
+        command, jobs = None, min(options.jobs or min(os.cpu_count() or 1, worthwhile), len(mutants))
         if options.command is not None:
             command = TestCommand(options.command, Path(os.path.realpath(folder)), mutants)
         else:
             for name in {name: None for mutant in mutants for name in trials.cases_that_run(mutant)}:
                 trials.verify(name, trials.seeds[0])
-        outcomes = followed(trials.run(mutants, jobs, command), len(mutants))
+        outcomes = followed(trials.run(mutants, jobs, options.target, command), len(mutants))
     tried = [pair for pair in zip(mutants, outcomes, strict=True) if pair[1] is not None]
     if len(tried) < len(mutants):
         left = counted(len(mutants) - len(tried), "mutant")
@@ -82,7 +84,8 @@ def audit_parser():
     add("--sample", type=positive, metavar="N", help="number of mutants to try, drawn at random (default: all)")
     parser.add_seed("the sample", "S")
     add("--draws", type=positive, default=5, metavar="N", help="number of draws of each case (default: %(default)s)")
-    add("--jobs", type=positive, metavar="N", help="number of mutants tried at a time (default: one for each core)")
+    words = "number of mutants tried at a time (default: at most one for each core)"
+    add("--jobs", type=positive, metavar="N", help=words)
     words = "names of the functions to mutate, as in `*_backward` (default: backward)"
     add("--functions", nargs="+", default=["backward"], metavar="PATTERN", help=words)
     words = "mutate every file of the module's package (default: the functions that the cases run)"

@@ -11,7 +11,6 @@ import contextlib
 import gc
 import io
 import itertools
-import multiprocessing
 import os
 import signal
 import sys
@@ -19,16 +18,17 @@ import threading
 import time
 import types
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 
 from gradcheck.audit.observing import is_same, lines_run, observe, real_path
-from gradcheck.cases import check_case, ends_nothing
+from gradcheck.cases import check_case, ends_nothing, load_cases
 from gradcheck.certify import certify_call
 from gradcheck.checking import check_call
+from gradcheck.front.processes import Workers
 from gradcheck.front.streams import error_in_words
 from gradcheck.lines.source import codes_of
 from gradcheck.report import GradientError
@@ -40,7 +40,6 @@ NO_CASES = "equivalent mutants are not recognized, because the module has no cas
 FEW, FEW_ATOL = 2, 1e-8  # entries of each argument, and tolerance, of the first check of a mutant
 LEAST, PATIENCE = 5.0, 20  # a step may take LEAST seconds of CPU plus PATIENCE times the slowest without a mutant
 CERTIFIED, FOR_A_CERTIFICATE = 3, 60.0  # number of cases of a mutant to certify; seconds of CPU for each
-FORKS = sys.platform.startswith("linux")  # macOS has fork too, but its system libraries do not support it
 
 
 class AuditError(ValueError):
@@ -113,38 +112,30 @@ class Trials:
         self.verified[name, seed] = time.process_time() - start
         self.slowest = max(self.slowest, self.verified[name, seed])
 
-    def run(self, mutants, jobs, command=None):
+    def run(self, mutants, jobs, target, command=None):
         """Try `jobs` mutants at a time, and yield their Outcomes in order.
 
         A mutant that changes a gradient is tried on the checks, or on the TestCommand `command`. Without a command, a
-        mutant whose code cannot replace the code in memory has the Outcome None. The mutants are tried in forked
-        processes, which share the imported modules of this process. On systems that cannot fork, and with one job, they
-        are tried in this process.
+        mutant whose code cannot replace the code in memory has the Outcome None. The mutants are tried in processes,
+        which import the cases of `target` again; with one job, they are tried in this process.
         """
-        global _attempt
-        functions = live_functions({str(mutant.path) for mutant in mutants})
-
-        def _attempt(i):
-            return self._outcome(mutants[i], functions, command)
-
-        if jobs == 1 or not FORKS:
-            yield from map(_attempt, range(len(mutants)))
+        paths = {str(mutant.path) for mutant in mutants}
+        if jobs == 1:
+            functions = live_functions(paths)
+            yield from (self._outcome(mutant, functions, command) for mutant in mutants)
             return
-        context = multiprocessing.get_context("fork")
-        with warnings.catch_warnings(), ProcessPoolExecutor(jobs, context, _begin, (command,)) as executor:
-            # Python warns about a fork while threads run. Usually they belong to the BLAS library, which stops them
-            # before a fork and restarts them afterwards.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            outcomes = [executor.submit(_forked, i) for i in range(len(mutants))]
+        files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+        modules = [name for name, file in files.items() if real_path(file) in paths]
+        with Workers(jobs, _begin, self, target, modules, mutants, command, needs_program=False) as executor:
+            outcomes = [executor.submit(_tried, i) for i in range(len(mutants))]
             try:
                 for outcome in outcomes:
                     yield outcome.result()
             except BrokenProcessPool as error:
                 raise AuditError("a mutant has ended the process that tried it") from error
-            except BaseException:
-                for process in multiprocessing.active_children():
-                    process.terminate()
-                raise
+
+    def __getstate__(self):
+        return {**vars(self), "cases": None}  # a process imports them, because functions of a case cannot be pickled
 
     def _outcome(self, mutant, functions, command):
         names, passes = self.cases_that_run(mutant), "every check passes" if command is None else "the command passes"
@@ -215,20 +206,29 @@ def _surviving(names, passes, where=""):
     return Outcome(SURVIVING, message=message, differs_in=tuple(names))
 
 
-def _begin(command):
-    """Begin a forked process, which ignores Ctrl-C and ends, with its command, when the audit ends."""
+def _begin(trials, target, modules, mutants, command):
+    """Begin a process that tries mutants. SIGTERM ends it with its command."""
+    global _tries
 
     def stop(*_):
         if command is not None:
             command.kill()
         os._exit(1)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)
+    with quiet():
+        trials.cases = {case.name: case for case in load_cases(target)} if trials.lines else {}
+        for name in modules:
+            with contextlib.suppress(Exception):
+                import_module(name)
+    functions = live_functions({str(mutant.path) for mutant in mutants})
+
+    def _tries(i):
+        return trials._outcome(mutants[i], functions, command)
 
 
-def _forked(i):
-    return _attempt(i)  # a global set before the fork, because the cases cannot be sent to another process
+def _tried(i):
+    return _tries(i)
 
 
 @contextlib.contextmanager

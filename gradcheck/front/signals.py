@@ -103,27 +103,3 @@ def forget_terminal():
         with contextlib.suppress(OSError):  # it is closed
             if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
                 os.dup2(nowhere, descriptor)
-
-
-@contextlib.contextmanager
-def birth(*unheard):
-    """Block the signals `unheard` in child processes started within a `with` block, because the parent handles them.
-
-    Signals to this process are delivered at the end of the block. On Windows, which has no signal masks, the block only
-    delays signals.
-    """
-    came = []
-    with handled(dict.fromkeys(SIGNALS, lambda signum, frame: came.append(signum))):
-        if not hasattr(signal, "pthread_sigmask"):
-            yield
-        else:
-            from multiprocessing import resource_tracker
-
-            resource_tracker.ensure_running()  # starting this helper of Python would lift the mask
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, unheard)
-            try:
-                yield
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    for signum in came:
-        signal.raise_signal(signum)

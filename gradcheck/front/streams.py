@@ -64,7 +64,7 @@ def described(error) -> str:
     """Return the message of an exception in one line. For an OSError, it consists of the file and the reason."""
     if not isinstance(error, OSError) or not error.strerror:
         return one_line(error) or ("not enough memory" if isinstance(error, MemoryError) else type(error).__name__)
-    subject = error.filename or WITHOUT_A_NAME.get(error.errno)
+    subject = error.filename or WITHOUT_A_NAME.get(error.errno or 0)
     return one_line(error.strerror if subject is None else f"{subject}: {error.strerror}")
 
 

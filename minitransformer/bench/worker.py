@@ -3,18 +3,18 @@
 Between questions the process is idle, so that the other engine can use the processor. Values are in seconds and bytes.
 """
 
-import multiprocessing
 import os
 import sys
 
 import numpy as np
 
-from gradcheck.front.signals import SIGNALS, birth
+from gradcheck.front.processes import THREAD_VARIABLES, Lost, Process
+from gradcheck.front.streams import error_in_words
 from minitransformer.bench.numpy_engine import NumPyEngine
 from minitransformer.bench.sizes import SHORT_PROMPT, Size
 from minitransformer.bench.timing import machine_limits, peak_above, seconds_of, token_times
-from minitransformer.system.cores import THREAD_VARIABLES, begin, ending, environment_of_processes
-from minitransformer.system.extras import require
+from minitransformer.system.extras import MissingExtra
+from minitransformer.system.tuning import tune_process
 from minitransformer.training.environment import environment
 
 WARM_UP = 3  # first steps, in which memory is allocated and compilers run
@@ -41,7 +41,7 @@ class EngineError(ChildProcessError):
     """An engine's process failed to answer a question. The message names the question."""
 
 
-class EngineProcess:
+class EngineProcess(Process):
     """An engine in a separate process, which runs during a `with` block:
 
     with EngineProcess("torch", threads=2) as engine:
@@ -50,59 +50,28 @@ class EngineProcess:
 
     def __init__(self, engine: str, threads: int):
         self.engine = engine
-        self.variables = dict.fromkeys(THREAD_VARIABLES, str(threads)) | BARE.get(engine, {})
-
-    def __enter__(self):
-        spawn = multiprocessing.get_context("spawn")
-        self.pipe, other_end = spawn.Pipe()
-        self.process = spawn.Process(target=answer_questions, args=(other_end, self.engine))
-        with environment_of_processes(self.variables), birth(*SIGNALS):  # only the parent handles Ctrl-C
-            self.process.start()
-        other_end.close()
-        return self
-
-    def __exit__(self, *exception):
-        self.pipe.close()
-        if exception == (None, None, None):
-            self.process.join(PATIENCE)  # libraries free their semaphores if the process is not killed
-        self.process.kill()
-        self.process.join()
+        variables = dict.fromkeys(THREAD_VARIABLES, str(threads)) | BARE.get(engine, {})
+        # Libraries free their semaphores if the process is not killed.
+        super().__init__(Worker, engine, variables=variables, patience=PATIENCE)
 
     def ask(self, question: str, **arguments):
         """Call the Worker method `question` in the engine's process and return its result.
 
-        Raises EngineError if the method raises an exception or the process ends.
+        Raises EngineError if the method raises an exception or the process ends, and MissingExtra if the engine's
+        library is not installed.
         """
         try:
-            self.pipe.send((question, arguments))
-            error, answer = self.pipe.recv()
-        except (EOFError, OSError):
-            self.process.join()
-            how = ending(self.process.exitcode, "perhaps there was not enough memory")
-            raise EngineError(f"the process that runs {self.engine} {how} while answering {question!r}") from None
-        if error:
-            raise EngineError(f"the engine {self.engine} failed to answer {question!r}: {error}")
-        return answer
-
-
-def answer_questions(pipe, engine: str) -> None:
-    """Answer questions until the other end of the pipe is closed.
-
-    An answer is sent as (None, answer), and a failure as (error, None).
-    """
-    if engine not in FRAMEWORKS:  # their processes have their own settings
-        begin()
-    os.dup2(2, 1)  # keeps the output of libraries apart from the results of the command
-    worker = Worker(engine)
-    while True:
-        try:
-            question, arguments = pipe.recv()
-        except EOFError:
-            return
-        try:
-            pipe.send((None, getattr(worker, question)(**arguments)))
+            return super().ask(question, **arguments)
+        except MissingExtra:
+            raise
+        except Lost as lost:
+            advice = " (perhaps there was not enough memory)" if "SIGKILL" in str(lost) else ""
+            how = f"{lost}{advice} while answering {question!r}"
+            raise EngineError(f"the process that runs {self.engine} {how}") from None
         except Exception as error:
-            pipe.send((f"{type(error).__name__}: {error}", None))
+            raise EngineError(
+                f"the engine {self.engine} failed to answer {question!r}: {error_in_words(error)}"
+            ) from None
 
 
 class Worker:
@@ -112,6 +81,9 @@ class Worker:
     """
 
     def __init__(self, engine: str):
+        if engine not in FRAMEWORKS:  # their processes have their own settings
+            tune_process()
+        os.dup2(2, 1)  # keeps the output of libraries apart from the results of the command
         self.name = engine
 
     def prepare(self, size: Size, seed: int = 0) -> dict:

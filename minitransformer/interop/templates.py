@@ -4,14 +4,13 @@ A template is a program. Jinja's sandbox prevents access to files and to Python,
 for example for 'a' * 10**10.
 """
 
-import atexit
 import datetime
 import functools
 import json
 import os
 import threading
 
-from minitransformer.system.bounded import Bounded, Ended, serve
+from minitransformer.system.bounded import Bounded, Ended
 
 SECONDS = 10  # limit for a text; real templates take less than a thousandth of it
 MEBIBYTES = 1024
@@ -24,9 +23,7 @@ turn = threading.Lock()
 @functools.cache
 def process_for(pid: int) -> Bounded:
     """Return the process that renders templates for the process `pid`. A forked child gets another process."""
-    process = Bounded("minitransformer.interop.templates", megabytes=MEBIBYTES)
-    atexit.register(process.end)
-    return process
+    return Bounded("minitransformer.interop.templates", megabytes=MEBIBYTES)
 
 
 def render(template: str, names: dict) -> str:
@@ -74,6 +71,5 @@ def environment():
     return sandbox
 
 
-if __name__ == "__main__":
+def prepare():
     environment()  # here, so that no child process has to import Jinja
-    serve(answers)

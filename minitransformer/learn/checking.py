@@ -1,6 +1,5 @@
 """Request verdicts from a grading process, which is kept running between checks."""
 
-import atexit
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -51,9 +50,7 @@ class Grader(Bounded):
 
 @cache
 def warm() -> Grader:
-    grader = Grader()
-    atexit.register(grader.end)
-    return grader
+    return Grader()
 
 
 def check(name: str, folder=None) -> Verdict:

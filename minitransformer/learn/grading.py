@@ -7,7 +7,6 @@ level, at which the learner's y is compared with the package's y. Grading runs i
 
 import ast
 import signal
-import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib import import_module
@@ -35,7 +34,6 @@ from minitransformer.learn.refusing import Refusal, is_untouched, of_header, ref
 from minitransformer.learn.values import graded_value
 from minitransformer.learn.verdict import BEGUN, FAILED, MISSING, REFUSED, UNTOUCHED, Verdict
 from minitransformer.learn.workspace import exercise_in
-from minitransformer.system.bounded import serve
 from minitransformer.system.version import __version__
 
 NEEDED_LATER = (  # imported once, before the first request, so that no child has to import them
@@ -166,8 +164,6 @@ def answers(request):
         yield Verdict(request["name"], FAILED, sentence="the code is nested too deeply to be examined").to_json()
 
 
-if __name__ == "__main__":
+def prepare():
     for module in NEEDED_LATER:
         import_module(module)
-    sys.dont_write_bytecode = True  # so that no __pycache__ is written to a learner's folder
-    serve(answers)

@@ -3,42 +3,40 @@
     process = Bounded("minitransformer.learn.grading", megabytes=1000)
     answer = process.ask({"file": "softmax.py"}, seconds=10)
 
-The module is run with `python -m` as a server, and calls serve(answers). For each request, the server forks a child,
-and at the end kills all descendants of the child. On Linux these include processes that called `setsid`, because the
-server adopts them (PR_SET_CHILD_SUBREAPER). Without `fork`, as on Windows, a server answers one request itself and is
-then replaced.
+A supervisor, which is a process of its own, imports the module and calls its function prepare(). For each request it
+forks a child, which calls answers(request), and at the end it kills all descendants of the child. On Linux these
+include processes that called `setsid`, because the supervisor adopts them (PR_SET_CHILD_SUBREAPER). On other systems,
+whose libraries do not support a fork without exec, a supervisor answers one request itself and is then replaced.
 
 `answers(request)` is a generator. Each answer replaces the previous one, so a verdict can precede its explanation. Each
 line from a child begins with a random word that identifies its request; other lines are ignored. The limits protect
 against accidents, but they are not a sandbox, because the code runs with the user's rights.
 """
 
+import atexit
 import contextlib
 import ctypes
-import io
 import json
 import os
-import queue
 import secrets
 import select
 import signal
-import subprocess
 import sys
-import threading
 import time
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from gradcheck.front.processes import GRACE, ONE_THREAD, Lost, ending, start, stop
 
 try:
     import resource
 except ImportError:  # Windows has no such limits
     resource = None  # type: ignore[assignment]
 
-FORKS = hasattr(os, "fork")
-ROOT = Path(__file__).parents[2]
-START = 60  # seconds until a server must be ready
-GRACE = 5  # seconds within which all processes must be killed
+FORKS = sys.platform == "linux"
+START = 60  # seconds until a supervisor must be ready
 LARGEST = 100 * 2**20  # bytes of a file that a request may write
 MOST = 64  # processes of one request
 TOO_MANY = f"it started {MOST} processes"
@@ -47,7 +45,7 @@ LONGEST = 2**26  # bytes of a line
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 
 
-class Ended(ChildProcessError):  # noqa: N818
+class Ended(Lost):
     """A request ended before its last answer. The message gives the reason. `answer` is the latest answer, or None."""
 
     def __init__(self, reason, answer=None):
@@ -56,7 +54,7 @@ class Ended(ChildProcessError):  # noqa: N818
 
 
 class Bounded:
-    """Answer each request in a separate process. Use it in a `with` block, or call `end` at the end."""
+    """Answer each request in a separate process, until the end of a `with` block or of the program."""
 
     def __init__(self, module: str, *, megabytes: int):
         self.module, self.megabytes = module, megabytes
@@ -74,15 +72,14 @@ class Bounded:
         The first answer must arrive within `seconds`, and the last one within `more` seconds after the first. Raises
         Ended, which has the latest answer, if the time is exceeded or the code ends its process.
         """
-        word, answer, is_done, allowed = secrets.token_hex(16), None, False, seconds
-        asked = {"word": word, "request": request, "seconds": seconds + more}
+        answer, is_done, allowed = None, False, seconds
         try:
             if self.process is None:
                 self.begin()
-            with contextlib.suppress(OSError):  # the server has ended, which `received` reports
-                self.process.stdin.write(json.dumps(asked).encode() + b"\n")
+            with contextlib.suppress(OSError):  # the supervisor has ended, which `received` reports
+                self.pipe.send((request, seconds + more))
             deadline = time.monotonic() + allowed
-            while (message := self.received(word, deadline))[0] not in ("end", "late"):
+            while (message := self.received(deadline))[0] not in ("end", "late"):
                 kind, value = message
                 if kind == "answer":
                     if answer is None:
@@ -103,132 +100,139 @@ class Bounded:
         return answer
 
     def begin(self):
-        """Start a server and wait until it is ready. Raises Ended if it is not ready within START seconds."""
-        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        one_thread = dict.fromkeys(("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
-        word = secrets.token_hex(16)
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", self.module, str(self.megabytes), word],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env=os.environ | one_thread | {"PYTHONPATH": path, "PYTHONUTF8": "1"},
-            start_new_session=True,  # Ctrl-C in a terminal is for the caller, which ends the server itself
+        """Start a supervisor and wait until it is ready. Raises Ended if it is not ready within START seconds."""
+        variables = ONE_THREAD | {"PYTHONUTF8": "1"}
+        self.owner = os.getpid()
+        self.process, self.pipe = start(
+            supervise, self.module, self.megabytes, variables=variables, unheard=(signal.SIGINT,)
         )
-        self.lines = queue.SimpleQueue()
-        threading.Thread(target=gather, args=(self.process.stdout, self.lines), daemon=True).start()
-        kind, reason = self.received(word, time.monotonic() + START)
+        atexit.register(self.end)
+        kind, reason = self.received(time.monotonic() + START)
         if kind != "ready":
-            raise Ended(reason or f"its server was not ready within {START} seconds")
+            self.end()
+            raise Ended(reason or f"its supervisor was not ready within {START} seconds")
 
-    def received(self, word, deadline):
-        """Return (kind, value) from the next line that begins with `word`, or ("late", None) or ("end", reason)."""
-        while True:
-            try:
-                line = self.lines.get(timeout=max(deadline - time.monotonic(), 0))
-            except queue.Empty:
-                return "late", None
-            if not line:
-                process = self.process
-                self.end()
-                return "end", how_it_ended(process.returncode)
-            if line.startswith(word.encode()):
-                with contextlib.suppress(ValueError):  # a damaged line
-                    return json.loads(line[len(word) :])
+    def received(self, deadline):
+        """Return the next (kind, value) from the supervisor, or ("late", None) or ("end", reason)."""
+        try:
+            return self.pipe.recv() if self.pipe.poll(max(deadline - time.monotonic(), 0)) else ("late", None)
+        except (EOFError, OSError):
+            process = self.process
+            self.end()
+            return "end", it_ended(process.exitcode)
 
     def end(self):
-        """End the server, which ends all processes that it has started."""
+        """End the supervisor, which ends all processes that it has started."""
         process, self.process = self.process, None
-        if process is None:
-            return
-        process.stdin.close()
-        try:
-            process.wait(GRACE if FORKS else 0)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None and self.owner == os.getpid():  # and not a fork of it
+            atexit.unregister(self.end)
+            stop(process, self.pipe, GRACE if FORKS else 0)
 
 
-def gather(stream, lines):
-    """Put each line of a stream, of at most LONGEST bytes, into the queue `lines`, and b"" at the end."""
-    with io.BufferedReader(stream) as buffered:
-        for line in iter(partial(buffered.readline, LONGEST), b""):
-            lines.put(line)
-    lines.put(b"")
+def it_ended(status):
+    """Return the reason why a request ended, from the exit status of its process."""
+    if status >= 0:
+        return f"it ended its process with status {status}"
+    return f"it ended its process: {ending(status).removeprefix('was ended by ')}"
 
 
-def how_it_ended(status):
-    if status < 0:
-        names = {number.value: number.name for number in signal.Signals}
-        return f"it ended its process: {names.get(-status, f'signal {-status}')}"
-    return f"it ended its process with status {status}"
-
-
-def serve(answers) -> None:
-    """Run a server: answer requests from standard input until the input ends."""
+def supervise(pipe, module, megabytes) -> None:
+    """Answer requests until the caller closes the pipe. This is the main function of a supervisor."""
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)  # the caller ends this process by closing its input
-    out, nowhere = os.dup(1), os.open(os.devnull, os.O_RDWR)
-    requests = os.fdopen(os.dup(0), "rb")
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
     control(SET_CHILD_SUBREAPER, 1)
-    send(out, sys.argv[2], "ready")
-    for line in requests:
-        asked = json.loads(line)
-        reason = in_a_child(answers, asked, requests, out) if FORKS else answer_all(answers, asked, out)
-        send(out, asked["word"], "end", reason)
+    sys.dont_write_bytecode = True  # the code may lie in somebody's folder
+    code = import_module(module)
+    code.prepare()
+    pipe.send(("ready", None))
+    with contextlib.suppress(EOFError):
+        while True:
+            request, seconds = pipe.recv()
+            if FORKS:
+                pipe.send(("end", in_a_child(code.answers, request, seconds, megabytes, pipe)))
+            else:
+                answer_all(code.answers, request, pipe.send)
 
 
-def send(pipe, word, kind, value=None):
-    """Write a line that consists of the word of a request and [kind, value] in JSON."""
-    line = f"\n{word}{json.dumps([kind, value])}\n".encode()
-    while line:
-        line = line[os.write(pipe, line) :]
-
-
-def answer_all(answers, asked, pipe):
+def answer_all(answers, request, send):
     me = os.getpid()
-    for value in answers(asked["request"]):
+    for value in answers(request):
         if os.getpid() != me:  # a process that the code has forked sends no answer
             os._exit(0)
-        send(pipe, asked["word"], "answer", value)
-    send(pipe, asked["word"], "done")
+        send(("answer", value))
+    send(("done", None))
 
 
-def in_a_child(answers, asked, requests, out):
+def in_a_child(answers, request, seconds, megabytes, pipe):
     """Answer a request in a child process, then kill all its descendants. Return the reason why the child ended."""
+    word, (lines, end_of_child) = secrets.token_hex(16).encode(), os.pipe()
     child = os.fork()
     if child == 0:
-        be_the_child(answers, asked, out)
+        be_the_child(answers, request, seconds, megabytes, word, end_of_child)
+    os.close(end_of_child)
+    os.set_blocking(lines, False)
     try:
+        forward, more_may_come = forwarding(lines, word, pipe), True
         while not (ended := os.waitpid(child, os.WNOHANG))[0]:
-            if select.select([requests], [], [], LOOK)[0]:
+            if pipe.poll():
                 raise SystemExit  # the caller has ended, or has closed the pipe
+            select.select([lines] if more_may_come else [], [], [], LOOK)
+            more_may_come = forward()
             if len(descendants()) >= MOST:
                 return TOO_MANY
-        return how_it_ended(os.waitstatus_to_exitcode(ended[1]))
+        forward()
+        return it_ended(os.waitstatus_to_exitcode(ended[1]))
     finally:
         end_all(child)
+        os.close(lines)
 
 
-def be_the_child(answers, asked, pipe):
+def forwarding(lines, word, pipe):
+    """Return a function that sends the messages in a child's lines to the caller, as far as they have arrived.
+
+    It returns True if more may come, because some process can still write to the pipe.
+    """
+    left = b""
+
+    def forward() -> bool:
+        nonlocal left
+        with contextlib.suppress(BlockingIOError):
+            while some := os.read(lines, 2**16):
+                *whole, left = (left + some).split(b"\n")
+                left = left[-LONGEST:]
+                for line in whole:
+                    if line.startswith(word):
+                        with contextlib.suppress(ValueError):  # a damaged line
+                            pipe.send(tuple(json.loads(line[len(word) :])))
+            return False
+        return True
+
+    return forward
+
+
+def be_the_child(answers, request, seconds, megabytes, word, pipe):
+    def send(message):
+        line = b"\n" + word + json.dumps(message).encode() + b"\n"
+        while line:
+            line = line[os.write(pipe, line) :]
+
     status = 1
     try:
         os.setsid()
         control(SET_PDEATHSIG, signal.SIGKILL)
         os.closerange(3, pipe)
         os.closerange(pipe + 1, 2**16)
-        statm = Path("/proc/self/statm")
-        if statm.exists():  # limit the memory that the child needs in addition to the server's
-            pages = int(statm.read_text().split()[0])
-            limit(resource.RLIMIT_AS, pages * resource.getpagesize() + int(sys.argv[1]) * 2**20)
-        limit(resource.RLIMIT_CPU, int(2 * asked["seconds"] + 2))
+        pages = int(Path("/proc/self/statm").read_text().split()[0])  # the child's memory includes the supervisor's
+        limit(resource.RLIMIT_AS, pages * resource.getpagesize() + megabytes * 2**20)
+        limit(resource.RLIMIT_CPU, int(2 * seconds + 2))
         limit(resource.RLIMIT_CORE, 0)
         limit(resource.RLIMIT_FSIZE, LARGEST)
         limit_forks()
-        answer_all(answers, asked, pipe)
+        answer_all(answers, request, send)
         status = 0
     finally:
         os._exit(status)
@@ -273,7 +277,7 @@ def control(option, value):
 def limit_forks():
     """Allow this process and its children at most MOST forks in total. A further fork blocks.
 
-    On Linux, each child is killed when its parent ends, so that no child outlives a server that is killed.
+    On Linux, each child is killed when its parent ends, so that no child outlives a supervisor that is killed.
     """
     left, filled = os.pipe()
     os.write(filled, bytes(MOST))

@@ -1,29 +1,20 @@
-"""Divide work among the cores, in threads or in processes of one thread each.
+"""Divide work among the cores, in threads.
 
 Threads share all arrays, but between two computations a thread needs the interpreter's lock, and waking a thread takes
-about 50 µs. Threads therefore save time only if each computation takes long. Processes are started with `spawn`. A fork
-would inherit the number of threads, and locks that the parent's threads hold.
+about 50 µs. Threads therefore save time only if each computation takes long. Processes are in gradcheck/front.
 """
 
 import contextlib
 import contextvars
 import os
-import signal
-import threading
 from functools import cache
-
-from minitransformer.system.tuning import tune_process
 
 ENOUGH_FOR_THREADS = 1 << 20  # entries of arrays; with fewer, waking a thread takes longer than the time saved
 MOST_PROCESSES = 1024  # the largest number of processes or threads that an option accepts
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-# Threads.
 
 
 @cache
@@ -90,47 +81,3 @@ def decoding(ids):
             if number == 0 and matrix_library() is not None:
                 until_the_end.enter_context(matrix_library().limit(limits=1))
             yield token
-
-
-# Processes.
-
-
-@contextlib.contextmanager
-def environment_of_processes(variables: dict):
-    """Set environment variables for processes started within a `with` block."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            del os.environ[name]
-            if value is not None:
-                os.environ[name] = value
-
-
-def one_thread_each():
-    """Limit the matrix library of processes started in a `with` block to one thread."""
-    return environment_of_processes(dict.fromkeys(THREAD_VARIABLES, "1"))
-
-
-def ending(status: int, advice: str) -> str:
-    """Describe how a process with this exit status ended. `advice` is added after SIGKILL."""
-    if status >= 0:
-        return f"ended with status {status}"
-    name = signal.Signals(-status).name
-    return f"was ended by {name}{f' ({advice})' if name == 'SIGKILL' else ''}"
-
-
-def begin() -> None:
-    """Prepare this worker process: tune it, ignore Ctrl-C, and exit when the parent ends."""
-    tune_process()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def end_with_parent() -> None:
-    from multiprocessing import parent_process  # slow, and needed only in a worker process
-
-    parent_process().join()
-    os._exit(1)

@@ -11,8 +11,9 @@ import platform
 import numpy as np
 import scipy
 
+from gradcheck.front.processes import THREAD_VARIABLES
 from minitransformer.module import TWINS, is_plain
-from minitransformer.system.cores import THREAD_VARIABLES, available_cores
+from minitransformer.system.cores import available_cores
 from minitransformer.system.extensions import load_extension_of
 from minitransformer.training.ranks import world_size
 

@@ -5,29 +5,26 @@ gradients of a replica to the model, a few MB at a time. With room for all gradi
 million parameters took 1.15 times as much memory. A pipe transfers the shares of batches, and their losses.
 """
 
-import atexit
 import ctypes
 import math
 import multiprocessing
 import pickle
-import sys
 import warnings
-from contextlib import contextmanager, nullcontext
 from copy import deepcopy
-from types import ModuleType
 
 import numpy as np
 
-from gradcheck.front.signals import SIGNALS, birth
+from gradcheck.front.processes import ONE_THREAD, Lost, Process
 from minitransformer.module import EditedTextbook, is_plain, plain
-from minitransformer.system.cores import begin, ending, matrix_library, one_thread_each
+from minitransformer.system.cores import matrix_library
 from minitransformer.system.files import naming
+from minitransformer.system.tuning import tune_process
 
 ALIGNMENT = 64  # bytes
 LOAD = 4 << 20  # bytes of gradients that are transferred at once
 
 
-class ReplicaLost(ChildProcessError):  # noqa: N818
+class ReplicaLost(Lost):
     """The process of a replica has ended unexpectedly."""
 
 
@@ -76,48 +73,19 @@ def replica(model):
     return deepcopy(model, arrays)  # an array is copied as None; a tied Parameter stays tied
 
 
-@contextmanager
-def without_the_program():
-    """Start processes in a `with` block without running the main program in them. The program then needs no guard."""
-    program = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = program
-
-
-class ReplicaProcess:
+class ReplicaProcess(Process):
     """A process with a replica of `model`. `send` sends a request, and `receive` waits for the answer."""
 
     def __init__(self, model, memory: SharedMemory, number: int):
         self.memory, self.number = memory, number
-        spawn = multiprocessing.get_context("spawn")
-        self.pipe, other_end = spawn.Pipe()
         twin = replica(model)
-        self.process = spawn.Process(target=work, args=(other_end, twin, memory, number), daemon=True)
-        alone = nullcontext() if b"__main__" in pickle.dumps(twin) else without_the_program()
-        with alone, one_thread_each(), birth(*SIGNALS):  # a signal must not end the child before the step is finished
-            self.process.start()
-        other_end.close()
-        atexit.register(self.process.kill)  # otherwise Python would send SIGTERM and wait
+        needs_program = b"__main__" in pickle.dumps(twin)
+        how = {"variables": ONE_THREAD, "daemon": True, "needs_program": needs_program}
+        super().__init__(ReplicaWorker, twin, memory, number, **how)
 
     def send(self, *request) -> None:
         """Request a call of a ReplicaWorker method by name, with the np.errstate and plain() of this process."""
-        try:
-            self.pipe.send((np.geterr(), is_plain(), *request))
-        except OSError:
-            raise self.lost() from None
-
-    def receive(self):
-        """Return the answer to the previous request, or raise its exception."""
-        try:
-            answer = self.pipe.recv()
-        except (EOFError, OSError):
-            raise self.lost() from None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        super().send("called", np.geterr(), is_plain(), *request)
 
     def gradients(self, parameters):
         """Yield (Parameter, gradient) for each Parameter with a gradient. A gradient is valid until the next one."""
@@ -129,26 +97,28 @@ class ReplicaProcess:
                     yield parameters[i], gradient
 
     def lost(self) -> ReplicaLost:
-        self.process.join()
-        how = ending(self.process.exitcode, "perhaps because the memory was full; use fewer replicas")
-        return ReplicaLost(f"the process of a replica {how}")
-
-    def stop(self) -> None:
-        atexit.unregister(self.process.kill)
-        self.process.kill()
-        self.process.join()
-        self.pipe.close()
+        how = str(super().lost())
+        advice = " (perhaps because the memory was full; use fewer replicas)" if "SIGKILL" in how else ""
+        return ReplicaLost(f"the process of a replica {how}{advice}")
 
 
 class ReplicaWorker:
     """The model in the process of a replica. Each method answers one kind of request."""
 
     def __init__(self, model, memory: SharedMemory, number: int):
+        tune_process()
+        warnings.simplefilter("ignore", EditedTextbook)  # the main process has already warned
+        matrix_library().limit(limits=1)  # undoes a limit from the main program, if that has run here
         self.model, self.backward_of_loss = model, None
         self.memory, self.number = memory, number
         for parameter, data in zip(model.parameters(), memory.weights(), strict=True):
             data.flags.writeable = False
             parameter.data = data
+
+    def called(self, errors, without_engine, request, *arguments):
+        """Call a method by its name, with the np.errstate and plain() of the main process."""
+        with np.errstate(**errors), plain(without_engine):
+            return getattr(self, request)(*arguments)
 
     def loss(self, ids, targets, seed):
         self.backward_of_loss = None  # frees the activations of the previous loss
@@ -170,22 +140,3 @@ class ReplicaWorker:
                 parameters[i].grad = None
                 have_one.append(i)
         return have_one
-
-
-def work(pipe, model, memory, number) -> None:
-    """Answer requests until the other end of the pipe is closed."""
-    begin()
-    warnings.simplefilter("ignore", EditedTextbook)  # the main process has already warned
-    matrix_library().limit(limits=1)  # undoes a limit from the main program, if that has run here
-    worker = ReplicaWorker(model, memory, number)
-    while True:
-        try:
-            errors, without_engine, request, *arguments = pipe.recv()
-        except EOFError:
-            return
-        try:
-            with np.errstate(**errors), plain(without_engine):
-                answer = getattr(worker, request)(*arguments)
-        except Exception as error:
-            answer = error
-        pipe.send(answer)

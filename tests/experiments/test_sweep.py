@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from gradcheck.front.processes import THREAD_VARIABLES
 from minitransformer import analyze_emergent_capabilities
 from minitransformer.cli import main
 from minitransformer.experiments.emergence import CAPABILITIES, Capability, capabilities, family
 from minitransformer.experiments.emergence.plan import Plan
 from minitransformer.experiments.sweep import RETRIES, attempt, sweep
-from minitransformer.system.cores import THREAD_VARIABLES
 
 pytestmark = pytest.mark.slow  # many processes, and models that they train
 

@@ -14,15 +14,14 @@ from minitransformer.system.bounded import TOO_MANY, Bounded, Ended
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what has left its session is found on Linux alone")
 
 MODULE = """
-from minitransformer.system.bounded import serve
 
 def answers(code):
     names = {}
     exec(code, names)
     yield from names["answers"]()
 
-if __name__ == "__main__":
-    serve(answers)
+def prepare():
+    pass
 """
 ONE = "\ndef answers(): yield 'done'\n"
 
@@ -32,7 +31,7 @@ def process(tmp_path_factory):
     folder = tmp_path_factory.mktemp("module")
     (folder / "runs_code.py").write_text(MODULE)
     with pytest.MonkeyPatch.context() as patch, Bounded("runs_code", megabytes=200) as process:
-        patch.setenv("PYTHONPATH", str(folder))
+        patch.syspath_prepend(folder)
         yield process
 
 
@@ -184,9 +183,9 @@ def test_a_file_that_grows_without_end_is_an_error_before_the_disk_is_full(proce
 
 
 def test_without_fork_each_request_has_a_process_of_its_own(tmp_path, monkeypatch):
-    without = "from minitransformer.system import bounded\nbounded.FORKS = False\n"
+    without = "import os\nfrom minitransformer.system import bounded\nbounded.FORKS = False\ndel os.fork\n"
     (tmp_path / "without_fork.py").write_text(without + MODULE)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(bounded, "FORKS", False)
     with Bounded("without_fork", megabytes=200) as process:
         pids = [process.ask("import os\ndef answers(): yield os.getpid()", seconds=20) for _ in range(2)]

@@ -114,17 +114,18 @@ class NoMallopt:
         raise AttributeError("mallopt")
 ctypes.CDLL = NoMallopt
 import numpy as np
-from gradcheck.front import signals
+from gradcheck.front import processes
+from gradcheck.front.signals import SIGNALS
 from minitransformer import AdamW, TinyTransformer, tune_process
 from minitransformer.system import cores
 from minitransformer.training import training_step
 model = TinyTransformer(vocab_size=20)
 ids = np.arange(8).reshape(2, 4)
 loss, _ = training_step(model, AdamW(model.parameters()), [(ids, ids)])
-with signals.birth(*signals.SIGNALS):
+with processes.birth(*SIGNALS):
     assert cores.available_cores() == os.cpu_count()
 tune_process()
-assert cores.ending(3, "why") == "ended with status 3" and cores.ending(-15, "why") == "was ended by SIGTERM"
+assert processes.ending(3) == "ended with status 3" and processes.ending(-15) == "was ended by SIGTERM"
 print(f"{loss:.2f}")
 """
 

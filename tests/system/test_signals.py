@@ -18,7 +18,7 @@ from terminals import Terminal
 
 import gradcheck.__main__
 import gradcheck.commands
-from gradcheck.front import signals
+from gradcheck.front import processes, signals
 from minitransformer import cli
 from minitransformer.commands import info, resuming
 from minitransformer.training import METRICS_FILE, MODEL_FILE, ProgressBar, read_metrics
@@ -116,7 +116,7 @@ def test_ctrl_c_is_heard_when_it_comes_during_a_finalizer_whose_exceptions_pytho
 @pytest.mark.parametrize("unheard", [(), tuple(signals.SIGNALS)], ids=["heard", "unheard"])
 def test_what_comes_while_a_process_is_born_is_heard_when_it_is(unheard):
     before, born = handlers(), []
-    with pytest.raises(KeyboardInterrupt), signals.birth(*unheard):
+    with pytest.raises(KeyboardInterrupt), processes.birth(*unheard):
         signal.raise_signal(signal.SIGINT)
         born.append("a process")
     assert born == ["a process"] and handlers() == before

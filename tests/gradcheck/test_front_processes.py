@@ -1,0 +1,153 @@
+"""Processes: what they answer, how they end, and that none is left."""
+
+import os
+import subprocess
+import sys
+import time
+import warnings
+
+import pytest
+
+from gradcheck.front import processes
+from gradcheck.front.processes import Command, Lost, Process, Workers, ending
+
+
+class Counter:
+    """An object in a process."""
+
+    def __init__(self, start):
+        self.n = start
+
+    def add(self, n, *, times=1):
+        self.n += n * times
+        return self.n
+
+    def environment(self, name):
+        return os.environ.get(name)
+
+    def fail(self, message):
+        raise KeyError(message)
+
+    def fail_strangely(self):
+        raise StrangeError(lambda: None)
+
+    def end(self, signum):
+        os.kill(os.getpid(), signum) if signum else os._exit(3)
+
+
+class StrangeError(Exception):
+    """An exception that cannot be pickled."""
+
+
+def test_an_object_in_a_process_answers_calls_and_raises_its_exceptions_here():
+    with Process(Counter, 5, variables={"COUNTER": "yes"}) as counter:
+        assert [counter.ask("add", 2), counter.ask("add", 1, times=3)] == [7, 10]
+        assert counter.ask("environment", "COUNTER") == "yes" and "COUNTER" not in os.environ
+        with pytest.raises(KeyError, match="nothing"):
+            counter.ask("fail", "nothing")
+        with pytest.raises(RuntimeError, match="StrangeError"):
+            counter.ask("fail_strangely")
+        assert counter.ask("add", 0) == 10
+    assert not counter.process.is_alive()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
+@pytest.mark.parametrize(
+    "signum, words", [(0, "ended with status 3"), (9, "was ended by SIGKILL"), (11, "was ended by SIGSEGV")]
+)
+def test_a_process_that_ends_before_it_answers_is_lost_and_says_how(signum, words):
+    with Process(Counter, 0) as counter, pytest.raises(Lost, match=f"^{words}$"):
+        counter.ask("end", signum)
+
+
+ABANDONED = """
+import os, sys
+from gradcheck.front.processes import Process
+
+class Sleeper:
+    def pid(self):
+        return os.getpid()
+
+if __name__ == "__main__":
+    sleeper = Process(Sleeper, needs_program=True)
+    print(sleeper.ask("pid"), flush=True)
+    if sys.argv[1:]:
+        os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks for processes by a signal")
+@pytest.mark.parametrize("killed", [[], ["killed"]], ids=["by itself", "by SIGKILL"])
+def test_no_process_outlives_the_program(killed, tmp_path):
+    (tmp_path / "abandoned.py").write_text(ABANDONED)
+    done = subprocess.run([sys.executable, tmp_path / "abandoned.py", *killed], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-9 if killed else 0, "")
+    with pytest.raises(ProcessLookupError):
+        for _ in range(3000):
+            os.kill(int(done.stdout), 0)
+            time.sleep(0.01)
+
+
+def nothing():
+    pass
+
+
+def test_tasks_run_in_other_processes_with_one_thread_and_without_a_fork_beside_threads():
+    with warnings.catch_warnings(), Workers(2, nothing, needs_program=False) as workers:
+        warnings.simplefilter("error")  # as Python and JAX warn of a fork in a program with threads
+        assert workers.submit(os.getpid).result() != os.getpid()
+        assert workers.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
+    assert not any(process.is_alive() for process in workers.processes)
+
+
+def test_workers_that_do_not_stop_by_themselves_are_ended():
+    with Workers(1, nothing, needs_program=False) as workers:
+        task = workers.submit(time.sleep, 1000)
+        while not task.running():
+            time.sleep(0.01)
+    assert not any(process.is_alive() for process in workers.processes)
+
+
+def test_windows_waits_for_61_processes_and_no_more(monkeypatch):
+    for system, most in (("win32", 61), ("linux", 200)):
+        monkeypatch.setattr(processes.sys, "platform", system)
+        with Workers(200, nothing) as workers:
+            assert workers._max_workers == most
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+def test_a_command_ends_with_its_status_and_output_or_in_time_with_all_it_has_started():
+    assert Command(["sh", "-c", "echo out; echo err >&2; exit 7"]).result(60) == (7, "out\nerr\n")
+    command = Command([sys.executable, "-c", "import os, time; os.fork(); time.sleep(1000)"])
+    assert command.result(0.5) == (None, "")
+    with pytest.raises(ProcessLookupError):
+        for _ in range(3000):
+            os.killpg(command.process.pid, 0)
+            time.sleep(0.01)
+    with pytest.raises(FileNotFoundError):
+        Command(["no-such-program"])
+
+
+WITHOUT = """
+import os, signal
+for module, name in [(os, "register_at_fork"), (os, "fork"), (os, "killpg"), (signal, "pthread_sigmask")]:
+    delattr(module, name)  # Windows has none of these
+from gradcheck.front.processes import Command, birth
+from gradcheck.front.signals import SIGNALS
+with birth(*SIGNALS):
+    command = Command(["sleep", "1000"])
+assert command.result(0.1) == (None, "")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="takes away what other systems lack")
+def test_what_other_systems_lack_is_not_needed():
+    subprocess.run([sys.executable, "-c", WITHOUT], check=True, timeout=60)
+
+
+def test_an_exit_status_in_words():
+    assert [ending(2), ending(-15), ending(-40)] == [
+        "ended with status 2",
+        "was ended by SIGTERM",
+        "was ended by signal 40",
+    ]
