@@ -51,8 +51,8 @@ then contains
 Ctrl-C or SIGTERM stops the run after the current step, and saves it for --resume, as in train. The exit status is 1
 if the run diverged, as described in the report.
 
-The perplexity on general text measures forgetting. If the tokenizer does not have the characters of the default text,
-give another one with --general. The folder minitransformer/training/finetuning/objectives/ describes the objectives.
+The perplexity on general text measures forgetting. Characters of the default text that the vocabulary lacks are left
+out; --general gives another text. The folder minitransformer/training/finetuning/objectives/ describes the objectives.
 """
 
 DEFAULT_OUT = "runs/finetune"

@@ -32,8 +32,10 @@ LONGEST_PROMPT = 1 << 24  # bytes
 
 def add_arguments(parser) -> None:
     option(parser, "--model", MODEL, metavar="MODEL", required=True)
-    words = "text to continue, or - for standard input without its last line break (default: a line break)"
-    parser.add_argument("--prompt", default="\n", metavar="TEXT", help=words)
+    words = (
+        "text to continue, or - for standard input without its last line break (default: a line break, or the first "
+    )
+    option(parser, "--prompt", words + "token of a vocabulary without it)", metavar="TEXT")
     option(parser, "--max-new-tokens", "largest number of new tokens", 200, "N")
     option(parser, "--samples", "number of texts", 1, "N", limits={"minimum": 1})
     seed_option(parser, "the random choices")
@@ -50,7 +52,7 @@ def add_arguments(parser) -> None:
 
 def run(arguments) -> int:
     lm = LanguageModel.load(arguments.model)
-    prompt = prompt_of(arguments.prompt)
+    prompt = default_prompt(lm) if arguments.prompt is None else prompt_of(arguments.prompt)
     tokens, context = len(lm.encode(prompt)), lm.model.config.context
     if tokens > context:
         warnings.warn(
@@ -91,6 +93,15 @@ def write(pieces) -> None:
         show()
         raise
     show()
+
+
+def default_prompt(lm) -> str:
+    """Return a line break, or the first token if the vocabulary has no line break."""
+    try:
+        lm.encode("\n")
+    except ValueError:
+        return lm.tokenizer.decode([0])
+    return "\n"
 
 
 def prompt_of(given: str) -> str:

@@ -2,7 +2,9 @@
 
 import time
 
-from gradcheck.front.streams import show
+import numpy as np
+
+from gradcheck.front.streams import say, show
 from minitransformer.commands.options import model_argument, option, seed_option
 from minitransformer.language_model import LanguageModel
 
@@ -21,11 +23,13 @@ minitransformer/interop/verification.py describes the method and its limits.
 """
 
 TEXT = "The capital of France is Paris, and the capital of Italy is Rome."
+RANDOM_TOKENS = 16
 
 
 def add_arguments(parser) -> None:
     model_argument(parser)
-    option(parser, "--text", "text on which the loss is computed", TEXT, "TEXT")
+    words = "text on which the loss is computed (default: a sentence, or random tokens if it cannot be encoded)"
+    option(parser, "--text", words, metavar="TEXT")
     seed_option(parser, "the random directions")
 
 
@@ -33,11 +37,24 @@ def run(arguments) -> int:
     from minitransformer.interop.verification import HEADER, verify_gradient  # no other command needs it
 
     lm = LanguageModel.load(arguments.model)
-    ids, most = lm.encode(arguments.text), lm.model.config.context + 1
-    if not 2 <= len(ids) <= most:
-        raise ValueError(f"--text must have from 2 to {most:,} tokens for this model, not {len(ids)}")
+    ids = ids_of(lm, arguments.text, arguments.seed)
     start = time.perf_counter()
     show(HEADER)
     verification = verify_gradient(lm.model, ids, arguments.seed, on_part=show)
     show(f"\n{verification.summary()}\n{time.perf_counter() - start:.0f} s")
     return 0 if verification.is_right else 1
+
+
+def ids_of(lm, text, seed: int):
+    """Return the ids of the text. Without a text, return those of TEXT, or random ids if TEXT cannot be encoded."""
+    most = lm.model.config.context + 1
+    if text is None:
+        try:
+            return lm.encode(TEXT)[:most]
+        except ValueError:
+            say("the vocabulary lacks letters of the default text: verifying on random tokens")
+            return np.random.default_rng(seed).integers(0, lm.model.config.vocab_size, min(most, RANDOM_TOKENS))
+    ids = lm.encode(text)
+    if not 2 <= len(ids) <= most:
+        raise ValueError(f"--text must have from 2 to {most:,} tokens for this model, not {len(ids)}")
+    return ids

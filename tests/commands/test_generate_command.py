@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from small_runs import small_lm
+from small_runs import TEXT, small_lm
 
 from minitransformer import cli
 from minitransformer.cli import main
@@ -67,6 +67,13 @@ def test_a_prompt_from_standard_input_loses_the_line_break_that_ends_it(lm, fold
     standard_input(monkeypatch, PROMPT.encode() + end)
     assert generate(folder, "--max-new-tokens 9 --greedy", prompt="-") == 0
     assert capsys.readouterr().out == lm.generate(PROMPT, 9, temperature=0) + "\n"
+
+
+@pytest.mark.parametrize("text", [TEXT, "cab\n"])
+def test_without_a_prompt_it_begins_with_a_line_break_or_a_token_that_the_vocabulary_has(tmp_path, capsys, text):
+    small_lm(text).save(tmp_path / MODEL_FILE)
+    assert main(["generate", "--model", str(tmp_path), "--max-new-tokens", "3"]) == 0
+    assert capsys.readouterr().out.startswith("\n" if "\n" in text else min(text))
 
 
 @pytest.mark.filterwarnings("always:the prompt has")

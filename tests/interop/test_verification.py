@@ -128,6 +128,20 @@ def test_the_command_prints_each_part_and_the_sum(tmp_path, capsys):
     assert_same_weights(LanguageModel.load(tmp_path), before)
 
 
+SENTENCE = "The capital of France is Paris, and the capital of Italy is Rome."
+
+
+@pytest.mark.parametrize(
+    "text, context, tokens", [(SENTENCE, 64, 64), (SENTENCE, 8, 8), ("a cat", 64, 15), ("a", 1, 1)]
+)
+def test_without_a_text_every_model_is_verified(tmp_path, capsys, text, context, tokens):
+    small_lm(text, context=context).save(tmp_path / "model.npz")
+    assert main(["verify", str(tmp_path)]) == 0
+    shown, said = capsys.readouterr()
+    assert f" on {tokens} tokens, " in shown
+    assert ("verifying on random tokens" in said) == (text != SENTENCE)
+
+
 def test_the_command_says_what_is_wrong_and_its_exit_status_does_too(tmp_path, capsys, monkeypatch):
     small_lm(feed_forward="swiglu").save(tmp_path / "model.npz")
     monkeypatch.setattr(feed_forward, "swiglu", with_half_of_dg)

@@ -192,6 +192,27 @@ def test_the_politeness_dataset_fits_the_default_model_and_says_what_is_held_out
     assert lengths[0] == pytest.approx(lengths[1], rel=0.05)  # so that neither is preferred for being short
 
 
+@pytest.mark.filterwarnings("ignore:the perplexity is measured on")
+def test_pairs_of_politeness_that_do_not_fit_the_model_are_left_out_with_a_warning():
+    letters = "abcdefghijklmnopqrstuvwxyzACHIMWT .,?"
+    lm = small_lm(letters, context=64)
+    with pytest.warns(UserWarning, match=r"^\d+ of the \d+ pairs of politeness are left out: they do not fit"):
+        _, report = tuned(lm, "politeness", held_out=0.5, **(QUICK | {"steps": 1, "general_text": None}))
+    assert report.records[-1]["step"] == 1
+    with pytest.raises(
+        ValueError, match=r"no pair of politeness fits the model's vocabulary of 14 tokens and its context"
+    ):
+        tuned(small_lm(), "politeness", **QUICK)
+
+
+def test_the_default_general_text_is_used_without_characters_that_the_vocabulary_lacks():
+    lm = trained_lm()
+    words = "the perplexity is measured on the Python .* without characters that the vocabulary lacks: '.*A"
+    with pytest.warns(UserWarning, match=words):
+        _, report = tuned(lm, ROWS, **(QUICK | {"steps": 1, "general_text": None, "eval_tokens": 50}))
+    assert report.records[-1]["step"] == 1
+
+
 GOOD = '{"prompt": "a cat", "safe": " sat", "unsafe": " ate"}'
 
 
@@ -261,7 +282,6 @@ def test_held_out_rows_are_those_marked_or_a_fraction_of_the_prompts_or_another_
         ({"trainable": "blocks.7.*"}, ValueError, "no parameter matches 'blocks.7.*'; did you mean 'blocks.1."),
         ({"trainable": LowRank(99)}, ValueError, "LoRA: the rank must be from 1 to 16 for a 16 × 16 layer, not 99"),
         ({"general_text": "Q"}, ValueError, "the general text: unknown character 'Q'"),
-        ({"general_text": None}, ValueError, "the general text, by default the Python .*: unknown char"),
         ({"general_text": "a"}, ValueError, "the general text must have at least 2 tokens, not 1"),
         ({"prompts": ["a", ""]}, ValueError, "the text must have at least one token"),
         ({"resume": True}, ValueError, "out must be a folder if resume or plot is True"),

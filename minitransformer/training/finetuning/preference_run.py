@@ -25,7 +25,15 @@ from minitransformer.text import DEFAULT_CORPUS, default_corpus
 from minitransformer.training.finetuning.evaluation import Evaluation, complete, evaluate, log_likelihoods
 from minitransformer.training.finetuning.objectives import OBJECTIVES, PairedLoss, direct_preference
 from minitransformer.training.finetuning.picture import FINE_TUNING_FILE, draw_fine_tuning
-from minitransformer.training.finetuning.preferences import Pair, batch_of, encode, read_preferences, split_held_out
+from minitransformer.training.finetuning.preferences import (
+    Pair,
+    batch_of,
+    encodable,
+    encode,
+    read_preferences,
+    split_held_out,
+    without_unknown_characters,
+)
 from minitransformer.training.finetuning.report import REPORT_FILE, FineTuningReport, verdict_of
 from minitransformer.training.finetuning.settings import PreferenceSettings
 from minitransformer.training.finetuning.trainable import in_words, training_only
@@ -98,8 +106,10 @@ class PreferenceData:
 
 
 def preference_data(lm, dataset, held_out, general_text, prompts, settings: PreferenceSettings) -> PreferenceData:
-    train_rows, held_out_rows = split_held_out(read_preferences(dataset), held_out, settings.seed)
-    context = lm.model.config.context
+    rows, context = read_preferences(dataset), lm.model.config.context
+    if dataset == "politeness":
+        rows = encodable(rows, lm.tokenizer, context)
+    train_rows, held_out_rows = split_held_out(rows, held_out, settings.seed)
     pairs, held_out_pairs = (encode(rows, lm.tokenizer, context) for rows in (train_rows, held_out_rows))
     if prompts is None:
         prompts = list(dict.fromkeys(row.prompt for row in held_out_rows))[:PROMPTS_SHOWN]
@@ -110,6 +120,7 @@ def preference_data(lm, dataset, held_out, general_text, prompts, settings: Pref
         general_text = default_corpus()
         general_text = general_text[int(len(general_text) * (1 - DEFAULT_GENERAL_PART)) :]
         where = f"the general text, by default {DEFAULT_CORPUS}"
+        general_text = without_unknown_characters(general_text, lm.tokenizer)
     try:
         ids = lm.tokenizer.encode(general_text)
     except ValueError as error:

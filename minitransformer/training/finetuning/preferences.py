@@ -8,13 +8,15 @@ used only for evaluation. Other keys are ignored. An invalid row raises an error
 
 import json
 import os
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from minitransformer.system.values import brief, text, true_or_false
-from minitransformer.text import IGNORE_INDEX, Tokenizer
+from minitransformer.text import DEFAULT_CORPUS, IGNORE_INDEX, Tokenizer
 
 POLITENESS = Path(__file__).with_name("politeness.jsonl")  # the dataset "politeness", part of the package
 TEXTS = ("prompt", "safe", "unsafe")
@@ -130,6 +132,43 @@ def encode(rows: list[PreferenceRow], tokenizer: Tokenizer, context: int) -> lis
                 )
         pairs.append(Pair(**ids))
     return pairs
+
+
+def encodable(rows: list[PreferenceRow], tokenizer: Tokenizer, context: int) -> list[PreferenceRow]:
+    """Return the rows that fit the vocabulary and the context, for rows that the user did not choose.
+
+    A warning gives the number of the others. Raises ValueError if no row fits.
+    """
+    fitting = []
+    for row in rows:
+        with suppress(ValueError):
+            encode([row], tokenizer, context)
+            fitting.append(row)
+    if not fitting:
+        raise ValueError(
+            f"no pair of politeness fits the model's vocabulary of {tokenizer.vocab_size} tokens and its context of "
+            f"{context}; give a file of other pairs"
+        )
+    if len(fitting) < len(rows):
+        count = len(rows) - len(fitting)
+        words = f"{count} of the {len(rows)} pairs of politeness are left out: they do not fit the model's vocabulary "
+        warnings.warn(words + f"or its context of {context}", stacklevel=2)
+    return fitting
+
+
+def without_unknown_characters(text: str, tokenizer: Tokenizer) -> str:
+    """Return a text without the characters that a tokenizer cannot encode, with a warning that lists them."""
+    unknown = ""
+    for character in sorted(set(text)):
+        try:
+            tokenizer.encode(character)
+        except ValueError:
+            unknown += character
+    if unknown:
+        shown = brief(unknown)
+        words = f"the perplexity is measured on {DEFAULT_CORPUS} without characters that the vocabulary lacks: {shown}"
+        warnings.warn(words, stacklevel=2)
+    return text.translate(dict.fromkeys(map(ord, unknown)))
 
 
 def batch_of(sequences) -> tuple[np.ndarray, np.ndarray]:
