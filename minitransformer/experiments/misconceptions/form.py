@@ -57,10 +57,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel with a bar for each number or a curve for each list. Intervals are over the seeds."""
+    """A panel with a bar for each number or a curve for each list. Intervals are over the seeds.
+
+    `keys` are keys of the results, of which missing ones are ignored. They name the bars or curves, unless they are a
+    dictionary with other names.
+    """
 
     title: str
-    keys: Sequence[str]  # keys of the results, which name the bars or curves; missing keys are ignored
+    keys: Sequence[str] | dict[str, str]
     x: str = ""
     y: str = ""
     within: str = ""  # key of a dictionary in the results that contains `keys`
@@ -85,8 +89,11 @@ class Panel:
         if self.ylim:
             axes.set_ylim(*self.ylim)
 
+    def name_of(self, key: str) -> str:
+        return self.keys[key] if isinstance(self.keys, dict) else key.replace("_", " ")
+
     def draw_bars(self, axes, rows: dict) -> None:
-        names = [key.replace("_", "\n").replace(" ", "\n") for key in rows]
+        names = [self.name_of(key).replace(" ", "\n") for key in rows]
         for x, (values, colour) in enumerate(zip(rows.values(), COLOURS + COLOURS, strict=False)):
             found = interval(values)
             reach = [[found.mean - found.low], [found.high - found.mean]]
@@ -98,7 +105,7 @@ class Panel:
         for (key, values), colour in zip(rows.items(), COLOURS, strict=False):
             means, low, high = np.array([(one.mean, one.low, one.high) for one in map(interval, values.T)]).T
             axes.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
-            axes.plot(xs, means, "o-", color=colour, label=key.replace("_", " "), linewidth=1.6, markersize=3.5)
+            axes.plot(xs, means, "o-", color=colour, label=self.name_of(key), linewidth=1.6, markersize=3.5)
         axes.legend(frameon=False, labelcolor=INK, fontsize=8)
         if isinstance(self.xs, str):
             axes.set_xscale("log")

@@ -41,7 +41,12 @@ class Result:
     @property
     def found(self) -> str:
         if self.outcome is None:
-            return f"The seeds do not decide: {self.experiment.decides} is {self.decisive}."
+            low, high, decisive = self.decisive.low, self.decisive.high, self.experiment.decides
+            limits = [f"{one.above:g}" for one in self.experiment.outcomes if low <= one.above < high]
+            return (
+                f"The seeds do not decide: the interval of {self.experiment.numbers[decisive]} is {self.decisive}. It "
+                f"contains {' and '.join(limits)}, where one outcome ends and the next begins. More seeds shorten it."
+            )
         return f"{self.experiment.question} {self.outcome.expected}. {self.outcome.means}"
 
     def to_dict(self) -> dict:

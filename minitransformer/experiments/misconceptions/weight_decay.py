@@ -54,6 +54,7 @@ def shrinkages(weights, decayed, sizes, parts: int) -> list[float]:
     return (0.5 * np.log(squares[0] / squares[1])).tolist()
 
 
-X, Y = "tenth of the weights, by the size of their gradients", "log(length without / with decay), minus its mean"
-PANELS = [Panel("Shrinkage by decay", ("adamw_tenths", "l2_tenths"), X, Y, xs=range(1, PARTS + 1))]
+X, Y = "tenth of the weights, by the size of their gradients", "log shrinkage, minus its mean"
+METHODS = {"adamw_tenths": "weight decay (AdamW)", "l2_tenths": "L2 regularisation (Adam)"}
+PANELS = [Panel("Shrinkage by decay", METHODS, X, Y, xs=range(1, PARTS + 1))]
 EXPERIMENT = Experiment(measure, PANELS, seconds=30)
