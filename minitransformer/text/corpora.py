@@ -13,6 +13,7 @@ finds no white space at which to divide them. Only the ids are kept, in the smal
 
 import codecs
 import hashlib
+import io
 import os
 import platform
 import shutil
@@ -90,13 +91,18 @@ class TextFiles:
 
 
 def decode_utf8(file, name):
-    """Yield the text of a binary file in chunks that never divide a character."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    start, data = 0, None  # start: position in the file of the first byte that is not decoded yet
+    """Yield the text of a binary file in chunks that never divide a character.
+
+    A byte order mark is left out, and the line breaks of Windows become "\\n", so that neither is in the vocabulary.
+    """
+    decoder, newlines = codecs.getincrementaldecoder("utf-8")(), io.IncrementalNewlineDecoder(None, translate=True)
+    if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+        file.seek(0)
+    start, data = file.tell(), None  # start: position in the file of the first byte that is not decoded yet
     while data != b"":
         data = file.read(CHUNK)
         try:
-            text = decoder.decode(data, final=not data)
+            text = newlines.decode(decoder.decode(data, final=not data), final=not data)
         except UnicodeDecodeError as error:
             byte, position = error.object[error.start], start + error.start
             raise ValueError(

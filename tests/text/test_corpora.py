@@ -64,10 +64,17 @@ def test_the_default_corpus_is_the_language_reference_and_says_so():
 def test_files_come_one_after_another_and_as_often_as_asked(write):
     first, second = write("né日🙂\r\n", "a.txt"), write("\x00x e\u0301", "b.txt")
     text = TextFiles([str(first), second])
-    assert "".join(text) == "né日🙂\r\n\x00x e\u0301" == "".join(text)
+    assert "".join(text) == "né日🙂\n\x00x e\u0301" == "".join(text)
     assert all(text) and len(list(text)) > 1
     assert text.name == f"{first}, {second}"
-    assert "".join(TextFiles(first)) == "né日🙂\r\n"
+    assert "".join(TextFiles(first)) == "né日🙂\n"
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_marks_of_windows_are_no_letters_of_the_text(write):
+    text = TextFiles([write("\ufeffa\r\n\r\nb\r", "a.txt"), write("\ufeffé\rc\ufeff\n", "b.txt")])
+    assert "".join(text) == "a\n\nb\né\nc\ufeff\n" == "".join(text)
+    assert CharTokenizer.train(text).characters == "\nabcé\ufeff"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -103,6 +110,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path, write, monkeypatch):
         ("né日🙂".encode() + b"\xe9t\xe9", 0xE9, 10),
         ("né日".encode() + b"\xf0\x9f", 0xF0, 6),  # cut short at the end
         (b"abc\xed\xa0\x80", 0xED, 3),  # a surrogate
+        (b"\xef\xbb\xbfa\r\n\xff", 0xFF, 6),
         (b"\x80", 0x80, 0),
         ("abcdefgh".encode("utf-16"), 0xFF, 0),
     ],
