@@ -10,14 +10,11 @@ from small_runs import TEXT, small_corpus, small_lm
 from minitransformer import cli
 from minitransformer.experiments.misconceptions.measuring import Measurement
 from minitransformer.experiments.sweep import keep
-from minitransformer.system import cores
+from minitransformer.system import cores, extras
+from minitransformer.system.extras import install_command
 from minitransformer.training import Settings, pretrain
 
 OPTIONAL = ("matplotlib", "threadpoolctl", "mpi4py")
-NOTE = (
-    "minitransformer: warning: no picture is drawn: matplotlib is not installed: "
-    'install it with pip install "minitransformer[app]"\n'
-)
 SMALL = "--layers 1 --heads 2 --width 8 --context 8 --steps 2 --batch-size 3 --sample-every 0"
 
 
@@ -66,7 +63,8 @@ DRAWING = [
 def test_a_command_that_draws_goes_to_its_end_with_one_note(command, written, folder, bare, capsys):
     assert cli.main(command.split()) == 0
     out, err = capsys.readouterr()
-    assert err.count("warning") == 1 and NOTE in err
+    note = f"no picture is drawn: matplotlib is not installed: install it with {install_command('app')}\n"
+    assert err.count("warning") == 1 and f"minitransformer: warning: {note}" in err
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", err)  # standard error is a file, as it were
     assert [path for path in written if not (folder / path).exists()] == []
     assert list(folder.rglob("*.png")) == [] and ".png" not in out
@@ -92,3 +90,21 @@ def test_a_page_does_not_show_the_picture_of_a_run_before(folder, bare):
     picture.write_bytes(b"old")
     assert cli.main(["misconceptions", "weight-decay", "--seeds", "2", "--quiet", "--out", "beliefs"]) == 0
     assert not picture.exists() and "<img" not in (folder / "beliefs" / "index.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("folder", [".", "elsewhere"])
+def test_the_command_that_installs_an_extra_is_one_for_the_clone(folder, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "setup.cfg").touch()
+    monkeypatch.chdir(tmp_path / folder)
+    monkeypatch.setattr(extras, "CLONE", tmp_path.resolve())
+    place = "." if folder == "." else tmp_path.resolve()
+    assert install_command("app").endswith(f"pip install -e '{place}[app]'")
+
+
+def test_outside_of_a_clone_the_packages_of_an_extra_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(extras, "CLONE", tmp_path)
+    requires = ["numpy>=2.0", 'matplotlib>=3.7; extra == "app"', "gguf>=1; extra == 'interop'", 'dask; extra == "mpi"']
+    monkeypatch.setattr(extras.importlib.metadata, "requires", lambda name: requires)
+    assert install_command("app").endswith("pip install 'matplotlib>=3.7'")
+    assert install_command("interop").endswith("pip install 'gguf>=1'")

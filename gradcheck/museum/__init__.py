@@ -13,6 +13,7 @@ import textwrap
 from importlib import import_module
 
 from gradcheck.front.exits import OK, Parser
+from gradcheck.front.program import started_as
 from gradcheck.front.streams import show
 from gradcheck.museum.exhibit import numeric_gradient, url
 from gradcheck.museum.variants import variants
@@ -80,7 +81,7 @@ def catalogue(width=88):
         lines += [*(f"{numbers[exhibit]} {exhibit.title}" for exhibit in exhibits), ""]
     lines += ["Further cases, each with a few words in place of a check that missed it", ""]
     lines += [f"{numbers[case]} {'; '.join(case.sources) or OWN}" for case in CASES[len(EXHIBITS) :]]
-    return "\n".join([*lines, "", "python -m gradcheck museum 1     shows the first; --all shows all exhibits"])
+    return "\n".join([*lines, "", f"{started_as('gradcheck')} museum 1     shows the first; --all shows all exhibits"])
 
 
 def page(case, width=88):

@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 
+from gradcheck.front.program import started_as
 from gradcheck.front.signals import Stopped
 from gradcheck.front.streams import show, show_to_the_letter
 from minitransformer.commands.generate import decoded, say_rate
@@ -54,7 +55,8 @@ def run(arguments) -> int:
     try:
         conversation = Conversation(lm, arguments.system, **settings, rng=np.random.default_rng(arguments.seed))
     except ValueError as error:
-        raise ValueError(f"{arguments.model}: {error}; to continue a text, use `minitransformer generate`") from None
+        advice = f"to continue a text, use `{started_as('minitransformer')} generate`"
+        raise ValueError(f"{arguments.model}: {error}; {advice}") from None
     if sys.stdin.isatty():
         talk(conversation, arguments.max_new_tokens)
     else:

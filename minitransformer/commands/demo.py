@@ -2,6 +2,7 @@
 
 import time
 
+from gradcheck.front.program import started_as
 from gradcheck.front.streams import show
 from minitransformer.commands.options import out_option, seed_option, switch
 from minitransformer.commands.resuming import refuse_to_overwrite
@@ -48,13 +49,14 @@ def run(arguments) -> int:
             repeating.show_induction(tiny, out, seed, drawn)
         except KeyboardInterrupt as interrupt:  # the message of a run already names the folder
             raise KeyboardInterrupt(str(interrupt) or f"interrupted; the files written so far are in {out}") from None
+    program = started_as("minitransformer")
     pictures = sorted(path.name for path in out.glob("*.png")) if drawn else []
     heading(f"Done, in {time.perf_counter() - start:.0f} seconds")
     show(
         f"In {out}:\n  {', '.join((MODEL_FILE, METRICS_FILE, *pictures))}\n\nNext:\n"
-        f'  minitransformer generate --model {out} --prompt "The import statement"\n'
-        "  minitransformer train --text YOUR_TEXT.txt\n"
-        "  python -m gradcheck minitransformer         every gradient against finite differences\n\n"
+        f'  {program} generate --model {out} --prompt "The import statement"\n'
+        f"  {program} train --text YOUR_TEXT.txt\n"
+        f"  {started_as('gradcheck')} minitransformer         every gradient against finite differences\n\n"
         "The map of the source, in reading order, is in minitransformer/README.md."
     )
     return 0

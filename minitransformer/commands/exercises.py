@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+from gradcheck.front.program import started_as
 from gradcheck.front.streams import say, show, show_to_the_letter
 from minitransformer.learn import marks, workspace
 from minitransformer.learn.checking import Grader
@@ -63,7 +64,11 @@ def start(arguments) -> int:
 def checking(name, folder) -> str:
     """Return the command that checks an exercise in a folder."""
     is_default = folder in (workspace.FOLDER, Path())
-    return f"minitransformer learn check {name}" + ("" if is_default else f" --in {shlex.quote(str(folder))}")
+    return learn(f"check {name}" + ("" if is_default else f" --in {shlex.quote(str(folder))}"))
+
+
+def learn(words: str) -> str:
+    return f"{started_as('minitransformer')} learn {words}"
 
 
 def in_a_notebook(text, exercise, level) -> str:
@@ -82,7 +87,7 @@ def where(arguments) -> int:
     todo = [verdict for verdict in verdicts if not verdict.is_solved]
     show(f"{len(verdicts) - len(todo)} of {len(verdicts)} solved in {folder}")
     if not todo:
-        show("All of them. `minitransformer learn run` trains a model with your functions in it.")
+        show(f"All of them. `{learn('run')}` trains a model with your functions in it.")
     else:
         name = todo[0].name
         show(f"next: {folder / name}.py ({todo[0].status}), then: {checking(name, folder)}")
@@ -218,7 +223,7 @@ def derive(arguments) -> int:
         raise ValueError("--json can only be used together with --check")
     if arguments.name is None:
         show(f"derivations: {', '.join(files.exercises())}")
-        show("\nBegin with: minitransformer learn derive softmax")
+        show(f"\nBegin with: {learn('derive softmax')}")
         return 0
     text, path = files.text_of(arguments.name), arguments.out / f"{arguments.name}.txt"
     if path.exists():
@@ -227,7 +232,7 @@ def derive(arguments) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
         show_to_the_letter(path)
-    show(f"\nWrite your equations below the header, then: minitransformer learn derive --check {path}")
+    show(f"\nWrite your equations below the header, then: {learn('derive --check ' + shlex.quote(str(path)))}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import shlex
 
+from gradcheck.front.program import started_as
 from gradcheck.front.streams import show_to_the_letter
 from minitransformer.commands.options import option
 from minitransformer.interop.fetching import MODELS, fetch
@@ -31,8 +32,8 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     say = Narrator().say
     path = fetch(MODELS[arguments.model], arguments.out, say)
-    quoted = shlex.quote(str(path))
-    say(f"to talk with it: minitransformer chat --model {quoted}")
-    say(f'or: minitransformer generate --model {quoted} --prompt "The capital of France is"')
+    program, quoted = started_as("minitransformer"), shlex.quote(str(path))
+    say(f"to talk with it: {program} chat --model {quoted}")
+    say(f'or: {program} generate --model {quoted} --prompt "The capital of France is"')
     show_to_the_letter(path)
     return 0

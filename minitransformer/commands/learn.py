@@ -197,6 +197,6 @@ def run(arguments) -> int:
     The verbs are imported here, because importing the exercises takes a noticeable time.
     """
     if arguments.folder is not None and arguments.verb in ("start", "collect", "handout", "derive"):
-        raise ValueError(f"{arguments.verb} has no option --in: see minitransformer learn {arguments.verb} -h")
+        raise ValueError(f"{arguments.verb} has no option --in: see learn {arguments.verb} --help")
     verbs = import_module("minitransformer.commands.exercises")
     return getattr(verbs, arguments.verb or "where")(arguments)

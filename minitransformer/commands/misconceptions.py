@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+from gradcheck.front.program import started_as
 from gradcheck.front.streams import show, show_to_the_letter
 from gradcheck.front.tables import table
 from minitransformer.commands.options import PROCESSES, option, out_option, seed_option, switch
@@ -68,7 +69,7 @@ def run(arguments) -> int:
         rows = [("name", "the belief", "about")]
         rows += [(one.name, one.belief, f"{one.seconds} s") for one in experiments()]
         show("\n".join(table(rows, "<<>", indent=0)))
-        show("\nminitransformer misconceptions NAME tests one, --all all of them.")
+        show(f"\n{started_as('minitransformer')} misconceptions NAME tests one, --all all of them.")
         return 0
     chosen = experiments() if arguments.all else [experiment(one_of("experiment", arguments.name, known=NAMES))]
     if arguments.predict is not None:

@@ -5,6 +5,7 @@ import shlex
 from contextlib import contextmanager
 from pathlib import Path
 
+from gradcheck.front.program import started_as
 from minitransformer.commands.options import flag_of, in_terms_of_options
 from minitransformer.system.archive import ArchiveError
 from minitransformer.training import MODEL_FILE, Observer, ProgressBar
@@ -77,5 +78,5 @@ def when_interrupted(advice):
 
 def how_to_resume(command: str, out: Path, options: str = ""):
     """Within a `with` block, add the command that resumes the run to the message of Ctrl-C."""
-    words = f"; to resume: minitransformer {command} --out {shlex.quote(str(out))} --resume{options}"
+    words = f"; to resume: {started_as('minitransformer')} {command} --out {shlex.quote(str(out))} --resume{options}"
     return when_interrupted(lambda: words if (out / MODEL_FILE).exists() else "; nothing was saved")

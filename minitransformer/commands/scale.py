@@ -19,7 +19,7 @@ EXAMPLES = """\
   minitransformer scale --out runs/quick --quick               half a minute; the models learn almost nothing
   minitransformer scale --out runs/small --sizes 1000,10000,100000 --seeds 5 --steps 400
 
-on several machines, with pip install "minitransformer[cluster]" on each:
+on several machines, with pip install -e '.[cluster]' in a clone on each:
   dask scheduler                                               on one machine
   dask worker HOST:8786 --nworkers 2 --nthreads 1              on each machine, one worker per core
   minitransformer scale --out runs/scale --dask tcp://HOST:8786

@@ -8,6 +8,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from gradcheck.front.program import started_as
 from minitransformer.book.observation import parsed
 from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import EXERCISES, FORWARD, LEVELS, Exercise
@@ -54,8 +55,9 @@ PAGE_TEXT = """\
     minitransformer learn progress      show the map of the model, and list all exercises
     minitransformer learn run           train a model that uses your functions (some minutes)
 
-Run these commands in this folder. In another folder, add `--in` and the path of this one. Begin with {first}. You can
-also run `pytest` in this folder or, in a notebook,
+Run these commands in this folder. In another folder, add `--in` and the path of this one. Outside of an activated
+environment, write the path of the program, such as `../.venv/bin/minitransformer`. Begin with {first}. You can also run
+`pytest` in this folder or, in a notebook,
 
     from minitransformer.learn import check
     check("{first}")
@@ -120,8 +122,9 @@ def found_folder(folder=None) -> Path:
     for place in places:
         if exercises_in(place):
             return place
+    command = f"{started_as('minitransformer')} learn start"
     raise FileNotFoundError(
-        f"there is no exercise in {places[0]}: `minitransformer learn start` writes a folder of exercises"
+        f"there is no exercise in {places[0]}: `{command}` writes a folder of exercises"
         + (", and --in DIR selects another folder" if folder is None else "")
     )
 

@@ -1,7 +1,15 @@
 """Optional packages. Every command runs with only NumPy and SciPy; features that need more raise MissingExtra."""
 
 import importlib
+import importlib.metadata
 import importlib.util
+import os
+import shlex
+from pathlib import Path
+
+from gradcheck.front.program import started_as
+
+CLONE = Path(__file__).resolve().parents[2]  # if it contains setup.cfg
 
 
 class MissingExtra(ImportError):  # noqa: N818
@@ -19,7 +27,19 @@ def require(package: str, *, otherwise: str = "", extra: str = "app", load: bool
         found = None
     if found is None:
         alternative = f", or {otherwise}" if otherwise else ""
-        raise MissingExtra(
-            f'{package} is not installed: install it with pip install "minitransformer[{extra}]"{alternative}',
-            name=package,
-        )
+        words = f"{package} is not installed: install it with {install_command(extra)}{alternative}"
+        raise MissingExtra(words, name=package)
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs the packages of an extra.
+
+    It installs from the clone of the repository, because no package index has this package, or names the packages.
+    """
+    if (CLONE / "setup.cfg").is_file():
+        folder = "." if Path(os.path.realpath(".")) == CLONE else str(CLONE)
+        return f"{started_as('pip')} install -e {shlex.quote(f'{folder}[{extra}]')}"
+    requirements = importlib.metadata.requires("minitransformer") or ()
+    pairs = (requirement.replace("'", '"').split(";") for requirement in requirements if ";" in requirement)
+    packages = [shlex.quote(package.strip()) for package, marker in pairs if f'extra == "{extra}"' in marker]
+    return f"{started_as('pip')} install {' '.join(packages)}"

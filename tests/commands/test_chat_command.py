@@ -14,6 +14,7 @@ from small_chats import chat_lm
 from small_runs import small_lm
 from terminals import Terminal
 
+from gradcheck.front.program import started_as
 from minitransformer import cli
 from minitransformer.cli import main
 from minitransformer.interop.chat import Conversation
@@ -161,7 +162,7 @@ def test_a_model_that_holds_no_conversation_is_one_line(tmp_path, capsys, monkey
     assert chat(tmp_path, monkeypatch, b"Hi\n") == cli.FAILURE
     assert capsys.readouterr().err == (
         f"minitransformer: error: {tmp_path}: the model has no chat template, because it was not trained "
-        "for conversations; to continue a text, use `minitransformer generate`\n"
+        f"for conversations; to continue a text, use `{started_as('minitransformer')} generate`\n"
     )
 
 

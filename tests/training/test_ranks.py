@@ -24,6 +24,7 @@ from strategies import configs, random_ids, random_model, rngs
 from minitransformer import LanguageModel
 from minitransformer.cli import main
 from minitransformer.language_model import mean_loss
+from minitransformer.system.extras import install_command
 from minitransformer.training import pretrain, ranks as ranks_module, read_metrics
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.environment import environment
@@ -302,8 +303,8 @@ def test_without_mpi4py_mpirun_is_refused_in_one_line(monkeypatch, capsys, tmp_p
     monkeypatch.setenv(variables[1], "0")
     assert main(["train", "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err == (
-        'minitransformer: error: mpi4py is not installed: install it with pip install "minitransformer[mpi]", or '
-        "run the command without mpirun\n"
+        f"minitransformer: error: mpi4py is not installed: install it with {install_command('mpi')}, "
+        "or run the command without mpirun\n"
     )
     monkeypatch.setenv(variables[1], "1")
     with pytest.raises(SystemExit, match="0"):

@@ -24,6 +24,7 @@ from minitransformer.cli import main
 from minitransformer.experiments.patterns import PatternSettings
 from minitransformer.experiments.patterns.training import PatternRun
 from minitransformer.system.archive import save_archive
+from minitransformer.system.extras import install_command
 from minitransformer.training import PreferenceSettings, pretrain, replica_process, replicas as replicas_module
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.replica_process import ReplicaLost, ReplicaProcess
@@ -302,7 +303,7 @@ def test_train_uses_the_cores_unless_told_otherwise_and_remembers(monkeypatch, t
 def test_replicas_without_threadpoolctl_are_one_line(monkeypatch, capsys, arguments):
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     assert main([*arguments, "--replicas", "2"]) == 1
-    words = 'threadpoolctl is not installed: install it with pip install "minitransformer[app]", or train without'
+    words = f"threadpoolctl is not installed: install it with {install_command('app')}, or train without"
     assert capsys.readouterr().err == f"minitransformer: error: {words} replicas: --replicas 1\n"
 
 
