@@ -16,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.optimize import isotonic_regression
 
+from gradcheck.names import names_in as names_in_code
 from minitransformer.book import notation as n
 from minitransformer.book.observation import functions
 from minitransformer.book.run import BACKWARD
@@ -46,51 +47,67 @@ class Value:
 def values_of(function: str, derivations) -> dict[str, Value]:
     """Return {name: Value} of a function in equation order, or {} without gradients."""
     runs = [run for run in derivations.runs if function in (run.specimen.function, *run.specimen.also)]
-    arrays = {
-        name: value for run in reversed(runs) for name, value in run.values.items() if isinstance(value, np.ndarray)
-    }
-    numbered = [s for s in derivations.statements if s.number is not None]
-    forward = [(s, *parts) for s in numbered if s.function == function for parts in assigned(s.equation, arrays)]
-    back = [
-        (s, *parts) for s in numbered if s.function == function + BACKWARD for parts in assigned(s.equation, arrays)
-    ]
-    gradients = {name[1:]: s for s, name, _ in back if name.startswith("d")}
+    local = (item for run in reversed(runs) for item in run.values.items())
+    arrays = {name: value for name, value in local if isinstance(value, np.ndarray)}
+    forward, backward = (equations_of(name, derivations, arrays) for name in (function, function + BACKWARD))
+    gradients = {name[1:]: number for name, number, *_ in backward if name.startswith("d")}
     if not forward or not gradients:
         return {}
-    read_back = {read for _, _, reads in back for read in reads}
-    known = {name for _, name, _ in forward} | set(gradients) | {name for name in arrays if arrays[name].ndim}
-    found: dict[str, Value] = {}
-    for s, name, reads in forward:
-        value = found.setdefault(name, Value(name + "²" * isinstance(s.equation.sides[0], n.Power)))
-        value.number = value.number or s.number
-        value.sources += [r for r in reads if r in known and r not in (*value.sources, name)]
-    for name in [source for value in found.values() for source in value.sources]:
-        found.setdefault(name, Value(name))
-    node = dict(functions(derivations.source))[function]
-    for statement in (inner for inner in ast.walk(node) if isinstance(inner, ast.Assign)):
-        # For a value without an equation, such as `used` in attention, the sources are taken from the code.
-        names = [part.id for part in ast.walk(statement.targets[0]) if isinstance(part, ast.Name)]
-        value = found.get(symbol_of(names[0])) if names else None
-        if value is not None and value.number is None:
-            read = [symbol_of(part.id) for part in ast.walk(statement.value) if isinstance(part, ast.Name)]
-            value.sources += [name for name in read if found.get(name) not in (None, value)]
-    arguments = {symbol_of(argument.arg) for argument in node.args.args}
+    known = {name for name, *_ in forward} | gradients.keys() | {name for name, array in arrays.items() if array.ndim}
+    values = values_assigned(forward, known)
+    code = dict(functions(derivations.source))[function]
+    add_sources_from_code(values, code)
+    read = {name for *_, reads in backward for name in reads}
     letters = {length: letter for run in reversed(runs) for length, letter in run.specimen.letters.items()}
-    for name, value in found.items():
-        value.is_saved = name in read_back
-        value.is_derived = name in gradients or f"d{name}" in read_back
+    for name, value in values.items():
+        value.is_saved, value.is_derived = name in read, name in gradients or f"d{name}" in read
         if name in arrays:
             value.shape = " × ".join(letters.get(length, str(length)) for length in arrays[name].shape)
-    order, derived = ordered(found), {name for name in found if found[name].is_derived}
-    from_input = derived | {name for name in arguments & arrays.keys() if arrays[name].dtype.kind == "f"}
-    for name in order:
-        from_input |= {name} if from_input & set(found[name].sources) else set()
-    to_output = set(derived)
-    for name in reversed(order):
-        to_output |= set(found[name].sources) if name in to_output else set()
-    for name in from_input & to_output:
-        found[name].gradient = gradients[name].number if name in gradients else 0
+    inputs = {symbol_of(argument.arg) for argument in code.args.args} & arrays.keys()
+    for name in on_paths(values, {name for name in inputs if arrays[name].dtype.kind == "f"}):
+        values[name].gradient = gradients.get(name, 0)
+    return values
+
+
+def equations_of(function, derivations, arrays) -> list[tuple]:
+    """Return (name, number, is squared, names that are read) of each value that a numbered equation assigns."""
+    return [
+        (name, s.number, isinstance(s.equation.sides[0], n.Power), reads)
+        for s in derivations.statements
+        if s.number is not None and s.function == function
+        for name, reads in assigned(s.equation, arrays)
+    ]
+
+
+def values_assigned(equations, known) -> dict[str, Value]:
+    """Return the Values that equations assign or, if they are in `known`, read."""
+    found: dict[str, Value] = {}
+    for name, number, is_squared, reads in equations:
+        value = found.setdefault(name, Value(name + "²" * is_squared, number))
+        value.sources += [read for read in reads if read in known and read not in (*value.sources, name)]
+    for name in [source for value in found.values() for source in value.sources]:
+        found.setdefault(name, Value(name))
     return found
+
+
+def add_sources_from_code(values, code):
+    """Find the sources of a value without an equation, such as `used` in attention, in its assignment."""
+    for statement in (node for node in ast.walk(code) if isinstance(node, ast.Assign)):
+        value = values.get(symbol_of(next(iter(names_in_code(statement.targets[0])), "")))
+        if value is not None and value.number is None:
+            read = map(symbol_of, names_in_code(statement.value))
+            value.sources += [name for name in read if values.get(name) not in (None, value)]
+
+
+def on_paths(values, inputs) -> set:
+    """Return the names on the paths from an input to a value with a gradient in an equation."""
+    order, derived = ordered(values), {name for name, value in values.items() if value.is_derived}
+    after, before = derived | inputs, set(derived)
+    for name in order:
+        after |= {name} if after & {*values[name].sources} else set()
+    for name in reversed(order):
+        before |= {*values[name].sources} if name in before else set()
+    return after & before
 
 
 def assigned(equation, arrays) -> Iterator[tuple]:
