@@ -6,11 +6,13 @@ confirm a gradient, gradcheck/refine examines it further. gradcheck/diagnosis an
 gradient. The last three packages are imported only when they are needed.
 """
 
+import functools
+import inspect
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,25 +22,79 @@ from gradcheck.examination import examine, find
 from gradcheck.judgement import Terms
 from gradcheck.report import GradientError, Report, fault
 
-MAX_ENTRIES = 2000
 LEAST = 5.0  # seconds that an explanation may take after a short check
+P = ParamSpec("P")
+Settings = dict[str, Any]
 
 
-def check(
-    function: Differentiable,
+def _checked(
+    target: Differentiable | Call,
     /,
     *inputs: Any,
     dy: ArrayLike | None = None,
     rtol: float = 1e-6,
     atol: float | None = None,
     seed: int = 0,
-    max_entries: int = MAX_ENTRIES,
+    max_entries: int = 2000,
     oracles: str | Collection[str] | None = None,
     argnums: int | Collection[int] | None = None,
     explain: bool = True,
     raises: bool = True,
+    randomize: bool = False,
+    lines: bool = True,
     **options: Any,
 ) -> Report:
+    """Check a target. The functions below have these options, which the docstring of `check` describes."""
+    call = target if isinstance(target, Call) else Call(target, *inputs, **options)
+    terms, call, found = Terms(rtol, atol, seed, max_entries, oracles), call.only(argnums).copy(), []
+    began = time.monotonic()
+    try:
+        with prepared(call, terms.seed if randomize else None):
+            examination = _examined(call, dy, terms)
+            report, seconds = examination.report, max(LEAST, time.monotonic() - began)
+            if explain and not report.is_right:
+                call.deadline = time.monotonic() + seconds
+                report = _diagnosed(examination, terms)
+    except GradientError as error:
+        if raises:
+            raise
+        return error.report
+    if raises and not report.is_right:
+        if explain and lines:
+            found = _lines(report, call, dy, terms.seed, randomize, seconds)
+        raise GradientError(report, found)
+    return report
+
+
+def _with_options(
+    table: Callable[P, Report], *left_out: str, **defaults: Any
+) -> Callable[[Callable[..., Report]], Callable[P, Report]]:
+    """Give a function the options of `table` without those left out, and with other defaults.
+
+    The function receives them as its first argument, {name: value}, so that they do not mix with those of its target.
+    """
+
+    def decorate(function):
+        named = inspect.signature(table).parameters.values()
+        options = [p for p in named if p.kind is p.KEYWORD_ONLY and p.name not in left_out]
+        options = [option.replace(default=defaults.get(option.name, option.default)) for option in options]
+        own = inspect.signature(function)
+        _, *positional = own.parameters.values()
+        further = [positional.pop()] if positional[-1].kind is inspect.Parameter.VAR_KEYWORD else []
+
+        @functools.wraps(function)
+        def with_defaults(*inputs, **given):
+            settings = {option.name: given.pop(option.name, option.default) for option in options}
+            return function(settings, *inputs, **given)
+
+        with_defaults.__signature__ = own.replace(parameters=[*positional, *options, *further])
+        return with_defaults
+
+    return decorate
+
+
+@_with_options(_checked, "randomize", "lines")
+def check(settings: Settings, function: Differentiable, /, *inputs: Any, **options: Any) -> Report:
     """Check the gradients of a differentiable function.
 
     Returns a Report; raises GradientError if a gradient is wrong.
@@ -83,17 +139,16 @@ def check(
     if hasattr(function, "convention") or any(np.iscomplexobj(value) for value in inputs):
         from gradcheck.adapters.complex_numbers import as_real
 
-        function, inputs, dy, argnums = as_real(function, inputs, dy, argnums)
+        real = as_real(function, inputs, settings["dy"], settings["argnums"])
+        function, inputs, settings["dy"], settings["argnums"] = real
     wide = tuple(value.astype(np.float64) if is_low(value) else value for value in inputs)
-    report = _check(
-        Call(function, *wide, **options), dy, Terms(rtol, atol, seed, max_entries, oracles), argnums, explain, raises
-    )
+    report = _checked(Call(function, *wide, **options), **settings)
     if report.is_right and any(map(is_low, inputs)):
         from gradcheck.low_precision import compared
 
-        low, high = (Call(function, *arrays, **options).only(argnums) for arrays in (inputs, wide))
-        report = compared(report, low, high, dy, seed)
-        if raises and not report.is_right:
+        low, high = (Call(function, *arrays, **options).only(settings["argnums"]) for arrays in (inputs, wide))
+        report = compared(report, low, high, settings["dy"], settings["seed"])
+        if settings["raises"] and not report.is_right:
             raise GradientError(report)
     return report
 
@@ -102,22 +157,8 @@ def is_low(value):
     return isinstance(value, np.ndarray) and value.dtype.newbyteorder("=") in (np.float32, np.float16)
 
 
-def check_module(
-    module: Differentiable,
-    /,
-    *inputs: Any,
-    dy: ArrayLike | None = None,
-    rtol: float = 1e-6,
-    atol: float | None = None,
-    seed: int = 0,
-    max_entries: int = MAX_ENTRIES,
-    oracles: str | Collection[str] | None = None,
-    argnums: int | Collection[int] | None = None,
-    explain: bool = True,
-    raises: bool = True,
-    randomize: bool = True,
-    **options: Any,
-) -> Report:
+@_with_options(_checked, "lines", randomize=True)
+def check_module(settings: Settings, module: Differentiable, /, *inputs: Any, **options: Any) -> Report:
     """Check the gradients of a module with respect to its inputs and parameters.
 
     `module(*inputs, **options)` returns (y, backward), and `module.named_parameters()` yields (name, parameter) with
@@ -132,19 +173,11 @@ def check_module(
     call = Call(module, *inputs, **options)
     if not is_module(module):
         raise TypeError(f"{call.name} has no named_parameters(), so it is not a module: use check()")
-    return _check(call, dy, Terms(rtol, atol, seed, max_entries, oracles), argnums, explain, raises, randomize)
+    return _checked(call, **settings)
 
 
-def adjoint(
-    target: Differentiable,
-    /,
-    *inputs: Any,
-    dy: ArrayLike | None = None,
-    seed: int = 0,
-    explain: bool = True,
-    randomize: bool = True,
-    **options: Any,
-) -> Report:
+@_with_options(_checked, "rtol", "atol", "max_entries", "oracles", "argnums", "raises", "lines", randomize=True)
+def adjoint(settings: Settings, target: Differentiable, /, *inputs: Any, **options: Any) -> Report:
     """Check every gradient of a function or module with the adjoint identity.
 
     Equivalent to `check` or `check_module` with `oracles="adjoint"`. A whole model needs one complex forward pass, in
@@ -153,50 +186,16 @@ def adjoint(
 
     Raises the same exceptions as `check`, and ValueError if the forward pass is not complex-safe.
     """
-    call = Call(target, *inputs, **options)
-    return _check(call, dy, Terms(seed=seed, oracles="adjoint"), explain=explain, randomize=randomize)
+    return _checked(Call(target, *inputs, **options), oracles="adjoint", **settings)
 
 
-def check_call(
-    call: Call,
-    *,
-    dy: ArrayLike | None = None,
-    rtol: float = 1e-6,
-    atol: float | None = None,
-    seed: int = 0,
-    max_entries: int = MAX_ENTRIES,
-    oracles: str | Collection[str] | None = None,
-    argnums: int | Collection[int] | None = None,
-    explain: bool = True,
-    raises: bool = True,
-    randomize: bool = False,
-    lines: bool = True,
-) -> Report:
+@_with_options(_checked)
+def check_call(settings: Settings, call: Call) -> Report:
     """Check a Call of a function or of a module, like `check` and `check_module`.
 
     With `lines=False`, the explanation does not include the lines of backward.
     """
-    return _check(call, dy, Terms(rtol, atol, seed, max_entries, oracles), argnums, explain, raises, randomize, lines)
-
-
-def _check(call, dy, terms, argnums=None, explain=True, raises=True, randomize=False, lines=True):
-    began, call, found = time.monotonic(), call.only(argnums).copy(), []
-    try:
-        with prepared(call, terms.seed if randomize else None):
-            examination = _examined(call, dy, terms)
-            report, seconds = examination.report, max(LEAST, time.monotonic() - began)
-            if explain and not report.is_right:
-                call.deadline = time.monotonic() + seconds
-                report = _diagnosed(examination, terms)
-    except GradientError as error:
-        if raises:
-            raise
-        return error.report
-    if raises and not report.is_right:
-        if explain and lines:
-            found = _lines(report, call, dy, terms.seed, randomize, seconds)
-        raise GradientError(report, found)
-    return report
+    return _checked(call, **settings)
 
 
 def _examined(call, dy, terms):
