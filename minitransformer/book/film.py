@@ -17,7 +17,7 @@ import numpy as np
 from gradcheck.complex_step import derivatives
 from gradcheck.names import names_read
 from minitransformer.book.strip import strip
-from minitransformer.book.worked_example import NAMES, SHAPES, Played, played, weights
+from minitransformer.book.worked_example import NAMES, SHAPES, Execution, execution, weights
 
 WORD, LETTERS = "banan", "abdens"
 T, C, F, H = len(WORD) - 1, 4, 8, 2
@@ -73,24 +73,24 @@ MISTAKES = [[line.strip() for line in entry.split("\n")] for entry in re.split(r
 
 
 @dataclass(frozen=True)
-class Run:
+class Filmed:
     """A run of one_page.py."""
 
-    played: Played  # the executed lines and their results
+    execution: Execution  # the executed lines and their results
     values: dict  # {name: array} of the weights and results
     wrong: list  # names of the gradients that differ from the derivative of the loss
     error: float  # largest of these differences, divided by the largest derivative
 
     @property
     def steps(self) -> list:
-        return [*self.played.forward, *self.played.back]
+        return [*self.execution.forward, *self.execution.back]
 
 
 @cache
-def run(old: str = "", new: str = "") -> Run:
+def filmed(old: str = "", new: str = "") -> Filmed:
     """Replace `old` with `new` in one_page.py, and run it. Raises LookupError unless `old` occurs once."""
     theta, options = WEIGHTS, {"ids": IDS[:, :-1], "targets": IDS[:, 1:], "H": H}
-    made = played(theta, old, new, **options)
+    made = execution(theta, old, new, **options)
     values = {name: array for step in (*made.forward, *made.back) for name, array in step.arrays.items()}
     truth = [
         derivatives(lambda moved, k=k: made.module.gpt(*theta[:k], moved, *theta[k + 1 :], **options)[0], w)
@@ -99,7 +99,7 @@ def run(old: str = "", new: str = "") -> Run:
     largest = max(np.abs(true).max() for true in truth)
     errors = {f"d{n}": np.abs(g - true).max() for n, g, true in zip(NAMES, made.gradients, truth, strict=True)}
     wrong = [name for name, error in errors.items() if error > DIFFERENT * largest]
-    return Run(made, values | dict(zip(NAMES, theta, strict=True)), wrong, float(max(errors.values()) / largest))
+    return Filmed(made, values | dict(zip(NAMES, theta, strict=True)), wrong, float(max(errors.values()) / largest))
 
 
 def reads(step, values) -> list:
@@ -111,7 +111,7 @@ def dependence(step, right) -> dict:
 
     List k contains the flat indices of the entries of the result that change together with entry k of the array.
     """
-    code, scope = compile(step.code, "<line>", "exec"), vars(right.played.module) | right.played.scope
+    code, scope = compile(step.code, "<line>", "exec"), vars(right.execution.module) | right.execution.scope
     found = {made: {} for made in step.arrays}
     for name in reads(step, right.values):
         for made in found:
@@ -138,7 +138,7 @@ def numbers(array) -> list:
 
 
 def film() -> dict:
-    right = run()
+    right = filmed()
     axes = {name: SHAPES.get(name, "C") for name in NAMES}
     for step in right.steps:  # the comment is such as `# 28 (N, V)` or `# ← 31, 30, 29  (N, V)`
         shape = re.search(r"\(([A-Z1, ]*)\)", step.comment)[1].replace(", ", "")
@@ -146,7 +146,7 @@ def film() -> dict:
     places = {name: i for i, step in enumerate(right.steps) for name in step.arrays}
     lines = []
     for step in right.steps:
-        read, is_back = reads(step, right.values), step in right.played.back
+        read, is_back = reads(step, right.values), step in right.execution.back
         lines.append(
             {
                 "code": step.code,
@@ -166,11 +166,11 @@ def film() -> dict:
         for name, array in right.values.items()
     }
     mistakes = [consequence(right, *mistake) for mistake in MISTAKES]
-    return {"lines": lines, "forward": len(right.played.forward), "values": values, "mistakes": mistakes}
+    return {"lines": lines, "forward": len(right.execution.forward), "values": values, "mistakes": mistakes}
 
 
 def consequence(right, title, why, edit) -> dict:
-    wrong = run(*edit.split(" → "))
+    wrong = filmed(*edit.split(" → "))
     both = list(zip(wrong.steps, right.steps, strict=True))
     (line,) = (i for i, (a, b) in enumerate(both) if a.code != b.code)
     different = {

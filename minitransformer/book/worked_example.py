@@ -30,7 +30,7 @@ SHAPES = {"E": "VC", "P": "TC", "W1": "CF", "W2": "FC", **dict.fromkeys(("Wq", "
 
 
 @dataclass(frozen=True)
-class Played:
+class Execution:
     """A run of one_page.py."""
 
     module: types.ModuleType  # the executed module
@@ -40,7 +40,7 @@ class Played:
     scope: dict  # {name: value} of the local variables of both passes
 
 
-def played(theta, old: str = "", new: str = "", **options) -> Played:
+def execution(theta, old: str = "", new: str = "", **options) -> Execution:
     """Replace `old` with `new` in one_page.py, and run it. Raises LookupError unless `old` occurs once."""
     source, file = Path(one_page.__file__).read_text("utf-8"), f"one_page.py with {new!r}"
     if old and source.count(old) != 1:
@@ -54,7 +54,7 @@ def played(theta, old: str = "", new: str = "", **options) -> Played:
     function = next(node for node in ast.parse(source).body if getattr(node, "name", "") == "gpt")
     within = next(node for node in function.body if isinstance(node, ast.FunctionDef))
     forward, back = (steps(part.body, source.splitlines(), scope) for part in (function, within))
-    return Played(module, forward, back, gradients, scope)
+    return Execution(module, forward, back, gradients, scope)
 
 
 def steps(body, lines, values):
@@ -73,15 +73,15 @@ def weights(seed: int = 0, decimals: int = 1, **sizes) -> list:
     return [np.round(w / 4 + (name[0] == "g") if w.ndim == 1 else w, decimals) for name, w in drawn.items()]
 
 
-def worked(theta) -> tuple[list[Step], list[Step], list]:
-    run, step = played(theta, ids=IDS, targets=TARGETS, H=H), partial(one_page.adamw, m=0.0, v=0.0, t=1, lr=LR)
+def training_step(theta) -> tuple[list[Step], list[Step], list]:
+    run, step = execution(theta, ids=IDS, targets=TARGETS, H=H), partial(one_page.adamw, m=0.0, v=0.0, t=1, lr=LR)
     moved = [(n, w, g, step(w, g)[0]) for n, w, g in zip(NAMES, theta, run.gradients, strict=True)]
     return run.forward, run.back, moved
 
 
 def worked_page(seed: int = 0) -> list:
     theta = weights(seed)
-    forward, back, moved = worked(theta)
+    forward, back, moved = training_step(theta)
     settings = {p.name: p.default for p in inspect.signature(one_page.adamw).parameters.values()}
     return [
         "<h1>One training step, every number</h1>",

@@ -14,6 +14,7 @@ from gradcheck.front.streams import counted, one_line, printable
 from minitransformer.book import notation
 from minitransformer.book.appendix import appendix, cases_by_file, checked, checks, in_the_text, mistakes
 from minitransformer.book.chapters import BELIEFS, CHAPTERS, LEAVES
+from minitransformer.book.choices import choices_page
 from minitransformer.book.derivations import DIFFERENT, EQUAL, read_derivations
 from minitransformer.book.exhibits import beliefs, beliefs_page, exhibits, museum
 from minitransformer.book.film import film_page
@@ -23,7 +24,6 @@ from minitransformer.book.index import index_page
 from minitransformer.book.page import LEGEND, Words, docstring_page, navigation, whole_page
 from minitransformer.book.problems import TOPICS
 from minitransformer.book.specimens import specimens, specimens_of_cases
-from minitransformer.book.whys import whys_page
 from minitransformer.book.worked_example import worked_page
 from minitransformer.book.worksheets import sheets, small_example, worksheet_page
 from minitransformer.system.files import write_atomically
@@ -56,7 +56,7 @@ def write_book(folder, exercises, say=lambda text: None) -> Written:
     every, bodies = specimens(), {"film": film_page, "worked_example": worked_page, "museum": museum}
     bodies |= {"misconceptions": beliefs, "notation": partial(docstring_page, LEAVES[-1].title, notation.__doc__)}
     derived: dict = {}
-    bodies |= {"whys": whys_page, "symbols": partial(index_page, derived)}
+    bodies |= {"whys": choices_page, "symbols": partial(index_page, derived)}
     pages, found, verdicts = {"index": None}, [], []
     for before, leaf, after in zip([None, *LEAVES], LEAVES, [*LEAVES[1:], None], strict=False):
         said, numbers = f"{leaf.page}.html", ()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_book import SPECIMENS, derivations
 
-from minitransformer.book import whys
+from minitransformer.book import choices
 from minitransformer.book.appendix import cases_by_file, mistakes
 from minitransformer.book.chapters import CHAPTERS, PAPERS, TERMS
 from minitransformer.book.costs import Counted, operations
@@ -65,9 +65,9 @@ def test_planted_mistakes_have_the_errors_that_they_cause(page, line, hidden):
 
 
 def test_the_whys_are_shown_by_their_measurements():
-    page = "".join(whys.whys_page())
+    page = "".join(choices.choices_page())
     assert page.count("<section>") == 6 and page.count('<figure class="chart">') == 5
-    first, *others = whys.gradients_at_blocks(whys.norms_after_additions)
+    first, *others = choices.gradients_at_blocks(choices.norms_after_additions)
     shares = [np.linalg.norm(dx) / np.linalg.norm(first) for dx in others]
     assert all(a > b for a, b in pairwise(shares)) and shares[-1] < 1e-3
     assert "<td>softmax</td><td>1 of 1</td>" in page
@@ -75,8 +75,8 @@ def test_the_whys_are_shown_by_their_measurements():
 
 def test_the_error_of_a_central_difference_over_the_step_is_a_v_and_that_of_the_complex_step_falls(monkeypatch):
     drawn = []
-    monkeypatch.setattr(whys, "line_chart", lambda title, xs, series, decades: drawn.append(series) or "")
-    _, _, _, answer = whys.step_of_a_difference()
+    monkeypatch.setattr(choices, "line_chart", lambda title, xs, series, decades: drawn.append(series) or "")
+    _, _, _, answer = choices.step_of_a_difference()
     central, exact = drawn[0].values()
     assert central[0] / central[1] == pytest.approx(100, rel=0.05)  # truncation, h²
     lowest = int(central.argmin())

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from minitransformer import one_page
-from minitransformer.book.worked_example import NAMES, weights, worked, worked_page
+from minitransformer.book.worked_example import NAMES, training_step, weights, worked_page
 
 
 def made_by(steps):
@@ -14,7 +14,7 @@ def made_by(steps):
 
 
 def test_every_line_of_the_one_page_is_worked_out():
-    forward, backward, moved = worked(weights())
+    forward, backward, moved = training_step(weights())
     assert [int(step.comment.partition("(")[0]) for step in forward] == list(range(1, 32))
     lines = Path(one_page.__file__).read_text("utf-8").count("# ←")
     assert len(backward) == lines and [name for name, *_ in moved] == NAMES
@@ -34,7 +34,7 @@ def numbers(table):
 
 def test_the_page_has_the_numbers():
     page = "".join(worked_page())
-    forward, backward, moved = worked(weights())
+    forward, backward, moved = training_step(weights())
     expected = made_by(forward) | made_by(backward) | {name: weight for name, weight, _, _ in moved}
     expected |= {f"{name}′": new for name, _, _, new in moved}
     shown = tables(page)

@@ -9,7 +9,7 @@ import pytest
 
 from gradcheck import check
 from minitransformer import one_page
-from minitransformer.book.film import IDS, MISTAKES, WEIGHTS, H, film, film_page, run
+from minitransformer.book.film import IDS, MISTAKES, WEIGHTS, H, film, film_page, filmed
 from minitransformer.book.worked_example import NAMES
 from minitransformer.book.writing import write_pages
 
@@ -73,7 +73,7 @@ def test_the_first_difference_is_at_the_planted_line_and_a_check_finds_all_but_t
 
 
 def test_the_one_page_itself_has_no_wrong_gradient():
-    right = run()
+    right = filmed()
     assert right.wrong == [] and right.error < 1e-12
 
     def loss(*theta):

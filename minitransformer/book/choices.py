@@ -18,7 +18,7 @@ KEYS, DEPTH = 64, 12
 NOTHING = 1e-9  # a gradient is zero for dy = 1 if the norm is smaller than this times the norm for a random dy
 
 
-def whys_page() -> list:
+def choices_page() -> list:
     choices = (scale_of_attention(), scale_of_residual_steps(), place_of_the_norm(), direct_path())
     parts = (*choices, check_with_ones(), step_of_a_difference())
     body = ["<h1>Whys, by experiment</h1>"]
