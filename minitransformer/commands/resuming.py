@@ -51,12 +51,13 @@ def recorded_arguments(checkpoint: Checkpoint, arguments, names) -> dict:
     return before
 
 
-def run_keywords(arguments, about: dict) -> dict:
+def run_keywords(arguments, about: dict, announcement=()) -> dict:
+    """Return the arguments of a run. The lines of the announcement are shown when the run starts, after its checks."""
     return {
         "out": arguments.out,
         "resume": arguments.resume,
         "plot": not arguments.no_plot,
-        "observer": Observer() if arguments.quiet else ProgressBar(),
+        "observer": Observer() if arguments.quiet else ProgressBar(announcement=announcement),
         "about": about,
     }
 

@@ -92,7 +92,7 @@ def add_arguments(parser) -> None:
     words = f"kind of tokenizer (default: {DEFAULT_TOKENIZER})"
     option(tokens, "--tokenizer", words, choices=("char", "byte", "bpe"))
     words = f"number of tokens that bpe learns, at least 256 (default: {DEFAULT_VOCAB_SIZE})"
-    option(tokens, "--vocab-size", words, metavar="N", type=int)
+    option(tokens, "--vocab-size", words, metavar="N", limits={"minimum": 256})
 
     model = parser.add_argument_group("model")
     add_fields(model, Config, ("n_layers", "n_heads", "d_model", "context"), **MODEL_DEFAULTS)
@@ -124,8 +124,8 @@ def run(arguments) -> int:
         narrator = Narrator(arguments.quiet)
         config, tokenizer, corpus, settings, about = ranks.from_first(lambda: prepare(arguments, narrator))
         lm = LanguageModel(Transformer(config, settings.seed), tokenizer)
-        announce(narrator, lm, corpus, settings, arguments.out)
-        keywords = run_keywords(arguments, about) | {"communicator": ranks.communicator}
+        announced = announcement(lm, corpus, settings, arguments.out)
+        keywords = run_keywords(arguments, about, announced) | {"communicator": ranks.communicator}
         with resumable(arguments.out, about):
             records = pretrain(lm, corpus, settings, **keywords)
         if ranks.first:
@@ -195,20 +195,16 @@ def make_tokenizer(about, text, name, narrator):
             return BPETokenizer.train(chunks, about["vocab_size"], learning)
 
 
-def announce(narrator, lm, corpus, settings, out) -> None:
+def announcement(lm, corpus, settings, out) -> tuple[str, ...]:
     config, tokenizer = lm.model.config, lm.tokenizer
-    narrator.say(
-        f"text: {corpus.characters:,} characters, as {len(corpus.train_ids):,} tokens to train on and "
-        f"{len(corpus.val_ids):,} to validate, of a vocabulary of {tokenizer.vocab_size:,} ({tokenizer.kind})"
-    )
-    narrator.say(
-        f"model: {config.n_layers} layers, {config.n_heads} heads, width {config.d_model}, context {config.context}; "
-        f"{lm.model.n_parameters():,} parameters, {lm.model.flops_per_token() / 1e6:,.1f} MFLOP per token"
-    )
     workers = [f"{n} {what}" for n, what in ((world_size(), "ranks"), (settings.replicas, "replicas")) if n > 1]
-    narrator.say(
+    return (
+        f"text: {corpus.characters:,} characters, as {len(corpus.train_ids):,} tokens to train on and "
+        f"{len(corpus.val_ids):,} to validate, of a vocabulary of {tokenizer.vocab_size:,} ({tokenizer.kind})",
+        f"model: {config.n_layers} layers, {config.n_heads} heads, width {config.d_model}, context {config.context}; "
+        f"{lm.model.n_parameters():,} parameters, {lm.model.flops_per_token() / 1e6:,.1f} MFLOP per token",
         f"training: {settings.steps:,} steps of {settings.accumulate * settings.batch_size} × {config.context} tokens, "
-        f"{'shared by ' + ' of '.join(workers) + ', ' if workers else ''}into {out}"
+        f"{'shared by ' + ' of '.join(workers) + ', ' if workers else ''}into {out}",
     )
 
 

@@ -14,7 +14,14 @@ from minitransformer.interop.huggingface import PREFIXES, WEIGHTS_FILE
 from minitransformer.interop.tokenizers import save_tokenizer
 from minitransformer.language_model import LanguageModel, model_without_values
 from minitransformer.system.extras import require
-from minitransformer.system.files import TEMPORARY_END, TEMPORARY_START, status, take_after, write_atomically
+from minitransformer.system.files import (
+    TEMPORARY_END,
+    TEMPORARY_START,
+    put_in_place,
+    status,
+    take_after,
+    write_atomically,
+)
 from minitransformer.system.folders import at_work_in
 
 
@@ -43,7 +50,7 @@ def save_pretrained(lm: LanguageModel, folder) -> None:
             with open(path, "r+b") as file:
                 take_after(file, status(folder / path.name) or as_new)
                 os.fsync(file.fileno())
-            os.replace(path, folder / path.name)
+            put_in_place(path, folder / path.name)
 
 
 def write_weights(model, architecture: str, path: Path) -> None:

@@ -9,6 +9,8 @@ import errno
 import json
 import os
 import stat
+import sys
+import time
 from pathlib import Path
 
 try:
@@ -17,6 +19,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY_START, TEMPORARY_END = ".minitransformer-", ".tmp"
+TRIES, BETWEEN = 20, 0.1  # of renaming, and the seconds between them
 NOT_A_FILE = "is a device or a pipe, not a regular file"
 
 
@@ -41,10 +44,29 @@ def write_atomically(path, write) -> None:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, target)
+            put_in_place(temporary, target)
         finally:
             with contextlib.suppress(OSError):  # it has been renamed
                 temporary.unlink()
+
+
+def put_in_place(new, target) -> None:
+    """Rename a file. On Windows, a file that a program has open or mapped cannot be replaced.
+
+    Often the program is a virus scanner, and closes it soon. If not, the new content is kept beside the file.
+    """
+    try:
+        os.replace(new, target)
+    except PermissionError:
+        if sys.platform != "win32":
+            raise
+        for _ in range(TRIES):
+            with contextlib.suppress(PermissionError):
+                return os.replace(new, target)
+            time.sleep(BETWEEN)
+        kept = f"{target}.new"
+        os.replace(new, kept)
+        raise PermissionError(errno.EACCES, f"a program has it open; the new content is in {kept}") from None
 
 
 def write_json(path, data) -> None:

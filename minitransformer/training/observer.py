@@ -64,13 +64,17 @@ class ProgressBar(Observer):
         evaluation: Callable[[dict, float | None], str] = evaluation_in_words,
         written: Callable[[int, str], str] = sample_in_words,
         file=None,
+        announcement=(),
     ):
+        self.announcement = announcement
         self.name, self.evaluation, self.written, self.file = name, evaluation, written, file
         self.narrator, self.bar = Narrator(), ExitStack()
         self.loss, self.right = None, ""
 
     def start(self, step, steps):
         self.steps = steps
+        for line in self.announcement:
+            self.narrator.say(line)
         self.move = self.bar.enter_context(self.narrator.progress("", "steps", total=steps, done=step))
         if self.name and step:
             self.narrator.say(f"{self.name}: resuming after step {step} of {steps}")

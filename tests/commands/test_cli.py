@@ -211,7 +211,7 @@ def test_a_text_that_cannot_be_trained_on_is_one_line(capsys, text, out, content
         ("--warmup 12", 1, "--warmup must be less than steps, 12, not 12"),
         ("--lr nan", 1, "--lr must be positive and finite, not nan"),
         ("--vocab-size 300", 1, "--vocab-size can only be used together with --tokenizer bpe, not with char"),
-        ("--tokenizer bpe --vocab-size 100", 1, "vocab_size must be at least 256"),
+        ("--tokenizer bpe --vocab-size 100", 1, "--vocab-size must be at least 256, not 100"),
         ("--batch-size 4 --replicas 5", 1, r"--replicas must be at most --batch-size, 4, not 5"),
         (f"--steps {10**23}", 1, "--steps must be at most 1,000,000,000,000, not 10{23}"),
         ("--batch-size 5000 --replicas 2000", 1, "--replicas must be at most 1,024, not 2000"),

@@ -92,6 +92,42 @@ def test_threads_that_write_one_file_at_once_all_succeed(tmp_path):
     assert os.listdir(tmp_path) == ["model.npz"]
 
 
+class Windows:
+    """Renaming as on Windows, where nobody can replace a file that is open: it is closed after `closed_after` tries."""
+
+    def __init__(self, monkeypatch, path, closed_after):
+        self.path, self.left, self.replace = path, closed_after, os.replace
+        monkeypatch.setattr(files.sys, "platform", "win32")
+        monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(files.os, "replace", self.rename)
+
+    def rename(self, new, target):
+        if str(target) == str(self.path) and self.left > 0:
+            self.left -= 1
+            raise PermissionError(13, "Access is denied")
+        self.replace(new, target)
+
+
+def test_on_windows_a_file_that_is_open_for_a_moment_is_replaced_after_it(tmp_path, monkeypatch):
+    path = tmp_path / "model.npz"
+    path.write_bytes(b"old")
+    Windows(monkeypatch, path, closed_after=3)
+    write_atomically(path, writing(b"new"))
+    assert path.read_bytes() == b"new" and os.listdir(tmp_path) == ["model.npz"]
+
+
+def test_on_windows_nothing_is_lost_where_a_file_stays_open_or_mapped(tmp_path, monkeypatch):
+    path = tmp_path / "model.npz"
+    path.write_bytes(b"old")
+    Windows(monkeypatch, path, closed_after=10**6)
+    with pytest.raises(
+        PermissionError, match=r"cannot write: a program has it open; the new content is in .*\.npz\.new"
+    ):
+        write_atomically(path, writing(b"new"))
+    assert path.read_bytes() == b"old" and (tmp_path / "model.npz.new").read_bytes() == b"new"
+    assert sorted(os.listdir(tmp_path)) == ["model.npz", "model.npz.new"]
+
+
 @needs_modes
 @pytest.mark.parametrize("before", [0o600, 0o640, 0o664, 0o444])
 def test_a_file_that_is_written_again_keeps_its_mode_and_meanwhile_nobody_else_can_read_it(
