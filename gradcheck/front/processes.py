@@ -5,6 +5,7 @@ All processes of both packages start here, except those of `subprocess.run` and 
     Process     an object in a process, whose methods are called, such as a replica of a model
     Workers     a concurrent.futures executor for tasks that do not depend on each other
     Command     another program, with a limit of time
+    Bounded     other people's code, with limits of time, memory and the number of processes (bounded.py)
 
 Processes of Python are spawned, not forked. A fork inherits locks that other threads hold, those of JAX and PyTorch
 among them, and the libraries of macOS do not support it. Only the parent handles Ctrl-C, and a process ends when its

@@ -10,7 +10,7 @@ import json
 import os
 import threading
 
-from minitransformer.system.bounded import Bounded, Ended
+from gradcheck.front.bounded import Bounded, Ended
 
 SECONDS = 10  # limit for a text; real templates take less than a thousandth of it
 MEBIBYTES = 1024

@@ -2,14 +2,15 @@
 
 import json
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from minitransformer.system import bounded
-from minitransformer.system.bounded import TOO_MANY, Bounded, Ended
+from gradcheck.front import bounded
+from gradcheck.front.bounded import TOO_MANY, Bounded, Ended
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what has left its session is found on Linux alone")
 
@@ -183,7 +184,7 @@ def test_a_file_that_grows_without_end_is_an_error_before_the_disk_is_full(proce
 
 
 def test_without_fork_each_request_has_a_process_of_its_own(tmp_path, monkeypatch):
-    without = "import os\nfrom minitransformer.system import bounded\nbounded.FORKS = False\ndel os.fork\n"
+    without = "import os\nfrom gradcheck.front import bounded\nbounded.FORKS = False\ndel os.fork\n"
     (tmp_path / "without_fork.py").write_text(without + MODULE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(bounded, "FORKS", False)
@@ -194,7 +195,14 @@ def test_without_fork_each_request_has_a_process_of_its_own(tmp_path, monkeypatc
             process.ask("while True: pass", seconds=1)
 
 
-def test_a_server_that_cannot_start_is_an_error():
+@pytest.mark.parametrize("system, forks", [("linux", True), ("darwin", False), ("win32", False)])
+def test_only_linux_forks(system, forks):
+    code = f"import sys\nimport multiprocessing.connection\nsys.platform = {system!r}\n"
+    code += f"from gradcheck.front import bounded\nassert bounded.FORKS is {forks}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_supervisor_that_cannot_start_is_an_error():
     with Bounded("no_such_module", megabytes=200) as process:
         with pytest.raises(Ended, match=r"^it ended its process with status 1$"):
             process.ask(ONE, seconds=20)
