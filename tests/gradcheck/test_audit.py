@@ -387,6 +387,13 @@ def test_survivors_and_kills_are_the_same_however_many_run_at_a_time(write, tmp_
     assert found["surviving"] and found["killed"]
 
 
+def test_an_audit_does_not_fork_the_program_in_which_jax_may_have_threads(write, capfd, monkeypatch):
+    write(NORM + GOOD)
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("the process of the audit is forked"))
+    status, out, _ = audit(capfd, "mine", "--sample", "4", "--jobs", "2")
+    assert status == 0 and "4 mutants" in out
+
+
 def test_a_sample_is_the_same_each_time_and_another_for_another_seed(write, capfd):
     write(NORM + GOOD)
     listed = [audit(capfd, "mine", "--list", "--sample", "9", "--seed", seed)[1] for seed in ("1", "1", "2")]
