@@ -24,6 +24,7 @@ from small_chats import chat_tokenizer
 from test_campaign_files import render
 
 from gradcheck.__main__ import MODULES
+from gradcheck.front.exits import INTERRUPTED
 from minitransformer import cli, commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -220,7 +221,7 @@ def interrupt(process, random) -> tuple[bool, list[str]]:
 def complaints_about_status(command, ended, interrupted) -> list[str]:
     """Return the faults of a command's exit status and of its message on memory."""
     said, line = [], ended.err.strip().rpartition("\n")[2]
-    if ended.status == cli.INTERRUPTED and not interrupted:
+    if ended.status == INTERRUPTED and not interrupted:
         said.append(f"says that it was interrupted, and was not: {line}")
     if ended.status == 1 and ended.out and not ended.err and command not in FOUND:
         said.append(f"failed without a word: {ended.out[-100:]}")

@@ -24,6 +24,7 @@ from hypothesis import given, note, strategies as st
 from small_pairs import ROWS
 from small_runs import TEXT, assert_same_weights, small_lm, without_seconds
 
+from gradcheck.front.exits import INTERRUPTED
 from minitransformer import LanguageModel, cli
 from minitransformer.system.archive import ArchiveError
 from minitransformer.training.checkpoints import Checkpoint
@@ -183,7 +184,7 @@ def out_of_disk(command, folder, random, calls) -> tuple[Ended, str, list]:
 
 ENDS = (
     *[killed] * 4,
-    partial(stopped, signal.SIGINT, cli.INTERRUPTED),
+    partial(stopped, signal.SIGINT, INTERRUPTED),
     partial(stopped, signal.SIGTERM, 128 + signal.SIGTERM),
     out_of_disk,
 )
@@ -262,4 +263,4 @@ def test_ctrl_c_is_one_line_from_the_first_moment(tmp_path, seed):
     script.write_text(SCRIPT.format(calls=calls, module=module, function=function))
     environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
     done = subprocess.run([sys.executable, script, *WORDS[name]], env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) in [(0, ""), (cli.INTERRUPTED, f"{name}: interrupted\n")]
+    assert (done.returncode, done.stderr) in [(0, ""), (INTERRUPTED, f"{name}: interrupted\n")]

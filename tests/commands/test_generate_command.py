@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from small_runs import TEXT, small_lm
 
+from gradcheck.front.exits import INTERRUPTED, PIPE_CLOSED
 from minitransformer import cli
 from minitransformer.cli import main
 from minitransformer.training import MODEL_FILE
@@ -115,7 +116,7 @@ def test_text_comes_piece_by_piece_and_a_reader_who_stops_stops_it(folder):
         assert process.stdout.read(200).startswith(PROMPT.encode())
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(60) == cli.BROKEN_PIPE
+        assert process.wait(60) == PIPE_CLOSED
 
 
 def test_ctrl_c_ends_the_line_and_says_so(folder):
@@ -124,7 +125,7 @@ def test_ctrl_c_ends_the_line_and_says_so(folder):
         process.stdout.read(20)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert process.returncode == cli.INTERRUPTED and out.endswith(b"\n")
+    assert process.returncode == INTERRUPTED and out.endswith(b"\n")
     assert err == b"minitransformer: interrupted\n"
 
 

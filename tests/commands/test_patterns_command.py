@@ -6,8 +6,9 @@ import re
 import pytest
 from small_runs import assert_same_weights, without_seconds
 
+from gradcheck.front.exits import INTERRUPTED
 from minitransformer import LanguageModel
-from minitransformer.cli import FAILURE, INTERRUPTED, main
+from minitransformer.cli import FAILURE, main
 from minitransformer.commands import patterns
 from minitransformer.training import TrainingInterrupted
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from small_runs import At, assert_same_weights, small_corpus, small_lm
 
+from gradcheck.front.exits import INTERRUPTED
 from minitransformer import cli
 from minitransformer.cli import main
 from minitransformer.commands import demo
@@ -72,7 +73,7 @@ def test_ctrl_c_is_one_line_and_what_was_written_stays(tmp_path):
                 break
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=120)
-    assert process.returncode == cli.INTERRUPTED
+    assert process.returncode == INTERRUPTED
     heard = "finishing the step, then saving; press Ctrl-C again to stop immediately\n"
     assert re.fullmatch(rf"{heard}minitransformer: interrupted after step \d+ of \d+, saved in \S+\n", err)
     assert (tmp_path / "out" / MODEL_FILE).exists()
@@ -83,7 +84,7 @@ def test_the_same_command_again_leaves_a_finished_model_as_it_is(shown, monkeypa
     folder, _ = shown
     before = {name: (folder / name).read_bytes() for name in ("model.npz", "metrics.jsonl")}
     monkeypatch.setattr(repeating, "fit", lambda *arguments, **options: signal.raise_signal(signal.SIGINT))
-    assert main(["demo", "--quick", "--out", str(folder)]) == cli.INTERRUPTED
+    assert main(["demo", "--quick", "--out", str(folder)]) == INTERRUPTED
     assert {name: (folder / name).read_bytes() for name in before} == before
     assert "has already taken all 20 steps" in capsys.readouterr().out
 
