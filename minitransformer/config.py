@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minitransformer.layers.block import FEED_FORWARDS, NORMS
-from minitransformer.layers.positions import check_scaling
+from minitransformer.layers.checks import check_scaling
 from minitransformer.system.values import (
     check_fields,
     check_int,

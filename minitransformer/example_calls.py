@@ -6,12 +6,13 @@ each other, so that a check fails if a backward pass confuses two axes. The inpu
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from minitransformer.layers.activations import gelu, relu, silu
-from minitransformer.layers.attention import attention, causal_mask
+from minitransformer.layers.attention import attention, causal_mask, masked_softmax, scaled_dot_product
 from minitransformer.layers.dropout import dropout
 from minitransformer.layers.embedding import embedding, unembedding
 from minitransformer.layers.feed_forward import swiglu
@@ -75,6 +76,11 @@ def dropout_on_weights(rng):
     return {"on_weights": on_weights}
 
 
+def masked_and_dropped(rng):
+    """Return the option `weigh` of scaled_dot_product, a softmax with a mask and with dropout."""
+    return {"weigh": partial(masked_softmax, **mask_with_empty_row(rng), **dropout_on_weights(rng))}
+
+
 def shapes_of(heads, kv_heads):
     """Return the shapes of queries, keys and values. The values have one channel more than the keys."""
     return (B, heads, TQ, D), (B, kv_heads, TK, D), (B, kv_heads, TK, D + 1)
@@ -128,6 +134,11 @@ EXAMPLES = {
     "softmax, axis 1": example(softmax, X, axis=1),
     "log_softmax": example(log_softmax, X),
     "log_softmax, axis 1": example(log_softmax, X, axis=1),
+    "scaled_dot_product": example(scaled_dot_product, *shapes_of(H, H)),
+    "scaled_dot_product, square": example(scaled_dot_product, (B, T, T), (B, T, T), (B, T, T), scale=0.7),
+    "scaled_dot_product, masked, dropout": example(scaled_dot_product, *shapes_of(H, H), drawn=masked_and_dropped),
+    "masked_softmax": example(masked_softmax, (B, H, TQ, TK), drawn=mask_with_empty_row, on_weights=None),
+    "masked_softmax, dropout": example(masked_softmax, (B, H, TQ, TK), drawn=dropout_on_weights, mask=CAUSAL),
     "attention": example(attention, *shapes_of(H, H)),
     "attention, square": example(attention, SQUARE, SQUARE, SQUARE),
     "attention, causal": example(attention, *shapes_of(H, H), mask=CAUSAL),

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minitransformer.layers.embedding import check_ids
+from minitransformer.layers.checks import check_ids
 from minitransformer.layers.softmax import softmax
 from minitransformer.module import apply, faster
 from minitransformer.system.values import check_int, number

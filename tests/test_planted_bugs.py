@@ -41,8 +41,8 @@ CANARIES = [
     Bug(
         "dK is not transposed",
         *("layers/attention.py", "attention, square", "dk"),
-        "dk = s * group_heads(dscores, K).swapaxes(-1, -2) @ group_heads(q, K)",
-        "dk = s * group_heads(dscores, K) @ group_heads(q, K)",
+        "dk = s * dscores.swapaxes(-1, -2) @ q",
+        "dk = s * dscores @ q",
     ),
     Bug(
         "γ stands outside the means",
@@ -53,8 +53,8 @@ CANARIES = [
     Bug(
         "attention ignores dropout",
         *("layers/attention.py", "attention, dropout", "dq"),
-        "dweights = on_weights_backward(dused)",
-        "dweights = dused",
+        "dweights = on_weights_backward(dchanged)",
+        "dweights = dchanged",
     ),
     Bug(
         "half of the gradient of a tied table is dropped",
@@ -66,8 +66,8 @@ CANARIES = [
     Bug(
         "attention's backward is zeros",
         *("layers/attention.py", "attention$", "dq"),
-        "return dq, dk, dv",
-        "return np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)",
+        "dk, dv = sum_over_groups(dkeys, G), sum_over_groups(dvalues, G)",
+        "dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)",
     ),
     Bug(
         "softmax's backward is y · dy",

@@ -91,7 +91,7 @@ def values_assigned(equations, known) -> dict[str, Value]:
 
 
 def add_sources_from_code(values, code):
-    """Find the sources of a value without an equation, such as `used` in attention, in its assignment."""
+    """Find the sources of a value without an equation, such as the keys of attention, in its assignment."""
     for statement in (node for node in ast.walk(code) if isinstance(node, ast.Assign)):
         value = values.get(symbol_of(next(iter(names_in_code(statement.targets[0])), "")))
         if value is not None and value.number is None:

@@ -10,6 +10,7 @@ from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import combinations_with_replacement
 from pathlib import Path
 
@@ -17,9 +18,9 @@ import numpy as np
 
 from minitransformer import optim
 from minitransformer.book import notation as n
-from minitransformer.book.specimens import REDUCTIONS, on
+from minitransformer.book.specimens import REDUCTIONS, WITH_A_MASK, on
 from minitransformer.layers.activations import relu
-from minitransformer.layers.attention import attention
+from minitransformer.layers.attention import masked_softmax, scaled_dot_product
 from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.layers.linear import linear
 from minitransformer.layers.positions import turned
@@ -116,8 +117,9 @@ def draw_attention(rng, rows, level):
     mask = np.tri(2, dtype=bool) if rows == 2 else rng.permutation([[True, True, False]], axis=1)
     if np.abs(q @ k.swapaxes(-1, -2)).max() > 6 * LN2:
         raise OddError("an attention weight would be a fraction with a large denominator")
-    options, names = {"mask": mask, "scale": 0.5}, "softmax = value_of(softmax)"
-    specimen = on(attention, (q, k, v), "", names, {"mask": mask}, options=options, dy=dy)
+    options = {"scale": 0.5, "weigh": partial(masked_softmax, mask=mask, on_weights=None)}
+    names = "softmax = value_of(softmax)"
+    specimen = on(scaled_dot_product, (q, k, v), "", names, {"mask": mask}, options=options, dy=dy, **WITH_A_MASK)
     return specimen, {"q": q[0], "k": k[0], "v": v[0], "s": np.array(0.5), "mask": mask, "dy": dy[0]}
 
 

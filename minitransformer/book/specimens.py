@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from minitransformer import first_steps, optim
 from minitransformer.config import Config
 from minitransformer.generation import sample
 from minitransformer.layers.activations import gelu_exact, gelu_tanh, relu, silu
-from minitransformer.layers.attention import attention, causal_mask
+from minitransformer.layers.attention import attention, causal_mask, masked_softmax, scaled_dot_product
 from minitransformer.layers.block import TransformerBlock
 from minitransformer.layers.dropout import dropout
 from minitransformer.layers.embedding import embedding, unembedding
@@ -180,6 +181,9 @@ def of_positions() -> list[Specimen]:
     ]
 
 
+WITH_A_MASK: dict[str, Any] = {"also": ("masked_softmax",), "variants": ("unmasked", "if"), "variant": "masked"}
+
+
 def of_attention() -> list[Specimen]:
     by_query = (
         "There are one head with one channel, four positions and the causal mask. A query affects only its output. The "
@@ -192,11 +196,18 @@ def of_attention() -> list[Specimen]:
     shows = {("y", "q"): by_query, ("y", "k"): by_key}
     shows["y", "v"] = "The entries are the attention weights. Each row sums to 1"
     visible = [normal(1, 4, 1, other=333 + k) for k in range(3)]  # every entry is visible in a heat map
-    sizes, mask = "H=2 Tq=3 Tk=5 D=4 Dv=6", {"mask": normal(3, 5) > -0.5}
+    causal = {"weigh": partial(masked_softmax, mask=causal_mask(4, 4), on_weights=None)}
+    dropping = partial(dropout, keep=normal(3, 5, other=2) > -0.5, p=0.3)
+    mask = {"mask": normal(3, 5) > -0.5}
+    functions = "softmax = value_of(softmax); on_weights = value_of(on_weights)"
+    attend = "attend = value_of(partial(scaled_dot_product, scale=scale, weigh=weigh))"
+    groups = {"repeat": lambda x: x[[0, 0, 0, 1, 1, 1]], "repeatᵀ": lambda dx: np.stack([sum(dx[:3]), sum(dx[3:])])}
     return [
-        on(attention, "H Tq D, H Tk D, H Tk Dv", sizes, "softmax = value_of(softmax)", options=mask),
-        on(attention, visible, "", "softmax = value_of(softmax)", options={"mask": causal_mask(4, 4)}, shows=shows),
-        on(attention, "H Tq D, H Tk D, H Tk Dv", "H=1 Tq=3 Tk=5 D=4 Dv=2", "G = H // K", explains=True),
+        on(scaled_dot_product, "H Tq D, H Tk D, H Tk Dv", "H=2 Tq=3 Tk=5 D=4 Dv=6", "softmax = value_of(softmax)"),
+        on(scaled_dot_product, visible, options=causal, shows=shows, **WITH_A_MASK),
+        on(scaled_dot_product, "Tq D, Tk D, Tk Dv", "Tq=3 Tk=5 D=4 Dv=2", explains=True),
+        on(masked_softmax, "Tq Tk", "Tq=3 Tk=5", functions, options=mask | {"on_weights": dropping}),
+        on(attention, "H Tq D, K Tk D, K Tk Dv", "H=6 Tq=3 Tk=5 D=4 Dv=7 K=2", attend, groups, options=mask),
     ]
 
 

@@ -20,7 +20,7 @@ from minitransformer.fast.query_blocks import in_query_blocks
 from minitransformer.fast.registration import twin_of
 from minitransformer.fast.softmax import softmax
 from minitransformer.layers import attention as textbook
-from minitransformer.layers.attention import group_heads, ungroup_heads
+from minitransformer.layers.checks import check_attention
 
 MEDIUM = 192 * 192  # pairs of a query and a key; with more and a mask, blocks of queries are faster
 VERY_LONG = 1024 * 1024  # pairs; with more, the weights take more memory than all other arrays that a layer saves
@@ -46,7 +46,7 @@ def causal_mask(Tq: int, Tk: int):
 
 @twin_of(
     textbook.attention,
-    "8c4ea1a990a6",
+    "937d4d40e5fe",
     cases=("attention", "attention, causal", "attention, masked row", "attention, grouped", "attention, dropout"),
 )
 def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
@@ -54,7 +54,7 @@ def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
 
     Saved for backward: the arrays of the chosen method.
     """
-    textbook.check_arguments(q, k, v, mask)
+    check_attention(q, k, v, mask)
     Tq, D = q.shape[-2:]
     Tk = k.shape[-2]
     options = {"mask": mask, "scale": 1 / math.sqrt(D) if scale is None else float(scale)}
@@ -92,25 +92,41 @@ def all_at_once(q, k, v, *, mask, scale, on_weights=None):
     q_grouped = group_heads(q, K)
     scores = ungroup_heads((q_grouped * scale) @ k.swapaxes(-1, -2), H)  # (1)
     if mask is not None:
-        np.copyto(scores, -np.inf, where=~mask)  # (2)
-    weights, softmax_backward = softmax(scores)  # (3)
+        np.copyto(scores, -np.inf, where=~mask)  # (7)
+    weights, softmax_backward = softmax(scores)  # (8)
     weights_backward = None
     if on_weights is not None:
-        weights, weights_backward = on_weights(weights)
+        weights, weights_backward = on_weights(weights)  # (9)
     weights_grouped = group_heads(weights, K)
-    y = ungroup_heads(weights_grouped @ v, H)  # (4)
+    y = ungroup_heads(weights_grouped @ v, H)  # (3)
 
     def backward(dy):
         dy_grouped = group_heads(dy, K)
-        dv = weights_grouped.swapaxes(-1, -2) @ dy_grouped  # (5)
-        dweights = ungroup_heads(dy_grouped @ v.swapaxes(-1, -2), H)  # (5)
+        dv = weights_grouped.swapaxes(-1, -2) @ dy_grouped  # (4)
+        dweights = ungroup_heads(dy_grouped @ v.swapaxes(-1, -2), H)  # (4)
         if weights_backward is not None:
-            dweights = weights_backward(dweights)
-        dscores = group_heads(softmax_backward(dweights), K)  # (6)
+            dweights = weights_backward(dweights)  # (10)
+        dscores = group_heads(softmax_backward(dweights), K)  # (5)
         dq = ungroup_heads(dscores @ k, H)
-        dq *= scale  # (7)
+        dq *= scale  # (6)
         dk = dscores.swapaxes(-1, -2) @ q_grouped
-        dk *= scale  # (7)
+        dk *= scale  # (6)
         return dq, dk, dv
 
     return y, backward
+
+
+def group_heads(x, K):
+    """Combine the query heads of each group in x (..., H, Tq, n) into one head. Return an array (..., K, G·Tq, n).
+
+    The G query heads of a group are neighbours and read the same keys and values, so a reshape turns them into one head
+    with G·Tq queries. The keys and values need no copies, and the products of backward sum over the group as well.
+    """
+    *batch, H, Tq, n = x.shape
+    return x.reshape(*batch, K, H // K * Tq, n)
+
+
+def ungroup_heads(x, H):
+    """Reshape x (..., K, G·Tq, n) to H query heads, (..., H, Tq, n). This is the inverse of group_heads."""
+    *batch, K, rows, n = x.shape
+    return x.reshape(*batch, H, K * rows // H, n)

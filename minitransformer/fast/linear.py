@@ -10,16 +10,17 @@ import numpy as np
 
 from minitransformer.fast.registration import twin_of
 from minitransformer.layers import linear as textbook
+from minitransformer.layers.checks import check_linear
 from minitransformer.layers.linear import rows
 
 
-@twin_of(textbook.linear, "da2734794bc8", cases=("linear", "linear, no bias"))
+@twin_of(textbook.linear, "fe6055c45e2e", cases=("linear", "linear, no bias"))
 def linear(x, weight, bias=None):
     """Map x (..., I) to y (..., O), with weight (I, O) and bias (O,) or None.
 
     Saved for backward, with P positions: x_rows (P, I), weight (I, O).
     """
-    textbook.check_arguments(x, weight, bias)
+    check_linear(x, weight, bias)
     x_shape, x_rows, has_bias = x.shape, rows(x), bias is not None
     y = x_rows @ weight  # (1)
     if has_bias:

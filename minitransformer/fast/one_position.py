@@ -20,7 +20,7 @@ from minitransformer import transformer as textbook
 from minitransformer.fast.registration import twin_of
 from minitransformer.fast.swiglu import swiglu
 from minitransformer.layers import multi_head_attention
-from minitransformer.layers.attention import attention
+from minitransformer.layers.attention import attention, masked_softmax, scaled_dot_product
 from minitransformer.layers.block import TransformerBlock
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.feed_forward import FeedForward, GatedFeedForward, swiglu as plain_swiglu
@@ -98,7 +98,7 @@ def three_tokens(through_blocks, rng):
 
 @twin_of(
     textbook.through_blocks,
-    "6e650dfc3373",
+    "e7f54704e823",
     repeats=(
         Module.__call__,
         TransformerBlock.forward,
@@ -108,6 +108,8 @@ def three_tokens(through_blocks, rng):
         multi_head_attention.split,
         multi_head_attention.merge,
         attention,
+        scaled_dot_product,
+        masked_softmax,
         softmax,
         FeedForward.forward,
         GatedFeedForward.forward,

@@ -10,12 +10,13 @@ from minitransformer.fast.elementwise import elementwise
 from minitransformer.fast.registration import twin_of
 from minitransformer.layers import feed_forward as textbook
 from minitransformer.layers.activations import silu
+from minitransformer.layers.checks import check_swiglu
 
 
-@twin_of(textbook.swiglu, "d3a37b80c12f", repeats=(silu,), cases=("swiglu",))
+@twin_of(textbook.swiglu, "23637aec9194", repeats=(silu,), cases=("swiglu",))
 def swiglu(g, u):
     """Return silu(g) · u for g and u of the same shape. Saved for backward: g (...), u (...)."""
-    textbook.check_arguments(g, u)
+    check_swiglu(g, u)
 
     def gated(g, u):
         return (g * (0.5 * np.tanh(0.5 * g) + 0.5) * u,)  # (7) (8)

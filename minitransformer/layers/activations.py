@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from minitransformer.layers.checks import check_gelu
 from minitransformer.module import Array, Backward, require_floating
 
 
@@ -16,8 +17,11 @@ def relu(x: Array) -> tuple[Array, Backward[Array]]:
 
         y = 0 where x ≤ 0, else x                       (1)
 
-    y has x's shape. In this form NaN stays NaN, so that a broken model does not look healthy. Raises TypeError if x is
-    not floating-point. Saved for backward: off (...), True where x ≤ 0, one byte per entry.
+    y has x's shape. In this form NaN stays NaN, so that a broken model does not look healthy.
+
+    Saved for backward: off (...), True where x ≤ 0, one byte per entry.
+
+    Raises: TypeError if x is not floating-point.
     """
     require_floating("relu", x=x)
     off = x.real <= 0
@@ -43,8 +47,11 @@ def silu(x: Array) -> tuple[Array, Backward[Array]]:
         σ = 1 / (1 + exp(−x)) = (1 + tanh(x/2)) / 2     (3)
         y = x · σ                                       (4)
 
-    y has x's shape. The form with tanh cannot overflow, but loses digits if σ is much smaller than 1. Raises TypeError
-    if x is not floating-point. Saved for backward: x (...), σ (...).
+    y has x's shape. The form with tanh cannot overflow, but loses digits if σ is much smaller than 1.
+
+    Saved for backward: x (...), σ (...).
+
+    Raises: TypeError if x is not floating-point.
     """
     require_floating("silu", x=x)
     sigma = 0.5 * (1 + np.tanh(0.5 * x))  # (3)
@@ -68,17 +75,12 @@ def gelu(x: Array, *, approximate: str = "none") -> tuple[Array, Backward[Array]
 
     If `approximate` is "none", the function is exact. If it is "tanh", the function is the approximation that GPT-2 was
     trained with. The two differ by at most 5e-4, so a model works with either of them, and a check with a loose
-    tolerance cannot distinguish their backward passes. Raises TypeError if x is not floating-point, and ValueError for
-    another value of `approximate`.
+    tolerance cannot distinguish their backward passes.
+
+    Raises: TypeError if x is not floating-point; ValueError for another value of `approximate`.
     """
-    check_arguments(x, approximate)
+    check_gelu(x, approximate)
     return gelu_exact(x) if approximate == "none" else gelu_tanh(x)
-
-
-def check_arguments(x, approximate):
-    require_floating("gelu", x=x)
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f"gelu: approximate must be 'none' or 'tanh', not {approximate!r}")
 
 
 def gelu_exact(x: Array) -> tuple[Array, Backward[Array]]:

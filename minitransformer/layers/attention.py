@@ -1,26 +1,85 @@
-"""Scaled dot-product attention (Vaswani et al., 2017), with masks and grouped heads.
+"""Scaled dot-product attention (Vaswani et al., 2017), then masks, dropout of the weights, and grouped heads.
 
-Each query takes an average of the values, each weighted by how well that value's key fits the query. A query that may
-attend to no key gets zeros (see softmax.py). Attention is invariant to a bias b added to every key: it adds s q bᵀ to
-all scores of a query, and the softmax ignores such a shift.
-
-**Grouped heads** (Ainslie et al., 2023): H = G·K query heads share K key–value heads. The G query heads of a group are
-neighbours and use the same keys, so a reshape turns them into one head with G·Tq queries. The products (5) and (7) then
-also sum dk and dv over the group. G = 1 is ordinary attention, K = 1 multi-query attention.
-
-Saved for backward: q (..., H, Tq, D), k (..., K, Tk, D), v (..., K, Tk, Dv), used (..., H, Tq, Tk), and the weights,
-which softmax saves. `used` and the weights are the largest arrays if Tq and Tk exceed D. Without on_weights they are
-the same array.
+Every position of a sequence makes three vectors from its own x, each by a linear map: a *query*, which says what the
+position looks for, a *key*, which says what it has to offer, and a *value*, which it passes on (see
+multi_head_attention.py). Each query takes an average of all values, in which a value counts the more, the better its
+key fits the query.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minitransformer.layers.checks import check_attention
 from minitransformer.layers.softmax import softmax
 from minitransformer.module import Array, Arrays, Backward, identity, require_floating
+
+Weigh = Callable[[Array], tuple[Array, Backward[Array]]]  # a differentiable function of scores or weights
+
+
+def scaled_dot_product(
+    q: Array, k: Array, v: Array, *, scale: float | None = None, weigh: Weigh = softmax
+) -> tuple[Array, Backward[Arrays]]:
+    """Attend from q (..., Tq, D) to k (..., Tk, D) and v (..., Tk, Dv). Returns y (..., Tq, Dv).
+
+    For each head separately, with the scale s = 1/√D unless `scale` is given:
+
+        scores  = s q kᵀ                                (1)
+        weights = softmax(scores)   (unmasked)          (2)
+        y       = weights v                             (3)
+
+    The softmax runs over the keys, so the weights of a query sum to 1. `weigh` is the function of (2). Another one,
+    below, adds a mask or dropout to the softmax.
+
+    Why 1/√D. Let the entries of a query and a key be independent, of mean 0 and variance 1. Then each product q_c k_c
+    has mean 0 and, with E for the mean, variance E q_c² · E k_c² = 1, and variances of independent terms add: q kᵀ =
+    Σ_c q_c k_c has variance D, and s q kᵀ has variance s² D = 1, whatever D. Without the scale, scores of size √D would
+    let the largest weight take nearly everything, where by (5) hardly a gradient passes.
+
+    Saved for backward: q (..., Tq, D), k (..., Tk, D), v (..., Tk, Dv), weights (..., Tq, Tk), and the arrays that
+    `weigh` saves; softmax saves its result, the same weights. They are the largest arrays if Tq and Tk exceed D.
+    """
+    require_floating("scaled_dot_product", q=q, k=k, v=v)
+    s = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
+    scores = s * q @ k.swapaxes(-1, -2)  # (1) (..., Tq, Tk)
+    weights, weigh_backward = weigh(scores)  # (2)
+    y = weights @ v  # (3) (..., Tq, Dv)
+
+    def backward(dy):
+        """For query i, key j and channel c, (3) is y_ic = Σ_j weights_ij v_jc, a product of two matrices.
+
+        So ∂y_ic/∂weights_ij = v_jc and ∂y_ic/∂v_jc = weights_ij. A value reaches the outputs of all queries, dv_jc =
+        Σ_i weights_ij dy_ic, and a weight all channels of its query's output, dweights_ij = Σ_c dy_ic v_jc, that is
+
+            dv = weightsᵀ dy    dweights = dy vᵀ            (4)
+
+        then back through the softmax, for each query separately (see softmax.py),
+
+            dscores = weights · (dweights − Σ weights · dweights)      (5)
+
+        Last, (1) is another product, scores_ij = s Σ_c q_ic k_jc, with ∂scores_ij/∂q_ic = s k_jc and ∂scores_ij/∂k_jc =
+        s q_ic. A query reaches its scores with all keys, dq_ic = s Σ_j dscores_ij k_jc, and a key its scores with all
+        queries, dk_jc = s Σ_i dscores_ij q_ic:
+
+            dq = s · dscores k    dk = s · dscoresᵀ q       (6)
+
+        with dscores transposed for dk, as its sum runs over the queries. If `Tq = Tk`, the shapes also fit without the
+        transpose, and a check of shapes does not notice. The museum's exhibit attention-transposed is such a mistake.
+
+        Attention is invariant to a bias b added to every key: it adds s q bᵀ to all scores of a query, and the softmax
+        ignores such a shift. Its gradient is therefore zero, and by (5) it is: over the keys, dscores sums to zero.
+        """
+        dv = weights.swapaxes(-1, -2) @ dy  # (4) ← weights v (3)
+        dweights = dy @ v.swapaxes(-1, -2)  # (4) ← weights v (3)
+        dscores = weigh_backward(dweights)  # (5) ← softmax(scores) (2)
+        dq = s * dscores @ k  # (6) ← s q kᵀ (1)
+        dk = s * dscores.swapaxes(-1, -2) @ q  # (6) ← s q kᵀ (1)
+        return dq, dk, dv
+
+    return y, backward
 
 
 def causal_mask(Tq: int, Tk: int) -> NDArray[np.bool_]:
@@ -32,6 +91,41 @@ def causal_mask(Tq: int, Tk: int) -> NDArray[np.bool_]:
     return np.tri(Tq, Tk, Tk - Tq, dtype=bool)
 
 
+def masked_softmax(
+    scores: Array, *, mask: NDArray[np.bool_] | None, on_weights: Weigh | None
+) -> tuple[Array, Backward[Array]]:
+    """Return weights of scores (..., Tq, Tk) that are 0 where the boolean `mask` is False, then apply `on_weights`.
+
+    A mask hides keys from queries: with the causal mask, a position sees itself and earlier ones. `on_weights` is a
+    differentiable function of the weights, such as dropout or a hook. Without it, the weights are returned unchanged.
+
+        masked  = scores where mask, else −∞            (7)
+        weights = softmax(masked)                       (8)
+        changed = on_weights(weights)   (if given)      (9)
+
+    A query that may attend to no key has weights of zero (see softmax.py). Saved for backward: the arrays that softmax
+    and `on_weights` save.
+    """
+    require_floating("masked_softmax", scores=scores)
+    masked = scores if mask is None else np.where(mask, scores, -np.inf)  # (7)
+    weights, softmax_backward = softmax(masked)  # (8)
+    changed, on_weights_backward = (on_weights or identity)(weights)  # (9)
+
+    def backward(dchanged):
+        """First back through on_weights, with fᵀ(dy) for the backward of f,
+
+            dweights = on_weightsᵀ(dchanged)   (if given)    (10)
+
+        then through the softmax, which is (5). A masked score has weight 0, hence by (5) gradient 0, so (7) needs no
+        line in backward.
+        """
+        dweights = on_weights_backward(dchanged)  # (10) ← on_weights(weights) (9)
+        dscores = softmax_backward(dweights)  # (5) ← softmax(masked) (8)
+        return dscores
+
+    return changed, backward
+
+
 def attention(
     q: Array,
     k: Array,
@@ -39,114 +133,50 @@ def attention(
     *,
     mask: NDArray[np.bool_] | None = None,
     scale: float | None = None,
-    on_weights: Callable[[Array], tuple[Array, Backward[Array]]] | None = None,
+    on_weights: Weigh | None = None,
 ) -> tuple[Array, Backward[Arrays]]:
     """Attend from q (..., H, Tq, D) to k (..., K, Tk, D) and v (..., K, Tk, Dv). Returns y (..., H, Tq, Dv).
 
-    For each head separately, with the scale s = 1/√D unless `scale` is given:
+    `mask` is boolean, True where a query may attend, and broadcasts to (..., H, Tq, Tk). For `on_weights` see
+    masked_softmax, and for `scale` see scaled_dot_product.
 
-        scores  = (s q) kᵀ                              (1)
-        masked  = scores where mask, else −∞            (2)
-        weights = softmax(masked)   (over the keys)     (3)
-        y       = used v                                (4)
+    **Grouped heads** (Ainslie et al., 2023). H is a multiple of K, and G = H/K neighbouring query heads read the same
+    key–value head: query head h reads head h // G. So each of the K heads is repeated G times. The rest is as above:
 
-    where `used` are the weights, or the result of `on_weights` if it is given. `on_weights` is a differentiable
-    function of the weights, such as dropout or a hook.
+        keys = repeat(k)    values = repeat(v)          (11)
+        y = attend(q, keys, values)                     (12)
 
-    Why 1/√D. Let the entries of a query and a key be independent, of mean 0 and variance 1. Then each product q_d k_d
-    has mean 0 and, with E for the mean, variance E q_d² · E k_d² = 1, and variances of independent terms add: q kᵀ =
-    Σ_d q_d k_d has variance D, and s q kᵀ has variance s² D = 1, whatever D. Without the scale, scores of size √D would
-    let the largest weight take nearly everything, where by (6) hardly a gradient passes.
+    G = 1 is ordinary attention, K = 1 multi-query attention.
 
-    H is a multiple of K: query head h reads key–value head h // (H/K). `mask` is boolean, True where a query may
-    attend, and broadcasts to (..., H, Tq, Tk). Raises ValueError if the shapes are inconsistent, and TypeError if q, k
-    or v is not floating-point or the mask is not boolean.
+    Saved for backward: the arrays that scaled_dot_product and masked_softmax save, with keys and values as k and v.
+
+    Raises: ValueError if the shapes are inconsistent; TypeError if q, k or v is not floating-point, or the mask is not
+    boolean.
     """
-    check_arguments(q, k, v, mask)
-    H, K = q.shape[-3], k.shape[-3]
-    s = 1 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
-    scores = ungroup_heads(group_heads(s * q, K) @ k.swapaxes(-1, -2), H)  # (1) (..., H, Tq, Tk)
-    masked = scores if mask is None else np.where(mask, scores, -np.inf)  # (2)
-    weights, softmax_backward = softmax(masked)  # (3)
-    used, on_weights_backward = (on_weights or identity)(weights)
-    y = ungroup_heads(group_heads(used, K) @ v, H)  # (4) (..., H, Tq, Dv)
+    check_attention(q, k, v, mask)
+    G = q.shape[-3] // k.shape[-3]
+    keys, values = np.repeat(k, G, axis=-3), np.repeat(v, G, axis=-3)  # (11) (..., H, Tk, D or Dv)
+    weigh = partial(masked_softmax, mask=mask, on_weights=on_weights)
+    y, attend_backward = scaled_dot_product(q, keys, values, scale=scale, weigh=weigh)  # (12)
 
     def backward(dy):
-        """For query i, key j and channel d of a head, (4) is y_id = Σ_j used_ij v_jd, a product of two matrices.
+        """With fᵀ(dy) for the backward of f, and `attend` for scaled_dot_product, (12) gives
 
-        So ∂y_id/∂used_ij = v_jd and ∂y_id/∂v_jd = used_ij. A value reaches the outputs of all queries that used it, a
-        weight all channels of its query's output: dv_jd = Σ_i used_ij dy_id and dused_ij = Σ_d dy_id v_jd, that is
+            dq, dkeys, dvalues = attendᵀ(dy)                (13)
 
-            dv = usedᵀ dy    dused = dy vᵀ                  (5)
+        Each key and each value is read by the G heads of its group. These are paths, and they add, as for every
+        broadcast (chapter zero): the backward of repeat is the sum over the group.
 
-        then back through on_weights, to dweights, and through the softmax, for each query separately (see softmax.py),
-
-            dscores = weights · (dweights − Σ weights · dweights)      (6)
-
-        where a masked score has weight 0, hence gradient 0: (2) needs no line in backward. Last, (1) is another
-        product, scores_ij = s Σ_d q_id k_jd, with ∂scores_ij/∂q_id = s k_jd and ∂scores_ij/∂k_jd = s q_id. A query
-        reaches its scores with all keys, and a key its scores with all queries,
-
-            dq = s · dscores k    dk = s · dscoresᵀ q       (7)
-
-        with dscores transposed for dk, as its sum runs over the queries. For `Tq = Tk` the shapes also fit without the
-        transpose, and that mistake has been published. Where several query heads read the same keys and values, the
-        sums over the queries also run over these heads, whose queries group_heads stacks as in forward.
-
-        By (6) Σ over keys of dscores is zero, so a bias added to every key has gradient zero.
+            dk = repeatᵀ(dkeys)    dv = repeatᵀ(dvalues)     (14)
         """
-        dv = group_heads(used, K).swapaxes(-1, -2) @ group_heads(dy, K)  # (5) ← used v (4)
-        dused = ungroup_heads(group_heads(dy, K) @ v.swapaxes(-1, -2), H)  # (5) ← used v (4)
-        dweights = on_weights_backward(dused)
-        dscores = softmax_backward(dweights)  # (6) ← softmax(masked) (3)
-        dq = s * ungroup_heads(group_heads(dscores, K) @ k, H)  # (7) ← (s q) kᵀ (1)
-        dk = s * group_heads(dscores, K).swapaxes(-1, -2) @ group_heads(q, K)  # (7) ← (s q) kᵀ (1)
+        dq, dkeys, dvalues = attend_backward(dy)  # (13) ← attend(q, keys, values) (12)
+        dk, dv = sum_over_groups(dkeys, G), sum_over_groups(dvalues, G)  # (14) ← repeat(k) (11), repeat(v) (11)
         return dq, dk, dv
 
     return y, backward
 
 
-def group_heads(x, K):
-    """Combine the query heads of each group in x (..., H, Tq, n) into one head. Return an array (..., K, G·Tq, n)."""
-    *batch, H, Tq, n = x.shape
-    return x.reshape(*batch, K, H // K * Tq, n)
-
-
-def ungroup_heads(x, H):
-    """Reshape x (..., K, G·Tq, n) to H query heads, (..., H, Tq, n). This is the inverse of group_heads."""
-    *batch, K, rows, n = x.shape
-    return x.reshape(*batch, H, K * rows // H, n)
-
-
-def check_arguments(q, k, v, mask):
-    require_floating("attention", q=q, k=k, v=v)
-    if min(q.ndim, k.ndim, v.ndim) < 3:
-        raise ValueError(f"attention: q {q.shape}, k {k.shape}, v {v.shape} must be (..., heads, positions, channels)")
-    if q.shape[-1] != k.shape[-1] or k.shape[:-1] != v.shape[:-1] or q.shape[:-3] != k.shape[:-3]:
-        raise ValueError(
-            f"attention: q {q.shape}, k {k.shape}, v {v.shape} are inconsistent: q and k must have the same "
-            "channels, k and v the same heads and positions, and all three the same leading axes"
-        )
-    if not k.shape[-2]:
-        raise ValueError(f"attention: k must have at least one position, not shape {k.shape}")
-    if not q.shape[-3] or not k.shape[-3]:
-        raise ValueError(f"attention: q and k must have at least one head each, not shapes {q.shape} and {k.shape}")
-    if q.shape[-3] % k.shape[-3]:
-        raise ValueError(
-            f"attention: the query heads must be a multiple of the {k.shape[-3]} key-value heads, not {q.shape[-3]}"
-        )
-    if mask is not None:
-        check_mask(mask, (*q.shape[:-1], k.shape[-2]))
-
-
-def check_mask(mask, shape):
-    """Raise TypeError if the mask is not boolean, and ValueError if it does not broadcast to `shape`."""
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
-        kind = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise TypeError(f"attention: the mask must be boolean (True = may attend), not {kind}")
-    try:
-        np.broadcast_to(mask, shape)
-    except ValueError:
-        raise ValueError(
-            f"attention: the mask must broadcast to the scores' shape {shape}, not have shape {mask.shape}"
-        ) from None
+def sum_over_groups(x, G):
+    """Add the G neighbouring heads of each group of x (..., H, T, n). Returns an array (..., H/G, T, n)."""
+    *batch, H, T, n = x.shape
+    return x.reshape(*batch, H // G, G, T, n).sum(axis=-3)

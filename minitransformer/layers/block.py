@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minitransformer.layers.checks import check_choice
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.feed_forward import ACTIVATIONS, FeedForward, GatedFeedForward
 from minitransformer.layers.key_value_cache import LayerCache
@@ -48,10 +49,8 @@ class TransformerBlock(Module):
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ):
-        if norm not in NORMS:
-            raise ValueError(f"unknown norm {norm!r}; choose from {', '.join(NORMS)}")
-        if feed_forward not in FEED_FORWARDS:
-            raise ValueError(f"unknown feed_forward {feed_forward!r}; choose from {', '.join(FEED_FORWARDS)}")
+        check_choice("norm", norm, NORMS)
+        check_choice("feed_forward", feed_forward, FEED_FORWARDS)
         rng = rng if rng is not None else np.random.default_rng(0)
         options: dict[str, Any] = {"bias": bias, "std": std, "residual_std": residual_std, "rng": rng, "dtype": dtype}
         self.norm1 = NORMS[norm](d_model, eps, dtype)

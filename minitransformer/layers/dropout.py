@@ -7,7 +7,8 @@ each call and could not be checked. A check with p = 0 does not detect a backwar
 import numpy as np
 from numpy.typing import NDArray
 
-from minitransformer.module import Array, Backward, Module, apply, identity, require_floating
+from minitransformer.layers.checks import check_dropout, check_generator, check_probability
+from minitransformer.module import Array, Backward, Module, apply, identity
 
 
 def dropout(x: Array, *, keep: NDArray[np.bool_], p: float) -> tuple[Array, Backward[Array]]:
@@ -17,10 +18,12 @@ def dropout(x: Array, *, keep: NDArray[np.bool_], p: float) -> tuple[Array, Back
 
     The division keeps the expectation of y equal to x, so no factor is needed when dropout is off.
 
-    Raises TypeError if x is not floating-point, and ValueError unless 0 ≤ p < 1 and `keep` is a boolean array of x's
-    shape. Saved for backward: keep (...), one byte per entry.
+    Saved for backward: keep (...), one byte per entry.
+
+    Raises: TypeError if x is not floating-point; ValueError unless 0 ≤ p < 1 and `keep` is a boolean array of x's
+    shape.
     """
-    check_arguments(x, keep, p)
+    check_dropout(x, keep, p)
     scale = 1 / (1 - float(p))
     y = x * keep * scale  # (1)
 
@@ -37,20 +40,6 @@ def dropout(x: Array, *, keep: NDArray[np.bool_], p: float) -> tuple[Array, Back
     return y, backward
 
 
-def check_arguments(x, keep, p):
-    require_floating("dropout", x=x)
-    check_probability(p)
-    if keep.shape != x.shape or keep.dtype != np.bool_:
-        raise ValueError(
-            f"dropout: keep must be boolean and have x's shape {x.shape}, not {keep.dtype} and {keep.shape}"
-        )
-
-
-def check_probability(p):
-    if not 0 <= p < 1:
-        raise ValueError(f"the dropout probability must be at least 0 and less than 1, not {p}")
-
-
 class Dropout(Module):
     """Dropout, with a mask drawn from the generator that the caller passes. Without a generator, it is the identity."""
 
@@ -60,8 +49,7 @@ class Dropout(Module):
 
     def forward(self, x: Array, *, rng: np.random.Generator | None = None) -> tuple[Array, Backward[Array]]:
         """Drop entries of x at random if `rng`, a numpy Generator, is given. Otherwise return x."""
-        if rng is not None and not isinstance(rng, np.random.Generator):
-            raise TypeError(f"rng must be a numpy Generator, such as np.random.default_rng(0), not {rng!r}")
+        check_generator(rng)
         if not self.p or rng is None:
             return apply(identity, x)
         return apply(dropout, x, keep=rng.random(x.shape, dtype=np.float32) >= self.p, p=self.p)

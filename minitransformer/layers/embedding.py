@@ -14,8 +14,9 @@ omitted, so this mistake is easily overlooked.
 import numpy as np
 from numpy.typing import DTypeLike
 
+from minitransformer.layers.checks import check_embedding, check_unembedding
 from minitransformer.layers.linear import rows
-from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply, require_floating
+from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply
 
 
 def embedding(ids: Array, weight: Array) -> tuple[Array, Backward[Array]]:
@@ -28,10 +29,12 @@ def embedding(ids: Array, weight: Array) -> tuple[Array, Backward[Array]]:
     Here W is the weight, and W[v] its row v. This equals the linear map y = onehot(id) W, where onehot(id) has a row
     for each position, which is 1 at the id and 0 elsewhere. Reading the rows avoids all products with 0.
 
-    Raises TypeError if the ids are not integers or the weight is not floating-point, and ValueError if an id is outside
-    0 … V−1. Saved for backward: ids (...).
+    Saved for backward: ids (...).
+
+    Raises: TypeError if the ids are not integers, or the weight is not floating-point; ValueError if an id is outside
+    0 … V−1.
     """
-    check_arguments(ids, weight)
+    check_embedding(ids, weight)
     V, C = weight.shape
     y = weight[ids]  # (1)
 
@@ -58,23 +61,6 @@ def embedding(ids: Array, weight: Array) -> tuple[Array, Backward[Array]]:
     return y, backward
 
 
-def check_arguments(ids, weight):
-    require_floating("embedding", weight=weight)
-    check_ids(ids, len(weight))
-
-
-def check_ids(ids, vocab_size):
-    """Raise TypeError if `ids` is not an integer array, and ValueError if an id is outside 0 … vocab_size − 1."""
-    if not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iu":
-        kind = f"dtype {ids.dtype}" if isinstance(ids, np.ndarray) else type(ids).__name__
-        raise TypeError(f"ids must be an array of integers, not {kind}")
-    if ids.size and (ids.min() < 0 or ids.max() >= vocab_size):
-        where = tuple(int(i) for i in np.argwhere((ids < 0) | (ids >= vocab_size))[0])
-        raise ValueError(
-            f"ids must be from 0 to {vocab_size - 1}, the vocabulary, not {ids[where]} (at position {where})"
-        )
-
-
 def unembedding(x: Array, weight: Array) -> tuple[Array, Backward[Arrays]]:
     """Compare x (..., C) with each row of weight (V, C). Returns logits y (..., V).
 
@@ -83,10 +69,11 @@ def unembedding(x: Array, weight: Array) -> tuple[Array, Backward[Arrays]]:
 
         y = x Wᵀ                                        (3)
 
-    Raises TypeError if an array is not floating-point, and ValueError if the last axis of x is not C.
     Saved for backward: x (..., C), weight (V, C).
+
+    Raises: TypeError if an array is not floating-point; ValueError if the last axis of x is not C.
     """
-    check_width(x, weight)
+    check_unembedding(x, weight)
     y = x @ weight.T  # (3)
 
     def backward(dy):
@@ -103,15 +90,6 @@ def unembedding(x: Array, weight: Array) -> tuple[Array, Backward[Arrays]]:
         return dx, dweight
 
     return y, backward
-
-
-def check_width(x, weight):
-    require_floating("unembedding", x=x, weight=weight)
-    width = weight.shape[1]
-    if x.ndim == 0 or x.shape[-1] != width:
-        raise ValueError(
-            f"unembedding: the last axis of x {x.shape} must be {width}, the columns of weight {weight.shape}"
-        )
 
 
 class Embedding(Module):

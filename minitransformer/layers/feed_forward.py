@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minitransformer.layers.activations import gelu, relu, silu
+from minitransformer.layers.checks import check_choice, check_swiglu
 from minitransformer.layers.linear import Linear
-from minitransformer.module import Array, Arrays, Backward, Module, apply, require_floating
+from minitransformer.module import Array, Arrays, Backward, Module, apply
 
 ACTIVATIONS: dict[str, Any] = {"gelu": gelu, "gelu_tanh": partial(gelu, approximate="tanh"), "relu": relu}
 
@@ -41,8 +42,7 @@ class FeedForward(Module):
         rng: np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ):
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"unknown activation {activation!r}; choose from {', '.join(ACTIVATIONS)}")
+        check_choice("activation", activation, ACTIVATIONS)
         rng = rng if rng is not None else np.random.default_rng(0)
         self.up = Linear(d_model, d_ff, bias, std=std, rng=rng, dtype=dtype)
         self.down = Linear(d_ff, d_model, bias, std=std if residual_std is None else residual_std, rng=rng, dtype=dtype)
@@ -89,10 +89,11 @@ def swiglu(g: Array, u: Array) -> tuple[Array, Backward[Arrays]]:
     For g far below 0, silu(g) is nearly 0, and for g far above 0 it is nearly g. So g, the gate, determines how much of
     u is passed on.
 
-    Raises TypeError if an array is not floating-point, and ValueError if the shapes differ. Saved for backward: a
-    (...), u (...), and the arrays that silu saves.
+    Saved for backward: a (...), u (...), and the arrays that silu saves.
+
+    Raises: TypeError if an array is not floating-point; ValueError if the shapes differ.
     """
-    check_arguments(g, u)
+    check_swiglu(g, u)
     a, silu_backward = silu(g)  # (7)
     p = a * u  # (8)
 
@@ -110,12 +111,6 @@ def swiglu(g: Array, u: Array) -> tuple[Array, Backward[Arrays]]:
         return dg, du
 
     return p, backward
-
-
-def check_arguments(g, u):
-    require_floating("swiglu", g=g, u=u)
-    if g.shape != u.shape:
-        raise ValueError(f"swiglu: g {g.shape} and u {u.shape} must have the same shape")
 
 
 class GatedFeedForward(Module):

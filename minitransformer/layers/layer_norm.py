@@ -8,7 +8,8 @@ Saved for backward: x̂ (..., C), r (..., 1), γ (C,).
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply, require_floating
+from minitransformer.layers.checks import check_layer_norm
+from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply
 
 
 def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tuple[Array, Backward[Arrays]]:
@@ -22,10 +23,10 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
         x̂  = (x − μ) · r                                (4)
         y  = γ · x̂ + β                                  (5)
 
-    Raises TypeError for an array that is not floating-point. Raises ValueError if x has no features, or if gamma or
-    beta does not have one entry for each feature.
+    Raises: TypeError for an array that is not floating-point; ValueError if x has no features, or if gamma or beta does
+    not have one entry for each feature.
     """
-    check_arguments(x, gamma, beta)
+    check_layer_norm(x, gamma, beta)
     mu = x.mean(axis=-1, keepdims=True)  # (1) (..., 1)
     variance = ((x - mu) ** 2).mean(axis=-1, keepdims=True)  # (2)
     r = 1 / np.sqrt(variance + float(eps))  # (3)
@@ -67,16 +68,6 @@ def layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
         return dx, dgamma, dbeta
 
     return y, backward
-
-
-def check_arguments(x, gamma, beta):
-    require_floating("layer_norm", x=x, gamma=gamma, beta=beta)
-    if x.ndim == 0 or gamma.shape != x.shape[-1:] or beta.shape != x.shape[-1:]:
-        raise ValueError(
-            f"layer_norm: gamma {gamma.shape} and beta {beta.shape} must have one entry per feature of x {x.shape}"
-        )
-    if not x.shape[-1]:
-        raise ValueError(f"layer_norm: x must have at least one feature, not shape {x.shape}")
 
 
 class LayerNorm(Module):

@@ -8,7 +8,8 @@ Saved for backward: x (..., I), weight (I, O).
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply, require_floating
+from minitransformer.layers.checks import check_linear
+from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Backward[Arrays]]:
@@ -18,10 +19,10 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, B
 
         y = x W + b                                     (1)
 
-    Raises TypeError for an array that is not floating-point, and ValueError if the last axis of x is not I or the bias
-    is not (O,).
+    Raises: TypeError for an array that is not floating-point; ValueError if the last axis of x is not I, or the bias is
+    not (O,).
     """
-    check_arguments(x, weight, bias)
+    check_linear(x, weight, bias)
     has_bias = bias is not None
     y = x @ weight + bias if has_bias else x @ weight  # (1)
 
@@ -59,17 +60,6 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, B
 def rows(x):
     """Return x (..., C) as a matrix (positions, C)."""
     return x.reshape(-1, x.shape[-1])
-
-
-def check_arguments(x, weight, bias):
-    require_floating("linear", x=x, weight=weight, bias=bias)
-    features_in, features_out = weight.shape
-    if x.ndim == 0 or x.shape[-1] != features_in:
-        raise ValueError(
-            f"linear: the last axis of x {x.shape} must be {features_in}, the rows of weight {weight.shape}"
-        )
-    if bias is not None and bias.shape != (features_out,):
-        raise ValueError(f"linear: bias must have shape ({features_out},) for weight {weight.shape}, not {bias.shape}")
 
 
 class Linear(Module):

@@ -26,8 +26,9 @@ from functools import partial
 
 import numpy as np
 
+from minitransformer.layers.checks import check_low_rank, check_rank
 from minitransformer.layers.linear import Linear, linear, rows
-from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply, require_floating
+from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply
 
 
 def low_rank(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tuple[Array, Backward[Arrays]]:
@@ -41,11 +42,12 @@ def low_rank(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tuple[Array
 
     With h computed first, the matrix A B, which is as large as W, is never formed.
 
-    Raises TypeError for an array that is not floating-point, and ValueError if the last axis of x is not I or the rows
-    of b are not R.
     Saved for backward: x (..., I), h (..., R), a (I, R), b (R, O).
+
+    Raises: TypeError for an array that is not floating-point; ValueError if the last axis of x is not I, or the rows of
+    b are not R.
     """
-    check_arguments(x, a, b)
+    check_low_rank(x, a, b)
     s = float(scale)
     h = x @ a  # (1) (..., R)
     y = s * (h @ b)  # (2) (..., O)
@@ -71,29 +73,18 @@ def low_rank(x: Array, a: Array, b: Array, *, scale: float = 1.0) -> tuple[Array
     return y, backward
 
 
-def check_arguments(x, a, b):
-    require_floating("low_rank", x=x, a=a, b=b)
-    features_in, rank = a.shape
-    if x.ndim == 0 or x.shape[-1] != features_in:
-        raise ValueError(f"low_rank: the last axis of x {x.shape} must be {features_in}, the rows of a {a.shape}")
-    if b.shape[0] != rank:
-        raise ValueError(f"low_rank: the rows of b {b.shape} must be {rank}, the columns of a {a.shape}")
-
-
 class LowRankLinear(Module):
     """A Linear with adapters a (I, R), initially drawn from N(0, 1/I), and b (R, O), initially zero.
 
     With the variance 1/I, the entries of h are about as large as those of x. The layer has the same Parameters, weight
-    (I, O) and bias, as the Linear. The correction is multiplied by `alpha` / `rank`. Raises ValueError if the rank is
-    not from 1 to min(I, O).
+    (I, O) and bias, as the Linear. The correction is multiplied by `alpha` / `rank`.
+
+    Raises: ValueError if the rank is not from 1 to min(I, O).
     """
 
     def __init__(self, layer: Linear, rank: int, alpha: float, *, rng: np.random.Generator | None = None):
         d_in, d_out = layer.weight.data.shape
-        if not 1 <= rank <= min(d_in, d_out):
-            raise ValueError(
-                f"LoRA: the rank must be from 1 to {min(d_in, d_out)} for a {d_in} × {d_out} layer, not {rank}"
-            )
+        check_rank(rank, d_in, d_out)
         rng = rng if rng is not None else np.random.default_rng(0)
         dtype = layer.weight.data.dtype
         self.weight, self.bias = layer.weight, layer.bias

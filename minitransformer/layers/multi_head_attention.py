@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from minitransformer.layers.attention import attention
+from minitransformer.layers.checks import check_heads
 from minitransformer.layers.dropout import Dropout
 from minitransformer.layers.key_value_cache import LayerCache
 from minitransformer.layers.linear import Linear
@@ -49,12 +50,7 @@ class MultiHeadAttention(Module):
         dtype: DTypeLike = np.float32,
     ):
         n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
-        if min(n_heads, n_kv_heads) < 1:
-            raise ValueError(f"the number of heads must be at least 1, not {min(n_heads, n_kv_heads)}")
-        if d_head is None and d_model % n_heads:
-            raise ValueError(f"n_heads must divide the width of {d_model} unless d_head is given, not be {n_heads}")
-        if n_heads % n_kv_heads:
-            raise ValueError(f"n_kv_heads must divide the {n_heads} query heads, not be {n_kv_heads}")
+        check_heads(d_model, n_heads, n_kv_heads, d_head)
         rng = rng if rng is not None else np.random.default_rng(0)
         residual_std = std if residual_std is None else residual_std
         self.d_head = d_model // n_heads if d_head is None else d_head

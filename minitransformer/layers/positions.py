@@ -20,14 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from minitransformer.module import Array, Backward, Module, apply, require_floating
-from minitransformer.system.values import positive
-
-LAYOUTS = ("half", "interleaved")
-SCALINGS = {
-    "linear": ("factor",),
-    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
-}
+from minitransformer.layers.checks import check_even, check_rotary, check_scaling
+from minitransformer.module import Array, Backward, Module, apply
 
 
 def frequencies(channels: int, base: float = 10000.0, scaling: dict[str, Any] | None = None) -> Array:
@@ -57,8 +51,8 @@ def frequencies(channels: int, base: float = 10000.0, scaling: dict[str, Any] | 
     slowly, because keep = 0. Between them, (5) interpolates. Here s is "factor", N "original_max_position_embeddings",
     low "low_freq_factor" and high "high_freq_factor".
     """
-    omega = base ** (-np.arange(0, channels, 2) / channels)  # (1) (C/2,)
     check_scaling(scaling)
+    omega = base ** (-np.arange(0, channels, 2) / channels)  # (1) (C/2,)
     if scaling is None:
         return omega
     s = scaling["factor"]
@@ -89,30 +83,9 @@ def sinusoidal_rows(positions, C: int):
     row t to row t + n depends only on n. It is a linear map, which a layer can learn. The table itself is not learned,
     so it needs no gradient.
     """
-    if C % 2:
-        raise ValueError(f"sinusoidal positions require an even number of channels, not {C}")
+    check_even(C)
     angles = np.asarray(positions)[:, None] * frequencies(C)
     return joined(np.sin(angles), np.cos(angles), "interleaved")  # (6) (T, C)
-
-
-def check_scaling(scaling):
-    """Raise TypeError or ValueError if `frequencies` does not support this scaling."""
-    if scaling is None:
-        return
-    if not isinstance(scaling, dict):
-        raise TypeError(f"rope_scaling must be a dictionary, not {scaling!r}")
-    kind = scaling.get("rope_type")
-    if kind not in SCALINGS:
-        raise ValueError(f"rope_scaling: unknown rope_type {kind!r}; choose from {', '.join(SCALINGS)}")
-    for name in SCALINGS[kind]:
-        if name not in scaling:
-            raise ValueError(
-                f"rope_scaling of type {kind!r} must have the key {name!r}, but has only {', '.join(scaling)}"
-            )
-        positive(f"rope_scaling: {name}", scaling[name])
-    if kind == "llama3" and scaling["low_freq_factor"] >= scaling["high_freq_factor"]:
-        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-        raise ValueError(f"rope_scaling: low_freq_factor must be less than high_freq_factor, not {low} and {high}")
 
 
 def rotary(
@@ -128,11 +101,12 @@ def rotary(
     x are queries or keys, with a row of D channels for each of T tokens. `positions` (T,) are any integers, one for
     each row. ω is given by (1) for D channels. For `scaling`, see `frequencies`, and for `layout`, `pairs`.
 
-    Returns y, of x's shape. Saved for backward: the arrays that `turned` saves. Raises TypeError if x is not
-    floating-point. Raises ValueError for fewer than two axes, an odd D, an unknown layout or scaling, or a wrong number
-    of positions.
+    Returns y, of x's shape. Saved for backward: the arrays that `turned` saves.
+
+    Raises: TypeError if x is not floating-point; ValueError for fewer than two axes, an odd D, an unknown layout or
+    scaling, or a wrong number of positions.
     """
-    check_arguments(x, positions, layout, scaling)
+    check_rotary(x, positions, layout, scaling)
     cos, sin = cos_and_sin(positions, x.shape[-1], base, scaling, x.real.dtype)
     return turned(x, cos=cos, sin=sin, layout=layout)
 
@@ -208,20 +182,6 @@ def joined(a, b, layout):
     if layout == "half":
         return np.concatenate([a, b], axis=-1)
     return np.stack([a, b], axis=-1).reshape(*a.shape[:-1], 2 * a.shape[-1])
-
-
-def check_arguments(x, positions, layout, scaling):
-    require_floating("rotary", x=x)
-    if x.ndim < 2:
-        raise ValueError(f"rotary: x {x.shape} must be (..., positions, channels)")
-    T, D = x.shape[-2:]
-    if D % 2:
-        raise ValueError(f"rotary positions require an even number of channels per head, not {D}")
-    if np.shape(positions) != (T,):
-        raise ValueError(f"rotary: positions must have shape ({T},) for x {x.shape}, not {np.shape(positions)}")
-    if layout not in LAYOUTS:
-        raise ValueError(f"unknown rotary layout {layout!r}; choose from {', '.join(LAYOUTS)}")
-    check_scaling(scaling)
 
 
 def fixed_rows(positions, *, channels, dtype):

@@ -9,7 +9,8 @@ Saved for backward: x̂ (..., C), r (..., 1), γ (C,).
 import numpy as np
 from numpy.typing import DTypeLike
 
-from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply, require_floating
+from minitransformer.layers.checks import check_rms_norm
+from minitransformer.module import Array, Arrays, Backward, Module, Parameter, apply
 
 
 def rms_norm(x: Array, gamma: Array, *, eps: float = 1e-5) -> tuple[Array, Backward[Arrays]]:
@@ -21,10 +22,10 @@ def rms_norm(x: Array, gamma: Array, *, eps: float = 1e-5) -> tuple[Array, Backw
         x̂ = x · r                                       (2)
         y = γ · x̂                                       (3)
 
-    Raises TypeError for an array that is not floating-point, and ValueError if x has no features or gamma does not have
+    Raises: TypeError for an array that is not floating-point; ValueError if x has no features, or gamma does not have
     one entry for each feature.
     """
-    check_arguments(x, gamma)
+    check_rms_norm(x, gamma)
     mean_square = (x**2).mean(axis=-1, keepdims=True)
     r = 1 / np.sqrt(mean_square + float(eps))  # (1) (..., 1)
     x_hat = x * r  # (2) (..., C)
@@ -56,14 +57,6 @@ def rms_norm(x: Array, gamma: Array, *, eps: float = 1e-5) -> tuple[Array, Backw
         return dx, dgamma
 
     return y, backward
-
-
-def check_arguments(x, gamma):
-    require_floating("rms_norm", x=x, gamma=gamma)
-    if x.ndim == 0 or gamma.shape != x.shape[-1:]:
-        raise ValueError(f"rms_norm: gamma {gamma.shape} must have one entry per feature of x {x.shape}")
-    if not x.shape[-1]:
-        raise ValueError(f"rms_norm: x must have at least one feature, not shape {x.shape}")
 
 
 class RMSNorm(Module):

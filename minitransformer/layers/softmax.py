@@ -24,7 +24,9 @@ def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
     A row of −∞, the scores of a query that may attend to no key, has no finite m and, with any other m, a sum of zero.
     For such a row, m is 0 and the divisor is 1, so that y = 0, and by (3) dx = 0.
 
-    Raises TypeError for an x that is not floating-point. Saved for backward: y (...).
+    Saved for backward: y (...).
+
+    Raises: TypeError for an x that is not floating-point.
     """
     require_floating("softmax", x=x)
     e = np.exp(x - finite_max(x, axis))  # (1)
@@ -58,7 +60,9 @@ def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, Backward[Array]]:
 
         z = x − m − log Σ exp(x − m)                    (4)
 
-    Raises TypeError for an x that is not floating-point. Saved for backward: z (...).
+    Saved for backward: z (...).
+
+    Raises: TypeError for an x that is not floating-point.
     """
     require_floating("log_softmax", x=x)
     shifted = x - finite_max(x, axis)

@@ -19,7 +19,7 @@ from minitransformer.learn.variants import said, varied
 from minitransformer.system.version import __version__
 
 NUMBERS = re.compile(r"#\s*((?:\(\d+\)[, ]*)+)")
-RAISES = re.compile(r"\s*Raises [^\n]*(?:\n(?!\s*\n)[^\n]*?)*?(?=\s*Saved for backward|\s*\n\s*\n|\s*\"\"\")")
+RAISES = re.compile(r"\s*Raises:? [^\n]*(?:\n(?!\s*\n)[^\n]*?)*?(?=\s*Saved for backward|\s*\n\s*\n|\s*\"\"\")")
 SLOPE = re.compile(r"(?:∂[^\s/]+/∂[^\s=]+|\w′) = .+?(?=\s{3,}|, | and |[.;:](?: |$)| so | \(see|$)")
 WRITTEN = re.compile(r"def backward\(.*?# \(\d", re.DOTALL)  # a numbered line of a backward pass
 GRADIENT = re.compile(r"\bd[^\W\d]")

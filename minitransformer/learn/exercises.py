@@ -96,7 +96,7 @@ layer_norm | layer normalization | layers/layer_norm.py
 rms_norm | layer normalization without the mean | layers/rms_norm.py
 softmax | weights that sum to one | layers/softmax.py
 log_softmax | the logarithm of softmax | layers/softmax.py
-attention | scaled dot-product attention | layers/attention.py
+attention | scaled dot-product attention | layers/attention.py: scaled_dot_product | scaled_dot_product
 heads | causal attention with its four matrices | learn/lessons.py
 multi_head_attention | several heads side by side | layers/multi_head_attention.py: MultiHeadAttention
 relu | the slope is 1 or 0 | layers/activations.py

@@ -44,11 +44,9 @@ mean(dh3): the path through the mean; h3 * mean(dh3 * h3): the path through the 
     "rms_norm": NORM,
     "softmax": "weighted_sum: the weighted sum of dy; y: the output y; dy - weighted_sum: the difference",
     "log_softmax": "np.exp(z): softmax's output; z: the output z",
-    "attention": """s: the scale; used: the array of weights after dropout;
-weights: the array of weights; k: the array of keys; q: the array of queries; v: the array of values;
-dused: the gradient of the weights after dropout; dweights: the gradient of the weights;
-dscores: the gradient of the scores; softmax_backward: softmax's backward;
-on_weights_backward: dropout's backward""",
+    "attention": """s: the scale; weights: the array of weights;
+k: the array of keys; q: the array of queries; v: the array of values; dweights: the gradient of the weights;
+dscores: the gradient of the scores; weigh_backward: softmax's backward""",
     "relu": "off: the mask; np.where(off, 0, dy): the masked gradient",
     "silu": "sigma: the logistic function σ; 1 - sigma: the slope of σ; x * (1 - sigma): the path through σ",
     "gelu": "u_slope: the slope of u; Phi: Φ; c: √(2/π); x * 2 * Phi * (1 - Phi) * u_slope: the path through Φ",
@@ -70,12 +68,12 @@ dropout1_backward: the dropout after attention; dropout2_backward: the dropout a
 residual_mid_backward: the residual's backward""",
 }
 # Mistakes in any line, {(pattern of code, wrong code): sentence}. In a pattern, {} stands for the names in braces.
-DATA, UPSTREAM = "{dy|x|x_hat|ids|used|dloss}", "{dy|dz|dp|dL|dloss}"
+DATA, UPSTREAM = "{dy|x|x_hat|ids|weights|dloss}", "{dy|dz|dp|dL|dloss}"
 INSTEAD = {
     (DATA, "({}[:1])"): "only the first of the batch is counted",
     (DATA, "({}[-1:])"): "only the last of the batch is counted",
-    ("{dy|x|x_hat|used}", "({}[..., :1, :])"): "only the first position of each sequence is counted",
-    ("{dy|x|x_hat|used}", "({}[..., -1:, :])"): "only the last position of each sequence is counted",
+    ("{dy|x|x_hat|weights}", "({}[..., :1, :])"): "only the first position of each sequence is counted",
+    ("{dy|x|x_hat|weights}", "({}[..., -1:, :])"): "only the last position of each sequence is counted",
     (UPSTREAM, "abs({})"): "the modulus of the upstream gradient stands in place of it",
     (UPSTREAM, "np.ones_like({})"): "the upstream gradient is forgotten",
     ("{x_hat}", "(x - mu)"): "x − μ stands in place of x̂: it is not divided by σ",
@@ -246,12 +244,8 @@ attention: dscores
     weights * (dweights - (weights * dweights).sum(axis=-2, keepdims=True)) →
         the sum runs over the queries, not over the keys
     weights * (dweights - (weights * dweights).sum()) → the sum runs over all entries
-    used * (dweights - (used * dweights).sum(axis=-1, keepdims=True)) →
-        the weights after dropout stand in place of those before it
     V / s → the scale is forgotten in dq and in dk
     s * V → the scale stands there twice in dq and in dk
-attention: dweights
-    on_weights_backward(on_weights_backward(dused)) → the gradient of dropout is taken twice
 attention: dq
     V / q.shape[-1] ** 0.5 / s → the scale is 1/√D, whatever is given
 attention: dk

@@ -180,7 +180,7 @@ def test_entries_that_share_an_index_are_drawn_for_one_of_it(folder):
 
 
 def test_what_a_query_a_key_and_a_value_reach_is_drawn_beside_each_other(folder):
-    q, k, v = (array.ravel() for array in inputs_of("layers/attention.py", "attention", 1))
+    q, k, v = (array.ravel() for array in inputs_of("layers/attention.py", "scaled_dot_product", 1))
     weights = np.where(np.tri(4, dtype=bool), np.exp(np.outer(q, k)), 0)
     weights /= weights.sum(axis=1, keepdims=True)
     by_scores = weights * (v - (weights @ v)[:, None])  # of y_i by scores_ij

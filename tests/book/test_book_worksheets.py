@@ -41,7 +41,6 @@ def known_of(sheet):
     for statement, value in sheet.asked:
         symbol = texts_of(statement.equation.sides[0])[-1]
         known[symbol] = np.sqrt(value) if isinstance(statement.equation.sides[0], n.Power) else value
-        known[{"weights": "used", "dused": "dweights"}.get(symbol, symbol)] = known[symbol]  # there is no dropout
     return known | {"N": len(np.ravel(sheet.given.get("t", 0)))}
 
 

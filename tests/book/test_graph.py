@@ -50,7 +50,7 @@ def test_layer_norm_has_three_paths_into_dx():
 def test_what_is_not_on_a_path_to_the_output_has_no_gradient():
     assert sum(len(list(pictured(chapter))) for chapter in CHAPTERS) >= 25
     assert picture_of("adamw", derivations_of("optim")) == ""
-    assert values_of("attention", derivations_of("attention"))["mask"].gradient is None
+    assert values_of("masked_softmax", derivations_of("attention"))["mask"].gradient is None
     assert values_of("gelu_exact", derivations_of("activations"))["φ"].gradient is None
 
 

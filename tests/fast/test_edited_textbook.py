@@ -248,7 +248,7 @@ ALONE = [
     ("through_blocks", "layers/block.py", "y = r + f_kept", "y = r + 1.5 * f_kept"),
     ("softmax", "layers/softmax.py", "np.where(total == 0, 1, total)", "1.5 * np.where(total == 0, 1, total)"),
     ("through_blocks", "layers/positions.py", "(rotary, x, positions=positions", "(rotary, x, positions=3 * positions"),
-    ("attention", "layers/attention.py", "\n\ndef group_heads(", OWN_SOFTMAX + "\n\ndef group_heads("),
+    ("attention", "layers/attention.py", "\n\ndef sum_over_groups(", OWN_SOFTMAX + "\n\ndef sum_over_groups("),
 ]
 
 

@@ -174,18 +174,11 @@ log_softmax 8
     out -= p * total
     return out
 attention 8
-    group = q.shape[-3] // K
-    k_all, v_all = (np.repeat(a, group, axis=-3) for a in (k, v))
-    grad_used = np.einsum("...qd,...kd->...qk", dy, v_all)
-    g = softmax_backward(on_weights_backward(grad_used))
-    grad_q = s * np.einsum("...qk,...kd->...qd", g, k_all)
-    grad_k = s * np.einsum("...qk,...qd->...kd", g, q)
-    grad_v = np.einsum("...qk,...qd->...kd", used, dy)
-
-    def over_groups(a):
-        return a.reshape(*a.shape[:-3], K, group, *a.shape[-2:]).sum(axis=-3)
-
-    return grad_q, over_groups(grad_k), over_groups(grad_v)
+    grad_weights = np.einsum("...qc,...kc->...qk", dy, v)
+    g = weigh_backward(grad_weights)
+    grad_q = s * np.einsum("...qk,...kc->...qc", g, k)
+    grad_k = s * np.einsum("...qk,...qc->...kc", g, q)
+    return grad_q, grad_k, np.einsum("...qk,...qc->...kc", weights, dy)
 multi_head_attention 12
     from_heads = heads_backward(split(w_o_backward(dy), self.d_head))
     parts = [list(attention_backward(from_heads))][0]

@@ -119,13 +119,13 @@ LATER = (
 WRONG_FILES = {
     "failed": {
         # Code that does not return. Only the file is graded, not the package.
-        "line 42: RuntimeError: this is": filled("raise RuntimeError('this is the file')\n" + RIGHT),
-        "softmax.py, line 42: ": filled("return np.zeros(10**13)"),
-        "line 42: SystemExit: 3": filled("import sys; sys.exit(3)"),
+        "line 44: RuntimeError: this is": filled("raise RuntimeError('this is the file')\n" + RIGHT),
+        "softmax.py, line 44: ": filled("return np.zeros(10**13)"),
+        "line 44: SystemExit: 3": filled("import sys; sys.exit(3)"),
         "softmax.py: it ended its process with status 3": filled("import os; os._exit(3)"),
         "softmax.py: it ended its process: SIGSEGV": filled("import ctypes; ctypes.string_at(0)"),
-        "softmax.py, line 42: RecursionError: ": filled("return backward(dy)"),
-        "(?s)^(?=.{,600}$).*line 42: ValueError: xxx": filled("raise ValueError('x' * 5_000_000)"),
+        "softmax.py, line 44: RecursionError: ": filled("return backward(dy)"),
+        "(?s)^(?=.{,600}$).*line 44: ValueError: xxx": filled("raise ValueError('x' * 5_000_000)"),
         # Files that are not Python.
         r"line 1, column 12: not Python: '\(' was never closed": "def softmax(x:\n",
         "line 2, column 1: not Python: 'return' outside function": "x = 1\nreturn x\n",
@@ -159,9 +159,9 @@ WRONG_FILES = {
         ),
     },
     "refused": {
-        "line 42 imports gradcheck: your gradient is compared with": filled("import gradcheck"),
+        "line 44 imports gradcheck: your gradient is compared with": filled("import gradcheck"),
         r"line \d+ imports torch: it computes gradients automatically": helped("import torch\n    return torch.sum(x)"),
-        "line 42 calls softmax itself: backward must use": filled("return softmax(x + dy)[0]"),
+        "line 44 calls softmax itself: backward must use": filled("return softmax(x + dy)[0]"),
         r"line \d+ calls softmax itself": helped("return softmax(x)[0]"),
         "softmax was changed outside backward": soft(1, *FORWARD),
         "FeedForward.forward was changed outside backward": (
@@ -299,7 +299,7 @@ def test_code_that_calls_the_packages_own_function_is_graded_and_its_row_says_so
     body = f"{found}\nreturn theirs(x, axis=axis)[1](dy)"
     verdict = graded("softmax", filled(body))
     assert verdict.is_solved
-    assert re.match(r"line 4[23] calls minitransformer\.[\w.]*softmax", verdict.uses_package)
+    assert re.match(r"line 4[45] calls minitransformer\.[\w.]*softmax", verdict.uses_package)
     assert f"   uses the package's answer: {verdict.uses_package}" in str(verdict).splitlines()
     wrong = graded("softmax", filled(body.replace("return ", "return 2 * ")))
     assert wrong.status == "not right yet" and wrong.mistake.endswith("; uses the package's answer")
@@ -359,9 +359,10 @@ def test_gradients_that_are_returned_in_each_others_place_are_told_so_and_their_
 
 
 def test_remarks_say_where_it_is_right_and_which_dtype_is_not_kept(graded):
-    verdict = graded("attention", edited("attention", 1, ("on_weights_backward(dused)", "dused")))
-    assert verdict.remarks[-1].startswith("right on attention; attention, square")
-    assert "Wrong on attention, dropout" in verdict.remarks[-1]
+    without_its_mask = ("weigh_backward(dweights)", "softmax(scores)[1](dweights)")
+    verdict = graded("attention", edited("attention", 1, without_its_mask))
+    assert verdict.remarks[-1].startswith("right on scaled_dot_product; scaled_dot_product, square")
+    assert "Wrong on scaled_dot_product, masked, dropout" in verdict.remarks[-1]
     verdict = graded("softmax", filled(RIGHT.replace("return ", "return np.float64(1) * ")))
     assert verdict.is_solved and verdict.remarks[0].startswith("for float32 inputs dx is float64")
 

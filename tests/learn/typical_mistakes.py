@@ -43,19 +43,16 @@ log_softmax | dx = dz - np.exp(z) * dz.sum(axis=axis, keepdims=True) → dx = dz
 log_softmax | dx = dz - np.exp(z) * dz.sum(axis=axis, keepdims=True) → dx = dz - np.exp(z) * dz
 log_softmax | dx = dz - np.exp(z) * dz.sum(axis=axis, keepdims=True) → dx = dz * (1 - np.exp(z))
 log_softmax | np.exp(z) * dz.sum → z * dz.sum
-attention | dq = s * ungroup_heads( → dq = ungroup_heads(
-attention | dk = s * group_heads(dscores, K).swapaxes(-1, -2) @ group_heads(q, K) →
-    dk = group_heads(dscores, K).swapaxes(-1, -2) @ group_heads(q, K)
-attention | dq = s * ungroup_heads( → dq = s * s * ungroup_heads(
-attention | dscores = softmax_backward(dweights) → dscores = weights * dweights
-attention | dweights = on_weights_backward(dused) → dweights = dused
-attention | dv = group_heads(used, K).swapaxes(-1, -2) @ group_heads(dy, K) →
-    dv = group_heads(weights, K).swapaxes(-1, -2) @ group_heads(dy, K)
+attention | dq = s * dscores @ k → dq = dscores @ k
+attention | dk = s * dscores.swapaxes(-1, -2) @ q → dk = dscores.swapaxes(-1, -2) @ q
+attention | dq = s * dscores @ k → dq = s * s * dscores @ k
+attention | dscores = weigh_backward(dweights) → dscores = weights * dweights
+attention | dscores = weigh_backward(dweights) → dscores = dweights
+attention | dweights = dy @ v.swapaxes(-1, -2) → dweights = dy @ v.swapaxes(-1, -2) / v.shape[-1]
 attention | return dq, dk, dv → return dk, dq, dv
-attention | dscores = softmax_backward(dweights) →
+attention | dscores = weigh_backward(dweights) →
     dscores = weights * (dweights - dweights.mean(axis=-1, keepdims=True))
-attention | group_heads(dscores, K).swapaxes(-1, -2) @ group_heads(q, K) →
-    group_heads(scores, K).swapaxes(-1, -2) @ group_heads(q, K)
+attention | s * dscores.swapaxes(-1, -2) @ q → s * scores.swapaxes(-1, -2) @ q
 relu | dx = np.where(off, 0, dy) → dx = np.where(dy > 0, dy, 0)
 relu | dx = np.where(off, 0, dy) → dx = dy * y
 relu | dx = np.where(off, 0, dy) → dx = (x > 0) * 1.0

@@ -13,7 +13,7 @@ from minitransformer.experiments.emergence.plan import rescaled
 from minitransformer.experiments.emergence.prose import text_batch, text_ids, text_loss
 from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.experiments.misconceptions.models import train
-from minitransformer.layers.attention import attention, causal_mask
+from minitransformer.layers.attention import attention, causal_mask, scaled_dot_product
 from minitransformer.layers.embedding import unembedding
 from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.module import TWINS, is_plain, plain
@@ -25,12 +25,8 @@ STEPS, ROWS, LR = 400, 32, 7e-3
 LOOKS = 8  # evaluations during training
 SLOWER = 3  # factor by which the other learning rate is smaller
 
-MISTAKES = {  # {name: (function, expression in its source, wrong expression)}
-    "transpose": (
-        attention,
-        "group_heads(dscores, K).swapaxes(-1, -2) @ group_heads(q, K)",
-        "group_heads(dscores, K) @ group_heads(q, K)",
-    ),
+MISTAKES = {  # {name: (function, expression in its source, wrong expression)}, then a function that it calls, if any
+    "transpose": (attention, "dscores.swapaxes(-1, -2) @ q", "dscores @ q", scaled_dot_product),
     "gamma": (
         layer_norm,
         "r * (dx_hat - shift - x_hat * scale)",
@@ -55,13 +51,16 @@ def measure(seed: int) -> dict:
     return found | {"caught": caught, "curves": curves | {"letter frequencies": LOOKS * [start]}}
 
 
-def mistaken(function, right: str, wrong: str):
-    """Return a copy of a function with the expression `wrong` instead of `right`."""
-    source = inspect.getsource(function)
+def mistaken(function, right: str, wrong: str, called=None):
+    """Return a copy of a function with the expression `wrong` instead of `right`, in it or in a function it calls."""
+    edited = called or function
+    source = inspect.getsource(edited)
     if source.count(right) != 1:
-        raise ValueError(f"{function.__name__} must contain {right!r} once, not {source.count(right)} times")
+        raise ValueError(f"{edited.__name__} must contain {right!r} once, not {source.count(right)} times")
     names = dict(vars(sys.modules[function.__module__]))
     exec(source.replace(right, wrong), names)
+    if called is not None:
+        exec(inspect.getsource(function), names)
     return names[function.__name__]
 
 

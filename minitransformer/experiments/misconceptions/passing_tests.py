@@ -10,13 +10,14 @@ from gradcheck.audit import mutate
 from gradcheck.museum import numeric_gradient
 from minitransformer.experiments.misconceptions.form import Experiment, Panel
 from minitransformer.layers.activations import gelu_exact, gelu_tanh, relu, silu
-from minitransformer.layers.attention import attention, causal_mask
+from minitransformer.layers.attention import attention, causal_mask, masked_softmax, scaled_dot_product
+from minitransformer.layers.checks import LAYOUTS
 from minitransformer.layers.dropout import dropout
 from minitransformer.layers.embedding import embedding, unembedding
 from minitransformer.layers.feed_forward import swiglu
 from minitransformer.layers.layer_norm import layer_norm
 from minitransformer.layers.linear import linear
-from minitransformer.layers.positions import LAYOUTS, turned
+from minitransformer.layers.positions import turned
 from minitransformer.layers.rms_norm import rms_norm
 from minitransformer.layers.softmax import log_softmax, softmax
 from minitransformer.losses import cross_entropy
@@ -62,12 +63,15 @@ class Inputs:
         return np.ones(np.shape(y)) if "ones" in self.habits else self.rng.normal(size=np.shape(y))
 
 
-def attention_call(d):
-    """Draw a call with grouped heads, dropout on the weights and, in half of the cases, a causal mask."""
+def qkv(d, heads):
+    return d.normal(B, 2, d.T, 4), d.normal(B, heads, d.T, 4), d.normal(B, heads, d.T, 5)
+
+
+def mask_and_dropout(d):
+    """Draw the options of attention: dropout on the weights and, in half of the cases, a causal mask."""
     dropping = d.dropping(B, 2, d.T, d.T)
     mask = d.one_of(causal_mask(d.T, d.T), None)
-    qkv = d.normal(B, 2, d.T, 4), d.normal(B, 1, d.T, 4), d.normal(B, 1, d.T, 5)
-    return qkv, {"mask": mask, "on_weights": lambda weights: dropout(weights, **dropping)}
+    return {"mask": mask, "on_weights": lambda weights: dropout(weights, **dropping)}
 
 
 def cross_entropy_call(d):
@@ -91,7 +95,9 @@ CALLS = {  # {function: function that draws its (inputs, options)}
     layer_norm: lambda d: ((d.x(), d.parameter(1, C), d.parameter(0, C)), {}),
     rms_norm: lambda d: ((d.x(), d.parameter(1, C)), {}),
     **dict.fromkeys((softmax, log_softmax), lambda d: ((d.x(),), {"axis": d.one_of(-1, 1)})),
-    attention: attention_call,
+    scaled_dot_product: lambda d: (qkv(d, 2), {}),
+    masked_softmax: lambda d: ((d.normal(B, 2, d.T, d.T),), mask_and_dropout(d)),
+    attention: lambda d: (qkv(d, 1), mask_and_dropout(d)),
     **dict.fromkeys((relu, silu, gelu_exact, gelu_tanh), lambda d: ((d.x(),), {})),
     swiglu: lambda d: ((d.x(), d.x()), {}),
     dropout: lambda d: ((d.x(),), d.dropping(B, d.T, C)),
@@ -102,7 +108,7 @@ FAMILIES = {
     "tables linear rotary": (linear, embedding, unembedding, turned),
     "norms": (layer_norm, rms_norm),
     "soft- maxes": (softmax, log_softmax),
-    "atten- tion": (attention,),
+    "atten- tion": (scaled_dot_product, masked_softmax, attention),
     "activa- tions": (relu, silu, gelu_exact, gelu_tanh, swiglu),
     "dropout": (dropout,),
     "cross- entropy": (cross_entropy,),
