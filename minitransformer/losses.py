@@ -10,10 +10,8 @@ The loss is invariant to a shift of the logits: one number added to all logits o
 derivative with respect to this number is therefore zero. It is also the sum of the gradients of these logits, so the
 gradient sums to zero at every position.
 
-Positions without a next token, such as the padding that makes the texts of a batch equally long, have the target
-`ignore_index` and do not count. This index may lie outside the vocabulary. Conventions differ in one case. If all
-positions are ignored or have weight 0, PyTorch returns NaN. Here the mean is 0, with a zero gradient, so that a batch
-of padding does not end a training run.
+Conventions differ in one case. If all positions are ignored or have weight 0, PyTorch returns NaN. Here the mean is 0,
+with a zero gradient, so that a batch of padding does not end a training run.
 """
 
 from collections.abc import Callable
@@ -21,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from minitransformer.layers.checks import check_cross_entropy
 from minitransformer.layers.softmax import log_softmax
-from minitransformer.module import Array, require_floating
+from minitransformer.module import Array
 
-REDUCTIONS = ("mean", "sum", "none")
 Loss = np.floating[Any] | Array  # a scalar, or an array with one loss per position for reduction "none"
 
 
@@ -39,51 +37,47 @@ def cross_entropy(
 ) -> tuple[Loss, Callable[..., Array]]:
     """Return the cross-entropy in nats of logits (..., V) with integer targets (...), and its backward(dloss=1.0).
 
-    The classes are the V tokens. One position has logits x (V,), a target t, class weights w and label smoothing ε.
-    [c = t] is 1 for the target and 0 for other classes. The weight of a class, 1 by default, says how much a target of
-    this class counts. Label smoothing, 0 by default, takes the share ε from the target and distributes it evenly over
-    all classes, so that the model does not learn to be certain. With a_c, the coefficient of class c, and z, the
-    logarithms of the probabilities, the loss ℓ is
+    One position has logits x (V,) and a target t, one of V tokens, which are the classes. Let a be the true
+    distribution, which is 1 for the target and 0 elsewhere, and z the logarithms of the predicted probabilities p:
 
-        a_c = w_c ((1 − ε) [c = t] + ε / V)             (1)
+        a = onehot(t)   (plain)                         (1)
         z = log_softmax(x)                              (2)
-        ℓ = 0 where t = ignored, else −Σ_c a_c · z_c    (3)
-
-    Without options, a_c is [c = t], so ℓ is the negative logarithm of the target's probability. Over the positions n
-    that are not ignored the losses are reduced as PyTorch does. The name in parentheses is the argument `reduction`:
-
-        L = Σ_n ℓ_n / Σ_n w[t_n]  (mean)    L = Σ_n ℓ_n  (sum)    L = ℓ  (none)      (4)
-
-    The mean divides by the sum of the weights of the *targets*, w[t_n] at position n, not by the number of positions or
-    the sum of all class weights. The divisor does not depend on label smoothing. Backward needs the probabilities:
-
+        ℓ = −Σ_c a_c · z_c                              (3)
+        L = mean(ℓ)   (plain)                           (4)
         p = exp(z)                                      (5)
 
-    The unit is the nat, because the logarithm is natural. The loss is a scalar. For reduction "none" it is (...),
-    with 0 at ignored positions, and backward takes a dloss (...). `weight` (V,) contains one weight for each class.
-    `kept` is False at ignored positions. Raises TypeError if the logits are not floating-point or the targets are not
-    integers. Raises ValueError for inconsistent shapes, targets out of range, an unknown reduction, or a label
-    smoothing outside 0 … 1. Saved for backward: p (..., V), a (..., V), kept (...).
-    """
-    check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction)
-    V, dtype = logits.shape[-1], logits.real.dtype
-    smooth, kept = float(label_smoothing), targets != ignore_index
-    w = np.ones(V, dtype) if weight is None else np.asarray(weight, dtype)
+    So the loss ℓ of a position is −z_t, the negative logarithm of its target's probability, in nats, because the
+    logarithm is natural. L is the mean over the positions. Backward needs the probabilities (5).
 
-    a = np.where(targets[..., None] == np.arange(V), w * (1 - smooth + smooth / V), w * (smooth / V))  # (1)
+    Each option changes one of these equations. `weight`, `ignore_index` and `label_smoothing` change (1), see
+    `coefficients`. `reduction`, the name in parentheses, changes (4), where n numbers the positions:
+
+        share = 1 / Σ_n w[t_n]  (mean)    share = 1  (sum, none)        (6)
+        L = share · Σ_n ℓ_n  (mean, sum)    L = ℓ  (none)               (7)
+
+    As in PyTorch, the mean divides by the sum of the weights of the *targets*, w[t_n] at position n, not by the number
+    of positions or the sum of all class weights. Without weights this is the number of positions that are not ignored.
+    For "none" the loss is (...), with 0 at ignored positions, and backward takes a dloss (...).
+
+    Saved for backward: p (..., V), a (..., V).
+
+    Raises: TypeError if the logits are not floating-point, or the targets are not integers; ValueError for inconsistent
+    shapes, targets out of range, an unknown reduction, or a label smoothing outside 0 … 1.
+    """
+    check_cross_entropy(logits, targets, weight, ignore_index, label_smoothing, reduction)
+    V, dtype = logits.shape[-1], logits.real.dtype
+    w = np.ones(V, dtype) if weight is None else np.asarray(weight, dtype)
+    a = coefficients(targets, w, float(label_smoothing), ignore_index)  # (1)
     z, _ = log_softmax(logits)  # (2)
-    losses = np.where(kept, -(a * np.where(a == 0, 0, z)).sum(axis=-1), 0)  # (3), where 0 · ∞ is 0
-    weight_sum = float((w.take(targets, mode="clip") * kept).sum())
-    share = (1 / weight_sum if weight_sum else 0.0) if reduction == "mean" else 1.0
-    loss = losses if reduction == "none" else losses.sum() * share  # (4)
+    losses = (a * np.where(a == 0, 0, -z)).sum(axis=-1)  # (3), where 0 · ∞ is 0
+    share = share_of_a_position(targets, w, ignore_index, reduction)
+    loss = losses if reduction == "none" else share * losses.sum()  # (4) (7)
     p = np.exp(z)  # (5)
 
     def backward(dloss=1.0):
-        """By (4) each position that is not ignored gets its share of dL.
+        """By (7) each position gets its share of dL, where the argument dloss is dL, which is 1 if L is the final loss:
 
-        The argument dloss is dL, which is 1 if L is the final loss:
-
-            dℓ = dL / Σ_n w[t_n]  (mean)    dℓ = dL  (sum, none)        (6)
+            dℓ = share · dL                                 (8)
 
         By (2), see softmax.py, z_c is x_c minus the logarithm of Σ exp(x). So a logit x_j reaches z_j directly, and
         every z_c through this common logarithm. Its derivative with respect to x_j is exp(x_j) / Σ exp(x), or p_j.
@@ -92,47 +86,56 @@ def cross_entropy(
 
             dx_j = Σ_c dz_c ∂z_c/∂x_j = −dℓ Σ_c a_c (δ_cj − p_j) = dℓ (p_j Σ_c a_c − a_j)
 
-        With a name for the sum of the coefficients, this is
+        The a_c of onehot(t) sum to 1. So without options
 
-            A = Σ_c a_c    dx_j = (A p_j − a_j) · dℓ        (7)
+            dx = (p − onehot(t)) · dℓ   (plain)             (9)
 
-        Without options, p A − a is p − onehot(t): the predicted distribution minus the true one, which is 1 at the
-        target and 0 elsewhere. Because the two functions are fused, no division is needed. With separate backward
-        passes of log and softmax, the first step would be −a/p. This is 0/0 if the p of another class underflows to 0,
-        and −∞ if the target's p does, where the model is most wrong.
+        the predicted distribution minus the true one. With options, the sum of the coefficients gets a name:
 
-        The gradient of an ignored position is zero if its logits are finite; with a NaN among them, p is NaN, and so is
-        its product with 0. The position must not be counted in the mean either. Division by the number of all positions
-        would scale the gradient by a wrong factor, and a check without ignored positions would not find this mistake.
+            A = Σ_c a_c    dx_j = (A p_j − a_j) · dℓ        (10)
+
+        Because the two functions are fused, no division is needed. With separate backward passes of log and softmax,
+        the first step would be −a/p. This is 0/0 if the p of another class underflows to 0, and −∞ if the target's p
+        does, where the model is most wrong.
+
+        At an ignored position a and A are zero, and so is the gradient if its logits are finite; with a NaN among them,
+        p is NaN, and so is its product with 0. The position must not be counted in the mean either. Division by the
+        number of all positions would scale the gradient by a wrong factor, and a check without ignored positions would
+        not find this mistake.
         """
-        dlosses = np.where(kept, np.asarray(dloss, dtype) * share, 0)  # (6) ← Σ_n ℓ_n (4)
-        A = a.sum(axis=-1, keepdims=True)  # (7)
-        dlogits = (A * p - a) * dlosses[..., None]  # (7) ← −Σ_c a_c · z_c (3), log_softmax(x) (2)
+        dlosses = np.broadcast_to(share * np.asarray(dloss, dtype), a.shape[:-1])  # (8) ← share · Σ_n ℓ_n (7)
+        A = a.sum(axis=-1, keepdims=True)  # (10)
+        dlogits = (A * p - a) * dlosses[..., None]  # (9) (10) ← −Σ_c a_c · z_c (3), log_softmax(x) (2)
         return dlogits
 
     return loss, backward
 
 
-def check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction):
-    if not isinstance(targets, np.ndarray) or targets.dtype.kind not in "iu":
-        kind = f"dtype {targets.dtype}" if isinstance(targets, np.ndarray) else type(targets).__name__
-        raise TypeError(f"cross_entropy: targets must be an array of integers, not {kind}")
-    require_floating("cross_entropy", logits=logits)
-    if logits.ndim == 0 or logits.shape[:-1] != targets.shape:
-        raise ValueError(
-            f"cross_entropy: targets must have shape {logits.shape[:-1]} for logits {logits.shape}, not {targets.shape}"
-        )
-    V = logits.shape[-1]
-    wrong = (targets != ignore_index) & ((targets < 0) | (targets >= V))
-    if wrong.any():
-        where = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(
-            f"cross_entropy: targets must be from 0 to {V - 1}, or {ignore_index} to ignore a position, not "
-            f"{targets[where]} (at position {where})"
-        )
-    if weight is not None and np.shape(weight) != (V,):
-        raise ValueError(f"cross_entropy: weight must have shape ({V},), one entry per class, not {np.shape(weight)}")
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy: label_smoothing must be from 0 to 1, not {label_smoothing}")
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"cross_entropy: unknown reduction {reduction!r}; choose from {', '.join(REDUCTIONS)}")
+def coefficients(targets, w, smooth, ignore_index):
+    """Return a (..., V) for targets t (...): onehot(t) after the three options that change it.
+
+    [c = t] is 1 for the target and 0 for other classes, so these are the entries of onehot(t). Label smoothing ε takes
+    the share ε from the target and distributes it evenly over all V classes, so that the model does not learn to be
+    certain:
+
+        smoothed_c = (1 − ε) [c = t] + ε / V            (11)
+
+    A class weight says how much a target of this class counts. `w` (V,) contains one for each class, 1 by default.
+    Positions without a next token, such as the padding that makes the texts of a batch equally long, have the target
+    `ignore_index`, which may lie outside the vocabulary, and do not count:
+
+        a_c = 0 where t = ignored, else w_c · smoothed_c      (12)
+    """
+    V = len(w)
+    onehot = np.equal(targets[..., None], np.arange(V)).astype(w.dtype)
+    smoothed = (1 - smooth) * onehot + smooth / V  # (11)
+    ignored = (targets == ignore_index)[..., None]
+    return np.where(ignored, 0, w * smoothed)  # (12)
+
+
+def share_of_a_position(targets, w, ignore_index, reduction):
+    """Return the factor of each loss in L, a float. For the mean it is 0 if the targets' weights sum to 0."""
+    if reduction != "mean":
+        return 1.0  # (6)
+    weight_sum = float(w[targets[targets != ignore_index]].sum())
+    return 1 / weight_sum if weight_sum else 0.0  # (6)

@@ -84,7 +84,7 @@ CANARIES = [
     Bug(
         "the loss averages over ignored positions",
         *("losses.py", "cross_entropy$", "dlogits"),
-        "np.asarray(dloss, dtype) * share",
+        "share * np.asarray(dloss, dtype)",
         "np.asarray(dloss, dtype) * (1 / targets.size)",
     ),
     Bug(

@@ -106,6 +106,7 @@ def draw_cross_entropy(rng, rows, level):
     names = "x = logits; t = targets; ε = smooth; ignored = ignore_index; dL = dloss; N = targets.size; "
     names += "log_softmax = value_of(log_softmax)"
     settings = {"options": {"weight": w}, "variant": "mean", "variants": REDUCTIONS}
+    settings |= {"also": ("coefficients", "share_of_a_position")}
     specimen = on(cross_entropy, (x, t), names=names, dy=1.0, **settings)
     return specimen, {"x": x, "t": t, "w": w, "ε": np.array(0.0), "V": np.array(4.0), "dL": np.array(1.0)}
 

@@ -35,7 +35,7 @@ from minitransformer.losses import cross_entropy
 from minitransformer.module import Parameter
 from minitransformer.transformer import Transformer
 
-REDUCTIONS = ("mean", "sum", "none")
+REDUCTIONS = ("plain", "mean", "sum", "none")
 
 
 @dataclass(frozen=True)
@@ -226,10 +226,13 @@ def of_feed_forward() -> list[Specimen]:
     ]
 
 
+PLAIN: dict[str, Any] = {"variant": "plain", "variants": REDUCTIONS}
+
+
 def of_cross_entropy() -> list[Specimen]:
     names = (
-        "x = logits; t = targets; ε = smooth; ignored = ignore_index; dz = -a * dlosses[..., None]; "
-        "dL = np.where(kept, dloss, 0) if reduction == 'none' else dloss; log_softmax = value_of(log_softmax)"
+        "x = logits; t = targets; ε = smooth; ignored = ignore_index; dz = -a * dlosses[..., None]; dL = dloss; "
+        "log_softmax = value_of(log_softmax)"
     )
     settings, targets = {"weight": np.abs(normal(6)), "label_smoothing": 0.1}, np.array([2, 3, 0])
     return [
@@ -239,6 +242,7 @@ def of_cross_entropy() -> list[Specimen]:
             "P=3 V=6" if reduction == "mean" else "",
             names,
             options=settings | {"reduction": reduction, "ignore_index": ignored},
+            also=("coefficients", "share_of_a_position"),
             variant=reduction,
             variants=REDUCTIONS,
         )
@@ -248,7 +252,7 @@ def of_cross_entropy() -> list[Specimen]:
             ("none", 3, normal(3, 6), targets),
             ("sum", -100, normal(6), np.array(2)),
         )
-    ]
+    ] + [on(cross_entropy, (normal(3, 6), targets), "P=3 V=6", names, {"onehot": np.eye(6).__getitem__}, **PLAIN)]
 
 
 def of_optimizers() -> list[Specimen]:

@@ -10,13 +10,14 @@ import numpy as np
 
 from minitransformer import losses as textbook
 from minitransformer.fast.registration import twin_of
+from minitransformer.layers.checks import check_cross_entropy
 from minitransformer.layers.softmax import finite_max, log_softmax
 
 
 @twin_of(
     textbook.cross_entropy,
-    "d36d83231589",
-    repeats=(log_softmax,),
+    "7ba7bd9bbe33",
+    repeats=(textbook.coefficients, textbook.share_of_a_position, log_softmax),
     cases=(
         "cross_entropy",
         "cross_entropy, sum",
@@ -31,7 +32,7 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
     Saved for backward, with P positions: e (P, V) = exp(x − m), its row sums total (P,), so that p = e / total, the
     indices at_target (P,) of the targets' entries, kept (P,), own (P,), and smoothing (V,) or None.
     """
-    textbook.check_arguments(logits, targets, weight, ignore_index, label_smoothing, reduction)
+    check_cross_entropy(logits, targets, weight, ignore_index, label_smoothing, reduction)
     shape, V = logits.shape, logits.shape[-1]
     label_smoothing = float(label_smoothing)
     real = logits.dtype
@@ -43,8 +44,8 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
     class_weight = np.ones(V, real) if weight is None else np.asarray(weight, real)
     target_weight = class_weight[target] * kept
 
-    own = (1 - label_smoothing) * target_weight  # (1)
-    smoothing = class_weight * (label_smoothing / V) if label_smoothing else None  # (1)
+    own = (1 - label_smoothing) * target_weight  # (11) (12)
+    smoothing = class_weight * (label_smoothing / V) if label_smoothing else None  # (11) (12)
     shifted = rows - finite_max(rows, -1)
     # A term with a coefficient of 0 is set to 0, because the product 0 · ∞ would be NaN.
     at_target_shifted = np.where(own == 0, 0, shifted[at_target])
@@ -61,18 +62,18 @@ def cross_entropy(logits, targets, *, weight=None, ignore_index=-100, label_smoo
     if reduction == "mean":
         weight_sum = float(target_weight.sum())
         share = 1 / weight_sum if weight_sum else 0.0
-    loss = losses.reshape(targets.shape) if reduction == "none" else losses.sum() * share  # (4)
+    loss = losses.reshape(targets.shape) if reduction == "none" else losses.sum() * share  # (7)
 
     def backward(dloss=1.0):
-        per_position = np.asarray(dloss, real).reshape(-1) * share  # one entry per position, or one entry for all (6)
+        per_position = np.asarray(dloss, real).reshape(-1) * share  # one entry per position, or one entry for all (8)
         at_target_coefficient = own * per_position
         coefficient_sum = at_target_coefficient
         if smoothing is not None:
             coefficient_sum = coefficient_sum + smoothing.sum() * kept * per_position
-        dlogits = e * (coefficient_sum / total)[:, None]  # (5) (7)
+        dlogits = e * (coefficient_sum / total)[:, None]  # (5) (10)
         if smoothing is not None:
-            dlogits -= (kept * per_position)[:, None] * smoothing  # (7)
-        dlogits[at_target] -= at_target_coefficient  # (7)
+            dlogits -= (kept * per_position)[:, None] * smoothing  # (10)
+        dlogits[at_target] -= at_target_coefficient  # (10)
         return dlogits.reshape(shape)
 
     return loss, backward

@@ -54,7 +54,7 @@ dscores: the gradient of the scores; weigh_backward: softmax's backward""",
     "dropout": "keep: the mask; scale: the scale of the kept entries",
     "cross_entropy": """a: the array of coefficients; p: the array of probabilities;
 A: the sum of the coefficients; A * p: the first term;
-dlosses: the gradient of the losses; share: the share of each loss; kept: the mask of ignored targets""",
+dlosses: the gradient of the losses; share: the share of each loss""",
     "rotary": "cos: the cosine; sin: the sine; da: the gradient of a; db: the gradient of b",
     "multi_head_attention": """w_o_backward: W_o's backward; heads_backward: the heads' backward;
 dxv: the path through v; attention_backward: attention's backward; dxq: the path through q; dxk: the path through k""",
@@ -301,12 +301,10 @@ cross_entropy: dlogits
 cross_entropy: A
     1 → the sum of the coefficients is taken as 1
 cross_entropy: dlosses
-    np.where(kept, share, 0) → the upstream gradient is forgotten
+    share * np.ones(targets.shape) → the upstream gradient is forgotten
     V / targets.size → it is divided by the number of positions once more
-    np.where(kept, np.asarray(dloss, dtype) / targets.size, 0) →
+    np.asarray(dloss, dtype) / targets.size * np.ones(targets.shape) →
         the mean is over all positions: ignored ones are counted
-    np.asarray(dloss, dtype) / targets.size * np.ones(kept.shape) →
-        the mean is over all positions, and ignored ones are given a gradient
 feed_forward: dh
     da → the activation's backward is skipped
     da * h → h stands in place of the activation's slope

@@ -236,7 +236,7 @@ TOGETHER = [
     ("through_blocks", "layers/layer_norm.py", "y = gamma * x_hat + beta", "y = 1.5 * gamma * x_hat + beta"),
     ("softmax", "layers/softmax.py", "y = e / sum_or_one(e, axis)", "y = 1.5 * e / sum_or_one(e, axis)"),
     ("linear", "layers/linear.py", "y = x @ weight + bias if", "y = 1.5 * x @ weight + bias if"),
-    ("cross_entropy", "losses.py", "smooth / V), w * (smooth", "smooth / V + 0.1), w * (smooth"),
+    ("cross_entropy", "losses.py", "onehot + smooth / V", "onehot + smooth / V + 0.1"),
     ("adamw_in_place", "optim.py", "theta_new = decayed - lr", "theta_new = decayed - 1.5 * lr"),
     ("gelu", "layers/activations.py", "y = x * Phi", "y = 1.5 * x * Phi"),
     ("swiglu", "layers/feed_forward.py", "p = a * u", "p = 1.5 * a * u"),
@@ -307,7 +307,7 @@ with WorkerProcesses(2) as workers:
 
 
 def test_worker_processes_leave_the_warning_to_the_process_that_starts_them(copy):
-    with edited(copy, [("losses.py", "losses.sum() * share", "losses.sum() * share * 2")]):
+    with edited(copy, [("losses.py", "share * losses.sum()", "share * losses.sum() * 2")]):
         done = subprocess.run(
             [sys.executable, "-c", WORKERS, str(copy)], cwd=copy, capture_output=True, text=True, timeout=120
         )

@@ -217,7 +217,7 @@ block 12
         into = f(into)
     return into + stream
 cross_entropy 8
-    scale = np.asarray(dloss) * share * kept
+    scale = np.asarray(dloss) * share * np.ones(z.shape[:-1])
     return np.einsum("...c,...->...c", p * a.sum(-1, keepdims=True) - a, scale)
 adamw 4
     b1, b2 = betas

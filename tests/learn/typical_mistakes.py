@@ -91,11 +91,10 @@ block | norm1_backward(attention_backward( → attention_backward(norm1_backward
 cross_entropy | dlogits = (A * p - a) * dlosses[..., None] → dlogits = (p - a) * dlosses[..., None]
 cross_entropy | dlogits = (A * p - a) * dlosses[..., None] → dlogits = (A * p - a) * dlosses[..., None] / targets.size
 cross_entropy | dlogits = (A * p - a) * dlosses[..., None] → dlogits = (a - A * p) * dlosses[..., None]
-cross_entropy | np.asarray(dloss, dtype) * share, 0) → share, 0)
-cross_entropy | np.where(kept, np.asarray(dloss, dtype) * share, 0) →
-    np.asarray(dloss, dtype) * share * np.ones(kept.shape)
+cross_entropy | share * np.asarray(dloss, dtype), a → share, a
+cross_entropy | share * np.asarray(dloss, dtype) → np.asarray(dloss, dtype)
 cross_entropy | A = a.sum(axis=-1, keepdims=True) → A = a.mean(axis=-1, keepdims=True)
-cross_entropy | np.asarray(dloss, dtype) * share → np.asarray(dloss, dtype) / targets.size
+cross_entropy | share * np.asarray(dloss, dtype) → np.asarray(dloss, dtype) / targets.size
 cross_entropy | (A * p - a) → (A * z - a)
 adamw | (np.sqrt(v_hat) + eps) → np.sqrt(v_hat + eps)
 adamw | m_hat = m_new / (1 - beta1**t) → m_hat = m_new

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from minitransformer.layers.checks import check_cross_entropy
 from minitransformer.layers.softmax import finite_max
-from minitransformer.losses import Loss, check_arguments
+from minitransformer.losses import Loss
 from minitransformer.module import Array, Arrays
 from minitransformer.text import IGNORE_INDEX
 from minitransformer.training.finetuning.objectives.log_likelihood import sequence_log_likelihood
@@ -64,7 +65,7 @@ def sequence_unlikelihood(logits, targets, *, ignore_index=IGNORE_INDEX):
     Saved for backward: e (..., T, V), total (..., T, 1), token (..., T, 1), kept (..., T), and the arrays of softplus.
     For the logits other than x_t, e is exp(x − m), where m is the largest of them, and total is the sum of e.
     """
-    check_arguments(logits, targets, None, ignore_index, 0.0, "none")
+    check_cross_entropy(logits, targets, None, ignore_index, 0.0, "none")
     shape, dtype = targets.shape, logits.real.dtype
     kept = targets != ignore_index
     token = np.where(kept, targets, 0)[..., None]
