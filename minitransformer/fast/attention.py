@@ -46,7 +46,8 @@ def causal_mask(Tq: int, Tk: int):
 
 @twin_of(
     textbook.attention,
-    "937d4d40e5fe",
+    "2a2a5ac0459d",
+    repeats=(textbook.scaled_dot_product, textbook.masked_softmax),
     cases=("attention", "attention, causal", "attention, masked row", "attention, grouped", "attention, dropout"),
 )
 def attention(q, k, v, *, mask=None, scale=None, on_weights=None):
