@@ -41,8 +41,6 @@ def add_arguments(parser) -> None:
     words = "next tokens to compare, one per text (default: the model's predictions)"
     parser.add_argument("--answers", nargs=2, metavar=("A", "B"), help=words)
     option(parser, "--last", "number of last tokens of the text to explain", 32, "N")
-    words = "kind of ablation: hide a token from later ones, or blank its embedding"
-    option(parser, "--ablation", words, "hide", choices=("hide", "blank"))
     option(parser, "--out", "file of the page", Path("analysis.html"), "FILE")
     switch(parser, "--json", "print the numbers as JSON, and write no page")
     switch(parser, "--quiet", "show no progress bar")
@@ -62,7 +60,7 @@ def run(arguments) -> int:
     if arguments.against is not None:
         answers = None if arguments.answers is None else tuple(arguments.answers)
         patching = patch_prompts(lm, text, arguments.against, answers)
-    options = {"last": arguments.last, "ablation": arguments.ablation, "patching": patching}
+    options = {"last": arguments.last, "patching": patching}
     with Narrator(arguments.quiet).progress("explaining", "tokens") as progress:
         if arguments.json:
             findings = page_findings(lm, text, progress=progress, **options)

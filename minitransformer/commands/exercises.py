@@ -26,7 +26,6 @@ from minitransformer.learn.own import exercises_of, read_toml
 from minitransformer.learn.verdict import drawn_map
 from minitransformer.system.files import require_file_path
 from minitransformer.system.narrator import Narrator
-from minitransformer.system.pictures import save
 
 
 def start(arguments) -> int:
@@ -96,16 +95,11 @@ def where(arguments) -> int:
 
 def check(arguments) -> int:
     folder = workspace.found_folder(arguments.folder)
-    if arguments.plot is not None and arguments.name is None:
-        raise ValueError("--plot can only be used together with NAME")
     names = [arguments.name] if arguments.name else workspace.begun_in(folder)
     if not names:
         return where(arguments)
     with Grader() as grader:
         right = [show_verdict(grader, folder, name) for name in names]
-        if arguments.plot is not None:
-            save(grader.slopes(folder, names[0]), arguments.plot)
-            show_to_the_letter(arguments.plot)
     return 0 if all(right) else 1
 
 
@@ -151,7 +145,7 @@ def run(arguments) -> int:
         raise ValueError("at least one exercise must be solved, because the model uses your functions")
     from minitransformer.learn import small_model
 
-    settings = {"style": arguments.like, "steps": arguments.steps, "seed": arguments.seed}
+    settings = {"steps": arguments.steps, "seed": arguments.seed}
     calls, (loss, goal), written = small_model.train(folder, solved, **settings, say=say)
     used = [name for name in solved if calls[name]]
     missing = [name for name, times in calls.items() if times and name not in solved]
@@ -174,9 +168,9 @@ def collect(arguments) -> int:
     own = [] if arguments.exercise is None else [read_toml(arguments.exercise)]
     exercises = {exercise.name: exercise for exercise in (*exercises_of(arguments.set or "all"), *own)}
     expected = {exercise.name for exercise in own} if arguments.set is None else set(exercises)
-    folder, journal = arguments.submissions, arguments.journal or arguments.submissions / JOURNAL
+    folder, journal = arguments.submissions, arguments.submissions / JOURNAL
     total, found, stop = len(submissions(folder)), [], None
-    for path in filter(None, (arguments.csv, arguments.nbgrader, arguments.picture, journal)):
+    for path in filter(None, (arguments.csv, arguments.nbgrader, journal)):
         require_file_path(path)
     if (loose := loose_files(folder)) and not arguments.quiet:
         say(f"not graded, because not in a student's folder: {', '.join(loose[:5])}{', …' if len(loose) > 5 else ''}")
@@ -191,8 +185,6 @@ def collect(arguments) -> int:
     rows = completed(found, exercises, expected)
     for path in marks.write(rows, arguments.csv, arguments.nbgrader, arguments.gradescope, arguments.feedback):
         show_to_the_letter(path)
-    if arguments.picture is not None:
-        draw(rows, arguments.picture)
     if stop is not None:
         others = "" if arguments.again else "; the same command grades the others"
         raise type(stop)(f"{str(stop) or 'interrupted'}: {len(found)} of {total} submissions are graded{others}")
@@ -202,17 +194,6 @@ def collect(arguments) -> int:
     if arguments.summary or arguments.csv is None:
         show("\n".join(marks.in_words(marks.summary(rows))))
     return 0
-
-
-def draw(rows, path) -> None:
-    from minitransformer.learn.pictures import draw_class
-
-    summary = marks.summary(rows)
-    if not any(handed_in for _, _, handed_in, *_ in summary):
-        say(f"{path}: not drawn, because no exercise was handed in")
-        return
-    save(draw_class(summary), path)
-    show_to_the_letter(path)
 
 
 def derive(arguments) -> int:

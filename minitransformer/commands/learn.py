@@ -74,11 +74,10 @@ VERB_EXAMPLES = (
     "minitransformer learn start --set norms --bug 1 --level 2 --out bugs",
     "minitransformer learn start --set first --student ada --out class/ada",
     "minitransformer learn check layer_norm",
-    "minitransformer learn check silu --plot slope.png",
     "minitransformer learn hint layer_norm",
     "minitransformer learn watch --in another",
     "minitransformer learn progress --in another",
-    "minitransformer learn run --like llama --steps 300",
+    "minitransformer learn run --steps 300",
     "minitransformer learn collect submissions --set first --csv marks.csv --summary",
     "minitransformer learn collect submissions --gradescope results",
     "minitransformer learn handout layer_norm",
@@ -126,7 +125,6 @@ def start_options(parser) -> None:
 def check_options(parser) -> None:
     words = "name of an exercise (default: all begun exercises)"
     parser.add_argument("name", nargs="?", metavar="NAME", help=words)
-    option(parser, "--plot", "PNG file for a picture of the slope f′ (relu, silu, gelu)", metavar="FILE", type=Path)
     folder_option(parser)
 
 
@@ -136,7 +134,6 @@ def hint_options(parser) -> None:
 
 
 def run_options(parser) -> None:
-    option(parser, "--like", "family of the model", "gpt", choices=("gpt", "llama"))
     option(parser, "--steps", "training steps", 1000, "N", limits={"minimum": 1})
     seed_option(parser, "the model")
     folder_option(parser)
@@ -156,8 +153,6 @@ def collect_options(parser) -> None:
         ("--nbgrader", "FILE", "file for the points in the format of `nbgrader export`"),
         ("--gradescope", "DIR", "directory for Gradescope's DIR/STUDENT/results.json"),
         ("--feedback", "DIR", "directory for DIR/STUDENT/feedback.txt"),
-        ("--picture", "FILE", "PNG file for a picture of the summary"),
-        ("--journal", "FILE", "file that keeps the marks between runs (default: FOLDER/.marks.jsonl)"),
     ):
         option(parser, flag, words, metavar=metavar, type=Path)
     switch(parser, "--summary", "show the number of solutions of each exercise, and the most common mistakes")

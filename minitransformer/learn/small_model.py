@@ -19,10 +19,7 @@ from minitransformer.text import CharTokenizer, default_corpus, random_batch
 from minitransformer.training import fit
 from minitransformer.transformer import Transformer
 
-STYLES = {
-    "gpt": {"norm": "layer_norm", "feed_forward": "gelu_tanh", "positions": "rotary", "dropout": 0.1},
-    "llama": {"norm": "rms_norm", "feed_forward": "swiglu", "positions": "rotary", "bias": False},
-}
+STYLE = {"norm": "layer_norm", "feed_forward": "gelu_tanh", "positions": "rotary", "dropout": 0.1}
 CHARACTERS, CONTEXT, BATCH = 40_000, 32, 12
 LAST = 50  # number of last steps whose losses are averaged
 
@@ -80,13 +77,13 @@ def loss_of_pairs(ids) -> float:
     return float(-(counts * np.log(np.where(p > 0, p, 1))).sum() / counts.sum())
 
 
-def train(folder, names, *, style, steps, seed, say) -> tuple[dict, tuple, str]:
+def train(folder, names, *, steps, seed, say) -> tuple[dict, tuple, str]:
     """Train a small model. Return ({name: number of calls}, (loss of the last steps, loss_of_pairs), its text)."""
     text = default_corpus()[:CHARACTERS]
     tokenizer = CharTokenizer.train(text)
     rng = np.random.default_rng(seed)
     with in_use(folder, names) as calls:
-        config = Config(tokenizer.vocab_size, context=CONTEXT, d_model=64, n_heads=4, n_layers=2, **STYLES[style])
+        config = Config(tokenizer.vocab_size, context=CONTEXT, d_model=64, n_heads=4, n_layers=2, **STYLE)
         model = Transformer(config, seed=seed)
         ids = np.asarray(tokenizer.encode(text))
         batches = ([random_batch(ids, BATCH, CONTEXT, rng)] for _ in range(steps))

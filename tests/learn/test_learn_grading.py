@@ -22,7 +22,6 @@ from minitransformer.learn.cutting import cut
 from minitransformer.learn.exercises import EXERCISES, named_exercise
 from minitransformer.learn.hints import OF_EXERCISES, STATE, lines_of, next_hint
 from minitransformer.learn.notebooks import sources_of_notebook
-from minitransformer.learn.pictures import draw_class
 from minitransformer.learn.small_model import loss_of_pairs, train
 from minitransformer.learn.values import OTHERWISE
 from minitransformer.learn.verdict import MAP, Verdict
@@ -590,7 +589,7 @@ def test_a_model_learns_with_the_learners_functions_in_it(tmp_path):
             text = blank_filled(text, body)
         (tmp_path / f"{name}.py").write_text(text, "utf-8")
     said = []
-    calls, (loss, goal), written = train(tmp_path, names, style="gpt", steps=3, seed=0, say=said.append)
+    calls, (loss, goal), written = train(tmp_path, names, steps=3, seed=0, say=said.append)
     assert all(calls[name] for name in names) and calls["rotary"] and not calls["rms_norm"]
     assert 2 < goal < 2.6 < loss < 5
     assert loss_of_pairs(np.array([0, 1] * 50)) == 0
@@ -618,12 +617,6 @@ def test_a_slope_is_drawn_beside_the_true_one(tmp_path):
     mine.write_text(blank.replace("dx = ...", "dx = dy * sigmoid"), "utf-8")
     with pytest.raises(ValueError, match=r"silu\.py, line 31: NameError: name 'sigmoid' is not defined"):
         plot("silu", tmp_path)
-
-
-def test_a_class_is_drawn():
-    pytest.importorskip("matplotlib")
-    figure = draw_class([("softmax", 3, 5, "(3) dx: " + "long " * 50, 2), ("relu", 5, 5, "", 0)])
-    assert [text.get_text()[:10] for text in figure.axes[0].texts] == ["2: (3) dx:", ""]
 
 
 TOML = """
