@@ -17,7 +17,7 @@ from minitransformer.commands.resuming import chosen, existing_run, how_to_resum
 from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
-from minitransformer.text import TextFiles, tokenize_corpus
+from minitransformer.text import TextFiles, kept_corpus
 from minitransformer.training import FineTuningSettings, LowRank, PreferenceSettings
 from minitransformer.training.checkpoints import Checkpoint
 from minitransformer.training.finetuning import fine_tune, fine_tune_for_safety
@@ -183,9 +183,8 @@ def on_pairs(lm, about, settings, arguments, narrator):
 
 def on_text(lm, about, settings, arguments, narrator) -> str:
     text = TextFiles(about["text"])
-    narrator.say(f"tokenizing {text.name}")
     with narrator.progress("tokenizing", "characters") as progress:
-        corpus = tokenize_corpus(text, lm.tokenizer, progress=progress)
+        corpus = kept_corpus(text, lm.tokenizer, [arguments.out], say=narrator.say, progress=progress)
     records = fine_tune(lm, corpus, settings, **run_keywords(arguments, about))
     losses = [record["val_loss"] for record in records if "val_loss" in record]
     if not losses:

@@ -6,6 +6,7 @@ import shlex
 import statistics
 import warnings
 from itertools import pairwise
+from pathlib import Path
 
 from gradcheck.front.streams import show_to_the_letter
 from minitransformer.commands.options import (
@@ -18,7 +19,8 @@ from minitransformer.commands.options import (
 )
 from minitransformer.commands.resuming import chosen, existing_run, how_to_resume, recorded_arguments, run_keywords
 from minitransformer.config import Config
-from minitransformer.language_model import LanguageModel
+from minitransformer.language_model import LanguageModel, described_model, model_file
+from minitransformer.system.archive import ArchiveError, open_archive
 from minitransformer.system.narrator import Narrator
 from minitransformer.text import (
     DEFAULT_CORPUS,
@@ -26,10 +28,12 @@ from minitransformer.text import (
     ByteTokenizer,
     CharTokenizer,
     TextFiles,
+    Tokenizer,
     chunks_of,
     default_corpus,
+    kept_corpus,
+    load_tokenizer,
     reported,
-    tokenize_corpus,
 )
 from minitransformer.training import MODEL_FILE, Settings, pretrain
 from minitransformer.training.ranks import cores_of_a_rank, world, world_size
@@ -43,7 +47,9 @@ EXAMPLES = """\
   minitransformer train                                    on the text that comes with Python
   minitransformer train --text book.txt --out runs/book
   cat *.txt | minitransformer train --text - --tokenizer bpe --vocab-size 2000
+  minitransformer train --text more.txt --tokenizer runs/book --out runs/more        with the same vocabulary
   minitransformer train --out runs/book --resume           the other options are remembered
+  minitransformer train --out runs/book --resume --steps 4000                        after its end, 4,000 in all
 
 nanoGPT's recipe for a CPU on tiny Shakespeare, with all its numbers. The validation loss is 1.90, or 1.91 without
 biases and with decay of the embeddings, as in nanoGPT (--no-bias --decay-embeddings; medians of three seeds):
@@ -66,6 +72,7 @@ The folder of the run contains
   model.npz       the model with its tokenizer; also the checkpoint to resume from
   metrics.jsonl   the loss of every step and other events, one JSON object per line
   loss.png        a picture of the loss, if matplotlib is installed
+  corpus.*        the tokens of a text of more than four million characters, which the next run on it reads
 
 Ctrl-C, SIGTERM or a closed terminal stops the run after the current step, and saves it. --resume continues from
 there, or from the last checkpoint if the process was killed, and ends with weights that are bit-identical to those
@@ -77,6 +84,7 @@ receives SIGTERM or loses a rank, or if a step takes long after Ctrl-C, the step
 """
 
 DEFAULT_OUT = "runs/train"
+KINDS = ("char", "byte", "bpe")
 DEFAULT_TOKENIZER, DEFAULT_VOCAB_SIZE = "char", 1000
 MODEL_DEFAULTS = {"context": 64, "d_model": 128, "n_heads": 4, "n_layers": 4}
 TRAINING_DEFAULTS = {"sample_every": 500}
@@ -89,8 +97,8 @@ def add_arguments(parser) -> None:
     run_options(files, DEFAULT_OUT, "loss.png")
 
     tokens = parser.add_argument_group("tokenizer")
-    words = f"kind of tokenizer (default: {DEFAULT_TOKENIZER})"
-    option(tokens, "--tokenizer", words, choices=("char", "byte", "bpe"))
+    words = f"char, byte or bpe, or the tokenizer in a file or in the folder of a model (default: {DEFAULT_TOKENIZER})"
+    option(tokens, "--tokenizer", words, metavar="KIND")
     words = f"number of tokens that bpe learns, at least 256 (default: {DEFAULT_VOCAB_SIZE})"
     option(tokens, "--vocab-size", words, metavar="N", limits={"minimum": 256})
 
@@ -148,9 +156,10 @@ def prepare(arguments, narrator):
         else:
             tokenizer = checkpoint.tokenizer
             narrator.say(f"resuming after step {checkpoint.training['step']} of {settings.steps}, in {arguments.out}")
-        narrator.say(f"tokenizing {name}")
+        folders = [arguments.out, about["tokenizer"]]  # a run whose tokenizer is used may keep the ids of its text
         with narrator.progress("tokenizing", "characters") as progress:
-            return config, tokenizer, tokenize_corpus(text, tokenizer, name=name, progress=progress), settings, about
+            corpus = kept_corpus(text, tokenizer, folders, name=name, say=narrator.say, progress=progress)
+        return config, tokenizer, corpus, settings, about
 
 
 def given_config(arguments, checkpoint) -> Config:
@@ -175,6 +184,8 @@ def given_text(arguments, checkpoint) -> dict:
     if checkpoint is None:
         kind = arguments.tokenizer or DEFAULT_TOKENIZER
         refuse_without(kind == "bpe", f"--tokenizer bpe, not with {kind}", vocab_size=arguments.vocab_size)
+        if kind not in KINDS and not Path(kind).exists():
+            raise ValueError(f"--tokenizer must be {', '.join(KINDS)}, or an existing file or folder, not {kind!r}")
         vocab_size = arguments.vocab_size
         if kind == "bpe" and vocab_size is None:
             vocab_size = DEFAULT_VOCAB_SIZE
@@ -184,6 +195,8 @@ def given_text(arguments, checkpoint) -> dict:
 
 
 def make_tokenizer(about, text, name, narrator):
+    if about["tokenizer"] not in KINDS:
+        return tokenizer_in(about["tokenizer"])
     if about["tokenizer"] == "byte":
         return ByteTokenizer()
     narrator.say(f"training a tokenizer ({about['tokenizer']}) on {name}")
@@ -193,6 +206,24 @@ def make_tokenizer(about, text, name, narrator):
             return CharTokenizer.train(chunks)
         with narrator.progress("learning", "tokens") as learning:
             return BPETokenizer.train(chunks, about["vocab_size"], learning)
+
+
+def tokenizer_in(path) -> Tokenizer:
+    """Load the tokenizer in a file that `Tokenizer.save` or a run wrote, or in the folder of a run or of a model.
+
+    A folder may have the Hugging Face layout, also without a model. Raises OSError or ArchiveError.
+    """
+    from minitransformer.interop.tokenizers import tokenizer_from_folder
+
+    path = Path(path)
+    if path.suffix == ".json":
+        return load_tokenizer(path)
+    if path.is_dir() and not (path / MODEL_FILE).exists():
+        if (tokenizer := tokenizer_from_folder(path)) is None:
+            raise ArchiveError(f"{path}: the folder contains neither {MODEL_FILE} nor a tokenizer")
+        return tokenizer
+    with open_archive(model_file(path)) as archive:
+        return described_model(archive)[1]
 
 
 def announcement(lm, corpus, settings, out) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from minitransformer.text.byte import ByteTokenizer
 from minitransformer.text.char import CharTokenizer
 from minitransformer.text.chunks import chunks_of
 from minitransformer.text.corpora import DEFAULT_CORPUS, Corpus, TextFiles, default_corpus, reported, tokenize_corpus
+from minitransformer.text.kept import kept_corpus
 from minitransformer.text.patterns import (
     PATTERNS,
     Pattern,
@@ -35,6 +36,7 @@ __all__ = [
     "default_corpus",
     "reported",
     "tokenize_corpus",
+    "kept_corpus",
     "IGNORE_INDEX",
     "check_length",
     "random_batch",

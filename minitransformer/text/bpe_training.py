@@ -48,12 +48,22 @@ def count_words(pieces, splitting):
     """
     counts, size = Counter(), 0
     for piece in pieces:
-        for word in split_words(piece, splitting):
-            if word not in counts:
-                size += len(word.encode("utf-8"))
-            counts[word] += 1
-            if size >= ENOUGH:
-                return counts
+        words = split_words(piece, splitting)
+        size += sum(len(word.encode("utf-8")) for word in set(words).difference(counts))
+        if size >= ENOUGH:
+            return count_until_enough(words, counts)
+        counts.update(words)
+    return counts
+
+
+def count_until_enough(words, counts):
+    size = sum(len(word.encode("utf-8")) for word in counts)
+    for word in words:
+        if word not in counts:
+            size += len(word.encode("utf-8"))
+        counts[word] += 1
+        if size >= ENOUGH:
+            break
     return counts
 
 

@@ -21,6 +21,7 @@ from small_runs import TEXT, At, assert_same_weights, small_lm, without_seconds
 from minitransformer import LanguageModel
 from minitransformer.cli import build_parser, describe, main
 from minitransformer.commands import resuming, train
+from minitransformer.text import kept
 from minitransformer.training import Settings
 from minitransformer.training.checkpoints import Checkpoint
 
@@ -125,6 +126,33 @@ def test_a_run_that_failed_before_its_first_checkpoint_does_not_block_the_correc
     assert main(begin(text, out, "--lr", "1e30", "--min-lr", "0", "--eval-every", "0")) == 1
     assert main(begin(text, out, "--context", "4")) == 0
     assert load_archive(out / "model.npz")[1]["training"]["step"] == 12
+
+
+@pytest.mark.parametrize("place", ["folder", "model.npz", "tokenizer.json"])
+def test_the_tokenizer_of_another_run_or_of_a_file_is_used(monkeypatch, capsys, text, out, place):
+    monkeypatch.setattr(kept, "LONG", 100)
+    assert main(begin(text, out, "--tokenizer", "bpe", "--vocab-size", "270")) == 0
+    tokenizer = LanguageModel.load(out).tokenizer
+    tokenizer.save(out / "tokenizer.json")
+    source, other = out if place == "folder" else out / place, out.parent / "other"
+    begun = [argument for argument in begin(text, other, "--tokenizer", str(source)) if argument != "--quiet"]
+    assert main(begun) == 0
+    assert LanguageModel.load(other).tokenizer.to_dict() == tokenizer.to_dict()
+    said = capsys.readouterr().err
+    assert (f"reading the tokens of {text} from {out}" in said) == (place == "folder")
+    assert main(["train", "--out", str(other), "--resume", "--no-plot", "--steps", "13"]) == 0
+    assert f"tokenizing {text}" not in capsys.readouterr().err or place == "folder"
+
+
+def test_a_tokenizer_that_is_not_there_is_one_line(capsys, text, out):
+    words = "error: --tokenizer must be char, byte, bpe, or an existing file or folder, not 'bep'"
+    assert_one_line(capsys, main(begin(text, out, "--tokenizer", "bep")), 1, words)
+    words = "the folder contains neither model.npz nor a tokenizer"
+    assert_one_line(capsys, main(begin(text, out, "--tokenizer", str(text.parent))), 1, f"error: .*{words}")
+    words = "--vocab-size can only be used together with --tokenizer bpe, not with "
+    assert_one_line(
+        capsys, main(begin(text, out, "--tokenizer", str(text.parent), "--vocab-size", "300")), 1, f"error: {words}"
+    )
 
 
 def test_a_finished_run_is_extended_and_says_so(capsys, text, out):

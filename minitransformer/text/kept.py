@@ -1,0 +1,76 @@
+"""The ids of a long text, kept in a folder, so that the next run on the same text need not encode it again.
+
+    corpus.json             a digest of the text and the tokenizer, and one of the ids
+    corpus-train.npy        the ids of the two splits, which are memory-mapped when they are read
+    corpus-validation.npy
+
+A folder keeps the ids of one text. If the text, the tokenizer or a file differs, the text is encoded again.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from minitransformer.system.files import write_atomically, write_json
+from minitransformer.text.chunks import chunks_of
+from minitransformer.text.corpora import Corpus, tokenize_corpus
+
+LONG = 4_000_000  # characters; a shorter text is encoded within a few seconds, and is not kept
+FACTS_FILE, TRAIN_FILE, VALIDATION_FILE = "corpus.json", "corpus-train.npy", "corpus-validation.npy"
+
+
+def kept_corpus(text, tokenizer, folders, *, name=None, say=None, progress=None) -> Corpus:
+    """Return the Corpus of tokenize_corpus, with the ids that one of `folders` keeps.
+
+    If none keeps them and the text is long, they are written to the first folder. say(line) is called with a line about
+    the next step. The other arguments, and the exceptions, are those of tokenize_corpus.
+    """
+    name, say = name or getattr(text, "name", "the text"), say or (lambda line: None)
+    key, characters = digest(text, tokenizer)
+    if characters >= LONG:
+        for folder in map(Path, folders):
+            if (corpus := read(folder, key, tokenizer, name)) is not None:
+                say(f"reading the tokens of {name} from {folder}")
+                return corpus
+    say(f"tokenizing {name}")
+    corpus = tokenize_corpus(text, tokenizer, name=name, progress=progress)
+    if characters < LONG:
+        return corpus
+    write(folders[0], key, corpus)
+    return read(folders[0], key, tokenizer, name) or corpus
+
+
+def digest(text, tokenizer) -> tuple[str, int]:
+    """Return the SHA-256 of a text and a tokenizer, and the number of characters of the text."""
+    found, characters = hashlib.sha256(json.dumps(tokenizer.to_dict(), sort_keys=True).encode()), 0
+    for chunk in chunks_of(text):
+        found.update(chunk.encode("utf-8", "surrogatepass"))
+        characters += len(chunk)
+    return found.hexdigest(), characters
+
+
+def write(folder, key: str, corpus: Corpus) -> None:
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, ids in ((TRAIN_FILE, corpus.train_ids), (VALIDATION_FILE, corpus.val_ids)):
+        write_atomically(folder / name, lambda file, ids=ids: np.save(file, ids, allow_pickle=False))
+    facts = {"text and tokenizer": key, "ids": corpus.fingerprint, "characters": corpus.characters}
+    write_json(folder / FACTS_FILE, facts)
+
+
+def read(folder: Path, key: str, tokenizer, name: str) -> Corpus | None:
+    """Return the Corpus that a folder keeps, or None if it keeps none of this text, or a damaged one."""
+    try:
+        facts = json.loads((folder / FACTS_FILE).read_bytes())
+        if facts["text and tokenizer"] != key:
+            return None
+        files = TRAIN_FILE, VALIDATION_FILE
+        ids = [np.asarray(np.load(folder / file, mmap_mode="r", allow_pickle=False)) for file in files]
+        corpus = Corpus(*ids, name, int(facts["characters"]))
+        is_whole = corpus.fingerprint == facts["ids"]
+    except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    fits = all(array.ndim == 1 and array.dtype == np.min_scalar_type(tokenizer.vocab_size - 1) for array in ids)
+    return corpus if is_whole and fits and all(array.max(initial=0) < tokenizer.vocab_size for array in ids) else None
