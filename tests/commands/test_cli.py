@@ -18,6 +18,7 @@ from archives import load_archive
 from one_line import assert_one_line
 from small_runs import TEXT, At, assert_same_weights, small_lm, without_seconds
 
+from gradcheck.front.program import started_as
 from minitransformer import LanguageModel
 from minitransformer.cli import build_parser, describe, main
 from minitransformer.commands import resuming, train
@@ -178,10 +179,10 @@ def interrupted(monkeypatch, capsys, text, out):
 def test_ctrl_c_is_one_line_that_says_how_to_go_on(interrupted, tmp_path, text, out):
     assert interrupted == (
         f"minitransformer: interrupted after step 7 of 12, saved in {out}; "
-        f"to resume: minitransformer train --out {out} --resume\n"
+        f"to resume: {started_as('minitransformer')} train --out {out} --resume\n"
     )
     command = interrupted.split("to resume: ")[1]
-    assert main([*shlex.split(command)[1:], *PLAIN]) == 0
+    assert main([*shlex.split(command.removeprefix(started_as("minitransformer"))), *PLAIN]) == 0
     assert main(begin(text, tmp_path / "whole", "--dropout", "0.1")) == 0
     assert_same_weights(LanguageModel.load(out / "model.npz"), LanguageModel.load(tmp_path / "whole" / "model.npz"))
     assert without_seconds(out / "metrics.jsonl") == without_seconds(tmp_path / "whole" / "metrics.jsonl")
@@ -207,7 +208,9 @@ def test_resuming_standard_input_asks_for_it_again(monkeypatch, capsys, out):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
     monkeypatch.setattr(resuming, "Observer", lambda: At(7, lambda: signal.raise_signal(signal.SIGINT)))
     assert main(begin("-", out)) == 130
-    assert capsys.readouterr().err.endswith(f"to resume: minitransformer train --out {out} --resume --text -\n")
+    assert capsys.readouterr().err.endswith(
+        f"to resume: {started_as('minitransformer')} train --out {out} --resume --text -\n"
+    )
 
 
 @pytest.mark.parametrize(

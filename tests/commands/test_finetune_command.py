@@ -13,6 +13,7 @@ from one_line import assert_one_line
 from small_pairs import GENERAL, ROWS, trained_lm
 from small_runs import TEXT, At, assert_same_weights, without_seconds
 
+from gradcheck.front.program import started_as
 from minitransformer import LanguageModel
 from minitransformer.cli import main
 from minitransformer.commands import resuming
@@ -121,9 +122,10 @@ def test_ctrl_c_is_one_line_that_says_how_to_go_on(monkeypatch, capsys, folder, 
     said = interrupt(monkeypatch, capsys, arguments)
     assert said == (
         f"minitransformer: interrupted after step 3 of 6, saved in {out}; "
-        f"to resume: minitransformer finetune --out {out} --resume\n"
+        f"to resume: {started_as('minitransformer')} finetune --out {out} --resume\n"
     )
-    assert main([*shlex.split(said.split("to resume: ")[1])[1:], *PLAIN]) == 0
+    command = said.split("to resume: ")[1].removeprefix(started_as("minitransformer"))
+    assert main([*shlex.split(command), *PLAIN]) == 0
     resumed = capsys.readouterr().out
     whole = [folder / "whole" if argument == str(out) else argument for argument in arguments]
     assert main(list(map(str, whole))) == 0
