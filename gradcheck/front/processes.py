@@ -60,7 +60,7 @@ def start(target, *arguments, variables=None, unheard=tuple(SIGNALS), daemon=Fal
     """
     pipe, other_end = SPAWN.Pipe()
     process = SPAWN.Process(target=target, args=(other_end, *arguments), daemon=daemon)
-    with program(needs_program), environment(variables or {}), birth(*unheard):
+    with starting(variables or {}, unheard, needs_program):
         process.start()
     other_end.close()
     _running[process] = os.getpid()
@@ -84,6 +84,15 @@ def _kill_running():
     for process, owner in _running.items():
         if owner == os.getpid():  # and not a fork of it
             process.kill()
+
+
+_one_at_a_time = threading.Lock()  # threads may start processes, but the environment belongs to all of them
+
+
+@contextlib.contextmanager
+def starting(variables, unheard, needs_program):
+    with _one_at_a_time, program(needs_program), environment(variables), birth(*unheard):
+        yield
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -49,6 +50,18 @@ def test_an_object_in_a_process_answers_calls_and_raises_its_exceptions_here():
             counter.ask("fail_strangely")
         assert counter.ask("add", 0) == 10
     assert not counter.process.is_alive()
+
+
+def test_threads_start_processes_at_once_and_the_environment_is_as_before():
+    before = dict(os.environ)
+
+    def start_and_ask(number):
+        with Process(Counter, number, variables={"COUNTER": str(number)}) as counter:
+            return counter.ask("environment", "COUNTER")
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(start_and_ask, range(8))) == list("01234567")
+    assert dict(os.environ) == before
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
