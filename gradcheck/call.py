@@ -308,6 +308,11 @@ def is_floating(value):
     return isinstance(value, np.ndarray) and value.dtype.kind in "fc"
 
 
+def is_low(value):
+    """Return True for an array or number of float32 or float16."""
+    return isinstance(value, (np.ndarray, np.generic)) and value.dtype.newbyteorder("=") in (np.float32, np.float16)
+
+
 def is_real(value):
     return isinstance(value, np.ndarray) and value.dtype.kind == "f"
 

@@ -17,7 +17,17 @@ from typing import Any, ParamSpec
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gradcheck.call import Call, Differentiable, OutOfTime, is_module, prepared
+from gradcheck.call import (
+    Call,
+    Differentiable,
+    OutOfTime,
+    borrowed,
+    is_low,
+    is_module,
+    parameters_of,
+    prepared,
+    stream,
+)
 from gradcheck.examination import examine, find
 from gradcheck.judgement import Terms
 from gradcheck.report import GradientError, Report, fault
@@ -44,21 +54,45 @@ def _checked(
     lines: bool = True,
     **options: Any,
 ) -> Report:
-    """Check a target. The functions below have these options, which the docstring of `check` describes."""
-    call = target if isinstance(target, Call) else Call(target, *inputs, **options)
-    terms, call, found = Terms(rtol, atol, seed, max_entries, oracles), call.only(argnums).copy(), []
-    began = time.monotonic()
+    """Check a target. The functions below have these options, which the docstring of `check` describes.
+
+    A Call is checked in float64, and also in the precision of its inputs, or of its code, if that is lower.
+    """
+    call = (target if isinstance(target, Call) else Call(target, *inputs, **options)).only(argnums)
+    terms, dtype = Terms(rtol, atol, seed, max_entries, oracles), getattr(call.target, "checked_dtype", None)
+
+    def in_float64(call):
+        return _in_float64(call.copy(), dy, terms, explain, raises, randomize, lines)
+
     try:
-        with prepared(call, terms.seed if randomize else None):
-            examination = _examined(call, dy, terms)
-            report, seconds = examination.report, max(LEAST, time.monotonic() - began)
-            if explain and not report.is_right:
-                call.deadline = time.monotonic() + seconds
-                report = _diagnosed(examination, terms)
+        if dtype is None and not any(map(is_low, call.inputs)):
+            try:
+                return in_float64(call)
+            except (TypeError, GradientError) as error:
+                is_single = any(is_low(parameter.data) for parameter in parameters_of(call.target).values())
+                if not hasattr(error, "precision") or not (is_single or isinstance(error, TypeError)):
+                    raise
+                dtype = error.precision
+        from gradcheck.low_precision import in_both_precisions
+
+        report = in_both_precisions(call, dtype, dy, seed, randomize, in_float64)
+        if not report.is_right:
+            raise GradientError(report)
+        return report
     except GradientError as error:
         if raises:
             raise
         return error.report
+
+
+def _in_float64(call, dy, terms, explain, raises, randomize, lines):
+    began, found = time.monotonic(), []
+    with prepared(call, terms.seed if randomize else None):
+        examination = _examined(call, dy, terms)
+        report, seconds = examination.report, max(LEAST, time.monotonic() - began)
+        if explain and not report.is_right:
+            call.deadline = time.monotonic() + seconds
+            report = _diagnosed(examination, terms)
     if raises and not report.is_right:
         if explain and lines:
             found = _lines(report, call, dy, terms.seed, randomize, seconds)
@@ -94,7 +128,7 @@ def _with_options(
 
 
 @_with_options(_checked, "randomize", "lines")
-def check(settings: Settings, function: Differentiable, /, *inputs: Any, **options: Any) -> Report:
+def check(settings: Settings, function: Differentiable, /, *inputs: Any, order: int = 1, **options: Any) -> Report:
     """Check the gradients of a differentiable function.
 
     Returns a Report; raises GradientError if a gradient is wrong.
@@ -114,6 +148,9 @@ def check(settings: Settings, function: Differentiable, /, *inputs: Any, **optio
     settled the verdict). By default, all oracles that apply are used. A forward pass that is not complex-safe is
     checked by central differences, and a note in the report gives the reason.
 
+    With `order=2`, the gradients are also checked as functions of the inputs and dy, as torch.autograd.gradgradcheck
+    does. This needs from_torch or from_jax; for second derivatives by hand, see check_hessian and check_hvp.
+
     `dy` has y's shape and is drawn from the standard normal distribution by default. `seed` seeds all random numbers.
     If an input has more than `max_entries` entries, a sample of min(200, max_entries) entries is compared, and the
     others are checked along one random direction through all entries (not with `oracles="complex"`).
@@ -123,8 +160,9 @@ def check(settings: Settings, function: Differentiable, /, *inputs: Any, **optio
     interrupted. With `explain=False`, the error contains only the verdict.
 
     The real and imaginary parts of complex arrays are compared, with dz = ∂L/∂Re z + i ∂L/∂Im z as in PyTorch. For the
-    convention of JAX, see gradcheck.adapters.from_complex. Functions of float32 and float16 arrays are first checked in
-    float64. Then the gradients in the original precision are compared with those in float64 (low_precision.py).
+    convention of JAX, see gradcheck.adapters.from_complex. Functions that take or return float32 or float16 arrays are
+    first checked in float64. Then the gradients in the original precision are compared with those in float64
+    (low_precision.py).
 
     An option of the function that has the same name as an option of `check` must be bound beforehand:
     `functools.partial(function, seed=3)`. A random generator among inputs or options is copied before each evaluation,
@@ -136,25 +174,52 @@ def check(settings: Settings, function: Differentiable, /, *inputs: Any, **optio
     if is_module(function):
         name = Call(function).name
         raise TypeError(f"{name} has parameters, whose gradients check() does not compare: use check_module()")
-    if hasattr(function, "convention") or any(np.iscomplexobj(value) for value in inputs):
-        from gradcheck.adapters.complex_numbers import as_real
+    if order not in (1, 2):
+        raise ValueError(f"order must be 1 or 2, not {order!r}")
 
-        real = as_real(function, inputs, settings["dy"], settings["argnums"])
-        function, inputs, settings["dy"], settings["argnums"] = real
-    wide = tuple(value.astype(np.float64) if is_low(value) else value for value in inputs)
-    report = _checked(Call(function, *wide, **options), **settings)
-    if report.is_right and any(map(is_low, inputs)):
-        from gradcheck.low_precision import compared
+    def checked(function, inputs, **changed):
+        if not hasattr(function, "convention") and not any(np.iscomplexobj(value) for value in inputs):
+            try:
+                return _checked(Call(function, *inputs, **options), **settings | changed)
+            except TypeError as error:
+                if not getattr(error, "is_complex", False):
+                    raise
+        return _checked_as_real(settings | changed, function, inputs, options)
 
-        low, high = (Call(function, *arrays, **options).only(settings["argnums"]) for arrays in (inputs, wide))
-        report = compared(report, low, high, settings["dy"], settings["seed"])
-        if settings["raises"] and not report.is_right:
-            raise GradientError(report)
-    return report
+    report = checked(function, inputs)
+    if order == 1 or not report.is_right:
+        return report
+    y, rng = np.asarray(function(*inputs, **options)[0]), stream(settings["seed"], "order 2")
+    upstream = rng.standard_normal(y.shape) + 1j * rng.standard_normal(y.shape) * np.iscomplexobj(y)
+    upstream = np.asarray(upstream if np.iscomplexobj(y) else np.real(upstream), y.dtype)
+    chosen = settings["argnums"]
+    if chosen is not None:
+        chosen = [*Call(function, *inputs).only(chosen).differentiable(), len(inputs)]
+    second = checked(_gradients_of(function, inputs), (*inputs, upstream), dy=None, argnums=chosen)
+    renamed = (replace(a, name=f"{a.name}, order 2", label=f"{a.label} of the gradients") for a in second.arguments)
+    every = {name: getattr(report, name) + getattr(second, name) for name in ("problems", "notes")}
+    return replace(report, arguments=(*report.arguments, *renamed), **every)
 
 
-def is_low(value):
-    return isinstance(value, np.ndarray) and value.dtype.newbyteorder("=") in (np.float32, np.float16)
+def _checked_as_real(settings, target, inputs, options):
+    """Check a function or module of complex arrays as a function of their real and imaginary parts."""
+    from gradcheck.adapters.complex_numbers import as_real
+
+    target, inputs, dy, argnums = as_real(target, inputs, settings["dy"], settings["argnums"])
+    return _checked(Call(target, *inputs, **options), **settings | {"dy": dy, "argnums": argnums})
+
+
+def _gradients_of(function, inputs):
+    """Return the gradients as a differentiable function of the inputs and dy."""
+    if not hasattr(function, "of_gradients"):
+        raise TypeError(
+            f"{Call(function).name}: order=2 needs from_torch or from_jax, whose frameworks differentiate the "
+            "gradients; for second derivatives by hand, see check_hessian and check_hvp"
+        )
+    gradients = function.of_gradients(inputs)
+    if not hasattr(gradients, "names_of_inputs"):
+        gradients.names_of_inputs = [*Call(function, *inputs).input_names(), "dy"]
+    return gradients
 
 
 @_with_options(_checked, "lines", randomize=True)
@@ -170,10 +235,12 @@ def check_module(settings: Settings, module: Differentiable, /, *inputs: Any, **
     values, because initial values hide bugs: if γ = 1, a layer norm with γ in the wrong place looks right. The data,
     gradients and flags of all parameters are restored afterwards, even after an exception.
     """
-    call = Call(module, *inputs, **options)
     if not is_module(module):
-        raise TypeError(f"{call.name} has no named_parameters(), so it is not a module: use check()")
-    return _checked(call, **settings)
+        raise TypeError(f"{Call(module).name} has no named_parameters(), so it is not a module: use check()")
+    if any(np.iscomplexobj(value) for value in [*inputs, *(p.data for p in parameters_of(module).values())]):
+        with borrowed(module):
+            return _checked_as_real(settings, module, inputs, options)
+    return _checked(Call(module, *inputs, **options), **settings)
 
 
 @_with_options(_checked, "rtol", "atol", "max_entries", "oracles", "argnums", "raises", "lines", randomize=True)

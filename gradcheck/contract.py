@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradcheck.call import Call, clear_gradients, describe, is_floating, parameters_of
+from gradcheck.call import Call, clear_gradients, describe, is_floating, is_low, parameters_of
 from gradcheck.report import fault
 
 REPEATS = 1e-12  # relative; two runs may differ by rounding if memory is aligned differently
@@ -78,7 +78,7 @@ def run_under_watch(call, dy, rng):
 # Forward
 
 
-def arguments_of(call):
+def arguments_of(call, any_precision=False):
     """Return the Arguments of a Call, inputs first, or raise TypeError or ValueError."""
     names = call.input_names()
     arguments = [Argument(names[i], f"d{names[i]}", call.inputs[i]) for i in call.differentiable()]
@@ -86,7 +86,8 @@ def arguments_of(call):
         if parameter.data.dtype.kind in "fc":
             arguments.append(Argument(name, f"{name}.grad", parameter.data, parameter))
     for name, _, array, _ in arguments:
-        if isinstance(array, (np.ma.MaskedArray, np.matrix)) or array.dtype != np.float64:
+        is_plain = not isinstance(array, (np.ma.MaskedArray, np.matrix))
+        if not is_plain or not (any_precision or array.dtype == np.float64):
             raise TypeError(f"{call.name}: {name} must be a plain array of float64, not {describe(array)}")
         require_finite(call.name, name, array)
     if not arguments:
@@ -122,8 +123,16 @@ def float64_output(call, y):
     """Convert y to an array. Raises TypeError unless y is a float64 array or number."""
     if not isinstance(y, (np.ndarray, np.generic, float)) or np.asarray(y).dtype != np.float64:
         must = "it must be one float64 array or number. Concatenate several outputs with from_nested"
-        raise TypeError(f"{call.name}: y is {describe(y)}; {must} of gradcheck.adapters")
+        raise _noted(TypeError(f"{call.name}: y is {describe(y)}; {must} of gradcheck.adapters"), y)
     return np.asarray(y)
+
+
+def _noted(error, value):
+    """Note in an exception that a function of float64 arrays returns complex numbers, or has a lower precision."""
+    if is_low(value):
+        error.precision = value.dtype.newbyteorder("=")
+    error.is_complex = np.iscomplexobj(value)
+    return error
 
 
 def _fit_dy(name, dy, y):
@@ -198,9 +207,11 @@ def _valid(call, argument, gradient, others):
     if array.shape != wanted:
         reason = _reason_of_shape(argument, array.shape, others)
         raise fault(call.name, f"{label} has shape {array.shape}, but {argument.name} has {wanted}{reason}")
-    if array.dtype.newbyteorder("=") != np.float64:
-        raise fault(call.name, f"{label} is {array.dtype}, but {argument.name} is float64")
-    return array.astype(np.float64, copy=False)
+    native = array.dtype.newbyteorder("=")
+    if native != argument.array.dtype:
+        error = fault(call.name, f"{label} is {array.dtype}, but {argument.name} is {argument.array.dtype}")
+        raise _noted(error, array)
+    return array.astype(native, copy=False)
 
 
 def _reason_of_shape(argument, shape, others):

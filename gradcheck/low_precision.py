@@ -1,55 +1,191 @@
-"""Check functions of float32 and float16 arrays in float64 and in low precision.
+"""Check functions that compute in float32 or float16.
 
-A difference quotient of float32 values has an error of about 1e-3, so a formula is checked in float64. Then backward
-runs once in the precision of the inputs. The gradients must be finite, have the dtype of their inputs, and agree with
-the float64 gradients to TIMES units of rounding, relative to the largest entry. A larger difference may come from
-cancellation in a right formula, so the verdict is then CANNOT TELL.
+A difference quotient of float32 values has an error of about 1e-3, so the formulas are checked in float64. If the code
+converts to float32 itself, they are checked again with np.float32 standing for np.float64. Then backward runs once in
+the precision of the inputs. The gradients must be finite, have the dtype of their inputs, and agree with the float64
+gradients to TIMES units of rounding, relative to the largest entry. A larger difference may come from cancellation in a
+right formula, so the verdict is then CANNOT TELL.
+
+Code that computes in float32 in every case, for example because it is compiled, is compared with central differences of
+its float32 outputs. Their steps are long, and their tolerance follows from the rounding: an entry is wrong if it
+differs by more than ten times the estimated error, and right if this tolerance is at most COARSE of the largest entry.
 """
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from gradcheck.call import Call, stream
-from gradcheck.report import Report
+from gradcheck.call import Call, is_floating, parameters_of, prepared, stream
+from gradcheck.central_differences import line_along, scales_of
+from gradcheck.contract import arguments_of, run_backward, run_under_watch, with_zeros
+from gradcheck.judgement import SAMPLE
+from gradcheck.report import ArgumentReport, GradientError, Report
 
 TIMES = 256  # units of rounding
+COARSE = 0.05
+UNCHANGED = ("numpy.", "scipy.", "gradcheck.", "torch.", "jax.", "jaxlib.")  # modules in which np.float32 is itself
+STEPS = 2.0 ** -np.arange(1, 11)  # relative to the scale of an entry
 
 
-def compared(report: Report, low: Call, wide: Call, dy: Any, seed: int) -> Report:
+def in_both_precisions(call: Call, dtype: Any, dy: Any, seed: int, randomize: bool, check: Callable) -> Report:
+    """Check a Call in float64 with `check`, and then in the precision `dtype`, or in that of its inputs."""
+    low = call.on(_cast(value, dtype) if dtype is not None else value for value in call.inputs)
+    wide = low.on(_cast(value, np.float64) for value in low.inputs)
+    coarsest = max((v.dtype for v in low.inputs if is_floating(v)), key=lambda d: np.finfo(d).eps)
+    for precision in (nullcontext, _in_double):
+        try:
+            with precision():
+                report = check(wide)
+                with prepared(wide, seed if randomize else None):
+                    truth = _gradients(wide, dy, seed, coarsest)[0] if report.is_right else []
+        except (TypeError, GradientError) as error:
+            if not hasattr(error, "precision"):
+                raise
+            coarsest = error.precision
+        else:
+            return _compared(report, low, truth, coarsest, dy, seed, randomize) if report.is_right else report
+    return _by_differences(wide, coarsest, dy, seed, randomize)
+
+
+def _cast(value, dtype):
+    return value.astype(dtype) if is_floating(value) else value
+
+
+def _in_double():
+    """Return a context in which np.float32 and np.float16 stand for np.float64 in Python modules."""
+    from gradcheck.certify.arrays import replaced
+
+    numpy_in_double = ModuleType("numpy")
+    vars(numpy_in_double).update(vars(np) | dict.fromkeys(("float32", "float16", "single", "half"), np.float64))
+    return replaced([(np, numpy_in_double, UNCHANGED)])
+
+
+def _compared(report, low, truth, coarsest, dy, seed, randomize):
     """Compare the gradients in low precision with those in float64.
 
-    `low` is the Call as it was passed to the check, and `wide` is the same Call in float64. `report` is the report on
-    `wide`, in which all gradients are right. It is returned with the problems, doubts and note of the comparison.
+    `low` is the Call as it was passed to the check, `truth` lists its gradients in float64, and `report` is the report
+    on them, in which all are right. It is returned with the problems, doubts and note of the comparison.
     """
     low = low.copy()  # in the byte order of this machine
-    y, backward = low.evaluate()
-    wide_y, wide_backward = wide.evaluate()
-    low.type_of_y, wide.type_of_y, y = type(y), type(wide_y), np.asarray(y)
-    dy = (stream(seed, "dy").standard_normal(y.shape) if dy is None else np.asarray(dy)).astype(y.dtype)
-    expected = wide.selected(_as_tuple(wide_backward(wide.as_y(dy.astype(np.float64)))))
-    gradients = low.selected(_as_tuple(backward(low.as_y(dy))))
-    problems, arguments, largest, coarsest = [], {a.name: a for a in report.arguments}, 0.0, np.dtype(np.float64)
-    for i, gradient, truth in zip(low.differentiable(), map(np.asarray, gradients), expected, strict=True):
-        name, dtype = low.input_names()[i], low.inputs[i].dtype
-        if gradient.dtype != dtype:
-            problems.append(f"d{name} is {gradient.dtype}, but {name} is {dtype}")
-        elif not np.all(np.isfinite(gradient)):
-            problems.append(f"d{name} is not finite in {dtype}, although it is in float64")
-        elif dtype != np.float64:
-            size = float(np.abs(truth).max(initial=0)) or 1.0
-            error = float(np.abs(gradient.astype(np.float64) - truth).max(initial=0)) / size
-            allowed, largest = TIMES * float(np.finfo(dtype).eps), max(largest, error)
-            coarsest = max(coarsest, dtype, key=lambda each: np.finfo(each).eps)
-            if error > allowed:
-                doubt = f"in {dtype} it differs from that in float64 by {error:.1g} of its size, not {allowed:.1g}"
-                arguments[name] = replace(arguments[name], doubt=doubt)
+    with prepared(low, seed if randomize else None):
+        for parameter in parameters_of(low.target).values():
+            parameter.data = _cast(parameter.data, coarsest)
+        try:
+            gradients, arguments, terms = _gradients(low, dy, seed, coarsest)
+        except GradientError as error:
+            return replace(report, problems=(*report.problems, *error.report.problems))
+    reports, problems, largest = {a.name: a for a in report.arguments}, [], 0.0
+    for argument, gradient, expected in zip(arguments, gradients, truth, strict=True):
+        if not np.all(np.isfinite(gradient)):
+            problems.append(f"{argument.label} is not finite in {gradient.dtype}, although it is in float64")
+        elif gradient.dtype != np.float64:
+            noise = terms / (TIMES * (np.mean(np.abs(argument.array)) or 1.0)) if argument.array.size else 0.0
+            size = float(np.abs(expected).max(initial=noise)) or 1.0  # a gradient of zero is the remainder of terms
+            gap = float(np.abs(gradient.astype(np.float64) - expected).max(initial=0)) / size
+            allowed, largest = TIMES * float(np.finfo(gradient.dtype).eps), max(largest, gap)
+            if gap > allowed:
+                doubt = (
+                    f"in {gradient.dtype} it differs from that in float64 by {gap:.1g} of its size, not {allowed:.1g}"
+                )
+                reports[argument.name] = replace(reports[argument.name], doubt=doubt)
     note = f"in {coarsest}, the gradients are those of float64 to {largest:.1g} of their size"
     note += f"; {TIMES} units of rounding, {TIMES * np.finfo(coarsest).eps:.1g}, are allowed"
     every, notes = (*report.problems, *problems), (*report.notes, note)
-    return replace(report, arguments=tuple(arguments.values()), problems=every, notes=notes)
+    return replace(report, arguments=tuple(reports.values()), problems=every, notes=notes)
 
 
-def _as_tuple(gradients):
-    return gradients if isinstance(gradients, tuple) else (gradients,)
+def _gradients(call, dy, seed, dtype):
+    """Run both passes once. Return (gradients, arguments, Σ|dy y|)."""
+    y, backward = call.evaluate()
+    arguments, call.type_of_y, y = arguments_of(call, any_precision=True), type(y), np.asarray(y)
+    dy = stream(seed, "dy").standard_normal(y.shape) if dy is None else np.asarray(dy)
+    dy = dy.astype(dtype).astype(y.dtype)
+    gradients = with_zeros(run_backward(call, backward, dy, arguments), arguments)
+    return gradients, arguments, float(np.sum(np.abs(dy * y), dtype=np.float64))
+
+
+class _Widened:
+    """The target of a Call that computes in low precision, with outputs and gradients converted to float64."""
+
+    def __init__(self, call, dtype):
+        self.target, self.dtype, self.__name__ = call.target, dtype, call.name
+        self.names_of_inputs = call.input_names()
+        if parameters_of(call.target):
+            self.named_parameters = parameters_of(call.target).items
+
+    def __call__(self, *inputs, **options):
+        y, backward = self.target(*(_cast(value, self.dtype) for value in inputs), **options)
+
+        def wide_backward(dy):
+            returned = backward(np.asarray(dy, self.dtype))
+            for parameter in parameters_of(self.target).values():
+                parameter.grad = None if parameter.grad is None else np.asarray(parameter.grad, np.float64)
+            gradients = returned if isinstance(returned, tuple) else (returned,)
+            widened = tuple(_cast(np.asarray(g), np.float64) if is_floating(np.asarray(g)) else g for g in gradients)
+            return widened if isinstance(returned, tuple) else widened[0]
+
+        return np.asarray(y, np.float64), wide_backward
+
+
+def _by_differences(call, dtype, dy, seed, randomize):
+    """Return the Report of a Call that computes in a low precision whatever its inputs are."""
+    call = call.copy()
+    wide = Call(_Widened(call, dtype), *call.inputs, **call.options).only(call.argnums)
+    with prepared(wide, seed if randomize else None):
+        run, rng = run_under_watch(wide, dy, stream(seed, "dy")), stream(seed, "entries")
+        reports = tuple(_measured(run, i, float(np.finfo(dtype).eps), rng) for i in range(len(run.arguments)))
+    note = f"the function computes in {dtype}: tolerances are ten times the estimated error of central differences"
+    return Report(call.name, reports, (run.problem,) if run.problem else (), (note,))
+
+
+def _measured(run, i, epsilon, rng):
+    """Compare one gradient with central differences of outputs that are rounded to `epsilon`."""
+    argument, gradient = run.arguments[i], run.gradients[i]
+    array, scales, entries = argument.array, scales_of(argument.array).ravel(), np.arange(argument.array.size)
+    found = {"name": argument.name, "label": argument.label, "shape": array.shape, "missing": run.missing[i]}
+    if array.size > SAMPLE:
+        entries = np.sort(rng.choice(array.size, SAMPLE, replace=False))
+        v = np.min(scales) * rng.standard_normal(array.shape)
+        numeric, error = _derivative(line_along(run.call, array, v), run, epsilon)
+        found["direction"] = analytic, _ = float(np.sum(gradient * v)), numeric
+        rounding = TIMES * epsilon * float(np.sum(np.abs(gradient * v)))
+        found["direction_disagrees"] = bool(abs(analytic - numeric) > 10 * error + rounding)
+    if not array.size:
+        return ArgumentReport(**found, entries=0)
+    lines = [line_along(run.call, array, scales[e], np.unravel_index(e, array.shape)) for e in entries]
+    measured = np.array([_derivative(line, run, epsilon) for line in lines]) / scales[entries, None]
+    (numeric, uncertainty), analytic = measured.T, gradient.ravel()[entries]
+    size, gap = np.max(np.abs(numeric)), np.abs(analytic - numeric)
+    tolerance = 10 * uncertainty + TIMES * epsilon * size
+    is_wrong, is_fine = gap > tolerance, tolerance <= COARSE * max(size, np.max(np.abs(analytic)))
+    worst = int(np.argmax(gap / np.maximum(tolerance, np.finfo(float).tiny)))
+    return ArgumentReport(
+        **found,
+        entries=len(entries),
+        disagree=int(np.sum(is_wrong)),
+        cannot_tell=int(np.sum(~is_wrong & ~is_fine)),
+        worst_index=tuple(int(k) for k in np.unravel_index(entries[worst], array.shape)),
+        analytic=float(analytic[worst]),
+        numeric=float(numeric[worst]),
+        worst_absolute=float(np.max(gap)),
+        worst_relative=float(np.max(gap) / (size + 1e-2)),
+        uncertainty=float(np.max(tolerance)),
+        worst_uncertainty=float(tolerance[worst]),
+    )
+
+
+def _derivative(line, run, epsilon):
+    """Return (the derivative of ⟨dy, line(t)⟩ at 0, its estimated error), from the step with the least error."""
+    with np.errstate(all="ignore"):
+        changes = [line(h) - line(-h) for h in STEPS]
+        slopes = np.array([np.sum(run.dy * change) / (2 * h) for change, h in zip(changes, STEPS, strict=True)])
+        values = (4 * slopes[1:] - slopes[:-1]) / 3
+        noise = epsilon * np.sum(np.abs(run.dy * run.y), where=np.any(changes, axis=0)) / STEPS[1:]
+        change = np.abs(np.diff(values))
+        errors = np.maximum(change[:-1], change[1:]) + noise[1:-1]
+    best = int(np.nanargmin(errors)) if np.isfinite(errors).any() else 0
+    return float(values[best + 1]), float(errors[best])

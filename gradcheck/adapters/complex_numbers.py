@@ -9,11 +9,12 @@ Every function is covered, holomorphic or not, since only real derivatives are c
 """
 
 import functools
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from gradcheck.call import Call, Differentiable, is_floating
+from gradcheck.call import Call, Differentiable, is_floating, is_module, parameters_of
 from gradcheck.report import fault
 
 CONVENTIONS = {"torch": 1, "jax": -1}  # the sign of the imaginary parts of dy and dz
@@ -47,18 +48,25 @@ def as_real(function: Any, inputs: tuple[Any, ...], dy: Any, argnums: Any) -> tu
         parts += [value.real.copy(), value.imag.copy()] if _has_parts(value) else [value]
         names += [f"{label}.real", f"{label}.imag"] if _has_parts(value) else [label]
     floating = [i for i, value in enumerate(inputs) if is_floating(value)]
+    parameters = {name: (p, _parts(p)) for name, p in parameters_of(function).items()}
 
     @functools.wraps(function)
     def of_parts(*real, **options):
         if any(isinstance(part, np.ndarray) and part.dtype.kind == "c" for part in real):
             raise TypeError(f"{name} is a function of complex numbers")
         whole = [real[at[0]] + 1j * real[at[1]] if len(at) > 1 else real[at[0]] for at in places]
+        for parameter, parts in parameters.values():
+            parameter.data = parts[0].data if len(parts) == 1 else parts[0].data + 1j * parts[1].data
         y, backward = function(*whole, **options)
         has_parts = np.iscomplexobj(y)
 
         def backward_of_parts(dy):
             dy = dy[0] + sign * 1j * dy[1] if has_parts else dy
             returned = backward(dy)
+            for parameter, parts in parameters.values():
+                if parameter.grad is not None:
+                    parts[-1].grad, parts[0].grad = sign * np.imag(parameter.grad), np.real(parameter.grad)
+                    parameter.grad = None
             gradients = returned if isinstance(returned, tuple) else (returned,)
             if len(gradients) != len(floating):
                 return gradients
@@ -75,9 +83,23 @@ def as_real(function: Any, inputs: tuple[Any, ...], dy: Any, argnums: Any) -> tu
         return np.stack([np.real(y), np.imag(y)]) if has_parts else y, backward_of_parts
 
     of_parts.names_of_inputs = names  # type: ignore[attr-defined]
+    if is_module(function):
+        named = {f"{n}{end}": q for n, (_, qs) in parameters.items() for q, end in zip(qs, _ends(qs), strict=True)}
+        of_parts.named_parameters = named.items  # type: ignore[attr-defined]
     if argnums is not None:
         argnums = [at for n in Call(function, *inputs).only(argnums).argnums for at in places[n]]
     return of_parts, tuple(parts), np.stack([np.real(dy), np.imag(dy)]) if np.iscomplexobj(dy) else dy, argnums
+
+
+def _parts(parameter):
+    """List objects for the real and imaginary parts of a parameter, or one object for a real parameter."""
+    data = parameter.data
+    parts = [data.real.copy(), data.imag.copy()] if _has_parts(data) else [data]
+    return [SimpleNamespace(data=part, grad=None) for part in parts]
+
+
+def _ends(parts):
+    return (".real", ".imag")[: len(parts)] if len(parts) > 1 else ("",)
 
 
 def _has_parts(value):

@@ -2,7 +2,7 @@
 
 The derivative is a second function of the same arguments, or the function returns it together with the value. There is
 one derivative for each floating-point array among the inputs; several form a tuple. Pass arrays without a derivative,
-such as data, as keyword arguments.
+such as data, as keyword arguments. A complex derivative or Jacobian is that of a holomorphic function.
 """
 
 import functools
@@ -60,7 +60,7 @@ def from_derivative(function: Callable[..., Any], derivative: Callable[..., Any]
     def product(name, x, y, d, dy):
         if d.shape != x.shape:
             raise fault(_name(function), f"the derivative for {name} has shape {d.shape}, but {name} has {x.shape}")
-        return dy.astype(d.dtype) * d
+        return _as_precise(dy, d) * d.conj()
 
     return _adapted(function, derivative, "derivative", require, product)
 
@@ -83,7 +83,7 @@ def from_jacobian(function: Callable[..., Any], jacobian: Callable[..., Any] | N
             wanted = f"{(rows, columns)}: a row for each entry of y, a column for each of {name}"
             transposed = "; it is transposed" if j.shape == (columns, rows) else ""
             raise fault(_name(function), f"the Jacobian for {name} has shape {j.shape}, not {wanted}{transposed}")
-        return (dy.ravel().astype(j.dtype) @ j.reshape(rows, columns)).reshape(x.shape)
+        return (_as_precise(dy, j).ravel() @ j.reshape(rows, columns).conj()).reshape(x.shape)
 
     return _adapted(function, jacobian, "Jacobian", lambda y, inputs: None, product)
 
@@ -135,7 +135,11 @@ def _adapted(function, derivative, noun, require, product):
 def _as_array(derivative):
     """Convert a number, list or sparse matrix to an array. float32 is kept, because the check refuses it."""
     array = np.asarray(derivative.toarray() if hasattr(derivative, "toarray") else derivative)
-    return array if array.dtype.kind == "f" else array.astype(float)
+    return array if array.dtype.kind in "fc" else array.astype(float)
+
+
+def _as_precise(dy, derivative):
+    return dy if np.iscomplexobj(dy) else dy.astype(derivative.dtype)
 
 
 def _name(function):

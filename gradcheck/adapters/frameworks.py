@@ -1,28 +1,31 @@
 """Adapters for gradients that are written by hand in PyTorch and JAX.
 
-The inputs are NumPy arrays. The framework itself calls the backward pass, so its rules for shapes, None and types
-apply. Several outputs become one y, the vector of all their entries. No framework is imported before an adapter is
-called.
+The inputs are NumPy arrays, also in nested dictionaries, lists and tuples. The framework itself calls the backward
+pass, so its rules for shapes, None and types apply. Several outputs become one y, the vector of all their entries. No
+framework is imported before an adapter is called.
 """
 
 import functools
 import inspect
+import pickle
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from gradcheck.call import Call, Differentiable, describe, is_real
+from gradcheck.adapters.nested import filled, leaves
+from gradcheck.call import Call, Differentiable, describe, is_floating
 from gradcheck.report import fault
 
 
-def from_torch(function: Any, *, dtype: Any = np.float64) -> Differentiable:
+def from_torch(function: Any, *, dtype: Any = None) -> Differentiable:
     """Return a differentiable function, or a module, made from PyTorch code.
 
-    `function` is a subclass of torch.autograd.Function, an nn.Module, or a function of tensors. Floating-point arrays
-    become tensors of type `dtype`, whose gradients are checked. Integer arrays become tensors without a gradient, and
-    other values are passed on. Each forward pass draws the same numbers from PyTorch's generator, and buffers of a
-    module, such as a running mean, keep their values.
+    `function` is a subclass of torch.autograd.Function, an nn.Module, or a function of tensors. Floating-point arrays,
+    real or complex, become tensors of the same type, whose gradients are checked. Integer arrays become tensors without
+    a gradient, and other values are passed on. A check first converts floating-point arrays to `dtype`, if it is given.
+    Each forward pass draws the same numbers from PyTorch's generator, and buffers of a module, such as a running mean,
+    keep their values.
 
     The first backward pass also compares each gradient with two others: that of a call in which no other input requires
     a gradient (`ctx.needs_input_grad`), and that of inputs and dy that are not contiguous in memory.
@@ -65,8 +68,9 @@ class _TorchFunction:
     """A differentiable function of arrays, made from a function of tensors or a torch.autograd.Function, `rule`."""
 
     def __init__(self, function, signature, name, dtype, rule=None):
-        self.function, self.__signature__, self.__name__, self.dtype = function, signature, name, dtype
+        self.function, self.__signature__, self.__name__, self.checked_dtype = function, signature, name, dtype
         self.rule, self.is_compared, self.parameters = rule, False, {}
+        self.unused = lambda tensor: None  # the gradient of an input that does not reach y
 
     def __call__(self, *inputs, **options):
         y, gradients_of = self.evaluate(inputs, options)
@@ -81,7 +85,7 @@ class _TorchFunction:
                 gradient = gradients.pop(name, None)
                 if gradient is not None:
                     parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
-            return tuple(gradients.values())
+            return _like_inputs(inputs, gradients)
 
         return y, backward
 
@@ -89,7 +93,7 @@ class _TorchFunction:
         return self.function(*inputs, **options)
 
     def evaluate(self, inputs, options, only=None):
-        """Run the forward pass. Return y and gradients_of(dy), which returns {position or name: gradient or None}.
+        """Run the forward pass. Return y and gradients_of(dy), which returns {place or name: gradient or None}.
 
         If `only` is such a key, no other array requires a gradient.
         """
@@ -98,48 +102,71 @@ class _TorchFunction:
         def tensor(value, key=None):
             if not isinstance(value, np.ndarray):
                 return value
-            if value.dtype.kind == "c" and np.dtype(self.dtype) != np.float64:  # the complex step needs all digits
-                raise TypeError(f"{self.__name__}: complex arrays are not passed to PyTorch in {self.dtype.__name__}")
-            if not is_real(value):
+            if not is_floating(value):
                 return torch.tensor(value)
             # A tensor that shares the array's memory lets the check see a change in place.
-            value = value.astype(self.dtype, copy=not value.flags.writeable)
+            value = value if value.flags.writeable else value.copy()
             return torch.from_numpy(value).requires_grad_(key is not None and only in (None, key))
 
-        given = [tensor(value, i) for i, value in enumerate(inputs)]
+        arrays = {place: tensor(value, place) for place, value in leaves(inputs)}
         parameters = {name: tensor(parameter.data, name) for name, parameter in self.parameters.items()}
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # torch.manual_seed formats a traceback for every device
-            returned = self.call(given, {name: tensor(value) for name, value in options.items()}, parameters)
-        parts = list(returned) if isinstance(returned, (tuple, list)) else [returned]
-        if not all(isinstance(part, torch.Tensor) for part in parts):
-            raise TypeError(f"{self.__name__} must return a tensor or a tuple of tensors, not {describe(returned)}")
-        parts = [part for part in parts if part.is_floating_point() or part.is_complex()]
-        y, cotangents_of = _as_one([part.detach().numpy() for part in parts])
+            constants = {name: tensor(value) for name, value in options.items()}
+            parts = self.outputs(self.call(filled(inputs, arrays), constants, parameters))
+        y, cotangents_of = _as_one([_as_array(part.detach()) for part in parts])
 
         def gradients_of(dy):
-            if any(isinstance(value, np.ndarray) and value.dtype.kind == "c" for value in inputs):
-                raise TypeError(f"{self.__name__}: the gradients of complex arrays are not taken from PyTorch")
-            leaves = dict(enumerate(given)) | parameters
-            wanted = {key: t for key, t in leaves.items() if isinstance(t, torch.Tensor) and t.requires_grad}
+            wanted = {k: t for k, t in (arrays | parameters).items() if isinstance(t, torch.Tensor) and t.requires_grad}
             pairs = zip(parts, cotangents_of(dy), strict=True)
-            used = {part: torch.from_numpy(np.asarray(d, self.dtype)) for part, d in pairs if part.requires_grad}
-            if not used:
-                return dict.fromkeys(wanted)
-            found = torch.autograd.grad(
-                list(used), list(wanted.values()), list(used.values()), allow_unused=True, retain_graph=True
-            )
-            arrays = [None if gradient is None else gradient.numpy().astype(np.float64) for gradient in found]
-            return dict(zip(wanted, arrays, strict=True))
+            used = [(part, torch.from_numpy(d)) for part, d in pairs if part.requires_grad]
+            found = [None] * len(wanted)
+            if used:
+                outputs, cotangents = zip(*used, strict=True)
+                found = torch.autograd.grad(
+                    outputs, list(wanted.values()), cotangents, allow_unused=True, retain_graph=True
+                )
+            pairs = zip(wanted.items(), found, strict=True)
+            return {key: self.unused(t) if g is None else _as_array(g) for (key, t), g in pairs}
 
         return y, gradients_of
 
+    def outputs(self, returned):
+        """List the floating-point tensors among the outputs."""
+        import torch
+
+        parts = [part for _, part in leaves(returned)]
+        if not all(isinstance(part, torch.Tensor) for part in parts):
+            raise TypeError(f"{self.__name__} must return a tensor or a tuple of tensors, not {describe(returned)}")
+        return [part for part in parts if part.is_floating_point() or part.is_complex()]
+
+    def of_gradients(self, inputs):
+        """Return the gradients as a function of the inputs and dy, whose own gradients PyTorch computes."""
+        import torch
+
+        kinds = [value.dtype.kind for _, value in leaves(inputs) if is_floating(value)]
+
+        def gradients(*given, **options):
+            tensors = {place: t for place, t in leaves(given[:-1]) if isinstance(t, torch.Tensor)}
+            wanted = {p: t for p, t in tensors.items() if t.is_floating_point() or t.is_complex()}
+            if ["c" if t.is_complex() else "f" for t in wanted.values()] != kinds:
+                raise TypeError("a gradient is not an analytic function")  # of complex numbers, by PyTorch's convention
+            wanted = {p: t if t.requires_grad else t.detach().requires_grad_() for p, t in wanted.items()}
+            parts = self.outputs(self.function(*filled(given[:-1], wanted), **options))
+            y = parts[0] if len(parts) == 1 else torch.cat([part.reshape(-1) for part in parts])
+            found = torch.autograd.grad(y, list(wanted.values()), given[-1], create_graph=True, allow_unused=True)
+            return [torch.zeros_like(t) if g is None else g for g, t in zip(found, wanted.values(), strict=True)]
+
+        function = _TorchFunction(gradients, None, f"the gradient of {self.__name__}", self.checked_dtype)
+        function.unused = lambda tensor: np.zeros(tensor.shape, _as_array(tensor.detach()).dtype)
+        return function
+
     def compare(self, inputs, options, gradients, dy):
         """Raise GradientError if a gradient depends on requires_grad of other inputs, or on the layout in memory."""
-        spread = [_spread(value) if is_real(value) else value for value in inputs]
+        spread = filled(inputs, {place: _spread(value) for place, value in leaves(inputs) if is_floating(value)})
         apart = self.evaluate(spread, options)[1](_spread(dy))
         for key, gradient in gradients.items():
-            name = key if key in self.parameters else Call(self, *inputs).input_names()[key]
+            name = key if key in self.parameters else Call(self, *inputs).input_names()[key[0]]
             alone = self.evaluate(inputs, options, key)[1](dy.copy())[key]
             for other, condition in (
                 (alone, "no other input requires a gradient: see ctx.needs_input_grad"),
@@ -147,6 +174,10 @@ class _TorchFunction:
             ):
                 if not _equal(other, gradient):
                     raise fault(self.__name__, f"the gradient of {name} differs if {condition}")
+
+
+def _as_array(tensor):
+    return tensor.resolve_conj().resolve_neg().numpy()
 
 
 class _TorchModule(_TorchFunction):
@@ -199,58 +230,118 @@ class _TorchModule(_TorchFunction):
         finally:
             for rule, forward in forwards.items():
                 rule.forward = forward
-        return [Call(from_torch(rule, dtype=self.dtype), *arrays).only(wanted) for rule, arrays, wanted in calls]
+        return [Call(from_torch(rule), *arrays).only(wanted) for rule, arrays, wanted in calls]
 
 
-def from_jax(function: Any, *, dtype: Any = np.float64) -> Differentiable:
+def from_jax(function: Any, *, dtype: Any = None) -> Differentiable:
     """Make a differentiable function from a JAX function, usually one with jax.custom_vjp.
 
-    Floating-point arrays among the positional arguments are converted to `dtype` and have gradients. JAX runs in double
-    precision if `dtype` is float64. The outputs may form a tuple or a dictionary. The result raises the exceptions of
-    JAX.
+    Floating-point arrays among the positional arguments, real or complex, have gradients. A check first converts them
+    to `dtype`, if it is given. JAX runs in double precision if one of them is. The function is compiled, unless it
+    depends on values that are unknown then. The outputs may form a tuple or a dictionary. The result raises the
+    exceptions of JAX.
     """
-    import jax
+    return _JaxFunction(function, dtype)
 
-    @functools.wraps(function)
-    def on_arrays(*inputs, **options):
-        floating = [i for i, value in enumerate(inputs) if is_real(value)]
-        for i, value in enumerate(inputs):
-            if isinstance(value, np.ndarray) and value.dtype.kind == "c":
-                raise TypeError(
-                    f"{on_arrays.__name__}: input {i} must be real for a function of JAX, not {value.dtype.name}"
-                )
 
-        def of_floating(*arrays):
-            every = list(inputs)
-            for i, array in zip(floating, arrays, strict=True):
-                every[i] = array
-            return [part for part in jax.tree_util.tree_leaves(function(*every, **options)) if part.dtype.kind == "f"]
+class _JaxFunction:
+    """A differentiable function of arrays, made from a function of JAX."""
 
-        with jax.enable_x64(np.dtype(dtype) == np.float64):
-            parts, vjp = jax.vjp(of_floating, *(inputs[i].astype(dtype) for i in floating))
-            y, cotangents_of = _as_one([np.asarray(part) for part in parts])
+    def __init__(self, function, dtype):
+        self.function, self.checked_dtype, self.compiled = function, dtype, {}
+        self.convention = "jax"  # of complex gradients
+        functools.update_wrapper(self, function, updated=())
+
+    def __call__(self, *inputs, **options):
+        import jax
+
+        arrays = {place: value for place, value in leaves(inputs) if is_floating(value)}
+        is_double = any(value.dtype in (np.float64, np.complex128) for value in arrays.values())
+        evaluate, pull_back = self.prepared(inputs, options, tuple(arrays))
+        with jax.enable_x64(is_double):
+            y, cotangents_of = _as_one([np.asarray(part) for part in evaluate(*arrays.values())])
 
         def backward(dy):
-            with jax.enable_x64(np.dtype(dtype) == np.float64):
-                gradients = vjp([np.asarray(dpart, dtype) for dpart in cotangents_of(dy)])
-            return tuple(np.asarray(gradient, np.float64) for gradient in gradients)
+            with jax.enable_x64(is_double):
+                gradients = map(np.asarray, pull_back([*arrays.values()], cotangents_of(dy)))
+            return _like_inputs(inputs, dict(zip(arrays, gradients, strict=True)))
 
         return y, backward
 
-    return on_arrays
+    def prepared(self, inputs, options, places):
+        """Return (function that lists the outputs, function that lists the gradients) of the arrays at the places."""
+        import jax
+
+        def outputs(*arrays):
+            returned = self.function(*filled(inputs, dict(zip(places, arrays, strict=True))), **options)
+            parts = map(jax.numpy.asarray, jax.tree_util.tree_leaves(returned))
+            return [part for part in parts if part.dtype.kind in "fc"]
+
+        def pull_back(arrays, cotangents):
+            return jax.vjp(outputs, *arrays)[1](cotangents)
+
+        try:  # the same constants use the same compiled function
+            key = pickle.dumps((places, filled(inputs, dict.fromkeys(places)), options))
+        except Exception:
+            return outputs, pull_back
+        if key not in self.compiled:
+            self.compiled[key] = _compiled(outputs), _compiled(pull_back)
+        return self.compiled[key]
+
+    def of_gradients(self, inputs):
+        """Return the gradients as a function of the inputs and dy, whose own gradients JAX computes."""
+        import jax
+
+        places = [place for place, value in leaves(inputs) if is_floating(value)]
+
+        def gradients(*given, **options):
+            def joined(*arrays):
+                returned = self.function(*filled(given[:-1], dict(zip(places, arrays, strict=True))), **options)
+                parts = [part for part in jax.tree_util.tree_leaves(returned) if part.dtype.kind in "fc"]
+                return parts[0] if len(parts) == 1 else jax.numpy.concatenate([part.ravel() for part in parts])
+
+            at = dict(leaves(given))
+            return list(jax.vjp(joined, *(at[place] for place in places))[1](given[-1]))
+
+        gradients.__name__ = f"the gradient of {Call(self).name}"
+        return _JaxFunction(gradients, self.checked_dtype)
+
+
+def _compiled(function):
+    """Compile a JAX function with jax.jit, unless that fails, for example because it depends on values."""
+    import jax
+
+    chosen = [jax.jit(function)]
+
+    def call(*arrays):
+        if len(chosen) == 1:
+            try:
+                return chosen[0](*arrays)
+            except Exception:
+                chosen.append(function)
+        return function(*arrays)
+
+    return call
+
+
+def _like_inputs(inputs, gradients):
+    """Return a tuple of gradients, each nested like its input, from {place: gradient}."""
+    used = sorted({place[0] for place in gradients})
+    return tuple(filled(inputs[i], {place[1:]: g for place, g in gradients.items() if place[0] == i}) for i in used)
 
 
 def _as_one(parts):
     """Return y, the only array or the vector of all entries, and cotangents_of(dy), which splits dy into the parts."""
-    dtype = np.result_type(np.float64, *parts)
-    if len(parts) == 1:
-        return np.asarray(parts[0], dtype), lambda dy: [dy]
     ends = np.cumsum([part.size for part in parts])[:-1]
 
     def cotangents_of(dy):
-        return [piece.reshape(part.shape) for piece, part in zip(np.split(dy, ends), parts, strict=True)]
+        pieces = [np.asarray(dy)] if len(parts) == 1 else np.split(dy, ends)
+        pieces = [piece if part.dtype.kind == "c" else piece.real for piece, part in zip(pieces, parts, strict=True)]
+        return [
+            piece.reshape(part.shape).astype(part.dtype, copy=False) for piece, part in zip(pieces, parts, strict=True)
+        ]
 
-    return np.concatenate([np.ravel(part) for part in parts]).astype(dtype), cotangents_of
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=None), cotangents_of
 
 
 def _spread(array):

@@ -24,7 +24,7 @@ from types import GeneratorType
 
 import numpy as np
 
-from gradcheck.call import STATELESS, GlobalRandom, describe, is_real
+from gradcheck.call import STATELESS, GlobalRandom, describe, is_floating
 
 GRADIENTS = {"params": "grads", "parameters": "gradients", "_params": "_grads", "_parameters": "_gradients"}
 PATTERNS = ("d{}", "{}_grad", "grad_{}", "d_{}", "{}grad", "grad{}", "{}_gradient", "gradient_{}")
@@ -87,7 +87,7 @@ def named(layer, parameters):
     for name, gradient in parameters.items():
         *before, _ = place = _resolved(layer, name)
         array = _get(layer, place)
-        if not is_real(array):
+        if not is_floating(array):
             found = f"{name} is {describe(array)}, not" if _exists(layer, place) else f"{name} is not there as"
             raise _refusal(layer, f"{found} a floating-point array; {_names_beside(layer, place)}")
         there = (*(GRADIENTS.get(key, key) for key in before), gradient)
@@ -107,7 +107,7 @@ def look_up(layer, parameters, is_complete, inputs, options):
         run, given, keywords = copy.deepcopy((layer, inputs, options))
         with random.repeated():
             try:
-                y = run.forward(*(factor * value if is_real(value) else value for value in given), **keywords)
+                y = run.forward(*(factor * value if is_floating(value) else value for value in given), **keywords)
                 run.backward(np.ones_like(y))
             except Exception:
                 return
@@ -118,7 +118,7 @@ def look_up(layer, parameters, is_complete, inputs, options):
             beside = _names_beside(runs[0], place)
             raise _refusal(layer, f"{_shown(place)}, the gradient of {name}, is not there after backward; {beside}")
     for place, *_ in [] if is_complete else _searched(runs[0])[0].values():
-        is_new = not is_real(_get(layer, place)) and np.array_equal(_get(runs[0], place), _get(runs[1], place))
+        is_new = not is_floating(_get(layer, place)) and np.array_equal(_get(runs[0], place), _get(runs[1], place))
         if is_new and isinstance(_first(runs[0], _gradients(runs[0], place)), np.ndarray):
             shown = _shown(place)
             raise _refusal(
@@ -134,7 +134,7 @@ def _searched(layer):
     places_of, objects, seen, pending = {}, {}, set(), [((), layer)]
     while pending:
         place, value = pending.pop(0)
-        if is_real(value):
+        if is_floating(value):
             places_of.setdefault(id(value), []).append(place)
         elif id(value) not in seen:
             seen.add(id(value))

@@ -10,27 +10,27 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.call import Call, describe, is_real
+from gradcheck.call import Call, describe, is_floating, is_module, parameters_of
 from gradcheck.report import fault
 
-NUMBERS = (np.ndarray, np.generic, float)
+NUMBERS = (np.ndarray, np.generic, float, complex)
 
 
 def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
     """Return the arguments of `check` for a function with nested inputs: `check(*from_nested(function, *inputs))`.
 
-    The arguments are a function of arrays, followed by the floating-point arrays in the inputs, in order. The arrays
-    have names such as params['W1'] or layers[0]['b']. All other values in the inputs are constants. Pass options to
-    `check`. The gradients have the structure of the inputs. In a dictionary the gradient of W may have the key W or
-    dW, and further keys are allowed. Other adapters are applied first: from_nested(from_value_and_gradient(loss),
-    params).
+    For a module, they are those of `check_module`. The arguments are a function of arrays, followed by the
+    floating-point arrays in the inputs, in order. The arrays have names such as params['W1'] or layers[0]['b']. All
+    other values in the inputs are constants. Pass options to `check`. The gradients have the structure of the inputs.
+    In a dictionary the gradient of W may have the key W or dW, and further keys are allowed. Other adapters are applied
+    first: from_nested(from_value_and_gradient(loss), params).
 
     Raises TypeError if `function` is not a function, and ValueError if the inputs contain no such array. Backward
     raises GradientError if the gradients do not have the structure of the inputs.
     """
     call = Call(function, *inputs)
     names = call.input_names()
-    places = {place: leaf for place, leaf in leaves(inputs) if is_real(leaf)}
+    places = {place: leaf for place, leaf in leaves(inputs) if is_floating(leaf)}
     if not places:
         raise ValueError(f"{call.name}: the inputs contain no floating-point array")
 
@@ -55,6 +55,11 @@ def from_nested(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
 
     shown = [names[i] + "".join(f"[{key!r}]" for key in keys) for i, *keys in places]
     of_arrays.names_of_inputs = shown  # type: ignore[attr-defined]
+    if hasattr(function, "of_gradients"):
+        gradients = function.of_gradients(inputs)
+        of_arrays.of_gradients = lambda _: from_nested(gradients, *inputs, np.zeros(1))[0]  # type: ignore[attr-defined]
+    if is_module(function):
+        of_arrays.named_parameters = parameters_of(function).items  # type: ignore[attr-defined]
     return of_arrays, *places.values()
 
 
@@ -79,7 +84,7 @@ def filled(value, new, place=()):
 
 def _gradients(name, names, inputs, returned):
     """Yield the gradient of each array in the inputs from the result of backward."""
-    wanted = {names[i]: value for i, value in enumerate(inputs) if any(is_real(leaf) for _, leaf in leaves(value))}
+    wanted = {names[i]: value for i, value in enumerate(inputs) if any(is_floating(leaf) for _, leaf in leaves(value))}
     if len(wanted) == 1:
         (value,) = wanted.values()
         is_wrapped = isinstance(returned, tuple) and len(returned) == 1 and _kind(returned[0]) == _kind(value)
@@ -89,7 +94,7 @@ def _gradients(name, names, inputs, returned):
         problem = f"backward returned {count} gradients, expected {len(wanted)}: one for {', '.join(wanted)}"
         raise fault(name, problem)
     for (label, value), gradient in zip(wanted.items(), returned, strict=True):
-        places = [place for place, leaf in leaves(value) if is_real(leaf)]
+        places = [place for place, leaf in leaves(value) if is_floating(leaf)]
         given = dict(leaves(gradient))
         found = [_at(place, given) for place in places]
         if None in found and isinstance(value, (list, tuple)) and isinstance(gradient, (list, tuple)):

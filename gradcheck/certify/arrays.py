@@ -220,24 +220,32 @@ numpy_of_arrays = ModuleType("numpy")
 vars(numpy_of_arrays).update(vars(np) | {name: creator(getattr(np, name)) for name in CREATORS})
 
 
-@contextmanager
 def standing_in():
-    """Inside a `with` block, replace NumPy in Python modules with `numpy_of_arrays`, and three functions of SciPy.
+    """Return a context in which NumPy in Python modules is `numpy_of_arrays`, and three functions of SciPy are ours.
 
     Compiled modules still use NumPy, because they write floats into the memory of new arrays.
     """
     special = sys.modules.get("scipy.special")
-    replaced = []
-    for old, new, kept in [(np, numpy_of_arrays, KEPT)] + [
-        (getattr(special, f.__name__), f, ("gradcheck.certify.",)) for f in (logsumexp, softmax, log_softmax) if special
-    ]:
+    ours = (logsumexp, softmax, log_softmax) if special else ()
+    functions = [(getattr(special, f.__name__), f, ("gradcheck.certify.",)) for f in ours]
+    return replaced([(np, numpy_of_arrays, KEPT), *functions])
+
+
+@contextmanager
+def replaced(objects):
+    """Replace objects in the namespaces of modules within the `with` block.
+
+    `objects` lists (old, new, prefixes of the names of the modules that keep the old object).
+    """
+    places = []
+    for old, new, kept in objects:
         spaces = [d for d in gc.get_referrers(old) if type(d) is dict and "__builtins__" in d]
         ours = [space for space in spaces if not f"{space.get('__name__')}.".startswith(kept)]
-        replaced += [(space, name, old, new) for space in ours for name, value in space.items() if value is old]
+        places += [(space, name, old, new) for space in ours for name, value in space.items() if value is old]
     try:
-        for space, name, _, new in replaced:
+        for space, name, _, new in places:
             space[name] = new
         yield
     finally:
-        for space, name, old, _ in replaced:
+        for space, name, old, _ in places:
             space[name] = old

@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from gradcheck import GradientError, check
-from gradcheck.adapters import from_complex
+from gradcheck import GradientError, check, check_module
+from gradcheck.adapters import (
+    from_complex,
+    from_derivative,
+    from_jacobian,
+    from_layer,
+    from_nested,
+    from_value_and_gradient,
+)
 
 
 def drawn(*shape, seed=0):
@@ -83,3 +90,38 @@ def test_argnums_and_dy_are_those_of_the_complex_arrays():
 def test_an_unknown_convention_is_refused():
     with pytest.raises(ValueError, match="convention must be 'torch' or 'jax', not 'numpy'"):
         from_complex(power, convention="numpy")
+
+
+Z = drawn(3)
+
+
+def test_complex_derivatives_and_jacobians_are_those_of_holomorphic_functions():
+    for adapter, slope in ((from_derivative, np.exp), (from_jacobian, lambda z: np.diag(np.exp(z)))):
+        assert check(adapter(np.exp, slope), Z).is_right
+        assert not check(adapter(np.exp, lambda z, slope=slope: slope(z).conj()), Z, raises=False).is_right
+    assert check(from_value_and_gradient(lambda z: float(np.sum(abs(z) ** 2)), lambda z: 2 * z), Z).is_right
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_complex_parameters_and_nested_inputs_of_a_layer_are_checked(is_right):
+    class Scale:
+        def __init__(self):
+            self.W, self.dW = Z.copy(), np.zeros_like(Z)
+
+        def forward(self, inputs):
+            self.x = inputs["x"]
+            return self.x * self.W
+
+        def backward(self, dy):
+            self.dW = dy * (self.x.conj() if is_right else self.x)
+            return {"x": dy * self.W.conj()}
+
+    layer = Scale()
+    before = layer.W
+    report = check_module(*from_nested(from_layer(layer), {"x": 1 + Z}), raises=False)
+    assert layer.W is before and {a.name: a.is_right for a in report.arguments} == {
+        "inputs['x'].real": True,
+        "inputs['x'].imag": True,
+        "W.real": is_right,
+        "W.imag": is_right,
+    }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gradcheck import GradientError, check, check_module, steps
-from gradcheck.adapters import from_jax, from_torch
+from gradcheck.adapters import from_jax, from_nested, from_torch
 
 
 def drawn(*shapes):
@@ -198,9 +198,108 @@ def test_the_lines_of_the_function_within_a_module_are_examined(torch, split):
         steps(from_torch(torch.nn.Linear(3, 2)), *drawn((4, 3)))
 
 
-def test_a_function_in_single_precision_is_undecided_rather_than_wrong(layer_norm):
-    report = check(from_torch(layer_norm(), dtype=np.float32), *drawn((4, 5), 5, 5), raises=False)
-    assert {argument.verdict for argument in report.arguments} == {"CANNOT TELL"}
+@pytest.mark.parametrize("factor, verdict", [(1.0, "right"), (1.01, "WRONG")])
+@pytest.mark.parametrize("is_converted", [False, True])
+def test_a_function_in_single_precision_is_judged(torch, layer_norm, factor, verdict, is_converted):
+    rule = layer_norm(dgamma=lambda ctx, dy, found: factor * found)
+    function = (lambda *inputs: rule.apply(*(t.float() for t in inputs), 1e-5)) if is_converted else rule
+    report = check(from_torch(function, dtype=np.float32), *drawn((4, 5), 5, 5), raises=False)
+    assert [argument.verdict for argument in report.arguments] == ["right", verdict, "right"]
+    assert verdict == "WRONG" or "in float32" in report.notes[-1]
+
+
+def of_torch(torch, function):
+    return from_torch(lambda *inputs: function(torch, *inputs))
+
+
+def of_jax(jax, function):
+    return from_jax(lambda *inputs: function(jax.numpy, *inputs))
+
+
+@pytest.fixture(params=["torch", "jax"])
+def framework(request):
+    """Return a function that makes a differentiable function from f(library, *inputs), in both frameworks."""
+    pytest.importorskip(request.param)
+    if request.param == "torch":
+        return functools.partial(of_torch, request.getfixturevalue("torch"))
+    return functools.partial(of_jax, pytest.importorskip("jax"))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64, np.complex128])
+def test_right_functions_of_other_types_pass_in_both_frameworks(framework, dtype):
+    x = drawn((3, 2), (3, 2))[0].astype(dtype) * (1 + 0.5j if dtype != np.float32 else 1)
+    assert check(framework(lambda xp, x: xp.tanh(x) * x), x).is_right
+    assert check(framework(lambda xp, x: xp.abs(x)), x).is_right
+    assert check(framework(lambda xp, x: xp.fft.fft(x)), x).is_right  # y is complex in any case
+
+
+def test_nested_inputs_and_outputs_are_checked_in_both_frameworks(framework):
+    w, b, x = drawn((3, 2), 2, (4, 3))
+    function = framework(lambda xp, p, x: {"y": xp.tanh(x @ p["W"] + p["layers"][0]), "z": [p["W"].sum()]})
+    report = check(*from_nested(function, {"W": w, "layers": [b]}, x), order=2)
+    assert (
+        names_of(report)[:3] == ["inputs[0]['W']", "inputs[0]['layers'][0]", "inputs[1]"] and len(report.arguments) == 7
+    )
+
+
+def cube(torch, factor):
+    """Return x³ as a Function whose gradient is a Function too, with a factor in the second derivative."""
+
+    class Gradient(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, dy):
+            ctx.save_for_backward(x, dy)
+            return 3 * x * x * dy
+
+        @staticmethod
+        def backward(ctx, d):
+            x, dy = ctx.saved_tensors
+            return factor * 6 * x * dy * d, 3 * x * x * d
+
+    class Cube(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx, dy):
+            return Gradient.apply(*ctx.saved_tensors, dy)
+
+    return from_torch(Cube)
+
+
+def test_a_wrong_derivative_of_a_right_gradient_is_found_with_order_2(torch):
+    (x,) = drawn((3, 2))
+    assert check(cube(torch, 1.1), x).is_right and check(cube(torch, 1.0), x, order=2).is_right
+    assert check(from_torch(torch.add), x, x, order=2).is_right  # its second derivatives are zero
+    report = check(cube(torch, 1.1), x, order=2, raises=False)
+    assert [a.name for a in report.arguments if not a.is_right] == ["x, order 2"]
+    with pytest.raises(GradientError, match="6 of 6 entries disagree"):
+        check(cube(torch, 1.1), x.astype(np.float32), order=2)
+    with pytest.raises(TypeError, match=r"order=2 needs from_torch or from_jax.* see check_hessian"):
+        check(lambda x: (x * x, lambda dy: 2 * x * dy), x, order=2)
+
+
+def test_a_wrong_derivative_of_a_right_rule_of_jax_is_found_with_order_2():
+    jax = pytest.importorskip("jax")
+    square = jax.custom_vjp(lambda x: x**2)
+    square.defvjp(lambda x: (x**2, x), lambda x, dy: (jax.lax.stop_gradient(2 * x) * dy,))
+    (x,) = drawn((3, 2))
+    assert check(from_jax(square), x).is_right
+    assert not check(from_jax(square), x, order=2, raises=False)["x, order 2"].is_right
+
+
+def test_a_function_of_jax_is_traced_once_for_all_differences():
+    jax = pytest.importorskip("jax")
+    calls = []
+
+    def softmax(x):
+        calls.append(x)
+        return jax.nn.softmax(x)
+
+    assert check(from_jax(softmax), *drawn((8, 20))).is_right and len(calls) <= 4
+    assert check(from_jax(lambda x: x * x if x[0] > 0 else -x * x), *drawn(3)).is_right  # cannot be compiled
 
 
 def test_what_is_no_function_is_refused(torch):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gradcheck import GradientError, check
-from minitransformer import layer_norm, softmax
+from gradcheck import GradientError, check, check_module, from_layer
+from minitransformer import TransformerBlock, layer_norm, softmax
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(4, 5)).astype(np.float32)
@@ -78,3 +78,77 @@ def test_dy_has_the_type_of_a_mean_so_that_backward_may_divide_it(dtype):
 def test_arrays_of_any_byte_order_are_compared_in_their_precision(dtype):
     report = check(softmax, X.astype(dtype))
     assert report.is_right and "units of rounding" in report.notes[-1]
+
+
+# Code that computes in single precision whatever its inputs are
+
+
+def softmax_in(convert, factor=1.0):
+    """Return a softmax of `convert(x)`, whose gradient is multiplied by a factor."""
+
+    def softmax(x):
+        x = convert(x)
+        e = np.exp(x - x.max(axis=-1, keepdims=True))
+        y = e / e.sum(axis=-1, keepdims=True)
+        return y, lambda dy: convert(factor * y * (dy - (dy * y).sum(axis=-1, keepdims=True)))
+
+    return softmax
+
+
+CONVERSIONS = {  # the check can replace np.float32, and must measure the others
+    "np.float32": (lambda x: x.astype(np.float32), "in float32, the gradients are those of float64"),
+    "a string": (lambda x: x.astype("float32"), "the function computes in float32: tolerances are ten times"),
+    "a string of float16": (lambda x: x.astype("float16"), "the function computes in float16"),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", CONVERSIONS)
+def test_code_that_converts_to_a_low_precision_is_judged(name, dtype):
+    convert, note = CONVERSIONS[name]
+    report = check(softmax_in(convert), X.astype(dtype), raises=False)
+    assert note in report.notes[-1] and (report.is_right or name == "a string of float16")
+    assert "WRONG" not in {argument.verdict for argument in report.arguments}
+    for factor in (-1.0, 2.0) if "16" in name else (-1.0, 1.01, 1.1):
+        assert check(softmax_in(convert, factor), X.astype(dtype), raises=False)["x"].verdict == "WRONG", factor
+
+
+def test_one_wrong_entry_among_many_in_single_precision_is_found():
+    def off(x):
+        y = np.tanh(x.astype("float32"))
+        wrong = np.where(np.arange(x.size).reshape(x.shape) % 3, 1.1, 1.0)
+        return y, lambda dy: (dy * wrong * (1 - y**2)).astype("float32")
+
+    report = check(off, rng.normal(size=(30, 20)), raises=False)
+    assert report["x"].entries == 200 and report["x"].disagree > 100 and report["x"].direction_disagrees
+
+
+class Layer:
+    """y = x W, in float32."""
+
+    def __init__(self, factor=1.0):
+        self.W, self.dW, self.factor = rng.normal(size=(5, 3)).astype(np.float32), np.zeros((5, 3), np.float32), factor
+
+    def forward(self, x):
+        self.x = x.astype(np.float32)
+        return self.x @ self.W
+
+    def backward(self, dy):
+        self.dW[...] = self.factor * self.x.T @ dy
+        return (dy @ self.W.T).astype(np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_layer_in_single_precision_is_checked_as_people_use_it(dtype):
+    report = check_module(from_layer(Layer()), X.astype(dtype))
+    assert [argument.verdict for argument in report.arguments] == ["right", "right"] and "in float32" in report.notes[
+        -1
+    ]
+    with pytest.raises(GradientError, match=r"W\.grad: 15 of 15 entries disagree"):
+        check_module(from_layer(Layer(1.01)), X.astype(dtype))
+
+
+def test_a_gradient_that_is_zero_up_to_rounding_is_right_in_single_precision_too():
+    block = TransformerBlock(8, 2, 16)
+    report = check_module(block, rng.normal(size=(2, 3, 8)).astype(np.float32))
+    assert report["attention.w_k.bias"].is_right and block.norm1.gamma.data.dtype == np.float32

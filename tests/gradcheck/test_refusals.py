@@ -36,7 +36,6 @@ FUNCTIONS = {  # kind of result: (the function, key words of the message)
     "a list": (lambda x: ([1.0], lambda dy: dy), "y is a list of 1; it must be one float64 array or number"),
     "several": (lambda x: ((x, x), lambda dy: dy), "y is a tuple of 2; .* from_nested"),
     "booleans": (lambda x: (x > 0, lambda dy: dy), "y is an array of bool; it must be one float64 array"),
-    "float32": (lambda x: (x.astype(np.float32), lambda dy: dy), "y is an array of float32; it must be one float64"),
     "a wrong signature": (lambda x: (x, lambda dy, cache: dy), r"backward must take dy alone; .* from_pair"),
 }
 
