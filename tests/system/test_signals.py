@@ -19,6 +19,7 @@ from terminals import Terminal
 import gradcheck.__main__
 import gradcheck.commands
 from gradcheck.front import processes, signals
+from gradcheck.front.program import started_as
 from minitransformer import cli
 from minitransformer.commands import info, resuming
 from minitransformer.training import METRICS_FILE, MODEL_FILE, ProgressBar, read_metrics
@@ -136,7 +137,7 @@ def test_a_run_is_saved_and_says_how_to_go_on(signum, status, words, begin, tmp_
     assert cli.main([*begin, "--quiet"]) == status
     assert capsys.readouterr().err == (
         f"minitransformer: interrupted after step 7 of 12, saved in {out}; "
-        f"to resume: minitransformer train --out {out} --resume\n"
+        f"to resume: {started_as('minitransformer')} train --out {out} --resume\n"
     )
     assert Checkpoint.read(out / MODEL_FILE).training["step"] == 7
 
@@ -157,7 +158,7 @@ def test_what_came_is_said_at_once_and_a_second_time_stops_at_once(begin, tmp_pa
     assert said[0].endswith("\nfinishing the step, then saving; press Ctrl-C again to stop immediately\n")
     out = tmp_path / "run"
     assert capsys.readouterr().err == (
-        f"minitransformer: terminated; to resume: minitransformer train --out {out} --resume\n"
+        f"minitransformer: terminated; to resume: {started_as('minitransformer')} train --out {out} --resume\n"
     )
     assert Checkpoint.read(out / MODEL_FILE).training["step"] == 0
 
