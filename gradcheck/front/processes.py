@@ -91,6 +91,7 @@ _one_at_a_time = threading.Lock()  # threads may start processes, but the enviro
 
 @contextlib.contextmanager
 def starting(variables, unheard, needs_program):
+    """Start a process within the `with` block (see `start`)."""
     with _one_at_a_time, program(needs_program), environment(variables), birth(*unheard):
         yield
 
@@ -233,11 +234,7 @@ class Workers(ProcessPoolExecutor):
 
     def submit(self, function, /, *arguments, **options) -> Future:
         before = set(multiprocessing.active_children())
-        with (
-            program(self.needs_program),
-            environment(ONE_THREAD),
-            birth(signal.SIGINT),
-        ):  # SIGTERM is not blocked: it ends a worker
+        with starting(ONE_THREAD, (signal.SIGINT,), self.needs_program):  # SIGTERM is received: it ends a worker
             future = super().submit(function, *arguments, **options)
         self.processes |= set(multiprocessing.active_children()) - before
         return future
