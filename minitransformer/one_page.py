@@ -16,6 +16,7 @@ from functools import partial
 
 import numpy as np
 
+from minitransformer.system.tuning import tune_process
 from minitransformer.text import default_corpus
 
 EPS, ROOT, CUBE = 1e-5, math.sqrt(2 / math.pi), 0.044715
@@ -171,6 +172,7 @@ def main(argv=None):
     options = parser.parse_args(argv)
     if min(options.steps, options.seed) < 0:
         parser.error(f"--steps and --seed must be at least 0, not {options.steps} and {options.seed}")
+    tune_process(threads=1)  # the products are too small to be divided among the cores
     text, rng = default_corpus(), np.random.default_rng(options.seed)
     letters = sorted(set(text))
     ids = np.searchsorted(letters, list(text))

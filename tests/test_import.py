@@ -85,3 +85,40 @@ main()
 
 def test_the_program_is_tuned_and_handles_signals_before_numpy_is_imported():
     assert run(WATCH).splitlines()[0] == "23 leave"
+
+
+THREADS = """
+from threadpoolctl import threadpool_info
+def threads():
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+    os.environ.pop(name, None)
+"""
+
+
+@pytest.mark.parametrize("first", ["minitransformer", "numpy"])
+def test_tune_process_sets_the_number_of_threads_unless_the_environment_does(first):
+    pytest.importorskip("threadpoolctl")
+    tuned = f"import {first}, minitransformer; minitransformer.tune_process(threads=1); import numpy; print(threads())"
+    assert run(THREADS + tuned) == "{1}\n"
+    assert run(THREADS + "os.environ['OPENBLAS_NUM_THREADS'] = '2'\n" + tuned) == "{2}\n"
+
+
+@pytest.mark.parametrize("width, threads", [(64, 1), (512, 2)])
+def test_a_command_uses_one_thread_for_a_small_model_and_all_cores_for_a_large_one(width, threads, tmp_path):
+    pytest.importorskip("threadpoolctl")
+    options = ["--text", "text", "--out", "run", "--width", str(width), "--layers", "1", "--steps", "1", "--no-plot"]
+    code = f"""
+os.chdir({str(tmp_path)!r})
+open("text", "w").write("a text to learn from. " * 100)
+import minitransformer.system.cores
+minitransformer.system.cores.available_cores = lambda: 2
+from minitransformer.__main__ import main
+train = ["train", "--quiet", "--replicas", "1", *{options!r}]
+for command in (train, ["generate", "--model", "run", "--max-new-tokens", "1"]):
+    sys.argv = ["minitransformer", *command]
+    assert main() == 0
+    print()
+    print("threads", threads())
+"""
+    assert run(THREADS + code).splitlines()[-1] == f"threads {{{threads}}}"

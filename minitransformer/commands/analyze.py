@@ -5,8 +5,7 @@ from pathlib import Path
 
 from gradcheck.front.streams import show
 from minitransformer.commands.generate import prompt_of
-from minitransformer.commands.options import model_argument, option, switch
-from minitransformer.language_model import LanguageModel
+from minitransformer.commands.options import load_model, model_argument, option, switch
 from minitransformer.system.files import require_file_path
 from minitransformer.system.narrator import Narrator
 
@@ -54,7 +53,7 @@ def run(arguments) -> int:
         raise ValueError("--answers can only be used together with --against")
     if not arguments.json:
         require_file_path(arguments.out)
-    lm = LanguageModel.load(arguments.model)
+    lm = load_model(arguments.model)
     text = prompt_of(arguments.text)
     patching = None
     if arguments.against is not None:

@@ -11,10 +11,9 @@ from gradcheck.front.program import started_as
 from gradcheck.front.signals import Stopped
 from gradcheck.front.streams import show, show_to_the_letter
 from minitransformer.commands.generate import decoded, say_rate
-from minitransformer.commands.options import MODEL, option, seed_option
+from minitransformer.commands.options import MODEL, load_model, option, seed_option
 from minitransformer.generation import check_sampling
 from minitransformer.interop.chat import Conversation
-from minitransformer.language_model import LanguageModel
 
 HELP = "hold a conversation with a model"
 
@@ -51,7 +50,7 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     settings = {"temperature": arguments.temperature, "top_p": arguments.top_p}
     check_sampling(**settings, top_k=None)
-    lm = LanguageModel.load(arguments.model)
+    lm = load_model(arguments.model)
     try:
         conversation = Conversation(lm, arguments.system, **settings, rng=np.random.default_rng(arguments.seed))
     except ValueError as error:

@@ -7,6 +7,7 @@ from minitransformer.commands.options import (
     add_fields,
     given_fields,
     in_terms_of_options,
+    load_model,
     model_argument,
     option,
     refuse_without,
@@ -14,7 +15,7 @@ from minitransformer.commands.options import (
     several,
 )
 from minitransformer.commands.resuming import chosen, existing_run, how_to_resume, recorded_arguments, run_keywords
-from minitransformer.language_model import MODEL_FILE, LanguageModel, model_file
+from minitransformer.language_model import MODEL_FILE, model_file
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
 from minitransformer.text import TextFiles, kept_corpus
@@ -103,7 +104,7 @@ def run(arguments) -> int:
         checkpoint = existing_fine_tuning(arguments)
         about = given_about(arguments, checkpoint)
         settings = given_settings(arguments, about, checkpoint)
-        lm = LanguageModel.load(about["model"] if checkpoint is None else arguments.out)
+        lm = load_model(about["model"] if checkpoint is None else arguments.out)
         source = about["data"] or ", ".join(about["text"])
         narrator.say(f"fine-tuning {about['model']} on {source}, into {arguments.out}")
         if checkpoint is not None:

@@ -8,8 +8,7 @@ from itertools import chain
 import numpy as np
 
 from gradcheck.front.streams import say, show, show_to_the_letter
-from minitransformer.commands.options import MODEL, option, seed_option, switch
-from minitransformer.language_model import LanguageModel
+from minitransformer.commands.options import MODEL, load_model, option, seed_option, switch
 from minitransformer.system.cores import decoding
 
 HELP = "write text with a model"
@@ -51,7 +50,7 @@ def add_arguments(parser) -> None:
 
 
 def run(arguments) -> int:
-    lm = LanguageModel.load(arguments.model)
+    lm = load_model(arguments.model)
     prompt = default_prompt(lm) if arguments.prompt is None else prompt_of(arguments.prompt)
     tokens, context = len(lm.encode(prompt)), lm.model.config.context
     if tokens > context:

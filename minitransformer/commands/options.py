@@ -9,7 +9,9 @@ import re
 from contextlib import contextmanager
 from pathlib import Path
 
+from minitransformer.language_model import LanguageModel
 from minitransformer.system.cores import MOST_PROCESSES
+from minitransformer.system.tuning import tune_for
 from minitransformer.system.values import check_int, number, one_of, statements, text, true_or_false
 
 MODEL = "a model's file, a folder that train or demo wrote, a GGUF file, or a folder of the Hugging Face layout"
@@ -33,6 +35,13 @@ KINDS = {
     text: {"metavar": "TEXT"},
     true_or_false: {"action": "store_true"},
 }
+
+
+def load_model(path) -> LanguageModel:
+    """Load a model, and let the matrix library use all cores if the model is large."""
+    lm = LanguageModel.load(path)
+    tune_for(lm.model.config)
+    return lm
 
 
 def option(group, flag: str, words: str, default=None, metavar: str | None = None, *, limits=None, **more) -> None:

@@ -22,6 +22,7 @@ from minitransformer.config import Config
 from minitransformer.language_model import LanguageModel, described_model, model_file
 from minitransformer.system.archive import ArchiveError, open_archive
 from minitransformer.system.narrator import Narrator
+from minitransformer.system.tuning import tune_for
 from minitransformer.text import (
     DEFAULT_CORPUS,
     BPETokenizer,
@@ -131,6 +132,7 @@ def run(arguments) -> int:
     with ranks.failing_together(), ranks.at_work_in(arguments.out):
         narrator = Narrator(arguments.quiet)
         config, tokenizer, corpus, settings, about = ranks.from_first(lambda: prepare(arguments, narrator))
+        tune_for(config)
         lm = LanguageModel(Transformer(config, settings.seed), tokenizer)
         announced = announcement(lm, corpus, settings, arguments.out)
         keywords = run_keywords(arguments, about, announced) | {"communicator": ranks.communicator}

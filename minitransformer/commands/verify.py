@@ -5,8 +5,7 @@ import time
 import numpy as np
 
 from gradcheck.front.streams import say, show
-from minitransformer.commands.options import model_argument, option, seed_option
-from minitransformer.language_model import LanguageModel
+from minitransformer.commands.options import load_model, model_argument, option, seed_option
 
 HELP = "verify the gradient of every parameter of a model at its own weights"
 
@@ -36,7 +35,7 @@ def add_arguments(parser) -> None:
 def run(arguments) -> int:
     from minitransformer.interop.verification import HEADER, verify_gradient  # no other command needs it
 
-    lm = LanguageModel.load(arguments.model)
+    lm = load_model(arguments.model)
     ids = ids_of(lm, arguments.text, arguments.seed)
     start = time.perf_counter()
     show(HEADER)
