@@ -1,4 +1,4 @@
-"""Chapter zero: the chain rule, followed by parameters, modules and hooks, which are the whole framework.
+"""Chapter zero: the chain rule, followed by parameters and modules, which are the whole framework.
 
 **One function.** Let y = f(x), and let L be a number, the loss, that depends on x only through y. Every derivation here
 writes dy for ∂L/∂y, of y's shape, and dx for ∂L/∂x, of x's: dy_i is the growth of L for each unit that y_i grows. Now
@@ -85,18 +85,18 @@ A function whose plain form is slow has a twin in fast/, of the same name and co
 version runs, and a warning says so. `minitransformer.plain()` and MINITRANSFORMER_PLAIN=1 turn the twins off.
 """
 
-import difflib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from types import FunctionType
-from typing import Any, Self, TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minitransformer.hooks import Hookable
 from minitransformer.system.extensions import load_extension_of
 
 # The types of the textbook: an array, several arrays, and the backward pass that returns one or several.
@@ -104,7 +104,6 @@ Gradient = TypeVar("Gradient")
 Array = NDArray[Any]
 Arrays = tuple[Array, ...]
 Backward = Callable[[Array], Gradient]
-Hook = Callable[[Array, Backward[Any]], tuple[Array, Backward[Any]]]
 
 
 class Parameter:
@@ -241,31 +240,13 @@ def apply(
     return y, backward
 
 
-class Module:
+class Module(Hookable):
     """A named tree of Parameters and Modules.
 
     A subclass assigns Parameters, Modules and lists of Modules as attributes. It defines
     `forward(*inputs, **options) -> (y, backward)`, where y is one array. Call the module itself, not `forward`, because
-    only the call applies the hooks.
+    only the call applies the hooks (see hooks.py).
     """
-
-    _hooks: tuple[Hook, ...] = ()
-
-    def __call__(self, *inputs: Array, **options: Any) -> tuple[Array, Backward[Any]]:
-        """Run forward and apply the hooks to its result. Return (y, backward)."""
-        y, backward = self.forward(*inputs, **options)
-        for hook in self._hooks:
-            y, backward = hook(y, backward)
-        return y, backward
-
-    def forward(self, *inputs: Any, **options: Any) -> tuple[Array, Backward[Any]]:
-        """Return (y, backward)."""
-        raise NotImplementedError(f"{type(self).__name__} does not define forward")
-
-    @property
-    def is_hooked(self) -> bool:
-        """Return True if a hook is installed on this module. Modules below it are not considered."""
-        return bool(self._hooks)
 
     def children(self) -> Iterator[tuple[str, "Parameter | Module"]]:
         """Yield (name, Parameter or Module) for each direct child, in the order of assignment."""
@@ -304,41 +285,6 @@ class Module:
     def parameters(self) -> list[Parameter]:
         """Return a list of the Parameters. A tied Parameter appears once."""
         return [parameter for _, parameter in self.named_parameters()]
-
-    @contextmanager
-    def hooked(self, hooks: Mapping[str, Hook]) -> Iterator[Self]:
-        """Install hooks for the duration of a `with` block.
-
-        `hooks` maps the dotted name of a module to a function `(y, backward) -> (y, backward)`, which receives the
-        module's result and may record or replace it, its gradient, or both:
-
-            def record(y, backward):
-                seen.append(y)
-                return y, backward
-
-            def ablate(y, backward):
-                def ablated_backward(dy):
-                    return backward(np.zeros_like(dy))  # a constant passes no gradient on
-
-                return np.zeros_like(y), ablated_backward
-
-        New hooks are applied after those that are already installed. They are removed at the end of the block, also
-        after an exception. Raises KeyError for an unknown name. The message suggests the most similar name.
-        """
-        modules = dict(self.named_modules())
-        for name in hooks:
-            if name not in modules:
-                near = difflib.get_close_matches(name, modules, n=1, cutoff=0.0)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise KeyError(f"no activation is named {name!r}{hint}")
-        before = {name: modules[name]._hooks for name in hooks}
-        try:
-            for name, hook in hooks.items():
-                modules[name]._hooks = (*modules[name]._hooks, hook)
-            yield self
-        finally:
-            for name, installed in before.items():
-                modules[name]._hooks = installed
 
 
 class Identity(Module):

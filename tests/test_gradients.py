@@ -32,7 +32,7 @@ ELSEWHERE = {
     },
     "learn/example_set/convolution.py": {"convolution.<locals>.backward"},  # likewise: test_learn_grading.py
     "learn/attempt.py": {"as_promised.<locals>.promised.<locals>.backward"},  # of a learner's function: tests/learn
-    "module.py": {"Module.forward"},  # says only that a subclass must define it
+    "hooks.py": {"Hookable.forward"},  # says only that a subclass must define it
 }
 OBJECTIVES = ("sequence", "unbounded", "unlikelihood", "direct")
 APPLYING = [case for case in (*FUNCTIONS, *MODULES) if case in MODULES or case.name.startswith(OBJECTIVES)]

@@ -14,7 +14,7 @@ import minitransformer
 
 PACKAGE = Path(minitransformer.__file__).parent
 LEVELS = [
-    ("system", "first_steps"),
+    ("system", "first_steps", "hooks"),
     ("module",),
     ("layers",),
     ("config", "losses"),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gradcheck.front.streams import counted, say, show_to_the_letter
 from minitransformer.commands.options import option, out_option, refuse_without, switch
+from minitransformer.module import plain
 from minitransformer.system.folders import at_work_in
 from minitransformer.system.narrator import Narrator
 
@@ -64,7 +65,7 @@ def run(arguments) -> int:
 
     printer = browser() if arguments.pdf else None
     narrator = Narrator(arguments.quiet)
-    with at_work_in(arguments.out):
+    with at_work_in(arguments.out), plain():  # the textbook itself, which the pages show
         written = write(arguments, settings, narrator)
     if printer is not None:
         narrator.say(f"printing {counted(len(written.pages), 'page')}")

@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from minitransformer.commands.options import option, out_option, seed_option, switch
+from minitransformer.module import plain
 
 # The help of all commands must not load the exercises. A test compares these constants with the package.
 SETS = "all, beginning, first, attention, norms, activations, loss, composition, capstones"
@@ -194,4 +195,5 @@ def run(arguments) -> int:
     if arguments.folder is not None and arguments.verb in ("start", "collect", "handout", "derive"):
         raise ValueError(f"{arguments.verb} has no option --in: see learn {arguments.verb} --help")
     verbs = import_module("minitransformer.commands.exercises")
-    return getattr(verbs, arguments.verb or "where")(arguments)
+    with plain():  # the textbook itself, which the exercises are cut from
+        return getattr(verbs, arguments.verb or "where")(arguments)

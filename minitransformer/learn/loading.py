@@ -13,7 +13,6 @@ from gradcheck import GradientError
 from gradcheck.front.streams import error_in_words
 from minitransformer.learn.exercises import PACKAGE
 from minitransformer.learn.questions import question_on
-from minitransformer.module import faster
 
 INSIDE = f"{PACKAGE}{os.sep}"
 MOST_SAID = 500  # characters of the output, and of an exception
@@ -97,7 +96,7 @@ class PackageCalls:
 
     def __init__(self, exercise, path):
         self.path, self.sentence = str(path), ""
-        self.names = {exercise.name, exercise.target, faster(exercise.reference).__name__}
+        self.names = {exercise.name, exercise.target, exercise.reference.__name__}
         self.method = "forward" if isinstance(exercise.reference, type) else ""  # the other methods are inherited
 
     def __enter__(self):

@@ -99,6 +99,7 @@ def test_a_block_with_a_hook_anywhere_runs_as_its_layers_and_the_hook_is_heard(r
     assert heard == (12 if name.endswith("rotary") else 6)  # it turns queries and keys
     assert_close(found, expected, 1e-11)
     assert not np.allclose(found, without)
+    assert straight(lambda: decoded(model, ids)) == 12  # the hook is removed
 
 
 class Halved(Linear):
@@ -143,6 +144,30 @@ def test_a_block_that_is_more_than_it_looks_runs_as_its_layers(rng, change):
         expected, _ = decoded(model, ids)
     assert_close(found, expected, 1e-11)
     assert not np.allclose(found, before)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("blocks.0", None),
+        ("blocks.0.norm1", 0.5),
+        ("blocks.0.attention", Linear(4, 4)),
+        ("blocks.0.attention.rotary", 0.5),
+        ("blocks.0.feed_forward.up", None),
+    ],
+)
+def test_a_module_with_an_attribute_that_the_twin_does_not_know_runs_as_its_layers(rng, name, value):
+    model, ids = random_model(CONFIG, rng), np.arange(6)[None]
+    dict(model.named_modules())[name].new_option = value
+    assert straight(lambda: decoded(model, ids)) == 6  # of the other block
+
+
+@pytest.mark.parametrize("part", ["norm1", "residual_mid", "dropout", "feed_forward"])
+def test_a_block_with_a_module_of_an_unknown_class_runs_as_its_layers(rng, part):
+    model, ids = random_model(CONFIG, rng), np.arange(6)[None]
+    known = type(getattr(model.blocks[0], part))
+    getattr(model.blocks[0], part).__class__ = type("New", (known,), {})
+    assert straight(lambda: decoded(model, ids)) == 6  # of the other block
 
 
 @pytest.mark.parametrize("mask", [[[True, False, True, True, True]], np.ones((2, 6))], ids=["hides one", "two see all"])

@@ -109,5 +109,5 @@ def show_attention(lm: LanguageModel, out: Path, drawn: bool) -> None:
         "the attention of every head on one sentence",
         ("layers/attention.py", "attention, and the derivation of its gradient"),
         ("layers/multi_head_attention.py", "several attention heads in parallel"),
-        ("module.py", "the hooks that recorded them"),
+        ("hooks.py", "the hooks that recorded them"),
     )
