@@ -1,6 +1,6 @@
 """Run other people's code in processes, with limits on time, memory and the number of processes.
 
-    process = Bounded("minitransformer.learn.grading", megabytes=1000)
+    process = Bounded("mine.grading", megabytes=1000)
     answer = process.ask({"file": "softmax.py"}, seconds=10)
 
 A supervisor, which is a process of its own, imports the module and calls its function prepare(). For each request it
