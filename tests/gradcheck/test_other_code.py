@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from corpus import functions_in
 from numpy.testing import assert_allclose, assert_array_equal
 from right_functions import STYLES
 from verdicts import diagnosed, message, normal, verdict
@@ -11,66 +12,44 @@ from verdicts import diagnosed, message, normal, verdict
 import gradcheck
 from gradcheck import GradientError, check, report_html
 
-
-def convolution(x, w):
-    """Correlate x (B, C, N) with w (O, C, K)."""
+TEXT = """
+convolution(x, w): normal(2, 3, 7), normal(4, 3, 3)
     windows = np.lib.stride_tricks.sliding_window_view(x, w.shape[-1], axis=-1)
     y = np.einsum("bcnk,ock->bon", windows, w)
+backward(dy):
+    dx = np.zeros_like(x)
+    for k in range(w.shape[-1]):
+        dx[..., k : k + y.shape[-1]] += np.einsum("bon,oc->bcn", dy, w[..., k])
+    return dx, np.einsum("bon,bcnk->ock", dy, windows)
 
-    def backward(dy):
-        dx = np.zeros_like(x)
-        for k in range(w.shape[-1]):
-            dx[..., k : k + y.shape[-1]] += np.einsum("bon,oc->bcn", dy, w[..., k])
-        return dx, np.einsum("bon,bcnk->ock", dy, windows)
-
-    return y, backward
-
-
-def image_convolution(x, w):
-    """Correlate x (N, M) with w (K, L)."""
+image_convolution(x, w): normal(5, 6), normal(2, 3)
     windows = np.lib.stride_tricks.sliding_window_view(x, w.shape)
     y = np.einsum("nmkl,kl->nm", windows, w)
+backward(dy):
+    dx = np.zeros_like(x)
+    for k, j in np.ndindex(w.shape):
+        dx[k : k + y.shape[0], j : j + y.shape[1]] += dy * w[k, j]
+    return dx, np.einsum("nm,nmkl->kl", dy, windows)
 
-    def backward(dy):
-        dx = np.zeros_like(x)
-        for k, j in np.ndindex(w.shape):
-            dx[k : k + y.shape[0], j : j + y.shape[1]] += dy * w[k, j]
-        return dx, np.einsum("nm,nmkl->kl", dy, windows)
-
-    return y, backward
-
-
-def batch_norm(x, gamma, *, eps=1e-5, forget_eps=False):
+batch_norm(x, gamma, *, eps=1e-5, forget_eps=False): normal(6, 4), normal(4)
     mean, variance = x.mean(axis=0), x.var(axis=0)  # of complex numbers, the mean of |x − mean|²: not complex-safe
     x_hat = (x - mean) / np.sqrt(variance + eps)
+    y = gamma * x_hat
+backward(dy):
+    d = dy * gamma
+    sigma = np.sqrt(variance + (0 if forget_eps else eps))
+    return (d - d.mean(axis=0) - x_hat * (d * x_hat).mean(axis=0)) / sigma, (dy * x_hat).sum(axis=0)
 
-    def backward(dy):
-        d = dy * gamma
-        sigma = np.sqrt(variance + (0 if forget_eps else eps))
-        return (d - d.mean(axis=0) - x_hat * (d * x_hat).mean(axis=0)) / sigma, (dy * x_hat).sum(axis=0)
-
-    return gamma * x_hat, backward
-
-
-def length(x):
+length(x): normal(4, 3)
     y = np.linalg.norm(x, axis=-1)
-
-    def backward(dy):
-        return (dy / y)[..., None] * x
-
-    return y, backward
-
-
-RIGHT = [
-    *STYLES,
-    (convolution, (normal(2, 3, 7), normal(4, 3, 3))),
-    (image_convolution, (normal(5, 6), normal(2, 3))),
-    (batch_norm, (normal(6, 4), normal(4))),
-    (length, (normal(4, 3),)),
-]
+backward(dy):
+    return (dy / y)[..., None] * x
+"""
+FUNCTIONS = functions_in(TEXT)
+batch_norm, length = FUNCTIONS["batch_norm"][0], FUNCTIONS["length"][0]
 
 
-@pytest.mark.parametrize("function, inputs", RIGHT)
+@pytest.mark.parametrize("function, inputs", [*STYLES, *FUNCTIONS.values()])
 def test_right_gradients_are_right(function, inputs):
     for seed in range(2):
         assert check(function, *inputs, seed=seed).is_right
