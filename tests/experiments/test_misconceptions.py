@@ -261,7 +261,7 @@ def out(tmp_path):
 
 
 def test_what_came_out_is_printed_drawn_and_written_to_a_page(out, capsys):
-    assert main(["misconceptions", "weight-decay", "--predict", "3", "--out", str(out)]) == 0
+    assert main(["misconceptions", "weight-decay", "--seeds", "5", "--predict", "3", "--out", str(out)]) == 0
     captured = capsys.readouterr()
     said = " ".join(captured.out.split())
     assert "You expected: more than with weight decay (not confirmed)." in said
@@ -283,7 +283,7 @@ def test_a_reader_at_a_terminal_is_asked_first_and_again_after_an_answer_that_is
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda prompt: (asked.append(prompt), next(answers))[1])
-    assert main(["misconceptions", "weight-decay", "--out", str(out)]) == 0
+    assert main(["misconceptions", "weight-decay", "--seeds", "5", "--out", str(out)]) == 0
     assert asked == ["Which outcome do you expect? 1, 2 or 3 (Enter: no prediction) "] * 3
     assert "You expected: less than with weight decay (confirmed)." in " ".join(capsys.readouterr().out.split())
 

@@ -76,6 +76,12 @@ def learn_to_write(out: Path, seed: int, lesson: Lesson, drawn: bool) -> Languag
     records = pretrain(lm, corpus, settings, out=out, resume=resume, plot=drawn, observer=observer, about=ABOUT)
     loss = records[-1]["val_loss"]
     paragraph(f"It is now as uncertain as a uniform choice among {np.exp(loss):.0f} tokens instead of {tokens}.")
+    if np.mean([record["loss"] for record in records[-lesson.steps // 10 :]]) < loss:
+        times = lesson.steps * BATCH_SIZE * config.context / len(corpus.train_ids)
+        paragraph(
+            f"On the text that it trained on, the loss is lower than on held-out text: it has read this text about "
+            f"{times:.0f} times, and remembers parts of it. The held-out text consists of other topics."
+        )
     see(
         out / LOSS_FILE if drawn else None,
         "the loss, falling",

@@ -120,10 +120,10 @@ class Experiment:
     seconds   approximate time for all seeds on two cores
     read      read(folder) returns a list of such dictionaries for the folder of a finished run of train or scale. Only
               the deciding number must be present
+    seeds     number of seeds
     page      the text, in Markdown (default: the page with the name of measure's module)
     """
 
-    seeds = 5
     size = (8, 3.4)  # of the picture, in inches
 
     def __init__(
@@ -133,9 +133,10 @@ class Experiment:
         *,
         seconds: int,
         read: Callable | None = None,
+        seeds: int = 5,
         page: str | None = None,
     ):
-        self.measure, self.panels, self.seconds, self.read = measure, panels, seconds, read
+        self.measure, self.panels, self.seconds, self.read, self.seeds = measure, panels, seconds, read, seeds
         self.module = measure.__module__
         stem = self.module.rpartition(".")[2]
         self.name = stem.replace("_", "-")

@@ -37,7 +37,8 @@ class Measurement:
         return hashlib.sha256(f"{__version__} {self.name} {code}".encode()).hexdigest()[:12]
 
     def seconds(self) -> float:
-        return experiment(self.experiment).seconds / Experiment.seeds
+        one = experiment(self.experiment)
+        return one.seconds / one.seeds
 
     def run(self) -> dict:
         return experiment(self.experiment).measure(self.seed)

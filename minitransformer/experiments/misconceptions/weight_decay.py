@@ -57,4 +57,4 @@ def shrinkages(weights, decayed, sizes, parts: int) -> list[float]:
 X, Y = "tenth of the weights, by the size of their gradients", "log shrinkage, minus its mean"
 METHODS = {"adamw_tenths": "weight decay (AdamW)", "l2_tenths": "L2 regularisation (Adam)"}
 PANELS = [Panel("Shrinkage by decay", METHODS, X, Y, xs=range(1, PARTS + 1))]
-EXPERIMENT = Experiment(measure, PANELS, seconds=30)
+EXPERIMENT = Experiment(measure, PANELS, seconds=60, seeds=10)  # which vary more than those of the others
