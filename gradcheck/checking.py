@@ -287,8 +287,9 @@ def _diagnosed(examination, terms):
     report, run, findings = examination
     arguments = list(report.arguments)
     with suppress(OutOfTime):
-        for i, sentence in enumerate(what_is_wrong(run, findings, lambda other: find(other, terms)[0])):
-            arguments[i] = replace(arguments[i], diagnosis=sentence)
+        for i, found in enumerate(what_is_wrong(run, findings, lambda other: find(other, terms)[0])):
+            told = {"diagnosis": found.sentence, "kind": found.kind, "equals": found.argument}
+            arguments[i] = replace(arguments[i], **told)
     return replace(report, arguments=tuple(arguments))
 
 

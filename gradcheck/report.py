@@ -35,6 +35,8 @@ class ArgumentReport:
     zero_to: float | None = None  # the bound to which the gradient is confirmed to be zero
     together: tuple[float, float] | None = None  # like `direction`, if entries at a kink are wrong only together
     diagnosis: str = ""  # a sentence that names the mistake
+    kind: str = ""  # the kind of this mistake (gradcheck/mistakes/kinds.py)
+    equals: str = ""  # the label of the true gradient that it is instead, or ""
 
     @property
     def size(self) -> int:

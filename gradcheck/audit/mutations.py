@@ -10,7 +10,7 @@ import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gradcheck.mistakes.planting import planted
+from gradcheck.mistakes.planting import possible_mistakes
 from gradcheck.mistakes.row import Edit
 from gradcheck.mistakes.sources import find_closures, read_source
 
@@ -81,7 +81,7 @@ def _mutants(closure, source, others):
         return ast.dump(ast.parse(f"if True:\n{function}" if function[:1].isspace() else function))
 
     trees, mutants = {tree(source)}, []
-    for edit, place in planted(closure, others):
+    for edit, place in possible_mistakes(closure, others):
         old = edit.old
         start, end = offset(old.lineno, old.col_offset), offset(old.end_lineno, old.end_col_offset)
         change = _in_text(source, start, end, edit.new, place)

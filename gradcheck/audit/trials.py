@@ -30,7 +30,8 @@ from gradcheck.certify import certify_call
 from gradcheck.checking import check_call
 from gradcheck.front.processes import Workers
 from gradcheck.front.streams import error_in_words
-from gradcheck.lines.source import codes_of
+from gradcheck.mistakes import planter
+from gradcheck.mistakes.planter import codes_of, key_of
 from gradcheck.report import GradientError
 
 KILLED, EQUIVALENT, SURVIVING = "killed", "equivalent", "surviving"
@@ -304,23 +305,18 @@ def planted(mutant, functions):
     Replacing the `__code__` of the outer function takes effect wherever the function has been imported. Raises
     PlantingError if there is no such function, or if its closure lacks variables that the mutant needs.
     """
-    path, before = str(mutant.path), []
+    path, changes = str(mutant.path), []
     names = set(itertools.accumulate(mutant.function.split(".<locals>."), "{}.<locals>.{}".format))
     codes = codes_of(mutant.mutated_source, path)
-    try:
-        for function in functions[path]:
-            code = function.__code__
-            key = code.co_firstlineno, code.co_name
-            if key in codes and code.co_qualname in names:
-                before.append((function, code))
-                try:
-                    function.__code__ = codes[key]
-                except ValueError as error:
-                    if not code.co_qualname.endswith(".<locals>.backward"):  # each call of forward makes another
-                        raise PlantingError from error
-        if not before:
-            raise PlantingError
+    for function in functions[path]:
+        code = function.__code__
+        if key_of(code) in codes and code.co_qualname in names:
+            new = codes[key_of(code)]
+            if len(new.co_freevars) == len(code.co_freevars):
+                changes.append((function, new))
+            elif not code.co_qualname.endswith(".<locals>.backward"):  # each call of forward makes another
+                raise PlantingError
+    if not changes:
+        raise PlantingError
+    with planter.planted(changes):
         yield
-    finally:
-        for function, code in before:
-            function.__code__ = code

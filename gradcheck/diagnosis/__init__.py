@@ -1,8 +1,8 @@
 """Recognise the mistake in a gradient by comparing it with the true gradient.
 
-Each hypothesis makes an exact prediction, such as `dx is x.shape[1] times the correct gradient`. It is reported only if
-the prediction holds at every compared entry, to the precision of the oracle. A prediction that may hold by chance must
-also hold on a second draw of the inputs.
+Each hypothesis makes an exact prediction, such as `dx is x.shape[1] times the correct gradient`, and returns it as an
+Explanation, a sentence with its kind, or None. It is reported only if the prediction holds at every compared entry, to
+the precision of the oracle. A prediction that may hold by chance must also hold on a second draw of the inputs.
 """
 
 import contextlib
@@ -14,13 +14,14 @@ import numpy as np
 from gradcheck.contract import run_under_watch
 from gradcheck.diagnosis import code, places, relations
 from gradcheck.diagnosis.evidence import Evidence, stream
+from gradcheck.mistakes import Explanation
 from gradcheck.mistakes.draws import other_draws
 
 HYPOTHESES = {  # True if another draw must give the same sentence; other hypotheses test other draws if necessary
     relations.identically_zero: False,
     relations.not_finite: False,
     relations.does_not_depend_on_dy: False,
-    relations.exchanged: True,
+    relations.of_another_argument: True,
     code.factor: False,
     places.wrong_on_a_slice: False,
     code.recognised: False,
@@ -32,19 +33,19 @@ HYPOTHESES = {  # True if another draw must give the same sentence; other hypoth
 
 
 def what_is_wrong(run, findings, find):
-    """Yield a sentence for each `Finding`, or "" if it is right or not explained. `find(run)` examines another Run."""
+    """Yield an Explanation for each `Finding`, empty if it is right or not explained. `find(run)` examines a Run."""
     elsewhere = functools.cache(lambda: _on_another_draw(run, find))
     for evidence in _evidence(run, findings, elsewhere):
-        yield _first(evidence) if evidence.is_wrong else ""
+        yield _first(evidence) if evidence.is_wrong else Explanation()
 
 
 def _first(evidence):
     with np.errstate(all="ignore"):
         for hypothesis, is_alike in HYPOTHESES.items():
-            sentence = hypothesis(evidence)
-            if sentence and (not is_alike or (evidence.twin and hypothesis(evidence.twin) == sentence)):
-                return sentence[0].upper() + sentence[1:] if sentence.startswith("the ") else sentence
-    return ""
+            found = hypothesis(evidence)
+            if found and (not is_alike or (evidence.twin and hypothesis(evidence.twin) == found)):
+                return found
+    return Explanation()
 
 
 def _on_another_draw(run, find):

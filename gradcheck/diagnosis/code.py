@@ -13,7 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from gradcheck.mistakes import ROWS, Edit, Reader
+from gradcheck.mistakes import ROWS, Edit, Explanation, Reader
 from gradcheck.mistakes.patterns import text_of
 from gradcheck.mistakes.repairing import FORMS, Names, repairs
 
@@ -75,9 +75,10 @@ def factor(evidence):
         return abs(c - a) <= tolerance * abs(a) and abs(there - b) <= tolerance * abs(b)
 
     if is_factor(-1.0, -1.0):
-        return f"{label} has its sign flipped"
+        return Explanation(f"{label} has its sign flipped", "sign flipped")
     if evidence.dy.size == 1 and is_factor(evidence.dy.item(), other.dy.item()):
-        return f"{label} is dy times the correct gradient: it is multiplied by dy once too often"
+        sentence = f"{label} is dy times the correct gradient: it is multiplied by dy once too often"
+        return Explanation(sentence, "factor added")
     truth = np.abs(evidence.truth[evidence.known])
     is_constant = abs(c - there) <= tolerance * abs(there) and np.sum(truth > 1e-6 * np.max(truth)) > 1
     fraction = Fraction(c).limit_denominator(LARGEST)
@@ -93,8 +94,8 @@ def factor(evidence):
             if is_possible and is_factor(*values):
                 found.append(here.spelled(code))
         if found:
-            return f"{label} is {' or '.join(found[:2])} times the correct gradient"
-    return f"{label} is off by a constant factor" if is_constant else None
+            return Explanation(f"{label} is {' or '.join(found[:2])} times the correct gradient", "factor changed")
+    return Explanation(f"{label} is off by a constant factor", "factor changed") if is_constant else None
 
 
 def _numbers(scope):
@@ -133,10 +134,13 @@ def edited(evidence):
                 ):
                     sentence = Edit(row, edit.old, edit.new, edit.bound).sentence(Reader())
                     place = "" if GRADIENT in sentence else f" in {evidence.label}"
+                    sentence = here.spelled(sentence.replace(GRADIENT, evidence.label)) + place
                     others = tuple(text_of(code) for hole, code in edit.bound.items() if hole != "A")
-                    found.setdefault(others, here.spelled(sentence.replace(GRADIENT, evidence.label)) + place)
+                    found.setdefault(others, Explanation(sentence, row.kind))
         if found:
-            return ", or ".join(list(found.values())[:2])
+            first, *others = list(found.values())[:2]
+            start = first.sentence.replace("the ", "The ", 1) if first.sentence.startswith("the ") else first.sentence
+            return Explanation(", or ".join([start, *(other.sentence for other in others)]), first.kind)
     return None
 
 
@@ -156,7 +160,9 @@ def recognised(evidence):
         ]
         if right and evidence.known.sum() > 1:
             given, right = here.spelled(given[0]), here.spelled(right[0])
-            return f"{evidence.label} equals {given}, and the correct gradient is {right}"
+            sentence = f"{evidence.label} equals {given}, and the correct gradient is {right}"
+            return Explanation(sentence, "slope replaced")
         if given and "*" not in given[0]:
-            return f"{evidence.label} equals {given[0]}: the derivative of the function itself is skipped"
+            sentence = f"{evidence.label} equals {given[0]}: the derivative of the function itself is skipped"
+            return Explanation(sentence, "gradient replaced by dy")
     return None

@@ -9,6 +9,7 @@ the errors outside W are only moderately smaller than those in W.
 import numpy as np
 
 from gradcheck.diagnosis.evidence import EXACT, spread
+from gradcheck.mistakes import Explanation
 
 
 def wrong_on_a_slice(evidence):
@@ -32,7 +33,7 @@ def wrong_on_a_slice(evidence):
         there = ", where it is zero and the truth is not"
     elif np.max(np.abs(truth)) <= 10 * evidence.resolution * np.max(np.abs(evidence.given[evidence.known])):
         there = ", where the truth is zero"
-    return f"{evidence.label} differs only {min(found)[2]}{there}"
+    return Explanation(f"{evidence.label} differs only {min(found)[2]}{there}", "some entries wrong")
 
 
 def _stands_out(evidence, wrong, right):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from gradcheck.diagnosis.evidence import spread, stream
+from gradcheck.mistakes import Explanation
 
 SMALL = 1e-4  # relative to the largest entry: most missing terms and factors are a thousand times as large
 FEW = 3  # smallest number of entries that allow a conclusion
@@ -11,26 +12,30 @@ FEW = 3  # smallest number of entries that allow a conclusion
 
 
 def identically_zero(evidence):
-    return None if evidence.given.any() else f"{evidence.label} is zero everywhere"
+    zero = Explanation(f"{evidence.label} is zero everywhere", "gradient replaced by zeros")
+    return None if evidence.given.any() else zero
 
 
 def not_finite(evidence):
     bad = ~np.isfinite(evidence.given)
     kind = "NaN" if np.isnan(evidence.given).any() else "infinite"
-    return f"{evidence.label} is {kind} at {np.sum(bad)} of {bad.size} entries" if bad.any() else None
+    sentence = f"{evidence.label} is {kind} at {np.sum(bad)} of {bad.size} entries"
+    return Explanation(sentence, "not finite") if bad.any() else None
 
 
 def does_not_depend_on_dy(evidence):
     # Doubling dy would not be a sufficient test: a backward pass that reads only dy / ‖dy‖ gives the same result.
     again = evidence.again(evidence.dy * stream("another dy").uniform(2.0, 3.0, size=evidence.dy.shape))
-    return f"{evidence.label} does not depend on dy" if again is not None and _equal(again, evidence.given) else None
+    if again is None or not _equal(again, evidence.given):
+        return None
+    return Explanation(f"{evidence.label} does not depend on dy", "dy ignored")
 
 
 def not_linear_in_dy(evidence):
     again = evidence.again(2 * evidence.dy)
     if again is None or _equal(again, 2 * evidence.given):
         return None
-    return f"{evidence.label} is not linear in dy: for 2 dy it is not twice as large"
+    return Explanation(f"{evidence.label} is not linear in dy: for 2 dy it is not twice as large", "not linear")
 
 
 def _equal(a, b):
@@ -47,23 +52,25 @@ def off_by_little(evidence):
         f"{evidence.label} is off by no more than {share:.1g} of its size{where}: perhaps by a rounded "
         "constant, an ε that the forward pass does not have, or a computation in float32"
     )
-    return sentence if share <= SMALL else None
+    return Explanation(sentence, "off by little") if share <= SMALL else None
 
 
 # Relations, reported only if they hold on another draw as well
 
 
-def exchanged(evidence):
+def of_another_argument(evidence):
     """Detect a gradient that equals the true gradient of another argument."""
     for other in evidence.others:
         if other is evidence or other.given.shape != evidence.given.shape or not other.is_complete:
             continue
         if evidence.same(evidence.given, other.truth):
             if evidence.same(evidence.given, -evidence.truth):
-                return f"{evidence.label} has its sign flipped, or is that of {other.name}, which is minus the truth"
+                flipped = f"{evidence.label} has its sign flipped, or is that of {other.name}, which is minus the truth"
+                return Explanation(flipped, "sign flipped")
+            sentence = f"{evidence.label} equals the true {other.label}"
             if other.same(other.given, evidence.truth):
-                return f"{evidence.label} and {other.label} are returned in each other's place"
-            return f"{evidence.label} equals the true {other.label}"
+                sentence = f"{evidence.label} and {other.label} are returned in each other's place"
+            return Explanation(sentence, "gradients exchanged", other.label)
     return None
 
 
@@ -79,7 +86,7 @@ def multiple_along_an_axis(evidence):
                 missing = f"a term such as {name} * sum(...) is missing or wrong"
                 if not name:
                     terms, missing = "a constant", "a sum or mean over it is missing or wrong"
-                return f"{evidence.label} is off by {terms} along axis {axis}: {missing}"
+                return Explanation(f"{evidence.label} is off by {terms} along axis {axis}: {missing}", "term dropped")
     return None
 
 

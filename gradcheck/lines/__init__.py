@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike
 from gradcheck.call import Call, Differentiable, is_module, prepared, stream
 from gradcheck.examination import examine
 from gradcheck.judgement import Terms
-from gradcheck.lines.instrument import Probe, instrumented, planted
+from gradcheck.lines.component import Component, typical
+from gradcheck.lines.instrument import Probe, instrumented, modified
 from gradcheck.lines.report import StepRow, StepsReport
 from gradcheck.lines.rows import report_on
 from gradcheck.lines.scene import Scene, other_scenes
@@ -24,11 +25,17 @@ from gradcheck.lines.shapes import exception_report
 from gradcheck.lines.source import source_of
 from gradcheck.report import GradientError
 
-__all__ = ["steps", "steps_of_call", "StepRow", "StepsReport"]
+__all__ = ["Component", "StepRow", "StepsReport", "steps", "steps_of_call", "typical"]
 
 
 def steps(
-    function: Differentiable, /, *inputs: Any, seed: int = 0, dy: ArrayLike | None = None, **options: Any
+    function: Differentiable,
+    /,
+    *inputs: Any,
+    seed: int = 0,
+    dy: ArrayLike | None = None,
+    component: Component | None = None,
+    **options: Any,
 ) -> StepsReport:
     """Find the first wrong line of a backward pass.
 
@@ -37,12 +44,15 @@ def steps(
     `function(*inputs, **options)` returns (y, backward), as for `gradcheck.check`. A module can be passed instead, as
     for `gradcheck.check_module`. The parameters of a module are random during the call and are restored afterwards. A
     torch.autograd.Function is examined through `from_torch`. For an nn.Module, the report is that of the first wrong
-    Function among those that its forward pass calls. `seed` and `dy` have the same meaning as in `check`.
+    Function among those that its forward pass calls. `seed` and `dy` have the same meaning as in `check`. A `Component`
+    contains a right version of the function, and typical mistakes, which the report then names.
 
     Raises ValueError if the source cannot be read, if no `backward` is defined within the function, or if a gradient
     does not have the shape of its argument. Invalid arguments raise TypeError and ValueError as in `check`.
     """
-    return steps_of_call(Call(function, *inputs, **options), seed=seed, dy=dy, randomize=is_module(function))
+    return steps_of_call(
+        Call(function, *inputs, **options), seed=seed, dy=dy, randomize=is_module(function), component=component
+    )
 
 
 def steps_of_call(
@@ -53,6 +63,7 @@ def steps_of_call(
     randomize: bool = False,
     others: Iterable[Call] = (),
     file: str = "",
+    component: Component | None = None,
 ) -> StepsReport:
     """Find the first wrong line of the backward pass of a `Call`, as `steps` does.
 
@@ -64,7 +75,7 @@ def steps_of_call(
         return _within_a_module(call, seed)
     try:
         with _opened(call, seed, dy, randomize, None, others, file) as (scene, again):
-            return report_on(scene, again)
+            return report_on(scene, again, component)
     except Exception as error:
         report = exception_report(call, error)
         if report is None:
@@ -113,6 +124,6 @@ def _opened(call, seed, dy, randomize, report, others=(), file=""):
         except GradientError as error:
             raise ValueError(f"{error}; this must be corrected before the lines can be compared") from error
         verdicts = [argument.verdict for argument in report.arguments]
-        with planted(source, tree, probe):
+        with modified(source, tree, probe):
             scene = Scene(call, dy, source, sites, probe, stream(seed, "dy"), verdicts)
             yield scene, lambda: other_scenes(scene, stream(seed, "again"), others)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck.lines.source import codes_of, holders_of
+from gradcheck.lines.source import holders_of
 from gradcheck.mistakes.patterns import LIBRARIES
+from gradcheck.mistakes.planter import codes_of, key_of, planted
 from gradcheck.mistakes.sources import OWN_SCOPE, argument_names, bound_names, first_line
 
 PROBE = "__gradcheck_probe__"
@@ -142,26 +143,21 @@ def instrumented(source):
 
 
 @contextmanager
-def planted(source, tree, probe=None):
+def modified(source, tree, probe=None):
     """Run the code of a modified syntax tree within the `with` block."""
-    codes = codes_of(tree, source.file)
-    before = [(function, function.__code__) for function in holders_of(source)]
-    scopes = [function.__globals__ for function, _ in before]
-    if not before:
+    codes, functions = codes_of(tree, source.file), holders_of(source)
+    if not functions:
         raise ValueError(
             f"{source.name}: the function that contains its backward no longer exists, so its lines cannot be run"
         )
     try:
-        for scope in scopes:
-            scope[PROBE] = probe
-        for function, code in before:
-            function.__code__ = codes[code.co_firstlineno, code.co_name]
-        yield
+        for function in functions:
+            function.__globals__[PROBE] = probe
+        with planted((function, codes[key_of(function.__code__)]) for function in functions):
+            yield
     finally:
-        for function, code in before:
-            function.__code__ = code
-        for scope in scopes:
-            scope.pop(PROBE, None)
+        for function in functions:
+            function.__globals__.pop(PROBE, None)
 
 
 class _Probes(ast.NodeTransformer):

@@ -23,16 +23,19 @@ from gradcheck.lines.report import joined
 from gradcheck.lines.search import is_start
 from gradcheck.lines.source import closures, contents, is_gradient
 from gradcheck.lines.targets import is_array
+from gradcheck.mistakes.kinds import KINDS
 from gradcheck.mistakes.patterns import same
-from gradcheck.mistakes.repairing import BEFORE, Names, exchanged, exchanges, loop_repairs, repairs
+from gradcheck.mistakes.planter import with_node
+from gradcheck.mistakes.repairing import BEFORE, Names, exchanges, loop_repairs, repairs
 from gradcheck.mistakes.row import Edit, Reader
-from gradcheck.mistakes.table import KINDS
 from gradcheck.names import names_read
 
 MOST_HELPERS = 6
 MOST_FITTING = 8  # edits of a line that fit the first draw and are tried on the others
 MOST_SECONDS = 3.0  # of processor time, for all edits of one target
 RANKS = ANOTHER, FACTOR, FUNCTION, TERM = 1, 2, 3, 4  # of repairs
+WITHIN, ZERO = "mistake within a call", "gradient replaced by zeros"  # kinds of mistakes without an edit
+REPLACED = ("name replaced", "gradient replaced")  # kinds of edits that replace a name
 RESULT = "__gradcheck_result__"  # the name of a returned value
 
 
@@ -42,6 +45,7 @@ class Mistake:
 
     event: Event
     sentence: str
+    kind: str = ""  # a key of KINDS, or "" if the sentence names no mistake
     code: ast.AST | None = None  # the corrected statement
     edit: Edit | None = None  # the Edit that produces this code
     also: str = ""  # the rest of the sentence, on other lines that may be wrong instead, without the corrected code
@@ -87,7 +91,7 @@ class Bench:
     def is_product(self, edit):
         """Return True if the edit puts b for a, and forward defines `b = a * c`: the factor c is missing instead."""
         names = getattr(edit.old, "id", ""), getattr(edit.new, "id", "")
-        for made in self.scene.names.get(names[1], ()) if edit.row.kind == "name replaced" and all(names) else ():
+        for made in self.scene.names.get(names[1], ()) if edit.row.kind in REPLACED and all(names) else ():
             value = self.scene.site(made).value
             if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Mult):
                 return names[0] in {getattr(side, "id", "") for side in (value.left, value.right)}
@@ -124,14 +128,14 @@ class Bench:
             at = 0 if isinstance(statement, ast.AugAssign) else len(parts)  # a statement too much is simpler
             parts.insert(at, (statement, statement))
         for edit in exchanges(target) if rank == ANOTHER and self.is_unpacked(event) else ():
-            yield edit, exchanged(statement, target, edit.new)
+            yield edit, with_node(statement, target, edit.new)
         for part, place in parts if value is not None and event not in self.unpacked else ():
             for edit, code in repairs(part, names, rank):
-                yield edit, exchanged(statement, place, code)
+                yield edit, with_node(statement, place, code)
         if rank == ANOTHER:
             for loop in self.loops(event):
                 for edit in loop_repairs(loop.iter, names):
-                    yield edit, exchanged(loop, loop.iter, edit.new)
+                    yield edit, with_node(loop, loop.iter, edit.new)
 
     def loops(self, event):
         """List the loops of backward that contain the line of an Event."""
@@ -291,15 +295,15 @@ def mistake_in(scenes, target):
     others = [Bench(other, twin) for other in further if None not in further for twin in twins(other, target)]
     within = [name for name in bench.wrong_within() if all(name in other.wrong_within() for other in others)]
     if within:
-        return Mistake(bench.event, f"the mistake is within {joined(within)}, which the line calls")
+        return Mistake(bench.event, f"the mistake is within {joined(within)}, which the line calls", WITHIN)
     if bench.value is None or not is_real_array(bench.value):
         return None
     if not np.all(np.isfinite(bench.value)):
         at = f"{np.sum(~np.isfinite(bench.value))} of {np.size(bench.value)} entries"
-        return Mistake(bench.event, f"it is not finite at {at}", is_sure=False)
+        return Mistake(bench.event, f"it is not finite at {at}", "not finite", is_sure=False)
     if not np.any(bench.value):
         zero = [e for e in bench.helpers if not np.any(e.value) and not is_start(scene, e)]
-        return Mistake((zero or [bench.event])[-1], "it is zero", is_sure=bool(zero))
+        return Mistake((zero or [bench.event])[-1], "it is zero", ZERO, is_sure=bool(zero))
     of_forward = []
     for rank in RANKS if others else ():
         found = _corrected(bench, others, rank)
@@ -312,7 +316,7 @@ def mistake_in(scenes, target):
             return _chosen(bench, found, of_forward)
         path = _missing_path([bench, *others]) if rank == ANOTHER else ""
         if path:
-            return Mistake(bench.event, path, is_sure=False)
+            return Mistake(bench.event, path, "path dropped", is_sure=False)
     return _chosen(bench, of_forward) if of_forward else None
 
 
@@ -348,9 +352,10 @@ def _corrected(bench, others, rank):
             if all(lines and other.fits(lines[0], code) for other, lines in zip(others, twin_lines, strict=True)):
                 if bench.is_product(edit):
                     continue
-                old = getattr(edit.old, "id", "") if edit.row.kind == "name replaced" else ""
+                old = getattr(edit.old, "id", "") if edit.row.kind in REPLACED else ""
                 also = f" (here, or in {old})" if old in helpers else ""
-                found.append(Mistake(event, edit.sentence(Reader()) + also, code, edit, also, old in helpers))
+                said = edit.sentence(Reader()) + also, edit.row.kind
+                found.append(Mistake(event, *said, code, edit, also, old in helpers))
                 break
         if found and rank in (FUNCTION, TERM):
             break
@@ -366,7 +371,7 @@ def _chosen(bench, found, of_forward=()):
         where = f"; or where {label} is computed{' above' if label == name else ''}, "
         sentence += where + other.sentence
         if first.event is not bench.event or other in of_forward:
-            also += where + KINDS[other.edit.row.kind]
+            also += where + KINDS[other.edit.row.kind].sentence
     return replace(first, sentence=sentence, also=also)
 
 

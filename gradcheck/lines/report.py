@@ -19,6 +19,9 @@ class StepRow:
     line: int  # line number in the file
     verdict: str  # "right", "WRONG" (this line), "follows" (the error comes from a line above) or "not followed"
     sentence: str = ""  # the reason for the verdict
+    kind: str = ""  # the kind of mistake (gradcheck/mistakes/kinds.py), or "" if the sentence names no mistake
+    origins: tuple[str, ...] = ()  # the names of the wrong gradients from which the error follows
+    is_compared: bool = True  # False if there is no true value with which the gradient could be compared
     repair: str = ""  # the corrected statement, if a correction is known
     edit: Edit | None = None  # the Edit that corrects the line, from the table of mistakes (gradcheck/mistakes)
     also: str = ""  # the end of the sentence, on other lines that may be wrong instead
@@ -26,7 +29,7 @@ class StepRow:
     @property
     def is_named(self) -> bool:
         """Return True if the sentence names the mistake."""
-        return self.verdict == WRONG and not self.sentence.startswith(UNNAMED)
+        return self.verdict == WRONG and self.kind != ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class StepsReport:
     remarks: tuple[str, ...] = ()  # sentences that do not belong to a row
     right: int = 0  # number of right gradients among those that backward returns
     total: int = 0
+    has_second_mistake: bool = False  # True if another mistake is behind the first one
 
     @property
     def first_wrong(self) -> StepRow | None:
@@ -59,7 +63,10 @@ class StepsReport:
             )
             where = f"{row.equation:<{equations}} " if equations else ""
             lines.append(f"   {where}{row.name:<{names}}  {what}".rstrip())
-        return "\n".join([*lines, *(f"   {remark}" for remark in self.remarks)])
+        remarks = [f"   {remark}" for remark in self.remarks]
+        if self.has_second_mistake:
+            remarks[-1] += ": there is a second mistake"
+        return "\n".join([*lines, *remarks])
 
 
 def joined(words, last_word="and"):

@@ -2,9 +2,11 @@
 
 import ast
 from dataclasses import replace
+from typing import NamedTuple
 
+from gradcheck.lines.component import typical_mistakes
 from gradcheck.lines.instrument import is_real_array
-from gradcheck.lines.repairs import Bench, mistake_in, twins
+from gradcheck.lines.repairs import WITHIN, Bench, Mistake, mistake_in, twins
 from gradcheck.lines.report import (
     FOLLOWS,
     NOT_FOLLOWED,
@@ -25,42 +27,52 @@ PARTIAL = "it is not the whole gradient of that name, "
 UNDECIDED = f"{PARTIAL}and may be a part of it or wrong"
 
 
-def report_on(scene, again):
+class _Verdict(NamedTuple):
+    """The verdict on a Target. `mistake` is the Mistake that the sentence describes, before the words in `also`."""
+
+    word: str
+    sentence: str = ""
+    kind: str = ""
+    origins: tuple = ()
+    mistake: Mistake | None = None
+    also: str = ""
+
+
+def report_on(scene, again, component=None):
     """Build the `StepsReport` of a Scene. `again()` must return Scenes with other inputs."""
     scenes, pinned = [scene], {}
     if any(t.is_final and t.place in scene.wrong for t in scene.targets):
         scenes += again()
         find_mistakes([one for one in scenes if one is not None])
-        pinned = _pinned(scenes)
+        pinned = _pinned(scenes, typical_mistakes(component, scenes) if component else [])
     rows = []
     right = scene.right(scene.mended())
     for target in scene.targets:
-        verdict, sentence = _verdict(scene, target, pinned, right)
+        verdict = _verdict(scene, target, pinned, right)
         is_elsewhere = target.outside and target.place in scene.wrong and target.place not in right
         is_shown = not target.outside or scene.is_parameter(target) or is_elsewhere
-        if is_shown and (target.is_shown or verdict == WRONG):
-            here = [m for m in pinned.values() if m.event.key == target.event.key]
-            named = next((m for m in here if sentence and sentence.startswith(m.sentence)), None)
-            rows.append((target.event, _row(scene, target.event, target.name, verdict, sentence, named)))
+        if is_shown and (target.is_shown or verdict.word == WRONG):
+            rows.append((target.event, _row(scene, target, verdict)))
     order = [event.key for event in [*scene.forward, *scene.plain.events]]
     rows.sort(key=lambda pair: order.index(pair[0].key))
     finals = [target for target in scene.targets if target.argument is not None]
     count = sum(target.place not in scene.wrong for target in finals if not target.reason)
     problems = (scene.run.problem,) if scene.run.problem else ()
-    remarks = (*problems, *_what_follows(scenes, pinned, rows))
-    return StepsReport(scene.source.name, tuple(row for _, row in rows), remarks, count, len(finals))
+    remarks, is_second = _what_follows(scenes, pinned, rows)
+    found = tuple(row for _, row in rows)
+    return StepsReport(scene.source.name, found, (*problems, *remarks), count, len(finals), is_second)
 
 
 def _what_follows(scenes, pinned, rows):
-    """Return (remark,) on the effect of correcting the first wrong line, or ()."""
+    """Return ((remark,) or (), True if there is a second mistake), on the effect of correcting the first wrong line."""
     scene, first = scenes[0], next((event for event, row in rows if row.verdict == WRONG), None)
     if first is None:
-        return ()
+        return (), False
     wrong = [t for t in scene.targets if t.place in scene.wrong and t.argument is not None]
     behind = [t for t in wrong if t.event.site != first.site in {event.site for event in scene.reads(t.event)}]
     mended = [(one, _with_the_correct(first, one, pinned)) for one in scenes if one is not None]
     if not behind or mended[0][1] is None:
-        return ()
+        return (), False
     name, listed, remarks = scene.label(first), {"right": [], "still wrong": []}, []
     for target in behind:
         pairs = [(one, passed, twin) for one, passed in mended if passed for twin in twins(one, target)]
@@ -74,9 +86,8 @@ def _what_follows(scenes, pinned, rows):
             remarks.append(f"{joined(names)} {'is' if len(names) == 1 else 'are'} {words}")
     beside = [scene.sites[place[0]].statement for place in scene.held() if place != first.key]
     is_known = scene.site(first).statement not in beside and first.key not in scene.rivals
-    is_second = listed["still wrong"] and is_known and not scene.doubtful(first)
-    end = ": there is a second mistake" if is_second else ""
-    return (f"with the correct {name}, {', but '.join(remarks)}{end}",) if remarks else ()
+    is_second = bool(listed["still wrong"]) and is_known and not scene.doubtful(first)
+    return (f"with the correct {name}, {', but '.join(remarks)}",) if remarks else (), is_second
 
 
 def _with_the_correct(first, scene, pinned):
@@ -98,17 +109,46 @@ def _with_the_correct(first, scene, pinned):
     return scene.backward({key: scene.mistakes[key] for key in keys}) if is_known else None
 
 
-def _pinned(scenes):
-    """Return {Target: Mistake} for the wrong Targets of the first Scene whose mistake is known."""
+def _pinned(scenes, typical):
+    """Return {Target: Mistake} for the wrong Targets of the first Scene whose mistake is known.
+
+    `typical` lists the mistakes of a component that explain wrong gradients.
+    """
     scene, pinned = scenes[0], {}
     for target in scene.targets:
         if target.place in scene.mistakes and not scene.is_parameter(target):
             doubtful = {event.site for event in scene.doubtful(target.event)}
             statements = [scene.site(event).statement for event in scene.reads(target.event)]
             known = [m for m in pinned.values() if m.event.site in doubtful or _is_pair_in(scene, m, statements)]
-            mistake = known[0] if known else mistake_in(scenes, target)
+            mistake = known[0] if known else _named(scene, target, mistake_in(scenes, target), typical)
             pinned |= {} if mistake is None else {target: mistake}
     return pinned
+
+
+def _named(scene, target, mistake, typical):
+    """Return the Mistake of a Target, in the words of a typical mistake of the component if one is certain.
+
+    A typical mistake is certain if it is in the line that contains the Mistake, or in a line that the code does not
+    have. If the line has no correction, any typical mistake is taken, at its own line if the component has both lines.
+    """
+    event = mistake.event if mistake else target.event
+    name = target.name if event is target.event else scene.name(event)
+    elsewhere = {other.name for other in scene.targets} - {name}
+    here = [t for t in typical if name in t.names or elsewhere.isdisjoint(t.names)]
+    is_repaired = mistake is not None and mistake.kind not in ("", WITHIN)
+    fitting = [t for t in here if t.row.rank == 1 or not is_repaired]
+    if not typical or (mistake and mistake.is_pair) or (is_repaired and not fitting):
+        return mistake
+    chosen = (fitting or typical)[0]
+    ties = [t for t in fitting or typical if (t.where, t.explained) == (chosen.where, chosen.explained)]
+    sentence = ", or ".join(dict.fromkeys(t.row.sentence for t in ties)) if len(ties) == 2 else chosen.row.sentence
+    own = [t.event for t in scene.targets if t.name in chosen.names]
+    if not fitting and own and name in chosen.known:
+        return Mistake(own[-1], sentence, chosen.row.kind)
+    is_other_line = name not in chosen.names and name in chosen.known
+    sentence = f"{chosen.at}{sentence}" if is_other_line else sentence
+    code = mistake.code if mistake else None
+    return Mistake(event, sentence, chosen.row.kind, code)
 
 
 def _is_pair_in(scene, mistake, statements):
@@ -117,67 +157,104 @@ def _is_pair_in(scene, mistake, statements):
 
 
 def _verdict(scene, target, pinned, right):
-    """Return (verdict, sentence). `right` contains the places that are right once known mistakes are corrected."""
-    mistake = pinned.get(target)
-    here = {t: m for t, m in pinned.items() if m.event.key == target.event.key and m.is_sure}
-    pair = next((m for m in here.values() if m.is_pair), None)
-    if pair is not None:  # each value is right, but has the other's name
-        return WRONG, pair.sentence
+    """Return the _Verdict on a Target. `right` contains the places that are right once known mistakes are corrected."""
+    pairs = [m for m in pinned.values() if m.event.key == target.event.key and m.is_sure and m.is_pair]
+    if pairs:  # each value is right, but has the other's name
+        return _is_wrong(pairs[0])
     if not target.reason and target.place not in scene.wrong:
-        return RIGHT, ""
-    blamed = [m for t, m in here.items() if t is target or t.event.key != target.event.key]
-    if blamed and not scene.is_parameter(target):
-        rival = scene.rivals.get(target.key)
-        is_other = rival is not None and scene.name(rival) != scene.name(target.event)
-        return WRONG, blamed[0].sentence + (f" (here, or in {scene.name(rival)})" if is_other else "")
+        return _Verdict(RIGHT)
+    return (
+        _blamed(scene, target, pinned)
+        or _not_compared(target, right)
+        or _of_a_parameter(scene, target)
+        or _of_a_mistake(scene, target, pinned.get(target))
+        or _behind_mistakes(scene, target, right)
+    )
+
+
+def _is_wrong(mistake, also=""):
+    return _Verdict(WRONG, mistake.sentence + also, mistake.kind, mistake=mistake, also=also)
+
+
+def _blamed(scene, target, pinned):
+    """Return the _Verdict on a Target whose line contains a known mistake, or None."""
+    here = [(t, m) for t, m in pinned.items() if m.event.key == target.event.key and m.is_sure]
+    blamed = [m for t, m in here if t is target or t.event.key != target.event.key]
+    if not blamed or scene.is_parameter(target):
+        return None
+    rival = scene.rivals.get(target.key)
+    is_other = rival is not None and scene.name(rival) != scene.name(target.event)
+    return _is_wrong(blamed[0], f" (here, or in {scene.name(rival)})" if is_other else "")
+
+
+def _not_compared(target, right):
+    """Return the _Verdict on a Target that has no true value, or that other code computes, or None."""
     if target.reason:
-        return NOT_FOLLOWED, target.reason
+        return _Verdict(NOT_FOLLOWED, target.reason)
     if target.outside and target.place not in right:
-        return NOT_FOLLOWED, "these lines return the right values, and other code computes a wrong gradient from them"
-    if scene.is_parameter(target) and target.place in scene.mistakes:
-        return _of_a_parameter(scene, target)
-    if mistake is not None and mistake.event.key != target.event.key:
-        return FOLLOWS, f"from {scene.label(mistake.event)}"
-    if target.place in scene.mistakes:
-        return _unsure(scene, target, mistake.sentence if mistake else "")
-    if target.place in right:
-        origin = _origin(scene, target)
-        return (FOLLOWS, f"from {origin}") if origin else (NOT_FOLLOWED, UNDECIDED)
-    if target.key in scene.vouched or not scene.mistakes:
-        return NOT_FOLLOWED, f"{PARTIAL}nor need it be: the values computed from it are right"
-    return NOT_FOLLOWED, UNDECIDED
+        return _Verdict(
+            NOT_FOLLOWED, "these lines return the right values, and other code computes a wrong gradient from them"
+        )
+    return None
 
 
 def _of_a_parameter(scene, target):
-    """Return (verdict, sentence) for a parameter with a wrong gradient."""
+    """Return the _Verdict on a parameter with a wrong gradient that no known mistake explains, or None."""
+    if not scene.is_parameter(target) or target.place not in scene.mistakes:
+        return None
     if scene.run.missing[target.argument]:
-        return NOT_FOLLOWED, "no gradient arrives there"
+        return _Verdict(NOT_FOLLOWED, "no gradient arrives there")
     others = [t for t in scene.targets if t.place in scene.mistakes and not scene.is_parameter(t)]
     same = [t.name for t in others if t.event.key == target.event.key]
     if same:
-        return FOLLOWS, f"from {same[0]}"
+        return _follows(same[:1])
     within = Bench(scene, target).wrong_within()
     if within:
-        return WRONG, f"the mistake is within {joined(within)}, which the line calls"
+        return _Verdict(WRONG, f"the mistake is within {joined(within)}, which the line calls", WITHIN)
     sentence = f"{UNNAMED}a function that this line calls writes a wrong value there"
-    return (NOT_FOLLOWED, f"{sentence}, or a later one does") if others else (WRONG, sentence)
+    return _Verdict(NOT_FOLLOWED, f"{sentence}, or a later one does") if others else _Verdict(WRONG, sentence)
 
 
-def _unsure(scene, target, sentence):
-    """Return (verdict, sentence) for a Target whose mistake is in its own line or in a value that the line reads."""
+def _of_a_mistake(scene, target, mistake):
+    """Return the _Verdict on a Target whose mistake is in another line, or not certainly in its own, or None."""
+    if mistake is not None and mistake.event.key != target.event.key:
+        if mistake.event not in scene.reads(target.event) and not mistake.is_pair:
+            return _Verdict(NOT_FOLLOWED, UNDECIDED)
+        name = scene.name(mistake.event)
+        return _follows([name] if name else scene.computed(mistake.event), scene.label(mistake.event))
+    return _unsure(scene, target, mistake) if target.place in scene.mistakes else None
+
+
+def _behind_mistakes(scene, target, right):
+    """Return the _Verdict on a wrong Target that contains no mistake itself."""
+    origins = _origins(scene, target) if target.place in right else []
+    if origins:
+        return _follows(origins)
+    if target.place not in right and (target.key in scene.vouched or not scene.mistakes):
+        return _Verdict(NOT_FOLLOWED, f"{PARTIAL}nor need it be: the values computed from it are right")
+    return _Verdict(NOT_FOLLOWED, UNDECIDED)
+
+
+def _follows(names, label=""):
+    return _Verdict(FOLLOWS, f"from {label or ' and '.join(names)}", origins=tuple(names))
+
+
+def _unsure(scene, target, mistake):
+    """Return the _Verdict on a Target whose mistake is in its own line or in a value that the line reads."""
     others = [e for e in scene.doubtful(target.event) if not _is_of_the_line(scene, e, target.event)]
     others += [scene.rivals[key] for key in {target.event.key} & scene.rivals.keys()]
     helpers = joined(list(dict.fromkeys(map(scene.name, others))), "or") if others else ""
-    if sentence:
-        sentence += f" (here, or in {helpers})" if helpers else ""
+    if mistake is not None:
+        found = _is_wrong(mistake, f" (here, or in {helpers})" if helpers else "")
     else:
-        sentence = f"{UNNAMED}this line{f', or that of {helpers},' if helpers else ''} gives a wrong value"
+        where = f"this line{f', or that of {helpers},' if helpers else ''}"
+        found = _Verdict(WRONG, f"{UNNAMED}{where} gives a wrong value")
     gradients = [e for e in others if is_gradient(scene.name(e)) and is_real_array(e.value)]
     site = scene.site(target.event)
     is_handed_on = site.kind == "return" and isinstance(site.value, ast.Name)
     is_many = len({scene.site(e).statement for e in others}) > MOST_NAMED
     is_in_loop = any(e.nth or (e.site, 1) in scene.plain.values for e in gradients)
-    return NOT_FOLLOWED if is_many or is_in_loop or is_handed_on else WRONG, sentence
+    return found._replace(word=NOT_FOLLOWED) if is_many or is_in_loop or is_handed_on else found
 
 
 def _is_of_the_line(scene, event, own):
@@ -186,21 +263,24 @@ def _is_of_the_line(scene, event, own):
     return event.site == own.site or is_sum or isinstance(scene.site(event).statement, ast.For)
 
 
-def _origin(scene, target):
+def _origins(scene, target):
     """Return the names of the nearest wrong gradients from which a Target is computed."""
     wrong = {t.key: t.name for t in scene.targets if t.place in scene.wrong and t is not target}
     wrong = {key: name for key, name in wrong.items() if key is not None}
-    names = {wrong[e.key] for e in scene.reads(target.event, wrong) if e.key in wrong}
-    return " and ".join(sorted(names))
+    return sorted({wrong[e.key] for e in scene.reads(target.event, wrong) if e.key in wrong})
 
 
-def _row(scene, event, name, verdict, sentence, mistake=None):
-    site = scene.site(event)
+def _row(scene, target, verdict):
+    site, mistake = scene.site(target.event), verdict.mistake
     text = scene.source.lines[site.statement.lineno - 1 : getattr(site.statement, "end_lineno", None)]
-    row = StepRow(name, equation_in("\n".join(reversed(text))), site.line, verdict, sentence)
+    row = StepRow(
+        *(target.name, equation_in("\n".join(reversed(text))), site.line, verdict.word, verdict.sentence),
+        kind=verdict.kind,
+        origins=verdict.origins,
+        is_compared=verdict.word != NOT_FOLLOWED or not target.reason,
+    )
     if mistake is None or mistake.code is None:
         return row
-    also = mistake.also + sentence[len(mistake.sentence) :]
     repair = ast.unparse(mistake.code)
     repair = "" if BEFORE in repair else repair  # the earlier value has no name
-    return replace(row, repair=repair, edit=mistake.edit, also=also)
+    return replace(row, repair=repair, edit=mistake.edit, also=mistake.also + verdict.also)

@@ -191,9 +191,11 @@ class Scene:
         known = self.vouched | self.mistakes.keys()
         return [other for other in self.reads(event, known) if other.key not in known]
 
+    def computed(self, event):
+        return [target.name for target in self.targets if target.event.key == event.key]
+
     def label(self, event):
-        computed = [target.name for target in self.targets if target.event.key == event.key]
-        return self.name(event) or joined(computed or ["the returned value"])
+        return self.name(event) or joined(self.computed(event) or ["the returned value"])
 
     def reads(self, event, stops=()):
         """Return the Events that an Event depends on, directly or through Events not in `stops`."""

@@ -16,10 +16,10 @@ import numpy as np
 from gradcheck.contract import arguments_of
 from gradcheck.examination import examine
 from gradcheck.judgement import Terms
-from gradcheck.lines.instrument import bound, planted
+from gradcheck.lines.instrument import bound, modified
 from gradcheck.lines.report import WRONG, StepRow, StepsReport, equation_in
 from gradcheck.lines.source import source_of
-from gradcheck.mistakes import Reader, exchanged
+from gradcheck.mistakes import Reader, with_node
 from gradcheck.mistakes.repairing import Names, repairs
 from gradcheck.names import names_read
 
@@ -30,7 +30,7 @@ ABOUT_SHAPES = re.compile(
 )
 PRODUCTS = ("dot", "matmul")
 LIBRARIES = ("numpy", "scipy", "torch", "jax", "gradcheck")  # the line to name is in none of them
-KINDS = ("transpose lost", "transpose added", "operands exchanged", "call dropped")  # mistakes that change shapes
+OF_SHAPES = ("transpose lost", "transpose added", "operands exchanged", "sum dropped", "call dropped")
 
 
 def exception_in_backward(call, error):
@@ -50,7 +50,7 @@ def exception_report(call, error):
     statement, line, text, reason = found
     name = ", ".join(bound(statement)[0]) if statement else ""
     sentence = f"it raises {type(error).__name__}: {reason}"
-    row = StepRow(name or "the returned value", equation_in(text), line, WRONG, sentence)
+    row = StepRow(name or "the returned value", equation_in(text), line, WRONG, sentence, "exception raised")
     return StepsReport(call.name, (row,), total=len(arguments_of(call)))
 
 
@@ -131,11 +131,11 @@ def _mistake(call, backward, statement, frame):
     names = Names(frame.f_locals, names_read(statement), (), lambda name: False)
     names.lists["axes"] = lambda bound: [ast.Constant(axis) for axis in range(4)]  # of arrays with at most 4 axes
     for edit, code in [found for rank in (1, 2) for found in repairs(own.value, names, rank)]:
-        corrected = exchanged(own, own.value, ast.copy_location(code, own.value))
-        if edit.row.kind not in KINDS or value_of(code, frame) is None:
+        corrected = with_node(own, own.value, ast.copy_location(code, own.value))
+        if edit.row.kind not in OF_SHAPES or value_of(code, frame) is None:
             continue
-        tree = ast.fix_missing_locations(copy.deepcopy(exchanged(source.tree, own, corrected)))
-        with planted(source, tree):
+        tree = ast.fix_missing_locations(copy.deepcopy(with_node(source.tree, own, corrected)))
+        with modified(source, tree):
             try:
                 if examine(call.copy(), None, Terms()).report.is_right:
                     return f"; {edit.sentence(Reader())}"

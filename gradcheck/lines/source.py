@@ -12,6 +12,7 @@ import linecache
 import types
 from dataclasses import dataclass
 
+from gradcheck.mistakes.planter import codes_of, key_of
 from gradcheck.mistakes.sources import FUNCTION, first_line, within
 from gradcheck.names import names_bound, names_read
 
@@ -78,7 +79,7 @@ def source_of(backward, target, name, only=""):
         if only or _names_a_gradient(source) or _computes(source):
             codes = codes_of(source.tree, source.file)
             for function in filter(None, (source.function, forward)):
-                if codes.get(_key(function.__code__)) != function.__code__:
+                if codes.get(key_of(function.__code__)) != function.__code__:
                     changed = f"{source.file} was changed after it was loaded"
                     raise ValueError(f"{name}: {changed}, so it is not the source of the running code")
             return source
@@ -103,7 +104,7 @@ def _rule_of(target):
 
 def _node_of(function, lines):
     """Return (tree, enclosing function or None, node) of a function, or three Nones."""
-    found = _functions_of("".join(lines)).get(_key(function.__code__), [])
+    found = _functions_of("".join(lines)).get(key_of(function.__code__), [])
     return found[0] if len(found) == 1 else (None, None, None)
 
 
@@ -140,17 +141,6 @@ def holders_of(source):
     return [f for f in of_file if any(constant is code for constant in f.__code__.co_consts)]
 
 
-def codes_of(tree, file):
-    """Compile a syntax tree and return {(first line, name): code} of its functions."""
-    codes, pending = {}, [compile(tree, file, "exec", dont_inherit=True)]
-    while pending:
-        for constant in pending.pop().co_consts:
-            if isinstance(constant, types.CodeType):
-                codes[_key(constant)] = constant
-                pending.append(constant)
-    return codes
-
-
 def is_gradient(name):
     return bool(gradient_of(name))
 
@@ -175,10 +165,6 @@ def _computes(source):
         or (isinstance(node, ast.Call) and hasattr(node.func, "attr") and source.parameter in names_read(node))
         for node in ast.walk(source.inner)
     )
-
-
-def _key(code):
-    return code.co_firstlineno, code.co_name
 
 
 def _lines_of(function):

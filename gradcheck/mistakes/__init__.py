@@ -5,8 +5,9 @@
 The audit replaces right code with wrong code, and a repair does the reverse. README.md explains the patterns.
 """
 
-from gradcheck.mistakes.repairing import exchanged
+from gradcheck.mistakes.kinds import KINDS, Explanation
+from gradcheck.mistakes.planter import with_node
 from gradcheck.mistakes.row import Edit, Reader, Row, Student, mistake
-from gradcheck.mistakes.table import KINDS, ROWS
+from gradcheck.mistakes.table import ROWS
 
-__all__ = ["KINDS", "ROWS", "Edit", "Reader", "Row", "Student", "exchanged", "mistake"]
+__all__ = ["KINDS", "ROWS", "Edit", "Explanation", "Reader", "Row", "Student", "mistake", "with_node"]

@@ -162,7 +162,7 @@ def _other_subscripts(code):
     return found
 
 
-def planted(closure, others=(), rows=BY_PLACE):
+def possible_mistakes(closure, others=(), rows=BY_PLACE):
     """Yield (Edit, Place) for each mistake that can be made in a function.
 
     `rows` maps each kind of place to the rows of the table that may be applied there; by default, these are all rows.
@@ -172,7 +172,7 @@ def planted(closure, others=(), rows=BY_PLACE):
     for statement in closure.node.body:
         for at, node, place in _places(statement, others):
             for row in rows.get(at, ()):
-                for edit in row.planted(node, scope, place):
+                for edit in row.mistakes(node, scope, place):
                     if place.is_stored and not isinstance(edit.new, ast.Subscript):
                         continue  # only another entry can be assigned to
                     yield _of_the_tuple(edit, place) if place.elements else edit, place

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 
 from gradcheck.mistakes.patterns import LIBRARIES, is_number, number_of, same
+from gradcheck.mistakes.planter import with_node
 from gradcheck.mistakes.row import Edit
 from gradcheck.mistakes.table import ROWS
 
@@ -56,7 +57,8 @@ class Names:
             return is_name or _id(getattr(code, "func", None)) in self.backwards
 
         self.tests = {
-            "names": lambda code: _id(code) in (*self.arrays, *self.backwards),
+            "names": lambda code: _id(code) in (*self.arrays, *self.backwards) and not is_gradient(code.id),
+            "gradients": lambda code: _id(code) in self.arrays and is_gradient(code.id),
             "array": lambda code: _id(code) in self.arrays,
             "operand": lambda code: _id(code) in self.arrays or isinstance(code, ast.Subscript),
             "positive": lambda code: _id(code) in self.arrays,
@@ -156,17 +158,17 @@ def repairs(code, names, rank):
         is_arithmetic = _is_arithmetic(node) and (is_whole or _id(node) not in names.helpers)
         if rank == 1 or is_arithmetic or is_number(node):
             for row in rows:
-                for edit in row.repaired(node, names, is_whole) if row.at != "value" or is_whole else ():
-                    yield edit, exchanged(code, node, edit.new)
+                for edit in row.repairs(node, names, is_whole) if row.at != "value" or is_whole else ():
+                    yield edit, with_node(code, node, edit.new)
     for node in _nodes(code) if rank == 1 and isinstance(code, ast.expr) else ():
         for edit in _with_exchanged_names(node, names):
-            yield edit, exchanged(code, node, edit.new)
+            yield edit, with_node(code, node, edit.new)
 
 
 def loop_repairs(iterable, names):
     """Yield an Edit for each repair of the iterable of a loop."""
     for row in LOOPS:
-        yield from row.repaired(iterable, names, True)
+        yield from row.repairs(iterable, names, True)
 
 
 def exchanges(node):
@@ -188,24 +190,6 @@ def _with_exchanged_names(node, names):
                 if _id(inner) in other:
                     inner.id = other[inner.id]
             yield Edit(EXCHANGED, node, new, {"A": _name(a), "B": _name(b)})
-
-
-def exchanged(tree, node, new):
-    """Return a syntax tree with `node` replaced by `new`, without copying the rest."""
-    if tree is node:
-        return new
-    if isinstance(tree, list):
-        parts = [exchanged(part, node, new) for part in tree]
-        return parts if any(part is not old for part, old in zip(parts, tree, strict=True)) else tree
-    if not isinstance(tree, ast.AST):
-        return tree
-    for name, value in ast.iter_fields(tree):
-        other = exchanged(value, node, new)
-        if other is not value:
-            twin = copy.copy(tree)
-            setattr(twin, name, other)
-            return twin
-    return tree
 
 
 def _nodes(expression):

@@ -4,6 +4,7 @@ import ast
 import re
 from dataclasses import dataclass, field
 
+from gradcheck.mistakes.kinds import KINDS
 from gradcheck.mistakes.patterns import build, holes, match, parsed, text_of
 
 SHOWN = re.compile(r"\{(\w+)(?::([^}]*))?\}")
@@ -20,7 +21,7 @@ class Row:
     If the hole has no class, the row is used only in the other direction.
     """
 
-    kind: str  # a key of KINDS in table.py, or another short name
+    kind: str  # a key of KINDS (kinds.py)
     right: ast.AST
     wrong: ast.AST
     sentence: str  # a template, described in `mistake`
@@ -30,11 +31,14 @@ class Row:
     rank: int  # rank of the repair; repairs of a smaller rank are simpler and are tried first
     classes: dict = field(hash=False)  # {hole: class of code that may fill it}
     answer: frozenset = frozenset()  # the holes that only `right` has
+    where: str = ""  # in a row of a component: the target of the statement to which it applies
 
-    def planted(self, node, scope, place):
+    def mistakes(self, node, scope, place):
+        """Yield an Edit for each way to make the mistake at a node of right code."""
         return self._edits(node, scope, place, self.right, self.wrong, place is not None and place.is_whole)
 
-    def repaired(self, node, scope, is_whole):
+    def repairs(self, node, scope, is_whole):
+        """Yield an Edit for each way to undo the mistake at a node of wrong code."""
         return self._edits(node, scope, None, self.wrong, self.right, is_whole)
 
     def _edits(self, node, scope, place, old, new, is_whole):
@@ -129,7 +133,7 @@ class Student(Reader):
         return self.glossary.get(code)
 
 
-def mistake(kind, right, wrong, sentence, *, at="expression", rank=1, **classes):
+def mistake(kind, right, wrong, sentence, *, at="expression", rank=1, where="", **classes):
     """Create a `Row` of the table of mistakes.
 
     `right` and `wrong` are patterns, and `sentence` is a template:
@@ -143,8 +147,11 @@ def mistake(kind, right, wrong, sentence, *, at="expression", rank=1, **classes)
     An answer is a hole that only `right` has. The sentence must give a noun for it, such as `factor` above. The other
     arguments are described in `Row`.
 
-    Raises ValueError if the sentence refers to a placeholder that neither pattern has, or an answer without a noun.
+    Raises ValueError if the kind is unknown, or if the sentence refers to a placeholder that neither pattern has, or to
+    an answer without a noun.
     """
+    if kind not in KINDS:
+        raise ValueError(f"{kind!r} is not a kind of mistake: kinds.py has {', '.join(KINDS)}")
     right, wrong = parsed(right), parsed(wrong)
     answer = frozenset(holes(right) - holes(wrong))
     for found in SHOWN.finditer(sentence):
@@ -158,4 +165,4 @@ def mistake(kind, right, wrong, sentence, *, at="expression", rank=1, **classes)
             )
     if at == "statement" or any(isinstance(side, ast.stmt) for side in (right, wrong)):
         at, right = "statement", ast.Expr(right) if isinstance(right, ast.expr) else right
-    return Row(kind, right, wrong, sentence, at, rank, classes, answer)
+    return Row(kind, right, wrong, sentence, at, rank, classes, answer, where)

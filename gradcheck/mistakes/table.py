@@ -22,6 +22,10 @@ COMPARISONS = {
     "in": ("not in",),
     "not in": ("in",),
 }
+EXCHANGED = {
+    frozenset("+-"): "sum and difference exchanged",
+    frozenset("*/"): "product and quotient exchanged",
+}
 TURN = "swapaxes(-1, -2)"
 WAYS = (("forwards", "backwards"), ("backwards", "forwards"))
 CALLS = {"F": "called", "G": "called"}
@@ -51,7 +55,7 @@ STATEMENTS = [
     mistake("term dropped", "A += B", "pass", "{B:a term} is not added to {A:the sum}"),
     mistake("term dropped", "A -= B", "pass", "{B:a term} is not subtracted from {A:the sum}"),
     mistake("factor dropped", "A *= B", "pass", "{A:a value} is not multiplied by {B:a factor}"),
-    mistake("factor dropped", "A /= B", "pass", "{A:a value} is not divided by {B:a factor}"),
+    mistake("division dropped", "A /= B", "pass", "{A:a value} is not divided by {B:a factor}"),
     mistake("term added", "pass", "A += B", "the term {B} is too much"),
     mistake("term added", "pass", "A -= B", "{B} is subtracted and should not be"),
     mistake("factor added", "pass", "A *= B", "the factor {B} is too much"),
@@ -62,7 +66,7 @@ STATEMENTS = [
     ),
     *(
         mistake(
-            "sign flipped" if {op, other} == {"+", "-"} else "operator exchanged",
+            EXCHANGED.get(frozenset((op, other)), "operator exchanged"),
             *(f"A {op}= B", f"A {other}= B", f"{other}= stands where {op}= belongs, before {{B:a value}}"),
         )
         for op, other in itertools.permutations(OPERATORS, 2)
@@ -91,9 +95,9 @@ EXPRESSIONS = [
     mistake("term added", "A", "A + B", "the term {B} is too much"),
     mistake("term added", "A", "B + A", "the term {B} is too much"),
     mistake("term added", "A", "A - B", "{B} is subtracted and should not be"),
-    mistake("operands exchanged", "A - B", "B - A", "{B} and {A} are subtracted in the wrong order"),
-    mistake("operator exchanged", "A + B", "A - B", "{B} is subtracted where it should be added"),
-    mistake("operator exchanged", "A - B", "A + B", "{B} is added where it should be subtracted"),
+    mistake("difference reversed", "A - B", "B - A", "{B} and {A} are subtracted in the wrong order"),
+    mistake("sum and difference exchanged", "A + B", "A - B", "{B} is subtracted where it should be added"),
+    mistake("sum and difference exchanged", "A - B", "A + B", "{B} is added where it should be subtracted"),
     mistake("sign flipped", "-A", "A", "the sign is wrong", at="value", A="expression"),
     mistake("sign flipped", "-A", "A", "the sign of {A} is wrong", A="expression"),
     # Products and quotients
@@ -102,20 +106,20 @@ EXPRESSIONS = [
     mistake("factor dropped", "A * B", "A", FACTOR, rank=3, B="functions"),
     mistake("factor dropped", "A * B[..., None]", "A", FACTOR, at="value", rank=2, B="arrays"),
     mistake("factor dropped", "A * B", "B", "{A:factor} is missing[ from {B}]"),
-    mistake("factor dropped", "A / B", "A", "a division[ of {A}] by {B:a factor} is missing", rank=2, B="factors"),
-    mistake("factor dropped", "A / B", "A", "a division[ of {A}] by {B:a factor} is missing", rank=3, B="totals"),
-    mistake("factor dropped", "A @ B", "A", "the product[ of {A}] with {B:a matrix} is missing"),
-    mistake("factor dropped", "A @ B", "B", "the product[ of {B}] with {A:a matrix} is missing"),
+    mistake("division dropped", "A / B", "A", "a division[ of {A}] by {B:a factor} is missing", rank=2, B="factors"),
+    mistake("division dropped", "A / B", "A", "a division[ of {A}] by {B:a factor} is missing", rank=3, B="totals"),
+    mistake("matrix dropped", "A @ B", "A", "the product[ of {A}] with {B:a matrix} is missing"),
+    mistake("matrix dropped", "A @ B", "B", "the product[ of {B}] with {A:a matrix} is missing"),
     mistake("factor added", "A", "A * B", "the factor {B} is too much"),
     mistake("factor added", "A", "B * A", "the factor {B} is too much"),
     mistake("factor added", "A", "A / B", "the division by {B} is too much"),
-    mistake("operands exchanged", "A / B", "B / A", "{B} is divided by {A} where {A} should be divided by {B}"),
-    mistake("operator exchanged", "A * B", "A / B", "{B} divides where it should multiply"),
-    mistake("operator exchanged", "A / B", "A * B", "{B} multiplies where it should divide"),
+    mistake("quotient inverted", "A / B", "B / A", "{B} is divided by {A} where {A} should be divided by {B}"),
+    mistake("product and quotient exchanged", "A * B", "A / B", "{B} divides where it should multiply"),
+    mistake("product and quotient exchanged", "A / B", "A * B", "{B} multiplies where it should divide"),
     *(
         mistake("operator exchanged", f"A {op} B", f"A {other} B", f"{other} stands where {op} belongs, before {{B}}")
         for op, other in itertools.permutations(OPERATORS, 2)
-        if {op, other} not in ({"+", "-"}, {"*", "/"})
+        if frozenset((op, other)) not in EXCHANGED
     ),
     mistake("power changed", "A", "A ** M", "{wrong} stands where {A} belongs"),
     mistake("power changed", "A ** N", "A ** M", OTHER_POWER, N="powers"),
@@ -145,10 +149,10 @@ EXPRESSIONS = [
     # Masks, indices, constants
     mistake("mask forgotten", "~A", "A", "{A} stands where ~{A} belongs", A="mask"),
     mistake("mask forgotten", "A", "~A", "{wrong} stands where {A} belongs", A="unplanted"),
-    mistake("mask forgotten", "A[I]", "A", "{A} is taken whole where a part of it belongs", A="entries"),
+    mistake("index dropped", "A[I]", "A", "{A} is taken whole where a part of it belongs", A="entries"),
     *(
         mistake(
-            "constant changed",
+            "index shifted",
             f"A[{right}]",
             f"A[{wrong}]",
             f"{{wrong}} stands where the entry {side} it belongs",
@@ -210,7 +214,7 @@ EXPRESSIONS = [
     mistake("call added", "A", "sum(A for B in C)", "the sum over {C} is too much"),
     mistake("call added", "A", "A.M(*R)", "the {M} is too much", M="reduction"),
     *(
-        mistake("call dropped", f"A.{total}(axis=K{keeps})", "A", NO_SUM.format(total), at="value", **OVER)
+        mistake("sum dropped", f"A.{total}(axis=K{keeps})", "A", NO_SUM.format(total), at="value", **OVER)
         for total in ("sum", "mean")
         for keeps in (", keepdims=True", "")
     ),
@@ -253,11 +257,13 @@ EXPRESSIONS = [
     mistake("call dropped", "F(A, *R)", "A", "{F:a function} is not applied to {A}", F="function"),
     mistake("call dropped", "A.M(*R)", "A", "{M:a method} is not applied to {A}", A="value", M="method"),
     mistake("call dropped", "F(A)", "A", "{F:a function} is not applied to {A}", F="callables"),
-    mistake("call dropped", "1 - np.tanh(A) ** 2", "np.tanh(A)", "tanh stands where its slope belongs", A="unplanted"),
+    mistake(
+        "slope replaced", "1 - np.tanh(A) ** 2", "np.tanh(A)", "tanh stands where its slope belongs", A="unplanted"
+    ),
     mistake("order reversed", "F(G(A))", "G(F(A))", "{G} and {F} are applied in the wrong order", **CALLS),
     *(
         mistake(
-            "operator exchanged",
+            "calls added",
             right,
             "F(A) + G(A)",
             "{F} and {G} are added, not applied one after the other",
@@ -265,13 +271,14 @@ EXPRESSIONS = [
         )
         for right in ("F(G(A))", "G(F(A))")
     ),
-    mistake("call dropped", "B", "A", "{A} stands where {B:a function of it} belongs", rank=2, A="array", B="forms"),
+    mistake("slope replaced", "B", "A", "{A} stands where {B:a function of it} belongs", rank=2, A="array", B="forms"),
     mistake("call added", "A", "np.M(A)", "{M} is too much", A="unplanted"),
     mistake("call added", "A", "F(A)", "{F} is too much", A="unplanted"),
     mistake("name replaced", "np.M(A)", "np.L(A)", OTHER_FUNCTION, M="elementary", L="elementary"),
     # Names
     mistake("name overwritten", "A", "B", "{B} is overwritten before this line reads it", A="earlier", B="overwritten"),
     mistake("dy ignored", "A", "0 * A + 1", "{A} is taken for ones", A="dy"),
+    mistake("gradient replaced", "A", "B", "{B} stands where {A:another name} belongs", A="names", B="gradients"),
     mistake("name replaced", "A", "B", "{B} stands where {A:another name} belongs", A="names", B="names"),
     mistake("name replaced", "A", "B", "{B} stands where {A:an array} belongs", A="arrays", B="computed"),
     mistake("name replaced", "A", "B", "{B} stands where {A:a mask} belongs", A="masks", B="array"),
@@ -285,7 +292,7 @@ EXPRESSIONS = [
         A="arrays",
         B="array",
     ),
-    mistake("operands exchanged", "A, B", "B, A", "{A} and {B} are in each other's place", at="names"),
+    mistake("names exchanged", "A, B", "B, A", "{A} and {B} are in each other's place", at="names"),
     # Whole values
     mistake("sign flipped", "A", "-A", "the sign is wrong", at="value", A="arithmetic"),
     mistake("gradient replaced by zeros", "A", "0 * A", "it is zero", at="value", A="arithmetic"),
@@ -296,32 +303,3 @@ EXPRESSIONS = [
 ]
 
 ROWS = (*STATEMENTS, *EXPRESSIONS)
-KINDS = {  # for each kind of mistake, a sentence without code
-    "term dropped": "a term is missing",
-    "factor dropped": "a factor is missing",
-    "sign flipped": "a sign is wrong",
-    "operator exchanged": "one of + − · / stands in the place of another",
-    "operands exchanged": "two operands are exchanged",
-    "sum and mean exchanged": "a sum stands in the place of a mean, or a mean in the place of a sum",
-    "axis changed": "a sum or mean runs over the wrong axis",
-    "keepdims lost": "an axis is lost that should be kept, and other entries meet",
-    "transpose lost": "a transpose is missing",
-    "transpose added": "there is a transpose too many",
-    "name replaced": "one array stands in the place of another",
-    "constant changed": "a constant is wrong",
-    "gradient replaced by zeros": "it is zero",
-    "gradient replaced by dy": "it is the upstream gradient itself",
-    "dy ignored": "the upstream gradient is taken for ones",
-    "gradients exchanged": "two gradients are exchanged",
-    "mask forgotten": "a mask is forgotten",
-    "condition changed": "a condition is wrong",
-    "accumulation lost": "entries are overwritten where they should be added",
-    "statement dropped": "a statement is missing",
-    "backward call dropped": "the backward pass of a layer is skipped",
-    "call dropped": "a function is not applied",
-    "order reversed": "an order is reversed",
-    "power changed": "a power is wrong",
-    "name overwritten": "a name is overwritten before it is read",
-    "range changed": "a loop runs over the wrong range",
-    "brackets misplaced": "brackets are missing or misplaced",
-}

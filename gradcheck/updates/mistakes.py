@@ -16,9 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradcheck.mistakes import ROWS, Reader, Student, exchanged, mistake
-from gradcheck.mistakes.planting import planted
-from gradcheck.mistakes.table import KINDS
+from gradcheck.mistakes import KINDS, ROWS, Reader, Student, mistake, with_node
+from gradcheck.mistakes.planting import possible_mistakes
 from gradcheck.names import names_in
 from gradcheck.updates.course import agrees, clip_factors
 from gradcheck.updates.formulas import FORMULAS
@@ -28,7 +27,7 @@ SMALL = 1e-5  # relative error of a step: larger than rounding in float32, small
 DECAY, L2 = "theta = theta - lr * weight_decay * theta", "g = g + weight_decay * theta"
 
 OF_UPDATES = [
-    mistake("update", right, wrong, sentence)
+    mistake("update changed", right, wrong, sentence)
     for sentence, *pairs in (
         ("the step has the wrong sign", ("theta - step", "theta + step")),
         ("the weight decay is missing", (DECAY, "pass"), (L2, "pass")),
@@ -71,7 +70,13 @@ OF_UPDATES = [
     )
     for right, wrong in pairs
 ]
-USUAL = ("factor dropped", "term dropped", "sign flipped", "power changed")  # two of them may occur together
+USUAL = (
+    "factor dropped",
+    "division dropped",
+    "term dropped",
+    "sign flipped",
+    "power changed",
+)  # two of them may occur together
 TWINS = re.compile(r"\bm(?=_|\b)|\bv(?=_|\b)|(?<=beta)[12]| \*\* 2")  # the differences between m and v
 KNOWN = {"__builtins__": {}, "abs": abs, "sqrt": np.sqrt}
 
@@ -110,16 +115,16 @@ class Lines:
 
         return replace(self.formula, function=function)
 
-    def planted(self, rows):
+    def changes(self, rows):
         """Return a Change for each wrong statement that the rows of a table can produce."""
         by_place = {at: [row for row in rows if row.at == at] for at in ("expression", "value", "statement", "pair")}
         found = {}
-        for edit, _ in planted(self.closure, rows=by_place):
+        for edit, _ in possible_mistakes(self.closure, rows=by_place):
             i = next(k for k, s in enumerate(self.statements) if any(node is edit.old for node in ast.walk(s)))
-            statement = exchanged(self.statements[i], edit.old, edit.new)
+            statement = with_node(self.statements[i], edit.old, edit.new)
             text = ast.unparse(statement)
             if {*names_in(statement)} <= self.names:  # otherwise the row is for another formula
-                hint = edit.sentence(NOBODY) or KINDS[edit.row.kind]
+                hint = edit.sentence(NOBODY) or KINDS[edit.row.kind].sentence
                 found.setdefault((i, text), Change(edit.sentence(Reader()), {i: (text, hint)}, edit.row.kind))
         return list(found.values())
 
@@ -133,7 +138,9 @@ class Lines:
                 texts = {
                     i: re.sub(r"\w+", lambda m, names=names: names.get(m[0], m[0]), self.texts[i]) for i in indices
                 }
-                lines = {i: (text, KINDS["name replaced"]) for i, text in texts.items() if text != self.texts[i]}
+                lines = {
+                    i: (text, KINDS["name replaced"].sentence) for i, text in texts.items() if text != self.texts[i]
+                }
                 if lines:
                     yield Change(sentence, lines)
 
@@ -174,8 +181,8 @@ def _explanations(formula, courses, largest):
     """Yield (sentence, hints) for each kind of explanation, the plainest first, or an empty sentence."""
     yield _still(courses[0]), ()
     lines = Lines(formula) if FORMULAS.get(formula.name) is formula.function else None
-    own = [*lines.planted(OF_UPDATES), *lines.renamed()] if lines else []
-    singles = [*own, *lines.planted(ROWS)] if lines else []
+    own = [*lines.changes(OF_UPDATES), *lines.renamed()] if lines else []
+    singles = [*own, *lines.changes(ROWS)] if lines else []
     habits = list(around(formula, courses[0]))
 
     def first(changes, **habit):

@@ -39,7 +39,7 @@ from minitransformer.system.version import __version__
 
 NEEDED_LATER = (  # imported once, before the first request, so that no child has to import them
     "minitransformer.learn.lessons",
-    "minitransformer.learn.naming",
+    "minitransformer.learn.vocabulary",
     "gradcheck.refine",
     "gradcheck.diagnosis",
     "gradcheck.lines",

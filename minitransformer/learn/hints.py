@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from gradcheck.mistakes import KINDS
 from minitransformer.learn.cutting import File, functions_within, only_the_question
 from minitransformer.learn.exercises import SLOPES
 from minitransformer.learn.reading import read_regular
@@ -44,20 +45,6 @@ OF_EXERCISES = {
         "in which order do you look at the tokens, and at which sum do you stop?",
         "u is a share of which sum: of all probabilities, or of those that are kept?",
     ],
-}
-
-ON_MISTAKES = {  # {pattern of the sentence on a mistake: question}
-    "too much|once more|at every step": "which contribution is counted twice? Follow the gradient from the last line",
-    r"\bd\w* stands": "which value does this step return in forward, and what is the name of that value's gradient?",
-    "steps|skipped|not applied|backward": "in which order did forward call its functions, and what does each get?",
-    "path|term|left out|not [as][du]": "which line reads the value, but has no term in your sum?",
-    "upstream|depend on dy": "how much does the loss change with the output, and which name tells that?",
-    "sign|(subtracted|added) where": "does the output grow or fall when this value grows by a little?",
-    "transpose|order|exchanged": "write the axes below each factor: do they come in the order that you need?",
-    "sum|mean|axis|axes|batch|positions": "which entries of the output read an entry of this value? Compare shapes",
-    "factor|division|times|power|square": "try one number: how far does the output move for a step of 0.001?",
-    "stands|belongs|in place of|slope": "of which value is this the slope, and at which value is it taken?",
-    "overwritten|one of|twice": "what is in the array before this line, and what has to remain of it?",
 }
 
 
@@ -124,7 +111,7 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     elif row is not None and row.sentence:
         where += f", {row.sentence}"
     mistake = row.sentence if row is not None and row.verdict == "WRONG" else ""
-    asked = [question for pattern, question in ON_MISTAKES.items() if re.search(pattern, mistake)][:1]
+    asked = [KINDS[row.kind].question] if mistake and row.kind else []
     rungs = [f"{where}: {rung}" for rung in (*asked, *line.rungs(verdict.level))]
     rungs = [*rungs[: len(asked)], *OF_EXERCISES.get(exercise.name, rungs[len(asked) :])]
     if verdict.status == FAILED and len(names) != 1 and len(lines) > 1:

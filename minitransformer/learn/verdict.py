@@ -50,6 +50,8 @@ class Row:
     name: str  # name that the line assigns
     verdict: str  # "right", "WRONG", "blank" or FOLLOWS
     sentence: str = ""  # reason for the verdict
+    kind: str = ""  # kind of the mistake (gradcheck.mistakes.KINDS), or "" if the sentence names none
+    origins: tuple = ()  # names of the lines from which the error follows
 
 
 @dataclass(frozen=True)
@@ -110,5 +112,5 @@ class Verdict:
 
     @staticmethod
     def from_json(found: dict) -> "Verdict":
-        rows = tuple(Row(**row) for row in found["rows"])
+        rows = tuple(Row(**{**row, "origins": tuple(row["origins"])}) for row in found["rows"])
         return Verdict(**{**found, "rows": rows, "remarks": tuple(found["remarks"])})

@@ -18,7 +18,7 @@ from gradcheck.__main__ import main
 from gradcheck.audit import mutate
 from gradcheck.audit.reporting import followed
 from gradcheck.audit.trials import SURVIVING, Outcome
-from gradcheck.mistakes import KINDS
+from gradcheck.mistakes import KINDS, ROWS
 
 ROOT = Path(__file__).parents[2]
 
@@ -184,15 +184,18 @@ EXAMPLES = [
     ("term dropped", "return a - dy * b", "return -(dy * b)"),
     ("term dropped", "dy -= a\nreturn dy", "pass"),
     ("factor dropped", "return a * dy", "return dy"),
-    ("factor dropped", "return dy / a", "return dy"),
+    ("division dropped", "return dy / a", "return dy"),
     ("factor dropped", "dy *= a\nreturn dy", "pass"),
     ("sign flipped", "return -dy * a", "return dy * a"),
     ("sign flipped", "return dy * a", "return -(dy * a)"),
-    ("sign flipped", "dy += a\nreturn dy", "dy -= a"),
+    ("sum and difference exchanged", "dy += a\nreturn dy", "dy -= a"),
     ("operator exchanged", "return a - b * dy", "return a - (b + dy)"),
-    ("operator exchanged", "return (a + b) * dy", "return (a - b) * dy"),
-    ("operator exchanged", "return a * dy", "return a / dy"),
-    ("operator exchanged", "return a / dy", "return a * dy"),
+    ("sum and difference exchanged", "return (a + b) * dy", "return (a - b) * dy"),
+    ("product and quotient exchanged", "return a * dy", "return a / dy"),
+    ("product and quotient exchanged", "return a / dy", "return a * dy"),
+    ("difference reversed", "return a - dy", "return dy - a"),
+    ("quotient inverted", "return dy / a", "return a / dy"),
+    ("matrix dropped", "return dy @ a", "return dy"),
     ("operands exchanged", "return a @ dy", "return dy @ a"),
     ("operands exchanged", "return np.dot(a, dy)", "return np.dot(dy, a)"),
     ("operands exchanged", "return a.dot(dy)", "return dy.dot(a)"),
@@ -221,7 +224,7 @@ EXAMPLES = [
     ("gradients exchanged", "return dy * a, dy * b", "return (dy * b, dy * a)"),
     ("gradients exchanged", "da, db = x(dy)\nreturn da, db", "db, da = x(dy)"),
     ("mask forgotten", "return np.where(x > 0, dy, 0)", "return dy"),
-    ("mask forgotten", "return dy[x]", "return dy"),
+    ("index dropped", "return dy[x]", "return dy"),
     ("mask forgotten", "np.copyto(a, 0, where=x)\nreturn a", "np.copyto(a, 0)"),
     ("mask forgotten", "return dy * ~x", "return dy * x"),
     ("factor dropped", "return dy * x", "return dy"),
@@ -249,9 +252,13 @@ def test_each_kind_of_mistake_is_made(kind, source, added, write):
     assert (kind, added) in {(k, new) for k, _, new in made}, "\n".join(map(str, sorted(made)))
 
 
-def test_every_kind_of_mistake_has_a_sentence_and_an_example():
-    of_repairs = {"brackets misplaced", "name overwritten", "range changed"}  # kinds that the audit does not make
-    assert KINDS.keys() == {kind for kind, *_ in EXAMPLES} | of_repairs
+def test_every_kind_of_mistake_has_a_sentence_a_question_and_an_example():
+    of_repairs = {  # kinds that the audit does not make
+        *("brackets misplaced", "name overwritten", "range changed", "term added", "factor added", "sum dropped"),
+        *("slope replaced", "gradient replaced", "names exchanged", "call added", "calls added", "index shifted"),
+    }
+    assert {row.kind for row in ROWS} == {kind for kind, *_ in EXAMPLES} | of_repairs
+    assert all(sentence and "?" in question for sentence, question in KINDS.values())
 
 
 def test_two_ways_to_the_same_mistake_count_once(write):

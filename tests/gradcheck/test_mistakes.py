@@ -57,15 +57,15 @@ def test_a_pattern_does_not_match_other_code(pattern, code):
 
 def test_one_row_makes_a_mistake_and_its_repair():
     row = mistake("factor dropped", "A * B", "A", "{B:factor} is missing[ from {A}]", B="factors")
-    (made,) = row.planted(expression("dy * gamma"), Anything(), None)
+    (made,) = row.mistakes(expression("dy * gamma"), Anything(), None)
     assert ast.unparse(made.new) == "dy"
-    (undone,) = row.repaired(expression("dy"), Anything(), None)
+    (undone,) = row.repairs(expression("dy"), Anything(), None)
     assert ast.unparse(undone.new) == "dy * gamma"
 
 
 def test_a_hole_without_a_class_is_not_filled():
     row = mistake("call dropped", "F(A)", "A", "{F:a function} is not applied to {A}")
-    assert list(row.repaired(expression("x"), Anything(), None)) == []
+    assert list(row.repairs(expression("x"), Anything(), None)) == []
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_a_hole_without_a_class_is_not_filled():
 )
 def test_a_sentence_shows_the_answer_to_those_alone_who_may_see_it(reader, is_whole, said):
     row = mistake("factor dropped", "A * B", "A", "{B:factor} is missing[ from {A}]", B="factors")
-    (made,) = row.planted(expression("dy * gamma"), Anything(), SimpleNamespace(is_whole=is_whole))
+    (made,) = row.mistakes(expression("dy * gamma"), Anything(), SimpleNamespace(is_whole=is_whole))
     assert made.sentence(reader) == said
 
 
 def test_a_sentence_that_has_to_quote_what_a_student_did_not_write_is_not_said():
     row = mistake("transpose lost", "A.T", "A", "{A} is not transposed")
-    (made,) = row.planted(expression("weight.T"), Anything(), None)
+    (made,) = row.mistakes(expression("weight.T"), Anything(), None)
     assert made.sentence(Student("dx = dy @ w", {})) is None
     assert made.sentence(Student("dx = dy @ w", {"weight": "the matrix W"})) == "the matrix W is not transposed"
 

@@ -720,7 +720,7 @@ WRITTEN = {
     "neuron": [
         ("slope = 1 - y**2\nreturn slope * w, slope * x, slope", "the upstream gradient is forgotten"),
         ("dz = (1 - y) ** 2 * dy\nreturn w * dz, x * dz, dz", "the square is that of 1 − y"),
-        ("dz = (1 - y**2) * dy\nreturn w * dz, x * dz, 2", "db: does not depend on dy|db: it does not depend on dy"),
+        ("dz = (1 - y**2) * dy\nreturn w * dz, x * dz, 2", "db: db does not depend on dy"),
     ],
     "softmax": [
         ("total = (y * dy).sum()\nreturn y * (dy - total)", "the sum runs over all entries, not over one axis")

@@ -1,0 +1,196 @@
+"""Find the typical mistake of a component that gives a wrong backward pass its numbers.
+
+A component is a right version of the function under examination, with rows of mistakes that its learners make. Each row
+is made in a copy of the right function. If every gradient that it changes then equals the gradient of the wrong
+backward pass on every draw of the inputs, the wrong function contains this mistake, however its code is written.
+"""
+
+import ast
+import functools
+import inspect
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from gradcheck.contract import gradients_of
+from gradcheck.lines.report import equation_in
+from gradcheck.mistakes.patterns import holes, parsed, same
+from gradcheck.mistakes.planter import copy_with, tree_of, with_node
+from gradcheck.mistakes.row import Row, mistake
+from gradcheck.report import GradientError
+
+DIGITS = 1e-9  # relative to the largest entry
+NOISE = 1e-11  # a gradient that should be 0 may deviate by this, relative to the largest entry of all gradients
+FAILURES = (ValueError, TypeError, IndexError, ArithmeticError, KeyError, AttributeError, NameError)
+RETURN, LOOP = "return", "for"  # the place of a returned call, and of the iterable of a loop
+
+
+@dataclass(frozen=True)
+class Component:
+    """A right function, or a class with a method `forward`, and the mistakes that are typical of it.
+
+    A row applies to the statement with the target `where`. Without `where`, it applies to each statement of backward,
+    to all parts that match at once. `adapted` converts the right function, and each function with a mistake, to one
+    with the same result as the function under examination.
+    """
+
+    function: Callable
+    rows: tuple[Row, ...] = field(repr=False)
+    adapted: Callable[[Callable], Callable] = lambda function: function
+
+
+@dataclass(frozen=True)
+class Typical:
+    """A typical mistake that explains wrong gradients."""
+
+    row: Row
+    where: str  # the target of the statement, such as "dq, dk, dv"
+    equation: str  # the number in the comment of the statement, such as "(6)", or ""
+    known: frozenset  # the targets of all statements of the component's backward
+    explained: int = 0  # number of gradients that it explains
+
+    @property
+    def names(self):
+        return [] if self.where in (RETURN, LOOP) else self.where.split(", ")
+
+    @property
+    def at(self):
+        """Return the beginning of a sentence on another line, such as "(6) dx_hat: "."""
+        return f"{self.equation} {', '.join(self.names)}".strip() + ": " if self.names else ""
+
+
+def typical(kind: str, wrong: str, sentence: str, *, where: str, rank: int = 1) -> Row:
+    """Return the row of a component in which `wrong` replaces the value of a statement, which it may call V.
+
+    Other names in capital letters are names of the component.
+    """
+    own: Any = {name: name for name in holes(parsed(wrong)) - {"V"}}
+    return mistake(kind, "V", wrong, sentence, at="value", where=where, rank=rank, **own)
+
+
+class _Names:
+    """The scope of a component's rows: a class of a hole lists the names that match, or is the name that fills it."""
+
+    def admits(self, kind, code, place):
+        return getattr(code, "id", "") in kind.split()
+
+    def members(self, kind, bound, place):
+        return [ast.Name(kind, ast.Load())]
+
+
+class Source:
+    """The source of a component, and copies of the component with one mistake."""
+
+    def __init__(self, function):
+        self.function, self.tree = function, tree_of(function)
+        self.text, self.first = inspect.getsource(function).splitlines(), function.__code__.co_firstlineno
+        backward = next(node for node in ast.walk(self.tree) if getattr(node, "name", "") == "backward")
+        self.statements = list(_statements(backward))
+        self.known = frozenset(name for where, _ in self.statements for name in where.split(", "))
+
+    def mistakes(self, rows):
+        """Yield (Typical, function with this mistake) for each row and each place of it."""
+        for row in rows:
+            for where, value in self.statements:
+                if row.where == where or (not row.where and "," not in where):
+                    nodes = [value] if row.at == "value" else ast.walk(value)
+                    edits = [edit for node in nodes for edit in row.mistakes(node, _Names(), None)]
+                    if not all(same(edit.old, edit.new) for edit in edits):
+                        equation = equation_in(self.text[value.end_lineno - self.first])
+                        yield Typical(row, where, equation, self.known), self.with_edits(edits)
+
+    def with_edits(self, edits):
+        tree = functools.reduce(lambda tree, edit: with_node(tree, edit.old, edit.new), edits, self.tree)
+        return copy_with(self.function, ast.fix_missing_locations(tree))
+
+
+def _statements(backward):
+    """Yield (target, value) of the statements of a backward pass.
+
+    A returned call has the target "return", another call such as np.add.at that of its first argument, and the iterable
+    of a loop "for".
+    """
+    for node in ast.walk(backward):
+        if isinstance(node, ast.Assign):
+            yield ast.unparse(node.targets[0]).strip("()"), node.value
+        elif isinstance(node, ast.For):
+            yield LOOP, node.iter
+        elif isinstance(node, (ast.Return, ast.Expr)) and isinstance(node.value, ast.Call):
+            yield RETURN if isinstance(node, ast.Return) else ast.unparse(node.value.args[0]), node.value
+
+
+source_of = functools.cache(Source)
+
+
+class Trial:
+    """One draw of the inputs, with the gradients of the right function and of the function under examination.
+
+    `truth` is None if the right function raises on these inputs. `wrong` contains the positions of the wrong gradients.
+    """
+
+    def __init__(self, component, function, scene):
+        self.component, self.scene, run = component, scene, scene.run
+        pairs = enumerate(zip(run.gradients, run.missing, strict=True))
+        self.given = {i: g for i, (g, is_missing) in pairs if not is_missing and np.isfinite(g).all()}
+        self.truth = self.gradients(function)
+        truth = self.truth or {}
+        self.floor = NOISE * max((np.max(np.abs(g), initial=0.0) for g in truth.values()), default=0.0)
+        self.wrong = {i for i in truth.keys() & self.given.keys() if not self._is_near(self.given[i], truth[i])}
+
+    def gradients(self, function):
+        """Return {position of the argument: gradient} by a version of the component, or None if it raises."""
+        run = self.scene.in_use().run
+        call = run.call.on(run.call.inputs)
+        try:
+            with np.errstate(all="ignore"), _called(self.component.function, self.component.adapted(function), call):
+                gradients = gradients_of(call, run.arguments, run.dy)
+        except (*FAILURES, GradientError):  # the mistake cannot be made with these inputs
+            return None
+        return {i: gradient for i, gradient in enumerate(gradients) if np.isfinite(gradient).all()}
+
+    def explained(self, function):
+        """Return the positions of the gradients that a mistake changes, or None if one of them is not the given one."""
+        gradients = self.gradients(function)
+        if gradients is None or self.truth is None:
+            return None
+        changed = {i for i, g in gradients.items() if i not in self.truth or not self._is_near(g, self.truth[i])}
+        is_given = all(self._is_near(self.given[i], gradients[i]) for i in changed & self.given.keys())
+        return changed if is_given else None
+
+    def _is_near(self, a, b):
+        return a.shape == b.shape and np.max(np.abs(a - b), initial=0.0) <= max(
+            DIGITS * np.max(np.abs(b), initial=0.0), self.floor
+        )
+
+
+@contextmanager
+def _called(right, function, call):
+    """Let a Call call a version of a component. For a class, the class of the module is exchanged."""
+    if not isinstance(right, type):
+        call.target = function
+        yield
+        return
+    own = type(call.target)
+    if not issubclass(own, right):
+        raise TypeError(f"{own.__name__} is not a {right.__name__}")
+    call.target.__class__ = type(right.__name__, (right,), {"forward": function})
+    try:
+        yield
+    finally:
+        call.target.__class__ = own
+
+
+def typical_mistakes(component, scenes):
+    """Return the Typical mistakes that explain wrong gradients on all Scenes, those that explain most first."""
+    function = getattr(component.function, "forward", component.function)
+    trials = [Trial(component, function, scene) for scene in scenes if scene is not None]
+    first, *others = [trial for trial in trials if trial.truth is not None] or [None]
+    found = []
+    for one, wrong in source_of(function).mistakes(component.rows) if first and first.wrong else ():
+        explained = first.explained(wrong)
+        if explained and all(explained & other.wrong <= (other.explained(wrong) or set()) for other in others):
+            found.append(replace(one, explained=len(explained)))
+    return sorted(found, key=lambda one: -one.explained)
