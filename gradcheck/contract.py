@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradcheck.call import Call, clear_gradients, describe, is_floating, is_low, parameters_of
-from gradcheck.report import fault
+from gradcheck.report import Problem, fault
 
 REPEATS = 1e-12  # relative; two runs may differ by rounding if memory is aligned differently
 ROUNDING = 1e-12  # relative to Σ|dy y|: bound on the rounding error of a gradient times the scale of its argument
@@ -190,10 +190,21 @@ def run_backward(call, backward, dy, arguments):
         expected = "an array" if len(inputs) == 1 else f"a tuple of {len(inputs)}"
         hint = f"; {NESTED}" if any(isinstance(value, (dict, list, tuple)) for value in call.inputs) else ""
         problem = f"backward returned {given}, expected {expected}: one for {names}{hint}"
-        raise fault(call.name, problem)
+        count = len(returned) if isinstance(returned, tuple) else 1
+        data = {"given": given, "names": names, "neither": names.replace(", ", " nor to ")}
+        raise fault(call.name, Problem.of(problem, _kind_of_number(returned, count, inputs), **data))
     supply = iter(returned)
     pairs = [(a, next(supply) if a.parameter is None else a.parameter.grad) for a in arguments]
     return [_valid(call, argument, gradient, pairs) for argument, gradient in pairs]
+
+
+def _kind_of_number(returned, count, inputs):
+    """Return the kind of mistake if backward returns a wrong number of gradients."""
+    if returned is None:
+        return "no gradients"
+    if len(inputs) == 1:
+        return "parts of a gradient"
+    return "gradients added" if count > len(inputs) else "gradients dropped"
 
 
 def _valid(call, argument, gradient, others):
@@ -205,8 +216,9 @@ def _valid(call, argument, gradient, others):
         raise fault(call.name, f"{label} is {describe(gradient)}, not an array of shape {wanted}")
     array = np.array(gradient)
     if array.shape != wanted:
-        reason = _reason_of_shape(argument, array.shape, others)
-        raise fault(call.name, f"{label} has shape {array.shape}, but {argument.name} has {wanted}{reason}")
+        kind, reason = _reason_of_shape(argument, array.shape, others)
+        problem = f"{label} has shape {array.shape}, but {argument.name} has {wanted}"
+        raise fault(call.name, Problem.of(problem + reason, kind, problem=problem, label=label, name=argument.name))
     native = array.dtype.newbyteorder("=")
     if native != argument.array.dtype:
         error = fault(call.name, f"{label} is {array.dtype}, but {argument.name} is {argument.array.dtype}")
@@ -215,22 +227,25 @@ def _valid(call, argument, gradient, others):
 
 
 def _reason_of_shape(argument, shape, others):
-    """Return a simple explanation of a wrong shape, such as a transpose, or ""."""
+    """Return (kind, simple explanation) of a wrong shape, such as a transpose."""
     wanted = argument.array.shape
     for other, gradient in others:
         if other is not argument and np.shape(gradient) == wanted and other.array.shape == shape:
-            return f": {argument.label} and {other.label} are returned in each other's place"
+            return "gradients exchanged", f": {argument.label} and {other.label} are returned in each other's place"
     if sorted(shape) == sorted(wanted):
-        return f": the shape of {argument.name} transposed"
+        return "gradient transposed", f": the shape of {argument.name} transposed"
     padded = (1,) * (len(shape) - len(wanted)) + wanted
     axes = [i for i, (n, m) in enumerate(zip(padded, shape, strict=False)) if n != m]
     if axes and len(padded) == len(shape) and all(padded[i] == 1 for i in axes):
         listed = f"{'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}"
-        return f": not summed over {listed} of {argument.label}, along which {argument.name} is broadcast"
+        return (
+            "gradient not summed",
+            f": not summed over {listed} of {argument.label}, along which {argument.name} is broadcast",
+        )
     if [n for n in shape if n != 1] == [n for n in wanted if n != 1]:
-        return ": an axis of length 1 is kept or lost (keepdims)"
+        return "axis of length 1", ": an axis of length 1 is kept or lost (keepdims)"
     alike = [other.name for other, _ in others if other.array.shape == shape]
-    return f": {alike[0]} has that shape" if alike else ""
+    return ("gradients exchanged", f": {alike[0]} has that shape") if alike else ("gradient not summed", "")
 
 
 # Side effects

@@ -19,7 +19,7 @@ from gradcheck.central_differences import estimate, line_along, step_of
 from gradcheck.complex_step import ComplexStep, NotComplexSafe
 from gradcheck.contract import Run, run_under_watch
 from gradcheck.judgement import CANNOT_TELL, KINK, WRONG, Direction, Finding
-from gradcheck.report import ArgumentReport, Report
+from gradcheck.report import ArgumentReport, Problem, Report
 
 
 class Examination(NamedTuple):
@@ -33,7 +33,7 @@ class Examination(NamedTuple):
 def examine(call, dy, terms):
     run = run_under_watch(call, dy, stream(terms.seed, "dy"))
     findings, notes = find(run, terms)
-    problems = (run.problem,) if run.problem else ()
+    problems = (Problem.of(run.problem),) if run.problem else ()
     return Examination(Report(call.name, tuple(map(_summary, findings)), problems, tuple(notes)), run, findings)
 
 

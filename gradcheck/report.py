@@ -98,6 +98,19 @@ class ArgumentReport:
         return f"cannot tell at {self.cannot_tell} {entries}; for one {where}{'' if is_shown else f', but {obstacle}'}"
 
 
+class Problem(str):
+    """A violation of the contract: a sentence, with its kind (gradcheck/mistakes/kinds.py) and further data."""
+
+    kind = ""
+    data: dict[str, str] = {}  # noqa: RUF012  (the values for the question of the kind)
+
+    @classmethod
+    def of(cls, sentence: str, kind: str = "", **data: str) -> "Problem":
+        problem = cls(sentence)
+        problem.kind, problem.data = kind, data
+        return problem
+
+
 @dataclass(frozen=True)
 class Report:
     """The result for one function or module. `str(report)` is a table.
@@ -202,7 +215,7 @@ def _mismatched(arguments):
 
 
 def fault(name, problem):
-    return GradientError(Report(name, problems=(problem,)))
+    return GradientError(Report(name, problems=(Problem.of(problem) if type(problem) is str else problem,)))
 
 
 def _both(analytic, numeric, oracle):

@@ -106,6 +106,33 @@ KINDS = {
         "a function that the line calls is wrong", "is the function that this line calls right by itself?"
     ),
     "update changed": Kind("the update is wrong", "which symbol of the equation is not in this line?"),
+    # The number and the shapes of the returned gradients; the questions contain the data of a Problem
+    "no gradients": Kind(
+        "nothing is returned",
+        "does backward end with return? A call that works in place, such as np.add.at, returns None",
+    ),
+    "parts of a gradient": Kind(
+        "several arrays are returned for one argument",
+        "backward returned {given}: how do they become one array of the shape of {names}?",
+    ),
+    "gradients added": Kind(
+        "too many gradients are returned", "backward returned {given}: which of them belongs neither to {neither}?"
+    ),
+    "gradients dropped": Kind(
+        "too few gradients are returned", "backward returned {given}: which of {names} lacks its gradient?"
+    ),
+    "gradient transposed": Kind(
+        "the gradient of a value is transposed",
+        "which index comes first in {name}, and which factor of the product has that index?",
+    ),
+    "gradient not summed": Kind(
+        "the gradient of a value is not summed",
+        "which entries of y does one entry of {name} reach? Their contributions add",
+    ),
+    "axis of length 1": Kind(
+        "an axis of length 1 is kept or lost",
+        "which sum keeps its axis, with length 1, and which of the arguments has such an axis?",
+    ),
     # Seen in the numbers alone
     "not finite": Kind("it is not finite", "which division, root or logarithm of the line has no finite value?"),
     "some entries wrong": Kind("it is wrong at some entries only", "what do the wrong entries have in common?"),

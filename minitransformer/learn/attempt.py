@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradcheck import Call, GradientError, Report, check_call, randomize_parameters, to_float64
+from gradcheck.report import Problem
 from minitransformer.learn.exercises import FORWARD, SLOPES
 from minitransformer.learn.explaining import blank_rows, equation_numbers, explained, rows_by_gradients
 from minitransformer.learn.loading import Fault, cotangent, faults, is_pair
@@ -14,6 +15,7 @@ from minitransformer.learn.questions import question_on_problem
 from minitransformer.learn.variants import of_result
 from minitransformer.learn.verdict import BEGUN, SOLVED, WRONG, Verdict
 
+OF_NUMBER = ("no gradients", "parts of a gradient", "gradients added", "gradients dropped")  # kinds of problems
 SEEDS = (0, 1)  # seeds of the random inputs of each case
 ENTRIES = 200  # entries to compare in each argument if a gradient is wrong
 LARGE = 1000  # factor for extreme inputs; exp overflows beyond 709
@@ -103,7 +105,7 @@ class Attempt:
         Without blanks, the Verdict's sentence is the first violation of gradcheck's contract, if there is one.
         """
         name, level = self.exercise.name, self.level
-        problem = next(iter(failure.report.problems), "") if failure else ""
+        problem = next(iter(failure.report.problems), Problem()) if failure else Problem()
         rows = rows_by_gradients(failure.report, self.numbers) if failure and not problem else []
         if self.blank:
             found = {row.name: row for row in (*rows, *self.blank)}
@@ -111,10 +113,11 @@ class Attempt:
             rows = sorted(found.values(), key=lambda row: order.index(row.name))
             return Verdict(name, BEGUN, level, rows=tuple(rows))
         if failure:
-            question = question_on_problem(problem)
-            if problem.startswith("backward returned") and (absent := absent_in(failure.call)):
-                problem += f". Here {' and '.join(absent)} is None"
-            return Verdict(name, WRONG, level, problem, tuple(rows), remarks, question=question)
+            asked, sentence = question_on_problem(problem), str(problem)
+            if problem.kind in OF_NUMBER and (absent := absent_in(failure.call)):
+                sentence += f". Here {' and '.join(absent)} is None"
+            about = (asked.line, *asked.names)
+            return Verdict(name, WRONG, level, sentence, tuple(rows), remarks, question=asked.text, about=about)
         return Verdict(name, SOLVED, level, remarks=tuple(self.remarks()))
 
     def tried(self, case, seed):

@@ -110,8 +110,10 @@ def tried(exercise, path, text, tree, level):
             sentence = f"line {fault.line} is still blank"
         elif blank:
             sentence = f"line {fault.line} reads {blank}, which is still blank"
-        rows, status = blank_rows(exercise, left), BEGUN if left else FAILED
-        verdict = Verdict(exercise.name, status, level, sentence, rows, question=fault.question)
+        rows, status, asked = blank_rows(exercise, left), BEGUN if left else FAILED, fault.question
+        verdict = Verdict(
+            exercise.name, status, level, sentence, rows, question=asked.text, about=(asked.line, *asked.names)
+        )
         yield finished(verdict)
 
 

@@ -97,8 +97,8 @@ def next_hint(folder, exercise, verdict: Verdict) -> str:
     is_failure = bool(verdict.sentence) and (row is None or row.verdict != "blank")
     lines = lines_of(exercise)
     known = {name for line in lines for name in line.name.split(", ")}
-    own = re.findall(r"^(d(?!y\b)\w+)(?=:| has)", verdict.question)
-    names = {*own, *(name for name in re.findall(r"\w+", verdict.question) if name in known)}
+    own = {name for name in verdict.about[:1] if name.startswith("d") and name != "dy"}
+    names = own | known.intersection(verdict.about)
     if is_failure and len(names) == 1:
         row = Row("", *names, "")
     line = chosen(lines, row)

@@ -12,7 +12,7 @@ import numpy as np
 from gradcheck import GradientError
 from gradcheck.front.streams import error_in_words
 from minitransformer.learn.exercises import PACKAGE
-from minitransformer.learn.questions import question_on
+from minitransformer.learn.questions import Question, question_on
 
 INSIDE = f"{PACKAGE}{os.sep}"
 MOST_SAID = 500  # characters of the output, and of an exception
@@ -21,7 +21,7 @@ MOST_SAID = 500  # characters of the output, and of an exception
 class Fault(Exception):  # noqa: N818
     """The learner's code fails. `line` is the line if it is known, and `question` hints at the cause."""
 
-    line, question = None, ""
+    line, question = None, Question()
 
 
 def loaded(path, text):

@@ -24,7 +24,6 @@ from minitransformer.learn.own import OwnExercise
 from minitransformer.learn.verdict import BEGUN, WRONG, Verdict
 
 NAME = "WRONG_LINE"
-FOUND = "; wrong gradients: "
 IMPORTS, MUSEUM, MANY = "import math\n\nimport numpy as np\n\n\n", Path("museum"), 5
 TOO_EASY = {"statement dropped", "gradient replaced by zeros", "dy ignored"}
 TASK = f"""\
@@ -83,7 +82,7 @@ def planted(exercise, level: int, seed: int, grader) -> str:
             answer = target_of(next(node for node in nodes if node.lineno == mutant.lines[0])) or "return"
             text = with_task(exercise, level, seed, answer, code)
             (Path(folder) / f"{exercise.name}.py").write_text(text, "utf-8")
-            if FOUND in grader.verdict(folder, exercise.name).sentence:
+            if grader.verdict(folder, exercise.name).about:
                 return text
     raise ValueError(f"{exercise.name}: no mistake was found that changes a gradient")
 
@@ -108,7 +107,8 @@ def hunted(exercise, header: dict, tree, verdict: Verdict) -> Verdict:
     named = named.strip("() ")
     lines = [line.name for line in lines_of(exercise) if named in (line.number.strip("()"), *line.name.split(", "))]
     is_named = header["answer"] in [digest(exercise, header["seed"], name) for name in (named, *lines)]
-    wrong = ", ".join(row.name for row in verdict.rows if row.verdict == "WRONG")
+    names = tuple(row.name for row in verdict.rows if row.verdict == "WRONG")
+    wrong = ", ".join(names)
     if verdict.is_solved and is_named:
         return verdict
     words = f"{NAME} {'is' if is_named else 'is not'} the line with the mistake"
@@ -117,8 +117,11 @@ def hunted(exercise, header: dict, tree, verdict: Verdict) -> Verdict:
     if verdict.is_solved:
         words = f"the gradients are right, but {words}"
     elif wrong:
-        words += f"{FOUND}{wrong}"
+        words += f"; wrong gradients: {wrong}"
     status = BEGUN if named == str(...) else WRONG
     sentence, asked = verdict.sentence or words, f"which lines lead to {wrong}, and which of them to no right gradient?"
     question = verdict.question or asked * bool(wrong)
-    return Verdict(exercise.name, status, verdict.level, sentence, question=question, student=exercise.student)
+    about = ("", *names) if names and not verdict.sentence else ()
+    return Verdict(
+        exercise.name, status, verdict.level, sentence, question=question, about=about, student=exercise.student
+    )

@@ -2,53 +2,66 @@
 
 import ast
 import re
+from typing import NamedTuple
 
 import numpy as np
 
+from gradcheck.mistakes import KINDS
 from minitransformer.module import Module, Parameter
 
-RETURNED = re.compile(r"d(\w+) has shape \(.*?\), but \1 has \(.*?\)")
-COUNT = re.compile(r"backward returned (.*?), expected (.*?): one for (.*)")
-ON_REACH = "which entries of y does one entry of {0} reach? Their contributions add"
-ON_REASONS = {
-    "transposed": "which index comes first in {0}, and which factor of the product has that index?",
-    "each other's place": "in which order does forward take its arguments? The gradients are returned in that order",
-    "has that shape": "in which order does forward take its arguments? The gradients are returned in that order",
-    "keepdims": "which sum keeps its axis, with length 1, and which of the arguments has such an axis?",
-}
 FLAT = "reverses all of its axes: which two have to be exchanged, or which flattened to rows?"
 
 
-def question_on(error, source: str, frame, line: int) -> str:
-    """Return a question about an exception that a learner's line raised, or ""."""
+class Question(NamedTuple):
+    """A question, with the name that the line in question assigns, or "", and the other names in it."""
+
+    text: str = ""
+    line: str = ""
+    names: tuple = ()
+
+
+def question_on(error, source: str, frame, line: int) -> Question:
+    """Return a question about an exception that a learner's line raised, perhaps an empty one."""
     if isinstance(error, UnboundLocalError):
         name = re.search(r"'(.*?)'", str(error))[1]
-        return f"{name} is read before the line that computes it: which order do the lines need?"
+        text = f"{name} is read before the line that computes it: which order do the lines need?"
+        return Question(text, names=(name,))
     if isinstance(error, NameError):
         of = "forward computes the value that you mean"
         of = "backward computes it, or is it a part of dy" if error.name.startswith("d") else of
-        return f"{error.name} has no value here: which line of {of}?"
+        return Question(f"{error.name} has no value here: which line of {of}?", error.name)
     if isinstance(error, AttributeError) and isinstance(error.obj, Parameter):
-        return "the array of a Parameter is its .data: does a backward of the module already compute this product?"
+        return Question(
+            "the array of a Parameter is its .data: does a backward of the module already compute this product?"
+        )
     if isinstance(error, AttributeError) and isinstance(error.obj, Module):
         of = type(error.obj).__name__
-        return f"forward calls the {of} as a function: which backward function does it receive from this call?"
+        return Question(
+            f"forward calls the {of} as a function: which backward function does it receive from this call?"
+        )
     if unpacked := unpacked_in(source, frame):
-        return f"{unpacked}: a module has one gradient to return, so these are the parts of one array"
+        text = f"{ast.unparse(unpacked)}: a module has one gradient to return, so these are the parts of one array"
+        return Question(text, names=names_of(unpacked))
     from gradcheck.lines.shapes import operands_at_fault
 
     simple = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
     nodes = [n for n in ast.walk(ast.parse(source)) if isinstance(n, simple) and n.value]
     at = [node for node in nodes if node.lineno <= line <= node.end_lineno]
     if not at:
-        return ""
-    place = f"{ast.unparse(at[-1].targets[0])}: " if isinstance(at[-1], ast.Assign) else ""
+        return Question()
+    target = ast.unparse(at[-1].targets[0]) if isinstance(at[-1], ast.Assign) else ""
     operands = operands_at_fault(at[-1], frame) if isinstance(error, ValueError) else []
     if len(operands) == 2:
-        return place + question_on_shapes(error, operands, frame)
-    known = {n.id: frame.f_locals[n.id] for n in ast.walk(at[-1].value) if getattr(n, "id", "") in frame.f_locals}
-    listed = ", ".join(f"{name} is {described(value)}" for name, value in known.items())
-    return f"{place}{listed}: is each of them what you expect?" if listed else ""
+        text, names = question_on_shapes(error, operands, frame), names_of(*operands)
+    else:
+        known = {name: frame.f_locals[name] for name in names_of(at[-1].value) if name in frame.f_locals}
+        listed = ", ".join(f"{name} is {described(value)}" for name, value in known.items())
+        text, names = f"{listed}: is each of them what you expect?" if listed else "", tuple(known)
+    return Question(f"{target}: {text}" if target and text else text, target if text else "", names)
+
+
+def names_of(*nodes) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)))
 
 
 def described(value) -> str:
@@ -59,15 +72,15 @@ def described(value) -> str:
     return f"of type {type(value).__name__}"
 
 
-def unpacked_in(source: str, frame) -> str:
-    """Return an assignment that unpacks an array, the result of a backward function, or ""."""
+def unpacked_in(source: str, frame):
+    """Return an assignment that unpacks an array, the result of a backward function, or None."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Call):
             parts = [frame.f_locals.get(getattr(part, "id", "")) for part in node.targets[0].elts]
             bases = {id(getattr(part, "base", None)) for part in parts}
             if "backward" in ast.unparse(node.value.func) and len(bases) == 1 and id(None) not in bases:
-                return ast.unparse(node)
-    return ""
+                return node
+    return None
 
 
 def question_on_shapes(error, operands, frame) -> str:
@@ -98,19 +111,10 @@ def on_entries(one, other) -> str:
     return "which of the two has a shape that you did not expect?"
 
 
-def question_on_problem(problem: str) -> str:
-    """Return a question about a wrong shape or a wrong number of gradients, or ""."""
-    if match := RETURNED.search(problem):
-        reason = problem[match.end() :]
-        asked = (question for part, question in ON_REASONS.items() if part in reason)
-        return f"{match[0]}: {next(asked, ON_REACH).format(match[1])}"
-    if match := COUNT.search(problem):
-        if match[1] == "nothing":
-            return "does backward end with return? A call that works in place, such as np.add.at, returns None"
-        if ", " not in match[3]:
-            return f"backward returned {match[1]}: how do they become one array of the shape of {match[3]}?"
-        given, known = match[1].partition(" ")[0], match[3].split(", ")
-        if given.isdecimal() and int(given) > len(known):
-            return f"backward returned {match[1]}: which of them belongs neither to {' nor to '.join(known)}?"
-        return f"backward returned {match[1]}: which of {match[3]} lacks its gradient?"
-    return ""
+def question_on_problem(problem) -> Question:
+    """Return the question about a violation of gradcheck's contract, perhaps an empty one."""
+    if not problem.kind:
+        return Question()
+    asked = KINDS[problem.kind].question.format(**problem.data)
+    where, label = problem.data.get("problem"), problem.data.get("label", "")
+    return Question(f"{where}: {asked}" if where else asked, label)

@@ -67,6 +67,7 @@ class Verdict:
     printed: str = ""  # beginning of the code's output
     uses_package: str = ""  # the line that calls the package's own function, or ""
     question: str = ""  # a hint on the sentence, or ""
+    about: tuple = ()  # the name that the line in question assigns, or "", and the other names in the question
     student: str = ""  # student who got this variant, or ""
 
     @property
@@ -113,4 +114,4 @@ class Verdict:
     @staticmethod
     def from_json(found: dict) -> "Verdict":
         rows = tuple(Row(**{**row, "origins": tuple(row["origins"])}) for row in found["rows"])
-        return Verdict(**{**found, "rows": rows, "remarks": tuple(found["remarks"])})
+        return Verdict(**{**found, "rows": rows, "remarks": tuple(found["remarks"]), "about": tuple(found["about"])})
